@@ -1,0 +1,112 @@
+# edge_agent: set-up and the few things one does with a checkout.
+#
+#   make run            set up, then a hub, an agent and sensors in front of your eyes (ARGS="--seconds 30")
+#   make test           set up from requirements.lock, then style, types and all tests (ARGS="-k name")
+#   make test-floors    the same tests with the lowest versions that pyproject.toml allows
+#   make explore        the property tests with new random examples, ROUNDS times over
+#   make bench          every benchmark (up to 25 minutes); make bench-smoke: their tiny mode
+#   make lock           renew requirements.lock from what is newest
+#   make clean          remove what the above made
+#
+# Nothing here needs root. Environments live in the checkout. The stamp of a set-up is written last
+# and its name holds a hash of all that went in: same inputs, nothing to do, no network.
+
+PYTHON ?= python3
+ARGS ?=
+# Most tests wait for clocks, disks and processes, so two cores carry three at a time.
+WORKERS ?= 3
+ROUNDS ?= 10
+
+VENV := .venv
+BIN := $(VENV)/bin/python
+FLOORS := .venv-floors
+INPUTS := pyproject.toml requirements.lock
+# The folder is part of the key, as an environment that was moved along with it does not work.
+KEY := $(shell { cat $(INPUTS); $(PYTHON) -c 'import sys; print(sys.version, sys.prefix)'; pwd; } 2>&1 | cksum | cut -d' ' -f1)
+INSTALL = -m pip --disable-pip-version-check install --quiet
+
+.PHONY: run test test-floors explore bench bench-smoke lock clean python
+
+run: $(VENV)/run-$(KEY)
+	@$(BIN) -m edge_agent demo $(ARGS)
+
+test: $(VENV)/test-$(KEY)
+	$(BIN) -m ruff check
+	$(BIN) -m ruff format --check --quiet
+	$(BIN) -m mypy
+	$(BIN) -m pytest --numprocesses=$(WORKERS) $(ARGS)
+
+test-floors: $(FLOORS)/test-$(KEY)
+	$(FLOORS)/bin/python -m pytest --numprocesses=$(WORKERS) $(ARGS)
+
+explore: $(VENV)/test-$(KEY)
+	@for round in $$(seq $(ROUNDS)); do \
+	    $(BIN) -m pytest -q --numprocesses=$(WORKERS) --hypothesis-profile=explore \
+	        $$(grep -rlE '^@given' tests) $(ARGS) || exit 1; done
+
+bench: $(VENV)/test-$(KEY)
+	$(BIN) -m benchmarks $(ARGS)
+
+bench-smoke: $(VENV)/test-$(KEY)
+	$(BIN) -m benchmarks --tiny $(ARGS)
+
+# The project itself is put in last and without build isolation: hatchling comes from the lock too.
+# Where a test can boot a container, the wheels for it are fetched here: tests need no network.
+$(VENV)/test-$(KEY): | python
+	@echo "Setting up $(VENV) for tests ..."
+	@[ -e $(VENV)/run-$(KEY) ] || $(call new_environment,$(VENV))
+	@$(BIN) $(INSTALL) --constraint requirements.lock hatchling editables
+	@$(BIN) $(INSTALL) --constraint requirements.lock --no-build-isolation --editable '.[dev]'
+	@if [ "$$(id -u)" = 0 ] && command -v systemd-nspawn > /dev/null && [ -x /usr/bin/python3 ]; then \
+	    $(BIN) tests/systemd/wheelhouse.py $(VENV)/wheelhouse; fi
+	@touch $(VENV)/run-$(KEY) $@
+
+$(VENV)/run-$(KEY): | python
+	@echo "Setting up $(VENV) ..."
+	@$(call new_environment,$(VENV))
+	@$(BIN) $(INSTALL) --constraint requirements.lock hatchling editables
+	@$(BIN) $(INSTALL) --constraint requirements.lock --no-build-isolation --editable .
+	@touch $@
+
+$(FLOORS)/test-$(KEY): | python
+	@echo "Setting up $(FLOORS) ..."
+	@$(call new_environment,$(FLOORS))
+	@$(PYTHON) -c "$$FLOOR_VERSIONS" > $(FLOORS)/floors.txt
+	@$(FLOORS)/bin/python $(INSTALL) --constraint $(FLOORS)/floors.txt hatchling editables
+	@$(FLOORS)/bin/python $(INSTALL) --constraint $(FLOORS)/floors.txt --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+define FLOOR_VERSIONS
+import tomllib
+project = tomllib.load(open("pyproject.toml", "rb"))["project"]
+for line in project["dependencies"] + project["optional-dependencies"]["dev"]:
+    print(line.replace(">=", "=="))
+endef
+export FLOOR_VERSIONS
+
+# $(1): folder. An environment that was not finished, or belongs to other inputs, is made anew.
+define new_environment
+{ rm -rf $(1) && $(PYTHON) -m venv $(1) || { rm -rf $(1); exit 1; }; }
+endef
+
+# A Python that is too old, or Debian's without ensurepip, is told in one line before anything is made.
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "edge_agent needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Choose one: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo "This Python cannot make environments. On Debian: apt install python3-venv"; exit 1; }
+
+# A fresh environment with the newest versions, told in full. Constraints, not requirements: each
+# package's own markers decide what a Python version or machine needs, this file only which version.
+lock: python
+	@rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
+	@.venv-lock/bin/python $(INSTALL) hatchling editables
+	@.venv-lock/bin/python $(INSTALL) --no-build-isolation --editable '.[dev]'
+	@{ echo "# Made by 'make lock': the versions that 'make test' and 'make run' use, on every machine."; \
+	   echo "# Pure constraints; what is needed where is said by pyproject.toml and the packages."; \
+	   .venv-lock/bin/python -m pip --disable-pip-version-check freeze --exclude-editable; } > requirements.lock
+	@rm -rf .venv-lock
+
+clean:
+	rm -rf $(VENV) $(FLOORS) .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	find edge_agent tests benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
