@@ -1,0 +1,33 @@
+"""edge_agent: what it acknowledges is on the card, and what is on the card arrives upstream.
+
+The data path, which the folders follow::
+
+    sensor ── WebSocket ─▶ server/ ─▶ wire/ ─▶ log.append ─▶ commit ─▶ store/ ─▶ LMDB
+      ◀───────────── ack, only after the sync ◀───────────────┘
+                                               log.read / log.wait_past
+                             ┌──────────────────────┼───────────────────────┐
+                         live/ subscribe        live/ query            forward/ forwarder
+                         live/ rules                                   ─▶ sink.send ─▶ upstream
+                                                                       ─▶ log.acknowledge
+
+Floors; imports only go down (``tests/test_architecture.py`` enforces it):
+
+===== =============================== ========================================================
+6     ``cli``, ``__main__``           the roof: commands
+5     ``agent``, ``assembly``         opens the parts, nests the nurseries, drains
+4     ``server``, ``ops``             the edges: sensors come in; people and Prometheus look in
+3     ``live``, ``forward``           readers of the log
+2     ``commit``, ``log``             the waist: append, read, wait_past, acknowledge
+2     ``client``                      what sensors import; knows nothing of the log
+1     ``wire``, ``store``, ``config`` pure stations
+1     ``clock``, ``backoff``, ``dial``
+                                      time, patience and sockets, for whoever needs them
+0     ``errors``, ``record``, ``streams``, ``metrics``
+                                      values
+===== =============================== ========================================================
+
+Start reading at ``log.py`` (the promise), then ``store/__init__.py`` (the format) and
+``wire/__init__.py`` (the protocol); ``agent.py`` shows how the parts are put together.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,288 @@
+"""The composition root: opens the parts, nests the nurseries, drains.
+
+The nesting of the nurseries is the shutdown order, read from the inside out::
+
+    agent.run
+    └─ edges nursery            people look in until the very end; cancelled last
+       └─ commit nursery        ends when its queue is closed and drained
+          └─ readers nursery    windows are cancelled; forwarders finish what is in flight
+             └─ session nursery ends when every connection has said goodbye, or at the deadline
+                └─ listener     stops first, when ``stop`` is set
+
+The readers lie *within* the commit nursery, other than in the first sketch of the design: what an
+upstream acknowledges during the drain is a position that has to be committed, and an upstream that
+is not keyed by our numbers would otherwise be sent the last batch again after each restart.
+
+Everything that a simulation replaces is an argument of `run`: the clock, chance, how blocking calls
+are made, how to listen and how to dial.
+"""
+
+from __future__ import annotations
+
+import os
+import random as random_module
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from edge_agent.assembly import (
+    Listen,
+    address_of,
+    connection_status,
+    group_limits,
+    listen_tcp,
+    store_settings,
+)
+from edge_agent.clock import Clock, SystemClock
+from edge_agent.commit import Committer, RunBlocking, Trace
+from edge_agent.config import Config, Upstream
+from edge_agent.dial import Dial
+from edge_agent.forward import Forwarder, make_sink
+from edge_agent.live import Live, compile_rules, run_windows
+from edge_agent.log import Log
+from edge_agent.metrics import Metrics
+from edge_agent.ops import (
+    ConnectionStatus,
+    Notifier,
+    Sources,
+    UpstreamStatus,
+    Watch,
+    in_words,
+    run_watchdog,
+    upstream_status,
+)
+from edge_agent.server import Server, Tokens, server_context
+from edge_agent.store import Engine
+
+#: What the last commit of a drain gets beyond ``drain_timeout``: cards stall for seconds. What was
+#: not committed by then was not acked either.
+LAST_COMMIT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What callers of `run` learn once it listens: where, as ``host:port``."""
+
+    sensor_addresses: tuple[str, ...]
+    http_address: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What the agent gets from outside; simulations give their own."""
+
+    clock: Clock
+    random: random_module.Random
+    run_blocking: RunBlocking
+    listen: Listen
+    dial: Dial | None
+    trace: Trace | None
+
+
+async def run(
+    config: Config,
+    *,
+    stop: trio.Event,
+    clock: Clock | None = None,
+    random: random_module.Random | None = None,
+    entropy: Callable[[int], bytes] = os.urandom,
+    run_blocking: RunBlocking = trio.to_thread.run_sync,
+    listen: Listen | None = None,
+    dial: Dial | None = None,
+    trace: Trace | None = None,
+    task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """The agent, until ``stop`` is set and everything accepted is committed and acked.
+
+    Cancelling ends it at once; what was acked is durable either way.
+
+    Args:
+        config: as `edge_agent.config.load` gives it.
+        stop: set it to drain.
+        clock: the machine's own where not given.
+        random: for jitter; the machine's own where not given.
+        entropy: for ids.
+        run_blocking: calls the store; in a worker thread that is not abandoned by default.
+        listen: opens the sensors' port; sockets where not given.
+        dial: reaches upstreams; sockets where not given.
+        trace: is told of events with their facts.
+        task_status: started once the agent listens.
+
+    Raises:
+        ConfigError: the configuration and the machine do not fit (a file that is not there).
+        StoreLocked, StoreTooNew, StoreFailed: the store cannot be opened; the text says why.
+        OSError: an address cannot be listened on.
+    """
+    around = Surroundings(
+        clock=clock or SystemClock(),
+        random=random or random_module.SystemRandom(),
+        run_blocking=run_blocking,
+        listen=listen or listen_tcp,
+        dial=dial,
+        trace=trace,
+    )
+    opening = partial(Engine.open, clock=around.clock, entropy=entropy)
+    engine = await run_blocking(opening, Path(config.store.path), store_settings(config))
+    try:
+        await _Parts(config, engine, around).run(stop, task_status)
+    finally:
+        # Closing waits for the call that is running, if any, and syncs nothing: it is quick.
+        engine.close()
+
+
+class _Parts:
+    """All parts of one running agent, and the order in which they end."""
+
+    def __init__(self, config: Config, engine: Engine, around: Surroundings) -> None:
+        self.config = config
+        self.around = around
+        self.salvage = engine.salvage_report
+        self.metrics = Metrics()
+        self.committer = Committer(
+            engine,
+            run_blocking=around.run_blocking,
+            clock=around.clock,
+            intervals={name: float(log.commit_interval) for name, log in config.log.items()},
+            route=engine.route,
+            limits=group_limits(config),
+            metrics=self.metrics,
+            trace=around.trace,
+            reopen_after=float(config.store.reopen_after),
+        )
+        self.log = Log(engine, self.committer, around.run_blocking)
+        self.live = Live(self.log, config.limits, clock=around.clock, metrics=self.metrics)
+        tokens = config.listen.tokens
+        self.tokens = None if tokens is None else Tokens(Path(tokens))
+        self.server = Server(
+            self.log,
+            self.live,
+            config=config.listen,
+            limits=config.limits,
+            tokens=self.tokens,
+            clock=around.clock,
+            random=around.random,
+            metrics=self.metrics,
+            before=compile_rules(config.rule, self.metrics),
+            run_blocking=around.run_blocking,
+            trace=around.trace,
+            dashboard=None if config.http.address == "off" else f"http://{config.http.address}/",
+        )
+        self.forwarders = [self._forwarder(upstream) for upstream in config.upstream]
+
+    async def run(self, stop: trio.Event, task_status: trio.TaskStatus[Running]) -> None:
+        """Run until ``stop``, then drain from the inside out."""
+        notifier = Notifier.from_environment()
+        async with trio.open_nursery() as edges:
+            watch, http_address = await self._look_in(edges)
+            async with trio.open_nursery() as committing:
+                committing.start_soon(self.committer.run)
+                async with trio.open_nursery() as readers:
+                    forwarded = self._start_readers(readers)
+                    async with trio.open_nursery() as sessions:
+                        addresses = await self._listen(sessions)
+                        edges.start_soon(_watchdog, notifier, watch)
+                        notifier.ready(watch.describe())
+                        task_status.started(Running(addresses, http_address))
+                        await stop.wait()
+                        notifier.stopping()
+                        deadline = trio.current_time() + float(self.config.drain_timeout)
+                        sessions.cancel_scope.deadline = deadline
+                        self.server.stop()
+                    await self._finish_forwarding(forwarded, deadline)
+                    readers.cancel_scope.cancel("the agent is stopping")
+                committing.cancel_scope.deadline = max(
+                    deadline, trio.current_time() + LAST_COMMIT_S
+                )
+                self.committer.close()
+            edges.cancel_scope.cancel("the agent has stopped")
+
+    async def _listen(self, sessions: trio.Nursery) -> tuple[str, ...]:
+        """Open the sensors' port; its addresses."""
+        tls = server_context(self.config.listen)
+        listeners = await self.around.listen(self.config.listen.address, tls)
+        addresses = tuple(address_of(listener) for listener in listeners)
+        await sessions.start(self.server.run, listeners)
+        return addresses
+
+    async def _look_in(self, edges: trio.Nursery) -> tuple[Watch, str | None]:
+        """Start what people and supervisors look at; where the people's port listens."""
+        watch = Watch(
+            Sources(
+                config=self.config,
+                clock=self.around.clock,
+                metrics=self.metrics,
+                log=self.log,
+                live=self.live,
+                upstreams=self._upstreams,
+                connections=self._connections,
+                access=None if self.tokens is None else self.server.readable,
+                salvage=None if self.salvage is None else in_words(self.salvage),
+            )
+        )
+        edges.start_soon(watch.run)
+        if self.config.http.address == "off":
+            return watch, None
+        # Imported here: whoever turns the port off does not pay for its libraries.
+        from edge_agent.ops.port import serve_people
+
+        address: str = await edges.start(serve_people, watch)
+        return watch, address
+
+    def _forwarder(self, upstream: Upstream) -> Forwarder:
+        make = partial(
+            make_sink,
+            upstream,
+            identity=self.log.identity,
+            clock=self.around.clock,
+            run_blocking=self.around.run_blocking,
+            dial=self.around.dial,
+        )
+        return Forwarder(
+            upstream,
+            self.log,
+            make,
+            clock=self.around.clock,
+            dice=self.around.random,
+            metrics=self.metrics,
+            trace=self.around.trace,
+        )
+
+    def _start_readers(self, readers: trio.Nursery) -> trio.Event:
+        """Start windows and forwarders; the event is set when the last forwarder has returned."""
+        for rule in self.config.rule:
+            if rule.window is not None:
+                windows = partial(run_windows, clock=self.around.clock, metrics=self.metrics)
+                readers.start_soon(windows, self.log, rule)
+        done = trio.Event()
+        readers.start_soon(_run_all, self.forwarders, done)
+        return done
+
+    async def _finish_forwarding(self, done: trio.Event, deadline: float) -> None:
+        for forwarder in self.forwarders:
+            forwarder.stop()
+        with trio.CancelScope(deadline=deadline):
+            await done.wait()
+
+    def _upstreams(self) -> Sequence[UpstreamStatus]:
+        return [
+            upstream_status(upstream, forwarder.statistics())
+            for upstream, forwarder in zip(self.config.upstream, self.forwarders, strict=True)
+        ]
+
+    def _connections(self) -> Sequence[ConnectionStatus]:
+        now_ns = self.around.clock.read().wall_ns
+        return [connection_status(view, now_ns) for view in self.server.connections()]
+
+
+async def _watchdog(notifier: Notifier, watch: Watch) -> None:
+    await run_watchdog(notifier, watch.commit_waits_s, describe=watch.describe)
+
+
+async def _run_all(forwarders: Sequence[Forwarder], done: trio.Event) -> None:
+    async with trio.open_nursery() as nursery:
+        for forwarder in forwarders:
+            nursery.start_soon(forwarder.run)
+    done.set()

@@ -1,0 +1,100 @@
+"""From the configuration to what each part is told, and from each part to what people are shown.
+
+Translations only: nothing here runs. `edge_agent.agent` puts the parts together.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+
+import trio
+
+from edge_agent.commit import GroupLimits
+from edge_agent.config import Config, parse_address
+from edge_agent.live import window_consumer
+from edge_agent.ops import ConnectionStatus
+from edge_agent.server import ConnectionView
+from edge_agent.store import ConsumerSettings, LogSettings, StoreSettings, board_fingerprint
+
+Listeners = Sequence[trio.abc.Listener[trio.abc.Stream]]
+Listen = Callable[[str, ssl.SSLContext | None], Awaitable[Listeners]]
+"""Opens ``host:port`` for sensors, with TLS where there is a context; raises OSError."""
+
+
+def store_settings(config: Config) -> StoreSettings:
+    """What the store is told; consumers are the upstreams and the rules with windows.
+
+    Retention does not wait for windows: their outputs go into the same logs, so that a rule on a
+    full log would wait for room that only its own position could give.
+    """
+    names = [(f"upstream/{one.name}", one.required) for one in config.upstream]
+    windows = [rule for rule in config.rule if rule.window is not None]
+    names += [(window_consumer(rule.name), False) for rule in windows]
+    store, limits = config.store, config.limits
+    return StoreSettings(
+        size=int(store.size),
+        block_bytes=int(store.block_bytes),
+        compression_level=store.compression_level,
+        quarantine_share=float(store.quarantine_share),
+        logs=tuple(
+            LogSettings(name, log.streams, float(log.keep), log.when_full, float(log.share))
+            for name, log in config.log.items()
+        ),
+        consumers=tuple(
+            ConsumerSettings(name, log, required) for log in config.log for name, required in names
+        ),
+        sources_max=limits.sources,
+        source_forgotten_s=float(limits.source_forgotten_after),
+        board=board_fingerprint(),
+    )
+
+
+def group_limits(config: Config) -> GroupLimits:
+    """When a commit starts early, and what may wait for one."""
+    return GroupLimits(
+        int(config.store.group_bytes),
+        config.store.group_records,
+        int(config.limits.in_flight_bytes),
+    )
+
+
+async def listen_tcp(address: str, tls: ssl.SSLContext | None) -> Listeners:
+    """Sockets on ``host:port``, TLS over them where there is a context.
+
+    Raises:
+        OSError: the address is taken or not this machine's. No ConfigError: the one who has it
+            may be about to stop, and a supervisor should try again.
+    """
+    host, port = parse_address(address)
+    try:
+        listeners = await trio.open_tcp_listeners(port, host=host or None)
+    except OSError as error:
+        reason = f"listen.address = {address}: {error.strerror or error}"
+        raise OSError(error.errno, reason) from error
+    if tls is None:
+        return listeners
+    return [trio.SSLListener(listener, tls, https_compatible=True) for listener in listeners]
+
+
+def address_of(listener: trio.abc.Listener[trio.abc.Stream]) -> str:
+    """Where it listens, as ``host:port``; ``memory`` for one without a socket."""
+    inner = getattr(listener, "transport_listener", listener)
+    if not isinstance(inner, trio.SocketListener):
+        return "memory"
+    host, port = inner.socket.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def connection_status(view: ConnectionView, now_ns: int) -> ConnectionStatus:
+    """One open connection, for people; ``now_ns`` is the wall clock."""
+    return ConnectionStatus(
+        source=view.source,
+        stream=view.name,
+        peer=view.peer,
+        mode=f"{view.kind} {view.mode}".strip(),
+        connected_s=max(0.0, (now_ns - view.since_ns) / 1e9),
+        next=view.next,
+        acked=view.acked,
+        in_flight_bytes=view.in_flight_bytes,
+    )

@@ -1,0 +1,56 @@
+"""The configuration: what it holds (`shape`), how it is read, checked and shown.
+
+Defaults, then the TOML file, then ``EDGE_AGENT__SECTION__KEY``, then the command line: later ones
+win. A configuration that loaded is whole and consistent; nothing behind it checks again. Errors
+name file, key, what was expected, what was found.
+"""
+
+from edge_agent.config.load import ENVIRONMENT_PREFIX, load, parse
+from edge_agent.config.render import render
+from edge_agent.config.shape import (
+    Config,
+    Duration,
+    Http,
+    Limits,
+    Listen,
+    Log,
+    Rule,
+    Share,
+    Size,
+    Store,
+    Upstream,
+)
+from edge_agent.config.units import (
+    format_duration,
+    format_share,
+    format_size,
+    is_loopback,
+    parse_address,
+    parse_duration,
+    parse_size,
+)
+
+__all__ = [
+    "ENVIRONMENT_PREFIX",
+    "Config",
+    "Duration",
+    "Http",
+    "Limits",
+    "Listen",
+    "Log",
+    "Rule",
+    "Share",
+    "Size",
+    "Store",
+    "Upstream",
+    "format_duration",
+    "format_share",
+    "format_size",
+    "is_loopback",
+    "load",
+    "parse",
+    "parse_address",
+    "parse_duration",
+    "parse_size",
+    "render",
+]

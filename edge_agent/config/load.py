@@ -1,0 +1,254 @@
+"""From a TOML file, the environment and the command line to one checked `Config`.
+
+Later ones win: defaults, file, ``EDGE_AGENT__SECTION__KEY``, command line. Inside, all three speak
+of dotted keys: ``store.size``, ``log.main.keep``, ``upstream.hub.url`` (upstreams and rules by
+their name). Every key is converted on its own, so that an error can name where it came from, the
+key, what was expected and what was found.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import FieldInfo, fields
+
+from edge_agent.config.check import check
+from edge_agent.config.shape import Config, Duration, Log, Rule, Share, Size, Upstream
+from edge_agent.config.units import parse_duration, parse_share, parse_size
+from edge_agent.errors import ConfigError
+
+ENVIRONMENT_PREFIX = "EDGE_AGENT__"
+
+#: Tables that hold further tables by name. In TOML, upstreams and rules are arrays with ``name``.
+_GROUPS: dict[str, type[Struct]] = {"log": Log, "upstream": Upstream, "rule": Rule}
+_UNITS: dict[type, Callable[[object], Any]] = {
+    Duration: parse_duration, Size: parse_size, Share: parse_share
+}  # fmt: skip
+#: msgspec's words for types, as a person who edits TOML says them.
+_WORDS = {
+    "int": "a whole number", "float": "a number", "str": 'text in "quotes"',
+    "bool": "true or false", "array": 'a list such as ["a", "b"]', "object": "a table",
+}  # fmt: skip
+
+Tree = dict[str, Any]
+Where = Callable[[str], str]
+
+
+def load(path: Path | None, *, env: Mapping[str, str], overrides: Mapping[str, object]) -> Config:
+    """Read the file at ``path`` (None: defaults alone), then ``env``, then ``overrides``.
+
+    ``overrides`` maps dotted keys to text as on a command line, or to ready values. Variables
+    without the prefix ``EDGE_AGENT__`` are none of ours; an unknown one with it is an error.
+
+    Raises:
+        ConfigError: names the file, variable or option, the key, what was expected and found.
+    """
+    where = "defaults" if path is None else str(path)
+    tree = {} if path is None else _decode(_read(path), where)
+    settings: list[tuple[list[str], object, str]] = [
+        (name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"), value, f"environment: {name}")
+        for name, value in sorted(env.items())
+        if name.startswith(ENVIRONMENT_PREFIX)
+    ]
+    settings += [(key.split("."), value, "command line") for key, value in overrides.items()]
+    return _build(tree, where, settings)
+
+
+def parse(text: str, where: str) -> Config:
+    """The configuration in ``text``; ``where`` stands for the file's name in errors.
+
+    Raises:
+        ConfigError: as `load`.
+    """
+    return _build(_decode(text, where), where, [])
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(str(path), "a readable file", error.strerror or str(error)) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(str(path), "UTF-8 text", f"byte {error.start} that is not") from None
+
+
+def _decode(text: str, where: str) -> Tree:
+    """TOML to nested tables; upstreams and rules are turned into tables by name."""
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(where, "TOML", f"a mistake: {error}") from None
+    for group in ("upstream", "rule"):
+        if group in tree:
+            tree[group] = _by_name(tree[group], group, where)
+    return tree
+
+
+def _by_name(tables: object, group: str, where: str) -> Tree:
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise ConfigError(f"{where}: {group}", f"tables headed [[{group}]]", _show(tables))
+    named: Tree = {}
+    for index, table in enumerate(tables):
+        name = table.get("name")
+        if not isinstance(name, str):
+            found = "nothing" if name is None else _show(name)
+            raise ConfigError(f"{where}: {group}[{index}].name", _WORDS["str"], found)
+        if name in named:
+            raise ConfigError(
+                f"{where}: {group}[{index}].name", "a name of its own", f"{name!r} twice"
+            )
+        named[name] = table
+    return named
+
+
+def _build(tree: Tree, file: str, settings: list[tuple[list[str], object, str]]) -> Config:
+    origins: dict[str, str] = {}
+
+    def where(key: str) -> str:
+        return f"{origins.get(key, file)}: {key}"
+
+    for parts, value, origin in settings:
+        key = _put(tree, parts, value, origin)
+        origins[key] = origin
+    sections: Tree = {}
+    known = {field.name: field for field in fields(Config)}
+    for name, value in tree.items():
+        _known(name, known, name, where)
+        if name in _GROUPS:
+            tables = _table(value, name, where)
+            built = {
+                key: _struct(_GROUPS[name], table, f"{name}.{key}", where)
+                for key, table in tables.items()
+            }
+            sections[name] = built if name == "log" else tuple(built.values())
+        elif isinstance(known[name].type, type) and issubclass(known[name].type, Struct):
+            sections[name] = _struct(known[name].type, value, name, where)
+        else:
+            sections[name] = _value(value, known[name].type, name, where)
+    if "main" not in sections.get("log", {"main": None}):
+        sections["log"]["main"] = Log()
+    config = Config(**sections)
+    check(config, where)
+    return config
+
+
+def _put(tree: Tree, parts: list[str], value: object, origin: str) -> str:
+    """Set one dotted key in ``tree``; text is brought into its type's form. Returns the key."""
+    known = {field.name: field for field in fields(Config)}
+    dotted = ".".join(parts)
+    if parts[0] in _GROUPS and len(parts) == 3:
+        group = tree.setdefault(parts[0], {})
+        parts[1] = _existing(parts[1], group)
+        table = group.setdefault(parts[1], {})
+        if parts[0] != "log":
+            table.setdefault("name", parts[1])
+        owner: type[Struct] = _GROUPS[parts[0]]
+    elif parts[0] in known and parts[0] not in _GROUPS and len(parts) == 2:
+        table, owner = tree.setdefault(parts[0], {}), known[parts[0]].type
+    elif parts[0] in known and len(parts) == 1:
+        table, owner = tree, Config
+    else:
+        raise ConfigError(f"{origin}: {dotted}", "SECTION.KEY as in the file", "no such key")
+    key = ".".join(parts)
+    members = {field.name: field for field in fields(owner)} if _is_struct(owner) else {}
+    _known(parts[-1], members, key, lambda name: f"{origin}: {name}")
+    if isinstance(table, dict):
+        table[parts[-1]] = _from_text(value, members[parts[-1]].type)
+    return key
+
+
+def _is_struct(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Struct)
+
+
+def _existing(name: str, group: object) -> str:
+    """The name in ``group`` that a variable means: variables know no case and no dashes."""
+    folded = re.sub(r"[^a-z0-9]", "_", name.lower())
+    for known in group if isinstance(group, dict) else ():
+        if known == name or re.sub(r"[^a-z0-9]", "_", known.lower()) == folded:
+            return str(known)
+    return name
+
+
+def _from_text(value: object, kind: Any) -> object:
+    """Text from a variable or the command line in the form that TOML would have given it."""
+    if not isinstance(value, str):
+        return value
+    kinds = [part for part in get_args(kind) or (kind,) if part is not type(None)]
+    if get_origin(kind) is tuple:
+        kinds = [kind]
+    if value == "" and type(None) in get_args(kind):
+        return None
+    if any(get_origin(part) is dict for part in kinds):
+        pairs = [pair.partition("=") for pair in value.split(",")]
+        return {old.strip(): new.strip() for old, _, new in pairs}
+    if any(get_origin(part) is tuple for part in kinds) and value != "record":
+        return [part.strip() for part in value.split(",") if part.strip()]
+    if kinds[0] in (bool, int, float):
+        try:
+            return msgspec.convert(value, kinds[0], strict=False)
+        except msgspec.ValidationError:
+            return value  # the ordinary conversion says what is wrong with it
+    return value
+
+
+def _struct(kind: type[Struct], table: object, prefix: str, where: Where) -> Any:
+    members = {field.name: field for field in fields(kind)}
+    values = {}
+    for key, value in _table(table, prefix, where).items():
+        _known(key, members, f"{prefix}.{key}", where)
+        values[key] = _value(value, members[key].type, f"{prefix}.{key}", where)
+    for member in members.values():
+        if member.required and member.name not in values:
+            raise ConfigError(where(f"{prefix}.{member.name}"), "this key", "nothing")
+    return kind(**values)
+
+
+def _table(value: object, key: str, where: Where) -> Tree:
+    if not isinstance(value, dict):
+        raise ConfigError(where(key), "a table", _show(value))
+    return value
+
+
+def _value(value: object, kind: Any, key: str, where: Where) -> Any:
+    try:
+        return msgspec.convert(value, kind, dec_hook=_with_unit)
+    except msgspec.ValidationError as error:
+        expected = str(error.__cause__ or error)
+        if match := re.match(r"Expected `(.*?)`, got", expected):
+            words = [_WORDS.get(word, word) for word in match[1].split(" | ") if word != "null"]
+            expected = " or ".join(words)
+        elif expected.startswith("Invalid enum value"):
+            expected = "one of " + ", ".join(f'"{choice}"' for choice in _choices(kind))
+        raise ConfigError(where(key), expected, _show(value)) from None
+
+
+def _with_unit(kind: type, value: object) -> Any:
+    return value if isinstance(value, kind) else _UNITS[kind](value)
+
+
+def _choices(kind: Any) -> list[str]:
+    if isinstance(kind, str):
+        return [kind]
+    return [choice for part in get_args(kind) for choice in _choices(part)]
+
+
+def _known(name: str, members: Mapping[str, FieldInfo], key: str, where: Where) -> None:
+    if name in members:
+        return
+    close = difflib.get_close_matches(name, members, n=1)
+    expected = f'"{close[0]}" (did you mean that?)' if close else "one of " + ", ".join(members)
+    raise ConfigError(where(key), expected, f'the unknown key "{name}"')
+
+
+def _show(value: object) -> str:
+    shown = f'"{value}"' if isinstance(value, str) else str(value)
+    shown = shown.lower() if isinstance(value, bool) else shown
+    return shown if len(shown) <= 80 else shown[:77] + "..."

@@ -1,0 +1,128 @@
+"""A `Config` as the TOML text that a person would have written: every key, unit and reason.
+
+Comments are the ones in ``shape.py``, read from its source, so that they stand in one place.
+What `render` prints loads back to an equal `Config`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import textwrap
+from functools import cache
+
+from msgspec import Struct
+from msgspec.structs import fields
+
+from edge_agent.config.shape import Config, Duration, Log, Rule, Share, Size, Upstream
+from edge_agent.config.units import format_duration, format_share, format_size
+
+_HEAD = """\
+# Configuration of edge-agent. Every key has its default here unless it says otherwise; a key that
+# is left out keeps it. Sizes and durations have units. Each key can also be set by a variable of
+# the environment, e.g. EDGE_AGENT__LOG__MAIN__KEEP="7d".
+"""
+#: What a newcomer sees of upstreams and rules while there are none.
+_EXAMPLES: dict[str, tuple[Struct, ...]] = {
+    "upstream": (Upstream(name="hub", url="wss://hub.example:8765/forward"),),
+    "rule": (
+        Rule(name="tidy", streams=("greenhouse/**",), rename={"temp": "t"}),
+        Rule(name="mute", streams=("kitchen/**",), drop=("debug",)),
+        Rule(name="hourly", streams=("**",), window=Duration(3600), into="{stream}/1h"),
+    ),
+}
+_COMMENT_COLUMN = 34
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def render(config: Config) -> str:
+    """TOML text with every key of ``config``, commented; loads back to an equal `Config`."""
+    blocks = [_HEAD, _line(config, "drain_timeout")]
+    for name in ("listen", "http", "store", "limits"):
+        section = getattr(config, name)
+        blocks.append(_about(type(section)) + _table(f"[{name}]", section))
+    blocks.append(_about(Log))
+    blocks += [_table(f"[log.{_key(name)}]", log) for name, log in config.log.items()]
+    for name, examples in _EXAMPLES.items():
+        blocks.append(_about(type(examples[0])))
+        tables = getattr(config, name)
+        blocks += [_table(f"[[{name}]]", table) for table in tables]
+        if not tables:
+            blocks += [_example(f"[[{name}]]", example) for example in examples]
+    return "\n".join(blocks)
+
+
+def _table(head: str, table: Struct) -> str:
+    lines = [_line(table, name) for name in _names(type(table))]
+    return f"{head}\n{''.join(lines)}"
+
+
+def _example(head: str, table: Struct) -> str:
+    """A commented-out table: what it needs, and what it changes."""
+    defaults = {field.name: field.default for field in fields(table)}
+    lines = [
+        "# " + _line(table, name)
+        for name in _names(type(table))
+        if getattr(table, name) != defaults[name]
+    ]
+    return f"# {head}\n{''.join(lines)}"
+
+
+def _about(kind: type[Struct]) -> str:
+    """The docstring as comment lines."""
+    paragraphs = (inspect.getdoc(kind) or "").replace("``", "`").split("\n\n")
+    lines = [line for text in paragraphs for line in textwrap.wrap(text, width=98)]
+    return "".join(f"# {line}\n" for line in lines)
+
+
+def _line(table: Struct, name: str) -> str:
+    value = _shown(getattr(table, name))
+    line = f'# {name} = ""' if value is None else f"{name} = {value}"
+    comment = _comments(type(table)).get(name, "")
+    return f"{line:<{_COMMENT_COLUMN}}  # {comment}\n" if comment else f"{line}\n"
+
+
+@cache
+def _comments(kind: type[Struct]) -> dict[str, str]:
+    """Key to the comment behind it in the source; nothing where the source was not installed."""
+    try:
+        source = inspect.getsource(kind)
+    except OSError:
+        return {}
+    found = re.findall(r"^    (\w+): .*?  # (.+)$", source, re.MULTILINE)
+    return dict(found)
+
+
+def _names(kind: type[Struct]) -> list[str]:
+    return [field.name for field in fields(kind)]
+
+
+def _shown(value: object) -> str | None:
+    """A TOML value; None where TOML has none (a key that is not set, a table)."""
+    if isinstance(value, Duration):
+        return f'"{format_duration(value)}"'
+    if isinstance(value, Size):
+        return f'"{format_size(value)}"'
+    if isinstance(value, Share):
+        return f'"{format_share(value)}"'
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, tuple) and all(isinstance(part, str) for part in value):
+        return "[" + ", ".join(_text(part) for part in value) + "]"
+    if isinstance(value, dict) and all(isinstance(part, str) for part in value.values()):
+        return "{ " + ", ".join(f"{_key(k)} = {_text(v)}" for k, v in value.items()) + " }"
+    return None
+
+
+def _text(value: str) -> str:
+    # JSON's escapes are TOML's, except that TOML also wants DEL escaped.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _key(name: str) -> str:
+    return name if _BARE_KEY.fullmatch(name) else _text(name)

@@ -1,0 +1,157 @@
+"""What a configuration holds: frozen structs, and the only home of limits.
+
+Every key has a unit in its type and a default that suits a Raspberry Pi. Names here are the keys
+of the TOML file. The comment behind a key and the docstring of its table are what ``edge-agent
+config show`` prints beside them: `render` reads them from this very file.
+
+The memory that the limits allow at most, with the defaults: 200 connections x 64 KiB socket
+buffers + 32 MiB in flight + 16 MiB per running query + 4 MiB per upstream.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct, field
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+class Duration(float):
+    """Seconds. Written with a unit: ``"250ms"``, ``"1s"``, ``"10m"``, ``"12h"``, ``"30d"``."""
+
+
+class Size(int):
+    """Bytes. Written with a unit: ``"64KiB"``, ``"256MiB"``, ``"1GiB"``, ``"500MB"``."""
+
+
+class Share(float):
+    """A part of the store, 0 to 1. Written ``"70%"``."""
+
+
+class Listen(Struct, frozen=True, forbid_unknown_fields=True):
+    """The sensors' port."""
+
+    address: str = "127.0.0.1:8765"  # other than loopback: needs TLS and tokens
+    tls_certificate: str | None = None  # PEM file; together with tls_key
+    tls_key: str | None = None  # PEM file; readable for the agent alone
+    tokens: str | None = None  # file that `edge-agent token add` writes; not set: none asked
+    insecure: bool = False  # listen off loopback without TLS and tokens; reported in status
+    origins: tuple[str, ...] = ()  # browser origins that may connect, beside none at all
+    hosts: tuple[str, ...] = ()  # further Host names that loopback clients may use
+    connections: int = 200  # open at one time; the next one gets HTTP 503
+    handshake_timeout: Duration = Duration(10)  # from connecting to the upgrade
+    idle_timeout: Duration = Duration(120)  # a ping is sent at half of it
+    close_timeout: Duration = Duration(2)  # how long a closing peer may take to say goodbye
+
+
+class Http(Struct, frozen=True, forbid_unknown_fields=True):
+    """The people's port. ``address = "off"`` leaves it out and never imports its libraries."""
+
+    address: str = "127.0.0.1:8766"  # "off": no page, no metrics, no /healthz
+    hosts: tuple[str, ...] = ()  # further Host names that may be asked for
+    origins: tuple[str, ...] = ()  # browser origins that may ask, beside its own page
+
+
+class Limits(Struct, frozen=True, forbid_unknown_fields=True):
+    """What one peer, and all peers together, may ask of the agent."""
+
+    message_bytes: Size = Size(1 * MIB)  # one WebSocket message
+    record_bytes: Size = Size(64 * KIB)  # one encoded record
+    record_depth: int = 16  # maps and arrays within one another
+    batch_records: int = 10_000  # records in one message
+    window_records: int = 100_000  # sent and not yet acked, per session
+    window_bytes: Size = Size(8 * MIB)  # the same in bytes
+    in_flight_bytes: Size = Size(32 * MIB)  # the same over all sessions
+    records_per_second: float = 0.0  # per token or, without tokens, per peer; 0: no limit
+    undecodable_in_a_row: int = 16  # plain connections are closed after that many
+    sources: int = 10_000  # remembered
+    source_forgotten_after: Duration = Duration(90 * 86_400)  # not seen for so long
+    query_records: int = 100_000  # one answer
+    query_seconds: Duration = Duration(10)  # one answer
+    queries: int = 4  # at one time
+    subscriptions: int = 50  # open live views
+    subscription_bytes: Size = Size(1 * MIB)  # queued for one slow reader, then it misses
+
+
+class Store(Struct, frozen=True, forbid_unknown_fields=True):
+    """The LMDB file."""
+
+    path: str = "/var/lib/edge-agent"  # a folder; made where it is missing
+    size: Size = Size(1024 * MIB)  # reserved at creation; never more
+    block_bytes: Size = Size(256 * KIB)  # before compression
+    group_bytes: Size = Size(1 * MIB)  # a commit starts early when this much waits
+    group_records: int = 50_000  # or this many records
+    compression_level: int = 3  # zstd; 0 stores as it came
+    reopen_after: Duration = Duration(1)  # after the disk refused, grows to a minute
+    quarantine_share: Share = Share(0.02)  # of size; the oldest entries go first
+
+
+class Log(Struct, frozen=True, forbid_unknown_fields=True):
+    """One named log.
+
+    Streams go to the first log, in file order, one of whose patterns matches; what no log names
+    goes to ``main``.
+    """
+
+    streams: tuple[str, ...] = ()  # patterns: * one part of a name, ** any number of parts
+    commit_interval: Duration = Duration(1)  # ack latency against flash wear: ~26 KB a commit
+    keep: Duration = Duration(30 * 86_400)  # a maximum
+    when_full: Literal["discard-oldest", "refuse"] = "discard-oldest"  # or "refuse": senders wait
+    share: Share = Share(0.7)  # of store.size; all logs together at most 80 %
+
+
+class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where records go. ``ws``/``wss`` URLs speak to another agent, ``http``/``https`` POST."""
+
+    name: str  # names the position that is kept for it
+    url: str  # wss://HOST:PORT/forward, or https://HOST/PATH
+    streams: tuple[str, ...] = ("**",)  # patterns
+    token_file: str | None = None  # one line; sent as Authorization: Bearer
+    ca_file: str | None = None  # PEM; instead of the system's certificate authorities
+    format: Literal["msgpack", "json", "ndjson"] = "ndjson"  # http: msgpack, json, ndjson
+    compression: Literal["none", "gzip", "zstd"] = "gzip"  # http: none, gzip, zstd
+    batch_bytes: Size = Size(1 * MIB)  # one send
+    batch_records: int = 10_000  # one send
+    batch_age: Duration = Duration(1)  # how long the first record of a batch may wait
+    in_flight_bytes: Size = Size(4 * MIB)  # sent and not yet acknowledged
+    timeout: Duration = Duration(30)  # without any answer
+    backoff_base: Duration = Duration(1)  # first wait after a failure, at most
+    backoff_max: Duration = Duration(300)  # longest wait
+    required: bool = True  # retention waits for it; false: it may miss records, counted
+
+
+class Rule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One rule. Exactly one of the four actions is given.
+
+    ``rename``: old field to new field; ``drop``: fields to leave out, or ``"record"`` for the
+    whole record; ``redact``: fields whose value becomes ``"[redacted]"``; ``window``: length of
+    the tumbling windows. The first three act before storing, windows after.
+    """
+
+    name: str  # derived records have the source $rule/NAME
+    streams: tuple[str, ...]  # patterns
+    rename: dict[str, str] | None = None  # { old = "new" }
+    drop: tuple[str, ...] | Literal["record"] | None = None  # ["field"] or "record"
+    redact: tuple[str, ...] | None = None  # ["field"]
+    window: Duration | None = None  # length
+    fields: tuple[str, ...] = ()  # windows: which; none named: every number
+    into: str | None = None  # windows: stream name, "{stream}" is put in
+    lateness: Duration = Duration(60)  # windows: how far behind its stream a record may be
+    idle: Duration = Duration(600)  # a stream that says nothing for this long closes its windows
+    open_windows: int = 1_000  # per rule
+    derived: bool = False  # windows: also see other rules' records
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything. ``edge-agent config show`` prints it with every default."""
+
+    listen: Listen = Listen()
+    http: Http = Http()
+    store: Store = Store()
+    limits: Limits = Limits()
+    log: dict[str, Log] = field(default_factory=lambda: {"main": Log()})
+    upstream: tuple[Upstream, ...] = ()
+    rule: tuple[Rule, ...] = ()
+    drain_timeout: Duration = Duration(10)  # from SIGTERM to the last goodbye

@@ -1,0 +1,135 @@
+"""One tree of exceptions, sorted by what the caller can do.
+
+::
+
+    EdgeAgentError
+    ├── ConfigError         fix the file; names the key                         exit code 78
+    ├── ProtocolError       the peer broke the protocol: nack or close, serve the others
+    ├── StoreError
+    │   ├── StoreFull       refuse or trim by policy; go on reading and forwarding
+    │   ├── StoreLocked     another process holds the store; says which         exit code 75
+    │   ├── StoreTooNew     written by a newer version; left untouched          exit code 78
+    │   ├── StoreDamaged    salvage, go on
+    │   └── StoreFailed     the disk refused a read or write; reopen, then answer again
+    └── SinkError
+        ├── SinkUnavailable back off, then the same batch again
+        └── SinkRefused     halve the batch; set a single record aside, count it
+
+Foreign exceptions are translated once, at the border: ``lmdb.*`` only in ``store/``, socket and
+HTTP errors only in a sink. ``assert`` is for our own mistakes. No class carries a "retryable"
+flag: which class it is says so.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class EdgeAgentError(Exception):
+    """Base of everything that edge_agent raises on purpose; never raised itself."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ConfigError(EdgeAgentError):
+    """The configuration cannot be used.
+
+    Args:
+        where: file and key, or command line option, e.g. ``edge-agent.toml: log.main.keep``.
+        expected: what would have been right, with an example.
+        found: what was there, as text.
+    """
+
+    exit_code = 78  # EX_CONFIG of sysexits.h: systemd must not restart into the same mistake.
+
+    def __init__(self, where: str, expected: str, found: str) -> None:
+        super().__init__(f"{where}: expected {expected}, found {found}")
+        self.where = where
+        self.expected = expected
+        self.found = found
+
+
+class ProtocolError(EdgeAgentError):
+    """The peer said something that the protocol does not allow.
+
+    Args:
+        code: a word of PROTOCOL.md, e.g. ``bad_time``; stable, for programs.
+        message: one sentence for people: what, where, what was expected.
+        close_code: WebSocket close code (RFC 6455 section 7.4), or None where the
+            connection stays.
+    """
+
+    def __init__(self, code: str, message: str, close_code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.close_code = close_code
+
+
+class StoreError(EdgeAgentError):
+    """Base of what can go wrong with the store."""
+
+
+class StoreFull(StoreError):
+    """A log is at its share and its policy is to refuse; nothing of the entry was stored.
+
+    ``retry_after`` is in seconds, a hint.
+    """
+
+    def __init__(self, message: str, retry_after: float = 10.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class StoreLocked(StoreError):
+    """Another process has the store open. ``pid`` is 0 where it could not be told."""
+
+    exit_code = 75  # EX_TEMPFAIL: the other one may be about to stop.
+
+    def __init__(self, message: str, pid: int) -> None:
+        super().__init__(message)
+        self.pid = pid
+
+
+class StoreTooNew(StoreError):
+    """The store was written by a newer version; it was not touched. Install that version."""
+
+    exit_code = 78
+
+
+class StoreDamaged(StoreError):
+    """The store cannot be opened or read as a whole. Move it aside and salvage what passes."""
+
+
+class StoreFailed(StoreError):
+    """The operating system refused a read or a write (EIO, EROFS, ENOSPC outside the file)."""
+
+
+class SinkError(EdgeAgentError):
+    """Base of what a sink raises."""
+
+
+class SinkUnavailable(SinkError):
+    """The upstream cannot take anything now. Back off, then send the same batch again.
+
+    Args:
+        message: what happened, one sentence.
+        retry_after: seconds that the upstream asked for, or None.
+        slow: the upstream answered and will keep refusing until a person changes something
+            (401, 404 …): keep everything, retry at the slowest pace, show it in status.
+    """
+
+    def __init__(
+        self, message: str, *, retry_after: float | None = None, slow: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.slow = slow
+
+
+class SinkRefused(SinkError):
+    """The upstream refuses this batch for its content. Halve it; a single record is set aside."""
+
+    def __init__(self, message: str, code: str = "refused") -> None:
+        super().__init__(message)
+        self.code = code

@@ -1,0 +1,130 @@
+"""Every metric: name, kind, unit, help, in one table; and the counters behind it.
+
+Names follow Prometheus: base units, ``_total`` on counters. A name that is not in the table
+cannot be counted, so the table is complete. Values live in one process and one thread (Trio's);
+`Metrics` is therefore a plain dict, and adding costs 0.1 µs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["counter", "gauge"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One line of the table; ``labels`` are the label names in order."""
+
+    name: str
+    kind: Kind
+    unit: str
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+# fmt: off
+TABLE: tuple[Metric, ...] = (  # one metric a line, to be read as a table
+    # Coming in.
+    Metric("connections", "gauge", "connections", "Open sensor connections."),
+    Metric("connections_total", "counter", "connections", "Connections accepted."),
+    Metric("connections_refused_total", "counter", "connections", "Refused before the upgrade, by reason.", ("reason",)),
+    Metric("connection_faults_total", "counter", "connections", "Ended in an error of ours that the guard caught."),
+    Metric("takeovers_total", "counter", "connections", "Sessions that a newer hello took over."),
+    Metric("messages_received_total", "counter", "messages", "WebSocket messages with records."),
+    Metric("records_received_total", "counter", "records", "Records received, good or bad."),
+    Metric("received_bytes_total", "counter", "bytes", "Bytes of messages with records."),
+    Metric("records_nacked_total", "counter", "records", "Records refused for their content, by code.", ("code",)),
+    Metric("records_dropped_total", "counter", "records", "Records that a rule left out, by rule.", ("rule",)),
+    Metric("records_duplicate_total", "counter", "records", "Records that a source sent again; stored once."),
+    Metric("source_gaps_total", "counter", "records", "Numbers that a source skipped when it resumed."),
+    Metric("source_restarts_total", "counter", "restarts", "Sources whose numbering started anew."),
+    Metric("sources_forgotten_total", "counter", "sources", "Sources not seen for the configured time."),
+    Metric("stops_total", "counter", "stops", "Times a peer was told 'not now', by code.", ("code",)),
+    # Keeping.
+    Metric("commits_total", "counter", "commits", "Synced transactions."),
+    Metric("commit_seconds_total", "counter", "seconds", "Time spent in synced transactions."),
+    Metric("records_committed_total", "counter", "records", "Records made durable, by log.", ("log",)),
+    Metric("committed_bytes_total", "counter", "bytes", "Encoded bytes of records made durable, by log.", ("log",)),
+    Metric("block_bytes_total", "counter", "bytes", "Bytes of blocks as stored, by log.", ("log",)),
+    Metric("records_trimmed_total", "counter", "records", "Removed after every consumer had them, by log.", ("log",)),
+    Metric("records_discarded_total", "counter", "records", "Removed before an upstream had them: loss, by log.", ("log",)),
+    Metric("records_damaged_total", "counter", "records", "Records in blocks that failed their CRC, by log.", ("log",)),
+    Metric("records_refused_total", "counter", "records", "Not accepted because a log was full, by log.", ("log",)),
+    Metric("store_failures_total", "counter", "failures", "Times the disk refused a transaction."),
+    Metric("quarantined_total", "counter", "entries", "Entries put in quarantine, by code.", ("code",)),
+    Metric("store_bytes", "gauge", "bytes", "Size reserved for the store."),
+    Metric("store_used_bytes", "gauge", "bytes", "Pages in use."),
+    Metric("log_bytes", "gauge", "bytes", "Stored bytes, by log.", ("log",)),
+    Metric("log_records", "gauge", "records", "Stored records, by log.", ("log",)),
+    Metric("log_last_seq", "gauge", "seq", "Newest durable position, by log.", ("log",)),
+    Metric("log_first_seq", "gauge", "seq", "Oldest position still stored, by log.", ("log",)),
+    Metric("in_flight_bytes", "gauge", "bytes", "Accepted and not yet committed."),
+    # Going out.
+    Metric("forwarded_records_total", "counter", "records", "Records that an upstream acknowledged.", ("upstream",)),
+    Metric("forwarded_bytes_total", "counter", "bytes", "Bytes sent and acknowledged.", ("upstream",)),
+    Metric("forward_batches_total", "counter", "batches", "Batches acknowledged.", ("upstream",)),
+    Metric("forward_failures_total", "counter", "failures", "Sends that failed, by kind.", ("upstream", "kind")),
+    Metric("forward_refused_total", "counter", "records", "Records an upstream refused for good; in quarantine.", ("upstream",)),
+    Metric("forward_rewinds_total", "counter", "rewinds", "Times an upstream had lost data and was sent it again.", ("upstream",)),
+    Metric("forward_gap_records_total", "counter", "records", "Of what an upstream had lost: no longer held here either.", ("upstream",)),
+    Metric("forward_backlog_records", "gauge", "records", "Not yet acknowledged by an upstream.", ("upstream",)),
+    Metric("forward_connected", "gauge", "bool", "1 while the last attempt succeeded.", ("upstream",)),
+    # Asking and processing.
+    Metric("queries_total", "counter", "queries", "Queries answered."),
+    Metric("query_seconds_total", "counter", "seconds", "Time spent answering queries; Q = queries / seconds."),
+    Metric("subscriptions", "gauge", "subscriptions", "Open live views."),
+    Metric("subscription_missed_total", "counter", "records", "Records that slow readers missed."),
+    Metric("windows_closed_total", "counter", "windows", "Windows written, by rule.", ("rule",)),
+    Metric("windows_closed_early_total", "counter", "windows", "Windows closed before their time for want of room, by rule.", ("rule",)),
+    Metric("windows_open", "gauge", "windows", "Windows open, by rule.", ("rule",)),
+    Metric("records_late_total", "counter", "records", "Records behind the watermark, left out, by rule.", ("rule",)),
+    # Ourselves.
+    Metric("start_time_seconds", "gauge", "seconds", "When the agent started, since 1970."),
+    Metric("cpu_seconds_total", "counter", "seconds", "CPU of all threads, user and system; E = records / seconds."),
+    Metric("clock_synced", "gauge", "bool", "1 while the wall clock is known to be set."),
+)
+# fmt: on
+
+_BY_NAME = {metric.name: metric for metric in TABLE}
+
+
+class Metrics:
+    """The values. ``add`` for counters, ``set`` for gauges; labels in the table's order."""
+
+    def __init__(self) -> None:
+        self._values: dict[tuple[str, tuple[str, ...]], float] = {}
+
+    def add(self, name: str, amount: float = 1, *labels: str) -> None:
+        """Count ``amount`` more."""
+        assert _BY_NAME[name].kind == "counter" and len(_BY_NAME[name].labels) == len(labels)
+        key = (name, labels)
+        self._values[key] = self._values.get(key, 0) + amount
+
+    def set(self, name: str, value: float, *labels: str) -> None:
+        """A gauge's value now."""
+        assert len(_BY_NAME[name].labels) == len(labels)
+        self._values[(name, labels)] = value
+
+    def get(self, name: str, *labels: str) -> float:
+        """The value now, 0 where nothing was counted yet."""
+        assert name in _BY_NAME
+        return self._values.get((name, labels), 0)
+
+    def total(self, name: str) -> float:
+        """Sum over all labels."""
+        assert name in _BY_NAME
+        return sum(value for (key, _), value in self._values.items() if key == name)
+
+    def samples(self) -> Iterator[tuple[Metric, tuple[str, ...], float]]:
+        """Every value, in the table's order; metrics without labels appear even at 0."""
+        for metric in TABLE:
+            found = [
+                (labels, v) for (name, labels), v in self._values.items() if name == metric.name
+            ]
+            if not found and not metric.labels:
+                found = [((), 0.0)]
+            for labels, value in sorted(found):
+                yield metric, labels, value

@@ -1,0 +1,161 @@
+"""The two encodings of data messages, behind one face: JSON in text, msgpack in binary messages.
+
+Everything here is a call into msgspec's decoders or a look at a header; what the decoded values
+mean is decided in `messages` and `records`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from edge_agent.record import array_header
+from edge_agent.wire.values import TooBigMessage, Undecodable
+
+# The usual record: null, booleans, numbers and text, nested three levels deep at most. The type
+# is written out, because msgspec then checks it while it decodes; what it does not take is looked
+# at singly. Text keys at every level, no binary, no extension types.
+_Leaf = bool | int | float | str | None
+_Inner = _Leaf | list[_Leaf] | dict[str, _Leaf]
+_Value = _Leaf | list[_Inner] | dict[str, _Inner]
+Usual = dict[str, _Value]
+#: Maps and arrays within one another in a usual record, its own map included.
+USUAL_DEPTH = 3
+
+#: What a decoder raises on input that it cannot take: msgspec's own errors and bad UTF-8 are
+#: ValueErrors, nesting as deep as Python's stack is a RecursionError, a whole number beyond what
+#: msgpack holds an OverflowError.
+DECODE_ERRORS = (ValueError, RecursionError, OverflowError)
+
+to_msgpack = msgspec.msgpack.Encoder().encode
+_raws_from_msgpack = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How messages of one encoding are taken apart.
+
+    Attributes:
+        name: as a person knows it.
+        is_json: whether records must be encoded anew to be kept.
+        one, many: decode one usual record; an array of them.
+        raw, raws: skip over one value, over an array's elements, and give their bytes. Checks
+            the outer form of everything inside, but not that text is UTF-8.
+        any: decode anything.
+        is_array: whether a message is an array; raises for a header that claims more elements
+            than are allowed or than can be there.
+        body: the msgpack maps of an array, joined, given the array and its decoded records.
+        join: the array of elements that `raws` gave.
+    """
+
+    name: str
+    is_json: bool
+    one: Callable[[Any], Usual]
+    many: Callable[[Any], list[Usual]]
+    raw: Callable[[Any], msgspec.Raw]
+    raws: Callable[[Any], list[msgspec.Raw]]
+    any: Callable[[Any], Any]
+    is_array: Callable[[Any, int], bool]
+    body: Callable[[Any, list[Usual]], bytes]
+    join: Callable[[Sequence[msgspec.Raw]], bytes]
+
+
+def encoding_of(data: str | bytes) -> Encoding:
+    """Text is JSON, bytes are msgpack."""
+    return JSON if isinstance(data, str) else MSGPACK
+
+
+def joined_maps(records: list[Usual]) -> bytes:
+    """The msgpack maps of ``records``, one behind the other."""
+    return _without_header(to_msgpack(records), records)
+
+
+def map_sizes(body: bytes, count: int) -> list[int]:
+    """Bytes of each of the ``count`` maps joined in ``body``."""
+    return list(map(len, _raws_from_msgpack(array_header(count) + body)))
+
+
+def size_of(data: str | bytes) -> int:
+    """Bytes of a message as sent."""
+    if isinstance(data, bytes) or data.isascii():
+        return len(data)
+    return len(data.encode("utf-8", "surrogatepass"))
+
+
+def check_count(count: int, batch_records: int) -> None:
+    """Raises TooBigMessage for an array of too many elements."""
+    if count > batch_records:
+        raise TooBigMessage(f"an array has at most {batch_records} records, got {count}")
+
+
+def shown(error: Exception) -> str:
+    """A decoder's complaint, short enough to be sent back."""
+    if isinstance(error, RecursionError):
+        return "maps and arrays are nested too deep to read"
+    if isinstance(error, UnicodeError):
+        return "text is not UTF-8"
+    return str(error)[:200]
+
+
+def _header_bytes(data: bytes) -> int:
+    return 5 if data[0] == 0xDD else 3 if data[0] == 0xDC else 1
+
+
+def _is_msgpack_array(data: bytes, batch_records: int) -> bool:
+    # The header is read before anything is decoded: a mebibyte of empty maps would become 76 MB.
+    head = data[0] if data else 0xC1
+    if 0x90 <= head <= 0x9F:
+        count = head & 0x0F
+    elif head in (0xDC, 0xDD):
+        count = int.from_bytes(data[1 : _header_bytes(data)], "big")
+    else:
+        return False
+    if count > len(data):
+        raise Undecodable(f"not msgpack: an array of {count} elements in {len(data)} bytes")
+    check_count(count, batch_records)
+    return True
+
+
+def _is_json_array(data: str, _batch_records: int) -> bool:
+    return data.lstrip(" \t\r\n")[:1] == "["
+
+
+def _without_header(data: bytes, _records: list[Usual]) -> bytes:
+    return data[_header_bytes(data) :]
+
+
+def _join_msgpack(raws: Sequence[msgspec.Raw]) -> bytes:
+    return array_header(len(raws)) + b"".join(raws)
+
+
+def _join_json(raws: Sequence[msgspec.Raw]) -> bytes:
+    return b"[" + b",".join(raws) + b"]"
+
+
+MSGPACK = Encoding(
+    name="msgpack",
+    is_json=False,
+    one=msgspec.msgpack.Decoder(Usual).decode,
+    many=msgspec.msgpack.Decoder(list[Usual]).decode,
+    raw=msgspec.msgpack.Decoder(msgspec.Raw).decode,
+    raws=_raws_from_msgpack,
+    any=msgspec.msgpack.Decoder().decode,
+    is_array=_is_msgpack_array,
+    body=_without_header,
+    join=_join_msgpack,
+)
+JSON = Encoding(
+    name="JSON",
+    is_json=True,
+    one=msgspec.json.Decoder(Usual).decode,
+    many=msgspec.json.Decoder(list[Usual]).decode,
+    raw=msgspec.json.Decoder(msgspec.Raw).decode,
+    raws=msgspec.json.Decoder(list[msgspec.Raw]).decode,
+    any=msgspec.json.Decoder().decode,
+    is_array=_is_json_array,
+    body=lambda _data, records: joined_maps(records),
+    join=_join_json,
+)

@@ -1,0 +1,149 @@
+"""One record at a time: is it usable, and if not, why. The careful half of reading messages.
+
+`messages` first tries whole lists at once and comes here only where something is unusual: nested
+or binary values, timestamps, a fault. So this may take microseconds per record, and it holds one
+decoded record at a time: a message cannot make us build more objects than one record allows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from edge_agent.errors import ProtocolError
+from edge_agent.record import resolve_time
+from edge_agent.streams import stream_problem
+from edge_agent.wire.encodings import DECODE_ERRORS, Encoding, shown, to_msgpack
+from edge_agent.wire.values import Arrival, Undecodable, WireLimits
+
+#: msgpack of ``{"value": …}`` up to the value: how a bare number becomes a record.
+VALUE_HEAD = b"\x81\xa5value"
+
+_SCALARS = (str, int, float)  # bool is an int
+_LEAVES = (str, int, float, bytes, datetime, type(None))
+
+
+@dataclass(frozen=True, slots=True)
+class Good:
+    """A usable record: its stream, its msgpack map, its resolved time."""
+
+    stream: str
+    body: bytes
+    time_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a record is not usable, in a word and a sentence."""
+
+    code: str
+    message: str
+
+
+def judge(raw: bytes, encoding: Encoding, arrival: Arrival, limits: WireLimits) -> Good | Fault:
+    """Judge one record whose outer form is known to be sound.
+
+    Raises:
+        Undecodable: text in it is not UTF-8, or its JSON is malformed: then the whole message
+            is in doubt, not this record alone.
+    """
+    if len(raw) > limits.record_bytes:
+        return Fault("too_big", f"a record has at most {limits.record_bytes} bytes, got {len(raw)}")
+    try:
+        value = encoding.any(raw)
+    except DECODE_ERRORS as error:
+        return _fault_of(error, encoding.is_json)
+    fields, fault = _as_map(value, limits.record_depth)
+    if fault is not None:
+        return fault
+    return _place(fields, raw, value is not fields, encoding.is_json, arrival)
+
+
+def stream_fault(name: object, arrival: Arrival) -> Fault | None:
+    """Why a record may not name this stream; None where it may."""
+    if name is None or name == arrival.stream:
+        return None
+    if not isinstance(name, str):
+        return Fault("bad_stream", f"stream: expected text, got {_kind(name)}")
+    problem = stream_problem(name)
+    if problem is not None:
+        return Fault("bad_stream", f"stream: {problem}")
+    if arrival.may_write is not None and not arrival.may_write(name):
+        return Fault("forbidden_stream", f"stream: the token does not allow {name!r}")
+    return None
+
+
+def _place(
+    fields: dict[str, Any], raw: bytes, is_bare: bool, is_json: bool, arrival: Arrival
+) -> Good | Fault:
+    name = fields.get("stream")
+    fault = stream_fault(name, arrival)
+    if fault is not None:
+        return fault
+    try:
+        time_ns, _ = resolve_time(fields.get("time"), arrival.wall_ns)
+    except ProtocolError as error:
+        return Fault(error.code, error.message)
+    if not is_json:
+        body = VALUE_HEAD + raw if is_bare else raw
+    else:
+        try:
+            body = to_msgpack(fields)
+        except OverflowError:
+            return Fault("bad_record", "a whole number has at most 64 bits")
+    return Good(arrival.stream if name is None else name, body, time_ns)
+
+
+def _fault_of(error: Exception, is_json: bool) -> Fault:
+    # The outer form was checked by skipping over it. What skipping does not see: UTF-8 (the
+    # message is in doubt), and values that are well-formed but cannot be held.
+    if isinstance(error, UnicodeError):
+        raise Undecodable("text is not UTF-8") from error
+    if isinstance(error, RecursionError):
+        return Fault("too_deep", "maps and arrays are nested too deep")
+    if is_json and not isinstance(error, msgspec.ValidationError):
+        raise Undecodable(f"not JSON: {shown(error)}") from error
+    return Fault("bad_record", f"a value cannot be used: {shown(error)}")
+
+
+def _as_map(value: object, depth: int) -> tuple[dict[str, Any], Fault | None]:
+    if isinstance(value, _SCALARS):
+        return {"value": value}, None
+    if not isinstance(value, dict):
+        message = f"a record is a map, a number, text or true/false, got {_kind(value)}"
+        return {}, Fault("bad_record", message)
+    return value, _nested_fault(value, depth)
+
+
+def _nested_fault(value: object, depth: int) -> Fault | None:
+    # Recursion goes no deeper than the limit, whatever was sent.
+    if isinstance(value, _LEAVES):
+        return None
+    if depth == 0:
+        return Fault("too_deep", "maps and arrays are nested too deep")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                return Fault("bad_record", f"keys are text, got {_kind(key)}")
+            fault = _nested_fault(inner, depth - 1)
+            if fault is not None:
+                return fault
+        return None
+    if isinstance(value, list):
+        for inner in value:
+            fault = _nested_fault(inner, depth - 1)
+            if fault is not None:
+                return fault
+        return None
+    return Fault("bad_record", f"a value cannot be {_kind(value)}")
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, msgspec.msgpack.Ext):
+        return f"a msgpack extension of type {value.code}"
+    names = {type(None): "null", list: "an array", tuple: "an array", dict: "a map"}
+    names |= {bytes: "binary", datetime: "a timestamp", bool: "true or false", str: "text"}
+    return names.get(type(value), "a number")

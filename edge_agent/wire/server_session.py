@@ -1,0 +1,232 @@
+"""The agent's side of a session, without I/O: what the pump feeds and what it then sends."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edge_agent.errors import ProtocolError
+from edge_agent.wire.control import (
+    Ack,
+    Hello,
+    Mode,
+    Nack,
+    Stop,
+    ToldLimits,
+    Welcome,
+    Window,
+    decode_hello,
+    encode_control,
+)
+from edge_agent.wire.forward import Segment, covers, decode_segments
+from edge_agent.wire.messages import read_messages
+from edge_agent.wire.session import SERVER, ServerInput, ServerState, follow
+from edge_agent.wire.values import (
+    CLOSE_PROTOCOL,
+    CLOSE_RESTART,
+    CLOSE_TRY_LATER,
+    REASON_CHARACTERS_MAX,
+    Arrival,
+    Received,
+    Reject,
+    WireLimits,
+    make_reject,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedSegments:
+    """What a list of ``/forward`` messages holds; like `Received`."""
+
+    segments: tuple[Segment, ...]
+    numbers: int
+    size: int
+    messages: int
+    failure: ProtocolError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Goodbye:
+    """How to end a session: send ``message``, finish what was accepted, close with the code."""
+
+    message: str | bytes
+    close_code: int
+    reason: str
+
+
+class ServerSession:
+    """One source's session.
+
+    Attributes:
+        state: where it is; only the table in `session` changes it.
+        hello: what the source said, once it has.
+        number: what the next record gets; everything before it was received.
+        acked: everything before it was told to be durable.
+        bytes_in_flight: bytes of messages received and not yet committed.
+        failure: why nothing more is read, if that is so.
+
+    Exceeding the window is no error: a sender learns of a smaller window later than we decide it.
+    The pump reads while `has_room`; TCP does the rest.
+    """
+
+    def __init__(self, mode: Mode, limits: WireLimits, window: Window) -> None:
+        self.state = ServerState.NEW
+        self.hello: Hello | None = None
+        self.number = 0
+        self.acked = 0
+        self.bytes_in_flight = 0
+        self.failure: ProtocolError | None = None
+        self._mode = mode
+        self._limits = limits
+        self._window = window
+        self._window_is_news = False
+        # What each read took: the number behind it, and its bytes.
+        self._sizes: deque[tuple[int, int]] = deque()
+        self._nacks: deque[Nack] = deque()
+
+    @property
+    def records_in_flight(self) -> int:
+        """Numbers received and not yet told to be durable."""
+        return self.number - self.acked
+
+    @property
+    def has_room(self) -> bool:
+        """Whether to read on. With nothing in flight one message is always allowed."""
+        return not self.records_in_flight or (
+            self.records_in_flight < self._window.records
+            and self.bytes_in_flight < self._window.bytes
+        )
+
+    def receive_hello(self, data: str | bytes) -> Hello:
+        """The first message. The pump then settles what an older connection left, reads ``next``
+        from the store, asks `resume_point` and calls `welcome`.
+
+        Raises:
+            ProtocolError: ``bad_hello``, ``bad_source``, ``out_of_order``; close 1002.
+        """
+        after = follow(SERVER, self.state, ServerInput.HELLO)
+        hello = decode_hello(data)
+        self.state, self.hello = after, hello
+        return hello
+
+    def welcome(self, next_number: int, epoch: str, time: str) -> str | bytes:
+        """What to answer to hello. ``time`` is RFC 3339, "" where the clock is not set."""
+        self.state = follow(SERVER, self.state, ServerInput.WELCOME)
+        self.number = self.acked = next_number
+        limits = ToldLimits(
+            self._limits.message_bytes, self._limits.record_bytes, self._limits.batch_records
+        )
+        return encode_control(Welcome(epoch, next_number, self._window, time, limits), self._mode)
+
+    def receive_data(self, batch: Sequence[str | bytes], arrival: Arrival) -> Received:
+        """Messages in the order in which they came; their records get their numbers.
+
+        Where one cannot be read, ``Received.failure`` says why, and it and all that follow are
+        discarded, now and later. The pump then commits, acks and closes with the failure's code.
+        """
+        after = follow(SERVER, self.state, ServerInput.DATA)
+        if after is ServerState.CLOSING:
+            return Received((), (), 0, 0, 0, self.failure)
+        received = read_messages(batch, self.number, arrival, self._limits)
+        for reject in received.rejects:
+            self._nacks.append(Nack(reject.number, reject.code, reject.message))
+        self._count(received.numbers, received.size)
+        if received.failure is not None:
+            self.fail(received.failure)
+        return received
+
+    def receive_segments(self, batch: Sequence[str | bytes]) -> ReceivedSegments:
+        """The same for ``/forward``, whose messages say their numbers. A message must begin
+        where the one before it ended.
+        """
+        after = follow(SERVER, self.state, ServerInput.DATA)
+        if after is ServerState.CLOSING:
+            return ReceivedSegments((), 0, 0, 0, self.failure)
+        segments: list[Segment] = []
+        begin, size, messages = self.number, 0, 0
+        for data in batch:
+            try:
+                decoded = decode_segments(data)
+                first, last = covers(decoded)
+                if first != self.number:
+                    raise ProtocolError(
+                        "bad_segment",
+                        f"expected a message from {self.number} on, got {first}",
+                        CLOSE_PROTOCOL,
+                    )
+            except ProtocolError as error:
+                self.fail(error)
+                break
+            segments += decoded
+            self._count(last - first + 1, len(data))
+            size += len(data)
+            messages += 1
+        return ReceivedSegments(tuple(segments), self.number - begin, size, messages, self.failure)
+
+    def fail(self, error: ProtocolError) -> None:
+        """A message cannot be read: nothing more is. Also for what the transport refuses (a
+        message over its limit) before it comes here. The first failure is the one that counts.
+        """
+        self.state = follow(SERVER, self.state, ServerInput.FAILURE)
+        self.failure = self.failure or error
+
+    def use_up_number(self, body: bytes, stream: str) -> Reject:
+        """The second failure at the same number (`FailureMemory`): give it to the message that
+        cannot be read, so that the source gets past it. The pump puts the reject into quarantine
+        with its number and commits that.
+        """
+        failure = self.failure
+        if failure is None or self.state is not ServerState.CLOSING:
+            raise ProtocolError("out_of_order", "no message has failed", CLOSE_PROTOCOL)
+        reject = make_reject(self.number, failure.code, failure.message, body, stream)
+        self._nacks.append(Nack(reject.number, reject.code, reject.message))
+        self._count(1, len(reject.body))
+        return reject
+
+    def grant(self, window: Window) -> None:
+        """Change the window; the next ack tells it."""
+        self._window_is_news = self._window_is_news or window != self._window
+        self._window = window
+
+    def committed(self, next_number: int) -> list[str | bytes]:
+        """Everything before ``next_number`` is durable (or in quarantine): what to send now.
+
+        That is the nacks of refused records before it, in order, then at most one ack. A nack
+        never goes out before its record is durable in quarantine.
+        """
+        self.state = follow(SERVER, self.state, ServerInput.COMMITTED)
+        durable = min(next_number, self.number)
+        if self.state is ServerState.CLOSED or (durable <= self.acked and not self._window_is_news):
+            return []
+        self.acked = max(self.acked, durable)
+        while self._sizes and self._sizes[0][0] <= self.acked:
+            self.bytes_in_flight -= self._sizes.popleft()[1]
+        messages: list[str | bytes] = []
+        while self._nacks and self._nacks[0].at < self.acked:
+            messages.append(encode_control(self._nacks.popleft(), self._mode))
+        window = self._window if self._window_is_news else None
+        self._window_is_news = False
+        messages.append(encode_control(Ack(self.acked, window), self._mode))
+        return messages
+
+    def stop(self, code: str, retry_after: float, message: str) -> Goodbye:
+        """Not now: accept nothing more. Commits still outstanding are acked as they come."""
+        self.state = follow(SERVER, self.state, ServerInput.STOP)
+        text = message[:REASON_CHARACTERS_MAX]
+        return Goodbye(
+            encode_control(Stop(code, retry_after, text), self._mode),
+            CLOSE_RESTART if code == "closing" else CLOSE_TRY_LATER,
+            code,
+        )
+
+    def close(self) -> None:
+        """The connection has ended."""
+        self.state = follow(SERVER, self.state, ServerInput.CLOSE)
+
+    def _count(self, numbers: int, size: int) -> None:
+        # A message without records takes no number, is never committed and so is not in flight.
+        if numbers:
+            self.number += numbers
+            self.bytes_in_flight += size
+            self._sizes.append((self.number, size))

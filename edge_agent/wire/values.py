@@ -1,0 +1,117 @@
+"""What reading a message takes and gives: limits, the facts of its arrival, runs and rejects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from edge_agent.errors import ProtocolError
+from edge_agent.record import Run
+
+#: A reject keeps this much of what was sent; quarantine keeps no more.
+REJECT_BYTES_MAX = 4096
+#: Sentences about input quote it; a name of control characters is ten times as long when quoted.
+REASON_CHARACTERS_MAX = 500
+#: A run's body is at most this long unless it is one record, so that whoever packs runs into
+#: blocks never has to look for record boundaries.
+RUN_BYTES_MAX = 64 * 1024
+
+# WebSocket close codes (RFC 6455 section 7.4.1 and the IANA registry; 4000 and up are ours).
+CLOSE_PROTOCOL = 1002
+CLOSE_UNDECODABLE = 1007
+CLOSE_FORBIDDEN = 1008
+CLOSE_TOO_BIG = 1009
+CLOSE_RESTART = 1012
+CLOSE_TRY_LATER = 1013
+CLOSE_TAKEN_OVER = 4409
+
+
+@dataclass(frozen=True, slots=True)
+class WireLimits:
+    """What one message may ask of us.
+
+    Attributes:
+        message_bytes: one message, as sent.
+        record_bytes: one record, as sent (JSON text or msgpack).
+        record_depth: maps and arrays within one another; the record's own map is the first.
+        batch_records: elements of one array.
+    """
+
+    message_bytes: int = 1024 * 1024
+    record_bytes: int = 64 * 1024
+    record_depth: int = 16
+    batch_records: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What is the same for all messages that one read brought.
+
+    Attributes:
+        stream: the stream of the connection's path.
+        source: who sends.
+        wall_ns: agent's wall clock, ns since 1970.
+        synced: whether that clock is set.
+        may_write: whether the peer's token allows a stream that a record names; None allows all.
+    """
+
+    stream: str
+    source: str
+    wall_ns: int
+    synced: bool
+    may_write: Callable[[str], bool] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A record that cannot be used for its content: nack, quarantine, next.
+
+    ``number`` is its number in its source's numbering, 0 in plain mode. ``body`` is what was
+    sent, its first `REJECT_BYTES_MAX` bytes.
+    """
+
+    number: int
+    code: str
+    message: str
+    body: bytes = field(repr=False)
+    stream: str
+
+
+def make_reject(number: int, code: str, message: str, body: bytes, stream: str) -> Reject:
+    """A reject with everything that a peer chose cut to size."""
+    return Reject(number, code, message[:REASON_CHARACTERS_MAX], body[:REJECT_BYTES_MAX], stream)
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What one message, or a list of them, holds.
+
+    Attributes:
+        runs, rejects: in the order sent. Numbers that are in no run are in a reject.
+        numbers: how many numbers of the source the messages take, good and bad.
+        size: bytes of the messages as sent.
+        messages: how many messages were read; fewer than given where ``failure`` is set.
+        failure: why the message after those could not be read, for lists only;
+            `read_message` raises it.
+    """
+
+    runs: tuple[Run, ...]
+    rejects: tuple[Reject, ...]
+    numbers: int
+    size: int
+    messages: int = 1
+    failure: ProtocolError | None = None
+
+
+class Undecodable(ProtocolError):
+    """Bytes that are neither JSON nor msgpack, or end too early or too late."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("undecodable", message, CLOSE_UNDECODABLE)
+
+
+class TooBigMessage(ProtocolError):
+    """A message over the limit that `welcome` told."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("too_big_message", message, CLOSE_TOO_BIG)
