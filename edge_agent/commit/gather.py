@@ -1,0 +1,242 @@
+"""What waits for the next commit: tickets in order, when they are due, and how much there may be.
+
+`Gathering` holds entries from append to answer. It decides nothing about the store: the committer
+asks it when the next group is due (`Gathering.deadline`), takes the group, and gives it back
+settled, which makes room for those who wait.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import trio
+
+from edge_agent.errors import EdgeAgentError, StoreFailed, StoreFull
+from edge_agent.store.entry import Entry, Stored
+
+NEVER = float("inf")
+#: What an entry occupies beside its records, as `Entry.size_bytes` has it.
+ENTRY_BYTES = Entry().size_bytes
+
+
+class Closed(EdgeAgentError):
+    """The agent is stopping: what was taken is drained, nothing new is taken. Stop ``closing``."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLimits:
+    """When a group goes early, and what may be in flight.
+
+    Attributes:
+        bytes, records: a group that holds as much commits without waiting for its deadline. A
+            group is cut there too, but holds at least one entry, however large.
+        in_flight_bytes: of entries (`Entry.size_bytes`) from append to answer. A single larger
+            entry is taken when nothing else is in flight.
+    """
+
+    bytes: int
+    records: int
+    in_flight_bytes: int
+
+
+class Ticket:
+    """The answer that will come to one entry. ``answer`` is None until then."""
+
+    __slots__ = ("_event", "answer", "count", "deadline", "entry", "since", "size", "taken")
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        self.answer: Stored | StoreFull | StoreFailed | None = None
+        #: Whether a commit with this entry has begun.
+        self.taken = False
+        self.size, self.count = _measure(entry)
+        #: When it was taken in, and when it should be committed, on Trio's clock.
+        self.since = NEVER
+        self.deadline = NEVER
+        self._event: trio.Event | None = None
+
+    async def wait(self) -> Stored:
+        """Wait until the entry is durable. No checkpoint where the answer is there already.
+
+        Raises:
+            StoreFull: nothing of the entry was stored.
+            StoreFailed: the agent stopped before the disk took it. It may be stored.
+        """
+        if self.answer is None:
+            if self._event is None:
+                self._event = trio.Event()
+            await self._event.wait()
+        answer = self.answer
+        assert answer is not None
+        if isinstance(answer, Stored):
+            return answer
+        # A fresh one for each who asks: raising the same twice would mix up their tracebacks.
+        if isinstance(answer, StoreFull):
+            raise StoreFull(str(answer), answer.retry_after)
+        raise StoreFailed(str(answer))
+
+    def settle(self, answer: Stored | StoreFull | StoreFailed) -> None:
+        """The committer's side: give the answer and wake who waits for it."""
+        self.answer = answer
+        if self._event is not None:
+            self._event.set()
+
+
+class Gathering:
+    """Entries between append and answer, in order of arrival.
+
+    ``deadline`` is when the first group is due on Trio's clock: `NEVER` at rest, in the past for a
+    full group. ``on_earlier`` is called whenever it moves forward, so that the committer sleeps
+    exactly until it, without being woken for each entry.
+    """
+
+    def __init__(self, limits: GroupLimits, on_earlier: Callable[[], None]) -> None:
+        self.deadline = NEVER
+        self.closed = False
+        self.in_flight_bytes = 0
+        self._limits = limits
+        self._on_earlier = on_earlier
+        self._waiting: deque[Ticket] = deque()
+        self._waiting_bytes = 0
+        self._waiting_records = 0
+        #: Callers for whom there is no room yet, first come first served. There are at most as
+        #: many as tasks that append, which the number of connections bounds.
+        self._outside: deque[tuple[Ticket, float, trio.Event]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def records(self) -> int:
+        """Records that wait, those in entries outside not counted."""
+        return self._waiting_records
+
+    @property
+    def outside(self) -> int:
+        """Callers that wait for room."""
+        return len(self._outside)
+
+    @property
+    def oldest_since(self) -> float:
+        """When the oldest waiting entry was taken in, on Trio's clock; `NEVER` without one."""
+        return self._waiting[0].since if self._waiting else NEVER
+
+    async def put(self, entry: Entry, patience: float) -> Ticket:
+        """Take in ``entry``, which may wait ``patience`` seconds for its commit.
+
+        Waits, as its only checkpoint, while there is no room. Raises Closed after `close`.
+        """
+        if self.closed:
+            raise Closed("the agent is stopping")
+        ticket = Ticket(entry)
+        if not self._outside and self._has_room(ticket.size):
+            self._join(ticket, patience)
+            return ticket
+        event = trio.Event()
+        place = (ticket, patience, event)
+        self._outside.append(place)
+        # Whoever waits for room waits for a commit: there is no point in letting it come late.
+        self._bring_forward(-NEVER)
+        try:
+            await event.wait()
+        except trio.Cancelled:
+            if ticket.since == NEVER:
+                self._outside.remove(place)
+            raise
+        if ticket.since == NEVER:
+            raise Closed("the agent stopped before there was room")
+        return ticket
+
+    def take(self) -> list[Ticket]:
+        """Cut the next group from the front; empty where nothing waits."""
+        waiting, limits = self._waiting, self._limits
+        group: list[Ticket] = []
+        size = records = 0
+        while waiting:
+            ticket = waiting[0]
+            if group and (
+                size + ticket.size > limits.bytes or records + ticket.count > limits.records
+            ):
+                break
+            ticket.taken = True
+            size += ticket.size
+            records += ticket.count
+            group.append(waiting.popleft())
+        self._waiting_bytes -= size
+        self._waiting_records -= records
+        self.deadline = self._next_deadline()
+        return group
+
+    def release(self, group: Iterable[Ticket]) -> None:
+        """The group has its answers: let in those who wait for the room that it leaves."""
+        self.in_flight_bytes -= sum(ticket.size for ticket in group)
+        while self._outside and self._has_room(self._outside[0][0].size):
+            ticket, patience, event = self._outside.popleft()
+            self._join(ticket, patience)
+            event.set()
+        if self._outside:
+            self._bring_forward(-NEVER)
+
+    def close(self) -> None:
+        """Take nothing new; what waits is due now."""
+        self.closed = True
+        self._bring_forward(-NEVER)
+
+    def abandon(self, reason: str) -> None:
+        """There will be no further commit: tell everybody who still waits."""
+        self.closed = True
+        while self._waiting:
+            self._waiting.popleft().settle(StoreFailed(reason))
+        while self._outside:
+            self._outside.popleft()[2].set()
+
+    def _has_room(self, size: int) -> bool:
+        held = self.in_flight_bytes
+        return held == 0 or held + size <= self._limits.in_flight_bytes
+
+    def _join(self, ticket: Ticket, patience: float) -> None:
+        ticket.since = now = trio.current_time()
+        ticket.deadline = deadline = now + patience
+        self._waiting.append(ticket)
+        self.in_flight_bytes += ticket.size
+        self._waiting_bytes += ticket.size
+        self._waiting_records += ticket.count
+        if self.closed or self._is_full():
+            deadline = -NEVER
+        if deadline < self.deadline:
+            self._bring_forward(deadline)
+
+    def _is_full(self) -> bool:
+        return (
+            self._waiting_bytes >= self._limits.bytes
+            or self._waiting_records >= self._limits.records
+        )
+
+    def _bring_forward(self, deadline: float) -> None:
+        if deadline < self.deadline:
+            self.deadline = deadline
+            self._on_earlier()
+
+    def _next_deadline(self) -> float:
+        if not self._waiting:
+            return NEVER
+        if self._is_full() or self._outside or self.closed:
+            return -NEVER
+        # Less than one group is left, so this looks at few.
+        return min(ticket.deadline for ticket in self._waiting)
+
+
+def _measure(entry: Entry) -> tuple[int, int]:
+    """``entry.size_bytes, entry.count`` in one go: this is done for each single record."""
+    size, count = ENTRY_BYTES, 0
+    for run in entry.runs:
+        size += len(run.body)
+        count += run.count
+    for block in entry.blocks:
+        size += len(block.payload)
+        count += block.count
+    for item in entry.quarantine:
+        size += len(item.body)
+    return size, count

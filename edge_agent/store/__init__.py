@@ -1,0 +1,129 @@
+"""The store: what is acknowledged is here, in one LMDB file. This text is its specification.
+
+Promise
+-------
+When `Engine.commit` returns, every entry that it answered with `Stored` survives a power cut:
+its records, its source's next number, consumers' positions and quarantine, all together. An entry
+answered with `StoreFull` left nothing. After a power cut at any moment the store opens by itself
+and holds a prefix, commit by commit, of what was committed, and all of what was answered.
+Assumed: a sector of 512 bytes is written whole, and the card does not lie about flushes. A file
+that is damaged all the same is set aside and salvaged; never does anybody have to delete one.
+
+Files
+-----
+::
+
+    PATH/lock             flock, holds the owner's pid; a second agent is refused
+    PATH/store/data.mdb   LMDB 0.9 format, reserved to its full size when it is made
+    PATH/store/lock.mdb   LMDB's own
+    PATH/damaged-N        stores that were set aside, the newest two
+    PATH/store.new, .salvaging, .salvaged     steps that a power cut interrupted; tidied at start
+
+A store is built in ``store.new``, synced and renamed; a salvaged one replaces its predecessor
+only when it is complete. LMDB runs with its default flags: a commit is data pages, fdatasync, one
+synced meta page. ``lib_version=0``; one environment, once per process, never after a fork, never
+on a network file system.
+
+Keys
+----
+One database; all integers big-endian. Values are msgpack arrays, except blocks, each followed by
+the CRC-32 of its key and the array (`values.py`). An array may grow at its end.
+
+======================== =====================================================================
+``00``                   store: format = 1, store id, epoch, agent id, board, created, openings
+``01`` name              log: id, first, last, records, bytes, trimmed, discarded
+``02`` consumer 00 log   position: floor, state
+``03`` source            numbering: next, last seen (ns), by a synced clock?
+``04``                   quarantine: first, last, bytes, dropped
+``04`` number u64        quarantined: code, reason, stream, source, number, arrival, body
+``f0`` log id u8 seq u64 block: header, origin, payload (`format.py`, `payload.py`)
+======================== =====================================================================
+
+Log ids are 1 to 255, never reused; ``main`` is 1. A block's key holds the seq of its first
+record. Seqs count from 1 in each log and have no holes as written. A foreign block keeps its
+payload, with the names and offsets its origin gave; only its key, clocks and checksum are ours. It
+goes to the log that has the name of the log it comes from, or to ``main``.
+
+Invariants
+----------
+- A log's blocks cover ``first`` to ``last`` without a hole (unless salvaged), and its ``records``
+  and ``bytes`` are the sums over them. `check.py` verifies this and more by its own eyes.
+- A position's floor never exceeds its log's ``last`` and goes down only by ``rewind``.
+- A source's ``next`` goes down only by ``restart``; everything below it is durable, was left out
+  by a rule, or is in quarantine.
+- After every opening and reopening one marker transaction is committed before anything is told.
+- Nothing is committed to a file that was deleted or replaced under the running agent.
+- Only a log's oldest blocks are ever removed, whole.
+- Every block is read under its checksum; a wrong one becomes a `Gap`, and reading goes on.
+
+Judging duplicates
+------------------
+Within the transaction, for an entry with numbers [first, next) of a source whose stored next is
+``n`` (1 for a source never seen): numbers below ``n`` are left out and counted; ``first > n`` is
+answered `StoreFull`, because an earlier record was refused and order must stay; ``restart`` sets
+``n`` to ``first`` before. A restart that was refused holds back what the source sent behind it
+until it is welcomed again (`Engine.next_of`). So commit a restart *before* telling the source its
+``next``: an entry without records, ``Numbering(source, first, first, restart=True)``, needs no
+room in any log. Records numbered 0 are never judged.
+
+Limits
+------
+============================= ============== ===================================================
+file                          ``size``       reserved; all logs' shares together at most 80 % of it
+block, before compression     ``block_bytes`` 256 KiB, at most 1 MiB; one larger record stays whole
+log                           ``share``      of ``size``, in LMDB's pages
+quarantine                    2 % of size    4 KiB an entry, oldest dropped, counted
+consumer's state              256 KiB        rewritten whole when it changes
+sources                       10,000         forgotten when unseen for 90 days, else `StoreFull`
+names                         500 bytes      LMDB's keys have 511
+one trim transaction          256 blocks
+============================= ============== ===================================================
+
+Space: a group that would exceed a log's share first trims what all configured consumers have
+acknowledged, however young, then, under ``discard-oldest`` only, the rest, counted as discarded.
+Under ``refuse`` the entry is answered `StoreFull` whole. Age: `retention.py`.
+
+Threads: each method is one whole transaction, begun and ended in the thread that calls it. Reads
+run beside a commit; `Engine.reopen` waits for them.
+"""
+
+from edge_agent.store.engine import Engine
+from edge_agent.store.entry import CommitResult, Entry, Numbering, Position, Quarantined, Stored
+from edge_agent.store.format import Block, Gap, filter_payload
+from edge_agent.store.identity import Identity, board_fingerprint
+from edge_agent.store.payload import (
+    RunView,
+    check_payload,
+    cut_payload,
+    encode_runs,
+    slice_indexes,
+    slice_payload,
+)
+from edge_agent.store.settings import ConsumerSettings, LogSettings, StoreSettings
+from edge_agent.store.statistics import LogStatistics, StoreStatistics
+
+__all__ = [
+    "Block",
+    "CommitResult",
+    "ConsumerSettings",
+    "Engine",
+    "Entry",
+    "Gap",
+    "Identity",
+    "LogSettings",
+    "LogStatistics",
+    "Numbering",
+    "Position",
+    "Quarantined",
+    "RunView",
+    "StoreSettings",
+    "StoreStatistics",
+    "Stored",
+    "board_fingerprint",
+    "check_payload",
+    "cut_payload",
+    "encode_runs",
+    "filter_payload",
+    "slice_indexes",
+    "slice_payload",
+]

@@ -1,0 +1,247 @@
+"""A second opinion: walks the store's file with its own eyes and trusts nobody.
+
+It shares no code with what wrote the store but the reader of LMDB's pages: keys, headers and
+checksums are taken apart here once more, from the specification in ``store/__init__.py``. So a
+mistake in the format cannot hide in the reading of it. The store must not be open.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from edge_agent.errors import StoreDamaged
+from edge_agent.store.pages import PageFile
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+_BLOCK = struct.Struct(">BBBBII16sQqqqHI")
+_PROBLEMS_MAX = 1000
+
+
+@dataclass(slots=True)
+class LogReport:
+    """One log as found: blocks, records and the seqs that they cover."""
+
+    blocks: int = 0
+    records: int = 0
+    first: int = 0
+    last: int = 0
+    bytes: int = 0
+
+
+@dataclass(slots=True)
+class Report:
+    """``problems`` is empty where all is well; ``gaps`` are seqs lost in an earlier salvage."""
+
+    problems: list[str] = field(default_factory=list)
+    gaps: list[str] = field(default_factory=list)
+    logs: dict[str, LogReport] = field(default_factory=dict)
+    positions: int = 0
+    sources: int = 0
+    quarantined: int = 0
+
+    def problem(self, text: str) -> None:
+        """Note one; a thousand are enough to know."""
+        if len(self.problems) < _PROBLEMS_MAX:
+            self.problems.append(text)
+
+
+def check(path: Path) -> Report:
+    """Check the store of the agent's folder ``path`` whole: every page, block and counter.
+
+    Raises OSError where there is nothing to read.
+    """
+    report = Report()
+    with PageFile(path / "store" / "data.mdb") as pages:
+        if None in pages.metas:
+            report.problem("one of the file's two roots cannot be read")
+        try:
+            _Walk(report, pages).run()
+        except StoreDamaged as error:
+            report.problem(str(error))
+    return report
+
+
+class _Walk:
+    def __init__(self, report: Report, pages: PageFile) -> None:
+        self._report = report
+        self._pages = pages
+        self._names: dict[int, str] = {}
+        self._headers: dict[int, list[Any]] = {}
+        self._positions: list[tuple[str, int]] = []
+        self._quarantine: list[int] = []
+        self._quarantine_bytes = 0
+
+    def run(self) -> None:
+        pages, report = self._pages, self._report
+        previous = b""
+        entries = 0
+        for node in pages.nodes(pages.meta.main_root, report.problem):
+            entries += 1
+            if node.key <= previous:
+                report.problem(f"key {node.key.hex()} is out of order")
+            previous = node.key
+            try:
+                self._value(node.key, pages.value(node))
+            except (StoreDamaged, ValueError, TypeError, msgpack.UnpackException) as error:
+                report.problem(f"key {node.key[:30].hex()}: {error}")
+        if entries != pages.meta.entries:
+            report.problem(f"the root counts {pages.meta.entries} keys, {entries} are there")
+        self._close_logs()
+        self._close_quarantine()
+
+    def _value(self, key: bytes, value: bytes) -> None:
+        kind, rest = key[0], key[1:]
+        if kind == 0xF0:
+            self._block(key, value)
+            return
+        size = _occupied(len(value), self._pages.page_bytes)
+        crc, value = value[-4:], value[:-4]
+        if zlib.crc32(key + value).to_bytes(4, "big") != crc:
+            self._report.problem(f"key {key[:30].hex()} fails its checksum")
+        elif kind == 0 and not rest:
+            self._store(msgpack.unpackb(value))
+        elif kind == 1:
+            self._log(rest.decode(), msgpack.unpackb(value))
+        elif kind == 2:
+            consumer, _, log = rest.decode().rpartition("\x00")
+            floor = msgpack.unpackb(value)[0]
+            self._report.positions += 1
+            self._positions.append((log, floor))
+            if not consumer or floor < 0:
+                self._report.problem(f"position of {consumer!r} in {log!r} is {floor}")
+        elif kind == 3:
+            expected, seen_ns, synced = msgpack.unpackb(value)[:3]
+            self._report.sources += 1
+            if expected < 1 or seen_ns < 0 or not isinstance(synced, bool):
+                self._report.problem(f"source {rest.decode()!r} expects {expected}")
+        elif kind == 4:
+            self._quarantined(rest, value, size)
+        else:
+            self._report.problem(f"key {key.hex()} is none of ours")
+
+    def _store(self, header: list[Any]) -> None:
+        version, store_id, epoch, agent_id = header[:4]
+        lengths = (len(bytes.fromhex(text)) for text in (store_id, epoch, agent_id))
+        if version != 1 or tuple(lengths) != (16, 8, 6):
+            self._report.problem(f"the store's header is {header}")
+
+    def _log(self, name: str, header: list[Any]) -> None:
+        log_id, first, last = header[:3]
+        if log_id in self._names or not 0 < log_id < 256 or not 1 <= first <= last + 1:
+            self._report.problem(f"log {name!r} has the header {header}")
+        self._names[log_id] = name
+        self._headers[log_id] = header
+        self._report.logs[name] = LogReport()
+
+    def _block(self, key: bytes, value: bytes) -> None:
+        log_id, first = key[1], int.from_bytes(key[2:], "big")
+        if len(key) != 10 or log_id not in self._names:
+            self._report.problem(f"block {key.hex()} belongs to no log")
+            return
+        name = self._names[log_id]
+        log = self._report.logs[name]
+        log.bytes += _occupied(len(value), self._pages.page_bytes)
+        version, codec, flags, reserved, count, raw_len = _BLOCK.unpack_from(value)[:6]
+        low, high, extra, crc = _BLOCK.unpack_from(value)[9:]
+        if log.blocks == 0:
+            log.first = first
+        elif first <= log.last:
+            self._report.problem(f"log {name}: block {first} overlaps what ends at {log.last}")
+        elif first > log.last + 1:
+            self._report.gaps.append(f"log {name}: {log.last + 1} to {first - 1}")
+        log.blocks, log.records, log.last = log.blocks + 1, log.records + count, first + count - 1
+        if zlib.crc32(key + value[:62] + b"\0\0\0\0" + value[66:]) != crc:
+            self._report.problem(f"log {name}: block {first} fails its checksum")
+            return
+        origin = msgpack.unpackb(value[66 : 66 + extra]) if extra else None
+        if (version, reserved, flags >> 2) != (1, 0, 0) or low > high or count < 1:
+            self._report.problem(f"log {name}: block {first} has an impossible header")
+        if bool(flags & 2) != (origin is not None) or (origin and len(origin) != 9):
+            self._report.problem(f"log {name}: block {first} has the origin {origin}")
+        raw = value[66 + extra :]
+        if codec:
+            raw = zstd.decompress(raw)
+        if codec > 1 or len(raw) != raw_len:
+            self._report.problem(f"log {name}: block {first} has {len(raw)} bytes, not {raw_len}")
+        problem = _payload_problem(raw, count)
+        if problem:
+            self._report.problem(f"log {name}: block {first}: {problem}")
+
+    def _quarantined(self, rest: bytes, value: bytes, size: int) -> None:
+        if not rest:
+            first, last, total = msgpack.unpackb(value)[:3]
+            self._headers[0] = [0, first, last, last - first + 1, total]
+            return
+        code, _, _, _, number, _, body = msgpack.unpackb(value)
+        self._quarantine.append(int.from_bytes(rest, "big"))
+        self._quarantine_bytes += size
+        self._report.quarantined += 1
+        if not code or number < 0 or len(body) > 4096:
+            self._report.problem(f"quarantine {rest.hex()} holds {code!r}, {len(body)} bytes")
+
+    def _close_logs(self) -> None:
+        report = self._report
+        for log_id, name in self._names.items():
+            _, first, last, records, size = self._headers[log_id][:5]
+            found = report.logs[name]
+            if (records, size) != (found.records, found.bytes):
+                report.problem(
+                    f"log {name} counts {records} records in {size} bytes,"
+                    f" {found.records} in {found.bytes} are there"
+                )
+            if found.blocks and (first > found.first or last < found.last):
+                report.problem(f"log {name} claims {first} to {last}, has {found}")
+            begin, end = (found.first, found.last) if found.blocks else (last + 1, last)
+            if first < begin:
+                report.gaps.append(f"log {name}: {first} to {begin - 1}")
+            if last > end:
+                report.gaps.append(f"log {name}: {end + 1} to {last}")
+        ends = {name: self._headers[log_id][2] for log_id, name in self._names.items()}
+        for log, floor in self._positions:
+            if floor > ends.get(log, 0):
+                report.problem(f"a position in log {log} is {floor}, beyond {ends.get(log)}")
+
+    def _close_quarantine(self) -> None:
+        _, first, last, _, size = self._headers.get(0, [0, 1, 0, 0, 0])
+        if self._quarantine != list(range(first, last + 1)) or size != self._quarantine_bytes:
+            self._report.problem(f"quarantine counts {first} to {last} in {size} bytes, is not so")
+
+
+def _payload_problem(raw: bytes, count: int) -> str | None:
+    runs = msgpack.unpackb(raw, strict_map_key=False, unicode_errors="replace", timestamp=0)
+    found = offset = 0
+    for stream, source, source_seq, arrival_ns, synced, begin, records in runs:
+        kinds = (stream, source, source_seq, arrival_ns, synced, begin)
+        if [type(kind) for kind in kinds] != [str, str, int, int, bool, int]:
+            return f"a run begins with {kinds}"
+        if begin < offset or not records or not all(isinstance(map_, dict) for map_ in records):
+            return f"the run at offset {begin} is empty, out of order or holds no maps"
+        found += len(records)
+        offset = begin + len(records)
+    return None if found == count else f"{found} records, the header says {count}"
+
+
+def _occupied(value_bytes: int, page_bytes: int) -> int:
+    """What a value counts for: whole pages where it is longer than half of one, else double."""
+    if value_bytes + 24 > page_bytes // 2:
+        return -(-(value_bytes + 16) // page_bytes) * page_bytes
+    return 2 * (value_bytes + 24)
+
+
+def problems(path: Path) -> Iterator[str]:
+    """The lines that `edge-agent check` prints for what is wrong, gaps included."""
+    report = check(path)
+    yield from report.problems
+    yield from (f"gap: {gap}" for gap in report.gaps)

@@ -1,0 +1,176 @@
+"""Making a store so that a power cut at any moment leaves either none or a good one.
+
+LMDB writes the first pages of a new file without an order that a crash would respect: six of
+seven half-written images cannot be opened. So a store is built in a sibling folder, closed,
+reserved to its full size, synced, and only then renamed into place.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import lmdb
+
+from edge_agent.errors import StoreFailed
+from edge_agent.store import keys
+from edge_agent.store.settings import StoreSettings
+from edge_agent.store.values import LogHeader, StoreHeader, encode
+
+DATA = "data.mdb"
+#: Folders within the agent's own. A name beside `STORE` is a step that a power cut interrupted.
+STORE = "store"
+BUILDING = "store.new"
+SALVAGING = "store.salvaging"
+SALVAGED = "store.salvaged"
+DAMAGED = "damaged-"
+
+
+def open_environment(folder: Path, map_size: int) -> lmdb.Environment:
+    """LMDB with the flags that the promise rests on: data and meta page synced by each commit.
+
+    ``lib_version=0`` keeps the 0.9 file format, which every distribution's ``mdb_stat`` reads.
+    Raises what lmdb raises.
+    """
+    return lmdb.open(
+        str(folder),
+        map_size=map_size,
+        subdir=True,
+        mode=0o600,
+        metasync=True,
+        sync=True,
+        writemap=False,
+        # Pages are written whole from buffers of LMDB's own; zeroing them first is for secrets.
+        meminit=False,
+        # Reads are in order and rare; read-ahead would fill a small board's memory with pages.
+        readahead=False,
+        max_dbs=0,
+        max_readers=64,
+        lock=True,
+        lib_version=0,
+    )
+
+
+def prepare_folder(path: Path) -> None:
+    """Make the agent's folder where it is missing. Raises StoreFailed with what to do."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreFailed(
+            f"{path}: {error.strerror}; create this folder for the user that runs the agent,"
+            " or set store.path"
+        ) from error
+
+
+def tidy(path: Path) -> None:
+    """Remove or finish what an interrupted creation or salvage left behind."""
+    for name in (BUILDING, SALVAGING):
+        shutil.rmtree(path / name, ignore_errors=True)
+    if (path / SALVAGED).exists():
+        if (path / STORE).exists():
+            # The damaged store was not moved aside yet: salvage it again.
+            shutil.rmtree(path / SALVAGED)
+        else:
+            rename(path / SALVAGED, path / STORE)
+
+
+def create(path: Path, settings: StoreSettings, header: StoreHeader) -> None:
+    """A new, empty store in ``path / STORE``.
+
+    Raises:
+        StoreFailed: not enough space, with the size that would fit; or the disk refuses.
+    """
+    building = path / BUILDING
+    try:
+        building.mkdir(mode=0o700)
+        build(building, settings, header)
+        reserve(building / DATA, settings.map_size)
+        sync_folder(building)
+        rename(building, path / STORE)
+    except (OSError, lmdb.Error) as error:
+        shutil.rmtree(building, ignore_errors=True)
+        raise StoreFailed(f"{path}: the store cannot be created: {error}") from error
+    except StoreFailed:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+
+
+def build(folder: Path, settings: StoreSettings, header: StoreHeader) -> None:
+    """The first transaction of a store: its header and its logs', `MAIN` with id 1."""
+    env = open_environment(folder, settings.map_size)
+    try:
+        with env.begin(write=True) as txn:
+            txn.put(keys.STORE, encode(keys.STORE, header))
+    finally:
+        env.close()
+
+
+def reserve(data: Path, size: int) -> None:
+    """Give the file its disk space now, so that no commit ever meets a full disk.
+
+    The new part reads as zeros. Raises StoreFailed with the size that would fit.
+    """
+    fd = os.open(data, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.posix_fallocate(fd, 0, size)
+        os.fsync(fd)
+    except OSError as error:
+        raise StoreFailed(_no_space(data, size, error)) from error
+    finally:
+        os.close(fd)
+
+
+def rename(old: Path, new: Path) -> None:
+    """Rename, and let the name survive a power cut."""
+    old.rename(new)
+    sync_folder(new.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def next_damaged(path: Path) -> Path:
+    """The ``damaged-N`` after the newest."""
+    newest = damaged_folders(path)[-1:]
+    number = int(newest[0].name.removeprefix(DAMAGED)) + 1 if newest else 1
+    return path / f"{DAMAGED}{number}"
+
+
+def damaged_folders(path: Path) -> list[Path]:
+    """Every ``damaged-N``, the oldest first."""
+    found = [entry for entry in path.glob(f"{DAMAGED}*") if entry.name[len(DAMAGED) :].isdigit()]
+    return sorted(found, key=lambda entry: int(entry.name[len(DAMAGED) :]))
+
+
+def _no_space(data: Path, size: int, error: OSError) -> str:
+    room = os.statvfs(data)
+    free = room.f_bavail * room.f_frsize + data.stat().st_blocks * 512
+    # A tenth stays for others, and whole mebibytes read better.
+    fits = max(int(free * 0.9) // 2**20, 0)
+    return (
+        f"{data.parent.parent}: cannot reserve {size // 2**20} MiB for the store"
+        f' ({error.strerror}); {fits} MiB would fit: set store.size = "{fits}MiB" or free space'
+    )
+
+
+def first_logs(settings: StoreSettings, known: dict[str, LogHeader]) -> dict[str, LogHeader]:
+    """Headers of configured logs that the store does not have yet, with ids of their own.
+
+    `MAIN` always has id 1, by which salvage knows its blocks without its header.
+    """
+    used = {header.id for header in known.values()} | {0, 1}
+    made: dict[str, LogHeader] = {}
+    for log in settings.logs:
+        if log.name in known:
+            continue
+        number = 1 if log.name == "main" else min(set(range(256)) - used)
+        used.add(number)
+        made[log.name] = LogHeader(number)
+    return made

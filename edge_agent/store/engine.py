@@ -1,0 +1,299 @@
+"""The engine: one open store, every method one whole transaction in the thread that calls it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import lmdb
+
+from edge_agent.errors import StoreDamaged, StoreFailed, StoreFull
+from edge_agent.store import keys
+from edge_agent.store.codec import Compressor
+from edge_agent.store.create import prepare_folder
+from edge_agent.store.entry import CommitResult, Entry, Quarantined, Stored
+from edge_agent.store.format import Block, Gap
+from edge_agent.store.gate import Gate
+from edge_agent.store.identity import Entropy, Identity, identity
+from edge_agent.store.lock import LOCK, StoreLock
+from edge_agent.store.opening import Opened, open_or_salvage
+from edge_agent.store.reading import near, read_blocks
+from edge_agent.store.retention import ClockWatch
+from edge_agent.store.riders import read_quarantine
+from edge_agent.store.settings import MAIN, Clock, StoreSettings
+from edge_agent.store.state import Counts, State
+from edge_agent.store.statistics import StoreStatistics, statistics_of
+from edge_agent.store.trouble import TROUBLE, translated
+from edge_agent.store.values import PositionValue, SourceValue, decode
+from edge_agent.store.writing import Tools, Writer
+from edge_agent.streams import compile_patterns
+
+_Answer = TypeVar("_Answer")
+
+
+class Engine:
+    """One open store. Reads may run beside a commit and beside one another, from any thread.
+
+    Made by `open`. ``identity`` says who the store is; ``salvage_report`` what was read back
+    from a damaged one at this opening, or None.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        settings: StoreSettings,
+        clock: Clock,
+        entropy: Entropy,
+        lock: StoreLock,
+        opened: Opened,
+    ) -> None:
+        self.path = path
+        self.settings = settings
+        self.salvage_report: dict[str, Any] | None = None
+        self._clock = clock
+        self._entropy = entropy
+        self._lock = lock
+        self._gate = Gate()
+        self._writing = threading.Lock()
+        self._watch = ClockWatch(clock.read())
+        self._failed: str | None = None
+        self._damaged: str | None = None
+        self._closed = False
+        self._matchers = [(log.name, compile_patterns(log.patterns)) for log in settings.logs]
+        # Names come from peers, so what is remembered of them is bounded.
+        self.route = lru_cache(maxsize=4096)(self._route)
+        self._tools = Tools(
+            settings, self.route, Compressor(settings.compression_level), opened.page_bytes
+        )
+        self._adopt(opened)
+
+    @classmethod
+    def open(cls, path: Path, settings: StoreSettings, *, clock: Clock, entropy: Entropy) -> Engine:
+        """Open the store below ``path``, making it where there is none.
+
+        Args:
+            path: the agent's folder; the store is a folder within, the lock a file beside it.
+            settings: what the configuration says.
+            clock: the time.
+            entropy: random bytes for ids, e.g. ``os.urandom``.
+
+        Raises:
+            StoreLocked: another agent has it.
+            StoreTooNew: a newer version wrote it; nothing was changed.
+            StoreFailed: the disk refuses, or has too little space; the text says what fits.
+        """
+        prepare_folder(path)
+        lock = StoreLock(path / LOCK)
+        try:
+            opened, report = open_or_salvage(path, settings, clock, entropy)
+        except BaseException:
+            lock.release()
+            raise
+        engine = cls(path, settings, clock, entropy, lock, opened)
+        engine.salvage_report = report
+        return engine
+
+    # Writing.
+
+    def commit(self, entries: Sequence[Entry]) -> CommitResult:
+        """Store entries in one synced transaction; on return what is answered `Stored` is durable.
+
+        Each entry gets one answer, in order: `Stored`, or `StoreFull` where nothing of it was
+        stored. Duplicates are judged here, by the number expected of each source.
+
+        Raises:
+            StoreFailed: the disk refused. Whether the transaction survived is unknown until
+                `reopen`; then commit the same entries again, numbering leaves out what is there.
+        """
+        return self._write("committing", lambda writer: writer.commit(entries))
+
+    def trim(self) -> CommitResult:
+        """One pass of retention: what is too old goes, as does what exceeds a log's share.
+
+        Returns a `CommitResult` without answers. Raises as `commit`.
+        """
+        return self._write("trimming", Writer.trim)
+
+    def reopen(self) -> None:
+        """Close and open again after `StoreFailed`; commits the marker.
+
+        A file found damaged is salvaged: ``identity`` then has a new epoch, ``salvage_report``
+        says what came back.
+
+        Raises:
+            StoreFailed: the disk still refuses; try again later.
+        """
+        with self._writing, self._gate.alone():
+            if self._closed:
+                raise StoreFailed("the store is closed")
+            self._reopen()
+
+    def close(self) -> None:
+        """Close and unlock; calls still running finish first. Later ones raise StoreFailed."""
+        with self._writing, self._gate.alone():
+            self._close()
+            self._closed = True
+            self._failed = "the store is closed"
+            self._lock.release()
+
+    # Reading.
+
+    def read(self, log: str, after: int, limit_bytes: int) -> list[Block | Gap]:
+        """What follows the seq ``after``: blocks and gaps, without a hole between them.
+
+        The first block may begin before ``after + 1``, which it then holds: skip records whose
+        seq is not above ``after``. At least one item where there is anything, [] at the end;
+        beyond one block, payloads of at most ``limit_bytes`` as stored.
+        """
+        return self._ask(lambda txn: read_blocks(txn, log, after, limit_bytes))
+
+    def read_near(self, log: str, time_ns: int) -> int:
+        """A seq from which to read in order to meet every record measured at ``time_ns`` or
+        later; ``last_seq + 1`` where there is none.
+
+        Assumes that no sensor's clock runs more than an hour ahead of the agent's.
+        """
+        return self._ask(lambda txn: near(txn, log, time_ns))
+
+    def first_seq(self, log: str) -> int:
+        """Oldest seq still stored; ``last_seq + 1`` where none is; 1 for an unknown log."""
+        header = self._state.logs.get(log)
+        return 1 if header is None else header.first
+
+    def last_seq(self, log: str) -> int:
+        """Newest durable seq, 0 where there never was one."""
+        header = self._state.logs.get(log)
+        return 0 if header is None else header.last
+
+    def logs(self) -> tuple[str, ...]:
+        """Every log in the store, configured or not."""
+        return tuple(self._state.logs)
+
+    def position(self, consumer: str, log: str) -> tuple[int, bytes | None]:
+        """A consumer's floor and state; ``(0, None)`` where it has none."""
+        key = keys.position_key(consumer, log)
+
+        def question(txn: lmdb.Transaction[memoryview]) -> tuple[int, bytes | None]:
+            raw = txn.get(key)
+            value = PositionValue(0, None) if raw is None else decode(key, raw, PositionValue)
+            return value.floor, value.state
+
+        return self._ask(question)
+
+    def next_of(self, source: str) -> int:
+        """The number expected next of a source, 0 where it was never seen.
+
+        Asked when a source is welcomed; see `state.State.stopped` for why that matters.
+        """
+        key = keys.source_key(source)
+
+        def question(txn: lmdb.Transaction[memoryview]) -> int:
+            raw = txn.get(key)
+            return 0 if raw is None else decode(key, raw, SourceValue).next
+
+        expected = self._ask(question)
+        self._state.stopped.discard(source)
+        return expected
+
+    def quarantine(self, after: int, limit: int) -> list[tuple[int, Quarantined]]:
+        """Up to ``limit`` entries numbered above ``after``, oldest first."""
+        return self._ask(lambda txn: read_quarantine(txn, after, limit))
+
+    def statistics(self) -> StoreStatistics:
+        """Sizes and counters now."""
+        page_bytes = self._tools.page_bytes
+        return self._ask(
+            lambda txn: statistics_of(txn, self._state, self.settings, page_bytes, self._watch)
+        )
+
+    # Within.
+
+    def _adopt(self, opened: Opened) -> None:
+        self._env: lmdb.Environment | None = opened.env
+        self._state: State = opened.state
+        self._place = opened.place
+        self._tools.page_bytes = opened.page_bytes
+        self.identity: Identity = identity(opened.header)
+        self._failed = None
+
+    def _route(self, stream: str) -> str:
+        """The log that takes records of a stream."""
+        for log, matches in self._matchers:
+            if matches(stream):
+                return log
+        return MAIN
+
+    def _write(
+        self, doing: str, work: Callable[[Writer], Sequence[Stored | StoreFull]]
+    ) -> CommitResult:
+        with self._writing, self._gate.shared():
+            if self._failed is not None or self._env is None:
+                raise StoreFailed(self._failed or "the store is closed")
+            moment = self._clock.read()
+            self._watch.note(moment)
+            trusted = self._watch.trusted(moment)
+            counts = Counts()
+            writer = Writer(
+                self._env, self._state, self._tools, moment, counts, clock_trusted=trusted
+            )
+            try:
+                self._place.check()
+                answers = work(writer)
+            except (*TROUBLE, StoreDamaged) as error:
+                raise self._fail(error, doing) from error
+            return counts.result(answers, self._state)
+
+    def _ask(self, question: Callable[[lmdb.Transaction[memoryview]], _Answer]) -> _Answer:
+        """One read transaction; a second one in the salvaged store where the first met damage."""
+        try:
+            with self._reading() as txn:
+                return question(txn)
+        except StoreDamaged as error:
+            self._damaged = str(error)
+        with self._writing, self._gate.alone():
+            # Another reader may have met the same damage and mended it meanwhile.
+            if self._damaged is not None:
+                self._reopen()
+        with self._reading() as txn:
+            return question(txn)
+
+    @contextmanager
+    def _reading(self) -> Iterator[lmdb.Transaction[memoryview]]:
+        with self._gate.shared():
+            if self._env is None:
+                raise StoreFailed(self._failed or "the store is closed")
+            try:
+                with self._env.begin(buffers=True) as txn:
+                    yield txn
+            except TROUBLE as error:
+                raise translated(error, "reading") from error
+
+    def _fail(self, error: BaseException, doing: str) -> StoreFailed:
+        """Nothing more is written until `reopen`: after a failed sync LMDB's own view of what
+        is durable cannot be trusted.
+        """
+        known = error if isinstance(error, StoreDamaged) else translated(error, doing)
+        if isinstance(known, StoreDamaged):
+            self._damaged = str(known)
+        self._failed = f"{doing}: {error}"
+        return StoreFailed(self._failed)
+
+    def _reopen(self) -> None:
+        self._close()
+        self._failed = "the store could not be opened again"
+        self._lock.renew()
+        opened, report = open_or_salvage(
+            self.path, self.settings, self._clock, self._entropy, self._damaged
+        )
+        self._damaged = None
+        self.salvage_report = report or self.salvage_report
+        self._adopt(opened)
+
+    def _close(self) -> None:
+        if self._env is not None:
+            self._env.close()
+            self._env = None

@@ -1,0 +1,124 @@
+"""What a commit takes and what it answers.
+
+An `Entry` is one append: everything in it becomes durable together or not at all, and it gets
+one answer, in the order in which entries were given. What a consumer writes back (records, its
+new position, its state) is one entry too, which is what makes processing exactly-once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from edge_agent.errors import StoreFull
+from edge_agent.record import ForeignBlock, Run
+
+#: A consumer's state is rewritten whole at each of its commits, so it stays small.
+STATE_BYTES_MAX = 256 * 1024
+#: What quarantine keeps of something that could not be used.
+QUARANTINE_BYTES_MAX = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Numbering:
+    """An entry's place in its source's numbering: it uses up the numbers [first, next).
+
+    ``restart``: numbering starts anew at ``first`` (the source resumed from an unknown epoch, or
+    told of a gap), whatever was stored before.
+    """
+
+    source: str
+    first: int
+    next: int
+    restart: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A consumer's word: everything up to and including ``floor`` is done.
+
+    ``state`` is the consumer's own, opaque, at most `STATE_BYTES_MAX`; None keeps the stored one.
+    A floor never goes down unless ``rewind`` says so (an upstream lost data).
+    """
+
+    consumer: str
+    log: str
+    floor: int
+    state: bytes | None = None
+    rewind: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """Input or a record that could not be used, kept with the reason.
+
+    ``number`` is the source's number, 0 where it does not number. The store keeps the first
+    `QUARANTINE_BYTES_MAX` bytes of ``body``.
+    """
+
+    code: str
+    reason: str
+    stream: str
+    source: str
+    number: int
+    arrival_ns: int
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One append."""
+
+    runs: tuple[Run, ...] = ()
+    blocks: tuple[ForeignBlock, ...] = ()
+    numbering: Numbering | None = None
+    positions: tuple[Position, ...] = ()
+    quarantine: tuple[Quarantined, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """Records to store, duplicates not yet judged."""
+        return sum(run.count for run in self.runs) + sum(block.count for block in self.blocks)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that this entry occupies in memory while it waits, about."""
+        return (
+            256
+            + sum(len(run.body) for run in self.runs)
+            + sum(len(block.payload) for block in self.blocks)
+            + sum(len(item.body) for item in self.quarantine)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The answer to an entry that is durable.
+
+    Attributes:
+        last: log name to the last seq that this entry wrote there; logs it did not write in are
+            absent.
+        next: the number that its source is expected to send next, 0 without numbering.
+        duplicates: records that were stored before and left out now.
+    """
+
+    last: dict[str, int]
+    next: int
+    duplicates: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommitResult:
+    """What one transaction did. Counts are by log name, or by code for quarantine."""
+
+    answers: tuple[Stored | StoreFull, ...]
+    last_seq: dict[str, int]
+    records: dict[str, int]
+    record_bytes: dict[str, int]
+    block_bytes: dict[str, int]
+    trimmed: dict[str, int]
+    discarded: dict[str, int]
+    quarantined: dict[str, int]
+    duplicates: int = 0
+    restarts: int = 0
+    gaps: int = 0
+    sources_forgotten: int = 0

@@ -1,0 +1,85 @@
+"""One agent per store: a lock on a file of its own, which holds the owner's pid.
+
+LMDB itself lets two processes open a store. The lock lives in the file description, so the
+kernel drops it when the process ends, however it ends, and a second opening within one process
+is refused too.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from edge_agent.errors import StoreFailed, StoreLocked
+
+#: The lock's name in the agent's folder.
+LOCK = "lock"
+
+
+class StoreLock:
+    """Held from creation to `release`."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises StoreLocked with the pid of whoever holds it, StoreFailed where the file
+        cannot be written.
+        """
+        self._path = path
+        self._fd = -1
+        self._take()
+
+    def renew(self) -> None:
+        """Take it again where its file was deleted, which would let a second agent in.
+
+        Raises StoreFailed where that cannot be: another agent has it by now, or the folder is
+        gone too. A folder is not made again while running: a card that fell off its mount comes
+        back, and the store with it.
+        """
+        if self._is_ours():
+            return
+        self.release()
+        try:
+            self._take()
+        except StoreLocked as error:
+            raise StoreFailed(f"the lock was deleted, and now {error}") from error
+
+    def _is_ours(self) -> bool:
+        try:
+            return self._fd >= 0 and os.path.samestat(os.fstat(self._fd), self._path.stat())
+        except OSError:
+            return False
+
+    def _take(self) -> None:
+        path = self._path
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreFailed(f"{path}: {error.strerror}; the store must be writable") from error
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            pid = _read_pid(self._fd)
+            self.release()
+            if not isinstance(error, BlockingIOError):
+                raise StoreFailed(f"{path}: {error.strerror}") from error
+            who = f"process {pid}" if pid else "another process"
+            raise StoreLocked(f"{path.parent} is in use by {who}", pid) from error
+        try:
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
+        except OSError:
+            # A full disk: the lock holds all the same, only its owner cannot be told.
+            pass
+
+    def release(self) -> None:
+        """Let the next one in. The file stays: removing it could remove the next one's."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _read_pid(fd: int) -> int:
+    try:
+        return int(os.pread(fd, 32, 0))
+    except (OSError, ValueError):
+        return 0

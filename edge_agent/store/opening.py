@@ -1,0 +1,150 @@
+"""Opening a store: look before LMDB does, open, commit the marker, load what is kept in memory.
+
+After every opening one marker transaction is committed before anything is told: a sync that
+failed earlier can leave pages in the cache that look durable and are not, and only a sync that
+succeeds afterwards makes them so.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lmdb
+
+from edge_agent.errors import StoreDamaged, StoreTooNew
+from edge_agent.store import keys
+from edge_agent.store.create import DATA, STORE, create, first_logs, open_environment, tidy
+from edge_agent.store.identity import Entropy, new_header, opened_header
+from edge_agent.store.lock import LOCK
+from edge_agent.store.look import look
+from edge_agent.store.place import Place
+from edge_agent.store.salvage import salvage
+from edge_agent.store.settings import Clock, StoreSettings
+from edge_agent.store.state import State
+from edge_agent.store.trouble import TROUBLE, translated
+from edge_agent.store.values import (
+    FORMAT,
+    LogHeader,
+    QuarantineHeader,
+    StoreHeader,
+    decode,
+    encode,
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Opened:
+    """An open environment and what was loaded from it."""
+
+    env: lmdb.Environment
+    header: StoreHeader
+    state: State
+    page_bytes: int
+    place: Place
+
+
+def open_or_salvage(
+    path: Path, settings: StoreSettings, clock: Clock, entropy: Entropy, known: str | None = None
+) -> tuple[Opened, dict[str, Any] | None]:
+    """Open the store, made now where there is none, and salvaged first where it is damaged:
+    ``known`` tells of damage that was met while it was open.
+
+    Returns the open store, and the report of the salvage if there was one.
+
+    Raises:
+        StoreTooNew: a newer version wrote it; nothing was changed.
+        StoreFailed: the disk refuses.
+    """
+    try:
+        tidy(path)
+        if not (path / STORE).exists():
+            make_store(path, settings, clock, entropy)
+            return open_store(path, settings, entropy), None
+        try:
+            if known is not None:
+                raise StoreDamaged(known)
+            look(path / STORE, settings.map_size)
+            return open_store(path, settings, entropy), None
+        except StoreDamaged as error:
+            report = salvage(path, settings, clock, entropy, str(error))
+        return open_store(path, settings, entropy), report
+    except OSError as error:
+        raise translated(error, f"opening {path}") from error
+
+
+def open_store(path: Path, settings: StoreSettings, entropy: Entropy) -> Opened:
+    """Open the store in ``path / STORE`` and commit the marker.
+
+    Raises:
+        StoreDamaged: it cannot be opened or its headers cannot be read.
+        StoreTooNew: a newer version wrote it; nothing was changed.
+        StoreFailed: the disk refuses.
+    """
+    try:
+        env = open_environment(path / STORE, settings.map_size)
+    except TROUBLE as error:
+        raise translated(error, f"opening {path}") from error
+    try:
+        env.reader_check()
+        with env.begin(write=True) as txn:
+            header, state = _load(txn, settings, entropy)
+        page_bytes: int = env.stat()["psize"]
+        place = Place((path / STORE / DATA, path / LOCK))
+    except TROUBLE as error:
+        env.close()
+        raise translated(error, f"opening {path}") from error
+    except BaseException:
+        env.close()
+        raise
+    return Opened(env, header, state, page_bytes, place)
+
+
+def make_store(path: Path, settings: StoreSettings, clock: Clock, entropy: Entropy) -> None:
+    """A new, empty store. Raises StoreFailed."""
+    create(path, settings, new_header(settings.board, clock.read().wall_ns, entropy))
+    logger.info("made a store of %d MiB in %s", settings.map_size // 2**20, path)
+
+
+def read_header(raw: bytes | None) -> StoreHeader:
+    """The store's header, its version checked. Raises StoreDamaged, StoreTooNew."""
+    if raw is None:
+        raise StoreDamaged("the store has no header")
+    header = decode(keys.STORE, raw, StoreHeader)
+    if header.format > FORMAT:
+        raise StoreTooNew(
+            f"the store has format {header.format}, this version reads up to {FORMAT};"
+            " install the version that wrote it"
+        )
+    return header
+
+
+def _load(
+    txn: lmdb.Transaction[bytes], settings: StoreSettings, entropy: Entropy
+) -> tuple[StoreHeader, State]:
+    header = opened_header(read_header(txn.get(keys.STORE)), settings.board, entropy)
+    # Counting the openings really dirties a page; without that LMDB would sync nothing.
+    txn.put(keys.STORE, encode(keys.STORE, header))
+    logs: dict[str, LogHeader] = {}
+    sources = 0
+    cursor = txn.cursor()
+    cursor.set_range(keys.LOG)
+    for key, value in cursor.iternext():
+        if key >= keys.QUARANTINE:
+            break
+        if key.startswith(keys.LOG):
+            logs[key[1:].decode()] = decode(key, value, LogHeader)
+        elif key.startswith(keys.SOURCE):
+            sources += 1
+    for log, made in first_logs(settings, logs).items():
+        logs[log] = made
+        txn.put(keys.log_key(log), encode(keys.log_key(log), made))
+    raw = txn.get(keys.QUARANTINE)
+    quarantine = QuarantineHeader()
+    if raw is not None:
+        quarantine = decode(keys.QUARANTINE, raw, QuarantineHeader)
+    return header, State(logs, quarantine, sources)

@@ -1,0 +1,202 @@
+"""LMDB's file, read page by page without LMDB.
+
+A damaged file makes LMDB raise SIGBUS or abort, and the agent with it. Plain reads cannot: here
+every number in the file is checked before it is followed, and a damaged page costs only what
+hangs below it. Used to look at a file before LMDB may, to salvage one that LMDB must not see,
+and by the checker, which trusts nobody.
+
+Layout (LMDB 0.9, native byte order): pages begin with their own number; the first two hold the
+roots as of the last two commits; branch and leaf pages hold nodes behind an array of 16-bit
+places; a long value lies on pages of its own behind one header. Little-endian machines only, as
+are all boards this runs on.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from edge_agent.errors import StoreDamaged
+
+_WORD = "Q" if struct.calcsize("P") == 8 else "I"
+_PAGE = struct.Struct(f"={_WORD}HHHH")
+_META = struct.Struct(f"=II2{_WORD}IHH5{_WORD}IHH5{_WORD}2{_WORD}")
+_NODE = struct.Struct("=HHHH")
+_NUMBER = struct.Struct(f"={_WORD}")
+_MAGIC = 0xBEEFC0DE
+#: Version of the file format of all LMDB 0.9 releases.
+DATA_VERSION = 1
+_NOWHERE = 2 ** (8 * _NUMBER.size) - 1
+
+_BRANCH, _LEAF, _OVERFLOW, _METAPAGE = 1, 2, 4, 8
+_BIG = 1
+#: Page sizes that LMDB 0.9 may use, from the operating system's.
+_PAGE_SIZES = (4096, 8192, 16_384, 32_768)
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """One of the two roots: as of the commit ``txn``, pages up to ``last`` are in use."""
+
+    version: int
+    page_bytes: int
+    free_root: int
+    main_root: int
+    entries: int
+    last: int
+    txn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A key and where its value is: within the leaf, or on the pages from ``overflow``."""
+
+    key: bytes
+    size: int
+    inline: bytes | None
+    overflow: int
+
+
+class PageFile:
+    """An LMDB file opened for reading. Close it, or use ``with``, before LMDB opens the file."""
+
+    def __init__(self, data: Path) -> None:
+        """Raises OSError. What is wrong inside shows in ``metas`` and in walking."""
+        self._fd = os.open(data, os.O_RDONLY | os.O_CLOEXEC)
+        self.size = os.fstat(self._fd).st_size
+        self.page_bytes = self._find_page_bytes()
+        self.metas = [self._meta(number) for number in (0, 1)]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    @property
+    def meta(self) -> Meta:
+        """The root of the newest commit whose root can be read. Raises StoreDamaged."""
+        found = [meta for meta in self.metas if meta is not None]
+        if not found:
+            raise StoreDamaged("neither of the file's roots can be read")
+        return max(found, key=lambda meta: meta.txn)
+
+    def nodes(self, root: int, damaged: Callable[[str], None]) -> Iterator[Node]:
+        """Every node below ``root`` in the order of keys.
+
+        ``damaged`` is told of each page and node that cannot be used; the walk goes on beside it.
+        """
+        seen: set[int] = set()
+        waiting = [] if root == _NOWHERE else [root]
+        while waiting:
+            number = waiting.pop()
+            if number in seen:
+                damaged(f"page {number} is reached twice")
+                continue
+            seen.add(number)
+            try:
+                page, flags, places = self._tree_page(number)
+            except StoreDamaged as error:
+                damaged(str(error))
+                continue
+            if flags == _BRANCH:
+                waiting.extend(reversed([_child(page, place) for place in places]))
+                continue
+            for place in places:
+                try:
+                    node = self._node(page, place)
+                except StoreDamaged as error:
+                    damaged(str(error))
+                else:
+                    yield node
+
+    def value(self, node: Node) -> bytes:
+        """A node's value. Raises StoreDamaged."""
+        if node.inline is not None:
+            return node.inline
+        head = self._read(node.overflow * self.page_bytes, _PAGE.size)
+        number, _, flags, low, high = _PAGE.unpack(head)
+        pages = low | high << 16
+        if number != node.overflow or flags != _OVERFLOW or pages < self._pages_of(node.size):
+            raise StoreDamaged(f"page {node.overflow} is not the long value it should be")
+        return self._read(node.overflow * self.page_bytes + _PAGE.size, node.size)
+
+    def _find_page_bytes(self) -> int:
+        # The first root names the page size; where it is damaged, the second one is looked for
+        # at the places where it may be.
+        for page_bytes in _PAGE_SIZES:
+            for number in (0, 1):
+                meta = self._meta_at(number * page_bytes, number)
+                if meta is not None and meta.page_bytes == page_bytes:
+                    return page_bytes
+        return os.sysconf("SC_PAGE_SIZE")
+
+    def _meta(self, number: int) -> Meta | None:
+        meta = self._meta_at(number * self.page_bytes, number)
+        return meta if meta is not None and meta.page_bytes == self.page_bytes else None
+
+    def _meta_at(self, place: int, expected: int) -> Meta | None:
+        try:
+            raw = self._read(place, _PAGE.size + _META.size)
+        except StoreDamaged:
+            return None
+        number, _, flags, _, _ = _PAGE.unpack_from(raw)
+        fields = _META.unpack_from(raw, _PAGE.size)
+        if fields[0] != _MAGIC or number != expected or flags != _METAPAGE:
+            return None
+        # magic, version, address, map size; free: size of a page, flags, depth, 3 counts,
+        # entries, root; main: the same; last page, transaction.
+        return Meta(fields[1], fields[4], fields[11], fields[19], fields[18], *fields[20:])
+
+    def _tree_page(self, number: int) -> tuple[bytes, int, tuple[int, ...]]:
+        page = self._read(number * self.page_bytes, self.page_bytes)
+        own, _, flags, lower, upper = _PAGE.unpack_from(page)
+        if own != number or flags not in (_BRANCH, _LEAF):
+            raise StoreDamaged(f"page {number} is not the page it should be")
+        if not _PAGE.size <= lower <= upper <= self.page_bytes or lower % 2:
+            raise StoreDamaged(f"page {number} has an impossible header")
+        count = (lower - _PAGE.size) // 2
+        places = struct.unpack_from(f"={count}H", page, _PAGE.size)
+        if count == 0 or min(places) < upper or max(places) + _NODE.size > self.page_bytes:
+            raise StoreDamaged(f"page {number} has nodes outside itself")
+        return page, flags, places
+
+    def _node(self, page: bytes, place: int) -> Node:
+        low, high, flags, key_bytes = _NODE.unpack_from(page, place)
+        size = low | high << 16
+        start = place + _NODE.size
+        data = start + key_bytes
+        if flags & ~_BIG or data + (_NUMBER.size if flags else size) > len(page):
+            raise StoreDamaged(f"page {_PAGE.unpack_from(page)[0]} has a node that is cut short")
+        key = page[start:data]
+        if not flags:
+            return Node(key, size, page[data : data + size], 0)
+        overflow = _NUMBER.unpack_from(page, data)[0]
+        if overflow < 2 or (overflow + self._pages_of(size)) * self.page_bytes > self.size:
+            raise StoreDamaged(f"key {key[:20].hex()} points outside the file")
+        return Node(key, size, None, overflow)
+
+    def _pages_of(self, size: int) -> int:
+        return -(-(size + _PAGE.size) // self.page_bytes)
+
+    def _read(self, place: int, size: int) -> bytes:
+        if place < 0 or place + size > self.size:
+            raise StoreDamaged(f"the file ends before byte {place + size}")
+        try:
+            raw = os.pread(self._fd, size, place)
+        except OSError as error:
+            raise StoreDamaged(f"byte {place} cannot be read: {error.strerror}") from error
+        if len(raw) != size:
+            raise StoreDamaged(f"bytes {place} to {place + size} cannot be read")
+        return raw
+
+
+def _child(page: bytes, place: int) -> int:
+    low, high, flags, _ = _NODE.unpack_from(page, place)
+    # A branch node has no flags; on 64-bit machines the page number goes on there.
+    number: int = low | high << 16 | (flags << 32 if _WORD == "Q" else 0)
+    return number

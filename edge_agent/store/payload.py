@@ -1,0 +1,267 @@
+"""The payload of a block: runs of records, and everything that can be done to one without
+touching single records.
+
+A payload is a msgpack array of runs; a run is the array
+``[stream, source, source_seq, arrival_ns, synced, offset, [record maps…]]``. ``offset`` counts
+records from the start of the block *as first stored*, at its origin. It is never rewritten, so
+that after filtering and cutting, at every hop, ``origin.first + offset + i`` still names record
+``i`` of the run for good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import msgpack
+import msgspec
+
+from edge_agent.errors import ProtocolError, StoreDamaged
+from edge_agent.record import Run, array_header
+from edge_agent.store.codec import decompress
+from edge_agent.store.settings import BLOCK_BYTES_MAX
+from edge_agent.streams import stream_problem
+
+#: What a block may have beyond `BLOCK_BYTES_MAX`: one record that alone is larger, run heads.
+BLOCK_SLACK_BYTES = 256 * 1024
+RAW_BYTES_MAX = BLOCK_BYTES_MAX + BLOCK_SLACK_BYTES
+#: About what a run's head adds to its records; for estimates only.
+RUN_HEAD_BYTES = 48
+
+
+class RunHead(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A run as it is written; ``records`` is the msgpack array of maps, not looked into."""
+
+    stream: str
+    source: str
+    source_seq: int
+    arrival_ns: int
+    synced: bool
+    offset: int
+    records: msgspec.Raw
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run of a stored block. ``stream`` is its name as seen here, ``index`` the place of its
+    first record within this block, ``offset`` the same within the block as first stored.
+    """
+
+    stream: str
+    source: str
+    source_seq: int
+    arrival_ns: int
+    synced: bool
+    offset: int
+    index: int
+    count: int
+    records: msgspec.Raw = field(repr=False)
+
+
+# One buffer per thread would do as well; msgspec's decoders keep no state and are shared.
+_HEADS = msgspec.msgpack.Decoder(list[RunHead])
+_RAWS = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_ENCODER = msgspec.msgpack.Encoder()
+
+
+def encode_runs(runs: Sequence[Run]) -> bytes:
+    """A payload of new runs, offsets from 0."""
+    pieces = []
+    offset = 0
+    for run in runs:
+        pieces.append(encode_run(run, offset))
+        offset += run.count
+    return join_runs(pieces)
+
+
+def encode_run(run: Run, offset: int) -> bytes:
+    """One run as an element of a payload."""
+    return _encode_run(
+        (run.stream, run.source, run.source_seq, run.arrival_ns, run.synced, offset),
+        run.count,
+        run.body,
+    )
+
+
+def join_runs(pieces: Sequence[bytes]) -> bytes:
+    """A payload of encoded runs."""
+    return array_header(len(pieces)) + b"".join(pieces)
+
+
+def split_run(run: Run, limit_bytes: int) -> Iterator[Run]:
+    """``run`` in parts whose bodies have at most ``limit_bytes``, cut between records. A single
+    record that is larger stays whole. Parts keep the whole run's time range, a safe superset.
+    """
+    if len(run.body) <= limit_bytes:
+        yield run
+        return
+    start = begun = 0
+    previous = 0
+    for index, end in enumerate(_record_ends(run.body)):
+        if end - start > limit_bytes and previous > start:
+            yield _part(run, begun, index, run.body[start:previous])
+            start, begun = previous, index
+        previous = end
+    yield _part(run, begun, run.count, run.body[start:])
+
+
+def cut_run(run: Run, skip: int) -> Run:
+    """``run`` without its first ``skip`` records, fewer than it has."""
+    assert 0 <= skip < run.count
+    if skip == 0:
+        return run
+    ends = _record_ends(run.body)
+    start = 0
+    for _ in range(skip):
+        start = next(ends)
+    return _part(run, skip, run.count, run.body[start:])
+
+
+def read_runs(raw: bytes) -> list[RunView]:
+    """The runs of a decompressed payload, their heads decoded.
+
+    Raises:
+        StoreDamaged: this is not a payload.
+    """
+    views = []
+    index = 0
+    for head in _heads(raw):
+        count = array_count(head.records)
+        views.append(
+            RunView(
+                head.stream,
+                head.source,
+                head.source_seq,
+                head.arrival_ns,
+                head.synced,
+                head.offset,
+                index,
+                count,
+                head.records,
+            )
+        )
+        index += count
+    return views
+
+
+def cut_payload(payload_raw: bytes, from_offset: int) -> tuple[int, bytes]:
+    """Without the records whose offset is below ``from_offset``: ``(count, payload)``."""
+    return slice_payload(payload_raw, from_offset, 2**63)
+
+
+def slice_payload(payload_raw: bytes, from_offset: int, to_offset: int) -> tuple[int, bytes]:
+    """Only the records with ``from_offset <= offset < to_offset``: ``(count, payload)``."""
+    return _slice(payload_raw, lambda head, _: (from_offset - head.offset, to_offset - head.offset))
+
+
+def slice_indexes(payload_raw: bytes, from_index: int, to_index: int) -> tuple[int, bytes]:
+    """Only the records at those places within this payload, counted from 0."""
+    return _slice(payload_raw, lambda _, index: (from_index - index, to_index - index))
+
+
+def check_payload(codec: int, raw_len: int, payload: bytes, count: int) -> None:
+    """Whether a payload from a peer may be stored as it came.
+
+    Checks the length it claims, that it decompresses to just that, its structure, its number of
+    records, names of streams and that offsets rise. Records themselves are not decoded: a reader
+    bears with a map that it cannot understand.
+
+    Raises:
+        ProtocolError: ``bad_block``, with the reason.
+    """
+    try:
+        if not 0 < raw_len <= RAW_BYTES_MAX:
+            raise StoreDamaged(f"a block of {raw_len} bytes; the limit is {RAW_BYTES_MAX}")
+        heads = _heads(decompress(codec, payload, raw_len))
+        found, offset = 0, 0
+        for head in heads:
+            records = array_count(head.records)
+            problem = stream_problem(head.stream.removeprefix("$"))
+            if problem is not None:
+                raise StoreDamaged(problem)
+            if records == 0 or head.offset < offset or not 0 <= head.arrival_ns < 2**63:
+                raise StoreDamaged("a run without records, out of order or without a time")
+            offset = head.offset + records
+            found += records
+        if found != count:
+            raise StoreDamaged(f"a block that claims {count} records has {found}")
+    except StoreDamaged as error:
+        raise ProtocolError("bad_block", str(error), 1007) from error
+
+
+def join_raw(pieces: Iterable[bytes]) -> tuple[int, bytes]:
+    """``(number of pieces, the pieces joined behind a msgpack array header)``."""
+    kept = list(pieces)
+    return len(kept), array_header(len(kept)) + b"".join(kept)
+
+
+def raw_runs(raw: bytes) -> list[bytes]:
+    """Each run of a payload as its own bytes, for passing on unchanged."""
+    return _raws(raw)
+
+
+def array_count(raw: msgspec.Raw) -> int:
+    """How many elements a msgpack array has, from its header."""
+    view = memoryview(raw)
+    first = view[0]
+    if 0x90 <= first <= 0x9F:
+        return first & 0x0F
+    if first == 0xDC:
+        return int.from_bytes(view[1:3], "big")
+    if first == 0xDD:
+        return int.from_bytes(view[1:5], "big")
+    raise StoreDamaged("a run's records are not an array")
+
+
+def _slice(raw: bytes, bounds: Callable[[RunHead, int], tuple[int, int]]) -> tuple[int, bytes]:
+    pieces: list[bytes] = []
+    total = index = 0
+    for head, piece in zip(_heads(raw), _raws(raw), strict=True):
+        count = array_count(head.records)
+        low, high = bounds(head, index)
+        index += count
+        low, high = max(low, 0), min(high, count)
+        if low >= high:
+            continue
+        total += high - low
+        if (low, high) == (0, count):
+            pieces.append(piece)
+            continue
+        numbered = head.source_seq + low if head.source_seq else 0
+        common = (head.stream, head.source, numbered, head.arrival_ns, head.synced)
+        body = b"".join(_raws(head.records)[low:high])
+        pieces.append(_encode_run((*common, head.offset + low), high - low, body))
+    return total, join_runs(pieces)
+
+
+def _heads(raw: bytes) -> list[RunHead]:
+    try:
+        return _HEADS.decode(raw)
+    except (ValueError, RecursionError, OverflowError) as error:
+        raise StoreDamaged(f"a block's runs cannot be read: {error}") from error
+
+
+def _raws(raw: bytes | msgspec.Raw) -> list[bytes]:
+    try:
+        return [bytes(item) for item in _RAWS.decode(raw)]
+    except (ValueError, RecursionError) as error:
+        raise StoreDamaged(f"a run's records cannot be read: {error}") from error
+
+
+def _encode_run(head: tuple[str, str, int, int, bool, int], count: int, body: bytes) -> bytes:
+    # The array of six that msgspec makes becomes one of seven; the records, already encoded,
+    # follow behind their own array header.
+    return b"\x97" + _ENCODER.encode(head)[1:] + array_header(count) + body
+
+
+def _record_ends(body: bytes) -> Iterator[int]:
+    unpacker = msgpack.Unpacker(max_buffer_size=max(len(body), 1))
+    unpacker.feed(body)
+    while unpacker.tell() < len(body):
+        unpacker.skip()
+        yield unpacker.tell()
+
+
+def _part(run: Run, begin: int, end: int, body: bytes) -> Run:
+    numbered = run.source_seq + begin if run.source_seq else 0
+    return replace(run, source_seq=numbered, count=end - begin, body=body)

@@ -1,0 +1,85 @@
+"""What the engine keeps in memory besides LMDB, and what a transaction counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from edge_agent.errors import StoreFull
+from edge_agent.store.entry import CommitResult, Stored
+from edge_agent.store.values import LogHeader, QuarantineHeader
+
+
+@dataclass(slots=True)
+class State:
+    """Always as of the last synced commit.
+
+    ``stopped``: sources whose restart was refused. Until they are welcomed again, what they had
+    already sent behind it is refused too; it would otherwise be judged by the old numbering.
+    """
+
+    logs: dict[str, LogHeader]
+    quarantine: QuarantineHeader
+    sources: int
+    stopped: set[str] = field(default_factory=set)
+
+    def copy(self) -> State:
+        """A copy for one transaction to work on. Headers are immutable; ``stopped`` is shared,
+        because a welcome may come while a transaction runs.
+        """
+        return State(dict(self.logs), self.quarantine, self.sources, self.stopped)
+
+    def adopt(self, other: State) -> None:
+        """Become what a transaction made of a copy, now that it is synced."""
+        self.logs.update(other.logs)
+        self.quarantine = other.quarantine
+        self.sources = other.sources
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a transaction did, besides its answers."""
+
+    records: dict[str, int] = field(default_factory=dict)
+    record_bytes: dict[str, int] = field(default_factory=dict)
+    block_bytes: dict[str, int] = field(default_factory=dict)
+    trimmed: dict[str, int] = field(default_factory=dict)
+    discarded: dict[str, int] = field(default_factory=dict)
+    quarantined: dict[str, int] = field(default_factory=dict)
+    duplicates: int = 0
+    restarts: int = 0
+    gaps: int = 0
+    sources_forgotten: int = 0
+
+    def add(self, other: Counts) -> None:
+        """Count what another did, too."""
+        for name in self.__slots__:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if isinstance(theirs, dict):
+                for key, amount in theirs.items():
+                    add(mine, key, amount)
+            else:
+                setattr(self, name, mine + theirs)
+
+    def result(self, answers: Sequence[Stored | StoreFull], state: State) -> CommitResult:
+        """The engine's answer."""
+        return CommitResult(
+            tuple(answers),
+            {name: header.last for name, header in state.logs.items()},
+            self.records,
+            self.record_bytes,
+            self.block_bytes,
+            self.trimmed,
+            self.discarded,
+            self.quarantined,
+            self.duplicates,
+            self.restarts,
+            self.gaps,
+            self.sources_forgotten,
+        )
+
+
+def add(counts: dict[str, int], name: str, amount: int) -> None:
+    """Count ``amount`` more under ``name``."""
+    if amount:
+        counts[name] = counts.get(name, 0) + amount

@@ -1,0 +1,81 @@
+"""What the store tells about itself, as one frozen snapshot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import lmdb
+
+from edge_agent.store.reading import oldest
+from edge_agent.store.retention import ClockWatch
+from edge_agent.store.settings import StoreSettings
+from edge_agent.store.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class LogStatistics:
+    """One log. ``bytes`` of the file, of which it may have ``share_bytes``; ``trimmed`` and
+    ``discarded`` are records since the store was made; ``oldest_stored_ns`` is 0 when empty.
+    """
+
+    records: int
+    bytes: int
+    share_bytes: int
+    first: int
+    last: int
+    oldest_stored_ns: int
+    trimmed: int
+    discarded: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatistics:
+    """The store: ``size`` bytes reserved, ``used_bytes`` in pages that hold something.
+
+    ``clock_steps``: steps of the wall clock noticed since the start.
+    """
+
+    size: int
+    used_bytes: int
+    logs: dict[str, LogStatistics]
+    quarantine_entries: int
+    quarantine_bytes: int
+    quarantine_dropped: int
+    sources: int
+    clock_steps: int
+
+
+def statistics_of(
+    txn: lmdb.Transaction[memoryview],
+    state: State,
+    settings: StoreSettings,
+    page_bytes: int,
+    watch: ClockWatch,
+) -> StoreStatistics:
+    """The snapshot; reads one page per log and the root."""
+    logs: dict[str, LogStatistics] = {}
+    for name, header in state.logs.items():
+        held = oldest(txn, header, 1)
+        logs[name] = LogStatistics(
+            header.records,
+            header.bytes,
+            settings.share_bytes(name),
+            header.first,
+            header.last,
+            held[0].stored_ns if held else 0,
+            header.trimmed,
+            header.discarded,
+        )
+    pages = txn.stat()
+    used = pages["branch_pages"] + pages["leaf_pages"] + pages["overflow_pages"] + 2
+    quarantine = state.quarantine
+    return StoreStatistics(
+        settings.map_size,
+        used * page_bytes,
+        logs,
+        quarantine.last - quarantine.first + 1,
+        quarantine.bytes,
+        quarantine.dropped,
+        state.sources,
+        watch.steps,
+    )

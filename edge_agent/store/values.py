@@ -1,0 +1,124 @@
+"""Values other than blocks: small msgpack arrays, read and written through typed structs, each
+under a checksum of four bytes that covers its key too. A flipped bit in a source's next number
+would otherwise pass its records off for duplicates.
+
+Arrays may grow at the end: a reader ignores elements it does not know. Anything else is a new
+`FORMAT`, which an older version refuses to touch.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TypeVar
+
+import msgspec
+
+from edge_agent.errors import StoreDamaged
+
+_CRC_BYTES = 4
+
+#: Version of everything in the file.
+FORMAT = 1
+
+
+class StoreHeader(msgspec.Struct, array_like=True, frozen=True):
+    """Who this store is. ``opened`` counts openings: the marker that each of them commits."""
+
+    format: int
+    store_id: str
+    epoch: str
+    agent_id: str
+    board: str
+    created_ns: int
+    opened: int
+
+
+class LogHeader(msgspec.Struct, array_like=True, frozen=True):
+    """A log's counters, rewritten in the transaction of each change.
+
+    ``first`` to ``last`` are the seqs still stored; ``first == last + 1`` when none is. In a
+    salvaged log some of them are missing, and all may be. ``bytes`` is as `keys.stored_bytes`
+    counts; ``trimmed`` and ``discarded`` are records since creation.
+    """
+
+    id: int
+    first: int = 1
+    last: int = 0
+    records: int = 0
+    bytes: int = 0
+    trimmed: int = 0
+    discarded: int = 0
+
+
+class PositionValue(msgspec.Struct, array_like=True, frozen=True):
+    """How far a consumer is, and what it asked to be kept for it."""
+
+    floor: int
+    state: bytes | None
+
+
+class SourceValue(msgspec.Struct, array_like=True, frozen=True):
+    """The number expected next, and when the source was last heard, by whose clock."""
+
+    next: int
+    seen_ns: int
+    synced: bool
+
+
+class QuarantineHeader(msgspec.Struct, array_like=True, frozen=True):
+    """Entries ``first`` to ``last`` are stored; ``dropped`` older ones had to make room."""
+
+    first: int = 1
+    last: int = 0
+    bytes: int = 0
+    dropped: int = 0
+
+
+class QuarantineValue(msgspec.Struct, array_like=True, frozen=True):
+    """One entry, as `entry.Quarantined`."""
+
+    code: str
+    reason: str
+    stream: str
+    source: str
+    number: int
+    arrival_ns: int
+    body: bytes
+
+
+_Value = TypeVar("_Value", bound=msgspec.Struct)
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODERS: dict[type, msgspec.msgpack.Decoder[msgspec.Struct]] = {
+    kind: msgspec.msgpack.Decoder(kind)
+    for kind in (
+        StoreHeader,
+        LogHeader,
+        PositionValue,
+        SourceValue,
+        QuarantineHeader,
+        QuarantineValue,
+    )
+}
+
+
+def encode(key: bytes, value: msgspec.Struct) -> bytes:
+    """The bytes to store under ``key``: the array, then the checksum of key and array."""
+    raw = _ENCODER.encode(value)
+    return raw + zlib.crc32(raw, zlib.crc32(key)).to_bytes(_CRC_BYTES, "big")
+
+
+def decode(key: bytes, stored: bytes | memoryview, kind: type[_Value]) -> _Value:
+    """The value stored under ``key``.
+
+    Raises:
+        StoreDamaged: these bytes were not written there by us.
+    """
+    raw = memoryview(stored)[:-_CRC_BYTES]
+    if zlib.crc32(raw, zlib.crc32(key)).to_bytes(_CRC_BYTES, "big") != stored[-_CRC_BYTES:]:
+        raise StoreDamaged(f"a {kind.__name__} fails its checksum")
+    try:
+        value = _DECODERS[kind].decode(raw)
+    except ValueError as error:
+        raise StoreDamaged(f"a {kind.__name__} cannot be read: {error}") from error
+    assert isinstance(value, kind)
+    return value

@@ -1,0 +1,129 @@
+"""How a group and a pass of retention become transactions: room first, then the group, and once
+more after an emergency trim where the file itself was full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import lmdb
+
+from edge_agent.errors import StoreFull
+from edge_agent.store import keys
+from edge_agent.store.codec import Compressor
+from edge_agent.store.entry import Entry, Stored
+from edge_agent.store.group import GROUP_OVERHEAD_BYTES, Group, estimate, total
+from edge_agent.store.settings import Moment, StoreSettings
+from edge_agent.store.sources import SWEEP_EVERY_NS, forget
+from edge_agent.store.state import Counts, State
+from edge_agent.store.trimming import Trimmer
+
+
+@dataclass(slots=True)
+class Tools:
+    """What stays the same over an engine's life. ``swept_boot_ns``: the last sweep of sources."""
+
+    settings: StoreSettings
+    route: Callable[[str], str]
+    compressor: Compressor
+    page_bytes: int
+    swept_boot_ns: int | None = None
+
+
+class Writer:
+    """One call of the engine: `commit` or `trim`. Changes ``state`` and ``counts`` only by what
+    a synced transaction did. Raises what lmdb raises.
+    """
+
+    def __init__(
+        self,
+        env: lmdb.Environment,
+        state: State,
+        tools: Tools,
+        moment: Moment,
+        counts: Counts,
+        *,
+        clock_trusted: bool,
+    ) -> None:
+        self._env = env
+        self._state = state
+        self._tools = tools
+        self._moment = moment
+        self._counts = counts
+        self._clock_trusted = clock_trusted
+        self._trimmer = Trimmer(env, state.logs, tools.settings, tools.page_bytes, counts)
+
+    def commit(self, entries: Sequence[Entry]) -> list[Stored | StoreFull]:
+        """One group, answered in order."""
+        sizes = [estimate(entry, self._tools.route, self._state) for entry in entries]
+        incoming = total(sizes)
+        if self._trimmer.lacks_room(incoming):
+            self._positions_first(entries)
+            self._trimmer.for_room(incoming)
+        if self._state.sources >= self._tools.settings.sources_max:
+            self._forget_sources()
+        try:
+            return self._attempt(entries, sizes)
+        except lmdb.MapFullError:
+            # Shares and headroom should prevent this; a file shrunk by its settings may not.
+            need = sum(sum(size.values()) for size in sizes)
+            self._trimmer.in_need(need + GROUP_OVERHEAD_BYTES)
+            self._age_free_pages()
+        try:
+            return self._attempt(entries, sizes)
+        except lmdb.MapFullError:
+            return [StoreFull("the store is full") for _ in entries]
+
+    def trim(self) -> list[Stored | StoreFull]:
+        """One pass of retention over all logs and sources; nobody waits for an answer."""
+        self._trimmer.for_room(dict.fromkeys(self._state.logs, 0))
+        if self._clock_trusted:
+            self._trimmer.by_age(self._moment.wall_ns)
+        self._forget_sources()
+        return []
+
+    def _attempt(
+        self, entries: Sequence[Entry], sizes: Sequence[dict[str, int]]
+    ) -> list[Stored | StoreFull]:
+        tools = self._tools
+        state = self._state.copy()
+        with self._env.begin(write=True) as txn:
+            group = Group(
+                txn,
+                state,
+                tools.settings,
+                self._moment,
+                tools.route,
+                tools.compressor,
+                tools.page_bytes,
+            )
+            answers = [group.apply(entry, size) for entry, size in zip(entries, sizes, strict=True)]
+            group.finish()
+        self._state.adopt(state)
+        self._counts.add(group.counts)
+        return answers
+
+    def _positions_first(self, entries: Sequence[Entry]) -> None:
+        """Room may be what this very group brings word of: an upstream has acknowledged records
+        that hold the share. The word is made durable before anything is trimmed on its strength;
+        without that, a full log would refuse, or count as discarded, what is long delivered.
+        """
+        told = [entry for entry in entries if entry.positions]
+        bare = [entry for entry in told if entry == Entry(positions=entry.positions)]
+        if bare:
+            self._attempt(bare, [{} for _ in bare])
+
+    def _age_free_pages(self) -> None:
+        """Pages that one transaction frees can be used by the next but one: this is the next."""
+        with self._env.begin(write=True) as txn:
+            txn.put(keys.STORE, txn.get(keys.STORE, b""))
+
+    def _forget_sources(self) -> None:
+        swept, now_ns = self._tools.swept_boot_ns, self._moment.boot_ns
+        rested = swept is None or abs(now_ns - swept) >= SWEEP_EVERY_NS
+        if rested and self._clock_trusted:
+            self._tools.swept_boot_ns = now_ns
+            forgotten = forget(self._env, self._tools.settings, self._moment)
+            self._state.sources -= forgotten
+            self._counts.sources_forgotten += forgotten
