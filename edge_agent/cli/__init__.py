@@ -1,0 +1,86 @@
+"""The command line. ``edge-agent COMMAND``; one file per command family, imported when used.
+
+`main` knows every command by name only, so that ``--help`` is quick and ``run`` on a small board
+never pays for what ``status`` or ``send`` import. Each command file has a `click` command or group
+named ``command``. What they share, options and the way errors are shown, is in `common`.
+
+Exit codes: 0 done · 1 the command's own "no" (a damaged store, a difference found) · 2 wrong
+usage · 75 the store is in use · 78 the configuration cannot be used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Final
+
+import click
+
+from edge_agent import __version__
+from edge_agent.cli.common import Failure, first_of, set_up_logging
+from edge_agent.errors import EdgeAgentError
+
+#: Name to one line of help. The module is ``edge_agent.cli.NAME``.
+COMMANDS: Final[dict[str, str]] = {
+    "run": "Run the agent.",
+    "demo": "Show the main job in the terminal: sensors, agent, hub, a cut cable.",
+    "send": "Send records from a file or stdin to an agent, each acked.",
+    "sensor": "Be a sensor: this machine's CPU, memory, disk and temperature.",
+    "tail": "Show records as they arrive.",
+    "query": "Ask for stored records.",
+    "status": "Show how an agent is doing.",
+    "export": "Write stored records to a file.",
+    "check": "Check a store for damage, with its own eyes.",
+    "config": "Write, check or show a configuration.",
+    "token": "Make, list and revoke tokens.",
+    "tls": "Make a small certificate authority and a certificate.",
+    "bench": "Measure this machine's own disk for durable records.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called, not when they are listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in the order of the table: the order in which a newcomer needs them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command itself, imported now."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"edge_agent.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table, without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; an error of ours is one line and an exit code, not a traceback."""
+        try:
+            return super().invoke(ctx)
+        except EdgeAgentError as error:
+            raise Failure(str(error), error.exit_code) from error
+        except BaseExceptionGroup as group:
+            # Trio's nurseries wrap what their tasks raise. Only a group that holds nothing but
+            # errors of ours is shortened; anything else is a mistake and keeps its traceback.
+            ours, others = group.split(EdgeAgentError)
+            if ours is None or others is not None:
+                raise
+            first = first_of(ours)
+            raise Failure(str(first), first.exit_code) from group
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="edge-agent")
+@click.option("-v", "--verbose", count=True, help="Say more; three times: say everything.")
+@click.pass_context
+def main(context: click.Context, verbose: int) -> None:
+    """Keep what sensors send, durably, and bring it upstream.
+
+    What is acknowledged is on the card; what is on the card arrives upstream.
+    """
+    # A service tells what it does; a command that is done in a moment tells what went wrong.
+    set_up_logging(verbose + (context.invoked_subcommand == "run"))

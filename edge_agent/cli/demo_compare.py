@@ -1,0 +1,145 @@
+"""What the sensors know against what the hub holds: the demo's verdict. Pure.
+
+Each simulated record carries ``n``, its number within its source, as a field, so that the record
+itself says which one it is, whatever numbering it passed through.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What one sensor knows of its own records.
+
+    Attributes:
+        sent: fingerprints of the records handed over; the first one has ``n`` = 1.
+        acked: every ``n`` up to this was acked, except the refused ones.
+        refused: numbers that were nacked.
+    """
+
+    sent: list[int] = field(default_factory=list)
+    acked: int = 0
+    refused: set[int] = field(default_factory=set)
+
+    def acked_numbers(self) -> set[int]:
+        """Every ``n`` that the agent promised to bring to the hub."""
+        return set(range(1, self.acked + 1)) - self.refused
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One record as the hub gave it back."""
+
+    source: str
+    n: int
+    fingerprint: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How the two sides differ, in records.
+
+    Attributes:
+        sent, acked: by the sensors' own account.
+        at_hub: records read from the hub, repeats included.
+        lost: acked and not at the hub.
+        duplicates: copies at the hub beyond the first.
+        altered: at the hub with other content than was sent.
+        strangers: at the hub, and never sent.
+        examples: up to three of each kind of difference, as sentences.
+    """
+
+    sent: int
+    acked: int
+    at_hub: int
+    lost: int
+    duplicates: int
+    altered: int
+    strangers: int
+    examples: tuple[str, ...]
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether every acked record is at the hub once, unchanged, and nothing else is."""
+        return not (self.lost or self.duplicates or self.altered or self.strangers)
+
+
+def compare(ledgers: Mapping[str, Ledger], found: Iterable[Found]) -> Verdict:
+    """Compare the sensors' ledgers, by source, with a full read of the hub.
+
+    A record that was sent, not acked, and is at the hub all the same is no difference: nobody
+    promised anything about it.
+    """
+    copies: Counter[tuple[str, int]] = Counter()
+    altered: set[tuple[str, int]] = set()
+    strangers: Counter[tuple[str, int]] = Counter()
+    total = 0
+    for each in found:
+        total += 1
+        key = (each.source, each.n)
+        ledger = ledgers.get(each.source)
+        if ledger is None or not 1 <= each.n <= len(ledger.sent):
+            strangers[key] += 1
+            continue
+        copies[key] += 1
+        if ledger.sent[each.n - 1] != each.fingerprint:
+            altered.add(key)
+    acked = {(source, n) for source, ledger in ledgers.items() for n in ledger.acked_numbers()}
+    lost = acked - copies.keys()
+    doubled = {key: count for key, count in copies.items() if count > 1}
+    return Verdict(
+        sent=sum(len(ledger.sent) for ledger in ledgers.values()),
+        acked=len(acked),
+        at_hub=total,
+        lost=len(lost),
+        duplicates=sum(doubled.values()) - len(doubled),
+        altered=len(altered),
+        strangers=sum(strangers.values()),
+        examples=(
+            *_examples("lost", lost),
+            *_examples("more than once", doubled),
+            *_examples("altered", altered),
+            *_examples("never sent", strangers),
+        ),
+    )
+
+
+def fingerprint(fields: Mapping[str, Any]) -> int:
+    """A checksum of a record's fields that survives encoding as msgpack and as JSON."""
+    return zlib.crc32(json.dumps(fields, sort_keys=True, ensure_ascii=False).encode())
+
+
+def ledgers_to_json(ledgers: Mapping[str, Ledger]) -> str:
+    """For a file that `ledgers_from_json` reads."""
+    return json.dumps(
+        {
+            source: {"sent": each.sent, "acked": each.acked, "refused": sorted(each.refused)}
+            for source, each in ledgers.items()
+        }
+    )
+
+
+def ledgers_from_json(text: str) -> dict[str, Ledger]:
+    """What `ledgers_to_json` wrote.
+
+    Raises:
+        ValueError: it did not.
+    """
+    try:
+        return {
+            source: Ledger(list(told["sent"]), int(told["acked"]), set(told["refused"]))
+            for source, told in json.loads(text).items()
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not a demo's ledger: {error!r}") from error
+
+
+def _examples(what: str, keys: Iterable[tuple[str, int]]) -> list[str]:
+    return [f"{what}: {source} n={n}" for source, n in sorted(keys)[:3]]

@@ -1,0 +1,121 @@
+"""``edge-agent export``: everything that matches, into a file.
+
+The answer is fetched page by page through the query's cursor, so neither side holds more than a
+page. The file appears when it is whole: it is written beside its place, synced and renamed.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import click
+import msgspec
+
+from edge_agent.cli.asking import Asked, question
+from edge_agent.cli.common import url_options
+from edge_agent.cli.printing import compact, field_names, write_csv
+from edge_agent.cli.progress import ProgressBar
+
+_SUFFIXES = {".csv": "csv", ".msgpack": "msgpack"}
+
+
+@click.command()
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
+@url_options
+@click.option("--stream", metavar="PATTERN", default="**", show_default=True, help="* ** allowed.")
+@click.option("--from", "from_", metavar="TIME", help="RFC 3339, seconds since 1970, or -1h.")
+@click.option("--to", metavar="TIME", help="Before this time.")
+@click.option(
+    "--filter", "wanted", metavar="EXPRESSION", help='Such as: t > 20 and site == "north".'
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["auto", "ndjson", "csv", "msgpack"]),
+    default="auto",
+    help="By default as the file is named, else ndjson.",
+)
+def command(
+    file: str,
+    url: str,
+    token_file: Path | None,
+    ca_file: str | None,
+    stream: str,
+    from_: str | None,
+    to: str | None,
+    wanted: str | None,
+    form: str,
+) -> None:
+    """Write the stored records that match into FILE (- is stdout).
+
+    A CSV needs to know every field in advance, so the records are asked for twice.
+    """
+    asked = Asked(url, token_file, ca_file)
+    parameters = question(stream=stream, from_=from_, to=to, filter=wanted)
+    if form == "auto":
+        form = _SUFFIXES.get(Path(file).suffix.lower(), "ndjson")
+    with ProgressBar("exporting", None) as bar:
+        names = _all_fields(asked, parameters, bar) if form == "csv" else []
+        with _whole_file(file) as out:
+            count = _export(asked, parameters, out, form, names, bar)
+    click.echo(f"{count:,} records exported", err=True)
+
+
+def _export(
+    asked: Asked,
+    parameters: dict[str, str],
+    out: IO[bytes],
+    form: str,
+    names: list[str],
+    bar: ProgressBar,
+) -> int:
+    count = 0
+    heading = True
+    for page in asked.pages(parameters, None):
+        records: list[dict[str, Any]] = page["records"]
+        if form == "ndjson":
+            out.writelines(compact(record).encode() + b"\n" for record in records)
+        elif form == "msgpack":
+            out.writelines(map(msgspec.msgpack.encode, records))
+        else:
+            text = io.StringIO()
+            write_csv(records, names, text, heading=heading)
+            heading = False
+            out.write(text.getvalue().encode())
+        count += len(records)
+        bar.show(count, f"{count:,} records")
+    return count
+
+
+def _all_fields(asked: Asked, parameters: dict[str, str], bar: ProgressBar) -> list[str]:
+    names: dict[str, None] = {}
+    seen = 0
+    for page in asked.pages(parameters, None):
+        names |= dict.fromkeys(field_names(page["records"]))
+        seen += len(page["records"])
+        bar.show(0, f"looking for fields in {seen:,} records")
+    return list(names)
+
+
+@contextmanager
+def _whole_file(name: str) -> Iterator[IO[bytes]]:
+    """A file that takes its place only once everything is in it and synced."""
+    if name == "-":
+        yield sys.stdout.buffer
+        return
+    beside = Path(f"{name}.part")
+    try:
+        with beside.open("wb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        beside.replace(name)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,125 @@
+"""``edge-agent status``: the agent's own picture of itself, over its people's port."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edge_agent.cli.common import Failure, get_json, url_options
+from edge_agent.ops.text import amount, duration, percent, size
+
+_COLOURS = {"ok": "green", "degraded": "yellow", "failed": "red"}
+
+
+@click.command()
+@url_options
+@click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
+def command(url: str, token_file: Path | None, ca_file: str | None, *, as_json: bool) -> None:
+    """Show how the agent is doing: health, R, Q, E, store, upstreams.
+
+    Exit code 1 where the agent says that it has failed, or where none answers.
+    """
+    status = get_json(url, "/api/status", token_file=token_file, ca_file=ca_file)
+    if as_json:
+        click.echo(json.dumps(status, indent=2, ensure_ascii=False))
+    else:
+        _print(status)
+    if status["health"]["status"] == "failed":
+        raise Failure("the agent has failed: it cannot keep what it is given")
+
+
+def _print(status: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(highlight=False, soft_wrap=True)
+    agent, health = status["agent"], status["health"]
+    colour = _COLOURS[health["status"]]
+    console.print(
+        f"[bold]edge-agent[/] {agent['id']} {agent['version']}, up {duration(agent['uptime_s'])}:"
+        f" [bold {colour}]{health['status']}[/]"
+    )
+    for reason in (*health["reasons"], *health["warnings"]):
+        console.print(f"  • {escape(reason['message'])}")
+    console.print()
+    for table in (_figures(status["figures"]), _upstreams(status), _logs(status)):
+        if table is not None:
+            console.print(table)
+            console.print()
+    store = status["store"]
+    console.print(
+        f"store {percent(store['fill'])} of {size(store['size_bytes'])}"
+        f" · {status['streams']['seen']} streams · {status['connections_open']} connections"
+        f" · {store['quarantine_entries']} in quarantine",
+        style="dim",
+    )
+
+
+def _figures(figures: dict[str, Any]) -> Any:
+    now, ever = figures["now"], figures["since_start"]
+    table = _table("", ("now", True), ("since start", True))
+    for title, key in (("R received", "received"), ("R forwarded", "forwarded")):
+        table.add_row(title, _rate(now[key]), _rate(ever[key]))
+    table.add_row("Q answers per second", _perhaps(now, "queries"), _perhaps(ever, "queries"))
+    table.add_row(
+        "E records per CPU second",
+        _perhaps(now, "records_per_cpu"),
+        _perhaps(ever, "records_per_cpu"),
+    )
+    table.add_row("CPU", percent(now["cpu"]), percent(ever["cpu"]))
+    return table
+
+
+def _upstreams(status: dict[str, Any]) -> Any:
+    from rich.markup import escape
+
+    if not status["upstreams"]:
+        return None
+    table = _table(
+        "upstream", ("phase", False), ("backlog", True), ("forwarded", True), ("", False)
+    )
+    for one in status["upstreams"]:
+        table.add_row(
+            escape(one["name"]),
+            escape(one["phase"]),
+            amount(one["backlog_records"]),
+            amount(one["acknowledged_records"]),
+            escape(one["error"] or ""),
+        )
+    return table
+
+
+def _logs(status: dict[str, Any]) -> Any:
+    table = _table("log", ("share", True), ("records", True), ("size", True), ("discarded", True))
+    for log in status["logs"]:
+        table.add_row(
+            log["name"],
+            percent(log["fill"]),
+            amount(log["records"]),
+            size(log["bytes"]),
+            amount(log["discarded"]),
+        )
+    return table
+
+
+def _table(first: str, *columns: tuple[str, bool]) -> Any:
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    table = Table(box=SIMPLE, show_edge=False, pad_edge=False)
+    table.add_column(first)
+    for title, number in columns:
+        table.add_column(title, justify="right" if number else "left")
+    return table
+
+
+def _rate(rate: dict[str, float]) -> str:
+    return f"{amount(rate['records_per_s'])}/s  {size(rate['bytes_per_s'])}/s"
+
+
+def _perhaps(window: dict[str, Any], key: str) -> str:
+    value = window[f"{key}_per_s"] if key == "queries" else window[f"{key}_s"]
+    return "–" if value is None else amount(value)

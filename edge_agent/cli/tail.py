@@ -1,0 +1,86 @@
+"""``edge-agent tail``: the latest records, and with ``-f`` those to come."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edge_agent.cli.asking import Asked, question
+from edge_agent.cli.common import url_options
+from edge_agent.cli.printing import compact, line
+
+
+@click.command()
+@click.argument("pattern", default="**")
+@url_options
+@click.option("-f", "--follow", is_flag=True, help="Go on with what arrives, until Ctrl-C.")
+@click.option("--from", "from_", metavar="TIME", help="From there on, instead of the latest.")
+@click.option("-n", "--lines", type=click.IntRange(min=0), default=10, show_default=True)
+@click.option(
+    "--filter", "wanted", metavar="EXPRESSION", help='Such as: t > 20 and site == "north".'
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def command(
+    pattern: str,
+    url: str,
+    token_file: Path | None,
+    ca_file: str | None,
+    follow: bool,
+    from_: str | None,
+    lines: int,
+    wanted: str | None,
+    as_json: bool,
+) -> None:
+    """Show the latest records of the streams that match PATTERN (* is one part, ** any)."""
+    asked = Asked(url, token_file, ca_file)
+    shown: Iterable[dict[str, Any]]
+    if follow and from_ is not None:
+        shown = asked.live(question(stream=pattern, from_=from_, filter=wanted))
+    elif follow:
+        stored = latest(asked, pattern, wanted, lines, oldest="-1h")
+        shown = _and_then(asked, stored, question(stream=pattern, filter=wanted))
+    elif from_ is not None:
+        parameters = question(stream=pattern, from_=from_, filter=wanted)
+        shown = (one for page in asked.pages(parameters, None) for one in page["records"])
+    else:
+        shown = latest(asked, pattern, wanted, lines)
+    try:
+        for record in shown:
+            print(compact(record) if as_json else line(record), flush=True)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read this, `head` for one, has seen enough.
+        sys.stderr.close()
+
+
+def latest(
+    asked: Asked, pattern: str, wanted: str | None, most: int, *, oldest: str | None = None
+) -> list[dict[str, Any]]:
+    """The ``most`` newest records, oldest first; none older than ``oldest`` (an age).
+
+    Answers come oldest first, so ever longer ages are asked for until there are enough.
+    """
+    found: deque[dict[str, Any]] = deque(maxlen=most)
+    for age in ("-1m", "-1h", "-1d", None):
+        found.clear()
+        for page in asked.pages(question(stream=pattern, from_=age, filter=wanted), None):
+            found.extend(page["records"])
+        if len(found) == most or age == oldest:
+            break
+    return list(found)
+
+
+def _and_then(
+    asked: Asked, stored: Iterable[dict[str, Any]], parameters: dict[str, str]
+) -> Iterator[dict[str, Any]]:
+    """The stored records, then those to come, from the position behind the last one on."""
+    for record in stored:
+        parameters["from"] = f"{record.get('log', 'main')}:{record['seq'] + 1}"
+        yield record
+    yield from asked.live(parameters)

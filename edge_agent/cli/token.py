@@ -1,0 +1,128 @@
+"""``edge-agent token``: make, list and revoke what sensors, people and agents show to be let in.
+
+The secret alone goes to stdout, so that it can be piped into a file; it is shown once and stored
+only as a hash. A running agent sees changes by itself.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from edge_agent.cli.common import Failure, config_options
+from edge_agent.cli.run import settings_of
+from edge_agent.errors import ConfigError
+from edge_agent.server.tokens import Token, add_token, list_tokens, revoke_token
+
+_file_option = click.option(
+    "--file",
+    "file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The tokens file. Without it: listen.tokens of the configuration.",
+)
+
+
+@click.group()
+def command() -> None:
+    """Make, list and revoke tokens."""
+
+
+@command.command()
+@click.argument("name")
+@click.option("--write", metavar="PATTERN", multiple=True, help="May write these streams.")
+@click.option(
+    "--source", "sources", metavar="PATTERN", multiple=True, help="Under these sources. [any]"
+)
+@click.option("--read", metavar="PATTERN", multiple=True, help="May read these streams.")
+@click.option("--forward", is_flag=True, help="May forward as another agent.")
+@click.option("--admin", is_flag=True, help="May administer.")
+@_file_option
+@config_options
+def add(
+    name: str,
+    *,
+    write: tuple[str, ...],
+    sources: tuple[str, ...],
+    read: tuple[str, ...],
+    forward: bool,
+    admin: bool,
+    file: Path | None,
+    config: Path | None,
+    data: str | None,
+) -> None:
+    r"""Make a token called NAME and print its secret, once.
+
+    \b
+    edge-agent token add greenhouse --write 'greenhouse/**'
+    edge-agent token add me --read '**'
+    edge-agent token add pi-7 --forward
+    """
+    if not (write or read or forward or admin):
+        raise click.UsageError(
+            "a token that may do nothing is of no use: --write, --read, --forward or --admin"
+        )
+    path = _path(file, config, data)
+    secret = add_token(
+        path,
+        name,
+        write=write,
+        sources=sources or (("**",) if write else ()),
+        read=read,
+        forward=forward,
+        admin=admin,
+        created_ns=time.time_ns(),
+    )
+    click.echo(f"{path}: added {name}. Its secret, which is shown only now:", err=True)
+    click.echo(secret)
+
+
+@command.command("list")
+@_file_option
+@config_options
+def list_(file: Path | None, config: Path | None, data: str | None) -> None:
+    """Show every token's name and what it may do; never a secret."""
+    tokens = list_tokens(_path(file, config, data))
+    for token in tokens:
+        click.echo(f"{token.name}  {token.created or '-'}  {describe(token)}")
+    if not tokens:
+        click.echo("no tokens", err=True)
+
+
+@command.command()
+@click.argument("name")
+@_file_option
+@config_options
+def revoke(name: str, file: Path | None, config: Path | None, data: str | None) -> None:
+    """Remove the token called NAME: nobody new is let in with it."""
+    path = _path(file, config, data)
+    if not revoke_token(path, name):
+        raise Failure(f"{path}: there is no token called {name}")
+    click.echo(f"{path}: revoked {name}", err=True)
+
+
+def describe(token: Token) -> str:
+    """What a token may do, in one line."""
+    parts = []
+    if token.write:
+        parts.append(f"write {', '.join(token.write)} as {', '.join(token.sources) or 'nobody'}")
+    if token.read:
+        parts.append(f"read {', '.join(token.read)}")
+    parts += ["forward"] if token.forward else []
+    parts += ["admin"] if token.admin else []
+    return "; ".join(parts) or "nothing"
+
+
+def _path(file: Path | None, config: Path | None, data: str | None) -> Path:
+    if file is not None:
+        return file
+    settings = settings_of(config, data)
+    if settings.listen.tokens is None:
+        raise ConfigError(
+            f"{config or 'defaults'}: listen.tokens",
+            'a file such as "/etc/edge-agent/tokens.json", or --file here',
+            "nothing",
+        )
+    return Path(settings.listen.tokens)

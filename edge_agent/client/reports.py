@@ -1,0 +1,85 @@
+"""What a producer tells its owner: callbacks' arguments and the errors of its verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from edge_agent.errors import EdgeAgentError
+
+TroubleKind = Literal["nack", "unreachable", "refused", "stop", "lost", "renumbered", "buffer"]
+"""What went wrong:
+
+- ``nack``: one record is refused for its content, for good; the agent keeps it in quarantine.
+- ``unreachable``: no connection this time; tried again.
+- ``refused``: the agent answered the upgrade with an HTTP error; ``status`` says which. 401, 403
+  and 404 stay until a person changes something; tried again, slowly.
+- ``stop``: "not now" (``store_full``, ``rate``, ``closing``); tried again when it said.
+- ``lost``: an open connection ended or broke a rule; what is unacked is sent again.
+- ``renumbered``: the agent's store is another one than before (or it has numbers of this source
+  that this producer never sent); what is unacked goes there under numbers that continue.
+- ``buffer``: the file of the buffer was damaged and set aside, or the disk refused.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A session is open.
+
+    Attributes:
+        epoch: of the agent's store.
+        next: number of the oldest record that the agent does not have.
+        resumed: whether the agent knew the epoch from an earlier session.
+    """
+
+    epoch: str
+    next: int
+    resumed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something went wrong; the producer goes on.
+
+    Attributes:
+        kind: see `TroubleKind`.
+        message: one sentence.
+        code: the agent's word (``bad_time``, ``store_full`` …) or "".
+        number: of the record that a nack is about, else 0.
+        status: HTTP status of ``refused``, else 0.
+        retry_in: seconds until the next attempt; None where none is needed.
+    """
+
+    kind: TroubleKind
+    message: str
+    code: str = ""
+    number: int = 0
+    status: int = 0
+    retry_in: float | None = None
+
+
+def ignore(_report: object) -> None:
+    """What stands where the owner gave no callback."""
+
+
+@dataclass(slots=True)
+class Callbacks:
+    """Whom to tell; see `Producer`."""
+
+    on_open: Callable[[Opened], None] = ignore
+    on_ack: Callable[[int], None] = ignore
+    on_error: Callable[[Trouble], None] = ignore
+    on_close: Callable[[str], None] = ignore
+
+
+class Unacked(EdgeAgentError):
+    """The producer was closed before everything was acked, and nothing else keeps it.
+
+    Each of the ``count`` records may or may not have arrived. With a buffer on disk this does not
+    happen: they stay there.
+    """
+
+    def __init__(self, count: int, timeout: float) -> None:
+        super().__init__(f"closed after {timeout:g} s with {count} records not acked")
+        self.count = count

@@ -1,0 +1,28 @@
+"""On to the upstreams: what is on the card arrives, in order, and the position says how far.
+
+One `Forwarder` per configured upstream, in it one lane per log::
+
+    log.read ─▶ batches ─▶ sink.send ─▶ upstream
+                              ▼ acknowledged
+    log.acknowledge(consumer "upstream/NAME") ─▶ rides on the next commit
+
+Promises
+--------
+- A position moves only after the upstream has acknowledged, and then up to what it acknowledged.
+- Order is kept. A batch that fails is sent again before anything behind it.
+- To another agent (`sink_websocket`): exactly once, across breaks, kills and power cuts of both
+  sides. If the hub loses its store, what is still held is sent again and the rest reported.
+- To an HTTP server (`sink_http`): at least once, under the same ``Idempotency-Key`` with the same
+  bytes and under stable record ids. What the server refuses for good is in quarantine.
+- Nothing is held in memory beyond ``in_flight_bytes`` and one batch: the log is the buffer.
+
+Where to read: ``phases.py`` (the table), ``lane.py`` (the loop), ``sink.py`` (what a sink is),
+``plan.py`` (why ranges are durable before they are sent), ``greeting.py`` (how a session with a
+hub begins again).
+"""
+
+from edge_agent.forward.forwarder import Forwarder, ForwarderStatistics
+from edge_agent.forward.sink import Sink, make_sink
+from edge_agent.forward.standing import LaneStatistics
+
+__all__ = ["Forwarder", "ForwarderStatistics", "LaneStatistics", "Sink", "make_sink"]

@@ -1,0 +1,148 @@
+"""The forwarder: everything that goes to one upstream, one lane per log.
+
+A session counts in one log's seqs, so each log has a connection of its own (`lane.py`): alarms do
+not wait behind bulk telemetry, and a log that fails does not hold another one up. All of the
+agent's logs are forwarded; the upstream's patterns select streams within them.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import trio
+
+from edge_agent.clock import Clock
+from edge_agent.commit import Trace
+from edge_agent.config import Upstream
+from edge_agent.forward.lane import Lane
+from edge_agent.forward.phases import Phase
+from edge_agent.forward.sink import Sink
+from edge_agent.forward.standing import LaneStatistics
+from edge_agent.log import Log
+from edge_agent.metrics import Metrics
+
+#: From the phase that a person should hear of first to the one that needs nobody.
+_WORST_FIRST = (Phase.STOPPED, Phase.BACKING_OFF, Phase.HALVING, Phase.SENDING, Phase.CAUGHT_UP)
+
+
+@dataclass(frozen=True, slots=True)
+class ForwarderStatistics:
+    """One upstream, at one moment; sums and extremes over its lanes.
+
+    Attributes:
+        name, url: as configured, the URL without user and query.
+        phase: of the lane that is worst off.
+        connected: whether all lanes are.
+        backlog_records, backlog_bytes: sums.
+        backlog_seconds: age of the oldest record not acknowledged.
+        error, error_ns: the newest failure of a lane that still fails; "" and 0 where none does.
+        records, size, refused, rewinds: sums since the start.
+        lanes: in the order of the logs.
+    """
+
+    name: str
+    url: str
+    phase: str
+    connected: bool
+    backlog_records: int
+    backlog_bytes: int
+    backlog_seconds: float
+    error: str
+    error_ns: int
+    records: int
+    size: int
+    refused: int
+    rewinds: int
+    lanes: tuple[LaneStatistics, ...]
+
+
+class Forwarder:
+    """One upstream.
+
+    Args:
+        upstream: its configuration.
+        log: the waist; its ``names()`` are the lanes.
+        make: the sink of a log, by the log's name.
+        clock, dice, metrics, trace: as everywhere.
+    """
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        log: Log,
+        make: Callable[[str], Sink],
+        *,
+        clock: Clock,
+        dice: random.Random,
+        metrics: Metrics,
+        trace: Trace | None = None,
+    ) -> None:
+        self._upstream, self._metrics = upstream, metrics
+        self._lanes = tuple(
+            Lane(
+                upstream,
+                log,
+                name,
+                make(name),
+                clock=clock,
+                dice=dice,
+                metrics=metrics,
+                trace=trace,
+            )
+            for name in log.names()
+        )
+
+    async def run(self) -> None:
+        """Forward until cancelled, or until `stop` and what was in flight is acknowledged."""
+        async with trio.open_nursery() as nursery:
+            for lane in self._lanes:
+                nursery.start_soon(lane.run)
+
+    def stop(self) -> None:
+        """Take up nothing new. `run` returns when what is in flight is acknowledged; the caller
+        cancels it at the deadline.
+        """
+        for lane in self._lanes:
+            lane.stop()
+
+    def online(self) -> None:
+        """The network is back: cut waits short that the upstream did not ask for."""
+        for lane in self._lanes:
+            lane.online()
+
+    def statistics(self) -> ForwarderStatistics:
+        """A snapshot; sets the gauges of this upstream too."""
+        lanes = tuple(lane.statistics() for lane in self._lanes)
+        failing = [lane for lane in lanes if lane.failing]
+        newest = max(failing, key=lambda lane: lane.error_ns, default=None)
+        phases = {lane.phase for lane in lanes}
+        statistics = ForwarderStatistics(
+            name=self._upstream.name,
+            url=_shown(self._upstream.url),
+            phase=next((p.value for p in _WORST_FIRST if p.value in phases), Phase.CAUGHT_UP.value),
+            connected=all(lane.connected for lane in lanes),
+            backlog_records=sum(lane.backlog_records for lane in lanes),
+            backlog_bytes=sum(lane.backlog_bytes for lane in lanes),
+            backlog_seconds=max((lane.backlog_seconds for lane in lanes), default=0.0),
+            error=newest.error if newest else "",
+            error_ns=newest.error_ns if newest else 0,
+            records=sum(lane.records for lane in lanes),
+            size=sum(lane.size for lane in lanes),
+            refused=sum(lane.refused for lane in lanes),
+            rewinds=sum(lane.rewinds for lane in lanes),
+            lanes=lanes,
+        )
+        name = self._upstream.name
+        self._metrics.set("forward_backlog_records", statistics.backlog_records, name)
+        self._metrics.set("forward_connected", float(statistics.connected), name)
+        return statistics
+
+
+def _shown(url: str) -> str:
+    """Without what may be a secret."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"

@@ -1,0 +1,288 @@
+"""One log's way to one upstream: the loop behind every forwarder.
+
+::
+
+    run ─▶ open the sink ─▶ send, send … ─▶ (SinkUnavailable) ─▶ back off ─▶ open the sink …
+                              └ settle ─▶ acknowledge
+
+The position moves only when the upstream has acknowledged, and lazily: after a power cut some of
+it is asked for or sent again, under the same stable ids. It goes back in one case only: the
+upstream says that it has less than it acknowledged, because it lost its store. Then what is still
+held is sent again, the rest is reported as a gap, and both are counted.
+
+A failure counts towards a longer wait until the upstream acknowledges something, or a connection
+has lasted a minute; merely connecting proves nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from contextlib import suppress
+
+import trio
+
+from edge_agent.backoff import Backoff
+from edge_agent.clock import Clock
+from edge_agent.commit import Closed, Trace
+from edge_agent.config import Upstream
+from edge_agent.errors import EdgeAgentError, SinkRefused, SinkUnavailable, StoreError
+from edge_agent.forward.batches import OpenBatches, PlannedBatches, SinkMisconfigured
+from edge_agent.forward.phases import Event, Phase
+from edge_agent.forward.sink import CLOSE_S, Acknowledged, Batch, Resume, Resumed, Sink
+from edge_agent.forward.standing import FailureKind, LaneStatistics, Standing
+from edge_agent.log import Log
+from edge_agent.metrics import Metrics
+from edge_agent.store import Position
+from edge_agent.streams import compile_patterns
+
+logger = logging.getLogger(__name__)
+
+#: A connection that lasted this long was a good one, even if there was nothing to acknowledge.
+_LASTING_S = 60.0
+
+
+class Lane:
+    """See the module's docstring. ``run`` is called once."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        log: Log,
+        name: str,
+        sink: Sink,
+        *,
+        clock: Clock,
+        dice: random.Random,
+        metrics: Metrics,
+        trace: Trace | None = None,
+    ) -> None:
+        self.consumer = f"upstream/{upstream.name}"
+        self._upstream, self._log, self._name, self._sink = upstream, log, name, sink
+        self._clock, self._dice, self._trace = clock, dice, trace
+        self._batches: OpenBatches | PlannedBatches
+        if sink.keyed:
+            matches = compile_patterns(upstream.streams)
+            self._batches = PlannedBatches(upstream, log, name, self.consumer, matches, clock)
+        else:
+            self._batches = OpenBatches(upstream, log, name, clock)
+        longest = float(upstream.backoff_max)
+        self._backoff = Backoff(float(upstream.backoff_base), longest, slow=longest)
+        self._standing = Standing(upstream.name, metrics)
+        self._state: bytes | None = None
+        self._restored = self._stopping = False
+        # Around every wait that `stop` ends, and `online` where the upstream did not ask for it.
+        self._wait = trio.CancelScope()
+        self._asked_to_wait = False
+        self._progress = trio.Event()
+
+    async def run(self) -> None:
+        """Forward until `stop` or cancelled."""
+        while not self._stopping:
+            error = await self._attempt()
+            if isinstance(error, SinkMisconfigured):
+                await self._give_up(error)
+            elif error is not None:
+                await self._back_off(error)
+
+    def stop(self) -> None:
+        """Take up nothing new; what is on its way may still be acknowledged until cancelled."""
+        self._stopping = True
+        self._wait.cancel()
+
+    def online(self) -> None:
+        """The network is back: try now, unless the upstream itself asked for this wait."""
+        self._standing.failures = 0
+        if self._standing.phase is Phase.BACKING_OFF and not self._asked_to_wait:
+            self._wait.cancel()
+
+    def statistics(self) -> LaneStatistics:
+        """A snapshot."""
+        last = self._log.last_seq(self._name)
+        wall_ns = self._clock.read().wall_ns
+        return self._standing.snapshot(self._name, last, wall_ns, trio.current_time())
+
+    async def _restore(self) -> None:
+        floor, self._state = await self._log.position(self.consumer, self._name)
+        last = self._log.last_seq(self._name)
+        if floor > last:
+            # The store was salvaged and lost its end: what comes now takes those numbers again.
+            logger.warning(
+                "%s: the log %s ends at %d, before %d", self.consumer, self._name, last, floor
+            )
+            floor = last
+            position = Position(self.consumer, self._name, floor, rewind=True)
+            await self._log.acknowledge(position, durable=True)
+        self._standing.floor = floor
+        if isinstance(self._batches, PlannedBatches):
+            self._batches.restore(self._state, floor)
+        self._restored = True
+
+    async def _attempt(self) -> EdgeAgentError | None:
+        """Open the sink and send until it fails (the answer) or until stopped (None)."""
+        failures: list[EdgeAgentError] = []
+        began = trio.current_time()
+        try:
+            async with trio.open_nursery() as nursery:
+                if not self._restored:
+                    await self._restore()
+                await self._open(nursery)
+                nursery.start_soon(self._settle)
+                await self._pump()
+                await self._finish()
+                nursery.cancel_scope.cancel()
+        except* Closed:
+            self._stopping = True
+        except* (SinkMisconfigured, SinkUnavailable, StoreError) as group:
+            failures.extend(_leaves(group))
+        finally:
+            if self._standing.open and trio.current_time() - began >= _LASTING_S:
+                self._standing.failures = 0
+            self._standing.closed()
+            await self._sink.aclose()
+        # Two tasks can fail at once; that a person is needed outweighs the rest.
+        failures.sort(key=lambda error: not isinstance(error, SinkMisconfigured))
+        return failures[0] if failures else None
+
+    async def _open(self, nursery: trio.Nursery) -> None:
+        floor = self._standing.floor
+        first, last = self._log.first_seq(self._name), self._log.last_seq(self._name)
+        resume = Resume(floor=floor, first=first, last=last, state=self._state)
+        resumed = await self._sink.open(nursery, resume)
+        begin = resumed.next - 1
+        if begin < floor:
+            self._report_rewind(resume, resumed)
+        if begin != floor or resumed.state is not None:
+            # Durable before anything is sent: the state says what the numbers there refer to.
+            position = Position(
+                self.consumer, self._name, begin, resumed.state, rewind=begin < floor
+            )
+            await self._log.acknowledge(position, durable=True, soon=True)
+            self._state = resumed.state or self._state
+        self._standing.opened(begin, proven=not self._sink.keyed)
+        self._batches.resume(resumed.next)
+        self._tell("opened", next=resumed.next)
+        self._enter_drained()
+
+    async def _pump(self) -> None:
+        while not self._stopping:
+            batch = None
+            with trio.CancelScope() as self._wait:
+                batch = await self._batches.next()
+            if batch is None:
+                continue
+            self._standing.enter(Event.RECORDS)
+            self._standing.read(batch)
+            try:
+                acknowledged = await self._sink.send(batch)
+            except SinkRefused as refusal:
+                await self._refused(batch, refusal)
+            else:
+                self._batches.sent(batch)
+                await self._acknowledge(acknowledged)
+
+    async def _finish(self) -> None:
+        # No deadline of its own: the agent, which knows how long it may take to stop, cancels.
+        while not self._sink.drained:
+            await self._progress.wait()
+        with trio.move_on_after(CLOSE_S):
+            await self._sink.aclose()
+
+    async def _settle(self) -> None:
+        while True:
+            await self._acknowledge(await self._sink.settle(self._standing.floor))
+
+    async def _acknowledge(self, acknowledged: Acknowledged) -> None:
+        if acknowledged.refused:
+            self._standing.refused(acknowledged.refused)
+            self._failed("refused", acknowledged.refusal)
+        if acknowledged.upto <= self._standing.floor:
+            return
+        self._standing.acknowledged(acknowledged)
+        self._tell("acknowledged", upto=acknowledged.upto)
+        self._enter_drained()
+        await self._log.acknowledge(Position(self.consumer, self._name, acknowledged.upto))
+        self._progress.set()
+        self._progress = trio.Event()
+
+    async def _refused(self, batch: Batch, refusal: SinkRefused) -> None:
+        self._standing.enter(Event.REFUSED)
+        self._failed("refused", str(refusal))
+        set_aside = await self._batches.refused(batch, refusal)
+        if set_aside:
+            self._standing.refused(set_aside)
+            self._standing.acknowledged(Acknowledged(batch.last))
+            if not self._batches.exhausted:
+                self._enter_drained()
+
+    async def _give_up(self, error: EdgeAgentError) -> None:
+        self._standing.enter(Event.GAVE_UP)
+        self._failed("misconfigured", str(error))
+        logger.error("%s, log %s: stopped: %s", self.consumer, self._name, error)
+        with trio.CancelScope() as self._wait:
+            # Until a person has changed the configuration and restarts the agent.
+            await trio.sleep_forever()
+
+    async def _back_off(self, error: EdgeAgentError) -> None:
+        standing = self._standing
+        standing.failures += 1
+        asked = error.retry_after if isinstance(error, SinkUnavailable) else None
+        slow = isinstance(error, SinkUnavailable) and error.slow
+        wait = self._backoff.delay(standing.failures, self._dice, retry_after=asked, slow=slow)
+        standing.enter(Event.UNAVAILABLE)
+        self._failed("slow" if slow else "unavailable", str(error))
+        # The first of a row is worth a person's attention, the others would only fill the journal.
+        level = logging.WARNING if standing.failures == 1 else logging.DEBUG
+        logger.log(
+            level, "%s, log %s: %s (next try in %.1f s)", self.consumer, self._name, error, wait
+        )
+        self._tell("backing_off", wait=wait)
+        await self._look_at_backlog()
+        self._asked_to_wait = asked is not None
+        standing.next_try_at = trio.current_time() + wait
+        if not self._stopping:
+            with trio.move_on_after(wait) as self._wait:
+                await trio.sleep_forever()
+        standing.next_try_at = None
+        standing.enter(Event.RETRY)
+
+    async def _look_at_backlog(self) -> None:
+        """How old the oldest record is shows in status, also before anything could be sent."""
+        standing = self._standing
+        if standing.unsettled or standing.floor >= self._log.last_seq(self._name):
+            return
+        with suppress(StoreError):  # the next attempt meets it again, and reports it
+            standing.waiting(await self._log.read(self._name, standing.floor, 1))
+
+    def _report_rewind(self, resume: Resume, resumed: Resumed) -> None:
+        self._standing.rewound(resumed.gap)
+        message = (
+            f"the upstream has lost records from {resumed.next} on that it had acknowledged up to"
+            f" {resume.floor}; sent again from {max(resume.first, resumed.next)},"
+            f" {resumed.gap} are no longer here"
+        )
+        self._failed("rewind", message)
+        logger.error("%s, log %s: %s", self.consumer, self._name, message)
+
+    def _enter_drained(self) -> None:
+        caught_up = self._standing.floor >= self._log.last_seq(self._name)
+        if caught_up and self._standing.phase is not Phase.BACKING_OFF:
+            self._standing.enter(Event.DRAINED)
+
+    def _failed(self, kind: FailureKind, message: str) -> None:
+        self._standing.failed(kind, message, self._clock.read().wall_ns)
+
+    def _tell(self, event: str, **facts: object) -> None:
+        if self._trace is not None:
+            names = {"upstream": self._upstream.name, "log": self._name}
+            self._trace(f"forward.{event}", {**names, **facts})
+
+
+def _leaves(group: ExceptionGroup[EdgeAgentError]) -> list[EdgeAgentError]:
+    found: list[EdgeAgentError] = []
+    for error in group.exceptions:
+        if isinstance(error, ExceptionGroup):
+            found.extend(_leaves(error))
+        else:
+            found.append(error)
+    return found

@@ -1,0 +1,82 @@
+"""The phases of a forwarder as a table: which event leads from where to where.
+
+========== ========= =========== ======= ====== ========= ========
+phase      records   unavailable refused retry  drained   gave_up
+========== ========= =========== ======= ====== ========= ========
+CAUGHT_UP  SENDING   BACKING_OFF –       –      CAUGHT_UP –
+SENDING    SENDING   BACKING_OFF HALVING –      CAUGHT_UP –
+BACKING_OFF –        –           –       SENDING –        –
+HALVING    SENDING   BACKING_OFF –       –      CAUGHT_UP STOPPED
+STOPPED    –         –           –       –      –         –
+========== ========= =========== ======= ====== ========= ========
+
+CAUGHT_UP: the upstream has acknowledged everything there is. SENDING: something is on its way,
+or a connection for it is being made. BACKING_OFF: waiting after a failure. HALVING: the upstream
+refused a batch for its content and the bad record is being looked for. STOPPED: it refused so
+many single records in a row that the configuration must be wrong; a person is needed, and a
+restart of the agent tries again.
+
+An event that the table does not name is our own mistake: `next_phase` raises and nothing changes.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Phase(Enum):
+    """Where a forwarder is; the values are the words that status shows."""
+
+    CAUGHT_UP = "caught up"
+    SENDING = "sending"
+    BACKING_OFF = "backing off"
+    HALVING = "halving"
+    STOPPED = "stopped"
+
+
+class Event(Enum):
+    """What can happen to it."""
+
+    RECORDS = "there is something to send"
+    UNAVAILABLE = "the upstream cannot take anything now"
+    REFUSED = "the upstream refuses this batch for its content"
+    RETRY = "the wait is over"
+    DRAINED = "the upstream has acknowledged everything"
+    GAVE_UP = "too many single records refused in a row"
+
+
+TRANSITIONS: dict[Phase, dict[Event, Phase]] = {
+    Phase.CAUGHT_UP: {
+        Event.RECORDS: Phase.SENDING,
+        Event.UNAVAILABLE: Phase.BACKING_OFF,
+        Event.DRAINED: Phase.CAUGHT_UP,
+    },
+    Phase.SENDING: {
+        Event.RECORDS: Phase.SENDING,
+        Event.UNAVAILABLE: Phase.BACKING_OFF,
+        Event.REFUSED: Phase.HALVING,
+        Event.DRAINED: Phase.CAUGHT_UP,
+    },
+    Phase.BACKING_OFF: {
+        Event.RETRY: Phase.SENDING,
+    },
+    Phase.HALVING: {
+        Event.RECORDS: Phase.SENDING,
+        Event.UNAVAILABLE: Phase.BACKING_OFF,
+        Event.DRAINED: Phase.CAUGHT_UP,
+        Event.GAVE_UP: Phase.STOPPED,
+    },
+    Phase.STOPPED: {},
+}
+
+
+def next_phase(phase: Phase, event: Event) -> Phase:
+    """Where ``event`` leads from ``phase``.
+
+    Raises:
+        AssertionError: the table does not allow it.
+    """
+    following = TRANSITIONS[phase].get(event)
+    if following is None:
+        raise AssertionError(f"a forwarder that is {phase.value} cannot have: {event.value}")
+    return following

@@ -1,0 +1,135 @@
+"""The plan of a keyed sink: which ranges go out next, fixed before the first byte of them.
+
+An upstream that knows a batch by its ``Idempotency-Key`` (and so by its range) may have taken a
+batch whose answer was lost, in the network or by a kill of the agent. Sent again under the same
+key, the batch must therefore be byte for byte the same. So ranges are planned, made durable in
+the consumer's state, and only then sent; halving replaces the first range by its two halves,
+durable again before they are sent. A range leaves the plan when it has been acknowledged.
+
+Pure: what is planned depends on the blocks given, nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import msgspec
+
+#: Ranges planned with one commit. A commit per batch would tie forwarding to the commit interval.
+RANGES_MAX = 8
+#: Single records refused in a row after which the configuration must be wrong.
+SINGLES_MAX = 16
+
+Range = tuple[int, int]
+"""First and last seq, both included."""
+
+
+class Extent(NamedTuple):
+    """A block or a gap, as far as planning cares: its seqs, and its bytes, 0 for a gap."""
+
+    first: int
+    last: int
+    size: int
+
+
+@dataclass(slots=True)
+class Plan:
+    """What is to be sent next.
+
+    Attributes:
+        shape: checksum of everything that decides how a range is rendered. A plan of another
+            shape cannot be repeated byte for byte.
+        ranges: adjoining, ascending, not acknowledged.
+        singles: single records refused since the last acknowledgement.
+    """
+
+    shape: int
+    ranges: list[Range] = field(default_factory=list)
+    singles: int = 0
+
+    def halve(self) -> None:
+        """Replace the first range, of at least two records, by its halves."""
+        first, last = self.ranges[0]
+        assert first < last
+        middle = (first + last) // 2
+        self.ranges[0:1] = [(first, middle), (middle + 1, last)]
+
+    def drop_first(self) -> None:
+        """The first range has been dealt with."""
+        del self.ranges[0]
+
+
+class _State(msgspec.Struct, array_like=True):
+    shape: int
+    ranges: list[Range]
+    singles: int
+
+
+_decoder = msgspec.msgpack.Decoder(_State)
+
+
+def encode_plan(plan: Plan) -> bytes:
+    """The consumer's state."""
+    return msgspec.msgpack.encode(_State(plan.shape, plan.ranges, plan.singles))
+
+
+def decode_plan(state: bytes | None, shape: int, floor: int) -> Plan:
+    """The plan to go on with after a start.
+
+    Ranges up to ``floor`` are done. A plan of another ``shape`` is redone, except that its first
+    range loses a record, so that no key is used again for other bytes. A state that is not a plan
+    (the upstream was of another kind before) counts as none.
+    """
+    try:
+        stored = _decoder.decode(state or b"")
+    except msgspec.MsgspecError:
+        return Plan(shape)
+    ranges = [(max(first, floor + 1), last) for first, last in stored.ranges if last > floor]
+    if not _adjoining(ranges, floor):
+        return Plan(shape)
+    if stored.shape == shape:
+        # One refusal more is enough to stop again, so that restarts do not eat the backlog.
+        return Plan(shape, ranges, min(stored.singles, SINGLES_MAX - 1))
+    if ranges and ranges[0][0] < ranges[0][1]:
+        return Plan(shape, [(ranges[0][0], ranges[0][1] - 1)])
+    return Plan(shape, ranges[:1])
+
+
+def plan_ranges(
+    extents: Sequence[Extent], *, records_max: int, bytes_max: int, ranges_max: int = RANGES_MAX
+) -> list[Range]:
+    """Cut adjoining extents into ranges of at most so many records and encoded bytes.
+
+    A single record is never cut, whatever its size. Sizes within a block are taken as equal; the
+    upstream's own limit is what 413 and halving are for. Gaps cost nothing and join a range.
+    """
+    if not extents:
+        return []
+    ranges: list[Range] = []
+    start, count, size = extents[0].first, 0, 0
+    for extent in extents:
+        each = max(1, extent.size // (extent.last - extent.first + 1))
+        at = extent.first if extent.size else extent.last + 1
+        while at <= extent.last:
+            room = min(records_max - count, (bytes_max - size) // each)
+            if room < 1 and count > 0:
+                ranges.append((start, at - 1))
+                if len(ranges) == ranges_max:
+                    return ranges
+                start, count, size = at, 0, 0
+                continue
+            taken = min(max(room, 1), extent.last - at + 1)
+            at, count, size = at + taken, count + taken, size + taken * each
+    ranges.append((start, extents[-1].last))
+    return ranges
+
+
+def _adjoining(ranges: Sequence[Range], floor: int) -> bool:
+    expected = floor + 1
+    for first, last in ranges:
+        if first != expected or last < first:
+            return False
+        expected = last + 1
+    return True

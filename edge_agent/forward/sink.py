@@ -1,0 +1,193 @@
+"""The sink: what a forwarder needs of an upstream, whatever the upstream speaks.
+
+A sink speaks for one log of one upstream. Its life is ``open`` → ``send``, ``send`` … ``settle``
+→ ``aclose``, and again from ``open`` after a failure. What every sink promises (and
+``tests/forward/test_sink_contract.py`` checks on each):
+
+- A seq is acknowledged only after the far side has said that it and all below are durable there.
+- Batches are handed over in order; an acknowledgement covers everything up to its seq.
+- `SinkUnavailable` means that nothing beyond what was acknowledged may be taken as delivered: the
+  forwarder opens again and sends the same records again, under the same stable id.
+- `SinkRefused` is about the content of the batch that was given to this very ``send``.
+- Cancelling any call leaves a sink that can be closed and opened again.
+- ``aclose`` may be called at any time, any number of times, and takes two seconds at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import trio
+
+from edge_agent.clock import Clock
+from edge_agent.commit import RunBlocking
+from edge_agent.config import Upstream
+from edge_agent.dial import Dial, dial_tcp
+from edge_agent.errors import ConfigError
+from edge_agent.record import Record
+from edge_agent.store import Block, Gap, Identity
+
+#: How long a goodbye may take.
+CLOSE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records [first, last] of a log, everything that was examined.
+
+    ``items`` cover the range without a hole, in order; the first and the last block may reach
+    beyond it.
+    """
+
+    log: str
+    first: int
+    last: int
+    items: tuple[Block | Gap, ...]
+
+    def records(self, matches: Callable[[str], bool]) -> Iterator[Record]:
+        """The records of the range whose stream matches."""
+        for item in self.items:
+            if isinstance(item, Block):
+                for record in item.records(matches):
+                    if self.first <= record.seq <= self.last:
+                        yield record
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Where the forwarder stands when it opens a sink.
+
+    ``first`` is the oldest seq still held (``last + 1`` where nothing is), ``last`` the newest,
+    ``floor`` the highest acknowledged, ``state`` what the sink last asked to be kept.
+    """
+
+    floor: int
+    first: int
+    last: int
+    state: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """What the upstream answered.
+
+    ``next`` is the seq from which to send; below ``floor + 1`` the upstream has lost data.
+    ``state`` is to be durable before anything is sent; None keeps what is stored. ``gap`` records
+    are lost to the upstream and no longer held here.
+    """
+
+    next: int
+    state: bytes | None = None
+    gap: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """The upstream has everything up to and including ``upto``.
+
+    ``records`` and ``size`` (bytes as sent) are what this acknowledgement added; filtered records
+    are not among them. ``refused`` records were final losses at the upstream, told in its words
+    by ``refusal``.
+    """
+
+    upto: int
+    records: int = 0
+    size: int = 0
+    refused: int = 0
+    refusal: str = ""
+
+
+class Sink(Protocol):
+    """One log's way to one upstream."""
+
+    @property
+    def keyed(self) -> bool:
+        """Whether a batch is known upstream by its range alone.
+
+        The range of such a batch must be durable before its first send and stay as it is until
+        it has been acknowledged or halved.
+        """
+        ...
+
+    async def open(self, nursery: trio.Nursery, resume: Resume) -> Resumed:
+        """Get ready to send; background work runs in ``nursery`` and raises there.
+
+        Raises:
+            SinkUnavailable: not now.
+        """
+        ...
+
+    async def send(self, batch: Batch) -> Acknowledged:
+        """Hand over the batch; waits while too much is in flight.
+
+        The answer is what has been acknowledged by now, which may be less than this batch.
+
+        Raises:
+            SinkUnavailable: back off, open again, same batch again.
+            SinkRefused: halve this batch.
+        """
+        ...
+
+    async def settle(self, floor: int) -> Acknowledged:
+        """Wait until more than ``floor`` is acknowledged.
+
+        A sink that has nothing in flight between two sends waits until it is cancelled.
+        """
+        ...
+
+    @property
+    def drained(self) -> bool:
+        """Whether every record handed over is acknowledged; empty ranges may wait."""
+        ...
+
+    async def aclose(self) -> None:
+        """Say goodbye and let go of everything."""
+        ...
+
+
+def make_sink(
+    upstream: Upstream,
+    log: str,
+    *,
+    identity: Identity,
+    clock: Clock,
+    run_blocking: RunBlocking,
+    dial: Dial | None = None,
+) -> Sink:
+    """The sink of one log for ``upstream``, by the scheme of its URL.
+
+    Args:
+        upstream: its configuration, checked.
+        log: name of the log.
+        identity: who we are.
+        clock: for dates that an upstream names.
+        run_blocking: where long computations go.
+        dial: opens byte streams for ``ws`` and ``wss``; TCP and TLS where it is None. ``http``
+            and ``https`` always use httpx2's own.
+
+    Raises:
+        ConfigError: no sink for this scheme.
+    """
+    scheme = urlsplit(upstream.url).scheme
+    if scheme in ("ws", "wss"):
+        from edge_agent.forward.sink_websocket import WebSocketSink
+
+        return WebSocketSink(
+            upstream,
+            log,
+            identity=identity,
+            dial=dial or dial_tcp,
+            clock=clock,
+            run_blocking=run_blocking,
+        )
+    if scheme in ("http", "https"):
+        # Imported here and nowhere else: httpx2 is 7 MB that most agents never need.
+        from edge_agent.forward.sink_http import HttpSink
+
+        return HttpSink(upstream, identity=identity, clock=clock, run_blocking=run_blocking)
+    raise ConfigError(
+        f"upstream {upstream.name}: url", "ws://, wss://, http:// or https://", upstream.url
+    )

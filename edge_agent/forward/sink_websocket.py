@@ -1,0 +1,138 @@
+"""The WebSocket sink: a session with another agent's ``/forward``, exactly once.
+
+What a session is and why nothing is lost or doubled over its breaks: PROTOCOL, "Agent to agent",
+``greeting.py`` (how it begins again), ``outgoing.py`` (what is sent), ``link.py`` (the
+connection). Here they are put together, and one rule lives: ranges without a record are held back
+to go with the next records, at most `EMPTY_S`, so that a filter that takes nothing still moves
+the position.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import trio
+
+from edge_agent.clock import Clock
+from edge_agent.commit import RunBlocking
+from edge_agent.config import Upstream
+from edge_agent.dial import Dial
+from edge_agent.errors import SinkUnavailable
+from edge_agent.forward.greeting import Greeting, greet, judge_welcome, source_name
+from edge_agent.forward.link import Hello, Link
+from edge_agent.forward.outgoing import Packer, segments_of
+from edge_agent.forward.sink import Acknowledged, Batch, Resume, Resumed
+from edge_agent.store import Identity
+from edge_agent.streams import compile_patterns
+from edge_agent.wire import FORWARD_MESSAGE_BYTES
+
+EMPTY_S = 10.0
+
+
+class WebSocketSink:
+    """One log's session with one hub.
+
+    Args:
+        upstream: its configuration.
+        log: name of the log.
+        identity: who we are, for the source's name and the origin of blocks.
+        dial: opens byte streams.
+        clock: for a ``Retry-After`` that names a date.
+        run_blocking: where blocks are looked into and cut, milliseconds each.
+    """
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        log: str,
+        *,
+        identity: Identity,
+        dial: Dial,
+        clock: Clock,
+        run_blocking: RunBlocking,
+    ) -> None:
+        self._upstream, self._identity = upstream, identity
+        self._dial, self._clock, self._run_blocking = dial, clock, run_blocking
+        self._source = source_name(identity.agent_id, upstream.name, log)
+        self._matches = compile_patterns(upstream.streams)
+        self._link: Link | None = None
+        self._packer = Packer()
+        # Packing and sending are one step, or messages would overtake one another.
+        self._sending = trio.Lock()
+        self._held_back = trio.Event()
+
+    @property
+    def keyed(self) -> bool:
+        """The hub numbers records, not batches."""
+        return False
+
+    async def open(self, nursery: trio.Nursery, resume: Resume) -> Resumed:
+        """Connect and agree where to go on; at most two hellos (``greeting.py``).
+
+        Raises:
+            SinkUnavailable: not now.
+        """
+        own_epoch = self._identity.epoch
+        said = greet(resume, own_epoch)
+        for _ in range(2):
+            link = self._link = Link(self._upstream, self._dial, self._clock)
+            hello = Hello(self._source, said.epoch, said.first)
+            answer = await nursery.start(link.run, hello)
+            judged = judge_welcome(said, answer.epoch, answer.next, resume, own_epoch)
+            if not isinstance(judged, Greeting):
+                self._packer = Packer(link.message_bytes or FORWARD_MESSAGE_BYTES)
+                self._sending, self._held_back = trio.Lock(), trio.Event()
+                nursery.start_soon(self._flush_in_time)
+                return judged
+            await link.aclose()
+            said = judged
+        raise SinkUnavailable("the hub's numbers do not follow from what it is told")
+
+    async def send(self, batch: Batch) -> Acknowledged:
+        """Hand over the batch; waits for room in the hub's window and in ``in_flight_bytes``.
+
+        Raises:
+            SinkUnavailable: the connection has ended.
+        """
+        link = self._opened()
+        segments = await self._run_blocking(
+            partial(segments_of, batch, self._identity, self._matches)
+        )
+        async with self._sending:
+            for message in self._packer.add(segments):
+                await link.transmit(message)
+        if self._packer.holds_back:
+            self._held_back.set()
+        return link.take()
+
+    async def settle(self, floor: int) -> Acknowledged:
+        """Wait until more than ``floor`` is acknowledged, or a record was refused for good."""
+        link = self._opened()
+        await link.wait_past(floor)
+        return link.take()
+
+    @property
+    def drained(self) -> bool:
+        """Whether every record handed over is acknowledged."""
+        return self._link is None or not self._link.records_in_flight
+
+    async def aclose(self) -> None:
+        """Close the connection, two seconds at most."""
+        link, self._link = self._link, None
+        if link is not None:
+            await link.aclose()
+
+    async def _flush_in_time(self) -> None:
+        while True:
+            await self._held_back.wait()
+            await trio.sleep(EMPTY_S)
+            self._held_back = trio.Event()
+            async with self._sending:
+                message = self._packer.flush()
+                if message is not None:
+                    await self._opened().transmit(message)
+
+    def _opened(self) -> Link:
+        if self._link is None:
+            raise SinkUnavailable("the sink is closed")
+        return self._link

@@ -1,0 +1,175 @@
+"""Where a lane stands: for its own decisions, for metrics, and as a frozen snapshot for status."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from edge_agent.forward.phases import Event, Phase, next_phase
+from edge_agent.forward.sink import Acknowledged, Batch
+from edge_agent.metrics import Metrics
+from edge_agent.store import Block, Gap
+
+FailureKind = Literal["unavailable", "slow", "misconfigured", "refused", "rewind"]
+
+
+@dataclass(frozen=True, slots=True)
+class LaneStatistics:
+    """One log of one upstream, at one moment.
+
+    Attributes:
+        log: name of the log.
+        phase: `Phase` in words.
+        connected: whether the last attempt succeeded and lasts.
+        floor: everything up to this seq is acknowledged.
+        backlog_records: durable here, not acknowledged there; filtered records among them.
+        backlog_bytes: the same as they are stored, as far as they were read; else an estimate by
+            the size of what was sent last. 0 before anything was read.
+        backlog_seconds: age of the oldest of them, by its commit time; 0 without any, or before any
+            was looked at.
+        error: the last failure as a sentence, "" before the first.
+        error_ns: when it was, wall clock; 0 before the first.
+        failing: whether the upstream has been out of reach since, as far as is known.
+        failures: failures in a row.
+        next_try_s: until the next attempt; 0 unless backing off.
+        records, size, refused, rewinds, gap_records: since the start: acknowledged records and
+            their bytes as sent, records refused for good, times the upstream had lost data, and
+            records of its loss that were no longer here.
+    """
+
+    log: str
+    phase: str
+    connected: bool
+    floor: int
+    backlog_records: int
+    backlog_bytes: int
+    backlog_seconds: float
+    error: str
+    error_ns: int
+    failing: bool
+    failures: int
+    next_try_s: float
+    records: int
+    size: int
+    refused: int
+    rewinds: int
+    gap_records: int
+
+
+class Standing:
+    """The mutable side of `LaneStatistics`."""
+
+    def __init__(self, upstream: str, metrics: Metrics) -> None:
+        self._upstream, self._metrics = upstream, metrics
+        self.phase = Phase.CAUGHT_UP
+        self.open = False
+        self.floor = 0
+        self.failures = 0
+        self.next_try_at: float | None = None
+        self._error, self._error_ns, self._failing = "", 0, False
+        self._records = self._size = self._refused = self._rewinds = self._gap_records = 0
+        #: (last seq, when stored or None for a gap, bytes) of what was read and is not
+        #: acknowledged, oldest first.
+        self._unsettled: deque[tuple[int, int | None, int]] = deque()
+        self._waits_since_ns: int | None = None
+        self._bytes_per_record = 0.0
+
+    @property
+    def connected(self) -> bool:
+        """Whether the last attempt succeeded, as far as is known."""
+        return self.open and not self._failing
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether something was handed to the sink and is not acknowledged."""
+        return bool(self._unsettled)
+
+    def enter(self, event: Event) -> None:
+        """Follow the table of phases."""
+        self.phase = next_phase(self.phase, event)
+
+    def opened(self, floor: int, *, proven: bool) -> None:
+        """The sink is open and begins behind ``floor``; ``proven`` if the upstream said so."""
+        self.open = True
+        self._failing = self._failing and not proven
+        self.floor = floor
+        self._unsettled.clear()
+
+    def closed(self) -> None:
+        """The sink is closed."""
+        self.open = False
+
+    def read(self, batch: Batch) -> None:
+        """The batch was read and is about to be handed over."""
+        blocks = [item for item in batch.items if isinstance(item, Block)]
+        size = sum(len(block.payload) for block in blocks)
+        if blocks:
+            self._bytes_per_record = size / sum(block.count for block in blocks)
+        if not self._unsettled or self._unsettled[-1][0] < batch.last:
+            stored_ns = blocks[0].stored_ns if blocks else None
+            self._unsettled.append((batch.last, stored_ns, size))
+
+    def waiting(self, items: Sequence[Block | Gap]) -> None:
+        """What comes next in the log, seen without being sent: for the age of the backlog."""
+        blocks = [item for item in items if isinstance(item, Block)]
+        self._waits_since_ns = blocks[0].stored_ns if blocks else None
+
+    def acknowledged(self, acknowledged: Acknowledged) -> None:
+        """The floor moves up."""
+        self.floor = acknowledged.upto
+        self.failures, self._failing = 0, False
+        self._waits_since_ns = None
+        self._records += acknowledged.records
+        self._size += acknowledged.size
+        while self._unsettled and self._unsettled[0][0] <= self.floor:
+            self._unsettled.popleft()
+        self._metrics.add("forwarded_records_total", acknowledged.records, self._upstream)
+        self._metrics.add("forwarded_bytes_total", acknowledged.size, self._upstream)
+        self._metrics.add("forward_batches_total", 1, self._upstream)
+
+    def refused(self, count: int) -> None:
+        """Records that the upstream will never take."""
+        self._refused += count
+        self._metrics.add("forward_refused_total", count, self._upstream)
+
+    def rewound(self, gap_records: int) -> None:
+        """The upstream had lost data, of which ``gap_records`` are no longer here."""
+        self._rewinds += 1
+        self._gap_records += gap_records
+        self._metrics.add("forward_rewinds_total", 1, self._upstream)
+        self._metrics.add("forward_gap_records_total", gap_records, self._upstream)
+
+    def failed(self, kind: FailureKind, error: str, wall_ns: int) -> None:
+        """Something went wrong; ``kind`` is the metric's label."""
+        self._error, self._error_ns = error, wall_ns
+        self._failing = self._failing or kind not in ("refused", "rewind")
+        self._metrics.add("forward_failures_total", 1, self._upstream, kind)
+
+    def snapshot(self, log: str, last: int, wall_ns: int, now: float) -> LaneStatistics:
+        """What status shows; ``now`` is Trio's clock, ``last`` the log's newest seq."""
+        backlog = max(0, last - self.floor)
+        known = (stored_ns for _, stored_ns, _ in self._unsettled if stored_ns is not None)
+        oldest_ns = next(known, self._waits_since_ns) if backlog else None
+        read_bytes = sum(size for _, _, size in self._unsettled)
+        unread = backlog - max(0, self._unsettled[-1][0] - self.floor if self._unsettled else 0)
+        return LaneStatistics(
+            log=log,
+            phase=self.phase.value,
+            connected=self.connected,
+            floor=self.floor,
+            backlog_records=backlog,
+            backlog_bytes=read_bytes + round(max(0, unread) * self._bytes_per_record),
+            backlog_seconds=max(0.0, (wall_ns - oldest_ns) / 1e9) if oldest_ns else 0.0,
+            error=self._error,
+            error_ns=self._error_ns,
+            failing=self._failing,
+            failures=self.failures,
+            next_try_s=max(0.0, self.next_try_at - now) if self.next_try_at is not None else 0.0,
+            records=self._records,
+            size=self._size,
+            refused=self._refused,
+            rewinds=self._rewinds,
+            gap_records=self._gap_records,
+        )

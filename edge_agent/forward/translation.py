@@ -1,0 +1,81 @@
+"""What ended a connection to a hub, in the one word that a forwarder understands.
+
+Foreign exceptions are translated here, once. An error that nobody expected is translated too, so
+that no peer can bring the agent down, but it is reported with its stack: it may be our mistake.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+
+import trio
+from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError
+
+from edge_agent.config import Upstream
+from edge_agent.errors import ProtocolError, SinkUnavailable
+from edge_agent.forward.answers import retry_after_s
+from edge_agent.wire import Stop
+
+logger = logging.getLogger(__name__)
+
+NETWORK_ERRORS = (
+    OSError,
+    ssl.SSLError,
+    trio.BrokenResourceError,
+    trio.ClosedResourceError,
+    HandshakeError,
+    ConnectionClosed,
+    ProtocolError,
+)
+_SHOWN = 200
+
+
+def most_telling(group: ExceptionGroup[Exception]) -> Exception:
+    """Of what failed together, the cause and not its consequences."""
+    leaves = [
+        most_telling(error) if isinstance(error, ExceptionGroup) else error
+        for error in group.exceptions
+    ]
+    return min(leaves, key=lambda error: isinstance(error, (ConnectionClosed, trio.TooSlowError)))
+
+
+def translated(cause: Exception | None, upstream: Upstream, wall_ns: int) -> SinkUnavailable:
+    """The error to raise for ``cause``; None is an end without one."""
+    if cause is None:
+        return SinkUnavailable("the connection was closed")
+    if isinstance(cause, SinkUnavailable):
+        return cause
+    if isinstance(cause, ConnectionRejected):
+        return _rejected(cause, wall_ns)
+    if isinstance(cause, ConnectionClosed):
+        reason = cause.reason
+        if reason is None:
+            return SinkUnavailable("the hub closed the connection")
+        return SinkUnavailable(f"the hub closed: {reason.code} {reason.reason or reason.name}")
+    if isinstance(cause, trio.TooSlowError):
+        return SinkUnavailable(f"no answer within {upstream.timeout:g} s")
+    if not isinstance(cause, NETWORK_ERRORS):
+        logger.error("an unexpected error on the way to %s", upstream.name, exc_info=cause)
+    inner = cause.__cause__ if isinstance(cause, trio.BrokenResourceError) else None
+    return SinkUnavailable(str(inner or cause) or type(cause).__name__)
+
+
+def stopped(said: Stop) -> SinkUnavailable:
+    """The hub said stop; without a time to come back the ordinary backoff applies."""
+    message = f"the hub says stop: {said.code} {said.message}".rstrip()
+    return SinkUnavailable(message, retry_after=said.retry_after or None)
+
+
+def _rejected(error: ConnectionRejected, wall_ns: int) -> SinkUnavailable:
+    status = error.status_code
+    retry_after = None
+    for name, value in error.headers or ():
+        if name.lower() == b"retry-after" and status in (429, 503):
+            retry_after = retry_after_s(value.decode("ascii", "replace"), wall_ns)
+    text = (error.body or b"")[:_SHOWN].decode("utf-8", "replace").strip()
+    return SinkUnavailable(
+        f"HTTP {status} instead of a WebSocket: {text or 'no reason given'}",
+        retry_after=retry_after,
+        slow=400 <= status < 500 and status not in (408, 425, 429),
+    )

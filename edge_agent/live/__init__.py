@@ -1,0 +1,33 @@
+"""Asking and processing: readers of the log that live in the agent itself.
+
+- `Live` answers bounded questions (`query.py`) and keeps live views (`subscribe.py`); both select
+  by stream pattern, time and a small filter (`filter.py`). `render.py` shows records as JSON, lines
+  of JSON or CSV.
+- `compile_rules` renames, drops and redacts before storing (`rules.py`).
+- `run_windows` derives records after storing (`windows.py`): tumbling windows per stream, by the
+  records' own time, exactly once. Its docstring says when windows close and what late means.
+
+Readers never hold writers up, cost bounded memory, and say what they left out.
+"""
+
+from __future__ import annotations
+
+from edge_agent.live.query import Answer
+from edge_agent.live.rules import Before, compile_rules
+from edge_agent.live.scan import Query
+from edge_agent.live.subscribe import Batch, Start, Subscription
+from edge_agent.live.view import Live
+from edge_agent.live.windows import run_windows, window_consumer
+
+__all__ = [
+    "Answer",
+    "Batch",
+    "Before",
+    "Live",
+    "Query",
+    "Start",
+    "Subscription",
+    "compile_rules",
+    "run_windows",
+    "window_consumer",
+]

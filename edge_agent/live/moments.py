@@ -1,0 +1,78 @@
+"""Times and positions as people write them in a query or a subscription.
+
+A moment is RFC 3339 text, seconds since 1970, ``now``, or an age such as ``-1h`` or ``-30``
+(seconds). A position is ``log:seq``. Unlike a record's own ``time`` these are never a sensor's:
+early dates are meant.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+from edge_agent.errors import ProtocolError
+from edge_agent.record import NANOSECONDS, TIME_NS_MAX, datetime_to_ns
+
+_AGE = re.compile(r"-(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?")
+_SECONDS = re.compile(r"\d+(?:\.\d*)?")
+_POSITION = re.compile(r"([A-Za-z0-9._-]{1,64}):(\d{1,19})")
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+
+Position = tuple[str, int]
+"""Name of a log and a seq in it."""
+
+
+def bad_query(message: str) -> ProtocolError:
+    """The error for a question that cannot be answered as it was asked."""
+    return ProtocolError("bad_query", message)
+
+
+def parse_moment(text: str, now_ns: int, *, what: str = "time") -> int:
+    """Ns since 1970. ``what`` names the parameter in the error.
+
+    Raises:
+        ProtocolError: ``bad_query``, which says what was expected.
+    """
+    text = text.strip()
+    if text == "now":
+        return now_ns
+    if age := _AGE.fullmatch(text):
+        time_ns = now_ns - round(float(age[1]) * _UNITS[age[2] or "s"] * NANOSECONDS)
+    elif _SECONDS.fullmatch(text):
+        whole, _, part = text.partition(".")
+        time_ns = int(whole) * NANOSECONDS + int(part[:9].ljust(9, "0"))
+    else:
+        time_ns = datetime_to_ns(_parse_date(text, what))
+    if not 0 <= time_ns <= TIME_NS_MAX:
+        raise bad_query(f"{what}: {text!r} is not between 1970 and 2262")
+    return time_ns
+
+
+def parse_position(text: str) -> Position | None:
+    """``log:seq``; None where the text is not of that shape."""
+    found = _POSITION.fullmatch(text.strip())
+    return (found[1], int(found[2])) if found else None
+
+
+def format_position(position: Position) -> str:
+    """What `parse_position` reads."""
+    return f"{position[0]}:{position[1]}"
+
+
+def _parse_date(text: str, what: str) -> datetime:
+    # A "+" of a zone arrives as a blank where somebody forgot to escape it in a URL.
+    shown = text
+    if re.fullmatch(r".*\d \d\d:\d\d", text):
+        text = "+".join(text.rsplit(" ", 1))
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise bad_query(
+            f"{what}: expected RFC 3339 text, seconds since 1970, 'now' or an age such as '-1h', "
+            f"got {shown[:60]!r}"
+        ) from None
+    if moment.tzinfo is None:
+        if len(text) == 10:
+            return moment.replace(tzinfo=UTC)
+        raise bad_query(f"{what}: {shown!r} has no zone; add 'Z' or an offset such as '+02:00'")
+    return moment

@@ -1,0 +1,132 @@
+"""Records as people and programs get them: JSON, lines of JSON, CSV.
+
+A record reads (PROTOCOL, "Reading")::
+
+    {"seq": 4711, "stream": "greenhouse/2", "time": "2026-11-22T10:00:00.25Z",
+     "source": "pi-7/bme280", "fields": {"t": 21.7}}
+
+and has, where they say something: ``log`` (unless it is ``main``), ``quality`` (whose clock gave
+the time, unless it was the sensor's), ``synced: false`` (our clock was not set when it arrived),
+and ``origin`` (the agent that first stored it, with epoch, log and seq: its name for good).
+
+What JSON cannot say becomes what it can: bytes are base64 text, NaN and infinities null, moments
+RFC 3339 text, msgpack extensions ``[code, base64]``.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from edge_agent.record import Record, format_time
+
+#: Columns of a CSV in front of the fields.
+CSV_COLUMNS = ("log", "seq", "stream", "time", "quality", "source")
+
+
+def to_dict(record: Record) -> dict[str, Any]:
+    """The record as shown above; ``fields`` is the record's own dict, not made fit for JSON."""
+    shown: dict[str, Any] = {
+        "seq": record.seq,
+        "stream": record.stream,
+        "time": format_time(record.time_ns),
+        "source": record.source,
+        "fields": record.fields,
+    }
+    if record.log != "main":
+        shown["log"] = record.log
+    if record.quality != "sensor":
+        shown["quality"] = record.quality
+    if not record.synced:
+        shown["synced"] = False
+    if record.origin:
+        shown["origin"] = {
+            "agent": record.origin,
+            "epoch": record.origin_epoch,
+            "log": record.origin_log,
+            "seq": record.origin_seq,
+        }
+    return shown
+
+
+def to_json(record: Record) -> bytes:
+    """One record as one JSON object without line breaks."""
+    return encode_json(to_dict(record))
+
+
+def to_ndjson(records: Iterable[Record]) -> bytes:
+    """One JSON object per line, the last one ended too."""
+    return b"".join(to_json(record) + b"\n" for record in records)
+
+
+def to_csv(records: Sequence[Record]) -> bytes:
+    """RFC 4180 with a heading: `CSV_COLUMNS`, then each field in order of first appearance.
+
+    Maps and arrays are JSON in their cell. A field named like one of our own columns is called
+    ``field.NAME``.
+    """
+    columns: dict[str, str] = {}
+    for record in records:
+        for name in record.fields:
+            if name not in columns:
+                columns[name] = f"field.{name}" if name in CSV_COLUMNS else name
+    target = io.StringIO(newline="")
+    writer = csv.writer(target)
+    writer.writerow((*CSV_COLUMNS, *columns.values()))
+    for record in records:
+        fields = record.fields
+        own = (
+            record.log,
+            record.seq,
+            record.stream,
+            format_time(record.time_ns),
+            record.quality,
+            record.source,
+        )
+        writer.writerow((*own, *(_cell(fields.get(name)) for name in columns)))
+    return target.getvalue().encode()
+
+
+def encode_json(value: object) -> bytes:
+    """Any value made of what records may hold, as JSON."""
+    try:
+        return msgspec.json.encode(value, enc_hook=_encode_odd)
+    except (TypeError, ValueError, RecursionError):
+        # Keys that JSON cannot have, deep inside a foreign record: make them text, slowly.
+        return msgspec.json.encode(_made_fit(value), enc_hook=_encode_odd)
+
+
+def _cell(value: object) -> object:
+    if value is None or (isinstance(value, (str, int)) and not isinstance(value, bool)):
+        return value
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    text = encode_json(value).decode()
+    if isinstance(value, datetime):
+        return text.strip('"')
+    return "" if text == "null" else text
+
+
+def _encode_odd(value: object) -> object:
+    if isinstance(value, msgspec.msgpack.Ext):
+        return [value.code, base64.b64encode(bytes(value.data)).decode()]
+    return str(value)
+
+
+def _made_fit(value: object) -> object:
+    if isinstance(value, dict):
+        return {
+            key if isinstance(key, str) else str(key): _made_fit(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [_made_fit(item) for item in value]
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return float(value)
+    return value

@@ -1,0 +1,138 @@
+"""Rules that act before storing: rename, drop, redact.
+
+`compile_rules` turns the configuration's rules into one function ``before(run)``. Rules act in the
+file's order, each on what the one before left; a run whose stream no rule names passes untouched,
+with the bytes that its sender encoded. ``time`` and ``stream`` say when and where a record belongs
+and are not for rules.
+
+A dropped record's number is used up as if it had been stored, so that the source never sends it
+again; it is counted, per rule. Rules with a ``window`` act after storing (`windows.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgpack
+
+from edge_agent.config.shape import Rule
+from edge_agent.errors import ConfigError
+from edge_agent.metrics import Metrics
+from edge_agent.record import Run
+from edge_agent.streams import compile_patterns
+
+REDACTED = "[redacted]"
+#: They are read by everything that stores, routes and forwards.
+RESERVED = frozenset({"time", "stream"})
+#: Streams whose rules are remembered; when there are more, it is begun anew.
+_STREAMS_REMEMBERED = 4096
+
+Before = Callable[[Run], tuple[Run, ...]]
+"""What is to be stored of a run: the run itself, another, or nothing."""
+
+_Change = Callable[[dict[Any, Any]], dict[Any, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    name: str
+    matches: Callable[[str], bool]
+    #: None drops the whole record.
+    change: _Change | None
+
+
+def compile_rules(rules: Iterable[Rule], metrics: Metrics) -> Before:
+    """The function that applies all rules that act before storing.
+
+    Raises:
+        ConfigError: a rule touches ``time`` or ``stream``.
+    """
+    steps = [_step(rule) for rule in rules if rule.window is None]
+    if not steps:
+        return _leave
+    steps_of: dict[str, tuple[_Step, ...]] = {}
+
+    def before(run: Run) -> tuple[Run, ...]:
+        found = steps_of.get(run.stream)
+        if found is None:
+            if len(steps_of) >= _STREAMS_REMEMBERED:
+                steps_of.clear()
+            found = tuple(step for step in steps if step.matches(run.stream))
+            steps_of[run.stream] = found
+        return _apply(found, run, metrics) if found else (run,)
+
+    return before
+
+
+def _leave(run: Run) -> tuple[Run, ...]:
+    return (run,)
+
+
+def _apply(steps: tuple[_Step, ...], run: Run, metrics: Metrics) -> tuple[Run, ...]:
+    # A step without a change drops; what stands before it in the file has no effect then.
+    for step in steps:
+        if step.change is None:
+            metrics.add("records_dropped_total", run.count, step.name)
+            return ()
+    # Timestamps stay as they are (timestamp=0), which Python's datetime could not hold to the ns.
+    unpacker = msgpack.Unpacker(
+        strict_map_key=False, timestamp=0, max_buffer_size=max(1, len(run.body))
+    )
+    unpacker.feed(run.body)
+    packer = msgpack.Packer(autoreset=False)
+    for fields in unpacker:
+        changed = fields
+        for step in steps:
+            assert step.change is not None
+            changed = step.change(changed)
+        packer.pack(changed)
+    return (replace(run, body=packer.bytes()),)
+
+
+def _step(rule: Rule) -> _Step:
+    matches = compile_patterns(rule.streams)
+    where = f"rule.{rule.name}"
+    if rule.drop == "record":
+        return _Step(rule.name, matches, None)
+    if rule.rename is not None:
+        _check(where, "rename", [*rule.rename, *rule.rename.values()])
+        return _Step(rule.name, matches, _renamer(dict(rule.rename)))
+    if rule.drop is not None:
+        _check(where, "drop", rule.drop)
+        return _Step(rule.name, matches, _dropper(frozenset(rule.drop)))
+    assert rule.redact is not None, "the configuration's check wants exactly one action"
+    _check(where, "redact", rule.redact)
+    return _Step(rule.name, matches, _redacter(frozenset(rule.redact)))
+
+
+def _check(where: str, action: str, names: Iterable[str]) -> None:
+    for name in names:
+        if name in RESERVED:
+            raise ConfigError(
+                f"{where}.{action}", "a field other than time and stream", f'"{name}"'
+            )
+
+
+def _renamer(names: dict[str, str]) -> _Change:
+    def rename(fields: dict[Any, Any]) -> dict[Any, Any]:
+        # Where the new name is taken already, the renamed field wins, wherever it stands.
+        taken = {names[name] for name in fields if name in names}
+        return {
+            names.get(name, name): value
+            for name, value in fields.items()
+            if name in names or name not in taken
+        }
+
+    return rename
+
+
+def _dropper(names: frozenset[str]) -> _Change:
+    return lambda fields: {name: value for name, value in fields.items() if name not in names}
+
+
+def _redacter(names: frozenset[str]) -> _Change:
+    return lambda fields: {
+        name: REDACTED if name in names else value for name, value in fields.items()
+    }

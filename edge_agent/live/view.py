@@ -1,0 +1,95 @@
+"""`Live`: what the ports ask when somebody wants to see records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+
+from edge_agent.clock import Clock
+from edge_agent.config.shape import Limits
+from edge_agent.errors import ProtocolError
+from edge_agent.live.filter import compile_filter
+from edge_agent.live.moments import bad_query, parse_moment, parse_position
+from edge_agent.live.query import Answer, Queries, QueryLimits, parse_query
+from edge_agent.live.scan import Query
+from edge_agent.live.subscribe import Feed, Start, Subscription
+from edge_agent.log import Log
+from edge_agent.metrics import Metrics
+from edge_agent.streams import compile_pattern
+
+MayRead = Callable[[str], bool]
+"""Whether somebody's token lets them read a stream."""
+
+
+class Live:
+    """Questions and live views, within the configured limits.
+
+    ``may_read`` hides the streams that a token does not allow, as if they did not exist.
+    """
+
+    def __init__(self, log: Log, limits: Limits, *, clock: Clock, metrics: Metrics) -> None:
+        self._clock = clock
+        self.query_limits = QueryLimits(
+            records=limits.query_records,
+            seconds=float(limits.query_seconds),
+            concurrent=limits.queries,
+        )
+        self._queries = Queries(log, self.query_limits, metrics)
+        self._feed = Feed(
+            log,
+            subscriptions=limits.subscriptions,
+            budget_bytes=limits.subscription_bytes,
+            metrics=metrics,
+        )
+
+    def parse_query(self, parameters: Mapping[str, str]) -> Query:
+        """See `edge_agent.live.query.parse_query`."""
+        return parse_query(parameters, self._clock.read().wall_ns, self.query_limits)
+
+    async def query(
+        self, question: Query | Mapping[str, str], *, may_read: MayRead | None = None
+    ) -> Answer:
+        """The answer to a question, or to the parameters that ask it.
+
+        Raises:
+            ProtocolError: ``bad_query``, which says what was expected; ``busy``.
+            StoreFailed: the disk refused.
+        """
+        query = question if isinstance(question, Query) else self.parse_query(question)
+        return await self._queries.run(replace(query, matches=_both(query.matches, may_read)))
+
+    def parse_start(self, text: str | None) -> Start:
+        """Where a subscription begins: ``new`` (or nothing), ``log:seq``, or a time.
+
+        Raises:
+            ProtocolError: ``bad_query``, with a sentence.
+        """
+        if not text or text == "new":
+            return "new"
+        now_ns = self._clock.read().wall_ns
+        return parse_position(text) or parse_moment(text, now_ns, what="from")
+
+    def subscribe(
+        self,
+        pattern: str,
+        start: Start = "new",
+        filter: str | None = None,  # noqa: A002 - the word of the protocol
+        *,
+        may_read: MayRead | None = None,
+    ) -> AbstractAsyncContextManager[Subscription]:
+        """A live view: ``async with`` it, then ``async for batch in`` it.
+
+        Raises:
+            ProtocolError: ``bad_query`` for pattern, start or filter; ``busy`` at the limit.
+        """
+        try:
+            matches = compile_pattern(pattern)
+        except ProtocolError as error:
+            raise bad_query(f"stream: {error.message}") from None
+        wanted = compile_filter(filter) if filter and filter.strip() else None
+        return self._feed.subscribe(_both(matches, may_read), start, wanted)
+
+
+def _both(one: MayRead, other: MayRead | None) -> MayRead:
+    return one if other is None else lambda stream: one(stream) and other(stream)

@@ -1,0 +1,232 @@
+"""Open windows of one rule over one log: what is in them, when they close, what is late.
+
+Pure: records go in, closed windows come out; the same records in the same order always give the
+same windows, which is what lets a restart replay them from the last stored state.
+
+- Windows are ``window_ns`` long and aligned to 1970-01-01T00:00:00Z, so hours and days are UTC's.
+- Each stream has its own watermark: its newest record's time less the lateness. A window closes
+  when the watermark reaches its end. A record for a window that ends at or before the watermark,
+  or that was closed earlier for another reason, is **late**: left out and counted.
+- A sensor's clock may be wrong. Where the agent's own was synced at the commit, a record more than
+  a day ahead of it is left out (counted as late), and one ahead by less moves the watermark no
+  further than the agent's time: one bad clock reading cannot make what follows late for ever.
+- At most ``open_max`` windows are open: the oldest closes early, counted; a record whose window
+  would be the oldest is late. The oldest also close where the state would outgrow its limit.
+- A field is summarised where it is a number. Without named fields every number is, the first 64
+  of a window, if its name has at most 100 characters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from edge_agent.live.summary import Summary, is_number
+from edge_agent.record import NANOSECONDS, Record
+from edge_agent.store.entry import STATE_BYTES_MAX
+
+FIELDS_MAX = 64
+FIELD_NAME_MAX = 100
+#: Streams without open windows whose watermark is remembered.
+STREAMS_MAX = 1000
+#: How far ahead of the agent's clock a record's time may be.
+AHEAD_NS_MAX = 86_400 * NANOSECONDS
+_STATE_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedWindow:
+    """One window of one stream, done: what each field's numbers were."""
+
+    stream: str
+    start_ns: int
+    fields: dict[str, Summary]
+
+
+class _Stream:
+    """A stream's watermark and its open windows by start."""
+
+    __slots__ = ("closed_until_ns", "newest_ns", "open", "seq")
+
+    def __init__(self) -> None:
+        self.newest_ns = -1
+        self.closed_until_ns = 0
+        #: Newest record seen, to tell which stream was silent the longest.
+        self.seq = 0
+        self.open: dict[int, dict[str, Summary]] = {}
+
+
+class Windows:
+    """See the module's docstring. ``late`` and ``early`` only grow."""
+
+    def __init__(
+        self,
+        *,
+        window_ns: int,
+        lateness_ns: int,
+        fields: tuple[str, ...] = (),
+        open_max: int = 1000,
+    ) -> None:
+        assert window_ns > 0 and open_max > 0
+        #: Records left out, and windows closed for want of room.
+        self.late = 0
+        self.early = 0
+        #: Number of open windows.
+        self.open = 0
+        #: Streams that had records since the owner last emptied this.
+        self.seen: set[str] = set()
+        self._window_ns = window_ns
+        self._lateness_ns = lateness_ns
+        self._fields = fields
+        self._open_max = open_max
+        self._streams: dict[str, _Stream] = {}
+        self._closed: list[ClosedWindow] = []
+
+    @property
+    def closed(self) -> int:
+        """Closed windows that nobody has taken yet."""
+        return len(self._closed)
+
+    def take_closed(self) -> list[ClosedWindow]:
+        """Windows that closed since this was last asked, in the order in which they did."""
+        closed, self._closed = self._closed, []
+        return closed
+
+    def add(self, record: Record, clock_ns: int | None) -> None:
+        """The next record. ``clock_ns``: when it was committed, None if no synced clock says."""
+        stream = self._streams.get(record.stream)
+        if stream is None:
+            if len(self._streams) > STREAMS_MAX + self.open:
+                # A tenth more than needed, so that this is not done for each new stream.
+                self._forget_quiet(keep=STREAMS_MAX - STREAMS_MAX // 10)
+            stream = self._streams[record.stream] = _Stream()
+        stream.seq = record.seq
+        self.seen.add(record.stream)
+        time_ns = record.time_ns
+        if clock_ns is not None and time_ns > clock_ns + AHEAD_NS_MAX:
+            self.late += 1
+            return
+        start = time_ns - time_ns % self._window_ns
+        end = start + self._window_ns
+        if end <= max(stream.closed_until_ns, stream.newest_ns - self._lateness_ns):
+            self.late += 1
+            return
+        if not self._put(record, stream, start):
+            self.late += 1
+            return
+        reached = time_ns if clock_ns is None else min(time_ns, clock_ns + self._lateness_ns)
+        if reached > stream.newest_ns:
+            stream.newest_ns = reached
+            self._close_until(record.stream, stream, reached - self._lateness_ns)
+
+    def waiting(self) -> Iterable[tuple[str, int]]:
+        """Each stream with open windows, and when the oldest of them ends, in ns since 1970."""
+        for name, stream in self._streams.items():
+            if stream.open:
+                yield name, min(stream.open) + self._window_ns
+
+    def close_idle(self, name: str, until_ns: int | None) -> None:
+        """A stream is silent: close its windows that end by ``until_ns``, or all for None."""
+        stream = self._streams[name]
+        if until_ns is None:
+            until_ns = max(stream.open, default=0) + self._window_ns
+        self._close_until(name, stream, until_ns)
+
+    def close_all(self) -> None:
+        """Close everything early; the rule has changed."""
+        while self.open:
+            self._close_oldest()
+
+    def encode(self) -> bytes:
+        """The state, at most `STATE_BYTES_MAX`; what does not fit closes early."""
+        while len(state := self._encode()) > STATE_BYTES_MAX:
+            if not self._forget_quiet(keep=0):
+                for _ in range(self.open // 10 + 1):
+                    self._close_oldest()
+        return state
+
+    def decode(self, state: bytes) -> bool:
+        """Take up a state that `encode` gave; False if it is of windows of another length.
+
+        Those are taken up as well: `close_all` is what remains to be done with them.
+        """
+        version, window_ns, streams = msgpack.unpackb(state, strict_map_key=False)
+        assert version == _STATE_FORMAT
+        for name, newest_ns, closed_until_ns, seq, windows in streams:
+            stream = self._streams[name] = _Stream()
+            stream.newest_ns, stream.closed_until_ns, stream.seq = newest_ns, closed_until_ns, seq
+            for start, fields in windows:
+                stream.open[start] = {
+                    field: Summary.from_state(summary) for field, summary in fields
+                }
+                self.open += 1
+        return bool(window_ns == self._window_ns)
+
+    def _put(self, record: Record, stream: _Stream, start: int) -> bool:
+        """False if there is no room, and the record's window would be the oldest of all."""
+        fields = record.fields
+        numbers = [
+            (name, fields[name])
+            for name in self._fields or fields
+            if is_number(fields.get(name)) and len(name) <= FIELD_NAME_MAX
+        ]
+        if not numbers:
+            return True
+        window = stream.open.get(start)
+        if window is None:
+            if self.open >= self._open_max:
+                if (start, record.stream) < self._oldest():
+                    return False
+                self._close_oldest()
+            window = stream.open[start] = {}
+            self.open += 1
+        for name, value in numbers:
+            summary = window.get(name)
+            if summary is None:
+                if len(window) >= FIELDS_MAX:
+                    continue
+                summary = window[name] = Summary()
+            summary.add(value, record.time_ns)
+        return True
+
+    def _close_until(self, name: str, stream: _Stream, until_ns: int) -> None:
+        length = self._window_ns
+        for start in sorted(start for start in stream.open if start + length <= until_ns):
+            self._close(name, stream, start)
+
+    def _close_oldest(self) -> None:
+        self.early += 1
+        start, name = self._oldest()
+        self._close(name, self._streams[name], start)
+
+    def _oldest(self) -> tuple[int, str]:
+        return min((min(s.open), name) for name, s in self._streams.items() if s.open)
+
+    def _close(self, name: str, stream: _Stream, start: int) -> None:
+        fields = stream.open.pop(start)
+        self.open -= 1
+        stream.closed_until_ns = max(stream.closed_until_ns, start + self._window_ns)
+        self._closed.append(ClosedWindow(name, start, fields))
+
+    def _forget_quiet(self, keep: int) -> bool:
+        """Drop the watermarks of streams without open windows, but for the ``keep`` that spoke
+        last. False if there was none to drop.
+        """
+        quiet = sorted((s.seq, name) for name, s in self._streams.items() if not s.open)
+        for _, name in quiet[: max(0, len(quiet) - keep)]:
+            del self._streams[name]
+        return len(quiet) > keep
+
+    def _encode(self) -> bytes:
+        streams: list[Any] = []
+        for name, stream in sorted(self._streams.items()):
+            windows = [
+                [start, [[field, summary.state()] for field, summary in sorted(fields.items())]]
+                for start, fields in sorted(stream.open.items())
+            ]
+            streams.append([name, stream.newest_ns, stream.closed_until_ns, stream.seq, windows])
+        encoded: bytes = msgpack.packb([_STATE_FORMAT, self._window_ns, streams])
+        return encoded

@@ -1,0 +1,28 @@
+"""Looking in: what people, Prometheus and systemd see of the agent.
+
+One picture (`status`), made on demand by `Watch` from what the parts tell about themselves
+(`Sources`), is all that the page, the JSON, the metrics' gauges and the verdict on health are made
+of, so that they cannot disagree. Nothing here is on the data path: at rest there is one tick every
+ten seconds, and the list of streams is an ordinary reader of the log.
+
+The agent makes one `Watch`, runs it, and feeds systemd's watchdog (`Notifier`, `run_watchdog`).
+The people's port is `edge_agent.ops.port.serve_people`, which is not imported here: whoever turns
+the port off does not pay for Starlette, Hypercorn and prometheus-client.
+"""
+
+from edge_agent.ops.sources import Sources, in_words, upstream_status
+from edge_agent.ops.status import ConnectionStatus, Status, UpstreamStatus
+from edge_agent.ops.systemd import Notifier, run_watchdog
+from edge_agent.ops.watch import Watch
+
+__all__ = [
+    "ConnectionStatus",
+    "Notifier",
+    "Sources",
+    "Status",
+    "UpstreamStatus",
+    "Watch",
+    "in_words",
+    "run_watchdog",
+    "upstream_status",
+]

@@ -1,0 +1,187 @@
+"""Who may look in over HTTP: the rules about Host, Origin and tokens, as pure functions.
+
+On loopback everybody on this machine may look, and the danger is a browser: a page from elsewhere
+that asks `127.0.0.1` on behalf of its author (foreign ``Origin``), or a name of the attacker's
+that suddenly means 127.0.0.1 (DNS rebinding: foreign ``Host``). Off loopback a token with the
+scope ``read`` is needed instead, and then the name that the agent was called by does not matter.
+
+A token that is presented counts everywhere: it narrows what may be read to its streams, and a
+wrong one is refused even on loopback.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from edge_agent.config import is_loopback
+
+Readable = Callable[[str], bool]
+"""Whether a stream may be read."""
+
+#: Paths that tell nothing about data: the empty page asks for a token itself, and a supervisor's
+#: probe has none.
+OPEN_PATHS = frozenset({"/", "/healthz"})
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What is answered instead: HTTP status, code for programs, sentence for people."""
+
+    status: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the configuration says.
+
+    Attributes:
+        loopback: whether the port listens on loopback only.
+        needs_token: whether a token is asked of everybody.
+        hosts: further names that the agent may be called by.
+        origins: browser origins that may ask, beside the agent's own page.
+        access: what the bearer of a token may read; None where the token is not known or may
+            not read. None in place of the function: no tokens are configured.
+    """
+
+    loopback: bool
+    needs_token: bool
+    hosts: frozenset[str]
+    origins: frozenset[str]
+    access: Callable[[str], Readable | None] | None
+
+    @classmethod
+    def of(
+        cls,
+        host: str,
+        hosts: Iterable[str],
+        origins: Iterable[str],
+        access: Callable[[str], Readable | None] | None,
+        *,
+        insecure: bool,
+    ) -> Rules:
+        """The rules for a port that listens on ``host``."""
+        loopback = is_loopback(host)
+        own = {socket.gethostname().lower(), f"{socket.gethostname().lower()}.local", host.lower()}
+        return cls(
+            loopback=loopback,
+            needs_token=not loopback and not (insecure and access is None),
+            hosts=frozenset(name.lower() for name in hosts) | (frozenset() if loopback else own),
+            origins=frozenset(origin.lower() for origin in origins),
+            access=access,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The parts of a request that the rules look at; header values or None."""
+
+    method: str
+    path: str
+    scheme: str
+    host: str | None
+    origin: str | None
+    authorization: str | None
+    fetch_site: str | None
+
+
+def admit(request: Request, rules: Rules) -> Readable | Refusal:
+    """What the sender of ``request`` may read, or why it is refused."""
+    refusal = _method(request) or _host(request, rules) or _origin(request, rules)
+    if refusal is not None:
+        return refusal
+    if request.method == "OPTIONS":
+        return nothing
+    if request.authorization is not None:
+        return _bearer(request.authorization, rules)
+    if not rules.needs_token:
+        return everything
+    if request.path in OPEN_PATHS:
+        return nothing
+    return Refusal(401, "token_needed", "a token with the scope read is needed: Bearer TOKEN")
+
+
+def everything(stream: str) -> bool:
+    """May read any stream."""
+    return True
+
+
+def nothing(stream: str) -> bool:
+    """May read no stream."""
+    return False
+
+
+def _method(request: Request) -> Refusal | None:
+    if request.method in ("GET", "HEAD", "OPTIONS"):
+        return None
+    return Refusal(405, "bad_method", "this port answers questions: GET only")
+
+
+def _host(request: Request, rules: Rules) -> Refusal | None:
+    if rules.needs_token:
+        return None
+    name = _without_port(request.host or "")
+    if name in rules.hosts or (is_loopback(name) if rules.loopback else _is_address(name)):
+        return None
+    if not rules.loopback and is_loopback(name):
+        return None
+    return Refusal(
+        403,
+        "foreign_host",
+        f"{name[:100]!r} is not a name of this agent; add it to http.hosts if it should be",
+    )
+
+
+def _origin(request: Request, rules: Rules) -> Refusal | None:
+    origin = request.origin
+    if origin is None:
+        # Browsers send no Origin with a plain GET, as an <img> or <script> makes it; newer ones
+        # say where it came from. A person who follows a link to the page is welcome.
+        if request.fetch_site == "cross-site" and request.path not in OPEN_PATHS:
+            return _foreign("another site")
+        return None
+    own = f"{request.scheme}://{request.host}"
+    if origin.lower() in (own.lower(), *rules.origins):
+        return None
+    return _foreign(origin[:100])
+
+
+def _foreign(origin: str) -> Refusal:
+    return Refusal(
+        403,
+        "foreign_origin",
+        f"a page from {origin} may not ask; add it to http.origins if it should",
+    )
+
+
+def _bearer(authorization: str, rules: Rules) -> Readable | Refusal:
+    scheme, _, token = authorization.partition(" ")
+    if rules.access is None:
+        # Nothing to check it against; whoever may look without a token may look with one.
+        return everything
+    if scheme.lower() != "bearer" or not token.strip():
+        return Refusal(401, "bad_token", "expected Authorization: Bearer TOKEN")
+    readable = rules.access(token.strip())
+    if readable is None:
+        return Refusal(401, "bad_token", "this token is not known, or may not read")
+    return readable
+
+
+def _without_port(host: str) -> str:
+    host = host.strip().lower()
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.rpartition(":")[0] if ":" in host else host
+
+
+def _is_address(name: str) -> bool:
+    # An address in numbers cannot be rebound: there is no name to point elsewhere.
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,239 @@
+"""Answers that are longer than a moment: what a query found, and live views.
+
+Both are sent piece by piece, so that encoding a hundred thousand records never holds the loop up,
+and both end when the reader goes away. An answer keeps its place among the queries until its last
+byte has been taken, because until then it is in memory; the whole may take `SEND_TIMEOUT_S`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import trio
+from starlette.responses import Response
+
+from edge_agent.errors import ProtocolError, StoreError
+from edge_agent.live import render
+
+if TYPE_CHECKING:
+    from edge_agent.live import Answer, Batch, Live, Subscription
+
+MayRead = Callable[[str], bool]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+SEND_TIMEOUT_S = 120.0
+#: A live view without records says something this often, so that proxies and readers know.
+KEEP_ALIVE_S = 15.0
+_PATIENCE_S = 10.0
+_PIECE_RECORDS = 250
+_TYPES = {
+    "json": "application/json",
+    "ndjson": "application/x-ndjson",
+    "csv": "text/csv; charset=utf-8",
+}
+
+
+class QueryAnswers:
+    """Questions over HTTP, ``places`` of them at one time, their sending included."""
+
+    def __init__(self, live: Live, places: int) -> None:
+        self._live = live
+        self._places = trio.Semaphore(places, max_value=places)
+
+    async def answer(
+        self, parameters: Mapping[str, str], shape: str, may_read: MayRead
+    ) -> Response:
+        """The answer to the question in ``parameters``, as ``shape`` json, ndjson or csv.
+
+        Raises:
+            ProtocolError: ``bad_query`` or ``busy``, with a sentence.
+            StoreFailed: the disk refused.
+        """
+        if shape not in _TYPES:
+            raise ProtocolError("bad_query", f"format: expected json, ndjson or csv, got {shape!r}")
+        with trio.move_on_after(_PATIENCE_S) as patience:
+            await self._places.acquire()
+        if patience.cancelled_caught:
+            raise ProtocolError("busy", "other queries are being answered; try again later")
+        try:
+            answer = await self._live.query(parameters, may_read=may_read)
+            pieces = await _pieces(answer, shape)
+        except BaseException:
+            self._places.release()
+            raise
+        headers = {"Content-Type": _TYPES[shape], "Edge-Agent-Scanned": str(answer.scanned)}
+        if answer.next is not None:
+            headers["Edge-Agent-Next"] = answer.next
+        return Pieces(pieces, headers, self._places.release)
+
+
+class Pieces(Response):
+    """Pieces, then ``done``, whatever becomes of the reader.
+
+    Not Starlette's StreamingResponse: Hypercorn reports a disconnection when an answer is
+    complete, and Starlette then cancels the task that is just about to close the connection.
+    """
+
+    def __init__(
+        self, pieces: Iterator[bytes], headers: dict[str, str], done: Callable[[], None]
+    ) -> None:
+        super().__init__(headers=headers)
+        del self.headers["content-length"]
+        self._pieces = pieces
+        self._done = done
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send them all; for a reader that is gone the server throws them away."""
+        try:
+            with trio.move_on_after(SEND_TIMEOUT_S):
+                await send(
+                    {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+                )
+                for piece in self._pieces:
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                    await trio.lowlevel.checkpoint()
+                await send({"type": "http.response.body", "body": b""})
+        finally:
+            self._done()
+
+
+async def _pieces(answer: Answer, shape: str) -> Iterator[bytes]:
+    if shape == "csv":
+        # The heading needs every record's fields, so this is one piece, made in a thread.
+        if answer.aggregates:
+            return iter([_aggregates_as_csv(answer.aggregates)])
+        return iter([await trio.to_thread.run_sync(render.to_csv, answer.records)])
+    if shape == "json":
+        return _as_json(answer)
+    if answer.aggregates:
+        lines = ({"stream": name, **figures} for name, figures in answer.aggregates.items())
+        return (render.encode_json(line) + b"\n" for line in lines)
+    return (render.to_ndjson(part) for part in _parts(answer))
+
+
+def _parts(answer: Answer) -> Iterator[list[Any]]:
+    records = answer.records
+    for begin in range(0, len(records), _PIECE_RECORDS):
+        yield records[begin : begin + _PIECE_RECORDS]
+
+
+def _as_json(answer: Answer) -> Iterator[bytes]:
+    yield b'{"records":['
+    separator = b""
+    for part in _parts(answer):
+        yield separator + b",".join(map(render.to_json, part))
+        separator = b","
+    rest = {
+        "aggregates": answer.aggregates,
+        "truncated": answer.truncated,
+        "next": answer.next,
+        "scanned": answer.scanned,
+        "seconds": answer.seconds,
+    }
+    yield b"]," + render.encode_json(rest)[1:] + b"\n"
+
+
+def _aggregates_as_csv(aggregates: Mapping[str, Mapping[str, float]]) -> bytes:
+    columns = ("count", "min", "max", "mean", "first", "last")
+    target = io.StringIO(newline="")
+    writer = csv.writer(target)
+    writer.writerow(("stream", *columns))
+    for name, figures in aggregates.items():
+        writer.writerow((name, *(figures.get(column, "") for column in columns)))
+    return target.getvalue().encode()
+
+
+class LiveView:
+    """Records as they become durable, until the reader goes away; an ASGI response.
+
+    Lines of JSON, one record each, or (``events``) server-sent events whose id is ``log:seq``, so
+    that a browser that lost the connection goes on where it was. What a slow reader missed is
+    told as ``{"missed": n}``, as an event of type ``missed``.
+    """
+
+    def __init__(
+        self,
+        live: Live,
+        parameters: Mapping[str, str],
+        may_read: MayRead,
+        *,
+        events: bool,
+        last_event_id: str | None,
+    ) -> None:
+        for name in parameters:
+            if name not in ("stream", "from", "filter", "format"):
+                raise ProtocolError(
+                    "bad_query", f"{name}: no such parameter; there are stream, from, filter"
+                )
+        self._live = live
+        self._parameters = parameters
+        self._may_read = may_read
+        self._events = events or parameters.get("format") == "sse"
+        self._start = live.parse_start(_following(last_event_id) or parameters.get("from"))
+        self._sent_at = 0.0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send until the reader goes away."""
+        given = self._parameters
+        view = self._live.subscribe(
+            given.get("stream", "**"), self._start, given.get("filter"), may_read=self._may_read
+        )
+        async with view as subscription, trio.open_nursery() as nursery:
+            kind = b"text/event-stream" if self._events else b"application/x-ndjson"
+            headers = [(b"content-type", kind), (b"x-accel-buffering", b"no")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            # Something at once, so that a client's open() returns before the first record.
+            await self._send(send, b":\n\n" if self._events else b"\n")
+            nursery.start_soon(_until_gone, receive, nursery.cancel_scope)
+            nursery.start_soon(self._keep_alive, send)
+            await self._tell(subscription, send)
+            nursery.cancel_scope.cancel("the store cannot be read")
+
+    async def _tell(self, subscription: Subscription, send: Send) -> None:
+        try:
+            async for batch in subscription:
+                await self._send(send, self._encode(batch))
+        except StoreError as error:
+            note = render.encode_json({"error": {"code": "store_failing", "message": str(error)}})
+            await self._send(
+                send, b"event: error\ndata: " + note + b"\n\n" if self._events else note
+            )
+
+    def _encode(self, batch: Batch) -> bytes:
+        missed = msgspec.json.encode({"missed": batch.missed}) if batch.missed else b""
+        if not self._events:
+            return (missed + b"\n" if missed else b"") + render.to_ndjson(batch.records)
+        pieces = [b"event: missed\ndata: %b\n\n" % missed] if missed else []
+        pieces += [
+            b"id: %b:%d\ndata: %b\n\n" % (one.log.encode(), one.seq, render.to_json(one))
+            for one in batch.records
+        ]
+        return b"".join(pieces)
+
+    async def _keep_alive(self, send: Send) -> None:
+        while True:
+            await trio.sleep_until(self._sent_at + KEEP_ALIVE_S)
+            if trio.current_time() >= self._sent_at + KEEP_ALIVE_S:
+                await self._send(send, b":\n\n" if self._events else b"\n")
+
+    async def _send(self, send: Send, body: bytes) -> None:
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        self._sent_at = trio.current_time()
+
+
+async def _until_gone(receive: Receive, scope: trio.CancelScope) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel("the reader is gone")
+
+
+def _following(last_event_id: str | None) -> str | None:
+    """``log:seq`` of the event after the one that the reader has, None where it has none."""
+    log, colon, seq = (last_event_id or "").rpartition(":")
+    return f"{log}:{int(seq) + 1}" if colon and seq.isascii() and seq.isdigit() else None

@@ -1,0 +1,241 @@
+"""The routes of the people's port, as a Starlette application.
+
+========================= =====================================================================
+``/``                     the page (`page`)
+``/healthz``              the verdict and its reasons; 503 where it is ``failed``
+``/metrics``              for Prometheus
+``/api/status``           the whole picture (`status.Status`)
+``/api/streams``          streams and when each was last heard of; ``?stream=PATTERN``
+``/api/query``            a bounded question (`edge_agent.live`); ``?format=json|ndjson|csv``
+``/api/subscribe``        records as they become durable: lines of JSON, or server-sent events
+========================= =====================================================================
+
+Whoever is not let in (`admit`) gets an error here, before any route is looked at. Every error
+reads ``{"error": {"code": …, "message": …}}``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from edge_agent.errors import ProtocolError, StoreError
+from edge_agent.ops import admit
+from edge_agent.ops.admit import Readable, Refusal, Rules
+from edge_agent.ops.answers import LiveView, QueryAnswers
+from edge_agent.ops.page import CSP, render_locked, render_page
+from edge_agent.ops.prometheus import CONTENT_TYPE, render
+from edge_agent.ops.status import Status
+from edge_agent.ops.watch import Watch
+from edge_agent.record import format_time
+from edge_agent.streams import compile_pattern
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_MAY_READ = "edge_agent.may_read"
+_COMMON = (
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
+
+def make_app(watch: Watch, rules: Rules) -> App:
+    """The application: the routes behind the door."""
+    routes = _Routes(watch)
+    app = Starlette(
+        routes=[
+            Route("/", routes.page),
+            Route("/healthz", routes.health),
+            Route("/metrics", routes.metrics),
+            Route("/api/status", routes.status),
+            Route("/api/streams", routes.streams),
+            Route("/api/query", routes.query),
+            Route("/api/subscribe", routes.subscribe),
+        ],
+        exception_handlers={
+            ProtocolError: _protocol_error,
+            StoreError: _store_error,
+            HTTPException: _http_error,
+        },
+    )
+    return Door(app, rules)
+
+
+class Door:
+    """Lets in whom the rules let in, and says so to the routes."""
+
+    def __init__(self, app: App, rules: Rules) -> None:
+        self._app = app
+        self._rules = rules
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})  # before accepting: HTTP 403
+            return
+        if scope["type"] != "http":
+            return
+        request = _seen(scope)
+        answer = admit.admit(request, self._rules)
+        headers = list(_COMMON)
+        if request.origin is not None and request.origin.lower() in self._rules.origins:
+            headers += [(b"access-control-allow-origin", request.origin.encode("latin-1"))]
+            headers += [(b"vary", b"Origin"), (b"access-control-allow-headers", b"Authorization")]
+        else:
+            headers += [(b"cross-origin-resource-policy", b"same-origin")]
+
+        async def send_with_headers(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *headers]
+            await send(message)
+
+        if isinstance(answer, Refusal):
+            response = error_response(answer.status, answer.code, answer.message)
+            await response(scope, receive, send_with_headers)
+        elif request.method == "OPTIONS":
+            await Response(status_code=204)(scope, receive, send_with_headers)
+        else:
+            scope[_MAY_READ] = answer
+            await self._app(scope, receive, send_with_headers)
+
+
+class _Routes:
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._queries = QueryAnswers(watch.sources.live, watch.sources.config.limits.queries)
+
+    async def page(self, request: Request) -> Response:
+        may_read = _may_read(request)
+        if may_read is admit.nothing:
+            content = render_locked()
+        else:
+            status = await self._watch.look()
+            listing = self._watch.directory.listing(may_read)
+            now_ns = self._watch.sources.clock.read().wall_ns
+            content = render_page(_only(status, may_read), listing, now_ns)
+        return Response(content, media_type="text/html", headers={"Content-Security-Policy": CSP})
+
+    async def health(self, request: Request) -> Response:
+        verdict = (await self._watch.look()).health
+        return _json(verdict, 503 if verdict.status == "failed" else 200)
+
+    async def metrics(self, request: Request) -> Response:
+        text = render(self._watch.sources.metrics, await self._watch.look())
+        return Response(text, headers={"Content-Type": CONTENT_TYPE})
+
+    async def status(self, request: Request) -> Response:
+        return _json(_only(await self._watch.look(), _may_read(request)))
+
+    async def streams(self, request: Request) -> Response:
+        directory = self._watch.directory
+        matches = compile_pattern(request.query_params.get("stream", "**"))
+        may_read = _may_read(request)
+        listing = directory.listing(lambda name: may_read(name) and matches(name))
+        return _json(
+            {
+                "streams": [
+                    {
+                        "stream": name,
+                        "log": seen.log,
+                        "records": seen.records,
+                        "last_seq": seen.last_seq,
+                        "last_stored": format_time(seen.stored_ns),
+                        "source": seen.source,
+                    }
+                    for name, seen in listing
+                ],
+                "since": directory.since,
+                "skipped": directory.skipped,
+                "forgotten": directory.forgotten,
+            }
+        )
+
+    async def query(self, request: Request) -> Response:
+        parameters = dict(request.query_params)
+        shape = parameters.pop("format", "json")
+        return await self._queries.answer(parameters, shape, _may_read(request))
+
+    async def subscribe(self, request: Request) -> LiveView | Response:
+        if request.method == "HEAD":
+            return Response()
+        return LiveView(
+            self._watch.sources.live,
+            dict(request.query_params),
+            _may_read(request),
+            events="text/event-stream" in request.headers.get("accept", ""),
+            last_event_id=request.headers.get("last-event-id"),
+        )
+
+
+def error_response(status: int, code: str, message: str) -> Response:
+    """An error as every client of this port gets it."""
+    headers = {}
+    if status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="edge-agent"'
+    elif status == 503:
+        headers["Retry-After"] = "2"
+    elif status == 405:
+        headers["Allow"] = "GET, HEAD"
+    return _json({"error": {"code": code, "message": message}}, status, headers)
+
+
+def _json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    body = msgspec.json.encode(value) + b"\n"
+    return Response(body, status, headers, media_type="application/json")
+
+
+def _may_read(request: Request) -> Readable:
+    may_read: Readable = request.scope[_MAY_READ]
+    return may_read
+
+
+def _only(status: Status, may_read: Readable) -> Status:
+    """The picture without connections whose stream may not be read."""
+    if may_read is admit.everything:
+        return status
+    kept = tuple(one for one in status.connections if may_read(one.stream))
+    return replace(status, connections=kept)
+
+
+def _seen(scope: Scope) -> admit.Request:
+    headers: dict[bytes, str] = {}
+    for name, value in scope["headers"]:
+        headers.setdefault(name.lower(), value.decode("latin-1"))
+    return admit.Request(
+        method=scope["method"],
+        path=scope["path"],
+        scheme=scope["scheme"],
+        host=headers.get(b"host"),
+        origin=headers.get(b"origin"),
+        authorization=headers.get(b"authorization"),
+        fetch_site=headers.get(b"sec-fetch-site"),
+    )
+
+
+async def _protocol_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ProtocolError)
+    return error_response(503 if error.code == "busy" else 400, error.code, error.message)
+
+
+async def _store_error(request: Request, error: Exception) -> Response:
+    return error_response(503, "store_failing", str(error))
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        known = "/, /healthz, /metrics, /api/status, /api/streams, /api/query, /api/subscribe"
+        return error_response(404, "not_found", f"there is {known}")
+    return error_response(error.status_code, "bad_request", str(error.detail))

@@ -1,0 +1,180 @@
+"""Is the agent well? A pure verdict with its reasons, from plain facts.
+
+Three words. ``ok``. ``degraded``: it does its main job, keeping and answering, but a person should
+look: an upstream is away or refuses, the disk refuses and the agent keeps trying, a log is full.
+``failed``: it cannot keep what it is given now. Only ``failed`` answers 503, because a supervisor
+that restarts an agent whose upstream is away makes everything worse.
+
+Warnings are about how it is set up or what has been lost for good; they change no verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Word = Literal["ok", "degraded", "failed"]
+
+#: A commit that takes longer than this is shown; cards stall for seconds now and then.
+SLOW_COMMIT_S = 10.0
+#: After so long without any commit of what waits, nothing is being kept.
+STALLED_COMMIT_S = 60.0
+#: The part of the file in use from which commits may soon find no free pages.
+FILE_FULL = 0.95
+LOG_FULL = 0.98
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why: ``code`` is stable and for programs, ``message`` is one sentence for people."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The word, why it is not ``ok``, and what else a person should know."""
+
+    status: Word
+    reasons: tuple[Reason, ...]
+    warnings: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LogFact:
+    """A log's fill, 0 to 1, and its losses since the start."""
+
+    name: str
+    fill: float
+    when_full: str
+    discarded: int
+    damaged: int
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamFact:
+    """An upstream's state; ``error`` is the last one where it is not connected."""
+
+    name: str
+    connected: bool
+    misconfigured: bool
+    backlog_records: int
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the verdict is made of.
+
+    Attributes:
+        store_problem: why the disk refuses, None while it does not.
+        commit_waits_s: for how long the oldest append has waited for a commit.
+        file_fill: part of the store file in use, 0 to 1.
+        salvage: what the salvage at start found, None where there was none.
+        insecure: listening off loopback without TLS or tokens, as the configuration says.
+    """
+
+    store_problem: str | None
+    commit_waits_s: float
+    file_fill: float
+    logs: tuple[LogFact, ...]
+    upstreams: tuple[UpstreamFact, ...]
+    quarantined: int
+    clock_synced: bool
+    salvage: str | None
+    insecure: bool
+
+
+def judge(facts: Facts) -> Verdict:
+    """The verdict on ``facts``."""
+    failures = tuple(_failures(facts))
+    degraded = tuple(_degradations(facts))
+    word: Word = "failed" if failures else "degraded" if degraded else "ok"
+    return Verdict(word, failures + degraded, tuple(_warnings(facts)))
+
+
+def _failures(facts: Facts) -> Iterable[Reason]:
+    if facts.store_problem is not None:
+        yield Reason(
+            "store_failing",
+            f"The disk refuses: {facts.store_problem}. Nothing is acked until it recovers.",
+        )
+    if facts.commit_waits_s >= STALLED_COMMIT_S:
+        yield Reason(
+            "commit_stalled",
+            f"What was received has waited {facts.commit_waits_s:.0f} s for a commit.",
+        )
+
+
+def _degradations(facts: Facts) -> Iterable[Reason]:
+    if SLOW_COMMIT_S <= facts.commit_waits_s < STALLED_COMMIT_S:
+        yield Reason(
+            "commit_slow",
+            f"What was received has waited {facts.commit_waits_s:.0f} s for a commit:"
+            " the card is slow or stalls.",
+        )
+    if facts.file_fill >= FILE_FULL:
+        yield Reason("store_full", f"{facts.file_fill:.0%} of the store file is in use.")
+    for log in facts.logs:
+        if log.when_full == "refuse" and log.fill >= LOG_FULL:
+            yield Reason(
+                "log_full",
+                f"Log {log.name} is full and refuses records until upstreams have taken some.",
+            )
+    for upstream in facts.upstreams:
+        yield from _about_upstream(upstream)
+
+
+def _about_upstream(upstream: UpstreamFact) -> Iterable[Reason]:
+    because = f": {upstream.error}" if upstream.error else ""
+    if upstream.misconfigured:
+        yield Reason(
+            "upstream_misconfigured",
+            f"Upstream {upstream.name} refuses and waiting will not help{because}."
+            f" {_grouped(upstream.backlog_records)} records wait.",
+        )
+    elif not upstream.connected and upstream.error:
+        # Without an error it has merely not been tried yet, as in the first second after a start.
+        yield Reason(
+            "upstream_offline",
+            f"Upstream {upstream.name} cannot be reached{because}."
+            f" {_grouped(upstream.backlog_records)} records wait.",
+        )
+
+
+def _warnings(facts: Facts) -> Iterable[Reason]:
+    if facts.insecure:
+        yield Reason(
+            "insecure",
+            "Listening off loopback without TLS and tokens, as `insecure = true` asks:"
+            " anybody on this network can send and read.",
+        )
+    if not facts.clock_synced:
+        yield Reason(
+            "clock_unsynced",
+            "The clock has not been set since boot: times may be wrong, and nothing is trimmed"
+            " by age.",
+        )
+    if facts.salvage is not None:
+        yield Reason("salvaged", f"The store was damaged and set aside at start: {facts.salvage}")
+    for log in facts.logs:
+        if log.discarded:
+            yield Reason(
+                "discarded",
+                f"Log {log.name}: {log.discarded} records were discarded before an upstream"
+                " had them.",
+            )
+        if log.damaged:
+            yield Reason("damaged", f"Log {log.name}: {log.damaged} records failed their checksum.")
+    if facts.quarantined:
+        yield Reason(
+            "quarantined",
+            f"{facts.quarantined} entries are in quarantine: input or records that could not"
+            " be used.",
+        )
+
+
+def _grouped(count: int) -> str:
+    return f"{count:,}".replace(",", " ")

@@ -1,0 +1,288 @@
+"""The page at ``/``: one picture of the agent as plain HTML, for a person with a browser or phone.
+
+Rendered here and nowhere else: the few lines of script in the page fetch it again every two
+seconds and put the new ``<main>`` in the old one's place, so that nothing is formatted twice, and
+a browser without script reloads it. Nothing comes from elsewhere, as the policy in `CSP` enforces;
+every word that was not written in this file is escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from edge_agent.ops.figures import Figures, Rate
+from edge_agent.ops.status import ConnectionStatus, LogStatus, Status, UpstreamStatus
+from edge_agent.ops.streams import Seen
+from edge_agent.ops.text import ago, amount, duration, percent, size
+from edge_agent.record import format_time
+
+#: Streams and connections that the page lists; the API has them all.
+ROWS_MAX = 100
+
+_STYLE = """
+:root { color-scheme: light dark; --line: #8884; --soft: #888; --good: #1a7f37; --bad: #c62828;
+  --mid: #b26a00; }
+* { box-sizing: border-box; }
+body { font: 15px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 68rem; padding: 1rem; }
+header { display: flex; flex-wrap: wrap; gap: .25rem .8rem; align-items: baseline; }
+h1 { font-size: 1.3rem; margin: 0; } h2 { font-size: 1rem; margin: 1.6rem 0 .4rem; }
+.soft, footer { color: var(--soft); } footer { margin-top: 2rem; font-size: .85rem; }
+.word { color: #fff; border-radius: 1rem; padding: .05rem .7rem; font-weight: 600; }
+.ok { background: var(--good); } .degraded { background: var(--mid); }
+.failed { background: var(--bad); }
+ul.reasons { padding-left: 1.2rem; margin: .6rem 0; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(13rem, 1fr)); gap: .7rem;
+  margin-top: 1rem; }
+.figure { border: 1px solid var(--line); border-radius: .5rem; padding: .6rem .8rem; }
+.figure b { display: block; font-size: 1.45rem; font-variant-numeric: tabular-nums; }
+.figure small { color: var(--soft); display: block; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: .3rem min(1.3rem, 2.5vw) .3rem 0;
+  border-bottom: 1px solid var(--line); vertical-align: top; white-space: nowrap; }
+td.text { white-space: normal; min-width: 12rem; overflow-wrap: anywhere; }
+th { font-weight: 600; color: var(--soft); font-size: .85rem; }
+th.n, td.n { text-align: right; }
+meter { width: 7rem; vertical-align: middle; }
+form { margin-top: 1rem; } input { font: inherit; width: min(30rem, 100%); }
+"""
+
+_SCRIPT = """
+"use strict";
+const every = 2000;
+let token = sessionStorage.getItem("token");
+async function refresh() {
+  if (document.hidden || (!token && document.getElementById("token"))) return;
+  const foot = document.getElementById("fresh");
+  try {
+    const headers = token ? { Authorization: "Bearer " + token } : {};
+    const answer = await fetch("/", { headers, cache: "no-store" });
+    if (answer.status === 401) { token = null; sessionStorage.removeItem("token"); }
+    if (!answer.ok) throw new Error("HTTP " + answer.status);
+    const next = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const typing = document.activeElement && document.activeElement.tagName === "INPUT";
+    if (!typing) document.querySelector("main").replaceWith(next.querySelector("main"));
+    foot.textContent = "Refreshed every two seconds.";
+  } catch (error) {
+    foot.textContent = "No answer from the agent (" + error.message + "); trying again.";
+  }
+}
+document.addEventListener("submit", (event) => {
+  event.preventDefault();
+  token = document.getElementById("token").value.trim();
+  sessionStorage.setItem("token", token);
+  document.activeElement.blur();
+  refresh();
+});
+document.addEventListener("visibilitychange", refresh);
+setInterval(refresh, every);
+if (token) refresh();
+"""
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+#: Only this page's own style and script, only requests to this agent, in nobody's frame.
+CSP = (
+    f"default-src 'none'; style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)};"
+    " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+def render_page(status: Status, streams: Sequence[tuple[str, Seen]], now_ns: int) -> bytes:
+    """The whole page. ``streams`` are those that the reader may see; ``now_ns`` dates them."""
+    agent = status.agent
+    return _document(
+        "<header><h1>edge-agent</h1>"
+        f'<span class="word {status.health.status}">{status.health.status}</span>'
+        f'<span class="soft">{escape(agent.id)} · {escape(agent.version)} ·'
+        f" up {duration(agent.uptime_s)} · {escape(_date(agent.time))}</span></header>"
+        + _reasons(status)
+        + _figures(status.figures)
+        + _upstreams(status.upstreams)
+        + _store(status)
+        + _streams(status, streams, now_ns)
+        + _connections(status.connections, status.connections_open)
+    )
+
+
+def render_locked() -> bytes:
+    """The page for somebody without a token: a field for one."""
+    return _document(
+        "<header><h1>edge-agent</h1></header><p>This agent shows itself to those who have a token"
+        " with the scope <i>read</i>: <code>edge-agent token add NAME --read '**'</code>.</p>"
+        '<form><label>Token <input id="token" type="password" autocomplete="off"></label>'
+        " <button>Look in</button></form>"
+    )
+
+
+def _document(main: str) -> bytes:
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<noscript><meta http-equiv="refresh" content="5"></noscript>'
+        f"<title>edge-agent</title><style>{_STYLE}</style></head><body><main>{main}</main>"
+        '<footer><span id="fresh"></span> As data: <a href="/api/status">status</a>,'
+        ' <a href="/api/streams">streams</a>, <a href="/api/query?limit=20">the last records</a>,'
+        ' <a href="/metrics">metrics</a>, <a href="/healthz">health</a>.</footer>'
+        f"<script>{_SCRIPT}</script></body></html>\n"
+    ).encode()
+
+
+def _reasons(status: Status) -> str:
+    lines = [reason.message for reason in (*status.health.reasons, *status.health.warnings)]
+    if not lines:
+        return ""
+    return '<ul class="reasons">' + "".join(f"<li>{escape(line)}" for line in lines) + "</ul>"
+
+
+def _figures(figures: Figures) -> str:
+    now, ever = figures.now, figures.since_start
+    cards = [
+        ("Received (R)", *_rate(now.received), f"since start {_in_words(ever.received)}"),
+        ("Forwarded (R)", *_rate(now.forwarded), f"since start {_in_words(ever.forwarded)}"),
+        (
+            "Questions (Q)",
+            "–" if ever.queries_per_s is None else f"{amount(ever.queries_per_s)}/s",
+            f"{ever.queries} answered",
+            "one over the mean time of an answer, since start",
+        ),
+        (
+            "Efficiency (E)",
+            "–" if now.records_per_cpu_s is None else amount(now.records_per_cpu_s),
+            f"records kept per CPU second; {percent(now.cpu)} of a core in use",
+            "since start "
+            + ("–" if ever.records_per_cpu_s is None else amount(ever.records_per_cpu_s)),
+        ),
+    ]
+    return (
+        '<div class="figures">'
+        + "".join(
+            f'<div class="figure">{title}<b>{value}</b><small>{second}</small>'
+            f"<small>{third}</small></div>"
+            for title, value, second, third in cards
+        )
+        + "</div>"
+    )
+
+
+def _upstreams(upstreams: Sequence[UpstreamStatus]) -> str:
+    if not upstreams:
+        return "<h2>Upstreams</h2><p class=soft>None: what is received stays here.</p>"
+    rows = (
+        [
+            escape(one.name),
+            escape(one.phase),
+            amount(one.backlog_records),
+            "–" if one.backlog_s is None else duration(one.backlog_s),
+            amount(one.acknowledged_records),
+            amount(one.refused_records),
+            escape(one.error or ""),
+        ]
+        for one in upstreams
+    )
+    head = ["Upstream", "Phase", "Backlog", "Oldest", "Forwarded", "Refused", "Last error"]
+    return "<h2>Upstreams</h2>" + _table(head, rows, numbers={2, 3, 4, 5}, texts={6})
+
+
+def _store(status: Status) -> str:
+    store = status.store
+    line = (
+        f'<p><meter max="1" high="0.85" value="{store.fill:.3f}"></meter> {percent(store.fill)} of'
+        f" {size(store.size_bytes)} in use · {amount(store.commits)} commits"
+    )
+    if store.commit_median_s is not None:
+        line += f", {duration(store.commit_median_s)} each"
+    if store.quarantine_entries:
+        line += f" · {amount(store.quarantine_entries)} in quarantine"
+    rows = ([escape(log.name), *_log_cells(log)] for log in status.logs)
+    head = ["Log", "Share in use", "Records", "Size", "Oldest", "Discarded"]
+    return f"<h2>Store</h2>{line}</p>" + _table(head, rows, numbers={2, 3, 5})
+
+
+def _log_cells(log: LogStatus) -> list[str]:
+    return [
+        f'<meter max="1" value="{min(log.fill, 1):.3f}"></meter> {percent(log.fill)}',
+        amount(log.records),
+        size(log.bytes),
+        escape(_date(log.oldest) if log.oldest else "–"),
+        amount(log.discarded),
+    ]
+
+
+def _streams(status: Status, streams: Sequence[tuple[str, Seen]], now_ns: int) -> str:
+    newest = sorted(streams, key=lambda pair: -pair[1].stored_ns)[:ROWS_MAX]
+    rows = (
+        [
+            escape(name),
+            amount(seen.records),
+            ago(now_ns - seen.stored_ns),
+            _date(format_time(seen.stored_ns)),
+            escape(seen.source or "–"),
+        ]
+        for name, seen in sorted(newest)
+    )
+    head = ["Stream", "Records seen", "Last", "Kept at", "Source"]
+    more = f"; the {ROWS_MAX} heard of last" if len(streams) > ROWS_MAX else ""
+    return f"<h2>Streams <span class=soft>{len(streams)}{more}</span></h2>" + _table(
+        head, rows, numbers={1, 2}
+    )
+
+
+def _connections(connections: Sequence[ConnectionStatus], count: int) -> str:
+    rows = (
+        [
+            escape(one.source or "–"),
+            escape(one.stream),
+            escape(one.mode),
+            escape(one.peer),
+            duration(one.connected_s),
+            str(one.next),
+            str(one.acked) if one.acked else "–",
+        ]
+        for one in connections[:ROWS_MAX]
+    )
+    head = ["Source", "Stream", "Mode", "From", "For", "Next", "Acked to"]
+    return f"<h2>Connections <span class=soft>{count}</span></h2>" + _table(
+        head, rows, numbers={4, 5, 6}
+    )
+
+
+def _table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    numbers: set[int],
+    texts: frozenset[int] | set[int] = frozenset(),
+) -> str:
+    """Cells are HTML already."""
+
+    def kind(index: int) -> str:
+        return ' class="n"' if index in numbers else ' class="text"' if index in texts else ""
+
+    lines = [
+        "<tr>" + "".join(f"<td{kind(i)}>{cell}</td>" for i, cell in enumerate(row)) + "</tr>"
+        for row in rows
+    ]
+    if not lines:
+        return "<p class=soft>None.</p>"
+    top = "".join(f"<th{kind(i)}>{cell}</th>" for i, cell in enumerate(head))
+    return f'<div class="wide"><table><tr>{top}</tr>{"".join(lines)}</table></div>'
+
+
+def _rate(rate: Rate) -> tuple[str, str]:
+    return f"{amount(rate.records_per_s)}/s", f"records; {size(rate.bytes_per_s)}/s"
+
+
+def _in_words(rate: Rate) -> str:
+    return f"{amount(rate.records_per_s)}/s, {size(rate.bytes_per_s)}/s"
+
+
+def _date(text: str) -> str:
+    return text[:19].replace("T", " ") + " UTC"

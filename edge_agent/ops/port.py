@@ -1,0 +1,86 @@
+"""The people's port, put together: address, TLS, who may, what is answered.
+
+Off loopback it speaks https with the sensors' certificate and asks for a token, unless the
+configuration says ``insecure``. Imported only where ``http.address`` is not ``"off"``.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+
+import trio
+
+from edge_agent.config import Config, is_loopback, parse_address
+from edge_agent.errors import ConfigError
+from edge_agent.ops import http
+from edge_agent.ops.admit import Rules
+from edge_agent.ops.app import make_app
+from edge_agent.ops.watch import Watch
+
+
+async def serve_people(
+    watch: Watch,
+    listeners: Sequence[trio.SocketListener] | None = None,
+    *,
+    task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Answer until cancelled; then for a second at most.
+
+    Args:
+        watch: what is shown; its `Watch.run` runs elsewhere.
+        listeners: bound and listening, closed when this ends; None opens ``http.address``.
+        task_status: started with the address, ``host:port``, once it listens.
+
+    Raises:
+        OSError: the address cannot be listened on.
+        ConfigError: the certificate cannot be used.
+    """
+    sources = watch.sources
+    config = sources.config
+    host, port = parse_address(config.http.address)
+    rules = Rules.of(
+        host,
+        config.http.hosts,
+        config.http.origins,
+        sources.access,
+        insecure=config.listen.insecure,
+    )
+    tls = _tls(config, host)
+    if listeners is None:
+        listeners = await trio.open_tcp_listeners(port, host=host or None)
+    async with trio.open_nursery() as nursery:
+        serving = await nursery.start(_serve, make_app(watch, rules), listeners, tls)
+        first_host, first_port = serving.addresses[0]
+        task_status.started(f"{_bracketed(first_host)}:{first_port}")
+
+
+async def _serve(
+    app: http.App,
+    listeners: Sequence[trio.SocketListener],
+    tls: ssl.SSLContext | None,
+    *,
+    task_status: trio.TaskStatus[http.Serving],
+) -> None:
+    await http.serve(app, listeners, tls=tls, task_status=task_status)
+
+
+def _tls(config: Config, host: str) -> ssl.SSLContext | None:
+    """The sensors' certificate, off loopback; on loopback there is nobody to hide from."""
+    certificate, key = config.listen.tls_certificate, config.listen.tls_key
+    if is_loopback(host) or certificate is None or key is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(certificate, key)
+    except (ssl.SSLError, OSError) as error:
+        raise ConfigError(
+            "listen.tls_certificate", "a certificate and its key in PEM", f"{certificate}: {error}"
+        ) from None
+    return context
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

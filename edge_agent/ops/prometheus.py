@@ -1,0 +1,70 @@
+"""``/metrics``: our table of metrics in Prometheus' text format.
+
+prometheus-client renders; the values stay in `edge_agent.metrics.Metrics`, where counting costs
+next to nothing. Gauges that nobody counts along the way (fill, positions, backlog) are set from
+the picture of the agent at the moment somebody asks, so that they cost nothing at rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import Metric as Family
+
+from edge_agent.metrics import TABLE, Metric, Metrics
+from edge_agent.ops.status import Status
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_PREFIX = "edge_agent_"
+
+
+class Collector:
+    """The table, as prometheus-client wants to see it."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Family]:
+        """One family for each line of the table, also where nothing was counted yet."""
+        values: dict[str, list[tuple[tuple[str, ...], float]]] = {}
+        for metric, labels, value in self._metrics.samples():
+            values.setdefault(metric.name, []).append((labels, value))
+        for metric in TABLE:
+            family = _family(metric)
+            for labels, value in values.get(metric.name, []):
+                family.add_metric(labels, value)
+            yield family
+
+
+def render(metrics: Metrics, status: Status) -> bytes:
+    """The whole answer. Sets gauges from ``status`` first."""
+    set_gauges(metrics, status)
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Collector(metrics))
+    return generate_latest(registry)
+
+
+def set_gauges(metrics: Metrics, status: Status) -> None:
+    """What is known only when it is looked at."""
+    metrics.set("store_bytes", status.store.size_bytes)
+    metrics.set("store_used_bytes", status.store.used_bytes)
+    for log in status.logs:
+        metrics.set("log_bytes", log.bytes, log.name)
+        metrics.set("log_records", log.records, log.name)
+        metrics.set("log_first_seq", log.first_seq, log.name)
+        metrics.set("log_last_seq", log.last_seq, log.name)
+    for upstream in status.upstreams:
+        metrics.set("forward_backlog_records", upstream.backlog_records, upstream.name)
+        metrics.set("forward_connected", float(upstream.connected), upstream.name)
+    metrics.set("connections", status.connections_open)
+    metrics.set("clock_synced", float(status.agent.clock_synced))
+
+
+def _family(metric: Metric) -> CounterMetricFamily | GaugeMetricFamily:
+    name = _PREFIX + metric.name
+    if metric.kind == "counter":
+        # The client adds "_total" itself.
+        return CounterMetricFamily(name.removesuffix("_total"), metric.help, labels=metric.labels)
+    return GaugeMetricFamily(name, metric.help, labels=metric.labels)

@@ -1,0 +1,175 @@
+"""What the agent hands to those who look in, and how that is turned into a picture's parts.
+
+`Sources` is a handful of values and callables, so that nothing here knows the server or how the
+parts were put together. The functions below turn each part's own statistics into what
+`edge_agent.ops.status` shows; `edge_agent.ops.watch` puts them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edge_agent.clock import Clock
+from edge_agent.config import Config, Upstream, is_loopback, parse_address
+from edge_agent.metrics import Metrics
+from edge_agent.ops import health
+from edge_agent.ops.admit import Readable
+from edge_agent.ops.status import ConnectionStatus, LogStatus, StoreStatus, UpstreamStatus
+from edge_agent.record import format_time
+
+if TYPE_CHECKING:
+    from edge_agent.commit import CommitStatistics
+    from edge_agent.forward import ForwarderStatistics
+    from edge_agent.live import Live
+    from edge_agent.log import Log
+    from edge_agent.store import StoreStatistics
+
+
+def _none() -> tuple[()]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Everything that looking in needs.
+
+    Attributes:
+        config: what is in force.
+        clock: the agent's.
+        metrics: the agent's; gauges are set here when somebody looks.
+        log: the waist.
+        live: questions and live views.
+        upstreams: what `upstream_status` makes of each, in the configuration's order.
+        connections: the open sensor connections.
+        access: what the bearer of a token may read, None for a bad one; None in place of the
+            function where no tokens are configured.
+        salvage: what the salvage at start found, one sentence (`in_words`); None without one.
+    """
+
+    config: Config
+    clock: Clock
+    metrics: Metrics
+    log: Log
+    live: Live
+    upstreams: Callable[[], Sequence[UpstreamStatus]] = _none
+    connections: Callable[[], Sequence[ConnectionStatus]] = _none
+    access: Callable[[str], Readable | None] | None = None
+    salvage: str | None = None
+
+
+def log_status(
+    name: str, config: Config, store: StoreStatistics | None, log: Log, metrics: Metrics
+) -> LogStatus:
+    """One log. ``store`` is None while the disk refuses; then what memory knows is shown."""
+    held = store.logs.get(name) if store is not None else None
+    settings = config.log[name]
+    share = held.share_bytes if held else int(settings.share * config.store.size)
+    size = held.bytes if held else 0
+    return LogStatus(
+        name=name,
+        records=held.records if held else log.last_seq(name) - log.first_seq(name) + 1,
+        bytes=size,
+        share_bytes=share,
+        fill=size / share if share else 0.0,
+        first_seq=log.first_seq(name),
+        last_seq=log.last_seq(name),
+        oldest=format_time(held.oldest_stored_ns) if held and held.oldest_stored_ns else None,
+        when_full=settings.when_full,
+        committed=int(metrics.get("records_committed_total", name)),
+        discarded=int(metrics.get("records_discarded_total", name)),
+        damaged=int(metrics.get("records_damaged_total", name)),
+        refused=int(metrics.get("records_refused_total", name)),
+    )
+
+
+def store_status(
+    config: Config,
+    store: StoreStatistics | None,
+    commit: CommitStatistics,
+    problem: str | None,
+    metrics: Metrics,
+) -> StoreStatus:
+    """The file. ``problem`` is why the disk refuses at present."""
+    size = store.size if store else int(config.store.size)
+    used = store.used_bytes if store else 0
+    return StoreStatus(
+        path=config.store.path,
+        size_bytes=size,
+        used_bytes=used,
+        fill=used / size if size else 0.0,
+        quarantine_entries=store.quarantine_entries if store else 0,
+        quarantine_bytes=store.quarantine_bytes if store else 0,
+        sources=store.sources if store else 0,
+        commits=commit.commits,
+        commit_median_s=commit.commit_median or None,
+        failures=int(metrics.total("store_failures_total")),
+        healthy=problem is None,
+        problem=problem,
+    )
+
+
+def upstream_status(upstream: Upstream, now: ForwarderStatistics) -> UpstreamStatus:
+    """One upstream, its lanes (one for each log) taken together."""
+    waits = [lane.next_try_s for lane in now.lanes if lane.next_try_s > 0]
+    return UpstreamStatus(
+        name=now.name,
+        url=now.url,
+        phase=now.phase,
+        connected=now.connected,
+        misconfigured=now.phase == "stopped",
+        required=upstream.required,
+        backlog_records=now.backlog_records,
+        backlog_bytes=now.backlog_bytes,
+        backlog_s=now.backlog_seconds,
+        acknowledged_records=now.records,
+        refused_records=now.refused,
+        failures=max((lane.failures for lane in now.lanes), default=0),
+        error=now.error or None,
+        retry_in_s=min(waits, default=None),
+        rewinds=now.rewinds,
+        gap_records=sum(lane.gap_records for lane in now.lanes),
+    )
+
+
+def facts(
+    sources: Sources,
+    store: StoreStatus,
+    commit_waits_s: float,
+    logs: Sequence[LogStatus],
+    upstreams: Sequence[UpstreamStatus],
+) -> health.Facts:
+    """What the verdict is made of."""
+    return health.Facts(
+        store_problem=store.problem,
+        commit_waits_s=commit_waits_s,
+        file_fill=store.fill,
+        logs=tuple(
+            health.LogFact(log.name, log.fill, log.when_full, log.discarded, log.damaged)
+            for log in logs
+        ),
+        upstreams=tuple(
+            health.UpstreamFact(
+                one.name, one.connected, one.misconfigured, one.backlog_records, one.error
+            )
+            for one in upstreams
+        ),
+        quarantined=store.quarantine_entries,
+        clock_synced=sources.clock.read().synced,
+        salvage=sources.salvage,
+        insecure=is_insecure(sources.config),
+    )
+
+
+def is_insecure(config: Config) -> bool:
+    """Whether a port listens off loopback without TLS or without tokens."""
+    protected = config.listen.tls_certificate is not None and config.listen.tokens is not None
+    addresses = [config.listen.address, config.http.address]
+    hosts = [parse_address(address)[0] for address in addresses if address != "off"]
+    return not protected and not all(is_loopback(host) for host in hosts)
+
+
+def in_words(report: Mapping[str, Any]) -> str:
+    """``{"blocks": 12, "set_aside": "damaged-1"}`` as ``blocks 12, set aside damaged-1``."""
+    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in report.items()) + "."

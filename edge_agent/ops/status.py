@@ -1,0 +1,142 @@
+"""One frozen picture of the agent: what ``/api/status``, the page and ``edge-agent status`` show.
+
+`Status` is made once per question by `watch.Watch.look` and is the only thing that the page,
+the JSON, the metrics' gauges and the verdict on health are made of, so that they cannot disagree.
+Field names are the JSON keys and part of the interface: add, do not rename. Every size is in
+bytes, every ``_s`` in seconds, every ``time`` RFC 3339 in UTC; None means "not known".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from edge_agent.ops.figures import Figures
+from edge_agent.ops.health import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class AgentStatus:
+    """Who this is."""
+
+    id: str
+    version: str
+    store_id: str
+    epoch: str
+    started: str
+    uptime_s: float
+    time: str
+    clock_synced: bool
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogStatus:
+    """One named log. ``fill`` is the part of its share that is in use, 0 to 1 and a bit."""
+
+    name: str
+    records: int
+    bytes: int
+    share_bytes: int
+    fill: float
+    first_seq: int
+    last_seq: int
+    oldest: str | None
+    when_full: str
+    committed: int
+    discarded: int
+    damaged: int
+    refused: int
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamStatus:
+    """One upstream. ``phase`` is the forwarder's own word, e.g. ``sending`` or ``waiting``.
+
+    ``backlog_records`` counts positions of the log that it has not acknowledged, filtered ones
+    included; ``misconfigured`` means that waiting will not help, a person must change something;
+    ``rewinds`` is how often it had lost what it had acknowledged, ``gap_records`` how much of that
+    was no longer here to be sent again.
+    """
+
+    name: str
+    url: str
+    phase: str
+    connected: bool
+    misconfigured: bool
+    required: bool
+    backlog_records: int
+    backlog_bytes: int | None
+    backlog_s: float | None
+    acknowledged_records: int
+    refused_records: int
+    failures: int
+    error: str | None
+    retry_in_s: float | None
+    rewinds: int
+    gap_records: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionStatus:
+    """One open connection to the sensors' port.
+
+    ``next`` is the number that comes next (plain: messages so far), ``acked`` the number before
+    which everything was told to be durable; ``mode`` says what for and how, e.g.
+    ``ingest msgpack``.
+    """
+
+    source: str
+    stream: str
+    peer: str
+    mode: str
+    connected_s: float
+    next: int
+    acked: int
+    in_flight_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatus:
+    """The file. ``used_bytes`` are pages in use; the rest is free or headroom."""
+
+    path: str
+    size_bytes: int
+    used_bytes: int
+    fill: float
+    quarantine_entries: int
+    quarantine_bytes: int
+    sources: int
+    commits: int
+    commit_median_s: float | None
+    failures: int
+    healthy: bool
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamsStatus:
+    """How many streams were seen since the agent started looking; see ``/api/streams``."""
+
+    seen: int
+    forgotten: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Everything."""
+
+    agent: AgentStatus
+    health: Verdict
+    figures: Figures
+    store: StoreStatus
+    logs: tuple[LogStatus, ...]
+    upstreams: tuple[UpstreamStatus, ...]
+    connections: tuple[ConnectionStatus, ...]
+    connections_open: int
+    streams: StreamsStatus
+
+    def to_json(self) -> bytes:
+        """Compact JSON, UTF-8."""
+        return msgspec.json.encode(self)

@@ -1,0 +1,54 @@
+"""Numbers as people read them, the same on the page and in the terminal."""
+
+from __future__ import annotations
+
+
+def amount(value: float) -> str:
+    """``1 234``, ``12.3 k``, ``4.56 M``: three or four digits, whole below a thousand."""
+    if value < 10 and value != int(value):
+        return f"{value:.2g}"
+    if value < 10_000:
+        return f"{value:,.0f}".replace(",", " ")
+    for unit in ("k", "M"):
+        value /= 1000
+        if value < 999.5:
+            return f"{value:.3g} {unit}"
+    return f"{value / 1000:.3g} G"
+
+
+def size(value: float) -> str:
+    """Bytes: ``512 B``, ``12.3 KiB``, ``1.5 GiB``."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 999.5:
+            return f"{value:.0f} B" if unit == "B" else f"{value:.3g} {unit}"
+        value /= 1024
+    return f"{value:.3g} TiB"
+
+
+def duration(seconds: float) -> str:
+    """``850 µs``, ``12 ms``, ``3.2 s``, ``4 min``, ``5 h 12 min``, ``3 d 4 h``."""
+    if seconds <= 0:
+        return "0 s"
+    if seconds < 1:
+        return f"{seconds * 1e6:.0f} µs" if seconds < 0.001 else f"{seconds * 1e3:.3g} ms"
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    minutes = int(seconds // 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def ago(nanoseconds: int) -> str:
+    """``3 s ago``; a clock that was set back in between says ``just now``."""
+    seconds = nanoseconds // 1_000_000_000
+    return "just now" if seconds < 1 else f"{duration(seconds)} ago"
+
+
+def percent(part: float) -> str:
+    """``7 %``, ``0.4 %``."""
+    return f"{part * 100:.2g} %" if part < 0.01 else f"{part * 100:.0f} %"

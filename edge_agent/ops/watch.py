@@ -1,0 +1,110 @@
+"""Looking at the agent: one picture on demand, and rates from samples in between."""
+
+from __future__ import annotations
+
+import os
+
+import trio
+
+from edge_agent import __version__
+from edge_agent.errors import StoreError
+from edge_agent.ops import figures, health
+from edge_agent.ops.sources import Sources, facts, log_status, store_status
+from edge_agent.ops.status import AgentStatus, Status, StreamsStatus
+from edge_agent.ops.streams import Directory
+from edge_agent.record import NANOSECONDS, format_time
+
+#: A slow timer that keeps rates honest while nobody asks; the only tick at rest.
+TICK_S = 10.0
+#: Connections that are listed one by one; the others are only counted.
+CONNECTIONS_SHOWN = 200
+
+
+class Watch:
+    """Looks at the agent for as long as `run` runs; made once its clock and log are there."""
+
+    def __init__(self, sources: Sources) -> None:
+        self.sources = sources
+        self.directory = Directory(sources.log)
+        self._started = sources.clock.read()
+        self._cpu_before_s = 0.0
+        self._ring = figures.Ring(self._sample())
+        sources.metrics.set("start_time_seconds", self._started.wall_ns / NANOSECONDS)
+
+    async def run(self) -> None:
+        """Keep the list of streams and a sample every `TICK_S`, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.directory.run)
+            while True:
+                self._ring.add(self._sample())
+                await trio.sleep(TICK_S)
+
+    def commit_waits_s(self) -> float:
+        """For how long the committer has made no progress: the watchdog's marker.
+
+        While the disk refuses it tries again and again, which is progress: a restart would not
+        help the disk, and the verdict on health says ``failed`` already. Only a call that does
+        not return counts then.
+        """
+        commit = self.sources.log.statistics().commit
+        return max(commit.calling_for or 0.0, 0.0 if commit.trouble else commit.overdue)
+
+    def describe(self) -> str:
+        """One line for ``systemctl status``."""
+        if self.sources.log.trouble:
+            return f"the disk refuses: {self.sources.log.trouble}"
+        away = [one.name for one in self.sources.upstreams() if one.error]
+        return f"cannot reach {', '.join(away)}" if away else "keeping and forwarding"
+
+    async def look(self) -> Status:
+        """The picture, now. Looks at the file once, in a thread."""
+        sources, log = self.sources, self.sources.log
+        try:
+            store = await log.store_statistics()
+            problem = log.trouble
+        except StoreError as error:
+            store, problem = None, log.trouble or str(error)
+        sample = self._sample()
+        rates = self._ring.figures(sample)
+        self._ring.add(sample)
+        commit = log.statistics().commit
+        logs = tuple(
+            log_status(name, sources.config, store, log, sources.metrics) for name in log.names()
+        )
+        upstreams = tuple(sources.upstreams())
+        connections = sources.connections()
+        file = store_status(sources.config, store, commit, problem, sources.metrics)
+        verdict = health.judge(facts(sources, file, self.commit_waits_s(), logs, upstreams))
+        return Status(
+            agent=self._agent_status(),
+            health=verdict,
+            figures=rates,
+            store=file,
+            logs=logs,
+            upstreams=upstreams,
+            connections=tuple(connections[:CONNECTIONS_SHOWN]),
+            connections_open=len(connections),
+            streams=StreamsStatus(len(self.directory), self.directory.forgotten),
+        )
+
+    def _sample(self) -> figures.Sample:
+        now = self.sources.clock.read()
+        cpu_s = figures.cpu_seconds()
+        self.sources.metrics.add("cpu_seconds_total", cpu_s - self._cpu_before_s)
+        self._cpu_before_s = cpu_s
+        return figures.take(self.sources.metrics, now.boot_ns / NANOSECONDS, cpu_s)
+
+    def _agent_status(self) -> AgentStatus:
+        identity = self.sources.log.identity
+        now = self.sources.clock.read()
+        return AgentStatus(
+            id=identity.agent_id,
+            version=__version__,
+            store_id=identity.store_id,
+            epoch=identity.epoch,
+            started=format_time(self._started.wall_ns),
+            uptime_s=(now.boot_ns - self._started.boot_ns) / NANOSECONDS,
+            time=format_time(now.wall_ns),
+            clock_synced=now.synced,
+            pid=os.getpid(),
+        )

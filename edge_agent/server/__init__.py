@@ -1,0 +1,45 @@
+"""The sensors' port: how records come in, and how those on the same port read them.
+
+What is said is specified in `edge_agent.wire`; this package says it, over real sockets, to many
+peers at a time. The way of one connection::
+
+    listener ─▶ connection ─▶ handshake (h11) ─▶ admission (tokens) ─▶ websocket (trio-websocket)
+                  guard          400 404 426        401 403                │
+                                                                           ▼
+                 plain · session (ingest, forwarded) · reading  ─▶ log.append ─▶ answers ─▶ ack
+
+Invariants, each with its tests:
+
+- No ack leaves before ``Ticket.wait`` has returned for the entry that holds its records.
+- One peer never harms another: a guard per connection, a deadline on every wait, a bound on
+  everything that is kept for a peer.
+- From the first record that is refused on, nothing of that session is accepted.
+- One source, one connection: a newer hello waits until everything that the older connection
+  appended has been settled (`takeover`).
+- The windows granted to all sessions together stay under ``limits.in_flight_bytes`` (`windows`).
+- Any close of ours takes ``listen.close_timeout`` at most (`endings`).
+
+trio-websocket is used through its public API only, and never by `serve_websocket`: an
+unauthenticated peer can bring down the nursery that it runs in (`websocket`, `gate`).
+"""
+
+from __future__ import annotations
+
+from edge_agent.server.listener import Server, ServerStatistics
+from edge_agent.server.parts import ConnectionView
+from edge_agent.server.tls import CaFiles, make_ca, server_context
+from edge_agent.server.tokens import Token, Tokens, add_token, list_tokens, revoke_token
+
+__all__ = [
+    "CaFiles",
+    "ConnectionView",
+    "Server",
+    "ServerStatistics",
+    "Token",
+    "Tokens",
+    "add_token",
+    "list_tokens",
+    "make_ca",
+    "revoke_token",
+    "server_context",
+]

@@ -1,0 +1,197 @@
+"""Who may come in, as whom, how many and how fast. Pure: it is told the time and the headers.
+
+Order of judgement, so that nobody learns more than needed: address rules (Host, Origin) first,
+then the token (401), then what the token allows (403).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from edge_agent.config.shape import Listen
+from edge_agent.server.handshake import Refusal, Upgrade
+from edge_agent.server.tokens import Token, Tokens
+
+#: Buckets of peers that have been quiet long enough to be full again are forgotten at this many.
+BUCKETS_MAX = 4096
+#: A sender may save up this many seconds of its rate.
+BURST_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end: an IP address or "", and whether it came in over loopback."""
+
+    address: str
+    loopback: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a connection may do. Without a tokens file everybody may do everything.
+
+    Attributes:
+        name: of the token, or the peer's address; the key of rate limits, shown in status.
+        may_write, may_be, may_read: by stream, source and stream; None allows all.
+        forward, admin: the scopes of those names.
+    """
+
+    name: str
+    may_write: Callable[[str], bool] | None = None
+    may_be: Callable[[str], bool] | None = None
+    may_read: Callable[[str], bool] | None = None
+    forward: bool = True
+    admin: bool = True
+
+    def require_write(self, stream: str) -> None:
+        """Refusal 403 where the stream may not be written."""
+        if self.may_write is not None and not self.may_write(stream):
+            raise Refusal(403, f"The token does not allow writing {stream!r}.", "forbidden")
+
+    def require_read(self) -> None:
+        """Refusal 403 where nothing may be read."""
+        if self.may_read is not None and self.may_read is _NOTHING:
+            raise Refusal(403, "The token does not allow reading.", "forbidden")
+
+    def require_forward(self) -> None:
+        """Refusal 403 where the scope ``forward`` is missing."""
+        if not self.forward:
+            raise Refusal(403, "The token has no scope 'forward'.", "forbidden")
+
+
+def admit(
+    upgrade: Upgrade, offered: str | None, peer: Peer, listen: Listen, tokens: Tokens | None
+) -> Grant:
+    """Judge a request; ``offered`` is the token that came as a subprotocol (as browsers do).
+
+    Raises:
+        Refusal: 401 or 403, with a sentence.
+    """
+    if peer.loopback:
+        check_host(upgrade.host, listen)
+    # A Host that was checked, or a token that has to come with it, keeps DNS rebinding out; then
+    # an origin that is this very port is no stranger. Some clients that are no browsers send it.
+    checked = peer.loopback or tokens is not None
+    check_origin(upgrade.origin, listen, own=upgrade.host if checked else None)
+    if tokens is None:
+        return Grant(name=peer.address or "local")
+    secret = presented_secret(upgrade.authorization, offered)
+    if secret is None:
+        raise Refusal(401, "This port needs a token: 'Authorization: Bearer TOKEN'.", "no_token")
+    token = tokens.find(secret)
+    if token is None:
+        raise Refusal(401, "The token is not known here, or was revoked.", "bad_token")
+    return grant(token)
+
+
+def grant(token: Token) -> Grant:
+    """What ``token`` allows."""
+    return Grant(
+        name=token.name,
+        may_write=token.may_write if token.write else _NOTHING,
+        may_be=token.may_be if token.sources else _NOTHING,
+        may_read=token.may_read if token.read else _NOTHING,
+        forward=token.forward,
+        admin=token.admin,
+    )
+
+
+def _NOTHING(name: str) -> bool:  # noqa: N802 -- a constant that happens to be callable
+    return False
+
+
+def presented_secret(authorization: str | None, offered: str | None) -> str | None:
+    """The secret of the Authorization header, or else the one offered as a subprotocol."""
+    if authorization is None:
+        return offered
+    scheme, _, secret = authorization.partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else None
+
+
+def check_origin(origin: str | None, listen: Listen, *, own: str | None = None) -> None:
+    """Browsers name the page's origin; only listed pages may connect, and those of the port
+    itself (``own``, its Host). 403 otherwise.
+
+    Without this, any page that somebody on this network opens could write into the store.
+    """
+    if origin is None:
+        return
+    allowed = {each.lower() for each in listen.origins}
+    if own is not None:
+        allowed |= {f"http://{own}".lower(), f"https://{own}".lower()}
+    if origin.lower() not in allowed:
+        raise Refusal(
+            403, f"The origin {origin[:200]!r} is not listed in listen.origins.", "origin"
+        )
+
+
+def check_host(host: str | None, listen: Listen) -> None:
+    """On loopback the Host header must be this machine's, or listed. 403 otherwise.
+
+    Without this, a page whose DNS name is turned to 127.0.0.1 (DNS rebinding) could connect.
+    """
+    name = host_name(host or "")
+    if name in ("localhost", *(each.lower() for each in listen.hosts)) or is_loopback(name):
+        return
+    raise Refusal(403, f"The host {name[:200]!r} is not listed in listen.hosts.", "host")
+
+
+def host_name(host: str) -> str:
+    """The name or address of a Host header, without port and brackets, in lower case."""
+    try:
+        return urlsplit("//" + host).hostname or ""
+    except ValueError:
+        return ""
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an IP address is this machine's own loopback."""
+    try:
+        return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+class Rates:
+    """Token buckets: records per second for each name.
+
+    How many records a message holds is known only once it was read. So whoever is not in debt may
+    send, is charged for what it turns out to be, and has to pay off the debt before the next.
+
+    Args:
+        per_second: records; 0 means no limit.
+    """
+
+    def __init__(self, per_second: float) -> None:
+        self._rate = per_second
+        self._burst = max(1.0, per_second * BURST_S)
+        self._buckets: dict[str, tuple[float, float]] = {}  # name: level, at which time
+
+    def wait(self, name: str, now: float) -> float:
+        """0 where ``name`` may send at ``now`` (seconds, monotonic), else seconds to wait."""
+        if self._rate <= 0 or (level := self._level(name, now)) > 0:
+            return 0.0
+        return max(-level, 1.0) / self._rate
+
+    def charge(self, name: str, records: int, now: float) -> None:
+        """``name`` has sent ``records``; the bucket may go into debt."""
+        if self._rate <= 0:
+            return
+        level = self._level(name, now)
+        if name not in self._buckets and len(self._buckets) >= BUCKETS_MAX:
+            self._forget(now)
+        self._buckets[name] = (level - records, now)
+
+    def _level(self, name: str, now: float) -> float:
+        level, since = self._buckets.get(name, (self._burst, now))
+        return min(self._burst, level + (now - since) * self._rate)
+
+    def _forget(self, now: float) -> None:
+        for name in [each for each in self._buckets if self._level(each, now) >= self._burst]:
+            del self._buckets[name]
+        # All in use at once: those known longest lose their debt rather than memory growing.
+        while len(self._buckets) > BUCKETS_MAX * 3 // 4:
+            del self._buckets[next(iter(self._buckets))]

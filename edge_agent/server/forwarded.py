@@ -1,0 +1,107 @@
+"""Other agents: what the messages of ``/forward`` mean.
+
+Blocks are stored as they came, under the numbering of ``$forward/AGENT/UPSTREAM/LOG/LANE`` (no
+sensor can name a source that begins with ``$``). Before that each one is looked at:
+
+- Its structure, elsewhere than in the event loop: it is decompressed for that. What fails goes to
+  quarantine and its numbers are used up, because it would fail again.
+- Its path. ``Origin.path`` holds the ids of all agents that the block has passed, its origin
+  first; `edge_agent.wire` refuses one with more than eight. Our own id in it is a loop: the block
+  is dropped, acked and counted. We store the path as it came; our own id is added by our forwarder
+  when it sends the block on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edge_agent.errors import ProtocolError
+from edge_agent.record import ForeignBlock
+from edge_agent.server.parts import Parts, Visitor
+from edge_agent.server.session import SessionPump, Taken
+from edge_agent.server.websocket import WebSocket
+from edge_agent.store import Quarantined, check_payload
+from edge_agent.wire import FORWARD_MESSAGE_BYTES, Hello, ServerSession, WireLimits
+
+SOURCE_PREFIX = "$forward/"
+#: How blocks that came back to us are counted among the records that were left out.
+LOOP = "$loop"
+
+
+class AgentIntake:
+    """Segments become blocks."""
+
+    def __init__(self, parts: Parts, visitor: Visitor) -> None:
+        self._parts = parts
+        self._visitor = visitor
+
+    def source_of(self, hello: Hello) -> str:
+        """Where this agent's numbers for one upstream, log and lane are kept.
+
+        Raises:
+            ProtocolError: ``bad_source``, not four parts.
+        """
+        if len(hello.source.split("/")) != 4:
+            raise ProtocolError(
+                "bad_source", f"expected AGENT/UPSTREAM/LOG/LANE, got {hello.source!r}", 1002
+            )
+        return SOURCE_PREFIX + hello.source
+
+    async def take_in(
+        self, session: ServerSession, source: str, messages: Sequence[str | bytes]
+    ) -> Taken:
+        """Read the segments, look at each block, keep what may be kept."""
+        received = session.receive_segments(messages)
+        found = [segment.block for segment in received.segments if segment.block is not None]
+        blocks: list[ForeignBlock] = []
+        quarantine: list[Quarantined] = []
+        faults = await self._parts.run_blocking(_faults, found) if found else []
+        for block, fault in zip(found, faults, strict=True):
+            if self._is_loop(block):
+                self._parts.metrics.add("records_dropped_total", block.count, LOOP)
+                continue
+            if fault is None:
+                blocks.append(block)
+            else:
+                quarantine.append(self._quarantined(block, fault, source))
+        return Taken(
+            (),
+            tuple(blocks),
+            tuple(quarantine),
+            received.messages,
+            received.numbers,
+            sum(block.count for block in found),
+            received.size,
+        )
+
+    def _is_loop(self, block: ForeignBlock) -> bool:
+        own = self._parts.log.identity.agent_id
+        return own == block.origin.agent or own in block.origin.path
+
+    def _quarantined(self, block: ForeignBlock, reason: ProtocolError, source: str) -> Quarantined:
+        now_ns = self._parts.clock.read().wall_ns
+        return Quarantined(
+            reason.code, reason.message, "", source, block.first, now_ns, block.payload[:4096]
+        )
+
+
+def _faults(blocks: Sequence[ForeignBlock]) -> list[ProtocolError | None]:
+    return [_fault(block) for block in blocks]
+
+
+def _fault(block: ForeignBlock) -> ProtocolError | None:
+    try:
+        check_payload(block.codec, block.raw_len, block.payload, block.count)
+    except ProtocolError as error:
+        return error
+    return None
+
+
+async def serve_forward(socket: WebSocket, parts: Parts, visitor: Visitor) -> None:
+    """One agent's session, from hello to the last answer."""
+    limits = parts.wire_limits
+    told = WireLimits(
+        FORWARD_MESSAGE_BYTES, limits.record_bytes, limits.record_depth, limits.batch_records
+    )
+    intake = AgentIntake(parts, visitor)
+    await SessionPump(socket, parts, visitor, intake, mode="msgpack", limits=told).run()

@@ -1,0 +1,262 @@
+"""The sensors' port: accept, count, guard, and say goodbye in the right order.
+
+Each listener has a loop of its own (after Trio's ``serve_listeners``); each connection has a task
+with a guard around it. The guard catches every `Exception`, logs and counts it, so that no peer
+can harm another; it never catches ``Cancelled``.
+
+Stopping: the listeners end first, then every connection is told and ends itself within
+``close_timeout``; what is left a second after that is cancelled.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import random as random_module
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import trio
+
+from edge_agent.clock import Clock
+from edge_agent.commit import RunBlocking, Trace
+from edge_agent.config.shape import Limits, Listen
+from edge_agent.live import Before, Live
+from edge_agent.log import Log
+from edge_agent.metrics import Metrics
+from edge_agent.record import Run
+from edge_agent.server.admission import Rates
+from edge_agent.server.connection import Connection
+from edge_agent.server.handshake import Refusal, refuse
+from edge_agent.server.parts import ConnectionView, Parts
+from edge_agent.server.takeover import Claims
+from edge_agent.server.tokens import Tokens
+from edge_agent.server.transport import abort
+from edge_agent.server.windows import Windows
+from edge_agent.wire import FailureMemory
+
+logger = logging.getLogger(__name__)
+
+#: accept(2) fails with these when the machine is out of something (it may soon have some again), or
+#: when the connection died in the queue. None of them is about the listener.
+_PASSING = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("EMFILE", "ENFILE", "ENOMEM", "ENOBUFS", "EPERM", "ECONNABORTED", "EPROTO"),
+        *("ENETDOWN", "ENETUNREACH", "EHOSTDOWN", "EHOSTUNREACH", "ENOPROTOOPT", "EOPNOTSUPP"),
+    )
+)
+_PASSING_PAUSE_S = 0.1
+#: At the connection limit, so many peers at a time are told so; more are just hung up on.
+REFUSING_MAX = 32
+#: A peer that is refused for want of room is asked to come back within these seconds.
+_RETRY_AFTER_S = (5, 30)
+#: Beyond ``close_timeout``, what a connection gets to end by itself when the agent stops.
+_GRACE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatistics:
+    """How the port is doing, at one moment.
+
+    Attributes:
+        connections: open sockets.
+        settling: connections whose socket is gone, but not all that they appended is committed.
+        window_bytes: what all sessions together may have in flight.
+        tokens_trouble: why the tokens file cannot be read at present; None while it can.
+    """
+
+    connections: int
+    settling: int
+    window_bytes: int
+    tokens_trouble: str | None
+
+
+class Server:
+    """Everything on the sensors' port. `run` is called once.
+
+    Args:
+        log, live: what is written to and read from.
+        config, limits: the configuration's sections ``listen`` and ``limits``.
+        tokens: None where no tokens are asked for.
+        clock, random, metrics, trace: as everywhere. ``trace`` is told of "welcome" and "acked".
+        before: the rules before storing.
+        run_blocking: for work that would hold the event loop up.
+        dashboard: URL of the people's port, for people who come here with a browser.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        live: Live,
+        *,
+        config: Listen,
+        limits: Limits,
+        tokens: Tokens | None,
+        clock: Clock,
+        random: random_module.Random,
+        metrics: Metrics,
+        before: Before | None = None,
+        trace: Trace | None = None,
+        run_blocking: RunBlocking = trio.to_thread.run_sync,
+        dashboard: str | None = None,
+    ) -> None:
+        self._parts = Parts(
+            log=log,
+            live=live,
+            listen=config,
+            limits=limits,
+            tokens=tokens,
+            clock=clock,
+            random=random,
+            metrics=metrics,
+            before=before or _keep,
+            run_blocking=run_blocking,
+            trace=trace,
+            what_this_is=_what_this_is(dashboard),
+            windows=Windows(limits.in_flight_bytes, limits.window_bytes, config.connections),
+            rates=Rates(limits.records_per_second),
+            claims=Claims(metrics),
+            failures=FailureMemory(),
+        )
+        self._connections: set[Connection] = set()
+        self._open = 0
+        self._refusing = 0
+        self._accepting = trio.CancelScope()
+        self._stopping = False
+
+    async def run(
+        self,
+        listeners: Sequence[trio.abc.Listener[trio.abc.Stream]],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve until `stop` and until every connection has ended; closes ``listeners``."""
+        async with trio.open_nursery() as handlers:
+            with self._accepting:
+                async with trio.open_nursery() as loops:
+                    for listener in listeners:
+                        loops.start_soon(self._accept, listener, handlers)
+                    task_status.started()
+            # Also where an accept loop failed: what is connected still gets its goodbye.
+            for connection in tuple(self._connections):
+                connection.say_goodbye()
+            timeout = self._parts.listen.close_timeout + _GRACE_S
+            handlers.cancel_scope.deadline = trio.current_time() + timeout
+
+    def stop(self) -> None:
+        """Accept nobody, say goodbye to everybody; `run` returns soon after. Idempotent."""
+        self._stopping = True
+        self._accepting.cancel()
+
+    def connections(self) -> list[ConnectionView]:
+        """All connections that have been let in, the oldest first."""
+        views = (connection.view() for connection in tuple(self._connections))
+        return sorted((view for view in views if view is not None), key=lambda view: view.since_ns)
+
+    def statistics(self) -> ServerStatistics:
+        """A snapshot."""
+        tokens = self._parts.tokens
+        return ServerStatistics(
+            connections=self._open,
+            settling=max(0, len(self._connections) - self._open),
+            window_bytes=self._parts.windows.granted_bytes,
+            tokens_trouble=None if tokens is None else tokens.trouble,
+        )
+
+    def readable(self, secret: str) -> Callable[[str], bool] | None:
+        """Which streams the bearer of a token may read, for the people's port.
+
+        None where the token is not known or may read nothing. Without a tokens file, everything.
+        """
+        if self._parts.tokens is None:
+            return lambda stream: True
+        token = self._parts.tokens.find(secret)
+        return token.may_read if token is not None and token.read else None
+
+    async def _accept(
+        self, listener: trio.abc.Listener[trio.abc.Stream], handlers: trio.Nursery
+    ) -> None:
+        async with listener:
+            while True:
+                try:
+                    stream = await listener.accept()
+                except OSError as error:
+                    if error.errno not in _PASSING:
+                        raise
+                    logger.warning("cannot accept a connection: %s", error)
+                    await trio.sleep(_PASSING_PAUSE_S)
+                    continue
+                if self._is_full():
+                    self._parts.metrics.add("connections_refused_total", 1, "full")
+                    handlers.start_soon(self._turn_away, stream)
+                else:
+                    handlers.start_soon(self._guard, stream)
+
+    def _is_full(self) -> bool:
+        # Those whose socket is gone wait only for commits; but while the disk refuses, they too
+        # must not grow without bound.
+        most = self._parts.listen.connections
+        return self._open >= most or len(self._connections) >= 2 * most
+
+    async def _guard(self, stream: trio.abc.Stream) -> None:
+        connection: Connection | None = None
+        is_open = True
+
+        def closed() -> None:
+            nonlocal is_open
+            if is_open:
+                is_open = False
+                self._count(-1)
+
+        self._count(1)
+        self._parts.metrics.add("connections_total")
+        try:
+            connection = Connection(stream, self._parts, closed)
+            self._connections.add(connection)
+            await connection.serve()
+        except* Exception:
+            # Whatever it was, it was about this peer; the others must not hear of it.
+            self._parts.metrics.add("connection_faults_total")
+            logger.exception("a connection ended in an error that nobody expected")
+        finally:
+            closed()
+            if connection is not None:
+                self._connections.discard(connection)
+
+    async def _turn_away(self, stream: trio.abc.Stream) -> None:
+        try:
+            if self._refusing < REFUSING_MAX:
+                self._refusing += 1
+                try:
+                    await self._say_full(stream)
+                finally:
+                    self._refusing -= 1
+        except* (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as group:
+            logger.debug("a peer left while it was turned away: %r", group.exceptions)
+        finally:
+            await abort(stream)
+
+    async def _say_full(self, stream: trio.abc.Stream) -> None:
+        if isinstance(stream, trio.SSLStream):
+            with trio.move_on_after(self._parts.listen.close_timeout) as deadline:
+                await stream.do_handshake()
+            if deadline.cancelled_caught:
+                return
+        most = self._parts.listen.connections
+        retry_after = self._parts.random.randint(*_RETRY_AFTER_S)
+        sentence = f"There are {most} connections already (listen.connections)."
+        await refuse(stream, Refusal(503, sentence, "full", retry_after))
+
+    def _count(self, change: int) -> None:
+        self._open += change
+        self._parts.metrics.set("connections", self._open)
+
+
+def _keep(run: Run) -> tuple[Run, ...]:
+    return (run,)
+
+
+def _what_this_is(dashboard: str | None) -> str:
+    where = f"the dashboard is at {dashboard}" if dashboard else "the dashboard is on another port"
+    return f"This is the WebSocket port of an edge agent, for sensors; {where}."

@@ -1,0 +1,133 @@
+"""What all connections share (`Parts`), and one connection as others see it (`Visitor`)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edge_agent.clock import Clock
+from edge_agent.commit import RunBlocking, Trace
+from edge_agent.config.shape import Limits, Listen
+from edge_agent.live import Before, Live
+from edge_agent.log import Log
+from edge_agent.metrics import Metrics
+from edge_agent.record import Run
+from edge_agent.server.admission import Grant, Peer, Rates
+from edge_agent.server.takeover import Claims
+from edge_agent.server.tokens import Tokens
+from edge_agent.server.windows import Windows
+from edge_agent.store import Quarantined
+from edge_agent.wire import FailureMemory, Target, WireLimits
+from edge_agent.wire.subprotocol import ConnectionMode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The agent, as far as a connection needs it."""
+
+    log: Log
+    live: Live
+    listen: Listen
+    limits: Limits
+    tokens: Tokens | None
+    clock: Clock
+    random: random.Random
+    metrics: Metrics
+    before: Before
+    run_blocking: RunBlocking
+    trace: Trace | None
+    what_this_is: str
+    windows: Windows
+    rates: Rates
+    claims: Claims
+    failures: FailureMemory
+
+    @property
+    def wire_limits(self) -> WireLimits:
+        """The limits for a sensor's messages."""
+        # Plain integers: `Size` knows its unit, which an encoder does not understand.
+        limits = self.limits
+        return WireLimits(
+            int(limits.message_bytes),
+            int(limits.record_bytes),
+            limits.record_depth,
+            limits.batch_records,
+        )
+
+    def tell(self, event: str, **facts: object) -> None:
+        """Tell the trace, if there is one."""
+        if self.trace is not None:
+            self.trace(event, facts)
+
+    def count(
+        self, messages: int, records: int, size: int, refused: Sequence[Quarantined] = ()
+    ) -> None:
+        """Count what came in."""
+        add = self.metrics.add
+        add("messages_received_total", messages)
+        add("records_received_total", records)
+        add("received_bytes_total", size)
+        for item in refused:
+            add("records_nacked_total", 1, item.code)
+
+    def apply_rules(self, runs: Sequence[Run]) -> tuple[Run, ...]:
+        """What the rules before storing make of ``runs``."""
+        return tuple(kept for run in runs for kept in self.before(run))
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionView:
+    """One connection at one moment, for status.
+
+    Attributes:
+        kind: ``ingest``, ``forward``, ``subscribe`` or ``query``; "" before the upgrade.
+        mode: ``plain``, ``json`` or ``msgpack``.
+        name: stream or pattern of the path.
+        peer: address; token: name of the token, or the address again.
+        source: who sends, as stored; "" where it has not said so.
+        since_ns: wall clock when it was accepted.
+        next: number that comes next (plain: messages so far); acked: told to be durable.
+        in_flight_bytes: received and not yet committed.
+    """
+
+    kind: str
+    mode: str
+    name: str
+    peer: str
+    token: str
+    source: str
+    since_ns: int
+    next: int
+    acked: int
+    in_flight_bytes: int
+
+
+@dataclass(slots=True)
+class Visitor:
+    """Who is connected, and how far it has come; each pump keeps its own up to date."""
+
+    peer: Peer
+    grant: Grant
+    target: Target
+    mode: ConnectionMode
+    since_ns: int
+    source: str = ""
+    next: int = 0
+    acked: int = 0
+    in_flight_bytes: int = 0
+
+    def view(self) -> ConnectionView:
+        """A snapshot."""
+        return ConnectionView(
+            kind=self.target.kind,
+            mode=self.mode,
+            name=self.target.name,
+            peer=self.peer.address,
+            token=self.grant.name,
+            source=self.source,
+            since_ns=self.since_ns,
+            next=self.next,
+            acked=self.acked,
+            in_flight_bytes=self.in_flight_bytes,
+        )

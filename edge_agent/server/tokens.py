@@ -1,0 +1,242 @@
+"""The tokens file: who may do what. Secrets are shown once and kept only as hashes.
+
+The file is JSON, mode 0600, replaced as a whole::
+
+    {"version": 1, "tokens": [
+        {"name": "greenhouse", "hash": "sha256:9f86…", "created": "2026-11-22T10:00:00Z",
+         "write": ["greenhouse/**"], "sources": ["greenhouse-pi/**"], "read": [],
+         "forward": false, "admin": false}]}
+
+``write`` and ``read`` are stream patterns, ``sources`` patterns of the source names that the
+token may use; an empty list allows nothing. A secret has 256 random bits, so one unsalted SHA-256
+is as hard to turn around as the secret is to guess.
+
+`Tokens` answers who a presented secret is, and follows the file: it looks at most once a second.
+`add_token`, `list_tokens` and `revoke_token` are what ``edge-agent token`` calls; a running agent
+needs no restart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import msgspec
+
+from edge_agent.errors import ConfigError, ProtocolError
+from edge_agent.record import format_time
+from edge_agent.streams import compile_patterns
+
+SECRET_PREFIX = "ea1_"
+_HASH_PREFIX = "sha256:"
+_VERSION = 1
+_NAME_BYTES_MAX = 100
+#: The file is looked at again at most this often.
+RECHECK_S = 1.0
+
+
+class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
+    """One entry of the file; see the module. ``name`` is for people and appears in status."""
+
+    name: str
+    hash: str
+    created: str = ""
+    write: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    read: tuple[str, ...] = ()
+    forward: bool = False
+    admin: bool = False
+
+    @cached_property
+    def may_write(self) -> Callable[[str], bool]:
+        """Whether it may write a stream."""
+        return compile_patterns(self.write)
+
+    @cached_property
+    def may_be(self) -> Callable[[str], bool]:
+        """Whether it may use the name of a source."""
+        return compile_patterns(self.sources)
+
+    @cached_property
+    def may_read(self) -> Callable[[str], bool]:
+        """Whether it may read a stream."""
+        return compile_patterns(self.read)
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    tokens: tuple[Token, ...]
+    version: int = _VERSION
+
+
+class Tokens:
+    """The tokens of one file, as they are now.
+
+    Args:
+        path: the file. It must exist and be sound when this is made; later, while it cannot be
+            read, the tokens known last stay valid and `trouble` says why.
+        now: seconds, monotonic; for the pause between looks at the file.
+
+    Raises:
+        ConfigError: the file is missing or wrong.
+    """
+
+    def __init__(self, path: str | Path, *, now: Callable[[], float] = time.monotonic) -> None:
+        self._path = Path(path)
+        self._now = now
+        self._seen = _state(self._path)
+        self._tokens = _load(self._path)
+        self._checked = now()
+        self.trouble: str | None = None
+
+    def find(self, secret: str) -> Token | None:
+        """Whose secret this is; None where it is nobody's. Takes the same time for all."""
+        self._refresh()
+        digest = _hash(secret)
+        found = None
+        for token in self._tokens:
+            if hmac.compare_digest(token.hash, digest):
+                found = token
+        return found
+
+    def _refresh(self) -> None:
+        now = self._now()
+        if now - self._checked < RECHECK_S:
+            return
+        self._checked = now
+        try:
+            state = _state(self._path)
+            if state != self._seen:
+                self._tokens = _load(self._path)
+                self._seen = state
+            self.trouble = None
+        except ConfigError as error:
+            self.trouble = str(error)
+
+
+def add_token(
+    path: str | Path,
+    name: str,
+    *,
+    write: Sequence[str] = (),
+    sources: Sequence[str] = (),
+    read: Sequence[str] = (),
+    forward: bool = False,
+    admin: bool = False,
+    created_ns: int = 0,
+) -> str:
+    """Add a token, making the file if there is none; answers the secret, which is kept nowhere.
+
+    Raises:
+        ConfigError: the name is taken or empty, a pattern is wrong, or the file is.
+    """
+    if not name or len(name.encode()) > _NAME_BYTES_MAX or not name.isprintable():
+        raise ConfigError("token name", f"1 to {_NAME_BYTES_MAX} printable bytes", repr(name))
+    existing = list_tokens(path)
+    if any(token.name == name for token in existing):
+        raise ConfigError(f"{path}: {name}", "a name that is not in use", "a token of that name")
+    secret = SECRET_PREFIX + secrets.token_urlsafe(32)
+    token = Token(
+        name=name,
+        hash=_hash(secret),
+        created=format_time(created_ns) if created_ns else "",
+        write=tuple(write),
+        sources=tuple(sources),
+        read=tuple(read),
+        forward=forward,
+        admin=admin,
+    )
+    _check(token, str(path))
+    _replace(Path(path), _File((*existing, token)))
+    return secret
+
+
+def list_tokens(path: str | Path) -> tuple[Token, ...]:
+    """The tokens of the file; none where there is no file.
+
+    Raises:
+        ConfigError: the file is wrong.
+    """
+    return _load(Path(path)) if Path(path).exists() else ()
+
+
+def revoke_token(path: str | Path, name: str) -> bool:
+    """Remove the token of that name; False where there is none.
+
+    Connections that it opened stay until they end; no new one is let in.
+
+    Raises:
+        ConfigError: the file is wrong.
+    """
+    existing = list_tokens(path)
+    kept = tuple(token for token in existing if token.name != name)
+    if len(kept) == len(existing):
+        return False
+    _replace(Path(path), _File(kept))
+    return True
+
+
+def _hash(secret: str) -> str:
+    return _HASH_PREFIX + hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise ConfigError(str(path), "a readable tokens file", error.strerror or "") from None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _load(path: Path) -> tuple[Token, ...]:
+    expected = "a tokens file as `edge-agent token add` writes it"
+    try:
+        file = msgspec.json.decode(path.read_bytes(), type=_File)
+    except OSError as error:
+        raise ConfigError(str(path), expected, error.strerror or "no file") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), expected, str(error)) from None
+    if file.version != _VERSION:
+        raise ConfigError(f"{path}: version", str(_VERSION), str(file.version))
+    for token in file.tokens:
+        _check(token, str(path))
+    return file.tokens
+
+
+def _check(token: Token, where: str) -> None:
+    if not token.hash.startswith(_HASH_PREFIX) or not token.hash.isascii():
+        raise ConfigError(f"{where}: {token.name}: hash", f"{_HASH_PREFIX}HEX", "something else")
+    for key in ("write", "sources", "read"):
+        try:
+            compile_patterns(getattr(token, key))
+        except ProtocolError as error:
+            raise ConfigError(
+                f"{where}: {token.name}: {key}", "patterns such as 'greenhouse/**'", error.message
+            ) from None
+
+
+def _replace(path: Path, file: _File) -> None:
+    # A sibling, synced, then renamed over the old one: a power cut leaves either file whole.
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sibling = path.with_name(f".{path.name}.{os.getpid()}")
+    data = msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n"
+    descriptor = os.open(sibling, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        sibling.replace(path)
+    except BaseException:
+        sibling.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
