@@ -1,0 +1,56 @@
+"""`edge-agent check`: sound, damaged, in use, not there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from edge_agent.cli.check import command
+from edge_agent.store.lock import StoreLock
+from tests.ops.real import agent
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> Path:
+    async with agent(tmp_path, serve=False) as running:
+        for number in range(5):
+            await running.keep(f"a/{number}", list(range(400)))
+    return tmp_path
+
+
+async def test_a_sound_store_is_described(store: Path) -> None:
+    done = CliRunner().invoke(command, ["--data", str(store)])
+    assert done.exit_code == 0, done.output
+    assert "log main: 2 000 records in 5 blocks, seq 1 to 2000" in done.output
+    assert done.output.endswith("sound\n")
+
+
+async def test_a_flipped_bit_is_found_and_the_exit_code_says_so(store: Path) -> None:
+    path = store / "store" / "data.mdb"
+    data = bytearray(path.read_bytes())
+    # Every compressed block begins with zstd's magic number; pages no longer in use hold copies.
+    for found in re.finditer(rb"\x28\xb5\x2f\xfd", bytes(data)):
+        data[found.start() + 20] ^= 0x01
+    path.write_bytes(data)
+    done = CliRunner().invoke(command, ["--data", str(store), "--json"])
+    assert done.exit_code == 1
+    report = json.loads(done.stdout)
+    assert report["problems"] and "damaged" in done.stderr
+
+
+async def test_a_store_in_use_is_left_alone(store: Path) -> None:
+    lock = StoreLock(store / "lock")
+    done = CliRunner().invoke(command, ["--data", str(store)])
+    lock.release()
+    assert done.exit_code == 75
+    assert str(os.getpid()) in done.output and "running" in done.output
+
+
+def test_no_store_is_said(tmp_path: Path) -> None:
+    done = CliRunner().invoke(command, ["--data", str(tmp_path)])
+    assert done.exit_code == 1 and "holds no store" in done.output

@@ -1,0 +1,189 @@
+"""What the commands share: the lazy table, errors as one line, logging, HTTP to an agent."""
+
+from __future__ import annotations
+
+import http.server
+import importlib
+import json
+import logging
+import os
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import click
+import pytest
+import trustme
+from click.testing import CliRunner
+
+from edge_agent.cli import COMMANDS, main
+from edge_agent.cli.common import Failure, JournalFormatter, get, get_json, set_up_logging
+from edge_agent.errors import ConfigError, StoreLocked
+
+
+@pytest.fixture(autouse=True)
+def _restored_logging() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def test_help_names_every_command_and_imports_none() -> None:
+    script = (
+        "import sys\nfrom edge_agent.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print(sorted(set(sys.modules) & {'trio', 'lmdb', 'rich', 'msgpack', 'starlette'}))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    *text, loaded = done.stdout.splitlines()
+    for name in COMMANDS:
+        assert any(line.split()[:1] == [name] for line in text), name
+    assert loaded == "[]"
+
+
+def test_every_command_in_the_table_exists_and_has_help() -> None:
+    for name in COMMANDS:
+        command: click.Command = importlib.import_module(f"edge_agent.cli.{name}").command
+        assert command.help, name
+
+
+def test_an_unknown_command_is_wrong_usage() -> None:
+    assert CliRunner().invoke(main, ["runn"]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "error,code",
+    [
+        (ConfigError("file: key", "a size", "nothing"), 78),
+        (StoreLocked("in use by process 7", 7), 75),
+        (ExceptionGroup("", [ExceptionGroup("", [StoreLocked("in use", 7)])]), 75),
+    ],
+)
+def test_an_error_of_ours_is_one_line_and_its_exit_code(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, code: int
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    module = importlib.import_module("edge_agent.cli.config")
+    monkeypatch.setattr(module, "command", click.Command("config", callback=fail))
+    done = CliRunner().invoke(main, ["config"])
+    assert done.exit_code == code
+    assert done.output.startswith("Error: ") and len(done.output.splitlines()) == 1
+
+
+def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ExceptionGroup("", [ValueError("a mistake"), ConfigError("a", "b", "c")])
+
+    module = importlib.import_module("edge_agent.cli.config")
+    monkeypatch.setattr(module, "command", click.Command("config", callback=fail))
+    assert isinstance(CliRunner().invoke(main, ["config"]).exception, ExceptionGroup)
+
+
+def test_the_journal_gets_priorities_on_every_line() -> None:
+    record = logging.LogRecord("a.b", logging.WARNING, "", 0, "one\ntwo", None, None)
+    assert JournalFormatter().format(record) == "<4>a.b: one\n<4>two"
+
+
+def test_a_command_is_quiet_and_run_is_not() -> None:
+    set_up_logging(0)
+    assert logging.getLogger().level == logging.WARNING
+    set_up_logging(1)
+    assert logging.getLogger().level == logging.INFO
+    set_up_logging(2)
+    assert logging.getLogger("hypercorn").level == logging.WARNING
+
+
+class _Answers(http.server.BaseHTTPRequestHandler):
+    seen: ClassVar[list[tuple[str, str | None]]] = []
+    answer: ClassVar[tuple[int, bytes]] = (200, b"{}")
+
+    def do_GET(self) -> None:
+        self.seen.append((self.path, self.headers["Authorization"]))
+        self.send_response(self.answer[0])
+        self.end_headers()
+        self.wfile.write(self.answer[1])
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        pass
+
+
+@pytest.fixture
+def agent_url() -> Iterator[str]:
+    _Answers.seen.clear()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Answers) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_token_goes_into_the_header_and_never_into_the_url(
+    agent_url: str, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("secret\n")
+    _Answers.answer = (200, b'{"a": 1}')
+    found = get_json(agent_url, "/api/x", parameters={"q": "a b"}, token_file=token)
+    assert found == {"a": 1}
+    assert _Answers.seen == [("/api/x?q=a+b", "Bearer secret")]
+
+
+@pytest.mark.parametrize(
+    "answer,words",
+    [
+        ((401, b'{"error": {"code": "x", "message": "a token is needed"}}'), "--token-file"),
+        ((400, b'{"error": {"code": "x", "message": "limit: expected"}}'), "limit: expected"),
+        ((200, b"<html>a router</html>"), "is it one?"),
+        ((500, b""), "no reason given"),
+    ],
+)
+def test_an_answer_that_is_none_says_what_to_do(
+    agent_url: str, answer: tuple[int, bytes], words: str
+) -> None:
+    _Answers.answer = answer
+    with pytest.raises(Failure) as caught:
+        get_json(agent_url, "/api/x")
+    assert words in caught.value.message
+
+
+def test_a_certificate_that_is_not_trusted_points_to_the_option() -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Answers) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        with pytest.raises(Failure, match="--ca-file"):
+            get(f"https://localhost:{server.server_port}", "/")
+        thread.join()
+
+
+def test_nobody_there_says_so() -> None:
+    with pytest.raises(Failure, match="no agent answers"):
+        get("http://127.0.0.1:1", "/")
+    with pytest.raises(Failure, match="expected http"):
+        get("127.0.0.1:8766", "/")
+
+
+def test_it_is_python_m_edge_agent_too() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "edge_agent", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=dict(os.environ),
+    )
+    assert done.stdout.startswith("edge-agent, version ")
+    assert json.dumps(done.stderr) == '""'

@@ -1,0 +1,60 @@
+"""`edge-agent config`: what it writes can be used, and what it says is true."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from edge_agent.cli.config import command
+from edge_agent.config import Config, parse
+
+
+def test_init_writes_a_file_that_loads_as_the_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "edge-agent.toml"
+    assert CliRunner().invoke(command, ["init", str(path)]).exit_code == 0
+    assert parse(path.read_text(), "test") == Config()
+
+
+def test_init_does_not_replace_what_somebody_wrote(tmp_path: Path) -> None:
+    path = tmp_path / "edge-agent.toml"
+    path.write_text("# mine\n")
+    done = CliRunner().invoke(command, ["init", str(path)])
+    assert done.exit_code == 1 and "--force" in done.output
+    assert path.read_text() == "# mine\n"
+    assert CliRunner().invoke(command, ["init", "--force", str(path)]).exit_code == 0
+    assert path.read_text() != "# mine\n"
+
+
+def test_init_to_stdout_and_into_a_missing_folder(tmp_path: Path) -> None:
+    assert "[listen]" in CliRunner().invoke(command, ["init", "-"]).stdout
+    done = CliRunner().invoke(command, ["init", str(tmp_path / "no" / "x.toml")])
+    assert done.exit_code == 1 and "No such file" in done.output
+
+
+def test_check_says_good_and_warns_of_what_is_odd(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text(
+        '[listen]\naddress = "0.0.0.0:8765"\ninsecure = true\n'
+        '[[upstream]]\nname = "hub"\nurl = "wss://hub:8765/forward"\ntoken_file = "/nowhere"\n'
+    )
+    done = CliRunner().invoke(command, ["check", str(path)])
+    assert done.exit_code == 0 and done.stdout == f"{path}: good\n"
+    assert "anybody" in done.stderr and "upstream.hub.token_file: /nowhere" in done.stderr
+
+
+def test_check_names_the_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text('[store]\nsize = "a lot"\n')
+    done = CliRunner().invoke(command, ["check", str(path)])
+    assert done.exit_code != 0 and "store.size" in str(done.exception)
+
+
+def test_show_prints_what_is_in_force(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text('[store]\nsize = "64MiB"\n')
+    arguments = ["show", "--config", str(path), "--data", "/elsewhere"]
+    done = CliRunner().invoke(command, arguments, env={"EDGE_AGENT__LOG__MAIN__KEEP": "7d"})
+    shown = parse(done.stdout, "test")
+    assert shown.store.size == 64 << 20 and shown.store.path == "/elsewhere"
+    assert shown.log["main"].keep == 7 * 86_400

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+import trio
+
+from edge_agent.cli.demo_relay import Relay
+
+
+async def echo(stream: trio.SocketStream) -> None:
+    async for data in stream:
+        await stream.send_all(data)
+
+
+async def relay_to_echo(nursery: trio.Nursery) -> Relay:
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    nursery.start_soon(trio.serve_listeners, echo, listeners)
+    relay = Relay(listeners[0].socket.getsockname()[1])
+    await nursery.start(relay.run)
+    return relay
+
+
+async def connect(relay: Relay) -> trio.SocketStream:
+    return await trio.open_tcp_stream("127.0.0.1", relay.port)
+
+
+async def say(stream: trio.SocketStream) -> bytes:
+    await stream.send_all(b"hello")
+    return await stream.receive_some()
+
+
+async def test_bytes_pass_until_the_cut_which_resets_what_is_open(nursery: trio.Nursery) -> None:
+    relay = await relay_to_echo(nursery)
+    async with await connect(relay) as stream:
+        assert await say(stream) == b"hello"
+        relay.cut()
+        with pytest.raises(trio.BrokenResourceError):
+            await stream.receive_some()
+
+
+async def test_while_it_is_cut_nothing_gets_through_and_after_it_everything(
+    nursery: trio.Nursery,
+) -> None:
+    relay = await relay_to_echo(nursery)
+    relay.cut()
+    relay.cut()
+    async with await connect(relay) as stream:
+        with pytest.raises(trio.BrokenResourceError):
+            await stream.receive_some()
+    relay.restore()
+    async with await connect(relay) as stream:
+        assert await say(stream) == b"hello"
+    assert relay.cuts == 1
+
+
+async def test_a_target_that_is_not_there_looks_like_a_cut(nursery: trio.Nursery) -> None:
+    relay = Relay(1)
+    await nursery.start(relay.run)
+    async with await connect(relay) as stream:
+        with pytest.raises(trio.BrokenResourceError):
+            await stream.receive_some()

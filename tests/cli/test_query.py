@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import json
+
+from click.testing import CliRunner, Result
+
+from edge_agent.cli.query import command
+from tests.cli.people import people_port, record
+
+
+def ask(url: str, *arguments: str) -> Result:
+    return CliRunner().invoke(command, ["--url", url, *arguments])
+
+
+def test_records_in_every_format_with_one_that_says_there_are_more() -> None:
+    with people_port() as (people, url):
+        people.records = [record(1, t=1.5), record(2, t=2.5), record(3, t=3.5)]
+        table = ask(url, "--limit", "2")
+        assert [line.split()[0] for line in table.stdout.splitlines()] == ["seq", "1", "2"]
+        assert "there are more than 2" in table.stderr
+        assert json.loads(ask(url, "--format", "json").stdout) == people.records
+        lines = ask(url, "--format", "ndjson").stdout.splitlines()
+        assert [json.loads(line) for line in lines] == people.records
+        assert ask(url, "--format", "csv").stdout.splitlines()[1].endswith(",1.5")
+
+
+def test_options_become_the_question() -> None:
+    with people_port() as (people, url):
+        ask(url, "--stream", "a/*", "--from", "-1h", "--to", "now", "--filter", "t > 2")
+        asked = people.asked[0]
+        assert (asked["stream"], asked["from"], asked["to"]) == ("a/*", "-1h", "now")
+        assert asked["filter"] == "t > 2"
+
+
+def test_an_aggregate_gives_figures_per_stream() -> None:
+    with people_port() as (people, url):
+        people.records = [record(1, t=1.5), record(2, t=2.5)]
+        result = ask(url, "--aggregate", "t")
+        assert result.exit_code == 0
+        assert result.stdout.splitlines()[1].split() == ["a/b", "2", "1", "2"]

@@ -1,0 +1,116 @@
+"""`edge-agent run`: a real process, its signals and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from edge_agent.agent import Running
+from edge_agent.cli.run import run_until_signal, settings_of
+from edge_agent.config import Config
+from edge_agent.errors import ConfigError
+
+ENVIRONMENT = {**os.environ, "EDGE_AGENT__STORE__SIZE": "16MiB"}
+
+
+@contextmanager
+def running(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """An agent on free ports: the process and the people's port."""
+    command = [sys.executable, "-m", "edge_agent", "run", "--data", str(folder)]
+    command += ["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", *arguments]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    try:
+        assert process.stderr is not None
+        said = ""
+        for line in process.stderr:
+            said += line
+            if "people: " in line:
+                break
+        assert "people: " in said, said
+        yield process, said.rpartition("people: ")[2].strip()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """An agent that is expected to end by itself."""
+    command = [sys.executable, "-m", "edge_agent", "run", *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, env=ENVIRONMENT, timeout=20, check=False
+    )
+
+
+def test_signals_others_on_its_store_and_others_on_its_port(tmp_path: Path) -> None:
+    # One test, because each agent takes a second to start on a busy machine.
+    with running(tmp_path / "a") as (process, address):
+        process.send_signal(signal.SIGHUP)  # a closed terminal does not end it
+        second = run("--data", str(tmp_path / "a"), "--listen", "127.0.0.1:0", "--http", "off")
+        assert second.returncode == 75 and "Traceback" not in second.stderr
+        assert str(process.pid) in second.stderr
+        third = run("--data", str(tmp_path / "b"), "--listen", "127.0.0.1:0", "--http", address)
+        assert third.returncode == 1 and "Traceback" not in third.stderr
+        assert "in use" in third.stderr
+        with urllib.request.urlopen(f"http://{address}/healthz", timeout=5) as answer:
+            assert json.load(answer)["status"] == "ok"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 0
+
+
+def test_ctrl_c_drains_and_ends_well(tmp_path: Path) -> None:
+    with running(tmp_path) as (process, _):
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=10) == 0
+
+
+async def test_a_second_signal_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def stubborn(
+        settings: object, *, stop: trio.Event, task_status: trio.TaskStatus[Running]
+    ) -> None:
+        task_status.started(Running(("127.0.0.1:1",), None))
+        signal.raise_signal(signal.SIGTERM)
+        await stop.wait()
+        signal.raise_signal(signal.SIGTERM)
+        await trio.sleep_forever()
+
+    monkeypatch.setattr("edge_agent.agent.run", stubborn)
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        with trio.fail_after(3):
+            assert await run_until_signal(Config()) is False
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_configuration_that_cannot_be_used_ends_with_78() -> None:
+    done = run("--listen", "0.0.0.0:0")
+    assert done.returncode == 78 and "tls init" in done.stderr
+
+
+def test_options_win_over_environment_and_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text('[store]\npath = "/file"\n[http]\naddress = "127.0.0.1:1"\n')
+    monkeypatch.setenv("EDGE_AGENT__STORE__PATH", "/environment")
+    assert settings_of(path).store.path == "/environment"
+    settings = settings_of(path, "/data", "127.0.0.1:9", "off", ("hub=ws://hub:1/forward",))
+    assert (settings.store.path, settings.listen.address) == ("/data", "127.0.0.1:9")
+    assert settings.http.address == "off"
+    assert [one.name for one in settings.upstream] == ["hub"]
+
+
+@pytest.mark.parametrize("given", ["hub", "=ws://hub:1/forward", "hub=", "a.b=ws://hub:1/forward"])
+def test_an_upstream_that_is_not_name_and_url_is_explained(given: str) -> None:
+    with pytest.raises(ConfigError, match="NAME=URL"):
+        settings_of(None, upstreams=(given,))

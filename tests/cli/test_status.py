@@ -1,0 +1,70 @@
+"""`edge-agent status`: R, Q and E of an agent that runs."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from click.testing import CliRunner
+
+from edge_agent.cli.status import command
+from edge_agent.ops import Status, health
+from tests.ops.pictures import STATUS, UPSTREAM, unwell
+
+
+@contextmanager
+def answering(status: Status) -> Iterator[str]:
+    """A people's port that shows ``status``."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            assert self.path == "/api/status"
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(status.to_json())
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as the base class
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_the_three_figures_the_upstreams_and_the_logs_are_shown() -> None:
+    away = replace(UPSTREAM, name="cloud", connected=False, error="refused [our] token")
+    with answering(replace(STATUS, upstreams=(UPSTREAM, away))) as url:
+        done = CliRunner().invoke(command, ["--url", url])
+    assert done.exit_code == 0, done.output
+    lines = {line.split("  ")[0].strip(): line for line in done.output.splitlines()}
+    assert "1 234/s" in lines["R received"] and "85.6 KiB/s" in lines["R received"]
+    assert "1 000/s" in lines["R forwarded"]
+    assert "250" in lines["Q answers per second"]
+    assert "98.8 k" in lines["E records per CPU second"]
+    assert "4 711" in lines["hub"] and "[our]" in done.output
+    assert "12 %" in lines["main"]
+
+
+def test_json_is_the_whole_picture() -> None:
+    with answering(STATUS) as url:
+        done = CliRunner().invoke(command, ["--url", url, "--json"])
+    assert json.loads(done.stdout) == json.loads(STATUS.to_json())
+
+
+def test_an_agent_that_failed_says_why_and_exits_with_1() -> None:
+    verdict = health.judge(unwell(store_problem="read-only file system"))
+    with answering(replace(STATUS, health=verdict)) as url:
+        done = CliRunner().invoke(command, ["--url", url])
+    assert done.exit_code == 1 and "read-only file system" in done.output
+
+
+def test_no_agent_is_one_line_that_says_what_to_try() -> None:
+    done = CliRunner().invoke(command, ["--url", "http://127.0.0.1:1"])
+    assert done.exit_code == 1 and "edge-agent run" in done.output

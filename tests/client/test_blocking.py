@@ -1,0 +1,117 @@
+"""Against a stub agent in a Trio thread of its own, over a real socket."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from edge_agent.client import BlockingProducer, Trouble, Unacked
+from edge_agent.errors import ProtocolError
+from tests.client.stub import agent_on_a_port
+
+
+def test_a_script_sends_flushes_and_leaves_no_thread_behind() -> None:
+    before = threading.active_count()
+    with agent_on_a_port() as (agent, url):
+        with BlockingProducer(url, source="me") as producer:
+            assert producer.send({"n": 1}) == 1
+            assert producer.send([{"n": 2}, {"n": 3}]) == 3
+            producer.flush(timeout=5)
+            assert (producer.acked, producer.unacked) == (3, 0)
+        assert agent.kept() == [1, 2, 3]
+    assert threading.active_count() == before
+
+
+def test_several_threads_may_send() -> None:
+    with agent_on_a_port() as (agent, url):
+        with BlockingProducer(url, source="me") as producer:
+            threads = [
+                threading.Thread(target=producer.send, args=([{"n": n}, {"n": n}],))
+                for n in range(5)
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        kept = agent.kept()
+        assert sorted(kept) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+        assert kept[::2] == kept[1::2]  # lists stay together
+
+
+def test_a_bad_record_is_an_error_where_it_is_sent() -> None:
+    with (
+        BlockingProducer("ws://127.0.0.1:1/ingest/s", source="me") as producer,
+        pytest.raises(ProtocolError, match="65536 may be sent"),
+    ):
+        producer.send({"x": "y" * 100_000})
+
+
+def test_deadlines_are_kept_while_nobody_answers() -> None:
+    troubles: list[Trouble] = []
+    begin = time.monotonic()
+    with (  # noqa: PT012 - the scope is what raises
+        pytest.raises(Unacked),
+        BlockingProducer(
+            "ws://127.0.0.1:1/ingest/s",
+            source="me",
+            buffer_records=1,
+            close_timeout=0.1,
+            on_error=troubles.append,
+        ) as producer,
+    ):
+        producer.send({"n": 1})
+        with pytest.raises(TimeoutError, match="buffer is full"):
+            producer.send({"n": 2}, timeout=0.05)
+        with pytest.raises(TimeoutError, match="not everything is acked"):
+            producer.flush(timeout=0.05)
+    assert time.monotonic() - begin < 2
+    assert troubles[0].kind == "unreachable"
+
+
+def test_a_callbacks_error_comes_out_of_the_next_call() -> None:
+    def fail(number: int) -> None:
+        raise KeyError(number)
+
+    with agent_on_a_port() as (_, url):
+        with (  # noqa: PT012 - which call meets it is not determined
+            pytest.raises(KeyError),
+            BlockingProducer(url, source="me", on_ack=fail) as producer,
+        ):
+            producer.send({"n": 1})
+            producer.flush(5)
+        assert "producer" not in " ".join(thread.name for thread in threading.enumerate())
+
+
+def test_the_bodys_error_wins_over_what_was_not_acked() -> None:
+    with (
+        pytest.raises(ZeroDivisionError),
+        BlockingProducer("ws://127.0.0.1:1/ingest/s", source="me", close_timeout=0.05) as producer,
+    ):
+        producer.send(1 // 0)
+
+
+def test_ctrl_c_sends_what_was_handed_over_and_ends_the_process() -> None:
+    with agent_on_a_port() as (agent, url):
+        script = f"""
+import time
+from edge_agent.client import BlockingProducer
+with BlockingProducer({url!r}, source="me") as producer:
+    producer.send([{{"n": n}} for n in range(100)])
+    print("sent", flush=True)
+    time.sleep(60)
+"""
+        process = subprocess.Popen(
+            [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        os.kill(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+        assert b"KeyboardInterrupt" in errors
+        assert agent.kept() == list(range(100))

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_agent.client.disk_buffer import VERSION, DiskBuffer
+from edge_agent.errors import ConfigError, StoreFailed, StoreTooNew
+
+
+async def reopened(path: Path, source: str = "me") -> DiskBuffer:
+    return await DiskBuffer.open(path, source=source, form="msgpack")
+
+
+async def test_records_numbers_and_epoch_outlive_the_process(tmp_path: Path) -> None:
+    buffer = await reopened(tmp_path / "b")
+    await buffer.append([b"a", b"bb", b"ccc"])
+    await buffer.remember("e1", 41)
+    await buffer.acknowledge(2)
+    await buffer.aclose()
+    buffer = await reopened(tmp_path / "b")
+    assert (buffer.first, buffer.next, buffer.size) == (2, 4, 5)
+    assert (buffer.epoch, buffer.shift) == ("e1", 41)
+    await buffer.acknowledge(4)
+    await buffer.aclose()
+    buffer = await reopened(tmp_path / "b")
+    assert (buffer.first, buffer.next, buffer.size) == (4, 4, 0)
+    await buffer.aclose()
+
+
+async def test_after_a_kill_everything_that_append_returned_for_is_there(tmp_path: Path) -> None:
+    script = f"""
+import trio
+from edge_agent.client.disk_buffer import DiskBuffer
+from pathlib import Path
+async def main():
+    buffer = await DiskBuffer.open(Path({str(tmp_path / "b")!r}), source="me", form="msgpack")
+    n = 0
+    while True:
+        n = await buffer.append([b"%d" % (n + 1)])
+        await buffer.acknowledge(n - 5)
+        print(n, flush=True)
+trio.run(main)
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    told = [int(process.stdout.readline()) for _ in range(20)]
+    os.kill(process.pid, signal.SIGKILL)
+    told += [int(line) for line in process.stdout.read().split()]
+    process.wait()
+    process.stdout.close()
+    buffer = await reopened(tmp_path / "b")
+    assert buffer.next > told[-1]
+    for number in range(told[-1] - 5, told[-1] + 1):
+        assert await buffer.read(number, 1, 100) == [b"%d" % number]
+    await buffer.aclose()
+
+
+async def test_a_second_producer_on_the_same_file_is_refused(tmp_path: Path) -> None:
+    buffer = await reopened(tmp_path / "b")
+    with pytest.raises(ConfigError, match="no other producer"):
+        await reopened(tmp_path / "b")
+    await buffer.aclose()
+
+
+async def test_a_buffer_belongs_to_its_source(tmp_path: Path) -> None:
+    await (await reopened(tmp_path / "b")).aclose()
+    with pytest.raises(ConfigError, match="'you'"):
+        await reopened(tmp_path / "b", source="you")
+
+
+async def test_an_empty_buffer_may_change_its_format_and_a_full_one_not(tmp_path: Path) -> None:
+    await (await reopened(tmp_path / "b")).aclose()
+    buffer = await DiskBuffer.open(tmp_path / "b", source="me", form="json")
+    await buffer.append([b"{}"])
+    await buffer.aclose()
+    with pytest.raises(ConfigError, match="form"):
+        await reopened(tmp_path / "b")
+
+
+async def test_a_newer_file_is_left_untouched(tmp_path: Path) -> None:
+    await (await reopened(tmp_path / "b")).aclose()
+    with sqlite3.connect(tmp_path / "b") as db:
+        db.execute(f"PRAGMA user_version = {VERSION + 1}")
+    db.close()
+    with pytest.raises(StoreTooNew):
+        await reopened(tmp_path / "b")
+    assert [each.name for each in tmp_path.iterdir()] == ["b"]
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"not a database at all" * 100, b"SQLite format 3\0" + b"\xff" * 5000]
+)
+async def test_a_damaged_file_is_set_aside_and_a_new_one_begun(
+    tmp_path: Path, garbage: bytes
+) -> None:
+    (tmp_path / "b").write_bytes(garbage)
+    buffer = await reopened(tmp_path / "b")
+    assert buffer.damaged is not None
+    assert buffer.damaged.read_bytes() == garbage
+    assert await buffer.append([b"a"]) == 1
+    await buffer.aclose()
+
+
+async def test_a_folder_that_does_not_exist_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StoreFailed, match="unable to open"):
+        await reopened(tmp_path / "none" / "b")
+
+
+async def test_a_disk_that_refuses_keeps_nothing_of_the_append_and_says_so(tmp_path: Path) -> None:
+    buffer = await reopened(tmp_path / "b")
+    await buffer.append([b"a"])
+    buffer._connection.execute("PRAGMA max_page_count = 1")
+    with pytest.raises(StoreFailed, match="full"):
+        await buffer.append([b"x" * 100_000])
+    assert (buffer.next, buffer.size) == (2, 1)
+    buffer._connection.execute("PRAGMA max_page_count = 100000")
+    assert await buffer.append([b"b"]) == 2
+    await buffer.aclose()

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import msgpack
+import pytest
+
+from edge_agent.client.encoding import (
+    Format,
+    encode_message,
+    encode_record,
+    joining_bytes,
+)
+from edge_agent.errors import ProtocolError
+
+
+def decode(data: str | bytes) -> Any:
+    return json.loads(data) if isinstance(data, str) else msgpack.unpackb(data, timestamp=3)
+
+
+@pytest.mark.parametrize("form", ["json", "msgpack"])
+@pytest.mark.parametrize("count", [1, 2, 15, 16, 1000])
+def test_a_message_holds_its_records_in_order_whatever_their_number(
+    form: Format, count: int
+) -> None:
+    records = [encode_record({"n": n}, form) for n in range(count)]
+    message = encode_message(records, form)
+    expected = [{"n": n} for n in range(count)]
+    assert decode(message) == (expected[0] if count == 1 else expected)
+    size = len(message) - sum(map(len, records))
+    assert size <= joining_bytes(count, form)
+
+
+@pytest.mark.parametrize("value", [21.5, 7, "warm", True])
+def test_a_scalar_becomes_a_record(value: float | str | bool) -> None:
+    assert decode(encode_record(value, "msgpack")) == {"value": value}
+
+
+def test_stream_and_time_are_put_in_and_the_callers_map_is_left_alone() -> None:
+    fields = {"t": 1, "time": 5}
+    moment = datetime(2026, 1, 2, tzinfo=UTC)
+    assert decode(encode_record(fields, "msgpack", stream="a/b", time=moment)) == {
+        "t": 1, "time": moment, "stream": "a/b"
+    }  # fmt: skip
+    assert fields == {"t": 1, "time": 5}
+
+
+@pytest.mark.parametrize(
+    "record, options, code",
+    [
+        ([1, 2], {}, "bad_record"),
+        (None, {}, "bad_record"),
+        ({1: 2}, {}, "bad_record"),
+        ({"x": object()}, {}, "bad_record"),
+        ({"x": 2**70}, {}, "bad_record"),
+        ({"time": datetime(2026, 1, 1)}, {}, "bad_time"),  # noqa: DTZ001 - naive is the point
+        (1, {"time": datetime(2026, 1, 1)}, "bad_time"),  # noqa: DTZ001 - naive is the point
+        (1, {"stream": "$own"}, "bad_stream"),
+        (1, {"stream": "a//b"}, "bad_stream"),
+    ],
+)
+def test_what_cannot_be_sent_is_told_with_its_code(
+    record: Any, options: dict[str, Any], code: str
+) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        encode_record(record, "msgpack", **options)
+    assert caught.value.code == code

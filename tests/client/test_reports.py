@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+from edge_agent.client.reports import Callbacks, Trouble, Unacked
+
+
+def test_callbacks_that_were_not_given_do_nothing() -> None:
+    callbacks = Callbacks()
+    callbacks.on_ack(1)
+    callbacks.on_close("why")
+    callbacks.on_error(Trouble("lost", "why"))
+
+
+def test_unacked_says_how_many_and_after_how_long() -> None:
+    assert str(Unacked(3, 5.0)) == "closed after 5 s with 3 records not acked"

@@ -1,0 +1,342 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from edge_agent.clock import ManualClock
+from edge_agent.commit import Closed, Committer, Ticket
+from edge_agent.commit.committer import SOON_SECONDS
+from edge_agent.errors import StoreFailed
+from edge_agent.metrics import Metrics
+from edge_agent.store import Engine, LogSettings, Stored
+from tests.commit.recording import RecordingStore, bare_acknowledge, committer_on, entry
+from tests.waist import NOW_NS, make_waist, numbered, open_engine, open_waist, run_of, settings
+
+
+@asynccontextmanager
+async def running(committer: Committer) -> AsyncIterator[None]:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(committer.run)
+        yield
+        committer.close()
+
+
+async def test_a_group_waits_for_the_interval_of_its_log(autojump_clock: MockClock) -> None:
+    store = RecordingStore()
+    committer = committer_on(store)
+    async with running(committer):
+        began = trio.current_time()
+        await committer.append(entry("a"))
+        await trio.sleep(0.4)
+        ticket = await committer.append(entry("b"))
+        await ticket.wait()
+        assert trio.current_time() == pytest.approx(began + 1.0)
+        assert [len(group) for _, group in store.groups] == [2]
+
+
+async def test_the_shortest_interval_commits_what_waits_in_all_logs(
+    autojump_clock: MockClock,
+) -> None:
+    store = RecordingStore()
+    committer = committer_on(store)
+    async with running(committer):
+        began = trio.current_time()
+        slow = await committer.append(entry("telemetry"))
+        quick = await committer.append(entry("alarm/fire"))
+        await slow.wait()
+        assert trio.current_time() == pytest.approx(began + 0.1)
+        assert quick.answer is not None
+
+
+async def test_a_full_group_does_not_wait(autojump_clock: MockClock) -> None:
+    store = RecordingStore()
+    committer = committer_on(store, records=3)
+    async with running(committer):
+        began = trio.current_time()
+        tickets = [await committer.append(entry()) for _ in range(3)]
+        await tickets[2].wait()
+        assert trio.current_time() == began
+
+
+async def test_the_next_group_gathers_while_one_commits(autojump_clock: MockClock) -> None:
+    store = RecordingStore()
+
+    async def slow(function: Callable[..., Any], *args: Any) -> Any:
+        await trio.sleep(5)
+        return function(*args)
+
+    committer = committer_on(store, run_blocking=slow)
+    async with running(committer):
+        first = await committer.append(entry())
+        await trio.sleep(1.5)
+        # The first one commits from 1 to 6, so these two wait in time and go together at 6.
+        later = [await committer.append(entry()) for _ in range(2)]
+        await first.wait()
+        assert trio.current_time() == pytest.approx(6)
+        await later[1].wait()
+        assert trio.current_time() == pytest.approx(11)
+    assert [len(group) for _, group in store.groups] == [1, 2]
+
+
+async def test_answers_come_in_order_and_only_after_the_store_returned() -> None:
+    store = RecordingStore()
+    committer = committer_on(store, records=4)
+    tickets: list[Ticket] = []
+    store.before_commit = lambda: seen.append([ticket.answer for ticket in tickets])
+    seen: list[list[object]] = []
+    async with running(committer):
+        tickets += [await committer.append(entry(count=2)) for _ in range(2)]
+        last = [(await ticket.wait()).last["main"] for ticket in tickets]
+    assert last == [2, 4]
+    assert seen == [[None, None]]
+
+
+async def test_a_lazy_entry_rides_with_the_next_group_in_its_place(
+    autojump_clock: MockClock,
+) -> None:
+    store = RecordingStore()
+    committer = committer_on(store)
+    async with running(committer):
+        lazy = await committer.append(bare_acknowledge(), lazy=True)
+        await trio.sleep(5)
+        assert store.groups == []
+        ticket = await committer.append(entry())
+        await ticket.wait()
+        assert lazy.answer is not None
+        assert store.groups[0][1] == [lazy.entry, ticket.entry]
+
+
+async def test_a_lazy_entry_goes_alone_after_half_a_minute(autojump_clock: MockClock) -> None:
+    store = RecordingStore()
+    committer = committer_on(store)
+    async with running(committer):
+        began = trio.current_time()
+        ticket = await committer.append(bare_acknowledge(), lazy=True)
+        await ticket.wait()
+        assert trio.current_time() == pytest.approx(began + 30)
+
+
+async def test_what_a_peer_waits_for_does_not_wait_for_the_interval(
+    autojump_clock: MockClock,
+) -> None:
+    store = RecordingStore()
+    committer = committer_on(store)
+    async with running(committer):
+        began = trio.current_time()
+        ticket = await committer.append(entry(), soon=True)
+        await ticket.wait()
+
+        assert trio.current_time() - began == pytest.approx(SOON_SECONDS)
+
+
+async def test_in_flight_bytes_hold_appenders_back_in_turn() -> None:
+    store = RecordingStore()
+    committer = committer_on(store, in_flight_bytes=3 * entry().size_bytes)
+    taken: list[int] = []
+
+    async def append(number: int) -> None:
+        await committer.append(entry(count=10 + number))
+        taken.append(number)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(7):
+            nursery.start_soon(append, number)
+            await wait_all_tasks_blocked()
+        assert taken == [0, 1, 2]
+        assert committer.statistics().appenders_waiting == 4
+        async with running(committer):
+            pass
+    # The order in which tasks go on within one moment is the scheduler's, that of entries is ours.
+    assert sorted(taken) == list(range(7))
+    counts = [entry.count for _, group in store.groups for entry in group]
+    assert counts == list(range(10, 17))
+    assert [len(group) for _, group in store.groups] == [3, 3, 1]
+    assert committer.statistics().in_flight_bytes == 0
+
+
+async def test_close_drains_what_was_taken_and_takes_nothing_new() -> None:
+    store = RecordingStore()
+    committer = committer_on(store)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(committer.run)
+        tickets = [await committer.append(entry()) for _ in range(3)]
+        committer.close()
+        with pytest.raises(Closed):
+            await committer.append(entry())
+    assert all(isinstance(ticket.answer, Stored) for ticket in tickets)
+
+
+async def test_whoever_waits_when_the_committer_is_cancelled_is_told() -> None:
+    store = RecordingStore()
+    committer = committer_on(store)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(committer.run)
+        ticket = await committer.append(entry())
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    with pytest.raises(StoreFailed):
+        await ticket.wait()
+    with pytest.raises(Closed):
+        await committer.append(entry())
+
+
+async def test_a_commit_under_way_is_answered_although_the_committer_is_cancelled(
+    tmp_path: Path,
+) -> None:
+    # The thread is not abandoned, so the outcome is known and told.
+    store, begun = RecordingStore(), trio.Event()
+    token = trio.lowlevel.current_trio_token()
+
+    def before_commit() -> None:
+        trio.from_thread.run_sync(begun.set, trio_token=token)
+
+    committer = committer_on(store, records=1, run_blocking=trio.to_thread.run_sync)
+    store.before_commit = before_commit
+    store.commit = in_thread(store, store.commit)  # type: ignore[method-assign]  # Trio's clock is for its own thread
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(committer.run)
+        ticket = await committer.append(entry())
+        await begun.wait()
+        nursery.cancel_scope.cancel()
+    assert isinstance(ticket.answer, Stored)
+
+
+def in_thread(store: RecordingStore, commit: Callable[..., Any]) -> Callable[..., Any]:
+    def inner(entries: Any) -> Any:
+        store.before_commit()
+        store.before_commit = lambda: None
+        return trio.from_thread.run_sync(commit, entries)
+
+    return inner
+
+
+async def test_a_group_is_kept_while_the_disk_refuses(autojump_clock: MockClock) -> None:
+    store, events = RecordingStore(), []
+    committer = committer_on(store, trace=lambda event, facts: events.append(event))
+    store.failures = [StoreFailed("EIO")] * 3
+    async with running(committer):
+        ticket = await committer.append(entry())
+        await trio.sleep(2.5)
+        assert "EIO" in str(committer.trouble)
+        assert committer.statistics().trouble == committer.trouble
+        assert ticket.answer is None
+        await ticket.wait()
+        assert committer.trouble is None
+    assert [group for _, group in store.groups] == [[ticket.entry]]
+    assert events == ["store_failed"] * 3 + ["store_reopened", "commit"]
+
+
+async def test_retention_runs_once_a_minute_under_way_and_rarely_at_rest(
+    autojump_clock: MockClock,
+) -> None:
+    store, metrics = RecordingStore(), Metrics()
+    committer = committer_on(store, metrics=metrics)
+    async with running(committer):
+        await trio.sleep(0.5)
+        began = trio.current_time()
+        for _ in range(180):
+            await committer.append(entry())
+            await trio.sleep(1)
+        busy = [time - began for time, name in store.calls if name == "trim"]
+        await trio.sleep(3600)
+    trims = [time - began for time, name in store.calls if name == "trim"]
+    assert len(busy) == 3
+    # A commit brings retention forward once more, then it is every ten minutes.
+    assert len(trims) - len(busy) == pytest.approx(6, abs=1)
+    assert metrics.get("records_trimmed_total", "main") == 2 * len(trims)
+    assert metrics.get("records_discarded_total", "main") == len(trims)
+
+
+async def test_statistics_tell_a_watchdog_what_it_needs(autojump_clock: MockClock) -> None:
+    store = RecordingStore()
+    hold = trio.Event()
+
+    async def held(function: Callable[..., Any], *args: Any) -> Any:
+        await hold.wait()
+        return function(*args)
+
+    committer = committer_on(store, run_blocking=held)
+    async with running(committer):
+        assert committer.statistics().calling_for is None
+        await committer.append(entry(count=3))
+        await trio.sleep(0.25)
+        waiting = committer.statistics()
+        assert (waiting.waiting_entries, waiting.waiting_records) == (1, 3)
+        assert waiting.oldest_waiting == pytest.approx(0.25)
+        assert waiting.overdue == 0
+        await trio.sleep(1)
+        await committer.append(entry())
+        await trio.sleep(3)
+        stuck = committer.statistics()
+        assert stuck.calling_for == pytest.approx(3.25)
+        assert stuck.overdue == pytest.approx(2)
+        hold.set()
+    after = committer.statistics()
+    assert (after.commits, after.waiting_entries, after.in_flight_bytes) == (2, 0, 0)
+    assert after.commit_median == pytest.approx(3.25 / 2)
+    assert after.last_commit_ns == NOW_NS
+
+
+async def test_on_a_real_store_a_repeated_group_stores_numbered_records_once(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    clock = ManualClock(NOW_NS)
+    with open_engine(tmp_path, clock) as engine:
+        waist = make_waist(engine, clock)
+        fail_after_the_sync(engine)
+        async with running(waist.committer):
+            numbered_ticket = await waist.log.append(numbered(1, {"t": 1}, {"t": 2}))
+            plain = await waist.log.append(numbered(0, {"t": 3}))
+            assert (await numbered_ticket.wait()).next == 3
+            await plain.wait()
+            records = await waist.records()
+    assert [record.fields["t"] for record in records if record.source_seq] == [1, 2]
+    assert waist.metrics.get("store_failures_total") == 1
+    assert waist.metrics.get("records_duplicate_total") == 2
+
+
+def fail_after_the_sync(engine: Engine) -> None:
+    """The first commit survives, but the disk reports an error, as it may after a sync."""
+    commit = engine.commit
+
+    failures = [StoreFailed("EIO")]
+
+    def failing(entries: Any) -> Any:
+        result = commit(entries)
+        if failures:
+            raise failures.pop()
+        return result
+
+    engine.commit = failing  # type: ignore[method-assign]  # a disk that lies
+
+
+async def test_on_a_real_store_refused_records_are_counted_by_log(tmp_path: Path) -> None:
+    full = settings(logs=(LogSettings("main", when_full="refuse", share=0.02),))
+    async with open_waist(tmp_path, using=full) as waist:
+        body = {"t": "x" * 60_000}
+        tickets = [await waist.log.append(numbered(n, body)) for n in range(1, 30)]
+        async with trio.open_nursery() as nursery:
+            for ticket in tickets:
+                nursery.start_soon(settled, ticket)
+        refused = sum(not isinstance(ticket.answer, Stored) for ticket in tickets)
+        assert 0 < refused < 29
+        assert waist.metrics.get("records_refused_total", "main") == refused
+
+
+async def settled(ticket: Ticket) -> None:
+    while ticket.answer is None:
+        await trio.sleep(0.001)
+
+
+async def test_a_real_commit_in_a_thread_answers_what_it_stored(tmp_path: Path) -> None:
+    async with open_waist(tmp_path, run_blocking=trio.to_thread.run_sync) as waist:
+        ticket = await waist.log.append(numbered(1, {"t": 1}, {"t": 2}))
+        assert await ticket.wait() == Stored({"main": 2}, 3, 0)
+        await waist.put(run_of({"t": 3}))
+        assert [record.fields for record in await waist.records()] == [{"t": 1}, {"t": 2}, {"t": 3}]

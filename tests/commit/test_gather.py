@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from edge_agent.commit.gather import NEVER, Closed, Gathering, GroupLimits, Ticket
+from edge_agent.errors import StoreFailed, StoreFull
+from edge_agent.record import ForeignBlock, Origin
+from edge_agent.store import Entry, Quarantined, Stored
+from tests.commit.recording import entry
+
+STORED = Stored({"main": 1}, 0, 0)
+SIZE = entry().size_bytes
+
+
+def gathering(
+    *, group_bytes: int = 10**6, records: int = 1000, in_flight: int = 10**6
+) -> tuple[Gathering, list[float]]:
+    """One that notes its deadline whenever it says that it moved forward."""
+    noted: list[float] = []
+    made = Gathering(
+        GroupLimits(group_bytes, records, in_flight), lambda: noted.append(made.deadline)
+    )
+    return made, noted
+
+
+def settle(gathered: Gathering, group: list[Ticket]) -> None:
+    for ticket in group:
+        ticket.settle(STORED)
+    gathered.release(group)
+
+
+async def test_at_rest_there_is_no_deadline() -> None:
+    gathered, noted = gathering()
+    assert gathered.deadline == NEVER
+    assert gathered.take() == []
+    assert (noted, gathered.oldest_since) == ([], NEVER)
+
+
+async def test_the_earliest_deadline_counts_and_is_told_only_when_it_moves_forward(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    gathered, noted = gathering()
+    await gathered.put(entry(), 5)
+    await gathered.put(entry(), 7)
+    await gathered.put(entry(), 1)
+    await gathered.put(entry(), 3)
+    now = trio.current_time()
+    assert noted == [now + 5, now + 1]
+    assert gathered.deadline == now + 1
+
+
+@pytest.mark.parametrize("limits", [{"group_bytes": 3 * SIZE}, {"records": 3}])
+async def test_a_full_group_is_due_at_once_and_cut_from_the_front(limits: dict[str, int]) -> None:
+    gathered, _ = gathering(**limits)
+    tickets = [await gathered.put(entry(), 10) for _ in range(2)]
+    assert gathered.deadline > trio.current_time()
+    tickets += [await gathered.put(entry(), 10) for _ in range(2)]
+    assert gathered.deadline < trio.current_time()
+    assert gathered.take() == tickets[:3]
+    assert [ticket.taken for ticket in tickets] == [True, True, True, False]
+    # What is left over has its own deadline again.
+    assert gathered.deadline == tickets[3].deadline
+    assert gathered.take() == tickets[3:]
+    assert (len(gathered), gathered.records) == (0, 0)
+
+
+async def test_an_entry_larger_than_any_group_goes_alone() -> None:
+    gathered, _ = gathering(group_bytes=1000)
+    large = await gathered.put(entry(size=5000), 1)
+    small = await gathered.put(entry(), 1)
+    assert gathered.take() == [large]
+    assert gathered.take() == [small]
+
+
+async def test_who_finds_no_room_waits_in_turn_and_the_group_goes_at_once() -> None:
+    gathered, _ = gathering(in_flight=2 * SIZE)
+    first = [await gathered.put(entry(), 10) for _ in range(2)]
+    order: list[int] = []
+
+    async def put(number: int, size: int) -> None:
+        await gathered.put(entry(size=size), 10)
+        order.append(number)
+
+    async with trio.open_nursery() as nursery:
+        # The second one is small enough for what the first commit frees, but comes after the
+        # first, which is not.
+        nursery.start_soon(put, 1, SIZE)
+        await wait_all_tasks_blocked()
+        nursery.start_soon(put, 2, 1)
+        await wait_all_tasks_blocked()
+        assert gathered.outside == 2
+        assert gathered.deadline < trio.current_time()
+        group = gathered.take()
+        assert group == first
+        settle(gathered, group[:1])
+        await wait_all_tasks_blocked()
+        assert order == []
+        settle(gathered, group[1:])
+        await wait_all_tasks_blocked()
+        assert order == [1]
+        settle(gathered, gathered.take())
+    assert order == [1, 2]
+
+
+async def test_an_entry_larger_than_the_bound_is_taken_when_nothing_else_is_in_flight() -> None:
+    gathered, _ = gathering(in_flight=100)
+    await gathered.put(entry(size=5000), 1)
+    assert gathered.in_flight_bytes > 5000
+
+
+async def test_who_gives_up_outside_is_not_taken_in() -> None:
+    gathered, _ = gathering(in_flight=SIZE)
+    await gathered.put(entry(), 10)
+    with trio.move_on_after(0) as scope:
+        await gathered.put(entry(), 10)
+    assert scope.cancelled_caught
+    assert gathered.outside == 0
+    settle(gathered, gathered.take())
+    assert (len(gathered), gathered.in_flight_bytes, gathered.deadline) == (0, 0, NEVER)
+
+
+async def test_closed_takes_nothing_new_and_what_waits_is_due() -> None:
+    gathered, _ = gathering()
+    await gathered.put(entry(), 10)
+    gathered.close()
+    assert gathered.deadline < trio.current_time()
+    with pytest.raises(Closed):
+        await gathered.put(entry(), 10)
+
+
+async def test_abandoned_tells_everybody_inside_and_outside() -> None:
+    gathered, _ = gathering(in_flight=SIZE)
+    ticket = await gathered.put(entry(), 10)
+    async with trio.open_nursery() as nursery:
+
+        async def outside() -> None:
+            with pytest.raises(Closed):
+                await gathered.put(entry(), 10)
+
+        nursery.start_soon(outside)
+        await wait_all_tasks_blocked()
+        gathered.abandon("stopped")
+    with pytest.raises(StoreFailed, match="stopped"):
+        await ticket.wait()
+
+
+async def test_a_ticket_gives_its_answer_to_all_who_wait_now_or_ask_later() -> None:
+    ticket = Ticket(entry())
+    answers: list[Stored] = []
+
+    async def wait() -> None:
+        answers.append(await ticket.wait())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        nursery.start_soon(wait)
+        await wait_all_tasks_blocked()
+        assert answers == []
+        ticket.settle(STORED)
+    await wait()
+    assert answers == [STORED] * 3
+
+
+def test_a_ticket_measures_as_its_entry_does() -> None:
+    origin = Origin("a", "e", "main", 1, bytes(16), 0, 0, True, ("a",))
+    whole = Entry(
+        runs=(*entry(size=7, count=2).runs, *entry(size=9).runs),
+        blocks=(ForeignBlock(1, 4, 3, 0, 5, b"12345", 0, 0, origin),),
+        quarantine=(Quarantined("bad_time", "", "a", "s", 0, 0, b"123"),),
+    )
+    ticket = Ticket(whole)
+    assert (ticket.size, ticket.count) == (whole.size_bytes, whole.count)
+
+
+async def test_a_refused_ticket_raises_with_the_hint_when_to_come_back() -> None:
+    ticket = Ticket(entry())
+    ticket.settle(StoreFull("log main is full", 7.5))
+    with pytest.raises(StoreFull, match="log main is full") as caught:
+        await ticket.wait()
+    assert caught.value.retry_after == 7.5

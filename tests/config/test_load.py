@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge_agent.config import Config, Duration, Log, Size, load, parse
+from edge_agent.errors import ConfigError
+
+WHOLE = """
+drain_timeout = "5s"
+[listen]
+address = "127.0.0.1:9000"
+origins = ["https://a.example"]
+[store]
+path = "/data"
+size = "256MiB"
+[log.alarms]
+streams = ["**/alarm"]
+commit_interval = "50ms"
+share = "10%"
+when_full = "refuse"
+[log.main]
+keep = "7d"
+[[upstream]]
+name = "hub"
+url = "wss://hub.example:8765/forward"
+[[upstream]]
+name = "cloud"
+url = "https://cloud.example/in"
+streams = ["a/**", "b"]
+compression = "zstd"
+[[rule]]
+name = "tidy"
+streams = ["a/*"]
+rename = { temp = "t" }
+[[rule]]
+name = "mute"
+streams = ["b"]
+drop = "record"
+[[rule]]
+name = "hourly"
+streams = ["**"]
+window = "1h"
+into = "{stream}/1h"
+fields = ["t"]
+"""
+
+
+def from_env(text: str = "", **variables: str) -> Config:
+    return load_text(text, env={f"EDGE_AGENT__{key}": value for key, value in variables.items()})
+
+
+def load_text(
+    text: str, env: dict[str, str] | None = None, overrides: dict[str, object] | None = None
+) -> Config:
+    from tempfile import NamedTemporaryFile
+
+    with NamedTemporaryFile("w", suffix=".toml") as file:
+        file.write(text)
+        file.flush()
+        return load(Path(file.name), env=env or {}, overrides=overrides or {})
+
+
+def error_of(text: str) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "agent.toml")
+    return caught.value
+
+
+def test_without_anything_the_defaults_hold() -> None:
+    assert load(None, env={}, overrides={}) == Config() == parse("", "agent.toml")
+    assert Config().log == {"main": Log()}
+
+
+def test_a_whole_file_is_read_with_its_units() -> None:
+    config = parse(WHOLE, "agent.toml")
+    assert config.drain_timeout == 5
+    assert config.listen.origins == ("https://a.example",)
+    assert config.store.size == 256 * 2**20
+    assert list(config.log) == ["alarms", "main"]
+    assert config.log["alarms"].commit_interval == 0.05
+    assert config.log["main"].keep == 7 * 86_400
+    assert [upstream.name for upstream in config.upstream] == ["hub", "cloud"]
+    assert config.upstream[1].streams == ("a/**", "b")
+    assert config.rule[0].rename == {"temp": "t"}
+    assert config.rule[1].drop == "record"
+    assert config.rule[2].window == 3600
+
+
+def test_the_log_main_is_there_even_if_only_others_are_named() -> None:
+    config = parse('[log.alarms]\nshare = "10%"\n', "agent.toml")
+    assert list(config.log) == ["alarms", "main"]
+
+
+def test_file_environment_and_command_line_win_in_this_order() -> None:
+    text = '[log.main]\nkeep = "1d"\ncommit_interval = "2s"\n[store]\nsize = "64MiB"\n'
+    config = load_text(
+        text,
+        env={"EDGE_AGENT__LOG__MAIN__COMMIT_INTERVAL": "3s", "EDGE_AGENT__STORE__SIZE": "65MiB"},
+        overrides={"store.size": "66MiB"},
+    )
+    assert config.log["main"].keep == 86_400
+    assert config.log["main"].commit_interval == 3
+    assert config.store.size == 66 * 2**20
+
+
+def test_every_kind_of_value_can_come_from_the_environment() -> None:
+    config = from_env(
+        WHOLE,
+        DRAIN_TIMEOUT="7s",
+        LISTEN__INSECURE="true",
+        LISTEN__CONNECTIONS="7",
+        LISTEN__ORIGINS="https://a.example, https://b.example",
+        LISTEN__HOSTS="",
+        LISTEN__TOKENS="",
+        LIMITS__RECORDS_PER_SECOND="2.5",
+        LOG__ALARMS__SHARE="5%",
+        LOG__BULK__SHARE="1%",
+        UPSTREAM__HUB__STREAMS="x/**,y",
+        RULE__TIDY__RENAME="a=b, c=d",
+        RULE__MUTE__DROP="f,g",
+    )
+    assert config.drain_timeout == 7
+    assert config.listen.insecure is True
+    assert config.listen.connections == 7
+    assert config.listen.origins == ("https://a.example", "https://b.example")
+    assert config.listen.hosts == ()
+    assert config.listen.tokens is None
+    assert config.limits.records_per_second == 2.5
+    assert config.log["alarms"].share == 0.05
+    assert config.log["bulk"].share == 0.01
+    assert config.upstream[0].streams == ("x/**", "y")
+    assert config.rule[0].rename == {"a": "b", "c": "d"}
+    assert config.rule[1].drop == ("f", "g")
+
+
+def test_an_upstream_can_come_from_the_command_line_alone() -> None:
+    config = load(None, env={}, overrides={"upstream.hub.url": "ws://127.0.0.1:9000/forward"})
+    assert [(upstream.name, upstream.url) for upstream in config.upstream] == [
+        ("hub", "ws://127.0.0.1:9000/forward")
+    ]
+
+
+def test_a_variable_finds_a_name_that_variables_cannot_spell() -> None:
+    text = '[[upstream]]\nname = "Main-Hub.2"\nurl = "https://x.example/"\n'
+    config = from_env(text, UPSTREAM__MAIN_HUB_2__TIMEOUT="5s")
+    assert [upstream.name for upstream in config.upstream] == ["Main-Hub.2"]
+    assert config.upstream[0].timeout == 5
+
+
+def test_ready_values_are_taken_as_they_are() -> None:
+    config = load(
+        None,
+        env={},
+        overrides={"store.size": Size(2**26), "log.main.keep": Duration(60), "listen.hosts": ["x"]},
+    )
+    assert (config.store.size, config.log["main"].keep) == (2**26, 60)
+    assert config.listen.hosts == ("x",)
+
+
+def test_other_variables_are_none_of_ours() -> None:
+    assert load(None, env={"EDGE_AGENT_REQUIRE_ALL": "1", "PATH": "x"}, overrides={}) == Config()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["FOO", "STORE", "STORE__SIZES", "LOG__MAIN", "LOG__MAIN__KEEP__X", "LOG", "", "UPSTREAM__X"],
+)
+def test_an_unknown_variable_is_an_error_that_names_it(name: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_env(**{name: "1"})
+    assert caught.value.where.startswith(f"environment: EDGE_AGENT__{name}: ")
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("[listen]\nadress = 1", 'agent.toml: listen.adress: expected "address" (did you mean that?), found the unknown key "adress"'),
+        ("[listne]", 'agent.toml: listne: expected "listen" (did you mean that?), found the unknown key "listne"'),
+        ("[http]\nzzz = 1", 'agent.toml: http.zzz: expected one of address, hosts, origins, found the unknown key "zzz"'),
+        ("[log.main]\nkeep = 30", 'agent.toml: log.main.keep: expected a duration with a unit, such as "250ms", "1s", "10m", "12h" or "30d", found 30'),
+        ('[store]\nsize = "1 gig"', 'agent.toml: store.size: expected a size with a unit, such as "64KiB", "256MiB" or "1GiB", found "1 gig"'),
+        ("[log.main]\nshare = 0.5", 'agent.toml: log.main.share: expected a share such as "70%", found 0.5'),
+        ('[limits]\nqueries = "4"', 'agent.toml: limits.queries: expected a whole number, found "4"'),
+        ("[limits]\nqueries = true", "agent.toml: limits.queries: expected a whole number, found true"),
+        ("[listen]\naddress = 8765", 'agent.toml: listen.address: expected text in "quotes", found 8765'),
+        ('[listen]\ninsecure = "yes"', 'agent.toml: listen.insecure: expected true or false, found "yes"'),
+        ('[listen]\nhosts = "x"', 'agent.toml: listen.hosts: expected a list such as ["a", "b"], found "x"'),
+        ('[log.main]\nwhen_full = "drop"', 'agent.toml: log.main.when_full: expected one of "discard-oldest", "refuse", found "drop"'),
+        ("listen = 3", "agent.toml: listen: expected a table, found 3"),
+        ("log = 3", "agent.toml: log: expected a table, found 3"),
+        ("[log]\nmain = 3", "agent.toml: log.main: expected a table, found 3"),
+        ("[upstream]\nname = 'x'", "agent.toml: upstream: expected tables headed [[upstream]], found {'name': 'x'}"),
+        ("[[upstream]]\nurl = 'x'", 'agent.toml: upstream[0].name: expected text in "quotes", found nothing'),
+        ("[[upstream]]\nname = 'x'", "agent.toml: upstream.x.url: expected this key, found nothing"),
+        ("[[rule]]\nname = 'x'\n[[rule]]\nname = 'x'", "agent.toml: rule[1].name: expected a name of its own, found 'x' twice"),
+        ("[[rule]]\nname = 'x'", "agent.toml: rule.x.streams: expected this key, found nothing"),
+        ("[[rule]]\nname = 'x'\nstreams = ['a']\nrename = { a = 1 }", 'agent.toml: rule.x.rename: expected text in "quotes", found {\'a\': 1}'),
+        ("[[rule]]\nname = 'x'\nstreams = ['a']\ndrop = 'all'", 'agent.toml: rule.x.drop: expected one of "record", found "all"'),
+        ("[listen", "agent.toml: expected TOML, found a mistake: Expected ']' at the end of a table declaration (at end of document)"),
+    ],
+)  # fmt: skip
+def test_an_error_names_file_key_expectation_and_finding(text: str, message: str) -> None:
+    assert str(error_of(text)) == message
+
+
+def test_a_long_finding_is_shortened() -> None:
+    assert len(str(error_of(f'[store]\nsize = "{"9" * 5000}"'))) < 250
+
+
+def test_a_wrong_override_is_blamed_on_the_command_line() -> None:
+    with pytest.raises(ConfigError, match=r"^command line: store\.size: expected a size"):
+        load(None, env={}, overrides={"store.size": "big"})
+
+
+def test_a_wrong_variable_is_blamed_by_name() -> None:
+    with pytest.raises(
+        ConfigError, match=r"^environment: EDGE_AGENT__LIMITS__QUERIES: limits\.queries"
+    ):
+        from_env(LIMITS__QUERIES="many")
+
+
+def test_a_file_that_is_missing_or_unreadable_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"absent\.toml: expected a readable file"):
+        load(tmp_path / "absent.toml", env={}, overrides={})
+    (tmp_path / "latin.toml").write_bytes(b"# caf\xe9\n")
+    with pytest.raises(ConfigError, match=r"expected UTF-8 text, found byte 5"):
+        load(tmp_path / "latin.toml", env={}, overrides={})

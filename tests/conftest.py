@@ -1,0 +1,43 @@
+"""What all tests share: the marker ``needs`` and nothing that hides what a test does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+# `make test` tries the same examples every time, so that a red run is the fault of the change under
+# test. `make explore` draws new ones; what it finds becomes a test with its own name.
+hypothesis.settings.register_profile("suite", derandomize=True)
+hypothesis.settings.register_profile("explore", derandomize=False, print_blob=True)
+hypothesis.settings.load_profile("suite")
+
+#: Set by .ci/run, which installs everything: a missing tool is a failure there, not a skip.
+REQUIRE_ALL = os.environ.get("EDGE_AGENT_REQUIRE_ALL") == "1"
+
+
+#: What is no program on the path, and how to see whether it is there.
+SPECIAL: dict[str, Callable[[], bool]] = {
+    "root": lambda: os.geteuid() == 0,
+    "python3-venv": lambda: any(Path("/usr/lib").glob("python3*/ensurepip/__init__.py")),
+}
+
+
+def present(tool: str) -> bool:
+    """Whether this machine has ``tool``."""
+    return SPECIAL[tool]() if tool in SPECIAL else shutil.which(tool) is not None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose tools are missing, or fail it where everything is required."""
+    absent = [
+        tool for mark in item.iter_markers("needs") for tool in mark.args if not present(tool)
+    ]
+    if absent and REQUIRE_ALL:
+        pytest.fail(f"needs {', '.join(absent)}, and EDGE_AGENT_REQUIRE_ALL=1 is set")
+    elif absent:
+        pytest.skip(f"needs {', '.join(absent)}")

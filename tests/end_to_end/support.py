@@ -1,0 +1,201 @@
+"""Real agents as real processes, for tests that treat them as a stranger would.
+
+Everything is on loopback, on ports that the operating system was asked for, in a folder of the
+test's own; a process is ended by the id under which it was started.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import trio
+
+START_TIMEOUT_S = 20.0
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class AgentProcess:
+    """One agent with its own folder and fixed ports, so that it can be killed and come back."""
+
+    def __init__(
+        self, folder: Path, name: str, config: str = "", *, wrapper: Sequence[str] = ()
+    ) -> None:
+        self.folder = folder / name
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.name = name
+        self.port = free_port()
+        self.http_port = free_port()
+        self.config = config
+        self.wrapper = tuple(wrapper)
+        self.module: tuple[str, ...] = ("-m", "edge_agent")
+        self.environment: dict[str, str] = {}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}"
+
+    @property
+    def store(self) -> Path:
+        return self.folder / "data"
+
+    def write_config(self) -> Path:
+        path = self.folder / "edge-agent.toml"
+        path.write_text(self.config)
+        return path
+
+    async def start(self, *, wait: bool = True) -> None:
+        """Start the process; with ``wait``, return once it answers on its people's port."""
+        command = [
+            *self.wrapper, sys.executable, *self.module, "run",
+            "--config", str(self.write_config()), "--data", str(self.store),
+            "--listen", f"127.0.0.1:{self.port}", "--http", f"127.0.0.1:{self.http_port}",
+        ]  # fmt: skip
+        with (self.folder / "stderr.txt").open("ab") as errors:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
+                env={**os.environ, **self.environment},
+            )  # fmt: skip
+        if wait:
+            await self.wait_ready()
+
+    async def wait_ready(self) -> None:
+        with trio.move_on_after(START_TIMEOUT_S):
+            while True:
+                assert self.process is not None
+                if self.process.poll() is not None:
+                    raise AssertionError(f"{self.name} ended:\n{self.output()}")
+                try:
+                    await self._get("/healthz", {}, any_status=True)
+                except OSError:
+                    await trio.sleep(0.03)
+                else:
+                    return
+        raise AssertionError(f"{self.name} did not answer in {START_TIMEOUT_S} s:\n{self.output()}")
+
+    def output(self) -> str:
+        """What the process has printed so far."""
+        return (self.folder / "stderr.txt").read_text(errors="replace")[-6000:]
+
+    async def get(self, path: str, **query: object) -> Any:
+        """GET on the people's port; JSON decoded."""
+        return await self._get(path, query, any_status=False)
+
+    async def _get(self, path: str, query: Mapping[str, object], *, any_status: bool) -> Any:
+        text = urllib.parse.urlencode({key: str(value) for key, value in query.items()})
+        url = f"http://127.0.0.1:{self.http_port}{path}" + (f"?{text}" if text else "")
+        return await trio.to_thread.run_sync(_get_json, url, any_status)
+
+    async def records(self, stream: str = "**", **query: object) -> list[dict[str, Any]]:
+        """Every record of the pattern, read page by page."""
+        found: list[dict[str, Any]] = []
+        cursor: str | None = None
+        while True:
+            if cursor:
+                query["next"] = cursor
+            answer = await self.get("/api/query", stream=stream, limit=20_000, **query)
+            found += answer["records"]
+            cursor = answer.get("next")
+            if not cursor or not answer.get("truncated", bool(cursor)):
+                return found
+
+    async def count(self, stream: str = "**") -> int:
+        return len(await self.records(stream))
+
+    async def kill(self) -> None:
+        """SIGKILL, as a power button does for processes."""
+        await self._end(signal.SIGKILL)
+
+    async def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        return await self._end(signal.SIGTERM)
+
+    async def _end(self, number: signal.Signals) -> int:
+        process, self.process = self.process, None
+        if process is None:
+            return 0
+        if process.poll() is None:
+            target = _child_of(process.pid) if self.wrapper else process.pid
+            os.kill(target, number)
+        with trio.move_on_after(20), trio.CancelScope(shield=True):
+            while process.poll() is None:
+                await trio.sleep(0.02)
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+            raise AssertionError(f"{self.name} ignored {number.name}:\n{self.output()}")
+        return process.returncode
+
+
+@asynccontextmanager
+async def agents(*processes: AgentProcess) -> AsyncIterator[None]:
+    """Start them in order; at the end, whatever happened, none is left."""
+    try:
+        for process in processes:
+            await process.start()
+        yield
+    finally:
+        for process in reversed(processes):
+            if process.process is not None and process.process.poll() is None:
+                with trio.CancelScope(shield=True):
+                    await process.kill()
+
+
+async def eventually(check: Callable[[], Any], *, timeout: float = 30.0, describe: str = "") -> Any:
+    """Ask ``check`` (async) until it returns something true; its last answer on failure."""
+    answer: Any = None
+    with trio.move_on_after(timeout):
+        while True:
+            try:
+                answer = await check()
+            except (OSError, urllib.error.URLError) as error:
+                answer = error
+            else:
+                if answer:
+                    return answer
+            await trio.sleep(0.05)
+    raise AssertionError(f"not within {timeout} s: {describe or check}; last answer {answer!r}")
+
+
+async def run_command(*arguments: str, timeout: float = 60.0) -> subprocess.CompletedProcess[bytes]:
+    """``edge-agent ARGUMENTS`` as a process of its own, to its end."""
+    with trio.fail_after(timeout):
+        return await trio.run_process(
+            [sys.executable, "-m", "edge_agent", *arguments],
+            capture_stdout=True, capture_stderr=True, check=False,
+        )  # fmt: skip
+
+
+def _child_of(pid: int) -> int:
+    # A wrapper such as strace passes no signals on that the test means for the agent.
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(children[0]) if children else pid
+
+
+def _get_json(url: str, any_status: bool) -> Any:
+    try:
+        with urllib.request.urlopen(url, timeout=15) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        if not any_status:
+            raise AssertionError(f"{url}: {error.code} {error.read()[:500]!r}") from error
+        return json.loads(error.read() or b"null")

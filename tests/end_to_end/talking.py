@@ -1,0 +1,172 @@
+"""A sensor that does exactly what a test says, and no more; and looks at an agent's counters.
+
+Unlike a real client it has no task in the background: what it is not told to read stays unread,
+closes are not answered, and it can stop in the middle of a message, as a sensor does whose cable
+was pulled.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from types import TracebackType
+from typing import Any, Self
+
+import trio
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import (
+    AcceptConnection,
+    CloseConnection,
+    Event,
+    Ping,
+    Request,
+    TextMessage,
+)
+from wsproto.utilities import LocalProtocolError
+
+from tests.end_to_end.support import AgentProcess
+
+HEAR_TIMEOUT_S = 15.0
+
+
+class Closed(Exception):
+    """The agent closed, with ``code``; 1006 where the connection was reset."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"closed with {code}")
+        self.code = code
+
+
+class Peer:
+    """One connection in session mode, JSON. Use it as ``async with await Peer.open(...)``."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self._protocol = WSConnection(ConnectionType.CLIENT)
+        self._told: list[Event] = []
+
+    @classmethod
+    async def open(cls, agent: AgentProcess, path: str = "/ingest/test") -> Self:
+        """Connect and upgrade."""
+        peer = cls(await trio.open_tcp_stream("127.0.0.1", agent.port))
+        host = f"127.0.0.1:{agent.port}"
+        request = Request(host=host, target=path, subprotocols=["edge-agent.v1+json"])
+        try:
+            await peer._stream.send_all(peer._protocol.send(request))
+            answer = await peer._next()
+            assert isinstance(answer, AcceptConnection), answer
+        except BaseException:
+            # Cancelled, too: nobody else holds this socket yet.
+            peer._stream.socket.close()
+            raise
+        return peer
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stream.socket.close()
+
+    async def hello(self, source: str, **more: object) -> int:
+        """Greet; the number that the agent expects, once it has welcomed us."""
+        await self.say({"type": "hello", "source": source, **more})
+        welcome = await self.hear()
+        assert welcome["type"] == "welcome", welcome
+        return int(welcome["next"])
+
+    async def say(self, message: object) -> None:
+        """Send one message.
+
+        Raises:
+            Closed: the agent has closed.
+        """
+        try:
+            data = self.encode(message)
+        except LocalProtocolError:
+            raise Closed(await self.hear_close()) from None
+        await self.write(data)
+
+    def encode(self, message: object) -> bytes:
+        """One message as it goes over the wire, for who wants to send a part of it."""
+        return self._protocol.send(TextMessage(json.dumps(message)))
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes as they are.
+
+        Raises:
+            Closed: the agent has closed and does not read any more.
+        """
+        try:
+            await self._stream.send_all(data)
+        except trio.BrokenResourceError:
+            raise Closed(1006) from None
+
+    async def hear(self) -> dict[str, Any]:
+        """The next message.
+
+        Raises:
+            Closed: there is none, the agent has closed.
+        """
+        text = ""
+        while True:
+            event = await self._next()
+            match event:
+                case CloseConnection():
+                    raise Closed(event.code)
+                case Ping():
+                    await self.write(self._protocol.send(event.response()))
+                case TextMessage():
+                    text += event.data
+                    if event.message_finished:
+                        said: dict[str, Any] = json.loads(text)
+                        return said
+
+    async def hear_ack(self, upto: int) -> None:
+        """Read until everything before the number ``upto`` is acked."""
+        acked = 0
+        while acked < upto:
+            said = await self.hear()
+            assert said["type"] == "ack", said
+            acked = said["next"]
+
+    async def hear_close(self) -> int:
+        """Read to the end; the close code."""
+        try:
+            while True:
+                await self.hear()
+        except Closed as closed:
+            return closed.code
+
+    async def _next(self) -> Event:
+        with trio.fail_after(HEAR_TIMEOUT_S):
+            while not self._told:
+                try:
+                    data = await self._stream.receive_some()
+                except trio.BrokenResourceError:
+                    data = b""
+                if not data:
+                    raise Closed(1006)
+                self._protocol.receive_data(data)
+                self._told = list(self._protocol.events())
+            return self._told.pop(0)
+
+
+async def metric(agent: AgentProcess, name: str) -> float:
+    """One metric of the agent, all its labels together."""
+    total = 0.0
+    for line in (await trio.to_thread.run_sync(_get, agent.http_port)).splitlines():
+        sample, _, value = line.rpartition(" ")
+        if sample.partition("{")[0] == f"edge_agent_{name}":
+            total += float(value)
+    return total
+
+
+def _get(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=15) as answer:
+        text: bytes = answer.read()
+        return text.decode()

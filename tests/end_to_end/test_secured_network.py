@@ -1,0 +1,107 @@
+"""Listening off loopback: never without TLS and tokens, and with both also for people."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.end_to_end.keys import STORE, Keys, ask_people, sensor, sentence, wss
+from tests.end_to_end.support import AgentProcess, eventually, run_command
+
+
+class OpenAgent(AgentProcess):
+    """An agent that listens on every interface, and so with TLS on its people's port too."""
+
+    async def start(self, *, wait: bool = True) -> None:
+        """Start the process; it is up to the caller to wait."""
+        assert not wait
+        command = [
+            sys.executable, *self.module, "run",
+            "--config", str(self.write_config()), "--data", str(self.store),
+            "--listen", f"0.0.0.0:{self.port}", "--http", f"0.0.0.0:{self.http_port}",
+        ]  # fmt: skip
+        with (self.folder / "stderr.txt").open("ab") as errors:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors
+            )
+
+
+@pytest.mark.parametrize("has", ["nothing", "tokens", "tls"])
+async def test_off_loopback_an_agent_without_both_does_not_start(
+    tmp_path: Path, keys: Keys, has: str
+) -> None:
+    tokens = f'[listen]\ntokens = "{keys.tokens}"\n'
+    tls = keys.listen.partition("tokens")[0]
+    (tmp_path / "config.toml").write_text({"nothing": "", "tokens": tokens, "tls": tls}[has])
+    done = await run_command(
+        "run", "--config", str(tmp_path / "config.toml"), "--data", str(tmp_path / "data"),
+        "--listen", "0.0.0.0:0", "--http", "off",
+    )  # fmt: skip
+    assert done.returncode == 78
+    lacks = {"nothing": "TLS and tokens", "tokens": "TLS", "tls": "tokens"}[has]
+    assert f'"0.0.0.0:0" without {lacks}. Fix:' in done.stderr.decode()
+    assert b"edge-agent tls init" in done.stderr
+    assert b"edge-agent token add" in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+async def test_off_loopback_with_both_it_starts_and_people_need_a_token_too(
+    tmp_path: Path, keys: Keys
+) -> None:
+    agent = OpenAgent(tmp_path, "open", STORE + keys.listen)
+    ask = partial(ask_people, agent.http_port, context=keys.context)
+    try:
+        await agent.start(wait=False)
+
+        async def healthy() -> bool:
+            return (await trio.to_thread.run_sync(ask, "/healthz"))[0] == 200
+
+        await eventually(healthy, describe=agent.output())
+        # It really is the wildcard: another address of this machine answers, too.
+        with trio.fail_after(5):
+            await (await trio.open_tcp_stream("127.0.0.2", agent.port)).aclose()
+        async with sensor(wss(agent), keys) as (producer, told):
+            await producer.send({"n": 1})
+        assert told == []
+        for path in ("/api/status", "/api/query", "/api/streams", "/metrics"):
+            code, text = await trio.to_thread.run_sync(ask, path)
+            assert code == 401, path
+            assert "a token with the scope read is needed" in text
+        answered = partial(ask, "/api/query")
+        for name in ("sensor", "agent"):
+            code, text = await trio.to_thread.run_sync(partial(answered, token=keys.secrets[name]))
+            assert (code, sentence(text)) == (401, "this token is not known, or may not read")
+        code, text = await trio.to_thread.run_sync(partial(answered, token=keys.secrets["reader"]))
+        assert code == 200
+        assert [record["fields"] for record in json.loads(text)["records"]] == [{"n": 1}]
+        read = await run_command(
+            "query", "--url", f"https://127.0.0.1:{agent.http_port}", "--ca-file", str(keys.ca),
+            "--token-file", str(keys.secret_file("reader")), "--format", "ndjson",
+        )  # fmt: skip
+        assert json.loads(read.stdout)["fields"] == {"n": 1}
+        # Without TLS nothing is answered there that a listener on the way could use.
+        assert await trio.to_thread.run_sync(speaks_plainly, agent.http_port) == b""
+        assert await agent.stop() == 0
+    finally:
+        if agent.process is not None:
+            await agent.kill()
+
+
+def speaks_plainly(port: int) -> bytes:
+    """What a TLS port says to a request without TLS, but for TLS's own alert."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as plain:
+        plain.sendall(b"GET /api/status HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        said = b""
+        try:
+            while data := plain.recv(4096):
+                said += data
+        except ConnectionResetError:
+            pass
+    return said if said[:1] != b"\x15" else b""

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import trio
+import trio.testing
+
+from edge_agent.errors import SinkUnavailable
+from edge_agent.forward import Forwarder
+from tests.forward.support import FakeSink, Station, running_station, upstream
+
+LOGS = ("main", "alarms")
+
+
+def forwarder_for(station: Station, sinks: dict[str, FakeSink]) -> Forwarder:
+    return Forwarder(
+        upstream("https://user:secret@hub.example:8443/in?key=secret"),
+        station.log,
+        lambda log: sinks[log],
+        clock=station.clock,
+        dice=random.Random(1),
+        metrics=station.metrics,
+    )
+
+
+async def test_each_log_goes_its_own_way(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    sinks = {
+        "main": FakeSink(open_script=[SinkUnavailable("no", slow=True)] * 99),
+        "alarms": FakeSink(),
+    }
+    async with running_station(tmp_path, logs=LOGS) as station, trio.open_nursery() as nursery:
+        forwarder = forwarder_for(station, sinks)
+        nursery.start_soon(forwarder.run)
+        await station.put(5)
+        await station.put(2, stream="alarms/fire", log="alarms")
+        await trio.sleep(0.001)
+        assert sinks["alarms"].sent == [(1, 2)] and sinks["main"].sent == []
+        statistics = forwarder.statistics()
+        assert [lane.log for lane in statistics.lanes] == ["main", "alarms"]
+        assert statistics.phase == "backing off" and not statistics.connected
+        assert (statistics.backlog_records, statistics.records) == (5, 2)
+        assert (statistics.error, statistics.error_ns) == ("no", station.clock.read().wall_ns)
+        assert station.metrics.get("forward_backlog_records", "hub") == 5
+        assert station.metrics.get("forward_connected", "hub") == 0
+        sinks["main"].open_script.clear()
+        forwarder.online()
+        await trio.sleep(0.001)
+        statistics = forwarder.statistics()
+        assert (statistics.phase, statistics.error, statistics.connected) == ("caught up", "", True)
+        assert station.metrics.get("forward_connected", "hub") == 1
+        await station.put(1, start=5)
+        assert (await station.log.position("upstream/hub", "main"))[0] == 5
+        assert (await station.log.position("upstream/hub", "alarms"))[0] == 2
+        nursery.cancel_scope.cancel()
+
+
+async def test_nothing_secret_of_the_url_is_shown(tmp_path: Path) -> None:
+    async with running_station(tmp_path, logs=LOGS) as station:
+        forwarder = forwarder_for(station, {"main": FakeSink(), "alarms": FakeSink()})
+        assert forwarder.statistics().url == "https://hub.example:8443/in"
+
+
+async def test_run_returns_after_stop(tmp_path: Path) -> None:
+    async with running_station(tmp_path, logs=LOGS) as station:
+        forwarder = forwarder_for(station, {"main": FakeSink(), "alarms": FakeSink()})
+        with trio.fail_after(2):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(forwarder.run)
+                await station.put(3)
+                forwarder.stop()
+        assert {lane.phase for lane in forwarder.statistics().lanes} == {"caught up"}

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from edge_agent.errors import SinkUnavailable
+from edge_agent.forward.greeting import Greeting, HubState, greet, judge_welcome, source_name
+from edge_agent.forward.sink import Resume, Resumed
+
+OWN, HUB = "aaaa", "bbbb"
+
+
+def kept(hub: str = HUB, own: str = OWN) -> bytes:
+    return msgspec.msgpack.encode(HubState(hub, own))
+
+
+def resume(state: bytes | None, *, floor: int = 50, first: int = 11, last: int = 90) -> Resume:
+    return Resume(floor=floor, first=first, last=last, state=state)
+
+
+def agreed(where: Resume, epoch: str, next_number: int) -> Resumed | Greeting:
+    return judge_welcome(greet(where, OWN), epoch, next_number, where, OWN)
+
+
+def test_the_first_contact_begins_with_the_first_record_held() -> None:
+    where = resume(None, floor=0, first=1)
+    assert greet(where, OWN) == Greeting(None, 1, None)
+    assert agreed(where, HUB, 1) == Resumed(1, kept())
+
+
+def test_a_state_of_another_kind_of_upstream_is_a_first_contact() -> None:
+    assert greet(resume(b"\x93\x01\x90\x00"), OWN).epoch is None
+
+
+def test_a_known_hub_says_where_to_go_on() -> None:
+    where = resume(kept())
+    assert greet(where, OWN) == Greeting(HUB, 11, HubState(HUB, OWN))
+    assert agreed(where, HUB, 51) == Resumed(51)
+    assert agreed(where, HUB, 71) == Resumed(71)
+    assert agreed(where, HUB, 91) == Resumed(91)
+
+
+def test_a_known_hub_below_our_floor_has_lost_data() -> None:
+    assert agreed(resume(kept()), HUB, 31) == Resumed(31)
+
+
+def test_a_hub_of_another_epoch_gets_all_that_is_held_and_the_gap_is_told() -> None:
+    assert agreed(resume(kept()), "cccc", 11) == Resumed(11, kept("cccc"), gap=10)
+
+
+def test_a_hub_that_counts_records_we_never_had_starts_our_numbering_anew() -> None:
+    assert agreed(resume(kept()), HUB, 92) == Greeting(None, 51, None)
+
+
+def test_after_our_store_was_salvaged_what_is_beyond_the_floor_goes_on() -> None:
+    where = resume(kept(own="dead"))
+    assert greet(where, OWN) == Greeting(None, 51, HubState(HUB, "dead"))
+    assert agreed(where, HUB, 51) == Resumed(51, kept())
+
+
+def test_after_both_stores_were_lost_everything_held_is_sent_again() -> None:
+    where = resume(kept(own="dead"))
+    assert agreed(where, "cccc", 51) == Greeting(None, 11, None)
+    again = judge_welcome(Greeting(None, 11, None), "cccc", 11, where, OWN)
+    assert again == Resumed(11, kept("cccc"))
+
+
+def test_an_answer_that_does_not_follow_is_not_believed() -> None:
+    with pytest.raises(SinkUnavailable, match="wants number 3"):
+        agreed(resume(None), HUB, 3)
+
+
+def test_the_source_is_agent_upstream_log_and_lane() -> None:
+    assert source_name("9b", "hub", "main") == "9b/hub/main/live"

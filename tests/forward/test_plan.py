@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_agent.forward.plan import (
+    RANGES_MAX,
+    SINGLES_MAX,
+    Extent,
+    Plan,
+    decode_plan,
+    encode_plan,
+    plan_ranges,
+)
+
+
+@st.composite
+def extents(draw: st.DrawFn) -> list[Extent]:
+    at = draw(st.integers(1, 1000))
+    found = []
+    for _ in range(draw(st.integers(0, 12))):
+        count = draw(st.integers(1, 300))
+        size = draw(st.sampled_from([0, count, count * 7, count * 100]))
+        found.append(Extent(at, at + count - 1, size))
+        at += count
+    return found
+
+
+@settings(deadline=None, max_examples=150)
+@given(extents(), st.integers(1, 200), st.integers(1, 5000))
+def test_ranges_cover_what_was_given_in_order_without_a_hole(
+    given_extents: list[Extent], records_max: int, bytes_max: int
+) -> None:
+    ranges = plan_ranges(
+        given_extents, records_max=records_max, bytes_max=bytes_max, ranges_max=10_000
+    )
+    if not given_extents:
+        assert ranges == []
+        return
+    assert ranges[0][0] == given_extents[0].first
+    assert ranges[-1][1] == given_extents[-1].last
+    for (_, last), (first, _) in pairwise(ranges):
+        assert first == last + 1
+    for first, last in ranges:
+        held = [
+            (min(last, e.last) - max(first, e.first) + 1, e)
+            for e in given_extents
+            if e.size and e.first <= last and e.last >= first
+        ]
+        records = sum(n for n, _ in held)
+        size = sum(n * max(1, e.size // (e.last - e.first + 1)) for n, e in held)
+        assert records <= records_max
+        assert size <= bytes_max or records == 1
+
+
+def test_not_more_is_planned_than_is_kept() -> None:
+    ranges = plan_ranges([Extent(1, 1000, 1000)], records_max=10, bytes_max=10_000)
+    assert len(ranges) == RANGES_MAX
+    assert ranges[0] == (1, 10)
+
+
+def test_a_plan_survives_a_restart() -> None:
+    plan = Plan(77, [(5, 9), (10, 12)], 3)
+    assert decode_plan(encode_plan(plan), 77, floor=4) == plan
+
+
+def test_ranges_that_were_acknowledged_since_are_gone() -> None:
+    state = encode_plan(Plan(77, [(5, 9), (10, 12)], 0))
+    assert decode_plan(state, 77, floor=9).ranges == [(10, 12)]
+    assert decode_plan(state, 77, floor=12).ranges == []
+
+
+def test_a_plan_of_another_shape_never_uses_the_same_key_for_other_bytes() -> None:
+    state = encode_plan(Plan(77, [(5, 9), (10, 12)], 9))
+    plan = decode_plan(state, 78, floor=4)
+    assert plan.ranges == [(5, 8)] and plan.singles == 0
+
+
+def test_what_is_not_a_plan_counts_as_none() -> None:
+    for state in (None, b"", b"\x92\xa1a\xa1b", b"\xc1", b"\x93\x01\x91\x92\x05\x03\x00"):
+        assert decode_plan(state, 77, floor=4) == Plan(77)
+
+
+def test_a_plan_that_does_not_begin_behind_the_floor_is_dropped() -> None:
+    assert decode_plan(encode_plan(Plan(77, [(7, 9)])), 77, floor=4).ranges == []
+    assert decode_plan(encode_plan(Plan(77, [(5, 9), (11, 12)])), 77, floor=4).ranges == []
+
+
+def test_one_more_refusal_is_enough_after_a_restart() -> None:
+    state = encode_plan(Plan(77, [], SINGLES_MAX))
+    assert decode_plan(state, 77, floor=4).singles == SINGLES_MAX - 1
+
+
+def test_halving_keeps_every_record_and_ends_at_one() -> None:
+    plan = Plan(1, [(1, 7), (8, 9)])
+    plan.halve()
+    assert plan.ranges == [(1, 4), (5, 7), (8, 9)]
+    plan.halve()
+    plan.halve()
+    assert plan.ranges[0] == (1, 1)
+    plan.drop_first()
+    assert plan.ranges[0] == (2, 2)

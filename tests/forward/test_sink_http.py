@@ -1,0 +1,364 @@
+"""The HTTP sink and its lane, against real servers that answer as told."""
+
+from __future__ import annotations
+
+import gzip
+import random
+import ssl
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import msgspec
+import pytest
+import trio
+import trustme
+
+from edge_agent.clock import ManualClock
+from edge_agent.errors import SinkRefused, SinkUnavailable
+from edge_agent.forward import Forwarder, make_sink
+from edge_agent.forward.sink import Acknowledged, Batch
+from edge_agent.forward.sink_http import HttpSink
+from tests.forward.http_upstream import Got, HttpUpstream, Reply, http_upstream
+from tests.forward.support import Station, inline, running_station, until, upstream
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+
+def sink_for(station: Station, url: str, **more: Any) -> HttpSink:
+    config = upstream(url, **more)
+    return HttpSink(config, identity=station.log.identity, clock=station.clock, run_blocking=inline)
+
+
+async def batch_of(station: Station, first: int = 1, last: int | None = None) -> Batch:
+    items = tuple(await station.log.read("main", first - 1))
+    return Batch("main", first, last or items[-1].last, items)
+
+
+def forwarder_for(station: Station, url: str, **more: Any) -> Forwarder:
+    config = upstream(url, **more)
+    return Forwarder(
+        config,
+        station.log,
+        lambda log: make_sink(
+            config, log, identity=station.log.identity, clock=station.clock, run_blocking=inline
+        ),
+        clock=station.clock,
+        dice=random.Random(1),
+        metrics=station.metrics,
+    )
+
+
+async def test_a_batch_is_one_post_under_its_key(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("s3cret\n")
+    async with running_station(tmp_path / "a") as station, http_upstream() as server:
+        await station.put(3)
+        sink = sink_for(station, server.url, token_file=str(token))
+        assert (await sink.send(await batch_of(station, 1, 2))).upto == 2
+        (got,) = server.got
+        epoch = station.log.identity.epoch
+        assert (got.method, got.target, got.key) == ("POST", "/in", f"{epoch}/main/1-2")
+        assert got.headers["authorization"] == "Bearer s3cret"
+        assert got.headers["content-type"] == "application/x-ndjson"
+        assert [record["fields"]["n"] for record in got.records] == [0, 1]
+        assert [record["id"] for record in got.records] == [f"{epoch}/main/{i}" for i in (1, 2)]
+        await sink.aclose()
+
+
+@pytest.mark.parametrize(
+    "form, compression, kind",
+    [
+        ("ndjson", "none", "application/x-ndjson"),
+        ("json", "gzip", "application/json"),
+        ("msgpack", "zstd", "application/msgpack"),
+    ],
+)
+async def test_each_format_says_what_it_is(
+    tmp_path: Path, form: str, compression: str, kind: str
+) -> None:
+    async with running_station(tmp_path) as station, http_upstream() as server:
+        await station.put(2)
+        sink = sink_for(station, server.url, format=form, compression=compression)
+        await sink.send(await batch_of(station))
+        (got,) = server.got
+        assert got.headers["content-type"] == kind
+        assert got.headers.get("content-encoding", "none") == compression
+        plain = got.body
+        if compression == "gzip":
+            plain = gzip.decompress(plain)
+        elif compression == "zstd":
+            plain = zstd.decompress(plain)
+        if form == "ndjson":
+            records = [msgspec.json.decode(line) for line in plain.splitlines()]
+        else:
+            records = msgspec.json.decode(plain) if form == "json" else msgpack.unpackb(plain)
+        assert [record["fields"] for record in records] == [{"n": 0}, {"n": 1}]
+        await sink.aclose()
+
+
+async def test_a_range_without_a_wanted_record_is_done_without_a_request(tmp_path: Path) -> None:
+    async with running_station(tmp_path) as station, http_upstream() as server:
+        await station.put(2, stream="x")
+        sink = sink_for(station, server.url, streams=("t/*",))
+        assert await sink.send(await batch_of(station)) == Acknowledged(2)
+        assert server.got == []
+
+
+async def test_one_connection_serves_many_batches_and_the_token_is_read_anew(
+    tmp_path: Path,
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("one")
+    async with running_station(tmp_path / "a") as station, http_upstream() as server:
+        await station.put(2)
+        sink = sink_for(station, server.url, token_file=str(token))
+        await sink.send(await batch_of(station, 1, 1))
+        token.write_text("two")
+        await sink.send(await batch_of(station, 2, 2))
+        assert server.connections == 1
+        assert [got.headers["authorization"] for got in server.got] == ["Bearer one", "Bearer two"]
+        await sink.aclose()
+
+
+async def test_a_captive_portal_does_not_acknowledge(tmp_path: Path) -> None:
+    page = Reply(200, b"<html>Welcome to Grand Hotel", {"Content-Type": "text/html"})
+    async with running_station(tmp_path) as station, http_upstream() as server:
+        await station.put(1)
+        server.script = [page]
+        sink = sink_for(station, server.url)
+        with pytest.raises(SinkUnavailable, match="portal"):
+            await sink.send(await batch_of(station))
+        await sink.aclose()
+
+
+async def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
+    async with running_station(tmp_path) as station, http_upstream() as server:
+        await station.put(1)
+        server.script = [Reply(307, headers={"Location": f"{server.url}/elsewhere"})]
+        sink = sink_for(station, server.url)
+        with pytest.raises(SinkUnavailable, match="elsewhere"):
+            await sink.send(await batch_of(station))
+        assert len(server.got) == 1
+        await sink.aclose()
+
+
+async def test_an_answer_without_end_is_cut_and_does_not_acknowledge(tmp_path: Path) -> None:
+    endless = Reply(200, b"[" + b"1," * 500_000 + b"1]", {"Content-Type": "application/json"})
+    async with running_station(tmp_path) as station, http_upstream() as server:
+        await station.put(1)
+        server.script = [endless]
+        sink = sink_for(station, server.url)
+        with pytest.raises(SinkUnavailable, match="longer than"):
+            await sink.send(await batch_of(station))
+        await sink.aclose()
+
+
+async def test_an_upstream_that_never_answers_is_given_up_at_the_deadline(tmp_path: Path) -> None:
+    async with running_station(tmp_path) as station, http_upstream() as server:
+        await station.put(1)
+        server.hold = trio.Event()
+        sink = sink_for(station, server.url, timeout=0.05)
+        with pytest.raises(SinkUnavailable, match=r"within 0\.05 s"):
+            await sink.send(await batch_of(station))
+        await sink.aclose()
+
+
+async def test_a_record_that_the_format_cannot_say_is_refused_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cannot(*_: object) -> bytes:
+        raise ValueError("too deep")
+
+    monkeypatch.setattr("edge_agent.forward.sink_http.encode_body", cannot)
+    async with running_station(tmp_path) as station:
+        await station.put(1)
+        sink = sink_for(station, "http://127.0.0.1:1/")
+        with pytest.raises(SinkRefused, match="too deep"):
+            await sink.send(await batch_of(station))
+
+
+async def test_tls_with_our_own_ca_and_with_a_strangers(tmp_path: Path) -> None:
+    ca, stranger = trustme.CA(), trustme.CA()
+    for name, one in (("ca.pem", ca), ("stranger.pem", stranger)):
+        one.cert_pem.write_to_path(str(tmp_path / name))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    ca.issue_cert("127.0.0.1").configure_cert(context)
+    async with running_station(tmp_path / "a") as station, http_upstream(context=context) as server:
+        await station.put(1)
+        url = server.url.replace("http:", "https:")
+        good = sink_for(station, url, ca_file=str(tmp_path / "ca.pem"))
+        assert (await good.send(await batch_of(station))).upto == 1
+        await good.aclose()
+        bad = sink_for(station, url, ca_file=str(tmp_path / "stranger.pem"))
+        with pytest.raises(SinkUnavailable, match=r"(?i)certificate"):
+            await bad.send(await batch_of(station))
+        await bad.aclose()
+        assert len(server.got) == 1
+
+
+async def test_proxies_of_the_environment_are_not_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9/")
+    async with running_station(tmp_path) as station, http_upstream() as server:
+        await station.put(1)
+        sink = sink_for(station, server.url)
+        assert (await sink.send(await batch_of(station))).upto == 1
+        await sink.aclose()
+
+
+# The whole way: log, lane, sink, server.
+
+
+async def test_after_a_lost_answer_the_same_key_carries_the_same_bytes(tmp_path: Path) -> None:
+    async with running_station(tmp_path) as station, http_upstream() as server:
+        await station.put(5)
+        server.script = [Reply(hang_up=True)]
+        async with trio.open_nursery() as nursery:
+            forwarder = forwarder_for(station, server.url)
+            nursery.start_soon(forwarder.run)
+            await until(lambda: forwarder.statistics().records == 5)
+            nursery.cancel_scope.cancel()
+        first, second = server.got
+        assert first.key == second.key and first.body == second.body
+
+
+async def killed_before_the_answer(station: Station, server: HttpUpstream, **more: Any) -> None:
+    """Start an agent's forwarder, and end it as a kill would when a request is out."""
+    before = len(server.got)
+    server.hold = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(forwarder_for(station, server.url).run)
+        await until(lambda: len(server.got) > before)
+        nursery.cancel_scope.cancel()
+    server.hold = None
+
+
+async def test_after_a_kill_the_same_key_carries_the_same_bytes(tmp_path: Path) -> None:
+    async with http_upstream() as server:
+        async with running_station(tmp_path) as station:
+            await station.put(5)
+            await killed_before_the_answer(station, server)
+            await station.put(5, start=5)
+        # The same store, opened by another process.
+        async with running_station(tmp_path) as station, trio.open_nursery() as nursery:
+            forwarder = forwarder_for(station, server.url)
+            nursery.start_soon(forwarder.run)
+            await until(lambda: forwarder.statistics().records == 10)
+            nursery.cancel_scope.cancel()
+        lost, again, rest = server.got
+        assert lost.key == again.key and lost.body == again.body
+        assert rest.key.endswith("/6-10")
+
+
+async def test_after_a_kill_while_halving_the_same_key_carries_the_same_bytes(
+    tmp_path: Path,
+) -> None:
+    async with http_upstream() as server:
+        async with running_station(tmp_path) as station:
+            await station.put(8)
+            server.script = [Reply(422)]
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(forwarder_for(station, server.url).run)
+                await until(lambda: len(server.got) == 1)
+                server.hold = trio.Event()
+                await until(lambda: len(server.got) == 2)
+                nursery.cancel_scope.cancel()
+            server.hold = None
+        async with running_station(tmp_path) as station, trio.open_nursery() as nursery:
+            forwarder = forwarder_for(station, server.url)
+            nursery.start_soon(forwarder.run)
+            await until(lambda: forwarder.statistics().records == 8)
+            nursery.cancel_scope.cancel()
+        keys = [got.key.rpartition("/")[2] for got in server.got]
+        assert keys == ["1-8", "1-4", "1-4", "5-8"]
+        assert server.got[1].body == server.got[2].body
+
+
+def only_content(got: Got) -> Reply:
+    bad = [record["seq"] for record in got.records if record["fields"]["n"] == 13]
+    return Reply(422, f"n of {bad[0]} is unlucky".encode()) if bad else Reply(204)
+
+
+async def test_a_bad_record_goes_to_quarantine_and_all_others_arrive_in_order(
+    tmp_path: Path,
+) -> None:
+    async with running_station(tmp_path) as station, http_upstream() as server:
+        server.answer = only_content
+        taken: list[int] = []
+
+        def take(got: Got) -> Reply:
+            reply = only_content(got)
+            if reply.status == 204:
+                taken.extend(record["fields"]["n"] for record in got.records)
+            return reply
+
+        server.answer = take
+        await station.put(30)
+        async with trio.open_nursery() as nursery:
+            forwarder = forwarder_for(station, server.url)
+            nursery.start_soon(forwarder.run)
+            await until(lambda: forwarder.statistics().phase == "caught up" and taken)
+            await until(lambda: forwarder.statistics().lanes[0].floor == 30)
+            nursery.cancel_scope.cancel()
+        assert taken == [n for n in range(30) if n != 13]
+        ((_, aside),) = await station.log.quarantine(0, 9)
+        assert "n of 14 is unlucky" in aside.reason
+        assert forwarder.statistics().refused == 1
+
+
+async def test_an_upstream_that_refuses_everything_loses_sixteen_records_at_most(
+    tmp_path: Path,
+) -> None:
+    async with running_station(tmp_path) as station, http_upstream() as server:
+        server.answer = lambda _: Reply(400, b"what is this?")
+        await station.put(64)
+        async with trio.open_nursery() as nursery:
+            forwarder = forwarder_for(station, server.url)
+            nursery.start_soon(forwarder.run)
+            await until(lambda: forwarder.statistics().phase == "stopped")
+            nursery.cancel_scope.cancel()
+        assert len(await station.log.quarantine(0, 99)) == 16
+        assert forwarder.statistics().backlog_records == 48
+        assert "what is this?" in forwarder.statistics().error
+
+
+@pytest.mark.parametrize("status", [401, 404, 409])
+async def test_any_other_4xx_keeps_everything_and_shows(tmp_path: Path, status: int) -> None:
+    async with running_station(tmp_path) as station, http_upstream() as server:
+        server.answer = lambda _: Reply(status, b"ask your administrator")
+        await station.put(4)
+        async with trio.open_nursery() as nursery:
+            forwarder = forwarder_for(station, server.url, backoff_max=1000.0)
+            nursery.start_soon(forwarder.run)
+            await until(lambda: forwarder.statistics().phase == "backing off")
+            statistics = forwarder.statistics()
+            assert f"HTTP {status}: ask your administrator" in statistics.error
+            assert statistics.lanes[0].next_try_s > 400 and statistics.backlog_records == 4
+            # A person has mended it; the signal saves the wait.
+            server.answer = lambda _: Reply(204)
+            forwarder.online()
+            await until(lambda: forwarder.statistics().records == 4)
+            nursery.cancel_scope.cancel()
+        assert await station.log.quarantine(0, 9) == []
+
+
+@pytest.mark.parametrize("asked", ["40", "Sun, 22 Nov 2026 10:00:40 GMT"])
+@pytest.mark.parametrize("status", [429, 503])
+async def test_an_upstream_may_ask_for_time(tmp_path: Path, status: int, asked: str) -> None:
+    clock = ManualClock()
+    async with running_station(tmp_path, clock=clock) as station, http_upstream() as server:
+        server.answer = lambda _: Reply(status, headers={"Retry-After": asked})
+        await station.put(1)
+        async with trio.open_nursery() as nursery:
+            forwarder = forwarder_for(station, server.url)
+            nursery.start_soon(forwarder.run)
+            await until(lambda: forwarder.statistics().phase == "backing off")
+            assert 39 < forwarder.statistics().lanes[0].next_try_s <= 40.01
+            nursery.cancel_scope.cancel()

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+
+from edge_agent.errors import ProtocolError
+from edge_agent.live.moments import format_position, parse_moment, parse_position
+from tests.waist import NOW_NS, SECOND
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("now", NOW_NS),
+        ("-1h", NOW_NS - 3600 * SECOND),
+        ("-30", NOW_NS - 30 * SECOND),
+        ("-1.5m", NOW_NS - 90 * SECOND),
+        ("-250ms", NOW_NS - SECOND // 4),
+        ("-2w", NOW_NS - 14 * 86_400 * SECOND),
+        ("1795341600.25", 1_795_341_600_250_000_000),
+        ("1262304000", 1_262_304_000 * SECOND),
+        ("0", 0),
+        ("2010-01-01T00:00:00Z", 1_262_304_000 * SECOND),
+        ("2010-01-01", 1_262_304_000 * SECOND),
+        ("2010-01-01T02:00:00+02:00", 1_262_304_000 * SECOND),
+        ("2010-01-01T02:00:00 02:00", 1_262_304_000 * SECOND),
+    ],
+)
+def test_moments_are_read(text: str, expected: int) -> None:
+    assert parse_moment(text, NOW_NS) == expected
+
+
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        ("noon", "expected RFC 3339"),
+        ("2026-11-22T10:00:00", "has no zone"),
+        ("-9999999999", "between 1970 and 2262"),
+        ("99999999999", "between 1970 and 2262"),
+        ("", "expected RFC 3339"),
+    ],
+)
+def test_other_text_is_refused_with_a_sentence(text: str, says: str) -> None:
+    with pytest.raises(ProtocolError, match=says) as caught:
+        parse_moment(text, NOW_NS, what="from")
+    assert caught.value.code == "bad_query"
+    assert caught.value.message.startswith("from: ")
+
+
+def test_positions_are_read_back() -> None:
+    assert parse_position(format_position(("main", 4711))) == ("main", 4711)
+    assert parse_position("main") is None
+    assert parse_position("-1h") is None

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from edge_agent.errors import ProtocolError
+from edge_agent.live.query import Answer, Queries, QueryLimits, parse_query, run_query
+from edge_agent.live.scan import scan
+from edge_agent.store import LogSettings
+from tests.waist import NOW_NS, SECOND, Waist, inline, open_waist, run_of, settings
+
+TWO_LOGS = settings(
+    logs=(LogSettings("alarms", ("alarm/**",), share=0.2), LogSettings("main", share=0.5))
+)
+BOTH = {"alarms": 0.01, "main": 0.01}
+
+
+async def ask(waist: Waist, **parameters: str) -> Answer:
+    named = {name.rstrip("_"): value for name, value in parameters.items()}
+    return await run_query(waist.log, parse_query(named, NOW_NS))
+
+
+async def fill(waist: Waist, count: int = 30) -> None:
+    """Records a second apart, ending now, in two streams by turns and blocks of three."""
+    runs = [
+        run_of({"t": number, "time": NOW_NS // SECOND - count + number}, stream=f"s/{number % 2}")
+        for number in range(1, count + 1)
+    ]
+    for start in range(0, count, 3):
+        await waist.put(*runs[start : start + 3])
+
+
+def values(answer: Answer) -> list[int]:
+    return [record.fields["t"] for record in answer.records]
+
+
+async def test_streams_times_and_filters_select(tmp_path: Path) -> None:
+    async with open_waist(tmp_path) as waist:
+        await fill(waist)
+        assert values(await ask(waist)) == list(range(1, 31))
+        assert values(await ask(waist, stream="s/0")) == list(range(2, 31, 2))
+        assert values(await ask(waist, from_="-5s")) == [25, 26, 27, 28, 29, 30]
+        assert values(await ask(waist, from_="-5s", to="-3s")) == [25, 26]
+        assert values(await ask(waist, filter="t > 28 or t < 2")) == [1, 29, 30]
+        assert (await ask(waist, stream="none")).records == []
+        assert values(await ask(waist, from_="main:10", to="main:12")) == [10, 11, 12]
+
+
+async def test_an_answer_says_where_to_go_on_and_pages_join_without_a_seam(
+    tmp_path: Path,
+) -> None:
+    async with open_waist(tmp_path) as waist:
+        await fill(waist)
+        answer = await ask(waist, stream="s/1", limit="4")
+        assert (answer.truncated, answer.next) == (True, "main:9")
+        found = values(answer)
+        while answer.next is not None:
+            answer = await ask(waist, stream="s/1", limit="4", next=answer.next)
+            found += values(answer)
+        assert found == list(range(1, 31, 2))
+        assert not answer.truncated
+        exact = await ask(waist, limit="30")
+        assert (exact.truncated, exact.next) == (False, None)
+
+
+async def test_pages_go_on_in_the_next_log(tmp_path: Path) -> None:
+    async with open_waist(tmp_path, using=TWO_LOGS, intervals=BOTH) as waist:
+        await waist.put(run_of({"t": 1}, {"t": 2}, stream="alarm/a"), run_of({"t": 3}, {"t": 4}))
+        first = await ask(waist, limit="3")
+        assert (values(first), first.next) == ([1, 2, 3], "main:2")
+        assert values(await ask(waist, limit="3", next="main:2")) == [4]
+        assert values(await ask(waist, limit="3", next="alarms:2")) == [2, 3, 4]
+        assert values(await ask(waist, from_="alarms:1")) == [1, 2]
+
+
+async def test_an_aggregate_is_that_of_a_naive_computation(tmp_path: Path) -> None:
+    async with open_waist(tmp_path) as waist:
+        await fill(waist)
+        answer = await ask(waist, aggregate="t", filter="t != 2")
+        even = list(range(4, 31, 2))
+        assert answer.records == []
+        assert answer.aggregates["s/0"] == {
+            "count": 14, "min": 4, "max": 30, "mean": sum(even) / 14, "first": 4, "last": 30,
+        }  # fmt: skip
+        assert (await ask(waist, aggregate="missing")).aggregates == {}
+
+
+async def test_memory_bounds_an_answer_but_never_to_nothing(tmp_path: Path) -> None:
+    async with open_waist(tmp_path) as waist:
+        await waist.put(*(run_of({"t": n, "x": "x" * 5000}) for n in range(20)))
+        answer = await run_query(waist.log, parse_query({}, NOW_NS), QueryLimits(bytes=30_000))
+        assert 5 <= len(answer.records) <= 6
+        assert answer.next == f"main:{len(answer.records) + 1}"
+        answer = await run_query(waist.log, parse_query({}, NOW_NS), QueryLimits(bytes=1))
+        assert len(answer.records) == 1
+
+
+async def test_time_bounds_an_answer(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_waist(tmp_path) as waist:
+        noise = random.Random(1)
+        await waist.put(*(run_of({"t": n, "x": noise.randbytes(18_000)}) for n in range(50)))
+
+        async def slow(function: object, *args: object) -> object:
+            await trio.sleep(1)
+            return await inline(function, *args)  # type: ignore[arg-type]  # passed on as it came
+
+        waist.log.run_blocking = slow  # type: ignore[assignment]  # a slow card
+        answer = await run_query(waist.log, parse_query({}, NOW_NS), QueryLimits(seconds=0.5))
+        assert answer.truncated
+        assert 0 < len(answer.records) < 50
+        assert answer.next == f"main:{len(answer.records) + 1}"
+        assert answer.seconds < 5
+
+
+async def test_time_bounds_an_answer_within_what_one_read_brings(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_waist(tmp_path) as waist:
+        for number in range(1, 51):
+            await waist.put(run_of({"v": number}))
+        assert len(await waist.log.read("main", 0)) == 50
+
+        async def slow(function: object, *args: object) -> object:
+            if function is scan:
+                await trio.sleep(0.1)
+            return await inline(function, *args)  # type: ignore[arg-type]  # passed on as it came
+
+        waist.log.run_blocking = slow  # type: ignore[assignment]  # a slow board
+        answer = await run_query(waist.log, parse_query({}, NOW_NS), QueryLimits(seconds=0.5))
+        assert len(answer.records) == pytest.approx(5, abs=1)
+        assert answer.next == f"main:{len(answer.records) + 1}"
+
+
+async def test_one_question_at_a_time_takes_the_processor(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_waist(tmp_path) as waist:
+        for number in range(1, 4):
+            await waist.put(run_of({"v": number}))
+        scanning = most = 0
+
+        async def counted(function: object, *args: object) -> object:
+            nonlocal scanning, most
+            if function is not scan:
+                return await inline(function, *args)  # type: ignore[arg-type]  # passed on
+            scanning += 1
+            most = max(most, scanning)
+            await trio.sleep(0.1)
+            scanning -= 1
+            return await inline(function, *args)  # type: ignore[arg-type]  # passed on as it came
+
+        waist.log.run_blocking = counted  # type: ignore[assignment]  # a slow board
+        queries = Queries(waist.log, QueryLimits(concurrent=3), waist.metrics)
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(queries.run, parse_query({}, NOW_NS))
+        assert most == 1
+        assert waist.metrics.get("queries_total") == 3
+
+
+async def test_only_so_many_are_worked_on_at_one_time(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_waist(tmp_path) as waist:
+        await fill(waist, 3)
+        hold = trio.Event()
+
+        async def held(function: object, *args: object) -> object:
+            await hold.wait()
+            return await inline(function, *args)  # type: ignore[arg-type]  # passed on as it came
+
+        plain, waist.log.run_blocking = waist.log.run_blocking, held  # type: ignore[assignment]  # a hung card
+        queries = Queries(waist.log, QueryLimits(concurrent=1, seconds=3), waist.metrics)
+        query = parse_query({}, NOW_NS)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(queries.run, query)
+            await wait_all_tasks_blocked()
+            with pytest.raises(ProtocolError, match="try again later") as caught:
+                await queries.run(query)
+            assert caught.value.code == "busy"
+            hold.set()
+        waist.log.run_blocking = plain
+        assert len((await queries.run(query)).records) == 3
+        assert waist.metrics.get("queries_total") == 2
+        assert waist.metrics.get("query_seconds_total") >= 3
+
+
+async def test_what_comes_in_meanwhile_is_not_part_of_the_answer(tmp_path: Path) -> None:
+    async with open_waist(tmp_path) as waist:
+        await fill(waist, 3)
+        read = waist.log.read
+
+        async def read_and_append(*args: object) -> object:
+            await waist.put(run_of({"t": 99}))
+            return await read(*args)  # type: ignore[arg-type]  # passed on as it came
+
+        waist.log.read = read_and_append  # type: ignore[assignment, method-assign]  # a busy agent
+        with trio.fail_after(5):
+            assert values(await ask(waist)) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "parameters, says",
+    [
+        ({"steam": "a"}, "steam: no such parameter; there are stream, from"),
+        ({"stream": "a//b"}, "stream: "),
+        ({"from": "noon"}, "from: expected RFC 3339"),
+        ({"to": "2026-01-01T00:00:00"}, "to: .* has no zone"),
+        ({"limit": "0"}, "limit: expected 1 to 100000"),
+        ({"limit": "1000000"}, "limit: expected 1 to 100000"),
+        ({"limit": "many"}, "limit: expected"),
+        ({"next": "17"}, "next: expected log:seq"),
+        ({"filter": "t >"}, "filter: expected"),
+        ({"from": "main:1", "to": "alarms:2"}, "same log"),
+    ],
+)
+def test_mistakes_name_the_parameter(parameters: Mapping[str, str], says: str) -> None:
+    with pytest.raises(ProtocolError, match=says) as caught:
+        parse_query(parameters, NOW_NS)
+    assert caught.value.code == "bad_query"
+
+
+@pytest.mark.parametrize("parameters", [{"from": "lost:1"}, {"next": "lost:1"}])
+async def test_a_log_that_is_not_there_is_named(tmp_path: Path, parameters: dict[str, str]) -> None:
+    async with open_waist(tmp_path) as waist:
+        with pytest.raises(ProtocolError, match="no log 'lost'; there are main"):
+            await run_query(waist.log, parse_query(parameters, NOW_NS))

@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_agent.live import window_state
+from edge_agent.live.window_state import AHEAD_NS_MAX, Windows
+from edge_agent.record import Record
+from edge_agent.store.entry import STATE_BYTES_MAX
+from tests.waist import NOW_NS, SECOND
+
+MINUTE = 60 * SECOND
+BASE = NOW_NS - NOW_NS % MINUTE
+
+
+def record(at_s: float, stream: str = "a", /, **fields: Any) -> Record:
+    record.seq += 1  # type: ignore[attr-defined]  # a counter that nobody resets
+    return Record(
+        "main", record.seq, stream, BASE + round(at_s * SECOND), "sensor",  # type: ignore[attr-defined]  # as above
+        NOW_NS, True, "s", 0, fields or {"t": at_s},
+    )  # fmt: skip
+
+
+record.seq = 0  # type: ignore[attr-defined]  # as above
+
+
+def windows(**rest: Any) -> Windows:
+    return Windows(**({"window_ns": MINUTE, "lateness_ns": 10 * SECOND} | rest))
+
+
+def starts(made: Windows) -> list[tuple[str, int]]:
+    return [(w.stream, (w.start_ns - BASE) // SECOND) for w in made.take_closed()]
+
+
+def test_a_window_closes_when_the_watermark_reaches_its_end() -> None:
+    made = windows()
+    for at in (0, 30, 59.9, 60, 69.9):
+        made.add(record(at), None)
+    assert made.closed == 0
+    made.add(record(70), None)
+    (closed,) = made.take_closed()
+    assert (closed.stream, closed.start_ns) == ("a", BASE)
+    assert closed.fields["t"].figures()["count"] == 3
+    assert made.open == 1
+
+
+def test_out_of_order_records_count_until_their_window_closes_then_they_are_late() -> None:
+    made = windows()
+    for at in (50, 65, 40, 69, 59):
+        made.add(record(at), None)
+    assert made.late == 0
+    made.add(record(71), None)
+    (closed,) = made.take_closed()
+    assert closed.fields["t"].figures()["count"] == 3
+    assert closed.fields["t"].last == 59
+    made.add(record(58), None)
+    assert (made.late, made.closed) == (1, 0)
+
+
+def test_streams_have_watermarks_of_their_own() -> None:
+    made = windows()
+    made.add(record(0, "slow"), None)
+    made.add(record(1000, "quick"), None)
+    assert starts(made) == []
+    made.add(record(100, "slow"), None)
+    assert starts(made) == [("slow", 0)]
+
+
+def test_windows_are_aligned_to_utc() -> None:
+    day = 86_400 * SECOND
+    made = windows(window_ns=day)
+    made.add(record(0), None)
+    made.add(record(2 * 86_400), None)
+    (closed,) = made.take_closed()
+    assert closed.start_ns % day == 0
+
+
+def test_only_named_fields_and_only_numbers_are_summarised() -> None:
+    made = windows(fields=("t", "h"))
+    made.add(record(0, t=1, h="text", x=5), None)
+    made.add(record(1, t=True, h=2.5), None)
+    made.add(record(2, x=1), None)
+    made.close_all()
+    (closed,) = made.take_closed()
+    counts = {field: summary.count for field, summary in closed.fields.items()}
+    assert counts == {"t": 1, "h": 1}
+
+
+def test_without_names_every_number_is_up_to_a_limit() -> None:
+    made = windows()
+    many: dict[str, Any] = {f"f{i}": i for i in range(100)}
+    made.add(record(0, **{"n" * 101: 1}, **many), None)
+    made.close_all()
+    (closed,) = made.take_closed()
+    assert len(closed.fields) == window_state.FIELDS_MAX
+    assert "n" * 101 not in closed.fields
+
+
+def test_one_wild_clock_reading_does_not_make_what_follows_late() -> None:
+    made = windows()
+    clock_ns = BASE + 5 * SECOND
+    made.add(record(5), clock_ns)
+    made.add(record(AHEAD_NS_MAX / SECOND + 60), clock_ns)
+    assert made.late == 1
+    made.add(record(3600), clock_ns + SECOND)
+    for at in (7, 20, 59):
+        made.add(record(at), BASE + at * SECOND)
+    assert made.late == 1
+    made.add(record(70.1), BASE + 71 * SECOND)
+    closed = made.take_closed()
+    assert [(c.start_ns - BASE) // MINUTE for c in closed] == [0]
+    assert closed[0].fields["t"].count == 4
+
+
+def test_without_a_synced_clock_the_records_alone_decide() -> None:
+    made = windows()
+    made.add(record(0), None)
+    made.add(record(10**9), None)
+    assert (made.late, made.closed) == (0, 1)
+
+
+def test_the_oldest_window_closes_early_when_there_are_too_many() -> None:
+    made = windows(open_max=2)
+    made.add(record(60, "a"), None)
+    made.add(record(0, "b"), None)
+    made.add(record(120, "c"), None)
+    assert starts(made) == [("b", 0)]
+    assert (made.early, made.open) == (1, 2)
+    # Its stream's records for it are late now, as is whatever would be the oldest of all.
+    made.add(record(30, "b"), None)
+    made.add(record(0, "d"), None)
+    assert (made.late, made.open) == (2, 2)
+
+
+def test_a_silent_stream_closes_what_has_ended_or_everything() -> None:
+    made = windows(lateness_ns=1000 * SECOND)
+    for at in (0, 60, 120):
+        made.add(record(at), None)
+    assert list(made.waiting()) == [("a", BASE + MINUTE)]
+    made.close_idle("a", BASE + 2 * MINUTE)
+    assert starts(made) == [("a", 0), ("a", 60)]
+    made.close_idle("a", None)
+    assert starts(made) == [("a", 120)]
+    made.add(record(130), None)
+    assert made.late == 1
+
+
+def test_a_state_that_is_too_large_closes_the_oldest_windows() -> None:
+    made = windows(open_max=100_000)
+    for number in range(500):
+        name = f"{number:03}" + "x" * 150
+        fields: dict[str, Any] = {f"field{i}": i for i in range(20)}
+        made.add(record(60 * (500 - number), name, **fields), None)
+    state = made.encode()
+    assert len(state) <= STATE_BYTES_MAX
+    assert 0 < made.early < 500
+    assert made.early == made.closed
+    kept = min(end for _, end in made.waiting())
+    assert all(closed.start_ns < kept for closed in made.take_closed())
+
+
+def test_watermarks_of_quiet_streams_are_forgotten_but_not_windows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(window_state, "STREAMS_MAX", 20)
+    made = windows()
+    made.add(record(0, "kept"), None)
+    for number in range(200):
+        made.add(record(0, f"s{number}", text="no number"), None)
+    assert len(made._streams) <= 23
+    assert list(made.waiting()) == [("kept", BASE + MINUTE)]
+
+
+def test_states_are_equal_for_equal_windows_and_tell_another_length() -> None:
+    one, other = windows(), windows()
+    for made, names in ((one, "ab"), (other, "ba")):
+        for name in names:
+            made.add(Record("main", 1, name, BASE, "sensor", 0, True, "s", 0, {"t": 1}), None)
+    assert one.encode() == other.encode()
+    assert windows().decode(one.encode())
+    longer = windows(window_ns=2 * MINUTE)
+    assert not longer.decode(one.encode())
+    assert longer.open == 2
+
+
+Event = tuple[str, int, int]
+EVENTS = st.lists(
+    st.tuples(st.sampled_from("abc"), st.integers(0, 400), st.integers(-9, 9)), max_size=80
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(EVENTS, st.lists(st.integers(0, 80), max_size=4))
+def test_windows_are_those_of_a_naive_computation_however_often_they_are_taken_up_again(
+    events: list[Event], restarts: list[int]
+) -> None:
+    made, closed = windows(), []
+    late = 0
+    for index, (stream, at, value) in enumerate(events):
+        if index in restarts:
+            closed += made.take_closed()
+            late += made.late
+            state, made = made.encode(), windows()
+            assert made.decode(state)
+        made.add(record(at, stream, v=value), None)
+    late += made.late
+    made.close_all()
+    closed += made.take_closed()
+    found = {
+        (c.stream, (c.start_ns - BASE) // MINUTE): (
+            c.fields["v"].count, c.fields["v"].minimum, c.fields["v"].maximum, c.fields["v"].mean
+        )
+        for c in closed
+    }  # fmt: skip
+    assert len(found) == len(closed)
+    assert (found, late) == naive(events)
+
+
+def naive(events: list[Event]) -> tuple[dict[tuple[str, int], Any], int]:
+    newest: dict[str, int] = defaultdict(lambda: -(10**9))
+    values: dict[tuple[str, int], list[int]] = defaultdict(list)
+    late = 0
+    for stream, at, value in events:
+        if (at // 60 + 1) * 60 <= newest[stream] - 10:
+            late += 1
+            continue
+        values[stream, at // 60].append(value)
+        newest[stream] = max(newest[stream], at)
+    figures = {
+        key: (len(v), min(v), max(v), pytest.approx(sum(v) / len(v), abs=1e-12))
+        for key, v in values.items()
+    }
+    return figures, late
+
+
+def test_a_year_of_hours_gives_the_days_of_a_naive_computation() -> None:
+    made = windows(window_ns=86_400 * SECOND, lateness_ns=3600 * SECOND)
+    seeded, days = random.Random(2), defaultdict(list)
+    origin = 1_609_459_200  # 2021-01-01, years before the agent's clock
+    for hour in range(8760):
+        value = round(seeded.gauss(12, 6), 1)
+        days[hour // 24].append(value)
+        time_ns = (origin + hour * 3600) * SECOND
+        made.add(
+            Record("main", hour + 1, "t", time_ns, "sensor", NOW_NS, True, "s", 0, {"t": value}),
+            NOW_NS,
+        )
+    made.close_idle("t", NOW_NS)
+    closed = made.take_closed()
+    assert made.late == 0
+    assert [(c.start_ns // SECOND - origin) // 86_400 for c in closed] == list(range(365))
+    for day, window in enumerate(closed):
+        figures = window.fields["t"].figures()
+        assert (figures["min"], figures["max"]) == (min(days[day]), max(days[day]))
+        assert figures["mean"] == pytest.approx(sum(days[day]) / 24)
+        assert (figures["count"], figures["last"]) == (24, days[day][-1])

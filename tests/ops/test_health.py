@@ -1,0 +1,95 @@
+"""The verdict: which word, and why."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_agent.ops.health import Facts, LogFact, UpstreamFact, judge
+from tests.ops.pictures import WELL, unwell
+
+
+def codes(facts: Facts) -> tuple[str, list[str], list[str]]:
+    verdict = judge(facts)
+    return (
+        verdict.status,
+        [reason.code for reason in verdict.reasons],
+        [warning.code for warning in verdict.warnings],
+    )
+
+
+def test_an_agent_that_is_well_says_ok_without_a_reason() -> None:
+    assert codes(WELL) == ("ok", [], [])
+
+
+def test_a_disk_that_refuses_is_a_failure() -> None:
+    facts = unwell(store_problem="read-only file system")
+    assert codes(facts) == ("failed", ["store_failing"], [])
+    assert "read-only file system" in judge(facts).reasons[0].message
+
+
+@pytest.mark.parametrize(
+    "waits_s,expected",
+    [
+        (9.9, ("ok", [], [])),
+        (10.0, ("degraded", ["commit_slow"], [])),
+        (59.9, ("degraded", ["commit_slow"], [])),
+        (60.0, ("failed", ["commit_stalled"], [])),
+    ],
+)
+def test_a_commit_that_is_overdue_is_slow_first_and_stalled_later(
+    waits_s: float, expected: object
+) -> None:
+    assert codes(unwell(commit_waits_s=waits_s)) == expected
+
+
+def test_an_upstream_that_is_away_degrades_and_does_not_fail() -> None:
+    away = UpstreamFact("hub", False, False, 4711, "connection refused")
+    facts = unwell(upstreams=(away,))
+    assert codes(facts) == ("degraded", ["upstream_offline"], [])
+    assert "4 711 records" in judge(facts).reasons[0].message
+
+
+def test_an_upstream_that_was_not_tried_yet_is_no_reason() -> None:
+    assert codes(unwell(upstreams=(UpstreamFact("hub", False, False, 0, None),)))[0] == "ok"
+
+
+def test_an_upstream_that_refuses_our_token_is_misconfigured() -> None:
+    refused = UpstreamFact("hub", False, True, 5, "401 Unauthorized")
+    assert codes(unwell(upstreams=(refused,))) == ("degraded", ["upstream_misconfigured"], [])
+
+
+def test_a_full_log_degrades_only_where_it_refuses() -> None:
+    full = LogFact("alarms", 0.99, "refuse", 0, 0)
+    assert codes(unwell(logs=(full,))) == ("degraded", ["log_full"], [])
+    ring = LogFact("main", 0.99, "discard-oldest", 0, 0)
+    assert codes(unwell(logs=(ring,))) == ("ok", [], [])
+
+
+def test_a_nearly_full_file_degrades() -> None:
+    assert codes(unwell(file_fill=0.95)) == ("degraded", ["store_full"], [])
+
+
+@pytest.mark.parametrize(
+    "changes,code",
+    [
+        ({"insecure": True}, "insecure"),
+        ({"clock_synced": False}, "clock_unsynced"),
+        ({"salvage": "12 blocks read back"}, "salvaged"),
+        ({"quarantined": 3}, "quarantined"),
+        ({"logs": (LogFact("main", 0.1, "refuse", 7, 0),)}, "discarded"),
+        ({"logs": (LogFact("main", 0.1, "refuse", 0, 7),)}, "damaged"),
+    ],
+)
+def test_what_is_only_worth_knowing_warns_and_leaves_the_word(
+    changes: dict[str, object], code: str
+) -> None:
+    assert codes(unwell(**changes)) == ("ok", [], [code])
+
+
+def test_every_reason_is_told_the_failures_first() -> None:
+    facts = unwell(
+        store_problem="EIO",
+        file_fill=0.99,
+        upstreams=(UpstreamFact("hub", False, False, 1, "timed out"),),
+    )
+    assert codes(facts)[1] == ["store_failing", "store_full", "upstream_offline"]

@@ -1,0 +1,211 @@
+"""The people's port on a real socket: one peer never harms another, and it stops in time."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+import trustme
+
+from edge_agent.ops import http
+
+Asgi = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+async def hello(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] != "http":
+        return
+    if scope["path"] == "/endless":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while True:
+            await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
+    if scope["path"] == "/raise":
+        raise ValueError("a mistake of ours")
+    await send(
+        {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]}
+    )
+    await send({"type": "http.response.body", "body": b"hello"})
+
+
+@asynccontextmanager
+async def serving(
+    app: Asgi = hello, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[str, int]]:
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with trio.open_nursery() as nursery:
+
+        async def run(*, task_status: trio.TaskStatus[http.Serving]) -> None:
+            await http.serve(app, listeners, tls=tls, task_status=task_status)
+
+        running = await nursery.start(run)
+        yield running.addresses[0]
+        nursery.cancel_scope.cancel()
+
+
+async def ask(address: tuple[str, int], head: bytes) -> bytes:
+    """Everything that the port answers until it closes, resets or has said hello."""
+    stream = await trio.open_tcp_stream(*address)
+    answer = b""
+    async with stream:
+        with trio.move_on_after(5):
+            try:
+                await stream.send_all(head)
+                async for piece in stream:
+                    answer += piece
+                    if answer.endswith(b"hello"):
+                        break
+            except trio.BrokenResourceError:
+                pass
+    return answer
+
+
+HELLO = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+async def test_it_answers_on_the_port_that_it_told() -> None:
+    async with serving() as address:
+        assert address[1] != 0
+        answer = await ask(address, HELLO)
+    assert answer.startswith(b"HTTP/1.1 200") and b"server:" not in answer.lower()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /\xff HTTP/1.1\r\nHost: localhost\r\n\r\n",  # breaks Hypercorn's own decoding
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS to a port without
+        b"GET /raise HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00" * 100,
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n" + b"x" * 70_000,
+    ],
+)
+async def test_whatever_one_peer_says_another_is_served(head: bytes) -> None:
+    async with serving() as address:
+        patient = await trio.open_tcp_stream(*address)
+        stream = await trio.open_tcp_stream(*address)
+        await stream.send_all(head)
+        await stream.send_eof()
+        with trio.move_on_after(0.2):
+            while await stream.receive_some(65536):
+                pass
+        await stream.aclose()
+        await patient.send_all(HELLO)
+        assert (await patient.receive_some(1000)).startswith(b"HTTP/1.1 200")
+        await patient.aclose()
+        assert (await ask(address, HELLO)).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_peer_that_resets_at_once_harms_nobody() -> None:
+    import socket
+    import struct
+
+    async with serving() as address:
+        for _ in range(20):
+            with socket.create_connection(address) as raw:
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                raw.sendall(HELLO[:10])
+        assert (await ask(address, HELLO)).startswith(b"HTTP/1.1 200")
+
+
+async def test_more_than_the_limit_is_turned_away_and_there_is_room_again_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http, "CONNECTIONS", 2)
+    async with (
+        serving() as address,
+        await trio.open_tcp_stream(*address) as first,
+        await trio.open_tcp_stream(*address) as second,
+    ):
+        for stream in (first, second):  # both are being served
+            await stream.send_all(HELLO)
+            assert (await stream.receive_some(1000)).startswith(b"HTTP/1.1 200")
+        assert await ask(address, HELLO) == b""
+        await first.aclose()
+        with trio.fail_after(2):
+            while not await ask(address, HELLO):
+                await trio.sleep(0.01)
+
+
+async def test_a_reader_that_takes_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "WRITE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(http, "GRACE_S", 0.1)
+    async with serving() as address:
+        stream = await trio.open_tcp_stream(*address)
+        await stream.send_all(b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await trio.sleep(0.2)
+        with trio.fail_after(5):
+            try:
+                while await stream.receive_some(65536):
+                    pass
+            except trio.BrokenResourceError:
+                pass  # an orderly end will do as well
+        await stream.aclose()
+
+
+async def test_a_reader_that_takes_nothing_does_not_hold_up_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http, "GRACE_S", 0.2)
+    began = trio.current_time()
+    async with serving() as address:
+        stream = await trio.open_tcp_stream(*address)
+        await stream.send_all(b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await trio.sleep(0.1)
+    assert 0.2 <= trio.current_time() - began < 1
+    await stream.aclose()
+
+
+async def test_an_answer_in_progress_is_finished_and_an_idle_peer_does_not_hold_up_the_end() -> (
+    None
+):
+    started, release = trio.Event(), trio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/slow":
+            started.set()
+            await release.wait()
+        await hello(scope, receive, send)
+
+    answers: list[bytes] = []
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery, serving(slow) as address:
+        idle = await trio.open_tcp_stream(*address)
+        await idle.send_all(HELLO)
+        assert (await idle.receive_some(1000)).startswith(b"HTTP/1.1 200")
+
+        async def ask_slowly() -> None:
+            answers.append(await ask(address, HELLO.replace(b"GET /", b"GET /slow")))
+
+        nursery.start_soon(ask_slowly)
+        await started.wait()
+        nursery.start_soon(release_soon, release)
+    assert answers[0].endswith(b"hello")
+    assert trio.current_time() - began < 0.8
+    await idle.aclose()
+
+
+async def release_soon(release: trio.Event) -> None:
+    await trio.sleep(0.1)
+    release.set()
+
+
+async def test_it_speaks_https_where_it_has_a_certificate() -> None:
+    authority = trustme.CA()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(server)
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    async with serving(tls=server) as (_, port):
+        raw = await trio.open_tcp_stream("127.0.0.1", port)
+        stream = trio.SSLStream(raw, client, server_hostname="localhost", https_compatible=True)
+        await stream.send_all(HELLO)
+        assert (await stream.receive_some(1000)).startswith(b"HTTP/1.1 200")
+        await stream.aclose()
+        # Somebody who speaks plain HTTP to it is no harm.
+        await ask(("127.0.0.1", port), HELLO)

@@ -1,0 +1,105 @@
+"""The page: says what the picture says, escapes everything, needs nothing from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+from edge_agent.ops import health
+from edge_agent.ops.page import CSP, ROWS_MAX, render_locked, render_page
+from edge_agent.ops.streams import Seen
+from tests.ops.pictures import CONNECTION, STATUS, UPSTREAM, unwell
+
+NOW_NS = 1_795_341_600_000_000_000
+
+
+class Text(HTMLParser):
+    """What a reader sees, and the tags that were really there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def read(page: bytes) -> Text:
+    text = Text()
+    text.feed(page.decode())
+    return text
+
+
+def seen(stored_ns: int = NOW_NS - 3_000_000_000) -> Seen:
+    return Seen("main", 12_345, 77, stored_ns, "pi-7/bme280")
+
+
+def test_it_shows_streams_rates_backlog_and_fill() -> None:
+    words = " ".join(read(render_page(STATUS, [("greenhouse/2", seen())], NOW_NS)).words)
+    for expected in (
+        "greenhouse/2", "12.3 k", "3 s ago", "1 234/s", "85.6 KiB/s", "4 711", "sending",
+        "250/s", "98.8 k", "12 %", "pi-7/bme280", "5f0c5f0c5f0c", "ok",
+    ):  # fmt: skip
+        assert expected in words, expected
+
+
+def test_reasons_and_warnings_are_sentences_on_it() -> None:
+    facts = unwell(clock_synced=False, store_problem="input/output error")
+    page = read(render_page(replace(STATUS, health=health.judge(facts)), [], NOW_NS))
+    words = " ".join(page.words)
+    assert "failed" in words and "input/output error" in words and "clock has not been set" in words
+
+
+def test_whatever_others_named_is_escaped() -> None:
+    evil = "<script>alert(1)</script>\"'&"
+    status = replace(
+        STATUS,
+        upstreams=(replace(UPSTREAM, name=evil, phase=evil, error=evil),),
+        connections=(replace(CONNECTION, source=evil, stream=evil, peer=evil, mode=evil),),
+        agent=replace(STATUS.agent, id=evil),
+    )
+    strange = replace(seen(), source=evil)
+    harmless = read(render_page(STATUS, [("a", seen())], NOW_NS))
+    page = read(render_page(status, [(evil, strange)], NOW_NS))
+    assert [tag for tag, _ in page.tags] == [tag for tag, _ in harmless.tags]
+    assert page.words.count(evil) >= 9
+
+
+def test_its_policy_allows_exactly_its_own_style_and_script() -> None:
+    html = render_page(STATUS, [], NOW_NS).decode()
+    for tag in ("style", "script"):
+        (body,) = re.findall(f"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in CSP
+    assert "default-src 'none'" in CSP and "unsafe" not in CSP
+
+
+def test_nothing_comes_from_elsewhere_and_nothing_is_styled_in_place() -> None:
+    for page in (render_page(STATUS, [], NOW_NS), render_locked()):
+        for tag, attributes in read(page).tags:
+            assert "style" not in attributes and not any(key.startswith("on") for key in attributes)
+            for key in ("src", "href"):
+                assert (attributes.get(key) or "/").startswith("/"), (tag, attributes)
+
+
+def test_a_browser_without_script_reloads_it() -> None:
+    assert b'<noscript><meta http-equiv="refresh" content="5"></noscript>' in render_locked()
+
+
+def test_of_many_streams_those_heard_of_last_are_shown_and_all_are_counted() -> None:
+    many = [(f"s/{index:04}", seen(NOW_NS - index * 10**9)) for index in range(ROWS_MAX + 50)]
+    words = read(render_page(STATUS, many, NOW_NS)).words
+    assert "s/0000" in words and f"s/{ROWS_MAX - 1:04}" in words
+    assert f"s/{ROWS_MAX:04}" not in words
+    assert any(str(ROWS_MAX + 50) in word for word in words)
+
+
+def test_the_locked_page_tells_nothing_about_the_agent() -> None:
+    assert b"5f0c" not in render_locked() and b"<form>" in render_locked()

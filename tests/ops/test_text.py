@@ -1,0 +1,48 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_agent.ops.text import ago, amount, duration, percent, size
+
+
+@pytest.mark.parametrize(
+    "value,text",
+    [
+        (0, "0"), (0.25, "0.25"), (9.96, "10"), (12.4, "12"), (4711, "4 711"), (9999, "9 999"),
+        (12_345, "12.3 k"), (999_400, "999 k"), (999_600, "1 M"), (4_560_000, "4.56 M"),
+        (1.5e9, "1.5 G"), (2e12, "2e+03 G"),
+    ],
+)  # fmt: skip
+def test_amounts(value: float, text: str) -> None:
+    assert amount(value) == text
+
+
+@pytest.mark.parametrize(
+    "value,text",
+    [(0, "0 B"), (512, "512 B"), (1024, "1 KiB"), (12_600, "12.3 KiB"), (1 << 30, "1 GiB"),
+     (1 << 40, "1 TiB")],
+)  # fmt: skip
+def test_sizes(value: float, text: str) -> None:
+    assert size(value) == text
+
+
+@pytest.mark.parametrize(
+    "seconds,text",
+    [(0, "0 s"), (0.00085, "850 µs"), (0.012, "12 ms"), (3.2, "3.2 s"), (119, "119 s"),
+     (240, "4 min"),
+     (5 * 3600 + 720, "5 h 12 min"), (7200, "2 h"), (3 * 86_400 + 4 * 3600, "3 d 4 h"),
+     (86_400 * 2, "2 d")],
+)  # fmt: skip
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_a_clock_that_was_set_back_does_not_show_a_negative_age() -> None:
+    assert ago(-5_000_000_000) == "just now"
+    assert ago(3_000_000_000) == "3 s ago"
+
+
+def test_small_parts_keep_a_digit() -> None:
+    assert (percent(0.004), percent(0.07), percent(1)) == ("0.4 %", "7 %", "100 %")

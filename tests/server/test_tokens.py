@@ -1,0 +1,134 @@
+"""The tokens file: secrets shown once, kept as hashes, followed while it changes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edge_agent.errors import ConfigError
+from edge_agent.server.tokens import Tokens, add_token, list_tokens, revoke_token
+
+
+class Ticking:
+    """A monotonic clock that is turned by hand."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "etc" / "tokens.json"
+
+
+def test_a_token_is_found_by_its_secret_with_what_it_allows(path: Path) -> None:
+    secret = add_token(path, "greenhouse", write=["greenhouse/**"], sources=["pi-*"[:3] + "7"])
+    add_token(path, "hub", forward=True)
+    token = Tokens(path).find(secret)
+    assert token is not None
+    assert token.name == "greenhouse"
+    assert token.may_write("greenhouse/bme280")
+    assert not token.may_write("cellar/bme280")
+    assert token.may_be("pi-7")
+    assert not token.may_be("pi-8")
+    assert not token.forward
+
+
+def test_the_secret_is_not_in_the_file(path: Path) -> None:
+    secret = add_token(path, "a", admin=True)
+    assert secret not in path.read_text()
+    assert json.loads(path.read_text())["tokens"][0]["hash"].startswith("sha256:")
+
+
+def test_the_file_can_be_read_by_its_owner_alone(path: Path) -> None:
+    add_token(path, "a")
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.chmod(0o644)
+    add_token(path, "b")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_nothing_is_left_beside_the_file(path: Path) -> None:
+    add_token(path, "a")
+    add_token(path, "b")
+    assert [each.name for each in path.parent.iterdir()] == ["tokens.json"]
+
+
+def test_an_unknown_secret_is_nobodys(path: Path) -> None:
+    secret = add_token(path, "a", read=["**"])
+    tokens = Tokens(path)
+    assert tokens.find(secret + "x") is None
+    assert tokens.find("") is None
+    assert tokens.find("\udcff") is None
+
+
+def test_a_name_can_be_used_once(path: Path) -> None:
+    add_token(path, "a")
+    with pytest.raises(ConfigError, match="name"):
+        add_token(path, "a")
+    with pytest.raises(ConfigError, match="printable"):
+        add_token(path, "a\nb")
+
+
+def test_a_wrong_pattern_is_refused_before_the_file_is_touched(path: Path) -> None:
+    with pytest.raises(ConfigError, match="write"):
+        add_token(path, "a", write=["a b"])
+    assert not path.exists()
+
+
+def test_a_revoked_token_is_unknown_within_a_second(path: Path) -> None:
+    now = Ticking()
+    secret = add_token(path, "a", read=["**"])
+    other = add_token(path, "b", read=["**"])
+    tokens = Tokens(path, now=now)
+    assert revoke_token(path, "a")
+    assert not revoke_token(path, "a")
+    assert tokens.find(secret) is not None
+    now.now += 1.0
+    assert tokens.find(secret) is None
+    assert tokens.find(other) is not None
+    assert [token.name for token in list_tokens(path)] == ["b"]
+
+
+def test_a_file_that_becomes_unreadable_leaves_the_known_tokens_valid(path: Path) -> None:
+    now = Ticking()
+    secret = add_token(path, "a", read=["**"])
+    tokens = Tokens(path, now=now)
+    good = path.read_bytes()
+    path.write_text("{")
+    now.now += 1.0
+    assert tokens.find(secret) is not None
+    assert tokens.trouble is not None
+    path.write_bytes(good)
+    now.now += 1.0
+    assert tokens.find(secret) is not None
+    assert tokens.trouble is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"version": 2, "tokens": []}',
+        '{"version": 1, "tokens": [{"name": "a", "hash": "plain"}]}',
+        '{"version": 1, "tokens": [{"name": "a", "hash": "sha256:0", "write": ["a b"]}]}',
+        '{"version": 1, "tokens": [{"name": "a", "hash": "sha256:0", "wirte": []}]}',
+    ],
+)
+def test_a_wrong_file_is_named_at_the_start(path: Path, text: str) -> None:
+    path.parent.mkdir()
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"tokens\.json"):
+        Tokens(path)
+
+
+def test_a_missing_file_is_named_at_the_start(path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"tokens\.json"):
+        Tokens(path)
+    assert list_tokens(path) == ()

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from edge_agent.errors import StoreFailed, StoreLocked
+from edge_agent.store import Entry, LogSettings, Position, Stored
+from edge_agent.store.create import open_environment
+from edge_agent.store.keys import block_key, source_key
+from edge_agent.store.pages import PageFile
+from tests.store.conftest import Stores
+from tests.store.support import MIB, entry, failing_disk, read_all, run, values
+
+
+def test_everything_is_there_after_closing_and_opening(stores: Stores) -> None:
+    engine = stores.open()
+    identity = engine.identity
+    engine.commit([entry(3, 1)])
+    engine.close()
+    again = stores.open()
+    assert values(again) == [1, 2, 3]
+    assert again.next_of("pi") == 4
+    assert again.identity == identity
+    assert again.salvage_report is None
+
+
+def test_a_new_store_has_ids_of_its_own(stores: Stores) -> None:
+    one, other = stores.open("one").identity, stores.open("other").identity
+    assert one.store_id != other.store_id
+    assert one.epoch != other.epoch
+    assert one.agent_id != other.agent_id
+
+
+def test_a_second_opening_is_refused_while_the_first_lives(stores: Stores) -> None:
+    engine = stores.open()
+    with pytest.raises(StoreLocked):
+        stores.open()
+    engine.close()
+    stores.open()
+
+
+def test_an_opening_that_fails_leaves_no_lock_behind(stores: Stores) -> None:
+    with failing_disk(), pytest.raises(StoreFailed):
+        stores.open()
+    assert stores.open().last_seq("main") == 0
+
+
+def test_a_disk_that_refuses_fails_the_commit_until_reopened(stores: Stores) -> None:
+    engine = stores.open()
+    engine.commit([entry(3, 1)])
+    with failing_disk(), pytest.raises(StoreFailed, match="committing"):
+        engine.commit([entry(3, 4)])
+    with pytest.raises(StoreFailed):
+        engine.commit([entry(3, 4)])
+    with pytest.raises(StoreFailed):
+        engine.trim()
+    with failing_disk(), pytest.raises(StoreFailed):
+        engine.reopen()
+    with pytest.raises(StoreFailed, match="opened again"):
+        engine.read("main", 0, 1)
+    engine.reopen()
+    assert engine.next_of("pi") == 4
+    assert engine.commit([entry(3, 4)]).answers == (Stored({"main": 6}, 7, 0),)
+    assert values(engine) == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_same_entries_after_a_failure_are_stored_once(stores: Stores) -> None:
+    engine = stores.open()
+    engine.commit([entry(3, 1)])
+    engine.reopen()
+    assert engine.commit([entry(3, 1), entry(2, 4)]).duplicates == 3
+    assert values(engine) == [1, 2, 3, 4, 5]
+
+
+def test_opening_commits_a_marker_that_reaches_the_disk(stores: Stores) -> None:
+    engine = stores.open()
+    before = engine._env.info()["last_txnid"] if engine._env else 0
+    engine.reopen()
+    assert engine._env is not None
+    assert engine._env.info()["last_txnid"] == before + 1
+
+
+def test_a_closed_engine_says_so(stores: Stores) -> None:
+    engine = stores.open()
+    engine.close()
+    engine.close()
+    for call in (
+        lambda: engine.commit([]),
+        lambda: engine.read("main", 0, 1),
+        lambda: engine.next_of("pi"),
+        engine.statistics,
+    ):
+        with pytest.raises(StoreFailed, match="closed"):
+            call()
+
+
+def test_reads_beside_commits_see_only_whole_groups(stores: Stores) -> None:
+    engine = stores.open()
+    seen: list[int] = []
+    stop = threading.Event()
+
+    def follow() -> None:
+        while not stop.is_set():
+            items = read_all(engine)
+            seen.append(items[-1].last if items else 0)
+
+    reader = threading.Thread(target=follow)
+    reader.start()
+    for group in range(30):
+        engine.commit([entry(2, 1 + 4 * group), entry(2, 3 + 4 * group)])
+        if group % 10 == 9:
+            engine.reopen()
+    stop.set()
+    reader.join(10)
+    assert seen == sorted(seen)
+    assert all(last % 4 == 0 for last in seen)
+
+
+def test_the_first_log_whose_pattern_matches_takes_a_stream(stores: Stores) -> None:
+    logs = (
+        LogSettings("alarms", ("alarms/**", "**/alarm"), share=0.1),
+        LogSettings("rest", ("**",), share=0.1),
+        LogSettings("main", share=0.1),
+    )
+    engine = stores.open(logs=logs)
+    names = ("alarms", "x/alarm", "x/y", "$own/x")
+    assert [engine.route(name) for name in names] == ["alarms", "alarms", "rest", "main"]
+
+
+def test_a_log_that_is_no_longer_configured_can_still_be_read(stores: Stores) -> None:
+    logs = (LogSettings("alarms", ("alarms/**",), share=0.1), LogSettings("main", share=0.1))
+    engine = stores.open(logs=logs)
+    engine.commit([Entry(runs=(run(2, stream="alarms/x"),))])
+    engine.close()
+    again = stores.open()
+    assert again.logs() == ("alarms", "main")
+    assert values(again, "alarms") == [0, 1]
+    assert again.route("alarms/x") == "main"
+
+
+def test_an_empty_group_and_an_empty_entry_are_fine(stores: Stores) -> None:
+    engine = stores.open()
+    assert engine.commit([]).answers == ()
+    assert engine.commit([Entry()]).answers == (Stored({}, 0, 0),)
+    assert (engine.first_seq("main"), engine.last_seq("main")) == (1, 0)
+    assert (engine.first_seq("none"), engine.last_seq("none")) == (1, 0)
+    assert engine.read("none", 0, 1) == []
+
+
+@pytest.mark.parametrize("by_reading", [True, False])
+def test_damage_met_on_the_way_is_salvaged_without_a_restart(
+    stores: Stores, by_reading: bool
+) -> None:
+    stores.damaged.add("agent")
+    engine = stores.open(compression_level=0)
+    for first in range(1, 201, 10):
+        engine.commit([entry(10, first, pad=1000)])
+    epoch = engine.identity.epoch
+    # A page of a long value that calls itself something else: LMDB refuses to follow it.
+    raw = stores.data().read_bytes()
+    with PageFile(stores.data()) as pages:
+        nodes = {node.key: node for node in pages.nodes(pages.meta.main_root, print)}
+    place = nodes[block_key(1, 51)].overflow * 4096
+    with stores.data().open("r+b") as file:
+        file.seek(place + 10)
+        file.write(bytes((raw[place + 10] | 0x10,)))
+    if by_reading:
+        found = values(engine)
+    else:
+        acknowledged = Entry(positions=(Position("up", "main", 200),))
+        engine.commit([acknowledged])
+        engine._damaged = "as a commit would find it"
+        engine.reopen()
+        found = values(engine)
+        assert engine.position("up", "main")[0] == 200
+    assert found == [n for n in range(1, 201) if not 51 <= n <= 60]
+    assert engine.salvage_report is not None
+    assert engine.identity.epoch != epoch
+    assert engine.commit([entry(1, 201)]).answers[0] == Stored(
+        {"main": engine.last_seq("main")}, 202, 0
+    )
+
+
+def test_a_value_that_fails_its_checksum_fails_the_commit_and_is_salvaged(stores: Stores) -> None:
+    engine = stores.open()
+    engine.commit([entry(3, 1), entry(3, 1, source="other")])
+    engine.close()
+    env = open_environment(stores.path() / "store", 4 * MIB)
+    with env.begin(write=True) as txn:
+        txn.put(source_key("pi"), b"\x93\x09\x00\xc3four")
+    env.close()
+    stores.damaged.add("agent")
+    again = stores.open()
+    with pytest.raises(StoreFailed, match="checksum"):
+        again.commit([entry(3, 4)])
+    again.reopen()
+    assert again.salvage_report is not None
+    assert again.next_of("pi") == 0
+    assert again.next_of("other") == 4
+    assert values(again) == [1, 2, 3, 1, 2, 3]

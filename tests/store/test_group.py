@@ -1,0 +1,206 @@
+"""Judging and gathering, seen through the engine: a group exists only within a transaction."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from edge_agent.errors import StoreFull
+from edge_agent.store import Block, Entry, LogSettings, Numbering, Position, Stored
+from edge_agent.store.group import estimate, total
+from tests.store.conftest import Stores
+from tests.store.support import (
+    entry,
+    foreign,
+    pack,
+    read_all,
+    records,
+    run,
+    values,
+)
+
+TWO_LOGS = (LogSettings("alarms", ("alarms/**",), share=0.2), LogSettings("main", share=0.5))
+
+
+def test_each_entry_is_answered_with_its_own_last_seq(stores: Stores) -> None:
+    engine = stores.open()
+    result = engine.commit([entry(3, 1), entry(2, 4), entry(1, 1, source="other")])
+    assert result.answers == (
+        Stored({"main": 3}, 4, 0),
+        Stored({"main": 5}, 6, 0),
+        Stored({"main": 6}, 2, 0),
+    )
+    assert result.last_seq == {"main": 6}
+    assert result.records == {"main": 6}
+
+
+def test_a_group_becomes_one_block_and_two_groups_two(stores: Stores) -> None:
+    engine = stores.open()
+    engine.commit([entry(3, 1), entry(2, 4)])
+    engine.commit([entry(1, 6)])
+    assert [(item.first, item.last) for item in read_all(engine)] == [(1, 5), (6, 6)]
+
+
+def test_blocks_stay_below_their_limit_before_compression(stores: Stores) -> None:
+    engine = stores.open(block_bytes=2048)
+    engine.commit([entry(50, 1, pad=100), entry(5, 51, pad=100), entry(1, 56, pad=5000)])
+    blocks = [item for item in read_all(engine) if isinstance(item, Block)]
+    assert sum(block.count for block in blocks) == 56
+    assert all(block.raw_len <= 2048 + 64 for block in blocks[:-1])
+    assert blocks[-1].count == 1
+    assert [record.source_seq for record in records(engine)] == list(range(1, 57))
+
+
+def test_streams_go_to_their_logs_and_each_has_its_own_seqs(stores: Stores) -> None:
+    engine = stores.open(logs=TWO_LOGS)
+    both = Entry(runs=(run(2), run(1, stream="alarms/fire", value=7), run(1, value=2)))
+    assert engine.commit([both]).answers == (Stored({"main": 3, "alarms": 1}, 0, 0),)
+    assert values(engine, "main") == [0, 1, 2]
+    assert values(engine, "alarms") == [7]
+
+
+def test_what_was_sent_before_is_left_out_and_counted(stores: Stores) -> None:
+    engine = stores.open()
+    engine.commit([entry(5, 1)])
+    result = engine.commit([entry(5, 1), entry(5, 3), entry(2, 8)])
+    assert result.answers == (
+        Stored({}, 6, 5),
+        Stored({"main": 7}, 8, 3),
+        Stored({"main": 9}, 10, 0),
+    )
+    assert result.duplicates == 8
+    assert values(engine) == list(range(1, 10))
+
+
+def test_an_old_entry_sent_again_never_sets_the_number_back(stores: Stores) -> None:
+    engine = stores.open()
+    engine.commit([entry(5, 1)])
+    assert engine.commit([entry(2, 1)]).answers == (Stored({}, 6, 2),)
+    assert engine.next_of("pi") == 6
+
+
+def test_duplicates_within_one_group_are_judged_too(stores: Stores) -> None:
+    engine = stores.open()
+    engine.commit([entry(2, 1), entry(3, 1), entry(3, 1)])
+    assert values(engine) == [1, 2, 3]
+
+
+def test_a_record_behind_a_missing_one_is_refused_so_that_order_stays(stores: Stores) -> None:
+    engine = stores.open()
+    answers = engine.commit([entry(1, 1), entry(1, 3), entry(1, 2)]).answers
+    assert isinstance(answers[1], StoreFull)
+    assert "earlier record" in str(answers[1])
+    assert values(engine) == [1, 2]
+    assert isinstance(engine.commit([entry(1, 2, source="new")]).answers[0], StoreFull)
+
+
+def test_a_restart_sets_the_number_up_or_down_and_counts_the_gap(stores: Stores) -> None:
+    engine = stores.open()
+    engine.commit([entry(3, 1)])
+    up = engine.commit([entry(2, 10, restart=True)])
+    assert (up.restarts, up.gaps, engine.next_of("pi")) == (1, 6, 12)
+    down = engine.commit([entry(2, 5, restart=True)])
+    assert (down.restarts, down.gaps, engine.next_of("pi")) == (1, 0, 7)
+    assert values(engine) == [1, 2, 3, 10, 11, 5, 6]
+
+
+def test_a_source_not_seen_before_that_goes_on_at_a_later_number_is_a_gap(stores: Stores) -> None:
+    engine = stores.open()
+    result = engine.commit([entry(1, 500, restart=True)])
+    assert (result.restarts, result.gaps) == (1, 499)
+    begun = engine.commit([entry(1, 1, restart=True, source="new")])
+    assert (begun.restarts, begun.gaps) == (0, 0)
+
+
+def test_numbers_are_used_up_without_records(stores: Stores) -> None:
+    engine = stores.open()
+    engine.commit([Entry(numbering=Numbering("pi", 1, 1, restart=True))])
+    assert engine.next_of("pi") == 1
+    engine.commit([Entry(numbering=Numbering("pi", 1, 9))])
+    assert engine.next_of("pi") == 9
+    assert engine.last_seq("main") == 0
+
+
+def test_plain_records_are_never_judged(stores: Stores) -> None:
+    engine = stores.open()
+    for _ in range(2):
+        engine.commit([Entry(runs=(run(2),))])
+    assert values(engine) == [0, 1, 0, 1]
+
+
+def test_foreign_blocks_keep_their_place_among_runs_and_their_payload(stores: Stores) -> None:
+    engine = stores.open()
+    block = foreign(3, 100)
+    engine.commit([entry(1, 1), Entry(blocks=(block,)), entry(1, 2)])
+    items = [item for item in read_all(engine) if isinstance(item, Block)]
+    assert [(item.first, item.count) for item in items] == [(1, 1), (2, 3), (5, 1)]
+    assert items[1].payload == block.payload
+    assert items[1].origin == block.origin
+    assert values(engine) == [1, 100, 101, 102, 2]
+
+
+def test_a_foreign_block_goes_to_the_log_of_its_name_or_to_main(stores: Stores) -> None:
+    engine = stores.open(logs=TWO_LOGS)
+    engine.commit([Entry(blocks=(foreign(1, 1, log="alarms"), foreign(2, 2, log="unknown")))])
+    assert (engine.last_seq("alarms"), engine.last_seq("main")) == (1, 2)
+
+
+def test_foreign_blocks_are_judged_whole_or_cut(stores: Stores) -> None:
+    engine = stores.open()
+    source = "feedfacecafe/hub/main/live"
+    send = [
+        Entry(blocks=(foreign(10, 1),), numbering=Numbering(source, 1, 11)),
+        Entry(blocks=(foreign(10, 1), foreign(5, 11)), numbering=Numbering(source, 1, 16)),
+        Entry(blocks=(foreign(10, 13),), numbering=Numbering(source, 13, 23)),
+    ]
+    answers = [engine.commit([one]).answers[0] for one in send]
+    assert [a.duplicates for a in answers if isinstance(a, Stored)] == [0, 10, 3]
+    assert values(engine) == list(range(1, 23))
+
+
+def test_a_group_is_estimated_not_below_what_it_takes(stores: Stores) -> None:
+    engine = stores.open(compression_level=0)
+    group = [entry(10, 1, pad=70), Entry(blocks=(foreign(50, 1),)), entry(10, 11)]
+    sizes = [estimate(one, engine.route, engine._state) for one in group]
+    engine.commit(group)
+    assert total(sizes)["main"] >= engine.statistics().logs["main"].bytes
+
+
+def test_a_refused_restart_holds_back_what_was_sent_behind_it(stores: Stores) -> None:
+    logs = (LogSettings("main", share=0.05, when_full="refuse"),)
+    engine = stores.open(logs=logs, compression_level=0)
+    engine.commit([entry(100, 1)])
+    while isinstance(engine.commit([Entry(runs=(run(20, pad=1000),))]).answers[0], Stored):
+        pass
+    restart = replace(entry(20, 50, restart=True, pad=1000))
+    # Its numbers are below the stored 101, so alone it would pass for a duplicate.
+    behind = Entry(numbering=Numbering("pi", 70, 71))
+    answers = engine.commit([restart, behind]).answers
+    assert [type(answer) for answer in answers] == [StoreFull, StoreFull]
+    assert isinstance(engine.commit([behind]).answers[0], StoreFull)
+    assert engine.next_of("pi") == 101
+    assert isinstance(engine.commit([behind]).answers[0], Stored)
+
+
+def test_an_entry_is_refused_whole_where_one_of_its_logs_is_full(stores: Stores) -> None:
+    logs = (
+        LogSettings("alarms", ("alarms/**",), share=0.02, when_full="refuse"),
+        LogSettings("main", share=0.5),
+    )
+    engine = stores.open(logs=logs, compression_level=0)
+    alarm = run(40, stream="alarms/a", pad=1000)
+    while isinstance(engine.commit([Entry(runs=(alarm,))]).answers[0], Stored):
+        pass
+    position = Position("c", "main", 1, b"state")
+    mixed = Entry((run(1), alarm), (), Numbering("pi", 1, 42), (position,))
+    answers = engine.commit([mixed, entry(1, 42), Entry(runs=(run(1, value=5),))]).answers
+    assert [type(answer) for answer in answers] == [StoreFull, StoreFull, Stored]
+    assert values(engine) == [5]
+    assert engine.position("c", "main") == (0, None)
+    assert engine.next_of("pi") == 0
+
+
+def test_odd_bodies_are_stored_as_they_came(stores: Stores) -> None:
+    engine = stores.open()
+    body = pack({"v": 1, "nested": {"deep": [1, None, b"bytes"]}})
+    engine.commit([Entry(runs=(replace(run(1), body=body),))])
+    assert next(iter(records(engine))).fields == {"v": 1, "nested": {"deep": [1, None, b"bytes"]}}

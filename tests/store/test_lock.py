@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_agent.errors import StoreFailed, StoreLocked
+from edge_agent.store.lock import StoreLock
+
+HOLD = """
+import sys
+from pathlib import Path
+from edge_agent.store.lock import StoreLock
+lock = StoreLock(Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_second_opening_in_this_process_is_refused_with_our_pid(tmp_path: Path) -> None:
+    lock = StoreLock(tmp_path / "lock")
+    with pytest.raises(StoreLocked, match=f"process {os.getpid()}") as caught:
+        StoreLock(tmp_path / "lock")
+    assert caught.value.pid == os.getpid()
+    lock.release()
+    lock.release()
+    StoreLock(tmp_path / "lock").release()
+
+
+def test_another_process_is_named_and_its_death_frees_the_lock(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(StoreLocked) as caught:
+            StoreLock(tmp_path / "lock")
+        assert caught.value.pid == other.pid
+        other.kill()
+    StoreLock(tmp_path / "lock").release()
+
+
+def test_a_folder_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(StoreFailed, match="must be writable"):
+        StoreLock(tmp_path / "missing" / "lock")
+
+
+def test_a_lock_file_with_nonsense_in_it_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_text("who knows")
+    lock = StoreLock(tmp_path / "lock")
+    assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+    lock.release()
+
+
+def test_a_lock_whose_file_was_deleted_is_taken_again(tmp_path: Path) -> None:
+    lock = StoreLock(tmp_path / "lock")
+    lock.renew()
+    (tmp_path / "lock").unlink()
+    lock.renew()
+    with pytest.raises(StoreLocked):
+        StoreLock(tmp_path / "lock")
+    lock.release()
+
+
+def test_a_lock_that_somebody_else_took_meanwhile_is_not_ours_until_they_end(
+    tmp_path: Path,
+) -> None:
+    lock = StoreLock(tmp_path / "lock")
+    (tmp_path / "lock").unlink()
+    other = StoreLock(tmp_path / "lock")
+    for _ in range(2):
+        with pytest.raises(StoreFailed, match=f"in use by process {os.getpid()}"):
+            lock.renew()
+    other.release()
+    lock.renew()
+    with pytest.raises(StoreLocked):
+        StoreLock(tmp_path / "lock")
+    lock.release()

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import pytest
+
+from edge_agent.errors import StoreDamaged, StoreTooNew
+from edge_agent.store import LogSettings
+from edge_agent.store.create import STORE, open_environment
+from edge_agent.store.keys import STORE as STORE_KEY
+from edge_agent.store.keys import log_key
+from edge_agent.store.opening import open_store, read_header
+from edge_agent.store.values import StoreHeader, decode, encode
+from tests.store.conftest import Stores
+from tests.store.support import MIB, entry, pack, sealed, seeded, small, values
+
+
+def test_each_opening_is_counted_in_the_header(stores: Stores) -> None:
+    for _ in range(3):
+        stores.open().close()
+    opened = open_store(stores.path(), small(), seeded(9))
+    opened.env.close()
+    assert opened.header.opened == 4
+
+
+def test_a_new_log_of_the_configuration_is_added(stores: Stores) -> None:
+    engine = stores.open()
+    engine.commit([entry(2, 1)])
+    engine.close()
+    logs = (LogSettings("alarms", share=0.1), LogSettings("main", share=0.1))
+    again = stores.open(logs=logs)
+    assert set(again.logs()) == {"main", "alarms"}
+    assert values(again) == [1, 2]
+
+
+def test_a_larger_size_in_the_settings_makes_the_file_larger(stores: Stores) -> None:
+    stores.open(size=1 * MIB).close()
+    engine = stores.open(size=2 * MIB)
+    assert stores.data().stat().st_size == 2 * MIB
+    assert engine.statistics().size == 2 * MIB
+
+
+def test_a_smaller_size_leaves_the_file_and_what_is_in_it(stores: Stores) -> None:
+    engine = stores.open(size=2 * MIB)
+    engine.commit([entry(5, 1)])
+    engine.close()
+    assert values(stores.open(size=1 * MIB)) == [1, 2, 3, 4, 5]
+    assert stores.data().stat().st_size == 2 * MIB
+
+
+def test_a_newer_store_is_left_untouched(stores: Stores) -> None:
+    stores.open().close()
+    env = open_environment(stores.path() / STORE, 4 * MIB)
+    with env.begin(write=True) as txn:
+        raw = txn.get(STORE_KEY)
+        assert raw is not None
+        header = decode(STORE_KEY, raw, StoreHeader)
+        fields = [2, *[getattr(header, n) for n in header.__struct_fields__[1:]]]
+        txn.put(STORE_KEY, sealed(STORE_KEY, pack(fields)))
+    env.close()
+    before = stores.data().read_bytes()
+    with pytest.raises(StoreTooNew, match="format 2"):
+        stores.open()
+    assert stores.data().read_bytes() == before
+    stores.damaged.add("agent")
+
+
+def test_a_store_without_a_readable_header_is_damaged() -> None:
+    with pytest.raises(StoreDamaged):
+        read_header(None)
+    with pytest.raises(StoreDamaged):
+        read_header(b"\xc1")
+    with pytest.raises(StoreTooNew):
+        read_header(encode(STORE_KEY, StoreHeader(9, "", "", "", "", 0, 0)))
+
+
+def test_a_log_header_that_cannot_be_read_leads_to_a_salvage(stores: Stores) -> None:
+    engine = stores.open()
+    engine.commit([entry(3, 1)])
+    engine.close()
+    env = open_environment(stores.path() / STORE, 4 * MIB)
+    with env.begin(write=True) as txn:
+        txn.put(log_key("main"), b"\xc1")
+    env.close()
+    stores.damaged.add("agent")
+    again = stores.open()
+    assert again.salvage_report is not None
+    assert "LogHeader" in again.salvage_report["reason"]
+    assert values(again) == [1, 2, 3]

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import lmdb
+import pytest
+
+from edge_agent.errors import StoreDamaged
+from edge_agent.store.pages import PageFile
+from tests.store.support import MIB, seeded
+
+ENTROPY = seeded(5)
+
+
+@pytest.fixture
+def content() -> dict[bytes, bytes]:
+    """Enough for branch pages, with values short, long, and at the border between."""
+    sizes = [0, 1, 100, 2000, 2012, 2013, 2014, 2015, 2016, 4080, 4081, 100_000]
+    return {b"%05d" % i: ENTROPY(sizes[i % len(sizes)]) for i in range(400)}
+
+
+@pytest.fixture
+def data(tmp_path: Path, content: dict[bytes, bytes]) -> Path:
+    env = lmdb.open(str(tmp_path), map_size=16 * MIB, lib_version=0, sync=False)
+    items = list(content.items())
+    for start in range(0, len(items), 9):
+        with env.begin(write=True) as txn:
+            for key, value in items[start : start + 9]:
+                txn.put(key, value)
+    env.sync(True)
+    env.close()
+    return tmp_path / "data.mdb"
+
+
+def read(data: Path) -> tuple[dict[bytes, bytes], list[str]]:
+    problems: list[str] = []
+    found: dict[bytes, bytes] = {}
+    with PageFile(data) as pages:
+        for node in pages.nodes(pages.meta.main_root, problems.append):
+            try:
+                found[node.key] = pages.value(node)
+            except StoreDamaged as error:
+                problems.append(str(error))
+    return found, problems
+
+
+def test_everything_lmdb_wrote_is_read_in_order(data: Path, content: dict[bytes, bytes]) -> None:
+    found, problems = read(data)
+    assert found == content
+    assert list(found) == sorted(content)
+    assert not problems
+
+
+def test_a_damaged_page_costs_only_what_hangs_below_it(
+    data: Path, content: dict[bytes, bytes]
+) -> None:
+    raw = bytearray(data.read_bytes())
+    # A leaf page: it says so in its flags and holds keys of ours.
+    at = next(
+        place
+        for place in range(2 * 4096, len(raw), 4096)
+        if raw[place + 10 : place + 12] == b"\x02\x00" and b"00200" in raw[place : place + 4096]
+    )
+    raw[at + 10] = 0xFF
+    data.write_bytes(raw)
+    found, problems = read(data)
+    assert problems
+    assert 300 < len(found) < 400
+    assert all(content[key] == value for key, value in found.items())
+
+
+def test_the_older_root_is_used_where_the_newer_is_damaged(
+    data: Path, content: dict[bytes, bytes]
+) -> None:
+    with PageFile(data) as pages:
+        newest = max((0, 1), key=lambda n: meta.txn if (meta := pages.metas[n]) else 0)
+    raw = bytearray(data.read_bytes())
+    raw[newest * 4096 + 16] ^= 0xFF
+    data.write_bytes(raw)
+    with PageFile(data) as pages:
+        assert pages.metas[newest] is None
+        assert pages.meta.entries == len(content) - len(content) % 9
+
+
+@pytest.mark.parametrize("size", [0, 1, 15, 4096, 8191])
+def test_a_file_without_roots_is_damaged_and_nothing_worse(data: Path, size: int) -> None:
+    raw = data.read_bytes()
+    for short in (raw[:size], b"\xff" * size, bytes(size)):
+        data.write_bytes(short)
+        with PageFile(data) as pages:
+            if pages.metas == [None, None]:
+                with pytest.raises(StoreDamaged, match="roots"):
+                    _ = pages.meta
+
+
+def test_no_cut_and_no_noise_makes_reading_fail_otherwise(data: Path) -> None:
+    raw = data.read_bytes()
+    noise = seeded(11)
+    for round_ in range(30):
+        wrong = bytearray(raw)
+        for _ in range(20):
+            place = int.from_bytes(noise(4), "big") % len(raw)
+            # Page headers and node places are near the start of pages; noise elsewhere is rare.
+            place = place - place % 4096 + place % 64 if round_ % 2 else place
+            wrong[place] = noise(1)[0]
+        data.write_bytes(wrong[: len(raw) if round_ % 3 else 4096 * (round_ + 2)])
+        with PageFile(data) as pages:
+            problems: list[str] = []
+            try:
+                for node in pages.nodes(pages.meta.main_root, problems.append):
+                    pages.value(node)
+            except StoreDamaged:
+                pass
+
+
+def test_a_tree_that_leads_back_to_itself_ends(data: Path) -> None:
+    with PageFile(data) as pages:
+        root = pages.meta.main_root
+    raw = bytearray(data.read_bytes())
+    place = root * 4096 + int.from_bytes(raw[root * 4096 + 16 : root * 4096 + 18], "little")
+    raw[place : place + 2] = root.to_bytes(2, "little")
+    data.write_bytes(raw)
+    _, problems = read(data)
+    assert f"page {root} is reached twice" in problems
+
+
+def test_an_empty_tree_has_no_nodes(tmp_path: Path) -> None:
+    env = lmdb.open(str(tmp_path), lib_version=0)
+    env.close()
+    with PageFile(tmp_path / "data.mdb") as pages:
+        assert list(pages.nodes(pages.meta.main_root, print)) == []

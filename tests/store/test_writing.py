@@ -1,0 +1,89 @@
+"""The file itself full, which shares prevent unless the settings shrank under a filled file."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+
+from edge_agent.errors import StoreFull
+from edge_agent.store import ConsumerSettings, Entry, LogSettings, Position, Stored
+from tests.store.conftest import Stores
+from tests.store.support import MIB, entry, run, values
+
+
+def fill_bulk(stores: Stores, log: LogSettings) -> int:
+    """A store of 4 MiB nearly full of a log's records; how many groups it holds."""
+    engine = stores.open(logs=(log, LogSettings("main", share=0.1)), compression_level=0)
+    for _ in range(24):
+        engine.commit([Entry(runs=(run(100, stream="bulk/x", pad=1000),))])
+    last = engine.last_seq("bulk")
+    engine.close()
+    return last
+
+
+def test_a_full_file_frees_what_is_no_longer_configured_and_stores(stores: Stores) -> None:
+    last = fill_bulk(stores, LogSettings("bulk", ("bulk/**",), share=0.7))
+    engine = stores.open(size=1 * MIB, compression_level=0)
+    for first in range(1, 301, 100):
+        answer = engine.commit([entry(100, first, pad=1000)]).answers[0]
+        assert isinstance(answer, Stored)
+    assert values(engine) == list(range(1, 301))
+    assert engine.first_seq("bulk") > 1
+    assert engine.last_seq("bulk") == last
+
+
+def test_a_full_file_that_may_not_free_anything_refuses_and_goes_on_reading(
+    stores: Stores,
+) -> None:
+    bulk = LogSettings("bulk", ("bulk/**",), share=0.7, when_full="refuse")
+    last = fill_bulk(stores, bulk)
+    engine = stores.open(
+        logs=(bulk, LogSettings("main", share=0.1, when_full="refuse")),
+        consumers=(ConsumerSettings("up", "bulk"),),
+        size=1 * MIB,
+        compression_level=0,
+    )
+    answers: list[Stored | StoreFull] = []
+    for _ in range(40):
+        answers += engine.commit([Entry(runs=(run(100, pad=1000),))]).answers
+    assert isinstance(answers[-1], StoreFull)
+    assert len(values(engine, "bulk")) == last
+    stored = sum(isinstance(answer, Stored) for answer in answers)
+    assert len(values(engine)) == 100 * stored
+
+
+def test_a_group_larger_than_its_log_is_stored_as_far_as_it_goes(stores: Stores) -> None:
+    logs = (LogSettings("main", share=0.2),)
+    engine = stores.open(logs=logs, size=1 * MIB, compression_level=0)
+    group = [entry(20, 1 + 20 * i, pad=1000) for i in range(30)]
+    answers = engine.commit(group).answers
+    kinds = [type(answer) for answer in answers]
+    stored = kinds.count(Stored)
+    assert 0 < stored < 30
+    assert kinds == [Stored] * stored + [StoreFull] * (30 - stored)
+    assert values(engine) == list(range(1, 20 * stored + 1))
+    assert isinstance(engine.commit(group[stored : stored + 3]).answers[0], Stored)
+
+
+@pytest.mark.parametrize("policy", ["refuse", "discard-oldest"])
+def test_a_position_in_the_same_group_makes_room_for_its_records(
+    stores: Stores, policy: Literal["refuse", "discard-oldest"]
+) -> None:
+    engine = stores.open(
+        logs=(LogSettings("main", share=0.2, when_full=policy),),
+        consumers=(ConsumerSettings("up", "main"),),
+        size=1 * MIB,
+        compression_level=0,
+    )
+    first = 1
+    while engine.statistics().logs["main"].bytes < 0.15 * MIB:
+        engine.commit([entry(20, first, pad=1000)])
+        first += 20
+    word = Entry(positions=(Position("up", "main", engine.last_seq("main")),))
+
+    result = engine.commit([entry(60, first, pad=1000), word])
+
+    assert [type(answer) for answer in result.answers] == [Stored, Stored]
+    assert result.trimmed["main"]
+    assert not result.discarded

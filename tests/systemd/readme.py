@@ -1,0 +1,17 @@
+"""The commands of a README chapter, exactly as they stand there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def commands(chapter: str, language: str = "sh") -> list[str]:
+    """The fenced blocks of that language in the chapter headed ``## chapter``, in order."""
+    text = (ROOT / "README.md").read_text()
+    body = re.split(r"^## ", text.split(f"\n## {chapter}\n", 1)[1], maxsplit=1, flags=re.MULTILINE)[
+        0
+    ]
+    return re.findall(rf"^```{language}\n(.*?)^```$", body, re.MULTILINE | re.DOTALL)

@@ -1,0 +1,196 @@
+"""A real systemd follows the README's chapter word by word, and then finds the agent hanging.
+
+The container sees this machine's /usr, an empty /etc, /opt and /var, and no network, so that
+whatever the chapter forgets is missing. pip finds its wheels in a folder instead of the network;
+its commands stay as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.systemd.readme import ROOT, commands
+from tests.systemd.wheelhouse import fill
+
+CHAPTER = "Install on a Raspberry Pi"
+DEADLINE_S = 150
+
+#: Runs inside, as the one unit that the container is booted for.
+DRIVER = """\
+[Unit]
+Wants=multi-user.target
+After=multi-user.target
+[Service]
+Type=oneshot
+WorkingDirectory=/checkout
+Environment=PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheelhouse PIP_DISABLE_PIP_VERSION_CHECK=1 HOME=/root
+StandardOutput=append:/shared/output
+StandardError=inherit
+ExecStart=/bin/bash -eux /shared/script
+ExecStopPost=/bin/systemctl --no-block poweroff
+"""
+
+#: What a person would do between the README's blocks. `note NAME COMMAND` keeps what it prints.
+HELPERS = r"""
+exec {trace}>&1; BASH_XTRACEFD=$trace  # so that what a command prints is only that
+note() { name="$1"; shift; "$@" > "/shared/$name" 2>&1 || echo "exit code $?" >> "/shared/$name"; }
+get='import sys, urllib.request as web; print(web.urlopen(sys.argv[1]).read().decode())'
+ask() { /usr/bin/python3 -c "$get" "http://127.0.0.1:8766$1"; }
+records() { ask "/api/query?stream=greenhouse/1&format=ndjson"; }
+until_true() {
+    for _ in $(seq 300); do if "$@"; then return; fi; sleep 0.1; done
+    echo "never: $*"; exit 1
+}
+property() { systemctl show --property="$1" --value edge-agent; }
+send() { echo '{"t": 22.5}' | /opt/edge-agent/bin/edge-agent send --stream greenhouse/1; }
+"""
+
+HANG = r"""
+# A minute is too long for a test; everything else stays as installed.
+mkdir -p /etc/systemd/system/edge-agent.service.d
+printf '[Service]\nWatchdogSec=2\n' > /etc/systemd/system/edge-agent.service.d/test.conf
+systemctl daemon-reload
+systemctl restart edge-agent
+send
+first=$(property MainPID)
+kill -STOP "$first"
+restarted() { [ "$(property NRestarts)" = 1 ] && [ "$(property ActiveState)" = active ]; }
+until_true restarted
+[ "$(property MainPID)" != "$first" ]
+send
+note after-the-hang records
+note journal journalctl --no-pager --unit edge-agent
+rm -r /etc/systemd/system/edge-agent.service.d
+systemctl daemon-reload
+"""
+
+MISTAKE = r"""
+cp /etc/edge-agent/edge-agent.toml /shared/good.toml
+echo 'adress = 1' >> /etc/edge-agent/edge-agent.toml
+systemctl restart edge-agent || true
+failed() { [ "$(property ActiveState)" = failed ]; }
+until_true failed
+note mistake systemctl show --property=ExecMainStatus,NRestarts,Result edge-agent
+note mistake-journal journalctl --no-pager --unit edge-agent --lines 5
+cp /shared/good.toml /etc/edge-agent/edge-agent.toml
+systemctl start edge-agent
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the container left behind."""
+
+    folder: Path
+
+    def text(self, name: str) -> str:
+        return (self.folder / name).read_text()
+
+    def records(self, name: str) -> list[float]:
+        return [json.loads(line)["fields"]["t"] for line in self.text(name).splitlines() if line]
+
+
+def script() -> str:
+    install, look, change, network, update, remove = commands(CHAPTER)
+    steps = [
+        HELPERS,
+        install,
+        "note verify systemd-analyze verify --man=no /etc/systemd/system/edge-agent.service",
+        look,
+        "note first records",
+        "note status /opt/edge-agent/bin/edge-agent status",
+        "note store stat --format '%U %a' /var/lib/edge-agent /var/lib/edge-agent/*",
+        change,
+        network,
+        update,
+        HANG,
+        MISTAKE,
+        "note again records",
+        "note stopping systemctl stop edge-agent",
+        "note stopped systemctl show --property=Result,ExecMainStatus edge-agent",
+        "systemctl start edge-agent",
+        remove,
+        "note left find / -xdev -name '*edge*agent*' -not -path '/proc/*' -not -path '/tmp/*'",
+        "note user id edge-agent",
+        "touch /shared/finished",
+    ]
+    return "\n".join(steps)
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    folder = tmp_path_factory.mktemp("container")
+    wheelhouse = Path(sys.prefix) / "wheelhouse"
+    if not wheelhouse.exists():  # not an environment that make set up
+        wheelhouse = tmp_path_factory.mktemp("wheelhouse")
+        fill(wheelhouse)
+    (folder / "script").write_text(script())
+    (folder / "driver.service").write_text(DRIVER)
+    command = [
+        "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--volatile=yes",
+        "--private-network", "--console=read-only", f"--machine=edge-agent-{folder.name}",
+        f"--bind-ro={ROOT}:/checkout", f"--bind-ro={wheelhouse}:/wheelhouse",
+        f"--bind={folder}:/shared", "--directory=/", "--boot",
+        f"--bind-ro={folder}/driver.service:/etc/systemd/system/driver.service",
+        "systemd.unit=driver.service", "systemd.firstboot=no",
+    ]  # fmt: skip
+    with (folder / "console").open("wb") as console:
+        subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=console, stderr=console,
+            timeout=DEADLINE_S, check=False,
+        )  # fmt: skip
+    output = folder / "output"
+    said = output.read_text() if output.exists() else (folder / "console").read_text()
+    assert (folder / "finished").exists(), said[-6000:]
+    return Outcome(folder)
+
+
+pytestmark = pytest.mark.needs("root", "systemd-nspawn", "/usr/bin/python3", "python3-venv")
+
+
+def test_the_chapter_can_be_followed_word_by_word(outcome: Outcome) -> None:
+    assert outcome.records("first") == [21.5]
+    assert ": ok" in outcome.text("status").splitlines()[0]
+    assert "Active: active (running)" in outcome.text("output")
+    assert "edge-agent.toml: good" in outcome.text("output")
+
+
+def test_the_installed_unit_is_clean(outcome: Outcome) -> None:
+    assert outcome.text("verify") == ""
+
+
+def test_the_store_is_readable_for_the_agent_alone(outcome: Outcome) -> None:
+    lines = outcome.text("store").splitlines()
+    assert lines[0] == "edge-agent 700"
+    for line in lines:
+        owner, mode = line.split()
+        assert owner == "edge-agent"
+        assert mode.endswith("00")
+
+
+def test_the_watchdog_restarts_an_agent_that_hangs_and_no_record_is_lost(outcome: Outcome) -> None:
+    assert outcome.records("after-the-hang") == [21.5, 22.5, 22.5]
+    assert "Watchdog timeout" in outcome.text("journal")
+
+
+def test_a_mistake_in_the_configuration_stops_it_once_and_is_named(outcome: Outcome) -> None:
+    assert "ExecMainStatus=78" in outcome.text("mistake")
+    assert "NRestarts=0" in outcome.text("mistake")
+    assert "adress" in outcome.text("mistake-journal")
+    assert outcome.records("again") == [21.5, 22.5, 22.5]
+
+
+def test_it_stops_cleanly(outcome: Outcome) -> None:
+    assert outcome.text("stopping") == ""
+    assert outcome.text("stopped").split() == ["Result=success", "ExecMainStatus=0"]
+
+
+def test_nothing_is_left_when_it_is_removed(outcome: Outcome) -> None:
+    assert outcome.text("left").split() == []
+    assert "no such user" in outcome.text("user")

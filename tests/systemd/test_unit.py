@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edge_agent.config import Config, load, parse_duration
+from edge_agent.errors import ConfigError, StoreTooNew
+from tests.systemd.readme import ROOT, commands
+
+UNIT = ROOT / "systemd" / "edge-agent.service"
+EXAMPLE = ROOT / "systemd" / "edge-agent.toml"
+
+
+def settings() -> dict[str, str]:
+    lines = [line for line in UNIT.read_text().splitlines() if "=" in line and line[0] != "#"]
+    return dict(line.split("=", 1) for line in lines)
+
+
+@pytest.mark.needs("systemd-analyze")
+def test_systemd_has_nothing_to_say_against_the_unit(tmp_path: Path) -> None:
+    # The program is not installed here, and systemd-analyze would rightly say so.
+    unit = tmp_path / "edge-agent.service"
+    unit.write_text(UNIT.read_text().replace("/opt/edge-agent/bin/edge-agent", "/bin/true"))
+    command = ["systemd-analyze", "verify", "--man=no", str(unit)]
+    verdict = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (verdict.returncode, verdict.stdout + verdict.stderr) == (0, "")
+
+
+def test_the_unit_waits_longer_than_the_agent_drains() -> None:
+    drain = load(EXAMPLE, env={}, overrides={}).drain_timeout
+    assert float(settings()["TimeoutStopSec"]) >= 2 * drain
+
+
+def test_a_mistake_in_the_configuration_is_not_started_again_and_again() -> None:
+    codes = settings()["RestartPreventExitStatus"].split()
+    assert codes == [str(ConfigError.exit_code)] == [str(StoreTooNew.exit_code)]
+    assert settings()["Restart"] == "on-failure"
+
+
+def test_the_agent_may_talk_to_systemd_and_ask_the_kernel_about_the_clock() -> None:
+    assert "AF_UNIX" in settings()["RestrictAddressFamilies"].split()
+    assert "adjtimex" in settings()["SystemCallFilter"].split()
+    assert "ProtectClock" not in settings()
+    assert "ProcSubset" not in settings()
+
+
+def test_assertions_stay_on() -> None:
+    # `assert` guards against our own mistakes in the store; python -O would take it out.
+    assert "PYTHONOPTIMIZE" not in UNIT.read_text()
+    assert " -O" not in settings()["ExecStart"]
+
+
+def test_the_example_is_a_good_configuration_and_stores_where_the_unit_allows() -> None:
+    config = load(EXAMPLE, env={}, overrides={})
+    assert config.store.path == f"/var/lib/{settings()['StateDirectory']}" == Config().store.path
+    assert str(config.log["main"].keep) == str(parse_duration("30d"))
+
+
+def test_the_example_stays_good_when_its_comments_are_taken_off() -> None:
+    lines = EXAMPLE.read_text().splitlines()
+    bare = [line.removeprefix("# ") if " = " in line or "[" in line else line for line in lines]
+    text = "\n".join(line for line in bare if not line.startswith('address = "127.0.0.1:8765"'))
+    config = load_text(text)
+    assert [upstream.name for upstream in config.upstream] == ["hub", "cloud"]
+    assert list(config.log) == ["main", "alarms"]
+    assert config.listen.tokens == "/etc/edge-agent/tokens"
+    assert config.rule[0].window == 3600
+
+
+def load_text(text: str) -> Config:
+    from edge_agent.config import parse
+
+    return parse(text, str(EXAMPLE))
+
+
+def test_the_readme_names_files_that_exist() -> None:
+    words = " ".join(commands("Install on a Raspberry Pi")).split()
+    files = [word for word in words if word.startswith("systemd/") or word.endswith(".lock")]
+    assert len(files) >= 3
+    for name in files:
+        assert os.access(ROOT / name, os.R_OK), name

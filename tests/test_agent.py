@@ -1,0 +1,140 @@
+"""The parts together, in one process: start, drain, order of the end, and what a start refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
+
+from edge_agent import agent
+from edge_agent.agent import Running
+from edge_agent.config import Config, parse
+from edge_agent.errors import ConfigError, StoreLocked
+
+TEXT = """
+[listen]
+address = "127.0.0.1:0"
+[http]
+address = "{http}"
+[store]
+path = "{path}"
+size = "16MiB"
+[log.main]
+commit_interval = "{interval}"
+"""
+
+
+def configured(path: Path, *, interval: str = "10ms", http: str = "off", more: str = "") -> Config:
+    return parse(TEXT.format(path=path, interval=interval, http=http) + more, "test")
+
+
+@asynccontextmanager
+async def running(
+    config: Config, trace: list[str] | None = None
+) -> AsyncIterator[tuple[Running, trio.Event]]:
+    def note(event: str, _: Mapping[str, object]) -> None:
+        if trace is not None:
+            trace.append(event)
+
+    stop = trio.Event()
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            yield await nursery.start(partial(agent.run, config, stop=stop, trace=note)), stop
+            stop.set()
+
+
+@asynccontextmanager
+async def session(found: Running) -> AsyncIterator[WebSocketConnection]:
+    address = found.sensor_addresses[0]
+    host, port = address.rsplit(":", 1)
+    stream = await trio.open_tcp_stream(host, int(port))
+    async with stream, trio.open_nursery() as nursery:
+        yield await wrap_client_stream(
+            nursery, stream, address, "/ingest/agent/s", subprotocols=["edge-agent.v1+json"]
+        )
+        nursery.cancel_scope.cancel()
+
+
+async def until_closed(socket: WebSocketConnection, said: list[dict[str, Any]]) -> int:
+    """Collect what is said until the connection is closed; the close code."""
+    with suppress(ConnectionClosed):
+        while True:
+            said.append(json.loads(await socket.get_message()))
+    assert socket.closed is not None
+    return socket.closed.code
+
+
+async def test_what_was_accepted_is_acked_before_the_agent_stops(tmp_path: Path) -> None:
+    # An interval that would not come by itself within the test: the drain has to bring it forward.
+    trace: list[str] = []
+    async with (
+        running(configured(tmp_path, interval="1h"), trace) as (found, stop),
+        session(found) as socket,
+    ):
+        await socket.send_message(json.dumps({"type": "hello", "source": "s"}))
+        assert json.loads(await socket.get_message())["next"] == 1
+        await socket.send_message(json.dumps([{"n": 1}, {"n": 2}]))
+        with trio.move_on_after(0.3):
+            await socket.get_message()
+        stop.set()
+        said: list[dict[str, Any]] = []
+        close_code = await until_closed(socket, said)
+
+    assert close_code == 1012
+    assert [message["next"] for message in said if message["type"] == "ack"] == [3]
+    assert "stop" in {message["type"] for message in said}
+    assert "commit" in trace
+
+
+async def test_records_survive_a_restart_and_numbering_goes_on(tmp_path: Path) -> None:
+    for first in (1, 2, 3):
+        async with running(configured(tmp_path)) as (found, _), session(found) as socket:
+            await socket.send_message(json.dumps({"type": "hello", "source": "s"}))
+            assert json.loads(await socket.get_message())["next"] == first
+            await socket.send_message(json.dumps({"n": first}))
+            assert json.loads(await socket.get_message())["next"] == first + 1
+
+
+async def test_the_peoples_port_is_told_and_answers(tmp_path: Path) -> None:
+    async with running(configured(tmp_path, http="127.0.0.1:0")) as (found, _):
+        assert found.http_address is not None
+        host, port = found.http_address.rsplit(":", 1)
+        request = (
+            f"GET /healthz HTTP/1.1\r\nHost: {found.http_address}\r\nConnection: close\r\n\r\n"
+        )
+        async with await trio.open_tcp_stream(host, int(port)) as stream:
+            await stream.send_all(request.encode())
+            answer = b"".join([piece async for piece in stream])
+
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
+async def test_a_second_agent_on_the_same_store_is_refused(tmp_path: Path) -> None:
+    async with running(configured(tmp_path)):
+        with pytest.raises(StoreLocked, match="in use by process"):
+            await agent.run(configured(tmp_path), stop=trio.Event())
+
+
+async def test_a_missing_token_file_is_an_error_of_the_configuration(tmp_path: Path) -> None:
+    config = parse(
+        TEXT.format(path=tmp_path, interval="1s", http="off").replace(
+            "[http]", 'tokens = "/nowhere/tokens.toml"\n[http]'
+        ),
+        "test",
+    )
+
+    with pytest.raises(ConfigError, match=r"/nowhere/tokens\.toml"):
+        await agent.run(config, stop=trio.Event())
+
+
+async def test_an_upstream_that_never_answers_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    more = '[[upstream]]\nname = "hub"\nurl = "ws://127.0.0.1:1/forward"\n'
+    async with running(configured(tmp_path, more=more)):
+        pass

@@ -1,0 +1,135 @@
+"""The rules of the house (ARCHITECTURE, "The house"), checked on the syntax tree alone."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "edge_agent"
+MODULES = sorted(path.relative_to(ROOT) for path in PACKAGE.rglob("*.py"))
+
+FLOORS = {
+    "errors": 0, "record": 0, "streams": 0, "metrics": 0,
+    "wire": 1, "store": 1, "config": 1, "clock": 1, "backoff": 1, "dial": 1,
+    "commit": 2, "log": 2, "client": 2,
+    "live": 3, "forward": 3, "server": 4, "ops": 4,
+    "assembly": 5, "agent": 5, "cli": 6, "__main__": 7,
+}  # fmt: skip
+#: Nothing imports its neighbours on the same floor, but for these.
+SIDEWAYS = {
+    ("record", "errors"), ("streams", "errors"),
+    ("log", "commit"), ("agent", "assembly"),
+}  # fmt: skip
+#: client is on floor 2 for its Trio, but knows nothing of our log.
+NOT_FOR = {"client": {"store", "config"}}
+PURE = {"wire", "store", "config", "errors", "record", "streams", "metrics"}
+IMPURE = {"trio", "time", "random", "socket"}
+#: Heavy libraries and who may import them, though never while edge_agent.agent is imported.
+HEAVY = {
+    "starlette": {"ops"}, "hypercorn": {"ops"}, "prometheus_client": {"ops"},
+    "httpx2": {"forward", "cli"}, "cryptography": {"server"}, "rich": {"cli"},
+    "psutil": {"cli", "ops"},
+}  # fmt: skip
+#: Modules without a test file of their own, and why.
+UNTESTED: dict[str, str] = {
+    "edge_agent/__main__.py": "three lines; the end-to-end tests start the agent through it",
+    "edge_agent/config/shape.py": "declarations; test_load.py and test_render.py use them",
+}
+
+
+def station(path: Path) -> str:
+    return path.parts[1] if len(path.parts) > 2 else path.stem
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse((ROOT / path).read_text())
+
+
+@cache
+def imports(path: Path) -> list[str]:
+    """Full names of all imported modules, also of those imported inside functions."""
+    names: list[str] = []
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module == "edge_agent":
+            names += [f"edge_agent.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.append(node.module)
+    return names
+
+
+def our_imports(path: Path) -> set[str]:
+    parts = [name.split(".") for name in imports(path)]
+    return {part[1] for part in parts if part[0] == "edge_agent" and len(part) > 1} - {
+        "__version__"
+    }
+
+
+def test_imports_only_go_down() -> None:
+    wrong = [
+        f"{path} imports {other}"
+        for path in MODULES
+        for here in [station(path)]
+        for other in our_imports(path) - {here}
+        if other in NOT_FOR.get(here, ())
+        or (FLOORS[other] >= FLOORS[here] and (here, other) not in SIDEWAYS)
+    ]
+    assert not wrong
+
+
+def test_pure_stations_ask_neither_network_nor_clock_nor_chance() -> None:
+    pure = [path for path in MODULES if station(path) in PURE]
+    wrong = [f"{p} imports {n}" for p in pure for n in imports(p) if n.split(".")[0] in IMPURE]
+    assert not wrong
+
+
+def test_heavy_libraries_stay_where_they_belong() -> None:
+    wrong = [
+        f"{path} imports {name}"
+        for path in MODULES
+        for name in imports(path)
+        if station(path) not in HEAVY.get(name.split(".")[0], {station(path)})
+    ]
+    assert not wrong
+
+
+def test_importing_the_agent_imports_nothing_heavy() -> None:
+    script = "import edge_agent.agent, sys; print(*sys.modules)"
+    command = [sys.executable, "-c", script]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert {"trio", "lmdb"} <= set(loaded.stdout.split())
+    assert not set(HEAVY) & set(loaded.stdout.split())
+
+
+def test_modules_are_short_and_say_what_they_are_for() -> None:
+    wrong = [f"{path} has no docstring" for path in MODULES if not ast.get_docstring(tree(path))]
+    lengths = {path: len((ROOT / path).read_text().splitlines()) for path in MODULES}
+    wrong += [f"{path} has {lines} lines" for path, lines in lengths.items() if lines > 300]
+    for path in MODULES:
+        for node in ast.walk(tree(path)):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                wrong += [f"{path}: {node.name} has {lines} lines"] if lines >= 50 else []
+    assert not wrong
+
+
+def test_every_module_has_its_test_file() -> None:
+    wrong = []
+    for path in MODULES:
+        expected = Path("tests", *path.parts[1:-1], f"test_{path.stem}.py")
+        if path.stem != "__init__" and (str(path) in UNTESTED) == (ROOT / expected).exists():
+            wrong.append(str(expected))
+    assert not wrong, "missing, or listed in UNTESTED although it exists"
+
+
+def test_nothing_is_left_to_be_done() -> None:
+    words = ("TO" + "DO", "FIX" + "ME", "XX" + "X", "NotImplemented" + "Error")
+    files = [*PACKAGE.rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    wrong = [f"{path}: {word}" for path in files for word in words if word in path.read_text()]
+    assert not wrong

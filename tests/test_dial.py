@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import pytest
+import trio
+import trustme
+
+from edge_agent.dial import dial_tcp
+from edge_agent.forward.credentials import client_context
+
+
+async def echo(stream: trio.abc.Stream) -> None:
+    async with stream:
+        try:
+            while data := await stream.receive_some():
+                await stream.send_all(data)
+        except trio.BrokenResourceError:
+            pass
+
+
+async def test_plain_tcp() -> None:
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(trio.serve_tcp, echo, 0)
+        port = listeners[0].socket.getsockname()[1]
+        async with await dial_tcp("127.0.0.1", port, None) as stream:
+            await stream.send_all(b"hello")
+            assert await stream.receive_some() == b"hello"
+        nursery.cancel_scope.cancel()
+
+
+async def test_tls_with_our_own_ca_and_with_a_strangers(tmp_path: Path) -> None:
+    ca, stranger = trustme.CA(), trustme.CA()
+    for name, one in (("ca", ca), ("stranger", stranger)):
+        one.cert_pem.write_to_path(str(tmp_path / name))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    ca.issue_cert("127.0.0.1").configure_cert(context)
+    async with trio.open_nursery() as nursery:
+        plain = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        port = plain[0].socket.getsockname()[1]
+        listeners = [trio.SSLListener(one, context) for one in plain]
+        nursery.start_soon(trio.serve_listeners, echo, listeners)
+        stream = await dial_tcp("127.0.0.1", port, client_context(str(tmp_path / "ca")))
+        await stream.send_all(b"hello")
+        assert await stream.receive_some() == b"hello"
+        await stream.aclose()
+        with pytest.raises(OSError, match=r"^TLS: ") as caught:
+            await dial_tcp("127.0.0.1", port, client_context(str(tmp_path / "stranger")))
+        assert isinstance(caught.value.__cause__, ssl.SSLCertVerificationError)
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+pytestmark = pytest.mark.needs("make", "cksum")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """What the set-up reads, and nothing else."""
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(
+        ["make", "--no-print-directory", *arguments],
+        cwd=folder, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def python_in(folder: Path, body: str) -> str:
+    """A stand-in for python3 that runs the shell script ``body``."""
+    program = folder / "fake-python"
+    program.write_text(f"#!/bin/sh\n{body}\n")
+    program.chmod(0o755)
+    return f"PYTHON={program}"
+
+
+def stamp_of(folder: Path, *arguments: str) -> str:
+    """The name of the stamp, which is what tells whether anything has to be set up."""
+    printed = make(folder, "--dry-run", "--print-data-base", "test", *arguments).stdout
+    return next(line for line in printed.splitlines() if line.startswith("KEY := "))
+
+
+def test_a_python_that_is_too_old_is_told_in_one_line(checkout: Path) -> None:
+    before = {path.name for path in checkout.iterdir()}
+    old = python_in(checkout, '[ "$1" = --version ] && echo Python 3.9.2; exit 1')
+    ended = make(checkout, "test", old)
+    assert ended.returncode != 0
+    assert ended.stdout.count("\n") == 1
+    assert "needs Python 3.11 or newer" in ended.stdout
+    assert "Python 3.9.2" in ended.stdout
+    assert {path.name for path in checkout.iterdir()} == before | {"fake-python"}
+
+
+@pytest.mark.parametrize("target", ["run", "test", "test-floors", "lock"])
+def test_debian_without_ensurepip_is_told_in_one_line(checkout: Path, target: str) -> None:
+    (checkout / "modules").mkdir()
+    (checkout / "modules" / "ensurepip.py").write_text("raise ImportError('Debian')\n")
+    lacking = python_in(checkout, f'PYTHONPATH={checkout}/modules exec {sys.executable} "$@"')
+    ended = make(checkout, target, lacking)
+    assert ended.returncode != 0
+    assert ended.stdout == (
+        "This Python cannot make environments. On Debian: apt install python3-venv\n"
+    )
+    assert not list(checkout.glob(".venv*"))
+
+
+def test_a_set_up_that_fails_leaves_no_stamp_and_starts_anew_next_time(checkout: Path) -> None:
+    # This Python makes environments in which nothing can be installed.
+    body = 'if [ "$2" = venv ]; then mkdir -p .venv/bin; cp /bin/false .venv/bin/python; exit; fi\n'
+    broken = python_in(checkout, body + f'exec {sys.executable} "$@"')
+    for _ in range(2):
+        ended = make(checkout, "run", broken)
+        assert ended.returncode != 0
+        assert "Setting up" in ended.stdout
+        assert not list(checkout.glob(".venv/run-*"))
+
+
+def test_an_environment_that_cannot_be_made_leaves_nothing(checkout: Path) -> None:
+    body = 'if [ "$2" = venv ]; then mkdir -p .venv/bin; exit 1; fi\n'
+    broken = python_in(checkout, body + f'exec {sys.executable} "$@"')
+    assert make(checkout, "test", broken).returncode != 0
+    assert not list(checkout.glob(".venv*"))
+
+
+def test_the_stamp_changes_with_everything_that_the_set_up_depends_on(
+    checkout: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    stamps = [stamp_of(checkout)]
+    assert stamp_of(checkout) == stamps[0]
+    for name in ("pyproject.toml", "requirements.lock"):
+        with (checkout / name).open("a") as file:
+            file.write("# changed\n")
+        stamps.append(stamp_of(checkout))
+    stamps.append(stamp_of(checkout, python_in(checkout, "echo another Python")))
+    moved = tmp_path_factory.mktemp("moved") / "here"
+    checkout.rename(moved)
+    stamps.append(stamp_of(moved))
+    assert len(set(stamps)) == len(stamps)
+
+
+def test_the_lock_pins_every_dependency_and_names_no_place() -> None:
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    pins = [line for line in lines if not line.startswith("#")]
+    assert all(line.count("==") == 1 and "/" not in line for line in pins)

@@ -1,0 +1,70 @@
+"""Putting runs together."""
+
+from __future__ import annotations
+
+from edge_agent.wire.gathering import Gathering
+from edge_agent.wire.values import RUN_BYTES_MAX, Arrival
+
+ARRIVAL = Arrival("a", "pi", 5, synced=False)
+
+
+def test_neighbours_of_one_stream_become_one_run() -> None:
+    gathering = Gathering(10, ARRIVAL)
+    gathering.add("a", 2, b"xy", 30, 40)
+    gathering.add("a", 1, b"z", 20, 25)
+    received = gathering.received(3, 2, None)
+    (run,) = received.runs
+    assert (run.source_seq, run.count, run.body) == (10, 3, b"xyz")
+    assert (run.time_min_ns, run.time_max_ns) == (20, 40)
+    assert (run.source, run.arrival_ns, run.synced) == ("pi", 5, False)
+    assert (received.numbers, received.size, received.messages) == (3, 3, 2)
+
+
+def test_another_stream_and_a_reject_begin_a_new_run_and_numbers_go_on() -> None:
+    gathering = Gathering(10, ARRIVAL)
+    gathering.add("a", 2, b"xy", 1, 1)
+    gathering.add("b", 1, b"z", 1, 1)
+    gathering.reject("bad_time", "why", b"raw")
+    gathering.add("b", 1, b"w", 1, 1)
+    received = gathering.received(4, 1, None)
+    assert [(run.stream, run.source_seq) for run in received.runs] == [
+        ("a", 10),
+        ("b", 12),
+        ("b", 14),
+    ]
+    assert [reject.number for reject in received.rejects] == [13]
+    assert received.numbers == 5
+
+
+def test_without_numbering_all_numbers_are_0() -> None:
+    gathering = Gathering(0, ARRIVAL)
+    gathering.add("a", 2, b"xy", 1, 1)
+    gathering.reject("bad_time", "why", b"raw")
+    gathering.add("a", 2, b"xy", 1, 1)
+    received = gathering.received(4, 1, None)
+    assert {run.source_seq for run in received.runs} == {0}
+    assert [reject.number for reject in received.rejects] == [0]
+    assert received.numbers == 5
+
+
+def test_a_run_holds_no_more_than_its_limit_unless_it_is_one_record() -> None:
+    gathering = Gathering(1, ARRIVAL)
+    half = b"x" * (RUN_BYTES_MAX // 2)
+    for body in (half, half, b"y", b"z" * (RUN_BYTES_MAX + 1), b"w"):
+        gathering.add("a", 1, body, 1, 1)
+    assert [run.count for run in gathering.received(0, 1, None).runs] == [2, 1, 1, 1]
+
+
+def test_going_back_to_a_mark_forgets_what_came_after() -> None:
+    gathering = Gathering(1, ARRIVAL)
+    gathering.add("a", 1, b"x", 1, 1)
+    mark = gathering.mark()
+    gathering.add("a", 3, b"yyy", 1, 1)
+    gathering.reject("bad_time", "why", b"raw")
+    gathering.add("b", 1, b"z", 1, 1)
+    gathering.back_to(mark)
+    gathering.add("a", 1, b"w", 1, 1)
+    received = gathering.received(0, 1, None)
+    assert [(run.source_seq, run.body) for run in received.runs] == [(1, b"x"), (2, b"w")]
+    assert not received.rejects
+    assert received.numbers == 2

@@ -1,0 +1,394 @@
+"""From messages to runs, in both encodings, whole and in lists."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_agent.errors import ProtocolError
+from edge_agent.record import resolve_time
+from edge_agent.wire.messages import read_message, read_messages
+from edge_agent.wire.values import (
+    RUN_BYTES_MAX,
+    Arrival,
+    Received,
+    TooBigMessage,
+    Undecodable,
+    WireLimits,
+)
+
+NOW = 1_795_341_600 * 10**9
+ARRIVAL = Arrival("greenhouse/1", "pi-7", NOW, synced=True)
+LIMITS = WireLimits()
+#: Below the depth of a usual record nothing is taken in bulk.
+CAREFUL = WireLimits(record_depth=2)
+
+
+def pack(value: Any) -> bytes:
+    return msgpack.packb(value)
+
+
+def records_of(received: Received) -> list[tuple[int, str, Any]]:
+    """(number, stream, fields) of every good record."""
+    found: list[tuple[int, str, Any]] = []
+    for run in received.runs:
+        unpacker = msgpack.Unpacker(timestamp=1)
+        unpacker.feed(run.body)
+        maps = list(unpacker)
+        assert len(maps) == run.count
+        found += [(run.source_seq + i, run.stream, fields) for i, fields in enumerate(maps)]
+    return found
+
+
+# ---- shapes ----
+
+
+@pytest.mark.parametrize("encode", [pack, json.dumps])
+def test_a_map_is_one_record_and_an_array_a_batch_in_order(encode: Any) -> None:
+    one = read_message(encode({"t": 21.5}), 7, ARRIVAL, LIMITS)
+    assert records_of(one) == [(7, "greenhouse/1", {"t": 21.5})]
+    assert one.numbers == 1
+    batch = read_message(encode([{"t": 1}, {"t": 2}, 3]), 7, ARRIVAL, LIMITS)
+    assert [fields for *_, fields in records_of(batch)] == [{"t": 1}, {"t": 2}, {"value": 3}]
+    assert batch.numbers == 3
+
+
+@pytest.mark.parametrize("encode", [pack, json.dumps])
+@pytest.mark.parametrize("value", [21.5, 0, True, "open"])
+def test_a_bare_value_is_a_record(encode: Any, value: object) -> None:
+    received = read_message(encode(value), 1, ARRIVAL, LIMITS)
+    assert records_of(received) == [(1, "greenhouse/1", {"value": value})]
+
+
+@pytest.mark.parametrize("encode", [pack, json.dumps])
+def test_an_empty_array_takes_no_number(encode: Any) -> None:
+    received = read_message(encode([]), 1, ARRIVAL, LIMITS)
+    assert (received.numbers, received.runs, received.rejects) == (0, (), ())
+
+
+def test_msgpack_is_kept_byte_for_byte() -> None:
+    # A float32, a str8 where a fixstr would do, a map16 where a fixmap would.
+    raw = b"\xde\x00\x01\xd9\x01t\xca\x41\xac\x00\x00"
+    assert read_message(raw, 1, ARRIVAL, LIMITS).runs[0].body == raw
+    batch = read_message(b"\xdc\x00\x02" + raw * 2, 1, ARRIVAL, LIMITS)
+    assert batch.runs[0].body == raw * 2
+
+
+def test_each_element_takes_a_number_good_or_bad() -> None:
+    message = pack([{"t": 1}, None, {"time": "noon"}, {"t": 2}, [1], {"t": 3}])
+    received = read_message(message, 100, ARRIVAL, LIMITS)
+    assert [number for number, *_ in records_of(received)] == [100, 103, 105]
+    assert [(r.number, r.code) for r in received.rejects] == [
+        (101, "bad_record"),
+        (102, "bad_time"),
+        (104, "bad_record"),
+    ]
+    assert received.numbers == 6
+    assert received.rejects[1].body == pack({"time": "noon"})
+
+
+def test_plain_mode_numbers_nothing() -> None:
+    received = read_message(pack([{"t": 1}, None, {"t": 2}]), 0, ARRIVAL, LIMITS)
+    assert {run.source_seq for run in received.runs} == {0}
+    assert received.rejects[0].number == 0
+    assert received.numbers == 3
+
+
+def test_a_record_that_names_a_stream_goes_there_and_runs_are_split() -> None:
+    message = pack([{"t": 1}, {"t": 2, "stream": "b"}, {"t": 3, "stream": "b"}, {"t": 4}])
+    received = read_message(message, 1, ARRIVAL, LIMITS)
+    assert [(run.stream, run.count, run.source_seq) for run in received.runs] == [
+        ("greenhouse/1", 1, 1),
+        ("b", 2, 2),
+        ("greenhouse/1", 1, 4),
+    ]
+
+
+def test_a_stream_that_the_token_forbids_is_a_reject_and_not_the_end() -> None:
+    strict = Arrival("a", "pi", NOW, synced=True, may_write=lambda name: name == "b")
+    message = pack([{"stream": "b"}, {"stream": "c"}, {"t": 1}])
+    received = read_message(message, 1, strict, LIMITS)
+    assert [run.stream for run in received.runs] == ["b", "a"]
+    assert [(r.number, r.code) for r in received.rejects] == [(2, "forbidden_stream")]
+
+
+@pytest.mark.parametrize("name", [[], {}, 5, True])
+def test_a_stream_that_is_no_text_is_a_reject(name: object) -> None:
+    received = read_messages([pack({"stream": name}), pack({"t": 1})], 1, ARRIVAL, LIMITS)
+    assert [r.code for r in received.rejects] == ["bad_stream"]
+    assert received.numbers == 2
+
+
+def test_the_word_stream_elsewhere_changes_nothing() -> None:
+    received = read_messages([pack({"note": "stream time"})] * 2, 1, ARRIVAL, LIMITS)
+    assert [(run.stream, run.count) for run in received.runs] == [("greenhouse/1", 2)]
+
+
+# ---- times ----
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [1_795_341_000.5, 1_795_340_000.25, 1_795_342_000],
+        [1_795_341_000, None, -30],
+        [0, -1, -2.5],
+        [100.0, 200.0],
+        ["2026-11-22T10:00:00Z", "2026-11-22T09:00:00.125+01:00"],
+        [None, None],
+        [1_795_341_000.1, 1.0, 1_262_304_000],
+    ],
+)
+def test_a_run_tells_the_range_of_its_resolved_times(times: list[object]) -> None:
+    expected = [resolve_time(value, NOW)[0] for value in times]
+    for messages in (
+        [pack({"time": value}) for value in times],
+        [pack([{"time": v} for v in times])],
+    ):
+        (run,) = read_messages(messages, 1, ARRIVAL, LIMITS).runs
+        assert (run.time_min_ns, run.time_max_ns) == (min(expected), max(expected))
+
+
+def test_a_nan_among_good_times_does_not_slip_through() -> None:
+    good = 1_795_341_000.5
+    for times in ([good, float("nan"), good], [float("nan"), good], [good, float("inf")]):
+        received = read_message(pack([{"time": value} for value in times]), 1, ARRIVAL, LIMITS)
+        assert [r.code for r in received.rejects] == ["bad_time"]
+
+
+# ---- what cannot be read ----
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xc1",
+        b"\x81\xa1a",  # ends early
+        b"\x81\xa1a\x01\x00",  # ends late
+        b"\x92\x80",  # an array that ends early
+        b"\x91\x80\x80",  # and late
+        b"\x81\xa1a\xa1\xff",  # not UTF-8
+        b"\x92\x80\x81\xa1a\xa1\xff",
+        b"\xdf\xff\xff\xff\xff",
+        b"\xdd\xff\xff\xff\xff",
+        b"\x91" * 100_000,  # deeper than a stack
+        b"\x81\xa1a" * 100_000,
+        "",
+        " ",
+        "{",
+        '{"a": NaN}',
+        '[{"a": 1}, {"a": NaN}]',
+        '{"a": Infinity}',
+        "NaN",
+        '{"a": 1} {"a": 2}',
+        "[1,]",
+        "{'a': 1}",
+        '"\\ud800"',  # half a character, escaped
+        '{"a": "\ud800"}',  # and as it is
+        '{"a": "\x01"}',
+        "[" * 100_000,
+        '{"a":' * 100_000,
+        "hello",
+    ],
+)
+def test_what_is_neither_json_nor_msgpack_is_undecodable(data: str | bytes) -> None:
+    with pytest.raises(Undecodable) as caught:
+        read_message(data, 1, ARRIVAL, LIMITS)
+    assert caught.value.close_code == 1007
+    assert len(caught.value.message) < 400
+
+
+def test_a_bad_element_of_an_array_takes_the_whole_message_back() -> None:
+    message = pack([{"t": 1}] * 3 + [None]) + b""
+    spoilt = b"\x95" + message[1:] + b"\xa1\xff"
+    received = read_messages([pack({"t": 0}), spoilt, pack({"t": 9})], 1, ARRIVAL, LIMITS)
+    assert records_of(received) == [(1, "greenhouse/1", {"t": 0})]
+    assert not received.rejects
+    assert (received.numbers, received.messages) == (1, 1)
+    assert isinstance(received.failure, Undecodable)
+
+
+def test_nested_deeper_than_allowed_is_a_reject_and_takes_its_number() -> None:
+    value: Any = 1
+    for _ in range(17):
+        value = [value]
+    received = read_message(pack([{"a": value}, {"t": 1}]), 5, ARRIVAL, LIMITS)
+    assert [(r.number, r.code) for r in received.rejects] == [(5, "too_deep")]
+    assert records_of(received) == [(6, "greenhouse/1", {"t": 1})]
+
+
+def test_a_message_over_the_limit_is_too_big_in_bytes_and_not_in_characters() -> None:
+    limits = WireLimits(message_bytes=20)
+    read_message(json.dumps({"a": "x" * 10}), 1, ARRIVAL, limits)
+    for data in (json.dumps({"a": "x" * 13}), '{"a": "' + "ü" * 6 + '"}', pack("x" * 20)):
+        with pytest.raises(TooBigMessage) as caught:
+            read_message(data, 1, ARRIVAL, limits)
+        assert caught.value.close_code == 1009
+
+
+@pytest.mark.parametrize("encode", [pack, lambda value: json.dumps(value, separators=(",", ":"))])
+def test_too_many_records_are_refused_however_small(encode: Any) -> None:
+    limits = WireLimits(batch_records=10)
+    assert read_message(encode([{}] * 10), 1, ARRIVAL, limits).numbers == 10
+    arrays: list[list[Any]] = [[{}] * 11, [1] * 11, [[]] * 11, [{}] * 100_000]
+    for value in arrays:
+        with pytest.raises(TooBigMessage, match="at most 10 records"):
+            read_message(encode(value), 1, ARRIVAL, limits)
+
+
+def test_a_record_over_its_limit_is_a_reject_and_its_neighbours_stay() -> None:
+    limits = WireLimits(record_bytes=100)
+    for encode in (pack, json.dumps):
+        message = encode([{"a": 1}, {"a": "x" * 200}, {"a": 2}])
+        received = read_message(message, 1, ARRIVAL, limits)
+        assert [(r.number, r.code) for r in received.rejects] == [(2, "too_big")]
+        assert [fields for *_, fields in records_of(received)] == [{"a": 1}, {"a": 2}]
+
+
+def test_an_array_larger_than_a_record_is_fine_if_its_records_are_not() -> None:
+    limits = WireLimits(record_bytes=100)
+    received = read_message(pack([{"a": i} for i in range(1000)]), 1, ARRIVAL, limits)
+    assert [fields["a"] for *_, fields in records_of(received)] == list(range(1000))
+    assert not received.rejects
+
+
+def test_a_message_never_becomes_many_times_its_size_in_memory() -> None:
+    # As one list of 32,000 empty maps in each of 32 records it would be 75 MB at once.
+    record = b"\x81\xa1a\xdd\x00\x00\x7d\x00" + b"\x80" * 32_000
+    message = b"\xdc\x00\x20" + record * 32
+    tracemalloc.start()
+    try:
+        received = read_message(message, 1, ARRIVAL, LIMITS)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert sum(run.count for run in received.runs) == 32
+    assert peak < 12 * 2**20
+
+
+# ---- lists ----
+
+
+def test_a_list_of_single_records_becomes_one_run() -> None:
+    batch = [pack({"t": i}) for i in range(100)]
+    received = read_messages(batch, 1000, ARRIVAL, LIMITS)
+    (run,) = received.runs
+    assert (run.source_seq, run.count, run.body) == (1000, 100, b"".join(batch))
+    assert (received.messages, received.size) == (100, sum(map(len, batch)))
+
+
+def test_two_halves_of_a_record_in_two_messages_are_no_record() -> None:
+    raw = pack({"abc": 5})
+    received = read_messages([pack({"t": 1}), raw[:3], raw[3:]], 1, ARRIVAL, LIMITS)
+    assert (received.messages, received.numbers) == (1, 1)
+    assert isinstance(received.failure, Undecodable)
+
+
+def test_binary_that_happens_to_look_like_json_is_not_taken_for_text() -> None:
+    received = read_messages(['{"a": 1}', b'{"a": 1}'], 1, ARRIVAL, LIMITS)
+    assert received.messages == 1
+    assert isinstance(received.failure, Undecodable)
+
+
+def test_reading_ends_at_the_first_message_that_cannot_be_read() -> None:
+    received = read_messages([pack(1), b"\xc1", pack(2)], 1, ARRIVAL, LIMITS)
+    assert (received.messages, received.numbers, received.size) == (1, 1, 1)
+    assert received.failure is not None
+    assert received.failure.code == "undecodable"
+
+
+def test_an_empty_list_is_nothing() -> None:
+    received = read_messages([], 1, ARRIVAL, LIMITS)
+    assert received == Received((), (), 0, 0, 0, None)
+
+
+@pytest.mark.parametrize("encode", [pack, json.dumps])
+def test_runs_of_a_large_batch_stay_below_their_limit(encode: Any) -> None:
+    records = [{"t": i, "note": "x" * 50} for i in range(5000)]
+    whole = read_message(encode(records), 1, ARRIVAL, LIMITS)
+    singly = read_messages([encode(record) for record in records], 1, ARRIVAL, LIMITS)
+    for received in (whole, singly):
+        assert [fields["t"] for *_, fields in records_of(received)] == list(range(5000))
+        assert all(len(run.body) <= RUN_BYTES_MAX for run in received.runs)
+        assert len(received.runs) < 10
+
+
+def test_json_that_grows_in_msgpack_stays_below_the_limit_of_a_run() -> None:
+    records = [{"a": [1.5] * 100} for _ in range(120)]
+    received = read_message(json.dumps(records, separators=(",", ":")), 1, ARRIVAL, LIMITS)
+    assert sum(run.count for run in received.runs) == 120
+    assert all(len(run.body) <= RUN_BYTES_MAX for run in received.runs)
+
+
+# ---- the bulk way and the careful way agree ----
+
+names = st.sampled_from(["t", "time", "stream", "ü", ""])
+leaves = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**63), 2**64 - 1),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=5),
+    st.sampled_from(["a/b", "a b", "2026-11-22T10:00:00Z", -30, 1_795_341_000.5, 17]),
+)
+values = st.recursive(
+    leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3)
+)
+records = st.dictionaries(names, leaves, max_size=4)
+
+
+def told(call: Any, *args: Any) -> Any:
+    try:
+        return call(*args)
+    except ProtocolError as error:
+        return error.code
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(records, max_size=6), st.booleans())
+def test_in_bulk_and_one_by_one_give_the_same(sent: list[Any], is_json: bool) -> None:
+    encode: Any = json.dumps if is_json else pack
+    bulk = read_message(encode(sent), 1, ARRIVAL, LIMITS)
+    careful = read_message(encode(sent), 1, ARRIVAL, CAREFUL)
+    assert bulk == careful
+    listed = read_messages([encode(record) for record in sent], 1, ARRIVAL, LIMITS)
+    assert (listed.runs, listed.rejects) == (bulk.runs, bulk.rejects)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(values, max_size=5), st.booleans())
+def test_every_element_comes_out_as_it_was_sent_or_with_a_reason(
+    sent: list[Any], is_json: bool
+) -> None:
+    encode: Any = json.dumps if is_json else pack
+    received = read_message(encode(sent), 1, ARRIVAL, LIMITS)
+    assert received.numbers == len(sent)
+    good = {number: fields for number, _, fields in records_of(received)}
+    bad = {reject.number for reject in received.rejects}
+    assert good.keys() | bad == set(range(1, len(sent) + 1))
+    assert not good.keys() & bad
+    for number, fields in good.items():
+        value = sent[number - 1]
+        assert fields == (value if isinstance(value, dict) else {"value": value})
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.binary(max_size=12) | st.text(max_size=12) | values.map(pack), max_size=4))
+def test_nothing_that_can_be_sent_raises_anything_but_a_protocol_error(
+    batch: list[str | bytes],
+) -> None:
+    received = read_messages(batch, 1, ARRIVAL, LIMITS)
+    one_by_one = [told(read_message, data, 1, ARRIVAL, LIMITS) for data in batch]
+    readable = [item for item in one_by_one if isinstance(item, Received)]
+    if received.failure is None:
+        assert received.messages == len(batch) == len(readable)
+        assert received.numbers == sum(item.numbers for item in readable)
+    else:
+        assert one_by_one[received.messages] == received.failure.code
