@@ -116,6 +116,14 @@ class Log:
         """The oldest position still stored; ``last_seq + 1`` when empty."""
         return self._engine.first_seq(log)
 
+    def offer(self, entry: Entry, *, lazy: bool = False, soon: bool = False) -> Ticket | None:
+        """`append` for callers that cannot wait: None where there is no room at the moment.
+
+        Raises:
+            Closed: the agent is stopping, the entry was not taken.
+        """
+        return self._committer.offer(entry, lazy=lazy, soon=soon)
+
     async def append(self, entry: Entry, *, lazy: bool = False, soon: bool = False) -> Ticket:
         """Ask for ``entry`` to become durable; see `Committer.append`.
 

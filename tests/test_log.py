@@ -37,6 +37,14 @@ async def test_what_is_answered_is_read_back_in_order_of_seq(tmp_path: Path) -> 
         assert await waist.log.read("main", 7) == []
 
 
+async def test_an_offer_is_answered_as_what_is_appended(tmp_path: Path) -> None:
+    async with open_waist(tmp_path) as waist:
+        ticket = waist.log.offer(numbered(1, {"t": 1}))
+        assert ticket is not None
+        assert (await ticket.wait()).last == {"main": 1}
+        assert [record.fields["t"] for record in await waist.records()] == [1]
+
+
 async def test_streams_are_routed_to_logs_with_numberings_of_their_own(tmp_path: Path) -> None:
     async with open_waist(tmp_path, using=TWO_LOGS, intervals=BOTH) as waist:
         assert waist.log.names() == ("alarms", "main")

@@ -3,7 +3,10 @@
 Whoever appends gets a `Ticket` at once; the answer comes when the transaction that holds the
 entry has been synced, never earlier. One task, `Committer.run`, does all commits::
 
-    append ─▶ gathering ──(due)──▶ group ─▶ run_blocking(engine.commit) ─▶ answers, in order
+    offer  ─▶ gathering ──(due)──▶ group ─▶ run_blocking(engine.commit) ─▶ answers, in order
+
+`Committer.append` waits where there is no room, `Committer.offer` says so instead. Nobody needs a
+task to learn of the answer: `Ticket.watcher` is called with it, in Trio's thread.
 
 **Pacing.** A synced transaction writes some 26 KB however little it holds, so commits are paced.
 An entry may wait for the shortest ``commit_interval`` of the logs that it writes to. The earliest

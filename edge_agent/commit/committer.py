@@ -10,7 +10,7 @@ from statistics import median
 import trio
 
 from edge_agent.clock import Clock
-from edge_agent.commit.gather import NEVER, Gathering, GroupLimits, Ticket
+from edge_agent.commit.gather import NEVER, Gathering, GroupLimits, Ticket, settle
 from edge_agent.commit.persist import Persistence, RunBlocking, Store, Trace, count_result
 from edge_agent.errors import StoreFailed, StoreFull
 from edge_agent.metrics import Metrics
@@ -116,12 +116,25 @@ class Committer:
         """Why the disk refuses at present, a sentence; None while it does not."""
         return self._disk.trouble
 
-    async def append(self, entry: Entry, *, lazy: bool = False, soon: bool = False) -> Ticket:
-        """Ask for ``entry`` to become durable; the ticket will have the answer.
+    def offer(self, entry: Entry, *, lazy: bool = False, soon: bool = False) -> Ticket | None:
+        """Ask for ``entry`` to become durable, now or not at all: the ticket will have the
+        answer; None where there is no room, or somebody already waits for some (then `append`).
 
-        Waits, as its only checkpoint, while ``in_flight_bytes`` is used up. A ``lazy`` entry
-        starts no commit. One that is wanted ``soon`` commits within `SOON_SECONDS`, however long
-        its log's interval: for the rare entry that a peer waits for before it says anything.
+        A ``lazy`` entry starts no commit. One that is wanted ``soon`` commits within
+        `SOON_SECONDS`, however long its log's interval: for the rare entry that a peer waits for
+        before it says anything.
+
+        Raises:
+            Closed: the agent is stopping, the entry was not taken.
+        """
+        patience = LAZY_SECONDS if lazy else self._patience(entry)
+        if soon:
+            patience = min(patience, SOON_SECONDS)
+        return self._gathering.offer(entry, patience)
+
+    async def append(self, entry: Entry, *, lazy: bool = False, soon: bool = False) -> Ticket:
+        """As `offer`, but waits, as its only checkpoint, while ``in_flight_bytes`` is used up.
+
         If cancelled, the entry may still be stored.
 
         Raises:
@@ -220,14 +233,14 @@ class Committer:
         try:
             result = await self._disk.call(self._engine.commit, entries)
         except BaseException:
-            for ticket in group:
-                ticket.settle(StoreFailed("the agent stopped before this was known to be stored"))
+            unknown = StoreFailed("the agent stopped before this was known to be stored")
+            settle(group, [unknown] * len(group))
             raise
         assert len(result.answers) == len(group)
         self._note_commit(result, entries, trio.current_time() - began)
-        for ticket, answer in zip(group, result.answers, strict=True):
-            ticket.settle(answer)
+        # Whoever waits for room is let in before a watcher may ask for it.
         self._gathering.release(group)
+        settle(group, result.answers)
         self._metrics.set("in_flight_bytes", self._gathering.in_flight_bytes)
 
     def _note_commit(self, result: CommitResult, entries: Sequence[Entry], seconds: float) -> None:

@@ -8,10 +8,11 @@ settled, which makes room for those who wait.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import trio
+from msgspec import Struct
 
 from edge_agent.errors import EdgeAgentError, StoreFailed, StoreFull
 from edge_agent.store.entry import Entry, Stored
@@ -41,21 +42,42 @@ class GroupLimits:
     in_flight_bytes: int
 
 
-class Ticket:
-    """The answer that will come to one entry. ``answer`` is None until then."""
+class Ticket(Struct, eq=False):
+    """The answer that will come to one entry. ``answer`` is None until then.
 
-    __slots__ = ("_event", "answer", "count", "deadline", "entry", "since", "size", "taken")
+    Attributes:
+        entry: what is to become durable; may be replaced until ``taken``.
+        size, count: ``entry.size_bytes`` and ``entry.count``, found here.
+        since, deadline: when it was taken in, and when it should be committed, on Trio's clock.
+        taken: whether a commit with this entry has begun.
+        watcher: called once, synchronously, in Trio's thread, as soon as the answer is known;
+            never where it was known already. Set by whoever took the ticket, who has to see to it
+            that it cannot fail: an exception in it ends the committer, and with it the agent.
+    """
 
-    def __init__(self, entry: Entry) -> None:
-        self.entry = entry
-        self.answer: Stored | StoreFull | StoreFailed | None = None
-        #: Whether a commit with this entry has begun.
-        self.taken = False
-        self.size, self.count = _measure(entry)
-        #: When it was taken in, and when it should be committed, on Trio's clock.
-        self.since = NEVER
-        self.deadline = NEVER
-        self._event: trio.Event | None = None
+    entry: Entry
+    size: int = ENTRY_BYTES
+    count: int = 0
+    since: float = NEVER
+    deadline: float = NEVER
+    taken: bool = False
+    answer: Stored | StoreFull | StoreFailed | None = None
+    watcher: Callable[[], None] | None = None
+    _event: trio.Event | None = None
+
+    def __post_init__(self) -> None:
+        # In one go and without generators, because this is done for each single record.
+        entry = self.entry
+        size, count = ENTRY_BYTES, 0
+        for run in entry.runs:
+            size += len(run.body)
+            count += run.count
+        for block in entry.blocks:
+            size += len(block.payload)
+            count += block.count
+        for item in entry.quarantine:
+            size += len(item.body)
+        self.size, self.count = size, count
 
     async def wait(self) -> Stored:
         """Wait until the entry is durable. No checkpoint where the answer is there already.
@@ -79,9 +101,28 @@ class Ticket:
 
     def settle(self, answer: Stored | StoreFull | StoreFailed) -> None:
         """The committer's side: give the answer and wake who waits for it."""
+        self._answered(answer)
+        self._tell()
+
+    def _answered(self, answer: Stored | StoreFull | StoreFailed) -> None:
         self.answer = answer
         if self._event is not None:
             self._event.set()
+
+    def _tell(self) -> None:
+        watcher, self.watcher = self.watcher, None
+        if watcher is not None:
+            watcher()
+
+
+def settle(tickets: Sequence[Ticket], answers: Iterable[Stored | StoreFull | StoreFailed]) -> None:
+    """Give each ticket its answer. All have theirs before the first watcher is called, so that
+    nobody is left without one where a watcher fails.
+    """
+    for ticket, answer in zip(tickets, answers, strict=True):
+        ticket._answered(answer)
+    for ticket in tickets:
+        ticket._tell()
 
 
 class Gathering:
@@ -123,18 +164,26 @@ class Gathering:
         """When the oldest waiting entry was taken in, on Trio's clock; `NEVER` without one."""
         return self._waiting[0].since if self._waiting else NEVER
 
-    async def put(self, entry: Entry, patience: float) -> Ticket:
+    def offer(self, entry: Entry, patience: float) -> Ticket | None:
         """Take in ``entry``, which may wait ``patience`` seconds for its commit.
 
-        Waits, as its only checkpoint, while there is no room. Raises Closed after `close`.
+        None where there is no room, or where somebody who came earlier waits for some. Raises
+        Closed after `close`.
         """
         if self.closed:
             raise Closed("the agent is stopping")
         ticket = Ticket(entry)
-        if not self._outside and self._has_room(ticket.size):
-            self._join(ticket, patience)
-            return ticket
-        event = trio.Event()
+        if self._outside or not self._has_room(ticket.size):
+            return None
+        self._join(ticket, patience)
+        return ticket
+
+    async def put(self, entry: Entry, patience: float) -> Ticket:
+        """As `offer`, but waits, as its only checkpoint, while there is no room."""
+        taken = self.offer(entry, patience)
+        if taken is not None:
+            return taken
+        ticket, event = Ticket(entry), trio.Event()
         place = (ticket, patience, event)
         self._outside.append(place)
         # Whoever waits for room waits for a commit: there is no point in letting it come late.
@@ -187,10 +236,11 @@ class Gathering:
     def abandon(self, reason: str) -> None:
         """There will be no further commit: tell everybody who still waits."""
         self.closed = True
-        while self._waiting:
-            self._waiting.popleft().settle(StoreFailed(reason))
         while self._outside:
             self._outside.popleft()[2].set()
+        waiting = tuple(self._waiting)
+        self._waiting.clear()
+        settle(waiting, [StoreFailed(reason)] * len(waiting))
 
     def _has_room(self, size: int) -> bool:
         held = self.in_flight_bytes
@@ -226,17 +276,3 @@ class Gathering:
             return -NEVER
         # Less than one group is left, so this looks at few.
         return min(ticket.deadline for ticket in self._waiting)
-
-
-def _measure(entry: Entry) -> tuple[int, int]:
-    """``entry.size_bytes, entry.count`` in one go: this is done for each single record."""
-    size, count = ENTRY_BYTES, 0
-    for run in entry.runs:
-        size += len(run.body)
-        count += run.count
-    for block in entry.blocks:
-        size += len(block.payload)
-        count += block.count
-    for item in entry.quarantine:
-        size += len(item.body)
-    return size, count

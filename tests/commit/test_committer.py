@@ -160,6 +160,52 @@ async def test_in_flight_bytes_hold_appenders_back_in_turn() -> None:
     assert committer.statistics().in_flight_bytes == 0
 
 
+async def test_an_offer_needs_no_task_to_wait_in(autojump_clock: MockClock) -> None:
+    store = RecordingStore()
+    committer = committer_on(store, in_flight_bytes=2 * entry().size_bytes)
+    answered: list[float] = []
+    async with running(committer):
+        began = trio.current_time()
+        for stream in ("a", "alarm/fire"):
+            ticket = committer.offer(entry(stream))
+            assert ticket is not None
+            ticket.watcher = lambda: answered.append(trio.current_time())
+        assert committer.offer(entry()) is None
+        await trio.sleep(2)
+        assert answered == [pytest.approx(began + 0.1)] * 2
+        soon = committer.offer(entry(), soon=True)
+        lazy = committer.offer(bare_acknowledge(), lazy=True)
+        assert soon is not None
+        assert lazy is not None
+        assert soon.deadline == pytest.approx(trio.current_time() + SOON_SECONDS)
+        assert lazy.deadline == pytest.approx(trio.current_time() + 30)
+    with pytest.raises(Closed):
+        committer.offer(entry())
+
+
+async def test_a_watcher_finds_the_room_that_its_own_group_left() -> None:
+    store = RecordingStore()
+    committer = committer_on(store, in_flight_bytes=entry().size_bytes, records=1)
+    offered: list[Ticket | None] = []
+    async with running(committer):
+        ticket = committer.offer(entry())
+        assert ticket is not None
+        ticket.watcher = lambda: offered.append(committer.offer(entry(count=2)))
+        await ticket.wait()
+        assert [taken is not None for taken in offered] == [True]
+    assert [[e.count for e in group] for _, group in store.groups] == [[1], [2]]
+
+
+async def test_a_watcher_that_fails_ends_the_committer_and_nobody_waits_forever() -> None:
+    store = RecordingStore()
+    committer = committer_on(store, records=2)
+    tickets = [await committer.append(entry()) for _ in range(3)]
+    tickets[0].watcher = lambda: 1 // 0  # type: ignore[assignment]  # it is a bug
+    with pytest.raises(ZeroDivisionError):
+        await committer.run()
+    assert [type(ticket.answer) for ticket in tickets] == [Stored, Stored, StoreFailed]
+
+
 async def test_close_drains_what_was_taken_and_takes_nothing_new() -> None:
     store = RecordingStore()
     committer = committer_on(store)

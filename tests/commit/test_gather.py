@@ -5,6 +5,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from edge_agent.commit.gather import NEVER, Closed, Gathering, GroupLimits, Ticket
+from edge_agent.commit.gather import settle as settle_all
 from edge_agent.errors import StoreFailed, StoreFull
 from edge_agent.record import ForeignBlock, Origin
 from edge_agent.store import Entry, Quarantined, Stored
@@ -104,6 +105,34 @@ async def test_who_finds_no_room_waits_in_turn_and_the_group_goes_at_once() -> N
     assert order == [1, 2]
 
 
+async def test_an_offer_is_taken_like_any_other_entry() -> None:
+    gathered, noted = gathering()
+    ticket = gathered.offer(entry(), 5)
+    assert ticket is not None
+    assert noted == [ticket.deadline]
+    assert gathered.take() == [ticket]
+
+
+async def test_an_offer_without_room_leaves_nothing_behind() -> None:
+    gathered, noted = gathering(in_flight=SIZE)
+    first = gathered.offer(entry(), 10)
+    assert gathered.offer(entry(), 1) is None
+    assert (len(gathered), gathered.in_flight_bytes, len(noted)) == (1, SIZE, 1)
+    assert gathered.take() == [first]
+
+
+async def test_an_offer_is_not_taken_before_those_who_wait_for_room() -> None:
+    gathered, _ = gathering(in_flight=2 * SIZE)
+    assert gathered.offer(entry(), 10) is not None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(gathered.put, entry(size=3 * SIZE), 10)
+        await wait_all_tasks_blocked()
+        # There would be room for this one.
+        assert gathered.offer(entry(size=0), 10) is None
+        settle(gathered, gathered.take())
+    assert [ticket.size for ticket in gathered.take()] == [entry(size=3 * SIZE).size_bytes]
+
+
 async def test_an_entry_larger_than_the_bound_is_taken_when_nothing_else_is_in_flight() -> None:
     gathered, _ = gathering(in_flight=100)
     await gathered.put(entry(size=5000), 1)
@@ -128,6 +157,8 @@ async def test_closed_takes_nothing_new_and_what_waits_is_due() -> None:
     assert gathered.deadline < trio.current_time()
     with pytest.raises(Closed):
         await gathered.put(entry(), 10)
+    with pytest.raises(Closed):
+        gathered.offer(entry(), 10)
 
 
 async def test_abandoned_tells_everybody_inside_and_outside() -> None:
@@ -161,6 +192,35 @@ async def test_a_ticket_gives_its_answer_to_all_who_wait_now_or_ask_later() -> N
         ticket.settle(STORED)
     await wait()
     assert answers == [STORED] * 3
+
+
+def test_a_watcher_is_called_once_when_the_answer_is_there() -> None:
+    ticket = Ticket(entry())
+    seen: list[object] = []
+    ticket.watcher = lambda: seen.append(ticket.answer)
+    ticket.settle(STORED)
+    assert seen == [STORED]
+    ticket.settle(STORED)
+    assert seen == [STORED]
+
+
+def test_watchers_are_called_in_order_once_all_answers_are_there() -> None:
+    tickets = [Ticket(entry()) for _ in range(3)]
+    seen: list[tuple[int, list[object]]] = []
+    for number, ticket in enumerate(tickets):
+        ticket.watcher = lambda number=number: seen.append(
+            (number, [ticket.answer for ticket in tickets])
+        )
+    settle_all(tickets, [STORED] * 3)
+    assert seen == [(number, [STORED] * 3) for number in range(3)]
+
+
+def test_a_failing_watcher_leaves_nobody_without_an_answer() -> None:
+    tickets = [Ticket(entry()) for _ in range(2)]
+    tickets[0].watcher = lambda: 1 // 0  # type: ignore[assignment]  # it is a bug
+    with pytest.raises(ZeroDivisionError):
+        settle_all(tickets, [STORED] * 2)
+    assert [ticket.answer for ticket in tickets] == [STORED] * 2
 
 
 def test_a_ticket_measures_as_its_entry_does() -> None:
