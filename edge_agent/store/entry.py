@@ -3,11 +3,17 @@
 An `Entry` is one append: everything in it becomes durable together or not at all, and it gets
 one answer, in the order in which entries were given. What a consumer writes back (records, its
 new position, its state) is one entry too, which is what makes processing exactly-once.
+
+What is made for each message that arrives is a struct, or a dataclass that is not frozen: a frozen
+one takes 0.5 to 0.7 µs to make, which is a quarter of all that a small message may cost here.
+Nobody changes one all the same.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from edge_agent.errors import StoreFull
 from edge_agent.record import ForeignBlock, Run
@@ -18,8 +24,7 @@ STATE_BYTES_MAX = 256 * 1024
 QUARANTINE_BYTES_MAX = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Numbering:
+class Numbering(Struct, frozen=True, gc=False):
     """An entry's place in its source's numbering: it uses up the numbers [first, next).
 
     ``restart``: numbering starts anew at ``first`` (the source resumed from an unknown epoch, or
@@ -64,7 +69,7 @@ class Quarantined:
     body: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entry:
     """One append."""
 
@@ -90,8 +95,7 @@ class Entry:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True, gc=False):
     """The answer to an entry that is durable.
 
     Attributes:

@@ -11,7 +11,7 @@ that after filtering and cutting, at every hop, ``origin.first + offset + i`` st
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import msgpack
 import msgspec
@@ -62,6 +62,7 @@ class RunView:
 _HEADS = msgspec.msgpack.Decoder(list[RunHead])
 _RAWS = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _ENCODER = msgspec.msgpack.Encoder()
+_ARRAY_OF_ONE = msgspec.Raw(array_header(1))
 
 
 def encode_runs(runs: Sequence[Run]) -> bytes:
@@ -69,23 +70,20 @@ def encode_runs(runs: Sequence[Run]) -> bytes:
     pieces = []
     offset = 0
     for run in runs:
-        pieces.append(encode_run(run, offset))
+        pieces.append(run_head(run, offset) + run.body)
         offset += run.count
     return join_runs(pieces)
 
 
-def encode_run(run: Run, offset: int) -> bytes:
-    """One run as an element of a payload."""
-    return _encode_run(
-        (run.stream, run.source, run.source_seq, run.arrival_ns, run.synced, offset),
-        run.count,
-        run.body,
-    )
+def run_head(run: Run, offset: int) -> bytes:
+    """One run as an element of a payload, up to its records: ``run.body`` follows."""
+    head = (run.stream, run.source, run.source_seq, run.arrival_ns, run.synced, offset)
+    return _run_head(head, run.count)
 
 
 def join_runs(pieces: Sequence[bytes]) -> bytes:
     """A payload of encoded runs."""
-    return array_header(len(pieces)) + b"".join(pieces)
+    return b"".join((array_header(len(pieces)), *pieces))
 
 
 def split_run(run: Run, limit_bytes: int) -> Iterator[Run]:
@@ -230,7 +228,7 @@ def _slice(raw: bytes, bounds: Callable[[RunHead, int], tuple[int, int]]) -> tup
         numbered = head.source_seq + low if head.source_seq else 0
         common = (head.stream, head.source, numbered, head.arrival_ns, head.synced)
         body = b"".join(_raws(head.records)[low:high])
-        pieces.append(_encode_run((*common, head.offset + low), high - low, body))
+        pieces.append(_run_head((*common, head.offset + low), high - low) + body)
     return total, join_runs(pieces)
 
 
@@ -248,10 +246,11 @@ def _raws(raw: bytes | msgspec.Raw) -> list[bytes]:
         raise StoreDamaged(f"a run's records cannot be read: {error}") from error
 
 
-def _encode_run(head: tuple[str, str, int, int, bool, int], count: int, body: bytes) -> bytes:
-    # The array of six that msgspec makes becomes one of seven; the records, already encoded,
-    # follow behind their own array header.
-    return b"\x97" + _ENCODER.encode(head)[1:] + array_header(count) + body
+def _run_head(head: tuple[str, str, int, int, bool, int], count: int) -> bytes:
+    # msgspec writes a Raw as it is: here the header of an array whose elements, already encoded,
+    # follow behind.
+    records = _ARRAY_OF_ONE if count == 1 else msgspec.Raw(array_header(count))
+    return _ENCODER.encode((*head, records))
 
 
 def _record_ends(body: bytes) -> Iterator[int]:
@@ -264,4 +263,14 @@ def _record_ends(body: bytes) -> Iterator[int]:
 
 def _part(run: Run, begin: int, end: int, body: bytes) -> Run:
     numbered = run.source_seq + begin if run.source_seq else 0
-    return replace(run, source_seq=numbered, count=end - begin, body=body)
+    return Run(
+        run.stream,
+        run.source,
+        numbered,
+        run.arrival_ns,
+        run.synced,
+        end - begin,
+        body,
+        run.time_min_ns,
+        run.time_max_ns,
+    )

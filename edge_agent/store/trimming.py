@@ -78,7 +78,7 @@ class Trimmer:
     def lacks_room(self, incoming: Mapping[str, int]) -> bool:
         """Whether a log would exceed its share by what is about to come."""
         return any(
-            excess(self._logs[log].bytes, size, self._settings.share_bytes(log))
+            self._logs[log].bytes + size > self._settings.share_bytes(log)
             for log, size in incoming.items()
         )
 

@@ -113,7 +113,7 @@ def decode(key: bytes, stored: bytes | memoryview, kind: type[_Value]) -> _Value
     Raises:
         StoreDamaged: these bytes were not written there by us.
     """
-    raw = memoryview(stored)[:-_CRC_BYTES]
+    raw = stored[:-_CRC_BYTES]
     if zlib.crc32(raw, zlib.crc32(key)).to_bytes(_CRC_BYTES, "big") != stored[-_CRC_BYTES:]:
         raise StoreDamaged(f"a {kind.__name__} fails its checksum")
     try:

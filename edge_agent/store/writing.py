@@ -13,7 +13,7 @@ from edge_agent.errors import StoreFull
 from edge_agent.store import keys
 from edge_agent.store.codec import Compressor
 from edge_agent.store.entry import Entry, Stored
-from edge_agent.store.group import GROUP_OVERHEAD_BYTES, Group, estimate, total
+from edge_agent.store.group import GROUP_OVERHEAD_BYTES, Group, estimate
 from edge_agent.store.settings import Moment, StoreSettings
 from edge_agent.store.sources import SWEEP_EVERY_NS, forget
 from edge_agent.store.state import Counts, State
@@ -56,22 +56,22 @@ class Writer:
 
     def commit(self, entries: Sequence[Entry]) -> list[Stored | StoreFull]:
         """One group, answered in order."""
-        sizes = [estimate(entry, self._tools.route, self._state) for entry in entries]
-        incoming = total(sizes)
-        if self._trimmer.lacks_room(incoming):
+        incoming = estimate(entries, self._tools.route, self._state.logs)
+        tight = self._trimmer.lacks_room(incoming)
+        if tight:
             self._positions_first(entries)
             self._trimmer.for_room(incoming)
+            tight = self._trimmer.lacks_room(incoming)
         if self._state.sources >= self._tools.settings.sources_max:
             self._forget_sources()
         try:
-            return self._attempt(entries, sizes)
+            return self._attempt(entries, tight=tight)
         except lmdb.MapFullError:
             # Shares and headroom should prevent this; a file shrunk by its settings may not.
-            need = sum(sum(size.values()) for size in sizes)
-            self._trimmer.in_need(need + GROUP_OVERHEAD_BYTES)
+            self._trimmer.in_need(sum(incoming.values()) + GROUP_OVERHEAD_BYTES)
             self._age_free_pages()
         try:
-            return self._attempt(entries, sizes)
+            return self._attempt(entries, tight=tight)
         except lmdb.MapFullError:
             return [StoreFull("the store is full") for _ in entries]
 
@@ -83,9 +83,7 @@ class Writer:
         self._forget_sources()
         return []
 
-    def _attempt(
-        self, entries: Sequence[Entry], sizes: Sequence[dict[str, int]]
-    ) -> list[Stored | StoreFull]:
+    def _attempt(self, entries: Sequence[Entry], *, tight: bool) -> list[Stored | StoreFull]:
         tools = self._tools
         state = self._state.copy()
         with self._env.begin(write=True) as txn:
@@ -97,8 +95,9 @@ class Writer:
                 tools.route,
                 tools.compressor,
                 tools.page_bytes,
+                tight=tight,
             )
-            answers = [group.apply(entry, size) for entry, size in zip(entries, sizes, strict=True)]
+            answers = [group.apply(entry) for entry in entries]
             group.finish()
         self._state.adopt(state)
         self._counts.add(group.counts)
@@ -112,7 +111,7 @@ class Writer:
         told = [entry for entry in entries if entry.positions]
         bare = [entry for entry in told if entry == Entry(positions=entry.positions)]
         if bare:
-            self._attempt(bare, [{} for _ in bare])
+            self._attempt(bare, tight=False)
 
     def _age_free_pages(self) -> None:
         """Pages that one transaction frees can be used by the next but one: this is the next."""
