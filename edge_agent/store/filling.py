@@ -30,13 +30,14 @@ def block_log(block: ForeignBlock, logs: Mapping[str, LogHeader]) -> str:
 class _Open:
     """The block of one log that is being filled, ``pieces`` to be joined once."""
 
-    __slots__ = ("body_bytes", "count", "header", "pieces", "runs", "size", "time_max", "time_min")
+    __slots__ = ("before", "count", "pieces", "size", "time_max", "time_min")
 
-    def __init__(self, header: LogHeader) -> None:
-        self.header = header
-        # The first piece is the array's header, known in the end.
+    def __init__(self, before: int) -> None:
+        #: The log's last seq before this block.
+        self.before = before
+        #: The array's header, known in the end; then each run's head and body in turn.
         self.pieces: list[bytes] = [b""]
-        self.runs = self.count = self.size = self.body_bytes = 0
+        self.count = self.size = 0
         self.time_min = 2**63 - 1
         self.time_max = -(2**63)
 
@@ -81,34 +82,30 @@ class Filling:
 
     def add_run(self, run: Run, last: dict[str, int]) -> None:
         """Store a run; ``last`` gets the seq of its last record, under its log's name."""
-        if len(run.body) > self._limit:
-            for part in split_run(run, self._limit):
-                self._add_part(part, last)
-        else:
-            self._add_part(run, last)
-
-    def _add_part(self, run: Run, last: dict[str, int]) -> None:
-        log = self._route(run.stream)
         body = run.body
+        if len(body) > self._limit and run.count > 1:
+            for part in split_run(run, self._limit):
+                self.add_run(part, last)
+            return
+        log = self._route(run.stream)
         block = self._open.get(log)
         if block is None:
-            block = self._open[log] = _Open(self._logs[log])
+            block = self._open[log] = _Open(self._logs[log].last)
         head = run_head(run, block.count)
-        if block.runs and block.size + len(head) + len(body) > self._limit:
+        size = block.size + len(head) + len(body)
+        if size > self._limit and block.size:
             self._flush(log)
-            block = self._open[log] = _Open(self._logs[log])
+            block = self._open[log] = _Open(self._logs[log].last)
             head = run_head(run, 0)
-        block.pieces.append(head)
-        block.pieces.append(body)
-        block.runs += 1
-        block.size += len(head) + len(body)
-        block.body_bytes += len(body)
+            size = len(head) + len(body)
+        block.pieces += (head, body)
+        block.size = size
         block.count += run.count
         if run.time_min_ns < block.time_min:
             block.time_min = run.time_min_ns
         if run.time_max_ns > block.time_max:
             block.time_max = run.time_max_ns
-        last[log] = block.header.last + block.count
+        last[log] = block.before + block.count
 
     def add_blocks(self, blocks: Sequence[ForeignBlock], known: int, last: dict[str, int]) -> int:
         """Store blocks; how many of their records were left out: those numbered below ``known``."""
@@ -143,12 +140,14 @@ class Filling:
         block = self._open.pop(log, None)
         if block is None:
             return
-        block.pieces[0] = array_header(block.runs)
-        raw = b"".join(block.pieces)
+        pieces = block.pieces
+        pieces[0] = array_header(len(pieces) // 2)
+        raw = b"".join(pieces)
         codec, payload = self._compressor.compress(raw)
-        low, high = block.time_min, block.time_max
-        self._put(log, Packed(block.count, codec, len(raw), payload, low, high))
-        add(self._counts.record_bytes, log, block.body_bytes)
+        self._put(
+            log, Packed(block.count, codec, len(raw), payload, block.time_min, block.time_max)
+        )
+        add(self._counts.record_bytes, log, sum(map(len, pieces[2::2])))
 
     def _put(self, log: str, packed: Packed) -> None:
         header = self._logs[log]

@@ -68,7 +68,7 @@ class Group:
         *,
         tight: bool,
     ) -> None:
-        self.state = state
+        self.state = state.copy()
         self.counts = Counts()
         self._txn = txn
         self._settings = settings
@@ -77,10 +77,10 @@ class Group:
         self._page_bytes = page_bytes
         self._tight = tight
         self._filling = Filling(
-            txn, state.logs, settings, moment, route, compressor, page_bytes, self.counts
+            txn, self.state.logs, settings, moment, route, compressor, page_bytes, self.counts
         )
-        self._expected: dict[str, int] = {}
-        self._numbered: set[str] = set()
+        self._expected = self.state.expected
+        self._expected_before = state.expected
         self._incoming: dict[str, int] = {}
 
     def apply(self, entry: Entry) -> Stored | StoreFull:
@@ -138,21 +138,20 @@ class Group:
         wall_ns, synced = self._moment.wall_ns, self._moment.synced
         items = []
         # In order of their keys, so that each is found on the page of the one before.
-        for source in sorted(self._numbered):
+        for source, expected in sorted(self._expected.items()):
             key = keys.source_key(source)
-            items.append((key, encode(key, SourceValue(self._expected[source], wall_ns, synced))))
+            items.append((key, encode(key, SourceValue(expected, wall_ns, synced))))
         if items:
             self._txn.cursor().putmulti(items)
 
     # Judging.
 
     def _stored_next(self, source: str) -> int:
-        expected = self._expected.get(source)
+        expected = self._expected.get(source) or self._expected_before.get(source)
         if expected is None:
             key = keys.source_key(source)
             raw = self._txn.get(key)
             expected = 0 if raw is None else decode(key, raw, SourceValue).next
-            self._expected[source] = expected
         return expected
 
     def _refusal(self, entry: Entry, numbering: Numbering | None, stored: int) -> StoreFull | None:
@@ -190,5 +189,4 @@ class Group:
         if stored == 0:
             self.state.sources += 1
         self._expected[numbering.source] = expected
-        self._numbered.add(numbering.source)
         return expected

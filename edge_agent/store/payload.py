@@ -77,8 +77,18 @@ def encode_runs(runs: Sequence[Run]) -> bytes:
 
 def run_head(run: Run, offset: int) -> bytes:
     """One run as an element of a payload, up to its records: ``run.body`` follows."""
-    head = (run.stream, run.source, run.source_seq, run.arrival_ns, run.synced, offset)
-    return _run_head(head, run.count)
+    count = run.count
+    return _ENCODER.encode(
+        (
+            run.stream,
+            run.source,
+            run.source_seq,
+            run.arrival_ns,
+            run.synced,
+            offset,
+            _ARRAY_OF_ONE if count == 1 else _array_of(count),
+        )
+    )
 
 
 def join_runs(pieces: Sequence[bytes]) -> bytes:
@@ -228,7 +238,8 @@ def _slice(raw: bytes, bounds: Callable[[RunHead, int], tuple[int, int]]) -> tup
         numbered = head.source_seq + low if head.source_seq else 0
         common = (head.stream, head.source, numbered, head.arrival_ns, head.synced)
         body = b"".join(_raws(head.records)[low:high])
-        pieces.append(_run_head((*common, head.offset + low), high - low) + body)
+        cut = (*common, head.offset + low, _array_of(high - low))
+        pieces.append(_ENCODER.encode(cut) + body)
     return total, join_runs(pieces)
 
 
@@ -246,11 +257,10 @@ def _raws(raw: bytes | msgspec.Raw) -> list[bytes]:
         raise StoreDamaged(f"a run's records cannot be read: {error}") from error
 
 
-def _run_head(head: tuple[str, str, int, int, bool, int], count: int) -> bytes:
+def _array_of(count: int) -> msgspec.Raw:
     # msgspec writes a Raw as it is: here the header of an array whose elements, already encoded,
     # follow behind.
-    records = _ARRAY_OF_ONE if count == 1 else msgspec.Raw(array_header(count))
-    return _ENCODER.encode((*head, records))
+    return msgspec.Raw(array_header(count))
 
 
 def _record_ends(body: bytes) -> Iterator[int]:

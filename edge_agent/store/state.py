@@ -9,6 +9,9 @@ from edge_agent.errors import StoreFull
 from edge_agent.store.entry import CommitResult, Stored
 from edge_agent.store.values import LogHeader, QuarantineHeader
 
+#: Sources whose next number is kept in memory, less than 1 MB of it.
+EXPECTED_MAX = 4096
+
 
 @dataclass(slots=True)
 class State:
@@ -16,16 +19,21 @@ class State:
 
     ``stopped``: sources whose restart was refused. Until they are welcomed again, what they had
     already sent behind it is refused too; it would otherwise be judged by the old numbering.
+
+    ``expected``: the next numbers of sources heard lately, so that not each entry has to look up,
+    check and decode one. Those not in it are in the file.
     """
 
     logs: dict[str, LogHeader]
     quarantine: QuarantineHeader
     sources: int
     stopped: set[str] = field(default_factory=set)
+    expected: dict[str, int] = field(default_factory=dict)
 
     def copy(self) -> State:
-        """A copy for one transaction to work on. Headers are immutable; ``stopped`` is shared,
-        because a welcome may come while a transaction runs.
+        """A copy for one transaction to work on; only its own numbers are in ``expected``.
+        Headers are immutable; ``stopped`` is shared, because a welcome may come while a
+        transaction runs.
         """
         return State(dict(self.logs), self.quarantine, self.sources, self.stopped)
 
@@ -34,6 +42,9 @@ class State:
         self.logs.update(other.logs)
         self.quarantine = other.quarantine
         self.sources = other.sources
+        if len(self.expected) + len(other.expected) > EXPECTED_MAX:
+            self.expected.clear()
+        self.expected.update(other.expected)
 
 
 @dataclass(slots=True)

@@ -85,11 +85,10 @@ class Writer:
 
     def _attempt(self, entries: Sequence[Entry], *, tight: bool) -> list[Stored | StoreFull]:
         tools = self._tools
-        state = self._state.copy()
         with self._env.begin(write=True) as txn:
             group = Group(
                 txn,
-                state,
+                self._state,
                 tools.settings,
                 self._moment,
                 tools.route,
@@ -99,7 +98,7 @@ class Writer:
             )
             answers = [group.apply(entry) for entry in entries]
             group.finish()
-        self._state.adopt(state)
+        self._state.adopt(group.state)
         self._counts.add(group.counts)
         return answers
 
@@ -125,4 +124,6 @@ class Writer:
             self._tools.swept_boot_ns = now_ns
             forgotten = forget(self._env, self._tools.settings, self._moment)
             self._state.sources -= forgotten
+            if forgotten:
+                self._state.expected.clear()
             self._counts.sources_forgotten += forgotten

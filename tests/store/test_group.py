@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from edge_agent.errors import StoreFull
 from edge_agent.store import Entry, LogSettings, Numbering, Position, Stored
 from edge_agent.store.group import estimate
@@ -79,6 +81,25 @@ def test_a_source_not_seen_before_that_goes_on_at_a_later_number_is_a_gap(stores
     assert (result.restarts, result.gaps) == (1, 499)
     begun = engine.commit([entry(1, 1, restart=True, source="new")])
     assert (begun.restarts, begun.gaps) == (0, 0)
+
+
+def test_numbers_are_judged_alike_by_memory_and_by_file(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_agent.store.state.EXPECTED_MAX", 3)
+    engine = stores.open()
+    sources = ["a", "b", "c", "d"]
+    for first in (1, 3, 5):
+        # Four sources are more than are remembered: some come from memory, some from the file.
+        for group in (sources[:2], sources[2:], sources[1:3]):
+            sent = [entry(2, first, source=source) for source in group]
+            found = engine.commit(sent).answers
+            assert [type(answer) for answer in found] == [Stored] * len(group)
+            assert [answer.next for answer in found if isinstance(answer, Stored)] == [
+                first + 2
+            ] * len(group)
+    assert [engine.next_of(source) for source in sources] == [7] * 4
+    assert engine.statistics().logs["main"].records == 24
 
 
 def test_numbers_are_used_up_without_records(stores: Stores) -> None:

@@ -18,7 +18,10 @@ def test_sources_unseen_for_long_are_forgotten_and_the_others_not(stores: Stores
     stores.clock.advance(60 * DAY_S)
     assert engine.trim().sources_forgotten == 1
     assert (engine.next_of("old"), engine.next_of("busy")) == (0, 3)
-    assert engine.statistics().sources == 1
+    # Who comes back is new; what is remembered in memory does not say otherwise.
+    back = engine.commit([entry(1, 1, source="old"), entry(1, 3, source="busy")])
+    assert back.answers == (Stored({"main": 4}, 2, 0), Stored({"main": 5}, 4, 0))
+    assert engine.statistics().sources == 2
 
 
 def test_a_wrong_clock_forgets_nobody(stores: Stores) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from edge_agent.store.state import Counts, State
+from edge_agent.store.state import EXPECTED_MAX, Counts, State
 from edge_agent.store.values import LogHeader, QuarantineHeader
 
 
@@ -13,6 +13,19 @@ def test_a_copy_can_be_thrown_away_or_adopted() -> None:
     logs = state.logs
     state.adopt(copy)
     assert (logs["main"].last, state.sources) == (9, 4)
+
+
+def test_numbers_kept_in_memory_are_those_last_adopted_and_bounded() -> None:
+    state = State({}, QuarantineHeader(), 0, expected={"pi": 3})
+    copy = state.copy()
+    assert copy.expected == {}
+    copy.expected["pi"] = 5
+    assert state.expected == {"pi": 3}
+    state.adopt(copy)
+    assert state.expected == {"pi": 5}
+    copy.expected = {f"s{number}": 1 for number in range(EXPECTED_MAX)}
+    state.adopt(copy)
+    assert state.expected == copy.expected
 
 
 def test_a_welcome_during_a_transaction_is_not_lost() -> None:
