@@ -53,6 +53,7 @@ class Ticket(Struct, eq=False):
         watcher: called once, synchronously, in Trio's thread, as soon as the answer is known;
             never where it was known already. Set by whoever took the ticket, who has to see to it
             that it cannot fail: an exception in it ends the committer, and with it the agent.
+        event: set with the answer; there is one only where somebody waits.
     """
 
     entry: Entry
@@ -63,7 +64,7 @@ class Ticket(Struct, eq=False):
     taken: bool = False
     answer: Stored | StoreFull | StoreFailed | None = None
     watcher: Callable[[], None] | None = None
-    _event: trio.Event | None = None
+    event: trio.Event | None = None
 
     def __post_init__(self) -> None:
         # In one go and without generators, because this is done for each single record.
@@ -87,9 +88,9 @@ class Ticket(Struct, eq=False):
             StoreFailed: the agent stopped before the disk took it. It may be stored.
         """
         if self.answer is None:
-            if self._event is None:
-                self._event = trio.Event()
-            await self._event.wait()
+            if self.event is None:
+                self.event = trio.Event()
+            await self.event.wait()
         answer = self.answer
         assert answer is not None
         if isinstance(answer, Stored):
@@ -101,18 +102,7 @@ class Ticket(Struct, eq=False):
 
     def settle(self, answer: Stored | StoreFull | StoreFailed) -> None:
         """The committer's side: give the answer and wake who waits for it."""
-        self._answered(answer)
-        self._tell()
-
-    def _answered(self, answer: Stored | StoreFull | StoreFailed) -> None:
-        self.answer = answer
-        if self._event is not None:
-            self._event.set()
-
-    def _tell(self) -> None:
-        watcher, self.watcher = self.watcher, None
-        if watcher is not None:
-            watcher()
+        settle((self,), (answer,))
 
 
 def settle(tickets: Sequence[Ticket], answers: Iterable[Stored | StoreFull | StoreFailed]) -> None:
@@ -120,9 +110,14 @@ def settle(tickets: Sequence[Ticket], answers: Iterable[Stored | StoreFull | Sto
     nobody is left without one where a watcher fails.
     """
     for ticket, answer in zip(tickets, answers, strict=True):
-        ticket._answered(answer)
+        ticket.answer = answer
+        if ticket.event is not None:
+            ticket.event.set()
     for ticket in tickets:
-        ticket._tell()
+        watcher = ticket.watcher
+        if watcher is not None:
+            ticket.watcher = None
+            watcher()
 
 
 class Gathering:
@@ -173,7 +168,8 @@ class Gathering:
         if self.closed:
             raise Closed("the agent is stopping")
         ticket = Ticket(entry)
-        if self._outside or not self._has_room(ticket.size):
+        held = self.in_flight_bytes
+        if self._outside or (held and held + ticket.size > self._limits.in_flight_bytes):
             return None
         self._join(ticket, patience)
         return ticket
@@ -247,13 +243,14 @@ class Gathering:
         return held == 0 or held + size <= self._limits.in_flight_bytes
 
     def _join(self, ticket: Ticket, patience: float) -> None:
-        ticket.since = now = trio.current_time()
-        ticket.deadline = deadline = now + patience
+        now = trio.current_time()
+        deadline = now + patience
+        ticket.since, ticket.deadline = now, deadline
         self._waiting.append(ticket)
         self.in_flight_bytes += ticket.size
         self._waiting_bytes += ticket.size
         self._waiting_records += ticket.count
-        if self.closed or self._is_full():
+        if self._is_full() or self.closed:
             deadline = -NEVER
         if deadline < self.deadline:
             self._bring_forward(deadline)

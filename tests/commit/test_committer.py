@@ -84,6 +84,79 @@ async def test_the_next_group_gathers_while_one_commits(autojump_clock: MockCloc
     assert [len(group) for _, group in store.groups] == [1, 2]
 
 
+def lasting(seconds: float) -> Callable[..., Any]:
+    """`RunBlocking` on a disk that takes so long for each call."""
+
+    async def call(function: Callable[..., Any], *args: Any) -> Any:
+        await trio.sleep(seconds)
+        return function(*args)
+
+    return call
+
+
+async def test_under_load_groups_grow_with_the_time_that_a_commit_takes(
+    autojump_clock: MockClock,
+) -> None:
+    sizes: dict[float, list[int]] = {}
+    for seconds in (0.0, 0.25, 1.0):
+        store = RecordingStore()
+        committer = committer_on(store, run_blocking=lasting(seconds), records=10**6)
+        async with running(committer):
+            for _ in range(500):
+                assert committer.offer(entry("alarm/fire")) is not None
+                await trio.sleep(0.01)
+        sizes[seconds] = [len(group) for _, group in store.groups]
+    # As many as come in the interval of 0.1 s, or while the commit before lasts.
+    for seconds, usual in ((0.0, 10), (0.25, 25), (1.0, 100)):
+        assert all(abs(size - usual) <= 1 for size in sizes[seconds][1:-1])
+    assert {sum(groups) for groups in sizes.values()} == {500}
+
+
+@pytest.mark.parametrize("records, stream", [(3, "telemetry"), (1000, "alarm/fire")])
+async def test_what_is_due_when_a_commit_ends_goes_at_once(
+    autojump_clock: MockClock, records: int, stream: str
+) -> None:
+    store = RecordingStore()
+    committer = committer_on(store, run_blocking=lasting(0.8), records=records)
+    async with running(committer):
+        first = await committer.append(entry(stream), soon=True)
+        await trio.sleep(0.5)
+        # Due by number or by time, while the first one commits.
+        for _ in range(3):
+            last = await committer.append(entry(stream))
+        await first.wait()
+        began = trio.current_time()
+        await last.wait()
+        assert trio.current_time() == pytest.approx(began + 0.8)
+
+
+class Steps(trio.abc.Instrument):
+    """Counts how often a task of that name is woken."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.count = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.count += task.name.endswith(self.name)
+
+
+async def test_at_rest_only_retention_wakes_the_committer(autojump_clock: MockClock) -> None:
+    store = RecordingStore()
+    committer = committer_on(store)
+    steps = Steps("Committer.run")
+    async with running(committer):
+        await (await committer.append(entry())).wait()
+        await trio.sleep(700)
+        rested = len(store.calls)
+        trio.lowlevel.add_instrument(steps)
+        await trio.sleep(6000)
+        trio.lowlevel.remove_instrument(steps)
+        assert store.names()[rested:] == ["trim"] * 10
+        # Awake when it is due, and once more as `inline` calls the store.
+        assert steps.count == 20
+
+
 async def test_answers_come_in_order_and_only_after_the_store_returned() -> None:
     store = RecordingStore()
     committer = committer_on(store, records=4)
