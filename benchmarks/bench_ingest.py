@@ -1,8 +1,10 @@
-"""How many records a second become durable, singly and in batches of 100, against the baseline.
+"""How many records a second become durable: the agent and its peers in turn, on the same records.
 
-Agent and baseline run in turn, each on a fresh store, several times; the medians are compared.
-After each run of the agent its store is read back and every acked record must be there with the
-right checksum, or the figure is not printed.
+Single-record messages go to all of them over each number of connections, one after the other,
+several rounds long; medians are compared. Each runs on a fresh store of its own on one file system.
+After a run the agent's store is read back: every acked record must be there with the right
+checksum (JSON as the msgpack that it became), and a peer must hold as many messages as it acked,
+or there is no figure. How fast the load itself is stands below: it must not be what is measured.
 """
 
 from __future__ import annotations
@@ -10,21 +12,45 @@ from __future__ import annotations
 import shutil
 import statistics
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.goals import GOALS
+from benchmarks.load import frame
+from benchmarks.peers import PEERS, Peer
+from benchmarks.plot import Bar
 from benchmarks.processes import Agent, Load, Server, free_port
 from benchmarks.readback import verify
-from benchmarks.table import Row
+from benchmarks.records import RECORD_BYTES
+from benchmarks.section import Section
+from benchmarks.table import Row, markdown, number
+
+#: So that the last group of a run, which nothing fills, does not wait for the default's second.
+#: Groups before it close early because they are full (`store.group_bytes`), whatever this says.
+SHORT = "20ms"
+OUR_PROMISE = "the record is checked and synced; one sync is shared by all that had gathered"
+LOAD_RECORDS = 1_000_000
+#: A run's records must fit into the log's share of the store, 70 % of 1 GiB.
+MOST_RECORDS = 8_000_000
 
 
-def agent_run(folder: Path, *, records: int, batch: int, connections: int, text: bool) -> Row:
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the messages look like."""
+
+    batch: int = 1
+    text: bool = False
+    interval: str = SHORT
+
+
+def agent_run(folder: Path, *, records: int, connections: int, shape: Shape) -> Row:
     """One run: fresh agent, load, stop, read back."""
     shutil.rmtree(folder, ignore_errors=True)
-    agent = Agent(folder)
+    agent = Agent(folder, f'[log.main]\ncommit_interval = "{shape.interval}"\n')
     try:
         load = Load(
-            agent.port, records=records, batch=batch, connections=connections, text=text,
-            source="bench",
+            agent.port, records=records, batch=shape.batch, connections=connections,
+            text=shape.text,
         )  # fmt: skip
         cpu = agent.cpu_seconds()
         result = load.run()
@@ -34,48 +60,230 @@ def agent_run(folder: Path, *, records: int, batch: int, connections: int, text:
         agent.stop()
     verify(folder / "data", result["acked"], result["checksums"])
     return Row(
-        records=result["acked"],
-        seconds=result["seconds"],
-        cpu_seconds=cpu,
-        facts={"peak_rss_mb": peak},
-    )
+        records=result["acked"], seconds=result["seconds"], cpu_seconds=cpu,
+        facts={"peak_rss_mb": peak, "load_cpu": result["cpu"]},
+    )  # fmt: skip
 
 
-def baseline_run(folder: Path, *, records: int, batch: int) -> Row:
-    """The same records into the obvious design."""
+def peer_run(folder: Path, name: str, peer: Peer, *, records: int, connections: int) -> Row:
+    """One run of a peer: fresh server, load, count, stop."""
     shutil.rmtree(folder, ignore_errors=True)
-    (folder / "db").mkdir(parents=True)
+    data = folder / "data"
+    data.mkdir(parents=True)
     port = free_port()
-    server = Server(
-        [sys.executable, "-m", "benchmarks.baseline", str(folder / "db"), str(port)], port, folder
-    )
+    server = Server(peer.command(data, port), port, folder)
     try:
-        load = Load(port, records=records, batch=batch, connections=1, source="bench")
+        peer.prepare(port)
+        load = Load(port, peer=name, records=records, connections=connections)
         cpu = server.cpu_seconds()
         result = load.run()
         cpu = server.cpu_seconds() - cpu
+        stored = peer.stored(data, port)
     finally:
         server.stop()
-    return Row(records=result["acked"], seconds=result["seconds"], cpu_seconds=cpu)
+    if (result["acked"], stored) != (records, records):
+        raise SystemExit(f"{name}: {result['acked']} of {records} acked, {stored} stored")
+    return Row(records=records, seconds=result["seconds"], cpu_seconds=cpu)
 
 
-def compare(
-    folder: Path, *, records: int, baseline_records: int, batch: int, connections: int,
-    text: bool, rounds: int,
-) -> tuple[Row, Row]:  # fmt: skip
-    """Interleave both; the medians by rate of agent and baseline."""
-    ours, theirs = [], []
-    for _ in range(rounds):
-        ours.append(
-            agent_run(
-                folder / "agent", records=records, batch=batch, connections=connections, text=text
-            )
-        )
-        theirs.append(baseline_run(folder / "baseline", records=baseline_records, batch=batch))
-    return median(ours), median(theirs)
+def sink_run(folder: Path, *, records: int, connections: int) -> Row:
+    """The load alone, into a server that keeps nothing; its own CPU time is in the row."""
+    port = free_port()
+    size = len(frame(bytes(RECORD_BYTES)))
+    server = Server(
+        [sys.executable, "-m", "benchmarks.peers.sink", str(port), str(size)], port, folder
+    )
+    try:
+        result = Load(port, records=records, connections=connections).run()
+    finally:
+        server.stop()
+    return Row(records=result["acked"], seconds=result["seconds"], cpu_seconds=result["cpu"])
 
 
 def median(rows: list[Row]) -> Row:
     """The row whose rate is the (lower) median."""
     middle = statistics.median_low([row.rate for row in rows])
     return next(row for row in rows if row.rate == middle)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much of everything. ``seconds`` of load a run; peers get ``part`` of their messages."""
+
+    seconds: float
+    least: int
+    part: float
+    rounds: int
+    connections: tuple[int, ...]
+    shapes: dict[str, tuple[str, Shape, tuple[int, ...]]]
+
+
+#: Name of the figure, shape, and over how many connections.
+SHAPES: dict[str, tuple[str, Shape, tuple[int, ...]]] = {
+    "single records, JSON text": ("singles_json", Shape(text=True), (1, 4, 50)),
+    "batches of 100, msgpack": ("batches", Shape(batch=100), (1, 4)),
+    "batches of 100, JSON text": ("batches_json", Shape(batch=100, text=True), (1, 4)),
+    "single records, msgpack, as shipped (commit_interval 1s)": ("", Shape(interval="1s"), (1, 50)),
+}
+FULL = Scale(2.5, 50_000, 1.0, 3, (1, 4, 50), SHAPES)
+TINY = Scale(
+    0.0, 2_000, 0.005, 1, (4,),
+    {name: (key, shape, (1,)) for name, (key, shape, _) in SHAPES.items() if key},
+)  # fmt: skip
+
+
+def section(folder: Path, tiny: bool) -> Section:
+    """The chapter: singles side by side with the peers, other shapes, the load by itself."""
+    scale = TINY if tiny else FULL
+    found = Singles(folder, scale)
+    found.measure()
+    shapes, shape_figures = other_shapes(folder, scale)
+    return Section(
+        "## Ingest: durable and acked, R in records/s, E in records per CPU second of the server"
+        "\n\n"
+        f'The agent has its defaults, but `commit_interval = "{SHORT}"` where not said otherwise: '
+        "its groups close early when they are full, so the interval is only what the last one "
+        "waits. Medians of "
+        f"interleaved rounds ({scale.rounds}).\n\n"
+        f"{found.table()}\n\n{shapes}\n\n{load_alone(folder, scale)}",
+        found.figures() | shape_figures,
+        found.bars(),
+    )
+
+
+class Singles:
+    """Single-record messages: the agent and every peer that is here, in turn."""
+
+    def __init__(self, folder: Path, scale: Scale) -> None:
+        self.folder = folder
+        self.scale = scale
+        self.ours: dict[int, Row] = {}
+        self.theirs: dict[str, dict[int, Row]] = {name: {} for name in PEERS}
+
+    def measure(self) -> None:
+        """All rounds of all numbers of connections."""
+        scale = self.scale
+        present = {name: peer for name, peer in PEERS.items() if not peer.missing()}
+        for connections in scale.connections:
+            records = enough(self.folder, scale, Shape(), connections)
+            ours: list[Row] = []
+            theirs: dict[str, list[Row]] = {name: [] for name in present}
+            for _ in range(scale.rounds):
+                ours.append(
+                    agent_run(
+                        self.folder / "agent", records=records, connections=connections,
+                        shape=Shape(),
+                    )
+                )  # fmt: skip
+                for name, peer in present.items():
+                    theirs[name].append(
+                        peer_run(
+                            self.folder / name, name, peer, connections=connections,
+                            records=max(connections, int(peer.messages * scale.part)),
+                        )
+                    )  # fmt: skip
+            self.ours[connections] = median(ours)
+            for name, rows in theirs.items():
+                self.theirs[name][connections] = median(rows)
+
+    def slowest(self) -> float:
+        """The agent's lowest rate over the numbers of connections."""
+        return min(row.rate for row in self.ours.values())
+
+    def table(self) -> str:
+        """A row for the agent and one for each peer, also for those that are not here."""
+        counts = self.scale.connections
+        rows = [
+            (
+                "**edge_agent**", *(number(self.ours[count].rate) for count in counts),
+                number(best(self.ours).efficiency), "", "", OUR_PROMISE,
+            )
+        ]  # fmt: skip
+        for name, peer in PEERS.items():
+            if missing := peer.missing():
+                blank = [""] * (len(counts) + 3)
+                rows.append((peer.title, *blank, f"not installed ({missing})"))
+                continue
+            theirs = self.theirs[name]
+            same = [f"{self.ours[count].rate / theirs[count].rate:.1f}" for count in counts]
+            rows.append(
+                (
+                    peer.title, *(number(theirs[count].rate) for count in counts),
+                    number(best(theirs).efficiency), " / ".join(same),
+                    f"{self.slowest() / best(theirs).rate:.1f}", peer.promise,
+                )
+            )  # fmt: skip
+        head = (
+            "single records, msgpack", *(f"R, {count} conn." for count in counts), "E at best",
+            "R agent ÷ it, same connections", "agent's slowest ÷ its best",
+            "what its acknowledgement promises",
+        )  # fmt: skip
+        return markdown(head, rows)
+
+    def figures(self) -> dict[str, float]:
+        """For the table of goals."""
+        found = {f"singles_{count}": row.rate for count, row in self.ours.items()}
+        for name, rows in self.theirs.items():
+            if rows and f"vs_{name}" in GOALS:
+                found[f"vs_{name}"] = self.slowest() / best(rows).rate
+        return found
+
+    def bars(self) -> tuple[Bar, ...]:
+        """For the plot: the best of each."""
+        bars = [Bar("edge_agent, synced before the ack", best(self.ours).rate, "ours")]
+        for name, rows in self.theirs.items():
+            if rows:
+                kind = "same" if PEERS[name].synced else "weaker"
+                bars.append(Bar(PEERS[name].title, best(rows).rate, kind))
+        return tuple(bars)
+
+
+def best(rows: dict[int, Row]) -> Row:
+    """The row with the highest rate."""
+    return max(rows.values(), key=lambda row: row.rate)
+
+
+def enough(folder: Path, scale: Scale, shape: Shape, connections: int) -> int:
+    """Records for a run of ``scale.seconds``, judged by a short one."""
+    least = scale.least * (10 if shape.batch > 1 else 1)
+    if not scale.seconds:
+        return least
+    pilot = agent_run(folder / "agent", records=least, connections=connections, shape=shape)
+    return min(MOST_RECORDS, max(least, int(pilot.rate * scale.seconds)))
+
+
+def other_shapes(folder: Path, scale: Scale) -> tuple[str, dict[str, float]]:
+    """The agent alone with other messages, and with its default interval."""
+    rows = []
+    figures: dict[str, float] = {}
+    for title, (name, shape, counts) in scale.shapes.items():
+        for connections in counts:
+            records = enough(folder, scale, shape, connections)
+            row = median([
+                agent_run(folder / "agent", records=records, connections=connections, shape=shape)
+                for _ in range(scale.rounds)
+            ])  # fmt: skip
+            if name:
+                figures[name] = min(row.rate, figures.get(name, row.rate))
+            rows.append(
+                (
+                    title, connections, number(row.rate), number(row.efficiency),
+                    f"{row.facts['peak_rss_mb']:.0f} MB",
+                )
+            )  # fmt: skip
+    return markdown(("other messages", "connections", "R", "E", "VmHWM"), rows), figures
+
+
+def load_alone(folder: Path, scale: Scale) -> str:
+    """What the load can do, which must be far more than any server shows."""
+    rows = []
+    for connections in scale.connections:
+        row = sink_run(
+            folder / "sink", records=max(scale.least, LOAD_RECORDS if scale.seconds else 0),
+            connections=connections,
+        )  # fmt: skip
+        cost = row.cpu_seconds / row.records * 1e6
+        rows.append((connections, number(row.rate), f"{cost:.3f}"))
+    return markdown(
+        ("the load by itself, into a sink: connections", "messages/s", "its CPU us/message"), rows
+    )

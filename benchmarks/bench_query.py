@@ -10,6 +10,8 @@ from urllib.parse import urlencode
 
 from benchmarks.processes import Agent, Load
 from benchmarks.records import START_S
+from benchmarks.section import Section
+from benchmarks.table import markdown, number
 
 
 def run(folder: Path, *, records: int, queries: int) -> dict[str, float]:
@@ -31,3 +33,14 @@ def run(folder: Path, *, records: int, queries: int) -> dict[str, float]:
         agent.stop()
     seconds = statistics.median(samples)
     return {"seconds": seconds, "q": 1 / seconds}
+
+
+def section(folder: Path, tiny: bool) -> Section:
+    """T_q and Q."""
+    records, queries = (5_000, 3) if tiny else (300_000, 50)
+    found = run(folder / "agent", records=records, queries=queries)
+    row = (number(records), queries, f"{found['seconds'] * 1000:.1f}", f"{found['q']:.1f}")
+    return Section(
+        "## Queries: 1,000 records by stream and time, over HTTP\n\n"
+        + markdown(("records stored", "queries", "T_q median ms", "Q = 1/T_q, queries/s"), [row])
+    )

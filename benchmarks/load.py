@@ -1,9 +1,10 @@
-"""The load: a process of its own that sends pre-encoded frames and counts acks.
+"""The load: a process of its own that sends pre-encoded bytes and counts acks.
 
-Run as ``python -m benchmarks.load '{"host": …}'``; prints one JSON object. It speaks the session
-subprotocol with raw sockets and masks its frames before the clock starts, so that what is measured
-is the agent and not this client. One selector serves all connections; each keeps to the window
-that its welcome granted.
+Run as ``python -m benchmarks.load '{"port": …}'``; prints one JSON object. By itself it speaks the
+agent's session subprotocol with raw sockets; ``peer`` names another protocol of `benchmarks.peers`
+to send the very same payloads in. All frames are encoded and masked, each with a random key of its
+own as RFC 6455 asks, before the clock starts, so that what is measured is the server and not this
+client; `benchmarks.pump` sends them.
 """
 
 from __future__ import annotations
@@ -11,59 +12,66 @@ from __future__ import annotations
 import base64
 import json
 import os
-import select
 import socket
 import struct
 import sys
 import time
-import zlib
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
 
-from benchmarks.records import messages
+from benchmarks.pump import Flow, pump, slices
+from benchmarks.records import checksum, messages
 
-SEND_CHUNK_BYTES = 256 * 1024
-STALLED_AFTER_S = 60.0
+#: Records in a chunk, at most: the smallest window that an agent grants is larger.
+CHUNK_RECORDS = 10_000
+#: Each connection begins elsewhere in the cycle of records (a multiple of every batch size).
+STRIDE = 1_700
 
 
 @dataclass(slots=True)
-class Connection:
-    """One session: what is still to send, what is out, what is acked."""
+class Session:
+    """An open session: what its welcome said, and bytes that came behind it."""
 
     socket: socket.socket
-    source: str
-    frames: list[bytes]
-    sizes: list[int]  # records in each frame
-    next_frame: int = 0
-    sent: int = 0  # records
-    base: int = 0
-    acked: int = 0
-    window: int = 0
-    window_bytes: int = 0
-    unacked: list[tuple[int, int]] = field(default_factory=list)
-    out_bytes: int = 0
-    outgoing: bytes = b""
-    incoming: bytearray = field(default_factory=bytearray)
+    next: int
+    window: int
+    window_bytes: int
+    rest: bytes
 
-    @property
-    def total(self) -> int:
-        """Records that it sends in all."""
-        return sum(self.sizes)
+
+@cache
+def frame_head(size: int, text: bool) -> bytes:
+    """The head of a whole, final, masked client frame (RFC 6455 section 5.2), without its key."""
+    first = 0x81 if text else 0x82
+    if size < 126:
+        return bytes([first, 0x80 | size])
+    if size < 65536:
+        return bytes([first, 0x80 | 126]) + struct.pack(">H", size)
+    return bytes([first, 0x80 | 127]) + struct.pack(">Q", size)
+
+
+def frames(payloads: Sequence[bytes], *, text: bool = False) -> bytes:
+    """Masked frames, joined.
+
+    The bytes under the mask and the bytes that mask them are laid out whole and combined as two
+    large numbers: a key masks itself where the layout has zeros.
+    """
+    keys = os.urandom(4 * len(payloads))
+    plain, masks = [], []
+    for index, payload in enumerate(payloads):
+        size = len(payload)
+        head = frame_head(size, text)
+        plain.append(head + b"\0\0\0\0" + payload)
+        repeated = keys[4 * index : 4 * index + 4] * (size // 4 + 2)
+        masks.append(bytes(len(head)) + repeated[: size + 4])
+    joined, mask = b"".join(plain), b"".join(masks)
+    return (int.from_bytes(joined, "big") ^ int.from_bytes(mask, "big")).to_bytes(len(mask), "big")
 
 
 def frame(payload: bytes, *, text: bool = False) -> bytes:
-    """A masked client frame (RFC 6455 section 5.2), whole and final."""
-    size = len(payload)
-    head = bytes([0x81 if text else 0x82])
-    if size < 126:
-        head += bytes([0x80 | size])
-    elif size < 65536:
-        head += bytes([0x80 | 126]) + struct.pack(">H", size)
-    else:
-        head += bytes([0x80 | 127]) + struct.pack(">Q", size)
-    mask = os.urandom(4)
-    long_mask = (mask * (size // 4 + 1))[:size]
-    masked = int.from_bytes(payload, "big") ^ int.from_bytes(long_mask, "big")
-    return head + mask + masked.to_bytes(size, "big")
+    """One masked frame."""
+    return frames([payload], text=text)
 
 
 def open_socket(host: str, port: int, path: str, subprotocol: str) -> tuple[socket.socket, bytes]:
@@ -88,147 +96,128 @@ def open_socket(host: str, port: int, path: str, subprotocol: str) -> tuple[sock
     return connection, rest
 
 
-def payloads(incoming: bytearray) -> list[bytes]:
-    """Take whole server frames (unmasked, below 64 KiB) out of ``incoming``."""
+def payloads(incoming: bytes) -> tuple[list[bytes], bytes]:
+    """The data messages in whole server frames (unmasked, below 64 KiB), and what is left over."""
     found = []
-    while len(incoming) >= 2:
-        size, start = incoming[1] & 0x7F, 2
+    at = 0
+    while len(incoming) - at >= 2:
+        size, start = incoming[at + 1] & 0x7F, at + 2
         if size == 126:
-            if len(incoming) < 4:
+            if len(incoming) - at < 4:
                 break
-            size, start = int.from_bytes(incoming[2:4], "big"), 4
+            size, start = int.from_bytes(incoming[at + 2 : at + 4], "big"), at + 4
         if len(incoming) < start + size:
             break
-        if incoming[0] & 0x0F == 8:
-            raise ConnectionError(f"closed by the agent: {bytes(incoming[start : start + size])!r}")
-        if incoming[0] & 0x0F in (1, 2):
-            found.append(bytes(incoming[start : start + size]))
-        del incoming[: start + size]
-    return found
+        if incoming[at] & 0x0F == 8:
+            raise ConnectionError(f"closed by the agent: {incoming[start : start + size]!r}")
+        if incoming[at] & 0x0F in (1, 2):
+            found.append(incoming[start : start + size])
+        at = start + size
+    return found, incoming[at:]
 
 
-def start_connection(options: dict[str, object], index: int) -> Connection:
-    """Open a session and take its welcome."""
-    batch, text = int(str(options["batch"])), bool(options.get("text"))
-    count = int(str(options["records"])) // int(str(options["connections"]))
-    bodies = messages(count, batch, seed=index % 4 + 1, text=text)
-    sizes = [min(batch, count - start) for start in range(0, count, batch)]
-    source = f"{options['source']}/{index}"
-    sock, rest = open_socket(
-        str(options["host"]), int(str(options["port"])), f"/ingest/bench/{index}",
-        "edge-agent.v1+json",
-    )  # fmt: skip
-    found = Connection(sock, source, [frame(body, text=text) for body in bodies], sizes)
-    found.incoming += rest
+def open_session(host: str, port: int, path: str, source: str) -> Session:
+    """Upgrade, say hello, take the welcome."""
+    sock, rest = open_socket(host, port, path, "edge-agent.v1+json")
     sock.sendall(frame(json.dumps({"type": "hello", "source": source}).encode(), text=True))
-    while not (answers := payloads(found.incoming)):
-        found.incoming += sock.recv(65536)
+    while True:
+        answers, rest = payloads(rest)
+        if answers:
+            break
+        piece = sock.recv(65536)
+        if not piece:
+            raise ConnectionError("closed before a welcome")
+        rest += piece
     welcome = json.loads(answers[0])
     if welcome.get("type") != "welcome":
         raise ConnectionError(f"expected a welcome, got {welcome}")
-    found.base = welcome["next"]
-    found.window = welcome["window"]["records"]
-    found.window_bytes = welcome["window"]["bytes"]
-    sock.setblocking(False)
-    return found
+    window = welcome["window"]
+    return Session(sock, welcome["next"], window["records"], window["bytes"], rest)
 
 
-def fill(connection: Connection) -> None:
-    """Join as many frames as the window allows into what goes out next, a chunk at most."""
-    parts: list[bytes] = []
-    size = len(connection.outgoing)
-    while connection.next_frame < len(connection.frames) and size < SEND_CHUNK_BYTES:
-        data = connection.frames[connection.next_frame]
-        count = connection.sizes[connection.next_frame]
-        in_flight = connection.sent - connection.acked
-        fits = (
-            in_flight + count <= connection.window
-            and connection.out_bytes + len(data) <= connection.window_bytes
-        )
-        if not fits and in_flight:
-            break
-        parts.append(data)
-        size += len(data)
-        connection.sent += count
-        connection.out_bytes += len(data)
-        connection.unacked.append((connection.sent, len(data)))
-        connection.next_frame += 1
-    connection.outgoing += b"".join(parts)
+def receiver(base: int) -> Callable[[Flow, bytes], None]:
+    """What takes a session's answers: acks move `Flow.acked`, anything else is a failure."""
+
+    def receive(flow: Flow, data: bytes) -> None:
+        answers, flow.rest = payloads(flow.rest + data)
+        for answer in answers:
+            message = json.loads(answer)
+            if message["type"] != "ack":
+                raise ConnectionError(f"unexpected: {message}")
+            flow.acked = message["next"] - base
+            if window := message.get("window"):
+                flow.window, flow.window_bytes = window["records"], window["bytes"]
+
+    return receive
 
 
-def take(connection: Connection) -> None:
-    """Read what has come and apply the acks in it."""
-    piece = connection.socket.recv(262144)
-    if not piece:
-        raise ConnectionError("the agent went away")
-    connection.incoming += piece
-    for payload in payloads(connection.incoming):
-        message = json.loads(payload)
-        if message["type"] != "ack":
-            raise ConnectionError(f"unexpected: {message}")
-        connection.acked = message["next"] - connection.base
-        if window := message.get("window"):
-            connection.window, connection.window_bytes = window["records"], window["bytes"]
-        done = 0
-        for upto, size in connection.unacked:
-            if upto > connection.acked:
-                break
-            connection.out_bytes -= size
-            done += 1
-        del connection.unacked[:done]
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What to send: ``records`` in all, ``batch`` in a message, over ``connections``."""
+
+    port: int
+    records: int
+    connections: int = 1
+    batch: int = 1
+    text: bool = False
+    source: str = "bench"
+    peer: str = ""  # a name of `benchmarks.peers.PEERS`; by itself: the agent's session protocol
+    host: str = "127.0.0.1"
+
+    def count(self, index: int) -> int:
+        """Records of connection ``index``."""
+        return self.records // self.connections + (index < self.records % self.connections)
+
+    def start(self, index: int) -> int:
+        """Where in the cycle connection ``index`` begins."""
+        return index * STRIDE
+
+    def bodies(self, index: int) -> list[bytes]:
+        """The payloads of connection ``index``."""
+        return messages(self.count(index), self.batch, text=self.text, start=self.start(index))
 
 
-def pump(connections: list[Connection]) -> None:
-    """Send and receive on all of them until everything is acked."""
-    poller = select.poll()
-    by_descriptor = {connection.socket.fileno(): connection for connection in connections}
-    for descriptor in by_descriptor:
-        poller.register(descriptor, select.POLLIN)
-    busy = set(by_descriptor)
-    while busy:
-        for descriptor in busy:
-            connection = by_descriptor[descriptor]
-            if len(connection.outgoing) < SEND_CHUNK_BYTES // 2:
-                fill(connection)
-            if connection.outgoing:
-                try:
-                    count = connection.socket.send(connection.outgoing)
-                    connection.outgoing = connection.outgoing[count:]
-                except BlockingIOError:
-                    pass
-                # What the window still allows goes out with the next round, not the next ack.
-                fill(connection)
-            wanted = select.POLLIN | (select.POLLOUT if connection.outgoing else 0)
-            poller.modify(descriptor, wanted)
-        events = poller.poll(STALLED_AFTER_S * 1000)
-        if not events:
-            raise TimeoutError("no ack came for a minute")
-        for descriptor, event in events:
-            if event & (select.POLLIN | select.POLLHUP | select.POLLERR):
-                take(by_descriptor[descriptor])
-        busy = {fd for fd in busy if by_descriptor[fd].acked < by_descriptor[fd].total}
+def session_flow(task: Task, index: int, *, chunk_records: int = CHUNK_RECORDS) -> Flow:
+    """Encode first, then connect, so that no session waits for its load."""
+    bodies = task.bodies(index)
+    cuts = list(slices([len(body) + 8 for body in bodies], max(1, chunk_records // task.batch)))
+    chunks = [frames(bodies[cut], text=task.text) for cut in cuts]
+    upto = [min(cut.stop * task.batch, task.count(index)) for cut in cuts]
+    source = f"{task.source}/{index}"
+    session = open_session(task.host, task.port, f"/ingest/bench/{index}", source)
+    return Flow(
+        session.socket, chunks, upto, session.window, receiver(session.next),
+        window_bytes=session.window_bytes, source=source, rest=session.rest,
+    )  # fmt: skip
+
+
+def open_flows(task: Task) -> list[Flow]:
+    """All connections of a task, in the protocol that it names."""
+    connect: Callable[[Task, int], Flow] = session_flow
+    if task.peer:
+        from benchmarks.peers import PEERS  # its modules import this one
+
+        connect = PEERS[task.peer].connect
+    return [connect(task, index) for index in range(task.connections)]
 
 
 def main() -> None:
     """Send what the JSON argument asks for; print what was acked and how long it took."""
-    options = json.loads(sys.argv[1])
-    connections = [start_connection(options, index) for index in range(options["connections"])]
+    task = Task(**json.loads(sys.argv[1]))
+    flows = open_flows(task)
     print("ready", flush=True)
     sys.stdin.readline()
-    began = time.perf_counter()
-    pump(connections)
-    seconds = time.perf_counter() - began
-    checksums = {}
-    if not options.get("text"):
-        for index, connection in enumerate(connections):
-            crc = 0
-            for record in messages(connection.total, 1, seed=index % 4 + 1):
-                crc = zlib.crc32(record, crc)
-            checksums[connection.source] = [connection.acked, crc]
-    acked = sum(connection.acked for connection in connections)
-    print(json.dumps({"seconds": seconds, "acked": acked, "checksums": checksums}))
-    for connection in connections:
-        connection.socket.close()
+    began = time.process_time()
+    seconds = pump(flows)
+    cpu = time.process_time() - began
+    acked = sum(flow.acked for flow in flows)
+    checksums = {
+        flow.source: [flow.acked, checksum(flow.acked, start=task.start(index))]
+        for index, flow in enumerate(flows)
+    }
+    print(json.dumps({"seconds": seconds, "acked": acked, "cpu": cpu, "checksums": checksums}))
+    for flow in flows:
+        flow.socket.close()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The processes of a benchmark: agents, the baseline and the load, started and ended by id."""
+"""The processes of a benchmark: agents, peers and loads, started and ended by id."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_TIMEOUT_S = 30.0
+LOAD_TIMEOUT_S = 300.0
 
 
 def free_port() -> int:
@@ -104,7 +105,11 @@ class Load:
 
     def run(self) -> dict[str, Any]:
         """Start, wait for the end; what the load printed."""
-        output, _ = self.process.communicate("go\n", timeout=300)
+        try:
+            output, _ = self.process.communicate("go\n", timeout=LOAD_TIMEOUT_S)
+        finally:
+            self.process.kill()  # nothing to it where it has ended
+            self.process.wait()
         if self.process.returncode:
             raise RuntimeError(f"the load failed with {self.process.returncode}")
         found: dict[str, Any] = json.loads(output)

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import math
 import random
+import zlib
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain, islice, repeat
 
 import msgpack
 import msgspec
@@ -46,21 +49,53 @@ def encoded_records(seed: int = 1, distinct: int = DISTINCT) -> tuple[bytes, ...
     return tuple(found)
 
 
-def messages(count: int, batch: int, seed: int = 1, *, text: bool = False) -> list[bytes]:
-    """WebSocket payloads that hold ``count`` records in all, ``batch`` in each.
+@lru_cache(maxsize=2)
+def cycle(batch: int, seed: int = 1, *, text: bool = False) -> tuple[bytes, ...]:
+    """All records of the generator as WebSocket payloads with ``batch`` records in each.
 
     A batch of 1 is a bare map; more are an array. ``text`` gives JSON instead of msgpack.
     """
     records = encoded_records(seed)
-    found: list[bytes] = []
-    for start in range(0, count, batch):
-        size = min(batch, count - start)
-        chosen = [records[(start + index) % len(records)] for index in range(size)]
-        payload = chosen[0] if batch == 1 else array_header(size) + b"".join(chosen)
-        if text:
-            payload = msgspec.json.encode(msgspec.msgpack.decode(payload))
-        found.append(payload)
+    found = [
+        _payload(records[start : start + batch], text) for start in range(0, len(records), batch)
+    ]
+    return tuple(found)
+
+
+def messages(
+    count: int, batch: int, seed: int = 1, *, text: bool = False, start: int = 0
+) -> list[bytes]:
+    """Payloads that hold ``count`` records in all, from record ``start`` of the cycle on."""
+    if DISTINCT % batch or start % batch:
+        raise ValueError(f"batches of {batch} do not fit a cycle of {DISTINCT} from {start}")
+    whole, rest = divmod(count, batch)
+    found = repeated(cycle(batch, seed, text=text), start // batch, whole)
+    if rest:
+        last = repeated(encoded_records(seed), start + whole * batch, rest)
+        found.append(_payload(last, text, array=batch > 1))
     return found
+
+
+def checksum(count: int, seed: int = 1, *, start: int = 0) -> int:
+    """CRC-32 of the same records as msgpack, joined."""
+    records = encoded_records(seed)
+    crc = 0
+    for done in range(0, count, DISTINCT):
+        part = repeated(records, start + done, min(DISTINCT, count - done))
+        crc = zlib.crc32(b"".join(part), crc)
+    return crc
+
+
+def repeated(items: Sequence[bytes], start: int, count: int) -> list[bytes]:
+    """``count`` items from ``start`` on, round and round."""
+    first = start % len(items)
+    return list(islice(chain.from_iterable(repeat(items)), first, first + count))
+
+
+def _payload(records: Sequence[bytes], text: bool, *, array: bool = False) -> bytes:
+    bare = len(records) == 1 and not array
+    payload = records[0] if bare else array_header(len(records)) + b"".join(records)
+    return msgspec.json.encode(msgspec.msgpack.decode(payload)) if text else payload
 
 
 def array_header(size: int) -> bytes:

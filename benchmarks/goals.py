@@ -1,0 +1,71 @@
+"""What was to be reached, and the table that says of each whether it was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from benchmarks.table import markdown, number
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """One figure: at least ``goal``, or with ``at_most`` at most that."""
+
+    what: str
+    goal: float
+    unit: str = ""
+    at_most: bool = False
+
+    def shown(self, value: float) -> str:
+        """With its unit."""
+        return f"{number(value)} {self.unit}".rstrip()
+
+    def verdict(self, value: float | None) -> str:
+        """Met, or by how much not."""
+        if value is None:
+            return "not measured"
+        if value <= self.goal if self.at_most else value >= self.goal:
+            return "met"
+        return f"**falls short by {self.shown(abs(value - self.goal))}**"
+
+
+SINGLES = "single-record messages, msgpack, durable"
+SLOWEST = "the slowest of these three ÷ the best of"
+#: By the name under which a section hands its figure over.
+GOALS: dict[str, Goal] = {
+    "singles_1": Goal(f"{SINGLES}, 1 connection", 350_000, "/s"),
+    "singles_4": Goal(f"{SINGLES}, 4 connections", 350_000, "/s"),
+    "singles_50": Goal(f"{SINGLES}, 50 connections", 350_000, "/s"),
+    "vs_redis": Goal(f"{SLOWEST} Redis XADD, appendfsync always", 2.5, "x"),
+    "vs_nats-always": Goal(f"{SLOWEST} NATS JetStream, sync_interval: always", 80, "x"),
+    "vs_nats": Goal(f"{SLOWEST} NATS JetStream, default", 2, "x"),
+    "vs_seed": Goal(f"{SLOWEST} the seed document's design", 150, "x"),
+    "singles_json": Goal("single-record JSON text messages, durable, the slowest of 1, 4, 50",
+                         200_000, "/s"),
+    "batches": Goal("batches of 100, msgpack, the slower of 1, 4", 1_500_000, "records/s"),
+    "batches_json": Goal("batches of 100, JSON text, the slower of 1, 4", 600_000, "records/s"),
+    "sensors_cpu_us": Goal("500 connections, 10,000 messages/s in all, 20 ms interval: server CPU",
+                           28, "us/message", at_most=True),
+    "sensors_p99_ms": Goal("the same: ack p99", 40, "ms", at_most=True),
+    "sensors_idle_mb": Goal("1,000 idle sessions: RssAnon", 62, "MB", at_most=True),
+    "sensors_connect_s": Goal("1,000 idle sessions: all connected within", 3, "s", at_most=True),
+    "drain": Goal("drain of 5 million records to a hub, exactly once", 1_500_000, "records/s"),
+    "wear_1000": Goal("write amplification at 1000 records per commit", 1.0, "", at_most=True),
+    "wear_100": Goal("write amplification at 100 records per commit", 6, "", at_most=True),
+    "disk_1000": Goal("disk per byte of sensor records at 1000 per commit", 0.4, "", at_most=True),
+    "flood_mb": Goal("RssAnon above idle while flooded for a minute at full speed", 40, "MB",
+                     at_most=True),
+    "idle_cpu": Goal("idle CPU, no sensors", 0.3, "% of a core", at_most=True),
+}  # fmt: skip
+
+
+def table(figures: Mapping[str, float]) -> str:
+    """All goals, also those that were not measured in this run."""
+    rows = []
+    for name, goal in GOALS.items():
+        value = figures.get(name)
+        bound = f"{'≤' if goal.at_most else '≥'} {goal.shown(goal.goal)}"
+        found = "" if value is None else goal.shown(value)
+        rows.append((goal.what, bound, found, goal.verdict(value)))
+    return markdown(("what", "goal", "measured", ""), rows)
