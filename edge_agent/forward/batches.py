@@ -36,8 +36,9 @@ from edge_agent.store import Block, Entry, Gap, Position, Quarantined
 
 logger = logging.getLogger(__name__)
 
-#: One read of the store; what a read transaction may copy at a time.
-READ_BYTES = 1024 * 1024
+#: One read of the store; what a read transaction may copy at a time. Some three messages to a hub:
+#: a larger read would be a longer wait between two of them, and more memory.
+READ_BYTES = 256 * 1024
 
 
 class SinkMisconfigured(SinkError):

@@ -26,12 +26,14 @@ from edge_agent.errors import SinkUnavailable
 from edge_agent.forward.credentials import client_context, read_token
 from edge_agent.forward.outgoing import Message
 from edge_agent.forward.sink import CLOSE_S, Acknowledged
-from edge_agent.forward.translation import NETWORK_ERRORS, most_telling, stopped, translated
+from edge_agent.forward.translation import most_telling, stopped, translated
 from edge_agent.forward.watched import Watched
-from edge_agent.wire import MSGPACK_SESSION, Ack, ClientSession, Nack, Resume, Stop
+from edge_agent.wire import MSGPACK_SESSION, Ack, ClientSession, Nack, Resume, Stop, Window
 
 PING_S = 30.0
 ACK_S = 300.0
+#: What may wait behind the hub's window: enough that reading the store goes on meanwhile.
+QUEUE_BYTES = 256 * 1024
 #: Control messages are small; a hub that sends more is not one.
 _MESSAGE_BYTES_MAX = 64 * 1024
 _RECEIVE_BYTES = 65_536
@@ -61,8 +63,13 @@ class Link:
         self._scope = trio.CancelScope()
         self._closing = False
         self._stop: SinkUnavailable | None = None
-        self._news = trio.Event()
+        self._news = trio.Event()  # the hub said something
+        self._work = trio.Event()  # a message was queued
+        self._room = trio.Event()  # a message left the queue, or none will any more
         self._heard_at = 0.0
+        #: Messages that wait for room in the hub's window, in order.
+        self._queue: deque[Message] = deque()
+        self._queued_bytes = 0
         #: (last seq, records, bytes) of messages sent and not acknowledged, oldest first.
         self._in_flight: deque[tuple[int, int, int]] = deque()
         self.acked = 0
@@ -75,9 +82,16 @@ class Link:
         return self._session.limits.message_bytes
 
     @property
-    def records_in_flight(self) -> int:
-        """Records sent and not acknowledged."""
-        return sum(records for _, records, _ in self._in_flight)
+    def window(self) -> Window:
+        """What the hub last said that may be in flight."""
+        return self._session.window
+
+    @property
+    def owes_records(self) -> bool:
+        """Whether a record that was handed over is not acknowledged."""
+        return any(records for _, records, _ in self._in_flight) or any(
+            message.records for message in self._queue
+        )
 
     async def run(
         self, hello: Hello, *, task_status: trio.TaskStatus[Resume] = trio.TASK_STATUS_IGNORED
@@ -97,6 +111,7 @@ class Link:
                     is_welcome = True
                     nursery.start_soon(self._ping)
                     nursery.start_soon(self._watch)
+                    nursery.start_soon(self._send)
                     await self._receive()
             except* Exception as group:  # noqa: BLE001  # the reason follows
                 # The border: what the libraries raise for a bad peer is theirs to choose, and no
@@ -109,25 +124,22 @@ class Link:
             raise self._translated(cause) from cause
 
     async def transmit(self, message: Message) -> None:
-        """Send, as soon as the hub's window and ``in_flight_bytes`` leave room.
+        """Hand over for sending, in order; waits while `QUEUE_BYTES` wait for the hub's window.
+
+        The caller so reads what comes next while this is sent. A message that the connection did
+        not survive is not acknowledged, whether it was sent or not.
 
         Raises:
             SinkUnavailable: the connection has ended, or the hub said stop.
         """
-        numbers, size = message.last - message.first + 1, len(message.data)
-        while not self._has_room(numbers, size):
+        while self._queued_bytes >= QUEUE_BYTES and self._stop is None:
             # No deadline here: `_watch` ends a connection on which nothing moves.
-            await self._news.wait()
-        if self._stop is not None or self._socket is None:
+            await self._room.wait()
+        if self._stop is not None or self._closing:
             raise self._stop or SinkUnavailable("the connection is closed")
-        if not self._in_flight:
-            self._heard_at = trio.current_time()
-        self._in_flight.append((message.last, message.records, size))
-        self._session.sent(numbers, size)
-        try:
-            await self._socket.send_message(message.data)
-        except NETWORK_ERRORS as error:
-            raise self._translated(error) from error
+        self._queue.append(message)
+        self._queued_bytes += len(message.data)
+        self._work.set()
 
     async def wait_past(self, floor: int) -> None:
         """Wait until more than ``floor`` is acknowledged, or a record was refused."""
@@ -184,6 +196,27 @@ class Link:
         self._heard_at = trio.current_time()
         return said
 
+    async def _send(self) -> None:
+        socket = self._socket
+        assert socket is not None
+        while True:
+            while not self._queue:
+                self._work = trio.Event()
+                await self._work.wait()
+            message = self._queue[0]
+            numbers, size = message.last - message.first + 1, len(message.data)
+            while not self._has_room(numbers, size):
+                await self._news.wait()
+            self._queue.popleft()
+            self._queued_bytes -= size
+            if not self._in_flight:
+                self._heard_at = trio.current_time()
+            self._in_flight.append((message.last, message.records, size))
+            self._session.sent(numbers, size)
+            self._room.set()
+            self._room = trio.Event()
+            await socket.send_message(message.data)
+
     async def _receive(self) -> None:
         socket = self._socket
         assert socket is not None
@@ -233,8 +266,6 @@ class Link:
                 raise SinkUnavailable(f"nothing was acknowledged for {ACK_S:g} s")
 
     def _has_room(self, numbers: int, size: int) -> bool:
-        if self._stop is not None:
-            return True
         session = self._session
         return session.may_send(numbers, size) and (
             not session.records_in_flight
@@ -244,6 +275,8 @@ class Link:
     def _tell(self) -> None:
         self._news.set()
         self._news = trio.Event()
+        if self._stop is not None:
+            self._room.set()
 
     def _translated(self, cause: Exception | None) -> SinkUnavailable:
         return self._stop or translated(cause, self._upstream, self._clock.read().wall_ns)

@@ -16,7 +16,7 @@ from edge_agent.errors import StoreDamaged
 from edge_agent.forward.sink import Batch
 from edge_agent.record import ForeignBlock, Origin
 from edge_agent.store import Block, Gap, Identity, RunView, cut_payload, filter_payload
-from edge_agent.wire import FORWARD_MESSAGE_BYTES, SEGMENTS_MAX, Segment, encode_segments
+from edge_agent.wire import FORWARD_MESSAGE_BYTES, SEGMENTS_MAX, Segment, Window, encode_segments
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -31,6 +31,12 @@ _COMPRESS_FROM = 512
 #: What a segment adds to its payload beside the texts of its origin, and an empty one alone.
 _BLOCK_BYTES = 160
 _EMPTY_BYTES = 40
+
+
+#: More in one message saves nothing, and holds up what comes behind it.
+MESSAGE_BYTES = 256 * 1024
+#: A message ends when it has come to this part of the hub's window.
+WINDOW_PARTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +63,27 @@ def segments_of(batch: Batch, identity: Identity, matches: Callable[[str], bool]
 
 
 class Packer:
-    """Puts segments together into messages of at most ``message_bytes``, in order.
+    """Puts segments together into messages, in order.
+
+    A message has at most ``message_bytes``, as the hub says. It closes earlier, behind the segment
+    with which it comes to `MESSAGE_BYTES` or to a part of the hub's window (`WINDOW_PARTS`), so
+    that some are on their way while others are being committed. Were it to fill the window, each
+    would wait for the ack of the one before it.
 
     Ranges without a record are held back until there is something to go with, or `flush`.
     """
 
     def __init__(self, message_bytes: int = FORWARD_MESSAGE_BYTES) -> None:
         self._limit = min(message_bytes, FORWARD_MESSAGE_BYTES)
+        self._enough_bytes = MESSAGE_BYTES
+        self._enough_numbers = sys.maxsize
         self._segments: list[Segment] = []
         self._size = 0
+
+    def fit(self, window: Window) -> None:
+        """The hub's window is this now."""
+        self._enough_bytes = min(MESSAGE_BYTES, window.bytes // WINDOW_PARTS)
+        self._enough_numbers = window.records // WINDOW_PARTS
 
     @property
     def holds_back(self) -> bool:
@@ -85,12 +103,20 @@ class Packer:
             _join(self._segments, segment)
             self._size += size
             carries = carries or segment.block is not None
+            if carries and self._is_enough:
+                yield self._message()
+                carries = False
         if carries:
             yield self._message()
 
     def flush(self) -> Message | None:
         """What is held back; None where nothing is."""
         return self._message() if self._segments else None
+
+    @property
+    def _is_enough(self) -> bool:
+        numbers = self._segments[-1].last - self._segments[0].first + 1
+        return self._size >= self._enough_bytes or numbers >= self._enough_numbers
 
     def _message(self) -> Message:
         segments, self._segments, self._size = self._segments, [], 0

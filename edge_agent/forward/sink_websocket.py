@@ -9,8 +9,6 @@ the position.
 
 from __future__ import annotations
 
-from functools import partial
-
 import trio
 
 from edge_agent.clock import Clock
@@ -20,7 +18,7 @@ from edge_agent.dial import Dial
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward.greeting import Greeting, greet, judge_welcome, source_name
 from edge_agent.forward.link import Hello, Link
-from edge_agent.forward.outgoing import Packer, segments_of
+from edge_agent.forward.outgoing import Message, Packer, segments_of
 from edge_agent.forward.sink import Acknowledged, Batch, Resume, Resumed
 from edge_agent.store import Identity
 from edge_agent.streams import compile_patterns
@@ -89,17 +87,15 @@ class WebSocketSink:
         raise SinkUnavailable("the hub's numbers do not follow from what it is told")
 
     async def send(self, batch: Batch) -> Acknowledged:
-        """Hand over the batch; waits for room in the hub's window and in ``in_flight_bytes``.
+        """Hand over the batch; waits while much else waits for room in the hub's window.
 
         Raises:
             SinkUnavailable: the connection has ended.
         """
         link = self._opened()
-        segments = await self._run_blocking(
-            partial(segments_of, batch, self._identity, self._matches)
-        )
         async with self._sending:
-            for message in self._packer.add(segments):
+            self._packer.fit(link.window)
+            for message in await self._run_blocking(self._packed, batch):
                 await link.transmit(message)
         if self._packer.holds_back:
             self._held_back.set()
@@ -114,7 +110,7 @@ class WebSocketSink:
     @property
     def drained(self) -> bool:
         """Whether every record handed over is acknowledged."""
-        return self._link is None or not self._link.records_in_flight
+        return self._link is None or not self._link.owes_records
 
     async def aclose(self) -> None:
         """Close the connection, two seconds at most."""
@@ -131,6 +127,9 @@ class WebSocketSink:
                 message = self._packer.flush()
                 if message is not None:
                     await self._opened().transmit(message)
+
+    def _packed(self, batch: Batch) -> list[Message]:
+        return list(self._packer.add(segments_of(batch, self._identity, self._matches)))
 
     def _opened(self) -> Link:
         if self._link is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_st
 
 from edge_agent.clock import ManualClock
 from edge_agent.errors import SinkUnavailable
-from edge_agent.forward.link import ACK_S, PING_S, Hello, Link
+from edge_agent.forward.link import ACK_S, PING_S, QUEUE_BYTES, Hello, Link
 from edge_agent.forward.outgoing import Message
 from edge_agent.forward.sink import Acknowledged
 from edge_agent.wire import (
@@ -180,6 +180,60 @@ async def test_no_more_is_sent_than_our_own_bound_allows(autojump_clock: Clock) 
         assert len(hub.got) == 30 // size + 1
         await hub.say(Ack(10))
         await trio.testing.wait_all_tasks_blocked()
+
+
+async def test_what_waits_for_the_window_goes_in_order_and_its_sender_reads_on_meanwhile(
+    autojump_clock: Clock,
+) -> None:
+    async with connected(window=Window(2, 100_000)) as (link, hub, _):
+        messages = [message(first, first + 1) for first in range(5, 15, 2)]
+        for one in messages:
+            await link.transmit(one)
+        await trio.testing.wait_all_tasks_blocked()
+        for index, one in enumerate(messages):
+            assert hub.got == [sent.data for sent in messages[: index + 1]]
+            assert link.owes_records
+            await hub.say(Ack(one.last + 1))
+            await trio.testing.wait_all_tasks_blocked()
+        assert not link.owes_records and link.take().records == 5
+
+
+async def test_no_more_waits_for_the_window_than_is_read_ahead(autojump_clock: Clock) -> None:
+    big = replace(message(8, 9), data=bytes(QUEUE_BYTES))
+    async with connected(window=Window(3, 10**9)) as (link, hub, nursery):
+        await link.transmit(message(5, 7))
+        await link.transmit(big)
+        handed_over = trio.Event()
+
+        async def hand_over() -> None:
+            await link.transmit(message(10, 11))
+            handed_over.set()
+
+        nursery.start_soon(hand_over)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not handed_over.is_set()
+        await hub.say(Ack(8))
+        await handed_over.wait()
+
+
+async def test_a_stop_lets_nothing_out_that_still_waits(autojump_clock: Clock) -> None:
+    with unavailable():
+        async with connected(window=Window(3, 10**9)) as (link, hub, _):
+            await link.transmit(message(5, 7))
+            await link.transmit(message(8, 9))
+            await trio.testing.wait_all_tasks_blocked()
+            await hub.say(Stop("store_full", 12.5, "the log main is full"))
+            await hub.say(Ack(8, Window(100, 10**9)))
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(hub.got) == 1
+            await trio.sleep(inf)
+
+
+async def test_a_closed_link_takes_nothing(autojump_clock: Clock) -> None:
+    async with connected() as (link, _, _):
+        await link.aclose()
+        with pytest.raises(SinkUnavailable, match="closed"):
+            await link.transmit(message(5, 7))
 
 
 async def test_a_refused_record_is_told_though_nothing_new_is_acknowledged(

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.forward.outgoing import Message, Packer, segments_of
+from edge_agent.forward.outgoing import MESSAGE_BYTES, WINDOW_PARTS, Message, Packer, segments_of
 from edge_agent.forward.sink import Batch
 from edge_agent.record import ForeignBlock, Origin, Run
 from edge_agent.store import Block, Gap, Identity, check_payload, encode_runs
 from edge_agent.streams import compile_patterns
-from edge_agent.wire import FORWARD_MESSAGE_BYTES, Segment, decode_segments
+from edge_agent.wire import FORWARD_MESSAGE_BYTES, Segment, Window, decode_segments
 from tests.forward.support import NOW_NS, make_run
 
 IDENTITY = Identity("00" * 16, "e0" * 8, "a1" * 6, NOW_NS)
@@ -181,6 +181,33 @@ def test_empty_ranges_are_held_back_and_merged_until_something_goes() -> None:
         (12, 19),
     ]
     assert packer.flush() is None
+
+
+def test_a_message_ends_where_it_has_come_to_its_part_of_the_window() -> None:
+    packer = Packer()
+    packer.fit(Window(10 * WINDOW_PARTS, 10**9))
+    segments = [a_segment(first, 4, 50) for first in range(1, 41, 4)]
+    messages = packed(packer, segments)
+    assert [message.records for message in messages] == [12, 12, 12, 4]
+    packer.fit(Window(10**9, 10_000 * WINDOW_PARTS))
+    sizes = [
+        len(message.data)
+        for message in packed(packer, [a_segment(n, 1, 4000) for n in (1, 2, 3, 4)])
+    ]
+    assert all(8000 < size < 14_000 for size in sizes) and len(sizes) == 2
+
+
+def test_a_message_ends_where_more_would_save_nothing() -> None:
+    segments = [a_segment(first, 1, 60_000) for first in range(1, 11)]
+    sizes = [len(message.data) for message in packed(Packer(), segments)]
+    assert len(sizes) == 2 and all(size < MESSAGE_BYTES + 65_000 for size in sizes)
+
+
+def test_ranges_without_a_record_make_no_message_however_small_the_window() -> None:
+    packer = Packer()
+    packer.fit(Window(8, 800))
+    assert packed(packer, [Segment(1, 500, "filtered")]) == []
+    assert [message.last for message in packed(packer, [a_segment(501, 1, 10)])] == [501]
 
 
 def test_flush_tells_what_is_held_back() -> None:

@@ -263,14 +263,17 @@ async def test_after_a_kill_while_halving_the_same_key_carries_the_same_bytes(
     async with http_upstream() as server:
         async with running_station(tmp_path) as station:
             await station.put(8)
-            server.script = [Reply(422)]
+
+            def refuse_and_hold(_: Got) -> Reply:
+                server.hold = trio.Event()
+                return Reply(422)
+
+            server.answer = refuse_and_hold
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(forwarder_for(station, server.url).run)
-                await until(lambda: len(server.got) == 1)
-                server.hold = trio.Event()
                 await until(lambda: len(server.got) == 2)
                 nursery.cancel_scope.cancel()
-            server.hold = None
+            server.hold, server.answer = None, lambda _: Reply()
         async with running_station(tmp_path) as station, trio.open_nursery() as nursery:
             forwarder = forwarder_for(station, server.url)
             nursery.start_soon(forwarder.run)
