@@ -78,14 +78,16 @@ class FrameLane:
     Attributes:
         too_big: bytes that the offending message had reached (no more than ``limit`` where it had
             too many frames), None while there is none. From then on no data comes any more.
-        passed: whole data messages that have passed as bytes, so that the driver knows when the
-            library has given out all of them.
+        passed: whole data messages that have passed as bytes.
+        marks: for each list of the last `feed`, what ``passed`` was before it: so many the library
+            must have given out before the list's turn comes.
         close_seen: whether the peer's close frame has passed.
     """
 
     def __init__(self, limit: int) -> None:
         self.too_big: int | None = None
         self.passed = 0
+        self.marks: list[int] = []
         self.close_seen = False
         self._limit = limit
         self._mode = _Mode.LIFT
@@ -110,6 +112,7 @@ class FrameLane:
     def feed(self, data: bytes) -> list[Part]:
         """What came: lifted messages and bytes, in order, neighbours of one kind joined."""
         parts: list[Part] = []
+        self.marks = []
         if self._held is None:
             self._scan(data, 0, parts)
         else:
@@ -190,6 +193,7 @@ class FrameLane:
                 at = self._lift(data, at, messages)
                 if messages and messages is not before:
                     parts.append(messages)
+                    self.marks.append(self.passed)
                 if at == end:
                     return
             if self._mode is _Mode.CLOSED:
