@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import lmdb
+import trio
 
 from edge_agent.commit.gather import Gathering, Ticket
 from edge_agent.store.entry import Entry, Stored
@@ -28,15 +29,17 @@ def metasync_off() -> None:
 
 def ack_before_commit() -> None:
     """Entries are answered when they are handed in instead of after the commit."""
-    real_put = Gathering.put
+    real_offer = Gathering.offer
 
-    async def put(self: Gathering, entry: Entry, patience: float) -> Ticket:
-        ticket = await real_put(self, entry, patience)
-        if entry.runs and entry.numbering is not None:
-            ticket.settle(Stored({}, entry.numbering.next, 0))
+    def offer(self: Gathering, entry: Entry, patience: float) -> Ticket | None:
+        ticket = real_offer(self, entry, patience)
+        if ticket is not None and entry.runs and entry.numbering is not None:
+            # Soon, not now: whoever offers has yet to say who watches.
+            soon = trio.lowlevel.current_trio_token().run_sync_soon
+            soon(ticket.settle, Stored({}, entry.numbering.next, 0))
         return ticket
 
-    Gathering.put = put  # type: ignore[method-assign]  # breaking it is the point
+    Gathering.offer = offer  # type: ignore[method-assign]  # breaking it is the point
 
 
 def _force(**flags: bool) -> None:
