@@ -1,107 +1,271 @@
-"""The frame lane: limits, closing, what is held, and both ways to unmask."""
+"""The frame lane: limits, closing, what is held, the counters, and both ways to unmask.
+
+That it does not change what is said is shown against wsproto, in test_frames_wsproto.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib.util
+import sys
+import tracemalloc
+from typing import NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.speedups import apply_mask as fast_mask
 from websockets.utils import apply_mask as slow_mask
-from wsproto.events import CloseConnection, Message
 from wsproto.connection import CLIENT, Connection
+from wsproto.events import CloseConnection, Message
 
 from edge_agent.wire import frames
 from edge_agent.wire.frames import FRAMES_MAX, FrameLane, Part, close_frame, data_frame
+from tests.wire.framing import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    KEY,
+    PING,
+    PONG,
+    STEPS,
+    TEXT,
+    fed,
+    frame,
+    joined,
+)
 
-CONTINUATION, TEXT, BINARY, CLOSE, PING = 0, 1, 2, 8, 9
-KEY = b"\x11\x22\x33\x44"
-STEPS = [1, 2, 3, 7, 64, 1 << 20]
-
-
-def frame(opcode: int, payload: bytes, *, final: bool = True, key: bytes | None = KEY) -> bytes:
-    """One frame as a client sends it."""
-    mask_bit = 0x80 if key is not None else 0
-    if len(payload) < 126:
-        length = bytes([mask_bit | len(payload)])
-    elif len(payload) < 65536:
-        length = bytes([mask_bit | 126]) + len(payload).to_bytes(2, "big")
-    else:
-        length = bytes([mask_bit | 127]) + len(payload).to_bytes(8, "big")
-    masked = b"" if key is None else key + fast_mask(payload, key)
-    return bytes([opcode | (0x80 if final else 0)]) + length + (masked or payload)
+MIB = 1 << 20
 
 
-def fed(lane: FrameLane, data: bytes, step: int) -> list[Part]:
-    """All parts, cut every ``step`` bytes, neighbours of one kind joined."""
-    return list(
-        joined(part for at in range(0, len(data), step) for part in lane.feed(data[at : at + step]))
-    )
+class Sent(NamedTuple):
+    """A frame in the model."""
+
+    opcode: int
+    payload: bytes
+    final: bool
+
+    @property
+    def wire(self) -> bytes:
+        return frame(self.opcode, self.payload, final=self.final)
 
 
-def joined(parts: Iterator[Part]) -> Iterator[Part]:
-    last: Part | None = None
-    for part in parts:
-        if isinstance(last, list) and isinstance(part, list):
-            last = last + part
-        elif isinstance(last, bytes) and isinstance(part, bytes):
-            last = last + part
-        else:
-            if last is not None:
-                yield last
-            last = part
-    if last is not None:
-        yield last
+def whole(opcode: int, max_size: int) -> st.SearchStrategy[list[Sent]]:
+    payloads = st.text("aä", max_size=max_size // 2).map(str.encode)
+    return payloads.map(lambda payload: [Sent(opcode, payload, True)])
+
+
+def in_fragments(payloads: list[bytes], pings: list[bool]) -> list[Sent]:
+    sent: list[Sent] = []
+    for index, (payload, ping) in enumerate(zip(payloads, pings, strict=False)):
+        is_last = index == min(len(payloads), len(pings)) - 1
+        sent.append(Sent(CONTINUATION if index else BINARY, payload, is_last))
+        sent += [Sent(PING, b"p", True)] if ping and not is_last else []
+    return sent
+
+
+def model(sent: list[Sent], limit: int, most_frames: int, closed_at: int) -> tuple[object, ...]:
+    """What FrameLane promises, frame by frame: parts, too_big, passed, close_seen.
+
+    `FrameLane.close` is called after ``closed_at`` bytes.
+    """
+    parts: list[Part] = []
+    too_big: int | None = None
+    size = count = passed = end = 0
+    for each in sent:
+        is_judged = end + 6 <= closed_at  # its header is in
+        end += len(each.wire)
+        if each.opcode == CLOSE:
+            return joined([*parts, each.wire]), too_big, passed, True
+        if not is_judged:
+            continue
+        if each.opcode in (PING, PONG):
+            parts.append(each.wire)
+            continue
+        if each.opcode != CONTINUATION:
+            size = count = 0
+        size, count = size + len(each.payload), count + 1
+        if too_big is None and (size > limit or count > most_frames):
+            too_big = size
+        if too_big is not None:
+            continue
+        if not each.final or count > 1:
+            # What has begun to pass passes whole.
+            parts.append(each.wire)
+            passed += each.final
+        elif end <= closed_at:
+            parts.append([each.payload.decode() if each.opcode == TEXT else each.payload])
+    return joined(parts), too_big, passed, False
+
+
+sequences = st.lists(
+    st.one_of(
+        whole(TEXT, 14),
+        whole(BINARY, 14),
+        whole(PING, 4),
+        whole(PONG, 4),
+        st.builds(
+            in_fragments,
+            st.lists(st.binary(max_size=4), min_size=2, max_size=6),
+            st.lists(st.booleans(), min_size=2, max_size=6),
+        ),
+    ),
+    max_size=12,
+).map(lambda lists: [each for some in lists for each in some])
+ends = st.sampled_from([[], [Sent(CLOSE, b"\x03\xe8", True), Sent(TEXT, b"late", True)]])
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    sequences,
+    ends,
+    st.integers(0, 16),
+    st.integers(1, 6),
+    st.lists(st.integers(1, 30), min_size=1, max_size=4),
+    st.none() | st.integers(0, 150),
+)
+def test_limits_and_closing_are_kept_frame_by_frame(
+    sequence: list[Sent],
+    end: list[Sent],
+    limit: int,
+    most_frames: int,
+    sizes: list[int],
+    close_after: int | None,
+) -> None:
+    sent = sequence + end
+    stream = b"".join(each.wire for each in sent)
+    closed_at = len(stream) if close_after is None else close_after
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frames, "FRAMES_MAX", most_frames)
+        lane = FrameLane(limit)
+        before = fed(lane, stream[:closed_at], *sizes)
+        lane.close()
+        parts = joined([*before, *fed(lane, stream[closed_at:], *sizes)])
+    expected = model(sent, limit, most_frames, closed_at)
+    assert (parts, lane.too_big, lane.passed, lane.close_seen) == expected
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_whole_messages_are_lifted_and_the_rest_passes_in_its_place(step: int) -> None:
-    fragments = frame(TEXT, b"c", final=False) + frame(PING, b"p") + frame(CONTINUATION, b"d")
-    data = (
-        frame(TEXT, "ä".encode())
-        + frame(BINARY, b"b" * 125)
-        + fragments
-        + frame(BINARY, b"e" * 126, key=bytes(4))
-        + frame(TEXT, b"")
-        + frame(BINARY, b"f" * 65536)
-        + frame(CLOSE, b"\x03\xe8")
-        + frame(TEXT, b"after the close")
-    )
-    lane = FrameLane(70_000)
-    assert fed(lane, data, step) == [
-        ["ä", b"b" * 125],
-        fragments,
-        [b"e" * 126, "", b"f" * 65536],
-        frame(CLOSE, b"\x03\xe8"),
-    ]
-    assert (lane.passed, lane.too_big, lane.close_seen) == (1, None, True)
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536, 70_000])
+def test_every_length_is_lifted_however_it_is_cut(size: int, step: int) -> None:
+    text, data = "ä" * (size // 2) + "x" * (size % 2), bytes(range(256)) * (size // 256 + 1)
+    stream = frame(TEXT, text.encode()) + frame(BINARY, data[:size], key=bytes(4))
+    lane = FrameLane(size)
+    assert fed(lane, stream * 2, step) == [[text, data[:size]] * 2]
+    assert (lane.too_big, lane.passed) == (None, 0)
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_a_message_over_the_limit_is_dropped_with_all_data_after_it(step: int) -> None:
-    control = [frame(PING, b"p"), frame(CLOSE, b"")]
-    data = frame(TEXT, b"x" * 10) + frame(TEXT, b"y" * 11) + control[0] + frame(TEXT, b"z")
-    lane = FrameLane(10)
-    assert fed(lane, data + control[1], step) == [["x" * 10], b"".join(control)]
-    assert (lane.too_big, lane.passed, lane.close_seen) == (11, 0, True)
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536, 70_000])
+def test_a_message_one_byte_over_the_limit_is_judged_by_its_header(size: int) -> None:
+    lane = FrameLane(size)
+    over = frame(BINARY, b"x" * (size + 1))
+    header = len(over) - (size + 1)
+    assert lane.feed(over[:header]) == []
+    assert lane.too_big == size + 1
+    assert lane.feed(over[header:] + frame(PING) + frame(TEXT)) == [frame(PING)]
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_fragments_are_counted_together(step: int) -> None:
-    first = frame(TEXT, b"x" * 6, final=False)
-    fits, over = frame(CONTINUATION, b"y" * 4), frame(CONTINUATION, b"z" * 5)
-    lane = FrameLane(10)
-    parts = fed(lane, first + fits + first + over + frame(TEXT, b"later"), step)
-    assert parts == [first + fits + first]
-    assert (lane.too_big, lane.passed) == (11, 1)
+def test_a_read_with_one_message_is_that_message() -> None:
+    lane = FrameLane(100)
+    assert lane.feed(frame(TEXT, b"21.5")) == [["21.5"]]
+    assert lane.feed(b"") == []
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_after_our_close_only_the_close_frame_passes(step: int) -> None:
-    lane = FrameLane(1000)
+def test_marks_tell_what_the_library_has_to_give_out_before_each_list() -> None:
+    fragments = frame(TEXT, b"a", final=False) + frame(CONTINUATION, b"b")
+    lane = FrameLane(100)
+    message = frame(TEXT, b"c")
+    data = message + message + fragments + message + frame(PING) + message + fragments * 2
+    assert [type(part) for part in lane.feed(data)] == [list, bytes, list, bytes, list, bytes]
+    assert (lane.marks, lane.passed) == ([0, 1, 1], 3)
+    lane.feed(message)
+    assert lane.marks == [3]
+
+
+def test_a_frame_that_passes_is_not_held() -> None:
+    lane = FrameLane(MIB)
+    first = frame(BINARY, b"x" * 1000, final=False)
+    assert lane.feed(first[:9]) == [first[:9]]
+    assert lane.feed(first[9:500]) == [first[9:500]]
+    assert lane.feed(first[500:] + frame(PING)[:3]) == [first[500:]]
+    assert lane.feed(frame(PING)[3:]) == [frame(PING)]
+
+
+def test_empty_fragments_are_not_free() -> None:
+    lane = FrameLane(MIB)
+    begin, more = frame(BINARY, b"x", final=False), frame(CONTINUATION, final=False)
+    full = begin + more * (FRAMES_MAX - 2) + frame(CONTINUATION)
+    assert fed(lane, full, 1000) == [full]
+    assert (lane.passed, lane.too_big) == (1, None)
+    over = begin + more * (FRAMES_MAX - 1)
+    assert fed(lane, over + frame(CONTINUATION) + frame(TEXT, b"x"), 1000) == [over]
+    assert (lane.passed, lane.too_big) == (1, 1)
+
+
+def peak_of_feeding(lane: FrameLane, stream: bytes, step: int) -> int:
+    """Bytes that were allocated at most."""
+    tracemalloc.start()
+    try:
+        for at in range(0, len(stream), step):
+            lane.feed(stream[at : at + step])
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("step", [2, 1000, 65536])
+def test_what_is_held_costs_its_size_and_an_eighth(step: int) -> None:
+    size = MIB // 4
+    unfinished = frame(BINARY, b"x" * size)[:-1]
+    assert peak_of_feeding(FrameLane(size), unfinished, step) < size * 9 / 8 + 2 * step + 3000
+
+
+def test_nothing_is_held_of_what_is_dropped_nor_for_what_a_header_claims() -> None:
+    huge = frame(BINARY, length=1 << 40, length_bytes=8)
+    assert peak_of_feeding(FrameLane(1 << 62), huge, 1000) < 5000
+    assert peak_of_feeding(FrameLane(MIB), huge + bytes(MIB), 1000) < 5000
+    lane = FrameLane(MIB)
+    lane.feed(frame(BINARY, b"x" * MIB)[:1000])
     lane.close()
-    close = frame(CLOSE, b"\x03\xe8")
-    data = frame(PING, b"p") + frame(TEXT, b"late") + frame(BINARY, b"l" * 2000) + close
-    assert fed(lane, data + frame(PING, b"q"), step) == [close]
-    assert (lane.too_big, lane.close_seen) == (None, True)
+    assert peak_of_feeding(lane, bytes(MIB // 2), 1000) < 5000
+
+
+@given(st.binary(max_size=300), st.binary(min_size=4, max_size=4))
+def test_both_ways_to_unmask_are_the_same(data: bytes, mask: bytes) -> None:
+    expected = bytes(byte ^ mask[index % 4] for index, byte in enumerate(data))
+    assert fast_mask(data, mask) == slow_mask(data, mask) == expected
+
+
+def test_without_the_c_module_everything_is_lifted_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "websockets.speedups", None)
+    spec = importlib.util.spec_from_file_location("frames_without_c", frames.__file__)
+    assert spec is not None and spec.loader is not None
+    without = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(without)
+    assert without.apply_mask is slow_mask
+    stream = b"".join(frame(BINARY, KEY * size + b"x") for size in (0, 1, 30, 32, 20_000))
+    assert without.FrameLane(MIB).feed(stream) == FrameLane(MIB).feed(stream)
+
+
+def client(data: bytes) -> tuple[object, ...]:
+    """What a client's wsproto sees in one frame."""
+    connection = Connection(CLIENT)
+    connection.receive_data(data)
+    (event,) = connection.events()
+    if isinstance(event, CloseConnection):
+        return int(event.code), event.reason
+    assert isinstance(event, Message) and event.message_finished
+    return (event.data,)
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536, 70_000])
+def test_a_client_understands_our_messages(size: int) -> None:
+    assert client(data_frame("x" * size)) == ("x" * size,)
+    assert client(data_frame(b"\x00" * size)) == (b"\x00" * size,)
+
+
+@pytest.mark.parametrize("reason", ["", "bye", "x" * 123, "x" * 500, "x" * 122 + "ä", "€" * 50])
+def test_a_client_understands_our_close_of_any_reason(reason: str) -> None:
+    code, told = client(close_frame(1013, reason))
+    assert code == 1013
+    assert isinstance(told, str) and reason.startswith(told)
+    assert told == reason if len(reason.encode()) <= 123 else len(told.encode()) > 119
