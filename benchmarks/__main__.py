@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks import (
+    bench_churn,
     bench_ingest,
     bench_latency,
     bench_query,
     bench_sensors,
     bench_start,
+    bench_wear,
     goals,
 )
 from benchmarks.machine import describe
@@ -31,6 +33,8 @@ SECTIONS: dict[str, Callable[[Path, bool], Section]] = {
     "latency": bench_latency.section,
     "query": bench_query.section,
     "start": bench_start.section,
+    "wear": bench_wear.section,
+    "churn": bench_churn.section,
 }
 KINDS = {
     "ours": "edge_agent",
@@ -76,14 +80,13 @@ def write(machine: Sequence[str], sections: Sequence[Section], reached: str) -> 
     """`RESULTS` and `PLOT`."""
     bars = [bar for section in sections for bar in section.bars]
     title = "Single-record messages a second that were acknowledged"
-    PLOT.write_text(bar_chart(title, "messages/s, logarithmic; the best of 1, 4, 50 connections",
-                              bars, KINDS))  # fmt: skip
+    PLOT.write_text(bar_chart(title, "messages/s, logarithmic; medians", bars, KINDS))
     command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
     parts = [
         "# Results",
         f"`make bench` (`{command}`) wrote this file and its plot.",
         "\n".join(machine),
-        f"![Bars, in the order of the first table of the ingest section]({PLOT.name})",
+        f"![Bars: the figures of the first table under Ingest]({PLOT.name})",
         f"## Goals\n\n{reached}",
         *(section.text for section in sections),
     ]

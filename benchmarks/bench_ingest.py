@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks.goals import GOALS
 from benchmarks.load import frame
 from benchmarks.peers import PEERS, Peer
-from benchmarks.plot import Bar
+from benchmarks.plot import Group
 from benchmarks.processes import Agent, Load, Server, free_port
 from benchmarks.readback import verify
 from benchmarks.records import RECORD_BYTES
@@ -228,14 +228,25 @@ class Singles:
                 found[f"vs_{name}"] = self.slowest() / best(rows).rate
         return found
 
-    def bars(self) -> tuple[Bar, ...]:
-        """For the plot: the best of each."""
-        bars = [Bar("edge_agent, synced before the ack", best(self.ours).rate, "ours")]
+    def bars(self) -> tuple[Group, ...]:
+        """For the plot, the fastest first."""
+        groups = [_group("edge_agent", self.ours, "ours")]
         for name, rows in self.theirs.items():
             if rows:
                 kind = "same" if PEERS[name].synced else "weaker"
-                bars.append(Bar(PEERS[name].title, best(rows).rate, kind))
-        return tuple(bars)
+                groups.append(_group(PEERS[name].title, rows, kind))
+        return tuple(sorted(groups, key=lambda group: -max(rate for _, rate in group.bars)))
+
+
+def _group(title: str, rows: dict[int, Row], kind: str) -> Group:
+    return Group(
+        title,
+        tuple(
+            (f"{count} connection{'s' if count > 1 else ''}", row.rate)
+            for count, row in rows.items()
+        ),
+        kind,
+    )
 
 
 def best(rows: dict[int, Row]) -> Row:

@@ -7,10 +7,13 @@ import platform
 import statistics
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+
+from benchmarks.peers import PEERS
 
 SYNC_SAMPLES = 50
 MEMORY_FILE_SYSTEMS = ("tmpfs", "ramfs", "devtmpfs")
@@ -28,6 +31,7 @@ class Machine:
     file_system: str
     sync_ms: float
     packages: str
+    peers: str
     commit: str
     date: str
 
@@ -38,6 +42,7 @@ class Machine:
             f"- {self.cores} cores, {self.processor}; kernel {self.kernel}; Python {self.python}",
             f"- store on {self.file_system}, median fdatasync of 4 KiB {self.sync_ms:.2f} ms",
             f"- {self.packages}",
+            f"- beside it: {self.peers}",
         ]
 
 
@@ -58,6 +63,7 @@ def describe(folder: Path) -> Machine:
         file_system=kind,
         sync_ms=median_sync_ms(folder),
         packages=", ".join(f"{name} {version(name)}" for name in PACKAGES),
+        peers=", ".join(_peers()),
         commit=_commit(),
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
@@ -96,6 +102,16 @@ def _processor() -> str:
         if line.startswith(("model name", "Model")):
             return line.split(":", 1)[1].strip()
     return platform.machine()
+
+
+def _peers() -> Iterator[str]:
+    """Version of each peer's program, once; those that are not here are named too."""
+    seen = set()
+    for name, peer in PEERS.items():
+        found = f"no {name}" if peer.missing() else peer.version()
+        if found not in seen:
+            seen.add(found)
+            yield found
 
 
 def _commit() -> str:

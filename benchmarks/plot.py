@@ -9,12 +9,14 @@ from html import escape
 
 from benchmarks.table import number
 
-WIDTH, LEFT, RIGHT, TOP = 900, 20, 110, 92
-BAR, STEP = 18, 50
+WIDTH, LEFT, RIGHT, TOP, BOTTOM = 900, 20, 190, 80, 48
+#: Height of a bar, of a label above a group of bars, and what lies between two groups.
+BAR, LABEL, GAP = 12, 18, 14
 
 #: One colour set for each ground; bars have names so that no colour stands in two places.
 STYLE = """
     text { font: 14px system-ui, sans-serif; fill: #1f2328 }
+    .figure { font-size: 12px }
     .title { font-size: 18px; font-weight: 600 }
     .small { font-size: 12px; fill: #59636e }
     .grid { stroke: #d1d9e0 }
@@ -27,18 +29,23 @@ STYLE = """
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
-    """A bar; ``kind`` is a key of the chart's ``kinds``."""
+class Group:
+    """Bars under one label, each with a name; ``kind`` is a key of the chart's ``kinds``."""
 
     label: str
-    value: float
+    bars: tuple[tuple[str, float], ...]
     kind: str
 
+    @property
+    def height(self) -> int:
+        """With its label and the gap below."""
+        return LABEL + (BAR + 3) * len(self.bars) + GAP
 
-def bar_chart(title: str, axis: str, bars: Sequence[Bar], kinds: dict[str, str]) -> str:
+
+def bar_chart(title: str, axis: str, groups: Sequence[Group], kinds: dict[str, str]) -> str:
     """The chart; ``kinds`` maps a kind (``ours``, ``same``, ``weaker``) to its legend."""
-    low, high = decades([bar.value for bar in bars])
-    height = TOP + STEP * len(bars) + 34
+    low, high = decades([value for group in groups for _, value in group.bars])
+    height = TOP + sum(group.height for group in groups) + BOTTOM
     parts = [
         (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
@@ -47,20 +54,25 @@ def bar_chart(title: str, axis: str, bars: Sequence[Bar], kinds: dict[str, str])
         f"  <style>{STYLE}  </style>",
         f'  <text class="title" x="{LEFT}" y="28">{escape(title)}</text>',
         *legend(kinds),
-        *grid(low, high, height),
+        *grid(low, high, height - BOTTOM),
     ]
-    for index, bar in enumerate(bars):
-        top = TOP + STEP * index
-        end = place(bar.value, low, high)
-        parts += [
-            f'  <text x="{LEFT}" y="{top + 14}">{escape(bar.label)}</text>',
-            (
-                f'  <rect class="{bar.kind}" x="{LEFT}" y="{top + 20}" '
-                f'width="{end - LEFT:.1f}" height="{BAR}" rx="2"/>'
-            ),
-            f'  <text x="{end + 6:.1f}" y="{top + 34}">{number(bar.value)}</text>',
-        ]
-    parts += [f'  <text class="small" x="{LEFT}" y="{height - 4}">{escape(axis)}</text>', "</svg>"]
+    top = TOP
+    for group in groups:
+        parts.append(f'  <text x="{LEFT}" y="{top + 12}">{escape(group.label)}</text>')
+        for index, (name, value) in enumerate(group.bars):
+            end, upper = place(value, low, high), top + LABEL + (BAR + 3) * index
+            parts += [
+                (
+                    f'  <rect class="{group.kind}" x="{LEFT}" y="{upper}" '
+                    f'width="{end - LEFT:.1f}" height="{BAR}" rx="2"/>'
+                ),
+                (
+                    f'  <text class="figure" x="{end + 6:.1f}" y="{upper + 10}">{number(value)}'
+                    f'<tspan class="small"> · {escape(name)}</tspan></text>'
+                ),
+            ]
+        top += group.height
+    parts += [f'  <text class="small" x="{LEFT}" y="{height - 8}">{escape(axis)}</text>', "</svg>"]
     return "\n".join(parts) + "\n"
 
 
@@ -82,20 +94,20 @@ def legend(kinds: dict[str, str]) -> list[str]:
     for kind, text in kinds.items():
         parts.append(f'  <rect class="{kind}" x="{left}" y="44" width="12" height="12" rx="2"/>')
         parts.append(f'  <text class="small" x="{left + 18}" y="54">{escape(text)}</text>')
-        left += 40 + round(6.4 * len(text))
+        left += 44 + round(6.6 * len(text))
     return parts
 
 
-def grid(low: int, high: int, height: int) -> list[str]:
-    """A line and a number at each power of ten."""
+def grid(low: int, high: int, bottom: int) -> list[str]:
+    """A line down to ``bottom`` and a number at each power of ten."""
     parts = []
     for power in range(low, high + 1):
         left = place(10.0**power, low, high)
         parts += [
-            f'  <line class="grid" x1="{left:.1f}" x2="{left:.1f}" y1="{TOP}" y2="{height - 34}"/>',
+            f'  <line class="grid" x1="{left:.1f}" x2="{left:.1f}" y1="{TOP - 8}" y2="{bottom}"/>',
             (
-                f'  <text class="small" x="{left:.1f}" y="{height - 20}" text-anchor="middle">'
-                f"{10**power:,}</text>"
+                f'  <text class="small" x="{left:.1f}" y="{bottom + 16}" text-anchor="middle">'
+                f"{10.0**power:,.7g}</text>"
             ),
         ]
     return parts

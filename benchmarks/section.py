@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from benchmarks.plot import Bar
+from benchmarks.plot import Group
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,4 +18,4 @@ class Section:
 
     text: str
     figures: dict[str, float] = field(default_factory=dict)
-    bars: tuple[Bar, ...] = ()
+    bars: tuple[Group, ...] = ()
