@@ -15,7 +15,16 @@ from dataclasses import dataclass, replace
 from edge_agent.errors import StoreDamaged
 from edge_agent.forward.sink import Batch
 from edge_agent.record import ForeignBlock, Origin
-from edge_agent.store import Block, Gap, Identity, RunView, cut_payload, filter_payload
+from edge_agent.store import (
+    Block,
+    Gap,
+    Identity,
+    RunView,
+    cut_payload,
+    filter_payload,
+    foreign_stream,
+    streams_of,
+)
 from edge_agent.wire import FORWARD_MESSAGE_BYTES, SEGMENTS_MAX, Segment, Window, encode_segments
 
 if sys.version_info >= (3, 14):
@@ -132,15 +141,15 @@ def _segment(
     if origin is None:
         return Segment(first, block.last, "loop")
     try:
-        views = block.runs()
-        wanted = [view for view in views if matches(view.stream)]
+        streams = {_as_named_here(name, block) for name in streams_of(block.raw())}
+        wanted = sum(map(matches, streams))
         if not wanted:
             return Segment(first, block.last, "filtered")
-        if len(wanted) == len(views) and first == block.first:
+        if wanted == len(streams) and first == block.first:
             return Segment.of(_as_stored(block, origin))
         count, raw = filter_payload(block, lambda view: matches(view.stream))
         if first > block.first:
-            count, raw = cut_payload(raw, _offset(views, first - block.first))
+            count, raw = cut_payload(raw, _offset(block.runs(), first - block.first))
     except StoreDamaged:
         # Its checksum was right, so this was written wrong; the hub would refuse it too.
         return Segment(first, block.last, "damaged")
@@ -156,6 +165,10 @@ def _segment(
         payload=payload,
     )
     return Segment.of(cut)
+
+
+def _as_named_here(stream: str, block: Block) -> str:
+    return stream if block.origin is None else foreign_stream(stream, block.origin.agent)
 
 
 def _as_stored(block: Block, origin: Origin) -> ForeignBlock:

@@ -89,15 +89,16 @@ run beside a commit; `Engine.reopen` waits for them.
 
 from edge_agent.store.engine import Engine
 from edge_agent.store.entry import CommitResult, Entry, Numbering, Position, Quarantined, Stored
-from edge_agent.store.format import Block, Gap, filter_payload
+from edge_agent.store.foreign import check_payload
+from edge_agent.store.format import Block, Gap, filter_payload, foreign_stream
 from edge_agent.store.identity import Identity, board_fingerprint
 from edge_agent.store.payload import (
     RunView,
-    check_payload,
     cut_payload,
     encode_runs,
     slice_indexes,
     slice_payload,
+    streams_of,
 )
 from edge_agent.store.settings import ConsumerSettings, LogSettings, StoreSettings
 from edge_agent.store.statistics import LogStatistics, StoreStatistics
@@ -124,6 +125,8 @@ __all__ = [
     "cut_payload",
     "encode_runs",
     "filter_payload",
+    "foreign_stream",
     "slice_indexes",
     "slice_payload",
+    "streams_of",
 ]

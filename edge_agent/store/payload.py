@@ -16,11 +16,9 @@ from dataclasses import dataclass, field
 import msgpack
 import msgspec
 
-from edge_agent.errors import ProtocolError, StoreDamaged
+from edge_agent.errors import StoreDamaged
 from edge_agent.record import Run, array_header
-from edge_agent.store.codec import decompress
 from edge_agent.store.settings import BLOCK_BYTES_MAX
-from edge_agent.streams import stream_problem
 
 #: What a block may have beyond `BLOCK_BYTES_MAX`: one record that alone is larger, run heads.
 BLOCK_SLACK_BYTES = 256 * 1024
@@ -39,6 +37,12 @@ class RunHead(msgspec.Struct, array_like=True, frozen=True, gc=False):
     synced: bool
     offset: int
     records: msgspec.Raw
+
+
+class _RunStream(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The first field of a run, for those who ask no more; the others are skipped."""
+
+    stream: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ class RunView:
 
 # One buffer per thread would do as well; msgspec's decoders keep no state and are shared.
 _HEADS = msgspec.msgpack.Decoder(list[RunHead])
+_STREAMS = msgspec.msgpack.Decoder(list[_RunStream])
 _RAWS = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _ENCODER = msgspec.msgpack.Encoder()
 _ARRAY_OF_ONE = msgspec.Raw(array_header(1))
@@ -133,7 +138,7 @@ def read_runs(raw: bytes) -> list[RunView]:
     """
     views = []
     index = 0
-    for head in _heads(raw):
+    for head in heads_of(raw):
         count = array_count(head.records)
         views.append(
             RunView(
@@ -152,6 +157,31 @@ def read_runs(raw: bytes) -> list[RunView]:
     return views
 
 
+def heads_of(raw: bytes) -> list[RunHead]:
+    """The runs of a decompressed payload as they are written.
+
+    Raises:
+        StoreDamaged: this is not a payload.
+    """
+    try:
+        return _HEADS.decode(raw)
+    except (ValueError, RecursionError, OverflowError) as error:
+        raise _unreadable(error) from error
+
+
+def streams_of(raw: bytes) -> set[str]:
+    """The streams of a decompressed payload, as its origin names them: all that a reader needs
+    who takes all of a block or nothing, at a tenth of the cost of `read_runs`.
+
+    Raises:
+        StoreDamaged: this is not a payload.
+    """
+    try:
+        return {run.stream for run in _STREAMS.decode(raw)}
+    except (ValueError, RecursionError, OverflowError) as error:
+        raise _unreadable(error) from error
+
+
 def cut_payload(payload_raw: bytes, from_offset: int) -> tuple[int, bytes]:
     """Without the records whose offset is below ``from_offset``: ``(count, payload)``."""
     return slice_payload(payload_raw, from_offset, 2**63)
@@ -165,36 +195,6 @@ def slice_payload(payload_raw: bytes, from_offset: int, to_offset: int) -> tuple
 def slice_indexes(payload_raw: bytes, from_index: int, to_index: int) -> tuple[int, bytes]:
     """Only the records at those places within this payload, counted from 0."""
     return _slice(payload_raw, lambda _, index: (from_index - index, to_index - index))
-
-
-def check_payload(codec: int, raw_len: int, payload: bytes, count: int) -> None:
-    """Whether a payload from a peer may be stored as it came.
-
-    Checks the length it claims, that it decompresses to just that, its structure, its number of
-    records, names of streams and that offsets rise. Records themselves are not decoded: a reader
-    bears with a map that it cannot understand.
-
-    Raises:
-        ProtocolError: ``bad_block``, with the reason.
-    """
-    try:
-        if not 0 < raw_len <= RAW_BYTES_MAX:
-            raise StoreDamaged(f"a block of {raw_len} bytes; the limit is {RAW_BYTES_MAX}")
-        heads = _heads(decompress(codec, payload, raw_len))
-        found, offset = 0, 0
-        for head in heads:
-            records = array_count(head.records)
-            problem = stream_problem(head.stream.removeprefix("$"))
-            if problem is not None:
-                raise StoreDamaged(problem)
-            if records == 0 or head.offset < offset or not 0 <= head.arrival_ns < 2**63:
-                raise StoreDamaged("a run without records, out of order or without a time")
-            offset = head.offset + records
-            found += records
-        if found != count:
-            raise StoreDamaged(f"a block that claims {count} records has {found}")
-    except StoreDamaged as error:
-        raise ProtocolError("bad_block", str(error), 1007) from error
 
 
 def join_raw(pieces: Iterable[bytes]) -> tuple[int, bytes]:
@@ -224,7 +224,7 @@ def array_count(raw: msgspec.Raw) -> int:
 def _slice(raw: bytes, bounds: Callable[[RunHead, int], tuple[int, int]]) -> tuple[int, bytes]:
     pieces: list[bytes] = []
     total = index = 0
-    for head, piece in zip(_heads(raw), _raws(raw), strict=True):
+    for head, piece in zip(heads_of(raw), _raws(raw), strict=True):
         count = array_count(head.records)
         low, high = bounds(head, index)
         index += count
@@ -243,11 +243,8 @@ def _slice(raw: bytes, bounds: Callable[[RunHead, int], tuple[int, int]]) -> tup
     return total, join_runs(pieces)
 
 
-def _heads(raw: bytes) -> list[RunHead]:
-    try:
-        return _HEADS.decode(raw)
-    except (ValueError, RecursionError, OverflowError) as error:
-        raise StoreDamaged(f"a block's runs cannot be read: {error}") from error
+def _unreadable(error: Exception) -> StoreDamaged:
+    return StoreDamaged(f"a block's runs cannot be read: {error}")
 
 
 def _raws(raw: bytes | msgspec.Raw) -> list[bytes]:

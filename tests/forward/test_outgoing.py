@@ -92,6 +92,17 @@ def test_streams_of_the_agent_itself_are_sent_only_when_they_are_named() -> None
     assert numbers(segment) == [(1, 0)]
 
 
+def test_another_agents_own_streams_are_judged_by_the_name_they_have_here() -> None:
+    foreign = block(1, make_run("$status", 1), make_run("$clock", 2, 1), origin=ORIGIN)
+    (segment,) = segments_of(batch(foreign), IDENTITY, compile_patterns(["$agents/**"]))
+    assert segment.block is not None and segment.block.payload is foreign.payload
+    (segment,) = segments_of(
+        batch(foreign), IDENTITY, compile_patterns([f"$agents/{ORIGIN.agent}/clock"])
+    )
+    assert numbers(segment) == [(501, 1), (502, 2)]
+    assert segments_of(batch(foreign), IDENTITY, ALL) == [Segment(1, 3, "filtered")]
+
+
 @pytest.mark.parametrize("begin", [12, 13, 14, 15, 16])
 def test_a_block_partly_there_already_is_cut(begin: int) -> None:
     runs = (make_run("t/1", 2), make_run("x", 2, 2), make_run("t/2", 2, 4))

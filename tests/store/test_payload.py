@@ -3,13 +3,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from edge_agent.errors import ProtocolError, StoreDamaged
+from edge_agent.errors import StoreDamaged
 from edge_agent.record import Run
-from edge_agent.store.codec import Compressor
+from edge_agent.store.foreign import check_payload
 from edge_agent.store.format import decode_maps
 from edge_agent.store.payload import (
     array_count,
-    check_payload,
     cut_payload,
     cut_run,
     encode_runs,
@@ -17,8 +16,9 @@ from edge_agent.store.payload import (
     slice_indexes,
     slice_payload,
     split_run,
+    streams_of,
 )
-from tests.store.support import pack, run
+from tests.store.support import run
 
 
 def contents(raw: bytes) -> list[tuple[str, int, int, list[int]]]:
@@ -49,6 +49,12 @@ def test_every_width_of_array_header_is_understood(count: int) -> None:
     raw = encode_runs([Run("a", "s", 1, 0, True, count, body, 0, 0)])
     assert array_count(read_runs(raw)[0].records) == count
     check_payload(0, len(raw), raw, count)
+
+
+def test_the_streams_of_a_payload_are_those_of_its_runs() -> None:
+    own = encode_runs([run(1, stream="$status"), run(200, stream="b"), run(1, stream="b")])
+    for raw in (THREE, own, encode_runs([])):
+        assert streams_of(raw) == {view.stream for view in read_runs(raw)}
 
 
 def test_a_cut_keeps_offsets_and_numbers_of_what_stays() -> None:
@@ -97,46 +103,10 @@ def test_cutting_a_run_advances_its_number_but_not_of_plain_senders() -> None:
     assert (plain.source_seq, plain.count, plain.body) == (0, 1, run(1, value=2).body)
 
 
-def test_a_good_payload_passes_the_check_compressed_too() -> None:
-    check_payload(0, len(THREE), THREE, 7)
-    raw = encode_runs([run(200)])
-    codec, packed = Compressor(3).compress(raw)
-    assert codec == 1
-    check_payload(codec, len(raw), packed, 200)
-
-
-def bad_payloads() -> dict[str, tuple[bytes, int]]:
-    head = ["a", "s", 1, 5, True, 0]
-    return {
-        "not msgpack": (b"\xc1", 1),
-        "not an array": (pack({"a": 1}), 1),
-        "short run": (pack([["a", "s"]]), 1),
-        "records not an array": (pack([[*head, 7]]), 1),
-        "empty run": (pack([[*head, []]]), 0),
-        "wrong count": (pack([[*head, [{}]]]), 2),
-        "offsets fall": (pack([[*head, [{}, {}]], [*head, [{}]]]), 3),
-        "bad stream": (pack([["a//b", *head[1:], [{}]]]), 1),
-        "negative time": (pack([["a", "s", 1, -5, True, 0, [{}]]]), 1),
-        "trailing bytes": (pack([[*head, [{}]]]) + b"x", 1),
-        "bottomless": (b"\x91\x97\xa1a\xa1s\x01\x05\xc3\x00" + b"\x91" * 100_000, 1),
-    }
-
-
-@pytest.mark.parametrize("name", bad_payloads())
-def test_a_bad_payload_from_a_peer_is_refused(name: str) -> None:
-    raw, count = bad_payloads()[name]
-    with pytest.raises(ProtocolError) as caught:
-        check_payload(0, len(raw), raw, count)
-    assert caught.value.code == "bad_block"
-
-
-def test_a_payload_that_claims_too_much_is_refused_before_it_is_unpacked() -> None:
-    with pytest.raises(ProtocolError, match="limit"):
-        check_payload(1, 2**31, b"", 1)
-
-
 def test_a_stored_payload_that_is_not_one_is_damage() -> None:
     with pytest.raises(StoreDamaged):
         read_runs(b"\x93\x01\x02\x03")
+    with pytest.raises(StoreDamaged):
+        streams_of(b"\x93\x01\x02\x03")
     with pytest.raises(StoreDamaged):
         array_count(msgspec.Raw(b"\x81\x01\x02"))
