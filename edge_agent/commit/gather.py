@@ -15,11 +15,12 @@ import trio
 from msgspec import Struct
 
 from edge_agent.errors import EdgeAgentError, StoreFailed, StoreFull
-from edge_agent.store.entry import Entry, Stored
+from edge_agent.store.entry import ENTRY_BYTES, PART_BYTES, Entry, Stored
 
 NEVER = float("inf")
-#: What an entry occupies beside its records, as `Entry.size_bytes` has it.
-ENTRY_BYTES = Entry().size_bytes
+#: About what an entry adds to a transaction beside its parts' bytes, and what each part adds.
+ENTRY_WRITTEN = 32
+PART_WRITTEN = 64
 
 
 class Closed(EdgeAgentError):
@@ -32,9 +33,10 @@ class GroupLimits:
 
     Attributes:
         bytes, records: a group that holds as much commits without waiting for its deadline. A
-            group is cut there too, but holds at least one entry, however large.
-        in_flight_bytes: of entries (`Entry.size_bytes`) from append to answer. A single larger
-            entry is taken when nothing else is in flight.
+            group is cut there too, but holds at least one entry, however large. Bytes are those
+            to be written, before compression.
+        in_flight_bytes: of entries, as they lie in memory (`Entry.size_bytes`), from append to
+            answer. A single larger entry is taken when nothing else is in flight.
     """
 
     bytes: int
@@ -48,6 +50,7 @@ class Ticket(Struct, eq=False):
     Attributes:
         entry: what is to become durable; may be replaced until ``taken``.
         size, count: ``entry.size_bytes`` and ``entry.count``, found here.
+        written: bytes that the entry adds to a transaction, about, before compression.
         since, deadline: when it was taken in, and when it should be committed, on Trio's clock.
         taken: whether a commit with this entry has begun.
         watcher: called once, synchronously, in Trio's thread, as soon as the answer is known;
@@ -57,7 +60,8 @@ class Ticket(Struct, eq=False):
     """
 
     entry: Entry
-    size: int = ENTRY_BYTES
+    size: int = 0
+    written: int = 0
     count: int = 0
     since: float = NEVER
     deadline: float = NEVER
@@ -69,16 +73,20 @@ class Ticket(Struct, eq=False):
     def __post_init__(self) -> None:
         # In one go and without generators, because this is done for each single record.
         entry = self.entry
-        size, count = ENTRY_BYTES, 0
+        held = count = 0
         for run in entry.runs:
-            size += len(run.body)
+            held += len(run.body)
             count += run.count
-        for block in entry.blocks:
-            size += len(block.payload)
-            count += block.count
-        for item in entry.quarantine:
-            size += len(item.body)
-        self.size, self.count = size, count
+        parts = len(entry.runs)
+        if entry.blocks or entry.quarantine:
+            for block in entry.blocks:
+                held += len(block.payload)
+                count += block.count
+            held += sum(len(item.body) for item in entry.quarantine)
+            parts += len(entry.blocks) + len(entry.quarantine)
+        self.size = ENTRY_BYTES + PART_BYTES * parts + held
+        self.written = ENTRY_WRITTEN + PART_WRITTEN * parts + held
+        self.count = count
 
     async def wait(self) -> Stored:
         """Wait until the entry is durable. No checkpoint where the answer is there already.
@@ -198,18 +206,18 @@ class Gathering:
         """Cut the next group from the front; empty where nothing waits."""
         waiting, limits = self._waiting, self._limits
         group: list[Ticket] = []
-        size = records = 0
+        written = records = 0
         while waiting:
             ticket = waiting[0]
             if group and (
-                size + ticket.size > limits.bytes or records + ticket.count > limits.records
+                written + ticket.written > limits.bytes or records + ticket.count > limits.records
             ):
                 break
             ticket.taken = True
-            size += ticket.size
+            written += ticket.written
             records += ticket.count
             group.append(waiting.popleft())
-        self._waiting_bytes -= size
+        self._waiting_bytes -= written
         self._waiting_records -= records
         self.deadline = self._next_deadline()
         return group
@@ -248,7 +256,7 @@ class Gathering:
         ticket.since, ticket.deadline = now, deadline
         self._waiting.append(ticket)
         self.in_flight_bytes += ticket.size
-        self._waiting_bytes += ticket.size
+        self._waiting_bytes += ticket.written
         self._waiting_records += ticket.count
         if self._is_full() or self.closed:
             deadline = -NEVER

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -7,12 +9,13 @@ from trio.testing import wait_all_tasks_blocked
 from edge_agent.commit.gather import NEVER, Closed, Gathering, GroupLimits, Ticket
 from edge_agent.commit.gather import settle as settle_all
 from edge_agent.errors import StoreFailed, StoreFull
-from edge_agent.record import ForeignBlock, Origin
-from edge_agent.store import Entry, Quarantined, Stored
+from edge_agent.record import ForeignBlock, Origin, Run
+from edge_agent.store import Entry, Numbering, Quarantined, Stored
 from tests.commit.recording import entry
 
 STORED = Stored({"main": 1}, 0, 0)
 SIZE = entry().size_bytes
+WRITTEN = Ticket(entry()).written
 
 
 def gathering(
@@ -52,7 +55,7 @@ async def test_the_earliest_deadline_counts_and_is_told_only_when_it_moves_forwa
     assert gathered.deadline == now + 1
 
 
-@pytest.mark.parametrize("limits", [{"group_bytes": 3 * SIZE}, {"records": 3}])
+@pytest.mark.parametrize("limits", [{"group_bytes": 3 * WRITTEN}, {"records": 3}])
 async def test_a_full_group_is_due_at_once_and_cut_from_the_front(limits: dict[str, int]) -> None:
     gathered, _ = gathering(**limits)
     tickets = [await gathered.put(entry(), 10) for _ in range(2)]
@@ -76,7 +79,7 @@ async def test_an_entry_larger_than_any_group_goes_alone() -> None:
 
 
 async def test_who_finds_no_room_waits_in_turn_and_the_group_goes_at_once() -> None:
-    gathered, _ = gathering(in_flight=2 * SIZE)
+    gathered, _ = gathering(in_flight=2 * SIZE + 100)
     first = [await gathered.put(entry(), 10) for _ in range(2)]
     order: list[int] = []
 
@@ -87,7 +90,7 @@ async def test_who_finds_no_room_waits_in_turn_and_the_group_goes_at_once() -> N
     async with trio.open_nursery() as nursery:
         # The second one is small enough for what the first commit frees, but comes after the
         # first, which is not.
-        nursery.start_soon(put, 1, SIZE)
+        nursery.start_soon(put, 1, 200)
         await wait_all_tasks_blocked()
         nursery.start_soon(put, 2, 1)
         await wait_all_tasks_blocked()
@@ -232,6 +235,22 @@ def test_a_ticket_measures_as_its_entry_does() -> None:
     )
     ticket = Ticket(whole)
     assert (ticket.size, ticket.count) == (whole.size_bytes, whole.count)
+
+
+def test_what_is_said_of_an_entry_in_memory_is_about_right() -> None:
+    def made(number: int) -> Ticket:
+        # Everything that is not shared between the entries of one source is made anew.
+        body, at = bytes(bytearray(71)), 10**18 + number
+        records = Run("a", "s", number, at, True, 1, body, at + 1, at + 2)
+        return Ticket(Entry(runs=(records,), numbering=Numbering("s", number, number + 1)))
+
+    tracemalloc.start()
+    try:
+        tickets = [made(number) for number in range(10**6, 10**6 + 1000)]
+        measured = tracemalloc.get_traced_memory()[0] / len(tickets)
+    finally:
+        tracemalloc.stop()
+    assert measured == pytest.approx(tickets[0].size, rel=0.25)
 
 
 async def test_a_refused_ticket_raises_with_the_hint_when_to_come_back() -> None:
