@@ -7,35 +7,18 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import (
-    bench_churn,
-    bench_ingest,
-    bench_latency,
-    bench_query,
-    bench_sensors,
-    bench_start,
-    bench_wear,
-    goals,
-)
+from benchmarks import goals
 from benchmarks.machine import describe
 from benchmarks.plot import bar_chart
 from benchmarks.section import Section
+from benchmarks.sections import SECTIONS, run
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
-PLOT = Path(__file__).parent / "results.svg"
-#: In the order of the results. Each measures in a folder of its own; True: everything tiny.
-SECTIONS: dict[str, Callable[[Path, bool], Section]] = {
-    "ingest": bench_ingest.section,
-    "sensors": bench_sensors.section,
-    "latency": bench_latency.section,
-    "query": bench_query.section,
-    "start": bench_start.section,
-    "wear": bench_wear.section,
-    "churn": bench_churn.section,
-}
+PLOT = "results.svg"
 KINDS = {
     "ours": "edge_agent",
     "same": "the same promise: synced before the acknowledgement",
@@ -51,47 +34,46 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the stores are made (not a tmpfs)")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="edge-agent-bench-", dir=options.folder or "/var/tmp"))
-    names = options.only or list(SECTIONS)
+    began = time.perf_counter()
+    sections = []
     try:
-        machine = describe(folder)
-        print("\n".join(machine.lines()), flush=True)
-        sections = []
-        for section in run(names, folder, options.tiny):
+        machine = describe(folder).lines()
+        print("\n".join(machine), flush=True)
+        for section in run(options.only or list(SECTIONS), folder, options.tiny):
             print(f"\n{section.text}", flush=True)
             sections.append(section)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    found = {name: value for section in sections for name, value in section.figures.items()}
-    print(f"\n## Goals\n\n{goals.table(found)}")
+    if not options.tiny:
+        print(f"\n{reached(sections)}")
     if not options.tiny and not options.only:
-        write(machine.lines(), sections, goals.table(found))
+        machine.append(f"- took {(time.perf_counter() - began) / 60:.0f} minutes")
+        write(RESULTS, machine, sections)
+        print(f"\nwritten: {RESULTS} and {PLOT} beside it")
 
 
-def run(names: Sequence[str], folder: Path, tiny: bool) -> Iterator[Section]:
-    """Each section's result as it is there."""
-    for name in names:
-        place = folder / name
-        place.mkdir()
-        yield SECTIONS[name](place, tiny)
-        shutil.rmtree(place, ignore_errors=True)
+def reached(sections: Sequence[Section]) -> str:
+    """The table of goals, out of what all sections found."""
+    found = {name: value for section in sections for name, value in section.figures.items()}
+    return f"## Goals\n\n{goals.table(found)}"
 
 
-def write(machine: Sequence[str], sections: Sequence[Section], reached: str) -> None:
-    """`RESULTS` and `PLOT`."""
-    bars = [bar for section in sections for bar in section.bars]
+def write(path: Path, machine: Sequence[str], sections: Sequence[Section]) -> None:
+    """The results, and the plot beside them."""
+    groups = [group for section in sections for group in section.bars]
     title = "Single-record messages a second that were acknowledged"
-    PLOT.write_text(bar_chart(title, "messages/s, logarithmic; medians", bars, KINDS))
+    chart = bar_chart(title, "messages/s, logarithmic; medians", groups, KINDS)
+    path.with_name(PLOT).write_text(chart)
     command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
     parts = [
         "# Results",
         f"`make bench` (`{command}`) wrote this file and its plot.",
         "\n".join(machine),
-        f"![Bars: the figures of the first table under Ingest]({PLOT.name})",
-        f"## Goals\n\n{reached}",
+        f"![Bars: the figures of the first table under Ingest]({PLOT})",
+        reached(sections),
         *(section.text for section in sections),
     ]
-    RESULTS.write_text("\n\n".join(parts) + "\n")
-    print(f"\nwritten: {RESULTS} and {PLOT.name}")
+    path.write_text("\n\n".join(parts) + "\n")
 
 
 if __name__ == "__main__":

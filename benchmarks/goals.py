@@ -56,6 +56,9 @@ GOALS: dict[str, Goal] = {
     "disk_1000": Goal("disk per byte of sensor records at 1000 per commit", 0.4, "", at_most=True),
     "flood_mb": Goal("RssAnon above idle while flooded for a minute at full speed", 40, "MB",
                      at_most=True),
+    "churn_tasks": Goal("60,000 connections opened and closed: tasks left behind", 0, at_most=True),
+    "churn_bytes": Goal("the same: growth of RssAnon per 1,000 connections", 1024, "bytes",
+                        at_most=True),
     "idle_cpu": Goal("idle CPU, no sensors", 0.3, "% of a core", at_most=True),
 }  # fmt: skip
 

@@ -49,41 +49,47 @@ def encoded_records(seed: int = 1, distinct: int = DISTINCT) -> tuple[bytes, ...
     return tuple(found)
 
 
-@lru_cache(maxsize=2)
-def cycle(batch: int, seed: int = 1, *, text: bool = False) -> tuple[bytes, ...]:
-    """All records of the generator as WebSocket payloads with ``batch`` records in each.
-
-    A batch of 1 is a bare map; more are an array. ``text`` gives JSON instead of msgpack.
-    """
-    records = encoded_records(seed)
-    found = [
-        _payload(records[start : start + batch], text) for start in range(0, len(records), batch)
-    ]
-    return tuple(found)
-
-
 def messages(
     count: int, batch: int, seed: int = 1, *, text: bool = False, start: int = 0
 ) -> list[bytes]:
-    """Payloads that hold ``count`` records in all, from record ``start`` of the cycle on."""
+    """Payloads that hold ``count`` records in all, from record ``start`` of the cycle on.
+
+    With ``batch`` records in each; a batch of 1 is a bare map, more are an array. ``text`` gives
+    JSON instead of msgpack.
+    """
     if DISTINCT % batch or start % batch:
         raise ValueError(f"batches of {batch} do not fit a cycle of {DISTINCT} from {start}")
+    records = _needed(seed, start + count)
     whole, rest = divmod(count, batch)
-    found = repeated(cycle(batch, seed, text=text), start // batch, whole)
+    found = repeated(_cycle(records, batch, text), start // batch, whole)
     if rest:
-        last = repeated(encoded_records(seed), start + whole * batch, rest)
+        last = repeated(records, start + whole * batch, rest)
         found.append(_payload(last, text, array=batch > 1))
     return found
 
 
 def checksum(count: int, seed: int = 1, *, start: int = 0) -> int:
     """CRC-32 of the same records as msgpack, joined."""
-    records = encoded_records(seed)
+    records = _needed(seed, start + count)
     crc = 0
     for done in range(0, count, DISTINCT):
         part = repeated(records, start + done, min(DISTINCT, count - done))
         crc = zlib.crc32(b"".join(part), crc)
     return crc
+
+
+def _needed(seed: int, end: int) -> tuple[bytes, ...]:
+    """The cycle, or as many of its tenths as hold ``end`` records: they begin alike."""
+    tenth = DISTINCT // 10
+    return encoded_records(seed, min(DISTINCT, -(-end // tenth) * tenth))
+
+
+@lru_cache(maxsize=2)
+def _cycle(records: tuple[bytes, ...], batch: int, text: bool) -> tuple[bytes, ...]:
+    return tuple(
+        _payload(records[start : start + batch], text, array=batch > 1)
+        for start in range(0, len(records), batch)
+    )
 
 
 def repeated(items: Sequence[bytes], start: int, count: int) -> list[bytes]:
@@ -92,9 +98,8 @@ def repeated(items: Sequence[bytes], start: int, count: int) -> list[bytes]:
     return list(islice(chain.from_iterable(repeat(items)), first, first + count))
 
 
-def _payload(records: Sequence[bytes], text: bool, *, array: bool = False) -> bytes:
-    bare = len(records) == 1 and not array
-    payload = records[0] if bare else array_header(len(records)) + b"".join(records)
+def _payload(records: Sequence[bytes], text: bool, *, array: bool) -> bytes:
+    payload = array_header(len(records)) + b"".join(records) if array else records[0]
     return msgspec.json.encode(msgspec.msgpack.decode(payload)) if text else payload
 
 
