@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given, settings
 
 from edge_agent.errors import StoreFull
 from edge_agent.store import ConsumerSettings, Entry, LogSettings, Position, Stored
+from edge_agent.store.group import estimate
 from tests.store.conftest import Stores
 from tests.store.support import MIB, entry, run, values
 
@@ -64,6 +69,43 @@ def test_a_group_larger_than_its_log_is_stored_as_far_as_it_goes(stores: Stores)
     assert kinds == [Stored] * stored + [StoreFull] * (30 - stored)
     assert values(engine) == list(range(1, 20 * stored + 1))
     assert isinstance(engine.commit(group[stored : stored + 3]).answers[0], Stored)
+
+
+sizes = st.tuples(st.integers(1, 8), st.sampled_from([0, 300, 3000]))
+
+
+@settings(max_examples=25, deadline=None)
+@given(groups=st.lists(st.lists(sizes, min_size=1, max_size=30), min_size=1, max_size=12))
+def test_no_group_exceeds_a_share_and_none_is_refused_that_fits_as_a_whole(
+    groups: list[list[tuple[int, int]]],
+) -> None:
+    with TemporaryDirectory(prefix="share-") as folder:
+        stores = Stores(Path(folder))
+        engine = stores.open(
+            logs=(LogSettings("main", share=0.2, when_full="refuse"),),
+            size=1 * MIB,
+            block_bytes=8192,
+            compression_level=0,
+        )
+        share = engine.settings.share_bytes("main")
+        kept: list[int] = []
+        value = 0
+        for group in groups:
+            entries, begun = [], []
+            for count, pad in group:
+                entries.append(Entry(runs=(run(count, value=value, pad=pad),)))
+                begun.append(value)
+                value += count
+            room = share - engine.statistics().logs["main"].bytes
+            fits = estimate(entries, engine.route, engine._state.logs)["main"] <= room
+            answers = engine.commit(entries).answers
+            assert engine.statistics().logs["main"].bytes <= share
+            assert not fits or all(isinstance(answer, Stored) for answer in answers)
+            for first, (count, _), answer in zip(begun, group, answers, strict=True):
+                if isinstance(answer, Stored):
+                    kept += range(first, first + count)
+        assert values(engine) == kept
+        stores.close_and_check()
 
 
 @pytest.mark.parametrize("policy", ["refuse", "discard-oldest"])
