@@ -237,7 +237,7 @@ def figures(rows: list[WearRow]) -> dict[str, float]:
             continue
         found[f"wear_{per_commit}"] = max(row.amplification for row in mine)
         if per_commit == 1000:
-            found["disk_per_byte"] = max(row.disk for row in mine)
+            found["disk_1000"] = max(row.disk for row in mine)
     return found
 
 

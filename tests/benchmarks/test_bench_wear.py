@@ -58,7 +58,7 @@ def test_the_goal_is_held_against_the_worst_row() -> None:
         WearRow(UNCOMPRESSED, 1000, 1, False, 1, 2),
     ]
 
-    assert figures([ROW, worse, *others]) == {"wear_1000": 0.9, "disk_per_byte": 0.35}
+    assert figures([ROW, worse, *others]) == {"wear_1000": 0.9, "disk_1000": 0.35}
     assert figures([ROW, replace(worse, void="void")]) == {}
 
 
