@@ -1,26 +1,33 @@
-"""From tickets to answers: what the peer is owed, told in order, and only after the commit.
+"""From tickets to answers: what the peers are owed, told in order, and only after the commit.
 
-A pump owes an answer for every entry that it appended. `Answers.run` awaits the tickets in order
-and tells as many as have been committed at once, so that one commit makes one ack however many
-entries it held. It goes on after the connection has ended, until every ticket has its answer:
-only then does the source's claim end (`takeover`).
+A connection owes an answer for every entry that it appended (`Answers.owe`). When a commit has
+answered the tickets, `Teller`, one task for all connections, tells each of them once: one commit
+makes one ack for a peer, however many entries it held, and no task wakes for it but this one.
+A peer that does not take what it was told before is told again once it has.
+
+`Answers` goes on after its connection has ended, until every ticket has its answer: only then
+does the source's claim end (`takeover`).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import trio
 
 from edge_agent.commit import Closed, Ticket
 from edge_agent.errors import StoreFailed, StoreFull
 from edge_agent.log import Log
-from edge_agent.store import Entry
+from edge_agent.store import Entry, Stored
+
+#: After so many peers the other tasks get their turn; telling one takes some 15 µs.
+TURN_PEERS = 64
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Owed:
     """One entry on its way: once ``ticket`` is answered, the peer has come to ``upto``.
 
@@ -33,98 +40,146 @@ class Owed:
     told: tuple[str, ...] = ()
 
 
+class Peer(Protocol):
+    """The side of `Answers` that knows what to say."""
+
+    @property
+    def can_be_told(self) -> bool:
+        """False while the socket does not take what was told before."""
+        ...
+
+    def tell(self, done: Sequence[Owed]) -> None:
+        """Send what a commit has settled, at least one, in order. Does not wait."""
+        ...
+
+    def refused(self) -> None:
+        """An entry was refused; nothing after it is told. Called once."""
+        ...
+
+    def fail(self, error: Exception) -> None:
+        """`tell` raised, which nobody expected: end this connection with it, and only this one."""
+        ...
+
+
+class Teller:
+    """Tells all peers what commits have settled. `run` is called once."""
+
+    def __init__(self) -> None:
+        self._due: deque[Answers] = deque()
+        self._news = trio.Event()
+
+    def add(self, answers: Answers) -> None:
+        """There is something to tell; to be added once until told."""
+        self._due.append(answers)
+        self._news.set()
+
+    async def run(self) -> None:
+        """Tell until cancelled."""
+        turn = 0
+        while True:
+            if not self._due:
+                self._news = trio.Event()
+                await self._news.wait()
+                turn = 0
+            elif turn == TURN_PEERS:
+                await trio.lowlevel.checkpoint()
+                turn = 0
+            turn += 1
+            self._due.popleft().settle()
+
+
 class Answers:
     """One connection's debts.
 
     Args:
         log: for hurrying.
-        tell: sends what a commit has settled; called with at least one `Owed`, in order.
-        refused: called once, when an entry was refused; nothing after it is told.
+        teller: calls `settle`.
+        peer: is told.
 
     Attributes:
         refusal: why an entry was refused, None while none was.
     """
 
-    def __init__(
-        self,
-        log: Log,
-        tell: Callable[[Sequence[Owed]], Awaitable[None]],
-        refused: Callable[[], None],
-    ) -> None:
+    __slots__ = (
+        "_has_hurried",
+        "_is_due",
+        "_log",
+        "_owed",
+        "_peer",
+        "_settled",
+        "_teller",
+        "refusal",
+    )
+
+    def __init__(self, log: Log, teller: Teller, peer: Peer) -> None:
         self.refusal: StoreFull | StoreFailed | None = None
         self._log = log
-        self._tell = tell
-        self._refused = refused
-        self._owed: deque[Owed] = deque()
-        self._news = trio.Event()
-        self._hurry = trio.Event()
-        self._finished = False
-        self._telling = False
-        self._settled = trio.Event()
+        self._teller = teller
+        self._peer = peer
+        self._owed: deque[Owed] | None = None
+        self._is_due = False
+        self._has_hurried = False
+        self._settled: trio.Event | None = None
 
     def owe(self, owed: Owed) -> None:
         """Remember an entry. What bounds this is the bound of what is in flight."""
+        if self._owed is None:
+            # Made late: an empty deque has 600 bytes, and most sessions rest.
+            self._owed = deque()
         self._owed.append(owed)
-        self._news.set()
+        if owed.ticket.answer is None:
+            owed.ticket.watcher = self.due
+        else:
+            self.due()
 
-    def finish(self) -> None:
-        """Nothing more will be owed; `run` returns when all is settled."""
-        self._finished = True
-        self._news.set()
+    def due(self) -> None:
+        """Something may be told now: a ticket was answered, or the socket takes more again."""
+        if not self._is_due and self._owed:
+            self._is_due = True
+            self._teller.add(self)
+
+    def settle(self) -> None:
+        """Tell everything that has its answer; the teller's call."""
+        self._is_due = False
+        owed, peer = self._owed, self._peer
+        if not owed or not peer.can_be_told:
+            return
+        done: list[Owed] = []
+        refusal: StoreFull | StoreFailed | None = None
+        while owed and (answer := owed[0].ticket.answer) is not None:
+            item = owed.popleft()
+            if isinstance(answer, Stored):
+                # Behind a refused entry nothing may be told: an ack is about everything before it.
+                if refusal is None:
+                    done.append(item)
+            else:
+                refusal = refusal or answer
+        try:
+            if done and self.refusal is None:
+                peer.tell(done)
+            if refusal is not None and self.refusal is None:
+                self.refusal = refusal
+                peer.refused()
+        except Exception as error:  # noqa: BLE001 - this task serves everybody else too
+            peer.fail(error)
+        if not owed and self._settled is not None:
+            self._settled.set()
+            self._settled = None
 
     def hurry(self) -> None:
         """Somebody waits for us: let what is owed be committed now, whatever the interval."""
-        self._hurry.set()
+        if self._owed and not self._has_hurried:
+            self._has_hurried = True
+            try:
+                # Entries are committed in order: one that is wanted soon brings all before it
+                # along. Where there is no room for it, the commit that makes room is on its way.
+                self._log.offer(Entry(), soon=True)
+            except Closed:
+                pass  # Then everything goes at once anyway.
 
-    async def settled(self, timeout: float) -> None:
-        """Wait until all is settled, at most ``timeout`` seconds; hurries."""
-        if not self._owed and not self._telling:
-            return
-        self.hurry()
-        with trio.move_on_after(timeout):
+    async def settled(self) -> None:
+        """Wait until nothing is owed."""
+        while self._owed:
+            if self._settled is None:
+                self._settled = trio.Event()
             await self._settled.wait()
-
-    async def run(self) -> None:
-        """Tell until `finish`, and then until nothing is owed any more."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._bring_forward)
-            while await self._something_owed():
-                await self._settle_next()
-            self._settled.set()
-            nursery.cancel_scope.cancel()
-
-    async def _something_owed(self) -> bool:
-        while not self._owed and not self._finished:
-            self._news = trio.Event()
-            await self._news.wait()
-        return bool(self._owed)
-
-    async def _settle_next(self) -> None:
-        try:
-            await self._owed[0].ticket.wait()
-        except (StoreFull, StoreFailed) as refusal:
-            self._owed.popleft()
-            if self.refusal is None:
-                self.refusal = refusal
-                self._refused()
-            return
-        done = [self._owed.popleft()]
-        while self._owed and self._owed[0].ticket.answer is not None:
-            if isinstance(self._owed[0].ticket.answer, (StoreFull, StoreFailed)):
-                break
-            done.append(self._owed.popleft())
-        if self.refusal is None:
-            # Behind a refused entry nothing may be told: an ack is about everything before it.
-            self._telling = True
-            await self._tell(done)
-            self._telling = False
-
-    async def _bring_forward(self) -> None:
-        await self._hurry.wait()
-        if not self._owed:
-            return
-        try:
-            # Entries are committed in order, so one that is wanted soon brings all before it along.
-            await self._log.append(Entry(), soon=True)
-        except Closed:
-            pass  # Then everything goes at once anyway.

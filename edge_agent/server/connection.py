@@ -127,6 +127,8 @@ class Connection:
             self._stream,
             idle_timeout=self._parts.listen.idle_timeout,
             limit=FORWARD_MESSAGE_BYTES if is_forward else self._parts.limits.message_bytes,
+            silence=self._parts.silence,
+            reader=self._parts.reader,
             on_closed=self._on_closed,
         )
         if self._closing:

@@ -68,8 +68,10 @@ async def say_goodbye(
     ``last_words`` is asked once what was accepted has settled, or has not in time.
     """
     deadline = trio.current_time() + timeout
-    if socket.end not in ("peer", "broken", "protocol"):
-        await answers.settled(timeout * SETTLE_PART)
+    if socket.end not in ("peer", "broken"):
+        answers.hurry()
+        with trio.move_on_after(timeout * SETTLE_PART):
+            await answers.settled()
     words = last_words()
     if words.message is not None:
         with trio.move_on_at(deadline):

@@ -3,27 +3,41 @@
 Blocks are stored as they came, under the numbering of ``$forward/AGENT/UPSTREAM/LOG/LANE`` (no
 sensor can name a source that begins with ``$``). Before that each one is looked at:
 
-- Its structure, elsewhere than in the event loop: it is decompressed for that. What fails goes to
+- Its structure, elsewhere than in the event loop, one call for all blocks that came together: they
+  are decompressed for that (``store/foreign.py`` says what it costs). What fails goes to
   quarantine and its numbers are used up, because it would fail again.
 - Its path. ``Origin.path`` holds the ids of all agents that the block has passed, its origin
   first; `edge_agent.wire` refuses one with more than eight. Our own id in it is a loop: the block
   is dropped, acked and counted. We store the path as it came; our own id is added by our forwarder
   when it sends the block on.
+
+**A backlog** does not wait for the commit interval. The interval spares the disk: a commit writes
+some 26 KB however little it holds. An agent that has `BACKLOG_BYTES` in flight brings ten times
+that, so its blocks are wanted soon, and those that come within `BACKLOG_S` of it too. Else the end
+of every backlog, and each window smaller than a full group, would wait a second.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import trio
+
+from edge_agent.commit import Closed
 from edge_agent.errors import ProtocolError
 from edge_agent.record import ForeignBlock
 from edge_agent.server.parts import Parts, Visitor
-from edge_agent.server.session import SessionPump, Taken
+from edge_agent.server.session import Taken
+from edge_agent.server.taken import SessionPump
 from edge_agent.server.websocket import WebSocket
-from edge_agent.store import Quarantined, check_payload
+from edge_agent.store import Entry, Quarantined, check_payload
 from edge_agent.wire import FORWARD_MESSAGE_BYTES, Hello, ServerSession, WireLimits
 
 SOURCE_PREFIX = "$forward/"
+#: What a session has in flight is worth a commit of its own.
+BACKLOG_BYTES = 256 * 1024
+#: The last blocks of a backlog come this soon behind those before them.
+BACKLOG_S = 0.2
 #: How blocks that came back to us are counted among the records that were left out.
 LOOP = "$loop"
 
@@ -34,6 +48,7 @@ class AgentIntake:
     def __init__(self, parts: Parts, visitor: Visitor) -> None:
         self._parts = parts
         self._visitor = visitor
+        self._backlog_until = 0.0
 
     def source_of(self, hello: Hello) -> str:
         """Where this agent's numbers for one upstream, log and lane are kept.
@@ -74,6 +89,18 @@ class AgentIntake:
             received.size,
         )
 
+    async def hurry(self, session: ServerSession) -> None:
+        """Let what was appended for a backlog be committed soon."""
+        now = trio.current_time()
+        if session.bytes_in_flight >= BACKLOG_BYTES:
+            self._backlog_until = now + BACKLOG_S
+        if now < self._backlog_until:
+            try:
+                # Entries are committed in order, so this brings all before it along.
+                await self._parts.log.append(Entry(), soon=True)
+            except Closed:
+                pass  # Then everything goes at once anyway.
+
     def _is_loop(self, block: ForeignBlock) -> bool:
         own = self._parts.log.identity.agent_id
         return own == block.origin.agent or own in block.origin.path
@@ -97,6 +124,25 @@ def _fault(block: ForeignBlock) -> ProtocolError | None:
     return None
 
 
+class _AgentSession(SessionPump):
+    """A session that hurries behind what it has appended."""
+
+    def __init__(
+        self,
+        socket: WebSocket,
+        parts: Parts,
+        visitor: Visitor,
+        intake: AgentIntake,
+        limits: WireLimits,
+    ) -> None:
+        super().__init__(socket, parts, visitor, intake, mode="msgpack", limits=limits)
+        self._hurry = intake.hurry
+
+    async def _append(self, taken: Taken) -> None:
+        await super()._append(taken)
+        await self._hurry(self._session)
+
+
 async def serve_forward(socket: WebSocket, parts: Parts, visitor: Visitor) -> None:
     """One agent's session, from hello to the last answer."""
     limits = parts.wire_limits
@@ -104,4 +150,4 @@ async def serve_forward(socket: WebSocket, parts: Parts, visitor: Visitor) -> No
         FORWARD_MESSAGE_BYTES, limits.record_bytes, limits.record_depth, limits.batch_records
     )
     intake = AgentIntake(parts, visitor)
-    await SessionPump(socket, parts, visitor, intake, mode="msgpack", limits=told).run()
+    await _AgentSession(socket, parts, visitor, intake, told).run()

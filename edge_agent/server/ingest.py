@@ -1,31 +1,31 @@
-"""Sensors: what the messages of a session on ``/ingest/STREAM`` mean."""
+"""Sensors: a session on ``/ingest/STREAM``, from the socket to the log in plain calls.
+
+`SensorSession._receive` is the hot path. It is called with a list of messages as they were read,
+some 800 under a flood, one from a slow sensor, and does everything once per list.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import trio
 
 from edge_agent.errors import ProtocolError
 from edge_agent.server.endings import quarantined
+from edge_agent.server.feed import Feed
 from edge_agent.server.parts import Parts, Visitor
-from edge_agent.server.session import SessionPump, Taken
+from edge_agent.server.session import SessionBase, Taken, is_lazy
 from edge_agent.server.websocket import WebSocket
-from edge_agent.wire import CLOSE_FORBIDDEN, Arrival, Hello, ServerSession
+from edge_agent.wire import CLOSE_FORBIDDEN, Arrival, Hello
 from edge_agent.wire.control import Mode
 
 
-class SensorIntake:
+class SensorSession(SessionBase):
     """Records become runs; what cannot be used goes to quarantine in the same entry."""
 
-    def __init__(self, parts: Parts, visitor: Visitor) -> None:
-        self._parts = parts
-        self._visitor = visitor
+    def __init__(self, socket: WebSocket, parts: Parts, visitor: Visitor, *, mode: Mode) -> None:
+        super().__init__(socket, parts, visitor, mode=mode, limits=parts.wire_limits)
+        self._feed = Feed(socket, parts.log, self._answers)
 
-    def source_of(self, hello: Hello) -> str:
-        """The name that the sensor gave itself.
-
-        Raises:
-            ProtocolError: ``forbidden_source``, the token does not allow that name.
-        """
+    def _source_of(self, hello: Hello) -> str:
         may_be = self._visitor.grant.may_be
         if may_be is not None and not may_be(hello.source):
             raise ProtocolError(
@@ -35,22 +35,38 @@ class SensorIntake:
             )
         return hello.source
 
-    async def take_in(
-        self, session: ServerSession, source: str, messages: Sequence[str | bytes]
-    ) -> Taken:
-        """Read, number, judge and apply the rules before storing."""
-        arrival = arrival_of(self._parts, self._visitor, source)
+    async def _read(self, messages: list[str | bytes]) -> None:
+        self._socket.divert(self._receive, messages)
+        await self._feed.until_end()
+
+    def _go_on(self) -> None:
+        if self._feed.has_room and self._session.has_room:
+            self._socket.resume()
+
+    def _receive(self, messages: list[str | bytes]) -> bool:
+        """What was read; False where there is no room for more."""
+        parts, visitor, session = self._parts, self._visitor, self._session
+        if self._is_over_rate():
+            self._socket.interrupt("refused")
+            return False
+        arrival = arrival_of(parts, visitor, self._source)
         received = session.receive_data(messages, arrival)
-        refused = tuple(quarantined(reject, source, arrival.wall_ns) for reject in received.rejects)
-        return Taken(
-            self._parts.apply_rules(received.runs),
-            (),
-            refused,
-            received.messages,
-            received.numbers,
-            received.numbers,
-            received.size,
+        refused = tuple(
+            quarantined(reject, self._source, arrival.wall_ns) for reject in received.rejects
         )
+        parts.rates.charge(visitor.grant.name, received.numbers, trio.current_time())
+        parts.count(received.messages, received.numbers, received.size, refused)
+        has_room = True
+        if received.numbers:
+            runs = parts.apply_rules(received.runs)
+            taken = Taken(runs, (), refused, 0, received.numbers, 0, 0)
+            entry = self._entry(taken)
+            has_room = self._feed.offer(entry, session.number, lazy=is_lazy(entry))
+        if received.failure is not None:
+            unread = messages[received.messages]
+            self._unreadable = unread if isinstance(unread, bytes) else unread.encode()
+            self._socket.interrupt("refused")
+        return has_room and session.has_room
 
 
 def arrival_of(parts: Parts, visitor: Visitor, source: str) -> Arrival:
@@ -63,5 +79,4 @@ def arrival_of(parts: Parts, visitor: Visitor, source: str) -> Arrival:
 
 async def serve_session(socket: WebSocket, parts: Parts, visitor: Visitor, mode: Mode) -> None:
     """One sensor's session, from hello to the last answer."""
-    intake = SensorIntake(parts, visitor)
-    await SessionPump(socket, parts, visitor, intake, mode=mode, limits=parts.wire_limits).run()
+    await SensorSession(socket, parts, visitor, mode=mode).run()

@@ -24,11 +24,13 @@ from edge_agent.config.shape import Limits, Listen
 from edge_agent.live import Before, Live
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
-from edge_agent.record import Run
 from edge_agent.server.admission import Rates
+from edge_agent.server.answers import Teller
 from edge_agent.server.connection import Connection
 from edge_agent.server.handshake import Refusal, refuse
 from edge_agent.server.parts import ConnectionView, Parts
+from edge_agent.server.shared import SharedReader
+from edge_agent.server.silence import SilenceWatch
 from edge_agent.server.takeover import Claims
 from edge_agent.server.tokens import Tokens
 from edge_agent.server.transport import abort
@@ -110,7 +112,7 @@ class Server:
             clock=clock,
             random=random,
             metrics=metrics,
-            before=before or _keep,
+            before=before,
             run_blocking=run_blocking,
             trace=trace,
             what_this_is=_what_this_is(dashboard),
@@ -118,6 +120,9 @@ class Server:
             rates=Rates(limits.records_per_second),
             claims=Claims(metrics),
             failures=FailureMemory(),
+            teller=Teller(),
+            silence=SilenceWatch(config.idle_timeout),
+            reader=SharedReader() if SharedReader.available() else None,
         )
         self._connections: set[Connection] = set()
         self._open = 0
@@ -132,17 +137,23 @@ class Server:
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Serve until `stop` and until every connection has ended; closes ``listeners``."""
-        async with trio.open_nursery() as handlers:
-            with self._accepting:
-                async with trio.open_nursery() as loops:
-                    for listener in listeners:
-                        loops.start_soon(self._accept, listener, handlers)
-                    task_status.started()
-            # Also where an accept loop failed: what is connected still gets its goodbye.
-            for connection in tuple(self._connections):
-                connection.say_goodbye()
-            timeout = self._parts.listen.close_timeout + _GRACE_S
-            handlers.cancel_scope.deadline = trio.current_time() + timeout
+        async with trio.open_nursery() as common:
+            common.start_soon(self._parts.teller.run)
+            common.start_soon(self._parts.silence.run)
+            if self._parts.reader is not None:
+                common.start_soon(self._parts.reader.run)
+            async with trio.open_nursery() as handlers:
+                with self._accepting:
+                    async with trio.open_nursery() as loops:
+                        for listener in listeners:
+                            loops.start_soon(self._accept, listener, handlers)
+                        task_status.started()
+                # Also where an accept loop failed: what is connected still gets its goodbye.
+                for connection in tuple(self._connections):
+                    connection.say_goodbye()
+                timeout = self._parts.listen.close_timeout + _GRACE_S
+                handlers.cancel_scope.deadline = trio.current_time() + timeout
+            common.cancel_scope.cancel("every connection has ended")
 
     def stop(self) -> None:
         """Accept nobody, say goodbye to everybody; `run` returns soon after. Idempotent."""
@@ -251,10 +262,6 @@ class Server:
     def _count(self, change: int) -> None:
         self._open += change
         self._parts.metrics.set("connections", self._open)
-
-
-def _keep(run: Run) -> tuple[Run, ...]:
-    return (run,)
 
 
 def _what_this_is(dashboard: str | None) -> str:

@@ -14,6 +14,9 @@ from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.record import Run
 from edge_agent.server.admission import Grant, Peer, Rates
+from edge_agent.server.answers import Teller
+from edge_agent.server.shared import SharedReader
+from edge_agent.server.silence import SilenceWatch
 from edge_agent.server.takeover import Claims
 from edge_agent.server.tokens import Tokens
 from edge_agent.server.windows import Windows
@@ -34,7 +37,7 @@ class Parts:
     clock: Clock
     random: random.Random
     metrics: Metrics
-    before: Before
+    before: Before | None
     run_blocking: RunBlocking
     trace: Trace | None
     what_this_is: str
@@ -42,6 +45,9 @@ class Parts:
     rates: Rates
     claims: Claims
     failures: FailureMemory
+    teller: Teller
+    silence: SilenceWatch
+    reader: SharedReader | None
 
     @property
     def wire_limits(self) -> WireLimits:
@@ -73,6 +79,10 @@ class Parts:
 
     def apply_rules(self, runs: Sequence[Run]) -> tuple[Run, ...]:
         """What the rules before storing make of ``runs``."""
+        if self.before is None:
+            return tuple(runs)
+        if len(runs) == 1:
+            return self.before(runs[0])
         return tuple(kept for run in runs for kept in self.before(run))
 
 

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 import trio
 
-from edge_agent.commit import Closed
 from edge_agent.errors import ProtocolError
 from edge_agent.record import Run
 from edge_agent.server.answers import Answers, Owed
@@ -24,6 +23,7 @@ from edge_agent.server.endings import (
     say_goodbye,
     why_not_now,
 )
+from edge_agent.server.feed import Feed
 from edge_agent.server.ingest import arrival_of
 from edge_agent.server.parts import Parts, Visitor
 from edge_agent.server.websocket import WebSocket
@@ -51,34 +51,37 @@ class PlainPump:
         self._session = PlainSession(
             tells=self._tells, undecodable_max=parts.limits.undecodable_in_a_row
         )
-        self._answers = Answers(parts.log, self._tell, lambda: socket.interrupt("refused"))
+        self._answers = Answers(parts.log, parts.teller, self)
+        socket.on_unclogged = self._answers.due
+        self._feed = Feed(socket, parts.log, self._answers)
         self._not_now: NotNow | None = None
         self._failure: ProtocolError | None = None
         visitor.source = plain_source(visitor.grant.name)
 
     async def run(self) -> None:
         """From the first message to the last answer."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._answers.run)
-            await self._read()
-            self._answers.finish()
-            await self._farewell()
-
-    async def _read(self) -> None:
-        rates, name = self._parts.rates, self._visitor.grant.name
-        while self._failure is None and (messages := await self._socket.take()):
-            if wait := rates.wait(name, trio.current_time()):
-                self._not_now = NotNow("rate", wait, f"{name} sends faster than it may")
-                return
-            arrival = arrival_of(self._parts, self._visitor, self._visitor.source)
-            await self._append(_Reading(self, arrival).read(messages))
+        self._socket.divert(self._receive)
+        await self._feed.until_end()
         if self._socket.end == "too_big":
-            limit = self._parts.limits.message_bytes
-            self._failure = TooBigMessage(
-                f"a message has at most {limit} bytes, got {self._socket.too_big}"
-            )
+            limit, got = self._parts.limits.message_bytes, self._socket.too_big_bytes
+            self._failure = TooBigMessage(f"a message has at most {limit} bytes, got {got}")
+        await self._farewell()
+        await self._answers.settled()
 
-    async def _append(self, reading: _Reading) -> None:
+    def _receive(self, messages: list[str | bytes]) -> bool:
+        """What was read; False where there is no room for more."""
+        rates, name = self._parts.rates, self._visitor.grant.name
+        if wait := rates.wait(name, trio.current_time()):
+            self._not_now = NotNow("rate", wait, f"{name} sends faster than it may")
+            self._socket.interrupt("refused")
+            return False
+        arrival = arrival_of(self._parts, self._visitor, self._visitor.source)
+        has_room = self._append(_Reading(self, arrival).read(messages))
+        if self._failure is not None:
+            self._socket.interrupt("refused")
+        return has_room
+
+    def _append(self, reading: _Reading) -> bool:
         parts, visitor = self._parts, self._visitor
         parts.count(reading.messages, reading.records, reading.size, reading.quarantine)
         parts.rates.charge(visitor.grant.name, reading.records, trio.current_time())
@@ -86,14 +89,10 @@ class PlainPump:
         visitor.next = self._session.received
         runs = parts.apply_rules(reading.runs)
         entry = Entry(runs=runs, quarantine=tuple(reading.quarantine))
-        try:
-            # Where nothing is left to store, the ack alone is worth no commit of its own.
-            lazy = not (runs or reading.quarantine)
-            ticket = await parts.log.append(entry, lazy=lazy)
-        except Closed:
-            self._socket.interrupt("closing")
-        else:
-            self._answers.owe(Owed(ticket, self._session.received, tuple(reading.told)))
+        # Where nothing is left to store, the ack alone is worth no commit of its own.
+        lazy = not (runs or reading.quarantine)
+        told = tuple(reading.told)
+        return self._feed.offer(entry, self._session.received, told=told, lazy=lazy)
 
     def judge(self, received: Received, reading: _Reading, unreadable: str | bytes) -> None:
         """Count what a read brought, and what it says about the connection."""
@@ -126,15 +125,28 @@ class PlainPump:
         """Whether the peer asked for acks and errors."""
         return self._tells
 
-    async def _tell(self, done: Sequence[Owed]) -> None:
+    @property
+    def can_be_told(self) -> bool:
+        """For `Answers`."""
+        return self._socket.can_be_told
+
+    def tell(self, done: Sequence[Owed]) -> None:
+        """For `Answers`: errors and the ack."""
         for owed in done:
             for text in owed.told:
-                if not await self._socket.send(text):
-                    return
+                self._socket.send_soon(text)
         self._visitor.acked = done[-1].upto
         ack = self._session.committed(done[-1].upto)
         if ack is not None:
-            await self._socket.send(ack)
+            self._socket.send_soon(ack)
+
+    def refused(self) -> None:
+        """For `Answers`."""
+        self._socket.interrupt("refused")
+
+    def fail(self, error: Exception) -> None:
+        """For `Answers`."""
+        self._socket.fail(error)
 
     async def _farewell(self) -> None:
         timeout = self._parts.listen.close_timeout

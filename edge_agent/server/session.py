@@ -1,10 +1,10 @@
-"""The session pump: hello, takeover, welcome, data, acks, goodbye. For sensors and for agents.
+"""A session: hello, takeover, welcome, data, acks, goodbye. For sensors and for agents.
 
-What a message means is the `Intake`'s business (`ingest.py` for sensors, `forwarded.py` for
-agents); when what may be said is `edge_agent.wire.ServerSession`'s. This module moves between the
-socket, the log and those two::
+What a message means, and how it is read, is for the kinds of sessions to say (`ingest.py` for
+sensors, `taken.py` and `forwarded.py` for agents); when what may be said is
+`edge_agent.wire.ServerSession`'s. This module moves between the socket, the log and those two::
 
-    socket ─▶ take ─▶ ServerSession ─▶ Intake ─▶ log.append ─▶ Answers ─▶ ack, nack ─▶ socket
+    socket ─▶ ServerSession ─▶ entry ─▶ log ─▶ Answers ─▶ ack, nack ─▶ socket
 
 It ends in one way, whatever the reason: nothing further is accepted, what was accepted gets some
 time to be committed and acked, then the socket is closed (`farewell`), and the pump stays until
@@ -13,9 +13,9 @@ everything that it appended has its answer, because the next connection of that 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import trio
 
@@ -53,7 +53,7 @@ from edge_agent.wire import (
 from edge_agent.wire.control import Mode
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Taken:
     """What a list of messages becomes: parts of one entry, and how far its numbers go."""
 
@@ -66,45 +66,19 @@ class Taken:
     size: int
 
 
-class Intake(Protocol):
-    """What the messages of a session mean."""
-
-    def source_of(self, hello: Hello) -> str:
-        """The name under which the source's numbers are stored.
-
-        Raises:
-            ProtocolError: the peer may not use it.
-        """
-        ...
-
-    async def take_in(
-        self, session: ServerSession, source: str, messages: Sequence[str | bytes]
-    ) -> Taken:
-        """Read messages that the session has room for; failures are in ``session.failure``."""
-        ...
-
-
-class SessionPump:
-    """One session. `run` is called once."""
+class SessionBase(ABC):
+    """One session. `run` is called once. How messages are read is the business of its kinds."""
 
     def __init__(
-        self,
-        socket: WebSocket,
-        parts: Parts,
-        visitor: Visitor,
-        intake: Intake,
-        *,
-        mode: Mode,
-        limits: WireLimits,
+        self, socket: WebSocket, parts: Parts, visitor: Visitor, *, mode: Mode, limits: WireLimits
     ) -> None:
         self._socket, self._parts, self._visitor = socket, parts, visitor
-        self._intake = intake
         self._mode: Mode = mode
         self._limits = limits
         self._share = parts.windows.open()
         self._session = ServerSession(mode, limits, self._window())
-        self._answers = Answers(parts.log, self._tell, self._refused)
-        self._room = trio.Event()
+        self._answers = Answers(parts.log, parts.teller, self)
+        socket.on_unclogged = self._answers.due
         self._source = ""
         self._not_now: NotNow | None = None
         self._unreadable = b""
@@ -117,6 +91,26 @@ class SessionPump:
             self._parts.windows.close(self._share)
             self._session.close()
 
+    # What the kinds of sessions differ in.
+
+    @abstractmethod
+    def _source_of(self, hello: Hello) -> str:
+        """The name under which the source's numbers are stored.
+
+        Raises:
+            ProtocolError: the peer may not use it.
+        """
+
+    @abstractmethod
+    async def _read(self, messages: list[str | bytes]) -> None:
+        """Read until the end; ``messages`` came first, together with the hello."""
+
+    @abstractmethod
+    def _go_on(self) -> None:
+        """There may be room again."""
+
+    # From hello to welcome.
+
     async def _run(self) -> None:
         messages = await self._first()
         if not messages:
@@ -124,14 +118,15 @@ class SessionPump:
             return
         try:
             hello = self._session.receive_hello(messages[0])
-            self._source = self._visitor.source = self._intake.source_of(hello)
+            self._source = self._visitor.source = self._source_of(hello)
         except ProtocolError as error:
             await self._turn_away(error)
             return
         claim = self._parts.claims.take(self._source, self._taken_over)
         try:
             if await self._welcome(hello, claim):
-                await self._serve(messages[1:], claim)
+                await self._read(messages[1:])
+                await self._conclude(claim)
             else:
                 await self._farewell()
         finally:
@@ -175,95 +170,95 @@ class SessionPump:
         self._parts.tell("welcome", source=self._source, next=point.next, restart=point.restart)
         return await self._socket.send(self._session.welcome(point.next, epoch, time))
 
-    async def _serve(self, messages: list[str | bytes], claim: Claim) -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._answer, claim)
-            await self._read(messages)
-            await self._conclude()
-            self._answers.finish()
-            await self._farewell()
+    # Appending and answering.
 
-    async def _answer(self, claim: Claim) -> None:
-        await self._answers.run()
-        # The next connection need not wait for the goodbye: a peer that has vanished answers none.
-        self._parts.claims.release(claim)
-
-    async def _read(self, messages: list[str | bytes]) -> None:
-        rates, name = self._parts.rates, self._visitor.grant.name
-        while messages or (messages := await self._socket.take()):
-            if wait := rates.wait(name, trio.current_time()):
-                self._not_now = NotNow("rate", wait, f"{name} sends faster than it may")
-                return
-            taken = await self._intake.take_in(self._session, self._source, messages)
-            rates.charge(name, taken.records, trio.current_time())
-            await self._append(taken)
-            if self._session.failure is not None:
-                unread = messages[taken.messages]
-                self._unreadable = unread if isinstance(unread, bytes) else unread.encode()
-                return
-            messages = []
-            await self._wait_room()
-
-    async def _append(self, taken: Taken) -> None:
-        self._parts.count(taken.messages, taken.records, taken.size, taken.quarantine)
-        if not taken.numbers:
-            return
+    def _entry(self, taken: Taken) -> Entry:
+        """What was taken, under the numbers that it has used up."""
         session, visitor = self._session, self._visitor
         visitor.next, visitor.in_flight_bytes = session.number, session.bytes_in_flight
         self._share.peak = max(self._share.peak, session.bytes_in_flight)
-        entry = Entry(
+        return Entry(
             runs=taken.runs,
             blocks=taken.blocks,
             numbering=Numbering(self._source, session.number - taken.numbers, session.number),
             quarantine=taken.quarantine,
         )
-        # Where rules or the loop check left nothing to store, the numbers alone are worth no
-        # commit of their own.
-        lazy = not (taken.runs or taken.blocks or taken.quarantine)
+
+    async def _append(self, taken: Taken) -> None:
+        self._parts.count(taken.messages, taken.records, taken.size, taken.quarantine)
+        if not taken.numbers:
+            return
+        entry, upto = self._entry(taken), self._session.number
         try:
-            ticket = await self._parts.log.append(entry, lazy=lazy)
+            ticket = await self._parts.log.append(entry, lazy=is_lazy(entry))
         except Closed:
             self._socket.interrupt("closing")
         else:
-            self._answers.owe(Owed(ticket, session.number))
+            self._answers.owe(Owed(ticket, upto))
 
-    async def _wait_room(self) -> None:
-        while not self._session.has_room and self._socket.end is None:
-            self._room = trio.Event()
-            with self._socket.until_end():
-                await self._room.wait()
+    def _is_over_rate(self) -> bool:
+        wait = self._parts.rates.wait(self._visitor.grant.name, trio.current_time())
+        if wait:
+            name = self._visitor.grant.name
+            self._not_now = NotNow("rate", wait, f"{name} sends faster than it may")
+        return wait > 0
 
-    async def _tell(self, done: Sequence[Owed]) -> None:
+    @property
+    def can_be_told(self) -> bool:
+        """For `Answers`."""
+        return self._socket.can_be_told
+
+    def tell(self, done: Sequence[Owed]) -> None:
+        """For `Answers`: nacks and the ack."""
         upto = done[-1].upto
-        self._parts.windows.review(self._share, self._session.bytes_in_flight)
-        if self._share.granted != self._share.told:
-            self._share.told = self._share.granted
-            self._session.grant(self._window())
-        for message in self._session.committed(upto):
-            if not await self._socket.send(message):
-                break
+        session, share = self._session, self._share
+        self._parts.windows.review(share, session.bytes_in_flight)
+        if share.granted != share.told:
+            share.told = share.granted
+            session.grant(self._window())
+        for message in session.committed(upto):
+            self._socket.send_soon(message)
         self._visitor.acked = upto
-        self._visitor.in_flight_bytes = self._session.bytes_in_flight
-        self._parts.tell("acked", source=self._source, next=upto)
-        self._room.set()
+        self._visitor.in_flight_bytes = session.bytes_in_flight
+        if self._parts.trace is not None:
+            self._parts.tell("acked", source=self._source, next=upto)
+        self._go_on()
+
+    def refused(self) -> None:
+        """For `Answers`."""
+        self._socket.interrupt("refused")
+
+    def fail(self, error: Exception) -> None:
+        """For `Answers`."""
+        self._socket.fail(error)
 
     def _window(self) -> Window:
         return Window(self._parts.limits.window_records, self._share.granted)
-
-    def _refused(self) -> None:
-        self._socket.interrupt("refused")
-        self._room.set()
 
     def _taken_over(self) -> None:
         self._socket.interrupt("taken_over")
         self._answers.hurry()
 
-    async def _conclude(self) -> None:
+    # The end.
+
+    async def _conclude(self, claim: Claim) -> None:
+        """Reading has ended: settle, say goodbye, and stay until everything has its answer."""
+        await self._use_up_number()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._release, claim)
+            await self._farewell()
+
+    async def _release(self, claim: Claim) -> None:
+        await self._answers.settled()
+        # The next connection need not wait for the goodbye: a peer that has vanished answers none.
+        self._parts.claims.release(claim)
+
+    async def _use_up_number(self) -> None:
         """What made reading end, if it was a message that cannot be read, may use up a number."""
         socket, session = self._socket, self._session
-        if socket.too_big is not None and socket.end == "too_big":
-            most = self._limits.message_bytes
-            session.fail(TooBigMessage(f"a message has at most {most} bytes, got {socket.too_big}"))
+        if socket.too_big_bytes is not None and socket.end == "too_big":
+            most, got = self._limits.message_bytes, socket.too_big_bytes
+            session.fail(TooBigMessage(f"a message has at most {most} bytes, got {got}"))
         elif socket.violation == CLOSE_UNDECODABLE:
             session.fail(Undecodable("text is not UTF-8"))
         failure = session.failure
@@ -287,6 +282,13 @@ class SessionPump:
         self._parts.metrics.add("stops_total", 1, reason.code)
         goodbye = self._session.stop(reason.code, reason.retry_after, reason.message)
         return LastWords(goodbye.message, goodbye.close_code, goodbye.reason)
+
+
+def is_lazy(entry: Entry) -> bool:
+    """Where rules or the loop check left nothing to store, the numbers alone are worth no commit
+    of their own.
+    """
+    return not (entry.runs or entry.blocks or entry.quarantine)
 
 
 async def _settle(ticket: Ticket | None) -> None:

@@ -1,17 +1,50 @@
-"""The socket, as trio-websocket sees it.
+"""The socket, as trio-websocket sees it, with the frame lane in front.
 
-`Transport` first plays a head that we wrote ourselves (nothing of the peer's but its key, so that
-no strange header can upset the library), then waits until the upgrade was accepted, then passes on
-what the frame gate lets through. It also knows how long the peer has been silent.
+Coming in: `Transport.receive_some` first plays a head that we wrote ourselves (nothing of the
+peer's but its key, so that no strange header can upset the library), then waits until the upgrade
+was accepted. From then on everything that is read goes through the lane (`wire.frames`): lifted
+messages go to the `Inbox` as lists, and only what is left reaches trio-websocket. Order is kept:
+a lifted message waits until the library has given out all that went through before it.
+
+Who reads: the task of trio-websocket that is in `receive_some`, or, while that one waits in it,
+the shared reader on its behalf (`shared`).
+
+Going out: trio-websocket's own frames (`send_all`) and whole frames of ours (`send_soon`), which
+are written at once where the socket takes them, without a task. What it does not take waits in a
+queue, which a task of the connection's empties; frames are never torn apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections import deque
+from typing import Protocol
 
 import trio
 
-from edge_agent.server.gate import FrameGate
+from edge_agent.server.inbox import Inbox
+from edge_agent.server.shared import SharedReader
+from edge_agent.wire.frames import FrameLane, Part
+
+#: Bytes asked of a socket at a time; 4 KiB, the library's default, cost three times the CPU.
+RECEIVE_BYTES = 64 * 1024
+
+
+class Owner(Protocol):
+    """The connection."""
+
+    @property
+    def keeps_open(self) -> bool:
+        """Whether the connection will close the socket itself, later."""
+        ...
+
+    def too_big(self) -> None:
+        """Nothing more comes: a message is over the limit, everything before it was delivered."""
+        ...
+
+    def flush_soon(self) -> None:
+        """Call `Transport.flush` in a task of the connection's."""
+        ...
 
 
 async def abort(stream: trio.abc.Stream) -> None:
@@ -24,68 +57,219 @@ class Transport(trio.abc.Stream):
     """See the module.
 
     Args:
-        transport: the socket, or TLS over it.
-        gate: what may pass.
-        too_big: called while the gate holds a message back.
+        stream: the socket, or TLS over it.
+        lane: what is lifted.
+        inbox: where to.
+        owner: does what needs a task.
+        reader: reads plain sockets; None where each connection reads for itself.
     """
 
     def __init__(
-        self, transport: trio.abc.Stream, gate: FrameGate, too_big: Callable[[], None]
+        self,
+        stream: trio.abc.Stream,
+        lane: FrameLane,
+        inbox: Inbox,
+        owner: Owner,
+        reader: SharedReader | None,
     ) -> None:
         self.accepted = trio.Event()
-        self._transport = transport
-        self._gate = gate
-        self._too_big = too_big
-        self._head = b""
-        self._early = b""
+        self._stream = stream
+        self._lane = lane
+        self._inbox = inbox
+        self._owner = owner
+        # Only a plain socket can be read and written without a task.
+        self._socket = stream.socket if isinstance(stream, trio.SocketStream) else None
+        self._reader = reader if self._socket is not None else None
+        self._head = self._early = b""
+        # What the lane made of the last read, as far as it has not gone on yet; and what each list
+        # in it has to wait for.
+        self._parts: deque[Part] = deque()
+        self._marks: deque[int] = deque()
+        self._is_over = False
+        self._error: OSError | None = None
         self._last_byte = trio.current_time()
         self._reading = False
+        self._outgoing: list[bytes] = []
+        self._sending = trio.Lock()
+        self._is_torn = False
 
     def replay(self, head: bytes, early: bytes) -> None:
-        """What `receive_some` answers first."""
+        """What `receive_some` answers first, and what came behind the peer's own head."""
         self._head, self._early = head, early
 
     def silence(self) -> float:
         """Seconds that the peer has left us waiting; 0 while we are not reading."""
         return trio.current_time() - self._last_byte if self._reading else 0.0
 
+    # Coming in.
+
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """What passes the gate, b"" at the end."""
+        """What the lane did not lift, b"" at the end."""
         if self._head:
             head, self._head = self._head, b""
             return head
         # The library reads on before the upgrade was accepted, and would lose what it got then.
         await self.accepted.wait()
-        while True:
-            data = await self._receive_raw(max_bytes)
-            if not data:
-                return b""
-            passed = self._gate.feed(data)
-            if self._gate.too_big is not None:
-                self._too_big()
-            if passed:
-                return passed
-
-    async def _receive_raw(self, max_bytes: int | None) -> bytes:
         if self._early:
             early, self._early = self._early, b""
-            return early
+            self._take_in(early)
+        while True:
+            while self._parts:
+                part = self._parts.popleft()
+                if isinstance(part, bytes):
+                    return part
+                await self._inbox.wait_got(self._marks.popleft())
+                if part:
+                    self._inbox.deliver(part)
+                await self._inbox.wait_room()
+            if self._lane.too_big is not None:
+                await self._inbox.wait_got(self._lane.passed)
+                self._owner.too_big()
+            if self._is_over:
+                return b""
+            await self._read()
+
+    async def _read(self) -> None:
         # Silence is counted from here on: what came before, we were not listening to.
         self._last_byte = trio.current_time()
         self._reading = True
         try:
-            return bytes(await self._transport.receive_some(max_bytes))
+            if self._reader is None:
+                data = bytes(await self._stream.receive_some(RECEIVE_BYTES))
+                self._is_over = not data
+                self._take_in(data)
+                return
+            if self.fileno() < 0:
+                raise trio.ClosedResourceError
+            await self._reader.watch(self)
         finally:
             self._reading = False
+        if self._error is not None:
+            raise trio.BrokenResourceError from self._error
+        if self.fileno() < 0:
+            raise trio.ClosedResourceError
+
+    def fileno(self) -> int:
+        """The plain socket's descriptor; -1 once it is closed."""
+        return -1 if self._socket is None else self._socket.fileno()
+
+    def take_some(self, now: float) -> int:
+        """The shared reader's call: read once; negative where our own task has to act."""
+        try:
+            data = os.read(self.fileno(), RECEIVE_BYTES)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            self._error = error
+            return -1
+        if not data:
+            self._is_over = True
+            return -1
+        self._last_byte = now
+        lane = self._lane
+        parts = lane.feed(data)
+        if not parts:
+            # The middle of a long frame; or of one that is over the limit.
+            return len(data) if lane.too_big is None else -1
+        if (
+            len(parts) == 1
+            and isinstance(parts[0], list)
+            and lane.too_big is None
+            and self._inbox.has_got(lane.passed)
+        ):
+            return len(data) if self._inbox.deliver(parts[0]) else self._hold()
+        self._parts.extend(parts)
+        self._marks.extend(lane.marks)
+        return -1
+
+    def _take_in(self, data: bytes) -> None:
+        self._parts.extend(self._lane.feed(data))
+        self._marks.extend(self._lane.marks)
+
+    def _hold(self) -> int:
+        # An empty list: our own task waits for room before it reads on.
+        self._parts.append([])
+        self._marks.append(0)
+        return -1
+
+    # Going out.
+
+    @property
+    def is_clogged(self) -> bool:
+        """Whether something of ours still waits for the socket."""
+        return bool(self._outgoing)
+
+    def send_soon(self, frame: bytes) -> None:
+        """Write a whole frame now, or after what already waits."""
+        if self._is_torn and not self._sending.locked():
+            return
+        if self._socket is not None and not self._outgoing and not self._sending.locked():
+            try:
+                done = os.write(self._socket.fileno(), frame)
+            except BlockingIOError:
+                done = 0
+            except OSError:
+                return  # It is gone; the reading side learns why.
+            if done == len(frame):
+                return
+            frame = frame[done:]
+        self._outgoing.append(frame)
+        if len(self._outgoing) == 1:
+            self._owner.flush_soon()
+
+    async def flush(self) -> None:
+        """Send what `send_soon` has left."""
+        async with self._sending:
+            await self._send_outgoing()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """As the socket does."""
-        await self._transport.send_all(data)
+        """Send a frame of the library's, after everything of ours."""
+        async with self._sending:
+            await self._send_outgoing()
+            await self._send_whole(data)
+
+    async def _send_outgoing(self) -> None:
+        while self._outgoing:
+            # What comes meanwhile must queue behind it, so it leaves the queue only when sent.
+            count = len(self._outgoing)
+            await self._send_whole(b"".join(self._outgoing))
+            del self._outgoing[:count]
+
+    async def _send_whole(self, data: bytes | bytearray | memoryview) -> None:
+        if self._is_torn:
+            raise trio.BrokenResourceError("an earlier frame was cut in the middle")
+        self._is_torn = True
+        await self._stream.send_all(data)
+        self._is_torn = False
 
     async def wait_send_all_might_not_block(self) -> None:
         """As the socket does."""
-        await self._transport.wait_send_all_might_not_block()
+        await self._stream.wait_send_all_might_not_block()
+
+    async def linger(self) -> None:
+        """Say that nothing more comes, and read on until the peer has closed: else what it still
+        sends would make the kernel throw away our last words.
+        """
+        if isinstance(self._stream, trio.SocketStream):
+            await self._stream.send_eof()
+            while await self._stream.receive_some(RECEIVE_BYTES):
+                pass
+
+    # The end.
 
     async def aclose(self) -> None:
-        """As the socket does."""
-        await self._transport.aclose()
+        """The library has done with it; where it found a violation, we have not."""
+        self._leave()
+        if self._owner.keeps_open:
+            self._is_over = True
+            return
+        await self._stream.aclose()
+
+    async def abort(self) -> None:
+        """Close the socket itself."""
+        self._leave()
+        await abort(self._stream)
+
+    def _leave(self) -> None:
+        if self._reader is not None:
+            self._reader.leave(self, self.fileno())

@@ -1,17 +1,19 @@
 """One WebSocket, as the pumps see it: lists of messages in, messages out, always with a deadline.
 
-trio-websocket keeps the protocol (`trio_websocket.wrap_server_stream`); this module keeps it away
-from everybody else. It raises where a peer misbehaves (upstream #184: a ping after our close), so
-it runs in a nursery of its own, whose end is just the end of the connection: what was accepted
-until then is still committed by the pump, which never sees trio-websocket's exceptions.
+trio-websocket keeps the protocol (`trio_websocket.wrap_server_stream`), behind the frame lane of
+`transport`; this module keeps it away from everybody else. It raises where a peer misbehaves
+(upstream #184: a ping after our close), so it runs in a nursery of its own, whose end is just the
+end of the connection: what was accepted until then is still committed by the pump, which never
+sees trio-websocket's exceptions.
 
-A `WebSocket` ends once, for the first reason that comes: `WebSocket.end`.
+Messages reach the pump through an `inbox`. A `WebSocket` ends once, for the first reason that
+comes: `WebSocket.end`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -19,23 +21,19 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 from wsproto.utilities import LocalProtocolError
 
-from edge_agent.server.gate import FrameGate
-from edge_agent.server.transport import Transport, abort
+from edge_agent.server.inbox import Inbox, Push
+from edge_agent.server.shared import SharedReader
+from edge_agent.server.silence import SilenceWatch
+from edge_agent.server.transport import RECEIVE_BYTES, Transport
+from edge_agent.wire.frames import FrameLane, close_frame, data_frame
 
 logger = logging.getLogger(__name__)
 
-#: Bytes asked of the socket at a time; the library's default of 4 KiB costs three times the CPU.
-RECEIVE_BYTES = 64 * 1024
-#: What may wait between the socket and the pump: one message of any size, or this much.
-INBOX_BYTES = 64 * 1024
-INBOX_MESSAGES = 1024
-#: How long the pump lets messages gather after the first one. Every list then becomes one entry of
-#: one commit; 2 ms are nothing beside a commit interval and save most of the work per message.
-GATHER_S = 0.002
-#: A peer that sends but never answers a ping is not a WebSocket; the library remembers each ping.
-UNANSWERED_PINGS = 16
 #: A close frame's reason has 123 bytes at most (RFC 6455 section 5.5).
 _REASON_BYTES = 123
+#: What the library finds; a close that it has read may say the same codes.
+_VIOLATIONS = (1002, 1007)
+_GONE = (ConnectionClosed, LocalProtocolError)
 
 End = Literal["peer", "broken", "protocol", "too_big", "idle", "taken_over", "refused", "closing"]
 """Why a connection ended. The peer closed it; the socket broke; the peer violated RFC 6455;
@@ -46,47 +44,62 @@ the agent stops."""
 class WebSocket:
     """One accepted WebSocket connection.
 
+    Args:
+        stream: the socket, or TLS over it, its request head already read.
+        idle_timeout: seconds.
+        limit: bytes that a message may have.
+        silence: watches this connection while it runs.
+        reader: the shared reader of plain sockets, if there is one.
+        on_closed: called when the socket is gone.
+
     Attributes:
         end: why it ended, None while it has not. `take` still hands out what a peer sent before it
             closed; after an end of our own making nothing more is read.
-        too_big: size that a message over the limit had reached, None without one.
+        on_unclogged: called when the socket takes what was sent, after a time when it did not.
     """
 
     def __init__(
         self,
-        transport: trio.abc.Stream,
+        stream: trio.abc.Stream,
         *,
         idle_timeout: float,
         limit: int,
+        silence: SilenceWatch,
         on_closed: Callable[[], None],
+        reader: SharedReader | None = None,
     ) -> None:
         self.end: End | None = None
-        self._socket = transport
+        self.on_unclogged: Callable[[], None] | None = None
         self._on_closed = on_closed
-        self._gate = FrameGate(limit)
-        self._transport = Transport(transport, self._gate, self._check_size)
+        self._lane = FrameLane(limit)
+        self._inbox = Inbox(self.fail)
+        self._transport = Transport(stream, self._lane, self._inbox, self, reader)
         self._limit = limit
         self._idle_timeout = idle_timeout
+        self._silence = silence
         self._connection: WebSocketConnection
-        self._inbox: list[str | bytes] = []
-        self._inbox_bytes = 0
-        self._received = 0
-        self._news = trio.Event()  # something came, or the connection ended
-        self._full = trio.Event()  # nothing more can gather, or the connection ended
-        self._room = trio.Event()
+        self._tasks: trio.Nursery
+        self._fault: Exception | None = None
         self._waiting: set[trio.CancelScope] = set()
 
     @property
     def violation(self) -> int | None:
         """Close code where trio-websocket found a violation of RFC 6455 (1002, 1007)."""
-        if self.end != "protocol" or self._connection.closed is None:
-            return None
-        return int(self._connection.closed.code)
+        closed = self._connection.closed
+        is_one = closed is not None and closed.code in _VIOLATIONS and not self._lane.close_seen
+        return int(closed.code) if is_one and closed is not None else None
 
     @property
-    def too_big(self) -> int | None:
+    def keeps_open(self) -> bool:
+        """The transport's: the library would close without a word after a violation; RFC 6455
+        (section 7.1.7) asks for a close frame, and PROTOCOL for the acks before it.
+        """
+        return self.violation is not None
+
+    @property
+    def too_big_bytes(self) -> int | None:
         """Size that a message over the limit had reached; None without one."""
-        return self._gate.too_big
+        return self._lane.too_big
 
     async def run(
         self,
@@ -97,37 +110,40 @@ class WebSocket:
     ) -> None:
         """Accept the upgrade and call ``pump``; when that returns, the connection is gone.
 
-        Args:
-            head: the HTTP request head for trio-websocket.
-            early: bytes that came behind the peer's head.
-            subprotocol: what to agree on.
-            pump: reads with `take`, answers with `send`, says goodbye with `close`.
+        ``head`` is the request for trio-websocket, ``early`` what came behind the peer's own. The
+        pump reads with `take` or `divert`, answers with `send`, says goodbye with `close`.
         """
-        async with trio.open_nursery() as nursery:
-            await nursery.start(self._keep_protocol, head, early, subprotocol)
-            if self.end is None:
-                nursery.start_soon(self._watch_silence)
-                await pump(self)
-            nursery.cancel_scope.cancel()
+        async with trio.open_nursery() as self._tasks:
+            await self._tasks.start(self._keep_protocol, head, early, subprotocol)
+            if self._transport.accepted.is_set():
+                self._silence.add(self)
+                try:
+                    await pump(self)
+                finally:
+                    self._silence.discard(self)
+            self._tasks.cancel_scope.cancel()
+        if self._fault is not None:
+            raise self._fault
 
     def interrupt(self, end: End) -> None:
         """End it for a reason of our own: `take` answers ``[]`` from now on. Idempotent."""
-        self._ended(end)
-        self._inbox, self._inbox_bytes = [], 0
+        self._ended(end, throw_away=True)
+
+    # Coming in.
 
     async def take(self) -> list[str | bytes]:
         """All messages that have gathered, at least one; ``[]`` once the connection has ended."""
-        if not self._inbox and self.end is None:
-            await self._news.wait()
-            with trio.move_on_after(GATHER_S):
-                await self._full.wait()
-        else:
-            await trio.lowlevel.checkpoint()
-        messages, self._inbox, self._inbox_bytes = self._inbox, [], 0
-        self._room.set()
-        if self.end is None:
-            self._news, self._full = trio.Event(), trio.Event()
-        return messages
+        return await self._inbox.take()
+
+    def divert(self, push: Push, taken: Sequence[str | bytes] = ()) -> None:
+        """From now on messages are pushed as they are read; see `Inbox`."""
+        self._inbox.divert(push, taken)
+
+    def resume(self) -> None:
+        """There is room again for more messages."""
+        self._inbox.resume()
+
+    # Waiting for the end.
 
     @contextmanager
     def until_end(self) -> Iterator[trio.CancelScope]:
@@ -143,10 +159,48 @@ class WebSocket:
 
     async def wait_end(self) -> None:
         """Until the connection has ended; for pumps that only send."""
-        while self.end is None:
-            # Whatever a peer says to a pump that only sends has no meaning; it is read, so that
-            # the peer's close is seen, and thrown away.
-            await self.take()
+        # Whatever a peer says to a pump that only sends has no meaning; it is read, so that the
+        # peer's close is seen, and thrown away.
+        self.divert(lambda messages: True)
+        with self.until_end():
+            await trio.sleep_forever()
+
+    def fail(self, error: Exception) -> None:
+        """Something that nobody expected: the connection ends, and `run` raises it."""
+        if self._fault is None:
+            self._fault = error
+        self._ended("broken")
+
+    # Going out.
+
+    @property
+    def can_be_told(self) -> bool:
+        """Whether `send_soon` makes sense: the socket takes what it is given, or it is over."""
+        return self.end is not None or not self._transport.is_clogged
+
+    def send_soon(self, message: str | bytes) -> None:
+        """Send one message without waiting: what the socket does not take now follows later."""
+        if self._connection.closed is None or self.keeps_open:
+            self._transport.send_soon(data_frame(message))
+
+    def too_big(self) -> None:
+        """The transport's: a message over the limit came, and all before it was delivered."""
+        self._ended("too_big")
+
+    def flush_soon(self) -> None:
+        """The transport's: something waits for the socket."""
+        self._tasks.start_soon(self._flush)
+
+    async def _flush(self) -> None:
+        with trio.move_on_after(self._idle_timeout) as deadline:
+            try:
+                await self._transport.flush()
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return  # The reading side learns it too.
+        if deadline.cancelled_caught:
+            self._ended("idle")
+        elif self.on_unclogged is not None:
+            self.on_unclogged()
 
     async def send(self, message: str | bytes) -> bool:
         """Send one message; False where the connection is gone.
@@ -156,7 +210,7 @@ class WebSocket:
         with trio.move_on_after(self._idle_timeout) as deadline:
             try:
                 await self._connection.send_message(message)
-            except (ConnectionClosed, LocalProtocolError):
+            except _GONE:
                 return False
         if deadline.cancelled_caught:
             self._ended("idle")
@@ -165,16 +219,22 @@ class WebSocket:
 
     async def close(self, code: int, reason: str, timeout: float) -> None:
         """Close with ``code`` and wait for the peer's close at most ``timeout`` seconds."""
-        self._gate.close()
+        violation = self.violation
+        self._lane.close()
         self._ended("closing")
         text = reason.encode()[:_REASON_BYTES].decode(errors="ignore")
         with trio.move_on_after(timeout):
             try:
+                if violation is not None:
+                    await self._transport.send_all(close_frame(violation, text))
+                    await self._transport.linger()
                 await self._connection.aclose(code, text or None)
-            except (ConnectionClosed, LocalProtocolError):
+            except (*_GONE, trio.BrokenResourceError, trio.ClosedResourceError):
                 pass  # The peer was faster, which is what we wanted.
-        await abort(self._socket)
+        await self._transport.abort()
         self._on_closed()
+
+    # The library.
 
     async def _keep_protocol(
         self,
@@ -207,61 +267,41 @@ class WebSocket:
             task_status.started()
 
     async def _receive(self) -> None:
+        """What the lane left to the library: messages in fragments."""
         while True:
             try:
                 message = await self._connection.get_message()
             except ConnectionClosed:
                 return
-            if self.end is not None:
-                continue
-            self._inbox.append(message)
-            self._inbox_bytes += len(message)
-            self._received += 1
-            self._news.set()
-            self._check_size()
-            while self._inbox_bytes >= INBOX_BYTES or len(self._inbox) >= INBOX_MESSAGES:
-                self._full.set()
-                self._room = trio.Event()
-                await self._room.wait()
+            await self._inbox.deliver_passed(message)
 
-    async def _watch_silence(self) -> None:
-        # Half the time without a byte: a ping. The whole time: gone. While we ourselves are not
-        # reading (a full inbox), the peer cannot be blamed for silence.
-        half = self._idle_timeout / 2
-        unanswered = 0
-        while unanswered < UNANSWERED_PINGS:
-            silence = self._transport.silence()
-            if silence >= self._idle_timeout:
-                break
-            if silence < half:
-                await trio.sleep(half - silence)
-                continue
-            unanswered += 1
-            with trio.move_on_after(self._idle_timeout - silence):
-                try:
-                    await self._connection.ping()
-                    unanswered = 0
-                except (ConnectionClosed, LocalProtocolError):
-                    return
+    # For `SilenceWatch`.
+
+    def silence(self) -> float:
+        """Seconds; while we do not read, the peer cannot be blamed for it."""
+        return self._transport.silence() if self.end is None else 0.0
+
+    async def ping(self) -> bool:
+        """Wait for the pong; False where it is all over, or as good as."""
+        try:
+            await self._connection.ping()
+        except Exception:  # noqa: BLE001 - whatever it is, the connection's own task learns it too
+            return False
+        return True
+
+    def fell_silent(self) -> None:
+        """It is taken for gone."""
         self._ended("idle")
 
-    def _check_size(self) -> None:
-        # What the gate let through before the big message may still be on its way through the
-        # library; only when the pump can have it all does the connection end.
-        if self._gate.too_big is not None and self._received == self._gate.messages:
-            self._ended("too_big")
-
-    def _ended(self, end: End) -> None:
+    def _ended(self, end: End, *, throw_away: bool = False) -> None:
         if self.end is None:
             self.end = end
         for scope in self._waiting:
             scope.cancel()
-        self._news.set()
-        self._full.set()
-        self._room.set()
+        self._inbox.end(throw_away=throw_away)
 
     def _why(self) -> End:
         closed = self._connection.closed
         if closed is None or closed.code == 1006:
             return "broken"
-        return "peer" if self._gate.close_seen else "protocol"
+        return "peer" if self._lane.close_seen else "protocol"

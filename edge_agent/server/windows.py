@@ -22,7 +22,7 @@ FLOOR_BYTES = 32 * 1024
 
 @dataclass(slots=True, eq=False)
 class Window:
-    """One session's share, in bytes; compared by identity, since two shares often have equal numbers.
+    """One session's share, in bytes. Compared by identity: two shares often have equal numbers.
 
     Attributes:
         granted: what the session may have in flight.

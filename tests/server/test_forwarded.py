@@ -14,6 +14,7 @@ from trio_websocket import ConnectionRejected, WebSocketConnection
 
 from edge_agent.record import ForeignBlock, Origin, Run
 from edge_agent.server import add_token
+from edge_agent.server.forwarded import BACKLOG_BYTES
 from edge_agent.store import encode_runs
 from edge_agent.wire import MSGPACK_SESSION, Segment, encode_segments
 from tests.server.support import Serving, bystander, closed, connect, eventually, serving
@@ -184,6 +185,25 @@ async def test_a_payload_damaged_on_the_way_is_asked_for_again(tmp_path: Path) -
             assert (await other.hello())["next"] == 1
             await other.send(block(1, 100))
             await other.acked(101)
+
+
+async def test_a_backlog_does_not_wait_for_the_commit_interval(tmp_path: Path) -> None:
+    async with serving(tmp_path, interval=3600) as port, agent(port) as other:
+        await other.hello()
+        count = BACKLOG_BYTES // 5
+        await other.send(block(1, count))
+        # This one comes while the large one is being committed, and goes into another group.
+        await other.send(block(count + 1, 3))
+        await other.acked(count + 4)
+
+
+async def test_what_is_no_backlog_waits_for_the_commit_interval(tmp_path: Path) -> None:
+    async with serving(tmp_path, interval=3600) as port, agent(port) as other:
+        await other.hello()
+        await other.send(block(1, 3))
+        await eventually(lambda: port.log.statistics().commit.waiting_records == 3, "appended")
+        waiting = port.log.statistics().commit
+        assert (waiting.waiting_entries, waiting.commits) == (1, 0)
 
 
 async def test_two_lanes_do_not_judge_each_other(tmp_path: Path) -> None:

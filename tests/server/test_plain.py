@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import msgpack
+import msgspec
 import pytest
 import trio
 from trio_websocket import WebSocketConnection
@@ -98,7 +99,7 @@ async def test_a_message_without_records_is_dealt_with_too(tmp_path: Path) -> No
 
 async def test_rules_before_storing_apply(tmp_path: Path) -> None:
     def before(run: Run) -> tuple[Run, ...]:
-        return (replace(run, stream="renamed"),)
+        return (msgspec.structs.replace(run, stream="renamed"),)
 
     async with serving(tmp_path, before=before) as port:
         async with connect(port, "/ingest/a?ack=1") as socket:

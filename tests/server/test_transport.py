@@ -1,34 +1,81 @@
-"""The socket as trio-websocket sees it."""
+"""The socket as trio-websocket sees it, and as the shared reader does."""
 
 from __future__ import annotations
+
+import socket as stdlib_socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
-from edge_agent.server.gate import FrameGate
+from edge_agent.server.inbox import Inbox
+from edge_agent.server.shared import SharedReader
 from edge_agent.server.transport import Transport, abort
-from tests.server.test_gate import TEXT, frame
+from edge_agent.wire.frames import FrameLane
+from tests.server.frames import CONTINUATION, PING, TEXT, frame
 
 
 class Wired:
-    """A transport, the peer's end of it, and what it reported."""
+    """A transport over ``ours``, and what reached its owner."""
 
-    def __init__(self, limit: int = 1000) -> None:
-        ours, self.peer = trio.testing.memory_stream_pair()
-        self.gate = FrameGate(limit)
-        self.reports = 0
-        self.transport = Transport(ours, self.gate, self.report)
+    def __init__(
+        self, ours: trio.abc.Stream, *, limit: int = 1000, reader: SharedReader | None = None
+    ) -> None:
+        self.taken: list[str | bytes] = []
+        self.too_bigs = 0
+        self.has_room = True
+        self.flushes = 0
+        self.keeps_open = False
+        self.lane = FrameLane(limit)
+        self.inbox = Inbox(self.fail)
+        self.inbox.divert(self.push)
+        self.transport = Transport(ours, self.lane, self.inbox, self, reader)
+        self.transport.accepted.set()
 
-    def report(self) -> None:
-        self.reports += 1
+    def push(self, messages: list[str | bytes]) -> bool:
+        self.taken += messages
+        return self.has_room
+
+    def fail(self, error: Exception) -> None:
+        raise error
+
+    def too_big(self) -> None:
+        self.too_bigs += 1
+
+    def flush_soon(self) -> None:
+        self.flushes += 1
 
 
-async def test_it_plays_the_head_then_waits_for_the_upgrade_then_gives_what_came_early() -> None:
-    wired = Wired()
-    early, later = frame(TEXT, b"early"), frame(TEXT, b"later")
-    wired.transport.replay(b"HEAD", early)
-    await wired.peer.send_all(later)
+def in_memory(limit: int = 1000) -> tuple[Wired, trio.StapledStream[Any, Any]]:
+    ours, peer = trio.testing.memory_stream_pair()
+    return Wired(ours, limit=limit), peer
+
+
+@asynccontextmanager
+async def on_sockets(
+    *, shared: bool, limit: int = 1000
+) -> AsyncIterator[tuple[Wired, trio.SocketStream]]:
+    """A real pair of sockets, read by the shared reader or by a task of its own."""
+    left, right = stdlib_socket.socketpair()
+    ours = trio.SocketStream(trio.socket.from_stdlib_socket(left))
+    peer = trio.SocketStream(trio.socket.from_stdlib_socket(right))
+    reader = SharedReader() if shared else None
+    async with trio.open_nursery() as nursery, ours, peer:
+        if reader is not None:
+            nursery.start_soon(reader.run)
+        yield Wired(ours, limit=limit, reader=reader), peer
+        nursery.cancel_scope.cancel()
+
+
+async def test_it_plays_the_head_then_waits_for_the_upgrade_then_reads_what_came_early() -> None:
+    wired, peer = in_memory()
+    wired.transport.accepted = trio.Event()
+    early, later = frame(PING, b"early"), frame(PING, b"later")
+    wired.transport.replay(b"HEAD", frame(TEXT, b"a") + early)
+    await peer.send_all(later)
     assert await wired.transport.receive_some(100) == b"HEAD"
     received = []
 
@@ -41,38 +88,139 @@ async def test_it_plays_the_head_then_waits_for_the_upgrade_then_gives_what_came
         assert received == []
         wired.transport.accepted.set()
     assert received == [early]
+    assert wired.taken == ["a"]
     assert await wired.transport.receive_some(100) == later
 
 
-async def test_what_the_gate_drops_is_not_an_end() -> None:
-    wired = Wired(limit=10)
-    wired.transport.accepted.set()
-    await wired.peer.send_all(frame(TEXT, b"x" * 500))
-    await wired.peer.send_eof()
+async def test_a_message_over_the_limit_is_told_and_is_not_an_end() -> None:
+    wired, peer = in_memory(limit=10)
+    await peer.send_all(frame(TEXT, b"ok") + frame(TEXT, b"x" * 500) + frame(PING, b""))
+    assert await wired.transport.receive_some(100) == frame(PING, b"")
+    await peer.send_eof()
     assert await wired.transport.receive_some(100) == b""
-    assert wired.gate.too_big == 500
-    assert wired.reports >= 1
+    assert wired.lane.too_big == 500
+    assert wired.too_bigs >= 1
+    assert wired.taken == ["ok"]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+async def test_lifted_messages_wait_for_those_that_the_library_still_has(shared: bool) -> None:
+    async with on_sockets(shared=shared) as (wired, peer):
+        fragments = frame(TEXT, b"1", final=False) + frame(CONTINUATION, b"")
+        await peer.send_all(frame(TEXT, b"0") + fragments + frame(TEXT, b"2"))
+        with trio.fail_after(2):
+            assert await wired.transport.receive_some(100) == fragments
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wired.transport.receive_some, 100)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            assert wired.taken == ["0"]
+            await wired.inbox.deliver_passed("1")
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            assert wired.taken == ["0", "1", "2"]
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+async def test_who_has_no_room_is_not_read_until_it_has(shared: bool) -> None:
+    async with on_sockets(shared=shared) as (wired, peer), trio.open_nursery() as nursery:
+        nursery.start_soon(wired.transport.receive_some, 100)
+        await peer.send_all(frame(TEXT, b"1"))
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        wired.has_room = False
+        await peer.send_all(frame(TEXT, b"2"))
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        await peer.send_all(frame(TEXT, b"3"))
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert wired.taken == ["1", "2"]
+        wired.has_room = True
+        wired.inbox.resume()
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        assert wired.taken == ["1", "2", "3"]
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+async def test_the_end_comes_after_everything_before_it(shared: bool) -> None:
+    async with on_sockets(shared=shared) as (wired, peer):
+        await peer.send_all(frame(TEXT, b"1") + frame(TEXT, b"2"))
+        await peer.send_eof()
+        with trio.fail_after(2):
+            assert await wired.transport.receive_some(100) == b""
+        assert wired.taken == ["1", "2"]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+async def test_a_reader_learns_that_the_transport_was_closed(shared: bool) -> None:
+    async with on_sockets(shared=shared) as (wired, _peer), trio.open_nursery() as nursery:
+        ended: list[bool] = []
+
+        async def read() -> None:
+            with pytest.raises((trio.ClosedResourceError, trio.BrokenResourceError)):
+                await wired.transport.receive_some(100)
+            ended.append(True)
+
+        nursery.start_soon(read)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        await wired.transport.abort()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert ended == [True]
 
 
 async def test_what_is_sent_goes_to_the_socket() -> None:
-    wired = Wired()
+    ours, peer = trio.testing.memory_stream_pair()
+    wired = Wired(ours)
     await wired.transport.send_all(b"out")
-    assert await wired.peer.receive_some(10) == b"out"
+    assert await peer.receive_some(10) == b"out"
     await wired.transport.wait_send_all_might_not_block()
     await wired.transport.aclose()
-    assert await wired.peer.receive_some(10) == b""
+    assert await peer.receive_some(10) == b""
+
+
+async def test_a_frame_is_written_at_once_where_the_socket_takes_it() -> None:
+    async with on_sockets(shared=False) as (wired, peer):
+        wired.transport.send_soon(b"at once")
+        assert not wired.transport.is_clogged
+        assert await peer.receive_some(100) == b"at once"
+        assert wired.flushes == 0
+
+
+async def test_what_the_socket_does_not_take_follows_in_order_and_whole() -> None:
+    async with on_sockets(shared=False) as (wired, peer):
+        pieces = [bytes([number]) * 100_000 for number in range(20)]
+        for piece in pieces:
+            wired.transport.send_soon(piece)
+        assert wired.transport.is_clogged
+        assert wired.flushes == 1
+        got = bytearray()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wired.transport.flush)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            nursery.start_soon(wired.transport.send_all, b"last")
+            while len(got) < 2_000_004:
+                got += await peer.receive_some()
+        assert bytes(got) == b"".join(pieces) + b"last"
+        assert not wired.transport.is_clogged
+
+
+async def test_nothing_follows_a_frame_that_was_cut_in_the_middle() -> None:
+    async with on_sockets(shared=False) as (wired, _peer):
+        with trio.move_on_after(0.05):
+            await wired.transport.send_all(bytes(10_000_000))
+        with pytest.raises(trio.BrokenResourceError):
+            await wired.transport.send_all(b"another")
+        wired.transport.send_soon(b"and another")
+        assert not wired.transport.is_clogged
 
 
 async def test_silence_is_only_counted_while_we_listen(autojump_clock: trio.abc.Clock) -> None:
-    wired = Wired()
-    wired.transport.accepted.set()
+    wired, peer = in_memory()
     await trio.sleep(100)
     assert wired.transport.silence() == 0
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wired.transport.receive_some, 100)
         await trio.sleep(7)
         assert wired.transport.silence() == pytest.approx(7)
-        await wired.peer.send_all(frame(TEXT, b"x"))
+        await peer.send_all(frame(PING, b"x"))
     assert wired.transport.silence() == 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -12,8 +13,9 @@ import trio.testing
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 from edge_agent.server.handshake import read_upgrade
+from edge_agent.server.silence import SilenceWatch
 from edge_agent.server.websocket import WebSocket
-from tests.server.test_gate import PING, TEXT, frame
+from tests.server.frames import PING, TEXT, frame
 
 Pump = Callable[[WebSocket], Awaitable[None]]
 
@@ -23,8 +25,13 @@ class Pair:
 
     def __init__(self, pump: Pump, *, idle_timeout: float = 60, limit: int = 10_000) -> None:
         self.ours, self.theirs = trio.testing.memory_stream_pair()
+        self.silence = SilenceWatch(idle_timeout)
         self.socket = WebSocket(
-            self.ours, idle_timeout=idle_timeout, limit=limit, on_closed=self._closed
+            self.ours,
+            idle_timeout=idle_timeout,
+            limit=limit,
+            silence=self.silence,
+            on_closed=self._closed,
         )
         self.closed = 0
         self.pump = pump
@@ -35,7 +42,10 @@ class Pair:
 
     async def serve(self) -> None:
         upgrade = await read_upgrade(self.ours, what_this_is="")
-        await self.socket.run(upgrade.head(None), upgrade.early, None, self.pump)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.silence.run)
+            await self.socket.run(upgrade.head(None), upgrade.early, None, self.pump)
+            nursery.cancel_scope.cancel()
         self.done.set()
 
     @asynccontextmanager
@@ -54,10 +64,12 @@ class Pair:
             nursery.cancel_scope.cancel()
 
 
-async def test_messages_that_gathered_come_as_one_list(autojump_clock: trio.abc.Clock) -> None:
+async def test_what_came_while_the_pump_was_busy_comes_as_one_list() -> None:
     taken: list[list[str | bytes]] = []
+    go = trio.Event()
 
     async def pump(socket: WebSocket) -> None:
+        await go.wait()
         while messages := await socket.take():
             taken.append(messages)
 
@@ -66,11 +78,47 @@ async def test_messages_that_gathered_come_as_one_list(autojump_clock: trio.abc.
         for text in ("a", "b", "c"):
             await client.send_message(text)
         await client.send_message(b"d")
-        await trio.sleep(1)
+        await trio.testing.wait_all_tasks_blocked()
+        go.set()
+        await trio.testing.wait_all_tasks_blocked()
         assert taken == [["a", "b", "c", b"d"]]
         await client.send_message("e")
-        await trio.sleep(1)
+        await trio.testing.wait_all_tasks_blocked()
         assert taken[1:] == [["e"]]
+
+
+async def test_a_push_that_raises_ends_its_own_connection_with_what_it_raised() -> None:
+    async def pump(socket: WebSocket) -> None:
+        def push(messages: list[str | bytes]) -> bool:
+            raise ValueError("a bug")
+
+        socket.divert(push)
+        with socket.until_end():
+            await trio.sleep(math.inf)
+        await socket.close(1011, "", 0.1)
+
+    pair = Pair(pump)
+    with pytest.RaisesGroup(pytest.RaisesExc(ValueError, match="a bug"), flatten_subgroups=True):
+        async with pair.client() as client:
+            await client.send_message("x")
+            await pair.done.wait()
+
+
+async def test_a_violation_is_answered_with_a_close_frame() -> None:
+    async def pump(socket: WebSocket) -> None:
+        while await socket.take():
+            pass
+        await socket.close(1000, "because", 1)
+
+    pair = Pair(pump)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pair.serve)
+        await hand_shake(pair)
+        await pair.theirs.send_all(frame(TEXT, b"\xff"))
+        answer = await pair.theirs.receive_some(100)
+        assert answer == b"\x88\x09" + (1007).to_bytes(2, "big") + b"because"
+        await pair.theirs.aclose()
+        await pair.done.wait()
 
 
 async def test_what_was_sent_before_the_peer_closed_is_still_handed_out() -> None:
@@ -234,7 +282,9 @@ async def test_what_waits_between_socket_and_pump_is_bounded() -> None:
                 await pair.theirs.send_all(frame(TEXT, b"x" * 5_000))
                 sent += 1
         await trio.testing.wait_all_tasks_blocked()
-        assert pair.socket._inbox_bytes < 2 * 65536
+        with trio.fail_after(1):
+            taken = sum(map(len, await pair.socket.take()))
+        assert taken < 2 * 65536
         nursery.cancel_scope.cancel()
 
 
@@ -246,7 +296,9 @@ async def test_a_peer_that_does_not_read_is_given_up(autojump_clock: trio.abc.Cl
         sent.append(await socket.send("nobody reads this"))
         sent.append(socket.end)
 
-    socket = WebSocket(left, idle_timeout=10, limit=1000, on_closed=lambda: None)
+    socket = WebSocket(
+        left, idle_timeout=10, limit=1000, silence=SilenceWatch(10), on_closed=lambda: None
+    )
     async with trio.open_nursery() as nursery:
         head = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         head += b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
@@ -264,7 +316,7 @@ async def test_a_message_over_the_limit_comes_after_all_that_was_before_it() -> 
     async def pump(socket: WebSocket) -> None:
         while messages := await socket.take():
             taken.extend(messages)
-        facts.extend([socket.end, socket.too_big])
+        facts.extend([socket.end, socket.too_big_bytes])
         facts.append(await socket.send("still heard"))
         await socket.close(1009, "too big", 0.1)
 

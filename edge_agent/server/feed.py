@@ -1,0 +1,81 @@
+"""From pushed messages to the log, without waiting.
+
+A pump whose messages are pushed has to deal with them at once (`inbox`). `Feed.offer` hands an
+entry to the log, which takes it as a rule. When the log has no room, the entry waits here, the
+pump's own task asks for room (`Feed.until_end`), and nothing more is read until there is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import trio
+
+from edge_agent.commit import Closed
+from edge_agent.log import Log
+from edge_agent.server.answers import Answers, Owed
+from edge_agent.server.websocket import WebSocket
+from edge_agent.store import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class _Late:
+    """An entry that found no room, and what is owed for it."""
+
+    entry: Entry
+    upto: int
+    told: tuple[str, ...]
+    lazy: bool
+
+
+class Feed:
+    """One connection's way into the log."""
+
+    __slots__ = ("_answers", "_late", "_log", "_socket", "_wake")
+
+    def __init__(self, socket: WebSocket, log: Log, answers: Answers) -> None:
+        self._socket, self._log, self._answers = socket, log, answers
+        self._late: _Late | None = None
+        self._wake = trio.Event()
+
+    def offer(
+        self, entry: Entry, upto: int, *, told: tuple[str, ...] = (), lazy: bool = False
+    ) -> bool:
+        """Append ``entry``; False where nothing more may be offered until there is room."""
+        try:
+            ticket = self._log.offer(entry, lazy=lazy)
+        except Closed:
+            self._socket.interrupt("closing")
+            return True
+        if ticket is None:
+            self._late = _Late(entry, upto, told, lazy)
+            self._wake.set()
+            return False
+        self._answers.owe(Owed(ticket, upto, told))
+        return True
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be offered."""
+        return self._late is None
+
+    async def until_end(self) -> None:
+        """The pump's task: wait for the end of the connection, and meanwhile for room."""
+        while self._socket.end is None or self._late is not None:
+            if self._late is None:
+                self._wake = trio.Event()
+                with self._socket.until_end():
+                    await self._wake.wait()
+            else:
+                await self._append(self._late)
+
+    async def _append(self, late: _Late) -> None:
+        try:
+            ticket = await self._log.append(late.entry, lazy=late.lazy)
+        except Closed:
+            self._late = None
+            self._socket.interrupt("closing")
+            return
+        self._late = None
+        self._answers.owe(Owed(ticket, late.upto, late.told))
+        self._socket.resume()

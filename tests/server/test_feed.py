@@ -1,0 +1,147 @@
+"""Entries go to the log without waiting, and wait in order where it has no room."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import trio
+import trio.testing
+
+from edge_agent.commit import Closed, Ticket
+from edge_agent.log import Log
+from edge_agent.server.answers import Answers, Owed
+from edge_agent.server.feed import Feed
+from edge_agent.server.websocket import WebSocket
+from edge_agent.store import Entry, Numbering
+
+
+class NarrowLog:
+    """Takes entries while it has room; `append` waits for some."""
+
+    def __init__(self) -> None:
+        self.has_room = True
+        self.room = trio.Event()
+        self.closed = False
+        self.taken: list[Entry] = []
+
+    def offer(self, entry: Entry, *, lazy: bool = False) -> Ticket | None:
+        if self.closed:
+            raise Closed("the agent is stopping")
+        if not self.has_room:
+            return None
+        self.taken.append(entry)
+        return Ticket(entry)
+
+    async def append(self, entry: Entry, *, lazy: bool = False) -> Ticket:
+        await self.room.wait()
+        if self.closed:
+            raise Closed("the agent is stopping")
+        self.taken.append(entry)
+        return Ticket(entry)
+
+
+class Debts:
+    """Remembers what is owed."""
+
+    def __init__(self) -> None:
+        self.uptos: list[int] = []
+
+    def owe(self, owed: Owed) -> None:
+        self.uptos.append(owed.upto)
+
+
+class Case:
+    """A feed between an inert socket, a log and debts."""
+
+    def __init__(self) -> None:
+        self.log, self.debts = NarrowLog(), Debts()
+        self.socket = WebSocketStub()
+        self.feed = Feed(
+            cast(WebSocket, self.socket), cast(Log, self.log), cast(Answers, self.debts)
+        )
+
+
+class WebSocketStub:
+    """What a feed uses of a socket."""
+
+    def __init__(self) -> None:
+        self.end: str | None = None
+        self.resumed = 0
+        self._scopes: list[trio.CancelScope] = []
+
+    def until_end(self) -> trio.CancelScope:
+        scope = trio.CancelScope()
+        if self.end is not None:
+            scope.cancel()
+        self._scopes.append(scope)
+        return scope
+
+    def interrupt(self, end: str) -> None:
+        self.end = end
+        for scope in self._scopes:
+            scope.cancel()
+
+    def resume(self) -> None:
+        self.resumed += 1
+
+
+def entry(number: int) -> Entry:
+    return Entry(numbering=Numbering("pi", number, number + 1))
+
+
+async def test_what_the_log_takes_is_owed_at_once() -> None:
+    case = Case()
+    assert case.feed.offer(entry(1), 2)
+    assert case.log.taken == [entry(1)]
+    assert case.debts.uptos == [2]
+    assert case.feed.has_room
+
+
+async def test_what_finds_no_room_is_appended_by_the_pumps_task_which_then_reads_on() -> None:
+    case = Case()
+    case.log.has_room = False
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(case.feed.until_end)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not case.feed.offer(entry(1), 2)
+        assert not case.feed.has_room
+        await trio.testing.wait_all_tasks_blocked()
+        assert case.debts.uptos == []
+        case.log.room.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert case.debts.uptos == [2]
+        assert case.socket.resumed == 1
+        case.log.has_room = True
+        assert case.feed.offer(entry(2), 3)
+        case.socket.interrupt("peer")
+    assert case.log.taken == [entry(1), entry(2)]
+
+
+async def test_what_waits_for_room_is_still_appended_after_the_end() -> None:
+    case = Case()
+    case.log.has_room = False
+    case.feed.offer(entry(1), 2)
+    case.socket.interrupt("peer")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(case.feed.until_end)
+        await trio.testing.wait_all_tasks_blocked()
+        assert nursery.child_tasks
+        case.log.room.set()
+    assert case.debts.uptos == [2]
+
+
+async def test_a_log_that_closes_ends_the_connection_either_way() -> None:
+    case = Case()
+    case.log.closed = True
+    assert case.feed.offer(entry(1), 2)
+    assert case.socket.end == "closing"
+    case = Case()
+    case.log.has_room = False
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(case.feed.until_end)
+        case.feed.offer(entry(1), 2)
+        await trio.testing.wait_all_tasks_blocked()
+        case.log.closed = True
+        case.log.room.set()
+    assert case.socket.end == "closing"
+    assert case.debts.uptos == []
