@@ -1,4 +1,4 @@
-"""Memory of our own (RssAnon) when idle, and at its peak through an offline backlog and its drain.
+"""Memory of our own (RssAnon): when idle, through an offline backlog and its drain, and flooded.
 
 Pages of the store are mapped from the file and can be dropped by the kernel at any moment, so they
 are not counted as ours; VmRSS, which contains them, is printed beside it.
@@ -7,17 +7,44 @@ are not counted as ours; VmRSS, which contains them, is printed beside it.
 from __future__ import annotations
 
 import shutil
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.bench_drain import wait_for
 from benchmarks.processes import Agent, Load, free_port
+from benchmarks.section import Section
+from benchmarks.table import markdown, number
+from benchmarks.watching import memory_samples, slope
 
-SAMPLE_S = 0.05
 SETTLE_S = 3.0
+CONNECTIONS = 4
+#: Of a flood, so much is for filling windows, caches and arenas.
+WARM_S = 15.0
+#: What may come on top of idle memory, and what still counts as flat: so much a minute.
+ABOVE_MB, FLAT_MB = 40.0, 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Flood:
+    """One flood. ``samples``: seconds since it began, RssAnon in MB."""
+
+    idle_mb: float
+    samples: Sequence[tuple[float, float]]
+    seconds: float
+    acked: int
+    warm_s: float
+
+    @property
+    def above_mb(self) -> float:
+        """The highest sample above idle."""
+        return max(memory for _, memory in self.samples) - self.idle_mb
+
+    @property
+    def mb_per_minute(self) -> float:
+        """How fast it grew after the warm-up."""
+        return 60 * slope([sample for sample in self.samples if sample[0] >= self.warm_s])
 
 
 def run(folder: Path, *, records: int, settle_s: float = SETTLE_S) -> dict[str, float]:
@@ -34,35 +61,79 @@ def run(folder: Path, *, records: int, settle_s: float = SETTLE_S) -> dict[str, 
         agent.get("/api/status")
         time.sleep(settle_s)
         idle, idle_rss = agent.memory_mb(), agent.memory_mb("VmRSS")
-        with sampled(agent) as peak:
+        with memory_samples(agent.process.pid, 0.05) as samples:
             Load(agent.port, records=records, batch=100, connections=1, source="bench").run()
             hub = Agent(folder / "hub", port=hub_port)
             wait_for(hub, records)
+        peak = max(memory for _, memory in samples)
         rss = agent.memory_mb("VmRSS")
     finally:
         agent.stop()
         if hub is not None:
             hub.stop()
     return {
-        "idle_mb": idle, "idle_rss_mb": idle_rss, "peak_mb": peak[0], "growth_mb": peak[0] - idle,
+        "idle_mb": idle, "idle_rss_mb": idle_rss, "peak_mb": peak, "growth_mb": peak - idle,
         "after_rss_mb": rss,
     }  # fmt: skip
 
 
-@contextmanager
-def sampled(agent: Agent) -> Iterator[list[float]]:
-    """Keep the highest RssAnon seen within the block in a list of one."""
-    peak = [0.0]
-    done = threading.Event()
-
-    def watch() -> None:
-        while not done.wait(SAMPLE_S):
-            peak[0] = max(peak[0], agent.memory_mb())
-
-    thread = threading.Thread(target=watch)
-    thread.start()
+def flood(
+    folder: Path, *, seconds: float, warm_s: float, every_s: float, settle_s: float = SETTLE_S
+) -> Flood:
+    """Single records at full speed; whatever was acked must have got a number in the log."""
+    shutil.rmtree(folder, ignore_errors=True)
+    agent = Agent(folder)
     try:
-        yield peak
+        agent.get("/api/status")
+        time.sleep(settle_s)
+        idle = agent.memory_mb()
+        load = Load(
+            agent.port, module="benchmarks.flood_load", connections=CONNECTIONS, seconds=seconds
+        )
+        with memory_samples(agent.process.pid, every_s) as samples:
+            found = load.run()
+        last = int(agent.get("/api/status")["logs"][0]["last_seq"])
     finally:
-        done.set()
-        thread.join()
+        agent.stop()
+    if last != found["acked"]:
+        raise SystemExit(f"{found['acked']} records were acked, the log ends at {last}")
+    return Flood(idle, samples, found["seconds"], found["acked"], warm_s)
+
+
+def section(folder: Path, tiny: bool) -> Section:
+    """Memory, as a chapter of the results."""
+    if tiny:
+        found = run(folder / "backlog", records=20_000, settle_s=0.2)
+        flooded = flood(folder / "flood", seconds=1.0, warm_s=0.3, every_s=0.1, settle_s=0.2)
+        return Section(render(20_000, found, flooded), figures(flooded))
+    found = run(folder / "backlog", records=1_000_000)
+    flooded = flood(folder / "flood", seconds=60.0, warm_s=WARM_S, every_s=0.5)
+    return Section(render(1_000_000, found, flooded), figures(flooded))
+
+
+def figures(flooded: Flood) -> dict[str, float]:
+    """For the table of goals."""
+    return {"flood_mb": flooded.above_mb, "flood_slope": flooded.mb_per_minute}
+
+
+def render(records: int, found: dict[str, float], flooded: Flood) -> str:
+    """The chapter in Markdown."""
+    growth = flooded.mb_per_minute
+    flat = "flat" if growth <= FLAT_MB else f"falls short by {growth - FLAT_MB:.2f}"
+    above = flooded.above_mb
+    short = f", falls short by {above - ABOVE_MB:.1f} MB" if above > ABOVE_MB else ""
+    singles = f"{flooded.seconds:.0f} s at full speed, {number(flooded.acked / flooded.seconds)}/s"
+    rows = [
+        ("RssAnon idle, people's port on, one upstream", f"{found['idle_mb']:.1f} MB"),
+        ("VmRSS idle", f"{found['idle_rss_mb']:.1f} MB"),
+        (f"RssAnon peak, {records:,} records offline, then online", f"{found['peak_mb']:.1f} MB"),
+        ("that is above idle", f"{found['growth_mb']:.1f} MB"),
+        ("VmRSS after it", f"{found['after_rss_mb']:.1f} MB"),
+        (f"flooded with single records over {CONNECTIONS} connections", singles),
+        (f"RssAnon then above idle, at most; goal {ABOVE_MB:g} MB", f"{above:.1f} MB{short}"),
+        (
+            f"its slope after the first {flooded.warm_s:g} s; flat is at most {FLAT_MB:g} MB/min",
+            f"{growth:+.2f} MB/min, {flat}",
+        ),
+    ]
+    return "## Memory of our own\n\n" + markdown(("what", "figure"), rows)

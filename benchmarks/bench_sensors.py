@@ -8,12 +8,12 @@ not, the run is repeated, and after `ATTEMPTS` the row says void instead of a fi
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peers import PEERS
 from benchmarks.processes import Agent, Load, Server, free_port
 from benchmarks.readback import verify
 from benchmarks.section import Section
@@ -95,14 +95,12 @@ def baseline_run(
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "db").mkdir(parents=True)
     port = free_port()
-    server = Server(
-        [sys.executable, "-m", "benchmarks.baseline", str(folder / "db"), str(port)], port, folder
-    )
+    server = Server(PEERS["lmdb"].command(folder / "db", port), port, folder)
     try:
         found = load(server, sensors=sensors, rate=rate, seconds=seconds, warm_s=warm_s)
     finally:
         server.stop()
-    return row_of("baseline", sensors, rate, found)
+    return row_of(PEERS["lmdb"].title, sensors, rate, found)
 
 
 def load(

@@ -17,7 +17,7 @@ def test_tiny_sensors_run_and_every_record_is_read_back(tmp_path: Path) -> None:
 
     assert "## Many slow sensors" in found.text
     assert re.search(r"^\| agent, .*\| 20 \| 400 \|", found.text, re.MULTILINE)
-    assert re.search(r"^\| baseline \|", found.text, re.MULTILINE)
+    assert re.search(r"^\| trio-websocket [^|]+ \| 5 \| 50 \|", found.text, re.MULTILINE)
     assert re.search(r"^\| 20 \| \d\.\d\d s \| \d+\.\d MB \|", found.text, re.MULTILINE)
     assert 0 < found.figures["sensors_connect_s"] < 30
     assert 10 < found.figures["sensors_idle_mb"] < 200

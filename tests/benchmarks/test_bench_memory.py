@@ -1,0 +1,42 @@
+"""Memory through a backlog and under a flood, on tiny input; what grows is said to grow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.bench_memory import Flood, figures, render, section
+
+BACKLOG = dict.fromkeys(("idle_mb", "idle_rss_mb", "peak_mb", "growth_mb", "after_rss_mb"), 40.0)
+
+
+def flooded(per_second: float, above: float = 20.0) -> Flood:
+    # Steep at first, in the seconds that do not count.
+    warm = [(at / 2, 35.0 + at) for at in range(30)]
+    steady = [(at / 2, 35.0 + above + per_second * (at / 2 - 60)) for at in range(30, 121)]
+    return Flood(35.0, [*warm[:20], *steady], 60.0, 24_000_000, 15.0)
+
+
+def test_tiny_memory_runs_and_every_acked_record_is_in_the_log(tmp_path: Path) -> None:
+    found = section(tmp_path, tiny=True)
+
+    assert "## Memory of our own" in found.text
+    assert set(found.figures) == {"flood_mb", "flood_slope"}
+    assert 0 < found.figures["flood_mb"] < 200
+
+
+def test_a_flat_flood_is_called_flat() -> None:
+    found = flooded(0.0)
+
+    assert figures(found) == {"flood_mb": pytest.approx(20), "flood_slope": pytest.approx(0)}
+    assert "+0.00 MB/min, flat" in render(1, BACKLOG, found)
+    assert "falls short" not in render(1, BACKLOG, found)
+
+
+def test_a_flood_that_grows_falls_short_by_what_is_over_flat() -> None:
+    assert "+6.00 MB/min, falls short by 5.00" in render(1, BACKLOG, flooded(0.1))
+
+
+def test_memory_above_the_goal_falls_short_by_the_rest() -> None:
+    assert "| 52.5 MB, falls short by 12.5 MB |" in render(1, BACKLOG, flooded(0.0, above=52.5))
