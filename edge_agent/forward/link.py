@@ -4,6 +4,10 @@ A link lives as long as its connection. Everything that can go wrong with it, in
 TLS, in the WebSocket library or because the hub says stop, ends `run` with `SinkUnavailable`, so
 that above this file an upstream is either there or not.
 
+Messages are handed over (`Link.transmit`) and sent by a task of the link as soon as the hub's
+window and ``in_flight_bytes`` leave room. So the next ones are read and packed meanwhile, and the
+hub never waits for us between two of them.
+
 Deadlines: ``timeout`` for connecting up to the welcome; `PING_S` + ``timeout`` in which no byte
 moves in either direction (a ping goes out every `PING_S`, so a living hub always moves some; a
 slow uplink may take minutes for one message and is not dead); `ACK_S` without an acknowledgement
@@ -267,6 +271,8 @@ class Link:
 
     def _has_room(self, numbers: int, size: int) -> bool:
         session = self._session
+        if self._closing:
+            return False
         return session.may_send(numbers, size) and (
             not session.records_in_flight
             or session.bytes_in_flight + size <= self._upstream.in_flight_bytes

@@ -4,6 +4,18 @@ A block goes out as it is stored, compressed and unread, when the patterns take 
 Otherwise it is cut anew at run boundaries; what is left out makes holes in the numbers, never in
 what a message covers: stretches without a record are told with their reason, and neighbours with
 the same reason are one range.
+
+Where the microseconds go, per block of 2,800 records (200 KB, 19 KB as stored) and per block of 10
+(741 bytes, 232 as stored), beside 20 and 6 for reading it from the store::
+
+    decompress, which asks for its streams    87     9    of the 9, zstd's new context is 7
+    step over its records to the next run    100     1
+    origin, block and segment as objects       7     7
+    encode, CRC of the payload                11     2    the link's mask and send: 60 and 3
+
+All but the first two must be. Those are there because no wildcard takes an agent's own streams, so
+that a block has to be opened to know that it may go as it is; a flag in the stored header that
+says whether a block has such streams would save them.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from edge_agent.forward.outgoing import Message, Packer, segments_of
 from edge_agent.forward.sink import Acknowledged, Batch, Resume, Resumed
 from edge_agent.store import Identity
 from edge_agent.streams import compile_patterns
-from edge_agent.wire import FORWARD_MESSAGE_BYTES
+from edge_agent.wire import FORWARD_MESSAGE_BYTES, Window
 
 EMPTY_S = 10.0
 
@@ -36,7 +36,7 @@ class WebSocketSink:
         identity: who we are, for the source's name and the origin of blocks.
         dial: opens byte streams.
         clock: for a ``Retry-After`` that names a date.
-        run_blocking: where blocks are looked into and cut, milliseconds each.
+        run_blocking: where a batch is looked into, cut and packed, a millisecond or two each.
     """
 
     def __init__(
@@ -87,14 +87,16 @@ class WebSocketSink:
         raise SinkUnavailable("the hub's numbers do not follow from what it is told")
 
     async def send(self, batch: Batch) -> Acknowledged:
-        """Hand over the batch; waits while much else waits for room in the hub's window.
+        """Hand over the batch; waits while `QUEUE_BYTES` of earlier ones wait for the window.
 
         Raises:
             SinkUnavailable: the connection has ended.
         """
         link = self._opened()
         async with self._sending:
-            self._packer.fit(link.window)
+            window = link.window
+            most = min(window.bytes, int(self._upstream.in_flight_bytes))
+            self._packer.fit(Window(window.records, most))
             for message in await self._run_blocking(self._packed, batch):
                 await link.transmit(message)
         if self._packer.holds_back:

@@ -14,6 +14,10 @@ examined, and the numbers it takes are ``first`` of its first segment to ``last`
 A message has at most `FORWARD_MESSAGE_BYTES`, a payload once decompressed as much. Who receives a
 block still has to look into the payload (``check_payload`` of the store); here only the envelope
 is judged.
+
+Where the microseconds go, per block: 6 reading an envelope, of which 5 are the block, its origin
+and the segment becoming objects, and the CRC, 0.25 for each KB of payload as sent. A block of 10
+records and one of 2,800 cost the same but for the CRC.
 """
 
 from __future__ import annotations
