@@ -129,8 +129,6 @@ class WebSocket:
         """End it for a reason of our own: `take` answers ``[]`` from now on. Idempotent."""
         self._ended(end, throw_away=True)
 
-    # Coming in.
-
     async def take(self) -> list[str | bytes]:
         """All messages that have gathered, at least one; ``[]`` once the connection has ended."""
         return await self._inbox.take()
@@ -142,8 +140,6 @@ class WebSocket:
     def resume(self) -> None:
         """There is room again for more messages."""
         self._inbox.resume()
-
-    # Waiting for the end.
 
     @contextmanager
     def until_end(self) -> Iterator[trio.CancelScope]:
@@ -170,8 +166,6 @@ class WebSocket:
         if self._fault is None:
             self._fault = error
         self._ended("broken")
-
-    # Going out.
 
     @property
     def can_be_told(self) -> bool:
@@ -233,8 +227,6 @@ class WebSocket:
                 pass  # The peer was faster, which is what we wanted.
         await self._transport.abort()
         self._on_closed()
-
-    # The library.
 
     async def _keep_protocol(
         self,
