@@ -3,6 +3,11 @@
 `Gathering` holds entries from append to answer. It decides nothing about the store: the committer
 asks it when the next group is due (`Gathering.deadline`), takes the group, and gives it back
 settled, which makes room for those who wait.
+
+Where the microseconds go: `Committer.offer` takes 1.7 for an entry of one record, the making of
+entry and numbering included (0.35). The ticket, which adds up what the entry holds, takes 0.4, the
+look at Trio's clock 0.15, patience 0.2; the rest is counting what waits. The answer takes 0.7,
+most of it shared: two steps of the committer's task for each group.
 """
 
 from __future__ import annotations

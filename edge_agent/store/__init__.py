@@ -64,7 +64,8 @@ answered `StoreFull`, because an earlier record was refused and order must stay;
 ``n`` to ``first`` before. A restart that was refused holds back what the source sent behind it
 until it is welcomed again (`Engine.next_of`). So commit a restart *before* telling the source its
 ``next``: an entry without records, ``Numbering(source, first, first, restart=True)``, needs no
-room in any log. Records numbered 0 are never judged.
+room in any log. Records numbered 0 are never judged. The stored ``n`` of sources heard lately is
+kept in memory, as of the last synced commit (`state.py`).
 
 Limits
 ------
@@ -81,7 +82,8 @@ one trim transaction          256 blocks
 
 Space: a group that would exceed a log's share first trims what all configured consumers have
 acknowledged, however young, then, under ``discard-oldest`` only, the rest, counted as discarded.
-Under ``refuse`` the entry is answered `StoreFull` whole. Age: `retention.py`.
+Under ``refuse`` the entry is answered `StoreFull` whole. Entries are judged one by one, and only
+where the group as a whole, before compression, might not fit. Age: `retention.py`.
 
 Threads: each method is one whole transaction, begun and ended in the thread that calls it. Reads
 run beside a commit; `Engine.reopen` waits for them.

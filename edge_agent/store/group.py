@@ -3,6 +3,21 @@ into blocks, counters and positions brought up to date.
 
 Nothing here touches the engine's own state: a `Group` works on copies that the engine adopts
 once the transaction has been synced, and throws away otherwise.
+
+Where the microseconds go: 3.4 for an entry of one small record in a group of 200 from 200 sources,
+by timeit and cProfile on the machine of MEASUREMENTS, and 0.8 more for LMDB's own commit::
+
+    0.3  `estimate`, one addition for each run; entries are judged by it only in a tight group
+    1.2  `Group.apply` itself: is it this source's turn, what is expected next, the answer (0.1)
+    0.8  `Filling.add_run`: the log (0.07), the run's head (0.17), what the block has grown to
+    0.6  the source's next number: key, value and checksum (0.45), put in order of keys (0.1)
+    0.1  zstd, and joining the pieces
+    0.4  a group's own 70, shared by 200: clock, file's place, transaction, log header
+
+What is left is one pass over the entries with some ten attributes and five dictionaries touched
+for each. Fewer entries cost less, not faster ones: in runs of 800 a record takes 0.17, of which
+zstd has 0.1, without the GIL. Reading each source's number from the file took 1.2 more, a
+`StoreFull` judgement of each entry 1.5, frozen dataclasses 1.
 """
 
 from __future__ import annotations

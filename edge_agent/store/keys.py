@@ -32,7 +32,9 @@ def position_key(consumer: str, log: str) -> bytes:
 
 def source_key(source: str) -> bytes:
     """Where a source's numbering is."""
-    return SOURCE + _name(source)
+    # Without a call within, because this is asked for each message of a slow sensor.
+    key = SOURCE + source.encode()
+    return key if len(key) <= 1 + NAME_BYTES_MAX else SOURCE + _name(source)
 
 
 def quarantine_key(number: int) -> bytes:
