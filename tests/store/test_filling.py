@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from msgspec.structs import replace
-
+from edge_agent.record import Run
 from edge_agent.store import Block, Entry, LogSettings, Stored
 from tests.store.conftest import Stores
-from tests.store.support import entry, foreign, pack, read_all, records, run, values
+from tests.store.support import START_NS, entry, foreign, pack, read_all, records, run, values
 
 TWO_LOGS = (LogSettings("alarms", ("alarms/**",), share=0.2), LogSettings("main", share=0.5))
 
@@ -56,5 +55,5 @@ def test_a_foreign_block_goes_to_the_log_of_its_name_or_to_main(stores: Stores) 
 def test_odd_bodies_are_stored_as_they_came(stores: Stores) -> None:
     engine = stores.open()
     body = pack({"v": 1, "nested": {"deep": [1, None, b"bytes"]}})
-    engine.commit([Entry(runs=(replace(run(1), body=body),))])
+    engine.commit([Entry(runs=(Run("a/1", "pi", 0, START_NS, True, 1, body, START_NS, START_NS),))])
     assert next(iter(records(engine))).fields == {"v": 1, "nested": {"deep": [1, None, b"bytes"]}}
