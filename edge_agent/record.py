@@ -35,9 +35,10 @@ TimeQuality = Literal["sensor", "arrival", "relative", "unset"]
 sensor told; ours, because the sensor's clock was not set."""
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True, gc=False):
     """Consecutive records of one source and stream, still encoded.
+
+    A struct, as one is made for every message of a slow sensor: `Record` says what that saves.
 
     Attributes:
         stream: name of the stream.
@@ -57,9 +58,17 @@ class Run:
     arrival_ns: int
     synced: bool
     count: int
-    body: bytes = field(repr=False)
+    body: bytes
     time_min_ns: int
     time_max_ns: int
+
+    def __repr__(self) -> str:
+        """Without the body, which may be 64 KiB."""
+        return (
+            f"Run({self.stream!r}, {self.source!r}, {self.source_seq}, {self.arrival_ns},"
+            f" {self.synced}, {self.count}, <{len(self.body)} bytes>,"
+            f" {self.time_min_ns}, {self.time_max_ns})"
+        )
 
 
 class Record(Struct, frozen=True):

@@ -12,10 +12,11 @@ again; it is counted, per rule. Rules with a ``window`` act after storing (`wind
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import msgpack
+import msgspec
 
 from edge_agent.config.shape import Rule
 from edge_agent.errors import ConfigError
@@ -88,7 +89,7 @@ def _apply(steps: tuple[_Step, ...], run: Run, metrics: Metrics) -> tuple[Run, .
             assert step.change is not None
             changed = step.change(changed)
         packer.pack(changed)
-    return (replace(run, body=packer.bytes()),)
+    return (msgspec.structs.replace(run, body=packer.bytes()),)
 
 
 def _step(rule: Rule) -> _Step:

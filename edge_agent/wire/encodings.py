@@ -20,8 +20,8 @@ from edge_agent.wire.values import TooBigMessage, Undecodable
 # at singly. Text keys at every level, no binary, no extension types.
 _Leaf = bool | int | float | str | None
 _Inner = _Leaf | list[_Leaf] | dict[str, _Leaf]
-_Value = _Leaf | list[_Inner] | dict[str, _Inner]
-Usual = dict[str, _Value]
+UsualValue = _Leaf | list[_Inner] | dict[str, _Inner]
+Usual = dict[str, UsualValue]
 #: Maps and arrays within one another in a usual record, its own map included.
 USUAL_DEPTH = 3
 

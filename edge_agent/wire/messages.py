@@ -15,30 +15,31 @@ collecting ``time`` and its ends; 5 % in searching for "stream"; the rest once a
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from itertools import accumulate
-from math import isfinite
-from operator import itemgetter
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
 from edge_agent.errors import ProtocolError
-from edge_agent.record import NANOSECONDS, UNSET_CLOCK_BEFORE_NS, resolve_time
+from edge_agent.record import Run, resolve_time
+from edge_agent.wire.columns import cuts, time_span, values_of
 from edge_agent.wire.encodings import (
     DECODE_ERRORS,
+    JSON,
+    MSGPACK,
     USUAL_DEPTH,
     Encoding,
-    Usual,
     check_count,
     encoding_of,
     joined_maps,
     map_sizes,
     shown,
     size_of,
+    to_msgpack,
 )
 from edge_agent.wire.gathering import Gathering
 from edge_agent.wire.records import Good, judge, stream_fault
+from edge_agent.wire.shapes import Learner, Shape
 from edge_agent.wire.values import (
     RUN_BYTES_MAX,
     Arrival,
@@ -48,9 +49,8 @@ from edge_agent.wire.values import (
     WireLimits,
 )
 
-_SET_CLOCK_FROM_S = UNSET_CLOCK_BEFORE_NS // NANOSECONDS
-#: A little before the end of signed 64-bit nanoseconds; later times are looked at singly.
-_SET_CLOCK_TO_S = 9_000_000_000
+#: What a msgpack map begins with.
+_MAP_HEADS = frozenset(bytes((head,)) for head in (*range(0x80, 0x90), 0xDE, 0xDF))
 
 
 def read_message(data: str | bytes, number: int, arrival: Arrival, limits: WireLimits) -> Received:
@@ -62,24 +62,34 @@ def read_message(data: str | bytes, number: int, arrival: Arrival, limits: WireL
         Undecodable: close 1007; the message takes no number.
         TooBigMessage: more than ``message_bytes`` or ``batch_records``; close 1009.
     """
-    reader = _Reader(number, arrival, limits)
+    reader = _Reader(number, arrival, limits, None)
     size = reader.read(data)
     return reader.gathered.received(size, 1, None)
 
 
 def read_messages(
-    batch: Sequence[str | bytes], number: int, arrival: Arrival, limits: WireLimits
+    batch: Sequence[str | bytes],
+    number: int,
+    arrival: Arrival,
+    limits: WireLimits,
+    learner: Learner | None = None,
 ) -> Received:
     """Read messages that follow one another; neighbours become common runs.
 
     The same as `read_message` on each, except that nothing is raised: reading ends at the first
     message that cannot be read, and ``Received.failure`` says why; ``messages`` were read.
+
+    ``learner`` remembers, from call to call, what this sender's records have in common.
     """
-    reader = _Reader(number, arrival, limits)
+    if len(batch) == 1:
+        received = _read_alone(batch[0], number, arrival, limits)
+        if received is not None:
+            return received
+    reader = _Reader(number, arrival, limits, learner)
     kinds = set(map(type, batch))
     sizes = list(map(len if kinds == {bytes} else size_of, batch))
     size = done = 0
-    for begin, end in _cuts(sizes, RUN_BYTES_MAX):
+    for begin, end in cuts(sizes, RUN_BYTES_MAX):
         piece = batch if end - begin == len(batch) else batch[begin:end]
         if len(kinds) == 1 and reader.read_singles(piece, sizes[begin:end]):
             size += sum(sizes[begin:end])
@@ -94,11 +104,48 @@ def read_messages(
     return reader.gathered.received(size, done, None)
 
 
+def _read_alone(
+    data: str | bytes, number: int, arrival: Arrival, limits: WireLimits
+) -> Received | None:
+    """One message that is one usual record without a stream of its own, as slow sensors send
+    them; None for all others.
+
+    Does nothing that the `_Reader` does not, but without its objects: for one record they took
+    three times as long as the record.
+    """
+    size = size_of(data)
+    if size > min(RUN_BYTES_MAX, limits.record_bytes, limits.message_bytes):
+        return None
+    if limits.record_depth < USUAL_DEPTH:
+        return None
+    try:
+        if isinstance(data, bytes):
+            if data[:1] not in _MAP_HEADS:
+                return None
+            record, body = MSGPACK.one(data), data
+        elif data[:1] == "{":
+            record = JSON.one(data)
+            body = to_msgpack(record)
+        else:
+            return None
+        if record.get("stream") is not None:
+            return None
+        time_ns, _ = resolve_time(record.get("time"), arrival.wall_ns)
+    except (*DECODE_ERRORS, ProtocolError):
+        return None
+    stream, source, wall_ns = arrival.stream, arrival.source, arrival.wall_ns
+    run = Run(stream, source, number, wall_ns, arrival.synced, 1, body, time_ns, time_ns)
+    return Received((run,), (), 1, size)
+
+
 class _Reader:
     """Reads messages into a `Gathering`."""
 
-    def __init__(self, number: int, arrival: Arrival, limits: WireLimits) -> None:
+    def __init__(
+        self, number: int, arrival: Arrival, limits: WireLimits, learner: Learner | None
+    ) -> None:
         self.gathered = Gathering(number, arrival)
+        self._learner = learner
         self._arrival = arrival
         self._limits = limits
         # A piece no larger than one record may be holds no record that is larger.
@@ -113,11 +160,11 @@ class _Reader:
             return False
         form = encoding_of(batch[0])
         try:
-            records = list(map(form.one, batch))
+            records, shape = self._decode(form, batch, is_array=False)
             body = joined_maps(records) if form.is_json else b"".join(batch)  # type: ignore[arg-type]  # all bytes
         except DECODE_ERRORS:
             return False
-        return self._add_usual(records, body)
+        return self._add_usual(records, shape, body)
 
     def read(self, data: str | bytes) -> int:
         """One message of any shape; its size. Raises before anything is added, or not at all."""
@@ -154,7 +201,7 @@ class _Reader:
         if is_tried:
             self._judge(form, raws)
             return
-        for begin, end in _cuts(list(map(len, raws)), self._piece_bytes):
+        for begin, end in cuts(list(map(len, raws)), self._piece_bytes):
             piece = raws[begin:end]
             is_large = end - begin == 1 and len(piece[0]) > self._piece_bytes
             if is_large or not self._read_usual(form, form.join(piece)):
@@ -165,12 +212,33 @@ class _Reader:
         if not self._has_usual:
             return False
         try:
-            records = form.many(array)
+            records, shape = self._decode(form, array, is_array=True)
             check_count(len(records), self._limits.batch_records)
             body = form.body(array, records)
         except DECODE_ERRORS:
             return False
-        return self._add_usual(records, body)
+        return self._add_usual(records, shape, body)
+
+    def _decode(
+        self, form: Encoding, data: Any, *, is_array: bool
+    ) -> tuple[list[Any], Shape | None]:
+        """The usual records of an array, or of messages of one each: of the learnt shape, or
+        as maps. Raises `DECODE_ERRORS` where one is not usual.
+        """
+        learner = self._learner
+        shape = None if learner is None else learner.shape()
+        if learner is not None and shape is not None:
+            try:
+                records = shape.read(data, is_json=form.is_json, is_array=is_array)
+            except DECODE_ERRORS:
+                learner.miss()
+            else:
+                learner.hit()
+                return records, shape
+        records = form.many(data) if is_array else list(map(form.one, data))
+        if learner is not None and records:
+            learner.look(records)
+        return records, None
 
     def _judge(self, form: Encoding, raws: list[msgspec.Raw]) -> None:
         for raw in map(bytes, raws):
@@ -181,20 +249,21 @@ class _Reader:
             else:
                 self.gathered.reject(verdict.code, verdict.message, raw)
 
-    def _add_usual(self, records: list[Usual], body: bytes) -> bool:
+    def _add_usual(self, records: list[Any], shape: Shape | None, body: bytes) -> bool:
         if not records:
             return True
-        arrival_ns = self._arrival.wall_ns
-        # A search in C: where the word is nowhere in the bytes, no record has the key.
         times: list[object] | None = None
-        if b"time" in body:
-            times = _values_of("time", records)
-        span = _time_span(times, arrival_ns)
+        names: list[object] | None = None
+        if shape is not None:
+            times, names = shape.times(records), shape.streams(records)
+        else:
+            # A search in C: where the word is nowhere in the bytes, no record has the key.
+            times = values_of("time", records) if b"time" in body else None
+            names = values_of("stream", records) if b"stream" in body else None
+        span = time_span(times, self._arrival.wall_ns)
         if span is None:
             return False
-        names: list[object] | None = None
-        if b"stream" in body:
-            names = _values_of("stream", records)
+        if names is not None:
             try:
                 faults = [stream_fault(name, self._arrival) for name in set(names)]
             except TypeError:  # A list or a map as a name.
@@ -223,51 +292,3 @@ class _Reader:
             stream = arrival.stream if name is None else str(name)
             self.gathered.add(stream, 1, body[begin : begin + size], time_ns, time_ns)
             begin += size
-
-
-def _values_of(key: str, records: list[Usual]) -> list[object]:
-    """Each record's value of ``key``, None where it has none."""
-    try:
-        # All have it, as a rule, and then all of this happens in C.
-        return list(map(itemgetter(key), records))
-    except KeyError:
-        return [record.get(key) for record in records]
-
-
-def _time_span(times: list[object] | None, arrival_ns: int) -> tuple[int, int] | None:
-    """Earliest and latest resolved time; None where one of them is bad.
-
-    ``times`` None: no record tells one.
-    """
-    if times is None:
-        return arrival_ns, arrival_ns
-    try:
-        total = sum(times)  # type: ignore[arg-type]  # what is no number raises TypeError
-        low: float = min(times)  # type: ignore[type-var, assignment]  # numbers, or sum() had raised
-        high: float = max(times)  # type: ignore[type-var, assignment]  # likewise
-    except (TypeError, OverflowError):
-        if times.count(None) == len(times):
-            return arrival_ns, arrival_ns
-    else:
-        # Within these bounds, which leave out booleans, `resolve_time` only rises, so the ends are
-        # enough. A NaN hides from min() and max() unless it comes first, but not from the sum.
-        if low >= _SET_CLOCK_FROM_S and high <= _SET_CLOCK_TO_S and isfinite(total):
-            return resolve_time(low, arrival_ns)[0], resolve_time(high, arrival_ns)[0]
-    try:
-        resolved = [resolve_time(value, arrival_ns)[0] for value in times]
-    except ProtocolError:
-        return None
-    return min(resolved), max(resolved)
-
-
-def _cuts(sizes: list[int], limit: int) -> Iterator[tuple[int, int]]:
-    """Begin and end of pieces of at most ``limit`` bytes, or of one element that has more."""
-    if sizes and sum(sizes) <= limit:
-        yield 0, len(sizes)
-        return
-    ends = list(accumulate(sizes))
-    begin = before = 0
-    while begin < len(sizes):
-        end = max(bisect_right(ends, before + limit), begin + 1)
-        yield begin, end
-        begin, before = end, ends[end - 1]

@@ -22,6 +22,7 @@ from edge_agent.wire.control import (
 from edge_agent.wire.forward import Segment, covers, decode_segments
 from edge_agent.wire.messages import read_messages
 from edge_agent.wire.session import SERVER, ServerInput, ServerState, follow
+from edge_agent.wire.shapes import Learner
 from edge_agent.wire.values import (
     CLOSE_PROTOCOL,
     CLOSE_RESTART,
@@ -32,6 +33,13 @@ from edge_agent.wire.values import (
     Reject,
     WireLimits,
     make_reject,
+)
+
+#: Looking a state up costs as much as reading a small record; what the table says about an open
+#: session is looked up here, once.
+_OPEN = ServerState.OPEN
+_OPEN_STAYS_OPEN = all(
+    SERVER[_OPEN][what] is _OPEN for what in (ServerInput.DATA, ServerInput.COMMITTED)
 )
 
 
@@ -81,9 +89,11 @@ class ServerSession:
         self._limits = limits
         self._window = window
         self._window_is_news = False
-        # What each read took: the number behind it, and its bytes.
-        self._sizes: deque[tuple[int, int]] = deque()
-        self._nacks: deque[Nack] = deque()
+        self._learner = Learner()
+        # What each read took: the number behind it, and its bytes. Both are made when they are
+        # needed, as an empty deque has 600 bytes and most sessions are idle.
+        self._sizes: deque[tuple[int, int]] | None = None
+        self._nacks: deque[Nack] | None = None
 
     @property
     def records_in_flight(self) -> int:
@@ -125,12 +135,13 @@ class ServerSession:
         Where one cannot be read, ``Received.failure`` says why, and it and all that follow are
         discarded, now and later. The pump then commits, acks and closes with the failure's code.
         """
-        after = follow(SERVER, self.state, ServerInput.DATA)
-        if after is ServerState.CLOSING:
-            return Received((), (), 0, 0, 0, self.failure)
-        received = read_messages(batch, self.number, arrival, self._limits)
+        if self.state is not _OPEN or not _OPEN_STAYS_OPEN:
+            after = follow(SERVER, self.state, ServerInput.DATA)
+            if after is ServerState.CLOSING:
+                return Received((), (), 0, 0, 0, self.failure)
+        received = read_messages(batch, self.number, arrival, self._limits, self._learner)
         for reject in received.rejects:
-            self._nacks.append(Nack(reject.number, reject.code, reject.message))
+            self._add_nack(reject)
         self._count(received.numbers, received.size)
         if received.failure is not None:
             self.fail(received.failure)
@@ -180,7 +191,7 @@ class ServerSession:
         if failure is None or self.state is not ServerState.CLOSING:
             raise ProtocolError("out_of_order", "no message has failed", CLOSE_PROTOCOL)
         reject = make_reject(self.number, failure.code, failure.message, body, stream)
-        self._nacks.append(Nack(reject.number, reject.code, reject.message))
+        self._add_nack(reject)
         self._count(1, len(reject.body))
         return reject
 
@@ -195,7 +206,8 @@ class ServerSession:
         That is the nacks of refused records before it, in order, then at most one ack. A nack
         never goes out before its record is durable in quarantine.
         """
-        self.state = follow(SERVER, self.state, ServerInput.COMMITTED)
+        if self.state is not _OPEN or not _OPEN_STAYS_OPEN:
+            self.state = follow(SERVER, self.state, ServerInput.COMMITTED)
         durable = min(next_number, self.number)
         if self.state is ServerState.CLOSED or (durable <= self.acked and not self._window_is_news):
             return []
@@ -229,4 +241,11 @@ class ServerSession:
         if numbers:
             self.number += numbers
             self.bytes_in_flight += size
+            if self._sizes is None:
+                self._sizes = deque()
             self._sizes.append((self.number, size))
+
+    def _add_nack(self, reject: Reject) -> None:
+        if self._nacks is None:
+            self._nacks = deque()
+        self._nacks.append(Nack(reject.number, reject.code, reject.message))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from edge_agent.errors import ProtocolError
 from edge_agent.record import Run
 
@@ -82,8 +84,7 @@ def make_reject(number: int, code: str, message: str, body: bytes, stream: str) 
     return Reject(number, code, message[:REASON_CHARACTERS_MAX], body[:REJECT_BYTES_MAX], stream)
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(Struct, frozen=True):
     """What one message, or a list of them, holds.
 
     Attributes:
