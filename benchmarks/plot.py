@@ -78,8 +78,10 @@ def bar_chart(title: str, axis: str, groups: Sequence[Group], kinds: dict[str, s
 
 def decades(values: Sequence[float]) -> tuple[int, int]:
     """The powers of ten between which the axis runs: the smallest value still has a bar."""
-    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
-    return (low - 1 if math.log10(min(values)) - low < 0.1 else low), max(high, low + 1)
+    first, last = math.log10(min(values)), math.log10(max(values))
+    low = math.floor(first)
+    low -= first - low < 0.1
+    return low, max(math.ceil(last), low + 1)
 
 
 def place(value: float, low: int, high: int) -> float:

@@ -14,7 +14,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 CHUNK_BYTES = 64 * 1024
 RECEIVE_BYTES = 256 * 1024
@@ -59,7 +59,7 @@ class Flow:
         Raises:
             ValueError: it does not; nothing may be measured.
         """
-        steps = [self.upto[0], *(b - a for a, b in zip(self.upto, self.upto[1:], strict=False))]
+        steps = [self.upto[0], *(b - a for a, b in pairwise(self.upto))]
         if max(steps) > self.window or max(map(len, self.chunks)) > self.window_bytes:
             raise ValueError(f"a chunk is larger than the window of {self.window} records")
 
@@ -122,11 +122,11 @@ def pump(flows: Sequence[Flow]) -> float:
     poller = select.poll()
     flow_of = {flow.socket.fileno(): flow for flow in flows}
     wanted = dict.fromkeys(flow_of, select.POLLIN)
-    for descriptor in flow_of:
-        poller.register(descriptor, select.POLLIN)
-    began = time.perf_counter()
-    todo = list(flow_of)
     open_flows = {descriptor for descriptor, flow in flow_of.items() if flow.acked < flow.total}
+    for descriptor in open_flows:
+        poller.register(descriptor, select.POLLIN)
+    todo = list(open_flows)
+    began = time.perf_counter()
     while open_flows:
         for descriptor in todo:
             events = select.POLLIN | (select.POLLOUT if flow_of[descriptor].send() else 0)
@@ -141,7 +141,8 @@ def pump(flows: Sequence[Flow]) -> float:
                 receive(flow_of[descriptor])
                 if flow_of[descriptor].acked >= flow_of[descriptor].total:
                     open_flows.discard(descriptor)
-        todo = [descriptor for descriptor, _ in ready]
+                    poller.unregister(descriptor)
+        todo = [descriptor for descriptor, _ in ready if descriptor in open_flows]
     return time.perf_counter() - began
 
 

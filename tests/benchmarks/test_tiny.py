@@ -5,42 +5,110 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
 
+from benchmarks.__main__ import KINDS, reached, write
 from benchmarks.machine import MEMORY_FILE_SYSTEMS, describe, file_system_of
+from benchmarks.peers import PEERS
+from benchmarks.plot import Group
 from benchmarks.readback import verify
-from benchmarks.records import RECORD_BYTES, encoded_records, messages
+from benchmarks.records import RECORD_BYTES, checksum, encoded_records, messages
+from benchmarks.section import Section
+from benchmarks.sections import SECTIONS, measure, run
+from tests.conftest import REQUIRE_ALL
 
 ROOT = Path(__file__).parents[2]
-HEADINGS = ("Ingest", "Drain", "Ack latency", "Start, memory, queries")
+HEADINGS = (
+    "Ingest", "Many slow sensors", "Drain", "Wear", "Ack latency", "Queries", "Start", "Churn",
+)  # fmt: skip
 
 
 def test_all_benchmarks_run_and_print_their_tables(tmp_path: Path) -> None:
-    results = ROOT / "benchmarks" / "RESULTS.md"
-    before = results.read_bytes() if results.exists() else None
+    written = [ROOT / "benchmarks" / name for name in ("RESULTS.md", "results.svg")]
+    before = [path.read_bytes() if path.exists() else None for path in written]
 
-    run = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--tiny", "--folder", str(tmp_path)],
-        cwd=ROOT, capture_output=True, text=True, timeout=150, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
-    assert run.returncode == 0, run.stderr
-    assert [line.split(":")[0][3:] for line in run.stdout.splitlines() if line[:3] == "## "]
-    for heading in HEADINGS:
-        assert f"## {heading}" in run.stdout
-    rates = re.findall(r"^\| (?:single|batches).*? \| 1 \| ([\d,.]+) \|", run.stdout, re.MULTILINE)
-    assert len(rates) == 2 and all(float(rate.replace(",", "")) > 0 for rate in rates)
-    assert (results.read_bytes() if results.exists() else None) == before
+    assert done.returncode == 0, done.stderr
+    found = [line for line in done.stdout.splitlines() if line.startswith("## ")]
+    assert len(found) == len(HEADINGS) == len(SECTIONS)
+    for line, heading in zip(found, HEADINGS, strict=True):
+        assert line.startswith(f"## {heading}")
+    rates = re.findall(r"^\| (?:single|batches).*? \| 1 \| ([\d,.]+) \|", done.stdout, re.MULTILINE)
+    assert len(rates) == 3 and all(float(rate.replace(",", "")) > 0 for rate in rates)
+    for peer in PEERS.values():
+        assert f"\n| {peer.title} |" in done.stdout
+    assert not (REQUIRE_ALL and "not installed" in done.stdout)
+    assert [path.read_bytes() if path.exists() else None for path in written] == before
     assert not list(tmp_path.iterdir()), "it cleans up after itself"
 
 
-def test_a_file_system_in_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_section_that_fails_leaves_nothing_and_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(folder: Path, tiny: bool) -> Section:
+        (folder / "store").write_bytes(b"x")
+        raise SystemExit("1 records were acked, 0 are stored")
+
+    monkeypatch.setitem(SECTIONS, "ingest", fails)
+
+    with pytest.raises(SystemExit, match="0 are stored"):
+        measure("ingest", tmp_path, True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_full_sections_are_measured_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def section(folder: Path, tiny: bool) -> Section:
+        assert not tiny and [path.name for path in tmp_path.iterdir()] == [folder.name]
+        seen.append(folder.name)
+        return Section(f"## {folder.name}")
+
+    for name in SECTIONS:
+        monkeypatch.setitem(SECTIONS, name, section)
+
+    texts = [found.text for found in run(["wear", "start"], tmp_path, False)]
+
+    assert seen == ["wear", "start"] and texts == ["## wear", "## start"]
+
+
+def test_the_results_hold_machine_goals_plot_and_all_sections(tmp_path: Path) -> None:
+    bars = (Group("edge_agent", (("1 connection", 400_000.0),), next(iter(KINDS))),)
+    sections = [
+        Section("## Ingest: x", {"singles_1": 400_000.0}, bars),
+        Section("## Drain", {"drain": 1.0}),
+    ]
+
+    write(tmp_path / "RESULTS.md", ["- 2026-11-24", "- 2 cores"], sections)
+
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert re.findall(r"^## (\w+)", text, re.MULTILINE) == ["Goals", "Ingest", "Drain"]
+    assert "- 2026-11-24\n- 2 cores\n" in text and reached(sections) in text
+    assert "](results.svg)" in text and "400,000" in (tmp_path / "results.svg").read_text()
+
+
+def test_a_file_system_in_memory_is_refused() -> None:
     assert file_system_of(Path("/dev/shm")) in MEMORY_FILE_SYSTEMS
 
     with pytest.raises(SystemExit, match="a sync is free there"):
         describe(Path("/dev/shm"))
+
+
+def test_the_machine_is_described_with_the_versions_of_all_that_ran(tmp_path: Path) -> None:
+    lines = "\n".join(describe(tmp_path).lines())
+
+    for name, peer in PEERS.items():
+        assert (f"no {name}" if peer.missing() else peer.version()) in lines
+    assert re.search(r"SQLite 3\.\d+", lines) and "trio-websocket 0." in lines
 
 
 def test_the_generator_gives_many_different_records_of_one_size() -> None:
@@ -50,6 +118,26 @@ def test_the_generator_gives_many_different_records_of_one_size() -> None:
     assert {len(record) for record in records} == {RECORD_BYTES}
     assert records != encoded_records(2)
     assert b"".join(messages(250, 1)) == b"".join(records[:250])
+    assert encoded_records(1, 1000) == records[:1000]
+
+
+def test_messages_cycle_from_where_they_are_told_to_begin() -> None:
+    records = encoded_records(1)
+
+    assert messages(3, 1, start=99_998) == [records[99_998], records[99_999], records[0]]
+    batches = messages(250, 100, start=99_900)
+    assert [batch[-RECORD_BYTES:] for batch in batches] == [
+        records[99_999], records[99], records[149],
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="do not fit"):
+        messages(10, 100, start=50)
+
+
+def test_the_checksum_is_that_of_the_joined_records() -> None:
+    records = encoded_records(1)
+
+    assert checksum(3, start=99_998) == zlib.crc32(records[99_998] + records[99_999] + records[0])
+    assert checksum(200_001) == zlib.crc32(b"".join(records) * 2 + records[0])
 
 
 def test_a_store_that_lacks_an_acked_record_gets_no_figure(tmp_path: Path) -> None:

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import bench_ingest
+from benchmarks.bench_ingest import FULL, MOST_RECORDS, Scale, Shape, Singles, enough, median
+from benchmarks.peers import PEERS
+from benchmarks.table import Row
+
+
+def test_the_median_of_an_even_number_is_the_lower_one_and_never_a_mean() -> None:
+    rows = [Row(records, 1.0, 1.0) for records in (40, 10, 30, 20)]
+
+    assert median(rows).records == 20
+
+
+@pytest.mark.parametrize(
+    "rate, expected", [(10, FULL.least), (400_000, 1_000_000), (10**9, MOST_RECORDS)]
+)
+def test_a_run_is_as_long_as_asked_for_within_bounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: int, expected: int
+) -> None:
+    monkeypatch.setattr(bench_ingest, "agent_run", lambda *_, **__: Row(rate, 1.0, 1.0))
+
+    assert enough(tmp_path, FULL, Shape(), 1) == expected
+
+
+def test_agent_and_peers_take_turns_and_the_slowest_is_held_against_the_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns: list[tuple[str, int]] = []
+
+    def ours(*_: object, connections: int, **__: object) -> Row:
+        turns.append(("agent", connections))
+        return Row(400 + connections, 1.0, 1.0)
+
+    def theirs(_: Path, name: str, *__: object, connections: int, **___: object) -> Row:
+        turns.append((name, connections))
+        return Row(100 * connections, 1.0, 2.0)
+
+    monkeypatch.setattr(bench_ingest, "agent_run", ours)
+    monkeypatch.setattr(bench_ingest, "peer_run", theirs)
+    for peer in PEERS.values():
+        monkeypatch.setattr(type(peer), "missing", lambda _: "")
+
+    singles = Singles(tmp_path, Scale(0.0, 10, 0.1, 2, (1, 4), {}))
+    singles.measure()
+
+    one_round = ["agent", *PEERS]
+    assert turns == [(name, count) for count in (1, 4) for _ in range(2) for name in one_round]
+    assert singles.figures() == {
+        "singles_1": 401, "singles_4": 404,
+        "vs_seed": 401 / 400, "vs_redis": 401 / 400, "vs_nats": 401 / 400,
+        "vs_nats-always": 401 / 400,
+    }  # fmt: skip
+    line = next(line for line in singles.table().splitlines() if "Redis" in line)
+    assert line.split(" | ")[1:6] == ["100", "400", "200", "4.0 / 1.0", "1.0"]
