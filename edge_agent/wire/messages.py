@@ -8,9 +8,15 @@ usual goes to `records.judge`, record by record, with the same result where a re
 Memory: a message is decoded in pieces of at most `RUN_BYTES_MAX`, because a mebibyte of empty
 maps would become 76 MB of Python objects.
 
-Where the time goes, per record of 71 bytes in lists or arrays of 100 (0.6-0.7 µs in all): half
-in msgspec building dicts, which is what proves that text is UTF-8 and keys are text; 15 % in
-collecting ``time`` and its ends; 5 % in searching for "stream"; the rest once a list.
+Where the microseconds go, and why they must: 0.23 µs for a record of 67 bytes with five fields,
+in lists of 800 messages by a learnt shape (`shapes`). 0.13 are msgspec making the values, which
+is what proves that text is UTF-8 and that each message is one whole map of text keys. 0.03 collect
+``time``, as a run has to tell its ends; 0.01 to 0.02 each are the sum and the order of the times,
+the kinds and sizes of the messages, and joining them. Arrays of 100 take 0.25: 0.12 are msgspec,
+and some 8 µs per message are not by the record (objects, header, two times resolved, one run).
+JSON takes 0.15 to decode and 0.05 to become msgpack. One record alone takes 2.3 µs in its session:
+0.2 are decoding, the rest is asking, resolving its time and making a run. In lists, add 0.1
+without a shape.
 """
 
 from __future__ import annotations

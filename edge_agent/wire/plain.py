@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edge_agent.errors import ProtocolError
 from edge_agent.wire.control import encode_plain_ack, encode_plain_error
+from edge_agent.wire.shapes import Learner
 from edge_agent.wire.values import CLOSE_UNDECODABLE
 
 
@@ -13,11 +14,13 @@ class PlainSession:
     Attributes:
         received: messages so far, those that could not be used included.
         dealt: the first so many are durable, as records or in quarantine.
+        learner: what its records have in common, for `read_messages`.
     """
 
     def __init__(self, *, tells: bool, undecodable_max: int) -> None:
         self.received = 0
         self.dealt = 0
+        self.learner = Learner()
         self._tells = tells
         self._undecodable_max = undecodable_max
         self._undecodable_in_a_row = 0

@@ -392,3 +392,16 @@ def test_nothing_that_can_be_sent_raises_anything_but_a_protocol_error(
         assert received.numbers == sum(item.numbers for item in readable)
     else:
         assert one_by_one[received.messages] == received.failure.code
+
+
+@settings(deadline=None, max_examples=200)
+@given(values | st.binary(max_size=6).map(lambda drawn: {"t": drawn}), st.integers(0, 2))
+def test_a_list_of_one_is_read_as_its_message_by_itself(sent: Any, number: int) -> None:
+    messages: list[str | bytes] = [pack(sent)]
+    if not (isinstance(sent, dict) and isinstance(sent.get("t"), bytes)):
+        messages += [json.dumps(sent), " " + json.dumps(sent)]
+    for limits in (LIMITS, CAREFUL, WireLimits(record_bytes=12), WireLimits(message_bytes=12)):
+        for message in messages:
+            listed = read_messages([message], number, ARRIVAL, limits)
+            failed = None if listed.failure is None else listed.failure.code
+            assert (failed or listed) == told(read_message, message, number, ARRIVAL, limits)

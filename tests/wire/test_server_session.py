@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import msgpack
@@ -13,6 +14,7 @@ from edge_agent.wire.control import Window
 from edge_agent.wire.forward import Segment, encode_segments
 from edge_agent.wire.server_session import ServerSession
 from edge_agent.wire.session import ServerState
+from edge_agent.wire.shapes import Learner
 from edge_agent.wire.values import Arrival, TooBigMessage, Undecodable, WireLimits
 
 ARRIVAL = Arrival("a", "pi", 1_795_341_600 * 10**9, synced=True)
@@ -234,3 +236,33 @@ def test_segments_that_cannot_be_read_keep_what_came_before() -> None:
     received = session.receive_segments([encode_segments([Segment(1, 2, "loop")]), b"\xc1"])
     assert (received.numbers, received.messages) == (2, 1)
     assert isinstance(received.failure, Undecodable)
+
+
+def test_a_session_learns_what_its_source_sends_and_numbers_it_as_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hits: list[Learner] = []
+
+    def hit(learner: Learner) -> None:
+        hits.append(learner)
+
+    monkeypatch.setattr(Learner, "hit", hit)
+    record: str | bytes = b"\x81\xaalearnt-key\x01"
+    session, fresh = open_session(1), open_session(6001)
+    for _ in range(3):
+        session.receive_data([record] * 2000, ARRIVAL)
+    assert session.number == 6001
+    assert hits
+    batch = [record] * 10 + [b"\x91\xa1x", b"\x81\x01\x01", record]
+    assert session.receive_data(batch, ARRIVAL) == fresh.receive_data(batch, ARRIVAL)
+
+
+def test_an_idle_session_takes_little_memory() -> None:
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        kept = [ServerSession("json", WireLimits(), Window(1, 1)) for _ in range(200)]
+        taken = (tracemalloc.get_traced_memory()[0] - before) / len(kept)
+    finally:
+        tracemalloc.stop()
+    assert taken < 800
