@@ -10,7 +10,6 @@ interpreted by `resolve_time` wherever they are read, so that the rule lives her
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -233,8 +232,7 @@ def _bad_time(value: object) -> ProtocolError:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True, gc=False):
     """Where a block was first stored, kept at every hop.
 
     Attributes:
@@ -256,9 +254,9 @@ class Origin:
     path: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ForeignBlock:
-    """A block from another agent, stored as it came.
+class ForeignBlock(Struct, frozen=True, gc=False):
+    """A block from another agent, stored as it came; a struct with its origin, as `Run` is, since
+    a backlog of small commits is many blocks.
 
     ``first`` to ``last`` are the numbers that it covers in its sender's numbering, at least
     ``count`` of them (filtered records leave holes). ``payload`` is as in ``store/format.py``,
@@ -270,7 +268,15 @@ class ForeignBlock:
     count: int
     codec: int
     raw_len: int
-    payload: bytes = field(repr=False)
+    payload: bytes
     time_min_ns: int
     time_max_ns: int
     origin: Origin
+
+    def __repr__(self) -> str:
+        """Without the payload, which may be 256 KiB."""
+        return (
+            f"ForeignBlock({self.first}, {self.last}, {self.count}, {self.codec}, {self.raw_len},"
+            f" <{len(self.payload)} bytes>, {self.time_min_ns}, {self.time_max_ns},"
+            f" {self.origin!r})"
+        )

@@ -12,6 +12,8 @@ from edge_agent.errors import ProtocolError
 from edge_agent.record import (
     TIME_NS_MAX,
     UNSET_CLOCK_BEFORE_NS,
+    ForeignBlock,
+    Origin,
     Run,
     array_header,
     as_sent,
@@ -134,9 +136,12 @@ def test_a_time_is_written_as_rfc_3339_with_as_many_digits_as_needed(
     assert format_time(time_ns) == text
 
 
-def test_a_run_does_not_print_its_body() -> None:
+def test_runs_and_blocks_do_not_print_what_they_carry() -> None:
     run = Run("a", "s", 1, ARRIVAL, True, 1, b"\x81\xa1t\x01" * 1000, ARRIVAL, ARRIVAL)
     assert len(repr(run)) < 200
+    origin = Origin("a1", "e1", "main", 1, bytes(16), 1, ARRIVAL, True, ("a1",))
+    block = ForeignBlock(1, 9, 9, 0, 3000, bytes(3000), ARRIVAL, ARRIVAL, origin)
+    assert len(repr(block)) < 400
 
 
 @pytest.mark.parametrize(

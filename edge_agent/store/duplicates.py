@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from msgspec import structs
+
 from edge_agent.errors import StoreDamaged
 from edge_agent.record import ForeignBlock, Run
 from edge_agent.store.codec import RAW, decompress
@@ -47,4 +49,6 @@ def cut_block(block: ForeignBlock, expected: int) -> ForeignBlock | None:
         return block
     if count == 0:
         return None
-    return replace(block, first=expected, count=count, codec=RAW, raw_len=len(kept), payload=kept)
+    return structs.replace(
+        block, first=expected, count=count, codec=RAW, raw_len=len(kept), payload=kept
+    )

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from edge_agent.forward.outgoing import MESSAGE_BYTES, WINDOW_PARTS, Message, Packer, segments_of
 from edge_agent.forward.sink import Batch
@@ -59,7 +60,7 @@ def test_a_block_of_wanted_streams_goes_out_as_it_is_stored() -> None:
 def test_a_foreign_block_keeps_its_origin_and_gets_us_on_its_path() -> None:
     (segment,) = segments_of(batch(block(11, make_run("t/1", 2), origin=ORIGIN)), IDENTITY, ALL)
     assert segment.block is not None
-    assert segment.block.origin == replace(ORIGIN, path=(*ORIGIN.path, IDENTITY.agent_id))
+    assert segment.block.origin == structs.replace(ORIGIN, path=(*ORIGIN.path, IDENTITY.agent_id))
     assert numbers(segment) == [(500, 0), (501, 1)]
 
 
@@ -129,8 +130,8 @@ def test_cutting_counts_this_logs_seqs_and_not_the_origins_offsets() -> None:
 
 
 def test_a_block_that_was_here_before_or_went_too_far_goes_no_further() -> None:
-    been_here = replace(ORIGIN, path=(ORIGIN.agent, IDENTITY.agent_id))
-    too_far = replace(ORIGIN, path=tuple(f"{i:012x}" for i in range(8)))
+    been_here = structs.replace(ORIGIN, path=(ORIGIN.agent, IDENTITY.agent_id))
+    too_far = structs.replace(ORIGIN, path=tuple(f"{i:012x}" for i in range(8)))
     items = (
         block(1, make_run("t/1", 2), origin=been_here),
         block(3, make_run("t/1", 2), origin=too_far),
@@ -160,11 +161,11 @@ def test_a_large_block_cut_anew_is_compressed() -> None:
 
 def a_segment(first: int, count: int, size: int) -> Segment:
     payload = bytes(size)
-    origin = replace(ORIGIN, path=tuple("f" * 64 for _ in range(8)), log="l" * 200)
+    origin = structs.replace(ORIGIN, path=tuple("f" * 64 for _ in range(8)), log="l" * 200)
     return Segment.of(
         ForeignBlock(
             first, first + count - 1, count, 0, size, payload, -(2**63), 2**63 - 1,
-            replace(origin, agent="a" * 64, epoch="e" * 64),
+            structs.replace(origin, agent="a" * 64, epoch="e" * 64),
         )
     )  # fmt: skip
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from edge_agent.store.duplicates import cut_block, cut_runs
 from edge_agent.store.entry import Entry
