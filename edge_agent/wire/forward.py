@@ -15,8 +15,8 @@ A message has at most `FORWARD_MESSAGE_BYTES`, a payload once decompressed as mu
 block still has to look into the payload (``check_payload`` of the store); here only the envelope
 is judged.
 
-Where the microseconds go, per block: 2 reading an envelope, and the CRC, 0.25 for each KB of payload
-as sent. A block of 10 records and one of 2,800 cost the same but for the CRC.
+Where the microseconds go, per block: 2 reading an envelope, and 0.25 for the CRC of each KB of its
+payload as sent. A block of 10 records and one of 2,800 cost the same but for the CRC.
 """
 
 from __future__ import annotations
