@@ -44,8 +44,9 @@ def main() -> None:
             sections.append(section)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    table = reached(sections)
     if not options.tiny:
-        print(f"\n{reached(sections)}")
+        print(f"\n{table}")
     if not options.tiny and not options.only:
         machine.append(f"- took {(time.perf_counter() - began) / 60:.0f} minutes")
         write(RESULTS, machine, sections)

@@ -12,7 +12,9 @@ from __future__ import annotations
 import shutil
 import statistics
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks.goals import GOALS
@@ -108,7 +110,11 @@ def median(rows: list[Row]) -> Row:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much of everything. ``seconds`` of load a run; peers get ``part`` of their messages."""
+    """How much of everything: ``seconds`` of load a run.
+
+    Judged by short runs of ``least`` records, peers' by ``part`` of their messages; with no
+    seconds these are all.
+    """
 
     seconds: float
     least: int
@@ -127,7 +133,7 @@ SHAPES: dict[str, tuple[str, Shape, tuple[int, ...]]] = {
 }
 FULL = Scale(2.5, 50_000, 1.0, 3, (1, 4, 50), SHAPES)
 TINY = Scale(
-    0.0, 2_000, 0.005, 1, (4,),
+    0.0, 2_000, 0.1, 1, (4,),
     {name: (key, shape, (1,)) for name, (key, shape, _) in SHAPES.items() if key},
 )  # fmt: skip
 
@@ -163,28 +169,20 @@ class Singles:
     def measure(self) -> None:
         """All rounds of all numbers of connections."""
         scale = self.scale
-        present = {name: peer for name, peer in PEERS.items() if not peer.missing()}
+        present = [name for name, peer in PEERS.items() if not peer.missing()]
         for connections in scale.connections:
-            records = enough(self.folder, scale, Shape(), connections)
-            ours: list[Row] = []
-            theirs: dict[str, list[Row]] = {name: [] for name in present}
+            ours = agent_runs(self.folder / "agent", scale, Shape(), connections)
+            theirs = {
+                name: peer_runs(self.folder / name, scale, name, connections) for name in present
+            }
+            rows: dict[str, list[Row]] = {name: [] for name in ["", *present]}
             for _ in range(scale.rounds):
-                ours.append(
-                    agent_run(
-                        self.folder / "agent", records=records, connections=connections,
-                        shape=Shape(),
-                    )
-                )  # fmt: skip
-                for name, peer in present.items():
-                    theirs[name].append(
-                        peer_run(
-                            self.folder / name, name, peer, connections=connections,
-                            records=max(connections, int(peer.messages * scale.part)),
-                        )
-                    )  # fmt: skip
-            self.ours[connections] = median(ours)
-            for name, rows in theirs.items():
-                self.theirs[name][connections] = median(rows)
+                rows[""].append(ours())
+                for name, run in theirs.items():
+                    rows[name].append(run())
+            self.ours[connections] = median(rows.pop(""))
+            for name, found in rows.items():
+                self.theirs[name][connections] = median(found)
 
     def slowest(self) -> float:
         """The agent's lowest rate over the numbers of connections."""
@@ -254,13 +252,25 @@ def best(rows: dict[int, Row]) -> Row:
     return max(rows.values(), key=lambda row: row.rate)
 
 
-def enough(folder: Path, scale: Scale, shape: Shape, connections: int) -> int:
-    """Records for a run of ``scale.seconds``, judged by a short one."""
+def agent_runs(folder: Path, scale: Scale, shape: Shape, connections: int) -> Callable[[], Row]:
+    """What runs the agent for as long as the scale wants."""
+    run = partial(agent_run, folder, connections=connections, shape=shape)
     least = scale.least * (10 if shape.batch > 1 else 1)
-    if not scale.seconds:
+    return partial(run, records=enough(run, least, scale.seconds))
+
+
+def peer_runs(folder: Path, scale: Scale, name: str, connections: int) -> Callable[[], Row]:
+    """What runs a peer for as long."""
+    run = partial(peer_run, folder, name, PEERS[name], connections=connections)
+    least = max(connections, int(PEERS[name].messages * scale.part))
+    return partial(run, records=enough(run, least, scale.seconds))
+
+
+def enough(run: Callable[..., Row], least: int, seconds: float) -> int:
+    """Records for a run of so many seconds, judged by a short one of ``least``."""
+    if not seconds:
         return least
-    pilot = agent_run(folder / "agent", records=least, connections=connections, shape=shape)
-    return min(MOST_RECORDS, max(least, int(pilot.rate * scale.seconds)))
+    return min(MOST_RECORDS, max(least, int(run(records=least).rate * seconds)))
 
 
 def other_shapes(folder: Path, scale: Scale) -> tuple[str, dict[str, float]]:
@@ -269,11 +279,8 @@ def other_shapes(folder: Path, scale: Scale) -> tuple[str, dict[str, float]]:
     figures: dict[str, float] = {}
     for title, (name, shape, counts) in scale.shapes.items():
         for connections in counts:
-            records = enough(folder, scale, shape, connections)
-            row = median([
-                agent_run(folder / "agent", records=records, connections=connections, shape=shape)
-                for _ in range(scale.rounds)
-            ])  # fmt: skip
+            run = agent_runs(folder / "agent", scale, shape, connections)
+            row = median([run() for _ in range(scale.rounds)])
             if name:
                 figures[name] = min(row.rate, figures.get(name, row.rate))
             rows.append(

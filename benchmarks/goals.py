@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from benchmarks.bench_memory import FLAT_MB
 from benchmarks.table import markdown, number
 
 
@@ -56,6 +57,7 @@ GOALS: dict[str, Goal] = {
     "disk_1000": Goal("disk per byte of sensor records at 1000 per commit", 0.4, "", at_most=True),
     "flood_mb": Goal("RssAnon above idle while flooded for a minute at full speed", 40, "MB",
                      at_most=True),
+    "flood_slope": Goal("the same: its growth over that minute", FLAT_MB, "MB", at_most=True),
     "churn_tasks": Goal("60,000 connections opened and closed: tasks left behind", 0, at_most=True),
     "churn_bytes": Goal("the same: growth of RssAnon per 1,000 connections", 1024, "bytes",
                         at_most=True),
@@ -65,6 +67,7 @@ GOALS: dict[str, Goal] = {
 
 def table(figures: Mapping[str, float]) -> str:
     """All goals, also those that were not measured in this run."""
+    assert figures.keys() <= GOALS.keys(), f"no goals: {figures.keys() - GOALS.keys()}"
     rows = []
     for name, goal in GOALS.items():
         value = figures.get(name)

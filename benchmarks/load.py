@@ -23,7 +23,7 @@ from functools import cache
 from benchmarks.pump import Flow, pump, slices
 from benchmarks.records import checksum, messages
 
-#: Records in a chunk, at most: the smallest window that an agent grants is larger.
+#: Records in a chunk, at most.
 CHUNK_RECORDS = 10_000
 #: Each connection begins elsewhere in the cycle of records (a multiple of every batch size).
 STRIDE = 1_700

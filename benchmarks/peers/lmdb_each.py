@@ -33,7 +33,7 @@ class LmdbEach(Peer):
 
     title = "trio-websocket + LMDB, one transaction per message"
     promise = "the message is synced; a sync of its own for each"
-    messages = 4_000
+    messages = 1_000
 
     def command(self, folder: Path, port: int) -> list[str]:
         """Ours, as nobody sells it."""

@@ -75,7 +75,7 @@ class Mosquitto(Peer):
     title = "Mosquitto QoS 1, persistence on"
     promise = "the message is in memory; written to the file every 30 minutes and at a stop"
     synced = False
-    messages = 200_000
+    messages = 20_000
 
     def missing(self) -> str:
         """Debian's package."""

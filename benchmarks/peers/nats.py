@@ -79,7 +79,7 @@ class Nats(Peer):
     title = "NATS JetStream, default"
     promise = "the message is with the operating system; synced every two minutes"
     synced = False
-    messages = 300_000
+    messages = 50_000
     extra = ""
 
     def missing(self) -> str:
@@ -127,6 +127,6 @@ class NatsAlways(Nats):
 
     title = "NATS JetStream, sync_interval: always"
     promise = "the message is written and synced; a sync of its own for each"
-    messages = 6_000
+    messages = 1_000
     synced = True
     extra = "sync_interval: always"

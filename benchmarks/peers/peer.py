@@ -28,7 +28,7 @@ class Peer(ABC):
     promise: ClassVar[str]
     #: Whether that is what the agent's acknowledgement promises: synced.
     synced: ClassVar[bool] = True
-    #: Messages of a full run, for about two seconds of load.
+    #: Messages of a short run, by which the length of the others is judged.
     messages: ClassVar[int]
 
     def missing(self) -> str:

@@ -38,7 +38,7 @@ class Redis(Peer):
 
     title = "Redis XADD, appendfsync always"
     promise = "the message is written and synced; one sync is shared by all that was pipelined"
-    messages = 300_000
+    messages = 50_000
 
     def missing(self) -> str:
         """Debian's package."""

@@ -34,7 +34,7 @@ class Seed(Peer):
 
     title = "the seed document's design: trio-websocket + SQLite, one commit per message"
     promise = "the message is synced (WAL, synchronous=FULL); a sync of its own for each"
-    messages = 4_000
+    messages = 1_000
 
     def command(self, folder: Path, port: int) -> list[str]:
         """Ours, as nobody sells it."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import bench_ingest
-from benchmarks.bench_ingest import FULL, MOST_RECORDS, Scale, Shape, Singles, enough, median
+from benchmarks.bench_ingest import MOST_RECORDS, Scale, Singles, enough, median
 from benchmarks.peers import PEERS
 from benchmarks.table import Row
 
@@ -17,14 +17,18 @@ def test_the_median_of_an_even_number_is_the_lower_one_and_never_a_mean() -> Non
 
 
 @pytest.mark.parametrize(
-    "rate, expected", [(10, FULL.least), (400_000, 1_000_000), (10**9, MOST_RECORDS)]
+    "rate, expected", [(10, 1000), (400_000, 1_000_000), (10**9, MOST_RECORDS)]
 )
-def test_a_run_is_as_long_as_asked_for_within_bounds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: int, expected: int
-) -> None:
-    monkeypatch.setattr(bench_ingest, "agent_run", lambda *_, **__: Row(rate, 1.0, 1.0))
+def test_a_run_is_as_long_as_asked_for_within_bounds(rate: int, expected: int) -> None:
+    asked: list[int] = []
 
-    assert enough(tmp_path, FULL, Shape(), 1) == expected
+    def run(*, records: int) -> Row:
+        asked.append(records)
+        return Row(rate, 1.0, 1.0)
+
+    assert enough(run, 1000, 2.5) == expected
+    assert asked == [1000]
+    assert enough(run, 1000, 0.0) == 1000 and asked == [1000], "no short run where all are short"
 
 
 def test_agent_and_peers_take_turns_and_the_slowest_is_held_against_the_best(

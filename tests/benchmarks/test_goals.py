@@ -31,3 +31,8 @@ def test_every_goal_has_a_row_also_where_nothing_was_measured() -> None:
     (drained,) = [line for line in lines if "1,600,000" in line]
     assert drained.endswith("| ≥ 1,500,000 records/s | 1,600,000 records/s | met |")
     assert sum("not measured" in line for line in lines) == len(GOALS) - 1
+
+
+def test_a_figure_that_no_goal_is_set_for_is_a_mistake_of_ours() -> None:
+    with pytest.raises(AssertionError, match="speling"):
+        table({"speling": 1.0})

@@ -22,7 +22,8 @@ from tests.conftest import REQUIRE_ALL
 
 ROOT = Path(__file__).parents[2]
 HEADINGS = (
-    "Ingest", "Many slow sensors", "Drain", "Wear", "Ack latency", "Queries", "Start", "Churn",
+    "Ingest", "Many slow sensors", "Drain", "Wear", "Memory", "Ack latency", "Queries", "Start",
+    "Churn",
 )  # fmt: skip
 
 
