@@ -1,111 +1,35 @@
 """How many records a second become durable: the agent and its peers in turn, on the same records.
 
 Single-record messages go to all of them over each number of connections, one after the other,
-several rounds long; medians are compared. Each runs on a fresh store of its own on one file system.
-After a run the agent's store is read back: every acked record must be there with the right
-checksum (JSON as the msgpack that it became), and a peer must hold as many messages as it acked,
-or there is no figure. How fast the load itself is stands below: it must not be what is measured.
+several rounds long; medians are compared (`ingest_runs` says what a run is). How fast the load is
+by itself stands below: it must not be what is measured.
 """
 
 from __future__ import annotations
 
-import shutil
-import statistics
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from benchmarks.goals import GOALS
-from benchmarks.load import frame
-from benchmarks.peers import PEERS, Peer
+from benchmarks.ingest_runs import (
+    SHORT,
+    Shape,
+    agent_run,
+    best,
+    enough,
+    median,
+    peer_run,
+    sink_run,
+)
+from benchmarks.peers import PEERS
 from benchmarks.plot import Group
-from benchmarks.processes import Agent, Load, Server, free_port
-from benchmarks.readback import verify
-from benchmarks.records import RECORD_BYTES
 from benchmarks.section import Section
 from benchmarks.table import Row, markdown, number
 
-#: So that the last group of a run, which nothing fills, does not wait for the default's second.
-#: Groups before it close early because they are full (`store.group_bytes`), whatever this says.
-SHORT = "20ms"
 OUR_PROMISE = "the record is checked and synced; one sync is shared by all that had gathered"
 LOAD_RECORDS = 1_000_000
-#: A run's records must fit into the log's share of the store, 70 % of 1 GiB.
-MOST_RECORDS = 8_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What the messages look like."""
-
-    batch: int = 1
-    text: bool = False
-    interval: str = SHORT
-
-
-def agent_run(folder: Path, *, records: int, connections: int, shape: Shape) -> Row:
-    """One run: fresh agent, load, stop, read back."""
-    shutil.rmtree(folder, ignore_errors=True)
-    agent = Agent(folder, f'[log.main]\ncommit_interval = "{shape.interval}"\n')
-    try:
-        load = Load(
-            agent.port, records=records, batch=shape.batch, connections=connections,
-            text=shape.text,
-        )  # fmt: skip
-        cpu = agent.cpu_seconds()
-        result = load.run()
-        cpu = agent.cpu_seconds() - cpu
-        peak = agent.memory_mb("VmHWM")
-    finally:
-        agent.stop()
-    verify(folder / "data", result["acked"], result["checksums"])
-    return Row(
-        records=result["acked"], seconds=result["seconds"], cpu_seconds=cpu,
-        facts={"peak_rss_mb": peak, "load_cpu": result["cpu"]},
-    )  # fmt: skip
-
-
-def peer_run(folder: Path, name: str, peer: Peer, *, records: int, connections: int) -> Row:
-    """One run of a peer: fresh server, load, count, stop."""
-    shutil.rmtree(folder, ignore_errors=True)
-    data = folder / "data"
-    data.mkdir(parents=True)
-    port = free_port()
-    server = Server(peer.command(data, port), port, folder)
-    try:
-        peer.prepare(port)
-        load = Load(port, peer=name, records=records, connections=connections)
-        cpu = server.cpu_seconds()
-        result = load.run()
-        cpu = server.cpu_seconds() - cpu
-        stored = peer.stored(data, port)
-    finally:
-        server.stop()
-    if (result["acked"], stored) != (records, records):
-        raise SystemExit(f"{name}: {result['acked']} of {records} acked, {stored} stored")
-    return Row(records=records, seconds=result["seconds"], cpu_seconds=cpu)
-
-
-def sink_run(folder: Path, *, records: int, connections: int) -> Row:
-    """The load alone, into a server that keeps nothing; its own CPU time is in the row."""
-    port = free_port()
-    size = len(frame(bytes(RECORD_BYTES)))
-    server = Server(
-        [sys.executable, "-m", "benchmarks.peers.sink", str(port), str(size)], port, folder
-    )
-    try:
-        result = Load(port, records=records, connections=connections).run()
-    finally:
-        server.stop()
-    return Row(records=result["acked"], seconds=result["seconds"], cpu_seconds=result["cpu"])
-
-
-def median(rows: list[Row]) -> Row:
-    """The row whose rate is the (lower) median."""
-    middle = statistics.median_low([row.rate for row in rows])
-    return next(row for row in rows if row.rate == middle)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,11 +171,6 @@ def _group(title: str, rows: dict[int, Row], kind: str) -> Group:
     )
 
 
-def best(rows: dict[int, Row]) -> Row:
-    """The row with the highest rate."""
-    return max(rows.values(), key=lambda row: row.rate)
-
-
 def agent_runs(folder: Path, scale: Scale, shape: Shape, connections: int) -> Callable[[], Row]:
     """What runs the agent for as long as the scale wants."""
     run = partial(agent_run, folder, connections=connections, shape=shape)
@@ -264,13 +183,6 @@ def peer_runs(folder: Path, scale: Scale, name: str, connections: int) -> Callab
     run = partial(peer_run, folder, name, PEERS[name], connections=connections)
     least = max(connections, int(PEERS[name].messages * scale.part))
     return partial(run, records=enough(run, least, scale.seconds))
-
-
-def enough(run: Callable[..., Row], least: int, seconds: float) -> int:
-    """Records for a run of so many seconds, judged by a short one of ``least``."""
-    if not seconds:
-        return least
-    return min(MOST_RECORDS, max(least, int(run(records=least).rate * seconds)))
 
 
 def other_shapes(folder: Path, scale: Scale) -> tuple[str, dict[str, float]]:

@@ -19,6 +19,7 @@ from benchmarks import (
     bench_start,
     bench_wear,
 )
+from benchmarks.ingest_runs import median
 from benchmarks.section import Section
 from benchmarks.table import Row, markdown, number
 
@@ -42,7 +43,7 @@ def drain(folder: Path, tiny: bool) -> Section:
             bench_drain.run(folder / "drain", records=records, block_records=block_records)
             for _ in range(rounds)
         ]
-        row = bench_ingest.median(found)
+        row = median(found)
         rates.append(statistics.median(one.rate for one in found))
         rows.append(
             (

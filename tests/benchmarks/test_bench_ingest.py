@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import bench_ingest
-from benchmarks.bench_ingest import MOST_RECORDS, Scale, Singles, enough, median
+from benchmarks.bench_ingest import Scale, Singles
+from benchmarks.ingest_runs import MOST_RECORDS, enough, median
 from benchmarks.peers import PEERS
 from benchmarks.table import Row
 

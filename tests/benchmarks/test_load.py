@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
-from benchmarks.bench_ingest import sink_run
+from benchmarks.ingest_runs import sink_run
 from benchmarks.load import Task, frames, payloads, receiver
 from benchmarks.pump import Flow
 

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmarks import bench_ingest
-from benchmarks.bench_ingest import TINY, Singles, peer_run
+from benchmarks.bench_ingest import TINY, Singles
+from benchmarks.ingest_runs import peer_run
 from benchmarks.peers import PEERS, mosquitto, nats, redis
 from benchmarks.pump import Flow
 from benchmarks.table import Row
