@@ -163,9 +163,13 @@ class Rates:
 
     Args:
         per_second: records; 0 means no limit.
+
+    Attributes:
+        is_limited: whether there is any.
     """
 
     def __init__(self, per_second: float) -> None:
+        self.is_limited = per_second > 0
         self._rate = per_second
         self._burst = max(1.0, per_second * BURST_S)
         self._buckets: dict[str, tuple[float, float]] = {}  # name: level, at which time

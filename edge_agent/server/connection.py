@@ -7,7 +7,7 @@ raises is caught by the listener's guard, for this connection alone.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -50,6 +50,7 @@ class Connection:
         self._peer = peer_of(stream)
         self._since_ns = parts.clock.read().wall_ns
         self._socket: WebSocket | None = None
+        self._upgrade: Upgrade | None = None
         self._visitor: Visitor | None = None
         self._closing = False
         self._handshake = trio.CancelScope()
@@ -68,37 +69,36 @@ class Connection:
     async def serve(self) -> None:
         """From the first byte to the last answer."""
         try:
-            upgrade = await self._shake_hands()
-            if upgrade is not None and self._visitor is not None:
-                await self._run(upgrade, self._visitor)
+            if await self._shake_hands():
+                await self._run()
         finally:
             await abort(self._stream)
             self._on_closed()
 
-    async def _shake_hands(self) -> Upgrade | None:
-        """Read and judge the request; None where it came to nothing."""
+    async def _shake_hands(self) -> bool:
+        """Read and judge the request; False where it came to nothing."""
         refusal: Refusal | None = None
-        upgrade: Upgrade | None = None
         self._handshake.deadline = trio.current_time() + self._parts.listen.handshake_timeout
         with self._handshake:
             try:
                 if isinstance(self._stream, trio.SSLStream):
                     await self._stream.do_handshake()
-                upgrade = await read_upgrade(self._stream, what_this_is=self._parts.what_this_is)
-                self._visitor = self._judge(upgrade)
+                what_this_is = self._parts.what_this_is
+                self._upgrade = await read_upgrade(self._stream, what_this_is=what_this_is)
+                self._visitor = self._judge(self._upgrade)
             except Refusal as reason:
                 refusal = reason
             except (trio.BrokenResourceError, EOFError):
                 self._refused("left")
-                return None
+                return False
         if self._handshake.cancelled_caught:
             self._refused("closing" if self._closing else "timeout")
-            return None
+            return False
         if refusal is not None:
             self._refused(refusal.reason)
             await refuse(self._stream, refusal)
-            return None
-        return upgrade
+            return False
+        return True
 
     def _judge(self, upgrade: Upgrade) -> Visitor:
         parts = self._parts
@@ -121,7 +121,11 @@ class Connection:
         self._subprotocol = choice.subprotocol
         return Visitor(self._peer, grant, target, choice.mode, self._since_ns)
 
-    async def _run(self, upgrade: Upgrade, visitor: Visitor) -> None:
+    def _run(self) -> Awaitable[None]:
+        upgrade, visitor = self._upgrade, self._visitor
+        assert upgrade is not None and visitor is not None
+        # The request has served its purpose; the connection may stay for weeks.
+        self._upgrade = None
         is_forward = visitor.target.kind == "forward"
         self._socket = WebSocket(
             self._stream,
@@ -134,21 +138,20 @@ class Connection:
         if self._closing:
             self._socket.interrupt("closing")
         head = upgrade.head(self._subprotocol)
-        await self._socket.run(head, upgrade.early, self._subprotocol, self._pump)
+        return self._socket.run(head, upgrade.early, self._subprotocol, self._pump)
 
-    async def _pump(self, socket: WebSocket) -> None:
+    def _pump(self, socket: WebSocket) -> Awaitable[None]:
         parts, visitor = self._parts, self._visitor
         assert visitor is not None
         if visitor.target.kind == "forward":
-            await serve_forward(socket, parts, visitor)
-        elif visitor.target.kind == "subscribe":
-            await serve_subscription(socket, parts, visitor)
-        elif visitor.target.kind == "query":
-            await serve_query(socket, parts, visitor)
-        elif visitor.mode == "plain":
-            await serve_plain(socket, parts, visitor)
-        else:
-            await serve_session(socket, parts, visitor, visitor.mode)
+            return serve_forward(socket, parts, visitor)
+        if visitor.target.kind == "subscribe":
+            return serve_subscription(socket, parts, visitor)
+        if visitor.target.kind == "query":
+            return serve_query(socket, parts, visitor)
+        if visitor.mode == "plain":
+            return serve_plain(socket, parts, visitor)
+        return serve_session(socket, parts, visitor, visitor.mode)
 
     def _refused(self, reason: str) -> None:
         self._parts.metrics.add("connections_refused_total", 1, reason)

@@ -15,7 +15,8 @@ import trio
 from edge_agent.commit import Closed
 from edge_agent.errors import ProtocolError, StoreFailed, StoreFull
 from edge_agent.server.answers import Answers
-from edge_agent.server.websocket import End, WebSocket
+from edge_agent.server.ending import End
+from edge_agent.server.websocket import WebSocket
 from edge_agent.store import Quarantined
 from edge_agent.wire import CLOSE_FORBIDDEN, CLOSE_TAKEN_OVER, CLOSE_TOO_BIG, Reject
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import trio
-
 from edge_agent.commit import Closed
 from edge_agent.log import Log
 from edge_agent.server.answers import Answers, Owed
@@ -31,12 +29,11 @@ class _Late:
 class Feed:
     """One connection's way into the log."""
 
-    __slots__ = ("_answers", "_late", "_log", "_socket", "_wake")
+    __slots__ = ("_answers", "_late", "_log", "_socket")
 
     def __init__(self, socket: WebSocket, log: Log, answers: Answers) -> None:
         self._socket, self._log, self._answers = socket, log, answers
         self._late: _Late | None = None
-        self._wake = trio.Event()
 
     def offer(
         self, entry: Entry, upto: int, *, told: tuple[str, ...] = (), lazy: bool = False
@@ -49,7 +46,7 @@ class Feed:
             return True
         if ticket is None:
             self._late = _Late(entry, upto, told, lazy)
-            self._wake.set()
+            self._socket.stir()
             return False
         self._answers.owe(Owed(ticket, upto, told))
         return True
@@ -63,9 +60,7 @@ class Feed:
         """The pump's task: wait for the end of the connection, and meanwhile for room."""
         while self._socket.end is None or self._late is not None:
             if self._late is None:
-                self._wake = trio.Event()
-                with self._socket.until_end():
-                    await self._wake.wait()
+                await self._socket.wait_stirred()
             else:
                 await self._append(self._late)
 

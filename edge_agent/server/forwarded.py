@@ -19,19 +19,17 @@ of every backlog, and each window smaller than a full group, would wait a second
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 import trio
 
-from edge_agent.commit import Closed
 from edge_agent.errors import ProtocolError
 from edge_agent.record import ForeignBlock
 from edge_agent.server.parts import Parts, Visitor
-from edge_agent.server.session import Taken
-from edge_agent.server.taken import SessionPump
+from edge_agent.server.session import SessionBase, Taken
 from edge_agent.server.websocket import WebSocket
-from edge_agent.store import Entry, Quarantined, check_payload
-from edge_agent.wire import FORWARD_MESSAGE_BYTES, Hello, ServerSession, WireLimits
+from edge_agent.store import Quarantined, check_payload
+from edge_agent.wire import FORWARD_MESSAGE_BYTES, Hello, WireLimits
 
 SOURCE_PREFIX = "$forward/"
 #: What a session has in flight is worth a commit of its own.
@@ -42,31 +40,53 @@ BACKLOG_S = 0.2
 LOOP = "$loop"
 
 
-class AgentIntake:
-    """Segments become blocks."""
+class AgentSession(SessionBase):
+    """Segments become blocks. Looking at them may wait, so messages are taken, list by list."""
 
-    def __init__(self, parts: Parts, visitor: Visitor) -> None:
-        self._parts = parts
-        self._visitor = visitor
+    def __init__(self, socket: WebSocket, parts: Parts, visitor: Visitor) -> None:
+        limits = parts.wire_limits
+        told = WireLimits(
+            FORWARD_MESSAGE_BYTES, limits.record_bytes, limits.record_depth, limits.batch_records
+        )
+        super().__init__(socket, parts, visitor, mode="msgpack", limits=told)
+        self._room = trio.Event()
         self._backlog_until = 0.0
 
-    def source_of(self, hello: Hello) -> str:
-        """Where this agent's numbers for one upstream, log and lane are kept.
-
-        Raises:
-            ProtocolError: ``bad_source``, not four parts.
-        """
+    def _source_of(self, hello: Hello) -> str:
+        """Where this agent's numbers for one upstream, log and lane are kept."""
         if len(hello.source.split("/")) != 4:
             raise ProtocolError(
                 "bad_source", f"expected AGENT/UPSTREAM/LOG/LANE, got {hello.source!r}", 1002
             )
         return SOURCE_PREFIX + hello.source
 
-    async def take_in(
-        self, session: ServerSession, source: str, messages: Sequence[str | bytes]
-    ) -> Taken:
+    async def _read(self, messages: list[str | bytes]) -> None:
+        rates, name = self._parts.rates, self._visitor.grant.name
+        while messages or (messages := await self._socket.take()):
+            if self._is_over_rate():
+                return
+            taken = await self._look_at(messages)
+            rates.charge(name, taken.records, trio.current_time())
+            await self._append(taken, soon=self._is_backlog())
+            if self._session.failure is not None:
+                unread = messages[taken.messages]
+                self._unreadable = unread if isinstance(unread, bytes) else unread.encode()
+                return
+            messages = []
+            await self._wait_room()
+
+    def _go_on(self) -> None:
+        self._room.set()
+
+    async def _wait_room(self) -> None:
+        while not self._session.has_room and self._socket.end is None:
+            self._room = trio.Event()
+            with self._socket.until_end():
+                await self._room.wait()
+
+    async def _look_at(self, messages: Sequence[str | bytes]) -> Taken:
         """Read the segments, look at each block, keep what may be kept."""
-        received = session.receive_segments(messages)
+        received = self._session.receive_segments(messages)
         found = [segment.block for segment in received.segments if segment.block is not None]
         blocks: list[ForeignBlock] = []
         quarantine: list[Quarantined] = []
@@ -78,7 +98,7 @@ class AgentIntake:
             if fault is None:
                 blocks.append(block)
             else:
-                quarantine.append(self._quarantined(block, fault, source))
+                quarantine.append(self._quarantined(block, fault))
         return Taken(
             (),
             tuple(blocks),
@@ -89,24 +109,19 @@ class AgentIntake:
             received.size,
         )
 
-    async def hurry(self, session: ServerSession) -> None:
-        """Let what was appended for a backlog be committed soon."""
+    def _is_backlog(self) -> bool:
+        """Whether what is appended now should be committed soon."""
         now = trio.current_time()
-        if session.bytes_in_flight >= BACKLOG_BYTES:
+        if self._session.bytes_in_flight >= BACKLOG_BYTES:
             self._backlog_until = now + BACKLOG_S
-        if now < self._backlog_until:
-            try:
-                # Entries are committed in order, so this brings all before it along.
-                await self._parts.log.append(Entry(), soon=True)
-            except Closed:
-                pass  # Then everything goes at once anyway.
+        return now < self._backlog_until
 
     def _is_loop(self, block: ForeignBlock) -> bool:
         own = self._parts.log.identity.agent_id
         return own == block.origin.agent or own in block.origin.path
 
-    def _quarantined(self, block: ForeignBlock, reason: ProtocolError, source: str) -> Quarantined:
-        now_ns = self._parts.clock.read().wall_ns
+    def _quarantined(self, block: ForeignBlock, reason: ProtocolError) -> Quarantined:
+        now_ns, source = self._parts.clock.read().wall_ns, self._source
         return Quarantined(
             reason.code, reason.message, "", source, block.first, now_ns, block.payload[:4096]
         )
@@ -124,30 +139,6 @@ def _fault(block: ForeignBlock) -> ProtocolError | None:
     return None
 
 
-class _AgentSession(SessionPump):
-    """A session that hurries behind what it has appended."""
-
-    def __init__(
-        self,
-        socket: WebSocket,
-        parts: Parts,
-        visitor: Visitor,
-        intake: AgentIntake,
-        limits: WireLimits,
-    ) -> None:
-        super().__init__(socket, parts, visitor, intake, mode="msgpack", limits=limits)
-        self._hurry = intake.hurry
-
-    async def _append(self, taken: Taken) -> None:
-        await super()._append(taken)
-        await self._hurry(self._session)
-
-
-async def serve_forward(socket: WebSocket, parts: Parts, visitor: Visitor) -> None:
+def serve_forward(socket: WebSocket, parts: Parts, visitor: Visitor) -> Awaitable[None]:
     """One agent's session, from hello to the last answer."""
-    limits = parts.wire_limits
-    told = WireLimits(
-        FORWARD_MESSAGE_BYTES, limits.record_bytes, limits.record_depth, limits.batch_records
-    )
-    intake = AgentIntake(parts, visitor)
-    await _AgentSession(socket, parts, visitor, intake, told).run()
+    return AgentSession(socket, parts, visitor).run()

@@ -6,14 +6,17 @@ some 800 under a flood, one from a slow sensor, and does everything once per lis
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 import trio
 
 from edge_agent.errors import ProtocolError
 from edge_agent.server.endings import quarantined
 from edge_agent.server.feed import Feed
 from edge_agent.server.parts import Parts, Visitor
-from edge_agent.server.session import SessionBase, Taken, is_lazy
+from edge_agent.server.session import SessionBase, is_lazy
 from edge_agent.server.websocket import WebSocket
+from edge_agent.store import Quarantined
 from edge_agent.wire import CLOSE_FORBIDDEN, Arrival, Hello
 from edge_agent.wire.control import Mode
 
@@ -45,22 +48,25 @@ class SensorSession(SessionBase):
 
     def _receive(self, messages: list[str | bytes]) -> bool:
         """What was read; False where there is no room for more."""
-        parts, visitor, session = self._parts, self._visitor, self._session
-        if self._is_over_rate():
+        parts, session = self._parts, self._session
+        is_limited = parts.rates.is_limited
+        if is_limited and self._is_over_rate():
             self._socket.interrupt("refused")
             return False
-        arrival = arrival_of(parts, visitor, self._source)
+        arrival = arrival_of(parts, self._visitor, self._source)
         received = session.receive_data(messages, arrival)
-        refused = tuple(
-            quarantined(reject, self._source, arrival.wall_ns) for reject in received.rejects
-        )
-        parts.rates.charge(visitor.grant.name, received.numbers, trio.current_time())
-        parts.count(received.messages, received.numbers, received.size, refused)
+        refused: tuple[Quarantined, ...] = ()
+        if received.rejects:
+            refused = tuple(
+                quarantined(reject, self._source, arrival.wall_ns) for reject in received.rejects
+            )
+        numbers = received.numbers
+        if is_limited:
+            parts.rates.charge(self._visitor.grant.name, numbers, trio.current_time())
+        parts.count(received.messages, numbers, received.size, refused)
         has_room = True
-        if received.numbers:
-            runs = parts.apply_rules(received.runs)
-            taken = Taken(runs, (), refused, 0, received.numbers, 0, 0)
-            entry = self._entry(taken)
+        if numbers:
+            entry = self._entry(numbers, parts.apply_rules(received.runs), (), refused)
             has_room = self._feed.offer(entry, session.number, lazy=is_lazy(entry))
         if received.failure is not None:
             unread = messages[received.messages]
@@ -77,6 +83,6 @@ def arrival_of(parts: Parts, visitor: Visitor, source: str) -> Arrival:
     )
 
 
-async def serve_session(socket: WebSocket, parts: Parts, visitor: Visitor, mode: Mode) -> None:
+def serve_session(socket: WebSocket, parts: Parts, visitor: Visitor, mode: Mode) -> Awaitable[None]:
     """One sensor's session, from hello to the last answer."""
-    await SensorSession(socket, parts, visitor, mode=mode).run()
+    return SensorSession(socket, parts, visitor, mode=mode).run()

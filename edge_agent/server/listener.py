@@ -28,7 +28,7 @@ from edge_agent.server.admission import Rates
 from edge_agent.server.answers import Teller
 from edge_agent.server.connection import Connection
 from edge_agent.server.handshake import Refusal, refuse
-from edge_agent.server.parts import ConnectionView, Parts
+from edge_agent.server.parts import ConnectionView, Counters, Parts
 from edge_agent.server.shared import SharedReader
 from edge_agent.server.silence import SilenceWatch
 from edge_agent.server.takeover import Claims
@@ -112,6 +112,7 @@ class Server:
             clock=clock,
             random=random,
             metrics=metrics,
+            counters=Counters(metrics),
             before=before,
             run_blocking=run_blocking,
             trace=trace,

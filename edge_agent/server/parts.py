@@ -21,8 +21,19 @@ from edge_agent.server.takeover import Claims
 from edge_agent.server.tokens import Tokens
 from edge_agent.server.windows import Windows
 from edge_agent.store import Quarantined
-from edge_agent.wire import FailureMemory, Target, WireLimits
+from edge_agent.wire import FailureMemory, ServerSession, Target, WireLimits
 from edge_agent.wire.subprotocol import ConnectionMode
+
+
+class Counters:
+    """What is counted for every list of messages."""
+
+    __slots__ = ("bytes", "messages", "records")
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.messages = metrics.counter("messages_received_total")
+        self.records = metrics.counter("records_received_total")
+        self.bytes = metrics.counter("received_bytes_total")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +48,7 @@ class Parts:
     clock: Clock
     random: random.Random
     metrics: Metrics
+    counters: Counters
     before: Before | None
     run_blocking: RunBlocking
     trace: Trace | None
@@ -70,12 +82,11 @@ class Parts:
         self, messages: int, records: int, size: int, refused: Sequence[Quarantined] = ()
     ) -> None:
         """Count what came in."""
-        add = self.metrics.add
-        add("messages_received_total", messages)
-        add("records_received_total", records)
-        add("received_bytes_total", size)
+        self.counters.messages.value += messages
+        self.counters.records.value += records
+        self.counters.bytes.value += size
         for item in refused:
-            add("records_nacked_total", 1, item.code)
+            self.metrics.add("records_nacked_total", 1, item.code)
 
     def apply_rules(self, runs: Sequence[Run]) -> tuple[Run, ...]:
         """What the rules before storing make of ``runs``."""
@@ -115,7 +126,7 @@ class ConnectionView:
 
 @dataclass(slots=True)
 class Visitor:
-    """Who is connected, and how far it has come; each pump keeps its own up to date."""
+    """Who is connected, and how far it has come: its session knows, or its pump tells."""
 
     peer: Peer
     grant: Grant
@@ -125,10 +136,11 @@ class Visitor:
     source: str = ""
     next: int = 0
     acked: int = 0
-    in_flight_bytes: int = 0
+    session: ServerSession | None = None
 
     def view(self) -> ConnectionView:
         """A snapshot."""
+        session = self.session
         return ConnectionView(
             kind=self.target.kind,
             mode=self.mode,
@@ -137,7 +149,7 @@ class Visitor:
             token=self.grant.name,
             source=self.source,
             since_ns=self.since_ns,
-            next=self.next,
-            acked=self.acked,
-            in_flight_bytes=self.in_flight_bytes,
+            next=self.next if session is None else session.number,
+            acked=self.acked if session is None else session.acked,
+            in_flight_bytes=0 if session is None else session.bytes_in_flight,
         )

@@ -8,7 +8,7 @@ speaks no protocol learns nothing from a close after the first mistake.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 import trio
 
@@ -38,6 +38,7 @@ from edge_agent.wire import (
     TooBigMessage,
     read_messages,
 )
+from edge_agent.wire.shapes import Learner
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -121,6 +122,11 @@ class PlainPump:
         return self._parts
 
     @property
+    def learner(self) -> Learner:
+        """What is known of the keys that this sender uses."""
+        return self._session.learner
+
+    @property
     def tells(self) -> bool:
         """Whether the peer asked for acks and errors."""
         return self._tells
@@ -200,7 +206,7 @@ class _Reading:
     def _read_some(self, messages: Sequence[str | bytes]) -> Received:
         limits = self._pump.parts.wire_limits
         if not self._singly:
-            received = read_messages(messages, 0, self.arrival, limits)
+            received = read_messages(messages, 0, self.arrival, limits, self._pump.learner)
             if not (self._pump.tells and received.rejects and len(messages) > 1):
                 return received
             # Who wants to be told which message it was gets them read one by one.
@@ -213,6 +219,6 @@ def plain_source(name: str) -> str:
     return _NOT_IN_NAMES.sub("-", name).strip(".-")[:200] or "local"
 
 
-async def serve_plain(socket: WebSocket, parts: Parts, visitor: Visitor) -> None:
+def serve_plain(socket: WebSocket, parts: Parts, visitor: Visitor) -> Awaitable[None]:
     """One plain connection, from the first message to the last answer."""
-    await PlainPump(socket, parts, visitor).run()
+    return PlainPump(socket, parts, visitor).run()

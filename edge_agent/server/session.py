@@ -1,7 +1,7 @@
 """A session: hello, takeover, welcome, data, acks, goodbye. For sensors and for agents.
 
 What a message means, and how it is read, is for the kinds of sessions to say (`ingest.py` for
-sensors, `taken.py` and `forwarded.py` for agents); when what may be said is
+sensors, `forwarded.py` for agents); when what may be said is
 `edge_agent.wire.ServerSession`'s. This module moves between the socket, the log and those two::
 
     socket ─▶ ServerSession ─▶ entry ─▶ log ─▶ Answers ─▶ ack, nack ─▶ socket
@@ -76,7 +76,7 @@ class SessionBase(ABC):
         self._mode: Mode = mode
         self._limits = limits
         self._share = parts.windows.open()
-        self._session = ServerSession(mode, limits, self._window())
+        self._session = visitor.session = ServerSession(mode, limits, self._window())
         self._answers = Answers(parts.log, parts.teller, self)
         socket.on_unclogged = self._answers.due
         self._source = ""
@@ -172,25 +172,27 @@ class SessionBase(ABC):
 
     # Appending and answering.
 
-    def _entry(self, taken: Taken) -> Entry:
-        """What was taken, under the numbers that it has used up."""
-        session, visitor = self._session, self._visitor
-        visitor.next, visitor.in_flight_bytes = session.number, session.bytes_in_flight
-        self._share.peak = max(self._share.peak, session.bytes_in_flight)
-        return Entry(
-            runs=taken.runs,
-            blocks=taken.blocks,
-            numbering=Numbering(self._source, session.number - taken.numbers, session.number),
-            quarantine=taken.quarantine,
-        )
+    def _entry(
+        self,
+        numbers: int,
+        runs: tuple[Run, ...],
+        blocks: tuple[ForeignBlock, ...],
+        refused: tuple[Quarantined, ...],
+    ) -> Entry:
+        """What was read, under the numbers that it has used up."""
+        upto, in_flight = self._session.number, self._session.bytes_in_flight
+        if in_flight > self._share.peak:
+            self._share.peak = in_flight
+        return Entry(runs, blocks, Numbering(self._source, upto - numbers, upto), (), refused)
 
-    async def _append(self, taken: Taken) -> None:
+    async def _append(self, taken: Taken, *, soon: bool = False) -> None:
         self._parts.count(taken.messages, taken.records, taken.size, taken.quarantine)
         if not taken.numbers:
             return
-        entry, upto = self._entry(taken), self._session.number
+        upto = self._session.number
+        entry = self._entry(taken.numbers, taken.runs, taken.blocks, taken.quarantine)
         try:
-            ticket = await self._parts.log.append(entry, lazy=is_lazy(entry))
+            ticket = await self._parts.log.append(entry, lazy=is_lazy(entry), soon=soon)
         except Closed:
             self._socket.interrupt("closing")
         else:
@@ -218,8 +220,6 @@ class SessionBase(ABC):
             session.grant(self._window())
         for message in session.committed(upto):
             self._socket.send_soon(message)
-        self._visitor.acked = upto
-        self._visitor.in_flight_bytes = session.bytes_in_flight
         if self._parts.trace is not None:
             self._parts.tell("acked", source=self._source, next=upto)
         self._go_on()

@@ -53,7 +53,7 @@ class SharedReader:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._members: dict[int, tuple[Member, trio.Event]] = {}
+        self._members: dict[int, tuple[Member, trio.lowlevel.Task]] = {}
 
     @staticmethod
     def available() -> bool:
@@ -78,23 +78,27 @@ class SharedReader:
     async def watch(self, member: Member) -> None:
         """Have ``member`` read by the shared task, until it leaves the set."""
         descriptor = member.fileno()
-        left = trio.Event()
-        self._members[descriptor] = (member, left)
+        # The task itself instead of an event, of which there would be a thousand.
+        self._members[descriptor] = (member, trio.lowlevel.current_task())
         self._epoll.register(descriptor, select.EPOLLIN)
-        try:
-            await left.wait()
-        finally:
-            self.leave(member, descriptor)
+
+        def cancelled(_: object) -> trio.lowlevel.Abort:
+            self._forget(descriptor)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(cancelled)
 
     def leave(self, member: Member, descriptor: int) -> None:
         """Take ``member`` out of the set; to be called before its socket is closed. Idempotent."""
         place = self._members.get(descriptor)
-        if place is None or place[0] is not member:
-            return
+        if place is not None and place[0] is member:
+            self._forget(descriptor)
+            trio.lowlevel.reschedule(place[1])
+
+    def _forget(self, descriptor: int) -> None:
         del self._members[descriptor]
         if not self._epoll.closed:
             self._epoll.unregister(descriptor)
-        place[1].set()
 
     async def _round(self) -> bool:
         """Read each socket that is ready, once. Whether it brought much."""

@@ -17,7 +17,6 @@ queue, which a task of the connection's empties; frames are never torn apart.
 from __future__ import annotations
 
 import os
-from collections import deque
 from typing import Protocol
 
 import trio
@@ -40,6 +39,10 @@ class Owner(Protocol):
 
     def too_big(self) -> None:
         """Nothing more comes: a message is over the limit, everything before it was delivered."""
+        ...
+
+    def receive_soon(self) -> None:
+        """The library will give out messages: deliver them."""
         ...
 
     def flush_soon(self) -> None:
@@ -72,7 +75,7 @@ class Transport(trio.abc.Stream):
         owner: Owner,
         reader: SharedReader | None,
     ) -> None:
-        self.accepted = trio.Event()
+        self._upgrade: trio.Event | None = trio.Event()  # there until it was accepted
         self._stream = stream
         self._lane = lane
         self._inbox = inbox
@@ -81,10 +84,10 @@ class Transport(trio.abc.Stream):
         self._socket = stream.socket if isinstance(stream, trio.SocketStream) else None
         self._reader = reader if self._socket is not None else None
         self._head = self._early = b""
-        # What the lane made of the last read, as far as it has not gone on yet; and what each list
-        # in it has to wait for.
-        self._parts: deque[Part] = deque()
-        self._marks: deque[int] = deque()
+        # What the lane made of the last read, as far as it has not gone on yet, its end first; and
+        # what each list in it has to wait for.
+        self._parts: list[Part] = []
+        self._marks: list[int] = []
         self._is_over = False
         self._error: OSError | None = None
         self._last_byte = trio.current_time()
@@ -96,6 +99,17 @@ class Transport(trio.abc.Stream):
     def replay(self, head: bytes, early: bytes) -> None:
         """What `receive_some` answers first, and what came behind the peer's own head."""
         self._head, self._early = head, early
+
+    def accept(self) -> None:
+        """The library has accepted the upgrade."""
+        if self._upgrade is not None:
+            self._upgrade.set()
+            self._upgrade = None
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether it has."""
+        return self._upgrade is None
 
     def silence(self) -> float:
         """Seconds that the peer has left us waiting; 0 while we are not reading."""
@@ -109,16 +123,19 @@ class Transport(trio.abc.Stream):
             head, self._head = self._head, b""
             return head
         # The library reads on before the upgrade was accepted, and would lose what it got then.
-        await self.accepted.wait()
+        if self._upgrade is not None:
+            await self._upgrade.wait()
         if self._early:
             early, self._early = self._early, b""
             self._take_in(early)
         while True:
             while self._parts:
-                part = self._parts.popleft()
+                part = self._parts.pop()
                 if isinstance(part, bytes):
+                    if not self._inbox.has_got(self._lane.passed):
+                        self._owner.receive_soon()
                     return part
-                await self._inbox.wait_got(self._marks.popleft())
+                await self._inbox.wait_got(self._marks.pop())
                 if part:
                     self._inbox.deliver(part)
                 await self._inbox.wait_room()
@@ -178,18 +195,19 @@ class Transport(trio.abc.Stream):
             and self._inbox.has_got(lane.passed)
         ):
             return len(data) if self._inbox.deliver(parts[0]) else self._hold()
-        self._parts.extend(parts)
-        self._marks.extend(lane.marks)
+        self._put_by(parts)
         return -1
 
     def _take_in(self, data: bytes) -> None:
-        self._parts.extend(self._lane.feed(data))
-        self._marks.extend(self._lane.marks)
+        self._put_by(self._lane.feed(data))
+
+    def _put_by(self, parts: list[Part]) -> None:
+        # Nothing is read before all of the last read has gone on.
+        self._parts, self._marks = parts[::-1], self._lane.marks[::-1]
 
     def _hold(self) -> int:
         # An empty list: our own task waits for room before it reads on.
-        self._parts.append([])
-        self._marks.append(0)
+        self._parts, self._marks = [[]], [0]
         return -1
 
     # Going out.

@@ -2,9 +2,9 @@
 
 trio-websocket keeps the protocol (`trio_websocket.wrap_server_stream`), behind the frame lane of
 `transport`; this module keeps it away from everybody else. It raises where a peer misbehaves
-(upstream #184: a ping after our close), so it runs in a nursery of its own, whose end is just the
-end of the connection: what was accepted until then is still committed by the pump, which never
-sees trio-websocket's exceptions.
+(upstream #184: a ping after our close), so its task is guarded, and its end is just the end
+of the connection: what was accepted until then is still committed by the pump, which never sees
+trio-websocket's exceptions.
 
 Messages reach the pump through an `inbox`. A `WebSocket` ends once, for the first reason that
 comes: `WebSocket.end`.
@@ -13,14 +13,14 @@ comes: `WebSocket.end`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Literal
+from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 from wsproto.utilities import LocalProtocolError
 
+from edge_agent.server.ending import End, Ending
+from edge_agent.server.guarded import Guarded
 from edge_agent.server.inbox import Inbox, Push
 from edge_agent.server.shared import SharedReader
 from edge_agent.server.silence import SilenceWatch
@@ -35,13 +35,8 @@ _REASON_BYTES = 123
 _VIOLATIONS = (1002, 1007)
 _GONE = (ConnectionClosed, LocalProtocolError)
 
-End = Literal["peer", "broken", "protocol", "too_big", "idle", "taken_over", "refused", "closing"]
-"""Why a connection ended. The peer closed it; the socket broke; the peer violated RFC 6455;
-it sent a message over the limit; it fell silent; a newer hello took over; what it sent was refused;
-the agent stops."""
 
-
-class WebSocket:
+class WebSocket(Ending):
     """One accepted WebSocket connection.
 
     Args:
@@ -68,7 +63,7 @@ class WebSocket:
         on_closed: Callable[[], None],
         reader: SharedReader | None = None,
     ) -> None:
-        self.end: End | None = None
+        super().__init__()
         self.on_unclogged: Callable[[], None] | None = None
         self._on_closed = on_closed
         self._lane = FrameLane(limit)
@@ -80,7 +75,7 @@ class WebSocket:
         self._connection: WebSocketConnection
         self._tasks: trio.Nursery
         self._fault: Exception | None = None
-        self._waiting: set[trio.CancelScope] = set()
+        self._is_receiving = self._is_last = False
 
     @property
     def violation(self) -> int | None:
@@ -113,9 +108,11 @@ class WebSocket:
         ``head`` is the request for trio-websocket, ``early`` what came behind the peer's own. The
         pump reads with `take` or `divert`, answers with `send`, says goodbye with `close`.
         """
+        self._transport.replay(head, early)
+        # They are small, but there may be a thousand of us, for weeks.
+        del head, early
         async with trio.open_nursery() as self._tasks:
-            await self._tasks.start(self._keep_protocol, head, early, subprotocol)
-            if self._transport.accepted.is_set():
+            if await self._accept(subprotocol):
                 self._silence.add(self)
                 try:
                     await pump(self)
@@ -140,18 +137,6 @@ class WebSocket:
     def resume(self) -> None:
         """There is room again for more messages."""
         self._inbox.resume()
-
-    @contextmanager
-    def until_end(self) -> Iterator[trio.CancelScope]:
-        """A scope that is cancelled once the connection has ended."""
-        with trio.CancelScope() as scope:
-            self._waiting.add(scope)
-            if self.end is not None:
-                scope.cancel()
-            try:
-                yield scope
-            finally:
-                self._waiting.remove(scope)
 
     async def wait_end(self) -> None:
         """Until the connection has ended; for pumps that only send."""
@@ -228,44 +213,47 @@ class WebSocket:
         await self._transport.abort()
         self._on_closed()
 
-    async def _keep_protocol(
-        self,
-        head: bytes,
-        early: bytes,
-        subprotocol: str | None,
-        task_status: trio.TaskStatus[None],
-    ) -> None:
+    async def _accept(self, subprotocol: str | None) -> bool:
         try:
-            async with trio.open_nursery() as nursery:
-                self._transport.replay(head, early)
+            with self.until_end():
                 request = await wrap_server_stream(
-                    nursery,
+                    Guarded(self._tasks, self._library_ended),  # type: ignore[arg-type]  # see there
                     self._transport,
                     max_message_size=self._limit,
                     receive_buffer_size=RECEIVE_BYTES,
                 )
                 self._connection = await request.accept(subprotocol=subprotocol)
-                self._transport.accepted.set()
-                task_status.started()
-                await self._receive()
-        except* Exception as group:  # noqa: BLE001 - see the next line
-            # Only trio-websocket, wsproto and the socket run in there; none of them can tell us
-            # anything but that this connection is over.
-            logger.debug("a connection ended in %r", group.exceptions)
+                self._transport.accept()
+        except Exception as error:  # noqa: BLE001 - the library's, as below
+            self._library_ended(error)
+        return self._transport.is_accepted
+
+    def _library_ended(self, error: Exception | None) -> None:
+        # Only the library and the socket are in there, and neither can tell us anything but that
+        # this connection is over.
+        if error is not None or not self._transport.is_accepted:
+            logger.debug("a connection ended in %r", error)
             self._ended("broken")
-        if self.end is None:
+        elif self._is_receiving:
+            self._is_last = True
+        else:
             self._ended(self._why())
-        if not self._transport.accepted.is_set():
-            task_status.started()
+
+    def receive_soon(self) -> None:
+        """The transport's: the library was given a message in fragments, and will give it out."""
+        if not self._is_receiving:
+            self._is_receiving = True
+            self._tasks.start_soon(self._receive)
 
     async def _receive(self) -> None:
-        """What the lane left to the library: messages in fragments."""
-        while True:
-            try:
-                message = await self._connection.get_message()
-            except ConnectionClosed:
-                return
-            await self._inbox.deliver_passed(message)
+        try:
+            while not self._inbox.has_got(self._lane.passed):
+                await self._inbox.deliver_passed(await self._connection.get_message())
+        except ConnectionClosed:
+            pass  # What it was given was no message after all: its text was not UTF-8.
+        self._is_receiving = False
+        if self._is_last:
+            self._ended(self._why())
 
     # For `SilenceWatch`.
 
@@ -286,10 +274,7 @@ class WebSocket:
         self._ended("idle")
 
     def _ended(self, end: End, *, throw_away: bool = False) -> None:
-        if self.end is None:
-            self.end = end
-        for scope in self._waiting:
-            scope.cancel()
+        self.set_end(end)
         self._inbox.end(throw_away=throw_away)
 
     def _why(self) -> End:

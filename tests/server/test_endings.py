@@ -8,8 +8,8 @@ import pytest
 
 from edge_agent.commit import Closed
 from edge_agent.errors import ProtocolError, StoreFailed, StoreFull
+from edge_agent.server.ending import End
 from edge_agent.server.endings import RETURN_WITHIN_S, close_of, not_now, quarantined
-from edge_agent.server.websocket import End
 from edge_agent.wire import Reject
 
 

@@ -67,19 +67,18 @@ class WebSocketStub:
     def __init__(self) -> None:
         self.end: str | None = None
         self.resumed = 0
-        self._scopes: list[trio.CancelScope] = []
+        self._stirred = trio.Event()
 
-    def until_end(self) -> trio.CancelScope:
-        scope = trio.CancelScope()
-        if self.end is not None:
-            scope.cancel()
-        self._scopes.append(scope)
-        return scope
+    def stir(self) -> None:
+        self._stirred.set()
+
+    async def wait_stirred(self) -> None:
+        self._stirred = trio.Event()
+        await self._stirred.wait()
 
     def interrupt(self, end: str) -> None:
         self.end = end
-        for scope in self._scopes:
-            scope.cancel()
+        self.stir()
 
     def resume(self) -> None:
         self.resumed += 1

@@ -22,18 +22,24 @@ class Wired:
     """A transport over ``ours``, and what reached its owner."""
 
     def __init__(
-        self, ours: trio.abc.Stream, *, limit: int = 1000, reader: SharedReader | None = None
+        self,
+        ours: trio.abc.Stream,
+        *,
+        limit: int = 1000,
+        reader: SharedReader | None = None,
+        accepted: bool = True,
     ) -> None:
         self.taken: list[str | bytes] = []
         self.too_bigs = 0
         self.has_room = True
-        self.flushes = 0
+        self.flushes = self.receives = 0
         self.keeps_open = False
         self.lane = FrameLane(limit)
         self.inbox = Inbox(self.fail)
         self.inbox.divert(self.push)
         self.transport = Transport(ours, self.lane, self.inbox, self, reader)
-        self.transport.accepted.set()
+        if accepted:
+            self.transport.accept()
 
     def push(self, messages: list[str | bytes]) -> bool:
         self.taken += messages
@@ -44,6 +50,9 @@ class Wired:
 
     def too_big(self) -> None:
         self.too_bigs += 1
+
+    def receive_soon(self) -> None:
+        self.receives += 1
 
     def flush_soon(self) -> None:
         self.flushes += 1
@@ -71,8 +80,8 @@ async def on_sockets(
 
 
 async def test_it_plays_the_head_then_waits_for_the_upgrade_then_reads_what_came_early() -> None:
-    wired, peer = in_memory()
-    wired.transport.accepted = trio.Event()
+    ours, peer = trio.testing.memory_stream_pair()
+    wired = Wired(ours, accepted=False)
     early, later = frame(PING, b"early"), frame(PING, b"later")
     wired.transport.replay(b"HEAD", frame(TEXT, b"a") + early)
     await peer.send_all(later)
@@ -86,7 +95,7 @@ async def test_it_plays_the_head_then_waits_for_the_upgrade_then_reads_what_came
         nursery.start_soon(read)
         await trio.testing.wait_all_tasks_blocked()
         assert received == []
-        wired.transport.accepted.set()
+        wired.transport.accept()
     assert received == [early]
     assert wired.taken == ["a"]
     assert await wired.transport.receive_some(100) == later
@@ -110,6 +119,7 @@ async def test_lifted_messages_wait_for_those_that_the_library_still_has(shared:
         await peer.send_all(frame(TEXT, b"0") + fragments + frame(TEXT, b"2"))
         with trio.fail_after(2):
             assert await wired.transport.receive_some(100) == fragments
+        assert wired.receives == 1
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wired.transport.receive_some, 100)
             await trio.testing.wait_all_tasks_blocked(0.01)
