@@ -16,6 +16,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -118,6 +119,8 @@ def agent_run(
     ):
         load = Paced(agent.port, sources, per_commit)
         load.run(scale.warm)
+        if forwarder:
+            wait_forwarding(agent)
         commits, used = store_of(agent)
         written = disk.written()
         load.run(rounds)
@@ -141,7 +144,8 @@ def _agent(folder: Path, disk: Disk, config: str, forwarder: bool) -> Iterator[A
     try:
         if forwarder:
             hub = Agent(folder / "hub", port=free_port())
-            config += f'[[upstream]]\nname = "hub"\nurl = "ws://127.0.0.1:{hub.port}/forward"\n'
+            url = f"ws://127.0.0.1:{hub.port}/forward"
+            config += f'[[upstream]]\nname = "hub"\nurl = "{url}"\nbatch_age = "100ms"\n'
         (disk.mount / "data").mkdir()
         (folder / "agent").mkdir()
         (folder / "agent" / "data").symlink_to(disk.mount / "data")
@@ -157,6 +161,15 @@ def store_of(agent: Agent) -> tuple[int, int]:
     """Commits so far, and bytes in pages that hold something."""
     store = agent.get("/api/status")["store"]
     return store["commits"], store["used_bytes"]
+
+
+def wait_forwarding(agent: Agent) -> None:
+    """Until its hub has acknowledged something; before, a row would not be what it says."""
+    deadline = time.perf_counter() + 30
+    while not agent.get("/api/status")["upstreams"][0]["acknowledged_records"]:
+        if time.perf_counter() > deadline:
+            raise RuntimeError("nothing is forwarded")
+        time.sleep(0.05)
 
 
 def wrong_pace(commits: int, rounds: int) -> str:
