@@ -4,9 +4,20 @@ What is said is specified in `edge_agent.wire`; this package says it, over real 
 peers at a time. The way of one connection::
 
     listener ─▶ connection ─▶ handshake (h11) ─▶ admission (tokens) ─▶ websocket (trio-websocket)
-                  guard          400 404 426        401 403                │
-                                                                           ▼
-                 plain · session (ingest, forwarded) · reading  ─▶ log.append ─▶ answers ─▶ ack
+                  guard          400 404 426        401 403
+
+and of what comes over it, once it is open::
+
+    socket ─▶ shared reader, or a task for TLS ─▶ transport: the frame lane (`wire.frames`)
+                                                    │ lists of messages    │ all that is unusual
+                                                    ▼                      ▼
+                                                  inbox ◀─────────── trio-websocket
+                                                    ▼
+      plain · session (ingest, forwarded) · reading ─▶ feed ─▶ log ─▶ answers ─▶ ack ─▶ socket
+
+From the read to the log, and from the commit to the ack, everything is plain calls: tasks are only
+for waiting. What all connections have in common is done by one task each: reading plain sockets
+(`shared`), telling what a commit has settled (`answers.Teller`), looking for silence (`silence`).
 
 Invariants, each with its tests:
 
@@ -20,7 +31,7 @@ Invariants, each with its tests:
 - Any close of ours takes ``listen.close_timeout`` at most (`endings`).
 
 trio-websocket is used through its public API only, and never by `serve_websocket`: an
-unauthenticated peer can bring down the nursery that it runs in (`websocket`, `gate`).
+unauthenticated peer can bring down the nursery that it runs in (`websocket`, `guarded`).
 """
 
 from __future__ import annotations

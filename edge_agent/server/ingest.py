@@ -2,6 +2,16 @@
 
 `SensorSession._receive` is the hot path. It is called with a list of messages as they were read,
 some 800 under a flood, one from a slow sensor, and does everything once per list.
+
+Where the microseconds go, per message of 71 bytes (CPython 3.11, x86-64, warm):
+
+- One from a slow sensor, some 24 µs: read(2) and write(2) of the ack 5 each, in the kernel; the
+  lane 1.0; `_receive` 5.3 (judging and numbering 2.3, the entry and its ticket 1.8, the arrival's
+  clocks 0.5); the store 4.2 (`store.group`); settling and telling 2.7 (`SessionBase.tell` 2.2);
+  and a share of the round and of the commit. What is left is one object each for what has to be
+  remembered until the commit: run, entry, numbering, ticket, debt.
+- One of 800 in a list, some 1.0 µs: the lane 0.35 (`wire.frames`), judging 0.23 (`wire.messages`),
+  the store 0.17 (`store.group`), the read 0.05, and nothing else that is not once per list.
 """
 
 from __future__ import annotations
