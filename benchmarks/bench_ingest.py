@@ -8,7 +8,7 @@ by itself stands below: it must not be what is measured.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -173,9 +173,11 @@ def _group(title: str, rows: dict[int, Row], kind: str) -> Group:
 
 def agent_runs(folder: Path, scale: Scale, shape: Shape, connections: int) -> Callable[[], Row]:
     """What runs the agent for as long as the scale wants."""
-    run = partial(agent_run, folder, connections=connections, shape=shape)
+    run = partial(agent_run, folder, connections=connections)
+    # A short run with a long interval would say no more than the interval.
+    short = partial(run, shape=replace(shape, interval=SHORT))
     least = scale.least * (10 if shape.batch > 1 else 1)
-    return partial(run, records=enough(run, least, scale.seconds))
+    return partial(run, shape=shape, records=enough(short, least, scale.seconds))
 
 
 def peer_runs(folder: Path, scale: Scale, name: str, connections: int) -> Callable[[], Row]:

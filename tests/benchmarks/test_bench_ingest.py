@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import bench_ingest
-from benchmarks.bench_ingest import Scale, Singles
-from benchmarks.ingest_runs import MOST_RECORDS, enough, median
+from benchmarks.bench_ingest import Scale, Singles, agent_runs
+from benchmarks.ingest_runs import MOST_RECORDS, SHORT, Shape, enough, median
 from benchmarks.peers import PEERS
 from benchmarks.table import Row
 
@@ -30,6 +30,22 @@ def test_a_run_is_as_long_as_asked_for_within_bounds(rate: int, expected: int) -
     assert enough(run, 1000, 2.5) == expected
     assert asked == [1000]
     assert enough(run, 1000, 0.0) == 1000 and asked == [1000], "no short run where all are short"
+
+
+def test_how_long_a_run_is_does_not_depend_on_its_interval(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def run(*_: object, records: int, shape: Shape, **__: object) -> Row:
+        asked.append((shape.interval, records))
+        return Row(1000, 1.0, 1.0)
+
+    monkeypatch.setattr(bench_ingest, "agent_run", run)
+
+    agent_runs(tmp_path, Scale(2.0, 100, 1.0, 1, (1,), {}), Shape(interval="1s"), 1)()
+
+    assert asked == [(SHORT, 100), ("1s", 2000)]
 
 
 def test_agent_and_peers_take_turns_and_the_slowest_is_held_against_the_best(
