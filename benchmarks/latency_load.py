@@ -50,7 +50,8 @@ def main() -> None:
     task = Task(port=options["port"], records=int(rate * seconds), host=options["host"])
     flow = session_flow(task, 0, chunk_records=1)
     print("ready", flush=True)
-    sys.stdin.readline()
+    if not sys.stdin.readline():
+        return  # who started this has gone
     latencies = sorted(run(flow, rate, seconds + 30))
     print(
         json.dumps(

@@ -206,7 +206,8 @@ def main() -> None:
     task = Task(**json.loads(sys.argv[1]))
     flows = open_flows(task)
     print("ready", flush=True)
-    sys.stdin.readline()
+    if not sys.stdin.readline():
+        return  # who started this has gone
     began = time.process_time()
     seconds = pump(flows)
     cpu = time.process_time() - began

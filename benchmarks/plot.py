@@ -44,7 +44,7 @@ class Group:
 
 def bar_chart(title: str, axis: str, groups: Sequence[Group], kinds: dict[str, str]) -> str:
     """The chart; ``kinds`` maps a kind (``ours``, ``same``, ``weaker``) to its legend."""
-    low, high = decades([value for group in groups for _, value in group.bars])
+    low, high = axis_of([value for group in groups for _, value in group.bars])
     height = TOP + sum(group.height for group in groups) + BOTTOM
     parts = [
         (
@@ -76,15 +76,15 @@ def bar_chart(title: str, axis: str, groups: Sequence[Group], kinds: dict[str, s
     return "\n".join(parts) + "\n"
 
 
-def decades(values: Sequence[float]) -> tuple[int, int]:
-    """The powers of ten between which the axis runs: the smallest value still has a bar."""
+def axis_of(values: Sequence[float]) -> tuple[int, float]:
+    """Logarithms of the axis's ends: a power of ten below all values, and the largest of them."""
     first, last = math.log10(min(values)), math.log10(max(values))
     low = math.floor(first)
-    low -= first - low < 0.1
-    return low, max(math.ceil(last), low + 1)
+    low -= first - low < 0.1  # so that the smallest value has a bar as well
+    return low, last
 
 
-def place(value: float, low: int, high: int) -> float:
+def place(value: float, low: int, high: float) -> float:
     """Where on the axis a value lies, in pixels from the left."""
     part = (math.log10(value) - low) / (high - low)
     return LEFT + part * (WIDTH - LEFT - RIGHT)
@@ -100,16 +100,16 @@ def legend(kinds: dict[str, str]) -> list[str]:
     return parts
 
 
-def grid(low: int, high: int, bottom: int) -> list[str]:
+def grid(low: int, high: float, bottom: int) -> list[str]:
     """A line down to ``bottom`` and a number at each power of ten."""
     parts = []
-    for power in range(low, high + 1):
+    for power in range(low, math.floor(high) + 1):
         left = place(10.0**power, low, high)
         parts += [
             f'  <line class="grid" x1="{left:.1f}" x2="{left:.1f}" y1="{TOP - 8}" y2="{bottom}"/>',
             (
                 f'  <text class="small" x="{left:.1f}" y="{bottom + 16}" text-anchor="middle">'
-                f"{10.0**power:,.7g}</text>"
+                f"{10**power:,}</text>"
             ),
         ]
     return parts

@@ -39,7 +39,13 @@ class Server:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )
-        wait_listening(port, self.process, folder / "output.txt")
+        try:
+            wait_listening(port, self.process, folder / "output.txt")
+        except BaseException:
+            # Nobody has this object yet, so nobody else could.
+            self.process.kill()
+            self.process.wait()
+            raise
         self.seconds_to_listen = time.perf_counter() - began
 
     def cpu_seconds(self) -> float:
