@@ -5,7 +5,7 @@ a task switch, a channel or a copy, on the way that has to be fast. Either way a
 take more pauses the reading, and `resume` lets it go on.
 
 Messages come from two sides, lifted by the frame lane or given out by trio-websocket (`passed`
-counts those), and the transport keeps their order with `wait_passed`.
+counts those), and the transport keeps their order with `wait_got`.
 """
 
 from __future__ import annotations
@@ -120,6 +120,10 @@ class Inbox:
     def has_got(self, passed: int) -> bool:
         """Whether the library has given out as many messages in all."""
         return self._passed >= passed
+
+    def takes_after(self, passed: int) -> bool:
+        """Whether it has, and there is room for what was lifted behind them."""
+        return self._passed >= passed and self._room is None
 
     async def wait_got(self, passed: int) -> None:
         """Until it has, or until it does not matter any more."""

@@ -136,9 +136,11 @@ class Transport(trio.abc.Stream):
                         self._owner.receive_soon()
                     return part
                 await self._inbox.wait_got(self._marks.pop())
+                # A message of the library's may have used up the room; and so may this list.
+                await self._inbox.wait_room()
                 if part:
                     self._inbox.deliver(part)
-                await self._inbox.wait_room()
+                    await self._inbox.wait_room()
             if self._lane.too_big is not None:
                 await self._inbox.wait_got(self._lane.passed)
                 self._owner.too_big()
@@ -192,7 +194,7 @@ class Transport(trio.abc.Stream):
             len(parts) == 1
             and isinstance(parts[0], list)
             and lane.too_big is None
-            and self._inbox.has_got(lane.passed)
+            and self._inbox.takes_after(lane.passed)
         ):
             return len(data) if self._inbox.deliver(parts[0]) else self._hold()
         self._put_by(parts)

@@ -250,7 +250,9 @@ class WebSocket(Ending):
             while not self._inbox.has_got(self._lane.passed):
                 await self._inbox.deliver_passed(await self._connection.get_message())
         except ConnectionClosed:
-            pass  # What it was given was no message after all: its text was not UTF-8.
+            # What it was given was no message after all: its text was not UTF-8. The library may
+            # not know yet that it is over, and what was lifted behind it must wait no longer.
+            self._is_last = True
         self._is_receiving = False
         if self._is_last:
             self._ended(self._why())

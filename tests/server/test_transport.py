@@ -150,6 +150,32 @@ async def test_who_has_no_room_is_not_read_until_it_has(shared: bool) -> None:
 
 
 @pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("together", [False, True])
+async def test_nothing_is_pushed_while_a_message_of_the_librarys_waits_for_room(
+    shared: bool, together: bool
+) -> None:
+    fragments = frame(TEXT, b"1", final=False) + frame(CONTINUATION, b"")
+    lifted = frame(TEXT, b"2")
+    async with on_sockets(shared=shared) as (wired, peer), trio.open_nursery() as nursery:
+        await peer.send_all(fragments + lifted if together else fragments)
+        with trio.fail_after(2):
+            assert await wired.transport.receive_some(100) == fragments
+        wired.has_room = False
+        nursery.start_soon(wired.inbox.deliver_passed, "1")
+        nursery.start_soon(wired.transport.receive_some, 100)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        if not together:
+            await peer.send_all(lifted)
+            await trio.testing.wait_all_tasks_blocked(0.02)
+        assert wired.taken == ["1"]
+        wired.has_room = True
+        wired.inbox.resume()
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        assert wired.taken == ["1", "2"]
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("shared", [False, True])
 async def test_the_end_comes_after_everything_before_it(shared: bool) -> None:
     async with on_sockets(shared=shared) as (wired, peer):
         await peer.send_all(frame(TEXT, b"1") + frame(TEXT, b"2"))

@@ -15,7 +15,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_st
 from edge_agent.server.handshake import read_upgrade
 from edge_agent.server.silence import SilenceWatch
 from edge_agent.server.websocket import WebSocket
-from tests.server.frames import PING, TEXT, frame
+from tests.server.frames import CONTINUATION, PING, TEXT, frame
 
 Pump = Callable[[WebSocket], Awaitable[None]]
 
@@ -119,6 +119,28 @@ async def test_a_violation_is_answered_with_a_close_frame() -> None:
         assert answer == b"\x88\x09" + (1007).to_bytes(2, "big") + b"because"
         await pair.theirs.aclose()
         await pair.done.wait()
+
+
+async def test_a_violation_in_fragments_ends_it_whatever_comes_behind_them() -> None:
+    taken: list[str | bytes] = []
+
+    async def pump(socket: WebSocket) -> None:
+        while messages := await socket.take():
+            taken.extend(messages)
+        await socket.close(1000, "", 1)
+
+    pair = Pair(pump)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pair.serve)
+        await hand_shake(pair)
+        fragments = frame(TEXT, b"\xff", final=False) + frame(CONTINUATION, b"")
+        await pair.theirs.send_all(frame(TEXT, b"good") + fragments + frame(TEXT, b"behind"))
+        with trio.fail_after(2):
+            answer = await pair.theirs.receive_some(100)
+        assert answer == b"\x88\x02" + (1007).to_bytes(2, "big")
+        await pair.theirs.aclose()
+        await pair.done.wait()
+    assert taken == ["good"]
 
 
 async def test_what_was_sent_before_the_peer_closed_is_still_handed_out() -> None:
