@@ -78,9 +78,10 @@ class SharedReader:
     async def watch(self, member: Member) -> None:
         """Have ``member`` read by the shared task, until it leaves the set."""
         descriptor = member.fileno()
+        # First, because the kernel may refuse: then nobody waits, and nobody is to be woken.
+        self._epoll.register(descriptor, select.EPOLLIN)
         # The task itself instead of an event, of which there would be a thousand.
         self._members[descriptor] = (member, trio.lowlevel.current_task())
-        self._epoll.register(descriptor, select.EPOLLIN)
 
         def cancelled(_: object) -> trio.lowlevel.Abort:
             self._forget(descriptor)

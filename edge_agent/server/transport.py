@@ -89,7 +89,7 @@ class Transport(trio.abc.Stream):
         self._parts: list[Part] = []
         self._marks: list[int] = []
         self._is_over = False
-        self._error: OSError | None = None
+        self._error: Exception | None = None
         self._last_byte = trio.current_time()
         self._reading = False
         self._outgoing: list[bytes] = []
@@ -163,8 +163,10 @@ class Transport(trio.abc.Stream):
             await self._reader.watch(self)
         finally:
             self._reading = False
-        if self._error is not None:
+        if isinstance(self._error, OSError):
             raise trio.BrokenResourceError from self._error
+        if self._error is not None:
+            raise self._error
         if self.fileno() < 0:
             raise trio.ClosedResourceError
 
@@ -175,12 +177,14 @@ class Transport(trio.abc.Stream):
     def take_some(self, now: float) -> int:
         """The shared reader's call: read once; negative where our own task has to act."""
         try:
-            data = os.read(self.fileno(), RECEIVE_BYTES)
+            return self._take_some(os.read(self.fileno(), RECEIVE_BYTES), now)
         except BlockingIOError:
             return 0
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - our own task raises it; the reader has others
             self._error = error
             return -1
+
+    def _take_some(self, data: bytes, now: float) -> int:
         if not data:
             self._is_over = True
             return -1

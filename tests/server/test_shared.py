@@ -172,3 +172,32 @@ async def test_nobody_is_woken_while_nothing_comes(pairs: Pairs) -> None:
         trio.lowlevel.remove_instrument(counting)
         assert rounds == 0
         nursery.cancel_scope.cancel()
+
+
+async def test_a_socket_that_cannot_be_watched_is_no_member(pairs: Pairs) -> None:
+    reader = SharedReader()
+    member, _ = pairs[0]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reader.run)
+        descriptor = member.fileno()
+        member.ours.close()
+        # As where the kernel has no memory for another one.
+        gone = Gone(descriptor)
+        with pytest.raises(OSError):
+            await reader.watch(gone)
+        assert len(reader) == 0
+        reader.leave(gone, descriptor)
+        nursery.cancel_scope.cancel()
+
+
+class Gone:
+    """A member whose descriptor the kernel does not take."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def fileno(self) -> int:
+        return self.descriptor
+
+    def take_some(self, now: float) -> int:
+        raise AssertionError("nothing is read")

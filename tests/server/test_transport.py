@@ -202,6 +202,20 @@ async def test_a_reader_learns_that_the_transport_was_closed(shared: bool) -> No
         assert ended == [True]
 
 
+async def test_a_fault_of_ours_while_reading_ends_nothing_but_this_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with on_sockets(shared=True) as (wired, peer):
+
+        def feed(data: bytes) -> list[object]:
+            raise MemoryError
+
+        monkeypatch.setattr(wired.lane, "feed", feed)
+        await peer.send_all(frame(TEXT, b"1"))
+        with trio.fail_after(2), pytest.raises(MemoryError):
+            await wired.transport.receive_some(100)
+
+
 async def test_what_is_sent_goes_to_the_socket() -> None:
     ours, peer = trio.testing.memory_stream_pair()
     wired = Wired(ours)
