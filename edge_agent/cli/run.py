@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 import click
 import trio
 
+from edge_agent.cli import process
 from edge_agent.cli.common import Failure, config_options, first_of
 from edge_agent.config import Config, load
 from edge_agent.errors import ConfigError
@@ -26,12 +26,6 @@ if TYPE_CHECKING:
     from edge_agent.agent import Running
 
 logger = logging.getLogger(__name__)
-
-#: How long one thread may keep the interpreter while another wants it. With Python's 5 ms, a commit
-#: that has synced waits that long for a busy event loop before it can say so, and the event loop as
-#: long for one that compresses: with half a millisecond, 7 % more records a second became durable
-#: (batches of 100, four interleaved runs), and acks beside large queries came sooner.
-SWITCH_INTERVAL_S = 0.0005
 
 
 @click.command()
@@ -48,7 +42,7 @@ def command(
 ) -> None:
     """Run the agent until SIGTERM or Ctrl-C; then it drains."""
     settings = settings_of(config, data, listen, http, upstreams)
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    process.before_start()
     try:
         drained = trio.run(run_until_signal, settings)
     except* OSError as group:
@@ -92,6 +86,7 @@ async def run_until_signal(settings: Config) -> bool:
         await nursery.start(_obey_signals, stop, nursery.cancel_scope)
         async with trio.open_nursery() as inner:
             _announce(await inner.start(partial(agent.run, settings, stop=stop)))
+            process.after_start()
         drained = True
         nursery.cancel_scope.cancel("the agent has ended")
     return drained

@@ -36,6 +36,8 @@ others from now on); or with records measured at or after a time, in ns since 19
 #: Records decoded without a pause, and handed over, at a time; about 2 ms on a desktop.
 BATCH_RECORDS = 500
 _READ_BYTES = 256 * 1024
+#: How far behind a reader may fall is measured in so many steps.
+_GRAINS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,9 @@ class Feed:
         self._limit = subscriptions
         self._open = 0
         self._budget_bytes = budget_bytes
+        self._grain_bytes = budget_bytes // _GRAINS
         #: By log: seq before, and bytes of, recent commits; together just more than the budget.
+        #: Small commits are taken together, or a slow sensor's would be ten thousand.
         self._recent: dict[str, deque[tuple[int, int]]] = {name: deque() for name in log.names()}
         self._recent_bytes = dict.fromkeys(log.names(), 0)
         self._newest = {name: log.last_seq(name) for name in log.names()}
@@ -112,8 +116,10 @@ class Feed:
             before, self._newest[log] = self._newest[log], seq
             if size:
                 recent = self._recent[log]
-                recent.append((before, size))
                 self._recent_bytes[log] += size
+                if recent and recent[-1][1] + size <= self._grain_bytes:
+                    before, size = recent[-1][0], recent.pop()[1] + size
+                recent.append((before, size))
                 while self._recent_bytes[log] - recent[0][1] > self._budget_bytes:
                     self._recent_bytes[log] -= recent.popleft()[1]
         if result.records:
