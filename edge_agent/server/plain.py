@@ -80,7 +80,8 @@ class PlainPump:
         has_room = self._append(_Reading(self, arrival).read(messages))
         if self._failure is not None:
             self._socket.interrupt("refused")
-        return has_room
+        # There is no window here: who does not read its acks must not make us remember more.
+        return has_room and self._socket.can_be_told
 
     def _append(self, reading: _Reading) -> bool:
         parts, visitor = self._parts, self._visitor
@@ -145,6 +146,8 @@ class PlainPump:
         ack = self._session.committed(done[-1].upto)
         if ack is not None:
             self._socket.send_soon(ack)
+        if self._feed.has_room:
+            self._socket.resume()
 
     def refused(self) -> None:
         """For `Answers`."""

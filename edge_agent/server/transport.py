@@ -220,8 +220,8 @@ class Transport(trio.abc.Stream):
 
     @property
     def is_clogged(self) -> bool:
-        """Whether something of ours still waits for the socket."""
-        return bool(self._outgoing)
+        """Whether something of ours still waits for the socket, and not in vain."""
+        return bool(self._outgoing) and (not self._is_torn or self._sending.locked())
 
     def send_soon(self, frame: bytes) -> None:
         """Write a whole frame now, or after what already waits."""

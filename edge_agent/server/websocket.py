@@ -50,7 +50,8 @@ class WebSocket(Ending):
     Attributes:
         end: why it ended, None while it has not. `take` still hands out what a peer sent before it
             closed; after an end of our own making nothing more is read.
-        on_unclogged: called when the socket takes what was sent, after a time when it did not.
+        on_unclogged: called when `can_be_told` may have become true: the socket takes what was
+            sent, after a time when it did not; or it never will.
     """
 
     def __init__(
@@ -175,10 +176,14 @@ class WebSocket(Ending):
             try:
                 await self._transport.flush()
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                return  # The reading side learns it too.
+                pass  # The reading side learns it too, as soon as it reads on.
         if deadline.cancelled_caught:
             self._ended("idle")
-        elif self.on_unclogged is not None:
+        else:
+            self._unclogged()
+
+    def _unclogged(self) -> None:
+        if self.on_unclogged is not None:
             self.on_unclogged()
 
     async def send(self, message: str | bytes) -> bool:
@@ -278,6 +283,8 @@ class WebSocket(Ending):
     def _ended(self, end: End, *, throw_away: bool = False) -> None:
         self.set_end(end)
         self._inbox.end(throw_away=throw_away)
+        # What a clogged socket kept from being settled is settled now, told or not.
+        self._unclogged()
 
     def _why(self) -> End:
         closed = self._connection.closed

@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import os
 import random
+import socket as stdlib_socket
 import ssl
+import struct
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -293,6 +295,12 @@ async def raw(serving: Serving) -> AsyncIterator[trio.SocketStream]:
     stream = await trio.open_tcp_stream("127.0.0.1", serving.port)
     async with stream:
         yield stream
+
+
+def reset(stream: trio.SocketStream) -> None:
+    """Close with a TCP reset."""
+    stream.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_LINGER, struct.pack("ii", 1, 0))
+    stream.socket.close()
 
 
 async def http(serving: Serving, request: str) -> str:

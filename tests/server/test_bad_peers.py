@@ -22,6 +22,7 @@ from tests.server.support import (
     http,
     neighbours,
     raw,
+    reset,
     serving,
     session,
     until_closed,
@@ -243,12 +244,3 @@ async def test_peers_that_say_nothing_are_hung_up_on(tmp_path: Path) -> None:
     async with neighbours(tmp_path) as (port, other), raw(port) as stream:
         assert await until_closed(stream) == ""
         await other.is_served()
-
-
-def reset(stream: trio.SocketStream) -> None:
-    """Close with a TCP reset."""
-    import socket
-    import struct
-
-    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    stream.socket.close()
