@@ -36,7 +36,18 @@ class Teller:
         self._before: tracemalloc.Snapshot | None = None
 
     def tell(self, number: int, frame: FrameType | None) -> None:
-        """The handler: runs in Trio's thread, between any two steps of it, and only looks."""
+        """The handler. It may interrupt Trio anywhere, also where a nursery is half made; so it only
+        asks for a look between two steps.
+        """
+        try:
+            token = trio.lowlevel.current_trio_token()
+        except RuntimeError:
+            self.answer(number)
+        else:
+            token.run_sync_soon(self.answer, number)
+
+    def answer(self, number: int) -> None:
+        """Look, and write what there is."""
         self._asked += 1
         answer: dict[str, object] = {"asked": self._asked, "tasks": living_tasks(), "growth": []}
         if number == signal.SIGUSR2:
