@@ -25,7 +25,8 @@ from edge_agent.server.inbox import Inbox, Push
 from edge_agent.server.shared import SharedReader
 from edge_agent.server.silence import SilenceWatch
 from edge_agent.server.transport import RECEIVE_BYTES, Transport
-from edge_agent.wire.frames import FrameLane, close_frame, data_frame
+from edge_agent.wire.frames import FrameLane
+from edge_agent.wire.frames_out import close_frame, data_frame
 
 logger = logging.getLogger(__name__)
 

@@ -15,11 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.speedups import apply_mask as fast_mask
 from websockets.utils import apply_mask as slow_mask
-from wsproto.connection import CLIENT, Connection
-from wsproto.events import CloseConnection, Message
 
 from edge_agent.wire import frames
-from edge_agent.wire.frames import FRAMES_MAX, FrameLane, Part, close_frame, data_frame
+from edge_agent.wire.frames import FRAMES_MAX, FrameLane, Part
 from tests.wire.framing import (
     BINARY,
     CLOSE,
@@ -244,28 +242,3 @@ def test_without_the_c_module_everything_is_lifted_too(monkeypatch: pytest.Monke
     assert without.apply_mask is slow_mask
     stream = b"".join(frame(BINARY, KEY * size + b"x") for size in (0, 1, 30, 32, 20_000))
     assert without.FrameLane(MIB).feed(stream) == FrameLane(MIB).feed(stream)
-
-
-def client(data: bytes) -> tuple[object, ...]:
-    """What a client's wsproto sees in one frame."""
-    connection = Connection(CLIENT)
-    connection.receive_data(data)
-    (event,) = connection.events()
-    if isinstance(event, CloseConnection):
-        return int(event.code), event.reason
-    assert isinstance(event, Message) and event.message_finished
-    return (event.data,)
-
-
-@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536, 70_000])
-def test_a_client_understands_our_messages(size: int) -> None:
-    assert client(data_frame("x" * size)) == ("x" * size,)
-    assert client(data_frame(b"\x00" * size)) == (b"\x00" * size,)
-
-
-@pytest.mark.parametrize("reason", ["", "bye", "x" * 123, "x" * 500, "x" * 122 + "ä", "€" * 50])
-def test_a_client_understands_our_close_of_any_reason(reason: str) -> None:
-    code, told = client(close_frame(1013, reason))
-    assert code == 1013
-    assert isinstance(told, str) and reason.startswith(told)
-    assert told == reason if len(reason.encode()) <= 123 else len(told.encode()) > 119
