@@ -88,6 +88,16 @@ class Teller:
             self._due.popleft().settle()
 
 
+class _Nobody:
+    """A peer that has gone."""
+
+    can_be_told = True
+
+    def tell(self, done: Sequence[Owed]) -> None: ...
+    def refused(self) -> None: ...
+    def fail(self, error: Exception) -> None: ...
+
+
 class Answers:
     """One connection's debts.
 
@@ -176,6 +186,10 @@ class Answers:
                 self._log.offer(Entry(), soon=True)
             except Closed:
                 pass  # Then everything goes at once anyway.
+
+    def let_go(self) -> None:
+        """The connection is over: forget it. What may still settle is told to nobody."""
+        self._peer = _Nobody()
 
     async def settled(self) -> None:
         """Wait until nothing is owed."""

@@ -22,6 +22,10 @@ Push = Callable[[list[str | bytes]], bool]
 """Takes messages as they are read; False where nothing more should be read until `resume`."""
 
 
+def _ignore(error: Exception) -> None:
+    pass
+
+
 class Inbox:
     """One connection's. ``fail`` is told of what a push raised: reading serves others too."""
 
@@ -86,6 +90,11 @@ class Inbox:
         if self._got is not None:
             self._got.set()
         self.resume()
+
+    def let_go(self) -> None:
+        """It is all over: forget the owner and the pump."""
+        self._is_over = True
+        self._push, self._fail = None, _ignore
 
     # The reading side.
 

@@ -68,6 +68,7 @@ class PlainPump:
             self._failure = TooBigMessage(f"a message has at most {limit} bytes, got {got}")
         await self._farewell()
         await self._answers.settled()
+        self._answers.let_go()
 
     def _receive(self, messages: list[str | bytes]) -> bool:
         """What was read; False where there is no room for more."""

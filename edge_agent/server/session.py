@@ -90,6 +90,7 @@ class SessionBase(ABC):
         finally:
             self._parts.windows.close(self._share)
             self._session.close()
+            self._answers.let_go()
 
     # What the kinds of sessions differ in.
 

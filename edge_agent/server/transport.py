@@ -115,8 +115,6 @@ class Transport(trio.abc.Stream):
         """Seconds that the peer has left us waiting; 0 while we are not reading."""
         return trio.current_time() - self._last_byte if self._reading else 0.0
 
-    # Coming in.
-
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """What the lane did not lift, b"" at the end."""
         if self._head:
@@ -216,8 +214,6 @@ class Transport(trio.abc.Stream):
         self._parts, self._marks = [[]], [0]
         return -1
 
-    # Going out.
-
     @property
     def is_clogged(self) -> bool:
         """Whether something of ours still waits for the socket, and not in vain."""
@@ -279,8 +275,6 @@ class Transport(trio.abc.Stream):
             while await self._stream.receive_some(RECEIVE_BYTES):
                 pass
 
-    # The end.
-
     async def aclose(self) -> None:
         """The library has done with it; where it found a violation, we have not."""
         self._leave()
@@ -293,6 +287,11 @@ class Transport(trio.abc.Stream):
         """Close the socket itself."""
         self._leave()
         await abort(self._stream)
+
+    def let_go(self) -> None:
+        """It is all over: forget the connection; nothing more is sent."""
+        self._is_torn = True
+        del self._owner
 
     def _leave(self) -> None:
         if self._reader is not None:

@@ -121,8 +121,16 @@ class WebSocket(Ending):
                 finally:
                     self._silence.discard(self)
             self._tasks.cancel_scope.cancel()
+        self._let_go()
         if self._fault is not None:
             raise self._fault
+
+    def _let_go(self) -> None:
+        # Parts that know each other would otherwise lie about until the next search for cycles.
+        self._inbox.let_go()
+        self._transport.let_go()
+        self.on_unclogged = None
+        del self._tasks
 
     def interrupt(self, end: End) -> None:
         """End it for a reason of our own: `take` answers ``[]`` from now on. Idempotent."""
@@ -262,8 +270,6 @@ class WebSocket(Ending):
         self._is_receiving = False
         if self._is_last:
             self._ended(self._why())
-
-    # For `SilenceWatch`.
 
     def silence(self) -> float:
         """Seconds; while we do not read, the peer cannot be blamed for it."""

@@ -180,7 +180,10 @@ class ServerSession:
         message over its limit) before it comes here. The first failure is the one that counts.
         """
         self.state = follow(SERVER, self.state, ServerInput.FAILURE)
-        self.failure = self.failure or error
+        if self.failure is None:
+            # Its traceback holds the frames that hold us; kept here, it would keep all of them.
+            error.__cause__ = error.__context__ = None
+            self.failure = error.with_traceback(None)
 
     def use_up_number(self, body: bytes, stream: str) -> Reject:
         """The second failure at the same number (`FailureMemory`): give it to the message that
