@@ -137,6 +137,7 @@ class Answers:
             # Made late: an empty deque has 600 bytes, and most sessions rest.
             self._owed = deque()
         self._owed.append(owed)
+        self._has_hurried = False
         if owed.ticket.answer is None:
             owed.ticket.watcher = self.due
         else:

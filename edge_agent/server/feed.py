@@ -39,6 +39,8 @@ class Feed:
         self, entry: Entry, upto: int, *, told: tuple[str, ...] = (), lazy: bool = False
     ) -> bool:
         """Append ``entry``; False where nothing more may be offered until there is room."""
+        # Else one of them would be lost, and the other's ack would cover it.
+        assert self._late is None, "an entry already waits for room"
         try:
             ticket = self._log.offer(entry, lazy=lazy)
         except Closed:
@@ -73,4 +75,5 @@ class Feed:
             return
         self._late = None
         self._answers.owe(Owed(ticket, late.upto, late.told))
-        self._socket.resume()
+        if self._socket.can_be_told:
+            self._socket.resume()

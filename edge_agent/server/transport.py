@@ -9,9 +9,7 @@ a lifted message waits until the library has given out all that went through bef
 Who reads: the task of trio-websocket that is in `receive_some`, or, while that one waits in it,
 the shared reader on its behalf (`shared`).
 
-Going out: trio-websocket's own frames (`send_all`) and whole frames of ours (`send_soon`), which
-are written at once where the socket takes them, without a task. What it does not take waits in a
-queue, which a task of the connection's empties; frames are never torn apart.
+Going out: see `outgoing`.
 """
 
 from __future__ import annotations
@@ -22,6 +20,7 @@ from typing import Protocol
 import trio
 
 from edge_agent.server.inbox import Inbox
+from edge_agent.server.outgoing import Outgoing, plain_socket
 from edge_agent.server.shared import SharedReader
 from edge_agent.wire.frames import FrameLane, Part
 
@@ -46,7 +45,7 @@ class Owner(Protocol):
         ...
 
     def flush_soon(self) -> None:
-        """Call `Transport.flush` in a task of the connection's."""
+        """Call `Outgoing.flush` in a task of the connection's."""
         ...
 
 
@@ -81,7 +80,7 @@ class Transport(trio.abc.Stream):
         self._inbox = inbox
         self._owner = owner
         # Only a plain socket can be read and written without a task.
-        self._socket = stream.socket if isinstance(stream, trio.SocketStream) else None
+        self._socket = plain_socket(stream)
         self._reader = reader if self._socket is not None else None
         self._head = self._early = b""
         # What the lane made of the last read, as far as it has not gone on yet, its end first; and
@@ -92,9 +91,7 @@ class Transport(trio.abc.Stream):
         self._error: Exception | None = None
         self._last_byte = trio.current_time()
         self._reading = False
-        self._outgoing: list[bytes] = []
-        self._sending = trio.Lock()
-        self._is_torn = False
+        self.outgoing = Outgoing(stream, owner.flush_soon)
 
     def replay(self, head: bytes, early: bytes) -> None:
         """What `receive_some` answers first, and what came behind the peer's own head."""
@@ -112,8 +109,12 @@ class Transport(trio.abc.Stream):
         return self._upgrade is None
 
     def silence(self) -> float:
-        """Seconds that the peer has left us waiting; 0 while we are not reading."""
-        return trio.current_time() - self._last_byte if self._reading else 0.0
+        """Seconds that the peer has left us waiting, to hear from it or to read what we send; 0
+        while we are not reading for a reason of our own.
+        """
+        if self._reading:
+            return trio.current_time() - self._last_byte
+        return self.outgoing.stuck_for()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """What the lane did not lift, b"" at the end."""
@@ -214,53 +215,9 @@ class Transport(trio.abc.Stream):
         self._parts, self._marks = [[]], [0]
         return -1
 
-    @property
-    def is_clogged(self) -> bool:
-        """Whether something of ours still waits for the socket, and not in vain."""
-        return bool(self._outgoing) and (not self._is_torn or self._sending.locked())
-
-    def send_soon(self, frame: bytes) -> None:
-        """Write a whole frame now, or after what already waits."""
-        if self._is_torn and not self._sending.locked():
-            return
-        if self._socket is not None and not self._outgoing and not self._sending.locked():
-            try:
-                done = os.write(self._socket.fileno(), frame)
-            except BlockingIOError:
-                done = 0
-            except OSError:
-                return  # It is gone; the reading side learns why.
-            if done == len(frame):
-                return
-            frame = frame[done:]
-        self._outgoing.append(frame)
-        if len(self._outgoing) == 1:
-            self._owner.flush_soon()
-
-    async def flush(self) -> None:
-        """Send what `send_soon` has left."""
-        async with self._sending:
-            await self._send_outgoing()
-
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send a frame of the library's, after everything of ours."""
-        async with self._sending:
-            await self._send_outgoing()
-            await self._send_whole(data)
-
-    async def _send_outgoing(self) -> None:
-        while self._outgoing:
-            # What comes meanwhile must queue behind it, so it leaves the queue only when sent.
-            count = len(self._outgoing)
-            await self._send_whole(b"".join(self._outgoing))
-            del self._outgoing[:count]
-
-    async def _send_whole(self, data: bytes | bytearray | memoryview) -> None:
-        if self._is_torn:
-            raise trio.BrokenResourceError("an earlier frame was cut in the middle")
-        self._is_torn = True
-        await self._stream.send_all(data)
-        self._is_torn = False
+        """A frame of the library's."""
+        await self.outgoing.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
         """As the socket does."""
@@ -290,7 +247,7 @@ class Transport(trio.abc.Stream):
 
     def let_go(self) -> None:
         """It is all over: forget the connection; nothing more is sent."""
-        self._is_torn = True
+        self.outgoing.let_go()
         del self._owner
 
     def _leave(self) -> None:

@@ -165,12 +165,12 @@ class WebSocket(Ending):
     @property
     def can_be_told(self) -> bool:
         """Whether `send_soon` makes sense: the socket takes what it is given, or it is over."""
-        return self.end is not None or not self._transport.is_clogged
+        return self.end is not None or not self._transport.outgoing.is_clogged
 
     def send_soon(self, message: str | bytes) -> None:
         """Send one message without waiting: what the socket does not take now follows later."""
         if self._connection.closed is None or self.keeps_open:
-            self._transport.send_soon(data_frame(message))
+            self._transport.outgoing.send_soon(data_frame(message))
 
     def too_big(self) -> None:
         """The transport's: a message over the limit came, and all before it was delivered."""
@@ -183,7 +183,7 @@ class WebSocket(Ending):
     async def _flush(self) -> None:
         with trio.move_on_after(self._idle_timeout) as deadline:
             try:
-                await self._transport.flush()
+                await self._transport.outgoing.flush()
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 pass  # The reading side learns it too, as soon as it reads on.
         if deadline.cancelled_caught:

@@ -189,6 +189,11 @@ async def test_hurrying_brings_waiting_entries_forward_once() -> None:
     debtor.answers.hurry()
     debtor.answers.hurry()
     assert debtor.log.offered == [(Entry(), True)]
+    # What found room only after that is in no less of a hurry.
+    debtor.owe(2)
+    debtor.answers.hurry()
+    debtor.answers.hurry()
+    assert debtor.log.offered == [(Entry(), True)] * 2
 
 
 @pytest.mark.parametrize("closed", [False, True])

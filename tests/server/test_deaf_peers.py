@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket as stdlib_socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from edge_agent.config.shape import Duration, Limits
-from tests.server.frames import TEXT, frame
+from tests.server.frames import PING, TEXT, frame
 from tests.server.support import (
     LISTEN,
     Serving,
@@ -92,6 +92,15 @@ async def test_who_does_not_read_is_given_up_and_leaves_its_source(tmp_path: Pat
     listen = msgspec.structs.replace(LISTEN, idle_timeout=Duration(0.3))
     async with serving(tmp_path, listen=listen) as port, deaf_session(port) as stream:
         await clog(port, stream)
+        await is_free(port)
+
+
+async def test_who_pings_and_never_reads_a_pong_is_given_up(tmp_path: Path) -> None:
+    listen = msgspec.structs.replace(LISTEN, idle_timeout=Duration(0.3))
+    async with serving(tmp_path, listen=listen) as port, deaf_session(port) as stream:
+        with trio.move_on_after(3):
+            with suppress(trio.BrokenResourceError):
+                await stream.send_all(frame(PING, b"x" * 100) * 200_000)
         await is_free(port)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+import pytest
 import trio
 import trio.testing
 
@@ -67,6 +68,7 @@ class WebSocketStub:
     def __init__(self) -> None:
         self.end: str | None = None
         self.resumed = 0
+        self.can_be_told = True
         self._stirred = trio.Event()
 
     def stir(self) -> None:
@@ -144,3 +146,24 @@ async def test_a_log_that_closes_ends_the_connection_either_way() -> None:
         case.log.room.set()
     assert case.socket.end == "closing"
     assert case.debts.uptos == []
+
+
+async def test_nothing_takes_the_place_of_an_entry_that_waits_for_room() -> None:
+    case = Case()
+    case.log.has_room = False
+    assert not case.feed.offer(entry(0), 1)
+    with pytest.raises(AssertionError):
+        case.feed.offer(entry(1), 2)
+
+
+async def test_who_does_not_read_its_acks_is_not_read_on_for_room_alone() -> None:
+    case = Case()
+    case.log.has_room = case.socket.can_be_told = False
+    case.feed.offer(entry(1), 2)
+    case.log.room.set()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(case.feed.until_end)
+        await trio.testing.wait_all_tasks_blocked()
+        assert case.debts.uptos == [2]
+        assert case.socket.resumed == 0
+        case.socket.interrupt("idle")

@@ -226,42 +226,6 @@ async def test_what_is_sent_goes_to_the_socket() -> None:
     assert await peer.receive_some(10) == b""
 
 
-async def test_a_frame_is_written_at_once_where_the_socket_takes_it() -> None:
-    async with on_sockets(shared=False) as (wired, peer):
-        wired.transport.send_soon(b"at once")
-        assert not wired.transport.is_clogged
-        assert await peer.receive_some(100) == b"at once"
-        assert wired.flushes == 0
-
-
-async def test_what_the_socket_does_not_take_follows_in_order_and_whole() -> None:
-    async with on_sockets(shared=False) as (wired, peer):
-        pieces = [bytes([number]) * 100_000 for number in range(20)]
-        for piece in pieces:
-            wired.transport.send_soon(piece)
-        assert wired.transport.is_clogged
-        assert wired.flushes == 1
-        got = bytearray()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(wired.transport.flush)
-            await trio.testing.wait_all_tasks_blocked(0.01)
-            nursery.start_soon(wired.transport.send_all, b"last")
-            while len(got) < 2_000_004:
-                got += await peer.receive_some()
-        assert bytes(got) == b"".join(pieces) + b"last"
-        assert not wired.transport.is_clogged
-
-
-async def test_nothing_follows_a_frame_that_was_cut_in_the_middle() -> None:
-    async with on_sockets(shared=False) as (wired, _peer):
-        with trio.move_on_after(0.05):
-            await wired.transport.send_all(bytes(10_000_000))
-        with pytest.raises(trio.BrokenResourceError):
-            await wired.transport.send_all(b"another")
-        wired.transport.send_soon(b"and another")
-        assert not wired.transport.is_clogged
-
-
 async def test_silence_is_only_counted_while_we_listen(autojump_clock: trio.abc.Clock) -> None:
     wired, peer = in_memory()
     await trio.sleep(100)
@@ -272,6 +236,18 @@ async def test_silence_is_only_counted_while_we_listen(autojump_clock: trio.abc.
         assert wired.transport.silence() == pytest.approx(7)
         await peer.send_all(frame(PING, b"x"))
     assert wired.transport.silence() == 0
+
+
+async def test_who_does_not_read_what_is_sent_is_silent_too(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    ours, _peer = trio.testing.lockstep_stream_pair()
+    wired = Wired(ours)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wired.transport.send_all, b"a pong that nobody reads")
+        await trio.sleep(7)
+        assert wired.transport.silence() == pytest.approx(7)
+        nursery.cancel_scope.cancel()
 
 
 async def test_abort_closes_whatever_is_going_on() -> None:
