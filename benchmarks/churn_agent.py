@@ -36,8 +36,8 @@ class Teller:
         self._before: tracemalloc.Snapshot | None = None
 
     def tell(self, number: int, frame: FrameType | None) -> None:
-        """The handler. It may interrupt Trio anywhere, also where a nursery is half made; so it only
-        asks for a look between two steps.
+        """The handler. It may interrupt Trio anywhere, also where a nursery is half made, so it
+        only asks for a look between two steps.
         """
         try:
             token = trio.lowlevel.current_trio_token()
