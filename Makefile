@@ -4,7 +4,7 @@
 #   make test           set up from requirements.lock, then style, types and all tests (ARGS="-k name")
 #   make test-floors    the same tests with the lowest versions that pyproject.toml allows
 #   make explore        the property tests with new random examples, ROUNDS times over
-#   make bench          every benchmark (up to 25 minutes); make bench-smoke: their tiny mode
+#   make bench          every benchmark (some 16 minutes); make bench-smoke: their tiny mode
 #   make lock           renew requirements.lock from what is newest
 #   make clean          remove what the above made
 #
