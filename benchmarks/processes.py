@@ -19,11 +19,26 @@ READY_TIMEOUT_S = 30.0
 LOAD_TIMEOUT_S = 300.0
 
 
+#: Below those that the kernel gives to whoever connects: a port from there may be some client's by
+#: the time that a server has started.
+PORTS = range(15_000, 32_000)
+_used = 0
+
+
 def free_port() -> int:
-    """A loopback port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """A loopback port that nobody uses now, and that no other process will be given here soon.
+
+    Processes that run side by side begin at places of their own.
+    """
+    global _used
+    while True:
+        port = PORTS[(os.getpid() * 97 + _used) % len(PORTS)]
+        _used += 1
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
         return port
 
 

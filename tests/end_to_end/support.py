@@ -1,6 +1,6 @@
 """Real agents as real processes, for tests that treat them as a stranger would.
 
-Everything is on loopback, on ports that the operating system was asked for, in a folder of the
+Everything is on loopback, on ports that nobody else is given, in a folder of the
 test's own; a process is ended by the id under which it was started.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -22,15 +21,9 @@ from typing import Any
 
 import trio
 
+from benchmarks.processes import free_port
+
 START_TIMEOUT_S = 20.0
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class AgentProcess:
