@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -22,7 +23,7 @@ LOAD_TIMEOUT_S = 300.0
 #: Below those that the kernel gives to whoever connects: a port from there may be some client's by
 #: the time that a server has started.
 PORTS = range(15_000, 32_000)
-_used = 0
+_offsets = itertools.count()
 
 
 def free_port() -> int:
@@ -30,16 +31,15 @@ def free_port() -> int:
 
     Processes that run side by side begin at places of their own.
     """
-    global _used
-    while True:
-        port = PORTS[(os.getpid() * 97 + _used) % len(PORTS)]
-        _used += 1
+    for offset in _offsets:
+        port = PORTS[(os.getpid() * 97 + offset) % len(PORTS)]
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
         return port
+    raise AssertionError("counting does not end")
 
 
 class Server:
