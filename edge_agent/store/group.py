@@ -40,6 +40,8 @@ from edge_agent.store.values import LogHeader, SourceValue, decode, encode
 
 #: What a group adds to a log beyond its records: a block's header and a page begun, twice.
 GROUP_OVERHEAD_BYTES = 8192
+#: A block's header, rounded up.
+BLOCK_HEADER_BYTES = 256
 
 
 def estimate(
@@ -62,6 +64,13 @@ def estimate(
             log = block_log(block, logs)
             sizes[log] = sizes.get(log, overhead) + len(block.payload) + 4096
     return sizes
+
+
+def with_pages(size: int, settings: StoreSettings, page_bytes: int) -> int:
+    """``size``, and what its blocks add when there are several: each has a header, and the rest of
+    its last page is lost. Of two neighbours, together, more than a block's bytes are used.
+    """
+    return size + 2 * size // settings.block_bytes * (page_bytes + BLOCK_HEADER_BYTES)
 
 
 class Group:
@@ -184,8 +193,9 @@ class Group:
     def _lacking_room(self, entry: Entry) -> StoreFull | None:
         sizes = estimate((entry,), self._route, self.state.logs, 0)
         for log, size in sizes.items():
-            held = self.state.logs[log].bytes + self._incoming.get(log, 0)
-            if held + size + GROUP_OVERHEAD_BYTES > self._settings.share_bytes(log):
+            size += self._incoming.get(log, 0) + GROUP_OVERHEAD_BYTES
+            needed = with_pages(size, self._settings, self._page_bytes)
+            if self.state.logs[log].bytes + needed > self._settings.share_bytes(log):
                 return StoreFull(f"log {log} has used up its share of the store")
         for log, size in sizes.items():
             self._incoming[log] = self._incoming.get(log, 0) + size

@@ -13,7 +13,7 @@ from edge_agent.errors import StoreFull
 from edge_agent.store import keys
 from edge_agent.store.codec import Compressor
 from edge_agent.store.entry import Entry, Stored
-from edge_agent.store.group import GROUP_OVERHEAD_BYTES, Group, estimate
+from edge_agent.store.group import GROUP_OVERHEAD_BYTES, Group, estimate, with_pages
 from edge_agent.store.settings import Moment, StoreSettings
 from edge_agent.store.sources import SWEEP_EVERY_NS, forget
 from edge_agent.store.state import Counts, State
@@ -56,7 +56,11 @@ class Writer:
 
     def commit(self, entries: Sequence[Entry]) -> list[Stored | StoreFull]:
         """One group, answered in order."""
-        incoming = estimate(entries, self._tools.route, self._state.logs)
+        tools = self._tools
+        incoming = {
+            log: with_pages(size, tools.settings, tools.page_bytes)
+            for log, size in estimate(entries, tools.route, self._state.logs).items()
+        }
         tight = self._trimmer.lacks_room(incoming)
         if tight:
             self._positions_first(entries)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 
 from edge_agent.errors import StoreFull
 from edge_agent.store import ConsumerSettings, Entry, LogSettings, Position, Stored
-from edge_agent.store.group import estimate
+from edge_agent.store.group import estimate, with_pages
 from tests.store.conftest import Stores
 from tests.store.support import MIB, entry, run, values
 
@@ -97,7 +97,8 @@ def test_no_group_exceeds_a_share_and_none_is_refused_that_fits_as_a_whole(
                 begun.append(value)
                 value += count
             room = share - engine.statistics().logs["main"].bytes
-            fits = estimate(entries, engine.route, engine._state.logs)["main"] <= room
+            size = estimate(entries, engine.route, engine._state.logs)["main"]
+            fits = with_pages(size, engine.settings, engine._tools.page_bytes) <= room
             answers = engine.commit(entries).answers
             assert engine.statistics().logs["main"].bytes <= share
             assert not fits or all(isinstance(answer, Stored) for answer in answers)
