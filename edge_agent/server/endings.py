@@ -20,7 +20,7 @@ from edge_agent.server.websocket import WebSocket
 from edge_agent.store import Quarantined
 from edge_agent.wire import CLOSE_FORBIDDEN, CLOSE_TAKEN_OVER, CLOSE_TOO_BIG, Reject
 
-CLOSE_NORMAL, CLOSE_GONE, CLOSE_FAULT = 1000, 1001, 1011
+CLOSE_NORMAL, CLOSE_GONE = 1000, 1001
 #: A planned stop asks each peer to come back after a random time up to this, in seconds, so that
 #: a thousand do not return at once.
 RETURN_WITHIN_S = 5.0

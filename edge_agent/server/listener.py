@@ -129,7 +129,6 @@ class Server:
         self._open = 0
         self._refusing = 0
         self._accepting = trio.CancelScope()
-        self._stopping = False
 
     async def run(
         self,
@@ -158,7 +157,6 @@ class Server:
 
     def stop(self) -> None:
         """Accept nobody, say goodbye to everybody; `run` returns soon after. Idempotent."""
-        self._stopping = True
         self._accepting.cancel()
 
     def connections(self) -> list[ConnectionView]:

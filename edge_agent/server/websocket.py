@@ -26,12 +26,10 @@ from edge_agent.server.shared import SharedReader
 from edge_agent.server.silence import SilenceWatch
 from edge_agent.server.transport import RECEIVE_BYTES, Transport
 from edge_agent.wire.frames import FrameLane
-from edge_agent.wire.frames_out import close_frame, data_frame
+from edge_agent.wire.frames_out import close_frame, cut_reason, data_frame
 
 logger = logging.getLogger(__name__)
 
-#: A close frame's reason has 123 bytes at most (RFC 6455 section 5.5).
-_REASON_BYTES = 123
 #: What the library finds; a close that it has read may say the same codes.
 _VIOLATIONS = (1002, 1007)
 _GONE = (ConnectionClosed, LocalProtocolError)
@@ -215,7 +213,7 @@ class WebSocket(Ending):
         violation = self.violation
         self._lane.close()
         self._ended("closing")
-        text = reason.encode()[:_REASON_BYTES].decode(errors="ignore")
+        text = cut_reason(reason)
         with trio.move_on_after(timeout):
             try:
                 if violation is not None:

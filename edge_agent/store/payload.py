@@ -10,7 +10,7 @@ that after filtering and cutting, at every hop, ``origin.first + offset + i`` st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import msgpack
@@ -195,12 +195,6 @@ def slice_payload(payload_raw: bytes, from_offset: int, to_offset: int) -> tuple
 def slice_indexes(payload_raw: bytes, from_index: int, to_index: int) -> tuple[int, bytes]:
     """Only the records at those places within this payload, counted from 0."""
     return _slice(payload_raw, lambda _, index: (from_index - index, to_index - index))
-
-
-def join_raw(pieces: Iterable[bytes]) -> tuple[int, bytes]:
-    """``(number of pieces, the pieces joined behind a msgpack array header)``."""
-    kept = list(pieces)
-    return len(kept), array_header(len(kept)) + b"".join(kept)
 
 
 def raw_runs(raw: bytes) -> list[bytes]:

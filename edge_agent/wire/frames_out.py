@@ -20,8 +20,12 @@ def data_frame(message: str | bytes) -> bytes:
 
 def close_frame(code: int, reason: str) -> bytes:
     """A server's close; a reason that is too long loses its end."""
-    text = reason.encode()[:_REASON_BYTES].decode(errors="ignore").encode()
-    return _frame(_CLOSE, code.to_bytes(2, "big") + text)
+    return _frame(_CLOSE, code.to_bytes(2, "big") + cut_reason(reason).encode())
+
+
+def cut_reason(reason: str) -> str:
+    """As much of a close frame's reason as there is room for (RFC 6455 section 5.5)."""
+    return reason.encode()[:_REASON_BYTES].decode(errors="ignore")
 
 
 def _frame(first: int, payload: bytes) -> bytes:
