@@ -4,6 +4,7 @@
 #   make test           set up from requirements.lock, then style, types and all tests (ARGS="-k name")
 #   make test-floors    the same tests with the lowest versions that pyproject.toml allows
 #   make explore        the property tests with new random examples, ROUNDS times over
+#   make crash          power cuts, failing calls, flipped bits, outages, kills: half an hour
 #   make bench          every benchmark (some 16 minutes); make bench-smoke: their tiny mode
 #   make lock           renew requirements.lock from what is newest
 #   make clean          remove what the above made
@@ -25,7 +26,7 @@ INPUTS := pyproject.toml requirements.lock
 KEY := $(shell { cat $(INPUTS); $(PYTHON) -c 'import sys; print(sys.version, sys.prefix)'; pwd; } 2>&1 | cksum | cut -d' ' -f1)
 INSTALL = -m pip --disable-pip-version-check install --quiet
 
-.PHONY: run test test-floors explore bench bench-smoke lock clean python
+.PHONY: run test test-floors explore crash bench bench-smoke lock clean python
 
 run: $(VENV)/run-$(KEY)
 	@$(BIN) -m edge_agent demo $(ARGS)
@@ -43,6 +44,9 @@ explore: $(VENV)/test-$(KEY)
 	@for round in $$(seq $(ROUNDS)); do \
 	    $(BIN) -m pytest -q --numprocesses=$(WORKERS) --hypothesis-profile=explore \
 	        $$(grep -rlE '^@given' tests) $(ARGS) || exit 1; done
+
+crash: $(VENV)/test-$(KEY)
+	$(BIN) -m tests.crash $(ARGS)
 
 bench: $(VENV)/test-$(KEY)
 	$(BIN) -m benchmarks $(ARGS)

@@ -12,30 +12,25 @@ from typing import Any, TypeVar
 import lmdb
 
 from edge_agent.errors import StoreDamaged, StoreFailed, StoreFull
-from edge_agent.store import keys
 from edge_agent.store.codec import Compressor
 from edge_agent.store.create import prepare_folder
-from edge_agent.store.entry import CommitResult, Entry, Quarantined, Stored
-from edge_agent.store.format import Block, Gap
+from edge_agent.store.entry import CommitResult, Entry, Stored
 from edge_agent.store.gate import Gate
 from edge_agent.store.identity import Entropy, Identity, identity
 from edge_agent.store.lock import LOCK, StoreLock
 from edge_agent.store.opening import Opened, open_or_salvage
-from edge_agent.store.reading import near, read_blocks
+from edge_agent.store.questions import Questions
 from edge_agent.store.retention import ClockWatch
-from edge_agent.store.riders import read_quarantine
 from edge_agent.store.settings import MAIN, Clock, StoreSettings
 from edge_agent.store.state import Counts, State
-from edge_agent.store.statistics import StoreStatistics, statistics_of
 from edge_agent.store.trouble import TROUBLE, translated
-from edge_agent.store.values import PositionValue, SourceValue, decode
 from edge_agent.store.writing import Tools, Writer
 from edge_agent.streams import compile_patterns
 
 _Answer = TypeVar("_Answer")
 
 
-class Engine:
+class Engine(Questions):
     """One open store. Reads may run beside a commit and beside one another, from any thread.
 
     Made by `open`. ``identity`` says who the store is; ``salvage_report`` what was read back
@@ -139,76 +134,6 @@ class Engine:
             self._closed = True
             self._failed = "the store is closed"
             self._lock.release()
-
-    # Reading.
-
-    def read(self, log: str, after: int, limit_bytes: int) -> list[Block | Gap]:
-        """What follows the seq ``after``: blocks and gaps, without a hole between them.
-
-        The first block may begin before ``after + 1``, which it then holds: skip records whose
-        seq is not above ``after``. At least one item where there is anything, [] at the end;
-        beyond one block, payloads of at most ``limit_bytes`` as stored.
-        """
-        return self._ask(lambda txn: read_blocks(txn, log, after, limit_bytes))
-
-    def read_near(self, log: str, time_ns: int) -> int:
-        """A seq from which to read in order to meet every record measured at ``time_ns`` or
-        later; ``last_seq + 1`` where there is none.
-
-        Assumes that no sensor's clock runs more than an hour ahead of the agent's.
-        """
-        return self._ask(lambda txn: near(txn, log, time_ns))
-
-    def first_seq(self, log: str) -> int:
-        """Oldest seq still stored; ``last_seq + 1`` where none is; 1 for an unknown log."""
-        header = self._state.logs.get(log)
-        return 1 if header is None else header.first
-
-    def last_seq(self, log: str) -> int:
-        """Newest durable seq, 0 where there never was one."""
-        header = self._state.logs.get(log)
-        return 0 if header is None else header.last
-
-    def logs(self) -> tuple[str, ...]:
-        """Every log in the store, configured or not."""
-        return tuple(self._state.logs)
-
-    def position(self, consumer: str, log: str) -> tuple[int, bytes | None]:
-        """A consumer's floor and state; ``(0, None)`` where it has none."""
-        key = keys.position_key(consumer, log)
-
-        def question(txn: lmdb.Transaction[memoryview]) -> tuple[int, bytes | None]:
-            raw = txn.get(key)
-            value = PositionValue(0, None) if raw is None else decode(key, raw, PositionValue)
-            return value.floor, value.state
-
-        return self._ask(question)
-
-    def next_of(self, source: str) -> int:
-        """The number expected next of a source, 0 where it was never seen.
-
-        Asked when a source is welcomed; see `state.State.stopped` for why that matters.
-        """
-        key = keys.source_key(source)
-
-        def question(txn: lmdb.Transaction[memoryview]) -> int:
-            raw = txn.get(key)
-            return 0 if raw is None else decode(key, raw, SourceValue).next
-
-        expected = self._ask(question)
-        self._state.stopped.discard(source)
-        return expected
-
-    def quarantine(self, after: int, limit: int) -> list[tuple[int, Quarantined]]:
-        """Up to ``limit`` entries numbered above ``after``, oldest first."""
-        return self._ask(lambda txn: read_quarantine(txn, after, limit))
-
-    def statistics(self) -> StoreStatistics:
-        """Sizes and counters now."""
-        page_bytes = self._tools.page_bytes
-        return self._ask(
-            lambda txn: statistics_of(txn, self._state, self.settings, page_bytes, self._watch)
-        )
 
     # Within.
 

@@ -1,0 +1,42 @@
+"""``make crash``: every part of the proof at its full scale, one closing line for each.
+
+``python -m tests.crash [--seed N] [--only PART …]``; exit code 1 where anything went wrong. What
+went wrong is printed with the command that replays it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import time
+from typing import Final
+
+from tests.crash.proof import Outcome, Scale
+
+#: Part to its module and to how much of it is tried.
+PARTS: Final[dict[str, tuple[str, Scale]]] = {}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", nargs="*", choices=list(PARTS), default=list(PARTS))
+    arguments = parser.parse_args()
+    failed = [name for name in arguments.only if not _prove(name, arguments.seed).ok]
+    print(f"{len(arguments.only) - len(failed)} passed, {len(failed)} failed", flush=True)
+    return 1 if failed else 0
+
+
+def _prove(name: str, seed: int) -> Outcome:
+    module, scale = PARTS[name]
+    began = time.monotonic()
+    outcome: Outcome = importlib.import_module(module).prove(scale, seed)
+    for line in (*outcome.lines, *(f"FAILED {text}" for text in outcome.failures)):
+        print(f"{name}: {line}", flush=True)
+    print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
+    return outcome
+
+
+if __name__ == "__main__":
+    sys.exit(main())
