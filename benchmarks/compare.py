@@ -3,8 +3,12 @@
 ``python -m benchmarks.compare BASE [--head HEAD] [--what singles] [--rounds 10]`` checks both
 commits out into temporary worktrees, removed afterwards, and puts the same load, that of this
 checkout, to an agent of each in turn: A B B A and so on, so that neither gains by what the machine
-does meanwhile. Printed are the medians, their ratio and a p-value (`significance`). The exit code
-is 1 where the commit is significantly worse than its base by more than the margin, otherwise 0.
+does meanwhile. Printed are the medians, their ratio and a p-value, and where the ratio lies with a
+probability of 95 % (`significance`). The exit code is 1 where the commit is significantly worse
+than its base by more than the margin, otherwise 0.
+
+``--narrow`` adds pairs until that interval is narrower than the margin, so that "not worse" is a
+finding and no lack of runs. ``--rounds-max`` bounds it; the last line says where that was too few.
 
 Both agents run with this Python and its libraries. That each imports the package of its own
 worktree, and not one that is installed, is asked of it before anything is measured.
@@ -27,10 +31,11 @@ from pathlib import Path
 from benchmarks.bench_drain import stored, wait_for
 from benchmarks.bench_sensors import agent_config, load
 from benchmarks.processes import ROOT, Agent, Load, Server, free_port
-from benchmarks.significance import p_value
+from benchmarks.significance import interval, p_value
 from benchmarks.table import markdown, number
 
 ROUNDS = 10
+ROUNDS_MAX = 60
 #: A difference is believed below this probability of chance ...
 SIGNIFICANT = 0.05
 #: ... and matters above this part of the base.
@@ -185,6 +190,30 @@ def measure(
     return found
 
 
+def measure_until(
+    run: Run, trees: Sequence[Path], folder: Path, rounds: int, *, width: float, rounds_max: int
+) -> tuple[list[tuple[float, ...]], list[tuple[float, ...]]]:
+    """As `measure`, then more pairs until the interval of the ratio is narrower than ``width``."""
+    base, head = measure(run, trees, folder, rounds)
+    while len(base) < rounds_max:
+        low, _, high = ratio_of(base, head)
+        if high - low < width:
+            break
+        print(f"{len(base)} pairs: {low:.3f} to {high:.3f}", file=sys.stderr, flush=True)
+        # Two pairs at a time, so that each side goes first once.
+        more = measure(run, trees, folder, 2)
+        base += more[0]
+        head += more[1]
+    return base, head
+
+
+def ratio_of(
+    base: Sequence[tuple[float, ...]], head: Sequence[tuple[float, ...]]
+) -> tuple[float, float, float]:
+    """Where head / base of the deciding figure lies: low end, middle, high end."""
+    return interval([ours[0] / theirs[0] for theirs, ours in zip(base, head, strict=True)])
+
+
 def is_worse(
     base: Sequence[float], head: Sequence[float], *, more_is_better: bool, margin: float = MARGIN
 ) -> bool:
@@ -206,7 +235,11 @@ def render(
         rows.append((name, *map(number, medians), f"{medians[1] / medians[0]:.3f}", p))
     verdict = "worse than its base" if worse else "not significantly worse than its base"
     table = markdown(("median of", "base", "head", "head / base", "p"), rows)
-    return f"{table}\n\nBy {what.figures[0]}, the head is {verdict}."
+    low, middle, high = ratio_of(base, head)
+    place = (
+        f"head / base of {len(base)} pairs: {middle:.3f}, with 95 % within {low:.3f} to {high:.3f}"
+    )
+    return f"{table}\n\n{place}.\nBy {what.figures[0]}, the head is {verdict}."
 
 
 def main() -> None:
@@ -216,6 +249,8 @@ def main() -> None:
     parser.add_argument("--head", default="HEAD", help="commit that is judged")
     parser.add_argument("--what", choices=WHATS, default="singles")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="runs of each")
+    parser.add_argument("--narrow", action="store_true", help="add pairs until it can be told")
+    parser.add_argument("--rounds-max", type=int, default=ROUNDS_MAX, help="with --narrow")
     parser.add_argument("--margin", type=float, default=MARGIN, help="a part of the base")
     parser.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="not a tmpfs")
     options = parser.parse_args()
@@ -229,10 +264,19 @@ def main() -> None:
     ):
         for tree in (base, head):
             check_imports(tree)
-        found = measure(what.run, (base, head), Path(name) / "store", options.rounds)
+        found = measure_until(
+            what.run, (base, head), Path(name) / "store", options.rounds,
+            width=options.margin,
+            rounds_max=options.rounds_max if options.narrow else options.rounds,
+        )  # fmt: skip
     figures = [[each[0] for each in runs] for runs in found]
     worse = is_worse(*figures, more_is_better=what.more_is_better, margin=options.margin)
     print(render(what, *found, worse))
+    low, _, high = ratio_of(*found)
+    if options.narrow and high - low >= options.margin:
+        print(
+            f"{len(found[0])} pairs were not enough: the interval is wider than {options.margin}."
+        )
     sys.exit(int(worse))
 
 

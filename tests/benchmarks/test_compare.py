@@ -20,6 +20,7 @@ from benchmarks.compare import (
     is_worse,
     main,
     measure,
+    measure_until,
     render,
     sensors,
     worktree,
@@ -77,6 +78,39 @@ def test_runs_are_told_apart_and_each_has_an_empty_folder(tmp_path: Path) -> Non
     assert found == ([(1.0, 0.0), (4.0, 0.0)], [(2.0, 0.0), (3.0, 0.0)])
 
 
+def noisy_runs(spread: float) -> compare.Run:
+    """A head that is as fast as its base, its runs ``spread`` apart to either side in turn."""
+    turns = {"base": 0, "head": 0}
+
+    def run(tree: Path, folder: Path) -> tuple[float, ...]:
+        turns[tree.name] += 1
+        off = spread if tree.name == "head" and turns["head"] % 2 else 0.0
+        return (100.0 * (1 + off / turns["head"] if off else 1.0),)
+
+    return run
+
+
+def test_pairs_are_added_until_the_interval_is_narrow_enough(tmp_path: Path) -> None:
+    trees = (Path("base"), Path("head"))
+    base, head = measure_until(
+        noisy_runs(0.5), trees, tmp_path / "store", 6, width=0.03, rounds_max=60
+    )
+
+    assert 6 < len(base) == len(head) < 60
+    low, middle, high = compare.ratio_of(base, head)
+    assert high - low < 0.03
+    assert low <= middle <= high
+
+
+def test_adding_pairs_ends_at_its_bound(tmp_path: Path) -> None:
+    trees = (Path("base"), Path("head"))
+    base, _ = measure_until(
+        noisy_runs(50.0), trees, tmp_path / "store", 4, width=1e-9, rounds_max=8
+    )
+
+    assert len(base) == 8
+
+
 def test_the_table_has_medians_ratio_and_p() -> None:
     what = What(lambda tree, folder: (), ("records/s", "E"))
     base, head = [(100.0, 5.0)] * 3, [(50.0, 5.0)] * 3
@@ -85,6 +119,7 @@ def test_the_table_has_medians_ratio_and_p() -> None:
 
     assert "| records/s | 100 | 50 | 0.500 | 0.1000 |" in text
     assert "| E | 5 | 5 | 1.000 | 1.0000 |" in text
+    assert "head / base of 3 pairs: 0.500, with 95 % within -inf to inf." in text
     assert "By records/s, the head is worse than its base." in text
 
 

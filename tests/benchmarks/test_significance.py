@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import combinations
-from math import comb
+from itertools import combinations, product
+from math import comb, inf
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.significance import doubled_ranks, p_value, sums_of_subsets
+from benchmarks.significance import doubled_ranks, interval, p_value, sums_of_subsets
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,32 @@ def test_scale_and_order_of_the_runs_do_not_matter(
     assert p_value([16 * x for x in first], [16 * x for x in second]) == p_value(first, second)
     assert p_value(first[::-1], second) == p_value(first, second)
     assert 0 < p_value(first, second) <= 1
+
+
+def test_the_interval_of_ten_is_cut_where_the_tables_of_the_signed_rank_test_cut_it() -> None:
+    # For n = 10 the two-sided 5 % point of T is 8, so the ends are the 9th means from either side.
+    values = [1.0, 2, 4, 8, 16, 32, 64, 128, 256, 512]
+    means = sorted((a + b) / 2 for i, a in enumerate(values) for b in values[i:])
+
+    low, middle, high = interval(values)
+
+    assert (low, high) == (means[8], means[-9])
+    assert low < middle < high
+
+
+def test_too_few_values_bound_nothing() -> None:
+    assert interval([1.0, 1.1, 0.9, 1.0, 1.0]) == (-inf, pytest.approx(1.0), inf)
+    low, middle, high = interval([1.0, 1.1, 0.9, 1.0, 1.0, 1.0])
+    assert (low, middle, high) == (0.9, 1.0, 1.1)
+
+
+def test_the_interval_holds_the_centre_as_often_as_it_says() -> None:
+    # Every way to give ranks their signs is as likely as any other where the centre is 0, so all
+    # of them, counted, are the probability itself.
+    sizes = [1.0, 2.0, 4.0, 8.1, 16.3, 32.7, 65.1, 130.9]
+    held = 0
+    for signs in product((-1, 1), repeat=len(sizes)):
+        low, _, high = interval([sign * size for sign, size in zip(signs, sizes, strict=True)])
+        held += low <= 0 <= high
+
+    assert 0.95 <= held / 2 ** len(sizes) < 0.99
