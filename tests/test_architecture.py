@@ -31,8 +31,8 @@ IMPURE = {"trio", "time", "random", "socket"}
 #: Heavy libraries and who may import them, though never while edge_agent.agent is imported.
 HEAVY = {
     "starlette": {"ops"}, "hypercorn": {"ops"}, "prometheus_client": {"ops"},
-    "httpx2": {"forward", "cli"}, "cryptography": {"server"}, "rich": {"cli"},
-    "psutil": {"cli", "ops"},
+    "httpx2": {"forward", "cli"}, "httpcore2": {"forward"}, "cryptography": {"server"},
+    "rich": {"cli"}, "psutil": {"cli", "ops"},
 }  # fmt: skip
 #: Modules without a test file of their own, and why.
 UNTESTED: dict[str, str] = {

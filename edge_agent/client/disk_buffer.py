@@ -13,16 +13,16 @@ The file, version 1 (``PRAGMA user_version``)::
     record (number INTEGER PRIMARY KEY, body BLOB)   encoded as `meta.form` says
     meta   (name TEXT PRIMARY KEY, value)            source, form, epoch, shift, next
 
-SQLite is entered through ``trio.to_thread`` alone, one call at a time.
+SQLite is entered through ``run_blocking`` alone, one call at a time.
 """
 
 from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar, TypeVarTuple
 
 import trio
 
@@ -31,6 +31,7 @@ from edge_agent.errors import ConfigError, StoreFailed, StoreTooNew
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 VERSION = 1
 
@@ -41,6 +42,16 @@ PRAGMA user_version = {VERSION};
 """
 
 
+class RunBlocking(Protocol):
+    """Calls a function that may block, elsewhere than in the event loop's thread; a plain call in
+    simulations. Does not abandon it when cancelled.
+    """
+
+    def __call__(self, sync_fn: Callable[[*Ts], T], /, *args: *Ts) -> Awaitable[T]:
+        """``sync_fn(*args)``, its result or its exception."""
+        ...
+
+
 class DiskBuffer:
     """See `Buffer`. Use `open`; the file is locked until `aclose`."""
 
@@ -48,13 +59,21 @@ class DiskBuffer:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._run_blocking: RunBlocking = trio.to_thread.run_sync
         self._one_at_a_time = trio.CapacityLimiter(1)
         self._deleted_below = 0
         self.damaged: Path | None = None
         self.first, self.next, self.size, self.epoch, self.shift = _load(connection)
 
     @classmethod
-    async def open(cls, path: Path, *, source: str, form: Format) -> DiskBuffer:
+    async def open(
+        cls,
+        path: Path,
+        *,
+        source: str,
+        form: Format,
+        run_blocking: RunBlocking = trio.to_thread.run_sync,
+    ) -> DiskBuffer:
         """Open or create the file.
 
         A file that is damaged is set aside as ``NAME.damaged-N`` (``damaged`` says where) and a
@@ -66,7 +85,9 @@ class DiskBuffer:
             StoreTooNew: a newer version wrote it.
             StoreFailed: the file cannot be made or read.
         """
-        return await trio.to_thread.run_sync(_open, cls, path, source, form)
+        buffer = await run_blocking(_open, cls, path, source, form)
+        buffer._run_blocking = run_blocking
+        return buffer
 
     async def append(self, records: Sequence[bytes]) -> int:
         """See `Buffer`.
@@ -133,9 +154,8 @@ class DiskBuffer:
 
     async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:
         try:
-            return await trio.to_thread.run_sync(
-                work, self._connection, *arguments, limiter=self._one_at_a_time
-            )
+            async with self._one_at_a_time:
+                return await self._run_blocking(work, self._connection, *arguments)
         except sqlite3.Error as error:
             raise StoreFailed(f"the buffer on disk refused: {error}") from error
 

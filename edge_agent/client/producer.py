@@ -20,7 +20,7 @@ import trio
 from edge_agent.backoff import Backoff
 from edge_agent.client.buffer import Buffer, MemoryBuffer
 from edge_agent.client.dial import Address
-from edge_agent.client.disk_buffer import DiskBuffer
+from edge_agent.client.disk_buffer import DiskBuffer, RunBlocking
 from edge_agent.client.encoding import Fields, Format, Time, encode_record
 from edge_agent.client.link import Link, LinkSettings
 from edge_agent.client.reports import Callbacks, Opened, Trouble, Unacked, ignore
@@ -56,7 +56,7 @@ class Producer:
             that a nack named. ``on_close(reason)``: a connection that was open ended. What a
             callback raises ends the producer and comes out of the scope.
         backoff: pace of reconnecting.
-        random, dial: for simulations.
+        random, dial, run_blocking: for simulations.
     """
 
     def __init__(
@@ -81,13 +81,13 @@ class Producer:
         backoff: Backoff | None = None,
         random: random_module.Random | None = None,
         dial: Dial = dial_tcp,
+        run_blocking: RunBlocking = trio.to_thread.run_sync,
     ) -> None:
         if numbered and buffer_path is not None:
             raise ConfigError("numbered", "a buffer in memory", f"buffer_path={buffer_path!r}")
         self._path = None if buffer_path is None else Path(buffer_path)
-        self._most_records = buffer_records
-        self._most_bytes = buffer_bytes
-        self._close_timeout = close_timeout
+        self._most_records, self._most_bytes = buffer_records, buffer_bytes
+        self._blocking, self._close_timeout = run_blocking, close_timeout
         self._callbacks = Callbacks(
             on_open or ignore, on_ack or ignore, on_error or ignore, on_close or ignore
         )
@@ -196,7 +196,9 @@ class Producer:
         assert self._scope is None, "a producer is used once"
         if self._path is not None:
             settings = self._settings
-            buffer = await DiskBuffer.open(self._path, source=settings.source, form=settings.form)
+            buffer = await DiskBuffer.open(
+                self._path, source=settings.source, form=settings.form, run_blocking=self._blocking
+            )
             self._use(buffer)
             if buffer.damaged is not None:
                 told = f"the buffer was damaged and is set aside as {buffer.damaged}"

@@ -165,8 +165,7 @@ def make_sink(
         identity: who we are.
         clock: for dates that an upstream names.
         run_blocking: where long computations go.
-        dial: opens byte streams for ``ws`` and ``wss``; TCP and TLS where it is None. ``http``
-            and ``https`` always use httpx2's own.
+        dial: opens byte streams; TCP and TLS where it is None.
 
     Raises:
         ConfigError: no sink for this scheme.
@@ -187,7 +186,9 @@ def make_sink(
         # Imported here and nowhere else: httpx2 is 7 MB that most agents never need.
         from edge_agent.forward.sink_http import HttpSink
 
-        return HttpSink(upstream, identity=identity, clock=clock, run_blocking=run_blocking)
+        return HttpSink(
+            upstream, identity=identity, clock=clock, run_blocking=run_blocking, dial=dial
+        )
     raise ConfigError(
         f"upstream {upstream.name}: url", "ws://, wss://, http:// or https://", upstream.url
     )

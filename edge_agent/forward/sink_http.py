@@ -30,6 +30,7 @@ from edge_agent import __version__
 from edge_agent.clock import Clock
 from edge_agent.commit import RunBlocking
 from edge_agent.config import Upstream
+from edge_agent.dial import Dial
 from edge_agent.errors import SinkRefused, SinkUnavailable
 from edge_agent.forward.answers import ANSWER_BYTES_MAX, Answer, judge
 from edge_agent.forward.credentials import client_context, read_token
@@ -47,13 +48,20 @@ class HttpSink:
         identity: who we are, for keys and ids.
         clock: for a ``Retry-After`` that names a date.
         run_blocking: where a batch is rendered and compressed, tens of milliseconds.
+        dial: opens byte streams; where it is None, httpx2 opens sockets itself.
     """
 
     def __init__(
-        self, upstream: Upstream, *, identity: Identity, clock: Clock, run_blocking: RunBlocking
+        self,
+        upstream: Upstream,
+        *,
+        identity: Identity,
+        clock: Clock,
+        run_blocking: RunBlocking,
+        dial: Dial | None = None,
     ) -> None:
         self._upstream, self._identity = upstream, identity
-        self._clock, self._run_blocking = clock, run_blocking
+        self._clock, self._run_blocking, self._dial = clock, run_blocking, dial
         self._matches: Callable[[str], bool] = compile_patterns(upstream.streams)
         self._client: httpx2.AsyncClient | None = None
 
@@ -131,9 +139,16 @@ class HttpSink:
 
     def _connect(self) -> httpx2.AsyncClient:
         is_tls = self._upstream.url.startswith("https:")
-        context = client_context(self._upstream.ca_file) if is_tls else False
+        context = client_context(self._upstream.ca_file) if is_tls else None
+        transport: httpx2.AsyncBaseTransport | None = None
+        if self._dial is not None:
+            # Imported here: where httpx2 opens the sockets itself nobody needs it.
+            from edge_agent.forward.dialed import DialedTransport
+
+            transport = DialedTransport(self._dial, context)
         return httpx2.AsyncClient(
-            verify=context,
+            verify=context or False,
+            transport=transport,
             # No proxy, no netrc, no certificates from the environment: where data and tokens go
             # is in the configuration alone.
             trust_env=False,

@@ -5,12 +5,18 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar, TypeVarTuple
 
 import pytest
+import trio
 
 from edge_agent.client.disk_buffer import VERSION, DiskBuffer
 from edge_agent.errors import ConfigError, StoreFailed, StoreTooNew
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 async def reopened(path: Path, source: str = "me") -> DiskBuffer:
@@ -122,3 +128,17 @@ async def test_a_disk_that_refuses_keeps_nothing_of_the_append_and_says_so(tmp_p
     buffer._connection.execute("PRAGMA max_page_count = 100000")
     assert await buffer.append([b"b"]) == 2
     await buffer.aclose()
+
+
+async def test_a_simulation_calls_the_file_on_the_spot(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    async def inline(function: Callable[[*Ts], T], /, *arguments: *Ts) -> T:
+        await trio.lowlevel.checkpoint()
+        calls.append(function.__name__)
+        return function(*arguments)
+
+    buffer = await DiskBuffer.open(tmp_path / "b", source="me", form="msgpack", run_blocking=inline)
+    await buffer.append([b"a"])
+    await buffer.aclose()
+    assert calls == ["_open", "transaction", "close"]
