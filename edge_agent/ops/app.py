@@ -31,7 +31,8 @@ from edge_agent.errors import ProtocolError, StoreError
 from edge_agent.ops import admit
 from edge_agent.ops.admit import Readable, Refusal, Rules
 from edge_agent.ops.answers import LiveView, QueryAnswers
-from edge_agent.ops.page import CSP, render_locked, render_page
+from edge_agent.ops.page import render_locked, render_page
+from edge_agent.ops.page_frame import CSP
 from edge_agent.ops.prometheus import CONTENT_TYPE, render
 from edge_agent.ops.status import Status
 from edge_agent.ops.watch import Watch
