@@ -55,12 +55,20 @@ def open_environment(folder: Path, map_size: int) -> lmdb.Environment:
 def prepare_folder(path: Path) -> None:
     """Make the agent's folder where it is missing. Raises StoreFailed with what to do."""
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_folder(path)
     except OSError as error:
         raise StoreFailed(
             f"{path}: {error.strerror}; create this folder for the user that runs the agent,"
             " or set store.path"
         ) from error
+
+
+def _make_folder(path: Path) -> None:
+    if path.is_dir():
+        return
+    _make_folder(path.parent)
+    path.mkdir(mode=0o700, exist_ok=True)
+    sync_folder(path.parent)
 
 
 def tidy(path: Path) -> None:

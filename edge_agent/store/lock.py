@@ -8,10 +8,13 @@ is refused too.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from pathlib import Path
 
 from edge_agent.errors import StoreFailed, StoreLocked
+
+logger = logging.getLogger(__name__)
 
 #: The lock's name in the agent's folder.
 LOCK = "lock"
@@ -64,12 +67,7 @@ class StoreLock:
                 raise StoreFailed(f"{path}: {error.strerror}") from error
             who = f"process {pid}" if pid else "another process"
             raise StoreLocked(f"{path.parent} is in use by {who}", pid) from error
-        try:
-            os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
-        except OSError:
-            # A full disk: the lock holds all the same, only its owner cannot be told.
-            pass
+        _write_pid(self._fd, path)
 
     def release(self) -> None:
         """Let the next one in. The file stays: removing it could remove the next one's."""
@@ -78,8 +76,22 @@ class StoreLock:
             self._fd = -1
 
 
+def _write_pid(fd: int, path: Path) -> None:
+    pid = b"%d\n" % os.getpid()
+    try:
+        os.ftruncate(fd, 0)
+        problem = "" if os.pwrite(fd, pid, 0) == len(pid) else "only a part of it was written"
+    except OSError as error:
+        problem = error.strerror or str(error)
+    if problem:
+        # A full disk, say: the lock holds all the same, only its owner cannot be told.
+        logger.warning("%s: the pid of its owner is missing: %s", path, problem)
+
+
 def _read_pid(fd: int) -> int:
     try:
-        return int(os.pread(fd, 32, 0))
-    except (OSError, ValueError):
+        text = os.pread(fd, 32, 0)
+    except OSError:
         return 0
+    # Without its end, a part of a number is another process's.
+    return int(text) if text.endswith(b"\n") and text.strip().isdigit() else 0

@@ -16,7 +16,15 @@ import lmdb
 
 from edge_agent.errors import StoreDamaged, StoreTooNew
 from edge_agent.store import keys
-from edge_agent.store.create import DATA, STORE, create, first_logs, open_environment, tidy
+from edge_agent.store.create import (
+    DATA,
+    STORE,
+    create,
+    first_logs,
+    open_environment,
+    sync_folder,
+    tidy,
+)
 from edge_agent.store.identity import Entropy, new_header, opened_header
 from edge_agent.store.lock import LOCK
 from edge_agent.store.look import look
@@ -91,6 +99,8 @@ def open_store(path: Path, settings: StoreSettings, entropy: Entropy) -> Opened:
         raise translated(error, f"opening {path}") from error
     try:
         env.reader_check()
+        # The start that gave the store its name may have failed to sync that, and then ended.
+        sync_folder(path)
         with env.begin(write=True) as txn:
             header, state = _load(txn, settings, entropy)
         page_bytes: int = env.stat()["psize"]

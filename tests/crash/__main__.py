@@ -15,7 +15,9 @@ from typing import Final
 from tests.crash.proof import Outcome, Scale
 
 #: Part to its module and to how much of it is tried.
-PARTS: Final[dict[str, tuple[str, Scale]]] = {}
+PARTS: Final[dict[str, tuple[str, Scale]]] = {
+    "faults": ("tests.crash.faults", Scale(0)),
+}
 
 
 def main() -> int:

@@ -110,3 +110,14 @@ def test_a_rename_reaches_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "a").mkdir()
     create.rename(tmp_path / "a", tmp_path / "b")
     assert synced == [tmp_path]
+
+
+def test_every_folder_that_is_made_gets_its_name_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(create, "sync_folder", synced.append)
+    create.prepare_folder(tmp_path / "some" / "where")
+    assert synced == [tmp_path, tmp_path / "some"]
+    create.prepare_folder(tmp_path / "some" / "where")
+    assert len(synced) == 2

@@ -78,3 +78,31 @@ def test_a_lock_that_somebody_else_took_meanwhile_is_not_ours_until_they_end(
     with pytest.raises(StoreLocked):
         StoreLock(tmp_path / "lock")
     lock.release()
+
+
+@pytest.mark.parametrize("written", [0, 1])
+def test_a_pid_that_cannot_be_written_whole_is_said_and_never_misread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, written: int
+) -> None:
+    real = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, at: real(fd, data[:written], at))
+    lock = StoreLock(tmp_path / "lock")
+    assert "the pid of its owner is missing: only a part of it was written" in caplog.text
+    with pytest.raises(StoreLocked, match="another process") as caught:
+        StoreLock(tmp_path / "lock")
+    assert caught.value.pid == 0
+    lock.release()
+
+
+def test_a_full_disk_is_no_obstacle_to_the_lock_but_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(fd: int, size: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "ftruncate", full)
+    lock = StoreLock(tmp_path / "lock")
+    assert "the pid of its owner is missing: No space left on device" in caplog.text
+    with pytest.raises(StoreLocked):
+        StoreLock(tmp_path / "lock")
+    lock.release()

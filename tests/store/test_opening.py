@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from edge_agent.errors import StoreDamaged, StoreTooNew
-from edge_agent.store import LogSettings
+from edge_agent.errors import StoreDamaged, StoreFailed, StoreTooNew
+from edge_agent.store import LogSettings, create, opening
 from edge_agent.store.create import STORE, open_environment
 from edge_agent.store.keys import STORE as STORE_KEY
 from edge_agent.store.keys import log_key
@@ -85,3 +87,24 @@ def test_a_log_header_that_cannot_be_read_leads_to_a_salvage(stores: Stores) -> 
     assert again.salvage_report is not None
     assert "LogHeader" in again.salvage_report["reason"]
     assert values(again) == [1, 2, 3]
+
+
+def test_a_store_whose_name_could_not_be_synced_gets_it_synced_at_the_next_start(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[Path] = []
+
+    def refuse(folder: Path) -> None:
+        refused.append(folder)
+        if folder == stores.path():
+            raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(create, "sync_folder", refuse)
+        with pytest.raises(StoreFailed, match="Input/output error"):
+            stores.open()
+        assert stores.data().exists()
+    synced: list[Path] = []
+    monkeypatch.setattr(opening, "sync_folder", synced.append)
+    stores.open()
+    assert synced == [stores.path()]
