@@ -33,6 +33,11 @@ TimeQuality = Literal["sensor", "arrival", "relative", "unset"]
 """Whose clock gave a record's time: the sensor's; ours, at arrival; ours, less an age that the
 sensor told; ours, because the sensor's clock was not set."""
 
+TimeTrust = Literal["sensor", "synced", "corrected", "unsynced"]
+"""How far a record's time can be trusted, in one word, shown as ``time_quality``: the sensor's own
+clock gave it, and nobody changes it; ours, which was set; ours, which was not set then and has been
+put right since; ours, which was not set, and what it was off by is not known (yet)."""
+
 
 class Run(Struct, frozen=True, gc=False):
     """Consecutive records of one source and stream, still encoded.
@@ -78,6 +83,7 @@ class Record(Struct, frozen=True):
 
     ``fields`` has neither ``time`` nor ``stream``. ``origin`` is the id of the agent that first
     stored the record, and ``origin_seq`` its position there, or "" and 0 where that is this agent.
+    ``corrected``: our clock, ``synced`` or not, gave ``time_ns`` only once it was put right.
     """
 
     log: str
@@ -94,6 +100,14 @@ class Record(Struct, frozen=True):
     origin_epoch: str = ""
     origin_log: str = ""
     origin_seq: int = 0
+    corrected: bool = False
+
+    @property
+    def time_quality(self) -> TimeTrust:
+        """How far ``time_ns`` can be trusted."""
+        if self.quality == "sensor":
+            return "sensor"
+        return "synced" if self.synced else "corrected" if self.corrected else "unsynced"
 
 
 def array_header(count: int) -> bytes:
@@ -165,7 +179,8 @@ def _from_number(value: float, arrival_ns: int) -> tuple[int, TimeQuality]:
         raise _bad_time(value)
     if value <= 0:
         time_ns = arrival_ns + _seconds_to_ns(value)
-        if time_ns < 0:
+        # Before 1970 where our clock woke there: what it was off by is added later.
+        if time_ns < (0 if arrival_ns >= UNSET_CLOCK_BEFORE_NS else -TIME_NS_MAX):
             raise _bad_time(value)
         return time_ns, "relative"
     if value < UNSET_CLOCK_BELOW_S:

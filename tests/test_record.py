@@ -14,7 +14,9 @@ from edge_agent.record import (
     UNSET_CLOCK_BEFORE_NS,
     ForeignBlock,
     Origin,
+    Record,
     Run,
+    TimeQuality,
     array_header,
     as_sent,
     datetime_to_ns,
@@ -101,7 +103,7 @@ def test_any_value_gives_a_time_that_fits_or_one_clear_error(value: object) -> N
         time_ns, quality = resolve_time(value, ARRIVAL)
     except ProtocolError as error:
         time_ns, quality = 0, error.code
-    assert 0 <= time_ns <= TIME_NS_MAX
+    assert abs(time_ns) <= TIME_NS_MAX
     assert quality in ("sensor", "arrival", "relative", "unset", "bad_time")
 
 
@@ -179,3 +181,28 @@ def test_what_as_sent_writes_is_read_back() -> None:
 def test_array_headers_are_msgpacks_own() -> None:
     for count in (0, 15, 16, 65_535, 65_536):
         assert array_header(count) == msgpack.Packer().pack_array_header(count)
+
+
+def test_an_age_may_reach_back_before_1970_where_our_own_clock_woke_there() -> None:
+    assert resolve_time(-60, 10 * SECOND) == (-50 * SECOND, "relative")
+    with pytest.raises(ProtocolError, match="time: expected"):
+        resolve_time(-1e12, 10 * SECOND)
+    with pytest.raises(ProtocolError, match="time: expected"):
+        resolve_time(-2e9, ARRIVAL)
+
+
+@pytest.mark.parametrize(
+    "quality, synced, corrected, expected",
+    [
+        ("sensor", False, False, "sensor"),
+        ("sensor", True, False, "sensor"),
+        ("arrival", True, False, "synced"),
+        ("relative", False, True, "corrected"),
+        ("unset", False, False, "unsynced"),
+    ],
+)
+def test_how_far_a_time_can_be_trusted_is_one_word(
+    quality: TimeQuality, synced: bool, corrected: bool, expected: str
+) -> None:
+    record = Record("main", 1, "a", 0, quality, 0, synced, "s", 0, {}, corrected=corrected)
+    assert record.time_quality == expected

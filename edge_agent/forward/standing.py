@@ -10,6 +10,7 @@ from typing import Literal
 from edge_agent.forward.phases import Event, Phase, next_phase
 from edge_agent.forward.sink import Acknowledged, Batch
 from edge_agent.metrics import Metrics
+from edge_agent.record import UNSET_CLOCK_BEFORE_NS
 from edge_agent.store import Block, Gap
 
 FailureKind = Literal["unavailable", "slow", "misconfigured", "refused", "rewind"]
@@ -108,13 +109,13 @@ class Standing:
         if blocks:
             self._bytes_per_record = size / sum(block.count for block in blocks)
         if not self._unsettled or self._unsettled[-1][0] < batch.last:
-            stored_ns = blocks[0].stored_ns if blocks else None
+            stored_ns = blocks[0].when_ns if blocks else None
             self._unsettled.append((batch.last, stored_ns, size))
 
     def waiting(self, items: Sequence[Block | Gap]) -> None:
         """What comes next in the log, seen without being sent: for the age of the backlog."""
         blocks = [item for item in items if isinstance(item, Block)]
-        self._waits_since_ns = blocks[0].stored_ns if blocks else None
+        self._waits_since_ns = blocks[0].when_ns if blocks else None
 
     def acknowledged(self, acknowledged: Acknowledged) -> None:
         """The floor moves up."""
@@ -152,6 +153,9 @@ class Standing:
         backlog = max(0, last - self.floor)
         known = (stored_ns for _, stored_ns, _ in self._unsettled if stored_ns is not None)
         oldest_ns = next(known, self._waits_since_ns) if backlog else None
+        if oldest_ns is not None and oldest_ns < UNSET_CLOCK_BEFORE_NS <= wall_ns:
+            # An earlier boot's clock was never set. Half a century would be no age.
+            oldest_ns = None
         read_bytes = sum(size for _, _, size in self._unsettled)
         unread = backlog - max(0, self._unsettled[-1][0] - self.floor if self._unsettled else 0)
         return LaneStatistics(

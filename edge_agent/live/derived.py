@@ -4,7 +4,8 @@
   too long to be one is cut and made unique again. Source: ``$rule/NAME``. Time: the window's start.
 - Fields: ``FIELD_count``, ``FIELD_min``, ``FIELD_max``, ``FIELD_mean``, ``FIELD_last``, and ``of``
   (the stream) where ``into`` has no ``{stream}`` to tell it. They are flat so that a CSV has them
-  as columns and a filter names them without a path.
+  as columns and a filter names them without a path. ``clock_unset`` is true, and there at all,
+  where the window is one by a clock of ours that was not set: its time is none then.
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ def _body(window: ClosedWindow, *, tell_stream: bool) -> bytes:
     record: dict[str, object] = {"time": as_sent(window.start_ns, start)}
     if tell_stream:
         record["of"] = window.stream
+    if window.clock_unset:
+        record["clock_unset"] = True
     for field, summary in window.fields.items():
         record[f"{field}_count"] = summary.count
         record[f"{field}_min"] = summary.minimum

@@ -34,7 +34,7 @@ from edge_agent.live.moments import (
     parse_moment,
     parse_position,
 )
-from edge_agent.live.scan import LIMIT_DEFAULT, SEQ_MAX, Found, Query, scan
+from edge_agent.live.scan import EARLIEST_NS, LIMIT_DEFAULT, SEQ_MAX, Found, Query, scan
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.record import TIME_NS_MAX, Record
@@ -102,7 +102,7 @@ def parse_query(
     text = parameters.get("filter", "").strip()
     return Query(
         matches=matches,
-        from_ns=start if isinstance(start, int) else 0,
+        from_ns=start if isinstance(start, int) else EARLIEST_NS,
         to_ns=end if isinstance(end, int) else TIME_NS_MAX,
         limit=_limit(parameters.get("limit"), limits or QueryLimits()),
         wanted=compile_filter(text) if text else None,

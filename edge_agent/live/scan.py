@@ -19,6 +19,8 @@ from edge_agent.store import Block, Gap
 
 LIMIT_DEFAULT = 1000
 SEQ_MAX = 2**63
+#: Before 1970 too: there are measurements from then, and clocks that wake on its first day.
+EARLIEST_NS = -(2**63)
 #: An aggregate over more streams than this is a mistake in the pattern.
 AGGREGATED_STREAMS_MAX = 10_000
 #: What a decoded record with four numbers occupies in memory, about.
@@ -41,7 +43,7 @@ class Query:
     """
 
     matches: Callable[[str], bool]
-    from_ns: int = 0
+    from_ns: int = EARLIEST_NS
     to_ns: int = TIME_NS_MAX
     limit: int = LIMIT_DEFAULT
     wanted: Filter | None = None
@@ -74,7 +76,7 @@ def scan(
     for item in items:
         if isinstance(item, Gap) or item.first > last:
             continue
-        if item.time_min_ns >= query.to_ns or item.time_max_ns < query.from_ns:
+        if item.earliest_ns >= query.to_ns or item.latest_ns < query.from_ns:
             continue
         try:
             for record in item.records(query.matches):

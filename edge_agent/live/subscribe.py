@@ -24,6 +24,7 @@ import trio
 from edge_agent.errors import ProtocolError, StoreDamaged
 from edge_agent.live.filter import Filter
 from edge_agent.live.moments import Position, bad_query
+from edge_agent.live.scan import EARLIEST_NS
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.record import Record
@@ -142,7 +143,7 @@ class Subscription:
         self._matches = matches
         self._start = start
         self._wanted = wanted
-        self._from_ns = start if isinstance(start, int) else 0
+        self._from_ns = start if isinstance(start, int) else EARLIEST_NS
         last = {name: feed.log.last_seq(name) for name in feed.log.names()}
         #: By log: what was there at the beginning. Up to it nothing is skipped, and only records
         #: from ``start`` on are told, if that is a time.
@@ -218,7 +219,7 @@ class Subscription:
         if isinstance(item, Gap):
             self._missed += item.last - item.first + 1
         elif item.last <= self._old[item.log]:
-            if item.time_max_ns >= self._from_ns:
+            if item.latest_ns >= self._from_ns:
                 self._records = item.records(self._matches)
         elif item.last <= self._feed.horizon(item.log):
             self._missed += self._count(item)

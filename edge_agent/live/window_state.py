@@ -10,6 +10,10 @@ same windows, which is what lets a restart replay them from the last stored stat
 - A sensor's clock may be wrong. Where the agent's own was synced at the commit, a record more than
   a day ahead of it is left out (counted as late), and one ahead by less moves the watermark no
   further than the agent's time: one bad clock reading cannot make what follows late for ever.
+- Of a boot whose clock is not set, and of which nothing is known, the agent's times are those of
+  another world: they may be anywhere, 2099 included. Records dated by them go into windows of
+  their own, with a watermark of their own, for each stream and boot. They are told like others;
+  what comes once the clock is set is not late for them.
 - At most ``open_max`` windows are open: the oldest closes early, counted; a record whose window
   would be the oldest is late. The oldest also close where the state would outgrow its limit.
 - A field is summarised where it is a number. Without named fields every number is, the first 64
@@ -26,6 +30,7 @@ import msgpack
 
 from edge_agent.live.summary import Summary, is_number
 from edge_agent.record import NANOSECONDS, Record
+from edge_agent.store import Boot
 from edge_agent.store.entry import STATE_BYTES_MAX
 
 FIELDS_MAX = 64
@@ -35,15 +40,22 @@ STREAMS_MAX = 1000
 #: How far ahead of the agent's clock a record's time may be.
 AHEAD_NS_MAX = 86_400 * NANOSECONDS
 _STATE_FORMAT = 1
+#: Between the name of a stream and the boot by whose unset clock its records are dated.
+_APART = "\0"
+#: Before anything a record says.
+_NEVER_NS = -(2**63)
 
 
 @dataclass(frozen=True, slots=True)
 class ClosedWindow:
-    """One window of one stream, done: what each field's numbers were."""
+    """One window of one stream, done: what each field's numbers were. ``clock_unset``: it is a
+    window by a clock of ours that was not set.
+    """
 
     stream: str
     start_ns: int
     fields: dict[str, Summary]
+    clock_unset: bool = False
 
 
 class _Stream:
@@ -52,8 +64,8 @@ class _Stream:
     __slots__ = ("closed_until_ns", "newest_ns", "open", "seq")
 
     def __init__(self) -> None:
-        self.newest_ns = -1
-        self.closed_until_ns = 0
+        self.newest_ns = _NEVER_NS
+        self.closed_until_ns = _NEVER_NS
         #: Newest record seen, to tell which stream was silent the longest.
         self.seq = 0
         self.open: dict[int, dict[str, Summary]] = {}
@@ -95,16 +107,21 @@ class Windows:
         closed, self._closed = self._closed, []
         return closed
 
-    def add(self, record: Record, clock_ns: int | None) -> None:
-        """The next record. ``clock_ns``: when it was committed, None if no synced clock says."""
-        stream = self._streams.get(record.stream)
+    def add(self, record: Record, clock_ns: int | None, boot: Boot | None = None) -> None:
+        """The next record. ``clock_ns``: when it was committed, None if no synced clock says.
+        ``boot``: the boot whose clock was not set when it came, None where it was.
+        """
+        name = record.stream
+        if boot is not None and record.time_quality == "unsynced":
+            name = f"{name}{_APART}{boot[0]}/{boot[1].hex()}"
+        stream = self._streams.get(name)
         if stream is None:
             if len(self._streams) > STREAMS_MAX + self.open:
                 # A tenth more than needed, so that this is not done for each new stream.
                 self._forget_quiet(keep=STREAMS_MAX - STREAMS_MAX // 10)
-            stream = self._streams[record.stream] = _Stream()
+            stream = self._streams[name] = _Stream()
         stream.seq = record.seq
-        self.seen.add(record.stream)
+        self.seen.add(name)
         time_ns = record.time_ns
         if clock_ns is not None and time_ns > clock_ns + AHEAD_NS_MAX:
             self.late += 1
@@ -114,25 +131,27 @@ class Windows:
         if end <= max(stream.closed_until_ns, stream.newest_ns - self._lateness_ns):
             self.late += 1
             return
-        if not self._put(record, stream, start):
+        if not self._put(record, name, stream, start):
             self.late += 1
             return
         reached = time_ns if clock_ns is None else min(time_ns, clock_ns + self._lateness_ns)
         if reached > stream.newest_ns:
             stream.newest_ns = reached
-            self._close_until(record.stream, stream, reached - self._lateness_ns)
+            self._close_until(name, stream, reached - self._lateness_ns)
 
     def waiting(self) -> Iterable[tuple[str, int]]:
-        """Each stream with open windows, and when the oldest of them ends, in ns since 1970."""
+        """Each stream with open windows, and when the oldest of them ends, in ns since 1970; 0
+        where that is by a clock that was not set.
+        """
         for name, stream in self._streams.items():
             if stream.open:
-                yield name, min(stream.open) + self._window_ns
+                yield name, 0 if _APART in name else min(stream.open) + self._window_ns
 
     def close_idle(self, name: str, until_ns: int | None) -> None:
         """A stream is silent: close its windows that end by ``until_ns``, or all for None."""
         stream = self._streams[name]
-        if until_ns is None:
-            until_ns = max(stream.open, default=0) + self._window_ns
+        if until_ns is None or _APART in name:
+            until_ns = max(stream.open, default=_NEVER_NS) + self._window_ns
         self._close_until(name, stream, until_ns)
 
     def close_all(self) -> None:
@@ -165,30 +184,30 @@ class Windows:
                 self.open += 1
         return bool(window_ns == self._window_ns)
 
-    def _put(self, record: Record, stream: _Stream, start: int) -> bool:
+    def _put(self, record: Record, name: str, stream: _Stream, start: int) -> bool:
         """False if there is no room, and the record's window would be the oldest of all."""
         fields = record.fields
         numbers = [
-            (name, fields[name])
-            for name in self._fields or fields
-            if is_number(fields.get(name)) and len(name) <= FIELD_NAME_MAX
+            (field, fields[field])
+            for field in self._fields or fields
+            if is_number(fields.get(field)) and len(field) <= FIELD_NAME_MAX
         ]
         if not numbers:
             return True
         window = stream.open.get(start)
         if window is None:
             if self.open >= self._open_max:
-                if (start, record.stream) < self._oldest():
+                if (start, name) < self._oldest():
                     return False
                 self._close_oldest()
             window = stream.open[start] = {}
             self.open += 1
-        for name, value in numbers:
-            summary = window.get(name)
+        for field, value in numbers:
+            summary = window.get(field)
             if summary is None:
                 if len(window) >= FIELDS_MAX:
                     continue
-                summary = window[name] = Summary()
+                summary = window[field] = Summary()
             summary.add(value, record.time_ns)
         return True
 
@@ -209,7 +228,8 @@ class Windows:
         fields = stream.open.pop(start)
         self.open -= 1
         stream.closed_until_ns = max(stream.closed_until_ns, start + self._window_ns)
-        self._closed.append(ClosedWindow(name, start, fields))
+        told, apart, _ = name.partition(_APART)
+        self._closed.append(ClosedWindow(told, start, fields, bool(apart)))
 
     def _forget_quiet(self, keep: int) -> bool:
         """Drop the watermarks of streams without open windows, but for the ``keep`` that spoke

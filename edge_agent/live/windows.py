@@ -176,11 +176,12 @@ class _Task:
                         item.reason,
                     )
                 continue
-            clock_ns = item.stored_ns if item.synced else None
+            clock_ns = item.when_ns if item.synced or item.correction is not None else None
+            boot = item.unset_boot
             try:
                 for record in item.records(self._matches):
                     if record.seq > after and not self._is_derived(record.source):
-                        windows.add(record, clock_ns)
+                        windows.add(record, clock_ns, boot)
             except StoreDamaged:
                 # Its checksum was right, so it was written like this; what follows is sound.
                 continue

@@ -130,7 +130,7 @@ class Directory:
             seen.log = item.log
             seen.records += run.count
             seen.last_seq = item.first + run.index + run.count - 1
-            seen.stored_ns = item.stored_ns
+            seen.stored_ns = item.when_ns
             seen.source = run.source
         return len(runs)
 

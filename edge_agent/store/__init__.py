@@ -36,6 +36,7 @@ the CRC-32 of its key and the array (`values.py`). An array may grow at its end.
 ``03`` source            numbering: next, last seen (ns), by a synced clock?
 ``04``                   quarantine: first, last, bytes, dropped
 ``04`` number u64        quarantined: code, reason, stream, source, number, arrival, body
+``05`` boot 16s agent    clock note: number, offset, boot clock, hops, needed?, noted (ns)
 ``f0`` log id u8 seq u64 block: header, origin, payload (`format.py`, `payload.py`)
 ======================== =====================================================================
 
@@ -55,6 +56,19 @@ Invariants
 - Nothing is committed to a file that was deleted or replaced under the running agent.
 - Only a log's oldest blocks are ever removed, whole.
 - Every block is read under its checksum; a wrong one becomes a `Gap`, and reading goes on.
+- Order is seq, never time. Boot clocks rise from block to block within a boot; stored times never
+  fall among the blocks that a set clock dated, unless it went back by more than a day.
+
+Time
+----
+A block keeps the clocks of its commit as they were: wall clock, boot clock, boot, set or not.
+Nothing stored is ever rewritten. Once a boot's wall clock is set, the difference between the two is
+noted under the boot (key ``05``; ``agent`` is empty for boots of ours), in the transaction of the
+next commit, and again when the clock is stepped; `timekeeping.py` says when a clock is believed.
+From then on what that boot stored while its clock was not set is corrected as it is read
+(`correction.py`): arrivals, ages told by sensors, stored times; never a time that a sensor's own
+clock gave. A boot that was never set stays as it is. Notes of other agents come in entries
+(`Entry.clocks`), and blocks that they stored first are corrected alike.
 
 Judging duplicates
 ------------------
@@ -76,6 +90,7 @@ log                           ``share``      of ``size``, in LMDB's pages
 quarantine                    2 % of size    4 KiB an entry, oldest dropped, counted
 consumer's state              256 KiB        rewritten whole when it changes
 sources                       10,000         forgotten when unseen for 90 days, else `StoreFull`
+clock notes                   256 and 2,048  boots of ours and of others; the oldest forgotten
 names                         500 bytes      LMDB's keys have 511
 one trim transaction          256 blocks
 ============================= ============== ===================================================
@@ -89,10 +104,11 @@ Threads: each method is one whole transaction, begun and ended in the thread tha
 run beside a commit; `Engine.reopen` waits for them.
 """
 
+from edge_agent.store.correction import Boot, Offsets
 from edge_agent.store.engine import Engine
 from edge_agent.store.entry import CommitResult, Entry, Numbering, Position, Quarantined, Stored
-from edge_agent.store.foreign import check_payload
-from edge_agent.store.format import Block, Gap, filter_payload, foreign_stream
+from edge_agent.store.foreign import check_payload, foreign_stream
+from edge_agent.store.format import Block, Gap, filter_payload
 from edge_agent.store.identity import Identity, board_fingerprint
 from edge_agent.store.payload import (
     RunView,
@@ -107,6 +123,7 @@ from edge_agent.store.statistics import LogStatistics, StoreStatistics
 
 __all__ = [
     "Block",
+    "Boot",
     "CommitResult",
     "ConsumerSettings",
     "Engine",
@@ -116,6 +133,7 @@ __all__ = [
     "LogSettings",
     "LogStatistics",
     "Numbering",
+    "Offsets",
     "Position",
     "Quarantined",
     "RunView",

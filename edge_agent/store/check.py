@@ -50,6 +50,7 @@ class Report:
     positions: int = 0
     sources: int = 0
     quarantined: int = 0
+    clocks: int = 0
 
     def problem(self, text: str) -> None:
         """Note one; a thousand are enough to know."""
@@ -128,8 +129,19 @@ class _Walk:
                 self._report.problem(f"source {rest.decode()!r} expects {expected}")
         elif kind == 4:
             self._quarantined(rest, value, size)
+        elif kind == 5:
+            self._clock(rest, *msgpack.unpackb(value)[:6])
         else:
             self._report.problem(f"key {key.hex()} is none of ours")
+
+    def _clock(
+        self, rest: bytes, number: int, offset: int, boot: int, hops: int, need: bool, _: int
+    ) -> None:
+        self._report.clocks += 1
+        agent = rest[16:].decode()
+        sound = -(2**63) <= offset < 2**63 and 0 <= boot < 2**63 and isinstance(need, bool)
+        if len(rest) < 16 or number < 1 or not sound or not 1 <= hops <= 8:
+            self._report.problem(f"the clock note about {agent!r} is {number}, {offset}, {hops}")
 
     def _store(self, header: list[Any]) -> None:
         version, store_id, epoch, agent_id = header[:4]

@@ -20,9 +20,9 @@ from edge_agent.store.identity import Entropy, Identity, identity
 from edge_agent.store.lock import LOCK, StoreLock
 from edge_agent.store.opening import Opened, open_or_salvage
 from edge_agent.store.questions import Questions
-from edge_agent.store.retention import ClockWatch
 from edge_agent.store.settings import MAIN, Clock, StoreSettings
 from edge_agent.store.state import Counts, State
+from edge_agent.store.timekeeping import Timekeeper
 from edge_agent.store.trouble import TROUBLE, translated
 from edge_agent.store.writing import Tools, Writer
 from edge_agent.streams import compile_patterns
@@ -54,7 +54,7 @@ class Engine(Questions):
         self._lock = lock
         self._gate = Gate()
         self._writing = threading.Lock()
-        self._watch = ClockWatch(clock.read())
+        self._keeper = Timekeeper(clock.read())
         self._failed: str | None = None
         self._damaged: str | None = None
         self._closed = False
@@ -159,18 +159,19 @@ class Engine(Questions):
             if self._failed is not None or self._env is None:
                 raise StoreFailed(self._failed or "the store is closed")
             moment = self._clock.read()
-            self._watch.note(moment)
-            trusted = self._watch.trusted(moment)
-            counts = Counts()
+            keeper, state, counts = self._keeper, self._state, Counts()
+            keeper.note(moment)
+            trusted = keeper.trusted(moment)
+            dating = keeper.dating(moment, state.clocks, state.newest_ns, state.unset_boots)
             writer = Writer(
-                self._env, self._state, self._tools, moment, counts, clock_trusted=trusted
+                self._env, state, self._tools, moment, counts, dating, clock_trusted=trusted
             )
             try:
                 self._place.check()
                 answers = work(writer)
             except (*TROUBLE, StoreDamaged) as error:
                 raise self._fail(error, doing) from error
-            return counts.result(answers, self._state)
+            return counts.result(answers, state)
 
     def _ask(self, question: Callable[[lmdb.Transaction[memoryview]], _Answer]) -> _Answer:
         """One read transaction; a second one in the salvaged store where the first met damage."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from msgspec import Struct
 
+from edge_agent.clocknote import ClockNote
 from edge_agent.errors import StoreFull
 from edge_agent.record import ForeignBlock, Run
 
@@ -75,13 +76,14 @@ class Quarantined:
 
 @dataclass(slots=True)
 class Entry:
-    """One append."""
+    """One append. ``clocks`` is what other agents know of the clocks of theirs."""
 
     runs: tuple[Run, ...] = ()
     blocks: tuple[ForeignBlock, ...] = ()
     numbering: Numbering | None = None
     positions: tuple[Position, ...] = ()
     quarantine: tuple[Quarantined, ...] = ()
+    clocks: tuple[ClockNote, ...] = ()
 
     @property
     def count(self) -> int:

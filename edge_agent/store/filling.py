@@ -30,9 +30,11 @@ def block_log(block: ForeignBlock, logs: Mapping[str, LogHeader]) -> str:
 class _Open:
     """The block of one log that is being filled, ``pieces`` to be joined once."""
 
-    __slots__ = ("before", "count", "pieces", "size", "time_max", "time_min")
+    __slots__ = ("before", "count", "is_set", "pieces", "size", "time_max", "time_min")
 
-    def __init__(self, before: int) -> None:
+    def __init__(self, before: int, *, is_set: bool = True) -> None:
+        #: Whether its records arrived by a clock that was set, where that makes a difference.
+        self.is_set = is_set
         #: The log's last seq before this block.
         self.before = before
         #: The array's header, known in the end; then each run's head and body in turn.
@@ -43,7 +45,11 @@ class _Open:
 
 
 class Filling:
-    """All logs' blocks of one group. Keeps ``logs`` and ``counts`` up to date."""
+    """All logs' blocks of one group. Keeps ``logs`` and ``counts`` up to date.
+
+    ``before_set``: where the clock was set a short while ago, the clocks as they would run had it
+    not been; for records that arrived before (`timekeeping.py`).
+    """
 
     def __init__(
         self,
@@ -55,11 +61,13 @@ class Filling:
         compressor: Compressor,
         page_bytes: int,
         counts: Counts,
+        before_set: Moment | None = None,
     ) -> None:
         self._txn = txn
         self._logs = logs
         self._limit = settings.block_bytes
         self._moment = moment
+        self._before_set = before_set
         self._route = route
         self._compressor = compressor
         self._page_bytes = page_bytes
@@ -89,13 +97,16 @@ class Filling:
             return
         log = self._route(run.stream)
         block = self._open.get(log)
+        if self._before_set is not None:
+            block = self._of_one_clock(log, block, is_set=run.synced)
         if block is None:
             block = self._open[log] = _Open(self._logs[log].last)
         head = run_head(run, block.count)
         size = block.size + len(head) + len(body)
         if size > self._limit and block.size:
+            is_set = block.is_set
             self._flush(log)
-            block = self._open[log] = _Open(self._logs[log].last)
+            block = self._open[log] = _Open(self._logs[log].last, is_set=is_set)
             head = run_head(run, 0)
             size = len(head) + len(body)
         block.pieces += (head, body)
@@ -106,6 +117,14 @@ class Filling:
         if run.time_max_ns > block.time_max:
             block.time_max = run.time_max_ns
         last[log] = block.before + block.count
+
+    def _of_one_clock(self, log: str, block: _Open | None, *, is_set: bool) -> _Open:
+        """The block to go on with: none holds what arrived before the clock was set and after."""
+        if block is not None and block.is_set == is_set:
+            return block
+        self._flush(log)
+        self._open[log] = _Open(self._logs[log].last, is_set=is_set)
+        return self._open[log]
 
     def add_blocks(self, blocks: Sequence[ForeignBlock], known: int, last: dict[str, int]) -> int:
         """Store blocks; how many of their records were left out: those numbered below ``known``."""
@@ -144,15 +163,14 @@ class Filling:
         pieces[0] = array_header(len(pieces) // 2)
         raw = b"".join(pieces)
         codec, payload = self._compressor.compress(raw)
-        self._put(
-            log, Packed(block.count, codec, len(raw), payload, block.time_min, block.time_max)
-        )
+        packed = Packed(block.count, codec, len(raw), payload, block.time_min, block.time_max)
+        self._put(log, packed, self._moment if block.is_set else self._before_set)
         add(self._counts.record_bytes, log, sum(map(len, pieces[2::2])))
 
-    def _put(self, log: str, packed: Packed) -> None:
+    def _put(self, log: str, packed: Packed, moment: Moment | None = None) -> None:
         header = self._logs[log]
         key = keys.block_key(header.id, header.last + 1)
-        value = encode_block(key, packed, self._moment)
+        value = encode_block(key, packed, moment or self._moment)
         self._txn.put(key, value, overwrite=False)
         self._logs[log] = msgspec.structs.replace(
             header,

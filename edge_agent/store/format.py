@@ -28,13 +28,16 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
-from edge_agent.errors import ProtocolError, StoreDamaged
-from edge_agent.record import Origin, Record, resolve_time
+from edge_agent.errors import StoreDamaged
+from edge_agent.record import Origin, Record
 from edge_agent.store.codec import decompress
+from edge_agent.store.correction import Boot, Correction, Offsets, correction_of
+from edge_agent.store.foreign import foreign_stream
+from edge_agent.store.maps import decode_maps, time_of
 from edge_agent.store.payload import RAW_BYTES_MAX, RunView, join_runs, raw_runs, read_runs
 from edge_agent.store.settings import Moment
 
@@ -47,9 +50,6 @@ HEADER_BYTES = _HEADER.size
 _CRC_AT = HEADER_BYTES - 4
 _NO_CRC = bytes(4)
 
-_MAPS = msgspec.msgpack.Decoder(list[dict[str, Any]])
-_MAP = msgspec.msgpack.Decoder(dict[str, Any])
-_RAWS = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _ORIGIN = msgspec.msgpack.Decoder(tuple[str, str, str, int, bytes, int, int, bool, tuple[str, ...]])
 _ENCODER = msgspec.msgpack.Encoder()
 
@@ -59,6 +59,7 @@ class Block:
     """One stored block whose checksum was right: the seqs ``first`` to ``last`` of ``log``.
 
     ``payload`` is as stored; ``boot_id`` to ``synced`` are this agent's clocks at the commit.
+    ``correction`` is what is known by now of clocks that were not set; it is no part of the block.
     """
 
     log: str
@@ -74,11 +75,40 @@ class Block:
     time_min_ns: int
     time_max_ns: int
     origin: Origin | None = None
+    correction: Correction | None = None
 
     @property
     def last(self) -> int:
         """Seq of the last record."""
         return self.first + self.count - 1
+
+    @property
+    def when_ns(self) -> int:
+        """When it was committed here, as well as is known by now."""
+        return self.stored_ns + (0 if self.correction is None else self.correction.stored_ns)
+
+    @property
+    def earliest_ns(self) -> int:
+        """No record's time, as read now, lies before."""
+        return self.time_min_ns if self.correction is None else -(2**63)
+
+    @property
+    def latest_ns(self) -> int:
+        """No record's time, as read now, lies after."""
+        fix = self.correction
+        return self.time_max_ns if fix is None else fix.latest(self.time_max_ns)
+
+    @property
+    def unset_boot(self) -> Boot | None:
+        """The boot whose clock was not set when the records came; None if it was."""
+        if self.origin is None:
+            return None if self.synced else ("", self.boot_id)
+        return None if self.origin.synced else (self.origin.agent, self.origin.boot_id)
+
+    def corrected(self, offsets: Offsets) -> Block:
+        """As read where ``offsets`` are known and no others."""
+        clocks = (self.boot_id, self.boot_ns, self.stored_ns, self.synced)
+        return replace(self, correction=correction_of(*clocks, self.origin, offsets))
 
     def raw(self) -> bytes:
         """The payload decompressed. Raises StoreDamaged."""
@@ -110,8 +140,12 @@ class Block:
         origin = self.origin
         place = ("", "", "") if origin is None else (origin.agent, origin.epoch, origin.log)
         origin_first = None if origin is None else origin.first + view.offset
+        fix, arrival_ns, stored_ns = self.correction, view.arrival_ns, self.when_ns
+        corrected = fix is not None and fix.corrects_arrivals and not view.synced
+        if fix is not None and corrected:
+            arrival_ns = fix.arrival(arrival_ns)
         for i, fields in enumerate(decode_maps(view.records)):
-            time_ns, quality = _time(fields.pop("time", None), view.arrival_ns)
+            time_ns, quality = time_of(fields.pop("time", None), arrival_ns)
             fields.pop("stream", None)
             yield Record(
                 self.log,
@@ -119,13 +153,14 @@ class Block:
                 view.stream,
                 time_ns,
                 quality,
-                self.stored_ns,
+                stored_ns,
                 view.synced,
                 view.source,
                 view.source_seq + i if view.source_seq else 0,
                 fields,
                 *place,
                 0 if origin_first is None else origin_first + i,
+                corrected,
             )
 
 
@@ -147,6 +182,9 @@ class BlockHead:
     stored_ns: int
     synced: bool
     time_max_ns: int
+    boot_id: bytes
+    boot_ns: int
+    is_foreign: bool
 
 
 def filter_payload(block: Block, keep: Callable[[RunView], bool]) -> tuple[int, bytes]:
@@ -161,21 +199,6 @@ def filter_payload(block: Block, keep: Callable[[RunView], bool]) -> tuple[int, 
             count += view.count
             pieces.append(piece)
     return count, join_runs(pieces)
-
-
-def foreign_stream(stream: str, agent: str) -> str:
-    """What another agent's own stream ``$x`` is called here."""
-    if not stream.startswith("$") or stream.startswith("$agents/"):
-        return stream
-    return f"$agents/{agent}/{stream[1:]}"
-
-
-def decode_maps(records: msgspec.Raw) -> list[dict[str, Any]]:
-    """A run's records; {} for one that cannot be decoded."""
-    try:
-        return _MAPS.decode(records)
-    except (ValueError, RecursionError, OverflowError):
-        return [_decode_map(raw) for raw in _RAWS.decode(records)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,22 +268,11 @@ def peek(value: memoryview) -> BlockHead | None:
     """
     if len(value) < HEADER_BYTES:
         return None
-    fields = _HEADER.unpack_from(value)
-    return BlockHead(fields[4], fields[8], bool(fields[2] & FLAG_SYNCED), fields[10])
-
-
-def _time(value: object, arrival_ns: int) -> tuple[int, Any]:
-    try:
-        return resolve_time(value, arrival_ns)
-    except (ProtocolError, OverflowError):
-        return arrival_ns, "arrival"
-
-
-def _decode_map(raw: msgspec.Raw) -> dict[str, Any]:
-    try:
-        return _MAP.decode(raw)
-    except (ValueError, RecursionError, OverflowError):
-        return {}
+    _, _, flags, _, count, _, boot_id, boot_ns, stored_ns, _, high, _, _ = _HEADER.unpack_from(
+        value
+    )
+    foreign = bool(flags & FLAG_ORIGIN)
+    return BlockHead(count, stored_ns, bool(flags & FLAG_SYNCED), high, boot_id, boot_ns, foreign)
 
 
 def _encode_origin(origin: Origin) -> bytes:

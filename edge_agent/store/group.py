@@ -26,16 +26,19 @@ from collections.abc import Callable, Mapping, Sequence
 
 import lmdb
 
+from edge_agent.clocknote import ClockNote
 from edge_agent.errors import StoreFull
 from edge_agent.store import keys
+from edge_agent.store.clocks import write_clocks
 from edge_agent.store.codec import Compressor
 from edge_agent.store.duplicates import cut_runs
 from edge_agent.store.entry import Entry, Numbering, Stored
 from edge_agent.store.filling import Filling, block_log
 from edge_agent.store.payload import RUN_HEAD_BYTES
 from edge_agent.store.riders import put_position, put_quarantined, trim_quarantine
-from edge_agent.store.settings import Moment, StoreSettings
+from edge_agent.store.settings import StoreSettings
 from edge_agent.store.state import Counts, State, add
+from edge_agent.store.timekeeping import Dating
 from edge_agent.store.values import LogHeader, SourceValue, decode, encode
 
 #: What a group adds to a log beyond its records: a block's header and a page begun, twice.
@@ -85,7 +88,7 @@ class Group:
         txn: lmdb.Transaction[bytes],
         state: State,
         settings: StoreSettings,
-        moment: Moment,
+        dating: Dating,
         route: Callable[[str], str],
         compressor: Compressor,
         page_bytes: int,
@@ -96,13 +99,15 @@ class Group:
         self.counts = Counts()
         self._txn = txn
         self._settings = settings
-        self._moment = moment
+        self._moment = moment = dating.stamp
         self._route = route
         self._page_bytes = page_bytes
         self._tight = tight
         self._filling = Filling(
-            txn, self.state.logs, settings, moment, route, compressor, page_bytes, self.counts
-        )
+            txn, self.state.logs, settings, moment, route, compressor, page_bytes, self.counts,
+            dating.before_set,
+        )  # fmt: skip
+        self._notes: list[ClockNote] = [] if dating.noted is None else [dating.noted]
         self._expected = self.state.expected
         self._expected_before = state.expected
         self._incoming: dict[str, int] = {}
@@ -130,13 +135,14 @@ class Group:
         self.counts.duplicates += dropped
         if numbering is not None:
             expected = self._number(numbering, stored)
-        if entry.quarantine or entry.positions:
+        if entry.quarantine or entry.positions or entry.clocks:
             self._add_riders(entry, stored)
         return Stored(last, expected, dropped)
 
     def finish(self) -> None:
         """Write what is still being gathered, and the counters."""
         self._filling.finish()
+        self._keep_time()
         if self.counts.quarantined:
             self.state.quarantine = trim_quarantine(
                 self._txn,
@@ -149,6 +155,7 @@ class Group:
 
     def _add_riders(self, entry: Entry, stored: int) -> None:
         numbering = entry.numbering
+        self._notes += entry.clocks
         for item in entry.quarantine:
             if numbering is None or numbering.restart or not 0 < item.number < stored:
                 self.state.quarantine = put_quarantined(
@@ -157,6 +164,16 @@ class Group:
                 add(self.counts.quarantined, item.code, 1)
         for position in entry.positions:
             put_position(self._txn, position, self._filling.end(position.log))
+
+    def _keep_time(self) -> None:
+        moment = self._moment
+        if moment.synced:
+            self.state.newest_ns = moment.wall_ns
+        elif self.counts.records:
+            self.state.unset_boots |= {moment.boot_id}
+        if self._notes:
+            self.state.clocks, changes = self.state.clocks.changed_by(self._notes, moment.wall_ns)
+            write_clocks(self._txn, changes)
 
     def _put_sources(self) -> None:
         wall_ns, synced = self._moment.wall_ns, self._moment.synced

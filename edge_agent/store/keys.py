@@ -12,6 +12,7 @@ LOG = b"\x01"
 POSITION = b"\x02"
 SOURCE = b"\x03"
 QUARANTINE = b"\x04"
+CLOCK = b"\x05"
 BLOCK = b"\xf0"
 #: First key behind all blocks.
 END = b"\xf1"
@@ -40,6 +41,16 @@ def source_key(source: str) -> bytes:
 def quarantine_key(number: int) -> bytes:
     """Where a quarantine entry is; `QUARANTINE` alone is quarantine's header."""
     return QUARANTINE + number.to_bytes(8, "big")
+
+
+def clock_key(agent: str, boot_id: bytes) -> bytes:
+    """Where the clock note about one boot is; ``agent`` is "" for boots of this agent."""
+    return CLOCK + boot_id + _name(agent)
+
+
+def clock_boot(key: bytes) -> tuple[str, bytes]:
+    """The agent and the boot in a clock note's key."""
+    return key[17:].decode(), key[1:17]
 
 
 def block_prefix(log_id: int) -> bytes:

@@ -16,6 +16,7 @@ import lmdb
 
 from edge_agent.errors import StoreDamaged, StoreTooNew
 from edge_agent.store import keys
+from edge_agent.store.clocks import load_clocks
 from edge_agent.store.create import (
     DATA,
     STORE,
@@ -29,6 +30,7 @@ from edge_agent.store.identity import Entropy, new_header, opened_header
 from edge_agent.store.lock import LOCK
 from edge_agent.store.look import look
 from edge_agent.store.place import Place
+from edge_agent.store.reading import last_dated
 from edge_agent.store.salvage import salvage
 from edge_agent.store.settings import Clock, StoreSettings
 from edge_agent.store.state import State
@@ -103,6 +105,8 @@ def open_store(path: Path, settings: StoreSettings, entropy: Entropy) -> Opened:
         sync_folder(path)
         with env.begin(write=True) as txn:
             header, state = _load(txn, settings, entropy)
+        with env.begin(buffers=True) as txn:
+            state.newest_ns, state.unset_boots = last_dated(txn, state.logs.values())
         page_bytes: int = env.stat()["psize"]
         place = Place((path / STORE / DATA, path / LOCK))
     except TROUBLE as error:
@@ -157,4 +161,4 @@ def _load(
     quarantine = QuarantineHeader()
     if raw is not None:
         quarantine = decode(keys.QUARANTINE, raw, QuarantineHeader)
-    return header, State(logs, quarantine, sources)
+    return header, State(logs, quarantine, sources, clocks=load_clocks(txn))

@@ -11,15 +11,16 @@ from typing import TypeVar
 
 import lmdb
 
+from edge_agent.clocknote import ClockNote
 from edge_agent.store import keys
 from edge_agent.store.entry import Quarantined
 from edge_agent.store.format import Block, Gap
 from edge_agent.store.reading import near, read_blocks
-from edge_agent.store.retention import ClockWatch
 from edge_agent.store.riders import read_quarantine
 from edge_agent.store.settings import StoreSettings
 from edge_agent.store.state import State
 from edge_agent.store.statistics import StoreStatistics, statistics_of
+from edge_agent.store.timekeeping import Timekeeper
 from edge_agent.store.values import PositionValue, SourceValue, decode
 from edge_agent.store.writing import Tools
 
@@ -32,7 +33,7 @@ class Questions(ABC):
     settings: StoreSettings
     _state: State
     _tools: Tools
-    _watch: ClockWatch
+    _keeper: Timekeeper
 
     @abstractmethod
     def _ask(self, question: Callable[[lmdb.Transaction[memoryview]], _Answer]) -> _Answer:
@@ -43,17 +44,21 @@ class Questions(ABC):
 
         The first block may begin before ``after + 1``, which it then holds: skip records whose
         seq is not above ``after``. At least one item where there is anything, [] at the end;
-        beyond one block, payloads of at most ``limit_bytes`` as stored.
+        beyond one block, payloads of at most ``limit_bytes`` as stored. Blocks come with the
+        corrections of their times that are known by now.
         """
-        return self._ask(lambda txn: read_blocks(txn, log, after, limit_bytes))
+        offsets = self._state.clocks.offsets
+        return self._ask(lambda txn: read_blocks(txn, log, after, limit_bytes, offsets))
 
     def read_near(self, log: str, time_ns: int) -> int:
         """A seq from which to read in order to meet every record measured at ``time_ns`` or
-        later; ``last_seq + 1`` where there is none.
+        later, corrected as it is read now; ``last_seq + 1`` where there is none.
 
-        Assumes that no sensor's clock runs more than an hour ahead of the agent's.
+        Assumes that no sensor's clock runs more than an hour ahead of the agent's, nor that, while
+        it was set, more than `timekeeping.HELD_NS_MAX` ahead of the truth.
         """
-        return self._ask(lambda txn: near(txn, log, time_ns))
+        offsets = self._state.clocks.offsets
+        return self._ask(lambda txn: near(txn, log, time_ns, offsets))
 
     def first_seq(self, log: str) -> int:
         """Oldest seq still stored; ``last_seq + 1`` where none is; 1 for an unknown log."""
@@ -99,9 +104,17 @@ class Questions(ABC):
         """Up to ``limit`` entries numbered above ``after``, oldest first."""
         return self._ask(lambda txn: read_quarantine(txn, after, limit))
 
+    def clock_number(self) -> int:
+        """The number of the newest clock note, 0 before the first."""
+        return self._state.clocks.number
+
+    def clock_notes(self, after: int) -> list[tuple[int, ClockNote]]:
+        """What other agents need to know of clocks: notes numbered above ``after``, in order."""
+        return self._state.clocks.after(after)
+
     def statistics(self) -> StoreStatistics:
         """Sizes and counters now."""
         page_bytes = self._tools.page_bytes
         return self._ask(
-            lambda txn: statistics_of(txn, self._state, self.settings, page_bytes, self._watch)
+            lambda txn: statistics_of(txn, self._state, self.settings, page_bytes, self._keeper)
         )

@@ -6,10 +6,14 @@ missing above it was damaged or lost in a salvage. Readers always get a `Gap` th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from types import MappingProxyType
+
 import lmdb
 
 from edge_agent.errors import StoreDamaged
 from edge_agent.store import keys
+from edge_agent.store.correction import Offsets, correction_of
 from edge_agent.store.format import Block, Gap, decode_block, peek
 from edge_agent.store.retention import Held
 from edge_agent.store.values import LogHeader, decode
@@ -18,6 +22,9 @@ from edge_agent.store.values import LogHeader, decode
 NEAR_MARGIN_NS = 3600 * 1_000_000_000
 #: Blocks that `near` looks at one by one once it is close.
 NEAR_STEPS = 256
+#: Blocks of a log, newest first, among which `last_dated` looks for one dated by a set clock.
+DATED_STEPS = 256
+_UNKNOWN_NS = 2**63 - 1
 
 
 def log_header(txn: lmdb.Transaction[memoryview], log: str) -> LogHeader | None:
@@ -28,9 +35,13 @@ def log_header(txn: lmdb.Transaction[memoryview], log: str) -> LogHeader | None:
 
 
 def read_blocks(
-    txn: lmdb.Transaction[memoryview], log: str, after: int, limit_bytes: int
+    txn: lmdb.Transaction[memoryview],
+    log: str,
+    after: int,
+    limit_bytes: int,
+    offsets: Offsets = MappingProxyType({}),
 ) -> list[Block | Gap]:
-    """What follows ``after``: see `Engine.read`."""
+    """What follows ``after``: see `Engine.read`. ``offsets``: what is known of boots' clocks."""
     header = log_header(txn, log)
     if header is None or after >= header.last:
         return []
@@ -45,12 +56,19 @@ def read_blocks(
             size += len(found.payload)
             if items and size > limit_bytes:
                 break
+            if offsets and found.unset_boot is not None:
+                found = found.corrected(offsets)
         want = found.last + 1
         _append(items, found)
     return items
 
 
-def near(txn: lmdb.Transaction[memoryview], log: str, time_ns: int) -> int:
+def near(
+    txn: lmdb.Transaction[memoryview],
+    log: str,
+    time_ns: int,
+    offsets: Offsets = MappingProxyType({}),
+) -> int:
     """A seq at or before the first record measured at ``time_ns`` or later: see
     `Engine.read_near`.
     """
@@ -60,25 +78,41 @@ def near(txn: lmdb.Transaction[memoryview], log: str, time_ns: int) -> int:
     blocks = BlockCursor(txn, header)
     low, high = header.first, header.last + 1
     while low < high:
-        # Everything below `low` is surely older. A block of an unsynced boot says nothing about
-        # when it was stored, so it counts as new enough and the answer moves to the safe side.
+        # Everything below `low` is surely older. A block of a boot whose clock was never set says
+        # nothing about when it was stored, so it counts as new enough and the answer moves to the
+        # safe side.
         middle = (low + high) // 2
         blocks.seek(middle)
         held = blocks.held()
         if held is None:
             high = middle
-        elif not held.synced or max(held.stored_ns, held.time_max_ns) >= time_ns - NEAR_MARGIN_NS:
+        elif max(*_reach(blocks, held, offsets)) >= time_ns - NEAR_MARGIN_NS:
             high = max(min(held.first, middle), low)
         else:
             low = held.last + 1
     blocks.seek(low)
     for _ in range(NEAR_STEPS):
         held = blocks.held()
-        if held is None or held.time_max_ns >= time_ns:
+        if held is None or _reach(blocks, held, offsets)[0] >= time_ns:
             break
         low = held.last + 1
         blocks.step()
     return low
+
+
+def _reach(blocks: BlockCursor, held: Held, offsets: Offsets) -> tuple[int, int]:
+    """Until when records of the block reach, as they are read now, and when it was stored."""
+    head = peek(blocks.value()[1])
+    if head is None:
+        return held.time_max_ns, _UNKNOWN_NS
+    # What another agent's clock said may be corrected to anything before we stored it.
+    latest_ns = max(held.time_max_ns, held.stored_ns) if head.is_foreign else held.time_max_ns
+    if held.synced:
+        return latest_ns, held.stored_ns
+    fix = correction_of(head.boot_id, head.boot_ns, held.stored_ns, False, None, offsets)
+    if fix is None:
+        return latest_ns, _UNKNOWN_NS
+    return fix.latest(latest_ns), fix.committed_ns
 
 
 def oldest(txn: lmdb.Transaction[memoryview], header: LogHeader, limit: int) -> list[Held]:
@@ -93,6 +127,31 @@ def oldest(txn: lmdb.Transaction[memoryview], header: LogHeader, limit: int) -> 
         found.append(held)
         blocks.step()
     return found
+
+
+def last_dated(
+    txn: lmdb.Transaction[memoryview], headers: Iterable[LogHeader]
+) -> tuple[int, frozenset[bytes]]:
+    """The latest time that a set clock gave one of the newest blocks, and the boots that stored
+    something since without one; only the first page of each block is read.
+    """
+    newest_ns, unset_boots = 0, set[bytes]()
+    for header in headers:
+        cursor = txn.cursor()
+        cursor.set_range(keys.block_key(header.id, header.last + 1))
+        # Behind the last key there is none to stand on; the one before it is the last one then.
+        is_there = cursor.prev() if cursor.key() else cursor.last()
+        for _ in range(DATED_STEPS):
+            if not is_there or not bytes(cursor.key()).startswith(keys.block_prefix(header.id)):
+                break
+            head = peek(cursor.value())
+            if head is not None and head.synced:
+                newest_ns = max(newest_ns, head.stored_ns)
+                break
+            if head is not None:
+                unset_boots.add(head.boot_id)
+            is_there = cursor.prev()
+    return newest_ns, frozenset(unset_boots)
 
 
 class BlockCursor:

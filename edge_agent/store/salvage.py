@@ -44,6 +44,7 @@ from edge_agent.store.identity import Entropy, new_header
 from edge_agent.store.pages import Node, PageFile
 from edge_agent.store.settings import MAIN, SHARES_MAX, Clock, StoreSettings
 from edge_agent.store.values import (
+    ClockValue,
     LogHeader,
     PositionValue,
     QuarantineHeader,
@@ -130,7 +131,7 @@ def _build(
 
 class _Copy:
     """Takes nodes of the damaged file in the order of their keys, which is: header, logs,
-    positions, sources, quarantine, blocks.
+    positions, sources, quarantine, clock notes, blocks.
     """
 
     def __init__(
@@ -162,6 +163,7 @@ class _Copy:
             keys.POSITION: self._take_position,
             keys.SOURCE: self._take_source,
             keys.QUARANTINE: self._take_quarantine,
+            keys.CLOCK: self._take_clock,
             keys.BLOCK: self._take_block,
         }
         try:
@@ -235,6 +237,10 @@ class _Copy:
         held = self._quarantine
         size = held.bytes + keys.stored_bytes(len(value), self._page_bytes)
         self._quarantine = QuarantineHeader(held.first if held.last else number, number, size)
+        self._put(key, value)
+
+    def _take_clock(self, key: bytes, value: bytes) -> None:
+        decode(key, value, ClockValue)
         self._put(key, value)
 
     def _take_block(self, key: bytes, value: bytes) -> None:

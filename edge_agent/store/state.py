@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from edge_agent.errors import StoreFull
+from edge_agent.store.clocks import NO_CLOCKS, Clocks
 from edge_agent.store.entry import CommitResult, Stored
 from edge_agent.store.values import LogHeader, QuarantineHeader
 
@@ -22,6 +23,10 @@ class State:
 
     ``expected``: the next numbers of sources heard lately, so that not each entry has to look up,
     check and decode one. Those not in it are in the file.
+
+    ``clocks``: what is known of the clocks of boots. ``newest_ns``: the latest time that a set
+    clock gave a block, in any log, 0 where none did. ``unset_boots``: boots of this agent that
+    stored something since while their clock was not set.
     """
 
     logs: dict[str, LogHeader]
@@ -29,19 +34,25 @@ class State:
     sources: int
     stopped: set[str] = field(default_factory=set)
     expected: dict[str, int] = field(default_factory=dict)
+    clocks: Clocks = NO_CLOCKS
+    newest_ns: int = 0
+    unset_boots: frozenset[bytes] = frozenset()
 
     def copy(self) -> State:
         """A copy for one transaction to work on; only its own numbers are in ``expected``.
         Headers are immutable; ``stopped`` is shared, because a welcome may come while a
         transaction runs.
         """
-        return State(dict(self.logs), self.quarantine, self.sources, self.stopped)
+        clocks = (self.clocks, self.newest_ns, self.unset_boots)
+        return State(dict(self.logs), self.quarantine, self.sources, self.stopped, {}, *clocks)
 
     def adopt(self, other: State) -> None:
         """Become what a transaction made of a copy, now that it is synced."""
         self.logs.update(other.logs)
         self.quarantine = other.quarantine
         self.sources = other.sources
+        self.clocks, self.newest_ns = other.clocks, other.newest_ns
+        self.unset_boots = other.unset_boots
         if len(self.expected) + len(other.expected) > EXPECTED_MAX:
             self.expected.clear()
         self.expected.update(other.expected)

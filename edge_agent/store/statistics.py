@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import lmdb
 
 from edge_agent.store.reading import oldest
-from edge_agent.store.retention import ClockWatch
 from edge_agent.store.settings import StoreSettings
 from edge_agent.store.state import State
+from edge_agent.store.timekeeping import Timekeeper
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,8 @@ class LogStatistics:
 class StoreStatistics:
     """The store: ``size`` bytes reserved, ``used_bytes`` in pages that hold something.
 
-    ``clock_steps``: steps of the wall clock noticed since the start.
+    ``clock_steps``: steps of the wall clock noticed since the start. ``clock_doubt_ns``: by how
+    much the clock, said to be set, contradicts what is known; 0 while it does not.
     """
 
     size: int
@@ -43,6 +44,7 @@ class StoreStatistics:
     quarantine_dropped: int
     sources: int
     clock_steps: int
+    clock_doubt_ns: int = 0
 
 
 def statistics_of(
@@ -50,7 +52,7 @@ def statistics_of(
     state: State,
     settings: StoreSettings,
     page_bytes: int,
-    watch: ClockWatch,
+    keeper: Timekeeper,
 ) -> StoreStatistics:
     """The snapshot; reads one page per log and the root."""
     logs: dict[str, LogStatistics] = {}
@@ -77,5 +79,6 @@ def statistics_of(
         quarantine.bytes,
         quarantine.dropped,
         state.sources,
-        watch.steps,
+        keeper.watch.steps,
+        keeper.doubt_ns,
     )

@@ -86,6 +86,20 @@ class QuarantineValue(msgspec.Struct, array_like=True, frozen=True):
     body: bytes
 
 
+class ClockValue(msgspec.Struct, array_like=True, frozen=True):
+    """What is known of one boot's clock, as `edge_agent.clocknote.ClockNote`. ``number`` counts
+    the notes of this store, those that took another's place included; ``noted_ns`` is when it was
+    stored, by our wall clock.
+    """
+
+    number: int
+    offset_ns: int
+    boot_ns: int
+    hops: int
+    needed: bool
+    noted_ns: int
+
+
 _Value = TypeVar("_Value", bound=msgspec.Struct)
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODERS: dict[type, msgspec.msgpack.Decoder[msgspec.Struct]] = {
@@ -97,6 +111,7 @@ _DECODERS: dict[type, msgspec.msgpack.Decoder[msgspec.Struct]] = {
         SourceValue,
         QuarantineHeader,
         QuarantineValue,
+        ClockValue,
     )
 }
 

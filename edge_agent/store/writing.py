@@ -17,6 +17,7 @@ from edge_agent.store.group import GROUP_OVERHEAD_BYTES, Group, estimate, with_p
 from edge_agent.store.settings import Moment, StoreSettings
 from edge_agent.store.sources import SWEEP_EVERY_NS, forget
 from edge_agent.store.state import Counts, State
+from edge_agent.store.timekeeping import Dating
 from edge_agent.store.trimming import Trimmer
 
 
@@ -43,6 +44,7 @@ class Writer:
         tools: Tools,
         moment: Moment,
         counts: Counts,
+        dating: Dating,
         *,
         clock_trusted: bool,
     ) -> None:
@@ -51,6 +53,7 @@ class Writer:
         self._tools = tools
         self._moment = moment
         self._counts = counts
+        self._dating = dating
         self._clock_trusted = clock_trusted
         self._trimmer = Trimmer(env, state.logs, tools.settings, tools.page_bytes, counts)
 
@@ -94,7 +97,7 @@ class Writer:
                 txn,
                 self._state,
                 tools.settings,
-                self._moment,
+                self._dating,
                 tools.route,
                 tools.compressor,
                 tools.page_bytes,

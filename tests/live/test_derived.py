@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgpack
 import pytest
 
@@ -63,3 +65,11 @@ def test_names_that_would_be_too_long_are_cut_and_stay_different() -> None:
     names = {derived_stream("daily/{stream}", "a" * 199 + last) for last in "xyz"}
     assert len(names) == 3
     assert max(map(len, names)) <= STREAM_BYTES_MAX
+
+
+def test_a_window_by_a_clock_that_was_not_set_says_so() -> None:
+    window = replace(closed("a", 60 * SECOND), clock_unset=True)
+    (run,) = derived_runs([window], rule(), ManualClock(NOW_NS).read())
+    record = msgpack.unpackb(run.body, timestamp=0)
+    assert record["clock_unset"] is True
+    assert record["t_count"] == 3

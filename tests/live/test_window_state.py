@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from edge_agent.live import window_state
 from edge_agent.live.window_state import AHEAD_NS_MAX, Windows
@@ -259,3 +260,42 @@ def test_a_year_of_hours_gives_the_days_of_a_naive_computation() -> None:
         assert (figures["min"], figures["max"]) == (min(days[day]), max(days[day]))
         assert figures["mean"] == pytest.approx(sum(days[day]) / 24)
         assert (figures["count"], figures["last"]) == (24, days[day][-1])
+
+
+def dated(at_s: float, *, synced: bool, corrected: bool = False) -> Record:
+    """A record that our clock dated."""
+    return structs.replace(record(at_s), quality="arrival", synced=synced, corrected=corrected)
+
+
+def test_what_a_clock_not_set_said_makes_nothing_late_that_comes_once_it_is_set() -> None:
+    made, boot = windows(), ("", b"b" * 16)
+    in_2099_s = 73 * 365 * 86_400
+    for at in (0, 30, 65):
+        made.add(dated(in_2099_s + at, synced=False), None, boot)
+    for at in (0, 30, 71):
+        made.add(dated(at, synced=True), BASE + round(at * SECOND), None)
+    # Put right meanwhile: it belongs to the others.
+    made.add(dated(80, synced=False, corrected=True), BASE + 80 * SECOND, boot)
+    assert made.late == 0
+    (closed,) = made.take_closed()
+    assert (closed.stream, closed.start_ns, closed.clock_unset) == ("a", BASE, False)
+    assert closed.fields["t"].count == 2
+
+
+def test_windows_by_a_clock_not_set_close_when_silent_and_say_what_they_are() -> None:
+    made = windows()
+    for boot in (b"1" * 16, b"2" * 16):
+        made.add(dated(10, synced=False), None, ("", boot))
+    again = windows()
+    assert again.decode(made.encode())
+    waiting = list(again.waiting())
+    assert [end for _, end in waiting] == [0, 0]
+    for name, _ in waiting:
+        again.close_idle(name, BASE - 1)
+    assert [(w.stream, w.clock_unset) for w in again.take_closed()] == [("a", True)] * 2
+
+
+def test_times_before_1970_are_times() -> None:
+    made = windows()
+    made.add(dated(-(NOW_NS // SECOND) - 300, synced=False), None, ("", b"b" * 16))
+    assert (made.late, made.open) == (0, 1)

@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from edge_agent.store.duplicates import cut_block, cut_runs
 from edge_agent.store.entry import Entry
-from edge_agent.store.format import decode_maps
+from edge_agent.store.maps import decode_maps
 from edge_agent.store.payload import read_runs, slice_payload
 from tests.store.support import foreign, run
 

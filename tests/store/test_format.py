@@ -7,6 +7,7 @@ import pytest
 from edge_agent.clock import Reading
 from edge_agent.errors import StoreDamaged
 from edge_agent.record import Origin, Run
+from edge_agent.store.foreign import foreign_stream
 from edge_agent.store.format import (
     HEADER_BYTES,
     Block,
@@ -14,7 +15,6 @@ from edge_agent.store.format import (
     decode_block,
     encode_block,
     filter_payload,
-    foreign_stream,
     peek,
 )
 from edge_agent.store.keys import block_key

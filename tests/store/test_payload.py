@@ -6,7 +6,7 @@ import pytest
 from edge_agent.errors import StoreDamaged
 from edge_agent.record import Run
 from edge_agent.store.foreign import check_payload
-from edge_agent.store.format import decode_maps
+from edge_agent.store.maps import decode_maps
 from edge_agent.store.payload import (
     array_count,
     cut_payload,
