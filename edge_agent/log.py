@@ -17,10 +17,10 @@ Many writers above, many readers below, and between them:
 
 `Log.acknowledge`
     is a consumer's word that everything up to a position is done. It survives with the next
-    commit, of which it causes none: after a power cut up to 30 s of it may be forgotten, and that
-    stretch be read again. A consumer that writes something back puts its position (and its state)
-    into the *same* entry as its records; that makes its processing exactly-once. A required
-    consumer's position is what retention waits for.
+    commit, of which it causes none: after a power cut up to 30 s of it (one interval, where commits
+    are spread further) may be forgotten, and that stretch be read again. A consumer that writes
+    something back puts its position (and its state) into the *same* entry as its records; that
+    makes its processing exactly-once. A required consumer's position is what retention waits for.
 
 A log has its own numbering (``seq`` from 1, without holes when written), retention and commit
 interval. Streams are routed to logs by pattern. The store behind it is entered through
@@ -29,7 +29,7 @@ interval. Streams are routed to logs by pattern. The store behind it is entered 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar, TypeVarTuple
 
@@ -191,6 +191,10 @@ class Log:
     def listen(self, listener: Callable[[CommitResult], None]) -> None:
         """Call ``listener`` with what each commit did, when it can be read. It must not fail."""
         self._committer.listeners.append(listener)
+
+    def spread(self, intervals: Mapping[str, float], lazy_s: float) -> None:
+        """Let entries wait so long for their commits, by log; see `Committer.spread`."""
+        self._committer.spread(intervals, lazy_s)
 
     def statistics(self) -> LogStatistics:
         """A snapshot that does not touch the disk; to be called in Trio's thread."""

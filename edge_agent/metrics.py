@@ -62,6 +62,14 @@ TABLE: tuple[Metric, ...] = (  # one metric a line, to be read as a table
     Metric("log_last_seq", "gauge", "seq", "Newest durable position, by log.", ("log",)),
     Metric("log_first_seq", "gauge", "seq", "Oldest position still stored, by log.", ("log",)),
     Metric("in_flight_bytes", "gauge", "bytes", "Accepted and not yet committed."),
+    # Wear and room.
+    Metric("device_written_bytes_total", "counter", "bytes", "Written to the device: by the agent since its start, by everybody since boot.", ("by",)),
+    Metric("wear_bytes_per_day", "gauge", "bytes", "Written to the device, at the last hour's rate.", ("by",)),
+    Metric("write_amplification", "gauge", "ratio", "Bytes written by the agent for each byte of records made durable, last hour; NaN where unknown."),
+    Metric("wear_life_seconds", "gauge", "seconds", "How long the stated endurance lasts at the last day's rate; NaN where unknown."),
+    Metric("commit_interval_factor", "gauge", "ratio", "By which commits are spread to keep wear.bytes_per_day_max; 1 as configured."),
+    Metric("log_seconds_until_loss", "gauge", "seconds", "Until a log loses the oldest undelivered record, or refuses; +Inf: not in sight.", ("log",)),
+    Metric("upstream_drain_seconds", "gauge", "seconds", "Until the backlog has drained at this link; +Inf: it does not.", ("upstream",)),
     # Going out.
     Metric("forwarded_records_total", "counter", "records", "Records that an upstream acknowledged.", ("upstream",)),
     Metric("forwarded_bytes_total", "counter", "bytes", "Bytes sent and acknowledged.", ("upstream",)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,13 @@ def _print(status: dict[str, Any]) -> None:
     for reason in (*health["reasons"], *health["warnings"]):
         console.print(f"  • {escape(reason['message'])}")
     console.print()
-    for table in (_figures(status["figures"]), _upstreams(status), _logs(status)):
+    tables = (_figures(status["figures"]), _upstreams(status), _logs(status), _card(status))
+    for table in tables:
         if table is not None:
             console.print(table)
             console.print()
+    for line in _outlook(status):
+        console.print(f"• {escape(line)}")
     store = status["store"]
     console.print(
         f"store {percent(store['fill'])} of {size(store['size_bytes'])}"
@@ -103,6 +107,42 @@ def _logs(status: dict[str, Any]) -> Any:
             amount(log["discarded"]),
         )
     return table
+
+
+def _card(status: dict[str, Any]) -> Any:
+    wear = status["wear"]
+    table = _table(
+        "written to the card",
+        ("a day", True),
+        ("by everybody", True),
+        ("a commit", True),
+        ("× records", True),
+    )
+    for title, key in (("last hour", "hour"), ("last 24 h", "day"), ("since start", "since_start")):
+        stretch = wear[key]
+        ratio = stretch["amplification"]
+        table.add_row(
+            title,
+            _written(stretch["written_per_day"]),
+            _written(stretch["card_per_day"]),
+            _written(stretch["bytes_per_commit"]),
+            "–" if ratio is None else f"{ratio:.3g}",
+        )
+    return table
+
+
+def _outlook(status: dict[str, Any]) -> Iterator[str]:
+    for log in status["logs"]:
+        if log["outlook"]:
+            yield f"log {log['name']}: {log['outlook']}"
+    for one in status["upstreams"]:
+        if one["outlook"]:
+            yield f"{one['name']}: {one['outlook']}"
+    yield from status["wear_outlook"]
+
+
+def _written(value: float | None) -> str:
+    return "–" if value is None else size(value, 1000)
 
 
 def _table(first: str, *columns: tuple[str, bool]) -> Any:

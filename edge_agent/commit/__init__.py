@@ -18,6 +18,10 @@ group commits, the next one gathers. At rest there is no timer but retention's, 
 **Lazy entries** (an upstream's acknowledgement, numbers of dropped records) are worth no commit of
 their own. They keep their place in the order and ride with the next group, or go after 30 s.
 
+**Sparing the card.** `Committer.spread` sets other intervals while it runs (`edge_agent.wear` does,
+to keep a budget). An ack still means synced; it comes later. Where an interval is longer than 30 s
+then, lazy entries wait as long: they would otherwise be what commits.
+
 **Bound.** ``in_flight_bytes`` counts from append to answer. Who finds it used up waits, first come
 first served; that wait is the backpressure that reaches the sensor's socket.
 
@@ -32,11 +36,12 @@ stored all the same; one that gives up while `Committer.append` waits for room u
 
 from __future__ import annotations
 
-from edge_agent.commit.committer import CommitStatistics, Committer
+from edge_agent.commit.committer import LAZY_SECONDS, CommitStatistics, Committer
 from edge_agent.commit.gather import Closed, GroupLimits, Ticket
 from edge_agent.commit.persist import RunBlocking, Trace
 
 __all__ = [
+    "LAZY_SECONDS",
     "Closed",
     "CommitStatistics",
     "Committer",

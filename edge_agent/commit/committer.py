@@ -103,6 +103,7 @@ class Committer:
         self._metrics = metrics
         self._trace = trace
         self._interval_of: dict[str, float] = {}
+        self._lazy_s = LAZY_SECONDS
         self._gathering = Gathering(limits, self._sleep_less)
         self._sleep: trio.CancelScope | None = None
         self._trim_at = NEVER
@@ -138,6 +139,14 @@ class Committer:
             Closed: the agent is stopping, the entry was not taken.
         """
         return await self._gathering.put(entry, self._patience(entry, lazy=lazy, soon=soon))
+
+    def spread(self, intervals: Mapping[str, float], lazy_s: float = LAZY_SECONDS) -> None:
+        """From now on entries may wait so long, by log, and lazy ones ``lazy_s``. What waits
+        already keeps its deadline.
+        """
+        self.intervals.update(intervals)
+        self._interval_of.clear()
+        self._lazy_s = lazy_s
 
     def mend(self) -> None:
         """A reader found the store refusing. See to it soon: only calls of this class reopen it,
@@ -189,7 +198,7 @@ class Committer:
     def _patience(self, entry: Entry, *, lazy: bool, soon: bool) -> float:
         """Seconds that the entry may wait: the shortest interval of the logs concerned."""
         if lazy:
-            patience = LAZY_SECONDS
+            patience = self._lazy_s
         elif len(entry.runs) == 1 and not entry.blocks and not entry.positions:
             # Nearly every entry is like this one.
             stream = entry.runs[0].stream

@@ -19,6 +19,7 @@ from edge_agent.config.shape import (
     Size,
     Store,
     Upstream,
+    Wear,
 )
 from edge_agent.config.units import (
     format_duration,
@@ -43,6 +44,7 @@ __all__ = [
     "Size",
     "Store",
     "Upstream",
+    "Wear",
     "format_duration",
     "format_share",
     "format_size",

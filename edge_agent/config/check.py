@@ -62,9 +62,13 @@ _RANGES: dict[str, tuple[float, float]] = {
     "store.compression_level": (0, 19),
     "store.reopen_after": (0.01, 60),
     "store.quarantine_share": (0.001, 0.1),
+    "wear.bytes_per_day_max": (0, 2**50),
+    "wear.commit_interval_max": (0, 3600),
+    "wear.endurance": (0, 2**60),
 }
 _LOG_RANGES: dict[str, tuple[float, float]] = {
     "commit_interval": (0, 3600),
+    "commit_interval_max": (0, 3600),
     "keep": (1, 3660 * _DAY_S),
     "share": (0.01, SHARES_MAX),
 }
@@ -157,7 +161,8 @@ def _check_logs(config: Config, where: Where) -> None:
         raise ConfigError(where("log"), f"at most {_LOGS_MAX} logs", str(len(config.log)))
     for name, log in config.log.items():
         for key, bounds in _LOG_RANGES.items():
-            _in_range(getattr(log, key), bounds, where(f"log.{name}.{key}"))
+            if getattr(log, key) is not None:
+                _in_range(getattr(log, key), bounds, where(f"log.{name}.{key}"))
         _check_patterns(log.streams, where(f"log.{name}.streams"))
     if round(sum(log.share for log in config.log.values()), 9) > SHARES_MAX:
         found = " + ".join(f"{format_share(log.share)} ({n})" for n, log in config.log.items())

@@ -44,6 +44,7 @@ def render(config: Config) -> str:
         blocks.append(_about(type(section)) + _table(f"[{name}]", section))
     blocks.append(_about(Log))
     blocks += [_table(f"[log.{_key(name)}]", log) for name, log in config.log.items()]
+    blocks.append(_about(type(config.wear)) + _table("[wear]", config.wear))
     for name, examples in _EXAMPLES.items():
         blocks.append(_about(type(examples[0])))
         tables = getattr(config, name)

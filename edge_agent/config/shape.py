@@ -97,9 +97,23 @@ class Log(Struct, frozen=True, forbid_unknown_fields=True):
 
     streams: tuple[str, ...] = ()  # patterns: * one part of a name, ** any number of parts
     commit_interval: Duration = Duration(1)  # ack latency against flash wear: ~26 KB a commit
+    commit_interval_max: Duration | None = None  # in place of wear.commit_interval_max
     keep: Duration = Duration(30 * 86_400)  # a maximum
     when_full: Literal["discard-oldest", "refuse"] = "discard-oldest"  # or "refuse": senders wait
     share: Share = Share(0.7)  # of store.size; all logs together at most 80 %
+
+
+class Wear(Struct, frozen=True, forbid_unknown_fields=True):
+    """Sparing the card.
+
+    With a budget, commits are spread as far as it takes and the bound allows; what an ack means
+    does not change, it comes later. Every log's interval is multiplied by the same factor; a log
+    whose acks must stay quick gets a ``commit_interval_max`` of its own.
+    """
+
+    bytes_per_day_max: Size = Size(0)  # what the agent may have written in a day; "0B": any
+    commit_interval_max: Duration = Duration(60)  # commits are spread no further, to keep that
+    endurance: Size = Size(0)  # in all, as the card's maker states, e.g. "30TB"; "0B": unknown
 
 
 class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -152,6 +166,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     store: Store = Store()
     limits: Limits = Limits()
     log: dict[str, Log] = field(default_factory=lambda: {"main": Log()})
+    wear: Wear = Wear()
     upstream: tuple[Upstream, ...] = ()
     rule: tuple[Rule, ...] = ()
     drain_timeout: Duration = Duration(10)  # from SIGTERM to the last goodbye

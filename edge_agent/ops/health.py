@@ -23,6 +23,8 @@ STALLED_COMMIT_S = 60.0
 #: The part of the file in use from which commits may soon find no free pages.
 FILE_FULL = 0.95
 LOG_FULL = 0.98
+#: What an upstream's absence costs is said as soon as it is less than a day away.
+LOSS_SOON_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +46,20 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class LogFact:
-    """A log's fill, 0 to 1, and its losses since the start."""
+    """A log's fill, 0 to 1, and its losses since the start.
+
+    ``refused``: records in the last two minutes. ``loss_in_s`` and ``outlook``: when and how it
+    loses the oldest undelivered record, or refuses; None where that is not in sight.
+    """
 
     name: str
     fill: float
     when_full: str
     discarded: int
     damaged: int
+    refused: int = 0
+    loss_in_s: float | None = None
+    outlook: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +83,8 @@ class Facts:
         file_fill: part of the store file in use, 0 to 1.
         salvage: what the salvage at start found, None where there was none.
         insecure: listening off loopback without TLS or tokens, as the configuration says.
+        budget: what the budget of bytes a day takes, or why it is not kept; None with nothing to
+            say.
     """
 
     store_problem: str | None
@@ -85,6 +96,8 @@ class Facts:
     clock_synced: bool
     salvage: str | None
     insecure: bool
+    budget: str | None = None
+    budget_kept: bool = True
 
 
 def judge(facts: Facts) -> Verdict:
@@ -118,13 +131,23 @@ def _degradations(facts: Facts) -> Iterable[Reason]:
     if facts.file_fill >= FILE_FULL:
         yield Reason("store_full", f"{facts.file_fill:.0%} of the store file is in use.")
     for log in facts.logs:
-        if log.when_full == "refuse" and log.fill >= LOG_FULL:
-            yield Reason(
-                "log_full",
-                f"Log {log.name} is full and refuses records until upstreams have taken some.",
-            )
+        if log.when_full == "refuse" and (log.refused or log.fill >= LOG_FULL):
+            yield Reason("log_full", _full(log))
     for upstream in facts.upstreams:
         yield from _about_upstream(upstream)
+    if facts.budget is not None and not facts.budget_kept:
+        yield Reason("wear_over_budget", f"{_sentence(facts.budget)}.")
+
+
+def _full(log: LogFact) -> str:
+    # Not by its fill alone: large records find no room long before the last byte is used, and
+    # trimming leaves some room of its own.
+    if log.refused:
+        return (
+            f"Log {log.name} is full: it refused {_grouped(log.refused)} records in the last two"
+            " minutes, and goes on until upstreams have taken some."
+        )
+    return f"Log {log.name} is nearly full; then senders are told to wait."
 
 
 def _about_upstream(upstream: UpstreamFact) -> Iterable[Reason]:
@@ -159,7 +182,12 @@ def _warnings(facts: Facts) -> Iterable[Reason]:
         )
     if facts.salvage is not None:
         yield Reason("salvaged", f"The store was damaged and set aside at start: {facts.salvage}")
+    if facts.budget is not None and facts.budget_kept:
+        yield Reason("commits_spread", f"{_sentence(facts.budget)}: acks come later, as asked.")
     for log in facts.logs:
+        soon = log.loss_in_s is not None and log.loss_in_s < LOSS_SOON_S
+        if soon and not log.refused and log.outlook is not None:
+            yield Reason("loss_ahead", f"Log {log.name}: {log.outlook}.")
         if log.discarded:
             yield Reason(
                 "discarded",
@@ -174,6 +202,10 @@ def _warnings(facts: Facts) -> Iterable[Reason]:
             f"{facts.quarantined} entries are in quarantine: input or records that could not"
             " be used.",
         )
+
+
+def _sentence(clause: str) -> str:
+    return clause[0].upper() + clause[1:]
 
 
 def _grouped(count: int) -> str:

@@ -8,11 +8,12 @@ escaped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 
 from edge_agent.ops.figures import Figures, Rate
-from edge_agent.ops.page_frame import document
+from edge_agent.ops.page_card import card_section
+from edge_agent.ops.page_frame import document, table
 from edge_agent.ops.status import ConnectionStatus, LogStatus, Status, UpstreamStatus
 from edge_agent.ops.streams import Seen
 from edge_agent.ops.text import ago, amount, duration, percent, size
@@ -34,6 +35,7 @@ def render_page(status: Status, streams: Sequence[tuple[str, Seen]], now_ns: int
         + _figures(status.figures)
         + _upstreams(status.upstreams)
         + _store(status)
+        + card_section(status)
         + _streams(status, streams, now_ns)
         + _connections(status.connections, status.connections_open)
     )
@@ -97,12 +99,22 @@ def _upstreams(upstreams: Sequence[UpstreamStatus]) -> str:
             "–" if one.backlog_s is None else duration(one.backlog_s),
             amount(one.acknowledged_records),
             amount(one.refused_records),
+            escape(one.outlook or ""),
             escape(one.error or ""),
         ]
         for one in upstreams
     )
-    head = ["Upstream", "Phase", "Backlog", "Oldest", "Forwarded", "Refused", "Last error"]
-    return "<h2>Upstreams</h2>" + _table(head, rows, numbers={2, 3, 4, 5}, texts={6})
+    head = [
+        "Upstream",
+        "Phase",
+        "Backlog",
+        "Oldest",
+        "Forwarded",
+        "Refused",
+        "Outlook",
+        "Last error",
+    ]
+    return "<h2>Upstreams</h2>" + table(head, rows, numbers={2, 3, 4, 5}, texts={6, 7})
 
 
 def _store(status: Status) -> str:
@@ -116,8 +128,8 @@ def _store(status: Status) -> str:
     if store.quarantine_entries:
         line += f" · {amount(store.quarantine_entries)} in quarantine"
     rows = ([escape(log.name), *_log_cells(log)] for log in status.logs)
-    head = ["Log", "Share in use", "Records", "Size", "Oldest", "Discarded"]
-    return f"<h2>Store</h2>{line}</p>" + _table(head, rows, numbers={2, 3, 5})
+    head = ["Log", "Share in use", "Records", "Size", "Oldest", "Discarded", "Outlook"]
+    return f"<h2>Store</h2>{line}</p>" + table(head, rows, numbers={2, 3, 5}, texts={6})
 
 
 def _log_cells(log: LogStatus) -> list[str]:
@@ -127,6 +139,7 @@ def _log_cells(log: LogStatus) -> list[str]:
         size(log.bytes),
         escape(_date(log.oldest) if log.oldest else "–"),
         amount(log.discarded),
+        escape(log.outlook or ""),
     ]
 
 
@@ -144,7 +157,7 @@ def _streams(status: Status, streams: Sequence[tuple[str, Seen]], now_ns: int) -
     )
     head = ["Stream", "Records seen", "Last", "Kept at", "Source"]
     more = f"; the {ROWS_MAX} heard of last" if len(streams) > ROWS_MAX else ""
-    return f"<h2>Streams <span class=soft>{len(streams)}{more}</span></h2>" + _table(
+    return f"<h2>Streams <span class=soft>{len(streams)}{more}</span></h2>" + table(
         head, rows, numbers={1, 2}
     )
 
@@ -163,31 +176,9 @@ def _connections(connections: Sequence[ConnectionStatus], count: int) -> str:
         for one in connections[:ROWS_MAX]
     )
     head = ["Source", "Stream", "Mode", "From", "For", "Next", "Acked to"]
-    return f"<h2>Connections <span class=soft>{count}</span></h2>" + _table(
+    return f"<h2>Connections <span class=soft>{count}</span></h2>" + table(
         head, rows, numbers={4, 5, 6}
     )
-
-
-def _table(
-    head: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    *,
-    numbers: set[int],
-    texts: frozenset[int] | set[int] = frozenset(),
-) -> str:
-    """Cells are HTML already."""
-
-    def kind(index: int) -> str:
-        return ' class="n"' if index in numbers else ' class="text"' if index in texts else ""
-
-    lines = [
-        "<tr>" + "".join(f"<td{kind(i)}>{cell}</td>" for i, cell in enumerate(row)) + "</tr>"
-        for row in rows
-    ]
-    if not lines:
-        return "<p class=soft>None.</p>"
-    top = "".join(f"<th{kind(i)}>{cell}</th>" for i, cell in enumerate(head))
-    return f'<div class="wide"><table><tr>{top}</tr>{"".join(lines)}</table></div>'
 
 
 def _rate(rate: Rate) -> tuple[str, str]:

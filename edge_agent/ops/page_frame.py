@@ -1,4 +1,4 @@
-"""What stands around the page: style, a few lines of script, the policy that allows only them.
+"""What the page is built with: style, a few lines of script, the policy that allows only them.
 
 Nothing comes from elsewhere, as the policy in `CSP` enforces: style and script are named by their
 hash, so that a word that slipped through unescaped could still not run.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterable, Sequence
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #888; --good: #1a7f37; --bad: #c62828;
@@ -94,3 +95,25 @@ def document(main: str) -> bytes:
         ' <a href="/metrics">metrics</a>, <a href="/healthz">health</a>.</footer>'
         f"<script>{_SCRIPT}</script></body></html>\n"
     ).encode()
+
+
+def table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    numbers: set[int],
+    texts: frozenset[int] | set[int] = frozenset(),
+) -> str:
+    """Cells are HTML already; ``numbers`` and ``texts`` are columns, counted from 0."""
+
+    def kind(index: int) -> str:
+        return ' class="n"' if index in numbers else ' class="text"' if index in texts else ""
+
+    lines = [
+        "<tr>" + "".join(f"<td{kind(i)}>{cell}</td>" for i, cell in enumerate(row)) + "</tr>"
+        for row in rows
+    ]
+    if not lines:
+        return "<p class=soft>None.</p>"
+    top = "".join(f"<th{kind(i)}>{cell}</th>" for i, cell in enumerate(head))
+    return f'<div class="wide"><table><tr>{top}</tr>{"".join(lines)}</table></div>'

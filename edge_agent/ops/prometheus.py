@@ -7,6 +7,7 @@ the picture of the agent at the moment somebody asks, so that they cost nothing 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -14,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.core import Metric as Family
 
 from edge_agent.metrics import TABLE, Metric, Metrics
-from edge_agent.ops.status import Status
+from edge_agent.ops.status import Status, UpstreamStatus
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PREFIX = "edge_agent_"
@@ -58,8 +59,36 @@ def set_gauges(metrics: Metrics, status: Status) -> None:
     for upstream in status.upstreams:
         metrics.set("forward_backlog_records", upstream.backlog_records, upstream.name)
         metrics.set("forward_connected", float(upstream.connected), upstream.name)
+    _set_outlook(metrics, status)
     metrics.set("connections", status.connections_open)
     metrics.set("clock_synced", float(status.agent.clock_synced))
+
+
+def _set_outlook(metrics: Metrics, status: Status) -> None:
+    # What is not known is NaN, what is not in sight infinitely far: no alarm of "less than" fires.
+    wear = status.wear
+    for by, per_day in (
+        ("agent", wear.hour.written_per_day),
+        ("everybody", wear.hour.card_per_day),
+    ):
+        if per_day is not None:
+            metrics.set("wear_bytes_per_day", per_day, by)
+    amplification = wear.hour.amplification
+    metrics.set("write_amplification", math.nan if amplification is None else amplification)
+    metrics.set("wear_life_seconds", math.nan if wear.life_s is None else wear.life_s)
+    metrics.set("commit_interval_factor", 1.0 if wear.budget is None else wear.budget.factor)
+    for log in status.logs:
+        seconds = math.inf if log.loss_in_s is None else log.loss_in_s
+        metrics.set("log_seconds_until_loss", seconds, log.name)
+    for upstream in status.upstreams:
+        metrics.set("upstream_drain_seconds", _drain_s(upstream), upstream.name)
+
+
+def _drain_s(upstream: UpstreamStatus) -> float:
+    if upstream.drains_in_s is not None:
+        return upstream.drains_in_s
+    stays = upstream.outlook is not None or not upstream.connected
+    return math.inf if stays and upstream.backlog_records else 0.0
 
 
 def _family(metric: Metric) -> CounterMetricFamily | GaugeMetricFamily:

@@ -12,12 +12,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edge_agent.clock import Clock
-from edge_agent.config import Config, Upstream, is_loopback, parse_address
+from edge_agent.config import Config, Share, Upstream, is_loopback, parse_address
+from edge_agent.config import Log as LogSettings
 from edge_agent.metrics import Metrics
-from edge_agent.ops import health
+from edge_agent.ops import health, outlook
 from edge_agent.ops.admit import Readable
-from edge_agent.ops.status import ConnectionStatus, LogStatus, StoreStatus, UpstreamStatus
+from edge_agent.ops.status import (
+    ConnectionStatus,
+    LaneStatus,
+    LogStatus,
+    StoreStatus,
+    UpstreamStatus,
+)
 from edge_agent.record import format_time
+from edge_agent.wear import Wear
 
 if TYPE_CHECKING:
     from edge_agent.commit import CommitStatistics
@@ -25,6 +33,10 @@ if TYPE_CHECKING:
     from edge_agent.live import Live
     from edge_agent.log import Log
     from edge_agent.store import StoreStatistics
+
+
+#: What is shown of a log that is in the store and not in the configuration.
+UNCONFIGURED = LogSettings(share=Share(0.0))
 
 
 def _none() -> tuple[()]:
@@ -64,7 +76,8 @@ def log_status(
 ) -> LogStatus:
     """One log. ``store`` is None while the disk refuses; then what memory knows is shown."""
     held = store.logs.get(name) if store is not None else None
-    settings = config.log[name]
+    # One that is no longer configured takes nothing new and yields what it has.
+    settings = config.log.get(name, UNCONFIGURED)
     share = held.share_bytes if held else int(settings.share * config.store.size)
     size = held.bytes if held else 0
     return LogStatus(
@@ -130,6 +143,17 @@ def upstream_status(upstream: Upstream, now: ForwarderStatistics) -> UpstreamSta
         retry_in_s=min(waits, default=None),
         rewinds=now.rewinds,
         gap_records=sum(lane.gap_records for lane in now.lanes),
+        lanes=tuple(
+            LaneStatus(
+                lane.log,
+                lane.phase,
+                lane.connected,
+                lane.floor,
+                lane.backlog_records,
+                lane.backlog_seconds,
+            )
+            for lane in now.lanes
+        ),
     )
 
 
@@ -139,6 +163,7 @@ def facts(
     commit_waits_s: float,
     logs: Sequence[LogStatus],
     upstreams: Sequence[UpstreamStatus],
+    wear: Wear,
 ) -> health.Facts:
     """What the verdict is made of."""
     return health.Facts(
@@ -146,7 +171,16 @@ def facts(
         commit_waits_s=commit_waits_s,
         file_fill=store.fill,
         logs=tuple(
-            health.LogFact(log.name, log.fill, log.when_full, log.discarded, log.damaged)
+            health.LogFact(
+                log.name,
+                log.fill,
+                log.when_full,
+                log.discarded,
+                log.damaged,
+                log.refused_lately,
+                log.loss_in_s,
+                log.outlook,
+            )
             for log in logs
         ),
         upstreams=tuple(
@@ -159,6 +193,8 @@ def facts(
         clock_synced=sources.clock.read().synced,
         salvage=sources.salvage,
         insecure=is_insecure(sources.config),
+        budget=outlook.about_budget(wear),
+        budget_kept=wear.budget is None or wear.budget.kept,
     )
 
 

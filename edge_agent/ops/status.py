@@ -14,6 +14,7 @@ import msgspec
 
 from edge_agent.ops.figures import Figures
 from edge_agent.ops.health import Verdict
+from edge_agent.wear import Wear
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,12 @@ class AgentStatus:
 
 @dataclass(frozen=True, slots=True)
 class LogStatus:
-    """One named log. ``fill`` is the part of its share that is in use, 0 to 1 and a bit."""
+    """One named log. ``fill`` is the part of its share that is in use, 0 to 1 and a bit.
+
+    ``loss_in_s`` is when the oldest undelivered record is lost at today's rate, or senders are
+    told to wait, as ``outlook`` says in words; 0 while it happens, None where it is not in sight.
+    ``refused_lately`` counts the last two minutes.
+    """
 
     name: str
     records: int
@@ -48,6 +54,23 @@ class LogStatus:
     discarded: int
     damaged: int
     refused: int
+    refused_lately: int = 0
+    loss_in_s: float | None = None
+    outlook: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LaneStatus:
+    """One log on its way to one upstream: acknowledged up to ``floor``; ``backlog_s`` is the age
+    of the oldest record behind it, 0 where none is, or where none was looked at yet.
+    """
+
+    log: str
+    phase: str
+    connected: bool
+    floor: int
+    backlog_records: int
+    backlog_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +81,8 @@ class UpstreamStatus:
     included; ``misconfigured`` means that waiting will not help, a person must change something;
     ``rewinds`` is how often it had lost what it had acknowledged, ``gap_records`` how much of that
     was no longer here to be sent again.
+    ``drains_in_s`` is when the backlog will have drained at this link, None where it does not, or
+    where there is none worth the name; ``outlook`` says either in words.
     """
 
     name: str
@@ -76,6 +101,9 @@ class UpstreamStatus:
     retry_in_s: float | None
     rewinds: int
     gap_records: int
+    lanes: tuple[LaneStatus, ...] = ()
+    drains_in_s: float | None = None
+    outlook: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +153,7 @@ class StreamsStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Everything."""
+    """Everything. ``wear_outlook``: what `Wear` means for the card and the budget, in sentences."""
 
     agent: AgentStatus
     health: Verdict
@@ -136,6 +164,8 @@ class Status:
     connections: tuple[ConnectionStatus, ...]
     connections_open: int
     streams: StreamsStatus
+    wear: Wear
+    wear_outlook: tuple[str, ...]
 
     def to_json(self) -> bytes:
         """Compact JSON, UTF-8."""

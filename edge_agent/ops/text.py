@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+#: Below how many seconds to say it in which unit.
+_ROUGH = (
+    (120, 1, "s"),
+    (120 * 60, 60, "min"),
+    (72 * 3600, 3600, "h"),
+    (90 * 86_400, 86_400, "days"),
+    (2 * 365.25 * 86_400, 30.44 * 86_400, "months"),
+)
+
 
 def amount(value: float) -> str:
     """``1 234``, ``12.3 k``, ``4.56 M``: three or four digits, whole below a thousand."""
@@ -16,13 +25,16 @@ def amount(value: float) -> str:
     return f"{value / 1000:.3g} G"
 
 
-def size(value: float) -> str:
-    """Bytes: ``512 B``, ``12.3 KiB``, ``1.5 GiB``."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 999.5:
-            return f"{value:.0f} B" if unit == "B" else f"{value:.3g} {unit}"
-        value /= 1024
-    return f"{value:.3g} TiB"
+def size(value: float, base: int = 1024) -> str:
+    """Bytes: ``512 B``, ``12.3 KiB``, ``1.5 GiB``; with 1000 ``2 GB``, as cards are sold."""
+    units = ("KiB", "MiB", "GiB", "TiB") if base == 1024 else ("kB", "MB", "GB", "TB")
+    if value < 999.5:
+        return f"{value:.0f} B"
+    for unit in units:
+        value /= base
+        if value < 999.5 or unit == units[-1]:
+            break
+    return f"{value:.3g} {unit}"
 
 
 def duration(seconds: float) -> str:
@@ -41,6 +53,15 @@ def duration(seconds: float) -> str:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
     days, hours = divmod(hours, 24)
     return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def rough(seconds: float) -> str:
+    """One number and a unit, for what is to come: ``90 s``, ``14 min``, ``61 h``, ``14 years``."""
+    for limit, factor, unit in _ROUGH:
+        if seconds < limit:
+            return f"{seconds / factor:.0f} {unit}"
+    years = seconds / (365.25 * 86_400)
+    return f"{years:.0f} years" if years < 100 else "more than 100 years"
 
 
 def ago(nanoseconds: int) -> str:

@@ -8,11 +8,13 @@ import trio
 
 from edge_agent import __version__
 from edge_agent.errors import StoreError
-from edge_agent.ops import figures, health
+from edge_agent.ops import figures, health, outlook
+from edge_agent.ops.projections import Projections
 from edge_agent.ops.sources import Sources, facts, log_status, store_status
-from edge_agent.ops.status import AgentStatus, Status, StreamsStatus
+from edge_agent.ops.status import AgentStatus, LogStatus, Status, StreamsStatus, UpstreamStatus
 from edge_agent.ops.streams import Directory
 from edge_agent.record import NANOSECONDS, format_time
+from edge_agent.wear import Keeper, Wear
 
 #: A slow timer that keeps rates honest while nobody asks; the only tick at rest.
 TICK_S = 10.0
@@ -29,14 +31,18 @@ class Watch:
         self._started = sources.clock.read()
         self._cpu_before_s = 0.0
         self._ring = figures.Ring(self._sample())
+        self.keeper = Keeper(sources.config, sources.log, sources.clock, sources.metrics)
+        self._projections = Projections(sources.config, sources.log, sources.metrics)
         sources.metrics.set("start_time_seconds", self._started.wall_ns / NANOSECONDS)
 
     async def run(self) -> None:
-        """Keep the list of streams and a sample every `TICK_S`, until cancelled."""
+        """Keep the list of streams, a sample every `TICK_S` and the budget, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.directory.run)
             while True:
                 self._ring.add(self._sample())
+                self._projections.sample(self._now_s(), self.sources.upstreams())
+                await self.keeper.tick()
                 await trio.sleep(TICK_S)
 
     def commit_waits_s(self) -> float:
@@ -72,9 +78,11 @@ class Watch:
             log_status(name, sources.config, store, log, sources.metrics) for name in log.names()
         )
         upstreams = tuple(sources.upstreams())
+        wear = self.keeper.look()
+        logs, upstreams = self._project(logs, upstreams, wear)
         connections = sources.connections()
         file = store_status(sources.config, store, commit, problem, sources.metrics)
-        verdict = health.judge(facts(sources, file, self.commit_waits_s(), logs, upstreams))
+        verdict = health.judge(facts(sources, file, self.commit_waits_s(), logs, upstreams, wear))
         return Status(
             agent=self._agent_status(),
             health=verdict,
@@ -85,7 +93,24 @@ class Watch:
             connections=tuple(connections[:CONNECTIONS_SHOWN]),
             connections_open=len(connections),
             streams=StreamsStatus(len(self.directory), self.directory.forgotten),
+            wear=wear,
+            wear_outlook=outlook.about_wear(wear),
         )
+
+    def _project(
+        self, logs: tuple[LogStatus, ...], upstreams: tuple[UpstreamStatus, ...], wear: Wear
+    ) -> tuple[tuple[LogStatus, ...], tuple[UpstreamStatus, ...]]:
+        configured = max(float(log.commit_interval) for log in self.sources.config.log.values())
+        return self._projections.project(
+            self._now_s(),
+            logs,
+            upstreams,
+            interval_s=configured if wear.budget is None else wear.budget.interval_s,
+            clock_synced=self.sources.clock.read().synced,
+        )
+
+    def _now_s(self) -> float:
+        return self.sources.clock.read().boot_ns / NANOSECONDS
 
     def _sample(self) -> figures.Sample:
         now = self.sources.clock.read()

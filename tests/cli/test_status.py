@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from edge_agent.cli.status import command
 from edge_agent.ops import Status, health
-from tests.ops.pictures import STATUS, UPSTREAM, unwell
+from tests.ops.pictures import LOG, STATUS, UPSTREAM, unwell
 
 
 @contextmanager
@@ -50,6 +50,24 @@ def test_the_three_figures_the_upstreams_and_the_logs_are_shown() -> None:
     assert "98.8 k" in lines["E records per CPU second"]
     assert "4 711" in lines["hub"] and "[our]" in done.output
     assert "12 %" in lines["main"]
+
+
+def test_wear_and_outlook_are_shown() -> None:
+    log = replace(LOG, outlook="at today's rate 61 h until the oldest undelivered record is lost")
+    hub = replace(UPSTREAM, outlook="the backlog drains in 14 min at this link")
+    with answering(replace(STATUS, logs=(log,), upstreams=(hub,))) as url:
+        done = CliRunner().invoke(command, ["--url", url])
+    assert done.exit_code == 0, done.output
+    lines = {line.split("  ")[0].strip(): line for line in done.output.splitlines()}
+    for figure in ("1.92 GB", "2.4 GB", "26.7 kB", "3.5"):
+        assert figure in lines["last hour"]
+    for sentence in (
+        "• log main: at today's rate 61 h until the oldest undelivered record is lost",
+        "• hub: the backlog drains in 14 min at this link",
+        "• the 30 TB that the card is made for last about 14 years at today's rate",
+        "• commits are spread to 12 s to keep 2 GB a day",
+    ):
+        assert sentence in done.output.splitlines()
 
 
 def test_json_is_the_whole_picture() -> None:

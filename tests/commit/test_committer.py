@@ -459,3 +459,39 @@ async def test_a_real_commit_in_a_thread_answers_what_it_stored(tmp_path: Path) 
         assert await ticket.wait() == Stored({"main": 2}, 3, 0)
         await waist.put(run_of({"t": 3}))
         assert [record.fields for record in await waist.records()] == [{"t": 1}, {"t": 2}, {"t": 3}]
+
+
+async def test_intervals_that_are_spread_hold_for_what_comes_from_then_on(
+    autojump_clock: MockClock,
+) -> None:
+    store = RecordingStore()
+    committer = committer_on(store)
+    async with running(committer):
+        began = trio.current_time()
+        before = await committer.append(entry("telemetry"))
+        committer.spread({"main": 12.0, "alarms": 1.2})
+        await before.wait()
+        assert trio.current_time() == pytest.approx(began + 1.0)
+        slow = await committer.append(entry("telemetry"))
+        await slow.wait()
+        assert trio.current_time() == pytest.approx(began + 13.0)
+        quick = await committer.append(entry("alarm/fire"))
+        await quick.wait()
+        assert trio.current_time() == pytest.approx(began + 14.2)
+
+
+async def test_soon_stays_soon_and_lazy_waits_as_long_as_it_is_told_to(
+    autojump_clock: MockClock,
+) -> None:
+    store = RecordingStore()
+    committer = committer_on(store)
+    async with running(committer):
+        committer.spread({"main": 60.0, "alarms": 6.0}, 60.0)
+        began = trio.current_time()
+        ticket = await committer.append(entry("telemetry"), soon=True)
+        await ticket.wait()
+        assert trio.current_time() == pytest.approx(began + SOON_SECONDS)
+        began = trio.current_time()
+        lazy = await committer.append(bare_acknowledge(), lazy=True)
+        await lazy.wait()
+        assert trio.current_time() == pytest.approx(began + 60.0)

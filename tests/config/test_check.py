@@ -61,6 +61,8 @@ def test_certificate_and_key_go_together() -> None:
         ('[listen]\nidle_timeout = "0s"', "f: listen.idle_timeout: expected 1s to 1d, found 0s"),
         ('drain_timeout = "2h"', "f: drain_timeout: expected 100ms to 1h, found 2h"),
         ('[log.main]\ncommit_interval = "2h"', "f: log.main.commit_interval: expected 0s to 1h, found 2h"),
+        ('[log.main]\ncommit_interval_max = "2h"', "f: log.main.commit_interval_max: expected 0s to 1h, found 2h"),
+        ('[wear]\ncommit_interval_max = "2h"', "f: wear.commit_interval_max: expected 0s to 1h, found 2h"),
         ('[log.main]\nshare = "81%"', "f: log.main.share: expected 1% to 80%, found 81%"),
         ('[limits]\nrecord_bytes = "512KiB"', "f: limits.record_bytes: expected at most store.block_bytes = 256KiB, found 512KiB"),
         ('[limits]\nmessage_bytes = "32KiB"', "f: limits.record_bytes: expected at most limits.message_bytes = 32KiB, found 64KiB"),

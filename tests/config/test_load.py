@@ -227,3 +227,17 @@ def test_a_file_that_is_missing_or_unreadable_is_named(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b"# caf\xe9\n")
     with pytest.raises(ConfigError, match=r"expected UTF-8 text, found byte 5"):
         load(tmp_path / "latin.toml", env={}, overrides={})
+
+
+def test_wear_is_written_as_cards_are_sold() -> None:
+    text = '[wear]\nendurance = "30TB"\nbytes_per_day_max = "2GB"\ncommit_interval_max = "30s"\n'
+    wear = parse(text, "f").wear
+    assert (wear.endurance, wear.bytes_per_day_max) == (30 * 10**12, 2 * 10**9)
+    assert wear.commit_interval_max == 30
+    assert (parse("", "f").wear.endurance, parse("", "f").wear.bytes_per_day_max) == (0, 0)
+
+
+def test_a_log_may_have_a_bound_of_its_own() -> None:
+    config = parse('[log.main]\ncommit_interval_max = "1s"\n', "f")
+    assert config.log["main"].commit_interval_max == 1
+    assert from_env(LOG__MAIN__COMMIT_INTERVAL_MAX="").log["main"].commit_interval_max is None

@@ -6,7 +6,7 @@ import tomllib
 import pytest
 from msgspec.structs import fields
 
-from edge_agent.config import Config, Http, Limits, Listen, Log, Store, parse, render
+from edge_agent.config import Config, Http, Limits, Listen, Log, Store, Wear, parse, render
 from tests.config.test_load import WHOLE
 
 
@@ -18,7 +18,7 @@ def test_what_is_rendered_loads_back_to_an_equal_config(text: str) -> None:
 
 def test_every_key_of_every_table_is_shown() -> None:
     text = render(parse(WHOLE, "f"))
-    for kind in (Listen, Http, Limits, Store, Log):
+    for kind in (Listen, Http, Limits, Store, Log, Wear):
         for field in fields(kind):
             assert re.search(rf"^(# )?{field.name} = ", text, re.MULTILINE), field.name
 

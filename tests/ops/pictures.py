@@ -15,6 +15,7 @@ from edge_agent.ops.status import (
     StreamsStatus,
     UpstreamStatus,
 )
+from edge_agent.wear import Budget, Stretch, Wear
 
 WELL = health.Facts(
     store_problem=None,
@@ -77,6 +78,32 @@ LOG = LogStatus(
     refused=0,
 )
 
+STRETCH = Stretch(
+    seconds=3600.0,
+    written_bytes=80_000_000,
+    written_per_day=1.92e9,
+    card_bytes=100_000_000,
+    card_per_day=2.4e9,
+    commits=3000,
+    bytes_per_commit=26_666.7,
+    amplification=3.5,
+    block_amplification=0.37,
+)
+
+WEAR = Wear(
+    counted_by="counted by the kernel for this process, without the journal",
+    card_counted_by="counted by mmcblk0, everything on it included",
+    hour=STRETCH,
+    day=STRETCH,
+    since_start=STRETCH,
+    total_bytes=10**12,
+    total_card_bytes=2 * 10**12,
+    total_since="2026-01-01T00:00:00Z",
+    endurance_bytes=30 * 10**12,
+    life_s=14 * 365.25 * 86_400,
+    budget=Budget(2_000_000_000, 12.0, 12.0, at_bound=False, kept=True),
+)
+
 STATUS = Status(
     agent=AgentStatus(
         id="5f0c5f0c5f0c",
@@ -110,6 +137,11 @@ STATUS = Status(
     connections=(CONNECTION,),
     connections_open=1,
     streams=StreamsStatus(2, 0),
+    wear=WEAR,
+    wear_outlook=(
+        "the 30 TB that the card is made for last about 14 years at today's rate",
+        "commits are spread to 12 s to keep 2 GB a day",
+    ),
 )
 
 

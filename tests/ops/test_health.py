@@ -65,6 +65,31 @@ def test_a_full_log_degrades_only_where_it_refuses() -> None:
     assert codes(unwell(logs=(ring,))) == ("ok", [], [])
 
 
+def test_a_log_that_refuses_is_full_however_much_of_it_is_in_use() -> None:
+    """Trimming leaves some room, and a large record finds none long before the last byte."""
+    refusing = LogFact("alarms", 0.9, "refuse", 0, 0, refused=4711)
+    assert codes(unwell(logs=(refusing,))) == ("degraded", ["log_full"], [])
+    assert "refused 4 711 records" in judge(unwell(logs=(refusing,))).reasons[0].message
+
+
+@pytest.mark.parametrize(
+    "loss_in_s,expected", [(86_399.0, ["loss_ahead"]), (86_400.0, []), (None, [])]
+)
+def test_a_loss_less_than_a_day_ahead_is_told(loss_in_s: float | None, expected: list[str]) -> None:
+    ahead = LogFact("main", 0.5, "discard-oldest", 0, 0, 0, loss_in_s, "at today's rate 23 h")
+    assert codes(unwell(logs=(ahead,))) == ("ok", [], expected)
+    for warning in judge(unwell(logs=(ahead,))).warnings:
+        assert warning.message == "Log main: at today's rate 23 h."
+
+
+def test_commits_that_are_spread_are_worth_knowing_and_a_broken_budget_degrades() -> None:
+    kept = unwell(budget="commits are spread to 12 s to keep 2 GB a day")
+    assert codes(kept) == ("ok", [], ["commits_spread"])
+    assert judge(kept).warnings[0].message.startswith("Commits are spread to 12 s to keep 2 GB")
+    broken = unwell(budget="3 GB a day are written", budget_kept=False)
+    assert codes(broken) == ("degraded", ["wear_over_budget"], [])
+
+
 def test_a_nearly_full_file_degrades() -> None:
     assert codes(unwell(file_fill=0.95)) == ("degraded", ["store_full"], [])
 

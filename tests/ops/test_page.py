@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from edge_agent.ops import health
 from edge_agent.ops.page import ROWS_MAX, render_locked, render_page
 from edge_agent.ops.streams import Seen
-from tests.ops.pictures import CONNECTION, STATUS, UPSTREAM, unwell
+from tests.ops.pictures import CONNECTION, LOG, STATUS, UPSTREAM, unwell
 
 NOW_NS = 1_795_341_600_000_000_000
 
@@ -52,6 +52,13 @@ def test_reasons_and_warnings_are_sentences_on_it() -> None:
     page = read(render_page(replace(STATUS, health=health.judge(facts)), [], NOW_NS))
     words = " ".join(page.words)
     assert "failed" in words and "input/output error" in words and "clock has not been set" in words
+
+
+def test_the_outlook_of_logs_and_upstreams_is_on_it() -> None:
+    log = replace(LOG, outlook="at today's rate 61 h until the oldest undelivered record is lost")
+    hub = replace(UPSTREAM, outlook="the backlog drains in 14 min at this link")
+    page = read(render_page(replace(STATUS, logs=(log,), upstreams=(hub,)), [], NOW_NS))
+    assert log.outlook in page.words and hub.outlook in page.words
 
 
 def test_whatever_others_named_is_escaped() -> None:

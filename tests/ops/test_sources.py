@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.config import Config, Http, Listen, Upstream
+from edge_agent.config import Config, Http, Listen, Upstream, parse
 from edge_agent.forward.forwarder import ForwarderStatistics
 from edge_agent.forward.standing import LaneStatistics
 from edge_agent.metrics import Metrics
@@ -108,3 +108,22 @@ async def test_what_only_memory_knows_is_shown_while_the_disk_refuses(tmp_path: 
         assert (shown.records, shown.bytes, shown.oldest) == (2, 0, None)
         file = store_status(config, None, running.log.statistics().commit, "EIO", Metrics())
         assert (file.healthy, file.problem, file.size_bytes) == (False, "EIO", 16 << 20)
+
+
+def test_the_lanes_of_an_upstream_are_shown_one_by_one() -> None:
+    shown = upstream_status(HUB, forwarder(lane(), lane(log="alarms", floor=9, connected=False)))
+    assert [(one.log, one.floor, one.connected) for one in shown.lanes] == [
+        ("main", 5, True), ("alarms", 9, False),
+    ]  # fmt: skip
+    assert (shown.lanes[0].backlog_records, shown.lanes[0].backlog_s) == (10, 1.5)
+
+
+async def test_a_log_that_is_no_longer_configured_is_shown_all_the_same(tmp_path: Path) -> None:
+    """Once, every look at such an agent ended in an error."""
+    text = f'[http]\naddress = "127.0.0.1:0"\n[store]\npath = "{tmp_path}"\nsize = "16MiB"\n'
+    with_alarms = text + '[log.alarms]\nstreams = ["alarm/*"]\nshare = "5%"\n'
+    async with agent(tmp_path, config=parse(with_alarms, "test"), serve=False) as running:
+        await running.keep("alarm/1", [1, 2, 3])
+    async with agent(tmp_path, config=parse(text, "test"), serve=False) as running:
+        logs = {log.name: log for log in (await running.watch.look()).logs}
+    assert (logs["alarms"].records, logs["alarms"].share_bytes, logs["alarms"].fill) == (3, 0, 0.0)

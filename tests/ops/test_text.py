@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_agent.ops.text import ago, amount, duration, percent, size
+from edge_agent.ops.text import ago, amount, duration, percent, rough, size
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,22 @@ def test_sizes(value: float, text: str) -> None:
 )  # fmt: skip
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_sizes_of_cards_are_in_thousands() -> None:
+    assert [size(value, 1000) for value in (999, 2e9, 30e12, 5e16)] == [
+        "999 B", "2 GB", "30 TB", "5e+04 TB",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "seconds,text",
+    [(0, "0 s"), (119, "119 s"), (840, "14 min"), (7200, "2 h"), (61 * 3600, "61 h"),
+     (9 * 86_400, "9 days"), (3e7, "11 months"), (14 * 3.156e7, "14 years"),
+     (1e11, "more than 100 years")],
+)  # fmt: skip
+def test_what_is_to_come_is_said_roughly(seconds: float, text: str) -> None:
+    assert rough(seconds) == text
 
 
 def test_a_clock_that_was_set_back_does_not_show_a_negative_age() -> None:

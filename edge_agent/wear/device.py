@@ -1,0 +1,86 @@
+"""The kernel's counters of bytes written: by this process, to a file system's device, to a card."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+_BLOCK_DEVICES = Path("/sys/dev/block")
+_SECTOR_BYTES = 512  # in /sys/.../stat, whatever the device's own sectors are
+
+
+class Counter(Protocol):
+    """Something that counts bytes written; `Written` is one."""
+
+    @property
+    def source(self) -> str:
+        """Whose they are, in words."""
+        ...
+
+    def bytes(self) -> int | None:
+        """The counter now, None where it cannot be read."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A counter of bytes written; ``source`` says whose."""
+
+    source: str
+    path: Path | None
+
+    def bytes(self) -> int | None:
+        """The counter now, None where it cannot be read; takes some 20 µs and no disk."""
+        try:
+            if self.path is None:
+                return _by_this_process()
+            return int(self.path.read_text().split()[6]) * _SECTOR_BYTES
+        except (OSError, ValueError, IndexError):
+            return None
+
+
+def by_process() -> Written:
+    """This process's own, its threads included."""
+    return Written("counted by the kernel for this process, without the journal", None)
+
+
+def written_of(folder: Path) -> Written:
+    """The counter of the device under ``folder``, or else this process's own.
+
+    The device's counts everything, the file system's journal and other programs included; the
+    process's leaves the journal out.
+    """
+    path = _device_of(folder, _BLOCK_DEVICES) / "stat"
+    if path.exists():
+        return Written("counted by the device, other programs included", path)
+    return by_process()
+
+
+def card_of(folder: Path, devices: Path = _BLOCK_DEVICES) -> Written | None:
+    """The counter of the whole card under ``folder``, all of its partitions; None where no
+    single device is below (in memory, over a network, btrfs, an overlay).
+    """
+    try:
+        device = _device_of(folder, devices).resolve(strict=True)
+    except OSError:
+        return None
+    if (device / "partition").exists():
+        device = device.parent
+    if not (device / "stat").exists():
+        return None
+    return Written(f"counted by {device.name}, everything on it included", device / "stat")
+
+
+def _device_of(folder: Path, devices: Path) -> Path:
+    number = folder.stat().st_dev
+    return devices / f"{os.major(number)}:{os.minor(number)}"
+
+
+def _by_this_process() -> int:
+    for line in Path("/proc/self/io").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == "write_bytes":
+            return int(value)
+    raise ValueError("no write_bytes in /proc/self/io")

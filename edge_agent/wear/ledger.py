@@ -1,0 +1,44 @@
+"""What was written over the store's life, as the small note that the store keeps of it.
+
+The note is the state of a position that belongs to nobody: its floor stays 0, it is not configured
+and so holds nothing back. A note that cannot be read begins a new one; it is worth no trouble.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import msgpack
+
+#: The name of the position, and the log that it is in.
+CONSUMER, LOG = "$wear", "main"
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Bytes noted so far: by the agent, and to the card by everybody while the agent ran.
+
+    ``since_ns`` is when noting began, by a synced clock; 0 while none was.
+    """
+
+    own: int = 0
+    card: int = 0
+    since_ns: int = 0
+
+    def add(self, own: int, card: int) -> Ledger:
+        """With so much more."""
+        return replace(self, own=self.own + own, card=self.card + card)
+
+    def encode(self) -> bytes:
+        """A msgpack array, which may grow at its end."""
+        raw: bytes = msgpack.packb([self.own, self.card, self.since_ns])
+        return raw
+
+    @classmethod
+    def decode(cls, raw: bytes | None) -> Ledger:
+        """What was noted; nothing where that cannot be read."""
+        try:
+            own, card, since_ns, *_ = msgpack.unpackb(raw or b"\x90")
+            return cls(int(own), int(card), int(since_ns))
+        except (ValueError, TypeError, msgpack.UnpackException):
+            return cls()

@@ -1,0 +1,59 @@
+"""The kernel's counters of bytes written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from edge_agent.wear import Written, by_process, card_of, written_of
+
+
+def test_what_is_written_and_synced_is_counted(tmp_path: Path) -> None:
+    counter = written_of(tmp_path)
+    before = counter.bytes()
+    with (tmp_path / "data").open("wb") as stream:
+        stream.write(os.urandom(1 << 20))
+        stream.flush()
+        os.fsync(stream.fileno())
+    after = counter.bytes()
+    assert before is not None and after is not None and after - before >= 1 << 20
+
+
+def test_a_device_that_cannot_be_asked_is_not_an_error(tmp_path: Path) -> None:
+    assert Written("nobody", tmp_path / "nowhere").bytes() is None
+    (tmp_path / "stat").write_text("1 2 3")
+    assert Written("short", tmp_path / "stat").bytes() is None
+    assert isinstance(Written("this process", None).bytes(), int)
+
+
+def test_the_process_counts_what_its_threads_have_written() -> None:
+    assert isinstance(by_process().bytes(), int)
+
+
+def devices(tmp_path: Path, *, partition: bool) -> Path:
+    """A /sys/dev/block in which the device below ``tmp_path`` is ``mmcblk0`` or its part 2."""
+    card = tmp_path / "sys" / "mmcblk0"
+    device = card / "mmcblk0p2" if partition else card
+    device.mkdir(parents=True)
+    (card / "stat").write_text("1 0 2 3 4 0 100 5 0 0 0")
+    if partition:
+        (device / "stat").write_text("1 0 2 3 4 0 40 5 0 0 0")
+        (device / "partition").write_text("2")
+    number = tmp_path.stat().st_dev
+    links = tmp_path / "links"
+    links.mkdir()
+    (links / f"{os.major(number)}:{os.minor(number)}").symlink_to(device)
+    return links
+
+
+def test_of_a_partition_the_whole_card_is_counted(tmp_path: Path) -> None:
+    for partition in (True, False):
+        below = tmp_path / str(partition)
+        below.mkdir()
+        card = card_of(below, devices(below, partition=partition))
+        assert card is not None and card.bytes() == 100 * 512
+        assert "mmcblk0" in card.source
+
+
+def test_what_lies_on_no_single_device_has_no_card(tmp_path: Path) -> None:
+    assert card_of(tmp_path, tmp_path / "nowhere") is None
