@@ -40,6 +40,7 @@ from edge_agent.errors import StoreFailed
 from edge_agent.store import (
     Block,
     CommitResult,
+    ConsumerView,
     Engine,
     Entry,
     Gap,
@@ -176,6 +177,15 @@ class Log:
         What was acknowledged a moment ago may still wait for its commit.
         """
         return await self._ask(self._engine.position, consumer, log)
+
+    async def is_paused(self, consumer: str, log: str) -> bool:
+        """Whether a person has paused that consumer."""
+        views = await self.consumers()
+        return any(one.paused for one in views if (one.consumer, one.log) == (consumer, log))
+
+    async def consumers(self) -> list[ConsumerView]:
+        """Every stored position, those of consumers that are no longer configured included."""
+        return await self._ask(self._engine.consumers)
 
     async def next_of(self, source: str) -> int:
         """The number that the source is expected to send next; 0 if it was never seen.

@@ -25,7 +25,14 @@ from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 
 #: From the phase that a person should hear of first to the one that needs nobody.
-_WORST_FIRST = (Phase.STOPPED, Phase.BACKING_OFF, Phase.HALVING, Phase.SENDING, Phase.CAUGHT_UP)
+_WORST_FIRST = (
+    Phase.STOPPED,
+    Phase.BACKING_OFF,
+    Phase.PAUSED,
+    Phase.HALVING,
+    Phase.SENDING,
+    Phase.CAUGHT_UP,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,7 @@ class Forwarder:
         trace: Trace | None = None,
     ) -> None:
         self._upstream, self._metrics = upstream, metrics
+        self._names = log.names()
         self._lanes = tuple(
             Lane(
                 upstream,
@@ -92,7 +100,7 @@ class Forwarder:
                 metrics=metrics,
                 trace=trace,
             )
-            for name in log.names()
+            for name in self._names
         )
 
     async def run(self) -> None:
@@ -112,6 +120,13 @@ class Forwarder:
         """The network is back: cut waits short that the upstream did not ask for."""
         for lane in self._lanes:
             lane.online()
+
+    def lane(self, consumer: str, log: str) -> Lane | None:
+        """The lane that is this consumer of that log, where it is one of ours."""
+        for name, lane in zip(self._names, self._lanes, strict=True):
+            if (lane.consumer, name) == (consumer, log):
+                return lane
+        return None
 
     def statistics(self) -> ForwarderStatistics:
         """A snapshot; sets the gauges of this upstream too."""

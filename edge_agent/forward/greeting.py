@@ -17,6 +17,8 @@ the hub's epoch             epoch, first held     its ``next``: go on there; bel
                                                   lost data; another epoch: it has lost everything
 the hub's epoch, from a     floor + 1             that number, if its epoch is the remembered one;
 store of ours since lost                          otherwise greet again from the first held
+that a person moved the     floor + 1             that number, whatever its epoch: sent again, or
+floor (`moved`)                                   never, as ordered
 =========================== ===================== ================================================
 """
 
@@ -31,10 +33,13 @@ from edge_agent.forward.sink import Resume, Resumed
 
 
 class HubState(msgspec.Struct, array_like=True, frozen=True):
-    """The consumer's state: the epochs of both stores when the numbering was agreed on."""
+    """The consumer's state: the epochs of both stores when the numbering was agreed on, and
+    whether a person has moved the floor since.
+    """
 
     hub: str
     own: str
+    moved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,18 @@ def source_name(agent_id: str, upstream: str, log: str) -> str:
     return f"{agent_id}/{upstream}/{log}/live"
 
 
+def moved(state: bytes | None) -> bytes:
+    """The state of a consumer whose floor a person moves: what was agreed on does not hold.
+
+    The plan of a keyed upstream ends with it too; new ranges are cut from the new floor on.
+    """
+    try:
+        known = _decoder.decode(state or b"")
+    except msgspec.MsgspecError:
+        known = HubState("", "")
+    return msgspec.msgpack.encode(HubState(known.hub, known.own, True))
+
+
 def greet(resume: Resume, own_epoch: str) -> Greeting:
     """The first hello of a connection."""
     try:
@@ -61,7 +78,7 @@ def greet(resume: Resume, own_epoch: str) -> Greeting:
     except msgspec.MsgspecError:
         # Nothing yet, or the upstream was of another kind before.
         return Greeting(None, resume.first, None)
-    if state.own != own_epoch:
+    if state.own != own_epoch or state.moved:
         return Greeting(None, max(resume.first, resume.floor + 1), state)
     return Greeting(state.hub, resume.first, state)
 
@@ -83,6 +100,8 @@ def judge_welcome(
     if next_number != said.first:
         raise SinkUnavailable(f"the hub wants number {next_number} after a hello from {said.first}")
     if said.state is None:
+        return Resumed(next_number, state)
+    if said.state.moved:
         return Resumed(next_number, state)
     if said.epoch is None and said.state.hub != epoch and said.first > resume.first:
         return Greeting(None, resume.first, None)

@@ -28,9 +28,11 @@ from edge_agent.commit import Closed, Trace
 from edge_agent.config import Upstream
 from edge_agent.errors import EdgeAgentError, SinkRefused, SinkUnavailable, StoreError
 from edge_agent.forward.batches import OpenBatches, PlannedBatches, SinkMisconfigured
+from edge_agent.forward.holding import Holding
 from edge_agent.forward.phases import Event, Phase
 from edge_agent.forward.sink import CLOSE_S, Acknowledged, Batch, Resume, Resumed, Sink
 from edge_agent.forward.standing import FailureKind, LaneStatistics, Standing
+from edge_agent.forward.translation import leaves
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.store import Position
@@ -69,8 +71,10 @@ class Lane:
         longest = float(upstream.backoff_max)
         self._backoff = Backoff(float(upstream.backoff_base), longest, slow=longest)
         self._standing = Standing(upstream.name, metrics)
+        #: What a person's orders pass through.
+        self.holding = Holding()
         self._state: bytes | None = None
-        self._restored = self._stopping = False
+        self._stopping = False
         # Around every wait that `stop` ends, and `online` where the upstream did not ask for it.
         self._wait = trio.CancelScope()
         self._asked_to_wait = False
@@ -79,11 +83,14 @@ class Lane:
     async def run(self) -> None:
         """Forward until `stop` or cancelled."""
         while not self._stopping:
-            error = await self._attempt()
-            if isinstance(error, SinkMisconfigured):
-                await self._give_up(error)
-            elif error is not None:
-                await self._back_off(error)
+            with self.holding.working():
+                error = await self._attempt()
+                if isinstance(error, SinkMisconfigured):
+                    await self._give_up(error)
+                elif error is not None:
+                    await self._back_off(error)
+            if self.holding.engaged and not self._stopping:
+                await self._rest()
 
     def stop(self) -> None:
         """Take up nothing new; what is on its way may still be acknowledged until cancelled."""
@@ -103,6 +110,7 @@ class Lane:
         return self._standing.snapshot(self._name, last, wall_ns, trio.current_time())
 
     async def _restore(self) -> None:
+        self.holding.paused = await self._log.is_paused(self.consumer, self._name)
         floor, self._state = await self._log.position(self.consumer, self._name)
         last = self._log.last_seq(self._name)
         if floor > last:
@@ -116,7 +124,7 @@ class Lane:
         self._standing.floor = floor
         if isinstance(self._batches, PlannedBatches):
             self._batches.restore(self._state, floor)
-        self._restored = True
+        self.holding.stale = False
 
     async def _attempt(self) -> EdgeAgentError | None:
         """Open the sink and send until it fails (the answer) or until stopped (None)."""
@@ -124,8 +132,12 @@ class Lane:
         began = trio.current_time()
         try:
             async with trio.open_nursery() as nursery:
-                if not self._restored:
+                if self.holding.stale:
                     await self._restore()
+                if self.holding.engaged:
+                    return None
+                if self._standing.phase is Phase.PAUSED:
+                    self._standing.enter(Event.RETRY)
                 await self._open(nursery)
                 nursery.start_soon(self._settle)
                 await self._pump()
@@ -134,7 +146,7 @@ class Lane:
         except* Closed:
             self._stopping = True
         except* (SinkMisconfigured, SinkUnavailable, StoreError) as group:
-            failures.extend(_leaves(group))
+            failures.extend(leaves(group))
         finally:
             if self._standing.open and trio.current_time() - began >= _LASTING_S:
                 self._standing.failures = 0
@@ -246,6 +258,16 @@ class Lane:
         standing.next_try_at = None
         standing.enter(Event.RETRY)
 
+    async def _rest(self) -> None:
+        """Paused, or held while a person moves the position."""
+        self._standing.rests()
+        # Interrupted before it could say goodbye, as it may have been.
+        await self._sink.aclose()
+        await self._look_at_backlog()
+        with trio.CancelScope() as self._wait:
+            if not self._stopping:
+                await self.holding.rest()
+
     async def _look_at_backlog(self) -> None:
         """How old the oldest record is shows in status, also before anything could be sent."""
         standing = self._standing
@@ -256,11 +278,7 @@ class Lane:
 
     def _report_rewind(self, resume: Resume, resumed: Resumed) -> None:
         self._standing.rewound(resumed.gap)
-        message = (
-            f"the upstream has lost records from {resumed.next} on that it had acknowledged up to"
-            f" {resume.floor}; sent again from {max(resume.first, resumed.next)},"
-            f" {resumed.gap} are no longer here"
-        )
+        message = resumed.loss(resume)
         self._failed("rewind", message)
         logger.error("%s, log %s: %s", self.consumer, self._name, message)
 
@@ -276,13 +294,3 @@ class Lane:
         if self._trace is not None:
             names = {"upstream": self._upstream.name, "log": self._name}
             self._trace(f"forward.{event}", {**names, **facts})
-
-
-def _leaves(group: ExceptionGroup[EdgeAgentError]) -> list[EdgeAgentError]:
-    found: list[EdgeAgentError] = []
-    for error in group.exceptions:
-        if isinstance(error, ExceptionGroup):
-            found.extend(_leaves(error))
-        else:
-            found.append(error)
-    return found

@@ -1,20 +1,22 @@
 """The phases of a forwarder as a table: which event leads from where to where.
 
-========== ========= =========== ======= ====== ========= ========
-phase      records   unavailable refused retry  drained   gave_up
-========== ========= =========== ======= ====== ========= ========
-CAUGHT_UP  SENDING   BACKING_OFF –       –      CAUGHT_UP –
-SENDING    SENDING   BACKING_OFF HALVING –      CAUGHT_UP –
-BACKING_OFF –        –           –       SENDING –        –
-HALVING    SENDING   BACKING_OFF –       –      CAUGHT_UP STOPPED
-STOPPED    –         –           –       –      –         –
-========== ========= =========== ======= ====== ========= ========
+=========== ======= =========== ======= ======= ========= ======= ======
+phase       records unavailable refused retry   drained   gave_up held
+=========== ======= =========== ======= ======= ========= ======= ======
+CAUGHT_UP   SENDING BACKING_OFF –       –       CAUGHT_UP –       PAUSED
+SENDING     SENDING BACKING_OFF HALVING –       CAUGHT_UP –       PAUSED
+BACKING_OFF –       –           –       SENDING –         –       PAUSED
+HALVING     SENDING BACKING_OFF –       –       CAUGHT_UP STOPPED PAUSED
+STOPPED     –       –           –       –       –         –       PAUSED
+PAUSED      –       BACKING_OFF –       SENDING –         –       PAUSED
+=========== ======= =========== ======= ======= ========= ======= ======
 
 CAUGHT_UP: the upstream has acknowledged everything there is. SENDING: something is on its way,
 or a connection for it is being made. BACKING_OFF: waiting after a failure. HALVING: the upstream
 refused a batch for its content and the bad record is being looked for. STOPPED: it refused so
 many single records in a row that the configuration must be wrong; a person is needed, and a
-restart of the agent tries again.
+restart of the agent tries again, as does resuming it. PAUSED: a person has paused it, or is
+moving its position at this moment.
 
 An event that the table does not name is our own mistake: `next_phase` raises and nothing changes.
 """
@@ -32,6 +34,7 @@ class Phase(Enum):
     BACKING_OFF = "backing off"
     HALVING = "halving"
     STOPPED = "stopped"
+    PAUSED = "paused"
 
 
 class Event(Enum):
@@ -43,6 +46,7 @@ class Event(Enum):
     RETRY = "the wait is over"
     DRAINED = "the upstream has acknowledged everything"
     GAVE_UP = "too many single records refused in a row"
+    HELD = "a person holds it"
 
 
 TRANSITIONS: dict[Phase, dict[Event, Phase]] = {
@@ -50,23 +54,34 @@ TRANSITIONS: dict[Phase, dict[Event, Phase]] = {
         Event.RECORDS: Phase.SENDING,
         Event.UNAVAILABLE: Phase.BACKING_OFF,
         Event.DRAINED: Phase.CAUGHT_UP,
+        Event.HELD: Phase.PAUSED,
     },
     Phase.SENDING: {
         Event.RECORDS: Phase.SENDING,
         Event.UNAVAILABLE: Phase.BACKING_OFF,
         Event.REFUSED: Phase.HALVING,
         Event.DRAINED: Phase.CAUGHT_UP,
+        Event.HELD: Phase.PAUSED,
     },
     Phase.BACKING_OFF: {
         Event.RETRY: Phase.SENDING,
+        Event.HELD: Phase.PAUSED,
     },
     Phase.HALVING: {
         Event.RECORDS: Phase.SENDING,
         Event.UNAVAILABLE: Phase.BACKING_OFF,
         Event.DRAINED: Phase.CAUGHT_UP,
         Event.GAVE_UP: Phase.STOPPED,
+        Event.HELD: Phase.PAUSED,
     },
-    Phase.STOPPED: {},
+    Phase.STOPPED: {
+        Event.HELD: Phase.PAUSED,
+    },
+    Phase.PAUSED: {
+        Event.HELD: Phase.PAUSED,
+        Event.UNAVAILABLE: Phase.BACKING_OFF,
+        Event.RETRY: Phase.SENDING,
+    },
 }
 
 

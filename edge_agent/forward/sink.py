@@ -83,6 +83,14 @@ class Resumed:
     state: bytes | None = None
     gap: int = 0
 
+    def loss(self, resume: Resume) -> str:
+        """What a person is told of an upstream that goes back."""
+        return (
+            f"the upstream has lost records from {self.next} on that it had acknowledged up to"
+            f" {resume.floor}; sent again from {max(resume.first, self.next)},"
+            f" {self.gap} are no longer here"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:

@@ -102,6 +102,13 @@ class Standing:
         """The sink is closed."""
         self.open = False
 
+    def rests(self) -> None:
+        """A person holds it; there is neither a connection nor a next try."""
+        self.enter(Event.HELD)
+        self.next_try_at = None
+        self.failures, self._failing = 0, False
+        self._unsettled.clear()
+
     def read(self, batch: Batch) -> None:
         """The batch was read and is about to be handed over."""
         blocks = [item for item in batch.items if isinstance(item, Block)]

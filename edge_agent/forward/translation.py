@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+from typing import TypeVar
 
 import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError
@@ -29,6 +30,16 @@ NETWORK_ERRORS = (
     ProtocolError,
 )
 _SHOWN = 200
+
+Failed = TypeVar("Failed", bound=Exception)
+
+
+def leaves(group: ExceptionGroup[Failed]) -> list[Failed]:
+    """Everything that failed together, however deep."""
+    found: list[Failed] = []
+    for error in group.exceptions:
+        found.extend(leaves(error) if isinstance(error, ExceptionGroup) else [error])
+    return found
 
 
 def most_telling(group: ExceptionGroup[Exception]) -> Exception:

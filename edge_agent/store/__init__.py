@@ -32,9 +32,9 @@ the CRC-32 of its key and the array (`values.py`). An array may grow at its end.
 ======================== =====================================================================
 ``00``                   store: format = 1, store id, epoch, agent id, board, created, openings
 ``01`` name              log: id, first, last, records, bytes, trimmed, discarded
-``02`` consumer 00 log   position: floor, state
+``02`` consumer 00 log   position: floor, state, paused, skipped
 ``03`` source            numbering: next, last seen (ns), by a synced clock?
-``04``                   quarantine: first, last, bytes, dropped
+``04``                   quarantine: first, last, bytes, dropped, released
 ``04`` number u64        quarantined: code, reason, stream, source, number, arrival, body
 ``05`` boot 16s agent    clock note: number, offset, boot clock, hops, needed?, noted (ns)
 ``f0`` log id u8 seq u64 block: header, origin, payload (`format.py`, `payload.py`)
@@ -49,7 +49,11 @@ Invariants
 ----------
 - A log's blocks cover ``first`` to ``last`` without a hole (unless salvaged), and its ``records``
   and ``bytes`` are the sums over them. `check.py` verifies this and more by its own eyes.
-- A position's floor never exceeds its log's ``last`` and goes down only by ``rewind``.
+- A position's floor never exceeds its log's ``last`` and goes down only by ``rewind``. A person
+  may pause a consumer, move its floor and forget it: an `Entry` with a `Position` whose ``order``
+  says so, so that what the consumer itself said before is committed before.
+- Quarantine's numbers have holes only where a person took an entry out (``released`` counts them):
+  dropped, or read again, with the records that came of it, in one entry.
 - A source's ``next`` goes down only by ``restart``; everything below it is durable, was left out
   by a rule, or is in quarantine.
 - After every opening and reopening one marker transaction is committed before anything is told.
@@ -118,6 +122,7 @@ from edge_agent.store.payload import (
     slice_payload,
     streams_of,
 )
+from edge_agent.store.riders import ConsumerView
 from edge_agent.store.settings import ConsumerSettings, LogSettings, StoreSettings
 from edge_agent.store.statistics import LogStatistics, StoreStatistics
 
@@ -126,6 +131,7 @@ __all__ = [
     "Boot",
     "CommitResult",
     "ConsumerSettings",
+    "ConsumerView",
     "Engine",
     "Entry",
     "Gap",

@@ -12,6 +12,7 @@ Nobody changes one all the same.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from msgspec import Struct
 
@@ -47,7 +48,10 @@ class Position:
     """A consumer's word: everything up to and including ``floor`` is done.
 
     ``state`` is the consumer's own, opaque, at most `STATE_BYTES_MAX`; None keeps the stored one.
-    A floor never goes down unless ``rewind`` says so (an upstream lost data).
+    A floor never goes down unless ``rewind`` says so (an upstream lost data, or a person asks).
+
+    ``order`` is a person's: ``pause`` and ``resume`` are kept beside the floor, ``skip`` counts
+    what the floor passes as discarded, ``forget`` removes the position.
     """
 
     consumer: str
@@ -55,6 +59,7 @@ class Position:
     floor: int
     state: bytes | None = None
     rewind: bool = False
+    order: Literal["pause", "resume", "skip", "forget"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,9 @@ class Quarantined:
 
 @dataclass(slots=True)
 class Entry:
-    """One append. ``clocks`` is what other agents know of the clocks of theirs."""
+    """One append. ``released`` are numbers of quarantine entries that go with it; ``clocks`` is
+    what other agents know of the clocks of theirs.
+    """
 
     runs: tuple[Run, ...] = ()
     blocks: tuple[ForeignBlock, ...] = ()
@@ -84,6 +91,7 @@ class Entry:
     positions: tuple[Position, ...] = ()
     quarantine: tuple[Quarantined, ...] = ()
     clocks: tuple[ClockNote, ...] = ()
+    released: tuple[int, ...] = ()
 
     @property
     def count(self) -> int:

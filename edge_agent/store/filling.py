@@ -80,6 +80,14 @@ class Filling:
         header, block = self._logs.get(log), self._open.get(log)
         return (0 if header is None else header.last) + (0 if block is None else block.count)
 
+    def discard(self, log: str, count: int) -> None:
+        """So many records were given up by a person's order: they stay, but somebody lacks them."""
+        if count:
+            header = self._logs[log]
+            self._logs[log] = msgspec.structs.replace(header, discarded=header.discarded + count)
+            self._changed.add(log)
+            add(self._counts.discarded, log, count)
+
     def finish(self) -> None:
         """Write what is open, and the logs' counters."""
         for log in list(self._open):

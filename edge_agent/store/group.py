@@ -35,7 +35,12 @@ from edge_agent.store.duplicates import cut_runs
 from edge_agent.store.entry import Entry, Numbering, Stored
 from edge_agent.store.filling import Filling, block_log
 from edge_agent.store.payload import RUN_HEAD_BYTES
-from edge_agent.store.riders import put_position, put_quarantined, trim_quarantine
+from edge_agent.store.riders import (
+    put_position,
+    put_quarantined,
+    release_quarantined,
+    trim_quarantine,
+)
 from edge_agent.store.settings import StoreSettings
 from edge_agent.store.state import Counts, State, add
 from edge_agent.store.timekeeping import Dating
@@ -111,6 +116,7 @@ class Group:
         self._expected = self.state.expected
         self._expected_before = state.expected
         self._incoming: dict[str, int] = {}
+        self._released = False
 
     def apply(self, entry: Entry) -> Stored | StoreFull:
         """Store one entry whole, or nothing of it."""
@@ -135,7 +141,7 @@ class Group:
         self.counts.duplicates += dropped
         if numbering is not None:
             expected = self._number(numbering, stored)
-        if entry.quarantine or entry.positions or entry.clocks:
+        if entry.quarantine or entry.positions or entry.clocks or entry.released:
             self._add_riders(entry, stored)
         return Stored(last, expected, dropped)
 
@@ -143,7 +149,7 @@ class Group:
         """Write what is still being gathered, and the counters."""
         self._filling.finish()
         self._keep_time()
-        if self.counts.quarantined:
+        if self.counts.quarantined or self._released:
             self.state.quarantine = trim_quarantine(
                 self._txn,
                 self.state.quarantine,
@@ -162,8 +168,14 @@ class Group:
                     self._txn, self.state.quarantine, item, self._page_bytes
                 )
                 add(self.counts.quarantined, item.code, 1)
+        for number in entry.released:
+            self._released = True
+            self.state.quarantine = release_quarantined(
+                self._txn, self.state.quarantine, number, self._page_bytes
+            )
         for position in entry.positions:
-            put_position(self._txn, position, self._filling.end(position.log))
+            log, end = self.state.logs.get(position.log), self._filling.end(position.log)
+            self._filling.discard(position.log, put_position(self._txn, position, log, end))
 
     def _keep_time(self) -> None:
         moment = self._moment

@@ -16,7 +16,7 @@ from edge_agent.store import keys
 from edge_agent.store.entry import Quarantined
 from edge_agent.store.format import Block, Gap
 from edge_agent.store.reading import near, read_blocks
-from edge_agent.store.riders import read_quarantine
+from edge_agent.store.riders import ConsumerView, read_positions, read_quarantine
 from edge_agent.store.settings import StoreSettings
 from edge_agent.store.state import State
 from edge_agent.store.statistics import StoreStatistics, statistics_of
@@ -84,6 +84,10 @@ class Questions(ABC):
             return value.floor, value.state
 
         return self._ask(question)
+
+    def consumers(self) -> list[ConsumerView]:
+        """Every stored position, those of consumers that are no longer configured included."""
+        return self._ask(read_positions)
 
     def next_of(self, source: str) -> int:
         """The number expected next of a source, 0 where it was never seen.

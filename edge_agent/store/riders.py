@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import lmdb
+import msgspec
 
 from edge_agent.store import keys
 from edge_agent.store.entry import (
@@ -12,6 +15,7 @@ from edge_agent.store.entry import (
     Quarantined,
 )
 from edge_agent.store.values import (
+    LogHeader,
     PositionValue,
     QuarantineHeader,
     QuarantineValue,
@@ -23,17 +27,62 @@ from edge_agent.store.values import (
 _TEXT_MAX = 1000
 
 
-def put_position(txn: lmdb.Transaction[bytes], position: Position, end: int) -> None:
-    """Store a consumer's word. ``end``: the last seq of its log; nobody can have done more."""
+@dataclass(frozen=True, slots=True)
+class ConsumerView:
+    """One stored position, for people; see `values.PositionValue`."""
+
+    consumer: str
+    log: str
+    floor: int
+    state: bytes | None
+    paused: bool
+    skipped: int
+
+
+def put_position(
+    txn: lmdb.Transaction[bytes], position: Position, log: LogHeader | None, end: int
+) -> int:
+    """Store a consumer's word; how many records it skips by a person's order, at most.
+
+    ``end``: the last seq of its log ``log``; nobody can have done more.
+    """
     assert position.state is None or len(position.state) <= STATE_BYTES_MAX
     key = keys.position_key(position.consumer, position.log)
+    if position.order == "forget":
+        txn.delete(key)
+        return 0
     raw = txn.get(key)
     held = PositionValue(0, None) if raw is None else decode(key, raw, PositionValue)
     wanted = max(min(position.floor, end), 0)
     floor = wanted if position.rewind else max(held.floor, wanted)
     state = held.state if position.state is None else position.state
-    if raw is None or (floor, state) != (held.floor, held.state):
-        txn.put(key, encode(key, PositionValue(floor, state)))
+    paused, passed = held.paused, 0
+    if position.order in ("pause", "resume"):
+        paused = position.order == "pause"
+    elif position.order == "skip" and log is not None:
+        # What was trimmed before counts as little as seqs that a salvage left out.
+        passed = min(max(floor - max(held.floor, log.first - 1), 0), log.records)
+    value = PositionValue(floor, state, paused, held.skipped + passed)
+    if raw is None or value != held:
+        txn.put(key, encode(key, value))
+    return passed
+
+
+def read_positions(txn: lmdb.Transaction[memoryview]) -> list[ConsumerView]:
+    """All stored positions, in the order of their names."""
+    found: list[ConsumerView] = []
+    cursor = txn.cursor()
+    cursor.set_range(keys.POSITION)
+    for view, raw in cursor.iternext():
+        key = bytes(view)
+        if not key.startswith(keys.POSITION):
+            break
+        value = decode(key, raw, PositionValue)
+        consumer, _, log = key[1:].decode().rpartition("\x00")
+        found.append(
+            ConsumerView(consumer, log, value.floor, value.state, value.paused, value.skipped)
+        )
+    return found
 
 
 def put_quarantined(
@@ -56,19 +105,39 @@ def put_quarantined(
     )
     txn.put(key, value)
     size = header.bytes + keys.stored_bytes(len(value), page_bytes)
-    return QuarantineHeader(header.first, number, size, header.dropped)
+    return msgspec.structs.replace(header, last=number, bytes=size)
+
+
+def release_quarantined(
+    txn: lmdb.Transaction[bytes], header: QuarantineHeader, number: int, page_bytes: int
+) -> QuarantineHeader:
+    """Take one entry out by a person's order; quarantine's header without it."""
+    raw = txn.pop(keys.quarantine_key(number))
+    if raw is None:
+        return header
+    first, released = header.first, header.released + 1
+    # The header begins with an entry that is there, so that what is left is dropped in order.
+    while first <= header.last and txn.get(keys.quarantine_key(first)) is None:
+        first, released = first + 1, released - 1
+    size = max(header.bytes - keys.stored_bytes(len(raw), page_bytes), 0)
+    return msgspec.structs.replace(header, first=first, bytes=size, released=released)
 
 
 def trim_quarantine(
     txn: lmdb.Transaction[bytes], header: QuarantineHeader, limit_bytes: int, page_bytes: int
 ) -> QuarantineHeader:
     """Drop the oldest entries until what is left has at most ``limit_bytes``."""
-    first, size, dropped = header.first, header.bytes, header.dropped
+    first, size = header.first, header.bytes
+    dropped, released = header.dropped, header.released
     while size > limit_bytes and first <= header.last:
         raw = txn.pop(keys.quarantine_key(first))
-        size -= keys.stored_bytes(len(raw), page_bytes) if raw is not None else 0
-        first, dropped = first + 1, dropped + 1
-    return QuarantineHeader(first, header.last, max(size, 0), dropped)
+        first += 1
+        if raw is None:
+            released = max(released - 1, 0)
+        else:
+            size -= keys.stored_bytes(len(raw), page_bytes)
+            dropped += 1
+    return QuarantineHeader(first, header.last, max(size, 0), dropped, released)
 
 
 def read_quarantine(

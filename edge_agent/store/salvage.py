@@ -236,7 +236,9 @@ class _Copy:
         number = keys.block_first(b"\x00" + key)
         held = self._quarantine
         size = held.bytes + keys.stored_bytes(len(value), self._page_bytes)
-        self._quarantine = QuarantineHeader(held.first if held.last else number, number, size)
+        released = held.released + (number - held.last - 1 if held.last else 0)
+        first = held.first if held.last else number
+        self._quarantine = QuarantineHeader(first, number, size, 0, released)
         self._put(key, value)
 
     def _take_clock(self, key: bytes, value: bytes) -> None:

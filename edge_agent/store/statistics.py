@@ -75,7 +75,7 @@ def statistics_of(
         settings.map_size,
         used * page_bytes,
         logs,
-        quarantine.last - quarantine.first + 1,
+        quarantine.entries,
         quarantine.bytes,
         quarantine.dropped,
         state.sources,

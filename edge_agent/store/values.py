@@ -51,10 +51,14 @@ class LogHeader(msgspec.Struct, array_like=True, frozen=True):
 
 
 class PositionValue(msgspec.Struct, array_like=True, frozen=True):
-    """How far a consumer is, and what it asked to be kept for it."""
+    """How far a consumer is, and what it asked to be kept for it; whether a person has paused it,
+    and how many records it was told to skip.
+    """
 
     floor: int
     state: bytes | None
+    paused: bool = False
+    skipped: int = 0
 
 
 class SourceValue(msgspec.Struct, array_like=True, frozen=True):
@@ -66,12 +70,20 @@ class SourceValue(msgspec.Struct, array_like=True, frozen=True):
 
 
 class QuarantineHeader(msgspec.Struct, array_like=True, frozen=True):
-    """Entries ``first`` to ``last`` are stored; ``dropped`` older ones had to make room."""
+    """Entries ``first`` to ``last`` are stored, but for ``released`` between them that a person
+    has taken out; ``dropped`` older ones had to make room.
+    """
 
     first: int = 1
     last: int = 0
     bytes: int = 0
     dropped: int = 0
+    released: int = 0
+
+    @property
+    def entries(self) -> int:
+        """How many are stored."""
+        return self.last - self.first + 1 - self.released
 
 
 class QuarantineValue(msgspec.Struct, array_like=True, frozen=True):

@@ -4,7 +4,14 @@ import msgspec
 import pytest
 
 from edge_agent.errors import SinkUnavailable
-from edge_agent.forward.greeting import Greeting, HubState, greet, judge_welcome, source_name
+from edge_agent.forward.greeting import (
+    Greeting,
+    HubState,
+    greet,
+    judge_welcome,
+    moved,
+    source_name,
+)
 from edge_agent.forward.sink import Resume, Resumed
 
 OWN, HUB = "aaaa", "bbbb"
@@ -72,3 +79,13 @@ def test_an_answer_that_does_not_follow_is_not_believed() -> None:
 
 def test_the_source_is_agent_upstream_log_and_lane() -> None:
     assert source_name("9b", "hub", "main") == "9b/hub/main/live"
+
+
+@pytest.mark.parametrize("before", [kept(), None, b"\x93\x01\x90\x00"])
+@pytest.mark.parametrize("epoch", [HUB, "cccc"])
+def test_a_floor_that_a_person_moved_is_agreed_on_anew_whoever_the_hub_is(
+    before: bytes | None, epoch: str
+) -> None:
+    where = resume(moved(before))
+    assert greet(where, OWN).first == 51 and greet(where, OWN).epoch is None
+    assert agreed(where, epoch, 51) == Resumed(51, kept(epoch))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import trio
@@ -425,3 +425,84 @@ async def test_our_own_mistakes_are_not_hidden(autojump_clock: Clock, tmp_path: 
         with pytest.raises(ExceptionGroup) as caught:
             await lane_for(station, Wrong()).run()
         assert caught.group_contains(ZeroDivisionError)
+
+
+async def test_a_paused_lane_sends_nothing_says_so_and_goes_on_when_resumed(
+    autojump_clock: Clock, tmp_path: Path
+) -> None:
+    async with running_station(tmp_path) as station, trio.open_nursery() as nursery:
+        sink = FakeSink()
+        lane = lane_for(station, sink)
+        nursery.start_soon(lane.run)
+        await station.put(3)
+        await settled()
+        await order(station, lane, "pause")
+        await station.put(2, start=3)
+        await settled(500)
+        assert sink.sent == [(1, 3)] and phase_of(lane) == "paused"
+        assert lane.statistics().backlog_records == 2 and not lane.statistics().connected
+        await order(station, lane, "resume")
+        await settled()
+        assert sink.sent == [(1, 3), (4, 5)] and phase_of(lane) == "caught up"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_pause_outlasts_a_restart_and_stopping_ends_it(
+    autojump_clock: Clock, tmp_path: Path
+) -> None:
+    async with running_station(tmp_path) as station:
+        lane = lane_for(station, FakeSink())
+        await order(station, lane, "pause")
+    async with running_station(tmp_path) as station, trio.open_nursery() as nursery:
+        sink = FakeSink()
+        lane = lane_for(station, sink)
+        await station.put(3)
+        nursery.start_soon(lane.run)
+        await settled(100)
+        assert phase_of(lane) == "paused" and not sink.opened
+        lane.stop()
+
+
+async def test_a_moved_position_is_obeyed_in_the_middle_of_a_wait(
+    autojump_clock: Clock, tmp_path: Path
+) -> None:
+    async with running_station(tmp_path) as station, trio.open_nursery() as nursery:
+        sink = FakeSink(open_script=[SinkUnavailable("away")])
+        lane = lane_for(station, sink)
+        await station.put(5)
+        nursery.start_soon(lane.run)
+        await settled()
+        assert phase_of(lane) == "backing off"
+        began = trio.current_time()
+        async with lane.holding.held():
+            skip = Position("upstream/hub", "main", 3, order="skip")
+            await station.log.acknowledge(skip, durable=True)
+        await settled()
+        assert sink.opened[-1].floor == 3 and trio.current_time() - began < 1
+        assert station.metrics.get("records_discarded_total", "main") == 3
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_was_refused_until_it_stopped_can_be_skipped(
+    autojump_clock: Clock, tmp_path: Path
+) -> None:
+    async with running_station(tmp_path) as station, trio.open_nursery() as nursery:
+        sink = FakeSink(keyed=True, refuse=lambda batch: SinkRefused("no"))
+        lane = lane_for(station, sink)
+        await station.put(40)
+        nursery.start_soon(lane.run)
+        await settled(10)
+        assert phase_of(lane) == "stopped"
+        sink.refuse = None
+        async with lane.holding.held():
+            skip = Position("upstream/hub", "main", 30, b"", order="skip")
+            await station.log.acknowledge(skip, durable=True)
+        await settled(10)
+        assert sink.sent[-1] == (31, 40) and phase_of(lane) == "caught up"
+        nursery.cancel_scope.cancel()
+
+
+async def order(station: Station, lane: Lane, what: Literal["pause", "resume"]) -> None:
+    async with lane.holding.held():
+        said = Position("upstream/hub", "main", 0, order=what)
+        await station.log.acknowledge(said, durable=True)

@@ -13,8 +13,10 @@ def test_values_come_back_as_they_went() -> None:
 
 
 def test_elements_that_a_newer_version_added_are_ignored() -> None:
-    longer = sealed(b"k", pack([7, None, "later"]))
-    assert decode(b"k", longer, PositionValue) == PositionValue(7, None)
+    longer = sealed(b"k", pack([7, None, True, 3, "later"]))
+    assert decode(b"k", longer, PositionValue) == PositionValue(7, None, paused=True, skipped=3)
+    shorter = sealed(b"k", pack([7, None]))
+    assert decode(b"k", shorter, PositionValue) == PositionValue(7, None)
 
 
 @pytest.mark.parametrize("raw", [b"", b"\xc1", pack({"floor": 1}), pack(["x", None]), pack([])])
