@@ -41,6 +41,7 @@ from edge_agent.commit import Committer, RunBlocking, Trace
 from edge_agent.config import Config, Upstream
 from edge_agent.dial import Dial
 from edge_agent.forward import Forwarder, make_sink
+from edge_agent.forward.lane import Lane
 from edge_agent.live import Live, compile_rules, run_windows
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
@@ -156,6 +157,7 @@ class _Parts:
         self.live = Live(self.log, config.limits, clock=around.clock, metrics=self.metrics)
         tokens = config.listen.tokens
         self.tokens = None if tokens is None else Tokens(Path(tokens))
+        self.before = compile_rules(config.rule, self.metrics)
         self.server = Server(
             self.log,
             self.live,
@@ -165,7 +167,7 @@ class _Parts:
             clock=around.clock,
             random=around.random,
             metrics=self.metrics,
-            before=compile_rules(config.rule, self.metrics),
+            before=self.before,
             run_blocking=around.run_blocking,
             trace=around.trace,
             dashboard=None if config.http.address == "off" else f"http://{config.http.address}/",
@@ -219,6 +221,9 @@ class _Parts:
                 upstreams=self._upstreams,
                 connections=self._connections,
                 access=None if self.tokens is None else self.server.readable,
+                may_order=None if self.tokens is None else self.server.may_order,
+                before=self.before,
+                lane=self._lane,
                 salvage=None if self.salvage is None else in_words(self.salvage),
             )
         )
@@ -265,6 +270,10 @@ class _Parts:
             forwarder.stop()
         with trio.CancelScope(deadline=deadline):
             await done.wait()
+
+    def _lane(self, consumer: str, log: str) -> Lane | None:
+        lanes = (forwarder.lane(consumer, log) for forwarder in self.forwarders)
+        return next((lane for lane in lanes if lane is not None), None)
 
     def _upstreams(self) -> Sequence[UpstreamStatus]:
         return [

@@ -29,6 +29,8 @@ COMMANDS: Final[dict[str, str]] = {
     "query": "Ask for stored records.",
     "status": "Show how an agent is doing.",
     "export": "Write stored records to a file.",
+    "consumer": "Show, pause, rewind and skip what goes upstream.",
+    "quarantine": "Show, replay or drop what could not be used.",
     "check": "Check a store for damage, with its own eyes.",
     "config": "Write, check or show a configuration.",
     "token": "Make, list and revoke tokens.",

@@ -65,7 +65,7 @@ def url_options(function: Decorated) -> Decorated:
 
 
 def port_options(
-    function: Decorated, *, url: str, variable: str, port: str, token: str, scheme: str
+    function: Decorated, *, url: str | None, variable: str, port: str, token: str, scheme: str
 ) -> Decorated:
     """``--url``, ``--token-file`` and ``--ca-file`` of a port of the agent, told in its words."""
     function = click.option(
@@ -131,11 +131,13 @@ class JournalFormatter(logging.Formatter):
         return "\n".join(f"<{priority}>{line}" for line in text.splitlines() or [""])
 
 
-def get(
+def request(
     url: str,
     path: str,
     *,
-    parameters: dict[str, str] | None = None,
+    method: str = "GET",
+    body: bytes | None = None,
+    headers: dict[str, str] | None = None,
     token_file: Path | None = None,
     ca_file: str | None = None,
 ) -> tuple[int, bytes]:
@@ -148,16 +150,14 @@ def get(
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise Failure(f"--url: expected http://HOST:PORT, found {url!r}", 2)
     target = parts.path.rstrip("/") + path
-    if parameters:
-        target += "?" + urlencode(parameters)
-    headers = {"Accept": "application/json"}
+    headers = {"Accept": "application/json", **(headers or {})}
     if token_file is not None:
         headers["Authorization"] = f"Bearer {token_file.read_text().strip()}"
     connection = _connection(parts.scheme, parts.hostname, parts.port, ca_file)
     try:
-        connection.request("GET", target, headers=headers)
+        connection.request(method, target, body, headers)
         answer = connection.getresponse()
-        body = answer.read(_ANSWER_BYTES_MAX)
+        told = answer.read(_ANSWER_BYTES_MAX)
     except ssl.SSLCertVerificationError as error:
         raise Failure(
             f"{url}: its certificate is not trusted ({error.verify_message});"
@@ -170,16 +170,23 @@ def get(
         ) from error
     finally:
         connection.close()
-    return answer.status, body
+    return answer.status, told
 
 
-def get_json(url: str, path: str, **options: Any) -> Any:
-    """Like `get`, decoded.
+def get_json(
+    url: str, path: str, *, parameters: dict[str, str] | None = None, **options: Any
+) -> Any:
+    """Like `request_json`, with ``parameters`` behind the path."""
+    return request_json(url, path + ("?" + urlencode(parameters) if parameters else ""), **options)
+
+
+def request_json(url: str, path: str, **options: Any) -> Any:
+    """Like `request`, decoded.
 
     Raises:
         Failure: also where the answer is an error or not JSON.
     """
-    code, body = get(url, path, **options)
+    code, body = request(url, path, **options)
     if code in (401, 403):
         raise Failure(f"{url} refuses ({code}): {_error_text(body)}. Try --token-file.")
     if code >= 400 and code != 503:

@@ -31,7 +31,7 @@ def print_table(records: Sequence[dict[str, Any]], out: IO[str]) -> None:
     rows = [[_cell(record[name]) for name in OWN_COLUMNS] for record in records]
     for row, record in zip(rows, records, strict=True):
         row += [_cell(record["fields"].get(name)) for name in names]
-    _print_columns([*OWN_COLUMNS, *names], rows, out)
+    print_columns([*OWN_COLUMNS, *names], rows, out)
 
 
 def print_csv(records: Sequence[dict[str, Any]], out: IO[str]) -> None:
@@ -66,7 +66,7 @@ def print_aggregates(aggregates: dict[str, dict[str, float]], form: str, out: IO
         if form == "csv":
             csv.writer(out, lineterminator="\n").writerows([_AGGREGATE_COLUMNS, *rows])
         else:
-            _print_columns(_AGGREGATE_COLUMNS, rows, out)
+            print_columns(_AGGREGATE_COLUMNS, rows, out)
 
 
 def field_names(records: Iterable[dict[str, Any]]) -> list[str]:
@@ -75,7 +75,8 @@ def field_names(records: Iterable[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for record in records for name in record["fields"]))
 
 
-def _print_columns(heading: Sequence[str], rows: Sequence[Sequence[str]], out: IO[str]) -> None:
+def print_columns(heading: Sequence[str], rows: Sequence[Sequence[str]], out: IO[str]) -> None:
+    """A heading and rows, columns as wide as needed."""
     widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
     for row in (heading, *rows):
         print("  ".join(map(str.ljust, row, widths)).rstrip(), file=out)

@@ -19,21 +19,17 @@ before, and knows the repeats by each record's id alone.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from edge_agent.errors import EdgeAgentError
 from edge_agent.forward.greeting import moved
-from edge_agent.live.moments import parse_moment
 from edge_agent.store import ConsumerView, Position
 
 Order = Literal["pause", "resume", "rewind", "skip", "forget"]
 ORDERS: Final[tuple[Order, ...]] = ("pause", "resume", "rewind", "skip", "forget")
 
 UPSTREAM: Final = "upstream/"
-_SEQ = re.compile(r"\d{1,19}")
 
 
 class OrderRefused(EdgeAgentError):
@@ -51,20 +47,6 @@ class Lines:
 def full_name(name: str) -> str:
     """``hub`` as people say it is ``upstream/hub`` as it is stored."""
     return name if "/" in name else UPSTREAM + name
-
-
-def target_of(text: str, lines: Lines, now_ns: int, near: Callable[[int], int]) -> int:
-    """The seq that is to be sent next, from ``start``, ``end``, a seq or a time.
-
-    ``near`` finds the seq of a time. Raises ProtocolError where the text is none of these.
-    """
-    if text == "start":
-        return lines.first
-    if text == "end":
-        return lines.last + 1
-    if _SEQ.fullmatch(text):
-        return int(text)
-    return near(parse_moment(text, now_ns, what="--to"))
 
 
 def position_for(

@@ -7,6 +7,12 @@ scope ``read`` is needed instead, and then the name that the agent was called by
 
 A token that is presented counts everywhere: it narrows what may be read to its streams, and a
 wrong one is refused even on loopback.
+
+**Orders** (POST, `ORDER_PATHS`) change what is kept or sent, so more is asked. No other page's
+script may give one: they carry a header that a browser sends to another origin only after asking,
+and the answer to that is no; origins listed for looking do not count. Where tokens are configured
+one with the scope ``admin`` is needed, on loopback too. Without tokens only who is on this machine
+may: a port that is ``insecure`` off loopback takes no orders at all.
 """
 
 from __future__ import annotations
@@ -24,6 +30,9 @@ Readable = Callable[[str], bool]
 #: Paths that tell nothing about data: the empty page asks for a token itself, and a supervisor's
 #: probe has none.
 OPEN_PATHS = frozenset({"/", "/healthz"})
+#: Paths that take orders, by POST with this header.
+ORDER_PATHS = frozenset({"/api/consumers", "/api/quarantine"})
+ORDER_HEADER = "edge-agent-order"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,7 @@ class Rules:
         origins: browser origins that may ask, beside the agent's own page.
         access: what the bearer of a token may read; None where the token is not known or may
             not read. None in place of the function: no tokens are configured.
+        may_order: whether the bearer of a token has the scope admin; None likewise.
     """
 
     loopback: bool
@@ -53,6 +63,7 @@ class Rules:
     hosts: frozenset[str]
     origins: frozenset[str]
     access: Callable[[str], Readable | None] | None
+    may_order: Callable[[str], bool] | None = None
 
     @classmethod
     def of(
@@ -63,6 +74,7 @@ class Rules:
         access: Callable[[str], Readable | None] | None,
         *,
         insecure: bool,
+        may_order: Callable[[str], bool] | None = None,
     ) -> Rules:
         """The rules for a port that listens on ``host``."""
         loopback = is_loopback(host)
@@ -73,6 +85,7 @@ class Rules:
             hosts=frozenset(name.lower() for name in hosts) | (frozenset() if loopback else own),
             origins=frozenset(origin.lower() for origin in origins),
             access=access,
+            may_order=may_order,
         )
 
 
@@ -87,6 +100,7 @@ class Request:
     origin: str | None
     authorization: str | None
     fetch_site: str | None
+    order: str | None = None
 
 
 def admit(request: Request, rules: Rules) -> Readable | Refusal:
@@ -96,6 +110,8 @@ def admit(request: Request, rules: Rules) -> Readable | Refusal:
         return refusal
     if request.method == "OPTIONS":
         return nothing
+    if request.method == "POST":
+        return _order(request, rules)
     if request.authorization is not None:
         return _bearer(request.authorization, rules)
     if not rules.needs_token:
@@ -118,7 +134,24 @@ def nothing(stream: str) -> bool:
 def _method(request: Request) -> Refusal | None:
     if request.method in ("GET", "HEAD", "OPTIONS"):
         return None
+    if request.method == "POST" and request.path in ORDER_PATHS:
+        return None
     return Refusal(405, "bad_method", "this port answers questions: GET only")
+
+
+def _order(request: Request, rules: Rules) -> Readable | Refusal:
+    own = f"{request.scheme}://{request.host}".lower()
+    if request.order is None or (request.origin or own).lower() != own:
+        return Refusal(403, "no_order", f"an order carries the header {ORDER_HEADER}: yes")
+    if rules.may_order is None:
+        if rules.loopback:
+            return everything
+        text = "without tokens, orders are taken on loopback only; set http.address or tokens"
+        return Refusal(403, "no_tokens", text)
+    scheme, _, token = (request.authorization or "").partition(" ")
+    if scheme.lower() != "bearer" or not rules.may_order(token.strip()):
+        return Refusal(401, "token_needed", "a token with the scope admin is needed: Bearer TOKEN")
+    return everything
 
 
 def _host(request: Request, rules: Rules) -> Refusal | None:

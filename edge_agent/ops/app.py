@@ -8,6 +8,8 @@
 ``/api/streams``          streams and when each was last heard of; ``?stream=PATTERN``
 ``/api/query``            a bounded question (`edge_agent.live`); ``?format=json|ndjson|csv``
 ``/api/subscribe``        records as they become durable: lines of JSON, or server-sent events
+``/api/consumers``        who has come how far; POST: pause, resume, rewind, skip, forget (`orders`)
+``/api/quarantine``       what could not be used; ``?after=&limit=``; POST: replay, drop
 ========================= =====================================================================
 
 Whoever is not let in (`admit`) gets an error here, before any route is looked at. Every error
@@ -28,9 +30,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from edge_agent.errors import ProtocolError, StoreError
+from edge_agent.forward.moves import OrderRefused
 from edge_agent.ops import admit
 from edge_agent.ops.admit import Readable, Refusal, Rules
 from edge_agent.ops.answers import LiveView, QueryAnswers
+from edge_agent.ops.order_routes import OrderRoutes
 from edge_agent.ops.page import render_locked, render_page
 from edge_agent.ops.page_frame import CSP
 from edge_agent.ops.prometheus import CONTENT_TYPE, render
@@ -54,7 +58,7 @@ _COMMON = (
 
 def make_app(watch: Watch, rules: Rules) -> App:
     """The application: the routes behind the door."""
-    routes = _Routes(watch)
+    routes, orders = _Routes(watch), OrderRoutes(watch.sources, _may_read)
     app = Starlette(
         routes=[
             Route("/", routes.page),
@@ -64,9 +68,12 @@ def make_app(watch: Watch, rules: Rules) -> App:
             Route("/api/streams", routes.streams),
             Route("/api/query", routes.query),
             Route("/api/subscribe", routes.subscribe),
+            Route("/api/consumers", orders.consumers, methods=["GET", "POST"]),
+            Route("/api/quarantine", orders.quarantine, methods=["GET", "POST"]),
         ],
         exception_handlers={
             ProtocolError: _protocol_error,
+            OrderRefused: _order_refused,
             StoreError: _store_error,
             HTTPException: _http_error,
         },
@@ -188,7 +195,7 @@ def error_response(status: int, code: str, message: str) -> Response:
     elif status == 503:
         headers["Retry-After"] = "2"
     elif status == 405:
-        headers["Allow"] = "GET, HEAD"
+        headers["Allow"] = "GET, HEAD"  # and POST where orders are taken
     return _json({"error": {"code": code, "message": message}}, status, headers)
 
 
@@ -222,12 +229,17 @@ def _seen(scope: Scope) -> admit.Request:
         origin=headers.get(b"origin"),
         authorization=headers.get(b"authorization"),
         fetch_site=headers.get(b"sec-fetch-site"),
+        order=headers.get(admit.ORDER_HEADER.encode()),
     )
 
 
 async def _protocol_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ProtocolError)
     return error_response(503 if error.code == "busy" else 400, error.code, error.message)
+
+
+async def _order_refused(request: Request, error: Exception) -> Response:
+    return error_response(409, "refused", str(error))
 
 
 async def _store_error(request: Request, error: Exception) -> Response:
@@ -237,6 +249,7 @@ async def _store_error(request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
-        known = "/, /healthz, /metrics, /api/status, /api/streams, /api/query, /api/subscribe"
-        return error_response(404, "not_found", f"there is {known}")
+        known = "status, streams, query, subscribe, consumers, quarantine"
+        message = f"there is /, /healthz, /metrics, and below /api/ {known}"
+        return error_response(404, "not_found", message)
     return error_response(error.status_code, "bad_request", str(error.detail))

@@ -64,13 +64,16 @@ class LogFact:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamFact:
-    """An upstream's state; ``error`` is the last one where it is not connected."""
+    """An upstream's state; ``error`` is the last one where it is not connected; ``paused`` by a
+    person.
+    """
 
     name: str
     connected: bool
     misconfigured: bool
     backlog_records: int
     error: str | None
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +187,13 @@ def _warnings(facts: Facts) -> Iterable[Reason]:
         yield Reason("salvaged", f"The store was damaged and set aside at start: {facts.salvage}")
     if facts.budget is not None and facts.budget_kept:
         yield Reason("commits_spread", f"{_sentence(facts.budget)}: acks come later, as asked.")
+    for upstream in facts.upstreams:
+        if upstream.paused:
+            yield Reason(
+                "upstream_paused",
+                f"Upstream {upstream.name} is paused; {_grouped(upstream.backlog_records)} records"
+                f" wait. To go on: edge-agent consumer resume {upstream.name}",
+            )
     for log in facts.logs:
         soon = log.loss_in_s is not None and log.loss_in_s < LOSS_SOON_S
         if soon and not log.refused and log.outlook is not None:

@@ -45,6 +45,7 @@ async def serve_people(
         config.http.origins,
         sources.access,
         insecure=config.listen.insecure,
+        may_order=sources.may_order,
     )
     tls = _tls(config, host)
     if listeners is None:

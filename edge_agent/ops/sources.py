@@ -30,8 +30,11 @@ from edge_agent.wear import Wear
 if TYPE_CHECKING:
     from edge_agent.commit import CommitStatistics
     from edge_agent.forward import ForwarderStatistics
+    from edge_agent.forward.lane import Lane
     from edge_agent.live import Live
     from edge_agent.log import Log
+    from edge_agent.ops.replay import Before
+    from edge_agent.record import Run
     from edge_agent.store import StoreStatistics
 
 
@@ -41,6 +44,14 @@ UNCONFIGURED = LogSettings(share=Share(0.0))
 
 def _none() -> tuple[()]:
     return ()
+
+
+def _leave(run: Run) -> tuple[Run, ...]:
+    return (run,)
+
+
+def _no_lane(consumer: str, log: str) -> Lane | None:
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +68,9 @@ class Sources:
         connections: the open sensor connections.
         access: what the bearer of a token may read, None for a bad one; None in place of the
             function where no tokens are configured.
+        may_order: whether the bearer of a token has the scope admin; None likewise.
+        before: the rules that act before storing, for what is read again from quarantine.
+        lane: the running lane that a consumer of a log is, None where there is none.
         salvage: what the salvage at start found, one sentence (`in_words`); None without one.
     """
 
@@ -68,6 +82,9 @@ class Sources:
     upstreams: Callable[[], Sequence[UpstreamStatus]] = _none
     connections: Callable[[], Sequence[ConnectionStatus]] = _none
     access: Callable[[str], Readable | None] | None = None
+    may_order: Callable[[str], bool] | None = None
+    before: Before = _leave
+    lane: Callable[[str, str], Lane | None] = _no_lane
     salvage: str | None = None
 
 
@@ -185,7 +202,12 @@ def facts(
         ),
         upstreams=tuple(
             health.UpstreamFact(
-                one.name, one.connected, one.misconfigured, one.backlog_records, one.error
+                one.name,
+                one.connected,
+                one.misconfigured,
+                one.backlog_records,
+                one.error,
+                one.phase == "paused",
             )
             for one in upstreams
         ),

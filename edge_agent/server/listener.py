@@ -184,6 +184,11 @@ class Server:
         token = self._parts.tokens.find(secret)
         return token.may_read if token is not None and token.read else None
 
+    def may_order(self, secret: str) -> bool:
+        """Whether the bearer of a token may give orders on the people's port."""
+        token = None if self._parts.tokens is None else self._parts.tokens.find(secret)
+        return token is not None and token.admin
+
     async def _accept(
         self, listener: trio.abc.Listener[trio.abc.Stream], handlers: trio.Nursery
     ) -> None:

@@ -21,7 +21,7 @@ import trustme
 from click.testing import CliRunner
 
 from edge_agent.cli import COMMANDS, main
-from edge_agent.cli.common import Failure, JournalFormatter, get, get_json, set_up_logging
+from edge_agent.cli.common import Failure, JournalFormatter, get_json, request, set_up_logging
 from edge_agent.errors import ConfigError, StoreLocked
 
 
@@ -166,15 +166,15 @@ def test_a_certificate_that_is_not_trusted_points_to_the_option() -> None:
         thread = threading.Thread(target=server.handle_request)
         thread.start()
         with pytest.raises(Failure, match="--ca-file"):
-            get(f"https://localhost:{server.server_port}", "/")
+            request(f"https://localhost:{server.server_port}", "/")
         thread.join()
 
 
 def test_nobody_there_says_so() -> None:
     with pytest.raises(Failure, match="no agent answers"):
-        get("http://127.0.0.1:1", "/")
+        request("http://127.0.0.1:1", "/")
     with pytest.raises(Failure, match="expected http"):
-        get("127.0.0.1:8766", "/")
+        request("127.0.0.1:8766", "/")
 
 
 def test_it_is_python_m_edge_agent_too() -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from edge_agent.errors import ProtocolError
 from edge_agent.forward.greeting import greet
 from edge_agent.forward.moves import (
     Lines,
@@ -10,7 +9,6 @@ from edge_agent.forward.moves import (
     OrderRefused,
     full_name,
     position_for,
-    target_of,
 )
 from edge_agent.forward.sink import Resume
 from edge_agent.store import ConsumerView, Position
@@ -26,19 +24,6 @@ def ordered(order: Order, target: int | None = None, *, configured: bool = True)
 def test_a_name_without_a_kind_is_an_upstreams() -> None:
     assert full_name("hub") == "upstream/hub"
     assert full_name("rule/hourly") == "rule/hourly"
-
-
-@pytest.mark.parametrize(
-    "text, seq", [("start", 11), ("end", 91), ("47", 47), ("2026-11-22T10:00:00Z", 60)]
-)
-def test_where_to_is_a_seq_a_time_or_an_end(text: str, seq: int) -> None:
-    assert target_of(text, LINES, 10**18, lambda time_ns: 60) == seq
-
-
-def test_an_age_is_a_time_and_nonsense_is_refused_with_what_was_expected() -> None:
-    assert target_of("-1h", LINES, 7200 * 10**9, lambda time_ns: time_ns) == 3600 * 10**9
-    with pytest.raises(ProtocolError, match="noon"):
-        target_of("noon", LINES, 0, lambda time_ns: 1)
 
 
 def test_pausing_and_resuming_leave_the_floor_alone() -> None:

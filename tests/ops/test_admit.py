@@ -118,3 +118,41 @@ def test_insecure_with_tokens_still_asks_for_one() -> None:
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "TRACE"])
 def test_this_port_only_answers_questions(method: str) -> None:
     assert refused(admit(asked(method=method), LOOPBACK)) == (405, "bad_method")
+
+
+def ordered(rules: Rules, **changes: Any) -> object:
+    usual = {"method": "POST", "path": "/api/consumers", "order": "yes"}
+    return admit(asked(**{**usual, **changes}), rules)
+
+
+ADMIN = Rules.of(
+    "0.0.0.0", (), (), access, insecure=False, may_order=lambda secret: secret == "root"
+)
+
+
+def test_on_loopback_without_tokens_everybody_of_this_machine_may_give_orders() -> None:
+    rules = Rules.of("127.0.0.1", (), (), None, insecure=False)
+    assert ordered(rules) is everything
+
+
+def test_no_page_of_another_origin_may_give_an_order_not_even_a_listed_one() -> None:
+    rules = Rules.of("127.0.0.1", (), ("https://board.lan",), None, insecure=False)
+    assert refused(ordered(rules, order=None)) == (403, "no_order")
+    assert refused(ordered(rules, origin="https://board.lan")) == (403, "no_order")
+    assert refused(ordered(rules, origin="https://evil.example")) == (403, "foreign_origin")
+    assert refused(ordered(rules, host="evil.example")) == (403, "foreign_host")
+    assert ordered(rules, origin="http://127.0.0.1:8766") is everything
+
+
+def test_where_there_are_tokens_an_order_needs_one_that_may() -> None:
+    assert refused(ordered(ADMIN)) == (401, "token_needed")
+    assert refused(ordered(ADMIN, authorization="Bearer good")) == (401, "token_needed")
+    assert ordered(ADMIN, authorization="Bearer root") is everything
+
+
+def test_insecure_without_tokens_takes_no_orders_from_the_network() -> None:
+    assert refused(ordered(INSECURE)) == (403, "no_tokens")
+
+
+def test_only_paths_that_take_orders_take_a_post() -> None:
+    assert refused(ordered(ADMIN, path="/api/status")) == (405, "bad_method")

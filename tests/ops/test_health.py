@@ -118,3 +118,11 @@ def test_every_reason_is_told_the_failures_first() -> None:
         upstreams=(UpstreamFact("hub", False, False, 1, "timed out"),),
     )
     assert codes(facts)[1] == ["store_failing", "store_full", "upstream_offline"]
+
+
+def test_a_paused_upstream_is_told_as_a_warning_with_the_way_back() -> None:
+    paused = UpstreamFact("hub", False, False, 1234, None, paused=True)
+    verdict = judge(unwell(upstreams=(paused,)))
+    assert verdict.status == "ok"
+    (warning,) = verdict.warnings
+    assert warning.code == "upstream_paused" and "consumer resume hub" in warning.message

@@ -1,0 +1,223 @@
+"""Reaching a store: through the agent that runs on it, or directly where none does.
+
+An order is obeyed by the agent that runs, over its people's port (``--url``, or the store's lock is
+taken: then at ``http.address``), or by the same code (`edge_agent.ops.orders`) on the store itself,
+which is locked meanwhile. Either way it is one entry in the log, and durable when the command
+returns.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+import msgspec
+
+from edge_agent.cli.common import Failure, config_options, port_options, request_json
+from edge_agent.cli.run import settings_of
+from edge_agent.cli.running import run as run_async
+from edge_agent.config import Config, Size
+from edge_agent.errors import StoreLocked
+from edge_agent.ops.admit import ORDER_HEADER
+from edge_agent.store.lock import StoreLock
+
+if TYPE_CHECKING:
+    from edge_agent.ops.orders import ConsumerOrder, Orders, QuarantineOrder
+
+Answer = TypeVar("Answer")
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+def reach_options(function: Decorated) -> Decorated:
+    """``--config``, ``--data``, ``--url``, ``--token-file``, ``--ca-file``, for `reach`."""
+    return config_options(
+        port_options(
+            function,
+            url=None,
+            variable="EDGE_AGENT_URL",
+            port="The people's port of a running agent. [the one that holds the store]",
+            token="the scope admin",
+            scheme="https",
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A running agent."""
+
+    url: str
+    token_file: Path | None
+    ca_file: str | None
+
+    def consumers(self) -> list[dict[str, Any]]:
+        """Who has come how far."""
+        return self._ask("GET", "/api/consumers", "consumers")
+
+    def move(self, order: ConsumerOrder) -> list[dict[str, Any]]:
+        """See `Orders.move`."""
+        return self._ask("POST", "/api/consumers", "consumers", order)
+
+    def quarantined(self, after: int, limit: int) -> list[dict[str, Any]]:
+        """Entries as `told_quarantined` tells them."""
+        path = f"/api/quarantine?after={after}&limit={limit}"
+        return self._ask("GET", path, "entries")
+
+    def settle(self, order: QuarantineOrder) -> list[dict[str, Any]]:
+        """See `Orders.settle`."""
+        return self._ask("POST", "/api/quarantine", "done", order)
+
+    def _ask(self, method: str, path: str, key: str, order: Any = None) -> list[dict[str, Any]]:
+        answer = request_json(
+            self.url,
+            path,
+            method=method,
+            body=None if order is None else msgspec.json.encode(order),
+            headers={ORDER_HEADER: "yes"} if method == "POST" else {},
+            token_file=self.token_file,
+            ca_file=self.ca_file,
+        )
+        found: list[dict[str, Any]] = answer[key]
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """A store on which no agent runs."""
+
+    config: Config
+
+    def consumers(self) -> list[dict[str, Any]]:
+        """As `Remote`."""
+        return self._do(lambda orders: orders.consumers())
+
+    def move(self, order: ConsumerOrder) -> list[dict[str, Any]]:
+        """As `Remote`."""
+        return self._do(lambda orders: orders.move(order))
+
+    def quarantined(self, after: int, limit: int) -> list[dict[str, Any]]:
+        """As `Remote`."""
+        from edge_agent.ops.orders import told_quarantined
+
+        found = self._do(lambda orders: orders.quarantined(after, limit, lambda stream: True))
+        # As it would arrive over HTTP.
+        told = [told_quarantined(number, item) for number, item in found]
+        decoded: list[dict[str, Any]] = json.loads(json.dumps(told))
+        return decoded
+
+    def settle(self, order: QuarantineOrder) -> list[dict[str, Any]]:
+        """As `Remote`."""
+        return self._do(lambda orders: orders.settle(order))
+
+    def _do(self, what: Callable[[Orders], Awaitable[Answer]]) -> Answer:
+        return run_async(partial(_on_the_store, self.config, what))
+
+
+def reach(
+    config: Path | None,
+    data: str | None,
+    url: str | None,
+    token_file: Path | None,
+    ca_file: str | None,
+) -> Remote | Local:
+    """Whoever can answer.
+
+    Raises:
+        Failure: there is no store, or the agent that holds it shows no people's port.
+    """
+    if url is not None:
+        return Remote(url, token_file, ca_file)
+    settings = settings_of(config, data)
+    path = Path(settings.store.path)
+    if not (path / "store").is_dir():
+        raise Failure(f"{path} holds no store; --config, --data or --url names another")
+    try:
+        StoreLock(path / "lock").release()
+    except StoreLocked as error:
+        if settings.http.address == "off":
+            raise Failure(
+                f"{error}, and its people's port is off: stop it first", error.exit_code
+            ) from error
+        scheme = "http" if _plain(settings) else "https"
+        return Remote(f"{scheme}://{settings.http.address}", token_file, ca_file)
+    return Local(as_it_is(settings))
+
+
+def as_it_is(settings: Config) -> Config:
+    """``settings`` with the size that the store has: a tool does not make it larger."""
+    data = Path(settings.store.path) / "store" / "data.mdb"
+    try:
+        size = Size(data.stat().st_size)
+    except OSError:
+        return settings
+    return msgspec.structs.replace(
+        settings, store=msgspec.structs.replace(settings.store, size=size)
+    )
+
+
+def agreed(question: str, *, yes: bool) -> None:
+    """Ask before something is lost.
+
+    Raises:
+        Failure: nobody is there to ask, or they said no.
+    """
+    if yes:
+        return
+    try:
+        if click.confirm(question, err=True):
+            return
+    except click.Abort:
+        raise Failure("nobody said yes; --yes does", 2) from None
+    raise Failure("nothing was changed")
+
+
+def _plain(settings: Config) -> bool:
+    from edge_agent.config import is_loopback, parse_address
+
+    host, _ = parse_address(settings.http.address)
+    return is_loopback(host) or settings.listen.tls_certificate is None
+
+
+async def _on_the_store(config: Config, what: Callable[[Orders], Awaitable[Answer]]) -> Answer:
+    # Imported here, as for `run`: whoever asks a running agent does not pay for it.
+    import trio
+
+    from edge_agent.assembly import group_limits, store_settings
+    from edge_agent.clock import SystemClock
+    from edge_agent.commit import Committer
+    from edge_agent.live import compile_rules
+    from edge_agent.log import Log
+    from edge_agent.metrics import Metrics
+    from edge_agent.ops.orders import Orders
+    from edge_agent.store import Engine
+
+    clock, metrics = SystemClock(), Metrics()
+    before = compile_rules(config.rule, metrics)
+    engine = Engine.open(
+        Path(config.store.path), store_settings(config), clock=clock, entropy=os.urandom
+    )
+    try:
+        committer = Committer(
+            engine,
+            run_blocking=trio.to_thread.run_sync,
+            clock=clock,
+            intervals=dict.fromkeys(config.log, 0.0),
+            route=engine.route,
+            limits=group_limits(config),
+            metrics=metrics,
+        )
+        log = Log(engine, committer, trio.to_thread.run_sync)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(committer.run)
+            try:
+                return await what(Orders(log, config, clock, before=before))
+            finally:
+                committer.close()
+    finally:
+        engine.close()
