@@ -1,12 +1,12 @@
 """Flash wear: how much is written to the card, how long it will last, and a budget that is kept.
 
 **Counted by whom.** Two counters of the kernel, neither of them ours (`device`). What *the agent*
-writes: ``write_bytes`` of this process, pages that it had written, without the file system's
-journal; a store that was reserved at its making changes no metadata worth mentioning (measured: see
-``tests/wear/test_on_a_device.py``). What *the card* gets: the block layer's sectors of the whole
-device, journal, other programs and other partitions included, because they wear it as well.
-Amplification and budget are the agent's own; the card's life is reckoned with the card's counter.
-Both are read in the ten-second tick of ``ops``, never on the data path.
+writes: the bytes that this process hands over, and a block for the end of each commit, without the
+file system's journal, which adds little once the reserved file has been written all over. What
+*the card* gets: the block layer's sectors of the whole device, journal, other programs and other
+partitions included, because they wear it as well. Amplification and budget are the agent's own;
+the card's life is reckoned with the card's counter. Both are read in the ten-second tick of
+``ops``, never on the data path.
 
 **Over which time** (`meter`): the last hour, the last 24 hours and since the start, each from one
 bounded memory. Within its first minute nothing is said per day.
@@ -26,8 +26,18 @@ its own. Promised is that any 24 hours stay under the budget where commits are w
 bytes; where the records alone are more, no interval can keep it, and health says so.
 """
 
-from edge_agent.wear.device import Written, by_process, card_of, written_of
+from edge_agent.wear.device import Written, by_agent, by_process, card_of, written_of
 from edge_agent.wear.keeper import Budget, Keeper, Wear
 from edge_agent.wear.meter import Stretch
 
-__all__ = ["Budget", "Keeper", "Stretch", "Wear", "Written", "by_process", "card_of", "written_of"]
+__all__ = [
+    "Budget",
+    "Keeper",
+    "Stretch",
+    "Wear",
+    "Written",
+    "by_agent",
+    "by_process",
+    "card_of",
+    "written_of",
+]

@@ -15,7 +15,7 @@ from edge_agent.metrics import Metrics
 from edge_agent.record import format_time
 from edge_agent.store import Entry, Position
 from edge_agent.wear import budget
-from edge_agent.wear.device import Counter, by_process, card_of
+from edge_agent.wear.device import Counter, by_agent, card_of
 from edge_agent.wear.ledger import CONSUMER, LOG, Ledger
 from edge_agent.wear.meter import DAY_S, Counters, Meter, Stretch
 
@@ -93,7 +93,7 @@ class Keeper:
     ) -> None:
         self._config = config.wear
         self._log, self._clock, self._metrics = log, clock, metrics
-        self._own = own or by_process()
+        self._own = own or by_agent(Path(config.store.path), lambda: metrics.get("commits_total"))
         self._card: Counter | None = card or card_of(Path(config.store.path))
         self._logs = {
             name: (float(one.commit_interval), _bound(one.commit_interval_max, config))

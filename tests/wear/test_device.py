@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
-from edge_agent.wear import Written, by_process, card_of, written_of
+import pytest
+
+from edge_agent.wear import Written, by_agent, by_process, card_of, written_of
 
 
 def test_what_is_written_and_synced_is_counted(tmp_path: Path) -> None:
@@ -28,6 +31,26 @@ def test_a_device_that_cannot_be_asked_is_not_an_error(tmp_path: Path) -> None:
 
 def test_the_process_counts_what_its_threads_have_written() -> None:
     assert isinstance(by_process().bytes(), int)
+
+
+def test_an_agents_commit_ends_with_a_block_of_which_it_hands_over_a_part(tmp_path: Path) -> None:
+    counter = by_agent(tmp_path, lambda: 1000)
+    handed, counted = by_process().bytes(), counter.bytes()
+    assert handed is not None and counted is not None
+    assert counter.block_bytes == os.statvfs(tmp_path).f_bsize
+    assert counted - handed == pytest.approx(1000 * (counter.block_bytes - 120), abs=1000)
+
+
+def test_what_is_sent_to_a_socket_is_not_written() -> None:
+    ours, theirs = socket.socketpair()
+    before = by_process().bytes()
+    for _ in range(100):
+        ours.send(bytes(10_000))
+        theirs.recv(10_000)
+    after = by_process().bytes()
+    assert before is not None and after is not None and after - before < 10_000
+    ours.close()
+    theirs.close()
 
 
 def devices(tmp_path: Path, *, partition: bool) -> Path:
