@@ -31,6 +31,8 @@ the CRC-32 of its key and the array (`values.py`). An array may grow at its end.
 
 ======================== =====================================================================
 ``00``                   store: format = 1, store id, epoch, agent id, board, created, openings
+``00 01``                stamp: number of the transaction that wrote this tree (`stamp.py`)
+``00 02``                salvage: when, why, moved to, blocks, records, missing, complete?
 ``01`` name              log: id, first, last, records, bytes, trimmed, discarded
 ``02`` consumer 00 log   position: floor, state, paused, skipped
 ``03`` source            numbering: next, last seen (ns), by a synced clock?
@@ -57,6 +59,9 @@ Invariants
 - A source's ``next`` goes down only by ``restart``; everything below it is durable, was left out
   by a rule, or is in quarantine.
 - After every opening and reopening one marker transaction is committed before anything is told.
+- Each write transaction puts its own number under ``00 01``. What the file's roots say counts only
+  where the trees below them say the same (`roots.py`), so that no flipped bit takes a commit back.
+- LMDB opens only a file whose structure is sound (`look.py`): it would crash on another.
 - Nothing is committed to a file that was deleted or replaced under the running agent.
 - Only a log's oldest blocks are ever removed, whole.
 - Every block is read under its checksum; a wrong one becomes a `Gap`, and reading goes on.

@@ -42,7 +42,9 @@ class LogReport:
 
 @dataclass(slots=True)
 class Report:
-    """``problems`` is empty where all is well; ``gaps`` are seqs lost in an earlier salvage."""
+    """``problems`` is empty where all is well; ``gaps`` are seqs lost in an earlier salvage, which
+    ``salvaged`` tells of.
+    """
 
     problems: list[str] = field(default_factory=list)
     gaps: list[str] = field(default_factory=list)
@@ -51,6 +53,7 @@ class Report:
     sources: int = 0
     quarantined: int = 0
     clocks: int = 0
+    salvaged: list[str] = field(default_factory=list)
 
     def problem(self, text: str) -> None:
         """Note one; a thousand are enough to know."""
@@ -88,7 +91,7 @@ class _Walk:
         pages, report = self._pages, self._report
         previous = b""
         entries = 0
-        for node in pages.nodes(pages.meta.main_root, report.problem):
+        for node in pages.nodes(pages.meta.main.root, report.problem):
             entries += 1
             if node.key <= previous:
                 report.problem(f"key {node.key.hex()} is out of order")
@@ -97,8 +100,8 @@ class _Walk:
                 self._value(node.key, pages.value(node))
             except (StoreDamaged, ValueError, TypeError, msgpack.UnpackException) as error:
                 report.problem(f"key {node.key[:30].hex()}: {error}")
-        if entries != pages.meta.entries:
-            report.problem(f"the root counts {pages.meta.entries} keys, {entries} are there")
+        if entries != pages.meta.main.entries:
+            report.problem(f"the root counts {pages.meta.main.entries} keys, {entries} are there")
         self._close_logs()
         self._close_quarantine()
 
@@ -111,8 +114,8 @@ class _Walk:
         crc, value = value[-4:], value[:-4]
         if zlib.crc32(key + value).to_bytes(4, "big") != crc:
             self._report.problem(f"key {key[:30].hex()} fails its checksum")
-        elif kind == 0 and not rest:
-            self._store(msgpack.unpackb(value))
+        elif kind == 0:
+            self._about_store(rest, msgpack.unpackb(value))
         elif kind == 1:
             self._log(rest.decode(), msgpack.unpackb(value))
         elif kind == 2:
@@ -142,6 +145,18 @@ class _Walk:
         sound = -(2**63) <= offset < 2**63 and 0 <= boot < 2**63 and isinstance(need, bool)
         if len(rest) < 16 or number < 1 or not sound or not 1 <= hops <= 8:
             self._report.problem(f"the clock note about {agent!r} is {number}, {offset}, {hops}")
+
+    def _about_store(self, rest: bytes, value: list[Any]) -> None:
+        if rest == b"\x01":
+            if value[0] != self._pages.meta.txn:
+                told = self._pages.meta.txn
+                self._report.problem(f"the root is of commit {told}, its tree of {value[0]}")
+        elif rest == b"\x02":
+            self._report.salvaged = [str(part) for part in value]
+        elif rest:
+            self._report.problem(f"key 00{rest.hex()} is none of ours")
+        else:
+            self._store(value)
 
     def _store(self, header: list[Any]) -> None:
         version, store_id, epoch, agent_id = header[:4]

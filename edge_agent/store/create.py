@@ -16,6 +16,7 @@ import lmdb
 from edge_agent.errors import StoreFailed
 from edge_agent.store import keys
 from edge_agent.store.settings import StoreSettings
+from edge_agent.store.stamp import writing
 from edge_agent.store.values import LogHeader, StoreHeader, encode
 
 DATA = "data.mdb"
@@ -108,7 +109,7 @@ def build(folder: Path, settings: StoreSettings, header: StoreHeader) -> None:
     """The first transaction of a store: its header and its logs', `MAIN` with id 1."""
     env = open_environment(folder, settings.map_size)
     try:
-        with env.begin(write=True) as txn:
+        with writing(env) as txn:
             txn.put(keys.STORE, encode(keys.STORE, header))
     finally:
         env.close()

@@ -33,8 +33,8 @@ _Answer = TypeVar("_Answer")
 class Engine(Questions):
     """One open store. Reads may run beside a commit and beside one another, from any thread.
 
-    Made by `open`. ``identity`` says who the store is; ``salvage_report`` what was read back
-    from a damaged one at this opening, or None.
+    Made by `open`. ``identity`` says who the store is; ``salvage_report`` what was read back from
+    a damaged one, now or at an earlier opening whose damaged folder is still there, or None.
     """
 
     def __init__(

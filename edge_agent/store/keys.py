@@ -8,6 +8,10 @@ of the highest log id at the end, where LMDB appends without splitting pages.
 from __future__ import annotations
 
 STORE = b"\x00"
+#: The number of the transaction that wrote this tree: see `stamp`.
+STAMP = b"\x00\x01"
+#: What the last salvage saved: see `salvage`.
+SALVAGED = b"\x00\x02"
 LOG = b"\x01"
 POSITION = b"\x02"
 SOURCE = b"\x03"

@@ -28,17 +28,19 @@ from edge_agent.store.create import (
 )
 from edge_agent.store.identity import Entropy, new_header, opened_header
 from edge_agent.store.lock import LOCK
-from edge_agent.store.look import look
+from edge_agent.store.look import look, refuse_newer
 from edge_agent.store.place import Place
 from edge_agent.store.reading import last_dated
-from edge_agent.store.salvage import salvage
+from edge_agent.store.salvage import salvage, told_of
 from edge_agent.store.settings import Clock, StoreSettings
+from edge_agent.store.stamp import writing
 from edge_agent.store.state import State
 from edge_agent.store.trouble import TROUBLE, translated
 from edge_agent.store.values import (
     FORMAT,
     LogHeader,
     QuarantineHeader,
+    SalvageNote,
     StoreHeader,
     decode,
     encode,
@@ -56,6 +58,7 @@ class Opened:
     state: State
     page_bytes: int
     place: Place
+    salvaged: SalvageNote | None
 
 
 def open_or_salvage(
@@ -64,13 +67,16 @@ def open_or_salvage(
     """Open the store, made now where there is none, and salvaged first where it is damaged:
     ``known`` tells of damage that was met while it was open.
 
-    Returns the open store, and the report of the salvage if there was one.
+    Returns the open store, and the report of the salvage if there was one: now or, as long as the
+    damaged folder is there, at an earlier start.
 
     Raises:
         StoreTooNew: a newer version wrote it; nothing was changed.
         StoreFailed: the disk refuses.
     """
     try:
+        # Before anything else, so that nothing at all is changed in a newer version's folder.
+        refuse_newer(path / STORE)
         tidy(path)
         if not (path / STORE).exists():
             make_store(path, settings, clock, entropy)
@@ -79,10 +85,11 @@ def open_or_salvage(
             if known is not None:
                 raise StoreDamaged(known)
             look(path / STORE, settings.map_size)
-            return open_store(path, settings, entropy), None
+            opened = open_store(path, settings, entropy)
         except StoreDamaged as error:
             report = salvage(path, settings, clock, entropy, str(error))
-        return open_store(path, settings, entropy), report
+            return open_store(path, settings, entropy), report
+        return opened, told_of(opened.salvaged)
     except OSError as error:
         raise translated(error, f"opening {path}") from error
 
@@ -103,8 +110,10 @@ def open_store(path: Path, settings: StoreSettings, entropy: Entropy) -> Opened:
         env.reader_check()
         # The start that gave the store its name may have failed to sync that, and then ended.
         sync_folder(path)
-        with env.begin(write=True) as txn:
+        with writing(env) as txn:
             header, state = _load(txn, settings, entropy)
+            raw = txn.get(keys.SALVAGED)
+            salvaged = None if raw is None else decode(keys.SALVAGED, raw, SalvageNote)
         with env.begin(buffers=True) as txn:
             state.newest_ns, state.unset_boots = last_dated(txn, state.logs.values())
         page_bytes: int = env.stat()["psize"]
@@ -115,7 +124,7 @@ def open_store(path: Path, settings: StoreSettings, entropy: Entropy) -> Opened:
     except BaseException:
         env.close()
         raise
-    return Opened(env, header, state, page_bytes, place)
+    return Opened(env, header, state, page_bytes, place, salvaged)
 
 
 def make_store(path: Path, settings: StoreSettings, clock: Clock, entropy: Entropy) -> None:

@@ -28,14 +28,33 @@ _META = struct.Struct(f"=II2{_WORD}IHH5{_WORD}IHH5{_WORD}2{_WORD}")
 _NODE = struct.Struct("=HHHH")
 _NUMBER = struct.Struct(f"={_WORD}")
 _MAGIC = 0xBEEFC0DE
+_MAGIC_ALONE = struct.Struct("=I")
 #: Version of the file format of all LMDB 0.9 releases.
 DATA_VERSION = 1
-_NOWHERE = 2 ** (8 * _NUMBER.size) - 1
+NUMBER_BYTES = _NUMBER.size
+#: The root of a tree without any page.
+NOWHERE = 2 ** (8 * _NUMBER.size) - 1
+#: Bytes of a meta page that mean something; they lie in one sector.
+ROOT_BYTES = _PAGE.size + _META.size
+#: Flags of the tree of free pages: its keys are integers. The main tree has none.
+_INTEGER_KEYS = 8
 
-_BRANCH, _LEAF, _OVERFLOW, _METAPAGE = 1, 2, 4, 8
+BRANCH, LEAF, _OVERFLOW, _METAPAGE = 1, 2, 4, 8
 _BIG = 1
 #: Page sizes that LMDB 0.9 may use, from the operating system's.
 _PAGE_SIZES = (4096, 8192, 16_384, 32_768)
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """One of the two trees of a commit: levels, pages of each kind, keys, and where it begins."""
+
+    depth: int
+    branches: int
+    leaves: int
+    overflows: int
+    entries: int
+    root: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +62,32 @@ class Meta:
     """One of the two roots: as of the commit ``txn``, pages up to ``last`` are in use."""
 
     version: int
+    map_size: int
     page_bytes: int
-    free_root: int
-    main_root: int
-    entries: int
+    free: Tree
+    main: Tree
     last: int
     txn: int
+
+    def encode(self, slot: int) -> bytes:
+        """The bytes of this root in its slot, all of them as LMDB writes them."""
+        free, main = self.free, self.main
+        return _PAGE.pack(slot, 0, _METAPAGE, 0, 0) + _META.pack(
+            *(_MAGIC, self.version, 0, self.map_size),
+            *(self.page_bytes, _INTEGER_KEYS, free.depth),
+            *(free.branches, free.leaves, free.overflows, free.entries, free.root),
+            *(0, 0, main.depth),
+            *(main.branches, main.leaves, main.overflows, main.entries, main.root),
+            *(self.last, self.txn),
+        )
+
+
+def decode_meta(raw: bytes) -> Meta:
+    """What a meta page says, believed in nothing."""
+    _, version, _, map_size, *rest = _META.unpack_from(raw, _PAGE.size)
+    page_bytes, _, *free = rest[:8]
+    _, _, *main = rest[8:16]
+    return Meta(version, map_size, page_bytes, Tree(*free), Tree(*main), rest[16], rest[17])
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +124,17 @@ class PageFile:
             raise StoreDamaged("neither of the file's roots can be read")
         return max(found, key=lambda meta: meta.txn)
 
+    def root_bytes(self, slot: int) -> bytes:
+        """A meta page as it lies there. Raises StoreDamaged where the file is shorter."""
+        return self.read(slot * self.page_bytes, ROOT_BYTES)
+
     def nodes(self, root: int, damaged: Callable[[str], None]) -> Iterator[Node]:
         """Every node below ``root`` in the order of keys.
 
         ``damaged`` is told of each page and node that cannot be used; the walk goes on beside it.
         """
         seen: set[int] = set()
-        waiting = [] if root == _NOWHERE else [root]
+        waiting = [] if root == NOWHERE else [root]
         while waiting:
             number = waiting.pop()
             if number in seen:
@@ -99,16 +142,16 @@ class PageFile:
                 continue
             seen.add(number)
             try:
-                page, flags, places = self._tree_page(number)
+                page, flags, places = self.tree_page(number)
             except StoreDamaged as error:
                 damaged(str(error))
                 continue
-            if flags == _BRANCH:
-                waiting.extend(reversed([_child(page, place) for place in places]))
+            if flags == BRANCH:
+                waiting.extend(reversed([child_of(page, place) for place in places]))
                 continue
             for place in places:
                 try:
-                    node = self._node(page, place)
+                    node = self.node(page, place)
                 except StoreDamaged as error:
                     damaged(str(error))
                 else:
@@ -116,14 +159,23 @@ class PageFile:
 
     def value(self, node: Node) -> bytes:
         """A node's value. Raises StoreDamaged."""
+        if node.inline is None and self.long_pages(node.overflow) < self.pages_of(node.size):
+            raise StoreDamaged(f"page {node.overflow} is not the long value it should be")
+        return self.bytes_of(node)
+
+    def bytes_of(self, node: Node) -> bytes:
+        """A node's value, whatever the page says before which it lies. Raises StoreDamaged."""
         if node.inline is not None:
             return node.inline
-        head = self._read(node.overflow * self.page_bytes, _PAGE.size)
-        number, _, flags, low, high = _PAGE.unpack(head)
-        pages = low | high << 16
-        if number != node.overflow or flags != _OVERFLOW or pages < self._pages_of(node.size):
-            raise StoreDamaged(f"page {node.overflow} is not the long value it should be")
-        return self._read(node.overflow * self.page_bytes + _PAGE.size, node.size)
+        return self.read(node.overflow * self.page_bytes + _PAGE.size, node.size)
+
+    def long_pages(self, number: int) -> int:
+        """Pages that a long value has, as the header before it says. Raises StoreDamaged."""
+        own, _, flags, low, high = _PAGE.unpack(self.read(number * self.page_bytes, _PAGE.size))
+        if own != number or flags != _OVERFLOW:
+            raise StoreDamaged(f"page {number} is not the long value it should be")
+        pages: int = low | high << 16
+        return pages
 
     def _find_page_bytes(self) -> int:
         # The first root names the page size; where it is damaged, the second one is looked for
@@ -141,21 +193,22 @@ class PageFile:
 
     def _meta_at(self, place: int, expected: int) -> Meta | None:
         try:
-            raw = self._read(place, _PAGE.size + _META.size)
+            raw = self.read(place, ROOT_BYTES)
         except StoreDamaged:
             return None
         number, _, flags, _, _ = _PAGE.unpack_from(raw)
-        fields = _META.unpack_from(raw, _PAGE.size)
-        if fields[0] != _MAGIC or number != expected or flags != _METAPAGE:
+        (magic,) = _MAGIC_ALONE.unpack_from(raw, _PAGE.size)
+        if magic != _MAGIC or number != expected or flags != _METAPAGE:
             return None
-        # magic, version, address, map size; free: size of a page, flags, depth, 3 counts,
-        # entries, root; main: the same; last page, transaction.
-        return Meta(fields[1], fields[4], fields[11], fields[19], fields[18], *fields[20:])
+        return decode_meta(raw)
 
-    def _tree_page(self, number: int) -> tuple[bytes, int, tuple[int, ...]]:
-        page = self._read(number * self.page_bytes, self.page_bytes)
+    def tree_page(self, number: int, page: bytes = b"") -> tuple[bytes, int, tuple[int, ...]]:
+        """A branch or leaf page, its flags, and the places of its nodes; ``page`` where it has
+        been read already. Raises StoreDamaged.
+        """
+        page = page or self.read(number * self.page_bytes, self.page_bytes)
         own, _, flags, lower, upper = _PAGE.unpack_from(page)
-        if own != number or flags not in (_BRANCH, _LEAF):
+        if own != number or flags not in (BRANCH, LEAF):
             raise StoreDamaged(f"page {number} is not the page it should be")
         if not _PAGE.size <= lower <= upper <= self.page_bytes or lower % 2:
             raise StoreDamaged(f"page {number} has an impossible header")
@@ -165,7 +218,8 @@ class PageFile:
             raise StoreDamaged(f"page {number} has nodes outside itself")
         return page, flags, places
 
-    def _node(self, page: bytes, place: int) -> Node:
+    def node(self, page: bytes, place: int) -> Node:
+        """The node at a place of a leaf page. Raises StoreDamaged."""
         low, high, flags, key_bytes = _NODE.unpack_from(page, place)
         size = low | high << 16
         start = place + _NODE.size
@@ -176,14 +230,16 @@ class PageFile:
         if not flags:
             return Node(key, size, page[data : data + size], 0)
         overflow = _NUMBER.unpack_from(page, data)[0]
-        if overflow < 2 or (overflow + self._pages_of(size)) * self.page_bytes > self.size:
+        if overflow < 2 or (overflow + self.pages_of(size)) * self.page_bytes > self.size:
             raise StoreDamaged(f"key {key[:20].hex()} points outside the file")
         return Node(key, size, None, overflow)
 
-    def _pages_of(self, size: int) -> int:
+    def pages_of(self, size: int) -> int:
+        """Pages of a long value of ``size`` bytes."""
         return -(-(size + _PAGE.size) // self.page_bytes)
 
-    def _read(self, place: int, size: int) -> bytes:
+    def read(self, place: int, size: int) -> bytes:
+        """Bytes of the file. Raises StoreDamaged where they are not there or cannot be read."""
         if place < 0 or place + size > self.size:
             raise StoreDamaged(f"the file ends before byte {place + size}")
         try:
@@ -195,7 +251,26 @@ class PageFile:
         return raw
 
 
-def _child(page: bytes, place: int) -> int:
+def lmdb_version(pages: PageFile, slot: int) -> int | None:
+    """LMDB's own version in a meta page, None where there is none. A newer version's pages may
+    have a longer header, so the magic number is looked for.
+    """
+    try:
+        raw = pages.read(slot * pages.page_bytes, ROOT_BYTES)
+    except StoreDamaged:
+        return None
+    at = raw.find(_MAGIC_ALONE.pack(_MAGIC), 0, 64)
+    return None if at < 0 else int.from_bytes(raw[at + 4 : at + 8], "little")
+
+
+def page_kind(raw: bytes, at: int) -> tuple[int, int]:
+    """The own number and the flags of the page that begins ``at`` that byte."""
+    number, _, flags, _, _ = _PAGE.unpack_from(raw, at)
+    return number, flags
+
+
+def child_of(page: bytes, place: int) -> int:
+    """The page that a node of a branch page leads to."""
     low, high, flags, _ = _NODE.unpack_from(page, place)
     # A branch node has no flags; on 64-bit machines the page number goes on there.
     number: int = low | high << 16 | (flags << 32 if _WORD == "Q" else 0)

@@ -1,13 +1,16 @@
 """Reading back what can be read of a store that LMDB must not open.
 
-The damaged file is read page by page without LMDB (`pages.py`), so that nothing in it can crash
+The damaged file is read page by page without LMDB (`finding.py`), so that nothing in it can crash
 the agent. Every block whose checksum is right is copied, under its own seq; positions, numbering
-and quarantine come along where they can be read. The new store has a new id and a new epoch, and
-keeps the agent's id, so that upstreams go on where they were.
+and quarantine come along where they can be read (`copying.py`). The new store has a new id and a
+new epoch, and keeps the agent's id, so that upstreams go on where they were.
 
 Seqs go on `SALVAGE_JUMP` above the highest one known: an upstream may have been given seqs whose
 records are lost here, and would take new records under the same seqs for repeats. Readers see a
 gap "damaged" that is longer than what was lost.
+
+A note of it stays in the new store (`keys.SALVAGED`), and is told at every start for as long as the
+damaged folder is there: a second restart must not hide that data was lost.
 
 A power cut at any moment repeats the salvage or finishes it (`create.tidy`): the damaged folder
 is moved aside only when its successor is complete and durable.
@@ -18,6 +21,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,7 @@ import msgspec
 
 from edge_agent.errors import StoreDamaged, StoreFailed
 from edge_agent.store import keys
+from edge_agent.store.copying import Copy, is_sound
 from edge_agent.store.create import (
     DATA,
     SALVAGED,
@@ -39,28 +44,17 @@ from edge_agent.store.create import (
     reserve,
     sync_folder,
 )
-from edge_agent.store.format import decode_block
+from edge_agent.store.finding import Finder
 from edge_agent.store.identity import Entropy, new_header
-from edge_agent.store.pages import Node, PageFile
-from edge_agent.store.settings import MAIN, SHARES_MAX, Clock, StoreSettings
-from edge_agent.store.values import (
-    ClockValue,
-    LogHeader,
-    PositionValue,
-    QuarantineHeader,
-    QuarantineValue,
-    SourceValue,
-    StoreHeader,
-    decode,
-    encode,
-)
+from edge_agent.store.pages import PageFile
+from edge_agent.store.settings import MAIN, Clock, StoreSettings
+from edge_agent.store.stamp import writing
+from edge_agent.store.values import LogHeader, SalvageNote, encode
 
 logger = logging.getLogger(__name__)
 
 #: More than a damaged file can have lost at its end.
 SALVAGE_JUMP = 2**20
-#: Bytes copied in one transaction.
-_COPY_BYTES = 4 * 1024 * 1024
 #: Descriptions of damage that a report carries at most.
 _PROBLEMS_MAX = 100
 #: Damaged stores that are kept for a person to look at; each may have the store's full size.
@@ -72,9 +66,9 @@ def salvage(
 ) -> dict[str, Any]:
     """Put a store made of what can be read in the place of the one in ``path / STORE``.
 
-    Returns a report: ``reason``, ``moved_to``, ``when_ns``, ``blocks`` and ``records`` read
-    back, ``problems`` (texts, `_PROBLEMS_MAX` at most), ``complete`` (False where the new file
-    was too small for all).
+    Returns a report: ``reason``, ``moved_to``, ``when_ns``; ``blocks`` and ``records`` read back,
+    ``missing`` records that the logs' headers told of and that were not found; ``problems`` (texts,
+    `_PROBLEMS_MAX` at most); ``complete`` (False where the new file was too small for all).
 
     Raises:
         StoreFailed: the disk refuses; nothing was moved.
@@ -86,6 +80,7 @@ def salvage(
         "when_ns": clock.read().wall_ns,
         "blocks": 0,
         "records": 0,
+        "missing": 0,
         "problems": [],
         "complete": True,
     }
@@ -112,174 +107,98 @@ def salvage(
     return report
 
 
+def told_of(note: SalvageNote | None) -> dict[str, Any] | None:
+    """The report of an earlier salvage, for as long as the damaged folder is there to look at."""
+    if note is None or not Path(note.moved_to).exists():
+        return None
+    return {**msgspec.structs.asdict(note), "problems": []}
+
+
 def _build(
     old: Path, folder: Path, settings: StoreSettings, entropy: Entropy, report: dict[str, Any]
 ) -> None:
+    def problem(text: str) -> None:
+        if len(report["problems"]) < _PROBLEMS_MAX:
+            report["problems"].append(text)
+
     env = open_environment(folder, settings.map_size)
     try:
-        copy = _Copy(env, settings, report)
+        copy = Copy(env, settings.map_size)
         try:
             with PageFile(old / DATA) as pages:
-                for node in pages.nodes(pages.meta.main_root, copy.problem):
-                    copy.take(pages, node)
+                _copy(pages, copy, problem)
         except (StoreDamaged, FileNotFoundError) as error:
-            copy.problem(str(error))
-        copy.finish(entropy)
+            problem(str(error))
+        copy.write()
+        _finish(env, copy, settings, entropy, report)
     finally:
         env.close()
 
 
-class _Copy:
-    """Takes nodes of the damaged file in the order of their keys, which is: header, logs,
-    positions, sources, quarantine, clock notes, blocks.
-    """
+def _copy(pages: PageFile, copy: Copy, problem: Callable[[str], None]) -> None:
+    finder = Finder(pages, problem, lambda node: is_sound(pages, node))
 
-    def __init__(
-        self, env: lmdb.Environment, settings: StoreSettings, report: dict[str, Any]
-    ) -> None:
-        self._env = env
-        self._settings = settings
-        self._report = report
-        self._header: StoreHeader | None = None
-        self._logs: dict[str, LogHeader] = {}
-        self._copied: dict[int, LogHeader] = {}
-        self._floors: dict[str, int] = {}
-        self._quarantine = QuarantineHeader()
-        self._pending: list[tuple[bytes, bytes]] = []
-        self._pending_bytes = 0
-        self._bytes = 0
-        self._page_bytes: int = env.stat()["psize"]
-
-    def problem(self, text: str) -> None:
-        """Note what cannot be used."""
-        if len(self._report["problems"]) < _PROBLEMS_MAX:
-            self._report["problems"].append(text)
-
-    def take(self, pages: PageFile, node: Node) -> None:
-        """Copy one node if it is sound."""
-        takers: dict[bytes, Callable[[bytes, bytes], None]] = {
-            keys.STORE: self._take_header,
-            keys.LOG: self._take_log,
-            keys.POSITION: self._take_position,
-            keys.SOURCE: self._take_source,
-            keys.QUARANTINE: self._take_quarantine,
-            keys.CLOCK: self._take_clock,
-            keys.BLOCK: self._take_block,
-        }
+    for node in finder.newest():
         try:
-            taker = takers.get(node.key[:1])
-            if taker is None:
-                raise StoreDamaged(f"key {node.key[:20].hex()} is none of ours")
-            taker(node.key, pages.value(node))
+            copy.take(pages, node)
         except (StoreDamaged, ValueError) as error:
-            self.problem(str(error))
+            problem(str(error))
+    if not finder.incomplete:
+        return
+    copy.look_elsewhere(newest_known=finder.newest_known)
+    for node in finder.elsewhere(copy.bound):
+        # What is old, or half of a commit, fails here as a matter of course: it is not told.
+        with suppress(StoreDamaged, ValueError):
+            copy.take(pages, node)
 
-    def finish(self, entropy: Entropy) -> None:
-        """Write what is pending and the headers as they are now."""
-        self._write()
-        old = self._header
-        wall_ns: int = self._report["when_ns"]
-        header = new_header(
-            self._settings.board if old is None else old.board,
-            wall_ns,
-            entropy,
-            "" if old is None else old.agent_id,
-        )
-        by_id = {log.id: name for name, log in self._logs.items()}
-        for log_id in self._copied:
-            if log_id not in by_id:
-                name = MAIN if log_id == 1 else f"recovered-{log_id}"
-                self._logs[name] = LogHeader(log_id)
-        with self._env.begin(write=True) as txn:
-            txn.put(keys.STORE, encode(keys.STORE, header))
-            for name, log in {**self._logs, **first_logs(self._settings, self._logs)}.items():
-                key = keys.log_key(name)
-                txn.put(key, encode(key, self._counted(name, log)))
-            if self._quarantine.last:
-                txn.put(keys.QUARANTINE, encode(keys.QUARANTINE, self._quarantine))
 
-    def _counted(self, name: str, old: LogHeader) -> LogHeader:
-        copied = self._copied.get(old.id, LogHeader(old.id))
-        known = max(old.last, copied.last, self._floors.get(name, 0))
-        # A log that nobody ever saw a record of starts from 1 as it would have.
-        last = known + SALVAGE_JUMP if known else 0
-        # What the header says was there and is not is told to readers as damaged, not trimmed.
-        begin = copied.first if copied.records else last + 1
-        return msgspec.structs.replace(
-            old,
-            first=min(begin, old.first) if old.last else begin,
-            last=last,
-            records=copied.records,
-            bytes=copied.bytes,
-        )
+def _finish(
+    env: lmdb.Environment,
+    copy: Copy,
+    settings: StoreSettings,
+    entropy: Entropy,
+    report: dict[str, Any],
+) -> None:
+    """The headers as they are now, and a note of what happened."""
+    old = copy.header
+    header = new_header(
+        settings.board if old is None else old.board,
+        report["when_ns"],
+        entropy,
+        "" if old is None else old.agent_id,
+    )
+    known = {log.id for log in copy.logs.values()}
+    for log_id in copy.copied.keys() - known:
+        name = MAIN if log_id == 1 else f"recovered-{log_id}"
+        copy.logs[name] = LogHeader(log_id)
+    report["blocks"], report["records"] = copy.blocks, copy.records
+    report["complete"] = copy.complete
+    report["missing"] = sum(copy.missing(log) for log in copy.logs.values() if log.last)
+    note = SalvageNote(*(report[name] for name in SalvageNote.__struct_fields__))
+    with writing(env) as txn:
+        txn.put(keys.STORE, encode(keys.STORE, header))
+        txn.put(keys.SALVAGED, encode(keys.SALVAGED, note))
+        for name, log in {**copy.logs, **first_logs(settings, copy.logs)}.items():
+            key = keys.log_key(name)
+            txn.put(key, encode(key, _counted(copy, name, log)))
+        if copy.quarantine.last:
+            txn.put(keys.QUARANTINE, encode(keys.QUARANTINE, copy.quarantine))
 
-    def _take_header(self, key: bytes, value: bytes) -> None:
-        self._header = decode(key, value, StoreHeader)
 
-    def _take_log(self, key: bytes, value: bytes) -> None:
-        self._logs[key[1:].decode()] = decode(key, value, LogHeader)
-
-    def _take_position(self, key: bytes, value: bytes) -> None:
-        floor = decode(key, value, PositionValue).floor
-        log = key[1:].decode().rpartition("\x00")[2]
-        self._floors[log] = max(self._floors.get(log, 0), floor)
-        self._put(key, value)
-
-    def _take_source(self, key: bytes, value: bytes) -> None:
-        decode(key, value, SourceValue)
-        self._put(key, value)
-
-    def _take_quarantine(self, key: bytes, value: bytes) -> None:
-        if key == keys.QUARANTINE:
-            return
-        decode(key, value, QuarantineValue)
-        number = keys.block_first(b"\x00" + key)
-        held = self._quarantine
-        size = held.bytes + keys.stored_bytes(len(value), self._page_bytes)
-        released = held.released + (number - held.last - 1 if held.last else 0)
-        first = held.first if held.last else number
-        self._quarantine = QuarantineHeader(first, number, size, 0, released)
-        self._put(key, value)
-
-    def _take_clock(self, key: bytes, value: bytes) -> None:
-        decode(key, value, ClockValue)
-        self._put(key, value)
-
-    def _take_block(self, key: bytes, value: bytes) -> None:
-        if len(key) != 10 or key[1] == 0:
-            raise StoreDamaged(f"key {key.hex()} is no block's")
-        log_id, first = key[1], keys.block_first(key)
-        block = decode_block(f"#{log_id}", first, key, memoryview(value))
-        held = self._copied.get(log_id) or LogHeader(log_id, first)
-        if first <= held.last:
-            raise StoreDamaged(f"block {first} of log #{log_id} overlaps the one before")
-        size = keys.stored_bytes(len(value), self._page_bytes)
-        if self._bytes + size > SHARES_MAX * self._settings.map_size:
-            self._report["complete"] = False
-            return
-        self._bytes += size
-        self._copied[log_id] = msgspec.structs.replace(
-            held,
-            last=block.last,
-            records=held.records + block.count,
-            bytes=held.bytes + size,
-        )
-        self._put(key, value)
-        self._report["blocks"] += 1
-        self._report["records"] += block.count
-
-    def _put(self, key: bytes, value: bytes) -> None:
-        self._pending.append((key, value))
-        self._pending_bytes += len(value)
-        if self._pending_bytes >= _COPY_BYTES:
-            self._write()
-
-    def _write(self) -> None:
-        with self._env.begin(write=True) as txn:
-            for key, value in self._pending:
-                txn.put(key, value)
-        self._pending.clear()
-        self._pending_bytes = 0
+def _counted(copy: Copy, name: str, old: LogHeader) -> LogHeader:
+    copied = copy.copied.get(old.id, LogHeader(old.id))
+    known = max(old.last, copied.last, copy.floors.get(name, 0))
+    # A log that nobody ever saw a record of starts from 1 as it would have.
+    last = known + SALVAGE_JUMP if known else 0
+    # What the header says was there and is not is told to readers as damaged, not trimmed.
+    begin = copied.first if copied.records else last + 1
+    return msgspec.structs.replace(
+        old,
+        first=min(begin, old.first) if old.last else begin,
+        last=last,
+        records=copied.records,
+        bytes=copied.bytes,
+    )
 
 
 def _reserve(folder: Path, settings: StoreSettings, report: dict[str, Any]) -> None:

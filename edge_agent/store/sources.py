@@ -7,6 +7,7 @@ import lmdb
 from edge_agent.errors import StoreDamaged
 from edge_agent.store import keys
 from edge_agent.store.settings import Moment, StoreSettings
+from edge_agent.store.stamp import writing
 from edge_agent.store.values import SourceValue, decode
 
 #: Between two sweeps on the boot clock; each reads every source's value once.
@@ -37,7 +38,7 @@ def forget(env: lmdb.Environment, settings: StoreSettings, moment: Moment) -> in
             if value.synced and value.seen_ns < limit_ns:
                 old.append(key)
     if old:
-        with env.begin(write=True) as txn:
+        with writing(env) as txn:
             for key in old:
                 txn.delete(key)
     return len(old)

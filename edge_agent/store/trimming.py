@@ -23,6 +23,7 @@ from edge_agent.store.retention import (
     upto_by_share,
 )
 from edge_agent.store.settings import StoreSettings
+from edge_agent.store.stamp import writing
 from edge_agent.store.state import Counts, add
 from edge_agent.store.values import LogHeader, PositionValue, decode, encode
 
@@ -118,7 +119,7 @@ class Trimmer:
     def _remove(self, log: str, held: list[Held], upto: int, floors: Floors) -> None:
         header = self._logs[log]
         freed = trimmed = discarded = 0
-        with self._env.begin(write=True) as txn:
+        with writing(self._env) as txn:
             for block in held:
                 if block.last > upto:
                     break

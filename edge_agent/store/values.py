@@ -16,6 +16,9 @@ import msgspec
 from edge_agent.errors import StoreDamaged
 
 _CRC_BYTES = 4
+#: The longest value is a consumer's state, of 256 KiB at most. What claims more is not touched: it
+#: would reach beyond what is mapped.
+SMALL_BYTES_MAX = 512 * 1024
 
 #: Version of everything in the file.
 FORMAT = 1
@@ -67,6 +70,20 @@ class SourceValue(msgspec.Struct, array_like=True, frozen=True):
     next: int
     seen_ns: int
     synced: bool
+
+
+class SalvageNote(msgspec.Struct, array_like=True, frozen=True):
+    """What the last salvage saved: ``missing`` records are known to be lost, of those that the
+    logs' headers told of. ``complete``: False where the new file was too small for all.
+    """
+
+    when_ns: int
+    reason: str
+    moved_to: str
+    blocks: int
+    records: int
+    missing: int
+    complete: bool
 
 
 class QuarantineHeader(msgspec.Struct, array_like=True, frozen=True):
@@ -121,6 +138,7 @@ _DECODERS: dict[type, msgspec.msgpack.Decoder[msgspec.Struct]] = {
         LogHeader,
         PositionValue,
         SourceValue,
+        SalvageNote,
         QuarantineHeader,
         QuarantineValue,
         ClockValue,
@@ -140,12 +158,22 @@ def decode(key: bytes, stored: bytes | memoryview, kind: type[_Value]) -> _Value
     Raises:
         StoreDamaged: these bytes were not written there by us.
     """
-    raw = stored[:-_CRC_BYTES]
-    if zlib.crc32(raw, zlib.crc32(key)).to_bytes(_CRC_BYTES, "big") != stored[-_CRC_BYTES:]:
-        raise StoreDamaged(f"a {kind.__name__} fails its checksum")
     try:
+        raw = checked_body(key, stored)
         value = _DECODERS[kind].decode(raw)
+    except StoreDamaged as error:
+        raise StoreDamaged(f"a {kind.__name__} fails its checksum") from error
     except ValueError as error:
         raise StoreDamaged(f"a {kind.__name__} cannot be read: {error}") from error
     assert isinstance(value, kind)
     return value
+
+
+def checked_body(key: bytes, stored: bytes | memoryview) -> bytes | memoryview:
+    """The array in what is stored under ``key``, not decoded. Raises StoreDamaged."""
+    if len(stored) > SMALL_BYTES_MAX:
+        raise StoreDamaged("a value is longer than any of ours")
+    raw = stored[:-_CRC_BYTES]
+    if zlib.crc32(raw, zlib.crc32(key)).to_bytes(_CRC_BYTES, "big") != stored[-_CRC_BYTES:]:
+        raise StoreDamaged("a value fails its checksum")
+    return raw

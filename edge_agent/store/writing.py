@@ -16,6 +16,7 @@ from edge_agent.store.entry import Entry, Stored
 from edge_agent.store.group import GROUP_OVERHEAD_BYTES, Group, estimate, with_pages
 from edge_agent.store.settings import Moment, StoreSettings
 from edge_agent.store.sources import SWEEP_EVERY_NS, forget
+from edge_agent.store.stamp import writing
 from edge_agent.store.state import Counts, State
 from edge_agent.store.timekeeping import Dating
 from edge_agent.store.trimming import Trimmer
@@ -92,7 +93,7 @@ class Writer:
 
     def _attempt(self, entries: Sequence[Entry], *, tight: bool) -> list[Stored | StoreFull]:
         tools = self._tools
-        with self._env.begin(write=True) as txn:
+        with writing(self._env) as txn:
             group = Group(
                 txn,
                 self._state,
@@ -121,7 +122,7 @@ class Writer:
 
     def _age_free_pages(self) -> None:
         """Pages that one transaction frees can be used by the next but one: this is the next."""
-        with self._env.begin(write=True) as txn:
+        with writing(self._env) as txn:
             txn.put(keys.STORE, txn.get(keys.STORE, b""))
 
     def _forget_sources(self) -> None:

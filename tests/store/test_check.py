@@ -12,6 +12,7 @@ from edge_agent.store import Entry, Position, Quarantined
 from edge_agent.store.check import check, problems
 from edge_agent.store.create import open_environment
 from edge_agent.store.keys import block_key
+from edge_agent.store.stamp import writing
 from tests.store.conftest import Stores
 from tests.store.support import MIB, START_NS, entry, foreign, pack, sealed
 
@@ -84,7 +85,7 @@ def test_what_is_broken_is_found(filled: Stores, name: str) -> None:
     breaking, message = BREAKS[name]
     filled.damaged.add("agent")
     env: lmdb.Environment = open_environment(filled.path() / "store", 4 * MIB)
-    with env.begin(write=True) as txn:
+    with writing(env) as txn:
         breaking(txn)
     env.close()
     found = list(problems(filled.path()))
@@ -94,7 +95,7 @@ def test_what_is_broken_is_found(filled: Stores, name: str) -> None:
 def test_a_hole_in_a_log_is_a_gap(filled: Stores) -> None:
     filled.damaged.add("agent")
     env = open_environment(filled.path() / "store", 4 * MIB)
-    with env.begin(write=True) as txn:
+    with writing(env) as txn:
         txn.delete(block_key(1, 1))
     env.close()
     assert check(filled.path()).gaps

@@ -10,6 +10,7 @@ from edge_agent.store.create import STORE, open_environment
 from edge_agent.store.keys import STORE as STORE_KEY
 from edge_agent.store.keys import log_key
 from edge_agent.store.opening import open_store, read_header
+from edge_agent.store.stamp import writing
 from edge_agent.store.values import StoreHeader, decode, encode
 from tests.store.conftest import Stores
 from tests.store.support import MIB, entry, pack, sealed, seeded, small, values
@@ -51,7 +52,7 @@ def test_a_smaller_size_leaves_the_file_and_what_is_in_it(stores: Stores) -> Non
 def test_a_newer_store_is_left_untouched(stores: Stores) -> None:
     stores.open().close()
     env = open_environment(stores.path() / STORE, 4 * MIB)
-    with env.begin(write=True) as txn:
+    with writing(env) as txn:
         raw = txn.get(STORE_KEY)
         assert raw is not None
         header = decode(STORE_KEY, raw, StoreHeader)
@@ -79,7 +80,7 @@ def test_a_log_header_that_cannot_be_read_leads_to_a_salvage(stores: Stores) -> 
     engine.commit([entry(3, 1)])
     engine.close()
     env = open_environment(stores.path() / STORE, 4 * MIB)
-    with env.begin(write=True) as txn:
+    with writing(env) as txn:
         txn.put(log_key("main"), b"\xc1")
     env.close()
     stores.damaged.add("agent")

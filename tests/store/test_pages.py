@@ -36,7 +36,7 @@ def read(data: Path) -> tuple[dict[bytes, bytes], list[str]]:
     problems: list[str] = []
     found: dict[bytes, bytes] = {}
     with PageFile(data) as pages:
-        for node in pages.nodes(pages.meta.main_root, problems.append):
+        for node in pages.nodes(pages.meta.main.root, problems.append):
             try:
                 found[node.key] = pages.value(node)
             except StoreDamaged as error:
@@ -79,7 +79,7 @@ def test_the_older_root_is_used_where_the_newer_is_damaged(
     data.write_bytes(raw)
     with PageFile(data) as pages:
         assert pages.metas[newest] is None
-        assert pages.meta.entries == len(content) - len(content) % 9
+        assert pages.meta.main.entries == len(content) - len(content) % 9
 
 
 @pytest.mark.parametrize("size", [0, 1, 15, 4096, 8191])
@@ -107,7 +107,7 @@ def test_no_cut_and_no_noise_makes_reading_fail_otherwise(data: Path) -> None:
         with PageFile(data) as pages:
             problems: list[str] = []
             try:
-                for node in pages.nodes(pages.meta.main_root, problems.append):
+                for node in pages.nodes(pages.meta.main.root, problems.append):
                     pages.value(node)
             except StoreDamaged:
                 pass
@@ -115,7 +115,7 @@ def test_no_cut_and_no_noise_makes_reading_fail_otherwise(data: Path) -> None:
 
 def test_a_tree_that_leads_back_to_itself_ends(data: Path) -> None:
     with PageFile(data) as pages:
-        root = pages.meta.main_root
+        root = pages.meta.main.root
     raw = bytearray(data.read_bytes())
     place = root * 4096 + int.from_bytes(raw[root * 4096 + 16 : root * 4096 + 18], "little")
     raw[place : place + 2] = root.to_bytes(2, "little")
@@ -128,4 +128,4 @@ def test_an_empty_tree_has_no_nodes(tmp_path: Path) -> None:
     env = lmdb.open(str(tmp_path), lib_version=0)
     env.close()
     with PageFile(tmp_path / "data.mdb") as pages:
-        assert list(pages.nodes(pages.meta.main_root, print)) == []
+        assert list(pages.nodes(pages.meta.main.root, print)) == []

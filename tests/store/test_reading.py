@@ -6,6 +6,7 @@ import pytest
 from edge_agent.store import Block, Engine, Entry, Gap
 from edge_agent.store.create import open_environment
 from edge_agent.store.keys import block_key
+from edge_agent.store.stamp import writing
 from tests.store.conftest import Stores
 from tests.store.support import START_NS, entry, read_all, records, run, values
 
@@ -25,7 +26,7 @@ def damage(stores: Stores, *firsts: int, remove: bool = False) -> Engine:
     """Rewrite blocks behind the engine's back and open it again."""
     stores.damaged.add("agent")
     env = open_environment(stores.path() / "store", 4 * 1024 * 1024)
-    with env.begin(write=True) as txn:
+    with writing(env) as txn:
         for first in firsts:
             key = block_key(1, first)
             value = txn.pop(key)

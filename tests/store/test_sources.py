@@ -4,6 +4,7 @@ from edge_agent.errors import StoreFull
 from edge_agent.store import Stored
 from edge_agent.store.create import open_environment
 from edge_agent.store.keys import source_key
+from edge_agent.store.stamp import writing
 from tests.store.conftest import Stores
 from tests.store.support import entry
 
@@ -60,7 +61,7 @@ def test_a_source_whose_value_cannot_be_read_is_forgotten(stores: Stores) -> Non
     engine.commit([entry(1, 1)])
     engine.close()
     env = open_environment(stores.path() / "store", 4 * 1024 * 1024)
-    with env.begin(write=True) as txn:
+    with writing(env) as txn:
         txn.put(source_key("broken"), b"\xc1")
     env.close()
     again = stores.open()

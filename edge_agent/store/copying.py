@@ -1,0 +1,266 @@
+"""What a salvage takes into the new store, and what it leaves: sound values, each once.
+
+A node is sound if its value has the right checksum under its key, or under a key that is one bit
+away. Blocks are taken where their log has none yet: between its ``first``, below which all has been
+trimmed, and its ``last``. Of other values found twice, the one that is further counts.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+
+import lmdb
+import msgspec
+
+from edge_agent.errors import StoreDamaged
+from edge_agent.store import keys
+from edge_agent.store.format import Block, decode_block
+from edge_agent.store.pages import Node, PageFile
+from edge_agent.store.settings import SHARES_MAX
+from edge_agent.store.stamp import writing
+from edge_agent.store.values import (
+    ClockValue,
+    LogHeader,
+    PositionValue,
+    QuarantineHeader,
+    QuarantineValue,
+    SourceValue,
+    StoreHeader,
+    checked_body,
+    decode,
+    encode,
+)
+
+#: Bytes copied in one transaction.
+_COPY_BYTES = 4 * 1024 * 1024
+#: Holes in one log that are remembered, each of which a block may fill.
+_HOLES_MAX = 50_000
+_END = 2**63
+_KINDS: dict[bytes, type[msgspec.Struct]] = {
+    keys.LOG: LogHeader,
+    keys.POSITION: PositionValue,
+    keys.SOURCE: SourceValue,
+    keys.QUARANTINE: QuarantineValue,
+    keys.CLOCK: ClockValue,
+}
+
+
+class Holes:
+    """The seqs of one log that no block has been found for. Only from ``first`` to ``last`` is one
+    looked for.
+    """
+
+    def __init__(self, first: int) -> None:
+        self.first, self.last = first, _END
+        self._begins = [1]
+        self._ends = [_END]
+
+    def fill(self, first: int, last: int) -> bool:
+        """Whether a block from ``first`` to ``last`` belongs there; then it is there."""
+        at = bisect_right(self._begins, first) - 1
+        if at < 0 or last > self._ends[at] or first < self.first or last > self.last:
+            return False
+        begin, end = self._begins[at], self._ends[at]
+        rest = [(b, e) for b, e in ((begin, first - 1), (last + 1, end)) if b <= e]
+        if len(self._begins) + len(rest) > _HOLES_MAX:
+            # So many holes are not remembered; the first ones are given up.
+            rest, at = rest[-1:], 0
+        self._begins[at : at + 1] = [b for b, _ in rest]
+        self._ends[at : at + 1] = [e for _, e in rest]
+        return True
+
+    def lacks(self, seq: int) -> bool:
+        """Whether no block has been found that holds ``seq``."""
+        at = bisect_right(self._begins, seq) - 1
+        return at >= 0 and self.first <= seq <= min(self._ends[at], self.last)
+
+    def missing(self, first: int, last: int) -> int:
+        """How many of the seqs from ``first`` to ``last`` are in no block."""
+        pairs = zip(self._begins, self._ends, strict=True)
+        return sum(max(min(e, last) - max(b, first) + 1, 0) for b, e in pairs)
+
+
+class Copy:
+    """Takes nodes of a damaged file into the environment of a new one."""
+
+    def __init__(self, env: lmdb.Environment, map_size: int) -> None:
+        self.header: StoreHeader | None = None
+        self.logs: dict[str, LogHeader] = {}
+        #: By a log's id: what was copied of it, and what was not found.
+        self.copied: dict[int, LogHeader] = {}
+        self.holes: dict[int, Holes] = {}
+        self.floors: dict[str, int] = {}
+        self.quarantine = QuarantineHeader()
+        self.blocks = self.records = 0
+        self.complete = True
+        self._env = env
+        self._room = SHARES_MAX * map_size
+        self._page_bytes: int = env.stat()["psize"]
+        self._held: dict[bytes, int] = {}
+        self._sure: frozenset[bytes] = frozenset()
+        self._elsewhere = False
+        self._pending: list[tuple[bytes, bytes]] = []
+        self._pending_bytes = 0
+
+    def take(self, pages: PageFile, node: Node) -> None:
+        """Copy one node. Raises StoreDamaged where it is not sound."""
+        if node.key in (keys.STAMP, keys.SALVAGED, keys.QUARANTINE):
+            return
+        if self._elsewhere and not self._wanted(node.key):
+            return
+        key, value = sound(pages, node, turn=not self._elsewhere)
+        if key == keys.STORE:
+            self.header = self.header or decode(key, value, StoreHeader)
+        elif key[:1] == keys.BLOCK:
+            self._take_block(key, value)
+        elif key[:1] in _KINDS:
+            self._take_small(key, value)
+        else:
+            raise StoreDamaged(f"key {key[:20].hex()} is none of ours")
+
+    def look_elsewhere(self, *, newest_known: bool) -> None:
+        """From now on nodes come from where old ones lie among those that are missed. With the
+        newest root known, what its tree holds is sure, and others do not take its place.
+        """
+        self._elsewhere = True
+        self.bound()
+        if newest_known:
+            names = {keys.log_key(name) for name in self.logs}
+            self._sure = frozenset(self._held.keys() | names)
+
+    def bound(self) -> None:
+        """Let old blocks fill holes only where a log had any: what is below was trimmed, what is
+        above was never committed.
+        """
+        for log in self.logs.values():
+            holes = self.holes.setdefault(log.id, Holes(log.first))
+            holes.first, holes.last = log.first, log.last
+        for log_id in self.holes.keys() - {log.id for log in self.logs.values()}:
+            if log_id in self.copied:
+                self.holes[log_id].first = self.copied[log_id].first
+
+    def _wanted(self, key: bytes) -> bool:
+        if key[:1] != keys.BLOCK:
+            return key not in self._sure
+        holes = self.holes.get(key[1]) if len(key) == 10 else None
+        return holes is None or holes.lacks(keys.block_first(key))
+
+    def write(self) -> None:
+        """Commit what has been taken."""
+        if not self._pending:
+            return
+        with writing(self._env) as txn:
+            for key, value in self._pending:
+                txn.put(key, value)
+        self._pending.clear()
+        self._pending_bytes = 0
+
+    def missing(self, log: LogHeader) -> int:
+        """Records that the log's header told of, and that were not found."""
+        holes = self.holes.get(log.id) or Holes(log.first)
+        return holes.missing(log.first, max(log.last, self.copied.get(log.id, log).last))
+
+    def _take_small(self, key: bytes, value: bytes) -> None:
+        found = decode(key, value, _KINDS[key[:1]])
+        further = 0
+        if isinstance(found, LogHeader):
+            name = key[1:].decode()
+            if name not in self.logs or self.logs[name].last < found.last:
+                self.logs[name] = found
+            return
+        if isinstance(found, PositionValue):
+            further = found.floor
+            log = key[1:].decode().rpartition("\x00")[2]
+            self.floors[log] = max(self.floors.get(log, 0), further)
+        elif isinstance(found, SourceValue):
+            further = found.next
+        elif isinstance(found, ClockValue):
+            further = found.boot_ns
+        if self._held.get(key, -1) >= further:
+            return
+        self._held[key] = further
+        if isinstance(found, QuarantineValue):
+            # Without a hole, whatever is missing: that is how its header counts.
+            number = self.quarantine.last + 1
+            if not self.quarantine.last:
+                number = int.from_bytes(key[1:], "big")
+                self.quarantine = QuarantineHeader(number, number)
+            key = keys.quarantine_key(number)
+            value = encode(key, found)
+            size = self.quarantine.bytes + keys.stored_bytes(len(value), self._page_bytes)
+            self.quarantine = QuarantineHeader(self.quarantine.first, number, size)
+        self._put(key, value)
+
+    def _take_block(self, key: bytes, value: bytes) -> None:
+        log_id = key[1]
+        block = _block(key, value)
+        if log_id not in self.holes:
+            firsts = [log.first for log in self.logs.values() if log.id == log_id]
+            self.holes[log_id] = Holes(firsts[0] if firsts else 1)
+        size = keys.stored_bytes(len(value), self._page_bytes)
+        if size > self._room:
+            self.complete = False
+            return
+        if not self.holes[log_id].fill(block.first, block.last):
+            raise StoreDamaged(f"block {block.first} of log #{log_id} overlaps another, or is old")
+        self._room -= size
+        held = self.copied.get(log_id) or LogHeader(log_id, block.first)
+        self.copied[log_id] = LogHeader(
+            log_id,
+            min(held.first, block.first),
+            max(held.last, block.last),
+            held.records + block.count,
+            held.bytes + size,
+        )
+        self.blocks += 1
+        self.records += block.count
+        self._put(key, value)
+
+    def _put(self, key: bytes, value: bytes) -> None:
+        self._pending.append((key, value))
+        self._pending_bytes += len(value)
+        if self._pending_bytes >= _COPY_BYTES:
+            self.write()
+
+
+def sound(pages: PageFile, node: Node, *, turn: bool = True) -> tuple[bytes, bytes]:
+    """Key and value of a node; with ``turn``, a flipped bit in the key is turned back.
+
+    Raises StoreDamaged.
+    """
+    value = pages.bytes_of(node)
+    for key in (node.key, *(_one_bit_away(node.key) if turn else ())):
+        try:
+            if key[:1] == keys.BLOCK:
+                _block(key, value)
+            else:
+                checked_body(key, value)
+        except StoreDamaged:
+            continue
+        return key, value
+    what = "block " + str(keys.block_first(node.key)) if node.key[:1] == keys.BLOCK else "key"
+    raise StoreDamaged(f"{what} {node.key[:20].hex()} fails its checksum")
+
+
+def is_sound(pages: PageFile, node: Node) -> bool:
+    """Whether a node's value has the right checksum."""
+    try:
+        sound(pages, node, turn=False)
+    except StoreDamaged:
+        return False
+    return True
+
+
+def _block(key: bytes, value: bytes) -> Block:
+    if len(key) != 10 or key[1] == 0:
+        raise StoreDamaged(f"key {key.hex()} is no block's")
+    first = keys.block_first(key)
+    return decode_block(f"#{key[1]}", first, key, memoryview(value))
+
+
+def _one_bit_away(key: bytes) -> Iterator[bytes]:
+    for bit in range(8 * len(key)):
+        turned = bytearray(key)
+        turned[bit >> 3] ^= 1 << (bit & 7)
+        yield bytes(turned)

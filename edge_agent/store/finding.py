@@ -1,0 +1,185 @@
+"""Where nodes can still be found in a damaged file, from the surest place to the last resort.
+
+1. The tree of the newest root. A damaged page is mended where one turned bit makes its structure
+   right again; otherwise what hangs below it is out of reach there.
+2. The tree of the older root, as far as its pages are others: LMDB never writes over the page that
+   it changes, so most of what changed lately is there in an older version.
+3. Every leaf page of the file that neither has reached. Their blocks count only if their checksum
+   is right under their key, and only where one is missing (`copying`): old pages hold blocks that
+   were trimmed, and a power cut leaves some of a commit that never was.
+
+The last two are asked only where the first had to leave something out.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+
+from edge_agent.errors import StoreDamaged
+from edge_agent.store import keys
+from edge_agent.store.pages import BRANCH, LEAF, NOWHERE, Meta, Node, PageFile, child_of, page_kind
+from edge_agent.store.roots import newest_first
+from edge_agent.store.tree import leaf
+
+logger = logging.getLogger(__name__)
+
+#: Leaf pages that are mended bit by bit: a second of work for each where all is tried.
+MENDED_MAX = 16
+#: Bytes read at one time by the search through the whole file.
+_SWEEP_BYTES = 1024 * 1024
+
+Judge = Callable[[Node], bool]
+"""Whether a node's value has the right checksum under its key."""
+
+
+class Finder:
+    """Finds nodes in one damaged file, each page once; ``problem`` is told what is out of reach."""
+
+    def __init__(self, pages: PageFile, problem: Callable[[str], None], judge: Judge) -> None:
+        self._pages = pages
+        self._problem = problem
+        self._judge = judge
+        self._seen = bytearray(pages.size // pages.page_bytes + 1)
+        self._left = MENDED_MAX
+        #: Whether the root of the newest commit is among those that can be followed.
+        self._roots, self.newest_known = newest_first(pages)
+        #: Whether something was out of reach, so that it is worth while to look elsewhere.
+        self.incomplete = not self.newest_known or not self._roots
+
+    def newest(self) -> Iterator[Node]:
+        """The nodes of the newest tree that can be followed, in the order of their keys."""
+        return self._below(self._roots[:1])
+
+    def elsewhere(self, rested: Callable[[], None]) -> Iterator[Node]:
+        """What the other tree holds in pages of its own; then, from all other leaf pages of the
+        file, the small values, and last the blocks. ``rested`` is called between these.
+        """
+        # What cannot be read here was told, or nobody misses it.
+        self._problem = lambda _: None
+        yield from self._below(self._roots[1:])
+        rested()
+        strays = self._strays()
+        for blocks in (False, True):
+            for number in strays:
+                yield from self._stray(number, blocks=blocks)
+            rested()
+
+    def _strays(self) -> list[int]:
+        """Every leaf page that no tree has led to. Reads the whole file."""
+        found: list[int] = []
+        pages = self._pages
+        step = _SWEEP_BYTES // pages.page_bytes
+        end = pages.size // pages.page_bytes
+        for begin in range(2, end, step):
+            count = min(step, end - begin)
+            try:
+                raw = pages.read(begin * pages.page_bytes, count * pages.page_bytes)
+            except StoreDamaged as error:
+                self._problem(str(error))
+                continue
+            for number in range(begin, begin + count):
+                at = (number - begin) * pages.page_bytes
+                if not self._seen[number] and page_kind(raw, at) == (number, LEAF):
+                    found.append(number)
+        return found
+
+    def _stray(self, number: int, *, blocks: bool) -> Iterator[Node]:
+        try:
+            page, _, places = self._pages.tree_page(number)
+        except StoreDamaged:
+            return
+        for node in self._nodes(page, places, lambda _: None):
+            if (node.key[:1] == keys.BLOCK) == blocks:
+                yield node
+
+    def _below(self, roots: list[Meta]) -> Iterator[Node]:
+        waiting = [meta.main.root for meta in roots if meta.main.root != NOWHERE]
+        while waiting:
+            number = waiting.pop()
+            if not 2 <= number < len(self._seen):
+                self._out_of_reach(f"page {number} does not exist")
+                continue
+            if self._seen[number]:
+                continue
+            self._seen[number] = 1
+            try:
+                page, flags, places = self._pages.tree_page(number)
+            except StoreDamaged as error:
+                page, flags, places = self._mended(number) or (b"", LEAF, ())
+                if not page:
+                    self._seen[number] = 0
+                    self._out_of_reach(str(error))
+                    continue
+            if flags == BRANCH:
+                waiting.extend(reversed([child_of(page, place) for place in places]))
+                continue
+            yield from self._leaf(number, page, places)
+
+    def _leaf(self, number: int, page: bytes, places: tuple[int, ...]) -> Iterator[Node]:
+        try:
+            leaf(self._pages, number, None, page)
+        except StoreDamaged as error:
+            mended = self._mended(number)
+            if mended is None:
+                self._out_of_reach(str(error))
+            else:
+                page, _, places = mended
+        yield from self._nodes(page, places, self._out_of_reach)
+
+    def _nodes(
+        self, page: bytes, places: tuple[int, ...], problem: Callable[[str], None]
+    ) -> Iterator[Node]:
+        for place in places:
+            try:
+                yield self._pages.node(page, place)
+            except StoreDamaged as error:
+                problem(str(error))
+
+    def _out_of_reach(self, problem: str) -> None:
+        self.incomplete = True
+        self._problem(problem)
+
+    def _mended(self, number: int) -> tuple[bytes, int, tuple[int, ...]] | None:
+        """A leaf page with the one bit turned that makes its structure right; None where none
+        does. Of several, the one whose nodes pass their checksums.
+        """
+        try:
+            page = self._pages.read(number * self._pages.page_bytes, self._pages.page_bytes)
+        except StoreDamaged:
+            return None
+        if self._left <= 0:
+            return None
+        self._left -= 1
+        found: list[tuple[int, bytes]] = []
+        for bit in _structural_bits(page):
+            turned = bytearray(page)
+            turned[bit >> 3] ^= 1 << (bit & 7)
+            candidate = bytes(turned)
+            try:
+                leaf(self._pages, number, None, candidate)
+                _, _, places = self._pages.tree_page(number, candidate)
+                nodes = [self._pages.node(candidate, place) for place in places]
+            except StoreDamaged:
+                continue
+            found.append((sum(map(self._judge, nodes)), candidate))
+        if not found:
+            return None
+        sound, page = max(found)
+        if not sound:
+            return None
+        logger.warning("page %d: one bit turned back, %d values pass", number, sound)
+        return self._pages.tree_page(number, page)
+
+
+def _structural_bits(page: bytes) -> Iterator[int]:
+    """The bits of a page that decide its structure: header, places, the nodes' own headers."""
+    yield from range(8 * 8)
+    yield from range(10 * 8, 16 * 8)
+    lower = int.from_bytes(page[12:14], "little")
+    lower = lower if lower <= len(page) and lower % 2 == 0 else 16
+    yield from range(16 * 8, lower * 8)
+    places = {int.from_bytes(page[at : at + 2], "little") for at in range(16, lower, 2)}
+    for place in sorted(places):
+        if lower <= place <= len(page) - 8:
+            yield from range(place * 8, (place + 8) * 8)
