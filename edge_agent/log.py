@@ -45,6 +45,7 @@ from edge_agent.store import (
     Entry,
     Gap,
     Identity,
+    Offsets,
     Position,
     Quarantined,
     StoreStatistics,
@@ -100,6 +101,11 @@ class Log:
     def trouble(self) -> str | None:
         """Why the disk refuses at present, a sentence; None while it does not."""
         return self._committer.trouble
+
+    @property
+    def clock_offsets(self) -> Offsets:
+        """What is known of boots whose clocks were not set; blocks are read corrected by it."""
+        return self._engine.clock_offsets()
 
     def names(self) -> tuple[str, ...]:
         """Names of the logs, in the configuration's order; then those no longer configured."""

@@ -21,6 +21,7 @@ from edge_agent.clock import Clock, Reading
 from edge_agent.config import Upstream
 from edge_agent.errors import SinkError, SinkRefused
 from edge_agent.forward.plan import (
+    BOOTS_MAX,
     RANGES_MAX,
     SINGLES_MAX,
     Extent,
@@ -29,10 +30,11 @@ from edge_agent.forward.plan import (
     encode_plan,
     plan_ranges,
 )
+from edge_agent.forward.rendering import RENDERING
 from edge_agent.forward.sink import Batch
 from edge_agent.log import Log
 from edge_agent.record import NANOSECONDS, Record
-from edge_agent.store import Block, Entry, Gap, Position, Quarantined
+from edge_agent.store import Block, Boot, Entry, Gap, Position, Quarantined
 
 logger = logging.getLogger(__name__)
 
@@ -152,23 +154,37 @@ class PlannedBatches:
 
     async def _make_plan(self) -> None:
         upstream = self._upstream
+        extents, boots = await self._survey()
+        self._plan.ranges = plan_ranges(
+            extents, records_max=upstream.batch_records, bytes_max=upstream.batch_bytes
+        )
+        known = self._log.clock_offsets
+        self._plan.offsets = {boot: known[boot] for boot in boots if boot in known}
+        if self._plan.ranges:
+            await self._keep_plan()
+
+    async def _survey(self) -> tuple[list[Extent], set[Boot]]:
+        """What there is to plan, and the boots whose clocks were not set when it came."""
         # Extents instead of blocks, so that never more than one read is held.
         extents: list[Extent] = []
+        boots: set[Boot] = set()
         cursor, size = self._floor, 0
-        while size < upstream.batch_bytes * RANGES_MAX:
+        while size < self._upstream.batch_bytes * RANGES_MAX:
             read = await self._log.read(self._name, cursor, READ_BYTES)
             if not read:
                 break
             for item in read:
-                encoded = item.raw_len if isinstance(item, Block) else 0
+                encoded = 0
+                if isinstance(item, Block):
+                    encoded, boot = item.raw_len, item.unset_boot
+                    if boot is not None and boot not in boots:
+                        if len(boots) == BOOTS_MAX:
+                            return extents, boots
+                        boots.add(boot)
                 size += encoded
                 extents.append(Extent(max(item.first, self._floor + 1), item.last, encoded))
             cursor = read[-1].last
-        self._plan.ranges = plan_ranges(
-            extents, records_max=upstream.batch_records, bytes_max=upstream.batch_bytes
-        )
-        if self._plan.ranges:
-            await self._keep_plan()
+        return extents, boots
 
     async def _load(self) -> Batch | None:
         first, last = self._plan.ranges[0]
@@ -180,13 +196,18 @@ class PlannedBatches:
                 # The log ends before the plan does: this is another store's plan.
                 self._plan.ranges.clear()
                 return None
-            items.extend(item for item in read if item.first <= last)
+            items.extend(self._as_planned(item) for item in read if item.first <= last)
             cursor = read[-1].last
         # What was trimmed at the front since the range was planned is not in the bytes, so it
         # must not be in the key either.
         if isinstance(items[0], Gap) and items[0].reason == "trimmed" and items[0].last < last:
             first = max(first, items[0].last + 1)
         return Batch(self._name, first, last, tuple(items))
+
+    def _as_planned(self, item: Block | Gap) -> Block | Gap:
+        if isinstance(item, Gap) or item.unset_boot is None:
+            return item
+        return item.corrected(self._plan.offsets)
 
     async def _keep_plan(self) -> None:
         position = Position(self._consumer, self._name, self._floor, encode_plan(self._plan))
@@ -223,7 +244,8 @@ class PlannedBatches:
 
 def shape_of(upstream: Upstream) -> int:
     """Checksum of what decides how a range is rendered."""
-    facts = (upstream.url, upstream.format, upstream.compression, tuple(upstream.streams))
+    how = (upstream.format, upstream.compression, RENDERING)
+    facts = (upstream.url, *how, tuple(upstream.streams))
     return zlib.crc32(repr(facts).encode())
 
 

@@ -6,6 +6,10 @@ key, the batch must therefore be byte for byte the same. So ranges are planned, 
 the consumer's state, and only then sent; halving replaces the first range by its two halves,
 durable again before they are sent. A range leaves the plan when it has been acknowledged.
 
+What is known of clocks that were not set (`edge_agent.store.Offsets`) is part of the bytes, and
+may become known between two sends. So the plan keeps what was known of the boots concerned when it
+was made, and its ranges are rendered by that alone.
+
 Pure: what is planned depends on the blocks given, nothing else.
 """
 
@@ -17,10 +21,15 @@ from typing import NamedTuple
 
 import msgspec
 
+from edge_agent.store import Boot
+
 #: Ranges planned with one commit. A commit per batch would tie forwarding to the commit interval.
 RANGES_MAX = 8
 #: Single records refused in a row after which the configuration must be wrong.
 SINGLES_MAX = 16
+
+#: Boots of clocks not set in one plan; it ends before the block that would bring one more.
+BOOTS_MAX = 256
 
 Range = tuple[int, int]
 """First and last seq, both included."""
@@ -43,11 +52,13 @@ class Plan:
             shape cannot be repeated byte for byte.
         ranges: adjoining, ascending, not acknowledged.
         singles: single records refused since the last acknowledgement.
+        offsets: of clocks that were not set, as far as they were known.
     """
 
     shape: int
     ranges: list[Range] = field(default_factory=list)
     singles: int = 0
+    offsets: dict[Boot, int] = field(default_factory=dict)
 
     def halve(self) -> None:
         """Replace the first range, of at least two records, by its halves."""
@@ -65,6 +76,7 @@ class _State(msgspec.Struct, array_like=True):
     shape: int
     ranges: list[Range]
     singles: int
+    offsets: list[tuple[str, bytes, int]] = []
 
 
 _decoder = msgspec.msgpack.Decoder(_State)
@@ -72,7 +84,8 @@ _decoder = msgspec.msgpack.Decoder(_State)
 
 def encode_plan(plan: Plan) -> bytes:
     """The consumer's state."""
-    return msgspec.msgpack.encode(_State(plan.shape, plan.ranges, plan.singles))
+    offsets = [(*boot, offset_ns) for boot, offset_ns in plan.offsets.items()]
+    return msgspec.msgpack.encode(_State(plan.shape, plan.ranges, plan.singles, offsets))
 
 
 def decode_plan(state: bytes | None, shape: int, floor: int) -> Plan:
@@ -91,7 +104,8 @@ def decode_plan(state: bytes | None, shape: int, floor: int) -> Plan:
         return Plan(shape)
     if stored.shape == shape:
         # One refusal more is enough to stop again, so that restarts do not eat the backlog.
-        return Plan(shape, ranges, min(stored.singles, SINGLES_MAX - 1))
+        offsets = {(agent, boot_id): offset_ns for agent, boot_id, offset_ns in stored.offsets}
+        return Plan(shape, ranges, min(stored.singles, SINGLES_MAX - 1), offsets)
     if ranges and ranges[0][0] < ranges[0][1]:
         return Plan(shape, [(ranges[0][0], ranges[0][1] - 1)])
     return Plan(shape, ranges[:1])

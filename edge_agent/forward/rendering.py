@@ -4,11 +4,15 @@ A record reads as everywhere (PROTOCOL, "Reading") plus its stable id, by which 
 recognises repeats for good::
 
     {"id": "5f0c…/main/4711", "agent": "9b1d…", "seq": 4711, "stream": "greenhouse/2",
-     "time": "2026-11-22T10:00:00.25Z", "source": "pi-7/bme280", "fields": {"t": 21.7}}
+     "time": "2026-11-22T10:00:00.25Z", "source": "pi-7/bme280", "fields": {"t": 21.7},
+     "time_quality": "sensor"}
 
-``id`` is EPOCH/LOG/SEQ of the agent that stored the record first, ``agent`` is that agent's id,
-``seq`` the position in this agent's log. JSON has no bytes and no NaN: bytes become base64, NaN
-and infinities null. In msgpack everything stays as it is, and the body is one array.
+``time_quality`` is how far the time can be trusted (`edge_agent.record.TimeTrust`): what is sent as
+``unsynced`` was stored while a clock was not set and what it was off by was not known when the
+batch was planned. ``id`` is EPOCH/LOG/SEQ of the agent that stored the record first, ``agent`` is
+that agent's id, ``seq`` the position in this agent's log. JSON has no bytes and no NaN: bytes
+become base64, NaN and infinities null. In msgpack everything stays as it is, and the body is one
+array.
 
 The same records give the same bytes, always: an ``Idempotency-Key`` stands for bytes.
 """
@@ -22,7 +26,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from edge_agent.record import Record, format_time
+from edge_agent.record import Record, TimeTrust, format_time
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -32,6 +36,8 @@ else:
 Format = Literal["msgpack", "json", "ndjson"]
 Compression = Literal["none", "gzip", "zstd"]
 
+#: Counts changes of what a body looks like: the same key must not stand for other bytes.
+RENDERING = 2
 CONTENT_TYPES: dict[Format, str] = {
     "msgpack": "application/msgpack",
     "json": "application/json",
@@ -51,6 +57,7 @@ class RenderedRecord(msgspec.Struct, frozen=True, gc=False):
     time: str
     source: str
     fields: dict[str, Any]
+    time_quality: TimeTrust
 
 
 def _strange(value: object) -> object:
@@ -78,6 +85,7 @@ def rendered(record: Record, agent: str, epoch: str) -> RenderedRecord:
         format_time(record.time_ns),
         record.source,
         record.fields,
+        record.time_quality,
     )
 
 

@@ -6,8 +6,9 @@ A record reads (PROTOCOL, "Reading")::
      "source": "pi-7/bme280", "fields": {"t": 21.7}}
 
 and has, where they say something: ``log`` (unless it is ``main``), ``quality`` (whose clock gave
-the time, unless it was the sensor's), ``synced: false`` (our clock was not set when it arrived),
-and ``origin`` (the agent that first stored it, with epoch, log and seq: its name for good).
+the time, unless it was the sensor's), ``time_quality`` (how far it can be trusted, likewise:
+`edge_agent.record.TimeTrust`), ``synced: false`` (our clock was not set when it arrived), and
+``origin`` (the agent that first stored it, with epoch, log and seq: its name for good).
 
 What JSON cannot say becomes what it can: bytes are base64 text, NaN and infinities null, moments
 RFC 3339 text, msgpack extensions ``[code, base64]``.
@@ -27,7 +28,7 @@ import msgspec
 from edge_agent.record import Record, format_time
 
 #: Columns of a CSV in front of the fields.
-CSV_COLUMNS = ("log", "seq", "stream", "time", "quality", "source")
+CSV_COLUMNS = ("log", "seq", "stream", "time", "quality", "source", "time_quality")
 
 
 def to_dict(record: Record) -> dict[str, Any]:
@@ -43,6 +44,7 @@ def to_dict(record: Record) -> dict[str, Any]:
         shown["log"] = record.log
     if record.quality != "sensor":
         shown["quality"] = record.quality
+        shown["time_quality"] = record.time_quality
     if not record.synced:
         shown["synced"] = False
     if record.origin:
@@ -88,6 +90,7 @@ def to_csv(records: Sequence[Record]) -> bytes:
             format_time(record.time_ns),
             record.quality,
             record.source,
+            record.time_quality,
         )
         writer.writerow((*own, *(_cell(fields.get(name)) for name in columns)))
     return target.getvalue().encode()

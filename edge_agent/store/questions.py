@@ -13,6 +13,7 @@ import lmdb
 
 from edge_agent.clocknote import ClockNote
 from edge_agent.store import keys
+from edge_agent.store.correction import Offsets
 from edge_agent.store.entry import Quarantined
 from edge_agent.store.format import Block, Gap
 from edge_agent.store.reading import near, read_blocks
@@ -111,6 +112,10 @@ class Questions(ABC):
     def clock_number(self) -> int:
         """The number of the newest clock note, 0 before the first."""
         return self._state.clocks.number
+
+    def clock_offsets(self) -> Offsets:
+        """What corrections of times are made by, as of now."""
+        return self._state.clocks.offsets
 
     def clock_notes(self, after: int) -> list[tuple[int, ClockNote]]:
         """What other agents need to know of clocks: notes numbered above ``after``, in order."""

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, TypeVarTuple
 
 import msgpack
 import trio
+from msgspec import structs
 
 from edge_agent.clock import Clock, ManualClock
 from edge_agent.commit import Committer, GroupLimits
@@ -54,6 +55,18 @@ class Station:
         ticket = await self.log.append(Entry(runs=(make_run(stream, count, start),)))
         stored = await ticket.wait()
         return stored.last[log]
+
+    async def arrive(self, count: int = 1, *, stream: str = "t/1", start: int = 0) -> None:
+        """The same, dated by this station's own clock, as a server would."""
+        now = self.clock.read()
+        run = structs.replace(
+            make_run(stream, count, start),
+            arrival_ns=now.wall_ns,
+            synced=now.synced,
+            time_min_ns=now.wall_ns,
+            time_max_ns=now.wall_ns,
+        )
+        await (await self.log.append(Entry(runs=(run,)))).wait()
 
     async def records(self, log: str = "main") -> list[Record]:
         """Everything that is stored."""

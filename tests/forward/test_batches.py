@@ -13,7 +13,7 @@ from edge_agent.forward.batches import OpenBatches, PlannedBatches, SinkMisconfi
 from edge_agent.forward.plan import SINGLES_MAX, Plan, decode_plan, encode_plan
 from edge_agent.store import Gap, Position
 from edge_agent.streams import compile_patterns
-from tests.forward.support import Station, running_station, upstream
+from tests.forward.support import NOW_NS, Station, running_station, upstream
 
 CONFIG = upstream("http://hub/in", batch_records=4)
 CONSUMER = "upstream/hub"
@@ -208,3 +208,28 @@ async def test_too_many_single_refusals_in_a_row_raise_at_the_next_batch(tmp_pat
         assert batches.exhausted
         with pytest.raises(SinkMisconfigured, match="HTTP 422"):
             await batches.next()
+
+
+async def test_a_plan_ends_before_it_concerns_too_many_boots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_agent.forward.batches.BOOTS_MAX", 2)
+    clock = ManualClock()
+    async with running_station(tmp_path, clock=clock) as station:
+        for boot in range(5):
+            clock.reboot(wall_ns=boot)
+            await station.arrive(2, start=2 * boot)
+            clock.step_wall(NOW_NS + boot * 10**15, synced=boot != 3)
+            await station.arrive(1)
+        batches = planned(station, batch_records=1000)
+        lasts, words = [], []
+        for _ in range(3):
+            batch = await batches.next()
+            assert len(stored_plan(station).offsets) <= 2
+            words += [record.time_quality for record in batch.records(lambda _: True)]
+            lasts.append(batch.last)
+            batches.sent(batch)
+            await station.log.acknowledge(Position(CONSUMER, "main", batch.last), durable=True)
+        assert lasts == [6, 12, 15]
+        right = ["corrected", "corrected", "synced"]
+        assert words == [*right, *right, *right, *["unsynced"] * 3, *right]

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.forward.plan import (
+    BOOTS_MAX,
     RANGES_MAX,
     SINGLES_MAX,
     Extent,
@@ -14,6 +16,7 @@ from edge_agent.forward.plan import (
     encode_plan,
     plan_ranges,
 )
+from edge_agent.store.entry import STATE_BYTES_MAX
 
 
 @st.composite
@@ -102,3 +105,23 @@ def test_halving_keeps_every_record_and_ends_at_one() -> None:
     assert plan.ranges[0] == (1, 1)
     plan.drop_first()
     assert plan.ranges[0] == (2, 2)
+
+
+def test_a_plan_keeps_what_was_known_of_clocks_when_it_was_made() -> None:
+    offsets = {("", b"b" * 16): 2**62, ("feedfacecafe", b"o" * 16): -7}
+    plan = Plan(5, [(1, 4), (5, 8)], 0, offsets)
+    again = decode_plan(encode_plan(plan), 5, 0)
+    assert again == plan
+    again.halve()
+    assert again.offsets == offsets
+
+
+def test_a_plan_of_a_version_that_knew_no_clocks_knows_none() -> None:
+    old = msgspec.msgpack.encode([5, [[1, 4]], 0])
+    assert decode_plan(old, 5, 0) == Plan(5, [(1, 4)])
+
+
+def test_the_largest_plan_fits_into_a_consumers_state() -> None:
+    offsets = {(f"{n:064d}", n.to_bytes(16, "big")): -(2**63) for n in range(BOOTS_MAX)}
+    plan = Plan(2**32 - 1, [(2**62 + n, 2**62 + n) for n in range(64)], 16, offsets)
+    assert len(encode_plan(plan)) < STATE_BYTES_MAX // 4

@@ -31,6 +31,7 @@ EXPECTED = {
     "time": "2026-11-22T10:00:00.25Z",
     "source": "pi-7/bme280",
     "fields": {"t": 21.7},
+    "time_quality": "sensor",
 }
 
 

@@ -20,8 +20,9 @@ from edge_agent.errors import SinkRefused, SinkUnavailable
 from edge_agent.forward import Forwarder, make_sink
 from edge_agent.forward.sink import Acknowledged, Batch
 from edge_agent.forward.sink_http import HttpSink
+from edge_agent.record import format_time
 from tests.forward.http_upstream import Got, HttpUpstream, Reply, http_upstream
-from tests.forward.support import Station, inline, running_station, until, upstream
+from tests.forward.support import NOW_NS, Station, inline, running_station, until, upstream
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -365,3 +366,57 @@ async def test_an_upstream_may_ask_for_time(tmp_path: Path, status: int, asked: 
             await until(lambda: forwarder.statistics().phase == "backing off")
             assert 39 < forwarder.statistics().lanes[0].next_try_s <= 40.01
             nursery.cancel_scope.cancel()
+
+
+async def test_a_clock_set_between_two_sends_changes_no_byte_under_the_same_key(
+    tmp_path: Path,
+) -> None:
+    clock = ManualClock(7 * 10**9, synced=False)
+    async with running_station(tmp_path, clock=clock) as station, http_upstream() as server:
+        await station.arrive(3)
+        server.answer = lambda _: Reply(hang_up=True)
+        async with trio.open_nursery() as nursery:
+            forwarder = forwarder_for(station, server.url, batch_records=3)
+            nursery.start_soon(forwarder.run)
+            await until(lambda: len(server.got) >= 1)
+            clock.advance(60)
+            clock.step_wall(NOW_NS, synced=True)
+            await station.arrive(3)
+            sent = len(server.got)
+            await until(lambda: len(server.got) >= sent + 2)
+            assert len({(got.key, got.body) for got in server.got}) == 1
+            nursery.cancel_scope.cancel()
+        # Nor does a new start, which knows better by then.
+        async with trio.open_nursery() as nursery:
+            forwarder = forwarder_for(station, server.url, batch_records=3)
+            nursery.start_soon(forwarder.run)
+            sent = len(server.got)
+            await until(lambda: len(server.got) >= sent + 1)
+            server.answer = lambda _: Reply(204)
+            await until(lambda: forwarder.statistics().records == 6)
+            nursery.cancel_scope.cancel()
+        by_key = {got.key: got.body for got in server.got}
+        assert len(by_key) == 2 == len({(got.key, got.body) for got in server.got})
+        first, second = (
+            next(got for got in server.got if got.key == key).records for key in by_key
+        )
+        assert [record["time_quality"] for record in first] == ["unsynced"] * 3
+        assert {record["time"] for record in first} == {"1970-01-01T00:00:07Z"}
+        assert [record["time_quality"] for record in second] == ["synced"] * 3
+
+
+async def test_what_is_planned_once_the_clock_is_set_goes_out_corrected(tmp_path: Path) -> None:
+    clock = ManualClock(7 * 10**9, synced=False)
+    async with running_station(tmp_path, clock=clock) as station, http_upstream() as server:
+        await station.arrive(2)
+        clock.advance(60)
+        clock.step_wall(NOW_NS, synced=True)
+        await station.arrive(1)
+        async with trio.open_nursery() as nursery:
+            forwarder = forwarder_for(station, server.url)
+            nursery.start_soon(forwarder.run)
+            await until(lambda: forwarder.statistics().records == 3)
+            nursery.cancel_scope.cancel()
+        told = [(record["time"], record["time_quality"]) for record in server.got[0].records]
+        then, now = format_time(NOW_NS - 60 * 10**9), format_time(NOW_NS)
+        assert told == [(then, "corrected"), (then, "corrected"), (now, "synced")]

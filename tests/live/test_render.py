@@ -98,7 +98,7 @@ def test_csv_has_flat_columns_for_all_fields_that_occur() -> None:
     ).decode()
     rows = list(csv.DictReader(io.StringIO(table, newline="")))
     assert list(rows[0]) == [
-        "log", "seq", "stream", "time", "quality", "source",
+        "log", "seq", "stream", "time", "quality", "source", "time_quality",
         "t", "site", "h", "deep", "field.seq", "raw", "ok", "when",
     ]  # fmt: skip
     assert (rows[0]["t"], rows[0]["site"], rows[0]["h"]) == ("21.5", 'no,"rth"', "")
@@ -107,3 +107,13 @@ def test_csv_has_flat_columns_for_all_fields_that_occur() -> None:
     assert (rows[1]["raw"], rows[1]["ok"]) == ("/w==", "true")
     assert (rows[2]["t"], rows[2]["when"]) == ("", "2026-01-01T00:00:00Z")
     assert rows[0]["time"] == "2026-11-22T10:00:00.25Z"
+
+
+def test_how_far_a_time_can_be_trusted_is_told_where_it_is_not_the_sensors_own() -> None:
+    assert "time_quality" not in to_dict(record({}))
+    for synced, corrected, word in (
+        (True, False, "synced"), (False, True, "corrected"), (False, False, "unsynced"),
+    ):  # fmt: skip
+        shown = to_dict(record({}, quality="arrival", synced=synced, corrected=corrected))
+        assert shown["time_quality"] == word
+        assert shown.get("synced", True) is synced
