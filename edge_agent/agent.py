@@ -244,6 +244,7 @@ class _Parts:
             clock=self.around.clock,
             run_blocking=self.around.run_blocking,
             dial=self.around.dial,
+            news=self.log,
         )
         return Forwarder(
             upstream,

@@ -29,12 +29,13 @@ interval. Streams are routed to logs by pattern. The store behind it is entered 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar, TypeVarTuple
 
 import trio
 
+from edge_agent.clocknote import ClockNote
 from edge_agent.commit import CommitStatistics, Committer, RunBlocking, Ticket
 from edge_agent.errors import StoreFailed
 from edge_agent.store import (
@@ -87,6 +88,8 @@ class Log:
         self._names = tuple(dict.fromkeys((*committer.intervals, *engine.logs())))
         self._last = {name: engine.last_seq(name) for name in self._names}
         self._readers = {name: trio.lowlevel.ParkingLot() for name in self._names}
+        self._clock_number = engine.clock_number()
+        self._clock_readers = trio.lowlevel.ParkingLot()
         #: Acknowledgements that wait for a commit, so that the next one of the same consumer
         #: takes their place instead of queueing behind them. One per consumer and log.
         self._acknowledging: dict[tuple[str, str], Ticket] = {}
@@ -106,6 +109,21 @@ class Log:
     def clock_offsets(self) -> Offsets:
         """What is known of boots whose clocks were not set; blocks are read corrected by it."""
         return self._engine.clock_offsets()
+
+    def clock_news(self, notes: Sequence[ClockNote]) -> list[ClockNote]:
+        """Those of ``notes`` that say something new."""
+        return self._engine.clock_news(notes)
+
+    def clock_notes(self, after: int) -> tuple[int, list[tuple[int, ClockNote]]]:
+        """The number of the newest note there is, and those that other agents need numbered above
+        ``after``, in order.
+        """
+        return self._engine.clock_number(), self._engine.clock_notes(after)
+
+    async def wait_clocks(self, number: int) -> None:
+        """Wait until there is a clock note with a higher number."""
+        while self._engine.clock_number() <= number:
+            await self._clock_readers.park()
 
     def names(self) -> tuple[str, ...]:
         """Names of the logs, in the configuration's order; then those no longer configured."""
@@ -236,6 +254,10 @@ class Log:
             if seq > self._last.get(log, seq):
                 self._last[log] = seq
                 self._readers[log].unpark_all()
+        number = self._engine.clock_number()
+        if number != self._clock_number:
+            self._clock_number = number
+            self._clock_readers.unpark_all()
 
 
 def _supersede(ticket: Ticket, position: Position) -> bool:

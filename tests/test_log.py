@@ -8,6 +8,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from edge_agent.clock import ManualClock
+from edge_agent.clocknote import ClockNote
 from edge_agent.commit import Closed
 from edge_agent.commit.committer import MEND_SECONDS
 from edge_agent.errors import StoreFailed
@@ -217,3 +218,28 @@ async def test_a_reader_has_the_store_reopened_where_nothing_is_to_be_committed(
         assert [record.fields for record in await waist.records()] == [{"t": 1}]
         assert waist.log.trouble is None
         assert trio.current_time() < began + 10
+
+
+async def test_whoever_waits_for_news_of_clocks_is_woken_by_the_commit_that_brings_it(
+    tmp_path: Path,
+) -> None:
+    async with open_waist(tmp_path) as waist:
+        await waist.put(run_of({"t": 1}))
+        (number, told), woken = waist.log.clock_notes(0), trio.Event()
+        assert (number, told) == (1, [])
+
+        async def wait() -> None:
+            await waist.log.wait_clocks(number)
+            woken.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            await waist.put(run_of({"t": 2}))
+            await wait_all_tasks_blocked()
+            assert not woken.is_set()
+            note = ClockNote("feedfacecafe", bytes(16), 5, 6)
+            await (await waist.log.append(Entry(clocks=(note,)))).wait()
+            with trio.fail_after(2):
+                await woken.wait()
+        assert waist.log.clock_notes(number) == (2, [(2, note)])
+        assert waist.log.clock_news([note]) == []

@@ -9,6 +9,8 @@ from typing import IO, Any
 
 #: Columns in front of the fields.
 OWN_COLUMNS = ("seq", "stream", "time", "source")
+#: In a CSV, besides: how far the time can be trusted.
+CSV_COLUMNS = (*OWN_COLUMNS, "time_quality")
 _AGGREGATE_COLUMNS = ("stream", "count", "min", "max", "mean", "first", "last")
 
 
@@ -45,11 +47,12 @@ def write_csv(
     """Rows with the fields ``names``, for answers that come in pages."""
     writer = csv.writer(out, lineterminator="\n")
     if heading:
-        shown = [f"field.{name}" if name in OWN_COLUMNS else name for name in names]
-        writer.writerow((*OWN_COLUMNS, *shown))
+        shown = [f"field.{name}" if name in CSV_COLUMNS else name for name in names]
+        writer.writerow((*CSV_COLUMNS, *shown))
     for record in records:
         fields = record["fields"]
-        own = [record[name] for name in OWN_COLUMNS]
+        # An answer leaves out what is the sensor's own (`edge_agent.live.render`).
+        own = [record[name] for name in OWN_COLUMNS] + [record.get("time_quality", "sensor")]
         writer.writerow((*own, *(_cell(fields.get(name)) for name in names)))
 
 

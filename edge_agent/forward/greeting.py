@@ -33,13 +33,15 @@ from edge_agent.forward.sink import Resume, Resumed
 
 
 class HubState(msgspec.Struct, array_like=True, frozen=True):
-    """The consumer's state: the epochs of both stores when the numbering was agreed on, and
-    whether a person has moved the floor since.
+    """The consumer's state: the epochs of both stores when the numbering was agreed on, whether a
+    person has moved the floor since, and the number of our newest clock note that the hub is known
+    to have.
     """
 
     hub: str
     own: str
     moved: bool = False
+    noted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,14 @@ class Greeting:
 _decoder = msgspec.msgpack.Decoder(HubState)
 
 
+def hub_state(state: bytes | None) -> HubState | None:
+    """What is stored; None for nothing yet, or where the upstream was of another kind before."""
+    try:
+        return _decoder.decode(state or b"")
+    except msgspec.MsgspecError:
+        return None
+
+
 def source_name(agent_id: str, upstream: str, log: str) -> str:
     """The name of this session's source at the hub; the last part is the lane."""
     return f"{agent_id}/{upstream}/{log}/live"
@@ -64,19 +74,14 @@ def moved(state: bytes | None) -> bytes:
 
     The plan of a keyed upstream ends with it too; new ranges are cut from the new floor on.
     """
-    try:
-        known = _decoder.decode(state or b"")
-    except msgspec.MsgspecError:
-        known = HubState("", "")
+    known = hub_state(state) or HubState("", "")
     return msgspec.msgpack.encode(HubState(known.hub, known.own, True))
 
 
 def greet(resume: Resume, own_epoch: str) -> Greeting:
     """The first hello of a connection."""
-    try:
-        state = _decoder.decode(resume.state or b"")
-    except msgspec.MsgspecError:
-        # Nothing yet, or the upstream was of another kind before.
+    state = hub_state(resume.state)
+    if state is None:
         return Greeting(None, resume.first, None)
     if state.own != own_epoch or state.moved:
         return Greeting(None, max(resume.first, resume.floor + 1), state)

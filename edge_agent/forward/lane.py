@@ -213,7 +213,9 @@ class Lane:
         self._standing.acknowledged(acknowledged)
         self._tell("acknowledged", upto=acknowledged.upto)
         self._enter_drained()
-        await self._log.acknowledge(Position(self.consumer, self._name, acknowledged.upto))
+        self._state = acknowledged.state or self._state
+        position = Position(self.consumer, self._name, acknowledged.upto, acknowledged.state)
+        await self._log.acknowledge(position)
         self._progress.set()
         self._progress = trio.Event()
 

@@ -57,6 +57,7 @@ class Link:
 
     Attributes:
         acked: everything up to this seq is acknowledged.
+        handed: everything up to this seq was handed over.
     """
 
     def __init__(self, upstream: Upstream, dial: Dial, clock: Clock) -> None:
@@ -76,7 +77,7 @@ class Link:
         self._queued_bytes = 0
         #: (last seq, records, bytes) of messages sent and not acknowledged, oldest first.
         self._in_flight: deque[tuple[int, int, int]] = deque()
-        self.acked = 0
+        self.acked = self.handed = 0
         self._records = self._size = self._refused = 0
         self._refusal = ""
 
@@ -141,6 +142,7 @@ class Link:
             await self._room.wait()
         if self._stop is not None or self._closing:
             raise self._stop or SinkUnavailable("the connection is closed")
+        self.handed = message.last
         self._queue.append(message)
         self._queued_bytes += len(message.data)
         self._work.set()
@@ -196,7 +198,7 @@ class Link:
             while not isinstance(said := self._session.receive(await socket.get_message()), Resume):
                 if isinstance(said, Stop):
                     raise stopped(said)
-        self.acked = said.next - 1
+        self.acked = self.handed = said.next - 1
         self._heard_at = trio.current_time()
         return said
 
@@ -215,7 +217,8 @@ class Link:
             self._queued_bytes -= size
             if not self._in_flight:
                 self._heard_at = trio.current_time()
-            self._in_flight.append((message.last, message.records, size))
+            if numbers:
+                self._in_flight.append((message.last, message.records, size))
             self._session.sent(numbers, size)
             self._room.set()
             self._room = trio.Event()

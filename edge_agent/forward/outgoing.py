@@ -26,6 +26,7 @@ from dataclasses import dataclass
 
 from msgspec import structs
 
+from edge_agent.clocknote import HOPS_MAX, ClockNote
 from edge_agent.errors import StoreDamaged
 from edge_agent.forward.sink import Batch
 from edge_agent.record import ForeignBlock, Origin
@@ -39,7 +40,14 @@ from edge_agent.store import (
     foreign_stream,
     streams_of,
 )
-from edge_agent.wire import FORWARD_MESSAGE_BYTES, SEGMENTS_MAX, Segment, Window, encode_segments
+from edge_agent.wire import (
+    FORWARD_MESSAGE_BYTES,
+    NOTES_MAX,
+    SEGMENTS_MAX,
+    Segment,
+    Window,
+    encode_segments,
+)
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -64,7 +72,9 @@ WINDOW_PARTS = 8
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message, ready to send: numbers [first, last], ``records`` records."""
+    """One message, ready to send: numbers [first, last], ``records`` records. Where ``last`` is
+    one less than ``first``, it takes none.
+    """
 
     first: int
     last: int
@@ -83,6 +93,24 @@ def segments_of(batch: Batch, identity: Identity, matches: Callable[[str], bool]
             segment = _segment(item, max(item.first, batch.first), identity, matches)
         _join(segments, segment)
     return segments
+
+
+def note_messages(
+    notes: Iterable[tuple[int, ClockNote]], handed: int, identity: Identity
+) -> Iterator[tuple[int, Message]]:
+    """Messages with clock notes alone, each with the number of its last note. They take no numbers
+    and follow what was ``handed`` over.
+    """
+    ours = [
+        (number, structs.replace(note, agent=note.agent or identity.agent_id, hops=hops))
+        for number, note in notes
+        for hops in [note.hops + 1 if note.agent else 1]
+        if hops <= HOPS_MAX
+    ]
+    for start in range(0, len(ours), NOTES_MAX):
+        part = ours[start : start + NOTES_MAX]
+        data = encode_segments((), [note for _, note in part])
+        yield part[-1][0], Message(handed + 1, handed, 0, data)
 
 
 class Packer:

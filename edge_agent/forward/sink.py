@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 import trio
 
 from edge_agent.clock import Clock
+from edge_agent.clocknote import ClockNote
 from edge_agent.commit import RunBlocking
 from edge_agent.config import Upstream
 from edge_agent.dial import Dial, dial_tcp
@@ -98,7 +99,7 @@ class Acknowledged:
 
     ``records`` and ``size`` (bytes as sent) are what this acknowledgement added; filtered records
     are not among them. ``refused`` records were final losses at the upstream, told in its words
-    by ``refusal``.
+    by ``refusal``. ``state`` is to be kept together with the position; None keeps what is stored.
     """
 
     upto: int
@@ -106,6 +107,19 @@ class Acknowledged:
     size: int = 0
     refused: int = 0
     refusal: str = ""
+    state: bytes | None = None
+
+
+class ClockNews(Protocol):
+    """Where what is known of clocks comes from; `edge_agent.log.Log` is one."""
+
+    def clock_notes(self, after: int) -> tuple[int, list[tuple[int, ClockNote]]]:
+        """The newest note's number, and those above ``after`` that others need."""
+        ...
+
+    async def wait_clocks(self, number: int) -> None:
+        """Wait until there is a note with a higher number."""
+        ...
 
 
 class Sink(Protocol):
@@ -164,6 +178,7 @@ def make_sink(
     clock: Clock,
     run_blocking: RunBlocking,
     dial: Dial | None = None,
+    news: ClockNews | None = None,
 ) -> Sink:
     """The sink of one log for ``upstream``, by the scheme of its URL.
 
@@ -174,6 +189,7 @@ def make_sink(
         clock: for dates that an upstream names.
         run_blocking: where long computations go.
         dial: opens byte streams; TCP and TLS where it is None.
+        news: of clocks that were not set, for upstreams that can be told later.
 
     Raises:
         ConfigError: no sink for this scheme.
@@ -189,6 +205,7 @@ def make_sink(
             dial=dial or dial_tcp,
             clock=clock,
             run_blocking=run_blocking,
+            news=news,
         )
     if scheme in ("http", "https"):
         # Imported here and nowhere else: httpx2 is 7 MB that most agents never need.

@@ -5,21 +5,37 @@ What a session is and why nothing is lost or doubled over its breaks: PROTOCOL, 
 connection). Here they are put together, and one rule lives: ranges without a record are held back
 to go with the next records, at most `EMPTY_S`, so that a filter that takes nothing still moves
 the position.
+
+Clock notes are told in messages of their own, all that the hub is not known to have. They are known
+to have arrived once a number is acknowledged that was sent behind them; the number of the newest
+such note is kept with the position. A note that nothing was sent behind is told again at the start
+of the next session, which costs both sides a message.
 """
 
 from __future__ import annotations
 
+from collections import deque
+from dataclasses import replace
+
 import trio
+from msgspec import msgpack, structs
 
 from edge_agent.clock import Clock
 from edge_agent.commit import RunBlocking
 from edge_agent.config import Upstream
 from edge_agent.dial import Dial
 from edge_agent.errors import SinkUnavailable
-from edge_agent.forward.greeting import Greeting, greet, judge_welcome, source_name
+from edge_agent.forward.greeting import (
+    Greeting,
+    HubState,
+    greet,
+    hub_state,
+    judge_welcome,
+    source_name,
+)
 from edge_agent.forward.link import Hello, Link
-from edge_agent.forward.outgoing import Message, Packer, segments_of
-from edge_agent.forward.sink import Acknowledged, Batch, Resume, Resumed
+from edge_agent.forward.outgoing import Message, Packer, note_messages, segments_of
+from edge_agent.forward.sink import Acknowledged, Batch, ClockNews, Resume, Resumed
 from edge_agent.store import Identity
 from edge_agent.streams import compile_patterns
 from edge_agent.wire import FORWARD_MESSAGE_BYTES, Window
@@ -37,6 +53,7 @@ class WebSocketSink:
         dial: opens byte streams.
         clock: for a ``Retry-After`` that names a date.
         run_blocking: where a batch is looked into, cut and packed, a millisecond or two each.
+        news: clock notes to tell; None tells none.
     """
 
     def __init__(
@@ -48,6 +65,7 @@ class WebSocketSink:
         dial: Dial,
         clock: Clock,
         run_blocking: RunBlocking,
+        news: ClockNews | None = None,
     ) -> None:
         self._upstream, self._identity = upstream, identity
         self._dial, self._clock, self._run_blocking = dial, clock, run_blocking
@@ -58,6 +76,10 @@ class WebSocketSink:
         # Packing and sending are one step, or messages would overtake one another.
         self._sending = trio.Lock()
         self._held_back = trio.Event()
+        self._news = news
+        self._state: HubState | None = None
+        #: (what was handed over before, number of the last note), not known to have arrived.
+        self._told: deque[tuple[int, int]] = deque()
 
     @property
     def keyed(self) -> bool:
@@ -81,6 +103,12 @@ class WebSocketSink:
                 self._packer = Packer(link.message_bytes or FORWARD_MESSAGE_BYTES)
                 self._sending, self._held_back = trio.Lock(), trio.Event()
                 nursery.start_soon(self._flush_in_time)
+                self._state = hub_state(judged.state or resume.state)
+                self._told.clear()
+                if self._news is not None and self._state is not None:
+                    # A hub that has lost records has lost notes, too.
+                    noted = self._state.noted if judged.next > resume.floor else 0
+                    nursery.start_soon(self._tell_clocks, self._news, noted)
                 return judged
             await link.aclose()
             said = judged
@@ -101,13 +129,13 @@ class WebSocketSink:
                 await link.transmit(message)
         if self._packer.holds_back:
             self._held_back.set()
-        return link.take()
+        return self._noting(link.take())
 
     async def settle(self, floor: int) -> Acknowledged:
         """Wait until more than ``floor`` is acknowledged, or a record was refused for good."""
         link = self._opened()
         await link.wait_past(floor)
-        return link.take()
+        return self._noting(link.take())
 
     @property
     def drained(self) -> bool:
@@ -129,6 +157,27 @@ class WebSocketSink:
                 message = self._packer.flush()
                 if message is not None:
                     await self._opened().transmit(message)
+
+    async def _tell_clocks(self, news: ClockNews, noted: int) -> None:
+        while True:
+            await news.wait_clocks(noted)
+            async with self._sending:
+                link = self._opened()
+                newest, notes = news.clock_notes(noted)
+                for number, message in note_messages(notes, link.handed, self._identity):
+                    await link.transmit(message)
+                    self._told.append((message.last, number))
+                noted = newest
+
+    def _noting(self, acknowledged: Acknowledged) -> Acknowledged:
+        """With the state to keep, where clock notes are known to have arrived."""
+        noted = 0
+        while self._told and acknowledged.upto > self._told[0][0]:
+            noted = self._told.popleft()[1]
+        if not noted or self._state is None:
+            return acknowledged
+        self._state = structs.replace(self._state, noted=noted)
+        return replace(acknowledged, state=msgpack.encode(self._state))
 
     def _packed(self, batch: Batch) -> list[Message]:
         return list(self._packer.add(segments_of(batch, self._identity, self._matches)))

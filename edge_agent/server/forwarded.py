@@ -11,6 +11,9 @@ sensor can name a source that begins with ``$``). Before that each one is looked
   is dropped, acked and counted. We store the path as it came; our own id is added by our forwarder
   when it sends the block on.
 
+Clock notes are stored before the blocks that they came with, under the agent that they are about,
+unless that is us or they say nothing new. Our own forwarders pass them on.
+
 **A backlog** does not wait for the commit interval. The interval spares the disk: a commit writes
 some 26 KB however little it holds. An agent that has `BACKLOG_BYTES` in flight brings ten times
 that, so its blocks are wanted soon, and those that come within `BACKLOG_S` of it too. Else the end
@@ -23,13 +26,15 @@ from collections.abc import Awaitable, Sequence
 
 import trio
 
+from edge_agent.commit import Closed
 from edge_agent.errors import ProtocolError
 from edge_agent.record import ForeignBlock
+from edge_agent.server.answers import Owed
 from edge_agent.server.parts import Parts, Visitor
 from edge_agent.server.session import SessionBase, Taken
 from edge_agent.server.websocket import WebSocket
-from edge_agent.store import Quarantined, check_payload
-from edge_agent.wire import FORWARD_MESSAGE_BYTES, Hello, WireLimits
+from edge_agent.store import Entry, Quarantined, check_payload
+from edge_agent.wire import FORWARD_MESSAGE_BYTES, Hello, ReceivedSegments, WireLimits
 
 SOURCE_PREFIX = "$forward/"
 #: What a session has in flight is worth a commit of its own.
@@ -87,6 +92,7 @@ class AgentSession(SessionBase):
     async def _look_at(self, messages: Sequence[str | bytes]) -> Taken:
         """Read the segments, look at each block, keep what may be kept."""
         received = self._session.receive_segments(messages)
+        await self._keep_notes(received)
         found = [segment.block for segment in received.segments if segment.block is not None]
         blocks: list[ForeignBlock] = []
         quarantine: list[Quarantined] = []
@@ -108,6 +114,19 @@ class AgentSession(SessionBase):
             sum(block.count for block in found),
             received.size,
         )
+
+    async def _keep_notes(self, received: ReceivedSegments) -> None:
+        log = self._parts.log
+        news = [note for note in received.notes if note.agent != log.identity.agent_id]
+        if not (news and (news := log.clock_news(news))):
+            return
+        try:
+            ticket = await log.append(Entry(clocks=tuple(news)))
+        except Closed:
+            self._socket.interrupt("closing")
+        else:
+            # Owed although it takes no number: what comes after it is acked after it.
+            self._answers.owe(Owed(ticket, self._session.number - received.numbers))
 
     def _is_backlog(self) -> bool:
         """Whether what is appended now should be committed soon."""

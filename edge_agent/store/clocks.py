@@ -44,6 +44,12 @@ class Clocks:
         """What is known of one boot."""
         return self._notes.get((agent, boot_id))
 
+    def news(self, notes: Iterable[ClockNote]) -> list[ClockNote]:
+        """Those of ``notes`` that say something new."""
+        return [
+            note for note in notes if _is_news(self._notes.get((note.agent, note.boot_id)), note)
+        ]
+
     def after(self, number: int) -> list[tuple[int, ClockNote]]:
         """The notes that others need, with their numbers, above ``number`` and in order."""
         return [

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import lmdb
@@ -116,6 +116,10 @@ class Questions(ABC):
     def clock_offsets(self) -> Offsets:
         """What corrections of times are made by, as of now."""
         return self._state.clocks.offsets
+
+    def clock_news(self, notes: Sequence[ClockNote]) -> list[ClockNote]:
+        """Those of ``notes`` that say something new, as of now."""
+        return self._state.clocks.news(notes)
 
     def clock_notes(self, after: int) -> list[tuple[int, ClockNote]]:
         """What other agents need to know of clocks: notes numbered above ``after``, in order."""

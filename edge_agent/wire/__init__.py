@@ -124,7 +124,9 @@ Agent to agent
 ``/forward`` is a session whose data messages say their numbers: the sender's positions in its own
 log. Their form is in `forward`. A message begins where the one before it ended, the first at
 ``next``; a block that ``next`` lies within is cut. ``first`` in hello is the oldest position
-still held, so that an agent that has lost its store asks for all that is left.
+still held, so that an agent that has lost its store asks for all that is left. Beside blocks it
+carries clock notes, by which records can be put right that were stored while a clock was not set.
+They take no number and are never acked by themselves.
 
 Close codes
 ===========
@@ -161,9 +163,12 @@ from edge_agent.wire.control import (
 from edge_agent.wire.forward import (
     BLOCK_OVERHEAD_BYTES,
     FORWARD_MESSAGE_BYTES,
+    NOTES_MAX,
     SEGMENTS_MAX,
+    Forwarded,
     Segment,
     covers,
+    decode_forwarded,
     decode_segments,
     encode_segments,
 )
@@ -220,6 +225,7 @@ __all__ = [
     "HTTP_STATUS",
     "JSON_SESSION",
     "MSGPACK_SESSION",
+    "NOTES_MAX",
     "PLAIN",
     "REJECT_BYTES_MAX",
     "RUN_BYTES_MAX",
@@ -231,6 +237,7 @@ __all__ = [
     "ClientState",
     "ConnectionMode",
     "FailureMemory",
+    "Forwarded",
     "Goodbye",
     "Hello",
     "Mode",
@@ -255,6 +262,7 @@ __all__ = [
     "WireLimits",
     "choose_subprotocol",
     "covers",
+    "decode_forwarded",
     "decode_from_agent",
     "decode_hello",
     "decode_segments",

@@ -4,12 +4,22 @@ A message is a msgpack array of segments that follow one another without a hole:
 
     [0, first, last, count, codec, raw_len, payload, crc, time_min_ns, time_max_ns, origin]
     [1, first, last, reason]
+    [2, agent, boot_id, offset_ns, boot_ns, hops]
 
 The first is a block: ``count`` records out of the numbers ``first`` to ``last`` of the sender's
 log (what a filter left out makes holes), ``payload`` as in ``store/format.py``, ``crc`` the CRC-32
 of the payload as sent, ``origin`` the array of `record.Origin`'s fields. The second says that
 there is nothing to send between ``first`` and ``last``, and why. So a message covers all that was
 examined, and the numbers it takes are ``first`` of its first segment to ``last`` of its last one.
+
+The third is a clock note (`edge_agent.clocknote`) and takes no number; it may stand anywhere, also
+alone. Whoever sent blocks that were stored while a clock was not set sends it once that is known,
+its own with ``hops`` 1, others' with one more than they came with, up to `HOPS_MAX`. It is durable
+at the receiver once a number that was sent after it is acked; until then it is sent again at the
+start of each session. Nothing is to be expected of how often: it says the same each time.
+
+What has another tag takes no number and is ignored, as are elements behind those named here, so
+that later versions can say more.
 
 A message has at most `FORWARD_MESSAGE_BYTES`, a payload once decompressed as much. Who receives a
 block still has to look into the payload (``check_payload`` of the store); here only the envelope
@@ -21,14 +31,15 @@ payload as sent. A block of 10 records and one of 2,800 cost the same but for th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 from zlib import crc32
 
 import msgspec
 from msgspec import Meta, Struct
 
+from edge_agent.clocknote import HOPS_MAX, ClockNote
 from edge_agent.errors import ProtocolError
 from edge_agent.record import ForeignBlock, Origin
 from edge_agent.wire.control import NUMBER_MAX, Number
@@ -38,6 +49,8 @@ FORWARD_MESSAGE_BYTES = 1024 * 1024
 #: What the envelope of one block adds to its payload, at most (origin with 8 ids of 64 bytes).
 BLOCK_OVERHEAD_BYTES = 2048
 SEGMENTS_MAX = 10_000
+#: Clock notes in one message, less than 200 bytes each.
+NOTES_MAX = 256
 PATH_MAX = 8
 
 EmptyReason = Literal["filtered", "trimmed", "damaged", "loop"]
@@ -92,24 +105,57 @@ class _Empty(Struct, array_like=True, frozen=True, tag=1):
     reason: EmptyReason
 
 
-_decode = msgspec.msgpack.Decoder(
-    Annotated[list[_Block | _Empty], Meta(min_length=1, max_length=SEGMENTS_MAX)]
+class _Note(Struct, array_like=True, frozen=True, tag=2):
+    agent: _Id
+    boot_id: Annotated[bytes, Meta(min_length=16, max_length=16)]
+    offset_ns: _Int64
+    boot_ns: Annotated[int, Meta(ge=0, le=NUMBER_MAX)]
+    hops: Annotated[int, Meta(ge=1, le=HOPS_MAX)]
+
+
+class _Tag(Struct, array_like=True, frozen=True):
+    tag: int
+
+
+_Item = _Block | _Empty | _Note
+_decode: Callable[[bytes], list[_Item]] = msgspec.msgpack.Decoder(
+    Annotated[list[_Item], Meta(min_length=1, max_length=SEGMENTS_MAX)]
 ).decode
+_decode_raws = msgspec.msgpack.Decoder(
+    Annotated[list[msgspec.Raw], Meta(min_length=1, max_length=SEGMENTS_MAX)]
+).decode
+_decode_one: Callable[[msgspec.Raw], _Item] = msgspec.msgpack.Decoder(_Item).decode
+_decode_tag = msgspec.msgpack.Decoder(_Tag).decode
+_TAGS = 3
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def encode_segments(segments: Sequence[Segment]) -> bytes:
+class Forwarded(NamedTuple):
+    """What one message holds: segments that follow one another, and notes; either may be none."""
+
+    segments: list[Segment]
+    notes: list[ClockNote]
+
+
+def encode_segments(segments: Sequence[Segment], notes: Sequence[ClockNote] = ()) -> bytes:
     """One message. Segments must follow one another; the caller keeps to the size
-    (`BLOCK_OVERHEAD_BYTES` and the payload for each block, 32 bytes for each empty range).
+    (`BLOCK_OVERHEAD_BYTES` and the payload for each block, 32 bytes for each empty range) and to
+    `NOTES_MAX`.
     """
     _check_order(segments)
-    data = _encode([_to_wire(segment) for segment in segments])
+    told = [_Note(n.agent, n.boot_id, n.offset_ns, n.boot_ns, n.hops) for n in notes]
+    data = _encode([*told, *map(_to_wire, segments)])
     assert len(data) <= FORWARD_MESSAGE_BYTES, "the sender cuts messages to size"
     return data
 
 
 def decode_segments(data: str | bytes) -> list[Segment]:
-    """The segments of one message, in order, their envelopes checked.
+    """The segments of one message alone: see `decode_forwarded`."""
+    return decode_forwarded(data).segments
+
+
+def decode_forwarded(data: str | bytes) -> Forwarded:
+    """What one message holds, in order, the envelopes of its segments checked.
 
     Raises:
         Undecodable: not msgpack, or a payload that was damaged on the way (close 1007).
@@ -122,19 +168,40 @@ def decode_segments(data: str | bytes) -> list[Segment]:
     if isinstance(data, str):
         raise _bad_segment("expected a binary message")
     try:
-        decoded = _decode(data)
+        decoded = _decode_known(data)
     except msgspec.ValidationError as error:
         raise _bad_segment(str(error)[:200]) from error
     except (ValueError, RecursionError) as error:
         raise Undecodable(f"not msgpack: {str(error)[:200]}") from error
-    segments = [_from_wire(item) for item in decoded]
+    segments = [_from_wire(item) for item in decoded if not isinstance(item, _Note)]
     _check_order(segments)
-    return segments
+    if len(segments) == len(decoded):
+        return Forwarded(segments, [])
+    notes = [
+        ClockNote(item.agent, item.boot_id, item.offset_ns, item.boot_ns, item.hops)
+        for item in decoded
+        if isinstance(item, _Note)
+    ]
+    if len(notes) > NOTES_MAX:
+        raise _bad_segment(f"{len(notes)} clock notes in one message, {NOTES_MAX} at most")
+    return Forwarded(segments, notes)
 
 
 def covers(segments: Sequence[Segment]) -> tuple[int, int]:
     """First and last number that the segments of a message take, inclusive."""
     return segments[0].first, segments[-1].last
+
+
+def _decode_known(data: bytes) -> list[_Item]:
+    """The elements of a message, those that only later versions know left out."""
+    try:
+        return _decode(data)
+    except msgspec.ValidationError as error:
+        try:
+            known = [raw for raw in _decode_raws(data) if 0 <= _decode_tag(raw).tag < _TAGS]
+            return [_decode_one(raw) for raw in known]
+        except (ValueError, RecursionError):
+            raise error from None
 
 
 def _to_wire(segment: Segment) -> _Block | _Empty:

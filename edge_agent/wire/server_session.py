@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edge_agent.clocknote import ClockNote
 from edge_agent.errors import ProtocolError
 from edge_agent.wire.control import (
     Ack,
@@ -19,7 +20,7 @@ from edge_agent.wire.control import (
     decode_hello,
     encode_control,
 )
-from edge_agent.wire.forward import Segment, covers, decode_segments
+from edge_agent.wire.forward import Segment, covers, decode_forwarded
 from edge_agent.wire.messages import read_messages
 from edge_agent.wire.session import SERVER, ServerInput, ServerState, follow
 from edge_agent.wire.shapes import Learner
@@ -52,6 +53,7 @@ class ReceivedSegments:
     size: int
     messages: int
     failure: ProtocolError | None = None
+    notes: tuple[ClockNote, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,25 +157,37 @@ class ServerSession:
         if after is ServerState.CLOSING:
             return ReceivedSegments((), 0, 0, 0, self.failure)
         segments: list[Segment] = []
+        notes: list[ClockNote] = []
         begin, size, messages = self.number, 0, 0
         for data in batch:
             try:
-                decoded = decode_segments(data)
-                first, last = covers(decoded)
-                if first != self.number:
-                    raise ProtocolError(
-                        "bad_segment",
-                        f"expected a message from {self.number} on, got {first}",
-                        CLOSE_PROTOCOL,
-                    )
+                decoded = decode_forwarded(data)
+                numbers = self._follows(decoded.segments)
             except ProtocolError as error:
                 self.fail(error)
                 break
-            segments += decoded
-            self._count(last - first + 1, len(data))
+            segments += decoded.segments
+            notes += decoded.notes
+            self._count(numbers, len(data))
             size += len(data)
             messages += 1
-        return ReceivedSegments(tuple(segments), self.number - begin, size, messages, self.failure)
+        numbers = self.number - begin
+        return ReceivedSegments(
+            tuple(segments), numbers, size, messages, self.failure, tuple(notes)
+        )
+
+    def _follows(self, segments: Sequence[Segment]) -> int:
+        """How many numbers a message of ``segments`` takes, which must begin with the next one."""
+        if not segments:
+            return 0
+        first, last = covers(segments)
+        if first != self.number:
+            raise ProtocolError(
+                "bad_segment",
+                f"expected a message from {self.number} on, got {first}",
+                CLOSE_PROTOCOL,
+            )
+        return last - first + 1
 
     def fail(self, error: ProtocolError) -> None:
         """A message cannot be read: nothing more is. Also for what the transport refuses (a

@@ -58,5 +58,5 @@ def test_a_file_that_stood_there_stays_until_the_new_one_is_whole(tmp_path: Path
 def test_nothing_found_is_a_file_all_the_same(tmp_path: Path, form: str) -> None:
     with people_port() as (_, url):
         assert export(url, tmp_path / "x", "--format", form).exit_code == 0
-    expected = "seq,stream,time,source\n" if form == "csv" else ""
+    expected = "seq,stream,time,source,time_quality\n" if form == "csv" else ""
     assert (tmp_path / "x").read_text() == expected

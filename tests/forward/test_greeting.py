@@ -8,6 +8,7 @@ from edge_agent.forward.greeting import (
     Greeting,
     HubState,
     greet,
+    hub_state,
     judge_welcome,
     moved,
     source_name,
@@ -89,3 +90,14 @@ def test_a_floor_that_a_person_moved_is_agreed_on_anew_whoever_the_hub_is(
     where = resume(moved(before))
     assert greet(where, OWN).first == 51 and greet(where, OWN).epoch is None
     assert agreed(where, epoch, 51) == Resumed(51, kept(epoch))
+
+
+def test_the_notes_that_a_hub_has_are_remembered_for_as_long_as_it_is_the_same_hub() -> None:
+    told = msgspec.msgpack.encode(HubState(HUB, OWN, noted=7))
+    assert hub_state(told) == HubState(HUB, OWN, noted=7)
+    assert hub_state(msgspec.msgpack.encode([HUB, OWN])) == HubState(HUB, OWN)
+    assert hub_state(None) is hub_state(b"\x93\x01\x90\x00") is None
+    assert agreed(resume(told), HUB, 51) == Resumed(51)
+    another = agreed(resume(told), "cccc", 11)
+    assert isinstance(another, Resumed)
+    assert hub_state(another.state) == HubState("cccc", OWN)

@@ -8,12 +8,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from edge_agent.forward.outgoing import MESSAGE_BYTES, WINDOW_PARTS, Message, Packer, segments_of
+from edge_agent.clocknote import HOPS_MAX, ClockNote
+from edge_agent.forward.outgoing import (
+    MESSAGE_BYTES,
+    WINDOW_PARTS,
+    Message,
+    Packer,
+    note_messages,
+    segments_of,
+)
 from edge_agent.forward.sink import Batch
 from edge_agent.record import ForeignBlock, Origin, Run
 from edge_agent.store import Block, Gap, Identity, check_payload, encode_runs
 from edge_agent.streams import compile_patterns
-from edge_agent.wire import FORWARD_MESSAGE_BYTES, Segment, Window, decode_segments
+from edge_agent.wire import (
+    FORWARD_MESSAGE_BYTES,
+    NOTES_MAX,
+    Segment,
+    Window,
+    decode_forwarded,
+    decode_segments,
+)
 from tests.forward.support import NOW_NS, make_run
 
 IDENTITY = Identity("00" * 16, "e0" * 8, "a1" * 6, NOW_NS)
@@ -264,3 +279,20 @@ def test_messages_keep_to_the_limit_and_leave_nothing_out(
 def test_the_largest_block_of_all_fits_a_message() -> None:
     (message,) = packed(Packer(), [a_segment(2**62, 1, 1024 * 1024 - 4096)])
     assert len(message.data) <= FORWARD_MESSAGE_BYTES
+
+
+def test_notes_go_out_under_our_name_one_hop_on_and_no_further_than_blocks() -> None:
+    ours = ClockNote("", BOOT, 5, 6, 1)
+    far = [ClockNote("b2" * 6, BOOT, 7, 8, hops) for hops in (1, HOPS_MAX - 1, HOPS_MAX)]
+    told = list(note_messages(enumerate([ours, *far], 11), 40, IDENTITY))
+    assert [(number, m.first, m.last, m.records) for number, m in told] == [(13, 41, 40, 0)]
+    notes = decode_forwarded(told[0][1].data).notes
+    assert [(note.agent, note.hops) for note in notes] == [
+        (IDENTITY.agent_id, 1), ("b2" * 6, 2), ("b2" * 6, HOPS_MAX),
+    ]  # fmt: skip
+
+
+def test_many_notes_are_several_messages() -> None:
+    notes = [ClockNote("b2" * 6, n.to_bytes(16, "big"), 7, 8) for n in range(NOTES_MAX + 1)]
+    told = list(note_messages(enumerate(notes, 1), 0, IDENTITY))
+    assert [number for number, _ in told] == [NOTES_MAX, NOTES_MAX + 1]

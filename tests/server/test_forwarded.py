@@ -12,6 +12,7 @@ import pytest
 import trio
 from trio_websocket import ConnectionRejected, WebSocketConnection
 
+from edge_agent.clocknote import ClockNote
 from edge_agent.record import ForeignBlock, Origin, Run
 from edge_agent.server import add_token
 from edge_agent.server.forwarded import BACKLOG_BYTES
@@ -240,3 +241,23 @@ async def test_the_scope_forward_is_needed(tmp_path: Path) -> None:
     async with serving(tmp_path, tokens=path) as port, agent(port, headers=headers) as other:
         assert (await other.hello())["type"] == "welcome"
         await eventually(lambda: port.server.connections() != [], "it is there")
+
+
+async def test_clock_notes_are_kept_before_what_follows_them_is_acked(tmp_path: Path) -> None:
+    async with serving(tmp_path) as port, agent(port) as other:
+        own = port.log.identity.agent_id
+        await other.hello()
+        told = [ClockNote(name, bytes(16), 5, 6, 2) for name in ("aaaaaaaaaaaa", own)]
+        await other.socket.send_message(encode_segments((), told))
+        await other.send(block(1, 1))
+        await other.acked(2)
+        # Nobody tells us of our own clock.
+        assert port.log.clock_offsets["aaaaaaaaaaaa", bytes(16)] == 5
+        assert (own, bytes(16)) not in port.log.clock_offsets
+        newest, _ = port.log.clock_notes(0)
+        # The same again says nothing new, with a message that has numbers or without.
+        await other.socket.send_message(encode_segments((), told))
+        await other.socket.send_message(encode_segments([Segment(2, 2, "filtered")], told))
+        await other.send(block(3, 1))
+        await other.acked(4)
+        assert port.log.clock_notes(0)[0] == newest

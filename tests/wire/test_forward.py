@@ -10,13 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from edge_agent.clocknote import HOPS_MAX, ClockNote
 from edge_agent.errors import ProtocolError
 from edge_agent.record import ForeignBlock, Origin
 from edge_agent.wire.forward import (
     BLOCK_OVERHEAD_BYTES,
     FORWARD_MESSAGE_BYTES,
+    NOTES_MAX,
+    Forwarded,
     Segment,
     covers,
+    decode_forwarded,
     decode_segments,
     encode_segments,
 )
@@ -200,3 +204,43 @@ def test_the_largest_envelope_stays_below_what_senders_reckon_with() -> None:
     assert len(data) <= BLOCK_OVERHEAD_BYTES
     with pytest.raises(Undecodable):
         decode_segments(data[:-1])
+
+
+NOTE = ClockNote("0a1b2c3d4e5f", b"b" * 16, -(2**62), 77, 3)
+
+
+def test_clock_notes_take_no_number_and_may_come_alone() -> None:
+    assert decode_forwarded(encode_segments(SEGMENTS, [NOTE])) == Forwarded(SEGMENTS, [NOTE])
+    assert decode_forwarded(encode_segments((), [NOTE, NOTE])) == Forwarded([], [NOTE, NOTE])
+    alone = msgpack.unpackb(encode_segments((), [NOTE]))
+    assert alone == [[2, "0a1b2c3d4e5f", b"b" * 16, -(2**62), 77, 3]]
+
+
+def test_what_a_later_version_adds_is_passed_over() -> None:
+    known = as_list(SEGMENTS)
+    known[1] = [*known[1], "more"]
+    later = [[3, {"what": "nobody knows"}], known[0], [77], *known[1:], [2, *as_note(), "more"]]
+    assert decode_forwarded(msgpack.packb(later)) == Forwarded(SEGMENTS, [NOTE])
+    assert decode_forwarded(msgpack.packb([[9, 1]])) == Forwarded([], [])
+
+
+def as_note(**changed: Any) -> list[Any]:
+    fields = {"agent": NOTE.agent, "boot": NOTE.boot_id, "offset": NOTE.offset_ns, "at": 77, "h": 3}
+    return list((fields | changed).values())
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"agent": ""}, {"agent": "x" * 65}, {"boot": b"b"}, {"offset": 2**63}, {"at": -1},
+     {"h": 0}, {"h": HOPS_MAX + 1}, {"h": "1"}],
+)  # fmt: skip
+def test_a_note_that_cannot_be_one_breaks_the_protocol(changed: dict[str, Any]) -> None:
+    for others in ([], [[9]]):
+        assert code_of(msgpack.packb([[2, *as_note(**changed)], *others])) == ("bad_segment", 1002)
+
+
+def test_one_message_has_so_many_notes_and_no_more() -> None:
+    full = encode_segments((), [NOTE] * NOTES_MAX)
+    assert len(decode_forwarded(full).notes) == NOTES_MAX
+    assert len(full) < 200 * NOTES_MAX
+    assert code_of(encode_segments((), [NOTE] * (NOTES_MAX + 1))) == ("bad_segment", 1002)

@@ -9,6 +9,7 @@ from typing import Any
 import msgpack
 import pytest
 
+from edge_agent.clocknote import ClockNote
 from edge_agent.errors import ProtocolError
 from edge_agent.wire.control import Window
 from edge_agent.wire.forward import Segment, encode_segments
@@ -266,3 +267,15 @@ def test_an_idle_session_takes_little_memory() -> None:
     finally:
         tracemalloc.stop()
     assert taken < 800
+
+
+def test_a_message_of_clock_notes_takes_no_number_and_is_not_in_flight() -> None:
+    session = open_session(7)
+    note = ClockNote("0a1b2c3d4e5f", b"b" * 16, 5, 6)
+    alone = encode_segments((), [note])
+    received = session.receive_segments(
+        [alone, encode_segments([Segment(7, 9, "filtered")], [note]), alone]
+    )
+    assert (received.numbers, received.messages, received.failure) == (3, 3, None)
+    assert received.notes == (note, note, note)
+    assert (session.number, session.records_in_flight) == (10, 3)
