@@ -197,6 +197,12 @@ def request_json(url: str, path: str, **options: Any) -> Any:
         raise Failure(f"{url} answers, but not as an edge_agent does: is it one?") from error
 
 
+def quit_if_no_store(path: Path) -> None:
+    """Raises Failure where ``path`` is no agent's folder with a store in it."""
+    if not (path / "store").is_dir():
+        raise Failure(f"{path} holds no store; --config or --data names another")
+
+
 def to_terminal() -> bool:
     """Whether a person watches stdout."""
     return sys.stdout.isatty()

@@ -66,8 +66,13 @@ def check(path: Path) -> Report:
 
     Raises OSError where there is nothing to read.
     """
+    return check_file(path / "store" / "data.mdb")
+
+
+def check_file(data: Path) -> Report:
+    """As `check`, of the file itself."""
     report = Report()
-    with PageFile(path / "store" / "data.mdb") as pages:
+    with PageFile(data) as pages:
         if None in pages.metas:
             report.problem("one of the file's two roots cannot be read")
         try:

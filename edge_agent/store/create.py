@@ -25,11 +25,16 @@ STORE = "store"
 BUILDING = "store.new"
 SALVAGING = "store.salvaging"
 SALVAGED = "store.salvaged"
+REBUILDING = "store.rebuilding"
+REBUILT = "store.rebuilt"
+REPLACED = "store.replaced"
 DAMAGED = "damaged-"
 
 
-def open_environment(folder: Path, map_size: int) -> lmdb.Environment:
+def open_environment(folder: Path, map_size: int, *, clean: bool = False) -> lmdb.Environment:
     """LMDB with the flags that the promise rests on: data and meta page synced by each commit.
+
+    ``clean``: pages are zeroed before they are filled.
 
     ``lib_version=0`` keeps the 0.9 file format, which every distribution's ``mdb_stat`` reads.
     Raises what lmdb raises.
@@ -43,7 +48,7 @@ def open_environment(folder: Path, map_size: int) -> lmdb.Environment:
         sync=True,
         writemap=False,
         # Pages are written whole from buffers of LMDB's own; zeroing them first is for secrets.
-        meminit=False,
+        meminit=clean,
         # Reads are in order and rare; read-ahead would fill a small board's memory with pages.
         readahead=False,
         max_dbs=0,
@@ -73,8 +78,8 @@ def _make_folder(path: Path) -> None:
 
 
 def tidy(path: Path) -> None:
-    """Remove or finish what an interrupted creation or salvage left behind."""
-    for name in (BUILDING, SALVAGING):
+    """Remove or finish what an interrupted creation, salvage or rebuilding left behind."""
+    for name in (BUILDING, SALVAGING, REBUILDING):
         shutil.rmtree(path / name, ignore_errors=True)
     if (path / SALVAGED).exists():
         if (path / STORE).exists():
@@ -82,6 +87,19 @@ def tidy(path: Path) -> None:
             shutil.rmtree(path / SALVAGED)
         else:
             rename(path / SALVAGED, path / STORE)
+    put_in_place(path)
+
+
+def put_in_place(path: Path) -> None:
+    """Let a rebuilt store take the place of the one that it was made of, which is removed."""
+    if (path / REBUILT).exists():
+        # Nothing opens a store without coming here first, so the old one is as it was read.
+        if (path / STORE).exists():
+            shutil.rmtree(path / REPLACED, ignore_errors=True)
+            rename(path / STORE, path / REPLACED)
+        rename(path / REBUILT, path / STORE)
+    if (path / STORE).exists():
+        shutil.rmtree(path / REPLACED, ignore_errors=True)
 
 
 def create(path: Path, settings: StoreSettings, header: StoreHeader) -> None:

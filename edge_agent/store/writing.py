@@ -85,6 +85,8 @@ class Writer:
 
     def trim(self) -> list[Stored | StoreFull]:
         """One pass of retention over all logs and sources; nobody waits for an answer."""
+        # A backup that was killed would keep the pages that it was reading for ever.
+        self._env.reader_check()
         self._trimmer.for_room(dict.fromkeys(self._state.logs, 0))
         if self._clock_trusted:
             self._trimmer.by_age(self._moment.wall_ns)

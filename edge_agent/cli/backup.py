@@ -1,0 +1,69 @@
+"""``edge-agent backup TARGET``: the store as of one commit, into a folder or a tar file."""
+
+from __future__ import annotations
+
+import json
+import os
+import tarfile
+import time
+from pathlib import Path
+
+import click
+import msgspec
+
+from edge_agent import __version__
+from edge_agent.cli.common import Failure, config_options
+from edge_agent.cli.compact import progress_bar, store_of
+from edge_agent.ops.text import size
+from edge_agent.store.backup import MANIFEST, Manifest, take_backup
+from edge_agent.store.create import DATA
+
+
+@click.command()
+@click.argument("target", type=click.Path(path_type=Path))
+@config_options
+@click.option("--json", "as_json", is_flag=True, help="The manifest, as JSON.")
+def command(target: Path, config: Path | None, data: str | None, *, as_json: bool) -> None:
+    """Back the store up to TARGET, a new folder, or a file if it ends in .tar.
+
+    The agent may be running: what it acks meanwhile is not in the backup, what it acked before is.
+    Run it as the agent's user, or as root. `edge-agent restore` makes a store of it.
+    """
+    path = store_of(config, data)
+    packs = target.suffix == ".tar"
+    if packs and target.exists():
+        raise Failure(f"{target} exists; a backup is not written over another")
+    folder = target.with_name(target.name + ".folder") if packs else target
+    with progress_bar("backing up") as progress:
+        manifest = take_backup(path, folder, __version__, time.time_ns(), progress)
+        if packs:
+            _pack(folder, target)
+    if as_json:
+        click.echo(json.dumps(msgspec.to_builtins(manifest), indent=2))
+    else:
+        click.echo(f"{target}: {describe(manifest)}")
+
+
+def describe(manifest: Manifest) -> str:
+    """One line about a backup."""
+    last = ", ".join(f"{log} up to {seq}" for log, seq in manifest.last.items())
+    return f"agent {manifest.agent_id}, {last}, {size(manifest.bytes)}"
+
+
+def _pack(folder: Path, target: Path) -> None:
+    part = target.with_name(target.name + ".part")
+    try:
+        with part.open("wb") as out:
+            with tarfile.open(fileobj=out, mode="w") as tar:
+                for name in (MANIFEST, DATA):
+                    tar.add(folder / name, name)
+            out.flush()
+            os.fsync(out.fileno())
+        part.replace(target)
+    except OSError as error:
+        raise Failure(f"{target}: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()

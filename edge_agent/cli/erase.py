@@ -1,0 +1,64 @@
+"""``edge-agent erase STREAM``: a stream's records are gone, from the file's bytes too."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from edge_agent.cli.common import config_options
+from edge_agent.cli.compact import not_in_use, progress_bar, store_of, what_remains
+from edge_agent.cli.reach import agreed
+from edge_agent.cli.run import settings_of
+from edge_agent.ops.text import amount
+from edge_agent.store.changes import Erasing
+from edge_agent.store.rebuild import erase
+from edge_agent.streams import compile_pattern
+
+
+@click.command()
+@click.argument("stream")
+@config_options
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="What was erased, as JSON.")
+def command(
+    stream: str, config: Path | None, data: str | None, *, yes: bool, as_json: bool
+) -> None:
+    """Erase STREAM (a name, or a pattern with * and **) from the store.
+
+    From every log and from quarantine; the store is written anew without it, so that no byte of it
+    stays in the file. The agent must not be running on it. What upstreams, backups and readers
+    already have is theirs, and on the card itself a file's former blocks may be readable until they
+    are used again (fstrim lets go of them).
+    """
+    matches = compile_pattern(stream)
+    path = store_of(config, data)
+    agreed(f"Erase {stream} from {path} for good?", yes=yes)
+    literal = "" if "*" in stream else stream
+    level = settings_of(config, data).store.compression_level
+    with not_in_use(), progress_bar("erasing") as progress:
+        rebuilt, found = erase(path, matches, literal, level, progress)
+    if as_json:
+        told = {"records": found.records, "quarantine": found.entries, "damaged": found.damaged}
+        told |= {"mentioned": sorted(found.mentioned), **asdict(rebuilt)}
+        click.echo(json.dumps(told, indent=2))
+        return
+    _tell(path, found)
+
+
+def _tell(path: Path, found: Erasing) -> None:
+    for name, count in sorted(found.records.items()):
+        click.echo(f"erased {name}: {amount(count)} records")
+    if found.entries:
+        click.echo(f"erased {found.entries} entries of quarantine")
+    if not found.records and not found.entries:
+        click.echo("there was nothing of it; the store was compacted all the same")
+    if found.damaged:
+        click.echo(f"left out {found.damaged} blocks that could not be read, whatever they held")
+    for consumer in sorted(found.mentioned):
+        click.echo(f"still there: {consumer} keeps figures of it until its open windows close")
+    for line in what_remains(path):
+        click.echo(line)
+    click.echo("not reached: backups, other machines that already have it, free blocks of the card")

@@ -1,0 +1,148 @@
+"""``edge-agent restore BACKUP``: a store made from a backup, under a new identity.
+
+A backup is a copy of a card, and what it was copied from may be alive. So the store that is made
+of it is another one: with an id and an epoch of its own, in which seqs mean something else, with
+logs that count on far above what the original may have given out since, and with another agent id,
+under which upstreams keep its numbers apart from the original's. Upstreams get again what the
+backup holds and they had not acknowledged when it was made; nothing of theirs is overwritten.
+``--keep-agent-id`` is for the board whose card has died: it goes on as the same agent, which must
+then not run twice.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from edge_agent.cli.backup import describe
+from edge_agent.cli.common import Failure, config_options
+from edge_agent.cli.compact import not_in_use, progress_bar
+from edge_agent.cli.reach import agreed
+from edge_agent.cli.run import settings_of
+from edge_agent.config import Config
+from edge_agent.ops.text import size
+from edge_agent.store.backup import MANIFEST, Manifest, read_manifest, verify
+from edge_agent.store.create import DATA, STORE, prepare_folder, rename, tidy
+from edge_agent.store.identity import board_fingerprint, new_header
+from edge_agent.store.lock import LOCK, StoreLock
+from edge_agent.store.rebuild import restore
+from edge_agent.store.settings import SHARES_MAX
+
+
+@click.command()
+@click.argument("backup", type=click.Path(exists=True, path_type=Path))
+@config_options
+@click.option("--replace", is_flag=True, help="Move a store that is there aside.")
+@click.option(
+    "--keep-agent-id", is_flag=True, help="Go on as the agent that was backed up, now dead."
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def command(
+    backup: Path,
+    config: Path | None,
+    data: str | None,
+    *,
+    replace: bool,
+    keep_agent_id: bool,
+    yes: bool,
+) -> None:
+    """Make a store from BACKUP, a folder or a .tar that `edge-agent backup` wrote.
+
+    BACKUP is checked first. The agent must not be running there.
+    """
+    settings = settings_of(config, data)
+    path = Path(settings.store.path)
+    if (path / STORE).exists() and not replace:
+        raise Failure(f"{path} holds a store; --replace moves it aside")
+    with _unpacked(backup, path) as folder:
+        manifest = read_manifest(folder)
+        map_size = _map_size(settings, manifest)
+        with progress_bar("checking the backup") as progress:
+            report = verify(folder, manifest, progress)
+        if report.problems:
+            raise Failure(f"{backup} is damaged: {report.problems[0]}")
+        if keep_agent_id:
+            agreed(
+                f"The agent {manifest.agent_id} must never run again elsewhere. Is it gone?",
+                yes=yes,
+            )
+        with not_in_use(), _ours(path):
+            if (path / STORE).exists():
+                click.echo(f"moved the store that was there to {_aside(path)}")
+            header = new_header(
+                board_fingerprint(),
+                time.time_ns(),
+                os.urandom,
+                manifest.agent_id if keep_agent_id else "",
+            )
+            with progress_bar("restoring") as progress:
+                restore(path, folder / DATA, header, map_size, progress)
+    click.echo(f"{path}: restored from {describe(manifest)}")
+    click.echo(f"it is the store {header.store_id}, agent {header.agent_id}, from now on")
+
+
+def _map_size(settings: Config, manifest: Manifest) -> int:
+    wanted = int(settings.store.size)
+    if manifest.bytes > SHARES_MAX * wanted:
+        raise Failure(
+            f"the backup holds {size(manifest.bytes)}; store.size = {size(wanted)} is too little:"
+            f" set it to {size(manifest.size)}, as the original had",
+            78,
+        )
+    return -(-wanted // 65_536) * 65_536
+
+
+@contextmanager
+def _ours(path: Path) -> Iterator[None]:
+    prepare_folder(path)
+    lock = StoreLock(path / LOCK)
+    try:
+        tidy(path)
+        yield
+    finally:
+        lock.release()
+
+
+def _aside(path: Path) -> Path:
+    number = 1
+    while (path / f"replaced-{number}").exists():
+        number += 1
+    rename(path / STORE, path / f"replaced-{number}")
+    return path / f"replaced-{number}"
+
+
+@contextmanager
+def _unpacked(backup: Path, path: Path) -> Iterator[Path]:
+    """The backup as a folder; a tar file is unpacked beside the store for as long as it takes."""
+    if backup.is_dir():
+        yield backup
+        return
+    try:
+        prepare_folder(path)
+        folder = Path(tempfile.mkdtemp(prefix=".edge-agent-restore-", dir=path))
+        try:
+            with tarfile.open(backup) as tar:
+                for name in (MANIFEST, DATA):
+                    _extract(tar, name, folder)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    except (tarfile.TarError, KeyError) as error:
+        raise Failure(f"{backup} is no backup: {error}") from error
+
+
+def _extract(tar: tarfile.TarFile, name: str, folder: Path) -> None:
+    # By name and as a plain file: whatever else is in there, and whatever it is called, stays out.
+    found = tar.extractfile(name)
+    if found is None:
+        raise KeyError(name)
+    with found, (folder / name).open("wb") as out:
+        shutil.copyfileobj(found, out, 1024 * 1024)

@@ -1,0 +1,149 @@
+"""What becomes of each value when a store is written anew (`rewriting.py`).
+
+`Change` alone keeps everything: a compaction, a backup. `Erasing` takes a stream out. `Renewing`
+makes the store another one, with numbers that were never given before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from edge_agent.errors import StoreDamaged
+from edge_agent.store import keys
+from edge_agent.store.codec import Compressor
+from edge_agent.store.erasing import erased_block
+from edge_agent.store.format import peek
+from edge_agent.store.salvage import SALVAGE_JUMP
+from edge_agent.store.values import (
+    LogHeader,
+    PositionValue,
+    QuarantineHeader,
+    QuarantineValue,
+    StoreHeader,
+    decode,
+    encode,
+)
+
+
+class Change:
+    """Keeps every value as it is. Values come in the order of their keys, blocks last."""
+
+    def value(self, key: bytes, value: bytes) -> bytes | None:
+        """What to store under ``key``; None for nothing."""
+        return value
+
+    def end(self) -> dict[bytes, bytes]:
+        """What to store besides, once all values have come."""
+        return {}
+
+
+@dataclass
+class Erasing(Change):
+    """Takes the streams that match out of blocks and quarantine.
+
+    Attributes:
+        literal: the stream's name where it is one, so that it is looked for in bytes, too.
+        records: erased ones, by stream. entries: of quarantine.
+        damaged: blocks that cannot be read and so are left out; whose records they held, who knows.
+        mentioned: consumers whose state, as far as the name is known, still tells of the stream.
+    """
+
+    matches: Callable[[str], bool]
+    compressor: Compressor
+    page_bytes: int
+    literal: bytes = b""
+    records: dict[str, int] = field(default_factory=dict)
+    entries: int = 0
+    damaged: int = 0
+    mentioned: set[str] = field(default_factory=set)
+    _logs: dict[bytes, LogHeader] = field(default_factory=dict)
+    _states: dict[str, bytes] = field(default_factory=dict)
+    _quarantine: QuarantineHeader | None = None
+    _numbers: list[int] = field(default_factory=list)
+    _bytes: int = 0
+
+    def value(self, key: bytes, value: bytes) -> bytes | None:
+        """As `Change.value`."""
+        kind = key[:1]
+        if kind == keys.LOG:
+            self._logs[key] = decode(key, value, LogHeader)
+        elif kind == keys.POSITION:
+            state = decode(key, value, PositionValue).state
+            self._states[key[1:].decode().partition("\x00")[0]] = state or b""
+        elif key == keys.QUARANTINE:
+            self._quarantine = decode(key, value, QuarantineHeader)
+        elif kind == keys.QUARANTINE:
+            return self._quarantined(key, value)
+        elif kind == keys.BLOCK:
+            return self._block(key, value)
+        return value
+
+    def end(self) -> dict[bytes, bytes]:
+        """Headers, counted anew."""
+        names = [name.encode() for name in self.records] + [self.literal] * bool(self.literal)
+        for consumer, state in self._states.items():
+            if any(name in state for name in names):
+                self.mentioned.add(consumer)
+        made = {key: encode(key, header) for key, header in self._logs.items()}
+        held = self._quarantine
+        if held is not None:
+            first = self._numbers[0] if self._numbers else held.last + 1
+            released = held.last - first + 1 - len(self._numbers)
+            held = msgspec.structs.replace(held, first=first, bytes=self._bytes, released=released)
+            made[keys.QUARANTINE] = encode(keys.QUARANTINE, held)
+        return made
+
+    def _quarantined(self, key: bytes, value: bytes) -> bytes | None:
+        found = decode(key, value, QuarantineValue)
+        if self.matches(found.stream) or (self.literal and self.literal in found.body):
+            self.entries += 1
+            return None
+        self._numbers.append(int.from_bytes(key[1:], "big"))
+        self._bytes += keys.stored_bytes(len(value), self.page_bytes)
+        return value
+
+    def _block(self, key: bytes, value: bytes) -> bytes | None:
+        try:
+            gone, new = erased_block(key, value, self.matches, self.compressor)
+        except StoreDamaged:
+            self.damaged += 1
+            head = peek(memoryview(value))
+            self._count(key, value, b"", 0 if head is None else head.count)
+            return None
+        for stream, count in gone.items():
+            self.records[stream] = self.records.get(stream, 0) + count
+        if gone:
+            self._count(key, value, new, 0)
+        return new
+
+    def _count(self, key: bytes, old: bytes, new: bytes, fewer: int) -> None:
+        for log, header in self._logs.items():
+            if header.id == key[1]:
+                grown = keys.stored_bytes(len(new), self.page_bytes) if new else 0
+                size = header.bytes + grown - keys.stored_bytes(len(old), self.page_bytes)
+                self._logs[log] = msgspec.structs.replace(
+                    header, bytes=max(size, 0), records=max(header.records - fewer, 0)
+                )
+
+
+@dataclass
+class Renewing(Change):
+    """Makes the store another one: ``header`` in the place of its own; and every log that ever had
+    a record counts on far above what the old store may have given out since (`SALVAGE_JUMP`).
+    """
+
+    header: StoreHeader
+
+    def value(self, key: bytes, value: bytes) -> bytes | None:
+        """As `Change.value`."""
+        if key == keys.STORE:
+            return encode(key, self.header)
+        if key[:1] == keys.LOG:
+            log = decode(key, value, LogHeader)
+            if log.last:
+                log = msgspec.structs.replace(log, last=log.last + SALVAGE_JUMP)
+            return encode(key, log)
+        return value

@@ -1,0 +1,147 @@
+"""Writing a store anew, value by value: what compaction, erasing, backup and restoring share.
+
+The new file holds what is live and nothing else: pages that LMDB has freed, in which deleted
+records stay readable, are not copied. One read transaction sees the store as of one commit, also
+while an agent goes on writing; no page of that commit is used again meanwhile, so reading stops
+when the agent may need the room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import lmdb
+
+from edge_agent.errors import StoreFailed
+from edge_agent.store import keys
+from edge_agent.store.changes import Change
+from edge_agent.store.create import open_environment
+from edge_agent.store.trouble import TROUBLE, translated
+from edge_agent.store.values import LogHeader, decode
+
+Progress = Callable[[int, int], None]
+"""Told how many bytes are done, and of how many."""
+
+#: Bytes copied in one transaction, and between two words of progress.
+_COPY_BYTES = 4 * 1024 * 1024
+#: What may be written to the store while it is read, as a part of it: half of what logs leave free.
+_ROOM_PART = 0.1
+#: What a commit writes, however little it holds.
+_COMMIT_BYTES = 26 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """What was copied; ``bytes`` of values."""
+
+    values: int
+    blocks: int
+    bytes: int
+
+
+def used_bytes(env: lmdb.Environment) -> int:
+    """Bytes in pages that hold something, as of the last commit."""
+    found = env.stat()
+    pages: int = found["branch_pages"] + found["leaf_pages"] + found["overflow_pages"] + 2
+    size: int = found["psize"]
+    return pages * size
+
+
+def rewrite(
+    source: lmdb.Environment, folder: Path, map_size: int, change: Change, progress: Progress
+) -> Rewritten:
+    """Write what ``source`` holds to a new file in ``folder``, as ``change`` says.
+
+    Raises:
+        StoreFailed: the disk refuses, or the agent that writes to ``source`` needs its room.
+        StoreDamaged: a value that has to be understood cannot be.
+    """
+    try:
+        # What this process has read must not get into the file as the rest of some page.
+        target = open_environment(folder, map_size, clean=True)
+    except TROUBLE as error:
+        raise translated(error, f"writing {folder}") from error
+    try:
+        with source.begin(buffers=True) as reading:
+            return _Copy(source, reading, target, change, progress).run()
+    except TROUBLE as error:
+        raise translated(error, f"writing {folder}") from error
+    finally:
+        target.close()
+
+
+class _Copy:
+    def __init__(
+        self,
+        source: lmdb.Environment,
+        reading: lmdb.Transaction[memoryview],
+        target: lmdb.Environment,
+        change: Change,
+        progress: Progress,
+    ) -> None:
+        self._source, self._reading, self._target = source, reading, target
+        self._change, self._progress = change, progress
+        self._total = used_bytes(source)
+        self._began: int = source.info()["last_txnid"]
+        self._logs = _logs(reading)
+        self._pending: list[tuple[bytes, bytes]] = []
+        self._pending_bytes = 0
+        self._done = 0
+        self._values = self._blocks = 0
+
+    def run(self) -> Rewritten:
+        for view, stored in self._reading.cursor():
+            key = bytes(view)
+            value = self._change.value(key, bytes(stored))
+            self._done += len(stored)
+            if value is None:
+                continue
+            self._values += 1
+            self._blocks += key[:1] == keys.BLOCK
+            self._pending.append((key, value))
+            self._pending_bytes += len(value)
+            if self._pending_bytes >= _COPY_BYTES:
+                self._write()
+        self._write()
+        self._pending = list(self._change.end().items())
+        self._write()
+        self._progress(self._total, self._total)
+        return Rewritten(self._values, self._blocks, self._done)
+
+    def _write(self) -> None:
+        with self._target.begin(write=True) as txn:
+            for key, value in self._pending:
+                txn.put(key, value)
+        self._pending = []
+        self._pending_bytes = 0
+        self._progress(min(self._done, self._total), self._total)
+        self._look_at_room()
+
+    def _look_at_room(self) -> None:
+        """Pages that were freed since reading began are kept for it. How many those are cannot be
+        asked, so what was written since stands for them.
+        """
+        written = (self._source.info()["last_txnid"] - self._began) * _COMMIT_BYTES
+        with self._source.begin(buffers=True) as txn:
+            for log, now in _logs(txn).items():
+                appended = now.last - self._logs.get(log, now).last
+                written += appended * now.bytes // max(now.records, 1)
+        if written > _ROOM_PART * self._source.info()["map_size"]:
+            raise StoreFailed(
+                f"{written // 2**20} MiB were written while the store was being read, and the agent"
+                " needs the room that reading keeps; try again when less comes in"
+            )
+
+
+def _logs(txn: lmdb.Transaction[memoryview]) -> dict[bytes, LogHeader]:
+    found: dict[bytes, LogHeader] = {}
+    cursor = txn.cursor()
+    cursor.set_range(keys.LOG)
+    for view, value in cursor.iternext():
+        key = bytes(view)
+        if not key.startswith(keys.LOG):
+            break
+        found[key] = decode(key, value, LogHeader)
+    return found

@@ -1,0 +1,54 @@
+"""What becomes of single values; `test_rebuild.py` has whole stores."""
+
+from __future__ import annotations
+
+from edge_agent.store import Entry, keys
+from edge_agent.store.changes import Change, Erasing, Renewing
+from edge_agent.store.codec import Compressor
+from edge_agent.store.identity import new_header
+from edge_agent.store.rebuild import erase
+from edge_agent.store.salvage import SALVAGE_JUMP
+from edge_agent.store.values import LogHeader, StoreHeader, decode, encode
+from tests.store.conftest import Stores
+from tests.store.support import read_all, run, seeded
+
+
+def test_a_change_as_such_changes_nothing() -> None:
+    assert Change().value(b"\x03pi", b"x") == b"x" and Change().end() == {}
+
+
+def test_a_renewed_store_is_another_one_and_its_logs_count_on_far_above() -> None:
+    header = new_header("board", 5, seeded(9))
+    change = Renewing(header)
+    old = encode(keys.STORE, new_header("other", 1, seeded(1)))
+    made = change.value(keys.STORE, old)
+    assert made is not None and decode(keys.STORE, made, StoreHeader) == header
+    for last, expected in ((0, 0), (7, 7 + SALVAGE_JUMP)):
+        key = keys.log_key("main")
+        made = change.value(key, encode(key, LogHeader(1, 1, last, last, 100)))
+        assert made is not None and decode(key, made, LogHeader).last == expected
+    assert change.value(b"\x03pi", b"x") == b"x"
+
+
+def test_a_damaged_block_is_left_out_and_counted(stores: Stores) -> None:
+    engine = stores.open(compression_level=0)
+    for value in (1, 2, 3):
+        engine.commit([Entry((run(2, value=value, pad=3000),))])
+    engine.close()
+    raw = bytearray(stores.data().read_bytes())
+    needle = run(1, value=2, pad=3000).body[-200:]
+    at = raw.find(needle)
+    while at >= 0:
+        raw[at] ^= 1
+        at = raw.find(needle)
+    stores.data().write_bytes(raw)
+    stores.damaged.add("agent")
+    _, found = erase(stores.path(), lambda stream: False, "", 0, lambda done, total: None)
+    assert found.damaged == 1 and found.records == {}
+    engine = stores.open()
+    assert [(item.first, item.last) for item in read_all(engine)] == [(1, 2), (3, 4), (5, 6)]
+    assert engine.statistics().logs["main"].records == 4
+
+
+def test_an_erasing_without_quarantine_ends_without_it() -> None:
+    assert Erasing(lambda stream: True, Compressor(0), 4096).end() == {}
