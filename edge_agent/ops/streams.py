@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from edge_agent.errors import StoreDamaged, StoreError
-from edge_agent.store import Block, Gap
+from edge_agent.store import ERASED, Block, Gap
 
 if TYPE_CHECKING:
     from edge_agent.log import Log
@@ -121,6 +121,8 @@ class Directory:
             # Its checksum was right, so it was written like this; what follows is sound.
             return 0
         for run in runs:
+            if run.stream == ERASED:
+                continue  # Places of records that are gone are no stream to show.
             seen = self._seen.get(run.stream)
             if seen is None:
                 seen = self._seen[run.stream] = Seen(item.log, 0, 0, 0, "")

@@ -17,6 +17,8 @@ Files
     PATH/store/data.mdb   LMDB 0.9 format, reserved to its full size when it is made
     PATH/store/lock.mdb   LMDB's own
     PATH/damaged-N        stores that were set aside, the newest two
+    PATH/replaced-N       stores that a person replaced by a restored one
+    PATH/store.rebuilding, .rebuilt, .replaced     a compaction, erasing or restoring (`rebuild.py`)
     PATH/store.new, .salvaging, .salvaged     steps that a power cut interrupted; tidied at start
 
 A store is built in ``store.new``, synced and renamed; a salvaged one replaces its predecessor
@@ -63,7 +65,8 @@ Invariants
   where the trees below them say the same (`roots.py`), so that no flipped bit takes a commit back.
 - LMDB opens only a file whose structure is sound (`look.py`): it would crash on another.
 - Nothing is committed to a file that was deleted or replaced under the running agent.
-- Only a log's oldest blocks are ever removed, whole.
+- Only a log's oldest blocks are ever removed, whole. Records that a person erases leave their
+  places behind, as empty records of the stream ``$erased`` (`erasing.py`): no seq ever moves.
 - Every block is read under its checksum; a wrong one becomes a `Gap`, and reading goes on.
 - Order is seq, never time. Boot clocks rise from block to block within a boot; stored times never
   fall among the blocks that a set clock dated, unless it went back by more than a day.
@@ -116,6 +119,7 @@ run beside a commit; `Engine.reopen` waits for them.
 from edge_agent.store.correction import Boot, Offsets
 from edge_agent.store.engine import Engine
 from edge_agent.store.entry import CommitResult, Entry, Numbering, Position, Quarantined, Stored
+from edge_agent.store.erasing import ERASED
 from edge_agent.store.foreign import check_payload, foreign_stream
 from edge_agent.store.format import Block, Gap, filter_payload
 from edge_agent.store.identity import Identity, board_fingerprint
@@ -132,6 +136,7 @@ from edge_agent.store.settings import ConsumerSettings, LogSettings, StoreSettin
 from edge_agent.store.statistics import LogStatistics, StoreStatistics
 
 __all__ = [
+    "ERASED",
     "Block",
     "Boot",
     "CommitResult",

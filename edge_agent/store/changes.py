@@ -141,6 +141,8 @@ class Renewing(Change):
         """As `Change.value`."""
         if key == keys.STORE:
             return encode(key, self.header)
+        if key == keys.SALVAGED:
+            return None  # What was set aside is on the card of the original.
         if key[:1] == keys.LOG:
             log = decode(key, value, LogHeader)
             if log.last:

@@ -18,6 +18,7 @@ from edge_agent.errors import StoreFailed
 from edge_agent.store import keys
 from edge_agent.store.changes import Change
 from edge_agent.store.create import open_environment
+from edge_agent.store.stamp import writing
 from edge_agent.store.trouble import TROUBLE, translated
 from edge_agent.store.values import LogHeader, decode
 
@@ -94,6 +95,8 @@ class _Copy:
     def run(self) -> Rewritten:
         for view, stored in self._reading.cursor():
             key = bytes(view)
+            if key == keys.STAMP:
+                continue  # The new file has transactions of its own.
             value = self._change.value(key, bytes(stored))
             self._done += len(stored)
             if value is None:
@@ -111,7 +114,7 @@ class _Copy:
         return Rewritten(self._values, self._blocks, self._done)
 
     def _write(self) -> None:
-        with self._target.begin(write=True) as txn:
+        with writing(self._target) as txn:
             for key, value in self._pending:
                 txn.put(key, value)
         self._pending = []

@@ -137,3 +137,12 @@ async def test_it_waits_while_the_disk_refuses_and_goes_on_afterwards(
         directory = Directory(running.log)
         await follow(running, directory, 1)
         assert not refusals and names(directory) == ["a"]
+
+
+async def test_places_of_erased_records_are_no_stream(tmp_path: Path) -> None:
+    async with agent(tmp_path, serve=False) as running:
+        await running.keep("$erased", [1, 2, 3], "")
+        await running.keep("a/1", [4])
+        directory = Directory(running.log)
+        await follow(running, directory, 1)
+        assert names(directory) == ["a/1"]

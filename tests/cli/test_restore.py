@@ -1,0 +1,105 @@
+"""`edge-agent restore`: checked first, another identity, nothing written over."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from edge_agent.cli.backup import command as backup
+from edge_agent.cli.restore import command
+from edge_agent.store.check import check
+from tests.ops.real import agent
+
+SIZE = '[store]\nsize = "16MiB"\n'
+
+
+class Place:
+    """A backup of a store of 400 records, and where it is restored to."""
+
+    def __init__(self, folder: Path, agent_id: str) -> None:
+        self.backup = folder / "backup"
+        self.target = folder / "new"
+        self.config = folder / "a.toml"
+        self.config.write_text(SIZE)
+        self.agent_id = agent_id
+
+    def run(self, *arguments: str, source: Path | None = None, answer: str = "") -> Result:
+        where = ["--config", str(self.config), "--data", str(self.target)]
+        return CliRunner().invoke(
+            command, [str(source or self.backup), *arguments, *where], input=answer
+        )
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> Place:
+    async with agent(tmp_path / "old", serve=False) as running:
+        await running.keep("a/1", list(range(400)))
+        agent_id = running.log.identity.agent_id
+    made = Place(tmp_path, agent_id)
+    done = CliRunner().invoke(backup, [str(made.backup), "--data", str(tmp_path / "old")])
+    assert done.exit_code == 0, done.output
+    return made
+
+
+async def test_a_new_store_with_the_records_and_another_identity(place: Place) -> None:
+    done = place.run()
+    assert done.exit_code == 0, done.output
+    report = check(place.target)
+    assert report.problems == [] and report.logs["main"].records == 400
+    assert place.agent_id in done.output and "from now on" in done.output
+    async with agent(place.target, serve=False) as running:
+        assert running.log.identity.agent_id != place.agent_id
+        await running.keep("a/1", [1])
+        assert running.log.last_seq("main") == 400 + 2**20 + 1
+
+
+async def test_the_agents_id_is_kept_only_when_asked_and_confirmed(place: Place) -> None:
+    refused = place.run("--keep-agent-id", answer="n\n")
+    assert refused.exit_code == 1 and "never run again" in refused.output
+    assert not (place.target / "store").exists()
+    assert place.run("--keep-agent-id", "--yes").exit_code == 0
+    async with agent(place.target, serve=False) as running:
+        assert running.log.identity.agent_id == place.agent_id
+
+
+async def test_a_store_that_is_there_is_moved_aside_only_when_asked(place: Place) -> None:
+    assert place.run().exit_code == 0
+    again = place.run()
+    assert again.exit_code == 1 and "--replace" in again.output
+    done = place.run("--replace")
+    assert done.exit_code == 0 and "replaced-1" in done.output
+    assert sorted(one.name for one in place.target.iterdir()) == ["lock", "replaced-1", "store"]
+
+
+async def test_a_damaged_backup_is_not_restored(place: Place) -> None:
+    data = place.backup / "data.mdb"
+    raw = bytearray(data.read_bytes())
+    raw[-3000] ^= 1
+    data.write_bytes(raw)
+    done = place.run()
+    assert done.exit_code == 1 and "SHA-256" in str(done.exception)
+    assert not (place.target / "store").exists()
+
+
+async def test_a_tar_is_a_backup_and_other_files_are_not(place: Place, tmp_path: Path) -> None:
+    packed = tmp_path / "backup.tar"
+    with tarfile.open(packed, "w") as tar:
+        for name in ("manifest.json", "data.mdb"):
+            tar.add(place.backup / name, name)
+    assert place.run(source=packed).exit_code == 0
+    assert sorted(one.name for one in place.target.iterdir()) == ["lock", "store"]
+    packed.write_bytes(b"no tar at all")
+    done = place.run("--replace", source=packed)
+    assert done.exit_code == 1 and "is no backup" in done.output
+    assert check(place.target).logs["main"].records == 400
+
+
+async def test_a_store_that_is_too_small_for_it_is_told_its_size(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_agent.cli.restore.SHARES_MAX", 0.0001)
+    done = place.run()
+    assert done.exit_code == 78 and "set it to 16 MiB" in done.output
