@@ -114,7 +114,7 @@ async def run(
 
     Raises:
         ConfigError: the configuration and the machine do not fit (a file that is not there).
-        StoreLocked, StoreTooNew, StoreFailed: the store cannot be opened; the text says why.
+        StoreLocked, StoreTooNew, StoreFailed: the store cannot even be read; the text says why.
         OSError: an address cannot be listened on.
     """
     around = Surroundings(

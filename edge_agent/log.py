@@ -18,7 +18,8 @@ Many writers above, many readers below, and between them:
 `Log.acknowledge`
     is a consumer's word that everything up to a position is done. It survives with the next
     commit, of which it causes none: after a power cut up to 30 s of it (one interval, where commits
-    are spread further) may be forgotten, and that stretch be read again. A consumer that writes
+    are spread further) may be forgotten, and that stretch be read again. While the disk refuses, it
+    waits in memory. A consumer that writes
     something back puts its position (and its state) into the *same* entry as its records; that
     makes its processing exactly-once. A required consumer's position is what retention waits for.
 
@@ -193,7 +194,7 @@ class Log:
         key = (position.consumer, position.log)
         waiting = self._acknowledging.get(key)
         if waiting is None or waiting.taken or not _supersede(waiting, position):
-            self._acknowledging[key] = await self.append(Entry(positions=(position,)), lazy=True)
+            self._acknowledging[key] = self._committer.note(Entry(positions=(position,)))
 
     async def position(self, consumer: str, log: str) -> tuple[int, bytes | None]:
         """A consumer's durable floor and state; (0, None) for an unknown one.

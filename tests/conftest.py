@@ -23,6 +23,7 @@ REQUIRE_ALL = os.environ.get("EDGE_AGENT_REQUIRE_ALL") == "1"
 #: What is no program on the path, and how to see whether it is there.
 SPECIAL: dict[str, Callable[[], bool]] = {
     "root": lambda: os.geteuid() == 0,
+    "loop": lambda: os.geteuid() == 0 and Path("/dev/loop-control").exists(),
     "python3-venv": lambda: any(Path("/usr/lib").glob("python3*/ensurepip/__init__.py")),
 }
 

@@ -210,10 +210,11 @@ async def test_a_reader_has_the_store_reopened_where_nothing_is_to_be_committed(
         began = trio.current_time()
         with failing_disk():
             with pytest.raises(StoreFailed):
-                await waist.log.read("main", 0)
+                await waist.log.position("upstream/hub", "main")
             await trio.sleep(MEND_SECONDS + 0.1)
             with pytest.raises(StoreFailed):
                 await waist.log.next_of("pi-7")
+            assert [record.fields for record in await waist.records()] == [{"t": 1}]
         await trio.sleep(3)
         assert [record.fields for record in await waist.records()] == [{"t": 1}]
         assert waist.log.trouble is None

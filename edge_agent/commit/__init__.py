@@ -28,7 +28,9 @@ first served; that wait is the backpressure that reaches the sensor's socket.
 **When the disk refuses** (`StoreFailed`) the group is kept, the store reopened after growing
 pauses, and the same entries are committed again. After a failed sync nobody knows whether the
 transaction survived: numbered entries are judged again and stored once; plain ones may be stored
-twice, which is their promise (at least once). Nobody is answered until it succeeded.
+twice, which is their promise (at least once). Nobody is answered until it succeeded. Meanwhile the
+store is open for reading; what upstreams acknowledge waits in memory, whether or not there is room
+(`Committer.note`).
 
 **Cancelled is not undone.** A caller that gives up while it waits for the answer finds its entry
 stored all the same; one that gives up while `Committer.append` waits for room usually does not.

@@ -148,6 +148,16 @@ class Committer:
         self._interval_of.clear()
         self._lazy_s = lazy_s
 
+    def note(self, entry: Entry) -> Ticket:
+        """A lazy entry that needs no room: an upstream's acknowledgement, of which there are two at
+        most for each consumer and log. While the disk refuses, all room may be taken; forwarding
+        must not wait for it.
+
+        Raises:
+            Closed: the agent is stopping, the entry was not taken.
+        """
+        return self._gathering.add(entry, self._lazy_s)
+
     def mend(self) -> None:
         """A reader found the store refusing. See to it soon: only calls of this class reopen it,
         and where sources wait for it to recover, no entry may come that leads to one.
@@ -167,7 +177,7 @@ class Committer:
         If this is cancelled or fails, whoever waits is answered StoreFailed.
         """
         self._trimmed_at = trio.current_time()
-        self._trim_at = self._trimmed_at + TRIM_SECONDS
+        self._trim_at = self._trimmed_at + (0.0 if self.trouble else TRIM_SECONDS)
         try:
             while await self._sleep_until_due():
                 if trio.current_time() >= self._gathering.deadline:

@@ -187,6 +187,17 @@ class Gathering:
         self._join(ticket, patience)
         return ticket
 
+    def add(self, entry: Entry, patience: float) -> Ticket:
+        """Take in ``entry`` whether or not there is room: see `Committer.note`.
+
+        Raises Closed after `close`.
+        """
+        if self.closed:
+            raise Closed("the agent is stopping")
+        ticket = Ticket(entry)
+        self._join(ticket, patience)
+        return ticket
+
     async def put(self, entry: Entry, patience: float) -> Ticket:
         """As `offer`, but waits, as its only checkpoint, while there is no room."""
         taken = self.offer(entry, patience)

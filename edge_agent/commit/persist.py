@@ -3,7 +3,8 @@
 `Persistence.call` runs one blocking function of the store. When the disk refuses (`StoreFailed`:
 EIO, a read-only remount, no space outside the reserved file), it pauses, reopens the store and
 calls again with the same arguments, for as long as it takes: the caller never sees StoreFailed, and
-health tells people why everything waits (``trouble``). `count_result` counts what a call did.
+health tells people why everything waits (``trouble``). Meanwhile the store is open for reading,
+where it can be. `count_result` counts what a call did.
 """
 
 from __future__ import annotations
@@ -45,6 +46,11 @@ class RunBlocking(Protocol):
 class Store(Protocol):
     """What the committer needs of the store; `edge_agent.store.Engine` is one."""
 
+    @property
+    def refusal(self) -> str | None:
+        """Why nothing is written at present, until `reopen`; None where all is well."""
+        ...
+
     def commit(self, entries: Sequence[Entry]) -> CommitResult:
         """All entries in one transaction, synced when this returns. StoreFailed if refused."""
         ...
@@ -76,7 +82,10 @@ class Persistence:
         trace: Trace | None,
         reopen_after: float,
     ) -> None:
-        self.trouble: str | None = None
+        # A store whose disk refuses may have been opened all the same, for reading.
+        self.trouble = engine.refusal
+        if self.trouble is not None:
+            logger.error("the disk refuses, nothing is taken: %s", self.trouble)
         self.calling_since: float | None = None
         self._engine = engine
         self._run_blocking = run_blocking
@@ -113,7 +122,7 @@ class Persistence:
         if self.trouble is None:
             # Once per trouble, not per attempt: a dead card must not fill the journal.
             logger.error("the disk refuses: %s; reopening the store in %.3g s", failure, pause)
-        self.trouble = f"the disk refuses: {failure}"
+        self.trouble = str(failure)
         if self._trace is not None:
             self._trace("store_failed", {"message": str(failure), "pause": pause})
 

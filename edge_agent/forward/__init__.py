@@ -17,6 +17,8 @@ Promises
 - A backlog goes as fast as the hub commits it. Blocks go out as they are stored; messages fill an
   eighth of the hub's window, so that some are being sent while others are being committed; the next
   batch is read and packed meanwhile (2,000,000 records a second on two cores; see ``outgoing.py``).
+- While the disk refuses, what can be read goes on to other agents, the position being kept in
+  memory. What has to be durable before it is sent (a plan, the epoch of a new hub) waits.
 - Nothing is held in memory beyond two batches and what waits for the hub's window (`QUEUE_BYTES`
   in ``link.py``): the log is the buffer. What was sent is read again if it has to be sent again.
 

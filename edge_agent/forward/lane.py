@@ -31,7 +31,7 @@ from edge_agent.forward.batches import OpenBatches, PlannedBatches, SinkMisconfi
 from edge_agent.forward.holding import Holding
 from edge_agent.forward.phases import Event, Phase
 from edge_agent.forward.sink import CLOSE_S, Acknowledged, Batch, Resume, Resumed, Sink
-from edge_agent.forward.standing import FailureKind, LaneStatistics, Standing
+from edge_agent.forward.standing import FailureKind, LaneStatistics, Standing, held_up
 from edge_agent.forward.translation import leaves
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
@@ -40,8 +40,8 @@ from edge_agent.streams import compile_patterns
 
 logger = logging.getLogger(__name__)
 
-#: A connection that lasted this long was a good one, even if there was nothing to acknowledge.
-_LASTING_S = 60.0
+_LASTING_S = 60.0  # A connection of this length was good, also without anything to acknowledge.
+_OWN_DISK_S = 10.0  # Longest wait for our own store: nobody is spared by a longer one.
 
 
 class Lane:
@@ -68,13 +68,14 @@ class Lane:
             self._batches = PlannedBatches(upstream, log, name, self.consumer, matches, clock)
         else:
             self._batches = OpenBatches(upstream, log, name, clock)
-        longest = float(upstream.backoff_max)
-        self._backoff = Backoff(float(upstream.backoff_base), longest, slow=longest)
+        base, longest = float(upstream.backoff_base), float(upstream.backoff_max)
+        self._backoff = Backoff(base, longest, slow=longest)
         self._standing = Standing(upstream.name, metrics)
         #: What a person's orders pass through.
         self.holding = Holding()
         self._state: bytes | None = None
-        self._stopping = False
+        # A keyed sink sends nothing that was not planned durably before.
+        self._stopping, self._waits_for_disk = False, sink.keyed
         # Around every wait that `stop` ends, and `online` where the upstream did not ask for it.
         self._wait = trio.CancelScope()
         self._asked_to_wait = False
@@ -105,9 +106,10 @@ class Lane:
 
     def statistics(self) -> LaneStatistics:
         """A snapshot."""
-        last = self._log.last_seq(self._name)
-        wall_ns = self._clock.read().wall_ns
-        return self._standing.snapshot(self._name, last, wall_ns, trio.current_time())
+        last, wall_ns = self._log.last_seq(self._name), self._clock.read().wall_ns
+        now = self._standing.snapshot(self._name, last, wall_ns, trio.current_time())
+        trouble = self._log.trouble if self._waits_for_disk else None
+        return now if trouble is None else held_up(now, trouble, wall_ns)
 
     async def _restore(self) -> None:
         self.holding.paused = await self._log.is_paused(self.consumer, self._name)
@@ -115,9 +117,8 @@ class Lane:
         last = self._log.last_seq(self._name)
         if floor > last:
             # The store was salvaged and lost its end: what comes now takes those numbers again.
-            logger.warning(
-                "%s: the log %s ends at %d, before %d", self.consumer, self._name, last, floor
-            )
+            text = "%s: the log %s ends at %d, before %d"
+            logger.warning(text, self.consumer, self._name, last, floor)
             floor = last
             position = Position(self.consumer, self._name, floor, rewind=True)
             await self._log.acknowledge(position, durable=True)
@@ -164,13 +165,15 @@ class Lane:
         begin = resumed.next - 1
         if begin < floor:
             self._report_rewind(resume, resumed)
-        if begin != floor or resumed.state is not None:
-            # Durable before anything is sent: the state says what the numbers there refer to.
-            position = Position(
-                self.consumer, self._name, begin, resumed.state, rewind=begin < floor
-            )
-            await self._log.acknowledge(position, durable=True, soon=True)
+        position = Position(self.consumer, self._name, begin, resumed.state, rewind=begin < floor)
+        first = position.rewind or position.state is not None
+        if first or begin > floor:
+            # Durable before anything is sent: the state says what the numbers there refer to. Word
+            # of what the upstream had acknowledged before needs no disk.
+            self._waits_for_disk = first or self._sink.keyed
+            await self._log.acknowledge(position, durable=first, soon=first)
             self._state = resumed.state or self._state
+        self._waits_for_disk = self._sink.keyed
         self._standing.opened(begin, proven=not self._sink.keyed)
         self._batches.resume(resumed.next)
         self._tell("opened", next=resumed.next)
@@ -243,13 +246,13 @@ class Lane:
         asked = error.retry_after if isinstance(error, SinkUnavailable) else None
         slow = isinstance(error, SinkUnavailable) and error.slow
         wait = self._backoff.delay(standing.failures, self._dice, retry_after=asked, slow=slow)
+        wait = min(wait, _OWN_DISK_S) if isinstance(error, StoreError) else wait
         standing.enter(Event.UNAVAILABLE)
         self._failed("slow" if slow else "unavailable", str(error))
         # The first of a row is worth a person's attention, the others would only fill the journal.
         level = logging.WARNING if standing.failures == 1 else logging.DEBUG
-        logger.log(
-            level, "%s, log %s: %s (next try in %.1f s)", self.consumer, self._name, error, wait
-        )
+        text = "%s, log %s: %s (next try in %.1f s)"
+        logger.log(level, text, self.consumer, self._name, error, wait)
         self._tell("backing_off", wait=wait)
         await self._look_at_backlog()
         self._asked_to_wait = asked is not None
@@ -280,8 +283,7 @@ class Lane:
 
     def _report_rewind(self, resume: Resume, resumed: Resumed) -> None:
         self._standing.rewound(resumed.gap)
-        message = resumed.loss(resume)
-        self._failed("rewind", message)
+        self._failed("rewind", message := resumed.loss(resume))
         logger.error("%s, log %s: %s", self.consumer, self._name, message)
 
     def _enter_drained(self) -> None:
@@ -295,4 +297,4 @@ class Lane:
     def _tell(self, event: str, **facts: object) -> None:
         if self._trace is not None:
             names = {"upstream": self._upstream.name, "log": self._name}
-            self._trace(f"forward.{event}", {**names, **facts})
+            self._trace(f"forward.{event}", names | facts)

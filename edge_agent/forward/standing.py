@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from edge_agent.forward.phases import Event, Phase, next_phase
@@ -184,3 +184,11 @@ class Standing:
             rewinds=self._rewinds,
             gap_records=self._gap_records,
         )
+
+
+def held_up(now: LaneStatistics, trouble: str, wall_ns: int) -> LaneStatistics:
+    """``now`` while something has to be durable before it is sent, and the disk refuses."""
+    if not now.backlog_records:
+        return now
+    error = f"waits until the disk takes writes: {trouble}"
+    return replace(now, connected=False, failing=True, error=error, error_ns=wall_ns)

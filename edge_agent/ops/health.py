@@ -82,6 +82,7 @@ class Facts:
 
     Attributes:
         store_problem: why the disk refuses, None while it does not.
+        store_readable: whether what is stored can be read, and forwarded, all the same.
         commit_waits_s: for how long the oldest append has waited for a commit.
         file_fill: part of the store file in use, 0 to 1.
         salvage: what the salvage at start found, None where there was none.
@@ -91,6 +92,7 @@ class Facts:
     """
 
     store_problem: str | None
+    store_readable: bool
     commit_waits_s: float
     file_fill: float
     logs: tuple[LogFact, ...]
@@ -113,9 +115,11 @@ def judge(facts: Facts) -> Verdict:
 
 def _failures(facts: Facts) -> Iterable[Reason]:
     if facts.store_problem is not None:
+        can = "can still" if facts.store_readable else "cannot even"
         yield Reason(
             "store_failing",
-            f"The disk refuses: {facts.store_problem}. Nothing is acked until it recovers.",
+            f"The disk refuses: {facts.store_problem}. Nothing is taken or acked until it"
+            f" recovers; what is stored {can} be read.",
         )
     if facts.commit_waits_s >= STALLED_COMMIT_S:
         yield Reason(

@@ -136,6 +136,7 @@ def store_status(
         commit_median_s=commit.commit_median or None,
         failures=int(metrics.total("store_failures_total")),
         healthy=problem is None,
+        readable=store is not None,
         problem=problem,
     )
 
@@ -185,6 +186,7 @@ def facts(
     """What the verdict is made of."""
     return health.Facts(
         store_problem=store.problem,
+        store_readable=store.readable,
         commit_waits_s=commit_waits_s,
         file_fill=store.fill,
         logs=tuple(

@@ -127,7 +127,9 @@ class ConnectionStatus:
 
 @dataclass(frozen=True, slots=True)
 class StoreStatus:
-    """The file. ``used_bytes`` are pages in use; the rest is free or headroom."""
+    """The file. ``used_bytes`` are pages in use; the rest is free or headroom. ``readable``: also
+    while it is not ``healthy``, because the disk refuses writes alone.
+    """
 
     path: str
     size_bytes: int
@@ -140,6 +142,7 @@ class StoreStatus:
     commit_median_s: float | None
     failures: int
     healthy: bool
+    readable: bool
     problem: str | None
 
 

@@ -32,7 +32,8 @@ One database; all integers big-endian. Values are msgpack arrays, except blocks,
 the CRC-32 of its key and the array (`values.py`). An array may grow at its end.
 
 ======================== =====================================================================
-``00``                   store: format = 1, store id, epoch, agent id, board, created, openings
+``00``                   store: format = 1, store id, epoch, agent id, board, created, openings,
+                         boot id of the last opening
 ``00 01``                stamp: number of the transaction that wrote this tree (`stamp.py`)
 ``00 02``                salvage: when, why, moved to, blocks, records, missing, complete?
 ``01`` name              log: id, first, last, records, bytes, trimmed, discarded
@@ -61,6 +62,9 @@ Invariants
 - A source's ``next`` goes down only by ``restart``; everything below it is durable, was left out
   by a rule, or is in quarantine.
 - After every opening and reopening one marker transaction is committed before anything is told.
+  Where the disk refuses it, what is stored is open for reading alone (`refusing.py`): records up to
+  the last synced commit are read, no source is told its ``next``, nothing is committed, and at a
+  start positions are told only of what an earlier boot wrote.
 - Each write transaction puts its own number under ``00 01``. What the file's roots say counts only
   where the trees below them say the same (`roots.py`), so that no flipped bit takes a commit back.
 - LMDB opens only a file whose structure is sound (`look.py`): it would crash on another.

@@ -58,6 +58,23 @@ def open_environment(folder: Path, map_size: int, *, clean: bool = False) -> lmd
     )
 
 
+def open_to_read(folder: Path, map_size: int) -> lmdb.Environment:
+    """LMDB without a write, not even to its lock file: safe while nobody writes, which the store's
+    own lock ensures. Raises what lmdb raises.
+    """
+    return lmdb.open(
+        str(folder),
+        map_size=map_size,
+        subdir=True,
+        readonly=True,
+        create=False,
+        readahead=False,
+        max_dbs=0,
+        lock=False,
+        lib_version=0,
+    )
+
+
 def prepare_folder(path: Path) -> None:
     """Make the agent's folder where it is missing. Raises StoreFailed with what to do."""
     try:

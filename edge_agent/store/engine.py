@@ -18,10 +18,11 @@ from edge_agent.store.entry import CommitResult, Entry, Stored
 from edge_agent.store.gate import Gate
 from edge_agent.store.identity import Entropy, Identity, identity
 from edge_agent.store.lock import LOCK, StoreLock
-from edge_agent.store.opening import Opened, open_or_salvage
+from edge_agent.store.opening import Opened
 from edge_agent.store.questions import Questions
+from edge_agent.store.refusing import open_or_read
 from edge_agent.store.settings import MAIN, Clock, StoreSettings
-from edge_agent.store.state import Counts, State
+from edge_agent.store.state import Counts
 from edge_agent.store.timekeeping import Timekeeper
 from edge_agent.store.trouble import TROUBLE, translated
 from edge_agent.store.writing import Tools, Writer
@@ -64,11 +65,15 @@ class Engine(Questions):
         self._tools = Tools(
             settings, self.route, Compressor(settings.compression_level), opened.page_bytes
         )
+        self._state = opened.state
+        self._certain = opened.certain
+        self.identity: Identity = identity(opened.header)
         self._adopt(opened)
 
     @classmethod
     def open(cls, path: Path, settings: StoreSettings, *, clock: Clock, entropy: Entropy) -> Engine:
-        """Open the store below ``path``, making it where there is none.
+        """Open the store below ``path``, making it where there is none. Where the disk refuses,
+        one that can be read is open for that alone (`refusing`), and ``refusal`` says why.
 
         Args:
             path: the agent's folder; the store is a folder within, the lock a file beside it.
@@ -79,18 +84,24 @@ class Engine(Questions):
         Raises:
             StoreLocked: another agent has it.
             StoreTooNew: a newer version wrote it; nothing was changed.
-            StoreFailed: the disk refuses, or has too little space; the text says what fits.
+            StoreFailed: there is none that could be read, and the disk refuses or has too little
+                space; the text says what fits.
         """
         prepare_folder(path)
         lock = StoreLock(path / LOCK)
         try:
-            opened, report = open_or_salvage(path, settings, clock, entropy)
+            opened, report = open_or_read(path, settings, clock, entropy)
         except BaseException:
             lock.release()
             raise
         engine = cls(path, settings, clock, entropy, lock, opened)
         engine.salvage_report = report
         return engine
+
+    @property
+    def refusal(self) -> str | None:
+        """Why nothing is written at present, until `reopen`; None where all is well."""
+        return self._failed
 
     # Writing.
 
@@ -120,7 +131,7 @@ class Engine(Questions):
         says what came back.
 
         Raises:
-            StoreFailed: the disk still refuses; try again later.
+            StoreFailed: the disk still refuses; try again later. What can be read is open for that.
         """
         with self._writing, self._gate.alone():
             if self._closed:
@@ -139,11 +150,12 @@ class Engine(Questions):
 
     def _adopt(self, opened: Opened) -> None:
         self._env: lmdb.Environment | None = opened.env
-        self._state: State = opened.state
         self._place = opened.place
         self._tools.page_bytes = opened.page_bytes
-        self.identity: Identity = identity(opened.header)
-        self._failed = None
+        self._failed = opened.refusal
+        if opened.refusal is None:
+            self._state, self._certain = opened.state, False
+            self.identity = identity(opened.header)
 
     def _route(self, stream: str) -> str:
         """The log that takes records of a stream."""
@@ -212,12 +224,14 @@ class Engine(Questions):
         self._close()
         self._failed = "the store could not be opened again"
         self._lock.renew()
-        opened, report = open_or_salvage(
+        opened, report = open_or_read(
             self.path, self.settings, self._clock, self._entropy, self._damaged
         )
-        self._damaged = None
         self.salvage_report = report or self.salvage_report
         self._adopt(opened)
+        if opened.refusal is not None:
+            raise StoreFailed(opened.refusal)
+        self._damaged = None
 
     def _close(self) -> None:
         if self._env is not None:

@@ -7,6 +7,7 @@ is refused too.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -29,6 +30,7 @@ class StoreLock:
         """
         self._path = path
         self._fd = -1
+        self._is_named = False
         self._take()
 
     def renew(self) -> None:
@@ -39,6 +41,8 @@ class StoreLock:
         back, and the store with it.
         """
         if self._is_ours():
+            # While the disk refuses, this comes by often; it was said the first time.
+            self._name(quietly=True)
             return
         self.release()
         try:
@@ -55,7 +59,7 @@ class StoreLock:
     def _take(self) -> None:
         path = self._path
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._fd = _open(path)
         except OSError as error:
             raise StoreFailed(f"{path}: {error.strerror}; the store must be writable") from error
         try:
@@ -67,7 +71,27 @@ class StoreLock:
                 raise StoreFailed(f"{path}: {error.strerror}") from error
             who = f"process {pid}" if pid else "another process"
             raise StoreLocked(f"{path.parent} is in use by {who}", pid) from error
-        _write_pid(self._fd, path)
+        self._is_named = False
+        self._name()
+
+    def _name(self, *, quietly: bool = False) -> None:
+        """Write our pid into the file, once it can be written."""
+        if self._is_named:
+            return
+        pid = b"%d\n" % os.getpid()
+        try:
+            fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                os.ftruncate(fd, 0)
+                self._is_named = os.pwrite(fd, pid, 0) == len(pid)
+            finally:
+                os.close(fd)
+            problem = "" if self._is_named else "only a part of it was written"
+        except OSError as error:
+            problem = error.strerror or str(error)
+        if problem and not quietly:
+            # A full disk, say: the lock holds all the same, only its owner cannot be told.
+            logger.warning("%s: the pid of its owner is missing: %s", self._path, problem)
 
     def release(self) -> None:
         """Let the next one in. The file stays: removing it could remove the next one's."""
@@ -76,16 +100,14 @@ class StoreLock:
             self._fd = -1
 
 
-def _write_pid(fd: int, path: Path) -> None:
-    pid = b"%d\n" % os.getpid()
+def _open(path: Path) -> int:
     try:
-        os.ftruncate(fd, 0)
-        problem = "" if os.pwrite(fd, pid, 0) == len(pid) else "only a part of it was written"
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        problem = error.strerror or str(error)
-    if problem:
-        # A full disk, say: the lock holds all the same, only its owner cannot be told.
-        logger.warning("%s: the pid of its owner is missing: %s", path, problem)
+        # A read-only file system: flock asks for no more than an open file.
+        if error.errno != errno.EROFS:
+            raise
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _read_pid(fd: int) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import lmdb
+import msgspec
 
 from edge_agent.errors import StoreDamaged, StoreTooNew
 from edge_agent.store import keys
@@ -51,7 +52,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Opened:
-    """An open environment and what was loaded from it."""
+    """An open environment and what was loaded from it.
+
+    ``refusal``: why it was opened for reading alone, None where it can be written; see `refusing`
+    for that and for ``certain``.
+    """
 
     env: lmdb.Environment
     header: StoreHeader
@@ -59,6 +64,8 @@ class Opened:
     page_bytes: int
     place: Place
     salvaged: SalvageNote | None
+    refusal: str | None = None
+    certain: bool = True
 
 
 def open_or_salvage(
@@ -80,22 +87,24 @@ def open_or_salvage(
         tidy(path)
         if not (path / STORE).exists():
             make_store(path, settings, clock, entropy)
-            return open_store(path, settings, entropy), None
+            return open_store(path, settings, entropy, clock.read().boot_id), None
         try:
             if known is not None:
                 raise StoreDamaged(known)
             look(path / STORE, settings.map_size)
-            opened = open_store(path, settings, entropy)
+            opened = open_store(path, settings, entropy, clock.read().boot_id)
         except StoreDamaged as error:
             report = salvage(path, settings, clock, entropy, str(error))
-            return open_store(path, settings, entropy), report
+            return open_store(path, settings, entropy, clock.read().boot_id), report
         return opened, told_of(opened.salvaged)
     except OSError as error:
         raise translated(error, f"opening {path}") from error
 
 
-def open_store(path: Path, settings: StoreSettings, entropy: Entropy) -> Opened:
-    """Open the store in ``path / STORE`` and commit the marker.
+def open_store(
+    path: Path, settings: StoreSettings, entropy: Entropy, boot_id: bytes = b""
+) -> Opened:
+    """Open the store in ``path / STORE`` and commit the marker, which tells of this boot.
 
     Raises:
         StoreDamaged: it cannot be opened or its headers cannot be read.
@@ -111,9 +120,8 @@ def open_store(path: Path, settings: StoreSettings, entropy: Entropy) -> Opened:
         # The start that gave the store its name may have failed to sync that, and then ended.
         sync_folder(path)
         with writing(env) as txn:
-            header, state = _load(txn, settings, entropy)
-            raw = txn.get(keys.SALVAGED)
-            salvaged = None if raw is None else decode(keys.SALVAGED, raw, SalvageNote)
+            header, state = _mark(txn, settings, entropy, boot_id)
+            salvaged = salvage_note(txn)
         with env.begin(buffers=True) as txn:
             state.newest_ns, state.unset_boots = last_dated(txn, state.logs.values())
         page_bytes: int = env.stat()["psize"]
@@ -146,12 +154,26 @@ def read_header(raw: bytes | None) -> StoreHeader:
     return header
 
 
-def _load(
-    txn: lmdb.Transaction[bytes], settings: StoreSettings, entropy: Entropy
+def _mark(
+    txn: lmdb.Transaction[bytes], settings: StoreSettings, entropy: Entropy, boot_id: bytes
 ) -> tuple[StoreHeader, State]:
-    header = opened_header(read_header(txn.get(keys.STORE)), settings.board, entropy)
+    header, state, made = load(txn, settings)
+    header = opened_header(header, settings.board, entropy)
+    header = msgspec.structs.replace(header, boot=boot_id)
     # Counting the openings really dirties a page; without that LMDB would sync nothing.
     txn.put(keys.STORE, encode(keys.STORE, header))
+    for log, value in made.items():
+        txn.put(keys.log_key(log), encode(keys.log_key(log), value))
+    return header, state
+
+
+def load(
+    txn: lmdb.Transaction[bytes], settings: StoreSettings
+) -> tuple[StoreHeader, State, dict[str, LogHeader]]:
+    """What is kept in memory: the store's header, the state, and the headers in it of configured
+    logs that the file does not have yet.
+    """
+    header = read_header(txn.get(keys.STORE))
     logs: dict[str, LogHeader] = {}
     sources = 0
     cursor = txn.cursor()
@@ -163,11 +185,15 @@ def _load(
             logs[key[1:].decode()] = decode(key, value, LogHeader)
         elif key.startswith(keys.SOURCE):
             sources += 1
-    for log, made in first_logs(settings, logs).items():
-        logs[log] = made
-        txn.put(keys.log_key(log), encode(keys.log_key(log), made))
+    made = first_logs(settings, logs)
     raw = txn.get(keys.QUARANTINE)
     quarantine = QuarantineHeader()
     if raw is not None:
         quarantine = decode(keys.QUARANTINE, raw, QuarantineHeader)
-    return header, State(logs, quarantine, sources, clocks=load_clocks(txn))
+    return header, State(logs | made, quarantine, sources, clocks=load_clocks(txn)), made
+
+
+def salvage_note(txn: lmdb.Transaction[bytes]) -> SalvageNote | None:
+    """What the last salvage saved; None where there was none."""
+    raw = txn.get(keys.SALVAGED)
+    return None if raw is None else decode(keys.SALVAGED, raw, SalvageNote)

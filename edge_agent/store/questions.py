@@ -12,11 +12,12 @@ from typing import TypeVar
 import lmdb
 
 from edge_agent.clocknote import ClockNote
+from edge_agent.errors import StoreFailed
 from edge_agent.store import keys
 from edge_agent.store.correction import Offsets
 from edge_agent.store.entry import Quarantined
 from edge_agent.store.format import Block, Gap
-from edge_agent.store.reading import near, read_blocks
+from edge_agent.store.reading import cut_off, near, read_blocks
 from edge_agent.store.riders import ConsumerView, read_positions, read_quarantine
 from edge_agent.store.settings import StoreSettings
 from edge_agent.store.state import State
@@ -35,6 +36,10 @@ class Questions(ABC):
     _state: State
     _tools: Tools
     _keeper: Timekeeper
+    #: Why nothing is written at present; None where all is well.
+    _failed: str | None
+    #: Whether everything in the file is durable though its disk refused at the opening already.
+    _certain: bool
 
     @abstractmethod
     def _ask(self, question: Callable[[lmdb.Transaction[memoryview]], _Answer]) -> _Answer:
@@ -49,7 +54,8 @@ class Questions(ABC):
         corrections of their times that are known by now.
         """
         offsets = self._state.clocks.offsets
-        return self._ask(lambda txn: read_blocks(txn, log, after, limit_bytes, offsets))
+        items = self._ask(lambda txn: read_blocks(txn, log, after, limit_bytes, offsets))
+        return items if self._failed is None else cut_off(items, self.last_seq(log))
 
     def read_near(self, log: str, time_ns: int) -> int:
         """A seq from which to read in order to meet every record measured at ``time_ns`` or
@@ -76,7 +82,12 @@ class Questions(ABC):
         return tuple(self._state.logs)
 
     def position(self, consumer: str, log: str) -> tuple[int, bytes | None]:
-        """A consumer's floor and state; ``(0, None)`` where it has none."""
+        """A consumer's floor and state; ``(0, None)`` where it has none.
+
+        Raises StoreFailed also where the disk refuses writes: what is seen may not be durable.
+        """
+        if self._failed is not None and not self._certain:
+            raise StoreFailed(self._failed)
         key = keys.position_key(consumer, log)
 
         def question(txn: lmdb.Transaction[memoryview]) -> tuple[int, bytes | None]:
@@ -93,8 +104,11 @@ class Questions(ABC):
     def next_of(self, source: str) -> int:
         """The number expected next of a source, 0 where it was never seen.
 
-        Asked when a source is welcomed; see `state.State.stopped` for why that matters.
+        Asked when a source is welcomed; see `state.State.stopped` for why that matters. Raises
+        StoreFailed also where the disk refuses writes: nothing is taken then.
         """
+        if self._failed is not None:
+            raise StoreFailed(self._failed)
         key = keys.source_key(source)
 
         def question(txn: lmdb.Transaction[memoryview]) -> int:

@@ -63,6 +63,14 @@ def read_blocks(
     return items
 
 
+def cut_off(items: list[Block | Gap], last: int) -> list[Block | Gap]:
+    """Without what lies behind ``last``, where a block ends."""
+    kept = [item for item in items if item.first <= last]
+    if kept and isinstance(kept[-1], Gap) and kept[-1].last > last:
+        kept[-1] = Gap(kept[-1].log, kept[-1].first, last, kept[-1].reason)
+    return kept
+
+
 def near(
     txn: lmdb.Transaction[memoryview],
     log: str,

@@ -34,6 +34,8 @@ class StoreHeader(msgspec.Struct, array_like=True, frozen=True):
     board: str
     created_ns: int
     opened: int
+    #: Id of the boot of the last opening; b"" where it was not noted yet.
+    boot: bytes = b""
 
 
 class LogHeader(msgspec.Struct, array_like=True, frozen=True):

@@ -35,6 +35,8 @@ class RecordingStore:
         self.seq = 0
         self.before_commit: Callable[[], None] = lambda: None
 
+    refusal: str | None = None
+
     def commit(self, entries: Sequence[Entry]) -> CommitResult:
         self.calls.append((trio.current_time(), "commit"))
         self._fail()

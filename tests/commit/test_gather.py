@@ -136,6 +136,24 @@ async def test_an_offer_is_not_taken_before_those_who_wait_for_room() -> None:
     assert [ticket.size for ticket in gathered.take()] == [entry(size=3 * SIZE).size_bytes]
 
 
+async def test_what_needs_no_room_is_taken_though_others_wait_for_some() -> None:
+    gathered, _ = gathering(in_flight=SIZE)
+    await gathered.put(entry(), 10)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(gathered.put, entry(), 10)
+        await wait_all_tasks_blocked()
+        assert gathered.offer(entry(size=0), 10) is None
+        noted = gathered.add(entry(size=0), 10)
+        assert (len(gathered), gathered.outside) == (2, 1)
+        group = gathered.take()
+        assert group[-1] is noted
+        gathered.release(group)
+    assert (len(gathered), gathered.outside) == (1, 0)
+    gathered.close()
+    with pytest.raises(Closed):
+        gathered.add(entry(), 10)
+
+
 async def test_an_entry_larger_than_the_bound_is_taken_when_nothing_else_is_in_flight() -> None:
     gathered, _ = gathering(in_flight=100)
     await gathered.put(entry(size=5000), 1)

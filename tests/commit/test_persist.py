@@ -46,6 +46,19 @@ async def test_trouble_is_told_while_it_lasts(autojump_clock: MockClock) -> None
     assert disk.trouble is None
 
 
+async def test_a_store_that_was_opened_for_reading_alone_is_reopened_before_anything_else(
+    autojump_clock: MockClock,
+) -> None:
+    store = RecordingStore()
+    store.refusal = "Read-only file system"
+    store.failures = [StoreFailed("Read-only file system")]
+    disk = persistence(store)
+    assert disk.trouble == "Read-only file system"
+    await disk.call(store.trim)
+    assert store.names() == ["reopen", "reopen", "trim"]
+    assert disk.trouble is None
+
+
 async def test_a_call_that_hangs_shows_since_when() -> None:
     release = trio.Event()
 

@@ -34,6 +34,7 @@ class AgentProcess:
     ) -> None:
         self.folder = folder / name
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.store = self.folder / "data"
         self.name = name
         self.port = free_port()
         self.http_port = free_port()
@@ -46,10 +47,6 @@ class AgentProcess:
     @property
     def url(self) -> str:
         return f"ws://127.0.0.1:{self.port}"
-
-    @property
-    def store(self) -> Path:
-        return self.folder / "data"
 
     def write_config(self) -> Path:
         path = self.folder / "edge-agent.toml"

@@ -16,6 +16,7 @@ from edge_agent.forward.sink import Acknowledged, Batch, Resumed
 from edge_agent.forward.standing import LaneStatistics
 from edge_agent.store import Position
 from tests.forward.support import FakeSink, Station, running_station, upstream
+from tests.store.support import failing_disk
 
 Clock = trio.testing.MockClock
 
@@ -506,3 +507,67 @@ async def order(station: Station, lane: Lane, what: Literal["pause", "resume"]) 
     async with lane.holding.held():
         said = Position("upstream/hub", "main", 0, order=what)
         await station.log.acknowledge(said, durable=True)
+
+
+async def test_while_the_disk_refuses_what_can_be_read_goes_out_and_the_position_is_kept_in_memory(
+    autojump_clock: Clock, tmp_path: Path
+) -> None:
+    async with running_station(tmp_path) as station, trio.open_nursery() as nursery:
+        sink = FakeSink()
+        lane = lane_for(station, sink)
+        nursery.start_soon(lane.run)
+        await station.put(2)
+        await settled()
+        away = SinkUnavailable("the hub is away")
+        sink.refuse = lambda batch: away
+        await station.put(3, start=2)
+        await settled()
+        with failing_disk():
+            nursery.start_soon(station.put, 4)
+            await settled(5)
+            assert station.log.trouble is not None
+            # The hub had more than we had heard of: that, too, needs no disk.
+            sink.refuse, sink.next_open = None, Resumed(4)
+            await settled(20)
+            assert sink.sent[-1] == (4, 5)
+            now = lane.statistics()
+            assert (now.floor, now.backlog_records, now.connected, now.failing) == (
+                5,
+                0,
+                True,
+                False,
+            )
+            with pytest.raises(StoreFailed):
+                await station.log.position("upstream/hub", "main")
+        await settled(100)
+        assert sink.sent[-1] == (6, 9)
+        await station.put(1)
+        assert station.engine.position("upstream/hub", "main")[0] >= 9
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+async def test_what_has_to_be_durable_before_it_is_sent_waits_for_the_disk_and_status_says_so(
+    autojump_clock: Clock, tmp_path: Path, keyed: bool
+) -> None:
+    async with running_station(tmp_path) as station, trio.open_nursery() as nursery:
+        sink = FakeSink(keyed=keyed, open_script=[SinkUnavailable("the hub is away")])
+        lane = lane_for(station, sink)
+        nursery.start_soon(lane.run)
+        await station.put(5)
+        await settled()
+        sink.next_open = None if keyed else Resumed(1, b"a new hub")
+        with failing_disk():
+            nursery.start_soon(station.put, 4)
+            await settled(5)
+            lane.online()
+            await settled(20)
+            now = lane.statistics()
+            assert sink.sent == []
+            assert now.error.startswith("waits until the disk takes writes: ")
+            assert (now.failing, now.connected, now.backlog_records) == (True, False, 5)
+        await settled(100)
+        assert sink.sent[-1][1] == 9
+        now = lane.statistics()
+        assert (now.failing, now.connected, now.backlog_records) == (False, True, 0)
+        nursery.cancel_scope.cancel()

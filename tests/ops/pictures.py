@@ -19,6 +19,7 @@ from edge_agent.wear import Budget, Stretch, Wear
 
 WELL = health.Facts(
     store_problem=None,
+    store_readable=True,
     commit_waits_s=0.0,
     file_fill=0.1,
     logs=(health.LogFact("main", 0.1, "discard-oldest", 0, 0),),
@@ -130,6 +131,7 @@ STATUS = Status(
         commit_median_s=0.004,
         failures=0,
         healthy=True,
+        readable=True,
         problem=None,
     ),
     logs=(LOG,),

@@ -24,7 +24,12 @@ def test_an_agent_that_is_well_says_ok_without_a_reason() -> None:
 def test_a_disk_that_refuses_is_a_failure() -> None:
     facts = unwell(store_problem="read-only file system")
     assert codes(facts) == ("failed", ["store_failing"], [])
-    assert "read-only file system" in judge(facts).reasons[0].message
+    assert judge(facts).reasons[0].message == (
+        "The disk refuses: read-only file system. Nothing is taken or acked until it recovers;"
+        " what is stored can still be read."
+    )
+    blind = unwell(store_problem="EIO", store_readable=False)
+    assert "cannot even be read" in judge(blind).reasons[0].message
 
 
 @pytest.mark.parametrize(

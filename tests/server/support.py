@@ -62,6 +62,10 @@ class HeldEngine:
         """Commits return again."""
         self._free.set()
 
+    @property
+    def refusal(self) -> str | None:
+        return self._engine.refusal
+
     def commit(self, entries: Sequence[Entry]) -> CommitResult:
         self.began += 1
         # A test that forgets to let go must not hang for ever.

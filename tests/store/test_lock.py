@@ -94,6 +94,32 @@ def test_a_pid_that_cannot_be_written_whole_is_said_and_never_misread(
     lock.release()
 
 
+def test_a_pid_that_could_not_be_written_is_once_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "lock").touch()
+    real = os.open
+
+    def read_only(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            raise OSError(30, "Read-only file system")
+        return real(path, flags, mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", read_only)
+        lock = StoreLock(tmp_path / "lock")
+        lock.renew()
+        lock.renew()
+    assert len(caplog.records) == 1
+    with pytest.raises(StoreLocked):
+        StoreLock(tmp_path / "lock")
+    lock.renew()
+    assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+    with pytest.raises(StoreLocked, match=f"process {os.getpid()}"):
+        StoreLock(tmp_path / "lock")
+    lock.release()
+
+
 def test_a_full_disk_is_no_obstacle_to_the_lock_but_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

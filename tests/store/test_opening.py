@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.errors import StoreDamaged, StoreFailed, StoreTooNew
+from edge_agent.errors import StoreDamaged, StoreTooNew
 from edge_agent.store import LogSettings, create, opening
 from edge_agent.store.create import STORE, open_environment
 from edge_agent.store.keys import STORE as STORE_KEY
@@ -102,10 +102,11 @@ def test_a_store_whose_name_could_not_be_synced_gets_it_synced_at_the_next_start
 
     with monkeypatch.context() as patch:
         patch.setattr(create, "sync_folder", refuse)
-        with pytest.raises(StoreFailed, match="Input/output error"):
-            stores.open()
-        assert stores.data().exists()
+        engine = stores.open()
+        assert "Input/output error" in str(engine.refusal)
+        assert stores.path() in refused
     synced: list[Path] = []
     monkeypatch.setattr(opening, "sync_folder", synced.append)
-    stores.open()
+    engine.reopen()
+    assert engine.refusal is None
     assert synced == [stores.path()]

@@ -1,0 +1,83 @@
+"""A disk that refuses writes: what is stored is opened for reading, so that answers and forwarding
+go on.
+
+Nothing is written, not even the marker, so what may be told is what is durable without it:
+
+- Records: while running, those up to the last synced commit, which the engine remembers. Behind
+  them may lie a group whose sync failed. It looks stored and may be gone after a power cut; its
+  seqs would be given to other records, and an upstream that has the first would drop those.
+- At a start there is no memory. But if the last opening that wrote to the file was of an earlier
+  boot, all of it comes from the device and none of it from a cache: everything is ``certain``. That
+  is a board that comes up with a read-only card. Otherwise questions are answered, and nothing is
+  forwarded.
+- The number that a source is to send next is never told: taking anything is over until the disk
+  takes writes again.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import lmdb
+
+from edge_agent.errors import StoreDamaged, StoreFailed
+from edge_agent.store.create import DATA, STORE, open_to_read
+from edge_agent.store.identity import Entropy, opened_header
+from edge_agent.store.lock import LOCK
+from edge_agent.store.look import look
+from edge_agent.store.opening import Opened, load, open_or_salvage, salvage_note
+from edge_agent.store.place import Place
+from edge_agent.store.reading import last_dated
+from edge_agent.store.settings import Clock, StoreSettings
+from edge_agent.store.trouble import TROUBLE, translated
+
+logger = logging.getLogger(__name__)
+
+
+def open_or_read(
+    path: Path, settings: StoreSettings, clock: Clock, entropy: Entropy, known: str | None = None
+) -> tuple[Opened, dict[str, Any] | None]:
+    """As `open_or_salvage`; where the disk refuses, what can be read is opened for that alone, and
+    ``refusal`` of the answer says why.
+
+    Raises:
+        StoreFailed: the disk refuses, and there is nothing that could be read either.
+    """
+    try:
+        return open_or_salvage(path, settings, clock, entropy, known)
+    except StoreFailed as refusal:
+        try:
+            opened = _open(path, settings, clock, entropy)
+        except (StoreFailed, StoreDamaged, OSError):
+            raise refusal from None
+        opened.refusal = str(refusal)
+        return opened, None
+
+
+def _open(path: Path, settings: StoreSettings, clock: Clock, entropy: Entropy) -> Opened:
+    # Of no size, so that nothing is reserved.
+    look(path / STORE, 0)
+    try:
+        env = open_to_read(path / STORE, settings.map_size)
+    except TROUBLE as error:
+        raise translated(error, f"reading {path}") from error
+    try:
+        with env.begin() as txn:
+            header, state, _ = load(txn, settings)
+            salvaged = salvage_note(txn)
+        with env.begin(buffers=True) as seeing:
+            state.newest_ns, state.unset_boots = last_dated(seeing, state.logs.values())
+        if opened_header(header, settings.board, entropy).store_id != header.store_id:
+            raise StoreFailed("it comes from another board, and its new identity must be written")
+        page_bytes: int = env.stat()["psize"]
+        place = Place((path / STORE / DATA, path / LOCK))
+    except lmdb.Error as error:
+        env.close()
+        raise translated(error, f"reading {path}") from error
+    except BaseException:
+        env.close()
+        raise
+    certain = header.boot not in (b"", clock.read().boot_id)
+    return Opened(env, header, state, page_bytes, place, salvaged, certain=certain)
