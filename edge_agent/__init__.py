@@ -23,7 +23,7 @@ Floors; imports only go down (``tests/test_architecture.py`` enforces it):
 1     ``wire``, ``store``, ``config`` pure stations
 1     ``clock``, ``backoff``, ``dial``
                                       time, patience and sockets, for whoever needs them
-0     ``errors``, ``record``, ``streams``, ``metrics``, ``clocknote``
+0     ``errors``, ``record``, ``streams``, ``summary``, ``metrics``, ``clocknote``
                                       values
 ===== =============================== ========================================================
 

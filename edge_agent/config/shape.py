@@ -14,6 +14,8 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+WhenFull = Literal["discard-oldest", "thin-oldest", "refuse"]
+
 KIB = 1024
 MIB = 1024 * KIB
 
@@ -99,7 +101,7 @@ class Log(Struct, frozen=True, forbid_unknown_fields=True):
     commit_interval: Duration = Duration(1)  # ack latency against flash wear: ~26 KB a commit
     commit_interval_max: Duration | None = None  # in place of wear.commit_interval_max
     keep: Duration = Duration(30 * 86_400)  # a maximum
-    when_full: Literal["discard-oldest", "refuse"] = "discard-oldest"  # or "refuse": senders wait
+    when_full: WhenFull = "discard-oldest"  # "thin-oldest": to aggregates first; "refuse": wait
     share: Share = Share(0.7)  # of store.size; all logs together at most 80 %
 
 

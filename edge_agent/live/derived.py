@@ -2,10 +2,9 @@
 
 - Stream: the rule's ``into`` with ``{stream}`` put in, by default ``$rule/NAME/{stream}``. A name
   too long to be one is cut and made unique again. Source: ``$rule/NAME``. Time: the window's start.
-- Fields: ``FIELD_count``, ``FIELD_min``, ``FIELD_max``, ``FIELD_mean``, ``FIELD_last``, and ``of``
-  (the stream) where ``into`` has no ``{stream}`` to tell it. They are flat so that a CSV has them
-  as columns and a filter names them without a path. ``clock_unset`` is true, and there at all,
-  where the window is one by a clock of ours that was not set: its time is none then.
+- Fields: those of `Summary.flat`, and ``of``, the stream, where ``into`` has no ``{stream}`` that
+  tells it. ``clock_unset`` is true, and there at all, where the window is one by a clock of ours
+  that was not set: its time is none then.
 """
 
 from __future__ import annotations
@@ -66,10 +65,6 @@ def _body(window: ClosedWindow, *, tell_stream: bool) -> bytes:
     if window.clock_unset:
         record["clock_unset"] = True
     for field, summary in window.fields.items():
-        record[f"{field}_count"] = summary.count
-        record[f"{field}_min"] = summary.minimum
-        record[f"{field}_max"] = summary.maximum
-        record[f"{field}_mean"] = summary.mean
-        record[f"{field}_last"] = summary.last
+        record |= summary.flat(field)
     body: bytes = msgpack.packb(record)
     return body

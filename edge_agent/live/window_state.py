@@ -28,13 +28,11 @@ from typing import Any
 
 import msgpack
 
-from edge_agent.live.summary import Summary, is_number
 from edge_agent.record import NANOSECONDS, Record
 from edge_agent.store import Boot
 from edge_agent.store.entry import STATE_BYTES_MAX
+from edge_agent.summary import FIELD_NAME_MAX, FIELDS_MAX, Summary, is_number
 
-FIELDS_MAX = 64
-FIELD_NAME_MAX = 100
 #: Streams without open windows whose watermark is remembered.
 STREAMS_MAX = 1000
 #: How far ahead of the agent's clock a record's time may be.

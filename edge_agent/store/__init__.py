@@ -36,7 +36,8 @@ the CRC-32 of its key and the array (`values.py`). An array may grow at its end.
                          boot id of the last opening
 ``00 01``                stamp: number of the transaction that wrote this tree (`stamp.py`)
 ``00 02``                salvage: when, why, moved to, blocks, records, missing, complete?
-``01`` name              log: id, first, last, records, bytes, trimmed, discarded
+``01`` name              log: id, first, last, records, bytes, trimmed, discarded; looked,
+                         looked_bytes, thinned, aggregates (`thinning.py`; absent before it)
 ``02`` consumer 00 log   position: floor, state, paused, skipped
 ``03`` source            numbering: next, last seen (ns), by a synced clock?
 ``04``                   quarantine: first, last, bytes, dropped, released
@@ -69,8 +70,13 @@ Invariants
   where the trees below them say the same (`roots.py`), so that no flipped bit takes a commit back.
 - LMDB opens only a file whose structure is sound (`look.py`): it would crash on another.
 - Nothing is committed to a file that was deleted or replaced under the running agent.
-- Only a log's oldest blocks are ever removed, whole. Records that a person erases leave their
-  places behind, as empty records of the stream ``$erased`` (`erasing.py`): no seq ever moves.
+- Only a log's oldest blocks are ever removed, whole. Only under ``thin-oldest`` are blocks
+  replaced: adjoining ones by one that has the first one's key and covers all their seqs.
+- A thinned block's records stand for all that it covers, each for itself or, as an aggregate, for
+  its ``records``; so counts and records make up what was stored, but for what was discarded.
+- ``looked_bytes`` is the sum over blocks up to ``looked``.
+- Records that a person erases leave their places behind, as empty records of the stream ``$erased``
+  (`erasing.py`): no seq ever moves.
 - Every block is read under its checksum; a wrong one becomes a `Gap`, and reading goes on.
 - Order is seq, never time. Boot clocks rise from block to block within a boot; stored times never
   fall among the blocks that a set clock dated, unless it went back by more than a day.
@@ -85,6 +91,22 @@ From then on what that boot stored while its clock was not set is corrected as i
 (`correction.py`): arrivals, ages told by sensors, stored times; never a time that a sensor's own
 clock gave. A boot that was never set stays as it is. Notes of other agents come in entries
 (`Entry.clocks`), and blocks that they stored first are corrected alike.
+
+A full log that thins
+---------------------
+``thin-oldest`` gives up detail before it gives up records (`aggregate.py` says what remains of a
+minute, `thinning.py` when and how much at a time, `guard.py` what is left alone). Chosen were:
+
+- A thinned block is one block that covers the seqs of those it replaces, and no block with a gap
+  before it. A reader so never stands between the two, where nobody could tell whether it has had
+  the records or is owed the aggregates; and who reads on meets no hole.
+- Records that stay keep their seqs, and so their stable ids. An aggregate has the seq of the last
+  record that it stands for; ids that leave the agent add a checksum of what it says
+  (``forward/rendering.py``), so that no id ever stands for two contents.
+- A foreign block keeps its origin, path and clocks. Blocks of different origins do not become one,
+  so that little is gained where those of several agents come by turns.
+- Nobody is given an aggregate of records that it may have had: a consumer whose position lies
+  within a thinned block is told that the rest was thinned, and how much that is gets counted.
 
 Judging duplicates
 ------------------
@@ -109,10 +131,12 @@ sources                       10,000         forgotten when unseen for 90 days, 
 clock notes                   256 and 2,048  boots of ours and of others; the oldest forgotten
 names                         500 bytes      LMDB's keys have 511
 one trim transaction          256 blocks
+one step of thinning          512 KiB        before compression, or 512 blocks; between two commits
 ============================= ============== ===================================================
 
 Space: a group that would exceed a log's share first trims what all configured consumers have
-acknowledged, however young, then, under ``discard-oldest`` only, the rest, counted as discarded.
+acknowledged, however young. Then, under ``discard-oldest``, the oldest go, counted as discarded;
+under ``thin-oldest`` only when all but the newest quarter is thinned.
 Under ``refuse`` the entry is answered `StoreFull` whole. Entries are judged one by one, and only
 where the group as a whole, before compression, might not fit. Age: `retention.py`.
 

@@ -125,7 +125,12 @@ class Erasing(Change):
                 grown = keys.stored_bytes(len(new), self.page_bytes) if new else 0
                 size = header.bytes + grown - keys.stored_bytes(len(old), self.page_bytes)
                 self._logs[log] = msgspec.structs.replace(
-                    header, bytes=max(size, 0), records=max(header.records - fewer, 0)
+                    header,
+                    bytes=max(size, 0),
+                    records=max(header.records - fewer, 0),
+                    # Thinning looks again, at blocks of other sizes.
+                    looked=0,
+                    looked_bytes=0,
                 )
 
 

@@ -8,7 +8,6 @@ mistake in the format cannot hide in the reading of it. The store must not be op
 from __future__ import annotations
 
 import struct
-import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,12 +17,8 @@ from typing import Any
 import msgpack
 
 from edge_agent.errors import StoreDamaged
+from edge_agent.store.check_runs import occupied, payload_problem, thinned_problem
 from edge_agent.store.pages import PageFile
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 _BLOCK = struct.Struct(">BBBBII16sQqqqHI")
 _PROBLEMS_MAX = 1000
@@ -88,6 +83,7 @@ class _Walk:
         self._pages = pages
         self._names: dict[int, str] = {}
         self._headers: dict[int, list[Any]] = {}
+        self._looked_bytes: dict[int, int] = {}
         self._positions: list[tuple[str, int]] = []
         self._quarantine: list[int] = []
         self._quarantine_bytes = 0
@@ -115,7 +111,7 @@ class _Walk:
         if kind == 0xF0:
             self._block(key, value)
             return
-        size = _occupied(len(value), self._pages.page_bytes)
+        size = occupied(len(value), self._pages.page_bytes)
         crc, value = value[-4:], value[:-4]
         if zlib.crc32(key + value).to_bytes(4, "big") != crc:
             self._report.problem(f"key {key[:30].hex()} fails its checksum")
@@ -174,7 +170,9 @@ class _Walk:
         if log_id in self._names or not 0 < log_id < 256 or not 1 <= first <= last + 1:
             self._report.problem(f"log {name!r} has the header {header}")
         self._names[log_id] = name
-        self._headers[log_id] = header
+        # Headers from before there was thinning are shorter.
+        self._headers[log_id] = header + [0] * (11 - len(header))
+        self._looked_bytes[log_id] = 0
         self._report.logs[name] = LogReport()
 
     def _block(self, key: bytes, value: bytes) -> None:
@@ -184,7 +182,7 @@ class _Walk:
             return
         name = self._names[log_id]
         log = self._report.logs[name]
-        log.bytes += _occupied(len(value), self._pages.page_bytes)
+        log.bytes += occupied(len(value), self._pages.page_bytes)
         version, codec, flags, reserved, count, raw_len = _BLOCK.unpack_from(value)[:6]
         low, high, extra, crc = _BLOCK.unpack_from(value)[9:]
         if log.blocks == 0:
@@ -193,21 +191,23 @@ class _Walk:
             self._report.problem(f"log {name}: block {first} overlaps what ends at {log.last}")
         elif first > log.last + 1:
             self._report.gaps.append(f"log {name}: {log.last + 1} to {first - 1}")
-        log.blocks, log.records, log.last = log.blocks + 1, log.records + count, first + count - 1
+        # A thinned block stands for more records than it holds.
+        covers = int.from_bytes(value[66:70], "big") if flags & 4 else count
+        log.blocks, log.records, log.last = log.blocks + 1, log.records + count, first + covers - 1
+        if first <= self._headers[log_id][7]:
+            self._looked_bytes[log_id] += occupied(len(value), self._pages.page_bytes)
         if zlib.crc32(key + value[:62] + b"\0\0\0\0" + value[66:]) != crc:
             self._report.problem(f"log {name}: block {first} fails its checksum")
             return
-        origin = msgpack.unpackb(value[66 : 66 + extra]) if extra else None
-        if (version, reserved, flags >> 2) != (1, 0, 0) or low > high or count < 1:
+        begin = 70 if flags & 4 else 66
+        origin = msgpack.unpackb(value[begin : 66 + extra]) if 66 + extra > begin else None
+        if (version, reserved, flags >> 3) != (1, 0, 0) or low > high or not 1 <= count <= covers:
             self._report.problem(f"log {name}: block {first} has an impossible header")
         if bool(flags & 2) != (origin is not None) or (origin and len(origin) != 9):
             self._report.problem(f"log {name}: block {first} has the origin {origin}")
-        raw = value[66 + extra :]
-        if codec:
-            raw = zstd.decompress(raw)
-        if codec > 1 or len(raw) != raw_len:
-            self._report.problem(f"log {name}: block {first} has {len(raw)} bytes, not {raw_len}")
-        problem = _payload_problem(raw, count)
+        problem = payload_problem(value[66 + extra :], codec, raw_len, count)
+        if problem is None and flags & 4:
+            problem = thinned_problem(value[66 + extra :], codec, covers, own=origin is None)
         if problem:
             self._report.problem(f"log {name}: block {first}: {problem}")
 
@@ -227,7 +227,13 @@ class _Walk:
         report = self._report
         for log_id, name in self._names.items():
             _, first, last, records, size = self._headers[log_id][:5]
+            looked, looked_bytes, thinned, aggregates = self._headers[log_id][7:11]
             found = report.logs[name]
+            if looked > last or looked_bytes != self._looked_bytes[log_id] or thinned < aggregates:
+                report.problem(
+                    f"log {name}: thinning says {looked}, {looked_bytes} bytes, {thinned} records,"
+                    f" {aggregates} aggregates; {self._looked_bytes[log_id]} bytes are there"
+                )
             if (records, size) != (found.records, found.bytes):
                 report.problem(
                     f"log {name} counts {records} records in {size} bytes,"
@@ -252,27 +258,6 @@ class _Walk:
         inside = not numbers or first == numbers[0] <= numbers[-1] <= last
         if not inside or (len(numbers), self._quarantine_bytes) != (count, size):
             self._report.problem(f"quarantine counts {first} to {last} in {size} bytes, is not so")
-
-
-def _payload_problem(raw: bytes, count: int) -> str | None:
-    runs = msgpack.unpackb(raw, strict_map_key=False, unicode_errors="replace", timestamp=0)
-    found = offset = 0
-    for stream, source, source_seq, arrival_ns, synced, begin, records in runs:
-        kinds = (stream, source, source_seq, arrival_ns, synced, begin)
-        if [type(kind) for kind in kinds] != [str, str, int, int, bool, int]:
-            return f"a run begins with {kinds}"
-        if begin < offset or not records or not all(isinstance(map_, dict) for map_ in records):
-            return f"the run at offset {begin} is empty, out of order or holds no maps"
-        found += len(records)
-        offset = begin + len(records)
-    return None if found == count else f"{found} records, the header says {count}"
-
-
-def _occupied(value_bytes: int, page_bytes: int) -> int:
-    """What a value counts for: whole pages where it is longer than half of one, else double."""
-    if value_bytes + 24 > page_bytes // 2:
-        return -(-(value_bytes + 16) // page_bytes) * page_bytes
-    return 2 * (value_bytes + 24)
 
 
 def problems(path: Path) -> Iterator[str]:

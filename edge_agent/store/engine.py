@@ -124,6 +124,12 @@ class Engine(Questions):
         """
         return self._write("trimming", Writer.trim)
 
+    def note_handed(self, consumer: str, log: str, seq: int) -> None:
+        """A consumer was handed everything up to ``seq``, and may be done with it before it says
+        so: what lies between its position and there is not thinned. May be called at any time.
+        """
+        self._tools.handed[consumer, log] = seq
+
     def reopen(self) -> None:
         """Close and open again after `StoreFailed`; commits the marker.
 

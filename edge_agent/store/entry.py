@@ -126,7 +126,11 @@ class Stored(Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class CommitResult:
-    """What one transaction did. Counts are by log name, or by code for quarantine."""
+    """What one transaction did. Counts are by log name, or by code for quarantine.
+
+    ``thinned`` records gave way to ``aggregates``. ``crowded``: a log is so near its share that
+    its oldest records should be thinned soon, before a commit has to wait for it.
+    """
 
     answers: tuple[Stored | StoreFull, ...]
     last_seq: dict[str, int]
@@ -140,3 +144,6 @@ class CommitResult:
     restarts: int = 0
     gaps: int = 0
     sources_forgotten: int = 0
+    thinned: dict[str, int] = field(default_factory=dict)
+    aggregates: dict[str, int] = field(default_factory=dict)
+    crowded: bool = False

@@ -1,12 +1,12 @@
 """A block as it lies in the store: header, origin, payload, all under one checksum.
 
-Big-endian header of 66 bytes, then ``extra_len`` bytes of msgpack (the origin of a foreign
-block), then the payload as stored:
+Big-endian header of 66 bytes, then ``extra_len`` bytes (of a thinned block the u32 ``covers``; of
+a foreign block its origin in msgpack), then the payload as stored:
 
 ===== ============ ================================================================
 u8    format       1
 u8    codec        0 raw, 1 zstd
-u8    flags        bit 0: our clock was synced; bit 1: has an origin
+u8    flags        bit 0: our clock was synced; bit 1: has an origin; bit 2: thinned
 u8    reserved     0
 u32   count        records
 u32   raw_len      bytes of the payload once decompressed
@@ -20,6 +20,10 @@ u32   crc          zlib.crc32 over key, header with crc = 0, extra and payload a
 ===== ============ ================================================================
 
 The key is under the checksum, so that a block found in another's place fails too.
+
+A thinned block stands in the place of ``covers`` records, from its key's seq on, of which most
+have given way to aggregates (`aggregate.py`): it holds ``count`` of those numbers, and the others
+belong to it, too.
 """
 
 from __future__ import annotations
@@ -30,35 +34,36 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-import msgspec
-
 from edge_agent.errors import StoreDamaged
 from edge_agent.record import Origin, Record
 from edge_agent.store.codec import decompress
 from edge_agent.store.correction import Boot, Correction, Offsets, correction_of
 from edge_agent.store.foreign import foreign_stream
 from edge_agent.store.maps import decode_maps, time_of
+from edge_agent.store.origins import decode_origin, encode_origin
 from edge_agent.store.payload import RAW_BYTES_MAX, RunView, join_runs, raw_runs, read_runs
 from edge_agent.store.settings import Moment
 
 BLOCK_FORMAT = 1
 FLAG_SYNCED = 1
 FLAG_ORIGIN = 2
+FLAG_THINNED = 4
+#: What stands before a thinned block's origin: ``covers``.
+_COVERS_BYTES = 4
 
 _HEADER = struct.Struct(">BBBBII16sQqqqHI")
 HEADER_BYTES = _HEADER.size
 _CRC_AT = HEADER_BYTES - 4
 _NO_CRC = bytes(4)
 
-_ORIGIN = msgspec.msgpack.Decoder(tuple[str, str, str, int, bytes, int, int, bool, tuple[str, ...]])
-_ENCODER = msgspec.msgpack.Encoder()
-
 
 @dataclass(frozen=True, slots=True)
 class Block:
     """One stored block whose checksum was right: the seqs ``first`` to ``last`` of ``log``.
 
-    ``payload`` is as stored; ``boot_id`` to ``synced`` are this agent's clocks at the commit.
+    ``payload`` is as stored; ``boot_id`` to ``synced`` are this agent's clocks at the commit (of a
+    thinned block: at the commit of the newest record that it stands for). ``thinned``: how many
+    records a thinned block stands for, 0 for any other.
     ``correction`` is what is known by now of clocks that were not set; it is no part of the block.
     """
 
@@ -75,12 +80,13 @@ class Block:
     time_min_ns: int
     time_max_ns: int
     origin: Origin | None = None
+    thinned: int = 0
     correction: Correction | None = None
 
     @property
     def last(self) -> int:
-        """Seq of the last record."""
-        return self.first + self.count - 1
+        """Seq of the last record, or of the last one that the block stands for."""
+        return self.first + (self.thinned or self.count) - 1
 
     @property
     def when_ns(self) -> int:
@@ -115,8 +121,17 @@ class Block:
         return decompress(self.codec, self.payload, self.raw_len)
 
     def runs(self) -> list[RunView]:
-        """The runs, streams named as seen here. Raises StoreDamaged."""
+        """The runs, streams named as seen here. Raises StoreDamaged.
+
+        In a thinned block records keep their seqs where their offsets are numbers of this log.
+        A foreign block's are not; there the records take the last of its seqs.
+        """
         views = read_runs(self.raw())
+        if self.thinned:
+            skipped = self.thinned - self.count
+            for n, view in enumerate(views):
+                index = view.offset if self.origin is None else view.index + skipped
+                views[n] = replace(view, index=index)
         if self.origin is None:
             return views
         return [
@@ -176,9 +191,13 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class BlockHead:
-    """What a block's header says, its checksum not looked at: for retention, never for readers."""
+    """What a block's header says, its checksum not looked at: for retention, never for readers.
+
+    ``covers``: the seqs that are the block's own, which for a thinned one are more than ``count``.
+    """
 
     count: int
+    covers: int
     stored_ns: int
     synced: bool
     time_max_ns: int
@@ -212,28 +231,22 @@ class Packed:
     time_min_ns: int
     time_max_ns: int
     origin: Origin | None = None
+    thinned: int = 0
 
 
 def encode_block(key: bytes, packed: Packed, moment: Moment) -> bytes:
     """The value to store under ``key``."""
     origin = packed.origin
-    extra = b"" if origin is None else _encode_origin(origin)
+    extra = b"" if origin is None else encode_origin(origin)
     flags = (FLAG_SYNCED if moment.synced else 0) | (FLAG_ORIGIN if origin is not None else 0)
-    header = _HEADER.pack(
-        BLOCK_FORMAT,
-        packed.codec,
-        flags,
-        0,
-        packed.count,
-        packed.raw_len,
-        moment.boot_id,
-        moment.boot_ns,
-        moment.wall_ns,
-        packed.time_min_ns,
-        packed.time_max_ns,
-        len(extra),
-        0,
-    )
+    if packed.thinned:
+        flags |= FLAG_THINNED
+        extra = packed.thinned.to_bytes(_COVERS_BYTES, "big") + extra
+    sizes = (packed.count, packed.raw_len)
+    clocks = (moment.boot_id, moment.boot_ns, moment.wall_ns)
+    times = (packed.time_min_ns, packed.time_max_ns)
+    common = (BLOCK_FORMAT, packed.codec, flags, 0)
+    header = _HEADER.pack(*common, *sizes, *clocks, *times, len(extra), 0)
     crc = zlib.crc32(packed.payload, zlib.crc32(extra, zlib.crc32(header, zlib.crc32(key))))
     return header[:_CRC_AT] + crc.to_bytes(4, "big") + extra + packed.payload
 
@@ -255,11 +268,14 @@ def decode_block(log: str, first: int, key: bytes, value: memoryview) -> Block:
     start = HEADER_BYTES + extra_len
     if version != BLOCK_FORMAT or count < 1 or raw_len > RAW_BYTES_MAX or start > len(value):
         raise StoreDamaged(f"block {first} of log {log} has an impossible header")
-    origin = _decode_origin(value[HEADER_BYTES:start]) if flags & FLAG_ORIGIN else None
+    covers = _covers(value, flags)
+    if flags & FLAG_THINNED and covers < count:
+        raise StoreDamaged(f"block {first} of log {log} covers less than it holds")
+    begin = HEADER_BYTES + (_COVERS_BYTES if flags & FLAG_THINNED else 0)
+    origin = decode_origin(value[begin:start]) if flags & FLAG_ORIGIN else None
     payload = bytes(value[start:])
-    synced = bool(flags & FLAG_SYNCED)
-    stored = (boot_id, boot_ns, stored_ns, synced)
-    return Block(log, first, count, codec, raw_len, payload, *stored, low, high, origin)
+    stored = (boot_id, boot_ns, stored_ns, bool(flags & FLAG_SYNCED))
+    return Block(log, first, count, codec, raw_len, payload, *stored, low, high, origin, covers)
 
 
 def peek(value: memoryview) -> BlockHead | None:
@@ -272,27 +288,13 @@ def peek(value: memoryview) -> BlockHead | None:
         value
     )
     foreign = bool(flags & FLAG_ORIGIN)
-    return BlockHead(count, stored_ns, bool(flags & FLAG_SYNCED), high, boot_id, boot_ns, foreign)
+    covers = _covers(value, flags) or count
+    clocks = (stored_ns, bool(flags & FLAG_SYNCED), high, boot_id, boot_ns)
+    return BlockHead(count, covers, *clocks, foreign)
 
 
-def _encode_origin(origin: Origin) -> bytes:
-    return _ENCODER.encode(
-        (
-            origin.agent,
-            origin.epoch,
-            origin.log,
-            origin.first,
-            origin.boot_id,
-            origin.boot_ns,
-            origin.stored_ns,
-            origin.synced,
-            origin.path,
-        )
-    )
-
-
-def _decode_origin(raw: memoryview) -> Origin:
-    try:
-        return Origin(*_ORIGIN.decode(raw))
-    except ValueError as error:
-        raise StoreDamaged(f"a block's origin cannot be read: {error}") from error
+def _covers(value: memoryview, flags: int) -> int:
+    """A thinned block's ``covers``, 0 for any other."""
+    if not flags & FLAG_THINNED:
+        return 0
+    return int.from_bytes(value[HEADER_BYTES : HEADER_BYTES + _COVERS_BYTES], "big")

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from edge_agent.errors import ProtocolError
+from edge_agent.errors import ProtocolError, StoreDamaged
 from edge_agent.record import TimeQuality, resolve_time
 
 _MAPS = msgspec.msgpack.Decoder(list[dict[str, Any]])
@@ -20,6 +20,14 @@ def decode_maps(records: msgspec.Raw) -> list[dict[str, Any]]:
         return _MAPS.decode(records)
     except (ValueError, RecursionError, OverflowError):
         return [_decode_map(raw) for raw in _RAWS.decode(records)]
+
+
+def raw_maps(records: msgspec.Raw) -> list[bytes]:
+    """A run's records, each as its own bytes. Raises StoreDamaged."""
+    try:
+        return [bytes(raw) for raw in _RAWS.decode(records)]
+    except (ValueError, RecursionError) as error:
+        raise StoreDamaged(f"a run's records cannot be read: {error}") from error
 
 
 def time_of(value: object, arrival_ns: int) -> tuple[int, TimeQuality]:

@@ -18,6 +18,7 @@ import msgspec
 
 from edge_agent.errors import StoreDamaged
 from edge_agent.record import Run, array_header
+from edge_agent.store.maps import raw_maps
 from edge_agent.store.settings import BLOCK_BYTES_MAX
 
 #: What a block may have beyond `BLOCK_BYTES_MAX`: one record that alone is larger, run heads.
@@ -231,7 +232,7 @@ def _slice(raw: bytes, bounds: Callable[[RunHead, int], tuple[int, int]]) -> tup
             continue
         numbered = head.source_seq + low if head.source_seq else 0
         common = (head.stream, head.source, numbered, head.arrival_ns, head.synced)
-        body = b"".join(_raws(head.records)[low:high])
+        body = b"".join(raw_maps(head.records)[low:high])
         cut = (*common, head.offset + low, _array_of(high - low))
         pieces.append(_ENCODER.encode(cut) + body)
     return total, join_runs(pieces)
@@ -241,7 +242,7 @@ def _unreadable(error: Exception) -> StoreDamaged:
     return StoreDamaged(f"a block's runs cannot be read: {error}")
 
 
-def _raws(raw: bytes | msgspec.Raw) -> list[bytes]:
+def _raws(raw: bytes) -> list[bytes]:
     try:
         return [bytes(item) for item in _RAWS.decode(raw)]
     except (ValueError, RecursionError) as error:

@@ -16,7 +16,8 @@ from edge_agent.store import keys
 from edge_agent.store.correction import Offsets, correction_of
 from edge_agent.store.format import Block, Gap, decode_block, peek
 from edge_agent.store.retention import Held
-from edge_agent.store.values import LogHeader, decode
+from edge_agent.store.settings import ConsumerSettings
+from edge_agent.store.values import LogHeader, PositionValue, decode
 
 #: `near` trusts that no sensor's clock runs further ahead of the agent's than this.
 NEAR_MARGIN_NS = 3600 * 1_000_000_000
@@ -162,6 +163,19 @@ def last_dated(
     return newest_ns, frozenset(unset_boots)
 
 
+def floors_in(
+    txn: lmdb.Transaction[memoryview], log: str, consumers: Iterable[ConsumerSettings]
+) -> dict[str, int]:
+    """The positions that these consumers have in a log; who has none is absent."""
+    found: dict[str, int] = {}
+    for consumer in consumers:
+        key = keys.position_key(consumer.name, log)
+        raw = txn.get(key)
+        if raw is not None:
+            found[consumer.name] = decode(key, raw, PositionValue).floor
+    return found
+
+
 class BlockCursor:
     """Walks the blocks of one log, oldest first; stands on one or behind the last."""
 
@@ -186,7 +200,7 @@ class BlockCursor:
             self._settle()
             if self.first and self.first < seq:
                 head = peek(self._cursor.value())
-                if head is None or self.first + head.count > seq:
+                if head is None or self.first + head.covers > seq:
                     return
         self._cursor.set_range(key)
         self._settle()
@@ -214,9 +228,11 @@ class BlockCursor:
         room = max(behind - first, 1)
         last = first + room - 1
         if head is None:
-            return Held(first, last, size, room, 0, False, 2**63 - 1)
-        count = max(min(head.count, room), 1)
-        return Held(first, last, size, count, head.stored_ns, head.synced, head.time_max_ns)
+            return Held(first, last, size, room, room, 0, False, 2**63 - 1)
+        covers = max(min(head.covers, room), 1)
+        count = max(min(head.count, covers), 1)
+        clocks = (head.stored_ns, head.synced, head.time_max_ns)
+        return Held(first, last, size, count, covers, *clocks)
 
     def _settle(self) -> None:
         key = bytes(self._cursor.key())

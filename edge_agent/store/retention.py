@@ -31,13 +31,15 @@ SLACK_PART = 32
 @dataclass(frozen=True, slots=True)
 class Held:
     """One stored block, as far as retention needs it. ``last`` by the next block's key;
-    ``value_bytes`` is the length of what is stored.
+    ``value_bytes`` is the length of what is stored. It holds ``count`` records and stands for
+    ``covers``: as many, but for a thinned block.
     """
 
     first: int
     last: int
     value_bytes: int
     count: int
+    covers: int
     stored_ns: int
     synced: bool
     time_max_ns: int

@@ -198,6 +198,9 @@ def _counted(copy: Copy, name: str, old: LogHeader) -> LogHeader:
         last=last,
         records=copied.records,
         bytes=copied.bytes,
+        # Thinning looks again: what it left alone may not be what came back.
+        looked=0,
+        looked_bytes=0,
     )
 
 

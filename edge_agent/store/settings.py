@@ -16,6 +16,8 @@ SHARES_MAX = 0.8
 #: Largest block before compression, bytes; a reader never decompresses more than this.
 BLOCK_BYTES_MAX = 1024 * 1024
 
+WhenFull = Literal["discard-oldest", "thin-oldest", "refuse"]
+
 
 class Moment(Protocol):
     """All clocks at one moment; `edge_agent.clock.Reading` is one."""
@@ -52,13 +54,14 @@ class Clock(Protocol):
 @dataclass(frozen=True, slots=True)
 class LogSettings:
     """One log: ``patterns`` of the streams that it takes, ``keep_s`` seconds at most, ``share``
-    of the store's size (0 to 1), and what happens when that is used up.
+    of the store's size (0 to 1), and what happens when that is used up: the oldest records go, or
+    give way to aggregates and go when that is not enough, or nothing more is taken.
     """
 
     name: str
     patterns: tuple[str, ...] = ()
     keep_s: float = 30 * 86_400.0
-    when_full: Literal["discard-oldest", "refuse"] = "discard-oldest"
+    when_full: WhenFull = "discard-oldest"
     share: float = 0.7
 
 

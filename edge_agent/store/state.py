@@ -67,11 +67,14 @@ class Counts:
     block_bytes: dict[str, int] = field(default_factory=dict)
     trimmed: dict[str, int] = field(default_factory=dict)
     discarded: dict[str, int] = field(default_factory=dict)
+    thinned: dict[str, int] = field(default_factory=dict)
+    aggregates: dict[str, int] = field(default_factory=dict)
     quarantined: dict[str, int] = field(default_factory=dict)
     duplicates: int = 0
     restarts: int = 0
     gaps: int = 0
     sources_forgotten: int = 0
+    crowded: int = 0
 
     def add(self, other: Counts) -> None:
         """Count what another did, too."""
@@ -98,6 +101,9 @@ class Counts:
             self.restarts,
             self.gaps,
             self.sources_forgotten,
+            thinned=self.thinned,
+            aggregates=self.aggregates,
+            crowded=self.crowded > 0,
         )
 
 

@@ -14,8 +14,9 @@ from edge_agent.store.timekeeping import Timekeeper
 
 @dataclass(frozen=True, slots=True)
 class LogStatistics:
-    """One log. ``bytes`` of the file, of which it may have ``share_bytes``; ``trimmed`` and
-    ``discarded`` are records since the store was made; ``oldest_stored_ns`` is 0 when empty.
+    """One log. ``bytes`` of the file, of which it may have ``share_bytes``; ``trimmed``,
+    ``discarded`` and ``thinned`` (to ``aggregates``) are records since the store was made;
+    ``oldest_stored_ns`` is 0 when empty.
     """
 
     records: int
@@ -26,6 +27,8 @@ class LogStatistics:
     oldest_stored_ns: int
     trimmed: int
     discarded: int
+    thinned: int
+    aggregates: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,8 @@ def statistics_of(
             held[0].stored_ns if held else 0,
             header.trimmed,
             header.discarded,
+            header.thinned,
+            header.aggregates,
         )
     pages = txn.stat()
     used = pages["branch_pages"] + pages["leaf_pages"] + pages["overflow_pages"] + 2

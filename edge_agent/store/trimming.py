@@ -12,7 +12,7 @@ import lmdb
 import msgspec
 
 from edge_agent.store import keys
-from edge_agent.store.reading import oldest
+from edge_agent.store.reading import floors_in, oldest
 from edge_agent.store.retention import (
     Floors,
     Held,
@@ -25,7 +25,8 @@ from edge_agent.store.retention import (
 from edge_agent.store.settings import StoreSettings
 from edge_agent.store.stamp import writing
 from edge_agent.store.state import Counts, add
-from edge_agent.store.values import LogHeader, PositionValue, decode, encode
+from edge_agent.store.thinning import THIN_TO, Thinner
+from edge_agent.store.values import LogHeader, encode
 
 #: Blocks that one transaction removes at most, and looks at before.
 TRIM_BLOCKS = 256
@@ -47,8 +48,10 @@ class Trimmer:
         settings: StoreSettings,
         page_bytes: int,
         counts: Counts,
+        thinner: Thinner,
     ) -> None:
         self._counts = counts
+        self._thinner = thinner
         self._env = env
         self._logs = logs
         self._settings = settings
@@ -71,10 +74,22 @@ class Trimmer:
         """
         for log, size in incoming.items():
             share = self._settings.share_bytes(log)
-            discard = self._settings.log(log).when_full == "discard-oldest"
+            policy = self._settings.log(log).when_full
+            if policy == "thin-oldest":
+                self._free(log, excess(self._logs[log].bytes, size, share), discard=False)
+                # No more than is needed now: somebody waits for it, and `ahead` sees to the rest.
+                self._thinner.free(log, self._logs[log].bytes + size - share)
             need = excess(self._logs[log].bytes, size, share)
             if need:
-                self._free(log, need, discard=discard)
+                self._free(log, need, discard=policy != "refuse")
+
+    def ahead(self) -> None:
+        """One step of thinning where a log will need it soon, so that no commit has to wait."""
+        for log in list(self._logs):
+            if self._thinner.crowded(log):
+                goal = int(self._settings.share_bytes(log) * THIN_TO)
+                self._free(log, self._logs[log].bytes - goal, discard=False)
+                self._thinner.free(log, self._logs[log].bytes - goal, ahead=True)
 
     def lacks_room(self, incoming: Mapping[str, int]) -> bool:
         """Whether a log would exceed its share by what is about to come."""
@@ -91,7 +106,7 @@ class Trimmer:
             self._free(log, min(need, header.bytes), discard=False)
         configured = {log.name for log in self._settings.logs}
         for log, header in sorted(self._logs.items(), key=lambda item: item[0] in configured):
-            if self._settings.log(log).when_full == "discard-oldest" and header.bytes:
+            if self._settings.log(log).when_full != "refuse" and header.bytes:
                 self._free(log, min(need, header.bytes), discard=True)
                 break
 
@@ -106,30 +121,28 @@ class Trimmer:
             self._remove(log, held, upto, floors)
 
     def _look(self, log: str) -> tuple[list[Held], Floors]:
+        consumers = self._settings.consumers
         with self._env.begin(buffers=True) as txn:
             held = oldest(txn, self._logs[log], TRIM_BLOCKS)
-            positions: dict[str, int] = {}
-            for consumer in self._settings.consumers:
-                key = keys.position_key(consumer.name, log)
-                raw = txn.get(key)
-                if raw is not None:
-                    positions[consumer.name] = decode(key, raw, PositionValue).floor
-        return held, floors_of(log, self._settings.consumers, positions)
+            positions = floors_in(txn, log, consumers)
+        return held, floors_of(log, consumers, positions)
 
     def _remove(self, log: str, held: list[Held], upto: int, floors: Floors) -> None:
         header = self._logs[log]
-        freed = trimmed = discarded = 0
+        freed = looked = removed = trimmed = discarded = 0
         with writing(self._env) as txn:
             for block in held:
                 if block.last > upto:
                     break
                 txn.delete(keys.block_key(header.id, block.first))
-                freed += keys.stored_bytes(block.value_bytes, self._page_bytes)
+                size = keys.stored_bytes(block.value_bytes, self._page_bytes)
+                freed += size
+                removed += block.count
+                looked += size if block.first <= header.looked else 0
                 if is_loss(block, floors):
-                    discarded += block.count
+                    discarded += block.covers
                 else:
-                    trimmed += block.count
-            removed = trimmed + discarded
+                    trimmed += block.covers
             empty = upto >= header.last
             header = msgspec.structs.replace(
                 header,
@@ -139,6 +152,7 @@ class Trimmer:
                 bytes=0 if empty else max(header.bytes - freed, 0),
                 trimmed=header.trimmed + trimmed,
                 discarded=header.discarded + discarded,
+                looked_bytes=0 if empty else max(header.looked_bytes - looked, 0),
             )
             txn.put(keys.log_key(log), encode(keys.log_key(log), header))
         self._logs[log] = header

@@ -43,7 +43,11 @@ class LogHeader(msgspec.Struct, array_like=True, frozen=True):
 
     ``first`` to ``last`` are the seqs still stored; ``first == last + 1`` when none is. In a
     salvaged log some of them are missing, and all may be. ``bytes`` is as `keys.stored_bytes`
-    counts; ``trimmed`` and ``discarded`` are records since creation.
+    counts; ``trimmed`` and ``discarded`` are records since creation, a thinned block counted as
+    the records that it stood for.
+
+    ``looked``: thinning has looked at all blocks up to this seq, of which what is still held has
+    ``looked_bytes``. ``thinned`` records have since creation given way to ``aggregates``.
     """
 
     id: int
@@ -53,6 +57,10 @@ class LogHeader(msgspec.Struct, array_like=True, frozen=True):
     bytes: int = 0
     trimmed: int = 0
     discarded: int = 0
+    looked: int = 0
+    looked_bytes: int = 0
+    thinned: int = 0
+    aggregates: int = 0
 
 
 class PositionValue(msgspec.Struct, array_like=True, frozen=True):

@@ -5,7 +5,7 @@ more after an emergency trim where the file itself was full.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import lmdb
 
@@ -18,6 +18,7 @@ from edge_agent.store.settings import Moment, StoreSettings
 from edge_agent.store.sources import SWEEP_EVERY_NS, forget
 from edge_agent.store.stamp import writing
 from edge_agent.store.state import Counts, State
+from edge_agent.store.thinning import Thinner
 from edge_agent.store.timekeeping import Dating
 from edge_agent.store.trimming import Trimmer
 
@@ -31,6 +32,8 @@ class Tools:
     compressor: Compressor
     page_bytes: int
     swept_boot_ns: int | None = None
+    #: What each consumer of a log was handed last, for as long as the engine lives.
+    handed: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
 class Writer:
@@ -56,7 +59,9 @@ class Writer:
         self._counts = counts
         self._dating = dating
         self._clock_trusted = clock_trusted
-        self._trimmer = Trimmer(env, state.logs, tools.settings, tools.page_bytes, counts)
+        common = (env, state.logs, tools.settings, tools.page_bytes, counts)
+        self._thinner = Thinner(*common, tools.compressor, tools.handed)
+        self._trimmer = Trimmer(*common, self._thinner)
 
     def commit(self, entries: Sequence[Entry]) -> list[Stored | StoreFull]:
         """One group, answered in order."""
@@ -73,7 +78,9 @@ class Writer:
         if self._state.sources >= self._tools.settings.sources_max:
             self._forget_sources()
         try:
-            return self._attempt(entries, tight=tight)
+            answers = self._attempt(entries, tight=tight)
+            self._counts.crowded = sum(map(self._thinner.crowded, self._state.logs))
+            return answers
         except lmdb.MapFullError:
             # Shares and headroom should prevent this; a file shrunk by its settings may not.
             self._trimmer.in_need(sum(incoming.values()) + GROUP_OVERHEAD_BYTES)
@@ -90,7 +97,9 @@ class Writer:
         self._trimmer.for_room(dict.fromkeys(self._state.logs, 0))
         if self._clock_trusted:
             self._trimmer.by_age(self._moment.wall_ns)
+        self._trimmer.ahead()
         self._forget_sources()
+        self._counts.crowded = sum(map(self._thinner.crowded, self._state.logs))
         return []
 
     def _attempt(self, entries: Sequence[Entry], *, tight: bool) -> list[Stored | StoreFull]:

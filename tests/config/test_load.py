@@ -187,7 +187,7 @@ def test_an_unknown_variable_is_an_error_that_names_it(name: str) -> None:
         ("[listen]\naddress = 8765", 'agent.toml: listen.address: expected text in "quotes", found 8765'),
         ('[listen]\ninsecure = "yes"', 'agent.toml: listen.insecure: expected true or false, found "yes"'),
         ('[listen]\nhosts = "x"', 'agent.toml: listen.hosts: expected a list such as ["a", "b"], found "x"'),
-        ('[log.main]\nwhen_full = "drop"', 'agent.toml: log.main.when_full: expected one of "discard-oldest", "refuse", found "drop"'),
+        ('[log.main]\nwhen_full = "drop"', 'agent.toml: log.main.when_full: expected one of "discard-oldest", "thin-oldest", "refuse", found "drop"'),
         ("listen = 3", "agent.toml: listen: expected a table, found 3"),
         ("log = 3", "agent.toml: log: expected a table, found 3"),
         ("[log]\nmain = 3", "agent.toml: log.main: expected a table, found 3"),

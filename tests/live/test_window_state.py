@@ -13,6 +13,7 @@ from edge_agent.live import window_state
 from edge_agent.live.window_state import AHEAD_NS_MAX, Windows
 from edge_agent.record import Record
 from edge_agent.store.entry import STATE_BYTES_MAX
+from edge_agent.summary import FIELDS_MAX
 from tests.waist import NOW_NS, SECOND
 
 MINUTE = 60 * SECOND
@@ -98,7 +99,7 @@ def test_without_names_every_number_is_up_to_a_limit() -> None:
     made.add(record(0, **{"n" * 101: 1}, **many), None)
     made.close_all()
     (closed,) = made.take_closed()
-    assert len(closed.fields) == window_state.FIELDS_MAX
+    assert len(closed.fields) == FIELDS_MAX
     assert "n" * 101 not in closed.fields
 
 

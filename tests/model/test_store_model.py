@@ -27,17 +27,18 @@ from edge_agent.store import (
     Stored,
 )
 from edge_agent.store.check import check
-from tests.store.support import foreign, run, seeded, small, values
+from tests.store.support import foreign, records, run, seeded, small, values
 
-LOGS = ("main", "alarms")
+LOGS = ("main", "alarms", "week")
 SETTINGS = small(
     size=1024 * 1024,
     block_bytes=4096,
     logs=(
         LogSettings("alarms", ("alarms/**",), share=0.1, keep_s=3600.0),
         LogSettings("main", share=0.2),
+        LogSettings("week", ("week/**",), share=0.05, when_full="thin-oldest"),
     ),
-    consumers=(ConsumerSettings("up", "main"), ConsumerSettings("up", "alarms")),
+    consumers=tuple(ConsumerSettings("up", log) for log in LOGS),
 )
 sources = st.sampled_from(["pi", "gate", "feedfacecafe/hub/main/live"])
 counts = st.integers(1, 12)
@@ -144,6 +145,24 @@ class StoreMachine(RuleBasedStateMachine):
         self.logs["main"] += range(value, value + plain)
         self.logs[log] += range(value + plain, value + plain + block)
 
+    @rule(groups=st.integers(20, 60), pad=pads, seconds=st.sampled_from([1.0, 30.0]))
+    def much_for_the_week(self, groups: int, pad: int, seconds: float) -> None:
+        """So much that the log, which is the smallest, is thinned and goes round."""
+        for _ in range(groups):
+            value = self.fresh(20)
+            self.clock.advance(seconds)
+            made = run(
+                20, stream="week/x", value=value, pad=pad // 10, time_ns=self.clock.read().wall_ns
+            )
+            (answer,) = self.commit(Entry(runs=(made,)))
+            assert isinstance(answer, Stored)
+            self.logs["week"] += range(value, value + 20)
+
+    @rule(ahead=st.integers(0, 100))
+    def handed(self, ahead: int) -> None:
+        floor = self.floors["week"]
+        self.engine.note_handed("up", "week", floor + ahead)
+
     @rule(log=st.sampled_from(LOGS), part=st.floats(0, 1.2), rewind=st.booleans())
     def acknowledged(self, log: str, part: float, rewind: bool) -> None:
         last = len(self.logs[log])
@@ -188,7 +207,28 @@ class StoreMachine(RuleBasedStateMachine):
         for log in LOGS:
             first = self.engine.first_seq(log)
             assert self.engine.last_seq(log) == len(self.logs[log])
-            assert values(self.engine, log) == self.logs[log][first - 1 :]
+            if log != "week":
+                assert values(self.engine, log) == self.logs[log][first - 1 :]
+
+    @invariant()
+    def each_record_of_the_week_is_there_or_in_one_aggregate(self) -> None:
+        """What stands behind a position is in what is read behind it, if anybody could have it."""
+        expected = self.engine.first_seq("week")
+        for record in records(self.engine, "week"):
+            if record.source.startswith("$thin/"):
+                upto = record.seq
+                covered = self.logs["week"][expected - 1 : upto]
+                # One stream, one source, by arrival: what an aggregate covers is one stretch.
+                assert record.fields["records"] == record.fields["v_count"] == len(covered)
+                assert record.fields["v_min"] == min(covered)
+                assert record.fields["v_max"] == max(covered)
+                assert record.fields["v_mean"] == sum(covered) / len(covered)
+                assert record.fields["v_last"] == covered[-1]
+            else:
+                assert record.seq == expected
+                assert record.fields["v"] == self.logs["week"][expected - 1]
+            expected = record.seq + 1
+        assert expected == len(self.logs["week"]) + 1
 
     @invariant()
     def numbering_is_as_told(self) -> None:

@@ -38,6 +38,10 @@ class Stores:
         self._engines.append(engine)
         return engine
 
+    def forget(self, name: str) -> None:
+        """A test has looked at this store itself, and removed it."""
+        self._engines = [one for one in self._engines if one.path != self.path(name)]
+
     def close_and_check(self) -> None:
         for engine in self._engines:
             engine.close()

@@ -18,7 +18,7 @@ from edge_agent.store.format import (
     peek,
 )
 from edge_agent.store.keys import block_key
-from edge_agent.store.payload import encode_runs, read_runs
+from edge_agent.store.payload import encode_runs, join_runs, read_runs, run_head
 from tests.store.support import START_NS, pack, run
 
 NOW = Reading(START_NS + 5, 77, b"b" * 16, True)
@@ -78,7 +78,7 @@ def test_a_block_of_a_later_format_is_not_guessed_at() -> None:
 def test_peeking_tells_what_retention_needs() -> None:
     head = peek(memoryview(stored([run(3)])))
     assert head is not None
-    assert (head.count, head.stored_ns, head.synced) == (3, START_NS + 5, True)
+    assert (head.count, head.covers, head.stored_ns, head.synced) == (3, 3, START_NS + 5, True)
     assert peek(memoryview(b"short")) is None
 
 
@@ -133,3 +133,28 @@ def test_filtering_keeps_offsets_and_the_origins_names() -> None:
     kept = replace(found, count=count, raw_len=len(raw), payload=raw)
     assert [record.origin_seq for record in kept.records()] == [902, 903, 904, 905]
     assert filter_payload(found, lambda _: False) == (0, b"\x90")
+
+
+@pytest.mark.parametrize("origin", [None, ORIGIN])
+def test_a_thinned_block_says_what_it_stands_for(origin: Origin | None) -> None:
+    pieces = [run_head(run(1), 3) + run(1).body, run_head(run(1), 8) + run(1, value=7).body]
+    raw = join_runs(pieces)
+    packed = Packed(2, 0, len(raw), raw, START_NS, START_NS, origin, 9)
+    value = memoryview(encode_block(KEY, packed, NOW))
+    found = decode_block("main", 41, KEY, value)
+    assert (found.first, found.last, found.count, found.thinned) == (41, 49, 2, 9)
+    assert found.origin == origin
+    # Our own records stay where they were; those of others are numbered by their origin.
+    records = list(found.records())
+    assert [record.seq for record in records] == ([44, 49] if origin is None else [48, 49])
+    assert [record.origin_seq for record in records] == ([0, 0] if origin is None else [903, 908])
+    head = peek(value)
+    assert head is not None
+    assert (head.count, head.covers) == (2, 9)
+
+
+def test_a_thinned_block_that_covers_less_than_it_holds_is_refused() -> None:
+    raw = encode_runs([run(5)])
+    value = encode_block(KEY, Packed(5, 0, len(raw), raw, START_NS, START_NS, None, 3), NOW)
+    with pytest.raises(StoreDamaged, match="covers less"):
+        decode_block("main", 41, KEY, memoryview(value))

@@ -28,6 +28,7 @@ def held(*, days: list[float], synced: list[bool] | None = None) -> list[Held]:
             10 + 10 * i,
             4000,
             10,
+            10,
             START_NS - int(age * DAY_NS),
             True if synced is None else synced[i],
             START_NS,

@@ -1,5 +1,8 @@
 """What is kept of many numbers: count, min, max, mean, first and last.
 
+A value, because the product has one shape of aggregate: answers to queries, what rules derive, and
+what a full log keeps of the records that it had to thin all show these figures by these names.
+
 One number at a time, in any order. The sum carries Neumaier's compensation, so that the mean of a
 year of readings is the mean and not what rounding left of it. First and last go by the records'
 times, not by arrival; of equal times the later arrival is the last.
@@ -12,6 +15,15 @@ from typing import Any
 
 #: Elements of `Summary.state`.
 STATE_LENGTH = 9
+#: An aggregate has at most so many fields, with names of at most so many characters.
+FIELDS_MAX = 64
+FIELD_NAME_MAX = 100
+#: What stands before the source of an aggregate that a full log made of its oldest records: no
+#: sender can use it, which is how an aggregate is told from a measurement, here and upstream.
+THINNED_SOURCE = "$thin/"
+#: The field of such a record that says how many it stands for. Every other field's name ends in
+#: one of `Summary.flat`'s, so that none of a sensor's can be taken for it.
+THINNED_COUNT = "records"
 
 
 class Summary:
@@ -79,6 +91,19 @@ class Summary:
             "mean": self.mean,
             "first": self.first,
             "last": self.last,
+        }
+
+    def flat(self, field: str) -> dict[str, float]:
+        """As fields of a record: ``t_count``, ``t_min``, ``t_max``, ``t_mean`` and ``t_last``.
+
+        Flat, so that a CSV has them as columns and a filter names them without a path.
+        """
+        return {
+            f"{field}_count": self.count,
+            f"{field}_min": self.minimum,
+            f"{field}_max": self.maximum,
+            f"{field}_mean": self.mean,
+            f"{field}_last": self.last,
         }
 
     def state(self) -> list[Any]:

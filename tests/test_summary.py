@@ -7,7 +7,7 @@ import msgpack
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.live.summary import Summary, is_number
+from edge_agent.summary import Summary, is_number
 
 NUMBERS = st.one_of(
     st.integers(-(2**63), 2**64 - 1),
