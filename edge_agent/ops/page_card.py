@@ -15,8 +15,7 @@ def card_section(status: Status) -> str:
     wear = status.wear
     lines = "".join(f"<li>{escape(line[0].upper() + line[1:])}." for line in status.wear_outlook)
     head = [
-        "Written", "By the agent", "A day", "By everybody, a day", "Commits", "Each",
-        "For each byte of records", "Blocks alone",
+        "Written", "Agent", "Agent, a day", "All, a day", "Commits", "Each", "×", "× blocks",
     ]  # fmt: skip
     rows = [
         _row("Last hour", 3600, wear.hour),
@@ -46,9 +45,11 @@ def _row(title: str, whole_s: float | None, stretch: Stretch) -> list[str]:
 
 
 def _footnote(wear: Wear) -> str:
-    told = [f"The agent's: {wear.counted_by}."] if wear.counted_by else []
+    told = [f"Agent: {wear.counted_by}."] if wear.counted_by else []
     if wear.card_counted_by:
-        told.append(f"Everybody's: {wear.card_counted_by}.")
+        told.append(f"All: {wear.card_counted_by}.")
+    if wear.since_start.amplification is not None:
+        told.append("×: bytes written, and bytes of blocks, for each byte of records kept.")
     total = wear.total_bytes if wear.total_card_bytes is None else wear.total_card_bytes
     if total is not None:
         since = f" since {wear.total_since[:10]}" if wear.total_since else ""
