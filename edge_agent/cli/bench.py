@@ -256,5 +256,5 @@ def _print(result: Result) -> None:
         click.echo()
         click.echo(
             f"At log.main.commit_interval = 1s the card gets at most about {size(single * 86_400)}"
-            " a day from commits; at 10s a tenth of that."
+            " a day from commits; at 10s a tenth of that. wear.bytes_per_day_max keeps a budget."
         )

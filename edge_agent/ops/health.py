@@ -89,6 +89,7 @@ class Facts:
         insecure: listening off loopback without TLS or tokens, as the configuration says.
         budget: what the budget of bytes a day takes, or why it is not kept; None with nothing to
             say.
+        card: how long it lasts, where that is less than a year or over.
     """
 
     store_problem: str | None
@@ -103,6 +104,7 @@ class Facts:
     insecure: bool
     budget: str | None = None
     budget_kept: bool = True
+    card: str | None = None
 
 
 def judge(facts: Facts) -> Verdict:
@@ -189,8 +191,6 @@ def _warnings(facts: Facts) -> Iterable[Reason]:
         )
     if facts.salvage is not None:
         yield Reason("salvaged", f"The store was damaged and set aside at start: {facts.salvage}")
-    if facts.budget is not None and facts.budget_kept:
-        yield Reason("commits_spread", f"{_sentence(facts.budget)}: acks come later, as asked.")
     for upstream in facts.upstreams:
         if upstream.paused:
             yield Reason(
@@ -198,24 +198,35 @@ def _warnings(facts: Facts) -> Iterable[Reason]:
                 f"Upstream {upstream.name} is paused; {_grouped(upstream.backlog_records)} records"
                 f" wait. To go on: edge-agent consumer resume {upstream.name}",
             )
+    yield from _about_wear(facts)
     for log in facts.logs:
-        soon = log.loss_in_s is not None and log.loss_in_s < LOSS_SOON_S
-        if soon and not log.refused and log.outlook is not None:
-            yield Reason("loss_ahead", f"Log {log.name}: {log.outlook}.")
-        if log.discarded:
-            yield Reason(
-                "discarded",
-                f"Log {log.name}: {log.discarded} records were discarded before an upstream"
-                " had them.",
-            )
-        if log.damaged:
-            yield Reason("damaged", f"Log {log.name}: {log.damaged} records failed their checksum.")
+        yield from _about_log(log)
     if facts.quarantined:
         yield Reason(
             "quarantined",
             f"{facts.quarantined} entries are in quarantine: input or records that could not"
             " be used.",
         )
+
+
+def _about_wear(facts: Facts) -> Iterable[Reason]:
+    if facts.budget is not None and facts.budget_kept:
+        yield Reason("commits_spread", f"{_sentence(facts.budget)}: acks come later, as asked.")
+    if facts.card is not None:
+        yield Reason("card_wearing_out", f"{_sentence(facts.card)}.")
+
+
+def _about_log(log: LogFact) -> Iterable[Reason]:
+    soon = log.loss_in_s is not None and log.loss_in_s < LOSS_SOON_S
+    if soon and not log.refused and log.outlook is not None:
+        yield Reason("loss_ahead", f"Log {log.name}: {log.outlook}.")
+    if log.discarded:
+        yield Reason(
+            "discarded",
+            f"Log {log.name}: {log.discarded} records were discarded before an upstream had them.",
+        )
+    if log.damaged:
+        yield Reason("damaged", f"Log {log.name}: {log.damaged} records failed their checksum.")
 
 
 def _sentence(clause: str) -> str:

@@ -93,7 +93,9 @@ class Orders:
         log, known = self._log, self._config
         names = [f"upstream/{one.name}" for one in known.upstream]
         names += [f"rule/{one.name}" for one in known.rule if one.window is not None]
-        held = {(one.consumer, one.log): one for one in await log.consumers()}
+        # The agent's own notes (`edge_agent.wear`) lie beside the positions and are nobody's.
+        stored = [one for one in await log.consumers() if not one.consumer.startswith("$")]
+        held = {(one.consumer, one.log): one for one in stored}
         for name in names:
             for each in log.names():
                 held.setdefault((name, each), ConsumerView(name, each, 0, None, False, 0))

@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 UNCONFIGURED = LogSettings(share=Share(0.0))
 
 
+#: A card that lasts less than this is worth a warning: it has to be bought, and somebody to go.
+WORN_OUT_SOON_S = 365 * 86_400.0
+
+
 def _none() -> tuple[()]:
     return ()
 
@@ -219,6 +223,7 @@ def facts(
         insecure=is_insecure(sources.config),
         budget=outlook.about_budget(wear),
         budget_kept=wear.budget is None or wear.budget.kept,
+        card=outlook.about_card(wear) if (wear.life_s or 0.0) < WORN_OUT_SOON_S else None,
     )
 
 

@@ -103,6 +103,7 @@ def test_a_nearly_full_file_degrades() -> None:
     "changes,code",
     [
         ({"insecure": True}, "insecure"),
+        ({"card": "the 30 TB that the card is made for have been written"}, "card_wearing_out"),
         ({"clock_synced": False}, "clock_unsynced"),
         ({"salvage": "12 blocks read back"}, "salvaged"),
         ({"quarantined": 3}, "quarantined"),

@@ -155,3 +155,12 @@ async def test_only_what_may_be_read_is_shown(tmp_path: Path) -> None:
         found = await given.quarantined(0, 1000, lambda stream: stream == "secret/1")
         assert len(found) == 84 and {one.stream for _, one in found} == {"secret/1"}
         assert [n for n, _ in await given.quarantined(1, 2, lambda stream: True)] == [2, 3]
+
+
+async def test_the_agents_own_notes_are_no_consumers(tmp_path: Path) -> None:
+    async with agent(tmp_path, serve=False) as running:
+        note = Position("$wear", "main", 0, b"note")
+        await (await running.log.append(Entry(positions=(note,)))).wait()
+        assert await running.log.position("$wear", "main") == (0, b"note")
+        found = await orders(running, tmp_path).consumers()
+        assert "$wear" not in [one["consumer"] for one in found]

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import trio
 
+from edge_agent.config import parse
 from edge_agent.errors import StoreFailed
-from edge_agent.ops import Sources
+from edge_agent.ops import Sources, UpstreamStatus
+from edge_agent.ops.status import LaneStatus
 from tests.ops.pictures import UPSTREAM
 from tests.ops.real import agent
 
@@ -129,3 +131,48 @@ async def test_at_rest_it_ticks_every_ten_seconds_only(
         with trio.move_on_after(0.1):
             await running.watch.run()
         assert slept == [10.0]
+
+
+async def test_a_budget_spreads_commits_and_health_says_so(tmp_path: Path) -> None:
+    text = f'[store]\npath = "{tmp_path}"\nsize = "16MiB"\n[wear]\nbytes_per_day_max = "50MB"\n'
+    async with agent(tmp_path, config=parse(text, "test"), serve=False) as running:
+        await running.watch.keeper.tick()
+        for _ in range(3):
+            # An hour of commits, of which each writes at least a block.
+            running.metrics.add("commits_total", 1000)
+            running.clock.advance(3600)
+            await running.watch.keeper.tick()
+        status = await running.watch.look()
+        assert status.wear.budget is not None and 1 < status.wear.budget.factor <= 60
+        assert running.log._committer.intervals["main"] == status.wear.budget.interval_s > 1
+        assert [one.code for one in status.health.warnings] == ["commits_spread"]
+        assert status.wear_outlook[0].startswith("commits are spread to")
+
+
+async def test_what_an_absent_upstream_will_cost_is_in_the_picture(tmp_path: Path) -> None:
+    """Sampled by the tick, told by the look, a warning where it is less than a day ahead."""
+
+    def with_hub(sources: Sources) -> Sources:
+        def upstreams() -> list[UpstreamStatus]:
+            last = sources.log.last_seq("main")
+            lane = LaneStatus("main", "backing off", False, 0, last, 0.0)
+            return [replace(UPSTREAM, connected=False, error="refused", lanes=(lane,))]
+
+        return replace(sources, upstreams=upstreams)
+
+    async with agent(tmp_path, serve=False, change=with_hub) as running:
+        for _ in range(6):
+            running.watch._projections.sample(
+                running.watch._now_s(), running.watch.sources.upstreams()
+            )
+            await running.keep("a/1", list(range(1000)))
+            running.clock.advance(10)
+        status = await running.watch.look()
+        (log,) = status.logs
+        # The share's other bytes, at what 100 records a second take.
+        assert log.loss_in_s is not None
+        assert log.loss_in_s == pytest.approx(
+            (log.share_bytes - log.bytes) / (log.bytes / 60), rel=0.01
+        )
+        assert "loss_ahead" in [one.code for one in status.health.warnings]
+        assert log.outlook is not None and log.outlook.endswith("record is lost")
