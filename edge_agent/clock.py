@@ -4,6 +4,26 @@ A Pi boots in the past. So nothing here offers "the time" alone: a `Reading` alw
 wall clock shows, how long this boot has lasted, which boot it is, and whether the wall clock was
 synced. Order is ``seq``, never time; intervals are measured on the boot clock, never the wall.
 
+When the wall clock is **set**
+------------------------------
+Somebody outside must have said what time it is, during this boot:
+
+- The kernel says so (adjtimex(2): not STA_UNSYNC). chronyd, ntpd, systemd-timesyncd and PTP's
+  ``phc2sys`` see to that while they hear from their source, and so does chronyd for a GPS receiver.
+  Whoever merely sets the clock, ``date -s``, ``hwclock --hctosys`` or a script that reads a GPS
+  receiver, takes the flag away.
+- Or a marker exists: `SYNCED_MARKER`, which systemd-timesyncd touches with each answer, or
+  `SET_MARKER`, which is for people and their scripts: a board with a battery-backed clock, or a
+  clock set by hand, counts from ``touch /run/edge-agent-clock-set`` on. Both lie in ``/run``, which
+  does not outlive the boot.
+
+Once set it stays set without its source, for the oscillator is good for seconds a day, until
+somebody steps it (`STEP_NS` against the boot clock, which runs on at the same rate): then it must
+be said again, by the kernel or by a marker touched since.
+
+Before 2020 (`record.UNSET_CLOCK_BEFORE_NS`) no clock is set, whatever anybody says: nothing has
+ever woken there but a board without a clock.
+
 Tests turn `ManualClock` by hand; nothing below the edges asks the operating system itself.
 """
 
@@ -15,8 +35,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-#: systemd-timesyncd and chrony touch this when they have set the clock (systemd-timesyncd(8)).
+from edge_agent.record import UNSET_CLOCK_BEFORE_NS
+
+#: systemd-timesyncd touches this whenever its source has answered (systemd-timesyncd(8)).
 SYNCED_MARKER = Path("/run/systemd/timesync/synchronized")
+#: People touch this when they know that the clock is right.
+SET_MARKER = Path("/run/edge-agent-clock-set")
+#: The wall clock moving by this much against the boot clock was stepped; slewing moves both.
+STEP_NS = 1_000_000_000
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -28,7 +54,7 @@ class Reading:
         wall_ns: ns since 1970 as the wall clock shows it, right or wrong.
         boot_ns: ns since this boot, suspended time included (CLOCK_BOOTTIME).
         boot_id: 16 bytes that name this boot.
-        synced: whether the wall clock has been set from outside during this boot.
+        synced: whether the wall clock has been set from outside during this boot: see above.
     """
 
     wall_ns: int
@@ -48,9 +74,8 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own clocks.
 
-    ``synced`` asks the kernel (adjtimex: not STA_UNSYNC) through the marker file of
-    systemd-timesyncd where that exists; without such a marker the kernel's own flag decides, and
-    the answer is cached for ``recheck_s`` seconds, because a file look-up per message is too much.
+    Whether the wall clock is set is looked up again after ``recheck_s`` seconds, because a system
+    call and two file look-ups per message are too much.
     """
 
     def __init__(self, *, recheck_s: float = 5.0) -> None:
@@ -58,14 +83,35 @@ class SystemClock:
         self._recheck_ns = int(recheck_s * 1e9)
         self._checked_ns = -self._recheck_ns
         self._synced = False
+        #: Wall clock less boot clock when it was last said to be set; None before that.
+        self._offset_ns: int | None = None
+        #: When each marker was touched, as it was looked at last.
+        self._touched: tuple[int, ...] = ()
 
     def read(self) -> Reading:
         """All clocks now; about 0.5 µs."""
         boot_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         if boot_ns - self._checked_ns >= self._recheck_ns:
-            self._synced = kernel_says_synced() or SYNCED_MARKER.exists()
+            self._synced = self._is_set(time.time_ns(), boot_ns)
             self._checked_ns = boot_ns
         return Reading(time.time_ns(), boot_ns, self._boot_id, self._synced)
+
+    def _is_set(self, wall_ns: int, boot_ns: int) -> bool:
+        touched = tuple(map(_touched_ns, (SYNCED_MARKER, SET_MARKER)))
+        # What was touched in the future was touched before somebody set the clock back.
+        is_told = any(0 < at_ns < wall_ns + STEP_NS for at_ns in touched)
+        is_touched, self._touched = is_told and touched != self._touched, touched
+        offset_ns = wall_ns - boot_ns
+        if wall_ns < UNSET_CLOCK_BEFORE_NS:
+            self._offset_ns = None
+            return False
+        if is_touched or kernel_says_synced():
+            self._offset_ns = offset_ns
+            return True
+        was_ns = self._offset_ns
+        if was_ns is not None and abs(offset_ns - was_ns) >= STEP_NS:
+            self._offset_ns = None
+        return self._offset_ns is not None
 
 
 class ManualClock:
@@ -110,6 +156,15 @@ def kernel_says_synced() -> bool:
     except (OSError, AttributeError):
         return False
     return 0 <= state < 5
+
+
+def _touched_ns(marker: Path) -> int:
+    """When the file was touched, by whatever clock; 0 where there is none."""
+    try:
+        # Not 0 where it was touched at midnight in 1970: it is there.
+        return marker.stat().st_mtime_ns or 1
+    except OSError:
+        return 0
 
 
 def _read_boot_id() -> bytes:

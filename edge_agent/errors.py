@@ -117,14 +117,21 @@ class SinkUnavailable(SinkError):
         retry_after: seconds that the upstream asked for, or None.
         slow: the upstream answered and will keep refusing until a person changes something
             (401, 404 …): keep everything, retry at the slowest pace, show it in status.
+        until_clock_set: it failed only because our clock is not set; try again once it is.
     """
 
     def __init__(
-        self, message: str, *, retry_after: float | None = None, slow: bool = False
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        slow: bool = False,
+        until_clock_set: bool = False,
     ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         self.slow = slow
+        self.until_clock_set = until_clock_set
 
 
 class SinkRefused(SinkError):

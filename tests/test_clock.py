@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -7,6 +8,9 @@ import pytest
 
 from edge_agent import clock
 from edge_agent.clock import ManualClock, SystemClock
+
+NOW_NS = 1_795_341_600_000_000_000
+SECOND = 10**9
 
 
 def test_the_system_clock_reads_the_machines_clocks() -> None:
@@ -30,22 +34,6 @@ def test_without_procfs_a_run_still_has_a_boot_id_of_its_own(
     first, second = SystemClock(), SystemClock()
     assert first.read().boot_id != second.read().boot_id
     assert first.read().boot_id == first.read().boot_id
-
-
-def test_synced_is_what_the_kernel_or_the_marker_says(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    marker = tmp_path / "synchronized"
-    monkeypatch.setattr(clock, "SYNCED_MARKER", marker)
-    monkeypatch.setattr(clock, "kernel_says_synced", lambda: False)
-    system = SystemClock(recheck_s=0)
-    assert system.read().synced is False
-    marker.touch()
-    assert system.read().synced is True
-    marker.unlink()
-    assert system.read().synced is False
-    monkeypatch.setattr(clock, "kernel_says_synced", lambda: True)
-    assert system.read().synced is True
 
 
 def test_synced_is_not_asked_for_every_reading(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,3 +83,113 @@ def test_a_reboot_has_a_new_id_and_knows_not_what_time_it_is() -> None:
     assert after.boot_id != before.boot_id
     assert after.boot_ns < before.boot_ns
     assert (after.wall_ns, after.synced) == (0, False)
+
+
+class Machine:
+    """What the machine's clocks and files say, set by a test."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        self.wall_ns, self.boot_ns, self.kernel = NOW_NS, 50 * SECOND, False
+        self.timesyncd, self.by_hand = folder / "synchronized", folder / "clock-set"
+        monkeypatch.setattr(clock, "SYNCED_MARKER", self.timesyncd)
+        monkeypatch.setattr(clock, "SET_MARKER", self.by_hand)
+        monkeypatch.setattr(clock, "kernel_says_synced", lambda: self.kernel)
+        monkeypatch.setattr(clock, "time", self)
+        self.CLOCK_BOOTTIME = time.CLOCK_BOOTTIME
+        self.clock = SystemClock(recheck_s=0)
+
+    def time_ns(self) -> int:
+        return self.wall_ns
+
+    def clock_gettime_ns(self, _clock: int) -> int:
+        self.boot_ns += 1
+        return self.boot_ns
+
+    def touch(self, marker: Path) -> None:
+        marker.touch()
+        self.touched = getattr(self, "touched", 0) + SECOND
+        os.utime(marker, ns=(self.touched, self.touched))
+
+    def passes(self, seconds: float) -> None:
+        self.wall_ns += round(seconds * SECOND)
+        self.boot_ns += round(seconds * SECOND)
+
+    def is_set(self) -> bool:
+        return self.clock.read().synced
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
+    return Machine(monkeypatch, tmp_path)
+
+
+def test_a_clock_that_nobody_speaks_for_is_not_set(machine: Machine) -> None:
+    # A battery-backed clock, as the kernel took it over at boot.
+    assert not machine.is_set()
+
+
+@pytest.mark.parametrize("who", ["kernel", "timesyncd", "by_hand"])
+def test_a_clock_is_set_when_the_kernel_or_a_marker_says_so(machine: Machine, who: str) -> None:
+    if who == "kernel":
+        machine.kernel = True
+    else:
+        machine.touch(getattr(machine, who))
+    assert machine.is_set()
+    # Its source is out of reach for a week.
+    machine.kernel = False
+    machine.passes(7 * 86_400)
+    assert machine.is_set()
+
+
+@pytest.mark.parametrize("who", ["kernel", "timesyncd", "by_hand"])
+def test_before_2020_no_clock_is_set_whoever_says_so(machine: Machine, who: str) -> None:
+    machine.wall_ns = 9 * SECOND
+    if who == "kernel":
+        machine.kernel = True
+    else:
+        machine.touch(getattr(machine, who))
+    assert not machine.is_set()
+    # Nor does what was said in 1970 count once the year is right.
+    machine.wall_ns, machine.kernel = NOW_NS, False
+    assert not machine.is_set()
+    machine.touch(machine.timesyncd)
+    assert machine.is_set()
+
+
+@pytest.mark.parametrize("step_s", [-3 * 3600, 2, 73 * 365 * 86_400])
+def test_a_clock_that_was_stepped_by_hand_has_to_be_said_to_be_set_again(
+    machine: Machine, step_s: int
+) -> None:
+    machine.touch(machine.timesyncd)
+    assert machine.is_set()
+    machine.wall_ns += step_s * SECOND
+    assert not machine.is_set()
+    machine.passes(60)
+    assert not machine.is_set()
+    machine.touch(machine.timesyncd)
+    assert machine.is_set()
+
+
+def test_a_step_that_the_kernel_vouches_for_is_a_better_time(machine: Machine) -> None:
+    machine.kernel = True
+    assert machine.is_set()
+    machine.wall_ns -= 3 * 3600 * SECOND
+    assert machine.is_set()
+    machine.kernel = False
+    assert machine.is_set()
+
+
+def test_a_marker_that_goes_takes_nothing_back(machine: Machine) -> None:
+    machine.touch(machine.by_hand)
+    assert machine.is_set()
+    machine.by_hand.unlink()
+    assert machine.is_set()
+
+
+def test_a_marker_touched_by_a_clock_that_was_ahead_says_nothing_to_a_new_start(
+    machine: Machine,
+) -> None:
+    machine.timesyncd.touch()
+    os.utime(machine.timesyncd, ns=(NOW_NS, NOW_NS))
+    machine.wall_ns = NOW_NS - 3 * 3600 * SECOND
+    assert not machine.is_set()

@@ -28,6 +28,7 @@ from edge_agent.commit import Closed, Trace
 from edge_agent.config import Upstream
 from edge_agent.errors import EdgeAgentError, SinkRefused, SinkUnavailable, StoreError
 from edge_agent.forward.batches import OpenBatches, PlannedBatches, SinkMisconfigured
+from edge_agent.forward.clockwait import rest
 from edge_agent.forward.holding import Holding
 from edge_agent.forward.phases import Event, Phase
 from edge_agent.forward.sink import CLOSE_S, Acknowledged, Batch, Resume, Resumed, Sink
@@ -216,9 +217,8 @@ class Lane:
         self._standing.acknowledged(acknowledged)
         self._tell("acknowledged", upto=acknowledged.upto)
         self._enter_drained()
-        self._state = acknowledged.state or self._state
-        position = Position(self.consumer, self._name, acknowledged.upto, acknowledged.state)
-        await self._log.acknowledge(position)
+        upto, self._state = acknowledged.upto, acknowledged.state or self._state
+        await self._log.acknowledge(Position(self.consumer, self._name, upto, acknowledged.state))
         self._progress.set()
         self._progress = trio.Event()
 
@@ -259,7 +259,7 @@ class Lane:
         standing.next_try_at = trio.current_time() + wait
         if not self._stopping:
             with trio.move_on_after(wait) as self._wait:
-                await trio.sleep_forever()
+                await rest(self._clock, error)
         standing.next_try_at = None
         standing.enter(Event.RETRY)
 

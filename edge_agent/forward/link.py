@@ -27,6 +27,7 @@ from edge_agent.clock import Clock
 from edge_agent.config import Upstream
 from edge_agent.dial import Dial
 from edge_agent.errors import SinkUnavailable
+from edge_agent.forward.clockwait import waits_for_clock
 from edge_agent.forward.credentials import client_context, read_token
 from edge_agent.forward.outgoing import Message
 from edge_agent.forward.sink import CLOSE_S, Acknowledged
@@ -126,7 +127,8 @@ class Link:
                 if self._stream is not None:
                     await trio.aclose_forcefully(self._stream)
         if not (self._closing and is_welcome):
-            raise self._translated(cause) from cause
+            waits = await waits_for_clock(cause, self._upstream, self._clock, self._dial)
+            raise waits or self._translated(cause) from cause
 
     async def transmit(self, message: Message) -> None:
         """Hand over for sending, in order; waits while `QUEUE_BYTES` wait for the hub's window.

@@ -33,6 +33,7 @@ from edge_agent.config import Upstream
 from edge_agent.dial import Dial
 from edge_agent.errors import SinkRefused, SinkUnavailable
 from edge_agent.forward.answers import ANSWER_BYTES_MAX, Answer, judge
+from edge_agent.forward.clockwait import waits_for_clock
 from edge_agent.forward.credentials import client_context, read_token
 from edge_agent.forward.rendering import CONTENT_TYPES, encode_body, rendered
 from edge_agent.forward.sink import CLOSE_S, Acknowledged, Batch, Resume, Resumed
@@ -46,7 +47,7 @@ class HttpSink:
     Args:
         upstream: its configuration.
         identity: who we are, for keys and ids.
-        clock: for a ``Retry-After`` that names a date.
+        clock: for dates: a ``Retry-After``'s, and a certificate's.
         run_blocking: where a batch is rendered and compressed, tens of milliseconds.
         dial: opens byte streams; where it is None, httpx2 opens sockets itself.
     """
@@ -135,7 +136,9 @@ class HttpSink:
             message = f"no answer within {self._upstream.timeout:g} s"
             raise SinkUnavailable(f"{self._upstream.name}: {message}") from error
         except _NETWORK_ERRORS as error:
-            raise SinkUnavailable(f"{self._upstream.name}: {_reason(error)}") from error
+            waits = await waits_for_clock(error, self._upstream, self._clock, self._dial)
+            said = SinkUnavailable(f"{self._upstream.name}: {_reason(error)}")
+            raise waits or said from error
 
     def _connect(self) -> httpx2.AsyncClient:
         is_tls = self._upstream.url.startswith("https:")
