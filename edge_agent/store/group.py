@@ -70,7 +70,10 @@ def estimate(
             sizes[log] = sizes.get(log, overhead) + size
         for block in entry.blocks:
             log = block_log(block, logs)
-            sizes[log] = sizes.get(log, overhead) + len(block.payload) + 4096
+            # A small one lies beside others in a page, and counts double. Were it reckoned with a
+            # page of its own, a message of many would never fit where all of it would.
+            size = len(block.payload) + BLOCK_HEADER_BYTES + 16 * len(block.origin.path)
+            sizes[log] = sizes.get(log, overhead) + min(2 * size, size + 4096)
     return sizes
 
 
@@ -222,6 +225,10 @@ class Group:
     def _lacking_room(self, entry: Entry) -> StoreFull | None:
         sizes = estimate((entry,), self._route, self.state.logs, 0)
         for log, size in sizes.items():
+            if not self.state.logs[log].bytes and log not in self._incoming:
+                # There is nothing left to wait for: an empty log takes any one entry, or what is
+                # larger than its share would be refused, and sent again, for ever.
+                continue
             size += self._incoming.get(log, 0) + GROUP_OVERHEAD_BYTES
             needed = with_pages(size, self._settings, self._page_bytes)
             if self.state.logs[log].bytes + needed > self._settings.share_bytes(log):

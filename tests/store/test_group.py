@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from edge_agent.errors import StoreFull
-from edge_agent.store import Entry, LogSettings, Numbering, Position, Stored
+from edge_agent.store import ConsumerSettings, Entry, LogSettings, Numbering, Position, Stored
 from edge_agent.store.group import estimate
 from tests.store.conftest import Stores
 from tests.store.support import (
+    MIB,
     entry,
     foreign,
     run,
@@ -137,6 +138,29 @@ def test_a_group_is_estimated_not_below_what_it_takes(stores: Stores) -> None:
     expected = estimate(group, engine.route, engine._state.logs)
     engine.commit(group)
     assert expected["main"] >= engine.statistics().logs["main"].bytes
+
+
+def test_many_small_foreign_blocks_are_not_reckoned_with_a_page_each(stores: Stores) -> None:
+    engine = stores.open(compression_level=0)
+    group = [Entry(blocks=tuple(foreign(1, number) for number in range(1, 501)))]
+    expected = estimate(group, engine.route, engine._state.logs)
+    engine.commit(group)
+    held = engine.statistics().logs["main"].bytes
+    assert held <= expected["main"] < 2.5 * held
+
+
+def test_an_empty_log_takes_an_entry_that_is_larger_than_its_share(stores: Stores) -> None:
+    logs = (LogSettings("main", share=0.01, when_full="refuse"),)
+    consumers = (ConsumerSettings("up", "main"),)
+    engine = stores.open(logs=logs, consumers=consumers, size=16 * MIB, compression_level=0)
+    large = engine.settings.share_bytes("main") // 1000 + 20
+    assert isinstance(engine.commit([entry(1, 1)]).answers[0], Stored)
+    refused = engine.commit([entry(large, 2, pad=1000)]).answers[0]
+    assert isinstance(refused, StoreFull)
+    engine.commit([Entry(positions=(Position("up", "main", 1),))])
+    answers = engine.commit([entry(large, 2, pad=1000), entry(1, 2 + large)]).answers
+    assert [type(answer) for answer in answers] == [Stored, StoreFull]
+    stores.close_and_check()
 
 
 def test_a_refused_restart_holds_back_what_was_sent_behind_it(stores: Stores) -> None:
