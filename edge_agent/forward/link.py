@@ -269,7 +269,9 @@ class Link:
         while True:
             await trio.sleep_until(self._stream.moved_at + limit)
             now = trio.current_time()
-            if now - self._stream.moved_at >= limit:
+            # The same sum as above: a difference may be a hair less than the limit at that moment,
+            # and nothing would end the loop but time going on.
+            if now >= self._stream.moved_at + limit:
                 raise SinkUnavailable(f"the hub was not heard for {limit:g} s")
             if self._in_flight and now - self._heard_at >= ACK_S:
                 raise SinkUnavailable(f"nothing was acknowledged for {ACK_S:g} s")
