@@ -1,0 +1,200 @@
+"""Negative controls: mistakes planted in the agent from outside, each of which must be noticed.
+
+A simulation that finds nothing proves something only if it would have found these. Each is a way
+to lose or to double a record that has been made before, somewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Final
+from unittest.mock import patch
+
+import trio
+
+from edge_agent.client.buffer import MemoryBuffer
+from edge_agent.client.disk_buffer import DiskBuffer
+from edge_agent.client.position import Position as ClientPosition
+from edge_agent.commit import Committer
+from edge_agent.commit.gather import settle
+from edge_agent.commit.persist import Persistence
+from edge_agent.errors import SinkUnavailable, StoreFailed
+from edge_agent.forward.batches import PlannedBatches
+from edge_agent.forward.lane import Lane
+from edge_agent.forward.sink import Acknowledged
+from edge_agent.forward.sink_http import HttpSink
+from edge_agent.forward.sink_websocket import WebSocketSink
+from edge_agent.store.entry import CommitResult, Stored
+from edge_agent.store.group import Group
+from tests.model.outages.plan import Shape, draw
+from tests.model.outages.world import simulate
+
+#: Among so many seeds a control has to show.
+SEEDS: Final = 40
+
+
+@contextmanager
+def ack_before_commit() -> Iterator[None]:
+    """Tickets are answered when their group is taken, not when it is synced."""
+    commit = Committer._commit_group
+
+    async def early(self: Committer) -> None:
+        waiting = self._gathering._waiting
+        for ticket in list(waiting):
+            numbering = ticket.entry.numbering
+            settle([ticket], [Stored({}, 0 if numbering is None else numbering.next, 0)])
+        await commit(self)
+
+    with patch.object(Committer, "_commit_group", early):
+        yield
+
+
+@contextmanager
+def position_before_the_hub() -> Iterator[None]:
+    """What was handed to the socket counts as acknowledged."""
+    send = WebSocketSink.send
+
+    async def hasty(self: WebSocketSink, batch: Any) -> Acknowledged:
+        await send(self, batch)
+        return Acknowledged(batch.last)
+
+    with patch.object(WebSocketSink, "send", hasty):
+        yield
+
+
+@contextmanager
+def next_in_memory_only() -> Iterator[None]:
+    """The numbers expected of sources are not stored."""
+    with patch.object(Group, "_put_sources", lambda self: None):
+        yield
+
+
+@contextmanager
+def retry_drops_the_batch() -> Iterator[None]:
+    """An HTTP batch that failed is not sent again."""
+    send = HttpSink.send
+
+    async def careless(self: HttpSink, batch: Any) -> Acknowledged:
+        try:
+            return await send(self, batch)
+        except SinkUnavailable:
+            return Acknowledged(batch.last)
+
+    with patch.object(HttpSink, "send", careless):
+        yield
+
+
+@contextmanager
+def plan_in_memory_only() -> Iterator[None]:
+    """Ranges are sent before they are durable."""
+
+    async def forgetful(self: PlannedBatches) -> None:
+        await trio.lowlevel.checkpoint()
+
+    with patch.object(PlannedBatches, "_keep_plan", forgetful):
+        yield
+
+
+@contextmanager
+def no_retry_after_401() -> Iterator[None]:
+    """A lane stays where it is when the server wants another token."""
+    back_off = Lane._back_off
+
+    async def final(self: Lane, error: Exception) -> None:
+        if "HTTP 401" in str(error):
+            await trio.sleep_forever()
+        await back_off(self, error)  # type: ignore[arg-type]  # as the original's
+
+    with patch.object(Lane, "_back_off", final):
+        yield
+
+
+@contextmanager
+def failed_commit_passes_for_done() -> Iterator[None]:
+    """After the disk refused, the store is opened again and the group is not committed again."""
+    call = Persistence.call
+
+    async def once(self: Persistence, function: Any, *arguments: Any) -> Any:
+        if function.__name__ != "commit":
+            return await call(self, function, *arguments)
+        try:
+            return await self._timed(function, *arguments)
+        except StoreFailed:
+            await call(self, self._engine.reopen)
+            answers = [
+                Stored({}, 0 if entry.numbering is None else entry.numbering.next, 0)
+                for entry in arguments[0]
+            ]
+            return CommitResult(tuple(answers), {}, {}, {}, {}, {}, {}, {})
+
+    with patch.object(Persistence, "call", once):
+        yield
+
+
+@contextmanager
+def sensor_takes_sent_for_done() -> Iterator[None]:
+    """A producer's next ack counts for everything that has left."""
+    sending = ClientPosition.sending
+
+    def hopeful(self: ClientPosition, number: int, count: int) -> None:
+        sending(self, number, count)
+        self.done_below = self.sent_below
+
+    with patch.object(ClientPosition, "sending", hopeful):
+        yield
+
+
+@contextmanager
+def buffer_numbers_anew() -> Iterator[None]:
+    """A buffer on disk forgets under which numbers it sent."""
+
+    async def remember(self: DiskBuffer | MemoryBuffer, epoch: str, shift: int) -> None:
+        await trio.lowlevel.checkpoint()
+
+    with patch.object(DiskBuffer, "remember", remember):
+        yield
+
+
+def _any(shape: Shape) -> bool:
+    return True
+
+
+def _web(shape: Shape) -> bool:
+    return shape.http
+
+
+def _small(shape: Shape) -> bool:
+    # Where everything is kept, what was acknowledged too early is sent again all the same.
+    return shape.full == "discard-oldest"
+
+
+def _with_file(shape: Shape) -> bool:
+    return any(sensor.kind == "disk" for sensor in shape.sensors)
+
+
+_Planted = tuple[Callable[[], AbstractContextManager[None]], Callable[[Shape], bool], int]
+#: Name to the mistake, to where it can show, and to the seed from which on to look: one in which it
+#: showed before.
+CONTROLS: Final[dict[str, _Planted]] = {
+    planted.__name__.replace("_", " "): (planted, shows, begin)
+    for planted, shows, begin in (
+        (ack_before_commit, _any, 1),
+        (position_before_the_hub, _small, 9),
+        (next_in_memory_only, _any, 1),
+        (retry_drops_the_batch, _web, 1),
+        (plan_in_memory_only, _web, 12),
+        (no_retry_after_401, _web, 5),
+        (failed_commit_passes_for_done, _any, 1),
+        (sensor_takes_sent_for_done, _any, 1),
+        (buffer_numbers_anew, _with_file, 15),
+    )
+}
+
+
+def caught(name: str) -> int | None:
+    """The first seed whose simulation notices the mistake; None where none does."""
+    planted, shows, begin = CONTROLS[name]
+    plans = [plan for plan in map(draw, range(begin, begin + SEEDS)) if shows(plan.shape)]
+    with planted():
+        return next((plan.seed for plan in plans if simulate(plan).problems), None)

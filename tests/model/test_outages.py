@@ -1,0 +1,71 @@
+"""Simulated outages at the scale of ``make test``: a thousand, and every planted mistake."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.crash.proof import Scale
+from tests.model.outages import campaign
+from tests.model.outages.campaign import lines, prove, shrink, told
+from tests.model.outages.controls import CONTROLS, caught
+from tests.model.outages.plan import FAULTS, draw
+from tests.model.outages.regressions import REGRESSIONS
+from tests.model.outages.world import simulate
+
+#: Simulations, and in how many tests they are run, so that several cores share them.
+RUNS = 32
+SHARES = 8
+
+
+@pytest.mark.parametrize("share", range(SHARES))
+def test_a_thousand_outages_lose_nothing_and_double_nothing(share: int) -> None:
+    seeds = range(1 + share, 1 + RUNS, SHARES)
+    results = {seed: simulate(draw(seed)) for seed in seeds}
+    print(lines(list(results.values()), 0, seeds[0])[-1])
+    failed = [told(seed, one, shrunk=True) for seed, one in results.items() if one.problems]
+    assert not failed, "\n".join(failed)
+    assert all(result.outages == FAULTS and result.acked for result in results.values())
+
+
+def test_the_thousand_are_a_thousand() -> None:
+    assert RUNS * FAULTS >= 1000
+
+
+@pytest.mark.parametrize("seed", sorted(REGRESSIONS))
+def test_what_once_failed_stays_mended(seed: int) -> None:
+    result = simulate(draw(seed))
+    assert not result.problems, told(seed, result, shrunk=True)
+
+
+@pytest.mark.parametrize("name", sorted(CONTROLS))
+def test_a_planted_mistake_is_noticed(name: str) -> None:
+    assert caught(name) is not None
+
+
+def test_the_same_seed_gives_the_same_trace_in_another_process_too() -> None:
+    here = simulate(draw(12)).digest
+    command = [sys.executable, "-m", "tests.model.outages", "--replay", "12"]
+    there = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert f"trace {here}" in there.stdout
+    assert simulate(draw(13)).digest != here
+
+
+def test_a_failing_plan_is_shrunk_to_what_it_takes() -> None:
+    planted, _, seed = CONTROLS["ack before commit"]
+    with planted():
+        plan = shrink(draw(seed), runs=4)
+        assert simulate(plan).problems
+    assert len(plan.faults) < FAULTS // 2
+    assert all(fault.kind in str(plan) for fault in plan.faults)
+
+
+def test_what_is_proved_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = {name: CONTROLS[name] for name in ("ack before commit",)}
+    monkeypatch.setattr(campaign, "CONTROLS", one)
+    outcome = prove(Scale(FAULTS, processes=1), 21)
+    assert outcome.ok, outcome.failures
+    assert f"{FAULTS} outages in 1 simulations" in outcome.lines[-1]
+    assert "1 of 1 controls caught, seed 21" in outcome.lines[-1]
