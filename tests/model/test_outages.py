@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -55,10 +56,12 @@ def test_the_same_seed_gives_the_same_trace_in_another_process_too() -> None:
 
 def test_a_failing_plan_is_shrunk_to_what_it_takes() -> None:
     planted, _, seed = CONTROLS["ack before commit"]
+    drawn = draw(seed)
+    short = replace(drawn, faults=drawn.faults[:12])
     with planted():
-        plan = shrink(draw(seed), runs=4)
+        plan = shrink(short, runs=8)
         assert simulate(plan).problems
-    assert len(plan.faults) < FAULTS // 2
+    assert 1 <= len(plan.faults) < 6
     assert all(fault.kind in str(plan) for fault in plan.faults)
 
 
