@@ -29,6 +29,7 @@ COMMANDS: Final[dict[str, str]] = {
     "query": "Ask for stored records.",
     "status": "Show how an agent is doing.",
     "export": "Write stored records to a file.",
+    "doctor": "Look for what may go wrong, and say what to do.",
     "consumer": "Show, pause, rewind and skip what goes upstream.",
     "quarantine": "Show, replay or drop what could not be used.",
     "backup": "Back the store up, while the agent runs or not.",

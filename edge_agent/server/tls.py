@@ -9,7 +9,7 @@ will certify. What it makes is one folder::
     server-key.pem  0600 (`listen.tls_key`)
 
 Keys are EC P-256: accepted everywhere, quick on a Pi and small enough for an ESP32.
-`cryptography` is imported only here and only while certificates are made.
+`cryptography` is imported only here and only while certificates are made or looked at.
 """
 
 from __future__ import annotations
@@ -93,6 +93,16 @@ def make_ca(folder: str | Path, names: Sequence[str], *, now: dt.datetime | None
     target.mkdir(parents=True, exist_ok=True, mode=0o755)
     _make(files, checked, now or dt.datetime.now(dt.UTC))
     return files
+
+
+def certificate_end(file: Path) -> float:
+    """Until when the first certificate in ``file`` is good, seconds since 1970.
+
+    Raises OSError, ValueError.
+    """
+    from cryptography import x509
+
+    return x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc.timestamp()
 
 
 def _paths(files: CaFiles) -> tuple[Path, ...]:

@@ -16,8 +16,10 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+import lmdb
 import msgspec
 
 from edge_agent.errors import StoreDamaged, StoreFailed, StoreLocked, StoreTooNew
@@ -29,7 +31,7 @@ from edge_agent.store.lock import LOCK, StoreLock
 from edge_agent.store.rebuild import locked, opened
 from edge_agent.store.rewriting import Progress, rewrite
 from edge_agent.store.trouble import translated
-from edge_agent.store.values import FORMAT, LogHeader, StoreHeader, decode
+from edge_agent.store.values import FORMAT, LogHeader, QuarantineHeader, StoreHeader, decode
 
 MANIFEST = "manifest.json"
 _PART = ".part"
@@ -122,18 +124,53 @@ def verify(backup: Path, manifest: Manifest, progress: Progress) -> Report:
     return check_file(data)
 
 
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """Who a store is, where its logs end, and how much is in quarantine."""
+
+    header: StoreHeader
+    last: dict[str, int]
+    entries: int
+
+
+def look_inside(path: Path) -> Inside:
+    """A few values of the store below ``path``, read beside an agent that may be writing.
+
+    Raises StoreFailed, StoreDamaged.
+    """
+    data = path / STORE / DATA
+    try:
+        size = data.stat().st_size
+    except OSError as error:
+        raise translated(error, f"reading {data}") from error
+    with opened(path / STORE, size, "beside") as env:
+        return _inside(env)
+
+
+def _inside(env: lmdb.Environment) -> Inside:
+    with env.begin() as txn:
+        header = decode(keys.STORE, txn.get(keys.STORE, b""), StoreHeader)
+        raw = txn.get(keys.QUARANTINE)
+        held = QuarantineHeader()
+        if raw is not None:
+            held = decode(keys.QUARANTINE, raw, QuarantineHeader)
+        cursor, last = txn.cursor(), {}
+        cursor.set_range(keys.LOG)
+        for key, value in cursor.iternext():
+            if not key.startswith(keys.LOG):
+                break
+            last[key[1:].decode()] = decode(key, value, LogHeader).last
+    return Inside(header, last, held.entries)
+
+
 def _write(path: Path, part: Path, version: str, now_ns: int, progress: Progress) -> Manifest:
     with _source(path) as size, opened(path / STORE, size, "beside") as env:
         rewrite(env, part, size, Change(), progress)
     (part / "lock.mdb").unlink(missing_ok=True)
     data = part / DATA
-    with opened(part, size, "alone") as env, env.begin() as txn:
-        header = decode(keys.STORE, txn.get(keys.STORE, b""), StoreHeader)
-        last = {
-            key[1:].decode(): decode(key, value, LogHeader).last
-            for key, value in txn.cursor()
-            if key[:1] == keys.LOG
-        }
+    with opened(part, size, "alone") as env:
+        inside = _inside(env)
+    header = inside.header
     manifest = Manifest(
         version,
         header.format,
@@ -143,7 +180,7 @@ def _write(path: Path, part: Path, version: str, now_ns: int, progress: Progress
         now_ns,
         size,
         data.stat().st_size,
-        last,
+        inside.last,
         _sha256(data, lambda done: None),
     )
     raw = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"

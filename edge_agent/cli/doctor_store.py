@@ -1,0 +1,185 @@
+"""What `doctor` says about the store and its agent, from facts; and how it finds those out."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_agent.cli.common import Failure, get_json
+from edge_agent.cli.doctor_finding import Finding, fail, ok, warn
+from edge_agent.errors import EdgeAgentError, StoreFailed, StoreLocked
+from edge_agent.ops.text import amount
+from edge_agent.store.backup import look_inside
+from edge_agent.store.create import damaged_folders
+from edge_agent.store.lock import LOCK, StoreLock
+from edge_agent.store.look import look
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """The agent's folder. ``owner``: a name; ``mode``: permission bits; ``writable``: by us."""
+
+    path: str
+    there: bool = True
+    is_folder: bool = True
+    owner: str = ""
+    mode: int = 0o700
+    writable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The store in it: ``holder`` is the pid of who has it, 0 for nobody; ``problem`` why it is not
+    sound, "" where it is as far as a quick look goes.
+    """
+
+    there: bool = True
+    holder: int = 0
+    problem: str = ""
+
+
+def judge_folder(folder: Folder) -> Finding:
+    """Whether the agent can work in its folder, and nobody else read it."""
+    name = "folder"
+    if not folder.there:
+        return ok(name, f"{folder.path} is not there yet; the first start makes it")
+    if not folder.is_folder:
+        return fail(name, f"{folder.path} is no folder", "move it away, or set store.path")
+    found = f"{folder.path} of {folder.owner}, mode {folder.mode:o}"
+    if not folder.writable:
+        return fail(
+            name,
+            f"{found} cannot be written to by this user",
+            "run this as the agent's user (sudo -u edge-agent …), or chown the folder",
+        )
+    if folder.mode & 0o077:
+        return warn(name, f"{found}: others may look into it", f"chmod 700 {folder.path}")
+    return ok(name, found)
+
+
+def judge_store(held: Held) -> Finding:
+    """The file, quickly: a few pages, no checksums of blocks."""
+    name = "store"
+    if held.holder:
+        return ok(name, f"in use by process {held.holder}, which has looked at it")
+    if not held.there:
+        return ok(name, "none yet")
+    if held.problem:
+        return fail(
+            name,
+            held.problem,
+            "start the agent: it sets the file aside and saves what is sound; see"
+            " docs/corrupt-card.md",
+        )
+    return ok(name, "sound at a first look; edge-agent check --deep reads all of it")
+
+
+def judge_salvage(folders: Sequence[str]) -> Finding:
+    """Stores that were set aside."""
+    name = "salvage"
+    if not folders:
+        return ok(name, "no store was ever set aside here")
+    return warn(
+        name,
+        f"{', '.join(folders)}: damaged stores that were set aside",
+        "find out why (docs/corrupt-card.md); then remove the folders",
+    )
+
+
+def judge_quarantine(entries: int | None) -> Finding:
+    """What could not be used."""
+    name = "quarantine"
+    if entries is None:
+        return ok(name, "nothing to look into")
+    if entries:
+        return warn(name, f"{amount(entries)} entries that could not be used",
+                    "edge-agent quarantine list says why; replay or drop them")  # fmt: skip
+    return ok(name, "empty")
+
+
+def judge_agent(status: dict[str, Any] | None, problem: str, *, running: bool) -> Finding:
+    """What the running agent says of itself."""
+    name = "agent"
+    if status is None:
+        if running:
+            return warn(
+                name,
+                f"it holds the store, but does not answer: {problem}",
+                "is http.address another one, or off? journalctl -u edge-agent says more",
+            )
+        return ok(name, "not running")
+    health = status["health"]
+    reasons = [one["message"] for one in (*health["reasons"], *health["warnings"])]
+    word = health["status"]
+    if word == "failed":
+        return fail(name, " ".join(reasons), "edge-agent status shows all")
+    if word == "degraded" or reasons:
+        return warn(name, f"{word}. {' '.join(reasons)}", "edge-agent status shows all")
+    return ok(name, f"{word}, agent {status['agent']['id']}")
+
+
+def look_at_folder(path: Path) -> Folder:
+    """Owner, mode, and whether we may write."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        return Folder(str(path), there=not isinstance(error, FileNotFoundError), writable=False)
+    try:
+        owner = pwd.getpwuid(found.st_uid).pw_name
+    except KeyError:
+        owner = str(found.st_uid)
+    writable = os.access(path, os.W_OK | os.X_OK)
+    is_folder = stat.S_ISDIR(found.st_mode)
+    return Folder(str(path), True, is_folder, owner, stat.S_IMODE(found.st_mode), writable)
+
+
+def look_at_store(path: Path) -> Held:
+    """Who holds the store, or a first look at it where nobody does."""
+    if not (path / "store").is_dir():
+        return Held(there=False)
+    try:
+        lock = StoreLock(path / LOCK)
+    except StoreLocked as error:
+        return Held(holder=error.pid or -1)
+    except StoreFailed as error:
+        return Held(problem=str(error))
+    try:
+        # The size that it has: a look at it changes nothing.
+        look(path / "store", (path / "store" / "data.mdb").stat().st_size)
+    except (EdgeAgentError, OSError) as error:
+        return Held(problem=str(error))
+    finally:
+        lock.release()
+    return Held()
+
+
+def store_findings(path: Path, url: str) -> tuple[list[Finding], bool]:
+    """All of it, and whether an agent holds the store; ``url`` is its people's port."""
+    held = look_at_store(path)
+    status, problem = None, ""
+    if held.holder:
+        try:
+            status = get_json(url, "/api/status")
+        except Failure as error:
+            problem = error.message
+    entries: int | None = None
+    if status is not None:
+        entries = int(status["store"]["quarantine_entries"])
+    elif held.there and not held.problem:
+        try:
+            entries = look_inside(path).entries
+        except EdgeAgentError:
+            entries = None
+    found = [
+        judge_folder(look_at_folder(path)),
+        judge_store(held),
+        judge_salvage([folder.name for folder in damaged_folders(path)]),
+        judge_quarantine(entries),
+        judge_agent(status, problem, running=bool(held.holder)),
+    ]
+    return found, bool(held.holder)

@@ -1,0 +1,103 @@
+"""The store and its agent: verdicts by tables, and real ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from edge_agent.cli.doctor_store import (
+    Folder,
+    Held,
+    judge_agent,
+    judge_folder,
+    judge_quarantine,
+    judge_salvage,
+    judge_store,
+    look_at_folder,
+    look_at_store,
+    store_findings,
+)
+from edge_agent.store import Entry, Quarantined
+from tests.ops.real import agent
+
+
+@pytest.mark.parametrize(
+    "folder, verdict, told",
+    [
+        (Folder("/x", there=False), "ok", "not there yet"),
+        (Folder("/x", is_folder=False), "fail", "no folder"),
+        (Folder("/x", owner="root", writable=False), "fail", "cannot be written"),
+        (Folder("/x", owner="pi", mode=0o755), "warn", "others"),
+        (Folder("/x", owner="edge-agent"), "ok", "of edge-agent, mode 700"),
+    ],
+)
+def test_the_folder(folder: Folder, verdict: str, told: str) -> None:
+    found = judge_folder(folder)
+    assert (found.verdict, told in found.found) == (verdict, True), found
+
+
+@pytest.mark.parametrize(
+    "held, verdict, told",
+    [
+        (Held(), "ok", "first look"),
+        (Held(there=False), "ok", "none yet"),
+        (Held(holder=77), "ok", "process 77"),
+        (Held(problem="the root is gone"), "fail", "the root is gone"),
+    ],
+)
+def test_the_store(held: Held, verdict: str, told: str) -> None:
+    found = judge_store(held)
+    assert (found.verdict, told in found.found) == (verdict, True), found
+
+
+def status(word: str, *reasons: str) -> dict[str, Any]:
+    told = [{"code": "x", "message": reason} for reason in reasons]
+    return {"health": {"status": word, "reasons": told, "warnings": []}, "agent": {"id": "5f0c"}}
+
+
+@pytest.mark.parametrize(
+    "given, running, verdict, told",
+    [
+        (None, False, "ok", "not running"),
+        (None, True, "warn", "does not answer"),
+        (status("ok"), True, "ok", "5f0c"),
+        (status("ok", "the clock"), True, "warn", "the clock"),
+        (status("degraded", "away"), True, "warn", "away"),
+        (status("failed", "the disk refuses"), True, "fail", "the disk refuses"),
+    ],
+)
+def test_the_agent(given: dict[str, Any] | None, running: bool, verdict: str, told: str) -> None:
+    found = judge_agent(given, "no answer", running=running)
+    assert (found.verdict, told in found.found) == (verdict, True), found
+
+
+def test_salvages_and_quarantine() -> None:
+    assert [judge_salvage(names).verdict for names in ((), ("damaged-1",))] == ["ok", "warn"]
+    assert [judge_quarantine(n).verdict for n in (None, 0, 5)] == ["ok", "ok", "warn"]
+
+
+async def test_a_store_that_nobody_holds_is_looked_into(tmp_path: Path) -> None:
+    folder = tmp_path / "agent"
+    async with agent(folder, serve=False) as running:
+        await running.keep("a/1", [1, 2])
+        bad = Quarantined("bad", "why", "a/1", "pi", 0, 1, b"x")
+        await (await running.log.append(Entry(quarantine=(bad,)))).wait()
+        assert look_at_store(folder).holder > 0
+    found, held = store_findings(folder, "http://127.0.0.1:1")
+    verdicts = {one.name: one.verdict for one in found}
+    assert not held and verdicts["store"] == "ok" and verdicts["quarantine"] == "warn"
+    data = bytearray((folder / "store" / "data.mdb").read_bytes())
+    data[:8192] = bytes(8192)
+    (folder / "store" / "data.mdb").write_bytes(data)
+    assert look_at_store(folder).problem
+    assert look_at_folder(tmp_path / "nothing").there is False
+
+
+async def test_a_running_agent_is_asked(tmp_path: Path) -> None:
+    async with agent(tmp_path) as running:
+        url = f"http://127.0.0.1:{running.address[1]}"
+        found, held = await trio.to_thread.run_sync(store_findings, tmp_path, url)
+        assert held and found[-1].verdict == "ok", found[-1]
