@@ -180,6 +180,18 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
+def sync_names(path: Path) -> None:
+    """Make durable what the store and the agent's own folder are called: whoever made that folder,
+    an agent that was killed before it could or an installer, may have left it to chance.
+    """
+    sync_folder(path)
+    try:
+        sync_folder(path.parent)
+    except PermissionError:
+        # Somebody else's, who lets nobody look in; then its name is theirs to keep.
+        pass
+
+
 def next_damaged(path: Path) -> Path:
     """The ``damaged-N`` after the newest."""
     newest = damaged_folders(path)[-1:]

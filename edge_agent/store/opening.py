@@ -24,7 +24,7 @@ from edge_agent.store.create import (
     create,
     first_logs,
     open_environment,
-    sync_folder,
+    sync_names,
     tidy,
 )
 from edge_agent.store.identity import Entropy, new_header, opened_header
@@ -118,7 +118,7 @@ def open_store(
     try:
         env.reader_check()
         # The start that gave the store its name may have failed to sync that, and then ended.
-        sync_folder(path)
+        sync_names(path)
         with writing(env) as txn:
             header, state = _mark(txn, settings, entropy, boot_id)
             salvaged = salvage_note(txn)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.errors import StoreDamaged, StoreTooNew
-from edge_agent.store import LogSettings, create, opening
+from edge_agent.store import LogSettings, create
 from edge_agent.store.create import STORE, open_environment
 from edge_agent.store.keys import STORE as STORE_KEY
 from edge_agent.store.keys import log_key
@@ -106,7 +106,23 @@ def test_a_store_whose_name_could_not_be_synced_gets_it_synced_at_the_next_start
         assert "Input/output error" in str(engine.refusal)
         assert stores.path() in refused
     synced: list[Path] = []
-    monkeypatch.setattr(opening, "sync_folder", synced.append)
+    monkeypatch.setattr(create, "sync_folder", synced.append)
     engine.reopen()
     assert engine.refusal is None
-    assert synced == [stores.path()]
+    # Its folder's own name, too: who made that may have been killed before syncing it.
+    assert synced == [stores.path(), stores.path().parent]
+
+
+def test_a_folder_whose_parent_nobody_may_look_into_is_the_parents_affair(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = create.sync_folder
+
+    def refuse(folder: Path) -> None:
+        if folder == stores.path().parent:
+            raise PermissionError(13, "Permission denied")
+        real(folder)
+
+    stores.path().mkdir(parents=True)
+    monkeypatch.setattr(create, "sync_folder", refuse)
+    assert stores.open().last_seq("main") == 0
