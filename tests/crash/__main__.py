@@ -16,6 +16,7 @@ from tests.crash.proof import Outcome, Scale
 
 #: Part to its module and to how much of it is tried.
 PARTS: Final[dict[str, tuple[str, Scale]]] = {
+    "states": ("tests.crash.states", Scale(250_000)),
     "faults": ("tests.crash.faults", Scale(0)),
     "outages": ("tests.model.outages.campaign", Scale(10_000)),
 }
