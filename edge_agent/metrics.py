@@ -68,7 +68,7 @@ TABLE: tuple[Metric, ...] = (  # one metric a line, to be read as a table
     Metric("write_amplification", "gauge", "ratio", "Bytes written by the agent for each byte of records made durable, last hour; NaN where unknown."),
     Metric("wear_life_seconds", "gauge", "seconds", "How long the stated endurance lasts at the last day's rate; NaN where unknown."),
     Metric("commit_interval_factor", "gauge", "ratio", "By which commits are spread to keep wear.bytes_per_day_max; 1 as configured."),
-    Metric("log_seconds_until_loss", "gauge", "seconds", "Until a log loses the oldest undelivered record, or refuses; +Inf: not in sight.", ("log",)),
+    Metric("log_seconds_until_loss", "gauge", "seconds", "Until a log loses or thins the oldest undelivered record, or refuses; +Inf: not in sight.", ("log",)),
     Metric("upstream_drain_seconds", "gauge", "seconds", "Until the backlog has drained at this link; +Inf: it does not.", ("upstream",)),
     # Going out.
     Metric("forwarded_records_total", "counter", "records", "Records that an upstream acknowledged.", ("upstream",)),

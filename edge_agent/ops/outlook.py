@@ -19,8 +19,10 @@ _WHEN_FULL = {
 _NOW = {
     "discard-oldest": "the oldest undelivered records are being lost",
     "refuse": "senders are told to wait",
-    "thin-oldest": "the oldest undelivered records are being thinned",
 }
+#: A log that thins has no loss ahead but that of detail, as long as there is something to thin.
+_THINNING = "the oldest undelivered records are being thinned"
+_THINNING_S = 60.0
 
 
 def about_log(loss: Loss | None, when_full: str, *, now: bool) -> str | None:
@@ -32,6 +34,8 @@ def about_log(loss: Loss | None, when_full: str, *, now: bool) -> str | None:
         return _NOW.get(when_full, _NOW["discard-oldest"])
     if loss is None:
         return None
+    if when_full == "thin-oldest" and loss.ending == "share" and loss.seconds < _THINNING_S:
+        return _THINNING
     if loss.ending == "age":
         what = "until the oldest undelivered record is too old to be kept"
     else:

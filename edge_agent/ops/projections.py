@@ -10,6 +10,7 @@ from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.ops import autonomy, outlook
 from edge_agent.ops.status import LogStatus, UpstreamStatus
+from edge_agent.store.thinning import CROWDED
 from edge_agent.wear.history import History
 
 #: "Today's rate" looks back so far …
@@ -64,10 +65,12 @@ class Projections:
         clock_synced: bool,
     ) -> LogStatus:
         configured = self._config.log.get(log.name)
+        # Thinning begins ahead of need.
+        part = CROWDED if log.when_full == "thin-oldest" else 1.0
         room = autonomy.Room(
             log=log.name,
             bytes=log.bytes,
-            share_bytes=log.share_bytes,
+            share_bytes=int(part * log.share_bytes),
             held=log.last_seq - log.first_seq + 1,
             keep_s=float(configured.keep) if configured and clock_synced else None,
         )

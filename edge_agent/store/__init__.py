@@ -38,7 +38,8 @@ the CRC-32 of its key and the array (`values.py`). An array may grow at its end.
 ``00 02``                salvage: when, why, moved to, blocks, records, missing, complete?
 ``01`` name              log: id, first, last, records, bytes, trimmed, discarded; looked,
                          looked_bytes, thinned, aggregates (`thinning.py`; absent before it)
-``02`` consumer 00 log   position: floor, state, paused, skipped
+``02`` consumer 00 log   position: floor, state, paused, skipped; the agent's own note of bytes
+                         written is the state of ``$wear``, a name that no consumer has
 ``03`` source            numbering: next, last seen (ns), by a synced clock?
 ``04``                   quarantine: first, last, bytes, dropped, released
 ``04`` number u64        quarantined: code, reason, stream, source, number, arrival, body

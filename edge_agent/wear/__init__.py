@@ -14,8 +14,10 @@ bounded memory. Within its first minute nothing is said per day.
 **For good** (`ledger`): what was written over the store's life is a small note in the store, beside
 the consumers' positions, under the name ``$wear``. It rides on a commit like any acknowledgement,
 at most every ten minutes and only when at least 1 MiB was written since; so it costs next to
-nothing, and a power cut forgets at most that much. A card whose maker states an endurance has
-so much left as was not noted here: what was written before the agent came, nobody knows.
+nothing, and a power cut forgets at most that much. On another card (a store that was copied, or
+restored from a backup) it begins anew, where cards say which they are. A card whose maker states
+an endurance has so much left as was not noted here: what was written before the agent came, nobody
+knows.
 
 **The budget** (`budget`, `keeper`). ``wear.bytes_per_day_max`` spreads commits: every log's
 ``commit_interval`` is multiplied by one factor, between 1 and what its bound allows

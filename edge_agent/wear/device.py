@@ -19,6 +19,8 @@ from typing import Protocol
 
 _BLOCK_DEVICES = Path("/sys/dev/block")
 _SECTOR_BYTES = 512  # in /sys/.../stat, whatever the device's own sectors are
+#: Where a device has its number, below its folder in /sys: an SD card or eMMC, NVMe, others.
+_SERIALS = ("device/cid", "wwid", "device/serial", "device/wwid", "serial")
 #: What LMDB writes of its meta page at the end of each commit.
 _META_BYTES = 120
 
@@ -98,15 +100,35 @@ def card_of(folder: Path, devices: Path = _BLOCK_DEVICES) -> Written | None:
     """The counter of the whole card under ``folder``, all of its partitions; None where no
     single device is below (in memory, over a network, btrfs, an overlay).
     """
+    device = _whole_device_of(folder, devices)
+    if device is None or not (device / "stat").exists():
+        return None
+    return Written(f"counted by {device.name}, everything on it included", device / "stat")
+
+
+def name_of(folder: Path, devices: Path = _BLOCK_DEVICES) -> str:
+    """What tells the card under ``folder`` from any other, as its maker numbered it; "" where it
+    does not say.
+    """
+    device = _whole_device_of(folder, devices)
+    if device is None:
+        return ""
+    for file in _SERIALS:
+        try:
+            name = (device / file).read_text(errors="replace").strip()
+        except OSError:
+            continue
+        if name:
+            return name[:100]
+    return ""
+
+
+def _whole_device_of(folder: Path, devices: Path) -> Path | None:
     try:
         device = _device_of(folder, devices).resolve(strict=True)
     except OSError:
         return None
-    if (device / "partition").exists():
-        device = device.parent
-    if not (device / "stat").exists():
-        return None
-    return Written(f"counted by {device.name}, everything on it included", device / "stat")
+    return device.parent if (device / "partition").exists() else device
 
 
 def _device_of(folder: Path, devices: Path) -> Path:

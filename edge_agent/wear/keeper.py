@@ -15,7 +15,7 @@ from edge_agent.metrics import Metrics
 from edge_agent.record import format_time
 from edge_agent.store import Entry, Position
 from edge_agent.wear import budget
-from edge_agent.wear.device import Counter, by_agent, card_of
+from edge_agent.wear.device import Counter, by_agent, card_of, name_of
 from edge_agent.wear.ledger import CONSUMER, LOG, Ledger
 from edge_agent.wear.meter import DAY_S, Counters, Meter, Stretch
 
@@ -91,10 +91,10 @@ class Keeper:
         own: Counter | None = None,
         card: Counter | None = None,
     ) -> None:
-        self._config = config.wear
+        self._config, self._folder = config.wear, Path(config.store.path)
         self._log, self._clock, self._metrics = log, clock, metrics
         self._own = own or by_agent(Path(config.store.path), lambda: metrics.get("commits_total"))
-        self._card: Counter | None = card or card_of(Path(config.store.path))
+        self._card: Counter | None = card or card_of(self._folder)
         self._logs = {
             name: (float(one.commit_interval), _bound(one.commit_interval_max, config))
             for name, one in config.log.items()
@@ -217,7 +217,7 @@ class Keeper:
             _, state = await self._log.position(CONSUMER, LOG)
         except StoreError:
             return  # The next tick asks again.
-        self._before = Ledger.decode(state)
+        self._before = Ledger.decode(state, name_of(self._folder))
         self._noted_bytes = self._before.own
 
     def _total(self, now: Counters) -> Ledger | None:

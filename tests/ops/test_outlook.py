@@ -28,6 +28,12 @@ from tests.ops.pictures import STRETCH, WEAR
             "at today's rate 9 days until the oldest undelivered records are thinned",
         ),
         (
+            Loss(59, "share"), "thin-oldest", False,
+            "the oldest undelivered records are being thinned",
+        ),
+        # There is nothing left to thin.
+        (Loss(0, "share"), "thin-oldest", True, "the oldest undelivered records are being lost"),
+        (
             Loss(80, "age"), "refuse", False,
             "at today's rate 80 s until the oldest undelivered record is too old to be kept",
         ),

@@ -148,3 +148,16 @@ def test_refusals_count_for_two_minutes() -> None:
     assert (log.refused_lately, log.outlook) == (7, "senders are told to wait")
     story.run(300, hub=0, extra=10)
     assert story.look()[0].refused_lately == 0
+
+
+def test_a_log_that_thins_begins_before_it_is_full() -> None:
+    story = Story(when_full="thin-oldest")
+    story.run(1800, hub=0, extra=10)
+    log, _ = story.look(share_bytes=2_000_000)
+    # 18,000 of 20,000 records are there: nine tenths.
+    assert log.outlook == "the oldest undelivered records are being thinned"
+    log, _ = story.look(share_bytes=3_000_000)
+    assert log.loss_in_s == pytest.approx(900)
+    assert log.outlook == (
+        "at today's rate 15 min until the oldest undelivered records are thinned"
+    )

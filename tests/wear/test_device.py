@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.wear import Written, by_agent, by_process, card_of, written_of
+from edge_agent.wear.device import name_of
 
 
 def test_what_is_written_and_synced_is_counted(tmp_path: Path) -> None:
@@ -80,3 +81,13 @@ def test_of_a_partition_the_whole_card_is_counted(tmp_path: Path) -> None:
 
 def test_what_lies_on_no_single_device_has_no_card(tmp_path: Path) -> None:
     assert card_of(tmp_path, tmp_path / "nowhere") is None
+
+
+def test_a_card_is_known_by_the_number_that_its_maker_gave_it(tmp_path: Path) -> None:
+    links = devices(tmp_path, partition=True)
+    assert name_of(tmp_path, links) == ""
+    identity = tmp_path / "sys" / "mmcblk0" / "device"
+    identity.mkdir()
+    (identity / "cid").write_text("035344534c3332478011223344556677\n")
+    assert name_of(tmp_path, links) == "035344534c3332478011223344556677"
+    assert name_of(tmp_path, tmp_path / "nowhere") == ""
