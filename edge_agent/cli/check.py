@@ -12,40 +12,54 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edge_agent.cli.common import Failure, config_options
+from edge_agent.cli.progress import ProgressBar
 from edge_agent.cli.run import settings_of
 from edge_agent.errors import StoreFailed, StoreLocked
 from edge_agent.ops.text import amount, size
 from edge_agent.store.check import Report, check
 from edge_agent.store.lock import StoreLock
 
+if TYPE_CHECKING:
+    from edge_agent.store.deep import Deep
+
 _PROBLEMS_SHOWN = 50
 
 
 @click.command()
 @config_options
+@click.option(
+    "--deep", is_flag=True, help="Read all of it from the card, and decode every record twice."
+)
 @click.option("--json", "as_json", is_flag=True, help="The whole report, as JSON.")
-def command(config: Path | None, data: str | None, *, as_json: bool) -> None:
+def command(config: Path | None, data: str | None, *, deep: bool, as_json: bool) -> None:
     """Check a store for damage: every page, block and counter.
 
-    The agent must not be running on it. Exit code 0: sound; 1: it is not; 75: in use.
+    With --deep also free pages, as they lie on the card; by LMDB's own verifier; and every record
+    as a reader decodes it. The agent must not be running on it. Exit code 0: sound; 1: it is not;
+    75: in use.
     """
     path = Path(data) if data is not None else Path(settings_of(config).store.path)
     if not (path / "store").is_dir():
         raise Failure(f"{path} holds no store")
     with _held(path):
         try:
-            report = check(path)
+            found = _look_deep(path) if deep else None
+            with ProgressBar("checking", None) as bar:
+                bar.show(0, "pages, blocks and counters")
+                report = check(path)
         except OSError as error:
             raise Failure(f"{path}: {error.strerror or error}") from error
     if as_json:
-        click.echo(json.dumps(asdict(report), indent=2))
+        told = asdict(report) | ({} if found is None else {"deep": asdict(found)})
+        click.echo(json.dumps(told, indent=2))
     else:
-        _print(path, report)
-    if report.problems:
+        _print(path, report, found)
+    if report.problems or (found is not None and found.problems):
         raise Failure(
             f"{path} is damaged; the agent sets it aside and saves what is sound when it starts"
         )
@@ -71,7 +85,17 @@ def _held(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def _print(path: Path, report: Report) -> None:
+def _look_deep(path: Path) -> Deep:
+    from edge_agent.store.deep import look_deep
+
+    data = path / "store" / "data.mdb"
+    with ProgressBar("reading the card", 100) as bar:
+        return look_deep(
+            data, lambda done, total: bar.show(100 * done / total, f"{100 * done // total} %")
+        )
+
+
+def _print(path: Path, report: Report, deep: Deep | None) -> None:
     for name, log in report.logs.items():
         click.echo(
             f"log {name}: {amount(log.records)} records in {amount(log.blocks)} blocks,"
@@ -83,9 +107,12 @@ def _print(path: Path, report: Report) -> None:
     )
     for gap in report.gaps:
         click.echo(f"lost earlier: {gap}")
-    for problem in report.problems[:_PROBLEMS_SHOWN]:
+    problems = report.problems + ([] if deep is None else deep.problems)
+    for problem in problems[:_PROBLEMS_SHOWN]:
         click.echo(f"problem: {problem}")
-    if len(report.problems) > _PROBLEMS_SHOWN:
-        click.echo(f"and {len(report.problems) - _PROBLEMS_SHOWN} more")
-    if not report.problems:
+    if len(problems) > _PROBLEMS_SHOWN:
+        click.echo(f"and {len(problems) - _PROBLEMS_SHOWN} more")
+    if deep is not None:
+        click.echo(f"{size(deep.bytes)} read from the card, {amount(deep.records)} records decoded")
+    if not problems:
         click.echo(f"{path}: sound")

@@ -54,3 +54,23 @@ async def test_a_store_in_use_is_left_alone(store: Path) -> None:
 def test_no_store_is_said(tmp_path: Path) -> None:
     done = CliRunner().invoke(command, ["--data", str(tmp_path)])
     assert done.exit_code == 1 and "holds no store" in done.output
+
+
+async def test_deep_down_a_sound_store_is_sound_and_says_how_much_was_read(store: Path) -> None:
+    done = CliRunner().invoke(command, ["--data", str(store), "--deep"])
+    assert done.exit_code == 0, done.output
+    assert "16 MiB read from the card, 2 000 records decoded" in done.output
+    told = json.loads(
+        CliRunner().invoke(command, ["--data", str(store), "--deep", "--json"]).stdout
+    )
+    assert told["deep"] == {"problems": [], "bytes": 16 << 20, "records": 2000}
+
+
+async def test_deep_down_damage_is_found_too(store: Path) -> None:
+    path = store / "store" / "data.mdb"
+    data = bytearray(path.read_bytes())
+    for found in re.finditer(rb"\x28\xb5\x2f\xfd", bytes(data)):
+        data[found.start() + 20] ^= 0x01
+    path.write_bytes(data)
+    done = CliRunner().invoke(command, ["--data", str(store), "--deep", "--json"])
+    assert done.exit_code == 1 and json.loads(done.stdout)["deep"]["problems"]
