@@ -3,7 +3,8 @@
 One picture (`status`), made on demand by `Watch` from what the parts tell about themselves
 (`Sources`), is all that the page, the JSON, the metrics' gauges and the verdict on health are made
 of, so that they cannot disagree. Nothing here is on the data path: at rest there is one tick every
-ten seconds, and the list of streams is an ordinary reader of the log.
+ten seconds, which also keeps the budget of bytes written (`edge_agent.wear`), and the list of
+streams is an ordinary reader of the log.
 
 The agent makes one `Watch`, runs it, and feeds systemd's watchdog (`Notifier`, `run_watchdog`).
 The people's port is `edge_agent.ops.port.serve_people`, which is not imported here: whoever turns

@@ -94,7 +94,8 @@ class Projections:
             autonomy.Lane(
                 upstream=one.name,
                 log=lane.log,
-                connected=lane.connected,
+                # One that a person paused takes nothing, whatever its link could do.
+                connected=lane.connected and lane.phase != "paused",
                 required=one.required,
                 backlog=lane.backlog_records,
                 age_s=lane.backlog_s,

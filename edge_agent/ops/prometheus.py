@@ -87,7 +87,7 @@ def _set_outlook(metrics: Metrics, status: Status) -> None:
 def _drain_s(upstream: UpstreamStatus) -> float:
     if upstream.drains_in_s is not None:
         return upstream.drains_in_s
-    stays = upstream.outlook is not None or not upstream.connected
+    stays = upstream.outlook or not upstream.connected or upstream.phase == "paused"
     return math.inf if stays and upstream.backlog_records else 0.0
 
 

@@ -46,6 +46,7 @@ class Story:
         self.floors = {"hub": 0.0, "extra": 0.0}
         self.connected = {"hub": True, "extra": True}
         self.when_full = when_full
+        self.phase = "sending"
         self.now = 0.0
 
     def run(self, seconds: int, *, into: float = 10, **out: float) -> None:
@@ -62,7 +63,9 @@ class Story:
         shown = []
         for name, floor in self.floors.items():
             backlog = self.log.last["main"] - int(floor)
-            lane = LaneStatus("main", "x", self.connected[name], int(floor), backlog, backlog / 10)
+            lane = LaneStatus(
+                "main", self.phase, self.connected[name], int(floor), backlog, backlog / 10
+            )
             one = replace(UPSTREAM, name=name, required=name == "hub", lanes=(lane,))
             shown.append(replace(one, connected=self.connected[name]))
         return tuple(shown)
@@ -161,3 +164,12 @@ def test_a_log_that_thins_begins_before_it_is_full() -> None:
     assert log.outlook == (
         "at today's rate 15 min until the oldest undelivered records are thinned"
     )
+
+
+def test_an_upstream_that_a_person_paused_is_like_one_that_is_away() -> None:
+    story = Story()
+    story.run(1800, hub=0, extra=10)
+    story.connected["hub"], story.phase = True, "paused"
+    log, upstreams = story.look()
+    assert upstreams["hub"].outlook is None
+    assert log.loss_in_s == pytest.approx(8200, rel=0.01)
