@@ -11,7 +11,7 @@ import re
 from datetime import UTC, datetime
 
 from edge_agent.errors import ProtocolError
-from edge_agent.record import NANOSECONDS, TIME_NS_MAX, datetime_to_ns
+from edge_agent.record import NANOSECONDS, TIME_NS_MAX, UNSET_CLOCK_BEFORE_NS, datetime_to_ns
 
 _AGE = re.compile(r"-(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?")
 _SECONDS = re.compile(r"\d+(?:\.\d*)?")
@@ -43,7 +43,9 @@ def parse_moment(text: str, now_ns: int, *, what: str = "time") -> int:
         time_ns = int(whole) * NANOSECONDS + int(part[:9].ljust(9, "0"))
     else:
         time_ns = datetime_to_ns(_parse_date(text, what))
-    if not 0 <= time_ns <= TIME_NS_MAX:
+    # On a board that woke in 1970 an age reaches back before it.
+    lowest_ns = 0 if now_ns >= UNSET_CLOCK_BEFORE_NS else -TIME_NS_MAX
+    if not lowest_ns <= time_ns <= TIME_NS_MAX:
         raise bad_query(f"{what}: {text!r} is not between 1970 and 2262")
     return time_ns
 

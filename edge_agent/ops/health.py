@@ -90,6 +90,7 @@ class Facts:
         budget: what the budget of bytes a day takes, or why it is not kept; None with nothing to
             say.
         card: how long it lasts, where that is less than a year or over.
+        clock_doubt_s: by how much the clock, said to be set, contradicts what is known.
     """
 
     store_problem: str | None
@@ -105,6 +106,7 @@ class Facts:
     budget: str | None = None
     budget_kept: bool = True
     card: str | None = None
+    clock_doubt_s: float = 0.0
 
 
 def judge(facts: Facts) -> Verdict:
@@ -187,7 +189,15 @@ def _warnings(facts: Facts) -> Iterable[Reason]:
         yield Reason(
             "clock_unsynced",
             "The clock has not been set since boot: times may be wrong, and nothing is trimmed"
-            " by age.",
+            " by age. Records are put right once it is set.",
+        )
+    elif facts.clock_doubt_s:
+        hours = abs(facts.clock_doubt_s) / 3600
+        way = "ahead of" if facts.clock_doubt_s > 0 else "behind"
+        yield Reason(
+            "clock_doubted",
+            f"The clock is said to be set, but is {hours:,.1f} hours {way} what was known before."
+            " It is believed once it has stood for ten minutes.",
         )
     if facts.salvage is not None:
         yield Reason("salvaged", f"The store was damaged and set aside at start: {facts.salvage}")

@@ -24,7 +24,7 @@ from edge_agent.ops.status import (
     StoreStatus,
     UpstreamStatus,
 )
-from edge_agent.record import format_time
+from edge_agent.record import NANOSECONDS, format_time
 from edge_agent.wear import Wear
 
 if TYPE_CHECKING:
@@ -142,6 +142,7 @@ def store_status(
         healthy=problem is None,
         readable=store is not None,
         problem=problem,
+        clock_doubt_s=store.clock_doubt_ns / NANOSECONDS if store else 0.0,
     )
 
 
@@ -223,6 +224,7 @@ def facts(
         insecure=is_insecure(sources.config),
         budget=outlook.about_budget(wear),
         budget_kept=wear.budget is None or wear.budget.kept,
+        clock_doubt_s=store.clock_doubt_s,
         card=outlook.about_card(wear) if (wear.life_s or 0.0) < WORN_OUT_SOON_S else None,
     )
 

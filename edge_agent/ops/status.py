@@ -128,7 +128,8 @@ class ConnectionStatus:
 @dataclass(frozen=True, slots=True)
 class StoreStatus:
     """The file. ``used_bytes`` are pages in use; the rest is free or headroom. ``readable``: also
-    while it is not ``healthy``, because the disk refuses writes alone.
+    while it is not ``healthy``, because the disk refuses writes alone. ``clock_doubt_s``: by how
+    much the clock, said to be set, contradicts what the store knows; 0 while it does not.
     """
 
     path: str
@@ -144,6 +145,7 @@ class StoreStatus:
     healthy: bool
     readable: bool
     problem: str | None
+    clock_doubt_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
 """The agent under a clock that a test turns: ``python -m tests.end_to_end.clocked_agent run …``.
 
-The file named by ``EDGE_AGENT_TEST_CLOCK`` says what time it is: ``WALL BOOT SYNCED``, the first
-two in seconds that are added to what the machine's boot clock shows, the last one 0 or 1. Retention
-looks at the logs every 50 ms instead of every minute, because no test waits for a minute, and a
-file beside the clock grows by one byte with each look.
+The file named by ``EDGE_AGENT_TEST_CLOCK`` says what time it is: ``WALL BOOT SYNCED NUMBER``, the
+first two in seconds that are added to what the machine's boot clock shows, the third one 0 or 1,
+the last one which boot it is. Retention looks at the logs every 50 ms instead of every minute,
+because no test waits for a minute, and a file beside the clock grows by one byte with each look.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from edge_agent.clock import Reading
 from edge_agent.commit import committer
 from edge_agent.store import CommitResult, Engine
 
-_BOOT_ID = b"a boot of a test"
-
 
 class FileClock:
     """What the file says, each time anew."""
@@ -28,17 +26,18 @@ class FileClock:
 
     def read(self) -> Reading:
         """See `edge_agent.clock.Clock`."""
-        wall_s, boot_s, synced = (int(text) for text in self._file.read_text().split())
+        wall_s, boot_s, synced, number = (int(text) for text in self._file.read_text().split())
         now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         return Reading(
-            now_ns + wall_s * 10**9, now_ns + boot_s * 10**9, _BOOT_ID, bool(synced)
+            now_ns + wall_s * 10**9, now_ns + boot_s * 10**9, number.to_bytes(16, "big"),
+            bool(synced),
         )  # fmt: skip
 
 
-def set_clock(file: Path, *, wall_s: int, boot_s: int = 0, synced: bool) -> None:
+def set_clock(file: Path, *, wall_s: int, boot_s: int = 0, synced: bool, number: int = 1) -> None:
     """For the test's side: at once, so that no reader meets half a file."""
     fresh = file.with_suffix(".new")
-    fresh.write_text(f"{wall_s} {boot_s} {int(synced)}")
+    fresh.write_text(f"{wall_s} {boot_s} {int(synced)} {number}")
     fresh.replace(file)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from pathlib import Path
 
 from edge_agent.client import Producer
@@ -63,6 +64,7 @@ async def test_a_clock_that_jumps_from_1970_to_today_erases_and_doubles_nothing(
             assert [record["fields"]["n"] for record in early] == [*range(1, COUNT + 1)]
             assert {record["time"][:10] for record in early} == {"1970-01-01"}
             assert {record["synced"] for record in early} == {False}
+            assert {record["time_quality"] for record in early} == {"unsynced"}
 
             # Today, as far as this machine knows; and, so that no calm after a step protects
             # anything any more, twenty minutes on the boot clock later.
@@ -75,14 +77,26 @@ async def test_a_clock_that_jumps_from_1970_to_today_erases_and_doubles_nothing(
             held = await agent.records("pi")
             assert [record["fields"]["n"] for record in held] == [*range(1, 2 * COUNT + 1)]
             assert all("synced" not in record for record in held[COUNT:])
-            assert {record["time"][:4] for record in held[COUNT:]} != {"1970"}
+            # And they are put right: a few seconds ago is when they were sent.
+            first = datetime.fromisoformat(held[0]["time"]).timestamp()
+            assert abs(first - time.time()) < 60
+            assert [record["time"] for record in held] == sorted(record["time"] for record in held)
+            words = [record["time_quality"] for record in held]
+            assert words == ["corrected"] * COUNT + ["synced"] * COUNT
 
             relay.restore()
             await eventually(at_the_hub, describe="everything at the hub")
+
+            async def put_right() -> bool:
+                first, *_ = await hub.records("pi")
+                return bool(first["time_quality"] == "corrected")
+
+            await eventually(put_right, describe="the note about the clock at the hub")
             arrived = await hub.records("pi")
             assert [record["fields"]["n"] for record in arrived] == [*range(1, 2 * COUNT + 1)]
             assert [record["time"] for record in arrived] == [record["time"] for record in held]
             assert [record.get("synced") for record in arrived[:COUNT]] == [False] * COUNT
+            assert [record["time_quality"] for record in arrived] == words
             for name in ("records_discarded_total", "records_trimmed_total"):
                 assert await metric(agent, name) == 0
 

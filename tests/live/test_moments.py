@@ -50,3 +50,7 @@ def test_positions_are_read_back() -> None:
     assert parse_position(format_position(("main", 4711))) == ("main", 4711)
     assert parse_position("main") is None
     assert parse_position("-1h") is None
+
+
+def test_on_a_board_that_woke_in_1970_an_age_reaches_back_before_it() -> None:
+    assert parse_moment("-10m", 7 * SECOND) == -593 * SECOND

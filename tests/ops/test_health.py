@@ -105,6 +105,8 @@ def test_a_nearly_full_file_degrades() -> None:
         ({"insecure": True}, "insecure"),
         ({"card": "the 30 TB that the card is made for have been written"}, "card_wearing_out"),
         ({"clock_synced": False}, "clock_unsynced"),
+        ({"clock_synced": False, "clock_doubt_s": 9.0}, "clock_unsynced"),
+        ({"clock_doubt_s": -10_800.0}, "clock_doubted"),
         ({"salvage": "12 blocks read back"}, "salvaged"),
         ({"quarantined": 3}, "quarantined"),
         ({"logs": (LogFact("main", 0.1, "refuse", 7, 0),)}, "discarded"),
@@ -132,3 +134,11 @@ def test_a_paused_upstream_is_told_as_a_warning_with_the_way_back() -> None:
     assert verdict.status == "ok"
     (warning,) = verdict.warnings
     assert warning.code == "upstream_paused" and "consumer resume hub" in warning.message
+
+
+@pytest.mark.parametrize(
+    "off_s, text", [(-10_800.0, "3.0 hours behind"), (7200.0, "2.0 hours ahead of")]
+)
+def test_a_doubted_clock_is_told_with_how_far_it_is_off(off_s: float, text: str) -> None:
+    (warning,) = judge(unwell(clock_doubt_s=off_s)).warnings
+    assert text in warning.message
