@@ -26,7 +26,7 @@ from tests.crash.intercept import WRITES
 from tests.crash.preloaded import Nest
 from tests.crash.proof import Outcome, Scale
 
-WAYS = ("EIO", "ENOSPC", "EROFS")
+WAYS = ("EIO", "ENOSPC", "EROFS", "outage")
 #: Runs beside one another in a process; each mostly waits.
 TOGETHER = 3
 

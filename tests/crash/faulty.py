@@ -3,8 +3,9 @@
 First start, two sensors that send batches in several commits, a hub, trims because the log is
 small, a stop, a second start, more batches. The agent is started again whenever it ends.
 
-Ways to fail: EIO, ENOSPC, EROFS (the kernel does not see the call), ``short`` (a write of half the
-bytes, really made), ``late`` (a write that is made, and answered EIO: a device that took it and
+Ways to fail: EIO, ENOSPC, EROFS (the kernel does not see the call), ``outage`` (from this call on,
+for a quarter of a second, all that would change anything are EROFS: the card has gone read-only,
+and comes back), ``short`` (a write of half the bytes, really made), ``late`` (a write that is made, and answered EIO: a device that took it and
 could not say so), and ``lie`` (not done, and said to be done: no fault that the agent could notice,
 but one that the checks must).
 
@@ -19,6 +20,7 @@ import errno
 import re
 import shutil
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -35,6 +37,7 @@ from tests.crash.shadow import Shadow
 from tests.crash.world import AGENT, HUB, Kept, compare, numbers_in
 
 RUN_S = 40.0
+OUTAGE_S = 0.25
 #: Of each sensor, in each part of a session, and records in each.
 BATCHES, BATCH = 3, 8
 _PAD = "x" * 3000
@@ -85,16 +88,22 @@ class Judge:
         self.calls: Counter[str] = Counter()
         self.struck: Seen | None = None
         self.shadow = Shadow()
+        self._until = 0.0
 
     def __call__(self, seen: Seen) -> Fail | None:
         """See `intercept.Interceptor`."""
         self.calls[seen.name] += 1
         fault = self.fault
+        if time.monotonic() < self._until and not seen.reading:
+            self.shadow.failed(seen)
+            return Fail(errno.EROFS)
         if fault is None or (fault.call, fault.position) != (seen.name, self.calls[seen.name]):
             self.shadow.passed(seen)
             return None
         self.struck = seen
         way = fault.way
+        if way == "outage":
+            way, self._until = "EROFS", time.monotonic() + OUTAGE_S
         done = {"short": seen.data[: len(seen.data) // 2], "late": seen.data}.get(way, b"")
         self.shadow.failed(seen, done)
         if way == "late":

@@ -40,7 +40,8 @@ def test_a_card_that_lies_about_a_sync_is_caught() -> None:
 def test_every_position_fails_in_every_way_and_writes_in_two_more() -> None:
     faults = every_fault(Counter({"rename": 2, "pwrite64": 1}))
     assert [str(fault) for fault in faults] == [
-        "pwrite64 1 EIO", "pwrite64 1 ENOSPC", "pwrite64 1 EROFS", "pwrite64 1 short",
-        "pwrite64 1 late", "rename 1 EIO", "rename 1 ENOSPC", "rename 1 EROFS",
-        "rename 2 EIO", "rename 2 ENOSPC", "rename 2 EROFS",
+        "pwrite64 1 EIO", "pwrite64 1 ENOSPC", "pwrite64 1 EROFS", "pwrite64 1 outage",
+        "pwrite64 1 short", "pwrite64 1 late",
+        "rename 1 EIO", "rename 1 ENOSPC", "rename 1 EROFS", "rename 1 outage",
+        "rename 2 EIO", "rename 2 ENOSPC", "rename 2 EROFS", "rename 2 outage",
     ]  # fmt: skip
