@@ -10,8 +10,9 @@ from statistics import median
 import trio
 
 from edge_agent.clock import Clock
+from edge_agent.commit.accounts import Accounts
 from edge_agent.commit.gather import NEVER, Gathering, GroupLimits, Ticket, settle
-from edge_agent.commit.persist import Persistence, RunBlocking, Store, Trace, count_result
+from edge_agent.commit.persist import Persistence, RunBlocking, Store, Trace
 from edge_agent.errors import StoreFailed, StoreFull
 from edge_agent.metrics import Metrics
 from edge_agent.store.entry import CommitResult, Entry
@@ -99,6 +100,7 @@ class Committer:
         self._disk = Persistence(
             engine, run_blocking, metrics=metrics, trace=trace, reopen_after=reopen_after
         )
+        self._accounts = Accounts(metrics, route)
         self._clock = clock
         self._metrics = metrics
         self._trace = trace
@@ -274,26 +276,20 @@ class Committer:
         self._trim_at = min(self._trim_at, self._trimmed_at + TRIM_SECONDS)
         self._metrics.add("commits_total")
         self._metrics.add("commit_seconds_total", seconds)
-        count_result(self._metrics, result)
-        refused = [n for n, answer in enumerate(result.answers) if isinstance(answer, StoreFull)]
-        for number in refused:
-            self._count_refused(entries[number])
+        self._accounts.did(result)
+        for entry, answer in zip(entries, result.answers, strict=True):
+            if isinstance(answer, StoreFull):
+                self._accounts.refused(entry)
         if self._trace is not None:
             self._trace("commit", {"entries": len(entries), "last_seq": dict(result.last_seq)})
         for listener in self.listeners:
             listener(result)
 
-    def _count_refused(self, entry: Entry) -> None:
-        for run in entry.runs:
-            self._metrics.add("records_refused_total", run.count, self.route(run.stream))
-        for block in entry.blocks:
-            self._metrics.add("records_refused_total", block.count, block.origin.log)
-
     async def _trim(self) -> None:
         result = await self._disk.call(self._engine.trim)
         self._trimmed_at = trio.current_time()
         self._trim_at = self._trimmed_at + TRIM_AT_REST_SECONDS
-        count_result(self._metrics, result)
+        self._accounts.did(result)
         if self._trace is not None:
             facts = {"trimmed": dict(result.trimmed), "discarded": dict(result.discarded)}
             self._trace("trim", facts)

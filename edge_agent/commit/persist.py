@@ -4,7 +4,7 @@
 EIO, a read-only remount, no space outside the reserved file), it pauses, reopens the store and
 calls again with the same arguments, for as long as it takes: the caller never sees StoreFailed, and
 health tells people why everything waits (``trouble``). Meanwhile the store is open for reading,
-where it can be. `count_result` counts what a call did.
+where it can be.
 """
 
 from __future__ import annotations
@@ -131,28 +131,3 @@ class Persistence:
         self.trouble = None
         if self._trace is not None:
             self._trace("store_reopened", {})
-
-
-def count_result(metrics: Metrics, result: CommitResult) -> None:
-    """Count what one transaction did."""
-    for name, counts in (
-        ("records_committed_total", result.records),
-        ("committed_bytes_total", result.record_bytes),
-        ("block_bytes_total", result.block_bytes),
-        ("records_trimmed_total", result.trimmed),
-        ("records_discarded_total", result.discarded),
-        ("quarantined_total", result.quarantined),
-    ):
-        for label, amount in counts.items():
-            if amount:
-                metrics.add(name, amount, label)
-    for name, amount in (
-        ("records_duplicate_total", result.duplicates),
-        ("source_restarts_total", result.restarts),
-        ("source_gaps_total", result.gaps),
-        ("sources_forgotten_total", result.sources_forgotten),
-    ):
-        if amount:
-            metrics.add(name, amount)
-    for log, seq in result.last_seq.items():
-        metrics.set("log_last_seq", seq, log)

@@ -165,6 +165,12 @@ def reserve(data: Path, size: int) -> None:
         os.close(fd)
 
 
+def is_reserved(data: Path) -> bool:
+    """Whether every page of the file has its place on the disk: a copy may have left out zeros."""
+    status = data.stat()
+    return status.st_blocks * 512 >= status.st_size
+
+
 def rename(old: Path, new: Path) -> None:
     """Rename, and let the name survive a power cut."""
     old.rename(new)

@@ -24,7 +24,7 @@ from edge_agent.store.refusing import open_or_read
 from edge_agent.store.settings import MAIN, Clock, StoreSettings
 from edge_agent.store.state import Counts
 from edge_agent.store.timekeeping import Timekeeper
-from edge_agent.store.trouble import TROUBLE, translated
+from edge_agent.store.trouble import TROUBLE, translated, why_refused
 from edge_agent.store.writing import Tools, Writer
 from edge_agent.streams import compile_patterns
 
@@ -223,7 +223,9 @@ class Engine(Questions):
         known = error if isinstance(error, StoreDamaged) else translated(error, doing)
         if isinstance(known, StoreDamaged):
             self._damaged = str(known)
-        self._failed = f"{doing}: {error}"
+        text = f"{doing}: {error}"
+        damaged = isinstance(known, StoreDamaged)
+        self._failed = text if damaged else why_refused(self.path, text)
         return StoreFailed(self._failed)
 
     def _reopen(self) -> None:

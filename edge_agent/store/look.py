@@ -20,7 +20,7 @@ import msgspec
 
 from edge_agent.errors import StoreDamaged, StoreFailed, StoreTooNew
 from edge_agent.store import keys
-from edge_agent.store.create import DATA, reserve
+from edge_agent.store.create import DATA, is_reserved, reserve
 from edge_agent.store.pages import DATA_VERSION, NUMBER_BYTES, Meta, PageFile, Tree, lmdb_version
 from edge_agent.store.roots import Root, sound_roots
 from edge_agent.store.tree import (
@@ -45,7 +45,8 @@ HEADS_MAX = 1024
 def look(folder: Path, map_size: int) -> None:
     """Whether LMDB may open the store in ``folder``; a root with a flipped bit is mended.
 
-    A file shorter than ``map_size`` whose pages in use are all there gets its space back.
+    A file shorter than ``map_size``, or without a place on the disk for each page, whose pages in
+    use are all there gets its space back. With ``map_size`` 0 nothing is changed.
 
     Raises:
         StoreDamaged: it may not; what can be read has to be salvaged.
@@ -74,9 +75,9 @@ def look(folder: Path, map_size: int) -> None:
     for root in (older, newest):
         if root.mended:
             _mend(folder / DATA, root, page_bytes)
-    if size < map_size:
+    if size < map_size or (map_size and not is_reserved(folder / DATA)):
         try:
-            reserve(folder / DATA, map_size)
+            reserve(folder / DATA, max(size, map_size))
         except StoreFailed as error:
             # What is there can be read and, while the disk has room, written.
             logger.warning("%s", error)

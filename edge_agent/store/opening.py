@@ -49,6 +49,9 @@ from edge_agent.store.values import (
 
 logger = logging.getLogger(__name__)
 
+#: By how much a file that has no free page is made larger, so that it can be trimmed.
+SPARE_BYTES = 1024 * 1024
+
 
 @dataclass(slots=True)
 class Opened:
@@ -111,8 +114,21 @@ def open_store(
         StoreTooNew: a newer version wrote it; nothing was changed.
         StoreFailed: the disk refuses.
     """
+    # A file larger than the settings say, or without a free page, must have room to be trimmed.
+    room = max(settings.map_size, (path / STORE / DATA).stat().st_size)
+    for spare in (0, SPARE_BYTES):
+        try:
+            return _open_store(path, settings, entropy, boot_id, room + spare)
+        except lmdb.MapFullError as error:
+            full = error
+    raise translated(full, f"opening {path}")
+
+
+def _open_store(
+    path: Path, settings: StoreSettings, entropy: Entropy, boot_id: bytes, map_size: int
+) -> Opened:
     try:
-        env = open_environment(path / STORE, settings.map_size)
+        env = open_environment(path / STORE, map_size)
     except TROUBLE as error:
         raise translated(error, f"opening {path}") from error
     try:
@@ -126,6 +142,9 @@ def open_store(
             state.newest_ns, state.unset_boots = last_dated(txn, state.logs.values())
         page_bytes: int = env.stat()["psize"]
         place = Place((path / STORE / DATA, path / LOCK))
+    except lmdb.MapFullError:
+        env.close()
+        raise
     except TROUBLE as error:
         env.close()
         raise translated(error, f"opening {path}") from error

@@ -31,7 +31,7 @@ from edge_agent.store.opening import Opened, load, open_or_salvage, salvage_note
 from edge_agent.store.place import Place
 from edge_agent.store.reading import last_dated
 from edge_agent.store.settings import Clock, StoreSettings
-from edge_agent.store.trouble import TROUBLE, translated
+from edge_agent.store.trouble import TROUBLE, translated, why_refused
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def open_or_read(
             opened = _open(path, settings, clock, entropy)
         except (StoreFailed, StoreDamaged, OSError):
             raise refusal from None
-        opened.refusal = str(refusal)
+        opened.refusal = why_refused(path, str(refusal))
         return opened, None
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import lmdb
 
 from edge_agent.errors import StoreDamaged, StoreError, StoreFailed
@@ -15,6 +18,27 @@ _DAMAGED = (
     lmdb.InvalidError,
     lmdb.VersionMismatchError,
 )
+
+
+#: A file system with less room than this is full: a commit may take some hundred KiB.
+FULL_BYTES = 1024 * 1024
+
+
+def why_refused(folder: Path, text: str) -> str:
+    """``text``, what the disk said, and before it what is to blame where that is no failing disk.
+
+    A write for which there is no room any more is often short first, which LMDB calls EIO.
+    """
+    try:
+        room = os.statvfs(folder)
+    except OSError:
+        return text
+    if room.f_flag & os.ST_RDONLY:
+        return f"the file system of {folder} is mounted read-only: {text}"
+    free = room.f_bavail * room.f_frsize
+    if free < FULL_BYTES:
+        return f"the file system of {folder} is full ({free // 1024} KiB left): {text}"
+    return text
 
 
 def translated(error: BaseException, doing: str) -> StoreError:

@@ -4,6 +4,7 @@ more after an emergency trim where the file itself was full.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -21,6 +22,8 @@ from edge_agent.store.state import Counts, State
 from edge_agent.store.thinning import Thinner
 from edge_agent.store.timekeeping import Dating
 from edge_agent.store.trimming import Trimmer
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -65,6 +68,13 @@ class Writer:
 
     def commit(self, entries: Sequence[Entry]) -> list[Stored | StoreFull]:
         """One group, answered in order."""
+        try:
+            return self._commit(entries)
+        except lmdb.MapFullError:
+            # Not even room to trim; what comes later may make some.
+            return [StoreFull("the store is full") for _ in entries]
+
+    def _commit(self, entries: Sequence[Entry]) -> list[Stored | StoreFull]:
         tools = self._tools
         incoming = {
             log: with_pages(size, tools.settings, tools.page_bytes)
@@ -82,23 +92,23 @@ class Writer:
             self._counts.crowded = sum(map(self._thinner.crowded, self._state.logs))
             return answers
         except lmdb.MapFullError:
-            # Shares and headroom should prevent this; a file shrunk by its settings may not.
+            # Shares and headroom should prevent this.
             self._trimmer.in_need(sum(incoming.values()) + GROUP_OVERHEAD_BYTES)
             self._age_free_pages()
-        try:
-            return self._attempt(entries, tight=tight)
-        except lmdb.MapFullError:
-            return [StoreFull("the store is full") for _ in entries]
+        return self._attempt(entries, tight=tight)
 
     def trim(self) -> list[Stored | StoreFull]:
         """One pass of retention over all logs and sources; nobody waits for an answer."""
         # A backup that was killed would keep the pages that it was reading for ever.
         self._env.reader_check()
-        self._trimmer.for_room(dict.fromkeys(self._state.logs, 0))
-        if self._clock_trusted:
-            self._trimmer.by_age(self._moment.wall_ns)
-        self._trimmer.ahead()
-        self._forget_sources()
+        try:
+            self._trimmer.for_room(dict.fromkeys(self._state.logs, 0))
+            if self._clock_trusted:
+                self._trimmer.by_age(self._moment.wall_ns)
+            self._trimmer.ahead()
+            self._forget_sources()
+        except lmdb.MapFullError:
+            logger.warning("the store's file has no page left in which to trim")
         self._counts.crowded = sum(map(self._thinner.crowded, self._state.logs))
         return []
 

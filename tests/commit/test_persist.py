@@ -6,10 +6,10 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from edge_agent.commit.persist import REOPEN_SECONDS_MAX, Persistence, count_result
+from edge_agent.commit.persist import REOPEN_SECONDS_MAX, Persistence
 from edge_agent.errors import StoreDamaged, StoreFailed
 from edge_agent.metrics import Metrics
-from edge_agent.store import CommitResult, Stored
+from edge_agent.store import Stored
 from tests.commit.recording import RecordingStore, entry
 from tests.waist import inline
 
@@ -80,41 +80,3 @@ async def test_what_reopening_cannot_cure_is_raised(autojump_clock: MockClock) -
     store.failures = [StoreFailed("EIO"), StoreDamaged("the file is damaged now")]
     with pytest.raises(StoreDamaged):
         await persistence(store).call(store.commit, (entry(),))
-
-
-def test_every_count_of_a_result_reaches_its_metric() -> None:
-    metrics = Metrics()
-    count_result(
-        metrics,
-        CommitResult(
-            answers=(),
-            last_seq={"main": 9},
-            records={"main": 1},
-            record_bytes={"main": 2},
-            block_bytes={"main": 3},
-            trimmed={"main": 4},
-            discarded={"main": 5},
-            quarantined={"bad_time": 6},
-            duplicates=7,
-            restarts=8,
-            gaps=10,
-            sources_forgotten=11,
-        ),
-    )
-    labelled = {
-        "log_last_seq": 9,
-        "records_committed_total": 1,
-        "committed_bytes_total": 2,
-        "block_bytes_total": 3,
-        "records_trimmed_total": 4,
-        "records_discarded_total": 5,
-    }
-    assert {name: metrics.get(name, "main") for name in labelled} == labelled
-    assert metrics.get("quarantined_total", "bad_time") == 6
-    plain = {
-        "records_duplicate_total": 7,
-        "source_restarts_total": 8,
-        "source_gaps_total": 10,
-        "sources_forgotten_total": 11,
-    }
-    assert {name: metrics.get(name) for name in plain} == plain

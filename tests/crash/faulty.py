@@ -5,9 +5,9 @@ small, a stop, a second start, more batches. The agent is started again whenever
 
 Ways to fail: EIO, ENOSPC, EROFS (the kernel does not see the call), ``outage`` (from this call on,
 for a quarter of a second, all that would change anything are EROFS: the card has gone read-only,
-and comes back), ``short`` (a write of half the bytes, really made), ``late`` (a write that is made, and answered EIO: a device that took it and
-could not say so), and ``lie`` (not done, and said to be done: no fault that the agent could notice,
-but one that the checks must).
+and comes back), ``short`` (a write of half the bytes, really made), ``late`` (a write that is made,
+and answered EIO: a device that took it and could not say so), and ``lie`` (not done, and said to be
+done: no fault that the agent could notice, but one that the checks must).
 
 What is checked: the records at the hub are those that were sent, once each and in order. What had
 been acked before the agent was stopped is in the store, or was trimmed and is at the hub: in the

@@ -1,29 +1,47 @@
-"""The file itself full, which shares prevent unless the settings shrank under a filled file."""
+"""The file itself full, which shares and headroom prevent; and settings that shrank under it."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
 import hypothesis.strategies as st
+import lmdb
 import pytest
 from hypothesis import given, settings
 
 from edge_agent.errors import StoreFull
-from edge_agent.store import ConsumerSettings, Entry, LogSettings, Position, Stored
+from edge_agent.store import (
+    ConsumerSettings,
+    Engine,
+    Entry,
+    LogSettings,
+    Position,
+    Stored,
+    create,
+    opening,
+    stamp,
+)
 from edge_agent.store.group import estimate, with_pages
 from tests.store.conftest import Stores
 from tests.store.support import MIB, entry, run, values
 
 
 def fill_bulk(stores: Stores, log: LogSettings) -> int:
-    """A store of 4 MiB nearly full of a log's records; how many groups it holds."""
+    """A store full of a log's records, to the last page of its file; how many groups it holds."""
     engine = stores.open(logs=(log, LogSettings("main", share=0.1)), compression_level=0)
     for _ in range(24):
         engine.commit([Entry(runs=(run(100, stream="bulk/x", pad=1000),))])
     last = engine.last_seq("bulk")
+    assert engine._env is not None
+    pages = engine._env.info()["last_pgno"] + 1
+    page_bytes = engine._env.stat()["psize"]
     engine.close()
+    os.truncate(stores.data(), pages * page_bytes)
     return last
 
 
@@ -130,3 +148,60 @@ def test_a_position_in_the_same_group_makes_room_for_its_records(
     assert [type(answer) for answer in result.answers] == [Stored, Stored]
     assert result.trimmed["main"]
     assert not result.discarded
+
+
+@pytest.mark.parametrize("pad,count", [(3000, 20), (30, 400)])
+@pytest.mark.parametrize("policy", ["discard-oldest", "refuse"])
+def test_a_size_that_shrank_below_what_is_stored_is_trimmed_to_by_policy_and_never_wedges(
+    stores: Stores, policy: Literal["discard-oldest", "refuse"], pad: int, count: int
+) -> None:
+    def reopened(mib: int) -> Engine:
+        return stores.open(
+            logs=(LogSettings("main", share=0.7, when_full=policy),),
+            consumers=(ConsumerSettings("up", "main"),), size=mib * MIB, compression_level=0,
+        )  # fmt: skip
+
+    engine = reopened(8)
+    first = 1
+    while engine.statistics().used_bytes < 5 * MIB and first < 40_000:
+        engine.commit([entry(count, first, pad=pad)])
+        first += count
+    engine.close()
+    engine = reopened(1)
+    held = engine.statistics().logs["main"].bytes
+    assert held > MIB
+    (answer,) = engine.commit([entry(count, first, pad=pad)]).answers
+    if policy == "refuse":
+        assert isinstance(answer, StoreFull)
+        engine.commit([Entry(positions=(Position("up", "main", first - 1),))])
+        assert engine.trim().discarded == {}
+        (answer,) = engine.commit([entry(count, first, pad=pad)]).answers
+    assert isinstance(answer, Stored)
+    assert engine.statistics().logs["main"].bytes <= 0.7 * MIB
+    assert values(engine)[-1] == first + count - 1
+
+
+def test_a_file_without_a_free_page_is_made_larger_to_be_trimmed(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = stores.open(compression_level=0)
+    engine.commit([entry(20, 1, pad=1000)])
+    engine.close()
+    tried: list[int] = []
+
+    def open_it(folder: Path, map_size: int) -> lmdb.Environment:
+        tried.append(map_size)
+        return create.open_environment(folder, map_size)
+
+    @contextmanager
+    def full_at_first(env: lmdb.Environment) -> Iterator[lmdb.Transaction[bytes]]:
+        with stamp.writing(env) as txn:
+            if len(tried) == 1:
+                raise lmdb.MapFullError("no page is free")
+            yield txn
+
+    monkeypatch.setattr(opening, "open_environment", open_it)
+    monkeypatch.setattr(opening, "writing", full_at_first)
+    engine = stores.open(compression_level=0)
+    assert tried == [4 * MIB, 4 * MIB + opening.SPARE_BYTES]
+    assert engine.commit([entry(1, 21)]).answers == (Stored({"main": 21}, 22, 0),)
