@@ -196,6 +196,7 @@ async def _on_the_store(config: Config, what: Callable[[Orders], Awaitable[Answe
     from edge_agent.metrics import Metrics
     from edge_agent.ops.orders import Orders
     from edge_agent.store import Engine
+    from edge_agent.store.create import STORE, hand_over
 
     clock, metrics = SystemClock(), Metrics()
     before = compile_rules(config.rule, metrics)
@@ -221,3 +222,5 @@ async def _on_the_store(config: Config, what: Callable[[Orders], Awaitable[Answe
                 committer.close()
     finally:
         engine.close()
+        path = Path(config.store.path)
+        hand_over(path, path / STORE)

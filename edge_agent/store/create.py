@@ -107,6 +107,16 @@ def tidy(path: Path) -> None:
     put_in_place(path)
 
 
+def hand_over(path: Path, made: Path) -> None:
+    """Give what root has made below the agent's folder ``path`` to the owner of that folder: the
+    agent itself does not run as root, and could not open it.
+    """
+    owner = path.stat()
+    if os.geteuid() == 0 and made.exists():
+        for each in (made, *made.rglob("*")):
+            os.chown(each, owner.st_uid, owner.st_gid)
+
+
 def put_in_place(path: Path) -> None:
     """Let a rebuilt store take the place of the one that it was made of, which is removed."""
     if (path / REBUILT).exists():

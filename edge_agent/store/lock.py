@@ -72,7 +72,17 @@ class StoreLock:
             who = f"process {pid}" if pid else "another process"
             raise StoreLocked(f"{path.parent} is in use by {who}", pid) from error
         self._is_named = False
+        self._hand_over()
         self._name()
+
+    def _hand_over(self) -> None:
+        """A tool that root runs must not lock the agent's own user out of its folder."""
+        try:
+            owner = self._path.parent.stat()
+            if os.geteuid() == 0 and os.fstat(self._fd).st_uid != owner.st_uid:
+                os.fchown(self._fd, owner.st_uid, owner.st_gid)
+        except OSError as error:
+            logger.warning("%s: it stays root's: %s", self._path, error.strerror)
 
     def _name(self, *, quietly: bool = False) -> None:
         """Write our pid into the file, once it can be written."""

@@ -28,6 +28,7 @@ from edge_agent.store.create import (
     REBUILDING,
     REBUILT,
     STORE,
+    hand_over,
     open_environment,
     put_in_place,
     rename,
@@ -178,6 +179,7 @@ def _build(
     try:
         building.mkdir(mode=0o700)
         rewritten = rewrite(source, building, map_size, change, progress)
+        hand_over(path, building)
         sync_folder(building)
         rename(building, path / REBUILT)
     except OSError as error:

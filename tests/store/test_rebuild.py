@@ -15,11 +15,13 @@ import pytest
 from edge_agent.errors import StoreFailed, StoreLocked
 from edge_agent.store import Engine, Entry, Position, Quarantined
 from edge_agent.store.check import check
+from edge_agent.store.deep import look_deep
 from edge_agent.store.rebuild import compact, erase, opened
 from edge_agent.store.rewriting import used_bytes
 from edge_agent.streams import compile_pattern
 from tests.store.conftest import Stores
 from tests.store.support import START_NS, entry, records, run
+from tests.store.test_thinning import SMALL, Sent
 
 
 def ignore(done: int, total: int) -> None:
@@ -185,3 +187,33 @@ def test_reading_leaves_no_trace_where_nobody_writes(stores: Stores, tmp_path: P
     with opened(copy, 4 << 20, "alone") as env:
         assert used_bytes(env) > 0
     assert [file.name for file in copy.iterdir()] == ["data.mdb"]
+
+
+def test_a_thinned_log_stays_one_when_a_stream_is_erased_and_goes_on_thinning(
+    stores: Stores,
+) -> None:
+    engine = stores.open(**SMALL)
+    sent = Sent(stores, engine)
+    sent.go_on(700)
+    engine.close()
+    one = "a/pi-0"
+    _, found = erase(stores.path(), compile_pattern(one), one, 3, ignore)
+    assert 0 < found.records[one] < 7000 and found.mentioned == set()
+    assert look_deep(stores.data(), ignore).problems == []
+    sent.engine = stores.open(**SMALL)
+    before = sent.engine.statistics().logs["main"].thinned
+    assert one not in {record.stream for record in records(sent.engine)}
+    sent.go_on(300)
+    assert sent.engine.statistics().logs["main"].thinned > before
+    assert {record.stream for record in records(sent.engine)} > {one, "a/pi-1", "a/pi-2"}
+
+
+@pytest.mark.needs("root")
+def test_what_root_makes_belongs_to_the_owner_of_the_agents_folder(stores: Stores) -> None:
+    path = filled(stores)
+    for each in (path, *path.rglob("*")):
+        os.chown(each, 65534, 65534)
+    (path / "lock").unlink()
+    compact(path, ignore)
+    owners = {each.name: each.stat().st_uid for each in path.rglob("*")}
+    assert owners == dict.fromkeys(("lock", "store", "data.mdb", "lock.mdb"), 65534)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import lmdb
@@ -61,3 +63,28 @@ def _folder(tmp_path: Path) -> Path:
     folder = tmp_path / "new"
     folder.mkdir()
     return folder
+
+
+_READS = """
+import sys, lmdb
+env = lmdb.open(sys.argv[1], map_size=4 << 20, readonly=True, lib_version=0)
+with env.begin() as txn:
+    txn.get(b"x")
+    print("reading", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_reader_that_was_killed_keeps_no_pages_for_longer_than_a_pass_of_retention(
+    stores: Stores,
+) -> None:
+    engine = stores.open()
+    engine.commit([Entry((run(2),))])
+    command = [sys.executable, "-c", _READS, str(stores.path() / "store")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as reader:
+        assert reader.stdout is not None and reader.stdout.readline() == b"reading\n"
+        assert engine._env is not None and str(reader.pid) in engine._env.readers()
+        reader.kill()
+    assert str(reader.pid) in engine._env.readers()
+    engine.trim()
+    assert str(reader.pid) not in engine._env.readers()
