@@ -26,13 +26,16 @@ _PROBLEMS_MAX = 1000
 
 @dataclass(slots=True)
 class LogReport:
-    """One log as found: blocks, records and the seqs that they cover."""
+    """One log as found: blocks, records and the seqs that they cover; ``damaged`` of the blocks
+    fail their checksum, and their records are not counted.
+    """
 
     blocks: int = 0
     records: int = 0
     first: int = 0
     last: int = 0
     bytes: int = 0
+    damaged: int = 0
 
 
 @dataclass(slots=True)
@@ -115,6 +118,9 @@ class _Walk:
         crc, value = value[-4:], value[:-4]
         if zlib.crc32(key + value).to_bytes(4, "big") != crc:
             self._report.problem(f"key {key[:30].hex()} fails its checksum")
+            if kind == 4 and len(rest) == 8:
+                self._quarantine.append(int.from_bytes(rest, "big"))
+                self._quarantine_bytes += size
         elif kind == 0:
             self._about_store(rest, msgpack.unpackb(value))
         elif kind == 1:
@@ -193,12 +199,15 @@ class _Walk:
             self._report.gaps.append(f"log {name}: {log.last + 1} to {first - 1}")
         # A thinned block stands for more records than it holds.
         covers = int.from_bytes(value[66:70], "big") if flags & 4 else count
-        log.blocks, log.records, log.last = log.blocks + 1, log.records + count, first + covers - 1
+        log.blocks += 1
         if first <= self._headers[log_id][7]:
             self._looked_bytes[log_id] += occupied(len(value), self._pages.page_bytes)
         if zlib.crc32(key + value[:62] + b"\0\0\0\0" + value[66:]) != crc:
+            # How many records it had cannot be known: that shows as a gap.
             self._report.problem(f"log {name}: block {first} fails its checksum")
+            log.damaged, log.last = log.damaged + 1, first
             return
+        log.records, log.last = log.records + count, first + covers - 1
         begin = 70 if flags & 4 else 66
         origin = msgpack.unpackb(value[begin : 66 + extra]) if 66 + extra > begin else None
         if (version, reserved, flags >> 3) != (1, 0, 0) or low > high or not 1 <= count <= covers:
@@ -234,7 +243,8 @@ class _Walk:
                     f"log {name}: thinning says {looked}, {looked_bytes} bytes, {thinned} records,"
                     f" {aggregates} aggregates; {self._looked_bytes[log_id]} bytes are there"
                 )
-            if (records, size) != (found.records, found.bytes):
+            counted = records if found.damaged else found.records
+            if (records, size) != (counted, found.bytes):
                 report.problem(
                     f"log {name} counts {records} records in {size} bytes,"
                     f" {found.records} in {found.bytes} are there"

@@ -7,15 +7,16 @@ trimmed, and its ``last``. Of other values found twice, the one that is further 
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import suppress
 
 import lmdb
 import msgspec
 
 from edge_agent.errors import StoreDamaged
 from edge_agent.store import keys
-from edge_agent.store.format import Block, decode_block
+from edge_agent.store.format import VALUE_BYTES_MAX, Block, decode_block
+from edge_agent.store.holes import Holes
 from edge_agent.store.pages import Node, PageFile
 from edge_agent.store.settings import SHARES_MAX
 from edge_agent.store.stamp import writing
@@ -34,9 +35,6 @@ from edge_agent.store.values import (
 
 #: Bytes copied in one transaction.
 _COPY_BYTES = 4 * 1024 * 1024
-#: Holes in one log that are remembered, each of which a block may fill.
-_HOLES_MAX = 50_000
-_END = 2**63
 _KINDS: dict[bytes, type[msgspec.Struct]] = {
     keys.LOG: LogHeader,
     keys.POSITION: PositionValue,
@@ -44,41 +42,6 @@ _KINDS: dict[bytes, type[msgspec.Struct]] = {
     keys.QUARANTINE: QuarantineValue,
     keys.CLOCK: ClockValue,
 }
-
-
-class Holes:
-    """The seqs of one log that no block has been found for. Only from ``first`` to ``last`` is one
-    looked for.
-    """
-
-    def __init__(self, first: int) -> None:
-        self.first, self.last = first, _END
-        self._begins = [1]
-        self._ends = [_END]
-
-    def fill(self, first: int, last: int) -> bool:
-        """Whether a block from ``first`` to ``last`` belongs there; then it is there."""
-        at = bisect_right(self._begins, first) - 1
-        if at < 0 or last > self._ends[at] or first < self.first or last > self.last:
-            return False
-        begin, end = self._begins[at], self._ends[at]
-        rest = [(b, e) for b, e in ((begin, first - 1), (last + 1, end)) if b <= e]
-        if len(self._begins) + len(rest) > _HOLES_MAX:
-            # So many holes are not remembered; the first ones are given up.
-            rest, at = rest[-1:], 0
-        self._begins[at : at + 1] = [b for b, _ in rest]
-        self._ends[at : at + 1] = [e for _, e in rest]
-        return True
-
-    def lacks(self, seq: int) -> bool:
-        """Whether no block has been found that holds ``seq``."""
-        at = bisect_right(self._begins, seq) - 1
-        return at >= 0 and self.first <= seq <= min(self._ends[at], self.last)
-
-    def missing(self, first: int, last: int) -> int:
-        """How many of the seqs from ``first`` to ``last`` are in no block."""
-        pairs = zip(self._begins, self._ends, strict=True)
-        return sum(max(min(e, last) - max(b, first) + 1, 0) for b, e in pairs)
 
 
 class Copy:
@@ -100,12 +63,14 @@ class Copy:
         self._held: dict[bytes, int] = {}
         self._sure: frozenset[bytes] = frozenset()
         self._elsewhere = False
+        self._quarantined = 0
+        self._quarantine: range | None = None
         self._pending: list[tuple[bytes, bytes]] = []
         self._pending_bytes = 0
 
     def take(self, pages: PageFile, node: Node) -> None:
         """Copy one node. Raises StoreDamaged where it is not sound."""
-        if node.key in (keys.STAMP, keys.SALVAGED, keys.QUARANTINE):
+        if node.key in (keys.STAMP, keys.SALVAGED):
             return
         if self._elsewhere and not self._wanted(node.key):
             return
@@ -141,6 +106,9 @@ class Copy:
                 self.holes[log_id].first = self.copied[log_id].first
 
     def _wanted(self, key: bytes) -> bool:
+        if key[:1] == keys.QUARANTINE:
+            # Older entries were dropped or taken out; only a commit that was missed has newer ones.
+            return int.from_bytes(key[1:], "big") > self._quarantined
         if key[:1] != keys.BLOCK:
             return key not in self._sure
         holes = self.holes.get(key[1]) if len(key) == 10 else None
@@ -161,11 +129,23 @@ class Copy:
         holes = self.holes.get(log.id) or Holes(log.first)
         return holes.missing(log.first, max(log.last, self.copied.get(log.id, log).last))
 
+    def any_missing(self) -> bool:
+        """Whether a log's header tells of records that have not been found."""
+        return any(self.missing(log) for log in self.logs.values() if log.last)
+
     def _take_small(self, key: bytes, value: bytes) -> None:
+        if key == keys.QUARANTINE:
+            header = decode(key, value, QuarantineHeader)
+            self._quarantine = self._quarantine or range(header.first, header.last + 1)
+            return
         found = decode(key, value, _KINDS[key[:1]])
         further = 0
         if isinstance(found, LogHeader):
             name = key[1:].decode()
+            copied = self.copied.get(found.id)
+            if self._elsewhere and copied is not None:
+                # An older header knows less of what was trimmed than the blocks that are there.
+                found = msgspec.structs.replace(found, first=max(found.first, copied.first))
             if name not in self.logs or self.logs[name].last < found.last:
                 self.logs[name] = found
             return
@@ -179,17 +159,22 @@ class Copy:
             further = found.boot_ns
         if self._held.get(key, -1) >= further:
             return
-        self._held[key] = further
         if isinstance(found, QuarantineValue):
+            old = int.from_bytes(key[1:], "big")
+            if self._quarantine and old not in self._quarantine:
+                return  # An old page has what was dropped long ago.
             # Without a hole, whatever is missing: that is how its header counts.
-            number = self.quarantine.last + 1
+            self._held[key] = 0
+            self._quarantined = max(self._quarantined, old)
+            number = self.quarantine.last + 1 if self.quarantine.last else old
             if not self.quarantine.last:
-                number = int.from_bytes(key[1:], "big")
                 self.quarantine = QuarantineHeader(number, number)
             key = keys.quarantine_key(number)
             value = encode(key, found)
             size = self.quarantine.bytes + keys.stored_bytes(len(value), self._page_bytes)
             self.quarantine = QuarantineHeader(self.quarantine.first, number, size)
+        else:
+            self._held[key] = further
         self._put(key, value)
 
     def _take_block(self, key: bytes, value: bytes) -> None:
@@ -225,22 +210,29 @@ class Copy:
 
 
 def sound(pages: PageFile, node: Node, *, turn: bool = True) -> tuple[bytes, bytes]:
-    """Key and value of a node; with ``turn``, a flipped bit in the key is turned back.
+    """Key and value of a node; with ``turn``, a bit that flipped in the key, or in what leads to
+    the value, is turned back.
 
     Raises StoreDamaged.
     """
-    value = pages.bytes_of(node)
-    for key in (node.key, *(_one_bit_away(node.key) if turn else ())):
-        try:
-            if key[:1] == keys.BLOCK:
-                _block(key, value)
-            else:
-                checked_body(key, value)
-        except StoreDamaged:
-            continue
-        return key, value
+    for near in (node, *(_one_bit_away(pages, node) if turn else ())):
+        with suppress(StoreDamaged):
+            return _checked(near.key, pages.bytes_of(near))
+    if turn:
+        value = pages.bytes_of(node)
+        for key in _keys_one_bit_away(node.key):
+            with suppress(StoreDamaged):
+                return _checked(key, value)
     what = "block " + str(keys.block_first(node.key)) if node.key[:1] == keys.BLOCK else "key"
     raise StoreDamaged(f"{what} {node.key[:20].hex()} fails its checksum")
+
+
+def _checked(key: bytes, value: bytes) -> tuple[bytes, bytes]:
+    if key[:1] == keys.BLOCK:
+        _block(key, value)
+    else:
+        checked_body(key, value)
+    return key, value
 
 
 def is_sound(pages: PageFile, node: Node) -> bool:
@@ -259,8 +251,20 @@ def _block(key: bytes, value: bytes) -> Block:
     return decode_block(f"#{key[1]}", first, key, memoryview(value))
 
 
-def _one_bit_away(key: bytes) -> Iterator[bytes]:
+def _keys_one_bit_away(key: bytes) -> Iterator[bytes]:
     for bit in range(8 * len(key)):
         turned = bytearray(key)
         turned[bit >> 3] ^= 1 << (bit & 7)
         yield bytes(turned)
+
+
+def _one_bit_away(pages: PageFile, node: Node) -> Iterator[Node]:
+    """Nodes with another page number, or another size, for a value that lies elsewhere."""
+    if node.inline is not None:
+        return
+    for bit in range(64):
+        number, size = node.overflow ^ 1 << bit, node.size ^ 1 << bit
+        if 2 <= number < pages.size // pages.page_bytes:
+            yield Node(node.key, node.size, None, number)
+        if size < VALUE_BYTES_MAX:
+            yield Node(node.key, size, None, node.overflow)

@@ -18,7 +18,17 @@ from collections.abc import Callable, Iterator
 
 from edge_agent.errors import StoreDamaged
 from edge_agent.store import keys
-from edge_agent.store.pages import BRANCH, LEAF, NOWHERE, Meta, Node, PageFile, child_of, page_kind
+from edge_agent.store.pages import (
+    BRANCH,
+    LEAF,
+    NOWHERE,
+    NUMBER_BYTES,
+    Meta,
+    Node,
+    PageFile,
+    child_of,
+    page_kind,
+)
 from edge_agent.store.roots import newest_first
 from edge_agent.store.tree import leaf
 
@@ -101,6 +111,9 @@ class Finder:
                 self._out_of_reach(f"page {number} does not exist")
                 continue
             if self._seen[number]:
+                # The older tree shares most pages with the newest; in one tree it is damage.
+                if len(roots) == 1 and roots[0] is self._roots[0]:
+                    self._out_of_reach(f"page {number} is reached twice")
                 continue
             self._seen[number] = 1
             try:
@@ -132,7 +145,7 @@ class Finder:
     ) -> Iterator[Node]:
         for place in places:
             try:
-                yield self._pages.node(page, place)
+                yield self._pages.node(page, place, inside=False)
             except StoreDamaged as error:
                 problem(str(error))
 
@@ -151,7 +164,7 @@ class Finder:
         if self._left <= 0:
             return None
         self._left -= 1
-        found: list[tuple[int, bytes]] = []
+        best, found = 0, b""
         for bit in _structural_bits(page):
             turned = bytearray(page)
             turned[bit >> 3] ^= 1 << (bit & 7)
@@ -162,24 +175,44 @@ class Finder:
                 nodes = [self._pages.node(candidate, place) for place in places]
             except StoreDamaged:
                 continue
-            found.append((sum(map(self._judge, nodes)), candidate))
+            passed = sum(map(self._judge, nodes))
+            if passed > best:
+                best, found = passed, candidate
+            if passed == len(nodes):
+                break
         if not found:
             return None
-        sound, page = max(found)
-        if not sound:
-            return None
-        logger.warning("page %d: one bit turned back, %d values pass", number, sound)
-        return self._pages.tree_page(number, page)
+        logger.warning("page %d: one bit turned back, %d values pass", number, best)
+        return self._pages.tree_page(number, found)
 
 
 def _structural_bits(page: bytes) -> Iterator[int]:
-    """The bits of a page that decide its structure: header, places, the nodes' own headers."""
+    """The bits of a page that decide its structure, the likely ones first: header, places, the
+    headers of nodes that do not end where the next begins, those of all others.
+    """
     yield from range(8 * 8)
     yield from range(10 * 8, 16 * 8)
     lower = int.from_bytes(page[12:14], "little")
     lower = lower if lower <= len(page) and lower % 2 == 0 else 16
+    places = [int.from_bytes(page[at : at + 2], "little") for at in range(16, lower, 2)]
+    inside = sorted({place for place in places if lower <= place <= len(page) - 8})
+    odd = [
+        place
+        for place, end in zip(inside, [*inside[1:], len(page)], strict=False)
+        if place + _length(page, place) != end
+    ]
+    for place in odd:
+        yield from range(place * 8, (place + 8) * 8)
     yield from range(16 * 8, lower * 8)
-    places = {int.from_bytes(page[at : at + 2], "little") for at in range(16, lower, 2)}
-    for place in sorted(places):
-        if lower <= place <= len(page) - 8:
+    for place in inside:
+        if place not in odd:
             yield from range(place * 8, (place + 8) * 8)
+
+
+def _length(page: bytes, place: int) -> int:
+    """Bytes of the node that begins at ``place``, as its header says."""
+    low, high, flags, key = (
+        int.from_bytes(page[place + at : place + at + 2], "little") for at in (0, 2, 4, 6)
+    )
+    length = 8 + key + (NUMBER_BYTES if flags else low | high << 16)
+    return length + (length & 1)

@@ -41,7 +41,15 @@ from edge_agent.store.correction import Boot, Correction, Offsets, correction_of
 from edge_agent.store.foreign import foreign_stream
 from edge_agent.store.maps import decode_maps, time_of
 from edge_agent.store.origins import decode_origin, encode_origin
-from edge_agent.store.payload import RAW_BYTES_MAX, RunView, join_runs, raw_runs, read_runs
+from edge_agent.store.payload import (
+    PACKED_SLACK_BYTES,
+    RAW_BYTES_MAX,
+    RunView,
+    join_runs,
+    raw_runs,
+    read_runs,
+)
+from edge_agent.store.retention import BlockHead
 from edge_agent.store.settings import Moment
 
 BLOCK_FORMAT = 1
@@ -55,6 +63,7 @@ _HEADER = struct.Struct(">BBBBII16sQqqqHI")
 HEADER_BYTES = _HEADER.size
 _CRC_AT = HEADER_BYTES - 4
 _NO_CRC = bytes(4)
+VALUE_BYTES_MAX = HEADER_BYTES + 65_535 + RAW_BYTES_MAX + PACKED_SLACK_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,23 +198,6 @@ class Gap:
     reason: Literal["trimmed", "damaged"]
 
 
-@dataclass(frozen=True, slots=True)
-class BlockHead:
-    """What a block's header says, its checksum not looked at: for retention, never for readers.
-
-    ``covers``: the seqs that are the block's own, which for a thinned one are more than ``count``.
-    """
-
-    count: int
-    covers: int
-    stored_ns: int
-    synced: bool
-    time_max_ns: int
-    boot_id: bytes
-    boot_ns: int
-    is_foreign: bool
-
-
 def filter_payload(block: Block, keep: Callable[[RunView], bool]) -> tuple[int, bytes]:
     """Only the runs that ``keep`` wants, offsets kept: ``(records, raw payload)``.
 
@@ -261,12 +253,16 @@ def decode_block(log: str, first: int, key: bytes, value: memoryview) -> Block:
         raise StoreDamaged(f"block {first} of log {log} is cut short")
     version, codec, flags, _, count, raw_len, *clocks, extra_len, crc = _HEADER.unpack_from(value)
     boot_id, boot_ns, stored_ns, low, high = clocks
+    longest = HEADER_BYTES + extra_len + raw_len + PACKED_SLACK_BYTES
+    if raw_len > RAW_BYTES_MAX or len(value) > longest:
+        # A wrong length may reach beyond what is mapped: not a byte of it is touched.
+        raise StoreDamaged(f"block {first} of log {log} is longer than it can be")
     found = zlib.crc32(value[:_CRC_AT], zlib.crc32(key))
     found = zlib.crc32(value[HEADER_BYTES:], zlib.crc32(_NO_CRC, found))
     if found != crc:
         raise StoreDamaged(f"block {first} of log {log} fails its checksum")
     start = HEADER_BYTES + extra_len
-    if version != BLOCK_FORMAT or count < 1 or raw_len > RAW_BYTES_MAX or start > len(value):
+    if version != BLOCK_FORMAT or count < 1 or start > len(value):
         raise StoreDamaged(f"block {first} of log {log} has an impossible header")
     covers = _covers(value, flags)
     if flags & FLAG_THINNED and covers < count:

@@ -218,8 +218,11 @@ class PageFile:
             raise StoreDamaged(f"page {number} has nodes outside itself")
         return page, flags, places
 
-    def node(self, page: bytes, place: int) -> Node:
-        """The node at a place of a leaf page. Raises StoreDamaged."""
+    def node(self, page: bytes, place: int, *, inside: bool = True) -> Node:
+        """The node at a place of a leaf page; a long value has to be ``inside`` the file.
+
+        Raises StoreDamaged.
+        """
         low, high, flags, key_bytes = _NODE.unpack_from(page, place)
         size = low | high << 16
         start = place + _NODE.size
@@ -230,7 +233,9 @@ class PageFile:
         if not flags:
             return Node(key, size, page[data : data + size], 0)
         overflow = _NUMBER.unpack_from(page, data)[0]
-        if overflow < 2 or (overflow + self.pages_of(size)) * self.page_bytes > self.size:
+        if inside and (
+            overflow < 2 or (overflow + self.pages_of(size)) * self.page_bytes > self.size
+        ):
             raise StoreDamaged(f"key {key[:20].hex()} points outside the file")
         return Node(key, size, None, overflow)
 

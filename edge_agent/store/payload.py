@@ -24,6 +24,8 @@ from edge_agent.store.settings import BLOCK_BYTES_MAX
 #: What a block may have beyond `BLOCK_BYTES_MAX`: one record that alone is larger, run heads.
 BLOCK_SLACK_BYTES = 256 * 1024
 RAW_BYTES_MAX = BLOCK_BYTES_MAX + BLOCK_SLACK_BYTES
+#: What a payload may be longer compressed than it is: zstd adds one byte in 256, and some.
+PACKED_SLACK_BYTES = 8192
 #: About what a run's head adds to its records; for estimates only.
 RUN_HEAD_BYTES = 48
 

@@ -29,6 +29,23 @@ SLACK_PART = 32
 
 
 @dataclass(frozen=True, slots=True)
+class BlockHead:
+    """What a block's header says, its checksum not looked at: for retention, never for readers.
+
+    ``covers``: the seqs that are the block's own, which for a thinned one are more than ``count``.
+    """
+
+    count: int
+    covers: int
+    stored_ns: int
+    synced: bool
+    time_max_ns: int
+    boot_id: bytes
+    boot_ns: int
+    is_foreign: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Held:
     """One stored block, as far as retention needs it. ``last`` by the next block's key;
     ``value_bytes`` is the length of what is stored. It holds ``count`` records and stands for

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import lmdb
 import msgspec
 
+from edge_agent.errors import StoreDamaged
 from edge_agent.store import keys
 from edge_agent.store.entry import (
     QUARANTINE_BYTES_MAX,
@@ -151,7 +152,14 @@ def read_quarantine(
         key = bytes(view)
         if len(found) >= limit or not key.startswith(keys.QUARANTINE):
             break
-        value = decode(key, raw, QuarantineValue)
-        item = Quarantined(*(getattr(value, name) for name in value.__struct_fields__))
-        found.append((int.from_bytes(key[1:], "big"), item))
+        found.append((int.from_bytes(key[1:], "big"), _quarantined(key, raw)))
     return found
+
+
+def _quarantined(key: bytes, raw: memoryview) -> Quarantined:
+    try:
+        value = decode(key, raw, QuarantineValue)
+    except StoreDamaged:
+        # No reason to salvage a store: nothing of ours rests on it.
+        return Quarantined("damaged", "this entry fails its checksum", "", "", 0, 0, b"")
+    return Quarantined(*(getattr(value, name) for name in value.__struct_fields__))

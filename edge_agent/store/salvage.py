@@ -138,12 +138,17 @@ def _build(
 def _copy(pages: PageFile, copy: Copy, problem: Callable[[str], None]) -> None:
     finder = Finder(pages, problem, lambda node: is_sound(pages, node))
 
+    missed = False
     for node in finder.newest():
         try:
             copy.take(pages, node)
         except (StoreDamaged, ValueError) as error:
             problem(str(error))
-    if not finder.incomplete:
+            # Of a value that is rewritten there is an older version elsewhere; of a page that leads
+            # to a block there may be one too.
+            missed = True
+    # A page that leads to an old version of the right page shows only by what is missing then.
+    if not (finder.incomplete or missed or copy.any_missing()):
         return
     copy.look_elsewhere(newest_known=finder.newest_known)
     for node in finder.elsewhere(copy.bound):

@@ -19,6 +19,7 @@ PARTS: Final[dict[str, tuple[str, Scale]]] = {
     "states": ("tests.crash.states", Scale(250_000)),
     "faults": ("tests.crash.faults", Scale(0)),
     "outages": ("tests.model.outages.campaign", Scale(10_000)),
+    "flips": ("tests.crash.flips", Scale(3_000)),
 }
 
 

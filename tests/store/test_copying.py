@@ -8,7 +8,7 @@ import pytest
 
 from edge_agent.clock import ManualClock
 from edge_agent.errors import StoreDamaged
-from edge_agent.store.copying import Copy, Holes, is_sound, sound
+from edge_agent.store.copying import Copy, is_sound, sound
 from edge_agent.store.create import open_environment
 from edge_agent.store.format import Packed, encode_block
 from edge_agent.store.keys import block_key, log_key, position_key, quarantine_key, source_key
@@ -60,22 +60,6 @@ def turned(key: bytes, bit: int) -> bytes:
     raw = bytearray(key)
     raw[bit // 8] ^= 1 << bit % 8
     return bytes(raw)
-
-
-def test_holes_are_filled_once_and_by_what_fits() -> None:
-    holes = Holes(10)
-    assert holes.fill(10, 19)
-    assert not holes.fill(15, 24)
-    assert not holes.fill(1, 5)
-    assert holes.fill(40, 49)
-    assert holes.missing(10, 49) == 20
-    assert holes.lacks(20)
-    assert not holes.lacks(45)
-    assert not holes.fill(30, 40)
-    assert holes.fill(20, 39)
-    assert holes.missing(10, 49) == 0
-    holes.last = 60
-    assert not holes.fill(60, 61)
 
 
 def test_a_flipped_bit_in_a_key_is_turned_back_by_the_checksum(pages: PageFile) -> None:

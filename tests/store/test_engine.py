@@ -158,6 +158,7 @@ def test_a_value_that_fails_its_checksum_fails_the_commit_and_is_salvaged(stores
         again.commit([entry(3, 4)])
     again.reopen()
     assert again.salvage_report is not None
-    assert again.next_of("pi") == 0
+    # An older page still had it.
+    assert again.next_of("pi") == 4
     assert again.next_of("other") == 4
     assert values(again) == [1, 2, 3, 1, 2, 3]

@@ -71,7 +71,7 @@ def test_a_block_cut_short_is_noticed(length: int) -> None:
 def test_a_block_of_a_later_format_is_not_guessed_at() -> None:
     raw = encode_runs([run(1)])
     packed = Packed(1, 0, 2**31, raw, 0, 0)
-    with pytest.raises(StoreDamaged, match="impossible header"):
+    with pytest.raises(StoreDamaged, match="longer than it can be"):
         decode_block("main", 41, KEY, memoryview(encode_block(KEY, packed, NOW)))
 
 
