@@ -27,6 +27,7 @@ from edge_agent.store import (
 from edge_agent.store.check import check
 from edge_agent.store.create import open_environment
 from edge_agent.store.keys import block_key
+from edge_agent.store.stamp import writing
 from edge_agent.summary import THINNED_SOURCE
 from tests.store.conftest import Stores
 from tests.store.support import foreign, pack, read_all, records
@@ -288,7 +289,7 @@ def test_a_damaged_block_is_left_where_it_is_and_thinning_goes_on_behind_it(
     stores.damaged.add("agent")
     key = block_key(1, 1 + 10 * HERTZ * SENSORS)
     env = open_environment(stores.path() / "store", 1024 * 1024)
-    with env.begin(write=True) as txn:
+    with writing(env) as txn:
         value = txn.get(key)
         assert value is not None
         txn.put(key, value[:-1] + bytes((value[-1] ^ 1,)))
