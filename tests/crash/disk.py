@@ -55,6 +55,8 @@ class Disk:
             self._opened(op)
         elif op.kind == "close":
             self._open.pop(op.fd, None)
+        elif op.kind == "dup":
+            self._open[op.offset or -1] = self._open[op.fd]
         elif op.kind == "seek":
             self._open[op.fd][2][0] = op.offset or 0
         elif op.kind == "resize":

@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import struct
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -29,6 +30,8 @@ from tests.crash.verdict import Verdict
 FAILURES_MAX = 5
 #: Whatever takes this long has come to a stop; the signal ends the child.
 HANGS_S = 120
+#: Attempts to find a smaller description of what went wrong.
+_ATTEMPTS_MAX = 100
 _PLACE = struct.Struct("qq")
 
 Try = Callable[[Moment, Image], Verdict]
@@ -155,7 +158,10 @@ class _Worker:
         self._answer, theirs = context.Pipe(duplex=False)
         work = (*self._work, after, self._place, theirs)
         self._process = context.Process(target=_run, args=work)
-        self._process.start()
+        with warnings.catch_warnings():
+            # Threads that a test's own harness may have are none of the child's affair.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._process.start()
         theirs.close()
 
 
@@ -192,7 +198,12 @@ def _run(
             verdict = attempt(moment, image)
             tally.count(moment.known.phase, image, verdict)
             if verdict.problems:
-                tally.failures.append(_failure(moment, chosen, verdict.problems))
+
+                def fails(fewer: list[Pending], moment: Moment = moment) -> bool:
+                    return bool(_tried(attempt, moment, fewer, bench).problems)
+
+                smaller = chosen if until_failure else smallest(moment, chosen, fails)
+                tally.failures.append(_failure(moment, smaller, verdict.problems))
                 if until_failure or len(tally.failures) >= FAILURES_MAX:
                     break
         answer.send(tally)
@@ -201,6 +212,37 @@ def _run(
         answer.close()
     # Whatever an image's survivor left running ends here, without being waited for.
     os._exit(0)
+
+
+def _tried(attempt: Try, moment: Moment, chosen: list[Pending], bench: Path) -> Verdict:
+    image = image_of(moment.disk.root, chosen)
+    put(image, bench)
+    signal.alarm(HANGS_S)
+    return attempt(moment, image)
+
+
+def smallest(
+    moment: Moment, chosen: list[Pending], fails: Callable[[list[Pending]], bool]
+) -> list[Pending]:
+    """Of images on which something goes wrong one that lacks as little as can be found, so that
+    what is named as missing is what matters.
+    """
+    pending = moment.disk.pending
+    there = {item.number for item in chosen}
+    missing = [item.number for item in pending if item.number not in there]
+    step, attempts = max(len(missing) // 2, 1), 0
+    while missing and attempts < _ATTEMPTS_MAX:
+        for begin in range(0, len(missing), step):
+            fewer = set(missing[:begin] + missing[begin + step :])
+            attempts += 1
+            if fails([item for item in pending if item.number not in fewer]):
+                missing = sorted(fewer)
+                break
+        else:
+            if step == 1:
+                break
+            step = max(step // 2, 1)
+    return [item for item in pending if item.number not in set(missing)]
 
 
 def _drawn(

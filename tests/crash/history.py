@@ -23,6 +23,8 @@ from tests.crash.workload import PHASES, Run
 
 #: The agent's folder, within the one that is surely there.
 AGENT: Final = "agent"
+#: The phase of a second power cut.
+RECOVERY: Final = "recovery"
 
 
 class Known(Struct, frozen=True):
@@ -36,6 +38,7 @@ class Known(Struct, frozen=True):
         greeted: source to the highest number that it said it begins at.
         forwarded: log to how many of `History.messages` had been on their way to the hub.
         arrived: log to the number before which the hub has told that it has everything.
+        again: as ``acked``, of what was acked after a first power cut.
     """
 
     phase: str = PHASES[0]
@@ -45,6 +48,7 @@ class Known(Struct, frozen=True):
     greeted: dict[str, int] = {}
     forwarded: dict[str, int] = {}
     arrived: dict[str, int] = {}
+    again: dict[str, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +75,15 @@ class History:
         facts: what was said.
         order: source to all numbers that it ever sent, in order.
         messages: log to what was sent to the hub: first, last, the records' tokens.
+        files, begin: what was on the disk and what was known when it began.
     """
 
     starts: list[list[Op]]
     facts: list[Fact]
     order: dict[str, list[int]] = field(default_factory=dict)
     messages: dict[str, list[tuple[int, int, list[str]]]] = field(default_factory=dict)
+    files: dict[str, tuple[bytes, int] | None] = field(default_factory=dict)
+    begin: Known = field(default_factory=Known)
 
     @classmethod
     def of(cls, run: Run) -> History:
@@ -124,10 +131,10 @@ class History:
 
     def moments(self) -> Iterator[Moment]:
         """Every moment, in order. The disk is one and the same object, as of the moment."""
-        disk = Disk()
-        known = Known()
+        disk = Disk(self.files)
+        known = self.begin
         events = self._events()
-        before = 0
+        before = disk.count
         for index, (_, rank, start, what) in enumerate(events):
             fresh = 0
             if isinstance(what, Fact):

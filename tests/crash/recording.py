@@ -22,13 +22,13 @@ from tests.crash.syscalls import Call, read_calls
 #: Everything that can change a file or a folder, or carry bytes over a connection. What is traced
 #: and not understood is refused below, so the list is rather too long.
 TRACED: Final = (
-    "open,openat,openat2,creat,close,dup,dup2,dup3,lseek,write,writev,pwrite64,pwritev,pwritev2,"
+    "open,openat,openat2,creat,close,dup,dup2,dup3,fcntl,lseek,write,writev,pwrite64,pwritev,pwritev2,"
     "ftruncate,truncate,fallocate,fsync,fdatasync,sync,syncfs,sync_file_range,msync,mmap,"
     "rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir,link,linkat,symlink,symlinkat,"
     "copy_file_range,sendfile,splice,sendto,sendmsg,recvfrom,recvmsg,read,readv"
 )
 STRACE: Final = (
-    "strace", "-f", "--seccomp-bpf", "-qq", "-xx", "-yy", "-s", "1100000", "-e", "signal=none",
+    "strace", "-f", "--seccomp-bpf", "-qq", "-xx", "-yy", "-s", "1100000",
     "-e", f"trace={TRACED}",
 )  # fmt: skip
 
@@ -50,14 +50,14 @@ class Op:
     """One thing done. ``begin`` and ``end`` are places in the order of all.
 
     Attributes:
-        kind: ``open``, ``write``, ``resize``, ``sync``, ``seek``, ``close``, ``mkdir``,
+        kind: ``open``, ``write``, ``resize``, ``sync``, ``seek``, ``dup``, ``close``, ``mkdir``,
             ``rmdir``, ``unlink``, ``rename``, ``map``; ``say`` and ``hear`` for what went
             over a connection; ``mark`` for what a test wrote into the log.
         path: below the recorded folder, "" for itself; for connections, the two ends.
         other: the new path of a rename.
         fd: the descriptor of a file.
         offset: of a write, None where the file's own position counts; where a seek leads; the new
-            size of a resize.
+            size of a resize; the new descriptor of a dup.
         data: what was written, said or heard.
         flags: as strace names them.
     """
@@ -107,7 +107,16 @@ class _Reader:
             return talk
         if name in ("write", "writev", "pwrite64", "pwritev"):
             return self._write(call)
-        if name in ("fsync", "fdatasync", "ftruncate", "fallocate", "close", "mmap", "lseek"):
+        if name in (
+            "fsync",
+            "fdatasync",
+            "ftruncate",
+            "fallocate",
+            "close",
+            "mmap",
+            "lseek",
+            "fcntl",
+        ):
             return self._on_descriptor(call)
         if name in ("openat", "mkdirat", "unlinkat"):
             path = self._within(self._at(args))
@@ -159,6 +168,9 @@ class _Reader:
         if name == "mmap":
             writes = "MAP_SHARED" in call.args and "PROT_WRITE" in call.args
             return Op(*place, "map", path, fd=fd, flags="write" if writes else "read")
+        if name == "fcntl":
+            copied = "F_DUPFD" in call.args
+            return Op(*place, "dup", path, fd=fd, offset=call.result) if copied else None
         if name == "lseek":
             return Op(*place, "seek", path, fd=fd, offset=call.result)
         if name in ("fsync", "fdatasync"):
@@ -184,7 +196,7 @@ class _Reader:
         return path[len(self._root) + 1 :] if path.startswith(self._root + "/") else None
 
     def _concerns_us(self, call: Call) -> bool:
-        if call.name in ("read", "readv"):
+        if call.name in ("read", "readv", "fcntl"):
             return False
         return call.name in ("sync", "syncfs") or self._named.search(call.args) is not None
 

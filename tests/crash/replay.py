@@ -1,8 +1,7 @@
 """One image again on which something went wrong: ``python -m tests.crash.replay FILE``.
 
 A recorded run cannot be had a second time, so what replays it holds it: the run, the moment of the
-power cut, and which of the pending things survived. Before it is told, the image is made as much
-like a complete one as still fails, so that what is named as missing is what matters.
+power cut, and which of the pending things survived.
 """
 
 from __future__ import annotations
@@ -11,8 +10,7 @@ import pickle
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -23,8 +21,6 @@ from tests.crash.images import image_of
 from tests.crash.inodes import Folder, Pending
 from tests.crash.verdict import Verdict
 
-#: Attempts to find a smaller description.
-_ATTEMPTS_MAX: Final = 100
 _SHOWN: Final = 12
 
 
@@ -59,43 +55,18 @@ def describe(history: History, failure: Failure, path: Path) -> str:
     )
 
 
-def smallest(moment: Moment, failure: Failure, fails: Callable[[list[Pending]], bool]) -> Failure:
-    """The failure with as little missing as still fails."""
-    pending = moment.disk.pending
-    missing = [item.number for item in pending if item.number not in set(failure.chosen)]
-    step, attempts = max(len(missing) // 2, 1), 0
-    while missing and attempts < _ATTEMPTS_MAX:
-        for begin in range(0, len(missing), step):
-            fewer = missing[:begin] + missing[begin + step :]
-            attempts += 1
-            if fails([item for item in pending if item.number not in set(fewer)]):
-                missing = fewer
-                break
-        else:
-            if step == 1:
-                break
-            step = max(step // 2, 1)
-    left = set(missing)
-    return replace(failure, chosen=tuple(p.number for p in pending if p.number not in left))
-
-
-def attempt_at(history: History, prepare: Prepare, failure: Failure) -> tuple[Failure, Verdict]:
-    """Try the image again, then smaller ones; the smallest that fails, and what was wrong."""
+def attempt_at(history: History, prepare: Prepare, failure: Failure) -> Verdict:
+    """Try the image again."""
     bench = make_bench()
     try:
         attempt = prepare(history, bench)
         moment = _moment(history, failure.moment)
-
-        def tried(chosen: list[Pending]) -> Verdict:
-            image = image_of(moment.disk.root, chosen)
-            put(image, bench)
-            return attempt(moment, image)
-
         chosen = set(failure.chosen)
-        verdict = tried([item for item in moment.disk.pending if item.number in chosen])
-        if verdict.problems:
-            failure = smallest(moment, failure, lambda items: bool(tried(items).problems))
-        return failure, verdict
+        image = image_of(
+            moment.disk.root, [item for item in moment.disk.pending if item.number in chosen]
+        )
+        put(image, bench)
+        return attempt(moment, image)
     finally:
         shutil.rmtree(bench, ignore_errors=True)
 
@@ -121,8 +92,8 @@ def main(path: str) -> int:
     prepare = {"stores": attempts.stores, "starts": attempts.starts, "torn": attempts.torn}[
         kept.way
     ]()
-    failure, verdict = attempt_at(kept.history, prepare, kept.failure)
-    print(describe(kept.history, failure, Path(path)))
+    verdict = attempt_at(kept.history, prepare, kept.failure)
+    print(describe(kept.history, kept.failure, Path(path)))
     print(*verdict.problems, sep="\n")
     return 1 if verdict.problems else 0
 

@@ -19,20 +19,26 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
+from tests.crash.again import killed_starts, second_cuts
 from tests.crash.attempts import starts, stores, torn
 from tests.crash.choices import Plan
 from tests.crash.controls import BREAKS
 from tests.crash.explorer import Prepare, Shard, Tally, explore
-from tests.crash.history import History, record
+from tests.crash.history import RECOVERY, History, record
 from tests.crash.proof import Outcome, Scale
 from tests.crash.replay import describe, keep
 from tests.crash.workload import PHASES, Run
 
 #: For so many images at the level of the store, one start of a whole agent.
 STORES_PER_START: Final = 25
+#: For so many, one image whose recovery is recorded and cut again, at about so many places.
+STORES_PER_CUT: Final = 5000
+CUT_TRIES: Final = 400
+CUTS_MIN: Final = 8
 #: Images that are damaged beyond what a power cut may do.
 TORN: Final = 200
 #: Images among which a control has to be noticed.
@@ -48,6 +54,9 @@ def prove(scale: Scale, seed: int) -> Outcome:
         history, scale.tries // STORES_PER_START, seed, processes
     )
     lines, failures = lines + more, failures + failed
+    cuts = max(scale.tries // STORES_PER_CUT, CUTS_MIN)
+    again, more, failed = explore_again(history, cuts, CUT_TRIES, seed, processes)
+    lines, failures = lines + more, failures + failed
     wrong, more, failed = explore_torn(history, seed, processes)
     lines, failures = lines + more, failures + failed
     caught = 0
@@ -58,6 +67,7 @@ def prove(scale: Scale, seed: int) -> Outcome:
         if not is_caught:
             failures.append(f"the control {name} was not noticed")
     stored.add(started)
+    stored.add(again)
     stored.add(wrong)
     lines.append(
         f"{stored.states} states, {stored.checked} acked records checked, {stored.lost} lost,"
@@ -94,6 +104,23 @@ def explore_starts(
 #: Of the images that are drawn for whole agents each of so many, or those that every moment has
 #: would be all.
 _EVERY: Final = 12
+
+
+def explore_again(
+    history: History, count: int, tries: int, seed: int, processes: int
+) -> tuple[Tally, list[str], list[str]]:
+    """Recoveries from ``count`` images, and starts after one that was killed, cut once more:
+    each into ``tries`` images.
+    """
+    total, failures = Tally(), []
+    every = 1 if count > CUTS_MIN else 2
+    for cut in chain(killed_starts(history, every), second_cuts(history, count, seed)):
+        plan = Plan.of(cut, tries, seed)
+        tally = explore(cut, plan, stores(), processes=processes)
+        failures += _told(cut, "stores", tally)
+        total.add(tally)
+    line = f"{RECOVERY}: {total.states} distinct images opened, of recoveries that were cut again"
+    return total, [line], failures
 
 
 def explore_torn(
@@ -162,7 +189,7 @@ def _shared_history(path: Path) -> History:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.crash.states", description=__doc__)
-    parser.add_argument("part", choices=["stores", "starts", "torn", "control"])
+    parser.add_argument("part", choices=["stores", "starts", "again", "torn", "control"])
     parser.add_argument("--tries", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=1)
@@ -181,9 +208,14 @@ def main() -> int:
     if given.part == "torn":
         _, lines, failures = explore_torn(history, given.seed, given.processes)
     else:
-        way = explore_stores if given.part == "stores" else explore_starts
-        shard = Shard(*given.shard)
-        tally, lines, failures = way(history, given.tries, given.seed, given.processes, shard)
+        if given.part == "again":
+            tally, lines, failures = explore_again(
+                history, CUTS_MIN, given.tries, given.seed, given.processes
+            )
+        else:
+            way = explore_stores if given.part == "stores" else explore_starts
+            shard = Shard(*given.shard)
+            tally, lines, failures = way(history, given.tries, given.seed, given.processes, shard)
         lines.append(
             f"{tally.states} states, {tally.checked} acked records checked, {tally.lost} lost,"
             f" {tally.doubled} twice, {tally.salvaged} salvages, seed {given.seed}"

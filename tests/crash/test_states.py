@@ -67,6 +67,12 @@ def test_an_agent_starts_on_them_and_its_hub_gets_everything_once(
     assert states_of(lines) > STARTS / START_SHARDS / 2
 
 
+def test_recoveries_and_killed_starts_may_be_cut_again(history: Path) -> None:
+    lines = explored("again", "--tries", 100, "--history", history)
+
+    assert states_of(lines) > 600
+
+
 def test_a_torn_sector_is_never_delivered(history: Path) -> None:
     (line,) = explored("torn", "--history", history)
 

@@ -26,6 +26,8 @@ from tests.crash.workload import CONFIG
 
 #: Later than any recorded run.
 CLOCK: Final = ManualClock(2_200_000_000_000_000_000)
+#: The source of what was acked after a first power cut (`again`).
+AGAIN: Final = "again"
 CONSUMER: Final = "upstream/hub"
 _ALL: Final = 1 << 40
 _MAPS = msgspec.msgpack.Decoder(list[dict[str, object]])
@@ -119,6 +121,12 @@ class Judge:
                 missing[log] += _compare(f"{source} in {log}", numbers, wanted, verdict)
             if kind.rejects:
                 self._judge_quarantine(engine, source, upto, say)
+        again = known.again.get(AGAIN, 1)
+        for number in set(range(1, again)) - set(found["main"][1].get(AGAIN, ())):
+            verdict.lost += 1
+            say(f"number {number} of what was acked after a first power cut is not there")
+        if max(engine.next_of(AGAIN), 1) < again:
+            say(f"{AGAIN}: next is {engine.next_of(AGAIN)}, acked was {again}")
         for log, (removed, _) in found.items():
             if not missing[log] - loose[log] <= removed <= missing[log]:
                 verdict.lost += max(missing[log] - removed, 0)
@@ -258,6 +266,9 @@ def _decode(block: Block) -> _Numbers | str:
         for index, fields in enumerate(_MAPS.decode(view.records)):
             source, _, text = str(fields.get("token")).rpartition(":")
             if source == "probe":
+                continue
+            if source == AGAIN:
+                numbers.setdefault(source, []).append(int(text))
                 continue
             kind = KINDS.get(source)
             if kind is None:
