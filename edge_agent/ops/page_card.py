@@ -54,6 +54,8 @@ def _footnote(wear: Wear) -> str:
     if total is not None:
         since = f" since {wear.total_since[:10]}" if wear.total_since else ""
         told.append(f"Known to be written in all{since}: {size(total, 1000)}.")
+    if told and wear.endurance_bytes is None:
+        told.append("Set wear.endurance to see how long the card will last.")
     return " ".join(told) or "Nobody counts here what is written."
 
 

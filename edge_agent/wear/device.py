@@ -19,6 +19,8 @@ from typing import Protocol
 
 _BLOCK_DEVICES = Path("/sys/dev/block")
 _SECTOR_BYTES = 512  # in /sys/.../stat, whatever the device's own sectors are
+#: Of nearly every file system on a card.
+_BLOCK_BYTES = 4096
 #: Where a device has its number, below its folder in /sys: an SD card or eMMC, NVMe, others.
 _SERIALS = ("device/cid", "wwid", "device/serial", "device/wwid", "serial")
 #: What LMDB writes of its meta page at the end of each commit.
@@ -81,7 +83,11 @@ def by_process() -> Written:
 
 def by_agent(folder: Path, commits: Callable[[], float]) -> ByAgent:
     """The counter of an agent whose store is in ``folder``."""
-    return ByAgent(os.statvfs(folder).f_bsize, commits)
+    try:
+        block_bytes = os.statvfs(folder).f_bsize
+    except OSError:
+        block_bytes = _BLOCK_BYTES  # A figure is not worth an agent that does not start.
+    return ByAgent(block_bytes, commits)
 
 
 def written_of(folder: Path) -> Written:

@@ -24,6 +24,11 @@ def test_bytes_a_day_amplification_life_and_budget_are_on_it() -> None:
         assert expected in words(), expected
 
 
+def test_who_has_not_stated_an_endurance_is_told_that_one_can() -> None:
+    assert "Set wear.endurance" in words(endurance_bytes=None, life_s=None)
+    assert "Set wear.endurance" not in words()
+
+
 def test_a_stretch_that_is_not_whole_yet_says_so() -> None:
     young = replace(STRETCH, seconds=720.0)
     assert "(12 min so far)" in words(hour=young, day=young)

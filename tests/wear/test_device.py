@@ -42,6 +42,10 @@ def test_an_agents_commit_ends_with_a_block_of_which_it_hands_over_a_part(tmp_pa
     assert counted - handed == pytest.approx(1000 * (counter.block_bytes - 120), abs=1000)
 
 
+def test_a_file_system_that_cannot_be_asked_has_blocks_as_most_do(tmp_path: Path) -> None:
+    assert by_agent(tmp_path / "nowhere", lambda: 0).block_bytes == 4096
+
+
 def test_what_is_sent_to_a_socket_is_not_written() -> None:
     ours, theirs = socket.socketpair()
     before = by_process().bytes()
