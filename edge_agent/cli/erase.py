@@ -12,6 +12,8 @@ from edge_agent.cli.common import config_options
 from edge_agent.cli.compact import not_in_use, progress_bar, store_of, what_remains
 from edge_agent.cli.reach import agreed
 from edge_agent.cli.run import settings_of
+from edge_agent.forward.moves import UPSTREAM
+from edge_agent.forward.plan import without_records
 from edge_agent.ops.text import amount
 from edge_agent.store.changes import Erasing
 from edge_agent.store.rebuild import erase
@@ -39,13 +41,18 @@ def command(
     literal = "" if "*" in stream else stream
     level = settings_of(config, data).store.compression_level
     with not_in_use(), progress_bar("erasing") as progress:
-        rebuilt, found = erase(path, matches, literal, level, progress)
+        rebuilt, found = erase(path, matches, literal, level, progress, restate=_restated)
     if as_json:
         told = {"records": found.records, "quarantine": found.entries, "damaged": found.damaged}
         told |= {"mentioned": sorted(found.mentioned), **asdict(rebuilt)}
         click.echo(json.dumps(told, indent=2))
         return
     _tell(path, found)
+
+
+def _restated(consumer: str, state: bytes) -> bytes:
+    # What an HTTP upstream was sent under a key, it must not be sent under that key with less.
+    return without_records(state) if consumer.startswith(UPSTREAM) else state
 
 
 def _tell(path: Path, found: Erasing) -> None:

@@ -111,6 +111,18 @@ def decode_plan(state: bytes | None, shape: int, floor: int) -> Plan:
     return Plan(shape, ranges[:1])
 
 
+def without_records(state: bytes) -> bytes:
+    """A consumer's state after records of its log were erased: its ranges would hold other bytes
+    now, so the plan is made one of another shape. A state that is not a plan stays as it is.
+    """
+    try:
+        stored = _decoder.decode(state)
+    except msgspec.MsgspecError:
+        return state
+    stored.shape ^= 1
+    return msgspec.msgpack.encode(stored)
+
+
 def plan_ranges(
     extents: Sequence[Extent], *, records_max: int, bytes_max: int, ranges_max: int = RANGES_MAX
 ) -> list[Range]:

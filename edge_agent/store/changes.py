@@ -40,6 +40,10 @@ class Change:
         return {}
 
 
+def _as_it_is(consumer: str, state: bytes) -> bytes:
+    return state
+
+
 @dataclass
 class Erasing(Change):
     """Takes the streams that match out of blocks and quarantine.
@@ -49,6 +53,7 @@ class Erasing(Change):
         records: erased ones, by stream. entries: of quarantine.
         damaged: blocks that cannot be read and so are left out; whose records they held, who knows.
         mentioned: consumers whose state, as far as the name is known, still tells of the stream.
+        restate: what a consumer's state becomes, by its name, when records of its log were erased.
     """
 
     matches: Callable[[str], bool]
@@ -59,8 +64,10 @@ class Erasing(Change):
     entries: int = 0
     damaged: int = 0
     mentioned: set[str] = field(default_factory=set)
+    restate: Callable[[str, bytes], bytes] = _as_it_is
+    _touched: set[int] = field(default_factory=set)
     _logs: dict[bytes, LogHeader] = field(default_factory=dict)
-    _states: dict[str, bytes] = field(default_factory=dict)
+    _positions: dict[bytes, PositionValue] = field(default_factory=dict)
     _quarantine: QuarantineHeader | None = None
     _numbers: list[int] = field(default_factory=list)
     _bytes: int = 0
@@ -71,8 +78,7 @@ class Erasing(Change):
         if kind == keys.LOG:
             self._logs[key] = decode(key, value, LogHeader)
         elif kind == keys.POSITION:
-            state = decode(key, value, PositionValue).state
-            self._states[key[1:].decode().partition("\x00")[0]] = state or b""
+            self._positions[key] = decode(key, value, PositionValue)
         elif key == keys.QUARANTINE:
             self._quarantine = decode(key, value, QuarantineHeader)
         elif kind == keys.QUARANTINE:
@@ -84,16 +90,27 @@ class Erasing(Change):
     def end(self) -> dict[bytes, bytes]:
         """Headers, counted anew."""
         names = [name.encode() for name in self.records] + [self.literal] * bool(self.literal)
-        for consumer, state in self._states.items():
-            if any(name in state for name in names):
-                self.mentioned.add(consumer)
         made = {key: encode(key, header) for key, header in self._logs.items()}
-        held = self._quarantine
-        if held is not None:
-            first = self._numbers[0] if self._numbers else held.last + 1
-            released = held.last - first + 1 - len(self._numbers)
-            held = msgspec.structs.replace(held, first=first, bytes=self._bytes, released=released)
-            made[keys.QUARANTINE] = encode(keys.QUARANTINE, held)
+        for key, held in self._positions.items():
+            consumer, _, log = key[1:].decode().partition("\x00")
+            if held.state is None:
+                continue
+            if any(name in held.state for name in names):
+                self.mentioned.add(consumer)
+            header = self._logs.get(keys.log_key(log))
+            if header is not None and header.id in self._touched:
+                changed = msgspec.structs.replace(held, state=self.restate(consumer, held.state))
+                made[key] = encode(key, changed)
+        if self._quarantine is not None:
+            last, numbers = self._quarantine.last, self._numbers
+            first = numbers[0] if numbers else last + 1
+            counted = msgspec.structs.replace(
+                self._quarantine,
+                first=first,
+                bytes=self._bytes,
+                released=last - first + 1 - len(numbers),
+            )
+            made[keys.QUARANTINE] = encode(keys.QUARANTINE, counted)
         return made
 
     def _quarantined(self, key: bytes, value: bytes) -> bytes | None:
@@ -120,6 +137,7 @@ class Erasing(Change):
         return new
 
     def _count(self, key: bytes, old: bytes, new: bytes, fewer: int) -> None:
+        self._touched.add(key[1])
         for log, header in self._logs.items():
             if header.id == key[1]:
                 grown = keys.stored_bytes(len(new), self.page_bytes) if new else 0

@@ -69,7 +69,13 @@ def compact(path: Path, progress: Progress) -> Rebuilt:
 
 
 def erase(
-    path: Path, matches: Callable[[str], bool], literal: str, level: int, progress: Progress
+    path: Path,
+    matches: Callable[[str], bool],
+    literal: str,
+    level: int,
+    progress: Progress,
+    *,
+    restate: Callable[[str, bytes], bytes] | None = None,
 ) -> tuple[Rebuilt, Erasing]:
     """Write the store anew without the streams that match.
 
@@ -79,14 +85,17 @@ def erase(
         literal: the stream's name, where it is one and no pattern; else "".
         level: of compression.
         progress: told how far it is.
+        restate: see `Erasing`; None leaves states as they are.
 
     Raises as `compact`.
     """
     made: list[Erasing] = []
 
     def change(page_bytes: int) -> Erasing:
-        made.append(Erasing(matches, Compressor(level), page_bytes, literal.encode()))
-        return made[0]
+        erasing = Erasing(matches, Compressor(level), page_bytes, literal.encode())
+        erasing.restate = restate or erasing.restate
+        made.append(erasing)
+        return erasing
 
     rebuilt = _replace(path, change, progress)
     return rebuilt, made[0]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.client import Producer
+from edge_agent.server import add_token
 from tests.end_to_end.support import AgentProcess, agents, eventually, run_command
 
 HUB = '[store]\nsize = "16MiB"\n[log.main]\ncommit_interval = "20ms"\n'
@@ -83,3 +84,41 @@ async def test_pause_rewind_and_skip_before_the_eyes_of_a_hub_that_counts(tmp_pa
         await send(agent, 21, 25)
         await arrived(hub, [*expected, *range(21, 26)])
         assert (await agent.get("/api/status"))["upstreams"][0]["rewinds"] == 0
+
+
+async def test_where_there_are_tokens_only_an_admins_order_is_obeyed(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    for name, scopes in (("reads", {"read": ("**",)}), ("rules", {"admin": True})):
+        (tmp_path / name).write_text(add_token(tokens, name, **scopes))
+    config = AGENT.format(port=1).replace("[store]", f'[listen]\ntokens = "{tokens}"\n[store]')
+    agent = AgentProcess(tmp_path, "agent", config)
+    async with agents(agent):
+        url = f"http://127.0.0.1:{agent.http_port}"
+        for token, code in (((), 1), (("reads",), 1), (("rules",), 0)):
+            files = [text for name in token for text in ("--token-file", str(tmp_path / name))]
+            done = await run_command("consumer", "pause", "hub", "--url", url, *files)
+            assert done.returncode == code, done.stderr.decode()
+            assert (b"scope admin" in done.stderr) == (code == 1)
+        (upstream,) = (await agent.get("/api/status"))["upstreams"]
+        assert upstream["phase"] == "paused"
+        assert any(one["code"] == "upstream_paused"
+                   for one in (await agent.get("/healthz"))["warnings"])  # fmt: skip
+
+
+async def test_a_store_whose_agent_runs_is_reached_through_it_without_being_told(
+    tmp_path: Path,
+) -> None:
+    agent = AgentProcess(tmp_path, "agent", AGENT.format(port=1))
+    async with agents(agent):
+        await send(agent, 1, 3)
+        config = agent.folder / "reach.toml"
+        config.write_text(
+            f'{AGENT.format(port=1)}\n[http]\naddress = "127.0.0.1:{agent.http_port}"\n'
+        )
+        where = ("--config", str(config), "--data", str(agent.store))
+        for _ in range(2):
+            done = await run_command("consumer", "list", "--json", *where)
+            (found,) = json.loads(done.stdout)
+            assert (found["consumer"], found["backlog"]) == ("upstream/hub", 3)
+            # The second time nobody runs on it.
+            await agent.stop()

@@ -15,6 +15,7 @@ from edge_agent.forward.plan import (
     decode_plan,
     encode_plan,
     plan_ranges,
+    without_records,
 )
 from edge_agent.store.entry import STATE_BYTES_MAX
 
@@ -125,3 +126,10 @@ def test_the_largest_plan_fits_into_a_consumers_state() -> None:
     offsets = {(f"{n:064d}", n.to_bytes(16, "big")): -(2**63) for n in range(BOOTS_MAX)}
     plan = Plan(2**32 - 1, [(2**62 + n, 2**62 + n) for n in range(64)], 16, offsets)
     assert len(encode_plan(plan)) < STATE_BYTES_MAX // 4
+
+
+def test_after_an_erasure_no_key_is_used_for_fewer_records() -> None:
+    state = without_records(encode_plan(Plan(77, [(5, 9), (10, 12)], 9)))
+    assert decode_plan(state, 77, floor=4) == Plan(77, [(5, 8)])
+    for other in (b"", b"\x92\xa1a\xa1b", b"\xc1"):
+        assert without_records(other) == other

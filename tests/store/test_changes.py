@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_agent.store import Entry, keys
+from edge_agent.store import Entry, LogSettings, Position, keys
 from edge_agent.store.changes import Change, Erasing, Renewing
 from edge_agent.store.codec import Compressor
 from edge_agent.store.identity import new_header
@@ -52,3 +52,23 @@ def test_a_damaged_block_is_left_out_and_counted(stores: Stores) -> None:
 
 def test_an_erasing_without_quarantine_ends_without_it() -> None:
     assert Erasing(lambda stream: True, Compressor(0), 4096).end() == {}
+
+
+def test_states_of_consumers_change_only_where_records_of_their_log_were_erased(
+    stores: Stores,
+) -> None:
+    logs = (LogSettings("main", share=0.3), LogSettings("b", ("b/**",), share=0.3))
+    engine = stores.open(logs=logs)
+    engine.commit([Entry((run(2, stream="a/1"), run(2, stream="b/1")))])
+    kept = [Position("up", log, 1, b"plan") for log in ("main", "b")]
+    engine.commit([Entry(positions=(*kept, Position("bare", "main", 1)))])
+    engine.close()
+
+    def restate(consumer: str, state: bytes) -> bytes:
+        return consumer.encode() + state
+
+    erase(stores.path(), lambda s: s == "a/1", "a/1", 0, lambda d, t: None, restate=restate)
+    engine = stores.open(logs=logs)
+    assert engine.position("up", "main") == (1, b"upplan")
+    assert engine.position("up", "b") == (1, b"plan")
+    assert engine.position("bare", "main") == (1, None)
