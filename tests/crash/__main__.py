@@ -18,6 +18,7 @@ from tests.crash.proof import Outcome, Scale
 PARTS: Final[dict[str, tuple[str, Scale]]] = {
     "states": ("tests.crash.states", Scale(250_000)),
     "faults": ("tests.crash.faults", Scale(0)),
+    "kills": ("tests.crash.kills", Scale(300)),
     "outages": ("tests.model.outages.campaign", Scale(10_000)),
     "flips": ("tests.crash.flips", Scale(3_000)),
 }

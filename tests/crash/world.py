@@ -44,7 +44,6 @@ backoff_max = "100ms"
 """
 #: Nobody who is told to start again needs longer.
 READY_S = 20.0
-STARTS_MAX = 20
 
 
 @dataclass
@@ -61,6 +60,7 @@ class Kept:
     config: str
     ports: tuple[int, int]
     judge: Callable[[Seen], Fail | None] | None = None
+    starts_max: int = 20
     ended: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -71,7 +71,9 @@ class Kept:
         self._settings.write_text(self.config)
         self._forked: Forked | None = None
         self._wanted = False
-        self._gone = trio.Event()
+        self._gone, self._news = trio.Event(), trio.Event()
+        #: Whether the present process was seen to listen.
+        self.listening = False
 
     @property
     def url(self) -> str:
@@ -85,20 +87,24 @@ class Kept:
         """Start it, and again whenever it ends, until `stop`; started once it answers."""
         self._wanted, self._gone = True, trio.Event()
         told = False
-        for _ in range(STARTS_MAX):
+        for _ in range(self.starts_max):
             forked = self._forked = await self._fork()
-            if await self._answers(forked) and not told:
+            self._news.set()
+            self.listening = await self._answers(forked)
+            if self.listening and not told:
                 told = True
                 task_status.started()
             code = await forked.wait()
-            self._forked = None
+            self._forked, self.listening = None, False
+            if self._news.is_set():
+                self._news = trio.Event()
             if not self._wanted:
                 self.ended.append(code)
                 self._gone.set()
                 return
             self.ended.append(code)
             await trio.sleep(0.02)
-        raise AssertionError(f"{self.name} ended {STARTS_MAX} times:\n{self.output[-3000:]}")
+        raise AssertionError(f"{self.name} ended {self.starts_max} times:\n{self.output[-3000:]}")
 
     async def stop(self) -> int:
         """SIGTERM, and no new start: its exit code."""
@@ -108,9 +114,14 @@ class Kept:
         await self._gone.wait()
         return self.ended.pop()
 
+    async def forked(self) -> None:
+        """Wait until there is a process, and not one that was killed already."""
+        await self._news.wait()
+
     def kill(self) -> None:
         """SIGKILL; it is started again."""
         if self._forked is not None:
+            self._news, self.listening = trio.Event(), False
             self._forked.signal(signal.SIGKILL)
 
     async def get(self, path: str) -> Any:
