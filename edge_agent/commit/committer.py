@@ -277,9 +277,9 @@ class Committer:
         self._metrics.add("commits_total")
         self._metrics.add("commit_seconds_total", seconds)
         self._accounts.did(result)
-        for entry, answer in zip(entries, result.answers, strict=True):
-            if isinstance(answer, StoreFull):
-                self._accounts.refused(entry)
+        refused = [n for n, answer in enumerate(result.answers) if isinstance(answer, StoreFull)]
+        for number in refused:
+            self._accounts.refused(entries[number])
         if self._trace is not None:
             self._trace("commit", {"entries": len(entries), "last_seq": dict(result.last_seq)})
         for listener in self.listeners:

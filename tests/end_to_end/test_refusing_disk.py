@@ -14,6 +14,7 @@ from edge_agent.client import Backoff, Producer
 from edge_agent.clock import ManualClock
 from edge_agent.record import Run
 from edge_agent.store import Engine, Entry, StoreSettings
+from tests.end_to_end.clocked_agent import set_clock
 from tests.end_to_end.disks import card
 from tests.end_to_end.relay import uplink
 from tests.end_to_end.support import AgentProcess, agents, eventually
@@ -167,3 +168,61 @@ async def test_a_start_on_a_read_only_card_answers_and_forwards_and_takes_nothin
                     await peer.say({"n": 1})
                     await peer.hear_ack(2)
                 assert await agent.stop() == 0
+
+
+async def test_a_board_that_comes_up_with_a_read_only_card_forwards_what_it_held(
+    tmp_path: Path,
+) -> None:
+    hub = AgentProcess(tmp_path, "hub", STORE)
+    with card(tmp_path) as its_card:
+        async with agents(hub), uplink(hub.port) as relay:
+            clock = tmp_path / "clock"
+            set_clock(clock, wall_s=0, synced=True, number=1)
+            agent = AgentProcess(tmp_path, "agent", STORE + UPSTREAM.format(port=relay.port))
+            agent.store = its_card.place / "agent"
+            agent.module = ("-m", "tests.end_to_end.clocked_agent")
+            agent.environment["EDGE_AGENT_TEST_CLOCK"] = str(clock)
+            pace = Backoff(base=0.05, maximum=0.2)
+            async with agents(agent):
+                async with Producer(
+                    f"{agent.url}/ingest/pi", source="pi", backoff=pace
+                ) as producer:
+                    await producer.send(batch(1, 10))
+                    await producer.flush(10)
+
+                    async def ten_arrived() -> bool:
+                        return len(await numbers(hub)) == 10
+
+                    await eventually(ten_arrived, describe="the first ten at the hub")
+                    relay.cut()
+                    await producer.send(batch(11, 20))
+                    await producer.flush(10)
+                await agent.kill()
+            its_card.remount("ro")
+            set_clock(clock, wall_s=0, synced=True, number=2)
+            relay.restore()
+            async with agents(agent):
+
+                async def all_arrived() -> bool:
+                    return await numbers(hub) == [*range(1, 21)]
+
+                await eventually(all_arrived, describe="what was held is at the hub")
+                status = await agent.get("/api/status")
+                assert status["health"]["status"] == "failed" and status["store"]["readable"]
+                assert status["upstreams"][0]["backlog_records"] == 0
+                its_card.remount("rw")
+
+                async def well() -> bool:
+                    return bool((await health(agent))["status"] != "failed")
+
+                await eventually(well, describe="it takes records again")
+                async with Producer(
+                    f"{agent.url}/ingest/pi", source="pi", backoff=pace
+                ) as producer:
+                    await producer.send(batch(21, 25))
+                    await producer.flush(10)
+
+                async def the_rest() -> bool:
+                    return await numbers(hub) == [*range(1, 26)]
+
+                await eventually(the_rest, describe="everything at the hub, once")
