@@ -34,6 +34,7 @@ from edge_agent.assembly import (
     connection_status,
     group_limits,
     listen_tcp,
+    run_all,
     store_settings,
 )
 from edge_agent.clock import Clock, SystemClock
@@ -140,7 +141,7 @@ class _Parts:
     def __init__(self, config: Config, engine: Engine, around: Surroundings) -> None:
         self.config = config
         self.around = around
-        self.salvage = engine.salvage_report
+        self.engine = engine
         self.metrics = Metrics()
         self.committer = Committer(
             engine,
@@ -224,7 +225,7 @@ class _Parts:
                 may_order=None if self.tokens is None else self.server.may_order,
                 before=self.before,
                 lane=self._lane,
-                salvage=None if self.salvage is None else in_words(self.salvage),
+                salvage=self._salvage,
             )
         )
         edges.start_soon(watch.run)
@@ -263,7 +264,7 @@ class _Parts:
                 windows = partial(run_windows, clock=self.around.clock, metrics=self.metrics)
                 readers.start_soon(windows, self.log, rule)
         done = trio.Event()
-        readers.start_soon(_run_all, self.forwarders, done)
+        readers.start_soon(run_all, [one.run for one in self.forwarders], done)
         return done
 
     async def _finish_forwarding(self, done: trio.Event, deadline: float) -> None:
@@ -275,6 +276,10 @@ class _Parts:
     def _lane(self, consumer: str, log: str) -> Lane | None:
         lanes = (forwarder.lane(consumer, log) for forwarder in self.forwarders)
         return next((lane for lane in lanes if lane is not None), None)
+
+    def _salvage(self) -> str | None:
+        report = self.engine.salvage_report
+        return None if report is None else in_words(report)
 
     def _upstreams(self) -> Sequence[UpstreamStatus]:
         return [
@@ -289,10 +294,3 @@ class _Parts:
 
 async def _watchdog(notifier: Notifier, watch: Watch) -> None:
     await run_watchdog(notifier, watch.commit_waits_s, describe=watch.describe)
-
-
-async def _run_all(forwarders: Sequence[Forwarder], done: trio.Event) -> None:
-    async with trio.open_nursery() as nursery:
-        for forwarder in forwarders:
-            nursery.start_soon(forwarder.run)
-    done.set()

@@ -77,6 +77,14 @@ async def listen_tcp(address: str, tls: ssl.SSLContext | None) -> Listeners:
     return [trio.SSLListener(listener, tls, https_compatible=True) for listener in listeners]
 
 
+async def run_all(tasks: Sequence[Callable[[], Awaitable[None]]], done: trio.Event) -> None:
+    """Run them beside one another; ``done`` is set when the last of them has returned."""
+    async with trio.open_nursery() as nursery:
+        for task in tasks:
+            nursery.start_soon(task)
+    done.set()
+
+
 def address_of(listener: trio.abc.Listener[trio.abc.Stream]) -> str:
     """Where it listens, as ``host:port``; ``memory`` for one without a socket."""
     inner = getattr(listener, "transport_listener", listener)

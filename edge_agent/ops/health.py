@@ -85,7 +85,7 @@ class Facts:
         store_readable: whether what is stored can be read, and forwarded, all the same.
         commit_waits_s: for how long the oldest append has waited for a commit.
         file_fill: part of the store file in use, 0 to 1.
-        salvage: what the salvage at start found, None where there was none.
+        salvage: what the last salvage did, in sentences; None where there was none.
         insecure: listening off loopback without TLS or tokens, as the configuration says.
         budget: what the budget of bytes a day takes, or why it is not kept; None with nothing to
             say.
@@ -200,7 +200,7 @@ def _warnings(facts: Facts) -> Iterable[Reason]:
             " It is believed once it has stood for ten minutes.",
         )
     if facts.salvage is not None:
-        yield Reason("salvaged", f"The store was damaged and set aside at start: {facts.salvage}")
+        yield Reason("salvaged", facts.salvage)
     for upstream in facts.upstreams:
         if upstream.paused:
             yield Reason(

@@ -50,6 +50,10 @@ def _none() -> tuple[()]:
     return ()
 
 
+def _nothing() -> None:
+    return None
+
+
 def _leave(run: Run) -> tuple[Run, ...]:
     return (run,)
 
@@ -75,7 +79,8 @@ class Sources:
         may_order: whether the bearer of a token has the scope admin; None likewise.
         before: the rules that act before storing, for what is read again from quarantine.
         lane: the running lane that a consumer of a log is, None where there is none.
-        salvage: what the salvage at start found, one sentence (`in_words`); None without one.
+        salvage: what the last salvage did, in sentences (`in_words`), for as long as its damaged
+            folder is there; None without one.
     """
 
     config: Config
@@ -89,7 +94,7 @@ class Sources:
     may_order: Callable[[str], bool] | None = None
     before: Before = _leave
     lane: Callable[[str, str], Lane | None] = _no_lane
-    salvage: str | None = None
+    salvage: Callable[[], str | None] = _nothing
 
 
 def log_status(
@@ -220,7 +225,7 @@ def facts(
         ),
         quarantined=store.quarantine_entries,
         clock_synced=sources.clock.read().synced,
-        salvage=sources.salvage,
+        salvage=sources.salvage(),
         insecure=is_insecure(sources.config),
         budget=outlook.about_budget(wear),
         budget_kept=wear.budget is None or wear.budget.kept,
@@ -238,5 +243,22 @@ def is_insecure(config: Config) -> bool:
 
 
 def in_words(report: Mapping[str, Any]) -> str:
-    """``{"blocks": 12, "set_aside": "damaged-1"}`` as ``blocks 12, set aside damaged-1``."""
-    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in report.items()) + "."
+    """What a salvage did (`edge_agent.store.salvage`), for whoever stands before the board."""
+    missing = report["missing"]
+    lost = (
+        f"{_grouped(missing)} records are known to be lost"
+        if missing
+        else "no record is known to be lost"
+    )
+    told = (
+        f"On {format_time(report['when_ns'])} the store was found damaged ({report['reason']})."
+        f" {_grouped(report['records'])} records were read back and {lost}."
+        f" The damaged file is kept in {report['moved_to']}."
+    )
+    if not report["complete"]:
+        told += " The new file was too small for all: set store.size larger, the rest is in there."
+    return told
+
+
+def _grouped(count: int) -> str:
+    return f"{count:,}".replace(",", " ")

@@ -106,6 +106,30 @@ def spans(
     return found
 
 
+def leaves_from(
+    pages: PageFile, tree: Tree, key: bytes, order: Callable[[bytes], bytes] = order_of
+) -> Iterator[Span]:
+    """The leaf pages of ``tree`` from the one that holds ``key``, or would, in order.
+
+    Raises:
+        StoreDamaged: a branch page on the way is not as it should be.
+    """
+    waiting = [] if tree.root == NOWHERE else [(tree.root, 1, b"", b"")]
+    while waiting:
+        number, level, low, high = waiting.pop()
+        if high and high <= key:
+            continue
+        if level == tree.depth:
+            yield Span(number, low)
+            continue
+        below = branch(pages, number, low, order)
+        ends = [*(begin for begin, _ in below[1:]), high]
+        waiting.extend(
+            (child, level + 1, begin, end)
+            for (begin, child), end in zip(reversed(below), reversed(ends), strict=True)
+        )
+
+
 def branch(
     pages: PageFile, number: int, low: bytes, order: Callable[[bytes], bytes]
 ) -> list[tuple[bytes, int]]:

@@ -12,6 +12,7 @@ import lmdb
 import msgspec
 
 from edge_agent.store import keys
+from edge_agent.store.caution import check_before_removal
 from edge_agent.store.reading import floors_in, oldest
 from edge_agent.store.retention import (
     Floors,
@@ -130,6 +131,8 @@ class Trimmer:
     def _remove(self, log: str, held: list[Held], upto: int, floors: Floors) -> None:
         header = self._logs[log]
         freed = looked = removed = trimmed = discarded = 0
+        doomed = [keys.block_key(header.id, block.first) for block in held if block.last <= upto]
+        check_before_removal(self._env, doomed)
         with writing(self._env) as txn:
             for block in held:
                 if block.last > upto:

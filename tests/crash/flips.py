@@ -15,6 +15,7 @@ Replay one: ``python -m tests.crash.flips SEED AREA BIT``.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import logging
 import os
@@ -154,6 +155,8 @@ def try_flip(folder: Path, data: bytes, flip: Flip, held: Held) -> Came:
 
 def _child(path: Path, held: Held, pipe: int) -> None:
     """Never returns."""
+    # A signal is told by the parent, in one line.
+    faulthandler.disable()
     signal.alarm(CHILD_S)
     told: list[str] = []
 

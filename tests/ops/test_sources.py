@@ -78,8 +78,24 @@ def test_insecure_is_what_others_can_reach_unprotected(
     assert is_insecure(Config(listen=listen, http=http)) is expected
 
 
-def test_a_salvage_report_becomes_a_sentence() -> None:
-    assert in_words({"set_aside": "damaged-1", "blocks": 12}) == "set aside damaged-1, blocks 12."
+def test_a_salvage_report_becomes_sentences() -> None:
+    report = {
+        "when_ns": 1_795_341_600_000_000_000,
+        "reason": "page 7 is used twice",
+        "moved_to": "/data/damaged-1",
+        "blocks": 12,
+        "records": 12_345,
+        "missing": 0,
+        "complete": True,
+        "problems": [],
+    }
+    assert in_words(report) == (
+        "On 2026-11-22T10:00:00Z the store was found damaged (page 7 is used twice). 12 345 records"
+        " were read back and no record is known to be lost. The damaged file is kept in"
+        " /data/damaged-1."
+    )
+    assert "1 234 records are known to be lost" in in_words({**report, "missing": 1234})
+    assert "set store.size larger" in in_words({**report, "complete": False})
 
 
 async def test_fill_is_measured_against_the_share_of_the_log(tmp_path: Path) -> None:

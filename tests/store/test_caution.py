@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+
+from edge_agent.errors import StoreDamaged, StoreFailed
+from edge_agent.store.caution import check_before_removal
+from edge_agent.store.create import open_environment
+from edge_agent.store.keys import block_key
+from edge_agent.store.pages import PageFile
+from edge_agent.store.settings import LogSettings
+from tests.store.conftest import Stores
+from tests.store.support import MIB, entry, values
+
+
+def flip_header(stores: Stores, first: int) -> None:
+    """The long value claims 65,536 pages more than it has."""
+    with PageFile(stores.data()) as pages:
+        nodes = {node.key: node for node in pages.nodes(pages.meta.main.root, print)}
+    with stores.data().open("r+b") as file:
+        file.seek(nodes[block_key(1, first)].overflow * 4096 + 14)
+        file.write(b"\x01")
+
+
+def test_sound_blocks_may_go_and_no_others(stores: Stores) -> None:
+    engine = stores.open(size=1 * MIB, compression_level=0)
+    for first in range(1, 101, 10):
+        engine.commit([entry(10, first, pad=500)])
+    engine.close()
+    stores.damaged.add("agent")
+    flip_header(stores, 51)
+    env = open_environment(stores.data().parent, 1 * MIB)
+    doomed = [block_key(1, first) for first in range(1, 101, 10)]
+    check_before_removal(env, doomed[:5])
+    check_before_removal(env, [])
+    with pytest.raises(StoreDamaged, match="long value"):
+        check_before_removal(env, doomed[:6])
+    env.close()
+
+
+def test_a_header_that_went_wrong_while_the_store_is_open_gives_no_page_away(
+    stores: Stores,
+) -> None:
+    stores.damaged.add("agent")
+    logs = (LogSettings("main", share=0.3),)
+    engine = stores.open(size=1 * MIB, compression_level=0, logs=logs)
+    for first in range(1, 401, 10):
+        engine.commit([entry(10, first, pad=500)])
+    oldest = engine.first_seq("main")
+    flip_header(stores, oldest)
+
+    def until_it_trims() -> None:
+        for first in range(401, 801, 10):
+            engine.commit([entry(10, first, pad=500)])
+
+    with pytest.raises(StoreFailed, match="long value"):
+        until_it_trims()
+    engine.reopen()
+    assert engine.salvage_report is not None
+    assert engine.salvage_report["missing"] == 0
+    assert values(engine)[0] == oldest
