@@ -112,6 +112,9 @@ def admit(request: Request, rules: Rules) -> Readable | Refusal:
         return nothing
     if request.method == "POST":
         return _order(request, rules)
+    if request.path in ORDER_PATHS and _may_order(request, rules):
+        # Who may settle it may see what it is about.
+        return everything
     if request.authorization is not None:
         return _bearer(request.authorization, rules)
     if not rules.needs_token:
@@ -148,10 +151,16 @@ def _order(request: Request, rules: Rules) -> Readable | Refusal:
             return everything
         text = "without tokens, orders are taken on loopback only; set http.address or tokens"
         return Refusal(403, "no_tokens", text)
-    scheme, _, token = (request.authorization or "").partition(" ")
-    if scheme.lower() != "bearer" or not rules.may_order(token.strip()):
+    if not _may_order(request, rules):
         return Refusal(401, "token_needed", "a token with the scope admin is needed: Bearer TOKEN")
     return everything
+
+
+def _may_order(request: Request, rules: Rules) -> bool:
+    """Whether the request bears a token with the scope admin."""
+    scheme, _, token = (request.authorization or "").partition(" ")
+    known = rules.may_order
+    return known is not None and scheme.lower() == "bearer" and known(token.strip())
 
 
 def _host(request: Request, rules: Rules) -> Refusal | None:

@@ -156,3 +156,9 @@ def test_insecure_without_tokens_takes_no_orders_from_the_network() -> None:
 
 def test_only_paths_that_take_orders_take_a_post() -> None:
     assert refused(ordered(ADMIN, path="/api/status")) == (405, "bad_method")
+
+
+def test_who_may_give_orders_may_see_what_they_are_about_and_nothing_else() -> None:
+    token = {"authorization": "Bearer root"}
+    assert admit(asked(path="/api/quarantine", **token), ADMIN) is everything
+    assert refused(admit(asked(path="/api/status", **token), ADMIN)) == (401, "bad_token")
