@@ -106,7 +106,7 @@ def _print(path: Path, report: Report, deep: Deep | None) -> None:
         f" {report.quarantined} in quarantine"
     )
     for gap in report.gaps:
-        click.echo(f"lost earlier: {gap}")
+        click.echo(f"not there (lost, or passed over by a salvage or restore): {gap}")
     problems = report.problems + ([] if deep is None else deep.problems)
     for problem in problems[:_PROBLEMS_SHOWN]:
         click.echo(f"problem: {problem}")

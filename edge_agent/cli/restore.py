@@ -56,7 +56,8 @@ def command(
 ) -> None:
     """Make a store from BACKUP, a folder or a .tar that `edge-agent backup` wrote.
 
-    BACKUP is checked first. The agent must not be running there.
+    BACKUP is checked first. The agent must not be running there. Seqs go on a million higher, so
+    that none is given twice; `edge-agent check` tells that as records that are not there.
     """
     settings = settings_of(config, data)
     path = Path(settings.store.path)

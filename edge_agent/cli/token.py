@@ -38,7 +38,7 @@ def command() -> None:
 )
 @click.option("--read", metavar="PATTERN", multiple=True, help="May read these streams.")
 @click.option("--forward", is_flag=True, help="May forward as another agent.")
-@click.option("--admin", is_flag=True, help="May administer.")
+@click.option("--admin", is_flag=True, help="May give orders: consumer, quarantine.")
 @_file_option
 @config_options
 def add(
