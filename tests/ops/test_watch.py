@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import trio
 
 from edge_agent.config import parse
-from edge_agent.errors import StoreFailed
+from edge_agent.errors import StoreFailed, StoreFull
 from edge_agent.ops import Sources, UpstreamStatus
 from edge_agent.ops.status import LaneStatus
 from tests.ops.pictures import UPSTREAM
@@ -175,3 +176,25 @@ async def test_what_an_absent_upstream_will_cost_is_in_the_picture(tmp_path: Pat
         )
         assert "loss_ahead" in [one.code for one in status.health.warnings]
         assert log.outlook is not None and log.outlook.endswith("record is lost")
+
+
+async def test_a_log_that_refuses_is_full_though_it_is_not_at_its_share(tmp_path: Path) -> None:
+    """A small share and large records: there is never room for the last one."""
+    text = (
+        f'[store]\npath = "{tmp_path}"\nsize = "16MiB"\ncompression_level = 0\n'
+        '[log.main]\nshare = "2%"\nwhen_full = "refuse"\n'
+    )
+    noise = random.Random(4).randbytes(60_000)
+    async with agent(tmp_path, config=parse(text, "test"), serve=False) as running:
+        running.watch._projections.sample(running.watch._now_s(), ())
+        running.clock.advance(30)
+        assert (await running.watch.look()).health.status == "ok"
+        for _ in range(5):
+            await running.keep("a/1", [noise])
+        with pytest.raises(StoreFull):
+            await running.keep("a/1", [noise])
+        status = await running.watch.look()
+        (log,) = status.logs
+        assert 0.5 < log.fill < 0.98 and log.refused_lately == 1
+        assert [one.code for one in status.health.reasons] == ["log_full"]
+        assert log.outlook == "senders are told to wait"
