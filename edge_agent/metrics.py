@@ -42,6 +42,7 @@ TABLE: tuple[Metric, ...] = (  # one metric a line, to be read as a table
     Metric("source_gaps_total", "counter", "records", "Numbers that a source skipped when it resumed."),
     Metric("source_restarts_total", "counter", "restarts", "Sources whose numbering started anew."),
     Metric("sources_forgotten_total", "counter", "sources", "Sources not seen for the configured time."),
+    Metric("received_thinned_total", "counter", "records", "Thinned by another agent before they came: aggregates of them did, or nothing."),
     Metric("stops_total", "counter", "stops", "Times a peer was told 'not now', by code.", ("code",)),
     # Keeping.
     Metric("commits_total", "counter", "commits", "Synced transactions."),
@@ -51,6 +52,8 @@ TABLE: tuple[Metric, ...] = (  # one metric a line, to be read as a table
     Metric("block_bytes_total", "counter", "bytes", "Bytes of blocks as stored, by log.", ("log",)),
     Metric("records_trimmed_total", "counter", "records", "Removed after every consumer had them, by log.", ("log",)),
     Metric("records_discarded_total", "counter", "records", "Removed before an upstream had them: loss, by log.", ("log",)),
+    Metric("records_thinned_total", "counter", "records", "Replaced by per-minute aggregates before an upstream had them, by log.", ("log",)),
+    Metric("thinned_aggregates_total", "counter", "records", "Aggregates that stand for thinned records, by log.", ("log",)),
     Metric("records_damaged_total", "counter", "records", "Records in blocks that failed their CRC, by log.", ("log",)),
     Metric("records_refused_total", "counter", "records", "Not accepted because a log was full, by log.", ("log",)),
     Metric("store_failures_total", "counter", "failures", "Times the disk refused a transaction."),
@@ -78,6 +81,7 @@ TABLE: tuple[Metric, ...] = (  # one metric a line, to be read as a table
     Metric("forward_refused_total", "counter", "records", "Records an upstream refused for good; in quarantine.", ("upstream",)),
     Metric("forward_rewinds_total", "counter", "rewinds", "Times an upstream had lost data and was sent it again.", ("upstream",)),
     Metric("forward_gap_records_total", "counter", "records", "Of what an upstream had lost: no longer held here either.", ("upstream",)),
+    Metric("forward_withheld_total", "counter", "records", "Thinned while an upstream had a part of them, so that the rest was not sent: loss.", ("upstream",)),
     Metric("forward_backlog_records", "gauge", "records", "Not yet acknowledged by an upstream.", ("upstream",)),
     Metric("forward_connected", "gauge", "bool", "1 while the last attempt succeeded.", ("upstream",)),
     # Asking and processing.

@@ -275,7 +275,8 @@ class ForeignBlock(Struct, frozen=True, gc=False):
 
     ``first`` to ``last`` are the numbers that it covers in its sender's numbering, at least
     ``count`` of them (filtered records leave holes). ``payload`` is as in ``store/format.py``,
-    with ``codec`` 0 (raw) or 1 (zstd) and ``raw_len`` bytes once decompressed.
+    with ``codec`` 0 (raw) or 1 (zstd) and ``raw_len`` bytes once decompressed. ``thinned`` numbers
+    gave way to the aggregates among the records, where its sender's log was full.
     """
 
     first: int
@@ -287,6 +288,7 @@ class ForeignBlock(Struct, frozen=True, gc=False):
     time_min_ns: int
     time_max_ns: int
     origin: Origin
+    thinned: int = 0
 
     def __repr__(self) -> str:
         """Without the payload, which may be 256 KiB."""

@@ -97,7 +97,14 @@ def _upstreams(status: dict[str, Any]) -> Any:
 
 
 def _logs(status: dict[str, Any]) -> Any:
-    table = _table("log", ("share", True), ("records", True), ("size", True), ("discarded", True))
+    table = _table(
+        "log",
+        ("share", True),
+        ("records", True),
+        ("size", True),
+        ("discarded", True),
+        ("thinned", True),
+    )
     for log in status["logs"]:
         table.add_row(
             log["name"],
@@ -105,6 +112,8 @@ def _logs(status: dict[str, Any]) -> Any:
             amount(log["records"]),
             size(log["bytes"]),
             amount(log["discarded"]),
+            # An agent of an earlier version knows of none.
+            amount(log.get("thinned", 0)),
         )
     return table
 

@@ -1,53 +1,88 @@
-"""What transactions did, counted; and losses said aloud, now and then.
+"""Counting what each transaction did, and telling the journal of losses.
 
-A log that is full and discards what its upstreams have not got does so with every commit. The first
-time is worth a line in the journal at once; later ones are summed up.
+A full log can lose records, or detail, or keep senders waiting, at every commit for days. Each kind
+of that is one episode: it is told when it begins, once an hour while it goes on, with what it has
+come to by then, and told anew where it begins again after `QUIET_S` without any.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import trio
 
+from edge_agent.errors import StoreFull
 from edge_agent.metrics import Metrics
 from edge_agent.store.entry import CommitResult, Entry
 
 logger = logging.getLogger(__name__)
 
-#: Between two lines about what was discarded.
-DISCARDS_SAID_S = 600.0
+QUIET_S = 600.0
+#: Between two words on the same episode.
+TELL_EVERY_S = 3600.0
+
+_SAYINGS = {
+    "discarded": "log %s is full: its oldest records are discarded before an upstream had them"
+    " (%d so far)",
+    "thinned": "log %s is nearly full: its oldest records give way to per-minute aggregates before"
+    " an upstream had them (%d so far)",
+    "refused": "log %s is full and refuses records until upstreams have taken some (%d so far)",
+}
+
+
+@dataclass(slots=True)
+class _Episode:
+    """One kind of loss of one log: how much since it began, when last, when it was last told."""
+
+    total: int
+    last_at: float
+    told_at: float
 
 
 class Accounts:
-    """Counts in ``metrics``; ``route`` names a stream's log."""
+    """Counts in ``metrics``; ``route`` says which log takes a stream's records. Trio's thread."""
 
     def __init__(self, metrics: Metrics, route: Callable[[str], str]) -> None:
-        self._metrics, self._route = metrics, route
-        self._discarded: Counter[str] = Counter()
-        self._said_at = -DISCARDS_SAID_S
+        self._metrics = metrics
+        self._route = route
+        self._episodes: dict[tuple[str, str], _Episode] = {}
 
-    def did(self, result: CommitResult) -> None:
-        """One transaction was synced."""
+    def note(self, result: CommitResult, entries: Sequence[Entry] = ()) -> None:
+        """One transaction, and the entries that it was given, for those that it refused."""
         count_result(self._metrics, result)
-        if result.discarded:
-            self._discarded.update(result.discarded)
-        if self._discarded and trio.current_time() >= self._said_at + DISCARDS_SAID_S:
-            self._said_at = trio.current_time()
-            what = ", ".join(f"{count} of {log}" for log, count in sorted(self._discarded.items()))
-            self._discarded.clear()
-            logger.warning(
-                "records were discarded before an upstream had them, for lack of room: %s", what
-            )
+        refused: dict[str, int] = {}
+        full = [n for n, answer in enumerate(result.answers) if isinstance(answer, StoreFull)]
+        for number in full:
+            self._add_refused(entries[number], refused)
+        for log, amount in refused.items():
+            self._metrics.add("records_refused_total", amount, log)
+        self._tell("discarded", result.discarded)
+        self._tell("thinned", result.thinned)
+        self._tell("refused", refused)
 
-    def refused(self, entry: Entry) -> None:
-        """An entry found no room."""
+    def _add_refused(self, entry: Entry, refused: dict[str, int]) -> None:
         for run in entry.runs:
-            self._metrics.add("records_refused_total", run.count, self._route(run.stream))
+            log = self._route(run.stream)
+            refused[log] = refused.get(log, 0) + run.count
         for block in entry.blocks:
-            self._metrics.add("records_refused_total", block.count, block.origin.log)
+            log = block.origin.log
+            refused[log] = refused.get(log, 0) + block.count
+
+    def _tell(self, kind: str, amounts: Mapping[str, int]) -> None:
+        for log, amount in amounts.items():
+            if not amount:
+                continue
+            now = trio.current_time()
+            episode = self._episodes.get((kind, log))
+            if episode is None or now - episode.last_at >= QUIET_S:
+                episode = self._episodes[kind, log] = _Episode(0, now, now - TELL_EVERY_S)
+            episode.total += amount
+            episode.last_at = now
+            if now - episode.told_at >= TELL_EVERY_S:
+                episode.told_at = now
+                logger.warning(_SAYINGS[kind], log, episode.total)
 
 
 def count_result(metrics: Metrics, result: CommitResult) -> None:
@@ -58,6 +93,8 @@ def count_result(metrics: Metrics, result: CommitResult) -> None:
         ("block_bytes_total", result.block_bytes),
         ("records_trimmed_total", result.trimmed),
         ("records_discarded_total", result.discarded),
+        ("records_thinned_total", result.thinned),
+        ("thinned_aggregates_total", result.aggregates),
         ("quarantined_total", result.quarantined),
     ):
         for label, amount in counts.items():

@@ -13,7 +13,7 @@ from edge_agent.clock import Clock
 from edge_agent.commit.accounts import Accounts
 from edge_agent.commit.gather import NEVER, Gathering, GroupLimits, Ticket, settle
 from edge_agent.commit.persist import Persistence, RunBlocking, Store, Trace
-from edge_agent.errors import StoreFailed, StoreFull
+from edge_agent.errors import StoreFailed
 from edge_agent.metrics import Metrics
 from edge_agent.store.entry import CommitResult, Entry
 
@@ -27,6 +27,8 @@ TRIM_SECONDS = 60.0
 TRIM_AT_REST_SECONDS = 600.0
 #: … and, where a reader found the store refusing, soon: that reopens it.
 MEND_SECONDS = 1.0
+#: … and as soon where a log should be thinned before a commit has to wait for it.
+CROWDED_SECONDS = 1.0
 #: Commits whose duration is remembered, for the median.
 _DURATIONS = 64
 #: Streams whose interval is remembered; when there are more, it is begun anew.
@@ -273,13 +275,11 @@ class Committer:
         self._commits += 1
         self._durations.append(seconds)
         self._last_commit_ns = self._clock.read().wall_ns
-        self._trim_at = min(self._trim_at, self._trimmed_at + TRIM_SECONDS)
+        soon = CROWDED_SECONDS if result.crowded else TRIM_SECONDS
+        self._trim_at = min(self._trim_at, self._trimmed_at + soon)
         self._metrics.add("commits_total")
         self._metrics.add("commit_seconds_total", seconds)
-        self._accounts.did(result)
-        refused = [n for n, answer in enumerate(result.answers) if isinstance(answer, StoreFull)]
-        for number in refused:
-            self._accounts.refused(entries[number])
+        self._accounts.note(result, entries)
         if self._trace is not None:
             self._trace("commit", {"entries": len(entries), "last_seq": dict(result.last_seq)})
         for listener in self.listeners:
@@ -288,8 +288,9 @@ class Committer:
     async def _trim(self) -> None:
         result = await self._disk.call(self._engine.trim)
         self._trimmed_at = trio.current_time()
-        self._trim_at = self._trimmed_at + TRIM_AT_REST_SECONDS
-        self._accounts.did(result)
+        soon = CROWDED_SECONDS if result.crowded else TRIM_AT_REST_SECONDS
+        self._trim_at = self._trimmed_at + soon
+        self._accounts.note(result)
         if self._trace is not None:
             facts = {"trimmed": dict(result.trimmed), "discarded": dict(result.discarded)}
             self._trace("trim", facts)

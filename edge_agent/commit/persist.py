@@ -4,7 +4,7 @@
 EIO, a read-only remount, no space outside the reserved file), it pauses, reopens the store and
 calls again with the same arguments, for as long as it takes: the caller never sees StoreFailed, and
 health tells people why everything waits (``trouble``). Meanwhile the store is open for reading,
-where it can be.
+where it can be. `accounts.py` counts what a call did.
 """
 
 from __future__ import annotations

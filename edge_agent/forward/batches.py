@@ -52,6 +52,7 @@ class OpenBatches:
 
     def __init__(self, upstream: Upstream, log: Log, name: str, clock: Clock) -> None:
         self._upstream, self._log, self._name, self._clock = upstream, log, name, clock
+        self._consumer = f"upstream/{upstream.name}"
         self._cursor = 0
 
     def resume(self, next_seq: int) -> None:
@@ -63,8 +64,10 @@ class OpenBatches:
         limit = min(READ_BYTES, self._upstream.batch_bytes)
         while True:
             await _gather(self._log, self._name, self._cursor, self._upstream, self._clock)
+            self._log.note_handed(self._consumer, self._name, self._cursor)
             items = await self._log.read(self._name, self._cursor, limit)
             if items:
+                self._log.note_handed(self._consumer, self._name, items[-1].last)
                 return Batch(self._name, self._cursor + 1, items[-1].last, tuple(items))
 
     def sent(self, batch: Batch) -> None:
@@ -123,6 +126,7 @@ class PlannedBatches:
                 await _gather(self._log, self._name, self._floor, self._upstream, self._clock)
                 await self._make_plan()
             elif (batch := await self._load()) is not None:
+                self._log.note_handed(self._consumer, self._name, batch.last)
                 return batch
 
     def sent(self, batch: Batch) -> None:
@@ -137,7 +141,7 @@ class PlannedBatches:
         for record in batch.records(self._matches):
             records.append(record)
             if len(records) > 1:
-                self._plan.halve()
+                self._plan.halve([(block.first, block.last) for block in batch.thinned_blocks])
                 await self._keep_plan()
                 return 0
         self._plan.drop_first()
@@ -174,20 +178,22 @@ class PlannedBatches:
             if not read:
                 break
             for item in read:
-                encoded = 0
+                encoded = records = 0
                 if isinstance(item, Block):
                     encoded, boot = item.raw_len, item.unset_boot
+                    records = item.count if item.thinned else 0
                     if boot is not None and boot not in boots:
                         if len(boots) == BOOTS_MAX:
                             return extents, boots
                         boots.add(boot)
                 size += encoded
-                extents.append(Extent(max(item.first, self._floor + 1), item.last, encoded))
+                begin = max(item.first, self._floor + 1)
+                extents.append(Extent(begin, item.last, encoded, records))
             cursor = read[-1].last
         return extents, boots
 
     async def _load(self) -> Batch | None:
-        first, last = self._plan.ranges[0]
+        (first, last), begun = self._plan.ranges[0], self._plan.begun
         items: list[Block | Gap] = []
         cursor = first - 1
         while cursor < last:
@@ -198,11 +204,16 @@ class PlannedBatches:
                 return None
             items.extend(self._as_planned(item) for item in read if item.first <= last)
             cursor = read[-1].last
+        end = items[-1]
+        if isinstance(end, Block) and end.thinned and end.last > last and end.first != begun:
+            # It was thinned since the range was planned, together with what follows the range.
+            self._plan.ranges.clear()
+            return None
         # What was trimmed at the front since the range was planned is not in the bytes, so it
         # must not be in the key either.
         if isinstance(items[0], Gap) and items[0].reason == "trimmed" and items[0].last < last:
             first = max(first, items[0].last + 1)
-        return Batch(self._name, first, last, tuple(items))
+        return Batch(self._name, first, last, tuple(items), begun)
 
     def _as_planned(self, item: Block | Gap) -> Block | Gap:
         if isinstance(item, Gap) or item.unset_boot is None:

@@ -89,6 +89,8 @@ def segments_of(batch: Batch, identity: Identity, matches: Callable[[str], bool]
         if isinstance(item, Gap):
             first, last = max(item.first, batch.first), min(item.last, batch.last)
             segment = Segment(first, last, item.reason)
+        elif batch.withholds(item):
+            segment = Segment(batch.first, item.last, "thinned")
         else:
             segment = _segment(item, max(item.first, batch.first), identity, matches)
         _join(segments, segment)
@@ -224,6 +226,7 @@ def _as_stored(block: Block, origin: Origin) -> ForeignBlock:
         time_min_ns=block.time_min_ns,
         time_max_ns=block.time_max_ns,
         origin=origin,
+        thinned=block.thinned,
     )
 
 

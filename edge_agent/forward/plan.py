@@ -36,11 +36,14 @@ Range = tuple[int, int]
 
 
 class Extent(NamedTuple):
-    """A block or a gap, as far as planning cares: its seqs, and its bytes, 0 for a gap."""
+    """A block or a gap, as far as planning cares: its seqs, and its bytes, 0 for a gap. ``records``
+    of a thinned block, which is not cut: who has had a part of it cannot be given the rest.
+    """
 
     first: int
     last: int
     size: int
+    records: int = 0
 
 
 @dataclass(slots=True)
@@ -53,18 +56,31 @@ class Plan:
         ranges: adjoining, ascending, not acknowledged.
         singles: single records refused since the last acknowledgement.
         offsets: of clocks that were not set, as far as they were known.
+        begun: first seq of a thinned block that had to be cut, so that the rest of it may go, too.
     """
 
     shape: int
     ranges: list[Range] = field(default_factory=list)
     singles: int = 0
     offsets: dict[Boot, int] = field(default_factory=dict)
+    begun: int = 0
 
-    def halve(self) -> None:
-        """Replace the first range, of at least two records, by its halves."""
+    def halve(self, thinned: Sequence[Range] = ()) -> None:
+        """Replace the first range, of at least two records, by its halves; ``thinned`` are those
+        of its blocks, which are cut only where there is nothing else.
+        """
         first, last = self.ranges[0]
         assert first < last
         middle = (first + last) // 2
+        for begin, end in thinned:
+            if begin <= middle < end:
+                if begin > first:
+                    middle = begin - 1
+                elif end < last:
+                    middle = end
+                else:
+                    self.begun = begin
+                break
         self.ranges[0:1] = [(first, middle), (middle + 1, last)]
 
     def drop_first(self) -> None:
@@ -77,6 +93,7 @@ class _State(msgspec.Struct, array_like=True):
     ranges: list[Range]
     singles: int
     offsets: list[tuple[str, bytes, int]] = []
+    begun: int = 0
 
 
 _decoder = msgspec.msgpack.Decoder(_State)
@@ -85,7 +102,8 @@ _decoder = msgspec.msgpack.Decoder(_State)
 def encode_plan(plan: Plan) -> bytes:
     """The consumer's state."""
     offsets = [(*boot, offset_ns) for boot, offset_ns in plan.offsets.items()]
-    return msgspec.msgpack.encode(_State(plan.shape, plan.ranges, plan.singles, offsets))
+    state = _State(plan.shape, plan.ranges, plan.singles, offsets, plan.begun)
+    return msgspec.msgpack.encode(state)
 
 
 def decode_plan(state: bytes | None, shape: int, floor: int) -> Plan:
@@ -105,7 +123,7 @@ def decode_plan(state: bytes | None, shape: int, floor: int) -> Plan:
     if stored.shape == shape:
         # One refusal more is enough to stop again, so that restarts do not eat the backlog.
         offsets = {(agent, boot_id): offset_ns for agent, boot_id, offset_ns in stored.offsets}
-        return Plan(shape, ranges, min(stored.singles, SINGLES_MAX - 1), offsets)
+        return Plan(shape, ranges, min(stored.singles, SINGLES_MAX - 1), offsets, stored.begun)
     if ranges and ranges[0][0] < ranges[0][1]:
         return Plan(shape, [(ranges[0][0], ranges[0][1] - 1)])
     return Plan(shape, ranges[:1])
@@ -130,12 +148,22 @@ def plan_ranges(
 
     A single record is never cut, whatever its size. Sizes within a block are taken as equal; the
     upstream's own limit is what 413 and halving are for. Gaps cost nothing and join a range.
+    A thinned block is never cut either.
     """
     if not extents:
         return []
     ranges: list[Range] = []
     start, count, size = extents[0].first, 0, 0
     for extent in extents:
+        if extent.records:
+            too_many = count + extent.records > records_max or size + extent.size > bytes_max
+            if count and too_many:
+                ranges.append((start, extent.first - 1))
+                if len(ranges) == ranges_max:
+                    return ranges
+                start, count, size = extent.first, 0, 0
+            count, size = count + extent.records, size + extent.size
+            continue
         each = max(1, extent.size // (extent.last - extent.first + 1))
         at = extent.first if extent.size else extent.last + 1
         while at <= extent.last:

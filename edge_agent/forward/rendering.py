@@ -14,6 +14,10 @@ that agent's id, ``seq`` the position in this agent's log. JSON has no bytes and
 become base64, NaN and infinities null. In msgpack everything stays as it is, and the body is one
 array.
 
+An aggregate that a full log made of its oldest records (source ``$thin/…``) has the id of the last
+of them and ``/thinned-CHECKSUM`` behind it: that record may have been sent before, by us or another
+agent, and so may another aggregate that ends with it. No id ever stands for two contents.
+
 The same records give the same bytes, always: an ``Idempotency-Key`` stands for bytes.
 """
 
@@ -22,11 +26,13 @@ from __future__ import annotations
 import gzip
 import sys
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import Any, Literal
 
 import msgspec
 
 from edge_agent.record import Record, TimeTrust, format_time
+from edge_agent.summary import THINNED_SOURCE
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -77,6 +83,8 @@ def rendered(record: Record, agent: str, epoch: str) -> RenderedRecord:
         place = f"{record.origin_epoch}/{record.origin_log}/{record.origin_seq}"
     else:
         place = f"{epoch}/{record.log}/{record.seq}"
+    if record.source.startswith(THINNED_SOURCE):
+        place += f"/thinned-{blake2b(repr(record.fields).encode(), digest_size=8).hexdigest()}"
     return RenderedRecord(
         place,
         record.origin or agent,

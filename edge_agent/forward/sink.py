@@ -41,17 +41,46 @@ class Batch:
 
     ``items`` cover the range without a hole, in order; the first and the last block may reach
     beyond it.
+
+    Of a thinned block that begins before the range nothing is given: its aggregates stand for
+    records, too, that the upstream may have. ``begun`` is the first seq of the one block for which
+    that is not so, because it was cut while it was being sent.
     """
 
     log: str
     first: int
     last: int
     items: tuple[Block | Gap, ...]
+    begun: int = 0
+
+    @property
+    def thinned_blocks(self) -> list[Block]:
+        """Those that stand for more records than they hold."""
+        return [item for item in self.items if isinstance(item, Block) and item.thinned]
+
+    @property
+    def thinned(self) -> int:
+        """How many of the range's numbers lie in thinned blocks. It only grows, so that it tells
+        what a range holds now from what it held before.
+        """
+        return sum(self._overlap(block) for block in self.thinned_blocks)
+
+    @property
+    def withheld(self) -> int:
+        """How many of the range's numbers are in a thinned block of which nothing is given."""
+        return sum(self._overlap(block) for block in self.thinned_blocks if self.withholds(block))
+
+    def withholds(self, block: Block) -> bool:
+        """Whether the upstream may have had a part of what the block stands for."""
+        return block.thinned > 0 and block.first < self.first and block.first != self.begun
+
+    def _overlap(self, block: Block) -> int:
+        return min(block.last, self.last) - max(block.first, self.first) + 1
 
     def records(self, matches: Callable[[str], bool]) -> Iterator[Record]:
         """The records of the range whose stream matches."""
         for item in self.items:
-            if isinstance(item, Block):
+            if isinstance(item, Block) and not self.withholds(item):
                 for record in item.records(matches):
                     if self.first <= record.seq <= self.last:
                         yield record

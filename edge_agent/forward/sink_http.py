@@ -5,7 +5,7 @@
     POST PATH HTTP/1.1
     Content-Type: application/x-ndjson        (or application/json, application/msgpack)
     Content-Encoding: gzip                    (or zstd, or none)
-    Idempotency-Key: EPOCH/LOG/FIRST-LAST
+    Idempotency-Key: EPOCH/LOG/FIRST-LAST     (and /thinned-N where N of them gave way)
     Authorization: Bearer TOKEN
 
 Delivery is at least once. The key's range is durable before the first send (``plan.py``) and the
@@ -87,6 +87,9 @@ class HttpSink:
         if count == 0:
             return Acknowledged(batch.last)
         key = f"{self._identity.epoch}/{batch.log}/{batch.first}-{batch.last}"
+        if batch.thinned:
+            # Other bytes than the same range had before its records were thinned.
+            key += f"/thinned-{batch.thinned}"
         answer = await self._post(body, key)
         problem = judge(answer, key, self._clock.read().wall_ns)
         if problem is not None:

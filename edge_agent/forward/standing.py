@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,8 @@ from edge_agent.forward.sink import Acknowledged, Batch
 from edge_agent.metrics import Metrics
 from edge_agent.record import UNSET_CLOCK_BEFORE_NS
 from edge_agent.store import Block, Gap
+
+logger = logging.getLogger(__name__)
 
 FailureKind = Literal["unavailable", "slow", "misconfigured", "refused", "rewind"]
 
@@ -76,6 +79,8 @@ class Standing:
         self._unsettled: deque[tuple[int, int | None, int]] = deque()
         self._waits_since_ns: int | None = None
         self._bytes_per_record = 0.0
+        #: What was withheld up to there is counted, however often it comes up.
+        self._withheld_upto = 0
 
     @property
     def connected(self) -> bool:
@@ -115,6 +120,16 @@ class Standing:
         size = sum(len(block.payload) for block in blocks)
         if blocks:
             self._bytes_per_record = size / sum(block.count for block in blocks)
+        if batch.withheld and batch.last > self._withheld_upto:
+            self._withheld_upto = batch.last
+            self._metrics.add("forward_withheld_total", batch.withheld, self._upstream)
+            logger.warning(
+                "upstream %s: %d records of log %s were thinned while it had a part of them;"
+                " it is not given the rest of their aggregates",
+                self._upstream,
+                batch.withheld,
+                batch.log,
+            )
         if not self._unsettled or self._unsettled[-1][0] < batch.last:
             stored_ns = blocks[0].when_ns if blocks else None
             self._unsettled.append((batch.last, stored_ns, size))

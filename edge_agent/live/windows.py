@@ -14,7 +14,8 @@ written every 10,000 records only, so that windows add little to what is written
 that have ended by that clock (all of them while the clock is not synced). So a daily window
 survives a pause at noon, and last week's data sent in one go is closed soon after.
 
-**No loops.** A rule never sees its own records, those of other rules only with ``derived``.
+**No loops.** A rule never sees its own records, those of other rules only with ``derived``, and
+never an aggregate that a full log has put in the place of records.
 
 Where a log refuses the outputs (`StoreFull`), the rule waits with them. It reads each log by
 itself: streams are expected to stay in one log.
@@ -38,6 +39,7 @@ from edge_agent.metrics import Metrics
 from edge_agent.record import NANOSECONDS
 from edge_agent.store import Block, Entry, Gap, Position
 from edge_agent.streams import compile_patterns
+from edge_agent.summary import THINNED_SOURCE
 
 logger = logging.getLogger(__name__)
 
@@ -188,6 +190,9 @@ class _Task:
 
     def _is_derived(self, source: str) -> bool:
         if source == self._own:
+            return True
+        if source.startswith(THINNED_SOURCE):
+            # The sums over a minute are no measurement, and it may have seen some of these before.
             return True
         return source.startswith("$rule/") and not self._rule.derived
 

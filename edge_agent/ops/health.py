@@ -49,7 +49,8 @@ class LogFact:
     """A log's fill, 0 to 1, and its losses since the start.
 
     ``refused``: records in the last two minutes. ``loss_in_s`` and ``outlook``: when and how it
-    loses the oldest undelivered record, or refuses; None where that is not in sight.
+    loses the oldest undelivered record, or refuses; None where that is not in sight. ``thinned``
+    records gave way to ``aggregates``.
     """
 
     name: str
@@ -60,6 +61,8 @@ class LogFact:
     refused: int = 0
     loss_in_s: float | None = None
     outlook: str | None = None
+    thinned: int = 0
+    aggregates: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +237,12 @@ def _about_log(log: LogFact) -> Iterable[Reason]:
         yield Reason(
             "discarded",
             f"Log {log.name}: {log.discarded} records were discarded before an upstream had them.",
+        )
+    if log.thinned:
+        yield Reason(
+            "thinned",
+            f"Log {log.name}: {_grouped(log.thinned)} records were thinned to"
+            f" {_grouped(log.aggregates)} per-minute aggregates before an upstream had them.",
         )
     if log.damaged:
         yield Reason("damaged", f"Log {log.name}: {log.damaged} records failed their checksum.")

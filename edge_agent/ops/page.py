@@ -128,8 +128,8 @@ def _store(status: Status) -> str:
     if store.quarantine_entries:
         line += f" · {amount(store.quarantine_entries)} in quarantine"
     rows = ([escape(log.name), *_log_cells(log)] for log in status.logs)
-    head = ["Log", "Share in use", "Records", "Size", "Oldest", "Discarded", "Outlook"]
-    return f"<h2>Store</h2>{line}</p>" + table(head, rows, numbers={2, 3, 5}, texts={6})
+    head = ["Log", "Share in use", "Records", "Size", "Oldest", "Discarded", "Thinned", "Outlook"]
+    return f"<h2>Store</h2>{line}</p>" + table(head, rows, numbers={2, 3, 5, 6}, texts={7})
 
 
 def _log_cells(log: LogStatus) -> list[str]:
@@ -139,6 +139,7 @@ def _log_cells(log: LogStatus) -> list[str]:
         size(log.bytes),
         escape(_date(log.oldest) if log.oldest else "–"),
         amount(log.discarded),
+        amount(log.thinned),
         escape(log.outlook or ""),
     ]
 

@@ -120,6 +120,8 @@ def log_status(
         discarded=int(metrics.get("records_discarded_total", name)),
         damaged=int(metrics.get("records_damaged_total", name)),
         refused=int(metrics.get("records_refused_total", name)),
+        thinned=int(metrics.get("records_thinned_total", name)),
+        aggregates=int(metrics.get("thinned_aggregates_total", name)),
     )
 
 
@@ -209,6 +211,8 @@ def facts(
                 log.refused_lately,
                 log.loss_in_s,
                 log.outlook,
+                log.thinned,
+                log.aggregates,
             )
             for log in logs
         ),

@@ -38,7 +38,7 @@ class LogStatus:
 
     ``loss_in_s`` is when the oldest undelivered record is lost at today's rate, or senders are
     told to wait, as ``outlook`` says in words; 0 while it happens, None where it is not in sight.
-    ``refused_lately`` counts the last two minutes.
+    ``refused_lately`` counts the last two minutes; ``thinned`` records gave way to ``aggregates``.
     """
 
     name: str
@@ -57,6 +57,8 @@ class LogStatus:
     refused_lately: int = 0
     loss_in_s: float | None = None
     outlook: str | None = None
+    thinned: int = 0
+    aggregates: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from edge_agent.server.parts import Parts, Visitor
 from edge_agent.server.session import SessionBase, Taken
 from edge_agent.server.websocket import WebSocket
 from edge_agent.store import Entry, Quarantined, check_payload
-from edge_agent.wire import FORWARD_MESSAGE_BYTES, Hello, ReceivedSegments, WireLimits
+from edge_agent.wire import FORWARD_MESSAGE_BYTES, Hello, ReceivedSegments, Segment, WireLimits
 
 SOURCE_PREFIX = "$forward/"
 #: What a session has in flight is worth a commit of its own.
@@ -94,6 +94,9 @@ class AgentSession(SessionBase):
         received = self._session.receive_segments(messages)
         await self._keep_notes(received)
         found = [segment.block for segment in received.segments if segment.block is not None]
+        thinned = sum(map(_thinned, received.segments))
+        if thinned:
+            self._parts.metrics.add("received_thinned_total", thinned)
         blocks: list[ForeignBlock] = []
         quarantine: list[Quarantined] = []
         faults = await self._parts.run_blocking(_faults, found) if found else []
@@ -144,6 +147,13 @@ class AgentSession(SessionBase):
         return Quarantined(
             reason.code, reason.message, "", source, block.first, now_ns, block.payload[:4096]
         )
+
+
+def _thinned(segment: Segment) -> int:
+    """Records that its sender had to thin before we had them."""
+    if segment.block is not None:
+        return segment.block.thinned
+    return segment.last - segment.first + 1 if segment.reason == "thinned" else 0
 
 
 def _faults(blocks: Sequence[ForeignBlock]) -> list[ProtocolError | None]:

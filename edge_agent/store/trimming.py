@@ -84,13 +84,18 @@ class Trimmer:
             if need:
                 self._free(log, need, discard=policy != "refuse")
 
-    def ahead(self) -> None:
-        """One step of thinning where a log will need it soon, so that no commit has to wait."""
-        for log in list(self._logs):
+    def ahead(self) -> int:
+        """One step of thinning where a log will need it soon, so that no commit has to wait. How
+        many logs could do with another step, and have come forward by this one.
+        """
+        again = 0
+        for log, before in list(self._logs.items()):
             if self._thinner.crowded(log):
                 goal = int(self._settings.share_bytes(log) * THIN_TO)
                 self._free(log, self._logs[log].bytes - goal, discard=False)
                 self._thinner.free(log, self._logs[log].bytes - goal, ahead=True)
+                again += self._logs[log] != before and self._thinner.crowded(log)
+        return again
 
     def lacks_room(self, incoming: Mapping[str, int]) -> bool:
         """Whether a log would exceed its share by what is about to come."""

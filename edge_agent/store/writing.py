@@ -105,11 +105,10 @@ class Writer:
             self._trimmer.for_room(dict.fromkeys(self._state.logs, 0))
             if self._clock_trusted:
                 self._trimmer.by_age(self._moment.wall_ns)
-            self._trimmer.ahead()
+            self._counts.crowded = self._trimmer.ahead()
             self._forget_sources()
         except lmdb.MapFullError:
             logger.warning("the store's file has no page left in which to trim")
-        self._counts.crowded = sum(map(self._thinner.crowded, self._state.logs))
         return []
 
     def _attempt(self, entries: Sequence[Entry], *, tight: bool) -> list[Stored | StoreFull]:

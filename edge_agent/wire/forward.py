@@ -2,13 +2,14 @@
 
 A message is a msgpack array of segments that follow one another without a hole::
 
-    [0, first, last, count, codec, raw_len, payload, crc, time_min_ns, time_max_ns, origin]
+    [0, first, last, count, codec, raw_len, payload, crc, time_min_ns, time_max_ns, origin, thinned]
     [1, first, last, reason]
     [2, agent, boot_id, offset_ns, boot_ns, hops]
 
 The first is a block: ``count`` records out of the numbers ``first`` to ``last`` of the sender's
 log (what a filter left out makes holes), ``payload`` as in ``store/format.py``, ``crc`` the CRC-32
-of the payload as sent, ``origin`` the array of `record.Origin`'s fields. The second says that
+of the payload as sent, ``origin`` the array of `record.Origin`'s fields, ``thinned`` how many
+records gave way to the aggregates among these, 0 for none (it may be absent). The second says that
 there is nothing to send between ``first`` and ``last``, and why. So a message covers all that was
 examined, and the numbers it takes are ``first`` of its first segment to ``last`` of its last one.
 
@@ -53,7 +54,8 @@ SEGMENTS_MAX = 10_000
 NOTES_MAX = 256
 PATH_MAX = 8
 
-EmptyReason = Literal["filtered", "trimmed", "damaged", "loop"]
+#: "thinned": the receiver had a part of the records when a full log put aggregates in their place.
+EmptyReason = Literal["filtered", "trimmed", "damaged", "loop", "thinned"]
 
 _Int64 = Annotated[int, Meta(ge=-(2**63), le=NUMBER_MAX)]
 _Name = Annotated[str, Meta(max_length=200)]
@@ -97,6 +99,7 @@ class _Block(Struct, array_like=True, frozen=True, tag=0):
     time_min_ns: _Int64
     time_max_ns: _Int64
     origin: _Origin
+    thinned: Annotated[int, Meta(ge=0, le=NUMBER_MAX)] = 0
 
 
 class _Empty(Struct, array_like=True, frozen=True, tag=1):
@@ -231,6 +234,7 @@ def _to_wire(segment: Segment) -> _Block | _Empty:
             origin.synced,
             origin.path,
         ),
+        block.thinned,
     )
 
 
@@ -268,6 +272,7 @@ def _from_wire(item: _Block | _Empty) -> Segment:
             synced=origin.synced,
             path=origin.path,
         ),
+        thinned=item.thinned,
     )
     return Segment.of(block)
 

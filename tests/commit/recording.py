@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import trio
 
@@ -36,6 +37,12 @@ class RecordingStore:
         self.before_commit: Callable[[], None] = lambda: None
 
     refusal: str | None = None
+    #: How often it says that it is crowded, first of all by a commit.
+    crowded = 0
+
+    def _says(self, said: CommitResult) -> CommitResult:
+        self.crowded -= 1
+        return replace(said, crowded=self.crowded >= 0)
 
     def commit(self, entries: Sequence[Entry]) -> CommitResult:
         self.calls.append((trio.current_time(), "commit"))
@@ -46,12 +53,12 @@ class RecordingStore:
         for entry in entries:
             self.seq += entry.count
             answers.append(Stored({"main": self.seq}, 0, 0))
-        return result(answers, last_seq={"main": self.seq}, records={"main": self.seq})
+        return self._says(result(answers, last_seq={"main": self.seq}, records={"main": self.seq}))
 
     def trim(self) -> CommitResult:
         self.calls.append((trio.current_time(), "trim"))
         self._fail()
-        return result(trimmed={"main": 2}, discarded={"main": 1})
+        return self._says(result(trimmed={"main": 2}, discarded={"main": 1}))
 
     def reopen(self) -> None:
         self.calls.append((trio.current_time(), "reopen"))

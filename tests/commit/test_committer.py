@@ -372,6 +372,20 @@ async def test_retention_runs_once_a_minute_under_way_and_rarely_at_rest(
     assert metrics.get("records_discarded_total", "main") == len(trims)
 
 
+async def test_a_crowded_log_is_thinned_step_by_step_between_commits(
+    autojump_clock: MockClock,
+) -> None:
+    store = RecordingStore()
+    store.crowded = 4
+    committer = committer_on(store)
+    async with running(committer):
+        began = trio.current_time()
+        await (await committer.append(entry())).wait()
+        await trio.sleep(30)
+        trims = [time - began for time, name in store.calls if name == "trim"]
+        assert trims == pytest.approx([1, 2, 3, 4], abs=0.1)
+
+
 async def test_statistics_tell_a_watchdog_what_it_needs(autojump_clock: MockClock) -> None:
     store = RecordingStore()
     hold = trio.Event()

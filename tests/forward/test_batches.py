@@ -11,7 +11,8 @@ from edge_agent.clock import ManualClock
 from edge_agent.errors import SinkRefused
 from edge_agent.forward.batches import OpenBatches, PlannedBatches, SinkMisconfigured, shape_of
 from edge_agent.forward.plan import SINGLES_MAX, Plan, decode_plan, encode_plan
-from edge_agent.store import Gap, Position
+from edge_agent.forward.sink import Batch
+from edge_agent.store import ConsumerSettings, Gap, LogSettings, Position, StoreSettings
 from edge_agent.streams import compile_patterns
 from tests.forward.support import NOW_NS, Station, running_station, upstream
 
@@ -233,3 +234,111 @@ async def test_a_plan_ends_before_it_concerns_too_many_boots(
         assert lasts == [6, 12, 15]
         right = ["corrected", "corrected", "synced"]
         assert words == [*right, *right, *right, *["unsynced"] * 3, *right]
+
+
+THIN = StoreSettings(
+    size=1024 * 1024,
+    logs=(LogSettings("main", share=0.3, when_full="thin-oldest"),),
+    consumers=(ConsumerSettings(CONSUMER, "main"),),
+)
+
+
+async def fill(station: Station, *, blocks: int = 500) -> None:
+    """Thirty records a second, until the older ones have been thinned."""
+    assert isinstance(station.clock, ManualClock)
+    for n in range(blocks):
+        station.clock.advance(1.0)
+        await station.arrive(60, start=60 * n)
+    while (result := station.engine.trim()).thinned:
+        assert not result.discarded
+
+
+async def through(batches: OpenBatches | PlannedBatches, last: int) -> list[Batch]:
+    """Everything up to ``last``, each batch taken at once."""
+    found: list[Batch] = []
+    while not found or found[-1].last < last:
+        found.append(await batches.next())
+        batches.sent(found[-1])
+    return found
+
+
+def stand_for(batches: list[Batch]) -> int:
+    records = [record for batch in batches for record in batch.records(lambda _: True)]
+    return sum(record.fields["records"] if record.source == "$thin/s" else 1 for record in records)
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+async def test_all_records_or_what_stands_for_them_go_out_once(tmp_path: Path, keyed: bool) -> None:
+    async with running_station(tmp_path, settings=THIN, clock=ManualClock()) as station:
+        await fill(station)
+        last = station.log.last_seq("main")
+        batches: OpenBatches | PlannedBatches
+        if keyed:
+            batches = planned(station, batch_records=2000)
+        else:
+            batches = OpenBatches(CONFIG, station.log, "main", station.clock)
+            batches.resume(1)
+        found = await through(batches, last)
+        assert stand_for(found) == last == 30_000
+        assert any(batch.thinned for batch in found)
+        assert not any(batch.withheld for batch in found)
+
+
+async def test_a_plan_whose_records_were_thinned_with_others_is_made_anew(tmp_path: Path) -> None:
+    async with running_station(tmp_path, settings=THIN, clock=ManualClock()) as station:
+        await fill(station, blocks=100)
+        before = await planned(station, batch_records=2000).next()
+        assert (before.first, before.thinned) == (1, 0)
+        ranges = stored_plan_of(station, 2000)
+        await fill(station)
+        found = await through(planned(station, batch_records=2000), station.log.last_seq("main"))
+        assert stand_for(found) == 36_000
+        assert not any(batch.withheld for batch in found)
+        for batch in found:
+            assert not batch.thinned or (batch.first, batch.last) not in ranges or batch is found[0]
+
+
+def stored_plan_of(station: Station, records: int) -> list[tuple[int, int]]:
+    floor, state = station.engine.position(CONSUMER, "main")
+    config = upstream("http://hub/in", batch_records=records)
+    return decode_plan(state, shape_of(config), floor).ranges
+
+
+async def test_a_thinned_block_that_is_refused_is_cut_and_nothing_of_it_is_withheld(
+    tmp_path: Path,
+) -> None:
+    """The upstream bears one aggregate at a time; each goes once, over kills in between."""
+    async with running_station(tmp_path, settings=THIN, clock=ManualClock()) as station:
+        await fill(station)
+        batches = planned(station, batch_records=10_000)
+        while not (batch := await batches.next()).thinned:
+            batches.sent(batch)
+        upto = batch.last
+        found: list[Batch] = []
+        expected = stand_for([batch])
+        while batch.first <= upto:
+            if batch.thinned and len(list(batch.records(lambda _: True))) > 1:
+                assert await batches.refused(batch, NO) == 0
+            else:
+                batches.sent(batch)
+                found.append(batch)
+                position = Position(CONSUMER, "main", batch.last)
+                await station.log.acknowledge(position, durable=True)
+                batches = planned(station, batch_records=10_000)
+            batch = await batches.next()
+        assert stand_for(found) == expected
+        assert not any(one.withheld for one in found)
+
+
+async def test_what_was_handed_out_is_not_thinned_meanwhile(tmp_path: Path) -> None:
+    async with running_station(tmp_path, settings=THIN, clock=ManualClock()) as station:
+        await fill(station, blocks=50)
+        batches = OpenBatches(CONFIG, station.log, "main", station.clock)
+        batches.resume(1)
+        first = await batches.next()
+        batches.sent(first)
+        await fill(station)
+        rest = await through(batches, station.log.last_seq("main"))
+        assert any(batch.thinned for batch in rest)
+        assert stand_for([first, *rest]) == 33_000
+        assert not any(batch.withheld for batch in rest)

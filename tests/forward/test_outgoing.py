@@ -30,6 +30,7 @@ from edge_agent.wire import (
     decode_segments,
 )
 from tests.forward.support import NOW_NS, make_run
+from tests.forward.thinned import ten_of_two_streams
 
 IDENTITY = Identity("00" * 16, "e0" * 8, "a1" * 6, NOW_NS)
 BOOT = bytes(16)
@@ -296,3 +297,23 @@ def test_many_notes_are_several_messages() -> None:
     notes = [ClockNote("b2" * 6, n.to_bytes(16, "big"), 7, 8) for n in range(NOTES_MAX + 1)]
     told = list(note_messages(enumerate(notes, 1), 0, IDENTITY))
     assert [number for number, _ in told] == [NOTES_MAX, NOTES_MAX + 1]
+
+
+@pytest.mark.parametrize("origin", [None, ORIGIN])
+def test_a_thinned_block_goes_out_whole_with_what_it_stands_for(origin: Origin | None) -> None:
+    stored = ten_of_two_streams(11, origin=origin)
+    (segment,) = segments_of(batch(stored), IDENTITY, ALL)
+    sent = segment.block
+    assert sent is not None
+    assert (sent.first, sent.last, sent.count, sent.thinned) == (11, 20, 2, 10)
+    assert sent.payload is stored.payload
+    (cut,) = segments_of(batch(stored), IDENTITY, compile_patterns(["t/2"]))
+    assert cut.block is not None
+    assert (cut.first, cut.last, cut.block.count, cut.block.thinned) == (11, 20, 1, 10)
+
+
+def test_a_hub_that_has_a_part_of_it_is_told_that_the_rest_was_thinned() -> None:
+    stored, after = ten_of_two_streams(11), block(21, make_run("t/1", 2))
+    told, rest = segments_of(batch(stored, after, first=15), IDENTITY, ALL)
+    assert told == Segment(15, 20, "thinned")
+    assert rest.first == 21 and rest.block is not None

@@ -133,3 +133,30 @@ def test_after_an_erasure_no_key_is_used_for_fewer_records() -> None:
     assert decode_plan(state, 77, floor=4) == Plan(77, [(5, 8)])
     for other in (b"", b"\x92\xa1a\xa1b", b"\xc1"):
         assert without_records(other) == other
+
+
+def test_a_thinned_block_is_not_cut_between_two_ranges() -> None:
+    thinned = Extent(101, 5000, 700, 20)
+    found = plan_ranges(
+        [Extent(1, 100, 1000), thinned, Extent(5001, 5100, 1000)], records_max=110, bytes_max=9999
+    )
+    assert found == [(1, 100), (101, 5090), (5091, 5100)]
+    assert plan_ranges([thinned], records_max=5, bytes_max=9999) == [(101, 5000)]
+    many = [thinned, Extent(5001, 9000, 700, 20), Extent(9001, 9100, 1000)]
+    assert plan_ranges(many, records_max=20, bytes_max=9999, ranges_max=1) == [(101, 5000)]
+
+
+def test_halving_keeps_thinned_blocks_whole_as_long_as_there_is_anything_else_to_cut() -> None:
+    def halves(first: int, last: int, *thinned: tuple[int, int]) -> tuple[Plan, list[int]]:
+        plan = Plan(1, [(first, last)])
+        plan.halve(thinned)
+        return plan, [end for _, end in plan.ranges]
+
+    assert halves(1, 100)[1] == [50, 100]
+    assert halves(1, 100, (1, 20))[1] == [50, 100]
+    assert halves(1, 100, (40, 90))[1] == [39, 100]
+    assert halves(1, 100, (1, 90))[1] == [90, 100]
+    plan, ends = halves(1, 100, (1, 100))
+    assert ends == [50, 100]
+    assert plan.begun == 1
+    assert decode_plan(encode_plan(plan), 1, 0) == plan

@@ -87,3 +87,19 @@ def test_compression_is_what_its_name_says() -> None:
     plain = body({"t": 1})
     assert gzip.decompress(body({"t": 1}, "json", "gzip")) == plain
     assert zstd.decompress(body({"t": 1}, "json", "zstd")) == plain
+
+
+def test_an_aggregate_has_an_id_that_no_record_and_no_other_aggregate_has() -> None:
+    def id_of(**changes: Any) -> str:
+        return rendered(replace(RECORD, **changes), "9b1d", "5f0c").id
+
+    found = id_of(source="$thin/pi", fields={"records": 60, "t_mean": 20.5})
+    assert found.startswith("5f0c/main/4711/thinned-")
+    assert found == id_of(source="$thin/pi", fields={"records": 60, "t_mean": 20.5})
+    # Another agent thinned the same records, and began elsewhere.
+    assert found != id_of(source="$thin/pi", fields={"records": 59, "t_mean": 20.5})
+    origin = {"origin": "9b1d", "origin_epoch": "5f0c", "origin_log": "main", "origin_seq": 4711}
+    passed_on = replace(
+        RECORD, seq=7, source="$thin/pi", fields={"records": 60, "t_mean": 20.5}, **origin
+    )
+    assert rendered(passed_on, "hub", "h0").id == found

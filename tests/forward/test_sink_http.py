@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import random
 import ssl
 import sys
@@ -22,7 +23,16 @@ from edge_agent.forward.sink import Acknowledged, Batch
 from edge_agent.forward.sink_http import HttpSink
 from edge_agent.record import format_time
 from tests.forward.http_upstream import Got, HttpUpstream, Reply, http_upstream
-from tests.forward.support import NOW_NS, Station, inline, running_station, until, upstream
+from tests.forward.support import (
+    NOW_NS,
+    Station,
+    inline,
+    make_run,
+    running_station,
+    until,
+    upstream,
+)
+from tests.forward.thinned import plain_block, thinned_block
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -420,3 +430,21 @@ async def test_what_is_planned_once_the_clock_is_set_goes_out_corrected(tmp_path
         told = [(record["time"], record["time_quality"]) for record in server.got[0].records]
         then, now = format_time(NOW_NS - 60 * 10**9), format_time(NOW_NS)
         assert told == [(then, "corrected"), (then, "corrected"), (now, "synced")]
+
+
+async def test_a_range_whose_records_were_thinned_since_is_another_batch(tmp_path: Path) -> None:
+    """A key stands for bytes: the answer to the first one may have been lost."""
+    runs = (make_run("t/1", 4), make_run("t/2", 6, 4))
+    async with running_station(tmp_path) as station, http_upstream() as server:
+        sink = sink_for(station, server.url, compression="none")
+        before = Batch("main", 11, 20, (plain_block(11, *runs),))
+        after = Batch("main", 11, 20, (thinned_block(11, *runs),))
+        for batch in (before, after, after):
+            assert (await sink.send(batch)).upto == 20
+        first, second, third = server.got
+        assert first.key.endswith("/main/11-20")
+        assert second.key == first.key + "/thinned-10"
+        assert (second.key, second.body) == (third.key, third.body)
+        ids = {json.loads(line)["id"] for got in (first, second) for line in got.body.splitlines()}
+        assert len(ids) == 12
+        await sink.aclose()

@@ -6,6 +6,7 @@ from edge_agent.forward.standing import Standing
 from edge_agent.metrics import Metrics
 from edge_agent.store import Block, Gap
 from tests.forward.support import NOW_NS
+from tests.forward.thinned import ten_of_two_streams
 
 SECOND = 1_000_000_000
 
@@ -92,3 +93,13 @@ def test_what_is_acknowledged_is_counted() -> None:
     assert metrics.get("forwarded_records_total", "hub") == 5
     assert metrics.get("forwarded_bytes_total", "hub") == 500
     assert metrics.get("forward_batches_total", "hub") == 1
+
+
+def test_what_is_withheld_is_counted_once_however_often_it_comes_up() -> None:
+    metrics = Metrics()
+    standing = Standing("hub", metrics)
+    batch = Batch("main", 15, 20, (ten_of_two_streams(11),))
+    for _ in range(2):
+        standing.opened(14, proven=True)
+        standing.read(batch)
+    assert metrics.get("forward_withheld_total", "hub") == 6

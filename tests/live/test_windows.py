@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import trio
+from msgspec import structs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from edge_agent.clock import ManualClock
@@ -116,6 +117,17 @@ async def test_silence_closes_everything_while_the_clock_is_not_synced(
         await waist.put(run_of({"t": 1, "time": NOW_NS // SECOND}, stream="s/1"))
         await trio.sleep(601)
         assert len(await derived(waist)) == 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_rule_takes_no_aggregate_of_a_thinned_log_for_a_measurement(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_waist(tmp_path) as waist, trio.open_nursery() as nursery:
+        await start(waist, nursery, rule("own", ("s/*",), into="out/{stream}", derived=True))
+        await waist.put(structs.replace(readings((0, 3)), source="$thin/pi"))
+        await trio.sleep(3000)
+        assert await derived(waist) == []
         nursery.cancel_scope.cancel()
 
 

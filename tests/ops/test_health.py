@@ -111,6 +111,10 @@ def test_a_nearly_full_file_degrades() -> None:
         ({"quarantined": 3}, "quarantined"),
         ({"logs": (LogFact("main", 0.1, "refuse", 7, 0),)}, "discarded"),
         ({"logs": (LogFact("main", 0.1, "refuse", 0, 7),)}, "damaged"),
+        (
+            {"logs": (LogFact("m", 0.1, "thin-oldest", 0, 0, thinned=6, aggregates=1),)},
+            "thinned",
+        ),
     ],
 )
 def test_what_is_only_worth_knowing_warns_and_leaves_the_word(

@@ -10,6 +10,7 @@ from typing import Any
 import msgpack
 import pytest
 import trio
+from msgspec import structs
 from trio_websocket import ConnectionRejected, WebSocketConnection
 
 from edge_agent.clocknote import ClockNote
@@ -261,3 +262,13 @@ async def test_clock_notes_are_kept_before_what_follows_them_is_acked(tmp_path: 
         await other.send(block(3, 1))
         await other.acked(4)
         assert port.log.clock_notes(0)[0] == newest
+
+
+async def test_what_another_agent_had_to_thin_is_taken_and_counted(tmp_path: Path) -> None:
+    async with serving(tmp_path) as port, agent(port) as other:
+        await other.hello()
+        thinned = structs.replace(block(1, 3, last=100), thinned=100)
+        await other.send(thinned, Segment(101, 110, "thinned"), block(111, 1))
+        await other.acked(112)
+        assert [record.fields["n"] for record in await port.records()] == [1, 2, 3, 111]
+        assert port.metrics.get("received_thinned_total") == 110

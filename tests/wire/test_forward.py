@@ -8,6 +8,7 @@ import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from msgspec.structs import replace
 
 from edge_agent.clocknote import HOPS_MAX, ClockNote
@@ -51,7 +52,16 @@ def test_a_message_has_the_shape_that_the_specification_shows() -> None:
     empty, block, _ = as_list(SEGMENTS)
     assert empty == [1, 1, 10, "filtered"]
     assert block[:7] == [0, 11, 20, 7, 0, 7, b"payload"]
-    assert len(block) == 11
+    assert len(block) == 12 and block[11] == 0
+
+
+def test_what_was_thinned_is_told_with_the_block_and_an_earlier_sender_told_of_none() -> None:
+    thinned = structs.replace(BLOCK, thinned=10)
+    segments = [Segment.of(thinned), Segment(21, 30, "thinned")]
+    data = encode_segments(segments)
+    assert decode_segments(data) == segments
+    earlier = msgpack.unpackb(encode_segments([Segment.of(BLOCK)]))
+    assert decode_segments(msgpack.packb([earlier[0][:11]])) == [Segment.of(BLOCK)]
 
 
 blocks = st.builds(
