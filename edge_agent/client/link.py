@@ -111,6 +111,7 @@ class Link:
                 return self._unreachable(error, failures), failures
             if websocket.subprotocol is None:
                 await close_websocket(websocket)
+                nursery.cancel_scope.cancel()
                 stranger = Unreachable("what answers there is not an agent", slow=True)
                 return self._unreachable(stranger, failures), failures
             connection = Connection(
@@ -127,6 +128,9 @@ class Link:
             self._connection = connection
             ended = await connection.run()
             self._connection = None
+            # Where a send failed, the library takes the connection for closed and leaves its reader
+            # waiting; that must not hold up the next attempt.
+            nursery.cancel_scope.cancel()
         # Whoever takes a source over again and again must slow down, even if acks come between.
         if connection.progressed and ended.close_code != CLOSE_TAKEN_OVER:
             failures = 1

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 import trio
@@ -149,3 +150,42 @@ async def test_a_silent_peer_is_left_and_the_data_goes_to_the_next_connection(
         await producer.flush(100)
     assert troubles[0].message == "no answer to the upgrade within 5 s"
     assert agent.kept() == [1]
+
+
+class Unsendable(trio.abc.Stream):
+    """Fails to send from the ``good``-th time on, and waits for something to read all the same."""
+
+    def __init__(self, inner: trio.abc.Stream, good: int) -> None:
+        self._inner, self._good = inner, good
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        self._good -= 1
+        if self._good < 0:
+            raise trio.BrokenResourceError("the sending side of TLS is broken")
+        await self._inner.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._inner.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self._inner.receive_some(max_bytes)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+async def test_a_stream_that_only_fails_to_send_holds_up_no_further_attempt(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    agent = StubAgent(nursery)
+
+    async def dial(host: str, port: int, tls: ssl.SSLContext | None) -> trio.abc.Stream:
+        stream = await agent.dial(host, port, tls)
+        # The upgrade and the hello get through the first time, the first record does not.
+        return Unsendable(stream, 2) if agent.dials == 1 else stream
+
+    async with make(agent, dial=dial) as producer:
+        await producer.send({"n": 1})
+        await producer.flush(120)
+    assert agent.kept() == [1]
+    assert agent.dials == 2
