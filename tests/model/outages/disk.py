@@ -7,8 +7,9 @@ all the same, since after a failed sync nobody can know. What the engine then do
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -24,6 +25,27 @@ _SAID: Final = {
 }
 
 
+@dataclass(slots=True)
+class Fuse:
+    """At the write transaction after ``left`` others the disk refuses, or, where there is a
+    ``burn``, the process is killed; it is ``written`` before or it is not.
+    """
+
+    left: int
+    written: bool
+    burn: Callable[[], None] | None = None
+
+    def burnt(self) -> tuple[bool, BaseException]:
+        """The kill."""
+        assert self.burn is not None
+        self.burn()
+        return self.written, PulledPlug()
+
+
+class PulledPlug(BaseException):
+    """The process is killed within a call of the store."""
+
+
 class Disk:
     """One machine's.
 
@@ -31,11 +53,29 @@ class Disk:
         refusing: faults at present by which writes fail; the newest says how: ``(written, said)``.
         unreadable, closed: how many faults at present keep it from being read, or opened.
         failed: how often it refused.
+        fuses: write transactions left until something happens at one of them, once, and what:
+            called with whether it was written before.
     """
 
     def __init__(self) -> None:
         self.refusing: list[tuple[bool, bool]] = []
         self.unreadable = self.closed = self.failed = 0
+        self.fuses: list[Fuse] = []
+
+    def trouble(self) -> tuple[bool, BaseException] | None:
+        """What the write transaction that is about to be committed meets: whether it is written
+        all the same, and what is raised.
+        """
+        for fuse in list(self.fuses):
+            fuse.left -= 1
+            if fuse.left <= 0:
+                self.fuses.remove(fuse)
+                return self._refused(fuse.written) if fuse.burn is None else fuse.burnt()
+        return self._refused(*self.refusing[-1]) if self.refusing else None
+
+    def _refused(self, written: bool, said: bool = True) -> tuple[bool, BaseException]:
+        self.failed += 1
+        return written, (lmdb.DiskError if said else lmdb.Error)(_SAID[said])
 
     def open(self, folder: Path, map_size: int) -> Any:
         """In place of `opening.open_environment`."""
@@ -81,15 +121,17 @@ class _Write:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> Any:
-        if error is not None or not self._disk.refusing:
+        if error is not None:
             return self._real.__exit__(kind, error, traceback)
-        self._disk.failed += 1
-        written, said = self._disk.refusing[-1]
+        trouble = self._disk.trouble()
+        if trouble is None:
+            return self._real.__exit__(None, None, None)
+        written, raised = trouble
         if written:
             self._real.__exit__(None, None, None)
         else:
             self._real.abort()
-        raise lmdb.DiskError(_SAID[said]) if said else lmdb.Error(_SAID[said])
+        raise raised
 
 
 @contextmanager

@@ -112,7 +112,10 @@ class Watch:
                 missing = delivered - above.has()
                 # What has gone on from there may have been trimmed there.
                 if missing and above.first > 1:
-                    missing -= self._beyond(self._above(name))
+                    beyond = self._beyond(self._above(name))
+                    if beyond is None:
+                        continue
+                    missing -= beyond
                 if missing and self.discarded():
                     continue
             if missing:
@@ -226,9 +229,12 @@ class Watch:
     def _chain(self, agent: str) -> tuple[str, ...]:
         return (agent, "middle", "hub") if self._plan.shape.middle else (agent, "hub")
 
-    def _beyond(self, name: str) -> set[Item]:
-        ledger = self._fresh("hub") if name == "middle" else None
-        return set() if ledger is None else ledger.has()
+    def _beyond(self, name: str) -> set[Item] | None:
+        """What has gone on from there; None where that cannot be seen at present."""
+        if name != "middle":
+            return set()
+        ledger = self._fresh("hub")
+        return None if ledger is None else ledger.has()
 
     def _consumers(self, name: str) -> tuple[str, ...]:
         if name == "hub":

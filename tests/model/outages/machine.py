@@ -3,8 +3,9 @@
 `Machine.run` is what systemd is: it starts the agent, and starts it again when it has ended. A kill
 is the cancellation of everything at one checkpoint, with all connections reset or silent first, so
 that nothing of what a dying task still does gets out. **Fuses** say at which one: at once, at the
-n-th step that any task takes, before or after the n-th call of the store, or at the n-th event that
-the agent tells. Killed after a call means that it was done and nobody learned of it.
+n-th step that any task takes, before or after the n-th call of the store, within it before or after
+the n-th transaction is written, or at the n-th event that the agent tells. Killed after a call
+means that it was done and nobody learned of it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from edge_agent.config import parse
 from edge_agent.errors import StoreFailed
 from edge_agent.store import Engine
 from tests.model.determinism import EPOCH_NS
-from tests.model.outages.disk import Disk
+from tests.model.outages.disk import Disk, Fuse, PulledPlug
 from tests.model.outages.wires import Network
 
 T = TypeVar("T")
@@ -141,6 +142,12 @@ class Machine:
         except StoreFailed as error:
             # It could not be opened; whoever started the agent tries again.
             self._tell(self.name, "could not start", {"error": str(error)})
+        except PulledPlug:
+            return
+        except BaseExceptionGroup as group:
+            others = group.split(PulledPlug)[1]
+            if others is not None and others.split(trio.Cancelled)[1] is not None:
+                raise
 
     # What happens to it.
 
@@ -168,11 +175,14 @@ class Machine:
 
     def fuse(self, kind: str, count: int, down_s: float) -> None:
         """Kill it when ``count`` things of a ``kind`` have happened: step, before-call,
-        after-call, event.
+        after-call, event; or, within a call, before-write, after-write: a transaction's.
         """
         self.defuse()
-        self._fuse = (kind, max(count, 1))
         self._burn = partial(self.kill, down_s)
+        if kind in ("before-write", "after-write"):
+            self.disk.fuses.append(Fuse(count, kind == "after-write", self._burn))
+            return
+        self._fuse = (kind, max(count, 1))
         if kind == "step":
             trio.lowlevel.add_instrument(self._steps)
 

@@ -107,17 +107,22 @@ _KINDS: Final[_Kinds] = {
     "slow": (2, "link", lambda chance: 10 ** chance.uniform(2, 4.5)),
     "unplug": (2, "machine", lambda chance: 0.0),
     # Restarts: clean; killed now, at the n-th step of its tasks, before or after the n-th call of
-    # the store, when the n-th thing was told; the machine loses power, and its clock with it.
+    # the store, within it at the n-th transaction, when the n-th thing was told; the machine loses
+    # power, and its clock with it.
     "stop": (2, "machine", lambda chance: 0.0),
     "kill-now": (1, "machine", lambda chance: 0.0),
     "kill-step": (4, "machine", lambda chance: float(round(10 ** chance.uniform(0, 3.5)))),
     "kill-before-call": (2, "machine", lambda chance: float(round(10 ** chance.uniform(0, 1.7)))),
     "kill-after-call": (4, "machine", lambda chance: float(round(10 ** chance.uniform(0, 1.7)))),
+    "kill-before-write": (2, "machine", lambda chance: float(chance.randrange(12))),
+    "kill-after-write": (3, "machine", lambda chance: float(chance.randrange(12))),
     "kill-event": (3, "machine", lambda chance: float(round(10 ** chance.uniform(0, 1.7)))),
     "power-cut": (2, "machine", lambda chance: float(chance.choice((0, 0, 1)))),
     "crash-sensor": (3, "sensor", lambda chance: 0.0),
-    # The disk: refuses before or after it has written, to be read, to be opened; is slow.
+    # The disk: refuses before or after it has written, for a while or once; to be read, to be
+    # opened; is slow.
     "write-fails": (4, "machine", lambda chance: float(chance.randrange(4))),
+    "hiccup": (4, "machine", lambda chance: float(chance.randrange(24))),
     "read-fails": (2, "machine", lambda chance: 0.0),
     "open-fails": (1, "machine", lambda chance: float(chance.randrange(2))),
     "slow-disk": (1, "machine", lambda chance: 10 ** chance.uniform(-1, 1)),

@@ -17,7 +17,7 @@ from typing import Final
 import trio
 
 from tests.model.determinism import run_seeded
-from tests.model.outages.disk import disks
+from tests.model.outages.disk import Fuse, disks
 from tests.model.outages.http_hub import MODES, HttpHub
 from tests.model.outages.invariants import LIVENESS_S, Watch
 from tests.model.outages.machine import Machine
@@ -221,6 +221,10 @@ class World:
 def _refuse(machine: Machine, fault: Fault, down_s: float, step: int) -> None:
     """A disk begins, or ends, to refuse or to be slow."""
     disk = machine.disk
+    if fault.kind == "hiccup":
+        if step > 0:
+            disk.fuses.append(Fuse(int(fault.amount) // 2, bool(int(fault.amount) & 1)))
+        return
     how = (bool(int(fault.amount) & 1), bool(int(fault.amount) & 2))
     if fault.kind == "slow-disk":
         machine.call_s = max(0.0, machine.call_s + step * fault.amount)
