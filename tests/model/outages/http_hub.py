@@ -14,6 +14,7 @@ import h11
 import msgspec
 import trio
 
+from edge_agent.summary import THINNED_COUNT, THINNED_SOURCE
 from tests.model.outages.wires import Network
 
 #: What the server does; a fault's amount is the place in this list.
@@ -30,6 +31,7 @@ _PORTAL: Final = b"<html><body>Welcome to Grand Hotel. Please log in.</body></ht
 
 class _Line(msgspec.Struct):
     id: str
+    source: str
     fields: dict[str, object]
 
 
@@ -39,7 +41,8 @@ class HttpHub:
     Attributes:
         modes: the faults at present.
         bodies: key to the hash of the body that came under it first, taken or not.
-        taken: id to fields, in the order in which they were taken.
+        taken: id to fields, in the order in which they were taken; without aggregates, which
+            stand for ``thinned`` records.
         doubled: ids that were taken under more than one key.
         problems: what no server should see.
         busy: simulated seconds that an ordinary answer takes.
@@ -49,7 +52,9 @@ class HttpHub:
         self.modes: list[str] = []
         self.bodies: dict[str, bytes] = {}
         self.taken: dict[str, dict[str, object]] = {}
+        self.ids: set[str] = set()
         self.doubled: set[str] = set()
+        self.thinned = 0
         self.problems: list[str] = []
         self.answers: dict[str, int] = {}
         self._keys: set[str] = set()
@@ -140,14 +145,18 @@ class HttpHub:
             return
         self._keys.add(key)
         for line in lines:
-            if line.id in self.taken:
+            if line.id in self.ids:
                 self.doubled.add(line.id)
-            self.taken[line.id] = line.fields
+            self.ids.add(line.id)
+            if line.source.startswith(THINNED_SOURCE):
+                self.thinned += int(str(line.fields[THINNED_COUNT])) * (line.id not in self.doubled)
+            else:
+                self.taken[line.id] = line.fields
 
 
 def poisonous(fields: dict[str, object]) -> bool:
     """Whether the server, in its mode 422, refuses a record with these fields."""
-    number = fields["n"]
+    number = fields.get("n")
     return isinstance(number, int) and number % POISON == 0
 
 

@@ -25,6 +25,7 @@ from tests.model.outages.sensors import Sender
 #: longest waits that an outage may leave behind: a minute until a store is opened again, thirty
 #: seconds until a welcome that does not come is given up, twice twenty between two attempts.
 LIVENESS_S: Final = 600.0
+THINS: Final = "thin-oldest"
 _SHOWN: Final = 8
 
 
@@ -77,7 +78,9 @@ class Watch:
         changed = [
             seq
             for seq, item in old.items.items()
-            if seq >= new.first and new.items.get(seq) != item
+            if seq >= new.first
+            # An aggregate may stand for it now.
+            and new.items.get(seq, item if new.thinned else None) != item
         ]
         if changed or new.last < old.last:
             self._problem(
@@ -93,6 +96,8 @@ class Watch:
             if sender.sensor.kind == "plain":
                 continue
             wrong = [(before, after) for before, after in pairwise(numbers) if after <= before]
+            if len(numbers) + ledger.thinned[sensor] > len(sender.book.sent):
+                self._problem(f"{name} has records of {sensor} and counts them in aggregates too")
             if wrong:
                 self._problem(f"{name} has records of {sensor} twice or out of order: {wrong[:3]}")
             self.checked += len(numbers)
@@ -116,7 +121,7 @@ class Watch:
                     if beyond is None:
                         continue
                     missing -= beyond
-                if missing and self.discarded():
+                if missing and (self.discarded() or above.thinned):
                     continue
             if missing:
                 shown = sorted(missing)[:_SHOWN]
@@ -133,11 +138,10 @@ class Watch:
             ledgers = [self._fresh(name) for name in chain]
             if any(ledger is None for ledger in ledgers):
                 continue
-            has: set[Item] = set()
-            for ledger in ledgers:
-                has |= ledger.has() if ledger is not None else set()
-            missing = self._missing(first, has)
+            known = [ledger for ledger in ledgers if ledger is not None]
+            missing = self._missing(first, set[Item]().union(*(one.has() for one in known)))
             allowed = self._removed() if self.hub_lost else self.discarded()
+            allowed += sum(one.thinned.total() for one in known)
             if len(missing) > allowed:
                 self._problem(
                     f"acked by {first} and nowhere: {len(missing)} records, {allowed} counted"
@@ -177,23 +181,23 @@ class Watch:
             unacked = book.sent - book.forgotten - book.acked
             if unacked:
                 self._problem(f"{sender.sensor.name} ends with {len(unacked)} not acked")
-        self._arrived("the hub", hub.has(), self._plan.shape.agents)
+        self._arrived("the hub", hub.has(), self._plan.shape.agents, hub.thinned.total())
         if self._http is not None:
             self._finish_web(self._http)
 
-    def _arrived(self, where: str, has: set[Item], agents: Iterable[str]) -> None:
+    def _arrived(self, where: str, has: set[Item], agents: Iterable[str], thinned: int) -> None:
         missing = set[Item]().union(*(self._missing(agent, has) for agent in agents))
-        allowed = self._removed() if self.hub_lost else self.discarded()
+        allowed = thinned + (self._removed() if self.hub_lost else self.discarded())
         if len(missing) > allowed:
             self._problem(
-                f"{where} lacks {len(missing)} records, {allowed} are counted as discarded:"
+                f"{where} lacks {len(missing)} records, {allowed} are thinned or discarded:"
                 f" {sorted(missing)[:_SHOWN]}"
             )
 
     def _finish_web(self, http: HttpHub) -> None:
         self.problems += http.problems
         web, aside = self._web(), self._quarantined("agent")
-        self._arrived("the HTTP server", web | aside, ["agent"])
+        self._arrived("the HTTP server", web | aside, ["agent"], http.thinned)
         wrong = [item for item in aside if not poisonous({"n": item[1]})]
         if wrong:
             self._problem(f"set aside, though the server never refused them: {wrong[:_SHOWN]}")
@@ -218,7 +222,9 @@ class Watch:
 
     def _fresh(self, name: str) -> Ledger | None:
         machine = self._machines[name]
-        ledger = try_read(machine.engine, self._consumers(name), self._ledgers.get(name))
+        # What was thinned since is not what it was.
+        known = None if self._plan.shape.full == THINS else self._ledgers.get(name)
+        ledger = try_read(machine.engine, self._consumers(name), known)
         if ledger is not None:
             self._ledgers[name] = ledger
         return ledger
@@ -258,7 +264,7 @@ class Watch:
             for _, entry in entries:
                 if entry.code.startswith("upstream_"):
                     fields = msgspec.msgpack.decode(entry.body)
-                    found.add((fields["s"], fields["n"]))
+                    found.add((str(fields.get("s")), int(fields.get("n", 0))))
         return found
 
     def standing(self, name: str) -> Ledger | None:

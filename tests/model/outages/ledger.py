@@ -1,12 +1,16 @@
-"""What a store holds, read through its own engine: who sent it, in the order of its log."""
+"""What a store holds, read through its own engine: who sent it, in the order of its log.
+
+A log that thins has aggregates among its records; each says for how many it stands.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from edge_agent.errors import StoreFailed
 from edge_agent.store import Block, Engine
+from edge_agent.summary import THINNED_COUNT, THINNED_SOURCE
 
 #: Sensor, and the number of ours that the record bears.
 Item = tuple[str, int]
@@ -16,17 +20,17 @@ LOG = "main"
 
 @dataclass(slots=True)
 class Ledger:
-    """One reading. ``ids``: by which name each record is known upstream, EPOCH/LOG/SEQ.
+    """One reading. ``thinned``: sensor to the number of its records that aggregates stand for.
 
-    ``removed`` records are no longer there, by the store's own account: trimmed because everybody
-    had them, or ``discarded``.
+    Records that are no longer there, by the store's own account: ``trimmed`` because everybody had
+    them, or ``discarded``.
     """
 
     epoch: str
     first: int
     last: int
     items: dict[int, Item]
-    ids: dict[int, str]
+    thinned: Counter[str]
     trimmed: int
     discarded: int
     positions: dict[str, int] = field(default_factory=dict)
@@ -46,13 +50,12 @@ class Ledger:
 def read(engine: Engine, consumers: tuple[str, ...], known: Ledger | None = None) -> Ledger:
     """All of it, or what follows what is ``known``. Raises StoreFailed where the disk refuses."""
     items: dict[int, Item] = {}
-    ids: dict[int, str] = {}
+    thinned: Counter[str] = Counter()
     epoch = engine.identity.epoch
     statistics = engine.statistics().logs[LOG]
     after = engine.first_seq(LOG) - 1
     if known is not None and known.epoch == epoch:
         items = {seq: item for seq, item in known.items.items() if seq > after}
-        ids = {seq: place for seq, place in known.ids.items() if seq > after}
         after = max(after, known.last)
     while found := engine.read(LOG, after, _READ_BYTES):
         for block in found:
@@ -61,14 +64,14 @@ def read(engine: Engine, consumers: tuple[str, ...], known: Ledger | None = None
             for record in block.records():
                 if record.seq <= after:
                     continue
-                items[record.seq] = (str(record.fields["s"]), int(record.fields["n"]))
-                place = (epoch, record.log, record.seq)
-                if record.origin:
-                    place = (record.origin_epoch, record.origin_log, record.origin_seq)
-                ids[record.seq] = "/".join(map(str, place))
+                if record.source.startswith(THINNED_SOURCE):
+                    sensor = record.source.removeprefix(THINNED_SOURCE)
+                    thinned[sensor] += int(record.fields[THINNED_COUNT])
+                else:
+                    items[record.seq] = (str(record.fields["s"]), int(record.fields["n"]))
         after = found[-1].last
     ledger = Ledger(
-        epoch, engine.first_seq(LOG), engine.last_seq(LOG), items, ids,
+        epoch, engine.first_seq(LOG), engine.last_seq(LOG), items, thinned,
         statistics.trimmed, statistics.discarded,
     )  # fmt: skip
     ledger.positions = {name: engine.position(name, LOG)[0] for name in consumers}

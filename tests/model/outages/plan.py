@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 #: Mean time between the beginnings of two faults, in seconds: they overlap now and then.
-BETWEEN_S: Final = 45.0
+BETWEEN_S: Final = 30.0
 #: Faults in one plan; the last ones restart nobody, since a restart cures what hangs.
 FAULTS: Final = 32
 WITHOUT_RESTARTS: Final = 8
@@ -166,7 +166,7 @@ def _shape(chance: random.Random) -> Shape:
         agents=agents,
         middle=chance.random() < 0.3,
         http=chance.random() < 0.5,
-        full=chance.choice(("", "", "", "", "discard-oldest", "refuse")),
+        full=chance.choice(("", "", "", "", "discard-oldest", "refuse", "thin-oldest")),
         sensors=sensors,
         commit_interval_ms=chance.choice((0, 50, 200, 1000)),
     )
