@@ -13,8 +13,6 @@ from unittest.mock import patch
 
 import trio
 
-from edge_agent.client.buffer import MemoryBuffer
-from edge_agent.client.disk_buffer import DiskBuffer
 from edge_agent.client.position import Position as ClientPosition
 from edge_agent.commit import Committer
 from edge_agent.commit.gather import settle
@@ -145,17 +143,6 @@ def sensor_takes_sent_for_done() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def buffer_numbers_anew() -> Iterator[None]:
-    """A buffer on disk forgets under which numbers it sent."""
-
-    async def remember(self: DiskBuffer | MemoryBuffer, epoch: str, shift: int) -> None:
-        await trio.lowlevel.checkpoint()
-
-    with patch.object(DiskBuffer, "remember", remember):
-        yield
-
-
 def _any(shape: Shape) -> bool:
     return True
 
@@ -169,10 +156,6 @@ def _small(shape: Shape) -> bool:
     return shape.full == "discard-oldest"
 
 
-def _with_file(shape: Shape) -> bool:
-    return any(sensor.kind == "disk" for sensor in shape.sensors)
-
-
 _Planted = tuple[Callable[[], AbstractContextManager[None]], Callable[[Shape], bool], int]
 #: Name to the mistake, to where it can show, and to the seed from which on to look: one in which it
 #: showed before.
@@ -184,10 +167,9 @@ CONTROLS: Final[dict[str, _Planted]] = {
         (next_in_memory_only, _any, 1),
         (retry_drops_the_batch, _web, 1),
         (plan_in_memory_only, _web, 12),
-        (no_retry_after_401, _web, 5),
-        (failed_commit_passes_for_done, _any, 1),
+        (no_retry_after_401, _web, 25),
+        (failed_commit_passes_for_done, _any, 2),
         (sensor_takes_sent_for_done, _any, 1),
-        (buffer_numbers_anew, _with_file, 15),
     )
 }
 
