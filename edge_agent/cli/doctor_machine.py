@@ -39,7 +39,8 @@ def judge_clock(synced: bool, year: int) -> Finding:
         "clock",
         f"not set since this boot (it shows the year {year}): times may be wrong until it is, and"
         " nothing is trimmed by age",
-        "let systemd-timesyncd or chrony reach a server, or fit a clock with a battery",
+        "let systemd-timesyncd or chrony reach a server; for a clock with a battery, or set by"
+        " hand, see docs/wrong-clock.md",
     )
 
 
