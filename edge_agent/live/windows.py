@@ -7,7 +7,8 @@ which `edge_agent.live.derived` describes.
 
 **Exactly once.** Outputs, the position behind the last record used and the windows still open then
 are one entry of the log: they commit together or not at all. After a crash what follows that
-position is read again and gives the same windows. While nothing closes, position and state are
+position is read again and gives the same windows; or better ones, where a clock was set meanwhile
+and what it had said before is now read corrected. While nothing closes, position and state are
 written every 10,000 records only, so that windows add little to what is written.
 
 **Idle.** A stream that says nothing for ``idle``, by the agent's clock, closes those of its windows

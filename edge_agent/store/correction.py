@@ -8,7 +8,8 @@ were taken by a clock that was not set. What a sensor's own clock said is never 
 The wall clock may have been stepped between a record's arrival and its block's commit, by a person
 and more than once. So an arrival that would lie behind the commit, or more than `WAITED_NS_MAX`
 before it, is not believed: the commit's time is taken. That is off by as long as the record
-waited: a commit interval, or for as long as the disk refused.
+waited: a commit interval, or for as long as the disk refused. A step by hand of less than an hour
+cannot be told from a wait; what arrived right before it is off by so much.
 """
 
 from __future__ import annotations

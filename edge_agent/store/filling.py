@@ -32,8 +32,8 @@ class _Open:
 
     __slots__ = ("before", "count", "is_set", "pieces", "size", "time_max", "time_min")
 
-    def __init__(self, before: int, *, is_set: bool = True) -> None:
-        #: Whether its records arrived by a clock that was set, where that makes a difference.
+    def __init__(self, before: int, *, is_set: bool) -> None:
+        #: Whether its records arrived by a clock that was set.
         self.is_set = is_set
         #: The log's last seq before this block.
         self.before = before
@@ -47,8 +47,8 @@ class _Open:
 class Filling:
     """All logs' blocks of one group. Keeps ``logs`` and ``counts`` up to date.
 
-    ``before_set``: where the clock was set a short while ago, the clocks as they would run had it
-    not been; for records that arrived before (`timekeeping.py`).
+    ``before_set``: where the clock is set, the clocks for what arrived while it was not
+    (`timekeeping.py`).
     """
 
     def __init__(
@@ -68,6 +68,8 @@ class Filling:
         self._limit = settings.block_bytes
         self._moment = moment
         self._before_set = before_set
+        #: Whether something was stored that arrived while the clock, now set, was not.
+        self.has_unset = False
         self._route = route
         self._compressor = compressor
         self._page_bytes = page_bytes
@@ -105,16 +107,13 @@ class Filling:
             return
         log = self._route(run.stream)
         block = self._open.get(log)
-        if self._before_set is not None:
-            block = self._of_one_clock(log, block, is_set=run.synced)
-        if block is None:
-            block = self._open[log] = _Open(self._logs[log].last)
+        # No block holds what arrived while the clock was set and what did while it was not.
+        if block is None or block.is_set is not run.synced:
+            block = self._begin(log, is_set=run.synced)
         head = run_head(run, block.count)
         size = block.size + len(head) + len(body)
         if size > self._limit and block.size:
-            is_set = block.is_set
-            self._flush(log)
-            block = self._open[log] = _Open(self._logs[log].last, is_set=is_set)
+            block = self._begin(log, is_set=run.synced)
             head = run_head(run, 0)
             size = len(head) + len(body)
         block.pieces += (head, body)
@@ -126,13 +125,10 @@ class Filling:
             block.time_max = run.time_max_ns
         last[log] = block.before + block.count
 
-    def _of_one_clock(self, log: str, block: _Open | None, *, is_set: bool) -> _Open:
-        """The block to go on with: none holds what arrived before the clock was set and after."""
-        if block is not None and block.is_set == is_set:
-            return block
+    def _begin(self, log: str, *, is_set: bool) -> _Open:
         self._flush(log)
-        self._open[log] = _Open(self._logs[log].last, is_set=is_set)
-        return self._open[log]
+        block = self._open[log] = _Open(self._logs[log].last, is_set=is_set)
+        return block
 
     def add_blocks(self, blocks: Sequence[ForeignBlock], known: int, last: dict[str, int]) -> int:
         """Store blocks; how many of their records were left out: those numbered below ``known``."""
@@ -172,7 +168,9 @@ class Filling:
         raw = b"".join(pieces)
         codec, payload = self._compressor.compress(raw)
         packed = Packed(block.count, codec, len(raw), payload, block.time_min, block.time_max)
-        self._put(log, packed, self._moment if block.is_set else self._before_set)
+        moment = None if block.is_set else self._before_set
+        self.has_unset = self.has_unset or moment is not None
+        self._put(log, packed, moment)
         add(self._counts.record_bytes, log, sum(map(len, pieces[2::2])))
 
     def _put(self, log: str, packed: Packed, moment: Moment | None = None) -> None:

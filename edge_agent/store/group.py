@@ -184,7 +184,7 @@ class Group:
         moment = self._moment
         if moment.synced:
             self.state.newest_ns = moment.wall_ns
-        elif self.counts.records:
+        if self._filling.has_unset or (self.counts.records and not moment.synced):
             self.state.unset_boots |= {moment.boot_id}
         if self._notes:
             self.state.clocks, changes = self.state.clocks.changed_by(self._notes, moment.wall_ns)

@@ -57,7 +57,7 @@ def read_blocks(
             size += len(found.payload)
             if items and size > limit_bytes:
                 break
-            if offsets and found.unset_boot is not None:
+            if offsets and not (found.synced and found.unset_boot is None):
                 found = found.corrected(offsets)
         want = found.last + 1
         _append(items, found)
@@ -122,6 +122,17 @@ def _reach(blocks: BlockCursor, held: Held, offsets: Offsets) -> tuple[int, int]
     if fix is None:
         return latest_ns, _UNKNOWN_NS
     return fix.latest(latest_ns), fix.committed_ns
+
+
+def oldest_ns(txn: lmdb.Transaction[memoryview], header: LogHeader, offsets: Offsets) -> int:
+    """When the oldest block of a log was stored, as well as is known by now; 0 where none is."""
+    blocks = BlockCursor(txn, header)
+    blocks.seek(header.first)
+    head = peek(blocks.value()[1]) if blocks.first else None
+    if head is None:
+        return 0
+    offset_ns = None if head.synced else offsets.get(("", head.boot_id))
+    return head.stored_ns if offset_ns is None else head.boot_ns + offset_ns
 
 
 def oldest(txn: lmdb.Transaction[memoryview], header: LogHeader, limit: int) -> list[Held]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import lmdb
 
-from edge_agent.store.reading import oldest
+from edge_agent.store.reading import oldest_ns
 from edge_agent.store.settings import StoreSettings
 from edge_agent.store.state import State
 from edge_agent.store.timekeeping import Timekeeper
@@ -60,14 +60,13 @@ def statistics_of(
     """The snapshot; reads one page per log and the root."""
     logs: dict[str, LogStatistics] = {}
     for name, header in state.logs.items():
-        held = oldest(txn, header, 1)
         logs[name] = LogStatistics(
             header.records,
             header.bytes,
             settings.share_bytes(name),
             header.first,
             header.last,
-            held[0].stored_ns if held else 0,
+            oldest_ns(txn, header, state.clocks.offsets),
             header.trimmed,
             header.discarded,
             header.thinned,

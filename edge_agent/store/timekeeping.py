@@ -17,7 +17,8 @@ before: nothing is held then, or a clock that once said 2099 would say so for ev
 
 **Before the step.** Records that arrived before the clock was set and are committed after get a
 block of their own with the clocks as they ran then, so that they are corrected as exactly as
-those committed a moment earlier.
+those committed a moment earlier. Where it is not known how they ran (the clock was not set between
+two looks at it alone), such a block has the clocks of now, and counts as one by a clock not set.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class Dating:
-    """How one group is dated: the clocks to write its blocks with; the same for records that
-    arrived ``before_set``, where there may be such; what is to be ``noted`` of our own clock.
+    """How one group is dated: the clocks to write its blocks with; where the clock is set, the same
+    for what arrived ``before_set``; what is to be ``noted`` of our own clock.
     """
 
     stamp: Moment
@@ -95,10 +96,9 @@ class Timekeeper:
         if not is_set(moment):
             self.doubt_ns = 0
             return Dating(self.stamp(moment, newest_ns))
-        before_set = self.before_set(moment)
-        needed = moment.boot_id in unset_boots or before_set is not None
-        noted = self.due(moment, clocks, newest_ns, needed=needed)
-        return Dating(self.stamp(moment, newest_ns), before_set, noted)
+        was_unset = moment.boot_id in unset_boots or self._was_unset_lately(moment)
+        noted = self.due(moment, clocks, newest_ns, needed=was_unset)
+        return Dating(self.stamp(moment, newest_ns), self.before_set(moment), noted)
 
     def due(
         self, moment: Moment, clocks: Clocks, newest_ns: int, *, needed: bool
@@ -135,14 +135,17 @@ class Timekeeper:
             return Stamp(newest_ns, moment.boot_ns, moment.boot_id, synced=True)
         return moment
 
-    def before_set(self, moment: Moment) -> Moment | None:
-        """The clocks now as they would run had the wall clock not been set; None once nothing can
-        wait for its commit any more that arrived before.
-        """
-        offset_ns = self._unset_offset_ns
-        if offset_ns is None or moment.boot_ns - self._set_boot_ns > WAITED_NS_MAX:
-            return None
-        return Stamp(moment.boot_ns + offset_ns, moment.boot_ns, moment.boot_id, synced=False)
+    def before_set(self, moment: Moment) -> Moment:
+        """The clocks now as they would run had the wall clock, which is set, not been."""
+        wall_ns = moment.wall_ns
+        if self._unset_offset_ns is not None and self._was_unset_lately(moment):
+            wall_ns = moment.boot_ns + self._unset_offset_ns
+        return Stamp(wall_ns, moment.boot_ns, moment.boot_id, synced=False)
+
+    def _was_unset_lately(self, moment: Moment) -> bool:
+        """Whether something may wait for its commit that arrived before the clock was set."""
+        since_ns = moment.boot_ns - self._set_boot_ns
+        return self._unset_offset_ns is not None and since_ns <= WAITED_NS_MAX
 
     def _look(self, moment: Moment) -> None:
         if not is_set(moment):

@@ -75,6 +75,12 @@ BREAKS: dict[str, tuple[Callable[[Txn], object], str]] = {
     "source": (lambda txn: put(txn, b"\x03pi", [0, 0, True]), "expects 0"),
     "garbage": (lambda txn: put(txn, b"\x03pj", 7), "03706a"),
     "quarantine": (lambda txn: txn.delete(b"\x04" + bytes(7) + b"\x01"), "quarantine"),
+    "clock": (lambda txn: put(txn, b"\x05" + bytes(16), [1, 5, -1, 1, True, 7]), "clock note"),
+    "hops": (
+        lambda txn: put(txn, b"\x05" + bytes(16) + b"pi", [1, 5, 6, 9, True, 7]),
+        "clock note",
+    ),
+    "short boot": (lambda txn: put(txn, b"\x05" + bytes(9), [1, 5, 6, 1, True, 7]), "clock note"),
     "counter bit": (lambda txn: flip(txn, b"\x03pi", 1), "fails its checksum"),
     "stranger": (lambda txn: put(txn, b"\x77", 1), "none of ours"),
 }

@@ -14,7 +14,7 @@ from edge_agent.store.clocks import NO_CLOCKS
 from edge_agent.store.retention import STEP_CALM_NS
 from edge_agent.store.timekeeping import AHEAD_NS_MAX, HELD_NS_MAX, Timekeeper
 from tests.store.conftest import Stores
-from tests.store.support import START_NS, pack, read_all, records
+from tests.store.support import START_NS, foreign, pack, read_all, records
 
 SECOND = 10**9
 HOUR = 3600 * SECOND
@@ -347,3 +347,23 @@ def test_a_note_is_about_this_boot_and_counts_its_clock(stores: Stores) -> None:
     now = clock.read()
     ((_, told),) = engine.clock_notes(0)
     assert told == ClockNote("", now.boot_id, START_NS, now.boot_ns, 1, needed=True)
+
+
+def test_what_is_shown_as_the_oldest_is_put_right_too(stores: Stores) -> None:
+    engine, clock = woken(stores), stores.clock
+    put(engine, clock)
+    assert engine.statistics().logs["main"].oldest_stored_ns == WOKE_NS
+    set_right(clock, START_NS)
+    put(engine, clock)
+    assert engine.statistics().logs["main"].oldest_stored_ns == START_NS + SECOND
+
+
+def test_when_we_stored_a_foreign_block_is_put_right_by_our_own_clock(stores: Stores) -> None:
+    engine, clock = woken(stores), stores.clock
+    engine.commit([Entry(blocks=(foreign(2, 1),))])
+    set_right(clock, START_NS)
+    put(engine, clock)
+    first, *_ = records(engine)
+    # By its agent's clock, which was set.
+    assert (first.time_quality, first.time_ns) == ("synced", START_NS)
+    assert first.stored_ns == START_NS + SECOND
