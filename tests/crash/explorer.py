@@ -118,20 +118,31 @@ def explore(
         Shard(shard.number + shard.of * part, shard.of * processes, shard.every)
         for part in range(processes)
     ]
-    workers = [_Worker(history, plan, prepare, each, until_failure) for each in shards]
-    total = Tally()
-    for worker in workers:
-        total.add(worker.result())
-    return total
+    # Children that do not survive leave their benches behind.
+    benches = make_bench()
+    try:
+        work = [(history, plan, prepare, each, until_failure, benches) for each in shards]
+        total = Tally()
+        for worker in [_Worker(*each) for each in work]:
+            total.add(worker.result())
+        return total
+    finally:
+        shutil.rmtree(benches, ignore_errors=True)
 
 
 class _Worker:
     """One shard and the child that is at it; a new one where the child did not survive."""
 
     def __init__(
-        self, history: History, plan: Plan, prepare: Prepare, shard: Shard, until_failure: bool
+        self,
+        history: History,
+        plan: Plan,
+        prepare: Prepare,
+        shard: Shard,
+        until_failure: bool,
+        benches: Path,
     ) -> None:
-        self._work = (history, plan, prepare, shard, until_failure)
+        self._work = (history, plan, prepare, shard, until_failure, benches)
         self._place = mmap.mmap(-1, _PLACE.size)
         self._start((-1, 0))
 
@@ -171,11 +182,12 @@ def _run(
     prepare: Prepare,
     shard: Shard,
     until_failure: bool,
+    benches: Path,
     after: tuple[int, int],
     place: mmap.mmap,
     answer: Connection,
 ) -> None:
-    bench = make_bench()
+    bench = make_bench(benches)
     tally = Tally()
     try:
         attempt = prepare(history, bench)
@@ -208,7 +220,6 @@ def _run(
                     break
         answer.send(tally)
     finally:
-        shutil.rmtree(bench, ignore_errors=True)
         answer.close()
     # Whatever an image's survivor left running ends here, without being waited for.
     os._exit(0)
