@@ -20,9 +20,17 @@ hypothesis.settings.load_profile("suite")
 REQUIRE_ALL = os.environ.get("EDGE_AGENT_REQUIRE_ALL") == "1"
 
 
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
+
+
 #: What is no program on the path, and how to see whether it is there.
 SPECIAL: dict[str, Callable[[], bool]] = {
     "root": lambda: os.geteuid() == 0,
+    "seccomp": lambda: "user_notif" in _text("/proc/sys/kernel/seccomp/actions_avail"),
     "loop": lambda: os.geteuid() == 0 and Path("/dev/loop-control").exists(),
     "python3-venv": lambda: any(Path("/usr/lib").glob("python3*/ensurepip/__init__.py")),
 }

@@ -14,6 +14,8 @@ from tests.crash.faulty import Fault
 from tests.crash.proof import Scale
 from tests.end_to_end.support import AgentProcess, agents
 
+pytestmark = pytest.mark.needs("seccomp")
+
 STORE = '[store]\nsize = "16MiB"\nreopen_after = "50ms"\n'
 
 #: Four at a time, so that they spread over the workers of `make test`.

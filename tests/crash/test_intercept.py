@@ -9,7 +9,11 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
+
 from tests.crash.intercept import Fail, Interceptor, Seen
+
+pytestmark = pytest.mark.needs("seccomp")
 
 #: Writes four bytes, twice, and syncs; prints what came of each.
 CHILD = """
