@@ -125,13 +125,9 @@ def test_holes_are_passed_when_the_oldest_make_room(stores: Stores) -> None:
 
 def test_what_is_read_again_and_its_release_are_one_commit(stores: Stores) -> None:
     engine = stores.open(logs=(LogSettings("main", when_full="refuse", share=0.05),))
-    engine.commit([Entry(quarantine=(bad(),))])
+    engine.commit([Entry(runs=(run(1),), quarantine=(bad(),))])
     replay = Entry(runs=(run(1, pad=200_000),), released=(1,))
-    (answer,) = engine.commit(
-        [
-            replay,
-        ]
-    ).answers
+    (answer,) = engine.commit([replay]).answers
     assert isinstance(answer, StoreFull) and len(engine.quarantine(0, 9)) == 1
     engine.commit([Entry(runs=(run(1),), released=(1,))])
-    assert engine.quarantine(0, 9) == [] and engine.last_seq("main") == 1
+    assert engine.quarantine(0, 9) == [] and engine.last_seq("main") == 2
