@@ -69,6 +69,14 @@ BREAKS: dict[str, tuple[Callable[[Txn], object], str]] = {
         "32 records in 1 bytes",
     ),
     "log range": (lambda txn: put(txn, b"\x01main", [1, 2, 30, 33, 1, 0, 0]), "claims 2"),
+    "thinning": (
+        lambda txn: put(txn, b"\x01main", [1, 1, 33, 33, 1, 0, 0, 40, 1, 0, 0]),
+        "thinning says 40",
+    ),
+    "aggregates": (
+        lambda txn: put(txn, b"\x01main", [1, 1, 33, 33, 1, 0, 0, 0, 0, 1, 2]),
+        "2 aggregates",
+    ),
     "stray log": (lambda txn: txn.put(block_key(9, 1), b"x" * 100), "belongs to no log"),
     "header": (lambda txn: put(txn, b"\x00", [1, "aa", "bb", "cc", "", 0, 1]), "header"),
     "position": (lambda txn: put(txn, b"\x02up\x00main", [34, None]), "beyond 33"),

@@ -302,6 +302,30 @@ def test_a_damaged_block_is_left_where_it_is_and_thinning_goes_on_behind_it(
     assert stand_for(engine) + sent.gone + HERTZ * SENSORS == sent.records
 
 
+def test_a_salvage_keeps_thinned_blocks_and_what_they_were_counted_as(stores: Stores) -> None:
+    engine = stores.open(**SMALL)
+    sent = Sent(stores, engine)
+    sent.go_on(900)
+    engine.close()
+    stores.damaged.add("agent")
+    env = open_environment(stores.path() / "store", 1024 * 1024)
+    with env.begin(write=True) as txn:
+        txn.put(b"\x04", b"no header of a quarantine")
+    env.close()
+    sent.engine = engine = stores.open(**SMALL)
+    assert engine.salvage_report is not None
+    log = engine.statistics().logs["main"]
+    assert log.thinned == sent.thinned > 0
+    assert any(block.thinned for block in blocks_of(engine))
+    assert stand_for(engine) + sent.gone == sent.records
+    before = engine.last_seq("main")
+    sent.go_on(900)
+    assert engine.statistics().logs["main"].thinned == sent.thinned
+    assert stand_for(engine, after=before) <= sent.records
+    engine.close()
+    assert not check(stores.path()).problems
+
+
 def test_a_stretch_of_one_origin_is_thinned_under_that_origin(stores: Stores) -> None:
     engine = stores.open(**SMALL)
     number = 1
