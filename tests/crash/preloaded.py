@@ -9,6 +9,7 @@ the import of its modules is left out, which is the same whatever the disk does.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import json
 import os
@@ -36,6 +37,7 @@ MODULES = (
 
 
 def main() -> None:
+    _end_with_parent()
     for name in MODULES:
         importlib.import_module(name)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -52,6 +54,7 @@ def main() -> None:
 
 def _attend(connection: socket.socket) -> None:
     """One agent, from its fork to its exit code."""
+    _end_with_parent()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     asked = json.loads(connection.recv(65536))
     child = os.fork()
@@ -65,6 +68,7 @@ def _attend(connection: socket.socket) -> None:
 
 def _become_agent(connection: socket.socket, asked: dict[str, Any]) -> None:
     code = 1
+    _end_with_parent()
     try:
         output = os.open(asked["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(output, 1)
@@ -86,6 +90,11 @@ def _become_agent(connection: socket.socket, asked: dict[str, Any]) -> None:
         os._exit(code)
 
 
+def _end_with_parent() -> None:
+    """Whoever ends the preloaded process ends all agents of it: a run that failed leaves none."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 @dataclass(slots=True)
 class Forked:
     """A running agent; ``listener`` is -1 where its calls are not seen."""
@@ -98,6 +107,11 @@ class Forked:
         """Send a signal, where it still runs."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
+
+    def abandon(self) -> None:
+        """Kill it; nobody will ask for its exit code."""
+        self.signal(signal.SIGKILL)
+        self._connection.socket.close()
 
     async def wait(self) -> int:
         """Its exit code, negative for a signal."""

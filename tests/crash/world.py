@@ -69,7 +69,8 @@ class Kept:
         self.output_path = self.folder / f"{self.name}.txt"
         self._settings = self.folder / f"{self.name}.toml"
         self._settings.write_text(self.config)
-        self._forked: Forked | None = None
+        #: The process there is now.
+        self.present: Forked | None = None
         self._wanted = False
         self._gone, self._news = trio.Event(), trio.Event()
         #: Whether the present process was seen to listen.
@@ -88,14 +89,19 @@ class Kept:
         self._wanted, self._gone = True, trio.Event()
         told = False
         for _ in range(self.starts_max):
-            forked = self._forked = await self._fork()
+            forked = self.present = await self._fork()
             self._news.set()
-            self.listening = await self._answers(forked)
-            if self.listening and not told:
-                told = True
-                task_status.started()
-            code = await forked.wait()
-            self._forked, self.listening = None, False
+            try:
+                self.listening = await self._answers(forked)
+                if self.listening and not told:
+                    told = True
+                    task_status.started()
+                code = await forked.wait()
+            except trio.Cancelled:
+                # The run has failed; the ports are the next one's.
+                forked.abandon()
+                raise
+            self.present, self.listening = None, False
             if self._news.is_set():
                 self._news = trio.Event()
             if not self._wanted:
@@ -109,8 +115,8 @@ class Kept:
     async def stop(self) -> int:
         """SIGTERM, and no new start: its exit code."""
         self._wanted = False
-        if self._forked is not None:
-            self._forked.signal(signal.SIGTERM)
+        if self.present is not None:
+            self.present.signal(signal.SIGTERM)
         await self._gone.wait()
         return self.ended.pop()
 
@@ -120,9 +126,9 @@ class Kept:
 
     def kill(self) -> None:
         """SIGKILL; it is started again."""
-        if self._forked is not None:
+        if self.present is not None:
             self._news, self.listening = trio.Event(), False
-            self._forked.signal(signal.SIGKILL)
+            self.present.signal(signal.SIGKILL)
 
     async def get(self, path: str) -> Any:
         """GET on the people's port; None where nobody answers there now."""
