@@ -121,7 +121,8 @@ class Watch:
                     if beyond is None:
                         continue
                     missing -= beyond
-                if missing and (self.discarded() or above.thinned):
+                # That as many are counted as are missing is for `_acked` to see, and `finish`.
+                if missing and (self.discarded() or self._thinned()):
                     continue
             if missing:
                 shown = sorted(missing)[:_SHOWN]
@@ -274,6 +275,9 @@ class Watch:
     def discarded(self) -> int:
         """Records that stores count as discarded."""
         return sum(ledger.discarded for ledger in self._ledgers.values())
+
+    def _thinned(self) -> int:
+        return sum(ledger.thinned.total() for ledger in self._ledgers.values())
 
     def _removed(self) -> int:
         return sum(ledger.discarded + ledger.trimmed for ledger in self._ledgers.values())
