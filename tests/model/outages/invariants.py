@@ -78,9 +78,9 @@ class Watch:
         changed = [
             seq
             for seq, item in old.items.items()
-            if seq >= new.first
-            # An aggregate may stand for it now.
-            and new.items.get(seq, item if new.thinned else None) != item
+            # Where aggregates stand for records, those between them that came from another agent
+            # have other places; under which names they are known upstream is what stays.
+            if seq >= new.first and not new.thinned and new.items.get(seq) != item
         ]
         if changed or new.last < old.last:
             self._problem(
