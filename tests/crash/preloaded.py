@@ -111,6 +111,10 @@ class Forked:
     def abandon(self) -> None:
         """Kill it; nobody will ask for its exit code."""
         self.signal(signal.SIGKILL)
+        self.close()
+
+    def close(self) -> None:
+        """Nobody will ask; it has ended, or somebody else ends it."""
         self._connection.socket.close()
 
     async def wait(self) -> int:

@@ -36,7 +36,7 @@ async def test_a_run_that_fails_leaves_no_agent_behind(tmp_path: Path) -> None:
         another = await nest.fork(arguments, tmp_path / "out", intercept=False)
         assert running(another.pid)
     await gone(another.pid)
-    another.abandon()
+    another.close()
 
 
 async def gone(pid: int) -> None:
