@@ -41,8 +41,8 @@ class Plan:
             room += pending if moment.shrinks and pending > _FEW else 0
         # Where few are wanted, half of them are random all the same.
         kept = min(1.0, tries / 2 / max(patterned, 1))
-        # Some are drawn twice.
-        left = max(1.03 * tries - kept * patterned, 0)
+        # Some are the same as others, or drawn twice.
+        left = max(1.1 * tries - kept * patterned, 0)
         return cls(seed, kept, left / max(room, 1))
 
 

@@ -42,7 +42,7 @@ CUTS_MIN: Final = 8
 #: Images that are damaged beyond what a power cut may do.
 TORN: Final = 200
 #: Images among which a control has to be noticed.
-CONTROL_TRIES: Final = 4000
+CONTROL_TRIES: Final = 12_000
 
 
 def prove(scale: Scale, seed: int) -> Outcome:

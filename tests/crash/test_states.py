@@ -33,7 +33,7 @@ def explored(*arguments: object) -> list[str]:
     """What ``python -m tests.crash.states`` prints, once it has found nothing wrong."""
     command = [sys.executable, "-m", "tests.crash.states", *map(str, arguments)]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+        command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.splitlines()
