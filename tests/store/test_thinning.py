@@ -32,7 +32,7 @@ from edge_agent.summary import THINNED_SOURCE
 from tests.store.conftest import Stores
 from tests.store.support import foreign, pack, read_all, records
 
-THIN = (LogSettings("main", share=0.3, when_full="thin-oldest"),)
+THIN = (LogSettings("main", share=0.15, when_full="thin-oldest"),)
 UP = (ConsumerSettings("up", "main"),)
 SMALL: dict[str, Any] = {"size": 1024 * 1024, "logs": THIN}
 SENSORS, HERTZ = 3, 10
@@ -96,20 +96,20 @@ def test_counts_and_records_make_up_all_that_was_sent_but_what_was_discarded(
     engine = stores.open(consumers=consumers, **SMALL)
     sent = Sent(stores, engine)
     for _ in range(4):
-        sent.go_on(250, trims=trims)
+        sent.go_on(125, trims=trims)
         assert stand_for(engine) + sent.gone == sent.records
         log = engine.statistics().logs["main"]
         assert log.bytes <= log.share_bytes
     assert sent.thinned > sent.records / 2
     assert log.thinned == sent.thinned
-    assert 0 < log.aggregates < log.thinned / 100
+    assert 0 < log.aggregates < log.thinned / 50
     assert (log.first, log.last) == (1 + sent.gone, sent.records)
     assert log.records == len(records(engine))
 
 
 def test_the_newest_quarter_keeps_every_record(stores: Stores) -> None:
     engine = stores.open(**SMALL)
-    Sent(stores, engine).go_on(900)
+    Sent(stores, engine).go_on(450)
     blocks = blocks_of(engine)
     kinds = [bool(block.thinned) for block in blocks]
     assert kinds == sorted(kinds, reverse=True), "first the thinned ones, then the others"
@@ -120,7 +120,7 @@ def test_the_newest_quarter_keeps_every_record(stores: Stores) -> None:
 def test_a_commit_waits_for_thinning_only_where_nobody_did_it_before(stores: Stores) -> None:
     engine = stores.open(**SMALL)
     sent = Sent(stores, engine)
-    sent.go_on(900)
+    sent.go_on(450)
     assert sent.thinned
     before = engine.statistics().logs["main"]
     result = engine.commit([sent.entry("pi-0", 1 + HERTZ * sent.seconds)])
@@ -143,7 +143,7 @@ def test_a_full_log_goes_round_many_times_without_filling_the_file(
     def fields(value: int) -> bytes:
         return pack({"v": value, "pad": hashlib.shake_128(b"%d" % value).digest(50)})
 
-    for _ in range(2500):
+    for _ in range(1500):
         stores.clock.advance(3.0)
         now_ns = stores.clock.read().wall_ns
         runs = tuple(
@@ -157,7 +157,7 @@ def test_a_full_log_goes_round_many_times_without_filling_the_file(
         for one in (result, *((engine.trim(),) if result.crowded else ())):
             gone += sum(one.trimmed.values()) + sum(one.discarded.values())
             thinned += sum(one.thinned.values())
-    assert written > 8 * engine.settings.share_bytes("main")
+    assert written > 4 * engine.settings.share_bytes("main")
     assert thinned > total / 20
     assert gone
     assert stand_for(engine) + gone == total
@@ -181,7 +181,7 @@ def test_what_a_consumer_may_have_in_part_stays_as_it_is(stores: Stores) -> None
     sent.go_on(20)
     acknowledge(engine, 105)
     engine.note_handed("up", "main", 500)
-    sent.go_on(700)
+    sent.go_on(350)
     assert sent.thinned
     blocks = blocks_of(engine)
     begun = next(block for block in blocks if block.first <= 106 <= block.last)
@@ -199,7 +199,7 @@ def test_all_of_a_consumers_later_records_are_in_aggregates_behind_its_position(
     sent = Sent(stores, engine)
     sent.go_on(20)
     acknowledge(engine, 300)
-    sent.go_on(600)
+    sent.go_on(300)
     assert sent.thinned
     assert stand_for(engine, after=300) == sent.records - 300
     assert engine.first_seq("main") == 301 - (300 - sent.gone)
@@ -210,7 +210,7 @@ def test_ages_discards_and_reads_take_a_thinned_block_for_what_it_stands_for(
 ) -> None:
     engine = stores.open(**SMALL)
     sent = Sent(stores, engine)
-    sent.go_on(900)
+    sent.go_on(450)
     thinned = next(block for block in blocks_of(engine) if block.thinned)
     assert thinned.count < 100 < thinned.thinned
     assert [record.seq for record in thinned.records()] == sorted(
@@ -232,7 +232,7 @@ def test_ages_discards_and_reads_take_a_thinned_block_for_what_it_stands_for(
 def test_very_many_streams_gain_nothing_and_are_discarded(stores: Stores) -> None:
     engine = stores.open(consumers=UP, **SMALL)
     gone = total = 0
-    for group in range(600):
+    for group in range(500):
         stores.clock.advance(1.0)
         now_ns = stores.clock.read().wall_ns
         runs = tuple(
@@ -251,7 +251,7 @@ def test_after_a_power_cut_all_of_a_step_is_there_or_nothing(stores: Stores) -> 
     """The file as each commit left it, in the middle of what goes on: opened elsewhere."""
     engine = stores.open(**SMALL)
     sent = Sent(stores, engine)
-    sent.go_on(520)
+    sent.go_on(260)
     seen = set()
     for cut in range(60):
         sent.go_on(5)
@@ -271,11 +271,11 @@ def test_after_a_power_cut_all_of_a_step_is_there_or_nothing(stores: Stores) -> 
 def test_thinning_goes_on_where_it_was_after_a_start(stores: Stores) -> None:
     engine = stores.open(**SMALL)
     sent = Sent(stores, engine)
-    sent.go_on(700)
+    sent.go_on(350)
     engine.close()
     sent.engine = engine = stores.open(**SMALL)
     assert engine.statistics().logs["main"].thinned == sent.thinned > 0
-    sent.go_on(900)
+    sent.go_on(450)
     assert stand_for(engine) + sent.gone == sent.records
 
 
@@ -295,7 +295,7 @@ def test_a_damaged_block_is_left_where_it_is_and_thinning_goes_on_behind_it(
         txn.put(key, value[:-1] + bytes((value[-1] ^ 1,)))
     env.close()
     sent.engine = engine = stores.open(**SMALL)
-    sent.go_on(900)
+    sent.go_on(450)
     assert sent.thinned
     gap = next(item for item in read_all(engine) if isinstance(item, Gap))
     assert (gap.first, gap.last, gap.reason) == (301, 330, "damaged")
@@ -305,7 +305,7 @@ def test_a_damaged_block_is_left_where_it_is_and_thinning_goes_on_behind_it(
 def test_a_salvage_keeps_thinned_blocks_and_what_they_were_counted_as(stores: Stores) -> None:
     engine = stores.open(**SMALL)
     sent = Sent(stores, engine)
-    sent.go_on(900)
+    sent.go_on(450)
     engine.close()
     stores.damaged.add("agent")
     env = open_environment(stores.path() / "store", 1024 * 1024)
@@ -319,7 +319,7 @@ def test_a_salvage_keeps_thinned_blocks_and_what_they_were_counted_as(stores: St
     assert any(block.thinned for block in blocks_of(engine))
     assert stand_for(engine) + sent.gone == sent.records
     before = engine.last_seq("main")
-    sent.go_on(900)
+    sent.go_on(450)
     assert engine.statistics().logs["main"].thinned == sent.thinned
     assert stand_for(engine, after=before) <= sent.records
     engine.close()
@@ -329,7 +329,7 @@ def test_a_salvage_keeps_thinned_blocks_and_what_they_were_counted_as(stores: St
 def test_a_stretch_of_one_origin_is_thinned_under_that_origin(stores: Stores) -> None:
     engine = stores.open(**SMALL)
     number = 1
-    for _ in range(900):
+    for _ in range(450):
         stores.clock.advance(1.0)
         now_ns = stores.clock.read().wall_ns
         body = b"".join(pack({"v": i}) for i in range(30))
@@ -360,7 +360,7 @@ def test_a_stretch_of_one_origin_is_thinned_under_that_origin(stores: Stores) ->
 def test_other_policies_never_thin(stores: Stores) -> None:
     engine = stores.open(size=1024 * 1024, logs=(LogSettings("main", share=0.3),))
     sent = Sent(stores, engine)
-    sent.go_on(600)
+    sent.go_on(300)
     assert sent.thinned == 0
     assert not any(block.thinned for block in blocks_of(engine))
 
@@ -372,7 +372,7 @@ def test_one_step_reads_no_more_than_it_may(
     engine = stores.open(**SMALL)
     sent = Sent(stores, engine)
     seen: list[int] = []
-    for _ in range(900):
+    for _ in range(450):
         sent.go_on(1, trims=False)
         result = engine.trim()
         seen.append(sum(result.thinned.values()))
