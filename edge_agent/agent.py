@@ -56,6 +56,7 @@ from edge_agent.ops import (
     run_watchdog,
     upstream_status,
 )
+from edge_agent.scrub import Scrubber
 from edge_agent.server import Server, Tokens, server_context
 from edge_agent.store import Engine
 
@@ -173,6 +174,8 @@ class _Parts:
             trace=around.trace,
             dashboard=None if config.http.address == "off" else f"http://{config.http.address}/",
         )
+        interval_s = float(config.store.scrub_interval)
+        self.scrubber = Scrubber(self.log, interval_s, around.clock, self.metrics)
         self.forwarders = [self._forwarder(upstream) for upstream in config.upstream]
 
     async def run(self, stop: trio.Event, task_status: trio.TaskStatus[Running]) -> None:
@@ -225,7 +228,8 @@ class _Parts:
                 may_order=None if self.tokens is None else self.server.may_order,
                 before=self.before,
                 lane=self._lane,
-                salvage=self._salvage,
+                salvage=lambda: in_words(self.engine.salvage_report),
+                scrub=lambda: self.scrubber.status,
             )
         )
         edges.start_soon(watch.run)
@@ -263,6 +267,7 @@ class _Parts:
             if rule.window is not None:
                 windows = partial(run_windows, clock=self.around.clock, metrics=self.metrics)
                 readers.start_soon(windows, self.log, rule)
+        readers.start_soon(self.scrubber.run)
         done = trio.Event()
         readers.start_soon(run_all, [one.run for one in self.forwarders], done)
         return done
@@ -276,10 +281,6 @@ class _Parts:
     def _lane(self, consumer: str, log: str) -> Lane | None:
         lanes = (forwarder.lane(consumer, log) for forwarder in self.forwarders)
         return next((lane for lane in lanes if lane is not None), None)
-
-    def _salvage(self) -> str | None:
-        report = self.engine.salvage_report
-        return None if report is None else in_words(report)
 
     def _upstreams(self) -> Sequence[UpstreamStatus]:
         return [

@@ -50,6 +50,7 @@ from edge_agent.store import (
     Offsets,
     Position,
     Quarantined,
+    ScrubStep,
     StoreStatistics,
 )
 
@@ -246,6 +247,10 @@ class Log:
     async def store_statistics(self) -> StoreStatistics:
         """What the store holds: sizes, fill, sources; looks at the file."""
         return await self._ask(self._engine.statistics)
+
+    async def scrub(self, after: bytes, limit_bytes: int) -> ScrubStep:
+        """One step of a pass over the whole file; see `Engine.scrub`."""
+        return await self._ask(self._engine.scrub, after, limit_bytes)
 
     async def _ask(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         try:

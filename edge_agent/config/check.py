@@ -62,6 +62,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "store.compression_level": (0, 19),
     "store.reopen_after": (0.01, 60),
     "store.quarantine_share": (0.001, 0.1),
+    "store.scrub_interval": (0, 366 * 86_400),
     "wear.bytes_per_day_max": (0, 2**50),
     "wear.commit_interval_max": (0, 3600),
     "wear.endurance": (0, 2**60),

@@ -88,6 +88,7 @@ class Store(Struct, frozen=True, forbid_unknown_fields=True):
     compression_level: int = 3  # zstd; 0 stores as it came
     reopen_after: Duration = Duration(1)  # after the disk refused, grows to a minute
     quarantine_share: Share = Share(0.02)  # of size; the oldest entries go first
+    scrub_interval: Duration = Duration(7 * 86_400)  # one pass over all checksums; 0s: none
 
 
 class Log(Struct, frozen=True, forbid_unknown_fields=True):

@@ -25,6 +25,7 @@ from edge_agent.ops.status import (
     UpstreamStatus,
 )
 from edge_agent.record import NANOSECONDS, format_time
+from edge_agent.scrub import ScrubStatus
 from edge_agent.wear import Wear
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class Sources:
         lane: the running lane that a consumer of a log is, None where there is none.
         salvage: what the last salvage did, in sentences (`in_words`), for as long as its damaged
             folder is there; None without one.
+        scrub: how far the pass over all checksums is.
     """
 
     config: Config
@@ -95,6 +97,7 @@ class Sources:
     before: Before = _leave
     lane: Callable[[str, str], Lane | None] = _no_lane
     salvage: Callable[[], str | None] = _nothing
+    scrub: Callable[[], ScrubStatus] = ScrubStatus
 
 
 def log_status(
@@ -131,8 +134,10 @@ def store_status(
     commit: CommitStatistics,
     problem: str | None,
     metrics: Metrics,
+    scrub: ScrubStatus | None = None,
 ) -> StoreStatus:
     """The file. ``problem`` is why the disk refuses at present."""
+    scrub = scrub or ScrubStatus()
     size = store.size if store else int(config.store.size)
     used = store.used_bytes if store else 0
     return StoreStatus(
@@ -150,6 +155,9 @@ def store_status(
         readable=store is not None,
         problem=problem,
         clock_doubt_s=store.clock_doubt_ns / NANOSECONDS if store else 0.0,
+        scrub_finished=format_time(scrub.finished_ns) if scrub.finished_ns else None,
+        scrub_blocks=scrub.blocks,
+        scrub_damaged=scrub.damaged,
     )
 
 
@@ -246,8 +254,12 @@ def is_insecure(config: Config) -> bool:
     return not protected and not all(is_loopback(host) for host in hosts)
 
 
-def in_words(report: Mapping[str, Any]) -> str:
-    """What a salvage did (`edge_agent.store.salvage`), for whoever stands before the board."""
+def in_words(report: Mapping[str, Any] | None) -> str | None:
+    """What a salvage did (`edge_agent.store.salvage`), for whoever stands before the board; None
+    without one.
+    """
+    if report is None:
+        return None
     missing = report["missing"]
     lost = (
         f"{_grouped(missing)} records are known to be lost"

@@ -132,6 +132,8 @@ class StoreStatus:
     """The file. ``used_bytes`` are pages in use; the rest is free or headroom. ``readable``: also
     while it is not ``healthy``, because the disk refuses writes alone. ``clock_doubt_s``: by how
     much the clock, said to be set, contradicts what the store knows; 0 while it does not.
+    ``scrub_finished``: when the last pass over all checksums ended; ``scrub_blocks`` were checked
+    in the present one, ``scrub_damaged`` failed since the agent started.
     """
 
     path: str
@@ -148,6 +150,9 @@ class StoreStatus:
     readable: bool
     problem: str | None
     clock_doubt_s: float = 0.0
+    scrub_finished: str | None = None
+    scrub_blocks: int = 0
+    scrub_damaged: int = 0
 
 
 @dataclass(frozen=True, slots=True)

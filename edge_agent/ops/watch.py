@@ -81,7 +81,9 @@ class Watch:
         wear = self.keeper.look()
         logs, upstreams = self._project(logs, upstreams, wear)
         connections = sources.connections()
-        file = store_status(sources.config, store, commit, problem, sources.metrics)
+        file = store_status(
+            sources.config, store, commit, problem, sources.metrics, sources.scrub()
+        )
         verdict = health.judge(facts(sources, file, self.commit_waits_s(), logs, upstreams, wear))
         return Status(
             agent=self._agent_status(),

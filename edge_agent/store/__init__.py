@@ -161,6 +161,7 @@ from edge_agent.store.payload import (
     streams_of,
 )
 from edge_agent.store.riders import ConsumerView
+from edge_agent.store.scrub import DamagedBlock, ScrubStep
 from edge_agent.store.settings import ConsumerSettings, LogSettings, StoreSettings
 from edge_agent.store.statistics import LogStatistics, StoreStatistics
 
@@ -171,6 +172,7 @@ __all__ = [
     "CommitResult",
     "ConsumerSettings",
     "ConsumerView",
+    "DamagedBlock",
     "Engine",
     "Entry",
     "Gap",
@@ -182,6 +184,7 @@ __all__ = [
     "Position",
     "Quarantined",
     "RunView",
+    "ScrubStep",
     "StoreSettings",
     "StoreStatistics",
     "Stored",

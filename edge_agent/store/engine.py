@@ -13,14 +13,16 @@ import lmdb
 
 from edge_agent.errors import StoreDamaged, StoreFailed, StoreFull
 from edge_agent.store.codec import Compressor
-from edge_agent.store.create import prepare_folder
+from edge_agent.store.create import DATA, STORE, prepare_folder
 from edge_agent.store.entry import CommitResult, Entry, Stored
 from edge_agent.store.gate import Gate
 from edge_agent.store.identity import Entropy, Identity, identity
 from edge_agent.store.lock import LOCK, StoreLock
 from edge_agent.store.opening import Opened
+from edge_agent.store.pages import PageFile
 from edge_agent.store.questions import Questions
 from edge_agent.store.refusing import open_or_read
+from edge_agent.store.scrub import ScrubStep, scrub_step
 from edge_agent.store.settings import MAIN, Clock, StoreSettings
 from edge_agent.store.state import Counts
 from edge_agent.store.timekeeping import Timekeeper
@@ -129,6 +131,23 @@ class Engine(Questions):
         so: what lies between its position and there is not thinned. May be called at any time.
         """
         self._tools.handed[consumer, log] = seq
+
+    def scrub(self, after: bytes, limit_bytes: int) -> ScrubStep:
+        """One step of a pass over the file, from behind the key ``after``, b"" to begin.
+
+        A store found damaged beyond a block is salvaged, and the pass begins anew.
+        """
+        logs = {header.id: (name, header.last) for name, header in self._state.logs.items()}
+
+        def question(txn: lmdb.Transaction[memoryview]) -> ScrubStep:
+            with PageFile(self.path / STORE / DATA) as pages:
+                meta = pages.metas[txn.id() & 1]
+                if meta is None or meta.txn != txn.id():
+                    # Two commits came in between: this root is gone. Try again.
+                    return ScrubStep(after, 0, 0, ())
+                return scrub_step(pages, meta, logs, after, limit_bytes)
+
+        return self._ask(question)
 
     def reopen(self) -> None:
         """Close and open again after `StoreFailed`; commits the marker.

@@ -89,13 +89,14 @@ def test_a_salvage_report_becomes_sentences() -> None:
         "complete": True,
         "problems": [],
     }
+    assert in_words(None) is None
     assert in_words(report) == (
         "On 2026-11-22T10:00:00Z the store was found damaged (page 7 is used twice). 12 345 records"
         " were read back and no record is known to be lost. The damaged file is kept in"
         " /data/damaged-1."
     )
-    assert "1 234 records are known to be lost" in in_words({**report, "missing": 1234})
-    assert "set store.size larger" in in_words({**report, "complete": False})
+    assert "1 234 records are known to be lost" in str(in_words({**report, "missing": 1234}))
+    assert "set store.size larger" in str(in_words({**report, "complete": False}))
 
 
 async def test_fill_is_measured_against_the_share_of_the_log(tmp_path: Path) -> None:
