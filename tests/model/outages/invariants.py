@@ -273,8 +273,13 @@ class Watch:
         return self._ledgers.get(name)
 
     def discarded(self) -> int:
-        """Records that stores count as discarded."""
-        return sum(ledger.discarded for ledger in self._ledgers.values())
+        """Records that stores count as discarded.
+
+        An aggregate that another agent made counts as one record where it is discarded; for how
+        many it stood is in the counters of the one that made it.
+        """
+        discarded = sum(ledger.discarded for ledger in self._ledgers.values())
+        return discarded and discarded + sum(one.gave_way for one in self._ledgers.values())
 
     def _thinned(self) -> int:
         return sum(ledger.thinned.total() for ledger in self._ledgers.values())

@@ -33,6 +33,8 @@ class Ledger:
     thinned: Counter[str]
     trimmed: int
     discarded: int
+    #: Records that gave way to aggregates since the store was made, less those aggregates.
+    gave_way: int
     positions: dict[str, int] = field(default_factory=dict)
 
     def by_sensor(self) -> dict[str, list[int]]:
@@ -73,6 +75,7 @@ def read(engine: Engine, consumers: tuple[str, ...], known: Ledger | None = None
     ledger = Ledger(
         epoch, engine.first_seq(LOG), engine.last_seq(LOG), items, thinned,
         statistics.trimmed, statistics.discarded,
+        statistics.thinned - statistics.aggregates,
     )  # fmt: skip
     ledger.positions = {name: engine.position(name, LOG)[0] for name in consumers}
     return ledger
