@@ -36,7 +36,8 @@ from edge_agent.store.values import FORMAT, checked_body
 logger = logging.getLogger(__name__)
 
 #: Leaf pages that one look reads, 16 MiB: some 400,000 blocks that have pages of their own, or
-#: 20,000 that are so small that they lie in leaf pages. 0.3 s on the machine of MEASUREMENTS.
+#: 20,000 that are so small that they lie in leaf pages. 1.8 µs for each key: 20,000 blocks of 8 KB
+#: take 0.04 s, and no store more than 0.8 s, on the machine of MEASUREMENTS.
 LEAVES_MAX = 4096
 #: Headers of blocks that one look reads, each a page of the card.
 HEADS_MAX = 1024
