@@ -116,12 +116,8 @@ def release_quarantined(
     raw = txn.pop(keys.quarantine_key(number))
     if raw is None:
         return header
-    first, released = header.first, header.released + 1
-    # The header begins with an entry that is there, so that what is left is dropped in order.
-    while first <= header.last and txn.get(keys.quarantine_key(first)) is None:
-        first, released = first + 1, released - 1
     size = max(header.bytes - keys.stored_bytes(len(raw), page_bytes), 0)
-    return msgspec.structs.replace(header, first=first, bytes=size, released=released)
+    return _begun(txn, msgspec.structs.replace(header, bytes=size, released=header.released + 1))
 
 
 def trim_quarantine(
@@ -138,7 +134,19 @@ def trim_quarantine(
         else:
             size -= keys.stored_bytes(len(raw), page_bytes)
             dropped += 1
-    return QuarantineHeader(first, header.last, max(size, 0), dropped, released)
+    return _begun(txn, QuarantineHeader(first, header.last, max(size, 0), dropped, released))
+
+
+def _begun(txn: lmdb.Transaction[bytes], header: QuarantineHeader) -> QuarantineHeader:
+    """The header beginning with an entry that is there: what is left is dropped in order, and the
+    checker holds it against the first one.
+    """
+    first, released = header.first, header.released
+    while released > 0 and first <= header.last:
+        if txn.get(keys.quarantine_key(first)) is not None:
+            break
+        first, released = first + 1, released - 1
+    return msgspec.structs.replace(header, first=first, released=released)
 
 
 def read_quarantine(

@@ -68,6 +68,20 @@ def test_quarantine_drops_its_oldest_at_its_share(stores: Stores) -> None:
     assert engine.quarantine(29, 10)[0][0] == 30
 
 
+def test_quarantine_begins_with_an_entry_that_is_there_whoever_took_those_before(
+    stores: Stores,
+) -> None:
+    # Each takes two pages; the fixture's checker counts them all afterwards.
+    engine = stores.open(quarantine_share=0.01)
+    engine.commit([Entry(quarantine=(bad(size=4096),) * 4)])
+    engine.commit([Entry(released=(2, 3))])
+    while engine.statistics().quarantine_dropped == 0:
+        engine.commit([Entry(quarantine=(bad(size=4096),))])
+    assert engine.quarantine(0, 1)[0][0] == 4
+    statistics = engine.statistics()
+    assert statistics.quarantine_entries == len(engine.quarantine(0, 100))
+
+
 def test_a_persons_orders_are_kept_beside_the_floor(stores: Stores) -> None:
     engine = stores.open()
     engine.commit([entry(9, 1), Entry(positions=(Position("up", "main", 2, b"s"),))])
