@@ -30,6 +30,7 @@ from edge_agent.errors import StoreDamaged
 from edge_agent.record import NANOSECONDS
 from edge_agent.store import keys
 from edge_agent.store.aggregate import aggregate, continues
+from edge_agent.store.caution import check_before_removal
 from edge_agent.store.codec import Compressor
 from edge_agent.store.format import Block, Packed, decode_block, encode_block
 from edge_agent.store.guard import guard_of
@@ -235,6 +236,7 @@ class Thinner:
             aggregates=header.aggregates + sum(one.aggregates for one in replacements),
         )
         if replacements:
+            check_before_removal(self._env, [key for one in replacements for key in one.old])
             with writing(self._env) as txn:
                 for one in replacements:
                     for key in one.old[1:]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from edge_agent.errors import StoreDamaged, StoreFailed
@@ -58,3 +60,25 @@ def test_a_header_that_went_wrong_while_the_store_is_open_gives_no_page_away(
     assert engine.salvage_report is not None
     assert engine.salvage_report["missing"] == 0
     assert values(engine)[0] == oldest
+
+
+def test_nor_does_one_where_thinning_puts_other_blocks(stores: Stores) -> None:
+    stores.damaged.add("agent")
+    logs = (LogSettings("main", share=0.3, when_full="thin-oldest"),)
+    engine = stores.open(size=2 * MIB, compression_level=0, logs=logs)
+    blocks = iter(range(1, 30_000, 100))
+
+    def until(enough: Callable[[], bool]) -> None:
+        while not enough():
+            stores.clock.advance(1.0)
+            engine.commit([entry(100, next(blocks), pad=20)])
+
+    until(lambda: engine.last_seq("main") >= 9000)
+    flip_header(stores, 4001)
+    with pytest.raises(StoreFailed, match="long value"):
+        until(lambda: engine.statistics().logs["main"].thinned > 4000)
+    engine.reopen()
+    assert engine.salvage_report is not None
+    assert engine.salvage_report["missing"] == 0
+    found = values(engine)
+    assert found == list(range(1, len(found) + 1))
