@@ -64,6 +64,8 @@ def _tell(path: Path, found: Erasing) -> None:
         click.echo("there was nothing of it; the store was compacted all the same")
     if found.damaged:
         click.echo(f"left out {found.damaged} blocks that could not be read, whatever they held")
+    if found.damaged_entries:
+        click.echo(f"left out {found.damaged_entries} entries of quarantine that could not be read")
     for consumer in sorted(found.mentioned):
         click.echo(f"still there: {consumer} keeps figures of it until its open windows close")
     for line in what_remains(path):

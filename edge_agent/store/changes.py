@@ -52,6 +52,7 @@ class Erasing(Change):
         literal: the stream's name where it is one, so that it is looked for in bytes, too.
         records: erased ones, by stream. entries: of quarantine.
         damaged: blocks that cannot be read and so are left out; whose records they held, who knows.
+        damaged_entries: the same of quarantine.
         mentioned: consumers whose state, as far as the name is known, still tells of the stream.
         restate: what a consumer's state becomes, by its name, when records of its log were erased.
     """
@@ -63,6 +64,7 @@ class Erasing(Change):
     records: dict[str, int] = field(default_factory=dict)
     entries: int = 0
     damaged: int = 0
+    damaged_entries: int = 0
     mentioned: set[str] = field(default_factory=set)
     restate: Callable[[str, bytes], bytes] = _as_it_is
     _touched: set[int] = field(default_factory=set)
@@ -114,7 +116,12 @@ class Erasing(Change):
         return made
 
     def _quarantined(self, key: bytes, value: bytes) -> bytes | None:
-        found = decode(key, value, QuarantineValue)
+        try:
+            found = decode(key, value, QuarantineValue)
+        except StoreDamaged:
+            # Nothing rests on it, and whose it was, who knows.
+            self.damaged_entries += 1
+            return None
         if self.matches(found.stream) or (self.literal and self.literal in found.body):
             self.entries += 1
             return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_agent.store import Entry, LogSettings, Position, keys
+from edge_agent.store import Entry, LogSettings, Position, Quarantined, keys
 from edge_agent.store.changes import Change, Erasing, Renewing
 from edge_agent.store.codec import Compressor
 from edge_agent.store.identity import new_header
@@ -48,6 +48,20 @@ def test_a_damaged_block_is_left_out_and_counted(stores: Stores) -> None:
     engine = stores.open()
     assert [(item.first, item.last) for item in read_all(engine)] == [(1, 2), (3, 4), (5, 6)]
     assert engine.statistics().logs["main"].records == 4
+
+
+def test_an_entry_of_quarantine_that_cannot_be_read_is_left_out_and_counted(
+    stores: Stores,
+) -> None:
+    engine = stores.open()
+    for name in (b"one", b"two", b"three"):
+        item = Quarantined("bad", "why", "a/1", "pi", 0, 1, b"body of " + name)
+        engine.commit([Entry(quarantine=(item,))])
+    engine.close()
+    stores.data().write_bytes(stores.data().read_bytes().replace(b"body of two", b"body of tvo"))
+    _, found = erase(stores.path(), lambda stream: False, "", 0, lambda done, total: None)
+    assert (found.damaged_entries, found.entries) == (1, 0)
+    assert [number for number, _ in stores.open().quarantine(0, 10)] == [1, 3]
 
 
 def test_an_erasing_without_quarantine_ends_without_it() -> None:
