@@ -30,7 +30,8 @@ from edge_agent.cli.run import settings_of
 from edge_agent.config import Config
 from edge_agent.ops.text import size
 from edge_agent.store.backup import MANIFEST, Manifest, read_manifest, verify
-from edge_agent.store.create import DATA, STORE, prepare_folder, rename, tidy
+from edge_agent.store.check import Report
+from edge_agent.store.create import DATA, STORE, next_aside, prepare_folder, tidy
 from edge_agent.store.identity import board_fingerprint, new_header
 from edge_agent.store.lock import LOCK, StoreLock
 from edge_agent.store.rebuild import restore
@@ -68,16 +69,14 @@ def command(
         map_size = _map_size(settings, manifest)
         with progress_bar("checking the backup") as progress:
             report = verify(folder, manifest, progress)
-        if report.problems:
-            raise Failure(f"{backup} is damaged: {report.problems[0]}")
+        _judge(backup, report)
         if keep_agent_id:
             agreed(
                 f"The agent {manifest.agent_id} must never run again elsewhere. Is it gone?",
                 yes=yes,
             )
         with not_in_use(), _ours(path):
-            if (path / STORE).exists():
-                click.echo(f"moved the store that was there to {_aside(path)}")
+            aside = next_aside(path) if (path / STORE).exists() else None
             header = new_header(
                 board_fingerprint(),
                 time.time_ns(),
@@ -86,8 +85,21 @@ def command(
             )
             with progress_bar("restoring") as progress:
                 restore(path, folder / DATA, header, map_size, progress)
+            if aside is not None:
+                click.echo(f"moved the store that was there to {aside}")
     click.echo(f"{path}: restored from {describe(manifest)}")
     click.echo(f"it is the store {header.store_id}, agent {header.agent_id}, from now on")
+
+
+def _judge(backup: Path, report: Report) -> None:
+    """Blocks that were damaged on the card already are in the backup as they were, and readers are
+    told of them. That must keep nobody from having all the others back.
+    """
+    damaged = sum(log.damaged for log in report.logs.values())
+    if len(report.problems) > damaged:
+        raise Failure(f"{backup} is damaged: {report.problems[-1]}")
+    if damaged:
+        click.echo(f"damaged before the backup was made, and so they stay: {damaged} blocks")
 
 
 def _map_size(settings: Config, manifest: Manifest) -> int:
@@ -110,14 +122,6 @@ def _ours(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _aside(path: Path) -> Path:
-    number = 1
-    while (path / f"replaced-{number}").exists():
-        number += 1
-    rename(path / STORE, path / f"replaced-{number}")
-    return path / f"replaced-{number}"
 
 
 @contextmanager

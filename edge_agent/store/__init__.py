@@ -18,7 +18,8 @@ Files
     PATH/store/lock.mdb   LMDB's own
     PATH/damaged-N        stores that were set aside, the newest two
     PATH/replaced-N       stores that a person replaced by a restored one
-    PATH/store.rebuilding, .rebuilt, .replaced     a compaction, erasing or restoring (`rebuild.py`)
+    PATH/store.rebuilding, .rebuilt, .replaced, .restored  compaction, erasing, restoring:
+                          see `rebuild.py`
     PATH/store.new, .salvaging, .salvaged     steps that a power cut interrupted; tidied at start
 
 A store is built in ``store.new``, synced and renamed; a salvaged one replaces its predecessor

@@ -28,7 +28,9 @@ SALVAGED = "store.salvaged"
 REBUILDING = "store.rebuilding"
 REBUILT = "store.rebuilt"
 REPLACED = "store.replaced"
+RESTORED = "store.restored"
 DAMAGED = "damaged-"
+ASIDE = "replaced-"
 
 
 def open_environment(folder: Path, map_size: int, *, clean: bool = False) -> lmdb.Environment:
@@ -118,7 +120,13 @@ def hand_over(path: Path, made: Path) -> None:
 
 
 def put_in_place(path: Path) -> None:
-    """Let a rebuilt store take the place of the one that it was made of, which is removed."""
+    """Let a rebuilt store take the place of the one that it was made of, which is removed; and a
+    restored one the place of whatever was there, which a person may still want.
+    """
+    if (path / RESTORED).exists():
+        if (path / STORE).exists():
+            rename(path / STORE, next_aside(path))
+        rename(path / RESTORED, path / STORE)
     if (path / REBUILT).exists():
         # Nothing opens a store without coming here first, so the old one is as it was read.
         if (path / STORE).exists():
@@ -213,6 +221,14 @@ def next_damaged(path: Path) -> Path:
     newest = damaged_folders(path)[-1:]
     number = int(newest[0].name.removeprefix(DAMAGED)) + 1 if newest else 1
     return path / f"{DAMAGED}{number}"
+
+
+def next_aside(path: Path) -> Path:
+    """The first ``replaced-N`` that there is not."""
+    number = 1
+    while (path / f"{ASIDE}{number}").exists():
+        number += 1
+    return path / f"{ASIDE}{number}"
 
 
 def damaged_folders(path: Path) -> list[Path]:

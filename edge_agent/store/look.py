@@ -47,7 +47,7 @@ def look(folder: Path, map_size: int) -> None:
     """Whether LMDB may open the store in ``folder``; a root with a flipped bit is mended.
 
     A file shorter than ``map_size``, or without a place on the disk for each page, whose pages in
-    use are all there gets its space back. With ``map_size`` 0 nothing is changed.
+    use are all there gets its space back; not with ``map_size`` 0, for a disk that refuses.
 
     Raises:
         StoreDamaged: it may not; what can be read has to be salvaged.

@@ -27,6 +27,7 @@ from edge_agent.store.create import (
     DATA,
     REBUILDING,
     REBUILT,
+    RESTORED,
     STORE,
     hand_over,
     open_environment,
@@ -104,13 +105,14 @@ def erase(
 def restore(
     path: Path, data: Path, header: StoreHeader, map_size: int, progress: Progress
 ) -> Rewritten:
-    """Make the store of ``path``, where there is none, from a backup's file ``data``.
+    """Make the store of ``path`` from a backup's file ``data``; one that is there stays in its
+    place until the new one is complete, and is moved aside then.
 
     ``header`` says who it is from now on. Raises as `compact`.
     """
     with opened(data.parent, data.stat().st_size, "alone") as source:
         _require_room(path, used_bytes(source))
-        made = _build(path, source, map_size, Renewing(header), progress)
+        made = _build(path, source, map_size, Renewing(header), progress, RESTORED)
     put_in_place(path)
     _reserve(path, map_size)
     return made
@@ -181,7 +183,12 @@ def _replace(path: Path, change: Callable[[int], Change], progress: Progress) ->
 
 
 def _build(
-    path: Path, source: lmdb.Environment, map_size: int, change: Change, progress: Progress
+    path: Path,
+    source: lmdb.Environment,
+    map_size: int,
+    change: Change,
+    progress: Progress,
+    name: str = REBUILT,
 ) -> Rewritten:
     building = path / REBUILDING
     shutil.rmtree(building, ignore_errors=True)
@@ -190,7 +197,7 @@ def _build(
         rewritten = rewrite(source, building, map_size, change, progress)
         hand_over(path, building)
         sync_folder(building)
-        rename(building, path / REBUILT)
+        rename(building, path / name)
     except OSError as error:
         raise translated(error, f"writing {building}") from error
     finally:

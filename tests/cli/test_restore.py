@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
@@ -72,6 +73,35 @@ async def test_a_store_that_is_there_is_moved_aside_only_when_asked(place: Place
     done = place.run("--replace")
     assert done.exit_code == 0 and "replaced-1" in done.output
     assert sorted(one.name for one in place.target.iterdir()) == ["lock", "replaced-1", "store"]
+
+
+async def test_what_fails_leaves_the_store_that_is_there(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert place.run().exit_code == 0
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    done = place.run("--replace")
+    assert done.exit_code == 1 and "MiB" in str(done.exception)
+    assert sorted(one.name for one in place.target.iterdir()) == ["lock", "store"]
+    assert check(place.target).logs["main"].records == 400
+
+
+async def test_a_block_that_was_damaged_before_keeps_nobody_from_the_others(tmp_path: Path) -> None:
+    async with agent(tmp_path / "old", serve=False) as running:
+        for number in range(3):
+            await running.keep("a/1", [f"number {number} of three"])
+        agent_id = running.log.identity.agent_id
+    data = tmp_path / "old" / "store" / "data.mdb"
+    raw = data.read_bytes()
+    assert b"number 1 of three" in raw
+    data.write_bytes(raw.replace(b"number 1 of three", b"number 1 of thrfe"))
+    made = Place(tmp_path, agent_id)
+    done = CliRunner().invoke(backup, [str(made.backup), "--data", str(tmp_path / "old")])
+    assert done.exit_code == 0, done.output
+    done = made.run()
+    assert done.exit_code == 0 and "so they stay: 1 blocks" in done.output, done.output
+    report = check(made.target)
+    assert (report.logs["main"].records, report.logs["main"].damaged) == (2, 1)
 
 
 async def test_a_damaged_backup_is_not_restored(place: Place) -> None:

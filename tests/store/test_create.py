@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,19 @@ def test_a_salvaged_store_not_yet_in_place_is_put_there(stores: Stores) -> None:
     engine.close()
     (stores.path() / "store").rename(stores.path() / create.SALVAGED)
     assert values(stores.open()) == [1, 2, 3]
+
+
+def test_a_restored_store_takes_its_place_and_the_one_there_stays_beside(stores: Stores) -> None:
+    engine = stores.open("backed-up")
+    engine.commit([entry(3, 1)])
+    engine.close()
+    engine = stores.open()
+    engine.commit([entry(2, 1)])
+    engine.close()
+    shutil.copytree(stores.path("backed-up") / "store", stores.path() / create.RESTORED)
+    assert values(stores.open()) == [1, 2, 3]
+    left = sorted(path.name for path in stores.path().iterdir())
+    assert left == ["lock", "replaced-1", "store"]
 
 
 def test_a_salvaged_store_beside_the_damaged_one_is_made_again(stores: Stores) -> None:
