@@ -219,7 +219,7 @@ class Engine(Questions):
             self._damaged = str(error)
         with self._writing, self._gate.alone():
             # Another reader may have met the same damage and mended it meanwhile.
-            if self._damaged is not None and not self._closed:
+            if not self._closed and self._damaged is not None:
                 self._reopen()
         with self._reading() as txn:
             return question(txn)
