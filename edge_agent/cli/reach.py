@@ -1,9 +1,9 @@
 """Reaching a store: through the agent that runs on it, or directly where none does.
 
 An order is obeyed by the agent that runs, over its people's port (``--url``, or the store's lock is
-taken: then at ``http.address``), or by the same code (`edge_agent.ops.orders`) on the store itself,
-which is locked meanwhile. Either way it is one entry in the log, and durable when the command
-returns.
+taken: then at ``http.address``, and by no other agent than the one whose store it is), or by the
+same code (`edge_agent.ops.orders`) on the store itself, which is locked meanwhile. Either way it is
+one entry in the log, and durable when the command returns.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from edge_agent.cli.running import run as run_async
 from edge_agent.config import Config, Size
 from edge_agent.errors import StoreLocked
 from edge_agent.ops.admit import ORDER_HEADER
+from edge_agent.store.backup import look_inside
 from edge_agent.store.lock import StoreLock
 
 if TYPE_CHECKING:
@@ -50,11 +51,12 @@ def reach_options(function: Decorated) -> Decorated:
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A running agent."""
+    """A running agent. ``agent``: it has to be that one; None: whoever answers will do."""
 
     url: str
     token_file: Path | None
     ca_file: str | None
+    agent: str | None = None
 
     def consumers(self) -> list[dict[str, Any]]:
         """Who has come how far."""
@@ -73,7 +75,12 @@ class Remote:
         """See `Orders.settle`."""
         return self._ask("POST", "/api/quarantine", "done", order)
 
-    def _ask(self, method: str, path: str, key: str, order: Any = None) -> list[dict[str, Any]]:
+    def _ask(
+        self, method: str, path: str, key: str, order: ConsumerOrder | QuarantineOrder | None = None
+    ) -> list[dict[str, Any]]:
+        if order is not None:
+            # Two agents on one machine: the port that was configured may be the other one's.
+            order = msgspec.structs.replace(order, agent=self.agent)
         answer = request_json(
             self.url,
             path,
@@ -83,6 +90,11 @@ class Remote:
             token_file=self.token_file,
             ca_file=self.ca_file,
         )
+        if self.agent is not None and answer.get("agent", self.agent) != self.agent:
+            raise Failure(
+                f"at {self.url} there is agent {answer['agent']}, the store is agent"
+                f" {self.agent}'s: --url names its port"
+            )
         found: list[dict[str, Any]] = answer[key]
         return found
 
@@ -145,7 +157,8 @@ def reach(
                 f"{error}, and its people's port is off: stop it first", error.exit_code
             ) from error
         scheme = "http" if _plain(settings) else "https"
-        return Remote(f"{scheme}://{settings.http.address}", token_file, ca_file)
+        url = f"{scheme}://{settings.http.address}"
+        return Remote(url, token_file, ca_file, look_inside(path).header.agent_id)
     return Local(as_it_is(settings))
 
 

@@ -36,6 +36,7 @@ class OrderRoutes:
 
     def __init__(self, sources: Sources, may_read: Callable[[Request], Readable]) -> None:
         self._may_read = may_read
+        self._agent = sources.log.identity.agent_id
         self._orders = Orders(
             sources.log, sources.config, sources.clock, before=sources.before, lane=sources.lane
         )
@@ -43,7 +44,7 @@ class OrderRoutes:
     async def consumers(self, request: Request) -> Response:
         """Who has come how far; an order moves them."""
         if request.method != "POST":
-            return _json({"consumers": await self._orders.consumers()})
+            return _json({"agent": self._agent, "consumers": await self._orders.consumers()})
         moved = await self._orders.move(await _given(request, ConsumerOrder))
         return _json({"consumers": moved})
 
@@ -56,7 +57,8 @@ class OrderRoutes:
         found = await self._orders.quarantined(
             after, min(limit, QUARANTINE_MAX), self._may_read(request)
         )
-        return _json({"entries": [told_quarantined(number, item) for number, item in found]})
+        told = [told_quarantined(number, item) for number, item in found]
+        return _json({"agent": self._agent, "entries": told})
 
 
 async def _given(request: Request, kind: type[Given]) -> Given:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import trio
@@ -42,21 +42,27 @@ logger = logging.getLogger(__name__)
 QUARANTINE_MAX = 1000
 _READ_ENTRIES = 200
 
+_Number = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+
 
 class ConsumerOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``log`` None: all of the consumer's logs. ``to`` as the command line takes it."""
+    """``log`` None: all of the consumer's logs. ``to`` as the command line takes it. ``agent`` is
+    whom the order is for, None for whoever gets it.
+    """
 
     order: Order
     consumer: str
     log: str | None = None
     to: str | None = None
+    agent: str | None = None
 
 
 class QuarantineOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``numbers`` None: all that there are, `QUARANTINE_MAX` at a time."""
+    """``numbers`` None: all that there are, `QUARANTINE_MAX` at a time. ``agent`` as above."""
 
     order: Literal["replay", "drop"]
-    numbers: tuple[int, ...] | None = None
+    numbers: tuple[_Number, ...] | None = None
+    agent: str | None = None
 
 
 def _no_lane(consumer: str, log: str) -> Lane | None:
@@ -107,6 +113,7 @@ class Orders:
         Raises:
             OrderRefused, ProtocolError: it cannot be done, with the reason.
         """
+        self._check_whose(given.agent)
         name = full_name(given.consumer)
         async with self._one_at_a_time, AsyncExitStack() as stack:
             for log in self._log.names() if given.log is None else (given.log,):
@@ -142,7 +149,12 @@ class Orders:
         return found[:limit]
 
     async def settle(self, given: QuarantineOrder) -> list[dict[str, Any]]:
-        """Replay or drop; what has become of each entry."""
+        """Replay or drop; what has become of each entry.
+
+        Raises:
+            OrderRefused: it is for another agent, or an entry is not there.
+        """
+        self._check_whose(given.agent)
         async with self._one_at_a_time:
             items = await self._chosen(given.numbers)
             if given.order == "drop":
@@ -151,6 +163,11 @@ class Orders:
                 logger.warning("by order: dropped %d entries of quarantine", len(items))
                 return [{"number": number, "done": True} for number in items]
             return [await self._replay(number, item) for number, item in items.items()]
+
+    def _check_whose(self, agent: str | None) -> None:
+        own = self._log.identity.agent_id
+        if agent not in (None, own):
+            raise OrderRefused(f"this is agent {own}, and the order is for agent {agent}")
 
     async def _replay(self, number: int, item: Quarantined) -> dict[str, Any]:
         limits = self._config.limits

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from edge_agent.forward.moves import Lines
 from edge_agent.live.moments import parse_moment
 
-_SEQ = re.compile(r"\d{1,19}")
+_SEQ = re.compile(r"[0-9]{1,19}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from edge_agent.cli.common import Failure
 from edge_agent.cli.consumer import command as consumer
 from edge_agent.cli.reach import Local, Remote, agreed, as_it_is, reach
 from edge_agent.cli.run import settings_of
+from edge_agent.store.backup import look_inside
 from edge_agent.store.lock import StoreLock
 from tests.ops.real import agent
 
@@ -35,7 +36,8 @@ async def test_a_store_that_nobody_holds_is_opened_and_one_in_use_is_asked_for(
     assert isinstance(reach(None, str(store), None, None, None), Local)
     lock = StoreLock(store / "lock")
     found = reach(None, str(store), None, None, None)
-    assert found == Remote("http://127.0.0.1:8766", None, None)
+    owner = look_inside(store).header.agent_id
+    assert found == Remote("http://127.0.0.1:8766", None, None, owner)
     config = store / "a.toml"
     config.write_text('[http]\naddress = "off"\n')
     with pytest.raises(Failure, match="people's port is off") as told:
@@ -82,3 +84,23 @@ def test_yes_is_yes_and_nobody_is_no(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO())
     with pytest.raises(Failure, match="--yes"):
         agreed("Really?", yes=False)
+
+
+async def test_the_agent_of_another_store_is_not_given_its_orders(
+    store: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    lock = StoreLock(store / "lock")
+    async with agent(tmp_path_factory.mktemp("other")) as running:
+        config = store / "a.toml"
+        config.write_text(f'[http]\naddress = "127.0.0.1:{running.address[1]}"\n')
+        for arguments, expected in (
+            (["list"], "--url names its port"),
+            (["pause", "hub"], "the order is for agent"),
+        ):
+            done = await trio.to_thread.run_sync(
+                CliRunner().invoke,
+                consumer,
+                [*arguments, "--data", str(store), "--config", str(config)],
+            )
+            assert done.exit_code == 1 and expected in done.output, done.output
+    lock.release()

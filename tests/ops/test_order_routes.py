@@ -94,6 +94,11 @@ async def test_what_cannot_be_done_is_409_with_the_reason(tmp_path: Path) -> Non
             running, "/api/consumers", {"order": "pause", "consumer": "hub"}
         )
         assert status == 409 and "no consumer" in answer["error"]["message"]
+        for number in (-1, 0, 2**64, 10**30):
+            status, answer = await post(
+                running, "/api/quarantine", {"order": "drop", "numbers": [number]}
+            )
+            assert status in (400, 409), number
         status, _, body = await running.get("/api/quarantine?limit=x")
         assert status == 400 and b"whole number" in body
 

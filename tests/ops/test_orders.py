@@ -164,3 +164,16 @@ async def test_the_agents_own_notes_are_no_consumers(tmp_path: Path) -> None:
         assert await running.log.position("$wear", "main") == (0, b"note")
         found = await orders(running, tmp_path).consumers()
         assert "$wear" not in [one["consumer"] for one in found]
+
+
+async def test_an_order_for_another_agent_is_refused(tmp_path: Path) -> None:
+    async with agent(tmp_path, serve=False) as running:
+        await spoil(running, b"x")
+        given = orders(running, tmp_path)
+        with pytest.raises(OrderRefused, match="for agent feed"):
+            await given.move(ConsumerOrder("pause", "hub", agent="feed"))
+        with pytest.raises(OrderRefused, match="for agent feed"):
+            await given.settle(QuarantineOrder("drop", None, "feed"))
+        own = running.log.identity.agent_id
+        done = await given.settle(QuarantineOrder("drop", None, own))
+        assert done == [{"number": 1, "done": True}]
