@@ -213,7 +213,7 @@ class PlannedBatches:
         # must not be in the key either.
         if isinstance(items[0], Gap) and items[0].reason == "trimmed" and items[0].last < last:
             first = max(first, items[0].last + 1)
-        return Batch(self._name, first, last, tuple(items), begun)
+        return Batch(self._name, first, last, tuple(items), begun, self._plan.moves)
 
     def _as_planned(self, item: Block | Gap) -> Block | Gap:
         if isinstance(item, Gap) or item.unset_boot is None:

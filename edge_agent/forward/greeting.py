@@ -29,19 +29,21 @@ from dataclasses import dataclass
 import msgspec
 
 from edge_agent.errors import SinkUnavailable
+from edge_agent.forward.plan import moves_of
 from edge_agent.forward.sink import Resume, Resumed
 
 
 class HubState(msgspec.Struct, array_like=True, frozen=True):
     """The consumer's state: the epochs of both stores when the numbering was agreed on, whether a
     person has moved the floor since, and the number of our newest clock note that the hub is known
-    to have.
+    to have. ``moves``, how often they have, is for keyed upstreams (`edge_agent.forward.plan`).
     """
 
     hub: str
     own: str
     moved: bool = False
     noted: int = 0
+    moves: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +74,12 @@ def source_name(agent_id: str, upstream: str, log: str) -> str:
 def moved(state: bytes | None) -> bytes:
     """The state of a consumer whose floor a person moves: what was agreed on does not hold.
 
-    The plan of a keyed upstream ends with it too; new ranges are cut from the new floor on.
+    The plan of a keyed upstream ends with it too; new ranges are cut from the new floor on, and
+    their keys are new.
     """
     known = hub_state(state) or HubState("", "")
-    return msgspec.msgpack.encode(HubState(known.hub, known.own, True))
+    now = HubState(known.hub, known.own, True, moves=moves_of(state) + 1)
+    return msgspec.msgpack.encode(now)
 
 
 def greet(resume: Resume, own_epoch: str) -> Greeting:

@@ -13,8 +13,8 @@ moved back it would write them a second time, moved on it would close windows th
 
 What an upstream makes of a rewind: another agent counts our seqs, and would answer that it has
 them; so the numbering is agreed on anew from the moved position (`greeting.moved`), and what is
-sent again is stored there a second time. An HTTP server gets other batches under other keys than
-before, and knows the repeats by each record's id alone.
+sent again is stored there a second time. An HTTP server gets them under other keys than before,
+whatever the ranges (`plan.Plan.moves`), and knows the repeats by each record's id alone.
 """
 
 from __future__ import annotations

@@ -10,6 +10,10 @@ What is known of clocks that were not set (`edge_agent.store.Offsets`) is part o
 may become known between two sends. So the plan keeps what was known of the boots concerned when it
 was made, and its ranges are rendered by that alone.
 
+A person may order that records are sent again. Their ranges may come out as they did the first
+time, and their bytes may not (a clock is known by now), so how often the floor was moved by order
+is kept beside the plan, and belongs to the key.
+
 Pure: what is planned depends on the blocks given, nothing else.
 """
 
@@ -57,6 +61,7 @@ class Plan:
         singles: single records refused since the last acknowledgement.
         offsets: of clocks that were not set, as far as they were known.
         begun: first seq of a thinned block that had to be cut, so that the rest of it may go, too.
+        moves: how often a person has moved the floor.
     """
 
     shape: int
@@ -64,6 +69,7 @@ class Plan:
     singles: int = 0
     offsets: dict[Boot, int] = field(default_factory=dict)
     begun: int = 0
+    moves: int = 0
 
     def halve(self, thinned: Sequence[Range] = ()) -> None:
         """Replace the first range, of at least two records, by its halves; ``thinned`` are those
@@ -94,15 +100,27 @@ class _State(msgspec.Struct, array_like=True):
     singles: int
     offsets: list[tuple[str, bytes, int]] = []
     begun: int = 0
+    moves: int = 0
+
+
+class _Moved(msgspec.Struct, array_like=True):
+    """What is left in a plan's place where the floor was moved (`edge_agent.forward.greeting`)."""
+
+    hub: str
+    own: str
+    moved: bool = False
+    noted: int = 0
+    moves: int = 0
 
 
 _decoder = msgspec.msgpack.Decoder(_State)
+_moved_decoder = msgspec.msgpack.Decoder(_Moved)
 
 
 def encode_plan(plan: Plan) -> bytes:
     """The consumer's state."""
     offsets = [(*boot, offset_ns) for boot, offset_ns in plan.offsets.items()]
-    state = _State(plan.shape, plan.ranges, plan.singles, offsets, plan.begun)
+    state = _State(plan.shape, plan.ranges, plan.singles, offsets, plan.begun, plan.moves)
     return msgspec.msgpack.encode(state)
 
 
@@ -116,17 +134,29 @@ def decode_plan(state: bytes | None, shape: int, floor: int) -> Plan:
     try:
         stored = _decoder.decode(state or b"")
     except msgspec.MsgspecError:
-        return Plan(shape)
+        return Plan(shape, moves=moves_of(state))
+    moves = stored.moves
     ranges = [(max(first, floor + 1), last) for first, last in stored.ranges if last > floor]
     if not _adjoining(ranges, floor):
-        return Plan(shape)
+        return Plan(shape, moves=moves)
     if stored.shape == shape:
         # One refusal more is enough to stop again, so that restarts do not eat the backlog.
         offsets = {(agent, boot_id): offset_ns for agent, boot_id, offset_ns in stored.offsets}
-        return Plan(shape, ranges, min(stored.singles, SINGLES_MAX - 1), offsets, stored.begun)
+        singles = min(stored.singles, SINGLES_MAX - 1)
+        return Plan(shape, ranges, singles, offsets, stored.begun, moves)
     if ranges and ranges[0][0] < ranges[0][1]:
-        return Plan(shape, [(ranges[0][0], ranges[0][1] - 1)])
-    return Plan(shape, ranges[:1])
+        return Plan(shape, [(ranges[0][0], ranges[0][1] - 1)], moves=moves)
+    return Plan(shape, ranges[:1], moves=moves)
+
+
+def moves_of(state: bytes | None) -> int:
+    """How often a person has moved the floor that this state belongs to."""
+    for decoder in (_decoder, _moved_decoder):
+        try:
+            return decoder.decode(state or b"").moves
+        except msgspec.MsgspecError:
+            continue
+    return 0
 
 
 def without_records(state: bytes) -> bytes:

@@ -44,7 +44,8 @@ class Batch:
 
     Of a thinned block that begins before the range nothing is given: its aggregates stand for
     records, too, that the upstream may have. ``begun`` is the first seq of the one block for which
-    that is not so, because it was cut while it was being sent.
+    that is not so, because it was cut while it was being sent. ``moves`` is how often a person has
+    ordered what is sent again or left out: the same range may hold other bytes since.
     """
 
     log: str
@@ -52,6 +53,7 @@ class Batch:
     last: int
     items: tuple[Block | Gap, ...]
     begun: int = 0
+    moves: int = 0
 
     @property
     def thinned_blocks(self) -> list[Block]:

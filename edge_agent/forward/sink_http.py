@@ -5,7 +5,8 @@
     POST PATH HTTP/1.1
     Content-Type: application/x-ndjson        (or application/json, application/msgpack)
     Content-Encoding: gzip                    (or zstd, or none)
-    Idempotency-Key: EPOCH/LOG/FIRST-LAST     (and /thinned-N where N of them gave way)
+    Idempotency-Key: EPOCH/LOG/FIRST-LAST     (and /thinned-N where N of them gave way,
+                                              /moved-N where a person moved the floor N times)
     Authorization: Bearer TOKEN
 
 Delivery is at least once. The key's range is durable before the first send (``plan.py``) and the
@@ -90,6 +91,9 @@ class HttpSink:
         if batch.thinned:
             # Other bytes than the same range had before its records were thinned.
             key += f"/thinned-{batch.thinned}"
+        if batch.moves:
+            # By order, and rendered by what is known today: not what the range was before.
+            key += f"/moved-{batch.moves}"
         answer = await self._post(body, key)
         problem = judge(answer, key, self._clock.read().wall_ns)
         if problem is not None:

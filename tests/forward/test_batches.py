@@ -10,9 +10,17 @@ import trio.testing
 from edge_agent.clock import ManualClock
 from edge_agent.errors import SinkRefused
 from edge_agent.forward.batches import OpenBatches, PlannedBatches, SinkMisconfigured, shape_of
+from edge_agent.forward.moves import Lines, position_for
 from edge_agent.forward.plan import SINGLES_MAX, Plan, decode_plan, encode_plan
 from edge_agent.forward.sink import Batch
-from edge_agent.store import ConsumerSettings, Gap, LogSettings, Position, StoreSettings
+from edge_agent.store import (
+    ConsumerSettings,
+    ConsumerView,
+    Gap,
+    LogSettings,
+    Position,
+    StoreSettings,
+)
 from edge_agent.streams import compile_patterns
 from tests.forward.support import NOW_NS, Station, running_station, upstream
 
@@ -342,3 +350,21 @@ async def test_what_was_handed_out_is_not_thinned_meanwhile(tmp_path: Path) -> N
         assert any(batch.thinned for batch in rest)
         assert stand_for([first, *rest]) == 33_000
         assert not any(batch.withheld for batch in rest)
+
+
+async def test_what_is_sent_again_by_order_is_never_taken_for_what_was_sent_before(
+    tmp_path: Path,
+) -> None:
+    async with running_station(tmp_path) as station:
+        await station.put(8)
+        keys = []
+        for _ in range(3):
+            batches = planned(station)
+            batch = await batches.next()
+            keys.append((batch.first, batch.last, batch.moves))
+            held = ConsumerView(
+                CONSUMER, "main", 8, station.engine.position(CONSUMER, "main")[1], False, 0
+            )
+            order = position_for("rewind", held, Lines(1, 8), configured=True, target=1)
+            await station.log.acknowledge(order, durable=True)
+        assert keys == [(1, 4, 0), (1, 4, 1), (1, 4, 2)]

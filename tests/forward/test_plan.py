@@ -6,6 +6,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_agent.forward.greeting import moved
 from edge_agent.forward.plan import (
     BOOTS_MAX,
     RANGES_MAX,
@@ -14,6 +15,7 @@ from edge_agent.forward.plan import (
     Plan,
     decode_plan,
     encode_plan,
+    moves_of,
     plan_ranges,
     without_records,
 )
@@ -160,3 +162,13 @@ def test_halving_keeps_thinned_blocks_whole_as_long_as_there_is_anything_else_to
     assert ends == [50, 100]
     assert plan.begun == 1
     assert decode_plan(encode_plan(plan), 1, 0) == plan
+
+
+def test_how_often_the_floor_was_moved_outlives_every_plan() -> None:
+    plan = decode_plan(moved(moved(None)), 7, 0)
+    assert (plan.ranges, plan.moves) == ([], 2)
+    plan.ranges = [(1, 9)]
+    for shape, floor in ((7, 0), (8, 0), (7, 5), (7, 99)):
+        assert decode_plan(encode_plan(plan), shape, floor).moves == 2
+    assert moves_of(moved(without_records(encode_plan(plan)))) == 3
+    assert moves_of(None) == moves_of(b"?") == 0
