@@ -82,7 +82,7 @@ class Ticket(Struct, eq=False):
         for run in entry.runs:
             held += len(run.body)
             count += run.count
-        parts = len(entry.runs)
+        parts = len(entry.runs) + len(entry.clocks)  # Nothing else bounds what is told of clocks.
         if entry.blocks or entry.quarantine:
             for block in entry.blocks:
                 held += len(block.payload)

@@ -29,6 +29,8 @@ Offsets = Mapping[Boot, int]
 WAITED_NS_MAX = 3600 * 1_000_000_000
 #: Arrival and commit are read off the clocks at two moments, and slewing goes on between them.
 _SLACK_NS = 1_000_000_000
+#: Times are 64 bits everywhere; with what is added to this one they stay so.
+_COMMITTED_NS_MAX = 2**63 - 1 - 2 * WAITED_NS_MAX
 
 
 class Correction(Struct, frozen=True, gc=False):
@@ -75,4 +77,7 @@ def correction_of(
     if theirs is None:
         return None if ours is None else Correction(0, shift_ns, 0, corrects_arrivals=False)
     committed_ns = origin.boot_ns + theirs
+    if not 0 <= committed_ns <= _COMMITTED_NS_MAX:
+        # Another agent may tell us anything; what no clock shows corrects nothing.
+        return None if ours is None else Correction(0, shift_ns, 0, corrects_arrivals=False)
     return Correction(committed_ns - origin.stored_ns, shift_ns, committed_ns)

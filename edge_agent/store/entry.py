@@ -106,6 +106,7 @@ class Entry:
             + sum(len(run.body) + PART_BYTES for run in self.runs)
             + sum(len(block.payload) + PART_BYTES for block in self.blocks)
             + sum(len(item.body) + PART_BYTES for item in self.quarantine)
+            + len(self.clocks) * PART_BYTES
         )
 
 

@@ -6,6 +6,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from edge_agent.clocknote import ClockNote
 from edge_agent.commit.gather import NEVER, Closed, Gathering, GroupLimits, Ticket
 from edge_agent.commit.gather import settle as settle_all
 from edge_agent.errors import StoreFailed, StoreFull
@@ -250,6 +251,7 @@ def test_a_ticket_measures_as_its_entry_does() -> None:
         runs=(*entry(size=7, count=2).runs, *entry(size=9).runs),
         blocks=(ForeignBlock(1, 4, 3, 0, 5, b"12345", 0, 0, origin),),
         quarantine=(Quarantined("bad_time", "", "a", "s", 0, 0, b"123"),),
+        clocks=(ClockNote("feed", bytes(16), 5, 6), ClockNote("feed", b"b" * 16, 5, 6)),
     )
     ticket = Ticket(whole)
     assert (ticket.size, ticket.count) == (whole.size_bytes, whole.count)

@@ -53,3 +53,12 @@ def test_nothing_of_a_corrected_block_is_later_than_it_says() -> None:
     fix = Correction(START_NS, START_NS, START_NS + 100 * SECOND)
     for arrival_s in (-(10**9), 0, 99, 101, 10**9):
         assert fix.arrival(arrival_s * SECOND) <= fix.latest(arrival_s * SECOND)
+
+
+def test_what_another_agent_claims_beyond_all_clocks_corrects_nothing() -> None:
+    for offset_ns in (2**63 - 1, -(2**63)):
+        fix = correction_of(BOOT, 1, 2, True, origin(synced=False), {("feed", BOOT): offset_ns})
+        assert fix is None
+        known = {("feed", BOOT): offset_ns, **OFFSETS}
+        ours = correction_of(BOOT, 1, 2, False, origin(synced=False), known)
+        assert ours is not None and not ours.corrects_arrivals
