@@ -58,7 +58,7 @@ class Accounts:
             self._add_refused(entries[number], refused)
         for log, amount in refused.items():
             self._metrics.add("records_refused_total", amount, log)
-        self._tell("discarded", result.discarded)
+        self._tell("discarded", _not_skipped(result.discarded, entries))
         self._tell("thinned", result.thinned)
         self._tell("refused", refused)
 
@@ -83,6 +83,19 @@ class Accounts:
             if now - episode.told_at >= TELL_EVERY_S:
                 episode.told_at = now
                 logger.warning(_SAYINGS[kind], log, episode.total)
+
+
+def _not_skipped(discarded: Mapping[str, int], entries: Sequence[Entry]) -> Mapping[str, int]:
+    """What was discarded for want of room, as far as a person's skip can be told from it."""
+    if not discarded:
+        return discarded
+    skipped = {
+        position.log
+        for entry in entries
+        for position in entry.positions
+        if position.order == "skip"
+    }
+    return {log: amount for log, amount in discarded.items() if log not in skipped}
 
 
 def count_result(metrics: Metrics, result: CommitResult) -> None:

@@ -179,6 +179,8 @@ class Engine(Questions):
         self._tools.page_bytes = opened.page_bytes
         self._failed = opened.refusal
         if opened.refusal is None:
+            # Whoever waits to be welcomed again waits for it behind a reopening, too.
+            opened.state.stopped |= self._state.stopped
             self._state, self._certain = opened.state, False
             self.identity = identity(opened.header)
 

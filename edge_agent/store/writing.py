@@ -72,6 +72,9 @@ class Writer:
             return self._commit(entries)
         except lmdb.MapFullError:
             # Not even room to trim; what comes later may make some.
+            for entry in entries:
+                if entry.numbering is not None and entry.numbering.restart:
+                    self._state.stopped.add(entry.numbering.source)
             return [StoreFull("the store is full") for _ in entries]
 
     def _commit(self, entries: Sequence[Entry]) -> list[Stored | StoreFull]:

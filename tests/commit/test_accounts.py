@@ -9,7 +9,7 @@ from trio.testing import MockClock
 from edge_agent.commit.accounts import QUIET_S, TELL_EVERY_S, Accounts, count_result
 from edge_agent.errors import StoreFull
 from edge_agent.metrics import Metrics
-from edge_agent.store import CommitResult, Entry, Stored
+from edge_agent.store import CommitResult, Entry, Position, Stored
 from tests.store.support import foreign, run
 
 
@@ -57,6 +57,18 @@ async def test_kinds_and_logs_are_told_apart_and_nothing_is_told_of_nothing(
     told.note(result(discarded={"main": 5, "bulk": 2}, thinned={"main": 7}, trimmed={"main": 9}))
     told.note(result(discarded={"main": 0}))
     assert len(caplog.records) == 3
+
+
+async def test_what_a_person_skips_is_counted_and_makes_no_log_full(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    metrics = Metrics()
+    told = Accounts(metrics, lambda stream: "main")
+    skip = Entry(positions=(Position("upstream/hub", "main", 9, order="skip"),))
+    told.note(result(discarded={"main": 5, "bulk": 2}), (skip,))
+    assert metrics.get("records_discarded_total", "main") == 5
+    (only,) = caplog.records
+    assert only.getMessage().startswith("log bulk is full")
 
 
 async def test_what_was_refused_is_counted_by_its_log_and_told(

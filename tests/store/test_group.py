@@ -175,6 +175,8 @@ def test_a_refused_restart_holds_back_what_was_sent_behind_it(stores: Stores) ->
     answers = engine.commit([restart, behind]).answers
     assert [type(answer) for answer in answers] == [StoreFull, StoreFull]
     assert isinstance(engine.commit([behind]).answers[0], StoreFull)
+    engine.reopen()
+    assert isinstance(engine.commit([behind]).answers[0], StoreFull)
     assert engine.next_of("pi") == 101
     assert isinstance(engine.commit([behind]).answers[0], Stored)
 

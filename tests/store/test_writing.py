@@ -27,6 +27,7 @@ from edge_agent.store import (
     stamp,
 )
 from edge_agent.store.group import estimate, with_pages
+from edge_agent.store.writing import Writer
 from tests.store.conftest import Stores
 from tests.store.support import MIB, entry, run, values
 
@@ -74,6 +75,23 @@ def test_a_full_file_that_may_not_free_anything_refuses_and_goes_on_reading(
     assert len(values(engine, "bulk")) == last
     stored = sum(isinstance(answer, Stored) for answer in answers)
     assert len(values(engine)) == 100 * stored
+
+
+def test_a_restart_for_which_the_file_has_no_page_holds_back_what_was_sent_behind_it(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(writer: Writer, entries: object) -> list[Stored | StoreFull]:
+        raise lmdb.MapFullError("no page is free")
+
+    engine = stores.open()
+    engine.commit([entry(100, 1)])
+    with monkeypatch.context() as patched:
+        patched.setattr(Writer, "_commit", full)
+        answers = engine.commit([entry(2, 1, restart=True), entry(1, 3)]).answers
+    assert [type(answer) for answer in answers] == [StoreFull, StoreFull]
+    # By the numbering that was to end, these would pass for records that are there.
+    assert isinstance(engine.commit([entry(2, 3)]).answers[0], StoreFull)
+    assert engine.next_of("pi") == 101
 
 
 def test_a_group_larger_than_its_log_is_stored_as_far_as_it_goes(stores: Stores) -> None:
