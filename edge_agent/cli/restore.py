@@ -130,18 +130,29 @@ def _unpacked(backup: Path, path: Path) -> Iterator[Path]:
     if backup.is_dir():
         yield backup
         return
+    prepare_folder(path)
+    folder = Path(tempfile.mkdtemp(prefix=".edge-agent-restore-", dir=path))
     try:
-        prepare_folder(path)
-        folder = Path(tempfile.mkdtemp(prefix=".edge-agent-restore-", dir=path))
-        try:
-            with tarfile.open(backup) as tar:
-                for name in (MANIFEST, DATA):
-                    _extract(tar, name, folder)
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    except (tarfile.TarError, KeyError) as error:
+        _unpack(backup, folder)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _unpack(backup: Path, folder: Path) -> None:
+    try:
+        with tarfile.open(backup) as tar:
+            for name in (MANIFEST, DATA):
+                _extract(tar, name, folder)
+    except KeyError as error:
         raise Failure(f"{backup} is no backup: {error}") from error
+    except tarfile.TarError as error:
+        # Python tells what every kind of compression made of it, on a line each.
+        raise Failure(f"{backup} is no backup: it cannot be read as a .tar") from error
+    except OSError as error:
+        raise Failure(
+            f"unpacking {backup} to {folder.parent}: {error.strerror or error}"
+        ) from error
 
 
 def _extract(tar: tarfile.TarFile, name: str, folder: Path) -> None:

@@ -28,8 +28,8 @@ from edge_agent.store.changes import Change
 from edge_agent.store.check import Report, check_file
 from edge_agent.store.create import DATA, STORE, rename, sync_folder
 from edge_agent.store.lock import LOCK, StoreLock
-from edge_agent.store.rebuild import locked, opened
-from edge_agent.store.rewriting import Progress, rewrite
+from edge_agent.store.rebuild import locked, opened, require_room
+from edge_agent.store.rewriting import Progress, rewrite, used_bytes
 from edge_agent.store.trouble import translated
 from edge_agent.store.values import FORMAT, LogHeader, QuarantineHeader, StoreHeader, decode
 
@@ -165,6 +165,7 @@ def _inside(env: lmdb.Environment) -> Inside:
 
 def _write(path: Path, part: Path, version: str, now_ns: int, progress: Progress) -> Manifest:
     with _source(path) as size, opened(path / STORE, size, "beside") as env:
+        require_room(part, used_bytes(env), "a backup")
         rewrite(env, part, size, Change(), progress)
     (part / "lock.mdb").unlink(missing_ok=True)
     data = part / DATA

@@ -111,7 +111,7 @@ def restore(
     ``header`` says who it is from now on. Raises as `compact`.
     """
     with opened(data.parent, data.stat().st_size, "alone") as source:
-        _require_room(path, used_bytes(source))
+        require_room(path, used_bytes(source))
         made = _build(path, source, map_size, Renewing(header), progress, RESTORED)
     put_in_place(path)
     _reserve(path, map_size)
@@ -173,7 +173,7 @@ def _replace(path: Path, change: Callable[[int], Change], progress: Progress) ->
     with locked(path) as map_size:
         with opened(path / STORE, map_size, "write") as source:
             before = used_bytes(source)
-            _require_room(path, before)
+            require_room(path, before)
             made = change(source.stat()["psize"])
             rewritten = _build(path, source, map_size, made, progress)
         put_in_place(path)
@@ -205,13 +205,17 @@ def _build(
     return rewritten
 
 
-def _require_room(path: Path, used: int) -> None:
+def require_room(
+    path: Path, used: int, what: str = "writing the store anew beside the old one"
+) -> None:
+    """Raises StoreFailed where ``path`` has no room for a copy of ``used`` bytes. To be asked
+    first: LMDB maps its lock file, and the kernel ends whoever writes to a page without a place.
+    """
     needed = int(used * _SLACK) + _SLACK_BYTES
     free = shutil.disk_usage(path).free
     if free < needed:
         raise StoreFailed(
-            f"{path} has {free // 2**20} MiB free; writing the store anew beside the old one needs"
-            f" {-(-needed // 2**20)} MiB"
+            f"{path} has {free // 2**20} MiB free; {what} needs {-(-needed // 2**20)} MiB"
         )
 
 

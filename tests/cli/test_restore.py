@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 import tarfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -124,6 +126,26 @@ async def test_a_tar_is_a_backup_and_other_files_are_not(place: Place, tmp_path:
     packed.write_bytes(b"no tar at all")
     done = place.run("--replace", source=packed)
     assert done.exit_code == 1 and "is no backup" in done.output
+    assert len(done.output.splitlines()) == 1
+
+
+async def test_a_tar_for_which_there_is_no_room_is_one_line(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = tmp_path / "backup.tar"
+    with tarfile.open(packed, "w") as tar:
+        for name in ("manifest.json", "data.mdb"):
+            tar.add(place.backup / name, name)
+
+    def full(*given: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    done = place.run(source=packed)
+    assert done.exit_code == 1 and "No space left on device" in done.output
+    assert isinstance(done.exception, SystemExit) and list(place.target.iterdir()) == []
+    monkeypatch.undo()
+    assert place.run(source=packed).exit_code == 0
     assert check(place.target).logs["main"].records == 400
 
 

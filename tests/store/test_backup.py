@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -93,3 +95,14 @@ def test_a_restored_store_is_another_one_that_gives_no_number_twice(
     assert restored.last_seq("main") == 9 + SALVAGE_JUMP + 1
     assert restored.next_of("pi") == 10
     assert stores.data("new").stat().st_size == 4 << 20
+
+
+def test_a_target_without_room_is_told_before_anything_is_mapped_there(
+    stores: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_records(stores).close()
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=2**20))
+    monkeypatch.setattr("edge_agent.store.backup.rewrite", lambda *given: pytest.fail("written"))
+    with pytest.raises(StoreFailed, match="has 1 MiB free; a backup needs 2 MiB"):
+        back_up(stores, tmp_path / "backups" / "one")
+    assert list((tmp_path / "backups").iterdir()) == []
