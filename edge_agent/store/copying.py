@@ -107,7 +107,10 @@ class Copy:
 
     def _wanted(self, key: bytes) -> bool:
         if key[:1] == keys.QUARANTINE:
-            # Older entries were dropped or taken out; only a commit that was missed has newer ones.
+            # Older entries were dropped or taken out: the header says which may be missed; without
+            # it only those of a commit that was missed, which are newer.
+            if self._quarantine is not None and key != keys.QUARANTINE:
+                return key not in self._held
             return int.from_bytes(key[1:], "big") > self._quarantined
         if key[:1] != keys.BLOCK:
             return key not in self._sure

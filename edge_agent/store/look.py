@@ -28,10 +28,11 @@ from edge_agent.store.tree import (
     booked_by_header,
     booked_for_blocks,
     check_leaves,
+    leaves_from,
     order_of_free,
     spans,
 )
-from edge_agent.store.values import FORMAT, checked_body
+from edge_agent.store.values import FORMAT, LogHeader, checked_body, decode
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ def look(folder: Path, map_size: int) -> None:
         with PageFile(folder / DATA) as pages:
             _refuse_newer(pages)
             newest, older = sound_roots(pages)
+            _check_ends(pages, newest.meta)
             counted = _counted(pages, newest.meta, older.meta)
             if counted != newest.meta:
                 newest = replace(
@@ -135,6 +137,34 @@ def _counted(pages: PageFile, newest: Meta, older: Meta) -> Meta:
     # Every page up to the last one is in a tree or in a list of free ones.
     last = account.end - 1 if whole else max(newest.last, older.last, account.end - 1)
     return replace(newest, main=main, free=free, last=last)
+
+
+def _check_ends(pages: PageFile, meta: Meta) -> None:
+    """No block lies outside what its log's header says: a flipped bit in the key of the first or
+    the last one leaves the order of keys as it is.
+    """
+    for node in pages.nodes(meta.main.root, _refuse):
+        if node.key[:1] > keys.LOG:
+            break
+        if node.key[:1] != keys.LOG:
+            continue
+        log = decode(node.key, pages.value(node), LogHeader)
+        for seq in (0, log.last + 1):
+            found = _block_from(pages, meta, keys.block_key(log.id, seq))
+            low = log.first if seq == 0 else 2**64
+            if found[:2] == keys.block_prefix(log.id) and keys.block_first(found) < low:
+                raise StoreDamaged(f"block {keys.block_first(found)} lies outside its log")
+
+
+def _block_from(pages: PageFile, meta: Meta, key: bytes) -> bytes:
+    """The first key from ``key`` on; b"" at the end."""
+    for span in leaves_from(pages, meta.main, key):
+        page, _, places = pages.tree_page(span.number)
+        for place in places:
+            found = pages.node(page, place).key
+            if found >= key:
+                return found
+    return b""
 
 
 def _main_tree(pages: PageFile, tree: Tree, account: Account) -> tuple[Tree, bool]:
