@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_agent.cli.common import Failure, config_options
+from edge_agent.cli.common import Failure, config_options, holds_store
 from edge_agent.cli.progress import ProgressBar
 from edge_agent.cli.run import settings_of
 from edge_agent.errors import StoreFailed, StoreLocked
@@ -44,7 +44,7 @@ def command(config: Path | None, data: str | None, *, deep: bool, as_json: bool)
     75: in use.
     """
     path = Path(data) if data is not None else Path(settings_of(config).store.path)
-    if not (path / "store").is_dir():
+    if not holds_store(path):
         raise Failure(f"{path} holds no store")
     with _held(path):
         try:

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import ssl
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -197,9 +198,28 @@ def request_json(url: str, path: str, **options: Any) -> Any:
         raise Failure(f"{url} answers, but not as an edge_agent does: is it one?") from error
 
 
+def holds_store(path: Path) -> bool:
+    """Whether there is a store in the agent's folder ``path``.
+
+    Raises:
+        Failure: we may not look, or the disk does not answer. "None" would be a wrong answer.
+    """
+    try:
+        return stat.S_ISDIR((path / "store").stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except PermissionError as error:
+        raise Failure(
+            f"{path}: {error.strerror}. Run it as the agent's user (sudo -u edge-agent …), or as"
+            " root"
+        ) from error
+    except OSError as error:
+        raise Failure(f"{path}: {error.strerror or error}") from error
+
+
 def quit_if_no_store(path: Path) -> None:
     """Raises Failure where ``path`` is no agent's folder with a store in it."""
-    if not (path / "store").is_dir():
+    if not holds_store(path):
         raise Failure(f"{path} holds no store; --config or --data names another")
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_agent.cli.common import Failure, get_json
+from edge_agent.cli.common import Failure, get_json, holds_store
 from edge_agent.cli.doctor_finding import Finding, fail, ok, warn
 from edge_agent.errors import EdgeAgentError, StoreFailed, StoreLocked
 from edge_agent.ops.text import amount
@@ -140,13 +140,13 @@ def look_at_folder(path: Path) -> Folder:
 
 def look_at_store(path: Path) -> Held:
     """Who holds the store, or a first look at it where nobody does."""
-    if not (path / "store").is_dir():
-        return Held(there=False)
     try:
+        if not holds_store(path):
+            return Held(there=False)
         lock = StoreLock(path / LOCK)
     except StoreLocked as error:
         return Held(holder=error.pid or -1)
-    except StoreFailed as error:
+    except (Failure, StoreFailed) as error:
         return Held(problem=str(error))
     try:
         # The size that it has: a look at it changes nothing.

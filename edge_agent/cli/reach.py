@@ -19,7 +19,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
-from edge_agent.cli.common import Failure, config_options, port_options, request_json
+from edge_agent.cli.common import (
+    Failure,
+    config_options,
+    holds_store,
+    port_options,
+    request_json,
+)
 from edge_agent.cli.run import settings_of
 from edge_agent.cli.running import run as run_async
 from edge_agent.config import Config, Size
@@ -147,7 +153,7 @@ def reach(
         return Remote(url, token_file, ca_file)
     settings = settings_of(config, data)
     path = Path(settings.store.path)
-    if not (path / "store").is_dir():
+    if not holds_store(path):
         raise Failure(f"{path} holds no store; --config, --data or --url names another")
     try:
         StoreLock(path / "lock").release()

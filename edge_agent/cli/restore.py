@@ -23,7 +23,7 @@ from pathlib import Path
 import click
 
 from edge_agent.cli.backup import describe
-from edge_agent.cli.common import Failure, config_options
+from edge_agent.cli.common import Failure, config_options, holds_store
 from edge_agent.cli.compact import not_in_use, progress_bar
 from edge_agent.cli.reach import agreed
 from edge_agent.cli.run import settings_of
@@ -62,7 +62,7 @@ def command(
     """
     settings = settings_of(config, data)
     path = Path(settings.store.path)
-    if (path / STORE).exists() and not replace:
+    if holds_store(path) and not replace:
         raise Failure(f"{path} holds a store; --replace moves it aside")
     with _unpacked(backup, path) as folder:
         manifest = read_manifest(folder)

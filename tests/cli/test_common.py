@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.server
 import importlib
 import json
@@ -21,7 +22,15 @@ import trustme
 from click.testing import CliRunner
 
 from edge_agent.cli import COMMANDS, main
-from edge_agent.cli.common import Failure, JournalFormatter, get_json, request, set_up_logging
+from edge_agent.cli.common import (
+    Failure,
+    JournalFormatter,
+    get_json,
+    holds_store,
+    request,
+    set_up_logging,
+)
+from edge_agent.cli.doctor_store import look_at_store
 from edge_agent.errors import ConfigError, StoreLocked
 
 
@@ -187,3 +196,20 @@ def test_it_is_python_m_edge_agent_too() -> None:
     )
     assert done.stdout.startswith("edge-agent, version ")
     assert json.dumps(done.stderr) == '""'
+
+
+def test_a_folder_that_may_not_be_looked_into_is_told_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not holds_store(tmp_path) and not holds_store(tmp_path / "none")
+    (tmp_path / "store").mkdir()
+    assert holds_store(tmp_path)
+
+    # The tests may run as root, who may look everywhere.
+    def refuses(path: Path, **options: bool) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", refuses)
+    with pytest.raises(Failure, match="as the agent's user"):
+        holds_store(tmp_path)
+    assert "agent's user" in look_at_store(tmp_path).problem
