@@ -32,7 +32,7 @@ from edge_agent.store import keys
 from edge_agent.store.aggregate import aggregate, continues
 from edge_agent.store.caution import check_before_removal
 from edge_agent.store.codec import Compressor
-from edge_agent.store.format import Block, Packed, decode_block, encode_block
+from edge_agent.store.format import FLAG_THINNED, Block, Packed, decode_block, encode_block
 from edge_agent.store.guard import guard_of
 from edge_agent.store.reading import BlockCursor
 from edge_agent.store.settings import StoreSettings
@@ -167,11 +167,15 @@ class Thinner:
                     step.is_last = True
                     break
                 block = found.block
-                if block is None or block.thinned or guard.covers(block):
+                if block is None or guard.covers(block):
                     self._close(step, stretch)
                     cursor.step()
                     step.looked = (cursor.first or header.last + 1) - 1
                     step.looked_bytes += found.bytes
+                    blocks += 1
+                    if blocks > STEP_BLOCKS:
+                        # After a salvage all that was thinned before is looked at once more.
+                        break
                 else:
                     if stretch and not _is_one_stretch(stretch[-1].block, block):
                         self._close(step, stretch)
@@ -251,7 +255,7 @@ class Thinner:
 
 
 class _Found(NamedTuple):
-    """A block where it lies; None for one that cannot be read."""
+    """A block where it lies; None for one that is thinned already or cannot be read."""
 
     key: bytes
     bytes: int
@@ -260,11 +264,14 @@ class _Found(NamedTuple):
 
 def _found(log: str, cursor: BlockCursor, page_bytes: int) -> _Found:
     key, value = cursor.value()
+    size = keys.stored_bytes(len(value), page_bytes)
+    if len(value) > 2 and value[2] & FLAG_THINNED:
+        return _Found(key, size, None)  # Only its first page has been read.
     try:
         block = decode_block(log, cursor.first, key, value)
     except StoreDamaged:
         block = None
-    return _Found(key, keys.stored_bytes(len(value), page_bytes), block)
+    return _Found(key, size, block)
 
 
 def _is_one_stretch(before: Block | None, block: Block) -> bool:

@@ -27,10 +27,11 @@ from edge_agent.store import (
 from edge_agent.store.check import check
 from edge_agent.store.create import open_environment
 from edge_agent.store.keys import block_key
+from edge_agent.store.salvage import salvage
 from edge_agent.store.stamp import writing
 from edge_agent.summary import THINNED_SOURCE
 from tests.store.conftest import Stores
-from tests.store.support import foreign, pack, read_all, records
+from tests.store.support import foreign, pack, read_all, records, seeded, small
 
 THIN = (LogSettings("main", share=0.15, when_full="thin-oldest"),)
 UP = (ConsumerSettings("up", "main"),)
@@ -380,3 +381,25 @@ def test_one_step_reads_no_more_than_it_may(
         sent.thinned += seen[-1]
     assert 0 < max(seen) < 2 * 8192 / 20
     assert stand_for(engine) + sent.gone == sent.records
+
+
+def test_what_was_thinned_before_a_salvage_is_looked_at_again_in_steps(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores.damaged.add("agent")
+    engine = stores.open(consumers=UP, **SMALL)
+    sent = Sent(stores, engine)
+    sent.go_on(1500)
+    engine.close()
+    settings = small(consumers=UP, **SMALL)
+    salvage(stores.path(), settings, stores.clock, seeded(5), "to see what is looked at")
+    engine = sent.engine = stores.open(consumers=UP, **SMALL)
+    before = blocks_of(engine)
+    assert sum(block.thinned > 0 for block in before) > 8
+    while not engine.commit([sent.entry("pi-0", 1 + HERTZ * sent.seconds)]).crowded:
+        sent.go_on(1, trims=False)
+    monkeypatch.setattr(thinning, "STEP_BLOCKS", 5)
+    assert engine.trim().crowded
+    assert engine._state.logs["main"].looked == before[5].last
+    assert engine.trim().crowded
+    assert engine._state.logs["main"].looked == before[11].last
