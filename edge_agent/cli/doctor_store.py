@@ -35,12 +35,13 @@ class Folder:
 @dataclass(frozen=True, slots=True)
 class Held:
     """The store in it: ``holder`` is the pid of who has it, 0 for nobody; ``problem`` why it is not
-    sound, "" where it is as far as a quick look goes.
+    sound, "" where it is as far as a quick look goes; ``hidden`` where we may not look.
     """
 
     there: bool = True
     holder: int = 0
     problem: str = ""
+    hidden: bool = False
 
 
 def judge_folder(folder: Folder) -> Finding:
@@ -69,6 +70,8 @@ def judge_store(held: Held) -> Finding:
         return ok(name, f"in use by process {held.holder}, which has looked at it")
     if not held.there:
         return ok(name, "none yet")
+    if held.hidden:
+        return fail(name, held.problem, "nothing can be said of the store until then")
     if held.problem:
         return fail(
             name,
@@ -146,7 +149,9 @@ def look_at_store(path: Path) -> Held:
         lock = StoreLock(path / LOCK)
     except StoreLocked as error:
         return Held(holder=error.pid or -1)
-    except (Failure, StoreFailed) as error:
+    except Failure as error:
+        return Held(problem=str(error), hidden=True)
+    except StoreFailed as error:
         return Held(problem=str(error))
     try:
         # The size that it has: a look at it changes nothing.
@@ -161,6 +166,9 @@ def look_at_store(path: Path) -> Held:
 def store_findings(path: Path, url: str) -> tuple[list[Finding], bool]:
     """All of it, and whether an agent holds the store; ``url`` is its people's port."""
     held = look_at_store(path)
+    if held.hidden:
+        # What we cannot see would be told as if it were not there.
+        return [judge_folder(look_at_folder(path)), judge_store(held)], False
     status, problem = None, ""
     if held.holder:
         try:

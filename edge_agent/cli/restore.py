@@ -59,6 +59,9 @@ def command(
 
     BACKUP is checked first. The agent must not be running there. Seqs go on a million higher, so
     that none is given twice; `edge-agent check` tells that as records that are not there.
+
+    Agents that forward to it send again all that they still hold; what the backup has of that is
+    there twice then.
     """
     settings = settings_of(config, data)
     path = Path(settings.store.path)

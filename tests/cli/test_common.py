@@ -30,7 +30,7 @@ from edge_agent.cli.common import (
     request,
     set_up_logging,
 )
-from edge_agent.cli.doctor_store import look_at_store
+from edge_agent.cli.doctor_store import look_at_store, store_findings
 from edge_agent.errors import ConfigError, StoreLocked
 
 
@@ -213,3 +213,7 @@ def test_a_folder_that_may_not_be_looked_into_is_told_as_that(
     with pytest.raises(Failure, match="as the agent's user"):
         holds_store(tmp_path)
     assert "agent's user" in look_at_store(tmp_path).problem
+    assert [one.name for one in store_findings(tmp_path, "http://127.0.0.1:1")[0]] == [
+        "folder",
+        "store",
+    ]
