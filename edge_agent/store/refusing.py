@@ -30,6 +30,7 @@ from edge_agent.store.look import look
 from edge_agent.store.opening import Opened, load, open_or_salvage, salvage_note
 from edge_agent.store.place import Place
 from edge_agent.store.reading import last_dated
+from edge_agent.store.salvage import told_of
 from edge_agent.store.settings import Clock, StoreSettings
 from edge_agent.store.trouble import TROUBLE, translated, why_refused
 
@@ -53,7 +54,7 @@ def open_or_read(
         except (StoreFailed, StoreDamaged, OSError):
             raise refusal from None
         opened.refusal = why_refused(path, str(refusal))
-        return opened, None
+        return opened, told_of(opened.salvaged)
 
 
 def _open(path: Path, settings: StoreSettings, clock: Clock, entropy: Entropy) -> Opened:

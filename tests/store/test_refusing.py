@@ -15,8 +15,9 @@ from edge_agent.store import Entry, Gap, Position, Stored, stamp, writing
 from edge_agent.store import refusing as module
 from edge_agent.store.format import Block
 from edge_agent.store.reading import cut_off
+from edge_agent.store.salvage import salvage
 from tests.store.conftest import Stores
-from tests.store.support import entry, failing_disk, values
+from tests.store.support import entry, failing_disk, seeded, small, values
 
 
 @contextmanager
@@ -115,6 +116,20 @@ def test_a_disk_that_refuses_all_writes_is_read_until_it_takes_them(stores: Stor
             engine.reopen()
     engine.reopen()
     assert engine.refusal is None
+
+
+def test_what_an_earlier_salvage_lost_is_told_by_a_refusing_disk_too(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores.damaged.add("agent")
+    engine = stores.open()
+    engine.commit([entry(3, 1)])
+    engine.close()
+    salvage(stores.path(), small(), stores.clock, seeded(5), "a bit was wrong")
+    with refusing(monkeypatch):
+        engine = stores.open()
+    assert engine.salvage_report is not None
+    assert engine.salvage_report["reason"] == "a bit was wrong"
 
 
 def test_a_store_of_another_board_is_not_told_under_its_old_name(
