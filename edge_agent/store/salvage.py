@@ -95,6 +95,8 @@ def salvage(
         rename(path / STORE, damaged)
         rename(path / SALVAGED, path / STORE)
     except (OSError, lmdb.Error) as error:
+        # A disk that is full must not be kept full by half of a store.
+        shutil.rmtree(folder, ignore_errors=True)
         raise StoreFailed(f"{path}: the damaged store cannot be salvaged: {error}") from error
     _drop_old(path)
     logger.error(

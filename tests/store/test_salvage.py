@@ -7,6 +7,7 @@ import pytest
 from edge_agent.errors import StoreFailed
 from edge_agent.store import Engine, Entry, Gap, LogSettings, Position, Quarantined
 from edge_agent.store.check import check
+from edge_agent.store.create import SALVAGING
 from edge_agent.store.pages import PageFile
 from edge_agent.store.salvage import SALVAGE_JUMP
 from tests.store.conftest import Stores
@@ -128,6 +129,7 @@ def test_a_disk_that_refuses_leaves_the_damaged_store_in_place(
     with failing_disk(), pytest.raises(StoreFailed, match="cannot be salvaged"):
         stores.open(size=1 * MIB)
     assert stores.data().read_bytes() == before
+    assert not (stores.path() / SALVAGING).exists()
     assert len(values(stores.open(size=1 * MIB))) == 200
 
 
