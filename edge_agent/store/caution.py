@@ -19,6 +19,23 @@ from edge_agent.store.pages import PageFile
 from edge_agent.store.tree import leaf, leaves_from
 
 
+def check_before_telling(data: Path, commit: int, begin: bytes, end: bytes) -> None:
+    """Whether the leaf pages from the key ``begin`` to ``end`` are sound, as of ``commit``, which
+    is being read: blocks that seem to be missing may only be out of LMDB's sight. Consumers would
+    pass them over for good, and a salvage bring them back too late.
+
+    Raises:
+        StoreDamaged: they are not.
+    """
+    with PageFile(data) as pages:
+        meta = pages.metas[commit & 1]
+        if meta is None or meta.txn != commit:
+            return  # Two commits came in between, and its root is gone.
+        for span in leaves_from(pages, meta.main, begin):
+            if leaf(pages, span.number).last >= end:
+                break
+
+
 def check_before_removal(env: lmdb.Environment, doomed: Sequence[bytes]) -> None:
     """Whether the blocks under these keys, neighbours and in order, can be removed safely. Nobody
     else writes meanwhile.

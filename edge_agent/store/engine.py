@@ -253,9 +253,13 @@ class Engine(Questions):
         self._close()
         self._failed = "the store could not be opened again"
         self._lock.renew()
-        opened, report = open_or_read(
-            self.path, self.settings, self._clock, self._entropy, self._damaged
-        )
+        try:
+            opened, report = open_or_read(
+                self.path, self.settings, self._clock, self._entropy, self._damaged
+            )
+        except StoreFailed as error:
+            self._failed = str(error)
+            raise
         self.salvage_report = report or self.salvage_report
         self._adopt(opened)
         if opened.refusal is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import lmdb
@@ -14,7 +15,9 @@ import lmdb
 from edge_agent.clocknote import ClockNote
 from edge_agent.errors import StoreFailed
 from edge_agent.store import keys
+from edge_agent.store.caution import check_before_telling
 from edge_agent.store.correction import Offsets
+from edge_agent.store.create import DATA, STORE
 from edge_agent.store.entry import Quarantined
 from edge_agent.store.format import Block, Gap
 from edge_agent.store.reading import cut_off, near, read_blocks
@@ -32,6 +35,7 @@ _Answer = TypeVar("_Answer")
 class Questions(ABC):
     """Reads may run beside a commit and beside one another, from any thread."""
 
+    path: Path
     settings: StoreSettings
     _state: State
     _tools: Tools
@@ -54,7 +58,20 @@ class Questions(ABC):
         corrections of their times that are known by now.
         """
         offsets = self._state.clocks.offsets
-        items = self._ask(lambda txn: read_blocks(txn, log, after, limit_bytes, offsets))
+
+        def question(txn: lmdb.Transaction[memoryview]) -> list[Block | Gap]:
+            items = read_blocks(txn, log, after, limit_bytes, offsets)
+            ends = None
+            if any(isinstance(item, Gap) and item.reason == "damaged" for item in items):
+                log_id = self._state.logs[log].id
+                ends = [keys.block_key(log_id, seq) for seq in (items[0].first, items[-1].last)]
+            elif not items and after < self.last_seq(log):
+                ends = [keys.log_key(log)] * 2
+            if ends is not None:
+                check_before_telling(self.path / STORE / DATA, txn.id(), *ends)
+            return items
+
+        items = self._ask(question)
         return items if self._failed is None else cut_off(items, self.last_seq(log))
 
     def read_near(self, log: str, time_ns: int) -> int:

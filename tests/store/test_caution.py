@@ -10,8 +10,9 @@ from edge_agent.store.create import open_environment
 from edge_agent.store.keys import block_key
 from edge_agent.store.pages import PageFile
 from edge_agent.store.settings import LogSettings
+from edge_agent.store.tree import leaves_from
 from tests.store.conftest import Stores
-from tests.store.support import MIB, entry, values
+from tests.store.support import MIB, entry, failing_disk, values
 
 
 def flip_header(stores: Stores, first: int) -> None:
@@ -82,3 +83,26 @@ def test_nor_does_one_where_thinning_puts_other_blocks(stores: Stores) -> None:
     assert engine.salvage_report["missing"] == 0
     found = values(engine)
     assert found == list(range(1, len(found) + 1))
+
+
+def test_blocks_out_of_sight_are_looked_for_before_they_are_told_as_lost(stores: Stores) -> None:
+    stores.damaged.add("agent")
+    engine = stores.open(size=2 * MIB, compression_level=0)
+    for first in range(1, 401, 10):
+        engine.commit([entry(10, first, pad=200)])
+    with PageFile(stores.data()) as pages:
+        *_, last = leaves_from(pages, pages.meta.main, block_key(1, 1))
+    with stores.data().open("r+b") as file:
+        # The place of the page's second node.
+        place = last.number * 4096 + 18
+        file.seek(place)
+        flipped = file.read(1)[0] ^ 64
+        file.seek(place)
+        file.write(bytes([flipped]))
+    with failing_disk():
+        with pytest.raises(StoreFailed, match="cannot be salvaged"):
+            values(engine)
+        told = str(engine.refusal)
+    assert "cannot be salvaged" in told
+    engine.reopen()
+    assert values(engine) == list(range(1, 401))
