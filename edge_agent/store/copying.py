@@ -65,6 +65,8 @@ class Copy:
         self._elsewhere = False
         self._quarantined = 0
         self._quarantine: range | None = None
+        #: Whether entries may be missed that are newer than the header of quarantine we know.
+        self._newer = False
         self._pending: list[tuple[bytes, bytes]] = []
         self._pending_bytes = 0
 
@@ -89,6 +91,7 @@ class Copy:
         newest root known, what its tree holds is sure, and others do not take its place.
         """
         self._elsewhere = True
+        self._newer = not newest_known or self._quarantine is None
         self.bound()
         if newest_known:
             names = {keys.log_key(name) for name in self.logs}
@@ -106,10 +109,12 @@ class Copy:
                 self.holes[log_id].first = self.copied[log_id].first
 
     def _wanted(self, key: bytes) -> bool:
+        if key == keys.QUARANTINE:
+            return self._quarantine is None
         if key[:1] == keys.QUARANTINE:
             # Older entries were dropped or taken out: the header says which may be missed; without
             # it only those of a commit that was missed, which are newer.
-            if self._quarantine is not None and key != keys.QUARANTINE:
+            if self._quarantine is not None:
                 return key not in self._held
             return int.from_bytes(key[1:], "big") > self._quarantined
         if key[:1] != keys.BLOCK:
@@ -164,7 +169,8 @@ class Copy:
             return
         if isinstance(found, QuarantineValue):
             old = int.from_bytes(key[1:], "big")
-            if self._quarantine and old not in self._quarantine:
+            known = self._quarantine
+            if known and old not in known and not (self._newer and old >= known.stop):
                 return  # An old page has what was dropped long ago.
             # Without a hole, whatever is missing: that is how its header counts.
             self._held[key] = 0

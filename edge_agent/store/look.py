@@ -140,9 +140,11 @@ def _counted(pages: PageFile, newest: Meta, older: Meta) -> Meta:
 
 
 def _check_ends(pages: PageFile, meta: Meta) -> None:
-    """No block lies outside what its log's header says: a flipped bit in the key of the first or
-    the last one leaves the order of keys as it is.
+    """No block lies outside what its log's header says, and nothing behind all blocks: a flipped
+    bit in the key of the first or the last one leaves the order of keys as it is.
     """
+    if _block_from(pages, meta, keys.END):
+        raise StoreDamaged("the last key is none of ours")
     for node in pages.nodes(meta.main.root, _refuse):
         if node.key[:1] > keys.LOG:
             break

@@ -47,6 +47,7 @@ from edge_agent.store.create import (
 from edge_agent.store.finding import Finder
 from edge_agent.store.identity import Entropy, new_header
 from edge_agent.store.pages import PageFile
+from edge_agent.store.riders import trim_quarantine
 from edge_agent.store.settings import MAIN, Clock, StoreSettings
 from edge_agent.store.stamp import writing
 from edge_agent.store.values import LogHeader, SalvageNote, encode
@@ -189,7 +190,10 @@ def _finish(
             key = keys.log_key(name)
             txn.put(key, encode(key, _counted(copy, name, log)))
         if copy.quarantine.last:
-            txn.put(keys.QUARANTINE, encode(keys.QUARANTINE, copy.quarantine))
+            # An older page may have brought back what the newest commit dropped for want of room.
+            page_bytes: int = env.stat()["psize"]
+            kept = trim_quarantine(txn, copy.quarantine, settings.quarantine_bytes, page_bytes)
+            txn.put(keys.QUARANTINE, encode(keys.QUARANTINE, kept))
 
 
 def _counted(copy: Copy, name: str, old: LogHeader) -> LogHeader:

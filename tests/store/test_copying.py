@@ -11,12 +11,20 @@ from edge_agent.errors import StoreDamaged
 from edge_agent.store.copying import Copy, is_sound, sound
 from edge_agent.store.create import open_environment
 from edge_agent.store.format import Packed, encode_block
-from edge_agent.store.keys import block_key, log_key, position_key, quarantine_key, source_key
+from edge_agent.store.keys import (
+    QUARANTINE,
+    block_key,
+    log_key,
+    position_key,
+    quarantine_key,
+    source_key,
+)
 from edge_agent.store.pages import Node, PageFile
 from edge_agent.store.payload import encode_runs
 from edge_agent.store.values import (
     LogHeader,
     PositionValue,
+    QuarantineHeader,
     QuarantineValue,
     SourceValue,
     decode,
@@ -133,6 +141,26 @@ def test_quarantine_is_numbered_without_a_hole(pages: PageFile, env: lmdb.Enviro
         raw = txn.get(quarantine_key(6))
         assert raw is not None
         assert decode(quarantine_key(6), raw, QuarantineValue).arrival_ns == 9
+
+
+def test_the_header_of_quarantine_is_wanted_from_elsewhere_also_when_newer_entries_are_known(
+    pages: PageFile, env: lmdb.Environment
+) -> None:
+    copy = Copy(env, MIB)
+
+    def entry(number: int) -> Node:
+        key = quarantine_key(number)
+        return node(key, encode(key, QuarantineValue("bad", "why", "a", "pi", 0, number, b"x")))
+
+    copy.take(pages, entry(9))
+    copy.look_elsewhere(newest_known=True)
+    copy.take(pages, entry(8))
+    assert copy.quarantine == QuarantineHeader(9, 9, copy.quarantine.bytes)
+    copy.take(pages, node(QUARANTINE, encode(QUARANTINE, QuarantineHeader(8, 9))))
+    for number in (7, 8, 9):
+        copy.take(pages, entry(number))
+    # 7 was dropped long ago, 9 is there already.
+    assert (copy.quarantine.first, copy.quarantine.last) == (9, 10)
 
 
 def test_what_is_none_of_ours_is_refused(pages: PageFile, env: lmdb.Environment) -> None:

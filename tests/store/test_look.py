@@ -77,6 +77,20 @@ def test_another_format_of_lmdb_is_too_new_and_one_odd_root_is_mended(folder: Pa
         look(folder, 1 * MIB)
 
 
+def test_a_last_key_that_is_none_of_ours_is_damage(folder: Path) -> None:
+    # In order it is, and no page is broken: only what it should be says that a bit has flipped.
+    raw = bytearray((folder / "data.mdb").read_bytes())
+    with PageFile(folder / "data.mdb") as pages:
+        *_, last = pages.nodes(pages.meta.main.root, print)
+    at = raw.index(last.key)
+    while at >= 0:
+        raw[at] ^= 4
+        at = raw.find(last.key)
+    (folder / "data.mdb").write_bytes(raw)
+    with pytest.raises(StoreDamaged, match="last key is none of ours"):
+        look(folder, 1 * MIB)
+
+
 def test_free_pages_that_do_not_exist_are_damage(folder: Path) -> None:
     with PageFile(folder / "data.mdb") as pages:
         meta = pages.meta

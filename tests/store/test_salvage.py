@@ -69,6 +69,28 @@ def test_a_store_with_a_broken_root_comes_back_with_what_it_had(
     assert not check(stores.path()).problems
 
 
+def test_quarantine_that_comes_back_has_no_more_room_than_before(stores: Stores) -> None:
+    stores.damaged.add("agent")
+    bad = [
+        Quarantined("bad_time", "why", "a", "pi", 0, START_NS + number, bytes(3000))
+        for number in range(9)
+    ]
+    engine = stores.open(size=1 * MIB)
+    for each in bad:
+        engine.commit([Entry(quarantine=(each,))])
+    engine.close()
+    break_root(stores.data())
+
+    again = stores.open(size=1 * MIB)
+
+    held = again.statistics()
+    assert held.quarantine_bytes <= again.settings.quarantine_bytes
+    assert [item.arrival_ns - START_NS for _, item in again.quarantine(0, 99)] == list(
+        range(9 - held.quarantine_entries, 9)
+    )
+    assert not check(stores.path()).problems
+
+
 def test_new_records_get_seqs_that_no_upstream_can_have_seen(
     stores: Stores, engine: Engine
 ) -> None:
