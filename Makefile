@@ -16,6 +16,8 @@ PYTHON ?= python3
 ARGS ?=
 # Most tests wait for clocks, disks and processes, so two cores carry three at a time.
 WORKERS ?= 3
+# Whoever has nothing left takes from those who have: the long tests stand together in a few files.
+SHARED := --numprocesses=$(WORKERS) --dist=worksteal
 ROUNDS ?= 10
 
 VENV := .venv
@@ -35,14 +37,14 @@ test: $(VENV)/test-$(KEY)
 	$(BIN) -m ruff check
 	$(BIN) -m ruff format --check --quiet
 	$(BIN) -m mypy
-	$(BIN) -m pytest --numprocesses=$(WORKERS) $(ARGS)
+	$(BIN) -m pytest $(SHARED) $(ARGS)
 
 test-floors: $(FLOORS)/test-$(KEY)
-	$(FLOORS)/bin/python -m pytest --numprocesses=$(WORKERS) $(ARGS)
+	$(FLOORS)/bin/python -m pytest $(SHARED) $(ARGS)
 
 explore: $(VENV)/test-$(KEY)
 	@for round in $$(seq $(ROUNDS)); do \
-	    $(BIN) -m pytest -q --numprocesses=$(WORKERS) --hypothesis-profile=explore \
+	    $(BIN) -m pytest -q $(SHARED) --hypothesis-profile=explore \
 	        $$(grep -rlE '^@given' tests) $(ARGS) || exit 1; done
 
 crash: $(VENV)/test-$(KEY)

@@ -113,9 +113,11 @@ class Scrubber:
     async def _already_told(self) -> set[str]:
         """The reasons of entries that earlier runs put in quarantine."""
         if self._known is None:
-            self._known = set()
+            known: set[str] = set()
             after = 0
             while found := await self._log.quarantine(after, _PAGE_OF_ENTRIES):
-                self._known |= {entry.reason for _, entry in found if entry.code == CODE}
+                known |= {entry.reason for _, entry in found if entry.code == CODE}
                 after = found[-1][0]
+            # Only when all is read: half of it would tell the other half's blocks again.
+            self._known = known
         return self._known

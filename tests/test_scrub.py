@@ -7,8 +7,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from edge_agent.errors import StoreFailed
 from edge_agent.scrub import CODE, STEP_BYTES, Scrubber
-from edge_agent.store import Block, Gap
+from edge_agent.store import Block, Gap, Quarantined
 from edge_agent.store.keys import block_key, source_key
 from edge_agent.store.pages import PageFile
 from tests.waist import Waist, numbered, open_waist, run_of
@@ -91,6 +92,33 @@ async def test_a_damaged_block_is_counted_once_told_once_and_kept_for_a_person(
             await again.run()
         assert again.status.damaged == 0
         assert len(await waist.log.quarantine(0, 10)) == 1
+
+
+async def test_what_was_told_is_known_whole_or_not_at_all(
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_waist(tmp_path) as waist:
+        await fill(waist)
+        flip(tmp_path, block_key(1, 101), 70)
+        flip(tmp_path, block_key(1, 201), 70)
+        with trio.move_on_after(2 * PASS_S):
+            await scrubber(waist).run()
+        # One entry a page, and the disk refuses the second one, once.
+        monkeypatch.setattr("edge_agent.scrub._PAGE_OF_ENTRIES", 1)
+        really, asked = waist.log.quarantine, 0
+
+        async def refusing(after: int, limit: int) -> list[tuple[int, Quarantined]]:
+            nonlocal asked
+            asked += 1
+            if asked == 2:
+                raise StoreFailed("EIO")
+            return await really(after, limit)
+
+        monkeypatch.setattr(waist.log, "quarantine", refusing)
+        with trio.move_on_after(3 * PASS_S):
+            await scrubber(waist).run()
+        assert asked > 2
+        assert len(await really(0, 10)) == 2
 
 
 async def test_other_damage_is_salvaged_while_the_agent_runs(

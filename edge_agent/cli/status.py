@@ -57,9 +57,17 @@ def _print(status: dict[str, Any]) -> None:
     console.print(
         f"store {percent(store['fill'])} of {size(store['size_bytes'])}"
         f" · {status['streams']['seen']} streams · {status['connections_open']} connections"
-        f" · {store['quarantine_entries']} in quarantine",
+        f" · {store['quarantine_entries']} in quarantine{_scrub(store)}",
         style="dim",
     )
+
+
+def _scrub(store: dict[str, Any]) -> str:
+    # An agent of an earlier version has none.
+    finished, blocks = store.get("scrub_finished"), store.get("scrub_blocks", 0)
+    if finished:
+        return f" · all of it read and checked by {finished}"
+    return f" · {amount(blocks)} blocks read and checked so far" if blocks else ""
 
 
 def _figures(figures: dict[str, Any]) -> Any:

@@ -134,6 +134,8 @@ clock notes                   256 and 2,048  boots of ours and of others; the ol
 names                         500 bytes      LMDB's keys have 511
 one trim transaction          256 blocks
 one step of thinning          512 KiB        before compression, or 512 blocks; between two commits
+one look at a start           4,096 leaves   all branch pages, 1,024 headers of blocks (`look`)
+one step of the scrub         256 KiB        in a read transaction of its own
 ============================= ============== ===================================================
 
 Space: a group that would exceed a log's share first trims what all configured consumers have
