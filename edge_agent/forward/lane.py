@@ -40,7 +40,6 @@ from edge_agent.store import Position
 from edge_agent.streams import compile_patterns
 
 logger = logging.getLogger(__name__)
-
 _LASTING_S = 60.0  # A connection of this length was good, also without anything to acknowledge.
 _OWN_DISK_S = 10.0  # Longest wait for our own store: nobody is spared by a longer one.
 
@@ -188,7 +187,8 @@ class Lane:
             if batch is None:
                 continue
             self._standing.enter(Event.RECORDS)
-            self._standing.read(batch)
+            if withheld := self._standing.read(batch):
+                self._tell("withheld", records=withheld)
             try:
                 acknowledged = await self._sink.send(batch)
             except SinkRefused as refusal:

@@ -114,25 +114,29 @@ class Standing:
         self.failures, self._failing = 0, False
         self._unsettled.clear()
 
-    def read(self, batch: Batch) -> None:
-        """The batch was read and is about to be handed over."""
+    def read(self, batch: Batch) -> int:
+        """The batch was read and is about to be handed over; how many of its records are withheld
+        that were not counted before.
+        """
+        withheld = 0
         blocks = [item for item in batch.items if isinstance(item, Block)]
         size = sum(len(block.payload) for block in blocks)
         if blocks:
             self._bytes_per_record = size / sum(block.count for block in blocks)
         if batch.withheld and batch.last > self._withheld_upto:
-            self._withheld_upto = batch.last
-            self._metrics.add("forward_withheld_total", batch.withheld, self._upstream)
+            self._withheld_upto, withheld = batch.last, batch.withheld
+            self._metrics.add("forward_withheld_total", withheld, self._upstream)
             logger.warning(
                 "upstream %s: %d records of log %s were thinned while it had a part of them;"
                 " it is not given the rest of their aggregates",
                 self._upstream,
-                batch.withheld,
+                withheld,
                 batch.log,
             )
         if not self._unsettled or self._unsettled[-1][0] < batch.last:
             stored_ns = blocks[0].when_ns if blocks else None
             self._unsettled.append((batch.last, stored_ns, size))
+        return withheld
 
     def waiting(self, items: Sequence[Block | Gap]) -> None:
         """What comes next in the log, seen without being sent: for the age of the backlog."""

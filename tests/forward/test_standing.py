@@ -99,7 +99,9 @@ def test_what_is_withheld_is_counted_once_however_often_it_comes_up() -> None:
     metrics = Metrics()
     standing = Standing("hub", metrics)
     batch = Batch("main", 15, 20, (ten_of_two_streams(11),))
+    told = []
     for _ in range(2):
         standing.opened(14, proven=True)
-        standing.read(batch)
+        told.append(standing.read(batch))
+    assert told == [6, 0]
     assert metrics.get("forward_withheld_total", "hub") == 6

@@ -46,7 +46,7 @@ class Watch:
         http: HttpHub | None,
     ) -> None:
         self.problems: list[str] = []
-        self.checked = self.hub_lost = 0
+        self.checked = self.hub_lost = self._withheld = 0
         self._plan, self._machines, self._senders, self._http = plan, machines, senders, http
         self._ledgers: dict[str, Ledger] = {}
 
@@ -66,6 +66,12 @@ class Watch:
         self._in_order(name, new)
         self._positions(name, new)
         self._acked(name if name in self._plan.shape.agents else None)
+
+    def withheld(self, records: int) -> None:
+        """An upstream was not given so many records that aggregates stand for: it had a part of
+        what they stand for, and nobody knows which. Counted and told as a loss.
+        """
+        self._withheld += records
 
     def lost(self, name: str) -> None:
         """A store was thrown away."""
@@ -273,13 +279,14 @@ class Watch:
         return self._ledgers.get(name)
 
     def discarded(self) -> int:
-        """Records that stores count as discarded.
+        """Records that stores count as discarded, and those that forwarders count as withheld.
 
         An aggregate that another agent made counts as one record where it is discarded; for how
         many it stood is in the counters of the one that made it.
         """
         discarded = sum(ledger.discarded for ledger in self._ledgers.values())
-        return discarded and discarded + sum(one.gave_way for one in self._ledgers.values())
+        discarded = discarded and discarded + sum(one.gave_way for one in self._ledgers.values())
+        return discarded + self._withheld
 
     def _thinned(self) -> int:
         return sum(ledger.thinned.total() for ledger in self._ledgers.values())

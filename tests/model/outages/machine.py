@@ -118,13 +118,18 @@ class Machine:
             self.engine = None
             self.defuse()
             self._network.unplug(self.name, silently=self.name in self._network.dark)
-            if self.while_down is not None:
-                self.while_down()
-                self.while_down = None
+            self._do_while_down()
             if not self._over:
                 self.restarts += 1
                 await trio.sleep(self._down_s)
+                # Where it was down already when somebody asked for it.
+                self._do_while_down()
             self._network.dark.discard(self.name)
+
+    def _do_while_down(self) -> None:
+        if self.while_down is not None:
+            self.while_down()
+            self.while_down = None
 
     async def _agent(self) -> None:
         try:

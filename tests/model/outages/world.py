@@ -26,8 +26,7 @@ from tests.model.outages.sensors import Sender
 from tests.model.outages.setting import PORTS, configuration
 from tests.model.outages.wires import Link, Network
 
-#: Simulated seconds from one look to the next while everything is on its way.
-_LOOK_S: Final = 5.0
+_LOOK_S: Final = 5.0  # From one look to the next while everything is on its way; simulated.
 #: What was traced last is shown of a run that failed.
 _TRACED: Final = 60
 #: A machine that was killed comes back after this long at most.
@@ -203,10 +202,12 @@ class World:
 
     def tell(self, who: str, event: str, facts: Mapping[str, object]) -> None:
         """Something happened."""
-        line = f"{trio.current_time():.6f} {who} {event} {sorted(facts.items())!r}"
-        line = line.replace(self._folder, "")
+        told = f"{trio.current_time():.6f} {who} {event} {sorted(facts.items())!r}"
+        line = told.replace(self._folder, "")
         self.hash.update(line.encode())
         self.traced.append(line)
+        if event == "forward.withheld":
+            self.watch.withheld(int(str(facts["records"])))
 
     def _standing(self) -> str:
         waiting = [name for name, sender in self.senders.items() if not sender.done]
