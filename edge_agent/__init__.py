@@ -17,6 +17,7 @@ Floors; imports only go down (``tests/test_architecture.py`` enforces it):
 5     ``agent``, ``assembly``         opens the parts, nests the nurseries, drains
 4     ``server``, ``ops``             the edges: sensors come in; people and Prometheus look in
 3     ``live``, ``forward``           readers of the log
+3     ``scrub``                       reads everything, slowly, to find damage early
 3     ``wear``                        what is written to the card, and a budget for it
 2     ``commit``, ``log``             the waist: append, read, wait_past, acknowledge
 2     ``client``                      what sensors import; knows nothing of the log
