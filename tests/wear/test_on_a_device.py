@@ -53,12 +53,13 @@ def wear_of(agent: Agent) -> dict[str, Any]:
 def at_rest(disk: Disk) -> int:
     """The device's counter, once nothing is under way."""
     before = disk.written()
-    while True:
+    for _ in range(100):
         time.sleep(0.1)
         after = disk.written()
         if after == before:
             return after
         before = after
+    raise AssertionError("the device is written to without end")
 
 
 @dataclass(frozen=True)
