@@ -113,7 +113,7 @@ def test_importing_the_agent_imports_nothing_heavy() -> None:
 def test_modules_are_short_and_say_what_they_are_for() -> None:
     wrong = [f"{path} has no docstring" for path in MODULES if not ast.get_docstring(tree(path))]
     lengths = {path: len((ROOT / path).read_text().splitlines()) for path in MODULES}
-    wrong += [f"{path} has {lines} lines" for path, lines in lengths.items() if lines > 300]
+    wrong += [f"{path} has {lines} lines" for path, lines in lengths.items() if lines > 450]
     for path in MODULES:
         for node in ast.walk(tree(path)):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
