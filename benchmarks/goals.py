@@ -61,6 +61,8 @@ GOALS: dict[str, Goal] = {
     "churn_tasks": Goal("60,000 connections opened and closed: tasks left behind", 0, at_most=True),
     "churn_bytes": Goal("the same: growth of RssAnon per 1,000 connections", 1024, "bytes",
                         at_most=True),
+    "floods": Goal("the worst ack of a canary beside any flood ÷ the worst without one", 4, "x",
+                   at_most=True),
     "start_ack_s": Goal("from exec to the first ack, 10 million records stored, after SIGKILL", 2,
                         "s", at_most=True),
     "idle_cpu": Goal("idle CPU, no sensors", 0.3, "% of a core", at_most=True),

@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmarks import (
     bench_churn,
     bench_drain,
+    bench_floods,
     bench_ingest,
     bench_latency,
     bench_memory,
@@ -73,6 +74,7 @@ SECTIONS: dict[str, Callable[[Path, bool], Section]] = {
     "query": bench_query.section,
     "start": bench_start.section,
     "churn": bench_churn.section,
+    "floods": bench_floods.section,
 }
 
 
