@@ -14,7 +14,6 @@ import itertools
 import json
 import os
 import select
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -243,9 +242,7 @@ def main() -> None:
     options = json.loads(sys.argv[1])
     kind = KINDS[options["kind"]]
     encoded_records()
-    peers = [
-        Peer(options["host"], options["port"], kind) for _ in range(options["connections"])
-    ]
+    peers = [Peer(options["host"], options["port"], kind) for _ in range(options["connections"])]
     print("ready", flush=True)
     sys.stdin.readline()
     began = time.perf_counter()

@@ -70,6 +70,8 @@ class AgentSession(SessionBase):
         while messages or (messages := await self._socket.take()):
             if self._is_over_rate():
                 return
+            # Reading segments and notes is seldom less than a turn's work.
+            await self._parts.turns.take()
             taken = await self._look_at(messages)
             rates.charge(name, taken.records, trio.current_time())
             await self._append(taken, soon=self._is_backlog())

@@ -34,6 +34,7 @@ from edge_agent.server.silence import SilenceWatch
 from edge_agent.server.takeover import Claims
 from edge_agent.server.tokens import Tokens
 from edge_agent.server.transport import abort
+from edge_agent.server.turns import Turns
 from edge_agent.server.windows import Windows
 from edge_agent.wire import FailureMemory
 
@@ -124,6 +125,7 @@ class Server:
             teller=Teller(),
             silence=SilenceWatch(config.idle_timeout),
             reader=SharedReader() if SharedReader.available() else None,
+            turns=Turns(),
         )
         self._connections: set[Connection] = set()
         self._open = 0
@@ -140,6 +142,7 @@ class Server:
         async with trio.open_nursery() as common:
             common.start_soon(self._parts.teller.run)
             common.start_soon(self._parts.silence.run)
+            common.start_soon(self._parts.turns.run)
             if self._parts.reader is not None:
                 common.start_soon(self._parts.reader.run)
             async with trio.open_nursery() as handlers:

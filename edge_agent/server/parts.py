@@ -19,6 +19,7 @@ from edge_agent.server.shared import SharedReader
 from edge_agent.server.silence import SilenceWatch
 from edge_agent.server.takeover import Claims
 from edge_agent.server.tokens import Tokens
+from edge_agent.server.turns import Turns
 from edge_agent.server.windows import Windows
 from edge_agent.store import Quarantined
 from edge_agent.wire import FailureMemory, ServerSession, Target, WireLimits
@@ -60,6 +61,7 @@ class Parts:
     teller: Teller
     silence: SilenceWatch
     reader: SharedReader | None
+    turns: Turns
 
     @property
     def wire_limits(self) -> WireLimits:

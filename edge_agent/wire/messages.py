@@ -5,6 +5,11 @@ one decoder call checks a whole array (or one per message, driven from C), the s
 kept as they are, and Python looks at no record by itself. Whatever the decoder does not take as
 usual goes to `records.judge`, record by record, with the same result where a record is sound.
 
+**Turns** (`read_in_turns`). What is read list by list is bounded by the read that brought it; what
+is looked at singly may cost a hundred times as much a byte. So it is counted, and after
+`TURN_UNITS` of it reading rests, so that whoever calls can let others have their turn. A message
+takes numbers only once all of it was read, whatever rest there was within it.
+
 Memory: a message is decoded in pieces of at most `RUN_BYTES_MAX`, because a mebibyte of empty
 maps would become 76 MB of Python objects.
 
@@ -21,7 +26,7 @@ without a shape.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -43,7 +48,7 @@ from edge_agent.wire.encodings import (
     size_of,
     to_msgpack,
 )
-from edge_agent.wire.gathering import Gathering
+from edge_agent.wire.gathering import Gathering, Mark
 from edge_agent.wire.records import Good, judge, stream_fault
 from edge_agent.wire.shapes import Learner, Shape
 from edge_agent.wire.values import (
@@ -55,6 +60,16 @@ from edge_agent.wire.values import (
     WireLimits,
 )
 
+#: Work after which reading rests, in records looked at singly (some 8 µs each, rejects with all
+#: that follows from them 15): about a millisecond.
+TURN_UNITS = 64
+#: A message read by itself, though usual, as a part of that; and bytes of a record that count as
+#: one more.
+_ALONE_UNITS, _UNIT_BYTES = 0.25, 512
+#: Where a list or an array is not usual as a whole, so many of its neighbours are tried together.
+_TOGETHER = 16
+#: Nothing was read to its end in this turn.
+_NOTHING = Received((), (), 0, 0, 0, is_last=False)
 #: What a msgpack map begins with.
 _MAP_HEADS = frozenset(bytes((head,)) for head in (*range(0x80, 0x90), 0xDE, 0xDF))
 
@@ -68,9 +83,10 @@ def read_message(data: str | bytes, number: int, arrival: Arrival, limits: WireL
         Undecodable: close 1007; the message takes no number.
         TooBigMessage: more than ``message_bytes`` or ``batch_records``; close 1009.
     """
-    reader = _Reader(number, arrival, limits, None)
-    size = reader.read(data)
-    return reader.gathered.received(size, 1, None)
+    received = read_messages([data], number, arrival, limits)
+    if received.failure is not None:
+        raise received.failure
+    return received
 
 
 def read_messages(
@@ -87,30 +103,57 @@ def read_messages(
 
     ``learner`` remembers, from call to call, what this sender's records have in common.
     """
+    (received,) = read_in_turns(batch, number, arrival, limits, learner, turn=float("inf"))
+    return received
+
+
+def read_in_turns(
+    batch: Sequence[str | bytes],
+    number: int,
+    arrival: Arrival,
+    limits: WireLimits,
+    learner: Learner | None = None,
+    *,
+    turn: float = TURN_UNITS,
+    past_failures: bool = False,
+    apart: bool = False,
+) -> Iterator[Received]:
+    """The same, a turn at a time: what each brought, which may be nothing yet, up to the last.
+
+    ``past_failures``: go on behind a message that cannot be read. ``apart``: a message with
+    rejects is given by itself, so that it can be told which one it was.
+    """
     if len(batch) == 1:
-        received = _read_alone(batch[0], number, arrival, limits)
+        received = read_alone(batch[0], number, arrival, limits)
         if received is not None:
-            return received
-    reader = _Reader(number, arrival, limits, learner)
+            yield received
+            return
+    reader = _Reader(number, arrival, limits, learner, turn)
+    gathered = reader.gathered
     kinds = set(map(type, batch))
     sizes = list(map(len if kinds == {bytes} else size_of, batch))
-    size = done = 0
     for begin, end in cuts(sizes, RUN_BYTES_MAX):
         piece = batch if end - begin == len(batch) else batch[begin:end]
         if len(kinds) == 1 and reader.read_singles(piece, sizes[begin:end]):
-            size += sum(sizes[begin:end])
-            done = end
             continue
-        for data in piece:
+        for data in reader.left_over(piece, sizes[begin:end]):
+            before = gathered.mark() if apart else None
             try:
-                size += reader.read(data)
+                yield from reader.read(data)
             except ProtocolError as error:
-                return reader.gathered.received(size, done, error)
-            done += 1
-    return reader.gathered.received(size, done, None)
+                yield gathered.taken(error, data, is_last=not past_failures)
+                if not past_failures:
+                    return
+            if before is not None and gathered.rejects:
+                if gathered.messages > 1:
+                    yield gathered.taken(upto=before)
+                yield gathered.taken()
+            if reader.is_over():
+                yield gathered.taken()
+    yield gathered.taken(is_last=True)
 
 
-def _read_alone(
+def read_alone(
     data: str | bytes, number: int, arrival: Arrival, limits: WireLimits
 ) -> Received | None:
     """One message that is one usual record without a stream of its own, as slow sensors send
@@ -148,15 +191,29 @@ class _Reader:
     """Reads messages into a `Gathering`."""
 
     def __init__(
-        self, number: int, arrival: Arrival, limits: WireLimits, learner: Learner | None
+        self,
+        number: int,
+        arrival: Arrival,
+        limits: WireLimits,
+        learner: Learner | None,
+        turn: float,
     ) -> None:
         self.gathered = Gathering(number, arrival)
         self._learner = learner
         self._arrival = arrival
         self._limits = limits
+        self._turn = turn
+        self._spent = 0.0
         # A piece no larger than one record may be holds no record that is larger.
         self._piece_bytes = min(RUN_BYTES_MAX, limits.record_bytes, limits.message_bytes)
         self._has_usual = limits.record_depth >= USUAL_DEPTH
+
+    def is_over(self) -> bool:
+        """Whether as much was done as a turn may hold; a new one begins then."""
+        if self._spent < self._turn:
+            return False
+        self._spent = 0.0
+        return True
 
     def read_singles(self, batch: Sequence[str | bytes], sizes: list[int]) -> bool:
         """Messages of one kind and of one usual record each. False, and nothing added, where one
@@ -170,10 +227,25 @@ class _Reader:
             body = joined_maps(records) if form.is_json else b"".join(batch)  # type: ignore[arg-type]  # all bytes
         except DECODE_ERRORS:
             return False
-        return self._add_usual(records, shape, body)
+        if not self._add_usual(records, shape, body):
+            return False
+        self.gathered.count(sum(sizes), len(batch))
+        return True
 
-    def read(self, data: str | bytes) -> int:
-        """One message of any shape; its size. Raises before anything is added, or not at all."""
+    def left_over(self, batch: Sequence[str | bytes], sizes: list[int]) -> Iterator[str | bytes]:
+        """Those messages of a list, unusual as a whole, that are to be read by themselves; the
+        others are read on the way.
+        """
+        for begin in range(0, len(batch), _TOGETHER):
+            some = batch[begin : begin + _TOGETHER]
+            is_part = 1 < len(some) < len(batch) and len(set(map(type, some))) == 1
+            if not (is_part and self.read_singles(some, sizes[begin : begin + _TOGETHER])):
+                yield from some
+
+    def read(self, data: str | bytes) -> Iterator[Received]:
+        """One message of any shape, with a rest after each turn. Raises before anything of it is
+        given out, and then nothing of it was added.
+        """
         size = size_of(data)
         if size > self._limits.message_bytes:
             limit = self._limits.message_bytes
@@ -181,12 +253,12 @@ class _Reader:
         form = encoding_of(data)
         is_array = form.is_array(data, self._limits.batch_records)
         is_tried = size <= self._piece_bytes
-        if is_tried:
-            is_usual = (
-                self._read_usual(form, data) if is_array else self.read_singles([data], [size])
-            )
-            if is_usual:
-                return size
+        self._spent += _ALONE_UNITS
+        if is_tried and not is_array and self.read_singles([data], [size]):
+            return
+        if is_tried and is_array and self._read_usual(form, data):
+            self.gathered.count(size)
+            return
         try:
             raws = form.raws(data) if is_array else [form.raw(data)]
         except DECODE_ERRORS as error:
@@ -194,24 +266,51 @@ class _Reader:
         check_count(len(raws), self._limits.batch_records)
         if len(raws) == 1:
             self._judge(form, raws)
-            return size
+        else:
+            yield from self._read_long(form, raws)
+        self.gathered.count(size)
+
+    def _read_long(self, form: Encoding, raws: list[msgspec.Raw]) -> Iterator[Received]:
+        """An array that is not usual as a whole: first all of it, then what it holds is given out,
+        so many rejects at a time.
+        """
+        if len(raws) >= self._turn and not self.gathered.is_empty:
+            yield self.gathered.taken()
         before = self.gathered.mark()
+        ends: list[Mark] = []
+        rejects = before.rejects
         try:
-            self._read_pieces(form, raws, is_tried)
+            for _ in self._pieces_added(form, raws):
+                if self.gathered.rejects - rejects >= self._turn:
+                    ends.append(self.gathered.mark())
+                    rejects = self.gathered.rejects
+                if self.is_over():
+                    yield _NOTHING
         except ProtocolError:
             self.gathered.back_to(before)
             raise
-        return size
+        given = Mark()
+        for end in ends:
+            yield self.gathered.taken(upto=end.since(given))
+            given = end
 
-    def _read_pieces(self, form: Encoding, raws: list[msgspec.Raw], is_tried: bool) -> None:
-        if is_tried:
-            self._judge(form, raws)
-            return
-        for begin, end in cuts(list(map(len, raws)), self._piece_bytes):
-            piece = raws[begin:end]
-            is_large = end - begin == 1 and len(piece[0]) > self._piece_bytes
-            if is_large or not self._read_usual(form, form.join(piece)):
-                self._judge(form, piece)
+    def _pieces_added(self, form: Encoding, raws: list[msgspec.Raw]) -> Iterator[None]:
+        sizes = list(map(len, raws))
+        for begin, end in cuts(sizes, self._piece_bytes):
+            if self._is_added(form, raws[begin:end], len(raws)):
+                self._spent += _ALONE_UNITS + sum(sizes[begin:end]) / _UNIT_BYTES / 2
+                yield
+                continue
+            for first in range(begin, end, _TOGETHER):
+                some = raws[first : min(first + _TOGETHER, end)]
+                if not self._is_added(form, some, end - begin):
+                    self._judge(form, some)
+                yield
+
+    def _is_added(self, form: Encoding, raws: list[msgspec.Raw], of: int) -> bool:
+        """Whether these, fewer than the ``of`` that were tried before, were usual together."""
+        is_new = 1 < len(raws) < of
+        return is_new and self._read_usual(form, form.join(raws))
 
     def _read_usual(self, form: Encoding, array: str | bytes) -> bool:
         """An array of usual records. False, and nothing added, where one is not."""
@@ -248,6 +347,7 @@ class _Reader:
 
     def _judge(self, form: Encoding, raws: list[msgspec.Raw]) -> None:
         for raw in map(bytes, raws):
+            self._spent += 1 + len(raw) // _UNIT_BYTES
             verdict = judge(raw, form, self._arrival, self._limits)
             if isinstance(verdict, Good):
                 time_ns = verdict.time_ns

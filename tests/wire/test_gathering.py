@@ -12,7 +12,8 @@ def test_neighbours_of_one_stream_become_one_run() -> None:
     gathering = Gathering(10, ARRIVAL)
     gathering.add("a", 2, b"xy", 30, 40)
     gathering.add("a", 1, b"z", 20, 25)
-    received = gathering.received(3, 2, None)
+    gathering.count(3, 2)
+    received = gathering.taken()
     (run,) = received.runs
     assert (run.source_seq, run.count, run.body) == (10, 3, b"xyz")
     assert (run.time_min_ns, run.time_max_ns) == (20, 40)
@@ -26,7 +27,7 @@ def test_another_stream_and_a_reject_begin_a_new_run_and_numbers_go_on() -> None
     gathering.add("b", 1, b"z", 1, 1)
     gathering.reject("bad_time", "why", b"raw")
     gathering.add("b", 1, b"w", 1, 1)
-    received = gathering.received(4, 1, None)
+    received = gathering.taken()
     assert [(run.stream, run.source_seq) for run in received.runs] == [
         ("a", 10),
         ("b", 12),
@@ -41,7 +42,7 @@ def test_without_numbering_all_numbers_are_0() -> None:
     gathering.add("a", 2, b"xy", 1, 1)
     gathering.reject("bad_time", "why", b"raw")
     gathering.add("a", 2, b"xy", 1, 1)
-    received = gathering.received(4, 1, None)
+    received = gathering.taken()
     assert {run.source_seq for run in received.runs} == {0}
     assert [reject.number for reject in received.rejects] == [0]
     assert received.numbers == 5
@@ -52,7 +53,7 @@ def test_a_run_holds_no_more_than_its_limit_unless_it_is_one_record() -> None:
     half = b"x" * (RUN_BYTES_MAX // 2)
     for body in (half, half, b"y", b"z" * (RUN_BYTES_MAX + 1), b"w"):
         gathering.add("a", 1, body, 1, 1)
-    assert [run.count for run in gathering.received(0, 1, None).runs] == [2, 1, 1, 1]
+    assert [run.count for run in gathering.taken().runs] == [2, 1, 1, 1]
 
 
 def test_going_back_to_a_mark_forgets_what_came_after() -> None:
@@ -64,7 +65,7 @@ def test_going_back_to_a_mark_forgets_what_came_after() -> None:
     gathering.add("b", 1, b"z", 1, 1)
     gathering.back_to(mark)
     gathering.add("a", 1, b"w", 1, 1)
-    received = gathering.received(0, 1, None)
+    received = gathering.taken()
     assert [(run.source_seq, run.body) for run in received.runs] == [(1, b"x"), (2, b"w")]
     assert not received.rejects
     assert received.numbers == 2
