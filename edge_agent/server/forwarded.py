@@ -23,11 +23,12 @@ of every backlog, and each window smaller than a full group, would wait a second
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
+from contextlib import suppress
 
 import trio
 
 from edge_agent.commit import Closed
-from edge_agent.errors import ProtocolError
+from edge_agent.errors import ProtocolError, StoreFailed, StoreFull
 from edge_agent.record import ForeignBlock
 from edge_agent.server.answers import Owed
 from edge_agent.server.parts import Parts, Visitor
@@ -132,6 +133,10 @@ class AgentSession(SessionBase):
         else:
             # Owed although it takes no number: what comes after it is acked after it.
             self._answers.owe(Owed(ticket, self._session.number - received.numbers))
+            # Notes are few where nothing is wrong, and each costs the store as much as a block:
+            # what came with them waits for their commit, so that no flood of them gathers.
+            with self._socket.until_end(), suppress(StoreFull, StoreFailed):
+                await ticket.wait()
 
     def _is_backlog(self) -> bool:
         """Whether what is appended now should be committed soon."""

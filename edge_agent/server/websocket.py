@@ -262,12 +262,14 @@ class WebSocket(Ending):
 
     async def _receive(self) -> None:
         try:
-            while not self._inbox.has_got(self._lane.passed):
-                await self._inbox.deliver_passed(await self._connection.get_message())
+            while (left := self._lane.passed - self._inbox.heard) > 0:
+                message = await self._connection.get_message()
+                await self._inbox.deliver_passed(message, more=left > 1)
         except ConnectionClosed:
             # What it was given was no message after all: its text was not UTF-8. The library may
             # not know yet that it is over, and what was lifted behind it must wait no longer.
             self._is_last = True
+            self._inbox.flush_passed()
         self._is_receiving = False
         if self._is_last:
             self._ended(self._why())
