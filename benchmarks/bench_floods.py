@@ -22,6 +22,8 @@ from benchmarks.section import Section
 from benchmarks.table import markdown
 
 INTERVAL = "20ms"
+#: Not judged: what the agent is there for may take what there is.
+USUAL = "usual records"
 RATE = 100.0
 #: Connections of one flood; some are also tried with this many.
 MANY = 16
@@ -92,7 +94,8 @@ def run(folder: Path, kind: str, *, connections: int, seconds: float) -> FloodRo
 
 def worst_ratio(rows: list[FloodRow]) -> float:
     """The worst ack of any flood against the worst without one."""
-    return max(row.flooded["max_ms"] for row in rows) / baseline(rows)
+    judged = [row for row in rows if row.what != USUAL]
+    return float(max(row.flooded["max_ms"] for row in judged)) / baseline(rows)
 
 
 def baseline(rows: list[FloodRow]) -> float:

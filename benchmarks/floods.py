@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import msgpack
 
@@ -110,44 +111,42 @@ _BINARY = msgpack.packb({"v": b"12345678"})
 _TIME_TEXT = msgpack.packb({"time": "2026-11-28T19:00:00Z", "v": 1})
 #: msgpack of ``{1: 1}``: a key that is no text.
 _REJECT = b"\x81\x01\x01"
-_HUB = {"path": "/forward", "subprotocol": _MSGPACK, "source": "flood/hub/main/live"}
-_SESSION = {"subprotocol": _MSGPACK, "source": "flood"}
+_hub = partial(Kind, path="/forward", subprotocol=_MSGPACK, source="flood/hub/main/live")
+_session = partial(Kind, subprotocol=_MSGPACK, source="flood")
 
 KINDS: dict[str, Kind] = {
-    "usual records": Kind(lambda _: frames(messages(3_000, 1)), **_SESSION),
+    "usual records": _session(lambda _: frames(messages(3_000, 1))),
     "empty pings": Kind(fill(raw_frame(_FINAL | _PING))),
     "pings of 125 bytes": Kind(fill(raw_frame(_FINAL | _PING, bytes(125)))),
     "pongs": Kind(fill(raw_frame(_FINAL | _PONG))),
-    "messages in two frames": Kind(fill(fragments(_MAP[:1], _MAP[1:])), **_SESSION),
-    "fragments of one byte": Kind(
-        fill(fragments(*(bytes((one,)) for one in msgpack.packb({"text": "x" * 1000})))), **_SESSION
+    "messages in two frames": _session(fill(fragments(_MAP[:1], _MAP[1:]))),
+    "fragments of one byte": _session(
+        fill(fragments(*(bytes((one,)) for one in msgpack.packb({"text": "x" * 1000}))))
     ),
-    "empty continuations from a hub": Kind(
-        fill(raw_frame(2, b"\x91") + raw_frame(_CONTINUATION) * 4_000), **_HUB
+    "empty continuations from a hub": _hub(
+        fill(raw_frame(2, b"\x91") + raw_frame(_CONTINUATION) * 4_000)
     ),
-    "a text and a ping in turn": Kind(
-        fill(frame(b'{"v":1}', text=True) + raw_frame(_FINAL | _PING)), **_SESSION
+    "a text and a ping in turn": _session(
+        fill(frame(b'{"v":1}', text=True) + raw_frame(_FINAL | _PING))
     ),
-    "rejects {1: 1}": Kind(singly(_REJECT), **_SESSION),
-    "rejects in text": Kind(singly(b"[[]]", text=True), **_SESSION),
+    "rejects {1: 1}": _session(singly(_REJECT)),
+    "rejects in text": _session(singly(b"[[]]", text=True)),
     "rejects, plain with ?ack=1": Kind(singly(b"[[]]", text=True), "/ingest/flood?ack=1"),
-    "rejects of 4 KiB": Kind(
-        fill(frame(msgpack.packb({"time": "?", "text": "x" * 4_000}))), **_SESSION
+    "rejects of 4 KiB": _session(fill(frame(msgpack.packb({"time": "?", "text": "x" * 4_000})))),
+    "arrays of 10,000 rejects": _session(singly(array(_REJECT, 10_000))),
+    "arrays of 10,000, one of them a reject": _session(
+        singly(b"\xdc\x27\x10" + _MAP * 9_999 + _REJECT)
     ),
-    "arrays of 10,000 rejects": Kind(singly(array(_REJECT, 10_000)), **_SESSION),
-    "arrays of 10,000, one of them a reject": Kind(
-        singly(b"\xdc\x27\x10" + _MAP * 9_999 + _REJECT), **_SESSION
-    ),
-    "arrays of 10,000 with binary": Kind(singly(array(_BINARY, 10_000)), **_SESSION),
-    "arrays of 10,000 with times in text": Kind(singly(array(_TIME_TEXT, 10_000)), **_SESSION),
-    "arrays of deep maps": Kind(singly(array(_DEEP, 5_000)), **_SESSION),
-    "maps of 40 keys": Kind(singly(_MANY_KEYS), **_SESSION),
+    "arrays of 10,000 with binary": _session(singly(array(_BINARY, 10_000))),
+    "arrays of 10,000 with times in text": _session(singly(array(_TIME_TEXT, 10_000))),
+    "arrays of deep maps": _session(singly(array(_DEEP, 5_000))),
+    "maps of 40 keys": _session(singly(_MANY_KEYS)),
     "JSON nested 10,000 deep": Kind(singly(b"[" * 10_000, text=True), ends=True),
     "undecodable, plain with ?ack=1": Kind(
         fill(frame(b"\xc1") * 15 + frame(_MAP)), "/ingest/flood?ack=1"
     ),
-    "empty ranges from a hub": Kind(_forwarded(8_000), **_HUB, follows=True),
-    "clock notes from a hub": Kind(_notes, **_HUB, follows=True),
+    "empty ranges from a hub": _hub(_forwarded(8_000), follows=True),
+    "clock notes from a hub": _hub(_notes, follows=True),
     "questions": Kind(
         singly(_question(id=1, stream="*", limit=10_000), text=True), "/query", _JSON
     ),
@@ -155,7 +154,7 @@ KINDS: dict[str, Kind] = {
     "words to a subscription": Kind(singly(b"1", text=True), "/subscribe/**", _JSON),
     "not masked": Kind(lambda _: raw_frame(_FINAL | 2, _MAP, masked=False), ends=True),
     "closes": Kind(lambda _: raw_frame(_FINAL | _CLOSE), ends=True),
-    "hellos": Kind(lambda _: raw_frame(_FINAL | _CLOSE), **_SESSION, ends=True),
+    "hellos": _session(lambda _: raw_frame(_FINAL | _CLOSE), ends=True),
 }
 
 

@@ -69,6 +69,23 @@ class Gathering:
         self._bodies.append(body)
         self._numbers += count
 
+    def add_each(self, streams: list[str], bodies: list[bytes], times: list[int]) -> None:
+        """Good records one by one, each with its stream and time: as `add` of each of them."""
+        arrival, runs = self._arrival, self._runs
+        source, wall_ns, synced = arrival.source, arrival.wall_ns, arrival.synced
+        for stream, body, time_ns, after in zip(
+            streams, bodies, times, (*streams[1:], None), strict=True
+        ):
+            if stream == after or (self._count and stream == self._stream):
+                self.add(stream, 1, body, time_ns, time_ns)
+                continue
+            # Between two others: a run of one, without the way by the run that is put together.
+            if self._count:
+                self._finish_run()
+            first = self._first + self._numbers if self._first else 0
+            runs.append(Run(stream, source, first, wall_ns, synced, 1, body, time_ns, time_ns))
+            self._numbers += 1
+
     def reject(self, code: str, message: str, raw: bytes) -> None:
         """One record that cannot be used."""
         self._finish_run()

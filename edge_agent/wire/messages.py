@@ -1,9 +1,12 @@
 """From messages to runs: lists at once where everything is usual, one by one where it is not.
 
-The usual (`encodings.Usual`): maps of null, booleans, numbers and text, ``time`` as numbers. Then
-one decoder call checks a whole array (or one per message, driven from C), the sender's bytes are
-kept as they are, and Python looks at no record by itself. Whatever the decoder does not take as
-usual goes to `records.judge`, record by record, with the same result where a record is sound.
+The usual (`encodings.Usual`): maps of null, booleans, numbers and text. Then one decoder call
+checks a whole array (or one per message, driven from C), the sender's bytes are kept as they are,
+and Python looks at no record by itself. What the decoder does not take as usual (binary,
+timestamps, deep nesting) is decoded as it comes and looked at level by level, all records together
+(`encodings.are_held`). What is left, some neighbours or one alone, goes to `records.judge`, record
+by record, with the same result where a record is sound. `benchmarks.bench_kinds` shows what each
+kind costs.
 
 **Turns** (`read_in_turns`). What is read list by list is bounded by the read that brought it; what
 is looked at singly may cost a hundred times as much a byte. So it is counted, and after
@@ -26,20 +29,22 @@ without a shape.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, chain, pairwise
 from typing import Any
 
 import msgspec
 
 from edge_agent.errors import ProtocolError
 from edge_agent.record import Run, resolve_time
-from edge_agent.wire.columns import cuts, time_span, values_of
+from edge_agent.wire.columns import cuts, resolved, time_span, values_of
 from edge_agent.wire.encodings import (
     DECODE_ERRORS,
     JSON,
     MSGPACK,
     USUAL_DEPTH,
     Encoding,
+    are_held,
     check_count,
     encoding_of,
     joined_maps,
@@ -47,6 +52,7 @@ from edge_agent.wire.encodings import (
     shown,
     size_of,
     to_msgpack,
+    without_headers,
 )
 from edge_agent.wire.gathering import Gathering, Mark
 from edge_agent.wire.records import Good, judge, stream_fault
@@ -134,7 +140,7 @@ def read_in_turns(
     sizes = list(map(len if kinds == {bytes} else size_of, batch))
     for begin, end in cuts(sizes, RUN_BYTES_MAX):
         piece = batch if end - begin == len(batch) else batch[begin:end]
-        if len(kinds) == 1 and reader.read_singles(piece, sizes[begin:end]):
+        if len(kinds) == 1 and reader.read_alike(piece, sizes[begin:end]):
             continue
         for data in reader.left_over(piece, sizes[begin:end]):
             before = gathered.mark() if apart else None
@@ -215,17 +221,24 @@ class _Reader:
         self._spent = 0.0
         return True
 
-    def read_singles(self, batch: Sequence[str | bytes], sizes: list[int]) -> bool:
-        """Messages of one kind and of one usual record each. False, and nothing added, where one
-        is not.
+    def read_alike(self, batch: Sequence[str | bytes], sizes: list[int]) -> bool:
+        """Messages of one kind, of one good record each or all arrays of such. False, and nothing
+        added, where one is not.
         """
         if max(sizes) > self._piece_bytes or not self._has_usual:
             return False
         form = encoding_of(batch[0])
         try:
-            records, shape = self._decode(form, batch, is_array=False)
-            body = joined_maps(records) if form.is_json else b"".join(batch)  # type: ignore[arg-type]  # all bytes
-        except DECODE_ERRORS:
+            most = self._limits.batch_records
+            if form.is_array(batch[0], most):
+                if not all(form.is_array(data, most) for data in batch):
+                    return False
+                records, shape = self._decode(form, batch, is_array=True)
+                body = joined_maps(records) if form.is_json else without_headers(batch)  # type: ignore[arg-type]  # all bytes
+            else:
+                records, shape = self._decode(form, batch, is_array=False)
+                body = joined_maps(records) if form.is_json else b"".join(batch)  # type: ignore[arg-type]  # all bytes
+        except (*DECODE_ERRORS, ProtocolError):
             return False
         if not self._add_usual(records, shape, body):
             return False
@@ -239,7 +252,7 @@ class _Reader:
         for begin in range(0, len(batch), _TOGETHER):
             some = batch[begin : begin + _TOGETHER]
             is_part = 1 < len(some) < len(batch) and len(set(map(type, some))) == 1
-            if not (is_part and self.read_singles(some, sizes[begin : begin + _TOGETHER])):
+            if not (is_part and self.read_alike(some, sizes[begin : begin + _TOGETHER])):
                 yield from some
 
     def read(self, data: str | bytes) -> Iterator[Received]:
@@ -254,10 +267,7 @@ class _Reader:
         is_array = form.is_array(data, self._limits.batch_records)
         is_tried = size <= self._piece_bytes
         self._spent += _ALONE_UNITS
-        if is_tried and not is_array and self.read_singles([data], [size]):
-            return
-        if is_tried and is_array and self._read_usual(form, data):
-            self.gathered.count(size)
+        if is_tried and self.read_alike([data], [size]):
             return
         try:
             raws = form.raws(data) if is_array else [form.raw(data)]
@@ -317,33 +327,46 @@ class _Reader:
         if not self._has_usual:
             return False
         try:
-            records, shape = self._decode(form, array, is_array=True)
-            check_count(len(records), self._limits.batch_records)
+            records, shape = self._decode(form, (array,), is_array=True)
             body = form.body(array, records)
         except DECODE_ERRORS:
             return False
         return self._add_usual(records, shape, body)
 
     def _decode(
-        self, form: Encoding, data: Any, *, is_array: bool
+        self, form: Encoding, batch: Sequence[Any], *, is_array: bool
     ) -> tuple[list[Any], Shape | None]:
-        """The usual records of an array, or of messages of one each: of the learnt shape, or
-        as maps. Raises `DECODE_ERRORS` where one is not usual.
+        """The records of arrays, or of messages of one each: of the learnt shape, or as maps.
+        Raises `DECODE_ERRORS` where one is not good.
         """
         learner = self._learner
         shape = None if learner is None else learner.shape()
         if learner is not None and shape is not None:
             try:
-                records = shape.read(data, is_json=form.is_json, is_array=is_array)
+                found = shape.read(batch, is_json=form.is_json, is_array=is_array)
             except DECODE_ERRORS:
                 learner.miss()
             else:
                 learner.hit()
-                return records, shape
-        records = form.many(data) if is_array else list(map(form.one, data))
+                return self._flat(found, is_array=is_array), shape
+        try:
+            records = self._flat(map(form.many if is_array else form.one, batch), is_array=is_array)
+        except DECODE_ERRORS:
+            held = map(form.helds if is_array else form.held, batch)
+            records = self._flat(held, is_array=is_array)
+            if not are_held(records, self._limits.record_depth):
+                raise ValueError("a record holds what none may") from None
+            return records, None
         if learner is not None and records:
             learner.look(records)
         return records, None
+
+    def _flat(self, decoded: Iterable[Any], *, is_array: bool) -> list[Any]:
+        found = list(decoded)
+        if not is_array:
+            return found
+        check_count(max(map(len, found)), self._limits.batch_records)
+        return found[0] if len(found) == 1 else list(chain.from_iterable(found))
 
     def _judge(self, form: Encoding, raws: list[msgspec.Raw]) -> None:
         for raw in map(bytes, raws):
@@ -389,12 +412,8 @@ class _Reader:
         # Records of several streams, or more bytes than a run has: one by one, and the gathering
         # puts neighbours together again.
         arrival = self._arrival
-        sizes = map_sizes(body, count)
-        begin = 0
-        for index, size in enumerate(sizes):
-            name = None if names is None else names[index]
-            value = None if times is None else times[index]
-            time_ns = resolve_time(value, arrival.wall_ns)[0]
-            stream = arrival.stream if name is None else str(name)
-            self.gathered.add(stream, 1, body[begin : begin + size], time_ns, time_ns)
-            begin += size
+        ends = accumulate(map_sizes(body, count), initial=0)
+        bodies = [body[begin:end] for begin, end in pairwise(ends)]
+        own = arrival.stream
+        streams = [own] * count if names is None else [name or own for name in names]
+        self.gathered.add_each(streams, bodies, resolved(times, count, arrival.wall_ns))  # type: ignore[arg-type]  # text or None: `stream_fault` saw to it

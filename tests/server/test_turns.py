@@ -34,22 +34,25 @@ async def test_one_of_those_who_wait_gets_its_turn_in_each_pass() -> None:
 
 async def test_who_gave_up_waiting_is_passed_over() -> None:
     turns = Turns()
-    with trio.CancelScope() as scope:
-        scope.cancel()
+    with trio.move_on_after(0) as scope:
         await turns.take()
-    assert not len(turns)
+    assert scope.cancelled_caught and not len(turns)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(turns.run)
         await trio.testing.wait_all_tasks_blocked()
         with trio.fail_after(PATIENCE_S):
             await turns.take()
-        with trio.CancelScope() as scope:
-            nursery.start_soon(turns.take)
-            scope.cancel()
+        # The last one that waits gives up in the moment in which it would have been called.
+        with trio.CancelScope() as given_up:
+            nursery.start_soon(_cancel, given_up)
             await turns.take()
         with trio.fail_after(PATIENCE_S):
             await turns.take()
         nursery.cancel_scope.cancel()
+
+
+async def _cancel(scope: trio.CancelScope) -> None:
+    scope.cancel()
 
 
 def test_the_lane_stops_after_a_turn_of_frames_and_goes_on() -> None:
