@@ -63,6 +63,8 @@ GOALS: dict[str, Goal] = {
                         at_most=True),
     "floods": Goal("the worst ack of a canary beside any flood ÷ the worst without one", 4, "x",
                    at_most=True),
+    "kinds": Goal("CPU by the byte of the dearest kind of record ÷ usual records'", 3, "x",
+                  at_most=True),
     "start_ack_s": Goal("from exec to the first ack, 10 million records stored, after SIGKILL", 2,
                         "s", at_most=True),
     "idle_cpu": Goal("idle CPU, no sensors", 0.3, "% of a core", at_most=True),

@@ -13,6 +13,7 @@ from benchmarks import (
     bench_drain,
     bench_floods,
     bench_ingest,
+    bench_kinds,
     bench_latency,
     bench_memory,
     bench_query,
@@ -75,6 +76,7 @@ SECTIONS: dict[str, Callable[[Path, bool], Section]] = {
     "start": bench_start.section,
     "churn": bench_churn.section,
     "floods": bench_floods.section,
+    "kinds": bench_kinds.section,
 }
 
 

@@ -47,13 +47,17 @@ def time_span(times: list[object] | None, arrival_ns: int) -> tuple[int, int] | 
     else:
         # `resolve_time` only rises there, so the ends are enough.
         low, high = ordered[0], ordered[-1]
-        if _are_set(low, high, total):
-            return resolve_time(low, arrival_ns)[0], resolve_time(high, arrival_ns)[0]
+        is_relative = high <= 0 and isfinite(total) and bool not in set(map(type, times))
+        if is_relative or _are_set(low, high, total):
+            try:
+                return resolve_time(low, arrival_ns)[0], resolve_time(high, arrival_ns)[0]
+            except ProtocolError:
+                return None
     try:
-        resolved = [resolve_time(value, arrival_ns)[0] for value in times]
+        found = [resolve_time(value, arrival_ns)[0] for value in times]
     except ProtocolError:
         return None
-    return min(resolved), max(resolved)
+    return min(found), max(found)
 
 
 def resolved(times: list[object] | None, count: int, arrival_ns: int) -> list[int]:
