@@ -28,6 +28,7 @@ from edge_agent.server.admission import Rates
 from edge_agent.server.answers import Teller
 from edge_agent.server.connection import Connection
 from edge_agent.server.handshake import Refusal, refuse
+from edge_agent.server.owners import Owners
 from edge_agent.server.parts import ConnectionView, Counters, Parts
 from edge_agent.server.shared import SharedReader
 from edge_agent.server.silence import SilenceWatch
@@ -120,11 +121,13 @@ class Server:
             windows=Windows(limits.in_flight_bytes, limits.window_bytes, config.connections),
             rates=Rates(limits.records_per_second),
             claims=Claims(metrics),
+            owners=Owners(tokens, limits.sources),
             failures=FailureMemory(),
             teller=Teller(),
             silence=SilenceWatch(config.idle_timeout),
             reader=SharedReader() if SharedReader.available() else None,
         )
+        log.note_connected(self._parts.claims.is_held)
         self._connections: set[Connection] = set()
         self._open = 0
         self._refusing = 0

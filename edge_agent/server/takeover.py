@@ -78,6 +78,10 @@ class Claims:
                 each.interrupt()
         await self._released(claim)
 
+    def is_held(self, source: str) -> bool:
+        """Whether somebody appends as ``source``. May be asked from any thread."""
+        return source in self._holders
+
     def release(self, claim: Claim) -> None:
         """Nothing more will be appended under ``claim``, and all that was has its answer."""
         if self._holders.get(claim.source) is claim:

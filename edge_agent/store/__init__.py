@@ -167,7 +167,7 @@ from edge_agent.store.entry import (
     Stored,
 )
 from edge_agent.store.erasing import ERASED
-from edge_agent.store.foreign import check_payload, foreign_stream
+from edge_agent.store.foreign import check_payload, foreign_stream, without_streams
 from edge_agent.store.format import Block, Gap, filter_payload
 from edge_agent.store.identity import Identity, board_fingerprint
 from edge_agent.store.payload import (
@@ -181,11 +181,13 @@ from edge_agent.store.payload import (
 from edge_agent.store.riders import ConsumerView
 from edge_agent.store.scrub import DamagedBlock, ScrubStep
 from edge_agent.store.settings import ConsumerSettings, LogSettings, StoreSettings
-from edge_agent.store.sources import SourceView, share_of
+from edge_agent.store.sources import AGENT_PREFIX, FORBIDDEN_RETRY_S, SourceView, share_of
 from edge_agent.store.statistics import LogStatistics, StoreStatistics
 
 __all__ = [
+    "AGENT_PREFIX",
     "ERASED",
+    "FORBIDDEN_RETRY_S",
     "Binding",
     "Block",
     "Boot",
@@ -220,4 +222,5 @@ __all__ = [
     "slice_indexes",
     "slice_payload",
     "streams_of",
+    "without_streams",
 ]

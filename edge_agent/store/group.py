@@ -42,7 +42,7 @@ from edge_agent.store.riders import (
     trim_quarantine,
 )
 from edge_agent.store.settings import StoreSettings
-from edge_agent.store.sources import Lacking, forbidden, obey, too_many
+from edge_agent.store.sources import AGENT_PREFIX, Lacking, forbidden, obey, too_many
 from edge_agent.store.state import Counts, State, add
 from edge_agent.store.timekeeping import Dating
 from edge_agent.store.values import LogHeader, SourceValue, decode, encode
@@ -251,6 +251,8 @@ class Group:
                 owner, bind = self._owner(numbering.source), numbering.bind
                 if owner not in (None, numbering.owner) and (bind is None or bind.over != owner):
                     return forbidden(numbering.source, owner)
+                if entry.blocks and (refusal := self._not_theirs(entry, numbering.owner)):
+                    return refusal
             if not numbering.restart:
                 if numbering.first > (stored or 1) or numbering.source in self.state.stopped:
                     return StoreFull("an earlier record of this source was refused")
@@ -259,6 +261,19 @@ class Group:
             if stored == 0 and (refusal := self._lacking_place(numbering)) is not None:
                 return refusal
         return self._lacking_room(entry) if self._tight else None
+
+    def _not_theirs(self, entry: Entry, owner: str) -> StoreFull | None:
+        """Why somebody does not bring blocks of these agents: they belong to another identity."""
+        agent = ""
+        for block in entry.blocks:
+            if block.origin.agent != agent:
+                agent = block.origin.agent
+                source = AGENT_PREFIX + agent
+                self._stored_next(source)
+                whose = self._owner(source)
+                if whose not in (None, owner):
+                    return forbidden(source, whose)
+        return None
 
     def _lacking_place(self, numbering: Numbering) -> StoreFull | None:
         """Why there is no place for one more source."""

@@ -153,6 +153,10 @@ class Questions(ABC):
 
         return self._ask(question)
 
+    def places_left(self) -> int:
+        """How many more sources there may be, whosever they are."""
+        return self.settings.sources_max - self._state.sources
+
     def sources(self) -> list[SourceView]:
         """Every source, by name."""
         return self._ask(read_sources)

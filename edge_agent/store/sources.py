@@ -30,6 +30,9 @@ from edge_agent.store.settings import Moment, StoreSettings
 from edge_agent.store.stamp import writing
 from edge_agent.store.values import SourceValue, decode, encode
 
+#: Under this and its id lies to whom an agent belongs that forwards here, or whose records come by
+#: one that does. It has no numbers of its own.
+AGENT_PREFIX = "$agent/"
 #: Between two sweeps on the boot clock; each reads every source's value once.
 SWEEP_EVERY_NS = 600 * 1_000_000_000
 #: Sources that one sweep forgets at most, in one transaction.
@@ -87,7 +90,10 @@ def too_many(owner: str, held: int) -> StoreFull:
 def forbidden(source: str, owner: str) -> StoreFull:
     """The refusal of a source that belongs to somebody else."""
     return StoreFull(
-        f"the source {source!r} belongs to {owner!r}", FORBIDDEN_RETRY_S, "forbidden_source"
+        f"{source} belongs to {owner!r} now; an owner of this agent moves it:"
+        " edge-agent source move",
+        FORBIDDEN_RETRY_S,
+        "forbidden_source",
     )
 
 
