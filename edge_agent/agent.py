@@ -228,6 +228,7 @@ class _Parts:
                 may_order=None if self.tokens is None else self.server.may_order,
                 before=self.before,
                 lane=self._lane,
+                part=self.server.part,
                 salvage=lambda: in_words(self.engine.salvage_report),
                 scrub=lambda: self.scrubber.status,
             )

@@ -47,6 +47,7 @@ from edge_agent.server.websocket import WebSocket
 from edge_agent.store import (
     AGENT_PREFIX,
     FORBIDDEN_RETRY_S,
+    LANE_PREFIX,
     Binding,
     Entry,
     Numbering,
@@ -57,7 +58,6 @@ from edge_agent.store import (
 )
 from edge_agent.wire import FORWARD_MESSAGE_BYTES, Hello, ReceivedSegments, Segment, WireLimits
 
-SOURCE_PREFIX = "$forward/"
 #: What a session has in flight is worth a commit of its own.
 BACKLOG_BYTES = 256 * 1024
 #: The last blocks of a backlog come this soon behind those before them.
@@ -92,7 +92,7 @@ class AgentSession(SessionBase):
                 "bad_source", f"expected AGENT/UPSTREAM/LOG/LANE, got {hello.source!r}", 1002
             )
         self._agent = hello.source.partition("/")[0]
-        return SOURCE_PREFIX + hello.source
+        return LANE_PREFIX + hello.source
 
     async def _whose(self) -> Binding | None:
         if self._owner is None:

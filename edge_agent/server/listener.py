@@ -14,6 +14,7 @@ import errno
 import logging
 import random as random_module
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import trio
@@ -161,6 +162,17 @@ class Server:
     def stop(self) -> None:
         """Accept nobody, say goodbye to everybody; `run` returns soon after. Idempotent."""
         self._accepting.cancel()
+
+    def part(self, sources: AbstractSet[str], identities: AbstractSet[str]) -> None:
+        """End the connections of ``sources``, and those by which ``identities`` forward; whoever
+        comes back is judged anew.
+        """
+        for connection in tuple(self._connections):
+            view = connection.view()
+            if view is not None and (
+                view.source in sources or (view.kind == "forward" and view.token in identities)
+            ):
+                connection.say_goodbye()
 
     def connections(self) -> list[ConnectionView]:
         """All connections that have been let in, the oldest first."""

@@ -181,13 +181,20 @@ from edge_agent.store.payload import (
 from edge_agent.store.riders import ConsumerView
 from edge_agent.store.scrub import DamagedBlock, ScrubStep
 from edge_agent.store.settings import ConsumerSettings, LogSettings, StoreSettings
-from edge_agent.store.sources import AGENT_PREFIX, FORBIDDEN_RETRY_S, SourceView, share_of
+from edge_agent.store.sources import (
+    AGENT_PREFIX,
+    FORBIDDEN_RETRY_S,
+    LANE_PREFIX,
+    SourceView,
+    share_of,
+)
 from edge_agent.store.statistics import LogStatistics, StoreStatistics
 
 __all__ = [
     "AGENT_PREFIX",
     "ERASED",
     "FORBIDDEN_RETRY_S",
+    "LANE_PREFIX",
     "Binding",
     "Block",
     "Boot",

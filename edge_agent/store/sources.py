@@ -33,6 +33,8 @@ from edge_agent.store.values import SourceValue, decode, encode
 #: Under this and its id lies to whom an agent belongs that forwards here, or whose records come by
 #: one that does. It has no numbers of its own.
 AGENT_PREFIX = "$agent/"
+#: Under this, AGENT/UPSTREAM/LOG/LANE, lie the numbers of the lanes of agents that forward here.
+LANE_PREFIX = "$forward/"
 #: Between two sweeps on the boot clock; each reads every source's value once.
 SWEEP_EVERY_NS = 600 * 1_000_000_000
 #: Sources that one sweep forgets at most, in one transaction.
