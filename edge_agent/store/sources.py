@@ -49,7 +49,7 @@ LOOK_EVERY_NS = 60 * 1_000_000_000
 SHARES = 4
 #: When to come back: for a place, and for a name that belongs to somebody else.
 PLACE_RETRY_S = 60.0
-FORBIDDEN_RETRY_S = 60.0
+FORBIDDEN_RETRY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
