@@ -53,6 +53,10 @@ class SensorSession(SessionBase):
         if self._owner is None:
             return None
         owner = await self._parts.log.owner_of(self._source)
+        if owner is None:
+            # Whoever is about to be bound was faster, and is not thrown out.
+            holder = self._parts.claims.holder(self._source)
+            owner = None if holder == self._owner else holder
         over = owners.judge_source(grant, self._source, owner)
         return None if owner == self._owner else Binding(over, owners.share)
 

@@ -142,7 +142,7 @@ class SessionBase(ABC):
             self._not_now = not_now(refusal, self._parts.random)
             await self._farewell()
             return
-        claim = self._parts.claims.take(self._source, self._taken_over)
+        claim = self._parts.claims.take(self._source, self._taken_over, self._owner or "")
         try:
             if await self._welcome(hello, claim):
                 await self._read(messages[1:])
