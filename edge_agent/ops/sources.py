@@ -235,17 +235,7 @@ def facts(
             )
             for log in logs
         ),
-        upstreams=tuple(
-            health.UpstreamFact(
-                one.name,
-                one.connected,
-                one.misconfigured,
-                one.backlog_records,
-                one.error,
-                one.phase == "paused",
-            )
-            for one in upstreams
-        ),
+        upstreams=tuple(map(_upstream_fact, upstreams)),
         quarantined=store.quarantine_entries,
         clock_synced=sources.clock.read().synced,
         salvage=sources.salvage(),
@@ -253,11 +243,26 @@ def facts(
         budget=outlook.about_budget(wear),
         budget_kept=wear.budget is None or wear.budget.kept,
         clock_doubt_s=store.clock_doubt_s,
-        crowded=tuple(
-            health.CrowdedFact(owner, store.sources_of.get(owner, 0), share, store.sources)
-            for owner, share in store.sources_lacking.items()
-        ),
+        crowded=_crowded(store),
         card=outlook.about_card(wear) if (wear.life_s or 0.0) < WORN_OUT_SOON_S else None,
+    )
+
+
+def _upstream_fact(one: UpstreamStatus) -> health.UpstreamFact:
+    return health.UpstreamFact(
+        one.name,
+        one.connected,
+        one.misconfigured,
+        one.backlog_records,
+        one.error,
+        one.phase == "paused",
+    )
+
+
+def _crowded(store: StoreStatus) -> tuple[health.CrowdedFact, ...]:
+    return tuple(
+        health.CrowdedFact(owner, store.sources_of.get(owner, 0), share, store.sources)
+        for owner, share in store.sources_lacking.items()
     )
 
 
