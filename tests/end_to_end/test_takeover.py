@@ -12,6 +12,7 @@ import trio
 from edge_agent.client import Backoff, Producer
 from tests.end_to_end.support import AgentProcess, agents, eventually
 from tests.end_to_end.talking import Closed, Peer, metric
+from tests.patience import PATIENCE_S
 
 QUICK = '[store]\nsize = "16MiB"\n[log.main]\ncommit_interval = "20ms"\n'
 #: Long enough that what a test sends is appended and not yet committed when it looks.
@@ -198,7 +199,7 @@ async def test_a_producer_loses_nothing_to_somebody_who_sends_one_record_under_i
         async def produce() -> None:
             nonlocal sent
             async with Producer(
-                f"{agent.url}/ingest/test", source="twin", close_timeout=20,
+                f"{agent.url}/ingest/test", source="twin", close_timeout=PATIENCE_S,
                 backoff=Backoff(base=0.05, maximum=0.1, slow=0.1),
             ) as producer:  # fmt: skip
                 while not enough.is_set():
