@@ -45,7 +45,7 @@ async def test_what_was_kept_is_in_status_streams_metrics_and_on_the_page(tmp_pa
         assert status["logs"][0]["records"] == 3
         assert status["figures"]["since_start"]["received"]["records_per_s"] == 0.25
         assert status["health"]["status"] == "ok"
-        assert status["streams"] == {"seen": 1, "forgotten": 0}
+        assert status["streams"] == {"seen": 1, "forgotten": 0, "undated": 1}
         (stream,) = (await running.json("/api/streams"))["streams"]
         assert stream == {
             "stream": "greenhouse/2",
@@ -54,6 +54,7 @@ async def test_what_was_kept_is_in_status_streams_metrics_and_on_the_page(tmp_pa
             "last_seq": 3,
             "last_stored": "2026-11-22T10:00:00Z",
             "source": "pi-7/bme280",
+            "undated": "no time key: dated on arrival",
         }
         _, _, text = await running.get("/metrics")
         families = list(text_string_to_metric_families(text.decode()))
