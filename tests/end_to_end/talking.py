@@ -193,9 +193,11 @@ class ForwardingPeer:
         """
         with trio.fail_after(PATIENCE_S):
             try:
-                told: dict[str, Any] = msgpack.unpackb(await self._socket.get_message())
+                message = await self._socket.get_message()
             except ConnectionClosed as closed:
                 raise Closed(closed.reason.code if closed.reason else 1006) from None
+        assert isinstance(message, bytes)
+        told: dict[str, Any] = msgpack.unpackb(message)
         return told
 
     async def hear_ack(self, upto: int) -> None:
@@ -243,6 +245,6 @@ async def metric(agent: AgentProcess, name: str) -> float:
 
 
 def _get(port: int) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=15) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_S) as answer:
         text: bytes = answer.read()
         return text.decode()

@@ -315,7 +315,8 @@ async def test_a_source_is_moved_on_a_running_agent_and_forgotten_on_a_stopped_o
     secrets = Secrets(tmp_path)
     for name in ("a", "b b"):
         secrets.add(name, write=["**"], sources=["**"])
-    admin = secrets.add("me", admin=True) and secrets.file("me")
+    secrets.add("me", admin=True)
+    admin = secrets.file("me")
     hub = AgentProcess(tmp_path, "hub", STORE + secrets.config)
     async with agents(hub):
         async with await Peer.open(hub, token=secrets.of["a"]) as old:
@@ -358,7 +359,8 @@ async def test_an_agent_that_comes_another_way_keeps_everything_until_it_is_move
     at_site.folder.mkdir()
     for name in ("pi", "site"):
         secrets.add(name, forward=True)
-    admin = secrets.add("me", admin=True) and secrets.file("me")
+    secrets.add("me", admin=True)
+    admin = secrets.file("me")
     at_site.add("pi", forward=True)
     hub = AgentProcess(tmp_path, "hub", STORE + secrets.config)
     site = AgentProcess(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edge_agent.forward.moves import OrderRefused
+from edge_agent.ops import Sources
 from edge_agent.ops.source_orders import SourceMove, meant, said, told_source
 from edge_agent.store import Entry, Numbering, SourceView
 from tests.ops.real import agent
@@ -51,7 +53,7 @@ def test_a_source_is_told_as_people_say_it() -> None:
 
 
 async def test_a_source_is_moved_and_forgotten_over_http(tmp_path: Path) -> None:
-    parted = []
+    parted: list[tuple[set[str], set[str]]] = []
     async with agent(tmp_path, change=lambda sources: _parting(sources, parted)) as running:
         numbering = Numbering("oven", 1, 51, owner="a")
         await (await running.log.append(Entry(numbering=numbering))).wait()
@@ -69,7 +71,5 @@ async def test_a_source_is_moved_and_forgotten_over_http(tmp_path: Path) -> None
         assert (status, told["error"]["code"]) == (409, "refused")
 
 
-def _parting(sources, parted):  # type: ignore[no-untyped-def]
-    from dataclasses import replace
-
+def _parting(sources: Sources, parted: list[tuple[set[str], set[str]]]) -> Sources:
     return replace(sources, part=lambda names, who: parted.append((set(names), set(who))))
