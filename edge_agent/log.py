@@ -38,7 +38,7 @@ import trio
 
 from edge_agent.clocknote import ClockNote
 from edge_agent.commit import CommitStatistics, Committer, RunBlocking, Ticket
-from edge_agent.errors import StoreFailed
+from edge_agent.errors import StoreFailed, StoreFull
 from edge_agent.store import (
     Block,
     CommitResult,
@@ -232,6 +232,10 @@ class Log:
     def places_left(self) -> int:
         """How many more sources there may be."""
         return self._engine.places_left()
+
+    def lacking_place(self, owner: str | None, share: int) -> StoreFull | None:
+        """Why one more source finds no place, where that is known; see `Engine.lacking_place`."""
+        return self._engine.lacking_place(owner, share)
 
     async def sources(self) -> list[SourceView]:
         """Every source that has numbers here."""

@@ -182,6 +182,9 @@ class SessionBase(ABC):
                 if binding is not None and binding.over is not None and hello.first is not None:
                     # The numbers that another identity used up are none of this one's.
                     point = ResumePoint(hello.first, restart=True, gap=0)
+                share = 0 if binding is None else binding.share
+                if not known and (full := log.lacking_place(self._owner, share)) is not None:
+                    raise full
                 if point.restart or binding is not None or self._lacks_place(known):
                     numbering = Numbering(
                         self._source, point.next, point.next, point.restart, self._owner, binding

@@ -42,7 +42,7 @@ from edge_agent.store.riders import (
     trim_quarantine,
 )
 from edge_agent.store.settings import StoreSettings
-from edge_agent.store.sources import AGENT_PREFIX, Lacking, forbidden, obey, too_many
+from edge_agent.store.sources import AGENT_PREFIX, Lacking, forbidden, no_place, obey
 from edge_agent.store.state import Counts, State, add
 from edge_agent.store.timekeeping import Dating
 from edge_agent.store.values import LogHeader, SourceValue, decode, encode
@@ -277,13 +277,13 @@ class Group:
 
     def _lacking_place(self, numbering: Numbering) -> StoreFull | None:
         """Why there is no place for one more source."""
-        owner, most = numbering.owner or "", self._settings.sources_max
+        most = self._settings.sources_max
         share = numbering.bind.share if numbering.bind is not None else 0
-        held, share = self.state.shares.get(owner, 0), min(share or most, most)
-        if self.state.sources < most and (not owner or held < share):
-            return None
-        self.lacking.add(Lacking(owner, share))
-        return too_many(owner, held) if held >= share else too_many("", self.state.sources)
+        lacking = Lacking(numbering.owner or "", min(share or most, most))
+        refusal = no_place(lacking, self.state, most)
+        if refusal is not None:
+            self.lacking.add(lacking)
+        return refusal
 
     def _lacking_room(self, entry: Entry) -> StoreFull | None:
         sizes = estimate((entry,), self._route, self.state.logs, 0)

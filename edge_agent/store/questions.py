@@ -13,7 +13,7 @@ from typing import TypeVar
 import lmdb
 
 from edge_agent.clocknote import ClockNote
-from edge_agent.errors import StoreFailed
+from edge_agent.errors import StoreFailed, StoreFull
 from edge_agent.store import keys
 from edge_agent.store.caution import check_before_telling
 from edge_agent.store.correction import Offsets
@@ -23,7 +23,13 @@ from edge_agent.store.format import Block, Gap
 from edge_agent.store.reading import cut_off, near, read_blocks
 from edge_agent.store.riders import ConsumerView, read_positions, read_quarantine
 from edge_agent.store.settings import Clock, StoreSettings
-from edge_agent.store.sources import SourceView, read_sources
+from edge_agent.store.sources import (
+    LOOK_EVERY_NS,
+    Lacking,
+    SourceView,
+    no_place,
+    read_sources,
+)
 from edge_agent.store.state import State
 from edge_agent.store.statistics import LACKING_NS, StoreStatistics, statistics_of
 from edge_agent.store.timekeeping import Timekeeper
@@ -156,6 +162,20 @@ class Questions(ABC):
     def places_left(self) -> int:
         """How many more sources there may be, whosever they are."""
         return self.settings.sources_max - self._state.sources
+
+    def lacking_place(self, owner: str | None, share: int) -> StoreFull | None:
+        """Why an identity gets no place for one more source, where that was found out lately: it
+        is worth no commit to find it out again.
+        """
+        lacking = Lacking(owner or "", min(share or self.settings.sources_max,
+                                           self.settings.sources_max))  # fmt: skip
+        looked, now_ns = self._tools.looked.get(lacking), self._clock.read().boot_ns
+        if looked is None or abs(now_ns - looked) >= LOOK_EVERY_NS:
+            return None
+        refusal = no_place(lacking, self._state, self.settings.sources_max)
+        if refusal is not None:
+            self._tools.lacking[lacking] = now_ns
+        return refusal
 
     def sources(self) -> list[SourceView]:
         """Every source, by name."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import lmdb
 import msgspec
@@ -76,6 +76,21 @@ def share_of(places: int, identities: int) -> int:
     half, a third, and never less than a quarter.
     """
     return max(places // min(max(identities, 1), SHARES), 1)
+
+
+class Places(Protocol):
+    """What is counted of sources; `state.State` is one."""
+
+    sources: int
+    shares: dict[str, int]
+
+
+def no_place(lacking: Lacking, places: Places, most: int) -> StoreFull | None:
+    """Why there is no place for one more source of an identity; ``most`` of all there may be."""
+    owner, held = lacking.owner, places.shares.get(lacking.owner, 0)
+    if places.sources < most and (not owner or held < lacking.share):
+        return None
+    return too_many(owner, held) if held >= lacking.share else too_many("", places.sources)
 
 
 def too_many(owner: str, held: int) -> StoreFull:

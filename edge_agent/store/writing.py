@@ -165,11 +165,16 @@ class Writer:
 
     def _let_give_way(self) -> bool:
         tools, state, found = self._tools, self._state, False
-        for lacking in self._lacking if self._clock_trusted else ():
+        for lacking in self._lacking:
             looked = tools.looked.get(lacking)
             if looked is not None and abs(self._moment.boot_ns - looked) < LOOK_EVERY_NS:
                 continue
-            gone = make_room(self._env, lacking, state.shares, self._moment, tools.in_use)
+            # How long something was not heard, only a clock that is set can tell.
+            gone = (
+                []
+                if not self._clock_trusted
+                else make_room(self._env, lacking, state.shares, self._moment, tools.in_use)
+            )
             state.lost_sources(gone)
             self._counts.sources_forgotten += len(gone)
             if gone:
