@@ -9,6 +9,7 @@ import trio
 from click.testing import CliRunner, Result
 
 from edge_agent.cli.source import command
+from edge_agent.server import add_token
 from edge_agent.store import Entry, Numbering
 from tests.ops.real import agent
 
@@ -36,3 +37,15 @@ async def test_sources_are_listed_moved_and_forgotten(tmp_path: Path) -> None:
     found = json.loads((await source(tmp_path, "list", "--json")).stdout)
     assert [one["source"] for one in found] == ["pump"]
     assert (await source(tmp_path, "forget", "oven", "--yes")).exit_code != 0
+
+
+async def test_a_token_that_is_not_there_is_noted(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.json"
+    add_token(tokens, "a", write=["**"])
+    config = tmp_path / "a.toml"
+    config.write_text(f'[listen]\ntokens = "{tokens}"\n')
+    async with agent(tmp_path, serve=False) as running:
+        await (await running.log.append(Entry(numbering=Numbering("oven", 1, 51)))).wait()
+    for name, noted in (("b", True), ("a", False)):
+        done = await source(tmp_path, "move", "oven", "--to", name, "--config", str(config))
+        assert done.exit_code == 0 and ("no token called" in done.stderr) is noted
