@@ -15,6 +15,7 @@ from edge_agent.metrics import Metrics
 from edge_agent.record import Run
 from edge_agent.server.admission import Grant, Peer, Rates
 from edge_agent.server.answers import Teller
+from edge_agent.server.owners import Owners
 from edge_agent.server.shared import SharedReader
 from edge_agent.server.silence import SilenceWatch
 from edge_agent.server.takeover import Claims
@@ -57,6 +58,7 @@ class Parts:
     windows: Windows
     rates: Rates
     claims: Claims
+    owners: Owners
     failures: FailureMemory
     teller: Teller
     silence: SilenceWatch
