@@ -19,16 +19,6 @@ class Mark:
     size: int = 0
     messages: int = 0
 
-    def since(self, other: Mark) -> Mark:
-        """The same place, once everything up to ``other`` has been taken."""
-        return Mark(
-            self.runs - other.runs,
-            self.rejects - other.rejects,
-            self.numbers - other.numbers,
-            self.size - other.size,
-            self.messages - other.messages,
-        )
-
 
 class Gathering:
     """Runs and rejects in the order in which they are added; each addition takes numbers.
@@ -114,16 +104,9 @@ class Gathering:
         return not (self._numbers or self._messages)
 
     def mark(self) -> Mark:
-        """A place to come back to, or to take up to. Ends the run that is being put together."""
+        """A place to take up to. Ends the run that is being put together."""
         self._finish_run()
         return Mark(len(self._runs), len(self._rejects), self._numbers, self._size, self._messages)
-
-    def back_to(self, mark: Mark) -> None:
-        """Forget what was added since."""
-        self._bodies, self._count = [], 0
-        del self._runs[mark.runs :]
-        del self._rejects[mark.rejects :]
-        self._numbers = mark.numbers
 
     def taken(
         self,

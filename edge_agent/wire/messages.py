@@ -10,8 +10,8 @@ kind costs.
 
 **Turns** (`read_in_turns`). What is read list by list is bounded by the read that brought it; what
 is looked at singly may cost a hundred times as much a byte. So it is counted, and after
-`TURN_UNITS` of it reading rests, so that whoever calls can let others have their turn. A message
-takes numbers only once all of it was read, whatever rest there was within it.
+`TURN_UNITS` of it reading rests, also within a message, so that whoever calls can let others have
+their turn.
 
 Memory: a message is decoded in pieces of at most `RUN_BYTES_MAX`, because a mebibyte of empty
 maps would become 76 MB of Python objects.
@@ -49,12 +49,13 @@ from edge_agent.wire.encodings import (
     encoding_of,
     joined_maps,
     map_sizes,
+    null_for_nan,
     shown,
     size_of,
     to_msgpack,
     without_headers,
 )
-from edge_agent.wire.gathering import Gathering, Mark
+from edge_agent.wire.gathering import Gathering
 from edge_agent.wire.records import Good, judge, stream_fault
 from edge_agent.wire.shapes import Learner, Shape
 from edge_agent.wire.values import (
@@ -74,8 +75,6 @@ TURN_UNITS = 64
 _ALONE_UNITS, _UNIT_BYTES = 0.25, 512
 #: Where a list or an array is not usual as a whole, so many of its neighbours are tried together.
 _TOGETHER = 16
-#: Nothing was read to its end in this turn.
-_NOTHING = Received((), (), 0, 0, 0, is_last=False)
 #: What a msgpack map begins with.
 _MAP_HEADS = frozenset(bytes((head,)) for head in (*range(0x80, 0x90), 0xDE, 0xDF))
 
@@ -134,7 +133,7 @@ def read_in_turns(
         if received is not None:
             yield received
             return
-    reader = _Reader(number, arrival, limits, learner, turn)
+    reader = _Reader(number, arrival, limits, learner, turn, apart=apart)
     gathered = reader.gathered
     kinds = set(map(type, batch))
     sizes = list(map(len if kinds == {bytes} else size_of, batch))
@@ -185,6 +184,8 @@ def read_alone(
             return None
         if record.get("stream") is not None:
             return None
+        if arrival.time_key is not None and arrival.time_key(arrival.stream) is not None:
+            return None
         time_ns, _ = resolve_time(record.get("time"), arrival.wall_ns)
     except (*DECODE_ERRORS, ProtocolError):
         return None
@@ -203,12 +204,15 @@ class _Reader:
         limits: WireLimits,
         learner: Learner | None,
         turn: float,
+        *,
+        apart: bool,
     ) -> None:
         self.gathered = Gathering(number, arrival)
         self._learner = learner
         self._arrival = arrival
         self._limits = limits
         self._turn = turn
+        self._apart = apart
         self._spent = 0.0
         # A piece no larger than one record may be holds no record that is larger.
         self._piece_bytes = min(RUN_BYTES_MAX, limits.record_bytes, limits.message_bytes)
@@ -256,18 +260,27 @@ class _Reader:
                 yield from some
 
     def read(self, data: str | bytes) -> Iterator[Received]:
-        """One message of any shape, with a rest after each turn. Raises before anything of it is
-        given out, and then nothing of it was added.
+        """One message of any shape, with a rest after each turn. Raises before anything is added,
+        or not at all.
         """
         size = size_of(data)
         if size > self._limits.message_bytes:
             limit = self._limits.message_bytes
             raise TooBigMessage(f"a message has at most {limit} bytes, got {size}")
+        self._spent += _ALONE_UNITS
+        try:
+            yield from self._read(data, size)
+        except Undecodable:
+            # Rare, so it is looked for only where the message is of no use otherwise.
+            if not isinstance(data, str) or (with_nulls := null_for_nan(data)) == data:
+                raise
+            self._spent += 1 + size // _UNIT_BYTES
+            yield from self._read(with_nulls, size)
+
+    def _read(self, data: str | bytes, size: int) -> Iterator[Received]:
         form = encoding_of(data)
         is_array = form.is_array(data, self._limits.batch_records)
-        is_tried = size <= self._piece_bytes
-        self._spent += _ALONE_UNITS
-        if is_tried and self.read_alike([data], [size]):
+        if size <= self._piece_bytes and self.read_alike([data], [size]):
             return
         try:
             raws = form.raws(data) if is_array else [form.raw(data)]
@@ -281,28 +294,14 @@ class _Reader:
         self.gathered.count(size)
 
     def _read_long(self, form: Encoding, raws: list[msgspec.Raw]) -> Iterator[Received]:
-        """An array that is not usual as a whole: first all of it, then what it holds is given out,
-        so many rejects at a time.
+        """An array that is not usual as a whole. What is wrong with a record is no fault of the
+        message, so what it holds is given out turn by turn.
         """
-        if len(raws) >= self._turn and not self.gathered.is_empty:
+        if (self._apart or len(raws) >= self._turn) and not self.gathered.is_empty:
             yield self.gathered.taken()
-        before = self.gathered.mark()
-        ends: list[Mark] = []
-        rejects = before.rejects
-        try:
-            for _ in self._pieces_added(form, raws):
-                if self.gathered.rejects - rejects >= self._turn:
-                    ends.append(self.gathered.mark())
-                    rejects = self.gathered.rejects
-                if self.is_over():
-                    yield _NOTHING
-        except ProtocolError:
-            self.gathered.back_to(before)
-            raise
-        given = Mark()
-        for end in ends:
-            yield self.gathered.taken(upto=end.since(given))
-            given = end
+        for _ in self._pieces_added(form, raws):
+            if self.is_over():
+                yield self.gathered.taken()
 
     def _pieces_added(self, form: Encoding, raws: list[msgspec.Raw]) -> Iterator[None]:
         sizes = list(map(len, raws))
@@ -399,12 +398,24 @@ class _Reader:
                 return False
             if any(fault is not None for fault in faults):
                 return False
+        if self._has_time_key(names):
+            return False
         if len(body) <= RUN_BYTES_MAX and (names is None or names.count(names[0]) == len(names)):
             stream = self._arrival.stream if names is None or names[0] is None else str(names[0])
             self.gathered.add(stream, len(records), body, *span)
             return True
         self._add_apart(names, times, body, len(records))
         return True
+
+    def _has_time_key(self, names: list[object] | None) -> bool:
+        """Whether a rule says where one of these streams has its time: record by record, then."""
+        time_key, own = self._arrival.time_key, self._arrival.stream
+        if time_key is None:
+            return False
+        return any(
+            time_key(own if name is None else str(name)) is not None
+            for name in ({own} if names is None else set(names))
+        )
 
     def _add_apart(
         self, names: list[object] | None, times: list[object] | None, body: bytes, count: int
