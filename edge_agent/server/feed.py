@@ -30,6 +30,10 @@ class _Late:
     lazy: bool
 
 
+def _nothing() -> None:
+    pass
+
+
 class Feed:
     """One connection's way into the log. ``go_on`` is called when there is room again."""
 
@@ -78,18 +82,23 @@ class Feed:
 
     async def until_end(self) -> None:
         """The pump's task: wait for the end of the connection, and meanwhile for room, or turns."""
-        while self._socket.end is None or self._late is not None:
-            if self._late is not None:
-                await self._append(self._late)
-            elif self._next is not None:
-                await self._turns.take()
-                read_on, self._next = self._next, None
-                if self._socket.end is None:
-                    read_on()
-            else:
-                await self._socket.wait_stirred()
-        # A connection that is over holds nobody.
-        self._next = None
+        try:
+            while self._socket.end is None or self._late is not None:
+                if self._late is not None:
+                    await self._append(self._late)
+                elif self._next is not None:
+                    await self._read_on()
+                else:
+                    await self._socket.wait_stirred()
+        finally:
+            # The pump holds us: nothing of it is held here once it is over.
+            self._next, self._go_on = None, _nothing
+
+    async def _read_on(self) -> None:
+        await self._turns.take()
+        read_on, self._next = self._next, None
+        if self._socket.end is None and read_on is not None:
+            read_on()
 
     async def _append(self, late: _Late) -> None:
         try:

@@ -43,8 +43,9 @@ async def test_who_gave_up_waiting_is_passed_over() -> None:
         with trio.fail_after(PATIENCE_S):
             await turns.take()
         # The last one that waits gives up in the moment in which it would have been called.
-        with trio.CancelScope() as given_up:
-            nursery.start_soon(_cancel, given_up)
+        given_up = trio.CancelScope()
+        nursery.start_soon(_cancel, given_up)
+        with given_up:
             await turns.take()
         with trio.fail_after(PATIENCE_S):
             await turns.take()
