@@ -74,7 +74,10 @@ TURN_UNITS = 64
 #: one more.
 _ALONE_UNITS, _UNIT_BYTES = 0.25, 512
 #: Where a list or an array is not usual as a whole, so many of its neighbours are tried together.
-_TOGETHER = 16
+_TOGETHER = 32
+#: Records that are decoded as they come, and then looked at level by level, take up to 5 µs each:
+#: no more bytes of them are looked at in one go, and so many are as much as one looked at singly.
+_HELD_BYTES, _HELD_UNIT_BYTES = 16 * 1024, 256
 #: What a msgpack map begins with.
 _MAP_HEADS = frozenset(bytes((head,)) for head in (*range(0x80, 0x90), 0xDE, 0xDF))
 
@@ -142,6 +145,10 @@ def read_in_turns(
         if len(kinds) == 1 and reader.read_alike(piece, sizes[begin:end]):
             continue
         for data in reader.left_over(piece, sizes[begin:end]):
+            if data is None:
+                if reader.is_over():
+                    yield gathered.taken()
+                continue
             before = gathered.mark() if apart else None
             try:
                 yield from reader.read(data)
@@ -249,14 +256,18 @@ class _Reader:
         self.gathered.count(sum(sizes), len(batch))
         return True
 
-    def left_over(self, batch: Sequence[str | bytes], sizes: list[int]) -> Iterator[str | bytes]:
+    def left_over(
+        self, batch: Sequence[str | bytes], sizes: list[int]
+    ) -> Iterator[str | bytes | None]:
         """Those messages of a list, unusual as a whole, that are to be read by themselves; the
-        others are read on the way.
+        others are read on the way, None for some of them.
         """
         for begin in range(0, len(batch), _TOGETHER):
             some = batch[begin : begin + _TOGETHER]
             is_part = 1 < len(some) < len(batch) and len(set(map(type, some))) == 1
-            if not (is_part and self.read_alike(some, sizes[begin : begin + _TOGETHER])):
+            if is_part and self.read_alike(some, sizes[begin : begin + _TOGETHER]):
+                yield None
+            else:
                 yield from some
 
     def read(self, data: str | bytes) -> Iterator[Received]:
@@ -351,6 +362,10 @@ class _Reader:
         try:
             records = self._flat(map(form.many if is_array else form.one, batch), is_array=is_array)
         except DECODE_ERRORS:
+            size = sum(map(len, batch))
+            if size > _HELD_BYTES and len(batch) + is_array > 1:
+                raise
+            self._spent += size / _HELD_UNIT_BYTES
             held = map(form.helds if is_array else form.held, batch)
             records = self._flat(held, is_array=is_array)
             if not are_held(records, self._limits.record_depth):
