@@ -133,13 +133,12 @@ class Lane:
         began = trio.current_time()
         try:
             async with trio.open_nursery() as nursery:
-                if self.holding.stale:
-                    await self._restore()
-                if self.holding.engaged:
+                # Nothing is in flight before it is open: `stop` need not wait for that.
+                with trio.CancelScope() as self._wait:
+                    await self._begin(nursery)
+                if self._wait.cancelled_caught or self.holding.engaged:
+                    nursery.cancel_scope.cancel()
                     return None
-                if self._standing.phase is Phase.PAUSED:
-                    self._standing.enter(Event.RETRY)
-                await self._open(nursery)
                 nursery.start_soon(self._settle)
                 await self._pump()
                 await self._finish()
@@ -156,6 +155,15 @@ class Lane:
         # Two tasks can fail at once; that a person is needed outweighs the rest.
         failures.sort(key=lambda error: not isinstance(error, SinkMisconfigured))
         return failures[0] if failures else None
+
+    async def _begin(self, nursery: trio.Nursery) -> None:
+        if self.holding.stale:
+            await self._restore()
+        if self.holding.engaged:
+            return
+        if self._standing.phase is Phase.PAUSED:
+            self._standing.enter(Event.RETRY)
+        await self._open(nursery)
 
     async def _open(self, nursery: trio.Nursery) -> None:
         floor = self._standing.floor
@@ -236,9 +244,10 @@ class Lane:
         self._standing.enter(Event.GAVE_UP)
         self._failed("misconfigured", str(error))
         logger.error("%s, log %s: stopped: %s", self.consumer, self._name, error)
-        with trio.CancelScope() as self._wait:
-            # Until a person has changed the configuration and restarts the agent.
-            await trio.sleep_forever()
+        if not self._stopping:
+            with trio.CancelScope() as self._wait:
+                # Until a person has changed the configuration and restarts the agent.
+                await trio.sleep_forever()
 
     async def _back_off(self, error: EdgeAgentError) -> None:
         standing = self._standing
