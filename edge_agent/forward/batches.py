@@ -3,8 +3,6 @@
 Two ways, the same methods. `OpenBatches` reads on from a cursor and forgets: for sinks whose
 upstream keeps the numbers itself. `PlannedBatches` fixes ranges durably before they are sent: for
 keyed sinks (``plan.py`` says why), and it halves and sets aside what the upstream refuses.
-
-A record waits for company at most ``batch_age`` after its commit; a full batch goes at once.
 """
 
 from __future__ import annotations
@@ -13,12 +11,10 @@ import logging
 import zlib
 from collections.abc import Callable, Sequence
 from itertools import islice
-from math import inf
 
 import msgspec
-import trio
 
-from edge_agent.clock import Clock, Reading
+from edge_agent.clock import Clock
 from edge_agent.config import Upstream
 from edge_agent.errors import SinkError, SinkRefused
 from edge_agent.forward.batch_limit import (
@@ -27,6 +23,7 @@ from edge_agent.forward.batch_limit import (
     SMALL_CUTS_MAX,
     BatchLimit,
 )
+from edge_agent.forward.batch_wait import wait_for_batch
 from edge_agent.forward.plan import (
     BOOTS_MAX,
     RANGES_MAX,
@@ -41,7 +38,7 @@ from edge_agent.forward.plan import (
 from edge_agent.forward.rendering import RENDERING
 from edge_agent.forward.sink import Batch
 from edge_agent.log import Log
-from edge_agent.record import NANOSECONDS, Record
+from edge_agent.record import Record
 from edge_agent.store import Block, Boot, Entry, Gap, Position, Quarantined
 
 logger = logging.getLogger(__name__)
@@ -73,7 +70,7 @@ class OpenBatches:
         """The next batch, at most ``batch_bytes`` as stored."""
         limit = min(READ_BYTES, self._upstream.batch_bytes)
         while True:
-            await _gather(self._log, self._name, self._cursor, self._upstream, self._clock)
+            await wait_for_batch(self._log, self._name, self._cursor, self._upstream, self._clock)
             self._log.note_handed(self._consumer, self._name, self._cursor)
             items = await self._log.read(self._name, self._cursor, limit)
             if items:
@@ -138,11 +135,6 @@ class PlannedBatches:
         """Whether the upstream was found to take only what is not compressed."""
         return self._plan.plain
 
-    @property
-    def state(self) -> bytes:
-        """The plan as it is kept beside the position."""
-        return encode_plan(self._plan)
-
     async def next(self) -> Batch:
         """The plan's first range; makes a new plan, durably, where there is none.
 
@@ -157,7 +149,9 @@ class PlannedBatches:
             if self._plan.again:
                 batch = await self._load_again()
             elif not self._plan.ranges:
-                await _gather(self._log, self._name, self._floor, self._upstream, self._clock)
+                await wait_for_batch(
+                    self._log, self._name, self._floor, self._upstream, self._clock
+                )
                 await self._make_plan()
                 continue
             else:
@@ -169,9 +163,7 @@ class PlannedBatches:
     def sent(self, batch: Batch, sent_bytes: int = 0) -> None:
         """Acknowledged, as far as a keyed sink goes."""
         plan = self._plan
-        if batch.again:
-            del plan.again[0]
-        else:
+        if not batch.again:
             plan.drop_first()
             self._floor, self._as_it_was = batch.last, None
         self.acquit()
@@ -179,6 +171,17 @@ class PlannedBatches:
         if sent_bytes:
             most = int(self._upstream.batch_bytes)
             plan.limit = plan.limit.after_pass(batch.stored_bytes, sent_bytes, most)
+
+    async def sent_again(self, *, release: bool) -> None:
+        """The first of what a person wanted sent once more is done; ``release``: it has arrived and
+        leaves quarantine, in the same commit.
+        """
+        plan = self._plan.copy()
+        _, number = plan.again.pop(0)
+        position = Position(self._consumer, self._name, self._floor, encode_plan(plan))
+        entry = Entry(positions=(position,), released=(number,) if release else ())
+        await (await self._log.append(entry)).wait()
+        self._plan, self._cuts = plan, 0
 
     def acquit(self) -> None:
         """It is not the configuration: the upstream does take records."""
@@ -191,14 +194,15 @@ class PlannedBatches:
         """
         records = self._refused_of(batch, refusal)
         plan = self._plan.copy()
+        if batch.again:
+            # It is in quarantine still.
+            await self.sent_again(release=False)
+            return 0
         if records is None:
             plan.halve([(block.first, block.last) for block in batch.thinned_blocks])
             await self._keep(plan)
             return 0
-        if batch.again:
-            del plan.again[0]
-        else:
-            plan.drop_first()
+        plan.drop_first()
         plan.singles = 0 if refusal.records else plan.singles + 1
         await self._set_aside(batch, plan, records, refusal)
         self._last_refusal = self.named(batch, str(refusal))
@@ -363,9 +367,7 @@ class PlannedBatches:
             return Batch(self._name, seq, seq, items, 0, plan.moves, plan.plain, number)
         text = "%s: record %d of log %s was to be sent again, but is no longer there"
         logger.warning(text, self._consumer, seq, self._name)
-        plan = plan.copy()
-        del plan.again[0]
-        await self._keep(plan)
+        await self.sent_again(release=False)
         return None
 
     def _as_planned(self, item: Block | Gap) -> Block | Gap:
@@ -387,8 +389,7 @@ class PlannedBatches:
         """Put ``records`` in quarantine, and go by ``plan`` behind the batch: in one entry, or the
         plan with the last of many.
         """
-        floor = self._floor if batch.again else batch.last
-        position = Position(self._consumer, self._name, floor, encode_plan(plan))
+        position = Position(self._consumer, self._name, batch.last, encode_plan(plan))
         for start in range(0, max(len(records), 1), _ASIDE_RECORDS):
             part = tuple(
                 self._quarantined(record, refusal)
@@ -397,7 +398,7 @@ class PlannedBatches:
             is_last = start + _ASIDE_RECORDS >= len(records)
             entry = Entry(positions=(position,) if is_last else (), quarantine=part)
             await (await self._log.append(entry)).wait()
-        self._plan, self._floor, self._as_it_was, self._cuts = plan, floor, None, 0
+        self._plan, self._floor, self._as_it_was, self._cuts = plan, batch.last, None, 0
 
     def _quarantined(self, record: Record, refusal: SinkRefused) -> Quarantined:
         reason = refusal.records.get(record.seq) or str(refusal)
@@ -420,26 +421,6 @@ def shape_of(upstream: Upstream) -> int:
     how = (upstream.format, upstream.compression, RENDERING)
     facts = (upstream.url, *how, tuple(upstream.streams))
     return zlib.crc32(repr(facts).encode())
-
-
-async def _gather(log: Log, name: str, cursor: int, upstream: Upstream, clock: Clock) -> None:
-    """Wait for a record past ``cursor``, then for a full batch or until it is old enough."""
-    last = await log.wait_past(name, cursor)
-    if last - cursor >= upstream.batch_records or not upstream.batch_age:
-        return
-    # How long it has been stored counts, so that nothing of a backlog waits.
-    first = (await log.read(name, cursor, 1))[:1]
-    wait = upstream.batch_age - _age_s(first[0], clock.read()) if first else 0.0
-    if wait > 0:
-        with trio.move_on_after(wait):
-            await log.wait_past(name, cursor + upstream.batch_records - 1)
-
-
-def _age_s(item: Block | Gap, now: Reading) -> float:
-    """Since its commit, on the boot clock; what an earlier boot stored is old."""
-    if isinstance(item, Gap) or item.boot_id != now.boot_id:
-        return inf
-    return (now.boot_ns - item.boot_ns) / NANOSECONDS
 
 
 def _body(record: Record) -> bytes:

@@ -294,10 +294,9 @@ class Lane:
 
     async def _sent_again(self, acknowledged: Acknowledged) -> None:
         """A record that a person wanted sent once more has arrived; the position stays."""
-        floor, state = self._standing.floor, self._planned().state
-        self._standing.acknowledged(replace(acknowledged, upto=floor))
+        await self._planned().sent_again(release=True)
+        self._standing.acknowledged(replace(acknowledged, upto=self._standing.floor))
         self._enter_drained()
-        await self._log.acknowledge(Position(self.consumer, self._name, floor, state))
 
     async def _refused(self, batch: Batch, refusal: SinkRefused) -> None:
         self._standing.enter(Event.REFUSED)
@@ -311,7 +310,6 @@ class Lane:
             # It is not the record, but how it is sent.
             await self._use_plain()
             return
-        floor = self._standing.floor
         set_aside = await self._batches.refused(batch, refusal)
         if set_aside:
             cause, count = cause_of(refusal), f"{set_aside} record" + "s" * (set_aside > 1)
@@ -319,10 +317,9 @@ class Lane:
             text = f"refuses {self._name} {first} for good (in quarantine, {count}): {refusal}"
             self._journal.noted(f"aside {cause}", text)
             self._standing.refused(set_aside)
-            upto = floor if batch.again else batch.last
-            self._standing.acknowledged(Acknowledged(upto))
-            if not self._batches.exhausted:
-                self._enter_drained()
+            self._standing.acknowledged(Acknowledged(batch.last))
+        if (set_aside or batch.again) and not self._batches.exhausted:
+            self._enter_drained()
 
     async def _got_past(self, batch: Batch, error: SinkUnavailable) -> bool:
         """Whether there is a way on at once, after a batch did not get through."""
