@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from edge_agent.forward.lane import Lane
     from edge_agent.live import Live
     from edge_agent.log import Log
-    from edge_agent.ops.replay import Before
+    from edge_agent.ops.replay import Before, TimeKeyOf
     from edge_agent.record import Run
     from edge_agent.store import StoreStatistics
 
@@ -79,7 +79,7 @@ class Sources:
         access: what the bearer of a token may read, None for a bad one; None in place of the
             function where no tokens are configured.
         may_order: whether the bearer of a token has the scope admin; None likewise.
-        before: the rules that act before storing, for what is read again from quarantine.
+        before, time_key: the rules that act before storing, for what is read again from quarantine.
         lane: the running lane that a consumer of a log is, None where there is none.
         salvage: what the last salvage did, in sentences (`in_words`), for as long as its damaged
             folder is there; None without one.
@@ -96,6 +96,7 @@ class Sources:
     access: Callable[[str], Readable | None] | None = None
     may_order: Callable[[str], bool] | None = None
     before: Before = _leave
+    time_key: TimeKeyOf | None = None
     lane: Callable[[str, str], Lane | None] = _no_lane
     salvage: Callable[[], str | None] = _nothing
     scrub: Callable[[], ScrubStatus] = ScrubStatus
