@@ -85,15 +85,21 @@ class Diagnosis:
         self.tried = ""
         self._seen = 0
 
-    async def plain_passes(self, batch: Batch) -> bool:
-        """Whether a batch that was refused is taken uncompressed; then it has arrived.
+    async def only_plain_passes(self, batch: Batch) -> bool:
+        """Whether what was refused is taken uncompressed, and once more refused as it was.
 
         Raises:
-            SinkUnavailable: the upstream is away.
+            SinkUnavailable: the upstream is away, or takes now what it has just refused.
         """
-        if not self._compressed or batch.plain:
+        if (
+            not self._compressed
+            or batch.plain
+            or not await self._passes(replace(batch, plain=True))
+        ):
             return False
-        return await self._passes(replace(batch, plain=True))
+        if await self._passes(batch):
+            raise SinkUnavailable("what was refused a moment ago is taken now")
+        return True
 
     async def judge(
         self, batch: Batch | None, floor: int, streams: Collection[str], *, plain: bool
@@ -121,7 +127,7 @@ class Diagnosis:
                 probe = replace(probe, plain=True)
             if await self._passes(probe):
                 return Verdict.CONTENT
-            if await self.plain_passes(probe):
+            if await self.only_plain_passes(probe):
                 return Verdict.COMPRESSION
             self.tried = f"record {probe.first}, tried by itself, was refused as well"
         return Verdict.UNKNOWN

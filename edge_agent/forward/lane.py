@@ -309,7 +309,7 @@ class Lane:
             isinstance(self._batches, PlannedBatches)
             and refusal.code != "too_big"
             and self._batches.is_first_single(batch)
-            and await self._diagnosis.plain_passes(batch)
+            and await self._diagnosis.only_plain_passes(batch)
         ):
             # It is not the record, but how it is sent.
             await self._use_plain()
