@@ -21,6 +21,8 @@ from edge_agent.store.look import look
 
 #: The part of all places for sources from which on a person should look.
 SOURCES_FULL = 0.9
+_DAY_S = 86_400.0
+_REFUSED_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,25 @@ def judge_agent(status: dict[str, Any] | None, problem: str, *, running: bool) -
     return ok(name, f"{word}, agent {status['agent']['id']}")
 
 
+def judge_refused(refused: Sequence[dict[str, Any]]) -> Finding:
+    """Peers that the running agent refused before they were let in, in the last day."""
+    name = "refused peers"
+    lately = [one for one in refused if one["last_s"] < _DAY_S]
+    if not lately:
+        return ok(name, "none in the last day")
+    told = [
+        f"{one['address'] or 'a peer'} at {one['port']}, {amount(one['count'])} times:"
+        f" {one['sentence']}"
+        for one in lately[:_REFUSED_SHOWN]
+    ]
+    more = len(lately) - len(told)
+    return warn(
+        name,
+        " ".join(told) + (f" And {more} more." if more else ""),
+        "if it is one of yours, mend it there; edge-agent status --json shows all",
+    )
+
+
 def look_at_folder(path: Path) -> Folder:
     """Owner, mode, and whether we may write."""
     try:
@@ -209,4 +230,7 @@ def store_findings(path: Path, url: str) -> tuple[list[Finding], bool]:
         judge_sources(None if status is None else status["store"]),
         judge_agent(status, problem, running=bool(held.holder)),
     ]
+    if status is not None:
+        # An agent of an earlier version tells of none.
+        found.append(judge_refused(status.get("refused", [])))
     return found, bool(held.holder)

@@ -57,15 +57,15 @@ def test_a_name_that_a_shell_would_take_apart_is_quoted() -> None:
         judge("oven", "my token", "you", ())
 
 
-def test_an_identity_has_a_share_by_how_many_can_send(tmp_path: Path) -> None:
+async def test_an_identity_has_a_share_by_how_many_can_send(tmp_path: Path) -> None:
     path = tmp_path / "tokens.json"
-    turned = [0.0]
     assert Owners(None, 1000).share == 1000
     add_token(path, "reader", read=["**"])
-    owners = Owners(Tokens(path, now=lambda: turned[0]), 1000)
+    tokens = Tokens(path)
+    owners = Owners(tokens, 1000)
     for count, share in ((1, 1000), (2, 500), (3, 333), (4, 250), (5, 250)):
         add_token(path, f"t{count}", forward=True)
-        turned[0] += 10
+        await tokens.refresh()
         assert owners.share == share
 
 
