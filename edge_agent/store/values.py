@@ -83,8 +83,11 @@ class SourceValue(msgspec.Struct, array_like=True, frozen=True):
 
 
 class SalvageNote(msgspec.Struct, array_like=True, frozen=True):
-    """What the last salvage saved: ``missing`` records are known to be lost, of those that the
-    logs' headers told of. ``complete``: False where the new file was too small for all.
+    """What the last salvage saved: ``missing`` records are known to be lost. ``complete``: False
+    where the new file was too small for all.
+
+    ``possible`` records more may be lost: nobody can tell whether they were trimmed before, or
+    never acked. ``all_known``: False where there may be others that nothing tells of.
     """
 
     when_ns: int
@@ -94,6 +97,8 @@ class SalvageNote(msgspec.Struct, array_like=True, frozen=True):
     records: int
     missing: int
     complete: bool
+    possible: int = 0
+    all_known: bool = True
 
 
 class QuarantineHeader(msgspec.Struct, array_like=True, frozen=True):
