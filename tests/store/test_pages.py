@@ -7,7 +7,7 @@ import pytest
 
 from edge_agent.errors import StoreDamaged
 from edge_agent.store.pages import PageFile
-from tests.store.support import MIB, seeded
+from tests.store.support import MIB, PAGE, seeded
 
 ENTROPY = seeded(5)
 
@@ -58,8 +58,8 @@ def test_a_damaged_page_costs_only_what_hangs_below_it(
     # A leaf page: it says so in its flags and holds keys of ours.
     at = next(
         place
-        for place in range(2 * 4096, len(raw), 4096)
-        if raw[place + 10 : place + 12] == b"\x02\x00" and b"00200" in raw[place : place + 4096]
+        for place in range(2 * PAGE, len(raw), PAGE)
+        if raw[place + 10 : place + 12] == b"\x02\x00" and b"00200" in raw[place : place + PAGE]
     )
     raw[at + 10] = 0xFF
     data.write_bytes(raw)
@@ -75,7 +75,7 @@ def test_the_older_root_is_used_where_the_newer_is_damaged(
     with PageFile(data) as pages:
         newest = max((0, 1), key=lambda n: meta.txn if (meta := pages.metas[n]) else 0)
     raw = bytearray(data.read_bytes())
-    raw[newest * 4096 + 16] ^= 0xFF
+    raw[newest * PAGE + 16] ^= 0xFF
     data.write_bytes(raw)
     with PageFile(data) as pages:
         assert pages.metas[newest] is None
@@ -101,9 +101,9 @@ def test_no_cut_and_no_noise_makes_reading_fail_otherwise(data: Path) -> None:
         for _ in range(20):
             place = int.from_bytes(noise(4), "big") % len(raw)
             # Page headers and node places are near the start of pages; noise elsewhere is rare.
-            place = place - place % 4096 + place % 64 if round_ % 2 else place
+            place = place - place % PAGE + place % 64 if round_ % 2 else place
             wrong[place] = noise(1)[0]
-        data.write_bytes(wrong[: len(raw) if round_ % 3 else 4096 * (round_ + 2)])
+        data.write_bytes(wrong[: len(raw) if round_ % 3 else PAGE * (round_ + 2)])
         with PageFile(data) as pages:
             problems: list[str] = []
             try:
@@ -117,7 +117,7 @@ def test_a_tree_that_leads_back_to_itself_ends(data: Path) -> None:
     with PageFile(data) as pages:
         root = pages.meta.main.root
     raw = bytearray(data.read_bytes())
-    place = root * 4096 + int.from_bytes(raw[root * 4096 + 16 : root * 4096 + 18], "little")
+    place = root * PAGE + int.from_bytes(raw[root * PAGE + 16 : root * PAGE + 18], "little")
     raw[place : place + 2] = root.to_bytes(2, "little")
     data.write_bytes(raw)
     _, problems = read(data)
