@@ -62,6 +62,8 @@ def command(config: Path | None, data: str | None, *, deep: bool, as_json: bool)
         click.echo(json.dumps(told, indent=2))
     else:
         _print(path, report, found)
+    if report.problems and len(report.problems) == report.miscounted:
+        raise Failure(f"{path} miscounts its bytes, no more: edge-agent compact counts them anew")
     if report.problems or (found is not None and found.problems):
         raise Failure(
             f"{path} is damaged; the agent sets it aside and saves what is sound when it starts"

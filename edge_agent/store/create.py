@@ -15,6 +15,7 @@ import lmdb
 
 from edge_agent.errors import StoreFailed
 from edge_agent.store import keys
+from edge_agent.store.pages import empty_file
 from edge_agent.store.settings import StoreSettings
 from edge_agent.store.stamp import writing
 from edge_agent.store.values import LogHeader, StoreHeader, encode
@@ -33,14 +34,21 @@ DAMAGED = "damaged-"
 ASIDE = "replaced-"
 
 
-def open_environment(folder: Path, map_size: int, *, clean: bool = False) -> lmdb.Environment:
+def open_environment(
+    folder: Path, map_size: int, *, clean: bool = False, page_bytes: int = 0
+) -> lmdb.Environment:
     """LMDB with the flags that the promise rests on: data and meta page synced by each commit.
 
-    ``clean``: pages are zeroed before they are filled.
+    ``clean``: pages are zeroed before they are filled. ``page_bytes``: of the pages of a file that
+    is made now, 0 for as many as the kernel's have. A store that is written anew keeps its own: on
+    a machine with larger pages it would not fit where it was.
 
     ``lib_version=0`` keeps the 0.9 file format, which every distribution's ``mdb_stat`` reads.
     Raises what lmdb raises.
     """
+    if page_bytes and not (folder / DATA).exists():
+        (folder / DATA).write_bytes(empty_file(map_size, page_bytes))
+        (folder / DATA).chmod(0o600)
     return lmdb.open(
         str(folder),
         map_size=map_size,

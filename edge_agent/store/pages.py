@@ -90,6 +90,15 @@ def decode_meta(raw: bytes) -> Meta:
     return Meta(version, map_size, page_bytes, Tree(*free), Tree(*main), rest[16], rest[17])
 
 
+def empty_file(map_size: int, page_bytes: int) -> bytes:
+    """A file as LMDB makes it, with pages of that size: two roots that lead nowhere. LMDB itself
+    makes files only with the kernel's page size, and opens those of any.
+    """
+    nothing = Tree(0, 0, 0, 0, 0, NOWHERE)
+    meta = Meta(DATA_VERSION, map_size, page_bytes, nothing, nothing, 1, 0)
+    return b"".join(meta.encode(slot).ljust(page_bytes, b"\0") for slot in (0, 1))
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A key and where its value is: within the leaf, or on the pages from ``overflow``."""

@@ -142,7 +142,7 @@ def _build(
         if len(report["problems"]) < _PROBLEMS_MAX:
             report["problems"].append(text)
 
-    env = open_environment(folder, settings.map_size)
+    env = open_environment(folder, settings.map_size, page_bytes=_page_bytes(old / DATA))
     try:
         copy = Copy(env, settings.map_size)
         try:
@@ -156,6 +156,15 @@ def _build(
         _finish(env, copy, settings, entropy, report)
     finally:
         env.close()
+
+
+def _page_bytes(data: Path) -> int:
+    """Of the damaged file's pages, as the new one's are to have, too; 0 where there is none."""
+    try:
+        with PageFile(data) as pages:
+            return pages.page_bytes
+    except FileNotFoundError:
+        return 0
 
 
 def _copy(pages: PageFile, copy: Copy, problem: Callable[[str], None], closed: int) -> bool:

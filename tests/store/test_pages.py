@@ -6,7 +6,8 @@ import lmdb
 import pytest
 
 from edge_agent.errors import StoreDamaged
-from edge_agent.store.pages import PageFile
+from edge_agent.store.create import open_environment
+from edge_agent.store.pages import ROOT_BYTES, PageFile, empty_file
 from tests.store.support import MIB, PAGE, seeded
 
 ENTROPY = seeded(5)
@@ -129,3 +130,28 @@ def test_an_empty_tree_has_no_nodes(tmp_path: Path) -> None:
     env.close()
     with PageFile(tmp_path / "data.mdb") as pages:
         assert list(pages.nodes(pages.meta.main.root, print)) == []
+
+
+def test_an_empty_file_is_what_lmdb_makes_itself(tmp_path: Path) -> None:
+    env = open_environment(tmp_path, MIB)
+    env.close()
+    made = (tmp_path / "data.mdb").read_bytes()
+    wanted = empty_file(MIB, PAGE)
+    assert len(made) == len(wanted) == 2 * PAGE
+    for slot in (0, 1):
+        # What is behind a root's bytes means nothing.
+        at = slice(slot * PAGE, slot * PAGE + ROOT_BYTES)
+        assert made[at] == wanted[at]
+
+
+@pytest.mark.parametrize("page_bytes", [4096, 8192, 16_384, 32_768])
+def test_a_file_with_pages_of_any_size_is_filled_and_read(tmp_path: Path, page_bytes: int) -> None:
+    env = open_environment(tmp_path, 4 * MIB, page_bytes=page_bytes)
+    content = {b"%05d" % number: bytes(number * 17 % 40_000) for number in range(100)}
+    for key, value in content.items():
+        with env.begin(write=True) as txn:
+            txn.put(key, value)
+    assert env.stat()["psize"] == page_bytes
+    env.close()
+    found, problems = read(tmp_path / "data.mdb")
+    assert (found, problems) == (content, [])
