@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.cli.disk import look_at_mount
 from edge_agent.cli.doctor_disk import (
     Device,
     Kind,
@@ -18,7 +19,6 @@ from edge_agent.cli.doctor_disk import (
     judge_space,
     judge_syncs,
     look_at_device,
-    look_at_mount,
     read_back,
     time_syncs,
 )
