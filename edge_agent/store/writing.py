@@ -152,8 +152,8 @@ class Writer:
         swept, now_ns = self._tools.swept_boot_ns, self._moment.boot_ns
         rested = swept is None or abs(now_ns - swept) >= SWEEP_EVERY_NS
         if rested and self._clock_trusted:
-            self._tools.swept_boot_ns = now_ns
             forgotten = forget(self._env, self._tools.settings, self._moment)
+            self._tools.swept_boot_ns = now_ns
             self._state.sources -= forgotten
             if forgotten:
                 self._state.expected.clear()
