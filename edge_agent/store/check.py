@@ -72,13 +72,13 @@ def check(path: Path) -> Report:
 def check_file(data: Path) -> Report:
     """As `check`, of the file itself."""
     report = Report()
-    with PageFile(data) as pages:
-        if None in pages.metas:
-            report.problem("one of the file's two roots cannot be read")
-        try:
+    try:
+        with PageFile(data) as pages:
+            if None in pages.metas:
+                report.problem("one of the file's two roots cannot be read")
             _Walk(report, pages).run()
-        except StoreDamaged as error:
-            report.problem(str(error))
+    except StoreDamaged as error:
+        report.problem(str(error))
     return report
 
 

@@ -18,6 +18,7 @@ from edge_agent.store import keys
 from edge_agent.store.pages import empty_file
 from edge_agent.store.settings import StoreSettings
 from edge_agent.store.stamp import writing
+from edge_agent.store.trouble import what_helps
 from edge_agent.store.values import LogHeader, StoreHeader, encode
 
 DATA = "data.mdb"
@@ -90,10 +91,9 @@ def prepare_folder(path: Path) -> None:
     try:
         _make_folder(path)
     except OSError as error:
-        raise StoreFailed(
-            f"{path}: {error.strerror}; create this folder for the user that runs the agent,"
-            " or set store.path"
-        ) from error
+        otherwise = "create this folder for the user that runs the agent, or set store.path"
+        helps = what_helps(error, otherwise)
+        raise StoreFailed(f"{path}: {error.strerror}; {helps}") from error
 
 
 def _make_folder(path: Path) -> None:

@@ -102,7 +102,7 @@ def refuse_newer(folder: Path) -> None:
     try:
         with PageFile(folder / DATA) as pages:
             _refuse_newer(pages)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, StoreDamaged):
         return
 
 

@@ -163,7 +163,7 @@ def _page_bytes(data: Path) -> int:
     try:
         with PageFile(data) as pages:
             return pages.page_bytes
-    except FileNotFoundError:
+    except (FileNotFoundError, StoreDamaged):
         return 0
 
 
