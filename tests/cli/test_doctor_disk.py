@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.cli.disk import look_at_mount
+from edge_agent.cli.disk import Mount, look_at_mount
 from edge_agent.cli.doctor_disk import (
     Device,
     Kind,
-    Mount,
     Syncs,
     judge_cache,
     judge_mount,
