@@ -40,7 +40,8 @@ the CRC-32 of its key and the array (`values.py`). An array may grow at its end.
 ``00 02``                salvage: when, why, moved to, blocks, records, missing, complete?;
                          possibly lost, all known? (absent before they were told)
 ``01`` name              log: id, first, last, records, bytes, trimmed, discarded; looked,
-                         looked_bytes, thinned, aggregates (`thinning.py`; absent before it)
+                         looked_bytes, thinned, aggregates (`thinning.py`; absent before it);
+                         seqs that were passed over (absent before they were noted)
 ``02`` consumer 00 log   position: floor, state, paused, skipped; the agent's own note of bytes
                          written is the state of ``$wear``, a name that no consumer has
 ``03`` source            numbering: next, last seen (ns), by a synced clock?
@@ -139,7 +140,8 @@ clock notes                   256 and 2,048  boots of ours and of others; the ol
 names                         500 bytes      LMDB's keys have 511
 one trim transaction          256 blocks
 one step of thinning          512 KiB        before compression, or 512 blocks; between two commits
-one look at a start           4,096 leaves   all branch pages, 1,024 headers of blocks (`look`)
+one look at a start           4,096 leaves   all branch pages, 1,024 headers of blocks, 128 pages
+                                             that come next (`look`)
 one step of the scrub         256 KiB        in a read transaction of its own
 ============================= ============== ===================================================
 

@@ -8,9 +8,10 @@ twice, the one that is further counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import lmdb
 import msgspec
@@ -202,12 +203,10 @@ class Copy:
             # Without any header nobody knows how much was trimmed.
             sure = max(sure, copied.last)
             first = copied.first if copied.records else sure + 1
-        return Lost(
-            min(ends.low, first),
-            last,
-            holes.missing(first, sure) + holes.forgotten,
-            holes.missing(ends.low, first - 1) + holes.missing(sure + 1, last),
-        )
+        given = partial(_given, holes, log.passed)
+        missing = given(first, sure) + holes.forgotten
+        possible = given(ends.low, first - 1) + given(sure + 1, last)
+        return Lost(min(ends.low, first), last, missing, possible)
 
     def any_missing(self) -> bool:
         """Whether a log's header tells of records that have not been found."""
@@ -286,6 +285,12 @@ class Copy:
         self._pending_bytes += len(value)
         if self._pending_bytes >= _COPY_BYTES:
             self.write()
+
+
+def _given(holes: Holes, passed: Sequence[tuple[int, int]], first: int, last: int) -> int:
+    """How many of the seqs from ``first`` to ``last`` were given, and are in no block."""
+    never = sum(max(min(end, last) - max(begin, first) + 1, 0) for begin, end in passed)
+    return max(holes.missing(first, last) - never, 0)
 
 
 def sound(pages: PageFile, node: Node, *, turn: bool = True) -> tuple[bytes, bytes]:

@@ -243,7 +243,7 @@ def _counted(copy: Copy, name: str, old: LogHeader) -> LogHeader:
     # A log that nobody ever saw a record of starts from 1 as it would have.
     last = lost.last + SALVAGE_JUMP if lost.last else 0
     begin = copied.first if copied.records else last + 1
-    return msgspec.structs.replace(
+    new = msgspec.structs.replace(
         old,
         # What was there and is not, or may have been, is told to readers as damaged, not trimmed.
         first=min(begin, lost.first),
@@ -254,6 +254,7 @@ def _counted(copy: Copy, name: str, old: LogHeader) -> LogHeader:
         looked=0,
         looked_bytes=0,
     )
+    return new.counting_on(lost.last, SALVAGE_JUMP) if lost.last else new
 
 
 def _reserve(folder: Path, settings: StoreSettings, report: dict[str, Any]) -> None:

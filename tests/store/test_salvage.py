@@ -106,6 +106,20 @@ def test_new_records_get_seqs_that_no_upstream_can_have_seen(
     assert values(stores.open(size=1 * MIB), after=200) == [201, 202]
 
 
+def test_seqs_that_were_passed_over_are_not_told_as_lost_by_a_second_salvage(
+    stores: Stores, engine: Engine
+) -> None:
+    for round_ in (1, 2, 3):
+        break_root(stores.data())
+        again = stores.open(size=1 * MIB)
+        assert again.salvage_report is not None
+        told = again.salvage_report
+        assert (told["missing"], told["possible"], told["all_known"]) == (0, 0, True), round_
+        again.commit([entry(2, 199 + 2 * round_)])
+        assert values(again) == list(range(1, 201 + 2 * round_))
+        again.close()
+
+
 def test_a_damaged_node_costs_its_block_and_no_other(stores: Stores, engine: Engine) -> None:
     raw = stores.data().read_bytes()
     with PageFile(stores.data()) as pages:
