@@ -4,9 +4,9 @@ Structure only; checksums of blocks are checked whenever they are read, and by t
 is read is bounded, so that starting stays quick: both roots and every branch page always; leaf
 pages `LEAVES_MAX` at most, half of them the first (where the small values are, and what is trimmed
 next) and half the last (where the next commit writes); of blocks the headers of the `HEADS_MAX`
-oldest; and `NEXT_MAX` pages twice, where commits newer than both roots would have left their numbers.
-Most stores have fewer than that. What is left out is looked at by the scrub, and before it
-is trimmed (`trimming`).
+oldest; and twice `NEXT_MAX` pages, where commits newer than both roots would have left their
+numbers. Most stores have fewer than that. What is left out is looked at by the scrub, and before
+it is trimmed (`trimming`).
 """
 
 from __future__ import annotations
