@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 import trio
 
 from edge_agent.cli.common import Failure
-from edge_agent.cli.delimited import BadRow, Lines, Row, take
+from edge_agent.cli.delimited import Lines, take
 from edge_agent.cli.producing import EX_DATAERR, EX_NOPERM, EX_UNAVAILABLE, Diary
 from edge_agent.cli.progress import ProgressBar
+from edge_agent.cli.times import BadRow, Row
 from edge_agent.client import Opened, Producer, Trouble
+from edge_agent.wire import FORBIDDEN
 
 _ROWS_AT_ONCE = 500
 
@@ -152,7 +154,7 @@ class Sending:
             self._diary.say(f"line {line}: refused, {reason}")
             return
         self._last_word = trouble.message
-        if trouble.status in (401, 403, 404):
+        if trouble.status in (401, 403, 404) or trouble.code in FORBIDDEN:
             hint = " Try --token-file." if trouble.status in (401, 403) else ""
             self._failure = Failure(f"{trouble.message}.{hint}", EX_NOPERM)
             self._everything.cancel()

@@ -14,6 +14,7 @@ import errno
 import logging
 import random as random_module
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import trio
@@ -21,13 +22,14 @@ import trio
 from edge_agent.clock import Clock
 from edge_agent.commit import RunBlocking, Trace
 from edge_agent.config.shape import Limits, Listen
-from edge_agent.live import Before, Live
+from edge_agent.live import Before, Live, TimeKeyOf
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.server.admission import Rates
 from edge_agent.server.answers import Teller
 from edge_agent.server.connection import Connection
 from edge_agent.server.handshake import Refusal, refuse
+from edge_agent.server.owners import Owners
 from edge_agent.server.parts import ConnectionView, Counters, Parts
 from edge_agent.server.shared import SharedReader
 from edge_agent.server.silence import SilenceWatch
@@ -83,6 +85,7 @@ class Server:
         tokens: None where no tokens are asked for.
         clock, random, metrics, trace: as everywhere. ``trace`` is told of "welcome" and "acked".
         before: the rules before storing.
+        time_key: the rules that say where a stream has its time.
         run_blocking: for work that would hold the event loop up.
         dashboard: URL of the people's port, for people who come here with a browser.
     """
@@ -99,6 +102,7 @@ class Server:
         random: random_module.Random,
         metrics: Metrics,
         before: Before | None = None,
+        time_key: TimeKeyOf | None = None,
         trace: Trace | None = None,
         run_blocking: RunBlocking = trio.to_thread.run_sync,
         dashboard: str | None = None,
@@ -114,17 +118,20 @@ class Server:
             metrics=metrics,
             counters=Counters(metrics),
             before=before,
+            time_key=time_key,
             run_blocking=run_blocking,
             trace=trace,
             what_this_is=_what_this_is(dashboard),
             windows=Windows(limits.in_flight_bytes, limits.window_bytes, config.connections),
             rates=Rates(limits.records_per_second),
             claims=Claims(metrics),
+            owners=Owners(tokens, limits.sources),
             failures=FailureMemory(),
             teller=Teller(),
             silence=SilenceWatch(config.idle_timeout),
             reader=SharedReader() if SharedReader.available() else None,
         )
+        log.note_connected(self._parts.claims.is_held)
         self._connections: set[Connection] = set()
         self._open = 0
         self._refusing = 0
@@ -158,6 +165,17 @@ class Server:
     def stop(self) -> None:
         """Accept nobody, say goodbye to everybody; `run` returns soon after. Idempotent."""
         self._accepting.cancel()
+
+    def part(self, sources: AbstractSet[str], identities: AbstractSet[str]) -> None:
+        """End the connections of ``sources``, and those by which ``identities`` forward; whoever
+        comes back is judged anew.
+        """
+        for connection in tuple(self._connections):
+            view = connection.view()
+            if view is not None and (
+                view.source in sources or (view.kind == "forward" and view.token in identities)
+            ):
+                connection.say_goodbye()
 
     def connections(self) -> list[ConnectionView]:
         """All connections that have been let in, the oldest first."""

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from edge_agent.clock import Clock
 from edge_agent.commit import RunBlocking, Trace
 from edge_agent.config.shape import Limits, Listen
-from edge_agent.live import Before, Live
+from edge_agent.live import Before, Live, TimeKeyOf
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.record import Run
 from edge_agent.server.admission import Grant, Peer, Rates
 from edge_agent.server.answers import Teller
+from edge_agent.server.owners import Owners
 from edge_agent.server.shared import SharedReader
 from edge_agent.server.silence import SilenceWatch
 from edge_agent.server.takeover import Claims
@@ -50,12 +51,14 @@ class Parts:
     metrics: Metrics
     counters: Counters
     before: Before | None
+    time_key: TimeKeyOf | None
     run_blocking: RunBlocking
     trace: Trace | None
     what_this_is: str
     windows: Windows
     rates: Rates
     claims: Claims
+    owners: Owners
     failures: FailureMemory
     teller: Teller
     silence: SilenceWatch

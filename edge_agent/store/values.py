@@ -86,11 +86,16 @@ class PositionValue(msgspec.Struct, array_like=True, frozen=True):
 
 
 class SourceValue(msgspec.Struct, array_like=True, frozen=True):
-    """The number expected next, and when the source was last heard, by whose clock."""
+    """The number expected next, and when the source was last heard, by whose clock.
+
+    ``owner`` is the identity that alone may use it; None for whoever comes first, as in stores of
+    before there were owners, and where no tokens are asked for.
+    """
 
     next: int
     seen_ns: int
     synced: bool
+    owner: str | None = None
 
 
 class SalvageNote(msgspec.Struct, array_like=True, frozen=True):
@@ -144,7 +149,7 @@ class QuarantineValue(msgspec.Struct, array_like=True, frozen=True):
 class ClockValue(msgspec.Struct, array_like=True, frozen=True):
     """What is known of one boot's clock, as `edge_agent.clocknote.ClockNote`. ``number`` counts
     the notes of this store, those that took another's place included; ``noted_ns`` is when it was
-    stored, by our wall clock.
+    stored, by our wall clock; ``owner`` is as in `SourceValue`.
     """
 
     number: int
@@ -153,6 +158,7 @@ class ClockValue(msgspec.Struct, array_like=True, frozen=True):
     hops: int
     needed: bool
     noted_ns: int
+    owner: str | None = None
 
 
 _Value = TypeVar("_Value", bound=msgspec.Struct)

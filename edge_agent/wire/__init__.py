@@ -27,8 +27,10 @@ A text message is JSON, a binary message msgpack, in every mode of ``/ingest``.
   boolean, alone or as an element, is the record ``{"value": it}``.
 - Keys are text, at every level. Values are what the encoding has, with two limits: of msgpack's
   extension types only the timestamp, and whole numbers of at most 64 bits. A NaN is a value in
-  msgpack; JSON has none. Of a key that is there twice, the last one counts.
-- ``time`` says when it was measured (`edge_agent.record.resolve_time`), ``stream`` overrides the
+  msgpack. JSON has none: NaN, Infinity and -Infinity, which Python writes, are null there, as
+  JavaScript writes them. Of a key that is there twice, the last one counts.
+- ``time`` says when it was measured (`edge_agent.record.resolve_time`), or another key, where a
+  rule for the stream says so (`TimeKey`); ``stream`` overrides the
   path's where the token allows it; null is as if the key were not there. A date before 2020 is
   an unset clock, unless the sender vouches for it: ``{"historic": "2010-01-01T00:00:00Z"}``.
 - msgpack is stored byte for byte as sent, JSON as the msgpack of its values.
@@ -37,11 +39,12 @@ Limits (`WireLimits`): bytes of a message; elements of an array; bytes of a reco
 of a record, its own map being the first level.
 
 A record that is at fault by itself is a **reject** (`Reject`): it takes its number, its neighbours
-stay, it goes to quarantine (first 4 KiB):
+stay, it goes to quarantine (its first 4 KiB, and how many it had):
 
 ================ ==================================================================
 bad_record       not a map, number, text or boolean; a key that is no text; a value
-                 that cannot be held (see above)
+                 that cannot be held (see above); text that is not UTF-8, or half a
+                 surrogate pair
 bad_time         ``time`` is none of the forms, NaN, or beyond the year 2262
 bad_stream       ``stream`` is not a name
 forbidden_stream the token does not allow it
@@ -53,8 +56,7 @@ A message that is at fault as a whole takes no number, and none of its elements 
 
 ================ ==== =============================================================
 undecodable      1007 not JSON, not msgpack, ends early, has something behind it;
-                 text that is not UTF-8, half a surrogate pair, NaN in JSON; nested
-                 so deep (some hundred levels) that it cannot even be skipped over
+                      nested so deep (some hundred levels) that it cannot be skipped over
 too_big_message  1009 more bytes, or more elements, than a message may have
 ================ ==== =============================================================
 
@@ -107,9 +109,15 @@ until it has committed (`ServerSession.has_room`), and TCP tells the sender.
 alone; it follows the commit that put its record into quarantine, and precedes the ack that covers
 its number. A message without records (an empty array) takes no number and is not in flight.
 
-**Stop** means "not now" (``store_full``, ``store_failed``, ``rate``, ``closing``). Nothing is
-accepted any more, acks for what was accepted still come, then the close. The sender keeps its data
-and returns after ``retry_after`` seconds.
+**Stop** means "not now" (``store_full``, ``store_failed``, ``rate``, ``closing``; in place of the
+welcome also ``too_many_sources``, where there is no place for one more). Nothing is accepted any
+more, acks for what was accepted still come, then the close. The sender keeps its data and returns
+after ``retry_after`` seconds. ``forbidden_source`` and ``forbidden_origin`` are stops, too, that a
+person has to do something about; the sentence says what, and the sender comes back slowly.
+
+**Whose a source is.** With tokens a source belongs to the identity, the token's name, that was the
+first to say hello with it, or whose token names it. Another one is told ``forbidden_source`` and
+closed with 1008: before the welcome, before anybody is taken over, and before it learns ``next``.
 
 **What cannot be read.** The message and everything after it is discarded; what was accepted before
 is committed and acked; the close follows with ``next`` unchanged. The sender returns and sends
@@ -128,13 +136,23 @@ still held, so that an agent that has lost its store asks for all that is left. 
 carries clock notes, by which records can be put right that were stored while a clock was not set.
 They take no number and are never acked by themselves.
 
+With tokens an agent's id belongs to one identity as a source does, with all its lanes; and so does
+the id of each agent whose records come this way, from the first block or note on. A block has to
+end its path with the id that hello said, and to come from an agent that belongs to this identity:
+else everything before it is kept and acked, and a stop says ``forbidden_origin``. Notes about other
+agents are ignored. Of a token that says which streams it may write, other streams of a block are
+left out: their numbers are used up, a nack at the block's first number says ``forbidden_stream``.
+A stream ``$agents/ID/…`` has to be one of an agent of this identity.
+
 Close codes
 ===========
 ======= ===================================================================================
 1002    the protocol was broken: ``out_of_order``, ``bad_hello``, ``bad_source``,
         ``bad_segment``; on the sender's side ``bad_control``
 1007    undecodable
-1008    not allowed: the token does not cover the source that hello named
+1008    not allowed: the token does not cover the source that hello named, or it belongs to
+        somebody else (stop ``forbidden_source``); the same of a block's origin
+        (stop ``forbidden_origin``)
 1009    too_big_message
 1012    the agent stops as planned (stop ``closing``)
 1013    not now (every other stop)
@@ -202,11 +220,13 @@ from edge_agent.wire.values import (
     CLOSE_TOO_BIG,
     CLOSE_TRY_LATER,
     CLOSE_UNDECODABLE,
+    FORBIDDEN,
     REJECT_BYTES_MAX,
     RUN_BYTES_MAX,
     Arrival,
     Received,
     Reject,
+    TimeKey,
     TooBigMessage,
     Undecodable,
     WireLimits,
@@ -221,6 +241,7 @@ __all__ = [
     "CLOSE_TOO_BIG",
     "CLOSE_TRY_LATER",
     "CLOSE_UNDECODABLE",
+    "FORBIDDEN",
     "FORWARD_MESSAGE_BYTES",
     "HTTP_STATUS",
     "JSON_SESSION",
@@ -253,6 +274,7 @@ __all__ = [
     "ServerState",
     "Stop",
     "Target",
+    "TimeKey",
     "ToldLimits",
     "TooBigMessage",
     "Undecodable",
