@@ -18,6 +18,7 @@ from edge_agent.store.backup import look_inside
 from edge_agent.store.create import damaged_folders
 from edge_agent.store.lock import LOCK, StoreLock
 from edge_agent.store.look import look
+from edge_agent.store.salvage import loss_in_words
 
 #: The part of all places for sources from which on a person should look.
 SOURCES_FULL = 0.9
@@ -87,14 +88,16 @@ def judge_store(held: Held) -> Finding:
     return ok(name, "sound at a first look; edge-agent check --deep reads all of it")
 
 
-def judge_salvage(folders: Sequence[str]) -> Finding:
-    """Stores that were set aside."""
+def judge_salvage(folders: Sequence[str], loss: str = "") -> Finding:
+    """Stores that were set aside; ``loss``: what was not read back of the last, where that is known
+    without the agent, which says so itself.
+    """
     name = "salvage"
     if not folders:
         return ok(name, "no store was ever set aside here")
     return warn(
         name,
-        f"{', '.join(folders)}: damaged stores that were set aside",
+        f"{', '.join(folders)}: damaged stores that were set aside{loss and f'; {loss}'}",
         "find out why (docs/corrupt-card.md); then remove the folders",
     )
 
@@ -215,17 +218,21 @@ def store_findings(path: Path, url: str) -> tuple[list[Finding], bool]:
         except Failure as error:
             problem = error.message
     entries: int | None = None
+    loss = ""
     if status is not None:
         entries = int(status["store"]["quarantine_entries"])
     elif held.there and not held.problem:
         try:
-            entries = look_inside(path).entries
+            inside = look_inside(path)
+            entries = inside.entries
+            if (note := inside.salvaged) is not None:
+                loss = loss_in_words(note.missing, note.possible, all_known=note.all_known)
         except EdgeAgentError:
             entries = None
     found = [
         judge_folder(look_at_folder(path)),
         judge_store(held),
-        judge_salvage([folder.name for folder in damaged_folders(path)]),
+        judge_salvage([folder.name for folder in damaged_folders(path)], loss),
         judge_quarantine(entries),
         judge_sources(None if status is None else status["store"]),
         judge_agent(status, problem, running=bool(held.holder)),

@@ -30,6 +30,7 @@ from edge_agent.ops.status import (
 from edge_agent.record import NANOSECONDS, format_time
 from edge_agent.refused_peers import RefusedPeer, RefusedPeers
 from edge_agent.scrub import ScrubStatus
+from edge_agent.store.salvage import loss_in_words
 from edge_agent.wear import Wear
 
 if TYPE_CHECKING:
@@ -321,12 +322,7 @@ def in_words(report: Mapping[str, Any] | None) -> str | None:
     """
     if report is None:
         return None
-    missing = report["missing"]
-    lost = (
-        f"{_grouped(missing)} records are known to be lost"
-        if missing
-        else "no record is known to be lost"
-    )
+    lost = loss_in_words(report["missing"], report["possible"], all_known=report["all_known"])
     told = (
         f"On {format_time(report['when_ns'])} the store was found damaged ({report['reason']})."
         f" {_grouped(report['records'])} records were read back and {lost}."

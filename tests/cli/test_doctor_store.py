@@ -78,6 +78,7 @@ def test_the_agent(given: dict[str, Any] | None, running: bool, verdict: str, to
 
 def test_salvages_and_quarantine() -> None:
     assert [judge_salvage(names).verdict for names in ((), ("damaged-1",))] == ["ok", "warn"]
+    assert "98 more may be lost" in judge_salvage(("damaged-1",), "98 more may be lost").found
     assert [judge_quarantine(n).verdict for n in (None, 0, 5)] == ["ok", "ok", "warn"]
 
 
