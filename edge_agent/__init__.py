@@ -26,6 +26,7 @@ Floors; imports only go down (``tests/test_architecture.py`` enforces it):
                                       time, patience and sockets, for whoever needs them
 1     ``connection_quota``, ``refused_peers``
                                       who may be connected at one time, and who was refused
+1     ``supervise``                   tasks that fail alone and are run again
 0     ``errors``, ``record``, ``streams``, ``summary``, ``metrics``, ``clocknote``,
       ``time_format``                 values
 ===== =============================== ========================================================

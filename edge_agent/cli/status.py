@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from edge_agent.cli.common import Failure, get_json, url_options
+from edge_agent.cli.delivery import limits
 from edge_agent.ops.text import amount, duration, percent, size
 
 _REFUSED_SHOWN = 5
@@ -163,6 +164,9 @@ def _outlook(status: dict[str, Any]) -> Iterator[str]:
     for one in status["upstreams"]:
         if one["outlook"]:
             yield f"{one['name']}: {one['outlook']}"
+        # An agent of an earlier version does not tell its lanes' limits.
+        for lane in one.get("lanes", ()):
+            yield from (f"{one['name']}, log {lane['log']}: {told}" for told in limits(lane))
     yield from status["wear_outlook"]
 
 

@@ -56,7 +56,7 @@ async def waits_for_clock(
     )
 
 
-async def rest(clock: Clock, failure: Exception) -> None:
+async def rest(clock: Clock, failure: Exception | None) -> None:
     """After a failure: until cancelled, or until the clock is set where that was all."""
     if not (isinstance(failure, SinkUnavailable) and failure.until_clock_set):
         await trio.sleep_forever()

@@ -17,6 +17,7 @@ import httpx2
 import trio
 
 from edge_agent.dial import Dial
+from edge_agent.forward.progress import socket_of
 
 
 class DialedTransport(httpx2.AsyncBaseTransport):
@@ -137,8 +138,10 @@ class _Stream(httpcore2.AsyncNetworkStream):
         return _Stream(secure)
 
     def get_extra_info(self, info: str) -> Any:
-        """Nothing: whether a stream that rests was closed shows when it is used again."""
-        return None
+        """The socket, where it is one. Not whether it can be read: that a stream that rests was
+        closed shows when it is used again.
+        """
+        return socket_of(self._stream) if info == "socket" else None
 
 
 @contextmanager

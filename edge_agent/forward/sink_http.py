@@ -5,8 +5,8 @@
     POST PATH HTTP/1.1
     Content-Type: application/x-ndjson        (or application/json, application/msgpack)
     Content-Encoding: gzip                    (or zstd, or none)
-    Idempotency-Key: EPOCH/LOG/FIRST-LAST     (and /thinned-N where N of them gave way,
-                                              /moved-N where a person moved the floor N times)
+    Idempotency-Key: EPOCH/LOG/FIRST-LAST     (and what `Batch.variant` says where the same range
+                                              may hold other bytes)
     Authorization: Bearer TOKEN
 
 Delivery is at least once. The key's range is durable before the first send (``plan.py``) and the
@@ -36,6 +36,7 @@ from edge_agent.errors import SinkRefused, SinkUnavailable
 from edge_agent.forward.answers import ANSWER_BYTES_MAX, Answer, judge
 from edge_agent.forward.clockwait import waits_for_clock
 from edge_agent.forward.credentials import client_context, read_token
+from edge_agent.forward.progress import HasFileno, Progress
 from edge_agent.forward.rendering import CONTENT_TYPES, encode_body, rendered
 from edge_agent.forward.sink import CLOSE_S, Acknowledged, Batch, Resume, Resumed
 from edge_agent.store import Identity
@@ -66,6 +67,8 @@ class HttpSink:
         self._clock, self._run_blocking, self._dial = clock, run_blocking, dial
         self._matches: Callable[[str], bool] = compile_patterns(upstream.streams)
         self._client: httpx2.AsyncClient | None = None
+        #: Of the connection that is kept open.
+        self._socket: HasFileno | None = None
 
     @property
     def keyed(self) -> bool:
@@ -78,7 +81,7 @@ class HttpSink:
         return Resumed(resume.floor + 1)
 
     async def send(self, batch: Batch) -> Acknowledged:
-        """POST the batch and wait for the answer, ``timeout`` seconds for everything together.
+        """POST the batch and wait for the answer, as long as bytes move (``progress.py``).
 
         Raises:
             SinkUnavailable: network, TLS, token file, or an answer that is no acknowledgement.
@@ -88,17 +91,13 @@ class HttpSink:
         if count == 0:
             return Acknowledged(batch.last)
         key = f"{self._identity.epoch}/{batch.log}/{batch.first}-{batch.last}"
-        if batch.thinned:
-            # Other bytes than the same range had before its records were thinned.
-            key += f"/thinned-{batch.thinned}"
-        if batch.moves:
-            # By order, and rendered by what is known today: not what the range was before.
-            key += f"/moved-{batch.moves}"
-        answer = await self._post(body, key)
+        key += batch.variant
+        answer = await self._post(body, key, plain=batch.plain)
         problem = judge(answer, key, self._clock.read().wall_ns)
         if problem is not None:
+            problem.status, problem.sent_bytes = answer.status, len(body)
             raise problem
-        return Acknowledged(batch.last, count, len(body))
+        return Acknowledged(batch.last, count, len(body), status=answer.status)
 
     async def settle(self, floor: int) -> Acknowledged:
         """Nothing is ever in flight between two sends."""
@@ -122,30 +121,62 @@ class HttpSink:
         records = [rendered(record, agent, epoch) for record in batch.records(self._matches)]
         if not records:
             return 0, b""
+        compression = "none" if batch.plain else self._upstream.compression
         try:
-            body = encode_body(records, self._upstream.format, self._upstream.compression)
+            body = encode_body(records, self._upstream.format, compression)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             # One of them cannot be said in this format; halving finds out which.
             raise SinkRefused(f"cannot be written as {self._upstream.format}: {error}") from error
         return len(records), body
 
-    async def _post(self, body: bytes, key: str) -> Answer:
-        headers = self._headers(key)
+    async def _post(self, body: bytes, key: str, *, plain: bool) -> Answer:
+        headers = self._headers(key, plain=plain) | {"Content-Length": str(len(body))}
         if self._client is None:
-            self._client = self._connect()
-        try:
-            with trio.fail_after(self._upstream.timeout):
-                async with self._client.stream(
-                    "POST", self._upstream.url, content=body, headers=headers
-                ) as response:
-                    return await _read(response)
-        except trio.TooSlowError as error:
-            message = f"no answer within {self._upstream.timeout:g} s"
-            raise SinkUnavailable(f"{self._upstream.name}: {message}") from error
-        except _NETWORK_ERRORS as error:
-            waits = await waits_for_clock(error, self._upstream, self._clock, self._dial)
-            said = SinkUnavailable(f"{self._upstream.name}: {_reason(error)}")
-            raise waits or said from error
+            self._client, self._socket = self._connect(), None
+        progress = Progress(body, self._upstream.timeout, self._socket)
+        answer: Answer | None = None
+        failure: Exception | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(progress.watch, nursery.cancel_scope)
+            try:
+                answer = await self._exchange(self._client, progress, headers)
+            except _NETWORK_ERRORS as error:
+                failure = error
+            nursery.cancel_scope.cancel()
+        self._socket = progress.socket
+        if answer is not None:
+            return answer
+        raise await self._said(progress, len(body), failure) from failure
+
+    async def _exchange(
+        self, client: httpx2.AsyncClient, progress: Progress, headers: dict[str, str]
+    ) -> Answer:
+        async with client.stream(
+            "POST",
+            self._upstream.url,
+            content=progress,
+            headers=headers,
+            extensions={"trace": progress.trace},
+        ) as response:
+            return await _read(response, progress)
+
+    async def _said(
+        self, progress: Progress, size: int, failure: Exception | None
+    ) -> SinkUnavailable:
+        """What there is to tell of a request without an answer."""
+        waits = await waits_for_clock(failure, self._upstream, self._clock, self._dial)
+        if waits is not None:
+            return waits
+        message = f"{self._upstream.name}: "
+        if failure is None:
+            message += f"no answer within {self._upstream.timeout:g} s"
+        else:
+            message += _reason(failure)
+        if progress.has_begun:
+            message += f", with {progress.gone_bytes} of {size} bytes gone"
+        said = SinkUnavailable(message, cut=progress.has_begun)
+        said.sent_bytes = size
+        return said
 
     def _connect(self) -> httpx2.AsyncClient:
         is_tls = self._upstream.url.startswith("https:")
@@ -163,12 +194,12 @@ class HttpSink:
             # is in the configuration alone.
             trust_env=False,
             follow_redirects=False,
-            # The deadline around the whole request is ours; httpx2's are per read.
+            # The deadline is ours, and counts what moves; httpx2's are per read.
             timeout=None,
             limits=httpx2.Limits(max_connections=1, max_keepalive_connections=1),
         )
 
-    def _headers(self, key: str) -> dict[str, str]:
+    def _headers(self, key: str, *, plain: bool) -> dict[str, str]:
         headers = {
             "Content-Type": CONTENT_TYPES[self._upstream.format],
             "Idempotency-Key": key,
@@ -176,7 +207,7 @@ class HttpSink:
             # An answer is short; a compressed one could be a bomb.
             "Accept-Encoding": "identity",
         }
-        if self._upstream.compression != "none":
+        if self._upstream.compression != "none" and not plain:
             headers["Content-Encoding"] = self._upstream.compression
         token = read_token(self._upstream.token_file)
         if token is not None:
@@ -193,12 +224,13 @@ _NETWORK_ERRORS = (
 )
 
 
-async def _read(response: httpx2.Response) -> Answer:
+async def _read(response: httpx2.Response, progress: Progress) -> Answer:
     pieces: list[bytes] = []
     size = 0
     try:
         # Raw: an answer that is compressed although we asked for none is not looked into.
         async for piece in response.aiter_raw():
+            progress.moved()
             size += len(piece)
             if size > ANSWER_BYTES_MAX:
                 # Not a break: httpx2's iterators have to come to an end by themselves, and
@@ -221,5 +253,9 @@ def _reason(error: BaseException) -> str:
     cause: BaseException | None = error
     while cause is not None:
         said = str(cause) or said
-        cause = cause.__cause__ or cause.__context__
+        if isinstance(cause, BaseExceptionGroup):
+            # Several addresses were tried; one reason tells enough.
+            cause = cause.exceptions[0]
+        else:
+            cause = cause.__cause__ or cause.__context__
     return said

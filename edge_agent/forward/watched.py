@@ -3,19 +3,26 @@
 A deadline on a whole message would call a slow uplink dead: a mebibyte over a weak cell takes
 minutes. Whether the other side is there shows in bytes that move, whatever they belong to: each
 that comes, and large pieces that go. Small ones, such as a ping, prove nothing; the kernel takes
-them also when the cable is cut. Large ones it takes only as long as the other side takes them.
+them also when the cable is cut. Large ones it takes only as long as the other side takes them, but
+some megabytes in advance, which a weak cell takes minutes for: so `Watched.look` asks the kernel
+how much of that the other side has confirmed.
 """
 
 from __future__ import annotations
 
 import trio
 
+from edge_agent.forward.progress import socket_of, unacknowledged_bytes
+
 #: Sent in pieces, so that progress within a message shows.
 _PIECE_BYTES = 32 * 1024
+#: What is confirmed proves something from here on: less may have been pings.
+_PROVING_BYTES = 1024
 
 
 class Watched(trio.abc.Stream):
-    """Passes everything through; ``moved_at`` is on Trio's clock.
+    """Passes everything through; ``moved_at`` is on Trio's clock, as is ``gone_at``, for what went
+    alone.
 
     While ``is_opening``, the end of the stream is an error: trio-websocket takes the end during
     its handshake in silence, and whoever waits for the handshake would wait for ever.
@@ -24,7 +31,19 @@ class Watched(trio.abc.Stream):
     def __init__(self, inner: trio.abc.Stream) -> None:
         self._inner = inner
         self.is_opening = True
-        self.moved_at = trio.current_time()
+        self.moved_at = self.gone_at = trio.current_time()
+        self._socket = socket_of(inner)
+        self._queued = 0
+
+    def look(self) -> None:
+        """Whether the other side has confirmed something since the last look; call it now and then
+        while something may be on its way.
+        """
+        queued = unacknowledged_bytes(self._socket)
+        if queued is not None:
+            if self._queued - queued >= _PROVING_BYTES:
+                self.moved_at = self.gone_at = trio.current_time()
+            self._queued = queued
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """As the inner stream's."""
@@ -38,7 +57,7 @@ class Watched(trio.abc.Stream):
                     raise ConnectionResetError("reset during the upgrade") from error
                 raise
             if len(piece) == _PIECE_BYTES:
-                self.moved_at = trio.current_time()
+                self.moved_at = self.gone_at = trio.current_time()
 
     async def wait_send_all_might_not_block(self) -> None:
         """As the inner stream's."""

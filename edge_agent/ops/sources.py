@@ -22,6 +22,7 @@ from edge_agent.ops.admit import Readable
 from edge_agent.ops.status import (
     ConnectionStatus,
     LaneStatus,
+    LastBatch,
     LogStatus,
     RefusedStatus,
     StoreStatus,
@@ -35,7 +36,7 @@ from edge_agent.wear import Wear
 
 if TYPE_CHECKING:
     from edge_agent.commit import CommitStatistics
-    from edge_agent.forward import ForwarderStatistics
+    from edge_agent.forward import ForwarderStatistics, LaneStatistics
     from edge_agent.forward.lane import Lane
     from edge_agent.live import Live
     from edge_agent.log import Log
@@ -217,17 +218,8 @@ def upstream_status(upstream: Upstream, now: ForwarderStatistics) -> UpstreamSta
         retry_in_s=min(waits, default=None),
         rewinds=now.rewinds,
         gap_records=sum(lane.gap_records for lane in now.lanes),
-        lanes=tuple(
-            LaneStatus(
-                lane.log,
-                lane.phase,
-                lane.connected,
-                lane.floor,
-                lane.backlog_records,
-                lane.backlog_seconds,
-            )
-            for lane in now.lanes
-        ),
+        lanes=tuple(map(_lane_status, now.lanes)),
+        mistaken=any(lane.mistaken for lane in now.lanes),
     )
 
 
@@ -290,17 +282,6 @@ def facts(
     )
 
 
-def _upstream_fact(one: UpstreamStatus) -> health.UpstreamFact:
-    return health.UpstreamFact(
-        one.name,
-        one.connected,
-        one.misconfigured,
-        one.backlog_records,
-        one.error,
-        one.phase == "paused",
-    )
-
-
 def _crowded(store: StoreStatus) -> tuple[health.CrowdedFact, ...]:
     return tuple(
         health.CrowdedFact(owner, store.sources_of.get(owner, 0), share, store.sources)
@@ -335,3 +316,42 @@ def in_words(report: Mapping[str, Any] | None) -> str | None:
 
 def _grouped(count: int) -> str:
     return f"{count:,}".replace(",", " ")
+
+
+def _upstream_fact(one: UpstreamStatus) -> health.UpstreamFact:
+    return health.UpstreamFact(
+        one.name,
+        one.connected,
+        one.misconfigured,
+        one.backlog_records,
+        one.error,
+        paused=one.phase == "paused",
+        mistaken=one.mistaken,
+    )
+
+
+def _lane_status(lane: LaneStatistics) -> LaneStatus:
+    met = lane.report
+    return LaneStatus(
+        lane.log,
+        lane.phase,
+        lane.connected,
+        lane.floor,
+        lane.backlog_records,
+        lane.backlog_seconds,
+        last_batch=None
+        if met is None
+        else LastBatch(
+            format_time(met.when_ns),
+            met.outcome,
+            met.status,
+            round(met.seconds, 3),
+            met.size,
+            met.first,
+            met.last,
+            met.cause or None,
+        ),
+        largest_passed_bytes=lane.passed,
+        smallest_failed_bytes=lane.failed,
+        uncompressed=lane.plain,
+    )
