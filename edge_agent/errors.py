@@ -22,6 +22,7 @@ flag: which class it is says so.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -118,6 +119,7 @@ class SinkUnavailable(SinkError):
         slow: the upstream answered and will keep refusing until a person changes something
             (401, 404 …): keep everything, retry at the slowest pace, show it in status.
         until_clock_set: it failed only because our clock is not set; try again once it is.
+        halve: this batch as a whole does not get through; a smaller one may.
     """
 
     def __init__(
@@ -127,16 +129,28 @@ class SinkUnavailable(SinkError):
         retry_after: float | None = None,
         slow: bool = False,
         until_clock_set: bool = False,
+        halve: bool = False,
     ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         self.slow = slow
         self.until_clock_set = until_clock_set
+        self.halve = halve
 
 
 class SinkRefused(SinkError):
-    """The upstream refuses this batch for its content. Halve it; a single record is set aside."""
+    """The upstream refuses this batch for its content. Halve it; a single record is set aside.
 
-    def __init__(self, message: str, code: str = "refused") -> None:
+    Args:
+        message: its reason, one sentence.
+        code: ``too_big`` or ``refused``.
+        records: where the answer named them, the seqs of the records that it refuses, each with
+            its reason. All others of the batch were taken then, and nothing is left to halve.
+    """
+
+    def __init__(
+        self, message: str, code: str = "refused", records: Mapping[int, str] | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
+        self.records: Mapping[int, str] = records or {}

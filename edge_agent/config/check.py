@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
+from edge_agent.config.headers import header_name_problem, header_value_problem
 from edge_agent.config.shape import KIB, MIB, Config, Duration, Rule, Share, Size, Upstream
 from edge_agent.config.units import (
     format_duration,
@@ -19,6 +20,7 @@ from edge_agent.config.units import (
     is_loopback,
     parse_address,
 )
+from edge_agent.config.urls import proxy_problem, shown_url, upstream_url_problem
 from edge_agent.errors import ConfigError, ProtocolError
 from edge_agent.streams import compile_pattern, stream_problem
 
@@ -181,25 +183,43 @@ def _check_upstream(upstream: Upstream, where: Where) -> None:
     if upstream.batch_bytes > upstream.in_flight_bytes:
         expected = f"at most in_flight_bytes = {_show(upstream.in_flight_bytes)}"
         raise ConfigError(where("batch_bytes"), expected, _show(upstream.batch_bytes))
-    problem = _url_problem(upstream.url)
+    problem = upstream_url_problem(upstream.url)
     if problem:
-        raise ConfigError(where("url"), problem, f'"{upstream.url}"')
+        raise ConfigError(where("url"), problem, f'"{shown_url(upstream.url)}"')
+    _check_request(upstream, where)
 
 
-def _url_problem(url: str) -> str | None:
-    """What was expected instead of ``url``; None where it is good."""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host, parts = None, urlsplit("")
-    if not host or parts.scheme not in ("ws", "wss", "http", "https") or parts.fragment:
-        return '"wss://HOST:PORT/forward" for another agent or "https://HOST/PATH"'
-    if parts.username is not None or parts.password is not None:
-        return "a URL without user and password (a token belongs into token_file)"
-    if parts.scheme in ("ws", "wss") and (parts.path != "/forward" or parts.query):
-        return f'"{parts.scheme}://{parts.netloc}/forward", another agent\'s port for agents'
-    return None
+def _check_request(upstream: Upstream, where: Where) -> None:
+    """How an upstream is asked, and what counts as its answer."""
+    is_http = urlsplit(upstream.url).scheme in ("http", "https")
+    kind, colon, text = upstream.accept.partition(":")
+    if not (upstream.accept in ("auto", "json", "status") or (kind == "text" and text.strip())):
+        expected = '"auto", "json", "status" or "text:WORD", such as "text:ok"'
+        raise ConfigError(where("accept"), expected, f'"{upstream.accept}"')
+    if upstream.accept != "auto" and not is_http:
+        raise ConfigError(
+            where("accept"), '"auto", as another agent acknowledges by number', f'"{kind}{colon}…"'
+        )
+    for given, missing in (("tls_certificate", "tls_key"), ("tls_key", "tls_certificate")):
+        if getattr(upstream, given) and not getattr(upstream, missing):
+            expected = "a file, as certificate and key go together"
+            raise ConfigError(where(missing), expected, "nothing")
+    if upstream.proxy is not None and (problem := proxy_problem(upstream.proxy)):
+        raise ConfigError(where("proxy"), problem, f'"{shown_url(upstream.proxy)}"')
+    if upstream.proxy_auth_file and not upstream.proxy:
+        raise ConfigError(where("proxy"), "a proxy for proxy_auth_file", "none")
+    for name, value in upstream.headers.items():
+        key = where(f"headers.{name}")
+        if problem := header_name_problem(name):
+            raise ConfigError(key, problem, f'"{name}"')
+        if name.lower() == "authorization" and upstream.token_file:
+            raise ConfigError(key, "either this header or token_file", "both")
+        if isinstance(value, str) and (problem := header_value_problem(value)):
+            # Not what was found: it may be a secret.
+            raise ConfigError(key, problem, "something else")
+    names = [name.lower() for name in upstream.headers]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ConfigError(where(f"headers.{twice}"), "each name once, whatever its case", "two")
 
 
 def _check_rule(rule: Rule, where: Where) -> None:
