@@ -10,13 +10,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import trio
 
 from edge_agent.clock import Clock
 from edge_agent.commit import Trace
-from edge_agent.config import Upstream
+from edge_agent.config import Upstream, shown_url
 from edge_agent.forward.lane import Lane
 from edge_agent.forward.phases import Phase
 from edge_agent.forward.sink import Sink
@@ -40,7 +39,7 @@ class ForwarderStatistics:
     """One upstream, at one moment; sums and extremes over its lanes.
 
     Attributes:
-        name, url: as configured, the URL without user and query.
+        name, url: as configured, the URL without what may be a secret.
         phase: of the lane that is worst off.
         connected: whether all lanes are.
         backlog_records, backlog_bytes: sums.
@@ -136,7 +135,7 @@ class Forwarder:
         phases = {lane.phase for lane in lanes}
         statistics = ForwarderStatistics(
             name=self._upstream.name,
-            url=_shown(self._upstream.url),
+            url=shown_url(self._upstream.url),
             phase=next((p.value for p in _WORST_FIRST if p.value in phases), Phase.CAUGHT_UP.value),
             connected=all(lane.connected for lane in lanes),
             backlog_records=sum(lane.backlog_records for lane in lanes),
@@ -155,9 +154,3 @@ class Forwarder:
         self._metrics.set("forward_connected", float(statistics.connected), name)
         return statistics
 
-
-def _shown(url: str) -> str:
-    """Without what may be a secret."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}"

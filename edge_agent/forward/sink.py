@@ -25,7 +25,7 @@ import trio
 from edge_agent.clock import Clock
 from edge_agent.clocknote import ClockNote
 from edge_agent.commit import RunBlocking
-from edge_agent.config import Upstream
+from edge_agent.config import Upstream, shown_url
 from edge_agent.dial import Dial, dial_tcp
 from edge_agent.errors import ConfigError
 from edge_agent.record import Record
@@ -239,12 +239,17 @@ def make_sink(
             news=news,
         )
     if scheme in ("http", "https"):
-        # Imported here and nowhere else: httpx2 is 7 MB that most agents never need.
         from edge_agent.forward.sink_http import HttpSink
 
         return HttpSink(
-            upstream, identity=identity, clock=clock, run_blocking=run_blocking, dial=dial
+            upstream,
+            identity=identity,
+            clock=clock,
+            run_blocking=run_blocking,
+            dial=dial or dial_tcp,
         )
     raise ConfigError(
-        f"upstream {upstream.name}: url", "ws://, wss://, http:// or https://", upstream.url
+        f"upstream {upstream.name}: url",
+        "ws://, wss://, http:// or https://",
+        shown_url(upstream.url),
     )

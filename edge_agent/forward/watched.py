@@ -22,7 +22,7 @@ class Watched(trio.abc.Stream):
     """
 
     def __init__(self, inner: trio.abc.Stream) -> None:
-        self._inner = inner
+        self.inner = inner
         self.is_opening = True
         self.moved_at = trio.current_time()
 
@@ -32,7 +32,7 @@ class Watched(trio.abc.Stream):
         for start in range(0, max(len(view), 1), _PIECE_BYTES):
             piece = view[start : start + _PIECE_BYTES]
             try:
-                await self._inner.send_all(piece)
+                await self.inner.send_all(piece)
             except trio.BrokenResourceError as error:
                 if self.is_opening:
                     raise ConnectionResetError("reset during the upgrade") from error
@@ -42,12 +42,12 @@ class Watched(trio.abc.Stream):
 
     async def wait_send_all_might_not_block(self) -> None:
         """As the inner stream's."""
-        await self._inner.wait_send_all_might_not_block()
+        await self.inner.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """As the inner stream's; OSError at its end while ``is_opening``."""
         try:
-            data = await self._inner.receive_some(max_bytes)
+            data = await self.inner.receive_some(max_bytes)
         except trio.BrokenResourceError as error:
             if self.is_opening:
                 raise ConnectionResetError("reset during the upgrade") from error
@@ -59,4 +59,4 @@ class Watched(trio.abc.Stream):
 
     async def aclose(self) -> None:
         """As the inner stream's."""
-        await self._inner.aclose()
+        await self.inner.aclose()
