@@ -24,6 +24,7 @@ Floors; imports only go down (``tests/test_architecture.py`` enforces it):
 1     ``wire``, ``store``, ``config`` pure stations
 1     ``clock``, ``backoff``, ``dial``
                                       time, patience and sockets, for whoever needs them
+1     ``supervise``                   tasks that fail alone and are run again
 0     ``errors``, ``record``, ``streams``, ``summary``, ``metrics``, ``clocknote``
                                       values
 ===== =============================== ========================================================

@@ -13,6 +13,21 @@ The readers lie *within* the commit nursery, other than in the first sketch of t
 upstream acknowledges during the drain is a position that has to be committed, and an upstream that
 is not keyed by our numbers would otherwise be sent the last batch again after each restart.
 
+What an exception that nobody expected may end:
+
+==================================== =============================================================
+committer                            the agent: what was acked is safe, what a commit did is not
+                                     known, and nobody would be answered any more
+listener and its shared tasks        the agent: without them nothing comes in
+one connection                       that connection (``server/listener.py``)
+one lane of an upstream              that lane, which says so, backs off and begins anew
+                                     (``forward/forwarder.py``)
+a rule's windows, the scrub, the     that task alone; it is run again (``supervise.py``)
+list of streams, rates and wear,
+the people's port, the watchdog
+live views' note of a commit         that note: a view reads on with the next one
+==================================== =============================================================
+
 Everything that a simulation replaces is an argument of `run`: the clock, chance, how blocking calls
 are made, how to listen and how to dial.
 """
@@ -21,7 +36,7 @@ from __future__ import annotations
 
 import os
 import random as random_module
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,7 +55,7 @@ from edge_agent.assembly import (
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.commit import Committer, RunBlocking, Trace
 from edge_agent.config import Config, Upstream
-from edge_agent.dial import Dial
+from edge_agent.dial import Dial, dial_tcp
 from edge_agent.forward import Forwarder, make_sink
 from edge_agent.forward.lane import Lane
 from edge_agent.live import Live, compile_rules, run_windows
@@ -59,6 +74,7 @@ from edge_agent.ops import (
 from edge_agent.scrub import Scrubber
 from edge_agent.server import Server, Tokens, server_context
 from edge_agent.store import Engine
+from edge_agent.supervise import FirstStart, supervised, supervised_once_started
 
 #: What the last commit of a drain gets beyond ``drain_timeout``: cards stall for seconds. What was
 #: not committed by then was not acked either.
@@ -81,7 +97,7 @@ class Surroundings:
     random: random_module.Random
     run_blocking: RunBlocking
     listen: Listen
-    dial: Dial | None
+    dial: Dial
     trace: Trace | None
 
 
@@ -124,7 +140,7 @@ async def run(
         random=random or random_module.SystemRandom(),
         run_blocking=run_blocking,
         listen=listen or listen_tcp,
-        dial=dial,
+        dial=dial or dial_tcp,
         trace=trace,
     )
     opening = partial(Engine.open, clock=around.clock, entropy=entropy)
@@ -189,7 +205,7 @@ class _Parts:
                     forwarded = self._start_readers(readers)
                     async with trio.open_nursery() as sessions:
                         addresses = await self._listen(sessions)
-                        edges.start_soon(_watchdog, notifier, watch)
+                        self._supervise(edges, "the watchdog", partial(_watchdog, notifier, watch))
                         notifier.ready(watch.describe())
                         task_status.started(Running(addresses, http_address))
                         await stop.wait()
@@ -232,14 +248,25 @@ class _Parts:
                 scrub=lambda: self.scrubber.status,
             )
         )
-        edges.start_soon(watch.run)
+        self._supervise(edges, "what status is made of", watch.run)
         if self.config.http.address == "off":
             return watch, None
         # Imported here: whoever turns the port off does not pay for its libraries.
         from edge_agent.ops.port import serve_people
 
-        address: str = await edges.start(serve_people, watch)
+        async def serve(first: FirstStart[str]) -> None:
+            async with trio.open_nursery() as nursery:
+                first.started(await nursery.start(serve_people, watch))
+
+        port = partial(supervised_once_started, "the people's port", serve, metrics=self.metrics)
+        address: str = await edges.start(port)
         return watch, address
+
+    def _supervise(
+        self, nursery: trio.Nursery, what: str, task: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Start a task that the agent can do without for a while."""
+        nursery.start_soon(partial(supervised, what, task, metrics=self.metrics))
 
     def _forwarder(self, upstream: Upstream) -> Forwarder:
         make = partial(
@@ -265,9 +292,11 @@ class _Parts:
         """Start windows and forwarders; the event is set when the last forwarder has returned."""
         for rule in self.config.rule:
             if rule.window is not None:
-                windows = partial(run_windows, clock=self.around.clock, metrics=self.metrics)
-                readers.start_soon(windows, self.log, rule)
-        readers.start_soon(self.scrubber.run)
+                windows = partial(
+                    run_windows, self.log, rule, clock=self.around.clock, metrics=self.metrics
+                )
+                self._supervise(readers, f"rule {rule.name}", windows)
+        self._supervise(readers, "the scrub", self.scrubber.run)
         done = trio.Event()
         readers.start_soon(run_all, [one.run for one in self.forwarders], done)
         return done

@@ -107,7 +107,15 @@ class StoreFailed(StoreError):
 
 
 class SinkError(EdgeAgentError):
-    """Base of what a sink raises."""
+    """Base of what a sink raises.
+
+    Attributes:
+        status: of the answer, 0 where there was none.
+        sent_bytes: size of what was being sent, 0 where nothing was.
+    """
+
+    status: int = 0
+    sent_bytes: int = 0
 
 
 class SinkUnavailable(SinkError):
@@ -120,6 +128,8 @@ class SinkUnavailable(SinkError):
             (401, 404 …): keep everything, retry at the slowest pace, show it in status.
         until_clock_set: it failed only because our clock is not set; try again once it is.
         halve: this batch as a whole does not get through; a smaller one may.
+        cut: the connection broke, or nothing moved any more, while the batch was on its way: where
+            that repeats itself, a smaller one may get through.
     """
 
     def __init__(
@@ -130,12 +140,14 @@ class SinkUnavailable(SinkError):
         slow: bool = False,
         until_clock_set: bool = False,
         halve: bool = False,
+        cut: bool = False,
     ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         self.slow = slow
         self.until_clock_set = until_clock_set
         self.halve = halve
+        self.cut = cut
 
 
 class SinkRefused(SinkError):

@@ -17,6 +17,7 @@ from edge_agent import agent
 from edge_agent.agent import Running
 from edge_agent.config import Config, parse
 from edge_agent.errors import ConfigError, StoreLocked
+from tests.forward.http_upstream import http_upstream
 
 TEXT = """
 [listen]
@@ -138,3 +139,28 @@ async def test_an_upstream_that_never_answers_does_not_hold_up_the_end(tmp_path:
     more = '[[upstream]]\nname = "hub"\nurl = "ws://127.0.0.1:1/forward"\n'
     async with running(configured(tmp_path, more=more)):
         pass
+
+
+@pytest.mark.parametrize(
+    "where", ["edge_agent.forward.sink_http.judge", "edge_agent.scrub.Scrubber._pass"]
+)
+async def test_a_mistake_of_ours_beside_the_data_path_does_not_end_the_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """The answer of an upstream, a reader: whatever fails there, records are taken and acked."""
+    met = trio.Event()
+
+    def fails(*_: object) -> object:
+        met.set()
+        raise OverflowError("date value out of range")
+
+    monkeypatch.setattr(where, fails)
+    async with http_upstream() as server:
+        more = f'[[upstream]]\nname = "cloud"\nurl = "{server.url}"\nbatch_age = "1ms"\n'
+        async with running(configured(tmp_path, more=more)) as (found, _), session(found) as socket:
+            await socket.send_message(json.dumps({"type": "hello", "source": "s"}))
+            assert json.loads(await socket.get_message())["next"] == 1
+            for n in range(1, 4):
+                await socket.send_message(json.dumps({"n": n}))
+                assert json.loads(await socket.get_message())["next"] == n + 1
+                await met.wait()

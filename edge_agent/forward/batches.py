@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Callable
+from itertools import islice
 from math import inf
 
 import msgspec
@@ -137,16 +138,16 @@ class PlannedBatches:
 
     async def refused(self, batch: Batch, refusal: SinkRefused) -> int:
         """Halve the range, or put its only record in quarantine with the position."""
-        records: list[Record] = []
-        for record in batch.records(self._matches):
-            records.append(record)
-            if len(records) > 1:
-                self._plan.halve([(block.first, block.last) for block in batch.thinned_blocks])
-                await self._keep_plan()
-                return 0
-        self._plan.drop_first()
-        self._plan.singles += 1
-        await self._set_aside(batch, records, refusal)
+        records = list(islice(batch.records(self._matches), 2))
+        plan = self._plan.copy()
+        if len(records) > 1:
+            plan.halve([(block.first, block.last) for block in batch.thinned_blocks])
+            await self._keep(plan)
+            return 0
+        plan.drop_first()
+        plan.singles += 1
+        await self._set_aside(batch, plan, records, refusal)
+        self._plan = plan
         self._floor = batch.last
         self._last_refusal = str(refusal)
         return len(records)
@@ -157,15 +158,15 @@ class PlannedBatches:
         return self._plan.singles >= SINGLES_MAX
 
     async def _make_plan(self) -> None:
-        upstream = self._upstream
+        upstream, plan = self._upstream, self._plan.copy()
         extents, boots = await self._survey()
-        self._plan.ranges = plan_ranges(
+        plan.ranges = plan_ranges(
             extents, records_max=upstream.batch_records, bytes_max=upstream.batch_bytes
         )
         known = self._log.clock_offsets
-        self._plan.offsets = {boot: known[boot] for boot in boots if boot in known}
-        if self._plan.ranges:
-            await self._keep_plan()
+        plan.offsets = {boot: known[boot] for boot in boots if boot in known}
+        if plan.ranges:
+            await self._keep(plan)
 
     async def _survey(self) -> tuple[list[Extent], set[Boot]]:
         """What there is to plan, and the boots whose clocks were not set when it came."""
@@ -220,14 +221,20 @@ class PlannedBatches:
             return item
         return item.corrected(self._plan.offsets)
 
-    async def _keep_plan(self) -> None:
-        position = Position(self._consumer, self._name, self._floor, encode_plan(self._plan))
+    async def _keep(self, plan: Plan) -> None:
+        """Make ``plan`` durable, and only then go by it: the store may refuse, and whoever tries
+        again has to find what the disk has.
+        """
+        position = Position(self._consumer, self._name, self._floor, encode_plan(plan))
         await self._log.acknowledge(position, durable=True)
+        self._plan = plan
 
-    async def _set_aside(self, batch: Batch, records: list[Record], refusal: SinkRefused) -> None:
+    async def _set_aside(
+        self, batch: Batch, plan: Plan, records: list[Record], refusal: SinkRefused
+    ) -> None:
         now_ns = self._clock.read().wall_ns
         entry = Entry(
-            positions=(Position(self._consumer, self._name, batch.last, encode_plan(self._plan)),),
+            positions=(Position(self._consumer, self._name, batch.last, encode_plan(plan)),),
             quarantine=tuple(
                 Quarantined(
                     code=f"upstream_{refusal.code}",

@@ -56,7 +56,7 @@ async def waits_for_clock(
     )
 
 
-async def rest(clock: Clock, failure: Exception) -> None:
+async def rest(clock: Clock, failure: Exception | None) -> None:
     """After a failure: until cancelled, or until the clock is set where that was all."""
     if not (isinstance(failure, SinkUnavailable) and failure.until_clock_set):
         await trio.sleep_forever()
@@ -70,9 +70,7 @@ async def _dates(upstream: Upstream, dial: Dial) -> str:
     with trio.move_on_after(min(_DATES_S, upstream.timeout)):
         try:
             certificate = upstream.tls_certificate, upstream.tls_key
-            context = await trio.to_thread.run_sync(
-                client_context, upstream.ca_file, *certificate
-            )
+            context = await trio.to_thread.run_sync(client_context, upstream.ca_file, *certificate)
             context.verify_flags |= _NO_CHECK_TIME
             stream = await dial(parts.hostname or "", parts.port or 443, context)
             found = stream.getpeercert() if isinstance(stream, trio.SSLStream) else {}

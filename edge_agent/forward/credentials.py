@@ -102,7 +102,7 @@ class CredentialFiles:
         )
 
     def _context(self) -> ssl.SSLContext:
-        """The same context for the same files, so that an open connection can be told to have it."""
+        """The same context for the same files: an open connection is known by it."""
         upstream = self._upstream
         try:
             trusted = tuple(Path(path).read_bytes() for path in self._trust)

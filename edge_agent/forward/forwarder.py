@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
@@ -22,6 +23,7 @@ from edge_agent.forward.sink import Sink
 from edge_agent.forward.standing import LaneStatistics
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
+from edge_agent.supervise import supervised
 
 #: From the phase that a person should hear of first to the one that needs nobody.
 _WORST_FIRST = (
@@ -103,10 +105,17 @@ class Forwarder:
         )
 
     async def run(self) -> None:
-        """Forward until cancelled, or until `stop` and what was in flight is acknowledged."""
+        """Forward until cancelled, or until `stop` and what was in flight is acknowledged.
+
+        A lane that fails on a mistake of ours begins anew from what is durable, after a wait; the
+        others and the agent go on.
+        """
         async with trio.open_nursery() as nursery:
-            for lane in self._lanes:
-                nursery.start_soon(lane.run)
+            for name, lane in zip(self._names, self._lanes, strict=True):
+                what = f"upstream {self._upstream.name}, log {name}"
+                nursery.start_soon(
+                    partial(supervised, what, lane.run, metrics=self._metrics, rest=lane.mistaken)
+                )
 
     def stop(self) -> None:
         """Take up nothing new. `run` returns when what is in flight is acknowledged; the caller
@@ -153,4 +162,3 @@ class Forwarder:
         self._metrics.set("forward_backlog_records", statistics.backlog_records, name)
         self._metrics.set("forward_connected", float(statistics.connected), name)
         return statistics
-

@@ -7,15 +7,12 @@ request is sent: who refuses a body by its head does so before it has all of it.
 
 Deadlines: ``timeout`` since the last byte that moved, in either direction. A byte that goes has
 moved when it leaves the kernel's queue, so that 800 kB over 16 kB/s are 50 s of movement. An answer
-that dribbles is given 1 kB a second and not for ever.
+that drips is given 1 kB a second and not for ever.
 """
 
 from __future__ import annotations
 
-import fcntl
 import ssl
-import struct
-import termios
 from collections.abc import Sequence
 from urllib.parse import quote, urlsplit
 
@@ -25,7 +22,7 @@ import trio
 from edge_agent.dial import Dial
 from edge_agent.forward.answers import ANSWER_BYTES_MAX, REFUSAL_BYTES_MAX, Answer
 from edge_agent.forward.proxy import INTERIM_MAX, Proxy, dial_proxy, tunnel
-from edge_agent.forward.watched import Watched
+from edge_agent.forward.watched import PIECE_BYTES, Watched, socket_of
 
 _RECEIVE_BYTES = 64 * 1024
 _HEAD_BYTES_MAX = 64 * 1024
@@ -53,7 +50,7 @@ class HttpConnection:
     Attributes:
         tls: the context that it was opened with.
         is_used: whether an answer has come over it.
-        has_sent: whether a part of the request's body was handed to the network.
+        has_begun: whether the request's body is, or was, on its way.
     """
 
     def __init__(
@@ -65,7 +62,7 @@ class HttpConnection:
     ) -> None:
         parts = urlsplit(url)
         self.tls = tls
-        self.is_used = self.has_sent = False
+        self.is_used = self.has_begun = False
         self._stream = Watched(stream)
         self._stream.is_opening = False
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEAD_BYTES_MAX)
@@ -78,15 +75,19 @@ class HttpConnection:
         self._more = proxy.headers if proxy is not None and tls is None else []
         self._is_good = True
         self._is_sent = False
-        #: When a byte of the request last left, and how many of the answer came since.
-        self._left_at = trio.current_time()
-        self._received = 0
+        self._handed = self._received = 0
 
     @property
     def is_good(self) -> bool:
         """Whether another request may be sent over it, as far as is known."""
-        socket = _socket(self._stream.inner)
+        socket = socket_of(self._stream.inner)
         return self._is_good and not (socket is not None and socket.is_readable())
+
+    @property
+    def gone_bytes(self) -> int:
+        """About how much of the body has left this machine."""
+        self._stream.look()
+        return max(self._handed - self._stream.queued, 0)
 
     async def post(
         self, headers: Sequence[tuple[str, str]], body: bytes, timeout: float
@@ -96,8 +97,8 @@ class HttpConnection:
         Raises:
             CONNECTION_ERRORS: whatever ended it before the answer was whole.
         """
-        self._is_good = self.has_sent = self._is_sent = False
-        self._received, self._left_at = 0, trio.current_time()
+        self._is_good = self._is_sent = self.has_begun = False
+        self._handed = self._received = 0
         answer: Answer | None = None
         failure: Exception | None = None
         fixed = [("Host", self._host), ("Content-Length", str(len(body))), *self._more]
@@ -126,10 +127,13 @@ class HttpConnection:
         http, stream = self._http, self._stream
         try:
             await stream.send_all(http.send(request) or b"")
-            self.has_sent = True
-            await stream.send_all(http.send(h11.Data(data=body)) or b"")
+            self.has_begun = True
+            for start in range(0, len(body), PIECE_BYTES):
+                piece = body[start : start + PIECE_BYTES]
+                await stream.send_all(http.send(h11.Data(data=piece)) or b"")
+                self._handed += len(piece)
             http.send(h11.EndOfMessage())
-            self._is_sent, self._left_at = True, trio.current_time()
+            self._is_sent = True
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # Its answer may be there all the same; if not, `_receive` meets the same end.
 
@@ -185,15 +189,14 @@ class HttpConnection:
 
     async def _watch(self, timeout: float, scope: trio.CancelScope) -> None:
         """End the request once nothing has moved for ``timeout`` seconds."""
-        began, queued = trio.current_time(), 0
+        began, stream = trio.current_time(), self._stream
         while True:
-            now, before, queued = trio.current_time(), queued, _queued(self._stream.inner)
-            if queued < before:
-                self._left_at = now
-            deadline = max(began, self._stream.moved_at, self._left_at) + timeout
+            stream.look()
+            deadline = max(began, stream.moved_at) + timeout
             if self._is_sent:
-                dribbling = self._left_at + 2 * timeout + self._received / _SLOWEST
-                deadline = min(deadline, dribbling)
+                dripping = max(began, stream.gone_at) + 2 * timeout + self._received / _SLOWEST
+                deadline = min(deadline, dripping)
+            now = trio.current_time()
             if now >= deadline:
                 scope.cancel("nothing moves any more")
                 return
@@ -227,19 +230,3 @@ def _headers(head: h11.Response) -> dict[str, str]:
         name, value = raw_name.decode("ascii"), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
-
-
-def _socket(stream: trio.abc.Stream) -> trio.socket.SocketType | None:
-    """The socket below, where there is one."""
-    while isinstance(stream, trio.SSLStream):
-        stream = stream.transport_stream
-    return stream.socket if isinstance(stream, trio.SocketStream) else None
-
-
-def _queued(stream: trio.abc.Stream) -> int:
-    """Bytes that the kernel holds and the other side has not acknowledged."""
-    socket = _socket(stream)
-    if socket is None or socket.fileno() < 0:
-        return 0
-    found: int = struct.unpack("i", fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, b"\0" * 4))[0]
-    return found

@@ -38,6 +38,7 @@ from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.store import Position
 from edge_agent.streams import compile_patterns
+from edge_agent.supervise import in_a_word
 
 logger = logging.getLogger(__name__)
 _LASTING_S = 60.0  # A connection of this length was good, also without anything to acknowledge.
@@ -45,7 +46,7 @@ _OWN_DISK_S = 10.0  # Longest wait for our own store: nobody is spared by a long
 
 
 class Lane:
-    """See the module's docstring. ``run`` is called once."""
+    """See the module's docstring. ``run`` is called again only after `mistaken`."""
 
     def __init__(
         self,
@@ -93,6 +94,25 @@ class Lane:
             if self.holding.engaged and not self._stopping:
                 await self._rest()
 
+    async def mistaken(self, error: Exception, wait: float) -> None:
+        """`run` has failed on a mistake of ours: say so, and wait before it is called again.
+
+        What is in memory may be half of something, so that the next run begins with what the store
+        has. That costs at most some batches sent twice, under the same keys and numbers.
+        """
+        standing = self._standing
+        standing.mistaken()
+        self.holding.stale = True
+        self._failed("mistake", f"failed on a mistake of the agent's own: {in_a_word(error)}")
+        # By the same pace as other failures: it is the same upstream that may be met again.
+        wait = max(wait, self._backoff.delay(standing.failures, self._dice))
+        self._asked_to_wait = False
+        standing.next_try_at = trio.current_time() + wait
+        with self.holding.working():
+            await self._pause(wait)
+        standing.next_try_at = None
+        standing.enter(Event.RETRY)
+
     def stop(self) -> None:
         """Take up nothing new; what is on its way may still be acknowledged until cancelled."""
         self._stopping = True
@@ -133,13 +153,12 @@ class Lane:
         began = trio.current_time()
         try:
             async with trio.open_nursery() as nursery:
-                if self.holding.stale:
-                    await self._restore()
-                if self.holding.engaged:
+                # Nothing is in flight before it is open: `stop` need not wait for that.
+                with trio.CancelScope() as self._wait:
+                    await self._begin(nursery)
+                if self._wait.cancelled_caught or self.holding.engaged:
+                    nursery.cancel_scope.cancel()
                     return None
-                if self._standing.phase is Phase.PAUSED:
-                    self._standing.enter(Event.RETRY)
-                await self._open(nursery)
                 nursery.start_soon(self._settle)
                 await self._pump()
                 await self._finish()
@@ -156,6 +175,15 @@ class Lane:
         # Two tasks can fail at once; that a person is needed outweighs the rest.
         failures.sort(key=lambda error: not isinstance(error, SinkMisconfigured))
         return failures[0] if failures else None
+
+    async def _begin(self, nursery: trio.Nursery) -> None:
+        if self.holding.stale:
+            await self._restore()
+        if self.holding.engaged:
+            return
+        if self._standing.phase is Phase.PAUSED:
+            self._standing.enter(Event.RETRY)
+        await self._open(nursery)
 
     async def _open(self, nursery: trio.Nursery) -> None:
         floor = self._standing.floor
@@ -236,9 +264,10 @@ class Lane:
         self._standing.enter(Event.GAVE_UP)
         self._failed("misconfigured", str(error))
         logger.error("%s, log %s: stopped: %s", self.consumer, self._name, error)
-        with trio.CancelScope() as self._wait:
-            # Until a person has changed the configuration and restarts the agent.
-            await trio.sleep_forever()
+        if not self._stopping:
+            with trio.CancelScope() as self._wait:
+                # Until a person has changed the configuration and restarts the agent.
+                await trio.sleep_forever()
 
     async def _back_off(self, error: EdgeAgentError) -> None:
         standing = self._standing
@@ -257,11 +286,14 @@ class Lane:
         await self._look_at_backlog()
         self._asked_to_wait = asked is not None
         standing.next_try_at = trio.current_time() + wait
+        await self._pause(wait, error)
+        standing.next_try_at = None
+        standing.enter(Event.RETRY)
+
+    async def _pause(self, wait: float, error: Exception | None = None) -> None:
         if not self._stopping:
             with trio.move_on_after(wait) as self._wait:
                 await rest(self._clock, error)
-        standing.next_try_at = None
-        standing.enter(Event.RETRY)
 
     async def _rest(self) -> None:
         """Paused, or held while a person moves the position."""

@@ -11,7 +11,8 @@ hub never waits for us between two of them.
 Deadlines: ``timeout`` for connecting up to the welcome; `PING_S` + ``timeout`` in which no byte
 moves in either direction (a ping goes out every `PING_S`, so a living hub always moves some; a
 slow uplink may take minutes for one message and is not dead); `ACK_S` without an acknowledgement
-while something is in flight, long because the hub may hold acks back for its commit interval.
+since the last of what is in flight went out, long because the hub may hold acks back for its commit
+interval.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class Link:
     Attributes:
         acked: everything up to this seq is acknowledged.
         handed: everything up to this seq was handed over.
+        sent, acks: how many messages were sent, and how often something was acknowledged.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Link:
         #: (last seq, records, bytes) of messages sent and not acknowledged, oldest first.
         self._in_flight: deque[tuple[int, int, int]] = deque()
         self.acked = self.handed = 0
+        self.acks = self.sent = 0
         self._records = self._size = self._refused = 0
         self._refusal = ""
 
@@ -226,6 +229,7 @@ class Link:
             if numbers:
                 self._in_flight.append((message.last, message.records, size))
             self._session.sent(numbers, size)
+            self.sent += 1
             self._room.set()
             self._room = trio.Event()
             await socket.send_message(message.data)
@@ -254,6 +258,7 @@ class Link:
             self._tell()
 
     def _count_acked(self, seq: int) -> None:
+        self.acks += seq > self.acked
         self.acked = seq
         self._heard_at = trio.current_time()
         while self._in_flight and self._in_flight[0][0] <= seq:
@@ -265,6 +270,8 @@ class Link:
         assert self._socket is not None
         while True:
             await trio.sleep(PING_S)
+            if self._stream is not None:
+                self._stream.look()
             await self._socket.ping()
 
     async def _watch(self) -> None:
@@ -272,12 +279,14 @@ class Link:
         limit = PING_S + self._upstream.timeout
         while True:
             await trio.sleep_until(self._stream.moved_at + limit)
+            self._stream.look()
             now = trio.current_time()
             # The same sum as above: a difference may be a hair less than the limit at that moment,
             # and nothing would end the loop but time going on.
             if now >= self._stream.moved_at + limit:
                 raise SinkUnavailable(f"the hub was not heard for {limit:g} s")
-            if self._in_flight and now - self._heard_at >= ACK_S:
+            heard_at = max(self._heard_at, self._stream.gone_at)
+            if self._in_flight and now - heard_at >= ACK_S:
                 raise SinkUnavailable(f"nothing was acknowledged for {ACK_S:g} s")
 
     def _has_room(self, numbers: int, size: int) -> bool:

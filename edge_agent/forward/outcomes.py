@@ -203,8 +203,10 @@ def _listed(raw: msgspec.Raw, ids: Sequence[str], *, is_bad: bool) -> Outcome | 
     gravest = min((v for _, v in verdicts), key=lambda v: _GRAVEST.index(v.kind))
     if gravest.kind in ("person", "later") or len(verdicts) >= len(ids):
         return Outcome(gravest)
-    failed = [index for index, _ in verdicts]
-    indexes = _indexes(failed, named, ids, by_place=not is_bad and len(elements) == len(ids))
+    if not is_bad and len(elements) != len(ids):
+        # Of some records it says nothing: they may be taken or not.
+        return Outcome(gravest)
+    indexes = _indexes([index for index, _ in verdicts], named, ids, by_place=not is_bad)
     if indexes is None:
         return Outcome(gravest)
     refused = {index: v.reason for index, (_, v) in zip(indexes, verdicts, strict=True)}

@@ -20,7 +20,7 @@ Pure: what is planned depends on the blocks given, nothing else.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import msgspec
@@ -70,6 +70,10 @@ class Plan:
     offsets: dict[Boot, int] = field(default_factory=dict)
     begun: int = 0
     moves: int = 0
+
+    def copy(self) -> Plan:
+        """One that can be changed, made durable, and only then put in this one's place."""
+        return replace(self, ranges=list(self.ranges), offsets=dict(self.offsets))
 
     def halve(self, thinned: Sequence[Range] = ()) -> None:
         """Replace the first range, of at least two records, by its halves; ``thinned`` are those

@@ -62,7 +62,9 @@ def proxy_of(upstream: Upstream, authorization: str | None) -> Proxy | None:
         host = port = None
         parts = urlsplit("")
     if not host or parts.scheme != "http":
-        raise SinkUnavailable(f"proxy: expected http://HOST:PORT, found {shown_url(url)}", slow=True)
+        raise SinkUnavailable(
+            f"proxy: expected http://HOST:PORT, found {shown_url(url)}", slow=True
+        )
     if authorization is None and parts.username is not None:
         user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         authorization = basic_authorization(user)
@@ -144,11 +146,11 @@ async def _connect(stream: trio.abc.Stream, proxy: Proxy, target: str) -> None:
 
 def _from_environment(url: str) -> str | None:
     # Imported here: it brings much along that nobody else needs.
-    from urllib.request import getproxies_environment, proxy_bypass_environment
+    from urllib.request import getproxies, proxy_bypass
 
     parts = urlsplit(url)
-    proxies = getproxies_environment()
-    if proxy_bypass_environment(parts.netloc.rpartition("@")[2], proxies):
+    proxies = getproxies()
+    if proxy_bypass(parts.netloc.rpartition("@")[2]):
         return None
     scheme = "https" if parts.scheme in ("https", "wss") else "http"
     return proxies.get(scheme) or proxies.get("all")

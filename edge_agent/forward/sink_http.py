@@ -132,21 +132,18 @@ class HttpSink:
         if not sent:
             return Acknowledged(batch.last)
         key = f"{self._identity.epoch}/{batch.log}/{batch.first}-{batch.last}"
-        if batch.thinned:
-            # Other bytes than the same range had before its records were thinned.
-            key += f"/thinned-{batch.thinned}"
-        if batch.moves:
-            # By order, and rendered by what is known today: not what the range was before.
-            key += f"/moved-{batch.moves}"
-        answer = _without(await self._post(body, key, credentials), credentials.secrets)
+        key += batch.variant
+        headers = self._headers(key, credentials, plain=batch.plain)
+        answer = _without(await self._post(body, headers, credentials), credentials.secrets)
         wall_ns, accept = self._clock.read().wall_ns, self._upstream.accept
         if len(answer.body) > _INLINE_BYTES or "content-encoding" in answer.headers:
             problem = await self._run_blocking(judge, answer, key, wall_ns, accept, sent)
         else:
             problem = judge(answer, key, wall_ns, accept, sent)
         if problem is not None:
+            problem.status, problem.sent_bytes = answer.status, len(body)
             raise problem
-        return Acknowledged(batch.last, len(sent), len(body))
+        return Acknowledged(batch.last, len(sent), len(body), status=answer.status)
 
     def _prepare(self, batch: Batch) -> tuple[Sequence[Sent], bytes, Credentials]:
         """All that blocks, in one go to a thread."""
@@ -154,8 +151,9 @@ class HttpSink:
         if not records:
             return (), b"", Credentials((), None, None, ())
         credentials = self._files.read()
+        compression = "none" if batch.plain else self._upstream.compression
         try:
-            body = encode_body(records, self._upstream.format, self._upstream.compression)
+            body = encode_body(records, self._upstream.format, compression)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             # One of them cannot be said in this format; halving finds out which.
             raise SinkRefused(f"cannot be written as {self._upstream.format}: {error}") from error
@@ -165,28 +163,46 @@ class HttpSink:
         agent, epoch = self._identity.agent_id, self._identity.epoch
         return [rendered(record, agent, epoch) for record in batch.records(self._matches)]
 
-    async def _post(self, body: bytes, key: str, credentials: Credentials) -> Answer:
-        upstream, connection = self._upstream, None
-        is_fresh = True
+    async def _post(
+        self, body: bytes, headers: Sequence[tuple[str, str]], credentials: Credentials
+    ) -> Answer:
+        answer: Answer | None = None
+        failure: Exception | None = None
+        connection: HttpConnection | None = None
+        was_used = False
         try:
             connection = await self._connected(credentials)
-            is_fresh = not connection.is_used
-            headers = self._headers(key, credentials)
-            answer = await connection.post(headers, body, upstream.timeout)
-        except trio.TooSlowError as error:
-            message = f"{upstream.name}: no connection within {upstream.timeout:g} s"
-            raise SinkUnavailable(message) from error
-        except CONNECTION_ERRORS as error:
-            dial = tunnelled(upstream, credentials.proxy_authorization, self._dial)
-            waits = await waits_for_clock(error, upstream, self._clock, dial)
-            # A connection that rested may have been closed meanwhile, whatever is sent over it.
-            halve = connection is not None and connection.has_sent and is_fresh
-            said = SinkUnavailable(f"{upstream.name}: {_reason(error)}", halve=halve)
-            raise waits or said from error
-        if answer is None:
-            message = f"no answer within {upstream.timeout:g} s, and no byte that moves"
-            raise SinkUnavailable(f"{upstream.name}: {message}", halve=connection.has_sent)
-        return answer
+            was_used = connection.is_used
+            answer = await connection.post(headers, body, self._upstream.timeout)
+        except (trio.TooSlowError, *CONNECTION_ERRORS) as error:
+            failure = error
+        if answer is not None:
+            return answer
+        dial = tunnelled(self._upstream, credentials.proxy_authorization, self._dial)
+        waits = await waits_for_clock(failure, self._upstream, self._clock, dial)
+        raise waits or self._cut(connection, failure, body, was_used=was_used) from failure
+
+    def _cut(
+        self,
+        connection: HttpConnection | None,
+        failure: Exception | None,
+        body: bytes,
+        *,
+        was_used: bool,
+    ) -> SinkUnavailable:
+        """What there is to tell of a request without an answer."""
+        message, cut = f"{self._upstream.name}: ", False
+        if failure is None or isinstance(failure, trio.TooSlowError):
+            message += f"no answer within {self._upstream.timeout:g} s"
+        else:
+            message += _reason(failure)
+        if connection is not None and connection.has_begun:
+            message += f", with {connection.gone_bytes} of {len(body)} bytes gone"
+            # A connection that rested may have ended meanwhile, whatever is sent over it.
+            cut = not was_used or failure is None
+        said = SinkUnavailable(message, cut=cut)
+        said.sent_bytes = len(body)
+        return said
 
     async def _connected(self, credentials: Credentials) -> HttpConnection:
         """The connection that is open, or a new one; also where trust has changed."""
@@ -201,7 +217,7 @@ class HttpSink:
             )
         return self._connection
 
-    def _headers(self, key: str, credentials: Credentials) -> list[tuple[str, str]]:
+    def _headers(self, key: str, credentials: Credentials, *, plain: bool) -> list[tuple[str, str]]:
         headers = {
             "content-type": ("Content-Type", CONTENT_TYPES[self._upstream.format]),
             "idempotency-key": ("Idempotency-Key", key),
@@ -210,7 +226,7 @@ class HttpSink:
             # A compressed answer could be a bomb.
             "accept-encoding": ("Accept-Encoding", "identity"),
         }
-        if self._upstream.compression != "none":
+        if self._upstream.compression != "none" and not plain:
             headers["content-encoding"] = ("Content-Encoding", self._upstream.compression)
         headers |= {name.lower(): (name, value) for name, value in credentials.headers}
         return list(headers.values())

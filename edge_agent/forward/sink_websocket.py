@@ -35,13 +35,23 @@ from edge_agent.forward.greeting import (
     source_name,
 )
 from edge_agent.forward.link import Hello, Link
-from edge_agent.forward.outgoing import Message, Packer, note_messages, segments_of
+from edge_agent.forward.outgoing import (
+    MESSAGE_BYTES,
+    Message,
+    Packer,
+    note_messages,
+    segments_of,
+)
 from edge_agent.forward.sink import Acknowledged, Batch, ClockNews, Resume, Resumed
 from edge_agent.store import Identity
 from edge_agent.streams import compile_patterns
 from edge_agent.wire import FORWARD_MESSAGE_BYTES, Window
 
 EMPTY_S = 10.0
+#: Messages that became smaller over connections that broke grow again after so many acks …
+_ACKS_TO_GROW = 32
+#: … and shrink no further than to one block each: 256 KiB >> 12 is less than any.
+_HALVINGS_MAX = 13
 
 
 class WebSocketSink:
@@ -80,6 +90,8 @@ class WebSocketSink:
         self._sending = trio.Lock()
         self._held_back = trio.Event()
         self._news = news
+        #: Connections in a row that broke with something sent and nothing acknowledged.
+        self._fruitless = 0
         self._state: HubState | None = None
         #: (what was handed over before, number of the last note), not known to have arrived.
         self._told: deque[tuple[int, int]] = deque()
@@ -128,7 +140,7 @@ class WebSocketSink:
         async with self._sending:
             window = link.window
             most = min(window.bytes, int(self._upstream.in_flight_bytes))
-            self._packer.fit(Window(window.records, most))
+            self._packer.fit(Window(window.records, most), self._message_bytes())
             for message in await self._run_blocking(self._packed, batch):
                 await link.transmit(message)
         if self._packer.holds_back:
@@ -150,7 +162,19 @@ class WebSocketSink:
         """Close the connection, two seconds at most."""
         link, self._link = self._link, None
         if link is not None:
+            if link.acks:
+                self._fruitless = max(0, self._fruitless - 1 - link.acks // _ACKS_TO_GROW)
+            elif link.sent:
+                self._fruitless = min(self._fruitless + 1, _HALVINGS_MAX)
             await link.aclose()
+
+    def _message_bytes(self) -> int:
+        """What a message should have: half as much for each connection in a row, from the second
+        on, that broke before anything was acknowledged; and twice as much again once they last.
+        """
+        acks = 0 if self._link is None else self._link.acks
+        halvings = max(0, self._fruitless - 1 - acks // _ACKS_TO_GROW)
+        return MESSAGE_BYTES >> halvings
 
     async def _flush_in_time(self) -> None:
         while True:

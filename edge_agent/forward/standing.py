@@ -16,7 +16,7 @@ from edge_agent.store import Block, Gap
 
 logger = logging.getLogger(__name__)
 
-FailureKind = Literal["unavailable", "slow", "misconfigured", "refused", "rewind"]
+FailureKind = Literal["unavailable", "slow", "misconfigured", "refused", "rewind", "mistake"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class LaneStatistics:
         records, size, refused, rewinds, gap_records: since the start: acknowledged records and
             their bytes as sent, records refused for good, times the upstream had lost data, and
             records of its loss that were no longer here.
+        mistaken: whether it fails on a mistake of our own.
     """
 
     log: str
@@ -60,6 +61,7 @@ class LaneStatistics:
     refused: int
     rewinds: int
     gap_records: int
+    mistaken: bool = False
 
 
 class Standing:
@@ -72,7 +74,7 @@ class Standing:
         self.floor = 0
         self.failures = 0
         self.next_try_at: float | None = None
-        self._error, self._error_ns, self._failing = "", 0, False
+        self._error, self._error_ns, self._failing, self._mistaken = "", 0, False, False
         self._records = self._size = self._refused = self._rewinds = self._gap_records = 0
         #: (last seq, when stored or None for a gap, bytes) of what was read and is not
         #: acknowledged, oldest first.
@@ -106,6 +108,13 @@ class Standing:
     def closed(self) -> None:
         """The sink is closed."""
         self.open = False
+
+    def mistaken(self) -> None:
+        """The lane failed on a mistake of ours, wherever it was."""
+        self.phase = Phase.BACKING_OFF
+        self.failures += 1
+        self.closed()
+        self._unsettled.clear()
 
     def rests(self) -> None:
         """A person holds it; there is neither a connection nor a next try."""
@@ -172,6 +181,7 @@ class Standing:
         """Something went wrong; ``kind`` is the metric's label."""
         self._error, self._error_ns = error, wall_ns
         self._failing = self._failing or kind not in ("refused", "rewind")
+        self._mistaken = kind == "mistake"
         self._metrics.add("forward_failures_total", 1, self._upstream, kind)
 
     def snapshot(self, log: str, last: int, wall_ns: int, now: float) -> LaneStatistics:
@@ -202,6 +212,7 @@ class Standing:
             refused=self._refused,
             rewinds=self._rewinds,
             gap_records=self._gap_records,
+            mistaken=self._failing and self._mistaken,
         )
 
 

@@ -68,7 +68,7 @@ class LogFact:
 @dataclass(frozen=True, slots=True)
 class UpstreamFact:
     """An upstream's state; ``error`` is the last one where it is not connected; ``paused`` by a
-    person.
+    person; ``mistaken`` where it fails on a mistake of the agent's own.
     """
 
     name: str
@@ -77,6 +77,7 @@ class UpstreamFact:
     backlog_records: int
     error: str | None
     paused: bool = False
+    mistaken: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +172,12 @@ def _about_upstream(upstream: UpstreamFact) -> Iterable[Reason]:
             "upstream_misconfigured",
             f"Upstream {upstream.name} refuses and waiting will not help{because}."
             f" {_grouped(upstream.backlog_records)} records wait.",
+        )
+    elif upstream.mistaken:
+        yield Reason(
+            "upstream_mistaken",
+            f"Upstream {upstream.name} {upstream.error}. It is tried again and again; please report"
+            f" what the journal says. {_grouped(upstream.backlog_records)} records wait.",
         )
     elif not upstream.connected and upstream.error:
         # Without an error it has merely not been tried yet, as in the first second after a start.

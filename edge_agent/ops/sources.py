@@ -192,6 +192,7 @@ def upstream_status(upstream: Upstream, now: ForwarderStatistics) -> UpstreamSta
             )
             for lane in now.lanes
         ),
+        mistaken=any(lane.mistaken for lane in now.lanes),
     )
 
 
@@ -224,17 +225,7 @@ def facts(
             )
             for log in logs
         ),
-        upstreams=tuple(
-            health.UpstreamFact(
-                one.name,
-                one.connected,
-                one.misconfigured,
-                one.backlog_records,
-                one.error,
-                one.phase == "paused",
-            )
-            for one in upstreams
-        ),
+        upstreams=tuple(map(_upstream_fact, upstreams)),
         quarantined=store.quarantine_entries,
         clock_synced=sources.clock.read().synced,
         salvage=sources.salvage(),
@@ -278,3 +269,15 @@ def in_words(report: Mapping[str, Any] | None) -> str | None:
 
 def _grouped(count: int) -> str:
     return f"{count:,}".replace(",", " ")
+
+
+def _upstream_fact(one: UpstreamStatus) -> health.UpstreamFact:
+    return health.UpstreamFact(
+        one.name,
+        one.connected,
+        one.misconfigured,
+        one.backlog_records,
+        one.error,
+        paused=one.phase == "paused",
+        mistaken=one.mistaken,
+    )

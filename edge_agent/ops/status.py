@@ -84,7 +84,8 @@ class UpstreamStatus:
     ``rewinds`` is how often it had lost what it had acknowledged, ``gap_records`` how much of that
     was no longer here to be sent again.
     ``drains_in_s`` is when the backlog will have drained at this link, None where it does not, or
-    where there is none worth the name; ``outlook`` says either in words.
+    where there is none worth the name; ``outlook`` says either in words. ``mistaken``: it fails on
+    a mistake of the agent's own.
     """
 
     name: str
@@ -106,6 +107,7 @@ class UpstreamStatus:
     lanes: tuple[LaneStatus, ...] = ()
     drains_in_s: float | None = None
     outlook: str | None = None
+    mistaken: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,17 @@ ACKNOWLEDGED = [
     (200, b"[]", "application/json; charset=utf-8"),
     (200, b"null", "Application/Problem+JSON"),
     (200, b"", "text/plain"),
+    (200, b"ok", "text/plain"),
+    (200, b"ok\n", ""),
+    (200, b"OK", "text/html; charset=utf-8"),
+    (200, b'"ok"', "application/json"),
+    (200, b'\xef\xbb\xbf{"taken": 9}', "application/json"),
+    (200, b"\xff\xfe{\0}\0", "application/json"),
+    (200, b'{"taken": 9}', "text/plain"),
+    (200, b'{"taken": 9}', ""),
+    (200, b'{"n": 1}\n{"n": 2}\n', "application/x-ndjson"),
+    (207, b'{"results": [{"status": 201}]}', "application/json"),
+    (207, b"", ""),
 ]
 NOT_ACKNOWLEDGED = [
     (200, b"<html>Please log in</html>", "text/html"),
@@ -35,13 +46,15 @@ NOT_ACKNOWLEDGED = [
     (200, b"<html>", "application/json"),
     (200, b"{", "application/json"),
     (200, b"\xff", "application/json"),
-    (200, b"ok", "text/plain"),
-    (200, b"ok", ""),
+    (200, b"<p>ok</p>", "text/plain"),
+    (200, b"please log in", "text/plain"),
+    (200, b"{}", "text/html"),
     (200, b"{}", "text/json-ish"),
     (203, b"", ""),
     (205, b"", ""),
     (206, b"{}", "application/json"),
-    (207, b"{}", "application/json"),
+    (207, b"<multistatus/>", "application/xml"),
+    (208, b"", ""),
 ]
 
 
