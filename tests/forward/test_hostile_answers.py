@@ -22,14 +22,13 @@ from hypothesis import strategies as st
 from edge_agent.clock import ManualClock
 from edge_agent.errors import SinkRefused, SinkUnavailable
 from edge_agent.forward import make_sink
-from edge_agent.forward.answers import Answer, Sent, judge, retry_after_s
+from edge_agent.forward.answers import retry_after_s
 from edge_agent.forward.sink import Batch, Resume, Sink
 from edge_agent.store import Identity
 from tests.forward.support import NOW_NS, inline, running_station, upstream
 from tests.forward.test_sink_http import batch_of
 
 KEY = "5f0c/main/1-3"
-SENT = [Sent(seq, f"5f0c/main/{seq}") for seq in (1, 2, 3)]
 
 DATES = [
     "Wed, 21 Oct 99999999999 07:28:00 GMT", "Wed, 21 Oct 2026 07:28:00 +999999999999999999",
@@ -141,28 +140,6 @@ statuses = st.sampled_from(STATUSES)
 def test_no_retry_after_is_more_than_a_wait(text: str) -> None:
     wait = retry_after_s(text, NOW_NS)
     assert wait is None or 0 <= wait < 10**9
-
-
-@settings(deadline=None)
-@given(
-    st.integers(0, 1100),
-    st.dictionaries(
-        st.sampled_from(["retry-after", "content-type", "content-encoding", "location", "x"]),
-        st.text(max_size=40) | dates,
-    ),
-    bodies,
-    st.booleans(),
-    st.sampled_from(["auto", "json", "status", "text:ok"]),
-)
-def test_the_judgement_is_total(
-    status: int, named: dict[str, str], body: bytes, complete: bool, accept: str
-) -> None:
-    error = judge(Answer(status, named, body, complete), KEY, NOW_NS, accept, SENT)
-    assert error is None or isinstance(error, (SinkUnavailable, SinkRefused))
-    if error is None:
-        assert 200 <= status < 300
-    if isinstance(error, SinkRefused):
-        assert set(error.records) < {1, 2, 3}
 
 
 @st.composite
