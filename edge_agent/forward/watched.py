@@ -19,6 +19,8 @@ import trio
 
 #: Sent in pieces, so that progress within a message shows.
 PIECE_BYTES: Final = 32 * 1024
+#: What may come while the connection is being opened: a head, or a refusal with its page.
+OPENING_BYTES_MAX: Final = 256 * 1024
 #: What is confirmed proves something from here on: less may have been pings.
 _PROVING_BYTES = 1024
 
@@ -37,6 +39,7 @@ class Watched(trio.abc.Stream):
         self.moved_at = self.gone_at = trio.current_time()
         self._socket = socket_of(inner)
         self.queued = 0
+        self._opening_bytes = 0
 
     def look(self) -> None:
         """Whether the other side has confirmed something since the last look; call it now and then
@@ -74,8 +77,12 @@ class Watched(trio.abc.Stream):
             if self.is_opening:
                 raise ConnectionResetError("reset during the upgrade") from error
             raise
-        if not data and self.is_opening:
-            raise ConnectionResetError("the hub hung up during the upgrade")
+        if self.is_opening:
+            self._opening_bytes += len(data)
+            if not data:
+                raise ConnectionResetError("the hub hung up during the upgrade")
+            if self._opening_bytes > OPENING_BYTES_MAX:
+                raise ConnectionResetError("what answers the upgrade comes to no end")
         self.moved_at = trio.current_time()
         return data
 

@@ -237,7 +237,9 @@ def test_whatever_an_http_server_answers_stays_in_its_sink(
     each()
 
 
-def test_whatever_answers_an_upgrade_stays_in_its_sink(stored: tuple[Identity, Batch]) -> None:
+def test_whatever_answers_an_upgrade_stays_in_its_sink(
+    stored: tuple[Identity, Batch], caplog: pytest.LogCaptureFixture
+) -> None:
     identity, _ = stored
 
     @settings(deadline=None)
@@ -252,9 +254,22 @@ def test_whatever_answers_an_upgrade_stays_in_its_sink(stored: tuple[Identity, B
                             await sink.open(nursery, Resume(0, 1, 3, None))
                     await sink.aclose()
 
-        trio.run(run)
+        with caplog.at_level(logging.ERROR):
+            trio.run(run)
+        assert not caplog.records
 
     each()
+
+
+async def test_an_upgrade_is_not_answered_without_end(tmp_path: Path) -> None:
+    head = b"HTTP/1.1 503 Busy\r\nContent-Length: 999999999\r\n\r\n"
+    async with running_station(tmp_path) as station:
+        async with answering([head + b"x" * 20_000_000], 1) as port:
+            sink = sink_to(station.log.identity, f"ws://127.0.0.1:{port}/forward")
+            with pytest.RaisesGroup(pytest.RaisesExc(SinkUnavailable, match="no end")):
+                async with trio.open_nursery() as nursery:
+                    await sink.open(nursery, Resume(0, 1, 3, None))
+            await sink.aclose()
 
 
 @pytest.mark.parametrize("kind", ["http", "ws"])

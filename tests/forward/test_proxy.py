@@ -36,7 +36,7 @@ class ProxyServer:
                 if not (data := await stream.receive_some(4096)):
                     return
                 head += data
-            self.heads.append(head.decode())
+            self.heads.append(head.partition(b"\r\n\r\n")[0].decode() + "\r\n")
             if self.answer is not None:
                 await stream.send_all(self.answer)
                 return

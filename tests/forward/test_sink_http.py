@@ -7,6 +7,8 @@ import json
 import random
 import ssl
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import trio
 import trustme
 
 from edge_agent.clock import ManualClock
+from edge_agent.config import SecretFile
 from edge_agent.errors import SinkRefused, SinkUnavailable
 from edge_agent.forward import Forwarder, make_sink
 from edge_agent.forward.sink import Acknowledged, Batch
@@ -32,7 +35,9 @@ from tests.forward.support import (
     until,
     upstream,
 )
+from tests.forward.test_proxy import proxying
 from tests.forward.thinned import plain_block, thinned_block
+from tests.patience import PATIENCE_S
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -451,3 +456,280 @@ async def test_a_range_whose_records_were_thinned_since_is_another_batch(tmp_pat
         ids = {json.loads(line)["id"] for got in (first, second) for line in got.body.splitlines()}
         assert len(ids) == 12
         await sink.aclose()
+
+
+# What counts as taken, over the whole way.
+
+
+@asynccontextmanager
+async def forwarded(station: Station, url: str, **more: Any) -> AsyncIterator[Forwarder]:
+    async with trio.open_nursery() as nursery:
+        forwarder = forwarder_for(station, url, **more)
+        nursery.start_soon(forwarder.run)
+        yield forwarder
+        nursery.cancel_scope.cancel()
+
+
+JSON = {"Content-Type": "application/json"}
+PLAIN = {"Content-Type": "text/plain; charset=utf-8"}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(200, b"ok", PLAIN),
+        Reply(200, b'\xef\xbb\xbf{"taken": 5}', JSON),
+        Reply(207, b'{"results": []}', JSON),
+        Reply(201),
+        Reply(202, b'{"id": 7}', JSON),
+    ],
+)
+async def test_what_apis_answer_is_taken_and_each_record_arrives_once(
+    tmp_path: Path, reply: Reply
+) -> None:
+    async with running_station(tmp_path) as station, http_upstream() as server:
+        server.answer = lambda _: reply
+        await station.put(5)
+        async with forwarded(station, server.url) as forwarder:
+            await until(lambda: forwarder.statistics().records == 5)
+        assert [record["seq"] for record in server.got[0].records] == [1, 2, 3, 4, 5]
+        assert len(server.got) == 1
+
+
+async def test_an_answer_with_a_long_result_for_each_of_5000_records_is_taken(
+    tmp_path: Path,
+) -> None:
+    def answer(got: Got) -> Reply:
+        items = [
+            {"create": {"_id": r["id"], "status": 201, "note": "x" * 900}} for r in got.records
+        ]
+        return Reply(200, json.dumps({"errors": False, "items": items}).encode(), JSON)
+
+    async with running_station(tmp_path) as station, http_upstream() as server:
+        server.answer = answer
+        await station.put(5000)
+        async with forwarded(station, server.url) as forwarder:
+            await until(lambda: forwarder.statistics().records == 5000, seconds=PATIENCE_S)
+        assert sum(len(got.records) for got in server.got) == 5000
+
+
+async def test_records_that_a_200_refuses_go_to_quarantine_and_are_not_counted(
+    tmp_path: Path,
+) -> None:
+    def answer(got: Got) -> Reply:
+        items: list[Any] = [{"index": {"status": 201}} for _ in got.records]
+        for place, record in enumerate(got.records):
+            if record["fields"]["n"] in (2, 5):
+                error = {"type": "mapper_parsing_exception", "reason": "n is unlucky"}
+                items[place] = {"index": {"status": 400, "error": error}}
+        failed = any("error" in item["index"] for item in items)
+        return Reply(200, json.dumps({"errors": failed, "items": items}).encode(), JSON)
+
+    async with running_station(tmp_path) as station, http_upstream() as server:
+        server.answer = answer
+        await station.put(8)
+        async with forwarded(station, server.url) as forwarder:
+            await until(lambda: forwarder.statistics().lanes[0].floor == 8)
+            statistics = forwarder.statistics()
+        aside = [entry for _, entry in await station.log.quarantine(0, 9)]
+        assert [msgpack.unpackb(entry.body)["n"] for entry in aside] == [2, 5]
+        assert all("n is unlucky" in entry.reason for entry in aside)
+        assert statistics.refused == 2
+
+
+async def test_records_that_a_200_wants_later_are_sent_until_they_are_taken(
+    tmp_path: Path,
+) -> None:
+    busy = 3
+
+    def answer(got: Got) -> Reply:
+        nonlocal busy
+        busy -= 1
+        status = 429 if busy >= 0 else 201
+        items = [{"index": {"status": status if r["seq"] == 3 else 201}} for r in got.records]
+        body = {"errors": status == 429, "items": items}
+        return Reply(200, json.dumps(body).encode(), JSON)
+
+    async with running_station(tmp_path) as station, http_upstream() as server:
+        server.answer = answer
+        await station.put(4)
+        async with forwarded(station, server.url) as forwarder:
+            await until(lambda: forwarder.statistics().lanes[0].floor == 4)
+        assert await station.log.quarantine(0, 9) == []
+        taken = [record["seq"] for got in server.got[3:] for record in got.records]
+        assert sorted(set(taken)) == [1, 2, 3, 4] or len(server.got) > 4
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"errors": true}',
+        b'{"success": false}',
+        b'{"status": "error", "message": "no database"}',
+        b'{"FailedRecordCount": 2}',
+        b'{"data": null, "errors": [{"message": "no"}]}',
+    ],
+)
+async def test_a_200_that_says_that_it_failed_is_never_counted(tmp_path: Path, body: bytes) -> None:
+    async with running_station(tmp_path) as station, http_upstream() as server:
+        server.answer = lambda _: Reply(200, body, JSON)
+        await station.put(4)
+        async with forwarded(station, server.url) as forwarder:
+            await until(lambda: forwarder.statistics().error)
+            statistics = forwarder.statistics()
+            assert statistics.records == 0 and statistics.backlog_records == 4
+            assert "says that something failed" in statistics.error
+            server.answer = lambda _: Reply(200, b"{}", JSON)
+            await until(lambda: forwarder.statistics().records == 4)
+        assert await station.log.quarantine(0, 9) == []
+
+
+# How a request is made.
+
+
+async def test_headers_of_ones_own_are_sent_and_secrets_come_from_files(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("Splunk 0-1-2\n")
+    headers = {"X-Tenant": "green house", "Authorization": SecretFile(str(key)), "accept": "a/b"}
+    async with running_station(tmp_path / "a") as station, http_upstream() as server:
+        await station.put(2)
+        sink = sink_for(station, server.url, headers=headers)
+        await sink.send(await batch_of(station, 1, 1))
+        key.write_text("Splunk 3-4-5\n")
+        await sink.send(await batch_of(station, 2, 2))
+        first, second = (got.headers for got in server.got)
+        assert first["x-tenant"] == "green house" and first["accept"] == "a/b"
+        assert first["authorization"] == "Splunk 0-1-2"
+        assert second["authorization"] == "Splunk 3-4-5" and server.connections == 1
+        await sink.aclose()
+
+
+async def test_a_secret_that_the_answer_repeats_is_not_shown(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("s3cret-token")
+    async with running_station(tmp_path / "a") as station, http_upstream() as server:
+        await station.put(1)
+        server.answer = lambda got: Reply(401, b"bad " + got.headers["authorization"].encode())
+        sink = sink_for(station, server.url, token_file=str(token))
+        with pytest.raises(SinkUnavailable, match=r"bad Bearer \.\.\.") as caught:
+            await sink.send(await batch_of(station))
+        assert "s3cret" not in str(caught.value)
+        await sink.aclose()
+
+
+async def test_a_renewed_authority_is_trusted_from_the_next_request_on(tmp_path: Path) -> None:
+    ca, stranger, file = trustme.CA(), trustme.CA(), tmp_path / "ca.pem"
+    stranger.cert_pem.write_to_path(str(file))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    ca.issue_cert("127.0.0.1").configure_cert(context)
+    async with running_station(tmp_path / "a") as station, http_upstream(context=context) as server:
+        await station.put(3)
+        sink = sink_for(station, server.url.replace("http:", "https:"), ca_file=str(file))
+        with pytest.raises(SinkUnavailable, match=r"(?i)certificate"):
+            await sink.send(await batch_of(station, 1, 1))
+        ca.cert_pem.write_to_path(str(file))
+        assert (await sink.send(await batch_of(station, 1, 1))).upto == 1
+        assert (await sink.send(await batch_of(station, 2, 2))).upto == 2
+        connections = server.connections
+        # Trust that was taken away holds for a connection that is open, too.
+        stranger.cert_pem.write_to_path(str(file))
+        with pytest.raises(SinkUnavailable, match=r"(?i)certificate"):
+            await sink.send(await batch_of(station, 3, 3))
+        assert server.connections >= connections
+        await sink.aclose()
+
+
+async def test_our_own_certificate_is_shown_to_who_asks_for_one(tmp_path: Path) -> None:
+    ca, ours = trustme.CA(), trustme.CA()
+    mine = ours.issue_cert("pi-7.example")
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    mine.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    mine.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.verify_mode = ssl.CERT_REQUIRED
+    ours.configure_trust(context)
+    ca.issue_cert("127.0.0.1").configure_cert(context)
+    files = {"ca_file": str(tmp_path / "ca.pem")}
+    pair = {"tls_certificate": str(tmp_path / "cert.pem"), "tls_key": str(tmp_path / "key.pem")}
+    async with running_station(tmp_path / "a") as station, http_upstream(context=context) as server:
+        await station.put(1)
+        url = server.url.replace("http:", "https:")
+        sink = sink_for(station, url, **files, **pair)
+        assert (await sink.send(await batch_of(station))).upto == 1
+        await sink.aclose()
+        without = sink_for(station, url, **files)
+        with pytest.raises(SinkUnavailable):
+            await without.send(await batch_of(station))
+        await without.aclose()
+
+
+@pytest.mark.parametrize("is_tls", [False, True])
+async def test_a_batch_goes_through_the_proxy(tmp_path: Path, is_tls: bool) -> None:
+    auth = tmp_path / "auth"
+    auth.write_text("me:p@ss\n")
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    ca.issue_cert("127.0.0.1").configure_cert(context)
+    async with (
+        running_station(tmp_path / "a") as station,
+        http_upstream(context=context if is_tls else None) as server,
+        proxying() as proxy,
+    ):
+        await station.put(1)
+        url = server.url.replace("http:", "https:") if is_tls else server.url
+        if not is_tls:
+            proxy.answer = b"HTTP/1.1 204 No Content\r\n\r\n"
+        files = {"proxy_auth_file": str(auth), "ca_file": str(tmp_path / "ca.pem")}
+        sink = sink_for(station, url, proxy=proxy.url, **files)
+        assert (await sink.send(await batch_of(station))).upto == 1
+        (head,) = proxy.heads
+        assert head.startswith(f"CONNECT 127.0.0.1:{server.port}" if is_tls else f"POST {url} ")
+        assert "Proxy-Authorization: Basic bWU6cEBzcw==\r\n" in head
+        assert len(server.got) == is_tls
+        assert all("proxy-authorization" not in got.headers for got in server.got)
+        await sink.aclose()
+
+
+async def test_a_body_is_refused_by_its_head_before_all_of_it_was_sent(tmp_path: Path) -> None:
+    async def early(stream: trio.SocketStream) -> None:
+        await stream.receive_some(1024)
+        await stream.send_all(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nno!")
+        await trio.sleep_forever()
+
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    async with running_station(tmp_path) as station, trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, early, listeners)
+        await station.put(150_000)
+        sink = sink_for(station, f"http://127.0.0.1:{port}/", compression="none")
+        with pytest.raises(SinkRefused, match="413: no!") as caught:
+            await sink.send(await batch_of(station))
+        assert caught.value.code == "too_big"
+        await sink.aclose()
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_second_answer_is_not_taken_for_the_next_batchs(tmp_path: Path) -> None:
+    async def twice(stream: trio.SocketStream) -> None:
+        nonlocal connections
+        connections += 1
+        async with stream:
+            while await stream.receive_some(65536):
+                if connections == 1:
+                    await stream.send_all(b"HTTP/1.1 204 A\r\n\r\nHTTP/1.1 204 B\r\n\r\n")
+                else:
+                    await stream.send_all(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n")
+
+    connections = 0
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    async with running_station(tmp_path) as station, trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, twice, listeners)
+        await station.put(2)
+        sink = sink_for(station, f"http://127.0.0.1:{port}/")
+        assert (await sink.send(await batch_of(station, 1, 1))).upto == 1
+        with pytest.raises(SinkUnavailable, match="HTTP 500"):
+            await sink.send(await batch_of(station, 2, 2))
+        await sink.aclose()
+        nursery.cancel_scope.cancel()
