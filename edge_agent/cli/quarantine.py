@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -73,7 +74,10 @@ def show(number: int, *, as_json: bool, **where: Any) -> None:
     if as_json:
         click.echo(json.dumps(one, indent=2, ensure_ascii=False))
         return
-    for key in ("number", "code", "reason", "stream", "source", "source_number"):
+    keys = ["number", "code", "reason", "stream", "source", "source_number"]
+    # An agent of an earlier version notes none of these.
+    keys += [key for key in ("consumer", "log", "seq") if one.get(key)]
+    for key in keys:
         click.echo(f"{key.replace('_', ' '):<14} {_printable(str(one[key]))}")
     click.echo(f"{'arrived':<14} {format_time(one['arrival_ns'])}")
     ((form, body),) = one["body"].items()
@@ -89,6 +93,9 @@ def replay(numbers: tuple[int, ...], *, everything: bool, as_json: bool, **where
     """Read entries again, as if they had just arrived; those that can be used now are stored.
 
     For use after a limit or a rule has changed. Entry and record change places in one commit.
+
+    What an upstream refused (code upstream_…) is stored already: it is sent to that upstream again,
+    as long as its log holds it, and leaves quarantine when the upstream has taken it.
     """
     _settle("replay", numbers, everything, as_json, where)
 
@@ -154,8 +161,13 @@ def _tell(order: str, done: Sequence[dict[str, Any]]) -> None:
     if order == "drop":
         click.echo(f"{len(settled)} dropped")
         return
-    records = sum(one["records"] for one in settled)
-    click.echo(f"{len(settled)} read again: {records} records stored")
+    theirs = Counter(one["upstream"] for one in settled if "upstream" in one)
+    for upstream, count in theirs.items():
+        click.echo(f"{count} on their way to upstream {upstream} again, and here until it has them")
+    ours = [one for one in settled if "upstream" not in one]
+    if ours or not theirs:
+        records = sum(one["records"] for one in ours)
+        click.echo(f"{len(ours)} read again: {records} records stored")
 
 
 def _entries(target: Remote | Local, limit: int) -> Iterator[dict[str, Any]]:

@@ -83,6 +83,11 @@ class Batch:
         return sum(max(1, one.raw_len // one.count) * self._overlap(one) for one in blocks)
 
     @property
+    def stored_records(self) -> int:
+        """How many of the range's numbers are records, filtered ones included."""
+        return sum(self._overlap(item) for item in self.items if isinstance(item, Block))
+
+    @property
     def thinned_blocks(self) -> list[Block]:
         """Those that stand for more records than they hold."""
         return [item for item in self.items if isinstance(item, Block) and item.thinned]

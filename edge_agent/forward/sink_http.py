@@ -246,5 +246,9 @@ def _reason(error: BaseException) -> str:
     cause: BaseException | None = error
     while cause is not None:
         said = str(cause) or said
-        cause = cause.__cause__ or cause.__context__
+        if isinstance(cause, BaseExceptionGroup):
+            # Several addresses were tried; one reason tells enough.
+            cause = cause.exceptions[0]
+        else:
+            cause = cause.__cause__ or cause.__context__
     return said

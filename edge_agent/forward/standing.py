@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from edge_agent.errors import SinkRefused, SinkUnavailable
 from edge_agent.forward.phases import Event, Phase, next_phase
 from edge_agent.forward.sink import Acknowledged, Batch
 from edge_agent.metrics import Metrics
@@ -17,6 +18,53 @@ from edge_agent.store import Block, Gap
 logger = logging.getLogger(__name__)
 
 FailureKind = Literal["unavailable", "slow", "misconfigured", "refused", "rewind", "mistake"]
+
+Outcome = Literal["acknowledged", "refused", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReport:
+    """What became of one batch that was really sent.
+
+    Attributes:
+        when_ns: when that was known, wall clock.
+        first, last: its seqs.
+        size: bytes as sent.
+        seconds: from its sending to the answer; 0 where it is not known.
+        status: of an HTTP answer, 0 without one.
+        outcome: ``acknowledged``, ``refused`` or ``failed``.
+        cause: why, "" where it was acknowledged.
+    """
+
+    when_ns: int
+    first: int
+    last: int
+    size: int
+    seconds: float
+    status: int
+    outcome: Outcome
+    cause: str
+
+
+def report_of(
+    batch: Batch,
+    outcome: Acknowledged | SinkRefused | SinkUnavailable,
+    seconds: float,
+    wall_ns: int,
+) -> BatchReport | None:
+    """The report of a ``send``; None where nothing was sent, or nothing is known yet."""
+    word: Outcome
+    if isinstance(outcome, Acknowledged):
+        if not outcome.records:
+            return None
+        size, word, cause = outcome.size, "acknowledged", ""
+    else:
+        if not (outcome.status or outcome.sent_bytes):
+            return None
+        size, cause = outcome.sent_bytes, str(outcome)
+        word = "refused" if isinstance(outcome, SinkRefused) else "failed"
+    status = outcome.status
+    return BatchReport(wall_ns, batch.first, batch.last, size, seconds, status, word, cause)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +90,10 @@ class LaneStatistics:
             their bytes as sent, records refused for good, times the upstream had lost data, and
             records of its loss that were no longer here.
         mistaken: whether it fails on a mistake of our own.
+        plain: whether it is sent uncompressed because the upstream refuses the configured way.
+        passed, failed: the largest body that got through, the smallest that was cut off, in bytes;
+            0 where there is none.
+        report: what the last batch met that was really sent.
     """
 
     log: str
@@ -62,6 +114,10 @@ class LaneStatistics:
     rewinds: int
     gap_records: int
     mistaken: bool = False
+    plain: bool = False
+    passed: int = 0
+    failed: int = 0
+    report: BatchReport | None = None
 
 
 class Standing:
@@ -75,6 +131,7 @@ class Standing:
         self.failures = 0
         self.next_try_at: float | None = None
         self._error, self._error_ns, self._failing, self._mistaken = "", 0, False, False
+        self._report: BatchReport | None = None
         self._records = self._size = self._refused = self._rewinds = self._gap_records = 0
         #: (last seq, when stored or None for a gap, bytes) of what was read and is not
         #: acknowledged, oldest first.
@@ -108,6 +165,10 @@ class Standing:
     def closed(self) -> None:
         """The sink is closed."""
         self.open = False
+
+    def met(self, report: BatchReport | None) -> None:
+        """A batch was sent; None where nothing can be said of it."""
+        self._report = report or self._report
 
     def mistaken(self) -> None:
         """The lane failed on a mistake of ours, wherever it was."""
@@ -213,6 +274,7 @@ class Standing:
             rewinds=self._rewinds,
             gap_records=self._gap_records,
             mistaken=self._failing and self._mistaken,
+            report=self._report,
         )
 
 
