@@ -15,6 +15,7 @@ Floors; imports only go down (``tests/test_architecture.py`` enforces it):
 ===== =============================== ========================================================
 6     ``cli``, ``__main__``           the roof: commands
 5     ``agent``, ``assembly``         opens the parts, nests the nurseries, drains
+5     ``renewal``                     takes up what was renewed meanwhile
 4     ``server``, ``ops``             the edges: sensors come in; people and Prometheus look in
 3     ``live``, ``forward``           readers of the log
 3     ``scrub``                       reads everything, slowly, to find damage early

@@ -71,6 +71,7 @@ from edge_agent.ops import (
     run_watchdog,
     upstream_status,
 )
+from edge_agent.renewal import run_renewals
 from edge_agent.scrub import Scrubber
 from edge_agent.server import Server, Tokens, server_context
 from edge_agent.store import Engine
@@ -99,6 +100,7 @@ class Surroundings:
     listen: Listen
     dial: Dial
     trace: Trace | None
+    hangups: trio.MemoryReceiveChannel[None] | None
 
 
 async def run(
@@ -112,6 +114,7 @@ async def run(
     listen: Listen | None = None,
     dial: Dial | None = None,
     trace: Trace | None = None,
+    hangups: trio.MemoryReceiveChannel[None] | None = None,
     task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """The agent, until ``stop`` is set and everything accepted is committed and acked.
@@ -121,13 +124,12 @@ async def run(
     Args:
         config: as `edge_agent.config.load` gives it.
         stop: set it to drain.
-        clock: the machine's own where not given.
-        random: for jitter; the machine's own where not given.
-        entropy: for ids.
+        clock, random, entropy: the machine's own where not given.
         run_blocking: calls the store; in a worker thread that is not abandoned by default.
         listen: opens the sensors' port; sockets where not given.
         dial: reaches upstreams; sockets where not given.
         trace: is told of events with their facts.
+        hangups: says that a certificate or a token was renewed (SIGHUP).
         task_status: started once the agent listens.
 
     Raises:
@@ -142,6 +144,7 @@ async def run(
         listen=listen or listen_tcp,
         dial=dial or dial_tcp,
         trace=trace,
+        hangups=hangups,
     )
     opening = partial(Engine.open, clock=around.clock, entropy=entropy)
     engine = await run_blocking(opening, Path(config.store.path), store_settings(config))
@@ -204,7 +207,7 @@ class _Parts:
                 async with trio.open_nursery() as readers:
                     forwarded = self._start_readers(readers)
                     async with trio.open_nursery() as sessions:
-                        addresses = await self._listen(sessions)
+                        addresses = await self._listen(sessions, readers)
                         self._supervise(edges, "the watchdog", partial(_watchdog, notifier, watch))
                         notifier.ready(watch.describe())
                         task_status.started(Running(addresses, http_address))
@@ -221,9 +224,14 @@ class _Parts:
                 self.committer.close()
             edges.cancel_scope.cancel("the agent has stopped")
 
-    async def _listen(self, sessions: trio.Nursery) -> tuple[str, ...]:
-        """Open the sensors' port; its addresses."""
+    async def _listen(self, sessions: trio.Nursery, readers: trio.Nursery) -> tuple[str, ...]:
+        """Open the sensors' port; its addresses. What renews its certificate does not keep
+        sessions open.
+        """
         tls = server_context(self.config.listen)
+        if tls is not None or self.around.hangups is not None:
+            renewals = (self.config.listen, tls, self.forwarders, self.around.hangups)
+            readers.start_soon(run_renewals, *renewals)
         listeners = await self.around.listen(self.config.listen.address, tls)
         addresses = tuple(address_of(listener) for listener in listeners)
         await sessions.start(self.server.run, listeners)

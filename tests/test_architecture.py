@@ -19,12 +19,12 @@ FLOORS = {
     "supervise": 1,
     "commit": 2, "log": 2, "client": 2,
     "live": 3, "forward": 3, "wear": 3, "scrub": 3, "server": 4, "ops": 4,
-    "assembly": 5, "agent": 5, "cli": 6, "__main__": 7,
+    "assembly": 5, "renewal": 5, "agent": 5, "cli": 6, "__main__": 7,
 }  # fmt: skip
 #: Nothing imports its neighbours on the same floor, but for these.
 SIDEWAYS = {
     ("record", "errors"), ("streams", "errors"),
-    ("log", "commit"), ("agent", "assembly"),
+    ("log", "commit"), ("agent", "assembly"), ("agent", "renewal"),
 }  # fmt: skip
 #: client is on floor 2 for its Trio, but knows nothing of our log.
 NOT_FOR = {"client": {"store", "config"}}

@@ -7,6 +7,8 @@ agent's logs are forwarded; the upstream's patterns select streams within them.
 
 from __future__ import annotations
 
+import logging
+import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,11 +21,14 @@ from edge_agent.commit import Trace
 from edge_agent.config import Upstream, shown_url
 from edge_agent.forward.lane import Lane
 from edge_agent.forward.phases import Phase
+from edge_agent.forward.proxy import unused
 from edge_agent.forward.sink import Sink
 from edge_agent.forward.standing import LaneStatistics
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.supervise import supervised
+
+logger = logging.getLogger(__name__)
 
 #: From the phase that a person should hear of first to the one that needs nobody.
 _WORST_FIRST = (
@@ -110,6 +115,8 @@ class Forwarder:
         A lane that fails on a mistake of ours begins anew from what is durable, after a wait; the
         others and the agent go on.
         """
+        if (hint := unused(self._upstream, os.environ)) is not None:
+            logger.warning("%s", hint)
         async with trio.open_nursery() as nursery:
             for name, lane in zip(self._names, self._lanes, strict=True):
                 what = f"upstream {self._upstream.name}, log {name}"

@@ -49,7 +49,6 @@ class HttpConnection:
 
     Attributes:
         tls: the context that it was opened with.
-        is_used: whether an answer has come over it.
         has_begun: whether the request's body is, or was, on its way.
     """
 
@@ -62,7 +61,7 @@ class HttpConnection:
     ) -> None:
         parts = urlsplit(url)
         self.tls = tls
-        self.is_used = self.has_begun = False
+        self.has_begun = False
         self._stream = Watched(stream)
         self._stream.is_opening = False
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEAD_BYTES_MAX)
@@ -114,7 +113,6 @@ class HttpConnection:
         if failure is not None:
             raise failure
         if answer is not None:
-            self.is_used = True
             self._next_cycle()
         return answer
 

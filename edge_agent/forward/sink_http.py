@@ -169,10 +169,8 @@ class HttpSink:
         answer: Answer | None = None
         failure: Exception | None = None
         connection: HttpConnection | None = None
-        was_used = False
         try:
             connection = await self._connected(credentials)
-            was_used = connection.is_used
             answer = await connection.post(headers, body, self._upstream.timeout)
         except (trio.TooSlowError, *CONNECTION_ERRORS) as error:
             failure = error
@@ -180,28 +178,21 @@ class HttpSink:
             return answer
         dial = tunnelled(self._upstream, credentials.proxy_authorization, self._dial)
         waits = await waits_for_clock(failure, self._upstream, self._clock, dial)
-        raise waits or self._cut(connection, failure, body, was_used=was_used) from failure
+        raise waits or self._cut(connection, failure, len(body)) from failure
 
     def _cut(
-        self,
-        connection: HttpConnection | None,
-        failure: Exception | None,
-        body: bytes,
-        *,
-        was_used: bool,
+        self, connection: HttpConnection | None, failure: Exception | None, size: int
     ) -> SinkUnavailable:
         """What there is to tell of a request without an answer."""
-        message, cut = f"{self._upstream.name}: ", False
         if failure is None or isinstance(failure, trio.TooSlowError):
-            message += f"no answer within {self._upstream.timeout:g} s"
+            message = f"{self._upstream.name}: no answer within {self._upstream.timeout:g} s"
         else:
-            message += _reason(failure)
-        if connection is not None and connection.has_begun:
-            message += f", with {connection.gone_bytes} of {len(body)} bytes gone"
-            # A connection that rested may have ended meanwhile, whatever is sent over it.
-            cut = not was_used or failure is None
-        said = SinkUnavailable(message, cut=cut)
-        said.sent_bytes = len(body)
+            message = f"{self._upstream.name}: {_reason(failure)}"
+        has_begun = connection is not None and connection.has_begun
+        if connection is not None and has_begun:
+            message += f", with {connection.gone_bytes} of {size} bytes gone"
+        said = SinkUnavailable(message, cut=has_begun)
+        said.sent_bytes = size
         return said
 
     async def _connected(self, credentials: Credentials) -> HttpConnection:

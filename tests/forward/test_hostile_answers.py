@@ -263,13 +263,13 @@ def test_whatever_answers_an_upgrade_stays_in_its_sink(
 
 async def test_an_upgrade_is_not_answered_without_end(tmp_path: Path) -> None:
     head = b"HTTP/1.1 503 Busy\r\nContent-Length: 999999999\r\n\r\n"
-    async with running_station(tmp_path) as station:
-        async with answering([head + b"x" * 20_000_000], 1) as port:
-            sink = sink_to(station.log.identity, f"ws://127.0.0.1:{port}/forward")
-            with pytest.RaisesGroup(pytest.RaisesExc(SinkUnavailable, match="no end")):
-                async with trio.open_nursery() as nursery:
-                    await sink.open(nursery, Resume(0, 1, 3, None))
-            await sink.aclose()
+    endless = head + b"x" * 20_000_000
+    async with running_station(tmp_path) as station, answering([endless], 1) as port:
+        sink = sink_to(station.log.identity, f"ws://127.0.0.1:{port}/forward")
+        with pytest.RaisesGroup(pytest.RaisesExc(SinkUnavailable, match="no end")):
+            async with trio.open_nursery() as nursery:
+                await sink.open(nursery, Resume(0, 1, 3, None))
+        await sink.aclose()
 
 
 @pytest.mark.parametrize("kind", ["http", "ws"])
