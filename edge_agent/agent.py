@@ -126,8 +126,7 @@ async def run(
         stop: set it to drain.
         clock, random, entropy: the machine's own where not given.
         run_blocking: calls the store; in a worker thread that is not abandoned by default.
-        listen: opens the sensors' port; sockets where not given.
-        dial: reaches upstreams; sockets where not given.
+        listen, dial: open the sensors' port and reach upstreams; sockets where not given.
         trace: is told of events with their facts.
         hangups: says that a certificate or a token was renewed (SIGHUP).
         task_status: started once the agent listens.

@@ -35,7 +35,7 @@ IMPURE = {"trio", "time", "random", "socket"}
 #: Heavy libraries and who may import them, though never while edge_agent.agent is imported.
 HEAVY = {
     "starlette": {"ops"}, "hypercorn": {"ops"}, "prometheus_client": {"ops"},
-    "httpx2": {"forward", "cli"}, "httpcore2": {"forward"}, "cryptography": {"server"},
+    "cryptography": {"server"},
     "rich": {"cli"}, "psutil": {"cli", "ops"},
 }  # fmt: skip
 #: Modules without a test file of their own, and why.

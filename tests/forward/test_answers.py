@@ -151,9 +151,9 @@ def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: float | No
     assert retry_after_s(value, NOW_NS) == seconds
 
 
-def judged(body: Any, accept: str = "auto", sent: list[Sent] = SENT, **named: str) -> object:
-    headers = {"content-type": "application/json"} | named
-    return judge(Answer(200, headers, json.dumps(body).encode()), KEY, NOW_NS, accept, sent)
+def judged(body: Any, sent: list[Sent] = SENT, *, more: dict[str, str] | None = None) -> object:
+    headers = {"content-type": "application/json"} | (more or {})
+    return judge(Answer(200, headers, json.dumps(body).encode()), KEY, NOW_NS, "auto", sent)
 
 
 def test_records_that_a_200_refuses_are_named_by_their_numbers() -> None:
@@ -171,9 +171,9 @@ def test_all_records_refused_are_a_refusal_of_the_batch() -> None:
 
 def test_records_that_a_200_wants_later_keep_the_batch() -> None:
     items = [{"index": {"status": status}} for status in (201, 429, 400)]
-    error = judged({"errors": True, "items": items}, **{"retry-after": "7"})
+    error = judged({"errors": True, "items": items}, more={"retry-after": "7"})
     assert isinstance(error, SinkUnavailable) and error.halve and error.retry_after == 7
-    alone = judged({"items": [{"index": {"status": 429}}]}, sent=SENT[:1])
+    alone = judged({"items": [{"index": {"status": 429}}]}, SENT[:1])
     assert isinstance(alone, SinkUnavailable) and not alone.halve
 
 
@@ -184,7 +184,7 @@ def test_a_failure_that_says_no_more_keeps_the_batch_and_says_what_would_take_it
 
 
 def test_an_echoed_key_does_not_make_a_failure_a_success() -> None:
-    error = judged({"errors": True}, **{"idempotency-key": KEY})
+    error = judged({"errors": True}, more={"idempotency-key": KEY})
     assert isinstance(error, SinkUnavailable)
 
 
