@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from urllib.parse import urlsplit
 
-from edge_agent.config.headers import header_name_problem, header_value_problem
+from edge_agent.config.request import request_problems
 from edge_agent.config.shape import KIB, MIB, Config, Duration, Rule, Share, Size, Upstream
 from edge_agent.config.units import (
     format_duration,
@@ -20,7 +19,6 @@ from edge_agent.config.units import (
     is_loopback,
     parse_address,
 )
-from edge_agent.config.urls import proxy_problem, shown_url, upstream_url_problem
 from edge_agent.errors import ConfigError, ProtocolError
 from edge_agent.streams import compile_pattern, stream_problem
 
@@ -183,43 +181,8 @@ def _check_upstream(upstream: Upstream, where: Where) -> None:
     if upstream.batch_bytes > upstream.in_flight_bytes:
         expected = f"at most in_flight_bytes = {_show(upstream.in_flight_bytes)}"
         raise ConfigError(where("batch_bytes"), expected, _show(upstream.batch_bytes))
-    problem = upstream_url_problem(upstream.url)
-    if problem:
-        raise ConfigError(where("url"), problem, f'"{shown_url(upstream.url)}"')
-    _check_request(upstream, where)
-
-
-def _check_request(upstream: Upstream, where: Where) -> None:
-    """How an upstream is asked, and what counts as its answer."""
-    is_http = urlsplit(upstream.url).scheme in ("http", "https")
-    kind, colon, text = upstream.accept.partition(":")
-    if not (upstream.accept in ("auto", "json", "status") or (kind == "text" and text.strip())):
-        expected = '"auto", "json", "status" or "text:WORD", such as "text:ok"'
-        raise ConfigError(where("accept"), expected, f'"{upstream.accept}"')
-    if upstream.accept != "auto" and not is_http:
-        raise ConfigError(
-            where("accept"), '"auto", as another agent acknowledges by number', f'"{kind}{colon}…"'
-        )
-    for given, missing in (("tls_certificate", "tls_key"), ("tls_key", "tls_certificate")):
-        if getattr(upstream, given) and not getattr(upstream, missing):
-            expected = "a file, as certificate and key go together"
-            raise ConfigError(where(missing), expected, "nothing")
-    if upstream.proxy is not None and (problem := proxy_problem(upstream.proxy)):
-        raise ConfigError(where("proxy"), problem, f'"{shown_url(upstream.proxy)}"')
-    if upstream.proxy_auth_file and not upstream.proxy:
-        raise ConfigError(where("proxy"), "a proxy for proxy_auth_file", "none")
-    for name, value in upstream.headers.items():
-        key = where(f"headers.{name}")
-        if problem := header_name_problem(name):
-            raise ConfigError(key, problem, f'"{name}"')
-        if name.lower() == "authorization" and upstream.token_file:
-            raise ConfigError(key, "either this header or token_file", "both")
-        if isinstance(value, str) and (problem := header_value_problem(value)):
-            # Not what was found: it may be a secret.
-            raise ConfigError(key, problem, "something else")
-    names = [name.lower() for name in upstream.headers]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise ConfigError(where(f"headers.{twice}"), "each name once, whatever its case", "two")
+    for key, expected, found in request_problems(upstream):
+        raise ConfigError(where(key), expected, found)
 
 
 def _check_rule(rule: Rule, where: Where) -> None:

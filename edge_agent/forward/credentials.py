@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from edge_agent.config import SecretFile, Upstream
-from edge_agent.config.headers import header_value_problem
+from edge_agent.config.request import header_value_problem
 from edge_agent.errors import SinkUnavailable
 
 #: Longer is not a token but the wrong file.

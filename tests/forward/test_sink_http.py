@@ -19,7 +19,6 @@ import trio
 import trustme
 
 from edge_agent.clock import ManualClock
-from edge_agent.config import SecretFile
 from edge_agent.errors import SinkRefused, SinkUnavailable
 from edge_agent.forward import Forwarder, make_sink
 from edge_agent.forward.sink import Acknowledged, Batch
@@ -35,7 +34,6 @@ from tests.forward.support import (
     until,
     upstream,
 )
-from tests.forward.test_proxy import proxying
 from tests.forward.thinned import plain_block, thinned_block
 from tests.patience import PATIENCE_S
 
@@ -584,26 +582,6 @@ async def test_a_200_that_says_that_it_failed_is_never_counted(tmp_path: Path, b
         assert await station.log.quarantine(0, 9) == []
 
 
-# How a request is made.
-
-
-async def test_headers_of_ones_own_are_sent_and_secrets_come_from_files(tmp_path: Path) -> None:
-    key = tmp_path / "key"
-    key.write_text("Splunk 0-1-2\n")
-    headers = {"X-Tenant": "green house", "Authorization": SecretFile(str(key)), "accept": "a/b"}
-    async with running_station(tmp_path / "a") as station, http_upstream() as server:
-        await station.put(2)
-        sink = sink_for(station, server.url, headers=headers)
-        await sink.send(await batch_of(station, 1, 1))
-        key.write_text("Splunk 3-4-5\n")
-        await sink.send(await batch_of(station, 2, 2))
-        first, second = (got.headers for got in server.got)
-        assert first["x-tenant"] == "green house" and first["accept"] == "a/b"
-        assert first["authorization"] == "Splunk 0-1-2"
-        assert second["authorization"] == "Splunk 3-4-5" and server.connections == 1
-        await sink.aclose()
-
-
 async def test_a_secret_that_the_answer_repeats_is_not_shown(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("s3cret-token")
@@ -614,80 +592,6 @@ async def test_a_secret_that_the_answer_repeats_is_not_shown(tmp_path: Path) -> 
         with pytest.raises(SinkUnavailable, match=r"bad Bearer \.\.\.") as caught:
             await sink.send(await batch_of(station))
         assert "s3cret" not in str(caught.value)
-        await sink.aclose()
-
-
-async def test_a_renewed_authority_is_trusted_from_the_next_request_on(tmp_path: Path) -> None:
-    ca, stranger, file = trustme.CA(), trustme.CA(), tmp_path / "ca.pem"
-    stranger.cert_pem.write_to_path(str(file))
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    ca.issue_cert("127.0.0.1").configure_cert(context)
-    async with running_station(tmp_path / "a") as station, http_upstream(context=context) as server:
-        await station.put(3)
-        sink = sink_for(station, server.url.replace("http:", "https:"), ca_file=str(file))
-        with pytest.raises(SinkUnavailable, match=r"(?i)certificate"):
-            await sink.send(await batch_of(station, 1, 1))
-        ca.cert_pem.write_to_path(str(file))
-        assert (await sink.send(await batch_of(station, 1, 1))).upto == 1
-        assert (await sink.send(await batch_of(station, 2, 2))).upto == 2
-        connections = server.connections
-        # Trust that was taken away holds for a connection that is open, too.
-        stranger.cert_pem.write_to_path(str(file))
-        with pytest.raises(SinkUnavailable, match=r"(?i)certificate"):
-            await sink.send(await batch_of(station, 3, 3))
-        assert server.connections >= connections
-        await sink.aclose()
-
-
-async def test_our_own_certificate_is_shown_to_who_asks_for_one(tmp_path: Path) -> None:
-    ca, ours = trustme.CA(), trustme.CA()
-    mine = ours.issue_cert("pi-7.example")
-    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    mine.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
-    mine.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.verify_mode = ssl.CERT_REQUIRED
-    ours.configure_trust(context)
-    ca.issue_cert("127.0.0.1").configure_cert(context)
-    files = {"ca_file": str(tmp_path / "ca.pem")}
-    pair = {"tls_certificate": str(tmp_path / "cert.pem"), "tls_key": str(tmp_path / "key.pem")}
-    async with running_station(tmp_path / "a") as station, http_upstream(context=context) as server:
-        await station.put(1)
-        url = server.url.replace("http:", "https:")
-        sink = sink_for(station, url, **files, **pair)
-        assert (await sink.send(await batch_of(station))).upto == 1
-        await sink.aclose()
-        without = sink_for(station, url, **files)
-        with pytest.raises(SinkUnavailable):
-            await without.send(await batch_of(station))
-        await without.aclose()
-
-
-@pytest.mark.parametrize("is_tls", [False, True])
-async def test_a_batch_goes_through_the_proxy(tmp_path: Path, is_tls: bool) -> None:
-    auth = tmp_path / "auth"
-    auth.write_text("me:p@ss\n")
-    ca = trustme.CA()
-    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    ca.issue_cert("127.0.0.1").configure_cert(context)
-    async with (
-        running_station(tmp_path / "a") as station,
-        http_upstream(context=context if is_tls else None) as server,
-        proxying() as proxy,
-    ):
-        await station.put(1)
-        url = server.url.replace("http:", "https:") if is_tls else server.url
-        if not is_tls:
-            proxy.answer = b"HTTP/1.1 204 No Content\r\n\r\n"
-        files = {"proxy_auth_file": str(auth), "ca_file": str(tmp_path / "ca.pem")}
-        sink = sink_for(station, url, proxy=proxy.url, **files)
-        assert (await sink.send(await batch_of(station))).upto == 1
-        (head,) = proxy.heads
-        assert head.startswith(f"CONNECT 127.0.0.1:{server.port}" if is_tls else f"POST {url} ")
-        assert "Proxy-Authorization: Basic bWU6cEBzcw==\r\n" in head
-        assert len(server.got) == is_tls
-        assert all("proxy-authorization" not in got.headers for got in server.got)
         await sink.aclose()
 
 
