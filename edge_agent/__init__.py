@@ -26,8 +26,8 @@ Floors; imports only go down (``tests/test_architecture.py`` enforces it):
 1     ``clock``, ``backoff``, ``dial``
                                       time, patience and sockets, for whoever needs them
 1     ``supervise``                   tasks that fail alone and are run again
-0     ``errors``, ``record``, ``streams``, ``summary``, ``metrics``, ``clocknote``
-                                      values
+0     ``errors``, ``record``, ``streams``, ``summary``, ``metrics``, ``clocknote``,
+      ``time_format``                 values
 ===== =============================== ========================================================
 
 Start reading at ``log.py`` (the promise), then ``store/__init__.py`` (the format) and

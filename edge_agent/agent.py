@@ -58,7 +58,7 @@ from edge_agent.config import Config, Upstream
 from edge_agent.dial import Dial, dial_tcp
 from edge_agent.forward import Forwarder, make_sink
 from edge_agent.forward.lane import Lane
-from edge_agent.live import Live, compile_rules, run_windows
+from edge_agent.live import Live, compile_rules, compile_time_keys, run_windows
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.ops import (
@@ -117,24 +117,25 @@ async def run(
     hangups: trio.MemoryReceiveChannel[None] | None = None,
     task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """The agent, until ``stop`` is set and everything accepted is committed and acked.
-
-    Cancelling ends it at once; what was acked is durable either way.
+    """The agent, until ``stop`` is set and everything accepted is committed and acked; cancelling
+    ends it at once, and what was acked is durable either way.
 
     Args:
         config: as `edge_agent.config.load` gives it.
         stop: set it to drain.
-        clock, random, entropy: the machine's own where not given.
+        clock: the machine's own where not given.
+        random: for jitter; the machine's own where not given.
+        entropy: for ids.
         run_blocking: calls the store; in a worker thread that is not abandoned by default.
-        listen, dial: open the sensors' port and reach upstreams; sockets where not given.
+        listen: opens the sensors' port; sockets where not given.
+        dial: reaches upstreams; sockets where not given.
         trace: is told of events with their facts.
         hangups: says that a certificate or a token was renewed (SIGHUP).
         task_status: started once the agent listens.
 
     Raises:
-        ConfigError: the configuration and the machine do not fit (a file that is not there).
+        ConfigError, OSError: configuration and machine do not fit: a file or an address.
         StoreLocked, StoreTooNew, StoreFailed: the store cannot even be read; the text says why.
-        OSError: an address cannot be listened on.
     """
     around = Surroundings(
         clock=clock or SystemClock(),
@@ -178,6 +179,7 @@ class _Parts:
         tokens = config.listen.tokens
         self.tokens = None if tokens is None else Tokens(Path(tokens))
         self.before = compile_rules(config.rule, self.metrics)
+        self.time_key = compile_time_keys(config.rule)
         self.server = Server(
             self.log,
             self.live,
@@ -188,6 +190,7 @@ class _Parts:
             random=around.random,
             metrics=self.metrics,
             before=self.before,
+            time_key=self.time_key,
             run_blocking=around.run_blocking,
             trace=around.trace,
             dashboard=None if config.http.address == "off" else f"http://{config.http.address}/",
@@ -250,6 +253,7 @@ class _Parts:
                 access=None if self.tokens is None else self.server.readable,
                 may_order=None if self.tokens is None else self.server.may_order,
                 before=self.before,
+                time_key=self.time_key,
                 lane=self._lane,
                 salvage=lambda: in_words(self.engine.salvage_report),
                 scrub=lambda: self.scrubber.status,

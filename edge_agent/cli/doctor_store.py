@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.cli.common import Failure, get_json, holds_store
+from edge_agent.cli.delivery import delivery_findings
 from edge_agent.cli.doctor_finding import Finding, fail, ok, warn
 from edge_agent.errors import EdgeAgentError, StoreFailed, StoreLocked
 from edge_agent.ops.text import amount
@@ -190,4 +191,6 @@ def store_findings(path: Path, url: str) -> tuple[list[Finding], bool]:
         judge_quarantine(entries),
         judge_agent(status, problem, running=bool(held.holder)),
     ]
+    if status is not None:
+        found += delivery_findings(status)
     return found, bool(held.holder)

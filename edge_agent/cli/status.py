@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from edge_agent.cli.common import Failure, get_json, url_options
+from edge_agent.cli.delivery import limits
 from edge_agent.ops.text import amount, duration, percent, size
 
 _COLOURS = {"ok": "green", "degraded": "yellow", "failed": "red"}
@@ -56,10 +57,17 @@ def _print(status: dict[str, Any]) -> None:
     store = status["store"]
     console.print(
         f"store {percent(store['fill'])} of {size(store['size_bytes'])}"
-        f" · {status['streams']['seen']} streams · {status['connections_open']} connections"
+        f" · {status['streams']['seen']} streams{_undated(status)}"
+        f" · {status['connections_open']} connections"
         f" · {store['quarantine_entries']} in quarantine{_scrub(store)}",
         style="dim",
     )
+
+
+def _undated(status: dict[str, Any]) -> str:
+    # An agent of an earlier version does not say.
+    undated = status["streams"].get("undated", 0)
+    return f" ({undated} with no time key: dated on arrival)" if undated else ""
 
 
 def _scrub(store: dict[str, Any]) -> str:
@@ -155,6 +163,9 @@ def _outlook(status: dict[str, Any]) -> Iterator[str]:
     for one in status["upstreams"]:
         if one["outlook"]:
             yield f"{one['name']}: {one['outlook']}"
+        # An agent of an earlier version does not tell its lanes' limits.
+        for lane in one.get("lanes", ()):
+            yield from (f"{one['name']}, log {lane['log']}: {told}" for told in limits(lane))
     yield from status["wear_outlook"]
 
 

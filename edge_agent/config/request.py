@@ -1,8 +1,8 @@
 """How an upstream is asked: what does not fit of its URL, headers, proxy, certificate and accept.
 
-Headers that a person adds: a name that belongs to the request itself (its length, its form, the key
-of its batch) is refused, as a second one would make two readers on the way see two requests. So is a
-line break in a value, which would write headers of its own.
+Of the headers that a person adds, a name that belongs to the request itself (its length, its form,
+the key of its batch) is refused, as a second one would make two readers on the way see two requests.
+So is a line break in a value, which would write headers of its own.
 """
 
 from __future__ import annotations

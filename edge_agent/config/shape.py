@@ -153,18 +153,20 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     batch_records: int = 10_000  # one send
     batch_age: Duration = Duration(1)  # how long the first record of a batch may wait
     in_flight_bytes: Size = Size(4 * MIB)  # sent and not yet acknowledged
-    timeout: Duration = Duration(30)  # in which no byte moves, or no answer begins
+    timeout: Duration = Duration(30)  # without a byte that moves, in either direction
     backoff_base: Duration = Duration(1)  # first wait after a failure, at most
     backoff_max: Duration = Duration(300)  # longest wait
     required: bool = True  # retention waits for it; false: it may miss records, counted
 
 
 class Rule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One rule. Exactly one of the four actions is given.
+    """One rule. Exactly one of the five actions is given.
 
     ``rename``: old field to new field; ``drop``: fields to leave out, or ``"record"`` for the
-    whole record; ``redact``: fields whose value becomes ``"[redacted]"``; ``window``: length of
-    the tumbling windows. The first three act before storing, windows after.
+    whole record; ``redact``: fields whose value becomes ``"[redacted]"``; ``time``: the ``key``
+    under which the records have their time, its ``format`` (iso, unix, unix-ms, unix-us, unix-ns
+    or like %d.%m.%Y %H:%M) and the ``zone`` of times that name none; ``window``: length of the
+    tumbling windows. Windows act after storing, all others before.
     """
 
     name: str  # derived records have the source $rule/NAME
@@ -172,6 +174,7 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     rename: dict[str, str] | None = None  # { old = "new" }
     drop: tuple[str, ...] | Literal["record"] | None = None  # ["field"] or "record"
     redact: tuple[str, ...] | None = None  # ["field"]
+    time: dict[str, str] | None = None  # { key = "ts", format = "unix-ms", zone = "UTC" }
     window: Duration | None = None  # length
     fields: tuple[str, ...] = ()  # windows: which; none named: every number
     into: str | None = None  # windows: stream name, "{stream}" is put in

@@ -26,8 +26,11 @@ import msgspec
 #: that: what goes into one packet is not too large for anybody.
 CUTS_MAX: Final = 2
 HALVED_BYTES_MIN: Final = 1024
-#: So often is what is not halved, before it is suspected.
+#: So often is what is not halved, before it is suspected; if it goes into one packet, not before
+#: that time has passed, and never sooner again: what is tried for it may arrive, and once more in
+#: its turn.
 SMALL_CUTS_MAX: Final = 8
+SUSPECTED_AFTER_S: Final = 3600.0
 PATIENCE_MIN: Final = 8
 PATIENCE_MAX: Final = 1024
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 
 import msgspec
+import trio
 
 from edge_agent.clock import Clock
 from edge_agent.config import Upstream
@@ -21,6 +22,7 @@ from edge_agent.forward.batch_limit import (
     CUTS_MAX,
     HALVED_BYTES_MIN,
     SMALL_CUTS_MAX,
+    SUSPECTED_AFTER_S,
     BatchLimit,
 )
 from edge_agent.forward.batch_wait import wait_for_batch
@@ -112,6 +114,7 @@ class PlannedBatches:
         self.refused_streams: set[str] = set()
         #: How often in a row the first batch was cut off.
         self._cuts = 0
+        self._suspected_at = 0.0
         self._as_it_was: Range | None = None
 
     def restore(self, state: bytes | None, floor: int) -> None:
@@ -214,6 +217,9 @@ class PlannedBatches:
         and what is planned from now on made smaller.
         """
         self._cuts += 1
+        if self._cuts == 1:
+            wait = 0.0 if sent_bytes > HALVED_BYTES_MIN else SUSPECTED_AFTER_S
+            self._suspected_at = trio.current_time() + wait
         above = self._is_above(batch, int(self._upstream.batch_bytes))
         too_often = self._cuts >= CUTS_MAX and sent_bytes > HALVED_BYTES_MIN
         if self._is_single(batch) or not (at_once or above or too_often):
@@ -225,10 +231,15 @@ class PlannedBatches:
         self._cuts, self._as_it_was = 0, None
         return True
 
-    @property
-    def is_stuck(self) -> bool:
-        """Whether what cannot be made smaller was cut off so often that it may be its own fault."""
-        return self._cuts >= SMALL_CUTS_MAX
+    def suspects(self) -> bool:
+        """Whether what is not made smaller was cut off so often that it may be its own fault; true
+        once in a while.
+        """
+        now = trio.current_time()
+        if self._cuts < SMALL_CUTS_MAX or now < self._suspected_at:
+            return False
+        self._suspected_at = now + SUSPECTED_AFTER_S
+        return True
 
     async def use_plain(self) -> None:
         """What is sent from now on is not compressed."""
@@ -267,9 +278,11 @@ class PlannedBatches:
             records = list(islice(batch.records(self._matches), 2))
             return records if len(records) < 2 else None
         everything = list(batch.records(self._matches))
+        if len(everything) < 2:
+            return everything
         records = [record for record in everything if record.seq in refusal.records]
         # Where it names all of them the reason may lie elsewhere: find out as with any refusal.
-        return records if 0 < len(records) < max(len(everything), 2) else None
+        return records if 0 < len(records) < len(everything) else None
 
     def _is_above(self, batch: Batch, stored: int) -> bool:
         """Whether the batch is larger than planned today: by more than what is only reckoned."""

@@ -25,9 +25,11 @@ from dataclasses import replace
 from enum import Enum
 from typing import Final
 
+import trio
+
 from edge_agent.clock import Clock
 from edge_agent.config import Upstream
-from edge_agent.errors import SinkRefused, SinkUnavailable, StoreDamaged
+from edge_agent.errors import SinkRefused, SinkUnavailable, StoreDamaged, StoreError
 from edge_agent.forward.sink import Batch, Sink
 from edge_agent.log import Log
 from edge_agent.record import Record
@@ -37,6 +39,8 @@ from edge_agent.store import Block, Gap
 PROBES_MAX: Final = 3
 #: Reads that are looked through for them.
 _READS_MAX, _READ_BYTES = 32, 256 * 1024
+#: After our own disk refused.
+_AGAIN_S = 10.0
 #: Answers of the 4xx kind that are about the whole connection, whatever is sent over it.
 _NEVER_CONTENT: Final = frozenset((401, 402, 404, 405, 407, 408, 410, 421, 425, 426, 429, 431))
 #: The far side, or something before it, gave up waiting: for the request, or for what follows it.
@@ -81,15 +85,21 @@ class Diagnosis:
         self.tried = ""
         self._seen = 0
 
-    async def plain_passes(self, batch: Batch) -> bool:
-        """Whether a batch that was refused is taken uncompressed; then it has arrived.
+    async def only_plain_passes(self, batch: Batch) -> bool:
+        """Whether what was refused is taken uncompressed, and once more refused as it was.
 
         Raises:
-            SinkUnavailable: the upstream is away.
+            SinkUnavailable: the upstream is away, or takes now what it has just refused.
         """
-        if not self._compressed or batch.plain:
+        if (
+            not self._compressed
+            or batch.plain
+            or not await self._passes(replace(batch, plain=True))
+        ):
             return False
-        return await self._passes(replace(batch, plain=True))
+        if await self._passes(batch):
+            raise SinkUnavailable("what was refused a moment ago is taken now")
+        return True
 
     async def judge(
         self, batch: Batch | None, floor: int, streams: Collection[str], *, plain: bool
@@ -117,7 +127,7 @@ class Diagnosis:
                 probe = replace(probe, plain=True)
             if await self._passes(probe):
                 return Verdict.CONTENT
-            if await self.plain_passes(probe):
+            if await self.only_plain_passes(probe):
                 return Verdict.COMPRESSION
             self.tried = f"record {probe.first}, tried by itself, was refused as well"
         return Verdict.UNKNOWN
@@ -125,14 +135,16 @@ class Diagnosis:
     async def wait_for_another(self, streams: Collection[str]) -> None:
         """Until something is stored in a stream that is none of ``streams``; what the last `judge`
         may have looked at does not count.
-
-        Raises:
-            StoreError: the log cannot be read.
         """
         at = self._seen
         while True:
             await self._log.wait_past(self._name, at)
-            for item in await self._log.read(self._name, at, _READ_BYTES):
+            try:
+                read = await self._log.read(self._name, at, _READ_BYTES)
+            except StoreError:
+                await trio.sleep(_AGAIN_S)
+                continue
+            for item in read:
                 at = max(at, item.last)
                 if any(stream not in streams for stream, _ in self._begins(item)):
                     return

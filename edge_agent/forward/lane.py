@@ -10,6 +10,9 @@ it is asked for or sent again, under the same stable ids. It goes back in one ca
 upstream says that it has less than it acknowledged, because it lost its store. Then what is still
 held is sent again, the rest is reported as a gap, and both are counted.
 
+What a keyed upstream does not take is looked into before the lane waits (`_got_past`,
+``diagnosis.py``): it may be one record, the compression, or the size.
+
 A failure counts towards a longer wait until the upstream acknowledges something, or a connection
 has lasted a minute; merely connecting proves nothing.
 """
@@ -261,10 +264,13 @@ class Lane:
         else:
             self._report(batch, began, acknowledged)
             self._batches.sent(batch, acknowledged.size if acknowledged.records else 0)
-            if batch.again:
-                await self._sent_again(acknowledged)
-            else:
+            if not batch.again:
                 await self._acknowledge(acknowledged)
+                return
+            # A person wanted it sent once more; the position stays.
+            await self._planned().sent_again(release=True)
+            self._standing.acknowledged(replace(acknowledged, upto=self._standing.floor))
+            self._enter_drained()
 
     async def _finish(self) -> None:
         # No deadline of its own: the agent, which knows how long it may take to stop, cancels.
@@ -283,6 +289,10 @@ class Lane:
             self._failed("refused", acknowledged.refusal)
         if acknowledged.upto <= self._standing.floor:
             return
+        if not self._sink.keyed:
+            # It answers for what was sent some time ago.
+            first, now_ns = self._standing.floor + 1, self._clock.read().wall_ns
+            self._standing.met(report_of(first, acknowledged.upto, acknowledged, 0.0, now_ns))
         self._standing.acknowledged(acknowledged)
         self._journal.recovered()
         self._tell("acknowledged", upto=acknowledged.upto)
@@ -292,12 +302,6 @@ class Lane:
         self._progress.set()
         self._progress = trio.Event()
 
-    async def _sent_again(self, acknowledged: Acknowledged) -> None:
-        """A record that a person wanted sent once more has arrived; the position stays."""
-        await self._planned().sent_again(release=True)
-        self._standing.acknowledged(replace(acknowledged, upto=self._standing.floor))
-        self._enter_drained()
-
     async def _refused(self, batch: Batch, refusal: SinkRefused) -> None:
         self._standing.enter(Event.REFUSED)
         self._failed("refused", str(refusal))
@@ -305,7 +309,7 @@ class Lane:
             isinstance(self._batches, PlannedBatches)
             and refusal.code != "too_big"
             and self._batches.is_first_single(batch)
-            and await self._diagnosis.plain_passes(batch)
+            and await self._diagnosis.only_plain_passes(batch)
         ):
             # It is not the record, but how it is sent.
             await self._use_plain()
@@ -330,7 +334,7 @@ class Lane:
                 text = f"{batch.last - batch.first + 1} records ({error.sent_bytes} bytes) do not"
                 self._journal.noted("halved", f"{text} get through, so less is sent: {error}")
                 return error.halve
-            if not batches.is_stuck:
+            if not batches.suspects():
                 return False
             refusal = SinkRefused(f"cut off again and again: {error}", "cut")
         elif may_be_content(error):
@@ -367,14 +371,9 @@ class Lane:
             with trio.CancelScope() as self._wait:
                 # Until a person has changed the configuration and restarts the agent, or there is
                 # something else to try it with.
-                streams = self._planned().refused_streams
                 await trio.sleep(self._backoff.delay(1, self._dice, slow=True))
-                while True:
-                    with suppress(StoreError):
-                        await self._diagnosis.wait_for_another(streams)
-                        self._standing.enter(Event.RETRY)
-                        return
-                    await trio.sleep(_OWN_DISK_S)
+                await self._diagnosis.wait_for_another(self._planned().refused_streams)
+                self._standing.enter(Event.RETRY)
 
     async def _back_off(self, error: EdgeAgentError) -> None:
         standing = self._standing
@@ -431,8 +430,9 @@ class Lane:
         self, batch: Batch, began: float, outcome: Acknowledged | SinkRefused | SinkUnavailable
     ) -> None:
         """Keep what the batch met, for status; nothing where none of it was sent."""
-        took, now_ns = trio.current_time() - began, self._clock.read().wall_ns
-        self._standing.met(report_of(batch, outcome, took, now_ns))
+        if self._sink.keyed:
+            took, now_ns = trio.current_time() - began, self._clock.read().wall_ns
+            self._standing.met(report_of(batch.first, batch.last, outcome, took, now_ns))
 
     def _planned(self) -> PlannedBatches:
         assert isinstance(self._batches, PlannedBatches)

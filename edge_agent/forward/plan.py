@@ -4,7 +4,8 @@ An upstream that knows a batch by its ``Idempotency-Key`` (and so by its range) 
 batch whose answer was lost, in the network or by a kill of the agent. Sent again under the same
 key, the batch must therefore be byte for byte the same. So ranges are planned, made durable in
 the consumer's state, and only then sent; halving replaces the first range by its two halves,
-durable again before they are sent. A range leaves the plan when it has been acknowledged.
+durable again before they are sent. A range leaves the plan when it has been acknowledged. Changes
+are made on a copy, which takes the plan's place once the store has it.
 
 What is known of clocks that were not set (`edge_agent.store.Offsets`) is part of the bytes, and
 may become known between two sends. So the plan keeps what was known of the boots concerned when it

@@ -47,7 +47,8 @@ class BatchReport:
 
 
 def report_of(
-    batch: Batch,
+    first: int,
+    last: int,
     outcome: Acknowledged | SinkRefused | SinkUnavailable,
     seconds: float,
     wall_ns: int,
@@ -64,7 +65,7 @@ def report_of(
         size, cause = outcome.sent_bytes, str(outcome)
         word = "refused" if isinstance(outcome, SinkRefused) else "failed"
     status = outcome.status
-    return BatchReport(wall_ns, batch.first, batch.last, size, seconds, status, word, cause)
+    return BatchReport(wall_ns, first, last, size, seconds, status, word, cause)
 
 
 @dataclass(frozen=True, slots=True)

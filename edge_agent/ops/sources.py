@@ -20,6 +20,7 @@ from edge_agent.ops.admit import Readable
 from edge_agent.ops.status import (
     ConnectionStatus,
     LaneStatus,
+    LastBatch,
     LogStatus,
     StoreStatus,
     UpstreamStatus,
@@ -30,11 +31,11 @@ from edge_agent.wear import Wear
 
 if TYPE_CHECKING:
     from edge_agent.commit import CommitStatistics
-    from edge_agent.forward import ForwarderStatistics
+    from edge_agent.forward import ForwarderStatistics, LaneStatistics
     from edge_agent.forward.lane import Lane
     from edge_agent.live import Live
     from edge_agent.log import Log
-    from edge_agent.ops.replay import Before
+    from edge_agent.ops.replay import Before, TimeKeyOf
     from edge_agent.record import Run
     from edge_agent.store import StoreStatistics
 
@@ -78,7 +79,7 @@ class Sources:
         access: what the bearer of a token may read, None for a bad one; None in place of the
             function where no tokens are configured.
         may_order: whether the bearer of a token has the scope admin; None likewise.
-        before: the rules that act before storing, for what is read again from quarantine.
+        before, time_key: the rules that act before storing, for what is read again from quarantine.
         lane: the running lane that a consumer of a log is, None where there is none.
         salvage: what the last salvage did, in sentences (`in_words`), for as long as its damaged
             folder is there; None without one.
@@ -95,6 +96,7 @@ class Sources:
     access: Callable[[str], Readable | None] | None = None
     may_order: Callable[[str], bool] | None = None
     before: Before = _leave
+    time_key: TimeKeyOf | None = None
     lane: Callable[[str, str], Lane | None] = _no_lane
     salvage: Callable[[], str | None] = _nothing
     scrub: Callable[[], ScrubStatus] = ScrubStatus
@@ -181,17 +183,7 @@ def upstream_status(upstream: Upstream, now: ForwarderStatistics) -> UpstreamSta
         retry_in_s=min(waits, default=None),
         rewinds=now.rewinds,
         gap_records=sum(lane.gap_records for lane in now.lanes),
-        lanes=tuple(
-            LaneStatus(
-                lane.log,
-                lane.phase,
-                lane.connected,
-                lane.floor,
-                lane.backlog_records,
-                lane.backlog_seconds,
-            )
-            for lane in now.lanes
-        ),
+        lanes=tuple(map(_lane_status, now.lanes)),
         mistaken=any(lane.mistaken for lane in now.lanes),
     )
 
@@ -280,4 +272,31 @@ def _upstream_fact(one: UpstreamStatus) -> health.UpstreamFact:
         one.error,
         paused=one.phase == "paused",
         mistaken=one.mistaken,
+    )
+
+
+def _lane_status(lane: LaneStatistics) -> LaneStatus:
+    met = lane.report
+    return LaneStatus(
+        lane.log,
+        lane.phase,
+        lane.connected,
+        lane.floor,
+        lane.backlog_records,
+        lane.backlog_seconds,
+        last_batch=None
+        if met is None
+        else LastBatch(
+            format_time(met.when_ns),
+            met.outcome,
+            met.status,
+            round(met.seconds, 3),
+            met.size,
+            met.first,
+            met.last,
+            met.cause or None,
+        ),
+        largest_passed_bytes=lane.passed,
+        smallest_failed_bytes=lane.failed,
+        uncompressed=lane.plain,
     )

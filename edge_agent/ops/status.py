@@ -62,9 +62,28 @@ class LogStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class LastBatch:
+    """What the last batch met that was really sent: ``outcome`` is ``acknowledged``, ``refused`` or
+    ``failed``, ``http_status`` the answer's, 0 without one; ``cause`` is why, None where it was
+    acknowledged.
+    """
+
+    time: str
+    outcome: str
+    http_status: int
+    seconds: float
+    bytes: int
+    first_seq: int
+    last_seq: int
+    cause: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class LaneStatus:
     """One log on its way to one upstream: acknowledged up to ``floor``; ``backlog_s`` is the age
     of the oldest record behind it, 0 where none is, or where none was looked at yet.
+    ``largest_passed_bytes`` and ``smallest_failed_bytes`` are what is known of how large a body
+    gets through, 0 for nothing; ``uncompressed``: the upstream refuses the configured compression.
     """
 
     log: str
@@ -73,6 +92,10 @@ class LaneStatus:
     floor: int
     backlog_records: int
     backlog_s: float
+    last_batch: LastBatch | None = None
+    largest_passed_bytes: int = 0
+    smallest_failed_bytes: int = 0
+    uncompressed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +182,14 @@ class StoreStatus:
 
 @dataclass(frozen=True, slots=True)
 class StreamsStatus:
-    """How many streams were seen since the agent started looking; see ``/api/streams``."""
+    """How many streams were seen since the agent started looking; see ``/api/streams``.
+
+    ``undated``: those whose newest records say no time and were dated on arrival.
+    """
 
     seen: int
     forgotten: int
+    undated: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import logging
+import os
 import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 import trio
+from msgspec import structs
 
 from edge_agent.forward import Forwarder
 from edge_agent.forward.batches import shape_of
 from edge_agent.forward.plan import decode_plan
+from edge_agent.store import Entry
 from tests.forward.gateways import gateway
 from tests.forward.http_upstream import Got, Reply, http_upstream
-from tests.forward.support import Station, running_station, until, upstream
+from tests.forward.support import Station, make_run, running_station, until, upstream
 from tests.forward.test_sink_http import forwarder_for
 from tests.patience import PATIENCE_S
 
@@ -297,13 +301,20 @@ async def test_a_single_record_that_never_gets_through_is_set_aside_where_others
         took = Taken(lambda *_: None)
         server.answer = answer
         await station.put(3)
-        await station.put(1, stream="long", start=3)
+        await put_long(station, 3)
         await station.put(3, start=4)
         async with forwarding(station, server.url, batch_records=1) as forwarder:
             await floor_is(forwarder, 7)
         assert took.numbers == [0, 1, 2, 4, 5, 6]
         ((_, aside),) = await station.log.quarantine(0, 9)
         assert (aside.seq, aside.code) == (4, "upstream_cut")
+
+
+async def put_long(station: Station, n: int) -> None:
+    """A record of four kilobytes, as sent."""
+    body = msgpack.packb({"n": n, "pad": os.urandom(2000).hex()})
+    run = structs.replace(make_run("long", 1, n), body=body)
+    await (await station.log.append(Entry(runs=(run,)))).wait()
 
 
 async def test_the_journal_tells_each_cause_and_the_recovery_and_floods_nobody(
