@@ -17,6 +17,7 @@ FLOORS = {
     "clocknote": 0, "time_format": 0,
     "wire": 1, "store": 1, "config": 1, "clock": 1, "backoff": 1, "dial": 1,
     "supervise": 1,
+    "connection_quota": 1, "refused_peers": 1,
     "commit": 2, "log": 2, "client": 2,
     "live": 3, "forward": 3, "wear": 3, "scrub": 3, "server": 4, "ops": 4,
     "assembly": 5, "renewal": 5, "agent": 5, "cli": 6, "__main__": 7,
@@ -36,8 +37,7 @@ PURE = {"wire", "store", "config", "errors", "record", "streams", "summary", "me
 IMPURE = {"trio", "time", "random", "socket"}
 #: Heavy libraries and who may import them, though never while edge_agent.agent is imported.
 HEAVY = {
-    "starlette": {"ops"}, "hypercorn": {"ops"}, "prometheus_client": {"ops"},
-    "cryptography": {"server"},
+    "starlette": {"ops"}, "prometheus_client": {"ops"}, "cryptography": {"server"},
     "rich": {"cli"}, "psutil": {"cli", "ops"},
 }  # fmt: skip
 #: Modules without a test file of their own, and why.

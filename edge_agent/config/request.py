@@ -1,7 +1,7 @@
 """How an upstream is asked: what does not fit of its URL, headers, proxy, certificate and accept.
 
 Of the headers that a person adds, a name that belongs to the request itself (its length, its form,
-the key of its batch) is refused, as a second one would make two readers on the way see two requests.
+the key of its batch) is refused: a second one would make two readers on the way see two requests.
 So is a line break in a value, which would write headers of its own.
 """
 

@@ -7,9 +7,11 @@ parts were put together. The functions below turn each part's own statistics int
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edge_agent.clock import Clock
 from edge_agent.config import Config, Share, Upstream, is_loopback, parse_address
@@ -22,11 +24,14 @@ from edge_agent.ops.status import (
     LaneStatus,
     LastBatch,
     LogStatus,
+    RefusedStatus,
     StoreStatus,
     UpstreamStatus,
 )
 from edge_agent.record import NANOSECONDS, format_time
+from edge_agent.refused_peers import RefusedPeer, RefusedPeers
 from edge_agent.scrub import ScrubStatus
+from edge_agent.store.salvage import loss_in_words
 from edge_agent.wear import Wear
 
 if TYPE_CHECKING:
@@ -35,6 +40,7 @@ if TYPE_CHECKING:
     from edge_agent.forward.lane import Lane
     from edge_agent.live import Live
     from edge_agent.log import Log
+    from edge_agent.ops.orders import Part
     from edge_agent.ops.replay import Before, TimeKeyOf
     from edge_agent.record import Run
     from edge_agent.store import StoreStatistics
@@ -60,8 +66,28 @@ def _leave(run: Run) -> tuple[Run, ...]:
     return (run,)
 
 
+def _nobody_there(sources: AbstractSet[str], identities: AbstractSet[str]) -> None:
+    return None
+
+
 def _no_lane(consumer: str, log: str) -> Lane | None:
     return None
+
+
+class TokenNews(Protocol):
+    """The tokens file, as far as the people's port has to know of changes."""
+
+    async def refresh(self) -> None:
+        """Look at it now, if nobody has within a second."""
+        ...
+
+    async def changed(self) -> None:
+        """Wait until a token was changed or revoked."""
+        ...
+
+
+def _no_refused() -> RefusedPeers:
+    return RefusedPeers(time.time_ns, time.monotonic)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +107,12 @@ class Sources:
         may_order: whether the bearer of a token has the scope admin; None likewise.
         before, time_key: the rules that act before storing, for what is read again from quarantine.
         lane: the running lane that a consumer of a log is, None where there is none.
+        part: ends the connections of sources, and those by which identities forward.
         salvage: what the last salvage did, in sentences (`in_words`), for as long as its damaged
             folder is there; None without one.
         scrub: how far the pass over all checksums is.
+        tokens: tells when tokens change; None where none are configured.
+        refused: who was refused lately, at either port.
     """
 
     config: Config
@@ -98,8 +127,11 @@ class Sources:
     before: Before = _leave
     time_key: TimeKeyOf | None = None
     lane: Callable[[str, str], Lane | None] = _no_lane
+    part: Part = _nobody_there
     salvage: Callable[[], str | None] = _nothing
     scrub: Callable[[], ScrubStatus] = ScrubStatus
+    tokens: TokenNews | None = None
+    refused: RefusedPeers = field(default_factory=_no_refused)
 
 
 def log_status(
@@ -160,6 +192,9 @@ def store_status(
         scrub_finished=format_time(scrub.finished_ns) if scrub.finished_ns else None,
         scrub_blocks=scrub.blocks,
         scrub_damaged=scrub.damaged,
+        sources_max=store.sources_max if store else config.limits.sources,
+        sources_of=store.sources_of if store else {},
+        sources_lacking=store.lacking if store else {},
     )
 
 
@@ -185,6 +220,23 @@ def upstream_status(upstream: Upstream, now: ForwarderStatistics) -> UpstreamSta
         gap_records=sum(lane.gap_records for lane in now.lanes),
         lanes=tuple(map(_lane_status, now.lanes)),
         mistaken=any(lane.mistaken for lane in now.lanes),
+    )
+
+
+def refused_status(refused: Sequence[RefusedPeer], now_ns: int) -> tuple[RefusedStatus, ...]:
+    """Who was refused lately; ``now_ns`` is the wall clock."""
+    return tuple(
+        RefusedStatus(
+            address=one.address,
+            port=one.port,
+            reason=one.reason,
+            sentence=one.sentence,
+            count=one.count,
+            first=format_time(one.first_ns),
+            last=format_time(one.last_ns),
+            last_s=max(0.0, (now_ns - one.last_ns) / NANOSECONDS),
+        )
+        for one in refused
     )
 
 
@@ -225,7 +277,15 @@ def facts(
         budget=outlook.about_budget(wear),
         budget_kept=wear.budget is None or wear.budget.kept,
         clock_doubt_s=store.clock_doubt_s,
+        crowded=_crowded(store),
         card=outlook.about_card(wear) if (wear.life_s or 0.0) < WORN_OUT_SOON_S else None,
+    )
+
+
+def _crowded(store: StoreStatus) -> tuple[health.CrowdedFact, ...]:
+    return tuple(
+        health.CrowdedFact(owner, store.sources_of.get(owner, 0), share, store.sources)
+        for owner, share in store.sources_lacking.items()
     )
 
 
@@ -243,12 +303,7 @@ def in_words(report: Mapping[str, Any] | None) -> str | None:
     """
     if report is None:
         return None
-    missing = report["missing"]
-    lost = (
-        f"{_grouped(missing)} records are known to be lost"
-        if missing
-        else "no record is known to be lost"
-    )
+    lost = loss_in_words(report["missing"], report["possible"], all_known=report["all_known"])
     told = (
         f"On {format_time(report['when_ns'])} the store was found damaged ({report['reason']})."
         f" {_grouped(report['records'])} records were read back and {lost}."
