@@ -118,8 +118,7 @@ async def run(
     hangups: trio.MemoryReceiveChannel[None] | None = None,
     task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """The agent, until ``stop`` is set and everything accepted is committed and acked; cancelling
-    ends it at once, and what was acked is durable either way.
+    """The agent, until ``stop`` is set and all it accepted is acked; cancelling takes no ack back.
 
     Args:
         config: as `edge_agent.config.load` gives it.
