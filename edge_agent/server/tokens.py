@@ -13,9 +13,11 @@ may forward, itself or by others; an empty list allows all.
 
 The name is the **identity**: to it belongs what the bearer was the first to use (`owners`). It
 stays when the secret changes (`rotate_token`), and when a token that was revoked is added again
-under its name. What ``sources`` and ``agents`` spell out is *named* by the token: nobody else may
-be the first to use it. ``**`` names nothing. A secret has 256 random bits, so one unsalted SHA-256
-is as hard to turn around as the secret is to guess.
+under its name. What ``sources`` and ``agents`` match is *named* by the token, ``**`` excepted; and
+what stands there as it is, without a wildcard, nobody else may be the first to use.
+
+A secret has 256 random bits, so one unsalted SHA-256 is as hard to turn around as the secret is to
+guess.
 
 `Tokens` answers who a presented secret is, and follows the file: one task (`Tokens.watch`) looks
 every second, in a thread, so that a slow card holds nobody up. Whoever was let in by a token that
@@ -101,12 +103,12 @@ class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
 
     @cached_property
     def names_source(self) -> Callable[[str], bool]:
-        """Whether a source is spelt out."""
+        """Whether a source is named, see the module."""
         return compile_patterns(one for one in self.sources if one != EVERYTHING)
 
     @cached_property
     def names_agent(self) -> Callable[[str], bool]:
-        """Whether an agent is spelt out."""
+        """Whether an agent is named, see the module."""
         return compile_patterns(one for one in self.agents if one != EVERYTHING)
 
     @cached_property
