@@ -55,7 +55,7 @@ from edge_agent.assembly import (
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.commit import Committer, RunBlocking, Trace
 from edge_agent.config import Config, Upstream
-from edge_agent.dial import Dial
+from edge_agent.dial import Dial, dial_tcp
 from edge_agent.forward import Forwarder, make_sink
 from edge_agent.forward.lane import Lane
 from edge_agent.live import Live, compile_rules, compile_time_keys, run_windows
@@ -72,6 +72,7 @@ from edge_agent.ops import (
     upstream_status,
 )
 from edge_agent.refused_peers import RefusedPeers
+from edge_agent.renewal import run_renewals
 from edge_agent.scrub import Scrubber
 from edge_agent.server import Server, Tokens, server_context
 from edge_agent.store import Engine
@@ -98,8 +99,9 @@ class Surroundings:
     random: random_module.Random
     run_blocking: RunBlocking
     listen: Listen
-    dial: Dial | None
+    dial: Dial
     trace: Trace | None
+    hangups: trio.MemoryReceiveChannel[None] | None
 
 
 async def run(
@@ -113,11 +115,10 @@ async def run(
     listen: Listen | None = None,
     dial: Dial | None = None,
     trace: Trace | None = None,
+    hangups: trio.MemoryReceiveChannel[None] | None = None,
     task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """The agent, until ``stop`` is set and everything accepted is committed and acked.
-
-    Cancelling ends it at once; what was acked is durable either way.
+    """The agent, until ``stop`` is set and all it accepted is acked; cancelling takes no ack back.
 
     Args:
         config: as `edge_agent.config.load` gives it.
@@ -129,20 +130,21 @@ async def run(
         listen: opens the sensors' port; sockets where not given.
         dial: reaches upstreams; sockets where not given.
         trace: is told of events with their facts.
+        hangups: says that a certificate or a token was renewed (SIGHUP).
         task_status: started once the agent listens.
 
     Raises:
-        ConfigError: the configuration and the machine do not fit (a file that is not there).
+        ConfigError, OSError: configuration and machine do not fit: a file or an address.
         StoreLocked, StoreTooNew, StoreFailed: the store cannot even be read; the text says why.
-        OSError: an address cannot be listened on.
     """
     around = Surroundings(
         clock=clock or SystemClock(),
         random=random or random_module.SystemRandom(),
         run_blocking=run_blocking,
         listen=listen or listen_tcp,
-        dial=dial,
+        dial=dial or dial_tcp,
         trace=trace,
+        hangups=hangups,
     )
     opening = partial(Engine.open, clock=around.clock, entropy=entropy)
     engine = await run_blocking(opening, Path(config.store.path), store_settings(config))
@@ -211,7 +213,7 @@ class _Parts:
                 async with trio.open_nursery() as readers:
                     forwarded = self._start_readers(readers)
                     async with trio.open_nursery() as sessions:
-                        addresses = await self._listen(sessions)
+                        addresses = await self._listen(sessions, readers)
                         self._supervise(edges, "the watchdog", partial(_watchdog, notifier, watch))
                         notifier.ready(watch.describe())
                         task_status.started(Running(addresses, http_address))
@@ -228,9 +230,14 @@ class _Parts:
                 self.committer.close()
             edges.cancel_scope.cancel("the agent has stopped")
 
-    async def _listen(self, sessions: trio.Nursery) -> tuple[str, ...]:
-        """Open the sensors' port; its addresses."""
+    async def _listen(self, sessions: trio.Nursery, readers: trio.Nursery) -> tuple[str, ...]:
+        """Open the sensors' port; its addresses. What renews its certificate does not keep
+        sessions open.
+        """
         tls = server_context(self.config.listen)
+        if tls is not None or self.around.hangups is not None:
+            renewals = (self.config.listen, tls, self.forwarders, self.around.hangups)
+            readers.start_soon(run_renewals, *renewals)
         listeners = await self.around.listen(self.config.listen.address, tls)
         addresses = tuple(address_of(listener) for listener in listeners)
         await sessions.start(self.server.run, listeners)

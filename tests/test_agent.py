@@ -162,6 +162,31 @@ async def test_an_upstream_that_never_answers_does_not_hold_up_the_end(tmp_path:
         pass
 
 
+@pytest.mark.parametrize(
+    "where", ["edge_agent.forward.sink_http.judge", "edge_agent.scrub.Scrubber._pass"]
+)
+async def test_a_mistake_of_ours_beside_the_data_path_does_not_end_the_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """The answer of an upstream, a reader: whatever fails there, records are taken and acked."""
+    met = trio.Event()
+
+    def fails(*_: object) -> object:
+        met.set()
+        raise OverflowError("date value out of range")
+
+    monkeypatch.setattr(where, fails)
+    async with http_upstream() as server:
+        more = f'[[upstream]]\nname = "cloud"\nurl = "{server.url}"\nbatch_age = "1ms"\n'
+        async with running(configured(tmp_path, more=more)) as (found, _), session(found) as socket:
+            await socket.send_message(json.dumps({"type": "hello", "source": "s"}))
+            assert json.loads(await socket.get_message())["next"] == 1
+            for n in range(1, 4):
+                await socket.send_message(json.dumps({"n": n}))
+                assert json.loads(await socket.get_message())["next"] == n + 1
+                await met.wait()
+
+
 async def say(address: str, head: str) -> trio.SocketStream:
     """Send a request to the people's port."""
     host, port = address.rsplit(":", 1)
@@ -227,28 +252,3 @@ async def test_who_was_refused_at_either_port_is_in_status(
     assert "http.hosts" in told["http.address", "foreign_host"]["sentence"]
     lines = [one.getMessage() for one in caplog.records if "refused" in one.getMessage()]
     assert len(lines) == 2 and "listen.address" in lines[0]
-
-
-@pytest.mark.parametrize(
-    "where", ["edge_agent.forward.sink_http.judge", "edge_agent.scrub.Scrubber._pass"]
-)
-async def test_a_mistake_of_ours_beside_the_data_path_does_not_end_the_agent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
-) -> None:
-    """The answer of an upstream, a reader: whatever fails there, records are taken and acked."""
-    met = trio.Event()
-
-    def fails(*_: object) -> object:
-        met.set()
-        raise OverflowError("date value out of range")
-
-    monkeypatch.setattr(where, fails)
-    async with http_upstream() as server:
-        more = f'[[upstream]]\nname = "cloud"\nurl = "{server.url}"\nbatch_age = "1ms"\n'
-        async with running(configured(tmp_path, more=more)) as (found, _), session(found) as socket:
-            await socket.send_message(json.dumps({"type": "hello", "source": "s"}))
-            assert json.loads(await socket.get_message())["next"] == 1
-            for n in range(1, 4):
-                await socket.send_message(json.dumps({"n": n}))
-                assert json.loads(await socket.get_message())["next"] == n + 1
-                await met.wait()

@@ -97,8 +97,7 @@ def set_up_logging(verbose: int) -> None:
     root.handlers[:] = [handler]
     root.setLevel((logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)])
     if verbose < 3:
-        for name in ("trio-websocket", "httpx2", "httpcore2"):
-            logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger("trio-websocket").setLevel(logging.WARNING)
 
 
 def first_of(group: BaseExceptionGroup[Raised]) -> Raised:

@@ -239,7 +239,7 @@ def store_findings(path: Path, url: str) -> tuple[list[Finding], bool]:
         judge_agent(status, problem, running=bool(held.holder)),
     ]
     if status is not None:
+        found += delivery_findings(status)
         # An agent of an earlier version tells of none.
         found.append(judge_refused(status.get("refused", [])))
-        found += delivery_findings(status)
     return found, bool(held.holder)

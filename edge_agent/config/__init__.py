@@ -15,6 +15,7 @@ from edge_agent.config.shape import (
     Listen,
     Log,
     Rule,
+    SecretFile,
     Share,
     Size,
     Store,
@@ -30,6 +31,7 @@ from edge_agent.config.units import (
     parse_duration,
     parse_size,
 )
+from edge_agent.config.urls import shown_url
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
@@ -40,6 +42,7 @@ __all__ = [
     "Listen",
     "Log",
     "Rule",
+    "SecretFile",
     "Share",
     "Size",
     "Store",
@@ -55,4 +58,5 @@ __all__ = [
     "parse_duration",
     "parse_size",
     "render",
+    "shown_url",
 ]

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from urllib.parse import urlsplit
 
+from edge_agent.config.request import request_problems
 from edge_agent.config.shape import KIB, MIB, Config, Duration, Rule, Share, Size, Upstream
 from edge_agent.config.units import (
     format_duration,
@@ -187,25 +187,8 @@ def _check_upstream(upstream: Upstream, where: Where) -> None:
     if upstream.batch_bytes > upstream.in_flight_bytes:
         expected = f"at most in_flight_bytes = {_show(upstream.in_flight_bytes)}"
         raise ConfigError(where("batch_bytes"), expected, _show(upstream.batch_bytes))
-    problem = _url_problem(upstream.url)
-    if problem:
-        raise ConfigError(where("url"), problem, f'"{upstream.url}"')
-
-
-def _url_problem(url: str) -> str | None:
-    """What was expected instead of ``url``; None where it is good."""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host, parts = None, urlsplit("")
-    if not host or parts.scheme not in ("ws", "wss", "http", "https") or parts.fragment:
-        return '"wss://HOST:PORT/forward" for another agent or "https://HOST/PATH"'
-    if parts.username is not None or parts.password is not None:
-        return "a URL without user and password (a token belongs into token_file)"
-    if parts.scheme in ("ws", "wss") and (parts.path != "/forward" or parts.query):
-        return f'"{parts.scheme}://{parts.netloc}/forward", another agent\'s port for agents'
-    return None
+    for key, expected, found in request_problems(upstream):
+        raise ConfigError(where(key), expected, found)
 
 
 def _check_rule(rule: Rule, where: Where) -> None:

@@ -36,6 +36,7 @@ _WORDS = {
     "int": "a whole number", "float": "a number", "str": 'text in "quotes"',
     "bool": "true or false", "array": 'a list such as ["a", "b"]', "object": "a table",
 }  # fmt: skip
+_HEADERS = '{ NAME = "value" } or { NAME = { file = "PATH" } }'
 
 Tree = dict[str, Any]
 Where = Callable[[str], str]
@@ -227,6 +228,9 @@ def _value(value: object, kind: Any, key: str, where: Where) -> Any:
             expected = " or ".join(words)
         elif expected.startswith("Invalid enum value"):
             expected = "one of " + ", ".join(f'"{choice}"' for choice in _choices(kind))
+        if key.endswith(".headers"):
+            # Not what was found: it may be a secret.
+            raise ConfigError(where(key), _HEADERS, "something else") from None
         raise ConfigError(where(key), expected, _show(value)) from None
 
 
