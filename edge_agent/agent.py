@@ -43,6 +43,7 @@ from pathlib import Path
 
 import trio
 
+from edge_agent import startup
 from edge_agent.assembly import (
     Listen,
     address_of,
@@ -54,7 +55,7 @@ from edge_agent.assembly import (
 )
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.commit import Committer, RunBlocking, Trace
-from edge_agent.config import Config, Upstream
+from edge_agent.config import Config, Upstream, people_url
 from edge_agent.dial import Dial, dial_tcp
 from edge_agent.forward import Forwarder, make_sink
 from edge_agent.forward.lane import Lane
@@ -63,6 +64,7 @@ from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.ops import (
     ConnectionStatus,
+    FilesFact,
     Notifier,
     Sources,
     UpstreamStatus,
@@ -71,10 +73,11 @@ from edge_agent.ops import (
     run_watchdog,
     upstream_status,
 )
+from edge_agent.record import NANOSECONDS
 from edge_agent.refused_peers import RefusedPeers
 from edge_agent.renewal import run_renewals
 from edge_agent.scrub import Scrubber
-from edge_agent.server import Server, Tokens, server_context
+from edge_agent.server import Server, Tokens, certificate_end, server_context
 from edge_agent.store import Engine
 from edge_agent.supervise import FirstStart, supervised, supervised_once_started
 
@@ -124,7 +127,7 @@ async def run(
         config: as `edge_agent.config.load` gives it.
         stop: set it to drain.
         clock: the machine's own where not given.
-        random: for jitter; the machine's own where not given.
+        random: for jitter; likewise.
         entropy: for ids.
         run_blocking: calls the store; in a worker thread that is not abandoned by default.
         listen: opens the sensors' port; sockets where not given.
@@ -146,13 +149,13 @@ async def run(
         trace=trace,
         hangups=hangups,
     )
+    startup.require(config)
     opening = partial(Engine.open, clock=around.clock, entropy=entropy)
     engine = await run_blocking(opening, Path(config.store.path), store_settings(config))
     try:
         await _Parts(config, engine, around).run(stop, task_status)
     finally:
-        # Closing waits for the call that is running, if any, and syncs nothing: it is quick.
-        engine.close()
+        engine.close()  # Waits for the call that is running, and syncs nothing: it is quick.
 
 
 class _Parts:
@@ -196,7 +199,7 @@ class _Parts:
             time_key=self.time_key,
             run_blocking=around.run_blocking,
             trace=around.trace,
-            dashboard=None if config.http.address == "off" else f"http://{config.http.address}/",
+            dashboard=None if (people := people_url(config)) is None else f"{people}/",
             refused=self.refused,
         )
         interval_s = float(config.store.scrub_interval)
@@ -261,6 +264,7 @@ class _Parts:
                 lane=self._lane,
                 part=self.server.part,
                 salvage=lambda: in_words(self.engine.salvage_report),
+                files=partial(_look_at_files, self.config, self.around.clock),
                 scrub=lambda: self.scrubber.status,
                 tokens=self.tokens,
                 refused=self.refused,
@@ -338,6 +342,18 @@ class _Parts:
     def _connections(self) -> Sequence[ConnectionStatus]:
         now_ns = self.around.clock.read().wall_ns
         return [connection_status(view, now_ns) for view in self.server.connections()]
+
+
+def _look_at_files(config: Config, clock: Clock) -> FilesFact:
+    unusable = tuple(str(error) for error in startup.unusable_files(config))
+    certificate = config.listen.tls_certificate
+    if certificate is None or unusable:
+        return FilesFact(unusable)
+    now_s = clock.read().wall_ns / NANOSECONDS
+    try:
+        return FilesFact((), certificate_end(Path(certificate)) - now_s)
+    except (OSError, ValueError) as error:
+        return FilesFact((f"listen.tls_certificate: {error}",))
 
 
 async def _watchdog(notifier: Notifier, watch: Watch) -> None:

@@ -22,7 +22,7 @@ flag: which class it is says so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 StoreFullCode = Literal["store_full", "too_many_sources", "forbidden_source"]
@@ -50,6 +50,14 @@ class ConfigError(EdgeAgentError):
         self.where = where
         self.expected = expected
         self.found = found
+
+    @classmethod
+    def of(cls, errors: Sequence[ConfigError]) -> ConfigError:
+        """One error that tells all of ``errors``, a line each, with the attributes of the first."""
+        first = errors[0]
+        together = cls(first.where, first.expected, first.found)
+        together.args = ("\n".join(dict.fromkeys(map(str, errors))),)
+        return together
 
 
 class ProtocolError(EdgeAgentError):

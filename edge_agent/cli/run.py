@@ -19,7 +19,7 @@ import click
 import trio
 
 from edge_agent.cli import process
-from edge_agent.cli.common import Failure, config_options, first_of
+from edge_agent.cli.common import Failure, first_of, run_options
 from edge_agent.config import Config, load
 from edge_agent.errors import ConfigError
 
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 @click.command()
-@config_options
+@run_options
 @click.option("--listen", metavar="HOST:PORT", help="Sensors' port; port 0 takes a free one.")
 @click.option("--http", metavar="HOST:PORT|off", help="People's port: page, API, metrics.")
 @click.option("--upstream", "upstreams", metavar="NAME=URL", multiple=True, help="Forward to URL.")

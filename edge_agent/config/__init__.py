@@ -5,6 +5,7 @@ win. A configuration that loaded is whole and consistent; nothing behind it chec
 name file, key, what was expected, what was found.
 """
 
+from edge_agent.config.addresses import authority_file, people_url, sensor_url
 from edge_agent.config.load import ENVIRONMENT_PREFIX, load, parse
 from edge_agent.config.render import render
 from edge_agent.config.shape import (
@@ -48,6 +49,7 @@ __all__ = [
     "Store",
     "Upstream",
     "Wear",
+    "authority_file",
     "format_duration",
     "format_share",
     "format_size",
@@ -57,6 +59,8 @@ __all__ = [
     "parse_address",
     "parse_duration",
     "parse_size",
+    "people_url",
     "render",
+    "sensor_url",
     "shown_url",
 ]

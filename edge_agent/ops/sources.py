@@ -110,6 +110,7 @@ class Sources:
         part: ends the connections of sources, and those by which identities forward.
         salvage: what the last salvage did, in sentences (`in_words`), for as long as its damaged
             folder is there; None without one.
+        files: looks at the files that the configuration names; called in a thread.
         scrub: how far the pass over all checksums is.
         tokens: tells when tokens change; None where none are configured.
         refused: who was refused lately, at either port.
@@ -129,6 +130,7 @@ class Sources:
     lane: Callable[[str, str], Lane | None] = _no_lane
     part: Part = _nobody_there
     salvage: Callable[[], str | None] = _nothing
+    files: Callable[[], health.FilesFact] = health.FilesFact
     scrub: Callable[[], ScrubStatus] = ScrubStatus
     tokens: TokenNews | None = None
     refused: RefusedPeers = field(default_factory=_no_refused)
@@ -247,6 +249,7 @@ def facts(
     logs: Sequence[LogStatus],
     upstreams: Sequence[UpstreamStatus],
     wear: Wear,
+    files: health.FilesFact | None = None,
 ) -> health.Facts:
     """What the verdict is made of."""
     return health.Facts(
@@ -254,31 +257,54 @@ def facts(
         store_readable=store.readable,
         commit_waits_s=commit_waits_s,
         file_fill=store.fill,
-        logs=tuple(
-            health.LogFact(
-                log.name,
-                log.fill,
-                log.when_full,
-                log.discarded,
-                log.damaged,
-                log.refused_lately,
-                log.loss_in_s,
-                log.outlook,
-                log.thinned,
-                log.aggregates,
-            )
-            for log in logs
-        ),
+        logs=tuple(map(_log_fact, logs)),
         upstreams=tuple(map(_upstream_fact, upstreams)),
         quarantined=store.quarantine_entries,
         clock_synced=sources.clock.read().synced,
         salvage=sources.salvage(),
         insecure=is_insecure(sources.config),
+        open_ports=open_ports(sources.config),
+        files=files or health.FilesFact(),
         budget=outlook.about_budget(wear),
         budget_kept=wear.budget is None or wear.budget.kept,
         clock_doubt_s=store.clock_doubt_s,
         crowded=_crowded(store),
         card=outlook.about_card(wear) if (wear.life_s or 0.0) < WORN_OUT_SOON_S else None,
+    )
+
+
+def _log_fact(log: LogStatus) -> health.LogFact:
+    return health.LogFact(
+        log.name,
+        log.fill,
+        log.when_full,
+        log.discarded,
+        log.damaged,
+        log.refused_lately,
+        log.loss_in_s,
+        log.outlook,
+        log.thinned,
+        log.aggregates,
+    )
+
+
+def missing_protection(config: Config, address: str) -> tuple[str, ...]:
+    """What of TLS and tokens a port on ``address`` lacks; nothing on loopback."""
+    if address == "off" or is_loopback(parse_address(address)[0]):
+        return ()
+    lacking = () if config.listen.tls_certificate is not None else ("TLS",)
+    return lacking if config.listen.tokens is not None else (*lacking, "tokens")
+
+
+def what_is_open(address: str, lacking: Sequence[str]) -> str:
+    """What that means, in words."""
+    if "tokens" in lacking:
+        return (
+            f"{address} has no {' and no '.join(lacking)}: anybody who reaches it may send and read"
+        )
+    return (
+        f"{address} has tokens but no TLS: anybody on that network reads tokens and"
+        " records, and can then use them"
     )
 
 
@@ -291,10 +317,18 @@ def _crowded(store: StoreStatus) -> tuple[health.CrowdedFact, ...]:
 
 def is_insecure(config: Config) -> bool:
     """Whether a port listens off loopback without TLS or without tokens."""
-    protected = config.listen.tls_certificate is not None and config.listen.tokens is not None
-    addresses = [config.listen.address, config.http.address]
-    hosts = [parse_address(address)[0] for address in addresses if address != "off"]
-    return not protected and not all(is_loopback(host) for host in hosts)
+    return open_ports(config) != ""
+
+
+def open_ports(config: Config) -> str:
+    """What listens off loopback without TLS or without tokens, in words; "" with nothing."""
+    addresses = (config.listen.address, config.http.address)
+    told = [
+        what_is_open(address, lacking)
+        for address in addresses
+        if (lacking := missing_protection(config, address))
+    ]
+    return "; ".join(told)
 
 
 def in_words(report: Mapping[str, Any] | None) -> str | None:
