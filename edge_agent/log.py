@@ -30,6 +30,7 @@ interval. Streams are routed to logs by pattern. The store behind it is entered 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar, TypeVarTuple
@@ -38,7 +39,7 @@ import trio
 
 from edge_agent.clocknote import ClockNote
 from edge_agent.commit import CommitStatistics, Committer, RunBlocking, Ticket
-from edge_agent.errors import StoreFailed
+from edge_agent.errors import StoreFailed, StoreFull
 from edge_agent.store import (
     Block,
     CommitResult,
@@ -51,10 +52,13 @@ from edge_agent.store import (
     Position,
     Quarantined,
     ScrubStep,
+    SourceView,
     StoreStatistics,
 )
 
 __all__ = ["READ_BYTES", "Log", "LogStatistics", "Ticket"]
+
+logger = logging.getLogger(__name__)
 
 #: What one read brings at most, unless told otherwise (a single larger block comes whole).
 READ_BYTES = 1024 * 1024
@@ -224,13 +228,42 @@ class Log:
         """
         return await self._ask(self._engine.next_of, source)
 
+    async def owner_of(self, source: str) -> str | None:
+        """The identity that alone may use the source; None where it belongs to nobody."""
+        return await self._ask(self._engine.owner_of, source)
+
+    def places_left(self) -> int:
+        """How many more sources there may be."""
+        return self._engine.places_left()
+
+    def lacking_place(self, owner: str | None, share: int) -> StoreFull | None:
+        """Why one more source finds no place, where that is known; see `Engine.lacking_place`."""
+        return self._engine.lacking_place(owner, share)
+
+    async def sources(self) -> list[SourceView]:
+        """Every source that has numbers here."""
+        return await self._ask(self._engine.sources)
+
+    def note_connected(self, in_use: Callable[[str], bool]) -> None:
+        """``in_use`` says whether a source is connected; see `Engine.note_connected`."""
+        self._engine.note_connected(in_use)
+
     async def quarantine(self, after: int, limit: int) -> list[tuple[int, Quarantined]]:
         """Quarantined entries whose key is greater than ``after``, oldest first."""
         return await self._ask(self._engine.quarantine, after, limit)
 
     def listen(self, listener: Callable[[CommitResult], None]) -> None:
-        """Call ``listener`` with what each commit did, when it can be read. It must not fail."""
-        self._committer.listeners.append(listener)
+        """Call ``listener`` with what each commit did, when it can be read. One that fails has not
+        heard of that commit, and is told in the journal; the commit's entries are answered.
+        """
+
+        def contained(result: CommitResult) -> None:
+            try:
+                listener(result)
+            except Exception:
+                logger.exception("a reader failed at the news of a commit; the commit is sound")
+
+        self._committer.listeners.append(contained)
 
     def spread(self, intervals: Mapping[str, float], lazy_s: float) -> None:
         """Let entries wait so long for their commits, by log; see `Committer.spread`."""

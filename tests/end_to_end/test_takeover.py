@@ -97,7 +97,7 @@ async def test_a_source_that_returns_in_the_middle_of_a_burst_loses_and_doubles_
 async def test_a_source_that_returns_from_a_half_open_connection_is_not_kept_waiting(
     tmp_path: Path,
 ) -> None:
-    agent = AgentProcess(tmp_path, "agent", '[listen]\nclose_timeout = "5s"\n' + QUICK)
+    agent = AgentProcess(tmp_path, "agent", '[listen]\nclose_timeout = "60s"\n' + QUICK)
     async with agents(agent), await Peer.open(agent) as old:
         assert await old.hello("pi") == 1
         await old.say([{"n": n, "by": "old"} for n in (1, 2, 3)])
@@ -108,10 +108,9 @@ async def test_a_source_that_returns_from_a_half_open_connection_is_not_kept_wai
         await appended(agent, "pi", 4)
 
         async with await Peer.open(agent) as new:
-            before = trio.current_time()
-            assert await new.hello("pi") == 4
-            # The old one's goodbye, which takes five seconds, is not waited for.
-            assert trio.current_time() - before < 3
+            # The old one's goodbye, which takes a minute, is not waited for.
+            with trio.fail_after(PATIENCE_S):
+                assert await new.hello("pi") == 4
             await new.say([{"n": n, "by": "new"} for n in (4, 5)])
             await new.hear_ack(6)
             # Whatever the network still delivers of the old connection comes too late.

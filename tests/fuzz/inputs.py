@@ -52,7 +52,10 @@ BODIES = (
     b"", b"ok", b"\xef\xbb\xbf{}", b"{}", b"null", b"[]", b"<html>login</html>", b"\xff" * 50,
     b'{"errors":true,"items":[]}', b'{"error":"x"}', b'{"items":[{"index":{"status":429}}]}',
     b'{"items":' + b"[" * 5000, b'{"status":' + b"9" * 5000 + b"}", b"x" * 200_000, b'{"code":0}',
-    b'{"errors":true,"items":[{"create":{"status":"x"}},3,null]}', b'"\\ud800"', b"1e999",
+    b'{"errors":true,"items":[{"create":{"status":"x"}},3,null]}', b'{"FailedRecordCount":1}',
+    b'{"items":[{"create":{"status":400}},{"create":{"status":201}},{"create":{"status":429}}]}',
+    b'{"FailedRecordCount":2,"Records":[{"ErrorCode":"x"},{},{"ErrorCode":"y"}]}', b'{"data":null}',
+    b'{"partialSuccess":{"rejectedLogRecords":"9"}}', b'{"success":false}', b'[{"error":1},2]', b'"\\ud800"', b"1e999",
 )  # fmt: skip
 
 

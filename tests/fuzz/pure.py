@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import msgpack
 
 from edge_agent.errors import ConfigError, ProtocolError, SinkError, StoreDamaged
-from edge_agent.forward.answers import Answer, judge, retry_after_s
+from edge_agent.forward.answers import Answer, Sent, judge, retry_after_s
 from edge_agent.live.filter import compile_filter
 from edge_agent.live.moments import parse_moment, parse_position
 from edge_agent.live.query import parse_query
@@ -161,7 +161,9 @@ def _answers(inputs: Inputs, _: Learner) -> None:
     told = dict(headers)
     seconds = retry_after_s(told.get("Retry-After"), NOW_NS)
     assert seconds is None or 0 <= seconds < float("inf")
-    judge(answer_of(status, told, body), "key", NOW_NS)
+    accept = ("auto", "json", "status", "text:ok")[len(body) % 4]
+    sent = [Sent(number, f"key/{number}") for number in range(1, 4)]
+    judge(answer_of(status, told, body), "key", NOW_NS, accept, sent)
 
 
 def answer_of(status: int, headers: dict[str, str], body: bytes) -> Answer:
