@@ -55,7 +55,8 @@ BODIES = (
     b'{"errors":true,"items":[{"create":{"status":"x"}},3,null]}', b'{"FailedRecordCount":1}',
     b'{"items":[{"create":{"status":400}},{"create":{"status":201}},{"create":{"status":429}}]}',
     b'{"FailedRecordCount":2,"Records":[{"ErrorCode":"x"},{},{"ErrorCode":"y"}]}', b'{"data":null}',
-    b'{"partialSuccess":{"rejectedLogRecords":"9"}}', b'{"success":false}', b'[{"error":1},2]', b'"\\ud800"', b"1e999",
+    b'{"partialSuccess":{"rejectedLogRecords":"9"}}', b'{"success":false}', b'[{"error":1},2]',
+    b'"\\ud800"', b"1e999",
 )  # fmt: skip
 
 
