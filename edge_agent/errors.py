@@ -22,8 +22,10 @@ flag: which class it is says so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
+
+StoreFullCode = Literal["store_full", "too_many_sources", "forbidden_source"]
 
 
 class EdgeAgentError(Exception):
@@ -48,6 +50,14 @@ class ConfigError(EdgeAgentError):
         self.where = where
         self.expected = expected
         self.found = found
+
+    @classmethod
+    def of(cls, errors: Sequence[ConfigError]) -> ConfigError:
+        """One error that tells all of ``errors``, a line each, with the attributes of the first."""
+        first = errors[0]
+        together = cls(first.where, first.expected, first.found)
+        together.args = ("\n".join(dict.fromkeys(map(str, errors))),)
+        return together
 
 
 class ProtocolError(EdgeAgentError):
@@ -74,12 +84,16 @@ class StoreError(EdgeAgentError):
 class StoreFull(StoreError):
     """A log is at its share and its policy is to refuse; nothing of the entry was stored.
 
-    ``retry_after`` is in seconds, a hint.
+    ``retry_after`` is in seconds, a hint. ``code`` is the word for the peer: there is no room for
+    the records, no place for one more source, or the source is somebody else's.
     """
 
-    def __init__(self, message: str, retry_after: float = 10.0) -> None:
+    def __init__(
+        self, message: str, retry_after: float = 10.0, code: StoreFullCode = "store_full"
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.code: StoreFullCode = code
 
 
 class StoreLocked(StoreError):

@@ -5,7 +5,6 @@ Works on a running agent, through its people's port, and on the store of one tha
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,11 +17,11 @@ from edge_agent.cli.printing import print_columns
 from edge_agent.cli.progress import ProgressBar
 from edge_agent.cli.reach import Local, Remote, agreed, reach, reach_options
 from edge_agent.ops.text import size
+from edge_agent.printable import json_text, printable
 from edge_agent.record import format_time
 
 #: Entries asked for, and settled, at a time.
 _PAGE = 500
-_REASON_SHOWN = 70
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 
@@ -40,7 +39,7 @@ def list_(limit: int, *, as_json: bool, **where: Any) -> None:
     """Show what is in quarantine, oldest first."""
     entries = list(_entries(reach(**where), limit))
     if as_json:
-        click.echo(json.dumps(entries, indent=2, ensure_ascii=False))
+        click.echo(json_text(entries, indent=2))
         return
     rows = [
         [
@@ -50,7 +49,7 @@ def list_(limit: int, *, as_json: bool, **where: Any) -> None:
             one["source"],
             size(one["bytes"]),
             one["code"],
-            _printable(one["reason"])[:_REASON_SHOWN],
+            one["reason"],
         ]
         for one in entries
     ]
@@ -72,16 +71,16 @@ def show(number: int, *, as_json: bool, **where: Any) -> None:
         raise Failure(f"there is no {number} in quarantine")
     (one,) = found
     if as_json:
-        click.echo(json.dumps(one, indent=2, ensure_ascii=False))
+        click.echo(json_text(one, indent=2))
         return
     keys = ["number", "code", "reason", "stream", "source", "source_number"]
     # An agent of an earlier version notes none of these.
     keys += [key for key in ("consumer", "log", "seq") if one.get(key)]
     for key in keys:
-        click.echo(f"{key.replace('_', ' '):<14} {_printable(str(one[key]))}")
+        click.echo(f"{key.replace('_', ' '):<14} {printable(str(one[key]))}")
     click.echo(f"{'arrived':<14} {format_time(one['arrival_ns'])}")
     ((form, body),) = one["body"].items()
-    click.echo(f"{'sent, ' + form:<14} {_printable(body)}")
+    click.echo(f"{'sent, ' + form:<14} {printable(body)}")
 
 
 @command.command()
@@ -146,7 +145,7 @@ def _settle(
             done += target.settle(QuarantineOrder(order, page))
             bar.show(len(done), f"{len(done)}")
     if as_json:
-        click.echo(json.dumps(done, indent=2, ensure_ascii=False))
+        click.echo(json_text(done, indent=2))
     else:
         _tell(order, done)
     if any(not one["done"] for one in done):
@@ -156,7 +155,7 @@ def _settle(
 def _tell(order: str, done: Sequence[dict[str, Any]]) -> None:
     for one in done:
         if not one["done"]:
-            click.echo(f"{one['number']}: still there: {_printable(one['problem'])}")
+            click.echo(f"{one['number']}: still there: {printable(one['problem'])}")
     settled = [one for one in done if one["done"]]
     if order == "drop":
         click.echo(f"{len(settled)} dropped")
@@ -176,8 +175,3 @@ def _entries(target: Remote | Local, limit: int) -> Iterator[dict[str, Any]]:
         yield from page
         limit -= len(page)
         after = page[-1]["number"]
-
-
-def _printable(text: str) -> str:
-    # What a peer sent must not move the cursor of whoever looks.
-    return text if text.isprintable() else text.encode("unicode_escape").decode()

@@ -55,6 +55,8 @@ class Link:
         self._callbacks = callbacks
         self._connection: Connection | None = None
         self._leaving: trio.Event | None = None
+        #: What went wrong last, "" once something is acked again.
+        self.trouble = ""
         self.fresh = Wakeup()
         self.acked = Wakeup()
         self.position = Position(
@@ -76,6 +78,7 @@ class Link:
                 return
             assert trouble.retry_in is not None
             logger.debug("%s: %s", self._settings.source, trouble)
+            self.trouble = trouble.message
             self._callbacks.on_error(trouble)
             await trio.sleep(trouble.retry_in)
 
@@ -91,6 +94,7 @@ class Link:
         before = self._buffer.first
         await self._buffer.acknowledge(self.position.done_below)
         if self._buffer.first > before:
+            self.trouble = ""
             self._callbacks.on_ack(self._buffer.first - 1)
             self.acked.notify()
 
@@ -147,8 +151,9 @@ class Link:
 
     def _lost(self, ended: Ended, failures: int) -> Trouble:
         # Taken over by a living peer of the same name: hurrying back would only throw it out.
-        taken_over = ended.close_code == CLOSE_TAKEN_OVER
-        delay = self._delay(failures, ended.retry_after, slow=taken_over)
+        # Where the name is somebody else's, nothing changes until a person does something.
+        slow = ended.close_code == CLOSE_TAKEN_OVER or ended.kind == "refused"
+        delay = self._delay(failures, ended.retry_after, slow=slow)
         return Trouble(ended.kind, ended.message, ended.code, retry_in=delay)
 
     def _delay(self, failures: int, retry_after: float | None, *, slow: bool = False) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edge_agent.errors import EdgeAgentError
+from edge_agent.printable import printable
 
 TroubleKind = Literal["nack", "unreachable", "refused", "stop", "lost", "renumbered", "buffer"]
 """What went wrong:
@@ -14,8 +15,10 @@ TroubleKind = Literal["nack", "unreachable", "refused", "stop", "lost", "renumbe
 - ``nack``: one record is refused for its content, for good; the agent keeps it in quarantine.
 - ``unreachable``: no connection this time; tried again.
 - ``refused``: the agent answered the upgrade with an HTTP error; ``status`` says which. 401, 403
-  and 404 stay until a person changes something; tried again, slowly.
-- ``stop``: "not now" (``store_full``, ``rate``, ``closing``); tried again when it said.
+  and 404 stay until a person changes something; tried again, slowly. Or the source is not this
+  token's: then ``status`` is 0, ``code`` is ``forbidden_source``, and the message says whose it is.
+- ``stop``: "not now" (``store_full``, ``too_many_sources``, ``rate``, ``closing``); tried again
+  when it said.
 - ``lost``: an open connection ended or broke a rule; what is unacked is sent again.
 - ``renumbered``: the agent's store is another one than before (or it has numbers of this source
   that this producer never sent); what is unacked goes there under numbers that continue.
@@ -44,7 +47,7 @@ class Trouble:
 
     Attributes:
         kind: see `TroubleKind`.
-        message: one sentence.
+        message: one sentence, without anything that a terminal or a log would obey.
         code: the agent's word (``bad_time``, ``store_full`` …) or "".
         number: of the record that a nack is about, else 0.
         status: HTTP status of ``refused``, else 0.
@@ -57,6 +60,10 @@ class Trouble:
     number: int = 0
     status: int = 0
     retry_in: float | None = None
+
+    def __post_init__(self) -> None:
+        # The agent's words, or whoever's that answers there.
+        object.__setattr__(self, "message", printable(self.message))
 
 
 def ignore(_report: object) -> None:
@@ -80,6 +87,7 @@ class Unacked(EdgeAgentError):
     happen: they stay there.
     """
 
-    def __init__(self, count: int, timeout: float) -> None:
-        super().__init__(f"closed after {timeout:g} s with {count} records not acked")
+    def __init__(self, count: int, timeout: float, cause: str = "") -> None:
+        why = f": {cause}" if cause else ""
+        super().__init__(f"closed after {timeout:g} s with {count} records not acked{why}")
         self.count = count

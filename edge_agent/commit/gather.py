@@ -110,7 +110,7 @@ class Ticket(Struct, eq=False):
             return answer
         # A fresh one for each who asks: raising the same twice would mix up their tracebacks.
         if isinstance(answer, StoreFull):
-            raise StoreFull(str(answer), answer.retry_after)
+            raise StoreFull(str(answer), answer.retry_after, answer.code)
         raise StoreFailed(str(answer))
 
     def settle(self, answer: Stored | StoreFull | StoreFailed) -> None:
@@ -211,7 +211,8 @@ class Gathering:
         try:
             await event.wait()
         except trio.Cancelled:
-            if ticket.since == NEVER:
+            if ticket.since == NEVER and place in self._outside:
+                # Where the committer was cancelled too, `abandon` has been here before.
                 self._outside.remove(place)
             raise
         if ticket.since == NEVER:

@@ -29,8 +29,9 @@ from edge_agent.config import Upstream
 from edge_agent.dial import Dial
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward.clockwait import waits_for_clock
-from edge_agent.forward.credentials import client_context, read_token
+from edge_agent.forward.credentials import Credentials
 from edge_agent.forward.outgoing import Message
+from edge_agent.forward.proxy import tunnelled
 from edge_agent.forward.sink import CLOSE_S, Acknowledged
 from edge_agent.forward.translation import most_telling, stopped, translated
 from edge_agent.forward.watched import Watched
@@ -55,7 +56,7 @@ class Hello:
 
 
 class Link:
-    """See the module's docstring.
+    """See the module's docstring; ``credentials`` are those of this attempt.
 
     Attributes:
         acked: everything up to this seq is acknowledged.
@@ -63,8 +64,11 @@ class Link:
         sent, acks: how many messages were sent, and how often something was acknowledged.
     """
 
-    def __init__(self, upstream: Upstream, dial: Dial, clock: Clock) -> None:
+    def __init__(
+        self, upstream: Upstream, dial: Dial, clock: Clock, credentials: Credentials
+    ) -> None:
         self._upstream, self._dial, self._clock = upstream, dial, clock
+        self._credentials = credentials
         self._session = ClientSession("msgpack")
         self._socket: WebSocketConnection | None = None
         self._stream: Watched | None = None
@@ -178,12 +182,12 @@ class Link:
         upstream = self._upstream
         parts = urlsplit(upstream.url)
         host, is_tls = parts.hostname or "", parts.scheme == "wss"
-        token = read_token(upstream.token_file)
-        context = client_context(upstream.ca_file) if is_tls else None
-        headers = [] if token is None else [(b"Authorization", f"Bearer {token}".encode())]
+        credentials = self._credentials
+        headers = [(name.encode(), value.encode()) for name, value in credentials.headers]
+        self._dial = tunnelled(upstream, credentials.proxy_authorization, self._dial)
         with trio.fail_after(upstream.timeout):
             self._stream = Watched(
-                await self._dial(host, parts.port or (443 if is_tls else 80), context)
+                await self._dial(host, parts.port or (443 if is_tls else 80), credentials.tls)
             )
             socket = self._socket = await wrap_client_stream(
                 nursery,

@@ -25,7 +25,7 @@ import trio
 from edge_agent.clock import Clock
 from edge_agent.clocknote import ClockNote
 from edge_agent.commit import RunBlocking
-from edge_agent.config import Upstream
+from edge_agent.config import Upstream, shown_url
 from edge_agent.dial import Dial, dial_tcp
 from edge_agent.errors import ConfigError
 from edge_agent.record import Record
@@ -242,7 +242,7 @@ def make_sink(
     identity: Identity,
     clock: Clock,
     run_blocking: RunBlocking,
-    dial: Dial | None = None,
+    dial: Dial = dial_tcp,
     news: ClockNews | None = None,
 ) -> Sink:
     """The sink of one log for ``upstream``, by the scheme of its URL.
@@ -253,7 +253,7 @@ def make_sink(
         identity: who we are.
         clock: for dates that an upstream names.
         run_blocking: where long computations go.
-        dial: opens byte streams; TCP and TLS where it is None.
+        dial: opens byte streams.
         news: of clocks that were not set, for upstreams that can be told later.
 
     Raises:
@@ -267,18 +267,19 @@ def make_sink(
             upstream,
             log,
             identity=identity,
-            dial=dial or dial_tcp,
+            dial=dial,
             clock=clock,
             run_blocking=run_blocking,
             news=news,
         )
     if scheme in ("http", "https"):
-        # Imported here and nowhere else: httpx2 is 7 MB that most agents never need.
         from edge_agent.forward.sink_http import HttpSink
 
         return HttpSink(
             upstream, identity=identity, clock=clock, run_blocking=run_blocking, dial=dial
         )
     raise ConfigError(
-        f"upstream {upstream.name}: url", "ws://, wss://, http:// or https://", upstream.url
+        f"upstream {upstream.name}: url",
+        "ws://, wss://, http:// or https://",
+        shown_url(upstream.url),
     )

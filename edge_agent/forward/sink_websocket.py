@@ -25,6 +25,7 @@ from edge_agent.commit import RunBlocking
 from edge_agent.config import Upstream
 from edge_agent.dial import Dial
 from edge_agent.errors import SinkUnavailable
+from edge_agent.forward.credentials import CredentialFiles
 from edge_agent.forward.greeting import (
     Greeting,
     HubState,
@@ -62,7 +63,8 @@ class WebSocketSink:
         identity: who we are, for the source's name and the origin of blocks.
         dial: opens byte streams.
         clock: for a ``Retry-After`` that names a date.
-        run_blocking: where a batch is looked into, cut and packed, a millisecond or two each.
+        run_blocking: where a batch is looked into, cut and packed, and files are read, a
+            millisecond or two each.
         news: clock notes to tell; None tells none.
     """
 
@@ -81,6 +83,7 @@ class WebSocketSink:
         self._dial, self._clock, self._run_blocking = dial, clock, run_blocking
         self._source = source_name(identity.agent_id, upstream.name, log)
         self._matches = compile_patterns(upstream.streams)
+        self._files = CredentialFiles(upstream)
         self._link: Link | None = None
         self._packer = Packer()
         # Packing and sending are one step, or messages would overtake one another.
@@ -106,8 +109,9 @@ class WebSocketSink:
         """
         own_epoch = self._identity.epoch
         said = greet(resume, own_epoch)
+        credentials = await self._run_blocking(self._files.read)
         for _ in range(2):
-            link = self._link = Link(self._upstream, self._dial, self._clock)
+            link = self._link = Link(self._upstream, self._dial, self._clock, credentials)
             hello = Hello(self._source, said.epoch, said.first)
             answer = await nursery.start(link.run, hello)
             judged = judge_welcome(said, answer.epoch, answer.next, resume, own_epoch)

@@ -25,6 +25,8 @@ FILE_FULL = 0.95
 LOG_FULL = 0.98
 #: What an upstream's absence costs is said as soon as it is less than a day away.
 LOSS_SOON_S = 86_400.0
+#: A certificate that ends sooner is worth a person's attention.
+CERTIFICATE_SOON_S = 21 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,28 @@ class UpstreamFact:
 
 
 @dataclass(frozen=True, slots=True)
+class FilesFact:
+    """The files that the configuration names: why each of tokens, certificate and key that cannot
+    be used cannot; seconds until the agent's own certificate ends, None without one.
+    """
+
+    unusable: tuple[str, ...] = ()
+    certificate_ends_in_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CrowdedFact:
+    """An identity that found no place for one more source: it has ``held`` and may have ``share``
+    of the ``remembered``; ``owner`` is "" where there are no tokens.
+    """
+
+    owner: str
+    held: int
+    share: int
+    remembered: int
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What the verdict is made of.
 
@@ -90,10 +114,12 @@ class Facts:
         commit_waits_s: for how long the oldest append has waited for a commit.
         file_fill: part of the store file in use, 0 to 1.
         salvage: what the last salvage did, in sentences; None where there was none.
-        insecure: listening off loopback without TLS or tokens, as the configuration says.
+        insecure: listening off loopback without TLS or tokens, as the configuration says; which
+            port lacks what is in ``open_ports``.
         budget: what the budget of bytes a day takes, or why it is not kept; None with nothing to
             say.
         card: how long it lasts, where that is less than a year or over.
+        crowded: identities that found no place for one more source lately.
         clock_doubt_s: by how much the clock, said to be set, contradicts what is known.
     """
 
@@ -111,6 +137,9 @@ class Facts:
     budget_kept: bool = True
     card: str | None = None
     clock_doubt_s: float = 0.0
+    open_ports: str = ""
+    files: FilesFact = FilesFact()
+    crowded: tuple[CrowdedFact, ...] = ()
 
 
 def judge(facts: Facts) -> Verdict:
@@ -150,6 +179,14 @@ def _degradations(facts: Facts) -> Iterable[Reason]:
             yield Reason("log_full", _full(log))
     for upstream in facts.upstreams:
         yield from _about_upstream(upstream)
+    for problem in facts.files.unusable:
+        yield Reason(
+            "file_unusable",
+            f"{problem}. The agent goes on with what it read last; a start would be refused.",
+        )
+    yield from _about_certificate(facts.files.certificate_ends_in_s)
+    for crowded in facts.crowded:
+        yield Reason("too_many_sources", _crowded(crowded))
     if facts.budget is not None and not facts.budget_kept:
         yield Reason("wear_over_budget", f"{_sentence(facts.budget)}.")
 
@@ -163,6 +200,19 @@ def _full(log: LogFact) -> str:
             " minutes, and goes on until upstreams have taken some."
         )
     return f"Log {log.name} is nearly full; then senders are told to wait."
+
+
+def _crowded(fact: CrowdedFact) -> str:
+    if fact.owner and fact.held >= fact.share:
+        told = f"Too many sources of {fact.owner}: it has {_grouped(fact.held)}, all that it may"
+    else:
+        told = (
+            f"Too many sources: {_grouped(fact.remembered)} are remembered, all that there may be"
+        )
+    return (
+        f"{told}, and none of them is unused. New ones are turned away. See edge-agent source list;"
+        " limits.sources sets how many there may be."
+    )
 
 
 def _about_upstream(upstream: UpstreamFact) -> Iterable[Reason]:
@@ -188,13 +238,21 @@ def _about_upstream(upstream: UpstreamFact) -> Iterable[Reason]:
         )
 
 
+def _about_certificate(ends_in_s: float | None) -> Iterable[Reason]:
+    if ends_in_s is None or ends_in_s > CERTIFICATE_SOON_S:
+        return
+    days = ends_in_s / 86_400
+    told = f"ends in {days:.0f} days" if days > 0 else f"ended {-days:.0f} days ago"
+    yield Reason(
+        "certificate_ends",
+        f"The agent's certificate {told}: nobody connects then. `edge-agent tls init` renews one"
+        " that it made, under the same authority.",
+    )
+
+
 def _warnings(facts: Facts) -> Iterable[Reason]:
     if facts.insecure:
-        yield Reason(
-            "insecure",
-            "Listening off loopback without TLS and tokens, as `insecure = true` asks:"
-            " anybody on this network can send and read.",
-        )
+        yield Reason("insecure", f"As `insecure = true` asks: {facts.open_ports}.")
     if not facts.clock_synced:
         yield Reason(
             "clock_unsynced",

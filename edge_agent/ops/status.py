@@ -8,7 +8,7 @@ bytes, every ``_s`` in seconds, every ``time`` RFC 3339 in UTC; None means "not 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -158,7 +158,9 @@ class StoreStatus:
     while it is not ``healthy``, because the disk refuses writes alone. ``clock_doubt_s``: by how
     much the clock, said to be set, contradicts what the store knows; 0 while it does not.
     ``scrub_finished``: when the last pass over all checksums ended; ``scrub_blocks`` were checked
-    in the present one, ``scrub_damaged`` failed since the agent started.
+    in the present one, ``scrub_damaged`` failed since the agent started. ``sources_of``: how many
+    of the ``sources_max`` each token has, "" for those of nobody; ``sources_lacking``: who found no
+    place for one more in the last ten minutes, with what it may have.
     """
 
     path: str
@@ -178,6 +180,9 @@ class StoreStatus:
     scrub_finished: str | None = None
     scrub_blocks: int = 0
     scrub_damaged: int = 0
+    sources_max: int = 0
+    sources_of: dict[str, int] = field(default_factory=dict)
+    sources_lacking: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +195,24 @@ class StreamsStatus:
     seen: int
     forgotten: int
     undated: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedStatus:
+    """Peers of one address that were refused for one reason, before they were let in.
+
+    ``port`` is ``listen.address`` or ``http.address``; ``sentence`` says what was wrong and what
+    helps; ``last`` was ``last_s`` ago.
+    """
+
+    address: str
+    port: str
+    reason: str
+    sentence: str
+    count: int
+    first: str
+    last: str
+    last_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +230,7 @@ class Status:
     streams: StreamsStatus
     wear: Wear
     wear_outlook: tuple[str, ...]
+    refused: tuple[RefusedStatus, ...] = ()
 
     def to_json(self) -> bytes:
         """Compact JSON, UTF-8."""

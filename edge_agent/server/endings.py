@@ -18,7 +18,13 @@ from edge_agent.server.answers import Answers
 from edge_agent.server.ending import End
 from edge_agent.server.websocket import WebSocket
 from edge_agent.store import Quarantined
-from edge_agent.wire import CLOSE_FORBIDDEN, CLOSE_TAKEN_OVER, CLOSE_TOO_BIG, Reject
+from edge_agent.wire import (
+    CLOSE_FORBIDDEN,
+    CLOSE_TAKEN_OVER,
+    CLOSE_TOO_BIG,
+    CLOSE_TRY_LATER,
+    Reject,
+)
 
 CLOSE_NORMAL, CLOSE_GONE = 1000, 1001
 #: A planned stop asks each peer to come back after a random time up to this, in seconds, so that
@@ -46,7 +52,7 @@ class NotNow:
 def not_now(refused: Refused, dice: random.Random) -> NotNow:
     """What to tell a peer whose records the log does not take."""
     if isinstance(refused, StoreFull):
-        return NotNow("store_full", refused.retry_after, str(refused))
+        return NotNow(refused.code, refused.retry_after, str(refused))
     if isinstance(refused, StoreFailed):
         return NotNow("store_failed", STORE_FAILED_RETRY_S, str(refused))
     return NotNow("closing", dice.uniform(0.5, RETURN_WITHIN_S), str(refused))
@@ -102,6 +108,10 @@ def close_of(end: End | None, failure: ProtocolError | None) -> tuple[int, str]:
         return CLOSE_GONE, "nothing was heard for too long"
     if end == "too_big":
         return CLOSE_TOO_BIG, "the message is over the limit"
+    if end == "revoked":
+        return CLOSE_FORBIDDEN, "revoked: the token was revoked, or allows less now"
+    if end == "displaced":
+        return CLOSE_TRY_LATER, "full: the place was needed for another (listen.connections)"
     return CLOSE_NORMAL, ""
 
 

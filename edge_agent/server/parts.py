@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from edge_agent.clock import Clock
 from edge_agent.commit import RunBlocking, Trace
 from edge_agent.config.shape import Limits, Listen
+from edge_agent.connection_quota import ProvedQuota, UnprovedQuota
 from edge_agent.live import Before, Live, TimeKeyOf
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.record import Run
+from edge_agent.refused_peers import RefusedPeers
 from edge_agent.server.admission import Grant, Peer, Rates
 from edge_agent.server.answers import Teller
+from edge_agent.server.owners import Owners
 from edge_agent.server.shared import SharedReader
 from edge_agent.server.silence import SilenceWatch
 from edge_agent.server.takeover import Claims
@@ -57,10 +60,14 @@ class Parts:
     windows: Windows
     rates: Rates
     claims: Claims
+    owners: Owners
     failures: FailureMemory
     teller: Teller
     silence: SilenceWatch
     reader: SharedReader | None
+    unproved: UnprovedQuota
+    proved: ProvedQuota
+    refused: RefusedPeers
 
     @property
     def wire_limits(self) -> WireLimits:
@@ -138,6 +145,11 @@ class Visitor:
     next: int = 0
     acked: int = 0
     session: ServerSession | None = None
+
+    @property
+    def has_spoken(self) -> bool:
+        """Whether anything that means something has come from it: a hello, or a message."""
+        return self.next > 0 or (self.session is not None and bool(self.source))
 
     def view(self) -> ConnectionView:
         """A snapshot."""

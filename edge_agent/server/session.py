@@ -35,12 +35,13 @@ from edge_agent.server.endings import (
 from edge_agent.server.parts import Parts, Visitor
 from edge_agent.server.takeover import Claim
 from edge_agent.server.websocket import WebSocket
-from edge_agent.store import Entry, Numbering, Quarantined
+from edge_agent.store import FORBIDDEN_RETRY_S, Binding, Entry, Numbering, Quarantined
 from edge_agent.wire import (
     CLOSE_FORBIDDEN,
     CLOSE_TOO_BIG,
     CLOSE_UNDECODABLE,
     Hello,
+    ResumePoint,
     ServerSession,
     Stop,
     TooBigMessage,
@@ -80,6 +81,8 @@ class SessionBase(ABC):
         self._answers = Answers(parts.log, parts.teller, self)
         socket.on_unclogged = self._answers.due
         self._source = ""
+        #: Whose all is that is appended; None where nobody has an identity.
+        self._owner = visitor.grant.identity or None
         self._not_now: NotNow | None = None
         self._unreadable = b""
 
@@ -103,6 +106,16 @@ class SessionBase(ABC):
         """
 
     @abstractmethod
+    async def _whose(self) -> Binding | None:
+        """What has to be bound for the source to be this peer's; None where it is already, or
+        where nobody has an identity.
+
+        Raises:
+            ProtocolError: it belongs to somebody else.
+            StoreFull, StoreFailed, Closed: not now.
+        """
+
+    @abstractmethod
     async def _read(self, messages: list[str | bytes]) -> None:
         """Read until the end; ``messages`` came first, together with the hello."""
 
@@ -120,10 +133,16 @@ class SessionBase(ABC):
         try:
             hello = self._session.receive_hello(messages[0])
             self._source = self._visitor.source = self._source_of(hello)
+            # Before the claim: who may not be this source must not throw out who is.
+            await self._whose()
         except ProtocolError as error:
             await self._turn_away(error)
             return
-        claim = self._parts.claims.take(self._source, self._taken_over)
+        except (StoreFull, StoreFailed, Closed) as refusal:
+            self._not_now = not_now(refusal, self._parts.random)
+            await self._farewell()
+            return
+        claim = self._parts.claims.take(self._source, self._taken_over, self._owner or "")
         try:
             if await self._welcome(hello, claim):
                 await self._read(messages[1:])
@@ -141,7 +160,9 @@ class SessionBase(ABC):
         return []
 
     async def _turn_away(self, error: ProtocolError) -> None:
-        message = encode_control(Stop(error.code, 0.0, error.message[:1000]), self._mode)
+        wait = FORBIDDEN_RETRY_S if error.close_code == CLOSE_FORBIDDEN else 0.0
+        message = encode_control(Stop(error.code, wait, error.message[:1000]), self._mode)
+        self._parts.metrics.add("stops_total", 1, error.code)
         with trio.move_on_after(self._parts.listen.close_timeout):
             await self._socket.send(message)
         code = error.close_code or CLOSE_FORBIDDEN
@@ -155,14 +176,28 @@ class SessionBase(ABC):
             with self._socket.until_end():
                 await self._parts.claims.settled(claim)
                 epoch = log.identity.epoch
-                point = resume_point(hello, epoch, await log.next_of(self._source))
-                if point.restart:
-                    numbering = Numbering(self._source, point.next, point.next, restart=True)
+                known = await log.next_of(self._source)
+                binding = await self._whose()
+                point = resume_point(hello, epoch, known)
+                if binding is not None and binding.over is not None and hello.first is not None:
+                    # The numbers that another identity used up are none of this one's.
+                    point = ResumePoint(hello.first, restart=True, gap=0)
+                share = 0 if binding is None else binding.share
+                if not known and (full := log.lacking_place(self._owner, share)) is not None:
+                    raise full
+                if point.restart or binding is not None or self._lacks_place(known):
+                    numbering = Numbering(
+                        self._source, point.next, point.next, point.restart, self._owner, binding
+                    )
                     # Once in the life of a source, while its peer waits: not worth the interval.
+                    # Who is welcome has its place here, and is not refused with the first record.
                     ticket = await log.append(Entry(numbering=numbering), soon=True)
                     await ticket.wait()
         except (StoreFull, StoreFailed, Closed) as refusal:
             self._not_now = not_now(refusal, self._parts.random)
+        except ProtocolError as error:
+            # Somebody else was faster between the two looks.
+            self._not_now = NotNow(error.code, FORBIDDEN_RETRY_S, error.message)
         if self._socket.end is not None or self._not_now is not None:
             await _settle(ticket)
             return False
@@ -170,6 +205,10 @@ class SessionBase(ABC):
         time = format_time(reading.wall_ns) if reading.synced else ""
         self._parts.tell("welcome", source=self._source, next=point.next, restart=point.restart)
         return await self._socket.send(self._session.welcome(point.next, epoch, time))
+
+    def _lacks_place(self, known: int) -> bool:
+        """Whether all who are connected might find no place among the sources."""
+        return not known and self._parts.log.places_left() <= 2 * self._parts.listen.connections
 
     # Appending and answering.
 
@@ -184,7 +223,8 @@ class SessionBase(ABC):
         upto, in_flight = self._session.number, self._session.bytes_in_flight
         if in_flight > self._share.peak:
             self._share.peak = in_flight
-        return Entry(runs, blocks, Numbering(self._source, upto - numbers, upto), (), refused)
+        numbering = Numbering(self._source, upto - numbers, upto, False, self._owner)
+        return Entry(runs, blocks, numbering, (), refused)
 
     async def _append(self, taken: Taken, *, soon: bool = False) -> None:
         self._parts.count(taken.messages, taken.records, taken.size, taken.quarantine)

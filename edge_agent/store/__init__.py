@@ -16,6 +16,7 @@ Files
     PATH/lock             flock, holds the owner's pid; a second agent is refused
     PATH/store/data.mdb   LMDB 0.9 format, reserved to its full size when it is made
     PATH/store/lock.mdb   LMDB's own
+    PATH/store/closed     number of the last commit when the store was closed (`closed.py`)
     PATH/damaged-N        stores that were set aside, the newest two
     PATH/replaced-N       stores that a person replaced by a restored one
     PATH/store.rebuilding, .rebuilt, .replaced, .restored  compaction, erasing, restoring:
@@ -36,16 +37,19 @@ the CRC-32 of its key and the array (`values.py`). An array may grow at its end.
 ``00``                   store: format = 1, store id, epoch, agent id, board, created, openings,
                          boot id of the last opening
 ``00 01``                stamp: number of the transaction that wrote this tree (`stamp.py`)
-``00 02``                salvage: when, why, moved to, blocks, records, missing, complete?
+``00 02``                salvage: when, why, moved to, blocks, records, missing, complete?;
+                         possibly lost, all known? (absent before they were told)
 ``01`` name              log: id, first, last, records, bytes, trimmed, discarded; looked,
-                         looked_bytes, thinned, aggregates (`thinning.py`; absent before it)
+                         looked_bytes, thinned, aggregates (`thinning.py`; absent before it);
+                         seqs that were passed over (absent before they were noted)
 ``02`` consumer 00 log   position: floor, state, paused, skipped; the agent's own note of bytes
                          written is the state of ``$wear``, a name that no consumer has
-``03`` source            numbering: next, last seen (ns), by a synced clock?
+``03`` source            numbering: next, last seen (ns), by a synced clock?, owner
 ``04``                   quarantine: first, last, bytes, dropped, released
 ``04`` number u64        quarantined: code, reason, stream, source, number, arrival, body; consumer,
                          log, seq of what an upstream refused (absent before it)
-``05`` boot 16s agent    clock note: number, offset, boot clock, hops, needed?, noted (ns)
+``05`` boot 16s agent    clock note: number, offset, boot clock, hops, needed?, noted (ns),
+                         owner
 ``f0`` log id u8 seq u64 block: header, origin, payload (`format.py`, `payload.py`)
 ======================== =====================================================================
 
@@ -65,12 +69,18 @@ Invariants
   dropped, or read again, with the records that came of it, in one entry.
 - A source's ``next`` goes down only by ``restart``; everything below it is durable, was left out
   by a rule, or is in quarantine.
+- A source belongs to one identity (`Numbering.owner`) from the commit that first numbers it for
+  one; until a person moves it, an entry of another is refused whole, but where `Binding` says that
+  the owner it had gives way. Without tokens nothing changes owners (`sources.py`).
 - After every opening and reopening one marker transaction is committed before anything is told.
   Where the disk refuses it, what is stored is open for reading alone (`refusing.py`): records up to
   the last synced commit are read, no source is told its ``next``, nothing is committed, and at a
   start positions are told only of what an earlier boot wrote.
 - Each write transaction puts its own number under ``00 01``. What the file's roots say counts only
   where the trees below them say the same (`roots.py`), so that no flipped bit takes a commit back.
+- Two roots that do not follow one another, or pages of commits behind both of them, are damage: the
+  card did not write a root that it said it had written. What a salvage does not find is counted, as
+  missing or, where nobody can tell it from what was trimmed or never acked, as possibly lost.
 - LMDB opens only a file whose structure is sound (`look.py`): it would crash on another.
 - Nothing is committed to a file that was deleted or replaced under the running agent.
 - Only a log's oldest blocks are ever removed, whole. Only under ``thin-oldest`` are blocks
@@ -130,12 +140,15 @@ block, before compression     ``block_bytes`` 256 KiB, at most 1 MiB; one larger
 log                           ``share``      of ``size``, in LMDB's pages
 quarantine                    2 % of size    4 KiB an entry, oldest dropped, counted
 consumer's state              256 KiB        rewritten whole when it changes
-sources                       10,000         forgotten when unseen for 90 days, else `StoreFull`
-clock notes                   256 and 2,048  boots of ours and of others; the oldest forgotten
+sources                       10,000         forgotten when unseen for 90 days; at an identity's
+                                             share its oldest unused give way, else `StoreFull`
+clock notes                   256 and 2,048  boots of ours and of others, of these 256 told by one
+                                             identity; the oldest forgotten
 names                         500 bytes      LMDB's keys have 511
 one trim transaction          256 blocks
 one step of thinning          512 KiB        before compression, or 512 blocks; between two commits
-one look at a start           4,096 leaves   all branch pages, 1,024 headers of blocks (`look`)
+one look at a start           4,096 leaves   all branch pages, 1,024 headers of blocks, 128 pages
+                                             that come next (`look`)
 one step of the scrub         256 KiB        in a read transaction of its own
 ============================= ============== ===================================================
 
@@ -151,9 +164,18 @@ run beside a commit; `Engine.reopen` waits for them.
 
 from edge_agent.store.correction import Boot, Offsets
 from edge_agent.store.engine import Engine
-from edge_agent.store.entry import CommitResult, Entry, Numbering, Position, Quarantined, Stored
+from edge_agent.store.entry import (
+    Binding,
+    CommitResult,
+    Entry,
+    Numbering,
+    Position,
+    Quarantined,
+    SourceOrder,
+    Stored,
+)
 from edge_agent.store.erasing import ERASED
-from edge_agent.store.foreign import check_payload, foreign_stream
+from edge_agent.store.foreign import check_payload, foreign_stream, without_streams
 from edge_agent.store.format import Block, Gap, filter_payload
 from edge_agent.store.identity import Identity, board_fingerprint
 from edge_agent.store.payload import (
@@ -167,10 +189,21 @@ from edge_agent.store.payload import (
 from edge_agent.store.riders import ConsumerView
 from edge_agent.store.scrub import DamagedBlock, ScrubStep
 from edge_agent.store.settings import ConsumerSettings, LogSettings, StoreSettings
+from edge_agent.store.sources import (
+    AGENT_PREFIX,
+    FORBIDDEN_RETRY_S,
+    LANE_PREFIX,
+    SourceView,
+    share_of,
+)
 from edge_agent.store.statistics import LogStatistics, StoreStatistics
 
 __all__ = [
+    "AGENT_PREFIX",
     "ERASED",
+    "FORBIDDEN_RETRY_S",
+    "LANE_PREFIX",
+    "Binding",
     "Block",
     "Boot",
     "CommitResult",
@@ -189,6 +222,8 @@ __all__ = [
     "Quarantined",
     "RunView",
     "ScrubStep",
+    "SourceOrder",
+    "SourceView",
     "StoreSettings",
     "StoreStatistics",
     "Stored",
@@ -198,7 +233,9 @@ __all__ = [
     "encode_runs",
     "filter_payload",
     "foreign_stream",
+    "share_of",
     "slice_indexes",
     "slice_payload",
     "streams_of",
+    "without_streams",
 ]

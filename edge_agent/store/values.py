@@ -48,6 +48,9 @@ class LogHeader(msgspec.Struct, array_like=True, frozen=True):
 
     ``looked``: thinning has looked at all blocks up to this seq, of which what is still held has
     ``looked_bytes``. ``thinned`` records have since creation given way to ``aggregates``.
+
+    ``passed``: first and last of the seqs that were never given, because a salvage or a restore
+    counted on above them. Who looks for what is missing does not count them.
     """
 
     id: int
@@ -61,6 +64,14 @@ class LogHeader(msgspec.Struct, array_like=True, frozen=True):
     looked_bytes: int = 0
     thinned: int = 0
     aggregates: int = 0
+    passed: tuple[tuple[int, int], ...] = ()
+
+    def counting_on(self, known: int, by: int) -> LogHeader:
+        """As if ``by`` seqs behind ``known``, the last one that may have been given, were."""
+        passed = tuple(pair for pair in self.passed if pair[1] >= self.first)
+        return msgspec.structs.replace(
+            self, last=known + by, passed=(*passed, (known + 1, known + by))
+        )
 
 
 class PositionValue(msgspec.Struct, array_like=True, frozen=True):
@@ -75,16 +86,24 @@ class PositionValue(msgspec.Struct, array_like=True, frozen=True):
 
 
 class SourceValue(msgspec.Struct, array_like=True, frozen=True):
-    """The number expected next, and when the source was last heard, by whose clock."""
+    """The number expected next, and when the source was last heard, by whose clock.
+
+    ``owner`` is the identity that alone may use it; None for whoever comes first, as in stores of
+    before there were owners, and where no tokens are asked for.
+    """
 
     next: int
     seen_ns: int
     synced: bool
+    owner: str | None = None
 
 
 class SalvageNote(msgspec.Struct, array_like=True, frozen=True):
-    """What the last salvage saved: ``missing`` records are known to be lost, of those that the
-    logs' headers told of. ``complete``: False where the new file was too small for all.
+    """What the last salvage saved: ``missing`` records are known to be lost. ``complete``: False
+    where the new file was too small for all.
+
+    ``possible`` records more may be lost: nobody can tell whether they were trimmed before, or
+    never acked. ``all_known``: False where there may be others that nothing tells of.
     """
 
     when_ns: int
@@ -94,6 +113,8 @@ class SalvageNote(msgspec.Struct, array_like=True, frozen=True):
     records: int
     missing: int
     complete: bool
+    possible: int = 0
+    all_known: bool = True
 
 
 class QuarantineHeader(msgspec.Struct, array_like=True, frozen=True):
@@ -131,7 +152,7 @@ class QuarantineValue(msgspec.Struct, array_like=True, frozen=True):
 class ClockValue(msgspec.Struct, array_like=True, frozen=True):
     """What is known of one boot's clock, as `edge_agent.clocknote.ClockNote`. ``number`` counts
     the notes of this store, those that took another's place included; ``noted_ns`` is when it was
-    stored, by our wall clock.
+    stored, by our wall clock; ``owner`` is as in `SourceValue`.
     """
 
     number: int
@@ -140,6 +161,7 @@ class ClockValue(msgspec.Struct, array_like=True, frozen=True):
     hops: int
     needed: bool
     noted_ns: int
+    owner: str | None = None
 
 
 _Value = TypeVar("_Value", bound=msgspec.Struct)

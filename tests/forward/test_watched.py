@@ -6,8 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from edge_agent.forward.progress import socket_of, unacknowledged_bytes
-from edge_agent.forward.watched import Watched
+from edge_agent.forward.watched import Watched, socket_of, unacknowledged_bytes
 from tests.patience import PATIENCE_S, eventually
 
 
