@@ -7,6 +7,7 @@ been written, and data that do not come back. So suspicion is all that is claime
 
 from __future__ import annotations
 
+import mmap
 import os
 import statistics
 import time
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from edge_agent.cli.disk import IN_MEMORY, Mount
 from edge_agent.cli.doctor_finding import Finding, fail, ok, warn
 from edge_agent.ops.text import duration, size
 
@@ -35,19 +37,9 @@ _PROBES = 60
 _PROBE_BYTES = 4096
 _BACK_BYTES = 1024 * 1024
 
-_IN_MEMORY = ("tmpfs", "ramfs", "devtmpfs")
 _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs")
 _NO_JOURNAL = ("vfat", "exfat", "msdos", "ntfs", "ntfs3", "fuseblk")
 _GOOD = ("ext4", "xfs", "btrfs", "f2fs", "bcachefs", "zfs")
-
-
-@dataclass(frozen=True, slots=True)
-class Mount:
-    """The file system under a folder."""
-
-    kind: str
-    options: frozenset[str]
-    place: str = "/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +66,7 @@ def judge_mount(mount: Mount) -> Finding:
     """Whether the file system can keep what it is given."""
     name, options = "file system", mount.options
     found = f"{mount.kind} at {mount.place}"
-    if mount.kind in _IN_MEMORY:
+    if mount.kind in IN_MEMORY:
         return fail(name, f"{found}, in memory: a power cut empties it", "put store.path on a disk")
     if mount.kind == "overlay":
         return fail(
@@ -174,18 +166,6 @@ def judge_reading_back(same: bool | None) -> Finding:
     return ok(name, "1 MiB came back from the card as it was written")
 
 
-def look_at_mount(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> Mount:
-    """The mount that holds ``folder``."""
-    best, found = Path("/"), Mount("unknown", frozenset())
-    resolved = folder.resolve()
-    for line in mounts.read_text(errors="replace").splitlines():
-        _, place, kind, options, *_ = line.split()
-        mounted = Path(place.encode().decode("unicode_escape"))
-        if resolved.is_relative_to(mounted) and mounted.is_relative_to(best):
-            best, found = mounted, Mount(kind, frozenset(options.split(",")), str(mounted))
-    return found
-
-
 def look_at_device(folder: Path, sys: Path = Path("/sys")) -> Device:
     """The device under ``folder``, by what its path in /sys says."""
     number = folder.stat().st_dev
@@ -227,13 +207,13 @@ def time_syncs(folder: Path, tell: Callable[[int, int], None]) -> Syncs:
 
 def read_back(folder: Path) -> bool | None:
     """Write 1 MiB, sync, read it past the page cache. Raises OSError."""
-    import mmap
-
     path = folder / f".edge-agent-doctor-{os.getpid()}"
     wanted = os.urandom(_BACK_BYTES)
-    path.write_bytes(wanted)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with path.open("rb") as file:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(wanted)
+            file.flush()
             os.fdatasync(file.fileno())
         try:
             direct = os.open(path, os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)

@@ -11,16 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.cli.common import Failure, get_json, holds_store
+from edge_agent.cli.delivery import delivery_findings
 from edge_agent.cli.doctor_finding import Finding, fail, ok, warn
 from edge_agent.errors import EdgeAgentError, StoreFailed, StoreLocked
+from edge_agent.files import acting_as_owner
 from edge_agent.ops.text import amount
 from edge_agent.store.backup import look_inside
 from edge_agent.store.create import damaged_folders
 from edge_agent.store.lock import LOCK, StoreLock
 from edge_agent.store.look import look
+from edge_agent.store.salvage import loss_in_words
 
 #: The part of all places for sources from which on a person should look.
 SOURCES_FULL = 0.9
+_DAY_S = 86_400.0
+_REFUSED_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +90,16 @@ def judge_store(held: Held) -> Finding:
     return ok(name, "sound at a first look; edge-agent check --deep reads all of it")
 
 
-def judge_salvage(folders: Sequence[str]) -> Finding:
-    """Stores that were set aside."""
+def judge_salvage(folders: Sequence[str], loss: str = "") -> Finding:
+    """Stores that were set aside; ``loss``: what was not read back of the last, where that is known
+    without the agent, which says so itself.
+    """
     name = "salvage"
     if not folders:
         return ok(name, "no store was ever set aside here")
     return warn(
         name,
-        f"{', '.join(folders)}: damaged stores that were set aside",
+        f"{', '.join(folders)}: damaged stores that were set aside{loss and f'; {loss}'}",
         "find out why (docs/corrupt-card.md); then remove the folders",
     )
 
@@ -144,6 +151,25 @@ def judge_agent(status: dict[str, Any] | None, problem: str, *, running: bool) -
     return ok(name, f"{word}, agent {status['agent']['id']}")
 
 
+def judge_refused(refused: Sequence[dict[str, Any]]) -> Finding:
+    """Peers that the running agent refused before they were let in, in the last day."""
+    name = "refused peers"
+    lately = [one for one in refused if one["last_s"] < _DAY_S]
+    if not lately:
+        return ok(name, "none in the last day")
+    told = [
+        f"{one['address'] or 'a peer'} at {one['port']}, {amount(one['count'])} times:"
+        f" {one['sentence']}"
+        for one in lately[:_REFUSED_SHOWN]
+    ]
+    more = len(lately) - len(told)
+    return warn(
+        name,
+        " ".join(told) + (f" And {more} more." if more else ""),
+        "if it is one of yours, mend it there; edge-agent status --json shows all",
+    )
+
+
 def look_at_folder(path: Path) -> Folder:
     """Owner, mode, and whether we may write."""
     try:
@@ -181,32 +207,48 @@ def look_at_store(path: Path) -> Held:
     return Held()
 
 
-def store_findings(path: Path, url: str) -> tuple[list[Finding], bool]:
-    """All of it, and whether an agent holds the store; ``url`` is its people's port."""
-    held = look_at_store(path)
+def store_findings(
+    path: Path, url: str | None, ca_file: str | None = None
+) -> tuple[list[Finding], bool]:
+    """All of it, and whether an agent holds the store; ``url`` is its people's port, None where it
+    is off.
+    """
+    with acting_as_owner(path):
+        held = look_at_store(path)
     if held.hidden:
         # What we cannot see would be told as if it were not there.
         return [judge_folder(look_at_folder(path)), judge_store(held)], False
     status, problem = None, ""
-    if held.holder:
+    if held.holder and url is None:
+        problem = "its people's port is off"
+    elif held.holder and url is not None:
         try:
-            status = get_json(url, "/api/status")
+            status = get_json(url, "/api/status", ca_file=ca_file)
         except Failure as error:
             problem = error.message
     entries: int | None = None
+    loss = ""
     if status is not None:
         entries = int(status["store"]["quarantine_entries"])
     elif held.there and not held.problem:
         try:
-            entries = look_inside(path).entries
+            with acting_as_owner(path):
+                inside = look_inside(path)
+            entries = inside.entries
+            if (note := inside.salvaged) is not None:
+                loss = loss_in_words(note.missing, note.possible, all_known=note.all_known)
         except EdgeAgentError:
             entries = None
     found = [
         judge_folder(look_at_folder(path)),
         judge_store(held),
-        judge_salvage([folder.name for folder in damaged_folders(path)]),
+        judge_salvage([folder.name for folder in damaged_folders(path)], loss),
         judge_quarantine(entries),
         judge_sources(None if status is None else status["store"]),
         judge_agent(status, problem, running=bool(held.holder)),
     ]
+    if status is not None:
+        found += delivery_findings(status)
+        # An agent of an earlier version tells of none.
+        found.append(judge_refused(status.get("refused", [])))
     return found, bool(held.holder)

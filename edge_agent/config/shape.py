@@ -5,7 +5,9 @@ of the TOML file. The comment behind a key and the docstring of its table are wh
 config show`` prints beside them: `render` reads them from this very file.
 
 The memory that the limits allow at most, with the defaults: 200 connections x 64 KiB socket
-buffers + 32 MiB in flight + 16 MiB per running query + 4 MiB per upstream.
+buffers + 264 x 64 KiB that are not let in yet + 32 MiB in flight + 16 MiB per running query +
+4 MiB per upstream (an HTTP upstream that answers at length: up to 16 MiB more while the answer is
+judged).
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ class Listen(Struct, frozen=True, forbid_unknown_fields=True):
     insecure: bool = False  # listen off loopback without TLS and tokens; reported in status
     origins: tuple[str, ...] = ()  # browser origins that may connect, beside none at all
     hosts: tuple[str, ...] = ()  # further Host names that loopback clients may use
-    connections: int = 200  # open at one time; the next one gets HTTP 503
+    connections: int = 200  # open at one time; who has most yields to who has fewer
+    unproved: int = 200  # not let in yet, beside them; the next displaces the oldest
+    unproved_per_address: int = 50  # of those, one address may have
     handshake_timeout: Duration = Duration(10)  # from connecting to the upgrade
     idle_timeout: Duration = Duration(120)  # a ping is sent at half of it
     close_timeout: Duration = Duration(2)  # how long a closing peer may take to say goodbye
@@ -54,6 +58,9 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True):
     address: str = "127.0.0.1:8766"  # "off": no page, no metrics, no /healthz
     hosts: tuple[str, ...] = ()  # further Host names that may be asked for
     origins: tuple[str, ...] = ()  # browser origins that may ask, beside its own page
+    connections: int = 64  # being answered at one time, shared as listen.connections are
+    unproved: int = 64  # waiting, beside them; the next displaces the oldest
+    unproved_per_address: int = 32  # of those, one address may have
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
@@ -119,21 +126,40 @@ class Wear(Struct, frozen=True, forbid_unknown_fields=True):
     endurance: Size = Size(0)  # in all, as the card's maker states, e.g. "30TB"; "0B": unknown
 
 
+class SecretFile(Struct, frozen=True, forbid_unknown_fields=True):
+    """A value that stands in a file, in one line: ``{ file = "/etc/edge-agent/key" }``."""
+
+    file: str
+
+
 class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where records go. ``ws``/``wss`` URLs speak to another agent, ``http``/``https`` POST."""
+    """Where records go. ``ws``/``wss`` URLs speak to another agent, ``http``/``https`` POST.
+
+    ``headers`` go with every request; the value of a secret one stands in a file of one line.
+    ``accept`` says which answer of an HTTP upstream counts as taken: ``"auto"`` takes what APIs
+    answer (nothing, JSON, a word such as ok) and no page for people, ``"json"`` JSON alone,
+    ``"text:WORD"`` this text alone, ``"status"`` any 2xx whatever its body says. Files are read
+    again when they change.
+    """
 
     name: str  # names the position that is kept for it
     url: str  # wss://HOST:PORT/forward, or https://HOST/PATH
     streams: tuple[str, ...] = ("**",)  # patterns
     token_file: str | None = None  # one line; sent as Authorization: Bearer
     ca_file: str | None = None  # PEM; instead of the system's certificate authorities
+    tls_certificate: str | None = None  # PEM; ours, where the upstream asks for one
+    tls_key: str | None = None  # PEM; together with tls_certificate
+    headers: dict[str, str | SecretFile] = field(default_factory=dict)  # name = "value" or a file
+    proxy: str | None = None  # "http://HOST:PORT", or "environment": HTTPS_PROXY, NO_PROXY
+    proxy_auth_file: str | None = None  # USER:PASSWORD in one line, for the proxy
+    accept: str = "auto"  # http: what counts as taken: auto, json, text:WORD, status
     format: Literal["msgpack", "json", "ndjson"] = "ndjson"  # http: msgpack, json, ndjson
     compression: Literal["none", "gzip", "zstd"] = "gzip"  # http: none, gzip, zstd
     batch_bytes: Size = Size(1 * MIB)  # one send
     batch_records: int = 10_000  # one send
     batch_age: Duration = Duration(1)  # how long the first record of a batch may wait
     in_flight_bytes: Size = Size(4 * MIB)  # sent and not yet acknowledged
-    timeout: Duration = Duration(30)  # without any answer
+    timeout: Duration = Duration(30)  # without a byte that moves, in either direction
     backoff_base: Duration = Duration(1)  # first wait after a failure, at most
     backoff_max: Duration = Duration(300)  # longest wait
     required: bool = True  # retention waits for it; false: it may miss records, counted

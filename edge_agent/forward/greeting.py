@@ -29,14 +29,15 @@ from dataclasses import dataclass
 import msgspec
 
 from edge_agent.errors import SinkUnavailable
-from edge_agent.forward.plan import moves_of
+from edge_agent.forward.plan import Again, again_of, moves_of
 from edge_agent.forward.sink import Resume, Resumed
 
 
 class HubState(msgspec.Struct, array_like=True, frozen=True):
     """The consumer's state: the epochs of both stores when the numbering was agreed on, whether a
     person has moved the floor since, and the number of our newest clock note that the hub is known
-    to have. ``moves``, how often they have, is for keyed upstreams (`edge_agent.forward.plan`).
+    to have. ``moves``, how often they have, and ``again`` are for keyed upstreams
+    (`edge_agent.forward.plan`).
     """
 
     hub: str
@@ -44,6 +45,7 @@ class HubState(msgspec.Struct, array_like=True, frozen=True):
     moved: bool = False
     noted: int = 0
     moves: int = 0
+    again: list[Again] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,8 @@ def moved(state: bytes | None) -> bytes:
     their keys are new.
     """
     known = hub_state(state) or HubState("", "")
-    now = HubState(known.hub, known.own, True, moves=moves_of(state) + 1)
+    moves, again = moves_of(state) + 1, again_of(state)
+    now = HubState(known.hub, known.own, True, moves=moves, again=again)
     return msgspec.msgpack.encode(now)
 
 

@@ -8,9 +8,10 @@ streams is an ordinary reader of the log.
 
 The agent makes one `Watch`, runs it, and feeds systemd's watchdog (`Notifier`, `run_watchdog`).
 The people's port is `edge_agent.ops.port.serve_people`, which is not imported here: whoever turns
-the port off does not pay for Starlette, Hypercorn and prometheus-client.
+the port off does not pay for Starlette and prometheus-client.
 """
 
+from edge_agent.ops.health import FilesFact
 from edge_agent.ops.sources import Sources, in_words, upstream_status
 from edge_agent.ops.status import ConnectionStatus, Status, UpstreamStatus
 from edge_agent.ops.systemd import Notifier, run_watchdog
@@ -18,6 +19,7 @@ from edge_agent.ops.watch import Watch
 
 __all__ = [
     "ConnectionStatus",
+    "FilesFact",
     "Notifier",
     "Sources",
     "Status",

@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from edge_agent.errors import ProtocolError, StoreError
 from edge_agent.live import render
+from edge_agent.printable import csv_text
 
 if TYPE_CHECKING:
     from edge_agent.live import Answer, Batch, Live, Subscription
@@ -76,8 +77,7 @@ class QueryAnswers:
 class Pieces(Response):
     """Pieces, then ``done``, whatever becomes of the reader.
 
-    Not Starlette's StreamingResponse: Hypercorn reports a disconnection when an answer is
-    complete, and Starlette then cancels the task that is just about to close the connection.
+    Not Starlette's StreamingResponse, which starts a second task for each answer.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Pieces(Response):
         self._done = done
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send them all; for a reader that is gone the server throws them away."""
+        """Send them all; the server raises where the reader is gone."""
         try:
             with trio.move_on_after(SEND_TIMEOUT_S):
                 await send(
@@ -145,7 +145,7 @@ def _aggregates_as_csv(aggregates: Mapping[str, Mapping[str, float]]) -> bytes:
     writer = csv.writer(target)
     writer.writerow(("stream", *columns))
     for name, figures in aggregates.items():
-        writer.writerow((name, *(figures.get(column, "") for column in columns)))
+        writer.writerow((csv_text(name), *(figures.get(column, "") for column in columns)))
     return target.getvalue().encode()
 
 

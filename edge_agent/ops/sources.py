@@ -7,10 +7,11 @@ parts were put together. The functions below turn each part's own statistics int
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edge_agent.clock import Clock
 from edge_agent.config import Config, Share, Upstream, is_loopback, parse_address
@@ -21,17 +22,21 @@ from edge_agent.ops.admit import Readable
 from edge_agent.ops.status import (
     ConnectionStatus,
     LaneStatus,
+    LastBatch,
     LogStatus,
+    RefusedStatus,
     StoreStatus,
     UpstreamStatus,
 )
 from edge_agent.record import NANOSECONDS, format_time
+from edge_agent.refused_peers import RefusedPeer, RefusedPeers
 from edge_agent.scrub import ScrubStatus
+from edge_agent.store.salvage import loss_in_words
 from edge_agent.wear import Wear
 
 if TYPE_CHECKING:
     from edge_agent.commit import CommitStatistics
-    from edge_agent.forward import ForwarderStatistics
+    from edge_agent.forward import ForwarderStatistics, LaneStatistics
     from edge_agent.forward.lane import Lane
     from edge_agent.live import Live
     from edge_agent.log import Log
@@ -69,6 +74,22 @@ def _no_lane(consumer: str, log: str) -> Lane | None:
     return None
 
 
+class TokenNews(Protocol):
+    """The tokens file, as far as the people's port has to know of changes."""
+
+    async def refresh(self) -> None:
+        """Look at it now, if nobody has within a second."""
+        ...
+
+    async def changed(self) -> None:
+        """Wait until a token was changed or revoked."""
+        ...
+
+
+def _no_refused() -> RefusedPeers:
+    return RefusedPeers(time.time_ns, time.monotonic)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
     """Everything that looking in needs.
@@ -89,7 +110,10 @@ class Sources:
         part: ends the connections of sources, and those by which identities forward.
         salvage: what the last salvage did, in sentences (`in_words`), for as long as its damaged
             folder is there; None without one.
+        files: looks at the files that the configuration names; called in a thread.
         scrub: how far the pass over all checksums is.
+        tokens: tells when tokens change; None where none are configured.
+        refused: who was refused lately, at either port.
     """
 
     config: Config
@@ -106,7 +130,10 @@ class Sources:
     lane: Callable[[str, str], Lane | None] = _no_lane
     part: Part = _nobody_there
     salvage: Callable[[], str | None] = _nothing
+    files: Callable[[], health.FilesFact] = health.FilesFact
     scrub: Callable[[], ScrubStatus] = ScrubStatus
+    tokens: TokenNews | None = None
+    refused: RefusedPeers = field(default_factory=_no_refused)
 
 
 def log_status(
@@ -193,17 +220,25 @@ def upstream_status(upstream: Upstream, now: ForwarderStatistics) -> UpstreamSta
         retry_in_s=min(waits, default=None),
         rewinds=now.rewinds,
         gap_records=sum(lane.gap_records for lane in now.lanes),
-        lanes=tuple(
-            LaneStatus(
-                lane.log,
-                lane.phase,
-                lane.connected,
-                lane.floor,
-                lane.backlog_records,
-                lane.backlog_seconds,
-            )
-            for lane in now.lanes
-        ),
+        lanes=tuple(map(_lane_status, now.lanes)),
+        mistaken=any(lane.mistaken for lane in now.lanes),
+    )
+
+
+def refused_status(refused: Sequence[RefusedPeer], now_ns: int) -> tuple[RefusedStatus, ...]:
+    """Who was refused lately; ``now_ns`` is the wall clock."""
+    return tuple(
+        RefusedStatus(
+            address=one.address,
+            port=one.port,
+            reason=one.reason,
+            sentence=one.sentence,
+            count=one.count,
+            first=format_time(one.first_ns),
+            last=format_time(one.last_ns),
+            last_s=max(0.0, (now_ns - one.last_ns) / NANOSECONDS),
+        )
+        for one in refused
     )
 
 
@@ -214,6 +249,7 @@ def facts(
     logs: Sequence[LogStatus],
     upstreams: Sequence[UpstreamStatus],
     wear: Wear,
+    files: health.FilesFact | None = None,
 ) -> health.Facts:
     """What the verdict is made of."""
     return health.Facts(
@@ -221,26 +257,14 @@ def facts(
         store_readable=store.readable,
         commit_waits_s=commit_waits_s,
         file_fill=store.fill,
-        logs=tuple(
-            health.LogFact(
-                log.name,
-                log.fill,
-                log.when_full,
-                log.discarded,
-                log.damaged,
-                log.refused_lately,
-                log.loss_in_s,
-                log.outlook,
-                log.thinned,
-                log.aggregates,
-            )
-            for log in logs
-        ),
+        logs=tuple(map(_log_fact, logs)),
         upstreams=tuple(map(_upstream_fact, upstreams)),
         quarantined=store.quarantine_entries,
         clock_synced=sources.clock.read().synced,
         salvage=sources.salvage(),
         insecure=is_insecure(sources.config),
+        open_ports=open_ports(sources.config),
+        files=files or health.FilesFact(),
         budget=outlook.about_budget(wear),
         budget_kept=wear.budget is None or wear.budget.kept,
         clock_doubt_s=store.clock_doubt_s,
@@ -249,14 +273,38 @@ def facts(
     )
 
 
-def _upstream_fact(one: UpstreamStatus) -> health.UpstreamFact:
-    return health.UpstreamFact(
-        one.name,
-        one.connected,
-        one.misconfigured,
-        one.backlog_records,
-        one.error,
-        one.phase == "paused",
+def _log_fact(log: LogStatus) -> health.LogFact:
+    return health.LogFact(
+        log.name,
+        log.fill,
+        log.when_full,
+        log.discarded,
+        log.damaged,
+        log.refused_lately,
+        log.loss_in_s,
+        log.outlook,
+        log.thinned,
+        log.aggregates,
+    )
+
+
+def missing_protection(config: Config, address: str) -> tuple[str, ...]:
+    """What of TLS and tokens a port on ``address`` lacks; nothing on loopback."""
+    if address == "off" or is_loopback(parse_address(address)[0]):
+        return ()
+    lacking = () if config.listen.tls_certificate is not None else ("TLS",)
+    return lacking if config.listen.tokens is not None else (*lacking, "tokens")
+
+
+def what_is_open(address: str, lacking: Sequence[str]) -> str:
+    """What that means, in words."""
+    if "tokens" in lacking:
+        return (
+            f"{address} has no {' and no '.join(lacking)}: anybody who reaches it may send and read"
+        )
+    return (
+        f"{address} has tokens but no TLS: anybody on that network reads tokens and"
+        " records, and can then use them"
     )
 
 
@@ -269,10 +317,18 @@ def _crowded(store: StoreStatus) -> tuple[health.CrowdedFact, ...]:
 
 def is_insecure(config: Config) -> bool:
     """Whether a port listens off loopback without TLS or without tokens."""
-    protected = config.listen.tls_certificate is not None and config.listen.tokens is not None
-    addresses = [config.listen.address, config.http.address]
-    hosts = [parse_address(address)[0] for address in addresses if address != "off"]
-    return not protected and not all(is_loopback(host) for host in hosts)
+    return open_ports(config) != ""
+
+
+def open_ports(config: Config) -> str:
+    """What listens off loopback without TLS or without tokens, in words; "" with nothing."""
+    addresses = (config.listen.address, config.http.address)
+    told = [
+        what_is_open(address, lacking)
+        for address in addresses
+        if (lacking := missing_protection(config, address))
+    ]
+    return "; ".join(told)
 
 
 def in_words(report: Mapping[str, Any] | None) -> str | None:
@@ -281,12 +337,7 @@ def in_words(report: Mapping[str, Any] | None) -> str | None:
     """
     if report is None:
         return None
-    missing = report["missing"]
-    lost = (
-        f"{_grouped(missing)} records are known to be lost"
-        if missing
-        else "no record is known to be lost"
-    )
+    lost = loss_in_words(report["missing"], report["possible"], all_known=report["all_known"])
     told = (
         f"On {format_time(report['when_ns'])} the store was found damaged ({report['reason']})."
         f" {_grouped(report['records'])} records were read back and {lost}."
@@ -299,3 +350,42 @@ def in_words(report: Mapping[str, Any] | None) -> str | None:
 
 def _grouped(count: int) -> str:
     return f"{count:,}".replace(",", " ")
+
+
+def _upstream_fact(one: UpstreamStatus) -> health.UpstreamFact:
+    return health.UpstreamFact(
+        one.name,
+        one.connected,
+        one.misconfigured,
+        one.backlog_records,
+        one.error,
+        paused=one.phase == "paused",
+        mistaken=one.mistaken,
+    )
+
+
+def _lane_status(lane: LaneStatistics) -> LaneStatus:
+    met = lane.report
+    return LaneStatus(
+        lane.log,
+        lane.phase,
+        lane.connected,
+        lane.floor,
+        lane.backlog_records,
+        lane.backlog_seconds,
+        last_batch=None
+        if met is None
+        else LastBatch(
+            format_time(met.when_ns),
+            met.outcome,
+            met.status,
+            round(met.seconds, 3),
+            met.size,
+            met.first,
+            met.last,
+            met.cause or None,
+        ),
+        largest_passed_bytes=lane.passed,
+        smallest_failed_bytes=lane.failed,
+        uncompressed=lane.plain,
+    )

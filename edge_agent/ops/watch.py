@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 import trio
@@ -10,7 +11,7 @@ from edge_agent import __version__
 from edge_agent.errors import StoreError
 from edge_agent.ops import figures, health, outlook
 from edge_agent.ops.projections import Projections
-from edge_agent.ops.sources import Sources, facts, log_status, store_status
+from edge_agent.ops.sources import Sources, facts, log_status, refused_status, store_status
 from edge_agent.ops.status import AgentStatus, LogStatus, Status, StreamsStatus, UpstreamStatus
 from edge_agent.ops.streams import Directory
 from edge_agent.record import NANOSECONDS, format_time
@@ -18,6 +19,8 @@ from edge_agent.wear import Keeper, Wear
 
 #: A slow timer that keeps rates honest while nobody asks; the only tick at rest.
 TICK_S = 10.0
+#: Files are looked at again at most this often.
+FILES_S = 1.0
 #: Connections that are listed one by one; the others are only counted.
 CONNECTIONS_SHOWN = 200
 
@@ -33,6 +36,7 @@ class Watch:
         self._ring = figures.Ring(self._sample())
         self.keeper = Keeper(sources.config, sources.log, sources.clock, sources.metrics)
         self._projections = Projections(sources.config, sources.log, sources.metrics)
+        self._files, self._files_again_s = health.FilesFact(), -math.inf
         sources.metrics.set("start_time_seconds", self._started.wall_ns / NANOSECONDS)
 
     async def run(self) -> None:
@@ -84,7 +88,10 @@ class Watch:
         file = store_status(
             sources.config, store, commit, problem, sources.metrics, sources.scrub()
         )
-        verdict = health.judge(facts(sources, file, self.commit_waits_s(), logs, upstreams, wear))
+        files = await self._look_at_files()
+        verdict = health.judge(
+            facts(sources, file, self.commit_waits_s(), logs, upstreams, wear, files)
+        )
         return Status(
             agent=self._agent_status(),
             health=verdict,
@@ -99,7 +106,16 @@ class Watch:
             ),
             wear=wear,
             wear_outlook=outlook.about_wear(wear),
+            refused=refused_status(sources.refused.listing(), sources.clock.read().wall_ns),
         )
+
+    async def _look_at_files(self) -> health.FilesFact:
+        """The files that the configuration names, once a second at most and in a thread."""
+        now_s = self._now_s()
+        if now_s >= self._files_again_s:
+            self._files_again_s = now_s + FILES_S
+            self._files = await trio.to_thread.run_sync(self.sources.files)
+        return self._files
 
     def _project(
         self, logs: tuple[LogStatus, ...], upstreams: tuple[UpstreamStatus, ...], wear: Wear

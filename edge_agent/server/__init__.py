@@ -26,6 +26,9 @@ Invariants, each with its tests:
 - One peer never harms another: a guard per connection, a deadline on every wait, a bound on
   everything that is kept for a peer.
 - From the first record that is refused on, nothing of that session is accepted.
+- Who has not proved who it is competes with its like alone, and no identity keeps another out
+  (`edge_agent.connection_quota`).
+- What a token opened ends within two seconds after that was revoked or narrowed (`tokens`).
 - One source, one connection: a newer hello waits until everything that the older connection
   appended has been settled (`takeover`).
 - A source and an agent belong to the identity that was the first to use it, or whose token names
@@ -43,7 +46,7 @@ from __future__ import annotations
 
 from edge_agent.server.listener import Server, ServerStatistics
 from edge_agent.server.parts import ConnectionView
-from edge_agent.server.tls import CaFiles, make_ca, server_context
+from edge_agent.server.tls import CaFiles, certificate_end, make_ca, renew, server_context
 from edge_agent.server.tokens import (
     Token,
     Tokens,
@@ -61,8 +64,10 @@ __all__ = [
     "Token",
     "Tokens",
     "add_token",
+    "certificate_end",
     "list_tokens",
     "make_ca",
+    "renew",
     "revoke_token",
     "rotate_token",
     "server_context",

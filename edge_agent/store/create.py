@@ -14,9 +14,12 @@ from pathlib import Path
 import lmdb
 
 from edge_agent.errors import StoreFailed
+from edge_agent.files import acting_as_owner, refuse_links
 from edge_agent.store import keys
+from edge_agent.store.pages import empty_file
 from edge_agent.store.settings import StoreSettings
 from edge_agent.store.stamp import writing
+from edge_agent.store.trouble import what_helps
 from edge_agent.store.values import LogHeader, StoreHeader, encode
 
 DATA = "data.mdb"
@@ -29,18 +32,28 @@ REBUILDING = "store.rebuilding"
 REBUILT = "store.rebuilt"
 REPLACED = "store.replaced"
 RESTORED = "store.restored"
+#: Begins the name of a folder in which a backup is unpacked.
+UNPACKING = ".edge-agent-restore-"
 DAMAGED = "damaged-"
 ASIDE = "replaced-"
 
 
-def open_environment(folder: Path, map_size: int, *, clean: bool = False) -> lmdb.Environment:
+def open_environment(
+    folder: Path, map_size: int, *, clean: bool = False, page_bytes: int = 0
+) -> lmdb.Environment:
     """LMDB with the flags that the promise rests on: data and meta page synced by each commit.
 
-    ``clean``: pages are zeroed before they are filled.
+    ``clean``: pages are zeroed before they are filled. ``page_bytes``: of the pages of a file that
+    is made now, 0 for as many as the kernel's have. A store that is written anew keeps its own: on
+    a machine with larger pages it would not fit where it was.
 
     ``lib_version=0`` keeps the 0.9 file format, which every distribution's ``mdb_stat`` reads.
-    Raises what lmdb raises.
+    Raises what lmdb raises, and OSError where root would be led elsewhere.
     """
+    refuse_links(folder, folder / DATA, folder / "lock.mdb")
+    if page_bytes and not (folder / DATA).exists():
+        (folder / DATA).write_bytes(empty_file(map_size, page_bytes))
+        (folder / DATA).chmod(0o600)
     return lmdb.open(
         str(folder),
         map_size=map_size,
@@ -80,12 +93,12 @@ def open_to_read(folder: Path, map_size: int) -> lmdb.Environment:
 def prepare_folder(path: Path) -> None:
     """Make the agent's folder where it is missing. Raises StoreFailed with what to do."""
     try:
-        _make_folder(path)
+        with acting_as_owner(path):
+            _make_folder(path)
     except OSError as error:
-        raise StoreFailed(
-            f"{path}: {error.strerror}; create this folder for the user that runs the agent,"
-            " or set store.path"
-        ) from error
+        otherwise = "create this folder for the user that runs the agent, or set store.path"
+        helps = what_helps(error, otherwise)
+        raise StoreFailed(f"{path}: {error.strerror}; {helps}") from error
 
 
 def _make_folder(path: Path) -> None:
@@ -96,10 +109,15 @@ def _make_folder(path: Path) -> None:
     sync_folder(path.parent)
 
 
-def tidy(path: Path) -> None:
-    """Remove or finish what an interrupted creation, salvage or rebuilding left behind."""
-    for name in (BUILDING, SALVAGING, REBUILDING):
-        shutil.rmtree(path / name, ignore_errors=True)
+def tidy(path: Path, *, unpacked: bool = True) -> None:
+    """Remove or finish what an interrupted creation, salvage or rebuilding left behind; and with
+    ``unpacked`` a backup that was being restored.
+    """
+    for leftover in (
+        *(path / name for name in (BUILDING, SALVAGING, REBUILDING)),
+        *(path.glob(f"{UNPACKING}*") if unpacked else ()),
+    ):
+        shutil.rmtree(leftover, ignore_errors=True)
     if (path / SALVAGED).exists():
         if (path / STORE).exists():
             # The damaged store was not moved aside yet: salvage it again.
@@ -107,16 +125,6 @@ def tidy(path: Path) -> None:
         else:
             rename(path / SALVAGED, path / STORE)
     put_in_place(path)
-
-
-def hand_over(path: Path, made: Path) -> None:
-    """Give what root has made below the agent's folder ``path`` to the owner of that folder: the
-    agent itself does not run as root, and could not open it.
-    """
-    owner = path.stat()
-    if os.geteuid() == 0 and made.exists():
-        for each in (made, *made.rglob("*")):
-            os.chown(each, owner.st_uid, owner.st_gid)
 
 
 def put_in_place(path: Path) -> None:

@@ -37,7 +37,7 @@ from edge_agent.store.settings import Clock, StoreSettings
 from edge_agent.store.sources import owner_in
 from edge_agent.store.stamp import writing
 from edge_agent.store.state import State
-from edge_agent.store.trouble import TROUBLE, translated
+from edge_agent.store.trouble import TROUBLE, is_damage, translated
 from edge_agent.store.values import (
     FORMAT,
     LogHeader,
@@ -131,6 +131,8 @@ def _open_store(
     try:
         env = open_environment(path / STORE, map_size)
     except TROUBLE as error:
+        if is_damage(error):
+            raise StoreDamaged(f"opening {path}: {error}") from error
         raise translated(error, f"opening {path}") from error
     try:
         env.reader_check()
