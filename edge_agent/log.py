@@ -224,6 +224,18 @@ class Log:
         """
         return await self._ask(self._engine.next_of, source)
 
+    async def opening_of(self, source: str) -> str:
+        """Which opening of its sender's store sent what is here of a source; "" if unknown."""
+        return await self._ask(self._engine.opening_of, source)
+
+    async def become_another(self, reason: str, epoch: str) -> None:
+        """Take a new identity: this store, as ``epoch``, is a copy (`Engine.become_another`).
+
+        Raises:
+            StoreFailed: the disk refused.
+        """
+        await self._ask(self._engine.become_another, reason, epoch)
+
     async def quarantine(self, after: int, limit: int) -> list[tuple[int, Quarantined]]:
         """Quarantined entries whose key is greater than ``after``, oldest first."""
         return await self._ask(self._engine.quarantine, after, limit)

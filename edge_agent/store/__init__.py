@@ -16,6 +16,7 @@ Files
     PATH/lock             flock, holds the owner's pid; a second agent is refused
     PATH/store/data.mdb   LMDB 0.9 format, reserved to its full size when it is made
     PATH/store/lock.mdb   LMDB's own
+    PATH/opened-…         empty; its name is the opening that ran here last (`medium.py`)
     PATH/damaged-N        stores that were set aside, the newest two
     PATH/replaced-N       stores that a person replaced by a restored one
     PATH/store.rebuilding, .rebuilt, .replaced, .restored  compaction, erasing, restoring:
@@ -34,14 +35,16 @@ the CRC-32 of its key and the array (`values.py`). An array may grow at its end.
 
 ======================== =====================================================================
 ``00``                   store: format = 1, store id, epoch, agent id, board, created, openings,
-                         boot id of the last opening
+                         boot id of the last opening; lane, machine, medium, the newest openings
+                         (id, last seq of each log), found to be a copy, numbering (`identity.py`)
 ``00 01``                stamp: number of the transaction that wrote this tree (`stamp.py`)
 ``00 02``                salvage: when, why, moved to, blocks, records, missing, complete?
 ``01`` name              log: id, first, last, records, bytes, trimmed, discarded; looked,
                          looked_bytes, thinned, aggregates (`thinning.py`; absent before it)
 ``02`` consumer 00 log   position: floor, state, paused, skipped; the agent's own note of bytes
                          written is the state of ``$wear``, a name that no consumer has
-``03`` source            numbering: next, last seen (ns), by a synced clock?
+``03`` source            numbering: next, last seen (ns), by a synced clock?, owner, the sender's
+                         opening that sent what is before next
 ``04``                   quarantine: first, last, bytes, dropped, released
 ``04`` number u64        quarantined: code, reason, stream, source, number, arrival, body
 ``05`` boot 16s agent    clock note: number, offset, boot clock, hops, needed?, noted (ns)
@@ -64,6 +67,10 @@ Invariants
   dropped, or read again, with the records that came of it, in one entry.
 - A source's ``next`` goes down only by ``restart``; everything below it is durable, was left out
   by a rule, or is in quarantine.
+- A source's opening is that of the newest entry with a number; who resumes with another history
+  than it stands for is told so (`edge_agent.wire.has_forked`).
+- A store that was copied takes a new epoch before it tells anything or gives a seq
+  (`identity.py`).
 - After every opening and reopening one marker transaction is committed before anything is told.
   Where the disk refuses it, what is stored is open for reading alone (`refusing.py`): records up to
   the last synced commit are read, no source is told its ``next``, nothing is committed, and at a
@@ -154,7 +161,8 @@ from edge_agent.store.entry import CommitResult, Entry, Numbering, Position, Qua
 from edge_agent.store.erasing import ERASED
 from edge_agent.store.foreign import check_payload, foreign_stream
 from edge_agent.store.format import Block, Gap, filter_payload
-from edge_agent.store.identity import Identity, board_fingerprint
+from edge_agent.store.identity import Identity, board_fingerprint, machine_fingerprint
+from edge_agent.store.medium import LookAtMedium, medium_of, nowhere
 from edge_agent.store.payload import (
     RunView,
     cut_payload,
@@ -182,6 +190,7 @@ __all__ = [
     "Identity",
     "LogSettings",
     "LogStatistics",
+    "LookAtMedium",
     "Numbering",
     "Offsets",
     "Position",
@@ -197,6 +206,9 @@ __all__ = [
     "encode_runs",
     "filter_payload",
     "foreign_stream",
+    "machine_fingerprint",
+    "medium_of",
+    "nowhere",
     "slice_indexes",
     "slice_payload",
     "streams_of",

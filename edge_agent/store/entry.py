@@ -34,13 +34,15 @@ class Numbering(Struct, frozen=True, gc=False):
     """An entry's place in its source's numbering: it uses up the numbers [first, next).
 
     ``restart``: numbering starts anew at ``first`` (the source resumed from an unknown epoch, or
-    told of a gap), whatever was stored before.
+    told of a gap), whatever was stored before. ``opening``: which opening of the sender's store
+    sends from here on, "" where it does not say; None for the same as before.
     """
 
     source: str
     first: int
     next: int
     restart: bool = False
+    opening: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,8 @@ from edge_agent.store.values import LogHeader, SourceValue, decode, encode
 GROUP_OVERHEAD_BYTES = 8192
 #: A block's header, rounded up.
 BLOCK_HEADER_BYTES = 256
+#: What is known of a source that was never seen.
+_UNKNOWN = SourceValue(0, 0, False)
 
 
 def estimate(
@@ -118,6 +120,8 @@ class Group:
         self._notes: list[ClockNote] = [] if dating.noted is None else [dating.noted]
         self._expected = self.state.expected
         self._expected_before = state.expected
+        self._openings = self.state.openings
+        self._openings_before = state.openings
         self._incoming: dict[str, int] = {}
         self._released = False
 
@@ -196,7 +200,11 @@ class Group:
         # In order of their keys, so that each is found on the page of the one before.
         for source, expected in sorted(self._expected.items()):
             key = keys.source_key(source)
-            items.append((key, encode(key, SourceValue(expected, wall_ns, synced))))
+            opening = self._openings.get(source)
+            if opening is None:
+                opening = self._openings_before.get(source, "")
+            value = SourceValue(expected, wall_ns, synced, opening=opening)
+            items.append((key, encode(key, value)))
         if items:
             self._txn.cursor().putmulti(items)
 
@@ -207,7 +215,10 @@ class Group:
         if expected is None:
             key = keys.source_key(source)
             raw = self._txn.get(key)
-            expected = 0 if raw is None else decode(key, raw, SourceValue).next
+            value = _UNKNOWN if raw is None else decode(key, raw, SourceValue)
+            expected = value.next
+            if value.opening:
+                self._openings[source] = value.opening
         return expected
 
     def _refusal(self, entry: Entry, numbering: Numbering | None, stored: int) -> StoreFull | None:
@@ -250,4 +261,6 @@ class Group:
         if stored == 0:
             self.state.sources += 1
         self._expected[numbering.source] = expected
+        if numbering.opening is not None:
+            self._openings[numbering.source] = numbering.opening
         return expected

@@ -136,6 +136,16 @@ class Questions(ABC):
         self._state.stopped.discard(source)
         return expected
 
+    def opening_of(self, source: str) -> str:
+        """Which opening of its sender's store sent what a source has here; "" if unknown."""
+        key = keys.source_key(source)
+
+        def question(txn: lmdb.Transaction[memoryview]) -> str:
+            raw = txn.get(key)
+            return "" if raw is None else decode(key, raw, SourceValue).opening
+
+        return self._ask(question)
+
     def quarantine(self, after: int, limit: int) -> list[tuple[int, Quarantined]]:
         """Up to ``limit`` entries numbered above ``after``, oldest first."""
         return self._ask(lambda txn: read_quarantine(txn, after, limit))

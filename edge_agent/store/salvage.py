@@ -45,7 +45,7 @@ from edge_agent.store.create import (
     sync_folder,
 )
 from edge_agent.store.finding import Finder
-from edge_agent.store.identity import Entropy, new_header
+from edge_agent.store.identity import Entropy, is_same_medium, new_header
 from edge_agent.store.pages import PageFile
 from edge_agent.store.riders import trim_quarantine
 from edge_agent.store.settings import MAIN, Clock, StoreSettings
@@ -133,7 +133,7 @@ def _build(
         except (StoreDamaged, FileNotFoundError) as error:
             problem(str(error))
         copy.write()
-        _finish(env, copy, settings, entropy, report)
+        _finish(env, copy, settings, entropy, report, old / DATA)
     finally:
         env.close()
 
@@ -166,6 +166,7 @@ def _finish(
     settings: StoreSettings,
     entropy: Entropy,
     report: dict[str, Any],
+    data: Path,
 ) -> None:
     """The headers as they are now, and a note of what happened."""
     old = copy.header
@@ -174,7 +175,14 @@ def _finish(
         report["when_ns"],
         entropy,
         "" if old is None else old.agent_id,
+        "" if old is None else old.lane,
     )
+    if old is not None:
+        # A copy stays known for one: what was salvaged in its place is where the file was.
+        medium = () if is_same_medium(old.medium, settings.medium(data)) else old.medium
+        header = msgspec.structs.replace(
+            header, machine=old.machine, medium=medium, copied=old.copied
+        )
     known = {log.id for log in copy.logs.values()}
     for log_id in copy.copied.keys() - known:
         name = MAIN if log_id == 1 else f"recovered-{log_id}"

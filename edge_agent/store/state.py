@@ -24,6 +24,8 @@ class State:
     ``expected``: the next numbers of sources heard lately, so that not each entry has to look up,
     check and decode one. Those not in it are in the file.
 
+    ``openings``: the senders' openings that the sources in ``expected`` told of, where they did.
+
     ``clocks``: what is known of the clocks of boots. ``newest_ns``: the latest time that a set
     clock gave a block, in any log, 0 where none did. ``unset_boots``: boots of this agent that
     stored something since while their clock was not set.
@@ -37,6 +39,7 @@ class State:
     clocks: Clocks = NO_CLOCKS
     newest_ns: int = 0
     unset_boots: frozenset[bytes] = frozenset()
+    openings: dict[str, str] = field(default_factory=dict)
 
     def copy(self) -> State:
         """A copy for one transaction to work on; only its own numbers are in ``expected``.
@@ -55,7 +58,9 @@ class State:
         self.unset_boots = other.unset_boots
         if len(self.expected) + len(other.expected) > EXPECTED_MAX:
             self.expected.clear()
+            self.openings.clear()
         self.expected.update(other.expected)
+        self.openings.update(other.openings)
 
 
 @dataclass(slots=True)

@@ -157,4 +157,5 @@ class Writer:
             self._state.sources -= forgotten
             if forgotten:
                 self._state.expected.clear()
+                self._state.openings.clear()
             self._counts.sources_forgotten += forgotten
