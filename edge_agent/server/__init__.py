@@ -36,6 +36,7 @@ unauthenticated peer can bring down the nursery that it runs in (`websocket`, `g
 
 from __future__ import annotations
 
+from edge_agent.server.copies import CopiesSeen
 from edge_agent.server.listener import Server, ServerStatistics
 from edge_agent.server.parts import ConnectionView
 from edge_agent.server.tls import CaFiles, make_ca, server_context
@@ -44,6 +45,7 @@ from edge_agent.server.tokens import Token, Tokens, add_token, list_tokens, revo
 __all__ = [
     "CaFiles",
     "ConnectionView",
+    "CopiesSeen",
     "Server",
     "ServerStatistics",
     "Token",

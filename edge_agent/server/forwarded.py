@@ -48,6 +48,8 @@ LOOP = "$loop"
 class AgentSession(SessionBase):
     """Segments become blocks. Looking at them may wait, so messages are taken, list by list."""
 
+    _begins_anew = True
+
     def __init__(self, socket: WebSocket, parts: Parts, visitor: Visitor) -> None:
         limits = parts.wire_limits
         told = WireLimits(

@@ -27,6 +27,7 @@ from edge_agent.metrics import Metrics
 from edge_agent.server.admission import Rates
 from edge_agent.server.answers import Teller
 from edge_agent.server.connection import Connection
+from edge_agent.server.copies import Copies, CopiesSeen
 from edge_agent.server.handshake import Refusal, refuse
 from edge_agent.server.parts import ConnectionView, Counters, Parts
 from edge_agent.server.shared import SharedReader
@@ -120,6 +121,7 @@ class Server:
             windows=Windows(limits.in_flight_bytes, limits.window_bytes, config.connections),
             rates=Rates(limits.records_per_second),
             claims=Claims(metrics),
+            copies=Copies(clock, metrics),
             failures=FailureMemory(),
             teller=Teller(),
             silence=SilenceWatch(config.idle_timeout),
@@ -158,6 +160,11 @@ class Server:
     def stop(self) -> None:
         """Accept nobody, say goodbye to everybody; `run` returns soon after. Idempotent."""
         self._accepting.cancel()
+
+    @property
+    def copies(self) -> CopiesSeen:
+        """Sources that came back as copies since the start."""
+        return self._parts.copies.seen
 
     def connections(self) -> list[ConnectionView]:
         """All connections that have been let in, the oldest first."""

@@ -15,6 +15,7 @@ from edge_agent.metrics import Metrics
 from edge_agent.record import Run
 from edge_agent.server.admission import Grant, Peer, Rates
 from edge_agent.server.answers import Teller
+from edge_agent.server.copies import Copies
 from edge_agent.server.shared import SharedReader
 from edge_agent.server.silence import SilenceWatch
 from edge_agent.server.takeover import Claims
@@ -56,6 +57,7 @@ class Parts:
     windows: Windows
     rates: Rates
     claims: Claims
+    copies: Copies
     failures: FailureMemory
     teller: Teller
     silence: SilenceWatch

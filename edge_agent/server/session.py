@@ -69,6 +69,9 @@ class Taken:
 class SessionBase(ABC):
     """One session. `run` is called once. How messages are read is the business of its kinds."""
 
+    #: Whether a peer whose history has forked begins anew under another source.
+    _begins_anew = False
+
     def __init__(
         self, socket: WebSocket, parts: Parts, visitor: Visitor, *, mode: Mode, limits: WireLimits
     ) -> None:
@@ -80,6 +83,8 @@ class SessionBase(ABC):
         self._answers = Answers(parts.log, parts.teller, self)
         socket.on_unclogged = self._answers.due
         self._source = ""
+        #: The opening of the sender's store, until an entry tells it; "" where it says none.
+        self._opening: str | None = ""
         self._not_now: NotNow | None = None
         self._unreadable = b""
 
@@ -154,10 +159,15 @@ class SessionBase(ABC):
         try:
             with self._socket.until_end():
                 await self._parts.claims.settled(claim)
-                epoch = log.identity.epoch
-                point = resume_point(hello, epoch, await log.next_of(self._source))
+                epoch = log.identity.numbering
+                stored = await log.next_of(self._source)
+                opening = await log.opening_of(self._source) if hello.history else ""
+                point = resume_point(hello, epoch, stored, opening)
+                self._opening = "" if hello.history is None else hello.history.opening
                 if point.restart:
-                    numbering = Numbering(self._source, point.next, point.next, restart=True)
+                    numbering = Numbering(
+                        self._source, point.next, point.next, restart=True, opening=self._opening
+                    )
                     # Once in the life of a source, while its peer waits: not worth the interval.
                     ticket = await log.append(Entry(numbering=numbering), soon=True)
                     await ticket.wait()
@@ -169,7 +179,11 @@ class SessionBase(ABC):
         reading = self._parts.clock.read()
         time = format_time(reading.wall_ns) if reading.synced else ""
         self._parts.tell("welcome", source=self._source, next=point.next, restart=point.restart)
-        return await self._socket.send(self._session.welcome(point.next, epoch, time))
+        begins = hello.history is not None and hello.history.copied and not stored
+        if begins or (point.forked and not self._begins_anew):
+            self._parts.copies.note(self._source)
+        welcome = self._session.welcome(point.next, epoch, time, forked=point.forked)
+        return await self._socket.send(welcome)
 
     # Appending and answering.
 
@@ -184,7 +198,11 @@ class SessionBase(ABC):
         upto, in_flight = self._session.number, self._session.bytes_in_flight
         if in_flight > self._share.peak:
             self._share.peak = in_flight
-        return Entry(runs, blocks, Numbering(self._source, upto - numbers, upto), (), refused)
+        # Told with the first numbers of a session, and not before its sender has been welcomed: it
+        # may see then that what is here is not of its history, and send nothing.
+        opening, self._opening = self._opening, None
+        numbering = Numbering(self._source, upto - numbers, upto, opening=opening)
+        return Entry(runs, blocks, numbering, (), refused)
 
     async def _append(self, taken: Taken, *, soon: bool = False) -> None:
         self._parts.count(taken.messages, taken.records, taken.size, taken.quarantine)
