@@ -22,6 +22,7 @@ from __future__ import annotations
 import os
 import random as random_module
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -50,6 +51,7 @@ from edge_agent.ops import (
     ConnectionStatus,
     Notifier,
     Sources,
+    SourcesCopied,
     UpstreamStatus,
     Watch,
     in_words,
@@ -58,7 +60,7 @@ from edge_agent.ops import (
 )
 from edge_agent.scrub import Scrubber
 from edge_agent.server import Server, Tokens, server_context
-from edge_agent.store import Engine
+from edge_agent.store import Engine, LookAtMedium, medium_of
 
 #: What the last commit of a drain gets beyond ``drain_timeout``: cards stall for seconds. What was
 #: not committed by then was not acked either.
@@ -96,6 +98,7 @@ async def run(
     listen: Listen | None = None,
     dial: Dial | None = None,
     trace: Trace | None = None,
+    medium: LookAtMedium = medium_of,
     task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """The agent, until ``stop`` is set and everything accepted is committed and acked.
@@ -112,6 +115,7 @@ async def run(
         listen: opens the sensors' port; sockets where not given.
         dial: reaches upstreams; sockets where not given.
         trace: is told of events with their facts.
+        medium: tells where the store's file is, so that a copy is noticed.
         task_status: started once the agent listens.
 
     Raises:
@@ -128,12 +132,10 @@ async def run(
         trace=trace,
     )
     opening = partial(Engine.open, clock=around.clock, entropy=entropy)
-    engine = await run_blocking(opening, Path(config.store.path), store_settings(config))
-    try:
+    engine = await run_blocking(opening, Path(config.store.path), store_settings(config, medium))
+    # Closing waits for the call that is running, if any, and syncs nothing: it is quick.
+    with closing(engine):
         await _Parts(config, engine, around).run(stop, task_status)
-    finally:
-        # Closing waits for the call that is running, if any, and syncs nothing: it is quick.
-        engine.close()
 
 
 class _Parts:
@@ -224,6 +226,7 @@ class _Parts:
                 live=self.live,
                 upstreams=self._upstreams,
                 connections=self._connections,
+                copies=self._copies,
                 access=None if self.tokens is None else self.server.readable,
                 may_order=None if self.tokens is None else self.server.may_order,
                 before=self.before,
@@ -287,6 +290,10 @@ class _Parts:
             upstream_status(upstream, forwarder.statistics())
             for upstream, forwarder in zip(self.config.upstream, self.forwarders, strict=True)
         ]
+
+    def _copies(self) -> SourcesCopied:
+        seen = self.server.copies
+        return SourcesCopied(seen.times, seen.source, seen.when_ns)
 
     def _connections(self) -> Sequence[ConnectionStatus]:
         now_ns = self.around.clock.read().wall_ns

@@ -20,6 +20,12 @@ store of ours since lost                          otherwise greet again from the
 that a person moved the     floor + 1             that number, whatever its epoch: sent again, or
 floor (`moved`)                                   never, as ordered
 =========================== ===================== ================================================
+
+Whether the hub's ``next`` counts records of this very history is for the hub to tell, from the
+openings of our store (`history_of`, `edge_agent.wire.has_forked`). Where it does not, or counts
+more than there ever was here, this store is a copy, or one that lost its end: it takes another
+epoch, and goes on behind its floor under another source (`source_name`), so that a living original
+keeps its numbers.
 """
 
 from __future__ import annotations
@@ -31,6 +37,8 @@ import msgspec
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward.plan import moves_of
 from edge_agent.forward.sink import Resume, Resumed
+from edge_agent.store import Identity
+from edge_agent.wire import History
 
 
 class HubState(msgspec.Struct, array_like=True, frozen=True):
@@ -66,9 +74,19 @@ def hub_state(state: bytes | None) -> HubState | None:
         return None
 
 
-def source_name(agent_id: str, upstream: str, log: str) -> str:
-    """The name of this session's source at the hub; the last part is the lane."""
-    return f"{agent_id}/{upstream}/{log}/live"
+def source_name(agent_id: str, upstream: str, log: str, lane: str = "") -> str:
+    """The name of this session's source at the hub; the last part is the lane, and for a store that
+    was a copy says which one.
+    """
+    return f"{agent_id}/{upstream}/{log}/live" + (f"-{lane}" if lane else "")
+
+
+def history_of(identity: Identity, log: str, floor: int) -> History | None:
+    """What the hub is told of our store's openings; None where nothing is known of them."""
+    if not identity.opening:
+        return None
+    before = tuple((opening, last + 1) for opening, last in identity.ends.get(log, ()))
+    return History(identity.opening, floor + 1, before, copied=bool(identity.lane))
 
 
 def moved(state: bytes | None) -> bytes:
@@ -93,7 +111,13 @@ def greet(resume: Resume, own_epoch: str) -> Greeting:
 
 
 def judge_welcome(
-    said: Greeting, epoch: str, next_number: int, resume: Resume, own_epoch: str
+    said: Greeting,
+    epoch: str,
+    next_number: int,
+    resume: Resume,
+    own_epoch: str,
+    *,
+    forked: bool = False,
 ) -> Resumed | Greeting:
     """Where to go on, or what to say in a second hello on a new connection.
 
@@ -102,9 +126,11 @@ def judge_welcome(
     """
     state = msgspec.msgpack.encode(HubState(epoch, own_epoch))
     if said.epoch == epoch:
+        # Going on would drop our records as duplicates of others.
         if next_number > resume.last + 1:
-            # It counts records that this store never had. Going on would drop ours as duplicates.
-            return Greeting(None, resume.floor + 1, None)
+            return Resumed(next_number, forked="an upstream has records that were never here")
+        if forked:
+            return Resumed(next_number, forked="an upstream has other records under its numbers")
         return Resumed(next_number)
     if next_number != said.first:
         raise SinkUnavailable(f"the hub wants number {next_number} after a hello from {said.first}")

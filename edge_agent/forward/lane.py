@@ -74,6 +74,7 @@ class Lane:
         #: What a person's orders pass through.
         self.holding = Holding()
         self._state: bytes | None = None
+        self._epoch = ""
         # A keyed sink sends nothing that was not planned durably before.
         self._stopping, self._waits_for_disk = False, sink.keyed
         # Around every wait that `stop` ends, and `online` where the upstream did not ask for it.
@@ -139,7 +140,9 @@ class Lane:
                     return None
                 if self._standing.phase is Phase.PAUSED:
                     self._standing.enter(Event.RETRY)
-                await self._open(nursery)
+                if not await self._open(nursery):
+                    nursery.cancel_scope.cancel()
+                    return None
                 nursery.start_soon(self._settle)
                 await self._pump()
                 await self._finish()
@@ -157,11 +160,19 @@ class Lane:
         failures.sort(key=lambda error: not isinstance(error, SinkMisconfigured))
         return failures[0] if failures else None
 
-    async def _open(self, nursery: trio.Nursery) -> None:
-        floor = self._standing.floor
+    async def _open(self, nursery: trio.Nursery) -> bool:
+        """Agree on where to go on; False where this store first had to become another one."""
+        floor, identity = self._standing.floor, self._log.identity
         first, last = self._log.first_seq(self._name), self._log.last_seq(self._name)
-        resume = Resume(floor=floor, first=first, last=last, state=self._state)
+        resume = Resume(floor, first, last, self._state, identity)
         resumed = await self._sink.open(nursery, resume)
+        if resumed.forked:
+            message = f"{resumed.forked}: this store is a copy, or lost its end"
+            self._failed("copied", message)
+            self._tell("forked", next=resumed.next)
+            await self._log.become_another(message, identity.epoch)
+            return False
+        self._epoch = identity.epoch
         begin = resumed.next - 1
         if begin < floor:
             self._report_rewind(resume, resumed)
@@ -178,6 +189,7 @@ class Lane:
         self._batches.resume(resumed.next)
         self._tell("opened", next=resumed.next)
         self._enter_drained()
+        return True
 
     async def _pump(self) -> None:
         while not self._stopping:
@@ -186,6 +198,9 @@ class Lane:
                 batch = await self._batches.next()
             if batch is None:
                 continue
+            if self._log.identity.epoch != self._epoch:
+                # This store has become another one: open again as that, before anything is sent.
+                return
             self._standing.enter(Event.RECORDS)
             if withheld := self._standing.read(batch):
                 self._tell("withheld", records=withheld)

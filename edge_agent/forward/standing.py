@@ -16,7 +16,7 @@ from edge_agent.store import Block, Gap
 
 logger = logging.getLogger(__name__)
 
-FailureKind = Literal["unavailable", "slow", "misconfigured", "refused", "rewind"]
+FailureKind = Literal["unavailable", "slow", "misconfigured", "refused", "rewind", "copied"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ class Standing:
     def failed(self, kind: FailureKind, error: str, wall_ns: int) -> None:
         """Something went wrong; ``kind`` is the metric's label."""
         self._error, self._error_ns = error, wall_ns
-        self._failing = self._failing or kind not in ("refused", "rewind")
+        self._failing = self._failing or kind not in ("refused", "rewind", "copied")
         self._metrics.add("forward_failures_total", 1, self._upstream, kind)
 
     def snapshot(self, log: str, last: int, wall_ns: int, now: float) -> LaneStatistics:

@@ -11,6 +11,7 @@ The people's port is `edge_agent.ops.port.serve_people`, which is not imported h
 the port off does not pay for Starlette, Hypercorn and prometheus-client.
 """
 
+from edge_agent.ops.copies import SourcesCopied
 from edge_agent.ops.sources import Sources, in_words, upstream_status
 from edge_agent.ops.status import ConnectionStatus, Status, UpstreamStatus
 from edge_agent.ops.systemd import Notifier, run_watchdog
@@ -20,6 +21,7 @@ __all__ = [
     "ConnectionStatus",
     "Notifier",
     "Sources",
+    "SourcesCopied",
     "Status",
     "UpstreamStatus",
     "Watch",

@@ -94,6 +94,7 @@ class Facts:
             say.
         card: how long it lasts, where that is less than a year or over.
         clock_doubt_s: by how much the clock, said to be set, contradicts what is known.
+        copies: what was noticed of copied stores (`edge_agent.ops.copies`).
     """
 
     store_problem: str | None
@@ -110,6 +111,7 @@ class Facts:
     budget_kept: bool = True
     card: str | None = None
     clock_doubt_s: float = 0.0
+    copies: tuple[Reason, ...] = ()
 
 
 def judge(facts: Facts) -> Verdict:
@@ -204,6 +206,7 @@ def _warnings(facts: Facts) -> Iterable[Reason]:
         )
     if facts.salvage is not None:
         yield Reason("salvaged", facts.salvage)
+    yield from facts.copies
     for upstream in facts.upstreams:
         if upstream.paused:
             yield Reason(

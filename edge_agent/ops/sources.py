@@ -17,6 +17,7 @@ from edge_agent.config import Log as LogSettings
 from edge_agent.metrics import Metrics
 from edge_agent.ops import health, outlook
 from edge_agent.ops.admit import Readable
+from edge_agent.ops.copies import SourcesCopied, about_copies
 from edge_agent.ops.status import (
     ConnectionStatus,
     LaneStatus,
@@ -78,6 +79,7 @@ class Sources:
         access: what the bearer of a token may read, None for a bad one; None in place of the
             function where no tokens are configured.
         may_order: whether the bearer of a token has the scope admin; None likewise.
+        copies: sources that came back as copies of their stores.
         before: the rules that act before storing, for what is read again from quarantine.
         lane: the running lane that a consumer of a log is, None where there is none.
         salvage: what the last salvage did, in sentences (`in_words`), for as long as its damaged
@@ -92,6 +94,7 @@ class Sources:
     live: Live
     upstreams: Callable[[], Sequence[UpstreamStatus]] = _none
     connections: Callable[[], Sequence[ConnectionStatus]] = _none
+    copies: Callable[[], SourcesCopied] = SourcesCopied
     access: Callable[[str], Readable | None] | None = None
     may_order: Callable[[str], bool] | None = None
     before: Before = _leave
@@ -204,26 +207,13 @@ def facts(
     wear: Wear,
 ) -> health.Facts:
     """What the verdict is made of."""
+    now = sources.clock.read()
     return health.Facts(
         store_problem=store.problem,
         store_readable=store.readable,
         commit_waits_s=commit_waits_s,
         file_fill=store.fill,
-        logs=tuple(
-            health.LogFact(
-                log.name,
-                log.fill,
-                log.when_full,
-                log.discarded,
-                log.damaged,
-                log.refused_lately,
-                log.loss_in_s,
-                log.outlook,
-                log.thinned,
-                log.aggregates,
-            )
-            for log in logs
-        ),
+        logs=tuple(map(_log_fact, logs)),
         upstreams=tuple(
             health.UpstreamFact(
                 one.name,
@@ -236,13 +226,29 @@ def facts(
             for one in upstreams
         ),
         quarantined=store.quarantine_entries,
-        clock_synced=sources.clock.read().synced,
+        clock_synced=now.synced,
         salvage=sources.salvage(),
         insecure=is_insecure(sources.config),
         budget=outlook.about_budget(wear),
         budget_kept=wear.budget is None or wear.budget.kept,
         clock_doubt_s=store.clock_doubt_s,
+        copies=tuple(about_copies(sources.log.identity, sources.copies(), now.wall_ns)),
         card=outlook.about_card(wear) if (wear.life_s or 0.0) < WORN_OUT_SOON_S else None,
+    )
+
+
+def _log_fact(log: LogStatus) -> health.LogFact:
+    return health.LogFact(
+        log.name,
+        log.fill,
+        log.when_full,
+        log.discarded,
+        log.damaged,
+        log.refused_lately,
+        log.loss_in_s,
+        log.outlook,
+        log.thinned,
+        log.aggregates,
     )
 
 

@@ -8,10 +8,11 @@ bytes, every ``_s`` in seconds, every ``time`` RFC 3339 in UTC; None means "not 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
+from edge_agent.ops.copies import CopiesStatus
 from edge_agent.ops.figures import Figures
 from edge_agent.ops.health import Verdict
 from edge_agent.wear import Wear
@@ -178,6 +179,7 @@ class Status:
     streams: StreamsStatus
     wear: Wear
     wear_outlook: tuple[str, ...]
+    copies: CopiesStatus = field(default_factory=CopiesStatus)
 
     def to_json(self) -> bytes:
         """Compact JSON, UTF-8."""

@@ -9,6 +9,7 @@ import trio
 from edge_agent import __version__
 from edge_agent.errors import StoreError
 from edge_agent.ops import figures, health, outlook
+from edge_agent.ops.copies import copies_status
 from edge_agent.ops.projections import Projections
 from edge_agent.ops.sources import Sources, facts, log_status, store_status
 from edge_agent.ops.status import AgentStatus, LogStatus, Status, StreamsStatus, UpstreamStatus
@@ -97,6 +98,7 @@ class Watch:
             streams=StreamsStatus(len(self.directory), self.directory.forgotten),
             wear=wear,
             wear_outlook=outlook.about_wear(wear),
+            copies=copies_status(log.identity, sources.copies()),
         )
 
     def _project(

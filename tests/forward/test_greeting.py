@@ -56,8 +56,18 @@ def test_a_hub_of_another_epoch_gets_all_that_is_held_and_the_gap_is_told() -> N
     assert agreed(resume(kept()), "cccc", 11) == Resumed(11, kept("cccc"), gap=10)
 
 
-def test_a_hub_that_counts_records_we_never_had_starts_our_numbering_anew() -> None:
-    assert agreed(resume(kept()), HUB, 92) == Greeting(None, 51, None)
+def test_a_hub_that_counts_records_we_never_had_has_another_history() -> None:
+    judged = agreed(resume(kept()), HUB, 92)
+    assert isinstance(judged, Resumed)
+    assert "never here" in judged.forked
+    assert agreed(resume(kept()), HUB, 91) == Resumed(91)
+
+
+def test_a_hub_that_says_so_has_another_history_whatever_its_number() -> None:
+    said = greet(resume(kept()), OWN)
+    judged = judge_welcome(said, HUB, 60, resume(kept()), OWN, forked=True)
+    assert isinstance(judged, Resumed)
+    assert "other records" in judged.forked
 
 
 def test_after_our_store_was_salvaged_what_is_beyond_the_floor_goes_on() -> None:
