@@ -3,6 +3,7 @@
 #   make run            set up, then a hub, an agent and sensors in front of your eyes (ARGS="--seconds 30")
 #   make test           set up from requirements.lock, then style, types and all tests (ARGS="-k name")
 #   make test-floors    the same tests with the lowest versions that pyproject.toml allows
+#   make test-loaded    the same tests twice (LOADED_ROUNDS) with three busy loops (BUSY) beside them
 #   make explore        the property tests with new random examples, ROUNDS times over
 #   make crash          power cuts, failing calls, flipped bits, outages, kills: half an hour
 #   make bench          every benchmark (some 16 minutes); make bench-smoke: their tiny mode
@@ -19,6 +20,8 @@ WORKERS ?= 3
 # Whoever has nothing left takes from those who have: the long tests stand together in a few files.
 SHARED := --numprocesses=$(WORKERS) --dist=worksteal
 ROUNDS ?= 10
+LOADED_ROUNDS ?= 2
+BUSY ?= 3
 
 VENV := .venv
 BIN := $(VENV)/bin/python
@@ -28,7 +31,7 @@ INPUTS := pyproject.toml requirements.lock
 KEY := $(shell { cat $(INPUTS); $(PYTHON) -c 'import sys; print(sys.version, sys.prefix)'; pwd; } 2>&1 | cksum | cut -d' ' -f1)
 INSTALL = -m pip --disable-pip-version-check install --quiet
 
-.PHONY: run test test-floors explore crash bench bench-smoke lock clean python
+.PHONY: run test test-floors test-loaded explore crash bench bench-smoke lock clean python
 
 run: $(VENV)/run-$(KEY)
 	@$(BIN) -m edge_agent demo $(ARGS)
@@ -41,6 +44,9 @@ test: $(VENV)/test-$(KEY)
 
 test-floors: $(FLOORS)/test-$(KEY)
 	$(FLOORS)/bin/python -m pytest $(SHARED) $(ARGS)
+
+test-loaded: $(VENV)/test-$(KEY)
+	$(BIN) -m tests.loaded --busy $(BUSY) --rounds $(LOADED_ROUNDS) -- $(SHARED) $(ARGS)
 
 explore: $(VENV)/test-$(KEY)
 	@for round in $$(seq $(ROUNDS)); do \

@@ -24,8 +24,8 @@ Floors; imports only go down (``tests/test_architecture.py`` enforces it):
 1     ``wire``, ``store``, ``config`` pure stations
 1     ``clock``, ``backoff``, ``dial``
                                       time, patience and sockets, for whoever needs them
-0     ``errors``, ``record``, ``streams``, ``summary``, ``metrics``, ``clocknote``
-                                      values
+0     ``errors``, ``record``, ``streams``, ``summary``, ``metrics``, ``clocknote``,
+      ``time_format``                 values
 ===== =============================== ========================================================
 
 Start reading at ``log.py`` (the promise), then ``store/__init__.py`` (the format) and

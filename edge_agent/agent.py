@@ -44,7 +44,7 @@ from edge_agent.config import Config, Upstream
 from edge_agent.dial import Dial
 from edge_agent.forward import Forwarder, make_sink
 from edge_agent.forward.lane import Lane
-from edge_agent.live import Live, compile_rules, run_windows
+from edge_agent.live import Live, compile_rules, compile_time_keys, run_windows
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.ops import (
@@ -162,6 +162,7 @@ class _Parts:
         tokens = config.listen.tokens
         self.tokens = None if tokens is None else Tokens(Path(tokens))
         self.before = compile_rules(config.rule, self.metrics)
+        self.time_key = compile_time_keys(config.rule)
         self.server = Server(
             self.log,
             self.live,
@@ -172,6 +173,7 @@ class _Parts:
             random=around.random,
             metrics=self.metrics,
             before=self.before,
+            time_key=self.time_key,
             run_blocking=around.run_blocking,
             trace=around.trace,
             dashboard=None if config.http.address == "off" else f"http://{config.http.address}/",
@@ -230,6 +232,7 @@ class _Parts:
                 access=None if self.tokens is None else self.server.readable,
                 may_order=None if self.tokens is None else self.server.may_order,
                 before=self.before,
+                time_key=self.time_key,
                 lane=self._lane,
                 salvage=lambda: in_words(self.engine.salvage_report),
                 scrub=lambda: self.scrubber.status,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+from trio.testing import MockClock
+
+from tests.patience import TEST_S, limited
 
 # `make test` tries the same examples every time, so that a red run is the fault of the change under
 # test. `make explore` draws new ones; what it finds becomes a test with its own name.
@@ -50,3 +53,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.fail(f"needs {', '.join(absent)}, and EDGE_AGENT_REQUIRE_ALL=1 is set")
     elif absent:
         pytest.skip(f"needs {', '.join(absent)}")
+
+
+@pytest.fixture
+def turned_clock() -> MockClock:
+    """A clock that goes as fast as the world's and can be turned on (`MockClock.jump`), so that a
+    deadline is met when the test says so, and not when the machine is slow.
+    """
+    return MockClock(rate=1.0)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """No test goes on for ever."""
+    with limited(TEST_S):
+        return (yield)

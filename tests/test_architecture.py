@@ -14,7 +14,7 @@ MODULES = sorted(path.relative_to(ROOT) for path in PACKAGE.rglob("*.py"))
 
 FLOORS = {
     "errors": 0, "record": 0, "streams": 0, "summary": 0, "metrics": 0,
-    "clocknote": 0,
+    "clocknote": 0, "time_format": 0,
     "wire": 1, "store": 1, "config": 1, "clock": 1, "backoff": 1, "dial": 1,
     "commit": 2, "log": 2, "client": 2,
     "live": 3, "forward": 3, "wear": 3, "scrub": 3, "server": 4, "ops": 4,
@@ -23,12 +23,13 @@ FLOORS = {
 #: Nothing imports its neighbours on the same floor, but for these.
 SIDEWAYS = {
     ("record", "errors"), ("streams", "errors"),
-    ("log", "commit"), ("agent", "assembly"),
+    ("time_format", "errors"), ("time_format", "record"), ("log", "commit"), ("agent", "assembly"),
 }  # fmt: skip
 #: client is on floor 2 for its Trio, but knows nothing of our log.
 NOT_FOR = {"client": {"store", "config"}}
 PURE = {"wire", "store", "config", "errors", "record", "streams", "summary", "metrics"} | {
-    "clocknote"
+    "clocknote",
+    "time_format",
 }
 IMPURE = {"trio", "time", "random", "socket"}
 #: Heavy libraries and who may import them, though never while edge_agent.agent is imported.

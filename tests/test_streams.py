@@ -121,6 +121,7 @@ def test_a_pattern_made_to_be_slow_is_not() -> None:
     pattern = "/".join(["**", "a"] * 39) + "/b"
     assert len(pattern) <= STREAM_BYTES_MAX
     matches = compile_pattern(pattern)
-    started = time.perf_counter()
+    # Processor time, as a busy machine may stop between the two looks at the clock.
+    started = time.process_time()
     assert not matches("/".join(["a"] * 100))
-    assert time.perf_counter() - started < 0.1
+    assert time.process_time() - started < 0.5

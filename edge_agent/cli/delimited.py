@@ -14,15 +14,12 @@ import csv
 import re
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, BinaryIO, Literal
 
 import msgspec
 
-from edge_agent.cli.times import TimeReader
+from edge_agent.cli.times import BadRow, Row, TimedRow, TimeReader, in_order
 from edge_agent.errors import ConfigError
-from edge_agent.record import as_sent, datetime_to_ns
 
 FileFormat = Literal["jsonl", "csv"]
 
@@ -39,22 +36,7 @@ _SUFFIXES: dict[str, FileFormat] = {
     ".json": "jsonl",
 }
 _decode_json = msgspec.json.Decoder().decode
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One record as read; ``line`` is where it ends, counted from 1."""
-
-    line: int
-    fields: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class BadRow:
-    """One record that cannot be sent, and why."""
-
-    line: int
-    reason: str
+_encode_msgpack = msgspec.msgpack.Encoder().encode
 
 
 class Lines:
@@ -129,7 +111,7 @@ def read_rows(lines: Lines, form: FileFormat, times: TimeReader) -> Iterator[Row
         ConfigError: the CSV header is no header, or names no ``times.column`` though one was
             asked for by another name than ``time``.
     """
-    return _read_csv(lines, times) if form == "csv" else _read_json(lines, times)
+    return in_order(_read_csv(lines, times) if form == "csv" else _read_json(lines, times))
 
 
 def take(rows: Iterator[Row | BadRow], lines: Lines, most: int) -> list[Row | BadRow]:
@@ -142,7 +124,7 @@ def take(rows: Iterator[Row | BadRow], lines: Lines, most: int) -> list[Row | Ba
     return taken
 
 
-def _read_json(lines: Lines, times: TimeReader) -> Iterator[Row | BadRow]:
+def _read_json(lines: Lines, times: TimeReader) -> Iterator[Row | BadRow | TimedRow]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -156,10 +138,15 @@ def _read_json(lines: Lines, times: TimeReader) -> Iterator[Row | BadRow]:
         if not isinstance(value, dict):
             yield BadRow(number, f"a line holds one record, a map, not {type(value).__name__}")
             continue
+        try:
+            _encode_msgpack(value)
+        except (ValueError, OverflowError):
+            yield BadRow(number, "a whole number has at most 64 bits")
+            continue
         yield _with_time(number, value, times)
 
 
-def _read_csv(lines: Lines, times: TimeReader) -> Iterator[Row | BadRow]:
+def _read_csv(lines: Lines, times: TimeReader) -> Iterator[Row | BadRow | TimedRow]:
     delimiter = _delimiter(lines.peek())
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     header = [name.strip() for name in next(reader, [])]
@@ -190,24 +177,24 @@ def _read_csv(lines: Lines, times: TimeReader) -> Iterator[Row | BadRow]:
             yield _with_time(reader.line_num, fields, times)
 
 
-def _with_time(line: int, fields: dict[str, Any], times: TimeReader) -> Row | BadRow:
-    if times.column not in fields:
+def _with_time(line: int, fields: dict[str, Any], times: TimeReader) -> Row | BadRow | TimedRow:
+    value = fields.pop(times.column, None)
+    if value is None:
         if times.column == "time":
             return Row(line, fields)
         return BadRow(line, f"column {times.column!r}: no time")
-    value = fields.pop(times.column)
-    if isinstance(value, str) and times.form == "iso" and _NUMBER.fullmatch(value):
+    if isinstance(value, str) and times.form.form == "iso" and _NUMBER.fullmatch(value):
         value = float(value)
     try:
-        moment = times.read(value)
+        moments = times.form.moments(value)
     except ValueError as error:
         return BadRow(line, f"column {times.column!r}: {error}")
-    # A file's dates were written down by somebody: they are history, not an unset clock.
-    if isinstance(moment, datetime):
-        fields["time"] = as_sent(datetime_to_ns(moment), moment)
-    else:
-        fields["time"] = moment
-    return Row(line, fields)
+    reason = (
+        f"column {times.column!r}: {value!r:.60} occurs twice in {times.form.zone}, as clocks were "
+        "put back there, and the order of the rows does not say which is meant: write its offset, "
+        "such as +02:00, behind it"
+    )
+    return TimedRow(line, fields, moments, reason if len(moments) > 1 else "")
 
 
 def _check_header(header: list[str], times: TimeReader) -> None:

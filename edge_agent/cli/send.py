@@ -66,7 +66,7 @@ def stdin_source() -> str:
     help="iso, unix, unix-ms, unix-us, unix-ns or like %Y/%m/%d %H:%M. [default: iso]",
 )
 @click.option(
-    "--tz", metavar="ZONE", help="Zone of times that name none: Europe/Berlin, UTC, local."
+    "--tz", metavar="ZONE", help="Zone of times that name none: Europe/Berlin, +02:00, UTC, local."
 )
 @click.option("--skip-bad", is_flag=True, help="Pass bad rows over instead of stopping there.")
 @click.option(

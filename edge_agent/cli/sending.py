@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import trio
 
 from edge_agent.cli.common import Failure
-from edge_agent.cli.delimited import BadRow, Lines, Row, take
+from edge_agent.cli.delimited import Lines, take
 from edge_agent.cli.producing import EX_DATAERR, EX_NOPERM, EX_UNAVAILABLE, Diary
 from edge_agent.cli.progress import ProgressBar
+from edge_agent.cli.times import BadRow, Row
 from edge_agent.client import Opened, Producer, Trouble
 
 _ROWS_AT_ONCE = 500

@@ -56,10 +56,17 @@ def _print(status: dict[str, Any]) -> None:
     store = status["store"]
     console.print(
         f"store {percent(store['fill'])} of {size(store['size_bytes'])}"
-        f" · {status['streams']['seen']} streams · {status['connections_open']} connections"
+        f" · {status['streams']['seen']} streams{_undated(status)}"
+        f" · {status['connections_open']} connections"
         f" · {store['quarantine_entries']} in quarantine{_scrub(store)}",
         style="dim",
     )
+
+
+def _undated(status: dict[str, Any]) -> str:
+    # An agent of an earlier version does not say.
+    undated = status["streams"].get("undated", 0)
+    return f" ({undated} with no time key: dated on arrival)" if undated else ""
 
 
 def _scrub(store: dict[str, Any]) -> str:

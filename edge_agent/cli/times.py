@@ -1,23 +1,26 @@
-"""Times as people write them in files, made into moments that mean the same everywhere.
+"""The times of a file: which column holds them, how they are written, and what its order decides.
 
-A time without a zone means nothing on another machine, so it is refused unless the caller says
-which zone was meant. Where clocks were put forward or back, RFC 5545 section 3.3.5 decides: a
-local time that occurs twice is the first of the two, one that does not occur is read with the
-offset from before the gap.
+Where clocks go back, an hour of local times occurs twice. A file in order of time shows which of
+the two is meant, by the step back between them (in a file with the newest first, by the step
+forward). Rows are held until that is seen; where the order does not decide, they are bad rows: an
+hour that is wrong without a word is worse than one that somebody has to look at.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
 
-from edge_agent.errors import ConfigError, ProtocolError
-from edge_agent.record import resolve_time
+from edge_agent.record import as_sent, datetime_to_ns
+from edge_agent.time_format import Moments, TimeFormat, parse_format
 
-#: Divisors of the unix formats, per second.
-_UNIX = {"unix": 1, "unix-ms": 1_000, "unix-us": 1_000_000, "unix-ns": 1_000_000_000}
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: Rows held at most until the order decides: an hour twice, 14 rows a second.
+HELD_ROWS_MAX = 100_000
+#: Two rows further apart than this belong to different nights.
+_SAME_NIGHT = timedelta(hours=6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +29,11 @@ class TimeReader:
 
     Attributes:
         column: name of the column or key that holds the time.
-        form: ``iso``, ``unix``, ``unix-ms``, ``unix-us``, ``unix-ns`` or a strptime format.
-        zone: zone of times that name none; None refuses those.
+        form: how it is written.
     """
 
     column: str = "time"
-    form: str = "iso"
-    zone: tzinfo | None = None
+    form: TimeFormat = field(default_factory=TimeFormat)
 
     @classmethod
     def parse(cls, column: str | None, form: str | None, zone: str | None) -> TimeReader:
@@ -41,100 +42,136 @@ class TimeReader:
         Raises:
             ConfigError: no such zone, or a format that is none.
         """
-        if form is not None and form != "iso" and form not in _UNIX and "%" not in form:
-            raise ConfigError(
-                "--time-format", "iso, unix, unix-ms, unix-us, unix-ns or a strptime format", form
-            )
-        return cls(column or "time", form or "iso", None if zone is None else find_zone(zone))
-
-    def read(self, value: object) -> datetime | float:
-        """The moment that ``value`` means; numbers stay seconds since 1970.
-
-        Raises:
-            ValueError: with a sentence that does not name the column; the caller does.
-        """
-        if self.form in _UNIX:
-            return _EPOCH + timedelta(microseconds=_microseconds(value, _UNIX[self.form]))
-        if isinstance(value, str):
-            moment = self._from_text(value.strip())
-        elif isinstance(value, (int, float)) and not isinstance(value, bool) and self.form == "iso":
-            return self._checked(value)
-        else:
-            raise ValueError(f"expected a time, found {value!r}")
-        if moment.tzinfo is None:
-            if self.zone is None:
-                raise ValueError(f"{value!r} has no time zone: say which is meant with --tz")
-            moment = moment.replace(tzinfo=self.zone)
-        self._checked(moment)
-        return moment.astimezone(UTC)
-
-    def _from_text(self, text: str) -> datetime:
-        if self.form != "iso":
-            try:
-                return datetime.strptime(text, self.form)  # noqa: DTZ007 - the zone is added by read
-            except ValueError:
-                raise ValueError(f"{text!r} does not match the format {self.form!r}") from None
-        try:
-            return datetime.fromisoformat(text)
-        except ValueError:
-            raise ValueError(
-                f"expected a time like 2026-11-22T10:00:00Z, found {text!r}; --time-format says "
-                "how other times are written"
-            ) from None
-
-    def _checked(self, moment: datetime | float) -> datetime | float:
-        # What the agent would refuse is told here, with the line.
-        try:
-            resolve_time(moment, 0)
-        except ProtocolError as error:
-            raise ValueError(error.message) from None
-        return moment
+        written = parse_format(form, zone, form_key="--time-format", zone_key="--tz")
+        return cls(column or "time", written)
 
 
-def find_zone(name: str) -> tzinfo:
-    """The zone that ``name`` (IANA, or ``UTC``, or ``local``) stands for.
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One record as read; ``line`` is where it ends, counted from 1."""
 
-    Raises:
-        ConfigError: there is none.
+    line: int
+    fields: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """One record that cannot be sent, and why."""
+
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimedRow:
+    """One record, and what its time may mean: one moment, or two.
+
+    ``reason`` is what a bad row says where nothing decides between the two.
     """
-    if name.upper() in ("UTC", "Z"):
-        return UTC
-    if name == "local":
-        return _Local()
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ConfigError("--tz", "a zone like Europe/Berlin, UTC or local", repr(name)) from None
+
+    line: int
+    fields: dict[str, Any]
+    moments: Moments
+    reason: str = field(repr=False, default="")
+
+    def at(self, moment: datetime | float) -> Row:
+        """The record, measured at ``moment``."""
+        # A file's dates were written down by somebody: they are history, not an unset clock.
+        time: object = moment
+        if isinstance(moment, datetime):
+            time = as_sent(datetime_to_ns(moment), moment)
+        return Row(self.line, {**self.fields, "time": time})
 
 
-class _Local(tzinfo):
-    """This machine's zone, whose offset depends on the date."""
+def in_order(rows: Iterable[Row | BadRow | TimedRow]) -> Iterator[Row | BadRow]:
+    """The rows, each with one moment, in the order in which they came."""
+    held: list[Row | BadRow | TimedRow] = []
+    before: datetime | None = None
+    has_repeats = False
+    for row in rows:
+        moment = _moment(row)
+        if held:
+            is_more = len(held) < HELD_ROWS_MAX and _may_follow(held, row)
+            if is_more and (moment is None or (isinstance(row, TimedRow) and len(row.moments) > 1)):
+                held.append(row)
+                continue
+            yield from _decided(held, before, moment, has_repeats)
+            held = []
+        if isinstance(row, TimedRow) and len(row.moments) > 1:
+            held = [row]
+            continue
+        if moment is not None:
+            has_repeats |= moment == before
+            before = moment
+        yield row.at(row.moments[0]) if isinstance(row, TimedRow) else row
+    yield from _decided(held, before, None, has_repeats)
 
-    def utcoffset(self, moment: datetime | None) -> timedelta:
-        assert moment is not None
-        offset = moment.replace(tzinfo=None).astimezone().utcoffset()
-        assert offset is not None
-        return offset
 
-    def dst(self, _moment: datetime | None) -> timedelta | None:
+def _moment(row: Row | BadRow | TimedRow) -> datetime | None:
+    """When the row was measured, or the earlier of two; None where it does not say."""
+    if not isinstance(row, TimedRow):
         return None
-
-    def tzname(self, _moment: datetime | None) -> str:
-        return "local"
-
-
-def _microseconds(value: object, per_second: int) -> int:
-    try:
-        number = _number(value)
-        return int(number * 1_000_000 // per_second)
-    except (ValueError, OverflowError):
-        raise ValueError(f"expected a number since 1970, found {value!r}") from None
+    first = row.moments[0]
+    return first if isinstance(first, datetime) else None
 
 
-def _number(value: object) -> int | float:
-    if isinstance(value, str):
-        # Whole numbers go without floats, so that nanoseconds keep their microseconds.
-        return int(value) if value.strip().lstrip("-").isdecimal() else float(value)
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return value
-    raise ValueError(value)
+def _may_follow(held: list[Row | BadRow | TimedRow], row: Row | BadRow | TimedRow) -> bool:
+    first, moment = _moment(held[0]), _moment(row)
+    return first is None or moment is None or abs(moment - first) < _SAME_NIGHT
+
+
+def _decided(
+    held: list[Row | BadRow | TimedRow],
+    before: datetime | None,
+    after: datetime | None,
+    has_repeats: bool,
+) -> Iterator[Row | BadRow]:
+    twice = [row for row in held if isinstance(row, TimedRow)]
+    times = [moment for row in twice if (moment := _moment(row)) is not None]
+    switch = _switch(times, before, after, has_repeats) if times else None
+    is_rising = switch is not None and switch[1]
+    number = 0
+    for row in held:
+        if not isinstance(row, TimedRow):
+            yield row
+        elif switch is None:
+            yield BadRow(row.line, row.reason)
+        else:
+            is_later = (number >= switch[0]) == is_rising
+            yield row.at(row.moments[1 if is_later else 0])
+        number += isinstance(row, TimedRow)
+
+
+def _switch(
+    times: list[datetime], before: datetime | None, after: datetime | None, has_repeats: bool
+) -> tuple[int, bool] | None:
+    """Where the second of the two hours begins, and whether the file has the oldest first; None
+    where its order does not say. ``times`` are local ones, told by the earlier of their moments.
+    """
+    is_rising = _is_rising(times, before, after)
+    if is_rising is None:
+        return None
+    steps = [
+        index
+        for index, (one, next_one) in enumerate(pairwise(times), 1)
+        if (next_one < one if is_rising else next_one > one)
+    ]
+    if not steps and len(times) == 2 and times[0] == times[1] and not has_repeats:
+        # An hourly file has no step back, but the same hour twice, and no other one twice.
+        steps = [1]
+    return (steps[0], is_rising) if len(steps) == 1 else None
+
+
+def _is_rising(
+    times: list[datetime], before: datetime | None, after: datetime | None
+) -> bool | None:
+    """Whether times rise in the file, as its rows around those hours show, or else those in it."""
+    if before is not None and after is not None:
+        return after > before
+    if before is not None:
+        return times[0] > before
+    if after is not None:
+        return after > times[-1]
+    up = sum(one < next_one for one, next_one in pairwise(times))
+    down = sum(one > next_one for one, next_one in pairwise(times))
+    return None if up == down else up > down

@@ -8,7 +8,7 @@ error at start.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from edge_agent.config.shape import KIB, MIB, Config, Duration, Rule, Share, Size, Upstream
@@ -21,6 +21,7 @@ from edge_agent.config.units import (
 )
 from edge_agent.errors import ConfigError, ProtocolError
 from edge_agent.streams import compile_pattern, stream_problem
+from edge_agent.time_format import parse_format
 
 Where = Callable[[str], str]
 
@@ -204,15 +205,19 @@ def _url_problem(url: str) -> str | None:
 
 def _check_rule(rule: Rule, where: Where) -> None:
     given = [
-        name for name in ("rename", "drop", "redact", "window") if getattr(rule, name) is not None
+        name
+        for name in ("rename", "drop", "redact", "time", "window")
+        if getattr(rule, name) is not None
     ]
     if len(given) != 1:
         found = " and ".join(given) or "none"
         key = where(given[1] if given else "rename")
-        raise ConfigError(key, "exactly one of rename, drop, redact and window", found)
+        raise ConfigError(key, "exactly one of rename, drop, redact, time and window", found)
     for name in ("rename", "drop", "redact"):
         if name in given and not getattr(rule, name):
             raise ConfigError(where(name), "at least one field", "none")
+    if rule.time is not None:
+        _check_rule_time(rule.time, where)
     for key, bounds in _RULE_RANGES.items():
         if getattr(rule, key) is not None:
             _in_range(getattr(rule, key), bounds, where(key))
@@ -227,6 +232,20 @@ def _check_rule(rule: Rule, where: Where) -> None:
         raise ConfigError(
             where("into"), 'a stream name in which "{stream}" may stand', f'"{rule.into}"'
         )
+
+
+def _check_rule_time(given: Mapping[str, str], where: Where) -> None:
+    for key in given:
+        if key not in ("key", "format", "zone"):
+            raise ConfigError(where(f"time.{key}"), "key, format or zone", f'"{key}"')
+    if not given or given.get("key") in ("", "stream"):
+        raise ConfigError(where("time.key"), "a field other than stream", "none")
+    parse_format(
+        given.get("format"),
+        given.get("zone"),
+        form_key=where("time.format"),
+        zone_key=where("time.zone"),
+    )
 
 
 def _check_names(names: Sequence[str], group: str, where: Where) -> None:

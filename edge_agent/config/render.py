@@ -29,6 +29,7 @@ _EXAMPLES: dict[str, tuple[Struct, ...]] = {
     "rule": (
         Rule(name="tidy", streams=("greenhouse/**",), rename={"temp": "t"}),
         Rule(name="mute", streams=("kitchen/**",), drop=("debug",)),
+        Rule(name="clock", streams=("meter/**",), time={"key": "ts", "format": "unix-ms"}),
         Rule(name="hourly", streams=("**",), window=Duration(3600), into="{stream}/1h"),
     ),
 }

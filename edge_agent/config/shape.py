@@ -140,11 +140,13 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Rule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One rule. Exactly one of the four actions is given.
+    """One rule. Exactly one of the five actions is given.
 
     ``rename``: old field to new field; ``drop``: fields to leave out, or ``"record"`` for the
-    whole record; ``redact``: fields whose value becomes ``"[redacted]"``; ``window``: length of
-    the tumbling windows. The first three act before storing, windows after.
+    whole record; ``redact``: fields whose value becomes ``"[redacted]"``; ``time``: the ``key``
+    under which the records have their time, its ``format`` (iso, unix, unix-ms, unix-us, unix-ns
+    or like %d.%m.%Y %H:%M) and the ``zone`` of times that name none; ``window``: length of the
+    tumbling windows. Windows act after storing, all others before.
     """
 
     name: str  # derived records have the source $rule/NAME
@@ -152,6 +154,7 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     rename: dict[str, str] | None = None  # { old = "new" }
     drop: tuple[str, ...] | Literal["record"] | None = None  # ["field"] or "record"
     redact: tuple[str, ...] | None = None  # ["field"]
+    time: dict[str, str] | None = None  # { key = "ts", format = "unix-ms", zone = "UTC" }
     window: Duration | None = None  # length
     fields: tuple[str, ...] = ()  # windows: which; none named: every number
     into: str | None = None  # windows: stream name, "{stream}" is put in

@@ -3,7 +3,8 @@
 - `Live` answers bounded questions (`query.py`) and keeps live views (`subscribe.py`); both select
   by stream pattern, time and a small filter (`filter.py`). `render.py` shows records as JSON, lines
   of JSON or CSV.
-- `compile_rules` renames, drops and redacts before storing (`rules.py`).
+- `compile_rules` renames, drops and redacts before storing; `compile_time_keys` says where a stream
+  has its time (`rules.py`).
 - `run_windows` derives records after storing (`windows.py`): tumbling windows per stream, by the
   records' own time, exactly once. Its docstring says when windows close and what late means.
 
@@ -13,7 +14,7 @@ Readers never hold writers up, cost bounded memory, and say what they left out.
 from __future__ import annotations
 
 from edge_agent.live.query import Answer
-from edge_agent.live.rules import Before, compile_rules
+from edge_agent.live.rules import Before, TimeKeyOf, compile_rules, compile_time_keys
 from edge_agent.live.scan import Query
 from edge_agent.live.subscribe import Batch, Start, Subscription
 from edge_agent.live.view import Live
@@ -27,7 +28,9 @@ __all__ = [
     "Query",
     "Start",
     "Subscription",
+    "TimeKeyOf",
     "compile_rules",
+    "compile_time_keys",
     "run_windows",
     "window_consumer",
 ]

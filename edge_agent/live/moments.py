@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 from edge_agent.errors import ProtocolError
 from edge_agent.record import NANOSECONDS, TIME_NS_MAX, UNSET_CLOCK_BEFORE_NS, datetime_to_ns
 
-_AGE = re.compile(r"-(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?")
-_SECONDS = re.compile(r"\d+(?:\.\d*)?")
-_POSITION = re.compile(r"([A-Za-z0-9._-]{1,64}):(\d{1,19})")
+# Digits are ASCII and so few that no number is larger than what it is multiplied with can hold.
+_AGE = re.compile(r"-([0-9]{1,20}(?:\.[0-9]{1,20})?)\s*(ms|s|m|h|d|w)?")
+_SECONDS = re.compile(r"[0-9]{1,20}(?:\.[0-9]{0,100})?")
+_POSITION = re.compile(r"([A-Za-z0-9._-]{1,64}):([0-9]{1,19})")
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
 Position = tuple[str, int]

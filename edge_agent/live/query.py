@@ -235,6 +235,8 @@ def _bound(parameters: Mapping[str, str], what: str, now_ns: int) -> int | Posit
 def _limit(text: str | None, limits: QueryLimits) -> int:
     if not text:
         return min(LIMIT_DEFAULT, limits.records)
-    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= limits.records:
+    # Not more digits than a number of 64 bits: Python reads no number of thousands of them.
+    is_number = text.isascii() and text.isdigit() and len(text) < 20
+    if not is_number or not 1 <= int(text) <= limits.records:
         raise bad_query(f"limit: expected 1 to {limits.records} records, got {text[:60]!r}")
     return int(text)

@@ -1,9 +1,10 @@
-"""Rules that act before storing: rename, drop, redact.
+"""Rules that act before storing: rename, drop, redact; and where a stream has its time.
 
 `compile_rules` turns the configuration's rules into one function ``before(run)``. Rules act in the
 file's order, each on what the one before left; a run whose stream no rule names passes untouched,
 with the bytes that its sender encoded. ``time`` and ``stream`` say when and where a record belongs
-and are not for rules.
+and are not for rules. A rule ``time = {key = "ts", format = "unix-ms", zone = "Europe/Berlin"}``
+acts before all others, while a message is read (`compile_time_keys`): it says what ``time`` is.
 
 A dropped record's number is used up as if it had been stored, so that the source never sends it
 again; it is counted, per rule. Rules with a ``window`` act after storing (`windows.py`).
@@ -23,6 +24,8 @@ from edge_agent.errors import ConfigError
 from edge_agent.metrics import Metrics
 from edge_agent.record import Run
 from edge_agent.streams import compile_patterns
+from edge_agent.time_format import parse_format
+from edge_agent.wire import TimeKey
 
 REDACTED = "[redacted]"
 #: They are read by everything that stores, routes and forwards.
@@ -32,6 +35,9 @@ _STREAMS_REMEMBERED = 4096
 
 Before = Callable[[Run], tuple[Run, ...]]
 """What is to be stored of a run: the run itself, another, or nothing."""
+
+TimeKeyOf = Callable[[str], TimeKey | None]
+"""Where a stream's records have their time; None where no rule says so."""
 
 _Change = Callable[[dict[Any, Any]], dict[Any, Any]]
 
@@ -50,7 +56,7 @@ def compile_rules(rules: Iterable[Rule], metrics: Metrics) -> Before:
     Raises:
         ConfigError: a rule touches ``time`` or ``stream``.
     """
-    steps = [_step(rule) for rule in rules if rule.window is None]
+    steps = [_step(rule) for rule in rules if rule.window is None and rule.time is None]
     if not steps:
         return _leave
     steps_of: dict[str, tuple[_Step, ...]] = {}
@@ -65,6 +71,40 @@ def compile_rules(rules: Iterable[Rule], metrics: Metrics) -> Before:
         return _apply(found, run, metrics) if found else (run,)
 
     return before
+
+
+def compile_time_keys(rules: Iterable[Rule]) -> TimeKeyOf | None:
+    """The function that answers for each stream; the first rule that names it wins. None where no
+    rule is about times, so that nobody has to ask.
+
+    Raises:
+        ConfigError: a format or a zone is none.
+    """
+    keys = [(compile_patterns(rule.streams), _time_key(rule)) for rule in rules if rule.time]
+    if not keys:
+        return None
+    known: dict[str, TimeKey | None] = {}
+
+    def time_key(stream: str) -> TimeKey | None:
+        if stream not in known:
+            if len(known) >= _STREAMS_REMEMBERED:
+                known.clear()
+            known[stream] = next((key for matches, key in keys if matches(stream)), None)
+        return known[stream]
+
+    return time_key
+
+
+def _time_key(rule: Rule) -> TimeKey:
+    given = rule.time or {}
+    where = f"rule.{rule.name}.time"
+    form = parse_format(
+        given.get("format"),
+        given.get("zone"),
+        form_key=f"{where}.format",
+        zone_key=f"{where}.zone",
+    )
+    return TimeKey(given.get("key", "time"), form)
 
 
 def _leave(run: Run) -> tuple[Run, ...]:

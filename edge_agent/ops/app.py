@@ -161,6 +161,7 @@ class _Routes:
                         "last_seq": seen.last_seq,
                         "last_stored": format_time(seen.stored_ns),
                         "source": seen.source,
+                        "undated": seen.undated,
                     }
                     for name, seen in listing
                 ],

@@ -38,7 +38,12 @@ class OrderRoutes:
         self._may_read = may_read
         self._agent = sources.log.identity.agent_id
         self._orders = Orders(
-            sources.log, sources.config, sources.clock, before=sources.before, lane=sources.lane
+            sources.log,
+            sources.config,
+            sources.clock,
+            before=sources.before,
+            time_key=sources.time_key,
+            lane=sources.lane,
         )
 
     async def consumers(self, request: Request) -> Response:
@@ -71,8 +76,9 @@ async def _given(request: Request, kind: type[Given]) -> Given:
                 raise ProtocolError("bad_order", f"an order has at most {_ORDER_BYTES_MAX} bytes")
     try:
         return msgspec.json.decode(body, type=kind)
-    except msgspec.DecodeError as error:
-        raise ProtocolError("bad_order", str(error)) from None
+    except (ValueError, RecursionError) as error:
+        # Text that is no UTF-8, and what is nested too deep, are no DecodeErrors.
+        raise ProtocolError("bad_order", f"expected an order as JSON: {error}"[:500]) from None
 
 
 def _number(request: Request, name: str, usual: int) -> int:

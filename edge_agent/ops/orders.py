@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from edge_agent.config import Config
     from edge_agent.forward.lane import Lane
     from edge_agent.log import Log
-    from edge_agent.ops.replay import Before
+    from edge_agent.ops.replay import Before, TimeKeyOf
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class Orders:
         log: the waist.
         config: what is in force: its upstreams and rules are the consumers that are configured.
         clock: for times that are told as ages.
-        before: the rules that act before storing.
+        before, time_key: the rules that act before storing.
         lane: the running lane that a consumer is, None where there is none.
     """
 
@@ -88,10 +88,11 @@ class Orders:
         clock: Clock,
         *,
         before: Before,
+        time_key: TimeKeyOf | None = None,
         lane: Callable[[str, str], Lane | None] = _no_lane,
     ) -> None:
         self._log, self._config, self._clock = log, config, clock
-        self._before, self._lane = before, lane
+        self._before, self._time_key, self._lane = before, time_key, lane
         self._one_at_a_time = trio.Lock()
 
     async def consumers(self) -> list[dict[str, Any]]:
@@ -177,7 +178,7 @@ class Orders:
             limits.record_depth,
             limits.batch_records,
         )
-        made = replay(number, item, told, self._before)
+        made = replay(number, item, told, self._before, self._time_key)
         if made.entry is None:
             return {"number": number, "done": False, "problem": made.problem}
         ticket = await self._log.append(made.entry, soon=True)

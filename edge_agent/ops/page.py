@@ -153,13 +153,14 @@ def _streams(status: Status, streams: Sequence[tuple[str, Seen]], now_ns: int) -
             ago(now_ns - seen.stored_ns),
             _date(format_time(seen.stored_ns)),
             escape(seen.source or "–"),
+            escape(seen.undated),
         ]
         for name, seen in sorted(newest)
     )
-    head = ["Stream", "Records seen", "Last", "Kept at", "Source"]
+    head = ["Stream", "Records seen", "Last", "Kept at", "Source", "Time"]
     more = f"; the {ROWS_MAX} heard of last" if len(streams) > ROWS_MAX else ""
     return f"<h2>Streams <span class=soft>{len(streams)}{more}</span></h2>" + table(
-        head, rows, numbers={1, 2}
+        head, rows, numbers={1, 2}, texts={5}
     )
 
 

@@ -19,10 +19,13 @@ from dataclasses import dataclass
 from edge_agent.record import Run
 from edge_agent.store import Entry, Quarantined
 from edge_agent.store.entry import QUARANTINE_BYTES_MAX
-from edge_agent.wire import Arrival, WireLimits, read_messages
+from edge_agent.wire import Arrival, TimeKey, WireLimits, read_messages
 
 Before = Callable[[Run], tuple[Run, ...]]
 """The rules that act before storing."""
+
+TimeKeyOf = Callable[[str], TimeKey | None]
+"""The rules that say where a stream has its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +37,19 @@ class Replayed:
     problem: str = ""
 
 
-def replay(number: int, item: Quarantined, limits: WireLimits, before: Before) -> Replayed:
+def replay(
+    number: int,
+    item: Quarantined,
+    limits: WireLimits,
+    before: Before,
+    time_key: TimeKeyOf | None = None,
+) -> Replayed:
     """Read one quarantined item again; ``number`` is its place in quarantine."""
     if item.code.startswith("upstream_"):
         return Replayed(None, 0, "an upstream refused it; here it is stored")
     if item.source.startswith("$forward/"):
         return Replayed(None, 0, "another agent sent it, in a numbering that has gone on")
-    arrival = Arrival(item.stream, item.source, item.arrival_ns, synced=True)
+    arrival = Arrival(item.stream, item.source, item.arrival_ns, synced=True, time_key=time_key)
     received = read_messages([_as_sent(item.body)], 0, arrival, limits)
     if received.failure is None and not received.rejects:
         return _kept(number, received.runs, before)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from edge_agent.forward.lane import Lane
     from edge_agent.live import Live
     from edge_agent.log import Log
-    from edge_agent.ops.replay import Before
+    from edge_agent.ops.replay import Before, TimeKeyOf
     from edge_agent.record import Run
     from edge_agent.store import StoreStatistics
 
@@ -80,7 +80,7 @@ class Sources:
             function where no tokens are configured.
         may_order: whether the bearer of a token has the scope admin; None likewise.
         copies: sources that came back as copies of their stores.
-        before: the rules that act before storing, for what is read again from quarantine.
+        before, time_key: the rules that act before storing, for what is read again from quarantine.
         lane: the running lane that a consumer of a log is, None where there is none.
         salvage: what the last salvage did, in sentences (`in_words`), for as long as its damaged
             folder is there; None without one.
@@ -98,6 +98,7 @@ class Sources:
     access: Callable[[str], Readable | None] | None = None
     may_order: Callable[[str], bool] | None = None
     before: Before = _leave
+    time_key: TimeKeyOf | None = None
     lane: Callable[[str, str], Lane | None] = _no_lane
     salvage: Callable[[], str | None] = _nothing
     scrub: Callable[[], ScrubStatus] = ScrubStatus

@@ -158,10 +158,14 @@ class StoreStatus:
 
 @dataclass(frozen=True, slots=True)
 class StreamsStatus:
-    """How many streams were seen since the agent started looking; see ``/api/streams``."""
+    """How many streams were seen since the agent started looking; see ``/api/streams``.
+
+    ``undated``: those whose newest records say no time and were dated on arrival.
+    """
 
     seen: int
     forgotten: int
+    undated: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,11 @@ LOOK_BACK = 50_000
 #: One round's work: bytes of blocks, decompressed, and heads of runs.
 ROUND_BYTES = 1024 * 1024
 ROUND_RUNS = 2_000
+#: Keys that people give a time, the one that is understood first, and how msgpack begins them.
+_TIME_KEYS = tuple(
+    (name, bytes((0xA0 | len(name),)) + name.encode())
+    for name in ("time", "ts", "timestamp", "datetime", "measured_at")
+)
 _ROUND_S = 1.0
 _READ_BYTES = 64 * 1024
 _AGAIN_S = 5.0
@@ -48,6 +53,18 @@ class Seen:
     last_seq: int
     stored_ns: int
     source: str
+    #: Of its newest run: a key under which its records say their time, "" where there is none.
+    time_key: str = ""
+
+    @property
+    def undated(self) -> str:
+        """That its records do not say when they were measured, in words; "" where they do."""
+        if self.time_key == "time":
+            return ""
+        told = "no time key: dated on arrival"
+        if self.time_key:
+            told += f' ("{self.time_key}" can be named as the time by a rule)'
+        return told
 
 
 class Directory:
@@ -70,6 +87,10 @@ class Directory:
     def listing(self, readable: Callable[[str], bool]) -> list[tuple[str, Seen]]:
         """Streams that may be read, by name."""
         return sorted((name, seen) for name, seen in self._seen.items() if readable(name))
+
+    def undated(self) -> int:
+        """Streams whose newest records do not say when they were measured."""
+        return sum(1 for seen in self._seen.values() if seen.undated)
 
     async def run(self) -> None:
         """Follow all logs until cancelled."""
@@ -134,9 +155,17 @@ class Directory:
             seen.last_seq = item.first + run.index + run.count - 1
             seen.stored_ns = item.when_ns
             seen.source = run.source
+            seen.time_key = _time_key(bytes(run.records))
         return len(runs)
 
     def _forget_some(self) -> None:
         while len(self._seen) > self._max:
             self._seen.popitem(last=False)
             self.forgotten += 1
+
+
+def _time_key(records: bytes) -> str:
+    # A search for the key as msgpack has it, not a look at each record: a field of that name deeper
+    # inside is taken for it, which costs a hint.
+    found = (name for name, key in _TIME_KEYS if key in records)
+    return next(found, "")

@@ -95,7 +95,9 @@ class Watch:
             upstreams=upstreams,
             connections=tuple(connections[:CONNECTIONS_SHOWN]),
             connections_open=len(connections),
-            streams=StreamsStatus(len(self.directory), self.directory.forgotten),
+            streams=StreamsStatus(
+                len(self.directory), self.directory.forgotten, self.directory.undated()
+            ),
             wear=wear,
             wear_outlook=outlook.about_wear(wear),
             copies=copies_status(log.identity, sources.copies()),

@@ -89,7 +89,12 @@ def arrival_of(parts: Parts, visitor: Visitor, source: str) -> Arrival:
     """What is the same for all that one read brought."""
     reading = parts.clock.read()
     return Arrival(
-        visitor.target.name, source, reading.wall_ns, reading.synced, visitor.grant.may_write
+        visitor.target.name,
+        source,
+        reading.wall_ns,
+        reading.synced,
+        visitor.grant.may_write,
+        parts.time_key,
     )
 
 

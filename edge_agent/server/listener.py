@@ -21,7 +21,7 @@ import trio
 from edge_agent.clock import Clock
 from edge_agent.commit import RunBlocking, Trace
 from edge_agent.config.shape import Limits, Listen
-from edge_agent.live import Before, Live
+from edge_agent.live import Before, Live, TimeKeyOf
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.server.admission import Rates
@@ -84,6 +84,7 @@ class Server:
         tokens: None where no tokens are asked for.
         clock, random, metrics, trace: as everywhere. ``trace`` is told of "welcome" and "acked".
         before: the rules before storing.
+        time_key: the rules that say where a stream has its time.
         run_blocking: for work that would hold the event loop up.
         dashboard: URL of the people's port, for people who come here with a browser.
     """
@@ -100,6 +101,7 @@ class Server:
         random: random_module.Random,
         metrics: Metrics,
         before: Before | None = None,
+        time_key: TimeKeyOf | None = None,
         trace: Trace | None = None,
         run_blocking: RunBlocking = trio.to_thread.run_sync,
         dashboard: str | None = None,
@@ -115,6 +117,7 @@ class Server:
             metrics=metrics,
             counters=Counters(metrics),
             before=before,
+            time_key=time_key,
             run_blocking=run_blocking,
             trace=trace,
             what_this_is=_what_this_is(dashboard),

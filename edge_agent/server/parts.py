@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from edge_agent.clock import Clock
 from edge_agent.commit import RunBlocking, Trace
 from edge_agent.config.shape import Limits, Listen
-from edge_agent.live import Before, Live
+from edge_agent.live import Before, Live, TimeKeyOf
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.record import Run
@@ -51,6 +51,7 @@ class Parts:
     metrics: Metrics
     counters: Counters
     before: Before | None
+    time_key: TimeKeyOf | None
     run_blocking: RunBlocking
     trace: Trace | None
     what_this_is: str

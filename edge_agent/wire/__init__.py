@@ -27,8 +27,10 @@ A text message is JSON, a binary message msgpack, in every mode of ``/ingest``.
   boolean, alone or as an element, is the record ``{"value": it}``.
 - Keys are text, at every level. Values are what the encoding has, with two limits: of msgpack's
   extension types only the timestamp, and whole numbers of at most 64 bits. A NaN is a value in
-  msgpack; JSON has none. Of a key that is there twice, the last one counts.
-- ``time`` says when it was measured (`edge_agent.record.resolve_time`), ``stream`` overrides the
+  msgpack. JSON has none: NaN, Infinity and -Infinity, which Python writes, are null there, as
+  JavaScript writes them. Of a key that is there twice, the last one counts.
+- ``time`` says when it was measured (`edge_agent.record.resolve_time`), or another key, where a
+  rule for the stream says so (`TimeKey`); ``stream`` overrides the
   path's where the token allows it; null is as if the key were not there. A date before 2020 is
   an unset clock, unless the sender vouches for it: ``{"historic": "2010-01-01T00:00:00Z"}``.
 - msgpack is stored byte for byte as sent, JSON as the msgpack of its values.
@@ -37,11 +39,12 @@ Limits (`WireLimits`): bytes of a message; elements of an array; bytes of a reco
 of a record, its own map being the first level.
 
 A record that is at fault by itself is a **reject** (`Reject`): it takes its number, its neighbours
-stay, it goes to quarantine (first 4 KiB):
+stay, it goes to quarantine (its first 4 KiB, and how many it had):
 
 ================ ==================================================================
 bad_record       not a map, number, text or boolean; a key that is no text; a value
-                 that cannot be held (see above)
+                 that cannot be held (see above); text that is not UTF-8, or half a
+                 surrogate pair
 bad_time         ``time`` is none of the forms, NaN, or beyond the year 2262
 bad_stream       ``stream`` is not a name
 forbidden_stream the token does not allow it
@@ -53,8 +56,7 @@ A message that is at fault as a whole takes no number, and none of its elements 
 
 ================ ==== =============================================================
 undecodable      1007 not JSON, not msgpack, ends early, has something behind it;
-                 text that is not UTF-8, half a surrogate pair, NaN in JSON; nested
-                 so deep (some hundred levels) that it cannot even be skipped over
+                      nested so deep (some hundred levels) that it cannot be skipped over
 too_big_message  1009 more bytes, or more elements, than a message may have
 ================ ==== =============================================================
 
@@ -219,6 +221,7 @@ from edge_agent.wire.values import (
     Arrival,
     Received,
     Reject,
+    TimeKey,
     TooBigMessage,
     Undecodable,
     WireLimits,
@@ -266,6 +269,7 @@ __all__ = [
     "ServerState",
     "Stop",
     "Target",
+    "TimeKey",
     "ToldLimits",
     "TooBigMessage",
     "Undecodable",

@@ -6,6 +6,7 @@ mean is decided in `messages` and `records`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,15 @@ UsualValue = _Leaf | list[_Inner] | dict[str, _Inner]
 Usual = dict[str, UsualValue]
 #: Maps and arrays within one another in a usual record, its own map included.
 USUAL_DEPTH = 3
+
+# A ``time`` that is no number; a text, as NaN within one is a word, unended or not, so that none is
+# looked through twice; any other value that is no number.
+_NO_NUMBER = re.compile(
+    r"""(?P<time>"time"\s*+:\s*+-?(?:NaN|Infinity)\b)"""
+    r"""|"(?:[^"\\]|\\.)*+(?:"|\\?\Z)"""
+    r"""|(?P<number>-?\b(?:NaN|Infinity)\b)""",
+    re.DOTALL,
+)
 
 #: What a decoder raises on input that it cannot take: msgspec's own errors and bad UTF-8 are
 #: ValueErrors, nesting as deep as Python's stack is a RecursionError, a whole number beyond what
@@ -83,6 +93,23 @@ def size_of(data: str | bytes) -> int:
     if isinstance(data, bytes) or data.isascii():
         return len(data)
     return len(data.encode("utf-8", "surrogatepass"))
+
+
+def null_for_nan(text: str) -> str:
+    """JSON with null wherever a value is NaN, Infinity or -Infinity, which are no JSON although
+    Python's own encoder writes them; null is what JavaScript's writes there.
+
+    A ``time`` that is one becomes text that is no time, so that its record is not dated on arrival.
+    """
+    if "NaN" not in text and "Infinity" not in text:
+        return text
+    return _NO_NUMBER.sub(_without_nan, text)
+
+
+def _without_nan(found: re.Match[str]) -> str:
+    if found["time"]:
+        return '"time":"NaN"'
+    return "null" if found["number"] else found[0]
 
 
 def check_count(count: int, batch_records: int) -> None:

@@ -39,6 +39,7 @@ from edge_agent.wire.encodings import (
     encoding_of,
     joined_maps,
     map_sizes,
+    null_for_nan,
     shown,
     size_of,
     to_msgpack,
@@ -136,6 +137,8 @@ def _read_alone(
             return None
         if record.get("stream") is not None:
             return None
+        if arrival.time_key is not None and arrival.time_key(arrival.stream) is not None:
+            return None
         time_ns, _ = resolve_time(record.get("time"), arrival.wall_ns)
     except (*DECODE_ERRORS, ProtocolError):
         return None
@@ -178,6 +181,16 @@ class _Reader:
         if size > self._limits.message_bytes:
             limit = self._limits.message_bytes
             raise TooBigMessage(f"a message has at most {limit} bytes, got {size}")
+        try:
+            self._read(data, size)
+        except Undecodable:
+            # Rare, so it is looked for only where the message is of no use otherwise.
+            if not isinstance(data, str) or (with_nulls := null_for_nan(data)) == data:
+                raise
+            self._read(with_nulls, size)
+        return size
+
+    def _read(self, data: str | bytes, size: int) -> None:
         form = encoding_of(data)
         is_array = form.is_array(data, self._limits.batch_records)
         is_tried = size <= self._piece_bytes
@@ -186,7 +199,7 @@ class _Reader:
                 self._read_usual(form, data) if is_array else self.read_singles([data], [size])
             )
             if is_usual:
-                return size
+                return
         try:
             raws = form.raws(data) if is_array else [form.raw(data)]
         except DECODE_ERRORS as error:
@@ -194,14 +207,13 @@ class _Reader:
         check_count(len(raws), self._limits.batch_records)
         if len(raws) == 1:
             self._judge(form, raws)
-            return size
+            return
         before = self.gathered.mark()
         try:
             self._read_pieces(form, raws, is_tried)
         except ProtocolError:
             self.gathered.back_to(before)
             raise
-        return size
 
     def _read_pieces(self, form: Encoding, raws: list[msgspec.Raw], is_tried: bool) -> None:
         if is_tried:
@@ -276,12 +288,24 @@ class _Reader:
                 return False
             if any(fault is not None for fault in faults):
                 return False
+        if self._has_time_key(names):
+            return False
         if len(body) <= RUN_BYTES_MAX and (names is None or names.count(names[0]) == len(names)):
             stream = self._arrival.stream if names is None or names[0] is None else str(names[0])
             self.gathered.add(stream, len(records), body, *span)
             return True
         self._add_apart(names, times, body, len(records))
         return True
+
+    def _has_time_key(self, names: list[object] | None) -> bool:
+        """Whether a rule says where one of these streams has its time: record by record, then."""
+        time_key, own = self._arrival.time_key, self._arrival.stream
+        if time_key is None:
+            return False
+        return any(
+            time_key(own if name is None else str(name)) is not None
+            for name in ({own} if names is None else set(names))
+        )
 
     def _add_apart(
         self, names: list[object] | None, times: list[object] | None, body: bytes, count: int

@@ -14,10 +14,10 @@ from typing import Any
 import msgspec
 
 from edge_agent.errors import ProtocolError
-from edge_agent.record import resolve_time
+from edge_agent.record import datetime_to_ns, resolve_time
 from edge_agent.streams import stream_problem
 from edge_agent.wire.encodings import DECODE_ERRORS, Encoding, shown, to_msgpack
-from edge_agent.wire.values import Arrival, Undecodable, WireLimits
+from edge_agent.wire.values import NEAR_NS, Arrival, TimeKey, WireLimits
 
 #: msgpack of ``{"value": …}`` up to the value: how a bare number becomes a record.
 VALUE_HEAD = b"\x81\xa5value"
@@ -44,18 +44,15 @@ class Fault:
 
 
 def judge(raw: bytes, encoding: Encoding, arrival: Arrival, limits: WireLimits) -> Good | Fault:
-    """Judge one record whose outer form is known to be sound.
-
-    Raises:
-        Undecodable: text in it is not UTF-8, or its JSON is malformed: then the whole message
-            is in doubt, not this record alone.
+    """Judge one record whose outer form is known to be sound: where it ends has been seen by
+    skipping over it, so that whatever is wrong within it is its own fault and no neighbour's.
     """
     if len(raw) > limits.record_bytes:
         return Fault("too_big", f"a record has at most {limits.record_bytes} bytes, got {len(raw)}")
     try:
         value = encoding.any(raw)
     except DECODE_ERRORS as error:
-        return _fault_of(error, encoding.is_json)
+        return _fault_of(error)
     fields, fault = _as_map(value, limits.record_depth)
     if fault is not None:
         return fault
@@ -83,11 +80,18 @@ def _place(
     fault = stream_fault(name, arrival)
     if fault is not None:
         return fault
+    rule = None
+    if arrival.time_key is not None:
+        rule = arrival.time_key(arrival.stream if name is None else name)
     try:
+        if rule is not None and fields.get(rule.name) is not None:
+            fields = _with_time(fields, rule, arrival.wall_ns)
+        else:
+            rule = None
         time_ns, _ = resolve_time(fields.get("time"), arrival.wall_ns)
     except ProtocolError as error:
         return Fault(error.code, error.message)
-    if not is_json:
+    if rule is None and not is_json:
         body = VALUE_HEAD + raw if is_bare else raw
     else:
         try:
@@ -97,15 +101,36 @@ def _place(
     return Good(arrival.stream if name is None else name, body, time_ns)
 
 
-def _fault_of(error: Exception, is_json: bool) -> Fault:
-    # The outer form was checked by skipping over it. What skipping does not see: UTF-8 (the
-    # message is in doubt), and values that are well-formed but cannot be held.
-    if isinstance(error, UnicodeError):
-        raise Undecodable("text is not UTF-8") from error
+def _with_time(fields: dict[str, Any], rule: TimeKey, arrival_ns: int) -> dict[str, Any]:
+    """The record with its time under ``time``, as everything after this expects it."""
+    value = fields[rule.name]
+    try:
+        moments = rule.form.moments(value)
+    except ValueError as error:
+        raise ProtocolError("bad_time", f"{rule.name}: {error}") from None
+    if len(moments) > 1:
+        moments = tuple(
+            moment
+            for moment in moments
+            if isinstance(moment, datetime) and abs(datetime_to_ns(moment) - arrival_ns) < NEAR_NS
+        )
+    if len(moments) != 1:
+        raise ProtocolError(
+            "bad_time",
+            f"{rule.name}: {value!r:.60} occurs twice in {rule.form.zone}, and it arrived too long"
+            " after to tell which is meant",
+        )
+    return {
+        **{key: each for key, each in fields.items() if key not in (rule.name, "time")},
+        "time": moments[0],
+    }
+
+
+def _fault_of(error: Exception) -> Fault:
+    # What skipping does not see: text that is not UTF-8, half a surrogate pair, and values that
+    # are well-formed but cannot be held.
     if isinstance(error, RecursionError):
         return Fault("too_deep", "maps and arrays are nested too deep")
-    if is_json and not isinstance(error, msgspec.ValidationError):
-        raise Undecodable(f"not JSON: {shown(error)}") from error
     return Fault("bad_record", f"a value cannot be used: {shown(error)}")
 
 

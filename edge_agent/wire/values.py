@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from msgspec import Struct
 
 from edge_agent.errors import ProtocolError
-from edge_agent.record import Run
+from edge_agent.record import NANOSECONDS, Run
+from edge_agent.time_format import TimeFormat
 
 #: A reject keeps this much of what was sent; quarantine keeps no more.
 REJECT_BYTES_MAX = 4096
@@ -46,6 +47,22 @@ class WireLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class TimeKey:
+    """Where the records of a stream have their time, by a rule, and how it is written.
+
+    A local time that occurs twice is the one nearer to its arrival, where that is within
+    `NEAR_NS` of one of them and not of the other.
+    """
+
+    name: str
+    form: TimeFormat
+
+
+#: Two moments that one local time may mean are an hour apart.
+NEAR_NS = 30 * 60 * NANOSECONDS
+
+
+@dataclass(frozen=True, slots=True)
 class Arrival:
     """What is the same for all messages that one read brought.
 
@@ -55,6 +72,8 @@ class Arrival:
         wall_ns: agent's wall clock, ns since 1970.
         synced: whether that clock is set.
         may_write: whether the peer's token allows a stream that a record names; None allows all.
+        time_key: by stream, where its records have their time, None where that is ``time``; None
+            where no stream has a rule for it.
     """
 
     stream: str
@@ -62,6 +81,7 @@ class Arrival:
     wall_ns: int
     synced: bool
     may_write: Callable[[str], bool] | None = None
+    time_key: Callable[[str], TimeKey | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +101,11 @@ class Reject:
 
 def make_reject(number: int, code: str, message: str, body: bytes, stream: str) -> Reject:
     """A reject with everything that a peer chose cut to size."""
-    return Reject(number, code, message[:REASON_CHARACTERS_MAX], body[:REJECT_BYTES_MAX], stream)
+    kept = ""
+    if len(body) > REJECT_BYTES_MAX:
+        kept = f" (of its {len(body)} bytes the first {REJECT_BYTES_MAX} are kept)"
+    message = message[: REASON_CHARACTERS_MAX - len(kept)] + kept
+    return Reject(number, code, message, body[:REJECT_BYTES_MAX], stream)
 
 
 class Received(Struct, frozen=True):

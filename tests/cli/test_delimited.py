@@ -9,15 +9,13 @@ import pytest
 
 from edge_agent.cli.delimited import (
     LINE_BYTES_MAX,
-    BadRow,
     FileFormat,
     Lines,
-    Row,
     guess_format,
     read_rows,
     take,
 )
-from edge_agent.cli.times import TimeReader
+from edge_agent.cli.times import BadRow, Row, TimeReader
 from edge_agent.errors import ConfigError
 
 

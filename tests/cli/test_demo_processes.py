@@ -13,6 +13,7 @@ import pytest
 from edge_agent.cli.common import Failure
 from edge_agent.cli.demo_processes import Node, free_ports
 from edge_agent.config import load
+from tests.patience import PATIENCE_S
 
 
 def test_free_ports_are_different_and_free() -> None:
@@ -68,7 +69,7 @@ time.sleep(60)
     demo.send_signal(signal.SIGKILL)
     demo.wait()
     demo.stdout.close()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline and _is_running(child):
         time.sleep(0.02)
     assert not _is_running(child)

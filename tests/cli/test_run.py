@@ -19,6 +19,7 @@ from edge_agent.agent import Running
 from edge_agent.cli.run import run_until_signal, settings_of
 from edge_agent.config import Config
 from edge_agent.errors import ConfigError
+from tests.patience import PATIENCE_S
 
 ENVIRONMENT = {**os.environ, "EDGE_AGENT__STORE__SIZE": "16MiB"}
 
@@ -47,7 +48,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     """An agent that is expected to end by itself."""
     command = [sys.executable, "-m", "edge_agent", "run", *arguments]
     return subprocess.run(
-        command, capture_output=True, text=True, env=ENVIRONMENT, timeout=20, check=False
+        command, capture_output=True, text=True, env=ENVIRONMENT, timeout=PATIENCE_S, check=False
     )
 
 
@@ -61,16 +62,16 @@ def test_signals_others_on_its_store_and_others_on_its_port(tmp_path: Path) -> N
         third = run("--data", str(tmp_path / "b"), "--listen", "127.0.0.1:0", "--http", address)
         assert third.returncode == 1 and "Traceback" not in third.stderr
         assert "in use" in third.stderr
-        with urllib.request.urlopen(f"http://{address}/healthz", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{address}/healthz", timeout=PATIENCE_S) as answer:
             assert json.load(answer)["status"] == "ok"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=PATIENCE_S) == 0
 
 
 def test_ctrl_c_drains_and_ends_well(tmp_path: Path) -> None:
     with running(tmp_path) as (process, _):
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=PATIENCE_S) == 0
 
 
 async def test_a_second_signal_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +87,7 @@ async def test_a_second_signal_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("edge_agent.agent.run", stubborn)
     before = signal.getsignal(signal.SIGHUP)
     try:
-        with trio.fail_after(3):
+        with trio.fail_after(PATIENCE_S):
             assert await run_until_signal(Config()) is False
     finally:
         signal.signal(signal.SIGHUP, before)

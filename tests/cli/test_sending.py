@@ -13,6 +13,7 @@ from edge_agent.cli.running import run
 from edge_agent.cli.sending import Outcome, Sending
 from edge_agent.cli.times import TimeReader
 from tests.client.stub import agent_on_a_port
+from tests.patience import PATIENCE_S
 
 
 def send(url: str, text: str, **options: Any) -> Outcome:
@@ -100,6 +101,6 @@ def test_nobody_there_is_given_up_after_the_timeout_with_the_reason() -> None:
 def test_a_connection_that_drops_in_the_middle_costs_nothing() -> None:
     with agent_on_a_port() as (agent, url):
         agent.cut_after = 1
-        send(url, lines_of(1, 1500), timeout=20)
+        send(url, lines_of(1, 1500), timeout=PATIENCE_S)
         assert agent.kept("file/x") == list(range(1, 1501))
         assert len(agent.hellos) == 2

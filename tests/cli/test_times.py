@@ -1,81 +1,99 @@
+"""What the order of a file decides: which of two hours a local time belongs to."""
+
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import io
 
 import pytest
 
-from edge_agent.cli.times import TimeReader
-from edge_agent.errors import ConfigError
+from edge_agent.cli import times
+from edge_agent.cli.delimited import Lines, read_rows
+from edge_agent.cli.times import BadRow, TimeReader
+
+BERLIN = "Europe/Berlin"
 
 
-def read(value: object, form: str | None = None, zone: str | None = None) -> object:
-    return TimeReader.parse(None, form, zone).read(value)
-
-
-@pytest.mark.parametrize(
-    "value, form, zone, expected",
-    [
-        ("2026-07-01T12:00:00Z", None, None, "2026-07-01T12:00:00+00:00"),
-        ("2026-07-01 12:00:00+02:00", None, None, "2026-07-01T10:00:00+00:00"),
-        ("2026-07-01T12:00", None, "UTC", "2026-07-01T12:00:00+00:00"),
-        ("2026-07-01 12:00", None, "Europe/Berlin", "2026-07-01T10:00:00+00:00"),
-        # A zone in the text wins over --tz.
-        ("2026-07-01T12:00Z", None, "Europe/Berlin", "2026-07-01T12:00:00+00:00"),
-        ("01.07.2026 12:00", "%d.%m.%Y %H:%M", "Europe/Berlin", "2026-07-01T10:00:00+00:00"),
-        ("2026/07/01 12:00 +0000", "%Y/%m/%d %H:%M %z", None, "2026-07-01T12:00:00+00:00"),
-        ("1782907200", "unix", None, "2026-07-01T12:00:00+00:00"),
-        ("1782907200.25", "unix", None, "2026-07-01T12:00:00.250000+00:00"),
-        (1782907200250, "unix-ms", None, "2026-07-01T12:00:00.250000+00:00"),
-        ("1782907200250001", "unix-us", None, "2026-07-01T12:00:00.250001+00:00"),
-        ("1782907200250001999", "unix-ns", None, "2026-07-01T12:00:00.250001+00:00"),
-        # Clocks went back at 3:00 to 2:00: the first of the two half past twos.
-        ("2026-10-25 02:30", None, "Europe/Berlin", "2026-10-25T00:30:00+00:00"),
-        # Clocks went forward from 2:00 to 3:00: read with the offset from before.
-        ("2026-03-29 02:30", None, "Europe/Berlin", "2026-03-29T01:30:00+00:00"),
-    ],
-)
-def test_times_become_moments(
-    value: object, form: str | None, zone: str | None, expected: str
-) -> None:
-    moment = read(value, form, zone)
-    assert isinstance(moment, datetime)
-    assert moment.isoformat() == expected
-    assert moment.tzinfo is UTC
-
-
-def test_numbers_stay_seconds() -> None:
-    assert read(1782907200.5) == 1782907200.5
+def read(local: str, zone: str = BERLIN) -> list[str]:
+    """Of each row ``HH:MM`` of that night its time in UTC, or "bad"."""
+    lines = "".join(f"2026-10-25 {each},1\n" for each in local.split())
+    data = io.BytesIO(f"time,v\n{lines}".encode())
+    rows = list(read_rows(Lines(data), "csv", TimeReader.parse(None, None, zone)))
+    assert [row.line for row in rows] == list(range(2, len(rows) + 2))
+    return [
+        "bad" if isinstance(row, BadRow) else row.fields["time"].strftime("%H:%M") for row in rows
+    ]
 
 
 @pytest.mark.parametrize(
-    "value, form, says",
+    "local, utc",
     [
-        ("2026-07-01T12:00", None, "has no time zone: say which is meant with --tz"),
-        ("noon", None, "expected a time like"),
-        ("noon", "%H:%M", "does not match the format"),
-        ("noon", "unix", "expected a number since 1970"),
-        (True, "unix", "expected a number since 1970"),
-        (True, None, "expected a time"),
-        (None, None, "expected a time"),
-        (1782907200000, None, "milliseconds"),
+        # Oldest first: the step back is where clocks were put back.
+        ("01:30 02:00 02:30 02:00 02:30 03:00", "23:30 00:00 00:30 01:00 01:30 02:00"),
+        ("02:10 02:50 02:10 02:50", "00:10 00:50 01:10 01:50"),
+        ("01:59 02:59 02:00 03:00", "23:59 00:59 01:00 02:00"),
+        # Two sensors in one file.
+        ("01:30 01:30 02:00 02:00 02:30 02:30 02:00 02:00 03:00 03:00",
+         "23:30 23:30 00:00 00:00 00:30 00:30 01:00 01:00 02:00 02:00"),
+        # Newest first: the step forward.
+        ("03:00 02:30 02:00 02:30 02:00 01:30", "02:00 01:30 01:00 00:30 00:00 23:30"),
+        # Every hour once, this one twice.
+        ("01:00 02:00 02:00 03:00", "23:00 00:00 01:00 02:00"),
+        # Nothing decides.
+        ("01:30 02:30 03:30", "23:30 bad 02:30"),
+        ("02:30", "bad"),
+        ("02:30 02:10", "bad bad"),
+        ("01:30 02:00 02:30 03:00", "23:30 bad bad 02:00"),
+        ("01:00 01:00 02:00 02:00 03:00 03:00", "23:00 23:00 bad bad 02:00 02:00"),
+        ("01:30 02:40 02:10 02:40 02:10 03:00", "23:30 bad bad bad bad 02:00"),
+        # At the end of a file that will grow.
+        ("01:30 02:00", "23:30 bad"),
+        ("01:30 02:00 02:30 02:00", "23:30 00:00 00:30 01:00"),
+    ],
+)  # fmt: skip
+def test_the_order_of_a_file_says_which_of_two_hours_is_meant(local: str, utc: str) -> None:
+    assert read(local) == utc.split()
+
+
+def test_a_time_that_does_not_occur_is_a_bad_row() -> None:
+    data = io.BytesIO(b'{"time": "2026-03-29 01:30"}\n{"time": "2026-03-29 02:30"}\n')
+    first, second = read_rows(Lines(data), "jsonl", TimeReader.parse(None, None, BERLIN))
+    assert not isinstance(first, BadRow)
+    assert isinstance(second, BadRow)
+    assert "does not occur" in second.reason
+
+
+def test_an_offset_leaves_nothing_to_decide() -> None:
+    assert read("01:30 02:30 03:30", "+01:00") == ["00:30", "01:30", "02:30"]
+
+
+def test_rows_without_a_time_and_bad_ones_keep_their_places() -> None:
+    text = '{"time": "2026-10-25 02:30"}\n{"a": 1}\n7,\n{"time": "2026-10-25 02:10", "a": null}\n'
+    data = io.BytesIO(text.encode() + b'{"time": null, "a": 2}\n{"time": "2026-10-25 03:10"}\n')
+    rows = list(read_rows(Lines(data), "jsonl", TimeReader.parse(None, None, BERLIN)))
+    assert [row.line for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert [isinstance(row, BadRow) for row in rows] == [False, False, True, False, False, False]
+
+
+def test_no_more_rows_are_held_than_memory_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(times, "HELD_ROWS_MAX", 3)
+    assert read("01:30 02:00 02:10 02:20 02:30 02:00 03:00") == [
+        "23:30", "bad", "bad", "bad", "00:30", "01:00", "02:00"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"time": 1795341600000}',
+        '{"time": "9999-12-31T23:59:59-05:00"}',
+        '{"v": 1' + "0" * 40 + "}",
+        '{"v": 1' + "0" * 400 + "}",
+        '{"time": 1e308}',
+        '{"time": [1]}',
+        '{"time": {"historic": 1}}',
     ],
 )
-def test_what_is_no_time_is_told(value: object, form: str | None, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
-        read(value, form)
-
-
-def test_the_local_zone_is_a_zone() -> None:
-    expected = datetime(2026, 7, 1, 12).astimezone(UTC)
-    assert read("2026-07-01T12:00:00", None, "local") == expected
-
-
-@pytest.mark.parametrize("zone", ["Europe/Nowhere", "../etc/passwd", ""])
-def test_a_zone_that_does_not_exist_is_told(zone: str) -> None:
-    with pytest.raises(ConfigError, match="--tz"):
-        TimeReader.parse(None, None, zone)
-
-
-def test_a_format_that_is_none_is_told() -> None:
-    with pytest.raises(ConfigError, match="--time-format"):
-        TimeReader.parse(None, "YYYY-MM-DD", None)
+@pytest.mark.parametrize("form", [None, "unix", "unix-ns"])
+def test_whatever_a_row_holds_it_is_a_row_or_a_bad_row(line: str, form: str | None) -> None:
+    data = io.BytesIO(line.encode() + b"\n")
+    assert len(list(read_rows(Lines(data), "jsonl", TimeReader.parse(None, form, "UTC")))) == 1

@@ -24,6 +24,7 @@ from edge_agent.wire import (
     choose_subprotocol,
     resume_point,
 )
+from tests.patience import PATIENCE_S
 
 NOW_NS = 1_795_341_600_000_000_000
 URL = "ws://agent:8765/ingest/s"
@@ -177,7 +178,7 @@ def agent_on_a_port() -> Iterator[tuple[StubAgent, str]]:
 
     thread = threading.Thread(target=trio.run, args=(main,))
     thread.start()
-    ready.wait(5)
+    assert ready.wait(PATIENCE_S)
     agent, port, token, scope = found[0]
     try:
         yield agent, f"ws://127.0.0.1:{port}/ingest/s"

@@ -14,15 +14,16 @@ import pytest
 from edge_agent.client import BlockingProducer, Trouble, Unacked
 from edge_agent.errors import ProtocolError
 from tests.client.stub import agent_on_a_port
+from tests.patience import PATIENCE_S
 
 
 def test_a_script_sends_flushes_and_leaves_no_thread_behind() -> None:
     before = threading.active_count()
     with agent_on_a_port() as (agent, url):
-        with BlockingProducer(url, source="me") as producer:
+        with BlockingProducer(url, source="me", close_timeout=PATIENCE_S) as producer:
             assert producer.send({"n": 1}) == 1
             assert producer.send([{"n": 2}, {"n": 3}]) == 3
-            producer.flush(timeout=5)
+            producer.flush(PATIENCE_S)
             assert (producer.acked, producer.unacked) == (3, 0)
         assert agent.kept() == [1, 2, 3]
     assert threading.active_count() == before
@@ -30,7 +31,7 @@ def test_a_script_sends_flushes_and_leaves_no_thread_behind() -> None:
 
 def test_several_threads_may_send() -> None:
     with agent_on_a_port() as (agent, url):
-        with BlockingProducer(url, source="me") as producer:
+        with BlockingProducer(url, source="me", close_timeout=PATIENCE_S) as producer:
             threads = [
                 threading.Thread(target=producer.send, args=([{"n": n}, {"n": n}],))
                 for n in range(5)
@@ -70,7 +71,7 @@ def test_deadlines_are_kept_while_nobody_answers() -> None:
             producer.send({"n": 2}, timeout=0.05)
         with pytest.raises(TimeoutError, match="not everything is acked"):
             producer.flush(timeout=0.05)
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < PATIENCE_S
     assert troubles[0].kind == "unreachable"
 
 
@@ -84,7 +85,7 @@ def test_a_callbacks_error_comes_out_of_the_next_call() -> None:
             BlockingProducer(url, source="me", on_ack=fail) as producer,
         ):
             producer.send({"n": 1})
-            producer.flush(5)
+            producer.flush(PATIENCE_S)
         assert "producer" not in " ".join(thread.name for thread in threading.enumerate())
 
 

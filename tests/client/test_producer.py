@@ -10,6 +10,7 @@ from edge_agent.client import Backoff, Opened, Producer, Unacked
 from edge_agent.errors import ConfigError, ProtocolError
 from edge_agent.wire import WireLimits
 from tests.client.stub import StubAgent, make
+from tests.patience import PATIENCE_S
 
 
 async def test_what_is_sent_arrives_in_order_and_is_acked(
@@ -157,7 +158,7 @@ async def test_with_a_buffer_on_disk_a_second_process_sends_what_the_first_could
     fast = Backoff(base=0.01, maximum=0.01)
     async with make(agent, buffer_path=path, backoff=fast) as producer:
         await producer.send({"n": 1})
-        await producer.flush(5)
+        await producer.flush(PATIENCE_S)
         agent.cut_after = 2
         await producer.send({"n": 2})
         while len(agent.records) < 2:
@@ -168,7 +169,7 @@ async def test_with_a_buffer_on_disk_a_second_process_sends_what_the_first_could
     agent.reachable = True
     async with make(agent, buffer_path=path, backoff=fast) as producer:
         assert await producer.send({"n": 4}) == 4
-        await producer.flush(5)
+        await producer.flush(PATIENCE_S)
     assert [(number, record["n"]) for _, number, record in agent.records] == [
         (1, 1), (2, 2), (3, 3), (4, 4)
     ]  # fmt: skip

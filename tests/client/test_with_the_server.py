@@ -12,13 +12,18 @@ from edge_agent.cli.demo_relay import Relay
 from edge_agent.client import Backoff, Producer, Trouble
 from edge_agent.config.shape import Limits, Size
 from edge_agent.record import Record
+from tests.patience import PATIENCE_S
 from tests.server.support import Serving, serving
 
 QUICK = Backoff(base=0.01, maximum=0.05, slow=0.1)
 
 
 def producer_for(port: int, **options: Any) -> Producer:
-    given: dict[str, Any] = {"source": "me", "backoff": QUICK} | options
+    given: dict[str, Any] = {
+        "source": "me",
+        "backoff": QUICK,
+        "close_timeout": PATIENCE_S,
+    } | options
     return Producer(f"ws://127.0.0.1:{port}/ingest/s", **given)
 
 
@@ -47,7 +52,7 @@ async def test_what_is_acked_is_stored_once_and_in_order_though_the_cable_is_cut
             for begin in range(1, 3001, 30):
                 await producer.send([{"n": n} for n in range(begin, begin + 30)])
                 await trio.sleep(0.002)
-            await producer.flush(20)
+            await producer.flush(PATIENCE_S)
         assert relay.cuts > 1
         assert numbers(await agent.records()) == [(n, n) for n in range(1, 3001)]
     nursery.cancel_scope.cancel()
@@ -65,7 +70,7 @@ async def test_limits_that_only_the_welcome_told_cost_one_record_and_no_more(
             producer.send_nowait({"n": 8, "pad": "x" * 600})
             producer.send_nowait({"n": 9, "pad": "x" * 5000})
             producer.send_nowait([{"n": n} for n in range(10, 30)])
-            await producer.flush(10)
+            await producer.flush(PATIENCE_S)
         stored = numbers(await agent.records())
         assert stored == [(n, n) for n in range(1, 30) if n not in (8, 9)]
         nacks = [(t.number, t.code) for t in troubles if t.kind == "nack"]
@@ -89,12 +94,12 @@ async def test_a_restarted_agent_is_resumed_and_a_new_store_gets_what_is_not_ack
         async with serving(tmp_path) as agent:
             await point_at(agent)
             await producer.send([{"n": 1}, {"n": 2}])
-            await producer.flush(10)
+            await producer.flush(PATIENCE_S)
             relay.cut()
         await producer.send({"n": 3})
         async with serving(tmp_path) as agent:
             await point_at(agent)
-            await producer.flush(10)
+            await producer.flush(PATIENCE_S)
             assert numbers(await agent.records()) == [(1, 1), (2, 2), (3, 3)]
             relay.cut()
         assert "renumbered" not in [trouble.kind for trouble in troubles]
@@ -103,7 +108,7 @@ async def test_a_restarted_agent_is_resumed_and_a_new_store_gets_what_is_not_ack
         async with serving(tmp_path) as agent:
             await point_at(agent)
             await producer.send({"n": 5})
-            await producer.flush(10)
+            await producer.flush(PATIENCE_S)
             assert numbers(await agent.records()) == [(4, 4), (5, 5)]
     assert "renumbered" in [trouble.kind for trouble in troubles]
     nursery.cancel_scope.cancel()
@@ -117,12 +122,12 @@ async def test_who_is_taken_over_does_not_hurry_back_and_loses_nothing(tmp_path:
         producer_for(agent.port, backoff=patient, on_error=troubles.append) as first,
     ):
         await first.send({"n": 1})
-        await first.flush(5)
+        await first.flush(PATIENCE_S)
         async with producer_for(agent.port) as second:
             await second.send({"n": 2})
-            await second.flush(5)
+            await second.flush(PATIENCE_S)
             await first.send({"n": 3})
-        await first.flush(5)
+        await first.flush(PATIENCE_S)
         assert {n for _, n in numbers(await agent.records())} == {1, 2, 3}
     assert troubles[0].message == "another connection took this source over"
     assert (troubles[0].retry_in or 0) >= 0.1
@@ -137,7 +142,7 @@ async def test_a_commit_that_hangs_holds_back_acks_and_nothing_else(tmp_path: Pa
         assert producer.unacked == 1
         await producer.send({"n": 2})
         agent.held.let_go()
-        await producer.flush(5)
+        await producer.flush(PATIENCE_S)
         assert numbers(await agent.records()) == [(1, 1), (2, 2)]
 
 

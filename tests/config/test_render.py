@@ -41,7 +41,7 @@ def test_a_newcomer_sees_commented_examples_that_load_when_uncommented() -> None
     )
     config = parse("\n".join(examples), "examples")
     assert [upstream.name for upstream in config.upstream] == ["hub"]
-    assert [rule.name for rule in config.rule] == ["tidy", "mute", "hourly"]
+    assert [rule.name for rule in config.rule] == ["tidy", "mute", "clock", "hourly"]
 
 
 def test_configured_tables_take_the_place_of_the_examples() -> None:

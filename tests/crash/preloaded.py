@@ -25,6 +25,7 @@ from typing import Any, Self
 import trio
 
 from tests.crash.intercept import install
+from tests.patience import PATIENCE_S
 
 #: What a running agent has imported at the latest once it listens, forwards and answers.
 MODULES = (
@@ -138,7 +139,7 @@ class Nest:
     async def __aenter__(self) -> Self:
         command = [sys.executable, "-m", "tests.crash.preloaded", str(self._path)]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-        with trio.fail_after(30):
+        with trio.fail_after(PATIENCE_S):
             while not self._path.exists():
                 assert self._process.poll() is None, "the preloaded process did not start"
                 await trio.sleep(0.02)

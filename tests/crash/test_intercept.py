@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.intercept import Fail, Interceptor, Seen
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.needs("seccomp")
 
@@ -51,8 +52,8 @@ def run(file: Path, fail: dict[str, Fail]) -> tuple[str, list[Seen]]:
         _, fds, _, _ = socket.recv_fds(ours, 1, 1)
     seer = threading.Thread(target=Interceptor(fds[0], str(file).__eq__, judge).run)
     seer.start()
-    output, _ = child.communicate(timeout=20)
-    seer.join(20)
+    output, _ = child.communicate(timeout=PATIENCE_S)
+    seer.join(PATIENCE_S)
     assert not seer.is_alive()
     return output.decode(), seen
 

@@ -9,16 +9,17 @@ import trio
 from benchmarks.processes import free_port
 from tests.crash.preloaded import Nest
 from tests.crash.world import HUB, Kept
+from tests.patience import PATIENCE_S
 
 
 async def test_an_exit_code_is_the_agents_own(tmp_path: Path) -> None:
     async with Nest(tmp_path) as nest:
         forked = await nest.fork(["run", "--config", "none"], tmp_path / "out", intercept=False)
-        with trio.fail_after(20):
+        with trio.fail_after(PATIENCE_S):
             assert await forked.wait() == 78
         assert "none" in (tmp_path / "out").read_text()
         forked = await nest.fork(["--version"], tmp_path / "version", intercept=False)
-        with trio.fail_after(20):
+        with trio.fail_after(PATIENCE_S):
             assert await forked.wait() == 0
 
 
@@ -40,7 +41,7 @@ async def test_a_run_that_fails_leaves_no_agent_behind(tmp_path: Path) -> None:
 
 
 async def gone(pid: int) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(PATIENCE_S):
         while running(pid):
             await trio.sleep(0.02)
 

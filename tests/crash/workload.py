@@ -22,6 +22,7 @@ from benchmarks.processes import free_port
 from tests.crash.hub import FakeHub
 from tests.crash.recording import STRACE
 from tests.crash.sensor import KINDS, Sensor
+from tests.patience import PATIENCE_S
 
 #: Phases in the order in which the run goes through them.
 PHASES: Final = ("first start", "append", "forward", "trim", "stop", "second start", "last stop")
@@ -129,7 +130,7 @@ class Run:
                 await life(nursery)
                 await self._mark("last stop" if len(self.traces) > 1 else "stop")
                 os.kill(_child_of(process.pid), signal.SIGTERM)
-                with trio.move_on_after(10):
+                with trio.move_on_after(PATIENCE_S):
                     while process.poll() is None:
                         await trio.sleep(0.02)
                 nursery.cancel_scope.cancel()
@@ -137,7 +138,7 @@ class Run:
             if process.poll() is None:
                 with suppress(OSError, IndexError):
                     os.kill(_child_of(process.pid), signal.SIGKILL)
-                process.wait(10)
+                process.wait(PATIENCE_S)
         assert process.returncode == 0, self._output()
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -205,7 +206,7 @@ class Run:
         """Wait until the hub has everything, or has been told that it is no longer there."""
         for log in ("main", "alarms"):
             last = sum(sensor.stored_in(log) for sensor in self.sensors.values())
-            with trio.fail_after(30):
+            with trio.fail_after(PATIENCE_S):
                 while log not in self.hub.lanes or self.hub.lanes[log].next <= last:
                     await trio.sleep(0.01)
 

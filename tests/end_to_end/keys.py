@@ -19,6 +19,7 @@ import trio
 
 from edge_agent.client import Backoff, Producer, Trouble, Unacked
 from tests.end_to_end.support import AgentProcess
+from tests.patience import PATIENCE_S
 
 STORE = '[store]\nsize = "16MiB"\n[log.main]\ncommit_interval = "10ms"\n'
 UPSTREAM = """
@@ -101,7 +102,7 @@ def ask_people(
     if token is not None:
         request.add_header("Authorization", f"Bearer {token}")
     try:
-        with urllib.request.urlopen(request, timeout=15, context=context) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S, context=context) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -155,7 +156,7 @@ async def first_trouble(target: str, ca: Path, token: str | None, source: str = 
             on_error=told.append, close_timeout=0.05,
         ) as producer:  # fmt: skip
             await producer.send({"n": 1})
-            with trio.move_on_after(20):
+            with trio.move_on_after(PATIENCE_S):
                 while not told:
                     await trio.sleep(0.01)
 

@@ -22,6 +22,7 @@ from typing import Any
 import trio
 
 from benchmarks.processes import free_port
+from tests.patience import PATIENCE_S
 
 START_TIMEOUT_S = 20.0
 
@@ -126,7 +127,7 @@ class AgentProcess:
         if process.poll() is None:
             target = _child_of(process.pid) if self.wrapper else process.pid
             os.kill(target, number)
-        with trio.move_on_after(20), trio.CancelScope(shield=True):
+        with trio.move_on_after(PATIENCE_S), trio.CancelScope(shield=True):
             while process.poll() is None:
                 await trio.sleep(0.02)
         if process.poll() is None:
@@ -150,7 +151,9 @@ async def agents(*processes: AgentProcess) -> AsyncIterator[None]:
                     await process.kill()
 
 
-async def eventually(check: Callable[[], Any], *, timeout: float = 30.0, describe: str = "") -> Any:
+async def eventually(
+    check: Callable[[], Any], *, timeout: float = 2 * PATIENCE_S, describe: str = ""
+) -> Any:
     """Ask ``check`` (async) until it returns something true; its last answer on failure."""
     answer: Any = None
     with trio.move_on_after(timeout):
@@ -183,7 +186,7 @@ def _child_of(pid: int) -> int:
 
 def _get_json(url: str, any_status: bool) -> Any:
     try:
-        with urllib.request.urlopen(url, timeout=15) as answer:
+        with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
         if not any_status:

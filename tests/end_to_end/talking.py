@@ -25,6 +25,7 @@ from wsproto.events import (
 from wsproto.utilities import LocalProtocolError
 
 from tests.end_to_end.support import AgentProcess
+from tests.patience import PATIENCE_S
 
 HEAR_TIMEOUT_S = 15.0
 
@@ -167,6 +168,6 @@ async def metric(agent: AgentProcess, name: str) -> float:
 
 
 def _get(port: int) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=15) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_S) as answer:
         text: bytes = answer.read()
         return text.decode()

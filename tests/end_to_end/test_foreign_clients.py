@@ -11,6 +11,7 @@ import websocket
 from websockets.sync.client import connect
 
 from tests.end_to_end.support import AgentProcess, agents
+from tests.patience import PATIENCE_S
 
 CONFIG = '[store]\nsize = "16MiB"\n[log.main]\ncommit_interval = "20ms"\n'
 COUNT = 50
@@ -24,13 +25,15 @@ def send_with_websockets(url: str) -> int:
             connection.send(json.dumps(record) if number % 2 else msgpack.packb(record))
         acked = 0
         while acked < COUNT:
-            acked = json.loads(connection.recv(timeout=10))["ack"]
+            acked = json.loads(connection.recv(timeout=PATIENCE_S))["ack"]
         return acked
 
 
 def send_with_websocket_client(url: str) -> int:
     """The package ``websocket-client``: the same, a batch at the end."""
-    connection = websocket.create_connection(f"{url}/ingest/foreign/client?ack=1", timeout=10)
+    connection = websocket.create_connection(
+        f"{url}/ingest/foreign/client?ack=1", timeout=PATIENCE_S
+    )
     try:
         for number in range(COUNT - 10):
             record = {"n": number, "from": "client"}
@@ -57,7 +60,7 @@ async def test_two_foreign_clients_are_understood_at_the_same_time(tmp_path: Pat
         async def run(name: str, send: object) -> None:
             acked[name] = await trio.to_thread.run_sync(send, agent.url)  # type: ignore[arg-type]
 
-        with trio.fail_after(30):
+        with trio.fail_after(PATIENCE_S):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(run, "websockets", send_with_websockets)
                 nursery.start_soon(run, "client", send_with_websocket_client)

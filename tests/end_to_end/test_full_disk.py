@@ -13,6 +13,7 @@ import pytest
 from edge_agent.client import Backoff, Producer
 from tests.end_to_end.disks import MIB, card, fill
 from tests.end_to_end.support import AgentProcess, agents, eventually
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.needs("root", "loop", "mkfs.ext4")
 
@@ -51,13 +52,13 @@ async def test_a_reserved_store_takes_records_and_starts_while_others_have_fille
             fill(its_card.place)
             async with Producer(f"{agent.url}/ingest/pi", source="pi", backoff=PACE) as producer:
                 await producer.send(batch(1, 500))
-                await producer.flush(15)
+                await producer.flush(PATIENCE_S)
             assert await agent.stop() == 0
         async with agents(agent):
             assert (await health(agent))["status"] != "failed"
             async with Producer(f"{agent.url}/ingest/pi", source="pi", backoff=PACE) as producer:
                 await producer.send(batch(501, 900))
-                await producer.flush(15)
+                await producer.flush(PATIENCE_S)
             assert await numbers(agent) == [*range(1, 901)]
 
 
@@ -67,7 +68,7 @@ async def test_a_first_start_without_room_says_how_much_would_fit(tmp_path: Path
         agent.store = its_card.place / "agent"
         await agent.start(wait=False)
         assert agent.process is not None
-        code: int = agent.process.wait(20)
+        code: int = agent.process.wait(PATIENCE_S)
         assert code == 1
         assert "cannot reserve 16 MiB" in agent.output()
         assert "MiB would fit: set store.size" in agent.output()
@@ -107,6 +108,6 @@ async def test_a_store_that_lost_its_reservation_names_the_full_card_and_goes_on
             assert producer.acked <= len(held) < 500
 
             others.unlink()
-            await producer.flush(20)
+            await producer.flush(PATIENCE_S)
             assert await numbers(agent) == [*range(1, 501)]
             assert (await health(agent))["status"] != "failed"

@@ -104,7 +104,7 @@ async def check_hub(hub: AgentProcess, temperatures: list[tuple[str, float]]) ->
         found = await hub.records(f"daily/{STREAM}")
         return found if len(found) >= len(days) else None
 
-    windows = await eventually(all_days, timeout=20, describe="daily windows at the hub")
+    windows = await eventually(all_days, describe="daily windows at the hub")
     found = {record["time"][:10]: record["fields"] for record in windows}
     assert len(windows) == len(days)
     assert found.keys() == days.keys()
@@ -172,7 +172,7 @@ async def test_kills_and_cuts_change_nothing_of_what_arrives(
             async def arrived() -> bool:
                 return await hub.count(STREAM) >= len(temperatures)
 
-            await eventually(arrived, timeout=60, describe="all records at the hub")
+            await eventually(arrived, describe="all records at the hub")
             await check_hub(hub, temperatures)
             assert relay.cuts == 5
 
@@ -184,4 +184,4 @@ async def reached(agent: AgentProcess, count: int) -> None:
         logs = (await agent.get("/api/status"))["logs"]
         return int(logs[0]["last_seq"]) >= count
 
-    await eventually(enough, timeout=30, describe=f"{count} records at the agent")
+    await eventually(enough, describe=f"{count} records at the agent")

@@ -27,6 +27,7 @@ from tests.end_to_end.keys import (
     wss,
 )
 from tests.end_to_end.support import AgentProcess, agents, eventually, run_command
+from tests.patience import PATIENCE_S
 
 
 async def test_records_travel_from_sensor_to_hub_under_lock_and_no_secret_is_written_anywhere(
@@ -116,7 +117,7 @@ async def test_who_has_no_good_token_is_told_so_and_who_has_works_on(
 
         await eventually(locked_out, describe="the end of a revoked token")
         await other.send({"n": 3})
-        await other.flush(5)
+        await other.flush(PATIENCE_S)
         assert told == []
         assert await numbers(hub) == [0, 2, 3]
 
@@ -168,7 +169,7 @@ async def test_a_browsers_token_is_taken_and_not_echoed(tmp_path: Path, keys: Ke
         with connect(wss(hub) + "?ack=1", ssl=keys.context, subprotocols=subprotocols) as socket:
             assert socket.subprotocol == (PLAIN if PLAIN in offered else None)
             socket.send(json.dumps({"n": len(offered)}))
-            assert json.loads(socket.recv(timeout=5)) == {"ack": 1}
+            assert json.loads(socket.recv(timeout=PATIENCE_S)) == {"ack": 1}
             assert socket.response is not None
             return str(socket.response.headers)
 

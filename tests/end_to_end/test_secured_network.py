@@ -14,6 +14,7 @@ import trio
 
 from tests.end_to_end.keys import STORE, Keys, ask_people, sensor, sentence, wss
 from tests.end_to_end.support import AgentProcess, eventually, run_command
+from tests.patience import PATIENCE_S
 
 
 class OpenAgent(AgentProcess):
@@ -65,7 +66,7 @@ async def test_off_loopback_with_both_it_starts_and_people_need_a_token_too(
 
         await eventually(healthy, describe=agent.output())
         # It really is the wildcard: another address of this machine answers, too.
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE_S):
             await (await trio.open_tcp_stream("127.0.0.2", agent.port)).aclose()
         async with sensor(wss(agent), keys) as (producer, told):
             await producer.send({"n": 1})
@@ -96,7 +97,7 @@ async def test_off_loopback_with_both_it_starts_and_people_need_a_token_too(
 
 def speaks_plainly(port: int) -> bytes:
     """What a TLS port says to a request without TLS, but for TLS's own alert."""
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as plain:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as plain:
         plain.sendall(b"GET /api/status HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         said = b""
         try:

@@ -9,6 +9,7 @@ from typing import Any
 from edge_agent.client import Producer
 from edge_agent.server import add_token
 from tests.end_to_end.support import AgentProcess, agents, eventually, run_command
+from tests.patience import PATIENCE_S
 
 HUB = '[store]\nsize = "16MiB"\n[log.main]\ncommit_interval = "20ms"\n'
 AGENT = (
@@ -39,7 +40,7 @@ async def numbers(agent: AgentProcess) -> list[int]:
 async def send(agent: AgentProcess, first: int, last: int) -> None:
     async with Producer(f"{agent.url}/ingest/pi", source="pi") as producer:
         await producer.send([{"n": n} for n in range(first, last + 1)])
-        await producer.flush(10)
+        await producer.flush(PATIENCE_S)
 
 
 async def arrived(hub: AgentProcess, expected: list[int]) -> None:

@@ -12,6 +12,7 @@ import trio
 from edge_agent.client import Backoff, Producer
 from tests.end_to_end.support import AgentProcess, agents, eventually
 from tests.end_to_end.talking import Closed, Peer, metric
+from tests.patience import PATIENCE_S
 
 QUICK = '[store]\nsize = "16MiB"\n[log.main]\ncommit_interval = "20ms"\n'
 #: Long enough that what a test sends is appended and not yet committed when it looks.
@@ -96,7 +97,7 @@ async def test_a_source_that_returns_in_the_middle_of_a_burst_loses_and_doubles_
 async def test_a_source_that_returns_from_a_half_open_connection_is_not_kept_waiting(
     tmp_path: Path,
 ) -> None:
-    agent = AgentProcess(tmp_path, "agent", '[listen]\nclose_timeout = "5s"\n' + QUICK)
+    agent = AgentProcess(tmp_path, "agent", '[listen]\nclose_timeout = "60s"\n' + QUICK)
     async with agents(agent), await Peer.open(agent) as old:
         assert await old.hello("pi") == 1
         await old.say([{"n": n, "by": "old"} for n in (1, 2, 3)])
@@ -107,10 +108,9 @@ async def test_a_source_that_returns_from_a_half_open_connection_is_not_kept_wai
         await appended(agent, "pi", 4)
 
         async with await Peer.open(agent) as new:
-            before = trio.current_time()
-            assert await new.hello("pi") == 4
-            # The old one's goodbye, which takes five seconds, is not waited for.
-            assert trio.current_time() - before < 3
+            # The old one's goodbye, which takes a minute, is not waited for.
+            with trio.fail_after(PATIENCE_S):
+                assert await new.hello("pi") == 4
             await new.say([{"n": n, "by": "new"} for n in (4, 5)])
             await new.hear_ack(6)
             # Whatever the network still delivers of the old connection comes too late.
@@ -198,7 +198,7 @@ async def test_a_producer_loses_nothing_to_somebody_who_sends_one_record_under_i
         async def produce() -> None:
             nonlocal sent
             async with Producer(
-                f"{agent.url}/ingest/test", source="twin", close_timeout=20,
+                f"{agent.url}/ingest/test", source="twin", close_timeout=PATIENCE_S,
                 backoff=Backoff(base=0.05, maximum=0.1, slow=0.1),
             ) as producer:  # fmt: skip
                 while not enough.is_set():

@@ -26,6 +26,7 @@ from edge_agent.metrics import Metrics
 from edge_agent.record import Record, Run
 from edge_agent.server import Server
 from edge_agent.store import Engine, Entry, LogSettings, StoreSettings
+from tests.patience import PATIENCE_S
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -210,7 +211,7 @@ class FakeSink:
         self.closed += 1
 
 
-async def until(condition: Callable[[], Any], *, seconds: float = 5) -> None:
+async def until(condition: Callable[[], Any], *, seconds: float = PATIENCE_S) -> None:
     """Wait for something that happens outside of any event we could wait for."""
     with trio.fail_after(seconds):
         while not condition():

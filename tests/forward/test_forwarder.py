@@ -9,6 +9,7 @@ import trio.testing
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward import Forwarder
 from tests.forward.support import FakeSink, Station, running_station, upstream
+from tests.patience import PATIENCE_S
 
 LOGS = ("main", "alarms")
 
@@ -66,7 +67,7 @@ async def test_nothing_secret_of_the_url_is_shown(tmp_path: Path) -> None:
 async def test_run_returns_after_stop(tmp_path: Path) -> None:
     async with running_station(tmp_path, logs=LOGS) as station:
         forwarder = forwarder_for(station, {"main": FakeSink(), "alarms": FakeSink()})
-        with trio.fail_after(2):
+        with trio.fail_after(PATIENCE_S):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(forwarder.run)
                 await station.put(3)

@@ -4,6 +4,7 @@ import trio
 import trio.testing
 
 from edge_agent.forward.holding import Holding
+from tests.patience import PATIENCE_S
 
 
 async def test_work_is_interrupted_and_stays_so_until_it_is_let_go(
@@ -35,7 +36,7 @@ async def test_who_is_not_at_work_is_held_at_once_and_does_not_begin_meanwhile()
     holding = Holding()
     async with holding.held():
         holding.stale = False
-        with trio.fail_after(1), holding.working():
+        with trio.fail_after(PATIENCE_S), holding.working():
             await trio.sleep(1000)
         assert holding.engaged
     assert (holding.engaged, holding.stale) == (False, True)

@@ -15,6 +15,7 @@ from edge_agent.errors import SinkUnavailable
 from edge_agent.forward.sink import Batch, Resume, Sink, make_sink
 from tests.forward.http_upstream import Reply, http_upstream
 from tests.forward.support import Station, inline, running_station, serving, upstream
+from tests.patience import PATIENCE_S
 
 
 class FarSide(Protocol):
@@ -163,7 +164,7 @@ each_sink = pytest.mark.parametrize("side", [hub_side, http_side], ids=["websock
 
 def sink_for(station: Station, url: str) -> Sink:
     return make_sink(
-        upstream(url, timeout=5.0),
+        upstream(url, timeout=PATIENCE_S),
         "main",
         identity=station.log.identity,
         clock=station.clock,
@@ -190,7 +191,7 @@ class Courier:
             for seq in range(self.floor + 1, upto + 1):
                 items = (await self.station.log.read("main", seq - 1))[:1]
                 self._note((await self.sink.send(Batch("main", seq, seq, tuple(items)))).upto)
-            with trio.fail_after(3):
+            with trio.fail_after(PATIENCE_S):
                 while self.floor < upto:
                     await trio.sleep(0.001)
             nursery.cancel_scope.cancel()
@@ -240,7 +241,7 @@ async def test_nothing_is_acknowledged_before_it_is_durable(side: Side, tmp_path
         await trio.sleep(0.05)
         assert courier.acknowledged == [] and await far.durable() == []
         far.release()
-        with trio.fail_after(3):
+        with trio.fail_after(PATIENCE_S):
             while courier.floor < 2:
                 durable = len(await far.durable())
                 assert courier.floor <= durable
@@ -291,7 +292,7 @@ async def test_nobody_there_is_unavailable(side: Side, tmp_path: Path) -> None:
 @each_sink
 async def test_closing_may_come_at_any_time_and_more_than_once(side: Side, tmp_path: Path) -> None:
     async with couriers(tmp_path, side) as (courier, far):
-        with trio.fail_after(3):
+        with trio.fail_after(PATIENCE_S):
             await courier.sink.aclose()
             await courier.deliver(1)
             await courier.sink.aclose()

@@ -333,9 +333,7 @@ async def test_a_stop_lets_what_is_in_flight_be_acknowledged(tmp_path: Path) -> 
         await until(lambda: forwarder.statistics().phase == "sending")
         await trio.sleep(0.01)
         forwarder.stop()
-        with trio.fail_after(2):
-            while nursery.child_tasks:
-                await trio.sleep(0.005)
+        await until(lambda: not nursery.child_tasks)
         assert forwarder.statistics().lanes[0].floor == 4
         assert await numbers(hub) == [0, 1, 2, 3]
 

@@ -12,6 +12,7 @@ from edge_agent.errors import ProtocolError
 from edge_agent.live.query import Answer, Queries, QueryLimits, parse_query, run_query
 from edge_agent.live.scan import scan
 from edge_agent.store import LogSettings
+from tests.patience import PATIENCE_S
 from tests.waist import NOW_NS, SECOND, Waist, inline, open_waist, run_of, settings
 
 TWO_LOGS = settings(
@@ -200,7 +201,7 @@ async def test_what_comes_in_meanwhile_is_not_part_of_the_answer(tmp_path: Path)
             return await read(*args)  # type: ignore[arg-type]  # passed on as it came
 
         waist.log.read = read_and_append  # type: ignore[assignment, method-assign]  # a busy agent
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE_S):
             assert values(await ask(waist)) == [1, 2, 3]
 
 

@@ -14,6 +14,7 @@ from edge_agent.live.filter import compile_filter
 from edge_agent.live.subscribe import BATCH_RECORDS, Feed, Start, Subscription
 from edge_agent.store import LogSettings
 from edge_agent.streams import compile_pattern
+from tests.patience import PATIENCE_S
 from tests.waist import NOW_NS, SECOND, Waist, open_waist, run_of, settings
 
 TWO_LOGS = settings(
@@ -36,7 +37,7 @@ async def view(
 
 
 async def next_values(subscription: Subscription) -> tuple[list[object], int]:
-    with trio.fail_after(5):
+    with trio.fail_after(PATIENCE_S):
         batch = await subscription.__anext__()
     return [record.fields["t"] for record in batch.records], batch.missed
 

@@ -8,6 +8,7 @@ import trio
 from edge_agent.config.shape import Limits
 from edge_agent.errors import ProtocolError
 from edge_agent.live import Live
+from tests.patience import PATIENCE_S
 from tests.waist import NOW_NS, SECOND, Waist, open_waist, run_of
 
 
@@ -26,7 +27,7 @@ async def test_a_token_hides_streams_from_questions_and_views(tmp_path: Path) ->
             assert len((await live.query({})).records) == 2
             aggregates = await live.query({"aggregate": "t"}, may_read=mine)
             assert set(aggregates.aggregates) == {"mine/1"}
-            with trio.fail_after(5):
+            with trio.fail_after(PATIENCE_S):
                 batch = await subscription.__anext__()
             assert [record.stream for record in batch.records] == ["mine/1"]
 

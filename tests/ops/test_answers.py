@@ -13,6 +13,7 @@ from edge_agent.errors import ProtocolError
 from edge_agent.ops import answers
 from edge_agent.ops.answers import LiveView, Pieces, QueryAnswers
 from tests.ops.real import agent
+from tests.patience import PATIENCE_S
 
 
 def everything(stream: str) -> bool:
@@ -89,11 +90,11 @@ async def test_a_live_view_says_at_once_and_then_regularly_that_it_lives(
         view = LiveView(running.live, {}, everything, events=True, last_event_id=None)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(view, {}, reader.receive, reader.send)
-            with trio.fail_after(3):
+            with trio.fail_after(PATIENCE_S):
                 while reader.body.count(b":\n\n") < 3:
                     await trio.sleep(0.01)
             await running.keep("a/1", [7])
-            with trio.fail_after(3):
+            with trio.fail_after(PATIENCE_S):
                 while b"id: main:1\n" not in reader.body:
                     await trio.sleep(0.01)
             reader.gone.set()

@@ -19,6 +19,7 @@ from edge_agent.ops.admit import Readable
 from edge_agent.store import Block, Gap
 from tests.ops.pictures import CONNECTION, UPSTREAM
 from tests.ops.real import Agent, agent
+from tests.patience import PATIENCE_S, receive_until
 
 
 def only_greenhouse(secret: str) -> Readable | None:
@@ -36,7 +37,7 @@ def with_tokens(sources: Sources) -> Sources:
 async def test_what_was_kept_is_in_status_streams_metrics_and_on_the_page(tmp_path: Path) -> None:
     async with agent(tmp_path) as running:
         await running.keep("greenhouse/2", [21.5, 21.6, 21.7], "pi-7/bme280")
-        with trio.fail_after(3):
+        with trio.fail_after(PATIENCE_S):
             while len(running.watch.directory) == 0:
                 await trio.sleep(0.01)
         running.clock.advance(12)
@@ -44,7 +45,7 @@ async def test_what_was_kept_is_in_status_streams_metrics_and_on_the_page(tmp_pa
         assert status["logs"][0]["records"] == 3
         assert status["figures"]["since_start"]["received"]["records_per_s"] == 0.25
         assert status["health"]["status"] == "ok"
-        assert status["streams"] == {"seen": 1, "forgotten": 0}
+        assert status["streams"] == {"seen": 1, "forgotten": 0, "undated": 1}
         (stream,) = (await running.json("/api/streams"))["streams"]
         assert stream == {
             "stream": "greenhouse/2",
@@ -53,6 +54,7 @@ async def test_what_was_kept_is_in_status_streams_metrics_and_on_the_page(tmp_pa
             "last_seq": 3,
             "last_stored": "2026-11-22T10:00:00Z",
             "source": "pi-7/bme280",
+            "undated": "no time key: dated on arrival",
         }
         _, _, text = await running.get("/metrics")
         families = list(text_string_to_metric_families(text.decode()))
@@ -206,16 +208,13 @@ async def test_records_arrive_live_as_lines_of_json(tmp_path: Path) -> None:
             await stream.send_all(
                 f"GET /api/subscribe?stream=a/** HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
             )
-            received = b""
-            while b"\r\n\r\n1\r\n\n\r\n" not in received:  # the head and the first, empty line
-                received += await stream.receive_some(65536)
+            # The head and the first, empty line.
+            received = await receive_until(stream, b"\r\n\r\n1\r\n\n\r\n")
             await running.keep("b/1", [1])
             await running.keep("a/1", [2])
-            with trio.fail_after(3):
-                while b'"t":2' not in received:
-                    received += await stream.receive_some(65536)
+            received += await receive_until(stream, b'"t":2')
             assert b'"b/1"' not in received and running.metrics.get("subscriptions") == 1
-        with trio.fail_after(3):  # the view ends with its reader
+        with trio.fail_after(PATIENCE_S):  # the view ends with its reader
             while running.metrics.get("subscriptions"):
                 await trio.sleep(0.01)
 
@@ -235,10 +234,7 @@ async def test_a_browser_that_comes_back_goes_on_behind_the_event_that_it_has(
                 "Last-Event-ID: main:2",
             )
             await stream.send_all(("\r\n".join(lines) + "\r\n\r\n").encode())
-            received = b""
-            with trio.fail_after(3):
-                while b"id: main:4\n" not in received:
-                    received += await stream.receive_some(65536)
+            received = await receive_until(stream, b"id: main:4\n")
         assert b"text/event-stream" in received
         assert b"id: main:3\ndata: {" in received and b"id: main:2" not in received
 
@@ -257,7 +253,7 @@ async def test_too_many_questions_at_one_time_wait_for_their_turn(tmp_path: Path
         async def ask() -> None:
             answers.append(await running.json("/api/query"))
 
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE_S):
             async with trio.open_nursery() as nursery:
                 for _ in range(8):
                     nursery.start_soon(ask)

@@ -12,6 +12,7 @@ import trio
 import trustme
 
 from edge_agent.ops import http
+from tests.patience import PATIENCE_S
 
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -127,7 +128,7 @@ async def test_more_than_the_limit_is_turned_away_and_there_is_room_again_later(
             assert (await stream.receive_some(1000)).startswith(b"HTTP/1.1 200")
         assert await ask(address, HELLO) == b""
         await first.aclose()
-        with trio.fail_after(2):
+        with trio.fail_after(PATIENCE_S):
             while not await ask(address, HELLO):
                 await trio.sleep(0.01)
 
@@ -139,7 +140,7 @@ async def test_a_reader_that_takes_nothing_is_let_go(monkeypatch: pytest.MonkeyP
         stream = await trio.open_tcp_stream(*address)
         await stream.send_all(b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await trio.sleep(0.2)
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE_S):
             try:
                 while await stream.receive_some(65536):
                     pass

@@ -15,6 +15,7 @@ from edge_agent.config import Config, Http, Listen, Size, Store
 from edge_agent.errors import ConfigError
 from edge_agent.ops.port import serve_people
 from tests.ops.real import agent
+from tests.patience import receive_until
 
 
 def config_of(folder: Path, address: str, listen: Listen | None = None) -> Config:
@@ -64,10 +65,7 @@ async def test_off_loopback_it_speaks_https_with_the_sensors_certificate(tmp_pat
         raw = await trio.open_tcp_stream("127.0.0.1", running.address[1])
         stream = trio.SSLStream(raw, client, server_hostname="localhost", https_compatible=True)
         await stream.send_all(b"GET /api/status HTTP/1.1\r\nHost: pi\r\n\r\n")
-        answer = b""
-        with trio.fail_after(3):
-            while b"}}" not in answer:
-                answer += await stream.receive_some(65536)
+        answer = await receive_until(stream, b"}}")
         assert answer.startswith(b"HTTP/1.1 401") and b"token_needed" in answer
         await stream.aclose()
 

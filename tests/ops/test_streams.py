@@ -13,6 +13,7 @@ from edge_agent.ops import streams
 from edge_agent.ops.streams import Directory
 from edge_agent.store import Block, Gap
 from tests.ops.real import Agent, agent
+from tests.patience import PATIENCE_S
 
 
 def names(directory: Directory) -> list[str]:
@@ -20,7 +21,7 @@ def names(directory: Directory) -> list[str]:
 
 
 async def until_seen(directory: Directory, count: int) -> None:
-    with trio.fail_after(3):
+    with trio.fail_after(PATIENCE_S):
         while sum(seen.records for _, seen in directory.listing(lambda _: True)) < count:
             await trio.sleep(0.005)
 
@@ -93,7 +94,7 @@ async def test_a_busy_log_is_sampled_and_the_newest_is_always_looked_at(
         directory = Directory(running.log)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(directory.run)
-            with trio.fail_after(3):
+            with trio.fail_after(PATIENCE_S):
                 while "newest" not in names(directory):
                     await trio.sleep(0.005)
             nursery.cancel_scope.cancel()

@@ -11,13 +11,14 @@ import pytest
 import trio
 
 from edge_agent.ops.systemd import Notifier, run_watchdog
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
 def supervisor(tmp_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(str(tmp_path / "notify"))
-        receiver.settimeout(1)
+        receiver.settimeout(PATIENCE_S)
         yield receiver
 
 

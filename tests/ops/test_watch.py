@@ -15,6 +15,7 @@ from edge_agent.ops import Sources, UpstreamStatus
 from edge_agent.ops.status import LaneStatus
 from tests.ops.pictures import UPSTREAM
 from tests.ops.real import agent
+from tests.patience import PATIENCE_S
 
 
 async def test_the_figures_come_from_what_was_committed_and_the_clock(tmp_path: Path) -> None:
@@ -126,10 +127,11 @@ async def test_at_rest_it_ticks_every_ten_seconds_only(
 
         async def sleep(seconds: float) -> None:
             slept.append(seconds)
+            scope.cancel("it rests")
             await trio.sleep_forever()
 
         monkeypatch.setattr("edge_agent.ops.watch.trio.sleep", sleep)
-        with trio.move_on_after(0.1):
+        with trio.fail_after(PATIENCE_S), trio.CancelScope() as scope:
             await running.watch.run()
         assert slept == [10.0]
 

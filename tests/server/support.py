@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
@@ -34,13 +35,23 @@ from edge_agent.metrics import Metrics
 from edge_agent.record import Record
 from edge_agent.server import Server, Tokens
 from edge_agent.store import Block, CommitResult, Engine, Entry, LogSettings, StoreSettings
+from tests.patience import PATIENCE_S, receive_to_end
 
 MIB = 1024 * 1024
 SETTINGS = StoreSettings(size=8 * MIB, compression_level=0)
-#: Short deadlines, so that tests of deadlines are quick.
+#: Deadlines that nothing here meets: a test of one sets that one (`hurried`).
 LISTEN = Listen(
-    handshake_timeout=Duration(0.3), idle_timeout=Duration(5), close_timeout=Duration(0.4)
+    handshake_timeout=Duration(2 * PATIENCE_S),
+    idle_timeout=Duration(2 * PATIENCE_S),
+    close_timeout=Duration(2 * PATIENCE_S),
 )
+
+
+def hurried(**deadlines: float) -> Listen:
+    """The deadlines named, in seconds, short enough to be met; all others are patient."""
+    return msgspec.structs.replace(
+        LISTEN, **{name: Duration(seconds) for name, seconds in deadlines.items()}
+    )
 
 
 class HeldEngine:
@@ -69,7 +80,7 @@ class HeldEngine:
     def commit(self, entries: Sequence[Entry]) -> CommitResult:
         self.began += 1
         # A test that forgets to let go must not hang for ever.
-        self._free.wait(10)
+        self._free.wait(2 * PATIENCE_S)
         result = self._engine.commit(entries)
         self.committed += entries
         self.returned += 1
@@ -195,7 +206,7 @@ async def connect(
         stream = trio.SSLStream(stream, context, server_hostname="localhost", https_compatible=True)
     # The library's own client leaves its socket open where the server closed first.
     async with stream, trio.open_nursery() as nursery:
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE_S):
             socket = await wrap_client_stream(
                 nursery,
                 stream,  # type: ignore[arg-type]  # the library means sockets, but takes any stream
@@ -225,7 +236,7 @@ class Session:
         await self.socket.send_message(json.dumps(message))
 
     async def receive(self) -> dict[str, Any]:
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE_S):
             told: dict[str, Any] = json.loads(await self.socket.get_message())
         return told
 
@@ -242,7 +253,7 @@ class Session:
 
 async def closed(socket: WebSocketConnection) -> tuple[int, str]:
     """Wait for the server's close: code and reason."""
-    with trio.fail_after(5), pytest.raises(ConnectionClosed) as end:
+    with trio.fail_after(PATIENCE_S), pytest.raises(ConnectionClosed) as end:
         await _read_on(socket)
     reason = end.value.reason
     assert reason is not None
@@ -316,14 +327,7 @@ async def http(serving: Serving, request: str) -> str:
 
 async def until_closed(stream: trio.abc.ReceiveStream) -> str:
     """All bytes until the other side closes."""
-    answer = b""
-    with trio.fail_after(5):
-        try:
-            while data := await stream.receive_some(65536):
-                answer += data
-        except trio.BrokenResourceError:
-            pass
-    return answer.decode(errors="replace")
+    return (await receive_to_end(stream)).decode(errors="replace")
 
 
 def upgrade(path: str, *headers: str, host: str = "localhost") -> str:
@@ -338,15 +342,6 @@ def upgrade(path: str, *headers: str, host: str = "localhost") -> str:
         *headers,
     ]
     return "\n".join([*lines, "", ""])
-
-
-async def eventually(condition: Callable[[], bool], what: str) -> None:
-    """Wait until ``condition`` holds; for what happens without anybody being told."""
-    with trio.move_on_after(5):
-        while not condition():
-            await trio.sleep(0.002)
-        return
-    raise AssertionError(f"never happened: {what}")
 
 
 main_log = partial(LogSettings, "main")

@@ -15,6 +15,7 @@ from edge_agent.errors import StoreFailed, StoreFull
 from edge_agent.log import Log
 from edge_agent.server.answers import Answers, Owed, Teller
 from edge_agent.store import Entry, Stored
+from tests.patience import PATIENCE_S
 
 STORED = Stored({}, 0, 0)
 
@@ -133,7 +134,7 @@ async def test_behind_a_refusal_nothing_is_told_but_all_is_waited_for() -> None:
             await debtor.answers.settled()
         assert waiting.cancelled_caught
         debtor.tickets[2].settle(STORED)
-        with trio.fail_after(1):
+        with trio.fail_after(PATIENCE_S):
             await debtor.answers.settled()
     assert debtor.told == [[1]]
     assert isinstance(debtor.answers.refusal, StoreFull)
@@ -151,7 +152,7 @@ async def test_the_first_refusal_is_the_one_that_counts() -> None:
 
 
 async def test_nothing_owed_is_settled() -> None:
-    with trio.fail_after(1):
+    with trio.fail_after(PATIENCE_S):
         await Debtor(Teller()).answers.settled()
 
 
@@ -163,7 +164,7 @@ async def test_one_peer_that_raises_does_not_keep_the_others_from_being_told() -
             debtor.owe(1)
             debtor.tickets[0].settle(STORED)
         await trio.testing.wait_all_tasks_blocked()
-        with trio.fail_after(1):
+        with trio.fail_after(PATIENCE_S):
             await bad.answers.settled()
     assert good.told == [[1]]
     assert bad.faults == [bad.raises]

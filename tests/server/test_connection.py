@@ -10,17 +10,18 @@ from pathlib import Path
 import msgspec
 import trio
 import trio.testing
+from trio.testing import MockClock
 
-from edge_agent.config.shape import Duration
 from edge_agent.server import make_ca, server_context
 from edge_agent.server.connection import peer_of
+from tests.patience import PATIENCE_S, eventually
 from tests.server.support import (
     LISTEN,
     Session,
     bystander,
     closed,
     connect,
-    eventually,
+    hurried,
     raw,
     serving,
     session,
@@ -63,14 +64,18 @@ async def test_sessions_work_over_tls(tmp_path: Path) -> None:
         await other.is_served()
 
 
-async def test_a_tls_handshake_that_never_ends_is_hung_up_on(tmp_path: Path) -> None:
+async def test_a_tls_handshake_that_never_ends_is_hung_up_on(
+    turned_clock: MockClock, tmp_path: Path
+) -> None:
     server, client = contexts(tmp_path)
     async with (
-        serving(tmp_path, context=server) as port,
+        serving(tmp_path, context=server, listen=hurried(handshake_timeout=20)) as port,
         bystander(port, context=client) as other,
         raw(port) as stream,
     ):
         await stream.send_all(b"\x16\x03\x01")
+        await eventually(lambda: port.metrics.get("connections") == 2, "it is there")
+        turned_clock.jump(20)
         await until_closed(stream)
         await other.is_served()
         assert port.metrics.get("connections_refused_total", "timeout") == 1
@@ -121,35 +126,40 @@ async def test_the_token_subprotocol_is_never_echoed(tmp_path: Path) -> None:
             assert (await Session(socket).hello("pi"))["type"] == "welcome"
 
 
-async def test_a_silent_peer_is_given_up_after_the_idle_timeout(tmp_path: Path) -> None:
-    listen = msgspec.structs.replace(LISTEN, idle_timeout=Duration(0.2))
-    async with serving(tmp_path, listen=listen) as port, raw(port) as stream:
+async def test_a_silent_peer_is_given_up_after_the_idle_timeout(
+    turned_clock: MockClock, tmp_path: Path
+) -> None:
+    async with serving(tmp_path) as port, raw(port) as stream:
         # Half open: it has said hello and then its power was cut. Nothing answers our ping.
         hello = b'{"type": "hello", "source": "pi"}'
         head = upgrade("/ingest/a", "Sec-WebSocket-Protocol: edge-agent.v1+json")
         await stream.send_all(head.replace("\n", "\r\n").encode())
         await stream.send_all(bytes([0x81, 0x80 | len(hello)]) + bytes(4) + hello)
         await eventually(lambda: port.server.connections() != [], "it is there")
+        for _ in range(20):  # A ping at the half of it, which nobody answers; then the farewell.
+            turned_clock.jump(LISTEN.idle_timeout / 4)
+            await trio.sleep(0.02)
         await eventually(lambda: port.server.connections() == [], "it is given up")
 
 
-async def test_a_client_that_answers_pings_stays(tmp_path: Path) -> None:
-    listen = msgspec.structs.replace(LISTEN, idle_timeout=Duration(0.1))
-    async with serving(tmp_path, listen=listen) as port, session(port) as sensor:
+async def test_a_client_that_answers_pings_stays(turned_clock: MockClock, tmp_path: Path) -> None:
+    async with serving(tmp_path) as port, session(port) as sensor:
         await sensor.hello("pi")
-        await trio.sleep(0.35)
+        for _ in range(40):
+            # Small steps: between a ping and the end of its deadline a dozen rounds of the loop.
+            turned_clock.jump(LISTEN.idle_timeout / 20)
+            await trio.sleep(0.02)
         await sensor.send({"t": 1})
         await sensor.acked(2)
 
 
 async def test_a_stop_ends_a_handshake_too(tmp_path: Path) -> None:
-    listen = msgspec.structs.replace(LISTEN, handshake_timeout=Duration(60))
-    async with serving(tmp_path, listen=listen) as port, raw(port) as stream:
+    async with serving(tmp_path) as port, raw(port) as stream:
         await stream.send_all(b"GET / HT")
         await eventually(lambda: port.metrics.get("connections") == 1, "it is there")
         port.server.stop()
         await until_closed(stream)
-        with trio.fail_after(2):
+        with trio.fail_after(PATIENCE_S):
             await port.stopped.wait()
 
 

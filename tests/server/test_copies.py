@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
+from edge_agent.clock import ManualClock
 from edge_agent.metrics import Metrics
 from edge_agent.server.copies import Copies, CopiesSeen
-from tests.waist import ManualClock
 
 
 def test_each_copy_is_counted_and_the_last_one_named(caplog: pytest.LogCaptureFixture) -> None:

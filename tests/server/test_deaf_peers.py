@@ -8,16 +8,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-import msgspec
 import pytest
 import trio
+from trio.testing import MockClock
 
-from edge_agent.config.shape import Duration, Limits
+from edge_agent.config.shape import Limits
+from tests.patience import PATIENCE_S, eventually, receive_until
 from tests.server.frames import PING, TEXT, frame
 from tests.server.support import (
     LISTEN,
     Serving,
-    eventually,
     reset,
     serving,
     session,
@@ -50,9 +50,7 @@ async def deaf(serving: Serving, path: str, *headers: str) -> AsyncIterator[trio
     async with trio.SocketStream(bare) as stream:
         await bare.connect(("127.0.0.1", serving.port))
         await stream.send_all(upgrade(path, *headers).replace("\n", "\r\n").encode())
-        answer = b""
-        while b"\r\n\r\n" not in answer:
-            answer += await stream.receive_some(4096)
+        await receive_until(stream, b"\r\n\r\n")
         yield stream
 
 
@@ -88,20 +86,39 @@ async def is_free(serving: Serving) -> None:
         assert (await again.hello("pi"))["type"] == "welcome"
 
 
-async def test_who_does_not_read_is_given_up_and_leaves_its_source(tmp_path: Path) -> None:
-    listen = msgspec.structs.replace(LISTEN, idle_timeout=Duration(0.3))
-    async with serving(tmp_path, listen=listen) as port, deaf_session(port) as stream:
+async def given_up(clock: MockClock, serving: Serving) -> None:
+    """Time passes until the port has given up the deaf one; its farewell is short."""
+    while serving.server.statistics().connections:
+        clock.jump(LISTEN.idle_timeout / 4)
+        await trio.sleep(0.02)
+    await is_free(serving)
+
+
+async def test_who_does_not_read_is_given_up_and_leaves_its_source(
+    turned_clock: MockClock, tmp_path: Path
+) -> None:
+    async with serving(tmp_path) as port, deaf_session(port) as stream:
         await clog(port, stream)
-        await is_free(port)
+        await given_up(turned_clock, port)
 
 
-async def test_who_pings_and_never_reads_a_pong_is_given_up(tmp_path: Path) -> None:
-    listen = msgspec.structs.replace(LISTEN, idle_timeout=Duration(0.3))
-    async with serving(tmp_path, listen=listen) as port, deaf_session(port) as stream:
-        with trio.move_on_after(3):
-            with suppress(trio.BrokenResourceError):
+async def test_who_pings_and_never_reads_a_pong_is_given_up(
+    turned_clock: MockClock, tmp_path: Path
+) -> None:
+    async with (
+        serving(tmp_path) as port,
+        deaf_session(port) as stream,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def ping() -> None:
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await stream.send_all(frame(PING, b"x" * 100) * 200_000)
-        await is_free(port)
+
+        nursery.start_soon(ping)
+        await trio.sleep(0.5)
+        await given_up(turned_clock, port)
+        nursery.cancel_scope.cancel()
 
 
 async def test_who_does_not_read_can_be_taken_over(tmp_path: Path) -> None:
@@ -126,10 +143,8 @@ async def test_who_is_not_read_and_goes_away_is_missed_at_once(tmp_path: Path) -
 async def test_a_plain_sender_that_does_not_read_its_acks_is_read_no_further(
     tmp_path: Path,
 ) -> None:
-    # Through such small buffers the acks take their time once they are read.
-    listen = msgspec.structs.replace(LISTEN, idle_timeout=Duration(30))
     async with (
-        serving(tmp_path, listen=listen) as port,
+        serving(tmp_path) as port,
         deaf(port, "/ingest/a?ack=1") as stream,
         trio.open_nursery() as nursery,
     ):
@@ -142,7 +157,7 @@ async def test_a_plain_sender_that_does_not_read_its_acks_is_read_no_further(
             read, now = now, messages_read(port)
         assert read < 20_000
         # Where it reads again, all goes on.
-        with trio.fail_after(20):
+        with trio.fail_after(PATIENCE_S):
             while messages_read(port) == read:
                 await stream.receive_some(65536)
         nursery.cancel_scope.cancel()

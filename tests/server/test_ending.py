@@ -6,6 +6,7 @@ import trio
 import trio.testing
 
 from edge_agent.server.ending import Ending
+from tests.patience import PATIENCE_S
 
 
 async def test_the_first_reason_is_the_one_that_counts() -> None:
@@ -53,6 +54,6 @@ async def test_who_waits_is_stirred_by_hand_or_by_the_end() -> None:
         nursery.start_soon(ending.wait_stirred)
         await trio.testing.wait_all_tasks_blocked()
         ending.set_end("peer")
-    with trio.fail_after(1):
+    with trio.fail_after(PATIENCE_S):
         await ending.wait_stirred()
     ending.stir()

@@ -19,7 +19,8 @@ from edge_agent.server import add_token
 from edge_agent.server.forwarded import BACKLOG_BYTES
 from edge_agent.store import encode_runs
 from edge_agent.wire import MSGPACK_SESSION, Segment, encode_segments
-from tests.server.support import Serving, bystander, closed, connect, eventually, serving
+from tests.patience import PATIENCE_S, eventually
+from tests.server.support import Serving, bystander, closed, connect, hurried, serving
 
 SOURCE = "aaaaaaaaaaaa/hub/main/live"
 NOW_NS = 1_795_341_600_000_000_000
@@ -58,7 +59,7 @@ class Agent:
         await self.socket.send_message(encode_segments(made))
 
     async def receive(self) -> dict[str, Any]:
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE_S):
             message = await self.socket.get_message()
         assert isinstance(message, bytes)
         told: dict[str, Any] = msgpack.unpackb(message)
@@ -200,7 +201,8 @@ async def test_a_backlog_does_not_wait_for_the_commit_interval(tmp_path: Path) -
 
 
 async def test_what_is_no_backlog_waits_for_the_commit_interval(tmp_path: Path) -> None:
-    async with serving(tmp_path, interval=3600) as port, agent(port) as other:
+    listen = hurried(close_timeout=0.4)  # Nothing is acked, so that its end waits so long.
+    async with serving(tmp_path, interval=3600, listen=listen) as port, agent(port) as other:
         await other.hello()
         await other.send(block(1, 3))
         await eventually(lambda: port.log.statistics().commit.waiting_records == 3, "appended")

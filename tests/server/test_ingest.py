@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import trio
-
 from edge_agent.server.admission import Grant, Peer
 from edge_agent.server.ingest import arrival_of
 from edge_agent.server.parts import Visitor
 from edge_agent.wire import parse_target
+from tests.patience import eventually
 from tests.server.support import serving, session
 
 
@@ -20,12 +19,15 @@ async def test_good_and_bad_records_of_a_list_become_parts_of_one_entry(tmp_path
         messages = ['{"t": 1}', '[{"t": 2}, {"time": "noon"}]', '{"t": 4}']
         for message in messages:
             await sensor.socket.send_message(message)
-        await trio.sleep(0.05)
+        await eventually(lambda: port.metrics.get("messages_received_total") == 3, "read")
         port.held.let_go()
         assert (await sensor.receive())["type"] in ("nack", "ack")
-        await trio.sleep(0.05)
+        await eventually(lambda: port.held.returned == port.held.began >= 1, "committed")
+        await eventually(
+            lambda: sum(entry.count for entry in port.held.committed if entry.runs) == 3,
+            "all of it",
+        )
         entries = [entry for entry in port.held.committed if entry.runs]
-        assert sum(entry.count for entry in entries) == 3
         rejected = [item for entry in entries for item in entry.quarantine]
         assert [(item.code, item.number, item.source) for item in rejected] == [
             ("bad_time", 3, "pi")

@@ -13,11 +13,11 @@ import trio.testing
 
 from edge_agent.server import connection as connection_module
 from edge_agent.server.listener import REFUSING_MAX
+from tests.patience import PATIENCE_S, eventually
 from tests.server.support import (
     LISTEN,
     bystander,
     connect,
-    eventually,
     http,
     raw,
     serving,
@@ -128,7 +128,7 @@ async def test_what_is_not_the_listeners_fault_is_waited_out(tmp_path: Path, num
         async with trio.open_nursery() as nursery:
             nursery.start_soon(port.server._accept, exhausted, nursery)
             await far.send_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            with trio.fail_after(5):
+            with trio.fail_after(PATIENCE_S):
                 assert b"426" in await far.receive_some(4096)
             await far.aclose()
             nursery.cancel_scope.cancel()

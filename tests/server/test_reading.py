@@ -7,18 +7,33 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
-import msgspec
 import trio
+from trio.testing import MockClock
 from trio_websocket import WebSocketConnection
 
 from edge_agent.config.shape import Limits
 from edge_agent.server import add_token
-from tests.server.support import LISTEN, Serving, bystander, closed, connect, serving, session
+from tests.patience import PATIENCE_S, eventually
+from tests.server.support import (
+    LISTEN,
+    Serving,
+    bystander,
+    closed,
+    connect,
+    raw,
+    serving,
+    session,
+    upgrade,
+)
 
 
 async def told(socket: WebSocketConnection) -> Any:
-    with trio.fail_after(5):
+    with trio.fail_after(PATIENCE_S):
         return json.loads(await socket.get_message())
+
+
+async def subscribed(port: Serving) -> None:
+    await eventually(lambda: port.metrics.get("subscriptions") == 1, "it is subscribed")
 
 
 async def fill(port: Serving, count: int, stream: str = "a/b") -> None:
@@ -32,7 +47,7 @@ async def test_a_subscription_sends_what_comes_from_now_on(tmp_path: Path) -> No
     async with serving(tmp_path) as port:
         await fill(port, 3)
         async with connect(port, "/subscribe/a/*") as reader:
-            await trio.sleep(0.02)
+            await subscribed(port)
             await fill(port, 1, "other")
             await fill(port, 2)
             (first, second) = await told(reader)
@@ -79,7 +94,7 @@ async def test_there_is_a_limit_on_subscriptions(tmp_path: Path) -> None:
         serving(tmp_path, limits=Limits(subscriptions=1)) as port,
         connect(port, "/subscribe/**"),
     ):
-        await trio.sleep(0.02)
+        await subscribed(port)
         async with connect(port, "/subscribe/**") as second:
             assert (await told(second))["code"] == "busy"
 
@@ -90,8 +105,8 @@ async def test_a_reader_that_leaves_lets_go_of_its_subscription(tmp_path: Path) 
             async with connect(port, "/subscribe/**?from=main:1") as reader:
                 for _ in range(10):
                     await reader.send_message("what it says means nothing" * 1000)
-                await trio.sleep(0.02)
-                assert port.metrics.get("subscriptions") == 1
+                await subscribed(port)
+            await eventually(lambda: port.metrics.get("subscriptions") == 0, "it has let go")
 
 
 async def test_queries_are_answered_with_their_id(tmp_path: Path) -> None:
@@ -165,30 +180,28 @@ async def test_readers_are_told_of_a_planned_stop(tmp_path: Path) -> None:
         connect(port, "/subscribe/**") as one,
         connect(port, "/query") as two,
     ):
-        await trio.sleep(0.02)
+        await subscribed(port)
+        await eventually(lambda: len(port.server.connections()) == 2, "both are there")
         port.server.stop()
         assert (await closed(one))[0] == 1012
         assert (await closed(two))[0] == 1012
 
 
-async def test_a_reader_that_does_not_read_is_given_up_in_the_end(tmp_path: Path) -> None:
-    listen = msgspec.structs.replace(LISTEN, idle_timeout=LISTEN.handshake_timeout)
-    async with serving(tmp_path, listen=listen) as port, bystander(port) as other:
-        stream = await trio.open_tcp_stream("127.0.0.1", port.port)
-        async with stream:
-            from tests.server.support import upgrade
-
-            head = upgrade("/subscribe/bulk?from=main:1").replace("\n", "\r\n")
-            await stream.send_all(head.encode())
-            for _ in range(12):
-                async with session(port, "bulk") as sensor:
-                    number = (await sensor.hello("bulk"))["next"]
-                    await sensor.send([{"t": "x" * 60_000}] * 15)
-                    await sensor.acked(number + 15)
-                if port.metrics.get("subscriptions") == 0:
-                    break
-                await trio.sleep(0.05)
-            await other.is_served()
-            with trio.fail_after(5):
-                while port.metrics.get("subscriptions"):
-                    await trio.sleep(0.01)
+async def test_a_reader_that_does_not_read_is_given_up_in_the_end(
+    turned_clock: MockClock, tmp_path: Path
+) -> None:
+    async with serving(tmp_path) as port, bystander(port) as other, raw(port) as stream:
+        head = upgrade("/subscribe/bulk?from=main:1").replace("\n", "\r\n")
+        await stream.send_all(head.encode())
+        await subscribed(port)
+        # More than both sockets hold.
+        async with session(port, "bulk") as sensor:
+            await sensor.hello("bulk")
+            for sent in range(15, 181, 15):
+                await sensor.send([{"t": "x" * 60_000}] * 15)
+                await sensor.acked(1 + sent)
+        for _ in range(20):
+            turned_clock.jump(LISTEN.idle_timeout / 8)
+            await trio.sleep(0.02)
+        await eventually(lambda: port.metrics.get("subscriptions") == 0, "it is given up")
+        await other.is_served()

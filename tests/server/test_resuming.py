@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
 import pytest
 import trio
 from trio_websocket import ConnectionClosed
 
-from edge_agent.config.shape import Duration, Listen
+from tests.patience import eventually
 from tests.server.support import (
-    LISTEN,
     Session,
-    eventually,
+    hurried,
     serving,
     session,
 )
@@ -101,7 +99,9 @@ async def test_a_gap_is_counted_and_shown(tmp_path: Path) -> None:
 
 
 async def test_what_the_old_connection_appended_settles_before_next_is_told(tmp_path: Path) -> None:
-    async with serving(tmp_path) as port, session(port) as old:
+    # The old connection waits that long for its acks.
+    listen = hurried(close_timeout=0.4)
+    async with serving(tmp_path, listen=listen) as port, session(port) as old:
         await old.hello("pi")
         port.held.hold()
         await old.send([{"t": 1}, {"t": 2}])
@@ -153,7 +153,7 @@ async def test_nothing_more_is_read_from_a_connection_that_was_taken_over(tmp_pa
 
 
 async def test_a_hello_that_waits_for_another_can_itself_be_taken_over(tmp_path: Path) -> None:
-    listen = replace_listen(handshake_timeout=Duration(5))
+    listen = hurried(close_timeout=0.4)
     async with (
         serving(tmp_path, listen=listen) as port,
         session(port) as first,
@@ -170,10 +170,6 @@ async def test_a_hello_that_waits_for_another_can_itself_be_taken_over(tmp_path:
         assert (await second.closed())[0] == 4409
         port.held.let_go()
         assert (await third.receive())["next"] == 2
-
-
-def replace_listen(**changes: object) -> Listen:
-    return msgspec.structs.replace(LISTEN, **changes)
 
 
 async def flood(sensor: Session) -> None:

@@ -13,6 +13,7 @@ import trio.testing
 
 from edge_agent.server import shared
 from edge_agent.server.shared import SharedReader
+from tests.patience import PATIENCE_S
 
 
 class Reading:
@@ -70,7 +71,7 @@ async def test_who_has_enough_leaves_and_is_read_no_more(pairs: Pairs) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(reader.run)
         nursery.start_soon(reader.watch, other)
-        with trio.fail_after(2):
+        with trio.fail_after(PATIENCE_S):
             peer.send(b"enough")
             await reader.watch(member)
         peer.send(b"more")
@@ -91,7 +92,7 @@ async def test_the_end_of_a_connection_is_something_that_came(pairs: Pairs) -> N
     member, peer = pairs[0]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(reader.run)
-        with trio.fail_after(2):
+        with trio.fail_after(PATIENCE_S):
             peer.close()
             await reader.watch(member)
         assert member.reads == [b""]

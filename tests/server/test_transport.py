@@ -15,6 +15,7 @@ from edge_agent.server.inbox import Inbox
 from edge_agent.server.shared import SharedReader
 from edge_agent.server.transport import Transport, abort
 from edge_agent.wire.frames import FrameLane
+from tests.patience import PATIENCE_S
 from tests.server.frames import CONTINUATION, PING, TEXT, frame
 
 
@@ -117,7 +118,7 @@ async def test_lifted_messages_wait_for_those_that_the_library_still_has(shared:
     async with on_sockets(shared=shared) as (wired, peer):
         fragments = frame(TEXT, b"1", final=False) + frame(CONTINUATION, b"")
         await peer.send_all(frame(TEXT, b"0") + fragments + frame(TEXT, b"2"))
-        with trio.fail_after(2):
+        with trio.fail_after(PATIENCE_S):
             assert await wired.transport.receive_some(100) == fragments
         assert wired.receives == 1
         async with trio.open_nursery() as nursery:
@@ -158,7 +159,7 @@ async def test_nothing_is_pushed_while_a_message_of_the_librarys_waits_for_room(
     lifted = frame(TEXT, b"2")
     async with on_sockets(shared=shared) as (wired, peer), trio.open_nursery() as nursery:
         await peer.send_all(fragments + lifted if together else fragments)
-        with trio.fail_after(2):
+        with trio.fail_after(PATIENCE_S):
             assert await wired.transport.receive_some(100) == fragments
         wired.has_room = False
         nursery.start_soon(wired.inbox.deliver_passed, "1")
@@ -180,7 +181,7 @@ async def test_the_end_comes_after_everything_before_it(shared: bool) -> None:
     async with on_sockets(shared=shared) as (wired, peer):
         await peer.send_all(frame(TEXT, b"1") + frame(TEXT, b"2"))
         await peer.send_eof()
-        with trio.fail_after(2):
+        with trio.fail_after(PATIENCE_S):
             assert await wired.transport.receive_some(100) == b""
         assert wired.taken == ["1", "2"]
 
@@ -212,7 +213,7 @@ async def test_a_fault_of_ours_while_reading_ends_nothing_but_this_connection(
 
         monkeypatch.setattr(wired.lane, "feed", feed)
         await peer.send_all(frame(TEXT, b"1"))
-        with trio.fail_after(2), pytest.raises(MemoryError):
+        with trio.fail_after(PATIENCE_S), pytest.raises(MemoryError):
             await wired.transport.receive_some(100)
 
 

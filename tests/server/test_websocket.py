@@ -15,6 +15,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_st
 from edge_agent.server.handshake import read_upgrade
 from edge_agent.server.silence import SilenceWatch
 from edge_agent.server.websocket import WebSocket
+from tests.patience import PATIENCE_S
 from tests.server.frames import CONTINUATION, PING, TEXT, frame
 
 Pump = Callable[[WebSocket], Awaitable[None]]
@@ -135,7 +136,7 @@ async def test_a_violation_in_fragments_ends_it_whatever_comes_behind_them() -> 
         await hand_shake(pair)
         fragments = frame(TEXT, b"\xff", final=False) + frame(CONTINUATION, b"")
         await pair.theirs.send_all(frame(TEXT, b"good") + fragments + frame(TEXT, b"behind"))
-        with trio.fail_after(2):
+        with trio.fail_after(PATIENCE_S):
             answer = await pair.theirs.receive_some(100)
         assert answer == b"\x88\x02" + (1007).to_bytes(2, "big")
         await pair.theirs.aclose()
@@ -176,7 +177,7 @@ async def test_after_an_interruption_nothing_more_is_handed_out() -> None:
             await trio.sleep(float("inf"))
         seen.append(scope.cancelled_caught)
         await third_sent.wait()
-        await trio.sleep(0.02)
+        await trio.testing.wait_all_tasks_blocked()
         seen.append(await socket.take())
         socket.interrupt("closing")
         seen.append(socket.end)
@@ -185,9 +186,9 @@ async def test_after_an_interruption_nothing_more_is_handed_out() -> None:
     pair = Pair(pump)
     async with pair.client() as client:
         await client.send_message("first")
-        await trio.sleep(0.02)
+        await trio.testing.wait_all_tasks_blocked()
         await client.send_message("second")
-        await trio.sleep(0.02)
+        await trio.testing.wait_all_tasks_blocked()
         pair.socket.interrupt("taken_over")
         await client.send_message("third")
         third_sent.set()
@@ -234,7 +235,7 @@ async def test_a_ping_after_our_close_does_not_reach_the_library(
             await pair.theirs.send_all(frame(TEXT, b"x"))
             assert (await pair.theirs.receive_some(100))[0] == 0x88
             await pair.theirs.send_all(frame(PING, b"p") * 3 + frame(8, b"\x03\xe8"))
-            with trio.fail_after(2):
+            with trio.fail_after(PATIENCE_S):
                 await pair.done.wait()
     assert caplog.text == ""
 
@@ -304,7 +305,7 @@ async def test_what_waits_between_socket_and_pump_is_bounded() -> None:
                 await pair.theirs.send_all(frame(TEXT, b"x" * 5_000))
                 sent += 1
         await trio.testing.wait_all_tasks_blocked()
-        with trio.fail_after(1):
+        with trio.fail_after(PATIENCE_S):
             taken = sum(map(len, await pair.socket.take()))
         assert taken < 2 * 65536
         nursery.cancel_scope.cancel()

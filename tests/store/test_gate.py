@@ -3,11 +3,12 @@ from __future__ import annotations
 import threading
 
 from edge_agent.store.gate import Gate
+from tests.patience import PATIENCE_S
 
 
 def test_readers_are_inside_together() -> None:
     gate = Gate()
-    both = threading.Barrier(2, timeout=5)
+    both = threading.Barrier(2, timeout=PATIENCE_S)
 
     def read() -> None:
         with gate.shared():
@@ -37,7 +38,7 @@ def test_alone_waits_for_readers_and_lets_none_in() -> None:
     with gate.shared():
         first = threading.Thread(target=reopen)
         first.start()
-        assert inside.wait(5)
+        assert inside.wait(PATIENCE_S)
         while not gate._closing:  # Until it waits for this very reader.
             assert first.is_alive()
         second = threading.Thread(target=late)

@@ -10,7 +10,7 @@ import pytest
 
 from edge_agent.wire.encodings import JSON, MSGPACK
 from edge_agent.wire.records import Fault, Good, judge, stream_fault
-from edge_agent.wire.values import Arrival, Undecodable, WireLimits
+from edge_agent.wire.values import Arrival, WireLimits
 
 NOW = 1_795_341_600 * 10**9
 ARRIVAL = Arrival("greenhouse/1", "pi-7", NOW, synced=True)
@@ -89,9 +89,8 @@ def test_well_formed_msgpack_that_no_reader_could_show_is_a_bad_record(raw: byte
 
 
 @pytest.mark.parametrize("raw", [b"\x81\xa1a\xa1\xff", b"\x81\xa1\xff\x01", b"\xa1\xff"])
-def test_text_that_is_not_utf_8_puts_the_whole_message_in_doubt(raw: bytes) -> None:
-    with pytest.raises(Undecodable, match="UTF-8"):
-        judge(raw, MSGPACK, ARRIVAL, LIMITS)
+def test_text_that_is_not_utf_8_is_the_fault_of_its_record(raw: bytes) -> None:
+    assert code_of(judge(raw, MSGPACK, ARRIVAL, LIMITS)) == "bad_record"
 
 
 def test_a_whole_number_beyond_64_bits_is_a_bad_record() -> None:

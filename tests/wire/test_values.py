@@ -21,6 +21,8 @@ def test_a_reject_keeps_no_more_than_quarantine_and_a_nack_can_hold() -> None:
     reject = make_reject(7, "bad_stream", "m" * 9999, b"b" * 9999, "a")
     assert len(reject.body) == REJECT_BYTES_MAX == 4096
     assert len(reject.message) == REASON_CHARACTERS_MAX
+    assert reject.message.endswith("(of its 9999 bytes the first 4096 are kept)")
+    assert make_reject(7, "bad_time", "no time", b"b" * 4096, "a").message == "no time"
 
 
 def test_the_limits_by_default_are_those_of_the_configuration() -> None:

@@ -28,6 +28,7 @@ from edge_agent.client.dial import Address, Unreachable, close_websocket, open_w
 from edge_agent.dial import Dial
 from tests.model.determinism import run_inline
 from tests.model.outages.plan import Sensor
+from tests.patience import PATIENCE_S
 
 _BACKOFF = Backoff(0.5, 10.0, 10.0)
 _TROUBLES = ("nack", "renumbered", "buffer")
@@ -189,7 +190,7 @@ class Sender:
                     return
                 await trio.sleep(pause)
                 self._pending = self._burst()
-            with trio.fail_after(30.0):
+            with trio.fail_after(PATIENCE_S):
                 for number in self._pending:
                     await socket.send_message(json.dumps(self.fields(number)))
                     count += 1
