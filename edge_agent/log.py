@@ -224,9 +224,9 @@ class Log:
         """
         return await self._ask(self._engine.next_of, source)
 
-    async def opening_of(self, source: str) -> str:
-        """Which opening of its sender's store sent what is here of a source; "" if unknown."""
-        return await self._ask(self._engine.opening_of, source)
+    async def history_of(self, source: str) -> tuple[int, str]:
+        """Up to which number a source is here, and by which opening; `Engine.history_of`."""
+        return await self._ask(self._engine.history_of, source)
 
     async def become_another(self, reason: str, epoch: str) -> None:
         """Take a new identity: this store, as ``epoch``, is a copy (`Engine.become_another`).

@@ -17,6 +17,8 @@ the hub's epoch             epoch, first held     its ``next``: go on there; bel
                                                   lost data; another epoch: it has lost everything
 the hub's epoch, from a     floor + 1             that number, if its epoch is the remembered one;
 store of ours since lost                          otherwise greet again from the first held
+the hub's epoch, under      epoch, first held,    where it has what was acknowledged: floor + 1; or
+another lane (a copy)       that lane             where that ends, if it was set back itself
 that a person moved the     floor + 1             that number, whatever its epoch: sent again, or
 floor (`moved`)                                   never, as ordered
 =========================== ===================== ================================================
@@ -45,6 +47,7 @@ class HubState(msgspec.Struct, array_like=True, frozen=True):
     """The consumer's state: the epochs of both stores when the numbering was agreed on, whether a
     person has moved the floor since, and the number of our newest clock note that the hub is known
     to have. ``moves``, how often they have, is for keyed upstreams (`edge_agent.forward.plan`).
+    ``lane`` is the one of the source that was agreed on (`source_name`).
     """
 
     hub: str
@@ -52,6 +55,7 @@ class HubState(msgspec.Struct, array_like=True, frozen=True):
     moved: bool = False
     noted: int = 0
     moves: int = 0
+    lane: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +85,15 @@ def source_name(agent_id: str, upstream: str, log: str, lane: str = "") -> str:
     return f"{agent_id}/{upstream}/{log}/live" + (f"-{lane}" if lane else "")
 
 
-def history_of(identity: Identity, log: str, floor: int) -> History | None:
+def history_of(identity: Identity, upstream: str, log: str, resume: Resume) -> History | None:
     """What the hub is told of our store's openings; None where nothing is known of them."""
     if not identity.opening:
         return None
     before = tuple((opening, last + 1) for opening, last in identity.ends.get(log, ()))
-    return History(identity.opening, floor + 1, before, copied=bool(identity.lane))
+    state, copied = hub_state(resume.state), ""
+    if state is not None and state.lane != identity.lane:
+        copied = source_name(identity.agent_id, upstream, log, state.lane)
+    return History(identity.opening, resume.floor + 1, before, copied)
 
 
 def moved(state: bytes | None) -> bytes:
@@ -96,16 +103,16 @@ def moved(state: bytes | None) -> bytes:
     their keys are new.
     """
     known = hub_state(state) or HubState("", "")
-    now = HubState(known.hub, known.own, True, moves=moves_of(state) + 1)
+    now = HubState(known.hub, known.own, True, moves=moves_of(state) + 1, lane=known.lane)
     return msgspec.msgpack.encode(now)
 
 
-def greet(resume: Resume, own_epoch: str) -> Greeting:
-    """The first hello of a connection."""
+def greet(resume: Resume, own_epoch: str, lane: str = "") -> Greeting:
+    """The first hello of a connection, under ``lane``."""
     state = hub_state(resume.state)
     if state is None:
         return Greeting(None, resume.first, None)
-    if state.own != own_epoch or state.moved:
+    if state.moved or (state.own != own_epoch and state.lane == lane):
         return Greeting(None, max(resume.first, resume.floor + 1), state)
     return Greeting(state.hub, resume.first, state)
 
@@ -117,6 +124,7 @@ def judge_welcome(
     resume: Resume,
     own_epoch: str,
     *,
+    lane: str = "",
     forked: bool = False,
 ) -> Resumed | Greeting:
     """Where to go on, or what to say in a second hello on a new connection.
@@ -124,14 +132,15 @@ def judge_welcome(
     Raises:
         SinkUnavailable: the answer does not follow from what was said.
     """
-    state = msgspec.msgpack.encode(HubState(epoch, own_epoch))
+    state = msgspec.msgpack.encode(HubState(epoch, own_epoch, lane=lane))
     if said.epoch == epoch:
         # Going on would drop our records as duplicates of others.
         if next_number > resume.last + 1:
             return Resumed(next_number, forked="an upstream has records that were never here")
         if forked:
             return Resumed(next_number, forked="an upstream has other records under its numbers")
-        return Resumed(next_number)
+        is_new = said.state is not None and said.state.own != own_epoch
+        return Resumed(next_number, state if is_new else None)
     if next_number != said.first:
         raise SinkUnavailable(f"the hub wants number {next_number} after a hello from {said.first}")
     if said.state is None:

@@ -95,14 +95,20 @@ class WebSocketSink:
         identity = self._identity = resume.identity or self._identity
         own_epoch = identity.epoch
         source = source_name(identity.agent_id, self._upstream.name, self._log, identity.lane)
-        history = history_of(identity, self._log, resume.floor)
-        said = greet(resume, own_epoch)
+        history = history_of(identity, self._upstream.name, self._log, resume)
+        said = greet(resume, own_epoch, identity.lane)
         for _ in range(2):
             link = self._link = Link(self._upstream, self._dial, self._clock)
             hello = Hello(source, said.epoch, said.first, history)
             answer = await nursery.start(link.run, hello)
             judged = judge_welcome(
-                said, answer.epoch, answer.next, resume, own_epoch, forked=answer.forked
+                said,
+                answer.epoch,
+                answer.next,
+                resume,
+                own_epoch,
+                lane=identity.lane,
+                forked=answer.forked,
             )
             if isinstance(judged, Resumed) and judged.forked:
                 await link.aclose()

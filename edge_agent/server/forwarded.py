@@ -67,6 +67,9 @@ class AgentSession(SessionBase):
             )
         return SOURCE_PREFIX + hello.source
 
+    def _copied_from(self, source: str) -> str:
+        return SOURCE_PREFIX + source
+
     async def _read(self, messages: list[str | bytes]) -> None:
         rates, name = self._parts.rates, self._visitor.grant.name
         while messages or (messages := await self._socket.take()):

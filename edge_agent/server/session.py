@@ -107,6 +107,10 @@ class SessionBase(ABC):
             ProtocolError: the peer may not use it.
         """
 
+    def _copied_from(self, source: str) -> str:
+        """The name under which another source of the same peer is stored."""
+        return source
+
     @abstractmethod
     async def _read(self, messages: list[str | bytes]) -> None:
         """Read until the end; ``messages`` came first, together with the hello."""
@@ -161,9 +165,13 @@ class SessionBase(ABC):
                 await self._parts.claims.settled(claim)
                 epoch = log.identity.numbering
                 stored = await log.next_of(self._source)
-                opening = await log.opening_of(self._source) if hello.history else ""
-                point = resume_point(hello, epoch, stored, opening)
-                self._opening = "" if hello.history is None else hello.history.opening
+                history, opening, copied_next = hello.history, "", 0
+                if history is not None:
+                    _, opening = await log.history_of(self._source)
+                    if history.copied:
+                        copied_next, _ = await log.history_of(self._copied_from(history.copied))
+                    self._opening = history.opening
+                point = resume_point(hello, epoch, stored, opening, copied_next)
                 if point.restart:
                     numbering = Numbering(
                         self._source, point.next, point.next, restart=True, opening=self._opening
@@ -179,7 +187,7 @@ class SessionBase(ABC):
         reading = self._parts.clock.read()
         time = format_time(reading.wall_ns) if reading.synced else ""
         self._parts.tell("welcome", source=self._source, next=point.next, restart=point.restart)
-        begins = hello.history is not None and hello.history.copied and not stored
+        begins = history is not None and history.copied and not stored
         if begins or (point.forked and not self._begins_anew):
             self._parts.copies.note(self._source)
         welcome = self._session.welcome(point.next, epoch, time, forked=point.forked)

@@ -136,13 +136,18 @@ class Questions(ABC):
         self._state.stopped.discard(source)
         return expected
 
-    def opening_of(self, source: str) -> str:
-        """Which opening of its sender's store sent what a source has here; "" if unknown."""
+    def history_of(self, source: str) -> tuple[int, str]:
+        """The number expected next of a source, 0 where it was never seen, and which opening of
+        its sender's store sent what is before that, "" if unknown. Nobody is welcomed by it.
+        """
         key = keys.source_key(source)
 
-        def question(txn: lmdb.Transaction[memoryview]) -> str:
+        def question(txn: lmdb.Transaction[memoryview]) -> tuple[int, str]:
             raw = txn.get(key)
-            return "" if raw is None else decode(key, raw, SourceValue).opening
+            if raw is None:
+                return 0, ""
+            value = decode(key, raw, SourceValue)
+            return value.next, value.opening
 
         return self._ask(question)
 

@@ -107,9 +107,11 @@ at each opening of it, and says in ``history`` which this one is, which came bef
 ended. The agent keeps, with ``next`` and in the same transaction, the opening that sent what is
 before it. What a welcome says goes on only within one history (`has_forked`, with an example);
 else it is ``forked``. A sensor then numbers what it holds anew, from ``next`` on; an agent begins
-under another source and another epoch of its own. In both cases all that is held and was not
-acknowledged is sent: rather twice. A sender that says no ``history`` is taken at its numbers, as is
-one whose history the agent does not know: what an older version sent.
+under another source and another epoch of its own, naming the one it was known by (``copied``):
+from what was acknowledged to it, or from where that source ends, if the hub was set back itself.
+In both cases all that is held and was not acknowledged is sent: rather twice. A sender that says
+no ``history`` is taken at its numbers, as is one whose history the agent does not know: what an
+older version sent.
 
 **Window.** Records and bytes sent and not yet acked; with nothing in flight one message is always
 allowed, however large. An ack may change it. Sending more is no error: the agent stops reading

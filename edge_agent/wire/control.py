@@ -58,13 +58,14 @@ class History(Struct, frozen=True, omit_defaults=True):
         opening: random id of this opening of its store: who opens a copy draws another one.
         done: everything before this number has been acknowledged to this very store.
         before: earlier openings, oldest first, each with the number that followed its last one.
-        copied: the store has turned out to be a copy, and begins anew here.
+        copied: the store has turned out to be a copy, and begins anew under this source; that is
+            the one under which what is before ``done`` was acknowledged. "" otherwise.
     """
 
     opening: Word
     done: Number = 1
     before: Annotated[tuple[tuple[Word, Number], ...], Meta(max_length=64)] = ()
-    copied: bool = False
+    copied: Annotated[str, Meta(max_length=SOURCE_BYTES_MAX)] = ""
 
 
 class Hello(Struct, frozen=True, tag="hello", omit_defaults=True):

@@ -188,7 +188,9 @@ class ResumePoint:
     forked: bool = False
 
 
-def resume_point(hello: Hello, epoch: str, stored_next: int, opening: str = "") -> ResumePoint:
+def resume_point(
+    hello: Hello, epoch: str, stored_next: int, opening: str = "", copied_next: int = 0
+) -> ResumePoint:
     """Decide where a source goes on. Rather twice than lost, and never silently.
 
     Args:
@@ -196,6 +198,7 @@ def resume_point(hello: Hello, epoch: str, stored_next: int, opening: str = "") 
         epoch: the store's.
         stored_next: the store's ``next`` for this source, 0 where it was never seen.
         opening: which opening of the source's store sent what is before that; "" if unknown.
+        copied_next: the store's ``next`` for the source that this one was copied from.
     """
     expected = max(stored_next, 1)
     if hello.first is None:
@@ -204,9 +207,14 @@ def resume_point(hello: Hello, epoch: str, stored_next: int, opening: str = "") 
     if hello.epoch != epoch:
         # Its numbers and ours have nothing to do with one another.
         return ResumePoint(hello.first, restart=True, gap=0)
+    history = hello.history
+    if history is not None and history.copied and not stored_next:
+        # A copy's first word. What was acknowledged to it is here, unless this store was set back.
+        begin = max(hello.first, min(history.done, max(copied_next, 1)))
+        return ResumePoint(begin, restart=True, gap=0)
     if hello.first > expected:
         return ResumePoint(hello.first, restart=True, gap=hello.first - expected)
-    forked = hello.history is not None and has_forked(hello.history, expected, opening)
+    forked = history is not None and has_forked(history, expected, opening)
     return ResumePoint(expected, restart=False, gap=0, forked=forked)
 
 

@@ -119,12 +119,14 @@ def test_the_senders_opening_is_kept_with_the_number_by_memory_and_by_file(
     for source in "abc":
         # None for the same as before, whether it is remembered or has to be looked up.
         opened(source, 2, None)
-        assert engine.opening_of(source) == f"of {source}"
+        assert engine.history_of(source)[1] == f"of {source}"
     opened("a", 3, "the next")
     opened("b", 3, "")
     engine.close()
     engine = stores.open()
-    assert [engine.opening_of(source) for source in "abcd"] == ["the next", "", "of c", ""]
+    assert [engine.history_of(source) for source in "abcd"] == [
+        (4, "the next"), (4, ""), (3, "of c"), (0, "")
+    ]  # fmt: skip
 
 
 def test_numbers_are_used_up_without_records(stores: Stores) -> None:

@@ -172,6 +172,29 @@ def test_a_history_is_shared_or_has_forked(opening: str, stored_next: int, forke
     assert point == ResumePoint(stored_next, False, 0, forked)
 
 
+@pytest.mark.parametrize(
+    "first, copied_next, expected",
+    [
+        # What was acknowledged to the copy is here, whatever else is.
+        (80, 91, 90),
+        (80, 500, 90),
+        # It is not: set back, or forgotten; then from the oldest that is held.
+        (80, 85, 85),
+        (80, 0, 80),
+        (1, 0, 1),
+        (95, 500, 95),
+    ],
+)
+def test_a_copy_begins_behind_what_was_acknowledged_to_it_and_is_here(
+    first: int, copied_next: int, expected: int
+) -> None:
+    hello = Hello("pi", "known", first, History("c", 90, copied="the original"))
+    point = resume_point(hello, "known", 0, "", copied_next)
+    assert point == ResumePoint(expected, True, 0)
+    # From then on it is a source like any other.
+    assert resume_point(hello, "known", 97, "c", copied_next).next == 97
+
+
 def test_only_who_goes_on_can_have_forked() -> None:
     history = History("c", 1)
     for hello in (
