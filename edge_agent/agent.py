@@ -234,6 +234,7 @@ class _Parts:
                 before=self.before,
                 time_key=self.time_key,
                 lane=self._lane,
+                part=self.server.part,
                 salvage=lambda: in_words(self.engine.salvage_report),
                 scrub=lambda: self.scrubber.status,
             )

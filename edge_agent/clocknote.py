@@ -11,6 +11,8 @@ from msgspec import Struct
 
 #: A note that has passed this many agents goes no further, as a block does not.
 HOPS_MAX = 8
+#: No machine runs for longer, 30 years in ns. What claims more would hold against every later note.
+BOOT_NS_MAX = 30 * 365 * 86_400 * 1_000_000_000
 
 
 class ClockNote(Struct, frozen=True, gc=False):
@@ -26,6 +28,7 @@ class ClockNote(Struct, frozen=True, gc=False):
         hops: agents that it has passed, the first one included; 1 where it begins.
         needed: whether that boot stored anything while its clock was not set. Other notes are
             kept, but not told: nobody has anything to correct by them.
+        owner: the identity that told it here; None for our own, and where there are no tokens.
     """
 
     agent: str
@@ -34,3 +37,4 @@ class ClockNote(Struct, frozen=True, gc=False):
     boot_ns: int
     hops: int = 1
     needed: bool = True
+    owner: str | None = None

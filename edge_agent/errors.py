@@ -22,7 +22,9 @@ flag: which class it is says so.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+StoreFullCode = Literal["store_full", "too_many_sources", "forbidden_source"]
 
 
 class EdgeAgentError(Exception):
@@ -73,12 +75,16 @@ class StoreError(EdgeAgentError):
 class StoreFull(StoreError):
     """A log is at its share and its policy is to refuse; nothing of the entry was stored.
 
-    ``retry_after`` is in seconds, a hint.
+    ``retry_after`` is in seconds, a hint. ``code`` is the word for the peer: there is no room for
+    the records, no place for one more source, or the source is somebody else's.
     """
 
-    def __init__(self, message: str, retry_after: float = 10.0) -> None:
+    def __init__(
+        self, message: str, retry_after: float = 10.0, code: StoreFullCode = "store_full"
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.code: StoreFullCode = code
 
 
 class StoreLocked(StoreError):

@@ -38,7 +38,7 @@ import trio
 
 from edge_agent.clocknote import ClockNote
 from edge_agent.commit import CommitStatistics, Committer, RunBlocking, Ticket
-from edge_agent.errors import StoreFailed
+from edge_agent.errors import StoreFailed, StoreFull
 from edge_agent.store import (
     Block,
     CommitResult,
@@ -51,6 +51,7 @@ from edge_agent.store import (
     Position,
     Quarantined,
     ScrubStep,
+    SourceView,
     StoreStatistics,
 )
 
@@ -235,6 +236,26 @@ class Log:
             StoreFailed: the disk refused.
         """
         await self._ask(self._engine.become_another, reason, epoch)
+
+    async def owner_of(self, source: str) -> str | None:
+        """The identity that alone may use the source; None where it belongs to nobody."""
+        return await self._ask(self._engine.owner_of, source)
+
+    def places_left(self) -> int:
+        """How many more sources there may be."""
+        return self._engine.places_left()
+
+    def lacking_place(self, owner: str | None, share: int) -> StoreFull | None:
+        """Why one more source finds no place, where that is known; see `Engine.lacking_place`."""
+        return self._engine.lacking_place(owner, share)
+
+    async def sources(self) -> list[SourceView]:
+        """Every source that has numbers here."""
+        return await self._ask(self._engine.sources)
+
+    def note_connected(self, in_use: Callable[[str], bool]) -> None:
+        """``in_use`` says whether a source is connected; see `Engine.note_connected`."""
+        self._engine.note_connected(in_use)
 
     async def quarantine(self, after: int, limit: int) -> list[tuple[int, Quarantined]]:
         """Quarantined entries whose key is greater than ``after``, oldest first."""

@@ -38,7 +38,8 @@ COMMANDS: Final[dict[str, str]] = {
     "compact": "Write a store anew, without what was deleted.",
     "check": "Check a store for damage, with its own eyes.",
     "config": "Write, check or show a configuration.",
-    "token": "Make, list and revoke tokens.",
+    "source": "Show whose sources are, move and forget them.",
+    "token": "Make, list, rotate and revoke tokens.",
     "tls": "Make a small certificate authority and a certificate.",
     "bench": "Measure this machine's own disk for durable records.",
 }

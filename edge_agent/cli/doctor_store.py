@@ -19,6 +19,9 @@ from edge_agent.store.create import damaged_folders
 from edge_agent.store.lock import LOCK, StoreLock
 from edge_agent.store.look import look
 
+#: The part of all places for sources from which on a person should look.
+SOURCES_FULL = 0.9
+
 
 @dataclass(frozen=True, slots=True)
 class Folder:
@@ -105,6 +108,21 @@ def judge_quarantine(entries: int | None) -> Finding:
     return ok(name, "empty")
 
 
+def judge_sources(store: dict[str, Any] | None) -> Finding:
+    """How many of the places for sources are taken, and who finds none."""
+    name = "sources"
+    if store is None or not store.get("sources_max"):
+        return ok(name, "nothing to look into")
+    most, found = int(store["sources_max"]), f"{amount(store['sources'])} of"
+    found += f" {amount(most)} places taken"
+    whose = [one or "nobody" for one in store.get("sources_lacking", {})]
+    if whose or store["sources"] > SOURCES_FULL * most:
+        why = f"{found}; too many sources of {', '.join(whose)}" if whose else found
+        return warn(name, why, "edge-agent source list; forget what is not used, or raise"
+                    " limits.sources")  # fmt: skip
+    return ok(name, found)
+
+
 def judge_agent(status: dict[str, Any] | None, problem: str, *, running: bool) -> Finding:
     """What the running agent says of itself."""
     name = "agent"
@@ -188,6 +206,7 @@ def store_findings(path: Path, url: str) -> tuple[list[Finding], bool]:
         judge_store(held),
         judge_salvage([folder.name for folder in damaged_folders(path)]),
         judge_quarantine(entries),
+        judge_sources(None if status is None else status["store"]),
         judge_agent(status, problem, running=bool(held.holder)),
     ]
     return found, bool(held.holder)

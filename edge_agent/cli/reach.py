@@ -36,6 +36,7 @@ from edge_agent.store.lock import StoreLock
 
 if TYPE_CHECKING:
     from edge_agent.ops.orders import ConsumerOrder, Orders, QuarantineOrder
+    from edge_agent.ops.source_orders import SourceMove
 
 Answer = TypeVar("Answer")
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -72,6 +73,14 @@ class Remote:
         """See `Orders.move`."""
         return self._ask("POST", "/api/consumers", "consumers", order)
 
+    def sources(self) -> list[dict[str, Any]]:
+        """Whose the sources are."""
+        return self._ask("GET", "/api/sources", "sources")
+
+    def move_source(self, order: SourceMove) -> list[dict[str, Any]]:
+        """See `Orders.move_source`."""
+        return self._ask("POST", "/api/sources", "sources", order)
+
     def quarantined(self, after: int, limit: int) -> list[dict[str, Any]]:
         """Entries as `told_quarantined` tells them."""
         path = f"/api/quarantine?after={after}&limit={limit}"
@@ -82,7 +91,11 @@ class Remote:
         return self._ask("POST", "/api/quarantine", "done", order)
 
     def _ask(
-        self, method: str, path: str, key: str, order: ConsumerOrder | QuarantineOrder | None = None
+        self,
+        method: str,
+        path: str,
+        key: str,
+        order: ConsumerOrder | QuarantineOrder | SourceMove | None = None,
     ) -> list[dict[str, Any]]:
         if order is not None:
             # Two agents on one machine: the port that was configured may be the other one's.
@@ -118,6 +131,14 @@ class Local:
     def move(self, order: ConsumerOrder) -> list[dict[str, Any]]:
         """As `Remote`."""
         return self._do(lambda orders: orders.move(order))
+
+    def sources(self) -> list[dict[str, Any]]:
+        """As `Remote`."""
+        return self._do(lambda orders: orders.sources())
+
+    def move_source(self, order: SourceMove) -> list[dict[str, Any]]:
+        """As `Remote`."""
+        return self._do(lambda orders: orders.move_source(order))
 
     def quarantined(self, after: int, limit: int) -> list[dict[str, Any]]:
         """As `Remote`."""

@@ -13,6 +13,7 @@ from edge_agent.cli.producing import EX_DATAERR, EX_NOPERM, EX_UNAVAILABLE, Diar
 from edge_agent.cli.progress import ProgressBar
 from edge_agent.cli.times import BadRow, Row
 from edge_agent.client import Opened, Producer, Trouble
+from edge_agent.wire import FORBIDDEN
 
 _ROWS_AT_ONCE = 500
 
@@ -153,7 +154,7 @@ class Sending:
             self._diary.say(f"line {line}: refused, {reason}")
             return
         self._last_word = trouble.message
-        if trouble.status in (401, 403, 404):
+        if trouble.status in (401, 403, 404) or trouble.code in FORBIDDEN:
             hint = " Try --token-file." if trouble.status in (401, 403) else ""
             self._failure = Failure(f"{trouble.message}.{hint}", EX_NOPERM)
             self._everything.cancel()

@@ -1,4 +1,5 @@
-"""``edge-agent token``: make, list and revoke what sensors, people and agents show to be let in.
+"""``edge-agent token``: make, list, rotate and revoke what sensors, people and agents show to be
+let in.
 
 The secret alone goes to stdout, so that it can be piped into a file; it is shown once and stored
 only as a hash. A running agent sees changes by itself.
@@ -14,7 +15,7 @@ import click
 from edge_agent.cli.common import Failure, config_options
 from edge_agent.cli.run import settings_of
 from edge_agent.errors import ConfigError
-from edge_agent.server.tokens import Token, add_token, list_tokens, revoke_token
+from edge_agent.server.tokens import Token, add_token, list_tokens, revoke_token, rotate_token
 
 _file_option = click.option(
     "--file",
@@ -27,18 +28,32 @@ _file_option = click.option(
 
 @click.group()
 def command() -> None:
-    """Make, list and revoke tokens."""
+    """Make, list, rotate and revoke tokens.
+
+    What a token was the first to use belongs to its name: see edge-agent source.
+    """
 
 
 @command.command()
 @click.argument("name")
 @click.option("--write", metavar="PATTERN", multiple=True, help="May write these streams.")
 @click.option(
-    "--source", "sources", metavar="PATTERN", multiple=True, help="Under these sources. [any]"
+    "--source",
+    "sources",
+    metavar="PATTERN",
+    multiple=True,
+    help="Under these sources, which no other token may then be the first to use. [any]",
 )
 @click.option("--read", metavar="PATTERN", multiple=True, help="May read these streams.")
 @click.option("--forward", is_flag=True, help="May forward as another agent.")
-@click.option("--admin", is_flag=True, help="May give orders: consumer, quarantine.")
+@click.option(
+    "--agent",
+    "agents",
+    metavar="ID",
+    multiple=True,
+    help="Forward what these agents stored, itself or by others, and nobody else's. [any]",
+)
+@click.option("--admin", is_flag=True, help="May give orders: consumer, quarantine, source.")
 @_file_option
 @config_options
 def add(
@@ -48,6 +63,7 @@ def add(
     sources: tuple[str, ...],
     read: tuple[str, ...],
     forward: bool,
+    agents: tuple[str, ...],
     admin: bool,
     file: Path | None,
     config: Path | None,
@@ -55,11 +71,16 @@ def add(
 ) -> None:
     r"""Make a token called NAME and print its secret, once.
 
+    A name that was revoked gets back what belonged to it. With --forward and --write, what is
+    forwarded has to be in those streams, too.
+
     \b
     edge-agent token add greenhouse --write 'greenhouse/**'
     edge-agent token add me --read '**'
     edge-agent token add pi-7 --forward
     """
+    if agents and not forward:
+        raise click.UsageError("--agent says what --forward may bring: it needs that")
     if not (write or read or forward or admin):
         raise click.UsageError(
             "a token that may do nothing is of no use: --write, --read, --forward or --admin"
@@ -72,6 +93,7 @@ def add(
         sources=sources or (("**",) if write else ()),
         read=read,
         forward=forward,
+        agents=agents,
         admin=admin,
         created_ns=time.time_ns(),
     )
@@ -95,8 +117,28 @@ def list_(file: Path | None, config: Path | None, data: str | None) -> None:
 @click.argument("name")
 @_file_option
 @config_options
+def rotate(name: str, file: Path | None, config: Path | None, data: str | None) -> None:
+    """Give the token called NAME a new secret, and print it, once.
+
+    The old one lets nobody in any more. What the token may do and what belongs to it stays.
+    """
+    path = _path(file, config, data)
+    secret = rotate_token(path, name)
+    if secret is None:
+        raise Failure(f"{path}: there is no token called {name}")
+    click.echo(f"{path}: {name} has a new secret, which is shown only now:", err=True)
+    click.echo(secret)
+
+
+@command.command()
+@click.argument("name")
+@_file_option
+@config_options
 def revoke(name: str, file: Path | None, config: Path | None, data: str | None) -> None:
-    """Remove the token called NAME: nobody new is let in with it."""
+    """Remove the token called NAME: nobody new is let in with it.
+
+    What belongs to its name stays so; edge-agent source move gives it to another one.
+    """
     path = _path(file, config, data)
     if not revoke_token(path, name):
         raise Failure(f"{path}: there is no token called {name}")
@@ -110,7 +152,8 @@ def describe(token: Token) -> str:
         parts.append(f"write {', '.join(token.write)} as {', '.join(token.sources) or 'nobody'}")
     if token.read:
         parts.append(f"read {', '.join(token.read)}")
-    parts += ["forward"] if token.forward else []
+    if token.forward:
+        parts.append("forward" + (f" {', '.join(token.agents)}" if token.agents else ""))
     parts += ["admin"] if token.admin else []
     return "; ".join(parts) or "nothing"
 

@@ -23,6 +23,7 @@ from edge_agent.errors import ProtocolError, StoreFailed
 from edge_agent.wire import (
     CLOSE_PROTOCOL,
     CLOSE_TAKEN_OVER,
+    FORBIDDEN,
     Ack,
     ClientSession,
     Nack,
@@ -226,6 +227,9 @@ class Connection:
         code = 1006 if reason is None else reason.code
         if self._stop is not None:
             stop = self._stop
+            if stop.code in FORBIDDEN:
+                told = stop.message or stop.code
+                return Ended("refused", f"the agent refuses: {told}", stop.code, code, None)
             message = f"the agent takes nothing now: {stop.message or stop.code}"
             return Ended("stop", message, stop.code, code, stop.retry_after)
         if not self._welcomed and self._patience.cancelled_caught:

@@ -147,8 +147,9 @@ class Link:
 
     def _lost(self, ended: Ended, failures: int) -> Trouble:
         # Taken over by a living peer of the same name: hurrying back would only throw it out.
-        taken_over = ended.close_code == CLOSE_TAKEN_OVER
-        delay = self._delay(failures, ended.retry_after, slow=taken_over)
+        # Where the name is somebody else's, nothing changes until a person does something.
+        slow = ended.close_code == CLOSE_TAKEN_OVER or ended.kind == "refused"
+        delay = self._delay(failures, ended.retry_after, slow=slow)
         return Trouble(ended.kind, ended.message, ended.code, retry_in=delay)
 
     def _delay(self, failures: int, retry_after: float | None, *, slow: bool = False) -> float:

@@ -14,8 +14,10 @@ TroubleKind = Literal["nack", "unreachable", "refused", "stop", "lost", "renumbe
 - ``nack``: one record is refused for its content, for good; the agent keeps it in quarantine.
 - ``unreachable``: no connection this time; tried again.
 - ``refused``: the agent answered the upgrade with an HTTP error; ``status`` says which. 401, 403
-  and 404 stay until a person changes something; tried again, slowly.
-- ``stop``: "not now" (``store_full``, ``rate``, ``closing``); tried again when it said.
+  and 404 stay until a person changes something; tried again, slowly. Or the source is not this
+  token's: then ``status`` is 0, ``code`` is ``forbidden_source``, and the message says whose it is.
+- ``stop``: "not now" (``store_full``, ``too_many_sources``, ``rate``, ``closing``); tried again
+  when it said.
 - ``lost``: an open connection ended or broke a rule; what is unacked is sent again.
 - ``renumbered``: the agent's store is another one than before, or what it has of this source is not
   what this producer sent (a copied buffer, a second producer); what is unacked goes there under

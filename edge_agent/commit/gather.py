@@ -110,7 +110,7 @@ class Ticket(Struct, eq=False):
             return answer
         # A fresh one for each who asks: raising the same twice would mix up their tracebacks.
         if isinstance(answer, StoreFull):
-            raise StoreFull(str(answer), answer.retry_after)
+            raise StoreFull(str(answer), answer.retry_after, answer.code)
         raise StoreFailed(str(answer))
 
     def settle(self, answer: Stored | StoreFull | StoreFailed) -> None:

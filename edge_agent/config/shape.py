@@ -68,7 +68,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     in_flight_bytes: Size = Size(32 * MIB)  # the same over all sessions
     records_per_second: float = 0.0  # per token or, without tokens, per peer; 0: no limit
     undecodable_in_a_row: int = 16  # plain connections are closed after that many
-    sources: int = 10_000  # remembered
+    sources: int = 10_000  # remembered; each token has a share: docs/identity.md
     source_forgotten_after: Duration = Duration(90 * 86_400)  # not seen for so long
     query_records: int = 100_000  # one answer
     query_seconds: Duration = Duration(10)  # one answer

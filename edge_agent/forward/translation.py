@@ -16,7 +16,7 @@ from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError
 from edge_agent.config import Upstream
 from edge_agent.errors import ProtocolError, SinkUnavailable
 from edge_agent.forward.answers import retry_after_s
-from edge_agent.wire import Stop
+from edge_agent.wire import FORBIDDEN, Stop
 
 logger = logging.getLogger(__name__)
 
@@ -73,9 +73,12 @@ def translated(cause: Exception | None, upstream: Upstream, wall_ns: int) -> Sin
 
 
 def stopped(said: Stop) -> SinkUnavailable:
-    """The hub said stop; without a time to come back the ordinary backoff applies."""
+    """The hub said stop; without a time to come back the ordinary backoff applies, or the slow one
+    where a person has to do something there.
+    """
     message = f"the hub says stop: {said.code} {said.message}".rstrip()
-    return SinkUnavailable(message, retry_after=said.retry_after or None)
+    slow = said.code in FORBIDDEN
+    return SinkUnavailable(message, retry_after=said.retry_after or None, slow=slow)
 
 
 def _rejected(error: ConnectionRejected, wall_ns: int) -> SinkUnavailable:

@@ -31,7 +31,7 @@ Readable = Callable[[str], bool]
 #: probe has none.
 OPEN_PATHS = frozenset({"/", "/healthz"})
 #: Paths that take orders, by POST with this header.
-ORDER_PATHS = frozenset({"/api/consumers", "/api/quarantine"})
+ORDER_PATHS = frozenset({"/api/consumers", "/api/quarantine", "/api/sources"})
 ORDER_HEADER = "edge-agent-order"
 
 

@@ -9,6 +9,7 @@
 ``/api/query``            a bounded question (`edge_agent.live`); ``?format=json|ndjson|csv``
 ``/api/subscribe``        records as they become durable: lines of JSON, or server-sent events
 ``/api/consumers``        who has come how far; POST: pause, resume, rewind, skip, forget (`orders`)
+``/api/sources``          whose sources are; POST: move, forget (`source_orders`)
 ``/api/quarantine``       what could not be used; ``?after=&limit=``; POST: replay, drop
 ========================= =====================================================================
 
@@ -69,6 +70,7 @@ def make_app(watch: Watch, rules: Rules) -> App:
             Route("/api/query", routes.query),
             Route("/api/subscribe", routes.subscribe),
             Route("/api/consumers", orders.consumers, methods=["GET", "POST"]),
+            Route("/api/sources", orders.sources, methods=["GET", "POST"]),
             Route("/api/quarantine", orders.quarantine, methods=["GET", "POST"]),
         ],
         exception_handlers={
@@ -236,7 +238,8 @@ def _seen(scope: Scope) -> admit.Request:
 
 async def _protocol_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ProtocolError)
-    return error_response(503 if error.code == "busy" else 400, error.code, error.message)
+    status = {"busy": 503, "forbidden": 403}.get(error.code, 400)
+    return error_response(status, error.code, error.message)
 
 
 async def _order_refused(request: Request, error: Exception) -> Response:
@@ -250,7 +253,7 @@ async def _store_error(request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
-        known = "status, streams, query, subscribe, consumers, quarantine"
+        known = "status, streams, query, subscribe, consumers, sources, quarantine"
         message = f"there is /, /healthz, /metrics, and below /api/ {known}"
         return error_response(404, "not_found", message)
     return error_response(error.status_code, "bad_request", str(error.detail))

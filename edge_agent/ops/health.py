@@ -80,6 +80,18 @@ class UpstreamFact:
 
 
 @dataclass(frozen=True, slots=True)
+class CrowdedFact:
+    """An identity that found no place for one more source: it has ``held`` and may have ``share``
+    of the ``remembered``; ``owner`` is "" where there are no tokens.
+    """
+
+    owner: str
+    held: int
+    share: int
+    remembered: int
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What the verdict is made of.
 
@@ -93,6 +105,7 @@ class Facts:
         budget: what the budget of bytes a day takes, or why it is not kept; None with nothing to
             say.
         card: how long it lasts, where that is less than a year or over.
+        crowded: identities that found no place for one more source lately.
         clock_doubt_s: by how much the clock, said to be set, contradicts what is known.
         copies: what was noticed of copied stores (`edge_agent.ops.copies`).
     """
@@ -111,6 +124,7 @@ class Facts:
     budget_kept: bool = True
     card: str | None = None
     clock_doubt_s: float = 0.0
+    crowded: tuple[CrowdedFact, ...] = ()
     copies: tuple[Reason, ...] = ()
 
 
@@ -151,6 +165,8 @@ def _degradations(facts: Facts) -> Iterable[Reason]:
             yield Reason("log_full", _full(log))
     for upstream in facts.upstreams:
         yield from _about_upstream(upstream)
+    for crowded in facts.crowded:
+        yield Reason("too_many_sources", _crowded(crowded))
     if facts.budget is not None and not facts.budget_kept:
         yield Reason("wear_over_budget", f"{_sentence(facts.budget)}.")
 
@@ -164,6 +180,19 @@ def _full(log: LogFact) -> str:
             " minutes, and goes on until upstreams have taken some."
         )
     return f"Log {log.name} is nearly full; then senders are told to wait."
+
+
+def _crowded(fact: CrowdedFact) -> str:
+    if fact.owner and fact.held >= fact.share:
+        told = f"Too many sources of {fact.owner}: it has {_grouped(fact.held)}, all that it may"
+    else:
+        told = (
+            f"Too many sources: {_grouped(fact.remembered)} are remembered, all that there may be"
+        )
+    return (
+        f"{told}, and none of them is unused. New ones are turned away. See edge-agent source list;"
+        " limits.sources sets how many there may be."
+    )
 
 
 def _about_upstream(upstream: UpstreamFact) -> Iterable[Reason]:

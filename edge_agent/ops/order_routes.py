@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from edge_agent.errors import ProtocolError
+from edge_agent.ops.admit import everything
 from edge_agent.ops.orders import (
     QUARANTINE_MAX,
     ConsumerOrder,
@@ -21,6 +22,7 @@ from edge_agent.ops.orders import (
     QuarantineOrder,
     told_quarantined,
 )
+from edge_agent.ops.source_orders import SourceMove
 
 if TYPE_CHECKING:
     from edge_agent.ops.admit import Readable
@@ -44,6 +46,7 @@ class OrderRoutes:
             before=sources.before,
             time_key=sources.time_key,
             lane=sources.lane,
+            part=sources.part,
         )
 
     async def consumers(self, request: Request) -> Response:
@@ -52,6 +55,15 @@ class OrderRoutes:
             return _json({"agent": self._agent, "consumers": await self._orders.consumers()})
         moved = await self._orders.move(await _given(request, ConsumerOrder))
         return _json({"consumers": moved})
+
+    async def sources(self, request: Request) -> Response:
+        """Whose the sources are; an order moves them."""
+        if request.method != "POST":
+            if self._may_read(request) is not everything:
+                raise ProtocolError("forbidden", "the token has no scope admin")
+            return _json({"agent": self._agent, "sources": await self._orders.sources()})
+        moved = await self._orders.move_source(await _given(request, SourceMove))
+        return _json({"sources": moved})
 
     async def quarantine(self, request: Request) -> Response:
         """What could not be used, as far as it may be read; an order settles it."""

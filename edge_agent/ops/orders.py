@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -25,6 +26,7 @@ from edge_agent.forward.moves import (
     position_for,
 )
 from edge_agent.ops.replay import replay
+from edge_agent.ops.source_orders import SourceMove, meant, orders_for, told_source
 from edge_agent.ops.targets import target_of
 from edge_agent.store import ConsumerView, Entry, Position, Quarantined
 from edge_agent.wire import WireLimits
@@ -65,6 +67,14 @@ class QuarantineOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     agent: str | None = None
 
 
+#: Called with names of sources and with identities.
+Part = Callable[[AbstractSet[str], AbstractSet[str]], None]
+
+
+def _nobody_there(sources: AbstractSet[str], identities: AbstractSet[str]) -> None:
+    return None
+
+
 def _no_lane(consumer: str, log: str) -> Lane | None:
     return None
 
@@ -79,6 +89,7 @@ class Orders:
         clock: for times that are told as ages.
         before, time_key: the rules that act before storing.
         lane: the running lane that a consumer is, None where there is none.
+        part: ends the connections of sources, and those by which an identity forwards.
     """
 
     def __init__(
@@ -90,7 +101,9 @@ class Orders:
         before: Before,
         time_key: TimeKeyOf | None = None,
         lane: Callable[[str, str], Lane | None] = _no_lane,
+        part: Part = _nobody_there,
     ) -> None:
+        self._part = part
         self._log, self._config, self._clock = log, config, clock
         self._before, self._time_key, self._lane = before, time_key, lane
         self._one_at_a_time = trio.Lock()
@@ -135,6 +148,29 @@ class Orders:
         names = {position.log for position in positions}
         now = [one for one in await self.consumers() if one["consumer"] == name]
         return [one for one in now if one["log"] in names]
+
+    async def sources(self) -> list[dict[str, Any]]:
+        """Every source and whose it is, for ``source list``."""
+        return [told_source(one) for one in await self._log.sources()]
+
+    async def move_source(self, given: SourceMove) -> list[dict[str, Any]]:
+        """Obey; what has become of the sources that were meant.
+
+        Raises:
+            OrderRefused: it is for another agent, or it cannot be done, with the reason.
+        """
+        self._check_whose(given.agent)
+        async with self._one_at_a_time:
+            chosen = meant(given, await self._log.sources())
+            ticket = await self._log.append(Entry(sources=orders_for(given, chosen)), soon=True)
+            await ticket.wait()
+            what = "forgot" if given.order == "forget" else f"moved to {given.to!r}:"
+            logger.warning("by order: %s %s", what, given.source)
+            names = {one.name for one in chosen}
+            # Whoever was let in as one of these is judged anew when it comes back.
+            self._part(names, {one.owner for one in chosen if one.owner is not None})
+        now = await self._log.sources()
+        return [told_source(one) for one in now if one.name in names]
 
     async def quarantined(
         self, after: int, limit: int, may_read: Callable[[str], bool]

@@ -8,6 +8,7 @@ parts were put together. The functions below turn each part's own statistics int
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from edge_agent.forward.lane import Lane
     from edge_agent.live import Live
     from edge_agent.log import Log
+    from edge_agent.ops.orders import Part
     from edge_agent.ops.replay import Before, TimeKeyOf
     from edge_agent.record import Run
     from edge_agent.store import StoreStatistics
@@ -60,6 +62,10 @@ def _leave(run: Run) -> tuple[Run, ...]:
     return (run,)
 
 
+def _nobody_there(sources: AbstractSet[str], identities: AbstractSet[str]) -> None:
+    return None
+
+
 def _no_lane(consumer: str, log: str) -> Lane | None:
     return None
 
@@ -82,6 +88,7 @@ class Sources:
         copies: sources that came back as copies of their stores.
         before, time_key: the rules that act before storing, for what is read again from quarantine.
         lane: the running lane that a consumer of a log is, None where there is none.
+        part: ends the connections of sources, and those by which identities forward.
         salvage: what the last salvage did, in sentences (`in_words`), for as long as its damaged
             folder is there; None without one.
         scrub: how far the pass over all checksums is.
@@ -100,6 +107,7 @@ class Sources:
     before: Before = _leave
     time_key: TimeKeyOf | None = None
     lane: Callable[[str, str], Lane | None] = _no_lane
+    part: Part = _nobody_there
     salvage: Callable[[], str | None] = _nothing
     scrub: Callable[[], ScrubStatus] = ScrubStatus
 
@@ -162,6 +170,9 @@ def store_status(
         scrub_finished=format_time(scrub.finished_ns) if scrub.finished_ns else None,
         scrub_blocks=scrub.blocks,
         scrub_damaged=scrub.damaged,
+        sources_max=store.sources_max if store else config.limits.sources,
+        sources_of=store.sources_of if store else {},
+        sources_lacking=store.lacking if store else {},
     )
 
 
@@ -215,17 +226,7 @@ def facts(
         commit_waits_s=commit_waits_s,
         file_fill=store.fill,
         logs=tuple(map(_log_fact, logs)),
-        upstreams=tuple(
-            health.UpstreamFact(
-                one.name,
-                one.connected,
-                one.misconfigured,
-                one.backlog_records,
-                one.error,
-                one.phase == "paused",
-            )
-            for one in upstreams
-        ),
+        upstreams=tuple(map(_upstream_fact, upstreams)),
         quarantined=store.quarantine_entries,
         clock_synced=now.synced,
         salvage=sources.salvage(),
@@ -233,6 +234,7 @@ def facts(
         budget=outlook.about_budget(wear),
         budget_kept=wear.budget is None or wear.budget.kept,
         clock_doubt_s=store.clock_doubt_s,
+        crowded=_crowded(store),
         copies=tuple(about_copies(sources.log.identity, sources.copies(), now.wall_ns)),
         card=outlook.about_card(wear) if (wear.life_s or 0.0) < WORN_OUT_SOON_S else None,
     )
@@ -250,6 +252,24 @@ def _log_fact(log: LogStatus) -> health.LogFact:
         log.outlook,
         log.thinned,
         log.aggregates,
+    )
+
+
+def _upstream_fact(one: UpstreamStatus) -> health.UpstreamFact:
+    return health.UpstreamFact(
+        one.name,
+        one.connected,
+        one.misconfigured,
+        one.backlog_records,
+        one.error,
+        one.phase == "paused",
+    )
+
+
+def _crowded(store: StoreStatus) -> tuple[health.CrowdedFact, ...]:
+    return tuple(
+        health.CrowdedFact(owner, store.sources_of.get(owner, 0), share, store.sources)
+        for owner, share in store.sources_lacking.items()
     )
 
 

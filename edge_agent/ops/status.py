@@ -134,7 +134,9 @@ class StoreStatus:
     while it is not ``healthy``, because the disk refuses writes alone. ``clock_doubt_s``: by how
     much the clock, said to be set, contradicts what the store knows; 0 while it does not.
     ``scrub_finished``: when the last pass over all checksums ended; ``scrub_blocks`` were checked
-    in the present one, ``scrub_damaged`` failed since the agent started.
+    in the present one, ``scrub_damaged`` failed since the agent started. ``sources_of``: how many
+    of the ``sources_max`` each token has, "" for those of nobody; ``sources_lacking``: who found no
+    place for one more in the last ten minutes, with what it may have.
     """
 
     path: str
@@ -154,6 +156,9 @@ class StoreStatus:
     scrub_finished: str | None = None
     scrub_blocks: int = 0
     scrub_damaged: int = 0
+    sources_max: int = 0
+    sources_of: dict[str, int] = field(default_factory=dict)
+    sources_lacking: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

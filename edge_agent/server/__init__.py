@@ -27,6 +27,8 @@ Invariants, each with its tests:
 - From the first record that is refused on, nothing of that session is accepted.
 - One source, one connection: a newer hello waits until everything that the older connection
   appended has been settled (`takeover`).
+- A source and an agent belong to the identity that was the first to use it, or whose token names
+  it: nobody else is welcomed, takes over, or is told a number (`owners`).
 - The windows granted to all sessions together stay under ``limits.in_flight_bytes`` (`windows`).
 - Any close of ours takes ``listen.close_timeout`` at most (`endings`).
 
@@ -40,7 +42,14 @@ from edge_agent.server.copies import CopiesSeen
 from edge_agent.server.listener import Server, ServerStatistics
 from edge_agent.server.parts import ConnectionView
 from edge_agent.server.tls import CaFiles, make_ca, server_context
-from edge_agent.server.tokens import Token, Tokens, add_token, list_tokens, revoke_token
+from edge_agent.server.tokens import (
+    Token,
+    Tokens,
+    add_token,
+    list_tokens,
+    revoke_token,
+    rotate_token,
+)
 
 __all__ = [
     "CaFiles",
@@ -54,5 +63,6 @@ __all__ = [
     "list_tokens",
     "make_ca",
     "revoke_token",
+    "rotate_token",
     "server_context",
 ]

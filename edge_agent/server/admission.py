@@ -35,14 +35,18 @@ class Grant:
 
     Attributes:
         name: of the token, or the peer's address; the key of rate limits, shown in status.
+        identity: the token's name; "" where no tokens are asked for, and so nobody proved a name.
         may_write, may_be, may_read: by stream, source and stream; None allows all.
+        may_bring: by agent, whose records it may forward; None allows all.
         forward, admin: the scopes of those names.
     """
 
     name: str
+    identity: str = ""
     may_write: Callable[[str], bool] | None = None
     may_be: Callable[[str], bool] | None = None
     may_read: Callable[[str], bool] | None = None
+    may_bring: Callable[[str], bool] | None = None
     forward: bool = True
     admin: bool = True
 
@@ -50,6 +54,13 @@ class Grant:
         """Refusal 403 where the stream may not be written."""
         if self.may_write is not None and not self.may_write(stream):
             raise Refusal(403, f"The token does not allow writing {stream!r}.", "forbidden")
+
+    @property
+    def may_pass(self) -> Callable[[str], bool] | None:
+        """Which streams may come by forwarding: those that may be written, where the token says
+        which; None allows all.
+        """
+        return None if self.may_write is _NOTHING else self.may_write
 
     def require_read(self) -> None:
         """Refusal 403 where nothing may be read."""
@@ -91,9 +102,11 @@ def grant(token: Token) -> Grant:
     """What ``token`` allows."""
     return Grant(
         name=token.name,
+        identity=token.name,
         may_write=token.may_write if token.write else _NOTHING,
         may_be=token.may_be if token.sources else _NOTHING,
         may_read=token.may_read if token.read else _NOTHING,
+        may_bring=token.may_bring if token.agents else None,
         forward=token.forward,
         admin=token.admin,
     )

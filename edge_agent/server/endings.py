@@ -46,7 +46,7 @@ class NotNow:
 def not_now(refused: Refused, dice: random.Random) -> NotNow:
     """What to tell a peer whose records the log does not take."""
     if isinstance(refused, StoreFull):
-        return NotNow("store_full", refused.retry_after, str(refused))
+        return NotNow(refused.code, refused.retry_after, str(refused))
     if isinstance(refused, StoreFailed):
         return NotNow("store_failed", STORE_FAILED_RETRY_S, str(refused))
     return NotNow("closing", dice.uniform(0.5, RETURN_WITHIN_S), str(refused))

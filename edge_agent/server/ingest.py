@@ -26,7 +26,7 @@ from edge_agent.server.feed import Feed
 from edge_agent.server.parts import Parts, Visitor
 from edge_agent.server.session import SessionBase, is_lazy
 from edge_agent.server.websocket import WebSocket
-from edge_agent.store import Quarantined
+from edge_agent.store import Binding, Quarantined
 from edge_agent.wire import CLOSE_FORBIDDEN, Arrival, Hello
 from edge_agent.wire.control import Mode
 
@@ -47,6 +47,18 @@ class SensorSession(SessionBase):
                 CLOSE_FORBIDDEN,
             )
         return hello.source
+
+    async def _whose(self) -> Binding | None:
+        grant, owners = self._visitor.grant, self._parts.owners
+        if self._owner is None:
+            return None
+        owner = await self._parts.log.owner_of(self._source)
+        if owner is None:
+            # Whoever is about to be bound was faster, and is not thrown out.
+            holder = self._parts.claims.holder(self._source)
+            owner = None if holder == self._owner else holder
+        over = owners.judge_source(grant, self._source, owner)
+        return None if owner == self._owner else Binding(over, owners.share)
 
     async def _read(self, messages: list[str | bytes]) -> None:
         self._socket.divert(self._receive, messages)

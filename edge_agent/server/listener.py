@@ -14,6 +14,7 @@ import errno
 import logging
 import random as random_module
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import trio
@@ -29,6 +30,7 @@ from edge_agent.server.answers import Teller
 from edge_agent.server.connection import Connection
 from edge_agent.server.copies import Copies, CopiesSeen
 from edge_agent.server.handshake import Refusal, refuse
+from edge_agent.server.owners import Owners
 from edge_agent.server.parts import ConnectionView, Counters, Parts
 from edge_agent.server.shared import SharedReader
 from edge_agent.server.silence import SilenceWatch
@@ -125,11 +127,13 @@ class Server:
             rates=Rates(limits.records_per_second),
             claims=Claims(metrics),
             copies=Copies(clock, metrics),
+            owners=Owners(tokens, limits.sources),
             failures=FailureMemory(),
             teller=Teller(),
             silence=SilenceWatch(config.idle_timeout),
             reader=SharedReader() if SharedReader.available() else None,
         )
+        log.note_connected(self._parts.claims.is_held)
         self._connections: set[Connection] = set()
         self._open = 0
         self._refusing = 0
@@ -168,6 +172,17 @@ class Server:
     def copies(self) -> CopiesSeen:
         """Sources that came back as copies since the start."""
         return self._parts.copies.seen
+
+    def part(self, sources: AbstractSet[str], identities: AbstractSet[str]) -> None:
+        """End the connections of ``sources``, and those by which ``identities`` forward; whoever
+        comes back is judged anew.
+        """
+        for connection in tuple(self._connections):
+            view = connection.view()
+            if view is not None and (
+                view.source in sources or (view.kind == "forward" and view.token in identities)
+            ):
+                connection.say_goodbye()
 
     def connections(self) -> list[ConnectionView]:
         """All connections that have been let in, the oldest first."""

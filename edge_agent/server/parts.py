@@ -16,6 +16,7 @@ from edge_agent.record import Run
 from edge_agent.server.admission import Grant, Peer, Rates
 from edge_agent.server.answers import Teller
 from edge_agent.server.copies import Copies
+from edge_agent.server.owners import Owners
 from edge_agent.server.shared import SharedReader
 from edge_agent.server.silence import SilenceWatch
 from edge_agent.server.takeover import Claims
@@ -59,6 +60,7 @@ class Parts:
     rates: Rates
     claims: Claims
     copies: Copies
+    owners: Owners
     failures: FailureMemory
     teller: Teller
     silence: SilenceWatch

@@ -35,12 +35,13 @@ from edge_agent.server.endings import (
 from edge_agent.server.parts import Parts, Visitor
 from edge_agent.server.takeover import Claim
 from edge_agent.server.websocket import WebSocket
-from edge_agent.store import Entry, Numbering, Quarantined
+from edge_agent.store import FORBIDDEN_RETRY_S, Binding, Entry, Numbering, Quarantined
 from edge_agent.wire import (
     CLOSE_FORBIDDEN,
     CLOSE_TOO_BIG,
     CLOSE_UNDECODABLE,
     Hello,
+    ResumePoint,
     ServerSession,
     Stop,
     TooBigMessage,
@@ -85,6 +86,9 @@ class SessionBase(ABC):
         self._source = ""
         #: The opening of the sender's store, until an entry tells it; "" where it says none.
         self._opening: str | None = ""
+        self._is_copy = False
+        #: Whose all is that is appended; None where nobody has an identity.
+        self._owner = visitor.grant.identity or None
         self._not_now: NotNow | None = None
         self._unreadable = b""
 
@@ -108,8 +112,18 @@ class SessionBase(ABC):
         """
 
     def _copied_from(self, source: str) -> str:
-        """The name under which another source of the same peer is stored."""
-        return source
+        """The name under which the source is stored that this one says it was copied from."""
+        return self._source
+
+    @abstractmethod
+    async def _whose(self) -> Binding | None:
+        """What has to be bound for the source to be this peer's; None where it is already, or
+        where nobody has an identity.
+
+        Raises:
+            ProtocolError: it belongs to somebody else.
+            StoreFull, StoreFailed, Closed: not now.
+        """
 
     @abstractmethod
     async def _read(self, messages: list[str | bytes]) -> None:
@@ -129,10 +143,16 @@ class SessionBase(ABC):
         try:
             hello = self._session.receive_hello(messages[0])
             self._source = self._visitor.source = self._source_of(hello)
+            # Before the claim: who may not be this source must not throw out who is.
+            await self._whose()
         except ProtocolError as error:
             await self._turn_away(error)
             return
-        claim = self._parts.claims.take(self._source, self._taken_over)
+        except (StoreFull, StoreFailed, Closed) as refusal:
+            self._not_now = not_now(refusal, self._parts.random)
+            await self._farewell()
+            return
+        claim = self._parts.claims.take(self._source, self._taken_over, self._owner or "")
         try:
             if await self._welcome(hello, claim):
                 await self._read(messages[1:])
@@ -150,7 +170,9 @@ class SessionBase(ABC):
         return []
 
     async def _turn_away(self, error: ProtocolError) -> None:
-        message = encode_control(Stop(error.code, 0.0, error.message[:1000]), self._mode)
+        wait = FORBIDDEN_RETRY_S if error.close_code == CLOSE_FORBIDDEN else 0.0
+        message = encode_control(Stop(error.code, wait, error.message[:1000]), self._mode)
+        self._parts.metrics.add("stops_total", 1, error.code)
         with trio.move_on_after(self._parts.listen.close_timeout):
             await self._socket.send(message)
         code = error.close_code or CLOSE_FORBIDDEN
@@ -164,34 +186,61 @@ class SessionBase(ABC):
             with self._socket.until_end():
                 await self._parts.claims.settled(claim)
                 epoch = log.identity.numbering
-                stored = await log.next_of(self._source)
-                history, opening, copied_next = hello.history, "", 0
-                if history is not None:
-                    _, opening = await log.history_of(self._source)
-                    if history.copied:
-                        copied_next, _ = await log.history_of(self._copied_from(history.copied))
-                    self._opening = history.opening
-                point = resume_point(hello, epoch, stored, opening, copied_next)
-                if point.restart:
+                known = await log.next_of(self._source)
+                binding = await self._whose()
+                point = await self._resume_point(hello, epoch, known)
+                if binding is not None and binding.over is not None and hello.first is not None:
+                    # The numbers that another identity used up are none of this one's.
+                    point = ResumePoint(hello.first, restart=True, gap=0)
+                share = 0 if binding is None else binding.share
+                if not known and (full := log.lacking_place(self._owner, share)) is not None:
+                    raise full
+                if point.restart or binding is not None or self._lacks_place(known):
+                    opening = self._opening if point.restart else None
                     numbering = Numbering(
-                        self._source, point.next, point.next, restart=True, opening=self._opening
+                        self._source,
+                        point.next,
+                        point.next,
+                        point.restart,
+                        self._owner,
+                        binding,
+                        opening,
                     )
                     # Once in the life of a source, while its peer waits: not worth the interval.
+                    # Who is welcome has its place here, and is not refused with the first record.
                     ticket = await log.append(Entry(numbering=numbering), soon=True)
                     await ticket.wait()
         except (StoreFull, StoreFailed, Closed) as refusal:
             self._not_now = not_now(refusal, self._parts.random)
+        except ProtocolError as error:
+            # Somebody else was faster between the two looks.
+            self._not_now = NotNow(error.code, FORBIDDEN_RETRY_S, error.message)
         if self._socket.end is not None or self._not_now is not None:
             await _settle(ticket)
             return False
         reading = self._parts.clock.read()
         time = format_time(reading.wall_ns) if reading.synced else ""
         self._parts.tell("welcome", source=self._source, next=point.next, restart=point.restart)
-        begins = history is not None and history.copied and not stored
-        if begins or (point.forked and not self._begins_anew):
+        if self._is_copy:
             self._parts.copies.note(self._source)
         welcome = self._session.welcome(point.next, epoch, time, forked=point.forked)
         return await self._socket.send(welcome)
+
+    async def _resume_point(self, hello: Hello, epoch: str, known: int) -> ResumePoint:
+        log, history, opening, copied_next = self._parts.log, hello.history, "", 0
+        if history is not None:
+            self._opening = history.opening
+            _, opening = await log.history_of(self._source)
+            if history.copied:
+                copied_next, _ = await log.history_of(self._copied_from(history.copied))
+        point = resume_point(hello, epoch, known, opening, copied_next)
+        begins = history is not None and history.copied and not known
+        self._is_copy = bool(begins) or (point.forked and not self._begins_anew)
+        return point
+
+    def _lacks_place(self, known: int) -> bool:
+        """Whether all who are connected might find no place among the sources."""
+        return not known and self._parts.log.places_left() <= 2 * self._parts.listen.connections
 
     # Appending and answering.
 
@@ -209,7 +258,7 @@ class SessionBase(ABC):
         # Told with the first numbers of a session, and not before its sender has been welcomed: it
         # may see then that what is here is not of its history, and send nothing.
         opening, self._opening = self._opening, None
-        numbering = Numbering(self._source, upto - numbers, upto, opening=opening)
+        numbering = Numbering(self._source, upto - numbers, upto, False, self._owner, None, opening)
         return Entry(runs, blocks, numbering, (), refused)
 
     async def _append(self, taken: Taken, *, soon: bool = False) -> None:

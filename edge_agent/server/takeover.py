@@ -35,10 +35,11 @@ REMEMBERED_MAX = 1024
 
 @dataclass(eq=False, slots=True)
 class Claim:
-    """The right of one connection to append as ``source``."""
+    """The right of one connection, of ``identity``, to append as ``source``."""
 
     source: str
     interrupt: Callable[[], None]
+    identity: str = ""
     pause: float = 0.0
     earlier: list[Claim] = field(default_factory=list)
     released: trio.Event = field(default_factory=trio.Event)
@@ -52,14 +53,14 @@ class Claims:
         self._holders: dict[str, Claim] = {}
         self._takeovers: dict[str, tuple[int, float]] = {}  # source: how many in a row, when last
 
-    def take(self, source: str, interrupt: Callable[[], None]) -> Claim:
+    def take(self, source: str, interrupt: Callable[[], None], identity: str = "") -> Claim:
         """Claim ``source``. `settled` has to be awaited before anything is appended, `release`
         called in the end.
 
         ``interrupt`` is called when a newer claim takes over, maybe more than once; the claim
         should then be released as soon as what was appended under it has settled.
         """
-        claim = Claim(source, interrupt)
+        claim = Claim(source, interrupt, identity)
         old = self._holders.get(source)
         self._holders[source] = claim
         if old is not None:
@@ -77,6 +78,15 @@ class Claims:
             for each in claim.earlier:
                 each.interrupt()
         await self._released(claim)
+
+    def is_held(self, source: str) -> bool:
+        """Whether somebody appends as ``source``. May be asked from any thread."""
+        return source in self._holders
+
+    def holder(self, source: str) -> str | None:
+        """The identity that appends as ``source``, or is about to; None for nobody."""
+        claim = self._holders.get(source)
+        return None if claim is None else claim.identity or None
 
     def release(self, claim: Claim) -> None:
         """Nothing more will be appended under ``claim``, and all that was has its answer."""

@@ -5,10 +5,16 @@ The file is JSON, mode 0600, replaced as a whole::
     {"version": 1, "tokens": [
         {"name": "greenhouse", "hash": "sha256:9f86…", "created": "2026-11-22T10:00:00Z",
          "write": ["greenhouse/**"], "sources": ["greenhouse-pi/**"], "read": [],
-         "forward": false, "admin": false}]}
+         "forward": false, "agents": [], "admin": false}]}
 
 ``write`` and ``read`` are stream patterns, ``sources`` patterns of the source names that the
-token may use; an empty list allows nothing. A secret has 256 random bits, so one unsalted SHA-256
+token may use; an empty list allows nothing. ``agents`` are patterns of the ids of agents that it
+may forward, itself or by others; an empty list allows all.
+
+The name is the **identity**: to it belongs what the bearer was the first to use (`owners`). It
+stays when the secret changes (`rotate_token`), and when a token that was revoked is added again
+under its name. What ``sources`` and ``agents`` spell out is *named* by the token: nobody else may
+be the first to use it. ``**`` names nothing. A secret has 256 random bits, so one unsalted SHA-256
 is as hard to turn around as the secret is to guess.
 
 `Tokens` answers who a presented secret is, and follows the file: it looks at most once a second.
@@ -39,6 +45,8 @@ _VERSION = 1
 _NAME_BYTES_MAX = 100
 #: The file is looked at again at most this often.
 RECHECK_S = 1.0
+#: The pattern that stands for any name, and so spells out none.
+EVERYTHING = "**"
 
 
 class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
@@ -52,6 +60,7 @@ class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     read: tuple[str, ...] = ()
     forward: bool = False
     admin: bool = False
+    agents: tuple[str, ...] = ()
 
     @cached_property
     def may_write(self) -> Callable[[str], bool]:
@@ -62,6 +71,21 @@ class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     def may_be(self) -> Callable[[str], bool]:
         """Whether it may use the name of a source."""
         return compile_patterns(self.sources)
+
+    @cached_property
+    def may_bring(self) -> Callable[[str], bool]:
+        """Whether it may forward an agent's records."""
+        return compile_patterns(self.agents or (EVERYTHING,))
+
+    @cached_property
+    def names_source(self) -> Callable[[str], bool]:
+        """Whether a source is spelt out."""
+        return compile_patterns(one for one in self.sources if one != EVERYTHING)
+
+    @cached_property
+    def names_agent(self) -> Callable[[str], bool]:
+        """Whether an agent is spelt out."""
+        return compile_patterns(one for one in self.agents if one != EVERYTHING)
 
     @cached_property
     def may_read(self) -> Callable[[str], bool]:
@@ -104,6 +128,11 @@ class Tokens:
                 found = token
         return found
 
+    def all(self) -> tuple[Token, ...]:
+        """Every token, as the file is now."""
+        self._refresh()
+        return self._tokens
+
     def _refresh(self) -> None:
         now = self._now()
         if now - self._checked < RECHECK_S:
@@ -127,6 +156,7 @@ def add_token(
     sources: Sequence[str] = (),
     read: Sequence[str] = (),
     forward: bool = False,
+    agents: Sequence[str] = (),
     admin: bool = False,
     created_ns: int = 0,
 ) -> str:
@@ -149,6 +179,7 @@ def add_token(
         sources=tuple(sources),
         read=tuple(read),
         forward=forward,
+        agents=tuple(agents),
         admin=admin,
     )
     _check(token, str(path))
@@ -181,6 +212,26 @@ def revoke_token(path: str | Path, name: str) -> bool:
     return True
 
 
+def rotate_token(path: str | Path, name: str) -> str | None:
+    """Give the token of that name a new secret, which is answered; None where there is none.
+
+    All else stays as it was, and so does what belongs to its name. The old secret lets nobody in.
+
+    Raises:
+        ConfigError: the file is wrong.
+    """
+    existing = list_tokens(path)
+    if all(token.name != name for token in existing):
+        return None
+    secret = SECRET_PREFIX + secrets.token_urlsafe(32)
+    changed = (
+        msgspec.structs.replace(token, hash=_hash(secret)) if token.name == name else token
+        for token in existing
+    )
+    _replace(Path(path), _File(tuple(changed)))
+    return secret
+
+
 def _hash(secret: str) -> str:
     return _HASH_PREFIX + hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -211,7 +262,7 @@ def _load(path: Path) -> tuple[Token, ...]:
 def _check(token: Token, where: str) -> None:
     if not token.hash.startswith(_HASH_PREFIX) or not token.hash.isascii():
         raise ConfigError(f"{where}: {token.name}: hash", f"{_HASH_PREFIX}HEX", "something else")
-    for key in ("write", "sources", "read"):
+    for key in ("write", "sources", "read", "agents"):
         try:
             compile_patterns(getattr(token, key))
         except ProtocolError as error:

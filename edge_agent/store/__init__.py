@@ -47,7 +47,8 @@ the CRC-32 of its key and the array (`values.py`). An array may grow at its end.
                          opening that sent what is before next
 ``04``                   quarantine: first, last, bytes, dropped, released
 ``04`` number u64        quarantined: code, reason, stream, source, number, arrival, body
-``05`` boot 16s agent    clock note: number, offset, boot clock, hops, needed?, noted (ns)
+``05`` boot 16s agent    clock note: number, offset, boot clock, hops, needed?, noted (ns),
+                         owner
 ``f0`` log id u8 seq u64 block: header, origin, payload (`format.py`, `payload.py`)
 ======================== =====================================================================
 
@@ -67,6 +68,9 @@ Invariants
   dropped, or read again, with the records that came of it, in one entry.
 - A source's ``next`` goes down only by ``restart``; everything below it is durable, was left out
   by a rule, or is in quarantine.
+- A source belongs to one identity (`Numbering.owner`) from the commit that first numbers it for
+  one; until a person moves it, an entry of another is refused whole, but where `Binding` says that
+  the owner it had gives way. Without tokens nothing changes owners (`sources.py`).
 - A source's opening is that of the newest entry with a number; who resumes with another history
   than it stands for is told so (`edge_agent.wire.has_forked`).
 - A store that was copied takes a new epoch before it tells anything or gives a seq
@@ -136,8 +140,10 @@ block, before compression     ``block_bytes`` 256 KiB, at most 1 MiB; one larger
 log                           ``share``      of ``size``, in LMDB's pages
 quarantine                    2 % of size    4 KiB an entry, oldest dropped, counted
 consumer's state              256 KiB        rewritten whole when it changes
-sources                       10,000         forgotten when unseen for 90 days, else `StoreFull`
-clock notes                   256 and 2,048  boots of ours and of others; the oldest forgotten
+sources                       10,000         forgotten when unseen for 90 days; at an identity's
+                                             share its oldest unused give way, else `StoreFull`
+clock notes                   256 and 2,048  boots of ours and of others, of these 256 told by one
+                                             identity; the oldest forgotten
 names                         500 bytes      LMDB's keys have 511
 one trim transaction          256 blocks
 one step of thinning          512 KiB        before compression, or 512 blocks; between two commits
@@ -157,9 +163,18 @@ run beside a commit; `Engine.reopen` waits for them.
 
 from edge_agent.store.correction import Boot, Offsets
 from edge_agent.store.engine import Engine
-from edge_agent.store.entry import CommitResult, Entry, Numbering, Position, Quarantined, Stored
+from edge_agent.store.entry import (
+    Binding,
+    CommitResult,
+    Entry,
+    Numbering,
+    Position,
+    Quarantined,
+    SourceOrder,
+    Stored,
+)
 from edge_agent.store.erasing import ERASED
-from edge_agent.store.foreign import check_payload, foreign_stream
+from edge_agent.store.foreign import check_payload, foreign_stream, without_streams
 from edge_agent.store.format import Block, Gap, filter_payload
 from edge_agent.store.identity import Identity, board_fingerprint, machine_fingerprint
 from edge_agent.store.medium import LookAtMedium, medium_of, nowhere
@@ -174,10 +189,21 @@ from edge_agent.store.payload import (
 from edge_agent.store.riders import ConsumerView
 from edge_agent.store.scrub import DamagedBlock, ScrubStep
 from edge_agent.store.settings import ConsumerSettings, LogSettings, StoreSettings
+from edge_agent.store.sources import (
+    AGENT_PREFIX,
+    FORBIDDEN_RETRY_S,
+    LANE_PREFIX,
+    SourceView,
+    share_of,
+)
 from edge_agent.store.statistics import LogStatistics, StoreStatistics
 
 __all__ = [
+    "AGENT_PREFIX",
     "ERASED",
+    "FORBIDDEN_RETRY_S",
+    "LANE_PREFIX",
+    "Binding",
     "Block",
     "Boot",
     "CommitResult",
@@ -197,6 +223,8 @@ __all__ = [
     "Quarantined",
     "RunView",
     "ScrubStep",
+    "SourceOrder",
+    "SourceView",
     "StoreSettings",
     "StoreStatistics",
     "Stored",
@@ -209,7 +237,9 @@ __all__ = [
     "machine_fingerprint",
     "medium_of",
     "nowhere",
+    "share_of",
     "slice_indexes",
     "slice_payload",
     "streams_of",
+    "without_streams",
 ]

@@ -4,6 +4,12 @@ There is one for each boot of this agent whose clock was set while it ran, and o
 that another agent told of. Each note that is stored or changed gets the next number, so that
 whoever passes notes on needs to remember one number. The oldest are forgotten beyond `OWN_MAX` and
 `FOREIGN_MAX`; what they would have corrected is then read as it was stored.
+
+A note of another agent belongs to the identity that told it, where there are tokens: to the one
+that this agent came by (``server/forwarded.py`` sees to that). An identity has `OWNED_MAX` of
+them, and beyond its own oldest are forgotten, or the oldest of the one that has most: nobody can
+push another's note out. The rightful identity's word goes before what was stored without one, and
+before what another identity said that the agent came by earlier.
 """
 
 from __future__ import annotations
@@ -13,15 +19,16 @@ from typing import Any
 
 import lmdb
 
-from edge_agent.clocknote import ClockNote
+from edge_agent.clocknote import BOOT_NS_MAX, ClockNote
 from edge_agent.store import keys
 from edge_agent.store.correction import Boot
 from edge_agent.store.values import ClockValue, decode, encode
 
 #: Boots of this agent, less than 100 bytes each in the file and 400 in memory.
 OWN_MAX = 256
-#: Boots of all other agents together.
+#: Boots of all other agents together, and of those that one identity told of.
 FOREIGN_MAX = 2048
+OWNED_MAX = 256
 
 
 class Clocks:
@@ -70,9 +77,8 @@ class Clocks:
             boot = (note.agent, note.boot_id)
             if _is_news(known.get(boot), note):
                 number += 1
-                known[boot] = changes[boot] = ClockValue(
-                    number, note.offset_ns, note.boot_ns, note.hops, note.needed, noted_ns
-                )
+                told = (note.offset_ns, note.boot_ns, note.hops, note.needed)
+                known[boot] = changes[boot] = ClockValue(number, *told, noted_ns, note.owner)
         if not changes:
             return self, changes
         for boot in _too_many(known):
@@ -116,6 +122,8 @@ def write_clocks(txn: lmdb.Transaction[bytes], changes: Mapping[Boot, ClockValue
 def _is_news(known: ClockValue | None, note: ClockNote) -> bool:
     if known is None:
         return True
+    if note.owner not in (None, known.owner) or known.boot_ns > BOOT_NS_MAX >= note.boot_ns:
+        return True
     if note.boot_ns == known.boot_ns and note.offset_ns == known.offset_ns:
         return note.needed and not known.needed
     return note.boot_ns > known.boot_ns
@@ -123,13 +131,17 @@ def _is_news(known: ClockValue | None, note: ClockNote) -> bool:
 
 def _too_many(known: Mapping[Boot, ClockValue]) -> list[Boot]:
     """The oldest notes beyond the limits."""
-    surplus: list[Boot] = []
-    own = [boot for boot in known if not boot[0]]
-    foreign = [boot for boot in known if boot[0]]
-    for boots, most in ((own, OWN_MAX), (foreign, FOREIGN_MAX)):
-        if len(boots) > most:
-            boots.sort(key=lambda boot: known[boot].number)
-            surplus += boots[: len(boots) - most]
+    own: list[Boot] = []
+    foreign: dict[str | None, list[Boot]] = {}
+    for boot in sorted(known, key=lambda boot: known[boot].number):
+        (foreign.setdefault(known[boot].owner, []) if boot[0] else own).append(boot)
+    surplus = own[: max(len(own) - OWN_MAX, 0)]
+    for owner, boots in foreign.items():
+        if owner is not None and len(boots) > OWNED_MAX:
+            surplus += boots[:-OWNED_MAX]
+            del boots[:-OWNED_MAX]
+    for _ in range(sum(map(len, foreign.values())) - FOREIGN_MAX):
+        surplus.append(max(foreign.values(), key=len).pop(0))
     return surplus
 
 

@@ -132,6 +132,12 @@ class Engine(Questions):
         """
         self._tools.handed[consumer, log] = seq
 
+    def note_connected(self, in_use: Callable[[str], bool]) -> None:
+        """``in_use`` says whether a source is connected: it is not forgotten then. It is called
+        in the thread that commits.
+        """
+        self._tools.in_use = in_use
+
     def scrub(self, after: bytes, limit_bytes: int) -> ScrubStep:
         """One step of a pass over the file, from behind the key ``after``, b"" to begin.
 

@@ -30,19 +30,46 @@ ENTRY_BYTES = 400
 PART_BYTES = 300
 
 
+class Binding(Struct, frozen=True, gc=False):
+    """What was judged when a source was welcomed; the transaction sees whether it still holds.
+
+    ``over``: the identity that it belonged to then, and shall no longer. ``share``: how many
+    sources the new owner may have; 0 for as many as there are places.
+    """
+
+    over: str | None = None
+    share: int = 0
+
+
 class Numbering(Struct, frozen=True, gc=False):
     """An entry's place in its source's numbering: it uses up the numbers [first, next).
 
     ``restart``: numbering starts anew at ``first`` (the source resumed from an unknown epoch, or
-    told of a gap), whatever was stored before. ``opening``: which opening of the sender's store
-    sends from here on, "" where it does not say; None for the same as before.
+    told of a gap), whatever was stored before. ``owner``: the identity that sends, None where
+    there are no tokens. What belongs to another one is refused whole; ``bind`` may change that.
+    ``opening``: which opening of the sender's store sends from here on, "" where it does not say;
+    None for the same as before.
     """
 
     source: str
     first: int
     next: int
     restart: bool = False
+    owner: str | None = None
+    bind: Binding | None = None
     opening: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOrder:
+    """A person's word about a source. ``move`` gives it to the identity ``owner``; its numbering
+    begins anew, unless ``keep_numbers``. ``forget`` removes it.
+    """
+
+    source: str
+    order: Literal["move", "forget"]
+    owner: str | None = None
+    keep_numbers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +111,7 @@ class Quarantined:
 @dataclass(slots=True)
 class Entry:
     """One append. ``released`` are numbers of quarantine entries that go with it; ``clocks`` is
-    what other agents know of the clocks of theirs.
+    what other agents know of the clocks of theirs; ``sources`` is what a person orders of sources.
     """
 
     runs: tuple[Run, ...] = ()
@@ -94,6 +121,7 @@ class Entry:
     quarantine: tuple[Quarantined, ...] = ()
     clocks: tuple[ClockNote, ...] = ()
     released: tuple[int, ...] = ()
+    sources: tuple[SourceOrder, ...] = ()
 
     @property
     def count(self) -> int:

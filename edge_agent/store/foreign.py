@@ -10,14 +10,20 @@ records takes 10, of which 7 are zstd's context, which its binding makes anew fo
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from msgspec import structs
+
 from edge_agent.errors import ProtocolError, StoreDamaged
-from edge_agent.store.codec import decompress
-from edge_agent.store.payload import RAW_BYTES_MAX, array_count, heads_of
+from edge_agent.record import ForeignBlock
+from edge_agent.store.codec import RAW, decompress
+from edge_agent.store.payload import RAW_BYTES_MAX, array_count, heads_of, join_runs, raw_runs
 from edge_agent.streams import stream_problem
 
 
-def check_payload(codec: int, raw_len: int, payload: bytes, count: int) -> None:
-    """Whether a payload from a peer may be stored as it came.
+def check_payload(codec: int, raw_len: int, payload: bytes, count: int) -> set[str]:
+    """Whether a payload from a peer may be stored as it came; its streams, as its origin calls
+    them.
 
     Checks the length it claims, that it decompresses to just that, its structure, its number of
     records, names of streams and that offsets rise. Records themselves are not decoded: a reader
@@ -44,8 +50,26 @@ def check_payload(codec: int, raw_len: int, payload: bytes, count: int) -> None:
                 raise StoreDamaged(problem)
         if found != count:
             raise StoreDamaged(f"a block that claims {count} records has {found}")
+        return streams
     except StoreDamaged as error:
         raise ProtocolError("bad_block", str(error), 1007) from error
+
+
+def without_streams(block: ForeignBlock, keep: Callable[[str], bool]) -> ForeignBlock | None:
+    """A checked block with those of its streams alone, as its origin calls them, that ``keep``
+    wants; None where nothing is left.
+    """
+    raw = decompress(block.codec, block.payload, block.raw_len)
+    kept = [
+        (array_count(head.records), piece)
+        for head, piece in zip(heads_of(raw), raw_runs(raw), strict=True)
+        if keep(head.stream)
+    ]
+    if not kept:
+        return None
+    payload = join_runs([piece for _, piece in kept])
+    count = sum(count for count, _ in kept)
+    return structs.replace(block, count=count, codec=RAW, raw_len=len(payload), payload=payload)
 
 
 def foreign_stream(stream: str, agent: str) -> str:

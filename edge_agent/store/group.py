@@ -32,7 +32,7 @@ from edge_agent.store import keys
 from edge_agent.store.clocks import write_clocks
 from edge_agent.store.codec import Compressor
 from edge_agent.store.duplicates import cut_runs
-from edge_agent.store.entry import Entry, Numbering, Stored
+from edge_agent.store.entry import Entry, Numbering, SourceOrder, Stored
 from edge_agent.store.filling import Filling, block_log
 from edge_agent.store.payload import RUN_HEAD_BYTES
 from edge_agent.store.riders import (
@@ -42,6 +42,7 @@ from edge_agent.store.riders import (
     trim_quarantine,
 )
 from edge_agent.store.settings import StoreSettings
+from edge_agent.store.sources import AGENT_PREFIX, Lacking, forbidden, no_place, obey
 from edge_agent.store.state import Counts, State, add
 from edge_agent.store.timekeeping import Dating
 from edge_agent.store.values import LogHeader, SourceValue, decode, encode
@@ -124,6 +125,10 @@ class Group:
         self._openings_before = state.openings
         self._incoming: dict[str, int] = {}
         self._released = False
+        self._owners = self.state.owners
+        self._owners_before = state.owners
+        #: Identities that found no place for a new source.
+        self.lacking: set[Lacking] = set()
 
     def apply(self, entry: Entry) -> Stored | StoreFull:
         """Store one entry whole, or nothing of it."""
@@ -133,7 +138,8 @@ class Group:
             stored = self._stored_next(numbering.source)
         refusal = self._refusal(entry, numbering, stored)
         if refusal is not None:
-            if numbering is not None and numbering.restart:
+            # Somebody else's restart holds nobody back, nor is anything of a new source on its way.
+            if numbering is not None and numbering.restart and refusal.code == "store_full":
                 self.state.stopped.add(numbering.source)
             return refusal
         if numbering is not None and not numbering.restart and numbering.first < stored:
@@ -150,6 +156,8 @@ class Group:
             expected = self._number(numbering, stored)
         if entry.quarantine or entry.positions or entry.clocks or entry.released:
             self._add_riders(entry, stored)
+        for order in entry.sources:
+            self._obey(order)
         return Stored(last, expected, dropped)
 
     def finish(self) -> None:
@@ -200,10 +208,9 @@ class Group:
         # In order of their keys, so that each is found on the page of the one before.
         for source, expected in sorted(self._expected.items()):
             key = keys.source_key(source)
-            opening = self._openings.get(source)
-            if opening is None:
-                opening = self._openings_before.get(source, "")
-            value = SourceValue(expected, wall_ns, synced, opening=opening)
+            value = SourceValue(
+                expected, wall_ns, synced, self._owners[source], self._opening(source)
+            )
             items.append((key, encode(key, value)))
         if items:
             self._txn.cursor().putmulti(items)
@@ -211,27 +218,86 @@ class Group:
     # Judging.
 
     def _stored_next(self, source: str) -> int:
-        expected = self._expected.get(source) or self._expected_before.get(source)
+        """The number expected next; `_owner` has its owner from then on."""
+        expected = self._expected.get(source)
+        if expected is None and source not in self.state.gone:
+            expected = self._expected_before.get(source)
         if expected is None:
             key = keys.source_key(source)
             raw = self._txn.get(key)
             value = _UNKNOWN if raw is None else decode(key, raw, SourceValue)
-            expected = value.next
+            expected, self._owners[source] = value.next, value.owner
             if value.opening:
                 self._openings[source] = value.opening
         return expected
 
+    def _owner(self, source: str) -> str | None:
+        if source in self._owners or source in self.state.gone:
+            return self._owners.get(source)
+        return self._owners_before.get(source)
+
+    def _opening(self, source: str) -> str:
+        opening = self._openings.get(source)
+        if opening is None and source not in self.state.gone:
+            opening = self._openings_before.get(source)
+        return opening or ""
+
+    def _obey(self, given: SourceOrder) -> None:
+        source, state = given.source, self.state
+        stored, owner = self._stored_next(source), self._owner(source)
+        self._expected.pop(source, None)
+        self._owners.pop(source, None)
+        moment, opening = self._moment, self._opening(source)
+        self._openings.pop(source, None)
+        state.gone.add(source)
+        held = SourceValue(stored, moment.wall_ns, moment.synced, owner, opening)
+        obey(self._txn, given, held if stored else None)
+        if stored:
+            state.sources -= 1
+            add(state.shares, owner or "", -1)
+        if given.order == "move":
+            state.sources += 1
+            add(state.shares, given.owner or "", 1)
+
     def _refusal(self, entry: Entry, numbering: Numbering | None, stored: int) -> StoreFull | None:
         if numbering is not None:
+            if numbering.owner is not None:
+                owner, bind = self._owner(numbering.source), numbering.bind
+                if owner not in (None, numbering.owner) and (bind is None or bind.over != owner):
+                    return forbidden(numbering.source, owner)
+                if entry.blocks and (refusal := self._not_theirs(entry, numbering.owner)):
+                    return refusal
             if not numbering.restart:
                 if numbering.first > (stored or 1) or numbering.source in self.state.stopped:
                     return StoreFull("an earlier record of this source was refused")
                 if numbering.next <= stored and not entry.positions:
                     return None  # All of it is here already; it needs no room.
-            sources = self.state.sources
-            if stored == 0 and sources >= self._settings.sources_max:
-                return StoreFull(f"{sources} sources are remembered, see limits.sources", 60.0)
+            if stored == 0 and (refusal := self._lacking_place(numbering)) is not None:
+                return refusal
         return self._lacking_room(entry) if self._tight else None
+
+    def _not_theirs(self, entry: Entry, owner: str) -> StoreFull | None:
+        """Why somebody does not bring blocks of these agents: they belong to another identity."""
+        agent = ""
+        for block in entry.blocks:
+            if block.origin.agent != agent:
+                agent = block.origin.agent
+                source = AGENT_PREFIX + agent
+                self._stored_next(source)
+                whose = self._owner(source)
+                if whose not in (None, owner):
+                    return forbidden(source, whose)
+        return None
+
+    def _lacking_place(self, numbering: Numbering) -> StoreFull | None:
+        """Why there is no place for one more source."""
+        most = self._settings.sources_max
+        share = numbering.bind.share if numbering.bind is not None else 0
+        lacking = Lacking(numbering.owner or "", min(share or most, most))
+        refusal = no_place(lacking, self.state, most)
+        if refusal is not None:
+            self.lacking.add(lacking)
+        return refusal
 
     def _lacking_room(self, entry: Entry) -> StoreFull | None:
         sizes = estimate((entry,), self._route, self.state.logs, 0)
@@ -258,9 +324,18 @@ class Group:
             self.counts.restarts += numbering.first != expected
             self.counts.gaps += max(numbering.first - expected, 0)
         expected = numbering.next if restart else max(stored, numbering.next)
+        source = numbering.source
+        before = self._owner(source)
+        owner = before if numbering.owner is None else numbering.owner
+        shares = self.state.shares
         if stored == 0:
             self.state.sources += 1
-        self._expected[numbering.source] = expected
+            add(shares, owner or "", 1)
+        elif owner != before:
+            add(shares, before or "", -1)
+            add(shares, owner or "", 1)
+        self._expected[source] = expected
+        self._owners[source] = owner
         if numbering.opening is not None:
-            self._openings[numbering.source] = numbering.opening
+            self._openings[source] = numbering.opening
         return expected

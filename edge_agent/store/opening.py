@@ -35,6 +35,7 @@ from edge_agent.store.place import Place
 from edge_agent.store.reading import last_dated
 from edge_agent.store.salvage import salvage, told_of
 from edge_agent.store.settings import Clock, Moment, StoreSettings
+from edge_agent.store.sources import owner_in
 from edge_agent.store.stamp import writing
 from edge_agent.store.state import State
 from edge_agent.store.trouble import TROUBLE, translated
@@ -278,7 +279,7 @@ def load(
     """
     header = read_header(txn.get(keys.STORE))
     logs: dict[str, LogHeader] = {}
-    sources = 0
+    shares: dict[str, int] = {}
     cursor = txn.cursor()
     cursor.set_range(keys.LOG)
     for key, value in cursor.iternext():
@@ -287,13 +288,16 @@ def load(
         if key.startswith(keys.LOG):
             logs[key[1:].decode()] = decode(key, value, LogHeader)
         elif key.startswith(keys.SOURCE):
-            sources += 1
+            owner = owner_in(key, value)
+            shares[owner] = shares.get(owner, 0) + 1
     made = first_logs(settings, logs)
     raw = txn.get(keys.QUARANTINE)
     quarantine = QuarantineHeader()
     if raw is not None:
         quarantine = decode(keys.QUARANTINE, raw, QuarantineHeader)
-    return header, State(logs | made, quarantine, sources, clocks=load_clocks(txn)), made
+    state = State(logs | made, quarantine, sum(shares.values()), clocks=load_clocks(txn))
+    state.shares = shares
+    return header, state, made
 
 
 def salvage_note(txn: lmdb.Transaction[bytes]) -> SalvageNote | None:

@@ -13,7 +13,7 @@ from typing import TypeVar
 import lmdb
 
 from edge_agent.clocknote import ClockNote
-from edge_agent.errors import StoreFailed
+from edge_agent.errors import StoreFailed, StoreFull
 from edge_agent.store import keys
 from edge_agent.store.caution import check_before_telling
 from edge_agent.store.correction import Offsets
@@ -22,9 +22,16 @@ from edge_agent.store.entry import Quarantined
 from edge_agent.store.format import Block, Gap
 from edge_agent.store.reading import cut_off, near, read_blocks
 from edge_agent.store.riders import ConsumerView, read_positions, read_quarantine
-from edge_agent.store.settings import StoreSettings
+from edge_agent.store.settings import Clock, StoreSettings
+from edge_agent.store.sources import (
+    LOOK_EVERY_NS,
+    Lacking,
+    SourceView,
+    no_place,
+    read_sources,
+)
 from edge_agent.store.state import State
-from edge_agent.store.statistics import StoreStatistics, statistics_of
+from edge_agent.store.statistics import LACKING_NS, StoreStatistics, statistics_of
 from edge_agent.store.timekeeping import Timekeeper
 from edge_agent.store.values import PositionValue, SourceValue, decode
 from edge_agent.store.writing import Tools
@@ -40,6 +47,7 @@ class Questions(ABC):
     _state: State
     _tools: Tools
     _keeper: Timekeeper
+    _clock: Clock
     #: Why nothing is written at present; None where all is well.
     _failed: str | None
     #: Whether everything in the file is durable though its disk refused at the opening already.
@@ -151,6 +159,43 @@ class Questions(ABC):
 
         return self._ask(question)
 
+    def owner_of(self, source: str) -> str | None:
+        """The identity that alone may use a source; None where it belongs to nobody.
+
+        Raises StoreFailed also where the disk refuses writes: nothing is taken then.
+        """
+        if self._failed is not None:
+            raise StoreFailed(self._failed)
+        key = keys.source_key(source)
+
+        def question(txn: lmdb.Transaction[memoryview]) -> str | None:
+            raw = txn.get(key)
+            return None if raw is None else decode(key, raw, SourceValue).owner
+
+        return self._ask(question)
+
+    def places_left(self) -> int:
+        """How many more sources there may be, whosever they are."""
+        return self.settings.sources_max - self._state.sources
+
+    def lacking_place(self, owner: str | None, share: int) -> StoreFull | None:
+        """Why an identity gets no place for one more source, where that was found out lately: it
+        is worth no commit to find it out again.
+        """
+        lacking = Lacking(owner or "", min(share or self.settings.sources_max,
+                                           self.settings.sources_max))  # fmt: skip
+        looked, now_ns = self._tools.looked.get(lacking), self._clock.read().boot_ns
+        if looked is None or abs(now_ns - looked) >= LOOK_EVERY_NS:
+            return None
+        refusal = no_place(lacking, self._state, self.settings.sources_max)
+        if refusal is not None:
+            self._tools.lacking[lacking] = now_ns
+        return refusal
+
+    def sources(self) -> list[SourceView]:
+        """Every source, by name."""
+        return self._ask(read_sources)
+
     def quarantine(self, after: int, limit: int) -> list[tuple[int, Quarantined]]:
         """Up to ``limit`` entries numbered above ``after``, oldest first."""
         return self._ask(lambda txn: read_quarantine(txn, after, limit))
@@ -173,7 +218,14 @@ class Questions(ABC):
 
     def statistics(self) -> StoreStatistics:
         """Sizes and counters now."""
-        page_bytes = self._tools.page_bytes
+        page_bytes, now_ns = self._tools.page_bytes, self._clock.read().boot_ns
+        lacking = {
+            one.owner: one.share
+            for one, when_ns in list(self._tools.lacking.items())
+            if abs(now_ns - when_ns) <= LACKING_NS
+        }
         return self._ask(
-            lambda txn: statistics_of(txn, self._state, self.settings, page_bytes, self._keeper)
+            lambda txn: statistics_of(
+                txn, self._state, self.settings, page_bytes, self._keeper, lacking
+            )
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import lmdb
 
@@ -10,6 +10,9 @@ from edge_agent.store.reading import oldest_ns
 from edge_agent.store.settings import StoreSettings
 from edge_agent.store.state import State
 from edge_agent.store.timekeeping import Timekeeper
+
+#: For so long health tells of who found no place for a source.
+LACKING_NS = 600 * 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,9 @@ class StoreStatistics:
     """The store: ``size`` bytes reserved, ``used_bytes`` in pages that hold something.
 
     ``clock_steps``: steps of the wall clock noticed since the start. ``clock_doubt_ns``: by how
-    much the clock, said to be set, contradicts what is known; 0 while it does not.
+    much the clock, said to be set, contradicts what is known; 0 while it does not. ``sources_of``:
+    how many sources each identity has, "" for those that belong to nobody; ``lacking``: identities
+    that found no place for one more in the last `LACKING_NS`, with what each may have.
     """
 
     size: int
@@ -48,6 +53,9 @@ class StoreStatistics:
     sources: int
     clock_steps: int
     clock_doubt_ns: int = 0
+    sources_max: int = 0
+    sources_of: dict[str, int] = field(default_factory=dict)
+    lacking: dict[str, int] = field(default_factory=dict)
 
 
 def statistics_of(
@@ -56,6 +64,7 @@ def statistics_of(
     settings: StoreSettings,
     page_bytes: int,
     keeper: Timekeeper,
+    lacking: dict[str, int],
 ) -> StoreStatistics:
     """The snapshot; reads one page per log and the root."""
     logs: dict[str, LogStatistics] = {}
@@ -85,4 +94,7 @@ def statistics_of(
         state.sources,
         keeper.watch.steps,
         keeper.doubt_ns,
+        settings.sources_max,
+        {owner: held for owner, held in state.shares.items() if held > 0},
+        lacking,
     )

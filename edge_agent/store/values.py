@@ -107,8 +107,11 @@ class PositionValue(msgspec.Struct, array_like=True, frozen=True):
 
 
 class SourceValue(msgspec.Struct, array_like=True, frozen=True):
-    """The number expected next, and when the source was last heard, by whose clock; which opening
-    of the sender's store sent what is before ``next`` (`edge_agent.wire.History`), "" if unknown.
+    """The number expected next, and when the source was last heard, by whose clock.
+
+    ``owner`` is the identity that alone may use it; None for whoever comes first, as in stores of
+    before there were owners, and where no tokens are asked for. ``opening``: which opening of the
+    sender's store sent what is before ``next`` (`edge_agent.wire.History`), "" if unknown.
     """
 
     next: int
@@ -164,7 +167,7 @@ class QuarantineValue(msgspec.Struct, array_like=True, frozen=True):
 class ClockValue(msgspec.Struct, array_like=True, frozen=True):
     """What is known of one boot's clock, as `edge_agent.clocknote.ClockNote`. ``number`` counts
     the notes of this store, those that took another's place included; ``noted_ns`` is when it was
-    stored, by our wall clock.
+    stored, by our wall clock; ``owner`` is as in `SourceValue`.
     """
 
     number: int
@@ -173,6 +176,7 @@ class ClockValue(msgspec.Struct, array_like=True, frozen=True):
     hops: int
     needed: bool
     noted_ns: int
+    owner: str | None = None
 
 
 _Value = TypeVar("_Value", bound=msgspec.Struct)

@@ -16,7 +16,7 @@ from edge_agent.store.codec import Compressor
 from edge_agent.store.entry import Entry, Stored
 from edge_agent.store.group import GROUP_OVERHEAD_BYTES, Group, estimate, with_pages
 from edge_agent.store.settings import Moment, StoreSettings
-from edge_agent.store.sources import SWEEP_EVERY_NS, forget
+from edge_agent.store.sources import LOOK_EVERY_NS, SWEEP_EVERY_NS, Lacking, forget, make_room
 from edge_agent.store.stamp import writing
 from edge_agent.store.state import Counts, State
 from edge_agent.store.thinning import Thinner
@@ -26,9 +26,17 @@ from edge_agent.store.trimming import Trimmer
 logger = logging.getLogger(__name__)
 
 
+def _nobody(source: str) -> bool:
+    return False
+
+
 @dataclass(slots=True)
 class Tools:
-    """What stays the same over an engine's life. ``swept_boot_ns``: the last sweep of sources."""
+    """What stays the same over an engine's life. ``swept_boot_ns``: the last sweep of sources.
+    ``lacking``: when an identity last found no place for a source, by the boot clock; ``looked``:
+    when one was looked for in vain. ``in_use``: whether a source is connected; it is called in the
+    thread that commits.
+    """
 
     settings: StoreSettings
     route: Callable[[str], str]
@@ -37,6 +45,9 @@ class Tools:
     swept_boot_ns: int | None = None
     #: What each consumer of a log was handed last, for as long as the engine lives.
     handed: dict[tuple[str, str], int] = field(default_factory=dict)
+    lacking: dict[Lacking, int] = field(default_factory=dict)
+    looked: dict[Lacking, int] = field(default_factory=dict)
+    in_use: Callable[[str], bool] = _nobody
 
 
 class Writer:
@@ -65,6 +76,7 @@ class Writer:
         common = (env, state.logs, tools.settings, tools.page_bytes, counts)
         self._thinner = Thinner(*common, tools.compressor, tools.handed)
         self._trimmer = Trimmer(*common, self._thinner)
+        self._lacking: set[Lacking] = set()
 
     def commit(self, entries: Sequence[Entry]) -> list[Stored | StoreFull]:
         """One group, answered in order."""
@@ -91,7 +103,7 @@ class Writer:
         if self._state.sources >= self._tools.settings.sources_max:
             self._forget_sources()
         try:
-            answers = self._attempt(entries, tight=tight)
+            answers = self._placed(entries, self._attempt(entries, tight=tight), tight=tight)
             self._counts.crowded = sum(map(self._thinner.crowded, self._state.logs))
             return answers
         except lmdb.MapFullError:
@@ -131,7 +143,45 @@ class Writer:
             group.finish()
         self._state.adopt(group.state)
         self._counts.add(group.counts)
+        for lacking in group.lacking:
+            self._tools.lacking[lacking] = self._moment.boot_ns
+        self._lacking = group.lacking
         return answers
+
+    def _placed(
+        self, entries: Sequence[Entry], answers: list[Stored | StoreFull], *, tight: bool
+    ) -> list[Stored | StoreFull]:
+        """The answers, once more for new sources that found no place, where others gave way."""
+        waiting = [
+            index
+            for index, answer in enumerate(answers)
+            if isinstance(answer, StoreFull) and answer.code == "too_many_sources"
+        ]
+        if waiting and self._let_give_way():
+            again = self._attempt([entries[index] for index in waiting], tight=tight)
+            for index, answer in zip(waiting, again, strict=True):
+                answers[index] = answer
+        return answers
+
+    def _let_give_way(self) -> bool:
+        tools, state, found = self._tools, self._state, False
+        for lacking in self._lacking:
+            looked = tools.looked.get(lacking)
+            if looked is not None and abs(self._moment.boot_ns - looked) < LOOK_EVERY_NS:
+                continue
+            # How long something was not heard, only a clock that is set can tell.
+            gone = (
+                []
+                if not self._clock_trusted
+                else make_room(self._env, lacking, state.shares, self._moment, tools.in_use)
+            )
+            state.lost_sources(gone)
+            self._counts.sources_forgotten += len(gone)
+            if gone:
+                found = True
+            else:
+                tools.looked[lacking] = self._moment.boot_ns
+        return found
 
     def _positions_first(self, entries: Sequence[Entry]) -> None:
         """Room may be what this very group brings word of: an upstream has acknowledged records
@@ -153,9 +203,7 @@ class Writer:
         rested = swept is None or abs(now_ns - swept) >= SWEEP_EVERY_NS
         if rested and self._clock_trusted:
             self._tools.swept_boot_ns = now_ns
-            forgotten = forget(self._env, self._tools.settings, self._moment)
-            self._state.sources -= forgotten
-            if forgotten:
-                self._state.expected.clear()
-                self._state.openings.clear()
-            self._counts.sources_forgotten += forgotten
+            tools = self._tools
+            forgotten = forget(self._env, tools.settings, self._moment, tools.in_use)
+            self._state.lost_sources(forgotten)
+            self._counts.sources_forgotten += len(forgotten)

@@ -121,9 +121,15 @@ until it has committed (`ServerSession.has_room`), and TCP tells the sender.
 alone; it follows the commit that put its record into quarantine, and precedes the ack that covers
 its number. A message without records (an empty array) takes no number and is not in flight.
 
-**Stop** means "not now" (``store_full``, ``store_failed``, ``rate``, ``closing``). Nothing is
-accepted any more, acks for what was accepted still come, then the close. The sender keeps its data
-and returns after ``retry_after`` seconds.
+**Stop** means "not now" (``store_full``, ``store_failed``, ``rate``, ``closing``; in place of the
+welcome also ``too_many_sources``, where there is no place for one more). Nothing is accepted any
+more, acks for what was accepted still come, then the close. The sender keeps its data and returns
+after ``retry_after`` seconds. ``forbidden_source`` and ``forbidden_origin`` are stops, too, that a
+person has to do something about; the sentence says what, and the sender comes back slowly.
+
+**Whose a source is.** With tokens a source belongs to the identity, the token's name, that was the
+first to say hello with it, or whose token names it. Another one is told ``forbidden_source`` and
+closed with 1008: before the welcome, before anybody is taken over, and before it learns ``next``.
 
 **What cannot be read.** The message and everything after it is discarded; what was accepted before
 is committed and acked; the close follows with ``next`` unchanged. The sender returns and sends
@@ -142,13 +148,23 @@ still held, so that an agent that has lost its store asks for all that is left. 
 carries clock notes, by which records can be put right that were stored while a clock was not set.
 They take no number and are never acked by themselves.
 
+With tokens an agent's id belongs to one identity as a source does, with all its lanes; and so does
+the id of each agent whose records come this way, from the first block or note on. A block has to
+end its path with the id that hello said, and to come from an agent that belongs to this identity:
+else everything before it is kept and acked, and a stop says ``forbidden_origin``. Notes about other
+agents are ignored. Of a token that says which streams it may write, other streams of a block are
+left out: their numbers are used up, a nack at the block's first number says ``forbidden_stream``.
+A stream ``$agents/ID/…`` has to be one of an agent of this identity.
+
 Close codes
 ===========
 ======= ===================================================================================
 1002    the protocol was broken: ``out_of_order``, ``bad_hello``, ``bad_source``,
         ``bad_segment``; on the sender's side ``bad_control``
 1007    undecodable
-1008    not allowed: the token does not cover the source that hello named
+1008    not allowed: the token does not cover the source that hello named, or it belongs to
+        somebody else (stop ``forbidden_source``); the same of a block's origin
+        (stop ``forbidden_origin``)
 1009    too_big_message
 1012    the agent stops as planned (stop ``closing``)
 1013    not now (every other stop)
@@ -218,6 +234,7 @@ from edge_agent.wire.values import (
     CLOSE_TOO_BIG,
     CLOSE_TRY_LATER,
     CLOSE_UNDECODABLE,
+    FORBIDDEN,
     REJECT_BYTES_MAX,
     RUN_BYTES_MAX,
     Arrival,
@@ -238,6 +255,7 @@ __all__ = [
     "CLOSE_TOO_BIG",
     "CLOSE_TRY_LATER",
     "CLOSE_UNDECODABLE",
+    "FORBIDDEN",
     "FORWARD_MESSAGE_BYTES",
     "HTTP_STATUS",
     "JSON_SESSION",

@@ -27,9 +27,11 @@ from edge_agent.wire.messages import read_messages
 from edge_agent.wire.session import SERVER, ServerInput, ServerState, follow
 from edge_agent.wire.shapes import Learner
 from edge_agent.wire.values import (
+    CLOSE_FORBIDDEN,
     CLOSE_PROTOCOL,
     CLOSE_RESTART,
     CLOSE_TRY_LATER,
+    FORBIDDEN,
     REASON_CHARACTERS_MAX,
     Arrival,
     Received,
@@ -183,6 +185,22 @@ class ServerSession:
             tuple(segments), numbers, size, messages, self.failure, tuple(notes)
         )
 
+    def take_back(self, number: int) -> None:
+        """What was received from ``number`` on is not taken after all; the session is to end."""
+        self.number = number
+        while self._sizes and self._sizes[-1][0] > number:
+            self.bytes_in_flight -= self._sizes.pop()[1]
+        if number > self.acked and (not self._sizes or self._sizes[-1][0] < number):
+            # Of one message a part was taken: it is acked, and so has to be in flight.
+            self._sizes = self._sizes or deque()
+            self._sizes.append((number, 0))
+
+    def refuse(self, at: int, code: str, message: str) -> None:
+        """Some of what was received under the number ``at`` is refused for its content, for good;
+        told once that is durable.
+        """
+        self._add_nack(make_reject(at, code, message, b"", ""))
+
     def _follows(self, segments: Sequence[Segment]) -> int:
         """How many numbers a message of ``segments`` takes, which must begin with the next one."""
         if not segments:
@@ -250,11 +268,11 @@ class ServerSession:
         """Not now: accept nothing more. Commits still outstanding are acked as they come."""
         self.state = follow(SERVER, self.state, ServerInput.STOP)
         text = message[:REASON_CHARACTERS_MAX]
-        return Goodbye(
-            encode_control(Stop(code, retry_after, text), self._mode),
-            CLOSE_RESTART if code == "closing" else CLOSE_TRY_LATER,
-            code,
-        )
+        close_code = CLOSE_RESTART if code == "closing" else CLOSE_TRY_LATER
+        if code in FORBIDDEN:
+            close_code = CLOSE_FORBIDDEN
+        told = encode_control(Stop(code, retry_after, text), self._mode)
+        return Goodbye(told, close_code, code)
 
     def close(self) -> None:
         """The connection has ended."""

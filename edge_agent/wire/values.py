@@ -27,6 +27,8 @@ CLOSE_TOO_BIG = 1009
 CLOSE_RESTART = 1012
 CLOSE_TRY_LATER = 1013
 CLOSE_TAKEN_OVER = 4409
+#: What a stop says that only a person can change: the name belongs to somebody else.
+FORBIDDEN = frozenset({"forbidden_source", "forbidden_origin"})
 
 
 @dataclass(frozen=True, slots=True)

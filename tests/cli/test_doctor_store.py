@@ -15,6 +15,7 @@ from edge_agent.cli.doctor_store import (
     judge_folder,
     judge_quarantine,
     judge_salvage,
+    judge_sources,
     judge_store,
     look_at_folder,
     look_at_store,
@@ -101,3 +102,11 @@ async def test_a_running_agent_is_asked(tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{running.address[1]}"
         found, held = await trio.to_thread.run_sync(store_findings, tmp_path, url)
         assert held and found[-1].verdict == "ok", found[-1]
+
+
+def test_places_for_sources_are_counted_and_who_finds_none_is_named() -> None:
+    store = {"sources": 5, "sources_max": 10, "sources_lacking": {}}
+    assert judge_sources(None).verdict == judge_sources(store).verdict == "ok"
+    assert judge_sources(store | {"sources": 10}).verdict == "warn"
+    found = judge_sources(store | {"sources_lacking": {"mallory": 5}})
+    assert found.verdict == "warn" and "too many sources of mallory" in found.found

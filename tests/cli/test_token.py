@@ -59,3 +59,19 @@ def test_without_any_file_the_error_names_the_key(monkeypatch: pytest.MonkeyPatc
 
 def test_a_token_that_may_do_nothing_is_wrong_usage(tmp_path: Path) -> None:
     assert run("add", "idle", "--file", str(tmp_path / "t.json")).exit_code == 2
+
+
+def test_a_rotated_token_keeps_all_but_its_secret(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    run = CliRunner().invoke
+    where = ["--file", str(file)]
+    first = run(command, ["add", "pi", "--forward", "--agent", "0123456789ab", *where])
+    second = run(command, ["rotate", "pi", *where])
+    assert second.exit_code == 0
+    tokens = Tokens(file)
+    assert tokens.find(first.stdout.strip()) is None
+    found = tokens.find(second.stdout.strip())
+    assert found is not None and (found.name, found.agents) == ("pi", ("0123456789ab",))
+    assert "forward 0123456789ab" in run(command, ["list", *where]).output
+    assert run(command, ["rotate", "nobody", *where]).exit_code == 1
+    assert run(command, ["add", "x", "--write", "a", "--agent", "b", *where]).exit_code == 2

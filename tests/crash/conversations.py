@@ -16,7 +16,7 @@ import msgspec
 
 from edge_agent.wire import Segment, decode_segments
 from tests.crash.recording import Op
-from tests.crash.sensor import KINDS
+from tests.crash.sensor import KINDS, STRANGE
 from tests.crash.workload import MARK
 
 _TEXT, _BINARY, _CONTINUED = 1, 2, 0
@@ -156,6 +156,8 @@ class _SensorTalk(_Talk):
             self.name, self.next = PLAIN, 1
 
     def hear(self, place: int, value: Any, message: bytes) -> Iterator[Fact]:
+        if self.is_strange:
+            return
         if not self.name and b"?ack=1" not in (self.heard.head or b""):
             self.name = value["source"]
             assert self.name in KINDS, self.name
@@ -171,7 +173,15 @@ class _SensorTalk(_Talk):
         self.next += count
         yield Fact(place, "received", self.name, numbers=numbers)
 
+    @property
+    def is_strange(self) -> bool:
+        """Whether it is a stranger's: what it says is nobody's, and it is told nothing."""
+        return STRANGE.lower() + b": yes" in (self.heard.head or b"").lower()
+
     def say(self, place: int, value: Any, message: bytes) -> Iterator[Fact]:
+        if self.is_strange:
+            assert value["type"] == "stop", value
+            return
         if self.name == PLAIN:
             if "ack" in value:
                 yield Fact(place, "acked", self.name, value["ack"] + 1)

@@ -21,6 +21,8 @@ from edge_agent.wire import Ack, ClientSession, Nack, Resume
 
 #: Number of a record that its agent must refuse for its content: a time that is none.
 REJECTED_EVERY: Final = 25
+#: A header of connections that promise nothing to anybody and are promised nothing.
+STRANGE: Final = b"Stranger"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,12 @@ class Sensor:
         return sum(kind.log(one) == log and not kind.is_rejected(one) for one in self.sent)
 
     async def connect(
-        self, nursery: trio.Nursery, stream: trio.abc.Stream, *, first: int | None = None
+        self,
+        nursery: trio.Nursery,
+        stream: trio.abc.Stream,
+        *,
+        first: int | None = None,
+        token: str | None = None,
     ) -> None:
         """Connect over ``stream`` and resume; ``first`` leaves out what is before it."""
         kind = self.kind
@@ -116,6 +123,7 @@ class Sensor:
             "127.0.0.1",
             kind.path,
             subprotocols=[protocols],
+            extra_headers=[] if token is None else [_bearer(token)],
         )
         if first is not None:
             self.acked = self.made = first
@@ -188,3 +196,30 @@ class Sensor:
         whole: Any = records[0] if len(records) == 1 else records
         encode: Callable[[Any], bytes] = msgspec.msgpack.encode
         return json.dumps(whole) if self.kind.mode != "msgpack" else encode(whole)
+
+
+class Stranger:
+    """Somebody with a good token of its own who says the names of others."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    async def tries(self, stream: trio.abc.Stream, source: str) -> str:
+        """Greet as ``source``; the word with which that was refused, "" where it was welcome."""
+        async with trio.open_nursery() as nursery:
+            socket = await wrap_client_stream(
+                nursery,
+                stream,  # type: ignore[arg-type]  # any Stream will do; theirs names two kinds
+                "127.0.0.1",
+                "/ingest/telemetry/strange",
+                subprotocols=["edge-agent.v1+json"],
+                extra_headers=[_bearer(self._token), (STRANGE, b"yes")],
+            )
+            await socket.send_message(json.dumps({"type": "hello", "source": source}))
+            told = json.loads(await socket.get_message())
+            nursery.cancel_scope.cancel()
+        return str(told.get("code", ""))
+
+
+def _bearer(token: str) -> tuple[bytes, bytes]:
+    return b"Authorization", b"Bearer " + token.encode()

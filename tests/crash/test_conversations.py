@@ -94,3 +94,14 @@ def test_a_mark_begins_a_phase() -> None:
 
 def test_connections_of_others_are_left_alone() -> None:
     assert facts(("hear", UPGRADE), ends="127.0.0.1:1->127.0.0.1:2") == []
+
+
+def test_what_a_stranger_says_is_nobodys() -> None:
+    upgrade = UPGRADE.replace(b"Host: x", b"Host: x\r\nStranger: yes")
+    hello = {"type": "hello", "source": "mixed/4", "first": 1001}
+    stop = {"type": "stop", "code": "forbidden_source"}
+    found = facts(
+        ("hear", upgrade), ("say", SWITCH), ("hear", frame(hello, masked=True)),
+        ("say", frame(stop)),
+    )  # fmt: skip
+    assert found == []

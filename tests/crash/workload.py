@@ -2,7 +2,9 @@
 
 Several sensors, two logs, a hub; each phase begins with a mark in the trace. The logs' shares are
 so small that the store wraps: what the hub has acknowledged is trimmed, and while the hub is away
-the oldest is discarded. ``broken`` names the promise that is broken in the agent (`controls`).
+the oldest is discarded. Among the sensors is a stranger, whose token is as good as theirs and who
+says their names; it has to be told that they are not its own. ``broken`` names the promise that is
+broken in the agent (`controls`).
 """
 
 from __future__ import annotations
@@ -19,9 +21,10 @@ from typing import Final
 import trio
 
 from benchmarks.processes import free_port
+from edge_agent.server import add_token
 from tests.crash.hub import FakeHub
 from tests.crash.recording import STRACE
-from tests.crash.sensor import KINDS, Sensor
+from tests.crash.sensor import KINDS, Sensor, Stranger
 from tests.patience import PATIENCE_S
 
 #: Phases in the order in which the run goes through them.
@@ -67,6 +70,13 @@ class Run:
         #: One log of strace for each start of the agent.
         self.traces: list[Path] = []
         self._sessions: trio.Nursery | None = None
+        tokens = folder / "tokens.json"
+        folder.mkdir(parents=True, exist_ok=True)
+        self._token = add_token(tokens, "sensors", write=["**"], sources=["**"])
+        self._stranger = Stranger(
+            add_token(tokens, "stranger", write=["**"], sources=["**"], forward=True)
+        )
+        self._listen = f'[listen]\ntokens = "{tokens}"\n'
 
     @property
     def store(self) -> Path:
@@ -77,6 +87,7 @@ class Run:
         """Run it all."""
         (self.folder / "disk").mkdir(parents=True)
         text = CONFIG.format(port=self.port, path=self.store, hub_port=self.hub_port)
+        text = text.replace("[listen]\n", self._listen)
         (self.folder / "edge-agent.toml").write_text(text)
         with trio.fail_after(120):
             await self._running(self._first_life)
@@ -91,6 +102,7 @@ class Run:
         await self._connect("mixed/4", first=1001)
         for name in ("json/1", "pack/2", "alarm/3", "plain"):
             await self._connect(name)
+        await self._strange()
         await self._all(rounds)
         await self._mark("forward")
         serving = await hub.start(self._serve)
@@ -114,6 +126,7 @@ class Run:
             await self._forwarded()
 
     async def _second_life(self, hub: trio.Nursery) -> None:
+        await self._strange()
         for name in ("json/1", "pack/2", "alarm/3", "mixed/4"):
             await self._connect(name)
         await hub.start(self._serve)
@@ -175,7 +188,14 @@ class Run:
     async def _connect(self, name: str, *, first: int | None = None) -> None:
         assert self._sessions is not None
         stream = await trio.open_tcp_stream("127.0.0.1", self.port)
-        await self.sensors[name].connect(self._sessions, stream, first=first)
+        await self.sensors[name].connect(self._sessions, stream, first=first, token=self._token)
+
+    async def _strange(self) -> None:
+        """Somebody says the name of each source that has numbers, live or not."""
+        for name, kind in KINDS.items():
+            if kind.mode != "plain":
+                async with await trio.open_tcp_stream("127.0.0.1", self.port) as stream:
+                    assert await self._stranger.tries(stream, name) == "forbidden_source"
 
     async def _all(self, rounds: int) -> None:
         """Every connected sensor sends some singles and some batches, all at the same time."""

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import json
 import urllib.request
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 
+import msgpack
 import trio
+from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import (
     AcceptConnection,
@@ -24,6 +28,9 @@ from wsproto.events import (
 )
 from wsproto.utilities import LocalProtocolError
 
+from edge_agent.clocknote import ClockNote
+from edge_agent.record import ForeignBlock
+from edge_agent.wire import MSGPACK_SESSION, Segment, encode_segments
 from tests.end_to_end.support import AgentProcess
 from tests.patience import PATIENCE_S
 
@@ -47,11 +54,16 @@ class Peer:
         self._told: list[Event] = []
 
     @classmethod
-    async def open(cls, agent: AgentProcess, path: str = "/ingest/test") -> Self:
+    async def open(
+        cls, agent: AgentProcess, path: str = "/ingest/test", *, token: str | None = None
+    ) -> Self:
         """Connect and upgrade."""
         peer = cls(await trio.open_tcp_stream("127.0.0.1", agent.port))
         host = f"127.0.0.1:{agent.port}"
-        request = Request(host=host, target=path, subprotocols=["edge-agent.v1+json"])
+        headers = [] if token is None else [(b"Authorization", f"Bearer {token}".encode())]
+        request = Request(
+            host=host, target=path, subprotocols=["edge-agent.v1+json"], extra_headers=headers
+        )
         try:
             await peer._stream.send_all(peer._protocol.send(request))
             answer = await peer._next()
@@ -155,6 +167,71 @@ class Peer:
                 self._protocol.receive_data(data)
                 self._told = list(self._protocol.events())
             return self._told.pop(0)
+
+
+class ForwardingPeer:
+    """Somebody who forwards to an agent, one message at a time, whatever a test makes it say."""
+
+    def __init__(self, socket: WebSocketConnection) -> None:
+        self._socket = socket
+
+    async def hello(self, source: str, **more: object) -> dict[str, Any]:
+        """Greet; whatever is answered."""
+        await self._socket.send_message(msgpack.packb({"type": "hello", "source": source, **more}))
+        return await self.hear()
+
+    async def say(self, *parts: Segment | ForeignBlock, notes: Sequence[ClockNote] = ()) -> None:
+        """Send one message."""
+        made = [Segment.of(one) if isinstance(one, ForeignBlock) else one for one in parts]
+        await self._socket.send_message(encode_segments(made, notes))
+
+    async def hear(self) -> dict[str, Any]:
+        """The next message.
+
+        Raises:
+            Closed: there is none, the agent has closed.
+        """
+        with trio.fail_after(PATIENCE_S):
+            try:
+                message = await self._socket.get_message()
+            except ConnectionClosed as closed:
+                raise Closed(closed.reason.code if closed.reason else 1006) from None
+        assert isinstance(message, bytes)
+        told: dict[str, Any] = msgpack.unpackb(message)
+        return told
+
+    async def hear_ack(self, upto: int) -> None:
+        """Read until everything before the number ``upto`` is acked."""
+        while (told := await self.hear()).get("next", 0) < upto:
+            assert told["type"] == "ack", told
+
+    async def hear_close(self) -> int:
+        """Read to the end; the close code."""
+        while True:
+            try:
+                await self.hear()
+            except Closed as closed:
+                return closed.code
+
+
+@asynccontextmanager
+async def forwarding(agent: AgentProcess, token: str) -> AsyncIterator[ForwardingPeer]:
+    """Connected to ``/forward`` with a token."""
+    async with (
+        await trio.open_tcp_stream("127.0.0.1", agent.port) as stream,
+        trio.open_nursery() as nursery,
+    ):
+        with trio.fail_after(PATIENCE_S):
+            socket = await wrap_client_stream(
+                nursery,
+                stream,
+                f"127.0.0.1:{agent.port}",
+                "/forward",
+                subprotocols=[MSGPACK_SESSION],
+                extra_headers=[(b"Authorization", f"Bearer {token}".encode())],
+            )
+        yield ForwardingPeer(socket)
+        nursery.cancel_scope.cancel()
 
 
 async def metric(agent: AgentProcess, name: str) -> float:

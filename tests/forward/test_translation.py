@@ -77,3 +77,13 @@ def test_a_stop_asks_for_its_time() -> None:
     error = stopped(Stop("store_full", 12.5, "the log main is full"))
     assert error.retry_after == 12.5 and "store_full the log main is full" in str(error)
     assert stopped(Stop("closing")).retry_after is None
+
+
+@pytest.mark.parametrize(
+    "code, slow", [("forbidden_source", True), ("forbidden_origin", True), ("store_full", False)]
+)
+def test_a_stop_that_a_person_has_to_do_something_about_is_a_slow_one(
+    code: str, slow: bool
+) -> None:
+    error = stopped(Stop(code, 5.0, "x belongs to 'a'"))
+    assert (error.slow, error.retry_after) == (slow, 5.0) and "belongs to 'a'" in str(error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_agent.ops.health import Facts, LogFact, UpstreamFact, judge
+from edge_agent.ops.health import CrowdedFact, Facts, LogFact, UpstreamFact, judge
 from tests.ops.pictures import WELL, unwell
 
 
@@ -146,3 +146,12 @@ def test_a_paused_upstream_is_told_as_a_warning_with_the_way_back() -> None:
 def test_a_doubted_clock_is_told_with_how_far_it_is_off(off_s: float, text: str) -> None:
     (warning,) = judge(unwell(clock_doubt_s=off_s)).warnings
     assert text in warning.message
+
+
+def test_who_finds_no_place_for_a_source_is_named() -> None:
+    facts = unwell(crowded=(CrowdedFact("mallory", 2500, 2500, 2600),))
+    assert codes(facts) == ("degraded", ["too_many_sources"], [])
+    told = judge(facts).reasons[0].message
+    assert "Too many sources of mallory: it has 2 500" in told and "source list" in told
+    nobody = judge(unwell(crowded=(CrowdedFact("", 10_000, 10_000, 10_000),))).reasons[0].message
+    assert "Too many sources: 10 000 are remembered" in nobody

@@ -94,3 +94,33 @@ def test_a_salvaged_store_still_knows_its_clocks(stores: Stores) -> None:
     assert engine.salvage_report is not None
     assert told(engine) == [note(1)]
     assert engine.salvage_report["problems"] == []
+
+
+def owned(agent: str, boot: int, owner: str | None, *, boot_ns: int = 1) -> ClockNote:
+    return ClockNote(agent, boot.to_bytes(16), boot, boot_ns, 1, owner=owner)
+
+
+def test_nobody_pushes_out_what_another_identity_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clocks, "OWNED_MAX", 4)
+    monkeypatch.setattr(clocks, "FOREIGN_MAX", 6)
+    known = with_notes(owned("good", 1, "good"), *(owned("bad", n, "bad") for n in range(50)))
+    assert {boot for boot in known.offsets if boot[0] == "good"} == {("good", bytes(15) + b"\1")}
+    assert len(known) == 5
+    # Where many identities share what there is, those give way that have most.
+    known = known.changed_by([owned(f"x{n}", n, f"x{n}") for n in range(3)], 7)[0]
+    assert len(known) == 6 and ("good", (1).to_bytes(16)) in known.offsets
+
+
+def test_the_rightful_identitys_word_goes_before_what_was_there() -> None:
+    for before in (None, "bad"):
+        known = with_notes(owned("feed", 1, before, boot_ns=9))
+        known = known.changed_by([owned("feed", 1, "good", boot_ns=2)], 7)[0]
+        value = known.get("feed", (1).to_bytes(16))
+        assert value is not None and (value.owner, value.boot_ns) == ("good", 2)
+        # From then on the later one holds, as ever.
+        assert known.news([owned("feed", 1, "good", boot_ns=1)]) == []
+
+
+def test_an_impossible_boot_clock_does_not_hold_for_ever() -> None:
+    known = with_notes(note(1, 5, boot_ns=2**63 - 1))
+    assert known.changed_by([note(1, 9, boot_ns=3)], 7)[0].offsets == {("feed", BOOTS[1]): 9}

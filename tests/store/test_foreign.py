@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from edge_agent.errors import ProtocolError
 from edge_agent.store.codec import Compressor
-from edge_agent.store.foreign import check_payload
+from edge_agent.store.foreign import check_payload, without_streams
 from edge_agent.store.payload import encode_runs
-from tests.store.support import pack, run
+from tests.store.support import foreign, pack, run
 
 
 def test_a_good_payload_passes_the_check_compressed_too() -> None:
@@ -47,3 +48,15 @@ def test_a_bad_payload_from_a_peer_is_refused(name: str) -> None:
 def test_a_payload_that_claims_too_much_is_refused_before_it_is_unpacked() -> None:
     with pytest.raises(ProtocolError, match="limit"):
         check_payload(1, 2**31, b"", 1)
+
+
+def test_streams_are_told_and_taken_out_with_all_their_runs() -> None:
+    block = foreign(1, 1)
+    raw = encode_runs([run(2, stream="a"), run(3, stream="$b"), run(1, stream="a", value=9)])
+    codec, packed = Compressor(3).compress(raw)
+    block = structs.replace(block, last=6, count=6, codec=codec, raw_len=len(raw), payload=packed)
+    assert check_payload(codec, len(raw), packed, 6) == {"a", "$b"}
+    kept = without_streams(block, lambda stream: stream == "a")
+    assert kept is not None and (kept.first, kept.last, kept.count) == (1, 6, 3)
+    assert check_payload(kept.codec, kept.raw_len, kept.payload, 3) == {"a"}
+    assert without_streams(block, lambda stream: False) is None

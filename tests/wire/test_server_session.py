@@ -279,3 +279,22 @@ def test_a_message_of_clock_notes_takes_no_number_and_is_not_in_flight() -> None
     assert (received.numbers, received.messages, received.failure) == (3, 3, None)
     assert received.notes == (note, note, note)
     assert (session.number, session.records_in_flight) == (10, 3)
+
+
+def test_what_is_not_taken_after_all_is_neither_acked_nor_in_flight() -> None:
+    session = ServerSession("msgpack", WireLimits(), Window(100, 10_000))
+    session.receive_hello('{"type": "hello", "source": "a/b/c/d"}')
+    session.welcome(1, "epoch0", "")
+    first, second = (encode_segments([Segment(begin, begin + 9, "filtered")]) for begin in (1, 11))
+    session.receive_segments([first, second])
+    session.take_back(15)
+    assert (session.number, session.bytes_in_flight) == (15, len(first))
+    session.refuse(12, "forbidden_stream", "no")
+    goodbye = session.stop("forbidden_origin", 5.0, "whose it is")
+    assert goodbye.close_code == 1008
+    said = [msgpack.unpackb(one) for one in session.committed(15) if isinstance(one, bytes)]
+    assert [(one["type"], one.get("at"), one.get("next")) for one in said] == [
+        ("nack", 12, None),
+        ("ack", None, 15),
+    ]
+    assert session.bytes_in_flight == 0

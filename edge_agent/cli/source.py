@@ -1,0 +1,120 @@
+"""``edge-agent source``: whose each source is, and a person's word about it.
+
+Works on a running agent, through its people's port, and on the store of one that does not run.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge_agent.cli.printing import print_columns
+from edge_agent.cli.reach import agreed, reach, reach_options
+from edge_agent.errors import ConfigError
+
+if TYPE_CHECKING:
+    from edge_agent.ops.source_orders import SourceMove
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="As JSON.")
+_yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+@click.group()
+def command() -> None:
+    """Show whose sources are, move and forget them.
+
+    With tokens a source belongs to the token, by its name, that was the first to use it, and so
+    does an agent that forwards here (agent:ID): docs/identity.md.
+    """
+
+
+@command.command("list")
+@click.option("--owner", metavar="NAME", help="Of this token alone.")
+@_json_option
+@reach_options
+def list_(*, owner: str | None, as_json: bool, **where: Any) -> None:
+    """Show every source, whose it is, its next number, and when it was last heard."""
+    found = reach(**where).sources()
+    _show([one for one in found if owner is None or one["owner"] == owner], as_json=as_json)
+
+
+@command.command()
+@click.argument("source")
+@click.option("--to", metavar="NAME", required=True, help="The token that may use it from now on.")
+@click.option(
+    "--keep-numbers",
+    is_flag=True,
+    help="It is the same device as before, which only has another token now.",
+)
+@_json_option
+@reach_options
+def move(source: str, to: str, *, keep_numbers: bool, as_json: bool, **where: Any) -> None:
+    """Let SOURCE belong to the token called NAME; an agent is agent:ID.
+
+    Its numbering begins anew where the sender says, for the numbers that somebody else used up are
+    not its own: what it still holds may so arrive twice, and nothing is lost. An agent sends again
+    all that it holds. With --keep-numbers it goes on where the old owner was.
+    """
+    from edge_agent.ops.source_orders import SourceMove
+
+    _look_for(to, where)
+    _settle(SourceMove("move", source, to, keep_numbers), as_json, where)
+
+
+@command.command()
+@click.argument("source")
+@_yes_option
+@_json_option
+@reach_options
+def forget(source: str, *, yes: bool, as_json: bool, **where: Any) -> None:
+    """Forget SOURCE: whoever may use it next is the first, and says where numbering starts."""
+    from edge_agent.ops.source_orders import SourceMove
+
+    agreed(f"Forget whose {source} is, and where its numbers are?", yes=yes)
+    _settle(SourceMove("forget", source), as_json, where)
+
+
+def _look_for(name: str, where: dict[str, Any]) -> None:
+    """Say so where the tokens file, as far as it is seen from here, has no such token."""
+    from edge_agent.cli.run import settings_of
+    from edge_agent.server.tokens import list_tokens
+
+    try:
+        file = settings_of(where["config"], where["data"]).listen.tokens
+        known = None if file is None else {token.name for token in list_tokens(file)}
+    except ConfigError:
+        return
+    if known is not None and name not in known:
+        click.echo(f"note: there is no token called {name} in {file}", err=True)
+
+
+def _settle(order: SourceMove, as_json: bool, where: dict[str, Any]) -> None:
+    _show(reach(**where).move_source(order), as_json=as_json)
+
+
+def _show(sources: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(sources, indent=2))
+        return
+    rows = [
+        [
+            _printable(one["source"]),
+            _printable(one["owner"] or "-"),
+            str(one["next"]),
+            (one["last_heard"] or "-")[:19],
+        ]
+        for one in sources
+    ]
+    if rows:
+        print_columns(("source", "owner", "next", "last heard"), rows, sys.stdout)
+    else:
+        click.echo("no sources", err=True)
+
+
+def _printable(text: str) -> str:
+    # What a peer sent must not move the cursor of whoever looks.
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
