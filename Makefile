@@ -4,8 +4,9 @@
 #   make test           set up from requirements.lock, then style, types and all tests (ARGS="-k name")
 #   make test-floors    the same tests with the lowest versions that pyproject.toml allows
 #   make test-loaded    the same tests twice (LOADED_ROUNDS) with three busy loops (BUSY) beside them
+#   make test-pages     the store's tests as on a machine with pages of 16 KiB (needs gcc)
 #   make explore        the property tests with new random examples, ROUNDS times over
-#   make crash          power cuts, failing calls, flipped bits, outages, kills: half an hour
+#   make crash          power cuts, failing calls, flipped bits, lost roots, outages, kills: half an hour
 #   make bench          every benchmark (some 16 minutes); make bench-smoke: their tiny mode
 #   make lock           renew requirements.lock from what is newest
 #   make clean          remove what the above made
@@ -31,7 +32,7 @@ INPUTS := pyproject.toml requirements.lock
 KEY := $(shell { cat $(INPUTS); $(PYTHON) -c 'import sys; print(sys.version, sys.prefix)'; pwd; } 2>&1 | cksum | cut -d' ' -f1)
 INSTALL = -m pip --disable-pip-version-check install --quiet
 
-.PHONY: run test test-floors test-loaded explore crash bench bench-smoke lock clean python
+.PHONY: run test test-floors test-loaded test-pages explore crash bench bench-smoke lock clean python
 
 run: $(VENV)/run-$(KEY)
 	@$(BIN) -m edge_agent demo $(ARGS)
@@ -47,6 +48,9 @@ test-floors: $(FLOORS)/test-$(KEY)
 
 test-loaded: $(VENV)/test-$(KEY)
 	$(BIN) -m tests.loaded --busy $(BUSY) --rounds $(LOADED_ROUNDS) -- $(SHARED) $(ARGS)
+
+test-pages: $(VENV)/test-$(KEY)
+	$(BIN) -m tests.pages $(BIN) -m pytest $(SHARED) tests/store $(ARGS)
 
 explore: $(VENV)/test-$(KEY)
 	@for round in $$(seq $(ROUNDS)); do \

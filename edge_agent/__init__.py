@@ -24,6 +24,8 @@ Floors; imports only go down (``tests/test_architecture.py`` enforces it):
 1     ``wire``, ``store``, ``config`` pure stations
 1     ``clock``, ``backoff``, ``dial``
                                       time, patience and sockets, for whoever needs them
+1     ``connection_quota``, ``refused_peers``
+                                      who may be connected at one time, and who was refused
 0     ``errors``, ``record``, ``streams``, ``summary``, ``metrics``, ``clocknote``,
       ``time_format``                 values
 ===== =============================== ========================================================

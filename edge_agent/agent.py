@@ -58,6 +58,7 @@ from edge_agent.ops import (
     run_watchdog,
     upstream_status,
 )
+from edge_agent.refused_peers import RefusedPeers
 from edge_agent.scrub import Scrubber
 from edge_agent.server import Server, Tokens, server_context
 from edge_agent.store import Engine, LookAtMedium, medium_of
@@ -160,7 +161,10 @@ class _Parts:
         self.log = Log(engine, self.committer, around.run_blocking)
         self.live = Live(self.log, config.limits, clock=around.clock, metrics=self.metrics)
         tokens = config.listen.tokens
-        self.tokens = None if tokens is None else Tokens(Path(tokens))
+        self.tokens = (
+            None if tokens is None else Tokens(Path(tokens), run_blocking=around.run_blocking)
+        )
+        self.refused = RefusedPeers(lambda: around.clock.read().wall_ns, trio.current_time)
         self.before = compile_rules(config.rule, self.metrics)
         self.time_key = compile_time_keys(config.rule)
         self.server = Server(
@@ -177,6 +181,7 @@ class _Parts:
             run_blocking=around.run_blocking,
             trace=around.trace,
             dashboard=None if config.http.address == "off" else f"http://{config.http.address}/",
+            refused=self.refused,
         )
         interval_s = float(config.store.scrub_interval)
         self.scrubber = Scrubber(self.log, interval_s, around.clock, self.metrics)
@@ -237,6 +242,8 @@ class _Parts:
                 part=self.server.part,
                 salvage=lambda: in_words(self.engine.salvage_report),
                 scrub=lambda: self.scrubber.status,
+                tokens=self.tokens,
+                refused=self.refused,
             )
         )
         edges.start_soon(watch.run)

@@ -97,18 +97,21 @@ class Scrubber:
             known = await self._already_told()
             if reason in known or len(known) >= _KNOWN_MAX:
                 continue
-            known.add(reason)
             await self._set_aside(block, reason)
+            known.add(reason)
 
     async def _set_aside(self, block: DamagedBlock, reason: str) -> None:
-        now, records = self.status, block.last - block.first + 1
-        self.status = ScrubStatus(now.finished_ns, now.last_blocks, now.blocks, now.damaged + 1)
-        self._metrics.add("records_damaged_total", records, block.log)
-        logger.error("%s; it is set aside, everything else can be read", reason)
+        """Put it in quarantine; it is counted and told once it is there, and until then found again
+        by the next pass.
+        """
         stored_ns = self._clock.read().wall_ns
         entry = Quarantined(CODE, reason, "", "", block.first, stored_ns, block.begin)
         ticket = await self._log.append(Entry(quarantine=(entry,)))
         await ticket.wait()
+        now, records = self.status, block.last - block.first + 1
+        self.status = ScrubStatus(now.finished_ns, now.last_blocks, now.blocks, now.damaged + 1)
+        self._metrics.add("records_damaged_total", records, block.log)
+        logger.error("%s; it is set aside, everything else can be read", reason)
 
     async def _already_told(self) -> set[str]:
         """The reasons of entries that earlier runs put in quarantine."""

@@ -17,7 +17,8 @@ from edge_agent import agent
 from edge_agent.agent import Running
 from edge_agent.config import Config, parse
 from edge_agent.errors import ConfigError, StoreLocked
-from tests.patience import PATIENCE_S
+from edge_agent.server import add_token, revoke_token
+from tests.patience import PATIENCE_S, receive_to_end, receive_until
 
 TEXT = """
 [listen]
@@ -158,3 +159,72 @@ async def test_an_upstream_that_never_answers_does_not_hold_up_the_end(tmp_path:
     more = '[[upstream]]\nname = "hub"\nurl = "ws://127.0.0.1:1/forward"\n'
     async with running(configured(tmp_path, more=more)):
         pass
+
+
+async def say(address: str, head: str) -> trio.SocketStream:
+    """Send a request to the people's port."""
+    host, port = address.rsplit(":", 1)
+    stream = await trio.open_tcp_stream(host, int(port))
+    await stream.send_all(head.replace("\n", "\r\n").encode())
+    return stream
+
+
+async def answered(address: str, head: str) -> Any:
+    """The JSON that is answered."""
+    stream = await say(address, head + "Connection: close\n\n")
+    answer = await receive_to_end(stream)
+    await stream.aclose()
+    return json.loads(answer.partition(b"\r\n\r\n")[2])
+
+
+def with_tokens(path: Path) -> Config:
+    text = TEXT.format(path=path / "data", interval="10ms", http="127.0.0.1:0")
+    listen = f'address = "127.0.0.1:0"\ntokens = "{path}/tokens"'
+    return parse(text.replace('address = "127.0.0.1:0"', listen, 1), "test")
+
+
+async def test_a_live_view_ends_when_its_token_is_revoked(tmp_path: Path) -> None:
+    add_token(tmp_path / "tokens", "other", read=["**"])
+    secret = add_token(tmp_path / "tokens", "viewer", read=["**"])
+    async with running(with_tokens(tmp_path)) as (found, _):
+        assert found.http_address is not None
+        head = f"GET /api/subscribe HTTP/1.1\nHost: localhost\nAuthorization: Bearer {secret}\n\n"
+        stream = await say(found.http_address, head)
+        assert (await receive_until(stream, b"\n\r\n")).startswith(b"HTTP/1.1 200")
+        revoke_token(tmp_path / "tokens", "viewer")
+        # Keep-alives come every 15 s, so this is the end of the connection.
+        with trio.fail_after(12):
+            await receive_to_end(stream)
+        await stream.aclose()
+        again = await say(found.http_address, head)
+        assert (await receive_until(again, b"\r\n\r\n")).startswith(b"HTTP/1.1 401")
+        await again.aclose()
+
+
+async def test_who_was_refused_at_either_port_is_in_status(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING")
+    add_token(tmp_path / "tokens", "other", read=["**"])
+    local = "Host: localhost\n"
+    async with running(with_tokens(tmp_path)) as (found, _):
+        assert found.http_address is not None
+        for _ in range(3):
+            upgrade = (
+                "GET /ingest/a HTTP/1.1\nConnection: Upgrade\nUpgrade: websocket\n"
+                "Sec-WebSocket-Version: 13\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\n"
+                f"{local}Authorization: Bearer wrong\n\n"
+            )
+            stream = await say(found.sensor_addresses[0], upgrade)
+            assert b"401" in await receive_to_end(stream)
+            await stream.aclose()
+        foreign = "GET / HTTP/1.1\nHost: evil\x1b[2J.example\n"
+        await answered(found.http_address, foreign.replace("\x1b[2J", "%1b"))
+        status = await answered(found.http_address, "GET /api/status HTTP/1.1\n" + local)
+    told = {(one["port"], one["reason"]): one for one in status["refused"]}
+    token = told["listen.address", "bad_token"]
+    assert token["address"] == "127.0.0.1" and token["count"] == 3
+    assert "edge-agent token" in token["sentence"]
+    assert "http.hosts" in told["http.address", "foreign_host"]["sentence"]
+    lines = [one.getMessage() for one in caplog.records if "refused" in one.getMessage()]
+    assert len(lines) == 2 and "listen.address" in lines[0]

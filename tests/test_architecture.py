@@ -16,6 +16,7 @@ FLOORS = {
     "errors": 0, "record": 0, "streams": 0, "summary": 0, "metrics": 0,
     "clocknote": 0, "time_format": 0,
     "wire": 1, "store": 1, "config": 1, "clock": 1, "backoff": 1, "dial": 1,
+    "connection_quota": 1, "refused_peers": 1,
     "commit": 2, "log": 2, "client": 2,
     "live": 3, "forward": 3, "wear": 3, "scrub": 3, "server": 4, "ops": 4,
     "assembly": 5, "agent": 5, "cli": 6, "__main__": 7,
@@ -34,7 +35,7 @@ PURE = {"wire", "store", "config", "errors", "record", "streams", "summary", "me
 IMPURE = {"trio", "time", "random", "socket"}
 #: Heavy libraries and who may import them, though never while edge_agent.agent is imported.
 HEAVY = {
-    "starlette": {"ops"}, "hypercorn": {"ops"}, "prometheus_client": {"ops"},
+    "starlette": {"ops"}, "prometheus_client": {"ops"},
     "httpx2": {"forward", "cli"}, "httpcore2": {"forward"}, "cryptography": {"server"},
     "rich": {"cli"}, "psutil": {"cli", "ops"},
 }  # fmt: skip

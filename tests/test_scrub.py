@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from edge_agent.errors import StoreFailed
+from edge_agent.errors import StoreFailed, StoreFull
 from edge_agent.scrub import CODE, STEP_BYTES, Scrubber
-from edge_agent.store import Block, Gap, Quarantined
+from edge_agent.store import Block, CommitResult, Entry, Gap, Quarantined
 from edge_agent.store.keys import block_key, source_key
 from edge_agent.store.pages import PageFile
 from tests.waist import Waist, numbered, open_waist, run_of
@@ -92,6 +94,27 @@ async def test_a_damaged_block_is_counted_once_told_once_and_kept_for_a_person(
             await again.run()
         assert again.status.damaged == 0
         assert len(await waist.log.quarantine(0, 10)) == 1
+
+
+async def test_what_quarantine_did_not_take_is_found_again(
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_waist(tmp_path) as waist:
+        await fill(waist)
+        flip(tmp_path, block_key(1, 101), 70)
+        commit, refusals = waist.engine.commit, [StoreFull("the store is full")]
+
+        def refusing(entries: Sequence[Entry]) -> CommitResult:
+            result = commit([Entry()] if refusals else entries)
+            return replace(result, answers=(refusals.pop(),)) if refusals else result
+
+        monkeypatch.setattr(waist.engine, "commit", refusing)
+        scrub = scrubber(waist)
+        with trio.move_on_after(3 * PASS_S):
+            await scrub.run()
+        assert not refusals
+        assert len(await waist.log.quarantine(0, 10)) == 1
+        assert (scrub.status.damaged, waist.metrics.get("records_damaged_total", "main")) == (1, 10)
 
 
 async def test_what_was_told_is_known_whole_or_not_at_all(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from edge_agent.cli.common import Failure, config_options, holds_store
 from edge_agent.cli.progress import ProgressBar
@@ -23,6 +24,8 @@ from edge_agent.errors import StoreFailed, StoreLocked
 from edge_agent.ops.text import amount, size
 from edge_agent.store.check import Report, check
 from edge_agent.store.lock import StoreLock
+from edge_agent.store.salvage import loss_in_words
+from edge_agent.store.values import SalvageNote
 
 if TYPE_CHECKING:
     from edge_agent.store.deep import Deep
@@ -59,6 +62,8 @@ def command(config: Path | None, data: str | None, *, deep: bool, as_json: bool)
         click.echo(json.dumps(told, indent=2))
     else:
         _print(path, report, found)
+    if report.problems and len(report.problems) == report.miscounted:
+        raise Failure(f"{path} miscounts its bytes, no more: edge-agent compact counts them anew")
     if report.problems or (found is not None and found.problems):
         raise Failure(
             f"{path} is damaged; the agent sets it aside and saves what is sound when it starts"
@@ -107,6 +112,10 @@ def _print(path: Path, report: Report, deep: Deep | None) -> None:
     )
     for gap in report.gaps:
         click.echo(f"not there (lost, or passed over by a salvage or restore): {gap}")
+    if report.salvaged:
+        note = msgspec.convert(report.salvaged, SalvageNote, strict=False)
+        loss = loss_in_words(note.missing, note.possible, all_known=note.all_known)
+        click.echo(f"read back from a damaged one ({note.reason}): {loss}")
     problems = report.problems + ([] if deep is None else deep.problems)
     for problem in problems[:_PROBLEMS_SHOWN]:
         click.echo(f"problem: {problem}")

@@ -97,7 +97,7 @@ def set_up_logging(verbose: int) -> None:
     root.handlers[:] = [handler]
     root.setLevel((logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)])
     if verbose < 3:
-        for name in ("trio-websocket", "hypercorn", "httpx2", "httpcore2"):
+        for name in ("trio-websocket", "httpx2", "httpcore2"):
             logging.getLogger(name).setLevel(logging.WARNING)
 
 

@@ -17,6 +17,7 @@ import click
 import msgspec
 
 from edge_agent.cli.common import Failure, config_options
+from edge_agent.cli.disk import look_at_mount
 from edge_agent.cli.doctor_disk import (
     judge_cache,
     judge_mount,
@@ -24,7 +25,6 @@ from edge_agent.cli.doctor_disk import (
     judge_space,
     judge_syncs,
     look_at_device,
-    look_at_mount,
     read_back,
     time_syncs,
 )

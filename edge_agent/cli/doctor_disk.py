@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from edge_agent.cli.disk import IN_MEMORY, Mount
 from edge_agent.cli.doctor_finding import Finding, fail, ok, warn
 from edge_agent.ops.text import duration, size
 
@@ -35,19 +36,9 @@ _PROBES = 60
 _PROBE_BYTES = 4096
 _BACK_BYTES = 1024 * 1024
 
-_IN_MEMORY = ("tmpfs", "ramfs", "devtmpfs")
 _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs")
 _NO_JOURNAL = ("vfat", "exfat", "msdos", "ntfs", "ntfs3", "fuseblk")
 _GOOD = ("ext4", "xfs", "btrfs", "f2fs", "bcachefs", "zfs")
-
-
-@dataclass(frozen=True, slots=True)
-class Mount:
-    """The file system under a folder."""
-
-    kind: str
-    options: frozenset[str]
-    place: str = "/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +65,7 @@ def judge_mount(mount: Mount) -> Finding:
     """Whether the file system can keep what it is given."""
     name, options = "file system", mount.options
     found = f"{mount.kind} at {mount.place}"
-    if mount.kind in _IN_MEMORY:
+    if mount.kind in IN_MEMORY:
         return fail(name, f"{found}, in memory: a power cut empties it", "put store.path on a disk")
     if mount.kind == "overlay":
         return fail(
@@ -172,18 +163,6 @@ def judge_reading_back(same: bool | None) -> Finding:
     if not same:
         return fail(name, "1 MiB came back changed from the card", "replace the card")
     return ok(name, "1 MiB came back from the card as it was written")
-
-
-def look_at_mount(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> Mount:
-    """The mount that holds ``folder``."""
-    best, found = Path("/"), Mount("unknown", frozenset())
-    resolved = folder.resolve()
-    for line in mounts.read_text(errors="replace").splitlines():
-        _, place, kind, options, *_ = line.split()
-        mounted = Path(place.encode().decode("unicode_escape"))
-        if resolved.is_relative_to(mounted) and mounted.is_relative_to(best):
-            best, found = mounted, Mount(kind, frozenset(options.split(",")), str(mounted))
-    return found
 
 
 def look_at_device(folder: Path, sys: Path = Path("/sys")) -> Device:

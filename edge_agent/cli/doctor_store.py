@@ -18,9 +18,12 @@ from edge_agent.store.backup import look_inside
 from edge_agent.store.create import damaged_folders
 from edge_agent.store.lock import LOCK, StoreLock
 from edge_agent.store.look import look
+from edge_agent.store.salvage import loss_in_words
 
 #: The part of all places for sources from which on a person should look.
 SOURCES_FULL = 0.9
+_DAY_S = 86_400.0
+_REFUSED_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +88,16 @@ def judge_store(held: Held) -> Finding:
     return ok(name, "sound at a first look; edge-agent check --deep reads all of it")
 
 
-def judge_salvage(folders: Sequence[str]) -> Finding:
-    """Stores that were set aside."""
+def judge_salvage(folders: Sequence[str], loss: str = "") -> Finding:
+    """Stores that were set aside; ``loss``: what was not read back of the last, where that is known
+    without the agent, which says so itself.
+    """
     name = "salvage"
     if not folders:
         return ok(name, "no store was ever set aside here")
     return warn(
         name,
-        f"{', '.join(folders)}: damaged stores that were set aside",
+        f"{', '.join(folders)}: damaged stores that were set aside{loss and f'; {loss}'}",
         "find out why (docs/corrupt-card.md); then remove the folders",
     )
 
@@ -142,6 +147,25 @@ def judge_agent(status: dict[str, Any] | None, problem: str, *, running: bool) -
     if word == "degraded" or reasons:
         return warn(name, f"{word}. {' '.join(reasons)}", "edge-agent status shows all")
     return ok(name, f"{word}, agent {status['agent']['id']}")
+
+
+def judge_refused(refused: Sequence[dict[str, Any]]) -> Finding:
+    """Peers that the running agent refused before they were let in, in the last day."""
+    name = "refused peers"
+    lately = [one for one in refused if one["last_s"] < _DAY_S]
+    if not lately:
+        return ok(name, "none in the last day")
+    told = [
+        f"{one['address'] or 'a peer'} at {one['port']}, {amount(one['count'])} times:"
+        f" {one['sentence']}"
+        for one in lately[:_REFUSED_SHOWN]
+    ]
+    more = len(lately) - len(told)
+    return warn(
+        name,
+        " ".join(told) + (f" And {more} more." if more else ""),
+        "if it is one of yours, mend it there; edge-agent status --json shows all",
+    )
 
 
 def look_at_folder(path: Path) -> Folder:
@@ -194,19 +218,26 @@ def store_findings(path: Path, url: str) -> tuple[list[Finding], bool]:
         except Failure as error:
             problem = error.message
     entries: int | None = None
+    loss = ""
     if status is not None:
         entries = int(status["store"]["quarantine_entries"])
     elif held.there and not held.problem:
         try:
-            entries = look_inside(path).entries
+            inside = look_inside(path)
+            entries = inside.entries
+            if (note := inside.salvaged) is not None:
+                loss = loss_in_words(note.missing, note.possible, all_known=note.all_known)
         except EdgeAgentError:
             entries = None
     found = [
         judge_folder(look_at_folder(path)),
         judge_store(held),
-        judge_salvage([folder.name for folder in damaged_folders(path)]),
+        judge_salvage([folder.name for folder in damaged_folders(path)], loss),
         judge_quarantine(entries),
         judge_sources(None if status is None else status["store"]),
         judge_agent(status, problem, running=bool(held.holder)),
     ]
+    if status is not None:
+        # An agent of an earlier version tells of none.
+        found.append(judge_refused(status.get("refused", [])))
     return found, bool(held.holder)

@@ -96,10 +96,11 @@ def command(
 
 def _judge(backup: Path, report: Report) -> None:
     """Blocks that were damaged on the card already are in the backup as they were, and readers are
-    told of them. That must keep nobody from having all the others back.
+    told of them. That must keep nobody from having all the others back; nor must bytes that were
+    miscounted, as by a former version on a machine with other pages: they are counted anew.
     """
     damaged = sum(log.damaged for log in report.logs.values())
-    if len(report.problems) > damaged:
+    if len(report.problems) > damaged + report.miscounted:
         raise Failure(f"{backup} is damaged: {report.problems[-1]}")
     if damaged:
         click.echo(f"damaged before the backup was made, and so they stay: {damaged} blocks")

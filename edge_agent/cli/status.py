@@ -12,6 +12,7 @@ import click
 from edge_agent.cli.common import Failure, get_json, url_options
 from edge_agent.ops.text import amount, duration, percent, size
 
+_REFUSED_SHOWN = 5
 _COLOURS = {"ok": "green", "degraded": "yellow", "failed": "red"}
 
 
@@ -51,7 +52,7 @@ def _print(status: dict[str, Any]) -> None:
         if table is not None:
             console.print(table)
             console.print()
-    for line in _outlook(status):
+    for line in (*_outlook(status), *_refused(status)):
         console.print(f"• {escape(line)}")
     store = status["store"]
     console.print(
@@ -163,6 +164,15 @@ def _outlook(status: dict[str, Any]) -> Iterator[str]:
         if one["outlook"]:
             yield f"{one['name']}: {one['outlook']}"
     yield from status["wear_outlook"]
+
+
+def _refused(status: dict[str, Any]) -> Iterator[str]:
+    # An agent of an earlier version tells of none.
+    for one in status.get("refused", [])[:_REFUSED_SHOWN]:
+        yield (
+            f"refused {one['address'] or 'a peer'} at {one['port']}, {amount(one['count'])} times,"
+            f" last {duration(one['last_s'])} ago: {one['sentence']}"
+        )
 
 
 def _written(value: float | None) -> str:

@@ -42,7 +42,7 @@ def command() -> None:
     "sources",
     metavar="PATTERN",
     multiple=True,
-    help="Under these sources, which no other token may then be the first to use. [any]",
+    help="Under these sources; one without * no other token may be the first to use. [any]",
 )
 @click.option("--read", metavar="PATTERN", multiple=True, help="May read these streams.")
 @click.option("--forward", is_flag=True, help="May forward as another agent.")

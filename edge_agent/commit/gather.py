@@ -211,7 +211,8 @@ class Gathering:
         try:
             await event.wait()
         except trio.Cancelled:
-            if ticket.since == NEVER:
+            if ticket.since == NEVER and place in self._outside:
+                # Where the committer was cancelled too, `abandon` has been here before.
                 self._outside.remove(place)
             raise
         if ticket.since == NEVER:

@@ -37,6 +37,11 @@ _DAY_S = 86_400.0
 _RANGES: dict[str, tuple[float, float]] = {
     "drain_timeout": (0.1, 3600),
     "listen.connections": (1, 100_000),
+    "listen.unproved": (1, 100_000),
+    "listen.unproved_per_address": (1, 100_000),
+    "http.connections": (1, 10_000),
+    "http.unproved": (1, 10_000),
+    "http.unproved_per_address": (1, 10_000),
     "listen.handshake_timeout": (0.1, 3600),
     "listen.idle_timeout": (1, _DAY_S),
     "listen.close_timeout": (0.1, 60),

@@ -5,7 +5,8 @@ of the TOML file. The comment behind a key and the docstring of its table are wh
 config show`` prints beside them: `render` reads them from this very file.
 
 The memory that the limits allow at most, with the defaults: 200 connections x 64 KiB socket
-buffers + 32 MiB in flight + 16 MiB per running query + 4 MiB per upstream.
+buffers + 264 x 64 KiB that are not let in yet + 32 MiB in flight + 16 MiB per running query +
+4 MiB per upstream.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class Listen(Struct, frozen=True, forbid_unknown_fields=True):
     insecure: bool = False  # listen off loopback without TLS and tokens; reported in status
     origins: tuple[str, ...] = ()  # browser origins that may connect, beside none at all
     hosts: tuple[str, ...] = ()  # further Host names that loopback clients may use
-    connections: int = 200  # open at one time; the next one gets HTTP 503
+    connections: int = 200  # open at one time; who has most yields to who has fewer
+    unproved: int = 200  # not let in yet, beside them; the next displaces the oldest
+    unproved_per_address: int = 50  # of those, one address may have
     handshake_timeout: Duration = Duration(10)  # from connecting to the upgrade
     idle_timeout: Duration = Duration(120)  # a ping is sent at half of it
     close_timeout: Duration = Duration(2)  # how long a closing peer may take to say goodbye
@@ -54,6 +57,9 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True):
     address: str = "127.0.0.1:8766"  # "off": no page, no metrics, no /healthz
     hosts: tuple[str, ...] = ()  # further Host names that may be asked for
     origins: tuple[str, ...] = ()  # browser origins that may ask, beside its own page
+    connections: int = 64  # being answered at one time, shared as listen.connections are
+    unproved: int = 64  # waiting, beside them; the next displaces the oldest
+    unproved_per_address: int = 32  # of those, one address may have
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):

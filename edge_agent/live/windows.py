@@ -25,14 +25,15 @@ itself: streams are expected to stay in one log.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar, TypeVarTuple
 
 import trio
 
 from edge_agent.clock import Clock
 from edge_agent.commit import Closed
 from edge_agent.config.shape import Rule
-from edge_agent.errors import StoreDamaged, StoreFailed, StoreFull
+from edge_agent.errors import StoreDamaged, StoreError, StoreFailed, StoreFull
 from edge_agent.live.derived import derived_runs, derived_source
 from edge_agent.live.window_state import Windows
 from edge_agent.log import Log
@@ -55,6 +56,9 @@ _READ_BYTES = 256 * 1024
 _NAP_SECONDS = 3600.0
 #: Between attempts to read while the disk refuses; the committer reopens the store.
 _RETRY_SECONDS = 1.0
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 def window_consumer(rule: str) -> str:
@@ -118,16 +122,18 @@ class _Task:
                     self._saved = self._after
                 await self._wait()
         except (Closed, StoreFailed):
-            # The agent is stopping. What was not written is read again after the next start.
+            # Of appends alone: the agent is stopping. What was not written is read again after the
+            # next start.
             return
 
     async def _take_up(self) -> None:
-        floor, state = await self._log.position(window_consumer(self._rule.name), self._name)
+        consumer = window_consumer(self._rule.name)
+        floor, state = await _patiently(self._log.position, consumer, self._name)
         last = self._log.last_seq(self._name)
         self._after = self._saved = min(floor, last)
         if floor > last:
             # The store was read back from a damaged one and has lost its newest records.
-            back = Position(window_consumer(self._rule.name), self._name, last, rewind=True)
+            back = Position(consumer, self._name, last, rewind=True)
             await self._log.acknowledge(back)
         if state is not None and not self._windows.decode(state):
             logger.warning(
@@ -142,7 +148,7 @@ class _Task:
     async def _read_on(self) -> None:
         """Put what there is into windows, until the end or until enough have closed."""
         while self._log.last_seq(self._name) > self._after:
-            items = await self._read()
+            items = await _patiently(self._log.read, self._name, self._after, _READ_BYTES)
             if not items:
                 return
             late, early = self._windows.late, self._windows.early
@@ -157,13 +163,6 @@ class _Task:
             self._count("windows_closed_early_total", self._windows.early - early)
             if self._windows.closed >= WRITE_WINDOWS or self._after - self._saved >= SAVE_RECORDS:
                 return
-
-    async def _read(self) -> list[Block | Gap]:
-        while True:
-            try:
-                return await self._log.read(self._name, self._after, _READ_BYTES)
-            except StoreFailed:
-                await trio.sleep(_RETRY_SECONDS)
 
     def _process(self, items: Sequence[Block | Gap]) -> None:
         windows, after = self._windows, self._after
@@ -263,3 +262,12 @@ class _Task:
     def _count(self, metric: str, amount: int) -> None:
         if amount:
             self._metrics.add(metric, amount, self._rule.name)
+
+
+async def _patiently(question: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+    """What the log says, once the disk lets it."""
+    while True:
+        try:
+            return await question(*args)
+        except StoreError:
+            await trio.sleep(_RETRY_SECONDS)

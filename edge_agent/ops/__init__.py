@@ -8,7 +8,7 @@ streams is an ordinary reader of the log.
 
 The agent makes one `Watch`, runs it, and feeds systemd's watchdog (`Notifier`, `run_watchdog`).
 The people's port is `edge_agent.ops.port.serve_people`, which is not imported here: whoever turns
-the port off does not pay for Starlette, Hypercorn and prometheus-client.
+the port off does not pay for Starlette and prometheus-client.
 """
 
 from edge_agent.ops.copies import SourcesCopied

@@ -1,5 +1,8 @@
 """Who may look in over HTTP: the rules about Host, Origin and tokens, as pure functions.
 
+`admit` says what may be read, `identity` as whom: a token's bearer, or where none is asked for the
+address, has a place of its own beside others; who proved nothing has not.
+
 On loopback everybody on this machine may look, and the danger is a browser: a page from elsewhere
 that asks `127.0.0.1` on behalf of its author (foreign ``Origin``), or a name of the attacker's
 that suddenly means 127.0.0.1 (DNS rebinding: foreign ``Host``). Off loopback a token with the
@@ -101,11 +104,14 @@ class Request:
     authorization: str | None
     fetch_site: str | None
     order: str | None = None
+    upgrade: str | None = None
 
 
 def admit(request: Request, rules: Rules) -> Readable | Refusal:
     """What the sender of ``request`` may read, or why it is refused."""
-    refusal = _method(request) or _host(request, rules) or _origin(request, rules)
+    refusal = (
+        _method(request) or _upgrade(request) or _host(request, rules) or _origin(request, rules)
+    )
     if refusal is not None:
         return refusal
     if request.method == "OPTIONS":
@@ -116,12 +122,20 @@ def admit(request: Request, rules: Rules) -> Readable | Refusal:
         # Who may settle it may see what it is about.
         return everything
     if request.authorization is not None:
-        return _bearer(request.authorization, rules)
+        return _bearer(_secret(request), rules)
     if not rules.needs_token:
         return everything
     if request.path in OPEN_PATHS:
         return nothing
     return Refusal(401, "token_needed", "a token with the scope read is needed: Bearer TOKEN")
+
+
+def identity(request: Request, rules: Rules, readable: Readable, address: str) -> str | None:
+    """Who sent a ``request`` that may read ``readable``; None where that is not known."""
+    if readable is nothing:
+        return None
+    secret = _secret(request)
+    return address if rules.access is None or secret is None else f"token {secret}"
 
 
 def everything(stream: str) -> bool:
@@ -158,9 +172,22 @@ def _order(request: Request, rules: Rules) -> Readable | Refusal:
 
 def _may_order(request: Request, rules: Rules) -> bool:
     """Whether the request bears a token with the scope admin."""
+    secret, known = _secret(request), rules.may_order
+    return known is not None and secret is not None and known(secret)
+
+
+def _secret(request: Request) -> str | None:
+    """The token of ``Authorization: Bearer TOKEN``."""
     scheme, _, token = (request.authorization or "").partition(" ")
-    known = rules.may_order
-    return known is not None and scheme.lower() == "bearer" and known(token.strip())
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def _upgrade(request: Request) -> Refusal | None:
+    if (request.upgrade or "").lower() != "websocket":
+        return None
+    return Refusal(
+        400, "wrong_port", "this is the people's port; WebSockets connect to listen.address"
+    )
 
 
 def _host(request: Request, rules: Rules) -> Refusal | None:
@@ -200,14 +227,13 @@ def _foreign(origin: str) -> Refusal:
     )
 
 
-def _bearer(authorization: str, rules: Rules) -> Readable | Refusal:
-    scheme, _, token = authorization.partition(" ")
+def _bearer(secret: str | None, rules: Rules) -> Readable | Refusal:
     if rules.access is None:
         # Nothing to check it against; whoever may look without a token may look with one.
         return everything
-    if scheme.lower() != "bearer" or not token.strip():
+    if secret is None:
         return Refusal(401, "bad_token", "expected Authorization: Bearer TOKEN")
-    readable = rules.access(token.strip())
+    readable = rules.access(secret)
     if readable is None:
         return Refusal(401, "bad_token", "this token is not known, or may not read")
     return readable

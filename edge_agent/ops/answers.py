@@ -76,8 +76,7 @@ class QueryAnswers:
 class Pieces(Response):
     """Pieces, then ``done``, whatever becomes of the reader.
 
-    Not Starlette's StreamingResponse: Hypercorn reports a disconnection when an answer is
-    complete, and Starlette then cancels the task that is just about to close the connection.
+    Not Starlette's StreamingResponse, which starts a second task for each answer.
     """
 
     def __init__(
@@ -89,7 +88,7 @@ class Pieces(Response):
         self._done = done
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send them all; for a reader that is gone the server throws them away."""
+        """Send them all; the server raises where the reader is gone."""
         try:
             with trio.move_on_after(SEND_TIMEOUT_S):
                 await send(

@@ -35,10 +35,12 @@ from edge_agent.forward.moves import OrderRefused
 from edge_agent.ops import admit
 from edge_agent.ops.admit import Readable, Refusal, Rules
 from edge_agent.ops.answers import LiveView, QueryAnswers
+from edge_agent.ops.http_connection import CALLER, Caller
 from edge_agent.ops.order_routes import OrderRoutes
 from edge_agent.ops.page import render_locked, render_page
 from edge_agent.ops.page_frame import CSP
 from edge_agent.ops.prometheus import CONTENT_TYPE, render
+from edge_agent.ops.sources import Sources
 from edge_agent.ops.status import Status
 from edge_agent.ops.watch import Watch
 from edge_agent.record import format_time
@@ -50,6 +52,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _MAY_READ = "edge_agent.may_read"
+#: Refusals that are worth a person's attention: what was asked for in vain is not.
+_TOLD = (400, 401, 403, 503)
 _COMMON = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
@@ -80,25 +84,21 @@ def make_app(watch: Watch, rules: Rules) -> App:
             HTTPException: _http_error,
         },
     )
-    return Door(app, rules)
+    return Door(app, rules, watch.sources)
 
 
 class Door:
-    """Lets in whom the rules let in, and says so to the routes."""
+    """Lets in whom the rules let in, and says so to the routes and to the port."""
 
-    def __init__(self, app: App, rules: Rules) -> None:
+    def __init__(self, app: App, rules: Rules, sources: Sources) -> None:
         self._app = app
         self._rules = rules
+        self._sources = sources
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})  # before accepting: HTTP 403
-            return
-        if scope["type"] != "http":
-            return
         request = _seen(scope)
-        answer = admit.admit(request, self._rules)
+        answer = await self._judge(request, scope.get(CALLER))
         headers = list(_COMMON)
         if request.origin is not None and request.origin.lower() in self._rules.origins:
             headers += [(b"access-control-allow-origin", request.origin.encode("latin-1"))]
@@ -119,6 +119,26 @@ class Door:
         else:
             scope[_MAY_READ] = answer
             await self._app(scope, receive, send_with_headers)
+
+    async def _judge(self, request: admit.Request, caller: Caller | None) -> Readable | Refusal:
+        rules, sources = self._rules, self._sources
+        answer = admit.admit(request, rules)
+        is_unknown = isinstance(answer, Refusal) and answer.status == 401
+        if is_unknown and request.authorization is not None and sources.tokens is not None:
+            # The token may have been made a moment ago.
+            await sources.tokens.refresh()
+            answer = admit.admit(request, rules)
+        if caller is None:
+            return answer
+        if not isinstance(answer, Refusal):
+            admitted = answer
+            who = admit.identity(request, rules, admitted, caller.address)
+            if who is None or caller.proved(who, lambda: admit.admit(request, rules) is admitted):
+                return admitted
+            answer = Refusal(503, "full", "all places are taken (http.connections); try again")
+        if answer.status in _TOLD:
+            sources.refused.note("http.address", caller.address, answer.code, answer.message)
+        return answer
 
 
 class _Routes:
@@ -213,11 +233,14 @@ def _may_read(request: Request) -> Readable:
 
 
 def _only(status: Status, may_read: Readable) -> Status:
-    """The picture without connections whose stream may not be read."""
+    """The picture without connections whose stream may not be read; strangers who were refused are
+    for those who may read everything.
+    """
     if may_read is admit.everything:
         return status
     kept = tuple(one for one in status.connections if may_read(one.stream))
-    return replace(status, connections=kept)
+    # No stream can be called so; what matches even this matches all.
+    return replace(status, connections=kept, refused=status.refused if may_read("**") else ())
 
 
 def _seen(scope: Scope) -> admit.Request:
@@ -233,6 +256,7 @@ def _seen(scope: Scope) -> admit.Request:
         authorization=headers.get(b"authorization"),
         fetch_site=headers.get(b"sec-fetch-site"),
         order=headers.get(admit.ORDER_HEADER.encode()),
+        upgrade=headers.get(b"upgrade"),
     )
 
 

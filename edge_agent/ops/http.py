@@ -1,12 +1,17 @@
-"""The people's port: HTTP through Hypercorn's Trio worker, one connection at a time.
+"""The people's port: HTTP/1.1 for an ASGI application, one task for each connection.
 
-Hypercorn's own `serve` lets an exception in one connection, such as a path with a byte beyond
-ASCII, end all of them, and shields its writes from cancellation, so that one reader that stops
-reading holds up the shutdown for ever. So the accept loop here is ours: each connection has its
-own guard, there are at most `CONNECTIONS`, and `PatientStream` gives every write a deadline.
-Hypercorn keeps the protocol, Starlette (in `app`) the routes.
+`http_connection` has the protocol, Starlette (in `app`) the routes; here is who may be connected:
 
-Imported only where ``http.address`` is not ``"off"``.
+- Who waits for a head, because it has just come or because its last answer is sent, is *unproved*
+  and competes with its like alone: at most ``unproved``, and ``unproved_per_address`` of one
+  address; the one that has waited longest is closed for a newcomer. TLS counts as waiting.
+- Who has been let in for a request has one of ``connections`` places while it is answered; how they
+  are shared among identities is in `edge_agent.connection_quota`. One that does not send its body,
+  or does not take its answer, is the first to give way.
+- Each connection has its own guard: what goes wrong in it ends with it.
+
+HTTP/2 is not spoken: it lets one peer hold a hundred answers at the cost of one socket, and nothing
+here needs it. Imported only where ``http.address`` is not ``"off"``.
 """
 
 from __future__ import annotations
@@ -15,29 +20,26 @@ import logging
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
 
-import hypercorn
 import trio
-from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ASGIFramework, ConnectionState
-from hypercorn.utils import wrap_app
 
-App = Callable[..., Awaitable[None]]
-"""An ASGI application."""
+from edge_agent.connection_quota import Place, ProvedQuota, UnprovedQuota
+from edge_agent.ops.http_connection import (
+    CALLER,
+    HEAD_TIMEOUT_S,
+    LINGER_S,
+    App,
+    HttpConnection,
+    error_answer,
+)
+from edge_agent.refused_peers import tls_trouble
+
+Refused = Callable[[str, str, str], None]
 
 logger = logging.getLogger(__name__)
 
-#: Open at once. A browser holds up to six, a Prometheus one.
-CONNECTIONS = 64
-#: How long one write may take: a reader that takes nothing for so long is gone or hostile.
-WRITE_TIMEOUT_S = 20.0
-#: From the head's first byte to its last, and between requests of one connection.
-IDLE_TIMEOUT_S = 10.0
 #: What answers in progress get at shutdown.
 GRACE_S = 1.0
-_HEAD_BYTES_MAX = 16 * 1024
 _ACCEPT_PAUSE_S = 0.1
 
 
@@ -48,41 +50,13 @@ class Serving:
     addresses: tuple[tuple[str, int], ...]
 
 
-class PatientStream(trio.abc.HalfCloseableStream):
-    """A socket whose writes end: in time, or with the connection."""
+@dataclass(frozen=True, slots=True)
+class Places:
+    """How many may be connected; see the module."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self._stream = stream
-        #: Hypercorn asks it for the addresses of both ends.
-        self.socket = stream.socket
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Write everything, or break."""
-        with trio.move_on_after(WRITE_TIMEOUT_S) as scope:
-            await self._stream.send_all(data)
-        if scope.cancelled_caught:
-            await self._break()
-            raise trio.BrokenResourceError("the reader takes nothing")
-
-    async def wait_send_all_might_not_block(self) -> None:
-        """As `trio.abc.SendStream` says."""
-        await self._stream.wait_send_all_might_not_block()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        """As `trio.abc.ReceiveStream` says."""
-        return await self._stream.receive_some(max_bytes)
-
-    async def send_eof(self) -> None:
-        """Say that nothing more comes."""
-        await self._stream.send_eof()
-
-    async def aclose(self) -> None:
-        """Close the socket; at once, there is nothing to wait for."""
-        await self._stream.aclose()
-
-    async def _break(self) -> None:
-        with trio.CancelScope(shield=True):
-            await trio.aclose_forcefully(self._stream)
+    connections: int = 64
+    unproved: int = 64
+    unproved_per_address: int = 32
 
 
 async def serve(
@@ -90,6 +64,9 @@ async def serve(
     listeners: Sequence[trio.SocketListener],
     *,
     tls: ssl.SSLContext | None = None,
+    places: Places | None = None,
+    tokens_changed: Callable[[], Awaitable[None]] | None = None,
+    refused: Refused = lambda address, reason, sentence: None,
     task_status: trio.TaskStatus[Serving] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer until cancelled; then answers in progress get `GRACE_S`.
@@ -98,12 +75,17 @@ async def serve(
         app: the ASGI application.
         listeners: bound and listening; closed when this ends.
         tls: where the port speaks https.
+        places: how many may be connected.
+        tokens_changed: waits until tokens have changed, after which everybody is judged again.
+        refused: is told of peers with whom there is no TLS: address, reason, sentence.
         task_status: started with where it listens, once it does.
     """
-    port = _Port(app, tls)
+    port = _Port(app, tls, places or Places(), refused)
     async with trio.open_nursery() as connections:
         try:
             async with trio.open_nursery() as accepting:
+                if tokens_changed is not None:
+                    accepting.start_soon(port.follow, tokens_changed)
                 for listener in listeners:
                     accepting.start_soon(port.accept, listener, connections)
                 task_status.started(Serving(tuple(_address(listener) for listener in listeners)))
@@ -114,21 +96,122 @@ async def serve(
                 await port.end()
 
 
-class _Connection(TCPServer):
-    async def _read_data(self) -> None:
-        await super()._read_data()
-        # Hypercorn leaves its timer for idle peers running when the peer has gone, which would
-        # keep the connection's place taken for the rest of `IDLE_TIMEOUT_S`.
-        await self.idle_task.stop()
+class _Guarded:
+    """One connection as its port sees it; the `Caller` of what is asked over it."""
+
+    def __init__(self, stream: trio.SocketStream, port: _Port) -> None:
+        self.stream = stream
+        self.address = _peer(stream)[0]
+        self.is_waiting = True
+        self._port = port
+        # Shielded: the end comes through `_Port.end`, which lets answers in progress finish.
+        self._scope = trio.CancelScope(shield=True)
+        self._unproved: Place | None = None
+        self._proved: Place | None = None
+        self._still: Callable[[], bool] | None = None
+        self._http: HttpConnection
+
+    def close(self) -> None:
+        """End it now."""
+        self._scope.cancel("closed by the port")
+
+    def waits(self, is_waiting: bool) -> None:
+        """It waits for a head, or no longer does."""
+        self.is_waiting = is_waiting
+        if is_waiting:
+            self._leave()
+            if self._port.ending:
+                self.close()
+            self._unproved = self._port.unproved.enter(self.address, self.close)
+
+    def proved(self, identity: str, still: Callable[[], bool]) -> bool:
+        """As `Caller` says."""
+        self._proved = self._port.proved.enter(identity, self.close, self._waits_for_peer)
+        if self._proved is None:
+            return False
+        if self._unproved is not None:
+            self._port.unproved.leave(self._unproved)
+            self._unproved = None
+        self._still = still
+        return True
+
+    def judge_again(self) -> None:
+        """Tokens have changed."""
+        if self._still is not None and not self._still():
+            self.close()
+
+    async def run(self, app: App, tls: ssl.SSLContext | None) -> None:
+        """From accept to the end, whatever happens."""
+        try:
+            with self._scope:
+                self.waits(True)
+                await self._run(app, tls)
+        except* (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
+            pass  # It left.
+        except* Exception:
+            # Whatever it was, it was about this peer; the others must not hear of it.
+            logger.exception("a connection to the people's port ended in a mistake of ours")
+        finally:
+            self._leave()
+            with trio.CancelScope(shield=True):
+                await trio.aclose_forcefully(self.stream)
+
+    async def _run(self, app: App, tls: ssl.SSLContext | None) -> None:
+        stream: trio.abc.Stream = self.stream
+        if tls is not None:
+            stream = trio.SSLStream(self.stream, tls, server_side=True, https_compatible=True)
+            with trio.move_on_after(HEAD_TIMEOUT_S) as deadline:
+                try:
+                    await stream.do_handshake()
+                except trio.BrokenResourceError as error:
+                    await self._tell_trouble(error)
+                    return
+            if deadline.cancelled_caught:
+                return
+        scope = {
+            "scheme": "http" if tls is None else "https",
+            "client": _peer(self.stream),
+            "server": _address_of(self.stream.socket.getsockname()),
+            CALLER: self,
+        }
+        self._http = HttpConnection(stream, app, scope, self.waits)
+        await self._http.run()
+
+    async def _tell_trouble(self, error: BaseException) -> None:
+        if (trouble := tls_trouble(error)) is None:
+            return
+        reason, sentence = trouble
+        self._port.refused(self.address, reason, sentence)
+        if reason == "no_tls":
+            # It speaks HTTP, and so understands why not.
+            with trio.move_on_after(LINGER_S):
+                await self.stream.send_all(error_answer(400, reason, sentence))
+                await self.stream.send_eof()
+                while await self.stream.receive_some(65536):
+                    pass
+
+    def _waits_for_peer(self) -> bool:
+        return self._http.waits_for_peer
+
+    def _leave(self) -> None:
+        if self._unproved is not None:
+            self._port.unproved.leave(self._unproved)
+        if self._proved is not None:
+            self._port.proved.leave(self._proved)
+        self._unproved = self._proved = self._still = None
 
 
 class _Port:
-    def __init__(self, app: App, tls: ssl.SSLContext | None) -> None:
-        self._app = wrap_app(cast("ASGIFramework", app), 64 * 1024, "asgi")
+    def __init__(
+        self, app: App, tls: ssl.SSLContext | None, places: Places, refused: Refused
+    ) -> None:
+        self.refused = refused
+        self._app = app
         self._tls = tls
-        self._config = _hypercorn_config()
-        self._context = WorkerContext(None)
-        self._open: dict[trio.SocketStream, trio.CancelScope] = {}
+        self.unproved = UnprovedQuota(places.unproved, places.unproved_per_address)
+        self.proved = ProvedQuota(places.connections)
+        self.ending = False
+        self._open: set[_Guarded] = set()
         self._all_closed = trio.Event()
 
     async def accept(self, listener: trio.SocketListener, connections: trio.Nursery) -> None:
@@ -141,57 +224,47 @@ class _Port:
                 logger.warning("the people's port cannot accept: %s", error)
                 await trio.sleep(_ACCEPT_PAUSE_S)
                 continue
-            if len(self._open) >= CONNECTIONS:
-                await trio.aclose_forcefully(stream)
-                continue
-            # Shielded: the end comes through `end`, which lets answers in progress finish.
-            scope = self._open[stream] = trio.CancelScope(shield=True)
-            connections.start_soon(self._guarded, stream, scope)
+            connections.start_soon(self._guarded, _Guarded(stream, self))
+
+    async def follow(self, tokens_changed: Callable[[], Awaitable[None]]) -> None:
+        """Whoever may no longer see what it is being shown is disconnected."""
+        while True:
+            await tokens_changed()
+            for connection in tuple(self._open):
+                connection.judge_again()
 
     async def end(self) -> None:
         """Idle connections end now, the others within `GRACE_S`."""
-        await self._context.terminated.set()
+        self.ending = True
+        for connection in tuple(self._open):
+            if connection.is_waiting:
+                connection.close()
         if self._open:
             with trio.move_on_after(GRACE_S):
                 await self._all_closed.wait()
-        for stream, scope in list(self._open.items()):
-            # Hypercorn shields its writes, so that cancelling alone would wait for the peer.
-            await trio.aclose_forcefully(stream)
-            scope.cancel("the port is closed")
+        for connection in tuple(self._open):
+            connection.close()
 
-    async def _guarded(self, stream: trio.SocketStream, scope: trio.CancelScope) -> None:
+    async def _guarded(self, connection: _Guarded) -> None:
+        self._open.add(connection)
         try:
-            with scope:
-                await self._serve_one(stream)
-        except* Exception as group:  # noqa: BLE001 - one peer must not harm another: whatever
-            # went wrong, in this code or a library's, ends with this connection.
-            logger.debug("a connection to the people's port failed: %r", group.exceptions)
+            await connection.run(self._app, self._tls)
         finally:
-            with trio.CancelScope(shield=True):
-                await trio.aclose_forcefully(stream)
-            del self._open[stream]
-            if not self._open and self._context.terminated.is_set():
+            self._open.discard(connection)
+            if not self._open and self.ending:
                 self._all_closed.set()
 
-    async def _serve_one(self, stream: trio.SocketStream) -> None:
-        patient: Any = PatientStream(stream)
-        if self._tls is not None:
-            patient = trio.SSLStream(patient, self._tls, server_side=True, https_compatible=True)
-        server = _Connection(self._app, self._config, self._context, ConnectionState({}), patient)
-        await server.run()
 
-
-def _hypercorn_config() -> hypercorn.Config:
-    config = hypercorn.Config()
-    config.accesslog = None
-    config.errorlog = logging.getLogger("hypercorn.error")
-    config.include_server_header = False
-    config.keep_alive_timeout = IDLE_TIMEOUT_S
-    config.ssl_handshake_timeout = IDLE_TIMEOUT_S
-    config.h11_max_incomplete_size = _HEAD_BYTES_MAX
-    return config
+def _peer(stream: trio.SocketStream) -> tuple[str, int]:
+    try:
+        return _address_of(stream.socket.getpeername())
+    except OSError:
+        return "", 0  # It reset the connection before we looked.
 
 
 def _address(listener: trio.SocketListener) -> tuple[str, int]:
-    name = listener.socket.getsockname()
-    return str(name[0]), int(name[1])
+    return _address_of(listener.socket.getsockname())
+
+
+def _address_of(name: tuple[object, ...]) -> tuple[str, int]:
+    return str(name[0]), int(str(name[1]))

@@ -14,7 +14,13 @@ from html import escape
 from edge_agent.ops.figures import Figures, Rate
 from edge_agent.ops.page_card import card_section
 from edge_agent.ops.page_frame import document, table
-from edge_agent.ops.status import ConnectionStatus, LogStatus, Status, UpstreamStatus
+from edge_agent.ops.status import (
+    ConnectionStatus,
+    LogStatus,
+    RefusedStatus,
+    Status,
+    UpstreamStatus,
+)
 from edge_agent.ops.streams import Seen
 from edge_agent.ops.text import ago, amount, duration, percent, size
 from edge_agent.record import format_time
@@ -38,6 +44,7 @@ def render_page(status: Status, streams: Sequence[tuple[str, Seen]], now_ns: int
         + card_section(status)
         + _streams(status, streams, now_ns)
         + _connections(status.connections, status.connections_open)
+        + _refused(status.refused)
     )
 
 
@@ -181,6 +188,23 @@ def _connections(connections: Sequence[ConnectionStatus], count: int) -> str:
     return f"<h2>Connections <span class=soft>{count}</span></h2>" + table(
         head, rows, numbers={4, 5, 6}
     )
+
+
+def _refused(refused: Sequence[RefusedStatus]) -> str:
+    if not refused:
+        return ""
+    rows = (
+        [
+            escape(one.address or "–"),
+            escape(one.port),
+            amount(one.count),
+            f"{duration(one.last_s)} ago",
+            escape(one.sentence),
+        ]
+        for one in refused[:ROWS_MAX]
+    )
+    head = ["From", "At", "Times", "Last", "Why, and what helps"]
+    return "<h2>Refused peers</h2>" + table(head, rows, numbers={2, 3}, texts={4})
 
 
 def _rate(rate: Rate) -> tuple[str, str]:

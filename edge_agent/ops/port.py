@@ -7,7 +7,8 @@ configuration says ``insecure``. Imported only where ``http.address`` is not ``"
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import trio
 
@@ -15,7 +16,7 @@ from edge_agent.config import Config, is_loopback, parse_address
 from edge_agent.errors import ConfigError
 from edge_agent.ops import http
 from edge_agent.ops.admit import Rules
-from edge_agent.ops.app import make_app
+from edge_agent.ops.app import App, make_app
 from edge_agent.ops.watch import Watch
 
 
@@ -51,19 +52,37 @@ async def serve_people(
     if listeners is None:
         listeners = await trio.open_tcp_listeners(port, host=host or None)
     async with trio.open_nursery() as nursery:
-        serving = await nursery.start(_serve, make_app(watch, rules), listeners, tls)
+        http_config = config.http
+        places = http.Places(
+            http_config.connections, http_config.unproved, http_config.unproved_per_address
+        )
+        app, tokens = make_app(watch, rules), sources.tokens
+        changed = None if tokens is None else tokens.changed
+        refused = partial(sources.refused.note, "http.address")
+        serving = await nursery.start(_serve, app, listeners, tls, places, changed, refused)
         first_host, first_port = serving.addresses[0]
         task_status.started(f"{_bracketed(first_host)}:{first_port}")
 
 
 async def _serve(
-    app: http.App,
+    app: App,
     listeners: Sequence[trio.SocketListener],
     tls: ssl.SSLContext | None,
+    places: http.Places,
+    tokens_changed: Callable[[], Awaitable[None]] | None,
+    refused: http.Refused,
     *,
     task_status: trio.TaskStatus[http.Serving],
 ) -> None:
-    await http.serve(app, listeners, tls=tls, task_status=task_status)
+    await http.serve(
+        app,
+        listeners,
+        tls=tls,
+        places=places,
+        tokens_changed=tokens_changed,
+        refused=refused,
+        task_status=task_status,
+    )
 
 
 def _tls(config: Config, host: str) -> ssl.SSLContext | None:

@@ -7,10 +7,11 @@ parts were put together. The functions below turn each part's own statistics int
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edge_agent.clock import Clock
 from edge_agent.config import Config, Share, Upstream, is_loopback, parse_address
@@ -23,11 +24,14 @@ from edge_agent.ops.status import (
     ConnectionStatus,
     LaneStatus,
     LogStatus,
+    RefusedStatus,
     StoreStatus,
     UpstreamStatus,
 )
 from edge_agent.record import NANOSECONDS, format_time
+from edge_agent.refused_peers import RefusedPeer, RefusedPeers
 from edge_agent.scrub import ScrubStatus
+from edge_agent.store.salvage import loss_in_words
 from edge_agent.wear import Wear
 
 if TYPE_CHECKING:
@@ -70,6 +74,22 @@ def _no_lane(consumer: str, log: str) -> Lane | None:
     return None
 
 
+class TokenNews(Protocol):
+    """The tokens file, as far as the people's port has to know of changes."""
+
+    async def refresh(self) -> None:
+        """Look at it now, if nobody has within a second."""
+        ...
+
+    async def changed(self) -> None:
+        """Wait until a token was changed or revoked."""
+        ...
+
+
+def _no_refused() -> RefusedPeers:
+    return RefusedPeers(time.time_ns, time.monotonic)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
     """Everything that looking in needs.
@@ -92,6 +112,8 @@ class Sources:
         salvage: what the last salvage did, in sentences (`in_words`), for as long as its damaged
             folder is there; None without one.
         scrub: how far the pass over all checksums is.
+        tokens: tells when tokens change; None where none are configured.
+        refused: who was refused lately, at either port.
     """
 
     config: Config
@@ -110,6 +132,8 @@ class Sources:
     part: Part = _nobody_there
     salvage: Callable[[], str | None] = _nothing
     scrub: Callable[[], ScrubStatus] = ScrubStatus
+    tokens: TokenNews | None = None
+    refused: RefusedPeers = field(default_factory=_no_refused)
 
 
 def log_status(
@@ -210,6 +234,23 @@ def upstream_status(upstream: Upstream, now: ForwarderStatistics) -> UpstreamSta
     )
 
 
+def refused_status(refused: Sequence[RefusedPeer], now_ns: int) -> tuple[RefusedStatus, ...]:
+    """Who was refused lately; ``now_ns`` is the wall clock."""
+    return tuple(
+        RefusedStatus(
+            address=one.address,
+            port=one.port,
+            reason=one.reason,
+            sentence=one.sentence,
+            count=one.count,
+            first=format_time(one.first_ns),
+            last=format_time(one.last_ns),
+            last_s=max(0.0, (now_ns - one.last_ns) / NANOSECONDS),
+        )
+        for one in refused
+    )
+
+
 def facts(
     sources: Sources,
     store: StoreStatus,
@@ -287,12 +328,7 @@ def in_words(report: Mapping[str, Any] | None) -> str | None:
     """
     if report is None:
         return None
-    missing = report["missing"]
-    lost = (
-        f"{_grouped(missing)} records are known to be lost"
-        if missing
-        else "no record is known to be lost"
-    )
+    lost = loss_in_words(report["missing"], report["possible"], all_known=report["all_known"])
     told = (
         f"On {format_time(report['when_ns'])} the store was found damaged ({report['reason']})."
         f" {_grouped(report['records'])} records were read back and {lost}."

@@ -174,6 +174,24 @@ class StreamsStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedStatus:
+    """Peers of one address that were refused for one reason, before they were let in.
+
+    ``port`` is ``listen.address`` or ``http.address``; ``sentence`` says what was wrong and what
+    helps; ``last`` was ``last_s`` ago.
+    """
+
+    address: str
+    port: str
+    reason: str
+    sentence: str
+    count: int
+    first: str
+    last: str
+    last_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """Everything. ``wear_outlook``: what `Wear` means for the card and the budget, in sentences."""
 
@@ -189,6 +207,7 @@ class Status:
     wear: Wear
     wear_outlook: tuple[str, ...]
     copies: CopiesStatus = field(default_factory=CopiesStatus)
+    refused: tuple[RefusedStatus, ...] = ()
 
     def to_json(self) -> bytes:
         """Compact JSON, UTF-8."""

@@ -11,7 +11,7 @@ from edge_agent.errors import StoreError
 from edge_agent.ops import figures, health, outlook
 from edge_agent.ops.copies import copies_status
 from edge_agent.ops.projections import Projections
-from edge_agent.ops.sources import Sources, facts, log_status, store_status
+from edge_agent.ops.sources import Sources, facts, log_status, refused_status, store_status
 from edge_agent.ops.status import AgentStatus, LogStatus, Status, StreamsStatus, UpstreamStatus
 from edge_agent.ops.streams import Directory
 from edge_agent.record import NANOSECONDS, format_time
@@ -101,6 +101,7 @@ class Watch:
             wear=wear,
             wear_outlook=outlook.about_wear(wear),
             copies=copies_status(log.identity, sources.copies()),
+            refused=refused_status(sources.refused.listing(), sources.clock.read().wall_ns),
         )
 
     def _project(

@@ -25,6 +25,9 @@ Invariants, each with its tests:
 - One peer never harms another: a guard per connection, a deadline on every wait, a bound on
   everything that is kept for a peer.
 - From the first record that is refused on, nothing of that session is accepted.
+- Who has not proved who it is competes with its like alone, and no identity keeps another out
+  (`edge_agent.connection_quota`).
+- What a token opened ends within two seconds after that was revoked or narrowed (`tokens`).
 - One source, one connection: a newer hello waits until everything that the older connection
   appended has been settled (`takeover`).
 - A source and an agent belong to the identity that was the first to use it, or whose token names

@@ -1,12 +1,14 @@
 """Who may come in, as whom, how many and how fast. Pure: it is told the time and the headers.
 
-Order of judgement, so that nobody learns more than needed: address rules (Host, Origin) first,
-then the token (401), then what the token allows (403).
+Order of judgement: who bears a known token is let in by what that allows (403). Everybody else
+meets the address rules (Host, Origin: 403), so that nobody learns more than needed, and then 401.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import re
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -39,6 +41,7 @@ class Grant:
         may_write, may_be, may_read: by stream, source and stream; None allows all.
         may_bring: by agent, whose records it may forward; None allows all.
         forward, admin: the scopes of those names.
+        token: that it came by; None without a tokens file.
     """
 
     name: str
@@ -49,11 +52,12 @@ class Grant:
     may_bring: Callable[[str], bool] | None = None
     forward: bool = True
     admin: bool = True
+    token: Token | None = None
 
     def require_write(self, stream: str) -> None:
         """Refusal 403 where the stream may not be written."""
         if self.may_write is not None and not self.may_write(stream):
-            raise Refusal(403, f"The token does not allow writing {stream!r}.", "forbidden")
+            raise self._forbidden(f"writing {stream[:200]!r}", "--write")
 
     @property
     def may_pass(self) -> Callable[[str], bool] | None:
@@ -65,12 +69,16 @@ class Grant:
     def require_read(self) -> None:
         """Refusal 403 where nothing may be read."""
         if self.may_read is not None and self.may_read is _NOTHING:
-            raise Refusal(403, "The token does not allow reading.", "forbidden")
+            raise self._forbidden("reading", "--read")
 
     def require_forward(self) -> None:
         """Refusal 403 where the scope ``forward`` is missing."""
         if not self.forward:
-            raise Refusal(403, "The token has no scope 'forward'.", "forbidden")
+            raise self._forbidden("forwarding (scope 'forward')", "--forward")
+
+    def _forbidden(self, what: str, option: str) -> Refusal:
+        sentence = f"The token {self.name!r} does not allow {what}: edge-agent token add … {option}"
+        return Refusal(403, sentence, "forbidden")
 
 
 def admit(
@@ -81,21 +89,32 @@ def admit(
     Raises:
         Refusal: 401 or 403, with a sentence.
     """
+    secret = presented_secret(upgrade.authorization, offered)
+    token = None if tokens is None or secret is None else tokens.find(secret)
+    if token is not None:
+        # Whoever knows a secret is no page that somebody happened to open.
+        return grant(token)
     if peer.loopback:
         check_host(upgrade.host, listen)
-    # A Host that was checked, or a token that has to come with it, keeps DNS rebinding out; then
-    # an origin that is this very port is no stranger. Some clients that are no browsers send it.
-    checked = peer.loopback or tokens is not None
-    check_origin(upgrade.origin, listen, own=upgrade.host if checked else None)
+    # No page can make a browser send this header.
+    if tokens is not None or not is_bearer(upgrade.authorization):
+        # A Host that was checked, or a token that has to come with it, keeps DNS rebinding out;
+        # then an origin that is this very port is no stranger.
+        checked = peer.loopback or tokens is not None
+        check_origin(upgrade, listen, own=upgrade.host if checked else fixed_host(upgrade, listen))
     if tokens is None:
         return Grant(name=peer.address or "local")
-    secret = presented_secret(upgrade.authorization, offered)
     if secret is None:
-        raise Refusal(401, "This port needs a token: 'Authorization: Bearer TOKEN'.", "no_token")
-    token = tokens.find(secret)
-    if token is None:
-        raise Refusal(401, "The token is not known here, or was revoked.", "bad_token")
-    return grant(token)
+        raise Refusal(
+            401,
+            "This port needs a token ('Authorization: Bearer TOKEN'): edge-agent token add.",
+            "no_token",
+        )
+    raise Refusal(
+        401,
+        "The token is not known here, or was revoked; edge-agent token list shows those there are.",
+        "bad_token",
+    )
 
 
 def grant(token: Token) -> Grant:
@@ -109,6 +128,7 @@ def grant(token: Token) -> Grant:
         may_bring=token.may_bring if token.agents else None,
         forward=token.forward,
         admin=token.admin,
+        token=token,
     )
 
 
@@ -120,17 +140,22 @@ def presented_secret(authorization: str | None, offered: str | None) -> str | No
     """The secret of the Authorization header, or else the one offered as a subprotocol."""
     if authorization is None:
         return offered
-    scheme, _, secret = authorization.partition(" ")
-    return secret.strip() if scheme.lower() == "bearer" else None
+    return authorization.partition(" ")[2].strip() if is_bearer(authorization) else None
 
 
-def check_origin(origin: str | None, listen: Listen, *, own: str | None = None) -> None:
+def is_bearer(authorization: str | None) -> bool:
+    """Whether the header Authorization has the form that tokens have."""
+    return (authorization or "").partition(" ")[0].lower() == "bearer"
+
+
+def check_origin(upgrade: Upgrade, listen: Listen, *, own: str | None = None) -> None:
     """Browsers name the page's origin; only listed pages may connect, and those of the port
     itself (``own``, its Host). 403 otherwise.
 
     Without this, any page that somebody on this network opens could write into the store.
     """
-    if origin is None:
+    origin = upgrade.origin
+    if origin is None or not may_be_page(origin, upgrade.user_agent):
         return
     allowed = {each.lower() for each in listen.origins}
     if own is not None:
@@ -139,6 +164,37 @@ def check_origin(origin: str | None, listen: Listen, *, own: str | None = None) 
         raise Refusal(
             403, f"The origin {origin[:200]!r} is not listed in listen.origins.", "origin"
         )
+
+
+def may_be_page(origin: str, user_agent: str | None) -> bool:
+    """Whether a browser might send ``origin`` for a page.
+
+    Many clients that are no browsers send one all the same: ``file://``, ``ws://HOST``, a URL
+    with a path, a bare name. A page's origin is ``null`` (sandboxed frames) or scheme, host and
+    port, and nothing else. ``file://`` is what some browsers send for a file that was opened from
+    the disk; that, and whatever else a browser may come up with, is known by its User-Agent, which
+    no page can change.
+    """
+    if (user_agent or "").startswith(_BROWSERS):
+        return True
+    found = _ORIGIN.fullmatch(origin.strip())
+    return origin.strip() == "null" or (found is not None and found[1].lower() not in _NO_PAGES)
+
+
+_BROWSERS = ("Mozilla/", "Opera/")
+_ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://[^/?#@\s]+")
+_NO_PAGES = ("ws", "wss", "tcp", "file")
+
+
+def fixed_host(upgrade: Upgrade, listen: Listen) -> str | None:
+    """The Host, where nobody else can make it mean this port: an address in numbers, a name of this
+    machine, or a listed one. DNS rebinding needs a name of the attacker's.
+    """
+    name = host_name(upgrade.host or "")
+    machine = socket.gethostname().lower()
+    if name in (machine, f"{machine}.local", *(each.lower() for each in listen.hosts)):
+        return upgrade.host
+    return upgrade.host if is_address(name) else None
 
 
 def check_host(host: str | None, listen: Listen) -> None:
@@ -155,17 +211,29 @@ def check_host(host: str | None, listen: Listen) -> None:
 def host_name(host: str) -> str:
     """The name or address of a Host header, without port and brackets, in lower case."""
     try:
-        return urlsplit("//" + host).hostname or ""
+        return (urlsplit("//" + host).hostname or "").rstrip(".")
     except ValueError:
         return ""
 
 
 def is_loopback(address: str) -> bool:
     """Whether an IP address is this machine's own loopback."""
+    found = _address(address)
+    # On a socket for both families, IPv4 looks like ::ffff:127.0.0.1.
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return found is not None and (mapped or found).is_loopback
+
+
+def is_address(name: str) -> bool:
+    """Whether it is an IP address and no name."""
+    return _address(name) is not None
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+        return ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
-        return False
+        return None
 
 
 class Rates:

@@ -2,16 +2,21 @@
 
 `Connection.serve` never lets one peer harm another: every wait has a deadline, and whatever it
 raises is caught by the listener's guard, for this connection alone.
+
+Until it was judged a connection has a place among those that have proved nothing
+(``listen.unproved``), which the next one may take from it; then one of ``listen.connections``, by
+the name of its token or, without tokens, its address. See `edge_agent.connection_quota`.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 
 import trio
 
+from edge_agent.connection_quota import Place
 from edge_agent.errors import ProtocolError
+from edge_agent.refused_peers import tls_trouble
 from edge_agent.server.admission import Peer, admit, is_loopback
 from edge_agent.server.forwarded import serve_forward
 from edge_agent.server.handshake import Refusal, Upgrade, read_upgrade, refuse
@@ -19,6 +24,7 @@ from edge_agent.server.ingest import serve_session
 from edge_agent.server.parts import ConnectionView, Parts, Visitor
 from edge_agent.server.plain import serve_plain
 from edge_agent.server.reading import serve_query, serve_subscription
+from edge_agent.server.tokens import Tokens
 from edge_agent.server.transport import abort
 from edge_agent.server.websocket import WebSocket
 from edge_agent.wire import (
@@ -28,7 +34,33 @@ from edge_agent.wire import (
     parse_target,
 )
 
-logger = logging.getLogger(__name__)
+#: A peer that is refused for want of room is asked to come back within these seconds.
+_RETRY_AFTER_S = (5, 30)
+
+
+class _Held:
+    """The place that a connection holds. Not the connection itself, which its socket would keep."""
+
+    def __init__(self, parts: Parts, on_closed: Callable[[], None]) -> None:
+        self._parts = parts
+        self._on_closed = on_closed
+        self.place: Place | None = None
+
+    def move_to(self, proved: Place) -> None:
+        """It was let in."""
+        self._give_back()
+        self.place = proved
+
+    def leave(self) -> None:
+        """The socket is gone, though the connection's task may go on."""
+        self._give_back()
+        self._on_closed()
+
+    def _give_back(self) -> None:
+        if self.place is not None:
+            self._parts.unproved.leave(self.place)
+            self._parts.proved.leave(self.place)
+        self.place = None
 
 
 class Connection:
@@ -46,14 +78,15 @@ class Connection:
     ) -> None:
         self._stream = stream
         self._parts = parts
-        self._on_closed = on_closed
         self._peer = peer_of(stream)
         self._since_ns = parts.clock.read().wall_ns
         self._socket: WebSocket | None = None
         self._upgrade: Upgrade | None = None
         self._visitor: Visitor | None = None
-        self._closing = False
+        self._closing = self._displaced = False
         self._handshake = trio.CancelScope()
+        self._waiting = trio.CancelScope()
+        self._held = _Held(parts, on_closed)
 
     def view(self) -> ConnectionView | None:
         """A snapshot; None before the upgrade."""
@@ -66,41 +99,110 @@ class Connection:
         if self._socket is not None:
             self._socket.interrupt("closing")
 
+    def judge_again(self, tokens: Tokens) -> None:
+        """Tokens have changed: it ends where its own was revoked, or allows less now."""
+        token = None if self._visitor is None else self._visitor.grant.token
+        if self._socket is not None and token is not None and not tokens.still_allows(token):
+            self._socket.interrupt("revoked")
+
     async def serve(self) -> None:
         """From the first byte to the last answer."""
         try:
-            if await self._shake_hands():
+            self._held.place = self._parts.unproved.enter(self._peer.address, self._make_room)
+            with self._waiting:
+                is_admitted = await self._shake_hands()
+            if self._displaced:
+                self._refused(
+                    "displaced", "It was not let in yet when others came, too many at once."
+                )
+            elif is_admitted:
                 await self._run()
         finally:
             await abort(self._stream)
-            self._on_closed()
+            self._held.leave()
 
     async def _shake_hands(self) -> bool:
         """Read and judge the request; False where it came to nothing."""
         refusal: Refusal | None = None
-        self._handshake.deadline = trio.current_time() + self._parts.listen.handshake_timeout
+        timeout = self._parts.listen.handshake_timeout
+        self._handshake.deadline = trio.current_time() + timeout
         with self._handshake:
             try:
                 if isinstance(self._stream, trio.SSLStream):
                     await self._stream.do_handshake()
                 what_this_is = self._parts.what_this_is
                 self._upgrade = await read_upgrade(self._stream, what_this_is=what_this_is)
-                self._visitor = self._judge(self._upgrade)
+                self._visitor = await self._judge(self._upgrade)
             except Refusal as reason:
                 refusal = reason
-            except (trio.BrokenResourceError, EOFError):
-                self._refused("left")
+            except (trio.BrokenResourceError, EOFError) as error:
+                await self._left(error)
                 return False
+        if self._handshake.cancelled_caught and self._closing:
+            self._refused("closing")
+            return False
         if self._handshake.cancelled_caught:
-            self._refused("closing" if self._closing else "timeout")
+            sentence = f"It sent no whole request within {timeout:g} s (listen.handshake_timeout)."
+            self._refused("timeout", sentence)
             return False
         if refusal is not None:
-            self._refused(refusal.reason)
+            self._refused(refusal.reason, refusal.sentence)
             await refuse(self._stream, refusal)
             return False
         return True
 
-    def _judge(self, upgrade: Upgrade) -> Visitor:
+    async def _left(self, error: BaseException) -> None:
+        trouble = tls_trouble(error)
+        if trouble is None:
+            self._refused("left")
+            return
+        reason, sentence = trouble
+        self._refused(reason, sentence)
+        if reason == "no_tls" and isinstance(self._stream, trio.SSLStream):
+            # It speaks HTTP, and so understands why not.
+            await refuse(self._stream.transport_stream, Refusal(400, sentence, reason))
+
+    async def _judge(self, upgrade: Upgrade) -> Visitor:
+        try:
+            visitor = self._admit(upgrade)
+        except Refusal as refusal:
+            if refusal.reason != "bad_token" or self._parts.tokens is None:
+                raise
+            # It may have been made a moment ago.
+            await self._parts.tokens.refresh()
+            visitor = self._admit(upgrade)
+        # No wait from here on: what was judged is what is served.
+        self._prove(visitor)
+        return visitor
+
+    def _prove(self, visitor: Visitor) -> None:
+        """Move to the places of those that are known."""
+        parts = self._parts
+
+        def is_silent() -> bool:
+            # A token's bearer may be silent for as long as it likes. Without tokens this could be
+            # anybody; a subscription is there to listen.
+            may_be = parts.tokens is not None or visitor.target.kind == "subscribe"
+            return not may_be and not visitor.has_spoken
+
+        place = parts.proved.enter(visitor.grant.name, self._give_place, is_silent)
+        if place is None:
+            most = parts.listen.connections
+            sentence = f"There are {most} connections already (listen.connections)."
+            raise Refusal(503, sentence, "full", parts.random.randint(*_RETRY_AFTER_S))
+        self._held.move_to(place)
+
+    def _make_room(self) -> None:
+        """Another peer takes this place, before this one was let in."""
+        self._displaced = True
+        self._waiting.cancel()
+
+    def _give_place(self) -> None:
+        """Another identity takes this place."""
+        if self._socket is not None:
+            self._socket.interrupt("displaced")
+
+    def _admit(self, upgrade: Upgrade) -> Visitor:
         parts = self._parts
         try:
             choice = choose_subprotocol(upgrade.subprotocols)
@@ -133,7 +235,7 @@ class Connection:
             limit=FORWARD_MESSAGE_BYTES if is_forward else self._parts.limits.message_bytes,
             silence=self._parts.silence,
             reader=self._parts.reader,
-            on_closed=self._on_closed,
+            on_closed=self._held.leave,
         )
         if self._closing:
             self._socket.interrupt("closing")
@@ -153,9 +255,10 @@ class Connection:
             return serve_plain(socket, parts, visitor)
         return serve_session(socket, parts, visitor, visitor.mode)
 
-    def _refused(self, reason: str) -> None:
+    def _refused(self, reason: str, sentence: str = "") -> None:
         self._parts.metrics.add("connections_refused_total", 1, reason)
-        logger.debug("refused a connection from %s: %s", self._peer.address, reason)
+        if sentence:
+            self._parts.refused.note("listen.address", self._peer.address, reason, sentence)
 
 
 def peer_of(stream: trio.abc.Stream) -> Peer:

@@ -8,10 +8,21 @@ from typing import Literal
 
 import trio
 
-End = Literal["peer", "broken", "protocol", "too_big", "idle", "taken_over", "refused", "closing"]
+End = Literal[
+    "peer",
+    "broken",
+    "protocol",
+    "too_big",
+    "idle",
+    "taken_over",
+    "refused",
+    "closing",
+    "revoked",
+    "displaced",
+]
 """Why a connection ended. The peer closed it; the socket broke; the peer violated RFC 6455;
 it sent a message over the limit; it fell silent; a newer hello took over; what it sent was refused;
-the agent stops."""
+the agent stops; its token was revoked or allows less now; its place was needed for another."""
 
 
 class Ending:

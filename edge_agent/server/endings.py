@@ -18,7 +18,13 @@ from edge_agent.server.answers import Answers
 from edge_agent.server.ending import End
 from edge_agent.server.websocket import WebSocket
 from edge_agent.store import Quarantined
-from edge_agent.wire import CLOSE_FORBIDDEN, CLOSE_TAKEN_OVER, CLOSE_TOO_BIG, Reject
+from edge_agent.wire import (
+    CLOSE_FORBIDDEN,
+    CLOSE_TAKEN_OVER,
+    CLOSE_TOO_BIG,
+    CLOSE_TRY_LATER,
+    Reject,
+)
 
 CLOSE_NORMAL, CLOSE_GONE = 1000, 1001
 #: A planned stop asks each peer to come back after a random time up to this, in seconds, so that
@@ -102,6 +108,10 @@ def close_of(end: End | None, failure: ProtocolError | None) -> tuple[int, str]:
         return CLOSE_GONE, "nothing was heard for too long"
     if end == "too_big":
         return CLOSE_TOO_BIG, "the message is over the limit"
+    if end == "revoked":
+        return CLOSE_FORBIDDEN, "revoked: the token was revoked, or allows less now"
+    if end == "displaced":
+        return CLOSE_TRY_LATER, "full: the place was needed for another (listen.connections)"
     return CLOSE_NORMAL, ""
 
 

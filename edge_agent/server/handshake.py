@@ -49,7 +49,7 @@ class Upgrade:
 
     Attributes:
         target: path and query as sent, e.g. ``/ingest/greenhouse?ack=1``.
-        host, origin: headers, None where absent.
+        host, origin, user_agent: headers, None where absent.
         authorization: header, None where absent. Never logged, never shown.
         subprotocols: as offered, in order. May hold a token: never logged, never shown.
         early: bytes that came behind the head.
@@ -62,6 +62,7 @@ class Upgrade:
     subprotocols: tuple[str, ...] = field(repr=False)
     key: bytes = field(repr=False)
     early: bytes = field(repr=False)
+    user_agent: str | None = None
 
     def head(self, subprotocol: str | None) -> bytes:
         """The request as trio-websocket needs it: only what a WebSocket handshake is made of."""
@@ -93,6 +94,11 @@ async def read_upgrade(stream: trio.abc.Stream, *, what_this_is: str) -> Upgrade
             data = await stream.receive_some(4096)
             if data[:1] == bytes([_TLS_HANDSHAKE]) and connection.their_state is h11.IDLE:
                 raise Refusal(400, "This port speaks ws:// and http://, without TLS.", "tls")
+            if data and not connection.trailing_data[0]:
+                # Empty lines before a request are to be ignored (RFC 9112, 2.2).
+                data = data.lstrip(b"\r\n")
+                if not data:
+                    continue
             connection.receive_data(bytes(data))
     except h11.RemoteProtocolError as error:
         sentence = f"This is not an HTTP request: {error}."
@@ -132,6 +138,7 @@ def _upgrade(request: h11.Request, early: bytes, what_this_is: str) -> Upgrade:
         subprotocols=tuple(word for word in words(b"sec-websocket-protocol") if word),
         key=_key(one(b"sec-websocket-key")),
         early=early,
+        user_agent=next(iter(headers.get(b"user-agent", ())), None),
     )
 
 

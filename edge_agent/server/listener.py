@@ -22,14 +22,14 @@ import trio
 from edge_agent.clock import Clock
 from edge_agent.commit import RunBlocking, Trace
 from edge_agent.config.shape import Limits, Listen
+from edge_agent.connection_quota import ProvedQuota, UnprovedQuota
 from edge_agent.live import Before, Live, TimeKeyOf
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
+from edge_agent.refused_peers import RefusedPeers
 from edge_agent.server.admission import Rates
-from edge_agent.server.answers import Teller
 from edge_agent.server.connection import Connection
 from edge_agent.server.copies import Copies, CopiesSeen
-from edge_agent.server.handshake import Refusal, refuse
 from edge_agent.server.owners import Owners
 from edge_agent.server.parts import ConnectionView, Counters, Parts
 from edge_agent.server.shared import SharedReader
@@ -38,7 +38,6 @@ from edge_agent.server.takeover import Claims
 from edge_agent.server.tokens import Tokens
 from edge_agent.server.transport import abort
 from edge_agent.server.windows import Windows
-from edge_agent.wire import FailureMemory
 
 logger = logging.getLogger(__name__)
 
@@ -52,10 +51,6 @@ _PASSING = frozenset(
     )
 )
 _PASSING_PAUSE_S = 0.1
-#: At the connection limit, so many peers at a time are told so; more are just hung up on.
-REFUSING_MAX = 32
-#: A peer that is refused for want of room is asked to come back within these seconds.
-_RETRY_AFTER_S = (5, 30)
 #: Beyond ``close_timeout``, what a connection gets to end by itself when the agent stops.
 _GRACE_S = 1.0
 
@@ -89,6 +84,7 @@ class Server:
         time_key: the rules that say where a stream has its time.
         run_blocking: for work that would hold the event loop up.
         dashboard: URL of the people's port, for people who come here with a browser.
+        refused: is told of peers that were refused before they were let in.
     """
 
     def __init__(
@@ -107,6 +103,7 @@ class Server:
         trace: Trace | None = None,
         run_blocking: RunBlocking = trio.to_thread.run_sync,
         dashboard: str | None = None,
+        refused: RefusedPeers | None = None,
     ) -> None:
         self._parts = Parts(
             log=log,
@@ -128,15 +125,15 @@ class Server:
             claims=Claims(metrics),
             copies=Copies(clock, metrics),
             owners=Owners(tokens, limits.sources),
-            failures=FailureMemory(),
-            teller=Teller(),
             silence=SilenceWatch(config.idle_timeout),
             reader=SharedReader() if SharedReader.available() else None,
+            unproved=UnprovedQuota(config.unproved, config.unproved_per_address),
+            proved=ProvedQuota(config.connections),
+            refused=refused or RefusedPeers(lambda: clock.read().wall_ns, trio.current_time),
         )
         log.note_connected(self._parts.claims.is_held)
         self._connections: set[Connection] = set()
         self._open = 0
-        self._refusing = 0
         self._accepting = trio.CancelScope()
 
     async def run(
@@ -149,6 +146,9 @@ class Server:
         async with trio.open_nursery() as common:
             common.start_soon(self._parts.teller.run)
             common.start_soon(self._parts.silence.run)
+            if self._parts.tokens is not None:
+                common.start_soon(self._parts.tokens.watch)
+                common.start_soon(self._follow, self._parts.tokens)
             if self._parts.reader is not None:
                 common.start_soon(self._parts.reader.run)
             async with trio.open_nursery() as handlers:
@@ -227,17 +227,24 @@ class Server:
                     logger.warning("cannot accept a connection: %s", error)
                     await trio.sleep(_PASSING_PAUSE_S)
                     continue
-                if self._is_full():
+                if len(self._connections) >= self._connections_max:
                     self._parts.metrics.add("connections_refused_total", 1, "full")
-                    handlers.start_soon(self._turn_away, stream)
+                    await abort(stream)
                 else:
                     handlers.start_soon(self._guard, stream)
 
-    def _is_full(self) -> bool:
-        # Those whose socket is gone wait only for commits; but while the disk refuses, they too
-        # must not grow without bound.
-        most = self._parts.listen.connections
-        return self._open >= most or len(self._connections) >= 2 * most
+    @property
+    def _connections_max(self) -> int:
+        # Those whose socket is gone, or closes, wait only for commits and their peers; but while
+        # the disk refuses, they too must not grow without bound.
+        return 2 * self._parts.listen.connections + self._parts.listen.unproved
+
+    async def _follow(self, tokens: Tokens) -> None:
+        """Disconnect whoever may no longer do what it was let in for."""
+        while True:
+            await tokens.changed()
+            for connection in tuple(self._connections):
+                connection.judge_again(tokens)
 
     async def _guard(self, stream: trio.abc.Stream) -> None:
         connection: Connection | None = None
@@ -263,30 +270,6 @@ class Server:
             closed()
             if connection is not None:
                 self._connections.discard(connection)
-
-    async def _turn_away(self, stream: trio.abc.Stream) -> None:
-        try:
-            if self._refusing < REFUSING_MAX:
-                self._refusing += 1
-                try:
-                    await self._say_full(stream)
-                finally:
-                    self._refusing -= 1
-        except* (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as group:
-            logger.debug("a peer left while it was turned away: %r", group.exceptions)
-        finally:
-            await abort(stream)
-
-    async def _say_full(self, stream: trio.abc.Stream) -> None:
-        if isinstance(stream, trio.SSLStream):
-            with trio.move_on_after(self._parts.listen.close_timeout) as deadline:
-                await stream.do_handshake()
-            if deadline.cancelled_caught:
-                return
-        most = self._parts.listen.connections
-        retry_after = self._parts.random.randint(*_RETRY_AFTER_S)
-        sentence = f"There are {most} connections already (listen.connections)."
-        await refuse(stream, Refusal(503, sentence, "full", retry_after))
 
     def _count(self, change: int) -> None:
         self._open += change

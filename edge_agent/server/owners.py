@@ -12,11 +12,16 @@ one. An agent's own lies under ``$agent/ID``.
 ==================================== =========================================================
 it belongs to                        an identity that asks for it
 ==================================== =========================================================
-nobody, no token names it            gets it: stores of before and new names alike
-nobody, tokens name it               gets it if its token is one of them
+nobody, no token spells it           gets it: stores of before and new names alike
+nobody, tokens spell it              gets it if its token is one of them
 this identity                        has it
 another one                          gets it if its token names it and the other's does not
 ==================================== =========================================================
+
+A token *spells* a name that stands in it as it is, and *names* also what a pattern of it matches,
+``**`` alone excepted; a spelt name is more than a matched one. A pattern is a bound for its own
+token, and does not keep others out before it is used: ``--source 'pi/**'`` on one token would
+otherwise lock out all tokens without ``--source`` that send as ``pi/1`` today.
 
 Everybody else is refused before anything changes: no connection is taken over, no number told. What
 changes hands in the last case begins anew where the newcomer says, for the numbers that somebody
@@ -33,7 +38,7 @@ from __future__ import annotations
 import logging
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from edge_agent.errors import ProtocolError
 from edge_agent.server.admission import Grant
@@ -55,23 +60,32 @@ def shown(source: str) -> str:
     return source
 
 
-def judge(source: str, identity: str, owner: str | None, namers: Sequence[str]) -> str | None:
-    """Whether ``identity`` may use ``source``, which belongs to ``owner`` and which the tokens
-    ``namers`` name; the owner that has to give way, None for none.
+def judge(
+    source: str,
+    identity: str,
+    owner: str | None,
+    namers: Sequence[str] = (),
+    spellers: Sequence[str] = (),
+) -> str | None:
+    """Whether ``identity`` may use ``source``, which belongs to ``owner``, which the tokens
+    ``namers`` name and ``spellers`` spell; the owner that has to give way, None for none.
 
     Raises:
         ProtocolError: ``forbidden_source``, with whom it belongs to and what an owner does.
     """
-    named = identity in namers
-    if owner == identity or (owner is None and (named or not namers)):
+    if owner == identity or (owner is None and (identity in spellers or not spellers)):
         return None
-    if owner is not None and named and owner not in namers:
-        return owner
+    for those in (spellers, namers):
+        if owner is not None and identity in those and owner not in those:
+            return owner
+        if owner in those:
+            break
     name = shown(source)
     if owner is None:
         text = (
-            f"{name} belongs to {namers[0]!r}, whose token names it, not to {identity!r}; an owner"
-            " of this agent gives it away by letting the other token name it (edge-agent token)"
+            f"{name} belongs to {spellers[0]!r}, whose token names it, not to {identity!r};"
+            " an owner of this agent gives it away by letting the other token name it, too"
+            " (edge-agent token)"
         )
     else:
         order = f"edge-agent source move {shlex.quote(name)} --to {shlex.quote(identity)}"
@@ -106,7 +120,10 @@ class Owners:
         """As `judge`, for a sensor."""
         if not grant.identity:
             return None
-        return self._judge(grant, source, owner, lambda token: token.names_source(source))
+        names = [one.name for one in self._all() if one.names_source(source)]
+        return self._judge(
+            grant, source, owner, names, [one.name for one in self._all() if source in one.sources]
+        )
 
     def judge_agent(self, grant: Grant, agent: str, owner: str | None) -> str | None:
         """As `judge`, for an agent that forwards, or whose records are forwarded."""
@@ -123,15 +140,25 @@ class Owners:
                 "forbidden_source", f"{agent[:64]!r} is no agent's id", CLOSE_FORBIDDEN
             )
         name = AGENT_PREFIX + agent
-        return self._judge(grant, name, owner, lambda token: token.names_agent(agent))
+        names = [one.name for one in self._all() if one.names_agent(agent)]
+        return self._judge(
+            grant, name, owner, names, [one.name for one in self._all() if agent in one.agents]
+        )
+
+    def _all(self) -> Sequence[Token]:
+        assert self._tokens is not None, "an identity is a token's"
+        return self._tokens.all()
 
     def _judge(
-        self, grant: Grant, source: str, owner: str | None, names: Callable[[Token], bool]
+        self,
+        grant: Grant,
+        source: str,
+        owner: str | None,
+        namers: Sequence[str],
+        spellers: Sequence[str],
     ) -> str | None:
-        assert self._tokens is not None, "an identity is a token's"
-        namers = [token.name for token in self._tokens.all() if names(token)]
         try:
-            over = judge(source, grant.identity, owner, namers)
+            over = judge(source, grant.identity, owner, namers, spellers)
         except ProtocolError as error:
             self._tell((source, grant.identity), f"refused: {error.message}")
             raise

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edge_agent.clock import Clock
 from edge_agent.commit import RunBlocking, Trace
 from edge_agent.config.shape import Limits, Listen
+from edge_agent.connection_quota import ProvedQuota, UnprovedQuota
 from edge_agent.live import Before, Live, TimeKeyOf
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.record import Run
+from edge_agent.refused_peers import RefusedPeers
 from edge_agent.server.admission import Grant, Peer, Rates
 from edge_agent.server.answers import Teller
 from edge_agent.server.copies import Copies
@@ -61,10 +63,13 @@ class Parts:
     claims: Claims
     copies: Copies
     owners: Owners
-    failures: FailureMemory
-    teller: Teller
+    failures: FailureMemory = field(default_factory=FailureMemory)
+    teller: Teller = field(default_factory=Teller)
     silence: SilenceWatch
     reader: SharedReader | None
+    unproved: UnprovedQuota
+    proved: ProvedQuota
+    refused: RefusedPeers
 
     @property
     def wire_limits(self) -> WireLimits:
@@ -142,6 +147,11 @@ class Visitor:
     next: int = 0
     acked: int = 0
     session: ServerSession | None = None
+
+    @property
+    def has_spoken(self) -> bool:
+        """Whether anything that means something has come from it: a hello, or a message."""
+        return self.next > 0 or (self.session is not None and bool(self.source))
 
     def view(self) -> ConnectionView:
         """A snapshot."""

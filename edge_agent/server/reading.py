@@ -24,10 +24,10 @@ from edge_agent.errors import EdgeAgentError, ProtocolError
 from edge_agent.live import Answer
 from edge_agent.live.render import encode_json, to_json
 from edge_agent.record import Record
-from edge_agent.server.endings import CLOSE_GONE, CLOSE_NORMAL
+from edge_agent.server.endings import CLOSE_NORMAL, close_of
 from edge_agent.server.parts import Parts, Visitor
 from edge_agent.server.websocket import WebSocket
-from edge_agent.wire import CLOSE_FORBIDDEN, CLOSE_RESTART, CLOSE_TOO_BIG
+from edge_agent.wire import CLOSE_FORBIDDEN, CLOSE_RESTART
 
 #: Records go out in messages of about this size; a single larger one goes alone.
 PIECE_BYTES = 128 * 1024
@@ -150,8 +150,6 @@ def _error(error: EdgeAgentError, number: object = None) -> str:
 async def _close(socket: WebSocket, parts: Parts, code: int, reason: str) -> None:
     if socket.end == "closing":
         code, reason = CLOSE_RESTART, "closing"
-    elif socket.end == "idle":
-        code, reason = CLOSE_GONE, "nothing was heard for too long"
-    elif socket.end == "too_big":
-        code, reason = CLOSE_TOO_BIG, "the message is over the limit"
+    elif socket.end in ("idle", "too_big", "revoked", "displaced"):
+        code, reason = close_of(socket.end, None)
     await socket.close(code, reason, parts.listen.close_timeout)

@@ -13,11 +13,15 @@ may forward, itself or by others; an empty list allows all.
 
 The name is the **identity**: to it belongs what the bearer was the first to use (`owners`). It
 stays when the secret changes (`rotate_token`), and when a token that was revoked is added again
-under its name. What ``sources`` and ``agents`` spell out is *named* by the token: nobody else may
-be the first to use it. ``**`` names nothing. A secret has 256 random bits, so one unsalted SHA-256
-is as hard to turn around as the secret is to guess.
+under its name. What ``sources`` and ``agents`` match is *named* by the token, ``**`` excepted; and
+what stands there as it is, without a wildcard, nobody else may be the first to use.
 
-`Tokens` answers who a presented secret is, and follows the file: it looks at most once a second.
+A secret has 256 random bits, so one unsalted SHA-256 is as hard to turn around as the secret is to
+guess.
+
+`Tokens` answers who a presented secret is, and follows the file: one task (`Tokens.watch`) looks
+every second, in a thread, so that a slow card holds nobody up. Whoever was let in by a token that
+was revoked, narrowed or given a new secret since is disconnected then (`Tokens.still_allows`).
 `add_token`, `list_tokens` and `revoke_token` are what ``edge-agent token`` calls; a running agent
 needs no restart.
 """
@@ -28,13 +32,14 @@ import hashlib
 import hmac
 import os
 import secrets
-import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import msgspec
+import trio
 
+from edge_agent.commit import RunBlocking
 from edge_agent.errors import ConfigError, ProtocolError
 from edge_agent.record import format_time
 from edge_agent.streams import compile_patterns
@@ -43,10 +48,12 @@ SECRET_PREFIX = "ea1_"
 _HASH_PREFIX = "sha256:"
 _VERSION = 1
 _NAME_BYTES_MAX = 100
-#: The file is looked at again at most this often.
+#: How often the file is looked at; and how soon again where a secret is not known, because it may
+#: have been made a moment ago.
 RECHECK_S = 1.0
 #: The pattern that stands for any name, and so spells out none.
 EVERYTHING = "**"
+REFRESH_S = 0.1
 
 
 class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
@@ -72,6 +79,23 @@ class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
         """Whether it may use the name of a source."""
         return compile_patterns(self.sources)
 
+    def covers(self, older: Token) -> bool:
+        """Whether this entry allows at least what ``older``, of the same name, did."""
+        for key, value in msgspec.structs.asdict(self).items():
+            before = getattr(older, key)
+            if key in ("write", "sources", "read"):
+                kept = set(before) <= set(value)
+            elif key == "agents":
+                # None of them spelt out allows all.
+                kept = not value or bool(before and set(before) <= set(value))
+            elif key in ("forward", "admin"):
+                kept = value or not before
+            else:
+                kept = value == before or key == "created"
+            if not kept:
+                return False
+        return True
+
     @cached_property
     def may_bring(self) -> Callable[[str], bool]:
         """Whether it may forward an agent's records."""
@@ -79,18 +103,22 @@ class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
 
     @cached_property
     def names_source(self) -> Callable[[str], bool]:
-        """Whether a source is spelt out."""
+        """Whether a source is named, see the module."""
         return compile_patterns(one for one in self.sources if one != EVERYTHING)
 
     @cached_property
     def names_agent(self) -> Callable[[str], bool]:
-        """Whether an agent is spelt out."""
+        """Whether an agent is named, see the module."""
         return compile_patterns(one for one in self.agents if one != EVERYTHING)
 
     @cached_property
     def may_read(self) -> Callable[[str], bool]:
         """Whether it may read a stream."""
         return compile_patterns(self.read)
+
+
+_State = tuple[int, int, int]
+"""Inode, time and size of the file: another one is another content."""
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -104,23 +132,26 @@ class Tokens:
     Args:
         path: the file. It must exist and be sound when this is made; later, while it cannot be
             read, the tokens known last stay valid and `trouble` says why.
-        now: seconds, monotonic; for the pause between looks at the file.
+        run_blocking: where the file is looked at.
 
     Raises:
         ConfigError: the file is missing or wrong.
     """
 
-    def __init__(self, path: str | Path, *, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, path: str | Path, *, run_blocking: RunBlocking = trio.to_thread.run_sync
+    ) -> None:
         self._path = Path(path)
-        self._now = now
+        self._run_blocking = run_blocking
         self._seen = _state(self._path)
         self._tokens = _load(self._path)
-        self._checked = now()
+        self._checked = float("-inf")
+        self._looking = trio.Lock()
+        self._changed = trio.Event()
         self.trouble: str | None = None
 
     def find(self, secret: str) -> Token | None:
         """Whose secret this is; None where it is nobody's. Takes the same time for all."""
-        self._refresh()
         digest = _hash(secret)
         found = None
         for token in self._tokens:
@@ -129,23 +160,51 @@ class Tokens:
         return found
 
     def all(self) -> tuple[Token, ...]:
-        """Every token, as the file is now."""
-        self._refresh()
+        """Every token, as the file was when it was looked at last."""
         return self._tokens
 
-    def _refresh(self) -> None:
-        now = self._now()
-        if now - self._checked < RECHECK_S:
-            return
-        self._checked = now
+    def still_allows(self, token: Token) -> bool:
+        """Whether whoever was let in with ``token`` may go on."""
+        return any(one.name == token.name and one.covers(token) for one in self._tokens)
+
+    async def watch(self) -> None:
+        """Look at the file every second, until cancelled."""
+        while True:
+            await self._look()
+            await trio.sleep(RECHECK_S)
+
+    async def refresh(self) -> None:
+        """Look at the file now; a look that begins after this was called will do."""
+        called = trio.current_time()
+        async with self._looking:
+            if self._checked >= called:
+                return
+            await trio.sleep(max(0.0, self._checked + REFRESH_S - called))
+            await self._look()
+
+    async def changed(self) -> None:
+        """Wait until the tokens have changed."""
+        await self._changed.wait()
+
+    async def _look(self) -> None:
+        self._checked = trio.current_time()
         try:
-            state = _state(self._path)
-            if state != self._seen:
-                self._tokens = _load(self._path)
-                self._seen = state
-            self.trouble = None
+            seen, tokens = await self._run_blocking(self._read)
         except ConfigError as error:
             self.trouble = str(error)
+            return
+        self.trouble = None
+        if tokens is not None:
+            # Entries that are as they were stay the same objects, and what they allow with them.
+            before = {token: token for token in self._tokens}
+            self._seen, self._tokens = seen, tuple(before.get(one, one) for one in tokens)
+            self._changed.set()
+            self._changed = trio.Event()
+
+    def _read(self) -> tuple[_State, tuple[Token, ...] | None]:
+        """The file's state, and its tokens where that is another one than before."""
+        seen = _state(self._path)
+        return seen, None if seen == self._seen else _load(self._path)
 
 
 def add_token(
@@ -199,7 +258,7 @@ def list_tokens(path: str | Path) -> tuple[Token, ...]:
 def revoke_token(path: str | Path, name: str) -> bool:
     """Remove the token of that name; False where there is none.
 
-    Connections that it opened stay until they end; no new one is let in.
+    A running agent closes the connections that it opened within a second or two.
 
     Raises:
         ConfigError: the file is wrong.
@@ -236,7 +295,7 @@ def _hash(secret: str) -> str:
     return _HASH_PREFIX + hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _state(path: Path) -> tuple[int, int, int]:
+def _state(path: Path) -> _State:
     try:
         found = path.stat()
     except OSError as error:

@@ -16,6 +16,7 @@ Files
     PATH/lock             flock, holds the owner's pid; a second agent is refused
     PATH/store/data.mdb   LMDB 0.9 format, reserved to its full size when it is made
     PATH/store/lock.mdb   LMDB's own
+    PATH/store/closed     number of the last commit when the store was closed (`closed.py`)
     PATH/opened-…         empty; its name is the opening that ran here last (`medium.py`)
     PATH/damaged-N        stores that were set aside, the newest two
     PATH/replaced-N       stores that a person replaced by a restored one
@@ -38,9 +39,11 @@ the CRC-32 of its key and the array (`values.py`). An array may grow at its end.
                          boot id of the last opening; lane, machine, medium, the newest openings
                          (id, last seq of each log), found to be a copy, numbering (`identity.py`)
 ``00 01``                stamp: number of the transaction that wrote this tree (`stamp.py`)
-``00 02``                salvage: when, why, moved to, blocks, records, missing, complete?
+``00 02``                salvage: when, why, moved to, blocks, records, missing, complete?;
+                         possibly lost, all known? (absent before they were told)
 ``01`` name              log: id, first, last, records, bytes, trimmed, discarded; looked,
-                         looked_bytes, thinned, aggregates (`thinning.py`; absent before it)
+                         looked_bytes, thinned, aggregates (`thinning.py`; absent before it);
+                         seqs that were passed over (absent before they were noted)
 ``02`` consumer 00 log   position: floor, state, paused, skipped; the agent's own note of bytes
                          written is the state of ``$wear``, a name that no consumer has
 ``03`` source            numbering: next, last seen (ns), by a synced clock?, owner, the sender's
@@ -81,6 +84,9 @@ Invariants
   start positions are told only of what an earlier boot wrote.
 - Each write transaction puts its own number under ``00 01``. What the file's roots say counts only
   where the trees below them say the same (`roots.py`), so that no flipped bit takes a commit back.
+- Two roots that do not follow one another, or pages of commits behind both of them, are damage: the
+  card did not write a root that it said it had written. What a salvage does not find is counted, as
+  missing or, where nobody can tell it from what was trimmed or never acked, as possibly lost.
 - LMDB opens only a file whose structure is sound (`look.py`): it would crash on another.
 - Nothing is committed to a file that was deleted or replaced under the running agent.
 - Only a log's oldest blocks are ever removed, whole. Only under ``thin-oldest`` are blocks
@@ -147,7 +153,8 @@ clock notes                   256 and 2,048  boots of ours and of others, of the
 names                         500 bytes      LMDB's keys have 511
 one trim transaction          256 blocks
 one step of thinning          512 KiB        before compression, or 512 blocks; between two commits
-one look at a start           4,096 leaves   all branch pages, 1,024 headers of blocks (`look`)
+one look at a start           4,096 leaves   all branch pages, 1,024 headers of blocks, 128 pages
+                                             that come next (`look`)
 one step of the scrub         256 KiB        in a read transaction of its own
 ============================= ============== ===================================================
 

@@ -31,7 +31,14 @@ from edge_agent.store.lock import LOCK, StoreLock
 from edge_agent.store.rebuild import locked, opened, require_room
 from edge_agent.store.rewriting import Progress, rewrite, used_bytes
 from edge_agent.store.trouble import translated
-from edge_agent.store.values import FORMAT, LogHeader, QuarantineHeader, StoreHeader, decode
+from edge_agent.store.values import (
+    FORMAT,
+    LogHeader,
+    QuarantineHeader,
+    SalvageNote,
+    StoreHeader,
+    decode,
+)
 
 MANIFEST = "manifest.json"
 _PART = ".part"
@@ -126,11 +133,12 @@ def verify(backup: Path, manifest: Manifest, progress: Progress) -> Report:
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """Who a store is, where its logs end, and how much is in quarantine."""
+    """Who a store is, where its logs end, how much is in quarantine, and what a salvage found."""
 
     header: StoreHeader
     last: dict[str, int]
     entries: int
+    salvaged: SalvageNote | None
 
 
 def look_inside(path: Path) -> Inside:
@@ -154,13 +162,15 @@ def _inside(env: lmdb.Environment) -> Inside:
         held = QuarantineHeader()
         if raw is not None:
             held = decode(keys.QUARANTINE, raw, QuarantineHeader)
+        note = txn.get(keys.SALVAGED)
+        salvaged = None if note is None else decode(keys.SALVAGED, note, SalvageNote)
         cursor, last = txn.cursor(), {}
         cursor.set_range(keys.LOG)
         for key, value in cursor.iternext():
             if not key.startswith(keys.LOG):
                 break
             last[key[1:].decode()] = decode(key, value, LogHeader).last
-    return Inside(header, last, held.entries)
+    return Inside(header, last, held.entries, salvaged)
 
 
 def _write(path: Path, part: Path, version: str, now_ns: int, progress: Progress) -> Manifest:

@@ -191,6 +191,6 @@ class Renewing(Change):
         if key[:1] == keys.LOG:
             log = decode(key, value, LogHeader)
             if log.last:
-                log = msgspec.structs.replace(log, last=log.last + SALVAGE_JUMP)
+                log = log.counting_on(log.last, SALVAGE_JUMP)
             return encode(key, log)
         return value

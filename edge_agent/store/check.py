@@ -41,7 +41,8 @@ class LogReport:
 @dataclass(slots=True)
 class Report:
     """``problems`` is empty where all is well; ``gaps`` are seqs lost in an earlier salvage, which
-    ``salvaged`` tells of.
+    ``salvaged`` tells of. ``miscounted`` of the problems are about how many bytes something has,
+    and no more: whoever writes the store anew counts them anew.
     """
 
     problems: list[str] = field(default_factory=list)
@@ -52,6 +53,7 @@ class Report:
     quarantined: int = 0
     clocks: int = 0
     salvaged: list[str] = field(default_factory=list)
+    miscounted: int = 0
 
     def problem(self, text: str) -> None:
         """Note one; a thousand are enough to know."""
@@ -70,13 +72,13 @@ def check(path: Path) -> Report:
 def check_file(data: Path) -> Report:
     """As `check`, of the file itself."""
     report = Report()
-    with PageFile(data) as pages:
-        if None in pages.metas:
-            report.problem("one of the file's two roots cannot be read")
-        try:
+    try:
+        with PageFile(data) as pages:
+            if None in pages.metas:
+                report.problem("one of the file's two roots cannot be read")
             _Walk(report, pages).run()
-        except StoreDamaged as error:
-            report.problem(str(error))
+    except StoreDamaged as error:
+        report.problem(str(error))
     return report
 
 
@@ -239,12 +241,14 @@ class _Walk:
             looked, looked_bytes, thinned, aggregates = self._headers[log_id][7:11]
             found = report.logs[name]
             if looked > last or looked_bytes != self._looked_bytes[log_id] or thinned < aggregates:
+                report.miscounted += looked <= last and thinned >= aggregates
                 report.problem(
                     f"log {name}: thinning says {looked}, {looked_bytes} bytes, {thinned} records,"
                     f" {aggregates} aggregates; {self._looked_bytes[log_id]} bytes are there"
                 )
             counted = records if found.damaged else found.records
             if (records, size) != (counted, found.bytes):
+                report.miscounted += records == counted
                 report.problem(
                     f"log {name} counts {records} records in {size} bytes,"
                     f" {found.records} in {found.bytes} are there"
@@ -267,6 +271,7 @@ class _Walk:
         numbers = self._quarantine
         inside = not numbers or first == numbers[0] <= numbers[-1] <= last
         if not inside or (len(numbers), self._quarantine_bytes) != (count, size):
+            self._report.miscounted += inside and len(numbers) == count
             self._report.problem(f"quarantine counts {first} to {last} in {size} bytes, is not so")
 
 

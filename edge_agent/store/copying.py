@@ -1,14 +1,17 @@
 """What a salvage takes into the new store, and what it leaves: sound values, each once.
 
 A node is sound if its value has the right checksum under its key, or under a key that is one bit
-away. Blocks are taken where their log has none yet: between its ``first``, below which all has been
-trimmed, and its ``last``. Of other values found twice, the one that is further counts.
+away. Blocks are taken where their log has none yet: between the seq below which all has been
+trimmed for sure and the last one that any header of it tells of (`log_ends`). Of other values found
+twice, the one that is further counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 
 import lmdb
 import msgspec
@@ -17,6 +20,7 @@ from edge_agent.errors import StoreDamaged
 from edge_agent.store import keys
 from edge_agent.store.format import VALUE_BYTES_MAX, Block, decode_block
 from edge_agent.store.holes import Holes
+from edge_agent.store.log_ends import Ends, LogEnds
 from edge_agent.store.pages import Node, PageFile
 from edge_agent.store.settings import SHARES_MAX
 from edge_agent.store.stamp import writing
@@ -44,6 +48,22 @@ _KINDS: dict[bytes, type[msgspec.Struct]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """What was not found of a log that had seqs from ``first`` to ``last``.
+
+    Attributes:
+        missing: records that were surely stored.
+        possible: records of which nobody can tell whether they are lost, or were trimmed before, or
+            never acked.
+    """
+
+    first: int
+    last: int
+    missing: int
+    possible: int
+
+
 class Copy:
     """Takes nodes of a damaged file into the environment of a new one."""
 
@@ -63,6 +83,12 @@ class Copy:
         self._held: dict[bytes, int] = {}
         self._sure: frozenset[bytes] = frozenset()
         self._elsewhere = False
+        #: By a log's id: its headers, and the last seq of sound blocks behind all that they say.
+        self._headers: dict[int, LogEnds] = {}
+        self._behind: dict[int, int] = {}
+        self._newest_known = False
+        self._latest = 0
+        self._roots: frozenset[int] = frozenset()
         self._quarantined = 0
         self._quarantine: range | None = None
         #: Whether entries may be missed that are newer than the header of quarantine we know.
@@ -70,11 +96,16 @@ class Copy:
         self._pending: list[tuple[bytes, bytes]] = []
         self._pending_bytes = 0
 
-    def take(self, pages: PageFile, node: Node) -> None:
-        """Copy one node. Raises StoreDamaged where it is not sound."""
+    def take(self, pages: PageFile, node: Node, commit: int = 0) -> None:
+        """Copy one node of a page that ``commit`` wrote, 0 where that is not known. Raises
+        StoreDamaged where it is not sound.
+        """
         if node.key in (keys.STAMP, keys.SALVAGED):
             return
         if self._elsewhere and not self._wanted(node.key):
+            if self._is_behind(node.key):
+                sound(pages, node, turn=False)
+                self._behind[node.key[1]] = keys.block_first(node.key)
             return
         key, value = sound(pages, node, turn=not self._elsewhere)
         if key == keys.STORE:
@@ -82,33 +113,61 @@ class Copy:
         elif key[:1] == keys.BLOCK:
             self._take_block(key, value)
         elif key[:1] in _KINDS:
-            self._take_small(key, value)
+            self._take_small(key, value, commit)
         else:
             raise StoreDamaged(f"key {key[:20].hex()} is none of ours")
 
-    def look_elsewhere(self, *, newest_known: bool) -> None:
+    def newest_read(self, *, newest_known: bool, latest: int, roots: frozenset[int]) -> None:
+        """All that was taken so far is of the newest tree that could be followed, which is surely
+        that of the newest commit with ``newest_known``. ``latest`` and ``roots``: see `LogEnds`.
+        """
+        self._newest_known = newest_known
+        self._latest, self._roots = latest, roots
+        if newest_known:
+            for log in self.logs.values():
+                self._headers[log.id].newest = (log.first, log.last)
+
+    def look_elsewhere(self) -> None:
         """From now on nodes come from where old ones lie among those that are missed. With the
         newest root known, what its tree holds is sure, and others do not take its place.
         """
         self._elsewhere = True
-        self._newer = not newest_known or self._quarantine is None
+        self._newer = not self._newest_known or self._quarantine is None
         self.bound()
-        if newest_known:
-            names = {keys.log_key(name) for name in self.logs}
-            self._sure = frozenset(self._held.keys() | names)
+        if self._newest_known:
+            self._sure = frozenset(self._held)
 
     def bound(self) -> None:
         """Let old blocks fill holes only where a log had any: what is below was trimmed, what is
         above was never committed.
         """
         for log in self.logs.values():
-            holes = self.holes.setdefault(log.id, Holes(log.first))
-            holes.first, holes.last = log.first, log.last
+            ends = self.ends(log.id)
+            holes = self.holes.setdefault(log.id, Holes(ends.low))
+            holes.first = ends.low
+            holes.last = ends.sure if self._newest_known else ends.last
         for log_id in self.holes.keys() - {log.id for log in self.logs.values()}:
             if log_id in self.copied:
-                self.holes[log_id].first = self.copied[log_id].first
+                self.holes[log_id].first = 1
+
+    def ends(self, log_id: int) -> Ends:
+        """Where a log begins and ends, as far as its headers say."""
+        headers = self._headers.get(log_id) or LogEnds()
+        return headers.ends(self._latest, self._roots)
+
+    def _is_behind(self, key: bytes) -> bool:
+        """Whether a block lies behind all that is known of its log, though the newest commit is
+        not known.
+        """
+        if self._newest_known or len(key) != 10 or key[:1] != keys.BLOCK:
+            return False
+        holes = self.holes.get(key[1])
+        first = keys.block_first(key)
+        return holes is not None and first > max(holes.last, self._behind.get(key[1], 0))
 
     def _wanted(self, key: bytes) -> bool:
+        if key[:1] == keys.LOG:
+            return True
         if key == keys.QUARANTINE:
             return self._quarantine is None
         if key[:1] == keys.QUARANTINE:
@@ -132,16 +191,28 @@ class Copy:
         self._pending.clear()
         self._pending_bytes = 0
 
-    def missing(self, log: LogHeader) -> int:
-        """Records that the log's header told of, and that were not found."""
-        holes = self.holes.get(log.id) or Holes(log.first)
-        return holes.missing(log.first, max(log.last, self.copied.get(log.id, log).last))
+    def lost(self, name: str, log: LogHeader) -> Lost:
+        """What was not found of a log."""
+        ends, copied = self.ends(log.id), self.copied.get(log.id, LogHeader(log.id))
+        holes = self.holes.get(log.id) or Holes(1)
+        # What a consumer has acknowledged was committed.
+        sure = max(ends.sure, 0 if self._newest_known else self.floors.get(name, 0))
+        last = max(sure, ends.last, copied.last, self._behind.get(log.id, 0))
+        first = ends.first
+        if not ends.last:
+            # Without any header nobody knows how much was trimmed.
+            sure = max(sure, copied.last)
+            first = copied.first if copied.records else sure + 1
+        given = partial(_given, holes, log.passed)
+        missing = given(first, sure) + holes.forgotten
+        possible = given(ends.low, first - 1) + given(sure + 1, last)
+        return Lost(min(ends.low, first), last, missing, possible)
 
     def any_missing(self) -> bool:
         """Whether a log's header tells of records that have not been found."""
-        return any(self.missing(log) for log in self.logs.values() if log.last)
+        return any(self.lost(name, log).missing for name, log in self.logs.items())
 
-    def _take_small(self, key: bytes, value: bytes) -> None:
+    def _take_small(self, key: bytes, value: bytes, commit: int) -> None:
         if key == keys.QUARANTINE:
             header = decode(key, value, QuarantineHeader)
             self._quarantine = self._quarantine or range(header.first, header.last + 1)
@@ -150,11 +221,10 @@ class Copy:
         further = 0
         if isinstance(found, LogHeader):
             name = key[1:].decode()
-            copied = self.copied.get(found.id)
-            if self._elsewhere and copied is not None:
-                # An older header knows less of what was trimmed than the blocks that are there.
-                found = msgspec.structs.replace(found, first=max(found.first, copied.first))
-            if name not in self.logs or self.logs[name].last < found.last:
+            self._headers.setdefault(found.id, LogEnds()).see(commit, found.first, found.last)
+            held = self.logs.get(name)
+            further = held is None or (held.last, held.first) < (found.last, found.first)
+            if further and self._headers[found.id].newest is None:
                 self.logs[name] = found
             return
         if isinstance(found, PositionValue):
@@ -190,8 +260,7 @@ class Copy:
         log_id = key[1]
         block = _block(key, value)
         if log_id not in self.holes:
-            firsts = [log.first for log in self.logs.values() if log.id == log_id]
-            self.holes[log_id] = Holes(firsts[0] if firsts else 1)
+            self.holes[log_id] = Holes(1)
         size = keys.stored_bytes(len(value), self._page_bytes)
         if size > self._room:
             self.complete = False
@@ -216,6 +285,12 @@ class Copy:
         self._pending_bytes += len(value)
         if self._pending_bytes >= _COPY_BYTES:
             self.write()
+
+
+def _given(holes: Holes, passed: Sequence[tuple[int, int]], first: int, last: int) -> int:
+    """How many of the seqs from ``first`` to ``last`` were given, and are in no block."""
+    never = sum(max(min(end, last) - max(begin, first) + 1, 0) for begin, end in passed)
+    return max(holes.missing(first, last) - never, 0)
 
 
 def sound(pages: PageFile, node: Node, *, turn: bool = True) -> tuple[bytes, bytes]:

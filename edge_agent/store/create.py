@@ -15,8 +15,10 @@ import lmdb
 
 from edge_agent.errors import StoreFailed
 from edge_agent.store import keys
+from edge_agent.store.pages import empty_file
 from edge_agent.store.settings import StoreSettings
 from edge_agent.store.stamp import writing
+from edge_agent.store.trouble import what_helps
 from edge_agent.store.values import LogHeader, StoreHeader, encode
 
 DATA = "data.mdb"
@@ -33,14 +35,21 @@ DAMAGED = "damaged-"
 ASIDE = "replaced-"
 
 
-def open_environment(folder: Path, map_size: int, *, clean: bool = False) -> lmdb.Environment:
+def open_environment(
+    folder: Path, map_size: int, *, clean: bool = False, page_bytes: int = 0
+) -> lmdb.Environment:
     """LMDB with the flags that the promise rests on: data and meta page synced by each commit.
 
-    ``clean``: pages are zeroed before they are filled.
+    ``clean``: pages are zeroed before they are filled. ``page_bytes``: of the pages of a file that
+    is made now, 0 for as many as the kernel's have. A store that is written anew keeps its own: on
+    a machine with larger pages it would not fit where it was.
 
     ``lib_version=0`` keeps the 0.9 file format, which every distribution's ``mdb_stat`` reads.
     Raises what lmdb raises.
     """
+    if page_bytes and not (folder / DATA).exists():
+        (folder / DATA).write_bytes(empty_file(map_size, page_bytes))
+        (folder / DATA).chmod(0o600)
     return lmdb.open(
         str(folder),
         map_size=map_size,
@@ -82,10 +91,9 @@ def prepare_folder(path: Path) -> None:
     try:
         _make_folder(path)
     except OSError as error:
-        raise StoreFailed(
-            f"{path}: {error.strerror}; create this folder for the user that runs the agent,"
-            " or set store.path"
-        ) from error
+        otherwise = "create this folder for the user that runs the agent, or set store.path"
+        helps = what_helps(error, otherwise)
+        raise StoreFailed(f"{path}: {error.strerror}; {helps}") from error
 
 
 def _make_folder(path: Path) -> None:

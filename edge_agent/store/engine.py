@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import lmdb
 
 from edge_agent.errors import StoreDamaged, StoreFailed, StoreFull
+from edge_agent.store.closed import note_closed
 from edge_agent.store.codec import Compressor
 from edge_agent.store.create import DATA, STORE, prepare_folder
 from edge_agent.store.entry import CommitResult, Entry, Stored
@@ -193,6 +194,8 @@ class Engine(Questions):
     def close(self) -> None:
         """Close and unlock; calls still running finish first. Later ones raise StoreFailed."""
         with self._writing, self._gate.alone():
+            if self._env is not None and self._failed is None:
+                note_closed(self.path / STORE, self._env.info()["last_txnid"])
             self._close()
             self._closed = True
             self._failed = "the store is closed"

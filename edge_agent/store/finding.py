@@ -1,20 +1,25 @@
 """Where nodes can still be found in a damaged file, from the surest place to the last resort.
 
-1. The tree of the newest root. A damaged page is mended where one turned bit makes its structure
-   right again; otherwise what hangs below it is out of reach there.
-2. The tree of the older root, as far as its pages are others: LMDB never writes over the page that
+1. The tree of the newest root whose trees say which commit it is of. A damaged page is mended where
+   one turned bit makes its structure right again; otherwise what hangs below it is out of reach
+   there.
+2. The tree of the other root, as far as its pages are others: LMDB never writes over the page that
    it changes, so most of what changed lately is there in an older version.
 3. Every leaf page of the file that neither has reached. Their blocks count only if their checksum
    is right under their key, and only where one is missing (`copying`): old pages hold blocks that
    were trimmed, and a power cut leaves some of a commit that never was.
 
-The last two are asked only where the first had to leave something out.
+The last two are asked where the first had to leave something out, or where it is not surely the
+newest: small values first, which say what is missing, then blocks. Pages are not trusted to be of
+the tree that leads to them: the pages of a root that the card did not replace in time have been
+used again by commits that are newer. The stamp in a page says of which.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from edge_agent.errors import StoreDamaged
 from edge_agent.store import keys
@@ -29,7 +34,8 @@ from edge_agent.store.pages import (
     child_of,
     page_kind,
 )
-from edge_agent.store.roots import newest_first
+from edge_agent.store.roots import follow_roots
+from edge_agent.store.stamp import decode_stamp
 from edge_agent.store.tree import leaf
 
 logger = logging.getLogger(__name__)
@@ -43,67 +49,129 @@ Judge = Callable[[Node], bool]
 """Whether a node's value has the right checksum under its key."""
 
 
-class Finder:
-    """Finds nodes in one damaged file, each page once; ``problem`` is told what is out of reach."""
+def leaf_pages(pages: PageFile, unread: Callable[[str], None]) -> Iterator[tuple[int, int]]:
+    """Every leaf page of the file, also where no tree leads to it, and the commit that wrote it
+    where it says so, else 0. ``unread`` is told of what cannot be read.
+    """
+    step = _SWEEP_BYTES // pages.page_bytes
+    end = pages.size // pages.page_bytes
+    for begin in range(2, end, step):
+        count = min(step, end - begin)
+        try:
+            raw = pages.read(begin * pages.page_bytes, count * pages.page_bytes)
+        except StoreDamaged as error:
+            unread(str(error))
+            continue
+        for number in range(begin, begin + count):
+            at = (number - begin) * pages.page_bytes
+            if page_kind(raw, at) == (number, LEAF):
+                yield number, commit_of(pages, number, raw[at : at + pages.page_bytes])
 
-    def __init__(self, pages: PageFile, problem: Callable[[str], None], judge: Judge) -> None:
+
+def commit_of(pages: PageFile, number: int, page: bytes = b"") -> int:
+    """The commit that wrote a page, where it is the first of a tree; 0 for any other. ``page``
+    where it has been read already.
+    """
+    try:
+        page, flags, places = pages.tree_page(number, page)
+    except StoreDamaged:
+        return 0
+    return _stamp_in(pages, page, places) if flags == LEAF else 0
+
+
+def _stamp_in(pages: PageFile, page: bytes, places: tuple[int, ...]) -> int:
+    for place in places[:2]:
+        with suppress(StoreDamaged):
+            node = pages.node(page, place, inside=False)
+            if node.key == keys.STAMP and node.inline is not None:
+                return decode_stamp(node.inline)
+    return 0
+
+
+class Finder:
+    """Finds nodes in one damaged file, each page once; ``problem`` is told what is out of reach.
+
+    Attributes:
+        newest_known: whether the root of the newest commit is among those that can be followed.
+        incomplete: whether something was out of reach, so that it is worth while to look elsewhere.
+        unread: whether a part of the file could not even be read.
+        commit: of the page that the last node came from, as its stamp says; 0 without one.
+        roots: the commits whose roots are there. latest: the highest that any page tells of.
+    """
+
+    def __init__(
+        self, pages: PageFile, problem: Callable[[str], None], judge: Judge, closed: int = 0
+    ) -> None:
+        """``closed``: the last commit when the store was closed, as far as is known."""
         self._pages = pages
         self._problem = problem
         self._judge = judge
         self._seen = bytearray(pages.size // pages.page_bytes + 1)
         self._left = MENDED_MAX
-        #: Whether the root of the newest commit is among those that can be followed.
-        self._roots, self.newest_known = newest_first(pages)
-        #: Whether something was out of reach, so that it is worth while to look elsewhere.
-        self.incomplete = not self.newest_known or not self._roots
+        found = follow_roots(pages)
+        self._newest, self._others = found.proven[:1], found.proven[1:] + found.others
+        self.roots = frozenset(meta.txn for meta in found.proven)
+        self.latest = max(self.roots, default=0)
+        self.newest_known = found.newest_known and closed <= self.latest
+        self._latest_sound = found.latest
+        self.incomplete = not self.newest_known
+        self.unread = False
+        self.commit = 0
+        self._strays: list[int] = []
+        #: Pages of which one bit was turned back.
+        self._turned: dict[int, tuple[bytes, int, tuple[int, ...]]] = {}
 
     def newest(self) -> Iterator[Node]:
         """The nodes of the newest tree that can be followed, in the order of their keys."""
-        return self._below(self._roots[:1])
+        for number, page, places in self._leaves(self._newest, is_newest=True):
+            yield from self._leaf(number, page, places)
+
+    def sweep(self) -> None:
+        """Look at every leaf page that no tree has led to, for commits that no root tells of.
+        Reads the whole file.
+        """
+        for number, commit in leaf_pages(self._pages, self._unread):
+            if not self._seen[number]:
+                self._strays.append(number)
+                self.latest = max(self.latest, commit)
+        if self.newest_known and self.latest > self._latest_sound:
+            self._problem(f"a page is of commit {self.latest}, the newest root is older")
+            self.newest_known = False
+            self.incomplete = True
+
+    def _unread(self, problem: str) -> None:
+        self._problem(problem)
+        self.unread = True
 
     def elsewhere(self, rested: Callable[[], None]) -> Iterator[Node]:
-        """What the other tree holds in pages of its own; then, from all other leaf pages of the
-        file, the small values, and last the blocks. ``rested`` is called between these.
+        """What the other tree and, after `sweep`, all other leaf pages of the file hold: the small
+        values, and then the blocks. ``rested`` is called after each of the two.
         """
         # What cannot be read here was told, or nobody misses it.
         self._problem = lambda _: None
-        yield from self._below(self._roots[1:])
-        rested()
-        strays = self._strays()
+        others = [number for number, _, _ in self._leaves(self._others, is_newest=False)]
+        strays = sorted(set(self._strays) - set(others))
         for blocks in (False, True):
-            for number in strays:
-                yield from self._stray(number, blocks=blocks)
+            for number in others + strays:
+                for node in self._again(number):
+                    if (node.key[:1] == keys.BLOCK) == blocks:
+                        yield node
             rested()
 
-    def _strays(self) -> list[int]:
-        """Every leaf page that no tree has led to. Reads the whole file."""
-        found: list[int] = []
-        pages = self._pages
-        step = _SWEEP_BYTES // pages.page_bytes
-        end = pages.size // pages.page_bytes
-        for begin in range(2, end, step):
-            count = min(step, end - begin)
-            try:
-                raw = pages.read(begin * pages.page_bytes, count * pages.page_bytes)
-            except StoreDamaged as error:
-                self._problem(str(error))
-                continue
-            for number in range(begin, begin + count):
-                at = (number - begin) * pages.page_bytes
-                if not self._seen[number] and page_kind(raw, at) == (number, LEAF):
-                    found.append(number)
-        return found
-
-    def _stray(self, number: int, *, blocks: bool) -> Iterator[Node]:
+    def _again(self, number: int) -> Iterator[Node]:
         try:
-            page, _, places = self._pages.tree_page(number)
+            page, _, places = self._turned.get(number) or self._pages.tree_page(number)
         except StoreDamaged:
             return
-        for node in self._nodes(page, places, lambda _: None):
-            if (node.key[:1] == keys.BLOCK) == blocks:
-                yield node
+        if self._seen[number]:
+            yield from self._leaf(number, page, places)
+        else:
+            yield from self._nodes(page, places, self._problem)
 
-    def _below(self, roots: list[Meta]) -> Iterator[Node]:
+    def _leaves(
+        self, roots: list[Meta], *, is_newest: bool
+    ) -> Iterator[tuple[int, bytes, tuple[int, ...]]]:
+        """Number, page and places of the leaf pages below ``roots``."""
         waiting = [meta.main.root for meta in roots if meta.main.root != NOWHERE]
         while waiting:
             number = waiting.pop()
@@ -112,7 +180,7 @@ class Finder:
                 continue
             if self._seen[number]:
                 # The older tree shares most pages with the newest; in one tree it is damage.
-                if len(roots) == 1 and roots[0] is self._roots[0]:
+                if is_newest:
                     self._out_of_reach(f"page {number} is reached twice")
                 continue
             self._seen[number] = 1
@@ -126,8 +194,8 @@ class Finder:
                     continue
             if flags == BRANCH:
                 waiting.extend(reversed([child_of(page, place) for place in places]))
-                continue
-            yield from self._leaf(number, page, places)
+            else:
+                yield number, page, places
 
     def _leaf(self, number: int, page: bytes, places: tuple[int, ...]) -> Iterator[Node]:
         try:
@@ -143,6 +211,7 @@ class Finder:
     def _nodes(
         self, page: bytes, places: tuple[int, ...], problem: Callable[[str], None]
     ) -> Iterator[Node]:
+        self.commit = _stamp_in(self._pages, page, places)
         for place in places:
             try:
                 yield self._pages.node(page, place, inside=False)
@@ -183,7 +252,8 @@ class Finder:
         if not found:
             return None
         logger.warning("page %d: one bit turned back, %d values pass", number, best)
-        return self._pages.tree_page(number, found)
+        self._turned[number] = self._pages.tree_page(number, found)
+        return self._turned[number]
 
 
 def _structural_bits(page: bytes) -> Iterator[int]:

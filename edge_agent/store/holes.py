@@ -11,11 +11,12 @@ _END = 2**63
 
 class Holes:
     """The seqs of one log that no block has been found for. Only from ``first`` to ``last`` is one
-    looked for.
+    looked for. ``forgotten``: seqs in holes that were too many to be remembered.
     """
 
     def __init__(self, first: int) -> None:
         self.first, self.last = first, _END
+        self.forgotten = 0
         self._begins = [1]
         self._ends = [_END]
 
@@ -26,11 +27,11 @@ class Holes:
             return False
         begin, end = self._begins[at], self._ends[at]
         rest = [(b, e) for b, e in ((begin, first - 1), (last + 1, end)) if b <= e]
-        if len(self._begins) + len(rest) > _HOLES_MAX:
-            # So many holes are not remembered; the first ones are given up.
-            rest, at = rest[-1:], 0
         self._begins[at : at + 1] = [b for b, _ in rest]
         self._ends[at : at + 1] = [e for _, e in rest]
+        if len(self._begins) > _HOLES_MAX:
+            # The first of all is what was trimmed; the next one lies between blocks.
+            self.forgotten += self._ends.pop(1) - self._begins.pop(1) + 1
         return True
 
     def lacks(self, seq: int) -> bool:

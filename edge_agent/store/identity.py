@@ -27,6 +27,7 @@ sends it what it lacks. It is noticed
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,8 @@ from msgspec import structs
 
 from edge_agent.store.medium import Medium
 from edge_agent.store.values import FORMAT, CopyNote, LogHeader, OpeningValue, StoreHeader
+
+logger = logging.getLogger(__name__)
 
 Entropy = Callable[[int], bytes]
 
@@ -172,6 +175,19 @@ def as_a_copy(header: StoreHeader, wall_ns: int, entropy: Entropy, reason: str) 
     )
 
 
+def salvaged_header(old: StoreHeader, made: StoreHeader, here: Here) -> StoreHeader:
+    """The header ``made`` for what was read back of a store that said ``old`` of itself. Where it
+    is, its new file is; but what was a copy is one, and becomes another store at others, too.
+    """
+    reason = why_a_copy(old, here)
+    if not reason:
+        return structs.replace(made, machine=old.machine, copied=old.copied)
+    copied = _noted(old, made.created_ns, reason)
+    header = structs.replace(made, lane=made.epoch[:8], copied=copied)
+    tell_copied(header)
+    return header
+
+
 def identity(header: StoreHeader, logs: Mapping[str, LogHeader] | None = None) -> Identity:
     """What others are told; ``logs`` for where earlier openings ended."""
     earlier = header.openings[:-1]
@@ -188,6 +204,17 @@ def identity(header: StoreHeader, logs: Mapping[str, LogHeader] | None = None) -
             for name, log in (logs or {}).items()
         },
         header.copied,
+    )
+
+
+def tell_copied(header: StoreHeader) -> None:
+    """For the journal: ``header``, of a copy, is about to be committed."""
+    assert header.copied is not None
+    logger.warning(
+        "this store is a copy (%s): what it holds and was not acknowledged is sent under the new"
+        " epoch %s, some of it maybe for the second time",
+        header.copied.reason,
+        header.epoch,
     )
 
 

@@ -14,6 +14,7 @@ import os
 from pathlib import Path
 
 from edge_agent.errors import StoreFailed, StoreLocked
+from edge_agent.store.trouble import what_helps
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,8 @@ class StoreLock:
         try:
             self._fd = _open(path)
         except OSError as error:
-            raise StoreFailed(f"{path}: {error.strerror}; the store must be writable") from error
+            helps = what_helps(error, "the store must be writable")
+            raise StoreFailed(f"{path}: {error.strerror}; {helps}") from error
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

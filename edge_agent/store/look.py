@@ -4,8 +4,9 @@ Structure only; checksums of blocks are checked whenever they are read, and by t
 is read is bounded, so that starting stays quick: both roots and every branch page always; leaf
 pages `LEAVES_MAX` at most, half of them the first (where the small values are, and what is trimmed
 next) and half the last (where the next commit writes); of blocks the headers of the `HEADS_MAX`
-oldest. Most stores have fewer than that. What is left out is looked at by the scrub, and before it
-is trimmed (`trimming`).
+oldest; and twice `NEXT_MAX` pages, where commits newer than both roots would have left their
+numbers. Most stores have fewer than that. What is left out is looked at by the scrub, and before
+it is trimmed (`trimming`).
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import msgspec
 
 from edge_agent.errors import StoreDamaged, StoreFailed, StoreTooNew
 from edge_agent.store import keys
+from edge_agent.store.closed import closed_at
 from edge_agent.store.create import DATA, is_reserved, reserve
+from edge_agent.store.finding import commit_of, leaf_pages
 from edge_agent.store.pages import DATA_VERSION, NUMBER_BYTES, Meta, PageFile, Tree, lmdb_version
 from edge_agent.store.roots import Root, sound_roots
 from edge_agent.store.tree import (
@@ -42,6 +46,8 @@ logger = logging.getLogger(__name__)
 LEAVES_MAX = 4096
 #: Headers of blocks that one look reads, each a page of the card.
 HEADS_MAX = 1024
+#: Pages read of those that are free, and as many behind the last one in use.
+NEXT_MAX = 64
 
 
 def look(folder: Path, map_size: int) -> None:
@@ -59,8 +65,10 @@ def look(folder: Path, map_size: int) -> None:
         with PageFile(folder / DATA) as pages:
             _refuse_newer(pages)
             newest, older = sound_roots(pages)
+            _check_newest(pages, folder, newest, older)
             _check_ends(pages, newest.meta)
             counted = _counted(pages, newest.meta, older.meta)
+            _check_next(pages, counted)
             if counted != newest.meta:
                 newest = replace(
                     newest,
@@ -95,7 +103,7 @@ def refuse_newer(folder: Path) -> None:
     try:
         with PageFile(folder / DATA) as pages:
             _refuse_newer(pages)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, StoreDamaged):
         return
 
 
@@ -126,6 +134,35 @@ def _format(pages: PageFile, meta: Meta) -> int:
         return 0
     number = fields[0] if isinstance(fields, list) and fields else 0
     return number if isinstance(number, int) else 0
+
+
+def _check_newest(pages: PageFile, folder: Path, newest: Root, older: Root) -> None:
+    """Whether there was a newer root. Raises StoreDamaged."""
+    found = closed_at(folder)
+    if newest.renumbered or older.renumbered:
+        # A flipped bit, or an old root whose pages were used again? Then newer ones tell of it.
+        found = max(found, *(commit for _, commit in leaf_pages(pages, _refuse)))
+    if found > newest.meta.txn:
+        raise StoreDamaged(
+            f"the newest root is of commit {newest.meta.txn}, there was a commit {found}"
+        )
+
+
+def _check_next(pages: PageFile, meta: Meta) -> None:
+    """Whether two commits or more came behind both roots: they took the pages that come next, and
+    left their numbers there. Of one, nobody knows whether it was ever made.
+
+    Raises StoreDamaged.
+    """
+    behind = range(meta.last + 1, min(meta.last + 1 + NEXT_MAX, pages.size // pages.page_bytes))
+    lists = (node for node in pages.nodes(meta.free.root, _refuse))
+    # LMDB takes pages from the oldest list first, and of it the first ones.
+    free = (number for node in lists for number in sorted(_listed(pages.value(node)))[:NEXT_MAX])
+    for number in (*islice(free, NEXT_MAX), *behind):
+        found = commit_of(pages, number)
+        if found > meta.txn + 1:
+            raise StoreDamaged(f"both roots are old: the newest is of commit {meta.txn}, there was"
+                               f" a commit {found}")  # fmt: skip
 
 
 def _counted(pages: PageFile, newest: Meta, older: Meta) -> Meta:

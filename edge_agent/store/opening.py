@@ -27,7 +27,14 @@ from edge_agent.store.create import (
     sync_names,
     tidy,
 )
-from edge_agent.store.identity import Entropy, Here, as_a_copy, new_header, opened_header
+from edge_agent.store.identity import (
+    Entropy,
+    Here,
+    as_a_copy,
+    new_header,
+    opened_header,
+    tell_copied,
+)
 from edge_agent.store.lock import LOCK
 from edge_agent.store.look import look, refuse_newer
 from edge_agent.store.medium import note_opening, noted_openings, nowhere
@@ -38,10 +45,9 @@ from edge_agent.store.settings import Clock, Moment, StoreSettings
 from edge_agent.store.sources import owner_in
 from edge_agent.store.stamp import writing
 from edge_agent.store.state import State
-from edge_agent.store.trouble import TROUBLE, translated
+from edge_agent.store.trouble import TROUBLE, is_damage, translated
 from edge_agent.store.values import (
     FORMAT,
-    CopyNote,
     LogHeader,
     OpeningValue,
     QuarantineHeader,
@@ -153,6 +159,8 @@ def _open_store(
     try:
         env = open_environment(path / STORE, map_size)
     except TROUBLE as error:
+        if is_damage(error):
+            raise StoreDamaged(f"opening {path}: {error}") from error
         raise translated(error, f"opening {path}") from error
     try:
         env.reader_check()
@@ -223,7 +231,7 @@ def _mark(
     here = where(path, settings, found, running, wall_ns)
     header = opened_header(found, here, entropy, state.logs)
     if header.copied is not None and header.copied != found.copied:
-        tell_copied(header.copied, header)
+        tell_copied(header)
     header = msgspec.structs.replace(header, boot=boot_id)
     # Counting the openings really dirties a page; without that LMDB would sync nothing.
     txn.put(keys.STORE, encode(keys.STORE, header))
@@ -249,8 +257,7 @@ def rename_store(
         header = as_a_copy(found, wall_ns, entropy, reason)
         header = msgspec.structs.replace(header, openings=(OpeningValue(entropy(8)),))
         txn.put(keys.STORE, encode(keys.STORE, header))
-    assert header.copied is not None
-    tell_copied(header.copied, header)
+    tell_copied(header)
     leave_note(path, settings, header)
     return header
 
@@ -259,16 +266,6 @@ def leave_note(path: Path, settings: StoreSettings, header: StoreHeader) -> None
     """Note beside the store which opening of it runs here, where it matters where that is."""
     if settings.medium is not nowhere:
         note_opening(path, header.store_id, header.openings[-1].id)
-
-
-def tell_copied(note: CopyNote, header: StoreHeader) -> None:
-    """For the journal."""
-    logger.warning(
-        "this store is a copy (%s): what it holds and was not acknowledged is sent under the new"
-        " epoch %s, some of it maybe for the second time",
-        note.reason,
-        header.epoch,
-    )
 
 
 def load(

@@ -13,6 +13,7 @@ are all boards this runs on.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from collections.abc import Callable, Iterator
@@ -41,6 +42,8 @@ _INTEGER_KEYS = 8
 
 BRANCH, LEAF, _OVERFLOW, _METAPAGE = 1, 2, 4, 8
 _BIG = 1
+#: A file system's own checksums fail, or what it keeps of a file makes no sense.
+DAMAGED_ERRNOS = frozenset({errno.EBADMSG, errno.EUCLEAN})
 #: Page sizes that LMDB 0.9 may use, from the operating system's.
 _PAGE_SIZES = (4096, 8192, 16_384, 32_768)
 
@@ -90,6 +93,15 @@ def decode_meta(raw: bytes) -> Meta:
     return Meta(version, map_size, page_bytes, Tree(*free), Tree(*main), rest[16], rest[17])
 
 
+def empty_file(map_size: int, page_bytes: int) -> bytes:
+    """A file as LMDB makes it, with pages of that size: two roots that lead nowhere. LMDB itself
+    makes files only with the kernel's page size, and opens those of any.
+    """
+    nothing = Tree(0, 0, 0, 0, 0, NOWHERE)
+    meta = Meta(DATA_VERSION, map_size, page_bytes, nothing, nothing, 1, 0)
+    return b"".join(meta.encode(slot).ljust(page_bytes, b"\0") for slot in (0, 1))
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A key and where its value is: within the leaf, or on the pages from ``overflow``."""
@@ -104,8 +116,15 @@ class PageFile:
     """An LMDB file opened for reading. Close it, or use ``with``, before LMDB opens the file."""
 
     def __init__(self, data: Path) -> None:
-        """Raises OSError. What is wrong inside shows in ``metas`` and in walking."""
-        self._fd = os.open(data, os.O_RDONLY | os.O_CLOEXEC)
+        """Raises OSError; StoreDamaged where the file system has lost what it knew of the file.
+        What is wrong inside shows in ``metas`` and in walking.
+        """
+        try:
+            self._fd = os.open(data, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno in DAMAGED_ERRNOS:
+                raise StoreDamaged(f"{data} cannot be opened: {error.strerror}") from error
+            raise
         self.size = os.fstat(self._fd).st_size
         self.page_bytes = self._find_page_bytes()
         self.metas = [self._meta(number) for number in (0, 1)]

@@ -1,7 +1,8 @@
 """Writing a store anew, value by value: what compaction, erasing, backup and restoring share.
 
 The new file holds what is live and nothing else: pages that LMDB has freed, in which deleted
-records stay readable, are not copied. One read transaction sees the store as of one commit, also
+records stay readable, are not copied. Its pages have the size that the old file's have, and what
+logs and quarantine hold is counted anew. One read transaction sees the store as of one commit, also
 while an agent goes on writing; no page of that commit is used again meanwhile, so reading stops
 when the agent may need the room.
 """
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import lmdb
+from msgspec.structs import replace
 
 from edge_agent.errors import StoreFailed
 from edge_agent.store import keys
@@ -20,7 +22,7 @@ from edge_agent.store.changes import Change
 from edge_agent.store.create import open_environment
 from edge_agent.store.stamp import writing
 from edge_agent.store.trouble import TROUBLE, translated
-from edge_agent.store.values import LogHeader, decode
+from edge_agent.store.values import LogHeader, QuarantineHeader, decode, encode
 
 Progress = Callable[[int, int], None]
 """Told how many bytes are done, and of how many."""
@@ -61,7 +63,8 @@ def rewrite(
     """
     try:
         # What this process has read must not get into the file as the rest of some page.
-        target = open_environment(folder, map_size, clean=True)
+        page_bytes: int = source.stat()["psize"]
+        target = open_environment(folder, map_size, clean=True, page_bytes=page_bytes)
     except TROUBLE as error:
         raise translated(error, f"writing {folder}") from error
     try:
@@ -91,6 +94,10 @@ class _Copy:
         self._pending_bytes = 0
         self._done = 0
         self._values = self._blocks = 0
+        self._page_bytes: int = target.stat()["psize"]
+        #: By a log's id, 0 for quarantine: what is held, and of that up to what thinning looked at.
+        self._held: dict[int, list[int]] = {}
+        self._looked = {log.id: log.looked for log in self._logs.values()}
 
     def run(self) -> Rewritten:
         for view, stored in self._reading.cursor():
@@ -103,6 +110,7 @@ class _Copy:
                 continue
             self._values += 1
             self._blocks += key[:1] == keys.BLOCK
+            self._count(key, value)
             self._pending.append((key, value))
             self._pending_bytes += len(value)
             if self._pending_bytes >= _COPY_BYTES:
@@ -110,8 +118,34 @@ class _Copy:
         self._write()
         self._pending = list(self._change.end().items())
         self._write()
+        self._note_counts()
         self._progress(self._total, self._total)
         return Rewritten(self._values, self._blocks, self._done)
+
+    def _count(self, key: bytes, value: bytes) -> None:
+        is_block = key[:1] == keys.BLOCK
+        if is_block or (key[:1] == keys.QUARANTINE and key != keys.QUARANTINE):
+            size = keys.stored_bytes(len(value), self._page_bytes)
+            held = self._held.setdefault(key[1] if is_block else 0, [0, 0])
+            held[0] += size
+            if is_block and keys.block_first(key) <= self._looked.get(key[1], 0):
+                held[1] += size
+
+    def _note_counts(self) -> None:
+        """What headers say of bytes, where it is not so: a former version copied it from a file
+        with pages of another size.
+        """
+        with writing(self._target) as txn:
+            for key, log in _logs(txn).items():
+                size, looked = self._held.get(log.id, [0, 0])
+                counted = replace(log, bytes=size, looked_bytes=looked if log.looked else 0)
+                if counted != log:
+                    txn.put(key, encode(key, counted))
+            raw = txn.get(keys.QUARANTINE)
+            if raw is not None:
+                header = decode(keys.QUARANTINE, raw, QuarantineHeader)
+                header = replace(header, bytes=self._held.get(0, [0])[0])
+                txn.put(keys.QUARANTINE, encode(keys.QUARANTINE, header))
 
     def _write(self) -> None:
         with writing(self._target) as txn:
@@ -138,7 +172,7 @@ class _Copy:
             )
 
 
-def _logs(txn: lmdb.Transaction[memoryview]) -> dict[bytes, LogHeader]:
+def _logs(txn: lmdb.Transaction[memoryview] | lmdb.Transaction[bytes]) -> dict[bytes, LogHeader]:
     found: dict[bytes, LogHeader] = {}
     cursor = txn.cursor()
     cursor.set_range(keys.LOG)

@@ -7,7 +7,9 @@ trees are whole at any moment, and each says twice which commit it is: by our st
 tree (`stamp`), and by the last key of the tree of free pages, under which N put the pages that it
 gave back (it always gives some back: the leaf that held the stamp before).
 
-A root is sound if both say what it says. What else it says (the page size, flags, levels) is known
+A root is sound if both say what it says. A number that one bit does not make right is no flip: an
+old root, which the card did not write over when it said so, leads to pages that later commits have
+used again. What else it says (the page size, flags, levels) is known
 or can be counted. So a root of which a bit flipped is written anew, one sector, and nothing is
 lost: its number by what its trees say; a page number by trying each bit, of which one alone leads
 to a tree with the right number. The damage is one that cannot be mended this way where the pages
@@ -21,12 +23,16 @@ What is told in each case, for roots of commits N and N - 1:
   to N, whose pages are durable; it was not acked, and its entries are committed once more.
 - a root torn or overwritten beyond one bit in its page numbers: damaged. Which commit it led to
   cannot be known; the salvage looks for it in all pages of the file.
+- N - 3 in the place of N - 1, or N - 4 in the place of N, because the card lost writes: damaged,
+  as they do not follow one another. The old one's trees may have been written over. The salvage
+  looks for a newer commit than either in all pages of the file.
 - both roots of another version of LMDB: too new, nothing is touched.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from edge_agent.errors import StoreDamaged
@@ -50,11 +56,14 @@ _EMPTY = Tree(0, 0, 0, 0, 0, NOWHERE)
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """The root in one slot as it should be. ``mended``: what was wrong with it, "" if nothing."""
+    """The root in one slot as it should be. ``mended``: what was wrong with it, "" if nothing.
+    ``renumbered``: its number was, so that it may be an old one by its own word.
+    """
 
     slot: int
     meta: Meta
     mended: str = ""
+    renumbered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,38 +105,77 @@ def sound_roots(pages: PageFile) -> list[Root]:
     return [newest, older]
 
 
-def newest_first(pages: PageFile) -> tuple[list[Meta], bool]:
-    """Whatever roots can be followed in a damaged file, and whether the newest is among them."""
-    try:
-        return [root.meta for root in sound_roots(pages)], True
-    except StoreDamaged:
-        pass
-    found: list[tuple[int, Meta]] = []
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """The roots of a damaged file that lead somewhere.
+
+    Attributes:
+        proven: those whose trees say which commit they are of, the newest first.
+        others: what they say may long have been written over: a root that the card did not write
+            in time leads to pages that later commits have used again.
+        newest_known: whether the newest of them is of the newest commit.
+        latest: pages of a commit behind this one show that there was a newer root all the same.
+    """
+
+    proven: list[Meta]
+    others: list[Meta]
+    newest_known: bool
+    latest: int
+
+
+def follow_roots(pages: PageFile) -> Followed:
+    """Whatever roots can be followed in a damaged file.
+
+    Only two roots that follow one another are surely the last two. Of others each may be an old one
+    that a newer one should lie over, whose pages then are in no tree.
+    """
+    proven: list[Meta] = []
+    others: list[Meta] = []
     for slot in (0, 1):
         try:
             meta = decode_meta(pages.root_bytes(slot))
-            if 2 <= meta.main.root < pages.size // pages.page_bytes:
-                found.append((_told(pages, meta), meta))
         except StoreDamaged:
             continue
-    found.sort(key=lambda pair: -pair[0])
-    whole = len(found) == 2 and all(told == meta.txn for told, meta in found)
-    return [meta for _, meta in found], whole
-
-
-def _told(pages: PageFile, meta: Meta) -> int:
-    """The commit of a root by either of its trees; what it says itself where neither can tell."""
-    for ask, root in ((_free_txn, meta.free.root), (_stamp, meta.main.root)):
         try:
-            return ask(pages, root)[1]
+            proven.append(_judged(pages, slot, meta).meta)
         except StoreDamaged:
-            continue
-    return meta.txn if meta.txn < 2**62 else 0
+            if 2 <= meta.main.root < pages.size // pages.page_bytes:
+                (proven if _is_proven(pages, slot, meta) else others).append(meta)
+    renumbered = False
+    try:
+        sound = sound_roots(pages)
+    except StoreDamaged:
+        proven.sort(key=lambda meta: -meta.txn)
+    else:
+        proven, others = [root.meta for root in sound], []
+        renumbered = any(root.renumbered for root in sound)
+    follow = len(proven) == 2 and proven[0].txn == proven[1].txn + 1
+    # A power cut leaves pages of one commit that was never made.
+    latest = proven[0].txn + (not renumbered) if follow else 0
+    return Followed(proven, others, follow, latest)
+
+
+def _is_proven(pages: PageFile, slot: int, meta: Meta) -> bool:
+    """Whether one tree of a root says the commit that it says itself, and the other says nothing
+    else.
+    """
+    told: set[int] = set()
+    for ask, root in ((_free_txn, meta.free.root), (_stamp, meta.main.root)):
+        with suppress(StoreDamaged):
+            told.add(ask(pages, root)[1])
+    # A store of before there were stamps has none.
+    return told - {-1} == {meta.txn} and meta.txn & 1 == slot
 
 
 def _judged(pages: PageFile, slot: int, meta: Meta) -> Root:
     """The root that lies in ``slot``, its fields put right by what its trees say."""
     evidence = _evidence(pages, slot, meta)
+    renumbered = meta.txn not in (evidence.txn, evidence.txn - 2)
+    if renumbered and (meta.txn ^ evidence.txn).bit_count() != 1:
+        raise StoreDamaged(
+            f"root {slot} is of commit {meta.txn}, its pages of commit {evidence.txn}:"
+            " it is an old one"
+        )
     last_max = pages.size // pages.page_bytes - 1
     right = replace(
         meta,
@@ -141,7 +189,8 @@ def _judged(pages: PageFile, slot: int, meta: Meta) -> Root:
         last=min(max(meta.last, 1), last_max),
     )
     wrong = _difference(pages.root_bytes(slot), right.encode(slot))
-    return Root(slot, right, f"root {slot} of commit {evidence.txn}: {wrong}" if wrong else "")
+    mended = f"root {slot} of commit {evidence.txn}: {wrong}" if wrong else ""
+    return Root(slot, right, mended, renumbered)
 
 
 def _searched(pages: PageFile, slot: int, other: Meta, problem: str) -> Root:

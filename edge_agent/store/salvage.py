@@ -30,6 +30,7 @@ import msgspec
 
 from edge_agent.errors import StoreDamaged, StoreFailed
 from edge_agent.store import keys
+from edge_agent.store.closed import closed_at
 from edge_agent.store.copying import Copy, is_sound
 from edge_agent.store.create import (
     DATA,
@@ -45,7 +46,8 @@ from edge_agent.store.create import (
     sync_folder,
 )
 from edge_agent.store.finding import Finder
-from edge_agent.store.identity import Entropy, is_same_medium, new_header
+from edge_agent.store.identity import Entropy, Here, new_header, salvaged_header
+from edge_agent.store.medium import noted_openings
 from edge_agent.store.pages import PageFile
 from edge_agent.store.riders import trim_quarantine
 from edge_agent.store.settings import MAIN, Clock, StoreSettings
@@ -67,9 +69,8 @@ def salvage(
 ) -> dict[str, Any]:
     """Put a store made of what can be read in the place of the one in ``path / STORE``.
 
-    Returns a report: ``reason``, ``moved_to``, ``when_ns``; ``blocks`` and ``records`` read back,
-    ``missing`` records that the logs' headers told of and that were not found; ``problems`` (texts,
-    `_PROBLEMS_MAX` at most); ``complete`` (False where the new file was too small for all).
+    Returns a report: what is in the `SalvageNote`, and ``problems`` (texts, `_PROBLEMS_MAX` at
+    most).
 
     Raises:
         StoreFailed: the disk refuses; nothing was moved.
@@ -82,8 +83,10 @@ def salvage(
         "blocks": 0,
         "records": 0,
         "missing": 0,
-        "problems": [],
         "complete": True,
+        "possible": 0,
+        "all_known": True,
+        "problems": [],
     }
     folder = path / SALVAGING
     try:
@@ -101,13 +104,29 @@ def salvage(
         raise StoreFailed(f"{path}: the damaged store cannot be salvaged: {error}") from error
     _drop_old(path)
     logger.error(
-        "the store was damaged (%s): read back %d records in %d blocks, moved the rest to %s",
+        "the store was damaged (%s): read back %d records in %d blocks, %s; moved the rest to %s",
         reason,
         report["records"],
         report["blocks"],
+        loss_in_words(report["missing"], report["possible"], all_known=report["all_known"]),
         damaged,
     )
     return report
+
+
+def loss_in_words(missing: int, possible: int, *, all_known: bool) -> str:
+    """What a salvage did not find: see `SalvageNote`."""
+    told = f"{_grouped(missing)} records are" if missing else "no record is"
+    told += " known to be lost"
+    if possible:
+        told += f"; {_grouped(possible)} more may be lost, or were never acked or long trimmed"
+    if not all_known:
+        told += "; there may be others, of which nothing in the file tells"
+    return told
+
+
+def _grouped(count: int) -> str:
+    return f"{count:,}".replace(",", " ")
 
 
 def told_of(note: SalvageNote | None) -> dict[str, Any] | None:
@@ -124,13 +143,15 @@ def _build(
         if len(report["problems"]) < _PROBLEMS_MAX:
             report["problems"].append(text)
 
-    env = open_environment(folder, settings.map_size)
+    env = open_environment(folder, settings.map_size, page_bytes=_page_bytes(old / DATA))
     try:
         copy = Copy(env, settings.map_size)
         try:
             with PageFile(old / DATA) as pages:
-                _copy(pages, copy, problem)
+                known = _copy(pages, copy, problem, closed_at(old))
+                report["all_known"] = known and bool(copy.logs)
         except (StoreDamaged, FileNotFoundError) as error:
+            report["all_known"] = False
             problem(str(error))
         copy.write()
         _finish(env, copy, settings, entropy, report, old / DATA)
@@ -138,26 +159,43 @@ def _build(
         env.close()
 
 
-def _copy(pages: PageFile, copy: Copy, problem: Callable[[str], None]) -> None:
-    finder = Finder(pages, problem, lambda node: is_sound(pages, node))
+def _page_bytes(data: Path) -> int:
+    """Of the damaged file's pages, as the new one's are to have, too; 0 where there is none."""
+    try:
+        with PageFile(data) as pages:
+            return pages.page_bytes
+    except (FileNotFoundError, StoreDamaged):
+        return 0
+
+
+def _copy(pages: PageFile, copy: Copy, problem: Callable[[str], None], closed: int) -> bool:
+    """Take what can be found; whether what is missing can be known from that. ``closed``: the last
+    commit when the store was closed.
+    """
+    finder = Finder(pages, problem, lambda node: is_sound(pages, node), closed)
 
     missed = False
     for node in finder.newest():
         try:
-            copy.take(pages, node)
+            copy.take(pages, node, finder.commit)
         except (StoreDamaged, ValueError) as error:
             problem(str(error))
             # Of a value that is rewritten there is an older version elsewhere; of a page that leads
             # to a block there may be one too.
             missed = True
-    # A page that leads to an old version of the right page shows only by what is missing then.
-    if not (finder.incomplete or missed or copy.any_missing()):
-        return
-    copy.look_elsewhere(newest_known=finder.newest_known)
-    for node in finder.elsewhere(copy.bound):
-        # What is old, or half of a commit, fails here as a matter of course: it is not told.
-        with suppress(StoreDamaged, ValueError):
-            copy.take(pages, node)
+    finder.sweep()
+    copy.newest_read(newest_known=finder.newest_known, latest=finder.latest, roots=finder.roots)
+    # A page that leads to an old version of the right page shows only by what is missing then; and
+    # a commit that was cut short, or whose root was lost, by its pages alone.
+    beyond = finder.latest > max(finder.roots, default=0)
+    if finder.incomplete or missed or beyond or copy.any_missing():
+        copy.look_elsewhere()
+        for node in finder.elsewhere(copy.bound):
+            # What is old, or half of a commit, fails here as a matter of course: it is not told.
+            with suppress(StoreDamaged, ValueError):
+                copy.take(pages, node, finder.commit)
+    # A commit may be newer than all that was seen, where not all could be seen.
+    return finder.newest_known or (not finder.unread and finder.latest >= closed)
 
 
 def _finish(
@@ -178,18 +216,21 @@ def _finish(
         "" if old is None else old.lane,
     )
     if old is not None:
-        # A copy stays known for one: what was salvaged in its place is where the file was.
-        medium = () if is_same_medium(old.medium, settings.medium(data)) else old.medium
-        header = msgspec.structs.replace(
-            header, machine=old.machine, medium=medium, copied=old.copied
-        )
+        ran = noted_openings(data.parent.parent, old.store_id)
+        here = Here(settings.board, settings.machine, settings.medium(data), ran=ran)
+        header = salvaged_header(old, header, here)
     known = {log.id for log in copy.logs.values()}
     for log_id in copy.copied.keys() - known:
         name = MAIN if log_id == 1 else f"recovered-{log_id}"
         copy.logs[name] = LogHeader(log_id)
+    if MAIN in copy.floors and MAIN not in copy.logs:
+        copy.logs[MAIN] = LogHeader(1)
     report["blocks"], report["records"] = copy.blocks, copy.records
     report["complete"] = copy.complete
-    report["missing"] = sum(copy.missing(log) for log in copy.logs.values() if log.last)
+    for name, log in copy.logs.items():
+        lost = copy.lost(name, log)
+        report["missing"] += lost.missing
+        report["possible"] += lost.possible
     note = SalvageNote(*(report[name] for name in SalvageNote.__struct_fields__))
     with writing(env) as txn:
         txn.put(keys.STORE, encode(keys.STORE, header))
@@ -205,15 +246,14 @@ def _finish(
 
 
 def _counted(copy: Copy, name: str, old: LogHeader) -> LogHeader:
-    copied = copy.copied.get(old.id, LogHeader(old.id))
-    known = max(old.last, copied.last, copy.floors.get(name, 0))
+    copied, lost = copy.copied.get(old.id, LogHeader(old.id)), copy.lost(name, old)
     # A log that nobody ever saw a record of starts from 1 as it would have.
-    last = known + SALVAGE_JUMP if known else 0
-    # What the header says was there and is not is told to readers as damaged, not trimmed.
+    last = lost.last + SALVAGE_JUMP if lost.last else 0
     begin = copied.first if copied.records else last + 1
-    return msgspec.structs.replace(
+    new = msgspec.structs.replace(
         old,
-        first=min(begin, old.first) if old.last else begin,
+        # What was there and is not, or may have been, is told to readers as damaged, not trimmed.
+        first=min(begin, lost.first),
         last=last,
         records=copied.records,
         bytes=copied.bytes,
@@ -221,6 +261,7 @@ def _counted(copy: Copy, name: str, old: LogHeader) -> LogHeader:
         looked=0,
         looked_bytes=0,
     )
+    return new.counting_on(lost.last, SALVAGE_JUMP) if lost.last else new
 
 
 def _reserve(folder: Path, settings: StoreSettings, report: dict[str, Any]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import lmdb
 
 from edge_agent.errors import StoreDamaged, StoreError, StoreFailed
+from edge_agent.store.pages import DAMAGED_ERRNOS
 
 #: What may come out of an LMDB call that is not our own mistake.
 TROUBLE = (lmdb.Error, OSError)
@@ -18,7 +20,8 @@ _DAMAGED = (
     lmdb.InvalidError,
     lmdb.VersionMismatchError,
 )
-
+#: The device has gone, or its answers.
+_GONE = frozenset({errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.EREMOTEIO})
 
 #: A file system with less room than this is full: a commit may take some hundred KiB.
 FULL_BYTES = 1024 * 1024
@@ -41,6 +44,22 @@ def why_refused(folder: Path, text: str) -> str:
     return text
 
 
+def what_helps(error: OSError, otherwise: str) -> str:
+    """``otherwise``, unless ``error`` says that the disk or its file system needs help."""
+    if error.errno in DAMAGED_ERRNOS:
+        return "the file system is damaged: unmount it and let fsck repair it"
+    if error.errno in _GONE:
+        return "the disk does not answer: look at the card, its cable and the kernel's messages"
+    return otherwise
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether the file system has lost what it knew of a file, also where LMDB tells it."""
+    if isinstance(error, lmdb.Error):
+        return any(os.strerror(number) in str(error) for number in DAMAGED_ERRNOS)
+    return isinstance(error, OSError) and error.errno in DAMAGED_ERRNOS
+
+
 def translated(error: BaseException, doing: str) -> StoreError:
     """The error to raise from ``error``: StoreDamaged where the file is wrong, else StoreFailed
     (the disk refused; after a failed meta page write LMDB answers everything with a panic until
@@ -48,4 +67,5 @@ def translated(error: BaseException, doing: str) -> StoreError:
     """
     if isinstance(error, _DAMAGED):
         return StoreDamaged(f"{doing}: the store file is damaged: {error}")
-    return StoreFailed(f"{doing}: {error}")
+    helps = what_helps(error, "") if isinstance(error, OSError) else ""
+    return StoreFailed(f"{doing}: {error}" + (f"; {helps}" if helps else ""))

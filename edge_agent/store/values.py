@@ -80,6 +80,9 @@ class LogHeader(msgspec.Struct, array_like=True, frozen=True):
 
     ``looked``: thinning has looked at all blocks up to this seq, of which what is still held has
     ``looked_bytes``. ``thinned`` records have since creation given way to ``aggregates``.
+
+    ``passed``: first and last of the seqs that were never given, because a salvage or a restore
+    counted on above them. Who looks for what is missing does not count them.
     """
 
     id: int
@@ -93,6 +96,14 @@ class LogHeader(msgspec.Struct, array_like=True, frozen=True):
     looked_bytes: int = 0
     thinned: int = 0
     aggregates: int = 0
+    passed: tuple[tuple[int, int], ...] = ()
+
+    def counting_on(self, known: int, by: int) -> LogHeader:
+        """As if ``by`` seqs behind ``known``, the last one that may have been given, were."""
+        passed = tuple(pair for pair in self.passed if pair[1] >= self.first)
+        return msgspec.structs.replace(
+            self, last=known + by, passed=(*passed, (known + 1, known + by))
+        )
 
 
 class PositionValue(msgspec.Struct, array_like=True, frozen=True):
@@ -122,8 +133,11 @@ class SourceValue(msgspec.Struct, array_like=True, frozen=True):
 
 
 class SalvageNote(msgspec.Struct, array_like=True, frozen=True):
-    """What the last salvage saved: ``missing`` records are known to be lost, of those that the
-    logs' headers told of. ``complete``: False where the new file was too small for all.
+    """What the last salvage saved: ``missing`` records are known to be lost. ``complete``: False
+    where the new file was too small for all.
+
+    ``possible`` records more may be lost: nobody can tell whether they were trimmed before, or
+    never acked. ``all_known``: False where there may be others that nothing tells of.
     """
 
     when_ns: int
@@ -133,6 +147,8 @@ class SalvageNote(msgspec.Struct, array_like=True, frozen=True):
     records: int
     missing: int
     complete: bool
+    possible: int = 0
+    all_known: bool = True
 
 
 class QuarantineHeader(msgspec.Struct, array_like=True, frozen=True):

@@ -202,8 +202,8 @@ class Writer:
         swept, now_ns = self._tools.swept_boot_ns, self._moment.boot_ns
         rested = swept is None or abs(now_ns - swept) >= SWEEP_EVERY_NS
         if rested and self._clock_trusted:
-            self._tools.swept_boot_ns = now_ns
             tools = self._tools
             forgotten = forget(self._env, tools.settings, self._moment, tools.in_use)
+            tools.swept_boot_ns = now_ns
             self._state.lost_sources(forgotten)
             self._counts.sources_forgotten += len(forgotten)

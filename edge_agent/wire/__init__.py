@@ -15,7 +15,8 @@ A WebSocket (RFC 6455), no extensions::
 STREAM and PATTERN are as in `edge_agent.streams`, percent-decoded once, slashes included. Query
 keys that are not known, or given twice, are errors. How a connection speaks is chosen by
 subprotocol, the first offered that is known: ``edge-agent.v1.plain``, ``edge-agent.v1+json``,
-``edge-agent.v1+msgpack``; none offered means plain; only unknown ones are refused. A token comes
+``edge-agent.v1+msgpack``; none of these means plain, without choosing one; only unknown ones that
+begin with ``edge-agent.`` are refused. A token comes
 in ``Authorization: Bearer TOKEN`` or, from browsers, as one more offered subprotocol
 ``edge-agent.token.`` + base64url of its UTF-8, which is never chosen, and never in the URL.
 
@@ -164,10 +165,11 @@ Close codes
 1007    undecodable
 1008    not allowed: the token does not cover the source that hello named, or it belongs to
         somebody else (stop ``forbidden_source``); the same of a block's origin
-        (stop ``forbidden_origin``)
+        (stop ``forbidden_origin``); or (``revoked``) the token was revoked, allows less now or
+        has a new secret
 1009    too_big_message
 1012    the agent stops as planned (stop ``closing``)
-1013    not now (every other stop)
+1013    not now (every other stop); ``full``: the place was needed for another
 4409    taken over by a newer connection of the same source
 ======= ===================================================================================
 

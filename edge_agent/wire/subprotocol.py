@@ -20,6 +20,7 @@ PLAIN = "edge-agent.v1.plain"
 JSON_SESSION = "edge-agent.v1+json"
 MSGPACK_SESSION = "edge-agent.v1+msgpack"
 TOKEN_PREFIX = "edge-agent.token."
+_OURS = "edge-agent."
 
 Kind = Literal["ingest", "forward", "subscribe", "query"]
 ConnectionMode = Literal["plain", "json", "msgpack"]
@@ -96,11 +97,15 @@ class Target:
 
 
 def choose_subprotocol(offered: Sequence[str]) -> Choice:
-    """The first of the offered subprotocols that is ours; plain mode where none is offered.
+    """The first of the offered subprotocols that is ours; plain mode where none is.
+
+    Foreign ones (``arduino``) are ignored: who needs one sees that none was chosen (RFC 6455,
+    4.2.2), and many clients name one and need nothing.
 
     Raises:
-        ProtocolError: ``bad_subprotocol`` where only foreign ones are offered (whoever needs one
-            of those would not understand us), ``bad_token`` where a token is not base64url.
+        ProtocolError: ``bad_subprotocol`` where none of ours is known but one has our prefix, as of
+            a version to come, whose hello would be stored as a record; ``bad_token`` where a token
+            is not base64url.
     """
     token: str | None = None
     others: list[str] = []
@@ -114,7 +119,7 @@ def choose_subprotocol(offered: Sequence[str]) -> Choice:
     for name in others:
         if name in _MODES:
             return Choice(name, _MODES[name], token)
-    if others:
+    if any(name.startswith(_OURS) for name in others):
         raise ProtocolError(
             "bad_subprotocol",
             f"none of the offered subprotocols is known; this agent speaks {', '.join(_MODES)}",

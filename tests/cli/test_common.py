@@ -109,7 +109,7 @@ def test_a_command_is_quiet_and_run_is_not() -> None:
     set_up_logging(1)
     assert logging.getLogger().level == logging.INFO
     set_up_logging(2)
-    assert logging.getLogger("hypercorn").level == logging.WARNING
+    assert logging.getLogger("httpx2").level == logging.WARNING
 
 
 class _Answers(http.server.BaseHTTPRequestHandler):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.cli.disk import Mount, look_at_mount
 from edge_agent.cli.doctor_disk import (
     Device,
     Kind,
-    Mount,
     Syncs,
     judge_cache,
     judge_mount,
@@ -18,7 +18,6 @@ from edge_agent.cli.doctor_disk import (
     judge_space,
     judge_syncs,
     look_at_device,
-    look_at_mount,
     read_back,
     time_syncs,
 )

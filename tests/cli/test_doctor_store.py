@@ -14,6 +14,7 @@ from edge_agent.cli.doctor_store import (
     judge_agent,
     judge_folder,
     judge_quarantine,
+    judge_refused,
     judge_salvage,
     judge_sources,
     judge_store,
@@ -77,6 +78,7 @@ def test_the_agent(given: dict[str, Any] | None, running: bool, verdict: str, to
 
 def test_salvages_and_quarantine() -> None:
     assert [judge_salvage(names).verdict for names in ((), ("damaged-1",))] == ["ok", "warn"]
+    assert "98 more may be lost" in judge_salvage(("damaged-1",), "98 more may be lost").found
     assert [judge_quarantine(n).verdict for n in (None, 0, 5)] == ["ok", "ok", "warn"]
 
 
@@ -110,3 +112,22 @@ def test_places_for_sources_are_counted_and_who_finds_none_is_named() -> None:
     assert judge_sources(store | {"sources": 10}).verdict == "warn"
     found = judge_sources(store | {"sources_lacking": {"mallory": 5}})
     assert found.verdict == "warn" and "too many sources of mallory" in found.found
+
+
+def refused(address: str, last_s: float) -> dict[str, Any]:
+    return {
+        "address": address,
+        "port": "listen.address",
+        "count": 12,
+        "last_s": last_s,
+        "sentence": "The token is not known here.",
+    }
+
+
+def test_who_was_refused_lately_is_told_with_the_reason() -> None:
+    assert judge_refused([]).verdict == "ok"
+    assert judge_refused([refused("192.0.2.7", 100_000.0)]).verdict == "ok"
+    found = judge_refused([refused(f"192.0.2.{number}", 60.0) for number in range(5)])
+    assert found.verdict == "warn"
+    assert "192.0.2.0 at listen.address, 12 times: The token is not known here." in found.found
+    assert "192.0.2.4" not in found.found and "And 2 more." in found.found

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from edge_agent.cli.status import command
 from edge_agent.ops import Status, health
+from edge_agent.ops.status import RefusedStatus
 from tests.ops.pictures import LOG, STATUS, UPSTREAM, unwell
 
 
@@ -86,3 +87,14 @@ def test_an_agent_that_failed_says_why_and_exits_with_1() -> None:
 def test_no_agent_is_one_line_that_says_what_to_try() -> None:
     done = CliRunner().invoke(command, ["--url", "http://127.0.0.1:1"])
     assert done.exit_code == 1 and "edge-agent run" in done.output
+
+
+def test_who_was_refused_is_told_with_what_helps() -> None:
+    one = RefusedStatus(
+        "192.0.2.7", "listen.address", "bad_token", "Not known [here].", 12, "", "", 90
+    )
+    with answering(replace(STATUS, refused=(one,))) as url:
+        done = CliRunner().invoke(command, ["--url", url])
+    assert "refused 192.0.2.7 at listen.address, 12 times, last 90 s ago: Not known [here]." in (
+        done.output
+    )

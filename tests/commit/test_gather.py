@@ -172,6 +172,19 @@ async def test_who_gives_up_outside_is_not_taken_in() -> None:
     assert (len(gathered), gathered.in_flight_bytes, gathered.deadline) == (0, 0, NEVER)
 
 
+async def test_who_gives_up_outside_while_the_committer_does_too_is_just_gone() -> None:
+    gathered, _ = gathering(in_flight=SIZE)
+    await gathered.put(entry(), 10)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(gathered.put, entry(), 10)
+        nursery.start_soon(gathered.put, entry(), 10)
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+        # Before those tasks run again.
+        gathered.abandon("the agent stopped")
+    assert (len(gathered), gathered.outside) == (0, 0)
+
+
 async def test_closed_takes_nothing_new_and_what_waits_is_due() -> None:
     gathered, _ = gathering()
     await gathered.put(entry(), 10)

@@ -5,6 +5,7 @@ Everything is mounted below the test's folder and let go of in the end, whatever
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +16,11 @@ MIB = 1024 * 1024
 
 class Card:
     """An ext4 image on a loop device; goes read-only when it meets an error, as Raspberry Pi OS
-    mounts its card.
+    mounts its card, or goes on, as most others do (``errors`` as in mount's option).
     """
 
-    def __init__(self, folder: Path, mib: int) -> None:
+    def __init__(self, folder: Path, mib: int, errors: str = "remount-ro") -> None:
+        self._errors = errors
         self.place = folder / "card"
         self.place.mkdir()
         self._image = folder / "card.img"
@@ -32,7 +34,7 @@ class Card:
         """Mount it, by a device of its own: the one before may still be held, with its error."""
         device = _run("losetup", "--find", "--show", str(self._image)).strip()
         try:
-            _run("mount", "-o", "errors=remount-ro", device, str(self.place))
+            _run("mount", "-o", f"errors={self._errors}", device, str(self.place))
         finally:
             # Now, or when the last who uses it lets go.
             _run("losetup", "--detach", device)
@@ -52,15 +54,31 @@ class Card:
         subprocess.run(["e2fsck", "-fy", str(self._image)], check=False, capture_output=True)
         self.insert()
 
+    def forget(self, file: Path) -> None:
+        """What the file system knows of ``file`` fails its checksum: the file cannot be opened."""
+        number = file.stat().st_ino
+        self.remove()
+        told = _run("debugfs", "-R", f"imap <{number}>", str(self._image))
+        place = re.search(r"located at block (\d+), offset 0x([0-9a-f]+)", told)
+        size = re.search(r"Block size:\s+(\d+)", _run("dumpe2fs", "-h", str(self._image)))
+        assert place and size, told
+        at = int(place[1]) * int(size[1]) + int(place[2], 16)
+        with self._image.open("r+b") as image:
+            image.seek(at + 8)
+            byte = image.read(1)[0]
+            image.seek(at + 8)
+            image.write(bytes((byte ^ 1,)))
+        self.insert()
+
     def remove(self) -> None:
         """Let go of it, though somebody may still have files open."""
         subprocess.run(["umount", "-l", str(self.place)], check=False, capture_output=True)
 
 
 @contextmanager
-def card(folder: Path, mib: int = 48) -> Iterator[Card]:
+def card(folder: Path, mib: int = 48, errors: str = "remount-ro") -> Iterator[Card]:
     """A card in its slot."""
-    made = Card(folder, mib)
+    made = Card(folder, mib, errors)
     try:
         yield made
     finally:

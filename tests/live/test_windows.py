@@ -13,7 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from edge_agent.clock import ManualClock
 from edge_agent.config.shape import Duration, Rule
-from edge_agent.errors import StoreFull
+from edge_agent.errors import StoreDamaged, StoreError, StoreFailed, StoreFull
 from edge_agent.live import run_windows, window_consumer
 from edge_agent.live.windows import SAVE_RECORDS
 from edge_agent.record import Record
@@ -172,6 +172,27 @@ async def test_too_many_open_windows_close_early_and_are_counted(
             "min/s/0", "min/s/1", "min/s/2",
         ]  # fmt: skip
         assert waist.metrics.get("windows_closed_early_total", "minutely") == 3
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("refused", [StoreFailed("EIO"), StoreDamaged("page 7")], ids=str)
+async def test_a_disk_that_refuses_at_the_start_makes_the_rule_wait_for_it(
+    tmp_path: Path, autojump_clock: MockClock, refused: StoreError
+) -> None:
+    async with open_waist(tmp_path) as waist, trio.open_nursery() as nursery:
+        position, refusals = waist.engine.position, [refused] * 3
+
+        def refusing(consumer: str, log: str) -> Any:
+            if refusals:
+                raise refusals.pop()
+            return position(consumer, log)
+
+        waist.engine.position = refusing  # type: ignore[method-assign]  # a disk that refuses
+        await start(waist, nursery)
+        await waist.put(readings((0, 3), (30, 1), (75, 9)))
+        await trio.sleep(10)
+        assert not refusals
+        assert [at for _, at, _ in await derived(waist)] == [0]
         nursery.cancel_scope.cancel()
 
 

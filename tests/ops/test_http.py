@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 import trustme
 
-from edge_agent.ops import http
+from edge_agent.ops import http, http_connection
 from tests.patience import PATIENCE_S
 
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
@@ -34,13 +37,13 @@ async def hello(scope: Any, receive: Any, send: Any) -> None:
 
 @asynccontextmanager
 async def serving(
-    app: Asgi = hello, tls: ssl.SSLContext | None = None
+    app: Asgi = hello, tls: ssl.SSLContext | None = None, **more: Any
 ) -> AsyncIterator[tuple[str, int]]:
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with trio.open_nursery() as nursery:
 
         async def run(*, task_status: trio.TaskStatus[http.Serving]) -> None:
-            await http.serve(app, listeners, tls=tls, task_status=task_status)
+            await http.serve(app, listeners, tls=tls, **more, task_status=task_status)
 
         running = await nursery.start(run)
         yield running.addresses[0]
@@ -52,7 +55,7 @@ async def ask(address: tuple[str, int], head: bytes) -> bytes:
     stream = await trio.open_tcp_stream(*address)
     answer = b""
     async with stream:
-        with trio.move_on_after(5):
+        with trio.move_on_after(PATIENCE_S):
             try:
                 await stream.send_all(head)
                 async for piece in stream:
@@ -77,7 +80,7 @@ async def test_it_answers_on_the_port_that_it_told() -> None:
 @pytest.mark.parametrize(
     "head",
     [
-        b"GET /\xff HTTP/1.1\r\nHost: localhost\r\n\r\n",  # breaks Hypercorn's own decoding
+        b"GET /\xff HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS to a port without
         b"GET /raise HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
@@ -103,9 +106,6 @@ async def test_whatever_one_peer_says_another_is_served(head: bytes) -> None:
 
 
 async def test_a_peer_that_resets_at_once_harms_nobody() -> None:
-    import socket
-    import struct
-
     async with serving() as address:
         for _ in range(20):
             with socket.create_connection(address) as raw:
@@ -114,27 +114,98 @@ async def test_a_peer_that_resets_at_once_harms_nobody() -> None:
         assert (await ask(address, HELLO)).startswith(b"HTTP/1.1 200")
 
 
-async def test_more_than_the_limit_is_turned_away_and_there_is_room_again_later(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(http, "CONNECTIONS", 2)
-    async with (
-        serving() as address,
-        await trio.open_tcp_stream(*address) as first,
-        await trio.open_tcp_stream(*address) as second,
-    ):
-        for stream in (first, second):  # both are being served
-            await stream.send_all(HELLO)
-            assert (await stream.receive_some(1000)).startswith(b"HTTP/1.1 200")
-        assert await ask(address, HELLO) == b""
-        await first.aclose()
+class Names:
+    """An application that calls whoever asks by the name that it gives, and holds the answer."""
+
+    def __init__(self) -> None:
+        self.release = trio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        who = dict(scope["headers"])[b"who"].decode()
+        if scope[http_connection.CALLER].proved(who, lambda: who != "revoked"):
+            if scope["path"] == "/hold":
+                await self.release.wait()
+            await hello(scope, receive, send)
+        else:
+            await send({"type": "http.response.start", "status": 503, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+
+
+def named(who: str, path: str = "/") -> bytes:
+    lines = (f"GET {path} HTTP/1.1", "Host: localhost", f"Who: {who}", "Connection: close", "", "")
+    return "\r\n".join(lines).encode()
+
+
+async def test_who_has_taken_every_place_leaves_one_for_another() -> None:
+    app = Names()
+    places = http.Places(connections=4)
+    async with serving(app, places=places) as address:
+        greedy = [await trio.open_tcp_stream(*address) for _ in range(4)]
+        for stream in greedy:
+            await stream.send_all(named("greedy", "/hold"))
         with trio.fail_after(PATIENCE_S):
-            while not await ask(address, HELLO):
+            while not (await ask(address, named("greedy"))).startswith(b"HTTP/1.1 503"):
                 await trio.sleep(0.01)
+        assert (await ask(address, named("other"))).startswith(b"HTTP/1.1 200")
+        # The newest of the greedy one's was closed for it; the others get their answer.
+        app.release.set()
+        answers = [await first_bytes(stream) for stream in greedy]
+        assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200"] * 3 + [b""]
+
+
+async def test_readers_that_take_nothing_leave_a_place_for_their_own_kind() -> None:
+    async with serving(Names(), places=http.Places(connections=4)) as address:
+        deaf = [await refuse_to_read(address) for _ in range(12)]
+        with trio.fail_after(PATIENCE_S):
+            while not (await ask(address, named("everybody"))).startswith(b"HTTP/1.1 200"):
+                pass  # The kernel's buffers of one before it are not full yet.
+        for stream in deaf:
+            await trio.aclose_forcefully(stream)
+
+
+async def refuse_to_read(address: tuple[str, int]) -> trio.SocketStream:
+    """Take the head of an endless answer, and nothing more."""
+    with trio.fail_after(PATIENCE_S):
+        while True:
+            stream = await trio.open_tcp_stream(*address)
+            await stream.send_all(named("everybody", "/endless"))
+            if (await stream.receive_some(1000)).startswith(b"HTTP/1.1 200"):
+                return stream
+            await stream.aclose()
+
+
+async def first_bytes(stream: trio.SocketStream) -> bytes:
+    try:
+        with trio.fail_after(PATIENCE_S):
+            return bytes(await stream.receive_some(1000))
+    except trio.BrokenResourceError:
+        return b""
+    finally:
+        await stream.aclose()
+
+
+async def test_when_tokens_change_who_may_no_longer_see_is_cut_off() -> None:
+    app, news = Names(), trio.Event()
+
+    async def changed() -> None:
+        nonlocal news
+        await news.wait()
+        news = trio.Event()
+
+    async with serving(app, tokens_changed=changed) as address:
+        revoked = await trio.open_tcp_stream(*address)
+        other = await trio.open_tcp_stream(*address)
+        await revoked.send_all(named("revoked", "/hold"))
+        await other.send_all(named("other", "/hold"))
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        news.set()
+        assert await first_bytes(revoked) == b""
+        app.release.set()
+        assert (await first_bytes(other)).startswith(b"HTTP/1.1 200")
 
 
 async def test_a_reader_that_takes_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "WRITE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(http_connection, "WRITE_TIMEOUT_S", 0.1)
     monkeypatch.setattr(http, "GRACE_S", 0.1)
     async with serving() as address:
         stream = await trio.open_tcp_stream(*address)
@@ -197,16 +268,28 @@ async def release_soon(release: trio.Event) -> None:
 
 
 async def test_it_speaks_https_where_it_has_a_certificate() -> None:
-    authority = trustme.CA()
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(server)
-    client = ssl.create_default_context()
-    authority.configure_trust(client)
-    async with serving(tls=server) as (_, port):
+    server, client = certified()
+    told: list[str] = []
+
+    def refused(address: str, reason: str, sentence: str) -> None:
+        told.append(reason)
+
+    async with serving(tls=server, refused=refused) as (_, port):
         raw = await trio.open_tcp_stream("127.0.0.1", port)
         stream = trio.SSLStream(raw, client, server_hostname="localhost", https_compatible=True)
         await stream.send_all(HELLO)
         assert (await stream.receive_some(1000)).startswith(b"HTTP/1.1 200")
         await stream.aclose()
-        # Somebody who speaks plain HTTP to it is no harm.
-        await ask(("127.0.0.1", port), HELLO)
+        # Somebody who speaks plain HTTP to it is no harm, and is told.
+        assert b"This port speaks TLS" in await ask(("127.0.0.1", port), HELLO)
+    assert told == ["no_tls"]
+
+
+def certified() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A server's context and that of a client who trusts it."""
+    authority = trustme.CA()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(server)
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    return server, client

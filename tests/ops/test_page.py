@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 from edge_agent.ops import health
 from edge_agent.ops.page import ROWS_MAX, render_locked, render_page
+from edge_agent.ops.status import RefusedStatus
 from edge_agent.ops.streams import Seen
 from tests.ops.pictures import CONNECTION, LOG, STATUS, UPSTREAM, unwell
 
@@ -86,3 +87,21 @@ def test_of_many_streams_those_heard_of_last_are_shown_and_all_are_counted() -> 
 
 def test_the_locked_page_tells_nothing_about_the_agent() -> None:
     assert b"5f0c" not in render_locked() and b"<form>" in render_locked()
+
+
+def test_who_was_refused_is_shown_with_what_helps_and_escaped() -> None:
+    assert "Refused peers" not in read(render_page(STATUS, [], NOW_NS)).words
+    one = RefusedStatus(
+        "192.0.2.7",
+        "listen.address",
+        "origin",
+        "The origin 'http://<script>' is not listed in listen.origins.",
+        1234,
+        "2026-11-22T09:00:00Z",
+        "2026-11-22T09:59:00Z",
+        60.0,
+    )
+    page = read(render_page(replace(STATUS, refused=(one,)), [], NOW_NS))
+    words = " ".join(page.words)
+    assert "192.0.2.7" in words and "listen.origins" in words and "1 234" in words
+    assert b"<script>' is" not in render_page(replace(STATUS, refused=(one,)), [], NOW_NS)

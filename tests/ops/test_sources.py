@@ -87,6 +87,8 @@ def test_a_salvage_report_becomes_sentences() -> None:
         "records": 12_345,
         "missing": 0,
         "complete": True,
+        "possible": 0,
+        "all_known": True,
         "problems": [],
     }
     assert in_words(None) is None
@@ -96,6 +98,9 @@ def test_a_salvage_report_becomes_sentences() -> None:
         " /data/damaged-1."
     )
     assert "1 234 records are known to be lost" in str(in_words({**report, "missing": 1234}))
+    told = str(in_words({**report, "possible": 98}))
+    assert "no record is known to be lost; 98 more may be lost" in told
+    assert "there may be others" in str(in_words({**report, "all_known": False}))
     assert "set store.size larger" in str(in_words({**report, "complete": False}))
 
 

@@ -147,7 +147,8 @@ async def test_a_plain_sender_over_its_rate_is_told_and_closed(tmp_path: Path) -
 async def test_too_many_connections_are_told_to_come_back(tmp_path: Path) -> None:
     listen = msgspec.structs.replace(LISTEN, connections=2)
     async with neighbours(tmp_path, listen=listen) as (port, other):
-        async with session(port):
+        async with session(port) as sensor:
+            await sensor.hello("pi")
             answer = await http(port, upgrade("/ingest/a"))
             assert answer.startswith("HTTP/1.1 503 ")
             assert "Retry-After: " in answer

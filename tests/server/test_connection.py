@@ -89,9 +89,9 @@ async def test_who_speaks_no_tls_on_a_tls_port_harms_nobody(tmp_path: Path) -> N
         raw(port) as stream,
     ):
         await stream.send_all(upgrade("/ingest/a").encode())
-        await until_closed(stream)
+        assert "This port speaks TLS: wss://" in await until_closed(stream)
         await other.is_served()
-        assert port.metrics.get("connections_refused_total", "left") == 1
+        assert port.metrics.get("connections_refused_total", "no_tls") == 1
         assert port.metrics.get("connection_faults_total") == 0
 
 

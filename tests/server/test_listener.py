@@ -12,7 +12,6 @@ import trio
 import trio.testing
 
 from edge_agent.server import connection as connection_module
-from edge_agent.server.listener import REFUSING_MAX
 from tests.patience import PATIENCE_S, eventually
 from tests.server.support import (
     LISTEN,
@@ -53,7 +52,7 @@ async def test_connections_are_counted(tmp_path: Path) -> None:
         assert port.metrics.get("connections_total") == 2
 
 
-async def test_at_the_limit_only_so_many_are_told_and_the_rest_is_hung_up_on(
+async def test_at_the_limit_the_next_of_the_same_identity_is_told_to_come_back(
     tmp_path: Path,
 ) -> None:
     listen = msgspec.structs.replace(LISTEN, connections=1)
@@ -61,20 +60,16 @@ async def test_at_the_limit_only_so_many_are_told_and_the_rest_is_hung_up_on(
         answers: list[str] = []
 
         async def try_it() -> None:
-            try:
-                async with raw(port) as stream:
-                    answers.append(await until_closed(stream))
-            except OSError:
-                answers.append("")
+            answers.append(await http(port, upgrade("/ingest/a")))
 
         async with trio.open_nursery() as nursery:
-            for _ in range(REFUSING_MAX * 2):
+            for _ in range(40):
                 nursery.start_soon(try_it)
             await other.is_served()
-        assert 1 <= sum("503" in answer for answer in answers) <= REFUSING_MAX * 2
-        assert port.metrics.get("connections_refused_total", "full") == REFUSING_MAX * 2
+        assert all("503" in answer and "Retry-After: " in answer for answer in answers)
+        assert port.metrics.get("connections_refused_total", "full") == 40
         await other.is_served()
-        assert port.server._refusing == 0
+        assert len(port.server._parts.unproved) == 0
 
 
 async def test_stopping_closes_the_port_first(tmp_path: Path) -> None:

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
+import trio
 
 from edge_agent.errors import ConfigError
-from edge_agent.server.tokens import Tokens, add_token, list_tokens, revoke_token
-
-
-class Ticking:
-    """A monotonic clock that is turned by hand."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from edge_agent.server.tokens import Token, Tokens, add_token, list_tokens, revoke_token
 
 
 @pytest.fixture
@@ -81,33 +75,92 @@ def test_a_wrong_pattern_is_refused_before_the_file_is_touched(path: Path) -> No
     assert not path.exists()
 
 
-def test_a_revoked_token_is_unknown_within_a_second(path: Path) -> None:
-    now = Ticking()
+async def test_a_revoked_token_is_unknown_once_the_file_was_looked_at(path: Path) -> None:
     secret = add_token(path, "a", read=["**"])
     other = add_token(path, "b", read=["**"])
-    tokens = Tokens(path, now=now)
+    tokens = Tokens(path)
     assert revoke_token(path, "a")
     assert not revoke_token(path, "a")
     assert tokens.find(secret) is not None
-    now.now += 1.0
+    await tokens.refresh()
     assert tokens.find(secret) is None
     assert tokens.find(other) is not None
     assert [token.name for token in list_tokens(path)] == ["b"]
 
 
-def test_a_file_that_becomes_unreadable_leaves_the_known_tokens_valid(path: Path) -> None:
-    now = Ticking()
+async def test_a_file_that_becomes_unreadable_leaves_the_known_tokens_valid(path: Path) -> None:
     secret = add_token(path, "a", read=["**"])
-    tokens = Tokens(path, now=now)
+    tokens = Tokens(path)
+    known = tokens.find(secret)
+    assert known is not None
     good = path.read_bytes()
-    path.write_text("{")
-    now.now += 1.0
-    assert tokens.find(secret) is not None
-    assert tokens.trouble is not None
+    for broken in ("{", '{"version": 1}'):
+        path.write_text(broken)
+        await tokens.refresh()
+        assert tokens.find(secret) is known and tokens.still_allows(known)
+        assert tokens.trouble is not None
+    path.unlink()
+    await tokens.refresh()
+    assert tokens.find(secret) is known and tokens.trouble is not None
     path.write_bytes(good)
-    now.now += 1.0
-    assert tokens.find(secret) is not None
+    await tokens.refresh()
+    assert tokens.find(secret) is known
     assert tokens.trouble is None
+
+
+async def test_the_watch_tells_changes_within_a_second(
+    path: Path, autojump_clock: trio.abc.Clock
+) -> None:
+    add_token(path, "a", read=["**"])
+    looks = 0
+
+    async def count(function: Callable[..., Any], *args: object) -> Any:
+        nonlocal looks
+        looks += 1
+        await trio.lowlevel.checkpoint()
+        return function(*args)
+
+    tokens = Tokens(path, run_blocking=count)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(tokens.watch)
+        await trio.sleep(10.5)
+        assert looks == 11
+        secret = add_token(path, "b", read=["x"])
+        with trio.fail_after(1):
+            await tokens.changed()
+        assert tokens.find(secret) is not None
+        nursery.cancel_scope.cancel()
+
+
+async def test_many_unknown_secrets_at_once_cost_one_look(
+    path: Path, autojump_clock: trio.abc.Clock
+) -> None:
+    add_token(path, "a", read=["**"])
+    looks = 0
+
+    async def count(function: Callable[..., Any], *args: object) -> Any:
+        nonlocal looks
+        looks += 1
+        await trio.sleep(0.01)
+        return function(*args)
+
+    tokens = Tokens(path, run_blocking=count)
+    for _ in range(3):
+        async with trio.open_nursery() as nursery:
+            for _ in range(100):
+                nursery.start_soon(tokens.refresh)
+    assert looks <= 6
+
+
+def test_what_a_changed_entry_still_allows() -> None:
+    token = Token("a", "sha256:0", write=("x", "y/**"), forward=True)
+    change = msgspec.structs.replace
+    assert token.covers(token)
+    assert change(token, write=("y/**", "z", "x"), admin=True, created="later").covers(token)
+    assert not change(token, write=("x",)).covers(token)
+    assert not change(token, forward=False).covers(token)
+    assert not change(token, hash="sha256:1").covers(token)
+    assert not change(token, name="b").covers(token)
 
 
 @pytest.mark.parametrize(

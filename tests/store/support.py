@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import resource
 import zlib
 from collections.abc import Callable, Iterator
@@ -17,6 +18,9 @@ from edge_agent.store.settings import LogSettings, StoreSettings
 
 START_NS = 1_795_341_600_000_000_000
 MIB = 1024 * 1024
+#: Bytes of a page of the stores that are made here, as many as the kernel says: 4 KiB on most
+#: machines, 16 KiB on a Raspberry Pi 5. `make test-pages` runs all of this with those.
+PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def pack(value: Any) -> bytes:

@@ -12,7 +12,7 @@ from edge_agent.store.pages import PageFile
 from edge_agent.store.settings import LogSettings
 from edge_agent.store.tree import leaves_from
 from tests.store.conftest import Stores
-from tests.store.support import MIB, entry, failing_disk, values
+from tests.store.support import MIB, PAGE, entry, failing_disk, values
 
 
 def flip_header(stores: Stores, first: int) -> None:
@@ -20,14 +20,14 @@ def flip_header(stores: Stores, first: int) -> None:
     with PageFile(stores.data()) as pages:
         nodes = {node.key: node for node in pages.nodes(pages.meta.main.root, print)}
     with stores.data().open("r+b") as file:
-        file.seek(nodes[block_key(1, first)].overflow * 4096 + 14)
+        file.seek(nodes[block_key(1, first)].overflow * PAGE + 14)
         file.write(b"\x01")
 
 
 def test_sound_blocks_may_go_and_no_others(stores: Stores) -> None:
     engine = stores.open(size=1 * MIB, compression_level=0)
     for first in range(1, 101, 10):
-        engine.commit([entry(10, first, pad=500)])
+        engine.commit([entry(10, first, pad=1000)])
     engine.close()
     stores.damaged.add("agent")
     flip_header(stores, 51)
@@ -47,13 +47,13 @@ def test_a_header_that_went_wrong_while_the_store_is_open_gives_no_page_away(
     logs = (LogSettings("main", share=0.3),)
     engine = stores.open(size=1 * MIB, compression_level=0, logs=logs)
     for first in range(1, 401, 10):
-        engine.commit([entry(10, first, pad=500)])
+        engine.commit([entry(10, first, pad=1000)])
     oldest = engine.first_seq("main")
     flip_header(stores, oldest)
 
     def until_it_trims() -> None:
         for first in range(401, 801, 10):
-            engine.commit([entry(10, first, pad=500)])
+            engine.commit([entry(10, first, pad=1000)])
 
     with pytest.raises(StoreFailed, match="long value"):
         until_it_trims()
@@ -66,13 +66,13 @@ def test_a_header_that_went_wrong_while_the_store_is_open_gives_no_page_away(
 def test_nor_does_one_where_thinning_puts_other_blocks(stores: Stores) -> None:
     stores.damaged.add("agent")
     logs = (LogSettings("main", share=0.3, when_full="thin-oldest"),)
-    engine = stores.open(size=2 * MIB, compression_level=0, logs=logs)
-    blocks = iter(range(1, 30_000, 100))
+    engine = stores.open(size=8 * MIB, compression_level=0, logs=logs)
+    blocks = iter(range(1, 60_000, 100))
 
     def until(enough: Callable[[], bool]) -> None:
         while not enough():
             stores.clock.advance(1.0)
-            engine.commit([entry(100, next(blocks), pad=20)])
+            engine.commit([entry(100, next(blocks), pad=100)])
 
     until(lambda: engine.last_seq("main") >= 9000)
     flip_header(stores, 4001)
@@ -94,7 +94,7 @@ def test_blocks_out_of_sight_are_looked_for_before_they_are_told_as_lost(stores:
         *_, last = leaves_from(pages, pages.meta.main, block_key(1, 1))
     with stores.data().open("r+b") as file:
         # The place of the page's second node.
-        place = last.number * 4096 + 18
+        place = last.number * PAGE + 18
         file.seek(place)
         flipped = file.read(1)[0] ^ 64
         file.seek(place)

@@ -86,7 +86,8 @@ def test_old_blocks_come_back_only_where_one_is_missing(
     copy = Copy(env, MIB)
     for one in (log(11, 40), block(11, 10), block(31, 10)):
         copy.take(pages, one)
-    copy.look_elsewhere(newest_known=True)
+    copy.newest_read(newest_known=True, latest=0, roots=frozenset())
+    copy.look_elsewhere()
     copy.take(pages, block(1, 10))  # trimmed long ago: passed over
     copy.take(pages, block(41, 5))  # never committed
     copy.take(pages, block(11, 10))
@@ -94,7 +95,7 @@ def test_old_blocks_come_back_only_where_one_is_missing(
         copy.take(pages, block(21, 11))
     copy.take(pages, block(21, 10))
     assert (copy.blocks, copy.records) == (3, 30)
-    assert copy.missing(copy.logs["main"]) == 0
+    assert copy.lost("main", copy.logs["main"]).missing == 0
     assert copy.copied[1].first == 11
 
 
@@ -108,7 +109,8 @@ def test_what_the_newest_tree_holds_is_not_replaced_by_something_older(
         return node(key, encode(key, SourceValue(number, 1, True)))
 
     copy.take(pages, source(5))
-    copy.look_elsewhere(newest_known=True)
+    copy.newest_read(newest_known=True, latest=0, roots=frozenset())
+    copy.look_elsewhere()
     for number in (9, 4):
         copy.take(pages, source(number))
         copy.take(pages, source(number, "missed"))
@@ -153,7 +155,8 @@ def test_the_header_of_quarantine_is_wanted_from_elsewhere_also_when_newer_entri
         return node(key, encode(key, QuarantineValue("bad", "why", "a", "pi", 0, number, b"x")))
 
     copy.take(pages, entry(9))
-    copy.look_elsewhere(newest_known=True)
+    copy.newest_read(newest_known=True, latest=0, roots=frozenset())
+    copy.look_elsewhere()
     copy.take(pages, entry(8))
     assert copy.quarantine == QuarantineHeader(9, 9, copy.quarantine.bytes)
     copy.take(pages, node(QUARANTINE, encode(QUARANTINE, QuarantineHeader(8, 9))))

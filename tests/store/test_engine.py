@@ -9,7 +9,7 @@ from edge_agent.store.keys import block_key, source_key
 from edge_agent.store.pages import PageFile
 from edge_agent.store.stamp import writing
 from tests.store.conftest import Stores
-from tests.store.support import MIB, entry, failing_disk, values
+from tests.store.support import MIB, PAGE, entry, failing_disk, values
 
 
 def test_everything_is_there_after_closing_and_opening(stores: Stores) -> None:
@@ -122,7 +122,7 @@ def test_damage_met_on_the_way_is_salvaged_without_a_restart(
     raw = stores.data().read_bytes()
     with PageFile(stores.data()) as pages:
         nodes = {node.key: node for node in pages.nodes(pages.meta.main.root, print)}
-    place = nodes[block_key(1, 51)].overflow * 4096
+    place = nodes[block_key(1, 51)].overflow * PAGE
     with stores.data().open("r+b") as file:
         file.seek(place + 10)
         file.write(bytes((raw[place + 10] | 0x10,)))

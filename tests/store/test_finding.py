@@ -11,7 +11,7 @@ from edge_agent.store.pages import BRANCH, Node, PageFile
 from edge_agent.store.roots import sound_roots
 from edge_agent.store.tree import Account, spans
 from tests.store.conftest import Stores
-from tests.store.support import MIB, entry
+from tests.store.support import MIB, PAGE, entry
 
 
 @pytest.fixture
@@ -34,6 +34,7 @@ class Found:
             finder = Finder(pages, self.problems.append, lambda node: is_sound(pages, node))
             self.newest = self._sound(pages, list(finder.newest()))
             self.incomplete = finder.incomplete
+            finder.sweep()
             self.elsewhere = self._sound(pages, list(finder.elsewhere(lambda: None)))
 
     def _sound(self, pages: PageFile, nodes: list[Node]) -> set[bytes]:
@@ -61,26 +62,26 @@ def test_a_sound_file_gives_all_from_its_newest_tree(data: Path) -> None:
 
 @pytest.mark.parametrize("at, mask", [(0, 4), (10, 1), (12, 2), (12, 8), (14, 2), (18, 2)], ids=str)
 def test_one_bit_in_a_leaf_page_costs_nothing(data: Path, at: int, mask: int) -> None:
-    turn(data, leaf_pages(data)[20] * 4096 + at, mask)
+    turn(data, leaf_pages(data)[8] * PAGE + at, mask)
     found = Found(data)
     assert len(found.newest) == 200
     assert not found.incomplete
 
 
 def test_one_bit_in_a_nodes_size_costs_nothing(data: Path) -> None:
-    page = leaf_pages(data)[20]
+    page = leaf_pages(data)[8]
     raw = data.read_bytes()
-    place = int.from_bytes(raw[page * 4096 + 16 : page * 4096 + 18], "little")
+    place = int.from_bytes(raw[page * PAGE + 16 : page * PAGE + 18], "little")
     for at, mask in ((0, 1), (1, 1), (2, 1), (6, 1), (6, 32)):
-        turn(data, page * 4096 + place + at, mask)
+        turn(data, page * PAGE + place + at, mask)
         assert len(Found(data).newest) == 200
         data.write_bytes(raw)
 
 
 def test_a_page_beyond_mending_costs_what_no_older_page_has(data: Path) -> None:
-    page = leaf_pages(data)[20]
+    page = leaf_pages(data)[8]
     raw = bytearray(data.read_bytes())
-    raw[page * 4096 : page * 4096 + 2000] = b"\xff" * 2000
+    raw[page * PAGE : page * PAGE + 2000] = b"\xff" * 2000
     data.write_bytes(raw)
     found = Found(data)
     assert found.incomplete
@@ -93,7 +94,7 @@ def test_what_hangs_below_a_broken_branch_page_is_found_without_it(data: Path) -
         root = sound_roots(pages)[0].meta.main.root
         assert pages.tree_page(root)[1] == BRANCH
     raw = bytearray(data.read_bytes())
-    raw[root * 4096 : root * 4096 + 4096] = bytes(4096)
+    raw[root * PAGE : root * PAGE + PAGE] = bytes(PAGE)
     data.write_bytes(raw)
     found = Found(data)
     assert len(found.newest | found.elsewhere) == 200

@@ -22,13 +22,15 @@ def test_holes_are_filled_once_and_by_what_fits() -> None:
     assert not holes.fill(60, 61)
 
 
-def test_more_holes_than_are_remembered_cost_the_first_ones(
+def test_more_holes_than_are_remembered_are_counted_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(holes_module, "_HOLES_MAX", 5)
     holes = Holes(1)
     for first in range(1, 100, 10):
         assert holes.fill(first, first + 4)
-    assert not holes.lacks(6)
+    assert holes.lacks(6)
+    assert not holes.lacks(16)
+    assert holes.missing(1, 100) + holes.forgotten == 50
     assert holes.lacks(96)
     assert holes.lacks(86)

@@ -8,7 +8,7 @@ from edge_agent.errors import StoreDamaged, StoreTooNew
 from edge_agent.store.look import look
 from edge_agent.store.pages import PageFile
 from tests.store.conftest import Stores
-from tests.store.support import MIB, entry, failing_disk, values
+from tests.store.support import MIB, PAGE, entry, failing_disk, values
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_a_shortened_file_whose_pages_are_all_there_gets_its_space_back(
     stores: Stores, folder: Path
 ) -> None:
     with PageFile(folder / "data.mdb") as pages:
-        used = (pages.meta.last + 1) * 4096
+        used = (pages.meta.last + 1) * PAGE
     with (folder / "data.mdb").open("r+b") as file:
         file.truncate(used)
     engine = stores.open(size=1 * MIB)
@@ -71,7 +71,7 @@ def test_another_format_of_lmdb_is_too_new_and_one_odd_root_is_mended(folder: Pa
     (folder / "data.mdb").write_bytes(raw)
     look(folder, 1 * MIB)
     assert (folder / "data.mdb").read_bytes() == good
-    raw[4096 + 16 + 4] = 3
+    raw[PAGE + 16 + 4] = 3
     (folder / "data.mdb").write_bytes(raw)
     with pytest.raises(StoreTooNew, match="LMDB's format 3"):
         look(folder, 1 * MIB)
@@ -96,7 +96,7 @@ def test_free_pages_that_do_not_exist_are_damage(folder: Path) -> None:
         meta = pages.meta
         assert next(pages.nodes(meta.free.root, print)).inline is not None
     raw = bytearray((folder / "data.mdb").read_bytes())
-    page = meta.free.root * 4096
+    page = meta.free.root * PAGE
     place = page + int.from_bytes(raw[page + 16 : page + 18], "little")
     # Node header of 8, key of 8, count of 8, then the first page number.
     raw[place + 24 : place + 32] = (10_000_000).to_bytes(8, "little")

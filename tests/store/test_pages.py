@@ -6,8 +6,9 @@ import lmdb
 import pytest
 
 from edge_agent.errors import StoreDamaged
-from edge_agent.store.pages import PageFile
-from tests.store.support import MIB, seeded
+from edge_agent.store.create import open_environment
+from edge_agent.store.pages import ROOT_BYTES, PageFile, empty_file
+from tests.store.support import MIB, PAGE, seeded
 
 ENTROPY = seeded(5)
 
@@ -58,8 +59,8 @@ def test_a_damaged_page_costs_only_what_hangs_below_it(
     # A leaf page: it says so in its flags and holds keys of ours.
     at = next(
         place
-        for place in range(2 * 4096, len(raw), 4096)
-        if raw[place + 10 : place + 12] == b"\x02\x00" and b"00200" in raw[place : place + 4096]
+        for place in range(2 * PAGE, len(raw), PAGE)
+        if raw[place + 10 : place + 12] == b"\x02\x00" and b"00200" in raw[place : place + PAGE]
     )
     raw[at + 10] = 0xFF
     data.write_bytes(raw)
@@ -75,7 +76,7 @@ def test_the_older_root_is_used_where_the_newer_is_damaged(
     with PageFile(data) as pages:
         newest = max((0, 1), key=lambda n: meta.txn if (meta := pages.metas[n]) else 0)
     raw = bytearray(data.read_bytes())
-    raw[newest * 4096 + 16] ^= 0xFF
+    raw[newest * PAGE + 16] ^= 0xFF
     data.write_bytes(raw)
     with PageFile(data) as pages:
         assert pages.metas[newest] is None
@@ -101,9 +102,9 @@ def test_no_cut_and_no_noise_makes_reading_fail_otherwise(data: Path) -> None:
         for _ in range(20):
             place = int.from_bytes(noise(4), "big") % len(raw)
             # Page headers and node places are near the start of pages; noise elsewhere is rare.
-            place = place - place % 4096 + place % 64 if round_ % 2 else place
+            place = place - place % PAGE + place % 64 if round_ % 2 else place
             wrong[place] = noise(1)[0]
-        data.write_bytes(wrong[: len(raw) if round_ % 3 else 4096 * (round_ + 2)])
+        data.write_bytes(wrong[: len(raw) if round_ % 3 else PAGE * (round_ + 2)])
         with PageFile(data) as pages:
             problems: list[str] = []
             try:
@@ -117,7 +118,7 @@ def test_a_tree_that_leads_back_to_itself_ends(data: Path) -> None:
     with PageFile(data) as pages:
         root = pages.meta.main.root
     raw = bytearray(data.read_bytes())
-    place = root * 4096 + int.from_bytes(raw[root * 4096 + 16 : root * 4096 + 18], "little")
+    place = root * PAGE + int.from_bytes(raw[root * PAGE + 16 : root * PAGE + 18], "little")
     raw[place : place + 2] = root.to_bytes(2, "little")
     data.write_bytes(raw)
     _, problems = read(data)
@@ -129,3 +130,28 @@ def test_an_empty_tree_has_no_nodes(tmp_path: Path) -> None:
     env.close()
     with PageFile(tmp_path / "data.mdb") as pages:
         assert list(pages.nodes(pages.meta.main.root, print)) == []
+
+
+def test_an_empty_file_is_what_lmdb_makes_itself(tmp_path: Path) -> None:
+    env = open_environment(tmp_path, MIB)
+    env.close()
+    made = (tmp_path / "data.mdb").read_bytes()
+    wanted = empty_file(MIB, PAGE)
+    assert len(made) == len(wanted) == 2 * PAGE
+    for slot in (0, 1):
+        # What is behind a root's bytes means nothing.
+        at = slice(slot * PAGE, slot * PAGE + ROOT_BYTES)
+        assert made[at] == wanted[at]
+
+
+@pytest.mark.parametrize("page_bytes", [4096, 8192, 16_384, 32_768])
+def test_a_file_with_pages_of_any_size_is_filled_and_read(tmp_path: Path, page_bytes: int) -> None:
+    env = open_environment(tmp_path, 4 * MIB, page_bytes=page_bytes)
+    content = {b"%05d" % number: bytes(number * 17 % 40_000) for number in range(100)}
+    for key, value in content.items():
+        with env.begin(write=True) as txn:
+            txn.put(key, value)
+    assert env.stat()["psize"] == page_bytes
+    env.close()
+    found, problems = read(tmp_path / "data.mdb")
+    assert (found, problems) == (content, [])

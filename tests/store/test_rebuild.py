@@ -11,13 +11,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from edge_agent.errors import StoreFailed, StoreLocked
 from edge_agent.store import Engine, Entry, Position, Quarantined
 from edge_agent.store.check import check
+from edge_agent.store.create import open_environment
 from edge_agent.store.deep import look_deep
+from edge_agent.store.keys import QUARANTINE, log_key
 from edge_agent.store.rebuild import compact, erase, opened
 from edge_agent.store.rewriting import used_bytes
+from edge_agent.store.stamp import writing
+from edge_agent.store.values import LogHeader, QuarantineHeader, decode, encode
 from edge_agent.streams import compile_pattern
 from tests.store.conftest import Stores
 from tests.store.support import START_NS, entry, records, run
@@ -217,3 +222,22 @@ def test_what_root_makes_belongs_to_the_owner_of_the_agents_folder(stores: Store
     compact(path, ignore)
     owners = {each.name: each.stat().st_uid for each in path.rglob("*")}
     assert owners == dict.fromkeys(("lock", "store", "data.mdb", "lock.mdb"), 65534)
+
+
+def test_bytes_that_a_former_version_miscounted_are_counted_anew(stores: Stores) -> None:
+    """It copied them from a store with pages of another size."""
+    path = filled(stores)
+    good = check(path)
+    env = open_environment(path / "store", 4 << 20)
+    with writing(env) as txn:
+        for key, kind in ((log_key("main"), LogHeader), (QUARANTINE, QuarantineHeader)):
+            raw = txn.get(key)
+            assert raw is not None
+            header: Any = decode(key, raw, kind)
+            txn.put(key, encode(key, replace(header, bytes=header.bytes // 2)))
+    env.close()
+    wrong = check(path)
+    assert len(wrong.problems) == wrong.miscounted == 2
+    compact(path, ignore)
+    assert not check(path).problems
+    assert check(path).logs == good.logs

@@ -11,11 +11,11 @@ from edge_agent.store.create import open_environment
 from edge_agent.store.keys import STORE
 from edge_agent.store.look import look
 from edge_agent.store.pages import ROOT_BYTES, PageFile
-from edge_agent.store.roots import newest_first, sound_roots
+from edge_agent.store.roots import follow_roots, sound_roots
 from edge_agent.store.stamp import writing
 from edge_agent.store.tree import Account, booked_by_header, check_leaves, spans
 from tests.store.conftest import Stores
-from tests.store.support import MIB, entry, values
+from tests.store.support import MIB, PAGE, entry, values
 
 
 @pytest.fixture
@@ -77,13 +77,13 @@ def test_a_flipped_number_does_not_take_an_acked_commit_back(stores: Stores, dat
         newest = pages.meta.txn
     # Bit by bit of the number: some make LMDB use the older root, others the wrong slot.
     for bit in range(64):
-        at = ((newest & 1) * 4096 + 16 + 128) * 8 + bit
+        at = ((newest & 1) * PAGE + 16 + 128) * 8 + bit
         flip(data, at)
         with PageFile(data) as pages:
             assert sound_roots(pages)[0].meta.txn == newest
             assert "number of the commit" in sound_roots(pages)[0].mended
         flip(data, at)
-    flip(data, ((newest & 1) * 4096 + 16 + 128) * 8 + 1)
+    flip(data, ((newest & 1) * PAGE + 16 + 128) * 8 + 1)
     engine = stores.open(size=1 * MIB)
     assert engine.salvage_report is None
     assert values(engine) == list(range(1, 101))
@@ -96,7 +96,7 @@ def test_every_seventh_bit_of_both_roots_is_mended_or_means_nothing(data: Path) 
         newest = sound_roots(pages)[0].meta
     for slot in (0, 1):
         for bit in range(slot, ROOT_BYTES * 8, 7):
-            flip(data, slot * 4096 * 8 + bit)
+            flip(data, slot * PAGE * 8 + bit)
             flipped = data.read_bytes()
             look(data.parent, 1 * MIB)
             after = data.read_bytes()
@@ -118,30 +118,30 @@ def test_a_root_beyond_mending_is_damage_that_names_what_is_left(
     with PageFile(data) as pages:
         newest, older = sound_roots(pages)
     raw = bytearray(good)
-    raw[newest.slot * 4096 : newest.slot * 4096 + ROOT_BYTES] = b"\xff" * ROOT_BYTES
+    raw[newest.slot * PAGE : newest.slot * PAGE + ROOT_BYTES] = b"\xff" * ROOT_BYTES
     data.write_bytes(raw)
     with PageFile(data) as pages:
         with pytest.raises(StoreDamaged, match="one of the file's two roots"):
             sound_roots(pages)
-        found, newest_known = newest_first(pages)
-        assert [meta.txn for meta in found] == [older.meta.txn]
-        assert not newest_known
+        found = follow_roots(pages)
+        assert [meta.txn for meta in found.proven] == [older.meta.txn]
+        assert not found.newest_known
     stores.damaged.add("agent")
     raw = bytearray(good)
-    raw[16:152] = raw[4096 + 16 : 4096 + 152] = bytes(136)
+    raw[16:152] = raw[PAGE + 16 : PAGE + 152] = bytes(136)
     data.write_bytes(raw)
     with PageFile(data) as pages, pytest.raises(StoreDamaged, match="neither"):
         sound_roots(pages)
 
 
 def test_roots_that_do_not_follow_one_another_are_damage(stores: Stores, data: Path) -> None:
-    slot_of_old = data.read_bytes()[:4096]
+    slot_of_old = data.read_bytes()[:PAGE]
     engine = stores.open(size=1 * MIB)
     for first in range(101, 104):
         engine.commit([entry(1, first)])
     engine.close()
     raw = bytearray(data.read_bytes())
-    raw[:4096] = slot_of_old
+    raw[:PAGE] = slot_of_old
     data.write_bytes(raw)
     stores.damaged.add("agent")
     with PageFile(data) as pages, pytest.raises(StoreDamaged):

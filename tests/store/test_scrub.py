@@ -9,7 +9,7 @@ from edge_agent.store.keys import block_key, source_key
 from edge_agent.store.pages import PageFile
 from edge_agent.store.scrub import DamagedBlock, scrub_step
 from tests.store.conftest import Stores
-from tests.store.support import MIB, entry
+from tests.store.support import MIB, PAGE, entry
 
 LOGS = {1: ("main", 1000)}
 
@@ -19,7 +19,7 @@ def data(stores: Stores) -> Path:
     """Blocks 1–10 … 991–1000, every third in pages of its own."""
     engine = stores.open(size=2 * MIB, compression_level=0)
     for first in range(1, 1001, 10):
-        engine.commit([entry(10, first, pad=[20, 60, 700][first // 10 % 3])])
+        engine.commit([entry(10, first, pad=[20, 60, 1000][first // 10 % 3])])
     engine.close()
     stores.damaged.add("agent")
     return stores.data()
@@ -46,14 +46,14 @@ def flip(data: Path, key: bytes, at: int) -> None:
     turned = bytearray(value)
     turned[at] ^= 1
     if node.overflow:
-        raw[node.overflow * 4096 + 16 + at] ^= 1
+        raw[node.overflow * PAGE + 16 + at] ^= 1
     else:
         # Older copies of its leaf page are changed along.
         raw = raw.replace(value, bytes(turned))
     data.write_bytes(raw)
 
 
-@pytest.mark.parametrize("limit", [1, 10_000, 10 * MIB])
+@pytest.mark.parametrize("limit", [1, 40_000, 10 * MIB])
 def test_a_pass_reads_each_block_once_however_long_its_steps(data: Path, limit: int) -> None:
     blocks, damaged, steps = whole(data, limit)
     assert (blocks, damaged) == (100, [])
@@ -82,7 +82,7 @@ def test_a_page_whose_structure_is_wrong_is_damage(data: Path) -> None:
     with PageFile(data) as pages:
         node = next(n for n in pages.nodes(pages.meta.main.root, print) if n.overflow)
     raw = bytearray(data.read_bytes())
-    raw[node.overflow * 4096 + 10] ^= 16
+    raw[node.overflow * PAGE + 10] ^= 16
     data.write_bytes(raw)
     with pytest.raises(StoreDamaged, match="long value"):
         whole(data, 10 * MIB)

@@ -22,20 +22,20 @@ from edge_agent.store.tree import (
     order_of_free,
     spans,
 )
-from tests.store.support import MIB
+from tests.store.support import PAGE
 
 
 @pytest.fixture
 def pages(tmp_path: Path) -> Iterator[PageFile]:
     """A tree of three levels, of values short and long."""
     dice = random.Random(2)
-    env = open_environment(tmp_path, 8 * MIB)
+    env = open_environment(tmp_path, 2048 * PAGE)
     for group in range(40):
         with writing(env) as txn:
             txn.put(STORE, b"header")
             for number in range(50):
                 key = b"\xf0\x01" + (group * 50 + number).to_bytes(8, "big")
-                txn.put(key, dice.randbytes(dice.choice([100, 900, 1500, 5000])))
+                txn.put(key, dice.randbytes(dice.choice([100, 900, 1500, PAGE + 900])))
     env.close()
     with PageFile(tmp_path / "data.mdb") as opened:
         yield opened
@@ -113,7 +113,7 @@ def test_a_long_value_whose_header_says_more_pages_would_take_its_neighbours_alo
     key, number, size = next(long for span in found for long in leaf(pages, span.number).longs)
     assert booked_by_header(pages)(key, number, size) == 2
     with (tmp_path / "data.mdb").open("r+b") as file:
-        file.seek(number * 4096 + 12)
+        file.seek(number * PAGE + 12)
         file.write(b"\x06")
     with pytest.raises(StoreDamaged):
         booked_for_blocks(pages, 10)(key, number, size)

@@ -35,10 +35,17 @@ def test_the_first_subprotocol_that_is_ours_is_chosen(offered: list[str], expect
     assert choose_subprotocol(offered) == expected
 
 
-def test_only_foreign_subprotocols_are_refused_with_a_list_of_ours() -> None:
-    with pytest.raises(ProtocolError, match=r"edge-agent\.v1\+json") as caught:
-        choose_subprotocol(["mqtt"])
-    assert HTTP_STATUS[caught.value.code] == 400
+@pytest.mark.parametrize("offered", [["arduino"], ["mqtt", "soap"], ["json", "edge-agentx"]])
+def test_foreign_subprotocols_mean_plain_mode_and_none_is_chosen(offered: list[str]) -> None:
+    assert choose_subprotocol(offered) == Choice(None, "plain")
+
+
+def test_a_version_that_is_not_known_is_refused_with_a_list_of_those_that_are() -> None:
+    for offered in (["edge-agent.v2+json"], ["arduino", "edge-agent.v1+cbor"]):
+        with pytest.raises(ProtocolError, match=r"edge-agent\.v1\+json") as caught:
+            choose_subprotocol(offered)
+        assert HTTP_STATUS[caught.value.code] == 400
+    assert choose_subprotocol(["edge-agent.v2+json", JSON_SESSION]).mode == "json"
 
 
 def test_a_token_is_never_chosen_and_never_shown() -> None:

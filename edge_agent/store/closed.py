@@ -1,0 +1,52 @@
+"""Which commit was the last when the store was closed, noted beside the file that says so itself.
+
+A root that the card said it had written, and had not, leaves a file that looks like one whose last
+commit a power cut kept from being made: the root of the commit before is the newest, and nothing in
+the file says that there was another. So a store that is closed leaves the number of its last commit
+beside it, and one whose roots say less at the next start has lost a root: it is salvaged, which
+finds what the root led to.
+
+Nothing rests on the note being there. An older one says nothing, as numbers only rise; one that is
+torn is none.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import zlib
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+CLOSED = "closed"
+
+
+def note_closed(folder: Path, commit: int) -> None:
+    """Leave the number of the last commit in ``folder``, where the disk takes it."""
+    number = b"%d" % commit
+    note = b"%s %08x\n" % (number, zlib.crc32(number))
+    made = folder / f"{CLOSED}.new"
+    try:
+        fd = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            if os.write(fd, note) != len(note):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        made.rename(folder / CLOSED)
+    except OSError as error:
+        logger.warning("%s: the last commit is not noted: %s", folder, error.strerror)
+
+
+def closed_at(folder: Path) -> int:
+    """The number of the last commit when the store in ``folder`` was closed; 0 where there is no
+    word of it.
+    """
+    try:
+        number, _, crc = (folder / CLOSED).read_bytes().rstrip(b"\n").partition(b" ")
+    except OSError:
+        return 0
+    return int(number) if number.isdigit() and crc == b"%08x" % zlib.crc32(number) else 0

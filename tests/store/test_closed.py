@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge_agent.store.closed import CLOSED, closed_at, note_closed
+from edge_agent.store.pages import ROOT_BYTES, PageFile
+from tests.store.conftest import Stores
+from tests.store.support import entry, failing_disk, values
+
+
+def test_the_number_of_the_last_commit_is_noted_and_read(tmp_path: Path) -> None:
+    assert closed_at(tmp_path) == 0
+    for number in (7, 12_345_678_901):
+        note_closed(tmp_path, number)
+        assert closed_at(tmp_path) == number
+    assert [path.name for path in tmp_path.iterdir()] == [CLOSED]
+
+
+@pytest.mark.parametrize("raw", [b"", b"12", b"12 \n", b"13 6ca6387b\n", b"-1 0\n", b"\xff" * 20])
+def test_a_torn_note_is_none(tmp_path: Path, raw: bytes) -> None:
+    (tmp_path / CLOSED).write_bytes(raw)
+    assert closed_at(tmp_path) == 0
+
+
+def test_a_disk_that_refuses_keeps_the_note_from_being_written_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    note_closed(tmp_path, 1)
+    with failing_disk():
+        note_closed(tmp_path / "not there", 2)
+        note_closed(tmp_path, 3_000_000_000_000)
+    assert closed_at(tmp_path) == 1
+
+
+def test_the_last_root_of_a_closed_store_is_missed_at_the_next_start(stores: Stores) -> None:
+    """What a power cut would leave of a commit that was never made: told apart by the note."""
+    engine = stores.open()
+    for number in range(1, 8):
+        engine.commit([entry(1, number)])
+    with PageFile(stores.data()) as pages:
+        newest = pages.meta.txn
+        older = pages.read((newest + 1 & 1) * pages.page_bytes, ROOT_BYTES)
+        place = (newest + 1 & 1) * pages.page_bytes
+    engine.commit([entry(3, 8)])
+    engine.close()
+    raw = bytearray(stores.data().read_bytes())
+    raw[place : place + ROOT_BYTES] = older
+    stores.data().write_bytes(raw)
+    stores.damaged.add("agent")
+
+    again = stores.open()
+
+    assert again.salvage_report is not None
+    assert "there was a commit" in again.salvage_report["reason"]
+    assert values(again) == list(range(1, 11))
+    assert (again.salvage_report["missing"], again.salvage_report["possible"]) == (0, 0)
