@@ -6,6 +6,7 @@
 #   make test-loaded    the same tests twice (LOADED_ROUNDS) with three busy loops (BUSY) beside them
 #   make test-pages     the store's tests as on a machine with pages of 16 KiB (needs gcc)
 #   make explore        the property tests with new random examples, ROUNDS times over
+#   make fuzz           a million inputs that no client means, beside a canary: some ten minutes
 #   make crash          power cuts, failing calls, flipped bits, lost roots, outages, kills: half an hour
 #   make bench          every benchmark (some 16 minutes); make bench-smoke: their tiny mode
 #   make lock           renew requirements.lock from what is newest
@@ -32,7 +33,7 @@ INPUTS := pyproject.toml requirements.lock
 KEY := $(shell { cat $(INPUTS); $(PYTHON) -c 'import sys; print(sys.version, sys.prefix)'; pwd; } 2>&1 | cksum | cut -d' ' -f1)
 INSTALL = -m pip --disable-pip-version-check install --quiet
 
-.PHONY: run test test-floors test-loaded test-pages explore crash bench bench-smoke lock clean python
+.PHONY: run test test-floors test-loaded test-pages explore crash fuzz bench bench-smoke lock clean python
 
 run: $(VENV)/run-$(KEY)
 	@$(BIN) -m edge_agent demo $(ARGS)
@@ -59,6 +60,9 @@ explore: $(VENV)/test-$(KEY)
 
 crash: $(VENV)/test-$(KEY)
 	$(BIN) -m tests.crash $(ARGS)
+
+fuzz: $(VENV)/test-$(KEY)
+	$(BIN) -m tests.fuzz --pure 900000 --real 100000 $(ARGS)
 
 bench: $(VENV)/test-$(KEY)
 	$(BIN) -m benchmarks $(ARGS)

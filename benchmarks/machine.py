@@ -17,7 +17,7 @@ from benchmarks.peers import PEERS
 
 SYNC_SAMPLES = 50
 MEMORY_FILE_SYSTEMS = ("tmpfs", "ramfs", "devtmpfs")
-PACKAGES = ("trio", "trio-websocket", "lmdb", "msgpack", "msgspec", "h11", "httpx2")
+PACKAGES = ("trio", "trio-websocket", "lmdb", "msgpack", "msgspec", "h11")
 
 
 @dataclass(frozen=True, slots=True)

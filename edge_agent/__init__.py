@@ -15,6 +15,7 @@ Floors; imports only go down (``tests/test_architecture.py`` enforces it):
 ===== =============================== ========================================================
 6     ``cli``, ``__main__``           the roof: commands
 5     ``agent``, ``assembly``         opens the parts, nests the nurseries, drains
+5     ``renewal``                     takes up what was renewed meanwhile
 4     ``server``, ``ops``             the edges: sensors come in; people and Prometheus look in
 3     ``live``, ``forward``           readers of the log
 3     ``scrub``                       reads everything, slowly, to find damage early
@@ -24,6 +25,7 @@ Floors; imports only go down (``tests/test_architecture.py`` enforces it):
 1     ``wire``, ``store``, ``config`` pure stations
 1     ``clock``, ``backoff``, ``dial``
                                       time, patience and sockets, for whoever needs them
+1     ``supervise``                   tasks that fail alone and are run again
 1     ``connection_quota``, ``refused_peers``
                                       who may be connected at one time, and who was refused
 0     ``errors``, ``record``, ``streams``, ``summary``, ``metrics``, ``clocknote``,

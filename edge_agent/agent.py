@@ -13,6 +13,21 @@ The readers lie *within* the commit nursery, other than in the first sketch of t
 upstream acknowledges during the drain is a position that has to be committed, and an upstream that
 is not keyed by our numbers would otherwise be sent the last batch again after each restart.
 
+What an exception that nobody expected may end:
+
+==================================== =============================================================
+committer                            the agent: what was acked is safe, what a commit did is not
+                                     known, and nobody would be answered any more
+listener and its shared tasks        the agent: without them nothing comes in
+one connection                       that connection (``server/listener.py``)
+one lane of an upstream              that lane, which says so, backs off and begins anew
+                                     (``forward/forwarder.py``)
+a rule's windows, the scrub, the     that task alone; it is run again (``supervise.py``)
+list of streams, rates and wear,
+the people's port, the watchdog
+live views' note of a commit         that note: a view reads on with the next one
+==================================== =============================================================
+
 Everything that a simulation replaces is an argument of `run`: the clock, chance, how blocking calls
 are made, how to listen and how to dial.
 """
@@ -21,7 +36,7 @@ from __future__ import annotations
 
 import os
 import random as random_module
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +44,7 @@ from pathlib import Path
 
 import trio
 
+from edge_agent import startup
 from edge_agent.assembly import (
     Listen,
     address_of,
@@ -40,8 +56,8 @@ from edge_agent.assembly import (
 )
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.commit import Committer, RunBlocking, Trace
-from edge_agent.config import Config, Upstream
-from edge_agent.dial import Dial
+from edge_agent.config import Config, Upstream, people_url
+from edge_agent.dial import Dial, dial_tcp
 from edge_agent.forward import Forwarder, make_sink
 from edge_agent.forward.lane import Lane
 from edge_agent.live import Live, compile_rules, compile_time_keys, run_windows
@@ -49,6 +65,7 @@ from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.ops import (
     ConnectionStatus,
+    FilesFact,
     Notifier,
     Sources,
     SourcesCopied,
@@ -58,10 +75,13 @@ from edge_agent.ops import (
     run_watchdog,
     upstream_status,
 )
+from edge_agent.record import NANOSECONDS
 from edge_agent.refused_peers import RefusedPeers
+from edge_agent.renewal import run_renewals
 from edge_agent.scrub import Scrubber
-from edge_agent.server import Server, Tokens, server_context
+from edge_agent.server import Server, Tokens, certificate_end, server_context
 from edge_agent.store import Engine, LookAtMedium, medium_of
+from edge_agent.supervise import FirstStart, supervised, supervised_once_started
 
 #: What the last commit of a drain gets beyond ``drain_timeout``: cards stall for seconds. What was
 #: not committed by then was not acked either.
@@ -84,8 +104,9 @@ class Surroundings:
     random: random_module.Random
     run_blocking: RunBlocking
     listen: Listen
-    dial: Dial | None
+    dial: Dial
     trace: Trace | None
+    hangups: trio.MemoryReceiveChannel[None] | None
 
 
 async def run(
@@ -100,42 +121,42 @@ async def run(
     dial: Dial | None = None,
     trace: Trace | None = None,
     medium: LookAtMedium = medium_of,
+    hangups: trio.MemoryReceiveChannel[None] | None = None,
     task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """The agent, until ``stop`` is set and everything accepted is committed and acked.
-
-    Cancelling ends it at once; what was acked is durable either way.
+    """The agent, until ``stop`` is set and all it accepted is acked; cancelling takes no ack back.
 
     Args:
         config: as `edge_agent.config.load` gives it.
         stop: set it to drain.
         clock: the machine's own where not given.
-        random: for jitter; the machine's own where not given.
+        random: for jitter; likewise.
         entropy: for ids.
         run_blocking: calls the store; in a worker thread that is not abandoned by default.
         listen: opens the sensors' port; sockets where not given.
         dial: reaches upstreams; sockets where not given.
         trace: is told of events with their facts.
         medium: tells where the store's file is, so that a copy is noticed.
+        hangups: says that a certificate or a token was renewed (SIGHUP).
         task_status: started once the agent listens.
 
     Raises:
-        ConfigError: the configuration and the machine do not fit (a file that is not there).
+        ConfigError, OSError: configuration and machine do not fit: a file or an address.
         StoreLocked, StoreTooNew, StoreFailed: the store cannot even be read; the text says why.
-        OSError: an address cannot be listened on.
     """
     around = Surroundings(
         clock=clock or SystemClock(),
         random=random or random_module.SystemRandom(),
         run_blocking=run_blocking,
         listen=listen or listen_tcp,
-        dial=dial,
+        dial=dial or dial_tcp,
         trace=trace,
+        hangups=hangups,
     )
+    startup.require(config)
     opening = partial(Engine.open, clock=around.clock, entropy=entropy)
     engine = await run_blocking(opening, Path(config.store.path), store_settings(config, medium))
-    # Closing waits for the call that is running, if any, and syncs nothing: it is quick.
-    with closing(engine):
+    with closing(engine):  # Waits for the call that is running, and syncs nothing: it is quick.
         await _Parts(config, engine, around).run(stop, task_status)
 
 
@@ -180,7 +201,7 @@ class _Parts:
             time_key=self.time_key,
             run_blocking=around.run_blocking,
             trace=around.trace,
-            dashboard=None if config.http.address == "off" else f"http://{config.http.address}/",
+            dashboard=None if (people := people_url(config)) is None else f"{people}/",
             refused=self.refused,
         )
         interval_s = float(config.store.scrub_interval)
@@ -197,8 +218,8 @@ class _Parts:
                 async with trio.open_nursery() as readers:
                     forwarded = self._start_readers(readers)
                     async with trio.open_nursery() as sessions:
-                        addresses = await self._listen(sessions)
-                        edges.start_soon(_watchdog, notifier, watch)
+                        addresses = await self._listen(sessions, readers)
+                        self._supervise(edges, "the watchdog", partial(_watchdog, notifier, watch))
                         notifier.ready(watch.describe())
                         task_status.started(Running(addresses, http_address))
                         await stop.wait()
@@ -214,9 +235,14 @@ class _Parts:
                 self.committer.close()
             edges.cancel_scope.cancel("the agent has stopped")
 
-    async def _listen(self, sessions: trio.Nursery) -> tuple[str, ...]:
-        """Open the sensors' port; its addresses."""
+    async def _listen(self, sessions: trio.Nursery, readers: trio.Nursery) -> tuple[str, ...]:
+        """Open the sensors' port; its addresses. What renews its certificate does not keep
+        sessions open.
+        """
         tls = server_context(self.config.listen)
+        if tls is not None or self.around.hangups is not None:
+            renewals = (self.config.listen, tls, self.forwarders, self.around.hangups)
+            readers.start_soon(run_renewals, *renewals)
         listeners = await self.around.listen(self.config.listen.address, tls)
         addresses = tuple(address_of(listener) for listener in listeners)
         await sessions.start(self.server.run, listeners)
@@ -241,19 +267,31 @@ class _Parts:
                 lane=self._lane,
                 part=self.server.part,
                 salvage=lambda: in_words(self.engine.salvage_report),
+                files=partial(_look_at_files, self.config, self.around.clock),
                 scrub=lambda: self.scrubber.status,
                 tokens=self.tokens,
                 refused=self.refused,
             )
         )
-        edges.start_soon(watch.run)
+        self._supervise(edges, "what status is made of", watch.run)
         if self.config.http.address == "off":
             return watch, None
         # Imported here: whoever turns the port off does not pay for its libraries.
         from edge_agent.ops.port import serve_people
 
-        address: str = await edges.start(serve_people, watch)
+        async def serve(first: FirstStart[str]) -> None:
+            async with trio.open_nursery() as nursery:
+                first.started(await nursery.start(serve_people, watch))
+
+        port = partial(supervised_once_started, "the people's port", serve, metrics=self.metrics)
+        address: str = await edges.start(port)
         return watch, address
+
+    def _supervise(
+        self, nursery: trio.Nursery, what: str, task: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Start a task that the agent can do without for a while."""
+        nursery.start_soon(partial(supervised, what, task, metrics=self.metrics))
 
     def _forwarder(self, upstream: Upstream) -> Forwarder:
         make = partial(
@@ -279,9 +317,11 @@ class _Parts:
         """Start windows and forwarders; the event is set when the last forwarder has returned."""
         for rule in self.config.rule:
             if rule.window is not None:
-                windows = partial(run_windows, clock=self.around.clock, metrics=self.metrics)
-                readers.start_soon(windows, self.log, rule)
-        readers.start_soon(self.scrubber.run)
+                windows = partial(
+                    run_windows, self.log, rule, clock=self.around.clock, metrics=self.metrics
+                )
+                self._supervise(readers, f"rule {rule.name}", windows)
+        self._supervise(readers, "the scrub", self.scrubber.run)
         done = trio.Event()
         readers.start_soon(run_all, [one.run for one in self.forwarders], done)
         return done
@@ -309,6 +349,18 @@ class _Parts:
     def _connections(self) -> Sequence[ConnectionStatus]:
         now_ns = self.around.clock.read().wall_ns
         return [connection_status(view, now_ns) for view in self.server.connections()]
+
+
+def _look_at_files(config: Config, clock: Clock) -> FilesFact:
+    unusable = tuple(str(error) for error in startup.unusable_files(config))
+    certificate = config.listen.tls_certificate
+    if certificate is None or unusable:
+        return FilesFact(unusable)
+    now_s = clock.read().wall_ns / NANOSECONDS
+    try:
+        return FilesFact((), certificate_end(Path(certificate)) - now_s)
+    except (OSError, ValueError) as error:
+        return FilesFact((f"listen.tls_certificate: {error}",))
 
 
 async def _watchdog(notifier: Notifier, watch: Watch) -> None:

@@ -43,7 +43,8 @@ class Backoff:
         wait = random.uniform(0, ceiling)
         if slow:
             wait = max(wait, random.uniform(self.slow / 2, self.slow))
-        if retry_after is not None:
+        # What a peer says may be anything that a float can be, also less than nothing and NaN.
+        if retry_after is not None and retry_after > 0:
             # A little later by chance: all who were told the same time must not return at once.
             asked = min(retry_after, RETRY_AFTER_MAX) + random.uniform(0, self.base)
             wait = max(wait, asked)

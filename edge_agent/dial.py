@@ -22,15 +22,22 @@ async def dial_tcp(host: str, port: int, tls: ssl.SSLContext | None) -> trio.abc
         OSError: no connection. Where TLS refused, its cause is ssl's own reason.
     """
     stream = await trio.open_tcp_stream(host, port)
-    if tls is None:
-        return stream
-    secure = trio.SSLStream(stream, tls, server_hostname=host, https_compatible=True)
+    return stream if tls is None else await secure(stream, host, tls)
+
+
+async def secure(stream: trio.abc.Stream, host: str, tls: ssl.SSLContext) -> trio.abc.Stream:
+    """TLS over ``stream``, for a server of that name.
+
+    Raises:
+        OSError: its cause is ssl's own reason. The stream is closed then.
+    """
+    over = trio.SSLStream(stream, tls, server_hostname=host, https_compatible=True)
     try:
-        await secure.do_handshake()
+        await over.do_handshake()
     except BaseException as error:
         # Also on Cancelled: nobody else holds this socket yet.
         await trio.aclose_forcefully(stream)
         if isinstance(error, trio.BrokenResourceError) and error.__cause__ is not None:
             raise OSError(f"TLS: {error.__cause__}") from error.__cause__
         raise
-    return secure
+    return over

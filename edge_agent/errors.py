@@ -22,6 +22,7 @@ flag: which class it is says so.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 StoreFullCode = Literal["store_full", "too_many_sources", "forbidden_source"]
@@ -49,6 +50,14 @@ class ConfigError(EdgeAgentError):
         self.where = where
         self.expected = expected
         self.found = found
+
+    @classmethod
+    def of(cls, errors: Sequence[ConfigError]) -> ConfigError:
+        """One error that tells all of ``errors``, a line each, with the attributes of the first."""
+        first = errors[0]
+        together = cls(first.where, first.expected, first.found)
+        together.args = ("\n".join(dict.fromkeys(map(str, errors))),)
+        return together
 
 
 class ProtocolError(EdgeAgentError):
@@ -112,7 +121,15 @@ class StoreFailed(StoreError):
 
 
 class SinkError(EdgeAgentError):
-    """Base of what a sink raises."""
+    """Base of what a sink raises.
+
+    Attributes:
+        status: of the answer, 0 where there was none.
+        sent_bytes: size of what was being sent, 0 where nothing was.
+    """
+
+    status: int = 0
+    sent_bytes: int = 0
 
 
 class SinkUnavailable(SinkError):
@@ -124,6 +141,9 @@ class SinkUnavailable(SinkError):
         slow: the upstream answered and will keep refusing until a person changes something
             (401, 404 …): keep everything, retry at the slowest pace, show it in status.
         until_clock_set: it failed only because our clock is not set; try again once it is.
+        halve: this batch as a whole does not get through; a smaller one may.
+        cut: the connection broke, or nothing moved any more, while the batch was on its way: where
+            that repeats itself, a smaller one may get through.
     """
 
     def __init__(
@@ -133,16 +153,30 @@ class SinkUnavailable(SinkError):
         retry_after: float | None = None,
         slow: bool = False,
         until_clock_set: bool = False,
+        halve: bool = False,
+        cut: bool = False,
     ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         self.slow = slow
         self.until_clock_set = until_clock_set
+        self.halve = halve
+        self.cut = cut
 
 
 class SinkRefused(SinkError):
-    """The upstream refuses this batch for its content. Halve it; a single record is set aside."""
+    """The upstream refuses this batch for its content. Halve it; a single record is set aside.
 
-    def __init__(self, message: str, code: str = "refused") -> None:
+    Args:
+        message: its reason, one sentence.
+        code: ``too_big`` or ``refused``.
+        records: where the answer named them, the seqs of the records that it refuses, each with
+            its reason. All others of the batch were taken then, and nothing is left to halve.
+    """
+
+    def __init__(
+        self, message: str, code: str = "refused", records: Mapping[int, str] | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
+        self.records: Mapping[int, str] = records or {}

@@ -30,6 +30,7 @@ interval. Streams are routed to logs by pattern. The store behind it is entered 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar, TypeVarTuple
@@ -56,6 +57,8 @@ from edge_agent.store import (
 )
 
 __all__ = ["READ_BYTES", "Log", "LogStatistics", "Ticket"]
+
+logger = logging.getLogger(__name__)
 
 #: What one read brings at most, unless told otherwise (a single larger block comes whole).
 READ_BYTES = 1024 * 1024
@@ -262,8 +265,17 @@ class Log:
         return await self._ask(self._engine.quarantine, after, limit)
 
     def listen(self, listener: Callable[[CommitResult], None]) -> None:
-        """Call ``listener`` with what each commit did, when it can be read. It must not fail."""
-        self._committer.listeners.append(listener)
+        """Call ``listener`` with what each commit did, when it can be read. One that fails has not
+        heard of that commit, and is told in the journal; the commit's entries are answered.
+        """
+
+        def contained(result: CommitResult) -> None:
+            try:
+                listener(result)
+            except Exception:
+                logger.exception("a reader failed at the news of a commit; the commit is sound")
+
+        self._committer.listeners.append(contained)
 
     def spread(self, intervals: Mapping[str, float], lazy_s: float) -> None:
         """Let entries wait so long for their commits, by log; see `Committer.spread`."""

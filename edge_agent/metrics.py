@@ -97,6 +97,7 @@ TABLE: tuple[Metric, ...] = (  # one metric a line, to be read as a table
     # Ourselves.
     Metric("start_time_seconds", "gauge", "seconds", "When the agent started, since 1970."),
     Metric("cpu_seconds_total", "counter", "seconds", "CPU of all threads, user and system; E = records / seconds."),
+    Metric("own_mistakes_total", "counter", "failures", "Times a task failed on a mistake of the agent's own and was run again, by task.", ("task",)),
     Metric("clock_synced", "gauge", "bool", "1 while the wall clock is known to be set."),
 )
 # fmt: on

@@ -15,6 +15,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from edge_agent.printable import printable
+
 logger = logging.getLogger(__name__)
 
 #: Entries that are kept.
@@ -131,7 +133,4 @@ def tls_trouble(error: BaseException | None) -> tuple[str, str] | None:
 
 def _safe(text: str) -> str:
     """What a peer said reaches a terminal and the journal: no control characters, no line ends."""
-    shown = "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
-    )
-    return shown[:SENTENCE_CHARACTERS_MAX]
+    return printable(text)[:SENTENCE_CHARACTERS_MAX]

@@ -11,6 +11,9 @@ usage · 75 the store is in use · 78 the configuration cannot be used.
 from __future__ import annotations
 
 import importlib
+import signal
+import threading
+from functools import partial
 from typing import Final
 
 import click
@@ -43,6 +46,13 @@ COMMANDS: Final[dict[str, str]] = {
     "tls": "Make a small certificate authority and a certificate.",
     "bench": "Measure this machine's own disk for durable records.",
 }
+
+
+#: Commands that write something beside its place first, and must not leave it there.
+TIDIES_UP: Final = frozenset(
+    {"backup", "restore", "compact", "erase", "export", "check", "doctor", "config", "token", "tls"}
+    | {"bench"}
+)
 
 
 class LazyGroup(click.Group):
@@ -81,6 +91,18 @@ class LazyGroup(click.Group):
             raise Failure(str(first), first.exit_code) from group
 
 
+def _leave_in_order(context: click.Context) -> None:
+    """SIGTERM and SIGHUP end the command as Ctrl-C does: whatever it has begun is undone."""
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            before = signal.signal(number, leave)
+            context.call_on_close(partial(signal.signal, number, before))
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="edge-agent")
 @click.option("-v", "--verbose", count=True, help="Say more; three times: say everything.")
@@ -90,5 +112,7 @@ def main(context: click.Context, verbose: int) -> None:
 
     What is acknowledged is on the card; what is on the card arrives upstream.
     """
+    if context.invoked_subcommand in TIDIES_UP:
+        _leave_in_order(context)
     # A service tells what it does; a command that is done in a moment tells what went wrong.
     set_up_logging(verbose + (context.invoked_subcommand == "run"))

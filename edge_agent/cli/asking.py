@@ -6,17 +6,23 @@ HTTP client library would cost more to import than the question takes.
 
 from __future__ import annotations
 
+import heapq
 import http.client
 import json
-import ssl
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
-from edge_agent.cli.common import Failure
+from edge_agent.cli.common import TOKEN_VARIABLE, Failure, open_answer
+from edge_agent.errors import ProtocolError
+from edge_agent.record import NANOSECONDS
 
+#: How far back newest records are looked for, before everything is asked for.
+AGES = ("-1m", "-1h", "-1d")
 #: One page of a long answer, in records.
 PAGE_RECORDS = 10_000
 #: A live view without records says something every 15 s; three times that is silence.
@@ -59,6 +65,32 @@ class Asked:
                 return
             given["next"] = page["next"]
 
+    def newest(
+        self,
+        parameters: Mapping[str, str],
+        most: int,
+        ages: Sequence[str | None] = (*AGES, None),
+    ) -> tuple[list[dict[str, Any]], bool]:
+        """The ``most`` newest records by their time, the newest first; and whether there are more.
+
+        Answers come oldest first, so ever longer ages are asked for until there are enough; None
+        is any age.
+        """
+        for start in _starts(parameters, ages):
+            seen = 0
+
+            def all_of(start: str | None = start) -> Iterator[dict[str, Any]]:
+                nonlocal seen
+                given = {**parameters, **({} if start is None else {"from": start})}
+                for page in self.pages(given, None):
+                    seen += len(page["records"])
+                    yield from page["records"]
+
+            found = heapq.nlargest(most, all_of(), key=_age_key)
+            if len(found) == most:
+                break
+        return found, seen > most
+
     def live(self, parameters: Mapping[str, str]) -> Iterator[dict[str, Any]]:
         """Records (or ``{"missed": n}``) as they become durable, until the agent goes away."""
         connection, answer = self._get("/api/subscribe", parameters, _SILENCE_S)
@@ -74,32 +106,16 @@ class Asked:
     def _get(
         self, path: str, parameters: Mapping[str, str], timeout: float
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise Failure(f"--url: expected http://HOST:PORT, found {self.url!r}", 2)
-        headers = {}
-        if self.token_file is not None:
-            headers["Authorization"] = f"Bearer {self.token_file.read_text().strip()}"
-        connection: http.client.HTTPConnection
-        if parts.scheme == "https":
-            context = ssl.create_default_context(cafile=self.ca_file)
-            connection = http.client.HTTPSConnection(
-                parts.hostname, parts.port, timeout=timeout, context=context
-            )
-        else:
-            connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout)
-        target = f"{parts.path.rstrip('/')}{path}?{urlencode(parameters)}"
-        try:
-            connection.request("GET", target, headers=headers)
-            answer = connection.getresponse()
-            if answer.status != 200:
+        connection, answer = open_answer(
+            self.url,
+            f"{path}?{urlencode(parameters)}",
+            token_file=self.token_file,
+            ca_file=self.ca_file,
+            timeout=timeout,
+        )
+        if answer.status != 200:
+            with closing(connection):
                 raise Failure(self._refusal(answer.status, answer.read(65536)))
-        except (OSError, http.client.HTTPException) as error:
-            connection.close()
-            raise Failure(
-                f"no agent answers at {self.url} ({error}). Is it running, is http.address off, or"
-                " does --url need another port?"
-            ) from error
         return connection, answer
 
     def _refusal(self, status: int, body: bytes) -> str:
@@ -107,8 +123,29 @@ class Asked:
             told = json.loads(body)["error"]["message"]
         except (ValueError, KeyError, TypeError):
             told = f"HTTP {status}, and not as an edge_agent answers: is it one?"
-        hint = " Try --token-file." if status in (401, 403) else ""
+        hint = f" Try --token-file, or {TOKEN_VARIABLE}." if status in (401, 403) else ""
         return f"{told}{hint}"
+
+
+def _starts(parameters: Mapping[str, str], ages: Sequence[str | None]) -> list[str | None]:
+    """From when on to ask: as ``from`` says; else longer and longer before ``to``, or now."""
+    from edge_agent.live.moments import parse_moment, parse_position
+
+    last = parameters.get("to")
+    if "from" in parameters or last is None:
+        return [parameters["from"]] if "from" in parameters else [*ages]
+    try:
+        now_ns = time.time_ns()
+        end_ns = now_ns if parse_position(last) else min(now_ns, parse_moment(last, now_ns))
+        return [age and f"{parse_moment(age, end_ns) / NANOSECONDS:.3f}" for age in ages]
+    except ProtocolError:
+        # The agent says better what is wrong with it.
+        return [None]
+
+
+def _age_key(record: dict[str, Any]) -> tuple[str, int]:
+    # Without its Z a time with a fraction sorts behind the whole second.
+    return str(record["time"]).removesuffix("Z"), record["seq"]
 
 
 def question(**given: str | None) -> dict[str, str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tarfile
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 import msgspec
@@ -14,9 +14,12 @@ import msgspec
 from edge_agent import __version__
 from edge_agent.cli.common import Failure, config_options
 from edge_agent.cli.compact import progress_bar, store_of
+from edge_agent.files import SECRET, acting_as_owner, whole_file
 from edge_agent.ops.text import size
+from edge_agent.printable import json_text, printable
 from edge_agent.store.backup import MANIFEST, Manifest, take_backup
 from edge_agent.store.create import DATA
+from edge_agent.store.rewriting import Progress
 
 
 @click.command()
@@ -30,16 +33,13 @@ def command(target: Path, config: Path | None, data: str | None, *, as_json: boo
     Run it as the agent's user, or as root. `edge-agent restore` makes a store of it.
     """
     path = store_of(config, data)
-    packs = target.suffix == ".tar"
-    if packs and target.exists():
-        raise Failure(f"{target} exists; a backup is not written over another")
-    folder = target.with_name(target.name + ".folder") if packs else target
-    with progress_bar("backing up") as progress:
-        manifest = take_backup(path, folder, __version__, time.time_ns(), progress)
-        if packs:
-            _pack(folder, target)
+    with acting_as_owner(target.parent), progress_bar("backing up") as progress:
+        if target.suffix == ".tar":
+            manifest = _packed(path, target, progress)
+        else:
+            manifest = take_backup(path, target, __version__, time.time_ns(), progress)
     if as_json:
-        click.echo(json.dumps(msgspec.to_builtins(manifest), indent=2))
+        click.echo(json_text(msgspec.to_builtins(manifest), indent=2))
     else:
         click.echo(f"{target}: {describe(manifest)}")
 
@@ -47,23 +47,20 @@ def command(target: Path, config: Path | None, data: str | None, *, as_json: boo
 def describe(manifest: Manifest) -> str:
     """One line about a backup."""
     last = ", ".join(f"{log} up to {seq}" for log, seq in manifest.last.items())
-    return f"agent {manifest.agent_id}, {last}, {size(manifest.bytes)}"
+    return printable(f"agent {manifest.agent_id}, {last}, {size(manifest.bytes)}")
 
 
-def _pack(folder: Path, target: Path) -> None:
-    part = target.with_name(target.name + ".part")
+def _packed(path: Path, target: Path, progress: Progress) -> Manifest:
+    if os.path.lexists(target):
+        raise Failure(f"{target} exists; a backup is not written over another")
     try:
-        with part.open("wb") as out:
-            with tarfile.open(fileobj=out, mode="w") as tar:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as beside:
+            folder = Path(beside) / "backup"
+            manifest = take_backup(path, folder, __version__, time.time_ns(), progress)
+            with whole_file(target, SECRET) as out, tarfile.open(fileobj=out, mode="w") as tar:
                 for name in (MANIFEST, DATA):
                     tar.add(folder / name, name)
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(target)
     except OSError as error:
         raise Failure(f"{target}: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
-        for file in folder.iterdir():
-            file.unlink()
-        folder.rmdir()
+    return manifest

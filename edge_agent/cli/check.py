@@ -7,12 +7,10 @@ a damaged store is set aside and read back by the agent itself when it starts.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -21,14 +19,14 @@ from edge_agent.cli.common import Failure, config_options, holds_store
 from edge_agent.cli.progress import ProgressBar
 from edge_agent.cli.run import settings_of
 from edge_agent.errors import StoreFailed, StoreLocked
+from edge_agent.files import acting_as_owner
 from edge_agent.ops.text import amount, size
+from edge_agent.printable import json_text
 from edge_agent.store.check import Report, check
+from edge_agent.store.deep import Deep, look_deep
 from edge_agent.store.lock import StoreLock
 from edge_agent.store.salvage import loss_in_words
 from edge_agent.store.values import SalvageNote
-
-if TYPE_CHECKING:
-    from edge_agent.store.deep import Deep
 
 _PROBLEMS_SHOWN = 50
 
@@ -49,7 +47,7 @@ def command(config: Path | None, data: str | None, *, deep: bool, as_json: bool)
     path = Path(data) if data is not None else Path(settings_of(config).store.path)
     if not holds_store(path):
         raise Failure(f"{path} holds no store")
-    with _held(path):
+    with acting_as_owner(path), _held(path):
         try:
             found = _look_deep(path) if deep else None
             with ProgressBar("checking", None) as bar:
@@ -59,7 +57,7 @@ def command(config: Path | None, data: str | None, *, deep: bool, as_json: bool)
             raise Failure(f"{path}: {error.strerror or error}") from error
     if as_json:
         told = asdict(report) | ({} if found is None else {"deep": asdict(found)})
-        click.echo(json.dumps(told, indent=2))
+        click.echo(json_text(told, indent=2))
     else:
         _print(path, report, found)
     if report.problems and len(report.problems) == report.miscounted:
@@ -91,8 +89,6 @@ def _held(path: Path) -> Iterator[None]:
 
 
 def _look_deep(path: Path) -> Deep:
-    from edge_agent.store.deep import look_deep
-
     data = path / "store" / "data.mdb"
     with ProgressBar("reading the card", 100) as bar:
         return look_deep(

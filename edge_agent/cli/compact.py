@@ -16,6 +16,7 @@ from edge_agent.cli.common import Failure, config_options, quit_if_no_store
 from edge_agent.cli.progress import ProgressBar
 from edge_agent.cli.run import settings_of
 from edge_agent.errors import StoreLocked
+from edge_agent.files import acting_as_owner
 from edge_agent.ops.text import size
 from edge_agent.store.create import damaged_folders
 from edge_agent.store.rebuild import compact
@@ -29,7 +30,7 @@ def command(config: Path | None, data: str | None) -> None:
     The agent must not be running on it. Needs room for what the store holds, beside the store.
     """
     path = store_of(config, data)
-    with not_in_use(), progress_bar("compacting") as progress:
+    with not_in_use(), acting_as_owner(path), progress_bar("compacting") as progress:
         done = compact(path, progress)
     click.echo(
         f"{path}: {done.blocks} blocks, {size(done.before_bytes)} in use before,"

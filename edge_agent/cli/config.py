@@ -9,7 +9,12 @@ import click
 
 from edge_agent.cli.common import Failure, config_options
 from edge_agent.cli.run import settings_of
-from edge_agent.config import Config, is_loopback, parse_address, render
+from edge_agent.cli.user import agent_user, look_at_start, user_option
+from edge_agent.config import Config, render
+from edge_agent.errors import ConfigError
+from edge_agent.files import OPEN, replace_file
+from edge_agent.ops.sources import missing_protection, what_is_open
+from edge_agent.printable import printable
 
 
 @click.group()
@@ -27,11 +32,10 @@ def init(file: Path, *, force: bool) -> None:
         click.echo(text, nl=False)
         return
     try:
-        # "x": a configuration that somebody wrote is not replaced by accident.
-        with file.open("w" if force else "x", encoding="utf-8") as stream:
-            stream.write(text)
-    except FileExistsError:
-        raise Failure(f"{file} exists; --force replaces it") from None
+        # A configuration that somebody wrote is not replaced by accident.
+        if os.path.lexists(file) and not force:
+            raise Failure(f"{file} exists; --force replaces it")
+        replace_file(file, text.encode(), OPEN)
     except OSError as error:
         raise Failure(f"{file}: {error.strerror}") from None
     click.echo(f"wrote {file}; next: edge-agent run --config {file}", err=True)
@@ -39,13 +43,21 @@ def init(file: Path, *, force: bool) -> None:
 
 @command.command()
 @config_options
+@user_option
 @click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
-def check(config: Path | None, data: str | None, file: Path | None) -> None:
-    """Say whether FILE (or --config) can be used, and what a person should know about it."""
+def check(config: Path | None, data: str | None, user: str | None, file: Path | None) -> None:
+    """Say whether an agent can start with FILE (or --config), and what else a person should know.
+
+    Looked at as the user that runs the agent, with what a start needs: certificate, key, tokens,
+    the store's folder and its room, both addresses. Exit code 78 where a start would be refused.
+    """
     path = file or config
     settings = settings_of(path, data)
-    for warning in _warnings(settings):
-        click.echo(f"warning: {warning}", err=True)
+    refused, warnings = look_at_start(path, data, agent_user(settings, user))
+    for warning in (*_warnings(settings), *warnings):
+        click.echo(f"warning: {printable(warning)}", err=True)
+    if refused:
+        raise Failure("\n".join(refused), ConfigError.exit_code)
     click.echo(f"{path or 'the defaults'}: good")
 
 
@@ -59,18 +71,10 @@ def show(config: Path | None, data: str | None) -> None:
 def _warnings(settings: Config) -> list[str]:
     """What is allowed and still worth a second look."""
     found = []
-    host, _ = parse_address(settings.listen.address)
-    if settings.listen.insecure and not is_loopback(host):
-        found.append(f"listen.insecure: anybody who reaches {settings.listen.address} may send")
-    for key, name in (
-        ("listen.tls_certificate", settings.listen.tls_certificate),
-        ("listen.tls_key", settings.listen.tls_key),
-        ("listen.tokens", settings.listen.tokens),
-        *((f"upstream.{one.name}.token_file", one.token_file) for one in settings.upstream),
-        *((f"upstream.{one.name}.ca_file", one.ca_file) for one in settings.upstream),
-    ):
-        if name is not None and not os.access(name, os.R_OK):
-            found.append(f"{key}: {name} cannot be read by this user")
+    for address in (settings.listen.address, settings.http.address):
+        lacking = missing_protection(settings, address)
+        if lacking:
+            found.append(f"listen.insecure: {what_is_open(address, lacking)}")
     if not settings.upstream:
         found.append("no upstream: what is received stays on this machine")
     return found

@@ -5,7 +5,6 @@ Works on a running agent, through its people's port, and on the store of one tha
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ import click
 from edge_agent.cli.printing import print_columns
 from edge_agent.cli.reach import agreed, reach, reach_options
 from edge_agent.ops.text import amount
+from edge_agent.printable import json_text
 
 if TYPE_CHECKING:
     from edge_agent.forward.moves import Order
@@ -115,7 +115,7 @@ def _move(
 
 def _show(consumers: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(consumers, indent=2))
+        click.echo(json_text(consumers, indent=2))
         return
     rows = [
         [

@@ -6,7 +6,6 @@ each line means and what to do about it is in ``docs/reading-doctor.md``.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -28,14 +27,17 @@ from edge_agent.cli.doctor_disk import (
     read_back,
     time_syncs,
 )
-from edge_agent.cli.doctor_finding import Finding, fail, ok
+from edge_agent.cli.doctor_finding import Finding, fail, ok, warn
 from edge_agent.cli.doctor_machine import machine_findings
 from edge_agent.cli.doctor_network import network_findings
 from edge_agent.cli.doctor_store import store_findings
 from edge_agent.cli.progress import ProgressBar
 from edge_agent.cli.run import settings_of
-from edge_agent.config import Config
+from edge_agent.cli.user import agent_user, look_at_start
+from edge_agent.config import Config, authority_file, people_url
 from edge_agent.errors import ConfigError
+from edge_agent.files import acting_as_owner
+from edge_agent.printable import json_text, printable
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
@@ -52,7 +54,7 @@ def command(config: Path | None, data: str | None, *, offline: bool, as_json: bo
     with ProgressBar("looking", None) as bar:
         found = list(examine(config, data, offline=offline, tell=lambda what: bar.show(0, what)))
     if as_json:
-        click.echo(json.dumps([asdict(one) for one in found], indent=2, ensure_ascii=False))
+        click.echo(json_text([asdict(one) for one in found], indent=2))
     else:
         _print(found)
     failed = [one.name for one in found if one.verdict == "fail"]
@@ -74,14 +76,33 @@ def examine(
             store = msgspec.structs.replace(settings.store, path=data)
             settings = msgspec.structs.replace(settings, store=store)
     path = Path(settings.store.path)
+    tell("start")
+    yield _start_finding(config, data, settings)
     tell("store")
-    found, running = store_findings(path, f"http://{settings.http.address}")
+    found, running = store_findings(path, people_url(settings), authority_file(settings))
     yield from found
     yield from _disk_findings(path, settings, tell)
     tell("machine")
     yield from machine_findings()
     tell("network")
     yield from network_findings(settings, running=running, upstreams=not offline)
+
+
+def _start_finding(config: Path | None, data: str | None, settings: Config) -> Finding:
+    """Whether the agent could start now, as the user that runs it."""
+    user = agent_user(settings)
+    who = "" if user is None else f" as {user.pw_name}"
+    refused, warnings = look_at_start(config, data, user)
+    if refused:
+        return fail(
+            "start",
+            f"refused{who}: {'; '.join(refused)}",
+            "until then an agent that runs goes on with what it read last. A file that its user"
+            " may not read: chgrp USER FILE; chmod g+r FILE",
+        )
+    if warnings:
+        return warn("start", f"possible{who}. {'; '.join(warnings)}", "see edge-agent config check")
+    return ok("start", f"possible{who}: certificate, tokens, folder and addresses can be used")
 
 
 def _disk_findings(path: Path, settings: Config, tell: Callable[[str], None]) -> Iterator[Finding]:
@@ -92,9 +113,11 @@ def _disk_findings(path: Path, settings: Config, tell: Callable[[str], None]) ->
     yield judge_space(*_space(folder, path, int(settings.store.size)))
     yield judge_cache(device)
     try:
-        syncs = time_syncs(folder, lambda done, total: tell(f"sync {done} of {total}"))
+        with acting_as_owner(folder):
+            syncs = time_syncs(folder, lambda done, total: tell(f"sync {done} of {total}"))
+            same = read_back(folder)
         yield judge_syncs(syncs, device)
-        yield judge_reading_back(read_back(folder))
+        yield judge_reading_back(same)
     except OSError as error:
         yield fail(
             "sync latency",
@@ -127,10 +150,10 @@ def _print(found: Sequence[Finding]) -> None:
         word = click.style(f"{one.verdict:<4}", fg=_COLOURS[one.verdict], bold=True)
         begin = f"{word}  {one.name:<{width}}  "
         indent = " " * (width + 8)
-        lines = click.wrap_text(one.found, columns - len(indent)).splitlines()
+        lines = click.wrap_text(printable(one.found), columns - len(indent)).splitlines()
         click.echo(begin + f"\n{indent}".join(lines))
         if one.fix:
-            fix = click.wrap_text(f"→ {one.fix}", columns - len(indent)).splitlines()
+            fix = click.wrap_text(f"→ {printable(one.fix)}", columns - len(indent)).splitlines()
             click.echo(indent + f"\n{indent}".join(fix))
     counts = {word: sum(one.verdict == word for one in found) for word in _COLOURS}
     click.echo()

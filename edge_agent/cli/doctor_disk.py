@@ -7,6 +7,7 @@ been written, and data that do not come back. So suspicion is all that is claime
 
 from __future__ import annotations
 
+import mmap
 import os
 import statistics
 import time
@@ -206,13 +207,13 @@ def time_syncs(folder: Path, tell: Callable[[int, int], None]) -> Syncs:
 
 def read_back(folder: Path) -> bool | None:
     """Write 1 MiB, sync, read it past the page cache. Raises OSError."""
-    import mmap
-
     path = folder / f".edge-agent-doctor-{os.getpid()}"
     wanted = os.urandom(_BACK_BYTES)
-    path.write_bytes(wanted)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with path.open("rb") as file:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(wanted)
+            file.flush()
             os.fdatasync(file.fileno())
         try:
             direct = os.open(path, os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)

@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 from edge_agent.cli.doctor_finding import Finding, fail, ok, warn
 from edge_agent.config import Config, Upstream, parse_address
 from edge_agent.errors import SinkUnavailable
-from edge_agent.forward.credentials import client_context, read_token
+from edge_agent.forward.credentials import CredentialFiles, Credentials
+from edge_agent.forward.proxy import Proxy, proxy_of, unused
 from edge_agent.wire import MSGPACK_SESSION
 
 TIMEOUT_S = 10.0
@@ -101,6 +102,8 @@ def network_findings(config: Config, *, running: bool, upstreams: bool) -> list[
         found.append(_certificate(config.listen.tls_certificate))
     if not config.upstream:
         return [*found, warn("upstream", "none: what is received stays here", "add [[upstream]]")]
+    hints = [unused(one, os.environ) for one in config.upstream]
+    found += [warn("proxy", hint, "set proxy, or unset the variable") for hint in hints if hint]
     if upstreams:
         found += [judge_upstream(one.name, ask(one)) for one in config.upstream]
     return found
@@ -112,10 +115,13 @@ def ask(upstream: Upstream) -> Asked:
     host, is_tls = parts.hostname or "", parts.scheme in ("wss", "https")
     port = parts.port or (443 if is_tls else 80)
     try:
-        token = read_token(upstream.token_file)
-        context = client_context(upstream.ca_file) if is_tls else None
+        credentials = CredentialFiles(upstream).read()
+        proxy = proxy_of(upstream, credentials.proxy_authorization)
     except SinkUnavailable as error:
         return Asked("credentials", str(error))
+    if proxy is not None:
+        # Where a name is looked up, and what can be reached, is the proxy's matter.
+        return _ask_through(proxy, upstream, credentials)
     try:
         socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
@@ -125,19 +131,50 @@ def ask(upstream: Upstream) -> Asked:
     except OSError as error:
         return Asked("connection", f"{host}:{port}: {error.strerror or error}")
     with plain:
-        if context is None:
-            return _greet(plain, upstream, token, None)
+        return _ask_over(plain, upstream, credentials)
+
+
+def _ask_through(proxy: Proxy, upstream: Upstream, credentials: Credentials) -> Asked:
+    parts = urlsplit(upstream.url)
+    host, is_tls = parts.hostname or "", credentials.tls is not None
+    port = parts.port or (443 if is_tls else 80)
+    where = f"proxy {proxy.host}:{proxy.port}"
+    try:
+        plain = socket.create_connection((proxy.host, proxy.port), TIMEOUT_S)
+    except OSError as error:
+        return Asked("connection", f"{where}: {error.strerror or error}")
+    with plain:
+        if parts.scheme == "http":
+            return Asked()
+        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
+        lines += [f"{name}: {value}" for name, value in proxy.headers]
         try:
-            with context.wrap_socket(plain, server_hostname=host) as stream:
-                return _greet(stream, upstream, token, _days_left(stream.getpeercert()))
-        except ssl.SSLCertVerificationError as error:
-            return Asked("certificate", error.verify_message)
-        except (ssl.SSLError, OSError) as error:
-            return Asked("connection", f"TLS: {error}")
+            plain.sendall("\r\n".join([*lines, "", ""]).encode())
+            answer = http.client.HTTPResponse(plain, method="CONNECT")
+            answer.begin()
+        except (OSError, http.client.HTTPException) as error:
+            return Asked("connection", f"{where}: it does not answer as HTTP does: {error}")
+        if not 200 <= answer.status < 300:
+            return Asked("connection", f"{where}: HTTP {answer.status} for {target}")
+        return _ask_over(plain, upstream, credentials)
+
+
+def _ask_over(plain: socket.socket, upstream: Upstream, credentials: Credentials) -> Asked:
+    if credentials.tls is None:
+        return _greet(plain, upstream, credentials, None)
+    host = urlsplit(upstream.url).hostname or ""
+    try:
+        with credentials.tls.wrap_socket(plain, server_hostname=host) as stream:
+            return _greet(stream, upstream, credentials, _days_left(stream.getpeercert()))
+    except ssl.SSLCertVerificationError as error:
+        return Asked("certificate", error.verify_message)
+    except (ssl.SSLError, OSError) as error:
+        return Asked("connection", f"TLS: {error}")
 
 
 def _greet(
-    stream: socket.socket, upstream: Upstream, token: str | None, days: float | None
+    stream: socket.socket, upstream: Upstream, credentials: Credentials, days: float | None
 ) -> Asked:
     parts = urlsplit(upstream.url)
     if parts.scheme in ("http", "https"):
@@ -151,7 +188,7 @@ def _greet(
         "Sec-WebSocket-Version: 13",
         f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}",
         f"Sec-WebSocket-Protocol: {MSGPACK_SESSION}",
-        *([] if token is None else [f"Authorization: Bearer {token}"]),
+        *(f"{name}: {value}" for name, value in credentials.headers),
     ]
     try:
         stream.settimeout(TIMEOUT_S)

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.cli.common import Failure, get_json, holds_store
+from edge_agent.cli.delivery import delivery_findings
 from edge_agent.cli.doctor_finding import Finding, fail, ok, warn
 from edge_agent.errors import EdgeAgentError, StoreFailed, StoreLocked
+from edge_agent.files import acting_as_owner
 from edge_agent.ops.text import amount
 from edge_agent.store.backup import look_inside
 from edge_agent.store.create import damaged_folders
@@ -205,16 +207,23 @@ def look_at_store(path: Path) -> Held:
     return Held()
 
 
-def store_findings(path: Path, url: str) -> tuple[list[Finding], bool]:
-    """All of it, and whether an agent holds the store; ``url`` is its people's port."""
-    held = look_at_store(path)
+def store_findings(
+    path: Path, url: str | None, ca_file: str | None = None
+) -> tuple[list[Finding], bool]:
+    """All of it, and whether an agent holds the store; ``url`` is its people's port, None where it
+    is off.
+    """
+    with acting_as_owner(path):
+        held = look_at_store(path)
     if held.hidden:
         # What we cannot see would be told as if it were not there.
         return [judge_folder(look_at_folder(path)), judge_store(held)], False
     status, problem = None, ""
-    if held.holder:
+    if held.holder and url is None:
+        problem = "its people's port is off"
+    elif held.holder and url is not None:
         try:
-            status = get_json(url, "/api/status")
+            status = get_json(url, "/api/status", ca_file=ca_file)
         except Failure as error:
             problem = error.message
     entries: int | None = None
@@ -223,7 +232,8 @@ def store_findings(path: Path, url: str) -> tuple[list[Finding], bool]:
         entries = int(status["store"]["quarantine_entries"])
     elif held.there and not held.problem:
         try:
-            inside = look_inside(path)
+            with acting_as_owner(path):
+                inside = look_inside(path)
             entries = inside.entries
             if (note := inside.salvaged) is not None:
                 loss = loss_in_words(note.missing, note.possible, all_known=note.all_known)
@@ -238,6 +248,7 @@ def store_findings(path: Path, url: str) -> tuple[list[Finding], bool]:
         judge_agent(status, problem, running=bool(held.holder)),
     ]
     if status is not None:
+        found += delivery_findings(status)
         # An agent of an earlier version tells of none.
         found.append(judge_refused(status.get("refused", [])))
     return found, bool(held.holder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,9 +11,11 @@ from edge_agent.cli.common import config_options
 from edge_agent.cli.compact import not_in_use, progress_bar, store_of, what_remains
 from edge_agent.cli.reach import agreed
 from edge_agent.cli.run import settings_of
+from edge_agent.files import acting_as_owner
 from edge_agent.forward.moves import UPSTREAM
 from edge_agent.forward.plan import without_records
 from edge_agent.ops.text import amount
+from edge_agent.printable import json_text
 from edge_agent.store.changes import Erasing
 from edge_agent.store.rebuild import erase
 from edge_agent.streams import compile_pattern
@@ -40,12 +41,12 @@ def command(
     agreed(f"Erase {stream} from {path} for good?", yes=yes)
     literal = "" if "*" in stream else stream
     level = settings_of(config, data).store.compression_level
-    with not_in_use(), progress_bar("erasing") as progress:
+    with not_in_use(), acting_as_owner(path), progress_bar("erasing") as progress:
         rebuilt, found = erase(path, matches, literal, level, progress, restate=_restated)
     if as_json:
         told = {"records": found.records, "quarantine": found.entries, "damaged": found.damaged}
         told |= {"mentioned": sorted(found.mentioned), **asdict(rebuilt)}
-        click.echo(json.dumps(told, indent=2))
+        click.echo(json_text(told, indent=2))
         return
     _tell(path, found)
 

@@ -7,7 +7,6 @@ page. The file appears when it is whole: it is written beside its place, synced 
 from __future__ import annotations
 
 import io
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,9 +17,11 @@ import click
 import msgspec
 
 from edge_agent.cli.asking import Asked, question
-from edge_agent.cli.common import url_options
-from edge_agent.cli.printing import compact, field_names, write_csv
+from edge_agent.cli.common import Failure, url_options
+from edge_agent.cli.printing import field_names, write_csv
 from edge_agent.cli.progress import ProgressBar
+from edge_agent.files import whole_file
+from edge_agent.printable import json_text
 
 _SUFFIXES = {".csv": "csv", ".msgpack": "msgpack"}
 
@@ -80,7 +81,7 @@ def _export(
     for page in asked.pages(parameters, None):
         records: list[dict[str, Any]] = page["records"]
         if form == "ndjson":
-            out.writelines(compact(record).encode() + b"\n" for record in records)
+            out.writelines(json_text(record).encode() + b"\n" for record in records)
         elif form == "msgpack":
             out.writelines(map(msgspec.msgpack.encode, records))
         else:
@@ -109,13 +110,8 @@ def _whole_file(name: str) -> Iterator[IO[bytes]]:
     if name == "-":
         yield sys.stdout.buffer
         return
-    beside = Path(f"{name}.part")
     try:
-        with beside.open("wb") as out:
+        with whole_file(Path(name)) as out:
             yield out
-            out.flush()
-            os.fsync(out.fileno())
-        beside.replace(name)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        raise Failure(f"{name}: {error.strerror or error}") from error

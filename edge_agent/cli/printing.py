@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Sequence
 from typing import IO, Any
+
+from edge_agent.printable import csv_text, json_text, printable
 
 #: Columns in front of the fields.
 OWN_COLUMNS = ("seq", "stream", "time", "source")
 #: In a CSV, besides: how far the time can be trusted.
 CSV_COLUMNS = (*OWN_COLUMNS, "time_quality")
+#: What of a cell a table shows, and what of a value a line of `tail`.
+_CELL_CHARACTERS = 60
+_LINE_CHARACTERS = 200
 _AGGREGATE_COLUMNS = ("stream", "count", "min", "max", "mean", "first", "last")
 
 
@@ -18,13 +22,10 @@ def line(record: dict[str, Any]) -> str:
     """One record for a person, on one line: time, stream, fields."""
     if "missed" in record:
         return f"… {record['missed']} records were missed: this reader is too slow"
-    fields = "  ".join(f"{name}={_cell(value)}" for name, value in record["fields"].items())
-    return f"{record['time']}  {record['stream']}  {fields}"
-
-
-def compact(value: object) -> str:
-    """JSON on one line, without blanks."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    fields = "  ".join(
+        f"{name}={_cut(_cell(value), _LINE_CHARACTERS)}" for name, value in record["fields"].items()
+    )
+    return printable(f"{record['time']}  {record['stream']}  {fields}")
 
 
 def print_table(records: Sequence[dict[str, Any]], out: IO[str]) -> None:
@@ -47,26 +48,28 @@ def write_csv(
     """Rows with the fields ``names``, for answers that come in pages."""
     writer = csv.writer(out, lineterminator="\n")
     if heading:
-        shown = [f"field.{name}" if name in CSV_COLUMNS else name for name in names]
+        shown = [f"field.{name}" if name in CSV_COLUMNS else csv_text(name) for name in names]
         writer.writerow((*CSV_COLUMNS, *shown))
     for record in records:
         fields = record["fields"]
         # An answer leaves out what is the sensor's own (`edge_agent.live.render`).
         own = [record[name] for name in OWN_COLUMNS] + [record.get("time_quality", "sensor")]
-        writer.writerow((*own, *(_cell(fields.get(name)) for name in names)))
+        values = [*own, *(fields.get(name) for name in names)]
+        writer.writerow([csv_text(one) if isinstance(one, str) else _cell(one) for one in values])
 
 
 def print_aggregates(aggregates: dict[str, dict[str, float]], form: str, out: IO[str]) -> None:
     """Figures per stream, in the format asked for."""
     told = [{"stream": stream, **figures} for stream, figures in aggregates.items()]
     if form == "json":
-        print(json.dumps(aggregates, indent=2, ensure_ascii=False), file=out)
+        print(json_text(aggregates, indent=2), file=out)
     elif form == "ndjson":
         for each in told:
-            print(compact(each), file=out)
+            print(json_text(each), file=out)
     else:
         rows = [[_cell(each.get(name)) for name in _AGGREGATE_COLUMNS] for each in told]
         if form == "csv":
+            rows = [[csv_text(cell) for cell in row] for row in rows]
             csv.writer(out, lineterminator="\n").writerows([_AGGREGATE_COLUMNS, *rows])
         else:
             print_columns(_AGGREGATE_COLUMNS, rows, out)
@@ -79,16 +82,20 @@ def field_names(records: Iterable[dict[str, Any]]) -> list[str]:
 
 
 def print_columns(heading: Sequence[str], rows: Sequence[Sequence[str]], out: IO[str]) -> None:
-    """A heading and rows, columns as wide as needed."""
-    widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
-    for row in (heading, *rows):
+    """A heading and rows, columns as wide as needed. A cell that would stretch them is cut: whoever
+    wants it whole asks for another format.
+    """
+    told = [[_cut(printable(cell), _CELL_CHARACTERS) for cell in row] for row in (heading, *rows)]
+    widths = [max(map(len, column)) for column in zip(*told, strict=True)]
+    for row in told:
         print("  ".join(map(str.ljust, row, widths)).rstrip(), file=out)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    if isinstance(value, str):
-        # Control characters of a sensor's text must not move the cursor of whoever looks.
-        return value if value.isprintable() else value.encode("unicode_escape").decode()
-    return compact(value)
+    return value if isinstance(value, str) else json_text(value)

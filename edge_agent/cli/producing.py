@@ -4,34 +4,25 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 
-from edge_agent.cli.common import Decorated, Failure, port_options
+from edge_agent.cli.common import Failure, read_token
 from edge_agent.client import Trouble
+from edge_agent.printable import printable
 
-DEFAULT_URL = "ws://127.0.0.1:8765"
+__all__ = [
+    "EX_DATAERR",
+    "EX_NOPERM",
+    "EX_UNAVAILABLE",
+    "Diary",
+    "ingest_url",
+    "read_token",
+]
+
 #: Exit codes of sysexits.h: some data was refused; the agent wants another token.
 EX_DATAERR = 65
 EX_UNAVAILABLE = 69
 EX_NOPERM = 77
-
-
-def agent_options(function: Decorated) -> Decorated:
-    """``--url``, ``--token-file``, ``--ca-file`` of the sensors' port."""
-    return port_options(
-        function,
-        url=DEFAULT_URL,
-        variable="EDGE_AGENT_SENSOR_URL",
-        port="The agent's sensor port; a path /ingest/STREAM may follow.",
-        token="the scope that this needs",
-        scheme="wss",
-    )
-
-
-def read_token(token_file: Path | None) -> str | None:
-    """The token in the file, or None."""
-    return None if token_file is None else token_file.read_text().strip()
 
 
 def ingest_url(url: str, stream: str | None) -> str:
@@ -74,4 +65,4 @@ class Diary:
     def say(self, line: str) -> None:
         """One line on stderr."""
         if not self.quiet:
-            print(f"edge-agent: {line}", file=sys.stderr, flush=True)
+            print(f"edge-agent: {printable(line)}", file=sys.stderr, flush=True)

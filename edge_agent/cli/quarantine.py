@@ -5,8 +5,8 @@ Works on a running agent, through its people's port, and on the store of one tha
 
 from __future__ import annotations
 
-import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,11 +17,11 @@ from edge_agent.cli.printing import print_columns
 from edge_agent.cli.progress import ProgressBar
 from edge_agent.cli.reach import Local, Remote, agreed, reach, reach_options
 from edge_agent.ops.text import size
+from edge_agent.printable import json_text, printable
 from edge_agent.record import format_time
 
 #: Entries asked for, and settled, at a time.
 _PAGE = 500
-_REASON_SHOWN = 70
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 
@@ -39,7 +39,7 @@ def list_(limit: int, *, as_json: bool, **where: Any) -> None:
     """Show what is in quarantine, oldest first."""
     entries = list(_entries(reach(**where), limit))
     if as_json:
-        click.echo(json.dumps(entries, indent=2, ensure_ascii=False))
+        click.echo(json_text(entries, indent=2))
         return
     rows = [
         [
@@ -49,7 +49,7 @@ def list_(limit: int, *, as_json: bool, **where: Any) -> None:
             one["source"],
             size(one["bytes"]),
             one["code"],
-            _printable(one["reason"])[:_REASON_SHOWN],
+            one["reason"],
         ]
         for one in entries
     ]
@@ -71,13 +71,16 @@ def show(number: int, *, as_json: bool, **where: Any) -> None:
         raise Failure(f"there is no {number} in quarantine")
     (one,) = found
     if as_json:
-        click.echo(json.dumps(one, indent=2, ensure_ascii=False))
+        click.echo(json_text(one, indent=2))
         return
-    for key in ("number", "code", "reason", "stream", "source", "source_number"):
-        click.echo(f"{key.replace('_', ' '):<14} {_printable(str(one[key]))}")
+    keys = ["number", "code", "reason", "stream", "source", "source_number"]
+    # An agent of an earlier version notes none of these.
+    keys += [key for key in ("consumer", "log", "seq") if one.get(key)]
+    for key in keys:
+        click.echo(f"{key.replace('_', ' '):<14} {printable(str(one[key]))}")
     click.echo(f"{'arrived':<14} {format_time(one['arrival_ns'])}")
     ((form, body),) = one["body"].items()
-    click.echo(f"{'sent, ' + form:<14} {_printable(body)}")
+    click.echo(f"{'sent, ' + form:<14} {printable(body)}")
 
 
 @command.command()
@@ -89,6 +92,9 @@ def replay(numbers: tuple[int, ...], *, everything: bool, as_json: bool, **where
     """Read entries again, as if they had just arrived; those that can be used now are stored.
 
     For use after a limit or a rule has changed. Entry and record change places in one commit.
+
+    What an upstream refused (code upstream_…) is stored already: it is sent to that upstream again,
+    as long as its log holds it, and leaves quarantine when the upstream has taken it.
     """
     _settle("replay", numbers, everything, as_json, where)
 
@@ -139,7 +145,7 @@ def _settle(
             done += target.settle(QuarantineOrder(order, page))
             bar.show(len(done), f"{len(done)}")
     if as_json:
-        click.echo(json.dumps(done, indent=2, ensure_ascii=False))
+        click.echo(json_text(done, indent=2))
     else:
         _tell(order, done)
     if any(not one["done"] for one in done):
@@ -149,13 +155,18 @@ def _settle(
 def _tell(order: str, done: Sequence[dict[str, Any]]) -> None:
     for one in done:
         if not one["done"]:
-            click.echo(f"{one['number']}: still there: {_printable(one['problem'])}")
+            click.echo(f"{one['number']}: still there: {printable(one['problem'])}")
     settled = [one for one in done if one["done"]]
     if order == "drop":
         click.echo(f"{len(settled)} dropped")
         return
-    records = sum(one["records"] for one in settled)
-    click.echo(f"{len(settled)} read again: {records} records stored")
+    theirs = Counter(one["upstream"] for one in settled if "upstream" in one)
+    for upstream, count in theirs.items():
+        click.echo(f"{count} on their way to upstream {upstream} again, and here until it has them")
+    ours = [one for one in settled if "upstream" not in one]
+    if ours or not theirs:
+        records = sum(one["records"] for one in ours)
+        click.echo(f"{len(ours)} read again: {records} records stored")
 
 
 def _entries(target: Remote | Local, limit: int) -> Iterator[dict[str, Any]]:
@@ -164,8 +175,3 @@ def _entries(target: Remote | Local, limit: int) -> Iterator[dict[str, Any]]:
         yield from page
         limit -= len(page)
         after = page[-1]["number"]
-
-
-def _printable(text: str) -> str:
-    # What a peer sent must not move the cursor of whoever looks.
-    return text if text.isprintable() else text.encode("unicode_escape").decode()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from edge_agent.cli.asking import Asked, question
 from edge_agent.cli.common import url_options
-from edge_agent.cli.printing import compact, print_aggregates, print_csv, print_table
+from edge_agent.cli.printing import print_aggregates, print_csv, print_table
+from edge_agent.printable import json_text
 
 
 @click.command()
@@ -22,6 +24,13 @@ from edge_agent.cli.printing import compact, print_aggregates, print_csv, print_
     "--filter", "wanted", metavar="EXPRESSION", help='Such as: t > 20 and site == "north".'
 )
 @click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True)
+@click.option(
+    "--order",
+    type=click.Choice(["newest", "oldest"]),
+    default="newest",
+    show_default=True,
+    help="By time; which come first, and are meant by --limit. oldest: as they were stored.",
+)
 @click.option("--aggregate", metavar="FIELD", help="Count, min, max, mean, … per stream instead.")
 @click.option(
     "--format",
@@ -39,6 +48,7 @@ def command(
     to: str | None,
     wanted: str | None,
     limit: int,
+    order: str,
     aggregate: str | None,
     form: str,
 ) -> None:
@@ -54,18 +64,28 @@ def command(
         return
     records: list[dict[str, object]] = []
     more = False
-    for page in asked.pages(parameters, limit):
+    for page in _pages(asked, parameters, limit, order):
         more = page["truncated"]
         if form == "ndjson":
             for record in page["records"]:
-                print(compact(record))
+                print(json_text(record))
         else:
             records += page["records"]
     if form == "json":
-        print(json.dumps(records, indent=2, ensure_ascii=False))
+        print(json_text(records, indent=2))
     elif form == "csv":
         print_csv(records, sys.stdout)
     elif form == "table":
         print_table(records, sys.stdout)
     if more:
-        click.echo(f"there are more than {limit}; --limit and --from go on", err=True)
+        on = "--to" if order == "newest" else "--from"
+        click.echo(f"there are more than {limit}; --limit and {on} go on", err=True)
+
+
+def _pages(
+    asked: Asked, parameters: dict[str, str], limit: int, order: str
+) -> Iterable[dict[str, Any]]:
+    if order == "oldest":
+        return asked.pages(parameters, limit)
+    records, more = asked.newest(parameters, limit)
+    return [{"records": records, "truncated": more}]

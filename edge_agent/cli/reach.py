@@ -28,11 +28,13 @@ from edge_agent.cli.common import (
 )
 from edge_agent.cli.run import settings_of
 from edge_agent.cli.running import run as run_async
-from edge_agent.config import Config, Size
-from edge_agent.errors import StoreLocked
+from edge_agent.config import Config, Size, authority_file, people_url
+from edge_agent.errors import StoreFailed, StoreLocked
+from edge_agent.files import acting_as_owner, give_to_owner
 from edge_agent.ops.admit import ORDER_HEADER
 from edge_agent.store.backup import look_inside
-from edge_agent.store.lock import StoreLock
+from edge_agent.store.create import STORE
+from edge_agent.store.lock import LOCK, StoreLock
 
 if TYPE_CHECKING:
     from edge_agent.ops.orders import ConsumerOrder, Orders, QuarantineOrder
@@ -47,7 +49,6 @@ def reach_options(function: Decorated) -> Decorated:
     return config_options(
         port_options(
             function,
-            url=None,
             variable="EDGE_AGENT_URL",
             port="The people's port of a running agent. [the one that holds the store]",
             token="the scope admin",
@@ -177,15 +178,17 @@ def reach(
     if not holds_store(path):
         raise Failure(f"{path} holds no store; --config, --data or --url names another")
     try:
-        StoreLock(path / "lock").release()
+        with acting_as_owner(path):
+            StoreLock(path / LOCK).release()
     except StoreLocked as error:
-        if settings.http.address == "off":
+        url = people_url(settings)
+        if url is None:
             raise Failure(
                 f"{error}, and its people's port is off: stop it first", error.exit_code
             ) from error
-        scheme = "http" if _plain(settings) else "https"
-        url = f"{scheme}://{settings.http.address}"
-        return Remote(url, token_file, ca_file, look_inside(path).header.agent_id)
+        with acting_as_owner(path):
+            agent = look_inside(path).header.agent_id
+        return Remote(url, token_file, ca_file or authority_file(settings), agent)
     return Local(as_it_is(settings))
 
 
@@ -217,13 +220,6 @@ def agreed(question: str, *, yes: bool) -> None:
     raise Failure("nothing was changed")
 
 
-def _plain(settings: Config) -> bool:
-    from edge_agent.config import is_loopback, parse_address
-
-    host, _ = parse_address(settings.http.address)
-    return is_loopback(host) or settings.listen.tls_certificate is None
-
-
 async def _on_the_store(config: Config, what: Callable[[Orders], Awaitable[Answer]]) -> Answer:
     # Imported here, as for `run`: whoever asks a running agent does not pay for it.
     import trio
@@ -236,31 +232,34 @@ async def _on_the_store(config: Config, what: Callable[[Orders], Awaitable[Answe
     from edge_agent.metrics import Metrics
     from edge_agent.ops.orders import Orders
     from edge_agent.store import Engine
-    from edge_agent.store.create import STORE, hand_over
 
     clock, metrics = SystemClock(), Metrics()
     before = compile_rules(config.rule, metrics)
-    engine = Engine.open(
-        Path(config.store.path), store_settings(config), clock=clock, entropy=os.urandom
-    )
-    try:
-        committer = Committer(
-            engine,
-            run_blocking=trio.to_thread.run_sync,
-            clock=clock,
-            intervals=dict.fromkeys(config.log, 0.0),
-            route=engine.route,
-            limits=group_limits(config),
-            metrics=metrics,
-        )
-        log = Log(engine, committer, trio.to_thread.run_sync)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(committer.run)
-            try:
-                return await what(Orders(log, config, clock, before=before))
-            finally:
-                committer.close()
-    finally:
-        engine.close()
-        path = Path(config.store.path)
-        hand_over(path, path / STORE)
+    # What it imports then may lie where the folder's owner may not read.
+    clock.read()
+    path = Path(config.store.path)
+    with acting_as_owner(path):
+        engine = Engine.open(path, store_settings(config), clock=clock, entropy=os.urandom)
+        try:
+            if engine.refusal is not None:
+                # An agent waits until the disk takes writes; a command is over.
+                raise StoreFailed(engine.refusal)
+            committer = Committer(
+                engine,
+                run_blocking=trio.to_thread.run_sync,
+                clock=clock,
+                intervals=dict.fromkeys(config.log, 0.0),
+                route=engine.route,
+                limits=group_limits(config),
+                metrics=metrics,
+            )
+            log = Log(engine, committer, trio.to_thread.run_sync)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(committer.run)
+                try:
+                    return await what(Orders(log, config, clock, before=before))
+                finally:
+                    committer.close()
+        finally:
+            engine.close()
+            give_to_owner(path, path / STORE)

@@ -17,8 +17,9 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO
 
 import click
 
@@ -27,15 +28,21 @@ from edge_agent.cli.common import Failure, config_options, holds_store
 from edge_agent.cli.compact import not_in_use, progress_bar
 from edge_agent.cli.reach import agreed
 from edge_agent.cli.run import settings_of
+from edge_agent.cli.user import agent_user
 from edge_agent.config import Config
+from edge_agent.files import acting_as_owner
 from edge_agent.ops.text import size
 from edge_agent.store.backup import MANIFEST, Manifest, read_manifest, verify
 from edge_agent.store.check import Report
-from edge_agent.store.create import DATA, STORE, next_aside, prepare_folder, tidy
+from edge_agent.store.create import DATA, STORE, UNPACKING, next_aside, prepare_folder, tidy
 from edge_agent.store.identity import board_fingerprint, new_header
 from edge_agent.store.lock import LOCK, StoreLock
-from edge_agent.store.rebuild import restore
+from edge_agent.store.rebuild import require_room, restore
 from edge_agent.store.settings import SHARES_MAX
+
+_MANIFEST_BYTES_MAX = 1024 * 1024
+#: A .tar with more in front of the two files that are looked for is no backup.
+_MEMBERS_MAX = 16
 
 
 @click.command()
@@ -67,8 +74,8 @@ def command(
     path = Path(settings.store.path)
     if holds_store(path) and not replace:
         raise Failure(f"{path} holds a store; --replace moves it aside")
-    with _unpacked(backup, path) as folder:
-        manifest = read_manifest(folder)
+    _prepare(path, settings)
+    with _unpacked(backup, path, settings) as (folder, manifest):
         map_size = _map_size(settings, manifest)
         with progress_bar("checking the backup") as progress:
             report = verify(folder, manifest, progress)
@@ -117,52 +124,90 @@ def _map_size(settings: Config, manifest: Manifest) -> int:
     return -(-wanted // 65_536) * 65_536
 
 
+def _prepare(path: Path, settings: Config) -> None:
+    """The agent's folder; where it is made now, for the agent's user."""
+    user = None if path.exists() else agent_user(settings)
+    prepare_folder(path)
+    if user is not None and path.stat().st_uid == 0:
+        os.chown(path, user.pw_uid, user.pw_gid)
+
+
 @contextmanager
 def _ours(path: Path) -> Iterator[None]:
-    prepare_folder(path)
-    lock = StoreLock(path / LOCK)
+    with acting_as_owner(path):
+        lock = StoreLock(path / LOCK)
     try:
-        tidy(path)
+        with acting_as_owner(path):
+            tidy(path, unpacked=False)
         yield
     finally:
         lock.release()
 
 
 @contextmanager
-def _unpacked(backup: Path, path: Path) -> Iterator[Path]:
+def _unpacked(backup: Path, path: Path, settings: Config) -> Iterator[tuple[Path, Manifest]]:
     """The backup as a folder; a tar file is unpacked beside the store for as long as it takes."""
     if backup.is_dir():
-        yield backup
+        yield backup, read_manifest(backup)
         return
-    prepare_folder(path)
-    folder = Path(tempfile.mkdtemp(prefix=".edge-agent-restore-", dir=path))
-    try:
-        _unpack(backup, folder)
-        yield folder
-    finally:
+    with backup.open("rb") as packed, ExitStack() as cleaning:
+        with acting_as_owner(path):
+            folder = Path(tempfile.mkdtemp(prefix=UNPACKING, dir=path))
+            cleaning.callback(_remove, path, folder)
+            manifest = _unpack(backup, packed, folder, settings)
+        yield folder, manifest
+
+
+def _remove(path: Path, folder: Path) -> None:
+    with acting_as_owner(path):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _unpack(backup: Path, folder: Path) -> None:
+def _unpack(backup: Path, packed: IO[bytes], folder: Path, settings: Config) -> Manifest:
     try:
-        with tarfile.open(backup) as tar:
-            for name in (MANIFEST, DATA):
-                _extract(tar, name, folder)
+        # "r:" takes no compressed one: what is unpacked is then no larger than the file itself.
+        with tarfile.open(fileobj=packed, mode="r:") as tar:
+            members = _members(tar)
+            _extract(tar, members[MANIFEST], folder, _MANIFEST_BYTES_MAX)
+            manifest = read_manifest(folder)
+            # Before anything of that size is written.
+            _map_size(settings, manifest)
+            require_room(folder, manifest.bytes, "unpacking the backup")
+            if members[DATA].size != manifest.bytes:
+                raise Failure(f"{backup} is damaged: {DATA} has another size than {MANIFEST} says")
+            _extract(tar, members[DATA], folder, manifest.bytes)
     except KeyError as error:
-        raise Failure(f"{backup} is no backup: {error}") from error
+        raise Failure(f"{backup} is no backup: it holds no {error}") from error
     except tarfile.TarError as error:
         # Python tells what every kind of compression made of it, on a line each.
-        raise Failure(f"{backup} is no backup: it cannot be read as a .tar") from error
+        raise Failure(
+            f"{backup} is no backup: it cannot be read as a .tar (a compressed one has to be"
+            " unpacked first)"
+        ) from error
     except OSError as error:
         raise Failure(
             f"unpacking {backup} to {folder.parent}: {error.strerror or error}"
         ) from error
+    return manifest
 
 
-def _extract(tar: tarfile.TarFile, name: str, folder: Path) -> None:
-    # By name and as a plain file: whatever else is in there, and whatever it is called, stays out.
-    found = tar.extractfile(name)
-    if found is None:
-        raise KeyError(name)
-    with found, (folder / name).open("wb") as out:
-        shutil.copyfileobj(found, out, 1024 * 1024)
+def _members(tar: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
+    """The two that belong to a backup. Whatever else is in there, and whatever it is called, stays
+    out; and so does one of them that is a link, or a sparse file, which grows on unpacking.
+    """
+    found: dict[str, tarfile.TarInfo] = {}
+    for member, _ in zip(tar, range(_MEMBERS_MAX), strict=False):
+        if member.name in (MANIFEST, DATA) and member.name not in found:
+            if not member.isreg() or member.issparse():
+                raise tarfile.ReadError(f"{member.name} is no plain file")
+            found[member.name] = member
+    return found
+
+
+def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, most: int) -> None:
+    if member.size > most:
+        raise tarfile.ReadError(f"{member.name} is larger than {most} bytes")
+    source = tar.extractfile(member)
+    assert source is not None, "a plain file"
+    with source, (folder / member.name).open("xb") as out:
+        shutil.copyfileobj(source, out, 1024 * 1024)

@@ -1,8 +1,8 @@
 """``edge-agent run``: the agent itself, in the foreground, until a signal.
 
 The first SIGTERM or SIGINT drains: nothing new is taken, what was accepted is committed and acked.
-A second one ends it at once; what was acked is on the card either way. SIGHUP is ignored, so that
-closing a terminal does not look like a request to read the configuration again.
+A second one ends it at once; what was acked is on the card either way. SIGHUP says that a
+certificate or a token was renewed, and ends nothing, as a terminal that is closed sends it, too.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ import click
 import trio
 
 from edge_agent.cli import process
-from edge_agent.cli.common import Failure, config_options, first_of
+from edge_agent.cli.common import Failure, first_of, run_options
 from edge_agent.config import Config, load
 from edge_agent.errors import ConfigError
 
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 @click.command()
-@config_options
+@run_options
 @click.option("--listen", metavar="HOST:PORT", help="Sensors' port; port 0 takes a free one.")
 @click.option("--http", metavar="HOST:PORT|off", help="People's port: page, API, metrics.")
 @click.option("--upstream", "upstreams", metavar="NAME=URL", multiple=True, help="Forward to URL.")
@@ -82,10 +83,13 @@ async def run_until_signal(settings: Config) -> bool:
     from edge_agent import agent
 
     stop, drained = trio.Event(), False
+    # Room for one: a renewal takes up whatever was renewed before it.
+    hung_up, hangups = trio.open_memory_channel[None](1)
     async with trio.open_nursery() as nursery:
-        await nursery.start(_obey_signals, stop, nursery.cancel_scope)
+        await nursery.start(_obey_signals, stop, hung_up, nursery.cancel_scope)
         async with trio.open_nursery() as inner:
-            _announce(await inner.start(partial(agent.run, settings, stop=stop)))
+            running = partial(agent.run, settings, stop=stop, hangups=hangups)
+            _announce(await inner.start(running))
             process.after_start()
         drained = True
         nursery.cancel_scope.cancel("the agent has ended")
@@ -94,14 +98,18 @@ async def run_until_signal(settings: Config) -> bool:
 
 async def _obey_signals(
     stop: trio.Event,
+    hung_up: trio.MemorySendChannel[None],
     everything: trio.CancelScope,
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         task_status.started()
         async for number in signals:
+            if number == signal.SIGHUP:
+                with suppress(trio.WouldBlock):
+                    hung_up.send_nowait(None)
+                continue
             name = signal.Signals(number).name
             if stop.is_set():
                 logger.warning("%s again: ending now", name)

@@ -28,8 +28,9 @@ from typing import BinaryIO, cast
 
 import click
 
+from edge_agent.cli.common import sensor_options
 from edge_agent.cli.delimited import FileFormat, Lines, guess_format, read_rows
-from edge_agent.cli.producing import Diary, agent_options, ingest_url, read_token
+from edge_agent.cli.producing import Diary, ingest_url, read_token
 from edge_agent.cli.progress import ProgressBar
 from edge_agent.cli.running import run
 from edge_agent.cli.sending import Outcome, Sending
@@ -55,7 +56,7 @@ def stdin_source() -> str:
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True), default="-")
-@agent_options
+@sensor_options
 @click.option("--stream", metavar="NAME", help="Stream of records that name none themselves.")
 @click.option("--source", metavar="NAME", help="Who sends; by default derived from the file.")
 @click.option("--format", "form", type=click.Choice(["auto", "jsonl", "csv"]), default="auto")

@@ -17,11 +17,10 @@ from typing import Any
 import click
 import trio
 
-from edge_agent.cli.common import Failure
+from edge_agent.cli.common import Failure, sensor_options
 from edge_agent.cli.producing import (
     EX_DATAERR,
     Diary,
-    agent_options,
     ingest_url,
     read_token,
 )
@@ -126,7 +125,7 @@ def command() -> None:
 
 
 @command.command()
-@agent_options
+@sensor_options
 @click.option("--stream", metavar="NAME", help="[default: host/HOSTNAME]")
 @click.option("--source", metavar="NAME", help="[default: host/HOSTNAME]")
 @click.option(

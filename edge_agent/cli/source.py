@@ -5,7 +5,6 @@ Works on a running agent, through its people's port, and on the store of one tha
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ import click
 from edge_agent.cli.printing import print_columns
 from edge_agent.cli.reach import agreed, reach, reach_options
 from edge_agent.errors import ConfigError
+from edge_agent.printable import json_text
 
 if TYPE_CHECKING:
     from edge_agent.ops.source_orders import SourceMove
@@ -98,12 +98,12 @@ def _settle(order: SourceMove, as_json: bool, where: dict[str, Any]) -> None:
 
 def _show(sources: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(sources, indent=2))
+        click.echo(json_text(sources, indent=2))
         return
     rows = [
         [
-            _printable(one["source"]),
-            _printable(one["owner"] or "-"),
+            one["source"],
+            one["owner"] or "-",
             str(one["next"]),
             (one["last_heard"] or "-")[:19],
         ]
@@ -113,8 +113,3 @@ def _show(sources: Sequence[dict[str, Any]], *, as_json: bool) -> None:
         print_columns(("source", "owner", "next", "last heard"), rows, sys.stdout)
     else:
         click.echo("no sources", err=True)
-
-
-def _printable(text: str) -> str:
-    # What a peer sent must not move the cursor of whoever looks.
-    return text if text.isprintable() else text.encode("unicode_escape").decode()

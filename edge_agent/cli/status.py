@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,9 @@ from typing import Any
 import click
 
 from edge_agent.cli.common import Failure, get_json, url_options
+from edge_agent.cli.delivery import limits
 from edge_agent.ops.text import amount, duration, percent, size
+from edge_agent.printable import json_text, printable
 
 _REFUSED_SHOWN = 5
 _COLOURS = {"ok": "green", "degraded": "yellow", "failed": "red"}
@@ -26,7 +27,7 @@ def command(url: str, token_file: Path | None, ca_file: str | None, *, as_json: 
     """
     status = get_json(url, "/api/status", token_file=token_file, ca_file=ca_file)
     if as_json:
-        click.echo(json.dumps(status, indent=2, ensure_ascii=False))
+        click.echo(json_text(status, indent=2))
     else:
         _print(status)
     if status["health"]["status"] == "failed":
@@ -35,17 +36,16 @@ def command(url: str, token_file: Path | None, ca_file: str | None, *, as_json: 
 
 def _print(status: dict[str, Any]) -> None:
     from rich.console import Console
-    from rich.markup import escape
 
     console = Console(highlight=False, soft_wrap=True)
     agent, health = status["agent"], status["health"]
     colour = _COLOURS[health["status"]]
     console.print(
-        f"[bold]edge-agent[/] {agent['id']} {agent['version']}, up {duration(agent['uptime_s'])}:"
-        f" [bold {colour}]{health['status']}[/]"
+        f"[bold]edge-agent[/] {_text(agent['id'])} {_text(agent['version'])},"
+        f" up {duration(agent['uptime_s'])}: [bold {colour}]{health['status']}[/]"
     )
     for reason in (*health["reasons"], *health["warnings"]):
-        console.print(f"  • {escape(reason['message'])}")
+        console.print(f"  • {_text(reason['message'])}")
     console.print()
     tables = (_figures(status["figures"]), _upstreams(status), _logs(status), _card(status))
     for table in tables:
@@ -53,7 +53,7 @@ def _print(status: dict[str, Any]) -> None:
             console.print(table)
             console.print()
     for line in (*_outlook(status), *_refused(status)):
-        console.print(f"• {escape(line)}")
+        console.print(f"• {_text(line)}")
     store = status["store"]
     console.print(
         f"store {percent(store['fill'])} of {size(store['size_bytes'])}"
@@ -62,6 +62,14 @@ def _print(status: dict[str, Any]) -> None:
         f" · {store['quarantine_entries']} in quarantine{_scrub(store)}",
         style="dim",
     )
+
+
+def _text(text: str, most: int | None = None) -> str:
+    """Text of the agent's, which may be a peer's, for a table or a line of Rich's."""
+    from rich.markup import escape
+
+    shown = printable(text)
+    return escape(shown if most is None or len(shown) <= most else f"{shown[: most - 1]}…")
 
 
 def _undated(status: dict[str, Any]) -> str:
@@ -94,8 +102,6 @@ def _figures(figures: dict[str, Any]) -> Any:
 
 
 def _upstreams(status: dict[str, Any]) -> Any:
-    from rich.markup import escape
-
     if not status["upstreams"]:
         return None
     table = _table(
@@ -103,11 +109,11 @@ def _upstreams(status: dict[str, Any]) -> Any:
     )
     for one in status["upstreams"]:
         table.add_row(
-            escape(one["name"]),
-            escape(one["phase"]),
+            _text(one["name"]),
+            _text(one["phase"]),
             amount(one["backlog_records"]),
             amount(one["acknowledged_records"]),
-            escape(one["error"] or ""),
+            _text(one["error"] or "", 60),
         )
     return table
 
@@ -123,7 +129,7 @@ def _logs(status: dict[str, Any]) -> Any:
     )
     for log in status["logs"]:
         table.add_row(
-            log["name"],
+            _text(log["name"]),
             percent(log["fill"]),
             amount(log["records"]),
             size(log["bytes"]),
@@ -163,6 +169,9 @@ def _outlook(status: dict[str, Any]) -> Iterator[str]:
     for one in status["upstreams"]:
         if one["outlook"]:
             yield f"{one['name']}: {one['outlook']}"
+        # An agent of an earlier version does not tell its lanes' limits.
+        for lane in one.get("lanes", ()):
+            yield from (f"{one['name']}, log {lane['log']}: {told}" for told in limits(lane))
     yield from status["wear_outlook"]
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-from edge_agent.cli.asking import Asked, question
+from edge_agent.cli.asking import AGES, Asked, question
 from edge_agent.cli.common import url_options
-from edge_agent.cli.printing import compact, line
+from edge_agent.cli.printing import line
+from edge_agent.printable import json_text
 
 
 @click.command()
@@ -51,7 +51,7 @@ def command(
         shown = latest(asked, pattern, wanted, lines)
     try:
         for record in shown:
-            print(compact(record) if as_json else line(record), flush=True)
+            print(json_text(record) if as_json else line(record), flush=True)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
@@ -62,18 +62,13 @@ def command(
 def latest(
     asked: Asked, pattern: str, wanted: str | None, most: int, *, oldest: str | None = None
 ) -> list[dict[str, Any]]:
-    """The ``most`` newest records, oldest first; none older than ``oldest`` (an age).
-
-    Answers come oldest first, so ever longer ages are asked for until there are enough.
-    """
-    found: deque[dict[str, Any]] = deque(maxlen=most)
-    for age in ("-1m", "-1h", "-1d", None):
-        found.clear()
-        for page in asked.pages(question(stream=pattern, from_=age, filter=wanted), None):
-            found.extend(page["records"])
-        if len(found) == most or age == oldest:
-            break
-    return list(found)
+    """The ``most`` newest records, oldest first; none older than ``oldest`` (an age)."""
+    if not most:
+        return []
+    ages = AGES if oldest is None else AGES[: AGES.index(oldest)]
+    parameters = question(stream=pattern, filter=wanted)
+    records, _ = asked.newest(parameters, most, (*ages, oldest))
+    return records[::-1]
 
 
 def _and_then(

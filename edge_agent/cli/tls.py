@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
-from edge_agent.server.tls import make_ca
+from edge_agent.cli.common import config_options
+from edge_agent.cli.run import settings_of
+from edge_agent.cli.user import agent_user, user_option
+from edge_agent.server.tls import holds_authority, is_name, make_ca, renew
+
+_RESOLVER = Path("/etc/resolv.conf")
 
 
 @click.group()
@@ -24,23 +32,69 @@ def command() -> None:
     multiple=True,
     help="A name or address that sensors use for this machine; repeat it.",
 )
-def init(folder: Path, names: tuple[str, ...]) -> None:
+@user_option
+@config_options
+def init(
+    folder: Path,
+    names: tuple[str, ...],
+    user: str | None,
+    config: Path | None,
+    data: str | None,
+) -> None:
     """Make an authority and this machine's certificate in DIR.
 
-    The certificate is good for the names given, this machine's own name and loopback. Sensors
-    need only ca.pem.
+    The certificate is good for the names given and for all that this machine is called now: its
+    name, its addresses, loopback. Sensors need only ca.pem. Where DIR holds an authority already,
+    it makes out a new certificate, also good for the names of the last one: before that ends, or
+    when the machine gets another name. Sensors notice nothing; restart the agent.
     """
-    host = socket.gethostname()
-    own = (host, f"{host}.local") if "." not in host else (host,)
-    everything = dict.fromkeys((*names, *own, "localhost", "127.0.0.1", "::1"))
-    files = make_ca(folder, tuple(everything))
+    reader = agent_user(settings_of(config, data), user)
+    everything = list(dict.fromkeys((*names, *own_names(), "localhost", "127.0.0.1", "::1")))
+    if holds_authority(folder):
+        files, everything = renew(folder, everything, reader=reader)
+        click.echo(f"renewed {files.certificate}, by the same {files.ca}")
+    else:
+        files = make_ca(folder, everything, reader=reader)
+        click.echo(f"made {files.ca}")
     click.echo(
-        f"made {files.ca}, good for {', '.join(everything)}.\n"
+        f"good for {', '.join(everything)}.\n"
         "\n"
         "For the agent's configuration:\n"
         "    [listen]\n"
         f'    tls_certificate = "{files.certificate.resolve()}"\n'
         f'    tls_key = "{files.key.resolve()}"\n'
         f"Give {files.ca} to sensors (and to ca_file of agents that forward to this one).\n"
-        f"Keep {files.ca_key} to yourself."
+        f"Keep {files.ca_key} to yourself: the agent does not need it."
     )
+
+
+def own_names() -> Iterator[str]:
+    """What this machine is called on its network: its names, then its addresses."""
+    host = socket.gethostname()
+    names = [host]
+    if "." not in host:
+        names += [f"{host}.{domain}" for domain in ("local", *_search_domains())]
+    yield from filter(is_name, names)
+    yield from own_addresses()
+
+
+def own_addresses() -> Iterator[str]:
+    """Addresses of this machine that others can reach."""
+    import psutil
+
+    for addresses in psutil.net_if_addrs().values():
+        for each in addresses:
+            if each.family not in (socket.AF_INET, socket.AF_INET6):
+                continue
+            found = ipaddress.ip_address(each.address.partition("%")[0])
+            if not (found.is_loopback or found.is_link_local or found.is_unspecified):
+                yield str(found)
+
+
+def _search_domains() -> list[str]:
+    try:
+        text = _RESOLVER.read_text(errors="replace")
+    except OSError:
+        return []
+    lines = re.findall(r"^\s*(?:search|domain)\s+(.*)$", text, re.MULTILINE)
+    return [one.strip(".") for line in lines for one in line.split() if is_name(one.strip("."))]

@@ -14,6 +14,7 @@ import click
 
 from edge_agent.cli.common import Failure, config_options
 from edge_agent.cli.run import settings_of
+from edge_agent.cli.user import agent_user, user_option
 from edge_agent.errors import ConfigError
 from edge_agent.server.tokens import Token, add_token, list_tokens, revoke_token, rotate_token
 
@@ -54,6 +55,7 @@ def command() -> None:
     help="Forward what these agents stored, itself or by others, and nobody else's. [any]",
 )
 @click.option("--admin", is_flag=True, help="May give orders: consumer, quarantine, source.")
+@user_option
 @_file_option
 @config_options
 def add(
@@ -65,11 +67,12 @@ def add(
     forward: bool,
     agents: tuple[str, ...],
     admin: bool,
+    user: str | None,
     file: Path | None,
     config: Path | None,
     data: str | None,
 ) -> None:
-    r"""Make a token called NAME and print its secret, once.
+    """Make a token called NAME and print its secret, once.
 
     A name that was revoked gets back what belonged to it. With --forward and --write, what is
     forwarded has to be in those streams, too.
@@ -78,7 +81,7 @@ def add(
     edge-agent token add greenhouse --write 'greenhouse/**'
     edge-agent token add me --read '**'
     edge-agent token add pi-7 --forward
-    """
+    """  # noqa: D301 - click wants the control character itself
     if agents and not forward:
         raise click.UsageError("--agent says what --forward may bring: it needs that")
     if not (write or read or forward or admin):
@@ -86,6 +89,7 @@ def add(
             "a token that may do nothing is of no use: --write, --read, --forward or --admin"
         )
     path = _path(file, config, data)
+    reader = agent_user(settings_of(config, data), user)
     secret = add_token(
         path,
         name,
@@ -96,6 +100,7 @@ def add(
         agents=agents,
         admin=admin,
         created_ns=time.time_ns(),
+        reader=reader,
     )
     click.echo(f"{path}: added {name}. Its secret, which is shown only now:", err=True)
     click.echo(secret)

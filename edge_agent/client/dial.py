@@ -24,8 +24,14 @@ from edge_agent.errors import ConfigError, EdgeAgentError
 logger = logging.getLogger(__name__)
 
 _RECEIVE_BYTES = 65536
+#: How long it is tried whether a port that hung up on a plain request speaks TLS.
+_TRY_TLS_S = 3.0
+#: What OpenSSL says of an answer that is none of TLS.
+_NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"})
 #: Answers that stay the same until a person changes something.
 _SLOW_STATUS = frozenset({400, 401, 403, 404, 426})
+#: What the people's port, a proxy or a web server answers to an upgrade.
+_NO_SENSORS_PORT = frozenset({400, 403, 404, 405})
 _SENTENCES = {
     400: "the agent does not understand the request",
     401: "the agent wants a token, or does not know this one",
@@ -145,7 +151,7 @@ async def open_websocket(
         if connection is None:
             await trio.aclose_forcefully(stream)
     if connection is None:
-        raise reader.unreachable(timeout)
+        raise await _explained(reader.unreachable(timeout), address, deadline, dial)
     return connection
 
 
@@ -210,7 +216,29 @@ async def _connect(
     except OSError as error:
         # A wrong certificate or host name stays wrong until a person changes something.
         slow = isinstance(error.__cause__, ssl.SSLCertVerificationError)
+        if isinstance(error.__cause__, ssl.SSLError) and error.__cause__.reason in _NO_TLS:
+            text = f"{where}: this port speaks no TLS: ws://{where}"
+            raise Unreachable(text, slow=True) from error
         raise Unreachable(f"{where}: {_reason(error)}", slow=slow) from error
+
+
+async def _explained(
+    problem: Unreachable, address: Address, deadline: float, dial: Dial
+) -> Unreachable:
+    """``problem``, or that the port speaks TLS, where that is why a plain request failed."""
+    if address.tls is not None or problem.status is not None:
+        return problem
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with trio.CancelScope(deadline=min(deadline, trio.current_time() + _TRY_TLS_S)):
+        try:
+            stream = await dial(address.host, address.port, context)
+        except (OSError, trio.BrokenResourceError):
+            return problem
+        await trio.aclose_forcefully(stream)
+        secure = f"wss://{address.host_header}"
+        return Unreachable(f"{address.host_header}: this port speaks TLS: {secure}", slow=True)
+    return problem
 
 
 def _reason(error: BaseException) -> str:
@@ -232,6 +260,9 @@ def _refused(rejected: ConnectionRejected) -> Unreachable:
     text = (rejected.body or b"").decode("utf-8", "replace").strip()
     if not text or len(text) > 500 or text.startswith("<"):
         text = _SENTENCES.get(status, "the upgrade to WebSocket was refused")
+    if status in _NO_SENSORS_PORT and (not rejected.body or text.startswith('{"error":')):
+        # The sensors' port says why, in a sentence.
+        text += "; no sensors' port answers so: is it the people's? The other is listen.address"
     retry_after = None
     for name, value in rejected.headers or ():
         if name.lower() == b"retry-after" and value.strip().isdigit():

@@ -55,6 +55,8 @@ class Link:
         self._callbacks = callbacks
         self._connection: Connection | None = None
         self._leaving: trio.Event | None = None
+        #: What went wrong last, "" once something is acked again.
+        self.trouble = ""
         self.fresh = Wakeup()
         self.acked = Wakeup()
         self.position = Position(
@@ -76,6 +78,7 @@ class Link:
                 return
             assert trouble.retry_in is not None
             logger.debug("%s: %s", self._settings.source, trouble)
+            self.trouble = trouble.message
             self._callbacks.on_error(trouble)
             await trio.sleep(trouble.retry_in)
 
@@ -91,6 +94,7 @@ class Link:
         before = self._buffer.first
         await self._buffer.acknowledge(self.position.done_below)
         if self._buffer.first > before:
+            self.trouble = ""
             self._callbacks.on_ack(self._buffer.first - 1)
             self.acked.notify()
 

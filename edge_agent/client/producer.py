@@ -258,7 +258,8 @@ class Producer:
             await self.flush(self._close_timeout)
         except trio.TooSlowError:
             if not self._buffer.durable:
-                raise Unacked(self.unacked, self._close_timeout) from None
+                cause = self._link.trouble or "no ack came in that time"
+                raise Unacked(self.unacked, self._close_timeout, cause) from None
         await self._link.leave()
 
     def _encode(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edge_agent.errors import EdgeAgentError
+from edge_agent.printable import printable
 
 TroubleKind = Literal["nack", "unreachable", "refused", "stop", "lost", "renumbered", "buffer"]
 """What went wrong:
@@ -47,7 +48,7 @@ class Trouble:
 
     Attributes:
         kind: see `TroubleKind`.
-        message: one sentence.
+        message: one sentence, without anything that a terminal or a log would obey.
         code: the agent's word (``bad_time``, ``store_full`` …) or "".
         number: of the record that a nack is about, else 0.
         status: HTTP status of ``refused``, else 0.
@@ -60,6 +61,10 @@ class Trouble:
     number: int = 0
     status: int = 0
     retry_in: float | None = None
+
+    def __post_init__(self) -> None:
+        # The agent's words, or whoever's that answers there.
+        object.__setattr__(self, "message", printable(self.message))
 
 
 def ignore(_report: object) -> None:
@@ -83,6 +88,7 @@ class Unacked(EdgeAgentError):
     happen: they stay there.
     """
 
-    def __init__(self, count: int, timeout: float) -> None:
-        super().__init__(f"closed after {timeout:g} s with {count} records not acked")
+    def __init__(self, count: int, timeout: float, cause: str = "") -> None:
+        why = f": {cause}" if cause else ""
+        super().__init__(f"closed after {timeout:g} s with {count} records not acked{why}")
         self.count = count

@@ -5,6 +5,7 @@ win. A configuration that loaded is whole and consistent; nothing behind it chec
 name file, key, what was expected, what was found.
 """
 
+from edge_agent.config.addresses import authority_file, people_url, sensor_url
 from edge_agent.config.load import ENVIRONMENT_PREFIX, load, parse
 from edge_agent.config.render import render
 from edge_agent.config.shape import (
@@ -15,6 +16,7 @@ from edge_agent.config.shape import (
     Listen,
     Log,
     Rule,
+    SecretFile,
     Share,
     Size,
     Store,
@@ -30,6 +32,7 @@ from edge_agent.config.units import (
     parse_duration,
     parse_size,
 )
+from edge_agent.config.urls import shown_url
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
@@ -40,11 +43,13 @@ __all__ = [
     "Listen",
     "Log",
     "Rule",
+    "SecretFile",
     "Share",
     "Size",
     "Store",
     "Upstream",
     "Wear",
+    "authority_file",
     "format_duration",
     "format_share",
     "format_size",
@@ -54,5 +59,8 @@ __all__ = [
     "parse_address",
     "parse_duration",
     "parse_size",
+    "people_url",
     "render",
+    "sensor_url",
+    "shown_url",
 ]

@@ -1,6 +1,6 @@
 """What the types cannot say: ranges, and keys that must fit one another.
 
-Each check names the key that a person would change first. A mistake that would show only at three
+Each problem names the key that a person would change first. A mistake that would show only at three
 in the morning (a pattern that matches nothing valid, a share that leaves LMDB no headroom) is an
 error at start.
 """
@@ -8,9 +8,9 @@ error at start.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from urllib.parse import urlsplit
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from edge_agent.config.request import request_problems
 from edge_agent.config.shape import KIB, MIB, Config, Duration, Rule, Share, Size, Upstream
 from edge_agent.config.units import (
     format_duration,
@@ -24,6 +24,8 @@ from edge_agent.streams import compile_pattern, stream_problem
 from edge_agent.time_format import parse_format
 
 Where = Callable[[str], str]
+Problem = tuple[ConfigError, Sequence[str]]
+"""What to say, and the keys that it is about."""
 
 #: What a peer agent may always send us in one message (PROTOCOL, "Agent to agent").
 FORWARD_MESSAGE_BYTES = 1 * MIB
@@ -104,6 +106,8 @@ _ORDER = (
     ("store.block_bytes", "store.group_bytes"),
 )
 
+#: What lets a port listen off loopback.
+_PROTECTION = ("listen.tls_certificate", "listen.tls_key", "listen.tokens", "listen.insecure")
 _FIX = (
     'Fix: run "edge-agent tls init DIR" and "edge-agent token add NAME --file FILE", then set'
     " listen.tls_certificate, listen.tls_key and listen.tokens (listen.insecure = true does"
@@ -111,104 +115,113 @@ _FIX = (
 )
 
 
-def check(config: Config, where: Where) -> None:
-    """Raise ConfigError for the first thing that does not fit.
+def problems(config: Config, where: Where) -> Iterator[Problem]:
+    """Everything that does not fit, each with the keys that it is about.
 
     ``where`` turns a dotted key into the place where it was set.
     """
+    beyond = set()
     for key, bounds in _RANGES.items():
-        _in_range(_get(config, key), bounds, where(key))
+        for problem in _in_range(_get(config, key), bounds, key, where):
+            beyond.add(key)
+            yield problem
     for smaller, larger in _ORDER:
         left, right = _get(config, smaller), _get(config, larger)
-        if left > right:
+        if left > right and not beyond & {smaller, larger}:
             expected = f"at most {larger} = {_show(right)}"
-            raise ConfigError(where(smaller), expected, _show(left))
-    _check_ports(config, where)
-    _check_logs(config, where)
-    _check_names([upstream.name for upstream in config.upstream], "upstream", where)
-    _check_names([rule.name for rule in config.rule], "rule", where)
+            yield ConfigError(where(smaller), expected, _show(left)), (smaller, larger)
+    yield from _about_ports(config, where)
+    yield from _about_logs(config, where)
+    yield from _about_names([upstream.name for upstream in config.upstream], "upstream", where)
+    yield from _about_names([rule.name for rule in config.rule], "rule", where)
     for upstream in config.upstream:
-        _check_upstream(upstream, _within(where, f"upstream.{upstream.name}"))
+        yield from _about_upstream(upstream, f"upstream.{upstream.name}", where)
     for rule in config.rule:
-        _check_rule(rule, _within(where, f"rule.{rule.name}"))
+        yield from _about_rule(rule, f"rule.{rule.name}", where)
 
 
-def _within(where: Where, table: str) -> Where:
-    return lambda key: where(f"{table}.{key}")
-
-
-def _check_ports(config: Config, where: Where) -> None:
-    listen = config.listen
+def _about_ports(config: Config, where: Where) -> Iterator[Problem]:
+    listen, places = config.listen, []
     if (listen.tls_certificate is None) != (listen.tls_key is None):
         missing = "tls_key" if listen.tls_key is None else "tls_certificate"
-        raise ConfigError(
-            where(f"listen.{missing}"), "a file, as certificate and key go together", "nothing"
-        )
+        expected = "a file, as certificate and key go together"
+        yield ConfigError(where(f"listen.{missing}"), expected, "nothing"), _PROTECTION
     for key, address in (("listen.address", listen.address), ("http.address", config.http.address)):
         if key == "http.address" and address == "off":
             continue
         try:
-            host, _ = parse_address(address)
+            host, port = parse_address(address)
         except ValueError as error:
             expected = str(error) + (' or "off"' if key == "http.address" else "")
-            raise ConfigError(where(key), expected, f'"{address}"') from None
+            yield _problem(key, where, expected, f'"{address}"')
+            continue
+        places.append((host, port))
         lacking = [] if listen.tls_certificate else ["TLS"]
         lacking += [] if listen.tokens else ["tokens"]
         if lacking and not is_loopback(host) and not listen.insecure:
-            raise ConfigError(
-                where(key),
-                "a loopback address, or TLS and tokens",
-                f'"{address}" without {" and ".join(lacking)}. {_FIX}',
-            )
+            found = f'"{address}" without {" and ".join(lacking)}. {_FIX}'
+            expected = "a loopback address, or TLS and tokens"
+            yield ConfigError(where(key), expected, found), (key, *_PROTECTION)
+    if len(places) == 2 and _collide(*places):
+        expected = f"another port than listen.address = {listen.address}"
+        found = f'"{config.http.address}"'
+        yield (
+            ConfigError(where("http.address"), expected, found),
+            ("http.address", "listen.address"),
+        )
 
 
-def _check_logs(config: Config, where: Where) -> None:
-    _check_names(list(config.log), "log", where)
+def _collide(one: tuple[str, int], other: tuple[str, int]) -> bool:
+    """Whether two listeners cannot both have their address."""
+    if one[1] != other[1] or one[1] == 0:
+        return False
+    hosts = {one[0].lower(), other[0].lower()}
+    if len(hosts) == 1 or "" in hosts:
+        return True
+    if "localhost" in hosts and all(map(is_loopback, hosts)):
+        return True
+    # An address of all addresses, of its own kind.
+    sixes = [":" in host for host in hosts]
+    return ("0.0.0.0" in hosts and not any(sixes)) or ("::" in hosts and all(sixes))
+
+
+def _about_logs(config: Config, where: Where) -> Iterator[Problem]:
+    yield from _about_names(list(config.log), "log", where)
     if len(config.log) > _LOGS_MAX:
-        raise ConfigError(where("log"), f"at most {_LOGS_MAX} logs", str(len(config.log)))
+        yield _problem("log", where, f"at most {_LOGS_MAX} logs", str(len(config.log)))
     for name, log in config.log.items():
         for key, bounds in _LOG_RANGES.items():
             if getattr(log, key) is not None:
-                _in_range(getattr(log, key), bounds, where(f"log.{name}.{key}"))
-        _check_patterns(log.streams, where(f"log.{name}.streams"))
-    if round(sum(log.share for log in config.log.values()), 9) > SHARES_MAX:
+                yield from _in_range(getattr(log, key), bounds, f"log.{name}.{key}", where)
+        yield from _about_patterns(log.streams, f"log.{name}.streams", where)
+    shares = [log.share for log in config.log.values()]
+    low, high = _LOG_RANGES["share"]
+    if round(sum(shares), 9) > SHARES_MAX and all(low <= share <= high for share in shares):
         found = " + ".join(f"{format_share(log.share)} ({n})" for n, log in config.log.items())
-        key = where(f"log.{list(config.log)[-1]}.share")
-        raise ConfigError(key, f"all logs together at most {format_share(SHARES_MAX)}", found)
+        key = f"log.{list(config.log)[-1]}.share"
+        expected = f"all logs together at most {format_share(SHARES_MAX)}"
+        yield ConfigError(where(key), expected, found), [f"log.{n}.share" for n in config.log]
 
 
-def _check_upstream(upstream: Upstream, where: Where) -> None:
+def _about_upstream(upstream: Upstream, at: str, where: Where) -> Iterator[Problem]:
+    beyond = False
     for key, bounds in _UPSTREAM_RANGES.items():
-        _in_range(getattr(upstream, key), bounds, where(key))
-    _check_patterns(upstream.streams, where("streams"), at_least_one=True)
-    if upstream.backoff_base > upstream.backoff_max:
-        expected = f"at most backoff_max = {_show(upstream.backoff_max)}"
-        raise ConfigError(where("backoff_base"), expected, _show(upstream.backoff_base))
-    if upstream.batch_bytes > upstream.in_flight_bytes:
-        expected = f"at most in_flight_bytes = {_show(upstream.in_flight_bytes)}"
-        raise ConfigError(where("batch_bytes"), expected, _show(upstream.batch_bytes))
-    problem = _url_problem(upstream.url)
-    if problem:
-        raise ConfigError(where("url"), problem, f'"{upstream.url}"')
+        for problem in _in_range(getattr(upstream, key), bounds, f"{at}.{key}", where):
+            beyond = True
+            yield problem
+    yield from _about_patterns(upstream.streams, f"{at}.streams", where, at_least_one=True)
+    for smaller, larger in (("backoff_base", "backoff_max"), ("batch_bytes", "in_flight_bytes")):
+        left, right = getattr(upstream, smaller), getattr(upstream, larger)
+        if left > right and not beyond:
+            error = ConfigError(
+                where(f"{at}.{smaller}"), f"at most {larger} = {_show(right)}", _show(left)
+            )
+            yield error, (f"{at}.{smaller}", f"{at}.{larger}")
+    for key, expected, found in request_problems(upstream):
+        yield _problem(f"{at}.{key}", where, expected, found)
 
 
-def _url_problem(url: str) -> str | None:
-    """What was expected instead of ``url``; None where it is good."""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host, parts = None, urlsplit("")
-    if not host or parts.scheme not in ("ws", "wss", "http", "https") or parts.fragment:
-        return '"wss://HOST:PORT/forward" for another agent or "https://HOST/PATH"'
-    if parts.username is not None or parts.password is not None:
-        return "a URL without user and password (a token belongs into token_file)"
-    if parts.scheme in ("ws", "wss") and (parts.path != "/forward" or parts.query):
-        return f'"{parts.scheme}://{parts.netloc}/forward", another agent\'s port for agents'
-    return None
-
-
-def _check_rule(rule: Rule, where: Where) -> None:
+def _about_rule(rule: Rule, at: str, where: Where) -> Iterator[Problem]:
     given = [
         name
         for name in ("rename", "drop", "redact", "time", "window")
@@ -216,66 +229,79 @@ def _check_rule(rule: Rule, where: Where) -> None:
     ]
     if len(given) != 1:
         found = " and ".join(given) or "none"
-        key = where(given[1] if given else "rename")
-        raise ConfigError(key, "exactly one of rename, drop, redact, time and window", found)
+        key = where(f"{at}.{given[1] if given else 'rename'}")
+        error = ConfigError(key, "exactly one of rename, drop, redact, time and window", found)
+        yield error, [f"{at}.{name}" for name in ("rename", "drop", "redact", "time", "window")]
+        return
     for name in ("rename", "drop", "redact"):
         if name in given and not getattr(rule, name):
-            raise ConfigError(where(name), "at least one field", "none")
+            yield _problem(f"{at}.{name}", where, "at least one field", "none")
     if rule.time is not None:
-        _check_rule_time(rule.time, where)
+        yield from _about_rule_time(rule.time, f"{at}.time", where)
     for key, bounds in _RULE_RANGES.items():
         if getattr(rule, key) is not None:
-            _in_range(getattr(rule, key), bounds, where(key))
-    _check_patterns(rule.streams, where("streams"), at_least_one=True)
+            yield from _in_range(getattr(rule, key), bounds, f"{at}.{key}", where)
+    yield from _about_patterns(rule.streams, f"{at}.streams", where, at_least_one=True)
     if rule.window is None:
         for key in ("into", "fields", "derived"):
             if getattr(rule, key):
-                raise ConfigError(where(key), "this key only beside window", _show(given[0]))
+                yield _problem(f"{at}.{key}", where, "this key only beside window", _show(given[0]))
     elif rule.into is None:
-        raise ConfigError(where("into"), 'a stream such as "{stream}/1h"', "nothing")
+        yield _problem(f"{at}.into", where, 'a stream such as "{stream}/1h"', "nothing")
     elif stream_problem(rule.into.replace("{stream}", "x")) is not None:
-        raise ConfigError(
-            where("into"), 'a stream name in which "{stream}" may stand', f'"{rule.into}"'
+        yield _problem(
+            f"{at}.into", where, 'a stream name in which "{stream}" may stand', f'"{rule.into}"'
         )
 
 
-def _check_rule_time(given: Mapping[str, str], where: Where) -> None:
+def _about_rule_time(given: Mapping[str, str], at: str, where: Where) -> Iterator[Problem]:
     for key in given:
         if key not in ("key", "format", "zone"):
-            raise ConfigError(where(f"time.{key}"), "key, format or zone", f'"{key}"')
+            yield _problem(f"{at}.{key}", where, "key, format or zone", f'"{key}"')
     if not given or given.get("key") in ("", "stream"):
-        raise ConfigError(where("time.key"), "a field other than stream", "none")
-    parse_format(
-        given.get("format"),
-        given.get("zone"),
-        form_key=where("time.format"),
-        zone_key=where("time.zone"),
-    )
+        yield _problem(f"{at}.key", where, "a field other than stream", "none")
+    try:
+        parse_format(
+            given.get("format"),
+            given.get("zone"),
+            form_key=where(f"{at}.format"),
+            zone_key=where(f"{at}.zone"),
+        )
+    except ConfigError as error:
+        yield error, (at,)
 
 
-def _check_names(names: Sequence[str], group: str, where: Where) -> None:
+def _about_names(names: Sequence[str], group: str, where: Where) -> Iterator[Problem]:
     for index, name in enumerate(names):
         if not _NAME.fullmatch(name):
             expected = "a name of 1 to 64 letters, digits, '.', '_' and '-'"
-            raise ConfigError(where(f"{group}.{name}"), expected, f'"{name}"')
+            yield _problem(f"{group}.{name}", where, expected, f'"{name}"')
         if name in names[:index]:
-            raise ConfigError(where(f"{group}.{name}"), "a name of its own", f'"{name}" twice')
+            yield _problem(f"{group}.{name}", where, "a name of its own", f'"{name}" twice')
 
 
-def _check_patterns(patterns: Sequence[str], where: str, *, at_least_one: bool = False) -> None:
+def _about_patterns(
+    patterns: Sequence[str], key: str, where: Where, *, at_least_one: bool = False
+) -> Iterator[Problem]:
     if at_least_one and not patterns:
-        raise ConfigError(where, 'at least one pattern, such as "**"', "none")
+        yield _problem(key, where, 'at least one pattern, such as "**"', "none")
     for pattern in patterns:
         try:
             compile_pattern(pattern)
         except ProtocolError as error:
-            raise ConfigError(where, "patterns of stream names", error.message) from None
+            yield _problem(key, where, "patterns of stream names", error.message)
 
 
-def _in_range(value: float, bounds: tuple[float, float], where: str) -> None:
+def _in_range(
+    value: float, bounds: tuple[float, float], key: str, where: Where
+) -> Iterator[Problem]:
     low, high = (type(value)(bound) for bound in bounds)
     if not low <= value <= high:
-        raise ConfigError(where, f"{_show(low)} to {_show(high)}", _show(value))
+        yield _problem(key, where, f"{_show(low)} to {_show(high)}", _show(value))
+
+
+def _problem(key: str, where: Where, expected: str, found: str) -> Problem:
+    return ConfigError(where(key), expected, found), (key,)
 
 
 def _get(config: Config, key: str) -> float:

@@ -11,7 +11,9 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -19,7 +21,8 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import FieldInfo, fields
 
-from edge_agent.config.check import check
+from edge_agent.config.check import problems
+from edge_agent.config.lines import key_lines, line_of
 from edge_agent.config.shape import Config, Duration, Log, Rule, Share, Size, Upstream
 from edge_agent.config.units import parse_duration, parse_share, parse_size
 from edge_agent.errors import ConfigError
@@ -36,6 +39,7 @@ _WORDS = {
     "int": "a whole number", "float": "a number", "str": 'text in "quotes"',
     "bool": "true or false", "array": 'a list such as ["a", "b"]', "object": "a table",
 }  # fmt: skip
+_HEADERS = '{ NAME = "value" } or { NAME = { file = "PATH" } }'
 
 Tree = dict[str, Any]
 Where = Callable[[str], str]
@@ -48,26 +52,28 @@ def load(path: Path | None, *, env: Mapping[str, str], overrides: Mapping[str, o
     without the prefix ``EDGE_AGENT__`` are none of ours; an unknown one with it is an error.
 
     Raises:
-        ConfigError: names the file, variable or option, the key, what was expected and found.
+        ConfigError: names the file with its line, the variable or option, the key, what was
+            expected and found; for every mistake that there is.
     """
     where = "defaults" if path is None else str(path)
-    tree = {} if path is None else _decode(_read(path), where)
+    text = "" if path is None else _read(path)
+    tree = _decode(text, where)
     settings: list[tuple[list[str], object, str]] = [
         (name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"), value, f"environment: {name}")
         for name, value in sorted(env.items())
         if name.startswith(ENVIRONMENT_PREFIX)
     ]
     settings += [(key.split("."), value, "command line") for key, value in overrides.items()]
-    return _build(tree, where, settings)
+    return _build(tree, where, settings, key_lines(text))
 
 
 def parse(text: str, where: str) -> Config:
     """The configuration in ``text``; ``where`` stands for the file's name in errors.
 
     Raises:
-        ConfigError: as `load`.
+        ConfigError: as `load`, without lines.
     """
-    return _build(_decode(text, where), where, [])
+    return _build(_decode(text, where), where, [], {})
 
 
 def _read(path: Path) -> str:
@@ -80,63 +86,118 @@ def _read(path: Path) -> str:
 
 
 def _decode(text: str, where: str) -> Tree:
-    """TOML to nested tables; upstreams and rules are turned into tables by name."""
     try:
-        tree = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(where, "TOML", f"a mistake: {error}") from None
-    for group in ("upstream", "rule"):
-        if group in tree:
-            tree[group] = _by_name(tree[group], group, where)
-    return tree
 
 
-def _by_name(tables: object, group: str, where: str) -> Tree:
+def _by_name(tables: object, group: str, where: Where, wrong: Mistakes) -> Tree:
+    """The tables of an array by their names; one without a name of its own is left out."""
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise ConfigError(f"{where}: {group}", f"tables headed [[{group}]]", _show(tables))
+        raise ConfigError(where(group), f"tables headed [[{group}]]", _show(tables))
     named: Tree = {}
     for index, table in enumerate(tables):
-        name = table.get("name")
-        if not isinstance(name, str):
-            found = "nothing" if name is None else _show(name)
-            raise ConfigError(f"{where}: {group}[{index}].name", _WORDS["str"], found)
-        if name in named:
-            raise ConfigError(
-                f"{where}: {group}[{index}].name", "a name of its own", f"{name!r} twice"
-            )
-        named[name] = table
+        name, key = table.get("name"), f"{group}[{index}].name"
+        with wrong.noted(key):
+            if not isinstance(name, str):
+                found = "nothing" if name is None else _show(name)
+                raise ConfigError(where(key), _WORDS["str"], found)
+            if name in named:
+                # Which of them is meant? Neither is looked into.
+                del named[name]
+                raise ConfigError(where(key), "a name of its own", f"{name!r} twice")
+            named[name] = table
     return named
 
 
-def _build(tree: Tree, file: str, settings: list[tuple[list[str], object, str]]) -> Config:
+def _build(
+    tree: Tree, file: str, settings: list[tuple[list[str], object, str]], lines: dict[str, int]
+) -> Config:
     origins: dict[str, str] = {}
 
     def where(key: str) -> str:
-        return f"{origins.get(key, file)}: {key}"
+        line = line_of(key, lines) if key not in origins else None
+        return f"{origins.get(key, file)}{f', line {line}' if line else ''}: {key}"
 
+    wrong = Mistakes(lines)
+    for group in ("upstream", "rule"):
+        tables = tree.pop(group, [])
+        with wrong.noted(group):
+            tree[group] = _by_name(tables, group, where, wrong)
     for parts, value, origin in settings:
-        key = _put(tree, parts, value, origin)
-        origins[key] = origin
+        with wrong.noted(".".join(parts)):
+            key = _put(tree, parts, value, origin)
+            origins[key] = origin
     sections: Tree = {}
     known = {field.name: field for field in fields(Config)}
     for name, value in tree.items():
-        _known(name, known, name, where)
-        if name in _GROUPS:
-            tables = _table(value, name, where)
-            built = {
-                key: _struct(_GROUPS[name], table, f"{name}.{key}", where)
-                for key, table in tables.items()
-            }
-            sections[name] = built if name == "log" else tuple(built.values())
-        elif isinstance(known[name].type, type) and issubclass(known[name].type, Struct):
-            sections[name] = _struct(known[name].type, value, name, where)
-        else:
-            sections[name] = _value(value, known[name].type, name, where)
+        with wrong.noted(name):
+            _known(name, known, name, where)
+            sections[name] = _section(name, value, known[name].type, where, wrong)
     if "main" not in sections.get("log", {"main": None}):
         sections["log"]["main"] = Log()
     config = Config(**sections)
-    check(config, where)
+    more: list[tuple[str, ConfigError]] = []
+    # A default stands in for what could not be read; what is said of that is no mistake of its own.
+    for error, keys in problems(config, where):
+        if not any(map(wrong.touches, keys)):
+            more.append((keys[0], error))
+    for key, error in more:
+        wrong.add(key, error)
+    wrong.raise_all()
     return config
+
+
+def _section(name: str, value: object, kind: Any, where: Where, wrong: Mistakes) -> Any:
+    if name in _GROUPS:
+        built = {}
+        for key, table in _table(value, name, where).items():
+            with wrong.noted(f"{name}.{key}"):
+                built[key] = _struct(_GROUPS[name], table, f"{name}.{key}", where, wrong)
+        return built if name == "log" else tuple(built.values())
+    if _is_struct(kind):
+        return _struct(kind, value, name, where, wrong)
+    return _value(value, kind, name, where)
+
+
+class _Told(Exception):
+    """What is wrong has been noted."""
+
+
+class Mistakes:
+    """What is wrong so far, and at which keys."""
+
+    def __init__(self, lines: dict[str, int]) -> None:
+        self._lines = lines
+        self._found: list[tuple[int, ConfigError]] = []
+        self._keys: list[str] = []
+
+    @contextmanager
+    def noted(self, key: str) -> Iterator[None]:
+        """A ConfigError within is noted for ``key``, and passes no further."""
+        try:
+            yield
+        except ConfigError as error:
+            self.add(key, error)
+        except _Told:
+            self._keys.append(key)
+
+    def add(self, key: str, error: ConfigError) -> None:
+        """Note ``error``, which is about ``key``."""
+        self._found.append((line_of(key, self._lines) or 0, error))
+        self._keys.append(key)
+
+    def touches(self, key: str) -> bool:
+        """Whether ``key``, a table that it belongs to or a key of it is wrong already."""
+        return any(
+            f"{key}.".startswith(f"{one}.") or f"{one}.".startswith(f"{key}.") for one in self._keys
+        )
+
+    def raise_all(self) -> None:
+        """Raises ConfigError that tells every one, in the order of the file, if there are any."""
+        if self._found:
+            raise ConfigError.of([error for _, error in sorted(self._found, key=itemgetter(0))])
 
 
 def _put(tree: Tree, parts: list[str], value: object, origin: str) -> str:
@@ -199,14 +260,18 @@ def _from_text(value: object, kind: Any) -> object:
     return value
 
 
-def _struct(kind: type[Struct], table: object, prefix: str, where: Where) -> Any:
+def _struct(kind: type[Struct], table: object, prefix: str, where: Where, wrong: Mistakes) -> Any:
     members = {field.name: field for field in fields(kind)}
     values = {}
     for key, value in _table(table, prefix, where).items():
-        _known(key, members, f"{prefix}.{key}", where)
-        values[key] = _value(value, members[key].type, f"{prefix}.{key}", where)
+        with wrong.noted(f"{prefix}.{key}"):
+            _known(key, members, f"{prefix}.{key}", where)
+            values[key] = _value(value, members[key].type, f"{prefix}.{key}", where)
     for member in members.values():
         if member.required and member.name not in values:
+            if wrong.touches(f"{prefix}.{member.name}"):
+                # Nothing can stand in for it: the table is left out, its mistakes are told.
+                raise _Told
             raise ConfigError(where(f"{prefix}.{member.name}"), "this key", "nothing")
     return kind(**values)
 
@@ -227,6 +292,9 @@ def _value(value: object, kind: Any, key: str, where: Where) -> Any:
             expected = " or ".join(words)
         elif expected.startswith("Invalid enum value"):
             expected = "one of " + ", ".join(f'"{choice}"' for choice in _choices(kind))
+        if key.endswith(".headers"):
+            # Not what was found: it may be a secret.
+            raise ConfigError(where(key), _HEADERS, "something else") from None
         raise ConfigError(where(key), expected, _show(value)) from None
 
 

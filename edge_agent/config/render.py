@@ -12,10 +12,10 @@ import re
 import textwrap
 from functools import cache
 
-from msgspec import Struct
+from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
-from edge_agent.config.shape import Config, Duration, Log, Rule, Share, Size, Upstream
+from edge_agent.config.shape import Config, Duration, Log, Rule, SecretFile, Share, Size, Upstream
 from edge_agent.config.units import format_duration, format_share, format_size
 
 _HEAD = """\
@@ -25,7 +25,15 @@ _HEAD = """\
 """
 #: What a newcomer sees of upstreams and rules while there are none.
 _EXAMPLES: dict[str, tuple[Struct, ...]] = {
-    "upstream": (Upstream(name="hub", url="wss://hub.example:8765/forward"),),
+    "upstream": (
+        Upstream(name="hub", url="wss://hub.example:8765/forward"),
+        Upstream(
+            name="logs",
+            url="https://logs.example/v1/in",
+            headers={"X-Api-Key": SecretFile("/etc/edge-agent/logs-key")},
+            proxy="http://proxy.example:3128",
+        ),
+    ),
     "rule": (
         Rule(name="tidy", streams=("greenhouse/**",), rename={"temp": "t"}),
         Rule(name="mute", streams=("kitchen/**",), drop=("debug",)),
@@ -62,7 +70,10 @@ def _table(head: str, table: Struct) -> str:
 
 def _example(head: str, table: Struct) -> str:
     """A commented-out table: what it needs, and what it changes."""
-    defaults = {field.name: field.default for field in fields(table)}
+    defaults = {
+        field.name: field.default if field.default_factory is NODEFAULT else field.default_factory()
+        for field in fields(table)
+    }
     lines = [
         "# " + _line(table, name)
         for name in _names(type(table))
@@ -116,8 +127,11 @@ def _shown(value: object) -> str | None:
         return _text(value)
     if isinstance(value, tuple) and all(isinstance(part, str) for part in value):
         return "[" + ", ".join(_text(part) for part in value) + "]"
-    if isinstance(value, dict) and all(isinstance(part, str) for part in value.values()):
-        return "{ " + ", ".join(f"{_key(k)} = {_text(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, SecretFile):
+        return f"{{ file = {_text(value.file)} }}"
+    if isinstance(value, dict) and all(_shown(part) for part in value.values()):
+        pairs = ", ".join(f"{_key(k)} = {_shown(v)}" for k, v in value.items())
+        return f"{{ {pairs} }}" if pairs else "{}"
     return None
 
 

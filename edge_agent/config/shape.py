@@ -6,7 +6,8 @@ config show`` prints beside them: `render` reads them from this very file.
 
 The memory that the limits allow at most, with the defaults: 200 connections x 64 KiB socket
 buffers + 264 x 64 KiB that are not let in yet + 32 MiB in flight + 16 MiB per running query +
-4 MiB per upstream.
+4 MiB per upstream (an HTTP upstream that answers at length: up to 16 MiB more while the answer is
+judged).
 """
 
 from __future__ import annotations
@@ -125,21 +126,40 @@ class Wear(Struct, frozen=True, forbid_unknown_fields=True):
     endurance: Size = Size(0)  # in all, as the card's maker states, e.g. "30TB"; "0B": unknown
 
 
+class SecretFile(Struct, frozen=True, forbid_unknown_fields=True):
+    """A value that stands in a file, in one line: ``{ file = "/etc/edge-agent/key" }``."""
+
+    file: str
+
+
 class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where records go. ``ws``/``wss`` URLs speak to another agent, ``http``/``https`` POST."""
+    """Where records go. ``ws``/``wss`` URLs speak to another agent, ``http``/``https`` POST.
+
+    ``headers`` go with every request; the value of a secret one stands in a file of one line.
+    ``accept`` says which answer of an HTTP upstream counts as taken: ``"auto"`` takes what APIs
+    answer (nothing, JSON, a word such as ok) and no page for people, ``"json"`` JSON alone,
+    ``"text:WORD"`` this text alone, ``"status"`` any 2xx whatever its body says. Files are read
+    again when they change.
+    """
 
     name: str  # names the position that is kept for it
     url: str  # wss://HOST:PORT/forward, or https://HOST/PATH
     streams: tuple[str, ...] = ("**",)  # patterns
     token_file: str | None = None  # one line; sent as Authorization: Bearer
     ca_file: str | None = None  # PEM; instead of the system's certificate authorities
+    tls_certificate: str | None = None  # PEM; ours, where the upstream asks for one
+    tls_key: str | None = None  # PEM; together with tls_certificate
+    headers: dict[str, str | SecretFile] = field(default_factory=dict)  # name = "value" or a file
+    proxy: str | None = None  # "http://HOST:PORT", or "environment": HTTPS_PROXY, NO_PROXY
+    proxy_auth_file: str | None = None  # USER:PASSWORD in one line, for the proxy
+    accept: str = "auto"  # http: what counts as taken: auto, json, text:WORD, status
     format: Literal["msgpack", "json", "ndjson"] = "ndjson"  # http: msgpack, json, ndjson
     compression: Literal["none", "gzip", "zstd"] = "gzip"  # http: none, gzip, zstd
     batch_bytes: Size = Size(1 * MIB)  # one send
     batch_records: int = 10_000  # one send
     batch_age: Duration = Duration(1)  # how long the first record of a batch may wait
     in_flight_bytes: Size = Size(4 * MIB)  # sent and not yet acknowledged
-    timeout: Duration = Duration(30)  # without any answer
+    timeout: Duration = Duration(30)  # without a byte that moves, in either direction
     backoff_base: Duration = Duration(1)  # first wait after a failure, at most
     backoff_max: Duration = Duration(300)  # longest wait
     required: bool = True  # retention waits for it; false: it may miss records, counted

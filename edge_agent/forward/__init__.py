@@ -13,7 +13,11 @@ Promises
 - To another agent (`sink_websocket`): exactly once, across breaks, kills and power cuts of both
   sides. If the hub loses its store, what is still held is sent again and the rest reported.
 - To an HTTP server (`sink_http`): at least once, under the same ``Idempotency-Key`` with the same
-  bytes and under stable record ids. What the server refuses for good is in quarantine.
+  bytes and under stable record ids. A batch that is cut off again and again is halved, and its
+  halves have keys of their own (`batch_limit`). What the server refuses for good is in quarantine,
+  and can be sent again from there; before that, and before anything is held up, other records are
+  tried (`diagnosis`).
+- A lane that fails on a mistake of ours begins anew from what is durable; nothing else ends.
 - A backlog goes as fast as the hub commits it. Blocks go out as they are stored; messages fill an
   eighth of the hub's window, so that some are being sent while others are being committed; the next
   batch is read and packed meanwhile (2,000,000 records a second on two cores; see ``outgoing.py``).

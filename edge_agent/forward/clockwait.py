@@ -16,7 +16,7 @@ import trio
 
 from edge_agent.clock import Clock
 from edge_agent.config import Upstream
-from edge_agent.dial import Dial, dial_tcp
+from edge_agent.dial import Dial
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward.credentials import client_context
 from edge_agent.record import NANOSECONDS, format_time
@@ -42,13 +42,13 @@ def is_out_of_date(error: BaseException | None) -> bool:
 
 
 async def waits_for_clock(
-    error: BaseException | None, upstream: Upstream, clock: Clock, dial: Dial | None
+    error: BaseException | None, upstream: Upstream, clock: Clock, dial: Dial
 ) -> SinkUnavailable | None:
     """What to raise for ``error`` where the clock is to blame; None where it is not."""
     reading = clock.read()
     if reading.synced or not is_out_of_date(error):
         return None
-    dates = await _dates(upstream, dial or dial_tcp)
+    dates = await _dates(upstream, dial)
     return SinkUnavailable(
         f"waiting for the clock: the certificate is valid {dates}, the clock says"
         f" {format_time(reading.wall_ns)} and is not set",
@@ -56,7 +56,7 @@ async def waits_for_clock(
     )
 
 
-async def rest(clock: Clock, failure: Exception) -> None:
+async def rest(clock: Clock, failure: Exception | None) -> None:
     """After a failure: until cancelled, or until the clock is set where that was all."""
     if not (isinstance(failure, SinkUnavailable) and failure.until_clock_set):
         await trio.sleep_forever()
@@ -69,7 +69,8 @@ async def _dates(upstream: Upstream, dial: Dial) -> str:
     stream: trio.abc.Stream | None = None
     with trio.move_on_after(min(_DATES_S, upstream.timeout)):
         try:
-            context = client_context(upstream.ca_file)
+            certificate = upstream.tls_certificate, upstream.tls_key
+            context = await trio.to_thread.run_sync(client_context, upstream.ca_file, *certificate)
             context.verify_flags |= _NO_CHECK_TIME
             stream = await dial(parts.hostname or "", parts.port or 443, context)
             found = stream.getpeercert() if isinstance(stream, trio.SSLStream) else {}

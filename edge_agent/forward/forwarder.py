@@ -7,22 +7,28 @@ agent's logs are forwarded; the upstream's patterns select streams within them.
 
 from __future__ import annotations
 
+import logging
+import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from functools import partial
 
 import trio
 
 from edge_agent.clock import Clock
 from edge_agent.commit import Trace
-from edge_agent.config import Upstream
+from edge_agent.config import Upstream, shown_url
 from edge_agent.forward.lane import Lane
 from edge_agent.forward.phases import Phase
+from edge_agent.forward.proxy import unused
 from edge_agent.forward.sink import Sink
 from edge_agent.forward.standing import LaneStatistics
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
+from edge_agent.supervise import supervised
+
+logger = logging.getLogger(__name__)
 
 #: From the phase that a person should hear of first to the one that needs nobody.
 _WORST_FIRST = (
@@ -40,7 +46,7 @@ class ForwarderStatistics:
     """One upstream, at one moment; sums and extremes over its lanes.
 
     Attributes:
-        name, url: as configured, the URL without user and query.
+        name, url: as configured, the URL without what may be a secret.
         phase: of the lane that is worst off.
         connected: whether all lanes are.
         backlog_records, backlog_bytes: sums.
@@ -104,10 +110,19 @@ class Forwarder:
         )
 
     async def run(self) -> None:
-        """Forward until cancelled, or until `stop` and what was in flight is acknowledged."""
+        """Forward until cancelled, or until `stop` and what was in flight is acknowledged.
+
+        A lane that fails on a mistake of ours begins anew from what is durable, after a wait; the
+        others and the agent go on.
+        """
+        if (hint := unused(self._upstream, os.environ)) is not None:
+            logger.warning("%s", hint)
         async with trio.open_nursery() as nursery:
-            for lane in self._lanes:
-                nursery.start_soon(lane.run)
+            for name, lane in zip(self._names, self._lanes, strict=True):
+                what = f"upstream {self._upstream.name}, log {name}"
+                nursery.start_soon(
+                    partial(supervised, what, lane.run, metrics=self._metrics, rest=lane.mistaken)
+                )
 
     def stop(self) -> None:
         """Take up nothing new. `run` returns when what is in flight is acknowledged; the caller
@@ -136,7 +151,7 @@ class Forwarder:
         phases = {lane.phase for lane in lanes}
         statistics = ForwarderStatistics(
             name=self._upstream.name,
-            url=_shown(self._upstream.url),
+            url=shown_url(self._upstream.url),
             phase=next((p.value for p in _WORST_FIRST if p.value in phases), Phase.CAUGHT_UP.value),
             connected=all(lane.connected for lane in lanes),
             backlog_records=sum(lane.backlog_records for lane in lanes),
@@ -154,10 +169,3 @@ class Forwarder:
         self._metrics.set("forward_backlog_records", statistics.backlog_records, name)
         self._metrics.set("forward_connected", float(statistics.connected), name)
         return statistics
-
-
-def _shown(url: str) -> str:
-    """Without what may be a secret."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}"

@@ -37,7 +37,7 @@ from dataclasses import dataclass
 import msgspec
 
 from edge_agent.errors import SinkUnavailable
-from edge_agent.forward.plan import moves_of
+from edge_agent.forward.plan import Again, again_of, moves_of
 from edge_agent.forward.sink import Resume, Resumed
 from edge_agent.store import Identity
 from edge_agent.wire import History
@@ -46,8 +46,9 @@ from edge_agent.wire import History
 class HubState(msgspec.Struct, array_like=True, frozen=True):
     """The consumer's state: the epochs of both stores when the numbering was agreed on, whether a
     person has moved the floor since, and the number of our newest clock note that the hub is known
-    to have. ``moves``, how often they have, is for keyed upstreams (`edge_agent.forward.plan`).
-    ``lane`` is the one of the source that was agreed on (`source_name`).
+    to have. ``moves``, how often they have, and ``again`` are for keyed upstreams
+    (`edge_agent.forward.plan`). ``lane`` is the one of the source that was agreed on
+    (`source_name`).
     """
 
     hub: str
@@ -55,6 +56,7 @@ class HubState(msgspec.Struct, array_like=True, frozen=True):
     moved: bool = False
     noted: int = 0
     moves: int = 0
+    again: list[Again] = []
     lane: str = ""
 
 
@@ -103,7 +105,8 @@ def moved(state: bytes | None) -> bytes:
     their keys are new.
     """
     known = hub_state(state) or HubState("", "")
-    now = HubState(known.hub, known.own, True, moves=moves_of(state) + 1, lane=known.lane)
+    moves, again = moves_of(state) + 1, again_of(state)
+    now = HubState(known.hub, known.own, True, moves=moves, again=again, lane=known.lane)
     return msgspec.msgpack.encode(now)
 
 

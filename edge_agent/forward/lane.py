@@ -10,6 +10,9 @@ it is asked for or sent again, under the same stable ids. It goes back in one ca
 upstream says that it has less than it acknowledged, because it lost its store. Then what is still
 held is sent again, the rest is reported as a gap, and both are counted.
 
+What a keyed upstream does not take is looked into before the lane waits (`_got_past`,
+``diagnosis.py``): it may be one record, the compression, or the size.
+
 A failure counts towards a longer wait until the upstream acknowledges something, or a connection
 has lasted a minute; merely connecting proves nothing.
 """
@@ -18,7 +21,9 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Collection
 from contextlib import suppress
+from dataclasses import replace
 
 import trio
 
@@ -29,15 +34,24 @@ from edge_agent.config import Upstream
 from edge_agent.errors import EdgeAgentError, SinkRefused, SinkUnavailable, StoreError
 from edge_agent.forward.batches import OpenBatches, PlannedBatches, SinkMisconfigured
 from edge_agent.forward.clockwait import rest
+from edge_agent.forward.diagnosis import Diagnosis, Verdict, is_cut, may_be_content
 from edge_agent.forward.holding import Holding
+from edge_agent.forward.journal import Journal, cause_of
 from edge_agent.forward.phases import Event, Phase
 from edge_agent.forward.sink import CLOSE_S, Acknowledged, Batch, Resume, Resumed, Sink
-from edge_agent.forward.standing import FailureKind, LaneStatistics, Standing, held_up
+from edge_agent.forward.standing import (
+    FailureKind,
+    LaneStatistics,
+    Standing,
+    held_up,
+    report_of,
+)
 from edge_agent.forward.translation import leaves
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.store import Position
 from edge_agent.streams import compile_patterns
+from edge_agent.supervise import in_a_word
 
 logger = logging.getLogger(__name__)
 _LASTING_S = 60.0  # A connection of this length was good, also without anything to acknowledge.
@@ -45,7 +59,7 @@ _OWN_DISK_S = 10.0  # Longest wait for our own store: nobody is spared by a long
 
 
 class Lane:
-    """See the module's docstring. ``run`` is called once."""
+    """See the module's docstring. ``run`` is called again only after `mistaken`."""
 
     def __init__(
         self,
@@ -62,21 +76,22 @@ class Lane:
         self.consumer = f"upstream/{upstream.name}"
         self._upstream, self._log, self._name, self._sink = upstream, log, name, sink
         self._clock, self._dice, self._trace = clock, dice, trace
+        matches = compile_patterns(upstream.streams)
         self._batches: OpenBatches | PlannedBatches
         if sink.keyed:
-            matches = compile_patterns(upstream.streams)
             self._batches = PlannedBatches(upstream, log, name, self.consumer, matches, clock)
         else:
             self._batches = OpenBatches(upstream, log, name, clock)
+        self._diagnosis = Diagnosis(upstream, log, name, sink, matches, clock)
+        self._journal = Journal(logger, f"{self.consumer}, log {name}")
         base, longest = float(upstream.backoff_base), float(upstream.backoff_max)
         self._backoff = Backoff(base, longest, slow=longest)
         self._standing = Standing(upstream.name, metrics)
         #: What a person's orders pass through.
         self.holding = Holding()
         self._state: bytes | None = None
-        self._epoch = ""
         # A keyed sink sends nothing that was not planned durably before.
-        self._stopping, self._waits_for_disk = False, sink.keyed
+        self._stopping, self._waits_for_disk, self._epoch = False, sink.keyed, ""
         # Around every wait that `stop` ends, and `online` where the upstream did not ask for it.
         self._wait = trio.CancelScope()
         self._asked_to_wait = False
@@ -94,6 +109,22 @@ class Lane:
             if self.holding.engaged and not self._stopping:
                 await self._rest()
 
+    async def mistaken(self, error: Exception, wait: float) -> None:
+        """`run` has failed on a mistake of ours: say so, and wait before it is called again.
+
+        What is in memory may be half of something, so that the next run begins with what the store
+        has. That costs at most some batches sent twice, under the same keys and numbers.
+        """
+        standing = self._standing
+        standing.mistaken()
+        self.holding.stale = True
+        self._failed("mistake", f"failed on a mistake of the agent's own: {in_a_word(error)}")
+        # By the same pace as other failures: it is the same upstream that may be met again.
+        wait = max(wait, self._backoff.delay(standing.failures, self._dice))
+        self._asked_to_wait = False
+        with self.holding.working():
+            await self._pause(wait)
+
     def stop(self) -> None:
         """Take up nothing new; what is on its way may still be acknowledged until cancelled."""
         self._stopping = True
@@ -109,6 +140,9 @@ class Lane:
         """A snapshot."""
         last, wall_ns = self._log.last_seq(self._name), self._clock.read().wall_ns
         now = self._standing.snapshot(self._name, last, wall_ns, trio.current_time())
+        if isinstance(self._batches, PlannedBatches):
+            limit = self._batches.limit
+            now = replace(now, plain=self._batches.plain, passed=limit.passed, failed=limit.failed)
         trouble = self._log.trouble if self._waits_for_disk else None
         return now if trouble is None else held_up(now, trouble, wall_ns)
 
@@ -134,13 +168,10 @@ class Lane:
         began = trio.current_time()
         try:
             async with trio.open_nursery() as nursery:
-                if self.holding.stale:
-                    await self._restore()
-                if self.holding.engaged:
-                    return None
-                if self._standing.phase is Phase.PAUSED:
-                    self._standing.enter(Event.RETRY)
-                if not await self._open(nursery):
+                # Nothing is in flight before it is open: `stop` need not wait for that.
+                with trio.CancelScope() as self._wait:
+                    is_open = await self._open(nursery)
+                if self._wait.cancelled_caught or not is_open:
                     nursery.cancel_scope.cancel()
                     return None
                 nursery.start_soon(self._settle)
@@ -161,16 +192,20 @@ class Lane:
         return failures[0] if failures else None
 
     async def _open(self, nursery: trio.Nursery) -> bool:
-        """Agree on where to go on; False where this store first had to become another one."""
+        """Agree on where to go on; False where it is held, or this store was found to be a copy."""
+        if self.holding.stale:
+            await self._restore()
+        if self.holding.engaged:
+            return False
+        if self._standing.phase is Phase.PAUSED:
+            self._standing.enter(Event.RETRY)
         floor, identity = self._standing.floor, self._log.identity
         first, last = self._log.first_seq(self._name), self._log.last_seq(self._name)
         resume = Resume(floor, first, last, self._state, identity)
         resumed = await self._sink.open(nursery, resume)
         if resumed.forked:
-            message = f"{resumed.forked}: this store is a copy, or lost its end"
-            self._failed("copied", message)
-            self._tell("forked", next=resumed.next)
-            await self._log.become_another(message, identity.epoch)
+            self._failed("copied", resumed.forked)
+            await self._log.become_another(resumed.forked, identity.epoch)
             return False
         self._epoch = identity.epoch
         begin = resumed.next - 1
@@ -195,22 +230,50 @@ class Lane:
         while not self._stopping:
             batch = None
             with trio.CancelScope() as self._wait:
-                batch = await self._batches.next()
+                batch = await self._next()
             if batch is None:
                 continue
             if self._log.identity.epoch != self._epoch:
-                # This store has become another one: open again as that, before anything is sent.
-                return
+                return  # This store has become another one: open again as that, before more goes.
             self._standing.enter(Event.RECORDS)
             if withheld := self._standing.read(batch):
                 self._tell("withheld", records=withheld)
-            try:
-                acknowledged = await self._sink.send(batch)
-            except SinkRefused as refusal:
-                await self._refused(batch, refusal)
-            else:
-                self._batches.sent(batch)
+            await self._send(batch)
+
+    async def _next(self) -> Batch | None:
+        try:
+            return await self._batches.next()
+        except SinkMisconfigured as error:
+            batches = self._planned()
+            verdict = await self._judge(None, batches.refused_streams)
+            if verdict is Verdict.UNKNOWN:
+                raise SinkMisconfigured(f"{error}; {self._diagnosis.tried}") from error
+            if verdict is Verdict.COMPRESSION:
+                await self._use_plain()
+            batches.acquit()
+            return None
+
+    async def _send(self, batch: Batch) -> None:
+        began = trio.current_time()
+        try:
+            acknowledged = await self._sink.send(batch)
+        except SinkRefused as refusal:
+            self._report(batch, began, refusal)
+            await self._refused(batch, refusal)
+        except SinkUnavailable as error:
+            self._report(batch, began, error)
+            if not (self._sink.keyed and await self._got_past(batch, error)):
+                raise
+        else:
+            self._report(batch, began, acknowledged)
+            self._batches.sent(batch, acknowledged.size if acknowledged.records else 0)
+            if not batch.again:
                 await self._acknowledge(acknowledged)
+                return
+            # A person wanted it sent once more; the position stays.
+            await self._planned().sent_again(release=True)
+            self._standing.acknowledged(replace(acknowledged, upto=self._standing.floor))
+            self._enter_drained()
 
     async def _finish(self) -> None:
         # No deadline of its own: the agent, which knows how long it may take to stop, cancels.
@@ -229,7 +292,12 @@ class Lane:
             self._failed("refused", acknowledged.refusal)
         if acknowledged.upto <= self._standing.floor:
             return
+        if not self._sink.keyed:
+            # It answers for what was sent some time ago.
+            first, now_ns = self._standing.floor + 1, self._clock.read().wall_ns
+            self._standing.met(report_of(first, acknowledged.upto, acknowledged, 0.0, now_ns))
         self._standing.acknowledged(acknowledged)
+        self._journal.recovered()
         self._tell("acknowledged", upto=acknowledged.upto)
         self._enter_drained()
         upto, self._state = acknowledged.upto, acknowledged.state or self._state
@@ -240,20 +308,75 @@ class Lane:
     async def _refused(self, batch: Batch, refusal: SinkRefused) -> None:
         self._standing.enter(Event.REFUSED)
         self._failed("refused", str(refusal))
+        if (
+            isinstance(self._batches, PlannedBatches)
+            and refusal.code != "too_big"
+            and self._batches.is_first_single(batch)
+            and await self._diagnosis.only_plain_passes(batch)
+        ):
+            # It is not the record, but how it is sent.
+            await self._use_plain()
+            return
         set_aside = await self._batches.refused(batch, refusal)
         if set_aside:
+            cause, count = cause_of(refusal), f"{set_aside} record" + "s" * (set_aside > 1)
+            first = min(refusal.records, default=batch.first)
+            text = f"refuses {self._name} {first} for good (in quarantine, {count}): {refusal}"
+            self._journal.noted(f"aside {cause}", text)
             self._standing.refused(set_aside)
             self._standing.acknowledged(Acknowledged(batch.last))
-            if not self._batches.exhausted:
-                self._enter_drained()
+        if (set_aside or batch.again) and not self._batches.exhausted:
+            self._enter_drained()
+
+    async def _got_past(self, batch: Batch, error: SinkUnavailable) -> bool:
+        """Whether there is a way on at once, after a batch did not get through."""
+        batches = self._planned()
+        if is_cut(error):
+            if await batches.cut(batch, error.sent_bytes, at_once=error.halve):
+                self._standing.failures = 0
+                text = f"{batch.last - batch.first + 1} records ({error.sent_bytes} bytes) do not"
+                self._journal.noted("halved", f"{text} get through, so less is sent: {error}")
+                return error.halve
+            if not batches.suspects():
+                return False
+            refusal = SinkRefused(f"cut off again and again: {error}", "cut")
+        elif may_be_content(error):
+            refusal = SinkRefused(str(error))
+        else:
+            return False
+        refusal.status, refusal.sent_bytes = error.status, error.sent_bytes
+        verdict = await self._judge(batch, batches.streams_of(batch))
+        if verdict is Verdict.CONTENT:
+            await self._refused(batch, refusal)
+        elif verdict is Verdict.COMPRESSION:
+            await self._use_plain()
+        else:
+            error.args = (f"{batches.named(batch, str(error))}; {self._diagnosis.tried}",)
+            return False
+        return True
+
+    async def _judge(self, batch: Batch | None, streams: Collection[str]) -> Verdict:
+        floor, plain = self._standing.floor, self._planned().plain
+        return await self._diagnosis.judge(batch, floor, streams, plain=plain)
+
+    async def _use_plain(self) -> None:
+        """The upstream takes what is not compressed, and refuses the same compressed."""
+        await self._planned().use_plain()
+        how = self._upstream.compression
+        text = f'takes no {how}: sent uncompressed from now on (compression = "none" says the same)'
+        self._journal.noted("plain", text)
 
     async def _give_up(self, error: EdgeAgentError) -> None:
         self._standing.enter(Event.GAVE_UP)
         self._failed("misconfigured", str(error))
-        logger.error("%s, log %s: stopped: %s", self.consumer, self._name, error)
-        with trio.CancelScope() as self._wait:
-            # Until a person has changed the configuration and restarts the agent.
-            await trio.sleep_forever()
+        self._journal.failed(f"stopped {cause_of(error)}", f"stopped: {error}", logging.ERROR)
+        if not self._stopping:
+            with trio.CancelScope() as self._wait:
+                # Until a person has changed the configuration and restarts the agent, or there is
+                # something else to try it with.
+                await trio.sleep(self._backoff.delay(1, self._dice, slow=True))
+                await self._diagnosis.wait_for_another(self._planned().refused_streams)
+                self._standing.enter(Event.RETRY)
 
     async def _back_off(self, error: EdgeAgentError) -> None:
         standing = self._standing
@@ -264,19 +387,19 @@ class Lane:
         wait = min(wait, _OWN_DISK_S) if isinstance(error, StoreError) else wait
         standing.enter(Event.UNAVAILABLE)
         self._failed("slow" if slow else "unavailable", str(error))
-        # The first of a row is worth a person's attention, the others would only fill the journal.
-        level = logging.WARNING if standing.failures == 1 else logging.DEBUG
-        text = "%s, log %s: %s (next try in %.1f s)"
-        logger.log(level, text, self.consumer, self._name, error, wait)
+        self._journal.failed(cause_of(error), f"{error} (next try in {wait:.1f} s)")
         self._tell("backing_off", wait=wait)
         await self._look_at_backlog()
         self._asked_to_wait = asked is not None
-        standing.next_try_at = trio.current_time() + wait
+        await self._pause(wait, error)
+
+    async def _pause(self, wait: float, error: Exception | None = None) -> None:
+        self._standing.next_try_at = trio.current_time() + wait
         if not self._stopping:
             with trio.move_on_after(wait) as self._wait:
                 await rest(self._clock, error)
-        standing.next_try_at = None
-        standing.enter(Event.RETRY)
+        self._standing.next_try_at = None
+        self._standing.enter(Event.RETRY)
 
     async def _rest(self) -> None:
         """Paused, or held while a person moves the position."""
@@ -305,6 +428,18 @@ class Lane:
         caught_up = self._standing.floor >= self._log.last_seq(self._name)
         if caught_up and self._standing.phase is not Phase.BACKING_OFF:
             self._standing.enter(Event.DRAINED)
+
+    def _report(
+        self, batch: Batch, began: float, outcome: Acknowledged | SinkRefused | SinkUnavailable
+    ) -> None:
+        """Keep what the batch met, for status; nothing where none of it was sent."""
+        if self._sink.keyed:
+            took, now_ns = trio.current_time() - began, self._clock.read().wall_ns
+            self._standing.met(report_of(batch.first, batch.last, outcome, took, now_ns))
+
+    def _planned(self) -> PlannedBatches:
+        assert isinstance(self._batches, PlannedBatches)
+        return self._batches
 
     def _failed(self, kind: FailureKind, message: str) -> None:
         self._standing.failed(kind, message, self._clock.read().wall_ns)

@@ -11,7 +11,8 @@ hub never waits for us between two of them.
 Deadlines: ``timeout`` for connecting up to the welcome; `PING_S` + ``timeout`` in which no byte
 moves in either direction (a ping goes out every `PING_S`, so a living hub always moves some; a
 slow uplink may take minutes for one message and is not dead); `ACK_S` without an acknowledgement
-while something is in flight, long because the hub may hold acks back for its commit interval.
+since the last of what is in flight went out, long because the hub may hold acks back for its commit
+interval.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from edge_agent.config import Upstream
 from edge_agent.dial import Dial
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward.clockwait import waits_for_clock
-from edge_agent.forward.credentials import client_context, read_token
+from edge_agent.forward.credentials import Credentials
 from edge_agent.forward.outgoing import Message
+from edge_agent.forward.proxy import tunnelled
 from edge_agent.forward.sink import CLOSE_S, Acknowledged
 from edge_agent.forward.translation import most_telling, stopped, translated
 from edge_agent.forward.watched import Watched
@@ -55,15 +57,19 @@ class Hello:
 
 
 class Link:
-    """See the module's docstring.
+    """See the module's docstring; ``credentials`` are those of this attempt.
 
     Attributes:
         acked: everything up to this seq is acknowledged.
         handed: everything up to this seq was handed over.
+        sent, acks: how many messages were sent, and how often something was acknowledged.
     """
 
-    def __init__(self, upstream: Upstream, dial: Dial, clock: Clock) -> None:
+    def __init__(
+        self, upstream: Upstream, dial: Dial, clock: Clock, credentials: Credentials
+    ) -> None:
         self._upstream, self._dial, self._clock = upstream, dial, clock
+        self._credentials = credentials
         self._session = ClientSession("msgpack")
         self._socket: WebSocketConnection | None = None
         self._stream: Watched | None = None
@@ -80,6 +86,7 @@ class Link:
         #: (last seq, records, bytes) of messages sent and not acknowledged, oldest first.
         self._in_flight: deque[tuple[int, int, int]] = deque()
         self.acked = self.handed = 0
+        self.acks = self.sent = 0
         self._records = self._size = self._refused = 0
         self._refusal = ""
 
@@ -176,12 +183,12 @@ class Link:
         upstream = self._upstream
         parts = urlsplit(upstream.url)
         host, is_tls = parts.hostname or "", parts.scheme == "wss"
-        token = read_token(upstream.token_file)
-        context = client_context(upstream.ca_file) if is_tls else None
-        headers = [] if token is None else [(b"Authorization", f"Bearer {token}".encode())]
+        credentials = self._credentials
+        headers = [(name.encode(), value.encode()) for name, value in credentials.headers]
+        self._dial = tunnelled(upstream, credentials.proxy_authorization, self._dial)
         with trio.fail_after(upstream.timeout):
             self._stream = Watched(
-                await self._dial(host, parts.port or (443 if is_tls else 80), context)
+                await self._dial(host, parts.port or (443 if is_tls else 80), credentials.tls)
             )
             socket = self._socket = await wrap_client_stream(
                 nursery,
@@ -226,6 +233,7 @@ class Link:
             if numbers:
                 self._in_flight.append((message.last, message.records, size))
             self._session.sent(numbers, size)
+            self.sent += 1
             self._room.set()
             self._room = trio.Event()
             await socket.send_message(message.data)
@@ -254,6 +262,7 @@ class Link:
             self._tell()
 
     def _count_acked(self, seq: int) -> None:
+        self.acks += seq > self.acked
         self.acked = seq
         self._heard_at = trio.current_time()
         while self._in_flight and self._in_flight[0][0] <= seq:
@@ -265,6 +274,8 @@ class Link:
         assert self._socket is not None
         while True:
             await trio.sleep(PING_S)
+            if self._stream is not None:
+                self._stream.look()
             await self._socket.ping()
 
     async def _watch(self) -> None:
@@ -272,12 +283,14 @@ class Link:
         limit = PING_S + self._upstream.timeout
         while True:
             await trio.sleep_until(self._stream.moved_at + limit)
+            self._stream.look()
             now = trio.current_time()
             # The same sum as above: a difference may be a hair less than the limit at that moment,
             # and nothing would end the loop but time going on.
             if now >= self._stream.moved_at + limit:
                 raise SinkUnavailable(f"the hub was not heard for {limit:g} s")
-            if self._in_flight and now - self._heard_at >= ACK_S:
+            heard_at = max(self._heard_at, self._stream.gone_at)
+            if self._in_flight and now - heard_at >= ACK_S:
                 raise SinkUnavailable(f"nothing was acknowledged for {ACK_S:g} s")
 
     def _has_room(self, numbers: int, size: int) -> bool:

@@ -133,9 +133,11 @@ class Packer:
         self._segments: list[Segment] = []
         self._size = 0
 
-    def fit(self, window: Window) -> None:
-        """The hub's window is this now."""
-        self._enough_bytes = min(MESSAGE_BYTES, window.bytes // WINDOW_PARTS)
+    def fit(self, window: Window, most: int = MESSAGE_BYTES) -> None:
+        """The hub's window is this now; a message closes with the block with which it has ``most``
+        bytes.
+        """
+        self._enough_bytes = min(most, window.bytes // WINDOW_PARTS)
         self._enough_numbers = window.records // WINDOW_PARTS
 
     @property

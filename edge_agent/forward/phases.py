@@ -4,19 +4,22 @@
 phase       records unavailable refused retry   drained   gave_up held
 =========== ======= =========== ======= ======= ========= ======= ======
 CAUGHT_UP   SENDING BACKING_OFF –       –       CAUGHT_UP –       PAUSED
-SENDING     SENDING BACKING_OFF HALVING –       CAUGHT_UP –       PAUSED
+SENDING     SENDING BACKING_OFF HALVING –       CAUGHT_UP STOPPED PAUSED
 BACKING_OFF –       –           –       SENDING –         –       PAUSED
 HALVING     SENDING BACKING_OFF –       –       CAUGHT_UP STOPPED PAUSED
-STOPPED     –       –           –       –       –         –       PAUSED
+STOPPED     –       –           –       SENDING –         –       PAUSED
 PAUSED      –       BACKING_OFF –       SENDING –         –       PAUSED
 =========== ======= =========== ======= ======= ========= ======= ======
 
 CAUGHT_UP: the upstream has acknowledged everything there is. SENDING: something is on its way,
 or a connection for it is being made. BACKING_OFF: waiting after a failure. HALVING: the upstream
 refused a batch for its content and the bad record is being looked for. STOPPED: it refused so
-many single records in a row that the configuration must be wrong; a person is needed, and a
-restart of the agent tries again, as does resuming it. PAUSED: a person has paused it, or is
-moving its position at this moment.
+many single records in a row, and those of other streams that were tried (``diagnosis.py``), that
+the configuration must be wrong; a person is needed. A restart of the agent tries again, as does
+resuming it, and the first record of a stream that was not tried. PAUSED: a person has paused it, or
+is moving its position at this moment.
+
+A mistake of ours leads to BACKING_OFF from everywhere; it is no event.
 
 An event that the table does not name is our own mistake: `next_phase` raises and nothing changes.
 """
@@ -61,6 +64,7 @@ TRANSITIONS: dict[Phase, dict[Event, Phase]] = {
         Event.UNAVAILABLE: Phase.BACKING_OFF,
         Event.REFUSED: Phase.HALVING,
         Event.DRAINED: Phase.CAUGHT_UP,
+        Event.GAVE_UP: Phase.STOPPED,
         Event.HELD: Phase.PAUSED,
     },
     Phase.BACKING_OFF: {
@@ -75,6 +79,7 @@ TRANSITIONS: dict[Phase, dict[Event, Phase]] = {
         Event.HELD: Phase.PAUSED,
     },
     Phase.STOPPED: {
+        Event.RETRY: Phase.SENDING,
         Event.HELD: Phase.PAUSED,
     },
     Phase.PAUSED: {

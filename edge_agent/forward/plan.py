@@ -4,7 +4,8 @@ An upstream that knows a batch by its ``Idempotency-Key`` (and so by its range) 
 batch whose answer was lost, in the network or by a kill of the agent. Sent again under the same
 key, the batch must therefore be byte for byte the same. So ranges are planned, made durable in
 the consumer's state, and only then sent; halving replaces the first range by its two halves,
-durable again before they are sent. A range leaves the plan when it has been acknowledged.
+durable again before they are sent. A range leaves the plan when it has been acknowledged. Changes
+are made on a copy, which takes the plan's place once the store has it.
 
 What is known of clocks that were not set (`edge_agent.store.Offsets`) is part of the bytes, and
 may become known between two sends. So the plan keeps what was known of the boots concerned when it
@@ -20,11 +21,12 @@ Pure: what is planned depends on the blocks given, nothing else.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import msgspec
 
+from edge_agent.forward.batch_limit import BatchLimit
 from edge_agent.store import Boot
 
 #: Ranges planned with one commit. A commit per batch would tie forwarding to the commit interval.
@@ -37,6 +39,11 @@ BOOTS_MAX = 256
 
 Range = tuple[int, int]
 """First and last seq, both included."""
+
+Again = tuple[int, int]
+"""The seq of a record, and its number in quarantine."""
+#: As many may wait to be sent again: a consumer's state stays small.
+AGAIN_MAX = 5000
 
 
 class Extent(NamedTuple):
@@ -62,6 +69,9 @@ class Plan:
         offsets: of clocks that were not set, as far as they were known.
         begun: first seq of a thinned block that had to be cut, so that the rest of it may go, too.
         moves: how often a person has moved the floor.
+        limit: how large a batch gets through.
+        plain: whether the upstream takes only what is not compressed.
+        again: records that a person wants sent once more, each with its number in quarantine.
     """
 
     shape: int
@@ -70,6 +80,18 @@ class Plan:
     offsets: dict[Boot, int] = field(default_factory=dict)
     begun: int = 0
     moves: int = 0
+    limit: BatchLimit = field(default_factory=BatchLimit)
+    plain: bool = False
+    again: list[Again] = field(default_factory=list)
+
+    def copy(self) -> Plan:
+        """One that can be changed, made durable, and only then put in this one's place."""
+        return replace(
+            self,
+            ranges=list(self.ranges),
+            offsets=dict(self.offsets),
+            again=list(self.again),
+        )
 
     def halve(self, thinned: Sequence[Range] = ()) -> None:
         """Replace the first range, of at least two records, by its halves; ``thinned`` are those
@@ -101,6 +123,9 @@ class _State(msgspec.Struct, array_like=True):
     offsets: list[tuple[str, bytes, int]] = []
     begun: int = 0
     moves: int = 0
+    limit: BatchLimit = BatchLimit()
+    plain: bool = False
+    again: list[Again] = []
 
 
 class _Moved(msgspec.Struct, array_like=True):
@@ -111,6 +136,7 @@ class _Moved(msgspec.Struct, array_like=True):
     moved: bool = False
     noted: int = 0
     moves: int = 0
+    again: list[Again] = []
 
 
 _decoder = msgspec.msgpack.Decoder(_State)
@@ -120,7 +146,17 @@ _moved_decoder = msgspec.msgpack.Decoder(_Moved)
 def encode_plan(plan: Plan) -> bytes:
     """The consumer's state."""
     offsets = [(*boot, offset_ns) for boot, offset_ns in plan.offsets.items()]
-    state = _State(plan.shape, plan.ranges, plan.singles, offsets, plan.begun, plan.moves)
+    state = _State(
+        plan.shape,
+        plan.ranges,
+        plan.singles,
+        offsets,
+        plan.begun,
+        plan.moves,
+        plan.limit,
+        plan.plain,
+        plan.again,
+    )
     return msgspec.msgpack.encode(state)
 
 
@@ -134,29 +170,61 @@ def decode_plan(state: bytes | None, shape: int, floor: int) -> Plan:
     try:
         stored = _decoder.decode(state or b"")
     except msgspec.MsgspecError:
-        return Plan(shape, moves=moves_of(state))
-    moves = stored.moves
+        return Plan(shape, moves=moves_of(state), again=again_of(state))
+    plan = Plan(shape, moves=stored.moves, again=stored.again)
+    if stored.shape == shape:
+        # Another upstream, or another way of writing, has limits of its own.
+        plan.limit, plan.plain = stored.limit, stored.plain
     ranges = [(max(first, floor + 1), last) for first, last in stored.ranges if last > floor]
     if not _adjoining(ranges, floor):
-        return Plan(shape, moves=moves)
+        return plan
     if stored.shape == shape:
         # One refusal more is enough to stop again, so that restarts do not eat the backlog.
-        offsets = {(agent, boot_id): offset_ns for agent, boot_id, offset_ns in stored.offsets}
-        singles = min(stored.singles, SINGLES_MAX - 1)
-        return Plan(shape, ranges, singles, offsets, stored.begun, moves)
-    if ranges and ranges[0][0] < ranges[0][1]:
-        return Plan(shape, [(ranges[0][0], ranges[0][1] - 1)], moves=moves)
-    return Plan(shape, ranges[:1], moves=moves)
+        plan.offsets = {(agent, boot_id): offset_ns for agent, boot_id, offset_ns in stored.offsets}
+        plan.ranges, plan.begun = ranges, stored.begun
+        plan.singles = min(stored.singles, SINGLES_MAX - 1)
+    elif ranges and ranges[0][0] < ranges[0][1]:
+        plan.ranges = [(ranges[0][0], ranges[0][1] - 1)]
+    else:
+        plan.ranges = ranges[:1]
+    return plan
 
 
 def moves_of(state: bytes | None) -> int:
     """How often a person has moved the floor that this state belongs to."""
+    found = _decoded(state)
+    return 0 if found is None else found.moves
+
+
+def again_of(state: bytes | None) -> list[Again]:
+    """What a person wants sent once more, which outlasts every move of the floor."""
+    found = _decoded(state)
+    return [] if found is None else found.again
+
+
+def _decoded(state: bytes | None) -> _State | _Moved | None:
     for decoder in (_decoder, _moved_decoder):
         try:
-            return decoder.decode(state or b"").moves
+            return decoder.decode(state or b"")
         except msgspec.MsgspecError:
             continue
-    return 0
+    return None
+
+
+def with_again(state: bytes | None, shape: int, again: Sequence[Again]) -> bytes:
+    """The state of a keyed upstream's consumer, with records to be sent once more.
+
+    Raises:
+        ValueError: too many wait already.
+    """
+    try:
+        stored = _decoder.decode(state or b"")
+    except msgspec.MsgspecError:
+        stored = _State(shape, [], 0, moves=moves_of(state), again=again_of(state))
+    stored.again = [*stored.again, *again]
+    if len(stored.again) > AGAIN_MAX:
+        raise ValueError(f"{AGAIN_MAX} records wait to be sent again already")
+    return msgspec.msgpack.encode(stored)
 
 
 def without_records(state: bytes) -> bytes:

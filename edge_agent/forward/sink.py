@@ -25,7 +25,7 @@ import trio
 from edge_agent.clock import Clock
 from edge_agent.clocknote import ClockNote
 from edge_agent.commit import RunBlocking
-from edge_agent.config import Upstream
+from edge_agent.config import Upstream, shown_url
 from edge_agent.dial import Dial, dial_tcp
 from edge_agent.errors import ConfigError
 from edge_agent.record import Record
@@ -46,6 +46,10 @@ class Batch:
     records, too, that the upstream may have. ``begun`` is the first seq of the one block for which
     that is not so, because it was cut while it was being sent. ``moves`` is how often a person has
     ordered what is sent again or left out: the same range may hold other bytes since.
+
+    ``plain``: to be sent uncompressed, whatever the configuration says. ``again`` is the number in
+    quarantine of a record that goes out a second time by order, ``probe`` marks one that is sent
+    to learn whether the upstream takes anything; both lie outside the order of the log.
     """
 
     log: str
@@ -54,6 +58,34 @@ class Batch:
     items: tuple[Block | Gap, ...]
     begun: int = 0
     moves: int = 0
+    plain: bool = False
+    again: int = 0
+    probe: int = 0
+
+    @property
+    def variant(self) -> str:
+        """What a key has behind the range, where that range may hold other bytes as well."""
+        parts = {
+            # Other bytes than the range had before its records were thinned.
+            "thinned": self.thinned,
+            # By order, and rendered by what is known today: not what it was before.
+            "moved": self.moves,
+            "again": self.again,
+            "probe": self.probe,
+        }
+        named = "".join(f"/{name}-{number}" for name, number in parts.items() if number)
+        return named + "/plain" * self.plain
+
+    @property
+    def stored_bytes(self) -> int:
+        """About what its records have as they are encoded in the store; see `plan.plan_ranges`."""
+        blocks = [item for item in self.items if isinstance(item, Block)]
+        return sum(max(1, one.raw_len // one.count) * self._overlap(one) for one in blocks)
+
+    @property
+    def stored_records(self) -> int:
+        """How many of the range's numbers are records, filtered ones included."""
+        return sum(self._overlap(item) for item in self.items if isinstance(item, Block))
 
     @property
     def thinned_blocks(self) -> list[Block]:
@@ -136,6 +168,7 @@ class Acknowledged:
     ``records`` and ``size`` (bytes as sent) are what this acknowledgement added; filtered records
     are not among them. ``refused`` records were final losses at the upstream, told in its words
     by ``refusal``. ``state`` is to be kept together with the position; None keeps what is stored.
+    ``status`` is the answer's, where it has one.
     """
 
     upto: int
@@ -144,6 +177,7 @@ class Acknowledged:
     refused: int = 0
     refusal: str = ""
     state: bytes | None = None
+    status: int = 0
 
 
 class ClockNews(Protocol):
@@ -213,7 +247,7 @@ def make_sink(
     identity: Identity,
     clock: Clock,
     run_blocking: RunBlocking,
-    dial: Dial | None = None,
+    dial: Dial = dial_tcp,
     news: ClockNews | None = None,
 ) -> Sink:
     """The sink of one log for ``upstream``, by the scheme of its URL.
@@ -224,7 +258,7 @@ def make_sink(
         identity: who we are.
         clock: for dates that an upstream names.
         run_blocking: where long computations go.
-        dial: opens byte streams; TCP and TLS where it is None.
+        dial: opens byte streams.
         news: of clocks that were not set, for upstreams that can be told later.
 
     Raises:
@@ -238,18 +272,19 @@ def make_sink(
             upstream,
             log,
             identity=identity,
-            dial=dial or dial_tcp,
+            dial=dial,
             clock=clock,
             run_blocking=run_blocking,
             news=news,
         )
     if scheme in ("http", "https"):
-        # Imported here and nowhere else: httpx2 is 7 MB that most agents never need.
         from edge_agent.forward.sink_http import HttpSink
 
         return HttpSink(
             upstream, identity=identity, clock=clock, run_blocking=run_blocking, dial=dial
         )
     raise ConfigError(
-        f"upstream {upstream.name}: url", "ws://, wss://, http:// or https://", upstream.url
+        f"upstream {upstream.name}: url",
+        "ws://, wss://, http:// or https://",
+        shown_url(upstream.url),
     )

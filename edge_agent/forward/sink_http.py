@@ -15,31 +15,43 @@ key and the same bytes; an upstream that knows keys drops it, and one that does 
 record by its ``id``. What counts as an answer is decided in ``answers.py``, how a record reads in
 ``rendering.py``. A range without any record of the upstream's patterns is not sent at all.
 
-httpx2 is 7 MB, so this file is imported only where an HTTP upstream is configured.
+Whatever an answer contains, and whatever else goes wrong on the way, ends in `SinkUnavailable` or
+`SinkRefused`: no upstream can bring the agent down.
 """
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Callable
-from contextlib import suppress
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-import httpx2
 import trio
 
 from edge_agent import __version__
 from edge_agent.clock import Clock
 from edge_agent.commit import RunBlocking
 from edge_agent.config import Upstream
-from edge_agent.dial import Dial
-from edge_agent.errors import SinkRefused, SinkUnavailable
-from edge_agent.forward.answers import ANSWER_BYTES_MAX, Answer, judge
+from edge_agent.dial import Dial, dial_tcp
+from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
+from edge_agent.forward.answers import Answer, Sent, judge
 from edge_agent.forward.clockwait import waits_for_clock
-from edge_agent.forward.credentials import client_context, read_token
-from edge_agent.forward.rendering import CONTENT_TYPES, encode_body, rendered
-from edge_agent.forward.sink import CLOSE_S, Acknowledged, Batch, Resume, Resumed
+from edge_agent.forward.credentials import CredentialFiles, Credentials
+from edge_agent.forward.http_connection import (
+    CONNECTION_ERRORS,
+    HttpConnection,
+    open_connection,
+)
+from edge_agent.forward.proxy import proxy_of, tunnelled
+from edge_agent.forward.rendering import CONTENT_TYPES, RenderedRecord, encode_body, rendered
+from edge_agent.forward.sink import Acknowledged, Batch, Resume, Resumed
 from edge_agent.store import Identity
 from edge_agent.streams import compile_patterns
+
+logger = logging.getLogger(__name__)
+
+#: A longer answer is judged in a thread: a result for each of 10,000 records takes a quarter of a
+#: second.
+_INLINE_BYTES = 16 * 1024
 
 
 class HttpSink:
@@ -49,8 +61,9 @@ class HttpSink:
         upstream: its configuration.
         identity: who we are, for keys and ids.
         clock: for dates: a ``Retry-After``'s, and a certificate's.
-        run_blocking: where a batch is rendered and compressed, tens of milliseconds.
-        dial: opens byte streams; where it is None, httpx2 opens sockets itself.
+        run_blocking: where a batch is rendered and compressed, files are read and long answers
+            judged, tens of milliseconds each.
+        dial: opens byte streams.
     """
 
     def __init__(
@@ -60,12 +73,13 @@ class HttpSink:
         identity: Identity,
         clock: Clock,
         run_blocking: RunBlocking,
-        dial: Dial | None = None,
+        dial: Dial = dial_tcp,
     ) -> None:
         self._upstream, self._identity = upstream, identity
         self._clock, self._run_blocking, self._dial = clock, run_blocking, dial
         self._matches: Callable[[str], bool] = compile_patterns(upstream.streams)
-        self._client: httpx2.AsyncClient | None = None
+        self._files = CredentialFiles(upstream)
+        self._connection: HttpConnection | None = None
 
     @property
     def keyed(self) -> bool:
@@ -79,27 +93,24 @@ class HttpSink:
         return Resumed(resume.floor + 1)
 
     async def send(self, batch: Batch) -> Acknowledged:
-        """POST the batch and wait for the answer, ``timeout`` seconds for everything together.
+        """POST the batch and wait for the answer, for as long as bytes move.
 
         Raises:
-            SinkUnavailable: network, TLS, token file, or an answer that is no acknowledgement.
-            SinkRefused: 400, 413, 422, or a record that the format cannot say.
+            SinkUnavailable: network, TLS, a file, or an answer that is no acknowledgement.
+            SinkRefused: 400, 413, 422, records that the answer names, or a record that the format
+                cannot say.
         """
-        count, body = await self._run_blocking(self._render, batch)
-        if count == 0:
-            return Acknowledged(batch.last)
-        key = f"{self._identity.epoch}/{batch.log}/{batch.first}-{batch.last}"
-        if batch.thinned:
-            # Other bytes than the same range had before its records were thinned.
-            key += f"/thinned-{batch.thinned}"
-        if batch.moves:
-            # By order, and rendered by what is known today: not what the range was before.
-            key += f"/moved-{batch.moves}"
-        answer = await self._post(body, key)
-        problem = judge(answer, key, self._clock.read().wall_ns)
-        if problem is not None:
-            raise problem
-        return Acknowledged(batch.last, count, len(body))
+        try:
+            return await self._send(batch)
+        except SinkError:
+            await self.aclose()
+            raise
+        except Exception as error:
+            # The border: nothing that an upstream says, and no mistake of ours about it, may end
+            # more than this attempt.
+            logger.exception("an unexpected error on the way to %s", self._upstream.name)
+            await self.aclose()
+            raise SinkUnavailable(f"{self._upstream.name}: {_reason(error)}") from error
 
     async def settle(self, floor: int) -> Acknowledged:
         """Nothing is ever in flight between two sends."""
@@ -113,114 +124,123 @@ class HttpSink:
 
     async def aclose(self) -> None:
         """Close the connection; a later `send` makes a new one."""
-        client, self._client = self._client, None
-        if client is not None:
-            with trio.move_on_after(CLOSE_S, shield=True), suppress(*_NETWORK_ERRORS):
-                await client.aclose()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.aclose()
 
-    def _render(self, batch: Batch) -> tuple[int, bytes]:
-        agent, epoch = self._identity.agent_id, self._identity.epoch
-        records = [rendered(record, agent, epoch) for record in batch.records(self._matches)]
+    async def _send(self, batch: Batch) -> Acknowledged:
+        sent, body, credentials = await self._run_blocking(self._prepare, batch)
+        if not sent:
+            return Acknowledged(batch.last)
+        key = f"{self._identity.epoch}/{batch.log}/{batch.first}-{batch.last}"
+        key += batch.variant
+        headers = self._headers(key, credentials, plain=batch.plain)
+        answer = _without(await self._post(body, headers, credentials), credentials.secrets)
+        wall_ns, accept = self._clock.read().wall_ns, self._upstream.accept
+        if len(answer.body) > _INLINE_BYTES or "content-encoding" in answer.headers:
+            problem = await self._run_blocking(judge, answer, key, wall_ns, accept, sent)
+        else:
+            problem = judge(answer, key, wall_ns, accept, sent)
+        if problem is not None:
+            problem.status, problem.sent_bytes = answer.status, len(body)
+            raise problem
+        return Acknowledged(batch.last, len(sent), len(body), status=answer.status)
+
+    def _prepare(self, batch: Batch) -> tuple[Sequence[Sent], bytes, Credentials]:
+        """All that blocks, in one go to a thread."""
+        records = self._rendered(batch)
         if not records:
-            return 0, b""
+            return (), b"", Credentials((), None, None, ())
+        credentials = self._files.read()
+        compression = "none" if batch.plain else self._upstream.compression
         try:
-            body = encode_body(records, self._upstream.format, self._upstream.compression)
+            body = encode_body(records, self._upstream.format, compression)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             # One of them cannot be said in this format; halving finds out which.
             raise SinkRefused(f"cannot be written as {self._upstream.format}: {error}") from error
-        return len(records), body
+        return [Sent(record.seq, record.id) for record in records], body, credentials
 
-    async def _post(self, body: bytes, key: str) -> Answer:
-        headers = self._headers(key)
-        if self._client is None:
-            self._client = self._connect()
+    def _rendered(self, batch: Batch) -> list[RenderedRecord]:
+        agent, epoch = self._identity.agent_id, self._identity.epoch
+        return [rendered(record, agent, epoch) for record in batch.records(self._matches)]
+
+    async def _post(
+        self, body: bytes, headers: Sequence[tuple[str, str]], credentials: Credentials
+    ) -> Answer:
+        answer: Answer | None = None
+        failure: Exception | None = None
+        connection: HttpConnection | None = None
         try:
-            with trio.fail_after(self._upstream.timeout):
-                async with self._client.stream(
-                    "POST", self._upstream.url, content=body, headers=headers
-                ) as response:
-                    return await _read(response)
-        except trio.TooSlowError as error:
-            message = f"no answer within {self._upstream.timeout:g} s"
-            raise SinkUnavailable(f"{self._upstream.name}: {message}") from error
-        except _NETWORK_ERRORS as error:
-            waits = await waits_for_clock(error, self._upstream, self._clock, self._dial)
-            said = SinkUnavailable(f"{self._upstream.name}: {_reason(error)}")
-            raise waits or said from error
+            connection = await self._connected(credentials)
+            answer = await connection.post(headers, body, self._upstream.timeout)
+        except (trio.TooSlowError, *CONNECTION_ERRORS) as error:
+            failure = error
+        if answer is not None:
+            return answer
+        dial = tunnelled(self._upstream, credentials.proxy_authorization, self._dial)
+        waits = await waits_for_clock(failure, self._upstream, self._clock, dial)
+        raise waits or self._cut(connection, failure, len(body)) from failure
 
-    def _connect(self) -> httpx2.AsyncClient:
-        is_tls = self._upstream.url.startswith("https:")
-        context = client_context(self._upstream.ca_file) if is_tls else None
-        transport: httpx2.AsyncBaseTransport | None = None
-        if self._dial is not None:
-            # Imported here: where httpx2 opens the sockets itself nobody needs it.
-            from edge_agent.forward.dialed import DialedTransport
+    def _cut(
+        self, connection: HttpConnection | None, failure: Exception | None, size: int
+    ) -> SinkUnavailable:
+        """What there is to tell of a request without an answer."""
+        if failure is None or isinstance(failure, trio.TooSlowError):
+            message = f"{self._upstream.name}: no answer within {self._upstream.timeout:g} s"
+        else:
+            message = f"{self._upstream.name}: {_reason(failure)}"
+        has_begun = connection is not None and connection.has_begun
+        if connection is not None and has_begun:
+            message += f", with {connection.gone_bytes} of {size} bytes gone"
+        said = SinkUnavailable(message, cut=has_begun)
+        said.sent_bytes = size
+        return said
 
-            transport = DialedTransport(self._dial, context)
-        return httpx2.AsyncClient(
-            verify=context or False,
-            transport=transport,
-            # No proxy, no netrc, no certificates from the environment: where data and tokens go
-            # is in the configuration alone.
-            trust_env=False,
-            follow_redirects=False,
-            # The deadline around the whole request is ours; httpx2's are per read.
-            timeout=None,
-            limits=httpx2.Limits(max_connections=1, max_keepalive_connections=1),
-        )
+    async def _connected(self, credentials: Credentials) -> HttpConnection:
+        """The connection that is open, or a new one; also where trust has changed."""
+        connection = self._connection
+        if connection is not None and connection.is_good and connection.tls is credentials.tls:
+            return connection
+        await self.aclose()
+        proxy = proxy_of(self._upstream, credentials.proxy_authorization)
+        with trio.fail_after(self._upstream.timeout):
+            self._connection = await open_connection(
+                self._dial, self._upstream.url, credentials.tls, proxy
+            )
+        return self._connection
 
-    def _headers(self, key: str) -> dict[str, str]:
+    def _headers(self, key: str, credentials: Credentials, *, plain: bool) -> list[tuple[str, str]]:
         headers = {
-            "Content-Type": CONTENT_TYPES[self._upstream.format],
-            "Idempotency-Key": key,
-            "User-Agent": f"edge-agent/{__version__}",
-            # An answer is short; a compressed one could be a bomb.
-            "Accept-Encoding": "identity",
+            "content-type": ("Content-Type", CONTENT_TYPES[self._upstream.format]),
+            "idempotency-key": ("Idempotency-Key", key),
+            "user-agent": ("User-Agent", f"edge-agent/{__version__}"),
+            "accept": ("Accept", "*/*"),
+            # A compressed answer could be a bomb.
+            "accept-encoding": ("Accept-Encoding", "identity"),
         }
-        if self._upstream.compression != "none":
-            headers["Content-Encoding"] = self._upstream.compression
-        token = read_token(self._upstream.token_file)
-        if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
-        return headers
+        if self._upstream.compression != "none" and not plain:
+            headers["content-encoding"] = ("Content-Encoding", self._upstream.compression)
+        headers |= {name.lower(): (name, value) for name, value in credentials.headers}
+        return list(headers.values())
 
 
-_NETWORK_ERRORS = (
-    httpx2.HTTPError,
-    httpx2.InvalidURL,
-    OSError,
-    ssl.SSLError,
-    trio.BrokenResourceError,
-)
-
-
-async def _read(response: httpx2.Response) -> Answer:
-    pieces: list[bytes] = []
-    size = 0
-    try:
-        # Raw: an answer that is compressed although we asked for none is not looked into.
-        async for piece in response.aiter_raw():
-            size += len(piece)
-            if size > ANSWER_BYTES_MAX:
-                # Not a break: httpx2's iterators have to come to an end by themselves, and
-                # without the connection they do at once.
-                await response.extensions["network_stream"].aclose()
-            else:
-                pieces.append(piece)
-    except httpx2.HTTPError:
-        if size <= ANSWER_BYTES_MAX:
-            raise
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    return Answer(
-        response.status_code, headers, b"".join(pieces), complete=size <= ANSWER_BYTES_MAX
-    )
+def _without(answer: Answer, secrets: Sequence[str]) -> Answer:
+    """The answer without our own secrets: what it says is shown to people and written down."""
+    body = answer.body
+    for secret in secrets:
+        body = body.replace(secret.encode(), b"...")
+    return answer if body is answer.body else replace(answer, body=body)
 
 
 def _reason(error: BaseException) -> str:
-    """What the innermost cause says: httpx2 wraps errors twice and tells nothing of its own."""
+    """What the innermost cause says."""
     said = type(error).__name__
     cause: BaseException | None = error
     while cause is not None:
         said = str(cause) or said
-        cause = cause.__cause__ or cause.__context__
+        if isinstance(cause, BaseExceptionGroup):
+            # Several addresses were tried; one reason tells enough.
+            cause = cause.exceptions[0]
+        else:
+            cause = cause.__cause__ or cause.__context__
     return said

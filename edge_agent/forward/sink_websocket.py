@@ -25,6 +25,7 @@ from edge_agent.commit import RunBlocking
 from edge_agent.config import Upstream
 from edge_agent.dial import Dial
 from edge_agent.errors import SinkUnavailable
+from edge_agent.forward.credentials import CredentialFiles
 from edge_agent.forward.greeting import (
     Greeting,
     HubState,
@@ -35,13 +36,23 @@ from edge_agent.forward.greeting import (
     source_name,
 )
 from edge_agent.forward.link import Hello, Link
-from edge_agent.forward.outgoing import Message, Packer, note_messages, segments_of
+from edge_agent.forward.outgoing import (
+    MESSAGE_BYTES,
+    Message,
+    Packer,
+    note_messages,
+    segments_of,
+)
 from edge_agent.forward.sink import Acknowledged, Batch, ClockNews, Resume, Resumed
 from edge_agent.store import Identity
 from edge_agent.streams import compile_patterns
 from edge_agent.wire import FORWARD_MESSAGE_BYTES, Window
 
 EMPTY_S = 10.0
+#: Messages that became smaller over connections that broke grow again after so many acks …
+_ACKS_TO_GROW = 32
+#: … and shrink no further than to one block each: 256 KiB >> 12 is less than any.
+_HALVINGS_MAX = 13
 
 
 class WebSocketSink:
@@ -53,7 +64,8 @@ class WebSocketSink:
         identity: who we are, for the source's name and the origin of blocks.
         dial: opens byte streams.
         clock: for a ``Retry-After`` that names a date.
-        run_blocking: where a batch is looked into, cut and packed, a millisecond or two each.
+        run_blocking: where a batch is looked into, cut and packed, and files are read, a
+            millisecond or two each.
         news: clock notes to tell; None tells none.
     """
 
@@ -71,12 +83,15 @@ class WebSocketSink:
         self._upstream, self._log, self._identity = upstream, log, identity
         self._dial, self._clock, self._run_blocking = dial, clock, run_blocking
         self._matches = compile_patterns(upstream.streams)
+        self._files = CredentialFiles(upstream)
         self._link: Link | None = None
         self._packer = Packer()
         # Packing and sending are one step, or messages would overtake one another.
         self._sending = trio.Lock()
         self._held_back = trio.Event()
         self._news = news
+        #: Connections in a row that broke with something sent and nothing acknowledged.
+        self._fruitless = 0
         self._state: HubState | None = None
         #: (what was handed over before, number of the last note), not known to have arrived.
         self._told: deque[tuple[int, int]] = deque()
@@ -97,8 +112,9 @@ class WebSocketSink:
         source = source_name(identity.agent_id, self._upstream.name, self._log, identity.lane)
         history = history_of(identity, self._upstream.name, self._log, resume)
         said = greet(resume, own_epoch, identity.lane)
+        credentials = await self._run_blocking(self._files.read)
         for _ in range(2):
-            link = self._link = Link(self._upstream, self._dial, self._clock)
+            link = self._link = Link(self._upstream, self._dial, self._clock, credentials)
             hello = Hello(source, said.epoch, said.first, history)
             answer = await nursery.start(link.run, hello)
             judged = judge_welcome(
@@ -138,7 +154,7 @@ class WebSocketSink:
         async with self._sending:
             window = link.window
             most = min(window.bytes, int(self._upstream.in_flight_bytes))
-            self._packer.fit(Window(window.records, most))
+            self._packer.fit(Window(window.records, most), self._message_bytes())
             for message in await self._run_blocking(self._packed, batch):
                 await link.transmit(message)
         if self._packer.holds_back:
@@ -160,7 +176,19 @@ class WebSocketSink:
         """Close the connection, two seconds at most."""
         link, self._link = self._link, None
         if link is not None:
+            if link.acks:
+                self._fruitless = max(0, self._fruitless - 1 - link.acks // _ACKS_TO_GROW)
+            elif link.sent:
+                self._fruitless = min(self._fruitless + 1, _HALVINGS_MAX)
             await link.aclose()
+
+    def _message_bytes(self) -> int:
+        """What a message should have: half as much for each connection in a row, from the second
+        on, that broke before anything was acknowledged; and twice as much again once they last.
+        """
+        acks = 0 if self._link is None else self._link.acks
+        halvings = max(0, self._fruitless - 1 - acks // _ACKS_TO_GROW)
+        return MESSAGE_BYTES >> halvings
 
     async def _flush_in_time(self) -> None:
         while True:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from edge_agent.errors import SinkRefused, SinkUnavailable
 from edge_agent.forward.phases import Event, Phase, next_phase
 from edge_agent.forward.sink import Acknowledged, Batch
 from edge_agent.metrics import Metrics
@@ -16,7 +17,57 @@ from edge_agent.store import Block, Gap
 
 logger = logging.getLogger(__name__)
 
-FailureKind = Literal["unavailable", "slow", "misconfigured", "refused", "rewind", "copied"]
+FailureKind = Literal[
+    "unavailable", "slow", "misconfigured", "refused", "rewind", "copied", "mistake"
+]
+
+Outcome = Literal["acknowledged", "refused", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReport:
+    """What became of one batch that was really sent.
+
+    Attributes:
+        when_ns: when that was known, wall clock.
+        first, last: its seqs.
+        size: bytes as sent.
+        seconds: from its sending to the answer; 0 where it is not known.
+        status: of an HTTP answer, 0 without one.
+        outcome: ``acknowledged``, ``refused`` or ``failed``.
+        cause: why, "" where it was acknowledged.
+    """
+
+    when_ns: int
+    first: int
+    last: int
+    size: int
+    seconds: float
+    status: int
+    outcome: Outcome
+    cause: str
+
+
+def report_of(
+    first: int,
+    last: int,
+    outcome: Acknowledged | SinkRefused | SinkUnavailable,
+    seconds: float,
+    wall_ns: int,
+) -> BatchReport | None:
+    """The report of a ``send``; None where nothing was sent, or nothing is known yet."""
+    word: Outcome
+    if isinstance(outcome, Acknowledged):
+        if not outcome.records:
+            return None
+        size, word, cause = outcome.size, "acknowledged", ""
+    else:
+        if not (outcome.status or outcome.sent_bytes):
+            return None
+        size, cause = outcome.sent_bytes, str(outcome)
+        word = "refused" if isinstance(outcome, SinkRefused) else "failed"
+    status = outcome.status
+    return BatchReport(wall_ns, first, last, size, seconds, status, word, cause)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +92,11 @@ class LaneStatistics:
         records, size, refused, rewinds, gap_records: since the start: acknowledged records and
             their bytes as sent, records refused for good, times the upstream had lost data, and
             records of its loss that were no longer here.
+        mistaken: whether it fails on a mistake of our own.
+        plain: whether it is sent uncompressed because the upstream refuses the configured way.
+        passed, failed: the largest body that got through, the smallest that was cut off, in bytes;
+            0 where there is none.
+        report: what the last batch met that was really sent.
     """
 
     log: str
@@ -60,6 +116,11 @@ class LaneStatistics:
     refused: int
     rewinds: int
     gap_records: int
+    mistaken: bool = False
+    plain: bool = False
+    passed: int = 0
+    failed: int = 0
+    report: BatchReport | None = None
 
 
 class Standing:
@@ -72,7 +133,8 @@ class Standing:
         self.floor = 0
         self.failures = 0
         self.next_try_at: float | None = None
-        self._error, self._error_ns, self._failing = "", 0, False
+        self._error, self._error_ns, self._failing, self._mistaken = "", 0, False, False
+        self._report: BatchReport | None = None
         self._records = self._size = self._refused = self._rewinds = self._gap_records = 0
         #: (last seq, when stored or None for a gap, bytes) of what was read and is not
         #: acknowledged, oldest first.
@@ -106,6 +168,17 @@ class Standing:
     def closed(self) -> None:
         """The sink is closed."""
         self.open = False
+
+    def met(self, report: BatchReport | None) -> None:
+        """A batch was sent; None where nothing can be said of it."""
+        self._report = report or self._report
+
+    def mistaken(self) -> None:
+        """The lane failed on a mistake of ours, wherever it was."""
+        self.phase = Phase.BACKING_OFF
+        self.failures += 1
+        self.closed()
+        self._unsettled.clear()
 
     def rests(self) -> None:
         """A person holds it; there is neither a connection nor a next try."""
@@ -172,6 +245,7 @@ class Standing:
         """Something went wrong; ``kind`` is the metric's label."""
         self._error, self._error_ns = error, wall_ns
         self._failing = self._failing or kind not in ("refused", "rewind", "copied")
+        self._mistaken = kind == "mistake"
         self._metrics.add("forward_failures_total", 1, self._upstream, kind)
 
     def snapshot(self, log: str, last: int, wall_ns: int, now: float) -> LaneStatistics:
@@ -202,6 +276,8 @@ class Standing:
             refused=self._refused,
             rewinds=self._rewinds,
             gap_records=self._gap_records,
+            mistaken=self._failing and self._mistaken,
+            report=self._report,
         )
 
 

@@ -10,12 +10,15 @@ import logging
 import ssl
 from typing import TypeVar
 
+import h11
 import trio
+import wsproto.utilities
 from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError
 
 from edge_agent.config import Upstream
 from edge_agent.errors import ProtocolError, SinkUnavailable
 from edge_agent.forward.answers import retry_after_s
+from edge_agent.forward.outcomes import printable
 from edge_agent.wire import FORBIDDEN, Stop
 
 logger = logging.getLogger(__name__)
@@ -28,6 +31,10 @@ NETWORK_ERRORS = (
     HandshakeError,
     ConnectionClosed,
     ProtocolError,
+    h11.ProtocolError,
+    wsproto.utilities.ProtocolError,
+    # Of headers that are no ASCII, which the WebSocket library takes them for.
+    UnicodeDecodeError,
 )
 _SHOWN = 200
 
@@ -66,6 +73,9 @@ def translated(cause: Exception | None, upstream: Upstream, wall_ns: int) -> Sin
         return SinkUnavailable(f"the hub closed: {reason.code} {reason.reason or reason.name}")
     if isinstance(cause, trio.TooSlowError):
         return SinkUnavailable(f"no answer within {upstream.timeout:g} s")
+    if isinstance(cause, h11.LocalProtocolError):
+        # The WebSocket library wants to refuse an answer that it cannot read, which it must not.
+        return SinkUnavailable("what answers there does not speak WebSocket")
     if not isinstance(cause, NETWORK_ERRORS):
         logger.error("an unexpected error on the way to %s", upstream.name, exc_info=cause)
     inner = cause.__cause__ if isinstance(cause, trio.BrokenResourceError) else None
@@ -86,8 +96,8 @@ def _rejected(error: ConnectionRejected, wall_ns: int) -> SinkUnavailable:
     retry_after = None
     for name, value in error.headers or ():
         if name.lower() == b"retry-after" and status in (429, 503):
-            retry_after = retry_after_s(value.decode("ascii", "replace"), wall_ns)
-    text = (error.body or b"")[:_SHOWN].decode("utf-8", "replace").strip()
+            retry_after = retry_after_s(value.decode("latin-1"), wall_ns)
+    text = printable((error.body or b"")[:_SHOWN].decode("utf-8", "replace"))
     return SinkUnavailable(
         f"HTTP {status} instead of a WebSocket: {text or 'no reason given'}",
         retry_after=retry_after,

@@ -3,60 +3,109 @@
 A deadline on a whole message would call a slow uplink dead: a mebibyte over a weak cell takes
 minutes. Whether the other side is there shows in bytes that move, whatever they belong to: each
 that comes, and large pieces that go. Small ones, such as a ping, prove nothing; the kernel takes
-them also when the cable is cut. Large ones it takes only as long as the other side takes them.
+them also when the cable is cut. Large ones it takes only as long as the other side takes them, but
+some megabytes in advance, which a weak cell takes minutes for: so `Watched.look` asks the kernel
+how much of that the other side has confirmed.
 """
 
 from __future__ import annotations
 
+import fcntl
+import struct
+import termios
+from typing import Final
+
 import trio
 
 #: Sent in pieces, so that progress within a message shows.
-_PIECE_BYTES = 32 * 1024
+PIECE_BYTES: Final = 32 * 1024
+#: What may come while the connection is being opened: a head, or a refusal with its page.
+OPENING_BYTES_MAX: Final = 256 * 1024
+#: What is confirmed proves something from here on: less may have been pings.
+_PROVING_BYTES = 1024
 
 
 class Watched(trio.abc.Stream):
-    """Passes everything through; ``moved_at`` is on Trio's clock.
+    """Passes everything through; ``moved_at`` is on Trio's clock, as is ``gone_at``, for what went
+    alone. ``queued`` bytes were on their way at the last `look`.
 
     While ``is_opening``, the end of the stream is an error: trio-websocket takes the end during
     its handshake in silence, and whoever waits for the handshake would wait for ever.
     """
 
     def __init__(self, inner: trio.abc.Stream) -> None:
-        self._inner = inner
+        self.inner = inner
         self.is_opening = True
-        self.moved_at = trio.current_time()
+        self.moved_at = self.gone_at = trio.current_time()
+        self._socket = socket_of(inner)
+        self.queued = 0
+        self._opening_bytes = 0
+
+    def look(self) -> None:
+        """Whether the other side has confirmed something since the last look; call it now and then
+        while something may be on its way.
+        """
+        queued = unacknowledged_bytes(self._socket)
+        if queued is not None:
+            if self.queued - queued >= _PROVING_BYTES:
+                self.moved_at = self.gone_at = trio.current_time()
+            self.queued = queued
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """As the inner stream's."""
         view = memoryview(data)
-        for start in range(0, max(len(view), 1), _PIECE_BYTES):
-            piece = view[start : start + _PIECE_BYTES]
+        for start in range(0, max(len(view), 1), PIECE_BYTES):
+            piece = view[start : start + PIECE_BYTES]
             try:
-                await self._inner.send_all(piece)
+                await self.inner.send_all(piece)
             except trio.BrokenResourceError as error:
                 if self.is_opening:
                     raise ConnectionResetError("reset during the upgrade") from error
                 raise
-            if len(piece) == _PIECE_BYTES:
-                self.moved_at = trio.current_time()
+            if len(piece) == PIECE_BYTES:
+                self.moved_at = self.gone_at = trio.current_time()
 
     async def wait_send_all_might_not_block(self) -> None:
         """As the inner stream's."""
-        await self._inner.wait_send_all_might_not_block()
+        await self.inner.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """As the inner stream's; OSError at its end while ``is_opening``."""
         try:
-            data = await self._inner.receive_some(max_bytes)
+            data = await self.inner.receive_some(max_bytes)
         except trio.BrokenResourceError as error:
             if self.is_opening:
                 raise ConnectionResetError("reset during the upgrade") from error
             raise
-        if not data and self.is_opening:
-            raise ConnectionResetError("the hub hung up during the upgrade")
+        if self.is_opening:
+            self._opening_bytes += len(data)
+            if not data:
+                raise ConnectionResetError("the hub hung up during the upgrade")
+            if self._opening_bytes > OPENING_BYTES_MAX:
+                raise ConnectionResetError("what answers the upgrade comes to no end")
         self.moved_at = trio.current_time()
         return data
 
     async def aclose(self) -> None:
         """As the inner stream's."""
-        await self._inner.aclose()
+        await self.inner.aclose()
+
+
+def socket_of(stream: trio.abc.Stream) -> trio.socket.SocketType | None:
+    """The socket below ``stream``; None where there is none, as in memory."""
+    while isinstance(stream, trio.SSLStream):
+        stream = stream.transport_stream
+    return stream.socket if isinstance(stream, trio.SocketStream) else None
+
+
+def unacknowledged_bytes(socket: trio.socket.SocketType | None) -> int | None:
+    """What the kernel holds of what was sent and the other side has not confirmed; None where that
+    cannot be told.
+    """
+    if socket is None:
+        return None
+    try:
+        answer = fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, struct.pack("i", 0))
+    except (OSError, ValueError):
+        return None
+    return int(struct.unpack("i", answer)[0])

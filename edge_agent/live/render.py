@@ -25,6 +25,7 @@ from typing import Any
 
 import msgspec
 
+from edge_agent.printable import csv_text
 from edge_agent.record import Record, format_time
 
 #: Columns of a CSV in front of the fields.
@@ -71,13 +72,13 @@ def to_csv(records: Sequence[Record]) -> bytes:
     """RFC 4180 with a heading: `CSV_COLUMNS`, then each field in order of first appearance.
 
     Maps and arrays are JSON in their cell. A field named like one of our own columns is called
-    ``field.NAME``.
+    ``field.NAME``. Text is on one line and no formula (`csv_text`).
     """
     columns: dict[str, str] = {}
     for record in records:
         for name in record.fields:
             if name not in columns:
-                columns[name] = f"field.{name}" if name in CSV_COLUMNS else name
+                columns[name] = f"field.{name}" if name in CSV_COLUMNS else csv_text(name)
     target = io.StringIO(newline="")
     writer = csv.writer(target)
     writer.writerow((*CSV_COLUMNS, *columns.values()))
@@ -92,7 +93,7 @@ def to_csv(records: Sequence[Record]) -> bytes:
             record.source,
             record.time_quality,
         )
-        writer.writerow((*own, *(_cell(fields.get(name)) for name in columns)))
+        writer.writerow([_cell(one) for one in (*own, *map(fields.get, columns))])
     return target.getvalue().encode()
 
 
@@ -106,7 +107,9 @@ def encode_json(value: object) -> bytes:
 
 
 def _cell(value: object) -> object:
-    if value is None or (isinstance(value, (str, int)) and not isinstance(value, bool)):
+    if isinstance(value, str):
+        return csv_text(value)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()

@@ -12,6 +12,7 @@ the port off does not pay for Starlette and prometheus-client.
 """
 
 from edge_agent.ops.copies import SourcesCopied
+from edge_agent.ops.health import FilesFact
 from edge_agent.ops.sources import Sources, in_words, upstream_status
 from edge_agent.ops.status import ConnectionStatus, Status, UpstreamStatus
 from edge_agent.ops.systemd import Notifier, run_watchdog
@@ -19,6 +20,7 @@ from edge_agent.ops.watch import Watch
 
 __all__ = [
     "ConnectionStatus",
+    "FilesFact",
     "Notifier",
     "Sources",
     "SourcesCopied",

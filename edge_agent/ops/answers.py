@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from edge_agent.errors import ProtocolError, StoreError
 from edge_agent.live import render
+from edge_agent.printable import csv_text
 
 if TYPE_CHECKING:
     from edge_agent.live import Answer, Batch, Live, Subscription
@@ -144,7 +145,7 @@ def _aggregates_as_csv(aggregates: Mapping[str, Mapping[str, float]]) -> bytes:
     writer = csv.writer(target)
     writer.writerow(("stream", *columns))
     for name, figures in aggregates.items():
-        writer.writerow((name, *(figures.get(column, "") for column in columns)))
+        writer.writerow((csv_text(name), *(figures.get(column, "") for column in columns)))
     return target.getvalue().encode()
 
 

@@ -25,6 +25,8 @@ FILE_FULL = 0.95
 LOG_FULL = 0.98
 #: What an upstream's absence costs is said as soon as it is less than a day away.
 LOSS_SOON_S = 86_400.0
+#: A certificate that ends sooner is worth a person's attention.
+CERTIFICATE_SOON_S = 21 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class LogFact:
 @dataclass(frozen=True, slots=True)
 class UpstreamFact:
     """An upstream's state; ``error`` is the last one where it is not connected; ``paused`` by a
-    person.
+    person; ``mistaken`` where it fails on a mistake of the agent's own.
     """
 
     name: str
@@ -77,6 +79,17 @@ class UpstreamFact:
     backlog_records: int
     error: str | None
     paused: bool = False
+    mistaken: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FilesFact:
+    """The files that the configuration names: why each of tokens, certificate and key that cannot
+    be used cannot; seconds until the agent's own certificate ends, None without one.
+    """
+
+    unusable: tuple[str, ...] = ()
+    certificate_ends_in_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +114,8 @@ class Facts:
         commit_waits_s: for how long the oldest append has waited for a commit.
         file_fill: part of the store file in use, 0 to 1.
         salvage: what the last salvage did, in sentences; None where there was none.
-        insecure: listening off loopback without TLS or tokens, as the configuration says.
+        insecure: listening off loopback without TLS or tokens, as the configuration says; which
+            port lacks what is in ``open_ports``.
         budget: what the budget of bytes a day takes, or why it is not kept; None with nothing to
             say.
         card: how long it lasts, where that is less than a year or over.
@@ -124,6 +138,8 @@ class Facts:
     budget_kept: bool = True
     card: str | None = None
     clock_doubt_s: float = 0.0
+    open_ports: str = ""
+    files: FilesFact = FilesFact()
     crowded: tuple[CrowdedFact, ...] = ()
     copies: tuple[Reason, ...] = ()
 
@@ -165,6 +181,12 @@ def _degradations(facts: Facts) -> Iterable[Reason]:
             yield Reason("log_full", _full(log))
     for upstream in facts.upstreams:
         yield from _about_upstream(upstream)
+    for problem in facts.files.unusable:
+        yield Reason(
+            "file_unusable",
+            f"{problem}. The agent goes on with what it read last; a start would be refused.",
+        )
+    yield from _about_certificate(facts.files.certificate_ends_in_s)
     for crowded in facts.crowded:
         yield Reason("too_many_sources", _crowded(crowded))
     if facts.budget is not None and not facts.budget_kept:
@@ -203,6 +225,12 @@ def _about_upstream(upstream: UpstreamFact) -> Iterable[Reason]:
             f"Upstream {upstream.name} refuses and waiting will not help{because}."
             f" {_grouped(upstream.backlog_records)} records wait.",
         )
+    elif upstream.mistaken:
+        yield Reason(
+            "upstream_mistaken",
+            f"Upstream {upstream.name} {upstream.error}. It is tried again and again; please report"
+            f" what the journal says. {_grouped(upstream.backlog_records)} records wait.",
+        )
     elif not upstream.connected and upstream.error:
         # Without an error it has merely not been tried yet, as in the first second after a start.
         yield Reason(
@@ -212,13 +240,21 @@ def _about_upstream(upstream: UpstreamFact) -> Iterable[Reason]:
         )
 
 
+def _about_certificate(ends_in_s: float | None) -> Iterable[Reason]:
+    if ends_in_s is None or ends_in_s > CERTIFICATE_SOON_S:
+        return
+    days = ends_in_s / 86_400
+    told = f"ends in {days:.0f} days" if days > 0 else f"ended {-days:.0f} days ago"
+    yield Reason(
+        "certificate_ends",
+        f"The agent's certificate {told}: nobody connects then. `edge-agent tls init` renews one"
+        " that it made, under the same authority.",
+    )
+
+
 def _warnings(facts: Facts) -> Iterable[Reason]:
     if facts.insecure:
-        yield Reason(
-            "insecure",
-            "Listening off loopback without TLS and tokens, as `insecure = true` asks:"
-            " anybody on this network can send and read.",
-        )
+        yield Reason("insecure", f"As `insecure = true` asks: {facts.open_ports}.")
     if not facts.clock_synced:
         yield Reason(
             "clock_unsynced",

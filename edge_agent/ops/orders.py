@@ -26,6 +26,7 @@ from edge_agent.forward.moves import (
     position_for,
 )
 from edge_agent.ops.replay import replay
+from edge_agent.ops.send_again import SendAgain, is_an_upstreams
 from edge_agent.ops.source_orders import SourceMove, meant, orders_for, told_source
 from edge_agent.ops.targets import target_of
 from edge_agent.store import ConsumerView, Entry, Position, Quarantined
@@ -106,6 +107,7 @@ class Orders:
         self._part = part
         self._log, self._config, self._clock = log, config, clock
         self._before, self._time_key, self._lane = before, time_key, lane
+        self._send_again = SendAgain(log, config, lane)
         self._one_at_a_time = trio.Lock()
 
     async def consumers(self) -> list[dict[str, Any]]:
@@ -199,7 +201,12 @@ class Orders:
                 await ticket.wait()
                 logger.warning("by order: dropped %d entries of quarantine", len(items))
                 return [{"number": number, "done": True} for number in items]
-            return [await self._replay(number, item) for number, item in items.items()]
+            theirs = {n: item for n, item in items.items() if is_an_upstreams(item)}
+            told = {one["number"]: one for one in await self._send_again.order(theirs)}
+            for number, item in items.items():
+                if number not in theirs:
+                    told[number] = await self._replay(number, item)
+            return [told[number] for number in items]
 
     def _check_whose(self, agent: str | None) -> None:
         own = self._log.identity.agent_id
@@ -303,6 +310,9 @@ def told_quarantined(number: int, item: Quarantined) -> dict[str, Any]:
         "arrival_ns": item.arrival_ns,
         "bytes": len(item.body),
         "body": body,
+        "consumer": item.consumer,
+        "log": item.log,
+        "seq": item.seq,
     }
 
 

@@ -9,7 +9,6 @@ escaped.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 from edge_agent.ops.figures import Figures, Rate
 from edge_agent.ops.page_card import card_section
@@ -23,6 +22,7 @@ from edge_agent.ops.status import (
 )
 from edge_agent.ops.streams import Seen
 from edge_agent.ops.text import ago, amount, duration, percent, size
+from edge_agent.printable import html_text
 from edge_agent.record import format_time
 
 #: Streams and connections that the page lists; the API has them all.
@@ -35,8 +35,8 @@ def render_page(status: Status, streams: Sequence[tuple[str, Seen]], now_ns: int
     return document(
         "<header><h1>edge-agent</h1>"
         f'<span class="word {status.health.status}">{status.health.status}</span>'
-        f'<span class="soft">{escape(agent.id)} · {escape(agent.version)} ·'
-        f" up {duration(agent.uptime_s)} · {escape(_date(agent.time))}</span></header>"
+        f'<span class="soft">{html_text(agent.id)} · {html_text(agent.version)} ·'
+        f" up {duration(agent.uptime_s)} · {html_text(_date(agent.time))}</span></header>"
         + _reasons(status)
         + _figures(status.figures)
         + _upstreams(status.upstreams)
@@ -62,7 +62,7 @@ def _reasons(status: Status) -> str:
     lines = [reason.message for reason in (*status.health.reasons, *status.health.warnings)]
     if not lines:
         return ""
-    return '<ul class="reasons">' + "".join(f"<li>{escape(line)}" for line in lines) + "</ul>"
+    return '<ul class="reasons">' + "".join(f"<li>{html_text(line)}" for line in lines) + "</ul>"
 
 
 def _figures(figures: Figures) -> str:
@@ -100,14 +100,14 @@ def _upstreams(upstreams: Sequence[UpstreamStatus]) -> str:
         return "<h2>Upstreams</h2><p class=soft>None: what is received stays here.</p>"
     rows = (
         [
-            escape(one.name),
-            escape(one.phase),
+            html_text(one.name),
+            html_text(one.phase),
             amount(one.backlog_records),
             "–" if one.backlog_s is None else duration(one.backlog_s),
             amount(one.acknowledged_records),
             amount(one.refused_records),
-            escape(one.outlook or ""),
-            escape(one.error or ""),
+            html_text(one.outlook or ""),
+            html_text(one.error or ""),
         ]
         for one in upstreams
     )
@@ -134,7 +134,7 @@ def _store(status: Status) -> str:
         line += f", {duration(store.commit_median_s)} each"
     if store.quarantine_entries:
         line += f" · {amount(store.quarantine_entries)} in quarantine"
-    rows = ([escape(log.name), *_log_cells(log)] for log in status.logs)
+    rows = ([html_text(log.name), *_log_cells(log)] for log in status.logs)
     head = ["Log", "Share in use", "Records", "Size", "Oldest", "Discarded", "Thinned", "Outlook"]
     return f"<h2>Store</h2>{line}</p>" + table(head, rows, numbers={2, 3, 5, 6}, texts={7})
 
@@ -144,10 +144,10 @@ def _log_cells(log: LogStatus) -> list[str]:
         f'<meter max="1" value="{min(log.fill, 1):.3f}"></meter> {percent(log.fill)}',
         amount(log.records),
         size(log.bytes),
-        escape(_date(log.oldest) if log.oldest else "–"),
+        html_text(_date(log.oldest) if log.oldest else "–"),
         amount(log.discarded),
         amount(log.thinned),
-        escape(log.outlook or ""),
+        html_text(log.outlook or ""),
     ]
 
 
@@ -155,12 +155,12 @@ def _streams(status: Status, streams: Sequence[tuple[str, Seen]], now_ns: int) -
     newest = sorted(streams, key=lambda pair: -pair[1].stored_ns)[:ROWS_MAX]
     rows = (
         [
-            escape(name),
+            html_text(name),
             amount(seen.records),
             ago(now_ns - seen.stored_ns),
             _date(format_time(seen.stored_ns)),
-            escape(seen.source or "–"),
-            escape(seen.undated),
+            html_text(seen.source or "–"),
+            html_text(seen.undated),
         ]
         for name, seen in sorted(newest)
     )
@@ -174,10 +174,10 @@ def _streams(status: Status, streams: Sequence[tuple[str, Seen]], now_ns: int) -
 def _connections(connections: Sequence[ConnectionStatus], count: int) -> str:
     rows = (
         [
-            escape(one.source or "–"),
-            escape(one.stream),
-            escape(one.mode),
-            escape(one.peer),
+            html_text(one.source or "–"),
+            html_text(one.stream),
+            html_text(one.mode),
+            html_text(one.peer),
             duration(one.connected_s),
             str(one.next),
             str(one.acked) if one.acked else "–",
@@ -195,11 +195,11 @@ def _refused(refused: Sequence[RefusedStatus]) -> str:
         return ""
     rows = (
         [
-            escape(one.address or "–"),
-            escape(one.port),
+            html_text(one.address or "–"),
+            html_text(one.port),
             amount(one.count),
             f"{duration(one.last_s)} ago",
-            escape(one.sentence),
+            html_text(one.sentence),
         ]
         for one in refused[:ROWS_MAX]
     )

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from html import escape
-
 from edge_agent.ops.page_frame import table
 from edge_agent.ops.status import Status
 from edge_agent.ops.text import amount, duration, size
+from edge_agent.printable import html_text
 from edge_agent.wear import Stretch, Wear
 
 
 def card_section(status: Status) -> str:
     """The section, as HTML."""
     wear = status.wear
-    lines = "".join(f"<li>{escape(line[0].upper() + line[1:])}." for line in status.wear_outlook)
+    lines = "".join(f"<li>{html_text(line[0].upper() + line[1:])}." for line in status.wear_outlook)
     head = [
         "Written", "Agent", "Agent, a day", "All, a day", "Commits", "Each", "×", "× blocks",
     ]  # fmt: skip
@@ -26,7 +25,7 @@ def card_section(status: Status) -> str:
         "<h2>Card</h2>"
         + (f'<ul class="reasons">{lines}</ul>' if lines else "")
         + table(head, rows, numbers=set(range(1, 8)))
-        + f"<p class=soft>{escape(_footnote(wear))}</p>"
+        + f"<p class=soft>{html_text(_footnote(wear))}</p>"
     )
 
 

@@ -16,6 +16,7 @@ from prometheus_client.core import Metric as Family
 
 from edge_agent.metrics import TABLE, Metric, Metrics
 from edge_agent.ops.status import Status, UpstreamStatus
+from edge_agent.printable import printable_lines
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PREFIX = "edge_agent_"
@@ -35,7 +36,7 @@ class Collector:
         for metric in TABLE:
             family = _family(metric)
             for labels, value in values.get(metric.name, []):
-                family.add_metric(labels, value)
+                family.add_metric([printable_lines(label) for label in labels], value)
             yield family
 
 

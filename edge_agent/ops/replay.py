@@ -7,8 +7,8 @@ out of quarantine, so that a power cut leaves one or the other. It gets no numbe
 numbering has gone on.
 
 Not everything can be read again. Quarantine keeps 4 KiB; of a larger message the rest is gone. What
-an *upstream* refused was stored here all along and is only missing there. A block of another agent
-belongs to that agent's numbering.
+an *upstream* refused was stored here all along and is only missing there: it is sent again
+(``send_again.py``). A block of another agent belongs to that agent's numbering.
 """
 
 from __future__ import annotations
@@ -45,8 +45,6 @@ def replay(
     time_key: TimeKeyOf | None = None,
 ) -> Replayed:
     """Read one quarantined item again; ``number`` is its place in quarantine."""
-    if item.code.startswith("upstream_"):
-        return Replayed(None, 0, "an upstream refused it; here it is stored")
     if item.source.startswith("$forward/"):
         return Replayed(None, 0, "another agent sent it, in a numbering that has gone on")
     arrival = Arrival(item.stream, item.source, item.arrival_ns, synced=True, time_key=time_key)

@@ -23,6 +23,7 @@ from edge_agent.ops.copies import SourcesCopied, about_copies
 from edge_agent.ops.status import (
     ConnectionStatus,
     LaneStatus,
+    LastBatch,
     LogStatus,
     RefusedStatus,
     StoreStatus,
@@ -36,7 +37,7 @@ from edge_agent.wear import Wear
 
 if TYPE_CHECKING:
     from edge_agent.commit import CommitStatistics
-    from edge_agent.forward import ForwarderStatistics
+    from edge_agent.forward import ForwarderStatistics, LaneStatistics
     from edge_agent.forward.lane import Lane
     from edge_agent.live import Live
     from edge_agent.log import Log
@@ -111,6 +112,7 @@ class Sources:
         part: ends the connections of sources, and those by which identities forward.
         salvage: what the last salvage did, in sentences (`in_words`), for as long as its damaged
             folder is there; None without one.
+        files: looks at the files that the configuration names; called in a thread.
         scrub: how far the pass over all checksums is.
         tokens: tells when tokens change; None where none are configured.
         refused: who was refused lately, at either port.
@@ -131,6 +133,7 @@ class Sources:
     lane: Callable[[str, str], Lane | None] = _no_lane
     part: Part = _nobody_there
     salvage: Callable[[], str | None] = _nothing
+    files: Callable[[], health.FilesFact] = health.FilesFact
     scrub: Callable[[], ScrubStatus] = ScrubStatus
     tokens: TokenNews | None = None
     refused: RefusedPeers = field(default_factory=_no_refused)
@@ -220,17 +223,8 @@ def upstream_status(upstream: Upstream, now: ForwarderStatistics) -> UpstreamSta
         retry_in_s=min(waits, default=None),
         rewinds=now.rewinds,
         gap_records=sum(lane.gap_records for lane in now.lanes),
-        lanes=tuple(
-            LaneStatus(
-                lane.log,
-                lane.phase,
-                lane.connected,
-                lane.floor,
-                lane.backlog_records,
-                lane.backlog_seconds,
-            )
-            for lane in now.lanes
-        ),
+        lanes=tuple(map(_lane_status, now.lanes)),
+        mistaken=any(lane.mistaken for lane in now.lanes),
     )
 
 
@@ -258,6 +252,7 @@ def facts(
     logs: Sequence[LogStatus],
     upstreams: Sequence[UpstreamStatus],
     wear: Wear,
+    files: health.FilesFact | None = None,
 ) -> health.Facts:
     """What the verdict is made of."""
     now = sources.clock.read()
@@ -272,6 +267,8 @@ def facts(
         clock_synced=now.synced,
         salvage=sources.salvage(),
         insecure=is_insecure(sources.config),
+        open_ports=open_ports(sources.config),
+        files=files or health.FilesFact(),
         budget=outlook.about_budget(wear),
         budget_kept=wear.budget is None or wear.budget.kept,
         clock_doubt_s=store.clock_doubt_s,
@@ -296,14 +293,23 @@ def _log_fact(log: LogStatus) -> health.LogFact:
     )
 
 
-def _upstream_fact(one: UpstreamStatus) -> health.UpstreamFact:
-    return health.UpstreamFact(
-        one.name,
-        one.connected,
-        one.misconfigured,
-        one.backlog_records,
-        one.error,
-        one.phase == "paused",
+def missing_protection(config: Config, address: str) -> tuple[str, ...]:
+    """What of TLS and tokens a port on ``address`` lacks; nothing on loopback."""
+    if address == "off" or is_loopback(parse_address(address)[0]):
+        return ()
+    lacking = () if config.listen.tls_certificate is not None else ("TLS",)
+    return lacking if config.listen.tokens is not None else (*lacking, "tokens")
+
+
+def what_is_open(address: str, lacking: Sequence[str]) -> str:
+    """What that means, in words."""
+    if "tokens" in lacking:
+        return (
+            f"{address} has no {' and no '.join(lacking)}: anybody who reaches it may send and read"
+        )
+    return (
+        f"{address} has tokens but no TLS: anybody on that network reads tokens and"
+        " records, and can then use them"
     )
 
 
@@ -316,10 +322,18 @@ def _crowded(store: StoreStatus) -> tuple[health.CrowdedFact, ...]:
 
 def is_insecure(config: Config) -> bool:
     """Whether a port listens off loopback without TLS or without tokens."""
-    protected = config.listen.tls_certificate is not None and config.listen.tokens is not None
-    addresses = [config.listen.address, config.http.address]
-    hosts = [parse_address(address)[0] for address in addresses if address != "off"]
-    return not protected and not all(is_loopback(host) for host in hosts)
+    return open_ports(config) != ""
+
+
+def open_ports(config: Config) -> str:
+    """What listens off loopback without TLS or without tokens, in words; "" with nothing."""
+    addresses = (config.listen.address, config.http.address)
+    told = [
+        what_is_open(address, lacking)
+        for address in addresses
+        if (lacking := missing_protection(config, address))
+    ]
+    return "; ".join(told)
 
 
 def in_words(report: Mapping[str, Any] | None) -> str | None:
@@ -341,3 +355,42 @@ def in_words(report: Mapping[str, Any] | None) -> str | None:
 
 def _grouped(count: int) -> str:
     return f"{count:,}".replace(",", " ")
+
+
+def _upstream_fact(one: UpstreamStatus) -> health.UpstreamFact:
+    return health.UpstreamFact(
+        one.name,
+        one.connected,
+        one.misconfigured,
+        one.backlog_records,
+        one.error,
+        paused=one.phase == "paused",
+        mistaken=one.mistaken,
+    )
+
+
+def _lane_status(lane: LaneStatistics) -> LaneStatus:
+    met = lane.report
+    return LaneStatus(
+        lane.log,
+        lane.phase,
+        lane.connected,
+        lane.floor,
+        lane.backlog_records,
+        lane.backlog_seconds,
+        last_batch=None
+        if met is None
+        else LastBatch(
+            format_time(met.when_ns),
+            met.outcome,
+            met.status,
+            round(met.seconds, 3),
+            met.size,
+            met.first,
+            met.last,
+            met.cause or None,
+        ),
+        largest_passed_bytes=lane.passed,
+        smallest_failed_bytes=lane.failed,
+        uncompressed=lane.plain,
+    )

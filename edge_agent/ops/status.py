@@ -63,9 +63,28 @@ class LogStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class LastBatch:
+    """What the last batch met that was really sent: ``outcome`` is ``acknowledged``, ``refused`` or
+    ``failed``, ``http_status`` the answer's, 0 without one; ``cause`` is why, None where it was
+    acknowledged.
+    """
+
+    time: str
+    outcome: str
+    http_status: int
+    seconds: float
+    bytes: int
+    first_seq: int
+    last_seq: int
+    cause: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class LaneStatus:
     """One log on its way to one upstream: acknowledged up to ``floor``; ``backlog_s`` is the age
     of the oldest record behind it, 0 where none is, or where none was looked at yet.
+    ``largest_passed_bytes`` and ``smallest_failed_bytes`` are what is known of how large a body
+    gets through, 0 for nothing; ``uncompressed``: the upstream refuses the configured compression.
     """
 
     log: str
@@ -74,6 +93,10 @@ class LaneStatus:
     floor: int
     backlog_records: int
     backlog_s: float
+    last_batch: LastBatch | None = None
+    largest_passed_bytes: int = 0
+    smallest_failed_bytes: int = 0
+    uncompressed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +108,8 @@ class UpstreamStatus:
     ``rewinds`` is how often it had lost what it had acknowledged, ``gap_records`` how much of that
     was no longer here to be sent again.
     ``drains_in_s`` is when the backlog will have drained at this link, None where it does not, or
-    where there is none worth the name; ``outlook`` says either in words.
+    where there is none worth the name; ``outlook`` says either in words. ``mistaken``: it fails on
+    a mistake of the agent's own.
     """
 
     name: str
@@ -107,6 +131,7 @@ class UpstreamStatus:
     lanes: tuple[LaneStatus, ...] = ()
     drains_in_s: float | None = None
     outlook: str | None = None
+    mistaken: bool = False
 
 
 @dataclass(frozen=True, slots=True)

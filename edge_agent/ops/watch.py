@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 import trio
@@ -19,6 +20,8 @@ from edge_agent.wear import Keeper, Wear
 
 #: A slow timer that keeps rates honest while nobody asks; the only tick at rest.
 TICK_S = 10.0
+#: Files are looked at again at most this often.
+FILES_S = 1.0
 #: Connections that are listed one by one; the others are only counted.
 CONNECTIONS_SHOWN = 200
 
@@ -34,6 +37,7 @@ class Watch:
         self._ring = figures.Ring(self._sample())
         self.keeper = Keeper(sources.config, sources.log, sources.clock, sources.metrics)
         self._projections = Projections(sources.config, sources.log, sources.metrics)
+        self._files, self._files_again_s = health.FilesFact(), -math.inf
         sources.metrics.set("start_time_seconds", self._started.wall_ns / NANOSECONDS)
 
     async def run(self) -> None:
@@ -85,7 +89,10 @@ class Watch:
         file = store_status(
             sources.config, store, commit, problem, sources.metrics, sources.scrub()
         )
-        verdict = health.judge(facts(sources, file, self.commit_waits_s(), logs, upstreams, wear))
+        files = await self._look_at_files()
+        verdict = health.judge(
+            facts(sources, file, self.commit_waits_s(), logs, upstreams, wear, files)
+        )
         return Status(
             agent=self._agent_status(),
             health=verdict,
@@ -103,6 +110,14 @@ class Watch:
             copies=copies_status(log.identity, sources.copies()),
             refused=refused_status(sources.refused.listing(), sources.clock.read().wall_ns),
         )
+
+    async def _look_at_files(self) -> health.FilesFact:
+        """The files that the configuration names, once a second at most and in a thread."""
+        now_s = self._now_s()
+        if now_s >= self._files_again_s:
+            self._files_again_s = now_s + FILES_S
+            self._files = await trio.to_thread.run_sync(self.sources.files)
+        return self._files
 
     def _project(
         self, logs: tuple[LogStatus, ...], upstreams: tuple[UpstreamStatus, ...], wear: Wear

@@ -44,7 +44,7 @@ from __future__ import annotations
 from edge_agent.server.copies import CopiesSeen
 from edge_agent.server.listener import Server, ServerStatistics
 from edge_agent.server.parts import ConnectionView
-from edge_agent.server.tls import CaFiles, make_ca, server_context
+from edge_agent.server.tls import CaFiles, certificate_end, make_ca, renew, server_context
 from edge_agent.server.tokens import (
     Token,
     Tokens,
@@ -63,8 +63,10 @@ __all__ = [
     "Token",
     "Tokens",
     "add_token",
+    "certificate_end",
     "list_tokens",
     "make_ca",
+    "renew",
     "revoke_token",
     "rotate_token",
     "server_context",

@@ -57,7 +57,7 @@ class Grant:
     def require_write(self, stream: str) -> None:
         """Refusal 403 where the stream may not be written."""
         if self.may_write is not None and not self.may_write(stream):
-            raise self._forbidden(f"writing {stream[:200]!r}", "--write")
+            raise self._forbidden(f"The token does not allow writing {stream[:200]!r}.", "--write")
 
     @property
     def may_pass(self) -> Callable[[str], bool] | None:
@@ -69,16 +69,16 @@ class Grant:
     def require_read(self) -> None:
         """Refusal 403 where nothing may be read."""
         if self.may_read is not None and self.may_read is _NOTHING:
-            raise self._forbidden("reading", "--read")
+            raise self._forbidden("The token does not allow reading.", "--read")
 
     def require_forward(self) -> None:
         """Refusal 403 where the scope ``forward`` is missing."""
         if not self.forward:
-            raise self._forbidden("forwarding (scope 'forward')", "--forward")
+            raise self._forbidden("The token has no scope 'forward'.", "--forward")
 
-    def _forbidden(self, what: str, option: str) -> Refusal:
-        sentence = f"The token {self.name!r} does not allow {what}: edge-agent token add … {option}"
-        return Refusal(403, sentence, "forbidden")
+    def _forbidden(self, sentence: str, option: str) -> Refusal:
+        cure = f"It is {self.name!r}; edge-agent token add {option} makes one that does."
+        return Refusal(403, sentence, "forbidden", cure=cure)
 
 
 def admit(
@@ -107,13 +107,15 @@ def admit(
     if secret is None:
         raise Refusal(
             401,
-            "This port needs a token ('Authorization: Bearer TOKEN'): edge-agent token add.",
+            "This port needs a token: 'Authorization: Bearer TOKEN'.",
             "no_token",
+            cure="edge-agent token add makes one.",
         )
     raise Refusal(
         401,
-        "The token is not known here, or was revoked; edge-agent token list shows those there are.",
+        "The token is not known here, or was revoked.",
         "bad_token",
+        cure="edge-agent token list shows those there are, edge-agent token add makes one.",
     )
 
 

@@ -146,7 +146,7 @@ class Connection:
             self._refused("timeout", sentence)
             return False
         if refusal is not None:
-            self._refused(refusal.reason, refusal.sentence)
+            self._refused(refusal.reason, f"{refusal.sentence} {refusal.cure}".strip())
             await refuse(self._stream, refusal)
             return False
         return True

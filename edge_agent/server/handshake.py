@@ -31,16 +31,24 @@ class Refusal(Exception):
         sentence: for the person who reads the answer.
         reason: one word for the metric ``connections_refused_total``.
         retry_after: seconds, for the header of that name.
+        cure: for the person who looks after the agent; the peer is not told.
     """
 
     def __init__(
-        self, status: int, sentence: str, reason: str, retry_after: int | None = None
+        self,
+        status: int,
+        sentence: str,
+        reason: str,
+        retry_after: int | None = None,
+        *,
+        cure: str = "",
     ) -> None:
         super().__init__(sentence)
         self.status = status
         self.sentence = sentence
         self.reason = reason
         self.retry_after = retry_after
+        self.cure = cure
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,15 @@
 """TLS: the server's context, and a small certificate authority of one's own.
 
-``edge-agent tls init`` calls `make_ca`: most sensors live in networks that no public authority
-will certify. What it makes is one folder::
+``edge-agent tls init`` calls `make_ca`, and `renew` where that was done before: most sensors live
+in networks that no public authority will certify. What it makes is one folder::
 
     ca.pem        give this to sensors and to `ca_file` of upstreams
-    ca-key.pem    0600; only needed again to certify another machine
+    private/ca-key.pem  0600 in a folder of 0700; only needed to certify, and never by the agent:
+                  whoever has it can pass for every agent that these sensors know
     server.pem    the server's certificate, then the authority's (`listen.tls_certificate`)
-    server-key.pem  0600 (`listen.tls_key`)
+    server-key.pem  for the agent's user (`listen.tls_key`); kept when the certificate is renewed
+
+Earlier versions left the authority's key beside the others; `renew` puts it where it belongs.
 
 Keys are EC P-256: accepted everywhere, quick on a Pi and small enough for an ESP32.
 `cryptography` is imported only here and only while certificates are made or looked at.
@@ -17,15 +20,18 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 import os
+import pwd
 import re
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_agent.config.shape import Listen
 from edge_agent.errors import ConfigError
+from edge_agent.files import acting_as_owner, open_plain, replace_file
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -35,8 +41,11 @@ if TYPE_CHECKING:
 #: can be made anew with one command, so long lives cost little; 825 days is what Apple allows.
 CA_DAYS = 3650
 SERVER_DAYS = 825
+#: Mode of what sensors and people may read.
+PUBLIC = 0o644
 #: A board that has not yet asked the time must not find the certificate "not yet valid".
 _NOT_BEFORE = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+_PEM = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 _DNS_NAME = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
 
@@ -61,7 +70,7 @@ def server_context(listen: Listen) -> ssl.SSLContext | None:
         return None
     certificate, key = listen.tls_certificate or "", listen.tls_key or ""
     for name, path in (("tls_certificate", certificate), ("tls_key", key)):
-        if not os.access(path, os.R_OK):
+        if not os.access(path, os.R_OK, effective_ids=True):
             raise ConfigError(f"listen.{name}", "a readable PEM file", path or "nothing")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -74,74 +83,258 @@ def server_context(listen: Listen) -> ssl.SSLContext | None:
     return context
 
 
-def make_ca(folder: str | Path, names: Sequence[str], *, now: dt.datetime | None = None) -> CaFiles:
+def make_ca(
+    folder: str | Path,
+    names: Sequence[str],
+    *,
+    now: dt.datetime | None = None,
+    reader: pwd.struct_passwd | None = None,
+) -> CaFiles:
     """Make an authority and a server certificate for ``names`` (DNS names and IP addresses).
 
+    ``reader`` is the agent's user, who may read the server's key where root makes it.
+
     Raises:
-        ConfigError: a name is no name, or the folder already holds an authority (which sensors
-            may already trust, so it is never replaced).
+        ConfigError: a name is no name, the folder already holds an authority (which sensors
+            may already trust, so it is never replaced), or it cannot be written to.
     """
-    target = Path(folder)
-    files = CaFiles(
-        target / "ca.pem", target / "ca-key.pem", target / "server.pem", target / "server-key.pem"
-    )
-    checked = [_name(name) for name in names]
-    if not checked:
-        raise ConfigError("names", "at least one name or address of this machine", "none")
-    if taken := [path for path in _paths(files) if path.exists()]:
-        raise ConfigError(str(target), "a folder without an authority in it", f"{taken[0].name}")
-    target.mkdir(parents=True, exist_ok=True, mode=0o755)
-    _make(files, checked, now or dt.datetime.now(dt.UTC))
+    files = _files(Path(folder))
+    checked = _names(names)
+    if taken := [path for path in (*_paths(files), _former_key(files)) if path.exists()]:
+        raise ConfigError(str(folder), "a folder without an authority in it", f"{taken[0].name}")
+    moment = now or dt.datetime.now(dt.UTC)
+    with _writing(files.ca.parent):
+        _make_folder(files.ca.parent, 0o755)
+        _make_folder(files.ca_key.parent, 0o700)
+        ca, ca_key = _new_authority(moment)
+        key = _new_key()
+        replace_file(files.ca_key, _pem(ca_key))
+        replace_file(files.key, _pem(key), reader=reader)
+        replace_file(files.ca, _certificate_pem(ca), PUBLIC)
+        _issue(files, (ca, ca_key), key, checked, moment)
     return files
+
+
+def holds_authority(folder: str | Path) -> bool:
+    """Whether `make_ca` was called for ``folder`` before."""
+    return _files(Path(folder)).ca.exists()
+
+
+def renew(
+    folder: str | Path,
+    names: Sequence[str],
+    *,
+    now: dt.datetime | None = None,
+    reader: pwd.struct_passwd | None = None,
+) -> tuple[CaFiles, list[str]]:
+    """A new certificate by the authority in ``folder``, for ``names`` and those of the one that it
+    replaces; also tells these. Sensors notice nothing, and the server's key stays.
+
+    Raises:
+        ConfigError: the authority's key is not there or has ended, a name is no name, or the
+            folder cannot be written to.
+    """
+    from cryptography import x509
+
+    files = _files(Path(folder))
+    moment = now or dt.datetime.now(dt.UTC)
+    with _writing(files.ca.parent):
+        _take_back(files, reader)
+        ca = x509.load_pem_x509_certificate(files.ca.read_bytes())
+        ca_key = _read_key(files.ca_key)
+        if ca_key.public_key() != ca.public_key():
+            raise ConfigError(str(files.ca_key), "the key of ca.pem", "another one")
+        if ca.not_valid_after_utc <= moment:
+            expected = "an authority that is still good; `tls init` makes one in another folder"
+            raise ConfigError(str(files.ca), expected, f"one that ended {ca.not_valid_after_utc}")
+        before = _names_in(files.certificate)
+        everything = list(dict.fromkeys((*_names(names), *_names(before or names))))
+        if files.key.exists():
+            key = _read_key(files.key)
+        else:
+            key = _new_key()
+            replace_file(files.key, _pem(key), reader=reader)
+        _issue(files, (ca, ca_key), key, everything, moment)
+    return files, [str(name) for name in everything]
 
 
 def certificate_end(file: Path) -> float:
     """Until when the first certificate in ``file`` is good, seconds since 1970.
 
+    Read without `cryptography`, which a running agent on a small board does not pay for.
+
     Raises OSError, ValueError.
     """
-    from cryptography import x509
+    found = _PEM.search(file.read_text(encoding="ascii"))
+    if found is None:
+        raise ValueError("no certificate in PEM")
+    der = ssl.PEM_cert_to_DER_cert(found[0])
+    try:
+        # RFC 5280: Certificate > TBSCertificate > version (may be missing), serial, algorithm,
+        # issuer, validity > notBefore, notAfter.
+        fields = list(_inside(der, *next(_inside(der, *_element(der, 0)[1:]))[1:]))
+        skipped = 4 if fields[0][0] == 0xA0 else 3
+        _, (tag, begin, end) = _inside(der, *fields[skipped][1:])
+        form = "%y%m%d%H%M%SZ" if tag == 0x17 else "%Y%m%d%H%M%SZ"
+        moment = dt.datetime.strptime(der[begin:end].decode(), form).replace(tzinfo=dt.UTC)
+    except (IndexError, StopIteration) as error:
+        raise ValueError("no certificate") from error
+    return moment.timestamp()
 
-    return x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc.timestamp()
+
+def _element(der: bytes, at: int) -> tuple[int, int, int]:
+    """Tag, begin and end of the DER element at ``at``."""
+    tag, length, begin = der[at], der[at + 1], at + 2
+    if length & 0x80:
+        count = length & 0x7F
+        length, begin = int.from_bytes(der[begin : begin + count]), begin + count
+    return tag, begin, begin + length
+
+
+def _inside(der: bytes, begin: int, end: int) -> Iterator[tuple[int, int, int]]:
+    while begin < end:
+        yield (element := _element(der, begin))
+        begin = element[2]
+
+
+_Name = str | ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def _files(folder: Path) -> CaFiles:
+    return CaFiles(
+        folder / "ca.pem",
+        folder / "private" / "ca-key.pem",
+        folder / "server.pem",
+        folder / "server-key.pem",
+    )
+
+
+def _former_key(files: CaFiles) -> Path:
+    return files.ca.with_name("ca-key.pem")
 
 
 def _paths(files: CaFiles) -> tuple[Path, ...]:
     return files.ca, files.ca_key, files.certificate, files.key
 
 
-def _name(text: str) -> str | ipaddress.IPv4Address | ipaddress.IPv6Address:
+def is_name(text: str) -> bool:
+    """Whether a certificate can be made out to ``text``."""
+    return _DNS_NAME.fullmatch(text) is not None
+
+
+def _names(texts: Sequence[str]) -> list[_Name]:
+    if not texts:
+        raise ConfigError("names", "at least one name or address of this machine", "none")
+    return [_name(text) for text in texts]
+
+
+def _name(text: str) -> _Name:
     try:
         return ipaddress.ip_address(text.strip("[]"))
     except ValueError:
-        if _DNS_NAME.fullmatch(text):
+        if is_name(text):
             return text
     raise ConfigError("names", "a DNS name or an IP address", repr(text))
 
 
-def _make(
-    files: CaFiles,
-    names: Sequence[str | ipaddress.IPv4Address | ipaddress.IPv6Address],
+def _names_in(certificate: Path) -> list[str]:
+    """Whom a certificate is made out to; nobody where it cannot be read."""
+    from cryptography import x509
+
+    try:
+        found = x509.load_pem_x509_certificate(certificate.read_bytes())
+        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (OSError, ValueError, x509.ExtensionNotFound):
+        return []
+    addresses = map(str, names.get_values_for_type(x509.IPAddress))
+    return [*names.get_values_for_type(x509.DNSName), *addresses]
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        text = error.strerror or str(error)
+        raise ConfigError(str(folder), "a folder that can be written to", text) from error
+
+
+def _make_folder(folder: Path, mode: int) -> None:
+    with acting_as_owner(folder.parent):
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            folder.chmod(mode)
+
+
+def _take_back(files: CaFiles, reader: pwd.struct_passwd | None) -> None:
+    """Take the authority's key, and the folder in which it could be replaced, from the agent's
+    user, to whom README once gave both; and put the key where it belongs.
+    """
+    folder, former = files.ca.parent, _former_key(files)
+    if os.geteuid() == 0 and reader is not None and folder.stat().st_uid == reader.pw_uid:
+        os.chown(folder, 0, 0)
+    if former.exists() and not files.ca_key.exists():
+        _make_folder(files.ca_key.parent, 0o700)
+        descriptor = open_plain(former, os.O_RDONLY)
+        with os.fdopen(descriptor, "rb") as file:
+            replace_file(files.ca_key, file.read())
+        former.unlink()
+
+
+def _new_key() -> ec.EllipticCurvePrivateKey:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def _read_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        with os.fdopen(open_plain(path, os.O_RDONLY), "rb") as file:
+            key = load_pem_private_key(file.read(), None)
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(str(path), "a key that `tls init` made", str(error)) from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ConfigError(str(path), "a key that `tls init` made", "another kind of key")
+    return key
+
+
+def _new_authority(
     now: dt.datetime,
-) -> None:
+) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import Encoding
 
-    ca_key = ec.generate_private_key(ec.SECP256R1())
-    key = ec.generate_private_key(ec.SECP256R1())
-    ca_name = _subject("edge-agent CA")
-    ca = (
-        _builder(ca_name, ca_name, ca_key.public_key(), ca_key, now, CA_DAYS)
+    key, name = _new_key(), _subject("edge-agent CA")
+    made = (
+        _builder(name, name, key.public_key(), key, _end(now, CA_DAYS))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(certificates=True), critical=True)
-        .sign(ca_key, hashes.SHA256())
+        .sign(key, hashes.SHA256())
     )
+    return made, key
+
+
+def _issue(
+    files: CaFiles,
+    authority: tuple[x509.Certificate, ec.EllipticCurvePrivateKey],
+    key: ec.EllipticCurvePrivateKey,
+    names: Sequence[_Name],
+    now: dt.datetime,
+) -> None:
+    """Write the server's certificate, and the authority's behind it."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+
+    ca, ca_key = authority
     alternatives: list[x509.GeneralName] = [
         x509.DNSName(name) if isinstance(name, str) else x509.IPAddress(name) for name in names
     ]
+    end = min(_end(now, SERVER_DAYS), ca.not_valid_after_utc)
     server = (
-        _builder(_subject(str(names[0])[:64]), ca_name, key.public_key(), ca_key, now, SERVER_DAYS)
+        _builder(_subject(str(names[0])[:64]), ca.subject, key.public_key(), ca_key, end)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(certificates=False), critical=True)
         .add_extension(
@@ -150,11 +343,18 @@ def _make(
         .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         .sign(ca_key, hashes.SHA256())
     )
-    ca_pem = ca.public_bytes(Encoding.PEM)
-    _write(files.ca_key, _pem(ca_key), 0o600)
-    _write(files.key, _pem(key), 0o600)
-    _write(files.ca, ca_pem, 0o644)
-    _write(files.certificate, server.public_bytes(Encoding.PEM) + ca_pem, 0o644)
+    replace_file(files.certificate, _certificate_pem(server) + _certificate_pem(ca), PUBLIC)
+
+
+def _certificate_pem(certificate: x509.Certificate) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return certificate.public_bytes(Encoding.PEM)
+
+
+def _end(now: dt.datetime, days: int) -> dt.datetime:
+    # A clock that has not been set must not make a certificate that is dead when it is.
+    return max(now, _NOT_BEFORE) + dt.timedelta(days=days)
 
 
 def _subject(text: str) -> x509.Name:
@@ -168,8 +368,7 @@ def _builder(
     issuer: x509.Name,
     public_key: ec.EllipticCurvePublicKey,
     issuer_key: ec.EllipticCurvePrivateKey,
-    now: dt.datetime,
-    days: int,
+    end: dt.datetime,
 ) -> x509.CertificateBuilder:
     from cryptography import x509
 
@@ -181,8 +380,7 @@ def _builder(
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(_NOT_BEFORE)
-        # A clock that has not been set must not make a certificate that is dead when it is.
-        .not_valid_after(max(now, _NOT_BEFORE) + dt.timedelta(days=days))
+        .not_valid_after(end)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
         .add_extension(issuer_id, critical=False)
     )
@@ -212,12 +410,3 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     )
 
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def _write(path: Path, data: bytes, mode: int) -> None:
-    # O_EXCL and the mode at creation: at no moment is there a key that others can read.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())

@@ -1,6 +1,7 @@
 """The tokens file: who may do what. Secrets are shown once and kept only as hashes.
 
-The file is JSON, mode 0600, replaced as a whole::
+The file is JSON, replaced as a whole, for the agent's user alone; whoever replaces it leaves its
+owner and mode as they are (`edge_agent.files`)::
 
     {"version": 1, "tokens": [
         {"name": "greenhouse", "hash": "sha256:9f86…", "created": "2026-11-22T10:00:00Z",
@@ -30,7 +31,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
+import pwd
 import secrets
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -41,6 +42,7 @@ import trio
 
 from edge_agent.commit import RunBlocking
 from edge_agent.errors import ConfigError, ProtocolError
+from edge_agent.files import SECRET, acting_as_owner, replace_file
 from edge_agent.record import format_time
 from edge_agent.streams import compile_patterns
 
@@ -218,8 +220,11 @@ def add_token(
     agents: Sequence[str] = (),
     admin: bool = False,
     created_ns: int = 0,
+    reader: pwd.struct_passwd | None = None,
 ) -> str:
     """Add a token, making the file if there is none; answers the secret, which is kept nowhere.
+
+    ``reader`` is the agent's user, who may read a new file that root makes in a folder of root's.
 
     Raises:
         ConfigError: the name is taken or empty, a pattern is wrong, or the file is.
@@ -242,7 +247,7 @@ def add_token(
         admin=admin,
     )
     _check(token, str(path))
-    _replace(Path(path), _File((*existing, token)))
+    _replace(Path(path), _File((*existing, token)), reader)
     return secret
 
 
@@ -330,23 +335,12 @@ def _check(token: Token, where: str) -> None:
             ) from None
 
 
-def _replace(path: Path, file: _File) -> None:
-    # A sibling, synced, then renamed over the old one: a power cut leaves either file whole.
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sibling = path.with_name(f".{path.name}.{os.getpid()}")
+def _replace(path: Path, file: _File, reader: pwd.struct_passwd | None = None) -> None:
     data = msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n"
-    descriptor = os.open(sibling, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        sibling.replace(path)
-    except BaseException:
-        sibling.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        with acting_as_owner(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, data, SECRET, reader=reader)
+    except OSError as error:
+        text = f"{error.strerror}: {error.filename}" if error.filename else str(error)
+        raise ConfigError(str(path), "a tokens file that can be written", text) from error

@@ -49,7 +49,8 @@ the CRC-32 of its key and the array (`values.py`). An array may grow at its end.
 ``03`` source            numbering: next, last seen (ns), by a synced clock?, owner, the sender's
                          opening that sent what is before next
 ``04``                   quarantine: first, last, bytes, dropped, released
-``04`` number u64        quarantined: code, reason, stream, source, number, arrival, body
+``04`` number u64        quarantined: code, reason, stream, source, number, arrival, body; consumer,
+                         log, seq of what an upstream refused (absent before it)
 ``05`` boot 16s agent    clock note: number, offset, boot clock, hops, needed?, noted (ns),
                          owner
 ``f0`` log id u8 seq u64 block: header, origin, payload (`format.py`, `payload.py`)

@@ -15,7 +15,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,11 +23,11 @@ import lmdb
 import msgspec
 
 from edge_agent.errors import StoreDamaged, StoreFailed, StoreLocked, StoreTooNew
+from edge_agent.files import acting_as_owner
 from edge_agent.store import keys
 from edge_agent.store.changes import Change
 from edge_agent.store.check import Report, check_file
 from edge_agent.store.create import DATA, STORE, rename, sync_folder
-from edge_agent.store.lock import LOCK, StoreLock
 from edge_agent.store.rebuild import locked, opened, require_room
 from edge_agent.store.rewriting import Progress, rewrite, used_bytes
 from edge_agent.store.trouble import translated
@@ -174,7 +174,7 @@ def _inside(env: lmdb.Environment) -> Inside:
 
 
 def _write(path: Path, part: Path, version: str, now_ns: int, progress: Progress) -> Manifest:
-    with _source(path) as size, opened(path / STORE, size, "beside") as env:
+    with _source(path) as (size, env):
         require_room(part, used_bytes(env), "a backup")
         rewrite(env, part, size, Change(), progress)
     (part / "lock.mdb").unlink(missing_ok=True)
@@ -204,15 +204,18 @@ def _write(path: Path, part: Path, version: str, now_ns: int, progress: Progress
 
 
 @contextmanager
-def _source(path: Path) -> Iterator[int]:
-    """The store's size; its folder is ours meanwhile, or else an agent's that looks after it."""
-    try:
-        StoreLock(path / LOCK).release()
-    except StoreLocked:
-        yield (path / STORE / DATA).stat().st_size
-        return
-    with locked(path) as size:
-        yield size
+def _source(path: Path) -> Iterator[tuple[int, lmdb.Environment]]:
+    """The store's size and its environment; its folder is ours meanwhile, or else an agent's that
+    looks after it. It is opened as its owner, and read as whoever may write the backup.
+    """
+    with ExitStack() as held:
+        with acting_as_owner(path):
+            try:
+                size = held.enter_context(locked(path))
+            except StoreLocked:
+                size = (path / STORE / DATA).stat().st_size
+            env = held.enter_context(opened(path / STORE, size, "beside"))
+        yield size, env
 
 
 def _sha256(data: Path, progress: Callable[[int], None]) -> str:

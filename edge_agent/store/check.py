@@ -227,7 +227,7 @@ class _Walk:
             first, last, total, _, *more = msgpack.unpackb(value)
             self._headers[0] = [0, first, last, last - first + 1 - sum(more[:1]), total]
             return
-        code, _, _, _, number, _, body = msgpack.unpackb(value)
+        code, _, _, _, number, _, body, *_ = msgpack.unpackb(value)
         self._quarantine.append(int.from_bytes(rest, "big"))
         self._quarantine_bytes += size
         self._report.quarantined += 1

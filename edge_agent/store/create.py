@@ -14,6 +14,7 @@ from pathlib import Path
 import lmdb
 
 from edge_agent.errors import StoreFailed
+from edge_agent.files import acting_as_owner, refuse_links
 from edge_agent.store import keys
 from edge_agent.store.pages import empty_file
 from edge_agent.store.settings import StoreSettings
@@ -31,6 +32,8 @@ REBUILDING = "store.rebuilding"
 REBUILT = "store.rebuilt"
 REPLACED = "store.replaced"
 RESTORED = "store.restored"
+#: Begins the name of a folder in which a backup is unpacked.
+UNPACKING = ".edge-agent-restore-"
 DAMAGED = "damaged-"
 ASIDE = "replaced-"
 
@@ -45,8 +48,9 @@ def open_environment(
     a machine with larger pages it would not fit where it was.
 
     ``lib_version=0`` keeps the 0.9 file format, which every distribution's ``mdb_stat`` reads.
-    Raises what lmdb raises.
+    Raises what lmdb raises, and OSError where root would be led elsewhere.
     """
+    refuse_links(folder, folder / DATA, folder / "lock.mdb")
     if page_bytes and not (folder / DATA).exists():
         (folder / DATA).write_bytes(empty_file(map_size, page_bytes))
         (folder / DATA).chmod(0o600)
@@ -89,7 +93,8 @@ def open_to_read(folder: Path, map_size: int) -> lmdb.Environment:
 def prepare_folder(path: Path) -> None:
     """Make the agent's folder where it is missing. Raises StoreFailed with what to do."""
     try:
-        _make_folder(path)
+        with acting_as_owner(path):
+            _make_folder(path)
     except OSError as error:
         otherwise = "create this folder for the user that runs the agent, or set store.path"
         helps = what_helps(error, otherwise)
@@ -104,10 +109,15 @@ def _make_folder(path: Path) -> None:
     sync_folder(path.parent)
 
 
-def tidy(path: Path) -> None:
-    """Remove or finish what an interrupted creation, salvage or rebuilding left behind."""
-    for name in (BUILDING, SALVAGING, REBUILDING):
-        shutil.rmtree(path / name, ignore_errors=True)
+def tidy(path: Path, *, unpacked: bool = True) -> None:
+    """Remove or finish what an interrupted creation, salvage or rebuilding left behind; and with
+    ``unpacked`` a backup that was being restored.
+    """
+    for leftover in (
+        *(path / name for name in (BUILDING, SALVAGING, REBUILDING)),
+        *(path.glob(f"{UNPACKING}*") if unpacked else ()),
+    ):
+        shutil.rmtree(leftover, ignore_errors=True)
     if (path / SALVAGED).exists():
         if (path / STORE).exists():
             # The damaged store was not moved aside yet: salvage it again.
@@ -115,16 +125,6 @@ def tidy(path: Path) -> None:
         else:
             rename(path / SALVAGED, path / STORE)
     put_in_place(path)
-
-
-def hand_over(path: Path, made: Path) -> None:
-    """Give what root has made below the agent's folder ``path`` to the owner of that folder: the
-    agent itself does not run as root, and could not open it.
-    """
-    owner = path.stat()
-    if os.geteuid() == 0 and made.exists():
-        for each in (made, *made.rglob("*")):
-            os.chown(each, owner.st_uid, owner.st_gid)
 
 
 def put_in_place(path: Path) -> None:

@@ -96,7 +96,8 @@ class Quarantined:
     """Input or a record that could not be used, kept with the reason.
 
     ``number`` is the source's number, 0 where it does not number. The store keeps the first
-    `QUARANTINE_BYTES_MAX` bytes of ``body``.
+    `QUARANTINE_BYTES_MAX` bytes of ``body``. A record that an upstream refused has its
+    ``consumer``, and where it stands: ``seq`` in ``log``.
     """
 
     code: str
@@ -106,6 +107,9 @@ class Quarantined:
     number: int
     arrival_ns: int
     body: bytes = field(repr=False)
+    consumer: str = ""
+    log: str = ""
+    seq: int = 0
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ import os
 from pathlib import Path
 
 from edge_agent.errors import StoreFailed, StoreLocked
+from edge_agent.files import open_plain
 from edge_agent.store.trouble import what_helps
 
 logger = logging.getLogger(__name__)
@@ -62,8 +63,9 @@ class StoreLock:
         try:
             self._fd = _open(path)
         except OSError as error:
-            helps = what_helps(error, "the store must be writable")
-            raise StoreFailed(f"{path}: {error.strerror}; {helps}") from error
+            plain = error.errno not in (errno.ELOOP, errno.EINVAL)
+            helps = f"; {what_helps(error, 'the store must be writable')}" if plain else ""
+            raise StoreFailed(f"{path}: {error.strerror}{helps}") from error
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -92,7 +94,7 @@ class StoreLock:
             return
         pid = b"%d\n" % os.getpid()
         try:
-            fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+            fd = open_plain(self._path, os.O_RDWR)
             try:
                 os.ftruncate(fd, 0)
                 self._is_named = os.pwrite(fd, pid, 0) == len(pid)
@@ -112,14 +114,29 @@ class StoreLock:
             self._fd = -1
 
 
+def is_held(path: Path) -> bool:
+    """Whether somebody holds the lock ``path``. Nothing is made or changed."""
+    try:
+        fd = open_plain(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
 def _open(path: Path) -> int:
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return open_plain(path, os.O_RDWR | os.O_CREAT)
     except OSError as error:
         # A read-only file system: flock asks for no more than an open file.
         if error.errno != errno.EROFS:
             raise
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return open_plain(path, os.O_RDONLY)
 
 
 def _read_pid(fd: int) -> int:

@@ -21,6 +21,7 @@ from typing import Literal
 import lmdb
 
 from edge_agent.errors import StoreFailed
+from edge_agent.files import acting_as_owner, give_to_owner, refuse_links
 from edge_agent.store.changes import Change, Erasing, Renewing
 from edge_agent.store.codec import Compressor
 from edge_agent.store.create import (
@@ -29,7 +30,6 @@ from edge_agent.store.create import (
     REBUILT,
     RESTORED,
     STORE,
-    hand_over,
     open_environment,
     put_in_place,
     rename,
@@ -111,11 +111,12 @@ def restore(
 
     ``header`` says who it is from now on. Raises as `compact`.
     """
-    with opened(data.parent, data.stat().st_size, "alone") as source:
+    with opened(data.parent, data.stat().st_size, "alone") as source, acting_as_owner(path):
         require_room(path, used_bytes(source))
         made = _build(path, source, map_size, Renewing(header), progress, RESTORED)
-    put_in_place(path)
-    _reserve(path, map_size)
+    with acting_as_owner(path):
+        put_in_place(path)
+        _reserve(path, map_size)
     return made
 
 
@@ -130,6 +131,7 @@ def opened(
     """
     try:
         if how != "write":
+            refuse_links(folder, folder / DATA, folder / "lock.mdb")
             env = lmdb.open(
                 str(folder),
                 map_size=map_size,
@@ -197,7 +199,7 @@ def _build(
     try:
         building.mkdir(mode=0o700)
         rewritten = rewrite(source, building, map_size, change, progress)
-        hand_over(path, building)
+        give_to_owner(path, building)
         sync_folder(building)
         rename(building, path / name)
     except OSError as error:

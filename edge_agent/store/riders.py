@@ -102,6 +102,9 @@ def put_quarantined(
             item.number,
             item.arrival_ns,
             item.body[:QUARANTINE_BYTES_MAX],
+            item.consumer,
+            item.log,
+            item.seq,
         ),
     )
     txn.put(key, value)

@@ -178,6 +178,9 @@ class QuarantineValue(msgspec.Struct, array_like=True, frozen=True):
     number: int
     arrival_ns: int
     body: bytes
+    consumer: str = ""
+    log: str = ""
+    seq: int = 0
 
 
 class ClockValue(msgspec.Struct, array_like=True, frozen=True):

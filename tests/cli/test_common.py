@@ -98,9 +98,28 @@ def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) 
     assert isinstance(CliRunner().invoke(main, ["config"]).exception, ExceptionGroup)
 
 
+def _logged(message: str, error: Exception | None = None) -> str:
+    told = None if error is None else (type(error), error, None)
+    record = logging.LogRecord("a.b", logging.WARNING, "", 0, message, None, told)
+    return JournalFormatter().format(record)
+
+
 def test_the_journal_gets_priorities_on_every_line() -> None:
-    record = logging.LogRecord("a.b", logging.WARNING, "", 0, "one\ntwo", None, None)
-    assert JournalFormatter().format(record) == "<4>a.b: one\n<4>two"
+    assert _logged("one", ValueError("two\nthree")) == (
+        "<4>a.b: one\n<4>    ValueError: two\n<4>    three"
+    )
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\x85", "\u2028", "\x0b", "\x1c"])
+def test_what_a_peer_says_begins_no_line_of_the_log(end: str) -> None:
+    assert len(_logged(f"it said: gone{end}<0>edge_agent.server: all is lost").splitlines()) == 1
+
+
+def test_what_a_peer_says_reaches_no_terminal_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    Failure("it said: \x1b[2J\u202e\x9b31m and left\nsecond").show()
+    told = capsys.readouterr().err
+    assert all(one == "\n" or one.isprintable() for one in told)
+    assert told.count("\n") == 2
 
 
 def test_a_command_is_quiet_and_run_is_not() -> None:
@@ -109,7 +128,7 @@ def test_a_command_is_quiet_and_run_is_not() -> None:
     set_up_logging(1)
     assert logging.getLogger().level == logging.INFO
     set_up_logging(2)
-    assert logging.getLogger("httpx2").level == logging.WARNING
+    assert logging.getLogger("trio-websocket").level == logging.WARNING
 
 
 class _Answers(http.server.BaseHTTPRequestHandler):

@@ -38,7 +38,7 @@ def test_check_says_good_and_warns_of_what_is_odd(tmp_path: Path) -> None:
         '[listen]\naddress = "0.0.0.0:8765"\ninsecure = true\n'
         '[[upstream]]\nname = "hub"\nurl = "wss://hub:8765/forward"\ntoken_file = "/nowhere"\n'
     )
-    done = CliRunner().invoke(command, ["check", str(path)])
+    done = CliRunner().invoke(command, ["check", str(path), "--data", str(tmp_path / "data")])
     assert done.exit_code == 0 and done.stdout == f"{path}: good\n"
     assert "anybody" in done.stderr and "upstream.hub.token_file: /nowhere" in done.stderr
 

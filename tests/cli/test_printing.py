@@ -65,3 +65,27 @@ def test_aggregates_in_every_format(form: str) -> None:
         heading, row = text.replace(",", " ").splitlines()
         assert heading.split()[:3] == ["stream", "count", "min"]
         assert row.split() == ["a", "2", "1.0", "3.0", "2.0"]
+
+
+def test_no_name_of_a_field_and_no_value_moves_the_cursor() -> None:
+    bad = "\x1b[2J\u202e\n\u2028\x9b"
+    told = {"seq": 1, "stream": "a", "time": "t", "source": "s", "fields": {bad: bad, "=1+1": -5}}
+    out = io.StringIO()
+    print_table([told], out)
+    print_csv([told], out)
+    print_aggregates({bad: {"count": 1}}, "table", out)
+    shown = [*out.getvalue().split("\n"), line(told)]
+    assert len(shown) == 2 + 2 + 2 + 1 + 1
+    assert all(one.isprintable() for one in shown)
+    assert any(one.endswith(",'=1+1") for one in shown) and any(
+        one.endswith(",-5") for one in shown
+    )
+
+
+def test_a_long_value_is_cut_for_eyes_and_whole_for_programs() -> None:
+    told = {"seq": 1, "stream": "a", "time": "t", "source": "s", "fields": {"x": "y" * 9000}}
+    table, rows = io.StringIO(), io.StringIO()
+    print_table([told], table)
+    print_csv([told], rows)
+    assert max(map(len, table.getvalue().splitlines())) < 100 and len(line(told)) < 300
+    assert "y" * 9000 in rows.getvalue()

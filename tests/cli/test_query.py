@@ -16,12 +16,39 @@ def test_records_in_every_format_with_one_that_says_there_are_more() -> None:
     with people_port() as (people, url):
         people.records = [record(1, t=1.5), record(2, t=2.5), record(3, t=3.5)]
         table = ask(url, "--limit", "2")
-        assert [line.split()[0] for line in table.stdout.splitlines()] == ["seq", "1", "2"]
-        assert "there are more than 2" in table.stderr
-        assert json.loads(ask(url, "--format", "json").stdout) == people.records
+        assert [line.split()[0] for line in table.stdout.splitlines()] == ["seq", "3", "2"]
+        assert "there are more than 2" in table.stderr and "--to" in table.stderr
+        newest = people.records[::-1]
+        assert json.loads(ask(url, "--format", "json").stdout) == newest
         lines = ask(url, "--format", "ndjson").stdout.splitlines()
-        assert [json.loads(line) for line in lines] == people.records
-        assert ask(url, "--format", "csv").stdout.splitlines()[1].endswith(",1.5")
+        assert [json.loads(line) for line in lines] == newest
+        assert ask(url, "--format", "csv").stdout.splitlines()[1].endswith(",3.5")
+
+
+def test_in_the_order_in_which_they_were_stored_where_that_is_asked_for() -> None:
+    with people_port() as (people, url):
+        people.records = [record(1, t=1.5), record(2, t=2.5), record(3, t=3.5)]
+        table = ask(url, "--limit", "2", "--order", "oldest")
+        assert [line.split()[0] for line in table.stdout.splitlines()] == ["seq", "1", "2"]
+        assert "there are more than 2" in table.stderr and "--from" in table.stderr
+
+
+def test_the_newest_of_several_logs_are_those_with_the_latest_time() -> None:
+    with people_port() as (people, url):
+        people.records = [record(9, t=1), record(3, "alarms", t=2)]
+        people.records[0]["time"] = "2026-01-02T00:00:00.5Z"
+        people.records[1]["time"] = "2026-01-02T00:00:00Z"
+        lines = ask(url, "--limit", "1", "--format", "ndjson").stdout.splitlines()
+        assert [json.loads(line)["seq"] for line in lines] == [9]
+
+
+def test_a_cell_of_any_length_stretches_no_table() -> None:
+    with people_port() as (people, url):
+        people.records = [record(1, t="x" * 5000), record(2)]
+        people.records[1]["fields"]["y" * 3000] = 1
+        table = ask(url)
+        assert max(map(len, table.stdout.splitlines())) < 250 and "…" in table.stdout
+        assert "x" * 5000 in ask(url, "--format", "json").stdout
 
 
 def test_options_become_the_question() -> None:

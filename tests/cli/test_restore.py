@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import io
+import json
 import shutil
 import tarfile
 from pathlib import Path
@@ -155,3 +157,98 @@ async def test_a_store_that_is_too_small_for_it_is_told_its_size(
     monkeypatch.setattr("edge_agent.cli.restore.SHARES_MAX", 0.0001)
     done = place.run()
     assert done.exit_code == 78 and "set it to 16 MiB" in done.output
+
+
+def _header(name: str, size: int, kind: bytes = tarfile.REGTYPE, link: str = "") -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size, info.type, info.linkname = size, kind, link
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def _padded(raw: bytes) -> bytes:
+    return raw + b"\0" * (-len(raw) % 512)
+
+
+def _sparse(size: int) -> bytes:
+    """A header of GNU's for a file of ``size`` zeros of which nothing is in the archive."""
+    raw = bytearray(_header("data.mdb", 0, tarfile.GNUTYPE_SPARSE))
+    raw[386:398] = b"%011o\0" % size
+    raw[398:410] = b"%011o\0" % 0
+    raw[483:495] = b"%011o\0" % size
+    raw[148:156] = b"        "
+    raw[148:156] = b"%06o\0 " % sum(raw)
+    return bytes(raw)
+
+
+@pytest.mark.parametrize(
+    "case",
+    ["compressed", "sparse", "larger", "smaller", "symlink", "hard link", "device", "folder",
+     "huge manifest", "no data", "twenty others", "claims a terabyte"],
+)  # fmt: skip
+async def test_a_tar_that_is_none_of_ours_writes_next_to_nothing_and_leaves_nothing(
+    place: Place, tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = (place.backup / "manifest.json").read_bytes()
+    data = (place.backup / "data.mdb").read_bytes()
+    parts = [_header("manifest.json", len(manifest)), _padded(manifest)]
+    kinds = {"symlink": tarfile.SYMTYPE, "hard link": tarfile.LNKTYPE,
+             "device": tarfile.CHRTYPE, "folder": tarfile.DIRTYPE}  # fmt: skip
+    if case == "sparse":
+        parts += [_sparse(2**31)]
+    elif case == "larger":
+        parts += [_header("data.mdb", len(data) + 512), _padded(data), b"\0" * 512]
+    elif case == "smaller":
+        parts += [_header("data.mdb", 512), data[:512]]
+    elif case in kinds:
+        parts += [_header("data.mdb", 0, kinds[case], str(place.backup / "data.mdb"))]
+    elif case == "huge manifest":
+        parts = [_header("manifest.json", 2**31), _padded(manifest)]
+    elif case == "twenty others":
+        parts = [_header(f"other-{n}", 0) for n in range(20)] + parts
+        parts += [_header("data.mdb", len(data)), _padded(data)]
+    elif case == "claims a terabyte":
+        claimed = json.loads(manifest) | {"bytes": 2**40}
+        manifest = json.dumps(claimed).encode()
+        parts = [_header("manifest.json", len(manifest)), _padded(manifest)]
+        parts += [_header("data.mdb", 2**40), data]
+    packed = tmp_path / "backup.tar"
+    packed.write_bytes(b"".join(parts) + b"\0" * 1024)
+    if case == "compressed":
+        zeros = b"\0" * 2**25
+        with tarfile.open(packed, "w:gz") as tar:
+            info = tarfile.TarInfo("data.mdb")
+            info.size = len(zeros)
+            tar.add(place.backup / "manifest.json", "manifest.json")
+            tar.addfile(info, io.BytesIO(zeros))
+    most = 0
+    real = shutil.rmtree
+
+    def seen(folder: Path, *, ignore_errors: bool = False) -> None:
+        nonlocal most
+        most = max([most, *(each.stat().st_size for each in Path(folder).rglob("*"))])
+        real(folder, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", seen)
+    done = place.run(source=packed)
+    assert done.exit_code in (1, 78) and isinstance(done.exception, SystemExit), done.output
+    assert most <= len(manifest)
+    assert not place.target.exists() or list(place.target.iterdir()) == []
+
+
+async def test_a_tar_with_more_in_it_is_a_backup_all_the_same(place: Place, tmp_path: Path) -> None:
+    packed = tmp_path / "backup.tar"
+    with tarfile.open(packed, "w") as tar:
+        for name in ("data.mdb", "manifest.json"):
+            tar.add(place.backup / name, name)
+        tar.add(place.backup / "manifest.json", "../../escaped")
+    assert place.run(source=packed).exit_code == 0
+    assert check(place.target).logs["main"].records == 400
+    assert not (tmp_path.parent / "escaped").exists()
+
+
+async def test_what_a_manifest_says_moves_no_cursor(place: Place) -> None:
+    file = place.backup / "manifest.json"
+    told = json.loads(file.read_text())
+    file.write_text(json.dumps(told | {"agent_id": "\x1b[2J\u202e"}))
+    done = place.run()
+    assert done.exit_code == 0 and "\x1b" not in done.output and "\u202e" not in done.output

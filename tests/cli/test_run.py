@@ -76,7 +76,11 @@ def test_ctrl_c_drains_and_ends_well(tmp_path: Path) -> None:
 
 async def test_a_second_signal_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     async def stubborn(
-        settings: object, *, stop: trio.Event, task_status: trio.TaskStatus[Running]
+        settings: object,
+        *,
+        stop: trio.Event,
+        hangups: object,
+        task_status: trio.TaskStatus[Running],
     ) -> None:
         task_status.started(Running(("127.0.0.1:1",), None))
         signal.raise_signal(signal.SIGTERM)
@@ -85,12 +89,26 @@ async def test_a_second_signal_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) 
         await trio.sleep_forever()
 
     monkeypatch.setattr("edge_agent.agent.run", stubborn)
-    before = signal.getsignal(signal.SIGHUP)
-    try:
-        with trio.fail_after(PATIENCE_S):
-            assert await run_until_signal(Config()) is False
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    with trio.fail_after(PATIENCE_S):
+        assert await run_until_signal(Config()) is False
+
+
+async def test_a_hangup_is_handed_on_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def renewing(
+        settings: object,
+        *,
+        stop: trio.Event,
+        hangups: trio.MemoryReceiveChannel[None],
+        task_status: trio.TaskStatus[Running],
+    ) -> None:
+        task_status.started(Running(("127.0.0.1:1",), None))
+        for _ in range(3):
+            signal.raise_signal(signal.SIGHUP)
+            await hangups.receive()
+
+    monkeypatch.setattr("edge_agent.agent.run", renewing)
+    with trio.fail_after(PATIENCE_S):
+        assert await run_until_signal(Config()) is True
 
 
 def test_a_configuration_that_cannot_be_used_ends_with_78() -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import ssl
+import stat
 import threading
 from pathlib import Path
 
 from click.testing import CliRunner
+from cryptography import x509
 
-from edge_agent.cli.tls import command
+from edge_agent.cli.tls import command, own_addresses, own_names
 from edge_agent.config import parse
 
 
@@ -41,8 +44,61 @@ def test_what_it_prints_can_be_pasted_into_a_configuration(tmp_path: Path) -> No
     assert config.listen.tls_certificate == str((tmp_path / "tls" / "server.pem").resolve())
 
 
-def test_an_authority_that_exists_is_not_replaced(tmp_path: Path) -> None:
-    CliRunner().invoke(command, ["init", str(tmp_path)])
+def san(folder: Path) -> list[str]:
+    found = x509.load_pem_x509_certificate((folder / "server.pem").read_bytes())
+    names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    addresses = map(str, names.get_values_for_type(x509.IPAddress))
+    return [*names.get_values_for_type(x509.DNSName), *addresses]
+
+
+def test_again_it_renews_the_certificate_under_the_same_authority(tmp_path: Path) -> None:
+    CliRunner().invoke(command, ["init", str(tmp_path), "--name", "old.example"])
     before = (tmp_path / "ca.pem").read_bytes()
+    key = (tmp_path / "server-key.pem").read_bytes()
+    done = CliRunner().invoke(
+        command, ["init", str(tmp_path), "--name", "new.example", "--name", "192.0.2.77"]
+    )
+    assert done.exit_code == 0 and "renewed" in done.output, done.output
+    assert (tmp_path / "ca.pem").read_bytes() == before
+    # At no moment do certificate and key belong to two different pairs.
+    assert (tmp_path / "server-key.pem").read_bytes() == key
+    assert {"old.example", "new.example", "192.0.2.77", "localhost"} <= set(san(tmp_path))
+    for name in ("old.example", "new.example"):
+        assert name in done.output
+
+
+def test_the_authority_of_an_earlier_version_still_renews(tmp_path: Path) -> None:
+    CliRunner().invoke(command, ["init", str(tmp_path)])
+    (tmp_path / "private" / "ca-key.pem").rename(tmp_path / "ca-key.pem")
+    (tmp_path / "private").rmdir()
+    done = CliRunner().invoke(command, ["init", str(tmp_path), "--name", "new.example"])
+    assert done.exit_code == 0, done.output
+    assert not (tmp_path / "ca-key.pem").exists() and "new.example" in san(tmp_path)
+
+
+def test_without_the_authoritys_key_it_says_so_and_changes_nothing(tmp_path: Path) -> None:
+    CliRunner().invoke(command, ["init", str(tmp_path)])
+    (tmp_path / "private" / "ca-key.pem").unlink()
+    before = {each: each.read_bytes() for each in tmp_path.glob("*.pem")}
     done = CliRunner().invoke(command, ["init", str(tmp_path)])
-    assert done.exit_code != 0 and (tmp_path / "ca.pem").read_bytes() == before
+    assert done.exit_code != 0 and "ca-key.pem" in str(done.exception)
+    assert {each: each.read_bytes() for each in tmp_path.glob("*.pem")} == before
+
+
+def test_what_this_machine_is_called_on_its_network_is_in_it(tmp_path: Path) -> None:
+    CliRunner().invoke(command, ["init", str(tmp_path)])
+    own = {str(ipaddress.ip_address(one)) for one in own_addresses()}
+    assert own <= set(san(tmp_path))
+    assert not any(ipaddress.ip_address(one).is_loopback for one in own)
+    host = socket.gethostname()
+    assert {host, f"{host.partition('.')[0]}.local"} & set(own_names())
+
+
+def test_the_authoritys_key_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    CliRunner().invoke(command, ["init", str(tmp_path / "tls")])
+    private = tmp_path / "tls" / "private"
+    assert [one.name for one in private.iterdir()] == ["ca-key.pem"]
+    assert stat.S_IMODE(private.stat().st_mode) == 0o700
+    files = [one for one in (tmp_path / "tls").glob("*") if one.is_file()]
+    keys = [one for one in files if b"PRIVATE" in one.read_bytes()]
+    assert [one.name for one in keys] == ["server-key.pem"]

@@ -40,7 +40,7 @@ def test_a_newcomer_sees_commented_examples_that_load_when_uncommented() -> None
         r"^# (\[\[.*\]\]|\w+ = .+)$", text[text.index("# [[upstream]]") :], re.MULTILINE
     )
     config = parse("\n".join(examples), "examples")
-    assert [upstream.name for upstream in config.upstream] == ["hub"]
+    assert [upstream.name for upstream in config.upstream] == ["hub", "logs"]
     assert [rule.name for rule in config.rule] == ["tidy", "mute", "clock", "hourly"]
 
 

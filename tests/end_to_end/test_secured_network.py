@@ -87,8 +87,11 @@ async def test_off_loopback_with_both_it_starts_and_people_need_a_token_too(
             "--token-file", str(keys.secret_file("reader")), "--format", "ndjson",
         )  # fmt: skip
         assert json.loads(read.stdout)["fields"] == {"n": 1}
-        # Without TLS nothing is answered there that a listener on the way could use.
-        assert await trio.to_thread.run_sync(speaks_plainly, agent.http_port) == b""
+        # Without TLS nothing is answered there that a listener on the way could use: that it is
+        # the wrong way to ask.
+        said = await trio.to_thread.run_sync(speaks_plainly, agent.http_port)
+        assert said.startswith(b"HTTP/1.1 400 ") and b"This port speaks TLS: " in said
+        assert b"fields" not in said and len(said) < 500
         assert await agent.stop() == 0
     finally:
         if agent.process is not None:

@@ -36,12 +36,15 @@ class Got:
 
 @dataclass
 class Reply:
-    """What to answer. ``hang_up``: close the connection instead, once the request was read."""
+    """What to answer. ``hang_up``: close the connection instead, once the request was read;
+    ``silent``: never say a word.
+    """
 
     status: int = 204
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     hang_up: bool = False
+    silent: bool = False
 
 
 @dataclass
@@ -91,7 +94,9 @@ class HttpUpstream:
         if self.hold is not None:
             await self.hold.wait()
         reply = self.script.pop(0) if self.script else self.answer(got)
-        if reply.hang_up:
+        if reply.silent:
+            await stream.receive_some()
+        if reply.hang_up or reply.silent:
             return False
         answer_headers = {"Content-Length": str(len(reply.body)), **reply.headers}
         if reply.status == 204:
@@ -105,10 +110,12 @@ class HttpUpstream:
 
 
 @asynccontextmanager
-async def http_upstream(*, context: ssl.SSLContext | None = None) -> AsyncIterator[HttpUpstream]:
+async def http_upstream(
+    *, context: ssl.SSLContext | None = None, port: int = 0
+) -> AsyncIterator[HttpUpstream]:
     """The server, while the block runs."""
     upstream = HttpUpstream()
-    listeners: list[Any] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    listeners: list[Any] = await trio.open_tcp_listeners(port, host="127.0.0.1")
     upstream.port = listeners[0].socket.getsockname()[1]
     if context is not None:
         listeners = [trio.SSLListener(one, context, https_compatible=True) for one in listeners]

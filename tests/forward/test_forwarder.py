@@ -3,11 +3,13 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import pytest
 import trio
 import trio.testing
 
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward import Forwarder
+from edge_agent.forward.sink import Acknowledged, Batch
 from tests.forward.support import FakeSink, Station, running_station, upstream
 from tests.patience import PATIENCE_S
 
@@ -61,7 +63,7 @@ async def test_each_log_goes_its_own_way(
 async def test_nothing_secret_of_the_url_is_shown(tmp_path: Path) -> None:
     async with running_station(tmp_path, logs=LOGS) as station:
         forwarder = forwarder_for(station, {"main": FakeSink(), "alarms": FakeSink()})
-        assert forwarder.statistics().url == "https://hub.example:8443/in"
+        assert forwarder.statistics().url == "https://hub.example:8443/in?…"
 
 
 async def test_run_returns_after_stop(tmp_path: Path) -> None:
@@ -73,3 +75,58 @@ async def test_run_returns_after_stop(tmp_path: Path) -> None:
                 await station.put(3)
                 forwarder.stop()
         assert {lane.phase for lane in forwarder.statistics().lanes} == {"caught up"}
+
+
+async def test_a_lane_that_fails_on_our_own_mistake_says_so_begins_anew_and_harms_no_other(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Wrong(FakeSink):
+        wrong = True
+
+        async def send(self, batch: Batch) -> Acknowledged:
+            if self.wrong:
+                raise ZeroDivisionError("by our own")
+            return await super().send(batch)
+
+    wrong = Wrong()
+    sinks: dict[str, FakeSink] = {"main": wrong, "alarms": FakeSink()}
+    async with running_station(tmp_path, logs=LOGS) as station, trio.open_nursery() as nursery:
+        forwarder = forwarder_for(station, sinks)
+        nursery.start_soon(forwarder.run)
+        await station.put(5)
+        await trio.sleep(0.5)
+        now = forwarder.statistics()
+        assert (now.phase, now.connected) == ("backing off", False)
+        assert "failed on a mistake of the agent's own: ZeroDivisionError: by our own" in now.error
+        assert now.lanes[0].mistaken and not now.lanes[1].mistaken
+        assert now.lanes[0].next_try_s > 0
+        await station.put(2, stream="alarms/fire", log="alarms")
+        await trio.sleep(3000)
+        assert sinks["alarms"].sent == [(1, 2)]
+        told = [record for record in caplog.records if record.exc_info]
+        assert len(told) == 1
+        assert station.metrics.get("forward_failures_total", "hub", "mistake") > 5
+        wrong.wrong = False
+        await trio.sleep(400)
+        assert wrong.sent == [(1, 5)]
+        after = forwarder.statistics()
+        assert (after.phase, after.connected, after.error) == ("caught up", True, "")
+        forwarder.stop()
+
+
+async def test_a_lane_in_a_wait_after_our_own_mistake_stops_at_once(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    class Wrong(FakeSink):
+        async def aclose(self) -> None:
+            raise KeyError("our own")
+
+    sinks: dict[str, FakeSink] = {"main": Wrong(open_script=[SinkUnavailable("no")] * 9)}
+    async with running_station(tmp_path) as station:
+        forwarder = forwarder_for(station, sinks)
+        with trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(forwarder.run)
+                await trio.sleep(0.5)
+                assert forwarder.statistics().lanes[0].mistaken
+                forwarder.stop()

@@ -16,7 +16,10 @@ import trio.testing
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
 from edge_agent.clock import ManualClock
+from edge_agent.config import Upstream
+from edge_agent.dial import Dial
 from edge_agent.errors import SinkUnavailable
+from edge_agent.forward.credentials import CredentialFiles
 from edge_agent.forward.link import ACK_S, PING_S, QUEUE_BYTES, Hello, Link
 from edge_agent.forward.outgoing import Message
 from edge_agent.forward.sink import Acknowledged
@@ -37,6 +40,10 @@ from tests.forward.support import upstream
 
 Clock = trio.testing.MockClock
 HELLO = Hello("a1/hub/main/live", "hubs", 5)
+
+
+def link_to(config: Upstream, dial: Dial) -> Link:
+    return Link(config, dial, ManualClock(), CredentialFiles(config).read())
 
 
 @dataclass
@@ -94,7 +101,7 @@ async def connected(**more: Any) -> AsyncIterator[tuple[Link, Hub, trio.Nursery]
     async with trio.open_nursery() as hubs:
         hub = Hub(hubs, **more)
         config = upstream("ws://hub.example:8765/forward", **settings)
-        link = Link(config, hub.dial, ManualClock())
+        link = link_to(config, hub.dial)
         async with trio.open_nursery() as nursery:
             resume = await nursery.start(link.run, HELLO)
             assert isinstance(resume, Resume) and resume.next == hub.next
@@ -144,7 +151,7 @@ async def test_the_url_says_where_and_whether_with_tls(
 
     dialled: list[Any] = []
     with pytest.raises(SinkUnavailable, match="seen enough"):
-        await Link(upstream(url), dial, ManualClock()).run(HELLO)
+        await link_to(upstream(url), dial).run(HELLO)
     ((to_host, to_port, context),) = dialled
     assert (to_host, to_port, isinstance(context, ssl.SSLContext)) == (host, port, is_tls)
 
@@ -319,7 +326,7 @@ async def test_a_silent_network_is_noticed_by_pings_that_nobody_answers(
     kept: list[Any] = []
     began = trio.current_time()
     async with trio.open_nursery() as nursery:
-        link = Link(upstream("ws://h/forward", timeout=20.0), dial, ManualClock())
+        link = link_to(upstream("ws://h/forward", timeout=20.0), dial)
         with pytest.raises(SinkUnavailable, match="not heard for 50 s"):
             await link.run(HELLO)
         nursery.cancel_scope.cancel()
@@ -365,7 +372,7 @@ async def refused_hello(timeout: float = 30.0, **more: Any) -> SinkUnavailable:
     errors: list[SinkUnavailable] = []
     async with trio.open_nursery() as hubs:
         hub = Hub(hubs, **more)
-        link = Link(upstream("ws://hub/forward", timeout=timeout), hub.dial, ManualClock())
+        link = link_to(upstream("ws://hub/forward", timeout=timeout), hub.dial)
         try:
             await link.run(HELLO)
         except SinkUnavailable as error:
@@ -378,7 +385,7 @@ async def test_an_unreachable_hub(autojump_clock: Clock) -> None:
     async def dial(*_: object) -> trio.abc.Stream:
         raise OSError(111, "Connection refused")
 
-    link = Link(upstream("ws://hub/forward"), dial, ManualClock())
+    link = link_to(upstream("ws://hub/forward"), dial)
     with pytest.raises(SinkUnavailable, match="refused"):
         await link.run(HELLO)
 
@@ -415,7 +422,7 @@ async def test_a_hub_that_hangs_up_during_the_upgrade_is_noticed_at_once(
         return ours
 
     began = trio.current_time()
-    link = Link(upstream("ws://hub:1/forward"), dial, ManualClock())
+    link = link_to(upstream("ws://hub:1/forward"), dial)
     with pytest.raises(SinkUnavailable, match=r"(hung up|reset) during the upgrade"):
         await link.run(HELLO)
     assert trio.current_time() - began < 1

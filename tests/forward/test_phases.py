@@ -8,10 +8,10 @@ from edge_agent.forward.phases import TRANSITIONS, Event, Phase, next_phase
 #: Written out a second time, from the module's docstring: the table against the table.
 EXPECTED = """
 CAUGHT_UP   SENDING BACKING_OFF -       -       CAUGHT_UP -       PAUSED
-SENDING     SENDING BACKING_OFF HALVING -       CAUGHT_UP -       PAUSED
+SENDING     SENDING BACKING_OFF HALVING -       CAUGHT_UP STOPPED PAUSED
 BACKING_OFF -       -           -       SENDING -         -       PAUSED
 HALVING     SENDING BACKING_OFF -       -       CAUGHT_UP STOPPED PAUSED
-STOPPED     -       -           -       -       -         -       PAUSED
+STOPPED     -       -           -       SENDING -         -       PAUSED
 PAUSED      -       BACKING_OFF -       SENDING -         -       PAUSED
 """
 ROWS = {words[0]: words[1:] for words in map(str.split, EXPECTED.strip().splitlines())}
@@ -29,9 +29,9 @@ def test_every_pair_of_phase_and_event_does_what_the_table_says(phase: Phase, ev
         assert next_phase(phase, event) is Phase[expected]
 
 
-def test_every_phase_has_a_row_and_only_a_person_leaves_stopped() -> None:
+def test_every_phase_has_a_row_and_only_a_person_or_something_new_leaves_stopped() -> None:
     assert set(TRANSITIONS) == set(Phase)
-    assert set(TRANSITIONS[Phase.STOPPED]) == {Event.HELD}
+    assert set(TRANSITIONS[Phase.STOPPED]) == {Event.HELD, Event.RETRY}
     reached = {to for row in TRANSITIONS.values() for to in row.values()}
     assert reached == set(Phase)
 

@@ -7,6 +7,8 @@ import json
 import random
 import ssl
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ from tests.forward.support import (
     upstream,
 )
 from tests.forward.thinned import plain_block, thinned_block
+from tests.patience import PATIENCE_S
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -150,22 +153,25 @@ async def test_a_captive_portal_does_not_acknowledge(tmp_path: Path) -> None:
 async def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
     async with running_station(tmp_path) as station, http_upstream() as server:
         await station.put(1)
-        server.script = [Reply(307, headers={"Location": f"{server.url}/elsewhere"})]
+        elsewhere = "http://portal.example/login?back=s3cret"
+        server.script = [Reply(307, headers={"Location": elsewhere})]
         sink = sink_for(station, server.url)
-        with pytest.raises(SinkUnavailable, match="elsewhere"):
+        with pytest.raises(SinkUnavailable, match=r"http://portal\.example") as caught:
             await sink.send(await batch_of(station))
-        assert len(server.got) == 1
+        assert len(server.got) == 1 and "s3cret" not in str(caught.value)
         await sink.aclose()
 
 
 async def test_an_answer_without_end_is_cut_and_does_not_acknowledge(tmp_path: Path) -> None:
-    endless = Reply(200, b"[" + b"1," * 500_000 + b"1]", {"Content-Type": "application/json"})
+    endless = Reply(200, b"[" + b"1," * 8_500_000 + b"1]", {"Content-Type": "application/json"})
     async with running_station(tmp_path) as station, http_upstream() as server:
-        await station.put(1)
+        await station.put(2)
         server.script = [endless]
         sink = sink_for(station, server.url)
-        with pytest.raises(SinkUnavailable, match="longer than"):
+        with pytest.raises(SinkUnavailable, match="longer than 16 MiB") as caught:
             await sink.send(await batch_of(station))
+        # A smaller batch may have a shorter answer.
+        assert caught.value.halve
         await sink.aclose()
 
 
@@ -448,3 +454,189 @@ async def test_a_range_whose_records_were_thinned_since_is_another_batch(tmp_pat
         ids = {json.loads(line)["id"] for got in (first, second) for line in got.body.splitlines()}
         assert len(ids) == 12
         await sink.aclose()
+
+
+# What counts as taken, over the whole way.
+
+
+@asynccontextmanager
+async def forwarded(station: Station, url: str, **more: Any) -> AsyncIterator[Forwarder]:
+    async with trio.open_nursery() as nursery:
+        forwarder = forwarder_for(station, url, **more)
+        nursery.start_soon(forwarder.run)
+        yield forwarder
+        nursery.cancel_scope.cancel()
+
+
+JSON = {"Content-Type": "application/json"}
+PLAIN = {"Content-Type": "text/plain; charset=utf-8"}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(200, b"ok", PLAIN),
+        Reply(200, b'\xef\xbb\xbf{"taken": 5}', JSON),
+        Reply(207, b'{"results": []}', JSON),
+        Reply(201),
+        Reply(202, b'{"id": 7}', JSON),
+    ],
+)
+async def test_what_apis_answer_is_taken_and_each_record_arrives_once(
+    tmp_path: Path, reply: Reply
+) -> None:
+    async with running_station(tmp_path) as station, http_upstream() as server:
+        server.answer = lambda _: reply
+        await station.put(5)
+        async with forwarded(station, server.url) as forwarder:
+            await until(lambda: forwarder.statistics().records == 5)
+        assert [record["seq"] for record in server.got[0].records] == [1, 2, 3, 4, 5]
+        assert len(server.got) == 1
+
+
+async def test_an_answer_with_a_long_result_for_each_of_5000_records_is_taken(
+    tmp_path: Path,
+) -> None:
+    def answer(got: Got) -> Reply:
+        items = [
+            {"create": {"_id": r["id"], "status": 201, "note": "x" * 900}} for r in got.records
+        ]
+        return Reply(200, json.dumps({"errors": False, "items": items}).encode(), JSON)
+
+    async with running_station(tmp_path) as station, http_upstream() as server:
+        server.answer = answer
+        await station.put(5000)
+        async with forwarded(station, server.url) as forwarder:
+            await until(lambda: forwarder.statistics().records == 5000, seconds=PATIENCE_S)
+        assert sum(len(got.records) for got in server.got) == 5000
+
+
+async def test_records_that_a_200_refuses_go_to_quarantine_and_are_not_counted(
+    tmp_path: Path,
+) -> None:
+    def answer(got: Got) -> Reply:
+        items: list[Any] = [{"index": {"status": 201}} for _ in got.records]
+        for place, record in enumerate(got.records):
+            if record["fields"]["n"] in (2, 5):
+                error = {"type": "mapper_parsing_exception", "reason": "n is unlucky"}
+                items[place] = {"index": {"status": 400, "error": error}}
+        failed = any("error" in item["index"] for item in items)
+        return Reply(200, json.dumps({"errors": failed, "items": items}).encode(), JSON)
+
+    async with running_station(tmp_path) as station, http_upstream() as server:
+        server.answer = answer
+        await station.put(8)
+        async with forwarded(station, server.url) as forwarder:
+            await until(lambda: forwarder.statistics().lanes[0].floor == 8)
+            statistics = forwarder.statistics()
+        aside = [entry for _, entry in await station.log.quarantine(0, 9)]
+        assert [msgpack.unpackb(entry.body)["n"] for entry in aside] == [2, 5]
+        assert all("n is unlucky" in entry.reason for entry in aside)
+        assert statistics.refused == 2
+
+
+async def test_records_that_a_200_wants_later_are_sent_until_they_are_taken(
+    tmp_path: Path,
+) -> None:
+    busy = 3
+
+    def answer(got: Got) -> Reply:
+        nonlocal busy
+        busy -= 1
+        status = 429 if busy >= 0 else 201
+        items = [{"index": {"status": status if r["seq"] == 3 else 201}} for r in got.records]
+        body = {"errors": status == 429, "items": items}
+        return Reply(200, json.dumps(body).encode(), JSON)
+
+    async with running_station(tmp_path) as station, http_upstream() as server:
+        server.answer = answer
+        await station.put(4)
+        async with forwarded(station, server.url) as forwarder:
+            await until(lambda: forwarder.statistics().lanes[0].floor == 4)
+        assert await station.log.quarantine(0, 9) == []
+        taken = [record["seq"] for got in server.got[3:] for record in got.records]
+        assert sorted(set(taken)) == [1, 2, 3, 4] or len(server.got) > 4
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"errors": true}',
+        b'{"success": false}',
+        b'{"status": "error", "message": "no database"}',
+        b'{"FailedRecordCount": 2}',
+        b'{"data": null, "errors": [{"message": "no"}]}',
+    ],
+)
+async def test_a_200_that_says_that_it_failed_is_never_counted(tmp_path: Path, body: bytes) -> None:
+    async with running_station(tmp_path) as station, http_upstream() as server:
+        server.answer = lambda _: Reply(200, body, JSON)
+        await station.put(4)
+        async with forwarded(station, server.url) as forwarder:
+            await until(lambda: forwarder.statistics().error)
+            statistics = forwarder.statistics()
+            assert statistics.records == 0 and statistics.backlog_records == 4
+            assert "says that something failed" in statistics.error
+            server.answer = lambda _: Reply(200, b"{}", JSON)
+            await until(lambda: forwarder.statistics().records == 4)
+        assert await station.log.quarantine(0, 9) == []
+
+
+async def test_a_secret_that_the_answer_repeats_is_not_shown(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("s3cret-token")
+    async with running_station(tmp_path / "a") as station, http_upstream() as server:
+        await station.put(1)
+        server.answer = lambda got: Reply(401, b"bad " + got.headers["authorization"].encode())
+        sink = sink_for(station, server.url, token_file=str(token))
+        with pytest.raises(SinkUnavailable, match=r"bad Bearer \.\.\.") as caught:
+            await sink.send(await batch_of(station))
+        assert "s3cret" not in str(caught.value)
+        await sink.aclose()
+
+
+async def test_a_body_is_refused_by_its_head_before_all_of_it_was_sent(tmp_path: Path) -> None:
+    async def early(stream: trio.SocketStream) -> None:
+        await stream.receive_some(1024)
+        await stream.send_all(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nno!")
+        await trio.sleep_forever()
+
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    async with running_station(tmp_path) as station, trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, early, listeners)
+        await station.put(150_000)
+        sink = sink_for(station, f"http://127.0.0.1:{port}/", compression="none")
+        with pytest.raises(SinkRefused, match="413: no!") as caught:
+            await sink.send(await batch_of(station))
+        assert caught.value.code == "too_big"
+        await sink.aclose()
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_second_answer_is_not_taken_for_the_next_batchs(tmp_path: Path) -> None:
+    connections = 0
+
+    async def twice(stream: trio.SocketStream) -> None:
+        nonlocal connections
+        connections += 1
+        answer = b"HTTP/1.1 204 A\r\n\r\nHTTP/1.1 204 B\r\n\r\n"
+        if connections > 1:
+            answer = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
+        async with stream:
+            # Hung up on with something unread, as it is.
+            with suppress(trio.BrokenResourceError):
+                while await stream.receive_some(65536):
+                    await stream.send_all(answer)
+
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    async with running_station(tmp_path) as station, trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, twice, listeners)
+        await station.put(2)
+        sink = sink_for(station, f"http://127.0.0.1:{port}/")
+        assert (await sink.send(await batch_of(station, 1, 1))).upto == 1
+        with pytest.raises(SinkUnavailable, match="HTTP 500"):
+            await sink.send(await batch_of(station, 2, 2))
+        await sink.aclose()
+        nursery.cancel_scope.cancel()

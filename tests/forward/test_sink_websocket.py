@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 import trio
 import trio.testing
+from msgspec import structs
 
 from edge_agent.commit.committer import LAZY_SECONDS
 from edge_agent.config import Upstream
@@ -19,8 +22,18 @@ from edge_agent.forward import Forwarder, make_sink
 from edge_agent.forward.sink import Resume
 from edge_agent.forward.sink_websocket import EMPTY_S, WebSocketSink
 from edge_agent.store import Entry, Gap, Numbering, Position
-from tests.forward.support import Station, inline, running_station, serving, until, upstream
+from tests.forward.gateways import gateway
+from tests.forward.support import (
+    Station,
+    inline,
+    make_run,
+    running_station,
+    serving,
+    until,
+    upstream,
+)
 from tests.model.memory_network import MemoryNetwork
+from tests.patience import PATIENCE_S
 
 
 def forwarder_for(station: Station, config: Upstream, **more: Any) -> Forwarder:
@@ -360,3 +373,26 @@ async def test_a_closed_sink_says_so() -> None:
         async with trio.open_nursery() as nursery:
             await sink.open(nursery, Resume(0, 1, 0, None))
     assert caught.group_contains(SinkUnavailable, match="no network")
+
+
+async def test_messages_shrink_over_connections_that_break_before_any_ack(tmp_path: Path) -> None:
+    """A way that breaks every 60 kB: what never arrives whole is sent in smaller messages."""
+    async with (
+        running_station(tmp_path / "hub") as hub,
+        running_station(tmp_path / "agent") as agent,
+        serving(hub) as port,
+        gateway(port, most=60_000) as way,
+    ):
+        for block in range(12):
+            await put_incompressible(agent, 10, start=10 * block)
+        async with forwarding(agent, way.port) as forwarder:
+            await until(lambda: forwarder.statistics().lanes[0].floor == 120, seconds=PATIENCE_S)
+        assert way.breaks >= 2
+        assert await numbers(hub) == list(range(120))
+
+
+async def put_incompressible(station: Station, count: int, *, start: int) -> None:
+    """A block of ``count`` times two kilobytes."""
+    body = b"".join(msgpack.packb({"n": start + n, "pad": os.urandom(2000)}) for n in range(count))
+    run = structs.replace(make_run("t/1", count, start), body=body)
+    await (await station.log.append(Entry(runs=(run,)))).wait()

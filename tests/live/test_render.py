@@ -117,3 +117,10 @@ def test_how_far_a_time_can_be_trusted_is_told_where_it_is_not_the_sensors_own()
         shown = to_dict(record({}, quality="arrival", synced=synced, corrected=corrected))
         assert shown["time_quality"] == word
         assert shown.get("synced", True) is synced
+
+
+def test_no_cell_of_a_csv_begins_a_formula_and_numbers_stay_numbers() -> None:
+    table = to_csv([record({"a": "=1+1", "b": -5, "c": -0.5, "d": "-5", "@e": "x\x1b\u202e"})])
+    (row,) = csv.DictReader(io.StringIO(str(table, "utf-8"), newline=""))
+    told = {"a": "'=1+1", "b": "-5", "c": "-0.5", "d": "-5", "'@e": "x\\x1b\\u202e"}
+    assert {key: row[key] for key in told} == told

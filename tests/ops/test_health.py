@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from edge_agent.ops.health import CrowdedFact, Facts, LogFact, UpstreamFact, judge
+from edge_agent.ops.health import (
+    CrowdedFact,
+    Facts,
+    FilesFact,
+    LogFact,
+    UpstreamFact,
+    judge,
+)
 from tests.ops.pictures import WELL, unwell
 
 
@@ -146,6 +153,21 @@ def test_a_paused_upstream_is_told_as_a_warning_with_the_way_back() -> None:
 def test_a_doubted_clock_is_told_with_how_far_it_is_off(off_s: float, text: str) -> None:
     (warning,) = judge(unwell(clock_doubt_s=off_s)).warnings
     assert text in warning.message
+
+
+def test_a_file_that_cannot_be_used_any_more_degrades_and_says_what_goes_on() -> None:
+    facts = unwell(files=FilesFact(("/etc/tokens: Permission denied",)))
+    assert codes(facts) == ("degraded", ["file_unusable"], [])
+    told = judge(facts).reasons[0].message
+    assert "/etc/tokens" in told and "goes on" in told and "a start would be refused" in told
+
+
+@pytest.mark.parametrize("days, words", [(20, "ends in 20 days"), (-2, "ended 2 days ago")])
+def test_a_certificate_is_told_before_it_ends(days: int, words: str) -> None:
+    facts = unwell(files=FilesFact((), days * 86_400.0))
+    assert codes(facts) == ("degraded", ["certificate_ends"], [])
+    assert words in judge(facts).reasons[0].message
+    assert codes(unwell(files=FilesFact((), 22 * 86_400.0)))[0] == "ok"
 
 
 def test_who_finds_no_place_for_a_source_is_named() -> None:

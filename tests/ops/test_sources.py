@@ -11,7 +11,14 @@ from edge_agent.config import Config, Http, Listen, Upstream, parse
 from edge_agent.forward.forwarder import ForwarderStatistics
 from edge_agent.forward.standing import LaneStatistics
 from edge_agent.metrics import Metrics
-from edge_agent.ops.sources import in_words, is_insecure, log_status, store_status, upstream_status
+from edge_agent.ops.sources import (
+    in_words,
+    is_insecure,
+    log_status,
+    open_ports,
+    store_status,
+    upstream_status,
+)
 from tests.ops.real import agent
 
 
@@ -149,3 +156,16 @@ async def test_a_log_that_is_no_longer_configured_is_shown_all_the_same(tmp_path
     async with agent(tmp_path, config=parse(text, "test"), serve=False) as running:
         logs = {log.name: log for log in (await running.watch.look()).logs}
     assert (logs["alarms"].records, logs["alarms"].share_bytes, logs["alarms"].fill) == (3, 0, 0.0)
+
+
+def test_what_is_open_is_told_for_what_it_is() -> None:
+    everywhere = Listen(address="0.0.0.0:1", insecure=True)
+    assert "no TLS and no tokens" in open_ports(Config(listen=everywhere))
+    tokens = Listen(address="0.0.0.0:1", insecure=True, tokens="t")
+    told = open_ports(Config(listen=tokens))
+    assert "has tokens but no TLS" in told and "may send" not in told
+    tls = Listen(address="0.0.0.0:1", insecure=True, tls_certificate="c", tls_key="k")
+    assert "no tokens" in open_ports(Config(listen=tls)) and "TLS" not in open_ports(
+        Config(listen=tls)
+    )
+    assert open_ports(Config()) == ""

@@ -12,7 +12,7 @@ import trio.testing
 
 from edge_agent.config.shape import Listen
 from edge_agent.errors import ConfigError
-from edge_agent.server.tls import CaFiles, make_ca, server_context
+from edge_agent.server.tls import CaFiles, certificate_end, make_ca, renew, server_context
 
 
 def context(files: CaFiles, key: Path | None = None) -> ssl.SSLContext:
@@ -107,3 +107,29 @@ def test_files_that_do_not_belong_together_are_an_error_with_the_key(tmp_path: P
 
 def test_without_a_certificate_there_is_no_tls() -> None:
     assert server_context(Listen()) is None
+
+
+def test_the_end_of_a_certificate_is_read_as_its_maker_meant_it(tmp_path: Path) -> None:
+    from cryptography import x509
+
+    for days in (0, 9000, 12_000):
+        now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC) + dt.timedelta(days=days)
+        # From 2050 on the date is written in another form.
+        files = make_ca(tmp_path / str(days), ["a"], now=now)
+        made = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+        assert certificate_end(files.certificate) == made.not_valid_after_utc.timestamp()
+    for text in ("", "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"):
+        (tmp_path / "junk").write_text(text)
+        with pytest.raises(ValueError, match="certificate"):
+            certificate_end(tmp_path / "junk")
+
+
+def test_an_authority_that_has_ended_renews_nothing(tmp_path: Path) -> None:
+    begin = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    files = make_ca(tmp_path, ["a"], now=begin)
+    renewed, names = renew(tmp_path, ["b"], now=begin + dt.timedelta(days=3600))
+    assert renewed == files and names == ["b", "a"]
+    # Not beyond its authority.
+    assert certificate_end(files.certificate) == certificate_end(files.ca)
+    with pytest.raises(ConfigError, match="ended"):
+        renew(tmp_path, ["b"], now=begin + dt.timedelta(days=3651))

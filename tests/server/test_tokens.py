@@ -39,12 +39,14 @@ def test_the_secret_is_not_in_the_file(path: Path) -> None:
     assert json.loads(path.read_text())["tokens"][0]["hash"].startswith("sha256:")
 
 
-def test_the_file_can_be_read_by_its_owner_alone(path: Path) -> None:
+def test_a_new_file_can_be_read_by_its_owner_alone_and_one_that_is_there_stays_as_it_is(
+    path: Path,
+) -> None:
     add_token(path, "a")
     assert path.stat().st_mode & 0o777 == 0o600
-    path.chmod(0o644)
+    path.chmod(0o640)
     add_token(path, "b")
-    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.stat().st_mode & 0o777 == 0o640
 
 
 def test_nothing_is_left_beside_the_file(path: Path) -> None:

@@ -108,6 +108,12 @@ def script() -> str:
         "note store stat --format '%U %a' /var/lib/edge-agent /var/lib/edge-agent/*",
         change,
         network,
+        "note tls find /etc/edge-agent/tls /etc/edge-agent/tokens -printf '%f %U %G %m\\n'",
+        (
+            "note hidden setpriv --reuid=edge-agent --regid=edge-agent --init-groups"
+            " find /etc/edge-agent -type f -not -readable"
+        ),
+        "note renewed edge-agent tls init /etc/edge-agent/tls --name new.example",
         update,
         HANG,
         MISTAKE,
@@ -135,6 +141,8 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     command = [
         "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--volatile=yes",
         "--private-network", "--console=read-only", f"--machine=edge-agent-{folder.name}",
+        # Of this machine's /usr, which is read-only there, the one folder that the chapter adds to.
+        "--tmpfs=/usr/local/bin:mode=755",
         f"--bind-ro={ROOT}:/checkout", f"--bind-ro={wheelhouse}:/wheelhouse",
         f"--bind={folder}:/shared", "--directory=/", "--boot",
         f"--bind-ro={folder}/driver.service:/etc/systemd/system/driver.service",
@@ -172,6 +180,19 @@ def test_the_store_is_readable_for_the_agent_alone(outcome: Outcome) -> None:
         owner, mode = line.split()
         assert owner == "edge-agent"
         assert mode.endswith("00")
+
+
+def test_the_agents_user_reads_all_that_it_needs_and_not_the_authoritys_key(
+    outcome: Outcome,
+) -> None:
+    lines = dict(line.split(maxsplit=1) for line in outcome.text("tls").splitlines())
+    assert lines["ca-key.pem"] == "0 0 600" and lines["private"] == "0 0 700"
+    assert lines["server-key.pem"].startswith("0 ") and lines["server-key.pem"].endswith(" 640")
+    assert lines["tokens"].endswith(" 640")
+    # What it may not even look into it cannot list: find says so.
+    hidden = [one for one in outcome.text("hidden").splitlines() if one.startswith("/")]
+    assert hidden == [] and "tls/private" in outcome.text("hidden")
+    assert "new.example" in outcome.text("renewed") and "by the same" in outcome.text("renewed")
 
 
 def test_the_watchdog_restarts_an_agent_that_hangs_and_no_record_is_lost(outcome: Outcome) -> None:

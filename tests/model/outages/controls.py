@@ -20,6 +20,7 @@ from edge_agent.commit.persist import Persistence
 from edge_agent.errors import SinkUnavailable, StoreFailed
 from edge_agent.forward.batches import PlannedBatches
 from edge_agent.forward.lane import Lane
+from edge_agent.forward.plan import Plan
 from edge_agent.forward.sink import Acknowledged
 from edge_agent.forward.sink_http import HttpSink
 from edge_agent.forward.sink_websocket import WebSocketSink
@@ -87,10 +88,11 @@ def retry_drops_the_batch() -> Iterator[None]:
 def plan_in_memory_only() -> Iterator[None]:
     """Ranges are sent before they are durable."""
 
-    async def forgetful(self: PlannedBatches) -> None:
+    async def forgetful(self: PlannedBatches, plan: Plan) -> None:
         await trio.lowlevel.checkpoint()
+        self._plan = plan
 
-    with patch.object(PlannedBatches, "_keep_plan", forgetful):
+    with patch.object(PlannedBatches, "_keep", forgetful):
         yield
 
 

@@ -1,0 +1,250 @@
+"""Files that a command opens or writes where another user works: owner, mode, and no link followed.
+
+Root looks after an agent that runs as another user. Two things must not happen then: that a file
+becomes root's, which the agent cannot read any more; and that root is led to a file elsewhere by a
+link that the agent's user, or whoever took it over, has put there.
+
+- `acting_as_owner`: root becomes the owner of a folder while it works in it. The kernel then
+  refuses whatever that owner may not do, and what is made belongs to the owner by itself.
+- `open_plain` and `refuse_links`: a file that is one, and nothing that stands in its place.
+- `whole_file`: writes a file that appears whole, with the owner and mode of the one that it
+  replaces, or with those that suit its folder.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import pwd
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+#: Mode of what only its owner may read.
+SECRET = 0o600
+#: Mode of what anybody may read, less the umask.
+OPEN = 0o666
+
+
+@contextmanager
+def acting_as_owner(folder: Path) -> Iterator[None]:
+    """While this lasts root is the owner of ``folder``, or of the nearest folder above that is
+    there. Whoever is not root stays who they are.
+
+    Where a folder of somebody else's on the way lets that owner not pass, root stays root: then
+    the owner cannot have put anything there by its name either.
+    """
+    if os.getuid() != 0:
+        yield
+        return
+    with acting_as(0, 0):
+        try:
+            owner, above = _owner_of(folder)
+        except OSError:
+            owner, above = None, []
+    if owner is None:
+        yield
+        return
+    with acting_as(owner.st_uid, owner.st_gid):
+        passes = all(uid == owner.st_uid or _may_pass(one) for one, uid in above)
+        if passes:
+            yield
+    if not passes:
+        with acting_as(0, 0):
+            yield
+
+
+@contextmanager
+def acting_as(uid: int, gid: int) -> Iterator[None]:
+    """While this lasts root is the user ``uid`` with its groups, as far as the kernel goes."""
+    before = os.geteuid(), os.getegid(), os.getgroups()
+    try:
+        _become(uid, gid, before[2] if uid == 0 else _groups_of(uid, gid))
+        yield
+    finally:
+        _become(*before)
+
+
+def open_plain(path: Path, flags: int, mode: int = SECRET) -> int:
+    """As ``os.open``, and only if ``path`` is a plain file: no link, pipe or device.
+
+    Root opens no file that has a second name, in a folder that is another user's: it may be a file
+    that this user could not open.
+
+    Raises:
+        OSError: it is none, or cannot be opened.
+    """
+    flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        descriptor = os.open(path, flags, mode)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise OSError(errno.ELOOP, "is a symbolic link, which is not followed", str(path)) from None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "is no plain file, and is left alone", str(path))
+        refuse_links(path)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def refuse_links(*paths: Path) -> None:
+    """For root, before something opens ``paths`` that follows links: raises OSError where one of
+    them is another user's link, or a file of another's with a second name.
+    """
+    for path in paths if os.geteuid() == 0 else ():
+        try:
+            found = path.lstat()
+        except FileNotFoundError:
+            continue
+        if stat.S_ISLNK(found.st_mode) and found.st_uid != 0:
+            text = "is a symbolic link of another user's, which root does not follow"
+            raise OSError(errno.ELOOP, text, str(path))
+        if found.st_nlink > 1 and not stat.S_ISDIR(found.st_mode) and path.parent.stat().st_uid:
+            raise OSError(errno.EINVAL, "has a second name elsewhere, and is left alone", str(path))
+
+
+@contextmanager
+def whole_file(
+    path: Path, mode: int = OPEN, *, reader: pwd.struct_passwd | None = None
+) -> Iterator[IO[bytes]]:
+    """A file that takes the name ``path`` once all of it is written and synced; what fails leaves
+    nothing.
+
+    One that is replaced keeps its owner and mode. A new one that root makes gets its folder's
+    owner; in a folder of root's, ``reader`` may read it.
+
+    Raises:
+        OSError: the disk refuses, or a link of another user's stands in its place.
+    """
+    path = _target(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        beside = f".{path.name}.{secrets.token_hex(6)}"
+        descriptor = os.open(
+            beside,
+            os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
+            mode,
+            dir_fd=folder,
+        )
+        try:
+            with os.fdopen(descriptor, "wb") as out:
+                if mode != OPEN:
+                    os.fchmod(out.fileno(), mode)  # whatever the umask
+                _own(out.fileno(), path.name, folder, reader)
+                yield out
+                out.flush()
+                os.fsync(out.fileno())
+            os.rename(beside, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            os.unlink(beside, dir_fd=folder)
+            raise
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def replace_file(
+    path: Path, data: bytes, mode: int = SECRET, *, reader: pwd.struct_passwd | None = None
+) -> None:
+    """Write ``data`` to ``path`` as `whole_file` does."""
+    with whole_file(path, mode, reader=reader) as out:
+        out.write(data)
+
+
+def give_to_owner(folder: Path, made: Path) -> None:
+    """Give what root has made, ``made`` and all below it, to the owner of ``folder``.
+
+    Only what is root's and has one name, and no link's target.
+    """
+    owner = folder.stat()
+    if os.geteuid() != 0 or owner.st_uid == 0 or not os.path.lexists(made):
+        return
+    for each in (made, *made.rglob("*")):
+        found = each.lstat()
+        if found.st_uid == 0 and (stat.S_ISDIR(found.st_mode) or found.st_nlink == 1):
+            os.chown(each, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+def _groups_of(uid: int, gid: int) -> list[int]:
+    try:
+        return os.getgrouplist(pwd.getpwuid(uid).pw_name, gid)
+    except KeyError:
+        return [gid]
+
+
+def _become(uid: int, gid: int, groups: list[int]) -> None:
+    # As root again first: nobody else may change groups.
+    os.seteuid(0)
+    os.setgroups(groups)
+    os.setegid(gid)
+    os.seteuid(uid)
+
+
+def _may_pass(folder: Path) -> bool:
+    return os.access(folder, os.X_OK, effective_ids=True)
+
+
+def _owner_of(folder: Path) -> tuple[os.stat_result, list[tuple[Path, int]]]:
+    """``folder`` or the nearest above that can be looked at, and the folders above that, from the
+    root on, with their owners.
+    """
+    for one in (folder, *folder.parents):
+        with suppress(OSError):
+            place = one.resolve()
+            return place.stat(), [(each, each.stat().st_uid) for each in reversed(place.parents)]
+    raise PermissionError(errno.EACCES, "may not be looked at", str(folder))
+
+
+def _target(path: Path) -> Path:
+    """Where ``path`` leads, if it is a link; root follows none but its own."""
+    if not path.is_symlink():
+        return path
+    if os.geteuid() == 0 and path.lstat().st_uid != 0:
+        text = "is a symbolic link of another user's, which root does not follow"
+        raise OSError(errno.ELOOP, text, str(path))
+    return path.resolve()
+
+
+def _own(descriptor: int, name: str, folder: int, reader: pwd.struct_passwd | None) -> None:
+    """Owner and mode of a file that takes ``name`` in ``folder``."""
+    new = os.fstat(descriptor)
+    try:
+        old = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        uid, gid, mode = _of_folder(os.fstat(folder), new, reader)
+    else:
+        if not stat.S_ISREG(old.st_mode):
+            raise OSError(errno.EINVAL, "is no plain file, and is left alone", name)
+        uid, gid, mode = old.st_uid, old.st_gid, stat.S_IMODE(old.st_mode)
+    if (uid, gid) != (new.st_uid, new.st_gid):
+        try:
+            os.fchown(descriptor, uid if os.geteuid() == 0 else -1, gid)
+        except PermissionError:
+            # Not ours to give away: it stays with whoever writes it.
+            mode &= ~0o077
+    os.fchmod(descriptor, mode)
+
+
+def _of_folder(
+    folder: os.stat_result, new: os.stat_result, reader: pwd.struct_passwd | None
+) -> tuple[int, int, int]:
+    """What suits a new file of root's: its folder's owner; else the group that may look into the
+    folder while others may not; else the reader's.
+    """
+    mode = stat.S_IMODE(new.st_mode)
+    if os.geteuid() != 0:
+        return new.st_uid, new.st_gid, mode
+    # A group that may look where others may not is there to read.
+    shared = mode | 0o040 if folder.st_mode & 0o044 == 0o040 else mode
+    if folder.st_uid != 0 or folder.st_gid != 0:
+        return folder.st_uid, folder.st_gid, shared
+    if reader is not None and reader.pw_uid != 0:
+        return 0, reader.pw_gid, mode | 0o040
+    return 0, 0, mode

@@ -1,0 +1,37 @@
+"""The wait before a batch: a record waits for company at most ``batch_age`` after its commit, and a
+full batch goes at once.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+import trio
+
+from edge_agent.clock import Clock, Reading
+from edge_agent.config import Upstream
+from edge_agent.log import Log
+from edge_agent.record import NANOSECONDS
+from edge_agent.store import Block, Gap
+
+
+async def wait_for_batch(
+    log: Log, name: str, cursor: int, upstream: Upstream, clock: Clock
+) -> None:
+    """Wait for a record past ``cursor``, then for a full batch or until it is old enough."""
+    last = await log.wait_past(name, cursor)
+    if last - cursor >= upstream.batch_records or not upstream.batch_age:
+        return
+    # How long it has been stored counts, so that nothing of a backlog waits.
+    first = (await log.read(name, cursor, 1))[:1]
+    wait = upstream.batch_age - _age_s(first[0], clock.read()) if first else 0.0
+    if wait > 0:
+        with trio.move_on_after(wait):
+            await log.wait_past(name, cursor + upstream.batch_records - 1)
+
+
+def _age_s(item: Block | Gap, now: Reading) -> float:
+    """Since its commit, on the boot clock; what an earlier boot stored is old."""
+    if isinstance(item, Gap) or item.boot_id != now.boot_id:
+        return inf
+    return (now.boot_ns - item.boot_ns) / NANOSECONDS

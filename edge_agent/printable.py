@@ -1,0 +1,68 @@
+r"""Text that somebody else wrote, made safe for where it is shown.
+
+A peer chooses the names of its fields, its reasons for leaving and what its certificate says. None
+of that may move the cursor of whoever looks, turn the direction of the line, or begin a line that
+looks like the agent's own. What is shown instead of such a character is its escape: ``\x1b``,
+``\u202e``.
+
+- `printable`: one line, for a terminal or a log.
+- `printable_lines`: several lines of our own, in which foreign text may stand.
+- `json_text`: JSON that means the same, with such characters as escapes.
+- `html_text`: a part of a page.
+- `csv_text`: a cell that no spreadsheet takes for a formula.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from html import escape
+
+#: Characters with which a spreadsheet lets a formula begin, also in their wide forms.
+_FORMULA = tuple("=+-@\t\r＝＋－＠")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def printable(text: str) -> str:
+    """``text`` on one line, every control, invisible or direction-turning character escaped."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else _escaped(one) for one in text)
+
+
+def printable_lines(text: str) -> str:
+    """As `printable`, line feeds and tabs stay."""
+    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
+
+
+def json_text(value: object, *, indent: int | None = None) -> str:
+    """``value`` as JSON: on one line without blanks, or indented for eyes."""
+    separators = (",", ":") if indent is None else None
+    text = json.dumps(value, ensure_ascii=False, indent=indent, separators=separators)
+    if text.isprintable():
+        return text
+    # Outside of its strings JSON has no such character but the line feeds of an indent.
+    return "".join(one if one == "\n" or one.isprintable() else _json_escaped(one) for one in text)
+
+
+def html_text(text: str) -> str:
+    """``text`` for a page, or for an attribute in quotes."""
+    return escape(printable(text))
+
+
+def csv_text(text: str) -> str:
+    """``text`` for a cell, on one line. What would begin a formula gets an apostrophe in front, as
+    a person would type it; a number stays a number.
+    """
+    if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text):
+        text = f"'{text}"
+    return printable(text)
+
+
+def _escaped(one: str) -> str:
+    return one.encode("unicode_escape").decode()
+
+
+def _json_escaped(one: str) -> str:
+    units = one.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))

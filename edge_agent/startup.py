@@ -1,0 +1,173 @@
+"""What a start needs of this machine: files, a folder with room, addresses.
+
+`agent.run` asks `require` before it opens anything. ``edge-agent config check`` and ``doctor`` ask
+for `refusals` as the user that runs the agent, so that nobody finds out at the start: the same
+files are read by the same functions, and what a start would make is only looked at.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from edge_agent.assembly import store_settings
+from edge_agent.config import Config, parse_address
+from edge_agent.errors import ConfigError, SinkUnavailable, StoreError
+from edge_agent.forward.credentials import client_context, read_token
+from edge_agent.live import compile_rules
+from edge_agent.metrics import Metrics
+from edge_agent.server import Tokens, server_context
+from edge_agent.store.create import DATA, STORE
+from edge_agent.store.lock import LOCK, is_held
+from edge_agent.store.look import refuse_newer
+
+MIB = 1024 * 1024
+#: Where README puts the unit, and the folder that systemd makes for it (StateDirectory=). Nothing
+#: else can be written to within the unit (ProtectSystem=strict).
+UNIT = Path("/etc/systemd/system/edge-agent.service")
+STATE = Path("/var/lib/edge-agent")
+
+
+def require(config: Config) -> None:
+    """Raises ConfigError where a file that the configuration names cannot be used; all at once."""
+    if found := unusable_files(config):
+        raise ConfigError.of(found)
+
+
+def unusable_files(config: Config) -> list[ConfigError]:
+    """What a start would say of the files that it reads once: tokens, certificate, key, rules."""
+    tries: list[Callable[[], object]] = [
+        lambda: server_context(config.listen),
+        lambda: compile_rules(config.rule, Metrics()),
+    ]
+    if config.listen.tokens is not None:
+        tokens = config.listen.tokens
+        tries.insert(0, lambda: Tokens(Path(tokens)))
+    return [error for one in tries if (error := _refusal(one)) is not None]
+
+
+def refusals(config: Config) -> list[str]:
+    """Why an agent could not start now with ``config``, by whoever we are; empty where it could."""
+    return [
+        *map(str, unusable_files(config)),
+        *_folder_refusals(config),
+        *_address_refusals(config),
+    ]
+
+
+def shortcomings(config: Config) -> list[str]:
+    """What keeps no agent from starting, and something of it from working."""
+    found = []
+    for one in config.upstream:
+        for key, read in (("token_file", read_token), ("ca_file", client_context)):
+            try:
+                read(getattr(one, key))
+            except SinkUnavailable as error:
+                text = str(error).removeprefix(f"{key} ")
+                found.append(f"upstream.{one.name}.{key}: {text}")
+    path = Path(config.store.path)
+    if UNIT.exists() and STATE not in (path, *path.parents):
+        found.append(
+            f"store.path: the unit {UNIT.stem} may write below {STATE} only: `systemctl edit"
+            f" edge-agent` and set ReadWritePaths={path}"
+        )
+    data = path / STORE / DATA
+    size = store_settings(config).map_size
+    try:
+        held = data.stat()
+    except OSError:
+        return found
+    missing = max(size, held.st_size) - held.st_blocks * 512
+    if missing > shutil.disk_usage(data.parent).free:
+        found.append(
+            f"store.size: {missing // MIB} MiB more cannot be reserved; the store goes on with what"
+            " it has"
+        )
+    if held.st_size > size:
+        found.append(
+            f"store.size: the store has {held.st_size // MIB} MiB and keeps them; logs get their"
+            f" share of {size // MIB} MiB"
+        )
+    return found
+
+
+def _refusal(what: Callable[[], object]) -> ConfigError | None:
+    try:
+        what()
+    except ConfigError as error:
+        return error
+    return None
+
+
+def _folder_refusals(config: Config) -> Iterator[str]:
+    path = Path(config.store.path)
+    try:
+        nearest = next(one for one in (path, *path.absolute().parents) if one.exists())
+        there = nearest == path
+        if not nearest.is_dir():
+            yield f"store.path: {nearest} is no folder"
+        elif not _may(nearest, os.W_OK | os.X_OK) and (there or path != STATE or not UNIT.exists()):
+            what = "be written to" if there else f"be made in {nearest}"
+            yield f"store.path: {path} cannot {what} by {_who()}"
+        elif (path / STORE).exists():
+            refuse_newer(path / STORE)
+        else:
+            yield from _lacking_room(nearest, store_settings(config).map_size)
+        for file in (path / LOCK, path / STORE / DATA):
+            if os.path.lexists(file) and not _may(file, os.R_OK | os.W_OK):
+                yield f"store.path: {file} cannot be read and written by {_who()}"
+    except (OSError, StoreError) as error:
+        yield f"store.path: {error}"
+
+
+def _lacking_room(folder: Path, size: int) -> Iterator[str]:
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        # A tenth stays for others, as when a store is made.
+        fits = int(free * 0.9) // MIB
+        yield (
+            f"store.size: {size // MIB} MiB cannot be reserved in {folder}; {fits} MiB would fit:"
+            f' set store.size = "{fits}MiB" or free space'
+        )
+
+
+def _address_refusals(config: Config) -> Iterator[str]:
+    if is_held(Path(config.store.path) / LOCK):
+        # The agent that runs there has these ports, most likely; its successor gets them.
+        return
+    for key, address in (("listen.address", config.listen.address),
+                         ("http.address", config.http.address)):  # fmt: skip
+        if address != "off" and (problem := _cannot_bind(address)):
+            yield f"{key}: {address}: {problem}"
+
+
+def _cannot_bind(address: str) -> str | None:
+    host, port = parse_address(address)
+    try:
+        for family, kind, number, _, name in socket.getaddrinfo(
+            host.encode() or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            with socket.socket(family, kind, number) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                probe.bind(name)
+                probe.listen()
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
+def _may(path: Path, how: int) -> bool:
+    return os.access(path, how, effective_ids=True)
+
+
+def _who() -> str:
+    try:
+        return f"the user {pwd.getpwuid(os.geteuid()).pw_name}"
+    except KeyError:
+        return f"the user {os.geteuid()}"

@@ -1,0 +1,69 @@
+"""``python -m tests.fuzz``: so many inputs of a seed, and what they came to; see the package."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from multiprocessing import get_context
+from pathlib import Path
+
+import trio
+
+from tests.fuzz import pure, real
+
+#: The canary's p99 may be this many times its usual one.
+RATIO_MAX = 2.0
+
+
+def main() -> int:
+    """Run; 1 where something was found."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
+    parser.add_argument("--pure", type=int, default=200_000, help="inputs for the pure cores")
+    parser.add_argument("--real", type=int, default=10_000, help="inputs for real processes")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    begun = time.monotonic()
+    cores = try_pure(options.pure, options.seed, workers=2)
+    print(f"pure: {sum(cores.inputs.values()):,} inputs ({shown(cores.inputs)}), "
+          f"{len(cores.finds)} found; {time.monotonic() - begun:.0f} s")  # fmt: skip
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        report = trio.run(real.run, Path(folder), options.real, options.seed)
+    deaths = sum("ended" in find for find in report.finds)
+    print(
+        f"real: {sum(report.inputs.values()):,} inputs ({shown(report.inputs)}): {deaths} deaths,"
+        f" {len(report.finds) - deaths} unhandled, {len(report.canary_errors)} canary errors,"
+        f" its p99 {real.p99(report.fuzzed) * 1000:.0f} ms, usually"
+        f" {real.p99(report.usual) * 1000:.0f} ms: {report.ratio:.2f} times;"
+        f" {time.monotonic() - begun:.0f} s, seed {options.seed}"
+    )
+    for find in (cores.finds + report.finds + report.canary_errors)[:50]:
+        print(f"  {find}")
+    is_slow = report.ratio > RATIO_MAX
+    if is_slow:
+        print(f"  the canary's p99 is more than {RATIO_MAX} times its usual one")
+    return bool(cores.finds or report.finds or report.canary_errors or is_slow)
+
+
+def try_pure(count: int, seed: int, workers: int) -> pure.Found:
+    """The pure part, by so many processes."""
+    share = -(-count // workers)
+    parts = [(share, seed, share * worker) for worker in range(workers)]
+    with get_context("spawn").Pool(workers) as pool:
+        found = pool.starmap(pure.run, parts)
+    whole = pure.Found()
+    for part in found:
+        whole.inputs += part.inputs
+        whole.finds += part.finds
+    return whole
+
+
+def shown(inputs: dict[str, int]) -> str:
+    """How many of which kind."""
+    return ", ".join(f"{count:,} {kind}" for kind, count in inputs.items())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

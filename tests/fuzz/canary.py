@@ -1,0 +1,67 @@
+"""The canary: a sensor in a process of its own, which must not notice that somebody fuzzes.
+
+``python -m tests.fuzz.canary URL``: one session; a record, its ack, a short pause, and again, until
+its standard input closes. Then it prints as JSON when each record was sent and how long its ack
+took, and the errors it met. Written with the library `websockets`, not with our client.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from typing import Any
+
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from tests.patience import PATIENCE_S
+
+PAUSE_S = 0.02
+STREAM = "canary"
+
+
+def main() -> None:
+    """Sing until nobody listens."""
+    over = threading.Event()
+
+    def listen() -> None:
+        sys.stdin.read()
+        over.set()
+
+    threading.Thread(target=listen, daemon=True).start()
+    sung: list[tuple[float, float]] = []
+    errors: list[str] = []
+    try:
+        with connect(
+            f"{sys.argv[1]}/ingest/{STREAM}",
+            subprotocols=[Subprotocol("edge-agent.v1+json")],
+            open_timeout=PATIENCE_S,
+        ) as socket:
+            socket.send(json.dumps({"type": "hello", "source": STREAM}))
+            first = number = int(_told(socket)["next"])
+            print("singing", flush=True)
+            while not over.is_set():
+                begun = time.monotonic()
+                socket.send(json.dumps({"n": number - first}))
+                told = _told(socket)
+                if told != {"type": "ack", "next": number + 1}:
+                    errors.append(f"expected an ack of {number}, was told {told}")
+                    break
+                sung.append((begun, time.monotonic() - begun))
+                number += 1
+                time.sleep(PAUSE_S)
+    except (OSError, WebSocketException, TimeoutError, ValueError) as error:
+        errors.append(repr(error))
+    print(json.dumps({"sung": sung, "errors": errors}), flush=True)
+
+
+def _told(socket: ClientConnection) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(socket.recv(timeout=PATIENCE_S))
+    return told
+
+
+if __name__ == "__main__":
+    main()

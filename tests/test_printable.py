@@ -1,0 +1,65 @@
+"""Foreign text on its way to a terminal, a log, JSON, a page and a table."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from edge_agent.printable import csv_text, html_text, json_text, printable, printable_lines
+
+#: Controls of both sets, line ends of Unicode, direction, nothing to see, half a pair.
+BAD = ["\x00", "\x07", "\x1b[2J", "\x7f", "\x9b31m", "\x85", "\r", "\n", "\u2028", "\u2029",
+       "\u202e", "\u2066", "\u200b", "\u200d", "\ufeff", "\u00ad", "\U000e0041",
+       "\ud800"]  # fmt: skip
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_nothing_that_a_terminal_obeys_is_left(bad: str) -> None:
+    told = f"Wärme {bad} 温度"
+    assert printable(told).isprintable()
+    assert printable(told).startswith("Wärme ") and printable(told).endswith(" 温度")
+    assert len(html_text(told).splitlines()) == 1 and html_text(told).isprintable()
+    assert csv_text(told).isprintable()
+    assert json_text({told: told}).isprintable()
+
+
+@pytest.mark.parametrize("bad", [one for one in BAD if one != "\ud800"])
+def test_json_says_the_same_as_before(bad: str) -> None:
+    value = {"a" + bad: [bad, 1.5, None, {"deep": f"x{bad}"}], "ä": "温"}
+    assert json.loads(json_text(value)) == value == json.loads(json_text(value, indent=2))
+    assert "温" in json_text(value)
+
+
+def test_lines_of_our_own_stay_lines() -> None:
+    assert printable_lines("one\n\ttwo\x1b\r") == "one\n\ttwo\\x1b\\r"
+
+
+def test_plain_text_is_left_as_it_is() -> None:
+    for text in ("", "a b", "Grüße", "C:\\n", "🌡 21°"):
+        assert printable(text) == text == csv_text(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "=1+1",
+        "+cmd|' /C calc'!A0",
+        "-2+3",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        "＝1",
+        "-",
+        "+",
+        "=",
+        "-1-1",
+    ],
+)
+def test_no_cell_begins_a_formula(text: str) -> None:
+    assert csv_text(text).startswith("'")
+
+
+@pytest.mark.parametrize("text", ["-5", "+5", "-0.5e-3", "1e9", "-.5", "21.5"])
+def test_numbers_in_a_cell_stay_numbers(text: str) -> None:
+    assert csv_text(text) == text
