@@ -11,7 +11,9 @@ from pathlib import Path
 from benchmarks import (
     bench_churn,
     bench_drain,
+    bench_floods,
     bench_ingest,
+    bench_kinds,
     bench_latency,
     bench_memory,
     bench_query,
@@ -73,6 +75,8 @@ SECTIONS: dict[str, Callable[[Path, bool], Section]] = {
     "query": bench_query.section,
     "start": bench_start.section,
     "churn": bench_churn.section,
+    "floods": bench_floods.section,
+    "kinds": bench_kinds.section,
 }
 
 

@@ -178,17 +178,18 @@ def _from_number(value: float, arrival_ns: int) -> tuple[int, TimeQuality]:
     if value != value or value in (float("inf"), float("-inf")):
         raise _bad_time(value)
     if value <= 0:
-        time_ns = arrival_ns + _seconds_to_ns(value)
+        time_ns = arrival_ns + seconds_to_ns(value)
         # Before 1970 where our clock woke there: what it was off by is added later.
         if time_ns < (0 if arrival_ns >= UNSET_CLOCK_BEFORE_NS else -TIME_NS_MAX):
             raise _bad_time(value)
         return time_ns, "relative"
     if value < UNSET_CLOCK_BELOW_S:
         return arrival_ns, "unset"
-    return _from_ns(_seconds_to_ns(value), arrival_ns)
+    return _from_ns(seconds_to_ns(value), arrival_ns)
 
 
-def _seconds_to_ns(seconds: float) -> int:
+def seconds_to_ns(seconds: float) -> int:
+    """A number of seconds in ns, to the microsecond."""
     # Today's seconds in a double have a step of 0.24 µs, so microseconds are all that a sender
     # can have meant; rounding to them gives .1 back as .1.
     whole = int(seconds)
@@ -214,7 +215,7 @@ def _historic_ns(value: object) -> int:
         time_ns = datetime_to_ns(value)
     elif isinstance(value, (int, float)) and not isinstance(value, bool) and value - value == 0:
         # The difference is NaN for NaN and for the infinities.
-        time_ns = _seconds_to_ns(value)
+        time_ns = seconds_to_ns(value)
     else:
         raise _bad_time(value)
     if abs(time_ns) > TIME_NS_MAX:

@@ -20,12 +20,21 @@ import trio
 from msgspec import Struct
 
 from edge_agent.errors import EdgeAgentError, StoreFailed, StoreFull
-from edge_agent.store.entry import ENTRY_BYTES, PART_BYTES, Entry, Stored
+from edge_agent.store.entry import (
+    ENTRY_BYTES,
+    PART_BYTES,
+    QUARANTINE_BYTES_MAX,
+    Entry,
+    Stored,
+)
 
 NEVER = float("inf")
 #: About what an entry adds to a transaction beside its parts' bytes, and what each part adds.
 ENTRY_WRITTEN = 32
 PART_WRITTEN = 64
+#: The same for what goes to quarantine: each is a row of its own, and not compressed. A row takes
+#: the store as long as thirty records, so that a group of nothing else is cut in time.
+QUARANTINE_WRITTEN = 512
 
 
 class Closed(EdgeAgentError):
@@ -87,10 +96,15 @@ class Ticket(Struct, eq=False):
             for block in entry.blocks:
                 held += len(block.payload)
                 count += block.count
-            held += sum(len(item.body) for item in entry.quarantine)
-            parts += len(entry.blocks) + len(entry.quarantine)
+            parts += len(entry.blocks)
         self.size = ENTRY_BYTES + PART_BYTES * parts + held
         self.written = ENTRY_WRITTEN + PART_WRITTEN * parts + held
+        if entry.quarantine:
+            kept = len(entry.quarantine)
+            self.size += (PART_BYTES + QUARANTINE_BYTES_MAX) * kept
+            self.written += QUARANTINE_WRITTEN * kept + sum(
+                len(item.body) for item in entry.quarantine
+            )
         self.count = count
 
     async def wait(self) -> Stored:

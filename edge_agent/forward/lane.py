@@ -319,10 +319,10 @@ class Lane:
             return
         set_aside = await self._batches.refused(batch, refusal)
         if set_aside:
-            cause, count = cause_of(refusal), f"{set_aside} record" + "s" * (set_aside > 1)
-            first = min(refusal.records, default=batch.first)
-            text = f"refuses {self._name} {first} for good (in quarantine, {count}): {refusal}"
-            self._journal.noted(f"aside {cause}", text)
+            first = str(min(refusal.records, default=batch.first))
+            more = f" and {set_aside - 1} more" if set_aside > 1 else ""
+            text = f"refuses {self._name} {first}{more} for good (in quarantine): {refusal}"
+            self._journal.noted(f"aside {cause_of(refusal)}", text)
             self._standing.refused(set_aside)
             self._standing.acknowledged(Acknowledged(batch.last))
         if (set_aside or batch.again) and not self._batches.exhausted:

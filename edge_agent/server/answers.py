@@ -108,6 +108,7 @@ class Answers:
 
     Attributes:
         refusal: why an entry was refused, None while none was.
+        in_flight_bytes: of the entries owed, as they lie in memory; a reject counts more.
     """
 
     __slots__ = (
@@ -118,10 +119,12 @@ class Answers:
         "_peer",
         "_settled",
         "_teller",
+        "in_flight_bytes",
         "refusal",
     )
 
     def __init__(self, log: Log, teller: Teller, peer: Peer) -> None:
+        self.in_flight_bytes = 0
         self.refusal: StoreFull | StoreFailed | None = None
         self._log = log
         self._teller = teller
@@ -137,6 +140,7 @@ class Answers:
             # Made late: an empty deque has 600 bytes, and most sessions rest.
             self._owed = deque()
         self._owed.append(owed)
+        self.in_flight_bytes += owed.ticket.size
         self._has_hurried = False
         if owed.ticket.answer is None:
             owed.ticket.watcher = self.due
@@ -159,6 +163,7 @@ class Answers:
         refusal: StoreFull | StoreFailed | None = None
         while owed and (answer := owed[0].ticket.answer) is not None:
             item = owed.popleft()
+            self.in_flight_bytes -= item.ticket.size
             if isinstance(answer, Stored):
                 # Behind a refused entry nothing may be told: an ack is about everything before it.
                 if refusal is None:

@@ -234,6 +234,7 @@ class Connection:
             idle_timeout=self._parts.listen.idle_timeout,
             limit=FORWARD_MESSAGE_BYTES if is_forward else self._parts.limits.message_bytes,
             silence=self._parts.silence,
+            turns=self._parts.turns,
             reader=self._parts.reader,
             on_closed=self._held.leave,
         )

@@ -2,16 +2,20 @@
 
 A pump whose messages are pushed has to deal with them at once (`inbox`). `Feed.offer` hands an
 entry to the log, which takes it as a rule. When the log has no room, the entry waits here, the
-pump's own task asks for room (`Feed.until_end`), and nothing more is read until there is.
+pump's own task asks for room (`Feed.until_end`), and nothing more is read until there is. Nor is
+anything while the pump is behind with what was read (`Feed.later`): its task goes on with it in
+turns (`turns`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from edge_agent.commit import Closed
 from edge_agent.log import Log
 from edge_agent.server.answers import Answers, Owed
+from edge_agent.server.turns import Turns
 from edge_agent.server.websocket import WebSocket
 from edge_agent.store import Entry
 
@@ -26,14 +30,27 @@ class _Late:
     lazy: bool
 
 
+def _nothing() -> None:
+    pass
+
+
 class Feed:
-    """One connection's way into the log."""
+    """One connection's way into the log. ``go_on`` is called when there is room again."""
 
-    __slots__ = ("_answers", "_late", "_log", "_socket")
+    __slots__ = ("_answers", "_go_on", "_late", "_log", "_next", "_socket", "_turns")
 
-    def __init__(self, socket: WebSocket, log: Log, answers: Answers) -> None:
-        self._socket, self._log, self._answers = socket, log, answers
+    def __init__(
+        self,
+        socket: WebSocket,
+        log: Log,
+        answers: Answers,
+        turns: Turns,
+        go_on: Callable[[], None],
+    ) -> None:
+        self._socket, self._log, self._answers, self._turns = socket, log, answers, turns
+        self._go_on = go_on
         self._late: _Late | None = None
+        self._next: Callable[[], object] | None = None
 
     def offer(
         self, entry: Entry, upto: int, *, told: tuple[str, ...] = (), lazy: bool = False
@@ -55,16 +72,33 @@ class Feed:
 
     @property
     def has_room(self) -> bool:
-        """Whether more may be offered."""
-        return self._late is None
+        """Whether more may be offered, and nothing that was read before comes first."""
+        return self._late is None and self._next is None
+
+    def later(self, read_on: Callable[[], object]) -> None:
+        """Call ``read_on`` in a turn of ours, unless the connection ends before."""
+        self._next = read_on
+        self._socket.stir()
 
     async def until_end(self) -> None:
-        """The pump's task: wait for the end of the connection, and meanwhile for room."""
-        while self._socket.end is None or self._late is not None:
-            if self._late is None:
-                await self._socket.wait_stirred()
-            else:
-                await self._append(self._late)
+        """The pump's task: wait for the end of the connection, and meanwhile for room, or turns."""
+        try:
+            while self._socket.end is None or self._late is not None:
+                if self._late is not None:
+                    await self._append(self._late)
+                elif self._next is not None:
+                    await self._read_on()
+                else:
+                    await self._socket.wait_stirred()
+        finally:
+            # The pump holds us: nothing of it is held here once it is over.
+            self._next, self._go_on = None, _nothing
+
+    async def _read_on(self) -> None:
+        await self._turns.take()
+        read_on, self._next = self._next, None
+        if self._socket.end is None and read_on is not None:
+            read_on()
 
     async def _append(self, late: _Late) -> None:
         try:
@@ -76,4 +110,4 @@ class Feed:
         self._late = None
         self._answers.owe(Owed(ticket, late.upto, late.told))
         if self._socket.can_be_told:
-            self._socket.resume()
+            self._go_on()

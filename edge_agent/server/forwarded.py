@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import replace
 
 import trio
@@ -148,6 +149,8 @@ class AgentSession(SessionBase):
         while messages or (messages := await self._socket.take()):
             if self._is_over_rate():
                 return
+            # Reading segments and notes is seldom less than a turn's work.
+            await self._parts.turns.take()
             begin = self._session.number
             try:
                 taken = await self._look_at(messages)
@@ -279,6 +282,10 @@ class AgentSession(SessionBase):
         else:
             # Owed although it takes no number: what comes after it is acked after it.
             self._answers.owe(Owed(ticket, self._session.number - received.numbers))
+            # Notes are few where nothing is wrong, and each costs the store as much as a block:
+            # what came with them waits for their commit, so that no flood of them gathers.
+            with self._socket.until_end(), suppress(StoreFull, StoreFailed):
+                await ticket.wait()
 
     def _is_backlog(self) -> bool:
         """Whether what is appended now should be committed soon."""

@@ -30,7 +30,8 @@ class Inbox:
     """One connection's. ``fail`` is told of what a push raised: reading serves others too."""
 
     __slots__ = (
-        "_bytes", "_fail", "_got", "_is_over", "_messages", "_news", "_passed", "_push", "_room",
+        "_bytes", "_fail", "_gathered", "_got", "_is_over", "_messages", "_news", "_passed",
+        "_push", "_room",
     )  # fmt: skip
 
     def __init__(self, fail: Callable[[Exception], None]) -> None:
@@ -39,6 +40,7 @@ class Inbox:
         self._messages: list[str | bytes] = []
         self._bytes = 0
         self._passed = 0
+        self._gathered: list[str | bytes] = []
         self._is_over = False
         # Made only by who waits, so that a connection at rest is small.
         self._news: trio.Event | None = None
@@ -118,13 +120,28 @@ class Inbox:
         while self._room is not None:
             await self._room.wait()
 
-    async def deliver_passed(self, message: str | bytes) -> None:
-        """One that the library has given out; waits for room for the next."""
-        self.deliver([message])
-        self._passed += 1
+    @property
+    def heard(self) -> int:
+        """How many messages the library has given out."""
+        return self._passed + len(self._gathered)
+
+    async def deliver_passed(self, message: str | bytes, *, more: bool = False) -> None:
+        """One that the library has given out; waits for room for the next. Where ``more`` come
+        soon they become one list, as each list costs as much as ten small messages.
+        """
+        self._gathered.append(message)
+        if not more or self._got is not None:
+            self.flush_passed()
+        await self.wait_room()
+
+    def flush_passed(self) -> None:
+        """Take in what `deliver_passed` has gathered."""
+        if self._gathered:
+            messages, self._gathered = self._gathered, []
+            self._passed += len(messages)
+            self.deliver(messages)
         if self._got is not None:
             self._got.set()
-        await self.wait_room()
 
     def has_got(self, passed: int) -> bool:
         """Whether the library has given out as many messages in all."""
@@ -136,6 +153,7 @@ class Inbox:
 
     async def wait_got(self, passed: int) -> None:
         """Until it has, or until it does not matter any more."""
+        self.flush_passed()
         while self._passed < passed and not self._is_over:
             self._got = trio.Event()
             await self._got.wait()

@@ -27,7 +27,7 @@ from edge_agent.server.parts import Parts, Visitor
 from edge_agent.server.session import SessionBase, is_lazy
 from edge_agent.server.websocket import WebSocket
 from edge_agent.store import Binding, Quarantined
-from edge_agent.wire import CLOSE_FORBIDDEN, Arrival, Hello
+from edge_agent.wire import CLOSE_FORBIDDEN, Arrival, Hello, Received
 from edge_agent.wire.control import Mode
 
 
@@ -36,7 +36,7 @@ class SensorSession(SessionBase):
 
     def __init__(self, socket: WebSocket, parts: Parts, visitor: Visitor, *, mode: Mode) -> None:
         super().__init__(socket, parts, visitor, mode=mode, limits=parts.wire_limits)
-        self._feed = Feed(socket, parts.log, self._answers)
+        self._feed = Feed(socket, parts.log, self._answers, parts.turns, self._go_on)
 
     def _source_of(self, hello: Hello) -> str:
         may_be = self._visitor.grant.may_be
@@ -65,25 +65,35 @@ class SensorSession(SessionBase):
         await self._feed.until_end()
 
     def _go_on(self) -> None:
-        if self._feed.has_room and self._session.has_room:
+        if not (self._feed.has_room and self._session.has_room):
+            return
+        if self._session.is_behind:
+            self._feed.later(self._read_on)
+        else:
             self._socket.resume()
 
     def _receive(self, messages: list[str | bytes]) -> bool:
-        """What was read; False where there is no room for more."""
-        parts, session = self._parts, self._session
-        is_limited = parts.rates.is_limited
-        if is_limited and self._is_over_rate():
+        """What was read; False where there is no room for more, or it was not all dealt with."""
+        if self._parts.rates.is_limited and self._is_over_rate():
             self._socket.interrupt("refused")
             return False
-        arrival = arrival_of(parts, self._visitor, self._source)
-        received = session.receive_data(messages, arrival)
+        arrival = arrival_of(self._parts, self._visitor, self._source)
+        return self._take_in(self._session.receive_data(messages, arrival), arrival.wall_ns)
+
+    def _read_on(self) -> None:
+        """The next turn of what was read."""
+        if self._take_in(self._session.receive_more(), self._parts.clock.read().wall_ns):
+            self._socket.resume()
+
+    def _take_in(self, received: Received, wall_ns: int) -> bool:
+        parts, session = self._parts, self._session
         refused: tuple[Quarantined, ...] = ()
         if received.rejects:
             refused = tuple(
-                quarantined(reject, self._source, arrival.wall_ns) for reject in received.rejects
+                quarantined(reject, self._source, wall_ns) for reject in received.rejects
             )
         numbers = received.numbers
-        if is_limited:
+        if parts.rates.is_limited:
             parts.rates.charge(self._visitor.grant.name, numbers, trio.current_time())
         parts.count(received.messages, numbers, received.size, refused)
         has_room = True
@@ -91,10 +101,15 @@ class SensorSession(SessionBase):
             entry = self._entry(numbers, parts.apply_rules(received.runs), (), refused)
             has_room = self._feed.offer(entry, session.number, lazy=is_lazy(entry))
         if received.failure is not None:
-            unread = messages[received.messages]
+            unread = received.unread
             self._unreadable = unread if isinstance(unread, bytes) else unread.encode()
             self._socket.interrupt("refused")
-        return has_room and session.has_room
+        if not (has_room and session.has_room):
+            return False
+        if session.is_behind:
+            self._feed.later(self._read_on)
+            return False
+        return True
 
 
 def arrival_of(parts: Parts, visitor: Visitor, source: str) -> Arrival:

@@ -37,6 +37,7 @@ from edge_agent.server.silence import SilenceWatch
 from edge_agent.server.takeover import Claims
 from edge_agent.server.tokens import Tokens
 from edge_agent.server.transport import abort
+from edge_agent.server.turns import Turns
 from edge_agent.server.windows import Windows
 
 logger = logging.getLogger(__name__)
@@ -130,6 +131,7 @@ class Server:
             unproved=UnprovedQuota(config.unproved, config.unproved_per_address),
             proved=ProvedQuota(config.connections),
             refused=refused or RefusedPeers(lambda: clock.read().wall_ns, trio.current_time),
+            turns=Turns(),
         )
         log.note_connected(self._parts.claims.is_held)
         self._connections: set[Connection] = set()
@@ -149,6 +151,7 @@ class Server:
             if self._parts.tokens is not None:
                 common.start_soon(self._parts.tokens.watch)
                 common.start_soon(self._follow, self._parts.tokens)
+            common.start_soon(self._parts.turns.run)
             if self._parts.reader is not None:
                 common.start_soon(self._parts.reader.run)
             async with trio.open_nursery() as handlers:

@@ -51,7 +51,7 @@ class Outgoing:
         return trio.current_time() - self._since if self._lock.locked() else 0.0
 
     def send_soon(self, frame: bytes) -> None:
-        """Write a whole frame now, or after what already waits."""
+        """Write whole frames now, or after what already waits."""
         is_sending = self._lock.locked()
         if self._is_torn and not is_sending:
             return

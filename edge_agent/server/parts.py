@@ -23,6 +23,7 @@ from edge_agent.server.shared import SharedReader
 from edge_agent.server.silence import SilenceWatch
 from edge_agent.server.takeover import Claims
 from edge_agent.server.tokens import Tokens
+from edge_agent.server.turns import Turns
 from edge_agent.server.windows import Windows
 from edge_agent.store import Quarantined
 from edge_agent.wire import FailureMemory, ServerSession, Target, WireLimits
@@ -70,6 +71,7 @@ class Parts:
     unproved: UnprovedQuota
     proved: ProvedQuota
     refused: RefusedPeers
+    turns: Turns
 
     @property
     def wire_limits(self) -> WireLimits:

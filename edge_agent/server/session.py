@@ -294,8 +294,8 @@ class SessionBase(ABC):
         if share.granted != share.told:
             share.told = share.granted
             session.grant(self._window())
-        for message in session.committed(upto):
-            self._socket.send_soon(message)
+        if messages := session.committed(upto):
+            self._socket.send_soon(*messages)
         if self._parts.trace is not None:
             self._parts.tell("acked", source=self._source, next=upto)
         self._go_on()

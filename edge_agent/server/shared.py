@@ -28,10 +28,11 @@ import trio
 #: How long sockets are left to gather after a round that brought little. Beside a commit interval
 #: of 20 ms and more it is nothing, and at 10,000 messages a second a round then brings some 40.
 REST_S = 0.004
-#: A round that brought as much from one socket did not find slow sensors.
-FLOOD_BYTES = 4 * 1024
-#: Other tasks get their turn after this many bytes; they are read and judged in 1-4 ms.
-TURN_BYTES = 256 * 1024
+#: A round that brought as much from one socket, bytes and messages, did not find slow sensors.
+FLOOD_BYTES = 8 * 1024
+#: Other tasks get their turn after this much, which is read and judged in 1-4 ms: 256 KiB of
+#: messages of 64 bytes, each counting for as much again.
+TURN_BYTES = 512 * 1024
 #: Sockets asked for at a time; the others come with the next round.
 _ROUND_MAX = 1024
 
@@ -44,7 +45,9 @@ class Member(Protocol):
         ...
 
     def take_some(self, now: float) -> int:
-        """Read once without waiting and deal with it: bytes read, negative to leave the set."""
+        """Read once without waiting and deal with it: the work that was, in bytes; negative to
+        leave the set.
+        """
         ...
 
 

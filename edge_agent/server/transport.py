@@ -9,6 +9,8 @@ a lifted message waits until the library has given out all that went through bef
 Who reads: the task of trio-websocket that is in `receive_some`, or, while that one waits in it,
 the shared reader on its behalf (`shared`).
 
+What the lane does not lift, and what a task of its own reads, is done in turns (`turns`).
+
 Going out: see `outgoing`.
 """
 
@@ -22,10 +24,13 @@ import trio
 from edge_agent.server.inbox import Inbox
 from edge_agent.server.outgoing import Outgoing, plain_socket
 from edge_agent.server.shared import SharedReader
+from edge_agent.server.turns import TURN_UNITS, UNIT_BYTES, Turns
 from edge_agent.wire.frames import FrameLane, Part
 
 #: Bytes asked of a socket at a time; 4 KiB, the library's default, cost three times the CPU.
 RECEIVE_BYTES = 64 * 1024
+#: What a message costs beside its bytes, in bytes: a flood of the smallest brings 11,000 in a read.
+MESSAGE_BYTES = 64
 
 
 class Owner(Protocol):
@@ -64,6 +69,7 @@ class Transport(trio.abc.Stream):
         inbox: where to.
         owner: does what needs a task.
         reader: reads plain sockets; None where each connection reads for itself.
+        turns: of all connections.
     """
 
     def __init__(
@@ -73,6 +79,7 @@ class Transport(trio.abc.Stream):
         inbox: Inbox,
         owner: Owner,
         reader: SharedReader | None,
+        turns: Turns,
     ) -> None:
         self._upgrade: trio.Event | None = trio.Event()  # there until it was accepted
         self._stream = stream
@@ -87,6 +94,8 @@ class Transport(trio.abc.Stream):
         # what each list in it has to wait for.
         self._parts: list[Part] = []
         self._marks: list[int] = []
+        self._turns = turns
+        self._spent = 0  # since our last turn, in units of one
         self._is_over = False
         self._error: Exception | None = None
         self._last_byte = trio.current_time()
@@ -128,24 +137,36 @@ class Transport(trio.abc.Stream):
             early, self._early = self._early, b""
             self._take_in(early)
         while True:
-            while self._parts:
-                part = self._parts.pop()
-                if isinstance(part, bytes):
-                    if not self._inbox.has_got(self._lane.passed):
-                        self._owner.receive_soon()
-                    return part
-                await self._inbox.wait_got(self._marks.pop())
-                # A message of the library's may have used up the room; and so may this list.
-                await self._inbox.wait_room()
-                if part:
-                    self._inbox.deliver(part)
-                    await self._inbox.wait_room()
+            if (left := await self._deliver_parts()) is not None:
+                return left
             if self._lane.too_big is not None:
                 await self._inbox.wait_got(self._lane.passed)
                 self._owner.too_big()
-            if self._is_over:
+            if self._spent >= TURN_UNITS:
+                await self._turns.take()
+                self._spent = 0
+            if self._lane.is_behind:
+                self._put_by(self._lane.go_on())
+            elif self._is_over:
                 return b""
-            await self._read()
+            else:
+                await self._read()
+
+    async def _deliver_parts(self) -> bytes | None:
+        """All that has not gone on yet, up to what is for the library."""
+        while self._parts:
+            part = self._parts.pop()
+            if isinstance(part, bytes):
+                if not self._inbox.has_got(self._lane.passed):
+                    self._owner.receive_soon()
+                return part
+            await self._inbox.wait_got(self._marks.pop())
+            # A message of the library's may have used up the room; and so may this list.
+            await self._inbox.wait_room()
+            if part:
+                self._inbox.deliver(part)
+                await self._inbox.wait_room()
+        return None
 
     async def _read(self) -> None:
         # Silence is counted from here on: what came before, we were not listening to.
@@ -155,6 +176,7 @@ class Transport(trio.abc.Stream):
             if self._reader is None:
                 data = bytes(await self._stream.receive_some(RECEIVE_BYTES))
                 self._is_over = not data
+                self._spent += len(data) // UNIT_BYTES
                 self._take_in(data)
                 return
             if self.fileno() < 0:
@@ -174,7 +196,9 @@ class Transport(trio.abc.Stream):
         return -1 if self._socket is None else self._socket.fileno()
 
     def take_some(self, now: float) -> int:
-        """The shared reader's call: read once; negative where our own task has to act."""
+        """The shared reader's call: read once; how much work that was, in bytes, negative where our
+        own task has to act.
+        """
         try:
             return self._take_some(os.read(self.fileno(), RECEIVE_BYTES), now)
         except BlockingIOError:
@@ -191,6 +215,8 @@ class Transport(trio.abc.Stream):
         lane = self._lane
         parts = lane.feed(data)
         if not parts:
+            if lane.is_behind:
+                return self._hold()
             # The middle of a long frame; or of one that is over the limit.
             return len(data) if lane.too_big is None else -1
         if (
@@ -199,7 +225,8 @@ class Transport(trio.abc.Stream):
             and lane.too_big is None
             and self._inbox.takes_after(lane.passed)
         ):
-            return len(data) if self._inbox.deliver(parts[0]) else self._hold()
+            work = len(data) + MESSAGE_BYTES * len(parts[0])
+            return work if self._inbox.deliver(parts[0]) else self._hold()
         self._put_by(parts)
         return -1
 
@@ -209,6 +236,8 @@ class Transport(trio.abc.Stream):
     def _put_by(self, parts: list[Part]) -> None:
         # Nothing is read before all of the last read has gone on.
         self._parts, self._marks = parts[::-1], self._lane.marks[::-1]
+        # Our own task being woken for it counts too.
+        self._spent += 1 + self._lane.looked_at
 
     def _hold(self) -> int:
         # An empty list: our own task waits for room before it reads on.

@@ -25,6 +25,7 @@ from edge_agent.server.inbox import Inbox, Push
 from edge_agent.server.shared import SharedReader
 from edge_agent.server.silence import SilenceWatch
 from edge_agent.server.transport import RECEIVE_BYTES, Transport
+from edge_agent.server.turns import Turns
 from edge_agent.wire.frames import FrameLane
 from edge_agent.wire.frames_out import close_frame, cut_reason, data_frame
 
@@ -43,6 +44,7 @@ class WebSocket(Ending):
         idle_timeout: seconds.
         limit: bytes that a message may have.
         silence: watches this connection while it runs.
+        turns: of all connections.
         reader: the shared reader of plain sockets, if there is one.
         on_closed: called when the socket is gone.
 
@@ -60,6 +62,7 @@ class WebSocket(Ending):
         idle_timeout: float,
         limit: int,
         silence: SilenceWatch,
+        turns: Turns,
         on_closed: Callable[[], None],
         reader: SharedReader | None = None,
     ) -> None:
@@ -68,7 +71,7 @@ class WebSocket(Ending):
         self._on_closed = on_closed
         self._lane = FrameLane(limit)
         self._inbox = Inbox(self.fail)
-        self._transport = Transport(stream, self._lane, self._inbox, self, reader)
+        self._transport = Transport(stream, self._lane, self._inbox, self, reader, turns)
         self._limit = limit
         self._idle_timeout = idle_timeout
         self._silence = silence
@@ -165,10 +168,10 @@ class WebSocket(Ending):
         """Whether `send_soon` makes sense: the socket takes what it is given, or it is over."""
         return self.end is not None or not self._transport.outgoing.is_clogged
 
-    def send_soon(self, message: str | bytes) -> None:
-        """Send one message without waiting: what the socket does not take now follows later."""
+    def send_soon(self, *messages: str | bytes) -> None:
+        """Send messages without waiting: what the socket does not take now follows later."""
         if self._connection.closed is None or self.keeps_open:
-            self._transport.outgoing.send_soon(data_frame(message))
+            self._transport.outgoing.send_soon(b"".join(map(data_frame, messages)))
 
     def too_big(self) -> None:
         """The transport's: a message over the limit came, and all before it was delivered."""
@@ -259,12 +262,14 @@ class WebSocket(Ending):
 
     async def _receive(self) -> None:
         try:
-            while not self._inbox.has_got(self._lane.passed):
-                await self._inbox.deliver_passed(await self._connection.get_message())
+            while (left := self._lane.passed - self._inbox.heard) > 0:
+                message = await self._connection.get_message()
+                await self._inbox.deliver_passed(message, more=left > 1)
         except ConnectionClosed:
             # What it was given was no message after all: its text was not UTF-8. The library may
             # not know yet that it is over, and what was lifted behind it must wait no longer.
             self._is_last = True
+            self._inbox.flush_passed()
         self._is_receiving = False
         if self._is_last:
             self._ended(self._why())

@@ -134,12 +134,15 @@ class Entry:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes that this entry occupies in memory while it waits, about."""
+        """Bytes that this entry occupies in memory while it waits, about; what goes to quarantine
+        counts as much as it may have.
+        """
         return (
             ENTRY_BYTES
             + sum(len(run.body) + PART_BYTES for run in self.runs)
             + sum(len(block.payload) + PART_BYTES for block in self.blocks)
-            + sum(len(item.body) + PART_BYTES for item in self.quarantine)
+            # However small: what it costs to write and to tell of is what has to be bounded.
+            + len(self.quarantine) * (QUARANTINE_BYTES_MAX + PART_BYTES)
             + len(self.clocks) * PART_BYTES
         )
 

@@ -205,7 +205,7 @@ from edge_agent.wire.forward import (
     decode_segments,
     encode_segments,
 )
-from edge_agent.wire.messages import read_message, read_messages
+from edge_agent.wire.messages import read_in_turns, read_message, read_messages
 from edge_agent.wire.plain import PlainSession
 from edge_agent.wire.server_session import Goodbye, ReceivedSegments, ServerSession
 from edge_agent.wire.session import (
@@ -310,6 +310,7 @@ __all__ = [
     "encode_token",
     "has_forked",
     "parse_target",
+    "read_in_turns",
     "read_message",
     "read_messages",
     "resume_point",

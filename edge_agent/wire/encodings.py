@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -40,6 +42,10 @@ _NO_NUMBER = re.compile(
 #: msgpack holds an OverflowError.
 DECODE_ERRORS = (ValueError, RecursionError, OverflowError)
 
+#: What a record's values are, at the innermost; extension types other than timestamps are not.
+LEAF_TYPES = frozenset((str, int, float, bool, bytes, datetime, type(None)))
+_HELD_TYPES = LEAF_TYPES | {dict, list}
+
 to_msgpack = msgspec.msgpack.Encoder().encode
 _raws_from_msgpack = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
@@ -54,6 +60,8 @@ class Encoding:
         one, many: decode one usual record; an array of them.
         raw, raws: skip over one value, over an array's elements, and give their bytes. Checks
             the outer form of everything inside, but not that text is UTF-8.
+        held, helds: decode one map of text keys, an array of them, whatever their values are;
+            `are_held` then says whether a record may hold those.
         any: decode anything.
         is_array: whether a message is an array; raises for a header that claims more elements
             than are allowed or than can be there.
@@ -67,10 +75,33 @@ class Encoding:
     many: Callable[[Any], list[Usual]]
     raw: Callable[[Any], msgspec.Raw]
     raws: Callable[[Any], list[msgspec.Raw]]
+    held: Callable[[Any], dict[str, Any]]
+    helds: Callable[[Any], list[dict[str, Any]]]
     any: Callable[[Any], Any]
     is_array: Callable[[Any, int], bool]
     body: Callable[[Any, list[Usual]], bytes]
     join: Callable[[Sequence[msgspec.Raw]], bytes]
+
+
+def are_held(records: list[dict[str, Any]], depth: int) -> bool:
+    """Whether records may hold what these hold: level by level, so that each is a few calls into C
+    for all of them together.
+    """
+    level: list[Any] = list(chain.from_iterable(map(dict.values, records)))
+    for _ in range(depth - 1):
+        kinds = set(map(type, level))
+        if kinds <= LEAF_TYPES:
+            return True
+        if not kinds <= _HELD_TYPES:
+            return False
+        maps = [value for value in level if type(value) is dict]
+        if not set(map(type, chain.from_iterable(maps))) <= {str}:
+            return False
+        level = [
+            *chain.from_iterable(map(dict.values, maps)),
+            *chain.from_iterable(value for value in level if type(value) is list),
+        ]
+    return set(map(type, level)) <= LEAF_TYPES
 
 
 def encoding_of(data: str | bytes) -> Encoding:
@@ -131,6 +162,11 @@ def _header_bytes(data: bytes) -> int:
     return 5 if data[0] == 0xDD else 3 if data[0] == 0xDC else 1
 
 
+def without_headers(arrays: Sequence[bytes]) -> bytes:
+    """The elements of msgpack arrays, joined."""
+    return b"".join([data[_header_bytes(data) :] for data in arrays])
+
+
 def _is_msgpack_array(data: bytes, batch_records: int) -> bool:
     # The header is read before anything is decoded: a mebibyte of empty maps would become 76 MB.
     head = data[0] if data else 0xC1
@@ -169,6 +205,8 @@ MSGPACK = Encoding(
     many=msgspec.msgpack.Decoder(list[Usual]).decode,
     raw=msgspec.msgpack.Decoder(msgspec.Raw).decode,
     raws=_raws_from_msgpack,
+    held=msgspec.msgpack.Decoder(dict[str, Any]).decode,
+    helds=msgspec.msgpack.Decoder(list[dict[str, Any]]).decode,
     any=msgspec.msgpack.Decoder().decode,
     is_array=_is_msgpack_array,
     body=_without_header,
@@ -181,6 +219,8 @@ JSON = Encoding(
     many=msgspec.json.Decoder(list[Usual]).decode,
     raw=msgspec.json.Decoder(msgspec.Raw).decode,
     raws=msgspec.json.Decoder(list[msgspec.Raw]).decode,
+    held=msgspec.json.Decoder(dict[str, Any]).decode,
+    helds=msgspec.json.Decoder(list[dict[str, Any]]).decode,
     any=msgspec.json.Decoder().decode,
     is_array=_is_json_array,
     body=lambda _data, records: joined_maps(records),

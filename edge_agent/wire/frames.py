@@ -17,6 +17,8 @@ fragmented messages (5.4) with all their frames.
   committed and acked first; the library would close at once.
 - **Closing.** After our own close (`FrameLane.close`) only the peer's close frame passes: a ping
   makes trio-websocket raise (its issue 184). After the peer's close nothing does (5.5.1).
+- **Turns.** `feed` stops before the frame after `TURN_FRAMES` that were not lifted; `go_on` does
+  the next of them (`FrameLane.is_behind`). A read of 64 KiB holds 11,000 empty pings.
 - **Memory.** Held is at most one frame that will be lifted, ``limit`` + 14 bytes, and an eighth.
   Nothing is allocated for what a header merely claims. What passes, or is dropped, is not held.
 
@@ -44,6 +46,8 @@ except ImportError:  # Built without its C module.
 #: Frames of one message. A mebibyte in pieces of 256 bytes has as many; each costs the library
 #: 8 µs and up to 100 bytes, empty or not, so that a message costs 35 ms and 0.4 MB beside its size.
 FRAMES_MAX = 4096
+#: Frames not lifted that `FrameLane.feed` looks at in one go.
+TURN_FRAMES = 64
 
 _CONTINUATION, _TEXT, _BINARY, _CONTROL, _CLOSE = 0x0, 0x1, 0x2, 0x8, 0x8
 _OPCODES = frozenset((_CONTINUATION, _TEXT, _BINARY, _CLOSE, 0x9, 0xA))
@@ -83,6 +87,7 @@ class FrameLane:
         marks: for each list of the last `feed`, what ``passed`` was before it: so many the library
             must have given out before the list's turn comes.
         close_seen: whether the peer's close frame has passed.
+        looked_at: frames of the last `feed` or `go_on` that were not lifted.
     """
 
     def __init__(self, limit: int) -> None:
@@ -90,6 +95,9 @@ class FrameLane:
         self.passed = 0
         self.marks: list[int] = []
         self.close_seen = False
+        self.looked_at = 0
+        # What `feed` was given and has not looked at yet.
+        self._unread = b""
         self._limit = limit
         self._mode = _Mode.LIFT
         # What is held of a frame, and how much it lacks; 0 where not even its header is whole.
@@ -114,11 +122,22 @@ class FrameLane:
         """What came: lifted messages and bytes, in order, neighbours of one kind joined."""
         parts: list[Part] = []
         self.marks = []
+        self.looked_at = 0
         if self._held is None:
             self._scan(data, 0, parts)
         else:
             self._take_up(self._held, data, parts)
         return parts if len(parts) < 2 else _joined(parts)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there is more of what was fed: `go_on`, and nothing else, comes next."""
+        return bool(self._unread)
+
+    def go_on(self) -> list[Part]:
+        """The next of what was fed, as `feed` gives it."""
+        data, self._unread = self._unread, b""
+        return self.feed(data)
 
     def _take_up(self, held: BytesIO, data: bytes, parts: list[Part]) -> None:
         """Go on where a frame lacked something."""
@@ -203,6 +222,10 @@ class FrameLane:
             if self._mode is _Mode.FAULTY:
                 parts.append(data[at:])
                 return
+            if self.looked_at == TURN_FRAMES:
+                self._unread = data[at:]
+                return
+            self.looked_at += 1
             if not self._begin(data, at):
                 self._held = BytesIO()
                 self._held.write(memoryview(data)[at:])

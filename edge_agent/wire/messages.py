@@ -1,9 +1,17 @@
 """From messages to runs: lists at once where everything is usual, one by one where it is not.
 
-The usual (`encodings.Usual`): maps of null, booleans, numbers and text, ``time`` as numbers. Then
-one decoder call checks a whole array (or one per message, driven from C), the sender's bytes are
-kept as they are, and Python looks at no record by itself. Whatever the decoder does not take as
-usual goes to `records.judge`, record by record, with the same result where a record is sound.
+The usual (`encodings.Usual`): maps of null, booleans, numbers and text. Then one decoder call
+checks a whole array (or one per message, driven from C), the sender's bytes are kept as they are,
+and Python looks at no record by itself. What the decoder does not take as usual (binary,
+timestamps, deep nesting) is decoded as it comes and looked at level by level, all records together
+(`encodings.are_held`). What is left, some neighbours or one alone, goes to `records.judge`, record
+by record, with the same result where a record is sound. `benchmarks.bench_kinds` shows what each
+kind costs.
+
+**Turns** (`read_in_turns`). What is read list by list is bounded by the read that brought it; what
+is looked at singly may cost a hundred times as much a byte. So it is counted, and after
+`TURN_UNITS` of it reading rests, also within a message, so that whoever calls can let others have
+their turn.
 
 Memory: a message is decoded in pieces of at most `RUN_BYTES_MAX`, because a mebibyte of empty
 maps would become 76 MB of Python objects.
@@ -21,20 +29,22 @@ without a shape.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, chain, pairwise
 from typing import Any
 
 import msgspec
 
 from edge_agent.errors import ProtocolError
 from edge_agent.record import Run, resolve_time
-from edge_agent.wire.columns import cuts, time_span, values_of
+from edge_agent.wire.columns import cuts, resolved, time_span, values_of
 from edge_agent.wire.encodings import (
     DECODE_ERRORS,
     JSON,
     MSGPACK,
     USUAL_DEPTH,
     Encoding,
+    are_held,
     check_count,
     encoding_of,
     joined_maps,
@@ -43,6 +53,7 @@ from edge_agent.wire.encodings import (
     shown,
     size_of,
     to_msgpack,
+    without_headers,
 )
 from edge_agent.wire.gathering import Gathering
 from edge_agent.wire.records import Good, judge, stream_fault
@@ -56,6 +67,14 @@ from edge_agent.wire.values import (
     WireLimits,
 )
 
+#: Work after which reading rests, in records looked at singly (some 8 µs each, rejects with all
+#: that follows from them 15): about a millisecond.
+TURN_UNITS = 64
+#: A message read by itself, though usual, as a part of that; and bytes of a record that count as
+#: one more.
+_ALONE_UNITS, _UNIT_BYTES = 0.25, 512
+#: Where a list or an array is not usual as a whole, so many of its neighbours are tried together.
+_TOGETHER = 16
 #: What a msgpack map begins with.
 _MAP_HEADS = frozenset(bytes((head,)) for head in (*range(0x80, 0x90), 0xDE, 0xDF))
 
@@ -69,9 +88,10 @@ def read_message(data: str | bytes, number: int, arrival: Arrival, limits: WireL
         Undecodable: close 1007; the message takes no number.
         TooBigMessage: more than ``message_bytes`` or ``batch_records``; close 1009.
     """
-    reader = _Reader(number, arrival, limits, None)
-    size = reader.read(data)
-    return reader.gathered.received(size, 1, None)
+    received = read_messages([data], number, arrival, limits)
+    if received.failure is not None:
+        raise received.failure
+    return received
 
 
 def read_messages(
@@ -88,30 +108,57 @@ def read_messages(
 
     ``learner`` remembers, from call to call, what this sender's records have in common.
     """
+    (received,) = read_in_turns(batch, number, arrival, limits, learner, turn=float("inf"))
+    return received
+
+
+def read_in_turns(
+    batch: Sequence[str | bytes],
+    number: int,
+    arrival: Arrival,
+    limits: WireLimits,
+    learner: Learner | None = None,
+    *,
+    turn: float = TURN_UNITS,
+    past_failures: bool = False,
+    apart: bool = False,
+) -> Iterator[Received]:
+    """The same, a turn at a time: what each brought, which may be nothing yet, up to the last.
+
+    ``past_failures``: go on behind a message that cannot be read. ``apart``: a message with
+    rejects is given by itself, so that it can be told which one it was.
+    """
     if len(batch) == 1:
-        received = _read_alone(batch[0], number, arrival, limits)
+        received = read_alone(batch[0], number, arrival, limits)
         if received is not None:
-            return received
-    reader = _Reader(number, arrival, limits, learner)
+            yield received
+            return
+    reader = _Reader(number, arrival, limits, learner, turn, apart=apart)
+    gathered = reader.gathered
     kinds = set(map(type, batch))
     sizes = list(map(len if kinds == {bytes} else size_of, batch))
-    size = done = 0
     for begin, end in cuts(sizes, RUN_BYTES_MAX):
         piece = batch if end - begin == len(batch) else batch[begin:end]
-        if len(kinds) == 1 and reader.read_singles(piece, sizes[begin:end]):
-            size += sum(sizes[begin:end])
-            done = end
+        if len(kinds) == 1 and reader.read_alike(piece, sizes[begin:end]):
             continue
-        for data in piece:
+        for data in reader.left_over(piece, sizes[begin:end]):
+            before = gathered.mark() if apart else None
             try:
-                size += reader.read(data)
+                yield from reader.read(data)
             except ProtocolError as error:
-                return reader.gathered.received(size, done, error)
-            done += 1
-    return reader.gathered.received(size, done, None)
+                yield gathered.taken(error, data, is_last=not past_failures)
+                if not past_failures:
+                    return
+            if before is not None and gathered.rejects:
+                if gathered.messages > 1:
+                    yield gathered.taken(upto=before)
+                yield gathered.taken()
+            if reader.is_over():
+                yield gathered.taken()
+    yield gathered.taken(is_last=True)
 
 
-def _read_alone(
+def read_alone(
     data: str | bytes, number: int, arrival: Arrival, limits: WireLimits
 ) -> Received | None:
     """One message that is one usual record without a stream of its own, as slow sensors send
@@ -151,55 +198,90 @@ class _Reader:
     """Reads messages into a `Gathering`."""
 
     def __init__(
-        self, number: int, arrival: Arrival, limits: WireLimits, learner: Learner | None
+        self,
+        number: int,
+        arrival: Arrival,
+        limits: WireLimits,
+        learner: Learner | None,
+        turn: float,
+        *,
+        apart: bool,
     ) -> None:
         self.gathered = Gathering(number, arrival)
         self._learner = learner
         self._arrival = arrival
         self._limits = limits
+        self._turn = turn
+        self._apart = apart
+        self._spent = 0.0
         # A piece no larger than one record may be holds no record that is larger.
         self._piece_bytes = min(RUN_BYTES_MAX, limits.record_bytes, limits.message_bytes)
         self._has_usual = limits.record_depth >= USUAL_DEPTH
 
-    def read_singles(self, batch: Sequence[str | bytes], sizes: list[int]) -> bool:
-        """Messages of one kind and of one usual record each. False, and nothing added, where one
-        is not.
+    def is_over(self) -> bool:
+        """Whether as much was done as a turn may hold; a new one begins then."""
+        if self._spent < self._turn:
+            return False
+        self._spent = 0.0
+        return True
+
+    def read_alike(self, batch: Sequence[str | bytes], sizes: list[int]) -> bool:
+        """Messages of one kind, of one good record each or all arrays of such. False, and nothing
+        added, where one is not.
         """
         if max(sizes) > self._piece_bytes or not self._has_usual:
             return False
         form = encoding_of(batch[0])
         try:
-            records, shape = self._decode(form, batch, is_array=False)
-            body = joined_maps(records) if form.is_json else b"".join(batch)  # type: ignore[arg-type]  # all bytes
-        except DECODE_ERRORS:
+            most = self._limits.batch_records
+            if form.is_array(batch[0], most):
+                if not all(form.is_array(data, most) for data in batch):
+                    return False
+                records, shape = self._decode(form, batch, is_array=True)
+                body = joined_maps(records) if form.is_json else without_headers(batch)  # type: ignore[arg-type]  # all bytes
+            else:
+                records, shape = self._decode(form, batch, is_array=False)
+                body = joined_maps(records) if form.is_json else b"".join(batch)  # type: ignore[arg-type]  # all bytes
+        except (*DECODE_ERRORS, ProtocolError):
             return False
-        return self._add_usual(records, shape, body)
+        if not self._add_usual(records, shape, body):
+            return False
+        self.gathered.count(sum(sizes), len(batch))
+        return True
 
-    def read(self, data: str | bytes) -> int:
-        """One message of any shape; its size. Raises before anything is added, or not at all."""
+    def left_over(self, batch: Sequence[str | bytes], sizes: list[int]) -> Iterator[str | bytes]:
+        """Those messages of a list, unusual as a whole, that are to be read by themselves; the
+        others are read on the way.
+        """
+        for begin in range(0, len(batch), _TOGETHER):
+            some = batch[begin : begin + _TOGETHER]
+            is_part = 1 < len(some) < len(batch) and len(set(map(type, some))) == 1
+            if not (is_part and self.read_alike(some, sizes[begin : begin + _TOGETHER])):
+                yield from some
+
+    def read(self, data: str | bytes) -> Iterator[Received]:
+        """One message of any shape, with a rest after each turn. Raises before anything is added,
+        or not at all.
+        """
         size = size_of(data)
         if size > self._limits.message_bytes:
             limit = self._limits.message_bytes
             raise TooBigMessage(f"a message has at most {limit} bytes, got {size}")
+        self._spent += _ALONE_UNITS
         try:
-            self._read(data, size)
+            yield from self._read(data, size)
         except Undecodable:
             # Rare, so it is looked for only where the message is of no use otherwise.
             if not isinstance(data, str) or (with_nulls := null_for_nan(data)) == data:
                 raise
-            self._read(with_nulls, size)
-        return size
+            self._spent += 1 + size // _UNIT_BYTES
+            yield from self._read(with_nulls, size)
 
-    def _read(self, data: str | bytes, size: int) -> None:
+    def _read(self, data: str | bytes, size: int) -> Iterator[Received]:
         form = encoding_of(data)
         is_array = form.is_array(data, self._limits.batch_records)
-        is_tried = size <= self._piece_bytes
-        if is_tried:
-            is_usual = (
-                self._read_usual(form, data) if is_array else self.read_singles([data], [size])
-            )
-            if is_usual:
-                return
+        if size <= self._piece_bytes and self.read_alike([data], [size]):
+            return
         try:
             raws = form.raws(data) if is_array else [form.raw(data)]
         except DECODE_ERRORS as error:
@@ -207,59 +289,87 @@ class _Reader:
         check_count(len(raws), self._limits.batch_records)
         if len(raws) == 1:
             self._judge(form, raws)
-            return
-        before = self.gathered.mark()
-        try:
-            self._read_pieces(form, raws, is_tried)
-        except ProtocolError:
-            self.gathered.back_to(before)
-            raise
+        else:
+            yield from self._read_long(form, raws)
+        self.gathered.count(size)
 
-    def _read_pieces(self, form: Encoding, raws: list[msgspec.Raw], is_tried: bool) -> None:
-        if is_tried:
-            self._judge(form, raws)
-            return
-        for begin, end in cuts(list(map(len, raws)), self._piece_bytes):
-            piece = raws[begin:end]
-            is_large = end - begin == 1 and len(piece[0]) > self._piece_bytes
-            if is_large or not self._read_usual(form, form.join(piece)):
-                self._judge(form, piece)
+    def _read_long(self, form: Encoding, raws: list[msgspec.Raw]) -> Iterator[Received]:
+        """An array that is not usual as a whole. What is wrong with a record is no fault of the
+        message, so what it holds is given out turn by turn.
+        """
+        if (self._apart or len(raws) >= self._turn) and not self.gathered.is_empty:
+            yield self.gathered.taken()
+        for _ in self._pieces_added(form, raws):
+            if self.is_over():
+                yield self.gathered.taken()
+
+    def _pieces_added(self, form: Encoding, raws: list[msgspec.Raw]) -> Iterator[None]:
+        sizes = list(map(len, raws))
+        for begin, end in cuts(sizes, self._piece_bytes):
+            if self._is_added(form, raws[begin:end], len(raws)):
+                self._spent += _ALONE_UNITS + sum(sizes[begin:end]) / _UNIT_BYTES / 2
+                yield
+                continue
+            for first in range(begin, end, _TOGETHER):
+                some = raws[first : min(first + _TOGETHER, end)]
+                if not self._is_added(form, some, end - begin):
+                    self._judge(form, some)
+                yield
+
+    def _is_added(self, form: Encoding, raws: list[msgspec.Raw], of: int) -> bool:
+        """Whether these, fewer than the ``of`` that were tried before, were usual together."""
+        is_new = 1 < len(raws) < of
+        return is_new and self._read_usual(form, form.join(raws))
 
     def _read_usual(self, form: Encoding, array: str | bytes) -> bool:
         """An array of usual records. False, and nothing added, where one is not."""
         if not self._has_usual:
             return False
         try:
-            records, shape = self._decode(form, array, is_array=True)
-            check_count(len(records), self._limits.batch_records)
+            records, shape = self._decode(form, (array,), is_array=True)
             body = form.body(array, records)
         except DECODE_ERRORS:
             return False
         return self._add_usual(records, shape, body)
 
     def _decode(
-        self, form: Encoding, data: Any, *, is_array: bool
+        self, form: Encoding, batch: Sequence[Any], *, is_array: bool
     ) -> tuple[list[Any], Shape | None]:
-        """The usual records of an array, or of messages of one each: of the learnt shape, or
-        as maps. Raises `DECODE_ERRORS` where one is not usual.
+        """The records of arrays, or of messages of one each: of the learnt shape, or as maps.
+        Raises `DECODE_ERRORS` where one is not good.
         """
         learner = self._learner
         shape = None if learner is None else learner.shape()
         if learner is not None and shape is not None:
             try:
-                records = shape.read(data, is_json=form.is_json, is_array=is_array)
+                found = shape.read(batch, is_json=form.is_json, is_array=is_array)
             except DECODE_ERRORS:
                 learner.miss()
             else:
                 learner.hit()
-                return records, shape
-        records = form.many(data) if is_array else list(map(form.one, data))
+                return self._flat(found, is_array=is_array), shape
+        try:
+            records = self._flat(map(form.many if is_array else form.one, batch), is_array=is_array)
+        except DECODE_ERRORS:
+            held = map(form.helds if is_array else form.held, batch)
+            records = self._flat(held, is_array=is_array)
+            if not are_held(records, self._limits.record_depth):
+                raise ValueError("a record holds what none may") from None
+            return records, None
         if learner is not None and records:
             learner.look(records)
         return records, None
 
+    def _flat(self, decoded: Iterable[Any], *, is_array: bool) -> list[Any]:
+        found = list(decoded)
+        if not is_array:
+            return found
+        check_count(max(map(len, found)), self._limits.batch_records)
+        return found[0] if len(found) == 1 else list(chain.from_iterable(found))
+
     def _judge(self, form: Encoding, raws: list[msgspec.Raw]) -> None:
         for raw in map(bytes, raws):
+            self._spent += 1 + len(raw) // _UNIT_BYTES
             verdict = judge(raw, form, self._arrival, self._limits)
             if isinstance(verdict, Good):
                 time_ns = verdict.time_ns
@@ -313,12 +423,8 @@ class _Reader:
         # Records of several streams, or more bytes than a run has: one by one, and the gathering
         # puts neighbours together again.
         arrival = self._arrival
-        sizes = map_sizes(body, count)
-        begin = 0
-        for index, size in enumerate(sizes):
-            name = None if names is None else names[index]
-            value = None if times is None else times[index]
-            time_ns = resolve_time(value, arrival.wall_ns)[0]
-            stream = arrival.stream if name is None else str(name)
-            self.gathered.add(stream, 1, body[begin : begin + size], time_ns, time_ns)
-            begin += size
+        ends = accumulate(map_sizes(body, count), initial=0)
+        bodies = [body[begin:end] for begin, end in pairwise(ends)]
+        own = arrival.stream
+        streams = [own] * count if names is None else [name or own for name in names]
+        self.gathered.add_each(streams, bodies, resolved(times, count, arrival.wall_ns))  # type: ignore[arg-type]  # text or None: `stream_fault` saw to it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from msgspec import UNSET
@@ -23,7 +23,7 @@ from edge_agent.wire.control import (
     encode_control,
 )
 from edge_agent.wire.forward import Segment, covers, decode_forwarded
-from edge_agent.wire.messages import read_messages
+from edge_agent.wire.messages import read_alone, read_in_turns
 from edge_agent.wire.session import SERVER, ServerInput, ServerState, follow
 from edge_agent.wire.shapes import Learner
 from edge_agent.wire.values import (
@@ -33,6 +33,7 @@ from edge_agent.wire.values import (
     CLOSE_TRY_LATER,
     FORBIDDEN,
     REASON_CHARACTERS_MAX,
+    REJECT_BYTES_MAX,
     Arrival,
     Received,
     Reject,
@@ -77,7 +78,7 @@ class ServerSession:
         hello: what the source said, once it has.
         number: what the next record gets; everything before it was received.
         acked: everything before it was told to be durable.
-        bytes_in_flight: bytes of messages received and not yet committed.
+        bytes_in_flight: bytes of messages received and not yet committed; a reject counts more.
         failure: why nothing more is read, if that is so.
 
     Exceeding the window is no error: a sender learns of a smaller window later than we decide it.
@@ -96,6 +97,7 @@ class ServerSession:
         self._window = window
         self._window_is_news = False
         self._learner = Learner()
+        self._turns: Iterator[Received] | None = None
         # What each read took: the number behind it, and its bytes. Both are made when they are
         # needed, as an empty deque has 600 bytes and most sessions are idle.
         self._sizes: deque[tuple[int, int]] | None = None
@@ -141,7 +143,8 @@ class ServerSession:
         return encode_control(welcome, self._mode)
 
     def receive_data(self, batch: Sequence[str | bytes], arrival: Arrival) -> Received:
-        """Messages in the order in which they came; their records get their numbers.
+        """Messages in the order in which they came; their records get their numbers. What a turn
+        has read, which need not be all: see `is_behind`.
 
         Where one cannot be read, ``Received.failure`` says why, and it and all that follow are
         discarded, now and later. The pump then commits, acks and closes with the failure's code.
@@ -150,10 +153,37 @@ class ServerSession:
             after = follow(SERVER, self.state, ServerInput.DATA)
             if after is ServerState.CLOSING:
                 return Received((), (), 0, 0, 0, self.failure)
-        received = read_messages(batch, self.number, arrival, self._limits, self._learner)
+        if len(batch) == 1:
+            # A slow sensor's, whose every message would otherwise pay for the making of a turn.
+            alone = read_alone(batch[0], self.number, arrival, self._limits)
+            if alone is not None:
+                self._count(1, alone.size)
+                return alone
+        turns = read_in_turns(batch, self.number, arrival, self._limits, self._learner)
+        received = next(turns)
+        self._turns = None if received.is_last else turns
+        return self._received(received)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something of the last list is still to be read: `receive_more`."""
+        return self._turns is not None
+
+    def receive_more(self) -> Received:
+        """The next turn of what `receive_data` was given."""
+        assert self._turns is not None, "all of the list was read"
+        received = next(self._turns)
+        if received.is_last:
+            self._turns = None
+        return self._received(received)
+
+    def _received(self, received: Received) -> Received:
         for reject in received.rejects:
             self._add_nack(reject)
-        self._count(received.numbers, received.size)
+        # To keep a reject, and to tell of it, costs as much as a large record, however small it
+        # was: so it fills the window, and a flood of them waits for its commits.
+        weight = REJECT_BYTES_MAX * len(received.rejects)
+        self._count(received.numbers, received.size + weight)
         if received.failure is not None:
             self.fail(received.failure)
         return received

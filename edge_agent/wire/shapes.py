@@ -19,7 +19,7 @@ A JSON record that was read by its shape is stored with its keys in the shape's 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -89,15 +89,13 @@ class Shape:
         self.is_gone = False
         self.is_used = True
 
-    def read(self, data: Any, *, is_json: bool, is_array: bool) -> list[Any]:
-        """Decode an array, or messages of one record each.
+    def read(self, batch: Sequence[Any], *, is_json: bool, is_array: bool) -> list[Any]:
+        """Decode messages of one record each, or arrays: then each gives a list of its own.
 
         Raises:
             DECODE_ERRORS: also where a record is usual, but not of this shape.
         """
-        decode = self._decoders[is_json, is_array]
-        records: list[Any] = decode(data) if is_array else list(map(decode, data))
-        return records
+        return list(map(self._decoders[is_json, is_array], batch))
 
     def times(self, records: list[Any]) -> list[object] | None:
         """Each record's ``time``; None where the keys do not have it."""

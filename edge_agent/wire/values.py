@@ -111,15 +111,18 @@ def make_reject(number: int, code: str, message: str, body: bytes, stream: str) 
 
 
 class Received(Struct, frozen=True):
-    """What one message, or a list of them, holds.
+    """What one message, or a list of them, holds; or the part of a list that one turn has read.
 
     Attributes:
         runs, rejects: in the order sent. Numbers that are in no run are in a reject.
         numbers: how many numbers of the source the messages take, good and bad.
         size: bytes of the messages as sent.
-        messages: how many messages were read; fewer than given where ``failure`` is set.
+        messages: how many messages were read to their end; fewer than given where ``failure`` is
+            set.
         failure: why the message after those could not be read, for lists only;
             `read_message` raises it.
+        unread: that message.
+        is_last: whether nothing of the list is left for a later turn (`read_in_turns`).
     """
 
     runs: tuple[Run, ...]
@@ -128,6 +131,8 @@ class Received(Struct, frozen=True):
     size: int
     messages: int = 1
     failure: ProtocolError | None = None
+    unread: str | bytes = b""
+    is_last: bool = True
 
 
 class Undecodable(ProtocolError):

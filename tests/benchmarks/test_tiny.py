@@ -23,7 +23,7 @@ from tests.conftest import REQUIRE_ALL
 ROOT = Path(__file__).parents[2]
 HEADINGS = (
     "Ingest", "Many slow sensors", "Drain", "Wear", "Memory", "Ack latency", "Queries", "Start",
-    "Churn",
+    "Churn", "Floods", "Kinds of records",
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from edge_agent.commit import Closed, Ticket
 from edge_agent.log import Log
 from edge_agent.server.answers import Answers, Owed
 from edge_agent.server.feed import Feed
+from edge_agent.server.turns import Turns
 from edge_agent.server.websocket import WebSocket
 from edge_agent.store import Entry, Numbering
 
@@ -57,8 +58,13 @@ class Case:
     def __init__(self) -> None:
         self.log, self.debts = NarrowLog(), Debts()
         self.socket = WebSocketStub()
+        self.turns = Turns()
         self.feed = Feed(
-            cast(WebSocket, self.socket), cast(Log, self.log), cast(Answers, self.debts)
+            cast(WebSocket, self.socket),
+            cast(Log, self.log),
+            cast(Answers, self.debts),
+            self.turns,
+            self.socket.resume,
         )
 
 

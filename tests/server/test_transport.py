@@ -14,6 +14,7 @@ import trio.testing
 from edge_agent.server.inbox import Inbox
 from edge_agent.server.shared import SharedReader
 from edge_agent.server.transport import Transport, abort
+from edge_agent.server.turns import Turns
 from edge_agent.wire.frames import FrameLane
 from tests.patience import PATIENCE_S
 from tests.server.frames import CONTINUATION, PING, TEXT, frame
@@ -38,7 +39,8 @@ class Wired:
         self.lane = FrameLane(limit)
         self.inbox = Inbox(self.fail)
         self.inbox.divert(self.push)
-        self.transport = Transport(ours, self.lane, self.inbox, self, reader)
+        self.turns = Turns()
+        self.transport = Transport(ours, self.lane, self.inbox, self, reader, self.turns)
         if accepted:
             self.transport.accept()
 

@@ -14,6 +14,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_st
 
 from edge_agent.server.handshake import read_upgrade
 from edge_agent.server.silence import SilenceWatch
+from edge_agent.server.turns import Turns
 from edge_agent.server.websocket import WebSocket
 from tests.patience import PATIENCE_S
 from tests.server.frames import CONTINUATION, PING, TEXT, frame
@@ -27,11 +28,13 @@ class Pair:
     def __init__(self, pump: Pump, *, idle_timeout: float = 60, limit: int = 10_000) -> None:
         self.ours, self.theirs = trio.testing.memory_stream_pair()
         self.silence = SilenceWatch(idle_timeout)
+        self.turns = Turns()
         self.socket = WebSocket(
             self.ours,
             idle_timeout=idle_timeout,
             limit=limit,
             silence=self.silence,
+            turns=self.turns,
             on_closed=self._closed,
         )
         self.closed = 0
@@ -45,6 +48,7 @@ class Pair:
         upgrade = await read_upgrade(self.ours, what_this_is="")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.silence.run)
+            nursery.start_soon(self.turns.run)
             await self.socket.run(upgrade.head(None), upgrade.early, None, self.pump)
             nursery.cancel_scope.cancel()
         self.done.set()
@@ -320,7 +324,12 @@ async def test_a_peer_that_does_not_read_is_given_up(autojump_clock: trio.abc.Cl
         sent.append(socket.end)
 
     socket = WebSocket(
-        left, idle_timeout=10, limit=1000, silence=SilenceWatch(10), on_closed=lambda: None
+        left,
+        idle_timeout=10,
+        limit=1000,
+        silence=SilenceWatch(10),
+        turns=Turns(),
+        on_closed=lambda: None,
     )
     async with trio.open_nursery() as nursery:
         head = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"

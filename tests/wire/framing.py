@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from websockets.utils import apply_mask
 
@@ -48,9 +48,16 @@ def cut(data: bytes, sizes: Sequence[int]) -> Iterable[bytes]:
         turn += 1
 
 
+def fed_whole(lane: FrameLane, data: bytes) -> Iterator[Part]:
+    """All parts of one read, however many goes they take."""
+    yield from lane.feed(data)
+    while lane.is_behind:
+        yield from lane.go_on()
+
+
 def fed(lane: FrameLane, data: bytes, *sizes: int) -> list[Part]:
     """What comes out of all pieces together."""
-    return joined(part for piece in cut(data, sizes) for part in lane.feed(piece))
+    return joined(part for piece in cut(data, sizes) for part in fed_whole(lane, piece))
 
 
 def joined(parts: Iterable[Part]) -> list[Part]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from edge_agent.wire import frames
 from edge_agent.wire.frame_runs import RUN_MIN, lift_run
 from edge_agent.wire.frames import FrameLane, Part
-from tests.wire.framing import BINARY, PING, TEXT, frame
+from tests.wire.framing import BINARY, PING, TEXT, fed_whole, frame
 
 LIMIT = 100_000
 KEYS = st.binary(min_size=4, max_size=4)
@@ -70,7 +70,9 @@ def test_a_run_of_messages_over_the_limit_is_none() -> None:
 def fed(stream: bytes, step: int) -> tuple[list[Part], int | None]:
     lane = FrameLane(1000)
     parts = [
-        part for at in range(0, len(stream), step) for part in lane.feed(stream[at : at + step])
+        part
+        for at in range(0, len(stream), step)
+        for part in fed_whole(lane, stream[at : at + step])
     ]
     return parts, lane.too_big
 

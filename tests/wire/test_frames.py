@@ -28,6 +28,7 @@ from tests.wire.framing import (
     STEPS,
     TEXT,
     fed,
+    fed_whole,
     frame,
     joined,
 )
@@ -204,7 +205,8 @@ def peak_of_feeding(lane: FrameLane, stream: bytes, step: int) -> int:
     tracemalloc.start()
     try:
         for at in range(0, len(stream), step):
-            lane.feed(stream[at : at + step])
+            for _ in fed_whole(lane, stream[at : at + step]):
+                pass
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from wsproto.connection import SERVER, Connection, ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 
-from edge_agent.wire.frames import FrameLane
+from edge_agent.wire.frames import FrameLane, Part
 from tests.wire.framing import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, cut, frame
 
 #: More than any header can say, so that wsproto, which knows no limit, sees the same.
@@ -68,18 +68,23 @@ def through_wsproto(data: bytes) -> Reader:
 def through_lane(lane: FrameLane, pieces: Iterable[bytes]) -> Reader:
     reader = Reader()
     for piece in pieces:
-        parts = lane.feed(piece)
-        marks = iter(lane.marks)
-        for part in parts:
-            if isinstance(part, bytes):
-                reader.feed(part)
-                continue
-            mark = next(marks)
-            if not reader.is_over:
-                assert reader.messages == mark
-                reader.seen += [("message", message) for message in part]
-        assert next(marks, None) is None
+        take_in(reader, lane.feed(piece), lane.marks)
+        while lane.is_behind:
+            take_in(reader, lane.go_on(), lane.marks)
     return reader
+
+
+def take_in(reader: Reader, parts: list[Part], told: list[int]) -> None:
+    marks = iter(told)
+    for part in parts:
+        if isinstance(part, bytes):
+            reader.feed(part)
+            continue
+        mark = next(marks)
+        if not reader.is_over:
+            assert reader.messages == mark
+            reader.seen += [("message", message) for message in part]
+    assert next(marks, None) is None
 
 
 def unfinished_text(data: bytes) -> int:

@@ -6,6 +6,7 @@ import json
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC
 from typing import Any
 
 import msgpack
@@ -16,7 +17,9 @@ from hypothesis import strategies as st
 from edge_agent.errors import ProtocolError
 from edge_agent.record import resolve_time
 from edge_agent.time_format import parse_format
-from edge_agent.wire.messages import read_message, read_messages
+from edge_agent.wire.encodings import MSGPACK
+from edge_agent.wire.messages import read_in_turns, read_message, read_messages
+from edge_agent.wire.records import Good, judge
 from edge_agent.wire.shapes import Learner
 from edge_agent.wire.values import (
     RUN_BYTES_MAX,
@@ -518,3 +521,69 @@ def test_of_an_hour_that_occurs_twice_the_arrival_says_which_is_meant(
     assert run.time_min_ns == resolve_time(f"2026-10-25T{expected}:00Z", 0)[0]
     (reject,) = read_message(pack({"ts": "2026-10-25 02:30"}), 1, key, LIMITS).rejects
     assert "occurs twice" in reject.message
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.lists(
+        st.binary(max_size=12)
+        | st.text(max_size=12)
+        | values.map(pack)
+        | st.lists(values | st.binary(max_size=3), min_size=2, max_size=30).map(pack),
+        max_size=8,
+    ),
+    st.sampled_from([1, 3, 64]),
+)
+def test_turn_by_turn_and_all_at_once_give_the_same(batch: list[str | bytes], turn: int) -> None:
+    whole = read_messages(batch, 7, ARRIVAL, LIMITS)
+    turns = list(read_in_turns(batch, 7, ARRIVAL, LIMITS, turn=turn))
+    assert [received.is_last for received in turns] == [False] * (len(turns) - 1) + [True]
+    for field in ("numbers", "size", "messages"):
+        assert sum(getattr(each, field) for each in turns) == getattr(whole, field)
+    assert [one for each in turns for one in each.rejects] == list(whole.rejects)
+    assert [one for each in turns for one in records_of(each)] == records_of(whole)
+    assert all(len(each.rejects) <= turn + 16 for each in turns)
+    assert turns[-1].unread == whole.unread
+    assert (turns[-1].failure is None) == (whole.failure is None)
+
+
+def test_reading_goes_on_behind_what_cannot_be_read_and_rejects_stand_apart() -> None:
+    batch = [pack({"t": 1}), b"\xc1", pack({"t": 2}), pack([1]), pack([[], {}]), pack({"t": 3})]
+    turns = list(read_in_turns(batch, 0, ARRIVAL, LIMITS, past_failures=True, apart=True))
+    seen = [(each.messages, len(each.rejects), each.unread) for each in turns]
+    assert seen == [(1, 0, b"\xc1"), (2, 0, b""), (1, 1, b""), (1, 0, b"")]
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.lists(
+        st.dictionaries(
+            names,
+            st.recursive(
+                leaves | st.binary(max_size=3) | st.datetimes(timezones=st.just(UTC)),
+                lambda inner: (
+                    st.lists(inner, max_size=2) | st.dictionaries(names, inner, max_size=2)
+                ),
+                max_leaves=8,
+            ),
+            max_size=3,
+        ),
+        max_size=6,
+    ),
+    st.integers(3, 6),
+)
+def test_binary_timestamps_and_depth_are_the_same_in_bulk_and_one_by_one(
+    sent: list[Any], depth: int
+) -> None:
+    limits = WireLimits(record_depth=depth)
+    raws = [msgpack.packb(record, datetime=True) for record in sent]
+    bulk = read_messages(raws, 1, ARRIVAL, limits)
+    singly = [judge(raw, MSGPACK, ARRIVAL, limits) for raw in raws]
+    bad = [at for at, verdict in enumerate(singly, 1) if not isinstance(verdict, Good)]
+    assert [reject.number for reject in bulk.rejects] == bad
+    good = [verdict for verdict in singly if isinstance(verdict, Good)]
+    assert b"".join(run.body for run in bulk.runs) == b"".join(one.body for one in good)
+    assert {run.time_min_ns for run in bulk.runs} <= {one.time_ns for one in good}
+    assert max((run.time_max_ns for run in bulk.runs), default=0) == max(
+        (one.time_ns for one in good), default=0
+    )

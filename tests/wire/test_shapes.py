@@ -147,7 +147,7 @@ def test_a_sender_teaches_its_keys_and_only_in_bulk() -> None:
     learner.look([USUAL] * BULK_FROM)
     shape = learner.shape()
     assert shape is not None
-    records = shape.read(msgpack.packb([USUAL, {"time": 2, "stream": "b"}]), **MSGPACK_ARRAY)
+    (records,) = shape.read([msgpack.packb([USUAL, {"time": 2, "stream": "b"}])], **MSGPACK_ARRAY)
     assert shape.times(records) == [USUAL["time"], 2]
     assert shape.streams(records) == ["a", "b"]
 
@@ -203,7 +203,7 @@ def test_the_shape_that_was_not_used_lately_goes_and_its_class_with_it() -> None
     busy, idle = taught({"busy": 1}, cache), taught({"idle": 1}, cache)
     going = idle.shape()
     assert going is not None
-    made = weakref.ref(type(going.read(msgpack.packb([{"idle": 1}]), **MSGPACK_ARRAY)[0]))
+    made = weakref.ref(type(going.read([msgpack.packb([{"idle": 1}])], **MSGPACK_ARRAY)[0][0]))
     for shape in (busy.shape(), going):
         assert shape is not None
         shape.is_used = shape is not going
@@ -212,7 +212,7 @@ def test_the_shape_that_was_not_used_lately_goes_and_its_class_with_it() -> None
     assert busy.shape() is not None
     assert new.shape() is not None
     with pytest.raises(DECODE_ERRORS):
-        going.read(msgpack.packb([{"idle": 1}]), **MSGPACK_ARRAY)
+        going.read([msgpack.packb([{"idle": 1}])], **MSGPACK_ARRAY)
     gc.collect()
     assert made() is None
 
@@ -224,7 +224,7 @@ def test_senders_of_the_same_keys_share_a_shape() -> None:
 
 def test_a_shape_tells_no_times_where_its_keys_have_none() -> None:
     shape = Shape(("t",))
-    records = shape.read('[{"t": 1}, {}]', is_json=True, is_array=True)
+    (records,) = shape.read(['[{"t": 1}, {}]'], is_json=True, is_array=True)
     assert len(records) == 2
     assert shape.times(records) is None
     assert shape.streams(records) is None
