@@ -37,6 +37,7 @@ from __future__ import annotations
 import os
 import random as random_module
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -67,6 +68,7 @@ from edge_agent.ops import (
     FilesFact,
     Notifier,
     Sources,
+    SourcesCopied,
     UpstreamStatus,
     Watch,
     in_words,
@@ -78,7 +80,7 @@ from edge_agent.refused_peers import RefusedPeers
 from edge_agent.renewal import run_renewals
 from edge_agent.scrub import Scrubber
 from edge_agent.server import Server, Tokens, certificate_end, server_context
-from edge_agent.store import Engine
+from edge_agent.store import Engine, LookAtMedium, medium_of
 from edge_agent.supervise import FirstStart, supervised, supervised_once_started
 
 #: What the last commit of a drain gets beyond ``drain_timeout``: cards stall for seconds. What was
@@ -118,6 +120,7 @@ async def run(
     listen: Listen | None = None,
     dial: Dial | None = None,
     trace: Trace | None = None,
+    medium: LookAtMedium = medium_of,
     hangups: trio.MemoryReceiveChannel[None] | None = None,
     task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -133,6 +136,7 @@ async def run(
         listen: opens the sensors' port; sockets where not given.
         dial: reaches upstreams; sockets where not given.
         trace: is told of events with their facts.
+        medium: tells where the store's file is, so that a copy is noticed.
         hangups: says that a certificate or a token was renewed (SIGHUP).
         task_status: started once the agent listens.
 
@@ -151,11 +155,9 @@ async def run(
     )
     startup.require(config)
     opening = partial(Engine.open, clock=around.clock, entropy=entropy)
-    engine = await run_blocking(opening, Path(config.store.path), store_settings(config))
-    try:
+    engine = await run_blocking(opening, Path(config.store.path), store_settings(config, medium))
+    with closing(engine):  # Waits for the call that is running, and syncs nothing: it is quick.
         await _Parts(config, engine, around).run(stop, task_status)
-    finally:
-        engine.close()  # Waits for the call that is running, and syncs nothing: it is quick.
 
 
 class _Parts:
@@ -257,6 +259,7 @@ class _Parts:
                 live=self.live,
                 upstreams=self._upstreams,
                 connections=self._connections,
+                copies=self._copies,
                 access=None if self.tokens is None else self.server.readable,
                 may_order=None if self.tokens is None else self.server.may_order,
                 before=self.before,
@@ -338,6 +341,10 @@ class _Parts:
             upstream_status(upstream, forwarder.statistics())
             for upstream, forwarder in zip(self.config.upstream, self.forwarders, strict=True)
         ]
+
+    def _copies(self) -> SourcesCopied:
+        seen = self.server.copies
+        return SourcesCopied(seen.times, seen.source, seen.when_ns)
 
     def _connections(self) -> Sequence[ConnectionStatus]:
         now_ns = self.around.clock.read().wall_ns

@@ -15,15 +15,24 @@ from edge_agent.config import Config, parse_address
 from edge_agent.live import window_consumer
 from edge_agent.ops import ConnectionStatus
 from edge_agent.server import ConnectionView
-from edge_agent.store import ConsumerSettings, LogSettings, StoreSettings, board_fingerprint
+from edge_agent.store import (
+    ConsumerSettings,
+    LogSettings,
+    LookAtMedium,
+    StoreSettings,
+    board_fingerprint,
+    machine_fingerprint,
+    nowhere,
+)
 
 Listeners = Sequence[trio.abc.Listener[trio.abc.Stream]]
 Listen = Callable[[str, ssl.SSLContext | None], Awaitable[Listeners]]
 """Opens ``host:port`` for sensors, with TLS where there is a context; raises OSError."""
 
 
-def store_settings(config: Config) -> StoreSettings:
-    """What the store is told; consumers are the upstreams and the rules with windows.
+def store_settings(config: Config, medium: LookAtMedium = nowhere) -> StoreSettings:
+    """What the store is told; consumers are the upstreams and the rules with windows. ``medium``
+    tells where its file is.
 
     Retention does not wait for windows: their outputs go into the same logs, so that a rule on a
     full log would wait for room that only its own position could give.
@@ -47,6 +56,8 @@ def store_settings(config: Config) -> StoreSettings:
         sources_max=limits.sources,
         source_forgotten_s=float(limits.source_forgotten_after),
         board=board_fingerprint(),
+        machine=machine_fingerprint(),
+        medium=medium,
     )
 
 

@@ -228,6 +228,18 @@ class Log:
         """
         return await self._ask(self._engine.next_of, source)
 
+    async def history_of(self, source: str) -> tuple[int, str]:
+        """Up to which number a source is here, and by which opening; `Engine.history_of`."""
+        return await self._ask(self._engine.history_of, source)
+
+    async def become_another(self, reason: str, epoch: str) -> None:
+        """Take a new identity: this store, as ``epoch``, is a copy (`Engine.become_another`).
+
+        Raises:
+            StoreFailed: the disk refused.
+        """
+        await self._ask(self._engine.become_another, reason, epoch)
+
     async def owner_of(self, source: str) -> str | None:
         """The identity that alone may use the source; None where it belongs to nobody."""
         return await self._ask(self._engine.owner_of, source)

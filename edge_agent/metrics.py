@@ -41,6 +41,7 @@ TABLE: tuple[Metric, ...] = (  # one metric a line, to be read as a table
     Metric("records_duplicate_total", "counter", "records", "Records that a source sent again; stored once."),
     Metric("source_gaps_total", "counter", "records", "Numbers that a source skipped when it resumed."),
     Metric("source_restarts_total", "counter", "restarts", "Sources whose numbering started anew."),
+    Metric("sources_copied_total", "counter", "sources", "Times a source came back as a copy of its store: with another history."),
     Metric("sources_forgotten_total", "counter", "sources", "Sources not seen for the configured time."),
     Metric("received_thinned_total", "counter", "records", "Thinned by another agent before they came: aggregates of them did, or nothing."),
     Metric("stops_total", "counter", "stops", "Times a peer was told 'not now', by code.", ("code",)),

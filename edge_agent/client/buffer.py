@@ -11,6 +11,7 @@ acknowledges.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -25,6 +26,9 @@ class Buffer(Protocol):
         epoch: the agent's epoch in which wire numbers mean something; None before first contact.
         shift: wire number less own number.
         durable: whether what is kept survives the process.
+        opening: random id of this opening of the buffer.
+        before: earlier openings under this epoch and shift, oldest first, each with the number
+            that followed its last one.
     """
 
     first: int
@@ -33,6 +37,8 @@ class Buffer(Protocol):
     epoch: str | None
     shift: int
     durable: bool
+    opening: str
+    before: tuple[tuple[str, int], ...]
 
     async def append(self, records: Sequence[bytes]) -> int:
         """Keep encoded records; the number of the last one. Once this returns they are as safe
@@ -57,6 +63,11 @@ class Buffer(Protocol):
         ...
 
 
+def new_opening() -> str:
+    """An id that no other opening of a buffer has."""
+    return os.urandom(8).hex()
+
+
 class MemoryBuffer:
     """A dict by number. Verbs never wait; they are async so that both buffers look the same."""
 
@@ -68,6 +79,8 @@ class MemoryBuffer:
         self.size = 0
         self.epoch: str | None = None
         self.shift = 0
+        self.opening = new_opening()
+        self.before: tuple[tuple[str, int], ...] = ()
         # A dict and not a deque: sending reads somewhere in the middle, again and again.
         self._records: dict[int, bytes] = {}
 

@@ -111,8 +111,12 @@ class Connection:
         self._patience.deadline = trio.current_time() + WELCOME_TIMEOUT
         try:
             with self._patience:
-                greeting = self._position.greeting(self._buffer.first)
-                await self._websocket.send_message(self._session.hello(self._source, *greeting))
+                buffer = self._buffer
+                greeting = self._position.greeting(buffer.first)
+                history = self._position.history(buffer.first, buffer.opening, buffer.before)
+                await self._websocket.send_message(
+                    self._session.hello(self._source, *greeting, history)
+                )
                 while True:
                     said = self._session.receive(await self._websocket.get_message())
                     if isinstance(said, Resume):

@@ -11,25 +11,37 @@ the agent has. Deleting them at once would double the syncs for nothing.
 The file, version 1 (``PRAGMA user_version``)::
 
     record (number INTEGER PRIMARY KEY, body BLOB)   encoded as `meta.form` says
-    meta   (name TEXT PRIMARY KEY, value)            source, form, epoch, shift, next
+    meta   (name TEXT PRIMARY KEY, value)            source, form, epoch, shift, next;
+                                                     opening, before (JSON)
+
+A file that is copied, or set back to an older copy, gives numbers a second time. Each opening
+therefore draws a random ``opening``, and ``before`` has the earlier ones and where they ended, so
+that the agent can tell a copy (`edge_agent.wire.History`). Both are absent in files of older
+versions, and begin with the next opening.
 
 SQLite is entered through ``run_blocking`` alone, one call at a time.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar, TypeVarTuple
 
+import msgspec
 import trio
 
+from edge_agent.client.buffer import new_opening
 from edge_agent.client.encoding import Format
 from edge_agent.errors import ConfigError, StoreFailed, StoreTooNew
 
 logger = logging.getLogger(__name__)
+_pairs = msgspec.json.Decoder(tuple[tuple[str, int], ...]).decode
+#: Openings that are remembered; see `edge_agent.wire.has_forked`.
+OPENINGS_MAX = 32
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
@@ -64,6 +76,8 @@ class DiskBuffer:
         self._deleted_below = 0
         self.damaged: Path | None = None
         self.first, self.next, self.size, self.epoch, self.shift = _load(connection)
+        self.opening = str(_get(connection, "opening"))
+        self.before = _before(connection)
 
     @classmethod
     async def open(
@@ -130,10 +144,11 @@ class DiskBuffer:
         def note(db: sqlite3.Connection) -> None:
             _put(db, "epoch", epoch)
             _put(db, "shift", shift)
+            # Where earlier openings ended says nothing in another numbering.
+            _put(db, "before", "[]")
 
         await self._transact(note)
-        self.epoch = epoch
-        self.shift = shift
+        self.epoch, self.shift, self.before = epoch, shift, ()
 
     async def aclose(self) -> None:
         """See `Buffer`. Happens even when cancelled: it is short, and it frees the lock."""
@@ -206,6 +221,7 @@ def _checked(cls: type[DiskBuffer], path: Path, source: str, form: Format) -> Di
             for statement in filter(str.strip, _SCHEMA.split(";")):
                 connection.execute(statement)
         _agree(connection, path, source, form)
+        _begin_opening(connection)
         connection.execute("COMMIT")
         return cls(connection)
     except BaseException:
@@ -221,6 +237,21 @@ def _agree(db: sqlite3.Connection, path: Path, source: str, form: Format) -> Non
         if theirs is not None and theirs != mine and not (name == "form" and empty):
             raise ConfigError(f"{path}: {name}", f"a buffer of {mine!r}", f"one of {theirs!r}")
         _put(db, name, mine)
+
+
+def _begin_opening(db: sqlite3.Connection) -> None:
+    opening, before = _get(db, "opening"), _before(db)
+    if opening is not None:
+        before = (*before, (str(opening), int(str(_get(db, "next") or 1))))
+    _put(db, "opening", new_opening())
+    _put(db, "before", json.dumps(before[-OPENINGS_MAX:]))
+
+
+def _before(db: sqlite3.Connection) -> tuple[tuple[str, int], ...]:
+    try:
+        return _pairs(str(_get(db, "before") or "[]"))
+    except ValueError as error:
+        raise sqlite3.DatabaseError(f"its openings cannot be read: {error}") from error
 
 
 def _load(db: sqlite3.Connection) -> tuple[int, int, int, str | None, int]:

@@ -6,16 +6,26 @@ rules by which a welcome is read are those of PROTOCOL, "Epoch":
 - First contact: the agent says where its numbering of this source stands, and ours is laid
   behind it (or, ``numbered``, is the same).
 - The epoch we know: everything before ``next`` is durable. If that is further than we ever got,
-  somebody else sends under our name, and what we hold is laid behind it.
+  somebody else sends under our name, and what we hold is laid behind it. The same where the agent
+  says that what it has is of another history (`edge_agent.wire.has_forked`): the buffer, or the
+  one that sent before, is a copy.
 - Another epoch: the agent's store is new. Numbering starts at the oldest record that we still
   have, and everything that we still have is sent again. Rather twice than lost.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from edge_agent.wire import CLOSE_TAKEN_OVER, CLOSE_TOO_BIG, CLOSE_UNDECODABLE, Resume, ToldLimits
+from edge_agent.wire import (
+    CLOSE_TAKEN_OVER,
+    CLOSE_TOO_BIG,
+    CLOSE_UNDECODABLE,
+    History,
+    Resume,
+    ToldLimits,
+)
 
 #: What is assumed until a welcome tells.
 _USUAL = ToldLimits(message_bytes=1024 * 1024, record_bytes=64 * 1024, batch_records=10_000)
@@ -55,6 +65,17 @@ class Position:
         # Held counts only what can have been sent: a `next` beyond that is not ours.
         return self.epoch, max(1, first + self.shift), max(0, self.sent_below - first)
 
+    def history(
+        self, first: int, opening: str, before: Sequence[tuple[str, int]]
+    ) -> History | None:
+        """What the agent is told of the buffer's openings, in the wire's numbers; ``first`` as in
+        `greeting`. None where own numbers are the wire's: whoever sends them sends the same.
+        """
+        if self.numbered:
+            return None
+        told = tuple((known, max(1, following + self.shift)) for known, following in before)
+        return History(opening, max(1, first + self.shift), told)
+
     def welcome(self, resume: Resume, first: int) -> str:
         """Read a welcome; why numbering could not simply go on, as a sentence, or ""."""
         known, self.epoch = self.epoch, resume.epoch
@@ -66,7 +87,12 @@ class Position:
             # Whoever else sent these numbers sent the same records: the same lines of the file.
             self.done_below = max(first, resume.next)
         elif resume.renumber:
-            if known is not None and not resume.epoch_changed:
+            if resume.forked:
+                told = (
+                    "the agent has other records under these numbers: the buffer is a copy, or"
+                    f" another producer uses this source; sent again, behind those, from {first} on"
+                )
+            elif known is not None and not resume.epoch_changed:
                 told = "another producer uses this source; numbering goes on behind what it sent"
             self.shift = resume.next - first
             self.done_below = first

@@ -20,8 +20,9 @@ TroubleKind = Literal["nack", "unreachable", "refused", "stop", "lost", "renumbe
 - ``stop``: "not now" (``store_full``, ``too_many_sources``, ``rate``, ``closing``); tried again
   when it said.
 - ``lost``: an open connection ended or broke a rule; what is unacked is sent again.
-- ``renumbered``: the agent's store is another one than before (or it has numbers of this source
-  that this producer never sent); what is unacked goes there under numbers that continue.
+- ``renumbered``: the agent's store is another one than before, or what it has of this source is not
+  what this producer sent (a copied buffer, a second producer); what is unacked goes there under
+  numbers that continue.
 - ``buffer``: the file of the buffer was damaged and set aside, or the disk refused.
 """
 

@@ -17,9 +17,17 @@ the hub's epoch             epoch, first held     its ``next``: go on there; bel
                                                   lost data; another epoch: it has lost everything
 the hub's epoch, from a     floor + 1             that number, if its epoch is the remembered one;
 store of ours since lost                          otherwise greet again from the first held
+the hub's epoch, under      epoch, first held,    where it has what was acknowledged: floor + 1; or
+another lane (a copy)       that lane             where that ends, if it was set back itself
 that a person moved the     floor + 1             that number, whatever its epoch: sent again, or
 floor (`moved`)                                   never, as ordered
 =========================== ===================== ================================================
+
+Whether the hub's ``next`` counts records of this very history is for the hub to tell, from the
+openings of our store (`history_of`, `edge_agent.wire.has_forked`). Where it does not, or counts
+more than there ever was here, this store is a copy, or one that lost its end: it takes another
+epoch, and goes on behind its floor under another source (`source_name`), so that a living original
+keeps its numbers.
 """
 
 from __future__ import annotations
@@ -31,13 +39,16 @@ import msgspec
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward.plan import Again, again_of, moves_of
 from edge_agent.forward.sink import Resume, Resumed
+from edge_agent.store import Identity
+from edge_agent.wire import History
 
 
 class HubState(msgspec.Struct, array_like=True, frozen=True):
     """The consumer's state: the epochs of both stores when the numbering was agreed on, whether a
     person has moved the floor since, and the number of our newest clock note that the hub is known
     to have. ``moves``, how often they have, and ``again`` are for keyed upstreams
-    (`edge_agent.forward.plan`).
+    (`edge_agent.forward.plan`). ``lane`` is the one of the source that was agreed on
+    (`source_name`).
     """
 
     hub: str
@@ -46,6 +57,7 @@ class HubState(msgspec.Struct, array_like=True, frozen=True):
     noted: int = 0
     moves: int = 0
     again: list[Again] = []
+    lane: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +80,22 @@ def hub_state(state: bytes | None) -> HubState | None:
         return None
 
 
-def source_name(agent_id: str, upstream: str, log: str) -> str:
-    """The name of this session's source at the hub; the last part is the lane."""
-    return f"{agent_id}/{upstream}/{log}/live"
+def source_name(agent_id: str, upstream: str, log: str, lane: str = "") -> str:
+    """The name of this session's source at the hub; the last part is the lane, and for a store that
+    was a copy says which one.
+    """
+    return f"{agent_id}/{upstream}/{log}/live" + (f"-{lane}" if lane else "")
+
+
+def history_of(identity: Identity, upstream: str, log: str, resume: Resume) -> History | None:
+    """What the hub is told of our store's openings; None where nothing is known of them."""
+    if not identity.opening:
+        return None
+    before = tuple((opening, last + 1) for opening, last in identity.ends.get(log, ()))
+    state, copied = hub_state(resume.state), ""
+    if state is not None and state.lane != identity.lane:
+        copied = source_name(identity.agent_id, upstream, log, state.lane)
+    return History(identity.opening, resume.floor + 1, before, copied)
 
 
 def moved(state: bytes | None) -> bytes:
@@ -81,34 +106,44 @@ def moved(state: bytes | None) -> bytes:
     """
     known = hub_state(state) or HubState("", "")
     moves, again = moves_of(state) + 1, again_of(state)
-    now = HubState(known.hub, known.own, True, moves=moves, again=again)
+    now = HubState(known.hub, known.own, True, moves=moves, again=again, lane=known.lane)
     return msgspec.msgpack.encode(now)
 
 
-def greet(resume: Resume, own_epoch: str) -> Greeting:
-    """The first hello of a connection."""
+def greet(resume: Resume, own_epoch: str, lane: str = "") -> Greeting:
+    """The first hello of a connection, under ``lane``."""
     state = hub_state(resume.state)
     if state is None:
         return Greeting(None, resume.first, None)
-    if state.own != own_epoch or state.moved:
+    if state.moved or (state.own != own_epoch and state.lane == lane):
         return Greeting(None, max(resume.first, resume.floor + 1), state)
     return Greeting(state.hub, resume.first, state)
 
 
 def judge_welcome(
-    said: Greeting, epoch: str, next_number: int, resume: Resume, own_epoch: str
+    said: Greeting,
+    epoch: str,
+    next_number: int,
+    resume: Resume,
+    own_epoch: str,
+    *,
+    lane: str = "",
+    forked: bool = False,
 ) -> Resumed | Greeting:
     """Where to go on, or what to say in a second hello on a new connection.
 
     Raises:
         SinkUnavailable: the answer does not follow from what was said.
     """
-    state = msgspec.msgpack.encode(HubState(epoch, own_epoch))
+    state = msgspec.msgpack.encode(HubState(epoch, own_epoch, lane=lane))
     if said.epoch == epoch:
+        # Going on would drop our records as duplicates of others.
         if next_number > resume.last + 1:
-            # It counts records that this store never had. Going on would drop ours as duplicates.
-            return Greeting(None, resume.floor + 1, None)
-        return Resumed(next_number)
+            return Resumed(next_number, forked="an upstream has records that were never here")
+        if forked:
+            return Resumed(next_number, forked="an upstream has other records under its numbers")
+        is_new = said.state is not None and said.state.own != own_epoch
+        return Resumed(next_number, state if is_new else None)
     if next_number != said.first:
         raise SinkUnavailable(f"the hub wants number {next_number} after a hello from {said.first}")
     if said.state is None:

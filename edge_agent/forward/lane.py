@@ -91,7 +91,7 @@ class Lane:
         self.holding = Holding()
         self._state: bytes | None = None
         # A keyed sink sends nothing that was not planned durably before.
-        self._stopping, self._waits_for_disk = False, sink.keyed
+        self._stopping, self._waits_for_disk, self._epoch = False, sink.keyed, ""
         # Around every wait that `stop` ends, and `online` where the upstream did not ask for it.
         self._wait = trio.CancelScope()
         self._asked_to_wait = False
@@ -122,11 +122,8 @@ class Lane:
         # By the same pace as other failures: it is the same upstream that may be met again.
         wait = max(wait, self._backoff.delay(standing.failures, self._dice))
         self._asked_to_wait = False
-        standing.next_try_at = trio.current_time() + wait
         with self.holding.working():
             await self._pause(wait)
-        standing.next_try_at = None
-        standing.enter(Event.RETRY)
 
     def stop(self) -> None:
         """Take up nothing new; what is on its way may still be acknowledged until cancelled."""
@@ -173,8 +170,8 @@ class Lane:
             async with trio.open_nursery() as nursery:
                 # Nothing is in flight before it is open: `stop` need not wait for that.
                 with trio.CancelScope() as self._wait:
-                    await self._begin(nursery)
-                if self._wait.cancelled_caught or self.holding.engaged:
+                    is_open = await self._open(nursery)
+                if self._wait.cancelled_caught or not is_open:
                     nursery.cancel_scope.cancel()
                     return None
                 nursery.start_soon(self._settle)
@@ -194,20 +191,23 @@ class Lane:
         failures.sort(key=lambda error: not isinstance(error, SinkMisconfigured))
         return failures[0] if failures else None
 
-    async def _begin(self, nursery: trio.Nursery) -> None:
+    async def _open(self, nursery: trio.Nursery) -> bool:
+        """Agree on where to go on; False where it is held, or this store was found to be a copy."""
         if self.holding.stale:
             await self._restore()
         if self.holding.engaged:
-            return
+            return False
         if self._standing.phase is Phase.PAUSED:
             self._standing.enter(Event.RETRY)
-        await self._open(nursery)
-
-    async def _open(self, nursery: trio.Nursery) -> None:
-        floor = self._standing.floor
+        floor, identity = self._standing.floor, self._log.identity
         first, last = self._log.first_seq(self._name), self._log.last_seq(self._name)
-        resume = Resume(floor=floor, first=first, last=last, state=self._state)
+        resume = Resume(floor, first, last, self._state, identity)
         resumed = await self._sink.open(nursery, resume)
+        if resumed.forked:
+            self._failed("copied", resumed.forked)
+            await self._log.become_another(resumed.forked, identity.epoch)
+            return False
+        self._epoch = identity.epoch
         begin = resumed.next - 1
         if begin < floor:
             self._report_rewind(resume, resumed)
@@ -224,6 +224,7 @@ class Lane:
         self._batches.resume(resumed.next)
         self._tell("opened", next=resumed.next)
         self._enter_drained()
+        return True
 
     async def _pump(self) -> None:
         while not self._stopping:
@@ -232,6 +233,8 @@ class Lane:
                 batch = await self._next()
             if batch is None:
                 continue
+            if self._log.identity.epoch != self._epoch:
+                return  # This store has become another one: open again as that, before more goes.
             self._standing.enter(Event.RECORDS)
             if withheld := self._standing.read(batch):
                 self._tell("withheld", records=withheld)
@@ -388,15 +391,15 @@ class Lane:
         self._tell("backing_off", wait=wait)
         await self._look_at_backlog()
         self._asked_to_wait = asked is not None
-        standing.next_try_at = trio.current_time() + wait
         await self._pause(wait, error)
-        standing.next_try_at = None
-        standing.enter(Event.RETRY)
 
     async def _pause(self, wait: float, error: Exception | None = None) -> None:
+        self._standing.next_try_at = trio.current_time() + wait
         if not self._stopping:
             with trio.move_on_after(wait) as self._wait:
                 await rest(self._clock, error)
+        self._standing.next_try_at = None
+        self._standing.enter(Event.RETRY)
 
     async def _rest(self) -> None:
         """Paused, or held while a person moves the position."""

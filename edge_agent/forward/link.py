@@ -35,7 +35,7 @@ from edge_agent.forward.proxy import tunnelled
 from edge_agent.forward.sink import CLOSE_S, Acknowledged
 from edge_agent.forward.translation import most_telling, stopped, translated
 from edge_agent.forward.watched import Watched
-from edge_agent.wire import MSGPACK_SESSION, Ack, ClientSession, Nack, Resume, Stop, Window
+from edge_agent.wire import MSGPACK_SESSION, Ack, ClientSession, History, Nack, Resume, Stop, Window
 
 PING_S = 30.0
 ACK_S = 300.0
@@ -53,6 +53,7 @@ class Hello:
     source: str
     epoch: str | None
     first: int
+    history: History | None = None
 
 
 class Link:
@@ -203,7 +204,10 @@ class Link:
             self._stream.is_opening = False
             if socket.subprotocol != MSGPACK_SESSION:
                 raise SinkUnavailable("what answers there is not an edge agent", slow=True)
-            await socket.send_message(self._session.hello(hello.source, hello.epoch, hello.first))
+            said_first = self._session.hello(
+                hello.source, hello.epoch, hello.first, history=hello.history
+            )
+            await socket.send_message(said_first)
             while not isinstance(said := self._session.receive(await socket.get_message()), Resume):
                 if isinstance(said, Stop):
                     raise stopped(said)

@@ -125,13 +125,15 @@ class Resume:
     """Where the forwarder stands when it opens a sink.
 
     ``first`` is the oldest seq still held (``last + 1`` where nothing is), ``last`` the newest,
-    ``floor`` the highest acknowledged, ``state`` what the sink last asked to be kept.
+    ``floor`` the highest acknowledged, ``state`` what the sink last asked to be kept. ``identity``
+    is who we are from now on; None for the same as before.
     """
 
     floor: int
     first: int
     last: int
     state: bytes | None
+    identity: Identity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +142,15 @@ class Resumed:
 
     ``next`` is the seq from which to send; below ``floor + 1`` the upstream has lost data.
     ``state`` is to be durable before anything is sent; None keeps what is stored. ``gap`` records
-    are lost to the upstream and no longer held here.
+    are lost to the upstream and no longer held here. ``forked``: why its numbers cannot be of this
+    store's history, "" where they may be; then this store is to become another one, and nothing was
+    agreed on.
     """
 
     next: int
     state: bytes | None = None
     gap: int = 0
+    forked: str = ""
 
     def loss(self, resume: Resume) -> str:
         """What a person is told of an upstream that goes back."""

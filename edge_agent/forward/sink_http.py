@@ -89,6 +89,7 @@ class HttpSink:
     async def open(self, nursery: trio.Nursery, resume: Resume) -> Resumed:
         """Nothing to agree on: go on behind the floor. The connection is made by `send`."""
         await trio.lowlevel.checkpoint()
+        self._identity = resume.identity or self._identity
         return Resumed(resume.floor + 1)
 
     async def send(self, batch: Batch) -> Acknowledged:

@@ -30,6 +30,7 @@ from edge_agent.forward.greeting import (
     Greeting,
     HubState,
     greet,
+    history_of,
     hub_state,
     judge_welcome,
     source_name,
@@ -79,9 +80,8 @@ class WebSocketSink:
         run_blocking: RunBlocking,
         news: ClockNews | None = None,
     ) -> None:
-        self._upstream, self._identity = upstream, identity
+        self._upstream, self._log, self._identity = upstream, log, identity
         self._dial, self._clock, self._run_blocking = dial, clock, run_blocking
-        self._source = source_name(identity.agent_id, upstream.name, log)
         self._matches = compile_patterns(upstream.streams)
         self._files = CredentialFiles(upstream)
         self._link: Link | None = None
@@ -107,14 +107,28 @@ class WebSocketSink:
         Raises:
             SinkUnavailable: not now.
         """
-        own_epoch = self._identity.epoch
-        said = greet(resume, own_epoch)
+        identity = self._identity = resume.identity or self._identity
+        own_epoch = identity.epoch
+        source = source_name(identity.agent_id, self._upstream.name, self._log, identity.lane)
+        history = history_of(identity, self._upstream.name, self._log, resume)
+        said = greet(resume, own_epoch, identity.lane)
         credentials = await self._run_blocking(self._files.read)
         for _ in range(2):
             link = self._link = Link(self._upstream, self._dial, self._clock, credentials)
-            hello = Hello(self._source, said.epoch, said.first)
+            hello = Hello(source, said.epoch, said.first, history)
             answer = await nursery.start(link.run, hello)
-            judged = judge_welcome(said, answer.epoch, answer.next, resume, own_epoch)
+            judged = judge_welcome(
+                said,
+                answer.epoch,
+                answer.next,
+                resume,
+                own_epoch,
+                lane=identity.lane,
+                forked=answer.forked,
+            )
+            if isinstance(judged, Resumed) and judged.forked:
+                await link.aclose()
+                return judged
             if not isinstance(judged, Greeting):
                 self._packer = Packer(link.message_bytes or FORWARD_MESSAGE_BYTES)
                 self._sending, self._held_back = trio.Lock(), trio.Event()

@@ -17,7 +17,9 @@ from edge_agent.store import Block, Gap
 
 logger = logging.getLogger(__name__)
 
-FailureKind = Literal["unavailable", "slow", "misconfigured", "refused", "rewind", "mistake"]
+FailureKind = Literal[
+    "unavailable", "slow", "misconfigured", "refused", "rewind", "copied", "mistake"
+]
 
 Outcome = Literal["acknowledged", "refused", "failed"]
 
@@ -242,7 +244,7 @@ class Standing:
     def failed(self, kind: FailureKind, error: str, wall_ns: int) -> None:
         """Something went wrong; ``kind`` is the metric's label."""
         self._error, self._error_ns = error, wall_ns
-        self._failing = self._failing or kind not in ("refused", "rewind")
+        self._failing = self._failing or kind not in ("refused", "rewind", "copied")
         self._mistaken = kind == "mistake"
         self._metrics.add("forward_failures_total", 1, self._upstream, kind)
 

@@ -11,6 +11,7 @@ The people's port is `edge_agent.ops.port.serve_people`, which is not imported h
 the port off does not pay for Starlette and prometheus-client.
 """
 
+from edge_agent.ops.copies import SourcesCopied
 from edge_agent.ops.health import FilesFact
 from edge_agent.ops.sources import Sources, in_words, upstream_status
 from edge_agent.ops.status import ConnectionStatus, Status, UpstreamStatus
@@ -22,6 +23,7 @@ __all__ = [
     "FilesFact",
     "Notifier",
     "Sources",
+    "SourcesCopied",
     "Status",
     "UpstreamStatus",
     "Watch",

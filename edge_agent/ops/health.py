@@ -121,6 +121,7 @@ class Facts:
         card: how long it lasts, where that is less than a year or over.
         crowded: identities that found no place for one more source lately.
         clock_doubt_s: by how much the clock, said to be set, contradicts what is known.
+        copies: what was noticed of copied stores (`edge_agent.ops.copies`).
     """
 
     store_problem: str | None
@@ -140,6 +141,7 @@ class Facts:
     open_ports: str = ""
     files: FilesFact = FilesFact()
     crowded: tuple[CrowdedFact, ...] = ()
+    copies: tuple[Reason, ...] = ()
 
 
 def judge(facts: Facts) -> Verdict:
@@ -269,6 +271,7 @@ def _warnings(facts: Facts) -> Iterable[Reason]:
         )
     if facts.salvage is not None:
         yield Reason("salvaged", facts.salvage)
+    yield from facts.copies
     for upstream in facts.upstreams:
         if upstream.paused:
             yield Reason(

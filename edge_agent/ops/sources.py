@@ -19,6 +19,7 @@ from edge_agent.config import Log as LogSettings
 from edge_agent.metrics import Metrics
 from edge_agent.ops import health, outlook
 from edge_agent.ops.admit import Readable
+from edge_agent.ops.copies import SourcesCopied, about_copies
 from edge_agent.ops.status import (
     ConnectionStatus,
     LaneStatus,
@@ -105,6 +106,7 @@ class Sources:
         access: what the bearer of a token may read, None for a bad one; None in place of the
             function where no tokens are configured.
         may_order: whether the bearer of a token has the scope admin; None likewise.
+        copies: sources that came back as copies of their stores.
         before, time_key: the rules that act before storing, for what is read again from quarantine.
         lane: the running lane that a consumer of a log is, None where there is none.
         part: ends the connections of sources, and those by which identities forward.
@@ -123,6 +125,7 @@ class Sources:
     live: Live
     upstreams: Callable[[], Sequence[UpstreamStatus]] = _none
     connections: Callable[[], Sequence[ConnectionStatus]] = _none
+    copies: Callable[[], SourcesCopied] = SourcesCopied
     access: Callable[[str], Readable | None] | None = None
     may_order: Callable[[str], bool] | None = None
     before: Before = _leave
@@ -252,6 +255,7 @@ def facts(
     files: health.FilesFact | None = None,
 ) -> health.Facts:
     """What the verdict is made of."""
+    now = sources.clock.read()
     return health.Facts(
         store_problem=store.problem,
         store_readable=store.readable,
@@ -260,7 +264,7 @@ def facts(
         logs=tuple(map(_log_fact, logs)),
         upstreams=tuple(map(_upstream_fact, upstreams)),
         quarantined=store.quarantine_entries,
-        clock_synced=sources.clock.read().synced,
+        clock_synced=now.synced,
         salvage=sources.salvage(),
         insecure=is_insecure(sources.config),
         open_ports=open_ports(sources.config),
@@ -269,6 +273,7 @@ def facts(
         budget_kept=wear.budget is None or wear.budget.kept,
         clock_doubt_s=store.clock_doubt_s,
         crowded=_crowded(store),
+        copies=tuple(about_copies(sources.log.identity, sources.copies(), now.wall_ns)),
         card=outlook.about_card(wear) if (wear.life_s or 0.0) < WORN_OUT_SOON_S else None,
     )
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from edge_agent.ops.copies import CopiesStatus
 from edge_agent.ops.figures import Figures
 from edge_agent.ops.health import Verdict
 from edge_agent.wear import Wear
@@ -230,6 +231,7 @@ class Status:
     streams: StreamsStatus
     wear: Wear
     wear_outlook: tuple[str, ...]
+    copies: CopiesStatus = field(default_factory=CopiesStatus)
     refused: tuple[RefusedStatus, ...] = ()
 
     def to_json(self) -> bytes:

@@ -10,6 +10,7 @@ import trio
 from edge_agent import __version__
 from edge_agent.errors import StoreError
 from edge_agent.ops import figures, health, outlook
+from edge_agent.ops.copies import copies_status
 from edge_agent.ops.projections import Projections
 from edge_agent.ops.sources import Sources, facts, log_status, refused_status, store_status
 from edge_agent.ops.status import AgentStatus, LogStatus, Status, StreamsStatus, UpstreamStatus
@@ -106,6 +107,7 @@ class Watch:
             ),
             wear=wear,
             wear_outlook=outlook.about_wear(wear),
+            copies=copies_status(log.identity, sources.copies()),
             refused=refused_status(sources.refused.listing(), sources.clock.read().wall_ns),
         )
 

@@ -44,6 +44,7 @@ unauthenticated peer can bring down the nursery that it runs in (`websocket`, `g
 
 from __future__ import annotations
 
+from edge_agent.server.copies import CopiesSeen
 from edge_agent.server.listener import Server, ServerStatistics
 from edge_agent.server.parts import ConnectionView
 from edge_agent.server.tls import CaFiles, certificate_end, make_ca, renew, server_context
@@ -59,6 +60,7 @@ from edge_agent.server.tokens import (
 __all__ = [
     "CaFiles",
     "ConnectionView",
+    "CopiesSeen",
     "Server",
     "ServerStatistics",
     "Token",

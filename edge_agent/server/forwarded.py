@@ -74,6 +74,8 @@ _WRONG_PATH = "a block's path has to begin with the agent that it is of and end 
 class AgentSession(SessionBase):
     """Segments become blocks. Looking at them may wait, so messages are taken, list by list."""
 
+    _begins_anew = True
+
     def __init__(self, socket: WebSocket, parts: Parts, visitor: Visitor) -> None:
         limits = parts.wire_limits
         told = WireLimits(
@@ -136,6 +138,11 @@ class AgentSession(SessionBase):
                 del self._claimed[agent]
                 refused[agent] = error
         return refused
+
+    def _copied_from(self, source: str) -> str:
+        # A lane of the same agent, and nobody else's.
+        is_own = source.partition("/")[0] == self._agent
+        return LANE_PREFIX + source if is_own else self._source
 
     async def _read(self, messages: list[str | bytes]) -> None:
         rates, name = self._parts.rates, self._visitor.grant.name

@@ -28,8 +28,8 @@ from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.refused_peers import RefusedPeers
 from edge_agent.server.admission import Rates
-from edge_agent.server.answers import Teller
 from edge_agent.server.connection import Connection
+from edge_agent.server.copies import Copies, CopiesSeen
 from edge_agent.server.owners import Owners
 from edge_agent.server.parts import ConnectionView, Counters, Parts
 from edge_agent.server.shared import SharedReader
@@ -39,7 +39,6 @@ from edge_agent.server.tokens import Tokens
 from edge_agent.server.transport import abort
 from edge_agent.server.turns import Turns
 from edge_agent.server.windows import Windows
-from edge_agent.wire import FailureMemory
 
 logger = logging.getLogger(__name__)
 
@@ -125,9 +124,8 @@ class Server:
             windows=Windows(limits.in_flight_bytes, limits.window_bytes, config.connections),
             rates=Rates(limits.records_per_second),
             claims=Claims(metrics),
+            copies=Copies(clock, metrics),
             owners=Owners(tokens, limits.sources),
-            failures=FailureMemory(),
-            teller=Teller(),
             silence=SilenceWatch(config.idle_timeout),
             reader=SharedReader() if SharedReader.available() else None,
             unproved=UnprovedQuota(config.unproved, config.unproved_per_address),
@@ -172,6 +170,11 @@ class Server:
     def stop(self) -> None:
         """Accept nobody, say goodbye to everybody; `run` returns soon after. Idempotent."""
         self._accepting.cancel()
+
+    @property
+    def copies(self) -> CopiesSeen:
+        """Sources that came back as copies since the start."""
+        return self._parts.copies.seen
 
     def part(self, sources: AbstractSet[str], identities: AbstractSet[str]) -> None:
         """End the connections of ``sources``, and those by which ``identities`` forward; whoever

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edge_agent.clock import Clock
 from edge_agent.commit import RunBlocking, Trace
@@ -17,6 +17,7 @@ from edge_agent.record import Run
 from edge_agent.refused_peers import RefusedPeers
 from edge_agent.server.admission import Grant, Peer, Rates
 from edge_agent.server.answers import Teller
+from edge_agent.server.copies import Copies
 from edge_agent.server.owners import Owners
 from edge_agent.server.shared import SharedReader
 from edge_agent.server.silence import SilenceWatch
@@ -61,9 +62,10 @@ class Parts:
     windows: Windows
     rates: Rates
     claims: Claims
+    copies: Copies
     owners: Owners
-    failures: FailureMemory
-    teller: Teller
+    failures: FailureMemory = field(default_factory=FailureMemory)
+    teller: Teller = field(default_factory=Teller)
     silence: SilenceWatch
     reader: SharedReader | None
     unproved: UnprovedQuota

@@ -70,6 +70,9 @@ class Taken:
 class SessionBase(ABC):
     """One session. `run` is called once. How messages are read is the business of its kinds."""
 
+    #: Whether a peer whose history has forked begins anew under another source.
+    _begins_anew = False
+
     def __init__(
         self, socket: WebSocket, parts: Parts, visitor: Visitor, *, mode: Mode, limits: WireLimits
     ) -> None:
@@ -81,6 +84,9 @@ class SessionBase(ABC):
         self._answers = Answers(parts.log, parts.teller, self)
         socket.on_unclogged = self._answers.due
         self._source = ""
+        #: The opening of the sender's store, until an entry tells it; "" where it says none.
+        self._opening: str | None = ""
+        self._is_copy = False
         #: Whose all is that is appended; None where nobody has an identity.
         self._owner = visitor.grant.identity or None
         self._not_now: NotNow | None = None
@@ -104,6 +110,10 @@ class SessionBase(ABC):
         Raises:
             ProtocolError: the peer may not use it.
         """
+
+    def _copied_from(self, source: str) -> str:
+        """The name under which the source is stored that this one says it was copied from."""
+        return self._source
 
     @abstractmethod
     async def _whose(self) -> Binding | None:
@@ -175,10 +185,10 @@ class SessionBase(ABC):
         try:
             with self._socket.until_end():
                 await self._parts.claims.settled(claim)
-                epoch = log.identity.epoch
+                epoch = log.identity.numbering
                 known = await log.next_of(self._source)
                 binding = await self._whose()
-                point = resume_point(hello, epoch, known)
+                point = await self._resume_point(hello, epoch, known)
                 if binding is not None and binding.over is not None and hello.first is not None:
                     # The numbers that another identity used up are none of this one's.
                     point = ResumePoint(hello.first, restart=True, gap=0)
@@ -186,8 +196,15 @@ class SessionBase(ABC):
                 if not known and (full := log.lacking_place(self._owner, share)) is not None:
                     raise full
                 if point.restart or binding is not None or self._lacks_place(known):
+                    opening = self._opening if point.restart else None
                     numbering = Numbering(
-                        self._source, point.next, point.next, point.restart, self._owner, binding
+                        self._source,
+                        point.next,
+                        point.next,
+                        point.restart,
+                        self._owner,
+                        binding,
+                        opening,
                     )
                     # Once in the life of a source, while its peer waits: not worth the interval.
                     # Who is welcome has its place here, and is not refused with the first record.
@@ -204,7 +221,22 @@ class SessionBase(ABC):
         reading = self._parts.clock.read()
         time = format_time(reading.wall_ns) if reading.synced else ""
         self._parts.tell("welcome", source=self._source, next=point.next, restart=point.restart)
-        return await self._socket.send(self._session.welcome(point.next, epoch, time))
+        if self._is_copy:
+            self._parts.copies.note(self._source)
+        welcome = self._session.welcome(point.next, epoch, time, forked=point.forked)
+        return await self._socket.send(welcome)
+
+    async def _resume_point(self, hello: Hello, epoch: str, known: int) -> ResumePoint:
+        log, history, opening, copied_next = self._parts.log, hello.history, "", 0
+        if history is not None:
+            self._opening = history.opening
+            _, opening = await log.history_of(self._source)
+            if history.copied:
+                copied_next, _ = await log.history_of(self._copied_from(history.copied))
+        point = resume_point(hello, epoch, known, opening, copied_next)
+        begins = history is not None and history.copied and not known
+        self._is_copy = bool(begins) or (point.forked and not self._begins_anew)
+        return point
 
     def _lacks_place(self, known: int) -> bool:
         """Whether all who are connected might find no place among the sources."""
@@ -223,7 +255,10 @@ class SessionBase(ABC):
         upto, in_flight = self._session.number, self._session.bytes_in_flight
         if in_flight > self._share.peak:
             self._share.peak = in_flight
-        numbering = Numbering(self._source, upto - numbers, upto, False, self._owner)
+        # Told with the first numbers of a session, and not before its sender has been welcomed: it
+        # may see then that what is here is not of its history, and send nothing.
+        opening, self._opening = self._opening, None
+        numbering = Numbering(self._source, upto - numbers, upto, False, self._owner, None, opening)
         return Entry(runs, blocks, numbering, (), refused)
 
     async def _append(self, taken: Taken, *, soon: bool = False) -> None:

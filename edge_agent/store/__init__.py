@@ -17,6 +17,7 @@ Files
     PATH/store/data.mdb   LMDB 0.9 format, reserved to its full size when it is made
     PATH/store/lock.mdb   LMDB's own
     PATH/store/closed     number of the last commit when the store was closed (`closed.py`)
+    PATH/opened-…         empty; its name is the opening that ran here last (`medium.py`)
     PATH/damaged-N        stores that were set aside, the newest two
     PATH/replaced-N       stores that a person replaced by a restored one
     PATH/store.rebuilding, .rebuilt, .replaced, .restored  compaction, erasing, restoring:
@@ -35,7 +36,8 @@ the CRC-32 of its key and the array (`values.py`). An array may grow at its end.
 
 ======================== =====================================================================
 ``00``                   store: format = 1, store id, epoch, agent id, board, created, openings,
-                         boot id of the last opening
+                         boot id of the last opening; lane, machine, medium, the newest openings
+                         (id, last seq of each log), found to be a copy, numbering (`identity.py`)
 ``00 01``                stamp: number of the transaction that wrote this tree (`stamp.py`)
 ``00 02``                salvage: when, why, moved to, blocks, records, missing, complete?;
                          possibly lost, all known? (absent before they were told)
@@ -44,7 +46,8 @@ the CRC-32 of its key and the array (`values.py`). An array may grow at its end.
                          seqs that were passed over (absent before they were noted)
 ``02`` consumer 00 log   position: floor, state, paused, skipped; the agent's own note of bytes
                          written is the state of ``$wear``, a name that no consumer has
-``03`` source            numbering: next, last seen (ns), by a synced clock?, owner
+``03`` source            numbering: next, last seen (ns), by a synced clock?, owner, the sender's
+                         opening that sent what is before next
 ``04``                   quarantine: first, last, bytes, dropped, released
 ``04`` number u64        quarantined: code, reason, stream, source, number, arrival, body; consumer,
                          log, seq of what an upstream refused (absent before it)
@@ -72,6 +75,10 @@ Invariants
 - A source belongs to one identity (`Numbering.owner`) from the commit that first numbers it for
   one; until a person moves it, an entry of another is refused whole, but where `Binding` says that
   the owner it had gives way. Without tokens nothing changes owners (`sources.py`).
+- A source's opening is that of the newest entry with a number; who resumes with another history
+  than it stands for is told so (`edge_agent.wire.has_forked`).
+- A store that was copied takes a new epoch before it tells anything or gives a seq
+  (`identity.py`).
 - After every opening and reopening one marker transaction is committed before anything is told.
   Where the disk refuses it, what is stored is open for reading alone (`refusing.py`): records up to
   the last synced commit are read, no source is told its ``next``, nothing is committed, and at a
@@ -177,7 +184,8 @@ from edge_agent.store.entry import (
 from edge_agent.store.erasing import ERASED
 from edge_agent.store.foreign import check_payload, foreign_stream, without_streams
 from edge_agent.store.format import Block, Gap, filter_payload
-from edge_agent.store.identity import Identity, board_fingerprint
+from edge_agent.store.identity import Identity, board_fingerprint, machine_fingerprint
+from edge_agent.store.medium import LookAtMedium, medium_of, nowhere
 from edge_agent.store.payload import (
     RunView,
     cut_payload,
@@ -216,6 +224,7 @@ __all__ = [
     "Identity",
     "LogSettings",
     "LogStatistics",
+    "LookAtMedium",
     "Numbering",
     "Offsets",
     "Position",
@@ -233,6 +242,9 @@ __all__ = [
     "encode_runs",
     "filter_payload",
     "foreign_stream",
+    "machine_fingerprint",
+    "medium_of",
+    "nowhere",
     "share_of",
     "slice_indexes",
     "slice_payload",

@@ -16,6 +16,8 @@ from edge_agent.store import keys
 from edge_agent.store.codec import Compressor
 from edge_agent.store.erasing import erased_block
 from edge_agent.store.format import peek
+from edge_agent.store.identity import is_same_medium
+from edge_agent.store.medium import Medium
 from edge_agent.store.salvage import SALVAGE_JUMP
 from edge_agent.store.values import (
     LogHeader,
@@ -29,11 +31,24 @@ from edge_agent.store.values import (
 
 
 class Change:
-    """Keeps every value as it is. Values come in the order of their keys, blocks last."""
+    """Keeps every value as it is. Values come in the order of their keys, blocks last.
+
+    Attributes:
+        medium: where the file is that the new one replaces, () where it replaces none. Being
+            replaced so makes no copy of it (`identity.py`); but what was one before stays one.
+    """
+
+    medium: Medium = ()
 
     def value(self, key: bytes, value: bytes) -> bytes | None:
         """What to store under ``key``; None for nothing."""
-        return value
+        return self._restated(key, value) if key == keys.STORE else value
+
+    def _restated(self, key: bytes, value: bytes) -> bytes:
+        header = decode(key, value, StoreHeader)
+        if self.medium and is_same_medium(header.medium, self.medium):
+            header = msgspec.structs.replace(header, medium=())
+        return encode(key, header)
 
     def end(self) -> dict[bytes, bytes]:
         """What to store besides, once all values have come."""
@@ -87,7 +102,7 @@ class Erasing(Change):
             return self._quarantined(key, value)
         elif kind == keys.BLOCK:
             return self._block(key, value)
-        return value
+        return super().value(key, value)
 
     def end(self) -> dict[bytes, bytes]:
         """Headers, counted anew."""

@@ -19,7 +19,7 @@ from edge_agent.store.entry import CommitResult, Entry, Stored
 from edge_agent.store.gate import Gate
 from edge_agent.store.identity import Entropy, Identity, identity
 from edge_agent.store.lock import LOCK, StoreLock
-from edge_agent.store.opening import Opened
+from edge_agent.store.opening import Opened, rename_store
 from edge_agent.store.pages import PageFile
 from edge_agent.store.questions import Questions
 from edge_agent.store.refusing import open_or_read
@@ -70,7 +70,7 @@ class Engine(Questions):
         )
         self._state = opened.state
         self._certain = opened.certain
-        self.identity: Identity = identity(opened.header)
+        self.identity: Identity = identity(opened.header, opened.state.logs)
         self._adopt(opened)
 
     @classmethod
@@ -156,6 +156,27 @@ class Engine(Questions):
 
         return self._ask(question)
 
+    def become_another(self, reason: str, epoch: str) -> None:
+        """Take a new identity, durably: an upstream has shown that this is a copy, for ``reason``.
+        Nothing happens where ``epoch`` is no longer this store's.
+
+        Raises as `commit`.
+        """
+        with self._writing, self._gate.shared():
+            if self._failed is not None or self._env is None:
+                raise StoreFailed(self._failed or "the store is closed")
+            if self.identity.epoch != epoch:
+                return
+            wall_ns = self._clock.read().wall_ns
+            try:
+                self._place.check()
+                header = rename_store(
+                    self._env, self.path, self.settings, wall_ns, self._entropy, reason
+                )
+            except (*TROUBLE, StoreDamaged) as error:
+                raise self._fail(error, "taking a new identity") from error
+            self.identity = identity(header, self._state.logs)
+
     def reopen(self) -> None:
         """Close and open again after `StoreFailed`; commits the marker.
 
@@ -191,7 +212,7 @@ class Engine(Questions):
             # Whoever waits to be welcomed again waits for it behind a reopening, too.
             opened.state.stopped |= self._state.stopped
             self._state, self._certain = opened.state, False
-            self.identity = identity(opened.header)
+            self.identity = identity(opened.header, opened.state.logs)
 
     def _route(self, stream: str) -> str:
         """The log that takes records of a stream."""
@@ -264,7 +285,12 @@ class Engine(Questions):
         self._lock.renew()
         try:
             opened, report = open_or_read(
-                self.path, self.settings, self._clock, self._entropy, self._damaged
+                self.path,
+                self.settings,
+                self._clock,
+                self._entropy,
+                self._damaged,
+                bytes.fromhex(self.identity.opening),
             )
         except StoreFailed as error:
             self._failed = str(error)

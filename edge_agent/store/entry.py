@@ -51,6 +51,8 @@ class Numbering(Struct, frozen=True, gc=False):
     ``restart``: numbering starts anew at ``first`` (the source resumed from an unknown epoch, or
     told of a gap), whatever was stored before. ``owner``: the identity that sends, None where
     there are no tokens. What belongs to another one is refused whole; ``bind`` may change that.
+    ``opening``: which opening of the sender's store sends from here on, "" where it does not say;
+    None for the same as before.
     """
 
     source: str
@@ -59,6 +61,7 @@ class Numbering(Struct, frozen=True, gc=False):
     restart: bool = False
     owner: str | None = None
     bind: Binding | None = None
+    opening: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,6 +121,8 @@ class Group:
         self._notes: list[ClockNote] = [] if dating.noted is None else [dating.noted]
         self._expected = self.state.expected
         self._expected_before = state.expected
+        self._openings = self.state.openings
+        self._openings_before = state.openings
         self._incoming: dict[str, int] = {}
         self._released = False
         self._owners = self.state.owners
@@ -206,7 +208,9 @@ class Group:
         # In order of their keys, so that each is found on the page of the one before.
         for source, expected in sorted(self._expected.items()):
             key = keys.source_key(source)
-            value = SourceValue(expected, wall_ns, synced, self._owners[source])
+            value = SourceValue(
+                expected, wall_ns, synced, self._owners[source], self._opening(source)
+            )
             items.append((key, encode(key, value)))
         if items:
             self._txn.cursor().putmulti(items)
@@ -223,6 +227,8 @@ class Group:
             raw = self._txn.get(key)
             value = _UNKNOWN if raw is None else decode(key, raw, SourceValue)
             expected, self._owners[source] = value.next, value.owner
+            if value.opening:
+                self._openings[source] = value.opening
         return expected
 
     def _owner(self, source: str) -> str | None:
@@ -230,13 +236,21 @@ class Group:
             return self._owners.get(source)
         return self._owners_before.get(source)
 
+    def _opening(self, source: str) -> str:
+        opening = self._openings.get(source)
+        if opening is None and source not in self.state.gone:
+            opening = self._openings_before.get(source)
+        return opening or ""
+
     def _obey(self, given: SourceOrder) -> None:
         source, state = given.source, self.state
         stored, owner = self._stored_next(source), self._owner(source)
         self._expected.pop(source, None)
         self._owners.pop(source, None)
+        moment, opening = self._moment, self._opening(source)
+        self._openings.pop(source, None)
         state.gone.add(source)
-        held = SourceValue(stored, self._moment.wall_ns, self._moment.synced, owner)
+        held = SourceValue(stored, moment.wall_ns, moment.synced, owner, opening)
         obey(self._txn, given, held if stored else None)
         if stored:
             state.sources -= 1
@@ -322,4 +336,6 @@ class Group:
             add(shares, owner or "", 1)
         self._expected[source] = expected
         self._owners[source] = owner
+        if numbering.opening is not None:
+            self._openings[source] = numbering.opening
         return expected

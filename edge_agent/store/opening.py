@@ -27,13 +27,21 @@ from edge_agent.store.create import (
     sync_names,
     tidy,
 )
-from edge_agent.store.identity import Entropy, new_header, opened_header
+from edge_agent.store.identity import (
+    Entropy,
+    Here,
+    as_a_copy,
+    new_header,
+    opened_header,
+    tell_copied,
+)
 from edge_agent.store.lock import LOCK
 from edge_agent.store.look import look, refuse_newer
+from edge_agent.store.medium import note_opening, noted_openings, nowhere
 from edge_agent.store.place import Place
 from edge_agent.store.reading import last_dated
 from edge_agent.store.salvage import salvage, told_of
-from edge_agent.store.settings import Clock, StoreSettings
+from edge_agent.store.settings import Clock, Moment, StoreSettings
 from edge_agent.store.sources import owner_in
 from edge_agent.store.stamp import writing
 from edge_agent.store.state import State
@@ -41,6 +49,7 @@ from edge_agent.store.trouble import TROUBLE, is_damage, translated
 from edge_agent.store.values import (
     FORMAT,
     LogHeader,
+    OpeningValue,
     QuarantineHeader,
     SalvageNote,
     StoreHeader,
@@ -73,10 +82,16 @@ class Opened:
 
 
 def open_or_salvage(
-    path: Path, settings: StoreSettings, clock: Clock, entropy: Entropy, known: str | None = None
+    path: Path,
+    settings: StoreSettings,
+    clock: Clock,
+    entropy: Entropy,
+    known: str | None = None,
+    running: bytes = b"",
 ) -> tuple[Opened, dict[str, Any] | None]:
     """Open the store, made now where there is none, and salvaged first where it is damaged:
-    ``known`` tells of damage that was met while it was open.
+    ``known`` tells of damage that was met while it was open. ``running`` is the opening that a
+    reopening goes on with, b"" for none.
 
     Returns the open store, and the report of the salvage if there was one: now or, as long as the
     damaged folder is there, at an earlier start.
@@ -91,24 +106,29 @@ def open_or_salvage(
         tidy(path)
         if not (path / STORE).exists():
             make_store(path, settings, clock, entropy)
-            return open_store(path, settings, entropy, clock.read().boot_id), None
+            return open_store(path, settings, entropy, clock.read(), running), None
         try:
             if known is not None:
                 raise StoreDamaged(known)
             look(path / STORE, settings.map_size)
-            opened = open_store(path, settings, entropy, clock.read().boot_id)
+            opened = open_store(path, settings, entropy, clock.read(), running)
         except StoreDamaged as error:
             report = salvage(path, settings, clock, entropy, str(error))
-            return open_store(path, settings, entropy, clock.read().boot_id), report
+            return open_store(path, settings, entropy, clock.read(), running), report
         return opened, told_of(opened.salvaged)
     except OSError as error:
         raise translated(error, f"opening {path}") from error
 
 
 def open_store(
-    path: Path, settings: StoreSettings, entropy: Entropy, boot_id: bytes = b""
+    path: Path,
+    settings: StoreSettings,
+    entropy: Entropy,
+    moment: Moment | None = None,
+    running: bytes = b"",
 ) -> Opened:
-    """Open the store in ``path / STORE`` and commit the marker, which tells of this boot.
+    """Open the store in ``path / STORE`` and commit the marker, which tells of this boot and
+    opening.
 
     Raises:
         StoreDamaged: it cannot be opened or its headers cannot be read.
@@ -119,14 +139,22 @@ def open_store(
     room = max(settings.map_size, (path / STORE / DATA).stat().st_size)
     for spare in (0, SPARE_BYTES):
         try:
-            return _open_store(path, settings, entropy, boot_id, room + spare)
+            opened = _open_store(path, settings, entropy, moment, running, room + spare)
         except lmdb.MapFullError as error:
             full = error
+        else:
+            leave_note(path, settings, opened.header)
+            return opened
     raise translated(full, f"opening {path}")
 
 
 def _open_store(
-    path: Path, settings: StoreSettings, entropy: Entropy, boot_id: bytes, map_size: int
+    path: Path,
+    settings: StoreSettings,
+    entropy: Entropy,
+    moment: Moment | None,
+    running: bytes,
+    map_size: int,
 ) -> Opened:
     try:
         env = open_environment(path / STORE, map_size)
@@ -139,7 +167,7 @@ def _open_store(
         # The start that gave the store its name may have failed to sync that, and then ended.
         sync_names(path)
         with writing(env) as txn:
-            header, state = _mark(txn, settings, entropy, boot_id)
+            header, state = _mark(txn, path, settings, entropy, moment, running)
             salvaged = salvage_note(txn)
         with env.begin(buffers=True) as txn:
             state.newest_ns, state.unset_boots = last_dated(txn, state.logs.values())
@@ -176,17 +204,68 @@ def read_header(raw: bytes | None) -> StoreHeader:
     return header
 
 
+def where(
+    path: Path, settings: StoreSettings, header: StoreHeader, running: bytes = b"", wall_ns: int = 0
+) -> Here:
+    """Where the store of the agent's folder ``path`` is."""
+    return Here(
+        settings.board,
+        settings.machine,
+        settings.medium(path / STORE / DATA),
+        running,
+        noted_openings(path, header.store_id),
+        wall_ns,
+    )
+
+
 def _mark(
-    txn: lmdb.Transaction[bytes], settings: StoreSettings, entropy: Entropy, boot_id: bytes
+    txn: lmdb.Transaction[bytes],
+    path: Path,
+    settings: StoreSettings,
+    entropy: Entropy,
+    moment: Moment | None,
+    running: bytes,
 ) -> tuple[StoreHeader, State]:
-    header, state, made = load(txn, settings)
-    header = opened_header(header, settings.board, entropy)
+    found, state, made = load(txn, settings)
+    wall_ns, boot_id = (0, b"") if moment is None else (moment.wall_ns, moment.boot_id)
+    here = where(path, settings, found, running, wall_ns)
+    header = opened_header(found, here, entropy, state.logs)
+    if header.copied is not None and header.copied != found.copied:
+        tell_copied(header)
     header = msgspec.structs.replace(header, boot=boot_id)
     # Counting the openings really dirties a page; without that LMDB would sync nothing.
     txn.put(keys.STORE, encode(keys.STORE, header))
     for log, value in made.items():
         txn.put(keys.log_key(log), encode(keys.log_key(log), value))
     return header, state
+
+
+def rename_store(
+    env: lmdb.Environment,
+    path: Path,
+    settings: StoreSettings,
+    wall_ns: int,
+    entropy: Entropy,
+    reason: str,
+) -> StoreHeader:
+    """Give the open store the identity of a copy, durably.
+
+    Raises what lmdb raises, and StoreDamaged.
+    """
+    with writing(env) as txn:
+        found = read_header(txn.get(keys.STORE))
+        header = as_a_copy(found, wall_ns, entropy, reason)
+        header = msgspec.structs.replace(header, openings=(OpeningValue(entropy(8)),))
+        txn.put(keys.STORE, encode(keys.STORE, header))
+    tell_copied(header)
+    leave_note(path, settings, header)
+    return header
+
+
+def leave_note(path: Path, settings: StoreSettings, header: StoreHeader) -> None:
+    """Note beside the store which opening of it runs here, where it matters where that is."""
+    if settings.medium is not nowhere:
+        note_opening(path, header.store_id, header.openings[-1].id)
 
 
 def load(

@@ -144,6 +144,21 @@ class Questions(ABC):
         self._state.stopped.discard(source)
         return expected
 
+    def history_of(self, source: str) -> tuple[int, str]:
+        """The number expected next of a source, 0 where it was never seen, and which opening of
+        its sender's store sent what is before that, "" if unknown. Nobody is welcomed by it.
+        """
+        key = keys.source_key(source)
+
+        def question(txn: lmdb.Transaction[memoryview]) -> tuple[int, str]:
+            raw = txn.get(key)
+            if raw is None:
+                return 0, ""
+            value = decode(key, raw, SourceValue)
+            return value.next, value.opening
+
+        return self._ask(question)
+
     def owner_of(self, source: str) -> str | None:
         """The identity that alone may use a source; None where it belongs to nobody.
 

@@ -39,6 +39,7 @@ from edge_agent.store.create import (
 )
 from edge_agent.store.lock import LOCK, StoreLock
 from edge_agent.store.look import look
+from edge_agent.store.medium import medium_of
 from edge_agent.store.rewriting import Progress, Rewritten, rewrite, used_bytes
 from edge_agent.store.trouble import TROUBLE, translated
 from edge_agent.store.values import StoreHeader
@@ -177,6 +178,7 @@ def _replace(path: Path, change: Callable[[int], Change], progress: Progress) ->
             before = used_bytes(source)
             require_room(path, before)
             made = change(source.stat()["psize"])
+            made.medium = medium_of(path / STORE / DATA)
             rewritten = _build(path, source, map_size, made, progress)
         put_in_place(path)
         _reserve(path, map_size)

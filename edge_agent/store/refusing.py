@@ -27,7 +27,7 @@ from edge_agent.store.create import DATA, STORE, open_to_read
 from edge_agent.store.identity import Entropy, opened_header
 from edge_agent.store.lock import LOCK
 from edge_agent.store.look import look
-from edge_agent.store.opening import Opened, load, open_or_salvage, salvage_note
+from edge_agent.store.opening import Opened, load, open_or_salvage, salvage_note, where
 from edge_agent.store.place import Place
 from edge_agent.store.reading import last_dated
 from edge_agent.store.salvage import told_of
@@ -38,7 +38,12 @@ logger = logging.getLogger(__name__)
 
 
 def open_or_read(
-    path: Path, settings: StoreSettings, clock: Clock, entropy: Entropy, known: str | None = None
+    path: Path,
+    settings: StoreSettings,
+    clock: Clock,
+    entropy: Entropy,
+    known: str | None = None,
+    running: bytes = b"",
 ) -> tuple[Opened, dict[str, Any] | None]:
     """As `open_or_salvage`; where the disk refuses, what can be read is opened for that alone, and
     ``refusal`` of the answer says why.
@@ -47,7 +52,7 @@ def open_or_read(
         StoreFailed: the disk refuses, and there is nothing that could be read either.
     """
     try:
-        return open_or_salvage(path, settings, clock, entropy, known)
+        return open_or_salvage(path, settings, clock, entropy, known, running)
     except StoreFailed as refusal:
         try:
             opened = _open(path, settings, clock, entropy)
@@ -70,8 +75,9 @@ def _open(path: Path, settings: StoreSettings, clock: Clock, entropy: Entropy) -
             salvaged = salvage_note(txn)
         with env.begin(buffers=True) as seeing:
             state.newest_ns, state.unset_boots = last_dated(seeing, state.logs.values())
-        if opened_header(header, settings.board, entropy).store_id != header.store_id:
-            raise StoreFailed("it comes from another board, and its new identity must be written")
+        here = where(path, settings, header)
+        if opened_header(header, here, entropy).store_id != header.store_id:
+            raise StoreFailed("it is a copy, and its new identity must be written")
         page_bytes: int = env.stat()["psize"]
         place = Place((path / STORE / DATA, path / LOCK))
     except lmdb.Error as error:

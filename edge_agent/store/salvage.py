@@ -46,7 +46,8 @@ from edge_agent.store.create import (
     sync_folder,
 )
 from edge_agent.store.finding import Finder
-from edge_agent.store.identity import Entropy, new_header
+from edge_agent.store.identity import Entropy, Here, new_header, salvaged_header
+from edge_agent.store.medium import noted_openings
 from edge_agent.store.pages import PageFile
 from edge_agent.store.riders import trim_quarantine
 from edge_agent.store.settings import MAIN, Clock, StoreSettings
@@ -153,7 +154,7 @@ def _build(
             report["all_known"] = False
             problem(str(error))
         copy.write()
-        _finish(env, copy, settings, entropy, report)
+        _finish(env, copy, settings, entropy, report, old / DATA)
     finally:
         env.close()
 
@@ -203,6 +204,7 @@ def _finish(
     settings: StoreSettings,
     entropy: Entropy,
     report: dict[str, Any],
+    data: Path,
 ) -> None:
     """The headers as they are now, and a note of what happened."""
     old = copy.header
@@ -211,7 +213,12 @@ def _finish(
         report["when_ns"],
         entropy,
         "" if old is None else old.agent_id,
+        "" if old is None else old.lane,
     )
+    if old is not None:
+        ran = noted_openings(data.parent.parent, old.store_id)
+        here = Here(settings.board, settings.machine, settings.medium(data), ran=ran)
+        header = salvaged_header(old, header, here)
     known = {log.id for log in copy.logs.values()}
     for log_id in copy.copied.keys() - known:
         name = MAIN if log_id == 1 else f"recovered-{log_id}"

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from edge_agent.store.medium import LookAtMedium, nowhere
+
 #: The log that always exists and takes what no other log's patterns name.
 MAIN = "main"
 #: Logs together hold at most this part of the file; the rest is LMDB's headroom. Deleting needs
@@ -87,7 +89,9 @@ class StoreSettings:
         consumers: whom retention considers; anyone else's position holds nothing.
         sources_max: sources whose numbering is remembered.
         source_forgotten_s: seconds after which an unseen source may be forgotten.
-        board: fingerprint of this board, "" where it cannot be told (`identity.py`).
+        board, machine: fingerprints of this board and installation, "" where it cannot be told
+            (`identity.py`).
+        medium: what tells where the store's file is (`medium.py`).
     """
 
     size: int = 1024 * 1024 * 1024
@@ -99,6 +103,8 @@ class StoreSettings:
     sources_max: int = 10_000
     source_forgotten_s: float = 90 * 86_400.0
     board: str = ""
+    machine: str = ""
+    medium: LookAtMedium = nowhere
     #: Derived: the file's size as LMDB gets it.
     map_size: int = field(init=False, default=0)
 

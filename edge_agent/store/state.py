@@ -24,9 +24,10 @@ class State:
     ``expected``: the next numbers of sources heard lately, so that not each entry has to look up,
     check and decode one. Those not in it are in the file.
 
-    ``owners``: to whom the sources in ``expected`` belong. ``shares``: how many sources each
-    identity has, "" for all that belong to nobody. ``gone``: sources that a person has moved or
-    forgotten in a transaction; what the state before it says of them does not hold.
+    ``owners``: to whom the sources in ``expected`` belong; ``openings``: which of its openings the
+    sender told, where it did. ``shares``: how many sources each identity has, "" for all that
+    belong to nobody. ``gone``: sources that a person has moved or forgotten in a transaction; what
+    the state before it says of them does not hold.
 
     ``clocks``: what is known of the clocks of boots. ``newest_ns``: the latest time that a set
     clock gave a block, in any log, 0 where none did. ``unset_boots``: boots of this agent that
@@ -44,6 +45,7 @@ class State:
     owners: dict[str, str | None] = field(default_factory=dict)
     shares: dict[str, int] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
+    openings: dict[str, str] = field(default_factory=dict)
 
     def copy(self) -> State:
         """A copy for one transaction to work on; only its own are in ``expected`` and ``owners``.
@@ -66,13 +68,16 @@ class State:
         for source in other.gone:
             self.expected.pop(source, None)
             self.owners.pop(source, None)
+            self.openings.pop(source, None)
         # Those of which nothing was stored have an owner here, and no number.
         known = len(self.expected) + len(other.expected)
         if max(known, len(self.owners) + len(other.owners)) > EXPECTED_MAX:
             self.expected.clear()
             self.owners.clear()
+            self.openings.clear()
         self.expected.update(other.expected)
         self.owners.update(other.owners)
+        self.openings.update(other.openings)
 
     def lost_sources(self, owners: Sequence[str]) -> None:
         """So many sources are no longer in the file, one for each of ``owners``."""
@@ -82,6 +87,7 @@ class State:
                 self.shares[owner] = self.shares.get(owner, 1) - 1
             self.expected.clear()
             self.owners.clear()
+            self.openings.clear()
 
 
 @dataclass(slots=True)

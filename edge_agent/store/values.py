@@ -24,8 +24,34 @@ SMALL_BYTES_MAX = 512 * 1024
 FORMAT = 1
 
 
+class OpeningValue(msgspec.Struct, array_like=True, frozen=True):
+    """One opening of the store: its random id, and (log id, last seq) of each log when the next
+    one followed it.
+    """
+
+    id: bytes
+    last: tuple[tuple[int, int], ...] = ()
+
+
+class CopyNote(msgspec.Struct, array_like=True, frozen=True):
+    """That the store was found to be a copy: ``times`` so far, when and why the last time, and the
+    epoch that it had until then.
+    """
+
+    times: int
+    when_ns: int
+    reason: str
+    epoch: str
+
+
 class StoreHeader(msgspec.Struct, array_like=True, frozen=True):
-    """Who this store is. ``opened`` counts openings: the marker that each of them commits."""
+    """Who this store is. ``opened`` counts openings: the marker that each of them commits.
+
+    ``lane``: what its numbers are kept under at other agents, "" for the usual one. ``numbering``:
+    the epoch of the numbers of its sources, "" where it is the store's own. ``machine`` and
+    ``medium``: where it was opened last. ``openings``: the newest, the last one being that which
+    wrote this. See `identity`.
+    """
 
     format: int
     store_id: str
@@ -36,6 +62,12 @@ class StoreHeader(msgspec.Struct, array_like=True, frozen=True):
     opened: int
     #: Id of the boot of the last opening; b"" where it was not noted yet.
     boot: bytes = b""
+    lane: str = ""
+    machine: str = ""
+    medium: tuple[str, ...] = ()
+    openings: tuple[OpeningValue, ...] = ()
+    copied: CopyNote | None = None
+    numbering: str = ""
 
 
 class LogHeader(msgspec.Struct, array_like=True, frozen=True):
@@ -89,13 +121,15 @@ class SourceValue(msgspec.Struct, array_like=True, frozen=True):
     """The number expected next, and when the source was last heard, by whose clock.
 
     ``owner`` is the identity that alone may use it; None for whoever comes first, as in stores of
-    before there were owners, and where no tokens are asked for.
+    before there were owners, and where no tokens are asked for. ``opening``: which opening of the
+    sender's store sent what is before ``next`` (`edge_agent.wire.History`), "" if unknown.
     """
 
     next: int
     seen_ns: int
     synced: bool
     owner: str | None = None
+    opening: str = ""
 
 
 class SalvageNote(msgspec.Struct, array_like=True, frozen=True):

@@ -76,8 +76,8 @@ Sessions
 Control messages are maps with a ``type``, in the subprotocol's encoding (hello in either). Keys and
 types that are not known are ignored. ``?`` marks what may be missing::
 
-    sender  hello    source, epoch?, first?
-    agent   welcome  epoch, next, window {records, bytes}, time, limits {message_bytes, …}
+    sender  hello    source, epoch?, first?, history? {opening, done, before, copied?}
+    agent   welcome  epoch, next, window {records, bytes}, time, limits {message_bytes, …}, forked?
     agent   ack      next, window?
     agent   nack     at, code, message
     agent   stop     code, retry_after, message
@@ -101,6 +101,18 @@ the next one if it has none; ``epoch`` names the store in whose numbering that i
 
 If the welcome's ``next`` fits none of this (an old copy of a buffer, two senders under one name),
 the sender numbers what it holds anew, from ``next`` on (`Resume.renumber`): again, rather twice.
+
+**Copies.** Numbers alone do not tell a store that was set back to an older copy, and has given some
+of them to other records since. So a sender whose store outlives the connection draws a random id
+at each opening of it, and says in ``history`` which this one is, which came before and where they
+ended. The agent keeps, with ``next`` and in the same transaction, the opening that sent what is
+before it. What a welcome says goes on only within one history (`has_forked`, with an example);
+else it is ``forked``. A sensor then numbers what it holds anew, from ``next`` on; an agent begins
+under another source and another epoch of its own, naming the one it was known by (``copied``):
+from what was acknowledged to it, or from where that source ends, if the hub was set back itself.
+In both cases all that is held and was not acknowledged is sent: rather twice. A sender that says
+no ``history`` is taken at its numbers, as is one whose history the agent does not know: what an
+older version sent.
 
 **Window.** Records and bytes sent and not yet acked; with nothing in flight one message is always
 allowed, however large. An ack may change it. Sending more is no error: the agent stops reading
@@ -170,6 +182,7 @@ from edge_agent.wire.client_session import ClientSession, Resume
 from edge_agent.wire.control import (
     Ack,
     Hello,
+    History,
     Mode,
     Nack,
     Stop,
@@ -201,6 +214,7 @@ from edge_agent.wire.session import (
     FailureMemory,
     ResumePoint,
     ServerState,
+    has_forked,
     resume_point,
 )
 from edge_agent.wire.subprotocol import (
@@ -264,6 +278,7 @@ __all__ = [
     "Forwarded",
     "Goodbye",
     "Hello",
+    "History",
     "Mode",
     "Nack",
     "PlainSession",
@@ -294,6 +309,7 @@ __all__ = [
     "encode_control",
     "encode_segments",
     "encode_token",
+    "has_forked",
     "parse_target",
     "read_in_turns",
     "read_message",

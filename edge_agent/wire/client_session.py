@@ -9,6 +9,7 @@ from edge_agent.errors import ProtocolError
 from edge_agent.wire.control import (
     Ack,
     Hello,
+    History,
     Mode,
     Nack,
     Stop,
@@ -34,6 +35,7 @@ class Resume:
             numbering is not the one that they were numbered in.
         epoch: the store's; keep it with the buffer.
         epoch_changed: the agent has another store than the one that this sender knew.
+        forked: what the agent has under these numbers is not of this sender's history (a copy).
         welcome: all that the agent said.
     """
 
@@ -43,6 +45,7 @@ class Resume:
     epoch: str
     epoch_changed: bool
     welcome: Welcome
+    forked: bool = False
 
 
 class ClientSession:
@@ -74,7 +77,12 @@ class ClientSession:
         return self.next - self.acked
 
     def hello(
-        self, source: str, epoch: str | None = None, first: int | None = None, held: int = 0
+        self,
+        source: str,
+        epoch: str | None = None,
+        first: int | None = None,
+        held: int = 0,
+        history: History | None = None,
     ) -> str | bytes:
         """What to send first.
 
@@ -84,9 +92,10 @@ class ClientSession:
             first: number of the oldest held record, or of the next one; None for a sender
                 that numbers nothing before it is welcome.
             held: how many records are held, numbered from ``first`` on.
+            history: which history they are of; None says nothing about it.
         """
         self.state = follow(CLIENT, self.state, ClientInput.HELLO)
-        self._said, self._held = Hello(source, epoch, first), held
+        self._said, self._held = Hello(source, epoch, first, history), held
         return encode_control(self._said, self._mode)
 
     def receive(self, data: str | bytes) -> Resume | Ack | Nack | Stop | Unknown:
@@ -137,12 +146,12 @@ class ClientSession:
         assert said is not None, "the table lets no welcome come before hello"
         self.next = self.acked = message.next
         self.window, self.limits = message.window, message.limits
-        drop, renumber = 0, True
+        drop, renumber, forked = 0, True, message.forked is True
         if said.first is not None:
             is_within = said.first <= message.next <= said.first + self._held
-            if said.epoch == message.epoch and is_within:
+            if said.epoch == message.epoch and is_within and not forked:
                 drop, renumber = message.next - said.first, False
-            elif message.next == said.first:
+            elif message.next == said.first and not forked:
                 renumber = False
         return Resume(
             next=message.next,
@@ -151,6 +160,7 @@ class ClientSession:
             epoch=message.epoch,
             epoch_changed=said.epoch is not None and said.epoch != message.epoch,
             welcome=message,
+            forked=forked,
         )
 
     def _ack(self, message: Ack) -> Ack:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from edge_agent.errors import ProtocolError
 from edge_agent.streams import SOURCE_BYTES_MAX, source_problem
@@ -51,6 +51,23 @@ class ToldLimits(Struct, frozen=True):
     batch_records: Count = 0
 
 
+class History(Struct, frozen=True, omit_defaults=True):
+    """What a sender whose store outlives the connection says of it, so that a copy is noticed.
+
+    Attributes:
+        opening: random id of this opening of its store: who opens a copy draws another one.
+        done: everything before this number has been acknowledged to this very store.
+        before: earlier openings, oldest first, each with the number that followed its last one.
+        copied: the store has turned out to be a copy, and begins anew under this source; that is
+            the one under which what is before ``done`` was acknowledged. "" otherwise.
+    """
+
+    opening: Word
+    done: Number = 1
+    before: Annotated[tuple[tuple[Word, Number], ...], Meta(max_length=64)] = ()
+    copied: Annotated[str, Meta(max_length=SOURCE_BYTES_MAX)] = ""
+
+
 class Hello(Struct, frozen=True, tag="hello", omit_defaults=True):
     """The sensor's first message.
 
@@ -59,18 +76,20 @@ class Hello(Struct, frozen=True, tag="hello", omit_defaults=True):
         epoch: the store's epoch, as an earlier welcome told it, for senders whose buffer
             outlives the connection.
         first: number of the oldest record it still has (or of the next one, if it has none).
+        history: which history its numbers are of.
     """
 
     source: Annotated[str, Meta(min_length=1, max_length=SOURCE_BYTES_MAX)]
     epoch: Word | None = None
     first: Annotated[int, Meta(ge=1, le=FIRST_MAX)] | None = None
+    history: History | None = None
 
 
 class Welcome(Struct, frozen=True, tag="welcome"):
     """The answer to hello: go on at ``next``.
 
     ``next`` counts within ``epoch``; ``time`` is the agent's wall clock, RFC 3339, "" where it is
-    not set.
+    not set. ``forked``: what is before ``next`` is not of the sender's history.
     """
 
     epoch: Word
@@ -78,6 +97,7 @@ class Welcome(Struct, frozen=True, tag="welcome"):
     window: Window
     time: Annotated[str, Meta(max_length=64)] = ""
     limits: ToldLimits = ToldLimits()
+    forked: bool | UnsetType = UNSET
 
 
 class Ack(Struct, frozen=True, tag="ack", omit_defaults=True):

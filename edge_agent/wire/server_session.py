@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from msgspec import UNSET
+
 from edge_agent.clocknote import ClockNote
 from edge_agent.errors import ProtocolError
 from edge_agent.wire.control import (
@@ -126,14 +128,19 @@ class ServerSession:
         self.state, self.hello = after, hello
         return hello
 
-    def welcome(self, next_number: int, epoch: str, time: str) -> str | bytes:
-        """What to answer to hello. ``time`` is RFC 3339, "" where the clock is not set."""
+    def welcome(
+        self, next_number: int, epoch: str, time: str, *, forked: bool = False
+    ) -> str | bytes:
+        """What to answer to hello. ``time`` is RFC 3339, "" where the clock is not set; ``forked``
+        as in `resume_point`.
+        """
         self.state = follow(SERVER, self.state, ServerInput.WELCOME)
         self.number = self.acked = next_number
         limits = ToldLimits(
             self._limits.message_bytes, self._limits.record_bytes, self._limits.batch_records
         )
-        return encode_control(Welcome(epoch, next_number, self._window, time, limits), self._mode)
+        welcome = Welcome(epoch, next_number, self._window, time, limits, forked or UNSET)
+        return encode_control(welcome, self._mode)
 
     def receive_data(self, batch: Sequence[str | bytes], arrival: Arrival) -> Received:
         """Messages in the order in which they came; their records get their numbers. What a turn

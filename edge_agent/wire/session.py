@@ -38,7 +38,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from edge_agent.errors import ProtocolError
-from edge_agent.wire.control import Hello
+from edge_agent.wire.control import Hello, History
 from edge_agent.wire.values import CLOSE_PROTOCOL
 
 
@@ -178,20 +178,27 @@ class ResumePoint:
         next: the number expected next; what the welcome tells.
         restart: numbering starts anew at ``next``; goes into the first entry's ``Numbering``.
         gap: numbers that the source no longer has and the store never got; counted and shown.
+        forked: what the store has of this source is not of the history that the source is in: the
+            numbers before ``next`` stand for other records than the source's.
     """
 
     next: int
     restart: bool
     gap: int
+    forked: bool = False
 
 
-def resume_point(hello: Hello, epoch: str, stored_next: int) -> ResumePoint:
+def resume_point(
+    hello: Hello, epoch: str, stored_next: int, opening: str = "", copied_next: int = 0
+) -> ResumePoint:
     """Decide where a source goes on. Rather twice than lost, and never silently.
 
     Args:
         hello: what the source said.
         epoch: the store's.
         stored_next: the store's ``next`` for this source, 0 where it was never seen.
+        opening: which opening of the source's store sent what is before that; "" if unknown.
+        copied_next: the store's ``next`` for the source that this one was copied from.
     """
     expected = max(stored_next, 1)
     if hello.first is None:
@@ -200,9 +207,31 @@ def resume_point(hello: Hello, epoch: str, stored_next: int) -> ResumePoint:
     if hello.epoch != epoch:
         # Its numbers and ours have nothing to do with one another.
         return ResumePoint(hello.first, restart=True, gap=0)
+    history = hello.history
+    if history is not None and history.copied and not stored_next:
+        # A copy's first word. What was acknowledged to it is here, unless this store was set back.
+        begin = max(hello.first, min(history.done, max(copied_next, 1)))
+        return ResumePoint(begin, restart=True, gap=0)
     if hello.first > expected:
         return ResumePoint(hello.first, restart=True, gap=hello.first - expected)
-    return ResumePoint(expected, restart=False, gap=0)
+    forked = history is not None and has_forked(history, expected, opening)
+    return ResumePoint(expected, restart=False, gap=0, forked=forked)
+
+
+def has_forked(history: History, stored_next: int, opening: str) -> bool:
+    """Whether what was taken under ``opening``, up to ``stored_next``, is of another history.
+
+    It is not where the sender knows that all of it was acknowledged to it. Otherwise the opening
+    must be the sender's own, or an earlier one that came as far: numbers that are neither went to
+    records which this sender never had.
+
+    Example: a store whose opening *a* had sent numbers 1 to 130 is set back to a copy made at 100,
+    then opened as *b* and given 60 records. It says ``opening b, done 101, before (a, 101)``;
+    stored are *a* and 131. 101 to 130 are other records here than there.
+    """
+    if not opening or opening == history.opening or stored_next <= history.done:
+        return False
+    return not any(known == opening and stored_next <= end for known, end in history.before)
 
 
 class FailureMemory:

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
@@ -36,6 +37,38 @@ async def test_records_numbers_and_epoch_outlive_the_process(tmp_path: Path) -> 
     await buffer.aclose()
     buffer = await reopened(tmp_path / "b")
     assert (buffer.first, buffer.next, buffer.size) == (4, 4, 0)
+    await buffer.aclose()
+
+
+async def test_each_opening_is_another_and_the_earlier_ones_are_known_with_their_ends(
+    tmp_path: Path,
+) -> None:
+    openings: list[tuple[str, int]] = []
+    for count in range(1, 36):
+        buffer = await reopened(tmp_path / "b")
+        assert buffer.before == tuple(openings[-32:])
+        await buffer.append([b"x"])
+        await buffer.aclose()
+        openings.append((buffer.opening, count + 1))
+    assert len({opening for opening, _ in openings}) == 35
+    # In another numbering their ends say nothing.
+    buffer = await reopened(tmp_path / "b")
+    await buffer.remember("e1", 41)
+    assert buffer.before == ()
+    await buffer.aclose()
+    again = await reopened(tmp_path / "b")
+    assert again.before == ((buffer.opening, 36),)
+    await again.aclose()
+
+
+async def test_a_buffer_of_an_older_version_begins_to_count_its_openings(tmp_path: Path) -> None:
+    buffer = await reopened(tmp_path / "b")
+    await buffer.append([b"x"])
+    await buffer.aclose()
+    with closing(sqlite3.connect(tmp_path / "b")) as db, db:
+        db.execute("DELETE FROM meta WHERE name IN ('opening', 'before')")
+    buffer = await reopened(tmp_path / "b")
+    assert (buffer.next, buffer.before) == (2, ())
     await buffer.aclose()
 
 

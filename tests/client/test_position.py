@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edge_agent.client.position import Position
-from edge_agent.wire import Resume, ToldLimits, Welcome, Window
+from edge_agent.wire import History, Resume, ToldLimits, Welcome, Window
 
 NOT_TOLD = ToldLimits()
 
@@ -21,6 +23,20 @@ def resume(
 ) -> Resume:
     welcome = Welcome(epoch, next_number, Window(1, 1), "", limits)
     return Resume(next_number, drop, renumber, epoch, changed, welcome)
+
+
+def test_a_forked_history_is_laid_behind_what_the_agent_has_and_told() -> None:
+    position = Position(epoch="e1", shift=0, sent_below=80, done_below=11)
+    forked = replace(resume(41, renumber=True), forked=True)
+    assert "a copy" in position.welcome(forked, 11)
+    assert (position.shift, position.done_below, position.sent_below) == (30, 11, 11)
+
+
+def test_the_history_is_told_in_the_wires_numbers_but_for_numbered_producers() -> None:
+    position = Position(epoch="e1", shift=100)
+    told = position.history(11, "now", [("before", 9)])
+    assert told == History("now", 111, (("before", 109),))
+    assert Position(numbered=True).history(11, "now", []) is None
 
 
 def test_at_first_contact_ours_is_laid_behind_what_the_agent_has() -> None:

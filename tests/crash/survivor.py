@@ -19,7 +19,7 @@ import trio
 
 from edge_agent import agent
 from edge_agent.config import Config, parse
-from edge_agent.store import Engine
+from edge_agent.store import Engine, nowhere
 from tests.crash.history import AGENT, History, Known, Moment
 from tests.crash.hub import FakeHub, Lane
 from tests.crash.images import Image
@@ -133,6 +133,7 @@ class _Life:
                     listen=self._network.listen,
                     dial=self._network.dial,
                     trace=self._note,
+                    medium=nowhere,
                 )
             )
             task_status.started(ended)

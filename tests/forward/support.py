@@ -162,7 +162,7 @@ async def serving(
 def upstream(url: str, **more: Any) -> Upstream:
     """An upstream without patience, so that real sockets need no waiting."""
     defaults: dict[str, Any] = {"batch_age": 0.0, "backoff_base": 0.01, "backoff_max": 0.02}
-    return Upstream(name="hub", url=url, **{**defaults, **more})
+    return Upstream(url=url, **{"name": "hub", **defaults, **more})
 
 
 @dataclass

@@ -8,12 +8,14 @@ from edge_agent.forward.greeting import (
     Greeting,
     HubState,
     greet,
+    history_of,
     hub_state,
     judge_welcome,
     moved,
     source_name,
 )
 from edge_agent.forward.sink import Resume, Resumed
+from edge_agent.store import Identity
 
 OWN, HUB = "aaaa", "bbbb"
 
@@ -56,8 +58,40 @@ def test_a_hub_of_another_epoch_gets_all_that_is_held_and_the_gap_is_told() -> N
     assert agreed(resume(kept()), "cccc", 11) == Resumed(11, kept("cccc"), gap=10)
 
 
-def test_a_hub_that_counts_records_we_never_had_starts_our_numbering_anew() -> None:
-    assert agreed(resume(kept()), HUB, 92) == Greeting(None, 51, None)
+def test_a_hub_that_counts_records_we_never_had_has_another_history() -> None:
+    judged = agreed(resume(kept()), HUB, 92)
+    assert isinstance(judged, Resumed)
+    assert "never here" in judged.forked
+    assert agreed(resume(kept()), HUB, 91) == Resumed(91)
+
+
+def test_a_copy_greets_under_its_own_lane_and_names_the_one_that_it_had() -> None:
+    who = Identity("5" * 32, "c0c0", "a1", 0, lane="c0c0", opening="0" * 16)
+    where = resume(kept())
+    said = greet(where, who.epoch, who.lane)
+    assert (said.epoch, said.first) == (HUB, where.first)
+    history = history_of(who, "hub", "main", where)
+    assert history is not None
+    assert (history.copied, history.done) == ("a1/hub/main/live", where.floor + 1)
+    assert source_name("a1", "hub", "main", who.lane) == "a1/hub/main/live-c0c0"
+    judged = judge_welcome(said, HUB, 51, where, who.epoch, lane=who.lane)
+    assert isinstance(judged, Resumed) and judged.next == 51
+    agreed_on = HubState(HUB, who.epoch, lane=who.lane)
+    assert hub_state(judged.state) == agreed_on
+    # Once that is durable, it goes on like any other.
+    again = resume(judged.state)
+    assert greet(again, who.epoch, who.lane) == Greeting(HUB, where.first, agreed_on)
+    told = history_of(who, "hub", "main", again)
+    assert told is not None and not told.copied
+    # A salvage of it keeps the lane, and greets as any salvaged store does.
+    assert greet(again, "saved", who.lane) == Greeting(None, 51, agreed_on)
+
+
+def test_a_hub_that_says_so_has_another_history_whatever_its_number() -> None:
+    said = greet(resume(kept()), OWN)
+    judged = judge_welcome(said, HUB, 60, resume(kept()), OWN, forked=True)
+    assert isinstance(judged, Resumed)
+    assert "other records" in judged.forked
 
 
 def test_after_our_store_was_salvaged_what_is_beyond_the_floor_goes_on() -> None:

@@ -126,6 +126,43 @@ async def test_a_hub_that_lost_its_store_gets_again_what_is_held(tmp_path: Path)
             assert await numbers(hub) == list(range(8))
 
 
+async def test_a_hub_with_another_history_gets_everything_under_a_new_epoch(
+    tmp_path: Path,
+) -> None:
+    async with (
+        running_station(tmp_path / "hub") as hub,
+        running_station(tmp_path / "other") as other,
+        running_station(tmp_path / "agent") as agent,
+        serving(hub) as port,
+        serving(other) as other_port,
+    ):
+        before = agent.log.identity
+        await agent.put(6)
+        async with forwarding(agent, port) as forwarder:
+            await until(lambda: forwarder.statistics().records == 6)
+        # Another copy of this agent's store was here meanwhile, and used up three numbers.
+        source = f"$forward/{before.agent_id}/hub/main/live"
+        ticket = await hub.log.append(Entry(numbering=Numbering(source, 7, 10, opening="x")))
+        await ticket.wait()
+        async with forwarding(agent, other_port, name="second") as second:
+            await agent.put(6, start=6)
+            await until(lambda: second.statistics().records == 12)
+            async with forwarding(agent, port) as forwarder:
+                await until(lambda: forwarder.statistics().records == 6)
+                now = agent.log.identity
+                assert now.epoch != before.epoch and now.agent_id == before.agent_id
+                assert now.copied is not None and "other records" in now.copied.reason
+                assert "copy" in forwarder.statistics().error or not forwarder.statistics().error
+                # Whoever else is forwarded to is told of the new epoch with the next record.
+                await agent.put(1, start=12)
+                await until(lambda: second.statistics().lanes[0].floor == 13)
+                await until(lambda: forwarder.statistics().lanes[0].floor == 13)
+        assert await numbers(hub) == list(range(13))
+        assert await numbers(other) == list(range(13))
+        epochs = [record.origin_epoch for record in await other.records()]
+        assert epochs == [before.epoch] * 12 + [now.epoch]
+
+
 async def test_an_agent_that_lost_its_store_is_not_taken_for_its_own_duplicate(
     tmp_path: Path,
 ) -> None:

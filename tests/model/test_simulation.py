@@ -20,7 +20,7 @@ from edge_agent import agent
 from edge_agent.client import Producer
 from edge_agent.clock import ManualClock
 from edge_agent.config import parse
-from edge_agent.store import Block, Engine, StoreSettings
+from edge_agent.store import Block, Engine, StoreSettings, nowhere
 from tests.model.determinism import SimulatedClock, run_inline, run_seeded
 from tests.model.memory_network import MemoryNetwork
 
@@ -82,6 +82,7 @@ class Simulation:
             listen=self.network.listen,
             dial=self.network.dial,
             trace=partial(self._note, name),
+            medium=nowhere,
         )
 
     def _note(self, who: str, event: str, facts: Mapping[str, object]) -> None:

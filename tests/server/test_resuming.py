@@ -47,6 +47,45 @@ async def test_a_known_epoch_resumes_at_next(tmp_path: Path) -> None:
             assert (await sensor.hello("pi", epoch=epoch, first=5))["next"] == 10
 
 
+async def test_another_history_is_told_and_noted_until_it_has_sent_something(
+    tmp_path: Path,
+) -> None:
+    async with serving(tmp_path) as port:
+        epoch = port.log.identity.numbering
+        known = {"epoch": epoch, "first": 1}
+        async with session(port) as sensor:
+            await sensor.hello("pi", history={"opening": "a", "done": 1})
+            await sensor.send([{"t": 1}] * 9)
+            await sensor.acked(10)
+        # Its own opening, and one that follows it: no fork, whatever was acknowledged.
+        for history in (
+            {"opening": "a", "done": 3},
+            {"opening": "b", "done": 3, "before": [["a", 10]]},
+        ):
+            async with session(port) as sensor:
+                welcome = await sensor.hello("pi", history=history, **known)
+                assert "forked" not in welcome
+        # A copy that was made at 5. Until it has sent something, it is one each time.
+        copy = {"opening": "c", "done": 3, "before": [["a", 5]]}
+        for _ in range(2):
+            async with session(port) as sensor:
+                welcome = await sensor.hello("pi", history=copy, **known)
+                assert (welcome["forked"], welcome["next"]) == (True, 10)
+        assert port.metrics.get("sources_copied_total") == 2
+        async with session(port) as sensor:
+            await sensor.hello("pi", history=copy, **known)
+            await sensor.send({"t": 2})
+            await sensor.acked(11)
+        async with session(port) as sensor:
+            assert "forked" not in await sensor.hello("pi", history=copy, **known)
+        # Now it is the original that has another history; who says none is taken at its word.
+        async with session(port) as sensor:
+            original = {"opening": "a", "done": 10}
+            assert (await sensor.hello("pi", history=original, **known))["forked"]
+        async with session(port) as sensor:
+            assert "forked" not in await sensor.hello("pi", **known)
+
+
 async def test_a_gap_is_counted_and_shown(tmp_path: Path) -> None:
     async with serving(tmp_path) as port:
         async with session(port) as sensor:

@@ -103,6 +103,32 @@ def test_numbers_are_judged_alike_by_memory_and_by_file(
     assert engine.statistics().logs["main"].records == 24
 
 
+def test_the_senders_opening_is_kept_with_the_number_by_memory_and_by_file(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_agent.store.state.EXPECTED_MAX", 2)
+    engine = stores.open()
+
+    def opened(source: str, first: int, opening: str | None) -> None:
+        sent = entry(1, first, source=source)
+        sent.numbering = Numbering(source, first, first + 1, opening=opening)
+        assert isinstance(engine.commit([sent]).answers[0], Stored)
+
+    for source in "abc":
+        opened(source, 1, f"of {source}")
+    for source in "abc":
+        # None for the same as before, whether it is remembered or has to be looked up.
+        opened(source, 2, None)
+        assert engine.history_of(source)[1] == f"of {source}"
+    opened("a", 3, "the next")
+    opened("b", 3, "")
+    engine.close()
+    engine = stores.open()
+    assert [engine.history_of(source) for source in "abcd"] == [
+        (4, "the next"), (4, ""), (3, "of c"), (0, "")
+    ]  # fmt: skip
+
+
 def test_numbers_are_used_up_without_records(stores: Stores) -> None:
     engine = stores.open()
     engine.commit([Entry(numbering=Numbering("pi", 1, 1, restart=True))])

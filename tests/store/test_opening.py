@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edge_agent.errors import StoreDamaged, StoreTooNew
@@ -13,7 +14,7 @@ from edge_agent.store.opening import open_store, read_header
 from edge_agent.store.stamp import writing
 from edge_agent.store.values import StoreHeader, decode, encode
 from tests.store.conftest import Stores
-from tests.store.support import MIB, entry, pack, sealed, seeded, small, values
+from tests.store.support import MIB, entry, sealed, seeded, small, values
 
 
 def test_each_opening_is_counted_in_the_header(stores: Stores) -> None:
@@ -57,7 +58,7 @@ def test_a_newer_store_is_left_untouched(stores: Stores) -> None:
         assert raw is not None
         header = decode(STORE_KEY, raw, StoreHeader)
         fields = [2, *[getattr(header, n) for n in header.__struct_fields__[1:]]]
-        txn.put(STORE_KEY, sealed(STORE_KEY, pack(fields)))
+        txn.put(STORE_KEY, sealed(STORE_KEY, msgspec.msgpack.encode(fields)))
     env.close()
     before = stores.data().read_bytes()
     with pytest.raises(StoreTooNew, match="format 2"):

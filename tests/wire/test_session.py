@@ -9,7 +9,16 @@ import pytest
 
 from edge_agent.errors import ProtocolError
 from edge_agent.wire.client_session import ClientSession
-from edge_agent.wire.control import Ack, Hello, Nack, Stop, Welcome, Window, encode_control
+from edge_agent.wire.control import (
+    Ack,
+    Hello,
+    History,
+    Nack,
+    Stop,
+    Welcome,
+    Window,
+    encode_control,
+)
 from edge_agent.wire.server_session import ServerSession
 from edge_agent.wire.session import (
     CLIENT,
@@ -139,6 +148,63 @@ def test_the_tables_name_every_state_and_a_close_is_in_order_everywhere() -> Non
 )
 def test_where_a_source_goes_on(hello: Hello, stored_next: int, expected: ResumePoint) -> None:
     assert resume_point(hello, "known", stored_next) == expected
+
+
+@pytest.mark.parametrize(
+    "opening, stored_next, forked",
+    [
+        # The opening that speaks, one before it up to its end, and what nobody has noted.
+        ("c", 999, False),
+        ("b", 131, False),
+        ("a", 101, False),
+        ("", 999, False),
+        # Whatever it is called: no further than was acknowledged to the sender.
+        ("x", 90, False),
+        # The original went on in the opening that was copied; or somebody else opened the copy.
+        ("b", 132, True),
+        ("a", 131, True),
+        ("x", 91, True),
+    ],
+)
+def test_a_history_is_shared_or_has_forked(opening: str, stored_next: int, forked: bool) -> None:
+    history = History("c", 90, (("a", 101), ("b", 131)))
+    point = resume_point(Hello("pi", "known", 80, history), "known", stored_next, opening)
+    assert point == ResumePoint(stored_next, False, 0, forked)
+
+
+@pytest.mark.parametrize(
+    "first, copied_next, expected",
+    [
+        # What was acknowledged to the copy is here, whatever else is.
+        (80, 91, 90),
+        (80, 500, 90),
+        # It is not: set back, or forgotten; then from the oldest that is held.
+        (80, 85, 85),
+        (80, 0, 80),
+        (1, 0, 1),
+        (95, 500, 95),
+    ],
+)
+def test_a_copy_begins_behind_what_was_acknowledged_to_it_and_is_here(
+    first: int, copied_next: int, expected: int
+) -> None:
+    hello = Hello("pi", "known", first, History("c", 90, copied="the original"))
+    point = resume_point(hello, "known", 0, "", copied_next)
+    assert point == ResumePoint(expected, True, 0)
+    # From then on it is a source like any other.
+    assert resume_point(hello, "known", 97, "c", copied_next).next == 97
+
+
+def test_only_who_goes_on_can_have_forked() -> None:
+    history = History("c", 1)
+    for hello in (
+        Hello("pi", "other", 5, history),
+        Hello("pi", None, 5, history),
+        Hello("pi", "known", None, history),
+        Hello("pi", "known", 50, history),
+        Hello("pi", "known", 5),
+    ):
+        assert not resume_point(hello, "known", 20, "x").forked
 
 
 def test_failures_are_counted_while_they_are_at_the_same_number() -> None:

@@ -22,7 +22,7 @@ from edge_agent import agent
 from edge_agent.clock import Reading
 from edge_agent.config import parse
 from edge_agent.errors import StoreFailed
-from edge_agent.store import Engine
+from edge_agent.store import Engine, nowhere
 from tests.model.determinism import EPOCH_NS
 from tests.model.outages.disk import Disk, Fuse, PulledPlug
 from tests.model.outages.wires import Network
@@ -143,6 +143,7 @@ class Machine:
                 listen=self._network.listen,
                 dial=self._network.dialer(self.name),
                 trace=self._trace,
+                medium=nowhere,
             )
         except StoreFailed as error:
             # It could not be opened; whoever started the agent tries again.

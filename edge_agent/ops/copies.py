@@ -1,0 +1,74 @@
+"""What people are told of copied stores: our own, and those of sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from edge_agent.ops.health import Reason
+from edge_agent.record import NANOSECONDS, format_time
+from edge_agent.store import Identity
+
+#: For so long after it happened health tells of it; status always.
+TOLD_S = 7 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class CopiesStatus:
+    """``times`` this store was found to be a copy, ``at`` and for what ``reason`` the last time;
+    how many ``sources`` came back as copies since the start, which the last time, and when.
+    """
+
+    times: int = 0
+    at: str | None = None
+    reason: str | None = None
+    sources: int = 0
+    last_source: str | None = None
+    last_source_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourcesCopied:
+    """Sources that came back as copies since the start: how often, which last, when (wall, ns)."""
+
+    times: int = 0
+    source: str = ""
+    when_ns: int = 0
+
+
+def copies_status(identity: Identity, sources: SourcesCopied) -> CopiesStatus:
+    """What status shows."""
+    note = identity.copied
+    return CopiesStatus(
+        0 if note is None else note.times,
+        None if note is None else format_time(note.when_ns),
+        None if note is None else note.reason,
+        sources.times,
+        sources.source or None,
+        format_time(sources.when_ns) if sources.times else None,
+    )
+
+
+def about_copies(identity: Identity, sources: SourcesCopied, wall_ns: int) -> Iterator[Reason]:
+    """What health tells, while it is news."""
+    note = identity.copied
+    if note is not None and _is_news(note.when_ns, wall_ns):
+        yield Reason(
+            "store_copied",
+            f"On {format_time(note.when_ns)} this store was found to be a copy: {note.reason}. What"
+            " it held and nobody had acknowledged to it goes upstream under the new epoch"
+            f" {identity.epoch}; some of it may be there twice.",
+        )
+    if sources.times and _is_news(sources.when_ns, wall_ns):
+        often = "once" if sources.times == 1 else f"{sources.times} times"
+        yield Reason(
+            "source_copied",
+            f"A source came back as a copy of its store {often} since the start, at last"
+            f" {sources.source} on {format_time(sources.when_ns)}: an older image was put back, or"
+            " two run at once. Nothing is lost; some of its records may be here twice.",
+        )
+
+
+def _is_news(when_ns: int, wall_ns: int) -> bool:
+    # By a clock that was not set nobody can tell how long ago it was.
+    return abs(wall_ns - when_ns) < TOLD_S * NANOSECONDS
