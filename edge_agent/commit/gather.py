@@ -23,7 +23,7 @@ from edge_agent.errors import EdgeAgentError, StoreFailed, StoreFull
 from edge_agent.store.entry import (
     ENTRY_BYTES,
     PART_BYTES,
-    QUARANTINE_BYTES_MAX,
+    QUARANTINE_WEIGHT,
     Entry,
     Stored,
 )
@@ -101,7 +101,7 @@ class Ticket(Struct, eq=False):
         self.written = ENTRY_WRITTEN + PART_WRITTEN * parts + held
         if entry.quarantine:
             kept = len(entry.quarantine)
-            self.size += (PART_BYTES + QUARANTINE_BYTES_MAX) * kept
+            self.size += QUARANTINE_WEIGHT * kept
             self.written += QUARANTINE_WRITTEN * kept + sum(
                 len(item.body) for item in entry.quarantine
             )

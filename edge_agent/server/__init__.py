@@ -17,7 +17,8 @@ and of what comes over it, once it is open::
 
 From the read to the log, and from the commit to the ack, everything is plain calls: tasks are only
 for waiting. What all connections have in common is done by one task each: reading plain sockets
-(`shared`), telling what a commit has settled (`answers.Teller`), looking for silence (`silence`).
+(`shared`), telling what a commit has settled (`answers.Teller`), looking for silence (`silence`),
+giving turns to whoever has more to do than the frame lane does (`turns`).
 
 Invariants, each with its tests:
 
@@ -32,6 +33,8 @@ Invariants, each with its tests:
   appended has been settled (`takeover`).
 - A source and an agent belong to the identity that was the first to use it, or whose token names
   it: nobody else is welcomed, takes over, or is told a number (`owners`).
+- What the lane does not lift, and records that are looked at singly, are done a millisecond at a
+  time, one connection for each pass of the event loop (`turns`); rejects weigh in the window.
 - The windows granted to all sessions together stay under ``limits.in_flight_bytes`` (`windows`).
 - Any close of ours takes ``listen.close_timeout`` at most (`endings`).
 

@@ -53,7 +53,7 @@ class PlainPump:
         self._limits = parts.wire_limits
         self._share = parts.windows.open()
         self._answers = Answers(parts.log, parts.teller, self)
-        socket.on_unclogged = self._answers.due
+        socket.on_unclogged = self._unclogged
         self._feed = Feed(socket, parts.log, self._answers, parts.turns, self._go_on)
         # What is left of the last read, for the turns to come.
         self._turns: Iterator[Received] | None = None
@@ -114,6 +114,11 @@ class PlainPump:
         # make us remember more.
         in_flight = self._answers.in_flight_bytes
         return self._socket.can_be_told and (not in_flight or in_flight < self._share.granted)
+
+    def _unclogged(self) -> None:
+        # Also where nothing is owed: what was told last may have filled the socket.
+        self._answers.due()
+        self._go_on()
 
     def _go_on(self) -> None:
         if not (self._feed.has_room and self._has_room):

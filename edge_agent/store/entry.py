@@ -28,6 +28,10 @@ QUARANTINE_BYTES_MAX = 4096
 #: bytes that it holds. For a single small record that is ten times the record.
 ENTRY_BYTES = 400
 PART_BYTES = 300
+#: What a part for quarantine counts instead, whatever it holds: to judge it, to write it as a row
+#: of its own and to tell of it takes as long as hundreds of records, and what is in flight comes
+#: before everybody's next ack. 2,000 of them are 32 MiB.
+QUARANTINE_WEIGHT = 16 * 1024
 
 
 class Binding(Struct, frozen=True, gc=False):
@@ -135,14 +139,14 @@ class Entry:
     @property
     def size_bytes(self) -> int:
         """Bytes that this entry occupies in memory while it waits, about; what goes to quarantine
-        counts as much as it may have.
+        counts `QUARANTINE_WEIGHT`.
         """
         return (
             ENTRY_BYTES
             + sum(len(run.body) + PART_BYTES for run in self.runs)
             + sum(len(block.payload) + PART_BYTES for block in self.blocks)
             # However small: what it costs to write and to tell of is what has to be bounded.
-            + len(self.quarantine) * (QUARANTINE_BYTES_MAX + PART_BYTES)
+            + len(self.quarantine) * QUARANTINE_WEIGHT
             + len(self.clocks) * PART_BYTES
         )
 

@@ -116,7 +116,8 @@ older version sent.
 
 **Window.** Records and bytes sent and not yet acked; with nothing in flight one message is always
 allowed, however large. An ack may change it. Sending more is no error: the agent stops reading
-until it has committed (`ServerSession.has_room`), and TCP tells the sender.
+until it has committed (`ServerSession.has_room`), and TCP tells the sender. A reject counts 16 KiB
+there. An ack may stand within a batch.
 
 **Ack, nack.** An ack is cumulative, at most one for each commit. A nack is final and about content
 alone; it follows the commit that put its record into quarantine, and precedes the ack that covers

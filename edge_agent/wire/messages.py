@@ -23,13 +23,12 @@ is what proves that text is UTF-8 and that each message is one whole map of text
 the kinds and sizes of the messages, and joining them. Arrays of 100 take 0.25: 0.12 are msgspec,
 and some 8 µs per message are not by the record (objects, header, two times resolved, one run).
 JSON takes 0.15 to decode and 0.05 to become msgpack. One record alone takes 2.3 µs in its session:
-0.2 are decoding, the rest is asking, resolving its time and making a run. In lists, add 0.1
-without a shape.
+0.2 are decoding, the rest is asking, resolving its time and making a run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import accumulate, chain, pairwise
 from typing import Any
 
@@ -74,7 +73,10 @@ TURN_UNITS = 64
 #: one more.
 _ALONE_UNITS, _UNIT_BYTES = 0.25, 512
 #: Where a list or an array is not usual as a whole, so many of its neighbours are tried together.
-_TOGETHER = 16
+_TOGETHER = 32
+#: Records that are decoded as they come, and then looked at level by level, take up to 5 µs each:
+#: no more bytes of them are looked at in one go, and so many are as much as one looked at singly.
+_HELD_BYTES, _HELD_UNIT_BYTES = 16 * 1024, 256
 #: What a msgpack map begins with.
 _MAP_HEADS = frozenset(bytes((head,)) for head in (*range(0x80, 0x90), 0xDE, 0xDF))
 
@@ -134,28 +136,16 @@ def read_in_turns(
             yield received
             return
     reader = _Reader(number, arrival, limits, learner, turn, apart=apart)
-    gathered = reader.gathered
     kinds = set(map(type, batch))
     sizes = list(map(len if kinds == {bytes} else size_of, batch))
     for begin, end in cuts(sizes, RUN_BYTES_MAX):
         piece = batch if end - begin == len(batch) else batch[begin:end]
         if len(kinds) == 1 and reader.read_alike(piece, sizes[begin:end]):
             continue
-        for data in reader.left_over(piece, sizes[begin:end]):
-            before = gathered.mark() if apart else None
-            try:
-                yield from reader.read(data)
-            except ProtocolError as error:
-                yield gathered.taken(error, data, is_last=not past_failures)
-                if not past_failures:
-                    return
-            if before is not None and gathered.rejects:
-                if gathered.messages > 1:
-                    yield gathered.taken(upto=before)
-                yield gathered.taken()
-            if reader.is_over():
-                yield gathered.taken()
-    yield gathered.taken(is_last=True)
+        failed = yield from reader.read_each(piece, sizes[begin:end], past_failures=past_failures)
+        if failed:
+            return
+    yield reader.gathered.taken(is_last=True)
 
 
 def read_alone(
@@ -249,14 +239,40 @@ class _Reader:
         self.gathered.count(sum(sizes), len(batch))
         return True
 
-    def left_over(self, batch: Sequence[str | bytes], sizes: list[int]) -> Iterator[str | bytes]:
+    def read_each(
+        self, batch: Sequence[str | bytes], sizes: list[int], *, past_failures: bool
+    ) -> Generator[Received, None, bool]:
+        """Messages that are not usual as a list; True where reading ends with one of them."""
+        gathered = self.gathered
+        for data in self.left_over(batch, sizes):
+            before = gathered.mark() if self._apart else None
+            try:
+                if data is not None:
+                    yield from self.read(data)
+            except ProtocolError as error:
+                yield gathered.taken(error, data or b"", is_last=not past_failures)
+                if not past_failures:
+                    return True
+            if before is not None and gathered.rejects:
+                if gathered.messages > 1:
+                    yield gathered.taken(upto=before)
+                yield gathered.taken()
+            if self.is_over():
+                yield gathered.taken()
+        return False
+
+    def left_over(
+        self, batch: Sequence[str | bytes], sizes: list[int]
+    ) -> Iterator[str | bytes | None]:
         """Those messages of a list, unusual as a whole, that are to be read by themselves; the
-        others are read on the way.
+        others are read on the way, None for some of them.
         """
         for begin in range(0, len(batch), _TOGETHER):
             some = batch[begin : begin + _TOGETHER]
             is_part = 1 < len(some) < len(batch) and len(set(map(type, some))) == 1
-            if not (is_part and self.read_alike(some, sizes[begin : begin + _TOGETHER])):
+            if is_part and self.read_alike(some, sizes[begin : begin + _TOGETHER]):
+                yield None
+            else:
                 yield from some
 
     def read(self, data: str | bytes) -> Iterator[Received]:
@@ -351,6 +367,10 @@ class _Reader:
         try:
             records = self._flat(map(form.many if is_array else form.one, batch), is_array=is_array)
         except DECODE_ERRORS:
+            size = sum(map(len, batch))
+            if size > _HELD_BYTES and len(batch) + is_array > 1:
+                raise
+            self._spent += size / _HELD_UNIT_BYTES
             held = map(form.helds if is_array else form.held, batch)
             records = self._flat(held, is_array=is_array)
             if not are_held(records, self._limits.record_depth):

@@ -33,7 +33,7 @@ from edge_agent.wire.values import (
     CLOSE_TRY_LATER,
     FORBIDDEN,
     REASON_CHARACTERS_MAX,
-    REJECT_BYTES_MAX,
+    REJECT_WEIGHT,
     Arrival,
     Received,
     Reject,
@@ -180,9 +180,7 @@ class ServerSession:
     def _received(self, received: Received) -> Received:
         for reject in received.rejects:
             self._add_nack(reject)
-        # To keep a reject, and to tell of it, costs as much as a large record, however small it
-        # was: so it fills the window, and a flood of them waits for its commits.
-        weight = REJECT_BYTES_MAX * len(received.rejects)
+        weight = REJECT_WEIGHT * len(received.rejects)
         self._count(received.numbers, received.size + weight)
         if received.failure is not None:
             self.fail(received.failure)

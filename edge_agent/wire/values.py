@@ -13,6 +13,9 @@ from edge_agent.time_format import TimeFormat
 
 #: A reject keeps this much of what was sent; quarantine keeps no more.
 REJECT_BYTES_MAX = 4096
+#: What a reject counts in a window, however small: keeping it and telling of it costs as much as
+#: hundreds of records, so a flood of them waits for its commits.
+REJECT_WEIGHT = 16 * 1024
 #: Sentences about input quote it; a name of control characters is ten times as long when quoted.
 REASON_CHARACTERS_MAX = 500
 #: A run's body is at most this long unless it is one record, so that whoever packs runs into
