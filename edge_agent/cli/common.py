@@ -374,6 +374,9 @@ def request_json(url: str, path: str, **options: Any) -> Any:
         raise Failure(
             f"{url} refuses ({code}): {_error_text(body)}. Try --token-file, or {TOKEN_VARIABLE}."
         )
+    parts = urlsplit(url)
+    if code == 400 and parts.scheme == "http" and _speaks_tls(parts):
+        raise Failure(f"{url}: this port speaks TLS: try https://{url.partition('://')[2]}")
     if code >= 400 and code != 503:
         raise Failure(f"{url}{path} answered {code}: {_error_text(body)}")
     try:

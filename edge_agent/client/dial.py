@@ -226,7 +226,8 @@ async def _explained(
     problem: Unreachable, address: Address, deadline: float, dial: Dial
 ) -> Unreachable:
     """``problem``, or that the port speaks TLS, where that is why a plain request failed."""
-    if address.tls is not None or problem.status is not None:
+    # Our own port answers a plain request with 400 where it speaks TLS; others say nothing.
+    if address.tls is not None or problem.status not in (None, 400):
         return problem
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE

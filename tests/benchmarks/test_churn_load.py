@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.churn_load import ADDRESSES, Churn
 from benchmarks.processes import Agent
+from edge_agent.server import add_token
 
 CONFIG = '[store]\nsize = "16MiB"\n[log.main]\ncommit_interval = "10ms"\n'
 ACKED = {"session", "plain", "vanishing"}
@@ -49,11 +50,12 @@ def test_a_wave_takes_its_steps_together() -> None:
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # the run ends, and its sockets with it
 def test_an_agent_that_refuses_ends_the_load_with_its_words(tmp_path: Path) -> None:
-    agent = Agent(tmp_path, CONFIG + "[listen]\nconnections = 1\n")
+    add_token(tmp_path / "tokens", "somebody else")
+    agent = Agent(tmp_path, CONFIG + f'[listen]\ntokens = "{tmp_path / "tokens"}"\n')
     try:
         churn = Churn("127.0.0.1", agent.port)
         churn.kinds = {churn.session: 1}
-        with pytest.raises(ConnectionError, match="503"):
+        with pytest.raises(ConnectionError, match="401"):
             churn.run(20)
     finally:
         agent.stop()

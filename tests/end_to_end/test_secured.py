@@ -57,7 +57,7 @@ async def test_records_travel_from_sensor_to_hub_under_lock_and_no_secret_is_wri
         reader = str(keys.secret_file("reader"))
         asked = await run_command("query", *people, reader, "--format", "ndjson")
         read = [json.loads(line)["fields"]["n"] for line in asked.stdout.splitlines()]
-        assert read == [1, 2, 3, 4, 5, 6]
+        assert read == [6, 5, 4, 3, 2, 1]
         status = await run_command("status", *people, reader, "--json")
         assert json.loads(status.stdout)["logs"][0]["last_seq"] == 6
         refused = partial(ask_people, hub.http_port, "/api/status", token=keys.secrets["agent"])

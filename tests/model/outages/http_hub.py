@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from collections import Counter
 from typing import Final
 
 import h11
 import msgspec
 import trio
 
+from edge_agent.forward.batch_limit import CUTS_MAX
 from edge_agent.summary import THINNED_COUNT, THINNED_SOURCE
 from tests.model.outages.wires import Network
 
@@ -43,7 +45,9 @@ class HttpHub:
         bodies: key to the hash of the body that came under it first, taken or not.
         taken: id to fields, in the order in which they were taken; without aggregates, which
             stand for ``thinned`` records.
-        doubled: ids that were taken under more than one key.
+        doubled: ids that were taken under more than one key, though the answers to the first were
+            not lost `CUTS_MAX` times: from then on an agent may take the batch for one that does
+            not get through, and sends its halves.
         problems: what no server should see.
         busy: simulated seconds that an ordinary answer takes.
     """
@@ -58,6 +62,8 @@ class HttpHub:
         self.problems: list[str] = []
         self.answers: dict[str, int] = {}
         self._keys: set[str] = set()
+        self._first_key: dict[str, str] = {}
+        self._lost: Counter[str] = Counter()
         self._network, self._busy = network, busy
 
     async def run(self) -> None:
@@ -96,6 +102,8 @@ class HttpHub:
         if reply is None:
             await trio.sleep_forever()  # Until the other side has had enough.
         assert reply is not None
+        if self._mode in ("half", "lost"):
+            self._lost[headers["idempotency-key"]] += 1
         data = connection.send(reply[0]) or b""
         data += connection.send(h11.Data(data=reply[1])) or b"" if reply[1] else b""
         if self._mode == "half":
@@ -146,11 +154,13 @@ class HttpHub:
     def _take(self, key: str, lines: list[_Line]) -> None:
         self._keys.add(key)
         for line in lines:
-            if line.id in self.ids:
+            first = self._first_key.setdefault(line.id, key)
+            if first != key and self._lost[first] < CUTS_MAX:
                 self.doubled.add(line.id)
+            again = line.id in self.ids
             self.ids.add(line.id)
             if line.source.startswith(THINNED_SOURCE):
-                self.thinned += int(str(line.fields[THINNED_COUNT])) * (line.id not in self.doubled)
+                self.thinned += int(str(line.fields[THINNED_COUNT])) * (not again)
             else:
                 self.taken[line.id] = line.fields
 
