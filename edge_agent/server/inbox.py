@@ -17,6 +17,8 @@ import trio
 #: What may wait for a pump that takes: one message of any size, or this much.
 INBOX_BYTES = 64 * 1024
 INBOX_MESSAGES = 1024
+#: Messages given out by the library that are gathered to one list.
+PASSED_MAX = 32
 
 Push = Callable[[list[str | bytes]], bool]
 """Takes messages as they are read; False where nothing more should be read until `resume`."""
@@ -130,7 +132,7 @@ class Inbox:
         soon they become one list, as each list costs as much as ten small messages.
         """
         self._gathered.append(message)
-        if not more or self._got is not None:
+        if not more or self._got is not None or len(self._gathered) >= PASSED_MAX:
             self.flush_passed()
         await self.wait_room()
 

@@ -54,13 +54,18 @@ async def flooded(port: Serving, path: str, protocol: str, hello: str, data: byt
         await stream.send_all(head)
         assert b" 101 " in await stream.receive_some(4096)
 
+        welcomed = trio.Event()
+
         async def read() -> None:
-            while await stream.receive_some(65536):
-                pass
+            while answer := await stream.receive_some(65536):
+                if b"welcome" in answer:
+                    welcomed.set()
 
         nursery.start_soon(read)
         if hello:
+            # What comes before the welcome gathers, and is one list.
             await stream.send_all(frame(TEXT, hello.encode()))
+            await welcomed.wait()
         await stream.send_all(data)
         await trio.sleep_forever()
 
