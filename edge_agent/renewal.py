@@ -37,7 +37,9 @@ async def run_renewals(
     seen = await trio.to_thread.run_sync(_state, listen)
     while True:
         if await _hung_up(hangups, LOOK_S if context is not None else None):
-            logger.info("SIGHUP: certificates and tokens are read again, upstreams tried now")
+            logger.info(
+                "SIGHUP: files are read again, upstreams that did not ask to wait tried now"
+            )
             for forwarder in forwarders:
                 forwarder.online()
         if context is None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from edge_agent.assembly import store_settings
 from edge_agent.config import Config, parse_address
 from edge_agent.errors import ConfigError, SinkUnavailable, StoreError
-from edge_agent.forward.credentials import client_context, read_token
+from edge_agent.forward.credentials import CredentialFiles, client_context, read_token
 from edge_agent.live import compile_rules
 from edge_agent.metrics import Metrics
 from edge_agent.server import Tokens, server_context
@@ -61,14 +61,21 @@ def refusals(config: Config) -> list[str]:
 
 def shortcomings(config: Config) -> list[str]:
     """What keeps no agent from starting, and something of it from working."""
-    found = []
+    found: list[str] = []
     for one in config.upstream:
+        before = len(found)
         for key, read in (("token_file", read_token), ("ca_file", client_context)):
             try:
                 read(getattr(one, key))
             except SinkUnavailable as error:
                 text = str(error).removeprefix(f"{key} ")
                 found.append(f"upstream.{one.name}.{key}: {text}")
+        if len(found) == before:
+            # Secrets of headers, a proxy's, and a certificate of our own.
+            try:
+                CredentialFiles(one).read()
+            except SinkUnavailable as error:
+                found.append(f"upstream.{one.name}.{error}")
     path = Path(config.store.path)
     if UNIT.exists() and STATE not in (path, *path.parents):
         found.append(

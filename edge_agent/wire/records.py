@@ -84,7 +84,9 @@ def _place(
     if arrival.time_key is not None:
         rule = arrival.time_key(arrival.stream if name is None else name)
     try:
-        if rule is not None and fields.get(rule.name) is not None:
+        given = None if rule is None else fields.get(rule.name)
+        # A map says for itself what it means, or is at fault as anywhere (``historic``).
+        if rule is not None and given is not None and not isinstance(given, dict):
             fields = _with_time(fields, rule, arrival.wall_ns)
         else:
             rule = None

@@ -587,3 +587,10 @@ def test_binary_timestamps_and_depth_are_the_same_in_bulk_and_one_by_one(
     assert max((run.time_max_ns for run in bulk.runs), default=0) == max(
         (one.time_ns for one in good), default=0
     )
+
+
+def test_a_record_that_vouches_for_an_old_date_is_believed_under_a_rule_too() -> None:
+    arrival = with_time_key("time", None, "Europe/Berlin")
+    data = pack({"t": 1, "time": {"historic": "2010-01-01T00:00:00Z"}})
+    (run,) = read_message(data, 1, arrival, LIMITS).runs
+    assert run.time_min_ns == 1_262_304_000 * 10**9
