@@ -248,3 +248,12 @@ def _of_folder(
     if reader is not None and reader.pw_uid != 0:
         return 0, reader.pw_gid, mode | 0o040
     return 0, 0, mode
+
+
+def no_pass_phrase() -> str:
+    """For ``load_cert_chain``: a service has nobody to ask, and OpenSSL would ask the terminal.
+
+    Raises:
+        OSError: always, with the way out.
+    """
+    raise OSError("the key is encrypted: `openssl pkey -in KEY -out NEW` takes its pass phrase off")

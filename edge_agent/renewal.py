@@ -17,6 +17,7 @@ import trio
 
 from edge_agent.config import Listen
 from edge_agent.errors import ConfigError
+from edge_agent.files import no_pass_phrase
 from edge_agent.forward import Forwarder
 from edge_agent.server import server_context
 
@@ -65,7 +66,8 @@ async def _renew(listen: Listen, context: ssl.SSLContext) -> None:
     try:
         # Tried on a context of its own: half a renewal must not spoil the one in use.
         await trio.to_thread.run_sync(server_context, listen)
-        context.load_cert_chain(listen.tls_certificate or "", listen.tls_key)
+        certificate, key = listen.tls_certificate or "", listen.tls_key
+        context.load_cert_chain(certificate, key, password=no_pass_phrase)
     except (ConfigError, OSError, ssl.SSLError) as error:
         logger.warning("the port keeps its old certificate: %s", error)
     else:

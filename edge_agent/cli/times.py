@@ -19,6 +19,8 @@ from edge_agent.time_format import Moments, TimeFormat, parse_format
 
 #: Rows held at most until the order decides: an hour twice, 14 rows a second.
 HELD_ROWS_MAX = 100_000
+#: A smaller step against the order of a file may be a row that came too late.
+_JUMP_MIN = timedelta(minutes=10)
 #: Two rows further apart than this belong to different nights.
 _SAME_NIGHT = timedelta(hours=6)
 
@@ -159,7 +161,14 @@ def _switch(
     if not steps and len(times) == 2 and times[0] == times[1] and not has_repeats:
         # An hourly file has no step back, but the same hour twice, and no other one twice.
         steps = [1]
-    return (steps[0], is_rising) if len(steps) == 1 else None
+    return (steps[0], is_rising) if len(steps) == 1 and _is_a_jump(times, steps[0]) else None
+
+
+def _is_a_jump(times: list[datetime], index: int) -> bool:
+    """Whether the step at ``index`` is a clock put back, and no disorder among the rows."""
+    sizes = [abs(one - other) for one, other in pairwise(times)]
+    step = sizes[index - 1]
+    return step == timedelta(0) or (step >= _JUMP_MIN and step == max(sizes))
 
 
 def _is_rising(

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from edge_agent.config import SecretFile, Upstream
 from edge_agent.config.request import header_value_problem
 from edge_agent.errors import SinkUnavailable
+from edge_agent.files import no_pass_phrase
 
 #: Longer is not a token but the wrong file.
 _TOKEN_BYTES_MAX = 4096
@@ -170,7 +171,7 @@ def client_context(
         raise SinkUnavailable(f"ca_file {ca_file}: {error}", slow=True) from error
     if certificate is not None:
         try:
-            context.load_cert_chain(certificate, key)
+            context.load_cert_chain(certificate, key, password=no_pass_phrase)
         except (OSError, ssl.SSLError) as error:
             # Not slow: whoever renews a pair replaces one file after the other.
             text = f"tls_certificate {certificate} with tls_key {key}: {error}"

@@ -97,6 +97,8 @@ class Verdict(NamedTuple):
 
 
 _TAKEN: Final = Verdict("taken")
+#: Told as an error, and none: it has the record already.
+_HELD: Final = Verdict("taken", "held already")
 
 
 @dataclass(slots=True)
@@ -108,12 +110,14 @@ class Outcome:
         refused: index of a record to the reason it was refused for; all others were taken.
         is_clear: whether the body speaks for each record.
         failed: how many of them have failed then.
+        explains_errors: whether one is told as an error that is none.
     """
 
     verdict: Verdict = _TAKEN
     refused: dict[int, str] = field(default_factory=dict)
     is_clear: bool = False
     failed: int = 0
+    explains_errors: bool = False
 
 
 def outcome_of(body: bytes, ids: Sequence[str]) -> Outcome:
@@ -178,8 +182,11 @@ def _object(members: _Members, ids: Sequence[str], depth: int) -> Outcome | None
     gravest = min(found, key=lambda one: _GRAVEST.index(one.verdict.kind), default=None)
     if gravest is None or clear is None or gravest.verdict.kind in ("person", "later"):
         return gravest
-    # It counts more failures than the list does: which were taken is not known.
-    return clear if told <= clear.failed else Outcome(Verdict("unclear", gravest.verdict.reason))
+    # It tells of more failures than the list does: which were taken is not known.
+    is_explained = clear.failed or clear.explains_errors or gravest.verdict.kind == "taken"
+    if told > clear.failed or not is_explained:
+        return Outcome(Verdict("unclear", gravest.verdict.reason))
+    return clear
 
 
 def _listed(raw: msgspec.Raw, ids: Sequence[str], *, is_bad: bool) -> Outcome | None:
@@ -189,17 +196,19 @@ def _listed(raw: msgspec.Raw, ids: Sequence[str], *, is_bad: bool) -> Outcome | 
     elements = _elements.decode(raw)
     verdicts: list[tuple[int, Verdict]] = []
     named: list[str] = []
-    taken = 0
+    taken, held = 0, False
     for index, element in enumerate(elements):
         name, verdict = _element(element)
         named.append(name)
-        taken += verdict is _TAKEN and not is_bad
+        taken += verdict in (_TAKEN, _HELD) and not is_bad
+        held = held or verdict is _HELD
         if is_bad and (verdict is None or verdict.kind == "taken"):
             verdict = Verdict("unclear", printable(_text(element)))
         if verdict is not None and verdict.kind != "taken":
             verdicts.append((index, verdict))
     if not verdicts:
-        return Outcome(is_clear=True) if elements and taken == len(ids) else None
+        is_clear = bool(elements) and taken == len(ids)
+        return Outcome(is_clear=True, explains_errors=held) if is_clear else None
     gravest = min((v for _, v in verdicts), key=lambda v: _GRAVEST.index(v.kind))
     if gravest.kind in ("person", "later") or len(verdicts) >= len(ids):
         return Outcome(gravest)
@@ -266,7 +275,7 @@ def _sign(members: _Members, of_status: Callable[[int], Kind]) -> Verdict | None
             bad = bad or verdict.reason
         elif verdict.kind == "refused" and "version_conflict" in _reason(members):
             # Elasticsearch, asked to create what it has under this id already.
-            return _TAKEN
+            return _HELD
         else:
             return Verdict(verdict.kind, _reason(members) or verdict.reason)
     if bad:

@@ -14,6 +14,7 @@ import trio
 
 from edge_agent.config import Config, is_loopback, parse_address
 from edge_agent.errors import ConfigError
+from edge_agent.files import no_pass_phrase
 from edge_agent.ops import http
 from edge_agent.ops.admit import Rules
 from edge_agent.ops.app import App, make_app
@@ -94,7 +95,7 @@ def _tls(config: Config, host: str) -> ssl.SSLContext | None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     try:
-        context.load_cert_chain(certificate, key)
+        context.load_cert_chain(certificate, key, password=no_pass_phrase)
     except (ssl.SSLError, OSError) as error:
         raise ConfigError(
             "listen.tls_certificate", "a certificate and its key in PEM", f"{certificate}: {error}"

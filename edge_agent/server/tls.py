@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 
 from edge_agent.config.shape import Listen
 from edge_agent.errors import ConfigError
-from edge_agent.files import acting_as_owner, open_plain, replace_file
+from edge_agent.files import acting_as_owner, no_pass_phrase, open_plain, replace_file
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -75,7 +75,7 @@ def server_context(listen: Listen) -> ssl.SSLContext | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(certificate, key)
+        context.load_cert_chain(certificate, key, password=no_pass_phrase)
     except (ssl.SSLError, OSError) as error:
         raise ConfigError(
             "listen.tls_certificate", "a certificate and its key in PEM", f"{certificate}: {error}"

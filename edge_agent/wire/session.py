@@ -221,15 +221,16 @@ def resume_point(
 def has_forked(history: History, stored_next: int, opening: str) -> bool:
     """Whether what was taken under ``opening``, up to ``stored_next``, is of another history.
 
-    It is not where the sender knows that all of it was acknowledged to it. Otherwise the opening
-    must be the sender's own, or an earlier one that came as far: numbers that are neither went to
-    records which this sender never had.
+    It is not where it ends just where what was acknowledged to the sender ends. Otherwise the
+    opening must be the sender's own, or an earlier one that came as far: numbers that are neither
+    went to records which this sender never had. That holds below what was acknowledged, too: a
+    store that was set back may have been filled again by a copy of this sender.
 
     Example: a store whose opening *a* had sent numbers 1 to 130 is set back to a copy made at 100,
     then opened as *b* and given 60 records. It says ``opening b, done 101, before (a, 101)``;
     stored are *a* and 131. 101 to 130 are other records here than there.
     """
-    if not opening or opening == history.opening or stored_next <= history.done:
+    if not opening or opening == history.opening or stored_next == history.done:
         return False
     return not any(known == opening and stored_next <= end for known, end in history.before)
 

@@ -97,3 +97,13 @@ def test_no_more_rows_are_held_than_memory_has_room_for(monkeypatch: pytest.Monk
 def test_whatever_a_row_holds_it_is_a_row_or_a_bad_row(line: str, form: str | None) -> None:
     data = io.BytesIO(line.encode() + b"\n")
     assert len(list(read_rows(Lines(data), "jsonl", TimeReader.parse(None, form, "UTC")))) == 1
+
+
+@pytest.mark.parametrize(
+    "local", ["02:30:05 02:30:04 02:30:06 03:30:00", "02:00 02:55 02:50 02:58 03:10", "02:59 02:55"]
+)
+def test_a_row_that_came_too_late_is_no_clock_that_was_put_back(local: str) -> None:
+    found = read(local)
+    assert [each for each in found if each == "bad"] == ["bad"] * sum(
+        each.startswith("02:") for each in local.split()
+    )

@@ -149,3 +149,10 @@ def test_a_status_of_the_whole(status: int, kind: str) -> None:
 
 def test_foreign_text_is_one_line_of_what_can_be_printed() -> None:
     assert printable("a\x1b[31m\r\n b" + "x" * 1000) == "a [31m b" + "x" * 192
+
+
+def test_errors_that_no_record_shows_are_not_counted_as_taken() -> None:
+    body = b'{"errors":true,"items":[{"index":{"status":201}},{"index":{"status":201}}]}'
+    assert outcome_of(body, ["a", "b"]).verdict.kind == "unclear"
+    sound = body.replace(b"true", b"false")
+    assert outcome_of(sound, ["a", "b"]).verdict.kind == "taken"

@@ -15,7 +15,7 @@ import trio.testing
 import trustme
 
 from edge_agent.ops import http, http_connection
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, receive_until
 
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -293,3 +293,30 @@ def certified() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     client = ssl.create_default_context()
     authority.configure_trust(client)
     return server, client
+
+
+async def test_a_body_in_tiny_chunks_does_not_hold_the_loop() -> None:
+    passes = 0
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def count() -> None:
+        nonlocal passes
+        while True:
+            await trio.lowlevel.checkpoint()
+            passes += 1
+
+    chunks = 5000
+    async with serving(app) as address, trio.open_nursery() as nursery:
+        stream = await trio.open_tcp_stream(*address)
+        nursery.start_soon(count)
+        head = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+        await stream.send_all(head + b"1\r\na\r\n" * chunks + b"0\r\n\r\n")
+        await receive_until(stream, b"HTTP/1.1 200")
+        assert passes >= chunks // 64
+        nursery.cancel_scope.cancel()
+        await stream.aclose()

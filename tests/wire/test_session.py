@@ -29,6 +29,7 @@ from edge_agent.wire.session import (
     ResumePoint,
     ServerInput,
     ServerState,
+    has_forked,
     resume_point,
 )
 from edge_agent.wire.values import Arrival, Undecodable, WireLimits
@@ -222,3 +223,11 @@ def test_the_memory_of_failures_is_bounded_and_forgets_the_oldest() -> None:
         memory.note(source, 1)
     assert memory.note("a", 1) == 3
     assert memory.note("b", 1) == 1
+
+
+def test_a_store_that_was_set_back_and_filled_by_a_copy_is_of_another_history() -> None:
+    # The hub was set back to 51, a copy of this sender filled it up to 91; 101 was ours.
+    history = History(opening="a2", done=101, before=(("a", 101),))
+    assert has_forked(history, 91, "b")
+    assert not has_forked(history, 91, "a")
+    assert not has_forked(history, 101, "b")
