@@ -9,7 +9,7 @@ Nothing is written, not even the marker, so what may be told is what is durable 
 - At a start there is no memory. But if the last opening that wrote to the file was of an earlier
   boot, all of it comes from the device and none of it from a cache: everything is ``certain``. That
   is a board that comes up with a read-only card. Otherwise questions are answered, and nothing is
-  forwarded.
+  forwarded; nor from a copy, as long as its new identity cannot be written.
 - The number that a source is to send next is never told: taking anything is over until the disk
   takes writes again.
 """
@@ -76,8 +76,10 @@ def _open(path: Path, settings: StoreSettings, clock: Clock, entropy: Entropy) -
         with env.begin(buffers=True) as seeing:
             state.newest_ns, state.unset_boots = last_dated(seeing, state.logs.values())
         here = where(path, settings, header)
-        if opened_header(header, here, entropy).store_id != header.store_id:
-            raise StoreFailed("it is a copy, and its new identity must be written")
+        anew = opened_header(header, here, entropy)
+        if anew.agent_id != header.agent_id:
+            raise StoreFailed("it comes from another board, and its new identity must be written")
+        is_copy = anew.store_id != header.store_id
         page_bytes: int = env.stat()["psize"]
         place = Place((path / STORE / DATA, path / LOCK))
     except lmdb.Error as error:
@@ -86,5 +88,6 @@ def _open(path: Path, settings: StoreSettings, clock: Clock, entropy: Entropy) -
     except BaseException:
         env.close()
         raise
-    certain = header.boot not in (b"", clock.read().boot_id)
+    # A copy that cannot write its new identity yet has no ids to send anything under.
+    certain = header.boot not in (b"", clock.read().boot_id) and not is_copy
     return Opened(env, header, state, page_bytes, place, salvaged, certain=certain)

@@ -6,6 +6,7 @@ Everything is mounted below the test's folder and let go of in the end, whatever
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,8 +50,14 @@ class Card:
         Path(f"/sys/fs/ext4/{Path(device).name}/trigger_fs_error").write_text("a test")
 
     def repair(self) -> None:
-        """Taken out of a running system, checked, and put back."""
+        """Taken out of a running system, checked, and put back.
+
+        As a copy: whoever still holds what was taken out lets go of it later, and what the kernel
+        then writes back would damage the file system that was checked.
+        """
         self.remove()
+        taken_out, self._image = self._image, self._image.with_suffix(".checked")
+        shutil.copyfile(taken_out, self._image)
         subprocess.run(["e2fsck", "-fy", str(self._image)], check=False, capture_output=True)
         self.insert()
 
