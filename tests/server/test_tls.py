@@ -133,3 +133,21 @@ def test_an_authority_that_has_ended_renews_nothing(tmp_path: Path) -> None:
     assert certificate_end(files.certificate) == certificate_end(files.ca)
     with pytest.raises(ConfigError, match="ended"):
         renew(tmp_path, ["b"], now=begin + dt.timedelta(days=3651))
+
+
+def test_a_key_under_a_pass_phrase_is_told_and_nobody_is_asked(tmp_path: Path) -> None:
+    files = make_ca(tmp_path / "tls", ["localhost"])
+    from cryptography.hazmat.primitives import serialization
+
+    key = serialization.load_pem_private_key(files.key.read_bytes(), None)
+    locked = tmp_path / "locked.pem"
+    locked.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+    )
+    listen = Listen(tls_certificate=str(files.certificate), tls_key=str(locked))
+    with pytest.raises(ConfigError, match="the key is encrypted"):
+        server_context(listen)
