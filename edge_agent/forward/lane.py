@@ -386,6 +386,7 @@ class Lane:
         wait = self._backoff.delay(standing.failures, self._dice, retry_after=asked, slow=slow)
         wait = min(wait, _OWN_DISK_S) if isinstance(error, StoreError) else wait
         standing.enter(Event.UNAVAILABLE)
+        standing.next_try_at = trio.current_time() + wait
         self._failed("slow" if slow else "unavailable", str(error))
         self._journal.failed(cause_of(error), f"{error} (next try in {wait:.1f} s)")
         self._tell("backing_off", wait=wait)
