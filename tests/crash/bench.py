@@ -32,12 +32,17 @@ def make_bench(within: Path | None = None) -> Path:
 
 def put(image: Image, bench: Path) -> None:
     """Make ``bench`` be the image and nothing else."""
-    if set(_names(str(bench))) != set(image.files):
-        for entry in bench.iterdir():
-            shutil.rmtree(entry)
-        for path, content in image.files.items():
-            if content is None:
-                (bench / path).mkdir()
+    # What the last survivor made beside it goes. A store's file stays, with its room reserved.
+    for path in sorted(set(_names(str(bench))) - set(image.files), reverse=True):
+        left = bench / path
+        left.rmdir() if left.is_dir() and not left.is_symlink() else left.unlink()
+    for path, content in image.files.items():
+        # A folder stands before what is in it; one in a file's place, or the reverse, goes first.
+        here = bench / path
+        if here.exists() and here.is_dir() != (content is None):
+            shutil.rmtree(here) if here.is_dir() else here.unlink()
+        if content is None:
+            here.mkdir(exist_ok=True)
     for path, content in image.files.items():
         if content is not None:
             _put_file(f"{bench}/{path}", *content, noise=image.hash[0] % 2 == 1)
