@@ -1,12 +1,10 @@
-"""Memory through a backlog and under a flood, on tiny input; what grows is said to grow."""
+"""Memory that grows is said to grow; `test_tiny` runs the section itself."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from benchmarks.bench_memory import Flood, figures, render, section
+from benchmarks.bench_memory import Flood, figures, render
 
 BACKLOG = dict.fromkeys(("idle_mb", "idle_rss_mb", "peak_mb", "growth_mb", "after_rss_mb"), 40.0)
 
@@ -16,14 +14,6 @@ def flooded(per_second: float, above: float = 20.0) -> Flood:
     warm = [(at / 2, 35.0 + at) for at in range(30)]
     steady = [(at / 2, 35.0 + above + per_second * (at / 2 - 60)) for at in range(30, 121)]
     return Flood(35.0, [*warm[:20], *steady], 60.0, 24_000_000, 15.0)
-
-
-def test_tiny_memory_runs_and_every_acked_record_is_in_the_log(tmp_path: Path) -> None:
-    found = section(tmp_path, tiny=True)
-
-    assert "## Memory of our own" in found.text
-    assert set(found.figures) == {"flood_mb", "flood_slope"}
-    assert 0 < found.figures["flood_mb"] < 200
 
 
 def test_a_flat_flood_is_called_flat() -> None:

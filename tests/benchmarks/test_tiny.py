@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import bench_kinds
 from benchmarks.__main__ import KINDS, reached, write
 from benchmarks.machine import MEMORY_FILE_SYSTEMS, describe, file_system_of
 from benchmarks.peers import PEERS
@@ -25,6 +26,12 @@ HEADINGS = (
     "Ingest", "Many slow sensors", "Drain", "Wear", "Memory", "Ack latency", "Queries", "Start",
     "Churn", "Floods", "Kinds of records",
 )  # fmt: skip
+#: 20 sensors of the agent, five of a plain library's server, and a connection that is silent.
+SENSORS_ROWS = (
+    r"^\| agent, .*\| 20 \| 400 \|",
+    r"^\| trio-websocket [^|]+ \| 5 \| 50 \|",
+    r"^\| 20 \| \d\.\d\d s \| \d+\.\d MB \|",
+)
 
 
 def test_all_benchmarks_run_and_print_their_tables(tmp_path: Path) -> None:
@@ -46,6 +53,13 @@ def test_all_benchmarks_run_and_print_their_tables(tmp_path: Path) -> None:
     for peer in PEERS.values():
         assert f"\n| {peer.title} |" in done.stdout
     assert not (REQUIRE_ALL and "not installed" in done.stdout)
+    for row in SENSORS_ROWS:
+        assert re.search(row, done.stdout, re.MULTILINE)
+    assert "## Memory of our own" in done.stdout
+    kinds = done.stdout.partition("## Kinds of records")[2].splitlines()
+    batches = sum(batch <= 200 for batch in bench_kinds.BATCHES)
+    assert sum("| msgpack |" in line for line in kinds) == len(bench_kinds.KINDS) + batches
+    assert any(line.startswith("| text with escapes | JSON |") for line in kinds)
     assert [path.read_bytes() if path.exists() else None for path in written] == before
     assert not list(tmp_path.iterdir()), "it cleans up after itself"
 

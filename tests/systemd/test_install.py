@@ -7,6 +7,7 @@ its commands stay as they are.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import subprocess
 import sys
@@ -130,8 +131,22 @@ def script() -> str:
 
 
 @pytest.fixture(scope="module")
-def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    folder = tmp_path_factory.mktemp("container")
+def outcome(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Outcome:
+    """One container for all, whichever worker comes first."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "container"
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            folder.mkdir()
+            _boot(folder, tmp_path_factory)
+    output = folder / "output"
+    said = output.read_text() if output.exists() else (folder / "console").read_text()
+    assert (folder / "finished").exists(), said[-6000:]
+    return Outcome(folder)
+
+
+def _boot(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     wheelhouse = Path(sys.prefix) / "wheelhouse"
     if not wheelhouse.exists():  # not an environment that make set up
         wheelhouse = tmp_path_factory.mktemp("wheelhouse")
@@ -153,10 +168,6 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
             command, stdin=subprocess.DEVNULL, stdout=console, stderr=console,
             timeout=DEADLINE_S, check=False,
         )  # fmt: skip
-    output = folder / "output"
-    said = output.read_text() if output.exists() else (folder / "console").read_text()
-    assert (folder / "finished").exists(), said[-6000:]
-    return Outcome(folder)
 
 
 pytestmark = pytest.mark.needs("root", "systemd-nspawn", "/usr/bin/python3", "python3-venv")
