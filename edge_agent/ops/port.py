@@ -12,6 +12,7 @@ from functools import partial
 
 import trio
 
+from edge_agent.accepting import Refused
 from edge_agent.config import Config, is_loopback, parse_address
 from edge_agent.errors import ConfigError
 from edge_agent.files import no_pass_phrase
@@ -71,7 +72,7 @@ async def _serve(
     tls: ssl.SSLContext | None,
     places: http.Places,
     tokens_changed: Callable[[], Awaitable[None]] | None,
-    refused: http.Refused,
+    refused: Refused,
     *,
     task_status: trio.TaskStatus[http.Serving],
 ) -> None:

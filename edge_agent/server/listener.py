@@ -19,10 +19,11 @@ from dataclasses import dataclass
 
 import trio
 
+from edge_agent.accepting import Sieve
 from edge_agent.clock import Clock
 from edge_agent.commit import RunBlocking, Trace
 from edge_agent.config.shape import Limits, Listen
-from edge_agent.connection_quota import ProvedQuota, UnprovedQuota
+from edge_agent.connection_quota import Arrivals, ProvedQuota, UnprovedQuota
 from edge_agent.live import Before, Live, TimeKeyOf
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
@@ -37,20 +38,12 @@ from edge_agent.server.silence import SilenceWatch
 from edge_agent.server.takeover import Claims
 from edge_agent.server.tokens import Tokens
 from edge_agent.server.transport import abort
-from edge_agent.server.turns import Turns
 from edge_agent.server.windows import Windows
 
 logger = logging.getLogger(__name__)
 
-#: accept(2) fails with these when the machine is out of something (it may soon have some again), or
-#: when the connection died in the queue. None of them is about the listener.
-_PASSING = frozenset(
-    getattr(errno, name)
-    for name in (
-        *("EMFILE", "ENFILE", "ENOMEM", "ENOBUFS", "EPERM", "ECONNABORTED", "EPROTO"),
-        *("ENETDOWN", "ENETUNREACH", "EHOSTDOWN", "EHOSTUNREACH", "ENOPROTOOPT", "EOPNOTSUPP"),
-    )
-)
+#: accept(2) fails with these when the machine is out of something; it may soon have some again.
+_PASSING = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS))
 _PASSING_PAUSE_S = 0.1
 #: Beyond ``close_timeout``, what a connection gets to end by itself when the agent stops.
 _GRACE_S = 1.0
@@ -128,10 +121,10 @@ class Server:
             owners=Owners(tokens, limits.sources),
             silence=SilenceWatch(config.idle_timeout),
             reader=SharedReader() if SharedReader.available() else None,
+            arrivals=Arrivals(config.unproved_per_address, trio.current_time),
             unproved=UnprovedQuota(config.unproved, config.unproved_per_address),
             proved=ProvedQuota(config.connections),
             refused=refused or RefusedPeers(lambda: clock.read().wall_ns, trio.current_time),
-            turns=Turns(),
         )
         log.note_connected(self._parts.claims.is_held)
         self._connections: set[Connection] = set()
@@ -220,10 +213,10 @@ class Server:
     async def _accept(
         self, listener: trio.abc.Listener[trio.abc.Stream], handlers: trio.Nursery
     ) -> None:
-        async with listener:
+        async with self._sieved(listener) as door:
             while True:
                 try:
-                    stream = await listener.accept()
+                    stream = await door.accept()
                 except OSError as error:
                     if error.errno not in _PASSING:
                         raise
@@ -235,6 +228,21 @@ class Server:
                     await abort(stream)
                 else:
                     handlers.start_soon(self._guard, stream)
+
+    def _sieved(
+        self, listener: trio.abc.Listener[trio.abc.Stream]
+    ) -> trio.abc.Listener[trio.abc.Stream]:
+        """``listener``, with a sieve under it where it has a socket."""
+        if isinstance(listener, trio.SSLListener):
+            listener.transport_listener = self._sieved(listener.transport_listener)
+        elif isinstance(listener, trio.SocketListener):
+            key = "listen.unproved_per_address"
+            return Sieve(listener, self._parts.arrivals, self._turned_away, key)
+        return listener
+
+    def _turned_away(self, address: str, reason: str, sentence: str, times: int) -> None:
+        self._parts.metrics.add("connections_refused_total", times, reason)
+        self._parts.refused.note("listen.address", address, reason, sentence, times)
 
     @property
     def _connections_max(self) -> int:

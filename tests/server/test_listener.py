@@ -114,7 +114,7 @@ class Exhausted(trio.abc.Listener[trio.abc.Stream]):
         await trio.lowlevel.checkpoint()
 
 
-@pytest.mark.parametrize("number", [errno.EMFILE, errno.ECONNABORTED, errno.EHOSTUNREACH])
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOBUFS])
 async def test_what_is_not_the_listeners_fault_is_waited_out(tmp_path: Path, number: int) -> None:
     async with serving(tmp_path) as port:
         near, far = trio.testing.memory_stream_pair()
