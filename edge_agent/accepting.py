@@ -29,6 +29,8 @@ BATCH = 64
 REST_S = 0.002
 #: A reset: nothing of ours is left of the connection, no TIME_WAIT either.
 _RESET = struct.pack("ii", 1, 0)
+#: accept(2) fails with these when the machine is out of something; it may soon have some again.
+PASSING = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS))
 #: accept(2) fails with these where a connection died in the queue. The next one may be sound.
 _ITS_OWN = frozenset(
     getattr(errno, name)

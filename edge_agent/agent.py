@@ -18,7 +18,8 @@ What an exception that nobody expected may end:
 ==================================== =============================================================
 committer                            the agent: what was acked is safe, what a commit did is not
                                      known, and nobody would be answered any more
-listener and its shared tasks        the agent: without them nothing comes in
+a listening socket                   the agent, after goodbyes: nothing comes in any more
+what all connections share           that task alone; it is run again (``server/listener.py``)
 one connection                       that connection (``server/listener.py``)
 one lane of an upstream              that lane, which says so, backs off and begins anew
                                      (``forward/forwarder.py``)
@@ -242,7 +243,7 @@ class _Parts:
         tls = server_context(self.config.listen)
         if tls is not None or self.around.hangups is not None:
             renewals = (self.config.listen, tls, self.forwarders, self.around.hangups)
-            readers.start_soon(run_renewals, *renewals)
+            self._supervise(readers, "renewing", partial(run_renewals, *renewals))
         listeners = await self.around.listen(self.config.listen.address, tls)
         addresses = tuple(address_of(listener) for listener in listeners)
         await sessions.start(self.server.run, listeners)

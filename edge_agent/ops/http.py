@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 import trio
 
-from edge_agent.accepting import Refused, Sieve
+from edge_agent.accepting import PASSING, Refused, Sieve
 from edge_agent.connection_quota import Arrivals, Place, ProvedQuota, UnprovedQuota
 from edge_agent.ops.http_connection import (
     CALLER,
@@ -231,7 +231,9 @@ class _Port:
             try:
                 stream = await door.accept()
             except OSError as error:
-                # Out of descriptors, most likely; the connection waits in the kernel's queue.
+                if error.errno not in PASSING:
+                    raise  # The port is opened anew (`edge_agent.supervise`).
+                # The connection waits in the kernel's queue.
                 logger.warning("the people's port cannot accept: %s", error)
                 await trio.sleep(_ACCEPT_PAUSE_S)
                 continue

@@ -8,7 +8,7 @@ parts were put together. The functions below turn each part's own statistics int
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -274,6 +274,7 @@ def facts(
         clock_doubt_s=store.clock_doubt_s,
         crowded=_crowded(store),
         copies=tuple(about_copies(sources.log.identity, sources.copies(), now.wall_ns)),
+        mistakes=tuple(_mistakes(sources.metrics)),
         card=outlook.about_card(wear) if (wear.life_s or 0.0) < WORN_OUT_SOON_S else None,
     )
 
@@ -318,6 +319,12 @@ def _crowded(store: StoreStatus) -> tuple[health.CrowdedFact, ...]:
         health.CrowdedFact(owner, store.sources_of.get(owner, 0), share, store.sources)
         for owner, share in store.sources_lacking.items()
     )
+
+
+def _mistakes(metrics: Metrics) -> Iterator[health.MistakeFact]:
+    for (task,), times in metrics.labelled("own_mistakes_total"):
+        rests = metrics.get("task_resting", task) > 0
+        yield health.MistakeFact(task, int(times), rests)
 
 
 def is_insecure(config: Config) -> bool:

@@ -67,7 +67,7 @@ class Parts:
     failures: FailureMemory = field(default_factory=FailureMemory)
     teller: Teller = field(default_factory=Teller)
     silence: SilenceWatch
-    reader: SharedReader | None
+    reader: SharedReader | None = field(default_factory=SharedReader.if_available)
     arrivals: Arrivals
     unproved: UnprovedQuota
     proved: ProvedQuota

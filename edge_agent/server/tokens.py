@@ -170,7 +170,9 @@ class Tokens:
         return any(one.name == token.name and one.covers(token) for one in self._tokens)
 
     async def watch(self) -> None:
-        """Look at the file every second, until cancelled."""
+        """Look at the file every second, until cancelled. It may be called again after it has
+        failed; meanwhile the tokens known last stay valid.
+        """
         while True:
             await self._look()
             await trio.sleep(RECHECK_S)
