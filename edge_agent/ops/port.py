@@ -51,6 +51,8 @@ async def serve_people(
         may_order=sources.may_order,
     )
     tls = _tls(config, host)
+    if tls is not None:
+        sources.renewed("http.address", tls, partial(_tls, config, host))
     if listeners is None:
         listeners = await trio.open_tcp_listeners(port, host=host or None)
     async with trio.open_nursery() as nursery:

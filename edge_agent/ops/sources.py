@@ -7,6 +7,7 @@ parts were put together. The functions below turn each part's own statistics int
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -75,6 +76,16 @@ def _no_lane(consumer: str, log: str) -> Lane | None:
     return None
 
 
+Renewed = Callable[[str, ssl.SSLContext, Callable[[], ssl.SSLContext | None]], None]
+"""Lets a port's context show what is renewed: the port, the context, what makes another one."""
+
+
+def _nobody_renews(
+    port: str, context: ssl.SSLContext, make: Callable[[], ssl.SSLContext | None]
+) -> None:
+    return None
+
+
 class TokenNews(Protocol):
     """The tokens file, as far as the people's port has to know of changes."""
 
@@ -116,6 +127,7 @@ class Sources:
         scrub: how far the pass over all checksums is.
         tokens: tells when tokens change; None where none are configured.
         refused: who was refused lately, at either port.
+        renewed: is told of a context that shall show what is renewed.
     """
 
     config: Config
@@ -137,6 +149,7 @@ class Sources:
     scrub: Callable[[], ScrubStatus] = ScrubStatus
     tokens: TokenNews | None = None
     refused: RefusedPeers = field(default_factory=_no_refused)
+    renewed: Renewed = _nobody_renews
 
 
 def log_status(
