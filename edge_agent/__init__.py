@@ -26,8 +26,8 @@ Floors; imports only go down (``tests/test_architecture.py`` enforces it):
 1     ``clock``, ``backoff``, ``dial``
                                       time, patience and sockets, for whoever needs them
 1     ``supervise``                   tasks that fail alone and are run again
-1     ``connection_quota``, ``refused_peers``
-                                      who may be connected at one time, and who was refused
+1     ``accepting``, ``connection_quota``, ``refused_peers``
+                                      who is heard, who may be connected, and who was refused
 0     ``errors``, ``record``, ``streams``, ``summary``, ``metrics``, ``clocknote``,
       ``time_format``                 values
 ===== =============================== ========================================================

@@ -18,7 +18,8 @@ What an exception that nobody expected may end:
 ==================================== =============================================================
 committer                            the agent: what was acked is safe, what a commit did is not
                                      known, and nobody would be answered any more
-listener and its shared tasks        the agent: without them nothing comes in
+a listening socket                   the agent, after goodbyes: nothing comes in any more
+what all connections share           that task alone; it is run again (``server/listener.py``)
 one connection                       that connection (``server/listener.py``)
 one lane of an upstream              that lane, which says so, backs off and begins anew
                                      (``forward/forwarder.py``)
@@ -77,7 +78,7 @@ from edge_agent.ops import (
 )
 from edge_agent.record import NANOSECONDS
 from edge_agent.refused_peers import RefusedPeers
-from edge_agent.renewal import run_renewals
+from edge_agent.renewal import Renewals
 from edge_agent.scrub import Scrubber
 from edge_agent.server import Server, Tokens, certificate_end, server_context
 from edge_agent.store import Engine, LookAtMedium, medium_of
@@ -207,6 +208,7 @@ class _Parts:
         interval_s = float(config.store.scrub_interval)
         self.scrubber = Scrubber(self.log, interval_s, around.clock, self.metrics)
         self.forwarders = [self._forwarder(upstream) for upstream in config.upstream]
+        self.renewals = Renewals(config.listen, self.forwarders, around.hangups)
 
     async def run(self, stop: trio.Event, task_status: trio.TaskStatus[Running]) -> None:
         """Run until ``stop``, then drain from the inside out."""
@@ -240,9 +242,11 @@ class _Parts:
         sessions open.
         """
         tls = server_context(self.config.listen)
+        if tls is not None:
+            again = partial(server_context, self.config.listen)
+            self.renewals.add("listen.address", tls, again)
         if tls is not None or self.around.hangups is not None:
-            renewals = (self.config.listen, tls, self.forwarders, self.around.hangups)
-            readers.start_soon(run_renewals, *renewals)
+            self._supervise(readers, "renewing", self.renewals.run)
         listeners = await self.around.listen(self.config.listen.address, tls)
         addresses = tuple(address_of(listener) for listener in listeners)
         await sessions.start(self.server.run, listeners)
@@ -271,6 +275,7 @@ class _Parts:
                 scrub=lambda: self.scrubber.status,
                 tokens=self.tokens,
                 refused=self.refused,
+                renewed=self.renewals.add,
             )
         )
         self._supervise(edges, "what status is made of", watch.run)

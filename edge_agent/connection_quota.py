@@ -1,6 +1,9 @@
 """Who may be connected at one time: quotas for peers that have proved nothing, and for known ones.
 
-From accept on, until its request was read and judged, a connection is *unproved*: it is in
+Before anything is spent on a connection, `Arrivals` says whether it is heard at all: of one address
+so many, and then so many a second, of those that prove nothing.
+
+From then on, until its request was read and judged, a connection is *unproved*: it is in
 `UnprovedQuota`, which it shares with its like alone. It never keeps a newcomer out: where there is
 no place left, the connection that has waited longest is closed. Example, with 100 places and 50
 for one address: somebody at 192.0.2.7 opens 200 sockets and says nothing on them. The first 50
@@ -12,7 +15,7 @@ with 200 places: ``greenhouse`` holds all 200; the first connection of ``hub`` g
 ``greenhouse`` keeps 199; another one of ``greenhouse`` is refused. What merely waits for its peer
 (`Place`) gives way before that, to its own identity too.
 
-Both are pure: they call ``close``, which must not wait.
+All are pure: they call ``close``, which must not wait.
 """
 
 from __future__ import annotations
@@ -88,6 +91,61 @@ class UnprovedQuota(_Quota):
 
     def _close_oldest(self, address: str) -> None:
         self._close(next(place for place in self._places if place.key == address))
+
+
+class Arrivals:
+    """How many newcomers of one address are heard: a bucket for each, see the module.
+
+    ``per_second`` are heard for ever, and `BURST_S` times as many at first: a fleet behind one
+    address comes back at once after an outage. Who proves something takes nothing from the bucket.
+    At this pace each has a second among `UnprovedQuota`'s places, whoever else comes.
+
+    Args:
+        per_second: of one address.
+        now: seconds, monotonic.
+    """
+
+    BURST_S = 8
+    #: Addresses that are remembered. Those whose bucket is fullest are forgotten then.
+    REMEMBERED_MAX = 1024
+
+    def __init__(self, per_second: int, now: Callable[[], float]) -> None:
+        self.per_second = per_second
+        self._most = float(per_second * self.BURST_S)
+        self._now = now
+        self._buckets: dict[str, tuple[float, float]] = {}  # address: level, at which time
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def hear(self, address: str) -> bool:
+        """Whether one more of ``address`` is heard."""
+        now = self._now()
+        level = self._level(address, now)
+        if level < 1:
+            return False
+        if address not in self._buckets and len(self._buckets) >= self.REMEMBERED_MAX:
+            self._forget(now)
+        self._buckets[address] = (level - 1, now)
+        return True
+
+    def give_back(self, address: str) -> None:
+        """One that was heard has proved who it is."""
+        now = self._now()
+        level = self._level(address, now) + 1
+        if level >= self._most:
+            self._buckets.pop(address, None)
+        else:
+            self._buckets[address] = (level, now)
+
+    def _level(self, address: str, now: float) -> float:
+        level, since = self._buckets.get(address, (self._most, now))
+        return min(self._most, level + (now - since) * self.per_second)
+
+    def _forget(self, now: float) -> None:
+        fullest = sorted(self._buckets, key=lambda one: self._level(one, now), reverse=True)
+        for address in fullest[: self.REMEMBERED_MAX // 4]:
+            del self._buckets[address]
 
 
 class ProvedQuota(_Quota):

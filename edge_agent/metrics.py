@@ -98,6 +98,7 @@ TABLE: tuple[Metric, ...] = (  # one metric a line, to be read as a table
     Metric("start_time_seconds", "gauge", "seconds", "When the agent started, since 1970."),
     Metric("cpu_seconds_total", "counter", "seconds", "CPU of all threads, user and system; E = records / seconds."),
     Metric("own_mistakes_total", "counter", "failures", "Times a task failed on a mistake of the agent's own and was run again, by task.", ("task",)),
+    Metric("task_resting", "gauge", "bool", "1 while a task that failed on a mistake of the agent's own waits to be run again, by task.", ("task",)),
     Metric("clock_synced", "gauge", "bool", "1 while the wall clock is known to be set."),
 )
 # fmt: on
@@ -153,13 +154,15 @@ class Metrics:
         """Every value, in the table's order; metrics without labels appear even at 0."""
         self._collect()
         for metric in TABLE:
-            found = [
-                (labels, v) for (name, labels), v in self._values.items() if name == metric.name
-            ]
+            found = self.labelled(metric.name)
             if not found and not metric.labels:
                 found = [((), 0.0)]
-            for labels, value in sorted(found):
+            for labels, value in found:
                 yield metric, labels, value
+
+    def labelled(self, name: str) -> list[tuple[tuple[str, ...], float]]:
+        """Every value of one metric, with its labels, in their order."""
+        return sorted((labels, v) for (key, labels), v in self._values.items() if key == name)
 
     def _collect(self) -> None:
         for name, counter in self._counters.items():

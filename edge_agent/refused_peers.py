@@ -68,14 +68,14 @@ class RefusedPeers:
         self._minute = 0.0
         self._lines = self._held_back = 0
 
-    def note(self, port: str, address: str, reason: str, sentence: str) -> None:
-        """Somebody at ``address`` was refused for ``reason``, one word."""
+    def note(self, port: str, address: str, reason: str, sentence: str, times: int = 1) -> None:
+        """Somebody at ``address`` was refused for ``reason``, one word, so many ``times``."""
         key = (port, address, reason)
         wall_ns = self._wall_ns()
         entry = self._entries.setdefault(key, _Entry("", wall_ns))
         # A wrong path today may be another one tomorrow.
         entry.sentence = _safe(sentence)
-        entry.count += 1
+        entry.count += times
         entry.last_ns = wall_ns
         self._entries.move_to_end(key)
         if len(self._entries) > KEPT:

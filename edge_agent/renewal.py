@@ -1,8 +1,9 @@
 """Certificates that are renewed while the agent runs, and SIGHUP, which says that something was.
 
-The port's certificate is looked at once a minute and on SIGHUP, and taken for the connections that
-come from then on; one that does not fit its key is told, and the old one kept. What an upstream is
-asked with (tokens, authorities, our own certificate) is looked at with each attempt anyway
+The certificate of both ports is looked at once a minute and on SIGHUP, and taken for the
+connections that come from then on. What cannot be used, such as a file that is half written or does
+not fit its key, is told once, and the old one stays in force. What an upstream is asked with
+(tokens, authorities, our own certificate) is looked at with each attempt anyway
 (`edge_agent.forward.credentials`); SIGHUP makes that attempt now.
 """
 
@@ -10,68 +11,111 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import trio
 
 from edge_agent.config import Listen
 from edge_agent.errors import ConfigError
-from edge_agent.files import no_pass_phrase
 from edge_agent.forward import Forwarder
-from edge_agent.server import server_context
 
 logger = logging.getLogger(__name__)
 
-#: The port's certificate is looked at this often.
+#: The ports' certificate is looked at this often.
 LOOK_S = 60.0
+#: Troubles that are remembered as told; when there are more, all are forgotten.
+TOLD_MAX = 100
 _State = tuple[tuple[int, int, int, int], ...] | None
 
 
-async def run_renewals(
-    listen: Listen,
-    context: ssl.SSLContext | None,
-    forwarders: Sequence[Forwarder],
-    hangups: trio.MemoryReceiveChannel[None] | None,
+class Renewals:
+    """Keeps what ports show at what their files say; to be made before these are read.
+
+    Args:
+        listen: names the files.
+        forwarders: are told of SIGHUP.
+        hangups: says that it came; None where nobody sends it.
+    """
+
+    def __init__(
+        self,
+        listen: Listen,
+        forwarders: Sequence[Forwarder],
+        hangups: trio.MemoryReceiveChannel[None] | None,
+    ) -> None:
+        self._listen = listen
+        self._forwarders = forwarders
+        self._hangups = hangups
+        self._ports: dict[str, tuple[ssl.SSLContext, Callable[[], ssl.SSLContext | None]]] = {}
+        self._seen = _state(listen)
+        self._told: set[str] = set()
+
+    def add(
+        self, port: str, context: ssl.SSLContext, make: Callable[[], ssl.SSLContext | None]
+    ) -> None:
+        """Let ``context`` of a port show what is renewed; ``make`` reads the files into a new one,
+        and raises ConfigError where they cannot be used.
+        """
+        self._ports[port] = context, make
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            if await self._hung_up():
+                logger.info(
+                    "SIGHUP: files are read again, upstreams that did not ask to wait tried now"
+                )
+                for forwarder in self._forwarders:
+                    forwarder.online()
+            if not self._ports:
+                continue
+            state = await trio.to_thread.run_sync(_state, self._listen)
+            if state != self._seen:
+                await self._renew()
+                # Of before they were read: what was written meanwhile is seen the next time.
+                self._seen = state
+
+    async def _hung_up(self) -> bool:
+        """Wait for SIGHUP, or until it is time to look; whether it came."""
+        with trio.move_on_after(LOOK_S if self._ports else float("inf")):
+            if self._hangups is None:
+                await trio.sleep_forever()
+            else:
+                await self._hangups.receive()
+                return True
+        return False
+
+    async def _renew(self) -> None:
+        made: list[tuple[ssl.SSLContext, ssl.SSLContext | None]] = []
+        try:
+            for context, make in tuple(self._ports.values()):
+                made.append((context, await trio.to_thread.run_sync(make)))
+        except ConfigError as error:
+            self._tell(str(error))
+            return
+        for context, new in made:
+            # Each connection is turned over to the new context. Written into the old one, which
+            # is in use, a certificate whose key then does not fit would leave it with neither.
+            context.sni_callback = partial(_turn_over, new)
+        self._told.clear()
+        logger.info("the ports have a new certificate: %s", self._listen.tls_certificate)
+
+    def _tell(self, trouble: str) -> None:
+        if trouble in self._told:
+            return
+        if len(self._told) >= TOLD_MAX:
+            self._told.clear()
+        self._told.add(trouble)
+        logger.warning("the ports keep their old certificate: %s", trouble)
+
+
+def _turn_over(
+    new: ssl.SSLContext | None, connection: ssl.SSLObject, name: str | None, old: ssl.SSLContext
 ) -> None:
-    """Until cancelled, keep ``context`` at what its files say, and tell upstreams of SIGHUP."""
-    seen = await trio.to_thread.run_sync(_state, listen)
-    while True:
-        if await _hung_up(hangups, LOOK_S if context is not None else None):
-            logger.info(
-                "SIGHUP: files are read again, upstreams that did not ask to wait tried now"
-            )
-            for forwarder in forwarders:
-                forwarder.online()
-        if context is None:
-            continue
-        state = await trio.to_thread.run_sync(_state, listen)
-        if state != seen:
-            seen = state
-            await _renew(listen, context)
-
-
-async def _hung_up(hangups: trio.MemoryReceiveChannel[None] | None, wait_s: float | None) -> bool:
-    """Wait for SIGHUP, ``wait_s`` seconds at most; whether it came."""
-    with trio.move_on_after(float("inf") if wait_s is None else wait_s):
-        if hangups is None:
-            await trio.sleep_forever()
-        else:
-            await hangups.receive()
-            return True
-    return False
-
-
-async def _renew(listen: Listen, context: ssl.SSLContext) -> None:
-    try:
-        # Tried on a context of its own: half a renewal must not spoil the one in use.
-        await trio.to_thread.run_sync(server_context, listen)
-        certificate, key = listen.tls_certificate or "", listen.tls_key
-        context.load_cert_chain(certificate, key, password=no_pass_phrase)
-    except (ConfigError, OSError, ssl.SSLError) as error:
-        logger.warning("the port keeps its old certificate: %s", error)
-    else:
-        logger.info("the port has a new certificate: %s", listen.tls_certificate)
+    if new is not None:
+        connection.context = new
 
 
 def _state(listen: Listen) -> _State:

@@ -6,7 +6,7 @@ then would meet the same mistake again after each restart. The table in ``agent.
 tasks are supervised, and which must end the agent.
 
 The same mistake is told with its stack once an hour; in between it is only counted
-(``own_mistakes_total``).
+(``own_mistakes_total``). While a task rests after one, ``task_resting`` and health say so.
 """
 
 from __future__ import annotations
@@ -75,6 +75,7 @@ async def supervised(
     *,
     metrics: Metrics,
     rest: Rest | None = None,
+    longest_s: float = WAIT_MAX_S,
 ) -> None:
     """Run ``task`` until it returns, and again where it fails.
 
@@ -83,12 +84,13 @@ async def supervised(
         task: starts from nothing each time.
         metrics: where mistakes are counted.
         rest: how to wait in between; a plain sleep where it is None.
+        longest_s: the longest wait; less for a task that others wait for.
     """
     mistakes, failures = Mistakes(what, metrics), 0
     while True:
         began = trio.current_time()
         found: list[Exception] = []
-        wait_s = min(WAIT_S * 2 ** min(failures, 30), WAIT_MAX_S)
+        wait_s = min(WAIT_S * 2 ** min(failures, 30), longest_s)
         try:
             await task()
         except* Exception as group:  # noqa: BLE001 - a mistake is what nobody foresaw
@@ -100,7 +102,9 @@ async def supervised(
         lasted = trio.current_time() - began >= LASTING_S
         failures = 1 if lasted else failures + 1
         if rest is None:
+            metrics.set("task_resting", 1, what)
             await trio.sleep(wait_s)
+            metrics.set("task_resting", 0, what)
         else:
             await rest(found[0], wait_s)
 

@@ -13,13 +13,15 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
-from edge_agent import agent
+from edge_agent import agent, supervise
 from edge_agent.agent import Running
 from edge_agent.config import Config, parse
 from edge_agent.errors import ConfigError, StoreLocked
 from edge_agent.server import add_token, revoke_token
+from edge_agent.server.shared import SharedReader
 from tests.forward.http_upstream import http_upstream
 from tests.patience import PATIENCE_S, receive_to_end, receive_until
+from tests.server.test_listener import fails_once
 
 TEXT = """
 [listen]
@@ -185,6 +187,22 @@ async def test_a_mistake_of_ours_beside_the_data_path_does_not_end_the_agent(
                 await socket.send_message(json.dumps({"n": n}))
                 assert json.loads(await socket.get_message())["next"] == n + 1
                 await met.wait()
+
+
+async def test_a_mistake_in_what_all_connections_share_is_in_health_until_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervise, "WAIT_S", 0.5)
+    fails_once(SharedReader, "_round", monkeypatch)
+    config = configured(tmp_path, http="127.0.0.1:0")
+    async with running(config) as (found, _), session(found) as socket:
+        # It is read once that task runs again; nothing of it is lost.
+        await socket.send_message(json.dumps({"type": "hello", "source": "s"}))
+        assert json.loads(await socket.get_message())["next"] == 1
+        assert found.http_address is not None
+        health = await answered(found.http_address, "GET /healthz HTTP/1.1\nHost: localhost\n")
+    assert [one["code"] for one in health["warnings"] if one["code"] == "own_mistake"]
+    assert "reading plain sockets" in str(health)
 
 
 async def say(address: str, head: str) -> trio.SocketStream:

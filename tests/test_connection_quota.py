@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.connection_quota import Place, ProvedQuota, UnprovedQuota
+from edge_agent.connection_quota import Arrivals, Place, ProvedQuota, UnprovedQuota
 
 
 def enter_unproved(quota: UnprovedQuota, closed: list[str], address: str, name: str) -> Place:
@@ -110,3 +110,45 @@ def test_no_quota_is_ever_exceeded_and_everybody_is_closed_once(
             held = proved._held
             assert max(held.values()) <= held[key] + 1
     assert len(closed) == len(set(closed))
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.s = 0.0
+
+    def now(self) -> float:
+        return self.s
+
+
+def test_of_one_address_so_many_are_heard_at_first_and_then_so_many_a_second() -> None:
+    clock = Clock()
+    arrivals = Arrivals(5, clock.now)
+    assert sum(arrivals.hear("a") for _ in range(1000)) == 5 * Arrivals.BURST_S
+    assert arrivals.hear("b")
+    for _ in range(10):
+        clock.s += 1
+        assert sum(arrivals.hear("a") for _ in range(1000)) == 5
+    clock.s += 100
+    assert sum(arrivals.hear("a") for _ in range(1000)) == 5 * Arrivals.BURST_S
+
+
+def test_who_has_proved_something_takes_nothing() -> None:
+    arrivals = Arrivals(1, Clock().now)
+    for _ in range(100):
+        assert arrivals.hear("a")
+        arrivals.give_back("a")
+    assert len(arrivals) == 0
+    for _ in range(Arrivals.BURST_S):
+        assert arrivals.hear("a")
+    arrivals.give_back("a")
+    assert arrivals.hear("a") and not arrivals.hear("a")
+
+
+def test_addresses_that_are_remembered_are_bounded_and_those_that_storm_are_kept() -> None:
+    clock = Clock()
+    arrivals = Arrivals(1, clock.now)
+    assert sum(arrivals.hear("storm") for _ in range(100)) == Arrivals.BURST_S
+    for number in range(3 * Arrivals.REMEMBERED_MAX):
+        assert arrivals.hear(str(number))
+        assert len(arrivals) <= Arrivals.REMEMBERED_MAX
+    assert not arrivals.hear("storm")

@@ -46,7 +46,7 @@ class Listen(Struct, frozen=True, forbid_unknown_fields=True):
     hosts: tuple[str, ...] = ()  # further Host names that loopback clients may use
     connections: int = 200  # open at one time; who has most yields to who has fewer
     unproved: int = 200  # not let in yet, beside them; the next displaces the oldest
-    unproved_per_address: int = 50  # of those, one address may have
+    unproved_per_address: int = 50  # of those, one address may have; and get a second
     handshake_timeout: Duration = Duration(10)  # from connecting to the upgrade
     idle_timeout: Duration = Duration(120)  # a ping is sent at half of it
     close_timeout: Duration = Duration(2)  # how long a closing peer may take to say goodbye
@@ -60,7 +60,7 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True):
     origins: tuple[str, ...] = ()  # browser origins that may ask, beside its own page
     connections: int = 64  # being answered at one time, shared as listen.connections are
     unproved: int = 64  # waiting, beside them; the next displaces the oldest
-    unproved_per_address: int = 32  # of those, one address may have
+    unproved_per_address: int = 32  # of those, one address may have; and get a second
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):

@@ -105,6 +105,17 @@ class CrowdedFact:
 
 
 @dataclass(frozen=True, slots=True)
+class MistakeFact:
+    """A task that failed on a mistake of the agent's own: how often since the start, and whether it
+    waits to be run again.
+    """
+
+    task: str
+    times: int
+    rests: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What the verdict is made of.
 
@@ -122,6 +133,7 @@ class Facts:
         crowded: identities that found no place for one more source lately.
         clock_doubt_s: by how much the clock, said to be set, contradicts what is known.
         copies: what was noticed of copied stores (`edge_agent.ops.copies`).
+        mistakes: tasks that failed on a mistake of the agent's own.
     """
 
     store_problem: str | None
@@ -142,6 +154,7 @@ class Facts:
     files: FilesFact = FilesFact()
     crowded: tuple[CrowdedFact, ...] = ()
     copies: tuple[Reason, ...] = ()
+    mistakes: tuple[MistakeFact, ...] = ()
 
 
 def judge(facts: Facts) -> Verdict:
@@ -189,6 +202,9 @@ def _degradations(facts: Facts) -> Iterable[Reason]:
     yield from _about_certificate(facts.files.certificate_ends_in_s)
     for crowded in facts.crowded:
         yield Reason("too_many_sources", _crowded(crowded))
+    for mistake in facts.mistakes:
+        if mistake.rests:
+            yield Reason("own_mistake", f"{_mistaken(mistake)} It waits to be run again.")
     if facts.budget is not None and not facts.budget_kept:
         yield Reason("wear_over_budget", f"{_sentence(facts.budget)}.")
 
@@ -272,6 +288,9 @@ def _warnings(facts: Facts) -> Iterable[Reason]:
     if facts.salvage is not None:
         yield Reason("salvaged", facts.salvage)
     yield from facts.copies
+    for mistake in facts.mistakes:
+        if not mistake.rests:
+            yield Reason("own_mistake", f"{_mistaken(mistake)} It runs again.")
     for upstream in facts.upstreams:
         if upstream.paused:
             yield Reason(
@@ -314,6 +333,14 @@ def _about_log(log: LogFact) -> Iterable[Reason]:
         )
     if log.damaged:
         yield Reason("damaged", f"Log {log.name}: {log.damaged} records failed their checksum.")
+
+
+def _mistaken(fact: MistakeFact) -> str:
+    often = "once" if fact.times == 1 else f"{_grouped(fact.times)} times"
+    return (
+        f"A task of the agent failed {often} since the start on a mistake of its own ({fact.task});"
+        " please report what the journal says."
+    )
 
 
 def _sentence(clause: str) -> str:

@@ -2,6 +2,8 @@
 
 `http_connection` has the protocol, Starlette (in `app`) the routes; here is who may be connected:
 
+- Who connects faster than ``unproved_per_address`` a second for long, and is let in for nothing, is
+  reset before anything is spent on it (`edge_agent.accepting`).
 - Who waits for a head, because it has just come or because its last answer is sent, is *unproved*
   and competes with its like alone: at most ``unproved``, and ``unproved_per_address`` of one
   address; the one that has waited longest is closed for a newcomer. TLS counts as waiting.
@@ -23,7 +25,8 @@ from dataclasses import dataclass
 
 import trio
 
-from edge_agent.connection_quota import Place, ProvedQuota, UnprovedQuota
+from edge_agent.accepting import PASSING, Refused, Sieve
+from edge_agent.connection_quota import Arrivals, Place, ProvedQuota, UnprovedQuota
 from edge_agent.ops.http_connection import (
     CALLER,
     HEAD_TIMEOUT_S,
@@ -33,8 +36,6 @@ from edge_agent.ops.http_connection import (
     error_answer,
 )
 from edge_agent.refused_peers import tls_trouble
-
-Refused = Callable[[str, str, str], None]
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ async def serve(
     tls: ssl.SSLContext | None = None,
     places: Places | None = None,
     tokens_changed: Callable[[], Awaitable[None]] | None = None,
-    refused: Refused = lambda address, reason, sentence: None,
+    refused: Refused = lambda address, reason, sentence, times: None,
     task_status: trio.TaskStatus[Serving] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer until cancelled; then answers in progress get `GRACE_S`.
@@ -77,22 +78,23 @@ async def serve(
         tls: where the port speaks https.
         places: how many may be connected.
         tokens_changed: waits until tokens have changed, after which everybody is judged again.
-        refused: is told of peers with whom there is no TLS: address, reason, sentence.
+        refused: is told of peers with whom there is no TLS, and of those that are not heard.
         task_status: started with where it listens, once it does.
     """
     port = _Port(app, tls, places or Places(), refused)
+    doors = [port.door(listener) for listener in listeners]
     async with trio.open_nursery() as connections:
         try:
             async with trio.open_nursery() as accepting:
                 if tokens_changed is not None:
                     accepting.start_soon(port.follow, tokens_changed)
-                for listener in listeners:
-                    accepting.start_soon(port.accept, listener, connections)
+                for door in doors:
+                    accepting.start_soon(port.accept, door, connections)
                 task_status.started(Serving(tuple(_address(listener) for listener in listeners)))
         finally:
             with trio.CancelScope(shield=True):
-                for listener in listeners:
-                    await listener.aclose()
+                for door in doors:
+                    await door.aclose()
                 await port.end()
 
 
@@ -109,6 +111,7 @@ class _Guarded:
         self._unproved: Place | None = None
         self._proved: Place | None = None
         self._still: Callable[[], bool] | None = None
+        self._is_known = False
         self._http: HttpConnection
 
     def close(self) -> None:
@@ -132,6 +135,9 @@ class _Guarded:
         if self._unproved is not None:
             self._port.unproved.leave(self._unproved)
             self._unproved = None
+        if not self._is_known:
+            self._is_known = True
+            self._port.arrivals.give_back(self.address)
         self._still = still
         return True
 
@@ -181,7 +187,7 @@ class _Guarded:
         if (trouble := tls_trouble(error)) is None:
             return
         reason, sentence = trouble
-        self._port.refused(self.address, reason, sentence)
+        self._port.refused(self.address, reason, sentence, 1)
         if reason == "no_tls":
             # It speaks HTTP, and so understands why not.
             with trio.move_on_after(LINGER_S):
@@ -208,19 +214,26 @@ class _Port:
         self.refused = refused
         self._app = app
         self._tls = tls
+        self.arrivals = Arrivals(places.unproved_per_address, trio.current_time)
         self.unproved = UnprovedQuota(places.unproved, places.unproved_per_address)
         self.proved = ProvedQuota(places.connections)
         self.ending = False
         self._open: set[_Guarded] = set()
         self._all_closed = trio.Event()
 
-    async def accept(self, listener: trio.SocketListener, connections: trio.Nursery) -> None:
+    def door(self, listener: trio.SocketListener) -> Sieve:
+        """The way in by ``listener``; closes it."""
+        return Sieve(listener, self.arrivals, self.refused, "http.unproved_per_address")
+
+    async def accept(self, door: Sieve, connections: trio.Nursery) -> None:
         """Take connections for ever; what one of them does is its own affair."""
         while True:
             try:
-                stream = await listener.accept()
+                stream = await door.accept()
             except OSError as error:
-                # Out of descriptors, most likely; the connection waits in the kernel's queue.
+                if error.errno not in PASSING:
+                    raise  # The port is opened anew (`edge_agent.supervise`).
+                # The connection waits in the kernel's queue.
                 logger.warning("the people's port cannot accept: %s", error)
                 await trio.sleep(_ACCEPT_PAUSE_S)
                 continue

@@ -12,6 +12,7 @@ from functools import partial
 
 import trio
 
+from edge_agent.accepting import Refused
 from edge_agent.config import Config, is_loopback, parse_address
 from edge_agent.errors import ConfigError
 from edge_agent.files import no_pass_phrase
@@ -50,6 +51,8 @@ async def serve_people(
         may_order=sources.may_order,
     )
     tls = _tls(config, host)
+    if tls is not None:
+        sources.renewed("http.address", tls, partial(_tls, config, host))
     if listeners is None:
         listeners = await trio.open_tcp_listeners(port, host=host or None)
     async with trio.open_nursery() as nursery:
@@ -71,7 +74,7 @@ async def _serve(
     tls: ssl.SSLContext | None,
     places: http.Places,
     tokens_changed: Callable[[], Awaitable[None]] | None,
-    refused: http.Refused,
+    refused: Refused,
     *,
     task_status: trio.TaskStatus[http.Serving],
 ) -> None:

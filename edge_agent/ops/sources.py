@@ -7,8 +7,9 @@ parts were put together. The functions below turn each part's own statistics int
 
 from __future__ import annotations
 
+import ssl
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -75,6 +76,16 @@ def _no_lane(consumer: str, log: str) -> Lane | None:
     return None
 
 
+Renewed = Callable[[str, ssl.SSLContext, Callable[[], ssl.SSLContext | None]], None]
+"""Lets a port's context show what is renewed: the port, the context, what makes another one."""
+
+
+def _nobody_renews(
+    port: str, context: ssl.SSLContext, make: Callable[[], ssl.SSLContext | None]
+) -> None:
+    return None
+
+
 class TokenNews(Protocol):
     """The tokens file, as far as the people's port has to know of changes."""
 
@@ -116,6 +127,7 @@ class Sources:
         scrub: how far the pass over all checksums is.
         tokens: tells when tokens change; None where none are configured.
         refused: who was refused lately, at either port.
+        renewed: is told of a context that shall show what is renewed.
     """
 
     config: Config
@@ -137,6 +149,7 @@ class Sources:
     scrub: Callable[[], ScrubStatus] = ScrubStatus
     tokens: TokenNews | None = None
     refused: RefusedPeers = field(default_factory=_no_refused)
+    renewed: Renewed = _nobody_renews
 
 
 def log_status(
@@ -274,6 +287,7 @@ def facts(
         clock_doubt_s=store.clock_doubt_s,
         crowded=_crowded(store),
         copies=tuple(about_copies(sources.log.identity, sources.copies(), now.wall_ns)),
+        mistakes=tuple(_mistakes(sources.metrics)),
         card=outlook.about_card(wear) if (wear.life_s or 0.0) < WORN_OUT_SOON_S else None,
     )
 
@@ -318,6 +332,12 @@ def _crowded(store: StoreStatus) -> tuple[health.CrowdedFact, ...]:
         health.CrowdedFact(owner, store.sources_of.get(owner, 0), share, store.sources)
         for owner, share in store.sources_lacking.items()
     )
+
+
+def _mistakes(metrics: Metrics) -> Iterator[health.MistakeFact]:
+    for (task,), times in metrics.labelled("own_mistakes_total"):
+        rests = metrics.get("task_resting", task) > 0
+        yield health.MistakeFact(task, int(times), rests)
 
 
 def is_insecure(config: Config) -> bool:

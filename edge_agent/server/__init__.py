@@ -18,7 +18,8 @@ and of what comes over it, once it is open::
 From the read to the log, and from the commit to the ack, everything is plain calls: tasks are only
 for waiting. What all connections have in common is done by one task each: reading plain sockets
 (`shared`), telling what a commit has settled (`answers.Teller`), looking for silence (`silence`),
-giving turns to whoever has more to do than the frame lane does (`turns`).
+giving turns to whoever has more to do than the frame lane does (`turns`). A mistake in one of them
+ends no more than that task, which is run again (`listener`).
 
 Invariants, each with its tests:
 
@@ -26,6 +27,7 @@ Invariants, each with its tests:
 - One peer never harms another: a guard per connection, a deadline on every wait, a bound on
   everything that is kept for a peer.
 - From the first record that is refused on, nothing of that session is accepted.
+- Who connects again and again and proves nothing costs next to nothing (`edge_agent.accepting`).
 - Who has not proved who it is competes with its like alone, and no identity keeps another out
   (`edge_agent.connection_quota`).
 - What a token opened ends within two seconds after that was revoked or narrowed (`tokens`).

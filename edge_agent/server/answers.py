@@ -62,7 +62,9 @@ class Peer(Protocol):
 
 
 class Teller:
-    """Tells all peers what commits have settled. `run` is called once."""
+    """Tells all peers what commits have settled. `run` may be called again after it has failed: who
+    is due still is. Until then acks come late, and none comes early.
+    """
 
     def __init__(self) -> None:
         self._due: deque[Answers] = deque()
@@ -85,7 +87,10 @@ class Teller:
                 await trio.lowlevel.checkpoint()
                 turn = 0
             turn += 1
-            self._due.popleft().settle()
+            self._tell_next()
+
+    def _tell_next(self) -> None:
+        self._due.popleft().settle()
 
 
 class _Nobody:
@@ -154,8 +159,20 @@ class Answers:
             self._teller.add(self)
 
     def settle(self) -> None:
-        """Tell everything that has its answer; the teller's call."""
+        """Tell everything that has its answer; the teller's call.
+
+        A mistake in it ends this connection, which is told nothing more: the teller serves
+        everybody else too.
+        """
         self._is_due = False
+        peer = self._peer
+        try:
+            self._settle()
+        except Exception as error:  # noqa: BLE001 - a mistake is what nobody foresaw
+            self.let_go()
+            peer.fail(error)
+
+    def _settle(self) -> None:
         owed, peer = self._owed, self._peer
         if not owed or not peer.can_be_told:
             return
@@ -170,17 +187,18 @@ class Answers:
                     done.append(item)
             else:
                 refusal = refusal or answer
+        may_be_told = self.refusal is None
+        # First, so that nothing behind it is ever told, whatever goes wrong with the telling.
+        self.refusal = self.refusal or refusal
         try:
-            if done and self.refusal is None:
+            if done and may_be_told:
                 peer.tell(done)
-            if refusal is not None and self.refusal is None:
-                self.refusal = refusal
+            if refusal is not None and may_be_told:
                 peer.refused()
-        except Exception as error:  # noqa: BLE001 - this task serves everybody else too
-            peer.fail(error)
-        if not owed and self._settled is not None:
-            self._settled.set()
-            self._settled = None
+        finally:
+            if not owed and self._settled is not None:
+                self._settled.set()
+                self._settled = None
 
     def hurry(self) -> None:
         """Somebody waits for us: let what is owed be committed now, whatever the interval."""

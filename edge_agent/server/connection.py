@@ -3,9 +3,10 @@
 `Connection.serve` never lets one peer harm another: every wait has a deadline, and whatever it
 raises is caught by the listener's guard, for this connection alone.
 
-Until it was judged a connection has a place among those that have proved nothing
-(``listen.unproved``), which the next one may take from it; then one of ``listen.connections``, by
-the name of its token or, without tokens, its address. See `edge_agent.connection_quota`.
+Whether it is heard at all was decided before (`edge_agent.accepting`). Until it was judged a
+connection has a place among those that have proved nothing (``listen.unproved``), which the next
+one may take from it; then one of ``listen.connections``, by the name of its token or, without
+tokens, its address. See `edge_agent.connection_quota`.
 """
 
 from __future__ import annotations
@@ -191,6 +192,7 @@ class Connection:
             sentence = f"There are {most} connections already (listen.connections)."
             raise Refusal(503, sentence, "full", parts.random.randint(*_RETRY_AFTER_S))
         self._held.move_to(place)
+        parts.arrivals.give_back(self._peer.address)
 
     def _make_room(self) -> None:
         """Another peer takes this place, before this one was let in."""

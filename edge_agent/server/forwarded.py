@@ -139,10 +139,15 @@ class AgentSession(SessionBase):
                 refused[agent] = error
         return refused
 
-    def _copied_from(self, source: str) -> str:
-        # A lane of the same agent, and nobody else's.
-        is_own = source.partition("/")[0] == self._agent
-        return LANE_PREFIX + source if is_own else self._source
+    async def _copied_next(self, source: str) -> int:
+        # It may speak of lanes of the agent that it is, as far as they are this identity's.
+        log, lane = self._parts.log, LANE_PREFIX + source
+        if source.partition("/")[0] != self._agent:
+            return 0
+        if self._owner is not None and await log.owner_of(lane) not in (None, self._owner):
+            return 0
+        copied_next, _ = await log.history_of(lane)
+        return copied_next
 
     async def _read(self, messages: list[str | bytes]) -> None:
         rates, name = self._parts.rates, self._visitor.grant.name

@@ -4,25 +4,45 @@ Each listener has a loop of its own (after Trio's ``serve_listeners``); each con
 with a guard around it. The guard catches every `Exception`, logs and counts it, so that no peer
 can harm another; it never catches ``Cancelled``.
 
+What all connections share is supervised (`edge_agent.supervise`): a mistake of ours in it is told
+in journal and health, and the task is run again after `SHARED_REST_S` at most.
+
+============================== =====================================================================
+reading plain sockets          run again: every connection's own task comes back to the set
+telling acks                   run again: who is due still is. An ack is late, never early; whoever
+                               it failed at is told nothing more, and its connection ends
+giving turns                   run again: who waits still does, its socket unread
+looking for silence            run again, without the connection that it failed at
+following, judging by tokens   run again: the tokens known last hold, and all are judged anew
+accepting                      run again on the same socket
+a listening socket from which  the agent, once everybody has been told goodbye: nobody can come in,
+the kernel lets nobody in      and only a new start opens another one
+============================== =====================================================================
+
+None of them has acked data in its hands: what is acked was synced before it gets here, and what is
+lost with a task was never told. So running it again risks nothing, while a new process would throw
+everybody out and then meet the same mistake.
+
 Stopping: the listeners end first, then every connection is told and ends itself within
 ``close_timeout``; what is left a second after that is cancelled.
 """
 
 from __future__ import annotations
 
-import errno
 import logging
 import random as random_module
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
+from edge_agent.accepting import PASSING, Sieve
 from edge_agent.clock import Clock
 from edge_agent.commit import RunBlocking, Trace
 from edge_agent.config.shape import Limits, Listen
-from edge_agent.connection_quota import ProvedQuota, UnprovedQuota
+from edge_agent.connection_quota import Arrivals, ProvedQuota, UnprovedQuota
 from edge_agent.live import Before, Live, TimeKeyOf
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
@@ -32,26 +52,18 @@ from edge_agent.server.connection import Connection
 from edge_agent.server.copies import Copies, CopiesSeen
 from edge_agent.server.owners import Owners
 from edge_agent.server.parts import ConnectionView, Counters, Parts
-from edge_agent.server.shared import SharedReader
 from edge_agent.server.silence import SilenceWatch
 from edge_agent.server.takeover import Claims
 from edge_agent.server.tokens import Tokens
 from edge_agent.server.transport import abort
-from edge_agent.server.turns import Turns
 from edge_agent.server.windows import Windows
+from edge_agent.supervise import supervised
 
 logger = logging.getLogger(__name__)
 
-#: accept(2) fails with these when the machine is out of something (it may soon have some again), or
-#: when the connection died in the queue. None of them is about the listener.
-_PASSING = frozenset(
-    getattr(errno, name)
-    for name in (
-        *("EMFILE", "ENFILE", "ENOMEM", "ENOBUFS", "EPERM", "ECONNABORTED", "EPROTO"),
-        *("ENETDOWN", "ENETUNREACH", "EHOSTDOWN", "EHOSTUNREACH", "ENOPROTOOPT", "EOPNOTSUPP"),
-    )
-)
 _PASSING_PAUSE_S = 0.1
+#: The longest wait before a shared task is run again: everybody waits for it.
+SHARED_REST_S = 5.0
 #: Beyond ``close_timeout``, what a connection gets to end by itself when the agent stops.
 _GRACE_S = 1.0
 
@@ -127,16 +139,16 @@ class Server:
             copies=Copies(clock, metrics),
             owners=Owners(tokens, limits.sources),
             silence=SilenceWatch(config.idle_timeout),
-            reader=SharedReader() if SharedReader.available() else None,
+            arrivals=Arrivals(config.unproved_per_address, trio.current_time),
             unproved=UnprovedQuota(config.unproved, config.unproved_per_address),
             proved=ProvedQuota(config.connections),
             refused=refused or RefusedPeers(lambda: clock.read().wall_ns, trio.current_time),
-            turns=Turns(),
         )
         log.note_connected(self._parts.claims.is_held)
         self._connections: set[Connection] = set()
         self._open = 0
         self._accepting = trio.CancelScope()
+        self._broken: OSError | None = None
 
     async def run(
         self,
@@ -144,28 +156,28 @@ class Server:
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve until `stop` and until every connection has ended; closes ``listeners``."""
+        """Serve until `stop` and until every connection has ended; closes ``listeners``.
+
+        Raises:
+            OSError: one of them is broken; everybody has been told goodbye.
+        """
         async with trio.open_nursery() as common:
-            common.start_soon(self._parts.teller.run)
-            common.start_soon(self._parts.silence.run)
-            if self._parts.tokens is not None:
-                common.start_soon(self._parts.tokens.watch)
-                common.start_soon(self._follow, self._parts.tokens)
-            common.start_soon(self._parts.turns.run)
-            if self._parts.reader is not None:
-                common.start_soon(self._parts.reader.run)
+            for what, task in self._shared_tasks():
+                common.start_soon(self._supervised, what, task)
             async with trio.open_nursery() as handlers:
                 with self._accepting:
                     async with trio.open_nursery() as loops:
                         for listener in listeners:
                             loops.start_soon(self._accept, listener, handlers)
                         task_status.started()
-                # Also where an accept loop failed: what is connected still gets its goodbye.
+                # Also where a listener broke: what is connected still gets its goodbye.
                 for connection in tuple(self._connections):
                     connection.say_goodbye()
                 timeout = self._parts.listen.close_timeout + _GRACE_S
                 handlers.cancel_scope.deadline = trio.current_time() + timeout
             common.cancel_scope.cancel("every connection has ended")
+        if self._broken is not None:
+            raise self._broken
 
     def stop(self) -> None:
         """Accept nobody, say goodbye to everybody; `run` returns soon after. Idempotent."""
@@ -220,21 +232,44 @@ class Server:
     async def _accept(
         self, listener: trio.abc.Listener[trio.abc.Stream], handlers: trio.Nursery
     ) -> None:
-        async with listener:
-            while True:
-                try:
-                    stream = await listener.accept()
-                except OSError as error:
-                    if error.errno not in _PASSING:
-                        raise
-                    logger.warning("cannot accept a connection: %s", error)
-                    await trio.sleep(_PASSING_PAUSE_S)
-                    continue
-                if len(self._connections) >= self._connections_max:
-                    self._parts.metrics.add("connections_refused_total", 1, "full")
-                    await abort(stream)
-                else:
-                    handlers.start_soon(self._guard, stream)
+        async with self._sieved(listener) as door:
+            await self._supervised("accepting", partial(self._accept_all, door, handlers))
+
+    async def _accept_all(
+        self, door: trio.abc.Listener[trio.abc.Stream], handlers: trio.Nursery
+    ) -> None:
+        while True:
+            try:
+                stream = await door.accept()
+            except OSError as error:
+                if error.errno not in PASSING:
+                    what = f"listen.address = {self._parts.listen.address}: nobody can connect any"
+                    self._broken = OSError(error.errno, f"{what} more: {error.strerror or error}")
+                    self.stop()
+                    return
+                logger.warning("cannot accept a connection: %s", error)
+                await trio.sleep(_PASSING_PAUSE_S)
+                continue
+            if len(self._connections) >= self._connections_max:
+                self._parts.metrics.add("connections_refused_total", 1, "full")
+                await abort(stream)
+            else:
+                handlers.start_soon(self._guard, stream)
+
+    def _sieved(
+        self, listener: trio.abc.Listener[trio.abc.Stream]
+    ) -> trio.abc.Listener[trio.abc.Stream]:
+        """``listener``, with a sieve under it where it has a socket."""
+        if isinstance(listener, trio.SSLListener):
+            listener.transport_listener = self._sieved(listener.transport_listener)
+        elif isinstance(listener, trio.SocketListener):
+            key = "listen.unproved_per_address"
+            return Sieve(listener, self._parts.arrivals, self._turned_away, key)
+        return listener
+
+    def _turned_away(self, address: str, reason: str, sentence: str, times: int) -> None:
+        self._parts.metrics.add("connections_refused_total", times, reason)
+        self._parts.refused.note("listen.address", address, reason, sentence, times)
 
     @property
     def _connections_max(self) -> int:
@@ -242,12 +277,31 @@ class Server:
         # the disk refuses, they too must not grow without bound.
         return 2 * self._parts.listen.connections + self._parts.listen.unproved
 
+    def _shared_tasks(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+        """What all connections share, each with its name; see the module."""
+        parts = self._parts
+        found: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+            ("telling acks", parts.teller.run),
+            ("looking for silence", parts.silence.run),
+            ("giving turns", parts.turns.run),
+        ]
+        if parts.reader is not None:
+            found.append(("reading plain sockets", parts.reader.run))
+        if parts.tokens is not None:
+            found.append(("following tokens", parts.tokens.watch))
+            found.append(("judging by tokens", partial(self._follow, parts.tokens)))
+        return found
+
+    async def _supervised(self, what: str, task: Callable[[], Awaitable[None]]) -> None:
+        await supervised(what, task, metrics=self._parts.metrics, longest_s=SHARED_REST_S)
+
     async def _follow(self, tokens: Tokens) -> None:
         """Disconnect whoever may no longer do what it was let in for."""
         while True:
-            await tokens.changed()
+            # Before the first wait, too: this may have failed in the middle of it.
             for connection in tuple(self._connections):
                 connection.judge_again(tokens)
+            await tokens.changed()
 
     async def _guard(self, stream: trio.abc.Stream) -> None:
         connection: Connection | None = None

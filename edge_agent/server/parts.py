@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from edge_agent.clock import Clock
 from edge_agent.commit import RunBlocking, Trace
 from edge_agent.config.shape import Limits, Listen
-from edge_agent.connection_quota import ProvedQuota, UnprovedQuota
+from edge_agent.connection_quota import Arrivals, ProvedQuota, UnprovedQuota
 from edge_agent.live import Before, Live, TimeKeyOf
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
@@ -67,11 +67,12 @@ class Parts:
     failures: FailureMemory = field(default_factory=FailureMemory)
     teller: Teller = field(default_factory=Teller)
     silence: SilenceWatch
-    reader: SharedReader | None
+    reader: SharedReader | None = field(default_factory=SharedReader.if_available)
+    arrivals: Arrivals
     unproved: UnprovedQuota
     proved: ProvedQuota
     refused: RefusedPeers
-    turns: Turns
+    turns: Turns = field(default_factory=Turns)
 
     @property
     def wire_limits(self) -> WireLimits:

@@ -111,9 +111,11 @@ class SessionBase(ABC):
             ProtocolError: the peer may not use it.
         """
 
-    def _copied_from(self, source: str) -> str:
-        """The name under which the source is stored that this one says it was copied from."""
-        return self._source
+    async def _copied_next(self, source: str) -> int:
+        """The number expected next of the source that this one says it was copied from; 0 where
+        that is not here, or is none of this peer's. A sensor that is a copy keeps its name.
+        """
+        return 0
 
     @abstractmethod
     async def _whose(self) -> Binding | None:
@@ -232,10 +234,10 @@ class SessionBase(ABC):
             self._opening = history.opening
             _, opening = await log.history_of(self._source)
             if history.copied:
-                copied_next, _ = await log.history_of(self._copied_from(history.copied))
+                copied_next = await self._copied_next(history.copied)
         point = resume_point(hello, epoch, known, opening, copied_next)
-        begins = history is not None and history.copied and not known
-        self._is_copy = bool(begins) or (point.forked and not self._begins_anew)
+        begins = copied_next > 0 and not known
+        self._is_copy = begins or (point.forked and not self._begins_anew)
         return point
 
     def _lacks_place(self, known: int) -> bool:

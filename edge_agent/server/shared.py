@@ -52,31 +52,43 @@ class Member(Protocol):
 
 
 class SharedReader:
-    """See the module. `run` is called once; without it nobody is read."""
+    """See the module. Without `run` nobody is read. It may be called again after it has failed: the
+    set is made anew, and every member's own task comes back to it.
+    """
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._members: dict[int, tuple[Member, trio.lowlevel.Task]] = {}
 
-    @staticmethod
-    def available() -> bool:
-        """Whether this machine has epoll."""
-        return hasattr(select, "epoll")
+    @classmethod
+    def if_available(cls) -> SharedReader | None:
+        """One, where this machine has epoll."""
+        return cls() if hasattr(select, "epoll") else None
 
     def __len__(self) -> int:
         return len(self._members)
 
     async def run(self) -> None:
         """Read until cancelled."""
-        descriptor = self._epoll.fileno()
+        epoll, descriptor = self._epoll, self._epoll.fileno()
         try:
             while True:
                 await trio.lowlevel.wait_readable(descriptor)
                 if not await self._round():
                     await trio.sleep(REST_S)
+        except Exception:
+            self._begin_anew()
+            raise
         finally:
             trio.lowlevel.notify_closing(descriptor)
-            self._epoll.close()
+            epoll.close()
+
+    def _begin_anew(self) -> None:
+        """Whatever is wrong with the set, or with who is in it: nobody is left waiting in it."""
+        self._epoll = select.epoll()
+        members, self._members = self._members, {}
+        for _, task in members.values():
+            trio.lowlevel.reschedule(task)
 
     async def watch(self, member: Member) -> None:
         """Have ``member`` read by the shared task, until it leaves the set."""

@@ -43,7 +43,7 @@ class _Pings:
 
 
 class SilenceWatch:
-    """See the module. `run` is called once.
+    """See the module. `run` may be called again after it has failed; meanwhile nobody is pinged.
 
     Args:
         idle_timeout: seconds.
@@ -76,6 +76,14 @@ class SilenceWatch:
 
     def _look(self, connection: Watched, pings: trio.Nursery) -> float:
         """Do what is due; in how many seconds to look again."""
+        try:
+            return self._do_what_is_due(connection, pings)
+        except Exception:
+            # Else it would end every look before those behind it. It merely stays, unwatched.
+            self.discard(connection)
+            raise
+
+    def _do_what_is_due(self, connection: Watched, pings: trio.Nursery) -> float:
         silence, asked = connection.silence(), self._watched[connection]
         if silence < self._timeout / 2:
             return self._timeout / 2 - silence
@@ -89,7 +97,12 @@ class SilenceWatch:
         return self._timeout - silence
 
     async def _ping(self, connection: Watched, asked: _Pings, patience: float) -> None:
-        with trio.move_on_after(patience):
-            if await connection.ping():
-                asked.unanswered = 0
-        asked.is_waiting = False
+        try:
+            with trio.move_on_after(patience):
+                if await connection.ping():
+                    asked.unanswered = 0
+        except Exception:
+            self.discard(connection)
+            raise
+        finally:
+            asked.is_waiting = False

@@ -29,11 +29,16 @@ needs no restart.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import hmac
+import logging
+import os
 import pwd
 import secrets
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -46,6 +51,8 @@ from edge_agent.files import SECRET, acting_as_owner, replace_file
 from edge_agent.record import format_time
 from edge_agent.streams import compile_patterns
 
+logger = logging.getLogger(__name__)
+
 SECRET_PREFIX = "ea1_"
 _HASH_PREFIX = "sha256:"
 _VERSION = 1
@@ -56,6 +63,8 @@ RECHECK_S = 1.0
 #: The pattern that stands for any name, and so spells out none.
 EVERYTHING = "**"
 REFRESH_S = 0.1
+#: For so long a command waits for another one that changes the same file.
+TURN_S = 10.0
 
 
 class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
@@ -119,8 +128,8 @@ class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
         return compile_patterns(self.read)
 
 
-_State = tuple[int, int, int]
-"""Inode, time and size of the file: another one is another content."""
+_State = tuple[int, int, int, int]
+"""Inode, times and size of the file: another one is another content."""
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -133,7 +142,7 @@ class Tokens:
 
     Args:
         path: the file. It must exist and be sound when this is made; later, while it cannot be
-            read, the tokens known last stay valid and `trouble` says why.
+            read, the tokens known last stay valid, `trouble` says why, and the journal once.
         run_blocking: where the file is looked at.
 
     Raises:
@@ -170,7 +179,9 @@ class Tokens:
         return any(one.name == token.name and one.covers(token) for one in self._tokens)
 
     async def watch(self) -> None:
-        """Look at the file every second, until cancelled."""
+        """Look at the file every second, until cancelled. It may be called again after it has
+        failed; meanwhile the tokens known last stay valid.
+        """
         while True:
             await self._look()
             await trio.sleep(RECHECK_S)
@@ -193,15 +204,22 @@ class Tokens:
         try:
             seen, tokens = await self._run_blocking(self._read)
         except ConfigError as error:
-            self.trouble = str(error)
+            self._note(str(error))
             return
-        self.trouble = None
+        self._note(None)
         if tokens is not None:
             # Entries that are as they were stay the same objects, and what they allow with them.
             before = {token: token for token in self._tokens}
             self._seen, self._tokens = seen, tuple(before.get(one, one) for one in tokens)
             self._changed.set()
             self._changed = trio.Event()
+
+    def _note(self, trouble: str | None) -> None:
+        if trouble is not None and self.trouble is None:
+            logger.warning("the tokens known last stay valid: %s", trouble)
+        elif trouble is None and self.trouble is not None:
+            logger.info("the tokens file can be read again: %s", self._path)
+        self.trouble = trouble
 
     def _read(self) -> tuple[_State, tuple[Token, ...] | None]:
         """The file's state, and its tokens where that is another one than before."""
@@ -231,9 +249,6 @@ def add_token(
     """
     if not name or len(name.encode()) > _NAME_BYTES_MAX or not name.isprintable():
         raise ConfigError("token name", f"1 to {_NAME_BYTES_MAX} printable bytes", repr(name))
-    existing = list_tokens(path)
-    if any(token.name == name for token in existing):
-        raise ConfigError(f"{path}: {name}", "a name that is not in use", "a token of that name")
     secret = SECRET_PREFIX + secrets.token_urlsafe(32)
     token = Token(
         name=name,
@@ -247,7 +262,13 @@ def add_token(
         admin=admin,
     )
     _check(token, str(path))
-    _replace(Path(path), _File((*existing, token)), reader)
+    with _alone(Path(path)):
+        existing = list_tokens(path)
+        if any(one.name == name for one in existing):
+            raise ConfigError(
+                f"{path}: {name}", "a name that is not in use", "a token of that name"
+            )
+        _replace(Path(path), _File((*existing, token)), reader)
     return secret
 
 
@@ -268,11 +289,14 @@ def revoke_token(path: str | Path, name: str) -> bool:
     Raises:
         ConfigError: the file is wrong.
     """
-    existing = list_tokens(path)
-    kept = tuple(token for token in existing if token.name != name)
-    if len(kept) == len(existing):
+    if not Path(path).exists():
         return False
-    _replace(Path(path), _File(kept))
+    with _alone(Path(path)):
+        existing = list_tokens(path)
+        kept = tuple(token for token in existing if token.name != name)
+        if len(kept) == len(existing):
+            return False
+        _replace(Path(path), _File(kept))
     return True
 
 
@@ -284,15 +308,18 @@ def rotate_token(path: str | Path, name: str) -> str | None:
     Raises:
         ConfigError: the file is wrong.
     """
-    existing = list_tokens(path)
-    if all(token.name != name for token in existing):
+    if not Path(path).exists():
         return None
     secret = SECRET_PREFIX + secrets.token_urlsafe(32)
-    changed = (
-        msgspec.structs.replace(token, hash=_hash(secret)) if token.name == name else token
-        for token in existing
-    )
-    _replace(Path(path), _File(tuple(changed)))
+    with _alone(Path(path)):
+        existing = list_tokens(path)
+        if all(token.name != name for token in existing):
+            return None
+        changed = (
+            msgspec.structs.replace(token, hash=_hash(secret)) if token.name == name else token
+            for token in existing
+        )
+        _replace(Path(path), _File(tuple(changed)))
     return secret
 
 
@@ -305,7 +332,7 @@ def _state(path: Path) -> _State:
         found = path.stat()
     except OSError as error:
         raise ConfigError(str(path), "a readable tokens file", error.strerror or "") from None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
 
 
 def _load(path: Path) -> tuple[Token, ...]:
@@ -335,12 +362,41 @@ def _check(token: Token, where: str) -> None:
             ) from None
 
 
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """While this lasts no other command changes the file, which is read and then replaced: of two
+    at once one would be undone, and that may be the one that revoked a token.
+    """
+    with acting_as_owner(path.parent):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise _cannot_be_written(path, error) from error
+    try:
+        end = time.monotonic() + TURN_S
+        while True:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    expected = "a tokens file that nobody else is changing"
+                    raise ConfigError(str(path), expected, "another command at work") from None
+                time.sleep(0.01)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _cannot_be_written(path: Path, error: OSError) -> ConfigError:
+    text = f"{error.strerror}: {error.filename}" if error.filename else str(error)
+    return ConfigError(str(path), "a tokens file that can be written", text)
+
+
 def _replace(path: Path, file: _File, reader: pwd.struct_passwd | None = None) -> None:
     data = msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n"
     try:
-        with acting_as_owner(path.parent):
-            path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, data, SECRET, reader=reader)
     except OSError as error:
-        text = f"{error.strerror}: {error.filename}" if error.filename else str(error)
-        raise ConfigError(str(path), "a tokens file that can be written", text) from error
+        raise _cannot_be_written(path, error) from error

@@ -25,7 +25,8 @@ UNIT_BYTES = 1024
 
 
 class Turns:
-    """See the module. `run` is called once; without it nobody gets a turn.
+    """See the module. Without `run` nobody gets a turn. It may be called again after it has failed:
+    who waits still does, its socket unread.
 
     Attributes:
         taken: turns so far.
@@ -57,7 +58,10 @@ class Turns:
             while not self._waiting:  # Who waited may have been cancelled.
                 self._news = trio.Event()
                 await self._news.wait()
-            self.taken += 1
-            trio.lowlevel.reschedule(self._waiting.popleft())
+            self._give()
             # Who has it now runs in the next pass, and so does this task after it or before.
             await trio.lowlevel.checkpoint()
+
+    def _give(self) -> None:
+        self.taken += 1
+        trio.lowlevel.reschedule(self._waiting.popleft())

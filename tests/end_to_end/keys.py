@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 import subprocess
 import sys
@@ -106,6 +107,25 @@ def ask_people(
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
+
+
+def serial_shown(port: int, keys: Keys) -> str:
+    """The serial number of the certificate that is shown to who connects now, and trusts it."""
+    with (
+        socket.create_connection(("127.0.0.1", port), PATIENCE_S) as plain,
+        keys.context.wrap_socket(plain, server_hostname="localhost") as secured,
+    ):
+        shown = secured.getpeercert()
+    assert shown is not None
+    return str(shown["serialNumber"])
+
+
+def serial_of(certificate: Path) -> str:
+    """The same number of a certificate's file."""
+    from cryptography import x509
+
+    number = f"{x509.load_pem_x509_certificate(certificate.read_bytes()).serial_number:X}"
+    return number if len(number) % 2 == 0 else f"0{number}"
 
 
 def sentence(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -12,7 +13,17 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.end_to_end.keys import STORE, Keys, ask_people, sensor, sentence, wss
+from tests.end_to_end.keys import (
+    STORE,
+    Keys,
+    ask_people,
+    edge_agent,
+    sensor,
+    sentence,
+    serial_of,
+    serial_shown,
+    wss,
+)
 from tests.end_to_end.support import AgentProcess, eventually, run_command
 from tests.patience import PATIENCE_S
 
@@ -93,6 +104,32 @@ async def test_off_loopback_with_both_it_starts_and_people_need_a_token_too(
         assert said.startswith(b"HTTP/1.1 400 ") and b"This port speaks TLS: " in said
         assert b"fields" not in said and len(said) < 500
         assert await agent.stop() == 0
+    finally:
+        if agent.process is not None:
+            await agent.kill()
+
+
+async def test_the_peoples_port_shows_a_renewed_certificate_too(tmp_path: Path) -> None:
+    keys = Keys.make(tmp_path / "keys")
+    keys.add("sensor", "--write", "**")
+    certificate = keys.folder / "tls" / "server.pem"
+    first = serial_of(certificate)
+    agent = OpenAgent(tmp_path, "open", STORE + keys.listen)
+
+    async def shows(port: int, serial: str) -> bool:
+        return await trio.to_thread.run_sync(serial_shown, port, keys) == serial
+
+    try:
+        await agent.start(wait=False)
+        ports = (agent.port, agent.http_port)
+        for port in ports:
+            await eventually(partial(shows, port, first), describe=agent.output())
+        edge_agent("tls", "init", str(keys.folder / "tls"))
+        assert agent.process is not None and serial_of(certificate) != first
+        agent.process.send_signal(signal.SIGHUP)
+        for port in ports:
+            renewed = partial(shows, port, serial_of(certificate))
+            await eventually(renewed, describe=f"the new certificate at {port}")
     finally:
         if agent.process is not None:
             await agent.kill()

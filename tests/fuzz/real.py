@@ -32,6 +32,11 @@ BURST_INPUTS = 1500
 LISTEN_S = 0.05
 UPSTREAMS = 8
 CONFIG = """
+# All that is said wrong comes from one address, and has to be heard.
+[listen]
+unproved_per_address = 10000
+[http]
+unproved_per_address = 10000
 [store]
 size = "64MiB"
 [log.main]

@@ -9,6 +9,7 @@ from edge_agent.ops.health import (
     Facts,
     FilesFact,
     LogFact,
+    MistakeFact,
     UpstreamFact,
     judge,
 )
@@ -168,6 +169,14 @@ def test_a_certificate_is_told_before_it_ends(days: int, words: str) -> None:
     assert codes(facts) == ("degraded", ["certificate_ends"], [])
     assert words in judge(facts).reasons[0].message
     assert codes(unwell(files=FilesFact((), 22 * 86_400.0)))[0] == "ok"
+
+
+def test_a_task_that_fails_on_a_mistake_of_the_agents_own_is_told() -> None:
+    rests = unwell(mistakes=(MistakeFact("telling acks", 3, True),))
+    assert codes(rests) == ("degraded", ["own_mistake"], [])
+    told = judge(rests).reasons[0].message
+    assert "failed 3 times" in told and "(telling acks)" in told and "waits" in told
+    assert codes(unwell(mistakes=(MistakeFact("x", 1, False),))) == ("ok", [], ["own_mistake"])
 
 
 def test_who_finds_no_place_for_a_source_is_named() -> None:

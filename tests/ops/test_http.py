@@ -271,7 +271,7 @@ async def test_it_speaks_https_where_it_has_a_certificate() -> None:
     server, client = certified()
     told: list[str] = []
 
-    def refused(address: str, reason: str, sentence: str) -> None:
+    def refused(address: str, reason: str, sentence: str, times: int) -> None:
         told.append(reason)
 
     async with serving(tls=server, refused=refused) as (_, port):

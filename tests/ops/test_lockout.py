@@ -12,8 +12,10 @@ import pytest
 import trio
 
 from edge_agent.config import Config, Http, Listen, Size, Store
+from edge_agent.connection_quota import Arrivals
 from tests.ops.real import Agent, agent
 from tests.patience import PATIENCE_S
+from tests.storm import STORMING, storm
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
@@ -125,3 +127,34 @@ async def test_silence_keeps_nobody_out_of_https_either(tmp_path: Path) -> None:
                 assert (await stream.receive_some(1000)).startswith(b"HTTP/1.1 200")
             assert stream.selected_alpn_protocol() is None
             await trio.aclose_forcefully(stream)
+
+
+async def test_a_storm_of_connections_from_one_address_costs_next_to_nothing(
+    tmp_path: Path,
+) -> None:
+    class Begun(trio.abc.Instrument):
+        """Tasks that were begun for connections."""
+
+        count = 0
+
+        def task_spawned(self, task: trio.lowlevel.Task) -> None:
+            self.count += "_guarded" in task.name
+
+    config = Config(
+        http=Http(address="127.0.0.1:0", unproved_per_address=5),
+        store=Store(path=str(tmp_path / "data"), size=Size(16 << 20)),
+    )
+    async with agent(tmp_path / "data", config=config) as running:
+        begun, since = Begun(), trio.current_time()
+        trio.lowlevel.add_instrument(begun)
+        async with storm(running.address[1], first=1000):
+            with trio.fail_after(PATIENCE_S):
+                # Each of these has proved something: as often as they like.
+                for _ in range(60):
+                    assert (await running.get("/healthz"))[0] == 200
+        heard = 5 * (Arrivals.BURST_S + trio.current_time() - since)
+        assert begun.count <= heard + 60
+        trio.lowlevel.remove_instrument(begun)
+        (told,) = running.watch.sources.refused.listing()
+        assert (told.address, told.port, told.reason) == (STORMING, "http.address", "rush")
+        assert told.count >= 1000 - heard

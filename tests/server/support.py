@@ -106,6 +106,7 @@ class Serving:
     clock: ManualClock
     port: int
     stopped: trio.Event
+    listener: trio.SocketListener
 
     async def records(self, log: str = "main") -> list[Record]:
         """Everything stored, in order."""
@@ -181,7 +182,9 @@ async def serving(
                     stopped.set()
 
                 await sessions.start(run)
-                yield Serving(server, log, live, engine, held, metrics, clock, port, stopped)
+                yield Serving(
+                    server, log, live, engine, held, metrics, clock, port, stopped, listener
+                )
                 held.let_go()
                 server.stop()
             committer.close()

@@ -205,3 +205,26 @@ async def test_hurrying_with_nothing_owed_or_a_closed_log_is_harmless(closed: bo
         debtor.owe(1)
     debtor.answers.hurry()
     assert debtor.log.offered == []
+
+
+async def test_whom_telling_fails_at_is_told_nothing_more_and_a_refusal_stays_one() -> None:
+    async with telling() as teller:
+        debtor, other = Debtor(teller), Debtor(teller)
+        debtor.owe(1, 2, 3, 4)
+        debtor.raises = ZeroDivisionError("our mistake")
+        # In one look: an entry is stored, the one behind it is refused, and telling fails.
+        debtor.tickets[0].settle(STORED)
+        debtor.tickets[1].settle(StoreFull("full", 1.0))
+        await trio.testing.wait_all_tasks_blocked()
+        assert [type(fault) for fault in debtor.faults] == [ZeroDivisionError]
+        assert isinstance(debtor.answers.refusal, StoreFull)
+        # What is behind it was stored, too; an ack of it would be one of what was refused.
+        debtor.raises = None
+        debtor.tickets[2].settle(STORED)
+        debtor.tickets[3].settle(STORED)
+        with trio.fail_after(PATIENCE_S):
+            await debtor.answers.settled()
+        assert debtor.told == []
+        other.owe(1)
+        other.tickets[0].settle(STORED)
+    assert other.told == [[1]]

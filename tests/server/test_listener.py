@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import socket as stdlib_socket
 from pathlib import Path
 
 import msgspec
@@ -11,11 +12,21 @@ import pytest
 import trio
 import trio.testing
 
+from edge_agent import supervise
+from edge_agent.accepting import Sieve
 from edge_agent.config.shape import Duration
+from edge_agent.server import Tokens, add_token, revoke_token
 from edge_agent.server import connection as connection_module
-from tests.patience import PATIENCE_S, eventually
+from edge_agent.server.answers import Teller
+from edge_agent.server.connection import Connection
+from edge_agent.server.shared import SharedReader
+from edge_agent.server.silence import SilenceWatch
+from edge_agent.server.turns import Turns
+from tests.patience import PATIENCE_S, eventually, receive_until
+from tests.server.frames import PING, frame
 from tests.server.support import (
     LISTEN,
+    Serving,
     bystander,
     connect,
     http,
@@ -115,7 +126,7 @@ class Exhausted(trio.abc.Listener[trio.abc.Stream]):
         await trio.lowlevel.checkpoint()
 
 
-@pytest.mark.parametrize("number", [errno.EMFILE, errno.ECONNABORTED, errno.EHOSTUNREACH])
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOBUFS])
 async def test_what_is_not_the_listeners_fault_is_waited_out(tmp_path: Path, number: int) -> None:
     async with serving(tmp_path) as port:
         near, far = trio.testing.memory_stream_pair()
@@ -130,13 +141,107 @@ async def test_what_is_not_the_listeners_fault_is_waited_out(tmp_path: Path, num
             nursery.cancel_scope.cancel()
 
 
-async def test_a_listener_that_is_broken_for_good_says_so(tmp_path: Path) -> None:
-    async with serving(tmp_path) as port:
-        near, _far = trio.testing.memory_stream_pair()
-        broken = Exhausted(near)
-        broken.number = errno.EBADF
-        with pytest.raises(OSError, match="descriptors"):
-            await port.server._accept(broken, trio.lowlevel.current_task().parent_nursery)  # type: ignore[arg-type]  # never None here
+async def test_a_listener_that_is_broken_for_good_ends_the_port_after_goodbyes(
+    tmp_path: Path,
+) -> None:
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(
+            OSError, match=r"listen\.address .* nobody can connect any more: Invalid argument"
+        ),
+        flatten_subgroups=True,
+        allow_unwrapped=True,
+    ):
+        async with serving(tmp_path) as port, session(port) as sensor:
+            await sensor.hello("pi")
+            await sensor.send({"n": 1})
+            port.listener.socket.shutdown(stdlib_socket.SHUT_RDWR)
+            told = [await sensor.receive()]
+            while told[-1]["type"] == "ack":
+                told.append(await sensor.receive())
+            assert (told[-1]["type"], told[-1]["code"]) == ("stop", "closing")
+            assert (await sensor.closed())[0] == 1012
+            await trio.sleep(PATIENCE_S)
+
+
+def fails_once(owner: type, method: str, patch: pytest.MonkeyPatch) -> None:
+    """Let ``method`` fail on a mistake of ours, the first time that it is called."""
+    inner, failed = getattr(owner, method), False
+
+    def call(*args: object) -> object:
+        nonlocal failed
+        if failed:
+            return inner(*args)
+        failed = True
+        raise ZeroDivisionError("our mistake")
+
+    patch.setattr(owner, method, call)
+
+
+@pytest.mark.parametrize(
+    "task, owner, method",
+    [
+        ("reading plain sockets", SharedReader, "_round"),
+        ("telling acks", Teller, "_tell_next"),
+        ("looking for silence", SilenceWatch, "_do_what_is_due"),
+        ("following tokens", Tokens, "_look"),
+        ("judging by tokens", Connection, "judge_again"),
+        ("accepting", Sieve, "_batch"),
+        ("giving turns", Turns, "_give"),
+    ],
+)
+async def test_a_mistake_in_what_all_connections_share_is_told_and_the_task_run_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    task: str,
+    owner: type,
+    method: str,
+) -> None:
+    monkeypatch.setattr(supervise, "WAIT_S", 0.05)
+    path = tmp_path / "tokens"
+    secret = add_token(path, "greenhouse", write=["**"], sources=["**"])
+    headers = [(b"Authorization", b"Bearer " + secret.encode())]
+    async with (
+        serving(tmp_path, tokens=path) as port,
+        session(port, headers=headers) as before,
+    ):
+        welcome = await before.hello("before")
+        fails_once(owner, method, monkeypatch)
+        number = welcome["next"]
+        with trio.fail_after(PATIENCE_S):
+            while not port.metrics.total("own_mistakes_total"):
+                # What each of them is for: a record and its ack, many pings, a token, a newcomer,
+                # and the next look at who is silent, now.
+                assert port.server._parts.silence._sleep is not None
+                port.server._parts.silence._sleep.cancel()
+                await before.send({"n": number})
+                await before.acked(number + 1)
+                number += 1
+                await flood_of_pings(port, headers)
+                add_token(path, f"another {number}", read=["**"])
+        assert port.metrics.get("own_mistakes_total", task) == 1
+        assert f"{task} failed on a mistake" in caplog.text and "our mistake" in caplog.text
+        await eventually(lambda: not port.metrics.total("task_resting"), "it runs again")
+        # Everything goes on, for whoever was there and for newcomers.
+        await before.send({"n": number})
+        await before.acked(number + 1)
+        await flood_of_pings(port, headers)
+        async with session(port, headers=headers) as newcomer:
+            await newcomer.hello("newcomer")
+            await newcomer.send({"n": 1})
+            await newcomer.acked(2)
+        revoke_token(path, "greenhouse")
+        assert (await before.closed())[0] == 1008
+        assert len(await port.records()) == number - welcome["next"] + 2
+
+
+async def flood_of_pings(port: Serving, headers: list[tuple[bytes, bytes]]) -> None:
+    """More than a turn's work, on a connection of its own; each is answered."""
+    lines = [f"{name.decode()}: {value.decode()}" for name, value in headers]
+    async with raw(port) as stream:
+        head = upgrade("/ingest/pings", *lines).replace("\n", "\r\n").encode()
+        await stream.send_all(head + frame(PING) * 200)
+        await receive_until(stream, lambda got: got.count(b"\x8a\x00") == 200)
 
 
 async def test_statistics_are_a_snapshot(tmp_path: Path) -> None:

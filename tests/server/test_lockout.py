@@ -12,6 +12,7 @@ import pytest
 import trio
 import trustme
 
+from edge_agent.connection_quota import Arrivals
 from edge_agent.server import add_token
 from tests.patience import PATIENCE_S, eventually
 from tests.server.support import (
@@ -24,6 +25,7 @@ from tests.server.support import (
     session,
     upgrade,
 )
+from tests.storm import STORMING, storm
 
 
 @asynccontextmanager
@@ -157,3 +159,41 @@ async def test_a_silent_sensor_with_a_token_stays(tmp_path: Path, secret: str) -
         await slow.send_message('{"t": 1}')
         with trio.fail_after(PATIENCE_S):
             assert "ack" in await slow.get_message()
+
+
+async def test_a_storm_of_connections_from_one_address_costs_next_to_nothing(
+    tmp_path: Path, secret: str
+) -> None:
+    listen = msgspec.structs.replace(LISTEN, unproved_per_address=5)
+    path, headers = tmp_path / "tokens", bearer(secret)
+    async with (
+        serving(tmp_path, listen=listen, tokens=path) as port,
+        session(port, headers=headers) as before,
+    ):
+        await is_served(before, "before")
+        since = trio.current_time()
+        async with storm(port.port) as blowing, session(port, headers=headers) as newcomer:
+            await is_served(newcomer)
+            first = blowing.connected
+            for number in range(3, 50):
+                await before.send({"n": number})
+                await before.acked(number)
+            await eventually(lambda: blowing.connected > first + 1000, "it goes on")
+        # Of each connection that was not heard nothing was begun: no task, no place, no look.
+        heard = 5 * (Arrivals.BURST_S + trio.current_time() - since)
+        assert port.metrics.get("connections_total") <= heard + 2
+        turned_away = port.metrics.get("connections_refused_total", "rush")
+        assert turned_away >= 2000 - heard
+        (told,) = [one for one in port.server._parts.refused.listing() if one.reason == "rush"]
+        assert (told.address, told.count) == (STORMING, turned_away)
+
+
+async def test_whoever_proves_something_may_come_as_often_as_it_likes(
+    tmp_path: Path, secret: str
+) -> None:
+    listen = msgspec.structs.replace(LISTEN, unproved_per_address=1)
+    async with serving(tmp_path, listen=listen, tokens=tmp_path / "tokens") as port:
+        for _ in range(2 * Arrivals.BURST_S):
+            async with session(port, headers=bearer(secret)) as sensor:
+                await is_served(sensor)
+        assert port.metrics.get("connections_refused_total", "rush") == 0

@@ -23,6 +23,8 @@ from tests.server.support import Serving, Session, closed, serving, session
 from tests.server.test_forwarded import SOURCE, agent, block
 from tests.store.support import sealed
 
+OTHER = "bbbbbbbbbbbb"
+
 
 @pytest.mark.parametrize(
     "owner, namers, spellers, over",
@@ -321,3 +323,50 @@ async def test_a_chain_may_bring_who_came_by_it_first(tmp_path: Path) -> None:
         # Nothing was used up: it is sent again, and taken once it may be.
         async with agent(port, **bearer(other)) as two:
             assert (await two.hello("cccccccccccc/hub/main/live"))["next"] == 2
+
+
+async def test_an_agent_is_a_copy_of_lanes_of_its_own_identity_alone(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    victim, liar = (add_token(path, name, forward=True) for name in ("victim", "liar"))
+    house = add_token(path, "house", write=["**"], sources=["**"])
+    theirs, copy = f"{OTHER}/hub/main/live", {"opening": "b", "done": 3}
+    async with serving(tmp_path, tokens=path) as port:
+        async with agent(port, **bearer(victim)) as pi:
+            await pi.hello()
+            await pi.send(block(1, 9))
+            await pi.acked(10)
+        known = {"epoch": port.log.identity.numbering, "first": 1}
+        # Of another's, of its own that is not here, and of nothing that is a lane.
+        for number, named in enumerate((SOURCE, theirs, "x", "$forward/" + SOURCE)):
+            async with agent(port, **bearer(liar)) as stranger:
+                said = {"history": copy | {"copied": named}, **known}
+                welcome = await stranger.hello(f"{OTHER}/hub/main/live-{number}", **said)
+                assert (welcome["type"], welcome["next"]) == ("welcome", 1)
+        # A sensor that is a copy keeps its name, and has none to speak of.
+        async with sensor(port, house) as pi:
+            await pi.hello("pi", history=copy | {"copied": "elsewhere"}, **known)
+        assert port.metrics.total("sources_copied_total") == 0
+        assert port.server.copies.times == 0
+        async with agent(port, **bearer(victim)) as other:
+            said = {"history": copy | {"copied": SOURCE}, **known}
+            assert (await other.hello(SOURCE + "-c0c0", **said))["next"] == 3
+        seen = port.server.copies
+        assert (seen.times, seen.source) == (1, f"$forward/{SOURCE}-c0c0")
+
+
+async def test_the_numbers_of_a_lane_that_was_anothers_say_nothing_about_a_copy(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "tokens.json"
+    first = add_token(path, "first", forward=True)
+    async with serving(tmp_path, tokens=path) as port, agent(port, **bearer(first)) as pi:
+        await pi.hello()
+        await pi.send(block(1, 9))
+        await pi.acked(10)
+    named = add_token(path, "named", forward=True, agents=[SOURCE.partition("/")[0]])
+    async with serving(tmp_path, tokens=path) as port, agent(port, **bearer(named)) as pi:
+        known = {"epoch": port.log.identity.numbering, "first": 1}
+        history = {"opening": "b", "done": 3, "copied": SOURCE}
+        # Rather twice than lost: what somebody else had acknowledged is none of its own.
+        assert (await pi.hello(SOURCE + "-c0c0", history=history, **known))["next"] == 1
+        assert port.server.copies.times == 0

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import trio
 import trio.testing
 
+from edge_agent.metrics import Metrics
 from edge_agent.server.silence import UNANSWERED_PINGS, SilenceWatch
+from edge_agent.supervise import supervised
 
 
 class Sensor:
@@ -101,4 +104,33 @@ async def test_with_nobody_to_watch_nothing_wakes(autojump_clock: trio.abc.Clock
         nursery.start_soon(watch.run)
         await trio.testing.wait_all_tasks_blocked()
         assert trio.lowlevel.current_statistics().seconds_to_next_deadline == math.inf
+        nursery.cancel_scope.cancel()
+
+
+async def test_one_that_cannot_be_looked_at_or_asked_keeps_nobody_from_being_asked(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    class Broken(Sensor):
+        def silence(self) -> float:
+            raise ZeroDivisionError("our mistake")
+
+    class Unaskable(Sensor):
+        async def ping(self) -> bool:
+            raise ZeroDivisionError("our mistake")
+
+    watch = SilenceWatch(10)
+    # Its ping is under way when the other one's fails.
+    slow, metrics = Sensor(answers=False), Metrics()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(supervised, "it", watch.run, metrics=metrics))
+        await trio.sleep(1)
+        watch.add(slow)
+        for other in (Unaskable(answers=True), Broken(answers=True)):
+            watch.add(other)
+        later = Sensor(answers=True)
+        watch.add(later)
+        await trio.sleep(30)
+        assert slow.pings and slow.gone_at == pytest.approx(10)
+        assert later.pings and math.isnan(later.gone_at)
+        assert metrics.get("own_mistakes_total", "it") >= 1
         nursery.cancel_scope.cancel()

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import logging
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +17,9 @@ import pytest
 import trio
 
 from edge_agent.errors import ConfigError
+from edge_agent.server import tokens as tokens_module
 from edge_agent.server.tokens import Token, Tokens, add_token, list_tokens, revoke_token
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -187,3 +194,52 @@ def test_a_missing_file_is_named_at_the_start(path: Path) -> None:
     with pytest.raises(ConfigError, match=r"tokens\.json"):
         Tokens(path)
     assert list_tokens(path) == ()
+
+
+def test_of_commands_at_once_none_undoes_another(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    names = [f"t{number}" for number in range(12)]
+    for name in names:
+        add_token(path, f"old {name}", read=["**"])
+    commands: list[Callable[[], object]] = []
+    for name in names:
+        commands.append(partial(add_token, path, name, read=["**"]))
+        commands.append(partial(revoke_token, path, f"old {name}"))
+    with ThreadPoolExecutor(max_workers=len(commands)) as pool:
+        for done in [pool.submit(command) for command in commands]:
+            done.result(PATIENCE_S)
+    assert sorted(token.name for token in list_tokens(path)) == sorted(names)
+
+
+def test_a_command_does_not_wait_for_ever_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens_module, "TURN_S", 0.05)
+    path = tmp_path / "tokens"
+    add_token(path, "a", read=["**"])
+    folder = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    try:
+        with pytest.raises(ConfigError, match="another command at work"):
+            revoke_token(path, "a")
+    finally:
+        os.close(folder)
+    assert revoke_token(path, "a")
+
+
+async def test_a_file_that_is_half_written_changes_nothing_and_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "tokens"
+    secret = add_token(path, "a", read=["**"])
+    tokens, whole = Tokens(path), path.read_bytes()
+    with caplog.at_level(logging.INFO):
+        for length in range(0, len(whole) - 2, 7):
+            path.write_bytes(whole[:length])
+            await tokens._look()
+            assert tokens.find(secret) is not None and tokens.trouble
+        path.write_bytes(whole)
+        await tokens._look()
+    assert tokens.find(secret) is not None and tokens.trouble is None
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2 and "known last stay valid" in told[0] and "again" in told[1]

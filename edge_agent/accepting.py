@@ -1,0 +1,116 @@
+"""A port's door: who has come is judged by address before anything is spent on it.
+
+A connection costs a port half a millisecond until it is known that it proves nothing: a task, a
+place, a look at its request. Opening one costs its peer a tenth of that. So whoever connects
+thousands of times a second and says nothing would have the whole event loop, and everybody else
+would wait behind it in the kernel's queue. `Sieve` stands under a port's listener: it takes that
+queue as fast as it grows, lets through whom `Arrivals` hears, and resets the rest on the spot.
+
+In one pass of the event loop it lets one newcomer through, or turns `BATCH` away, one or two
+milliseconds' work; after that it rests for as long, so that no storm has more than half of the
+processor.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections import Counter
+from collections.abc import Callable
+
+import trio
+
+from edge_agent.connection_quota import Arrivals
+
+#: Turned away in one pass of the event loop, and the rest after that.
+BATCH = 64
+REST_S = 0.002
+#: A reset: nothing of ours is left of the connection, no TIME_WAIT either.
+_RESET = struct.pack("ii", 1, 0)
+#: accept(2) fails with these when the machine is out of something; it may soon have some again.
+PASSING = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS))
+#: accept(2) fails with these where a connection died in the queue. The next one may be sound.
+_ITS_OWN = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("ECONNABORTED", "EPROTO", "EPERM", "ENETDOWN", "ENETUNREACH", "EHOSTDOWN"),
+        *("EHOSTUNREACH", "ENOPROTOOPT", "EOPNOTSUPP"),
+    )
+)
+
+Refused = Callable[[str, str, str, int], None]
+"""Is told of peers that were refused: address, reason, sentence, and how many there were."""
+
+
+class Sieve(trio.abc.Listener[trio.SocketStream]):
+    """Stands in for a listening socket; see the module.
+
+    Args:
+        listener: bound and listening; closed with this.
+        arrivals: says whom to hear.
+        refused: is told of who is not heard, once for a batch.
+        names: the key of the configuration that bounds this, for the sentence.
+    """
+
+    def __init__(
+        self, listener: trio.SocketListener, arrivals: Arrivals, refused: Refused, names: str
+    ) -> None:
+        self._listener = listener
+        self._arrivals = arrivals
+        self._refused = refused
+        self._sentence = (
+            "It connects again and again without a request that is let in; so"
+            f" {arrivals.per_second} a second are heard of one address ({names})."
+        )
+        own = listener.socket
+        # The same queue, without a pass of the event loop for each that is taken from it.
+        self._queue = socket.socket(own.family, own.type, own.proto, os.dup(own.fileno()))
+        self._queue.setblocking(False)
+
+    async def accept(self) -> trio.SocketStream:
+        """The next one that is heard.
+
+        Raises:
+            OSError: the machine is out of something, or the socket is.
+        """
+        while True:
+            await trio.lowlevel.checkpoint()
+            found, is_empty = self._batch()
+            if found is not None:
+                return trio.SocketStream(trio.socket.from_stdlib_socket(found))
+            if is_empty:
+                await trio.lowlevel.wait_readable(self._queue)
+            else:
+                await trio.sleep(REST_S)
+
+    async def aclose(self) -> None:
+        """Close the socket: whoever comes now is refused by the kernel."""
+        trio.lowlevel.notify_closing(self._queue)
+        self._queue.close()
+        await self._listener.aclose()
+
+    def _batch(self) -> tuple[socket.socket | None, bool]:
+        """Who is heard, if one is found, and else whether nobody is waiting."""
+        turned_away: Counter[str] = Counter()
+        try:
+            for _ in range(BATCH):
+                try:
+                    found, name = self._queue.accept()
+                except BlockingIOError:
+                    return None, True
+                except OSError as error:
+                    if error.errno not in _ITS_OWN:
+                        raise
+                    continue
+                address = str(name[0])
+                if self._arrivals.hear(address):
+                    return found, False
+                turned_away[address] += 1
+                found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                found.close()
+        finally:
+            for address, times in turned_away.items():
+                self._refused(address, "rush", self._sentence, times)
+        return None, False
