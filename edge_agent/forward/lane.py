@@ -379,6 +379,7 @@ class Lane:
                 self._standing.enter(Event.RETRY)
 
     async def _back_off(self, error: EdgeAgentError) -> None:
+        await self._look_at_backlog()  # Before it shows that it backs off: until when shows, too.
         standing = self._standing
         standing.failures += 1
         asked = error.retry_after if isinstance(error, SinkUnavailable) else None
@@ -386,11 +387,9 @@ class Lane:
         wait = self._backoff.delay(standing.failures, self._dice, retry_after=asked, slow=slow)
         wait = min(wait, _OWN_DISK_S) if isinstance(error, StoreError) else wait
         standing.enter(Event.UNAVAILABLE)
-        standing.next_try_at = trio.current_time() + wait
         self._failed("slow" if slow else "unavailable", str(error))
         self._journal.failed(cause_of(error), f"{error} (next try in {wait:.1f} s)")
         self._tell("backing_off", wait=wait)
-        await self._look_at_backlog()
         self._asked_to_wait = asked is not None
         await self._pause(wait, error)
 
