@@ -36,6 +36,7 @@ from __future__ import annotations
 
 import os
 import random as random_module
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -168,6 +169,8 @@ class _Parts:
         self.around = around
         self.engine = engine
         self.metrics = Metrics()
+        #: Of the ports, for whoever renews their certificate.
+        self.contexts: list[ssl.SSLContext] = []
         self.committer = Committer(
             engine,
             run_blocking=around.run_blocking,
@@ -239,9 +242,11 @@ class _Parts:
         """Open the sensors' port; its addresses. What renews its certificate does not keep
         sessions open.
         """
-        tls = server_context(self.config.listen)
+        tls = await self.around.run_blocking(server_context, self.config.listen)
+        if tls is not None:
+            self.contexts.append(tls)
         if tls is not None or self.around.hangups is not None:
-            renewals = (self.config.listen, tls, self.forwarders, self.around.hangups)
+            renewals = (self.config.listen, self.contexts, self.forwarders, self.around.hangups)
             readers.start_soon(run_renewals, *renewals)
         listeners = await self.around.listen(self.config.listen.address, tls)
         addresses = tuple(address_of(listener) for listener in listeners)
@@ -281,7 +286,7 @@ class _Parts:
 
         async def serve(first: FirstStart[str]) -> None:
             async with trio.open_nursery() as nursery:
-                first.started(await nursery.start(serve_people, watch))
+                first.started(await nursery.start(serve_people, watch, None, self.contexts))
 
         port = partial(supervised_once_started, "the people's port", serve, metrics=self.metrics)
         address: str = await edges.start(port)

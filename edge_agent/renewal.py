@@ -1,9 +1,9 @@
 """Certificates that are renewed while the agent runs, and SIGHUP, which says that something was.
 
-The port's certificate is looked at once a minute and on SIGHUP, and taken for the connections that
-come from then on; one that does not fit its key is told, and the old one kept. What an upstream is
-asked with (tokens, authorities, our own certificate) is looked at with each attempt anyway
-(`edge_agent.forward.credentials`); SIGHUP makes that attempt now.
+The certificate of both ports is looked at once a minute and on SIGHUP, and taken for the
+connections that come from then on; one that does not fit its key is told, and the old one kept.
+What an upstream is asked with (tokens, authorities, our own certificate) is looked at with each
+attempt anyway (`edge_agent.forward.credentials`); SIGHUP makes that attempt now.
 """
 
 from __future__ import annotations
@@ -11,44 +11,46 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import trio
 
 from edge_agent.config import Listen
 from edge_agent.errors import ConfigError
-from edge_agent.files import no_pass_phrase
 from edge_agent.forward import Forwarder
 from edge_agent.server import server_context
 
 logger = logging.getLogger(__name__)
 
-#: The port's certificate is looked at this often.
+#: The certificate is looked at this often.
 LOOK_S = 60.0
 _State = tuple[tuple[int, int, int, int], ...] | None
 
 
 async def run_renewals(
     listen: Listen,
-    context: ssl.SSLContext | None,
+    contexts: Sequence[ssl.SSLContext],
     forwarders: Sequence[Forwarder],
     hangups: trio.MemoryReceiveChannel[None] | None,
 ) -> None:
-    """Until cancelled, keep ``context`` at what its files say, and tell upstreams of SIGHUP."""
+    """Until cancelled, let the ports of ``contexts``, of which there may be more later, show what
+    their files say, and tell upstreams of SIGHUP.
+    """
     seen = await trio.to_thread.run_sync(_state, listen)
     while True:
-        if await _hung_up(hangups, LOOK_S if context is not None else None):
+        if await _hung_up(hangups, LOOK_S if listen.tls_certificate else None):
             logger.info(
                 "SIGHUP: files are read again, upstreams that did not ask to wait tried now"
             )
             for forwarder in forwarders:
                 forwarder.online()
-        if context is None:
+        if not contexts:
             continue
         state = await trio.to_thread.run_sync(_state, listen)
         if state != seen:
             seen = state
-            await _renew(listen, context)
+            await _renew(listen, contexts)
 
 
 async def _hung_up(hangups: trio.MemoryReceiveChannel[None] | None, wait_s: float | None) -> bool:
@@ -62,16 +64,22 @@ async def _hung_up(hangups: trio.MemoryReceiveChannel[None] | None, wait_s: floa
     return False
 
 
-async def _renew(listen: Listen, context: ssl.SSLContext) -> None:
+async def _renew(listen: Listen, contexts: Sequence[ssl.SSLContext]) -> None:
     try:
-        # Tried on a context of its own: half a renewal must not spoil the one in use.
-        await trio.to_thread.run_sync(server_context, listen)
-        certificate, key = listen.tls_certificate or "", listen.tls_key
-        context.load_cert_chain(certificate, key, password=no_pass_phrase)
-    except (ConfigError, OSError, ssl.SSLError) as error:
+        # A context of its own: half a renewal must not spoil the one in use, files may take as
+        # long as the card does, and no thread may change a context that another one uses.
+        fresh = await trio.to_thread.run_sync(server_context, listen)
+    except ConfigError as error:
         logger.warning("the port keeps its old certificate: %s", error)
-    else:
-        logger.info("the port has a new certificate: %s", listen.tls_certificate)
+        return
+    for context in contexts:
+        context.sni_callback = partial(_show, fresh)
+    logger.info("the port has a new certificate: %s", listen.tls_certificate)
+
+
+def _show(fresh: ssl.SSLContext, connection: ssl.SSLObject, *_: object) -> None:
+    """Asked at the begin of each handshake, also of one that names no server."""
+    connection.context = fresh
 
 
 def _state(listen: Listen) -> _State:

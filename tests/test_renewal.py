@@ -64,7 +64,7 @@ async def test_a_renewed_certificate_is_shown_from_then_on_and_a_wrong_one_never
     with caplog.at_level(logging.INFO):
         async with trio.open_nursery() as nursery:
             forwarders = [cast("Forwarder", told)]
-            nursery.start_soon(run_renewals, listen, context, forwarders, receive)
+            nursery.start_soon(run_renewals, listen, [context], forwarders, receive)
             await until(lambda: receive.statistics().tasks_waiting_receive)
             # Half of a renewal: the certificate is there, its key is not.
             write(tmp_path, ca.issue_cert("new.example"), key=False)
@@ -88,8 +88,32 @@ async def test_a_renewal_is_noticed_without_a_signal(
     context = server_context(listen)
     assert context is not None
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(run_renewals, listen, context, [], None)
+        nursery.start_soon(run_renewals, listen, [context], [], None)
         await trio.sleep(0.05)
         write(tmp_path, ca.issue_cert("new.example"))
         await until(lambda: names(context, ca) == ["new.example"], seconds=30)
         nursery.cancel_scope.cancel()
+
+
+async def test_a_renewal_is_loaded_beside_what_the_ports_use(tmp_path: Path) -> None:
+    """A card that takes its time must hold up nobody, and no context changes while it is used."""
+
+    class Untouched(ssl.SSLContext):
+        def load_cert_chain(self, *args: Any, **others: Any) -> None:
+            raise AssertionError("a context in use is changed")
+
+    ca = trustme.CA()
+    write(tmp_path, ca.issue_cert("new.example"))
+    listen = Listen(tls_certificate=str(tmp_path / "cert.pem"), tls_key=str(tmp_path / "key.pem"))
+    sensors, people = (Untouched(ssl.PROTOCOL_TLS_SERVER) for _ in range(2))
+    send, receive = trio.open_memory_channel[None](1)
+    contexts: list[ssl.SSLContext] = [sensors]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_renewals, listen, contexts, [], receive)
+        await until(lambda: receive.statistics().tasks_waiting_receive)
+        contexts.append(people)
+        write(tmp_path, ca.issue_cert("new.example"))
+        await send.send(None)
+        await until(lambda: people.sni_callback is not None)
+        nursery.cancel_scope.cancel()
+    assert names(sensors, ca) == names(people, ca) == ["new.example"]

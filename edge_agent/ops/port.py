@@ -7,14 +7,15 @@ configuration says ``insecure``. Imported only where ``http.address`` is not ``"
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 
 import trio
 
 from edge_agent.config import Config, is_loopback, parse_address
 from edge_agent.errors import ConfigError
-from edge_agent.files import no_pass_phrase
+from edge_agent.files import load_pair
 from edge_agent.ops import http
 from edge_agent.ops.admit import Rules
 from edge_agent.ops.app import App, make_app
@@ -24,6 +25,7 @@ from edge_agent.ops.watch import Watch
 async def serve_people(
     watch: Watch,
     listeners: Sequence[trio.SocketListener] | None = None,
+    contexts: list[ssl.SSLContext] | None = None,
     *,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -32,6 +34,7 @@ async def serve_people(
     Args:
         watch: what is shown; its `Watch.run` runs elsewhere.
         listeners: bound and listening, closed when this ends; None opens ``http.address``.
+        contexts: holds the TLS context while this runs, for whoever renews its certificate.
         task_status: started with the address, ``host:port``, once it listens.
 
     Raises:
@@ -49,10 +52,10 @@ async def serve_people(
         insecure=config.listen.insecure,
         may_order=sources.may_order,
     )
-    tls = _tls(config, host)
+    tls = await trio.to_thread.run_sync(_tls, config, host)
     if listeners is None:
         listeners = await trio.open_tcp_listeners(port, host=host or None)
-    async with trio.open_nursery() as nursery:
+    async with _noted(tls, contexts), trio.open_nursery() as nursery:
         http_config = config.http
         places = http.Places(
             http_config.connections, http_config.unproved, http_config.unproved_per_address
@@ -86,6 +89,20 @@ async def _serve(
     )
 
 
+@asynccontextmanager
+async def _noted(
+    tls: ssl.SSLContext | None, contexts: list[ssl.SSLContext] | None
+) -> AsyncIterator[None]:
+    if tls is None or contexts is None:
+        yield
+        return
+    contexts.append(tls)
+    try:
+        yield
+    finally:
+        contexts.remove(tls)
+
+
 def _tls(config: Config, host: str) -> ssl.SSLContext | None:
     """The sensors' certificate, off loopback; on loopback there is nobody to hide from."""
     certificate, key = config.listen.tls_certificate, config.listen.tls_key
@@ -95,7 +112,7 @@ def _tls(config: Config, host: str) -> ssl.SSLContext | None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     try:
-        context.load_cert_chain(certificate, key, password=no_pass_phrase)
+        load_pair(context, certificate, key)
     except (ssl.SSLError, OSError) as error:
         raise ConfigError(
             "listen.tls_certificate", "a certificate and its key in PEM", f"{certificate}: {error}"

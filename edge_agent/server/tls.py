@@ -31,7 +31,14 @@ from typing import TYPE_CHECKING
 
 from edge_agent.config.shape import Listen
 from edge_agent.errors import ConfigError
-from edge_agent.files import acting_as_owner, no_pass_phrase, open_plain, replace_file
+from edge_agent.files import (
+    acting_as_owner,
+    load_pair,
+    open_plain,
+    refuse_links,
+    refuse_pipes,
+    replace_file,
+)
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -75,7 +82,7 @@ def server_context(listen: Listen) -> ssl.SSLContext | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(certificate, key, password=no_pass_phrase)
+        load_pair(context, certificate, key)
     except (ssl.SSLError, OSError) as error:
         raise ConfigError(
             "listen.tls_certificate", "a certificate and its key in PEM", f"{certificate}: {error}"
@@ -140,6 +147,7 @@ def renew(
     moment = now or dt.datetime.now(dt.UTC)
     with _writing(files.ca.parent):
         _take_back(files, reader)
+        refuse_links(files.ca, files.certificate)
         ca = x509.load_pem_x509_certificate(files.ca.read_bytes())
         ca_key = _read_key(files.ca_key)
         if ca_key.public_key() != ca.public_key():
@@ -165,6 +173,7 @@ def certificate_end(file: Path) -> float:
 
     Raises OSError, ValueError.
     """
+    refuse_pipes(file)
     found = _PEM.search(file.read_text(encoding="ascii"))
     if found is None:
         raise ValueError("no certificate in PEM")

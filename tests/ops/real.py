@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -45,6 +46,7 @@ class Agent:
     watch: Watch
     address: tuple[str, int] = ("", 0)
     trouble: list[str] = field(default_factory=list)
+    contexts: list[ssl.SSLContext] = field(default_factory=list)
 
     async def keep(self, stream: str, values: Sequence[object], source: str = "s") -> None:
         """Append records and wait until they are durable."""
@@ -124,7 +126,7 @@ async def agent(
             nursery.start_soon(committer.run)
             if serve:
                 nursery.start_soon(watch.run)
-                address = await nursery.start(serve_people, watch)
+                address = await nursery.start(serve_people, watch, None, built.contexts)
                 host, _, port = address.rpartition(":")
                 built.address = (host, int(port))
             yield built

@@ -68,6 +68,9 @@ async def test_off_loopback_it_speaks_https_with_the_sensors_certificate(tmp_pat
         answer = await receive_until(stream, b"}}")
         assert answer.startswith(b"HTTP/1.1 401") and b"token_needed" in answer
         await stream.aclose()
+        # Whoever renews certificates knows of it.
+        assert len(running.contexts) == 1
+    assert not running.contexts
 
 
 async def test_a_certificate_that_cannot_be_used_names_its_key(tmp_path: Path) -> None:
