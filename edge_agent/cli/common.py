@@ -21,6 +21,7 @@ from urllib.parse import SplitResult, urlencode, urlsplit
 
 import click
 
+from edge_agent.files import refuse_pipes
 from edge_agent.printable import printable, printable_lines
 
 Raised = TypeVar("Raised", bound=Exception)
@@ -190,6 +191,7 @@ def read_token(token_file: Path | None) -> str | None:
     if token_file is None:
         return os.environ.get(TOKEN_VARIABLE, "").strip() or None
     try:
+        refuse_pipes(token_file)
         return token_file.read_text().strip()
     except (OSError, ValueError) as error:
         raise Failure(f"--token-file: {token_file}: {error}") from error
@@ -421,6 +423,8 @@ def _connection(
     if scheme == "http":
         return http.client.HTTPConnection(host, port, timeout=timeout)
     try:
+        if ca_file is not None:
+            refuse_pipes(Path(ca_file))
         context = ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
         raise Failure(f"--ca-file: {ca_file}: {error}") from error

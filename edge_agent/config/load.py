@@ -26,6 +26,7 @@ from edge_agent.config.lines import key_lines, line_of
 from edge_agent.config.shape import Config, Duration, Log, Rule, Share, Size, Upstream
 from edge_agent.config.units import parse_duration, parse_share, parse_size
 from edge_agent.errors import ConfigError
+from edge_agent.files import refuse_pipes
 
 ENVIRONMENT_PREFIX = "EDGE_AGENT__"
 
@@ -78,6 +79,7 @@ def parse(text: str, where: str) -> Config:
 
 def _read(path: Path) -> str:
     try:
+        refuse_pipes(path)
         return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(str(path), "a readable file", error.strerror or str(error)) from None

@@ -42,7 +42,7 @@ import trio
 
 from edge_agent.commit import RunBlocking
 from edge_agent.errors import ConfigError, ProtocolError
-from edge_agent.files import SECRET, acting_as_owner, replace_file
+from edge_agent.files import SECRET, acting_as_owner, refuse_pipes, replace_file
 from edge_agent.record import format_time
 from edge_agent.streams import compile_patterns
 
@@ -311,6 +311,7 @@ def _state(path: Path) -> _State:
 def _load(path: Path) -> tuple[Token, ...]:
     expected = "a tokens file as `edge-agent token add` writes it"
     try:
+        refuse_pipes(path)
         file = msgspec.json.decode(path.read_bytes(), type=_File)
     except OSError as error:
         raise ConfigError(str(path), expected, error.strerror or "no file") from None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from edge_agent.cli.config import command
@@ -58,3 +60,23 @@ def test_show_prints_what_is_in_force(tmp_path: Path) -> None:
     shown = parse(done.stdout, "test")
     assert shown.store.size == 64 << 20 and shown.store.path == "/elsewhere"
     assert shown.log["main"].keep == 7 * 86_400
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[listen]\ntokens = "PIPE"\n',
+        '[listen]\ntls_certificate = "PIPE"\ntls_key = "PIPE"\n',
+        '[[upstream]]\nname = "h"\nurl = "wss://h/forward"\ntoken_file = "PIPE"\n',
+        '[[upstream]]\nname = "h"\nurl = "wss://h/forward"\nca_file = "PIPE"\n',
+        '[[upstream]]\nname = "h"\nurl = "https://h"\ntls_certificate = "PIPE"\ntls_key = "PIPE"\n',
+    ],
+)
+def test_check_waits_for_no_pipe(tmp_path: Path, text: str) -> None:
+    os.mkfifo(pipe := tmp_path / "pipe")
+    path = tmp_path / "a.toml"
+    path.write_text(text.replace("PIPE", str(pipe)))
+    done = CliRunner().invoke(command, ["check", str(path), "--data", str(tmp_path / "data")])
+    assert "no plain file" in done.output
+    done = CliRunner().invoke(command, ["check", str(pipe)])
+    assert done.exit_code != 0 and "no plain file" in str(done.exception)
