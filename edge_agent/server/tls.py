@@ -76,9 +76,13 @@ def server_context(listen: Listen) -> ssl.SSLContext | None:
     if listen.tls_certificate is None and listen.tls_key is None:
         return None
     certificate, key = listen.tls_certificate or "", listen.tls_key or ""
-    for name, path in (("tls_certificate", certificate), ("tls_key", key)):
-        if not os.access(path, os.R_OK, effective_ids=True):
-            raise ConfigError(f"listen.{name}", "a readable PEM file", path or "nothing")
+    unreadable = [
+        ConfigError(f"listen.{name}", "a readable PEM file", path or "nothing")
+        for name, path in (("tls_certificate", certificate), ("tls_key", key))
+        if not os.access(path, os.R_OK, effective_ids=True)
+    ]
+    if unreadable:
+        raise ConfigError.of(unreadable)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:

@@ -33,7 +33,7 @@ import hashlib
 import hmac
 import pwd
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -246,7 +246,7 @@ def add_token(
         agents=tuple(agents),
         admin=admin,
     )
-    _check(token, str(path))
+    _check((token,), str(path))
     _replace(Path(path), _File((*existing, token)), reader)
     return secret
 
@@ -319,21 +319,24 @@ def _load(path: Path) -> tuple[Token, ...]:
         raise ConfigError(str(path), expected, str(error)) from None
     if file.version != _VERSION:
         raise ConfigError(f"{path}: version", str(_VERSION), str(file.version))
-    for token in file.tokens:
-        _check(token, str(path))
+    _check(file.tokens, str(path))
     return file.tokens
 
 
-def _check(token: Token, where: str) -> None:
+def _check(tokens: Sequence[Token], where: str) -> None:
+    if wrong := [error for token in tokens for error in _mistakes(token, where)]:
+        raise ConfigError.of(wrong)
+
+
+def _mistakes(token: Token, where: str) -> Iterator[ConfigError]:
     if not token.hash.startswith(_HASH_PREFIX) or not token.hash.isascii():
-        raise ConfigError(f"{where}: {token.name}: hash", f"{_HASH_PREFIX}HEX", "something else")
+        yield ConfigError(f"{where}: {token.name}: hash", f"{_HASH_PREFIX}HEX", "something else")
     for key in ("write", "sources", "read", "agents"):
         try:
             compile_patterns(getattr(token, key))
         except ProtocolError as error:
-            raise ConfigError(
-                f"{where}: {token.name}: {key}", "patterns such as 'greenhouse/**'", error.message
-            ) from None
+            expected = "patterns such as 'greenhouse/**'"
+            yield ConfigError(f"{where}: {token.name}: {key}", expected, error.message)
 
 
 def _replace(path: Path, file: _File, reader: pwd.struct_passwd | None = None) -> None:
