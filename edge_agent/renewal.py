@@ -72,6 +72,7 @@ async def _renew(listen: Listen, contexts: Sequence[ssl.SSLContext]) -> None:
     except ConfigError as error:
         logger.warning("the port keeps its old certificate: %s", error)
         return
+    assert fresh is not None, "there are contexts"
     for context in contexts:
         context.sni_callback = partial(_show, fresh)
     logger.info("the port has a new certificate: %s", listen.tls_certificate)

@@ -244,8 +244,10 @@ def _fewer(members: _Members, sent: int) -> tuple[int, str]:
             held += count
         else:
             counts.append((count, name, raw))
-    count, name, raw = min(counts, key=lambda one: one[0], default=(sent, "", None))
-    if raw is None or count + held >= sent:
+    if not counts:
+        return 0, ""
+    count, name, raw = min(counts, key=lambda one: one[0])
+    if count + held >= sent:
         return 0, ""
     return sent - count - held, printable(f"{name[:NAME_MAX]}: {_text(raw)}, and sent: {sent}")
 

@@ -8,7 +8,7 @@ parts were put together. The functions below turn each part's own statistics int
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -80,6 +80,10 @@ class TokenNews(Protocol):
 
     async def refresh(self) -> None:
         """Look at it now, if nobody has within a second."""
+        ...
+
+    async def names(self) -> Collection[str]:
+        """Of all tokens, looked up now."""
         ...
 
     async def changed(self) -> None:

@@ -33,7 +33,7 @@ import hashlib
 import hmac
 import pwd
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -183,6 +183,11 @@ class Tokens:
                 return
             await trio.sleep(max(0.0, self._checked + REFRESH_S - called))
             await self._look()
+
+    async def names(self) -> Collection[str]:
+        """Of all tokens, as the file is now."""
+        await self.refresh()
+        return [token.name for token in self._tokens]
 
     async def changed(self) -> None:
         """Wait until the tokens have changed."""
