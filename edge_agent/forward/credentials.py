@@ -74,7 +74,11 @@ class CredentialFiles:
         if self._known is not None and self._settled and states == self._states:
             return self._known
         now = time.time_ns()
-        known = self._read()
+        try:
+            known = self._read()
+        except SinkUnavailable as error:
+            error.obstacle = "here"
+            raise
         # From before the reading: what changes meanwhile is seen at the next look.
         self._known, self._states = known, states
         self._settled = all(one and now - max(one[2], one[3]) > _SETTLED_NS for one in states)

@@ -143,6 +143,7 @@ class HttpSink:
             problem = judge(answer, key, wall_ns, accept, sent)
         if problem is not None:
             problem.status, problem.sent_bytes = answer.status, len(body)
+            problem.obstacle = "there"
             raise problem
         return Acknowledged(batch.last, len(sent), len(body), status=answer.status)
 

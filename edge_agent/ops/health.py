@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from edge_agent.errors import Obstacle
+
 Word = Literal["ok", "degraded", "failed"]
 
 #: A commit that takes longer than this is shown; cards stall for seconds now and then.
@@ -27,6 +29,13 @@ LOG_FULL = 0.98
 LOSS_SOON_S = 86_400.0
 #: A certificate that ends sooner is worth a person's attention.
 CERTIFICATE_SOON_S = 21 * 86_400.0
+#: What is wrong with an upstream, by where the obstacle lies.
+_OBSTACLES: dict[Obstacle | None, str] = {
+    "here": "is sent nothing",
+    "between": "cannot be reached",
+    "there": "answers, but takes nothing",
+    None: "gets nothing",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +79,8 @@ class LogFact:
 @dataclass(frozen=True, slots=True)
 class UpstreamFact:
     """An upstream's state; ``error`` is the last one where it is not connected; ``paused`` by a
-    person; ``mistaken`` where it fails on a mistake of the agent's own.
+    person; ``mistaken`` where it fails on a mistake of the agent's own; ``obstacle``: where what
+    the error is about lies.
     """
 
     name: str
@@ -80,6 +90,7 @@ class UpstreamFact:
     error: str | None
     paused: bool = False
     mistaken: bool = False
+    obstacle: Obstacle | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +246,7 @@ def _about_upstream(upstream: UpstreamFact) -> Iterable[Reason]:
         # Without an error it has merely not been tried yet, as in the first second after a start.
         yield Reason(
             "upstream_offline",
-            f"Upstream {upstream.name} cannot be reached{because}."
+            f"Upstream {upstream.name} {_OBSTACLES[upstream.obstacle]}{because}."
             f" {_grouped(upstream.backlog_records)} records wait.",
         )
 

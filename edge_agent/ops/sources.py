@@ -229,6 +229,7 @@ def upstream_status(upstream: Upstream, now: ForwarderStatistics) -> UpstreamSta
         gap_records=sum(lane.gap_records for lane in now.lanes),
         lanes=tuple(map(_lane_status, now.lanes)),
         mistaken=any(lane.mistaken for lane in now.lanes),
+        obstacle=now.obstacle,
     )
 
 
@@ -370,6 +371,7 @@ def _upstream_fact(one: UpstreamStatus) -> health.UpstreamFact:
         one.error,
         paused=one.phase == "paused",
         mistaken=one.mistaken,
+        obstacle=one.obstacle,
     )
 
 

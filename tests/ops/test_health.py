@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from edge_agent.errors import Obstacle
 from edge_agent.ops.health import (
     CrowdedFact,
     Facts,
@@ -59,6 +60,22 @@ def test_an_upstream_that_is_away_degrades_and_does_not_fail() -> None:
     facts = unwell(upstreams=(away,))
     assert codes(facts) == ("degraded", ["upstream_offline"], [])
     assert "4 711 records" in judge(facts).reasons[0].message
+
+
+@pytest.mark.parametrize(
+    "obstacle, words",
+    [
+        ("here", "is sent nothing"),
+        ("between", "cannot be reached"),
+        ("there", "answers, but takes nothing"),
+        (None, "gets nothing"),
+    ],
+)
+def test_what_is_wrong_with_an_upstream_is_said_by_where_it_lies(
+    obstacle: Obstacle | None, words: str
+) -> None:
+    away = UpstreamFact("hub", False, False, 1, "why", obstacle=obstacle)
+    assert f"Upstream hub {words}: why. 1" in judge(unwell(upstreams=(away,))).reasons[0].message
 
 
 def test_an_upstream_that_was_not_tried_yet_is_no_reason() -> None:
