@@ -76,6 +76,7 @@ from edge_agent.ops import (
     run_watchdog,
     upstream_status,
 )
+from edge_agent.printable import why
 from edge_agent.record import NANOSECONDS
 from edge_agent.refused_peers import RefusedPeers
 from edge_agent.renewal import run_renewals
@@ -365,7 +366,7 @@ def _look_at_files(config: Config, clock: Clock) -> FilesFact:
     try:
         return FilesFact((), certificate_end(Path(certificate)) - now_s)
     except (OSError, ValueError) as error:
-        return FilesFact((f"listen.tls_certificate: {error}",))
+        return FilesFact((f"listen.tls_certificate: {why(error)}",))
 
 
 async def _watchdog(notifier: Notifier, watch: Watch) -> None:

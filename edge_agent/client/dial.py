@@ -22,6 +22,7 @@ from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_
 from edge_agent.dial import Dial, dial_tcp
 from edge_agent.errors import ConfigError, EdgeAgentError
 from edge_agent.files import refuse_pipes
+from edge_agent.printable import why
 
 logger = logging.getLogger(__name__)
 
@@ -289,5 +290,5 @@ def _tls_context(ca_file: str | None) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
-            "ca_file", "a PEM file with certificates", f"{ca_file}: {error}"
+            "ca_file", "a PEM file with certificates", f"{ca_file}: {why(error)}"
         ) from error

@@ -21,6 +21,7 @@ from edge_agent.config import SecretFile, Upstream
 from edge_agent.config.request import header_value_problem
 from edge_agent.errors import SinkUnavailable
 from edge_agent.files import load_pair, refuse_pipes
+from edge_agent.printable import why
 
 #: Longer is not a token but the wrong file.
 _TOKEN_BYTES_MAX = 4096
@@ -176,13 +177,13 @@ def client_context(
             refuse_pipes(Path(ca_file))
         context = ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
-        raise SinkUnavailable(f"ca_file {ca_file}: {error}", slow=True) from error
+        raise SinkUnavailable(f"ca_file {ca_file}: {why(error)}", slow=True) from error
     if certificate is not None:
         try:
             load_pair(context, certificate, key)
         except (OSError, ssl.SSLError) as error:
             # Not slow: whoever renews a pair replaces one file after the other.
-            text = f"tls_certificate {certificate} with tls_key {key}: {error}"
+            text = f"tls_certificate {certificate} with tls_key {key}: {why(error)}"
             raise SinkUnavailable(text) from error
     return context
 

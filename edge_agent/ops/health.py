@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edge_agent.errors import Obstacle
+from edge_agent.printable import ended
 
 Word = Literal["ok", "degraded", "failed"]
 
@@ -168,7 +169,7 @@ def _failures(facts: Facts) -> Iterable[Reason]:
         can = "can still" if facts.store_readable else "cannot even"
         yield Reason(
             "store_failing",
-            f"The disk refuses: {facts.store_problem}. Nothing is taken or acked until it"
+            f"The disk refuses: {ended(facts.store_problem)} Nothing is taken or acked until it"
             f" recovers; what is stored {can} be read.",
         )
     if facts.commit_waits_s >= STALLED_COMMIT_S:
@@ -195,13 +196,13 @@ def _degradations(facts: Facts) -> Iterable[Reason]:
     for problem in facts.files.unusable:
         yield Reason(
             "file_unusable",
-            f"{problem}. The agent goes on with what it read last; a start would be refused.",
+            f"{ended(problem)} The agent goes on with what it read last; a start would be refused.",
         )
     yield from _about_certificate(facts.files.certificate_ends_in_s)
     for crowded in facts.crowded:
         yield Reason("too_many_sources", _crowded(crowded))
     if facts.budget is not None and not facts.budget_kept:
-        yield Reason("wear_over_budget", f"{_sentence(facts.budget)}.")
+        yield Reason("wear_over_budget", _sentence(facts.budget))
 
 
 def _full(log: LogFact) -> str:
@@ -233,21 +234,22 @@ def _about_upstream(upstream: UpstreamFact) -> Iterable[Reason]:
     if upstream.misconfigured:
         yield Reason(
             "upstream_misconfigured",
-            f"Upstream {upstream.name} refuses and waiting will not help{because}."
-            f" {_grouped(upstream.backlog_records)} records wait.",
+            ended(f"Upstream {upstream.name} refuses and waiting will not help{because}")
+            + f" {_grouped(upstream.backlog_records)} records wait.",
         )
     elif upstream.mistaken:
         yield Reason(
             "upstream_mistaken",
-            f"Upstream {upstream.name} {upstream.error}. It is tried again and again; please report"
+            ended(f"Upstream {upstream.name} {upstream.error}")
+            + " It is tried again and again; please report"
             f" what the journal says. {_grouped(upstream.backlog_records)} records wait.",
         )
     elif not upstream.connected and upstream.error:
         # Without an error it has merely not been tried yet, as in the first second after a start.
         yield Reason(
             "upstream_offline",
-            f"Upstream {upstream.name} {_OBSTACLES[upstream.obstacle]}{because}."
-            f" {_grouped(upstream.backlog_records)} records wait.",
+            ended(f"Upstream {upstream.name} {_OBSTACLES[upstream.obstacle]}{because}")
+            + f" {_grouped(upstream.backlog_records)} records wait.",
         )
 
 
@@ -265,7 +267,7 @@ def _about_certificate(ends_in_s: float | None) -> Iterable[Reason]:
 
 def _warnings(facts: Facts) -> Iterable[Reason]:
     if facts.insecure:
-        yield Reason("insecure", f"As `insecure = true` asks: {facts.open_ports}.")
+        yield Reason("insecure", ended(f"As `insecure = true` asks: {facts.open_ports}"))
     if not facts.clock_synced:
         yield Reason(
             "clock_unsynced",
@@ -303,15 +305,16 @@ def _warnings(facts: Facts) -> Iterable[Reason]:
 
 def _about_wear(facts: Facts) -> Iterable[Reason]:
     if facts.budget is not None and facts.budget_kept:
-        yield Reason("commits_spread", f"{_sentence(facts.budget)}: acks come later, as asked.")
+        budget = _sentence(facts.budget).rstrip(".")
+        yield Reason("commits_spread", f"{budget}: acks come later, as asked.")
     if facts.card is not None:
-        yield Reason("card_wearing_out", f"{_sentence(facts.card)}.")
+        yield Reason("card_wearing_out", _sentence(facts.card))
 
 
 def _about_log(log: LogFact) -> Iterable[Reason]:
     soon = log.loss_in_s is not None and log.loss_in_s < LOSS_SOON_S
     if soon and not log.refused and log.outlook is not None:
-        yield Reason("loss_ahead", f"Log {log.name}: {log.outlook}.")
+        yield Reason("loss_ahead", ended(f"Log {log.name}: {log.outlook}"))
     if log.discarded:
         yield Reason(
             "discarded",
@@ -328,7 +331,7 @@ def _about_log(log: LogFact) -> Iterable[Reason]:
 
 
 def _sentence(clause: str) -> str:
-    return clause[0].upper() + clause[1:]
+    return ended(clause[0].upper() + clause[1:])
 
 
 def _grouped(count: int) -> str:

@@ -20,6 +20,7 @@ from edge_agent.ops import http
 from edge_agent.ops.admit import Rules
 from edge_agent.ops.app import App, make_app
 from edge_agent.ops.watch import Watch
+from edge_agent.printable import why
 
 
 async def serve_people(
@@ -114,9 +115,9 @@ def _tls(config: Config, host: str) -> ssl.SSLContext | None:
     try:
         load_pair(context, certificate, key)
     except (ssl.SSLError, OSError) as error:
-        raise ConfigError(
-            "listen.tls_certificate", "a certificate and its key in PEM", f"{certificate}: {error}"
-        ) from None
+        found = f"{certificate}: {why(error)}"
+        expected = "a certificate and its key in PEM"
+        raise ConfigError("listen.tls_certificate", expected, found) from None
     return context
 
 

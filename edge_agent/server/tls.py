@@ -39,6 +39,7 @@ from edge_agent.files import (
     refuse_pipes,
     replace_file,
 )
+from edge_agent.printable import why
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -88,9 +89,9 @@ def server_context(listen: Listen) -> ssl.SSLContext | None:
     try:
         load_pair(context, certificate, key)
     except (ssl.SSLError, OSError) as error:
-        raise ConfigError(
-            "listen.tls_certificate", "a certificate and its key in PEM", f"{certificate}: {error}"
-        ) from None
+        found = f"{certificate}: {why(error)}"
+        expected = "a certificate and its key in PEM"
+        raise ConfigError("listen.tls_certificate", expected, found) from None
     return context
 
 

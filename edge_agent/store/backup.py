@@ -24,6 +24,7 @@ import msgspec
 
 from edge_agent.errors import StoreDamaged, StoreFailed, StoreLocked, StoreTooNew
 from edge_agent.files import acting_as_owner, refuse_links
+from edge_agent.printable import why
 from edge_agent.store import keys
 from edge_agent.store.changes import Change
 from edge_agent.store.check import Report, check_file
@@ -106,7 +107,7 @@ def read_manifest(backup: Path) -> Manifest:
         refuse_links(backup / MANIFEST)
         manifest = msgspec.json.decode((backup / MANIFEST).read_bytes(), type=Manifest)
     except (OSError, msgspec.DecodeError) as error:
-        raise StoreFailed(f"{backup} is no backup: {MANIFEST}: {error}") from error
+        raise StoreFailed(f"{backup} is no backup: {MANIFEST}: {why(error)}") from error
     if manifest.format > FORMAT:
         raise StoreTooNew(
             f"{backup} holds a store of format {manifest.format}, this version reads up to {FORMAT}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edge_agent.errors import Obstacle
@@ -194,3 +196,20 @@ def test_who_finds_no_place_for_a_source_is_named() -> None:
     assert "Too many sources of mallory: it has 2 500" in told and "source list" in told
     nobody = judge(unwell(crowded=(CrowdedFact("", 10_000, 10_000, 10_000),))).reasons[0].message
     assert "Too many sources: 10 000 are remembered" in nobody
+
+
+def test_no_reason_ends_with_two_full_stops() -> None:
+    said = "This port needs a token."
+    upstreams = tuple(
+        UpstreamFact("hub", False, misconfigured, 1, said, mistaken=mistaken)
+        for misconfigured, mistaken in ((False, False), (True, False), (False, True))
+    )
+    facts = unwell(
+        upstreams=upstreams, store_problem=said, files=FilesFact((said,)), insecure=True,
+        open_ports=said, budget=said, card=said,
+    )  # fmt: skip
+    for each in (facts, replace(facts, budget_kept=False)):
+        verdict = judge(each)
+        told = [one.message for one in (*verdict.reasons, *verdict.warnings)]
+        assert sum(said.removesuffix(".") in one for one in told) == 8
+        assert not [one for one in told if ".." in one or ".:" in one or not one.endswith(".")]
