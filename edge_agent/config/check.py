@@ -115,6 +115,20 @@ _FIX = (
 )
 
 
+def limits_of(table: str, key: str, kind: type) -> str:
+    """The range of a key of ``listen``, ``log``, ``upstream`` …, of values of ``kind``, in words;
+    "" where it has none.
+    """
+    own = {"log": _LOG_RANGES, "upstream": _UPSTREAM_RANGES, "rule": _RULE_RANGES}
+    ranges = own.get(table, _RANGES)
+    bounds = ranges.get(key if table in own or not table else f"{table}.{key}")
+    return "" if bounds is None else _range(bounds, kind)
+
+
+def _range(bounds: tuple[float, float], kind: type) -> str:
+    return " to ".join(_show(kind(bound)) for bound in bounds)
+
+
 def problems(config: Config, where: Where) -> Iterator[Problem]:
     """Everything that does not fit, each with the keys that it is about.
 
@@ -295,9 +309,8 @@ def _about_patterns(
 def _in_range(
     value: float, bounds: tuple[float, float], key: str, where: Where
 ) -> Iterator[Problem]:
-    low, high = (type(value)(bound) for bound in bounds)
-    if not low <= value <= high:
-        yield _problem(key, where, f"{_show(low)} to {_show(high)}", _show(value))
+    if not bounds[0] <= value <= bounds[1]:
+        yield _problem(key, where, _range(bounds, type(value)), _show(value))
 
 
 def _problem(key: str, where: Where, expected: str, found: str) -> Problem:
