@@ -76,6 +76,7 @@ from edge_agent.ops import (
     run_watchdog,
     upstream_status,
 )
+from edge_agent.printable import why
 from edge_agent.record import NANOSECONDS
 from edge_agent.refused_peers import RefusedPeers
 from edge_agent.renewal import Renewals
@@ -169,6 +170,7 @@ class _Parts:
         self.around = around
         self.engine = engine
         self.metrics = Metrics()
+        #: Of the ports, for whoever renews their certificate.
         self.committer = Committer(
             engine,
             run_blocking=around.run_blocking,
@@ -241,7 +243,7 @@ class _Parts:
         """Open the sensors' port; its addresses. What renews its certificate does not keep
         sessions open.
         """
-        tls = server_context(self.config.listen)
+        tls = await self.around.run_blocking(server_context, self.config.listen)
         if tls is not None:
             again = partial(server_context, self.config.listen)
             self.renewals.add("listen.address", tls, again)
@@ -365,7 +367,7 @@ def _look_at_files(config: Config, clock: Clock) -> FilesFact:
     try:
         return FilesFact((), certificate_end(Path(certificate)) - now_s)
     except (OSError, ValueError) as error:
-        return FilesFact((f"listen.tls_certificate: {error}",))
+        return FilesFact((f"listen.tls_certificate: {why(error)}",))
 
 
 async def _watchdog(notifier: Notifier, watch: Watch) -> None:

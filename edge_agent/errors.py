@@ -25,6 +25,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
+Obstacle = Literal["here", "between", "there"]
+"""Where what is in the way of forwarding lies: with us (a file, the disk, the clock), on the way to
+the upstream, or with the upstream, which has answered."""
 StoreFullCode = Literal["store_full", "too_many_sources", "forbidden_source"]
 
 
@@ -32,6 +35,7 @@ class EdgeAgentError(Exception):
     """Base of everything that edge_agent raises on purpose; never raised itself."""
 
     exit_code: ClassVar[int] = 1
+    obstacle: Obstacle = "here"
 
 
 class ConfigError(EdgeAgentError):
@@ -128,6 +132,7 @@ class SinkError(EdgeAgentError):
         sent_bytes: size of what was being sent, 0 where nothing was.
     """
 
+    obstacle: Obstacle = "between"
     status: int = 0
     sent_bytes: int = 0
 
@@ -144,6 +149,7 @@ class SinkUnavailable(SinkError):
         halve: this batch as a whole does not get through; a smaller one may.
         cut: the connection broke, or nothing moved any more, while the batch was on its way: where
             that repeats itself, a smaller one may get through.
+        obstacle: see `Obstacle`.
     """
 
     def __init__(
@@ -155,8 +161,10 @@ class SinkUnavailable(SinkError):
         until_clock_set: bool = False,
         halve: bool = False,
         cut: bool = False,
+        obstacle: Obstacle = "between",
     ) -> None:
         super().__init__(message)
+        self.obstacle = obstacle
         self.retry_after = retry_after
         self.slow = slow
         self.until_clock_set = until_clock_set

@@ -7,6 +7,7 @@ link that the agent's user, or whoever took it over, has put there.
 - `acting_as_owner`: root becomes the owner of a folder while it works in it. The kernel then
   refuses whatever that owner may not do, and what is made belongs to the owner by itself.
 - `open_plain` and `refuse_links`: a file that is one, and nothing that stands in its place.
+- `refuse_pipes`: what a person has named, and is to be read, keeps nobody waiting for ever.
 - `whole_file`: writes a file that appears whole, with the owner and mode of the one that it
   replaces, or with those that suit its folder.
 """
@@ -21,12 +22,17 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ssl
 
 #: Mode of what only its owner may read.
 SECRET = 0o600
 #: Mode of what anybody may read, less the umask.
 OPEN = 0o666
+#: Where a process finds what it was started with.
+_HANDED = (Path("/dev/fd"), Path("/proc/self/fd"))
 
 
 @contextmanager
@@ -94,10 +100,38 @@ def open_plain(path: Path, flags: int, mode: int = SECRET) -> int:
     return descriptor
 
 
-def refuse_links(*paths: Path) -> None:
-    """For root, before something opens ``paths`` that follows links: raises OSError where one of
-    them is another user's link, or a file of another's with a second name.
+def refuse_pipes(*paths: Path) -> None:
+    """Before ``paths`` are read as a whole: raises OSError where one is a pipe, a socket or a
+    device, which may have no end, or wait for ever for somebody at the other one.
+
+    What this process was handed by its shell (``<(…)``, /dev/stdin) is meant, and has an end.
     """
+    for path in paths:
+        if path in (Path("/dev/null"), Path("/dev/stdin")) or path.parent in _HANDED:
+            continue
+        try:
+            kind = path.stat().st_mode
+        except OSError:
+            continue  # Whoever opens it says why.
+        if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+            raise OSError(errno.EINVAL, "is no plain file, and is left alone", str(path))
+
+
+def load_pair(context: ssl.SSLContext, certificate: str, key: str | None) -> None:
+    """Load a certificate and its key, which ask nobody for a pass phrase, from two plain files.
+
+    Raises OSError, ssl.SSLError among them.
+    """
+    refuse_pipes(*(Path(path) for path in (certificate, key) if path is not None))
+    context.load_cert_chain(certificate, key, password=_no_pass_phrase)
+
+
+def refuse_links(*paths: Path) -> None:
+    """Before something opens ``paths`` that follows links and waits: raises OSError where one is no
+    plain file or folder; for root also where it is another user's link, or a file of another's with
+    a second name.
+    """
+    refuse_pipes(*paths)
     for path in paths if os.geteuid() == 0 else ():
         try:
             found = path.lstat()
@@ -250,10 +284,6 @@ def _of_folder(
     return 0, 0, mode
 
 
-def no_pass_phrase() -> str:
-    """For ``load_cert_chain``: a service has nobody to ask, and OpenSSL would ask the terminal.
-
-    Raises:
-        OSError: always, with the way out.
-    """
+def _no_pass_phrase() -> str:
+    # A service has nobody to ask, and OpenSSL would ask the terminal.
     raise OSError("the key is encrypted: `openssl pkey -in KEY -out NEW` takes its pass phrase off")

@@ -10,6 +10,8 @@ looks like the agent's own. What is shown instead of such a character is its esc
 - `json_text`: JSON that means the same, with such characters as escapes.
 - `html_text`: a part of a page.
 - `csv_text`: a cell that no spreadsheet takes for a formula.
+- `ended`: a sentence, with one full stop.
+- `why`: what an error says, without what whoever tells it says himself.
 """
 
 from __future__ import annotations
@@ -57,6 +59,19 @@ def csv_text(text: str) -> str:
     if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text):
         text = f"'{text}"
     return printable(text)
+
+
+def ended(text: str) -> str:
+    """``text`` with a full stop behind it, unless it ends with a mark of its own."""
+    text = text.rstrip()
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
+
+
+def why(error: Exception) -> str:
+    """The reason of ``error``: of an OSError without its number and its file, which are named
+    before it.
+    """
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def _escaped(one: str) -> str:

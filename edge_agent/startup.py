@@ -11,7 +11,7 @@ import os
 import pwd
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from edge_agent.assembly import store_settings
@@ -32,37 +32,58 @@ UNIT = Path("/etc/systemd/system/edge-agent.service")
 STATE = Path("/var/lib/edge-agent")
 
 
+Wrong = Callable[[str], bool]
+"""Whether a key of the configuration is wrong already, so that nothing is looked at by it."""
+
+
+def _nothing(key: str) -> bool:
+    return False
+
+
 def require(config: Config) -> None:
     """Raises ConfigError where a file that the configuration names cannot be used; all at once."""
     if found := unusable_files(config):
         raise ConfigError.of(found)
 
 
-def unusable_files(config: Config) -> list[ConfigError]:
+def unusable_files(config: Config, is_wrong: Wrong = _nothing) -> list[ConfigError]:
     """What a start would say of the files that it reads once: tokens, certificate, key, rules."""
-    tries: list[Callable[[], object]] = [
-        lambda: server_context(config.listen),
-        lambda: compile_rules(config.rule, Metrics()),
-    ]
-    if config.listen.tokens is not None:
+    tries: list[Callable[[], object]] = []
+    if config.listen.tokens is not None and not is_wrong("listen.tokens"):
         tokens = config.listen.tokens
-        tries.insert(0, lambda: Tokens(Path(tokens)))
+        tries.append(lambda: Tokens(Path(tokens)))
+    if not (is_wrong("listen.tls_certificate") or is_wrong("listen.tls_key")):
+        tries.append(lambda: server_context(config.listen))
+    rules = [rule for rule in config.rule if not is_wrong(f"rule.{rule.name}")]
+    tries.append(lambda: compile_rules(rules, Metrics()))
     return [error for one in tries if (error := _refusal(one)) is not None]
 
 
-def refusals(config: Config) -> list[str]:
+def refusals(config: Config, is_wrong: Wrong = _nothing) -> list[str]:
     """Why an agent could not start now with ``config``, by whoever we are; empty where it could."""
-    return [
-        *map(str, unusable_files(config)),
-        *_folder_refusals(config),
-        *_address_refusals(config),
-    ]
+    found = list(map(str, unusable_files(config, is_wrong)))
+    if not is_wrong("store"):
+        found += _folder_refusals(config)
+    addresses = {"listen.address": config.listen.address, "http.address": config.http.address}
+    found += _address_refusals(
+        config, {key: address for key, address in addresses.items() if not is_wrong(key)}
+    )
+    return found
 
 
-def shortcomings(config: Config) -> list[str]:
+def shortcomings(config: Config, is_wrong: Wrong = _nothing) -> list[str]:
     """What keeps no agent from starting, and something of it from working."""
+    found = _upstream_shortcomings(config, is_wrong)
+    if not is_wrong("store"):
+        found += _store_shortcomings(config)
+    return found
+
+
+def _upstream_shortcomings(config: Config, is_wrong: Wrong) -> list[str]:
     found: list[str] = []
     for one in config.upstream:
+        if is_wrong(f"upstream.{one.name}"):
+            continue
         before = len(found)
         for key, read in (("token_file", read_token), ("ca_file", client_context)):
             try:
@@ -76,6 +97,11 @@ def shortcomings(config: Config) -> list[str]:
                 CredentialFiles(one).read()
             except SinkUnavailable as error:
                 found.append(f"upstream.{one.name}.{error}")
+    return found
+
+
+def _store_shortcomings(config: Config) -> list[str]:
+    found: list[str] = []
     path = Path(config.store.path)
     if UNIT.exists() and STATE not in (path, *path.parents):
         found.append(
@@ -142,12 +168,11 @@ def _lacking_room(folder: Path, size: int) -> Iterator[str]:
         )
 
 
-def _address_refusals(config: Config) -> Iterator[str]:
+def _address_refusals(config: Config, addresses: Mapping[str, str]) -> Iterator[str]:
     if is_held(Path(config.store.path) / LOCK):
         # The agent that runs there has these ports, most likely; its successor gets them.
         return
-    for key, address in (("listen.address", config.listen.address),
-                         ("http.address", config.http.address)):  # fmt: skip
+    for key, address in addresses.items():
         if address != "off" and (problem := _cannot_bind(address)):
             yield f"{key}: {address}: {problem}"
 

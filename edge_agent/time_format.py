@@ -184,7 +184,7 @@ def _check_seconds(value: float) -> None:
     try:
         resolve_time(value, 0)
     except ProtocolError as error:
-        raise ValueError(error.message) from None
+        raise ValueError(error.message.removeprefix("time: ")) from None
 
 
 def _number(value: object) -> int | float:

@@ -14,6 +14,8 @@ from edge_agent.files import (
     acting_as_owner,
     give_to_owner,
     open_plain,
+    refuse_links,
+    refuse_pipes,
     replace_file,
     whole_file,
 )
@@ -133,3 +135,25 @@ def test_what_root_gives_away_is_its_own_and_no_links_target(tmp_path: Path) -> 
     give_to_owner(folder, folder / "made")
     assert victim.stat().st_uid == 0
     assert (folder / "made" / "file").stat().st_uid == UID
+
+
+def test_what_could_wait_for_ever_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for path in (tmp_path / "pipe", tmp_path / "link", Path("/dev/zero")):
+        with pytest.raises(OSError, match="no plain file"):
+            refuse_pipes(path)
+        with pytest.raises(OSError, match="no plain file"):
+            refuse_links(path)
+
+
+def test_what_a_shell_hands_over_and_what_is_plain_may_be_read(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("")
+    (tmp_path / "link").symlink_to("plain")
+    out, into = os.pipe()
+    try:
+        refuse_pipes(Path(f"/dev/fd/{out}"), Path("/dev/stdin"), Path("/dev/null"))
+    finally:
+        os.close(out)
+        os.close(into)
+    refuse_pipes(tmp_path, tmp_path / "plain", tmp_path / "link", tmp_path / "missing")

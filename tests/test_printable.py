@@ -6,7 +6,15 @@ import json
 
 import pytest
 
-from edge_agent.printable import csv_text, html_text, json_text, printable, printable_lines
+from edge_agent.printable import (
+    csv_text,
+    ended,
+    html_text,
+    json_text,
+    printable,
+    printable_lines,
+    why,
+)
 
 #: Controls of both sets, line ends of Unicode, direction, nothing to see, half a pair.
 BAD = ["\x00", "\x07", "\x1b[2J", "\x7f", "\x9b31m", "\x85", "\r", "\n", "\u2028", "\u2029",
@@ -63,3 +71,18 @@ def test_no_cell_begins_a_formula(text: str) -> None:
 @pytest.mark.parametrize("text", ["-5", "+5", "-0.5e-3", "1e9", "-.5", "21.5"])
 def test_numbers_in_a_cell_stay_numbers(text: str) -> None:
     assert csv_text(text) == text
+
+
+@pytest.mark.parametrize("text", ["It is full", "It is full.", "It is full. "])
+def test_a_sentence_has_one_full_stop(text: str) -> None:
+    assert ended(text) == "It is full."
+
+
+def test_a_mark_of_its_own_ends_a_sentence_as_well() -> None:
+    assert ended("is it one?") == "is it one?" and ended("cut short…") == "cut short…"
+
+
+def test_an_error_names_its_file_once() -> None:
+    error = FileNotFoundError(2, "No such file or directory", "/x")
+    assert why(error) == "No such file or directory"
+    assert why(ValueError("no number")) == "no number" and why(OSError("odd")) == "odd"

@@ -145,3 +145,11 @@ def test_a_zone_that_does_not_exist_is_told(zone: str) -> None:
 def test_a_format_that_is_none_is_told(form: str) -> None:
     with pytest.raises(ConfigError, match="--time-format"):
         written(form)
+
+
+def test_a_reason_does_not_name_the_column() -> None:
+    """The caller names it: twice would be "time: time: expected …"."""
+    for value in (float("nan"), 1e300, -1e300, 1_795_341_600_000):
+        with pytest.raises(ValueError, match="expected") as caught:
+            parse_format(None, None, form_key="f", zone_key="z").moments(value)
+        assert not str(caught.value).startswith("time")

@@ -19,6 +19,7 @@ from urllib.parse import urlencode
 
 from edge_agent.cli.common import TOKEN_VARIABLE, Failure, open_answer
 from edge_agent.errors import ProtocolError
+from edge_agent.printable import ended
 from edge_agent.record import NANOSECONDS
 
 #: How far back newest records are looked for, before everything is asked for.
@@ -120,11 +121,12 @@ class Asked:
 
     def _refusal(self, status: int, body: bytes) -> str:
         try:
-            told = json.loads(body)["error"]["message"]
+            told = str(json.loads(body)["error"]["message"])
         except (ValueError, KeyError, TypeError):
             told = f"HTTP {status}, and not as an edge_agent answers: is it one?"
-        hint = f" Try --token-file, or {TOKEN_VARIABLE}." if status in (401, 403) else ""
-        return f"{told}{hint}"
+        if status not in (401, 403):
+            return told
+        return f"{ended(told)} Try --token-file, or {TOKEN_VARIABLE}."
 
 
 def _starts(parameters: Mapping[str, str], ages: Sequence[str | None]) -> list[str | None]:

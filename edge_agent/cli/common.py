@@ -21,7 +21,8 @@ from urllib.parse import SplitResult, urlencode, urlsplit
 
 import click
 
-from edge_agent.printable import printable, printable_lines
+from edge_agent.files import refuse_pipes
+from edge_agent.printable import ended, printable, printable_lines, why
 
 Raised = TypeVar("Raised", bound=Exception)
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -190,9 +191,10 @@ def read_token(token_file: Path | None) -> str | None:
     if token_file is None:
         return os.environ.get(TOKEN_VARIABLE, "").strip() or None
     try:
+        refuse_pipes(token_file)
         return token_file.read_text().strip()
     except (OSError, ValueError) as error:
-        raise Failure(f"--token-file: {token_file}: {error}") from error
+        raise Failure(f"--token-file: {token_file}: {why(error)}") from error
 
 
 def set_up_logging(verbose: int) -> None:
@@ -372,7 +374,8 @@ def request_json(url: str, path: str, **options: Any) -> Any:
     code, body = request(url, path, **options)
     if code in (401, 403):
         raise Failure(
-            f"{url} refuses ({code}): {_error_text(body)}. Try --token-file, or {TOKEN_VARIABLE}."
+            ended(f"{url} refuses ({code}): {_error_text(body)}")
+            + f" Try --token-file, or {TOKEN_VARIABLE}."
         )
     parts = urlsplit(url)
     if code == 400 and parts.scheme == "http" and _speaks_tls(parts):
@@ -421,9 +424,11 @@ def _connection(
     if scheme == "http":
         return http.client.HTTPConnection(host, port, timeout=timeout)
     try:
+        if ca_file is not None:
+            refuse_pipes(Path(ca_file))
         context = ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
-        raise Failure(f"--ca-file: {ca_file}: {error}") from error
+        raise Failure(f"--ca-file: {ca_file}: {why(error)}") from error
     return http.client.HTTPSConnection(host, port, timeout=timeout, context=context)
 
 

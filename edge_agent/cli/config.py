@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from edge_agent.cli.common import Failure, config_options
-from edge_agent.cli.run import settings_of
+from edge_agent.cli.run import examined, settings_of
 from edge_agent.cli.user import agent_user, look_at_start, user_option
 from edge_agent.config import Config, render
 from edge_agent.errors import ConfigError
@@ -52,9 +52,11 @@ def check(config: Path | None, data: str | None, user: str | None, file: Path | 
     the store's folder and its room, both addresses. Exit code 78 where a start would be refused.
     """
     path = file or config
-    settings = settings_of(path, data)
+    settings, wrong = examined(path, data)
     refused, warnings = look_at_start(path, data, agent_user(settings, user))
-    for warning in (*_warnings(settings), *warnings):
+    if not wrong.told():
+        warnings = [*_warnings(settings), *warnings]
+    for warning in warnings:
         click.echo(f"warning: {printable(warning)}", err=True)
     if refused:
         raise Failure("\n".join(refused), ConfigError.exit_code)

@@ -51,13 +51,20 @@ class Relay:
         if self.is_cut:
             _reset(near)
             return
+        self._open.add(near)
         try:
             far = await trio.open_tcp_stream("127.0.0.1", self._target_port)
         except OSError:
             # The hub is not there (yet): to the agent it is the same as a cut cable.
-            _reset(near)
+            if near in self._open:
+                self._open.remove(near)
+                _reset(near)
             return
-        self._open |= {near, far}
+        if near not in self._open:
+            # It was cut while the hub was being called.
+            _reset(far)
+            return
+        self._open.add(far)
         try:
             async with near, far, trio.open_nursery() as nursery:
                 nursery.start_soon(_copy, near, far, nursery.cancel_scope)

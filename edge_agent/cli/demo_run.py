@@ -24,6 +24,7 @@ from edge_agent.cli.demo_processes import Node
 from edge_agent.cli.demo_relay import Relay
 from edge_agent.cli.demo_sensors import Sensor
 from edge_agent.cli.demo_view import LiveView, Moment, PlainView
+from edge_agent.printable import why
 
 T = TypeVar("T")
 
@@ -180,7 +181,7 @@ async def verify(folder: Path) -> Verdict:
     try:
         ledgers = ledgers_from_json((folder / _LEDGER).read_text())
     except (OSError, ValueError) as error:
-        raise Failure(f"{folder} is not what `demo --keep` leaves: {error}") from error
+        raise Failure(f"{folder} is not what `demo --keep` leaves: {why(error)}") from error
     hub = Node("hub", folder)
     try:
         hub.start()

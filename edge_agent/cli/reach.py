@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from edge_agent.cli.common import (
 from edge_agent.cli.run import settings_of
 from edge_agent.cli.running import run as run_async
 from edge_agent.config import Config, Size, authority_file, people_url
-from edge_agent.errors import StoreFailed, StoreLocked
+from edge_agent.errors import ConfigError, StoreFailed, StoreLocked
 from edge_agent.files import acting_as_owner, give_to_owner
 from edge_agent.ops.admit import ORDER_HEADER
 from edge_agent.store.backup import look_inside
@@ -220,6 +220,18 @@ def agreed(question: str, *, yes: bool) -> None:
     raise Failure("nothing was changed")
 
 
+async def _identities(config: Config) -> Collection[str] | None:
+    """The names of all tokens; None where none are configured, or where we may not look."""
+    from edge_agent.server.tokens import list_tokens
+
+    if config.listen.tokens is None:
+        return None
+    try:
+        return [token.name for token in list_tokens(config.listen.tokens)]
+    except ConfigError:
+        return None
+
+
 async def _on_the_store(config: Config, what: Callable[[Orders], Awaitable[Answer]]) -> Answer:
     # Imported here, as for `run`: whoever asks a running agent does not pay for it.
     import trio
@@ -257,7 +269,8 @@ async def _on_the_store(config: Config, what: Callable[[Orders], Awaitable[Answe
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(committer.run)
                 try:
-                    return await what(Orders(log, config, clock, before=before))
+                    known = partial(_identities, config)
+                    return await what(Orders(log, config, clock, before=before, identities=known))
                 finally:
                     committer.close()
         finally:

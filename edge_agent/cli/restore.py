@@ -30,7 +30,7 @@ from edge_agent.cli.reach import agreed
 from edge_agent.cli.run import settings_of
 from edge_agent.cli.user import agent_user
 from edge_agent.config import Config
-from edge_agent.files import acting_as_owner
+from edge_agent.files import acting_as_owner, refuse_pipes
 from edge_agent.ops.text import size
 from edge_agent.store.backup import MANIFEST, Manifest, read_manifest, verify
 from edge_agent.store.check import Report
@@ -150,6 +150,10 @@ def _unpacked(backup: Path, path: Path, settings: Config) -> Iterator[tuple[Path
     if backup.is_dir():
         yield backup, read_manifest(backup)
         return
+    try:
+        refuse_pipes(backup)
+    except OSError as error:
+        raise Failure(f"{backup} {error.strerror}: a backup is a folder or a .tar") from error
     with backup.open("rb") as packed, ExitStack() as cleaning:
         with acting_as_owner(path):
             folder = Path(tempfile.mkdtemp(prefix=UNPACKING, dir=path))

@@ -20,7 +20,7 @@ import trio
 
 from edge_agent.cli import process
 from edge_agent.cli.common import Failure, first_of, run_options
-from edge_agent.config import Config, load
+from edge_agent.config import Config, Mistakes, examine
 from edge_agent.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -66,6 +66,19 @@ def settings_of(
     Raises:
         ConfigError: names the file, variable or option.
     """
+    settings, wrong = examined(config, data, listen, http, upstreams)
+    wrong.raise_all()
+    return settings
+
+
+def examined(
+    config: Path | None = None,
+    data: str | None = None,
+    listen: str | None = None,
+    http: str | None = None,
+    upstreams: tuple[str, ...] = (),
+) -> tuple[Config, Mistakes]:
+    """The same, and what is wrong with it; see `edge_agent.config.examine`."""
     options = {"store.path": data, "listen.address": listen, "http.address": http}
     overrides: dict[str, object] = {key: text for key, text in options.items() if text is not None}
     for given in upstreams:
@@ -75,7 +88,7 @@ def settings_of(
                 "command line: --upstream", "NAME=URL, such as hub=ws://hub:8765/forward", given
             )
         overrides[f"upstream.{name}.url"] = url
-    return load(config, env=os.environ, overrides=overrides)
+    return examine(config, env=os.environ, overrides=overrides)
 
 
 async def run_until_signal(settings: Config) -> bool:

@@ -13,7 +13,6 @@ import click
 
 from edge_agent.cli.printing import print_columns
 from edge_agent.cli.reach import agreed, reach, reach_options
-from edge_agent.errors import ConfigError
 from edge_agent.printable import json_text
 
 if TYPE_CHECKING:
@@ -61,7 +60,6 @@ def move(source: str, to: str, *, keep_numbers: bool, as_json: bool, **where: An
     """
     from edge_agent.ops.source_orders import SourceMove
 
-    _look_for(to, where)
     _settle(SourceMove("move", source, to, keep_numbers), as_json, where)
 
 
@@ -76,20 +74,6 @@ def forget(source: str, *, yes: bool, as_json: bool, **where: Any) -> None:
 
     agreed(f"Forget whose {source} is, and where its numbers are?", yes=yes)
     _settle(SourceMove("forget", source), as_json, where)
-
-
-def _look_for(name: str, where: dict[str, Any]) -> None:
-    """Say so where the tokens file, as far as it is seen from here, has no such token."""
-    from edge_agent.cli.run import settings_of
-    from edge_agent.server.tokens import list_tokens
-
-    try:
-        file = settings_of(where["config"], where["data"]).listen.tokens
-        known = None if file is None else {token.name for token in list_tokens(file)}
-    except ConfigError:
-        return
-    if known is not None and name not in known:
-        click.echo(f"note: there is no token called {name} in {file}", err=True)
 
 
 def _settle(order: SourceMove, as_json: bool, where: dict[str, Any]) -> None:

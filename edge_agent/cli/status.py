@@ -10,7 +10,7 @@ import click
 
 from edge_agent.cli.common import Failure, get_json, url_options
 from edge_agent.cli.delivery import limits
-from edge_agent.ops.text import amount, duration, percent, size
+from edge_agent.ops.text import amount, duration, percent, phase, size
 from edge_agent.printable import json_text, printable
 
 _REFUSED_SHOWN = 5
@@ -110,7 +110,7 @@ def _upstreams(status: dict[str, Any]) -> Any:
     for one in status["upstreams"]:
         table.add_row(
             _text(one["name"]),
-            _text(one["phase"]),
+            _text(phase(one["phase"], one["retry_in_s"])),
             amount(one["backlog_records"]),
             amount(one["acknowledged_records"]),
             _text(one["error"] or "", 60),

@@ -7,6 +7,7 @@ only as a hash. A running agent sees changes by itself.
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -16,7 +17,16 @@ from edge_agent.cli.common import Failure, config_options
 from edge_agent.cli.run import settings_of
 from edge_agent.cli.user import agent_user, user_option
 from edge_agent.errors import ConfigError
-from edge_agent.server.tokens import Token, add_token, list_tokens, revoke_token, rotate_token
+from edge_agent.server.tokens import (
+    EVERYTHING,
+    Token,
+    add_token,
+    list_tokens,
+    revoke_token,
+    rotate_token,
+)
+
+_AGENT_ID = re.compile(r"[0-9a-f]{12}")
 
 _file_option = click.option(
     "--file",
@@ -25,6 +35,16 @@ _file_option = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="The tokens file. Without it: listen.tokens of the configuration.",
 )
+
+
+def _agent_ids(given: tuple[str, ...]) -> tuple[str, ...]:
+    for agent in given:
+        if agent != EVERYTHING and not _AGENT_ID.fullmatch(agent):
+            raise click.BadParameter(
+                f"{agent!r} is no agent's id: 12 characters of 0-9 and a-f, as `edge-agent status`"
+                " on that machine shows it"
+            )
+    return given
 
 
 @click.group()
@@ -52,6 +72,7 @@ def command() -> None:
     "agents",
     metavar="ID",
     multiple=True,
+    callback=lambda context, option, given: _agent_ids(given),
     help="Forward what these agents stored, itself or by others, and nobody else's. [any]",
 )
 @click.option("--admin", is_flag=True, help="May give orders: consumer, quarantine, source.")

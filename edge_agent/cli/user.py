@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from edge_agent.cli.common import Failure
-from edge_agent.cli.run import settings_of
+from edge_agent.cli.run import examined
 from edge_agent.config import Config
 from edge_agent.errors import ConfigError
 from edge_agent.files import acting_as
@@ -67,8 +67,8 @@ def look_at_start(
             acting.enter_context(acting_as(user.pw_uid, user.pw_gid))
         try:
             # Read again, as the one who will have to read it.
-            settings = settings_of(config, data)
+            settings, wrong = examined(config, data)
         except ConfigError as error:
             return [str(error)], []
-        warnings = startup.shortcomings(settings)
-        return startup.refusals(settings), warnings
+        warnings = startup.shortcomings(settings, wrong.touches)
+        return wrong.told() + startup.refusals(settings, wrong.touches), warnings

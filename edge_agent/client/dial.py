@@ -12,6 +12,7 @@ import os
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 from urllib.parse import unquote, urlsplit
 
@@ -20,6 +21,8 @@ from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_
 
 from edge_agent.dial import Dial, dial_tcp
 from edge_agent.errors import ConfigError, EdgeAgentError
+from edge_agent.files import refuse_pipes
+from edge_agent.printable import why
 
 logger = logging.getLogger(__name__)
 
@@ -282,8 +285,10 @@ def _headers(token: str | None) -> list[tuple[bytes, bytes]]:
 
 def _tls_context(ca_file: str | None) -> ssl.SSLContext:
     try:
+        if ca_file is not None:
+            refuse_pipes(Path(ca_file))
         return ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
-            "ca_file", "a PEM file with certificates", f"{ca_file}: {error}"
+            "ca_file", "a PEM file with certificates", f"{ca_file}: {why(error)}"
         ) from error

@@ -6,7 +6,7 @@ name file, key, what was expected, what was found.
 """
 
 from edge_agent.config.addresses import authority_file, people_url, sensor_url
-from edge_agent.config.load import ENVIRONMENT_PREFIX, load, parse
+from edge_agent.config.load import ENVIRONMENT_PREFIX, Mistakes, examine, load, parse
 from edge_agent.config.render import render
 from edge_agent.config.shape import (
     Config,
@@ -42,6 +42,7 @@ __all__ = [
     "Limits",
     "Listen",
     "Log",
+    "Mistakes",
     "Rule",
     "SecretFile",
     "Share",
@@ -50,6 +51,7 @@ __all__ = [
     "Upstream",
     "Wear",
     "authority_file",
+    "examine",
     "format_duration",
     "format_share",
     "format_size",

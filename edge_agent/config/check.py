@@ -115,6 +115,20 @@ _FIX = (
 )
 
 
+def limits_of(table: str, key: str, kind: type) -> str:
+    """The range of a key of ``listen``, ``log``, ``upstream`` …, of values of ``kind``, in words;
+    "" where it has none.
+    """
+    own = {"log": _LOG_RANGES, "upstream": _UPSTREAM_RANGES, "rule": _RULE_RANGES}
+    ranges = own.get(table, _RANGES)
+    bounds = ranges.get(key if table in own or not table else f"{table}.{key}")
+    return "" if bounds is None else _range(bounds, kind)
+
+
+def _range(bounds: tuple[float, float], kind: type) -> str:
+    return " to ".join(_show(kind(bound)) for bound in bounds)
+
+
 def problems(config: Config, where: Where) -> Iterator[Problem]:
     """Everything that does not fit, each with the keys that it is about.
 
@@ -204,15 +218,15 @@ def _about_logs(config: Config, where: Where) -> Iterator[Problem]:
 
 
 def _about_upstream(upstream: Upstream, at: str, where: Where) -> Iterator[Problem]:
-    beyond = False
+    beyond = set()
     for key, bounds in _UPSTREAM_RANGES.items():
         for problem in _in_range(getattr(upstream, key), bounds, f"{at}.{key}", where):
-            beyond = True
+            beyond.add(key)
             yield problem
     yield from _about_patterns(upstream.streams, f"{at}.streams", where, at_least_one=True)
     for smaller, larger in (("backoff_base", "backoff_max"), ("batch_bytes", "in_flight_bytes")):
         left, right = getattr(upstream, smaller), getattr(upstream, larger)
-        if left > right and not beyond:
+        if left > right and not beyond & {smaller, larger}:
             error = ConfigError(
                 where(f"{at}.{smaller}"), f"at most {larger} = {_show(right)}", _show(left)
             )
@@ -232,7 +246,6 @@ def _about_rule(rule: Rule, at: str, where: Where) -> Iterator[Problem]:
         key = where(f"{at}.{given[1] if given else 'rename'}")
         error = ConfigError(key, "exactly one of rename, drop, redact, time and window", found)
         yield error, [f"{at}.{name}" for name in ("rename", "drop", "redact", "time", "window")]
-        return
     for name in ("rename", "drop", "redact"):
         if name in given and not getattr(rule, name):
             yield _problem(f"{at}.{name}", where, "at least one field", "none")
@@ -242,10 +255,15 @@ def _about_rule(rule: Rule, at: str, where: Where) -> Iterator[Problem]:
         if getattr(rule, key) is not None:
             yield from _in_range(getattr(rule, key), bounds, f"{at}.{key}", where)
     yield from _about_patterns(rule.streams, f"{at}.streams", where, at_least_one=True)
+    if len(given) == 1:  # Which keys belong to it depends on what it is.
+        yield from _about_windows(rule, given[0], at, where)
+
+
+def _about_windows(rule: Rule, action: str, at: str, where: Where) -> Iterator[Problem]:
     if rule.window is None:
         for key in ("into", "fields", "derived"):
             if getattr(rule, key):
-                yield _problem(f"{at}.{key}", where, "this key only beside window", _show(given[0]))
+                yield _problem(f"{at}.{key}", where, "this key only beside window", _show(action))
     elif rule.into is None:
         yield _problem(f"{at}.into", where, 'a stream such as "{stream}/1h"', "nothing")
     elif stream_problem(rule.into.replace("{stream}", "x")) is not None:
@@ -260,15 +278,11 @@ def _about_rule_time(given: Mapping[str, str], at: str, where: Where) -> Iterato
             yield _problem(f"{at}.{key}", where, "key, format or zone", f'"{key}"')
     if not given or given.get("key") in ("", "stream"):
         yield _problem(f"{at}.key", where, "a field other than stream", "none")
-    try:
-        parse_format(
-            given.get("format"),
-            given.get("zone"),
-            form_key=where(f"{at}.format"),
-            zone_key=where(f"{at}.zone"),
-        )
-    except ConfigError as error:
-        yield error, (at,)
+    for form, zone in ((given.get("format"), None), (None, given.get("zone"))):
+        try:
+            parse_format(form, zone, form_key=where(f"{at}.format"), zone_key=where(f"{at}.zone"))
+        except ConfigError as error:
+            yield error, (at,)
 
 
 def _about_names(names: Sequence[str], group: str, where: Where) -> Iterator[Problem]:
@@ -295,9 +309,8 @@ def _about_patterns(
 def _in_range(
     value: float, bounds: tuple[float, float], key: str, where: Where
 ) -> Iterator[Problem]:
-    low, high = (type(value)(bound) for bound in bounds)
-    if not low <= value <= high:
-        yield _problem(key, where, f"{_show(low)} to {_show(high)}", _show(value))
+    if not bounds[0] <= value <= bounds[1]:
+        yield _problem(key, where, _range(bounds, type(value)), _show(value))
 
 
 def _problem(key: str, where: Where, expected: str, found: str) -> Problem:

@@ -26,6 +26,7 @@ from edge_agent.config.lines import key_lines, line_of
 from edge_agent.config.shape import Config, Duration, Log, Rule, Share, Size, Upstream
 from edge_agent.config.units import parse_duration, parse_share, parse_size
 from edge_agent.errors import ConfigError
+from edge_agent.files import refuse_pipes
 
 ENVIRONMENT_PREFIX = "EDGE_AGENT__"
 
@@ -39,6 +40,8 @@ _WORDS = {
     "int": "a whole number", "float": "a number", "str": 'text in "quotes"',
     "bool": "true or false", "array": 'a list such as ["a", "b"]', "object": "a table",
 }  # fmt: skip
+#: For keys without a default, while other mistakes are looked for: fits whatever stands beside it.
+_STAND_INS = {"name": "x", "url": "https://x", "streams": ("**",)}
 _HEADERS = '{ NAME = "value" } or { NAME = { file = "PATH" } }'
 
 Tree = dict[str, Any]
@@ -54,6 +57,20 @@ def load(path: Path | None, *, env: Mapping[str, str], overrides: Mapping[str, o
     Raises:
         ConfigError: names the file with its line, the variable or option, the key, what was
             expected and found; for every mistake that there is.
+    """
+    config, wrong = examine(path, env=env, overrides=overrides)
+    wrong.raise_all()
+    return config
+
+
+def examine(
+    path: Path | None, *, env: Mapping[str, str], overrides: Mapping[str, object]
+) -> tuple[Config, Mistakes]:
+    """As `load`, for whoever looks for further mistakes: what is wrong already, and a configuration
+    in which something stands for that.
+
+    Raises:
+        ConfigError: the file cannot be read, or is no TOML.
     """
     where = "defaults" if path is None else str(path)
     text = "" if path is None else _read(path)
@@ -73,11 +90,14 @@ def parse(text: str, where: str) -> Config:
     Raises:
         ConfigError: as `load`, without lines.
     """
-    return _build(_decode(text, where), where, [], {})
+    config, wrong = _build(_decode(text, where), where, [], {})
+    wrong.raise_all()
+    return config
 
 
 def _read(path: Path) -> str:
     try:
+        refuse_pipes(path)
         return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(str(path), "a readable file", error.strerror or str(error)) from None
@@ -113,7 +133,7 @@ def _by_name(tables: object, group: str, where: Where, wrong: Mistakes) -> Tree:
 
 def _build(
     tree: Tree, file: str, settings: list[tuple[list[str], object, str]], lines: dict[str, int]
-) -> Config:
+) -> tuple[Config, Mistakes]:
     origins: dict[str, str] = {}
 
     def where(key: str) -> str:
@@ -145,8 +165,7 @@ def _build(
             more.append((keys[0], error))
     for key, error in more:
         wrong.add(key, error)
-    wrong.raise_all()
-    return config
+    return config, wrong
 
 
 def _section(name: str, value: object, kind: Any, where: Where, wrong: Mistakes) -> Any:
@@ -159,10 +178,6 @@ def _section(name: str, value: object, kind: Any, where: Where, wrong: Mistakes)
     if _is_struct(kind):
         return _struct(kind, value, name, where, wrong)
     return _value(value, kind, name, where)
-
-
-class _Told(Exception):
-    """What is wrong has been noted."""
 
 
 class Mistakes:
@@ -180,8 +195,6 @@ class Mistakes:
             yield
         except ConfigError as error:
             self.add(key, error)
-        except _Told:
-            self._keys.append(key)
 
     def add(self, key: str, error: ConfigError) -> None:
         """Note ``error``, which is about ``key``."""
@@ -197,7 +210,14 @@ class Mistakes:
     def raise_all(self) -> None:
         """Raises ConfigError that tells every one, in the order of the file, if there are any."""
         if self._found:
-            raise ConfigError.of([error for _, error in sorted(self._found, key=itemgetter(0))])
+            raise ConfigError.of(self._sorted())
+
+    def told(self) -> list[str]:
+        """Each of them in words, in that order."""
+        return list(dict.fromkeys(map(str, self._sorted())))
+
+    def _sorted(self) -> list[ConfigError]:
+        return [error for _, error in sorted(self._found, key=itemgetter(0))]
 
 
 def _put(tree: Tree, parts: list[str], value: object, origin: str) -> str:
@@ -269,10 +289,10 @@ def _struct(kind: type[Struct], table: object, prefix: str, where: Where, wrong:
             values[key] = _value(value, members[key].type, f"{prefix}.{key}", where)
     for member in members.values():
         if member.required and member.name not in values:
-            if wrong.touches(f"{prefix}.{member.name}"):
-                # Nothing can stand in for it: the table is left out, its mistakes are told.
-                raise _Told
-            raise ConfigError(where(f"{prefix}.{member.name}"), "this key", "nothing")
+            key = f"{prefix}.{member.name}"
+            if not wrong.touches(key):
+                wrong.add(key, ConfigError(where(key), "this key", "nothing"))
+            values[member.name] = _STAND_INS[member.name]
     return kind(**values)
 
 

@@ -15,6 +15,7 @@ from functools import cache
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
+from edge_agent.config.check import limits_of
 from edge_agent.config.shape import Config, Duration, Log, Rule, SecretFile, Share, Size, Upstream
 from edge_agent.config.units import format_duration, format_share, format_size
 
@@ -23,7 +24,7 @@ _HEAD = """\
 # is left out keeps it. Sizes and durations have units. Each key can also be set by a variable of
 # the environment, e.g. EDGE_AGENT__LOG__MAIN__KEEP="7d".
 """
-#: What a newcomer sees of upstreams and rules while there are none.
+#: What a newcomer sees of upstreams and rules while there are none; one of them with every key.
 _EXAMPLES: dict[str, tuple[Struct, ...]] = {
     "upstream": (
         Upstream(name="hub", url="wss://hub.example:8765/forward"),
@@ -41,13 +42,15 @@ _EXAMPLES: dict[str, tuple[Struct, ...]] = {
         Rule(name="hourly", streams=("**",), window=Duration(3600), into="{stream}/1h"),
     ),
 }
+_WITH_EVERY_KEY = ("hub", "hourly")
 _COMMENT_COLUMN = 34
+_WIDTH = 100
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def render(config: Config) -> str:
     """TOML text with every key of ``config``, commented; loads back to an equal `Config`."""
-    blocks = [_HEAD, _line(config, "drain_timeout")]
+    blocks = [_HEAD, _line("", config, "drain_timeout")]
     for name in ("listen", "http", "store", "limits"):
         section = getattr(config, name)
         blocks.append(_about(type(section)) + _table(f"[{name}]", section))
@@ -64,20 +67,21 @@ def render(config: Config) -> str:
 
 
 def _table(head: str, table: Struct) -> str:
-    lines = [_line(table, name) for name in _names(type(table))]
+    lines = [_line(head, table, name) for name in _names(type(table))]
     return f"{head}\n{''.join(lines)}"
 
 
 def _example(head: str, table: Struct) -> str:
-    """A commented-out table: what it needs, and what it changes."""
+    """A commented-out table: every key, or what it needs and changes."""
+    every = any(getattr(table, "name", "") == name for name in _WITH_EVERY_KEY)
     defaults = {
         field.name: field.default if field.default_factory is NODEFAULT else field.default_factory()
         for field in fields(table)
     }
     lines = [
-        "# " + _line(table, name)
+        _line(head, table, name, "# ")
         for name in _names(type(table))
-        if getattr(table, name) != defaults[name]
+        if every or getattr(table, name) != defaults[name]
     ]
     return f"# {head}\n{''.join(lines)}"
 
@@ -89,11 +93,20 @@ def _about(kind: type[Struct]) -> str:
     return "".join(f"# {line}\n" for line in lines)
 
 
-def _line(table: Struct, name: str) -> str:
-    value = _shown(getattr(table, name))
-    line = f'# {name} = ""' if value is None else f"{name} = {value}"
+def _line(head: str, table: Struct, name: str, before: str = "") -> str:
+    """A key with its value, what it means, and its limits, which get a line where they need one."""
+    value = getattr(table, name)
+    shown = _shown(value)
+    line = before + (f'# {name} = ""' if shown is None else f"{name} = {shown}")
     comment = _comments(type(table)).get(name, "")
-    return f"{line:<{_COMMENT_COLUMN}}  # {comment}\n" if comment else f"{line}\n"
+    # What is not set and has limits is a duration.
+    kind = Duration if value is None else type(value)
+    if limits := limits_of(head.strip("[]").partition(".")[0], name, kind):
+        comment += f"; {limits}" if comment else limits
+    whole = f"{line:<{_COMMENT_COLUMN}}  # {comment}" if comment else line
+    if limits and len(whole) > _WIDTH:
+        whole = whole.removesuffix(limits).rstrip("; ") + f"\n{'#':<{_COMMENT_COLUMN}}  # {limits}"
+    return f"{whole}\n"
 
 
 @cache

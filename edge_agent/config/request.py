@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
 
 from edge_agent.config.shape import Upstream
 from edge_agent.config.urls import proxy_problem, shown_url, upstream_url_problem
@@ -58,7 +57,6 @@ def request_problems(upstream: Upstream) -> Iterator[Problem]:
     """All that does not fit of how an upstream is asked. No text repeats what may be a secret."""
     if problem := upstream_url_problem(upstream.url):
         yield Problem("url", problem, f'"{shown_url(upstream.url)}"')
-        return
     if upstream.proxy is not None and (problem := proxy_problem(upstream.proxy)):
         yield Problem("proxy", problem, f'"{shown_url(upstream.proxy)}"')
     if upstream.proxy_auth_file and not upstream.proxy:
@@ -66,17 +64,17 @@ def request_problems(upstream: Upstream) -> Iterator[Problem]:
     for given, missing in (("tls_certificate", "tls_key"), ("tls_key", "tls_certificate")):
         if getattr(upstream, given) and not getattr(upstream, missing):
             yield Problem(missing, "a file, as certificate and key go together", "nothing")
-    yield from _accept_problems(upstream)
+    yield from _accept_problems(upstream, is_agent=upstream.url.startswith(("ws:", "wss:")))
     yield from _header_problems(upstream)
 
 
-def _accept_problems(upstream: Upstream) -> Iterator[Problem]:
+def _accept_problems(upstream: Upstream, *, is_agent: bool) -> Iterator[Problem]:
     accept = upstream.accept
     kind, _, word = accept.partition(":")
     if accept not in ("auto", "json", "status") and not (kind == "text" and word.strip()):
         expected = '"auto", "json", "status" or "text:WORD", such as "text:ok"'
         yield Problem("accept", expected, f'"{accept}"')
-    elif accept != "auto" and urlsplit(upstream.url).scheme in ("ws", "wss"):
+    elif accept != "auto" and is_agent:
         yield Problem("accept", '"auto", as another agent acknowledges by number', f'"{accept}"')
 
 

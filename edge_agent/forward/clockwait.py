@@ -53,6 +53,7 @@ async def waits_for_clock(
         f"waiting for the clock: the certificate is valid {dates}, the clock says"
         f" {format_time(reading.wall_ns)} and is not set",
         until_clock_set=True,
+        obstacle="here",
     )
 
 

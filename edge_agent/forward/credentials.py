@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 from edge_agent.config import SecretFile, Upstream
 from edge_agent.config.request import header_value_problem
 from edge_agent.errors import SinkUnavailable
-from edge_agent.files import no_pass_phrase
+from edge_agent.files import load_pair, refuse_pipes
+from edge_agent.printable import why
 
 #: Longer is not a token but the wrong file.
 _TOKEN_BYTES_MAX = 4096
@@ -74,7 +75,11 @@ class CredentialFiles:
         if self._known is not None and self._settled and states == self._states:
             return self._known
         now = time.time_ns()
-        known = self._read()
+        try:
+            known = self._read()
+        except SinkUnavailable as error:
+            error.obstacle = "here"
+            raise
         # From before the reading: what changes meanwhile is seen at the next look.
         self._known, self._states = known, states
         self._settled = all(one and now - max(one[2], one[3]) > _SETTLED_NS for one in states)
@@ -106,6 +111,7 @@ class CredentialFiles:
         """The same context for the same files: an open connection is known by it."""
         upstream = self._upstream
         try:
+            refuse_pipes(*map(Path, self._trust))
             trusted = tuple(Path(path).read_bytes() for path in self._trust)
         except OSError as error:
             raise SinkUnavailable(f"{error.filename}: {error.strerror}", slow=True) from error
@@ -139,6 +145,7 @@ def read_secret(key: str, path: str | None) -> str | None:
     if path is None:
         return None
     try:
+        refuse_pipes(Path(path))
         with Path(path).open("rb") as file:
             text = file.read(_TOKEN_BYTES_MAX + 1)
         secret = text.decode("ascii").strip()
@@ -166,15 +173,17 @@ def client_context(
         SinkUnavailable: slow; a file cannot be read or is not what it should be.
     """
     try:
+        if ca_file is not None:
+            refuse_pipes(Path(ca_file))
         context = ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
-        raise SinkUnavailable(f"ca_file {ca_file}: {error}", slow=True) from error
+        raise SinkUnavailable(f"ca_file {ca_file}: {why(error)}", slow=True) from error
     if certificate is not None:
         try:
-            context.load_cert_chain(certificate, key, password=no_pass_phrase)
+            load_pair(context, certificate, key)
         except (OSError, ssl.SSLError) as error:
             # Not slow: whoever renews a pair replaces one file after the other.
-            text = f"tls_certificate {certificate} with tls_key {key}: {error}"
+            text = f"tls_certificate {certificate} with tls_key {key}: {why(error)}"
             raise SinkUnavailable(text) from error
     return context
 

@@ -19,8 +19,9 @@ import trio
 from edge_agent.clock import Clock
 from edge_agent.commit import Trace
 from edge_agent.config import Upstream, shown_url
+from edge_agent.errors import Obstacle
 from edge_agent.forward.lane import Lane
-from edge_agent.forward.phases import Phase
+from edge_agent.forward.phases import HELD, Phase
 from edge_agent.forward.proxy import unused
 from edge_agent.forward.sink import Sink
 from edge_agent.forward.standing import LaneStatistics
@@ -32,12 +33,13 @@ logger = logging.getLogger(__name__)
 
 #: From the phase that a person should hear of first to the one that needs nobody.
 _WORST_FIRST = (
-    Phase.STOPPED,
-    Phase.BACKING_OFF,
-    Phase.PAUSED,
-    Phase.HALVING,
-    Phase.SENDING,
-    Phase.CAUGHT_UP,
+    Phase.STOPPED.value,
+    HELD,
+    Phase.BACKING_OFF.value,
+    Phase.PAUSED.value,
+    Phase.HALVING.value,
+    Phase.SENDING.value,
+    Phase.CAUGHT_UP.value,
 )
 
 
@@ -51,7 +53,8 @@ class ForwarderStatistics:
         connected: whether all lanes are.
         backlog_records, backlog_bytes: sums.
         backlog_seconds: age of the oldest record not acknowledged.
-        error, error_ns: the newest failure of a lane that still fails; "" and 0 where none does.
+        error, error_ns, obstacle: the newest failure of a lane that still fails; "", 0 and None
+            where none does.
         records, size, refused, rewinds: sums since the start.
         lanes: in the order of the logs.
     """
@@ -70,6 +73,7 @@ class ForwarderStatistics:
     refused: int
     rewinds: int
     lanes: tuple[LaneStatistics, ...]
+    obstacle: Obstacle | None = None
 
 
 class Forwarder:
@@ -152,13 +156,14 @@ class Forwarder:
         statistics = ForwarderStatistics(
             name=self._upstream.name,
             url=shown_url(self._upstream.url),
-            phase=next((p.value for p in _WORST_FIRST if p.value in phases), Phase.CAUGHT_UP.value),
+            phase=next((one for one in _WORST_FIRST if one in phases), Phase.CAUGHT_UP.value),
             connected=all(lane.connected for lane in lanes),
             backlog_records=sum(lane.backlog_records for lane in lanes),
             backlog_bytes=sum(lane.backlog_bytes for lane in lanes),
             backlog_seconds=max((lane.backlog_seconds for lane in lanes), default=0.0),
             error=newest.error if newest else "",
             error_ns=newest.error_ns if newest else 0,
+            obstacle=newest.obstacle if newest else None,
             records=sum(lane.records for lane in lanes),
             size=sum(lane.size for lane in lanes),
             refused=sum(lane.refused for lane in lanes),

@@ -145,7 +145,8 @@ def judge_welcome(
         is_new = said.state is not None and said.state.own != own_epoch
         return Resumed(next_number, state if is_new else None)
     if next_number != said.first:
-        raise SinkUnavailable(f"the hub wants number {next_number} after a hello from {said.first}")
+        text = f"the hub wants number {next_number} after a hello from {said.first}"
+        raise SinkUnavailable(text, obstacle="there")
     if said.state is None:
         return Resumed(next_number, state)
     if said.state.moved:

@@ -31,7 +31,7 @@ from edge_agent.backoff import Backoff
 from edge_agent.clock import Clock
 from edge_agent.commit import Closed, Trace
 from edge_agent.config import Upstream
-from edge_agent.errors import EdgeAgentError, SinkRefused, SinkUnavailable, StoreError
+from edge_agent.errors import EdgeAgentError, Obstacle, SinkRefused, SinkUnavailable, StoreError
 from edge_agent.forward.batches import OpenBatches, PlannedBatches, SinkMisconfigured
 from edge_agent.forward.clockwait import rest
 from edge_agent.forward.diagnosis import Diagnosis, Verdict, is_cut, may_be_content
@@ -379,6 +379,7 @@ class Lane:
                 self._standing.enter(Event.RETRY)
 
     async def _back_off(self, error: EdgeAgentError) -> None:
+        await self._look_at_backlog()  # Before it shows that it backs off: until when shows, too.
         standing = self._standing
         standing.failures += 1
         asked = error.retry_after if isinstance(error, SinkUnavailable) else None
@@ -386,11 +387,9 @@ class Lane:
         wait = self._backoff.delay(standing.failures, self._dice, retry_after=asked, slow=slow)
         wait = min(wait, _OWN_DISK_S) if isinstance(error, StoreError) else wait
         standing.enter(Event.UNAVAILABLE)
-        standing.next_try_at = trio.current_time() + wait
-        self._failed("slow" if slow else "unavailable", str(error))
+        self._failed("slow" if slow else "unavailable", str(error), error.obstacle)
         self._journal.failed(cause_of(error), f"{error} (next try in {wait:.1f} s)")
         self._tell("backing_off", wait=wait)
-        await self._look_at_backlog()
         self._asked_to_wait = asked is not None
         await self._pause(wait, error)
 
@@ -442,8 +441,8 @@ class Lane:
         assert isinstance(self._batches, PlannedBatches)
         return self._batches
 
-    def _failed(self, kind: FailureKind, message: str) -> None:
-        self._standing.failed(kind, message, self._clock.read().wall_ns)
+    def _failed(self, kind: FailureKind, message: str, obstacle: Obstacle = "here") -> None:
+        self._standing.failed(kind, message, self._clock.read().wall_ns, obstacle)
 
     def _tell(self, event: str, **facts: object) -> None:
         if self._trace is not None:

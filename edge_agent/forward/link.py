@@ -203,7 +203,9 @@ class Link:
             )
             self._stream.is_opening = False
             if socket.subprotocol != MSGPACK_SESSION:
-                raise SinkUnavailable("what answers there is not an edge agent", slow=True)
+                raise SinkUnavailable(
+                    "what answers there is not an edge agent", slow=True, obstacle="there"
+                )
             said_first = self._session.hello(
                 hello.source, hello.epoch, hello.first, history=hello.history
             )

@@ -10,10 +10,11 @@ took over its shape, Kinesis and Firehose, 207 Multi-Status, GraphQL, JSON-RPC, 
   404 need a person. An error without a status refuses its record if others of the batch were taken,
   as then it cannot well be the upstream itself that is down. A list of failures alone (``errors``,
   ``Failed``) names records by our ids or not at all: where it counts from, nobody knows.
-- *Signs for the whole*: ``errors``, ``error``, ``failed``, ``FailedRecordCount`` … that say
-  anything but nothing; ``success``, ``ok`` that say false; a ``status`` of 400 and more, or a word
-  like ``error``. Without a status they do not say whether a later try would help, so the batch is
-  kept and tried again, like after a 500, and the reason told.
+- *Signs for the whole*: ``errors``, ``error``, ``failed``, ``FailedRecordCount``, ``partial`` …
+  that say anything but nothing; ``success``, ``ok``, ``accepted`` … that say no, nothing, or fewer
+  than were sent; a ``status`` of 400 and more, or a word like ``error``. Without a status they do
+  not say whether a later try would help, so the batch is kept and tried again, like after a 500,
+  and the reason told.
 
 Only names that stand for outcomes are looked at, at the top, in the usual wrappers and in lists of
 objects; an upstream that sends back what it was sent may do so. Values nobody looks at are never
@@ -22,66 +23,29 @@ decoded, so that 16 MiB of answer cost little more than themselves.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from edge_agent.forward.outcome_words import (
+    BAD_RESULTS,
+    IDS,
+    NAME_MAX,
+    NOTHING,
+    OPERATIONS,
+    PASSES,
+    about_name,
+    denies,
+)
+
 Kind = Literal["taken", "refused", "later", "person", "unclear"]
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
 
 _Members = dict[str, msgspec.Raw]
 _value = msgspec.json.Decoder()
 _members = msgspec.json.Decoder(_Members)
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
-
-#: Where an object may say more about the whole.
-_WRAPPERS: Final = _words(
-    "body bulk d data meta metadata partialsuccess response result results status summary"
-)
-_STATUS: Final = _words(
-    "status statuscode httpstatus httpstatuscode httpcode code errcode errno errorcode"
-)
-_RESULT: Final = _words("status result outcome state code")
-_SUCCESS: Final = _words("success ok succeeded accepted acknowledged issuccess")
-_IDS: Final = frozenset(("id", "_id", "key", "recordid", "messageid"))
-_OPERATIONS: Final = _words("index create update delete insert upsert")
-#: A name says that something failed if one of its words does and all the others only say of what.
-_BAD_WORDS: Final = _words(
-    "captive dropped err error errored errors exception exceptions fail failed failing failure"
-    " failures fault faults invalid invalids reject rejected rejects rejections unprocessed"
-)
-_FILLING_WORDS: Final = _words(
-    "batch code count counts data datapoints description details documents docs entries entry"
-    " event events had has id info insert is item items line lines list log logs measurements"
-    " message messages metrics msg n no num number objects of operations partial points put reason"
-    " record records request rows row samples shards size spans store text total type values with"
-    " write writes"
-)
-_NOTHING: Final = frozenset(
-    ("", "0", "no", "none", "null", "nil", "false", "ok", "success", "n/a", "no error", "no errors")
-)
-_BAD_RESULTS: Final = _words(
-    "denied err error errored errors fail failed failing failure false forbidden invalid ko nack"
-    " nok partial partial_failure partial_success partially_failed partialfailure partialsuccess"
-    " rejected refused unauthorized"
-)
-#: Codes in words of what passes by itself, e.g. Kinesis' ProvisionedThroughputExceededException.
-_PASSES: Final = re.compile(
-    r"[\w.-]{0,64}(busy|exhaust|internal|limit|overload|retry|slow_?down|temporar|throttl"
-    r"|throughput|timed_?out|timeout|unavailable)[\w.-]{0,64}",
-    re.IGNORECASE,
-)
-_WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
-#: Names longer than any API's are not taken apart.
-_NAME_MAX: Final = 64
 _REASON_SHOWN: Final = 200
 #: What decides where a body says several things.
 _GRAVEST: Final[tuple[Kind, ...]] = ("person", "later", "refused", "unclear", "taken")
@@ -134,7 +98,7 @@ def outcome_of(body: bytes, ids: Sequence[str]) -> Outcome:
     if kind == "{":
         return _object(_members.decode(raw), ids, depth=0) or Outcome()
     said = _scalar(raw)
-    bad = said is False or (isinstance(said, str) and said.strip().lower() in _BAD_RESULTS)
+    bad = said is False or (isinstance(said, str) and denies(said))
     return Outcome(Verdict("unclear", printable(str(said)))) if bad else Outcome()
 
 
@@ -163,12 +127,12 @@ def _object(members: _Members, ids: Sequence[str], depth: int) -> Outcome | None
     A list that speaks for every record makes clear what ``"errors": true`` beside it means.
     """
     found: list[Outcome] = []
-    told = 0
+    told, fewer = _fewer(members, len(ids))
     for name, raw in members.items():
-        first, about = _first(raw), _about(name)
+        first, about = _first(raw), about_name(name)
         outcome = None
         if first == "[":
-            outcome = _listed(raw, ids, is_bad=about.is_bad)
+            outcome = _listed(raw, ids, is_bad=about.is_bad and not about.is_partial)
         elif first == "{" and depth < 2 and about.is_wrapper:
             outcome = _object(_members.decode(raw), ids, depth + 1)
         elif about.is_bad:
@@ -176,7 +140,7 @@ def _object(members: _Members, ids: Sequence[str], depth: int) -> Outcome | None
         if outcome is not None:
             found.append(outcome)
     clear = next((one for one in found if one.is_clear), None)
-    verdict = _sign(members, by_status)
+    verdict = _sign(members, by_status, fewer)
     if verdict is not None and verdict.kind != "taken":
         found.append(Outcome(verdict))
     gravest = min(found, key=lambda one: _GRAVEST.index(one.verdict.kind), default=None)
@@ -198,7 +162,7 @@ def _listed(raw: msgspec.Raw, ids: Sequence[str], *, is_bad: bool) -> Outcome | 
     named: list[str] = []
     taken, held = 0, False
     for index, element in enumerate(elements):
-        name, verdict = _element(element)
+        name, verdict = _element(element, is_result=len(elements) == len(ids))
         named.append(name)
         taken += verdict in (_TAKEN, _HELD) and not is_bad
         held = held or verdict is _HELD
@@ -222,24 +186,27 @@ def _listed(raw: msgspec.Raw, ids: Sequence[str], *, is_bad: bool) -> Outcome | 
     return Outcome(Verdict("refused", gravest.reason), refused, is_clear=True, failed=len(refused))
 
 
-def _element(raw: msgspec.Raw) -> tuple[str, Verdict | None]:
-    """The id that a list's element names ("": none), and what it says."""
+def _element(raw: msgspec.Raw, *, is_result: bool) -> tuple[str, Verdict | None]:
+    """The id that a list's element names ("": none), and what it says; a word says something if it
+    ``is_result``.
+    """
     if _first(raw) != "{":
         said = _scalar(raw)
-        return (said if isinstance(said, str) else ""), (
-            Verdict("unclear", "false") if said is False else None
-        )
+        if isinstance(said, str):
+            is_bad = is_result and said.strip().lower() in BAD_RESULTS
+            return said, Verdict("unclear", printable(said)) if is_bad else None
+        return "", Verdict("unclear", "false") if said is False else None
     members = _members.decode(raw)
     if len(members) == 1:
         ((operation, inner),) = members.items()
-        if operation in _OPERATIONS and _first(inner) == "{":
+        if operation in OPERATIONS and _first(inner) == "{":
             members = _members.decode(inner)
     name = ""
     for key, value in members.items():
-        if key.lower() in _IDS and isinstance(said := _scalar(value), str):
+        if key.lower() in IDS and isinstance(said := _scalar(value), str):
             name = said
             break
-    return name, _sign(members, _of_record)
+    return name, _sign(members, _of_record, _fewer(members, 1)[1])
 
 
 def _indexes(
@@ -262,9 +229,35 @@ def _of_record(status: int) -> Kind:
     return "refused" if kind == "person" and status not in (401, 403, 404, 407) else kind
 
 
-def _sign(members: _Members, of_status: Callable[[int], Kind]) -> Verdict | None:
-    """What an object says of itself: a status decides, else any bad sign; None: nothing."""
-    bad, good = "", False
+def _fewer(members: _Members, sent: int) -> tuple[int, str]:
+    """How many fewer than were sent an object says were taken, and how it says so; "" if not."""
+    counts: list[tuple[int, str, msgspec.Raw]] = []
+    held = 0
+    for name, raw in members.items():
+        about = about_name(name)
+        if not (about.is_count or about.is_held):
+            continue
+        count = len(_elements.decode(raw)) if _first(raw) == "[" else _number(_scalar(raw))
+        if count is None or (count == 1 and about.is_1_yes):
+            continue
+        if about.is_held:
+            held += count
+        else:
+            counts.append((count, name, raw))
+    if not counts:
+        return 0, ""
+    count, name, raw = min(counts, key=lambda one: one[0])
+    if count + held >= sent:
+        return 0, ""
+    return sent - count - held, printable(f"{name[:NAME_MAX]}: {_text(raw)}, and sent: {sent}")
+
+
+def _sign(members: _Members, of_status: Callable[[int], Kind], fewer: str) -> Verdict | None:
+    """What an object says of itself: a status decides, else any bad sign; None: nothing.
+
+    ``fewer``: how it says that not all were taken.
+    """
+    bad, good = fewer, False
     for name, raw in members.items():
         verdict = _said(name, raw, of_status)
         if verdict is None:
@@ -285,7 +278,7 @@ def _sign(members: _Members, of_status: Callable[[int], Kind]) -> Verdict | None
 
 def _said(name: str, raw: msgspec.Raw, of_status: Callable[[int], Kind]) -> Verdict | None:
     """What one member says."""
-    about = _about(name)
+    about = about_name(name)
     if not any(about):
         return None
     said = _scalar(raw)
@@ -299,15 +292,22 @@ def _said(name: str, raw: msgspec.Raw, of_status: Callable[[int], Kind]) -> Verd
             kind = of_status(number)
         elif number not in (0, 1):
             kind = "unclear"
-    elif about.is_success and (said is True or said is False or word in _BAD_RESULTS):
-        kind = "taken" if said is True else "unclear"
-    elif about.is_result and (said is False or word in _BAD_RESULTS):
+    elif about.is_success and said is True:
+        kind = "taken"
+    elif about.is_success and (
+        denies(said) if isinstance(said, str) else number is None and _is_nothing(raw, said)
+    ):
         kind = "unclear"
+    elif about.is_result and (said is False or word in BAD_RESULTS):
+        kind = "later" if PASSES.fullmatch(word) else "unclear"
+    elif about.is_partial and not _is_nothing(raw, said):
+        # The usual wrapper says more within itself.
+        kind = None if about.is_wrapper and _first(raw) == "{" else "unclear"
     elif about.is_bad and not _is_nothing(raw, said):
-        kind = "later" if _PASSES.fullmatch(word) else "unclear"
+        kind = "later" if PASSES.fullmatch(word) else "unclear"
     if kind is None or kind == "taken":
         return None if kind is None else _TAKEN
-    return Verdict(kind, printable(f"{name[:_NAME_MAX]}: {_text(raw)}"))
+    return Verdict(kind, printable(f"{name[:NAME_MAX]}: {_text(raw)}"))
 
 
 def _is_nothing(raw: msgspec.Raw, said: object) -> bool:
@@ -315,7 +315,7 @@ def _is_nothing(raw: msgspec.Raw, said: object) -> bool:
     if said is _COMPOUND:
         return "".join(_text(raw).split()) in ("{}", "[]")
     if isinstance(said, str):
-        return said.strip().lower() in _NOTHING
+        return said.strip().lower() in NOTHING
     return said is None or said is False or said == 0
 
 
@@ -353,26 +353,3 @@ def _number(said: object) -> int | None:
     if isinstance(said, float) and said.is_integer() and abs(said) < 1e9:
         return int(said)
     return said if isinstance(said, int) and not isinstance(said, bool) else None
-
-
-class _About(NamedTuple):
-    """What a name may stand for."""
-
-    is_status: bool
-    is_result: bool
-    is_success: bool
-    is_bad: bool
-    is_wrapper: bool
-
-
-@lru_cache(maxsize=256)
-def _about(name: str) -> _About:
-    plain = "".join(c for c in name[:_NAME_MAX] if c.isalnum()).lower()
-    words = {word.lower() for word in _WORD.findall(name)} if len(name) <= _NAME_MAX else set()
-    return _About(
-        plain in _STATUS,
-        plain in _RESULT,
-        plain in _SUCCESS,
-        bool(words & _BAD_WORDS) and words <= _BAD_WORDS | _FILLING_WORDS,
-        plain in _WRAPPERS,
-    )

@@ -40,6 +40,10 @@ class Phase(Enum):
     PAUSED = "paused"
 
 
+#: How BACKING_OFF shows where waiting alone does not help: a person has to do something.
+HELD = "held"
+
+
 class Event(Enum):
     """What can happen to it."""
 

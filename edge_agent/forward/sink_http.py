@@ -110,7 +110,7 @@ class HttpSink:
             # more than this attempt.
             logger.exception("an unexpected error on the way to %s", self._upstream.name)
             await self.aclose()
-            raise SinkUnavailable(f"{self._upstream.name}: {_reason(error)}") from error
+            raise SinkUnavailable(_reason(error)) from error
 
     async def settle(self, floor: int) -> Acknowledged:
         """Nothing is ever in flight between two sends."""
@@ -143,6 +143,7 @@ class HttpSink:
             problem = judge(answer, key, wall_ns, accept, sent)
         if problem is not None:
             problem.status, problem.sent_bytes = answer.status, len(body)
+            problem.obstacle = "there"
             raise problem
         return Acknowledged(batch.last, len(sent), len(body), status=answer.status)
 
@@ -186,9 +187,9 @@ class HttpSink:
     ) -> SinkUnavailable:
         """What there is to tell of a request without an answer."""
         if failure is None or isinstance(failure, trio.TooSlowError):
-            message = f"{self._upstream.name}: no answer within {self._upstream.timeout:g} s"
+            message = f"no answer within {self._upstream.timeout:g} s"
         else:
-            message = f"{self._upstream.name}: {_reason(failure)}"
+            message = _reason(failure)
         has_begun = connection is not None and connection.has_begun
         if connection is not None and has_begun:
             message += f", with {connection.gone_bytes} of {size} bytes gone"

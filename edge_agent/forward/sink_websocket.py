@@ -142,7 +142,8 @@ class WebSocketSink:
                 return judged
             await link.aclose()
             said = judged
-        raise SinkUnavailable("the hub's numbers do not follow from what it is told")
+        text = "the hub's numbers do not follow from what it is told"
+        raise SinkUnavailable(text, obstacle="there")
 
     async def send(self, batch: Batch) -> Acknowledged:
         """Hand over the batch; waits while `QUEUE_BYTES` of earlier ones wait for the window.

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from edge_agent.errors import SinkRefused, SinkUnavailable
-from edge_agent.forward.phases import Event, Phase, next_phase
+from edge_agent.errors import Obstacle, SinkRefused, SinkUnavailable
+from edge_agent.forward.phases import HELD, Event, Phase, next_phase
 from edge_agent.forward.sink import Acknowledged, Batch
 from edge_agent.metrics import Metrics
 from edge_agent.record import UNSET_CLOCK_BEFORE_NS
@@ -76,7 +76,7 @@ class LaneStatistics:
 
     Attributes:
         log: name of the log.
-        phase: `Phase` in words.
+        phase: `Phase` in words, or `HELD`.
         connected: whether the last attempt succeeded and lasts.
         floor: everything up to this seq is acknowledged.
         backlog_records: durable here, not acknowledged there; filtered records among them.
@@ -86,6 +86,7 @@ class LaneStatistics:
             was looked at.
         error: the last failure as a sentence, "" before the first.
         error_ns: when it was, wall clock; 0 before the first.
+        obstacle: where it lies.
         failing: whether the upstream has been out of reach since, as far as is known.
         failures: failures in a row.
         next_try_s: until the next attempt; 0 unless backing off.
@@ -116,6 +117,7 @@ class LaneStatistics:
     refused: int
     rewinds: int
     gap_records: int
+    obstacle: Obstacle = "between"
     mistaken: bool = False
     plain: bool = False
     passed: int = 0
@@ -133,7 +135,9 @@ class Standing:
         self.floor = 0
         self.failures = 0
         self.next_try_at: float | None = None
-        self._error, self._error_ns, self._failing, self._mistaken = "", 0, False, False
+        self._error, self._error_ns, self._failing = "", 0, False
+        self._kind: FailureKind = "unavailable"
+        self._obstacle: Obstacle = "between"
         self._report: BatchReport | None = None
         self._records = self._size = self._refused = self._rewinds = self._gap_records = 0
         #: (last seq, when stored or None for a gap, bytes) of what was read and is not
@@ -241,11 +245,12 @@ class Standing:
         self._metrics.add("forward_rewinds_total", 1, self._upstream)
         self._metrics.add("forward_gap_records_total", gap_records, self._upstream)
 
-    def failed(self, kind: FailureKind, error: str, wall_ns: int) -> None:
+    def failed(
+        self, kind: FailureKind, error: str, wall_ns: int, obstacle: Obstacle = "here"
+    ) -> None:
         """Something went wrong; ``kind`` is the metric's label."""
-        self._error, self._error_ns = error, wall_ns
+        self._error, self._error_ns, self._kind, self._obstacle = error, wall_ns, kind, obstacle
         self._failing = self._failing or kind not in ("refused", "rewind", "copied")
-        self._mistaken = kind == "mistake"
         self._metrics.add("forward_failures_total", 1, self._upstream, kind)
 
     def snapshot(self, log: str, last: int, wall_ns: int, now: float) -> LaneStatistics:
@@ -258,9 +263,10 @@ class Standing:
             oldest_ns = None
         read_bytes = sum(size for _, _, size in self._unsettled)
         unread = backlog - max(0, self._unsettled[-1][0] - self.floor if self._unsettled else 0)
+        is_held = self.phase is Phase.BACKING_OFF and self._kind == "slow"
         return LaneStatistics(
             log=log,
-            phase=self.phase.value,
+            phase=HELD if is_held else self.phase.value,
             connected=self.connected,
             floor=self.floor,
             backlog_records=backlog,
@@ -276,7 +282,8 @@ class Standing:
             refused=self._refused,
             rewinds=self._rewinds,
             gap_records=self._gap_records,
-            mistaken=self._failing and self._mistaken,
+            obstacle=self._obstacle,
+            mistaken=self._failing and self._kind == "mistake",
             report=self._report,
         )
 
@@ -286,4 +293,6 @@ def held_up(now: LaneStatistics, trouble: str, wall_ns: int) -> LaneStatistics:
     if not now.backlog_records:
         return now
     error = f"waits until the disk takes writes: {trouble}"
-    return replace(now, connected=False, failing=True, error=error, error_ns=wall_ns)
+    return replace(
+        now, connected=False, failing=True, error=error, error_ns=wall_ns, obstacle="here"
+    )

@@ -70,12 +70,13 @@ def translated(cause: Exception | None, upstream: Upstream, wall_ns: int) -> Sin
         reason = cause.reason
         if reason is None:
             return SinkUnavailable("the hub closed the connection")
-        return SinkUnavailable(f"the hub closed: {reason.code} {reason.reason or reason.name}")
+        text = f"the hub closed: {reason.code} {reason.reason or reason.name}"
+        return SinkUnavailable(text, obstacle="there")
     if isinstance(cause, trio.TooSlowError):
         return SinkUnavailable(f"no answer within {upstream.timeout:g} s")
     if isinstance(cause, h11.LocalProtocolError):
         # The WebSocket library wants to refuse an answer that it cannot read, which it must not.
-        return SinkUnavailable("what answers there does not speak WebSocket")
+        return SinkUnavailable("what answers there does not speak WebSocket", obstacle="there")
     if not isinstance(cause, NETWORK_ERRORS):
         logger.error("an unexpected error on the way to %s", upstream.name, exc_info=cause)
     inner = cause.__cause__ if isinstance(cause, trio.BrokenResourceError) else None
@@ -88,7 +89,8 @@ def stopped(said: Stop) -> SinkUnavailable:
     """
     message = f"the hub says stop: {said.code} {said.message}".rstrip()
     slow = said.code in FORBIDDEN
-    return SinkUnavailable(message, retry_after=said.retry_after or None, slow=slow)
+    wait = said.retry_after or None
+    return SinkUnavailable(message, retry_after=wait, slow=slow, obstacle="there")
 
 
 def _rejected(error: ConnectionRejected, wall_ns: int) -> SinkUnavailable:
@@ -102,4 +104,5 @@ def _rejected(error: ConnectionRejected, wall_ns: int) -> SinkUnavailable:
         f"HTTP {status} instead of a WebSocket: {text or 'no reason given'}",
         retry_after=retry_after,
         slow=400 <= status < 500 and status not in (408, 425, 429),
+        obstacle="there",
     )

@@ -56,7 +56,15 @@ def compile_rules(rules: Iterable[Rule], metrics: Metrics) -> Before:
     Raises:
         ConfigError: a rule touches ``time`` or ``stream``.
     """
-    steps = [_step(rule) for rule in rules if rule.window is None and rule.time is None]
+    steps, wrong = [], []
+    for rule in rules:
+        if rule.window is None and rule.time is None:
+            try:
+                steps.append(_step(rule))
+            except ConfigError as error:
+                wrong.append(error)
+    if wrong:
+        raise ConfigError.of(wrong)
     if not steps:
         return _leave
     steps_of: dict[str, tuple[_Step, ...]] = {}

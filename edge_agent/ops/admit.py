@@ -127,7 +127,7 @@ def admit(request: Request, rules: Rules) -> Readable | Refusal:
         return everything
     if request.path in OPEN_PATHS:
         return nothing
-    return Refusal(401, "token_needed", "a token with the scope read is needed: Bearer TOKEN")
+    return Refusal(401, "token_needed", "a token with the scope read is needed")
 
 
 def identity(request: Request, rules: Rules, readable: Readable, address: str) -> str | None:
@@ -166,7 +166,7 @@ def _order(request: Request, rules: Rules) -> Readable | Refusal:
         text = "without tokens, orders are taken on loopback only; set http.address or tokens"
         return Refusal(403, "no_tokens", text)
     if not _may_order(request, rules):
-        return Refusal(401, "token_needed", "a token with the scope admin is needed: Bearer TOKEN")
+        return Refusal(401, "token_needed", "a token with the scope admin is needed")
     return everything
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edge_agent.ops.health import Reason
+from edge_agent.printable import ended
 from edge_agent.record import NANOSECONDS, format_time
 from edge_agent.store import Identity
 
@@ -55,9 +56,9 @@ def about_copies(identity: Identity, sources: SourcesCopied, wall_ns: int) -> It
     if note is not None and _is_news(note.when_ns, wall_ns):
         yield Reason(
             "store_copied",
-            f"On {format_time(note.when_ns)} this store was found to be a copy: {note.reason}. What"
-            " it held and nobody had acknowledged to it goes upstream under the new epoch"
-            f" {identity.epoch}; some of it may be there twice.",
+            f"On {format_time(note.when_ns)} this store was found to be a copy:"
+            f" {ended(note.reason)} What it held and nobody had acknowledged to it goes upstream"
+            f" under the new epoch {identity.epoch}; some of it may be there twice.",
         )
     if sources.times and _is_news(sources.when_ns, wall_ns):
         often = "once" if sources.times == 1 else f"{sources.times} times"

@@ -14,6 +14,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from edge_agent.errors import Obstacle
+from edge_agent.printable import ended
+
 Word = Literal["ok", "degraded", "failed"]
 
 #: A commit that takes longer than this is shown; cards stall for seconds now and then.
@@ -27,6 +30,13 @@ LOG_FULL = 0.98
 LOSS_SOON_S = 86_400.0
 #: A certificate that ends sooner is worth a person's attention.
 CERTIFICATE_SOON_S = 21 * 86_400.0
+#: What is wrong with an upstream, by where the obstacle lies.
+_OBSTACLES: dict[Obstacle | None, str] = {
+    "here": "is sent nothing",
+    "between": "cannot be reached",
+    "there": "answers, but takes nothing",
+    None: "gets nothing",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +80,8 @@ class LogFact:
 @dataclass(frozen=True, slots=True)
 class UpstreamFact:
     """An upstream's state; ``error`` is the last one where it is not connected; ``paused`` by a
-    person; ``mistaken`` where it fails on a mistake of the agent's own.
+    person; ``mistaken`` where it fails on a mistake of the agent's own; ``obstacle``: where what
+    the error is about lies.
     """
 
     name: str
@@ -80,6 +91,7 @@ class UpstreamFact:
     error: str | None
     paused: bool = False
     mistaken: bool = False
+    obstacle: Obstacle | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +182,7 @@ def _failures(facts: Facts) -> Iterable[Reason]:
         can = "can still" if facts.store_readable else "cannot even"
         yield Reason(
             "store_failing",
-            f"The disk refuses: {facts.store_problem}. Nothing is taken or acked until it"
+            f"The disk refuses: {ended(facts.store_problem)} Nothing is taken or acked until it"
             f" recovers; what is stored {can} be read.",
         )
     if facts.commit_waits_s >= STALLED_COMMIT_S:
@@ -197,7 +209,7 @@ def _degradations(facts: Facts) -> Iterable[Reason]:
     for problem in facts.files.unusable:
         yield Reason(
             "file_unusable",
-            f"{problem}. The agent goes on with what it read last; a start would be refused.",
+            f"{ended(problem)} The agent goes on with what it read last; a start would be refused.",
         )
     yield from _about_certificate(facts.files.certificate_ends_in_s)
     for crowded in facts.crowded:
@@ -206,7 +218,7 @@ def _degradations(facts: Facts) -> Iterable[Reason]:
         if mistake.rests:
             yield Reason("own_mistake", f"{_mistaken(mistake)} It waits to be run again.")
     if facts.budget is not None and not facts.budget_kept:
-        yield Reason("wear_over_budget", f"{_sentence(facts.budget)}.")
+        yield Reason("wear_over_budget", _sentence(facts.budget))
 
 
 def _full(log: LogFact) -> str:
@@ -238,21 +250,22 @@ def _about_upstream(upstream: UpstreamFact) -> Iterable[Reason]:
     if upstream.misconfigured:
         yield Reason(
             "upstream_misconfigured",
-            f"Upstream {upstream.name} refuses and waiting will not help{because}."
-            f" {_grouped(upstream.backlog_records)} records wait.",
+            ended(f"Upstream {upstream.name} refuses and waiting will not help{because}")
+            + f" {_grouped(upstream.backlog_records)} records wait.",
         )
     elif upstream.mistaken:
         yield Reason(
             "upstream_mistaken",
-            f"Upstream {upstream.name} {upstream.error}. It is tried again and again; please report"
+            ended(f"Upstream {upstream.name} {upstream.error}")
+            + " It is tried again and again; please report"
             f" what the journal says. {_grouped(upstream.backlog_records)} records wait.",
         )
     elif not upstream.connected and upstream.error:
         # Without an error it has merely not been tried yet, as in the first second after a start.
         yield Reason(
             "upstream_offline",
-            f"Upstream {upstream.name} cannot be reached{because}."
-            f" {_grouped(upstream.backlog_records)} records wait.",
+            ended(f"Upstream {upstream.name} {_OBSTACLES[upstream.obstacle]}{because}")
+            + f" {_grouped(upstream.backlog_records)} records wait.",
         )
 
 
@@ -270,7 +283,7 @@ def _about_certificate(ends_in_s: float | None) -> Iterable[Reason]:
 
 def _warnings(facts: Facts) -> Iterable[Reason]:
     if facts.insecure:
-        yield Reason("insecure", f"As `insecure = true` asks: {facts.open_ports}.")
+        yield Reason("insecure", ended(f"As `insecure = true` asks: {facts.open_ports}"))
     if not facts.clock_synced:
         yield Reason(
             "clock_unsynced",
@@ -311,15 +324,16 @@ def _warnings(facts: Facts) -> Iterable[Reason]:
 
 def _about_wear(facts: Facts) -> Iterable[Reason]:
     if facts.budget is not None and facts.budget_kept:
-        yield Reason("commits_spread", f"{_sentence(facts.budget)}: acks come later, as asked.")
+        budget = _sentence(facts.budget).rstrip(".")
+        yield Reason("commits_spread", f"{budget}: acks come later, as asked.")
     if facts.card is not None:
-        yield Reason("card_wearing_out", f"{_sentence(facts.card)}.")
+        yield Reason("card_wearing_out", _sentence(facts.card))
 
 
 def _about_log(log: LogFact) -> Iterable[Reason]:
     soon = log.loss_in_s is not None and log.loss_in_s < LOSS_SOON_S
     if soon and not log.refused and log.outlook is not None:
-        yield Reason("loss_ahead", f"Log {log.name}: {log.outlook}.")
+        yield Reason("loss_ahead", ended(f"Log {log.name}: {log.outlook}"))
     if log.discarded:
         yield Reason(
             "discarded",
@@ -344,7 +358,7 @@ def _mistaken(fact: MistakeFact) -> str:
 
 
 def _sentence(clause: str) -> str:
-    return clause[0].upper() + clause[1:]
+    return ended(clause[0].upper() + clause[1:])
 
 
 def _grouped(count: int) -> str:

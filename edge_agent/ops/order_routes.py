@@ -47,6 +47,7 @@ class OrderRoutes:
             time_key=sources.time_key,
             lane=sources.lane,
             part=sources.part,
+            identities=None if sources.tokens is None else sources.tokens.names,
         )
 
     async def consumers(self, request: Request) -> Response:

@@ -8,7 +8,7 @@ quarantine, and store it twice.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -76,6 +76,10 @@ def _nobody_there(sources: AbstractSet[str], identities: AbstractSet[str]) -> No
     return None
 
 
+#: The names of all tokens; None where nobody knows them.
+Identities = Callable[[], Awaitable[Collection[str] | None]]
+
+
 def _no_lane(consumer: str, log: str) -> Lane | None:
     return None
 
@@ -91,6 +95,7 @@ class Orders:
         before, time_key: the rules that act before storing.
         lane: the running lane that a consumer is, None where there is none.
         part: ends the connections of sources, and those by which an identity forwards.
+        identities: to whom sources can be moved; to anybody where not given.
     """
 
     def __init__(
@@ -103,8 +108,9 @@ class Orders:
         time_key: TimeKeyOf | None = None,
         lane: Callable[[str, str], Lane | None] = _no_lane,
         part: Part = _nobody_there,
+        identities: Identities | None = None,
     ) -> None:
-        self._part = part
+        self._part, self._identities = part, identities
         self._log, self._config, self._clock = log, config, clock
         self._before, self._time_key, self._lane = before, time_key, lane
         self._send_again = SendAgain(log, config, lane)
@@ -162,6 +168,14 @@ class Orders:
             OrderRefused: it is for another agent, or it cannot be done, with the reason.
         """
         self._check_whose(given.agent)
+        if given.order == "move" and given.to is not None and self._identities is not None:
+            known = await self._identities()
+            if known is not None and given.to not in known:
+                all_of_them = ", ".join(sorted(known)) or "none"
+                raise OrderRefused(
+                    f"there is no token called {given.to}, and nobody could use the source;"
+                    f" there are: {all_of_them} (`edge-agent token add` makes one)"
+                )
         async with self._one_at_a_time:
             chosen = meant(given, await self._log.sources())
             ticket = await self._log.append(Entry(sources=orders_for(given, chosen)), soon=True)

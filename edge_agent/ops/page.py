@@ -21,7 +21,7 @@ from edge_agent.ops.status import (
     UpstreamStatus,
 )
 from edge_agent.ops.streams import Seen
-from edge_agent.ops.text import ago, amount, duration, percent, size
+from edge_agent.ops.text import ago, amount, duration, percent, phase, size
 from edge_agent.printable import html_text
 from edge_agent.record import format_time
 
@@ -101,7 +101,7 @@ def _upstreams(upstreams: Sequence[UpstreamStatus]) -> str:
     rows = (
         [
             html_text(one.name),
-            html_text(one.phase),
+            html_text(phase(one.phase, one.retry_in_s)),
             amount(one.backlog_records),
             "–" if one.backlog_s is None else duration(one.backlog_s),
             amount(one.acknowledged_records),

@@ -5,14 +5,15 @@ from __future__ import annotations
 from edge_agent.ops.page_frame import table
 from edge_agent.ops.status import Status
 from edge_agent.ops.text import amount, duration, size
-from edge_agent.printable import html_text
+from edge_agent.printable import ended, html_text
 from edge_agent.wear import Stretch, Wear
 
 
 def card_section(status: Status) -> str:
     """The section, as HTML."""
     wear = status.wear
-    lines = "".join(f"<li>{html_text(line[0].upper() + line[1:])}." for line in status.wear_outlook)
+    told = (ended(line[0].upper() + line[1:]) for line in status.wear_outlook)
+    lines = "".join(f"<li>{html_text(line)}" for line in told)
     head = [
         "Written", "Agent", "Agent, a day", "All, a day", "Commits", "Each", "×", "× blocks",
     ]  # fmt: skip

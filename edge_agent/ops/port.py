@@ -15,11 +15,12 @@ import trio
 from edge_agent.accepting import Refused
 from edge_agent.config import Config, is_loopback, parse_address
 from edge_agent.errors import ConfigError
-from edge_agent.files import no_pass_phrase
+from edge_agent.files import load_pair
 from edge_agent.ops import http
 from edge_agent.ops.admit import Rules
 from edge_agent.ops.app import App, make_app
 from edge_agent.ops.watch import Watch
+from edge_agent.printable import why
 
 
 async def serve_people(
@@ -50,7 +51,7 @@ async def serve_people(
         insecure=config.listen.insecure,
         may_order=sources.may_order,
     )
-    tls = _tls(config, host)
+    tls = await trio.to_thread.run_sync(_tls, config, host)
     if tls is not None:
         sources.renewed("http.address", tls, partial(_tls, config, host))
     if listeners is None:
@@ -98,11 +99,11 @@ def _tls(config: Config, host: str) -> ssl.SSLContext | None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     try:
-        context.load_cert_chain(certificate, key, password=no_pass_phrase)
+        load_pair(context, certificate, key)
     except (ssl.SSLError, OSError) as error:
-        raise ConfigError(
-            "listen.tls_certificate", "a certificate and its key in PEM", f"{certificate}: {error}"
-        ) from None
+        found = f"{certificate}: {why(error)}"
+        expected = "a certificate and its key in PEM"
+        raise ConfigError("listen.tls_certificate", expected, found) from None
     return context
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -91,6 +91,10 @@ class TokenNews(Protocol):
 
     async def refresh(self) -> None:
         """Look at it now, if nobody has within a second."""
+        ...
+
+    async def names(self) -> Collection[str]:
+        """Of all tokens, looked up now."""
         ...
 
     async def changed(self) -> None:
@@ -238,6 +242,7 @@ def upstream_status(upstream: Upstream, now: ForwarderStatistics) -> UpstreamSta
         gap_records=sum(lane.gap_records for lane in now.lanes),
         lanes=tuple(map(_lane_status, now.lanes)),
         mistaken=any(lane.mistaken for lane in now.lanes),
+        obstacle=now.obstacle,
     )
 
 
@@ -386,6 +391,7 @@ def _upstream_fact(one: UpstreamStatus) -> health.UpstreamFact:
         one.error,
         paused=one.phase == "paused",
         mistaken=one.mistaken,
+        obstacle=one.obstacle,
     )
 
 

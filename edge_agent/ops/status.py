@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from edge_agent.errors import Obstacle
 from edge_agent.ops.copies import CopiesStatus
 from edge_agent.ops.figures import Figures
 from edge_agent.ops.health import Verdict
@@ -101,12 +102,15 @@ class LaneStatus:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamStatus:
-    """One upstream. ``phase`` is the forwarder's own word, e.g. ``sending`` or ``waiting``.
+    """One upstream. ``phase`` is the forwarder's own word, e.g. ``sending`` or ``held``.
 
     ``backlog_records`` counts positions of the log that it has not acknowledged, filtered ones
     included; ``misconfigured`` means that waiting will not help, a person must change something;
     ``rewinds`` is how often it had lost what it had acknowledged, ``gap_records`` how much of that
     was no longer here to be sent again.
+    ``retry_in_s`` is when it is tried again, None where it is not waited for. ``obstacle`` says
+    where what the error is about lies: ``here`` (a file, the disk, the clock), ``between`` (no
+    connection), or ``there``: it has answered.
     ``drains_in_s`` is when the backlog will have drained at this link, None where it does not, or
     where there is none worth the name; ``outlook`` says either in words. ``mistaken``: it fails on
     a mistake of the agent's own.
@@ -132,6 +136,7 @@ class UpstreamStatus:
     drains_in_s: float | None = None
     outlook: str | None = None
     mistaken: bool = False
+    obstacle: Obstacle | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,11 @@ def size(value: float, base: int = 1024) -> str:
     return f"{value:.3g} {unit}"
 
 
+def phase(word: str, retry_in_s: float | None) -> str:
+    """An upstream's phase, and when it is tried again where that is waited for."""
+    return word if retry_in_s is None else f"{word}, next try in {duration(retry_in_s)}"
+
+
 def duration(seconds: float) -> str:
     """``850 µs``, ``12 ms``, ``3.2 s``, ``4 min``, ``5 h 12 min``, ``3 d 4 h``."""
     if seconds <= 0:

@@ -15,6 +15,8 @@ from http import HTTPStatus
 import h11
 import trio
 
+from edge_agent.printable import ended
+
 #: A head with a bearer token, some cookies and a browser's usual chatter has 2 KiB.
 HEAD_BYTES_MAX = 16 * 1024
 #: How long, and how much, we read on after a refusal, so that our answer is not lost to a reset.
@@ -109,7 +111,7 @@ async def read_upgrade(stream: trio.abc.Stream, *, what_this_is: str) -> Upgrade
                     continue
             connection.receive_data(bytes(data))
     except h11.RemoteProtocolError as error:
-        sentence = f"This is not an HTTP request: {error}."
+        sentence = ended(f"This is not an HTTP request: {error}")
         raise Refusal(error.error_status_hint, sentence, "bad_request") from None
     if not isinstance(event, h11.Request):
         raise EOFError("closed before a whole request")  # noqa: TRY004 - h11 says so with a type

@@ -31,7 +31,15 @@ from typing import TYPE_CHECKING
 
 from edge_agent.config.shape import Listen
 from edge_agent.errors import ConfigError
-from edge_agent.files import acting_as_owner, no_pass_phrase, open_plain, replace_file
+from edge_agent.files import (
+    acting_as_owner,
+    load_pair,
+    open_plain,
+    refuse_links,
+    refuse_pipes,
+    replace_file,
+)
+from edge_agent.printable import why
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -69,17 +77,21 @@ def server_context(listen: Listen) -> ssl.SSLContext | None:
     if listen.tls_certificate is None and listen.tls_key is None:
         return None
     certificate, key = listen.tls_certificate or "", listen.tls_key or ""
-    for name, path in (("tls_certificate", certificate), ("tls_key", key)):
-        if not os.access(path, os.R_OK, effective_ids=True):
-            raise ConfigError(f"listen.{name}", "a readable PEM file", path or "nothing")
+    unreadable = [
+        ConfigError(f"listen.{name}", "a readable PEM file", path or "nothing")
+        for name, path in (("tls_certificate", certificate), ("tls_key", key))
+        if not os.access(path, os.R_OK, effective_ids=True)
+    ]
+    if unreadable:
+        raise ConfigError.of(unreadable)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(certificate, key, password=no_pass_phrase)
+        load_pair(context, certificate, key)
     except (ssl.SSLError, OSError) as error:
-        raise ConfigError(
-            "listen.tls_certificate", "a certificate and its key in PEM", f"{certificate}: {error}"
-        ) from None
+        found = f"{certificate}: {why(error)}"
+        expected = "a certificate and its key in PEM"
+        raise ConfigError("listen.tls_certificate", expected, found) from None
     return context
 
 
@@ -140,6 +152,7 @@ def renew(
     moment = now or dt.datetime.now(dt.UTC)
     with _writing(files.ca.parent):
         _take_back(files, reader)
+        refuse_links(files.ca, files.certificate)
         ca = x509.load_pem_x509_certificate(files.ca.read_bytes())
         ca_key = _read_key(files.ca_key)
         if ca_key.public_key() != ca.public_key():
@@ -165,6 +178,7 @@ def certificate_end(file: Path) -> float:
 
     Raises OSError, ValueError.
     """
+    refuse_pipes(file)
     found = _PEM.search(file.read_text(encoding="ascii"))
     if found is None:
         raise ValueError("no certificate in PEM")

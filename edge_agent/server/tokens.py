@@ -37,7 +37,7 @@ import os
 import pwd
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -47,7 +47,7 @@ import trio
 
 from edge_agent.commit import RunBlocking
 from edge_agent.errors import ConfigError, ProtocolError
-from edge_agent.files import SECRET, acting_as_owner, replace_file
+from edge_agent.files import SECRET, acting_as_owner, refuse_pipes, replace_file
 from edge_agent.record import format_time
 from edge_agent.streams import compile_patterns
 
@@ -195,6 +195,11 @@ class Tokens:
             await trio.sleep(max(0.0, self._checked + REFRESH_S - called))
             await self._look()
 
+    async def names(self) -> Collection[str]:
+        """Of all tokens, as the file is now."""
+        await self.refresh()
+        return [token.name for token in self._tokens]
+
     async def changed(self) -> None:
         """Wait until the tokens have changed."""
         await self._changed.wait()
@@ -261,7 +266,7 @@ def add_token(
         agents=tuple(agents),
         admin=admin,
     )
-    _check(token, str(path))
+    _check((token,), str(path))
     with _alone(Path(path)):
         existing = list_tokens(path)
         if any(one.name == name for one in existing):
@@ -338,6 +343,7 @@ def _state(path: Path) -> _State:
 def _load(path: Path) -> tuple[Token, ...]:
     expected = "a tokens file as `edge-agent token add` writes it"
     try:
+        refuse_pipes(path)
         file = msgspec.json.decode(path.read_bytes(), type=_File)
     except OSError as error:
         raise ConfigError(str(path), expected, error.strerror or "no file") from None
@@ -345,21 +351,24 @@ def _load(path: Path) -> tuple[Token, ...]:
         raise ConfigError(str(path), expected, str(error)) from None
     if file.version != _VERSION:
         raise ConfigError(f"{path}: version", str(_VERSION), str(file.version))
-    for token in file.tokens:
-        _check(token, str(path))
+    _check(file.tokens, str(path))
     return file.tokens
 
 
-def _check(token: Token, where: str) -> None:
+def _check(tokens: Sequence[Token], where: str) -> None:
+    if wrong := [error for token in tokens for error in _mistakes(token, where)]:
+        raise ConfigError.of(wrong)
+
+
+def _mistakes(token: Token, where: str) -> Iterator[ConfigError]:
     if not token.hash.startswith(_HASH_PREFIX) or not token.hash.isascii():
-        raise ConfigError(f"{where}: {token.name}: hash", f"{_HASH_PREFIX}HEX", "something else")
+        yield ConfigError(f"{where}: {token.name}: hash", f"{_HASH_PREFIX}HEX", "something else")
     for key in ("write", "sources", "read", "agents"):
         try:
             compile_patterns(getattr(token, key))
         except ProtocolError as error:
-            raise ConfigError(
-                f"{where}: {token.name}: {key}", "patterns such as 'greenhouse/**'", error.message
-            ) from None
+            expected = "patterns such as 'greenhouse/**'"
+            yield ConfigError(f"{where}: {token.name}: {key}", expected, error.message)
 
 
 @contextmanager

@@ -23,7 +23,8 @@ import lmdb
 import msgspec
 
 from edge_agent.errors import StoreDamaged, StoreFailed, StoreLocked, StoreTooNew
-from edge_agent.files import acting_as_owner
+from edge_agent.files import acting_as_owner, refuse_links
+from edge_agent.printable import why
 from edge_agent.store import keys
 from edge_agent.store.changes import Change
 from edge_agent.store.check import Report, check_file
@@ -103,9 +104,10 @@ def read_manifest(backup: Path) -> Manifest:
         StoreTooNew: a newer version made it.
     """
     try:
+        refuse_links(backup / MANIFEST)
         manifest = msgspec.json.decode((backup / MANIFEST).read_bytes(), type=Manifest)
     except (OSError, msgspec.DecodeError) as error:
-        raise StoreFailed(f"{backup} is no backup: {MANIFEST}: {error}") from error
+        raise StoreFailed(f"{backup} is no backup: {MANIFEST}: {why(error)}") from error
     if manifest.format > FORMAT:
         raise StoreTooNew(
             f"{backup} holds a store of format {manifest.format}, this version reads up to {FORMAT}"
@@ -122,6 +124,7 @@ def verify(backup: Path, manifest: Manifest, progress: Progress) -> Report:
     """
     data = backup / DATA
     try:
+        refuse_links(data)
         size = data.stat().st_size
         found = _sha256(data, lambda done: progress(done, max(size, 1)))
     except OSError as error:

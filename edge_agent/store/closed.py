@@ -18,9 +18,12 @@ import os
 import zlib
 from pathlib import Path
 
+from edge_agent.files import open_plain
+
 logger = logging.getLogger(__name__)
 
 CLOSED = "closed"
+_NOTE_BYTES_MAX = 64
 
 
 def note_closed(folder: Path, commit: int) -> None:
@@ -29,7 +32,9 @@ def note_closed(folder: Path, commit: int) -> None:
     note = b"%s %08x\n" % (number, zlib.crc32(number))
     made = folder / f"{CLOSED}.new"
     try:
-        fd = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        # Left by a power cut, or put there by somebody: neither is written through.
+        made.unlink(missing_ok=True)
+        fd = open_plain(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:
             if os.write(fd, note) != len(note):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -38,7 +43,11 @@ def note_closed(folder: Path, commit: int) -> None:
             os.close(fd)
         made.rename(folder / CLOSED)
     except OSError as error:
-        logger.warning("%s: the last commit is not noted: %s", folder, error.strerror)
+        text = (
+            "%s: which commit was the last could not be noted: %s. Nothing is lost by that; what"
+            " is not the agent's there should be taken away"
+        )
+        logger.warning(text, error.filename or made, error.strerror)
 
 
 def closed_at(folder: Path) -> int:
@@ -46,7 +55,9 @@ def closed_at(folder: Path) -> int:
     word of it.
     """
     try:
-        number, _, crc = (folder / CLOSED).read_bytes().rstrip(b"\n").partition(b" ")
+        fd = open_plain(folder / CLOSED, os.O_RDONLY)
     except OSError:
         return 0
+    with os.fdopen(fd, "rb") as file:
+        number, _, crc = file.read(_NOTE_BYTES_MAX).rstrip(b"\n").partition(b" ")
     return int(number) if number.isdigit() and crc == b"%08x" % zlib.crc32(number) else 0

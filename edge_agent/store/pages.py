@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -120,12 +121,16 @@ class PageFile:
         What is wrong inside shows in ``metas`` and in walking.
         """
         try:
-            self._fd = os.open(data, os.O_RDONLY | os.O_CLOEXEC)
+            self._fd = os.open(data, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             if error.errno in DAMAGED_ERRNOS:
                 raise StoreDamaged(f"{data} cannot be opened: {error.strerror}") from error
             raise
-        self.size = os.fstat(self._fd).st_size
+        found = os.fstat(self._fd)
+        if not stat.S_ISREG(found.st_mode):
+            os.close(self._fd)
+            raise StoreDamaged(f"{data} is no plain file")
+        self.size = found.st_size
         self.page_bytes = self._find_page_bytes()
         self.metas = [self._meta(number) for number in (0, 1)]
 

@@ -48,6 +48,8 @@ _HELD_TYPES = LEAF_TYPES | {dict, list}
 
 to_msgpack = msgspec.msgpack.Encoder().encode
 _raws_from_msgpack = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+_raw_from_json = msgspec.json.Decoder(msgspec.Raw).decode
+_raws_from_json = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +200,33 @@ def _join_json(raws: Sequence[msgspec.Raw]) -> bytes:
     return b"[" + b",".join(raws) + b"]"
 
 
+def _one_from_json(data: str | bytes) -> list[msgspec.Raw]:
+    return [_raw_from_json(data)]
+
+
+def _skip_halves(
+    read: Callable[[str | bytes], list[msgspec.Raw]], data: str | bytes
+) -> list[msgspec.Raw]:
+    """What ``read`` finds in JSON in which half a character may be escaped, as JavaScript's own
+    encoder does it: that is no text, and the fault of its record.
+    """
+    try:
+        return read(data)
+    except msgspec.DecodeError:
+        whole = data.encode() if isinstance(data, str) else data
+        # Other characters of the same length, to see where each value begins and ends. Behind a
+        # backslash that is escaped itself it is other text as well, which does no harm.
+        readable = whole.replace(rb"\ud", rb"\u0").replace(rb"\uD", rb"\u0")
+        if readable == whole:
+            raise
+        found, end = [], 0
+        for raw in map(bytes, read(readable)):
+            begin = readable.index(raw, end)
+            end = begin + len(raw)
+            found.append(msgspec.Raw(whole[begin:end]))
+        return found
+
+
 MSGPACK = Encoding(
     name="msgpack",
     is_json=False,
@@ -217,8 +246,8 @@ JSON = Encoding(
     is_json=True,
     one=msgspec.json.Decoder(Usual).decode,
     many=msgspec.json.Decoder(list[Usual]).decode,
-    raw=msgspec.json.Decoder(msgspec.Raw).decode,
-    raws=msgspec.json.Decoder(list[msgspec.Raw]).decode,
+    raw=lambda data: _skip_halves(_one_from_json, data)[0],
+    raws=lambda data: _skip_halves(_raws_from_json, data),
     held=msgspec.json.Decoder(dict[str, Any]).decode,
     helds=msgspec.json.Decoder(list[dict[str, Any]]).decode,
     any=msgspec.json.Decoder().decode,

@@ -44,7 +44,7 @@ def test_a_token_goes_in_a_header_and_never_in_the_url(tmp_path: Path) -> None:
     "status, body, says",
     [
         (400, b'{"error": {"code": "bad_query", "message": "from: expected"}}', "from: expected"),
-        (401, b'{"error": {"message": "a token is needed"}}', "needed Try --token-file"),
+        (401, b'{"error": {"message": "a token is needed"}}', r"needed\. Try --token-file"),
         (404, b"<html>", "HTTP 404, and not as an edge_agent answers"),
     ],
 )

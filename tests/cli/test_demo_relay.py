@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import socket
+from contextlib import ExitStack
+
 import pytest
 import trio
 
 from edge_agent.cli.demo_relay import Relay
+from tests.patience import PATIENCE_S, eventually
 
 
 async def echo(stream: trio.SocketStream) -> None:
@@ -58,3 +62,24 @@ async def test_a_target_that_is_not_there_looks_like_a_cut(nursery: trio.Nursery
     async with await connect(relay) as stream:
         with pytest.raises(trio.BrokenResourceError):
             await stream.receive_some()
+
+
+async def test_what_is_being_connected_at_the_cut_is_cut_as_well(nursery: trio.Nursery) -> None:
+    with socket.socket() as busy, ExitStack() as waiting:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen(0)
+        # As long as others wait to be accepted, it lets nobody else connect.
+        for _ in range(2):
+            other = waiting.enter_context(socket.socket())
+            other.setblocking(False)
+            other.connect_ex(busy.getsockname())
+        relay = Relay(busy.getsockname()[1])
+        await nursery.start(relay.run)
+        async with await connect(relay) as stream:
+            await eventually(lambda: bool(relay._open), "it is connecting")
+            relay.cut()
+            relay.restore()
+            for _ in range(2):
+                busy.accept()[0].close()
+            with trio.fail_after(PATIENCE_S), pytest.raises(trio.BrokenResourceError):
+                await say(stream)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import os
 import shutil
 import tarfile
 from pathlib import Path
@@ -252,3 +253,16 @@ async def test_what_a_manifest_says_moves_no_cursor(place: Place) -> None:
     file.write_text(json.dumps(told | {"agent_id": "\x1b[2J\u202e"}))
     done = place.run()
     assert done.exit_code == 0 and "\x1b" not in done.output and "\u202e" not in done.output
+
+
+async def test_a_pipe_holds_nobody_up_wherever_it_stands(place: Place, tmp_path: Path) -> None:
+    os.mkfifo(pipe := tmp_path / "pipe")
+    for path in (pipe, Path("/dev/zero")):
+        done = place.run(source=path)
+        assert done.exit_code == 1 and f"{path} is no plain file" in done.output
+    for name in ("data.mdb", "manifest.json"):
+        shutil.copytree(place.backup, copied := tmp_path / f"without {name}")
+        (copied / name).unlink()
+        os.mkfifo(copied / name)
+        done = place.run(source=copied)
+        assert done.exit_code == 1 and "no plain file" in str(done.output + str(done.exception))

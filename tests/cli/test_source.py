@@ -39,13 +39,17 @@ async def test_sources_are_listed_moved_and_forgotten(tmp_path: Path) -> None:
     assert (await source(tmp_path, "forget", "oven", "--yes")).exit_code != 0
 
 
-async def test_a_token_that_is_not_there_is_noted(tmp_path: Path) -> None:
+async def test_a_source_is_moved_to_no_token_that_is_not_there(tmp_path: Path) -> None:
     tokens = tmp_path / "tokens.json"
     add_token(tokens, "a", write=["**"])
     config = tmp_path / "a.toml"
     config.write_text(f'[listen]\ntokens = "{tokens}"\n')
     async with agent(tmp_path, serve=False) as running:
         await (await running.log.append(Entry(numbering=Numbering("oven", 1, 51)))).wait()
-    for name, noted in (("b", True), ("a", False)):
-        done = await source(tmp_path, "move", "oven", "--to", name, "--config", str(config))
-        assert done.exit_code == 0 and ("no token called" in done.stderr) is noted
+    done = await source(tmp_path, "move", "oven", "--to", "b", "--config", str(config))
+    assert done.exit_code == 1
+    assert "no token called b" in str(done.exception) and "are: a (" in str(done.exception)
+    (oven,) = json.loads((await source(tmp_path, "list", "--json")).stdout)
+    assert oven["owner"] is None
+    done = await source(tmp_path, "move", "oven", "--to", "a", "--config", str(config))
+    assert done.exit_code == 0, done.output

@@ -53,6 +53,13 @@ def test_the_three_figures_the_upstreams_and_the_logs_are_shown() -> None:
     assert "12 %" in lines["main"]
 
 
+def test_when_an_upstream_is_tried_again_is_shown() -> None:
+    held = replace(UPSTREAM, phase="held", connected=False, error="HTTP 401", retry_in_s=12.0)
+    with answering(replace(STATUS, upstreams=(UPSTREAM, held))) as url:
+        done = CliRunner().invoke(command, ["--url", url])
+    assert "held, next try in 12 s" in done.output and done.output.count("next try") == 1
+
+
 def test_wear_and_outlook_are_shown() -> None:
     log = replace(LOG, outlook="at today's rate 61 h until the oldest undelivered record is lost")
     hub = replace(UPSTREAM, outlook="the backlog drains in 14 min at this link")

@@ -75,3 +75,13 @@ def test_a_rotated_token_keeps_all_but_its_secret(tmp_path: Path) -> None:
     assert "forward 0123456789ab" in run(command, ["list", *where]).output
     assert run(command, ["rotate", "nobody", *where]).exit_code == 1
     assert run(command, ["add", "x", "--write", "a", "--agent", "b", *where]).exit_code == 2
+
+
+@pytest.mark.parametrize("wrong", ["zz", "0123456789AB", "agent:0123456789ab", "0123456789*", ""])
+def test_an_agent_is_named_by_its_id(tmp_path: Path, wrong: str) -> None:
+    path = tmp_path / "tokens.json"
+    done = run("add", "pi", "--forward", "--agent", wrong, "--file", str(path))
+    assert done.exit_code == 2 and "no agent's id" in done.output and not path.exists()
+    for right in ("0123456789ab", "**"):
+        done = run("add", right, "--forward", "--agent", right, "--file", str(path))
+        assert done.exit_code == 0, done.output

@@ -195,7 +195,7 @@ def test_an_unknown_variable_is_an_error_that_names_it(name: str) -> None:
         ("[[upstream]]\nurl = 'x'", 'agent.toml: upstream[0].name: expected text in "quotes", found nothing'),
         ("[[upstream]]\nname = 'x'", "agent.toml: upstream.x.url: expected this key, found nothing"),
         ("[[rule]]\nname = 'x'\n[[rule]]\nname = 'x'", "agent.toml: rule[1].name: expected a name of its own, found 'x' twice"),
-        ("[[rule]]\nname = 'x'", "agent.toml: rule.x.streams: expected this key, found nothing"),
+        ("[[rule]]\nname = 'x'\ndrop = 'record'", "agent.toml: rule.x.streams: expected this key, found nothing"),
         ("[[rule]]\nname = 'x'\nstreams = ['a']\nrename = { a = 1 }", 'agent.toml: rule.x.rename: expected text in "quotes", found {\'a\': 1}'),
         ("[[rule]]\nname = 'x'\nstreams = ['a']\ndrop = 'all'", 'agent.toml: rule.x.drop: expected one of "record", found "all"'),
         ("[listen", "agent.toml: expected TOML, found a mistake: Expected ']' at the end of a table declaration (at end of document)"),

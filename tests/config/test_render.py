@@ -6,7 +6,19 @@ import tomllib
 import pytest
 from msgspec.structs import fields
 
-from edge_agent.config import Config, Http, Limits, Listen, Log, Store, Wear, parse, render
+from edge_agent.config import (
+    Config,
+    Http,
+    Limits,
+    Listen,
+    Log,
+    Rule,
+    Store,
+    Upstream,
+    Wear,
+    parse,
+    render,
+)
 from tests.config.test_load import WHOLE
 
 
@@ -42,6 +54,23 @@ def test_a_newcomer_sees_commented_examples_that_load_when_uncommented() -> None
     config = parse("\n".join(examples), "examples")
     assert [upstream.name for upstream in config.upstream] == ["hub", "logs"]
     assert [rule.name for rule in config.rule] == ["tidy", "mute", "clock", "hourly"]
+
+
+def test_a_newcomer_sees_every_key_of_upstreams_and_rules_with_default_and_limits() -> None:
+    text = render(Config())
+    for kind in (Upstream, Rule):
+        section = text[text.index(f"# [[{kind.__name__.lower()}]]") :]
+        for field in fields(kind):
+            assert re.search(rf"^# (# )?{field.name} = .*  # .", section, re.MULTILINE), field.name
+    for line in (
+        r'# batch_age = "1s" .*  # .*; 0s to 1d',
+        r"# batch_records = 10000 .*  # .*; 1 to 1000000",
+        r'# # token_file = "" *  # one line; .*',
+        r'message_bytes = "1MiB" .*  # .*; 1KiB to 64MiB',
+        r'keep = "30d" .*  # .*; 1s to 3660d',
+        r'drain_timeout = "10s" .*  # .*; 100ms to 1h',
+    ):
+        assert re.search(f"^{line}$", text, re.MULTILINE), line
 
 
 def test_configured_tables_take_the_place_of_the_examples() -> None:

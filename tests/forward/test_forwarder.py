@@ -43,7 +43,7 @@ async def test_each_log_goes_its_own_way(
         assert sinks["alarms"].sent == [(1, 2)] and sinks["main"].sent == []
         statistics = forwarder.statistics()
         assert [lane.log for lane in statistics.lanes] == ["main", "alarms"]
-        assert statistics.phase == "backing off" and not statistics.connected
+        assert statistics.phase == "held" and not statistics.connected
         assert (statistics.backlog_records, statistics.records) == (5, 2)
         assert (statistics.error, statistics.error_ns) == ("no", station.clock.read().wall_ns)
         assert station.metrics.get("forward_backlog_records", "hub") == 5

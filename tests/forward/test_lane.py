@@ -395,7 +395,7 @@ async def test_stop_ends_a_wait(autojump_clock: Clock, tmp_path: Path, asked: fl
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(lane.run)
                 await settled()
-                assert phase_of(lane) == "backing off"
+                assert phase_of(lane) == "held"
                 lane.stop()
 
 

@@ -45,6 +45,13 @@ TAKEN: list[Any] = [
     {"error_rate": 0.2, "errors_url": "https://h/x", "failover": True},
     # An upstream that sends back what it was sent, our fields and all.
     {"stored": [{"id": i, "seq": 1, "fields": {"error": "E7", "status": 500}} for i in IDS]},
+    # All of them, counted or said; or what were there before and what is new together.
+    {"accepted": 5}, {"success": "true"}, {"ok": 1}, {"success": 1}, {"ok": "yes"},
+    {"successCount": 5, "failedCount": 0}, {"stored": "5 of 5"}, {"partial": False},
+    {"inserted": 3, "updated": 2}, {"accepted": 0, "duplicates": 5}, {"created": 1_767_225_600},
+    {"accepted": 4, "duplicates": [IDS[0]]}, {"success": "5 records stored"},
+    {"ok": "no errors"}, {"created": "2026-11-22T10:00:00Z"}, {"success_message": None},
+    {"skipped": 0}, {"accepted": IDS}, ["stored"] * 5, {"created": False, "updated": True},
     None, [], [1, 2], "stored", 5, {},
 ]  # fmt: skip
 
@@ -67,8 +74,11 @@ NAMED = [
     ),
     # In another order, or only the failed ones: by our ids.
     ({"results": [{"id": i, "status": 400 if i == IDS[3] else 201} for i in reversed(IDS)]}, {3}),
-    ({"Successful": [], "Failed": [{"Id": IDS[2], "Code": "InvalidParameter"}]}, {2}),
-    ({"rejected": [IDS[0]]}, {0}),
+    ({"Successful": ["m"] * 4, "Failed": [{"Id": IDS[2], "Code": "InvalidParameter"}]}, {2}),
+    ({"rejected": [IDS[0]]}, {0}), ({"accepted": 3, "rejected": IDS[3:]}, {3, 4}),
+    ({"results": [{"success": 1}] * 4 + [{"success": 0}]}, {4}),
+    ({"results": [{"accepted": "yes"}] * 4 + [{"accepted": None}]}, {4}),
+    (["ok"] * 4 + ["failed"], {4}),
     ({"data": {"results": [{"status": 200}] * 4 + [{"status": 400}]}}, {4}),
 ]  # fmt: skip
 
@@ -119,9 +129,36 @@ OTHERWISE = [
     ({"results": [{"id": i, "status": 400 if i == IDS[3] else 201} for i in IDS[:4]]}, "refused"),
     # It counts more than it names.
     ({"failed": 2, "results": [{"status": 200}] * 4 + [{"status": 400}]}, "unclear"),
+    # It counts fewer than it leaves over.
+    ({"accepted": 1, "rejected": IDS[3:]}, "unclear"),
+    ({"Successful": [], "Failed": [{"Id": IDS[2], "Code": "X"}]}, "unclear"),
+    ({"accepted": 3, "results": [{"status": 200}] * 5}, "unclear"),
     (False, "unclear"), ("error", "unclear"), ([False] * 5, "unclear"),
     (b'{"error": 1e400}', "unclear"), (b'{"error": "\xff"}', "unclear"),
 ]  # fmt: skip
+
+
+NOT_ALL: list[Any] = [
+    {"success": 0}, {"success": "0"}, {"success": None}, {"success": ""}, {"success": {}},
+    {"success": []}, {"success": "false"}, {"success": 0.0}, {"success": -1}, {"isSuccess": None},
+    {"ok": 0}, {"ok": "no"}, {"ok": None}, {"ok": "N"}, {"ok": "not yet"}, {"ok": 4},
+    {"success": "records could not be stored"}, {"success": "partially"}, {"stored": "3 of 5"},
+    {"accepted": 0}, {"accepted": 4}, {"accepted": "4"}, {"accepted": []}, {"accepted": IDS[:4]},
+    {"accepted": None}, {"acknowledged": 0}, {"acknowledged": "none"}, {"received": False},
+    {"successCount": 4}, {"records_stored": 0}, {"acceptedRecords": 1}, {"insertedCount": 4},
+    {"data": {"accepted": 4}}, {"inserted": 2, "updated": 2}, {"received": 5, "stored": 4},
+    {"partial": True}, {"partial": "yes"}, {"isPartial": 1}, {"partialSuccess": True},
+    {"partial": IDS[:2]}, {"partialSuccess": IDS[:2]}, {"incomplete": True}, {"complete": False},
+    {"skipped": 1}, {"ignored": 2}, {"discarded": "all"}, {"lost": 1}, {"status": "incomplete"},
+    {"status": "no"}, {"result": "skipped"}, "no", "partial", "3/5",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", NOT_ALL)
+def test_what_says_that_not_all_were_taken_is_no_acknowledgement(answer: Any) -> None:
+    outcome = said(answer)
+    assert outcome.verdict.kind == "unclear" and not outcome.refused
+    assert outcome.verdict.reason
 
 
 @pytest.mark.parametrize("answer, kind", OTHERWISE)

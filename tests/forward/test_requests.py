@@ -130,7 +130,7 @@ async def test_a_proxy_that_refuses_another_agent_is_told_as_such(tmp_path: Path
         await agent.put(1)
         proxy.answer = b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n"
         async with forwarding(agent, 1, proxy=proxy.url, backoff_max=1000.0) as forwarder:
-            await until(lambda: forwarder.statistics().phase == "backing off")
+            await until(lambda: forwarder.statistics().phase == "held")
             statistics = forwarder.statistics()
             assert "HTTP 407 for 127.0.0.1:1 (it wants proxy_auth_file" in statistics.error
             # A person has to change something.

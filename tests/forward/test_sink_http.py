@@ -357,8 +357,9 @@ async def test_any_other_4xx_keeps_everything_and_shows(tmp_path: Path, status: 
         async with trio.open_nursery() as nursery:
             forwarder = forwarder_for(station, server.url, backoff_max=1000.0)
             nursery.start_soon(forwarder.run)
-            await until(lambda: forwarder.statistics().phase == "backing off")
+            await until(lambda: forwarder.statistics().phase == "held")
             statistics = forwarder.statistics()
+            assert statistics.obstacle == "there"
             assert f"HTTP {status}: ask your administrator" in statistics.error
             assert statistics.lanes[0].next_try_s > 400 and statistics.backlog_records == 4
             # A person has mended it; the signal saves the wait.

@@ -55,15 +55,16 @@ def test_a_failure_is_shown_until_the_upstream_shows_itself_again() -> None:
     metrics = Metrics()
     standing = Standing("hub", metrics)
     standing.enter(Event.UNAVAILABLE)
-    standing.failed("slow", "HTTP 401", NOW_NS)
+    standing.failed("slow", "HTTP 401", NOW_NS, "there")
     standing.next_try_at = 12.0
     snapshot = standing.snapshot("main", 0, NOW_NS, 2.0)
     assert (snapshot.phase, snapshot.error, snapshot.error_ns) == (
-        "backing off",
+        "held",
         "HTTP 401",
         NOW_NS,
     )
     assert snapshot.failing and not snapshot.connected and snapshot.next_try_s == 10
+    assert snapshot.obstacle == "there"
     assert metrics.get("forward_failures_total", "hub", "slow") == 1
     standing.opened(0, proven=False)
     assert not standing.snapshot("main", 1, NOW_NS, 2.0).connected

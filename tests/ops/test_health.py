@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from edge_agent.errors import Obstacle
 from edge_agent.ops.health import (
     CrowdedFact,
     Facts,
@@ -60,6 +63,22 @@ def test_an_upstream_that_is_away_degrades_and_does_not_fail() -> None:
     facts = unwell(upstreams=(away,))
     assert codes(facts) == ("degraded", ["upstream_offline"], [])
     assert "4 711 records" in judge(facts).reasons[0].message
+
+
+@pytest.mark.parametrize(
+    "obstacle, words",
+    [
+        ("here", "is sent nothing"),
+        ("between", "cannot be reached"),
+        ("there", "answers, but takes nothing"),
+        (None, "gets nothing"),
+    ],
+)
+def test_what_is_wrong_with_an_upstream_is_said_by_where_it_lies(
+    obstacle: Obstacle | None, words: str
+) -> None:
+    away = UpstreamFact("hub", False, False, 1, "why", obstacle=obstacle)
+    assert f"Upstream hub {words}: why. 1" in judge(unwell(upstreams=(away,))).reasons[0].message
 
 
 def test_an_upstream_that_was_not_tried_yet_is_no_reason() -> None:
@@ -186,3 +205,20 @@ def test_who_finds_no_place_for_a_source_is_named() -> None:
     assert "Too many sources of mallory: it has 2 500" in told and "source list" in told
     nobody = judge(unwell(crowded=(CrowdedFact("", 10_000, 10_000, 10_000),))).reasons[0].message
     assert "Too many sources: 10 000 are remembered" in nobody
+
+
+def test_no_reason_ends_with_two_full_stops() -> None:
+    said = "This port needs a token."
+    upstreams = tuple(
+        UpstreamFact("hub", False, misconfigured, 1, said, mistaken=mistaken)
+        for misconfigured, mistaken in ((False, False), (True, False), (False, True))
+    )
+    facts = unwell(
+        upstreams=upstreams, store_problem=said, files=FilesFact((said,)), insecure=True,
+        open_ports=said, budget=said, card=said,
+    )  # fmt: skip
+    for each in (facts, replace(facts, budget_kept=False)):
+        verdict = judge(each)
+        told = [one.message for one in (*verdict.reasons, *verdict.warnings)]
+        assert sum(said.removesuffix(".") in one for one in told) == 8
+        assert not [one for one in told if ".." in one or ".:" in one or not one.endswith(".")]

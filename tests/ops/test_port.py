@@ -58,9 +58,13 @@ async def test_off_loopback_it_speaks_https_with_the_sensors_certificate(tmp_pat
     listen = Listen(tls_certificate=str(pem), tls_key=str(key), tokens="tokens.json")
     client = ssl.create_default_context()
     authority.configure_trust(client)
-    config = config_of(tmp_path / "data", "0.0.0.0:0", listen)
+    config, renewed = config_of(tmp_path / "data", "0.0.0.0:0", listen), []
     async with agent(
-        tmp_path / "data", config=config, change=lambda s: replace(s, access=lambda _: None)
+        tmp_path / "data",
+        config=config,
+        change=lambda s: replace(
+            s, access=lambda _: None, renewed=lambda port, *_: renewed.append(port)
+        ),
     ) as running:
         raw = await trio.open_tcp_stream("127.0.0.1", running.address[1])
         stream = trio.SSLStream(raw, client, server_hostname="localhost", https_compatible=True)
@@ -68,6 +72,8 @@ async def test_off_loopback_it_speaks_https_with_the_sensors_certificate(tmp_pat
         answer = await receive_until(stream, b"}}")
         assert answer.startswith(b"HTTP/1.1 401") and b"token_needed" in answer
         await stream.aclose()
+    # Whoever renews certificates knows of it.
+    assert renewed == ["http.address"]
 
 
 async def test_a_certificate_that_cannot_be_used_names_its_key(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from edge_agent.forward.moves import OrderRefused
 from edge_agent.ops import Sources
 from edge_agent.ops.source_orders import SourceMove, meant, said, told_source
+from edge_agent.server import Tokens, add_token
 from edge_agent.store import Entry, Numbering, SourceView
 from tests.ops.real import agent
 from tests.ops.test_order_routes import post
@@ -69,6 +70,19 @@ async def test_a_source_is_moved_and_forgotten_over_http(tmp_path: Path) -> None
         assert (await running.json("/api/sources"))["sources"] == []
         status, told = await post(running, "/api/sources", {"order": "forget", "source": "oven"})
         assert (status, told["error"]["code"]) == (409, "refused")
+
+
+async def test_a_running_agent_moves_a_source_to_no_token_that_is_not_there(tmp_path: Path) -> None:
+    add_token(file := tmp_path / "tokens", "a", write=["**"])
+    tokens = Tokens(file)
+    async with agent(tmp_path / "d", change=lambda s: replace(s, tokens=tokens)) as running:
+        await (await running.log.append(Entry(numbering=Numbering("oven", 1, 51)))).wait()
+        order = {"order": "move", "source": "oven", "to": "b"}
+        status, told = await post(running, "/api/sources", order)
+        assert status == 409 and "no token called b" in told["error"]["message"]
+        # One that was made a moment ago is known.
+        add_token(file, "b", write=["**"])
+        assert (await post(running, "/api/sources", order))[0] == 200
 
 
 def _parting(sources: Sources, parted: list[tuple[set[str], set[str]]]) -> Sources:

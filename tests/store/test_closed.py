@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,26 @@ def test_the_last_root_of_a_closed_store_is_missed_at_the_next_start(stores: Sto
     assert "there was a commit" in again.salvage_report["reason"]
     assert values(again) == list(range(1, 11))
     assert (again.salvage_report["missing"], again.salvage_report["possible"]) == (0, 0)
+
+
+def test_what_somebody_put_in_its_way_is_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("theirs")
+    (tmp_path / "closed.new").symlink_to("victim")
+    note_closed(tmp_path, 7)
+    assert closed_at(tmp_path) == 7 and (tmp_path / "victim").read_text() == "theirs"
+    os.link(tmp_path / "victim", tmp_path / "closed.new")
+    note_closed(tmp_path, 8)
+    assert closed_at(tmp_path) == 8 and (tmp_path / "victim").read_text() == "theirs"
+
+
+def test_what_cannot_be_taken_away_is_named_with_what_to_do(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "closed.new").mkdir()
+    note_closed(tmp_path, 7)
+    assert f"{tmp_path / 'closed.new'}: " in caplog.text and "taken away" in caplog.text
+
+
+def test_a_note_that_is_a_pipe_holds_nobody_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / CLOSED)
+    assert closed_at(tmp_path) == 0

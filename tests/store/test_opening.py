@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -7,6 +8,7 @@ import pytest
 
 from edge_agent.errors import StoreDamaged, StoreTooNew
 from edge_agent.store import LogSettings, create
+from edge_agent.store.check import check
 from edge_agent.store.create import STORE, open_environment
 from edge_agent.store.keys import STORE as STORE_KEY
 from edge_agent.store.keys import log_key
@@ -127,3 +129,15 @@ def test_a_folder_whose_parent_nobody_may_look_into_is_the_parents_affair(
     stores.path().mkdir(parents=True)
     monkeypatch.setattr(create, "sync_folder", refuse)
     assert stores.open().last_seq("main") == 0
+
+
+def test_a_pipe_in_place_of_the_file_holds_nobody_up(stores: Stores) -> None:
+    """What a repaired file system made of it, or somebody put there, is set aside like damage."""
+    stores.open().close()
+    stores.data().unlink()
+    os.mkfifo(stores.data())
+    assert check(stores.path()).problems == [f"{stores.data()} is no plain file"]
+    stores.damaged.add("agent")
+    engine = stores.open()
+    assert engine.salvage_report is not None
+    engine.commit([entry(1, 1)])

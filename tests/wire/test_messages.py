@@ -197,8 +197,9 @@ def test_a_nan_among_good_times_does_not_slip_through() -> None:
         '{"a": 1} {"a": 2}',
         "[1,]",
         "{'a': 1}",
-        '"\\ud800"',  # half a character, escaped
-        '{"a": "\ud800"}',  # and as it is
+        '{"a": "\ud800"}',  # half a character as it is
+        '{"a": "\\ud800}',  # and escaped, in a text that does not end
+        '{"a": "\\ud800", "b": NaNa}',
         '{"a": "\x01"}',
         "[" * 100_000,
         '{"a":' * 100_000,
@@ -210,6 +211,41 @@ def test_what_is_neither_json_nor_msgpack_is_undecodable(data: str | bytes) -> N
         read_message(data, 1, ARRIVAL, LIMITS)
     assert caught.value.close_code == 1007
     assert len(caught.value.message) < 400
+
+
+HALVES = [r"\ud800", r"x\uDBFFx", r"\udc00", r"\ud800\ud800", r"\ud83d\\ude00", r"\\\ud83d"]
+
+
+@pytest.mark.parametrize("half", HALVES)
+@pytest.mark.parametrize("count", [1, 3, 100])
+def test_half_a_character_costs_its_record_alone(half: str, count: int) -> None:
+    text = '{"a": "' + half + '", "n": 1.5}'
+    values = [json.dumps({"a": "\\\\ud800 \U0001f600 ü", "n": number}) for number in range(count)]
+    values[count // 2] = text
+    received = read_message("[" + " ,\n".join(values) + "]", 1, ARRIVAL, LIMITS)
+    assert received.numbers == count
+    (reject,) = received.rejects
+    assert (reject.number, reject.code) == (count // 2 + 1, "bad_record")
+    # As it was sent, for whoever looks into quarantine.
+    assert reject.body == text.encode()
+    found = [fields["n"] for _, _, fields in records_of(received)]
+    assert found == [n for n in range(count) if n != count // 2]
+
+
+@pytest.mark.parametrize(
+    "text", [r'"\ud800"', r'{"a": "\ud800"}', r' {"\ud800": 1} ', r'[["\udfff"]]']
+)
+def test_half_a_character_alone_is_a_record_at_fault(text: str) -> None:
+    received = read_message(text, 1, ARRIVAL, LIMITS)
+    assert received.numbers == 1 and received.rejects[0].code == "bad_record"
+
+
+def test_half_a_character_beside_nan_costs_its_record_alone() -> None:
+    received = read_message(
+        r'[{"a": NaN}, {"a": "\ud800"}, {"a": "\ud83d\ude00"}]', 1, ARRIVAL, LIMITS
+    )
+    assert [reject.number for reject in received.rejects] == [2]
+    assert [fields for _, _, fields in records_of(received)] == [{"a": None}, {"a": "\U0001f600"}]
 
 
 def test_nan_in_json_is_null_and_costs_no_neighbour() -> None:
