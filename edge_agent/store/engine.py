@@ -281,7 +281,8 @@ class Engine(Questions):
 
     def _reopen(self) -> None:
         self._close()
-        self._failed = "the store could not be opened again"
+        # Whoever asks meanwhile is told what made it necessary.
+        self._failed = self._failed or "the store is being opened again"
         self._lock.renew()
         try:
             opened, report = open_or_read(

@@ -1,4 +1,6 @@
-"""Simulated outages at the scale of ``make test``: a thousand, and every planted mistake."""
+"""Simulated outages at the scale of ``make test``: five hundred, and every planted mistake.
+``make crash``, which CI runs too, has ten thousand.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,12 @@ from tests.model.outages.regressions import REGRESSIONS
 from tests.model.outages.world import simulate
 
 #: Simulations, and in how many tests they are run, so that several cores share them.
-RUNS = 32
-SHARES = 8
+RUNS = 16
+SHARES = 4
 
 
 @pytest.mark.parametrize("share", range(SHARES))
-def test_a_thousand_outages_lose_nothing_and_double_nothing(share: int) -> None:
+def test_five_hundred_outages_lose_nothing_and_double_nothing(share: int) -> None:
     seeds = range(1 + share, 1 + RUNS, SHARES)
     results = {seed: simulate(draw(seed)) for seed in seeds}
     print(lines(list(results.values()), 0, seeds[0])[-1])
@@ -31,8 +33,8 @@ def test_a_thousand_outages_lose_nothing_and_double_nothing(share: int) -> None:
     assert all(result.outages == FAULTS and result.acked for result in results.values())
 
 
-def test_the_thousand_are_a_thousand() -> None:
-    assert RUNS * FAULTS >= 1000
+def test_the_five_hundred_are_five_hundred() -> None:
+    assert RUNS * FAULTS >= 500
 
 
 @pytest.mark.parametrize("found", sorted(REGRESSIONS))
