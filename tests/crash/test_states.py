@@ -1,5 +1,5 @@
-"""The explorer of power cuts at the scale of ``make test``: 8,000 stores opened, 400 agents
-started, eight controls noticed. ``make crash``, which CI runs too, tries thirty times as many
+"""The explorer of power cuts at the scale of ``make test``: 5,000 stores opened, 250 agents
+started, eight controls noticed. ``make crash``, which CI runs too, tries fifty times as many
 (`states.prove`).
 
 Each part is a process of its own, so that children are forked from one that has a single thread
@@ -19,8 +19,8 @@ from tests.crash.controls import BREAKS
 
 pytestmark = pytest.mark.needs("strace")
 
-STORES, STORE_SHARDS = 8_000, 3
-STARTS, START_SHARDS = 400, 3
+STORES, STORE_SHARDS = 5_000, 2
+STARTS, START_SHARDS = 250, 2
 
 
 @pytest.fixture
