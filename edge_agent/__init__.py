@@ -14,22 +14,25 @@ Floors; imports only go down (``tests/test_architecture.py`` enforces it):
 
 ===== =============================== ========================================================
 6     ``cli``, ``__main__``           the roof: commands
-5     ``agent``, ``assembly``         opens the parts, nests the nurseries, drains
+5     ``agent``, ``wiring``           opens the parts, nests the nurseries, drains
 5     ``renewal``                     takes up what was renewed meanwhile
 4     ``server``, ``ops``             the edges: sensors come in; people and Prometheus look in
 3     ``live``, ``forward``           readers of the log
-3     ``scrub``                       reads everything, slowly, to find damage early
+3     ``scrubber``                    reads everything, slowly, to find damage early
 3     ``wear``                        what is written to the card, and a budget for it
+3     ``tokens``                      who may do what: names, and secrets kept as hashes
 2     ``commit``, ``log``             the waist: append, read, wait_past, acknowledge
 2     ``client``                      what sensors import; knows nothing of the log
+2     ``tls``                         the server's certificate, and an authority of one's own
 1     ``wire``, ``store``, ``config`` pure stations
 1     ``clock``, ``backoff``, ``dial``
                                       time, patience and sockets, for whoever needs them
 1     ``supervise``                   tasks that fail alone and are run again
 1     ``accepting``, ``connection_quota``, ``refused_peers``
                                       who is heard, who may be connected, and who was refused
-0     ``errors``, ``record``, ``streams``, ``summary``, ``metrics``, ``clocknote``,
-      ``time_format``                 values
+0     ``errors``, ``record``, ``stream_names``, ``aggregates``, ``metrics``,
+      ``clock_note``, ``time_format``, ``files``, ``printable``
+                                      values, and what reads and shows them
 ===== =============================== ========================================================
 
 Start reading at ``log.py`` (the promise), then ``store/__init__.py`` (the format) and

@@ -19,8 +19,8 @@ What an exception that nobody expected may end:
 committer                            the agent: what was acked is safe, what a commit did is not
                                      known, and nobody would be answered any more
 a listening socket                   the agent, after goodbyes: nothing comes in any more
-what all connections share           that task alone; it is run again (``server/listener.py``)
-one connection                       that connection (``server/listener.py``)
+what all connections share           that task alone; it is run again (``server/server.py``)
+one connection                       that connection (``server/server.py``)
 one lane of an upstream              that lane, which says so, backs off and begins anew
                                      (``forward/forwarder.py``)
 a rule's windows, the scrub, the     that task alone; it is run again (``supervise.py``)
@@ -46,15 +46,6 @@ from pathlib import Path
 import trio
 
 from edge_agent import startup
-from edge_agent.assembly import (
-    Listen,
-    address_of,
-    connection_status,
-    group_limits,
-    listen_tcp,
-    run_all,
-    store_settings,
-)
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.commit import Committer, RunBlocking, Trace
 from edge_agent.config import Config, Upstream, people_url
@@ -80,10 +71,21 @@ from edge_agent.printable import why
 from edge_agent.record import NANOSECONDS
 from edge_agent.refused_peers import RefusedPeers
 from edge_agent.renewal import Renewals
-from edge_agent.scrub import Scrubber
-from edge_agent.server import Server, Tokens, certificate_end, server_context
+from edge_agent.scrubber import Scrubber
+from edge_agent.server import Server
 from edge_agent.store import Engine, LookAtMedium, medium_of
 from edge_agent.supervise import FirstStart, supervised, supervised_once_started
+from edge_agent.tls import certificate_end, server_context
+from edge_agent.tokens import Tokens
+from edge_agent.wiring import (
+    Listen,
+    address_of,
+    connection_status,
+    group_limits,
+    listen_tcp,
+    run_all,
+    store_settings,
+)
 
 #: What the last commit of a drain gets beyond ``drain_timeout``: cards stall for seconds. What was
 #: not committed by then was not acked either.

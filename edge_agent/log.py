@@ -37,7 +37,7 @@ from typing import TypeVar, TypeVarTuple
 
 import trio
 
-from edge_agent.clocknote import ClockNote
+from edge_agent.clock_note import ClockNote
 from edge_agent.commit import CommitStatistics, Committer, RunBlocking, Ticket
 from edge_agent.errors import StoreFailed, StoreFull
 from edge_agent.store import (

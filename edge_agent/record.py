@@ -275,9 +275,10 @@ class ForeignBlock(Struct, frozen=True, gc=False):
     a backlog of small commits is many blocks.
 
     ``first`` to ``last`` are the numbers that it covers in its sender's numbering, at least
-    ``count`` of them (filtered records leave holes). ``payload`` is as in ``store/format.py``,
-    with ``codec`` 0 (raw) or 1 (zstd) and ``raw_len`` bytes once decompressed. ``thinned`` numbers
-    gave way to the aggregates among the records, where its sender's log was full.
+    ``count`` of them (filtered records leave holes). ``payload`` is as in
+    ``store/format/block.py``, with ``codec`` 0 (raw) or 1 (zstd) and ``raw_len`` bytes once
+    decompressed. ``thinned`` numbers gave way to the aggregates among the records, where its
+    sender's log was full.
     """
 
     first: int

@@ -17,11 +17,11 @@ from edge_agent import agent, supervise
 from edge_agent.agent import Running
 from edge_agent.config import Config, parse
 from edge_agent.errors import ConfigError, StoreLocked
-from edge_agent.server import add_token, revoke_token
-from edge_agent.server.shared import SharedReader
+from edge_agent.server.poller import SharedReader
+from edge_agent.tokens import add_token, revoke_token
 from tests.forward.http_upstream import http_upstream
 from tests.patience import PATIENCE_S, receive_to_end, receive_until
-from tests.server.test_listener import fails_once
+from tests.server.test_server import fails_once
 
 TEXT = """
 [listen]
@@ -165,7 +165,7 @@ async def test_an_upstream_that_never_answers_does_not_hold_up_the_end(tmp_path:
 
 
 @pytest.mark.parametrize(
-    "where", ["edge_agent.forward.sink_http.judge", "edge_agent.scrub.Scrubber._pass"]
+    "where", ["edge_agent.forward.sinks.http.sink.judge", "edge_agent.scrubber.Scrubber._pass"]
 )
 async def test_a_mistake_of_ours_beside_the_data_path_does_not_end_the_agent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str

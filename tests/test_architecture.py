@@ -13,31 +13,31 @@ PACKAGE = ROOT / "edge_agent"
 MODULES = sorted(path.relative_to(ROOT) for path in PACKAGE.rglob("*.py"))
 
 FLOORS = {
-    "errors": 0, "record": 0, "streams": 0, "summary": 0, "metrics": 0,
-    "clocknote": 0, "time_format": 0, "files": 0, "printable": 0,
+    "errors": 0, "record": 0, "stream_names": 0, "aggregates": 0, "metrics": 0,
+    "clock_note": 0, "time_format": 0, "files": 0, "printable": 0,
     "wire": 1, "store": 1, "config": 1, "clock": 1, "backoff": 1, "dial": 1,
     "supervise": 1,
     "connection_quota": 1, "refused_peers": 1, "accepting": 1,
-    "commit": 2, "log": 2, "client": 2,
-    "live": 3, "forward": 3, "wear": 3, "scrub": 3, "server": 4, "ops": 4,
-    "assembly": 5, "startup": 5, "renewal": 5, "agent": 5, "cli": 6, "__main__": 7,
+    "commit": 2, "log": 2, "client": 2, "tls": 2,
+    "live": 3, "forward": 3, "wear": 3, "scrubber": 3, "tokens": 3, "server": 4, "ops": 4,
+    "wiring": 5, "startup": 5, "renewal": 5, "agent": 5, "cli": 6, "__main__": 7,
 }  # fmt: skip
 #: Nothing imports its neighbours on the same floor, but for these.
 SIDEWAYS = {
-    ("record", "errors"), ("streams", "errors"), ("accepting", "connection_quota"),
-    ("time_format", "errors"), ("time_format", "record"), ("log", "commit"), ("agent", "assembly"),
-    ("agent", "renewal"), ("agent", "startup"), ("startup", "assembly"),
+    ("record", "errors"), ("stream_names", "errors"), ("accepting", "connection_quota"),
+    ("time_format", "errors"), ("time_format", "record"), ("log", "commit"), ("agent", "wiring"),
+    ("agent", "renewal"), ("agent", "startup"), ("startup", "wiring"),
 }  # fmt: skip
 #: client is on floor 2 for its Trio, but knows nothing of our log.
 NOT_FOR = {"client": {"store", "config"}}
-PURE = {"wire", "store", "config", "errors", "record", "streams", "summary", "metrics"} | {
-    "clocknote",
+PURE = {"wire", "store", "config", "errors", "record", "stream_names", "aggregates", "metrics"} | {
+    "clock_note",
     "time_format",
 }
 IMPURE = {"trio", "time", "random", "socket"}
 #: Heavy libraries and who may import them, though never while edge_agent.agent is imported.
 HEAVY = {
-    "starlette": {"ops"}, "prometheus_client": {"ops"}, "cryptography": {"server"},
+    "starlette": {"ops"}, "prometheus_client": {"ops"}, "cryptography": {"tls"},
     "rich": {"cli"}, "psutil": {"cli", "ops"},
 }  # fmt: skip
 #: Modules without a test file of their own, and why.

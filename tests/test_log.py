@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from edge_agent.clock import ManualClock
-from edge_agent.clocknote import ClockNote
+from edge_agent.clock_note import ClockNote
 from edge_agent.commit import Closed
 from edge_agent.commit.committer import MEND_SECONDS
 from edge_agent.errors import StoreFailed

@@ -14,7 +14,7 @@ from edge_agent import renewal
 from edge_agent.config import Listen
 from edge_agent.forward import Forwarder
 from edge_agent.renewal import Renewals
-from edge_agent.server import server_context
+from edge_agent.tls import server_context
 from tests.forward.support import until
 
 

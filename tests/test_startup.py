@@ -19,7 +19,7 @@ from edge_agent import agent
 from edge_agent.cli import main
 from edge_agent.config import load
 from edge_agent.errors import EdgeAgentError
-from edge_agent.server import make_ca
+from edge_agent.tls import make_ca
 from tests.other_user import UID, as_other_user, give, open_folder
 from tests.patience import PATIENCE_S
 

@@ -22,11 +22,11 @@ from edge_agent.errors import StoreFailed, StoreLocked
 from edge_agent.files import acting_as_owner
 from edge_agent.ops.text import amount, size
 from edge_agent.printable import json_text
-from edge_agent.store.check import Report, check
-from edge_agent.store.deep import Deep, look_deep
-from edge_agent.store.lock import StoreLock
-from edge_agent.store.salvage import loss_in_words
-from edge_agent.store.values import SalvageNote
+from edge_agent.store.format.values import SalvageNote
+from edge_agent.store.process_lock import StoreLock
+from edge_agent.store.repair.salvage import loss_in_words
+from edge_agent.store.tools.check import Report, check
+from edge_agent.store.tools.check_deep import Deep, look_deep
 
 _PROBLEMS_SHOWN = 50
 

@@ -19,7 +19,7 @@ from edge_agent.errors import StoreLocked
 from edge_agent.files import acting_as_owner
 from edge_agent.ops.text import size
 from edge_agent.store.create import damaged_folders
-from edge_agent.store.rebuild import compact
+from edge_agent.store.tools.replace import compact
 
 
 @click.command()

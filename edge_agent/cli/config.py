@@ -13,7 +13,7 @@ from edge_agent.cli.user import agent_user, look_at_start, user_option
 from edge_agent.config import Config, render
 from edge_agent.errors import ConfigError
 from edge_agent.files import OPEN, replace_file
-from edge_agent.ops.sources import missing_protection, what_is_open
+from edge_agent.ops.facts import missing_protection, what_is_open
 from edge_agent.printable import printable
 
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_agent.cli.printing import print_columns
-from edge_agent.cli.reach import agreed, reach, reach_options
+from edge_agent.cli.output import print_columns
+from edge_agent.cli.store_access import agreed, reach, reach_options
 from edge_agent.ops.text import amount
 from edge_agent.printable import json_text
 
 if TYPE_CHECKING:
-    from edge_agent.forward.moves import Order
+    from edge_agent.forward.consumer_orders import Order
 
 _log_option = click.option("--log", metavar="LOG", help="In this log alone. [all logs]")
 _json_option = click.option("--json", "as_json", is_flag=True, help="As JSON.")
@@ -108,7 +108,7 @@ def forget(name: str, log: str | None, *, yes: bool, as_json: bool, **where: Any
 def _move(
     order: Order, name: str, log: str | None, to: str | None, as_json: bool, where: dict[str, Any]
 ) -> None:
-    from edge_agent.ops.orders import ConsumerOrder
+    from edge_agent.ops.orders.orders import ConsumerOrder
 
     _show(reach(**where).move(ConsumerOrder(order, name, log, to)), as_json=as_json)
 

@@ -9,16 +9,16 @@ import click
 
 from edge_agent.cli.common import config_options
 from edge_agent.cli.compact import not_in_use, progress_bar, store_of, what_remains
-from edge_agent.cli.reach import agreed
 from edge_agent.cli.run import settings_of
+from edge_agent.cli.store_access import agreed
 from edge_agent.files import acting_as_owner
-from edge_agent.forward.moves import UPSTREAM
+from edge_agent.forward.consumer_orders import UPSTREAM
 from edge_agent.forward.plan import without_records
 from edge_agent.ops.text import amount
 from edge_agent.printable import json_text
-from edge_agent.store.changes import Erasing
-from edge_agent.store.rebuild import erase
-from edge_agent.streams import compile_pattern
+from edge_agent.store.tools.changes import Erasing
+from edge_agent.store.tools.replace import erase
+from edge_agent.stream_names import compile_pattern
 
 
 @click.command()

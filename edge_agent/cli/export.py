@@ -16,9 +16,9 @@ from typing import IO, Any
 import click
 import msgspec
 
-from edge_agent.cli.asking import Asked, question
+from edge_agent.cli.agent_http import Asked, question
 from edge_agent.cli.common import Failure, url_options
-from edge_agent.cli.printing import field_names, write_csv
+from edge_agent.cli.output import field_names, write_csv
 from edge_agent.cli.progress import ProgressBar
 from edge_agent.files import whole_file
 from edge_agent.printable import json_text

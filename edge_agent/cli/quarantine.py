@@ -13,9 +13,9 @@ from typing import Any
 import click
 
 from edge_agent.cli.common import Failure
-from edge_agent.cli.printing import print_columns
+from edge_agent.cli.output import print_columns
 from edge_agent.cli.progress import ProgressBar
-from edge_agent.cli.reach import Local, Remote, agreed, reach, reach_options
+from edge_agent.cli.store_access import Local, Remote, agreed, reach, reach_options
 from edge_agent.ops.text import size
 from edge_agent.printable import json_text, printable
 from edge_agent.record import format_time
@@ -130,7 +130,7 @@ def drop(
 def _settle(
     order: Any, numbers: Sequence[int], everything: bool, as_json: bool, where: dict[str, Any]
 ) -> None:
-    from edge_agent.ops.orders import QuarantineOrder
+    from edge_agent.ops.orders.orders import QuarantineOrder
 
     if bool(numbers) == everything:
         raise click.UsageError("name entries by their NUMBER, or say --all")

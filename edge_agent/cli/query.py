@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from edge_agent.cli.asking import Asked, question
+from edge_agent.cli.agent_http import Asked, question
 from edge_agent.cli.common import url_options
-from edge_agent.cli.printing import print_aggregates, print_csv, print_table
+from edge_agent.cli.output import print_aggregates, print_csv, print_table
 from edge_agent.printable import json_text
 
 

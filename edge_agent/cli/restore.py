@@ -26,19 +26,19 @@ import click
 from edge_agent.cli.backup import describe
 from edge_agent.cli.common import Failure, config_options, holds_store
 from edge_agent.cli.compact import not_in_use, progress_bar
-from edge_agent.cli.reach import agreed
 from edge_agent.cli.run import settings_of
+from edge_agent.cli.store_access import agreed
 from edge_agent.cli.user import agent_user
 from edge_agent.config import Config
 from edge_agent.files import acting_as_owner, refuse_pipes
 from edge_agent.ops.text import size
-from edge_agent.store.backup import MANIFEST, Manifest, read_manifest, verify
-from edge_agent.store.check import Report
 from edge_agent.store.create import DATA, STORE, UNPACKING, next_aside, prepare_folder, tidy
 from edge_agent.store.identity import board_fingerprint, new_header
-from edge_agent.store.lock import LOCK, StoreLock
-from edge_agent.store.rebuild import require_room, restore
+from edge_agent.store.process_lock import LOCK, StoreLock
 from edge_agent.store.settings import SHARES_MAX
+from edge_agent.store.tools.backup import MANIFEST, Manifest, read_manifest, verify
+from edge_agent.store.tools.check import Report
+from edge_agent.store.tools.replace import require_room, restore
 
 _MANIFEST_BYTES_MAX = 1024 * 1024
 #: A .tar with more in front of the two files that are looked for is no backup.

@@ -17,14 +17,14 @@ from typing import Any
 import click
 import trio
 
+from edge_agent.cli.async_main import run
 from edge_agent.cli.common import Failure, sensor_options
-from edge_agent.cli.producing import (
+from edge_agent.cli.send.options import (
     EX_DATAERR,
     Diary,
     ingest_url,
     read_token,
 )
-from edge_agent.cli.running import run
 from edge_agent.client import Producer, Trouble, Unacked
 
 

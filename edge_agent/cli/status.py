@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from edge_agent.cli.common import Failure, get_json, url_options
-from edge_agent.cli.delivery import limits
+from edge_agent.cli.doctor.deliveries import limits
 from edge_agent.ops.text import amount, duration, percent, phase, size
 from edge_agent.printable import json_text, printable
 

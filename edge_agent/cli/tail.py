@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from edge_agent.cli.asking import AGES, Asked, question
+from edge_agent.cli.agent_http import AGES, Asked, question
 from edge_agent.cli.common import url_options
-from edge_agent.cli.printing import line
+from edge_agent.cli.output import line
 from edge_agent.printable import json_text
 
 

@@ -13,7 +13,7 @@ import click
 from edge_agent.cli.common import config_options
 from edge_agent.cli.run import settings_of
 from edge_agent.cli.user import agent_user, user_option
-from edge_agent.server.tls import holds_authority, is_name, make_ca, renew
+from edge_agent.tls import holds_authority, is_name, make_ca, renew
 
 _RESOLVER = Path("/etc/resolv.conf")
 

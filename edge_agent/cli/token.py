@@ -17,7 +17,7 @@ from edge_agent.cli.common import Failure, config_options
 from edge_agent.cli.run import settings_of
 from edge_agent.cli.user import agent_user, user_option
 from edge_agent.errors import ConfigError
-from edge_agent.server.tokens import (
+from edge_agent.tokens import (
     EVERYTHING,
     Token,
     add_token,

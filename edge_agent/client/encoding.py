@@ -15,7 +15,7 @@ import msgspec
 
 from edge_agent.errors import ProtocolError
 from edge_agent.record import array_header
-from edge_agent.streams import stream_problem
+from edge_agent.stream_names import stream_problem
 
 Format = Literal["msgpack", "json"]
 #: What a sensor may hand over: a record's fields, or one value.

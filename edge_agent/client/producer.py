@@ -26,7 +26,7 @@ from edge_agent.client.link import Link, LinkSettings
 from edge_agent.client.reports import Callbacks, Opened, Trouble, Unacked, ignore
 from edge_agent.dial import Dial, dial_tcp
 from edge_agent.errors import ConfigError, ProtocolError
-from edge_agent.streams import source_problem, stream_problem
+from edge_agent.stream_names import source_problem, stream_problem
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ import trio
 from msgspec import Struct
 
 from edge_agent.errors import EdgeAgentError, StoreFailed, StoreFull
-from edge_agent.store.entry import (
+from edge_agent.store.types import (
     ENTRY_BYTES,
     PART_BYTES,
     QUARANTINE_WEIGHT,

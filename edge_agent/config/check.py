@@ -20,7 +20,7 @@ from edge_agent.config.units import (
     parse_address,
 )
 from edge_agent.errors import ConfigError, ProtocolError
-from edge_agent.streams import compile_pattern, stream_problem
+from edge_agent.stream_names import compile_pattern, stream_problem
 from edge_agent.time_format import parse_format
 
 Where = Callable[[str], str]

@@ -10,9 +10,9 @@ Promises
 --------
 - A position moves only after the upstream has acknowledged, and then up to what it acknowledged.
 - Order is kept. A batch that fails is sent again before anything behind it.
-- To another agent (`sink_websocket`): exactly once, across breaks, kills and power cuts of both
+- To another agent (`sinks.agent`): exactly once, across breaks, kills and power cuts of both
   sides. If the hub loses its store, what is still held is sent again and the rest reported.
-- To an HTTP server (`sink_http`): at least once, under the same ``Idempotency-Key`` with the same
+- To an HTTP server (`sinks.http`): at least once, under the same ``Idempotency-Key`` with the same
   bytes and under stable record ids. A batch that is cut off again and again is halved, and its
   halves have keys of their own (`batch_limit`). What the server refuses for good is in quarantine,
   and can be sent again from there; before that, and before anything is held up, other records are
@@ -20,19 +20,21 @@ Promises
 - A lane that fails on a mistake of ours begins anew from what is durable; nothing else ends.
 - A backlog goes as fast as the hub commits it. Blocks go out as they are stored; messages fill an
   eighth of the hub's window, so that some are being sent while others are being committed; the next
-  batch is read and packed meanwhile (2,000,000 records a second on two cores; see ``outgoing.py``).
+  batch is read and packed meanwhile (2,000,000 records a second on two cores; see
+  ``sinks/agent/messages.py``).
 - While the disk refuses, what can be read goes on to other agents, the position being kept in
   memory. What has to be durable before it is sent (a plan, the epoch of a new hub) waits.
 - Nothing is held in memory beyond two batches and what waits for the hub's window (`QUEUE_BYTES`
-  in ``link.py``): the log is the buffer. What was sent is read again if it has to be sent again.
+  in ``sinks/agent/connection.py``): the log is the buffer. What was sent is read again if it has to
+  be sent again.
 
-Where to read: ``phases.py`` (the table), ``lane.py`` (the loop), ``sink.py`` (what a sink is),
-``plan.py`` (why ranges are durable before they are sent), ``greeting.py`` (how a session with a
-hub begins again).
+Where to read: ``lane_phases.py`` (the table), ``lane.py`` (the loop), ``sink.py`` (what a sink is),
+``plan.py`` (why ranges are durable before they are sent), ``sinks/agent/resume.py`` (how a session
+with a hub begins again), ``sinks/http/answer.py`` (what counts as an acknowledgement).
 """
 
 from edge_agent.forward.forwarder import Forwarder, ForwarderStatistics
+from edge_agent.forward.lane_state import LaneStatistics
 from edge_agent.forward.sink import Sink, make_sink
-from edge_agent.forward.standing import LaneStatistics
 
 __all__ = ["Forwarder", "ForwarderStatistics", "LaneStatistics", "Sink", "make_sink"]

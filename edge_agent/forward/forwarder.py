@@ -21,10 +21,10 @@ from edge_agent.commit import Trace
 from edge_agent.config import Upstream, shown_url
 from edge_agent.errors import Obstacle
 from edge_agent.forward.lane import Lane
-from edge_agent.forward.phases import HELD, Phase
+from edge_agent.forward.lane_phases import HELD, Phase
+from edge_agent.forward.lane_state import LaneStatistics
 from edge_agent.forward.proxy import unused
 from edge_agent.forward.sink import Sink
-from edge_agent.forward.standing import LaneStatistics
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.supervise import supervised

@@ -32,25 +32,25 @@ from edge_agent.clock import Clock
 from edge_agent.commit import Closed, Trace
 from edge_agent.config import Upstream
 from edge_agent.errors import EdgeAgentError, Obstacle, SinkRefused, SinkUnavailable, StoreError
-from edge_agent.forward.batches import OpenBatches, PlannedBatches, SinkMisconfigured
-from edge_agent.forward.clockwait import rest
 from edge_agent.forward.diagnosis import Diagnosis, Verdict, is_cut, may_be_content
-from edge_agent.forward.holding import Holding
 from edge_agent.forward.journal import Journal, cause_of
-from edge_agent.forward.phases import Event, Phase
-from edge_agent.forward.sink import CLOSE_S, Acknowledged, Batch, Resume, Resumed, Sink
-from edge_agent.forward.standing import (
+from edge_agent.forward.lane_phases import Event, Phase
+from edge_agent.forward.lane_state import (
     FailureKind,
     LaneStatistics,
     Standing,
     held_up,
     report_of,
 )
-from edge_agent.forward.translation import leaves
+from edge_agent.forward.pause import Holding
+from edge_agent.forward.planned_reader import OpenBatches, PlannedBatches, SinkMisconfigured
+from edge_agent.forward.sink import CLOSE_S, Acknowledged, Batch, Resume, Resumed, Sink
+from edge_agent.forward.sinks.agent.close_codes import leaves
+from edge_agent.forward.tls_clock import rest
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.store import Position
-from edge_agent.streams import compile_patterns
+from edge_agent.stream_names import compile_patterns
 from edge_agent.supervise import in_a_word
 
 logger = logging.getLogger(__name__)

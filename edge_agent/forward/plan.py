@@ -129,7 +129,9 @@ class _State(msgspec.Struct, array_like=True):
 
 
 class _Moved(msgspec.Struct, array_like=True):
-    """What is left in a plan's place where the floor was moved (`edge_agent.forward.greeting`)."""
+    """What is left in a plan's place where the floor was moved
+    (`edge_agent.forward.sinks.agent.resume`).
+    """
 
     hub: str
     own: str

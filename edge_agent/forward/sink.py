@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import trio
 
 from edge_agent.clock import Clock
-from edge_agent.clocknote import ClockNote
+from edge_agent.clock_note import ClockNote
 from edge_agent.commit import RunBlocking
 from edge_agent.config import Upstream, shown_url
 from edge_agent.dial import Dial, dial_tcp
@@ -266,7 +266,7 @@ def make_sink(
     """
     scheme = urlsplit(upstream.url).scheme
     if scheme in ("ws", "wss"):
-        from edge_agent.forward.sink_websocket import WebSocketSink
+        from edge_agent.forward.sinks.agent.sink import WebSocketSink
 
         return WebSocketSink(
             upstream,
@@ -278,7 +278,7 @@ def make_sink(
             news=news,
         )
     if scheme in ("http", "https"):
-        from edge_agent.forward.sink_http import HttpSink
+        from edge_agent.forward.sinks.http.sink import HttpSink
 
         return HttpSink(
             upstream, identity=identity, clock=clock, run_blocking=run_blocking, dial=dial

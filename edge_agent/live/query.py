@@ -38,7 +38,7 @@ from edge_agent.live.scan import EARLIEST_NS, LIMIT_DEFAULT, SEQ_MAX, Found, Que
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.record import TIME_NS_MAX, Record
-from edge_agent.streams import compile_pattern
+from edge_agent.stream_names import compile_pattern
 
 #: Read from the store at a time; decoded it is several times that.
 _PIECE_BYTES = 128 * 1024

@@ -23,7 +23,7 @@ from edge_agent.config.shape import Rule
 from edge_agent.errors import ConfigError
 from edge_agent.metrics import Metrics
 from edge_agent.record import Run
-from edge_agent.streams import compile_patterns
+from edge_agent.stream_names import compile_patterns
 from edge_agent.time_format import parse_format
 from edge_agent.wire import TimeKey
 

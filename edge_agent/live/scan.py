@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from edge_agent.aggregates import Summary, is_number
 from edge_agent.errors import StoreDamaged
 from edge_agent.live.filter import Filter
 from edge_agent.live.moments import Position, bad_query
 from edge_agent.record import TIME_NS_MAX, Record
 from edge_agent.store import Block, Gap
-from edge_agent.summary import Summary, is_number
 
 LIMIT_DEFAULT = 1000
 SEQ_MAX = 2**63

@@ -16,7 +16,7 @@ from edge_agent.live.scan import Query
 from edge_agent.live.subscribe import Feed, Start, Subscription
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
-from edge_agent.streams import compile_pattern
+from edge_agent.stream_names import compile_pattern
 
 MayRead = Callable[[str], bool]
 """Whether somebody's token lets them read a stream."""

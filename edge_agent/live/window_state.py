@@ -28,10 +28,10 @@ from typing import Any
 
 import msgpack
 
+from edge_agent.aggregates import FIELD_NAME_MAX, FIELDS_MAX, Summary, is_number
 from edge_agent.record import NANOSECONDS, Record
 from edge_agent.store import Boot
-from edge_agent.store.entry import STATE_BYTES_MAX
-from edge_agent.summary import FIELD_NAME_MAX, FIELDS_MAX, Summary, is_number
+from edge_agent.store.types import STATE_BYTES_MAX
 
 #: Streams without open windows whose watermark is remembered.
 STREAMS_MAX = 1000

@@ -30,6 +30,7 @@ from typing import TypeVar, TypeVarTuple
 
 import trio
 
+from edge_agent.aggregates import THINNED_SOURCE
 from edge_agent.clock import Clock
 from edge_agent.commit import Closed
 from edge_agent.config.shape import Rule
@@ -40,8 +41,7 @@ from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.record import NANOSECONDS
 from edge_agent.store import Block, Entry, Gap, Position
-from edge_agent.streams import compile_patterns
-from edge_agent.summary import THINNED_SOURCE
+from edge_agent.stream_names import compile_patterns
 
 logger = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ the port off does not pay for Starlette and prometheus-client.
 """
 
 from edge_agent.ops.copies import SourcesCopied
+from edge_agent.ops.facts import Sources, in_words, upstream_status
 from edge_agent.ops.health import FilesFact
-from edge_agent.ops.sources import Sources, in_words, upstream_status
+from edge_agent.ops.sampler import Watch
 from edge_agent.ops.status import ConnectionStatus, Status, UpstreamStatus
 from edge_agent.ops.systemd import Notifier, run_watchdog
-from edge_agent.ops.watch import Watch
 
 __all__ = [
     "ConnectionStatus",

@@ -9,7 +9,7 @@
 ``/api/query``            a bounded question (`edge_agent.live`); ``?format=json|ndjson|csv``
 ``/api/subscribe``        records as they become durable: lines of JSON, or server-sent events
 ``/api/consumers``        who has come how far; POST: pause, resume, rewind, skip, forget (`orders`)
-``/api/sources``          whose sources are; POST: move, forget (`source_orders`)
+``/api/sources``          whose sources are; POST: move, forget (`sources`)
 ``/api/quarantine``       what could not be used; ``?after=&limit=``; POST: replay, drop
 ========================= =====================================================================
 
@@ -31,20 +31,20 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from edge_agent.errors import ProtocolError, StoreError
-from edge_agent.forward.moves import OrderRefused
-from edge_agent.ops import admit
-from edge_agent.ops.admit import Readable, Refusal, Rules
-from edge_agent.ops.answers import LiveView, QueryAnswers
+from edge_agent.forward.consumer_orders import OrderRefused
+from edge_agent.ops import access
+from edge_agent.ops.access import Readable, Refusal, Rules
+from edge_agent.ops.facts import Sources
 from edge_agent.ops.http_connection import CALLER, Caller
-from edge_agent.ops.order_routes import OrderRoutes
-from edge_agent.ops.page import render_locked, render_page
-from edge_agent.ops.page_frame import CSP
+from edge_agent.ops.long_answers import LiveView, QueryAnswers
+from edge_agent.ops.orders.routes import OrderRoutes
+from edge_agent.ops.page.frame import CSP
+from edge_agent.ops.page.page import render_locked, render_page
 from edge_agent.ops.prometheus import CONTENT_TYPE, render
-from edge_agent.ops.sources import Sources
+from edge_agent.ops.sampler import Watch
 from edge_agent.ops.status import Status
-from edge_agent.ops.watch import Watch
 from edge_agent.record import format_time
-from edge_agent.streams import compile_pattern
+from edge_agent.stream_names import compile_pattern
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -120,20 +120,20 @@ class Door:
             scope[_MAY_READ] = answer
             await self._app(scope, receive, send_with_headers)
 
-    async def _judge(self, request: admit.Request, caller: Caller | None) -> Readable | Refusal:
+    async def _judge(self, request: access.Request, caller: Caller | None) -> Readable | Refusal:
         rules, sources = self._rules, self._sources
-        answer = admit.admit(request, rules)
+        answer = access.admit(request, rules)
         is_unknown = isinstance(answer, Refusal) and answer.status == 401
         if is_unknown and request.authorization is not None and sources.tokens is not None:
             # The token may have been made a moment ago.
             await sources.tokens.refresh()
-            answer = admit.admit(request, rules)
+            answer = access.admit(request, rules)
         if caller is None:
             return answer
         if not isinstance(answer, Refusal):
             admitted = answer
-            who = admit.identity(request, rules, admitted, caller.address)
-            if who is None or caller.proved(who, lambda: admit.admit(request, rules) is admitted):
+            who = access.identity(request, rules, admitted, caller.address)
+            if who is None or caller.proved(who, lambda: access.admit(request, rules) is admitted):
                 return admitted
             answer = Refusal(503, "full", "all places are taken (http.connections); try again")
         if answer.status in _TOLD:
@@ -148,7 +148,7 @@ class _Routes:
 
     async def page(self, request: Request) -> Response:
         may_read = _may_read(request)
-        if may_read is admit.nothing:
+        if may_read is access.nothing:
             content = render_locked()
         else:
             status = await self._watch.look()
@@ -236,18 +236,18 @@ def _only(status: Status, may_read: Readable) -> Status:
     """The picture without connections whose stream may not be read; strangers who were refused are
     for those who may read everything.
     """
-    if may_read is admit.everything:
+    if may_read is access.everything:
         return status
     kept = tuple(one for one in status.connections if may_read(one.stream))
     # No stream can be called so; what matches even this matches all.
     return replace(status, connections=kept, refused=status.refused if may_read("**") else ())
 
 
-def _seen(scope: Scope) -> admit.Request:
+def _seen(scope: Scope) -> access.Request:
     headers: dict[bytes, str] = {}
     for name, value in scope["headers"]:
         headers.setdefault(name.lower(), value.decode("latin-1"))
-    return admit.Request(
+    return access.Request(
         method=scope["method"],
         path=scope["path"],
         scheme=scope["scheme"],
@@ -255,7 +255,7 @@ def _seen(scope: Scope) -> admit.Request:
         origin=headers.get(b"origin"),
         authorization=headers.get(b"authorization"),
         fetch_site=headers.get(b"sec-fetch-site"),
-        order=headers.get(admit.ORDER_HEADER.encode()),
+        order=headers.get(access.ORDER_HEADER.encode()),
         upgrade=headers.get(b"upgrade"),
     )
 

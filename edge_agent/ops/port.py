@@ -17,9 +17,9 @@ from edge_agent.config import Config, is_loopback, parse_address
 from edge_agent.errors import ConfigError
 from edge_agent.files import load_pair
 from edge_agent.ops import http
-from edge_agent.ops.admit import Rules
+from edge_agent.ops.access import Rules
 from edge_agent.ops.app import App, make_app
-from edge_agent.ops.watch import Watch
+from edge_agent.ops.sampler import Watch
 from edge_agent.printable import why
 
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from edge_agent.config.shape import Listen
 from edge_agent.server.handshake import Refusal, Upgrade
-from edge_agent.server.tokens import Token, Tokens
+from edge_agent.tokens import Token, Tokens
 
 #: Buckets of peers that have been quiet long enough to be full again are forgotten at this many.
 BUCKETS_MAX = 4096

@@ -19,15 +19,15 @@ from edge_agent.connection_quota import Place
 from edge_agent.errors import ProtocolError
 from edge_agent.refused_peers import tls_trouble
 from edge_agent.server.admission import Peer, admit, is_loopback
-from edge_agent.server.forwarded import serve_forward
+from edge_agent.server.agent_session import serve_forward
+from edge_agent.server.context import ConnectionView, Parts, Visitor
 from edge_agent.server.handshake import Refusal, Upgrade, read_upgrade, refuse
-from edge_agent.server.ingest import serve_session
-from edge_agent.server.parts import ConnectionView, Parts, Visitor
-from edge_agent.server.plain import serve_plain
-from edge_agent.server.reading import serve_query, serve_subscription
-from edge_agent.server.tokens import Tokens
+from edge_agent.server.plain_session import serve_plain
+from edge_agent.server.query_session import serve_query, serve_subscription
+from edge_agent.server.sensor_session import serve_session
 from edge_agent.server.transport import abort
 from edge_agent.server.websocket import WebSocket
+from edge_agent.tokens import Tokens
 from edge_agent.wire import (
     FORWARD_MESSAGE_BYTES,
     HTTP_STATUS,

@@ -1,10 +1,10 @@
 """From pushed messages to the log, without waiting.
 
-A pump whose messages are pushed has to deal with them at once (`inbox`). `Feed.offer` hands an
-entry to the log, which takes it as a rule. When the log has no room, the entry waits here, the
+A pump whose messages are pushed has to deal with them at once (`receive_queue`). `Feed.offer` hands
+an entry to the log, which takes it as a rule. When the log has no room, the entry waits here, the
 pump's own task asks for room (`Feed.until_end`), and nothing more is read until there is. Nor is
 anything while the pump is behind with what was read (`Feed.later`): its task goes on with it in
-turns (`turns`).
+turns (`fair_turns`).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from edge_agent.commit import Closed
 from edge_agent.log import Log
-from edge_agent.server.answers import Answers, Owed
-from edge_agent.server.turns import Turns
+from edge_agent.server.acks import Answers, Owed
+from edge_agent.server.fair_turns import Turns
 from edge_agent.server.websocket import WebSocket
 from edge_agent.store import Entry
 

@@ -1,7 +1,7 @@
 """A session: hello, takeover, welcome, data, acks, goodbye. For sensors and for agents.
 
-What a message means, and how it is read, is for the kinds of sessions to say (`ingest.py` for
-sensors, `forwarded.py` for agents); when what may be said is
+What a message means, and how it is read, is for the kinds of sessions to say (`sensor_session.py`
+for sensors, `agent_session.py` for agents); when what may be said is
 `edge_agent.wire.ServerSession`'s. This module moves between the socket, the log and those two::
 
     socket ─▶ ServerSession ─▶ entry ─▶ log ─▶ Answers ─▶ ack, nack ─▶ socket
@@ -22,8 +22,8 @@ import trio
 from edge_agent.commit import Closed, Ticket
 from edge_agent.errors import ProtocolError, StoreFailed, StoreFull
 from edge_agent.record import ForeignBlock, Run, format_time
-from edge_agent.server.answers import Answers, Owed
-from edge_agent.server.endings import (
+from edge_agent.server.acks import Answers, Owed
+from edge_agent.server.closing import (
     LastWords,
     NotNow,
     close_of,
@@ -32,8 +32,8 @@ from edge_agent.server.endings import (
     say_goodbye,
     why_not_now,
 )
-from edge_agent.server.parts import Parts, Visitor
-from edge_agent.server.takeover import Claim
+from edge_agent.server.context import Parts, Visitor
+from edge_agent.server.source_claims import Claim
 from edge_agent.server.websocket import WebSocket
 from edge_agent.store import FORBIDDEN_RETRY_S, Binding, Entry, Numbering, Quarantined
 from edge_agent.wire import (

@@ -7,11 +7,11 @@ messages go to the `Inbox` as lists, and only what is left reaches trio-websocke
 a lifted message waits until the library has given out all that went through before it.
 
 Who reads: the task of trio-websocket that is in `receive_some`, or, while that one waits in it,
-the shared reader on its behalf (`shared`).
+the shared reader on its behalf (`poller`).
 
-What the lane does not lift, and what a task of its own reads, is done in turns (`turns`).
+What the lane does not lift, and what a task of its own reads, is done in turns (`fair_turns`).
 
-Going out: see `outgoing`.
+Going out: see `send_queue`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from typing import Protocol
 
 import trio
 
-from edge_agent.server.inbox import Inbox
-from edge_agent.server.outgoing import Outgoing, plain_socket
-from edge_agent.server.shared import SharedReader
-from edge_agent.server.turns import TURN_UNITS, UNIT_BYTES, Turns
+from edge_agent.server.fair_turns import TURN_UNITS, UNIT_BYTES, Turns
+from edge_agent.server.poller import SharedReader
+from edge_agent.server.receive_queue import Inbox
+from edge_agent.server.send_queue import Outgoing, plain_socket
 from edge_agent.wire.frames import FrameLane, Part
 
 #: Bytes asked of a socket at a time; 4 KiB, the library's default, cost three times the CPU.

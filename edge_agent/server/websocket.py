@@ -6,7 +6,8 @@ trio-websocket keeps the protocol (`trio_websocket.wrap_server_stream`), behind 
 of the connection: what was accepted until then is still committed by the pump, which never sees
 trio-websocket's exceptions.
 
-Messages reach the pump through an `inbox`. A `WebSocket` ends once, for the first reason that
+Messages reach the pump through an `receive_queue`. A `WebSocket` ends once, for the first reason
+that
 comes: `WebSocket.end`.
 """
 
@@ -19,13 +20,13 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 from wsproto.utilities import LocalProtocolError
 
-from edge_agent.server.ending import End, Ending
-from edge_agent.server.guarded import Guarded
-from edge_agent.server.inbox import Inbox, Push
-from edge_agent.server.shared import SharedReader
-from edge_agent.server.silence import SilenceWatch
+from edge_agent.server.close_once import End, Ending
+from edge_agent.server.fair_turns import Turns
+from edge_agent.server.keepalive import SilenceWatch
+from edge_agent.server.library_reader import Guarded
+from edge_agent.server.poller import SharedReader
+from edge_agent.server.receive_queue import Inbox, Push
 from edge_agent.server.transport import RECEIVE_BYTES, Transport
-from edge_agent.server.turns import Turns
 from edge_agent.wire.frames import FrameLane
 from edge_agent.wire.frames_out import close_frame, cut_reason, data_frame
 

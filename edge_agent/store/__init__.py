@@ -16,12 +16,12 @@ Files
     PATH/lock             flock, holds the owner's pid; a second agent is refused
     PATH/store/data.mdb   LMDB 0.9 format, reserved to its full size when it is made
     PATH/store/lock.mdb   LMDB's own
-    PATH/store/closed     number of the last commit when the store was closed (`closed.py`)
-    PATH/opened-…         empty; its name is the opening that ran here last (`medium.py`)
+    PATH/store/closed     number of the last commit when the store was closed (`close_marker.py`)
+    PATH/opened-…         empty; its name is the opening that ran here last (`copy_signs.py`)
     PATH/damaged-N        stores that were set aside, the newest two
     PATH/replaced-N       stores that a person replaced by a restored one
     PATH/store.rebuilding, .rebuilt, .replaced, .restored  compaction, erasing, restoring:
-                          see `rebuild.py`
+                          see `replace.py`
     PATH/store.new, .salvaging, .salvaged     steps that a power cut interrupted; tidied at start
 
 A store is built in ``store.new``, synced and renamed; a salvaged one replaces its predecessor
@@ -53,7 +53,7 @@ the CRC-32 of its key and the array (`values.py`). An array may grow at its end.
                          log, seq of what an upstream refused (absent before it)
 ``05`` boot 16s agent    clock note: number, offset, boot clock, hops, needed?, noted (ns),
                          owner
-``f0`` log id u8 seq u64 block: header, origin, payload (`format.py`, `payload.py`)
+``f0`` log id u8 seq u64 block: header, origin, payload (`block.py`, `payload.py`)
 ======================== =====================================================================
 
 Log ids are 1 to 255, never reused; ``main`` is 1. A block's key holds the seq of its first
@@ -80,15 +80,16 @@ Invariants
 - A store that was copied takes a new epoch before it tells anything or gives a seq
   (`identity.py`).
 - After every opening and reopening one marker transaction is committed before anything is told.
-  Where the disk refuses it, what is stored is open for reading alone (`refusing.py`): records up to
-  the last synced commit are read, no source is told its ``next``, nothing is committed, and at a
+  Where the disk refuses it, what is stored is open for reading alone (`read_only.py`): records up
+  to the last synced commit are read, no source is told its ``next``, nothing is committed, and at a
   start positions are told only of what an earlier boot wrote.
 - Each write transaction puts its own number under ``00 01``. What the file's roots say counts only
-  where the trees below them say the same (`roots.py`), so that no flipped bit takes a commit back.
+  where the trees below them say the same (`meta_pages.py`), so that no flipped bit takes a commit
+  back.
 - Two roots that do not follow one another, or pages of commits behind both of them, are damage: the
   card did not write a root that it said it had written. What a salvage does not find is counted, as
   missing or, where nobody can tell it from what was trimmed or never acked, as possibly lost.
-- LMDB opens only a file whose structure is sound (`look.py`): it would crash on another.
+- LMDB opens only a file whose structure is sound (`preflight.py`): it would crash on another.
 - Nothing is committed to a file that was deleted or replaced under the running agent.
 - Only a log's oldest blocks are ever removed, whole. Only under ``thin-oldest`` are blocks
   replaced: adjoining ones by one that has the first one's key and covers all their seqs.
@@ -96,7 +97,7 @@ Invariants
   its ``records``; so counts and records make up what was stored, but for what was discarded.
 - ``looked_bytes`` is the sum over blocks up to ``looked``.
 - Records that a person erases leave their places behind, as empty records of the stream ``$erased``
-  (`erasing.py`): no seq ever moves.
+  (`erase.py`): no seq ever moves.
 - Every block is read under its checksum; a wrong one becomes a `Gap`, and reading goes on.
 - Order is seq, never time. Boot clocks rise from block to block within a boot; stored times never
   fall among the blocks that a set clock dated, unless it went back by more than a day.
@@ -106,7 +107,7 @@ Time
 A block keeps the clocks of its commit as they were: wall clock, boot clock, boot, set or not.
 Nothing stored is ever rewritten. Once a boot's wall clock is set, the difference between the two is
 noted under the boot (key ``05``; ``agent`` is empty for boots of ours), in the transaction of the
-next commit, and again when the clock is stepped; `timekeeping.py` says when a clock is believed.
+next commit, and again when the clock is stepped; `timekeeper.py` says when a clock is believed.
 From then on what that boot stored while its clock was not set is corrected as it is read
 (`correction.py`): arrivals, ages told by sensors, stored times; never a time that a sensor's own
 clock gave. A boot that was never set stays as it is. Notes of other agents come in entries
@@ -115,14 +116,15 @@ clock gave. A boot that was never set stays as it is. Notes of other agents come
 A full log that thins
 ---------------------
 ``thin-oldest`` gives up detail before it gives up records (`aggregate.py` says what remains of a
-minute, `thinning.py` when and how much at a time, `guard.py` what is left alone). Chosen were:
+minute, `thinning.py` when and how much at a time, `consumer_guard.py` what is left alone). Chosen
+were:
 
 - A thinned block is one block that covers the seqs of those it replaces, and no block with a gap
   before it. A reader so never stands between the two, where nobody could tell whether it has had
   the records or is owed the aggregates; and who reads on meets no hole.
 - Records that stay keep their seqs, and so their stable ids. An aggregate has the seq of the last
   record that it stands for; ids that leave the agent add a checksum of what it says
-  (``forward/rendering.py``), so that no id ever stands for two contents.
+  (``forward/sinks/http/body.py``), so that no id ever stands for two contents.
 - A foreign block keeps its origin, path and clocks. Blocks of different origins do not become one,
   so that little is gained where those of several agents come by turns.
 - Nobody is given an aggregate of records that it may have had: a consumer whose position lies
@@ -163,15 +165,39 @@ Space: a group that would exceed a log's share first trims what all configured c
 acknowledged, however young. Then, under ``discard-oldest``, the oldest go, counted as discarded;
 under ``thin-oldest`` only when all but the newest quarter is thinned.
 Under ``refuse`` the entry is answered `StoreFull` whole. Entries are judged one by one, and only
-where the group as a whole, before compression, might not fit. Age: `retention.py`.
+where the group as a whole, before compression, might not fit. Age: `policy.py`.
 
 Threads: each method is one whole transaction, begun and ended in the thread that calls it. Reads
 run beside a commit; `Engine.reopen` waits for them.
 """
 
-from edge_agent.store.correction import Boot, Offsets
+from edge_agent.store.clock.correction import Boot, Offsets
+from edge_agent.store.commit.positions import ConsumerView
+from edge_agent.store.commit.sources import (
+    AGENT_PREFIX,
+    FORBIDDEN_RETRY_S,
+    LANE_PREFIX,
+    SourceView,
+    share_of,
+)
+from edge_agent.store.copy_signs import LookAtMedium, medium_of, nowhere
 from edge_agent.store.engine import Engine
-from edge_agent.store.entry import (
+from edge_agent.store.format.block import Block, Gap, filter_payload
+from edge_agent.store.format.foreign import check_payload, foreign_stream, without_streams
+from edge_agent.store.format.payload import (
+    RunView,
+    cut_payload,
+    encode_runs,
+    slice_indexes,
+    slice_payload,
+    streams_of,
+)
+from edge_agent.store.identity import Identity, board_fingerprint, machine_fingerprint
+from edge_agent.store.read.statistics import LogStatistics, StoreStatistics
+from edge_agent.store.settings import ConsumerSettings, LogSettings, StoreSettings
+from edge_agent.store.tools.erase import ERASED
+from edge_agent.store.tools.scrub_step import DamagedBlock, ScrubStep
+from edge_agent.store.types import (
     Binding,
     CommitResult,
     Entry,
@@ -181,30 +207,6 @@ from edge_agent.store.entry import (
     SourceOrder,
     Stored,
 )
-from edge_agent.store.erasing import ERASED
-from edge_agent.store.foreign import check_payload, foreign_stream, without_streams
-from edge_agent.store.format import Block, Gap, filter_payload
-from edge_agent.store.identity import Identity, board_fingerprint, machine_fingerprint
-from edge_agent.store.medium import LookAtMedium, medium_of, nowhere
-from edge_agent.store.payload import (
-    RunView,
-    cut_payload,
-    encode_runs,
-    slice_indexes,
-    slice_payload,
-    streams_of,
-)
-from edge_agent.store.riders import ConsumerView
-from edge_agent.store.scrub import DamagedBlock, ScrubStep
-from edge_agent.store.settings import ConsumerSettings, LogSettings, StoreSettings
-from edge_agent.store.sources import (
-    AGENT_PREFIX,
-    FORBIDDEN_RETRY_S,
-    LANE_PREFIX,
-    SourceView,
-    share_of,
-)
-from edge_agent.store.statistics import LogStatistics, StoreStatistics
 
 __all__ = [
     "AGENT_PREFIX",

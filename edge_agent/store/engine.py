@@ -12,24 +12,24 @@ from typing import Any, TypeVar
 import lmdb
 
 from edge_agent.errors import StoreDamaged, StoreFailed, StoreFull
-from edge_agent.store.closed import note_closed
-from edge_agent.store.codec import Compressor
+from edge_agent.store.clock.timekeeper import Timekeeper
+from edge_agent.store.close_marker import note_closed
+from edge_agent.store.commit.state import Counts
+from edge_agent.store.commit.transaction import Tools, Writer
 from edge_agent.store.create import DATA, STORE, prepare_folder
-from edge_agent.store.entry import CommitResult, Entry, Stored
-from edge_agent.store.gate import Gate
+from edge_agent.store.format.codec import Compressor
 from edge_agent.store.identity import Entropy, Identity, identity
-from edge_agent.store.lock import LOCK, StoreLock
+from edge_agent.store.lmdb_errors import TROUBLE, translated, why_refused
+from edge_agent.store.lmdb_file.pages import PageFile
 from edge_agent.store.opening import Opened, rename_store
-from edge_agent.store.pages import PageFile
-from edge_agent.store.questions import Questions
-from edge_agent.store.refusing import open_or_read
-from edge_agent.store.scrub import ScrubStep, scrub_step
+from edge_agent.store.process_lock import LOCK, StoreLock
+from edge_agent.store.read_only import open_or_read
+from edge_agent.store.reader import Questions
+from edge_agent.store.reopen_lock import Gate
 from edge_agent.store.settings import MAIN, Clock, StoreSettings
-from edge_agent.store.state import Counts
-from edge_agent.store.timekeeping import Timekeeper
-from edge_agent.store.trouble import TROUBLE, translated, why_refused
-from edge_agent.store.writing import Tools, Writer
-from edge_agent.streams import compile_patterns
+from edge_agent.store.tools.scrub_step import ScrubStep, scrub_step
+from edge_agent.store.types import CommitResult, Entry, Stored
+from edge_agent.stream_names import compile_patterns
 
 _Answer = TypeVar("_Answer")
 
@@ -76,7 +76,7 @@ class Engine(Questions):
     @classmethod
     def open(cls, path: Path, settings: StoreSettings, *, clock: Clock, entropy: Entropy) -> Engine:
         """Open the store below ``path``, making it where there is none. Where the disk refuses,
-        one that can be read is open for that alone (`refusing`), and ``refusal`` says why.
+        one that can be read is open for that alone (`read_only`), and ``refusal`` says why.
 
         Args:
             path: the agent's folder; the store is a folder within, the lock a file beside it.

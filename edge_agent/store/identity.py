@@ -12,7 +12,7 @@ original's, which may be alive. The agent id stays, and so does the ``numbering`
 its own sources are told: what a copy has of them is so much and no more, and who finds it behind
 sends it what it lacks. It is noticed
 
-- here, when it is opened: another machine id, or another `medium` than at the opening before;
+- here, when it is opened: another machine id, or another `copy_signs` than at the opening before;
 - by whoever it resumes with, from its **openings**. Each opening has a random id, and the store
   remembers the newest and where its logs ended when the next one followed. Who took records from
   us keeps the opening that sent the last of them. If that is one of ours, and did not get further
@@ -34,8 +34,8 @@ from pathlib import Path
 
 from msgspec import structs
 
-from edge_agent.store.medium import Medium
-from edge_agent.store.values import FORMAT, CopyNote, LogHeader, OpeningValue, StoreHeader
+from edge_agent.store.copy_signs import Medium
+from edge_agent.store.format.values import FORMAT, CopyNote, LogHeader, OpeningValue, StoreHeader
 
 logger = logging.getLogger(__name__)
 

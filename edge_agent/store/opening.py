@@ -16,8 +16,11 @@ import lmdb
 import msgspec
 
 from edge_agent.errors import StoreDamaged, StoreTooNew
-from edge_agent.store import keys
-from edge_agent.store.clocks import load_clocks
+from edge_agent.store.clock.boot_offsets import load_clocks
+from edge_agent.store.commit.sources import owner_in
+from edge_agent.store.commit.stamp import writing
+from edge_agent.store.commit.state import State
+from edge_agent.store.copy_signs import note_opening, noted_openings, nowhere
 from edge_agent.store.create import (
     DATA,
     STORE,
@@ -27,26 +30,9 @@ from edge_agent.store.create import (
     sync_names,
     tidy,
 )
-from edge_agent.store.identity import (
-    Entropy,
-    Here,
-    as_a_copy,
-    new_header,
-    opened_header,
-    tell_copied,
-)
-from edge_agent.store.lock import LOCK
-from edge_agent.store.look import look, refuse_newer
-from edge_agent.store.medium import note_opening, noted_openings, nowhere
-from edge_agent.store.place import Place
-from edge_agent.store.reading import last_dated
-from edge_agent.store.salvage import salvage, told_of
-from edge_agent.store.settings import Clock, Moment, StoreSettings
-from edge_agent.store.sources import owner_in
-from edge_agent.store.stamp import writing
-from edge_agent.store.state import State
-from edge_agent.store.trouble import TROUBLE, is_damage, translated
-from edge_agent.store.values import (
+from edge_agent.store.folder_check import Place
+from edge_agent.store.format import keys
+from edge_agent.store.format.values import (
     FORMAT,
     LogHeader,
     OpeningValue,
@@ -56,6 +42,20 @@ from edge_agent.store.values import (
     decode,
     encode,
 )
+from edge_agent.store.identity import (
+    Entropy,
+    Here,
+    as_a_copy,
+    new_header,
+    opened_header,
+    tell_copied,
+)
+from edge_agent.store.lmdb_errors import TROUBLE, is_damage, translated
+from edge_agent.store.lmdb_file.preflight import look, refuse_newer
+from edge_agent.store.process_lock import LOCK
+from edge_agent.store.read.cursor import last_dated
+from edge_agent.store.repair.salvage import salvage, told_of
+from edge_agent.store.settings import Clock, Moment, StoreSettings
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ SPARE_BYTES = 1024 * 1024
 class Opened:
     """An open environment and what was loaded from it.
 
-    ``refusal``: why it was opened for reading alone, None where it can be written; see `refusing`
+    ``refusal``: why it was opened for reading alone, None where it can be written; see `read_only`
     for that and for ``certain``.
     """
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from edge_agent.store.medium import LookAtMedium, nowhere
+from edge_agent.store.copy_signs import LookAtMedium, nowhere
 
 #: The log that always exists and takes what no other log's patterns name.
 MAIN = "main"
@@ -91,7 +91,7 @@ class StoreSettings:
         source_forgotten_s: seconds after which an unseen source may be forgotten.
         board, machine: fingerprints of this board and installation, "" where it cannot be told
             (`identity.py`).
-        medium: what tells where the store's file is (`medium.py`).
+        medium: what tells where the store's file is (`copy_signs.py`).
     """
 
     size: int = 1024 * 1024 * 1024

@@ -12,13 +12,13 @@ A WebSocket (RFC 6455), no extensions::
     /subscribe/PATTERN      records go out as they become durable; ?from= ?filter=
     /query                  questions and bounded answers
 
-STREAM and PATTERN are as in `edge_agent.streams`, percent-decoded once, slashes included. Query
-keys that are not known, or given twice, are errors. How a connection speaks is chosen by
+STREAM and PATTERN are as in `edge_agent.stream_names`, percent-decoded once, slashes included.
+Query keys that are not known, or given twice, are errors. How a connection speaks is chosen by
 subprotocol, the first offered that is known: ``edge-agent.v1.plain``, ``edge-agent.v1+json``,
 ``edge-agent.v1+msgpack``; none of these means plain, without choosing one; only unknown ones that
-begin with ``edge-agent.`` are refused. A token comes
-in ``Authorization: Bearer TOKEN`` or, from browsers, as one more offered subprotocol
-``edge-agent.token.`` + base64url of its UTF-8, which is never chosen, and never in the URL.
+begin with ``edge-agent.`` are refused. A token comes in ``Authorization: Bearer TOKEN`` or, from
+browsers, as one more offered subprotocol ``edge-agent.token.`` + base64url of its UTF-8, which is
+never chosen, and never in the URL.
 
 Data messages
 =============
@@ -208,6 +208,25 @@ from edge_agent.wire.forward import (
 )
 from edge_agent.wire.messages import read_in_turns, read_message, read_messages
 from edge_agent.wire.plain import PlainSession
+from edge_agent.wire.reading_types import (
+    CLOSE_FORBIDDEN,
+    CLOSE_PROTOCOL,
+    CLOSE_RESTART,
+    CLOSE_TAKEN_OVER,
+    CLOSE_TOO_BIG,
+    CLOSE_TRY_LATER,
+    CLOSE_UNDECODABLE,
+    FORBIDDEN,
+    REJECT_BYTES_MAX,
+    RUN_BYTES_MAX,
+    Arrival,
+    Received,
+    Reject,
+    TimeKey,
+    TooBigMessage,
+    Undecodable,
+    WireLimits,
+)
 from edge_agent.wire.server_session import Goodbye, ReceivedSegments, ServerSession
 from edge_agent.wire.session import (
     ClientState,
@@ -228,25 +247,6 @@ from edge_agent.wire.subprotocol import (
     choose_subprotocol,
     encode_token,
     parse_target,
-)
-from edge_agent.wire.values import (
-    CLOSE_FORBIDDEN,
-    CLOSE_PROTOCOL,
-    CLOSE_RESTART,
-    CLOSE_TAKEN_OVER,
-    CLOSE_TOO_BIG,
-    CLOSE_TRY_LATER,
-    CLOSE_UNDECODABLE,
-    FORBIDDEN,
-    REJECT_BYTES_MAX,
-    RUN_BYTES_MAX,
-    Arrival,
-    Received,
-    Reject,
-    TimeKey,
-    TooBigMessage,
-    Undecodable,
-    WireLimits,
 )
 
 __all__ = [

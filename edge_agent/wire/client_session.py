@@ -20,8 +20,8 @@ from edge_agent.wire.control import (
     decode_from_agent,
     encode_control,
 )
+from edge_agent.wire.reading_types import CLOSE_PROTOCOL
 from edge_agent.wire.session import CLIENT, ClientInput, ClientState, follow
-from edge_agent.wire.values import CLOSE_PROTOCOL
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from edge_agent.errors import ProtocolError
-from edge_agent.streams import SOURCE_BYTES_MAX, source_problem
-from edge_agent.wire.values import CLOSE_PROTOCOL, REASON_CHARACTERS_MAX
+from edge_agent.stream_names import SOURCE_BYTES_MAX, source_problem
+from edge_agent.wire.reading_types import CLOSE_PROTOCOL, REASON_CHARACTERS_MAX
 
 Mode = Literal["json", "msgpack"]
 

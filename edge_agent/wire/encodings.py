@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from edge_agent.record import array_header
-from edge_agent.wire.values import TooBigMessage, Undecodable
+from edge_agent.wire.reading_types import TooBigMessage, Undecodable
 
 # The usual record: null, booleans, numbers and text, nested three levels deep at most. The type
 # is written out, because msgspec then checks it while it decodes; what it does not take is looked

@@ -7,13 +7,14 @@ A message is a msgpack array of segments that follow one another without a hole:
     [2, agent, boot_id, offset_ns, boot_ns, hops]
 
 The first is a block: ``count`` records out of the numbers ``first`` to ``last`` of the sender's
-log (what a filter left out makes holes), ``payload`` as in ``store/format.py``, ``crc`` the CRC-32
-of the payload as sent, ``origin`` the array of `record.Origin`'s fields, ``thinned`` how many
-records gave way to the aggregates among these, 0 for none (it may be absent). The second says that
-there is nothing to send between ``first`` and ``last``, and why. So a message covers all that was
-examined, and the numbers it takes are ``first`` of its first segment to ``last`` of its last one.
+log (what a filter left out makes holes), ``payload`` as in ``store/format/block.py``, ``crc`` the
+CRC-32 of the payload as sent, ``origin`` the array of `record.Origin`'s fields, ``thinned`` how
+many records gave way to the aggregates among these, 0 for none (it may be absent). The second says
+that there is nothing to send between ``first`` and ``last``, and why. So a message covers all that
+was examined, and the numbers it takes are ``first`` of its first segment to ``last`` of its last
+one.
 
-The third is a clock note (`edge_agent.clocknote`) and takes no number; it may stand anywhere, also
+The third is a clock note (`edge_agent.clock_note`) and takes no number; it may stand anywhere, also
 alone. Whoever sent blocks that were stored while a clock was not set sends it once that is known,
 its own with ``hops`` 1, others' with one more than they came with, up to `HOPS_MAX`. It is durable
 at the receiver once a number that was sent after it is acked; until then it is sent again at the
@@ -40,11 +41,11 @@ from zlib import crc32
 import msgspec
 from msgspec import Meta, Struct
 
-from edge_agent.clocknote import HOPS_MAX, ClockNote
+from edge_agent.clock_note import HOPS_MAX, ClockNote
 from edge_agent.errors import ProtocolError
 from edge_agent.record import ForeignBlock, Origin
 from edge_agent.wire.control import NUMBER_MAX, Number
-from edge_agent.wire.values import CLOSE_PROTOCOL, TooBigMessage, Undecodable
+from edge_agent.wire.reading_types import CLOSE_PROTOCOL, TooBigMessage, Undecodable
 
 FORWARD_MESSAGE_BYTES = 1024 * 1024
 #: What the envelope of one block adds to its payload, at most (origin with 8 ids of 64 bytes).

@@ -54,10 +54,7 @@ from edge_agent.wire.encodings import (
     to_msgpack,
     without_headers,
 )
-from edge_agent.wire.gathering import Gathering
-from edge_agent.wire.records import Good, judge, stream_fault
-from edge_agent.wire.shapes import Learner, Shape
-from edge_agent.wire.values import (
+from edge_agent.wire.reading_types import (
     RUN_BYTES_MAX,
     Arrival,
     Received,
@@ -65,6 +62,9 @@ from edge_agent.wire.values import (
     Undecodable,
     WireLimits,
 )
+from edge_agent.wire.records import Good, judge, stream_fault
+from edge_agent.wire.run_builder import Gathering
+from edge_agent.wire.shapes import Learner, Shape
 
 #: Work after which reading rests, in records looked at singly (some 8 µs each, rejects with all
 #: that follows from them 15): about a millisecond.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from edge_agent.errors import ProtocolError
 from edge_agent.wire.control import encode_plain_ack, encode_plain_error
+from edge_agent.wire.reading_types import CLOSE_UNDECODABLE
 from edge_agent.wire.shapes import Learner
-from edge_agent.wire.values import CLOSE_UNDECODABLE
 
 
 class PlainSession:

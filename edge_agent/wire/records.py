@@ -15,9 +15,9 @@ import msgspec
 
 from edge_agent.errors import ProtocolError
 from edge_agent.record import datetime_to_ns, resolve_time
-from edge_agent.streams import stream_problem
+from edge_agent.stream_names import stream_problem
 from edge_agent.wire.encodings import DECODE_ERRORS, Encoding, shown, to_msgpack
-from edge_agent.wire.values import NEAR_NS, Arrival, TimeKey, WireLimits
+from edge_agent.wire.reading_types import NEAR_NS, Arrival, TimeKey, WireLimits
 
 #: msgpack of ``{"value": …}`` up to the value: how a bare number becomes a record.
 VALUE_HEAD = b"\x81\xa5value"

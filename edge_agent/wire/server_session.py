@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from msgspec import UNSET
 
-from edge_agent.clocknote import ClockNote
+from edge_agent.clock_note import ClockNote
 from edge_agent.errors import ProtocolError
 from edge_agent.wire.control import (
     Ack,
@@ -24,9 +24,7 @@ from edge_agent.wire.control import (
 )
 from edge_agent.wire.forward import Segment, covers, decode_forwarded
 from edge_agent.wire.messages import read_alone, read_in_turns
-from edge_agent.wire.session import SERVER, ServerInput, ServerState, follow
-from edge_agent.wire.shapes import Learner
-from edge_agent.wire.values import (
+from edge_agent.wire.reading_types import (
     CLOSE_FORBIDDEN,
     CLOSE_PROTOCOL,
     CLOSE_RESTART,
@@ -40,6 +38,8 @@ from edge_agent.wire.values import (
     WireLimits,
     make_reject,
 )
+from edge_agent.wire.session import SERVER, ServerInput, ServerState, follow
+from edge_agent.wire.shapes import Learner
 
 #: Looking a state up costs as much as reading a small record; what the table says about an open
 #: session is looked up here, once.

@@ -39,7 +39,7 @@ from typing import TypeVar
 
 from edge_agent.errors import ProtocolError
 from edge_agent.wire.control import Hello, History
-from edge_agent.wire.values import CLOSE_PROTOCOL
+from edge_agent.wire.reading_types import CLOSE_PROTOCOL
 
 
 class ServerState(Enum):

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 from urllib.parse import parse_qsl, unquote
 
 from edge_agent.errors import ProtocolError
-from edge_agent.streams import compile_pattern, stream_problem
+from edge_agent.stream_names import compile_pattern, stream_problem
 
 PLAIN = "edge-agent.v1.plain"
 JSON_SESSION = "edge-agent.v1+json"

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from edge_agent.cli.backup import command
-from edge_agent.store.backup import read_manifest
+from edge_agent.store.tools.backup import read_manifest
 from tests.ops.real import agent
 
 

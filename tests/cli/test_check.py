@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from edge_agent.cli.check import command
-from edge_agent.store.lock import StoreLock
+from edge_agent.store.process_lock import StoreLock
 from tests.ops.real import agent
 
 

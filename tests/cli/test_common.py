@@ -30,7 +30,7 @@ from edge_agent.cli.common import (
     request,
     set_up_logging,
 )
-from edge_agent.cli.doctor_store import look_at_store, store_findings
+from edge_agent.cli.doctor.store import look_at_store, store_findings
 from edge_agent.errors import ConfigError, StoreLocked
 
 

@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from edge_agent.cli.compact import command, what_remains
-from edge_agent.store.check import check
-from edge_agent.store.lock import StoreLock
+from edge_agent.store.process_lock import StoreLock
+from edge_agent.store.tools.check import check
 from tests.ops.real import agent
 
 

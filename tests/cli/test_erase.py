@@ -10,8 +10,8 @@ from click.testing import CliRunner, Result
 
 from edge_agent.cli.erase import command
 from edge_agent.record import Record
-from edge_agent.store.check import check
-from edge_agent.store.lock import StoreLock
+from edge_agent.store.process_lock import StoreLock
+from edge_agent.store.tools.check import check
 from tests.ops.real import Agent, agent
 
 

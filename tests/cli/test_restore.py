@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from edge_agent.cli.backup import command as backup
 from edge_agent.cli.restore import command
-from edge_agent.store.check import check
+from edge_agent.store.tools.check import check
 from tests.ops.real import agent
 
 SIZE = '[store]\nsize = "16MiB"\n'

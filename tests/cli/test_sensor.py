@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from edge_agent.cli.sensor import HostReader, host_name, measure
-from edge_agent.streams import stream_problem
+from edge_agent.stream_names import stream_problem
 from tests.client.stub import StubAgent, agent_on_a_port, make
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import trio
 
-from edge_agent.cli.demo_relay import Relay
+from edge_agent.cli.demo.relay import Relay
 from edge_agent.client import Backoff, Producer, Trouble
 from edge_agent.config.shape import Limits, Size
 from edge_agent.record import Record

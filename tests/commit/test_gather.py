@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from edge_agent.clocknote import ClockNote
+from edge_agent.clock_note import ClockNote
 from edge_agent.commit.gather import NEVER, Closed, Gathering, GroupLimits, Ticket
 from edge_agent.commit.gather import settle as settle_all
 from edge_agent.errors import StoreFailed, StoreFull

@@ -21,15 +21,16 @@ import trio
 from edge_agent.commit.gather import Gathering, Ticket
 from edge_agent.errors import StoreFull
 from edge_agent.log import Log
-from edge_agent.store import create, riders
-from edge_agent.store import format as block_format
+from edge_agent.store import create
+from edge_agent.store.commit import positions
+from edge_agent.store.commit.group import Group
+from edge_agent.store.commit.transaction import Writer
 from edge_agent.store.engine import Engine
-from edge_agent.store.entry import Entry, Position, Stored
-from edge_agent.store.group import Group
-from edge_agent.store.questions import Questions
-from edge_agent.store.retention import Floors, Held, floors_of
-from edge_agent.store.trimming import Trimmer
-from edge_agent.store.writing import Writer
+from edge_agent.store.format import block as block_format
+from edge_agent.store.reader import Questions
+from edge_agent.store.retention.policy import Floors, Held, floors_of
+from edge_agent.store.retention.trim import Trimmer
+from edge_agent.store.types import Entry, Position, Stored
 
 
 def sync_off() -> None:
@@ -109,7 +110,7 @@ def positions_elsewhere() -> None:
         return floor, state
 
     _break(Engine, "open", classmethod(opened))
-    _break_everywhere(riders.put_position, put)
+    _break_everywhere(positions.put_position, put)
     _break(Questions, "position", stored)
     _floors_from(lambda consumer, log: read().get(f"{consumer} {log}", (0, None))[0])
 

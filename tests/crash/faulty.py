@@ -30,7 +30,7 @@ import trio
 
 from edge_agent.backoff import Backoff
 from edge_agent.client import Producer
-from edge_agent.store.check import check
+from edge_agent.store.tools.check import check
 from tests.crash.intercept import Fail, Seen
 from tests.crash.preloaded import Nest
 from tests.crash.shadow import Shadow

@@ -8,8 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from edge_agent.store.create import DATA
-from edge_agent.store.pages import BRANCH, ROOT_BYTES, PageFile, child_of
-from edge_agent.store.roots import sound_roots
+from edge_agent.store.lmdb_file.meta_pages import sound_roots
+from edge_agent.store.lmdb_file.pages import BRANCH, ROOT_BYTES, PageFile, child_of
 
 AREAS = ("meta pages", "branch and leaf pages", "block pages")
 Bytes = tuple[int, int]

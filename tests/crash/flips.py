@@ -32,7 +32,7 @@ from pathlib import Path
 
 from edge_agent.clock import ManualClock
 from edge_agent.store import Engine
-from edge_agent.store.check import check
+from edge_agent.store.tools.check import check
 from tests.crash.flipped import AREAS, Area, areas_of, place_of
 from tests.crash.full_store import SETTINGS, Held, append, build, held_by
 from tests.crash.proof import Outcome, Scale

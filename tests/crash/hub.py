@@ -15,8 +15,8 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest
 from trio_websocket import wrap_server_stream as wrap
 
-from edge_agent.store.codec import decompress
-from edge_agent.store.payload import read_runs
+from edge_agent.store.format.codec import decompress
+from edge_agent.store.format.payload import read_runs
 from edge_agent.wire import (
     MSGPACK_SESSION,
     Segment,

@@ -31,8 +31,8 @@ from tests.patience import PATIENCE_S
 MODULES = (
     "edge_agent.agent",
     "edge_agent.cli.run",
-    "edge_agent.forward.sink_websocket",
-    "edge_agent.forward.sink_http",
+    "edge_agent.forward.sinks.agent.sink",
+    "edge_agent.forward.sinks.http.sink",
     "edge_agent.ops.port",
 )
 

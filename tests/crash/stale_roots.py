@@ -34,10 +34,10 @@ from typing import Any
 from edge_agent.clock import ManualClock
 from edge_agent.errors import StoreFull
 from edge_agent.store import Engine, Entry, Gap, Position, Quarantined
-from edge_agent.store.check import check
-from edge_agent.store.keys import STAMP
-from edge_agent.store.pages import ROOT_BYTES, PageFile
+from edge_agent.store.format.keys import STAMP
+from edge_agent.store.lmdb_file.pages import ROOT_BYTES, PageFile
 from edge_agent.store.settings import ConsumerSettings, LogSettings, StoreSettings, WhenFull
+from edge_agent.store.tools.check import check
 from tests.crash.flips import scratch
 from tests.crash.proof import Outcome, Scale
 from tests.store.support import MIB, START_NS, entry, read_all, records, seeded

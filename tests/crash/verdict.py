@@ -15,11 +15,11 @@ from typing import Final
 
 import msgspec
 
-from edge_agent.assembly import store_settings
 from edge_agent.clock import ManualClock
 from edge_agent.config import parse
 from edge_agent.record import Run
 from edge_agent.store import Block, Engine, Entry, Numbering, Stored, StoreSettings
+from edge_agent.wiring import store_settings
 from tests.crash.history import History, Known
 from tests.crash.sensor import KINDS
 from tests.crash.workload import CONFIG

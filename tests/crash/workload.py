@@ -21,7 +21,7 @@ from typing import Final
 import trio
 
 from benchmarks.processes import free_port
-from edge_agent.server import add_token
+from edge_agent.tokens import add_token
 from tests.crash.hub import FakeHub
 from tests.crash.recording import STRACE
 from tests.crash.sensor import KINDS, Sensor, Stranger

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from edge_agent.cli.demo_relay import Relay
+from edge_agent.cli.demo.relay import Relay
 
 
 @asynccontextmanager

@@ -28,7 +28,7 @@ from wsproto.events import (
 )
 from wsproto.utilities import LocalProtocolError
 
-from edge_agent.clocknote import ClockNote
+from edge_agent.clock_note import ClockNote
 from edge_agent.record import ForeignBlock
 from edge_agent.wire import MSGPACK_SESSION, Segment, encode_segments
 from tests.end_to_end.support import AgentProcess

@@ -10,7 +10,7 @@ import pytest
 from edge_agent.clock import ManualClock
 from edge_agent.errors import StoreFailed
 from edge_agent.store import Engine
-from edge_agent.store.check import check
+from edge_agent.store.tools.check import check
 from tests.end_to_end.disks import Card, card
 from tests.store.support import entry, seeded, small, values
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.client import Producer
-from edge_agent.store.pages import ROOT_BYTES, PageFile
+from edge_agent.store.lmdb_file.pages import ROOT_BYTES, PageFile
 from tests.end_to_end.support import AgentProcess, agents
 from tests.patience import PATIENCE_S
 

@@ -11,10 +11,10 @@ import pytest
 
 from edge_agent.clock import ManualClock
 from edge_agent.store import Engine
+from edge_agent.store.commit.stamp import writing
 from edge_agent.store.create import open_environment
-from edge_agent.store.keys import STORE
-from edge_agent.store.pages import PageFile
-from edge_agent.store.stamp import writing
+from edge_agent.store.format.keys import STORE
+from edge_agent.store.lmdb_file.pages import PageFile
 from tests.store.support import MIB, entry, pack, sealed, seeded, small, values
 
 

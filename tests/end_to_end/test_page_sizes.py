@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from edge_agent.client import Producer
-from edge_agent.store.pages import PageFile
+from edge_agent.store.lmdb_file.pages import PageFile
 from tests.end_to_end.support import AgentProcess, agents
 from tests.pages import LARGE, large_pages
 from tests.patience import PATIENCE_S

@@ -10,7 +10,7 @@ import trio.testing
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.diagnosis import Diagnosis, Verdict, is_cut, may_be_content
 from edge_agent.forward.sink import Batch
-from edge_agent.streams import compile_patterns
+from edge_agent.stream_names import compile_patterns
 from tests.forward.support import FakeSink, Station, running_station, upstream
 from tests.patience import PATIENCE_S
 

@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 from edge_agent.clock import ManualClock
 from edge_agent.errors import SinkRefused, SinkUnavailable
 from edge_agent.forward import make_sink
-from edge_agent.forward.answers import retry_after_s
 from edge_agent.forward.sink import Batch, Resume, Sink
+from edge_agent.forward.sinks.http.answer import retry_after_s
 from edge_agent.store import Identity
+from tests.forward.sinks.http.test_sink import batch_of
 from tests.forward.support import NOW_NS, inline, running_station, upstream
-from tests.forward.test_sink_http import batch_of
 
 KEY = "5f0c/main/1-3"
 

@@ -12,10 +12,10 @@ import trio
 import trio.testing
 
 from edge_agent.errors import SinkUnavailable
-from edge_agent.forward.sink_http import HttpSink
-from edge_agent.forward.watched import socket_of, unacknowledged_bytes
+from edge_agent.forward.progress_stream import socket_of, unacknowledged_bytes
+from edge_agent.forward.sinks.http.sink import HttpSink
+from tests.forward.sinks.http.test_sink import batch_of
 from tests.forward.support import Station, inline, running_station, upstream
-from tests.forward.test_sink_http import batch_of
 
 TIMEOUT_S = 30.0
 Serve = Callable[[trio.SocketStream], Awaitable[None]]

@@ -11,9 +11,9 @@ import trio.testing
 from edge_agent.clock import ManualClock
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable, StoreFailed
 from edge_agent.forward.lane import Lane
-from edge_agent.forward.phases import Phase
+from edge_agent.forward.lane_phases import Phase
+from edge_agent.forward.lane_state import LaneStatistics
 from edge_agent.forward.sink import Acknowledged, Batch, Resumed
-from edge_agent.forward.standing import LaneStatistics
 from edge_agent.store import Position
 from tests.forward.support import FakeSink, Station, running_station, upstream
 from tests.store.support import failing_disk

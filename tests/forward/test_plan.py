@@ -6,7 +6,6 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.forward.greeting import moved
 from edge_agent.forward.plan import (
     BOOTS_MAX,
     RANGES_MAX,
@@ -19,7 +18,8 @@ from edge_agent.forward.plan import (
     plan_ranges,
     without_records,
 )
-from edge_agent.store.entry import STATE_BYTES_MAX
+from edge_agent.forward.sinks.agent.resume import moved
+from edge_agent.store.types import STATE_BYTES_MAX
 
 
 @st.composite

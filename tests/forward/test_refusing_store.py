@@ -11,12 +11,12 @@ import trio
 import trio.testing
 
 from edge_agent.errors import SinkError, SinkRefused, StoreFull
-from edge_agent.forward.batches import shape_of
 from edge_agent.forward.lane import Lane
 from edge_agent.forward.plan import decode_plan
+from edge_agent.forward.planned_reader import shape_of
 from edge_agent.forward.sink import Batch
 from edge_agent.store import Entry
-from edge_agent.store.entry import CommitResult
+from edge_agent.store.types import CommitResult
 from tests.forward.support import FakeSink, Station, running_station, upstream
 
 Clock = trio.testing.MockClock

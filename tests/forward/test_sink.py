@@ -10,7 +10,7 @@ from edge_agent.clock import ManualClock
 from edge_agent.errors import ConfigError
 from edge_agent.forward.sink import Batch, Sink, make_sink
 from edge_agent.store import Gap, Identity
-from edge_agent.streams import compile_patterns
+from edge_agent.stream_names import compile_patterns
 from tests.forward.support import inline, make_run, running_station, upstream
 from tests.forward.thinned import plain_block, ten_of_two_streams
 

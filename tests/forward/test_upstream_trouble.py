@@ -16,13 +16,13 @@ import trio
 from msgspec import structs
 
 from edge_agent.forward import Forwarder
-from edge_agent.forward.batches import shape_of
 from edge_agent.forward.plan import decode_plan
+from edge_agent.forward.planned_reader import shape_of
 from edge_agent.store import Entry
 from tests.forward.gateways import gateway
 from tests.forward.http_upstream import Got, Reply, http_upstream
+from tests.forward.sinks.http.test_sink import forwarder_for
 from tests.forward.support import Station, make_run, running_station, until, upstream
-from tests.forward.test_sink_http import forwarder_for
 from tests.patience import PATIENCE_S
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edge_agent.record import Origin, Run
 from edge_agent.store import Block, encode_runs
-from edge_agent.store.aggregate import aggregate
+from edge_agent.store.retention.aggregate import aggregate
 from tests.forward.support import NOW_NS, make_run
 
 BOOT = bytes(16)

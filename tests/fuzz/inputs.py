@@ -8,7 +8,7 @@ from typing import Any
 
 import msgpack
 
-from edge_agent.clocknote import ClockNote
+from edge_agent.clock_note import ClockNote
 from edge_agent.record import ForeignBlock, Origin, Run
 from edge_agent.store import encode_runs
 from edge_agent.wire import Segment, encode_segments

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import msgpack
 
 from edge_agent.errors import ConfigError, ProtocolError, SinkError, StoreDamaged
-from edge_agent.forward.answers import Answer, Sent, judge, retry_after_s
+from edge_agent.forward.sinks.http.answer import Answer, Sent, judge, retry_after_s
 from edge_agent.live.filter import compile_filter
 from edge_agent.live.moments import parse_moment, parse_position
 from edge_agent.live.query import parse_query

@@ -5,12 +5,12 @@ from dataclasses import replace
 import msgpack
 import pytest
 
+from edge_agent.aggregates import Summary
 from edge_agent.clock import ManualClock
 from edge_agent.config.shape import Duration, Rule
 from edge_agent.live.derived import derived_runs, derived_stream
 from edge_agent.live.window_state import ClosedWindow
-from edge_agent.streams import STREAM_BYTES_MAX
-from edge_agent.summary import Summary
+from edge_agent.stream_names import STREAM_BYTES_MAX
 from tests.waist import NOW_NS, SECOND
 
 

@@ -8,7 +8,7 @@ from edge_agent.errors import ProtocolError
 from edge_agent.live import scan as scanning
 from edge_agent.live.scan import Found, Query, scan
 from edge_agent.store import Block, Gap, encode_runs
-from edge_agent.streams import compile_pattern
+from edge_agent.stream_names import compile_pattern
 from tests.waist import NOW_NS, SECOND, run_of
 
 EVERYTHING = Query(matches=compile_pattern("**"), limit=100)

@@ -13,7 +13,7 @@ from edge_agent.errors import ProtocolError
 from edge_agent.live.filter import compile_filter
 from edge_agent.live.subscribe import BATCH_RECORDS, Feed, Start, Subscription
 from edge_agent.store import LogSettings
-from edge_agent.streams import compile_pattern
+from edge_agent.stream_names import compile_pattern
 from tests.patience import PATIENCE_S
 from tests.waist import NOW_NS, SECOND, Waist, open_waist, run_of, settings
 

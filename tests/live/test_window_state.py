@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
+from edge_agent.aggregates import FIELDS_MAX
 from edge_agent.live import window_state
 from edge_agent.live.window_state import AHEAD_NS_MAX, Windows
 from edge_agent.record import Record
-from edge_agent.store.entry import STATE_BYTES_MAX
-from edge_agent.summary import FIELDS_MAX
+from edge_agent.store.types import STATE_BYTES_MAX
 from tests.waist import NOW_NS, SECOND
 
 MINUTE = 60 * SECOND

@@ -17,11 +17,17 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from edge_agent.forward.greeting import Greeting, greet, history_of, judge_welcome, source_name
 from edge_agent.forward.sink import Resume
+from edge_agent.forward.sinks.agent.resume import (
+    Greeting,
+    greet,
+    history_of,
+    judge_welcome,
+    source_name,
+)
 from edge_agent.store import Identity
+from edge_agent.store.format.values import LogHeader, StoreHeader
 from edge_agent.store.identity import Here, as_a_copy, identity, new_header, opened_header
-from edge_agent.store.values import LogHeader, StoreHeader
 from edge_agent.wire import Hello, resume_point
 
 HUB = "hubs-own"

@@ -26,7 +26,7 @@ from edge_agent.store import (
     Position,
     Stored,
 )
-from edge_agent.store.check import check
+from edge_agent.store.tools.check import check
 from tests.store.support import foreign, records, run, seeded, small, values
 
 LOGS = ("main", "alarms", "week")

@@ -23,7 +23,7 @@ from edge_agent.ops import Sources, Watch
 from edge_agent.ops.port import serve_people
 from edge_agent.record import Run
 from edge_agent.store import Engine, LogSettings, StoreSettings
-from edge_agent.store.entry import Entry
+from edge_agent.store.types import Entry
 
 
 def run_of(clock: ManualClock, stream: str, values: Sequence[object], source: str = "s") -> Run:

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from edge_agent.config import Config, Http, Limits, Listen, Size, Store
 from edge_agent.ops import Sources
-from edge_agent.ops.admit import Readable
+from edge_agent.ops.access import Readable
 from edge_agent.store import Block, Gap
 from tests.ops.pictures import CONNECTION, UPSTREAM
 from tests.ops.real import Agent, agent

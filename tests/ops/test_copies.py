@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from edge_agent.ops.copies import CopiesStatus, SourcesCopied, about_copies, copies_status
 from edge_agent.store import Identity
-from edge_agent.store.values import CopyNote
+from edge_agent.store.format.values import CopyNote
 
 NOW_NS = 1_795_341_600_000_000_000
 WEEK_NS = 7 * 86_400 * 1_000_000_000

@@ -14,7 +14,7 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge_agent.ops.admit import ORDER_HEADER
+from edge_agent.ops.access import ORDER_HEADER
 from tests.ops.real import Agent, agent
 from tests.patience import PATIENCE_S
 

@@ -33,8 +33,9 @@ from edge_agent.live import Before, Live
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.record import Record
-from edge_agent.server import Server, Tokens
+from edge_agent.server import Server
 from edge_agent.store import Block, CommitResult, Engine, Entry, LogSettings, StoreSettings
+from edge_agent.tokens import Tokens
 from tests.patience import PATIENCE_S, receive_to_end
 
 MIB = 1024 * 1024

@@ -16,7 +16,7 @@ from edge_agent.server.admission import (
     host_name,
 )
 from edge_agent.server.handshake import Refusal, Upgrade
-from edge_agent.server.tokens import Tokens, add_token
+from edge_agent.tokens import Tokens, add_token
 
 LOCAL = Peer("127.0.0.1", True)
 AWAY = Peer("192.0.2.7", False)

@@ -14,7 +14,7 @@ import pytest
 from trio_websocket import ConnectionClosed
 
 from edge_agent.config.shape import Limits, Size
-from edge_agent.server import add_token
+from edge_agent.tokens import add_token
 from tests.server.support import (
     SETTINGS,
     bystander,

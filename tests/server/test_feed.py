@@ -10,9 +10,9 @@ import trio.testing
 
 from edge_agent.commit import Closed, Ticket
 from edge_agent.log import Log
-from edge_agent.server.answers import Answers, Owed
+from edge_agent.server.acks import Answers, Owed
+from edge_agent.server.fair_turns import Turns
 from edge_agent.server.feed import Feed
-from edge_agent.server.turns import Turns
 from edge_agent.server.websocket import WebSocket
 from edge_agent.store import Entry, Numbering
 

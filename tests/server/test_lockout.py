@@ -13,7 +13,7 @@ import trio
 import trustme
 
 from edge_agent.connection_quota import Arrivals
-from edge_agent.server import add_token
+from edge_agent.tokens import add_token
 from tests.patience import PATIENCE_S, eventually
 from tests.server.support import (
     LISTEN,

@@ -11,10 +11,10 @@ import pytest
 import trio
 import trio.testing
 
-from edge_agent.server.inbox import Inbox
-from edge_agent.server.shared import SharedReader
+from edge_agent.server.fair_turns import Turns
+from edge_agent.server.poller import SharedReader
+from edge_agent.server.receive_queue import Inbox
 from edge_agent.server.transport import Transport, abort
-from edge_agent.server.turns import Turns
 from edge_agent.wire.frames import FrameLane
 from tests.patience import PATIENCE_S
 from tests.server.frames import CONTINUATION, PING, TEXT, frame

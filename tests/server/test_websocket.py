@@ -12,9 +12,9 @@ import trio
 import trio.testing
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
+from edge_agent.server.fair_turns import Turns
 from edge_agent.server.handshake import read_upgrade
-from edge_agent.server.silence import SilenceWatch
-from edge_agent.server.turns import Turns
+from edge_agent.server.keepalive import SilenceWatch
 from edge_agent.server.websocket import WebSocket
 from tests.patience import PATIENCE_S
 from tests.server.frames import CONTINUATION, PING, TEXT, frame

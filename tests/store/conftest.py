@@ -10,7 +10,7 @@ import pytest
 
 from edge_agent.clock import ManualClock
 from edge_agent.store import Engine
-from edge_agent.store.check import check
+from edge_agent.store.tools.check import check
 from tests.store.support import seeded, small
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edge_agent.clock import ManualClock
 from edge_agent.record import Record, Run
 from edge_agent.store import Engine, Entry
-from edge_agent.store.check import check
+from edge_agent.store.tools.check import check
 from tests.store.support import START_NS, pack, records, seeded, small
 
 SECOND = 10**9

@@ -9,8 +9,8 @@ import pytest
 
 from edge_agent.errors import StoreFailed
 from edge_agent.store import create
+from edge_agent.store.format.values import LogHeader
 from edge_agent.store.settings import LogSettings
-from edge_agent.store.values import LogHeader
 from tests.store.conftest import Stores
 from tests.store.support import MIB, entry, small, values
 

@@ -4,10 +4,10 @@ import pytest
 
 from edge_agent.errors import StoreFailed, StoreLocked
 from edge_agent.store import Entry, LogSettings, Position, Stored
+from edge_agent.store.commit.stamp import writing
 from edge_agent.store.create import open_environment
-from edge_agent.store.keys import block_key, source_key
-from edge_agent.store.pages import PageFile
-from edge_agent.store.stamp import writing
+from edge_agent.store.format.keys import block_key, source_key
+from edge_agent.store.lmdb_file.pages import PageFile
 from tests.store.conftest import Stores
 from tests.store.support import MIB, PAGE, entry, failing_disk, values
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from edge_agent.store.format.values import LogHeader, StoreHeader
 from edge_agent.store.identity import (
     OPENINGS_MAX,
     Here,
@@ -13,7 +14,6 @@ from edge_agent.store.identity import (
     new_header,
     opened_header,
 )
-from edge_agent.store.values import LogHeader, StoreHeader
 from tests.store.support import seeded
 
 

@@ -8,13 +8,13 @@ import pytest
 
 from edge_agent.errors import StoreDamaged, StoreTooNew
 from edge_agent.store import LogSettings, create
-from edge_agent.store.check import check
+from edge_agent.store.commit.stamp import writing
 from edge_agent.store.create import STORE, open_environment
-from edge_agent.store.keys import STORE as STORE_KEY
-from edge_agent.store.keys import log_key
+from edge_agent.store.format.keys import STORE as STORE_KEY
+from edge_agent.store.format.keys import log_key
+from edge_agent.store.format.values import StoreHeader, decode, encode
 from edge_agent.store.opening import open_store, read_header
-from edge_agent.store.stamp import writing
-from edge_agent.store.values import StoreHeader, decode, encode
+from edge_agent.store.tools.check import check
 from tests.store.conftest import Stores
 from tests.store.support import MIB, entry, sealed, seeded, small, values
 

@@ -18,7 +18,7 @@ from edge_agent.wire.encodings import (
     shown,
     size_of,
 )
-from edge_agent.wire.values import TooBigMessage, Undecodable
+from edge_agent.wire.reading_types import TooBigMessage, Undecodable
 
 
 def test_text_is_json_and_bytes_are_msgpack() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 from msgspec.structs import replace
 
-from edge_agent.clocknote import HOPS_MAX, ClockNote
+from edge_agent.clock_note import HOPS_MAX, ClockNote
 from edge_agent.errors import ProtocolError
 from edge_agent.record import ForeignBlock, Origin
 from edge_agent.wire.forward import (
@@ -25,7 +25,7 @@ from edge_agent.wire.forward import (
     decode_segments,
     encode_segments,
 )
-from edge_agent.wire.values import TooBigMessage, Undecodable
+from edge_agent.wire.reading_types import TooBigMessage, Undecodable
 
 ORIGIN = Origin("0a1b2c3d4e5f", "5f0c" * 4, "main", 1000, b"b" * 16, 5, 6, True, ("a", "b"))
 BLOCK = ForeignBlock(11, 20, 7, 0, 7, b"payload", 3, 4, ORIGIN)

@@ -19,9 +19,7 @@ from edge_agent.record import resolve_time
 from edge_agent.time_format import parse_format
 from edge_agent.wire.encodings import MSGPACK
 from edge_agent.wire.messages import read_in_turns, read_message, read_messages
-from edge_agent.wire.records import Good, judge
-from edge_agent.wire.shapes import Learner
-from edge_agent.wire.values import (
+from edge_agent.wire.reading_types import (
     RUN_BYTES_MAX,
     Arrival,
     Received,
@@ -30,6 +28,8 @@ from edge_agent.wire.values import (
     Undecodable,
     WireLimits,
 )
+from edge_agent.wire.records import Good, judge
+from edge_agent.wire.shapes import Learner
 
 NOW = 1_795_341_600 * 10**9
 NOW_WITH_A_QUARTER = NOW + 250_000_000

@@ -6,7 +6,7 @@ import json
 
 from edge_agent.errors import ProtocolError
 from edge_agent.wire.plain import PlainSession
-from edge_agent.wire.values import TooBigMessage, Undecodable
+from edge_agent.wire.reading_types import TooBigMessage, Undecodable
 
 
 def test_acks_count_messages_good_and_bad_and_are_cumulative() -> None:

@@ -9,8 +9,8 @@ import msgpack
 import pytest
 
 from edge_agent.wire.encodings import JSON, MSGPACK
+from edge_agent.wire.reading_types import Arrival, WireLimits
 from edge_agent.wire.records import Fault, Good, judge, stream_fault
-from edge_agent.wire.values import Arrival, WireLimits
 
 NOW = 1_795_341_600 * 10**9
 ARRIVAL = Arrival("greenhouse/1", "pi-7", NOW, synced=True)

@@ -19,6 +19,7 @@ from edge_agent.wire.control import (
     Window,
     encode_control,
 )
+from edge_agent.wire.reading_types import Arrival, Undecodable, WireLimits
 from edge_agent.wire.server_session import ServerSession
 from edge_agent.wire.session import (
     CLIENT,
@@ -32,7 +33,6 @@ from edge_agent.wire.session import (
     has_forked,
     resume_point,
 )
-from edge_agent.wire.values import Arrival, Undecodable, WireLimits
 
 ARRIVAL = Arrival("a", "pi", 1_795_341_600 * 10**9, synced=True)
 HELLO = encode_control(Hello("pi"), "json")

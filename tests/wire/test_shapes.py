@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from edge_agent.wire.encodings import DECODE_ERRORS
 from edge_agent.wire.messages import read_messages
+from edge_agent.wire.reading_types import Arrival, Received, WireLimits
 from edge_agent.wire.shapes import (
     BULK_FROM,
     KEY_CHARACTERS_MAX,
@@ -23,7 +24,6 @@ from edge_agent.wire.shapes import (
     Shape,
     ShapeCache,
 )
-from edge_agent.wire.values import Arrival, Received, WireLimits
 
 NOW = 1_795_341_600 * 10**9
 ARRIVAL = Arrival("greenhouse/1", "pi-7", NOW, synced=True, may_write=lambda name: name != "no")

@@ -18,7 +18,7 @@ What has to hold (``invariants.py``), each time a store is opened again and at t
 - nothing that a store held is gone from it, but for what retention took;
 - what an agent's position says was delivered is there;
 - the HTTP server got the same bytes under the same key, and each record once;
-- an independent reader (`edge_agent.store.check`) finds nothing wrong with the files.
+- an independent reader (`edge_agent.store.tools.check`) finds nothing wrong with the files.
 
 And, within `invariants.LIVENESS_S` after the last fault has ended: all that was sent is acked,
 every backlog is zero, the hub and the HTTP server have everything that was sent, less what

@@ -18,14 +18,14 @@ from edge_agent.commit import Committer
 from edge_agent.commit.gather import settle
 from edge_agent.commit.persist import Persistence
 from edge_agent.errors import SinkUnavailable, StoreFailed
-from edge_agent.forward.batches import PlannedBatches
 from edge_agent.forward.lane import Lane
 from edge_agent.forward.plan import Plan
+from edge_agent.forward.planned_reader import PlannedBatches
 from edge_agent.forward.sink import Acknowledged
-from edge_agent.forward.sink_http import HttpSink
-from edge_agent.forward.sink_websocket import WebSocketSink
-from edge_agent.store.entry import CommitResult, Stored
-from edge_agent.store.group import Group
+from edge_agent.forward.sinks.agent.sink import WebSocketSink
+from edge_agent.forward.sinks.http.sink import HttpSink
+from edge_agent.store.commit.group import Group
+from edge_agent.store.types import CommitResult, Stored
 from tests.model.outages.plan import Shape, draw
 from tests.model.outages.world import simulate
 

@@ -15,8 +15,8 @@ import h11
 import msgspec
 import trio
 
+from edge_agent.aggregates import THINNED_COUNT, THINNED_SOURCE
 from edge_agent.forward.batch_limit import CUTS_MAX
-from edge_agent.summary import THINNED_COUNT, THINNED_SOURCE
 from tests.model.outages.wires import Network
 
 #: What the server does; a fault's amount is the place in this list.

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from edge_agent.store import Engine
-from edge_agent.store.check import check
+from edge_agent.store.tools.check import check
 from tests.model.outages.http_hub import HttpHub, poisonous
 from tests.model.outages.ledger import Item, Ledger, try_read
 from tests.model.outages.machine import Machine

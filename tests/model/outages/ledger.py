@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
+from edge_agent.aggregates import THINNED_COUNT, THINNED_SOURCE
 from edge_agent.errors import StoreFailed
 from edge_agent.store import Block, Engine
-from edge_agent.summary import THINNED_COUNT, THINNED_SOURCE
 
 #: Sensor, and the number of ours that the record bears.
 Item = tuple[str, int]

@@ -1,0 +1,259 @@
+"""What `doctor` says about the disk, from facts; and how it finds those out.
+
+A card that lies about syncing looks like any other until the power fails: no program can see what
+a card has in its memory. What can be seen is a sync that is quicker than anything that could have
+been written, and data that do not come back. So suspicion is all that is claimed, never innocence.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from edge_agent.cli.disk import IN_MEMORY, Mount
+from edge_agent.cli.doctor.verdict import Finding, fail, ok, warn
+from edge_agent.ops.text import duration, size
+
+Kind = Literal["SD card or eMMC", "USB device", "hard disk", "solid state disk", "virtual", ""]
+
+#: A sync of 4 KiB that takes less, at the median, cannot have reached a device of that kind: a
+#: card programs a page in some 0.2 ms, a platter turns in 8 ms, USB 2 asks every 0.125 ms.
+PLAUSIBLE_S: Final[dict[Kind, float]] = {
+    "SD card or eMMC": 100e-6,
+    "USB device": 100e-6,
+    "hard disk": 500e-6,
+}
+#: Acks come this late now and then; sensors' buffers have to hold for so long.
+SLOW_S = 1.0
+#: A sync that takes no longer than this many plain writes has not been one.
+NO_SYNC_TIMES = 1.5
+_PROBES = 60
+_PROBE_BYTES = 4096
+_BACK_BYTES = 1024 * 1024
+
+_NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs")
+_NO_JOURNAL = ("vfat", "exfat", "msdos", "ntfs", "ntfs3", "fuseblk")
+_GOOD = ("ext4", "xfs", "btrfs", "f2fs", "bcachefs", "zfs")
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """The block device under it, as far as /sys tells; "" and None where it does not."""
+
+    name: str = ""
+    kind: Kind = ""
+    write_cache: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Syncs:
+    """4 KiB written and synced again and again: durations in seconds, at the median and at the
+    slowest hundredth; ``plain_s`` of a write that is not synced, at the median.
+    """
+
+    median_s: float
+    p99_s: float
+    plain_s: float
+
+
+def judge_mount(mount: Mount) -> Finding:
+    """Whether the file system can keep what it is given."""
+    name, options = "file system", mount.options
+    found = f"{mount.kind} at {mount.place}"
+    if mount.kind in IN_MEMORY:
+        return fail(name, f"{found}, in memory: a power cut empties it", "put store.path on a disk")
+    if mount.kind == "overlay":
+        return fail(
+            name,
+            f"{found}: what is written may lie in memory and be gone after a restart",
+            "switch the overlay off (raspi-config, Performance), or put store.path on a disk",
+        )
+    if mount.kind in _NETWORK:
+        return fail(name, f"{found}, over the network: neither locks nor syncs hold",
+                    "put store.path on a disk of this machine")  # fmt: skip
+    if "ro" in options:
+        return fail(name, f"{found} is mounted read-only", "mount -o remount,rw; look into dmesg")
+    if options & {"nobarrier", "barrier=0"}:
+        return fail(name, f"{found} without barriers: a sync does not reach the card",
+                    "take nobarrier out of /etc/fstab")  # fmt: skip
+    if mount.kind in _NO_JOURNAL:
+        return warn(name, f"{found} has no journal: a power cut may take the whole folder",
+                    "format the disk with ext4")  # fmt: skip
+    if "sync" in options:
+        return warn(name, f"{found} is mounted with sync: every write waits, the card wears",
+                    "take sync out of /etc/fstab; the agent syncs what has to be")  # fmt: skip
+    if options & {"strictatime"}:
+        return warn(name, f"{found} with strictatime: reading writes, too", "use relatime")
+    if mount.kind not in _GOOD:
+        return warn(name, f"{found} is not among those tried ({', '.join(_GOOD)})",
+                    "ext4 is the safe choice")  # fmt: skip
+    return ok(name, found)
+
+
+def judge_space(free: int, inodes: int, wanted: int, reserved: int) -> Finding:
+    """``wanted`` bytes are to be reserved, ``reserved`` are; ``inodes`` -1 if none are counted."""
+    name = "space"
+    if inodes == 0:
+        return fail(name, "no inodes are free: no file can be made", "remove files there")
+    missing = max(wanted - reserved, 0)
+    if missing > free:
+        return fail(
+            name,
+            f"{size(free)} free, {size(missing)} more are needed for store.size = {size(wanted)}",
+            "free space, or make store.size smaller",
+        )
+    if free - missing < 64 * 2**20:
+        return warn(
+            name, f"only {size(free - missing)} are left beside the store", "free some space"
+        )
+    return ok(name, f"{size(reserved)} of {size(wanted)} reserved, {size(free)} free")
+
+
+def judge_syncs(syncs: Syncs, device: Device) -> Finding:
+    """Whether a sync takes as long as one must."""
+    name = "sync latency"
+    found = (
+        f"a sync of 4 KiB takes {duration(syncs.median_s)} (slowest hundredth"
+        f" {duration(syncs.p99_s)}) on {_told(device)}"
+    )
+    least = PLAUSIBLE_S.get(device.kind)
+    distrust = "do not trust it with what matters: try another card, or another reader, and pull"
+    distrust += " the plug while it writes (docs/reading-doctor.md)"
+    if least is not None and syncs.median_s < least:
+        return fail(name, f"{found}: quicker than it could have been written. It may lie", distrust)
+    if least is not None and syncs.median_s < NO_SYNC_TIMES * syncs.plain_s:
+        return fail(name, f"{found}: no longer than a write without a sync. It may lie", distrust)
+    if syncs.p99_s > SLOW_S:
+        return warn(
+            name,
+            f"{found}: acks come that late",
+            "a better card; or a longer log.NAME.commit_interval, so that it is asked less often",
+        )
+    if least is None:
+        return ok(name, f"{found}: whether it keeps what it says cannot be told from here")
+    return ok(name, f"{found}: plausible; only a pulled plug shows whether it keeps what it says")
+
+
+def judge_cache(device: Device) -> Finding:
+    """Whether flushes are sent to a device that has something to flush."""
+    name = "write cache"
+    if not device.write_cache:
+        return ok(name, "cannot be told: no block device shows in /sys")
+    if device.write_cache == "write back":
+        return ok(name, f"{_told(device)} has one, and is told to flush it at each sync")
+    if device.kind in ("hard disk", "solid state disk"):
+        return warn(
+            name,
+            f"{_told(device)} says that it has none; if that is not so, no sync reaches it",
+            "hdparm -W shows the disk's own word; echo 'write back' into queue/write_cache",
+        )
+    return ok(name, f"{_told(device)} says that it has none")
+
+
+def judge_reading_back(same: bool | None) -> Finding:
+    """Whether what was synced came back from the device; None where that cannot be tried."""
+    name = "reading back"
+    if same is None:
+        return ok(name, "cannot be told: the file system does not read past the kernel's memory")
+    if not same:
+        return fail(name, "1 MiB came back changed from the card", "replace the card")
+    return ok(name, "1 MiB came back from the card as it was written")
+
+
+def look_at_device(folder: Path, sys: Path = Path("/sys")) -> Device:
+    """The device under ``folder``, by what its path in /sys says."""
+    number = folder.stat().st_dev
+    link = sys / "dev" / "block" / f"{os.major(number)}:{os.minor(number)}"
+    try:
+        place = link.resolve(strict=True)
+    except OSError:
+        return Device()
+    # A partition's queue is its disk's.
+    disk = place if (place / "queue").is_dir() else place.parent
+    queue = disk / "queue"
+    return Device(disk.name, _kind_of(str(disk), _read(queue / "rotational")),
+                  _read(queue / "write_cache"))  # fmt: skip
+
+
+def time_syncs(folder: Path, tell: Callable[[int, int], None]) -> Syncs:
+    """Write and sync in a file of ours below ``folder``, which is removed. Raises OSError."""
+    path = folder / f".edge-agent-doctor-{os.getpid()}"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        plain, synced = [], []
+        for probe in range(_PROBES):
+            piece = os.urandom(_PROBE_BYTES)
+            begun = time.perf_counter()
+            os.pwrite(descriptor, piece, probe * _PROBE_BYTES)
+            written = time.perf_counter()
+            os.fdatasync(descriptor)
+            plain.append(written - begun)
+            synced.append(time.perf_counter() - begun)
+            tell(probe + 1, _PROBES)
+        # The first ones find nothing prepared.
+        ordered = sorted(synced[5:])
+        p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
+        return Syncs(statistics.median(ordered), p99, statistics.median(plain[5:]))
+    finally:
+        os.close(descriptor)
+        path.unlink()
+
+
+def read_back(folder: Path) -> bool | None:
+    """Write 1 MiB, sync, read it past the page cache. Raises OSError."""
+    path = folder / f".edge-agent-doctor-{os.getpid()}"
+    wanted = os.urandom(_BACK_BYTES)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(wanted)
+            file.flush()
+            os.fdatasync(file.fileno())
+        try:
+            direct = os.open(path, os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            # O_DIRECT wants memory that begins with a page, which a mapping does.
+            with mmap.mmap(-1, _BACK_BYTES) as buffer:
+                if os.preadv(direct, [buffer], 0) != _BACK_BYTES:
+                    return None
+                return bytes(buffer) == wanted
+        except OSError:
+            return None
+        finally:
+            os.close(direct)
+    finally:
+        path.unlink()
+
+
+def _kind_of(place: str, rotational: str) -> Kind:
+    disk = place.rpartition("/")[2]
+    if "/mmc" in place:
+        return "SD card or eMMC"
+    if "/usb" in place:
+        return "USB device"
+    if "/virtio" in place or disk.startswith(("vd", "xvd", "loop", "dm-", "md", "zram", "nbd")):
+        return "virtual"
+    if disk.startswith("nvme"):
+        return "solid state disk"
+    return {"1": "hard disk", "0": "solid state disk"}.get(rotational, "")  # type: ignore[return-value]  # mypy takes the values for any text
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _told(device: Device) -> str:
+    kinds = {"": "a device of unknown kind", "virtual": "a virtual disk"}
+    kind = kinds.get(device.kind, f"a {device.kind}")
+    return f"{kind} ({device.name})" if device.name else kind

@@ -1,0 +1,220 @@
+"""What `doctor` says about the machine, from facts; and how it finds those out."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_agent.cli.doctor.verdict import Finding, fail, ok, warn
+from edge_agent.ops.text import size
+
+#: What `vcgencmd get_throttled` and its file say, by bit: now, and since the boot.
+_UNDER_VOLTAGE, _CAPPED, _THROTTLED, _HOT = 1, 2, 4, 8
+_SINCE_BOOT = 16
+_MEMORY_LOW = 64 * 2**20
+_THROTTLED_FILE = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What systemd says of edge-agent.service; "" where it knows none. ``watchdog``: seconds."""
+
+    enabled: str = ""
+    active: str = ""
+    watchdog_s: float = 0.0
+    is_there: bool = True
+
+
+def judge_clock(synced: bool, year: int) -> Finding:
+    """Whether the wall clock has been set in this boot."""
+    if synced:
+        return ok("clock", "set from outside")
+    return warn(
+        "clock",
+        f"not set since this boot (it shows the year {year}): times may be wrong until it is, and"
+        " nothing is trimmed by age",
+        "let systemd-timesyncd or chrony reach a server; for a clock with a battery, or set by"
+        " hand, see docs/wrong-clock.md",
+    )
+
+
+def judge_libraries(python: tuple[int, int], lmdb: str, msgpack_in_c: bool) -> Finding:
+    """The interpreter and what is compiled beside it."""
+    found = f"Python {python[0]}.{python[1]}, lmdb {lmdb}, msgpack {'in C' if msgpack_in_c else ''}"
+    if not msgpack_in_c:
+        return warn(
+            "libraries",
+            f"{found}in Python, nine times slower",
+            "install msgpack from a wheel, or with a compiler: pip install --force-reinstall"
+            " msgpack",
+        )
+    return ok("libraries", found)
+
+
+def judge_system(kernel: str, libc: str, bits: int) -> Finding:
+    """Kernel, C library and word size."""
+    found = f"Linux {kernel}, {libc or 'an unknown C library'}, {bits} bits"
+    if bits < 64:
+        return warn("system", f"{found}: the store has at most 1 GiB", "use a 64-bit system")
+    return ok("system", found)
+
+
+def judge_unit(unit: Unit) -> Finding:
+    """Whether the agent starts by itself, and is started again."""
+    name = "systemd"
+    if not unit.is_there:
+        return ok(name, "this machine has none: something else has to start the agent")
+    if not unit.enabled:
+        return warn(
+            name,
+            "edge-agent.service is not installed: nothing starts the agent after a power cut",
+            "install systemd/edge-agent.service (README, Install)",
+        )
+    if unit.enabled != "enabled":
+        return warn(name, f"edge-agent.service is {unit.enabled}: it does not start at boot",
+                    "systemctl enable edge-agent")  # fmt: skip
+    if unit.active not in ("active", "activating", "reloading"):
+        return warn(name, f"edge-agent.service is {unit.active}",
+                    "journalctl -u edge-agent says why; systemctl start edge-agent")  # fmt: skip
+    if unit.watchdog_s <= 0:
+        return warn(name, "edge-agent.service has no watchdog: a hung agent stays hung",
+                    "WatchdogSec=60 in the unit, as in systemd/edge-agent.service")  # fmt: skip
+    return ok(name, f"enabled, {unit.active}, watchdog {unit.watchdog_s:g} s")
+
+
+def judge_power(throttled: int | None) -> Finding:
+    """What a Raspberry Pi says about its supply; None on other boards."""
+    name = "power"
+    if throttled is None:
+        return ok(name, "this board does not say")
+    supply = "a supply of 5.1 V that is strong enough, and a shorter, thicker cable"
+    if throttled & _UNDER_VOLTAGE:
+        return fail(name, "under-voltage now: writes to the card may go wrong", supply)
+    if throttled & _UNDER_VOLTAGE << _SINCE_BOOT:
+        return warn(name, "under-voltage since the boot: writes to the card may go wrong", supply)
+    if throttled & (_HOT | _THROTTLED | _CAPPED):
+        return warn(name, "slowed down now, by heat or by what it is fed", "cool it")
+    return ok(name, "enough")
+
+
+def judge_memory(available: int) -> Finding:
+    """Bytes that programs can still get."""
+    if available < _MEMORY_LOW:
+        return warn("memory", f"{size(available)} available; the agent takes some 50 MB at work",
+                    "stop something else, or lower limits.in_flight_bytes")  # fmt: skip
+    return ok("memory", f"{size(available)} available")
+
+
+def judge_entropy(available: int) -> Finding:
+    """Bits that the kernel has for ids and TLS."""
+    if available < 128:
+        return warn("entropy", f"{available} bits: the first TLS connection may wait",
+                    "a newer kernel, or rng-tools")  # fmt: skip
+    return ok("entropy", f"{available} bits")
+
+
+def look_at_unit(run: Callable[[list[str]], str | None] | None = None) -> Unit:
+    """Ask systemctl; ``run`` gives what a command prints, None where it is not there."""
+    ask = run or _output
+    told = ask(
+        ["systemctl", "show", "edge-agent.service",
+         "--property=UnitFileState,ActiveState,WatchdogUSec"]
+    )  # fmt: skip
+    if told is None:
+        return Unit(is_there=False)
+    facts = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
+    return Unit(
+        facts.get("UnitFileState", ""),
+        facts.get("ActiveState", ""),
+        _seconds(facts.get("WatchdogUSec", "")),
+    )
+
+
+def look_at_throttled(file: Path = _THROTTLED_FILE) -> int | None:
+    """The Raspberry Pi's word of bits; None on other boards."""
+    try:
+        return int(file.read_text().strip(), 16)
+    except (OSError, ValueError):
+        told = _output(["vcgencmd", "get_throttled"])
+    try:
+        return int((told or "").strip().partition("=")[2], 16)
+    except ValueError:
+        return None
+
+
+def look_at_memory(file: Path = Path("/proc/meminfo")) -> int | None:
+    """``MemAvailable`` in bytes."""
+    try:
+        lines = file.read_text().splitlines()
+    except OSError:
+        return None
+    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return int(found[0]) * 1024 if found else None
+
+
+def look_at_entropy(file: Path = Path("/proc/sys/kernel/random/entropy_avail")) -> int | None:
+    """Bits."""
+    try:
+        return int(file.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def machine_findings() -> list[Finding]:
+    """Everything here that needs no configuration."""
+    from edge_agent.clock import SystemClock
+
+    now = SystemClock().read()
+    memory, entropy = look_at_memory(), look_at_entropy()
+    found = [
+        judge_system(
+            platform.release(), " ".join(platform.libc_ver()), sys.maxsize.bit_length() + 1
+        ),
+        judge_libraries(sys.version_info[:2], _lmdb_version(), _msgpack_in_c()),
+        judge_clock(now.synced, 1970 + now.wall_ns // (31_556_952 * 10**9)),
+        judge_power(look_at_throttled()),
+    ]
+    found += [] if memory is None else [judge_memory(memory)]
+    found += [] if entropy is None else [judge_entropy(entropy)]
+    return [*found, judge_unit(look_at_unit())]
+
+
+def _lmdb_version() -> str:
+    import lmdb
+
+    return str(lmdb.__version__)
+
+
+def _msgpack_in_c() -> bool:
+    import msgpack
+
+    return "cmsgpack" in msgpack.Unpacker.__module__
+
+
+def _seconds(text: str) -> float:
+    # systemctl writes spans as "1min", "30s", "1min 30s".
+    units = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
+    total = 0.0
+    for part in text.split():
+        digits = part.rstrip("abcdefghijklmnopqrstuvwxyz")
+        total += float(digits or 0) * units.get(part[len(digits) :], 0.0)
+    return total
+
+
+def _output(command: list[str]) -> str | None:
+    if shutil.which(command[0]) is None:
+        return None
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=10, check=False,
+            env={**os.environ, "LC_ALL": "C"},
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None

@@ -1,0 +1,231 @@
+"""What `doctor` says about ports, certificates and upstreams; and how it finds those out.
+
+An upstream is asked as the agent would ask: its name, a connection, TLS with the authority that is
+configured, and, if it is another agent, the upgrade with our token. Nothing is sent to it.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import os
+import socket
+import ssl
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from edge_agent.cli.doctor.verdict import Finding, fail, ok, warn
+from edge_agent.config import Config, Upstream, parse_address
+from edge_agent.errors import SinkUnavailable
+from edge_agent.forward.credentials import CredentialFiles, Credentials
+from edge_agent.forward.proxy import Proxy, proxy_of, unused
+from edge_agent.wire import MSGPACK_SESSION
+
+TIMEOUT_S = 10.0
+#: A certificate that ends sooner is worth a person's attention.
+SOON_DAYS = 21.0
+_DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How far asking an upstream came: ``step`` failed with ``error``, or all went well.
+
+    ``status`` is what the upgrade was answered, 0 where none was asked for; ``days`` are left to
+    its certificate, None without TLS.
+    """
+
+    step: str = ""
+    error: str = ""
+    status: int = 0
+    days: float | None = None
+
+
+def judge_upstream(name: str, asked: Asked) -> Finding:
+    """Whether records would get there."""
+    what = f"upstream {name}"
+    fixes = {
+        "name": "is the name right, and does this machine reach a name server?",
+        "connection": "is it running, is the port right, does a firewall stand between?",
+        "certificate": "its certificate has to name this host and come from the authority in"
+        " ca_file, and this machine's clock has to be right",
+        "credentials": "the files that upstream.NAME.token_file and ca_file name have to be there",
+    }
+    if asked.step:
+        return fail(what, f"{asked.step}: {asked.error}", fixes.get(asked.step, "see above"))
+    if asked.status in (401, 403):
+        return fail(
+            what,
+            f"it refuses our token ({asked.status})",
+            "there: edge-agent token add NAME --forward; here: its secret in token_file",
+        )
+    if asked.status not in (0, 101):
+        return fail(
+            what,
+            f"what answers there is no agent's port (HTTP {asked.status})",
+            "the URL wants the sensors' port of an edge-agent: wss://HOST:8765/forward",
+        )
+    found = "reached, token accepted" if asked.status == 101 else "reached"
+    if asked.days is not None and asked.days < SOON_DAYS:
+        return warn(what, f"{found}; its certificate ends in {asked.days:.0f} days", "renew it")
+    return ok(what, found)
+
+
+def judge_port(name: str, address: str, holder: str) -> Finding:
+    """``holder``: "" free, "agent" ours, else who or why not."""
+    if holder in ("", "agent"):
+        return ok(name, f"{address} is {'free' if not holder else 'held by the agent'}")
+    return fail(name, f"{address}: {holder}", f"stop what holds it, or change {name}")
+
+
+def judge_certificate(file: str, days: float | None, error: str) -> Finding:
+    """Our own certificate; ``days`` are left."""
+    name = "certificate"
+    again = "edge-agent tls init, or renew it where it came from"
+    if error or days is None:
+        return fail(name, f"{file}: {error or 'it cannot be read'}", again)
+    if days <= 0:
+        return fail(name, f"{file} ended {-days:.0f} days ago: nobody connects any more", again)
+    if days < SOON_DAYS:
+        return warn(name, f"{file} ends in {days:.0f} days", again)
+    return ok(name, f"{file} is good for {days:.0f} days")
+
+
+def network_findings(config: Config, *, running: bool, upstreams: bool) -> list[Finding]:
+    """All of it; ``running``: an agent holds the store."""
+    found = [_port("listen.address", config.listen.address, running=running)]
+    if config.http.address != "off":
+        found.append(_port("http.address", config.http.address, running=running))
+    if config.listen.tls_certificate is not None:
+        found.append(_certificate(config.listen.tls_certificate))
+    if not config.upstream:
+        return [*found, warn("upstream", "none: what is received stays here", "add [[upstream]]")]
+    hints = [unused(one, os.environ) for one in config.upstream]
+    found += [warn("proxy", hint, "set proxy, or unset the variable") for hint in hints if hint]
+    if upstreams:
+        found += [judge_upstream(one.name, ask(one)) for one in config.upstream]
+    return found
+
+
+def ask(upstream: Upstream) -> Asked:
+    """Ask one upstream, as far as it goes; see the module."""
+    parts = urlsplit(upstream.url)
+    host, is_tls = parts.hostname or "", parts.scheme in ("wss", "https")
+    port = parts.port or (443 if is_tls else 80)
+    try:
+        credentials = CredentialFiles(upstream).read()
+        proxy = proxy_of(upstream, credentials.proxy_authorization)
+    except SinkUnavailable as error:
+        return Asked("credentials", str(error))
+    if proxy is not None:
+        # Where a name is looked up, and what can be reached, is the proxy's matter.
+        return _ask_through(proxy, upstream, credentials)
+    try:
+        socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        return Asked("name", f"{host}: {error.strerror or error}")
+    try:
+        plain = socket.create_connection((host, port), TIMEOUT_S)
+    except OSError as error:
+        return Asked("connection", f"{host}:{port}: {error.strerror or error}")
+    with plain:
+        return _ask_over(plain, upstream, credentials)
+
+
+def _ask_through(proxy: Proxy, upstream: Upstream, credentials: Credentials) -> Asked:
+    parts = urlsplit(upstream.url)
+    host, is_tls = parts.hostname or "", credentials.tls is not None
+    port = parts.port or (443 if is_tls else 80)
+    where = f"proxy {proxy.host}:{proxy.port}"
+    try:
+        plain = socket.create_connection((proxy.host, proxy.port), TIMEOUT_S)
+    except OSError as error:
+        return Asked("connection", f"{where}: {error.strerror or error}")
+    with plain:
+        if parts.scheme == "http":
+            return Asked()
+        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
+        lines += [f"{name}: {value}" for name, value in proxy.headers]
+        try:
+            plain.sendall("\r\n".join([*lines, "", ""]).encode())
+            answer = http.client.HTTPResponse(plain, method="CONNECT")
+            answer.begin()
+        except (OSError, http.client.HTTPException) as error:
+            return Asked("connection", f"{where}: it does not answer as HTTP does: {error}")
+        if not 200 <= answer.status < 300:
+            return Asked("connection", f"{where}: HTTP {answer.status} for {target}")
+        return _ask_over(plain, upstream, credentials)
+
+
+def _ask_over(plain: socket.socket, upstream: Upstream, credentials: Credentials) -> Asked:
+    if credentials.tls is None:
+        return _greet(plain, upstream, credentials, None)
+    host = urlsplit(upstream.url).hostname or ""
+    try:
+        with credentials.tls.wrap_socket(plain, server_hostname=host) as stream:
+            return _greet(stream, upstream, credentials, _days_left(stream.getpeercert()))
+    except ssl.SSLCertVerificationError as error:
+        return Asked("certificate", error.verify_message)
+    except (ssl.SSLError, OSError) as error:
+        return Asked("connection", f"TLS: {error}")
+
+
+def _greet(
+    stream: socket.socket, upstream: Upstream, credentials: Credentials, days: float | None
+) -> Asked:
+    parts = urlsplit(upstream.url)
+    if parts.scheme in ("http", "https"):
+        # A POST would be a batch to it; that it answers is all that can be asked.
+        return Asked(days=days)
+    lines = [
+        f"GET {parts.path.rstrip('/') or '/forward'} HTTP/1.1",
+        f"Host: {parts.netloc.rpartition('@')[2]}",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}",
+        f"Sec-WebSocket-Protocol: {MSGPACK_SESSION}",
+        *(f"{name}: {value}" for name, value in credentials.headers),
+    ]
+    try:
+        stream.settimeout(TIMEOUT_S)
+        stream.sendall("\r\n".join([*lines, "", ""]).encode())
+        answer = http.client.HTTPResponse(stream)
+        answer.begin()
+    except (OSError, http.client.HTTPException) as error:
+        return Asked("connection", f"it does not answer as HTTP does: {error}", days=days)
+    return Asked(status=answer.status, days=days)
+
+
+def _port(name: str, address: str, *, running: bool) -> Finding:
+    host, port = parse_address(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            # Whoever holds the store holds its ports, too.
+            taken = running and error.errno == 98
+            return judge_port(name, address, "agent" if taken else error.strerror or str(error))
+    return judge_port(name, address, "")
+
+
+def _certificate(file: str) -> Finding:
+    from edge_agent.tls import certificate_end
+
+    try:
+        end_s = certificate_end(Path(file))
+    except (OSError, ValueError) as error:
+        return judge_certificate(file, None, str(error))
+    return judge_certificate(file, (end_s - time.time()) / _DAY_S, "")
+
+
+def _days_left(certificate: object) -> float | None:
+    if not isinstance(certificate, dict) or "notAfter" not in certificate:
+        return None
+    end: float = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
+    return (end - time.time()) / _DAY_S

@@ -1,0 +1,84 @@
+"""What a person may order of a consumer, as the `Position` that does it. Pure.
+
+=========== ===================================================================================
+pause       nothing more is sent, across restarts too; retention still respects the floor
+resume      goes on where it was
+rewind      what was acknowledged is sent again from a seq on
+skip        what was not acknowledged up to a seq is never sent, and counted as discarded
+forget      the position of a consumer that is no longer configured is removed
+=========== ===================================================================================
+
+Only upstreams are moved. A rule with windows is a consumer too, but its records are in the log:
+moved back it would write them a second time, moved on it would close windows that lack records.
+
+What an upstream makes of a rewind: another agent counts our seqs, and would answer that it has
+them; so the numbering is agreed on anew from the moved position (`resume.moved`), and what is
+sent again is stored there a second time. An HTTP server gets them under other keys than before,
+whatever the ranges (`plan.Plan.moves`), and knows the repeats by each record's id alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from edge_agent.errors import EdgeAgentError
+from edge_agent.forward.sinks.agent.resume import moved
+from edge_agent.store import ConsumerView, Position
+
+Order = Literal["pause", "resume", "rewind", "skip", "forget"]
+ORDERS: Final[tuple[Order, ...]] = ("pause", "resume", "rewind", "skip", "forget")
+
+UPSTREAM: Final = "upstream/"
+
+
+class OrderRefused(EdgeAgentError):
+    """What cannot be done, and why; a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Where one log begins and ends: oldest seq still stored, newest."""
+
+    first: int
+    last: int
+
+
+def full_name(name: str) -> str:
+    """``hub`` as people say it is ``upstream/hub`` as it is stored."""
+    return name if "/" in name else UPSTREAM + name
+
+
+def position_for(
+    order: Order, held: ConsumerView, lines: Lines, *, configured: bool, target: int | None = None
+) -> Position:
+    """What to commit; ``target`` is the seq to be sent next, for rewind and skip.
+
+    Raises:
+        OrderRefused: it makes no sense, or would do harm.
+    """
+    name, log = held.consumer, held.log
+    if order == "forget":
+        if configured:
+            raise OrderRefused(f"{name} is configured; take it out of the configuration first")
+        return Position(name, log, 0, order="forget")
+    if not name.startswith(UPSTREAM):
+        raise OrderRefused(f"{name} is a rule: its records would be doubled or missed, not moved")
+    if order in ("pause", "resume"):
+        return Position(name, log, 0, order=order)
+    assert target is not None
+    if order == "rewind":
+        floor = max(target, lines.first) - 1
+        if floor >= held.floor:
+            raise OrderRefused(
+                f"{name} in log {log} stands at {held.floor}, records are there from"
+                f" {lines.first} on: there is nothing between to send again"
+            )
+        return Position(name, log, floor, moved(held.state), rewind=True)
+    floor = min(target - 1, lines.last)
+    if floor <= held.floor:
+        raise OrderRefused(
+            f"{name} in log {log} stands at {held.floor}, the log ends at {lines.last}: there is"
+            " nothing between to skip"
+        )
+    return Position(name, log, floor, moved(held.state), order="skip")

@@ -1,0 +1,247 @@
+"""The HTTP sink: one POST per batch, known upstream by its ``Idempotency-Key``.
+
+::
+
+    POST PATH HTTP/1.1
+    Content-Type: application/x-ndjson        (or application/json, application/msgpack)
+    Content-Encoding: gzip                    (or zstd, or none)
+    Idempotency-Key: EPOCH/LOG/FIRST-LAST     (and /thinned-N where N of them gave way,
+                                              /moved-N where a person moved the floor N times)
+    Authorization: Bearer TOKEN
+
+Delivery is at least once. The key's range is durable before the first send (``plan.py``) and the
+bytes depend on nothing but the records, so a batch whose answer was lost comes again with the same
+key and the same bytes; an upstream that knows keys drops it, and one that does not knows each
+record by its ``id``. What counts as an answer is decided in ``answer.py``, how a record reads in
+``body.py``. A range without any record of the upstream's patterns is not sent at all.
+
+Whatever an answer contains, and whatever else goes wrong on the way, ends in `SinkUnavailable` or
+`SinkRefused`: no upstream can bring the agent down.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import trio
+
+from edge_agent import __version__
+from edge_agent.clock import Clock
+from edge_agent.commit import RunBlocking
+from edge_agent.config import Upstream
+from edge_agent.dial import Dial, dial_tcp
+from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
+from edge_agent.forward.credentials import CredentialFiles, Credentials
+from edge_agent.forward.proxy import proxy_of, tunnelled
+from edge_agent.forward.sink import Acknowledged, Batch, Resume, Resumed
+from edge_agent.forward.sinks.http.answer import Answer, Sent, judge
+from edge_agent.forward.sinks.http.body import CONTENT_TYPES, RenderedRecord, encode_body, rendered
+from edge_agent.forward.sinks.http.connection import (
+    CONNECTION_ERRORS,
+    HttpConnection,
+    open_connection,
+)
+from edge_agent.forward.tls_clock import waits_for_clock
+from edge_agent.store import Identity
+from edge_agent.stream_names import compile_patterns
+
+logger = logging.getLogger(__name__)
+
+#: A longer answer is judged in a thread: a result for each of 10,000 records takes a quarter of a
+#: second.
+_INLINE_BYTES = 16 * 1024
+
+
+class HttpSink:
+    """One log's POSTs to one URL; see the module's docstring.
+
+    Args:
+        upstream: its configuration.
+        identity: who we are, for keys and ids.
+        clock: for dates: a ``Retry-After``'s, and a certificate's.
+        run_blocking: where a batch is rendered and compressed, files are read and long answers
+            judged, tens of milliseconds each.
+        dial: opens byte streams.
+    """
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        *,
+        identity: Identity,
+        clock: Clock,
+        run_blocking: RunBlocking,
+        dial: Dial = dial_tcp,
+    ) -> None:
+        self._upstream, self._identity = upstream, identity
+        self._clock, self._run_blocking, self._dial = clock, run_blocking, dial
+        self._matches: Callable[[str], bool] = compile_patterns(upstream.streams)
+        self._files = CredentialFiles(upstream)
+        self._connection: HttpConnection | None = None
+
+    @property
+    def keyed(self) -> bool:
+        """A batch is known upstream by its range."""
+        return True
+
+    async def open(self, nursery: trio.Nursery, resume: Resume) -> Resumed:
+        """Nothing to agree on: go on behind the floor. The connection is made by `send`."""
+        await trio.lowlevel.checkpoint()
+        self._identity = resume.identity or self._identity
+        return Resumed(resume.floor + 1)
+
+    async def send(self, batch: Batch) -> Acknowledged:
+        """POST the batch and wait for the answer, for as long as bytes move.
+
+        Raises:
+            SinkUnavailable: network, TLS, a file, or an answer that is no acknowledgement.
+            SinkRefused: 400, 413, 422, records that the answer names, or a record that the format
+                cannot say.
+        """
+        try:
+            return await self._send(batch)
+        except SinkError:
+            await self.aclose()
+            raise
+        except Exception as error:
+            # The border: nothing that an upstream says, and no mistake of ours about it, may end
+            # more than this attempt.
+            logger.exception("an unexpected error on the way to %s", self._upstream.name)
+            await self.aclose()
+            raise SinkUnavailable(_reason(error)) from error
+
+    async def settle(self, floor: int) -> Acknowledged:
+        """Nothing is ever in flight between two sends."""
+        await trio.sleep_forever()
+        raise AssertionError("unreachable: sleep_forever ends by cancellation only")
+
+    @property
+    def drained(self) -> bool:
+        """Nothing is ever in flight between two sends."""
+        return True
+
+    async def aclose(self) -> None:
+        """Close the connection; a later `send` makes a new one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.aclose()
+
+    async def _send(self, batch: Batch) -> Acknowledged:
+        sent, body, credentials = await self._run_blocking(self._prepare, batch)
+        if not sent:
+            return Acknowledged(batch.last)
+        key = f"{self._identity.epoch}/{batch.log}/{batch.first}-{batch.last}"
+        key += batch.variant
+        headers = self._headers(key, credentials, plain=batch.plain)
+        answer = _without(await self._post(body, headers, credentials), credentials.secrets)
+        wall_ns, accept = self._clock.read().wall_ns, self._upstream.accept
+        if len(answer.body) > _INLINE_BYTES or "content-encoding" in answer.headers:
+            problem = await self._run_blocking(judge, answer, key, wall_ns, accept, sent)
+        else:
+            problem = judge(answer, key, wall_ns, accept, sent)
+        if problem is not None:
+            problem.status, problem.sent_bytes = answer.status, len(body)
+            problem.obstacle = "there"
+            raise problem
+        return Acknowledged(batch.last, len(sent), len(body), status=answer.status)
+
+    def _prepare(self, batch: Batch) -> tuple[Sequence[Sent], bytes, Credentials]:
+        """All that blocks, in one go to a thread."""
+        records = self._rendered(batch)
+        if not records:
+            return (), b"", Credentials((), None, None, ())
+        credentials = self._files.read()
+        compression = "none" if batch.plain else self._upstream.compression
+        try:
+            body = encode_body(records, self._upstream.format, compression)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            # One of them cannot be said in this format; halving finds out which.
+            raise SinkRefused(f"cannot be written as {self._upstream.format}: {error}") from error
+        return [Sent(record.seq, record.id) for record in records], body, credentials
+
+    def _rendered(self, batch: Batch) -> list[RenderedRecord]:
+        agent, epoch = self._identity.agent_id, self._identity.epoch
+        return [rendered(record, agent, epoch) for record in batch.records(self._matches)]
+
+    async def _post(
+        self, body: bytes, headers: Sequence[tuple[str, str]], credentials: Credentials
+    ) -> Answer:
+        answer: Answer | None = None
+        failure: Exception | None = None
+        connection: HttpConnection | None = None
+        try:
+            connection = await self._connected(credentials)
+            answer = await connection.post(headers, body, self._upstream.timeout)
+        except (trio.TooSlowError, *CONNECTION_ERRORS) as error:
+            failure = error
+        if answer is not None:
+            return answer
+        dial = tunnelled(self._upstream, credentials.proxy_authorization, self._dial)
+        waits = await waits_for_clock(failure, self._upstream, self._clock, dial)
+        raise waits or self._cut(connection, failure, len(body)) from failure
+
+    def _cut(
+        self, connection: HttpConnection | None, failure: Exception | None, size: int
+    ) -> SinkUnavailable:
+        """What there is to tell of a request without an answer."""
+        if failure is None or isinstance(failure, trio.TooSlowError):
+            message = f"no answer within {self._upstream.timeout:g} s"
+        else:
+            message = _reason(failure)
+        has_begun = connection is not None and connection.has_begun
+        if connection is not None and has_begun:
+            message += f", with {connection.gone_bytes} of {size} bytes gone"
+        said = SinkUnavailable(message, cut=has_begun)
+        said.sent_bytes = size
+        return said
+
+    async def _connected(self, credentials: Credentials) -> HttpConnection:
+        """The connection that is open, or a new one; also where trust has changed."""
+        connection = self._connection
+        if connection is not None and connection.is_good and connection.tls is credentials.tls:
+            return connection
+        await self.aclose()
+        proxy = proxy_of(self._upstream, credentials.proxy_authorization)
+        with trio.fail_after(self._upstream.timeout):
+            self._connection = await open_connection(
+                self._dial, self._upstream.url, credentials.tls, proxy
+            )
+        return self._connection
+
+    def _headers(self, key: str, credentials: Credentials, *, plain: bool) -> list[tuple[str, str]]:
+        headers = {
+            "content-type": ("Content-Type", CONTENT_TYPES[self._upstream.format]),
+            "idempotency-key": ("Idempotency-Key", key),
+            "user-agent": ("User-Agent", f"edge-agent/{__version__}"),
+            "accept": ("Accept", "*/*"),
+            # A compressed answer could be a bomb.
+            "accept-encoding": ("Accept-Encoding", "identity"),
+        }
+        if self._upstream.compression != "none" and not plain:
+            headers["content-encoding"] = ("Content-Encoding", self._upstream.compression)
+        headers |= {name.lower(): (name, value) for name, value in credentials.headers}
+        return list(headers.values())
+
+
+def _without(answer: Answer, secrets: Sequence[str]) -> Answer:
+    """The answer without our own secrets: what it says is shown to people and written down."""
+    body = answer.body
+    for secret in secrets:
+        body = body.replace(secret.encode(), b"...")
+    return answer if body is answer.body else replace(answer, body=body)
+
+
+def _reason(error: BaseException) -> str:
+    """What the innermost cause says."""
+    said = type(error).__name__
+    cause: BaseException | None = error
+    while cause is not None:
+        said = str(cause) or said
+        if isinstance(cause, BaseExceptionGroup):
+            # Several addresses were tried; one reason tells enough.
+            cause = cause.exceptions[0]
+        else:
+            cause = cause.__cause__ or cause.__context__
+    return said

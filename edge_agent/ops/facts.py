@@ -1,0 +1,423 @@
+"""What the agent hands to those who look in, and how that is turned into a picture's parts.
+
+`Sources` is a handful of values and callables, so that nothing here knows the server or how the
+parts were put together. The functions below turn each part's own statistics into what
+`edge_agent.ops.status` shows; `edge_agent.ops.sampler` puts them together.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from edge_agent.clock import Clock
+from edge_agent.config import Config, Share, Upstream, is_loopback, parse_address
+from edge_agent.config import Log as LogSettings
+from edge_agent.metrics import Metrics
+from edge_agent.ops import health
+from edge_agent.ops.access import Readable
+from edge_agent.ops.copies import SourcesCopied, about_copies
+from edge_agent.ops.forecast import sentences
+from edge_agent.ops.status import (
+    ConnectionStatus,
+    LaneStatus,
+    LastBatch,
+    LogStatus,
+    RefusedStatus,
+    StoreStatus,
+    UpstreamStatus,
+)
+from edge_agent.record import NANOSECONDS, format_time
+from edge_agent.refused_peers import RefusedPeer, RefusedPeers
+from edge_agent.scrubber import ScrubStatus
+from edge_agent.store.repair.salvage import loss_in_words
+from edge_agent.wear import Wear
+
+if TYPE_CHECKING:
+    from edge_agent.commit import CommitStatistics
+    from edge_agent.forward import ForwarderStatistics, LaneStatistics
+    from edge_agent.forward.lane import Lane
+    from edge_agent.live import Live
+    from edge_agent.log import Log
+    from edge_agent.ops.orders.orders import Part
+    from edge_agent.ops.orders.replay import Before, TimeKeyOf
+    from edge_agent.record import Run
+    from edge_agent.store import StoreStatistics
+
+
+#: What is shown of a log that is in the store and not in the configuration.
+UNCONFIGURED = LogSettings(share=Share(0.0))
+
+
+#: A card that lasts less than this is worth a warning: it has to be bought, and somebody to go.
+WORN_OUT_SOON_S = 365 * 86_400.0
+
+
+def _none() -> tuple[()]:
+    return ()
+
+
+def _nothing() -> None:
+    return None
+
+
+def _leave(run: Run) -> tuple[Run, ...]:
+    return (run,)
+
+
+def _nobody_there(sources: AbstractSet[str], identities: AbstractSet[str]) -> None:
+    return None
+
+
+def _no_lane(consumer: str, log: str) -> Lane | None:
+    return None
+
+
+Renewed = Callable[[str, ssl.SSLContext, Callable[[], ssl.SSLContext | None]], None]
+"""Lets a port's context show what is renewed: the port, the context, what makes another one."""
+
+
+def _nobody_renews(
+    port: str, context: ssl.SSLContext, make: Callable[[], ssl.SSLContext | None]
+) -> None:
+    return None
+
+
+class TokenNews(Protocol):
+    """The tokens file, as far as the people's port has to know of changes."""
+
+    async def refresh(self) -> None:
+        """Look at it now, if nobody has within a second."""
+        ...
+
+    async def names(self) -> Collection[str]:
+        """Of all tokens, looked up now."""
+        ...
+
+    async def changed(self) -> None:
+        """Wait until a token was changed or revoked."""
+        ...
+
+
+def _no_refused() -> RefusedPeers:
+    return RefusedPeers(time.time_ns, time.monotonic)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Everything that looking in needs.
+
+    Attributes:
+        config: what is in force.
+        clock: the agent's.
+        metrics: the agent's; gauges are set here when somebody looks.
+        log: the waist.
+        live: questions and live views.
+        upstreams: what `upstream_status` makes of each, in the configuration's order.
+        connections: the open sensor connections.
+        access: what the bearer of a token may read, None for a bad one; None in place of the
+            function where no tokens are configured.
+        may_order: whether the bearer of a token has the scope admin; None likewise.
+        copies: sources that came back as copies of their stores.
+        before, time_key: the rules that act before storing, for what is read again from quarantine.
+        lane: the running lane that a consumer of a log is, None where there is none.
+        part: ends the connections of sources, and those by which identities forward.
+        salvage: what the last salvage did, in sentences (`in_words`), for as long as its damaged
+            folder is there; None without one.
+        files: looks at the files that the configuration names; called in a thread.
+        scrub: how far the pass over all checksums is.
+        tokens: tells when tokens change; None where none are configured.
+        refused: who was refused lately, at either port.
+        renewed: is told of a context that shall show what is renewed.
+    """
+
+    config: Config
+    clock: Clock
+    metrics: Metrics
+    log: Log
+    live: Live
+    upstreams: Callable[[], Sequence[UpstreamStatus]] = _none
+    connections: Callable[[], Sequence[ConnectionStatus]] = _none
+    copies: Callable[[], SourcesCopied] = SourcesCopied
+    access: Callable[[str], Readable | None] | None = None
+    may_order: Callable[[str], bool] | None = None
+    before: Before = _leave
+    time_key: TimeKeyOf | None = None
+    lane: Callable[[str, str], Lane | None] = _no_lane
+    part: Part = _nobody_there
+    salvage: Callable[[], str | None] = _nothing
+    files: Callable[[], health.FilesFact] = health.FilesFact
+    scrub: Callable[[], ScrubStatus] = ScrubStatus
+    tokens: TokenNews | None = None
+    refused: RefusedPeers = field(default_factory=_no_refused)
+    renewed: Renewed = _nobody_renews
+
+
+def log_status(
+    name: str, config: Config, store: StoreStatistics | None, log: Log, metrics: Metrics
+) -> LogStatus:
+    """One log. ``store`` is None while the disk refuses; then what memory knows is shown."""
+    held = store.logs.get(name) if store is not None else None
+    # One that is no longer configured takes nothing new and yields what it has.
+    settings = config.log.get(name, UNCONFIGURED)
+    share = held.share_bytes if held else int(settings.share * config.store.size)
+    size = held.bytes if held else 0
+    return LogStatus(
+        name=name,
+        records=held.records if held else log.last_seq(name) - log.first_seq(name) + 1,
+        bytes=size,
+        share_bytes=share,
+        fill=size / share if share else 0.0,
+        first_seq=log.first_seq(name),
+        last_seq=log.last_seq(name),
+        oldest=format_time(held.oldest_stored_ns) if held and held.oldest_stored_ns else None,
+        when_full=settings.when_full,
+        committed=int(metrics.get("records_committed_total", name)),
+        discarded=int(metrics.get("records_discarded_total", name)),
+        damaged=int(metrics.get("records_damaged_total", name)),
+        refused=int(metrics.get("records_refused_total", name)),
+        thinned=int(metrics.get("records_thinned_total", name)),
+        aggregates=int(metrics.get("thinned_aggregates_total", name)),
+    )
+
+
+def store_status(
+    config: Config,
+    store: StoreStatistics | None,
+    commit: CommitStatistics,
+    problem: str | None,
+    metrics: Metrics,
+    scrub: ScrubStatus | None = None,
+) -> StoreStatus:
+    """The file. ``problem`` is why the disk refuses at present."""
+    scrub = scrub or ScrubStatus()
+    size = store.size if store else int(config.store.size)
+    used = store.used_bytes if store else 0
+    return StoreStatus(
+        path=config.store.path,
+        size_bytes=size,
+        used_bytes=used,
+        fill=used / size if size else 0.0,
+        quarantine_entries=store.quarantine_entries if store else 0,
+        quarantine_bytes=store.quarantine_bytes if store else 0,
+        sources=store.sources if store else 0,
+        commits=commit.commits,
+        commit_median_s=commit.commit_median or None,
+        failures=int(metrics.total("store_failures_total")),
+        healthy=problem is None,
+        readable=store is not None,
+        problem=problem,
+        clock_doubt_s=store.clock_doubt_ns / NANOSECONDS if store else 0.0,
+        scrub_finished=format_time(scrub.finished_ns) if scrub.finished_ns else None,
+        scrub_blocks=scrub.blocks,
+        scrub_damaged=scrub.damaged,
+        sources_max=store.sources_max if store else config.limits.sources,
+        sources_of=store.sources_of if store else {},
+        sources_lacking=store.lacking if store else {},
+    )
+
+
+def upstream_status(upstream: Upstream, now: ForwarderStatistics) -> UpstreamStatus:
+    """One upstream, its lanes (one for each log) taken together."""
+    waits = [lane.next_try_s for lane in now.lanes if lane.next_try_s > 0]
+    return UpstreamStatus(
+        name=now.name,
+        url=now.url,
+        phase=now.phase,
+        connected=now.connected,
+        misconfigured=now.phase == "stopped",
+        required=upstream.required,
+        backlog_records=now.backlog_records,
+        backlog_bytes=now.backlog_bytes,
+        backlog_s=now.backlog_seconds,
+        acknowledged_records=now.records,
+        refused_records=now.refused,
+        failures=max((lane.failures for lane in now.lanes), default=0),
+        error=now.error or None,
+        retry_in_s=min(waits, default=None),
+        rewinds=now.rewinds,
+        gap_records=sum(lane.gap_records for lane in now.lanes),
+        lanes=tuple(map(_lane_status, now.lanes)),
+        mistaken=any(lane.mistaken for lane in now.lanes),
+        obstacle=now.obstacle,
+    )
+
+
+def refused_status(refused: Sequence[RefusedPeer], now_ns: int) -> tuple[RefusedStatus, ...]:
+    """Who was refused lately; ``now_ns`` is the wall clock."""
+    return tuple(
+        RefusedStatus(
+            address=one.address,
+            port=one.port,
+            reason=one.reason,
+            sentence=one.sentence,
+            count=one.count,
+            first=format_time(one.first_ns),
+            last=format_time(one.last_ns),
+            last_s=max(0.0, (now_ns - one.last_ns) / NANOSECONDS),
+        )
+        for one in refused
+    )
+
+
+def facts(
+    sources: Sources,
+    store: StoreStatus,
+    commit_waits_s: float,
+    logs: Sequence[LogStatus],
+    upstreams: Sequence[UpstreamStatus],
+    wear: Wear,
+    files: health.FilesFact | None = None,
+) -> health.Facts:
+    """What the verdict is made of."""
+    now = sources.clock.read()
+    return health.Facts(
+        store_problem=store.problem,
+        store_readable=store.readable,
+        commit_waits_s=commit_waits_s,
+        file_fill=store.fill,
+        logs=tuple(map(_log_fact, logs)),
+        upstreams=tuple(map(_upstream_fact, upstreams)),
+        quarantined=store.quarantine_entries,
+        clock_synced=now.synced,
+        salvage=sources.salvage(),
+        insecure=is_insecure(sources.config),
+        open_ports=open_ports(sources.config),
+        files=files or health.FilesFact(),
+        budget=sentences.about_budget(wear),
+        budget_kept=wear.budget is None or wear.budget.kept,
+        clock_doubt_s=store.clock_doubt_s,
+        crowded=_crowded(store),
+        copies=tuple(about_copies(sources.log.identity, sources.copies(), now.wall_ns)),
+        mistakes=tuple(_mistakes(sources.metrics)),
+        card=sentences.about_card(wear) if (wear.life_s or 0.0) < WORN_OUT_SOON_S else None,
+    )
+
+
+def _log_fact(log: LogStatus) -> health.LogFact:
+    return health.LogFact(
+        log.name,
+        log.fill,
+        log.when_full,
+        log.discarded,
+        log.damaged,
+        log.refused_lately,
+        log.loss_in_s,
+        log.outlook,
+        log.thinned,
+        log.aggregates,
+    )
+
+
+def missing_protection(config: Config, address: str) -> tuple[str, ...]:
+    """What of TLS and tokens a port on ``address`` lacks; nothing on loopback."""
+    if address == "off" or is_loopback(parse_address(address)[0]):
+        return ()
+    lacking = () if config.listen.tls_certificate is not None else ("TLS",)
+    return lacking if config.listen.tokens is not None else (*lacking, "tokens")
+
+
+def what_is_open(address: str, lacking: Sequence[str]) -> str:
+    """What that means, in words."""
+    if "tokens" in lacking:
+        return (
+            f"{address} has no {' and no '.join(lacking)}: anybody who reaches it may send and read"
+        )
+    return (
+        f"{address} has tokens but no TLS: anybody on that network reads tokens and"
+        " records, and can then use them"
+    )
+
+
+def _crowded(store: StoreStatus) -> tuple[health.CrowdedFact, ...]:
+    return tuple(
+        health.CrowdedFact(owner, store.sources_of.get(owner, 0), share, store.sources)
+        for owner, share in store.sources_lacking.items()
+    )
+
+
+def _mistakes(metrics: Metrics) -> Iterator[health.MistakeFact]:
+    for (task,), times in metrics.labelled("own_mistakes_total"):
+        rests = metrics.get("task_resting", task) > 0
+        yield health.MistakeFact(task, int(times), rests)
+
+
+def is_insecure(config: Config) -> bool:
+    """Whether a port listens off loopback without TLS or without tokens."""
+    return open_ports(config) != ""
+
+
+def open_ports(config: Config) -> str:
+    """What listens off loopback without TLS or without tokens, in words; "" with nothing."""
+    addresses = (config.listen.address, config.http.address)
+    told = [
+        what_is_open(address, lacking)
+        for address in addresses
+        if (lacking := missing_protection(config, address))
+    ]
+    return "; ".join(told)
+
+
+def in_words(report: Mapping[str, Any] | None) -> str | None:
+    """What a salvage did (`edge_agent.store.repair.salvage`), for whoever stands before the board;
+    None without one.
+    """
+    if report is None:
+        return None
+    lost = loss_in_words(report["missing"], report["possible"], all_known=report["all_known"])
+    told = (
+        f"On {format_time(report['when_ns'])} the store was found damaged ({report['reason']})."
+        f" {_grouped(report['records'])} records were read back and {lost}."
+        f" The damaged file is kept in {report['moved_to']}."
+    )
+    if not report["complete"]:
+        told += " The new file was too small for all: set store.size larger, the rest is in there."
+    return told
+
+
+def _grouped(count: int) -> str:
+    return f"{count:,}".replace(",", " ")
+
+
+def _upstream_fact(one: UpstreamStatus) -> health.UpstreamFact:
+    return health.UpstreamFact(
+        one.name,
+        one.connected,
+        one.misconfigured,
+        one.backlog_records,
+        one.error,
+        paused=one.phase == "paused",
+        mistaken=one.mistaken,
+        obstacle=one.obstacle,
+    )
+
+
+def _lane_status(lane: LaneStatistics) -> LaneStatus:
+    met = lane.report
+    return LaneStatus(
+        lane.log,
+        lane.phase,
+        lane.connected,
+        lane.floor,
+        lane.backlog_records,
+        lane.backlog_seconds,
+        last_batch=None
+        if met is None
+        else LastBatch(
+            format_time(met.when_ns),
+            met.outcome,
+            met.status,
+            round(met.seconds, 3),
+            met.size,
+            met.first,
+            met.last,
+            met.cause or None,
+        ),
+        largest_passed_bytes=lane.passed,
+        smallest_failed_bytes=lane.failed,
+        uncompressed=lane.plain,
+    )

@@ -1,0 +1,105 @@
+"""The routes that take orders, and those that show what orders are about.
+
+The door (`admit`) has let in whoever comes here; a POST came from somebody who may give orders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from edge_agent.errors import ProtocolError
+from edge_agent.ops.access import everything
+from edge_agent.ops.orders.orders import (
+    QUARANTINE_MAX,
+    ConsumerOrder,
+    Orders,
+    QuarantineOrder,
+    told_quarantined,
+)
+from edge_agent.ops.orders.sources import SourceMove
+
+if TYPE_CHECKING:
+    from edge_agent.ops.access import Readable
+    from edge_agent.ops.facts import Sources
+
+Given = TypeVar("Given")
+
+_ORDER_BYTES_MAX = 64 * 1024
+
+
+class OrderRoutes:
+    """``may_read`` says what the sender of a request may read."""
+
+    def __init__(self, sources: Sources, may_read: Callable[[Request], Readable]) -> None:
+        self._may_read = may_read
+        self._agent = sources.log.identity.agent_id
+        self._orders = Orders(
+            sources.log,
+            sources.config,
+            sources.clock,
+            before=sources.before,
+            time_key=sources.time_key,
+            lane=sources.lane,
+            part=sources.part,
+            identities=None if sources.tokens is None else sources.tokens.names,
+        )
+
+    async def consumers(self, request: Request) -> Response:
+        """Who has come how far; an order moves them."""
+        if request.method != "POST":
+            return _json({"agent": self._agent, "consumers": await self._orders.consumers()})
+        moved = await self._orders.move(await _given(request, ConsumerOrder))
+        return _json({"consumers": moved})
+
+    async def sources(self, request: Request) -> Response:
+        """Whose the sources are; an order moves them."""
+        if request.method != "POST":
+            if self._may_read(request) is not everything:
+                raise ProtocolError("forbidden", "the token has no scope admin")
+            return _json({"agent": self._agent, "sources": await self._orders.sources()})
+        moved = await self._orders.move_source(await _given(request, SourceMove))
+        return _json({"sources": moved})
+
+    async def quarantine(self, request: Request) -> Response:
+        """What could not be used, as far as it may be read; an order settles it."""
+        if request.method == "POST":
+            done = await self._orders.settle(await _given(request, QuarantineOrder))
+            return _json({"done": done})
+        after, limit = _number(request, "after", 0), _number(request, "limit", 100)
+        found = await self._orders.quarantined(
+            after, min(limit, QUARANTINE_MAX), self._may_read(request)
+        )
+        told = [told_quarantined(number, item) for number, item in found]
+        return _json({"agent": self._agent, "entries": told})
+
+
+async def _given(request: Request, kind: type[Given]) -> Given:
+    """The order in a request's body."""
+    body = b""
+    async with aclosing(request.stream()) as pieces:
+        async for piece in pieces:
+            body += piece
+            if len(body) > _ORDER_BYTES_MAX:
+                raise ProtocolError("bad_order", f"an order has at most {_ORDER_BYTES_MAX} bytes")
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (ValueError, RecursionError) as error:
+        # Text that is no UTF-8, and what is nested too deep, are no DecodeErrors.
+        raise ProtocolError("bad_order", f"expected an order as JSON: {error}"[:500]) from None
+
+
+def _number(request: Request, name: str, usual: int) -> int:
+    text = request.query_params.get(name, str(usual))
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise ProtocolError("bad_query", f"{name}: expected a whole number, got {text[:60]!r}")
+    return int(text)
+
+
+def _json(value: object) -> Response:
+    return Response(msgspec.json.encode(value) + b"\n", media_type="application/json")

@@ -1,0 +1,338 @@
+"""The sensors' port: accept, count, guard, and say goodbye in the right order.
+
+Each listener has a loop of its own (after Trio's ``serve_listeners``); each connection has a task
+with a guard around it. The guard catches every `Exception`, logs and counts it, so that no peer
+can harm another; it never catches ``Cancelled``.
+
+What all connections share is supervised (`edge_agent.supervise`): a mistake of ours in it is told
+in journal and health, and the task is run again after `SHARED_REST_S` at most.
+
+============================== =====================================================================
+reading plain sockets          run again: every connection's own task comes back to the set
+telling acks                   run again: who is due still is. An ack is late, never early; whoever
+                               it failed at is told nothing more, and its connection ends
+giving turns                   run again: who waits still does, its socket unread
+looking for silence            run again, without the connection that it failed at
+following, judging by tokens   run again: the tokens known last hold, and all are judged anew
+accepting                      run again on the same socket
+a listening socket from which  the agent, once everybody has been told goodbye: nobody can come in,
+the kernel lets nobody in      and only a new start opens another one
+============================== =====================================================================
+
+None of them has acked data in its hands: what is acked was synced before it gets here, and what is
+lost with a task was never told. So running it again risks nothing, while a new process would throw
+everybody out and then meet the same mistake.
+
+Stopping: the listeners end first, then every connection is told and ends itself within
+``close_timeout``; what is left a second after that is cancelled.
+"""
+
+from __future__ import annotations
+
+import logging
+import random as random_module
+from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from functools import partial
+
+import trio
+
+from edge_agent.accepting import PASSING, Sieve
+from edge_agent.clock import Clock
+from edge_agent.commit import RunBlocking, Trace
+from edge_agent.config.shape import Limits, Listen
+from edge_agent.connection_quota import Arrivals, ProvedQuota, UnprovedQuota
+from edge_agent.live import Before, Live, TimeKeyOf
+from edge_agent.log import Log
+from edge_agent.metrics import Metrics
+from edge_agent.refused_peers import RefusedPeers
+from edge_agent.server.admission import Rates
+from edge_agent.server.connection import Connection
+from edge_agent.server.context import ConnectionView, Counters, Parts
+from edge_agent.server.copied_sources import Copies, CopiesSeen
+from edge_agent.server.flow_control import Windows
+from edge_agent.server.keepalive import SilenceWatch
+from edge_agent.server.source_claims import Claims
+from edge_agent.server.source_owners import Owners
+from edge_agent.server.transport import abort
+from edge_agent.supervise import supervised
+from edge_agent.tokens import Tokens
+
+logger = logging.getLogger(__name__)
+
+_PASSING_PAUSE_S = 0.1
+#: The longest wait before a shared task is run again: everybody waits for it.
+SHARED_REST_S = 5.0
+#: Beyond ``close_timeout``, what a connection gets to end by itself when the agent stops.
+_GRACE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatistics:
+    """How the port is doing, at one moment.
+
+    Attributes:
+        connections: open sockets.
+        settling: connections whose socket is gone, but not all that they appended is committed.
+        window_bytes: what all sessions together may have in flight.
+        tokens_trouble: why the tokens file cannot be read at present; None while it can.
+    """
+
+    connections: int
+    settling: int
+    window_bytes: int
+    tokens_trouble: str | None
+
+
+class Server:
+    """Everything on the sensors' port. `run` is called once.
+
+    Args:
+        log, live: what is written to and read from.
+        config, limits: the configuration's sections ``listen`` and ``limits``.
+        tokens: None where no tokens are asked for.
+        clock, random, metrics, trace: as everywhere. ``trace`` is told of "welcome" and "acked".
+        before: the rules before storing.
+        time_key: the rules that say where a stream has its time.
+        run_blocking: for work that would hold the event loop up.
+        dashboard: URL of the people's port, for people who come here with a browser.
+        refused: is told of peers that were refused before they were let in.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        live: Live,
+        *,
+        config: Listen,
+        limits: Limits,
+        tokens: Tokens | None,
+        clock: Clock,
+        random: random_module.Random,
+        metrics: Metrics,
+        before: Before | None = None,
+        time_key: TimeKeyOf | None = None,
+        trace: Trace | None = None,
+        run_blocking: RunBlocking = trio.to_thread.run_sync,
+        dashboard: str | None = None,
+        refused: RefusedPeers | None = None,
+    ) -> None:
+        self._parts = Parts(
+            log=log,
+            live=live,
+            listen=config,
+            limits=limits,
+            tokens=tokens,
+            clock=clock,
+            random=random,
+            metrics=metrics,
+            counters=Counters(metrics),
+            before=before,
+            time_key=time_key,
+            run_blocking=run_blocking,
+            trace=trace,
+            what_this_is=_what_this_is(dashboard),
+            windows=Windows(limits.in_flight_bytes, limits.window_bytes, config.connections),
+            rates=Rates(limits.records_per_second),
+            claims=Claims(metrics),
+            copies=Copies(clock, metrics),
+            owners=Owners(tokens, limits.sources),
+            silence=SilenceWatch(config.idle_timeout),
+            arrivals=Arrivals(config.unproved_per_address, trio.current_time),
+            unproved=UnprovedQuota(config.unproved, config.unproved_per_address),
+            proved=ProvedQuota(config.connections),
+            refused=refused or RefusedPeers(lambda: clock.read().wall_ns, trio.current_time),
+        )
+        log.note_connected(self._parts.claims.is_held)
+        self._connections: set[Connection] = set()
+        self._open = 0
+        self._accepting = trio.CancelScope()
+        self._broken: OSError | None = None
+
+    async def run(
+        self,
+        listeners: Sequence[trio.abc.Listener[trio.abc.Stream]],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve until `stop` and until every connection has ended; closes ``listeners``.
+
+        Raises:
+            OSError: one of them is broken; everybody has been told goodbye.
+        """
+        async with trio.open_nursery() as common:
+            for what, task in self._shared_tasks():
+                common.start_soon(self._supervised, what, task)
+            async with trio.open_nursery() as handlers:
+                with self._accepting:
+                    async with trio.open_nursery() as loops:
+                        for listener in listeners:
+                            loops.start_soon(self._accept, listener, handlers)
+                        task_status.started()
+                # Also where a listener broke: what is connected still gets its goodbye.
+                for connection in tuple(self._connections):
+                    connection.say_goodbye()
+                timeout = self._parts.listen.close_timeout + _GRACE_S
+                handlers.cancel_scope.deadline = trio.current_time() + timeout
+            common.cancel_scope.cancel("every connection has ended")
+        if self._broken is not None:
+            raise self._broken
+
+    def stop(self) -> None:
+        """Accept nobody, say goodbye to everybody; `run` returns soon after. Idempotent."""
+        self._accepting.cancel()
+
+    @property
+    def copies(self) -> CopiesSeen:
+        """Sources that came back as copies since the start."""
+        return self._parts.copies.seen
+
+    def part(self, sources: AbstractSet[str], identities: AbstractSet[str]) -> None:
+        """End the connections of ``sources``, and those by which ``identities`` forward; whoever
+        comes back is judged anew.
+        """
+        for connection in tuple(self._connections):
+            view = connection.view()
+            if view is not None and (
+                view.source in sources or (view.kind == "forward" and view.token in identities)
+            ):
+                connection.say_goodbye()
+
+    def connections(self) -> list[ConnectionView]:
+        """All connections that have been let in, the oldest first."""
+        views = (connection.view() for connection in tuple(self._connections))
+        return sorted((view for view in views if view is not None), key=lambda view: view.since_ns)
+
+    def statistics(self) -> ServerStatistics:
+        """A snapshot."""
+        tokens = self._parts.tokens
+        return ServerStatistics(
+            connections=self._open,
+            settling=max(0, len(self._connections) - self._open),
+            window_bytes=self._parts.windows.granted_bytes,
+            tokens_trouble=None if tokens is None else tokens.trouble,
+        )
+
+    def readable(self, secret: str) -> Callable[[str], bool] | None:
+        """Which streams the bearer of a token may read, for the people's port.
+
+        None where the token is not known or may read nothing. Without a tokens file, everything.
+        """
+        if self._parts.tokens is None:
+            return lambda stream: True
+        token = self._parts.tokens.find(secret)
+        return token.may_read if token is not None and token.read else None
+
+    def may_order(self, secret: str) -> bool:
+        """Whether the bearer of a token may give orders on the people's port."""
+        token = None if self._parts.tokens is None else self._parts.tokens.find(secret)
+        return token is not None and token.admin
+
+    async def _accept(
+        self, listener: trio.abc.Listener[trio.abc.Stream], handlers: trio.Nursery
+    ) -> None:
+        async with self._sieved(listener) as door:
+            await self._supervised("accepting", partial(self._accept_all, door, handlers))
+
+    async def _accept_all(
+        self, door: trio.abc.Listener[trio.abc.Stream], handlers: trio.Nursery
+    ) -> None:
+        while True:
+            try:
+                stream = await door.accept()
+            except OSError as error:
+                if error.errno not in PASSING:
+                    what = f"listen.address = {self._parts.listen.address}: nobody can connect any"
+                    self._broken = OSError(error.errno, f"{what} more: {error.strerror or error}")
+                    self.stop()
+                    return
+                logger.warning("cannot accept a connection: %s", error)
+                await trio.sleep(_PASSING_PAUSE_S)
+                continue
+            if len(self._connections) >= self._connections_max:
+                self._parts.metrics.add("connections_refused_total", 1, "full")
+                await abort(stream)
+            else:
+                handlers.start_soon(self._guard, stream)
+
+    def _sieved(
+        self, listener: trio.abc.Listener[trio.abc.Stream]
+    ) -> trio.abc.Listener[trio.abc.Stream]:
+        """``listener``, with a sieve under it where it has a socket."""
+        if isinstance(listener, trio.SSLListener):
+            listener.transport_listener = self._sieved(listener.transport_listener)
+        elif isinstance(listener, trio.SocketListener):
+            key = "listen.unproved_per_address"
+            return Sieve(listener, self._parts.arrivals, self._turned_away, key)
+        return listener
+
+    def _turned_away(self, address: str, reason: str, sentence: str, times: int) -> None:
+        self._parts.metrics.add("connections_refused_total", times, reason)
+        self._parts.refused.note("listen.address", address, reason, sentence, times)
+
+    @property
+    def _connections_max(self) -> int:
+        # Those whose socket is gone, or closes, wait only for commits and their peers; but while
+        # the disk refuses, they too must not grow without bound.
+        return 2 * self._parts.listen.connections + self._parts.listen.unproved
+
+    def _shared_tasks(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+        """What all connections share, each with its name; see the module."""
+        parts = self._parts
+        found: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+            ("telling acks", parts.teller.run),
+            ("looking for silence", parts.silence.run),
+            ("giving turns", parts.turns.run),
+        ]
+        if parts.reader is not None:
+            found.append(("reading plain sockets", parts.reader.run))
+        if parts.tokens is not None:
+            found.append(("following tokens", parts.tokens.watch))
+            found.append(("judging by tokens", partial(self._follow, parts.tokens)))
+        return found
+
+    async def _supervised(self, what: str, task: Callable[[], Awaitable[None]]) -> None:
+        await supervised(what, task, metrics=self._parts.metrics, longest_s=SHARED_REST_S)
+
+    async def _follow(self, tokens: Tokens) -> None:
+        """Disconnect whoever may no longer do what it was let in for."""
+        while True:
+            # Before the first wait, too: this may have failed in the middle of it.
+            for connection in tuple(self._connections):
+                connection.judge_again(tokens)
+            await tokens.changed()
+
+    async def _guard(self, stream: trio.abc.Stream) -> None:
+        connection: Connection | None = None
+        is_open = True
+
+        def closed() -> None:
+            nonlocal is_open
+            if is_open:
+                is_open = False
+                self._count(-1)
+
+        self._count(1)
+        self._parts.metrics.add("connections_total")
+        try:
+            connection = Connection(stream, self._parts, closed)
+            self._connections.add(connection)
+            await connection.serve()
+        except* Exception:
+            # Whatever it was, it was about this peer; the others must not hear of it.
+            self._parts.metrics.add("connection_faults_total")
+            logger.exception("a connection ended in an error that nobody expected")
+        finally:
+            closed()
+            if connection is not None:
+                self._connections.discard(connection)
+
+    def _count(self, change: int) -> None:
+        self._open += change
+        self._parts.metrics.set("connections", self._open)
+
+
+def _what_this_is(dashboard: str | None) -> str:
+    where = f"the dashboard is at {dashboard}" if dashboard else "the dashboard is on another port"
+    return f"This is the WebSocket port of an edge agent, for sensors; {where}."

@@ -1,0 +1,176 @@
+"""What rides along in a group's transaction beside records: positions and quarantine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import lmdb
+import msgspec
+
+from edge_agent.errors import StoreDamaged
+from edge_agent.store.format import keys
+from edge_agent.store.format.values import (
+    LogHeader,
+    PositionValue,
+    QuarantineHeader,
+    QuarantineValue,
+    decode,
+    encode,
+)
+from edge_agent.store.types import (
+    QUARANTINE_BYTES_MAX,
+    STATE_BYTES_MAX,
+    Position,
+    Quarantined,
+)
+
+#: Characters kept of each text of a quarantine entry; its body has a limit of its own.
+_TEXT_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerView:
+    """One stored position, for people; see `values.PositionValue`."""
+
+    consumer: str
+    log: str
+    floor: int
+    state: bytes | None
+    paused: bool
+    skipped: int
+
+
+def put_position(
+    txn: lmdb.Transaction[bytes], position: Position, log: LogHeader | None, end: int
+) -> int:
+    """Store a consumer's word; how many records it skips by a person's order, at most.
+
+    ``end``: the last seq of its log ``log``; nobody can have done more.
+    """
+    assert position.state is None or len(position.state) <= STATE_BYTES_MAX
+    key = keys.position_key(position.consumer, position.log)
+    if position.order == "forget":
+        txn.delete(key)
+        return 0
+    raw = txn.get(key)
+    held = PositionValue(0, None) if raw is None else decode(key, raw, PositionValue)
+    wanted = max(min(position.floor, end), 0)
+    floor = wanted if position.rewind else max(held.floor, wanted)
+    state = held.state if position.state is None else position.state
+    paused, passed = held.paused, 0
+    if position.order in ("pause", "resume"):
+        paused = position.order == "pause"
+    elif position.order == "skip" and log is not None:
+        # What was trimmed before counts as little as seqs that a salvage left out.
+        passed = min(max(floor - max(held.floor, log.first - 1), 0), log.records)
+    value = PositionValue(floor, state, paused, held.skipped + passed)
+    if raw is None or value != held:
+        txn.put(key, encode(key, value))
+    return passed
+
+
+def read_positions(txn: lmdb.Transaction[memoryview]) -> list[ConsumerView]:
+    """All stored positions, in the order of their names."""
+    found: list[ConsumerView] = []
+    cursor = txn.cursor()
+    cursor.set_range(keys.POSITION)
+    for view, raw in cursor.iternext():
+        key = bytes(view)
+        if not key.startswith(keys.POSITION):
+            break
+        value = decode(key, raw, PositionValue)
+        consumer, _, log = key[1:].decode().rpartition("\x00")
+        found.append(
+            ConsumerView(consumer, log, value.floor, value.state, value.paused, value.skipped)
+        )
+    return found
+
+
+def put_quarantined(
+    txn: lmdb.Transaction[bytes], header: QuarantineHeader, item: Quarantined, page_bytes: int
+) -> QuarantineHeader:
+    """Store one entry; quarantine's header with it counted."""
+    number = header.last + 1
+    key = keys.quarantine_key(number)
+    value = encode(
+        key,
+        QuarantineValue(
+            item.code,
+            item.reason[:_TEXT_MAX],
+            item.stream[:_TEXT_MAX],
+            item.source[:_TEXT_MAX],
+            item.number,
+            item.arrival_ns,
+            item.body[:QUARANTINE_BYTES_MAX],
+            item.consumer,
+            item.log,
+            item.seq,
+        ),
+    )
+    txn.put(key, value)
+    size = header.bytes + keys.stored_bytes(len(value), page_bytes)
+    return msgspec.structs.replace(header, last=number, bytes=size)
+
+
+def release_quarantined(
+    txn: lmdb.Transaction[bytes], header: QuarantineHeader, number: int, page_bytes: int
+) -> QuarantineHeader:
+    """Take one entry out by a person's order; quarantine's header without it."""
+    raw = txn.pop(keys.quarantine_key(number))
+    if raw is None:
+        return header
+    size = max(header.bytes - keys.stored_bytes(len(raw), page_bytes), 0)
+    return _begun(txn, msgspec.structs.replace(header, bytes=size, released=header.released + 1))
+
+
+def trim_quarantine(
+    txn: lmdb.Transaction[bytes], header: QuarantineHeader, limit_bytes: int, page_bytes: int
+) -> QuarantineHeader:
+    """Drop the oldest entries until what is left has at most ``limit_bytes``."""
+    first, size = header.first, header.bytes
+    dropped, released = header.dropped, header.released
+    while size > limit_bytes and first <= header.last:
+        raw = txn.pop(keys.quarantine_key(first))
+        first += 1
+        if raw is None:
+            released = max(released - 1, 0)
+        else:
+            size -= keys.stored_bytes(len(raw), page_bytes)
+            dropped += 1
+    return _begun(txn, QuarantineHeader(first, header.last, max(size, 0), dropped, released))
+
+
+def _begun(txn: lmdb.Transaction[bytes], header: QuarantineHeader) -> QuarantineHeader:
+    """The header beginning with an entry that is there: what is left is dropped in order, and the
+    checker holds it against the first one.
+    """
+    first, released = header.first, header.released
+    while released > 0 and first <= header.last:
+        if txn.get(keys.quarantine_key(first)) is not None:
+            break
+        first, released = first + 1, released - 1
+    return msgspec.structs.replace(header, first=first, released=released)
+
+
+def read_quarantine(
+    txn: lmdb.Transaction[memoryview], after: int, limit: int
+) -> list[tuple[int, Quarantined]]:
+    """Up to ``limit`` entries numbered above ``after``, oldest first."""
+    found: list[tuple[int, Quarantined]] = []
+    cursor = txn.cursor()
+    cursor.set_range(keys.quarantine_key(max(after, 0) + 1))
+    for view, raw in cursor.iternext():
+        key = bytes(view)
+        if len(found) >= limit or not key.startswith(keys.QUARANTINE):
+            break
+        found.append((int.from_bytes(key[1:], "big"), _quarantined(key, raw)))
+    return found
+
+
+def _quarantined(key: bytes, raw: memoryview) -> Quarantined:
+    try:
+        value = decode(key, raw, QuarantineValue)
+    except StoreDamaged:
+        # No reason to salvage a store: nothing of ours rests on it.
+        return Quarantined("damaged", "this entry fails its checksum", "", "", 0, 0, b"")
+    return Quarantined(*(getattr(value, name) for name in value.__struct_fields__))

@@ -1,0 +1,6 @@
+"""The bytes of the store: keys, values, blocks and their payloads, and what they are checked by.
+
+Pure functions between bytes and values; nothing here opens a transaction. A block is header, origin
+and payload under one checksum (`block`); what is in a payload is runs of records (`payload`), which
+for a peer's block are stored as they came (`foreign`).
+"""

@@ -1,0 +1,296 @@
+"""A block as it lies in the store: header, origin, payload, all under one checksum.
+
+Big-endian header of 66 bytes, then ``extra_len`` bytes (of a thinned block the u32 ``covers``; of
+a foreign block its origin in msgpack), then the payload as stored:
+
+===== ============ ================================================================
+u8    format       1
+u8    codec        0 raw, 1 zstd
+u8    flags        bit 0: our clock was synced; bit 1: has an origin; bit 2: thinned
+u8    reserved     0
+u32   count        records
+u32   raw_len      bytes of the payload once decompressed
+16s   boot_id      ┐
+u64   boot_ns      │ our clocks when the block was committed
+i64   stored_ns    ┘
+i64   time_min_ns  ┐ no record's own time lies outside
+i64   time_max_ns  ┘
+u16   extra_len
+u32   crc          zlib.crc32 over key, header with crc = 0, extra and payload as stored
+===== ============ ================================================================
+
+The key is under the checksum, so that a block found in another's place fails too.
+
+A thinned block stands in the place of ``covers`` records, from its key's seq on, of which most
+have given way to aggregates (`aggregate.py`): it holds ``count`` of those numbers, and the others
+belong to it, too.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from edge_agent.errors import StoreDamaged
+from edge_agent.record import Origin, Record
+from edge_agent.store.clock.correction import Boot, Correction, Offsets, correction_of
+from edge_agent.store.format.codec import decompress
+from edge_agent.store.format.foreign import foreign_stream
+from edge_agent.store.format.origins import decode_origin, encode_origin
+from edge_agent.store.format.payload import (
+    PACKED_SLACK_BYTES,
+    RAW_BYTES_MAX,
+    RunView,
+    join_runs,
+    raw_runs,
+    read_runs,
+)
+from edge_agent.store.format.record_maps import decode_maps, time_of
+from edge_agent.store.retention.policy import BlockHead
+from edge_agent.store.settings import Moment
+
+BLOCK_FORMAT = 1
+FLAG_SYNCED = 1
+FLAG_ORIGIN = 2
+FLAG_THINNED = 4
+#: What stands before a thinned block's origin: ``covers``.
+_COVERS_BYTES = 4
+
+_HEADER = struct.Struct(">BBBBII16sQqqqHI")
+HEADER_BYTES = _HEADER.size
+_CRC_AT = HEADER_BYTES - 4
+_NO_CRC = bytes(4)
+VALUE_BYTES_MAX = HEADER_BYTES + 65_535 + RAW_BYTES_MAX + PACKED_SLACK_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One stored block whose checksum was right: the seqs ``first`` to ``last`` of ``log``.
+
+    ``payload`` is as stored; ``boot_id`` to ``synced`` are this agent's clocks at the commit (of a
+    thinned block: at the commit of the newest record that it stands for). ``thinned``: how many
+    records a thinned block stands for, 0 for any other.
+    ``correction`` is what is known by now of clocks that were not set; it is no part of the block.
+    """
+
+    log: str
+    first: int
+    count: int
+    codec: int
+    raw_len: int
+    payload: bytes = field(repr=False)
+    boot_id: bytes
+    boot_ns: int
+    stored_ns: int
+    synced: bool
+    time_min_ns: int
+    time_max_ns: int
+    origin: Origin | None = None
+    thinned: int = 0
+    correction: Correction | None = None
+
+    @property
+    def last(self) -> int:
+        """Seq of the last record, or of the last one that the block stands for."""
+        return self.first + (self.thinned or self.count) - 1
+
+    @property
+    def when_ns(self) -> int:
+        """When it was committed here, as well as is known by now."""
+        return self.stored_ns + (0 if self.correction is None else self.correction.stored_ns)
+
+    @property
+    def earliest_ns(self) -> int:
+        """No record's time, as read now, lies before."""
+        return self.time_min_ns if self.correction is None else -(2**63)
+
+    @property
+    def latest_ns(self) -> int:
+        """No record's time, as read now, lies after."""
+        fix = self.correction
+        return self.time_max_ns if fix is None else fix.latest(self.time_max_ns)
+
+    @property
+    def unset_boot(self) -> Boot | None:
+        """The boot whose clock was not set when the records came; None if it was."""
+        if self.origin is None:
+            return None if self.synced else ("", self.boot_id)
+        return None if self.origin.synced else (self.origin.agent, self.origin.boot_id)
+
+    def corrected(self, offsets: Offsets) -> Block:
+        """As read where ``offsets`` are known and no others."""
+        clocks = (self.boot_id, self.boot_ns, self.stored_ns, self.synced)
+        return replace(self, correction=correction_of(*clocks, self.origin, offsets))
+
+    def raw(self) -> bytes:
+        """The payload decompressed. Raises StoreDamaged."""
+        return decompress(self.codec, self.payload, self.raw_len)
+
+    def runs(self) -> list[RunView]:
+        """The runs, streams named as seen here. Raises StoreDamaged.
+
+        In a thinned block records keep their seqs where their offsets are numbers of this log.
+        A foreign block's are not; there the records take the last of its seqs.
+        """
+        views = read_runs(self.raw())
+        if self.thinned:
+            skipped = self.thinned - self.count
+            for n, view in enumerate(views):
+                index = view.offset if self.origin is None else view.index + skipped
+                views[n] = replace(view, index=index)
+        if self.origin is None:
+            return views
+        return [
+            replace(view, stream=foreign_stream(view.stream, self.origin.agent))
+            if view.stream.startswith("$")
+            else view
+            for view in views
+        ]
+
+    def records(self, matches: Callable[[str], bool] | None = None) -> Iterator[Record]:
+        """Every record of the streams that match, in order of seq.
+
+        A record that cannot be decoded (a peer's, bad UTF-8 in it) comes with empty ``fields``
+        and its arrival time rather than hiding those behind it. Raises StoreDamaged.
+        """
+        for view in self.runs():
+            if matches is None or matches(view.stream):
+                yield from self._records(view)
+
+    def _records(self, view: RunView) -> Iterator[Record]:
+        origin = self.origin
+        place = ("", "", "") if origin is None else (origin.agent, origin.epoch, origin.log)
+        origin_first = None if origin is None else origin.first + view.offset
+        fix, arrival_ns, stored_ns = self.correction, view.arrival_ns, self.when_ns
+        corrected = fix is not None and fix.corrects_arrivals and not view.synced
+        if fix is not None and corrected:
+            arrival_ns = fix.arrival(arrival_ns)
+        for i, fields in enumerate(decode_maps(view.records)):
+            time_ns, quality = time_of(fields.pop("time", None), arrival_ns)
+            fields.pop("stream", None)
+            yield Record(
+                self.log,
+                self.first + view.index + i,
+                view.stream,
+                time_ns,
+                quality,
+                stored_ns,
+                view.synced,
+                view.source,
+                view.source_seq + i if view.source_seq else 0,
+                fields,
+                *place,
+                0 if origin_first is None else origin_first + i,
+                corrected,
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Nothing to read from ``first`` to ``last`` inclusive, and why."""
+
+    log: str
+    first: int
+    last: int
+    reason: Literal["trimmed", "damaged"]
+
+
+def filter_payload(block: Block, keep: Callable[[RunView], bool]) -> tuple[int, bytes]:
+    """Only the runs that ``keep`` wants, offsets kept: ``(records, raw payload)``.
+
+    ``keep`` sees streams as named here; the payload carries them as the origin named them.
+    """
+    count = 0
+    pieces: list[bytes] = []
+    for view, piece in zip(block.runs(), raw_runs(block.raw()), strict=True):
+        if keep(view):
+            count += view.count
+            pieces.append(piece)
+    return count, join_runs(pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A payload ready to be stored."""
+
+    count: int
+    codec: int
+    raw_len: int
+    payload: bytes = field(repr=False)
+    time_min_ns: int
+    time_max_ns: int
+    origin: Origin | None = None
+    thinned: int = 0
+
+
+def encode_block(key: bytes, packed: Packed, moment: Moment) -> bytes:
+    """The value to store under ``key``."""
+    origin = packed.origin
+    extra = b"" if origin is None else encode_origin(origin)
+    flags = (FLAG_SYNCED if moment.synced else 0) | (FLAG_ORIGIN if origin is not None else 0)
+    if packed.thinned:
+        flags |= FLAG_THINNED
+        extra = packed.thinned.to_bytes(_COVERS_BYTES, "big") + extra
+    sizes = (packed.count, packed.raw_len)
+    clocks = (moment.boot_id, moment.boot_ns, moment.wall_ns)
+    times = (packed.time_min_ns, packed.time_max_ns)
+    common = (BLOCK_FORMAT, packed.codec, flags, 0)
+    header = _HEADER.pack(*common, *sizes, *clocks, *times, len(extra), 0)
+    crc = zlib.crc32(packed.payload, zlib.crc32(extra, zlib.crc32(header, zlib.crc32(key))))
+    return header[:_CRC_AT] + crc.to_bytes(4, "big") + extra + packed.payload
+
+
+def decode_block(log: str, first: int, key: bytes, value: memoryview) -> Block:
+    """The block stored under ``key``; its payload is copied out of ``value``.
+
+    Raises:
+        StoreDamaged: the checksum is wrong, or what it covers was not written by us.
+    """
+    if len(value) < HEADER_BYTES:
+        raise StoreDamaged(f"block {first} of log {log} is cut short")
+    version, codec, flags, _, count, raw_len, *clocks, extra_len, crc = _HEADER.unpack_from(value)
+    boot_id, boot_ns, stored_ns, low, high = clocks
+    longest = HEADER_BYTES + extra_len + raw_len + PACKED_SLACK_BYTES
+    if raw_len > RAW_BYTES_MAX or len(value) > longest:
+        # A wrong length may reach beyond what is mapped: not a byte of it is touched.
+        raise StoreDamaged(f"block {first} of log {log} is longer than it can be")
+    found = zlib.crc32(value[:_CRC_AT], zlib.crc32(key))
+    found = zlib.crc32(value[HEADER_BYTES:], zlib.crc32(_NO_CRC, found))
+    if found != crc:
+        raise StoreDamaged(f"block {first} of log {log} fails its checksum")
+    start = HEADER_BYTES + extra_len
+    if version != BLOCK_FORMAT or count < 1 or start > len(value):
+        raise StoreDamaged(f"block {first} of log {log} has an impossible header")
+    covers = _covers(value, flags)
+    if flags & FLAG_THINNED and covers < count:
+        raise StoreDamaged(f"block {first} of log {log} covers less than it holds")
+    begin = HEADER_BYTES + (_COVERS_BYTES if flags & FLAG_THINNED else 0)
+    origin = decode_origin(value[begin:start]) if flags & FLAG_ORIGIN else None
+    payload = bytes(value[start:])
+    stored = (boot_id, boot_ns, stored_ns, bool(flags & FLAG_SYNCED))
+    return Block(log, first, count, codec, raw_len, payload, *stored, low, high, origin, covers)
+
+
+def peek(value: memoryview) -> BlockHead | None:
+    """A block's header without its checksum, so that only its first page is read; None where
+    it is too short to have one.
+    """
+    if len(value) < HEADER_BYTES:
+        return None
+    _, _, flags, _, count, _, boot_id, boot_ns, stored_ns, _, high, _, _ = _HEADER.unpack_from(
+        value
+    )
+    foreign = bool(flags & FLAG_ORIGIN)
+    covers = _covers(value, flags) or count
+    clocks = (stored_ns, bool(flags & FLAG_SYNCED), high, boot_id, boot_ns)
+    return BlockHead(count, covers, *clocks, foreign)
+
+
+def _covers(value: memoryview, flags: int) -> int:
+    """A thinned block's ``covers``, 0 for any other."""
+    if not flags & FLAG_THINNED:
+        return 0
+    return int.from_bytes(value[HEADER_BYTES : HEADER_BYTES + _COVERS_BYTES], "big")

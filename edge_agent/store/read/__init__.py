@@ -1,0 +1,1 @@
+"""Reading within one read transaction: blocks and gaps from a position on, and figures."""

@@ -1,0 +1,83 @@
+"""What thinning leaves alone for the consumers' sake.
+
+A consumer may have records without our knowing it: they were on their way when the connection or
+the power broke, and its word that it has them was not. In an aggregate they would count twice. So
+of each consumer's stretch of a log these blocks stay as they are: the one that its position lies
+in, what it was handed since (`Engine.note_handed`, forgotten when the agent ends), and about
+`GUARD_BYTES` behind that.
+
+Where that was not enough, a consumer comes back with a position within a thinned block. It is then
+told "thinned" up to the block's end instead of the aggregates, and that is counted: rather less
+than twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import lmdb
+
+from edge_agent.store.format import keys
+from edge_agent.store.format.block import Block
+from edge_agent.store.format.values import LogHeader
+from edge_agent.store.read.cursor import BlockCursor, floors_in
+from edge_agent.store.settings import StoreSettings
+
+#: Behind what a consumer has, as stored; in a small log `GUARD_PART` of its share.
+GUARD_BYTES = 1024 * 1024
+GUARD_PART = 1 / 16
+#: The same in blocks, so that finding its end is quick.
+GUARD_BLOCKS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """``acknowledged`` by everybody up to there; and each consumer's stretch: behind the first
+    seq, up to and including the second.
+    """
+
+    acknowledged: int
+    stretches: list[tuple[int, int]]
+
+    def covers(self, block: Block) -> bool:
+        """Whether the block is left alone."""
+        return block.last <= self.acknowledged or any(
+            block.last > floor and block.first <= upto for floor, upto in self.stretches
+        )
+
+
+def guard_of(
+    txn: lmdb.Transaction[memoryview],
+    header: LogHeader,
+    log: str,
+    settings: StoreSettings,
+    handed: Mapping[tuple[str, str], int],
+    page_bytes: int,
+) -> Guard:
+    """As this transaction sees the log's configured consumers."""
+    mine = [consumer for consumer in settings.consumers if consumer.log == log]
+    floors = floors_in(txn, log, mine)
+    limit = min(GUARD_BYTES, int(GUARD_PART * settings.share_bytes(log)))
+    stretches = []
+    for consumer in mine:
+        floor = floors.get(consumer.name, 0)
+        reached = max(floor, handed.get((consumer.name, log), 0))
+        stretches.append((floor, _behind(txn, header, reached, limit, page_bytes)))
+    return Guard(min((floor for floor, _ in stretches), default=0), stretches)
+
+
+def _behind(
+    txn: lmdb.Transaction[memoryview], header: LogHeader, seq: int, limit: int, page_bytes: int
+) -> int:
+    """The seq some ``limit`` bytes behind ``seq``; ``seq`` where what follows is gone already."""
+    cursor = BlockCursor(txn, header)
+    if seq + 1 >= header.first:
+        cursor.seek(seq + 1)
+    for _ in range(GUARD_BLOCKS):
+        held = cursor.held()
+        if held is None or limit <= 0:
+            break
+        seq, limit = held.last, limit - keys.stored_bytes(held.value_bytes, page_bytes)
+        cursor.step()
+    return seq

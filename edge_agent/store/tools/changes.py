@@ -1,0 +1,196 @@
+"""What becomes of each value when a store is written anew (`rewrite.py`).
+
+`Change` alone keeps everything: a compaction, a backup. `Erasing` takes a stream out. `Renewing`
+makes the store another one, with numbers that were never given before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from edge_agent.errors import StoreDamaged
+from edge_agent.store.copy_signs import Medium
+from edge_agent.store.format import keys
+from edge_agent.store.format.block import peek
+from edge_agent.store.format.codec import Compressor
+from edge_agent.store.format.values import (
+    LogHeader,
+    PositionValue,
+    QuarantineHeader,
+    QuarantineValue,
+    StoreHeader,
+    decode,
+    encode,
+)
+from edge_agent.store.identity import is_same_medium
+from edge_agent.store.repair.salvage import SALVAGE_JUMP
+from edge_agent.store.tools.erase import erased_block
+
+
+class Change:
+    """Keeps every value as it is. Values come in the order of their keys, blocks last.
+
+    Attributes:
+        medium: where the file is that the new one replaces, () where it replaces none. Being
+            replaced so makes no copy of it (`identity.py`); but what was one before stays one.
+    """
+
+    medium: Medium = ()
+
+    def value(self, key: bytes, value: bytes) -> bytes | None:
+        """What to store under ``key``; None for nothing."""
+        return self._restated(key, value) if key == keys.STORE else value
+
+    def _restated(self, key: bytes, value: bytes) -> bytes:
+        header = decode(key, value, StoreHeader)
+        if self.medium and is_same_medium(header.medium, self.medium):
+            header = msgspec.structs.replace(header, medium=())
+        return encode(key, header)
+
+    def end(self) -> dict[bytes, bytes]:
+        """What to store besides, once all values have come."""
+        return {}
+
+
+def _as_it_is(consumer: str, state: bytes) -> bytes:
+    return state
+
+
+@dataclass
+class Erasing(Change):
+    """Takes the streams that match out of blocks and quarantine.
+
+    Attributes:
+        literal: the stream's name where it is one, so that it is looked for in bytes, too.
+        records: erased ones, by stream. entries: of quarantine.
+        damaged: blocks that cannot be read and so are left out; whose records they held, who knows.
+        damaged_entries: the same of quarantine.
+        mentioned: consumers whose state, as far as the name is known, still tells of the stream.
+        restate: what a consumer's state becomes, by its name, when records of its log were erased.
+    """
+
+    matches: Callable[[str], bool]
+    compressor: Compressor
+    page_bytes: int
+    literal: bytes = b""
+    records: dict[str, int] = field(default_factory=dict)
+    entries: int = 0
+    damaged: int = 0
+    damaged_entries: int = 0
+    mentioned: set[str] = field(default_factory=set)
+    restate: Callable[[str, bytes], bytes] = _as_it_is
+    _touched: set[int] = field(default_factory=set)
+    _logs: dict[bytes, LogHeader] = field(default_factory=dict)
+    _positions: dict[bytes, PositionValue] = field(default_factory=dict)
+    _quarantine: QuarantineHeader | None = None
+    _numbers: list[int] = field(default_factory=list)
+    _bytes: int = 0
+
+    def value(self, key: bytes, value: bytes) -> bytes | None:
+        """As `Change.value`."""
+        kind = key[:1]
+        if kind == keys.LOG:
+            self._logs[key] = decode(key, value, LogHeader)
+        elif kind == keys.POSITION:
+            self._positions[key] = decode(key, value, PositionValue)
+        elif key == keys.QUARANTINE:
+            self._quarantine = decode(key, value, QuarantineHeader)
+        elif kind == keys.QUARANTINE:
+            return self._quarantined(key, value)
+        elif kind == keys.BLOCK:
+            return self._block(key, value)
+        return super().value(key, value)
+
+    def end(self) -> dict[bytes, bytes]:
+        """Headers, counted anew."""
+        names = [name.encode() for name in self.records] + [self.literal] * bool(self.literal)
+        made = {key: encode(key, header) for key, header in self._logs.items()}
+        for key, held in self._positions.items():
+            consumer, _, log = key[1:].decode().partition("\x00")
+            if held.state is None:
+                continue
+            if any(name in held.state for name in names):
+                self.mentioned.add(consumer)
+            header = self._logs.get(keys.log_key(log))
+            if header is not None and header.id in self._touched:
+                changed = msgspec.structs.replace(held, state=self.restate(consumer, held.state))
+                made[key] = encode(key, changed)
+        if self._quarantine is not None:
+            last, numbers = self._quarantine.last, self._numbers
+            first = numbers[0] if numbers else last + 1
+            counted = msgspec.structs.replace(
+                self._quarantine,
+                first=first,
+                bytes=self._bytes,
+                released=last - first + 1 - len(numbers),
+            )
+            made[keys.QUARANTINE] = encode(keys.QUARANTINE, counted)
+        return made
+
+    def _quarantined(self, key: bytes, value: bytes) -> bytes | None:
+        try:
+            found = decode(key, value, QuarantineValue)
+        except StoreDamaged:
+            # Nothing rests on it, and whose it was, who knows.
+            self.damaged_entries += 1
+            return None
+        if self.matches(found.stream) or (self.literal and self.literal in found.body):
+            self.entries += 1
+            return None
+        self._numbers.append(int.from_bytes(key[1:], "big"))
+        self._bytes += keys.stored_bytes(len(value), self.page_bytes)
+        return value
+
+    def _block(self, key: bytes, value: bytes) -> bytes | None:
+        try:
+            gone, new = erased_block(key, value, self.matches, self.compressor)
+        except StoreDamaged:
+            self.damaged += 1
+            head = peek(memoryview(value))
+            self._count(key, value, b"", 0 if head is None else head.count)
+            return None
+        for stream, count in gone.items():
+            self.records[stream] = self.records.get(stream, 0) + count
+        if gone:
+            self._count(key, value, new, 0)
+        return new
+
+    def _count(self, key: bytes, old: bytes, new: bytes, fewer: int) -> None:
+        self._touched.add(key[1])
+        for log, header in self._logs.items():
+            if header.id == key[1]:
+                grown = keys.stored_bytes(len(new), self.page_bytes) if new else 0
+                size = header.bytes + grown - keys.stored_bytes(len(old), self.page_bytes)
+                self._logs[log] = msgspec.structs.replace(
+                    header,
+                    bytes=max(size, 0),
+                    records=max(header.records - fewer, 0),
+                    # Thinning looks again, at blocks of other sizes.
+                    looked=0,
+                    looked_bytes=0,
+                )
+
+
+@dataclass
+class Renewing(Change):
+    """Makes the store another one: ``header`` in the place of its own; and every log that ever had
+    a record counts on far above what the old store may have given out since (`SALVAGE_JUMP`).
+    """
+
+    header: StoreHeader
+
+    def value(self, key: bytes, value: bytes) -> bytes | None:
+        """As `Change.value`."""
+        if key == keys.STORE:
+            return encode(key, self.header)
+        if key == keys.SALVAGED:
+            return None  # What was set aside is on the card of the original.
+        if key[:1] == keys.LOG:
+            log = decode(key, value, LogHeader)
+            if log.last:
+                log = log.counting_on(log.last, SALVAGE_JUMP)
+            return encode(key, log)
+        return value

@@ -1,0 +1,99 @@
+"""The machine: verdicts by tables, and what files and commands say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge_agent.cli.doctor.machine import (
+    Unit,
+    judge_clock,
+    judge_entropy,
+    judge_libraries,
+    judge_memory,
+    judge_power,
+    judge_system,
+    judge_unit,
+    look_at_entropy,
+    look_at_memory,
+    look_at_throttled,
+    look_at_unit,
+    machine_findings,
+)
+
+
+@pytest.mark.parametrize(
+    "unit, verdict, told",
+    [
+        (Unit(is_there=False), "ok", "has none"),
+        (Unit("", "inactive"), "warn", "not installed"),
+        (Unit("disabled", "active", 60), "warn", "disabled"),
+        (Unit("enabled", "failed", 60), "warn", "failed"),
+        (Unit("enabled", "active", 0), "warn", "watchdog"),
+        (Unit("enabled", "active", 60), "ok", "watchdog 60 s"),
+    ],
+)
+def test_the_unit(unit: Unit, verdict: str, told: str) -> None:
+    found = judge_unit(unit)
+    assert (found.verdict, told in found.found) == (verdict, True), found
+
+
+@pytest.mark.parametrize(
+    "bits, verdict, told",
+    [
+        (None, "ok", "does not say"),
+        (0x0, "ok", "enough"),
+        (0x50005, "fail", "now"),
+        (0x50000, "warn", "since the boot"),
+        (0x4, "warn", "slowed"),
+        (0x8, "warn", "slowed"),
+        (0x40000, "ok", "enough"),
+    ],
+)
+def test_the_power(bits: int | None, verdict: str, told: str) -> None:
+    found = judge_power(bits)
+    assert (found.verdict, told in found.found) == (verdict, True), found
+
+
+def test_clock_memory_entropy_libraries_and_system() -> None:
+    assert [judge_clock(synced, 1970).verdict for synced in (True, False)] == ["ok", "warn"]
+    assert "1970" in judge_clock(False, 1970).found
+    assert [judge_memory(size << 20).verdict for size in (30, 300)] == ["warn", "ok"]
+    assert [judge_entropy(bits).verdict for bits in (20, 256)] == ["warn", "ok"]
+    assert [judge_libraries((3, 11), "3.0", fast).verdict for fast in (True, False)] == [
+        "ok", "warn"
+    ]  # fmt: skip
+    assert "nine times slower" in judge_libraries((3, 11), "3.0", False).found
+    assert [judge_system("6.1", "glibc 2.36", bits).verdict for bits in (64, 32)] == ["ok", "warn"]
+
+
+def test_systemctl_is_understood() -> None:
+    asked: list[list[str]] = []
+
+    def run(command: list[str]) -> str | None:
+        asked.append(command)
+        return "UnitFileState=enabled\nActiveState=active\nWatchdogUSec=1min 30s\n"
+
+    assert look_at_unit(run) == Unit("enabled", "active", 90.0)
+    assert asked[0][:3] == ["systemctl", "show", "edge-agent.service"]
+    assert look_at_unit(lambda command: None) == Unit(is_there=False)
+    nothing = look_at_unit(lambda command: "UnitFileState=\nActiveState=inactive\nWatchdogUSec=0\n")
+    assert nothing == Unit("", "inactive", 0.0)
+
+
+def test_files_are_read_and_missing_ones_are_none(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    assert look_at_memory(file) is None and look_at_entropy(file) is None
+    file.write_text("MemTotal: 9 kB\nMemAvailable:   2048 kB\n")
+    assert look_at_memory(file) == 2 << 20
+    file.write_text("256\n")
+    assert look_at_entropy(file) == 256
+    file.write_text("50005\n")
+    assert look_at_throttled(file) == 0x50005
+
+
+def test_this_machine_can_be_looked_at() -> None:
+    found = machine_findings()
+    assert {"system", "libraries", "clock", "power", "systemd"} <= {one.name for one in found}
+    assert all(one.found and (one.verdict == "ok" or one.fix) for one in found)

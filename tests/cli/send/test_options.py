@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge_agent.cli.common import Failure
+from edge_agent.cli.send.options import Diary, ingest_url, read_token
+from edge_agent.client import Trouble
+
+
+@pytest.mark.parametrize(
+    "url, stream, expected",
+    [
+        ("ws://h:1", "a/b", "ws://h:1/ingest/a/b"),
+        ("ws://h:1/", "a", "ws://h:1/ingest/a"),
+        ("ws://h:1/ingest/a/b", None, "ws://h:1/ingest/a/b"),
+        ("ws://h:1/ingest/a", "a", "ws://h:1/ingest/a"),
+    ],
+)
+def test_url_and_stream_become_one(url: str, stream: str | None, expected: str) -> None:
+    assert ingest_url(url, stream) == expected
+
+
+@pytest.mark.parametrize(
+    "url, stream", [("ws://h:1", None), ("ws://h:1/ingest/a", "b"), ("ws://h:1/forward", "a")]
+)
+def test_what_does_not_fit_is_wrong_usage(url: str, stream: str | None) -> None:
+    with pytest.raises(Failure) as caught:
+        ingest_url(url, stream)
+    assert caught.value.exit_code == 2
+
+
+def test_a_token_is_read_without_its_line_break(tmp_path: Path) -> None:
+    (tmp_path / "t").write_text("secret\n")
+    assert read_token(tmp_path / "t") == "secret"
+    assert read_token(None) is None
+
+
+def test_a_long_outage_is_one_line_and_its_end_another(capsys: pytest.CaptureFixture[str]) -> None:
+    diary = Diary()
+    diary.opened()
+    for _ in range(5):
+        diary.trouble(Trouble("unreachable", "h:1: Connection refused"))
+    diary.opened()
+    diary.opened()
+    assert capsys.readouterr().err.splitlines() == [
+        "edge-agent: h:1: Connection refused; trying again",
+        "edge-agent: connected",
+    ]
+
+
+def test_a_quiet_diary_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    Diary(quiet=True).trouble(Trouble("lost", "gone"))
+    assert capsys.readouterr().err == ""

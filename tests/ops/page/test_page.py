@@ -1,0 +1,107 @@
+"""The page: says what the picture says, escapes everything, needs nothing from elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from html.parser import HTMLParser
+
+from edge_agent.ops import health
+from edge_agent.ops.page.page import ROWS_MAX, render_locked, render_page
+from edge_agent.ops.status import RefusedStatus
+from edge_agent.ops.streams import Seen
+from tests.ops.pictures import CONNECTION, LOG, STATUS, UPSTREAM, unwell
+
+NOW_NS = 1_795_341_600_000_000_000
+
+
+class Text(HTMLParser):
+    """What a reader sees, and the tags that were really there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def read(page: bytes) -> Text:
+    text = Text()
+    text.feed(page.decode())
+    return text
+
+
+def seen(stored_ns: int = NOW_NS - 3_000_000_000) -> Seen:
+    return Seen("main", 12_345, 77, stored_ns, "pi-7/bme280")
+
+
+def test_it_shows_streams_rates_backlog_and_fill() -> None:
+    words = " ".join(read(render_page(STATUS, [("greenhouse/2", seen())], NOW_NS)).words)
+    for expected in (
+        "greenhouse/2", "12.3 k", "3 s ago", "1 234/s", "85.6 KiB/s", "4 711", "sending",
+        "250/s", "98.8 k", "12 %", "pi-7/bme280", "5f0c5f0c5f0c", "ok",
+    ):  # fmt: skip
+        assert expected in words, expected
+
+
+def test_reasons_and_warnings_are_sentences_on_it() -> None:
+    facts = unwell(clock_synced=False, store_problem="input/output error")
+    page = read(render_page(replace(STATUS, health=health.judge(facts)), [], NOW_NS))
+    words = " ".join(page.words)
+    assert "failed" in words and "input/output error" in words and "clock has not been set" in words
+
+
+def test_the_outlook_of_logs_and_upstreams_is_on_it() -> None:
+    log = replace(LOG, outlook="at today's rate 61 h until the oldest undelivered record is lost")
+    hub = replace(UPSTREAM, outlook="the backlog drains in 14 min at this link")
+    page = read(render_page(replace(STATUS, logs=(log,), upstreams=(hub,)), [], NOW_NS))
+    assert log.outlook in page.words and hub.outlook in page.words
+
+
+def test_whatever_others_named_is_escaped() -> None:
+    evil = "<script>alert(1)</script>\"'&"
+    status = replace(
+        STATUS,
+        upstreams=(replace(UPSTREAM, name=evil, phase=evil, error=evil),),
+        connections=(replace(CONNECTION, source=evil, stream=evil, peer=evil, mode=evil),),
+        agent=replace(STATUS.agent, id=evil),
+    )
+    strange = replace(seen(), source=evil)
+    harmless = read(render_page(STATUS, [("a", seen())], NOW_NS))
+    page = read(render_page(status, [(evil, strange)], NOW_NS))
+    assert [tag for tag, _ in page.tags] == [tag for tag, _ in harmless.tags]
+    assert page.words.count(evil) >= 9
+
+
+def test_of_many_streams_those_heard_of_last_are_shown_and_all_are_counted() -> None:
+    many = [(f"s/{index:04}", seen(NOW_NS - index * 10**9)) for index in range(ROWS_MAX + 50)]
+    words = read(render_page(STATUS, many, NOW_NS)).words
+    assert "s/0000" in words and f"s/{ROWS_MAX - 1:04}" in words
+    assert f"s/{ROWS_MAX:04}" not in words
+    assert any(str(ROWS_MAX + 50) in word for word in words)
+
+
+def test_the_locked_page_tells_nothing_about_the_agent() -> None:
+    assert b"5f0c" not in render_locked() and b"<form>" in render_locked()
+
+
+def test_who_was_refused_is_shown_with_what_helps_and_escaped() -> None:
+    assert "Refused peers" not in read(render_page(STATUS, [], NOW_NS)).words
+    one = RefusedStatus(
+        "192.0.2.7",
+        "listen.address",
+        "origin",
+        "The origin 'http://<script>' is not listed in listen.origins.",
+        1234,
+        "2026-11-22T09:00:00Z",
+        "2026-11-22T09:59:00Z",
+        60.0,
+    )
+    page = read(render_page(replace(STATUS, refused=(one,)), [], NOW_NS))
+    words = " ".join(page.words)
+    assert "192.0.2.7" in words and "listen.origins" in words and "1 234" in words
+    assert b"<script>' is" not in render_page(replace(STATUS, refused=(one,)), [], NOW_NS)

@@ -1,0 +1,57 @@
+"""How connections end."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from edge_agent.commit import Closed
+from edge_agent.errors import ProtocolError, StoreFailed, StoreFull
+from edge_agent.server.close_once import End
+from edge_agent.server.closing import RETURN_WITHIN_S, close_of, not_now, quarantined
+from edge_agent.wire import Reject
+
+
+def test_a_full_store_passes_its_hint_on() -> None:
+    told = not_now(StoreFull("log main is full", 12.5), random.Random(1))
+    assert (told.code, told.retry_after, told.message) == ("store_full", 12.5, "log main is full")
+
+
+def test_a_disk_that_refused_is_worth_another_try() -> None:
+    told = not_now(StoreFailed("EIO"), random.Random(1))
+    assert (told.code, told.message) == ("store_failed", "EIO")
+    assert told.retry_after > 0
+
+
+def test_a_planned_stop_asks_each_peer_to_return_at_another_time() -> None:
+    dice = random.Random(1)
+    hints = {not_now(Closed("stopping"), dice).retry_after for _ in range(100)}
+    assert len(hints) == 100
+    assert max(hints) <= RETURN_WITHIN_S
+    assert min(hints) > 0
+
+
+@pytest.mark.parametrize(
+    "end, failure, code",
+    [
+        ("peer", None, 1000),
+        ("idle", None, 1001),
+        ("taken_over", None, 4409),
+        ("too_big", None, 1009),
+        ("too_big", ProtocolError("too_big_message", "big", 1009), 1009),
+        (None, ProtocolError("undecodable", "what?", 1007), 1007),
+        (None, ProtocolError("forbidden", "no"), 1008),
+    ],
+)
+def test_every_end_has_its_code(end: End | None, failure: ProtocolError | None, code: int) -> None:
+    found, reason = close_of(end, failure)
+    assert found == code
+    if failure is not None:
+        assert reason == failure.message
+
+
+def test_a_reject_keeps_its_number_and_reason() -> None:
+    kept = quarantined(Reject(7, "bad_time", "noon", b"\x81", "a/b"), "pi", 123)
+    assert (kept.number, kept.code, kept.reason) == (7, "bad_time", "noon")
+    assert (kept.source, kept.stream, kept.arrival_ns, kept.body) == ("pi", "a/b", 123, b"\x81")

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import pytest
+
+from edge_agent.errors import StoreDamaged
+from edge_agent.store.format.values import LogHeader, PositionValue, SourceValue, decode, encode
+from tests.store.support import pack, sealed
+
+
+def test_values_come_back_as_they_went() -> None:
+    for value in (LogHeader(1, 2, 3, 4, 5), PositionValue(7, b"x"), SourceValue(4, 5, True)):
+        assert decode(b"k", encode(b"k", value), type(value)) == value
+
+
+def test_elements_that_a_newer_version_added_are_ignored() -> None:
+    longer = sealed(b"k", pack([7, None, True, 3, "later"]))
+    assert decode(b"k", longer, PositionValue) == PositionValue(7, None, paused=True, skipped=3)
+    shorter = sealed(b"k", pack([7, None]))
+    assert decode(b"k", shorter, PositionValue) == PositionValue(7, None)
+
+
+@pytest.mark.parametrize("raw", [b"", b"\xc1", pack({"floor": 1}), pack(["x", None]), pack([])])
+def test_bytes_that_are_not_ours_are_damage(raw: bytes) -> None:
+    with pytest.raises(StoreDamaged, match="PositionValue"):
+        decode(b"k", sealed(b"k", raw), PositionValue)
+
+
+def test_every_flipped_bit_and_a_value_in_anothers_place_are_damage() -> None:
+    stored = encode(b"k", SourceValue(4, 5, True))
+    for at in range(8 * len(stored)):
+        flipped = bytearray(stored)
+        flipped[at // 8] ^= 1 << at % 8
+        with pytest.raises(StoreDamaged, match="checksum"):
+            decode(b"k", bytes(flipped), SourceValue)
+    for key, raw in ((b"j", stored), (b"k", b""), (b"k", b"abc")):
+        with pytest.raises(StoreDamaged, match="checksum"):
+            decode(key, raw, SourceValue)
