@@ -56,7 +56,7 @@ from edge_agent.store import (
     StoreStatistics,
 )
 
-__all__ = ["READ_BYTES", "Log", "LogStatistics", "Ticket"]
+__all__ = ["READ_BYTES", "Log", "LogSnapshot", "Ticket"]
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ Ts = TypeVarTuple("Ts")
 
 
 @dataclass(frozen=True, slots=True)
-class LogStatistics:
+class LogSnapshot:
     """A snapshot of the waist; ``first_seq`` and ``last_seq`` by log name."""
 
     first_seq: dict[str, int]
@@ -281,9 +281,9 @@ class Log:
         """Let entries wait so long for their commits, by log; see `Committer.spread`."""
         self._committer.spread(intervals, lazy_s)
 
-    def statistics(self) -> LogStatistics:
+    def statistics(self) -> LogSnapshot:
         """A snapshot that does not touch the disk; to be called in Trio's thread."""
-        return LogStatistics(
+        return LogSnapshot(
             first_seq={name: self.first_seq(name) for name in self._names},
             last_seq=dict(self._last),
             commit=self._committer.statistics(),

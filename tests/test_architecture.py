@@ -125,6 +125,16 @@ def test_modules_are_short_and_say_what_they_are_for() -> None:
     assert not wrong
 
 
+def test_a_class_name_is_used_once() -> None:
+    """Whoever reads or searches for a name finds one thing."""
+    homes: dict[str, list[str]] = {}
+    for path in MODULES:
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, []).append(str(path))
+    assert not {name: paths for name, paths in homes.items() if len(paths) > 1}
+
+
 def test_every_module_has_its_test_file() -> None:
     wrong = []
     for path in MODULES:

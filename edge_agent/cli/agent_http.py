@@ -31,7 +31,7 @@ _SILENCE_S = 45.0
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AgentAddress:
     """Whom to ask, as the options ``--url``, ``--token-file`` and ``--ca-file`` say.
 
     Raises:

@@ -40,7 +40,7 @@ _COMMITS_MAX = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Syncs:
+class SyncTimes:
     """``fdatasync`` after 4 KiB: how many were timed, and their durations in seconds."""
 
     count: int
@@ -75,7 +75,7 @@ class Result:
     path: str
     file_system: str
     written_by: str
-    syncs: Syncs
+    syncs: SyncTimes
     commits: tuple[Commits, ...]
 
 
@@ -141,7 +141,7 @@ def measure(path: Path, seconds: float) -> Result:
     return Result(str(path), kind, written.source, syncs, tuple(commits))
 
 
-def _time_syncs(path: Path, seconds: float) -> Syncs:
+def _time_syncs(path: Path, seconds: float) -> SyncTimes:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
 
@@ -153,7 +153,7 @@ def _time_syncs(path: Path, seconds: float) -> Syncs:
         taken = sorted(_repeat(once, seconds))
     finally:
         os.close(descriptor)
-    return Syncs(len(taken), statistics.median(taken), percentile(taken, 0.99), taken[-1])
+    return SyncTimes(len(taken), statistics.median(taken), percentile(taken, 0.99), taken[-1])
 
 
 def _time_commits(engine: Engine, group: int, seconds: float, written: Written) -> Commits:

@@ -16,7 +16,7 @@ from typing import IO, Any
 import click
 import msgspec
 
-from edge_agent.cli.agent_http import Asked, question
+from edge_agent.cli.agent_http import AgentAddress, question
 from edge_agent.cli.common import Failure, url_options
 from edge_agent.cli.output import field_names, write_csv
 from edge_agent.cli.progress import ProgressBar
@@ -57,7 +57,7 @@ def command(
 
     A CSV needs to know every field in advance, so the records are asked for twice.
     """
-    asked = Asked(url, token_file, ca_file)
+    asked = AgentAddress(url, token_file, ca_file)
     parameters = question(stream=stream, from_=from_, to=to, filter=wanted)
     if form == "auto":
         form = _SUFFIXES.get(Path(file).suffix.lower(), "ndjson")
@@ -69,7 +69,7 @@ def command(
 
 
 def _export(
-    asked: Asked,
+    asked: AgentAddress,
     parameters: dict[str, str],
     out: IO[bytes],
     form: str,
@@ -94,7 +94,7 @@ def _export(
     return count
 
 
-def _all_fields(asked: Asked, parameters: dict[str, str], bar: ProgressBar) -> list[str]:
+def _all_fields(asked: AgentAddress, parameters: dict[str, str], bar: ProgressBar) -> list[str]:
     names: dict[str, None] = {}
     seen = 0
     for page in asked.pages(parameters, None):

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from edge_agent.cli.agent_http import Asked, question
+from edge_agent.cli.agent_http import AgentAddress, question
 from edge_agent.cli.common import url_options
 from edge_agent.cli.output import print_aggregates, print_csv, print_table
 from edge_agent.printable import json_text
@@ -53,7 +53,7 @@ def command(
     form: str,
 ) -> None:
     """Ask for stored records."""
-    asked = Asked(url, token_file, ca_file)
+    asked = AgentAddress(url, token_file, ca_file)
     parameters = question(stream=stream, from_=from_, to=to, filter=wanted, aggregate=aggregate)
     if aggregate is not None:
         answer = asked.page(parameters)
@@ -83,7 +83,7 @@ def command(
 
 
 def _pages(
-    asked: Asked, parameters: dict[str, str], limit: int, order: str
+    asked: AgentAddress, parameters: dict[str, str], limit: int, order: str
 ) -> Iterable[dict[str, Any]]:
     if order == "oldest":
         return asked.pages(parameters, limit)

@@ -20,7 +20,7 @@ import trio
 
 from edge_agent.cli import process
 from edge_agent.cli.common import Failure, first_of, run_options
-from edge_agent.config import Config, Mistakes, examine
+from edge_agent.config import Config, ConfigMistakes, examine
 from edge_agent.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def examined(
     listen: str | None = None,
     http: str | None = None,
     upstreams: tuple[str, ...] = (),
-) -> tuple[Config, Mistakes]:
+) -> tuple[Config, ConfigMistakes]:
     """The same, and what is wrong with it; see `edge_agent.config.examine`."""
     options = {"store.path": data, "listen.address": listen, "http.address": http}
     overrides: dict[str, object] = {key: text for key, text in options.items() if text is not None}

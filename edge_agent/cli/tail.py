@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from edge_agent.cli.agent_http import AGES, Asked, question
+from edge_agent.cli.agent_http import AGES, AgentAddress, question
 from edge_agent.cli.common import url_options
 from edge_agent.cli.output import line
 from edge_agent.printable import json_text
@@ -37,7 +37,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Show the latest records of the streams that match PATTERN (* is one part, ** any)."""
-    asked = Asked(url, token_file, ca_file)
+    asked = AgentAddress(url, token_file, ca_file)
     shown: Iterable[dict[str, Any]]
     if follow and from_ is not None:
         shown = asked.live(question(stream=pattern, from_=from_, filter=wanted))
@@ -60,7 +60,7 @@ def command(
 
 
 def latest(
-    asked: Asked, pattern: str, wanted: str | None, most: int, *, oldest: str | None = None
+    asked: AgentAddress, pattern: str, wanted: str | None, most: int, *, oldest: str | None = None
 ) -> list[dict[str, Any]]:
     """The ``most`` newest records, oldest first; none older than ``oldest`` (an age)."""
     if not most:
@@ -72,7 +72,7 @@ def latest(
 
 
 def _and_then(
-    asked: Asked, stored: Iterable[dict[str, Any]], parameters: dict[str, str]
+    asked: AgentAddress, stored: Iterable[dict[str, Any]], parameters: dict[str, str]
 ) -> Iterator[dict[str, Any]]:
     """The stored records, then those to come, from the position behind the last one on."""
     for record in stored:

@@ -16,7 +16,7 @@ from trio_websocket import CloseReason, ConnectionClosed, WebSocketConnection
 from edge_agent.client.buffer import Buffer
 from edge_agent.client.dial import close_websocket
 from edge_agent.client.encoding import Format, encode_message, joining_bytes
-from edge_agent.client.position import Position
+from edge_agent.client.position import ProducerPosition
 from edge_agent.client.reports import Callbacks, Opened, Trouble, TroubleKind
 from edge_agent.client.wakeup import Wakeup
 from edge_agent.errors import ProtocolError, StoreFailed
@@ -51,7 +51,7 @@ class Ended:
     retry_after: float | None = None
 
 
-class Connection:
+class ClientConnection:
     """See the module. One instance per connection.
 
     Args:
@@ -67,7 +67,7 @@ class Connection:
         self,
         websocket: WebSocketConnection,
         buffer: Buffer,
-        position: Position,
+        position: ProducerPosition,
         *,
         source: str,
         form: Format,
@@ -171,7 +171,7 @@ class Connection:
             while self._stop is None:
                 number = max(number, self._position.done_below)
                 if number >= self._buffer.next:
-                    # What was handed over may be done already (`Position.numbered`).
+                    # What was handed over may be done already (`ProducerPosition.numbered`).
                     await self._settle()
                     if number < self._buffer.next:
                         continue

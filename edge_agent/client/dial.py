@@ -136,7 +136,7 @@ async def open_websocket(
     """
     deadline = trio.current_time() + timeout
     stream = await _connect(address, deadline, timeout, dial)
-    reader = _Reader(nursery, stream)
+    reader = _GuardedReader(nursery, stream)
     connection: WebSocketConnection | None = None
     try:
         with trio.CancelScope(deadline=deadline) as reader.handshake:
@@ -164,7 +164,7 @@ async def close_websocket(connection: WebSocketConnection, *, timeout: float = 1
         await connection.aclose()
 
 
-class _Reader:
+class _GuardedReader:
     """Stands between trio-websocket's reader task and the nursery.
 
     The library raises refusals (and, on some malformed input, errors of its own) out of that

@@ -54,7 +54,7 @@ PRAGMA user_version = {VERSION};
 """
 
 
-class RunBlocking(Protocol):
+class RunInThread(Protocol):
     """Calls a function that may block, elsewhere than in the event loop's thread; a plain call in
     simulations. Does not abandon it when cancelled.
     """
@@ -71,7 +71,7 @@ class DiskBuffer:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._run_blocking: RunBlocking = trio.to_thread.run_sync
+        self._run_blocking: RunInThread = trio.to_thread.run_sync
         self._one_at_a_time = trio.CapacityLimiter(1)
         self._deleted_below = 0
         self.damaged: Path | None = None
@@ -86,7 +86,7 @@ class DiskBuffer:
         *,
         source: str,
         form: Format,
-        run_blocking: RunBlocking = trio.to_thread.run_sync,
+        run_blocking: RunInThread = trio.to_thread.run_sync,
     ) -> DiskBuffer:
         """Open or create the file.
 

@@ -13,10 +13,10 @@ import trio
 
 from edge_agent.backoff import Backoff
 from edge_agent.client.buffer import Buffer
-from edge_agent.client.connection import Connection, Ended
+from edge_agent.client.connection import ClientConnection, Ended
 from edge_agent.client.dial import Address, Unreachable, close_websocket, open_websocket
 from edge_agent.client.encoding import Format
-from edge_agent.client.position import Position
+from edge_agent.client.position import ProducerPosition
 from edge_agent.client.reports import Callbacks, Trouble
 from edge_agent.client.wakeup import Wakeup
 from edge_agent.dial import Dial
@@ -41,7 +41,7 @@ class LinkSettings:
     dial: Dial
 
 
-class Link:
+class SessionLoop:
     """See the module.
 
     Attributes:
@@ -53,13 +53,13 @@ class Link:
         self._settings = settings
         self._buffer = buffer
         self._callbacks = callbacks
-        self._connection: Connection | None = None
+        self._connection: ClientConnection | None = None
         self._leaving: trio.Event | None = None
         #: What went wrong last, "" once something is acked again.
         self.trouble = ""
         self.fresh = Wakeup()
         self.acked = Wakeup()
-        self.position = Position(
+        self.position = ProducerPosition(
             numbered=settings.numbered,
             epoch=buffer.epoch,
             shift=buffer.shift,
@@ -118,7 +118,7 @@ class Link:
                 nursery.cancel_scope.cancel()
                 stranger = Unreachable("what answers there is not an agent", slow=True)
                 return self._unreachable(stranger, failures), failures
-            connection = Connection(
+            connection = ClientConnection(
                 websocket,
                 self._buffer,
                 self.position,

@@ -32,7 +32,7 @@ _USUAL = ToldLimits(message_bytes=1024 * 1024, record_bytes=64 * 1024, batch_rec
 
 
 @dataclass(slots=True)
-class Position:
+class ProducerPosition:
     """See the module. Numbers are the producer's own unless said otherwise.
 
     Attributes:

@@ -20,9 +20,9 @@ import trio
 from edge_agent.backoff import Backoff
 from edge_agent.client.buffer import Buffer, MemoryBuffer
 from edge_agent.client.dial import Address
-from edge_agent.client.disk_buffer import DiskBuffer, RunBlocking
+from edge_agent.client.disk_buffer import DiskBuffer, RunInThread
 from edge_agent.client.encoding import Fields, Format, Time, encode_record
-from edge_agent.client.link import Link, LinkSettings
+from edge_agent.client.link import LinkSettings, SessionLoop
 from edge_agent.client.reports import Callbacks, Opened, Trouble, Unacked, ignore
 from edge_agent.dial import Dial, dial_tcp
 from edge_agent.errors import ConfigError, ProtocolError
@@ -81,7 +81,7 @@ class Producer:
         backoff: Backoff | None = None,
         random: random_module.Random | None = None,
         dial: Dial = dial_tcp,
-        run_blocking: RunBlocking = trio.to_thread.run_sync,
+        run_blocking: RunInThread = trio.to_thread.run_sync,
     ) -> None:
         if numbered and buffer_path is not None:
             raise ConfigError("numbered", "a buffer in memory", f"buffer_path={buffer_path!r}")
@@ -221,7 +221,7 @@ class Producer:
 
     def _use(self, buffer: Buffer) -> None:
         self._buffer = buffer
-        self._link = Link(self._settings, buffer, self._callbacks)
+        self._link = SessionLoop(self._settings, buffer, self._callbacks)
 
     @asynccontextmanager
     async def _running(self) -> AsyncIterator[None]:

@@ -11,8 +11,8 @@ import trio
 
 from edge_agent.clock import Clock
 from edge_agent.commit.accounts import Accounts
-from edge_agent.commit.gather import NEVER, Gathering, GroupLimits, Ticket, settle
-from edge_agent.commit.persist import Persistence, RunBlocking, Store, Trace
+from edge_agent.commit.gather import NEVER, GroupLimits, PendingEntries, Ticket, settle
+from edge_agent.commit.persist import CommitStore, Persistence, RunBlocking, Trace
 from edge_agent.errors import StoreFailed
 from edge_agent.metrics import Metrics
 from edge_agent.store.types import CommitResult, Entry
@@ -83,7 +83,7 @@ class Committer:
 
     def __init__(
         self,
-        engine: Store,
+        engine: CommitStore,
         *,
         run_blocking: RunBlocking,
         clock: Clock,
@@ -108,7 +108,7 @@ class Committer:
         self._trace = trace
         self._interval_of: dict[str, float] = {}
         self._lazy_s = LAZY_SECONDS
-        self._gathering = Gathering(limits, self._sleep_less)
+        self._gathering = PendingEntries(limits, self._sleep_less)
         self._sleep: trio.CancelScope | None = None
         self._trim_at = NEVER
         self._trimmed_at = 0.0

@@ -1,8 +1,8 @@
 """What waits for the next commit: tickets in order, when they are due, and how much there may be.
 
-`Gathering` holds entries from append to answer. It decides nothing about the store: the committer
-asks it when the next group is due (`Gathering.deadline`), takes the group, and gives it back
-settled, which makes room for those who wait.
+`PendingEntries` holds entries from append to answer. It decides nothing about the store: the
+committer asks it when the next group is due (`PendingEntries.deadline`), takes the group, and gives
+it back settled, which makes room for those who wait.
 
 Where the microseconds go: `Committer.offer` takes 1.7 for an entry of one record, the making of
 entry and numbering included (0.35). The ticket, which adds up what the entry holds, takes 0.4, the
@@ -147,7 +147,7 @@ def settle(tickets: Sequence[Ticket], answers: Iterable[Stored | StoreFull | Sto
             watcher()
 
 
-class Gathering:
+class PendingEntries:
     """Entries between append and answer, in order of arrival.
 
     ``deadline`` is when the first group is due on Trio's clock: `NEVER` at rest, in the past for a

@@ -43,7 +43,7 @@ class RunBlocking(Protocol):
         ...
 
 
-class Store(Protocol):
+class CommitStore(Protocol):
     """What the committer needs of the store; `edge_agent.store.Engine` is one."""
 
     @property
@@ -75,7 +75,7 @@ class Persistence:
 
     def __init__(
         self,
-        engine: Store,
+        engine: CommitStore,
         run_blocking: RunBlocking,
         *,
         metrics: Metrics,

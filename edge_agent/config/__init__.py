@@ -6,7 +6,7 @@ name file, key, what was expected, what was found.
 """
 
 from edge_agent.config.addresses import authority_file, people_url, sensor_url
-from edge_agent.config.load import ENVIRONMENT_PREFIX, Mistakes, examine, load, parse
+from edge_agent.config.load import ENVIRONMENT_PREFIX, ConfigMistakes, examine, load, parse
 from edge_agent.config.render import render
 from edge_agent.config.shape import (
     Config,
@@ -14,14 +14,14 @@ from edge_agent.config.shape import (
     Http,
     Limits,
     Listen,
-    Log,
+    LogConfig,
     Rule,
     SecretFile,
     Share,
     Size,
-    Store,
+    StoreConfig,
     Upstream,
-    Wear,
+    WearConfig,
 )
 from edge_agent.config.units import (
     format_duration,
@@ -37,19 +37,19 @@ from edge_agent.config.urls import shown_url
 __all__ = [
     "ENVIRONMENT_PREFIX",
     "Config",
+    "ConfigMistakes",
     "Duration",
     "Http",
     "Limits",
     "Listen",
-    "Log",
-    "Mistakes",
+    "LogConfig",
     "Rule",
     "SecretFile",
     "Share",
     "Size",
-    "Store",
+    "StoreConfig",
     "Upstream",
-    "Wear",
+    "WearConfig",
     "authority_file",
     "examine",
     "format_duration",

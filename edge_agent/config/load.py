@@ -23,7 +23,7 @@ from msgspec.structs import FieldInfo, fields
 
 from edge_agent.config.check import problems
 from edge_agent.config.lines import key_lines, line_of
-from edge_agent.config.shape import Config, Duration, Log, Rule, Share, Size, Upstream
+from edge_agent.config.shape import Config, Duration, LogConfig, Rule, Share, Size, Upstream
 from edge_agent.config.units import parse_duration, parse_share, parse_size
 from edge_agent.errors import ConfigError
 from edge_agent.files import refuse_pipes
@@ -31,7 +31,7 @@ from edge_agent.files import refuse_pipes
 ENVIRONMENT_PREFIX = "EDGE_AGENT__"
 
 #: Tables that hold further tables by name. In TOML, upstreams and rules are arrays with ``name``.
-_GROUPS: dict[str, type[Struct]] = {"log": Log, "upstream": Upstream, "rule": Rule}
+_GROUPS: dict[str, type[Struct]] = {"log": LogConfig, "upstream": Upstream, "rule": Rule}
 _UNITS: dict[type, Callable[[object], Any]] = {
     Duration: parse_duration, Size: parse_size, Share: parse_share
 }  # fmt: skip
@@ -65,7 +65,7 @@ def load(path: Path | None, *, env: Mapping[str, str], overrides: Mapping[str, o
 
 def examine(
     path: Path | None, *, env: Mapping[str, str], overrides: Mapping[str, object]
-) -> tuple[Config, Mistakes]:
+) -> tuple[Config, ConfigMistakes]:
     """As `load`, for whoever looks for further mistakes: what is wrong already, and a configuration
     in which something stands for that.
 
@@ -112,7 +112,7 @@ def _decode(text: str, where: str) -> Tree:
         raise ConfigError(where, "TOML", f"a mistake: {error}") from None
 
 
-def _by_name(tables: object, group: str, where: Where, wrong: Mistakes) -> Tree:
+def _by_name(tables: object, group: str, where: Where, wrong: ConfigMistakes) -> Tree:
     """The tables of an array by their names; one without a name of its own is left out."""
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise ConfigError(where(group), f"tables headed [[{group}]]", _show(tables))
@@ -133,14 +133,14 @@ def _by_name(tables: object, group: str, where: Where, wrong: Mistakes) -> Tree:
 
 def _build(
     tree: Tree, file: str, settings: list[tuple[list[str], object, str]], lines: dict[str, int]
-) -> tuple[Config, Mistakes]:
+) -> tuple[Config, ConfigMistakes]:
     origins: dict[str, str] = {}
 
     def where(key: str) -> str:
         line = line_of(key, lines) if key not in origins else None
         return f"{origins.get(key, file)}{f', line {line}' if line else ''}: {key}"
 
-    wrong = Mistakes(lines)
+    wrong = ConfigMistakes(lines)
     for group in ("upstream", "rule"):
         tables = tree.pop(group, [])
         with wrong.noted(group):
@@ -156,7 +156,7 @@ def _build(
             _known(name, known, name, where)
             sections[name] = _section(name, value, known[name].type, where, wrong)
     if "main" not in sections.get("log", {"main": None}):
-        sections["log"]["main"] = Log()
+        sections["log"]["main"] = LogConfig()
     config = Config(**sections)
     more: list[tuple[str, ConfigError]] = []
     # A default stands in for what could not be read; what is said of that is no mistake of its own.
@@ -168,7 +168,7 @@ def _build(
     return config, wrong
 
 
-def _section(name: str, value: object, kind: Any, where: Where, wrong: Mistakes) -> Any:
+def _section(name: str, value: object, kind: Any, where: Where, wrong: ConfigMistakes) -> Any:
     if name in _GROUPS:
         built = {}
         for key, table in _table(value, name, where).items():
@@ -180,7 +180,7 @@ def _section(name: str, value: object, kind: Any, where: Where, wrong: Mistakes)
     return _value(value, kind, name, where)
 
 
-class Mistakes:
+class ConfigMistakes:
     """What is wrong so far, and at which keys."""
 
     def __init__(self, lines: dict[str, int]) -> None:
@@ -280,7 +280,9 @@ def _from_text(value: object, kind: Any) -> object:
     return value
 
 
-def _struct(kind: type[Struct], table: object, prefix: str, where: Where, wrong: Mistakes) -> Any:
+def _struct(
+    kind: type[Struct], table: object, prefix: str, where: Where, wrong: ConfigMistakes
+) -> Any:
     members = {field.name: field for field in fields(kind)}
     values = {}
     for key, value in _table(table, prefix, where).items():

@@ -16,7 +16,16 @@ from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
 from edge_agent.config.check import limits_of
-from edge_agent.config.shape import Config, Duration, Log, Rule, SecretFile, Share, Size, Upstream
+from edge_agent.config.shape import (
+    Config,
+    Duration,
+    LogConfig,
+    Rule,
+    SecretFile,
+    Share,
+    Size,
+    Upstream,
+)
 from edge_agent.config.units import format_duration, format_share, format_size
 
 _HEAD = """\
@@ -54,7 +63,7 @@ def render(config: Config) -> str:
     for name in ("listen", "http", "store", "limits"):
         section = getattr(config, name)
         blocks.append(_about(type(section)) + _table(f"[{name}]", section))
-    blocks.append(_about(Log))
+    blocks.append(_about(LogConfig))
     blocks += [_table(f"[log.{_key(name)}]", log) for name, log in config.log.items()]
     blocks.append(_about(type(config.wear)) + _table("[wear]", config.wear))
     for name, examples in _EXAMPLES.items():

@@ -84,7 +84,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     subscription_bytes: Size = Size(1 * MIB)  # queued for one slow reader, then it misses
 
 
-class Store(Struct, frozen=True, forbid_unknown_fields=True):
+class StoreConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """The LMDB file."""
 
     path: str = "/var/lib/edge-agent"  # a folder; made where it is missing
@@ -98,7 +98,7 @@ class Store(Struct, frozen=True, forbid_unknown_fields=True):
     scrub_interval: Duration = Duration(7 * 86_400)  # one pass over all checksums; 0s: none
 
 
-class Log(Struct, frozen=True, forbid_unknown_fields=True):
+class LogConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """One named log.
 
     Streams go to the first log, in file order, one of whose patterns matches; what no log names
@@ -113,7 +113,7 @@ class Log(Struct, frozen=True, forbid_unknown_fields=True):
     share: Share = Share(0.7)  # of store.size; all logs together at most 80 %
 
 
-class Wear(Struct, frozen=True, forbid_unknown_fields=True):
+class WearConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Sparing the card.
 
     With a budget, commits are spread as far as it takes and the bound allows; what an ack means
@@ -195,10 +195,10 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 
     listen: Listen = Listen()
     http: Http = Http()
-    store: Store = Store()
+    store: StoreConfig = StoreConfig()
     limits: Limits = Limits()
-    log: dict[str, Log] = field(default_factory=lambda: {"main": Log()})
-    wear: Wear = Wear()
+    log: dict[str, LogConfig] = field(default_factory=lambda: {"main": LogConfig()})
+    wear: WearConfig = WearConfig()
     upstream: tuple[Upstream, ...] = ()
     rule: tuple[Rule, ...] = ()
     drain_timeout: Duration = Duration(10)  # from SIGTERM to the last goodbye

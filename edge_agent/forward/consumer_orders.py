@@ -37,7 +37,7 @@ class OrderRefused(EdgeAgentError):
 
 
 @dataclass(frozen=True, slots=True)
-class Lines:
+class LogRange:
     """Where one log begins and ends: oldest seq still stored, newest."""
 
     first: int
@@ -50,7 +50,12 @@ def full_name(name: str) -> str:
 
 
 def position_for(
-    order: Order, held: ConsumerView, lines: Lines, *, configured: bool, target: int | None = None
+    order: Order,
+    held: ConsumerView,
+    lines: LogRange,
+    *,
+    configured: bool,
+    target: int | None = None,
 ) -> Position:
     """What to commit; ``target`` is the seq to be sent next, for rewind and skip.
 

@@ -47,7 +47,7 @@ _NEVER_CONTENT: Final = frozenset((401, 402, 404, 405, 407, 408, 410, 421, 425, 
 _TIMED_OUT: Final = frozenset((408, 504))
 
 
-class Verdict(Enum):
+class Blame(Enum):
     """Who is to blame."""
 
     CONTENT = "the content"
@@ -103,7 +103,7 @@ class Diagnosis:
 
     async def judge(
         self, batch: Batch | None, floor: int, streams: Collection[str], *, plain: bool
-    ) -> Verdict:
+    ) -> Blame:
         """Try others than ``batch``, which was refused, or than what was refused up to ``floor``.
 
         Args:
@@ -126,11 +126,11 @@ class Diagnosis:
             if plain:
                 probe = replace(probe, plain=True)
             if await self._passes(probe):
-                return Verdict.CONTENT
+                return Blame.CONTENT
             if await self.only_plain_passes(probe):
-                return Verdict.COMPRESSION
+                return Blame.COMPRESSION
             self.tried = f"record {probe.first}, tried by itself, was refused as well"
-        return Verdict.UNKNOWN
+        return Blame.UNKNOWN
 
     async def wait_for_another(self, streams: Collection[str]) -> None:
         """Until something is stored in a stream that is none of ``streams``; what the last `judge`

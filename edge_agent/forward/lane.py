@@ -32,7 +32,7 @@ from edge_agent.clock import Clock
 from edge_agent.commit import Closed, Trace
 from edge_agent.config import Upstream
 from edge_agent.errors import EdgeAgentError, Obstacle, SinkRefused, SinkUnavailable, StoreError
-from edge_agent.forward.diagnosis import Diagnosis, Verdict, is_cut, may_be_content
+from edge_agent.forward.diagnosis import Blame, Diagnosis, is_cut, may_be_content
 from edge_agent.forward.journal import Journal, cause_of
 from edge_agent.forward.lane_phases import Event, Phase
 from edge_agent.forward.lane_state import (
@@ -44,7 +44,7 @@ from edge_agent.forward.lane_state import (
 )
 from edge_agent.forward.pause import Holding
 from edge_agent.forward.planned_reader import OpenBatches, PlannedBatches, SinkMisconfigured
-from edge_agent.forward.sink import CLOSE_S, Acknowledged, Batch, Resume, Resumed, Sink
+from edge_agent.forward.sink import CLOSE_S, Acknowledged, Batch, LaneResume, Resumed, Sink
 from edge_agent.forward.sinks.agent.close_codes import leaves
 from edge_agent.forward.tls_clock import rest
 from edge_agent.log import Log
@@ -201,7 +201,7 @@ class Lane:
             self._standing.enter(Event.RETRY)
         floor, identity = self._standing.floor, self._log.identity
         first, last = self._log.first_seq(self._name), self._log.last_seq(self._name)
-        resume = Resume(floor, first, last, self._state, identity)
+        resume = LaneResume(floor, first, last, self._state, identity)
         resumed = await self._sink.open(nursery, resume)
         if resumed.forked:
             self._failed("copied", resumed.forked)
@@ -246,9 +246,9 @@ class Lane:
         except SinkMisconfigured as error:
             batches = self._planned()
             verdict = await self._judge(None, batches.refused_streams)
-            if verdict is Verdict.UNKNOWN:
+            if verdict is Blame.UNKNOWN:
                 raise SinkMisconfigured(f"{error}; {self._diagnosis.tried}") from error
-            if verdict is Verdict.COMPRESSION:
+            if verdict is Blame.COMPRESSION:
                 await self._use_plain()
             batches.acquit()
             return None
@@ -346,16 +346,16 @@ class Lane:
             return False
         refusal.status, refusal.sent_bytes = error.status, error.sent_bytes
         verdict = await self._judge(batch, batches.streams_of(batch))
-        if verdict is Verdict.CONTENT:
+        if verdict is Blame.CONTENT:
             await self._refused(batch, refusal)
-        elif verdict is Verdict.COMPRESSION:
+        elif verdict is Blame.COMPRESSION:
             await self._use_plain()
         else:
             error.args = (f"{batches.named(batch, str(error))}; {self._diagnosis.tried}",)
             return False
         return True
 
-    async def _judge(self, batch: Batch | None, streams: Collection[str]) -> Verdict:
+    async def _judge(self, batch: Batch | None, streams: Collection[str]) -> Blame:
         floor, plain = self._standing.floor, self._planned().plain
         return await self._diagnosis.judge(batch, floor, streams, plain=plain)
 
@@ -419,7 +419,7 @@ class Lane:
         with suppress(StoreError):  # the next attempt meets it again, and reports it
             standing.waiting(await self._log.read(self._name, standing.floor, 1))
 
-    def _report_rewind(self, resume: Resume, resumed: Resumed) -> None:
+    def _report_rewind(self, resume: LaneResume, resumed: Resumed) -> None:
         self._standing.rewound(resumed.gap)
         self._failed("rewind", message := resumed.loss(resume))
         logger.error("%s, log %s: %s", self.consumer, self._name, message)

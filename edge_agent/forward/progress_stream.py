@@ -4,8 +4,8 @@ A deadline on a whole message would call a slow uplink dead: a mebibyte over a w
 minutes. Whether the other side is there shows in bytes that move, whatever they belong to: each
 that comes, and large pieces that go. Small ones, such as a ping, prove nothing; the kernel takes
 them also when the cable is cut. Large ones it takes only as long as the other side takes them, but
-some megabytes in advance, which a weak cell takes minutes for: so `Watched.look` asks the kernel
-how much of that the other side has confirmed.
+some megabytes in advance, which a weak cell takes minutes for: so `ProgressStream.look` asks the
+kernel how much of that the other side has confirmed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OPENING_BYTES_MAX: Final = 256 * 1024
 _PROVING_BYTES = 1024
 
 
-class Watched(trio.abc.Stream):
+class ProgressStream(trio.abc.Stream):
     """Passes everything through; ``moved_at`` is on Trio's clock, as is ``gone_at``, for what went
     alone. ``queued`` bytes were on their way at the last `look`.
 

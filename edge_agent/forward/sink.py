@@ -121,7 +121,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Resume:
+class LaneResume:
     """Where the forwarder stands when it opens a sink.
 
     ``first`` is the oldest seq still held (``last + 1`` where nothing is), ``last`` the newest,
@@ -152,7 +152,7 @@ class Resumed:
     gap: int = 0
     forked: str = ""
 
-    def loss(self, resume: Resume) -> str:
+    def loss(self, resume: LaneResume) -> str:
         """What a person is told of an upstream that goes back."""
         return (
             f"the upstream has lost records from {self.next} on that it had acknowledged up to"
@@ -204,7 +204,7 @@ class Sink(Protocol):
         """
         ...
 
-    async def open(self, nursery: trio.Nursery, resume: Resume) -> Resumed:
+    async def open(self, nursery: trio.Nursery, resume: LaneResume) -> Resumed:
         """Get ready to send; background work runs in ``nursery`` and raises there.
 
         Raises:

@@ -34,7 +34,7 @@ from edge_agent.live.moments import (
     parse_moment,
     parse_position,
 )
-from edge_agent.live.scan import EARLIEST_NS, LIMIT_DEFAULT, SEQ_MAX, Found, Query, scan
+from edge_agent.live.scan import EARLIEST_NS, LIMIT_DEFAULT, SEQ_MAX, Query, ScanResult, scan
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.record import TIME_NS_MAX, Record
@@ -56,7 +56,7 @@ class QueryLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class QueryAnswer:
     """What was found.
 
     Attributes:
@@ -126,7 +126,7 @@ class Queries:
         # other, but the event loop, and with it every ack, would wait for both.
         self._scanning = trio.Lock()
 
-    async def run(self, query: Query) -> Answer:
+    async def run(self, query: Query) -> QueryAnswer:
         """The answer.
 
         Raises:
@@ -153,7 +153,7 @@ async def run_query(
     query: Query,
     limits: QueryLimits | None = None,
     scanning: trio.Lock | None = None,
-) -> Answer:
+) -> QueryAnswer:
     """The answer to one question, within the limits on records, seconds and bytes.
 
     ``scanning`` is held while a block is looked through, by one question at a time.
@@ -162,13 +162,13 @@ async def run_query(
     scanning = scanning or trio.Lock()
     began = trio.current_time()
     deadline = began + limits.seconds
-    found = Found(room=limits.bytes)
+    found = ScanResult(room=limits.bytes)
     place: Position | None = None
     for name, first in _starts(log, query):
         place = await _search(log, query, found, (name, first), deadline, scanning)
         if place is not None:
             break
-    return Answer(
+    return QueryAnswer(
         records=found.records,
         aggregates={stream: summary.figures() for stream, summary in found.summaries.items()},
         truncated=place is not None,
@@ -195,7 +195,7 @@ def _starts(log: Log, query: Query) -> list[Position]:
 async def _search(
     log: Log,
     query: Query,
-    found: Found,
+    found: ScanResult,
     start: Position,
     deadline: float,
     scanning: trio.Lock,

@@ -43,7 +43,7 @@ _Change = Callable[[dict[Any, Any]], dict[Any, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class _RuleStep:
     name: str
     matches: Callable[[str], bool]
     #: None drops the whole record.
@@ -67,7 +67,7 @@ def compile_rules(rules: Iterable[Rule], metrics: Metrics) -> Before:
         raise ConfigError.of(wrong)
     if not steps:
         return _leave
-    steps_of: dict[str, tuple[_Step, ...]] = {}
+    steps_of: dict[str, tuple[_RuleStep, ...]] = {}
 
     def before(run: Run) -> tuple[Run, ...]:
         found = steps_of.get(run.stream)
@@ -119,7 +119,7 @@ def _leave(run: Run) -> tuple[Run, ...]:
     return (run,)
 
 
-def _apply(steps: tuple[_Step, ...], run: Run, metrics: Metrics) -> tuple[Run, ...]:
+def _apply(steps: tuple[_RuleStep, ...], run: Run, metrics: Metrics) -> tuple[Run, ...]:
     # A step without a change drops; what stands before it in the file has no effect then.
     for step in steps:
         if step.change is None:
@@ -140,20 +140,20 @@ def _apply(steps: tuple[_Step, ...], run: Run, metrics: Metrics) -> tuple[Run, .
     return (msgspec.structs.replace(run, body=packer.bytes()),)
 
 
-def _step(rule: Rule) -> _Step:
+def _step(rule: Rule) -> _RuleStep:
     matches = compile_patterns(rule.streams)
     where = f"rule.{rule.name}"
     if rule.drop == "record":
-        return _Step(rule.name, matches, None)
+        return _RuleStep(rule.name, matches, None)
     if rule.rename is not None:
         _check(where, "rename", [*rule.rename, *rule.rename.values()])
-        return _Step(rule.name, matches, _renamer(dict(rule.rename)))
+        return _RuleStep(rule.name, matches, _renamer(dict(rule.rename)))
     if rule.drop is not None:
         _check(where, "drop", rule.drop)
-        return _Step(rule.name, matches, _dropper(frozenset(rule.drop)))
+        return _RuleStep(rule.name, matches, _dropper(frozenset(rule.drop)))
     assert rule.redact is not None, "the configuration's check wants exactly one action"
     _check(where, "redact", rule.redact)
-    return _Step(rule.name, matches, _redacter(frozenset(rule.redact)))
+    return _RuleStep(rule.name, matches, _redacter(frozenset(rule.redact)))
 
 
 def _check(where: str, action: str, names: Iterable[str]) -> None:

@@ -55,7 +55,7 @@ class Query:
 
 
 @dataclass(slots=True)
-class Found:
+class ScanResult:
     """What was found so far. ``room``: bytes of memory that further records may take."""
 
     room: int
@@ -65,7 +65,7 @@ class Found:
 
 
 def scan(
-    items: Sequence[Block | Gap], query: Query, found: Found, first: int, last: int
+    items: Sequence[Block | Gap], query: Query, found: ScanResult, first: int, last: int
 ) -> int | None:
     """Look for records with ``first <= seq <= last`` that answer the question.
 
@@ -95,7 +95,7 @@ def scan(
     return None
 
 
-def _take(record: Record, query: Query, found: Found) -> bool:
+def _take(record: Record, query: Query, found: ScanResult) -> bool:
     if len(found.records) >= query.limit or (found.records and found.room <= 0):
         return False
     found.records.append(record)
@@ -103,7 +103,7 @@ def _take(record: Record, query: Query, found: Found) -> bool:
     return True
 
 
-def _aggregate(record: Record, query: Query, found: Found) -> bool:
+def _aggregate(record: Record, query: Query, found: ScanResult) -> bool:
     assert query.aggregate is not None
     value: Any = record.fields.get(query.aggregate)
     if is_number(value):

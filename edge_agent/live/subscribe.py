@@ -42,14 +42,14 @@ _GRAINS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class LiveBatch:
     """Some records in order, and how many were missed since the batch before."""
 
     records: list[Record]
     missed: int
 
 
-class Feed:
+class Subscriptions:
     """What the subscriptions to one `Log` share: at most ``subscriptions`` of them, each at most
     ``budget_bytes`` of records behind.
     """
@@ -134,10 +134,14 @@ class Feed:
 
 
 class Subscription:
-    """``async for batch in subscription``, read by one task; made by `Feed.subscribe`."""
+    """``async for batch in subscription``, read by one task; made by `Subscriptions.subscribe`."""
 
     def __init__(
-        self, feed: Feed, matches: Callable[[str], bool], start: Start, wanted: Filter | None
+        self,
+        feed: Subscriptions,
+        matches: Callable[[str], bool],
+        start: Start,
+        wanted: Filter | None,
     ) -> None:
         self._feed = feed
         self._matches = matches
@@ -169,7 +173,7 @@ class Subscription:
     def __aiter__(self) -> Subscription:
         return self
 
-    async def __anext__(self) -> Batch:
+    async def __anext__(self) -> LiveBatch:
         """Wait for something to tell; never ends."""
         while True:
             records, is_done = self._decode()
@@ -184,12 +188,12 @@ class Subscription:
                     return await self._hand_over([])
                 await self._feed.commits.park()
 
-    async def _hand_over(self, records: list[Record]) -> Batch:
+    async def _hand_over(self, records: list[Record]) -> LiveBatch:
         missed, self._missed = self._missed, 0
         if missed:
             self._feed.metrics.add("subscription_missed_total", missed)
         await trio.lowlevel.checkpoint()
-        return Batch(records, missed)
+        return LiveBatch(records, missed)
 
     def _decode(self) -> tuple[list[Record], bool]:
         """Some more records of the block at hand that are wanted, and whether that was all."""

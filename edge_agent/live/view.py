@@ -11,9 +11,9 @@ from edge_agent.config.shape import Limits
 from edge_agent.errors import ProtocolError
 from edge_agent.live.filter import compile_filter
 from edge_agent.live.moments import bad_query, parse_moment, parse_position
-from edge_agent.live.query import Answer, Queries, QueryLimits, parse_query
+from edge_agent.live.query import Queries, QueryAnswer, QueryLimits, parse_query
 from edge_agent.live.scan import Query
-from edge_agent.live.subscribe import Feed, Start, Subscription
+from edge_agent.live.subscribe import Start, Subscription, Subscriptions
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.stream_names import compile_pattern
@@ -36,7 +36,7 @@ class Live:
             concurrent=limits.queries,
         )
         self._queries = Queries(log, self.query_limits, metrics)
-        self._feed = Feed(
+        self._feed = Subscriptions(
             log,
             subscriptions=limits.subscriptions,
             budget_bytes=limits.subscription_bytes,
@@ -49,7 +49,7 @@ class Live:
 
     async def query(
         self, question: Query | Mapping[str, str], *, may_read: MayRead | None = None
-    ) -> Answer:
+    ) -> QueryAnswer:
         """The answer to a question, or to the parameters that ask it.
 
         Raises:

@@ -69,7 +69,7 @@ class _Stream:
         self.open: dict[int, dict[str, Summary]] = {}
 
 
-class Windows:
+class OpenWindows:
     """See the module's docstring. ``late`` and ``early`` only grow."""
 
     def __init__(

@@ -36,7 +36,7 @@ from edge_agent.commit import Closed
 from edge_agent.config.shape import Rule
 from edge_agent.errors import StoreDamaged, StoreError, StoreFailed, StoreFull
 from edge_agent.live.derived import derived_runs, derived_source
-from edge_agent.live.window_state import Windows
+from edge_agent.live.window_state import OpenWindows
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.record import NANOSECONDS
@@ -98,7 +98,7 @@ class _Task:
         self._matches = compile_patterns(rule.streams)
         self._own = derived_source(rule.name)
         assert rule.window is not None
-        self._windows = Windows(
+        self._windows = OpenWindows(
             window_ns=max(1, round(rule.window * NANOSECONDS)),
             lateness_ns=round(rule.lateness * NANOSECONDS),
             fields=tuple(rule.fields),

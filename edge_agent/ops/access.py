@@ -39,7 +39,7 @@ ORDER_HEADER = "edge-agent-order"
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class AccessRefusal:
     """What is answered instead: HTTP status, code for programs, sentence for people."""
 
     status: int
@@ -107,7 +107,7 @@ class Request:
     upgrade: str | None = None
 
 
-def admit(request: Request, rules: Rules) -> Readable | Refusal:
+def admit(request: Request, rules: Rules) -> Readable | AccessRefusal:
     """What the sender of ``request`` may read, or why it is refused."""
     refusal = (
         _method(request) or _upgrade(request) or _host(request, rules) or _origin(request, rules)
@@ -127,7 +127,7 @@ def admit(request: Request, rules: Rules) -> Readable | Refusal:
         return everything
     if request.path in OPEN_PATHS:
         return nothing
-    return Refusal(401, "token_needed", "a token with the scope read is needed")
+    return AccessRefusal(401, "token_needed", "a token with the scope read is needed")
 
 
 def identity(request: Request, rules: Rules, readable: Readable, address: str) -> str | None:
@@ -148,25 +148,25 @@ def nothing(stream: str) -> bool:
     return False
 
 
-def _method(request: Request) -> Refusal | None:
+def _method(request: Request) -> AccessRefusal | None:
     if request.method in ("GET", "HEAD", "OPTIONS"):
         return None
     if request.method == "POST" and request.path in ORDER_PATHS:
         return None
-    return Refusal(405, "bad_method", "this port answers questions: GET only")
+    return AccessRefusal(405, "bad_method", "this port answers questions: GET only")
 
 
-def _order(request: Request, rules: Rules) -> Readable | Refusal:
+def _order(request: Request, rules: Rules) -> Readable | AccessRefusal:
     own = f"{request.scheme}://{request.host}".lower()
     if request.order is None or (request.origin or own).lower() != own:
-        return Refusal(403, "no_order", f"an order carries the header {ORDER_HEADER}: yes")
+        return AccessRefusal(403, "no_order", f"an order carries the header {ORDER_HEADER}: yes")
     if rules.may_order is None:
         if rules.loopback:
             return everything
         text = "without tokens, orders are taken on loopback only; set http.address or tokens"
-        return Refusal(403, "no_tokens", text)
+        return AccessRefusal(403, "no_tokens", text)
     if not _may_order(request, rules):
-        return Refusal(401, "token_needed", "a token with the scope admin is needed")
+        return AccessRefusal(401, "token_needed", "a token with the scope admin is needed")
     return everything
 
 
@@ -182,15 +182,15 @@ def _secret(request: Request) -> str | None:
     return token.strip() or None if scheme.lower() == "bearer" else None
 
 
-def _upgrade(request: Request) -> Refusal | None:
+def _upgrade(request: Request) -> AccessRefusal | None:
     if (request.upgrade or "").lower() != "websocket":
         return None
-    return Refusal(
+    return AccessRefusal(
         400, "wrong_port", "this is the people's port; WebSockets connect to listen.address"
     )
 
 
-def _host(request: Request, rules: Rules) -> Refusal | None:
+def _host(request: Request, rules: Rules) -> AccessRefusal | None:
     if rules.needs_token:
         return None
     name = _without_port(request.host or "")
@@ -198,14 +198,14 @@ def _host(request: Request, rules: Rules) -> Refusal | None:
         return None
     if not rules.loopback and is_loopback(name):
         return None
-    return Refusal(
+    return AccessRefusal(
         403,
         "foreign_host",
         f"{name[:100]!r} is not a name of this agent; add it to http.hosts if it should be",
     )
 
 
-def _origin(request: Request, rules: Rules) -> Refusal | None:
+def _origin(request: Request, rules: Rules) -> AccessRefusal | None:
     origin = request.origin
     if origin is None:
         # Browsers send no Origin with a plain GET, as an <img> or <script> makes it; newer ones
@@ -219,23 +219,23 @@ def _origin(request: Request, rules: Rules) -> Refusal | None:
     return _foreign(origin[:100])
 
 
-def _foreign(origin: str) -> Refusal:
-    return Refusal(
+def _foreign(origin: str) -> AccessRefusal:
+    return AccessRefusal(
         403,
         "foreign_origin",
         f"a page from {origin} may not ask; add it to http.origins if it should",
     )
 
 
-def _bearer(secret: str | None, rules: Rules) -> Readable | Refusal:
+def _bearer(secret: str | None, rules: Rules) -> Readable | AccessRefusal:
     if rules.access is None:
         # Nothing to check it against; whoever may look without a token may look with one.
         return everything
     if secret is None:
-        return Refusal(401, "bad_token", "expected Authorization: Bearer TOKEN")
+        return AccessRefusal(401, "bad_token", "expected Authorization: Bearer TOKEN")
     readable = rules.access(secret)
     if readable is None:
-        return Refusal(401, "bad_token", "this token is not known, or may not read")
+        return AccessRefusal(401, "bad_token", "this token is not known, or may not read")
     return readable
 
 

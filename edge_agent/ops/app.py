@@ -33,7 +33,7 @@ from starlette.routing import Route
 from edge_agent.errors import ProtocolError, StoreError
 from edge_agent.forward.consumer_orders import OrderRefused
 from edge_agent.ops import access
-from edge_agent.ops.access import Readable, Refusal, Rules
+from edge_agent.ops.access import AccessRefusal, Readable, Rules
 from edge_agent.ops.facts import Sources
 from edge_agent.ops.http_connection import CALLER, Caller
 from edge_agent.ops.long_answers import LiveView, QueryAnswers
@@ -111,7 +111,7 @@ class Door:
                 message["headers"] = [*message.get("headers", ()), *headers]
             await send(message)
 
-        if isinstance(answer, Refusal):
+        if isinstance(answer, AccessRefusal):
             response = error_response(answer.status, answer.code, answer.message)
             await response(scope, receive, send_with_headers)
         elif request.method == "OPTIONS":
@@ -120,22 +120,26 @@ class Door:
             scope[_MAY_READ] = answer
             await self._app(scope, receive, send_with_headers)
 
-    async def _judge(self, request: access.Request, caller: Caller | None) -> Readable | Refusal:
+    async def _judge(
+        self, request: access.Request, caller: Caller | None
+    ) -> Readable | AccessRefusal:
         rules, sources = self._rules, self._sources
         answer = access.admit(request, rules)
-        is_unknown = isinstance(answer, Refusal) and answer.status == 401
+        is_unknown = isinstance(answer, AccessRefusal) and answer.status == 401
         if is_unknown and request.authorization is not None and sources.tokens is not None:
             # The token may have been made a moment ago.
             await sources.tokens.refresh()
             answer = access.admit(request, rules)
         if caller is None:
             return answer
-        if not isinstance(answer, Refusal):
+        if not isinstance(answer, AccessRefusal):
             admitted = answer
             who = access.identity(request, rules, admitted, caller.address)
             if who is None or caller.proved(who, lambda: access.admit(request, rules) is admitted):
                 return admitted
-            answer = Refusal(503, "full", "all places are taken (http.connections); try again")
+            answer = AccessRefusal(
+                503, "full", "all places are taken (http.connections); try again"
+            )
         if answer.status in _TOLD:
             sources.refused.note("http.address", caller.address, answer.code, answer.message)
         return answer

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from edge_agent.clock import Clock
 from edge_agent.config import Config, Share, Upstream, is_loopback, parse_address
-from edge_agent.config import Log as LogSettings
+from edge_agent.config import LogConfig as LogSettings
 from edge_agent.metrics import Metrics
 from edge_agent.ops import health
 from edge_agent.ops.access import Readable

@@ -47,7 +47,7 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class FigureWindow:
     """The figures over one stretch of time.
 
     Attributes:
@@ -73,8 +73,8 @@ class Window:
 class Figures:
     """R, Q and E, now (the last ten seconds or so) and since the start."""
 
-    now: Window
-    since_start: Window
+    now: FigureWindow
+    since_start: FigureWindow
 
 
 @dataclass(slots=True)
@@ -124,14 +124,14 @@ def take(metrics: Metrics, at_s: float, cpu_s: float) -> Sample:
     )
 
 
-def between(old: Sample, new: Sample) -> Window:
+def between(old: Sample, new: Sample) -> FigureWindow:
     """The figures from ``old`` to ``new``; zeros where no time passed."""
     seconds = new.at_s - old.at_s
     queries = new.queries - old.queries
     query_s = new.query_s - old.query_s
     cpu_s = new.cpu_s - old.cpu_s
     records = new.records_in - old.records_in
-    return Window(
+    return FigureWindow(
         seconds=seconds,
         received=_rate(records, new.bytes_in - old.bytes_in, seconds),
         forwarded=_rate(new.records_out - old.records_out, new.bytes_out - old.bytes_out, seconds),

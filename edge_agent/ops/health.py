@@ -48,7 +48,7 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class HealthVerdict:
     """The word, why it is not ``ok``, and what else a person should know."""
 
     status: Word
@@ -169,12 +169,12 @@ class Facts:
     mistakes: tuple[MistakeFact, ...] = ()
 
 
-def judge(facts: Facts) -> Verdict:
+def judge(facts: Facts) -> HealthVerdict:
     """The verdict on ``facts``."""
     failures = tuple(_failures(facts))
     degraded = tuple(_degradations(facts))
     word: Word = "failed" if failures else "degraded" if degraded else "ok"
-    return Verdict(word, failures + degraded, tuple(_warnings(facts)))
+    return HealthVerdict(word, failures + degraded, tuple(_warnings(facts)))
 
 
 def _failures(facts: Facts) -> Iterable[Reason]:

@@ -32,7 +32,7 @@ from edge_agent.ops.http_connection import (
     HEAD_TIMEOUT_S,
     LINGER_S,
     App,
-    HttpConnection,
+    HttpServerConnection,
     error_answer,
 )
 from edge_agent.refused_peers import tls_trouble
@@ -52,7 +52,7 @@ class Serving:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class ConnectionPlaces:
     """How many may be connected; see the module."""
 
     connections: int = 64
@@ -65,7 +65,7 @@ async def serve(
     listeners: Sequence[trio.SocketListener],
     *,
     tls: ssl.SSLContext | None = None,
-    places: Places | None = None,
+    places: ConnectionPlaces | None = None,
     tokens_changed: Callable[[], Awaitable[None]] | None = None,
     refused: Refused = lambda address, reason, sentence, times: None,
     task_status: trio.TaskStatus[Serving] = trio.TASK_STATUS_IGNORED,
@@ -81,7 +81,7 @@ async def serve(
         refused: is told of peers with whom there is no TLS, and of those that are not heard.
         task_status: started with where it listens, once it does.
     """
-    port = _Port(app, tls, places or Places(), refused)
+    port = _Port(app, tls, places or ConnectionPlaces(), refused)
     doors = [port.door(listener) for listener in listeners]
     async with trio.open_nursery() as connections:
         try:
@@ -112,7 +112,7 @@ class _Guarded:
         self._proved: Place | None = None
         self._still: Callable[[], bool] | None = None
         self._is_known = False
-        self._http: HttpConnection
+        self._http: HttpServerConnection
 
     def close(self) -> None:
         """End it now."""
@@ -180,7 +180,7 @@ class _Guarded:
             "server": _address_of(self.stream.socket.getsockname()),
             CALLER: self,
         }
-        self._http = HttpConnection(stream, app, scope, self.waits)
+        self._http = HttpServerConnection(stream, app, scope, self.waits)
         await self._http.run()
 
     async def _tell_trouble(self, error: BaseException) -> None:
@@ -209,7 +209,7 @@ class _Guarded:
 
 class _Port:
     def __init__(
-        self, app: App, tls: ssl.SSLContext | None, places: Places, refused: Refused
+        self, app: App, tls: ssl.SSLContext | None, places: ConnectionPlaces, refused: Refused
     ) -> None:
         self.refused = refused
         self._app = app

@@ -64,7 +64,7 @@ class Caller(Protocol):
         ...
 
 
-class HttpConnection:
+class HttpServerConnection:
     """See the module. `run` is called once.
 
     Args:

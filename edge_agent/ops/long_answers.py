@@ -21,7 +21,7 @@ from edge_agent.live import render
 from edge_agent.printable import csv_text
 
 if TYPE_CHECKING:
-    from edge_agent.live import Answer, Batch, Live, Subscription
+    from edge_agent.live import Live, LiveBatch, QueryAnswer, Subscription
 
 MayRead = Callable[[str], bool]
 Scope = MutableMapping[str, Any]
@@ -103,7 +103,7 @@ class Pieces(Response):
             self._done()
 
 
-async def _pieces(answer: Answer, shape: str) -> Iterator[bytes]:
+async def _pieces(answer: QueryAnswer, shape: str) -> Iterator[bytes]:
     if shape == "csv":
         # The heading needs every record's fields, so this is one piece, made in a thread.
         if answer.aggregates:
@@ -117,13 +117,13 @@ async def _pieces(answer: Answer, shape: str) -> Iterator[bytes]:
     return (render.to_ndjson(part) for part in _parts(answer))
 
 
-def _parts(answer: Answer) -> Iterator[list[Any]]:
+def _parts(answer: QueryAnswer) -> Iterator[list[Any]]:
     records = answer.records
     for begin in range(0, len(records), _PIECE_RECORDS):
         yield records[begin : begin + _PIECE_RECORDS]
 
 
-def _as_json(answer: Answer) -> Iterator[bytes]:
+def _as_json(answer: QueryAnswer) -> Iterator[bytes]:
     yield b'{"records":['
     separator = b""
     for part in _parts(answer):
@@ -205,7 +205,7 @@ class LiveView:
                 send, b"event: error\ndata: " + note + b"\n\n" if self._events else note
             )
 
-    def _encode(self, batch: Batch) -> bytes:
+    def _encode(self, batch: LiveBatch) -> bytes:
         missed = msgspec.json.encode({"missed": batch.missed}) if batch.missed else b""
         if not self._events:
             return (missed + b"\n" if missed else b"") + render.to_ndjson(batch.records)

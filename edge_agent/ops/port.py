@@ -58,7 +58,7 @@ async def serve_people(
         listeners = await trio.open_tcp_listeners(port, host=host or None)
     async with trio.open_nursery() as nursery:
         http_config = config.http
-        places = http.Places(
+        places = http.ConnectionPlaces(
             http_config.connections, http_config.unproved, http_config.unproved_per_address
         )
         app, tokens = make_app(watch, rules), sources.tokens
@@ -73,7 +73,7 @@ async def _serve(
     app: App,
     listeners: Sequence[trio.SocketListener],
     tls: ssl.SSLContext | None,
-    places: http.Places,
+    places: http.ConnectionPlaces,
     tokens_changed: Callable[[], Awaitable[None]] | None,
     refused: Refused,
     *,

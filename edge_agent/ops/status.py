@@ -15,7 +15,7 @@ import msgspec
 from edge_agent.errors import Obstacle
 from edge_agent.ops.copies import CopiesStatus
 from edge_agent.ops.figures import Figures
-from edge_agent.ops.health import Verdict
+from edge_agent.ops.health import HealthVerdict
 from edge_agent.wear import Wear
 
 
@@ -226,7 +226,7 @@ class Status:
     """Everything. ``wear_outlook``: what `Wear` means for the card and the budget, in sentences."""
 
     agent: AgentStatus
-    health: Verdict
+    health: HealthVerdict
     figures: Figures
     store: StoreStatus
     logs: tuple[LogStatus, ...]

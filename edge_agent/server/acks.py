@@ -40,7 +40,7 @@ class Owed:
     told: tuple[str, ...] = ()
 
 
-class Peer(Protocol):
+class AckWriter(Protocol):
     """The side of `Answers` that knows what to say."""
 
     @property
@@ -128,7 +128,7 @@ class Answers:
         "refusal",
     )
 
-    def __init__(self, log: Log, teller: Teller, peer: Peer) -> None:
+    def __init__(self, log: Log, teller: Teller, peer: AckWriter) -> None:
         self.in_flight_bytes = 0
         self.refusal: StoreFull | StoreFailed | None = None
         self._log = log

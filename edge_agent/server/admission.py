@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from edge_agent.config.shape import Listen
-from edge_agent.server.handshake import Refusal, Upgrade
+from edge_agent.server.handshake import HandshakeRefusal, Upgrade
 from edge_agent.tokens import Token, Tokens
 
 #: Buckets of peers that have been quiet long enough to be full again are forgotten at this many.
@@ -76,9 +76,9 @@ class Grant:
         if not self.forward:
             raise self._forbidden("The token has no scope 'forward'.", "--forward")
 
-    def _forbidden(self, sentence: str, option: str) -> Refusal:
+    def _forbidden(self, sentence: str, option: str) -> HandshakeRefusal:
         cure = f"It is {self.name!r}; edge-agent token add {option} makes one that does."
-        return Refusal(403, sentence, "forbidden", cure=cure)
+        return HandshakeRefusal(403, sentence, "forbidden", cure=cure)
 
 
 def admit(
@@ -105,13 +105,13 @@ def admit(
     if tokens is None:
         return Grant(name=peer.address or "local")
     if secret is None:
-        raise Refusal(
+        raise HandshakeRefusal(
             401,
             "This port needs a token: 'Authorization: Bearer TOKEN'.",
             "no_token",
             cure="edge-agent token add makes one.",
         )
-    raise Refusal(
+    raise HandshakeRefusal(
         401,
         "The token is not known here, or was revoked.",
         "bad_token",
@@ -163,7 +163,7 @@ def check_origin(upgrade: Upgrade, listen: Listen, *, own: str | None = None) ->
     if own is not None:
         allowed |= {f"http://{own}".lower(), f"https://{own}".lower()}
     if origin.lower() not in allowed:
-        raise Refusal(
+        raise HandshakeRefusal(
             403, f"The origin {origin[:200]!r} is not listed in listen.origins.", "origin"
         )
 
@@ -207,7 +207,7 @@ def check_host(host: str | None, listen: Listen) -> None:
     name = host_name(host or "")
     if name in ("localhost", *(each.lower() for each in listen.hosts)) or is_loopback(name):
         return
-    raise Refusal(403, f"The host {name[:200]!r} is not listed in listen.hosts.", "host")
+    raise HandshakeRefusal(403, f"The host {name[:200]!r} is not listed in listen.hosts.", "host")
 
 
 def host_name(host: str) -> str:
@@ -238,7 +238,7 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
-class Rates:
+class RateLimits:
     """Token buckets: records per second for each name.
 
     How many records a message holds is known only once it was read. So whoever is not in debt may

@@ -21,7 +21,7 @@ from edge_agent.refused_peers import tls_trouble
 from edge_agent.server.admission import Peer, admit, is_loopback
 from edge_agent.server.agent_session import serve_forward
 from edge_agent.server.context import ConnectionView, Parts, Visitor
-from edge_agent.server.handshake import Refusal, Upgrade, read_upgrade, refuse
+from edge_agent.server.handshake import HandshakeRefusal, Upgrade, read_upgrade, refuse
 from edge_agent.server.plain_session import serve_plain
 from edge_agent.server.query_session import serve_query, serve_subscription
 from edge_agent.server.sensor_session import serve_session
@@ -124,7 +124,7 @@ class Connection:
 
     async def _shake_hands(self) -> bool:
         """Read and judge the request; False where it came to nothing."""
-        refusal: Refusal | None = None
+        refusal: HandshakeRefusal | None = None
         timeout = self._parts.listen.handshake_timeout
         self._handshake.deadline = trio.current_time() + timeout
         with self._handshake:
@@ -134,7 +134,7 @@ class Connection:
                 what_this_is = self._parts.what_this_is
                 self._upgrade = await read_upgrade(self._stream, what_this_is=what_this_is)
                 self._visitor = await self._judge(self._upgrade)
-            except Refusal as reason:
+            except HandshakeRefusal as reason:
                 refusal = reason
             except (trio.BrokenResourceError, EOFError) as error:
                 await self._left(error)
@@ -161,12 +161,12 @@ class Connection:
         self._refused(reason, sentence)
         if reason == "no_tls" and isinstance(self._stream, trio.SSLStream):
             # It speaks HTTP, and so understands why not.
-            await refuse(self._stream.transport_stream, Refusal(400, sentence, reason))
+            await refuse(self._stream.transport_stream, HandshakeRefusal(400, sentence, reason))
 
     async def _judge(self, upgrade: Upgrade) -> Visitor:
         try:
             visitor = self._admit(upgrade)
-        except Refusal as refusal:
+        except HandshakeRefusal as refusal:
             if refusal.reason != "bad_token" or self._parts.tokens is None:
                 raise
             # It may have been made a moment ago.
@@ -190,7 +190,7 @@ class Connection:
         if place is None:
             most = parts.listen.connections
             sentence = f"There are {most} connections already (listen.connections)."
-            raise Refusal(503, sentence, "full", parts.random.randint(*_RETRY_AFTER_S))
+            raise HandshakeRefusal(503, sentence, "full", parts.random.randint(*_RETRY_AFTER_S))
         self._held.move_to(place)
         parts.arrivals.give_back(self._peer.address)
 
@@ -211,13 +211,15 @@ class Connection:
             grant = admit(upgrade, choice.token, self._peer, parts.listen, parts.tokens)
             target = parse_target(upgrade.target)
         except ProtocolError as error:
-            raise Refusal(HTTP_STATUS.get(error.code, 400), error.message, error.code) from None
+            raise HandshakeRefusal(
+                HTTP_STATUS.get(error.code, 400), error.message, error.code
+            ) from None
         if target.kind == "ingest":
             grant.require_write(target.name)
         elif target.kind == "forward":
             grant.require_forward()
             if choice.mode != "msgpack":
-                raise Refusal(
+                raise HandshakeRefusal(
                     400, "/forward speaks the subprotocol edge-agent.v1+msgpack.", "bad_subprotocol"
                 )
         else:

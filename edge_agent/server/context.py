@@ -16,21 +16,21 @@ from edge_agent.metrics import Metrics
 from edge_agent.record import Run
 from edge_agent.refused_peers import RefusedPeers
 from edge_agent.server.acks import Teller
-from edge_agent.server.admission import Grant, Peer, Rates
+from edge_agent.server.admission import Grant, Peer, RateLimits
 from edge_agent.server.copied_sources import Copies
 from edge_agent.server.fair_turns import Turns
-from edge_agent.server.flow_control import Windows
+from edge_agent.server.flow_control import SessionWindows
 from edge_agent.server.keepalive import SilenceWatch
 from edge_agent.server.poller import SharedReader
 from edge_agent.server.source_claims import Claims
 from edge_agent.server.source_owners import Owners
 from edge_agent.store import Quarantined
 from edge_agent.tokens import Tokens
-from edge_agent.wire import FailureMemory, ServerSession, Target, WireLimits
+from edge_agent.wire import Endpoint, FailureMemory, ServerSession, WireLimits
 from edge_agent.wire.subprotocol import ConnectionMode
 
 
-class Counters:
+class MessageCounters:
     """What is counted for every list of messages."""
 
     __slots__ = ("bytes", "messages", "records")
@@ -53,14 +53,14 @@ class Parts:
     clock: Clock
     random: random.Random
     metrics: Metrics
-    counters: Counters
+    counters: MessageCounters
     before: Before | None
     time_key: TimeKeyOf | None
     run_blocking: RunBlocking
     trace: Trace | None
     what_this_is: str
-    windows: Windows
-    rates: Rates
+    windows: SessionWindows
+    rates: RateLimits
     claims: Claims
     copies: Copies
     owners: Owners
@@ -143,7 +143,7 @@ class Visitor:
 
     peer: Peer
     grant: Grant
-    target: Target
+    target: Endpoint
     mode: ConnectionMode
     since_ns: int
     source: str = ""

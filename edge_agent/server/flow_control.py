@@ -21,7 +21,7 @@ FLOOR_BYTES = 32 * 1024
 
 
 @dataclass(slots=True, eq=False)
-class Window:
+class SessionWindow:
     """One session's share, in bytes. Compared by identity: two shares often have equal numbers.
 
     Attributes:
@@ -35,7 +35,7 @@ class Window:
     peak: int = 0
 
 
-class Windows:
+class SessionWindows:
     """The windows of all sessions.
 
     Args:
@@ -49,27 +49,27 @@ class Windows:
         self._most = max(self._floor, int(window_bytes))
         # Floors of those who have not come yet are kept free for them.
         self._spare = int(in_flight_bytes) - self._floor * connections
-        self._windows: list[Window] = []
+        self._windows: list[SessionWindow] = []
 
     @property
     def granted_bytes(self) -> int:
         """Sum of all windows."""
         return sum(window.granted for window in self._windows)
 
-    def open(self) -> Window:
+    def open(self) -> SessionWindow:
         """A window for a new session: its floor and a quarter of what is spare."""
         granted = min(self._most, self._floor + max(0, self._spare) // 4)
         self._spare -= granted - self._floor
-        window = Window(granted, granted)
+        window = SessionWindow(granted, granted)
         self._windows.append(window)
         return window
 
-    def close(self, window: Window) -> None:
+    def close(self, window: SessionWindow) -> None:
         """The session has ended."""
         self._windows.remove(window)
         self._spare += window.granted - self._floor
 
-    def review(self, window: Window, in_flight: int) -> None:
+    def review(self, window: SessionWindow, in_flight: int) -> None:
         """Look at one window, ``in_flight`` bytes being on their way; may change several."""
         hungry = max(window.peak, in_flight) * 2 >= window.granted
         window.peak = in_flight
@@ -82,7 +82,7 @@ class Windows:
         window.granted += more
         self._spare -= more
 
-    def _take_back(self, hungry: Window, wanted: int) -> None:
+    def _take_back(self, hungry: SessionWindow, wanted: int) -> None:
         for window in sorted(self._windows, key=lambda each: each.granted, reverse=True):
             if wanted <= 0 or window.granted <= self._floor:
                 return

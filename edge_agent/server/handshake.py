@@ -2,7 +2,8 @@
 
 The head is read with h11 under the caller's deadline and with a bound on its size. What comes out
 is an `Upgrade`: a correct WebSocket upgrade request, not yet judged by anybody. Everything else is
-a `Refusal`: an HTTP status and one sentence for a person, sent by `refuse`, which holds nothing.
+a `HandshakeRefusal`: an HTTP status and one sentence for a person, sent by `refuse`, which holds
+nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ LINGER_BYTES = 256 * 1024
 _TLS_HANDSHAKE = 0x16
 
 
-class Refusal(Exception):
+class HandshakeRefusal(Exception):
     """The request is answered with an HTTP status instead of the upgrade.
 
     Args:
@@ -103,7 +104,9 @@ async def read_upgrade(stream: trio.abc.Stream, *, what_this_is: str) -> Upgrade
         while (event := connection.next_event()) is h11.NEED_DATA:
             data = await stream.receive_some(4096)
             if data[:1] == bytes([_TLS_HANDSHAKE]) and connection.their_state is h11.IDLE:
-                raise Refusal(400, "This port speaks ws:// and http://, without TLS.", "tls")
+                raise HandshakeRefusal(
+                    400, "This port speaks ws:// and http://, without TLS.", "tls"
+                )
             if data and not connection.trailing_data[0]:
                 # Empty lines before a request are to be ignored (RFC 9112, 2.2).
                 data = data.lstrip(b"\r\n")
@@ -112,7 +115,7 @@ async def read_upgrade(stream: trio.abc.Stream, *, what_this_is: str) -> Upgrade
             connection.receive_data(bytes(data))
     except h11.RemoteProtocolError as error:
         sentence = ended(f"This is not an HTTP request: {error}")
-        raise Refusal(error.error_status_hint, sentence, "bad_request") from None
+        raise HandshakeRefusal(error.error_status_hint, sentence, "bad_request") from None
     if not isinstance(event, h11.Request):
         raise EOFError("closed before a whole request")  # noqa: TRY004 - h11 says so with a type
     return _upgrade(event, connection.trailing_data[0], what_this_is)
@@ -129,7 +132,7 @@ def _upgrade(request: h11.Request, early: bytes, what_this_is: str) -> Upgrade:
     def one(name: bytes) -> str | None:
         values = headers.get(name, ())
         if len(values) > 1:
-            raise Refusal(400, f"The header {name.decode()} came twice.", "bad_request")
+            raise HandshakeRefusal(400, f"The header {name.decode()} came twice.", "bad_request")
         return values[0] if values else None
 
     if (
@@ -137,9 +140,11 @@ def _upgrade(request: h11.Request, early: bytes, what_this_is: str) -> Upgrade:
         or "websocket" not in (word.lower() for word in words(b"upgrade"))
         or "upgrade" not in (word.lower() for word in words(b"connection"))
     ):
-        raise Refusal(426, what_this_is, "no_upgrade")
+        raise HandshakeRefusal(426, what_this_is, "no_upgrade")
     if one(b"sec-websocket-version") != "13":
-        raise Refusal(426, "This port speaks WebSocket version 13 (RFC 6455).", "no_upgrade")
+        raise HandshakeRefusal(
+            426, "This port speaks WebSocket version 13 (RFC 6455).", "no_upgrade"
+        )
     return Upgrade(
         target=request.target.decode("latin-1"),
         host=one(b"host"),
@@ -159,10 +164,10 @@ def _key(text: str | None) -> bytes:
             return key
     except (UnicodeEncodeError, binascii.Error):
         pass
-    raise Refusal(400, "Sec-WebSocket-Key: expected 16 bytes in base64.", "bad_request")
+    raise HandshakeRefusal(400, "Sec-WebSocket-Key: expected 16 bytes in base64.", "bad_request")
 
 
-def response(refusal: Refusal) -> bytes:
+def response(refusal: HandshakeRefusal) -> bytes:
     """The whole HTTP response of ``refusal``."""
     body = refusal.sentence.encode() + b"\n"
     lines = [
@@ -180,7 +185,7 @@ def response(refusal: Refusal) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-async def refuse(stream: trio.abc.Stream, refusal: Refusal) -> None:
+async def refuse(stream: trio.abc.Stream, refusal: HandshakeRefusal) -> None:
     """Send ``refusal`` and wait, within bounds, until the peer has seen it."""
     with trio.move_on_after(LINGER_S):
         try:

@@ -18,7 +18,7 @@ _LOOKS_PER_TIMEOUT = 100
 UNANSWERED_PINGS = 16
 
 
-class Watched(Protocol):
+class WatchedConnection(Protocol):
     """A connection."""
 
     def silence(self) -> float:
@@ -51,17 +51,17 @@ class SilenceWatch:
 
     def __init__(self, idle_timeout: float) -> None:
         self._timeout = idle_timeout
-        self._watched: dict[Watched, _Pings] = {}
+        self._watched: dict[WatchedConnection, _Pings] = {}
         self._sleep: trio.CancelScope | None = None
 
-    def add(self, connection: Watched) -> None:
+    def add(self, connection: WatchedConnection) -> None:
         """Watch ``connection`` from now on."""
         self._watched[connection] = _Pings()
         if self._sleep is not None:
             due = trio.current_time() + self._timeout / 2
             self._sleep.deadline = min(self._sleep.deadline, due)
 
-    def discard(self, connection: Watched) -> None:
+    def discard(self, connection: WatchedConnection) -> None:
         """Not any more."""
         self._watched.pop(connection, None)
 
@@ -74,7 +74,7 @@ class SilenceWatch:
                 with trio.CancelScope(deadline=trio.current_time() + wait) as self._sleep:
                     await trio.sleep_forever()
 
-    def _look(self, connection: Watched, pings: trio.Nursery) -> float:
+    def _look(self, connection: WatchedConnection, pings: trio.Nursery) -> float:
         """Do what is due; in how many seconds to look again."""
         try:
             return self._do_what_is_due(connection, pings)
@@ -83,7 +83,7 @@ class SilenceWatch:
             self.discard(connection)
             raise
 
-    def _do_what_is_due(self, connection: Watched, pings: trio.Nursery) -> float:
+    def _do_what_is_due(self, connection: WatchedConnection, pings: trio.Nursery) -> float:
         silence, asked = connection.silence(), self._watched[connection]
         if silence < self._timeout / 2:
             return self._timeout / 2 - silence
@@ -96,7 +96,7 @@ class SilenceWatch:
             pings.start_soon(self._ping, connection, asked, self._timeout - silence)
         return self._timeout - silence
 
-    async def _ping(self, connection: Watched, asked: _Pings, patience: float) -> None:
+    async def _ping(self, connection: WatchedConnection, asked: _Pings, patience: float) -> None:
         try:
             with trio.move_on_after(patience):
                 if await connection.ping():

@@ -21,7 +21,7 @@ import msgspec
 import trio
 
 from edge_agent.errors import EdgeAgentError, ProtocolError
-from edge_agent.live import Answer
+from edge_agent.live import QueryAnswer
 from edge_agent.live.render import encode_json, to_json
 from edge_agent.record import Record
 from edge_agent.server.closing import CLOSE_NORMAL, close_of
@@ -108,7 +108,7 @@ def _parse(message: str | bytes) -> tuple[object, dict[str, str]]:
     return number, parameters
 
 
-def _end_of(answer: Answer, number: object) -> dict[str, object]:
+def _end_of(answer: QueryAnswer, number: object) -> dict[str, object]:
     return {
         "type": "answer",
         "id": number,

@@ -47,11 +47,11 @@ from edge_agent.live import Before, Live, TimeKeyOf
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.refused_peers import RefusedPeers
-from edge_agent.server.admission import Rates
+from edge_agent.server.admission import RateLimits
 from edge_agent.server.connection import Connection
-from edge_agent.server.context import ConnectionView, Counters, Parts
+from edge_agent.server.context import ConnectionView, MessageCounters, Parts
 from edge_agent.server.copied_sources import Copies, CopiesSeen
-from edge_agent.server.flow_control import Windows
+from edge_agent.server.flow_control import SessionWindows
 from edge_agent.server.keepalive import SilenceWatch
 from edge_agent.server.source_claims import Claims
 from edge_agent.server.source_owners import Owners
@@ -127,14 +127,14 @@ class Server:
             clock=clock,
             random=random,
             metrics=metrics,
-            counters=Counters(metrics),
+            counters=MessageCounters(metrics),
             before=before,
             time_key=time_key,
             run_blocking=run_blocking,
             trace=trace,
             what_this_is=_what_this_is(dashboard),
-            windows=Windows(limits.in_flight_bytes, limits.window_bytes, config.connections),
-            rates=Rates(limits.records_per_second),
+            windows=SessionWindows(limits.in_flight_bytes, limits.window_bytes, config.connections),
+            rates=RateLimits(limits.records_per_second),
             claims=Claims(metrics),
             copies=Copies(clock, metrics),
             owners=Owners(tokens, limits.sources),

@@ -21,12 +21,12 @@ from edge_agent.store.format.codec import Compressor
 from edge_agent.store.identity import Entropy, Identity, identity
 from edge_agent.store.lmdb_errors import TROUBLE, translated, why_refused
 from edge_agent.store.lmdb_file.pages import PageFile
-from edge_agent.store.opening import Opened, rename_store
+from edge_agent.store.opening import OpenStore, rename_store
 from edge_agent.store.process_lock import LOCK, StoreLock
 from edge_agent.store.read_only import open_or_read
 from edge_agent.store.reader import Questions
 from edge_agent.store.reopen_lock import Gate
-from edge_agent.store.settings import MAIN, Clock, StoreSettings
+from edge_agent.store.settings import MAIN, StoreClock, StoreSettings
 from edge_agent.store.tools.scrub_step import ScrubStep, scrub_step
 from edge_agent.store.types import CommitResult, Entry, Stored
 from edge_agent.stream_names import compile_patterns
@@ -45,10 +45,10 @@ class Engine(Questions):
         self,
         path: Path,
         settings: StoreSettings,
-        clock: Clock,
+        clock: StoreClock,
         entropy: Entropy,
         lock: StoreLock,
-        opened: Opened,
+        opened: OpenStore,
     ) -> None:
         self.path = path
         self.settings = settings
@@ -74,7 +74,9 @@ class Engine(Questions):
         self._adopt(opened)
 
     @classmethod
-    def open(cls, path: Path, settings: StoreSettings, *, clock: Clock, entropy: Entropy) -> Engine:
+    def open(
+        cls, path: Path, settings: StoreSettings, *, clock: StoreClock, entropy: Entropy
+    ) -> Engine:
         """Open the store below ``path``, making it where there is none. Where the disk refuses,
         one that can be read is open for that alone (`read_only`), and ``refusal`` says why.
 
@@ -203,7 +205,7 @@ class Engine(Questions):
 
     # Within.
 
-    def _adopt(self, opened: Opened) -> None:
+    def _adopt(self, opened: OpenStore) -> None:
         self._env: lmdb.Environment | None = opened.env
         self._place = opened.place
         self._tools.page_bytes = opened.page_bytes

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
-class Place:
+class FolderCheck:
     """Remembers which files bear these names now; names without a file are not watched."""
 
     def __init__(self, files: Iterable[Path]) -> None:

@@ -30,7 +30,7 @@ from edge_agent.store.create import (
     sync_names,
     tidy,
 )
-from edge_agent.store.folder_check import Place
+from edge_agent.store.folder_check import FolderCheck
 from edge_agent.store.format import keys
 from edge_agent.store.format.values import (
     FORMAT,
@@ -55,7 +55,7 @@ from edge_agent.store.lmdb_file.preflight import look, refuse_newer
 from edge_agent.store.process_lock import LOCK
 from edge_agent.store.read.cursor import last_dated
 from edge_agent.store.repair.salvage import salvage, told_of
-from edge_agent.store.settings import Clock, Moment, StoreSettings
+from edge_agent.store.settings import Moment, StoreClock, StoreSettings
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ SPARE_BYTES = 1024 * 1024
 
 
 @dataclass(slots=True)
-class Opened:
+class OpenStore:
     """An open environment and what was loaded from it.
 
     ``refusal``: why it was opened for reading alone, None where it can be written; see `read_only`
@@ -75,7 +75,7 @@ class Opened:
     header: StoreHeader
     state: State
     page_bytes: int
-    place: Place
+    place: FolderCheck
     salvaged: SalvageNote | None
     refusal: str | None = None
     certain: bool = True
@@ -84,11 +84,11 @@ class Opened:
 def open_or_salvage(
     path: Path,
     settings: StoreSettings,
-    clock: Clock,
+    clock: StoreClock,
     entropy: Entropy,
     known: str | None = None,
     running: bytes = b"",
-) -> tuple[Opened, dict[str, Any] | None]:
+) -> tuple[OpenStore, dict[str, Any] | None]:
     """Open the store, made now where there is none, and salvaged first where it is damaged:
     ``known`` tells of damage that was met while it was open. ``running`` is the opening that a
     reopening goes on with, b"" for none.
@@ -126,7 +126,7 @@ def open_store(
     entropy: Entropy,
     moment: Moment | None = None,
     running: bytes = b"",
-) -> Opened:
+) -> OpenStore:
     """Open the store in ``path / STORE`` and commit the marker, which tells of this boot and
     opening.
 
@@ -155,7 +155,7 @@ def _open_store(
     moment: Moment | None,
     running: bytes,
     map_size: int,
-) -> Opened:
+) -> OpenStore:
     try:
         env = open_environment(path / STORE, map_size)
     except TROUBLE as error:
@@ -172,7 +172,7 @@ def _open_store(
         with env.begin(buffers=True) as txn:
             state.newest_ns, state.unset_boots = last_dated(txn, state.logs.values())
         page_bytes: int = env.stat()["psize"]
-        place = Place((path / STORE / DATA, path / LOCK))
+        place = FolderCheck((path / STORE / DATA, path / LOCK))
     except lmdb.MapFullError:
         env.close()
         raise
@@ -182,10 +182,10 @@ def _open_store(
     except BaseException:
         env.close()
         raise
-    return Opened(env, header, state, page_bytes, place, salvaged)
+    return OpenStore(env, header, state, page_bytes, place, salvaged)
 
 
-def make_store(path: Path, settings: StoreSettings, clock: Clock, entropy: Entropy) -> None:
+def make_store(path: Path, settings: StoreSettings, clock: StoreClock, entropy: Entropy) -> None:
     """A new, empty store. Raises StoreFailed."""
     create(path, settings, new_header(settings.board, clock.read().wall_ns, entropy))
     logger.info("made a store of %d MiB in %s", settings.map_size // 2**20, path)

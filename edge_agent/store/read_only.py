@@ -24,15 +24,15 @@ import lmdb
 
 from edge_agent.errors import StoreDamaged, StoreFailed
 from edge_agent.store.create import DATA, STORE, open_to_read
-from edge_agent.store.folder_check import Place
+from edge_agent.store.folder_check import FolderCheck
 from edge_agent.store.identity import Entropy, opened_header
 from edge_agent.store.lmdb_errors import TROUBLE, translated, why_refused
 from edge_agent.store.lmdb_file.preflight import look
-from edge_agent.store.opening import Opened, load, open_or_salvage, salvage_note, where
+from edge_agent.store.opening import OpenStore, load, open_or_salvage, salvage_note, where
 from edge_agent.store.process_lock import LOCK
 from edge_agent.store.read.cursor import last_dated
 from edge_agent.store.repair.salvage import told_of
-from edge_agent.store.settings import Clock, StoreSettings
+from edge_agent.store.settings import StoreClock, StoreSettings
 
 logger = logging.getLogger(__name__)
 
@@ -40,11 +40,11 @@ logger = logging.getLogger(__name__)
 def open_or_read(
     path: Path,
     settings: StoreSettings,
-    clock: Clock,
+    clock: StoreClock,
     entropy: Entropy,
     known: str | None = None,
     running: bytes = b"",
-) -> tuple[Opened, dict[str, Any] | None]:
+) -> tuple[OpenStore, dict[str, Any] | None]:
     """As `open_or_salvage`; where the disk refuses, what can be read is opened for that alone, and
     ``refusal`` of the answer says why.
 
@@ -62,7 +62,7 @@ def open_or_read(
         return opened, told_of(opened.salvaged)
 
 
-def _open(path: Path, settings: StoreSettings, clock: Clock, entropy: Entropy) -> Opened:
+def _open(path: Path, settings: StoreSettings, clock: StoreClock, entropy: Entropy) -> OpenStore:
     # Of no size, so that nothing is reserved.
     look(path / STORE, 0)
     try:
@@ -81,7 +81,7 @@ def _open(path: Path, settings: StoreSettings, clock: Clock, entropy: Entropy) -
             raise StoreFailed("it comes from another board, and its new identity must be written")
         is_copy = anew.store_id != header.store_id
         page_bytes: int = env.stat()["psize"]
-        place = Place((path / STORE / DATA, path / LOCK))
+        place = FolderCheck((path / STORE / DATA, path / LOCK))
     except lmdb.Error as error:
         env.close()
         raise translated(error, f"reading {path}") from error
@@ -90,4 +90,4 @@ def _open(path: Path, settings: StoreSettings, clock: Clock, entropy: Entropy) -
         raise
     # A copy that cannot write its new identity yet has no ids to send anything under.
     certain = header.boot not in (b"", clock.read().boot_id) and not is_copy
-    return Opened(env, header, state, page_bytes, place, salvaged, certain=certain)
+    return OpenStore(env, header, state, page_bytes, place, salvaged, certain=certain)

@@ -33,7 +33,7 @@ from edge_agent.store.format.values import PositionValue, SourceValue, decode
 from edge_agent.store.lmdb_file.recheck import check_before_telling
 from edge_agent.store.read.cursor import cut_off, near, read_blocks
 from edge_agent.store.read.statistics import LACKING_NS, StoreStatistics, statistics_of
-from edge_agent.store.settings import Clock, StoreSettings
+from edge_agent.store.settings import StoreClock, StoreSettings
 from edge_agent.store.types import Quarantined
 
 _Answer = TypeVar("_Answer")
@@ -47,7 +47,7 @@ class Questions(ABC):
     _state: State
     _tools: Tools
     _keeper: Timekeeper
-    _clock: Clock
+    _clock: StoreClock
     #: Why nothing is written at present; None where all is well.
     _failed: str | None
     #: Whether everything in the file is durable though its disk refused at the opening already.

@@ -45,7 +45,7 @@ class Moment(Protocol):
         ...
 
 
-class Clock(Protocol):
+class StoreClock(Protocol):
     """What tells the store the time; `edge_agent.clock.SystemClock` is one."""
 
     def read(self) -> Moment:

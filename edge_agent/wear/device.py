@@ -27,7 +27,7 @@ _SERIALS = ("device/cid", "wwid", "device/serial", "device/wwid", "serial")
 _META_BYTES = 120
 
 
-class Counter(Protocol):
+class ByteCounter(Protocol):
     """Something that counts bytes written; `Written` is one."""
 
     @property
@@ -69,7 +69,7 @@ class ByAgent:
     source: str = "counted by the kernel for this process, without the journal"
 
     def bytes(self) -> int | None:
-        """As `Counter.bytes`."""
+        """As `ByteCounter.bytes`."""
         handed = by_process().bytes()
         if handed is None:
             return None

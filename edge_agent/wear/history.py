@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class History(Generic[T]):
+class TimedValues(Generic[T]):
     """Values by time, oldest first: at least ``spacing_s`` apart, reaching back ``span_s``.
 
     Times are the boot clock's seconds and never go back.

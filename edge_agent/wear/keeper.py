@@ -15,9 +15,9 @@ from edge_agent.metrics import Metrics
 from edge_agent.record import format_time
 from edge_agent.store import Entry, Position
 from edge_agent.wear import budget
-from edge_agent.wear.device import Counter, by_agent, card_of, name_of
+from edge_agent.wear.device import ByteCounter, by_agent, card_of, name_of
 from edge_agent.wear.ledger import CONSUMER, LOG, Ledger
-from edge_agent.wear.meter import DAY_S, Counters, Meter, Stretch
+from edge_agent.wear.meter import DAY_S, Meter, Stretch, WrittenBytes
 
 logger = logging.getLogger(__name__)
 
@@ -88,13 +88,13 @@ class Keeper:
         clock: Clock,
         metrics: Metrics,
         *,
-        own: Counter | None = None,
-        card: Counter | None = None,
+        own: ByteCounter | None = None,
+        card: ByteCounter | None = None,
     ) -> None:
         self._config, self._folder = config.wear, Path(config.store.path)
         self._log, self._clock, self._metrics = log, clock, metrics
         self._own = own or by_agent(Path(config.store.path), lambda: metrics.get("commits_total"))
-        self._card: Counter | None = card or card_of(self._folder)
+        self._card: ByteCounter | None = card or card_of(self._folder)
         self._logs = {
             name: (float(one.commit_interval), _bound(one.commit_interval_max, config))
             for name, one in config.log.items()
@@ -116,10 +116,10 @@ class Keeper:
         self._judge(now)
         self._note(now)
 
-    def count(self) -> Counters:
+    def count(self) -> WrittenBytes:
         """All counters now, which are metrics as well."""
         metrics = self._metrics
-        now = Counters(
+        now = WrittenBytes(
             at_s=self._clock.read().boot_ns / 1e9,
             own=self._own.bytes(),
             card=None if self._card is None else self._card.bytes(),
@@ -164,7 +164,7 @@ class Keeper:
 
     # The budget.
 
-    def _judge(self, now: Counters) -> None:
+    def _judge(self, now: WrittenBytes) -> None:
         per_day = int(self._config.bytes_per_day_max)
         before = self._judged
         seconds, commits = now.at_s - before.at_s, now.commits - before.commits
@@ -220,7 +220,7 @@ class Keeper:
         self._before = Ledger.decode(state, name_of(self._folder))
         self._noted_bytes = self._before.own
 
-    def _total(self, now: Counters) -> Ledger | None:
+    def _total(self, now: WrittenBytes) -> Ledger | None:
         """What was written up to now; None before the store was asked."""
         if self._before is None:
             return None
@@ -235,7 +235,7 @@ class Keeper:
             self._before = replace(self._before, since_ns=total.since_ns)
         return total
 
-    def _note(self, now: Counters) -> None:
+    def _note(self, now: WrittenBytes) -> None:
         total = self._total(now)
         if total is None or now.at_s - self._noted.at_s < NOTE_S:
             return

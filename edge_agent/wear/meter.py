@@ -1,15 +1,15 @@
 """Bytes per day and write amplification, from counters and a clock alone.
 
-Pure: whoever asks brings the `Counters`; `Meter` keeps enough of them to look back an hour, a day
-and to the start. A counter of the kernel that goes back (32 bits that ran over, a device that was
-taken away) counts as standing still for that stretch.
+Pure: whoever asks brings the `WrittenBytes`; `Meter` keeps enough of them to look back an hour, a
+day and to the start. A counter of the kernel that goes back (32 bits that ran over, a device that
+was taken away) counts as standing still for that stretch.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge_agent.wear.history import History
+from edge_agent.wear.history import TimedValues
 
 HOUR_S = 3600.0
 DAY_S = 86_400.0
@@ -20,7 +20,7 @@ _DAY_SPACING_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Counters:
+class WrittenBytes:
     """All counters at one moment. ``own`` are bytes that this process had written, ``card`` those
     that the whole device got; None where nobody counts them.
     """
@@ -62,35 +62,37 @@ class Stretch:
 class Meter:
     """A bounded memory of counters; ``first`` are those at the start."""
 
-    def __init__(self, first: Counters) -> None:
+    def __init__(self, first: WrittenBytes) -> None:
         self._first = first
-        self._hour: History[Counters] = History(HOUR_S, _HOUR_SPACING_S)
-        self._day: History[Counters] = History(DAY_S, _DAY_SPACING_S)
+        self._hour: TimedValues[WrittenBytes] = TimedValues(HOUR_S, _HOUR_SPACING_S)
+        self._day: TimedValues[WrittenBytes] = TimedValues(DAY_S, _DAY_SPACING_S)
         self.note(first)
 
-    def note(self, now: Counters) -> None:
+    def note(self, now: WrittenBytes) -> None:
         """Remember the counters, as often as is needed."""
         self._hour.add(now.at_s, now)
         self._day.add(now.at_s, now)
 
-    def hour(self, now: Counters) -> Stretch:
+    def hour(self, now: WrittenBytes) -> Stretch:
         """The last hour, or what there is of it."""
         return self._since(self._hour, now, HOUR_S)
 
-    def day(self, now: Counters) -> Stretch:
+    def day(self, now: WrittenBytes) -> Stretch:
         """The last 24 hours, or what there is of them."""
         return self._since(self._day, now, DAY_S)
 
-    def since_start(self, now: Counters) -> Stretch:
+    def since_start(self, now: WrittenBytes) -> Stretch:
         """Everything since the first counters."""
         return between(self._first, now)
 
-    def _since(self, history: History[Counters], now: Counters, span_s: float) -> Stretch:
+    def _since(
+        self, history: TimedValues[WrittenBytes], now: WrittenBytes, span_s: float
+    ) -> Stretch:
         found = history.before(now.at_s - span_s)
         return between(self._first if found is None else found[1], now)
 
 
-def between(old: Counters, new: Counters) -> Stretch:
+def between(old: WrittenBytes, new: WrittenBytes) -> Stretch:
     """What was written from ``old`` to ``new``."""
     seconds = new.at_s - old.at_s
     own, card = _grown(old.own, new.own), _grown(old.card, new.card)

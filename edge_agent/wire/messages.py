@@ -63,7 +63,7 @@ from edge_agent.wire.reading_types import (
     WireLimits,
 )
 from edge_agent.wire.records import Good, judge, stream_fault
-from edge_agent.wire.run_builder import Gathering
+from edge_agent.wire.run_builder import RunBuilder
 from edge_agent.wire.shapes import Learner, Shape
 
 #: Work after which reading rests, in records looked at singly (some 8 µs each, rejects with all
@@ -135,7 +135,7 @@ def read_in_turns(
         if received is not None:
             yield received
             return
-    reader = _Reader(number, arrival, limits, learner, turn, apart=apart)
+    reader = _MessageReader(number, arrival, limits, learner, turn, apart=apart)
     kinds = set(map(type, batch))
     sizes = list(map(len if kinds == {bytes} else size_of, batch))
     for begin, end in cuts(sizes, RUN_BYTES_MAX):
@@ -154,8 +154,8 @@ def read_alone(
     """One message that is one usual record without a stream of its own, as slow sensors send
     them; None for all others.
 
-    Does nothing that the `_Reader` does not, but without its objects: for one record they took
-    three times as long as the record.
+    Does nothing that the `_MessageReader` does not, but without its objects: for one record they
+    took three times as long as the record.
     """
     size = size_of(data)
     if size > min(RUN_BYTES_MAX, limits.record_bytes, limits.message_bytes):
@@ -184,8 +184,8 @@ def read_alone(
     return Received((run,), (), 1, size)
 
 
-class _Reader:
-    """Reads messages into a `Gathering`."""
+class _MessageReader:
+    """Reads messages into a `RunBuilder`."""
 
     def __init__(
         self,
@@ -197,7 +197,7 @@ class _Reader:
         *,
         apart: bool,
     ) -> None:
-        self.gathered = Gathering(number, arrival)
+        self.gathered = RunBuilder(number, arrival)
         self._learner = learner
         self._arrival = arrival
         self._limits = limits

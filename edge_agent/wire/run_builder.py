@@ -20,7 +20,7 @@ class Mark:
     messages: int = 0
 
 
-class Gathering:
+class RunBuilder:
     """Runs and rejects in the order in which they are added; each addition takes numbers.
 
     ``number`` is what the first one gets, 0 where the source does not number.

@@ -70,7 +70,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class Endpoint:
     """What the request asks for.
 
     Attributes:
@@ -149,7 +149,7 @@ def decode_token(subprotocol: str) -> str:
         raise ProtocolError("bad_token", "the token subprotocol is not base64url") from None
 
 
-def parse_target(target: str) -> Target:
+def parse_target(target: str) -> Endpoint:
     """The endpoint that a request line names, e.g. ``/ingest/greenhouse/bme280?ack=1``.
 
     Percent-encoding is undone once, slashes included: ``encodeURIComponent`` writes
@@ -178,7 +178,7 @@ def parse_target(target: str) -> Target:
     ack = options.pop("ack", "0")
     if ack not in ("0", "1"):
         raise ProtocolError("bad_query", "ack: expected 0 or 1")
-    return Target(kind, name, ack == "1", MappingProxyType(options))
+    return Endpoint(kind, name, ack == "1", MappingProxyType(options))
 
 
 def _kind_of(path: str, head: str) -> Kind:

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from edge_agent.cli.user import agent_user, look_at_start
-from edge_agent.config import Config, Store
+from edge_agent.config import Config, StoreConfig
 from tests.other_user import UID
 
 
@@ -23,7 +23,7 @@ def test_a_user_that_there_is_not_is_a_wrong_word() -> None:
 @pytest.mark.needs("root")
 def test_root_takes_the_owner_of_the_stores_folder(tmp_path: Path) -> None:
     os.chown(tmp_path, UID, UID)
-    found = agent_user(Config(store=Store(path=str(tmp_path))))
+    found = agent_user(Config(store=StoreConfig(path=str(tmp_path))))
     assert found is not None and found.pw_uid == UID
 
 

@@ -7,7 +7,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from edge_agent.clock_note import ClockNote
-from edge_agent.commit.gather import NEVER, Closed, Gathering, GroupLimits, Ticket
+from edge_agent.commit.gather import NEVER, Closed, GroupLimits, PendingEntries, Ticket
 from edge_agent.commit.gather import settle as settle_all
 from edge_agent.errors import StoreFailed, StoreFull
 from edge_agent.record import ForeignBlock, Origin, Run
@@ -21,16 +21,16 @@ WRITTEN = Ticket(entry()).written
 
 def gathering(
     *, group_bytes: int = 10**6, records: int = 1000, in_flight: int = 10**6
-) -> tuple[Gathering, list[float]]:
+) -> tuple[PendingEntries, list[float]]:
     """One that notes its deadline whenever it says that it moved forward."""
     noted: list[float] = []
-    made = Gathering(
+    made = PendingEntries(
         GroupLimits(group_bytes, records, in_flight), lambda: noted.append(made.deadline)
     )
     return made, noted
 
 
-def settle(gathered: Gathering, group: list[Ticket]) -> None:
+def settle(gathered: PendingEntries, group: list[Ticket]) -> None:
     for ticket in group:
         ticket.settle(STORED)
     gathered.release(group)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.config import Config, Duration, Log, Size, load, parse
+from edge_agent.config import Config, Duration, LogConfig, Size, load, parse
 from edge_agent.errors import ConfigError
 
 WHOLE = """
@@ -70,7 +70,7 @@ def error_of(text: str) -> ConfigError:
 
 def test_without_anything_the_defaults_hold() -> None:
     assert load(None, env={}, overrides={}) == Config() == parse("", "agent.toml")
-    assert Config().log == {"main": Log()}
+    assert Config().log == {"main": LogConfig()}
 
 
 def test_a_whole_file_is_read_with_its_units() -> None:

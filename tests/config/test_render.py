@@ -11,11 +11,11 @@ from edge_agent.config import (
     Http,
     Limits,
     Listen,
-    Log,
+    LogConfig,
     Rule,
-    Store,
+    StoreConfig,
     Upstream,
-    Wear,
+    WearConfig,
     parse,
     render,
 )
@@ -30,7 +30,7 @@ def test_what_is_rendered_loads_back_to_an_equal_config(text: str) -> None:
 
 def test_every_key_of_every_table_is_shown() -> None:
     text = render(parse(WHOLE, "f"))
-    for kind in (Listen, Http, Limits, Store, Log, Wear):
+    for kind in (Listen, Http, Limits, StoreConfig, LogConfig, WearConfig):
         for field in fields(kind):
             assert re.search(rf"^(# )?{field.name} = ", text, re.MULTILINE), field.name
 
@@ -82,7 +82,7 @@ def test_configured_tables_take_the_place_of_the_examples() -> None:
 
 @pytest.mark.parametrize("path", ['with "quotes"', "back\\slash", "new\nline", "\x7f\x01", "grün"])
 def test_text_is_quoted_as_toml_wants_it(path: str) -> None:
-    config = Config(store=Store(path=path))
+    config = Config(store=StoreConfig(path=path))
     assert tomllib.loads(render(config))["store"]["path"] == path
 
 

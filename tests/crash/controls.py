@@ -18,7 +18,7 @@ import lmdb
 import msgspec
 import trio
 
-from edge_agent.commit.gather import Gathering, Ticket
+from edge_agent.commit.gather import PendingEntries, Ticket
 from edge_agent.errors import StoreFull
 from edge_agent.log import Log
 from edge_agent.store import create
@@ -28,7 +28,7 @@ from edge_agent.store.commit.transaction import Writer
 from edge_agent.store.engine import Engine
 from edge_agent.store.format import block as block_format
 from edge_agent.store.reader import Questions
-from edge_agent.store.retention.policy import Floors, Held, floors_of
+from edge_agent.store.retention.policy import Floors, HeldBlock, floors_of
 from edge_agent.store.retention.trim import Trimmer
 from edge_agent.store.types import Entry, Position, Stored
 
@@ -45,9 +45,9 @@ def metasync_off() -> None:
 
 def ack_before_commit() -> None:
     """Entries are answered when they are handed in instead of after the commit."""
-    real_offer = Gathering.offer
+    real_offer = PendingEntries.offer
 
-    def offer(self: Gathering, entry: Entry, patience: float) -> Ticket | None:
+    def offer(self: PendingEntries, entry: Entry, patience: float) -> Ticket | None:
         ticket = real_offer(self, entry, patience)
         if ticket is not None and entry.runs and entry.numbering is not None:
             # Soon, not now: whoever offers has yet to say who watches.
@@ -55,7 +55,7 @@ def ack_before_commit() -> None:
             soon(ticket.settle, Stored({}, entry.numbering.next, 0))
         return ticket
 
-    _break(Gathering, "offer", offer)
+    _break(PendingEntries, "offer", offer)
 
 
 def trim_early() -> None:
@@ -173,7 +173,7 @@ def _floors_from(floor: Callable[[str, str], int]) -> None:
     """Let retention go by other positions, too, than those of the store."""
     real_look = Trimmer._look
 
-    def look(self: Trimmer, log: str) -> tuple[list[Held], Floors]:
+    def look(self: Trimmer, log: str) -> tuple[list[HeldBlock], Floors]:
         held, floors = real_look(self, log)
         consumers = self._settings.consumers
         names = [consumer.name for consumer in consumers if consumer.log == log]

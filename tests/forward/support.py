@@ -19,7 +19,7 @@ from edge_agent.clock import Clock, ManualClock
 from edge_agent.commit import Committer, GroupLimits
 from edge_agent.config import Limits, Listen, Upstream
 from edge_agent.errors import SinkError
-from edge_agent.forward.sink import Acknowledged, Batch, Resume, Resumed
+from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed
 from edge_agent.live import Live
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
@@ -177,11 +177,11 @@ class FakeSink:
     #: What the next open answers; None goes on behind the floor.
     next_open: Resumed | None = None
     sent: list[tuple[int, int]] = field(default_factory=list)
-    opened: list[Resume] = field(default_factory=list)
+    opened: list[LaneResume] = field(default_factory=list)
     closed: int = 0
     refuse: Callable[[Batch], SinkError | None] | None = None
 
-    async def open(self, nursery: trio.Nursery, resume: Resume) -> Resumed:
+    async def open(self, nursery: trio.Nursery, resume: LaneResume) -> Resumed:
         await trio.lowlevel.checkpoint()
         self.opened.append(resume)
         if self.open_script and (error := self.open_script.pop(0)) is not None:

@@ -3,17 +3,17 @@ from __future__ import annotations
 import pytest
 
 from edge_agent.forward.consumer_orders import (
-    Lines,
+    LogRange,
     Order,
     OrderRefused,
     full_name,
     position_for,
 )
-from edge_agent.forward.sink import Resume
+from edge_agent.forward.sink import LaneResume
 from edge_agent.forward.sinks.agent.resume import greet
 from edge_agent.store import ConsumerView, Position
 
-LINES = Lines(first=11, last=90)
+LINES = LogRange(first=11, last=90)
 HELD = ConsumerView("upstream/hub", "main", 50, None, paused=False, skipped=0)
 
 
@@ -51,7 +51,7 @@ def test_skip_goes_on_and_no_further_than_the_log() -> None:
 @pytest.mark.parametrize("order", ["rewind", "skip"])
 def test_another_agent_is_greeted_from_the_moved_floor(order: Order) -> None:
     position = ordered(order, 21 if order == "rewind" else 61)
-    said = greet(Resume(position.floor, 11, 90, position.state), "aaaa")
+    said = greet(LaneResume(position.floor, 11, 90, position.state), "aaaa")
     assert (said.epoch, said.first) == (None, position.floor + 1)
 
 

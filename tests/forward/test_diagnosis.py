@@ -8,7 +8,7 @@ import trio
 import trio.testing
 
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
-from edge_agent.forward.diagnosis import Diagnosis, Verdict, is_cut, may_be_content
+from edge_agent.forward.diagnosis import Blame, Diagnosis, is_cut, may_be_content
 from edge_agent.forward.sink import Batch
 from edge_agent.stream_names import compile_patterns
 from tests.forward.support import FakeSink, Station, running_station, upstream
@@ -54,10 +54,10 @@ async def test_a_record_of_another_stream_is_tried_first(tmp_path: Path) -> None
         sink = FakeSink(keyed=True)
         diagnosis = diagnosis_for(station, sink)
         found = await diagnosis.judge(await batch_of(station, 2, 2), 0, {"a"}, plain=False)
-        assert found is Verdict.CONTENT and sink.sent == [(6, 6)]
+        assert found is Blame.CONTENT and sink.sent == [(6, 6)]
         sink.sent.clear()
         found = await diagnosis.judge(None, 5, {"b"}, plain=False)
-        assert found is Verdict.CONTENT and sink.sent == [(11, 11)]
+        assert found is Blame.CONTENT and sink.sent == [(11, 11)]
 
 
 async def test_of_the_same_stream_the_next_and_the_last_where_there_is_no_other(
@@ -69,7 +69,7 @@ async def test_of_the_same_stream_the_next_and_the_last_where_there_is_no_other(
         sink = FakeSink(keyed=True, refuse=lambda batch: SinkRefused("no"))
         diagnosis = diagnosis_for(station, sink, compression="none")
         found = await diagnosis.judge(await batch_of(station, 2, 2), 0, {"a"}, plain=False)
-        assert found is Verdict.UNKNOWN and sink.sent == [(3, 3), (16, 16)]
+        assert found is Blame.UNKNOWN and sink.sent == [(3, 3), (16, 16)]
         assert diagnosis.tried == "record 16, tried by itself, was refused as well"
 
 
@@ -81,7 +81,7 @@ async def test_parts_of_the_batch_itself_are_tried_where_nothing_follows(tmp_pat
         sink = FakeSink(keyed=True, refuse=lambda batch: SinkRefused("no"))
         diagnosis = diagnosis_for(station, sink, "a", "b", compression="none")
         found = await diagnosis.judge(await batch_of(station, 1, 9), 0, set(), plain=False)
-        assert found is Verdict.UNKNOWN and sink.sent == [(4, 4), (7, 7), (9, 9)]
+        assert found is Blame.UNKNOWN and sink.sent == [(4, 4), (7, 7), (9, 9)]
 
 
 async def test_with_nothing_else_to_try_nothing_is_known(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ async def test_with_nothing_else_to_try_nothing_is_known(tmp_path: Path) -> None
         sink = FakeSink(keyed=True)
         diagnosis = diagnosis_for(station, sink)
         found = await diagnosis.judge(await batch_of(station, 1, 1), 0, {"t/1"}, plain=False)
-        assert found is Verdict.UNKNOWN and sink.sent == []
+        assert found is Blame.UNKNOWN and sink.sent == []
         assert diagnosis.tried == "there is no other record to try"
 
 
@@ -102,7 +102,7 @@ async def test_what_passes_only_uncompressed_blames_the_compression(tmp_path: Pa
         await station.put(5, stream="a")
         await station.put(5, stream="b", start=5)
         batch = await batch_of(station, 2, 2)
-        for compression, verdict in (("gzip", Verdict.COMPRESSION), ("none", Verdict.UNKNOWN)):
+        for compression, verdict in (("gzip", Blame.COMPRESSION), ("none", Blame.UNKNOWN)):
             sink = FakeSink(keyed=True, refuse=plain_only)
             diagnosis = diagnosis_for(station, sink, compression=compression)
             assert await diagnosis.judge(batch, 0, {"a"}, plain=False) is verdict

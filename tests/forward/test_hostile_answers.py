@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from edge_agent.clock import ManualClock
 from edge_agent.errors import SinkRefused, SinkUnavailable
 from edge_agent.forward import make_sink
-from edge_agent.forward.sink import Batch, Resume, Sink
+from edge_agent.forward.sink import Batch, LaneResume, Sink
 from edge_agent.forward.sinks.http.answer import retry_after_s
 from edge_agent.store import Identity
 from tests.forward.sinks.http.test_sink import batch_of
@@ -251,7 +251,7 @@ def test_whatever_answers_an_upgrade_stays_in_its_sink(
                 for _ in script:
                     with pytest.RaisesGroup(SinkUnavailable):
                         async with trio.open_nursery() as nursery:
-                            await sink.open(nursery, Resume(0, 1, 3, None))
+                            await sink.open(nursery, LaneResume(0, 1, 3, None))
                     await sink.aclose()
 
         with caplog.at_level(logging.ERROR):
@@ -268,7 +268,7 @@ async def test_an_upgrade_is_not_answered_without_end(tmp_path: Path) -> None:
         sink = sink_to(station.log.identity, f"ws://127.0.0.1:{port}/forward")
         with pytest.RaisesGroup(pytest.RaisesExc(SinkUnavailable, match="no end")):
             async with trio.open_nursery() as nursery:
-                await sink.open(nursery, Resume(0, 1, 3, None))
+                await sink.open(nursery, LaneResume(0, 1, 3, None))
         await sink.aclose()
 
 
@@ -289,5 +289,5 @@ async def test_a_retry_after_that_is_no_date_is_no_more_than_none(
                 if kind == "http":
                     await sink.send(batch)
                 else:
-                    await sink.open(nursery, Resume(0, 1, 3, None))
+                    await sink.open(nursery, LaneResume(0, 1, 3, None))
         await sink.aclose()

@@ -9,7 +9,7 @@ import trio.testing
 
 from edge_agent.clock import ManualClock
 from edge_agent.errors import SinkRefused
-from edge_agent.forward.consumer_orders import Lines, position_for
+from edge_agent.forward.consumer_orders import LogRange, position_for
 from edge_agent.forward.plan import SINGLES_MAX, Plan, decode_plan, encode_plan
 from edge_agent.forward.planned_reader import (
     OpenBatches,
@@ -370,6 +370,6 @@ async def test_what_is_sent_again_by_order_is_never_taken_for_what_was_sent_befo
             held = ConsumerView(
                 CONSUMER, "main", 8, station.engine.position(CONSUMER, "main")[1], False, 0
             )
-            order = position_for("rewind", held, Lines(1, 8), configured=True, target=1)
+            order = position_for("rewind", held, LogRange(1, 8), configured=True, target=1)
             await station.log.acknowledge(order, durable=True)
         assert keys == [(1, 4, 0), (1, 4, 1), (1, 4, 2)]

@@ -6,13 +6,13 @@ import pytest
 import trio
 import trio.testing
 
-from edge_agent.forward.progress_stream import Watched, socket_of, unacknowledged_bytes
+from edge_agent.forward.progress_stream import ProgressStream, socket_of, unacknowledged_bytes
 from tests.patience import PATIENCE_S, eventually
 
 
 async def test_progress_within_a_message_shows(autojump_clock: trio.testing.MockClock) -> None:
     ours, theirs = trio.testing.lockstep_stream_pair()
-    watched = Watched(ours)
+    watched = ProgressStream(ours)
     began = trio.current_time()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watched.send_all, b"x" * 100_000)
@@ -30,7 +30,7 @@ async def test_what_the_kernel_takes_from_anybody_proves_nothing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     ours, _theirs = trio.testing.memory_stream_pair()
-    watched = Watched(ours)
+    watched = ProgressStream(ours)
     began = trio.current_time()
     await trio.sleep(30)
     await watched.send_all(b"ping")
@@ -39,7 +39,7 @@ async def test_what_the_kernel_takes_from_anybody_proves_nothing(
 
 async def test_everything_passes_through() -> None:
     ours, theirs = trio.testing.memory_stream_pair()
-    watched = Watched(ours)
+    watched = ProgressStream(ours)
     await watched.send_all(b"")
     await watched.wait_send_all_might_not_block()
     await watched.send_all(b"a" * 70_000)
@@ -55,7 +55,7 @@ async def test_everything_passes_through() -> None:
 async def test_an_end_is_an_error_while_the_connection_is_being_opened_and_not_later() -> None:
     for is_opening in (True, False):
         ours, theirs = trio.testing.memory_stream_pair()
-        watched = Watched(ours)
+        watched = ProgressStream(ours)
         watched.is_opening = is_opening
         await theirs.aclose()
         if is_opening:
@@ -76,7 +76,7 @@ async def test_what_the_other_side_confirms_of_what_the_kernel_holds_is_progress
         await trio.open_tcp_stream("127.0.0.1", port) as ours,
         await listener.accept() as theirs,
     ):
-        watched = Watched(ours)
+        watched = ProgressStream(ours)
         before = watched.moved_at
 
         def held() -> int:
@@ -102,7 +102,7 @@ async def test_a_ping_that_the_other_sides_kernel_confirms_proves_nothing() -> N
         await trio.open_tcp_stream("127.0.0.1", port) as ours,
         await listener.accept(),
     ):
-        watched = Watched(ours)
+        watched = ProgressStream(ours)
         before = watched.moved_at
         await trio.sleep(0.01)
         for _ in range(3):

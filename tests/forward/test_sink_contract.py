@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from edge_agent.errors import SinkUnavailable
-from edge_agent.forward.sink import Batch, Resume, Sink, make_sink
+from edge_agent.forward.sink import Batch, LaneResume, Sink, make_sink
 from tests.forward.http_upstream import Reply, http_upstream
 from tests.forward.support import Station, inline, running_station, serving, upstream
 from tests.patience import PATIENCE_S
@@ -184,7 +184,7 @@ class Courier:
     async def deliver(self, upto: int) -> None:
         """Open, send record by record what is beyond the floor, and wait for the last ack."""
         async with trio.open_nursery() as nursery:
-            resume = Resume(self.floor, 1, self.station.log.last_seq("main"), self.state)
+            resume = LaneResume(self.floor, 1, self.station.log.last_seq("main"), self.state)
             resumed = await self.sink.open(nursery, resume)
             self.floor, self.state = resumed.next - 1, resumed.state or self.state
             nursery.start_soon(self._settle)

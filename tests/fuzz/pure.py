@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import msgpack
 
 from edge_agent.errors import ConfigError, ProtocolError, SinkError, StoreDamaged
-from edge_agent.forward.sinks.http.answer import Answer, Sent, judge, retry_after_s
+from edge_agent.forward.sinks.http.answer import HttpAnswer, Sent, judge, retry_after_s
 from edge_agent.live.filter import compile_filter
 from edge_agent.live.moments import parse_moment, parse_position
 from edge_agent.live.query import parse_query
@@ -170,9 +170,9 @@ def _answers(inputs: Inputs, _: Learner) -> None:
     judge(answer_of(status, told, body), "key", NOW_NS, accept, sent)
 
 
-def answer_of(status: int, headers: dict[str, str], body: bytes) -> Answer:
+def answer_of(status: int, headers: dict[str, str], body: bytes) -> HttpAnswer:
     """What the sink makes of an answer, for its judgement."""
-    return Answer(status, {name.lower(): value for name, value in headers.items()}, body)
+    return HttpAnswer(status, {name.lower(): value for name, value in headers.items()}, body)
 
 
 KINDS: dict[str, Callable[[Inputs, Learner], None]] = {

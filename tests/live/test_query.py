@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from edge_agent.errors import ProtocolError
-from edge_agent.live.query import Answer, Queries, QueryLimits, parse_query, run_query
+from edge_agent.live.query import Queries, QueryAnswer, QueryLimits, parse_query, run_query
 from edge_agent.live.scan import scan
 from edge_agent.store import LogSettings
 from tests.patience import PATIENCE_S
@@ -21,7 +21,7 @@ TWO_LOGS = settings(
 BOTH = {"alarms": 0.01, "main": 0.01}
 
 
-async def ask(waist: Waist, **parameters: str) -> Answer:
+async def ask(waist: Waist, **parameters: str) -> QueryAnswer:
     named = {name.rstrip("_"): value for name, value in parameters.items()}
     return await run_query(waist.log, parse_query(named, NOW_NS))
 
@@ -36,7 +36,7 @@ async def fill(waist: Waist, count: int = 30) -> None:
         await waist.put(*runs[start : start + 3])
 
 
-def values(answer: Answer) -> list[int]:
+def values(answer: QueryAnswer) -> list[int]:
     return [record.fields["t"] for record in answer.records]
 
 

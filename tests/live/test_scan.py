@@ -6,7 +6,7 @@ import pytest
 
 from edge_agent.errors import ProtocolError
 from edge_agent.live import scan as scanning
-from edge_agent.live.scan import Found, Query, scan
+from edge_agent.live.scan import Query, ScanResult, scan
 from edge_agent.store import Block, Gap, encode_runs
 from edge_agent.stream_names import compile_pattern
 from tests.waist import NOW_NS, SECOND, run_of
@@ -26,7 +26,7 @@ def block(first: int, *times_s: int, stream: str = "a") -> Block:
 
 
 def found(query: Query, *items: Block | Gap, first: int = 1, last: int = 10**9) -> list[int]:
-    result = Found(room=10**9)
+    result = ScanResult(room=10**9)
     assert scan(items, query, result, first, last) is None
     return [record.seq for record in result.records]
 
@@ -46,7 +46,7 @@ def test_blocks_outside_the_time_range_are_not_decompressed() -> None:
     broken = replace(block(1, 0, 1), payload=b"not a payload")
     early = replace(EVERYTHING, to_ns=NOW_NS)
     late = replace(EVERYTHING, from_ns=NOW_NS + 2 * SECOND)
-    result = Found(room=10**9)
+    result = ScanResult(room=10**9)
     for query in (early, late):
         assert scan([broken], query, result, 1, 9) is None
     assert result.scanned == 0
@@ -58,17 +58,19 @@ def test_a_block_that_cannot_be_read_does_not_hide_those_behind_it() -> None:
 
 
 def test_it_stops_at_the_first_record_that_there_is_no_room_for() -> None:
-    result = Found(room=10**9)
+    result = ScanResult(room=10**9)
     assert scan([block(1, 0, 0, 0)], replace(EVERYTHING, limit=2), result, 1, 9) == 3
-    assert scan([block(1, 0, 0)], replace(EVERYTHING, limit=2), Found(room=10**9), 1, 9) is None
+    assert (
+        scan([block(1, 0, 0)], replace(EVERYTHING, limit=2), ScanResult(room=10**9), 1, 9) is None
+    )
     # One record always fits, or a large one could never be read.
-    result = Found(room=1)
+    result = ScanResult(room=1)
     assert scan([block(1, 0, 0)], EVERYTHING, result, 1, 9) == 2
     assert [record.seq for record in result.records] == [1]
 
 
 def test_an_aggregate_keeps_figures_per_stream() -> None:
-    result = Found(room=0)
+    result = ScanResult(room=0)
     items = (block(1, 0, 5), block(3, 2, stream="b"), block(4, 1))
     assert scan(items, replace(EVERYTHING, aggregate="t", limit=1), result, 1, 9) is None
     assert result.summaries["a"].figures() == {
@@ -81,4 +83,4 @@ def test_an_aggregate_over_too_many_streams_is_refused(monkeypatch: pytest.Monke
     monkeypatch.setattr(scanning, "AGGREGATED_STREAMS_MAX", 1)
     query = replace(EVERYTHING, aggregate="t")
     with pytest.raises(ProtocolError, match="at most 1 streams"):
-        scan([block(1, 0), block(2, 0, stream="b")], query, Found(room=0), 1, 9)
+        scan([block(1, 0), block(2, 0, stream="b")], query, ScanResult(room=0), 1, 9)

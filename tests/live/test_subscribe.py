@@ -11,7 +11,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from edge_agent.errors import ProtocolError
 from edge_agent.live.filter import compile_filter
-from edge_agent.live.subscribe import BATCH_RECORDS, Feed, Start, Subscription
+from edge_agent.live.subscribe import BATCH_RECORDS, Start, Subscription, Subscriptions
 from edge_agent.store import LogSettings
 from edge_agent.stream_names import compile_pattern
 from tests.patience import PATIENCE_S
@@ -23,13 +23,15 @@ TWO_LOGS = settings(
 BOTH = {"alarms": 0.001, "main": 0.001}
 
 
-def feed_of(waist: Waist, budget: int = 10**6, subscriptions: int = 10) -> Feed:
-    return Feed(waist.log, subscriptions=subscriptions, budget_bytes=budget, metrics=waist.metrics)
+def feed_of(waist: Waist, budget: int = 10**6, subscriptions: int = 10) -> Subscriptions:
+    return Subscriptions(
+        waist.log, subscriptions=subscriptions, budget_bytes=budget, metrics=waist.metrics
+    )
 
 
 @asynccontextmanager
 async def view(
-    feed: Feed, pattern: str = "**", start: Start = "new", wanted: str | None = None
+    feed: Subscriptions, pattern: str = "**", start: Start = "new", wanted: str | None = None
 ) -> AsyncIterator[Subscription]:
     found = compile_filter(wanted) if wanted else None
     async with feed.subscribe(compile_pattern(pattern), start, found) as subscription:

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from edge_agent.aggregates import FIELDS_MAX
 from edge_agent.live import window_state
-from edge_agent.live.window_state import AHEAD_NS_MAX, Windows
+from edge_agent.live.window_state import AHEAD_NS_MAX, OpenWindows
 from edge_agent.record import Record
 from edge_agent.store.types import STATE_BYTES_MAX
 from tests.waist import NOW_NS, SECOND
@@ -31,11 +31,11 @@ def record(at_s: float, stream: str = "a", /, **fields: Any) -> Record:
 record.seq = 0  # type: ignore[attr-defined]  # as above
 
 
-def windows(**rest: Any) -> Windows:
-    return Windows(**({"window_ns": MINUTE, "lateness_ns": 10 * SECOND} | rest))
+def windows(**rest: Any) -> OpenWindows:
+    return OpenWindows(**({"window_ns": MINUTE, "lateness_ns": 10 * SECOND} | rest))
 
 
-def starts(made: Windows) -> list[tuple[str, int]]:
+def starts(made: OpenWindows) -> list[tuple[str, int]]:
     return [(w.stream, (w.start_ns - BASE) // SECOND) for w in made.take_closed()]
 
 

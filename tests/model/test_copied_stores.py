@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from edge_agent.forward.sink import Resume
+from edge_agent.forward.sink import LaneResume
 from edge_agent.forward.sinks.agent.resume import (
     Greeting,
     greet,
@@ -95,7 +95,7 @@ class Store:
         source = hub.sources.setdefault(
             source_name(who.agent_id, "hub", "main", who.lane), Source()
         )
-        resume = Resume(self.floor, 1, len(self.card.records), self.card.state)
+        resume = LaneResume(self.floor, 1, len(self.card.records), self.card.state)
         said = greet(resume, who.epoch, who.lane)
         history = history_of(who, "hub", "main", resume)
         assert history is not None

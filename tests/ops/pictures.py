@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from edge_agent.ops import health
-from edge_agent.ops.figures import Figures, Rate, Window
+from edge_agent.ops.figures import Figures, FigureWindow, Rate
 from edge_agent.ops.status import (
     AgentStatus,
     ConnectionStatus,
@@ -30,7 +30,7 @@ WELL = health.Facts(
     insecure=False,
 )
 
-WINDOW = Window(
+WINDOW = FigureWindow(
     seconds=10.0,
     received=Rate(1234.5, 87_654.0),
     forwarded=Rate(1000.0, 70_000.0),

@@ -15,7 +15,7 @@ import trio
 
 from edge_agent.clock import ManualClock
 from edge_agent.commit import Committer, GroupLimits
-from edge_agent.config import Config, Http, Size, Store
+from edge_agent.config import Config, Http, Size, StoreConfig
 from edge_agent.live import Live
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
@@ -95,7 +95,7 @@ async def agent(
 ) -> AsyncIterator[Agent]:
     """The parts, running; the people's port on a free port of loopback."""
     config = config or Config(
-        http=Http(address="127.0.0.1:0"), store=Store(path=str(folder), size=Size(16 << 20))
+        http=Http(address="127.0.0.1:0"), store=StoreConfig(path=str(folder), size=Size(16 << 20))
     )
     clock, metrics = ManualClock(), Metrics()
     settings = StoreSettings(

@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from edge_agent.ops.access import Readable, Refusal, Request, Rules, admit, everything, nothing
+from edge_agent.ops.access import (
+    AccessRefusal,
+    Readable,
+    Request,
+    Rules,
+    admit,
+    everything,
+    nothing,
+)
 
 
 def only_greenhouse(stream: str) -> bool:
@@ -36,7 +44,7 @@ def asked(**changes: Any) -> Request:
 
 
 def refused(answer: object) -> tuple[int, str]:
-    assert isinstance(answer, Refusal), answer
+    assert isinstance(answer, AccessRefusal), answer
     return answer.status, answer.code
 
 

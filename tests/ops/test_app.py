@@ -13,7 +13,7 @@ import pytest
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
-from edge_agent.config import Config, Http, Limits, Listen, Size, Store
+from edge_agent.config import Config, Http, Limits, Listen, Size, StoreConfig
 from edge_agent.ops import Sources
 from edge_agent.ops.access import Readable
 from edge_agent.store import Block, Gap
@@ -159,7 +159,7 @@ async def test_foreign_names_and_origins_are_refused_before_any_route(tmp_path: 
 async def test_a_listed_origin_may_ask_with_a_token(tmp_path: Path) -> None:
     config = Config(
         http=Http(address="127.0.0.1:0", origins=("https://board.lan",)),
-        store=Store(path=str(tmp_path), size=Size(16 << 20)),
+        store=StoreConfig(path=str(tmp_path), size=Size(16 << 20)),
     )
     async with agent(tmp_path, config=config) as running:
         origin = "Origin: https://board.lan"
@@ -177,7 +177,7 @@ async def test_off_loopback_a_token_opens_its_own_streams_and_nothing_opens_with
     config = Config(
         listen=Listen(insecure=True),
         http=Http(address="0.0.0.0:0"),
-        store=Store(path=str(tmp_path), size=Size(16 << 20)),
+        store=StoreConfig(path=str(tmp_path), size=Size(16 << 20)),
     )
     async with agent(tmp_path, config=config, change=with_tokens) as running:
         running.address = ("127.0.0.1", running.address[1])
@@ -243,7 +243,7 @@ async def test_too_many_questions_at_one_time_wait_for_their_turn(tmp_path: Path
     limits = Limits(queries=1)
     config = Config(
         http=Http(address="127.0.0.1:0"),
-        store=Store(path=str(tmp_path), size=Size(16 << 20)),
+        store=StoreConfig(path=str(tmp_path), size=Size(16 << 20)),
         limits=limits,
     )
     async with agent(tmp_path, config=config) as running:

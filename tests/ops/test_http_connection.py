@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from edge_agent.ops import http_connection
-from edge_agent.ops.http_connection import HEAD_BYTES_MAX, HEAD_TIMEOUT_S, HttpConnection
+from edge_agent.ops.http_connection import HEAD_BYTES_MAX, HEAD_TIMEOUT_S, HttpServerConnection
 
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
@@ -48,7 +48,7 @@ async def connected(app: Asgi = echo) -> AsyncIterator[trio.abc.Stream]:
     async with trio.open_nursery() as nursery:
 
         async def run() -> None:
-            await HttpConnection(ours, app, scope, lambda waits: None).run()
+            await HttpServerConnection(ours, app, scope, lambda waits: None).run()
             await ours.aclose()
 
         nursery.start_soon(run)

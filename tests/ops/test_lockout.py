@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from edge_agent.config import Config, Http, Listen, Size, Store
+from edge_agent.config import Config, Http, Listen, Size, StoreConfig
 from edge_agent.connection_quota import Arrivals
 from tests.ops.real import Agent, agent
 from tests.patience import PATIENCE_S
@@ -115,7 +115,7 @@ async def test_silence_keeps_nobody_out_of_https_either(tmp_path: Path) -> None:
     config = Config(
         listen=listen,
         http=Http(address="0.0.0.0:0"),
-        store=Store(path=str(tmp_path / "data"), size=Size(16 << 20)),
+        store=StoreConfig(path=str(tmp_path / "data"), size=Size(16 << 20)),
     )
     async with agent(tmp_path / "data", config=config) as running:
         running.address = ("127.0.0.1", running.address[1])
@@ -142,7 +142,7 @@ async def test_a_storm_of_connections_from_one_address_costs_next_to_nothing(
 
     config = Config(
         http=Http(address="127.0.0.1:0", unproved_per_address=5),
-        store=Store(path=str(tmp_path / "data"), size=Size(16 << 20)),
+        store=StoreConfig(path=str(tmp_path / "data"), size=Size(16 << 20)),
     )
     async with agent(tmp_path / "data", config=config) as running:
         begun, since = Begun(), trio.current_time()

@@ -101,16 +101,16 @@ async def test_a_live_view_says_at_once_and_then_regularly_that_it_lives(
 
 
 async def test_what_a_view_missed_is_told_before_what_comes_next(tmp_path: Path) -> None:
-    from edge_agent.live import Batch
+    from edge_agent.live import LiveBatch
 
     async with agent(tmp_path, serve=False) as running:
         await running.keep("a/1", [7])
         records = (await running.live.query({})).records
         view = LiveView(running.live, {}, everything, events=True, last_event_id=None)
-        text = view._encode(Batch(records, 12)).decode()
+        text = view._encode(LiveBatch(records, 12)).decode()
         assert text.startswith('event: missed\ndata: {"missed":12}\n\nid: main:1\ndata: {"seq":1,')
         lines = LiveView(running.live, {}, everything, events=False, last_event_id=None)
-        assert lines._encode(Batch([], 12)) == b'{"missed":12}\n'
+        assert lines._encode(LiveBatch([], 12)) == b'{"missed":12}\n'
 
 
 @pytest.mark.parametrize("given", ["nonsense", "main:", ":5", "", "main:x"])

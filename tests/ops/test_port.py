@@ -11,7 +11,7 @@ import pytest
 import trio
 import trustme
 
-from edge_agent.config import Config, Http, Listen, Size, Store
+from edge_agent.config import Config, Http, Listen, Size, StoreConfig
 from edge_agent.errors import ConfigError
 from edge_agent.ops.port import serve_people
 from tests.ops.real import agent
@@ -22,7 +22,7 @@ def config_of(folder: Path, address: str, listen: Listen | None = None) -> Confi
     return Config(
         listen=listen or Listen(),
         http=Http(address=address),
-        store=Store(path=str(folder), size=Size(16 << 20)),
+        store=StoreConfig(path=str(folder), size=Size(16 << 20)),
     )
 
 

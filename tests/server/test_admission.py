@@ -11,11 +11,11 @@ from edge_agent.server.admission import (
     BUCKETS_MAX,
     Grant,
     Peer,
-    Rates,
+    RateLimits,
     admit,
     host_name,
 )
-from edge_agent.server.handshake import Refusal, Upgrade
+from edge_agent.server.handshake import HandshakeRefusal, Upgrade
 from edge_agent.tokens import Tokens, add_token
 
 LOCAL = Peer("127.0.0.1", True)
@@ -34,7 +34,7 @@ def upgrade(
 def refused(
     request: Upgrade, peer: Peer = LOCAL, listen: Listen | None = None, tokens: Tokens | None = None
 ) -> int:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(HandshakeRefusal) as caught:
         admit(request, None, peer, listen or Listen(), tokens)
     return caught.value.status
 
@@ -92,11 +92,11 @@ class TestTokens:
         )
         assert granted.name == "a"
         granted.require_write("x/1")
-        with pytest.raises(Refusal, match="'y'"):
+        with pytest.raises(HandshakeRefusal, match="'y'"):
             granted.require_write("y")
-        with pytest.raises(Refusal, match="reading"):
+        with pytest.raises(HandshakeRefusal, match="reading"):
             granted.require_read()
-        with pytest.raises(Refusal, match="'forward'") as caught:
+        with pytest.raises(HandshakeRefusal, match="'forward'") as caught:
             granted.require_forward()
         assert caught.value.status == 403
 
@@ -109,7 +109,7 @@ class TestTokens:
     def test_the_header_counts_where_both_are_given(self, path: Path) -> None:
         secret = add_token(path, "a", read=["x"])
         request = upgrade(authorization="Bearer other")
-        with pytest.raises(Refusal):
+        with pytest.raises(HandshakeRefusal):
             admit(request, secret, LOCAL, Listen(), Tokens(path))
 
 
@@ -123,18 +123,18 @@ def test_without_a_tokens_file_everybody_may_do_everything() -> None:
 
 class TestRates:
     def test_no_rate_means_no_limit(self) -> None:
-        rates = Rates(0)
+        rates = RateLimits(0)
         rates.charge("a", 10**9, 0.0)
         assert rates.wait("a", 0.0) == 0
 
     def test_a_steady_sender_within_its_rate_is_never_stopped(self) -> None:
-        rates = Rates(10)
+        rates = RateLimits(10)
         for at in range(1000):
             assert rates.wait("a", at * 0.1) == 0
             rates.charge("a", 1, at * 0.1)
 
     def test_a_faster_one_is_told_when_to_come_again(self) -> None:
-        rates = Rates(10)
+        rates = RateLimits(10)
         for _ in range(10):
             assert rates.wait("a", 0.0) == 0
             rates.charge("a", 1, 0.0)
@@ -143,19 +143,19 @@ class TestRates:
         assert rates.wait("a", wait) == 0
 
     def test_a_large_batch_is_taken_whole_and_paid_off_after(self) -> None:
-        rates = Rates(10)
+        rates = RateLimits(10)
         rates.charge("a", 100, 0.0)
         assert rates.wait("a", 0.0) == pytest.approx(9.0)
         assert rates.wait("a", 8.9) > 0
         assert rates.wait("a", 9.1) == 0
 
     def test_one_name_does_not_slow_another(self) -> None:
-        rates = Rates(10)
+        rates = RateLimits(10)
         rates.charge("a", 1000, 0.0)
         assert rates.wait("b", 0.0) == 0
 
     def test_names_are_forgotten_when_there_are_too_many(self) -> None:
-        rates = Rates(10)
+        rates = RateLimits(10)
         for index in range(BUCKETS_MAX * 2):
             rates.charge(str(index), 100, 0.0)
         assert len(rates._buckets) <= BUCKETS_MAX

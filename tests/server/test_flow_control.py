@@ -5,33 +5,33 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.server.flow_control import FLOOR_BYTES, Window, Windows
+from edge_agent.server.flow_control import FLOOR_BYTES, SessionWindow, SessionWindows
 
 MIB = 1024 * 1024
 
 
 def test_the_first_session_gets_a_generous_window() -> None:
-    windows = Windows(32 * MIB, 8 * MIB, 200)
+    windows = SessionWindows(32 * MIB, 8 * MIB, 200)
     window = windows.open()
     assert 6 * MIB < window.granted <= 8 * MIB
     assert window.told == window.granted
 
 
 def test_every_session_up_to_the_limit_gets_at_least_the_floor() -> None:
-    windows = Windows(32 * MIB, 8 * MIB, 200)
+    windows = SessionWindows(32 * MIB, 8 * MIB, 200)
     opened = [windows.open() for _ in range(200)]
     assert min(window.granted for window in opened) >= FLOOR_BYTES
     assert windows.granted_bytes <= 32 * MIB
 
 
 def test_tiny_limits_still_give_everybody_something() -> None:
-    windows = Windows(1000, 8 * MIB, 200)
+    windows = SessionWindows(1000, 8 * MIB, 200)
     assert [windows.open().granted >= 1 for _ in range(200)] == [True] * 200
     assert windows.granted_bytes <= 1000
 
 
 def test_a_hungry_session_takes_from_idle_ones() -> None:
-    windows = Windows(32 * MIB, 8 * MIB, 200)
+    windows = SessionWindows(32 * MIB, 8 * MIB, 200)
     opened = [windows.open() for _ in range(100)]
     last = opened[-1]
     before = last.granted
@@ -44,7 +44,7 @@ def test_a_hungry_session_takes_from_idle_ones() -> None:
 
 
 def test_nothing_is_taken_from_those_who_use_theirs() -> None:
-    windows = Windows(4 * MIB, 4 * MIB, 2)
+    windows = SessionWindows(4 * MIB, 4 * MIB, 2)
     first, second = windows.open(), windows.open()
     windows.review(first, first.granted)
     windows.review(first, first.granted)
@@ -55,7 +55,7 @@ def test_nothing_is_taken_from_those_who_use_theirs() -> None:
 
 
 def test_a_session_that_uses_little_does_not_grow() -> None:
-    windows = Windows(32 * MIB, 8 * MIB, 200)
+    windows = SessionWindows(32 * MIB, 8 * MIB, 200)
     for _ in range(50):
         windows.open()
     window = windows.open()
@@ -65,7 +65,7 @@ def test_a_session_that_uses_little_does_not_grow() -> None:
 
 
 def test_what_a_session_held_is_free_after_it() -> None:
-    windows = Windows(32 * MIB, 8 * MIB, 200)
+    windows = SessionWindows(32 * MIB, 8 * MIB, 200)
     first = windows.open()
     held = first.granted
     windows.close(first)
@@ -74,7 +74,7 @@ def test_what_a_session_held_is_free_after_it() -> None:
 
 
 def test_closing_one_of_two_sessions_with_equal_windows_leaves_the_other() -> None:
-    windows = Windows(200, 1, 50)
+    windows = SessionWindows(200, 1, 50)
     first, second = windows.open(), windows.open()
     windows.close(second)
     second.granted = 7
@@ -91,8 +91,8 @@ def test_closing_one_of_two_sessions_with_equal_windows_leaves_the_other() -> No
 def test_the_sum_never_exceeds_the_limit(
     total: int, most: int, steps: list[tuple[str, int, float]]
 ) -> None:
-    windows = Windows(total, most, 50)
-    opened: list[Window] = []
+    windows = SessionWindows(total, most, 50)
+    opened: list[SessionWindow] = []
     for step, which, part in steps:
         if step == "o" and len(opened) < 50:
             opened.append(windows.open())

@@ -8,7 +8,7 @@ import trio.testing
 
 from edge_agent.server.handshake import (
     HEAD_BYTES_MAX,
-    Refusal,
+    HandshakeRefusal,
     Upgrade,
     read_upgrade,
     refuse,
@@ -105,7 +105,7 @@ async def test_the_head_for_the_library_has_nothing_of_the_peers_but_the_key() -
 async def test_other_requests_are_refused_with_a_sentence(
     old: bytes, new: bytes, status: int, word: str
 ) -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(HandshakeRefusal) as caught:
         await read(HEAD.replace(old, new))
     assert caught.value.status == status
     assert word in caught.value.sentence
@@ -113,17 +113,17 @@ async def test_other_requests_are_refused_with_a_sentence(
 
 @pytest.mark.parametrize("cut", [0, 1, 10, len(HEAD) - 1])
 async def test_a_peer_that_leaves_is_no_error_of_ours(cut: int) -> None:
-    with pytest.raises((EOFError, Refusal)):
+    with pytest.raises((EOFError, HandshakeRefusal)):
         await read(HEAD[:cut])
 
 
 def test_responses_say_what_their_status_asks_for() -> None:
-    upgrade = response(Refusal(426, "This.", "x"))
+    upgrade = response(HandshakeRefusal(426, "This.", "x"))
     assert upgrade.startswith(b"HTTP/1.1 426 Upgrade Required\r\n")
     assert b"\r\nUpgrade: websocket\r\n" in upgrade
     assert upgrade.endswith(b"\r\n\r\nThis.\n")
-    assert b"\r\nWWW-Authenticate: Bearer" in response(Refusal(401, "Who?", "x"))
-    assert b"\r\nRetry-After: 7\r\n" in response(Refusal(503, "Later.", "x", 7))
+    assert b"\r\nWWW-Authenticate: Bearer" in response(HandshakeRefusal(401, "Who?", "x"))
+    assert b"\r\nRetry-After: 7\r\n" in response(HandshakeRefusal(503, "Later.", "x", 7))
 
 
 async def test_a_peer_that_goes_on_talking_gets_its_answer_and_is_left(
@@ -132,7 +132,7 @@ async def test_a_peer_that_goes_on_talking_gets_its_answer_and_is_left(
     ours, theirs = trio.testing.memory_stream_pair()
     await theirs.send_all(b"x" * 1000)
     since = trio.current_time()
-    await refuse(ours, Refusal(426, "This.", "x"))
+    await refuse(ours, HandshakeRefusal(426, "This.", "x"))
     assert trio.current_time() - since <= 1.0
     assert (await theirs.receive_some(1000)).startswith(b"HTTP/1.1 426")
 
@@ -140,4 +140,4 @@ async def test_a_peer_that_goes_on_talking_gets_its_answer_and_is_left(
 async def test_a_peer_that_is_gone_needs_no_answer() -> None:
     ours, theirs = trio.testing.memory_stream_pair()
     await theirs.aclose()
-    await refuse(ours, Refusal(426, "This.", "x"))
+    await refuse(ours, HandshakeRefusal(426, "This.", "x"))

@@ -15,7 +15,7 @@ import trio.testing
 
 from edge_agent.config.shape import Listen
 from edge_agent.server.admission import Peer, admit
-from edge_agent.server.handshake import Refusal, read_upgrade
+from edge_agent.server.handshake import HandshakeRefusal, read_upgrade
 from edge_agent.tokens import add_token
 from edge_agent.wire import choose_subprotocol, encode_token
 from tests.patience import eventually, receive_until
@@ -305,13 +305,13 @@ async def test_a_page_from_elsewhere_is_refused(tmp_path: Path, origin: str) -> 
         await stream.send_all(head(BROWSER, f"127.0.0.1:{port.port}", origin=origin))
         answer = await until_closed(stream)
         assert answer.startswith("HTTP/1.1 403") and "listen.origins" in answer
-    with pytest.raises(Refusal, match=r"listen\.origins"):
+    with pytest.raises(HandshakeRefusal, match=r"listen\.origins"):
         await judged(head(BROWSER, "192.168.1.5:8765", origin=origin), Listen(insecure=True))
 
 
 async def test_a_name_that_was_turned_to_this_port_is_refused() -> None:
     rebound = head(BROWSER, "evil.example:8765", origin="http://evil.example:8765")
-    with pytest.raises(Refusal, match=r"listen\.origins"):
+    with pytest.raises(HandshakeRefusal, match=r"listen\.origins"):
         await judged(rebound, Listen(insecure=True))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from edge_agent.errors import StoreFailed, StoreLocked
 from edge_agent.store import Stored
-from edge_agent.store.folder_check import Place
+from edge_agent.store.folder_check import FolderCheck
 from tests.store.conftest import Stores
 from tests.store.support import entry, values
 
@@ -15,7 +15,7 @@ from tests.store.support import entry, values
 def test_a_name_that_lost_its_file_is_told(tmp_path: Path) -> None:
     for name in ("deleted", "replaced", "kept"):
         (tmp_path / name).write_text("here")
-    place = Place(tmp_path / name for name in ("kept", "deleted", "replaced", "never there"))
+    place = FolderCheck(tmp_path / name for name in ("kept", "deleted", "replaced", "never there"))
     (tmp_path / "kept").write_text("written to")
     (tmp_path / "never there").write_text("now it is")
     place.check()

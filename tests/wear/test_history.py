@@ -5,11 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.wear.history import History
+from edge_agent.wear.history import TimedValues
 
 
 def test_the_youngest_that_is_old_enough_is_found() -> None:
-    history: History[str] = History(60, 10)
+    history: TimedValues[str] = TimedValues(60, 10)
     for second in range(0, 100, 10):
         history.add(second, f"at {second}")
     assert history.before(45) == (40, "at 40")
@@ -17,14 +17,14 @@ def test_the_youngest_that_is_old_enough_is_found() -> None:
 
 
 def test_what_is_too_near_to_the_last_is_not_remembered() -> None:
-    history: History[int] = History(60, 10)
+    history: TimedValues[int] = TimedValues(60, 10)
     for second in range(25):
         history.add(second, second)
     assert history.before(100) == (20, 20)
 
 
 def test_before_anything_there_is_nothing_and_then_the_oldest() -> None:
-    history: History[int] = History(60, 10)
+    history: TimedValues[int] = TimedValues(60, 10)
     assert history.before(5) is None
     history.add(7, 7)
     assert history.before(5) == (7, 7)
@@ -34,7 +34,7 @@ def test_before_anything_there_is_nothing_and_then_the_oldest() -> None:
 def test_it_always_reaches_back_the_whole_span_where_so_much_time_has_passed(
     steps: list[float],
 ) -> None:
-    history: History[None] = History(300, 10)
+    history: TimedValues[None] = TimedValues(300, 10)
     now = 0.0
     for step in steps:
         now += step

@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from edge_agent.wear.meter import Counters, Meter, between
+from edge_agent.wear.meter import Meter, WrittenBytes, between
 
-START = Counters(at_s=100.0, own=1_000, card=50_000, record_bytes=0, block_bytes=0, commits=0)
+START = WrittenBytes(at_s=100.0, own=1_000, card=50_000, record_bytes=0, block_bytes=0, commits=0)
 
 
-def after(seconds: float, *, per_commit: int = 26_000, records: int = 1_000) -> Counters:
+def after(seconds: float, *, per_commit: int = 26_000, records: int = 1_000) -> WrittenBytes:
     """One commit a second since the start; the card gets half as much again."""
     commits = int(seconds)
     own = commits * per_commit
-    return Counters(
+    return WrittenBytes(
         START.at_s + seconds, 1_000 + own, 50_000 + own * 3 // 2, commits * records,
         commits * records // 4, commits,
     )  # fmt: skip

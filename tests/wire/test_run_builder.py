@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from edge_agent.wire.reading_types import RUN_BYTES_MAX, Arrival
-from edge_agent.wire.run_builder import Gathering
+from edge_agent.wire.run_builder import RunBuilder
 
 ARRIVAL = Arrival("a", "pi", 5, synced=False)
 
 
 def test_neighbours_of_one_stream_become_one_run() -> None:
-    gathering = Gathering(10, ARRIVAL)
+    gathering = RunBuilder(10, ARRIVAL)
     gathering.add("a", 2, b"xy", 30, 40)
     gathering.add("a", 1, b"z", 20, 25)
     gathering.count(3, 2)
@@ -22,7 +22,7 @@ def test_neighbours_of_one_stream_become_one_run() -> None:
 
 
 def test_another_stream_and_a_reject_begin_a_new_run_and_numbers_go_on() -> None:
-    gathering = Gathering(10, ARRIVAL)
+    gathering = RunBuilder(10, ARRIVAL)
     gathering.add("a", 2, b"xy", 1, 1)
     gathering.add("b", 1, b"z", 1, 1)
     gathering.reject("bad_time", "why", b"raw")
@@ -38,7 +38,7 @@ def test_another_stream_and_a_reject_begin_a_new_run_and_numbers_go_on() -> None
 
 
 def test_without_numbering_all_numbers_are_0() -> None:
-    gathering = Gathering(0, ARRIVAL)
+    gathering = RunBuilder(0, ARRIVAL)
     gathering.add("a", 2, b"xy", 1, 1)
     gathering.reject("bad_time", "why", b"raw")
     gathering.add("a", 2, b"xy", 1, 1)
@@ -49,7 +49,7 @@ def test_without_numbering_all_numbers_are_0() -> None:
 
 
 def test_a_run_holds_no_more_than_its_limit_unless_it_is_one_record() -> None:
-    gathering = Gathering(1, ARRIVAL)
+    gathering = RunBuilder(1, ARRIVAL)
     half = b"x" * (RUN_BYTES_MAX // 2)
     for body in (half, half, b"y", b"z" * (RUN_BYTES_MAX + 1), b"w"):
         gathering.add("a", 1, body, 1, 1)
@@ -57,7 +57,7 @@ def test_a_run_holds_no_more_than_its_limit_unless_it_is_one_record() -> None:
 
 
 def test_what_is_taken_up_to_a_mark_is_gone_and_numbers_go_on() -> None:
-    gathering = Gathering(1, ARRIVAL)
+    gathering = RunBuilder(1, ARRIVAL)
     gathering.add("a", 1, b"x", 1, 1)
     gathering.count(1)
     mark = gathering.mark()
@@ -76,7 +76,7 @@ def test_what_is_taken_up_to_a_mark_is_gone_and_numbers_go_on() -> None:
 def test_each_with_its_stream_is_as_adding_them_one_by_one() -> None:
     streams = ["a", "b", "b", "b", "c", "a", "a", "b"]
     bodies = [bytes([at]) for at in range(8)]
-    together, singly = Gathering(5, ARRIVAL), Gathering(5, ARRIVAL)
+    together, singly = RunBuilder(5, ARRIVAL), RunBuilder(5, ARRIVAL)
     for gathering in (together, singly):
         gathering.add("a", 2, b"xy", 1, 9)
     together.add_each(streams, bodies, list(range(8)))

@@ -15,7 +15,7 @@ from typing import Any
 
 
 @dataclass(slots=True)
-class Ledger:
+class SensorLedger:
     """What one sensor knows of its own records.
 
     Attributes:
@@ -34,7 +34,7 @@ class Ledger:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class HubRecord:
     """One record as the hub gave it back."""
 
     source: str
@@ -43,7 +43,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class DemoVerdict:
     """How the two sides differ, in records.
 
     Attributes:
@@ -71,7 +71,7 @@ class Verdict:
         return not (self.lost or self.duplicates or self.altered or self.strangers)
 
 
-def compare(ledgers: Mapping[str, Ledger], found: Iterable[Found]) -> Verdict:
+def compare(ledgers: Mapping[str, SensorLedger], found: Iterable[HubRecord]) -> DemoVerdict:
     """Compare the sensors' ledgers, by source, with a full read of the hub.
 
     A record that was sent, not acked, and is at the hub all the same is no difference: nobody
@@ -94,7 +94,7 @@ def compare(ledgers: Mapping[str, Ledger], found: Iterable[Found]) -> Verdict:
     acked = {(source, n) for source, ledger in ledgers.items() for n in ledger.acked_numbers()}
     lost = acked - copies.keys()
     doubled = {key: count for key, count in copies.items() if count > 1}
-    return Verdict(
+    return DemoVerdict(
         sent=sum(len(ledger.sent) for ledger in ledgers.values()),
         acked=len(acked),
         at_hub=total,
@@ -116,7 +116,7 @@ def fingerprint(fields: Mapping[str, Any]) -> int:
     return zlib.crc32(json.dumps(fields, sort_keys=True, ensure_ascii=False).encode())
 
 
-def ledgers_to_json(ledgers: Mapping[str, Ledger]) -> str:
+def ledgers_to_json(ledgers: Mapping[str, SensorLedger]) -> str:
     """For a file that `ledgers_from_json` reads."""
     return json.dumps(
         {
@@ -126,7 +126,7 @@ def ledgers_to_json(ledgers: Mapping[str, Ledger]) -> str:
     )
 
 
-def ledgers_from_json(text: str) -> dict[str, Ledger]:
+def ledgers_from_json(text: str) -> dict[str, SensorLedger]:
     """What `ledgers_to_json` wrote.
 
     Raises:
@@ -134,7 +134,7 @@ def ledgers_from_json(text: str) -> dict[str, Ledger]:
     """
     try:
         return {
-            source: Ledger(list(told["sent"]), int(told["acked"]), set(told["refused"]))
+            source: SensorLedger(list(told["sent"]), int(told["acked"]), set(told["refused"]))
             for source, told in json.loads(text).items()
         }
     except (KeyError, TypeError, AttributeError) as error:

@@ -19,7 +19,7 @@ import click
 
 from edge_agent.cli.async_main import run
 from edge_agent.cli.common import Failure
-from edge_agent.cli.demo.compare import Verdict
+from edge_agent.cli.demo.compare import DemoVerdict
 from edge_agent.cli.demo.run import Demo, verify
 from edge_agent.cli.demo.sensors import make_sensors
 from edge_agent.cli.demo.view import make_view
@@ -65,7 +65,7 @@ def command(
         raise Failure("what was acked and what the hub holds differ")
 
 
-def tell(verdict: Verdict) -> None:
+def tell(verdict: DemoVerdict) -> None:
     """The figures that count, one line each."""
     for what, count in (
         ("sent", verdict.sent),

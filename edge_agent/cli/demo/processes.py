@@ -20,7 +20,7 @@ _STOP_TIMEOUT = 15.0
 _PR_SET_PDEATHSIG = 1
 
 
-class Node:
+class DemoProcess:
     """One process.
 
     Args:

@@ -9,21 +9,21 @@ from typing import Any, TypeVar
 
 import trio
 
-from edge_agent.cli.agent_http import Asked
+from edge_agent.cli.agent_http import AgentAddress
 from edge_agent.cli.common import Failure, get_json
 from edge_agent.cli.demo.compare import (
-    Found,
-    Ledger,
-    Verdict,
+    DemoVerdict,
+    HubRecord,
+    SensorLedger,
     compare,
     fingerprint,
     ledgers_from_json,
     ledgers_to_json,
 )
-from edge_agent.cli.demo.processes import Node
+from edge_agent.cli.demo.processes import DemoProcess
 from edge_agent.cli.demo.relay import Relay
 from edge_agent.cli.demo.sensors import Sensor
-from edge_agent.cli.demo.view import LiveView, Moment, PlainView
+from edge_agent.cli.demo.view import DemoMoment, DemoScreen, PlainView
 from edge_agent.printable import why
 
 T = TypeVar("T")
@@ -48,21 +48,21 @@ class Demo:
         folder: Path,
         sensors: list[Sensor],
         seconds: float | None,
-        view: PlainView | LiveView,
+        view: PlainView | DemoScreen,
     ) -> None:
         self._folder = folder
         self._sensors = sensors
         self._seconds = seconds
         self._view = view
-        self._hub = Node("hub", folder)
+        self._hub = DemoProcess("hub", folder)
         self._relay = Relay(self._hub.sensor_port)
-        self._agent: Node | None = None
+        self._agent: DemoProcess | None = None
         self._stop = trio.Event()
         self._began = 0.0
         self._backlog: int | None = None
         self._at_hub: int | None = None
 
-    async def run(self) -> Verdict:
+    async def run(self) -> DemoVerdict:
         """Start everything, cut and restore, stop, drain, compare.
 
         Raises:
@@ -73,7 +73,7 @@ class Demo:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._relay.run)
                 uplink = f"ws://127.0.0.1:{self._relay.port}/forward"
-                self._agent = agent = Node("agent", self._folder, uplink)
+                self._agent = agent = DemoProcess("agent", self._folder, uplink)
                 nodes.insert(0, agent)
                 for node in nodes:
                     node.start()
@@ -91,7 +91,7 @@ class Demo:
             for node in nodes:
                 node.kill()
 
-    async def _show(self, agent: Node) -> None:
+    async def _show(self, agent: DemoProcess) -> None:
         self._began = trio.current_time()
         async with trio.open_nursery() as background:
             await background.start(self._obey_signals)
@@ -131,15 +131,15 @@ class Demo:
             self._view.say("the uplink is back")
             self._relay.restore()
 
-    async def _look(self, agent: Node) -> None:
+    async def _look(self, agent: DemoProcess) -> None:
         while True:
             self._backlog = await _in_thread(_backlog, agent.http_url)
             self._at_hub = await _in_thread(_records, self._hub.http_url)
             self._view.show(self._moment(agent))
             await trio.sleep(1 if isinstance(self._view, PlainView) else 0.25)
 
-    def _moment(self, agent: Node) -> Moment:
-        return Moment(
+    def _moment(self, agent: DemoProcess) -> DemoMoment:
+        return DemoMoment(
             seconds=trio.current_time() - self._began,
             sensors=[
                 (each.name, len(each.ledger.sent), each.ledger.acked) for each in self._sensors
@@ -151,7 +151,7 @@ class Demo:
             page=agent.http_url,
         )
 
-    async def _drain(self, agent: Node) -> None:
+    async def _drain(self, agent: DemoProcess) -> None:
         acked = sum(len(each.ledger.acked_numbers()) for each in self._sensors)
         with trio.move_on_after(DRAIN_TIMEOUT):
             while True:
@@ -165,24 +165,24 @@ class Demo:
                 await trio.sleep(0.2)
         self._view.say(f"the backlog did not drain within {DRAIN_TIMEOUT:g} s")
 
-    async def _compare(self) -> Verdict:
+    async def _compare(self) -> DemoVerdict:
         ledgers = {each.source: each.ledger for each in self._sensors}
         (self._folder / _LEDGER).write_text(ledgers_to_json(ledgers))
         return await _in_thread(compare_with_hub, ledgers, self._hub.http_url)
 
 
-def compare_with_hub(ledgers: dict[str, Ledger], hub_url: str) -> Verdict:
+def compare_with_hub(ledgers: dict[str, SensorLedger], hub_url: str) -> DemoVerdict:
     """The ledgers against a full read of the hub."""
     return compare(ledgers, _read_hub(hub_url))
 
 
-async def verify(folder: Path) -> Verdict:
+async def verify(folder: Path) -> DemoVerdict:
     """Compare what ``--keep`` left in ``folder`` once more, with the hub's store as it is now."""
     try:
         ledgers = ledgers_from_json((folder / _LEDGER).read_text())
     except (OSError, ValueError) as error:
         raise Failure(f"{folder} is not what `demo --keep` leaves: {why(error)}") from error
-    hub = Node("hub", folder)
+    hub = DemoProcess("hub", folder)
     try:
         hub.start()
         await hub.ready()
@@ -193,13 +193,13 @@ async def verify(folder: Path) -> Verdict:
     return verdict
 
 
-def _read_hub(url: str) -> Iterator[Found]:
-    for page in Asked(url).pages({"stream": "**"}, None):
+def _read_hub(url: str) -> Iterator[HubRecord]:
+    for page in AgentAddress(url).pages({"stream": "**"}, None):
         for record in page["records"]:
             fields = record["fields"]
             number = fields.get("n")
             n = number if isinstance(number, int) else 0
-            yield Found(record["source"], n, fingerprint(fields))
+            yield HubRecord(record["source"], n, fingerprint(fields))
 
 
 async def _in_thread(work: Callable[..., T], *arguments: object) -> T:

@@ -12,7 +12,7 @@ from typing import Any
 
 import trio
 
-from edge_agent.cli.demo.compare import Ledger, fingerprint
+from edge_agent.cli.demo.compare import SensorLedger, fingerprint
 from edge_agent.cli.sensor import HostReader
 from edge_agent.client import Producer, Trouble
 
@@ -35,7 +35,7 @@ class Sensor:
     interval: float
     at_once: int
     read: Callable[[], dict[str, Any]]
-    ledger: Ledger = field(default_factory=Ledger)
+    ledger: SensorLedger = field(default_factory=SensorLedger)
 
     @property
     def source(self) -> str:

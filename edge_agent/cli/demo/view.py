@@ -11,7 +11,7 @@ from typing import Any, Self
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class DemoMoment:
     """Everything that is shown, at one moment.
 
     Attributes:
@@ -46,7 +46,7 @@ class Moment:
 class PlainView:
     """A line for each moment and each event."""
 
-    def show(self, moment: Moment) -> None:
+    def show(self, moment: DemoMoment) -> None:
         """One line."""
         print(
             f"{moment.seconds:4.0f} s  uplink {moment.uplink:3}  sent {moment.sent:,}"
@@ -71,7 +71,7 @@ class PlainView:
         """Nothing to clean up."""
 
 
-class LiveView:
+class DemoScreen:
     """The same in place, with rich."""
 
     def __init__(self) -> None:
@@ -80,9 +80,9 @@ class LiveView:
 
         self._live = Live(console=Console(), refresh_per_second=8)
         self._events: deque[str] = deque(maxlen=6)
-        self._moment: Moment | None = None
+        self._moment: DemoMoment | None = None
 
-    def show(self, moment: Moment) -> None:
+    def show(self, moment: DemoMoment) -> None:
         """Draw it."""
         self._moment = moment
         self._live.update(self._picture(moment))
@@ -108,7 +108,7 @@ class LiveView:
     ) -> None:
         self._live.stop()
 
-    def _picture(self, moment: Moment) -> Any:
+    def _picture(self, moment: DemoMoment) -> Any:
         from rich.console import Group
         from rich.table import Table
         from rich.text import Text
@@ -136,10 +136,10 @@ class LiveView:
         return Group(path, Text(), table, Text(), events, foot)
 
 
-def make_view(*, plain: bool | None = None) -> PlainView | LiveView:
+def make_view(*, plain: bool | None = None) -> PlainView | DemoScreen:
     """For a terminal a picture, else lines; ``plain`` decides if given."""
     is_plain = not sys.stdout.isatty() if plain is None else plain
-    return PlainView() if is_plain else LiveView()
+    return PlainView() if is_plain else DemoScreen()
 
 
 def _count(records: int | None) -> str:

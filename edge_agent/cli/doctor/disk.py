@@ -52,7 +52,7 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
-class Syncs:
+class SyncSpeed:
     """4 KiB written and synced again and again: durations in seconds, at the median and at the
     slowest hundredth; ``plain_s`` of a write that is not synced, at the median.
     """
@@ -115,7 +115,7 @@ def judge_space(free: int, inodes: int, wanted: int, reserved: int) -> Finding:
     return ok(name, f"{size(reserved)} of {size(wanted)} reserved, {size(free)} free")
 
 
-def judge_syncs(syncs: Syncs, device: Device) -> Finding:
+def judge_syncs(syncs: SyncSpeed, device: Device) -> Finding:
     """Whether a sync takes as long as one must."""
     name = "sync latency"
     found = (
@@ -181,7 +181,7 @@ def look_at_device(folder: Path, sys: Path = Path("/sys")) -> Device:
                   _read(queue / "write_cache"))  # fmt: skip
 
 
-def time_syncs(folder: Path, tell: Callable[[int, int], None]) -> Syncs:
+def time_syncs(folder: Path, tell: Callable[[int, int], None]) -> SyncSpeed:
     """Write and sync in a file of ours below ``folder``, which is removed. Raises OSError."""
     path = folder / f".edge-agent-doctor-{os.getpid()}"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -199,7 +199,7 @@ def time_syncs(folder: Path, tell: Callable[[int, int], None]) -> Syncs:
         # The first ones find nothing prepared.
         ordered = sorted(synced[5:])
         p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
-        return Syncs(statistics.median(ordered), p99, statistics.median(plain[5:]))
+        return SyncSpeed(statistics.median(ordered), p99, statistics.median(plain[5:]))
     finally:
         os.close(descriptor)
         path.unlink()

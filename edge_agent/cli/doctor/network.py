@@ -30,7 +30,7 @@ _DAY_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class UpstreamProbe:
     """How far asking an upstream came: ``step`` failed with ``error``, or all went well.
 
     ``status`` is what the upgrade was answered, 0 where none was asked for; ``days`` are left to
@@ -43,7 +43,7 @@ class Asked:
     days: float | None = None
 
 
-def judge_upstream(name: str, asked: Asked) -> Finding:
+def judge_upstream(name: str, asked: UpstreamProbe) -> Finding:
     """Whether records would get there."""
     what = f"upstream {name}"
     fixes = {
@@ -109,7 +109,7 @@ def network_findings(config: Config, *, running: bool, upstreams: bool) -> list[
     return found
 
 
-def ask(upstream: Upstream) -> Asked:
+def ask(upstream: Upstream) -> UpstreamProbe:
     """Ask one upstream, as far as it goes; see the module."""
     parts = urlsplit(upstream.url)
     host, is_tls = parts.hostname or "", parts.scheme in ("wss", "https")
@@ -118,23 +118,23 @@ def ask(upstream: Upstream) -> Asked:
         credentials = CredentialFiles(upstream).read()
         proxy = proxy_of(upstream, credentials.proxy_authorization)
     except SinkUnavailable as error:
-        return Asked("credentials", str(error))
+        return UpstreamProbe("credentials", str(error))
     if proxy is not None:
         # Where a name is looked up, and what can be reached, is the proxy's matter.
         return _ask_through(proxy, upstream, credentials)
     try:
         socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
-        return Asked("name", f"{host}: {error.strerror or error}")
+        return UpstreamProbe("name", f"{host}: {error.strerror or error}")
     try:
         plain = socket.create_connection((host, port), TIMEOUT_S)
     except OSError as error:
-        return Asked("connection", f"{host}:{port}: {error.strerror or error}")
+        return UpstreamProbe("connection", f"{host}:{port}: {error.strerror or error}")
     with plain:
         return _ask_over(plain, upstream, credentials)
 
 
-def _ask_through(proxy: Proxy, upstream: Upstream, credentials: Credentials) -> Asked:
+def _ask_through(proxy: Proxy, upstream: Upstream, credentials: Credentials) -> UpstreamProbe:
     parts = urlsplit(upstream.url)
     host, is_tls = parts.hostname or "", credentials.tls is not None
     port = parts.port or (443 if is_tls else 80)
@@ -142,10 +142,10 @@ def _ask_through(proxy: Proxy, upstream: Upstream, credentials: Credentials) -> 
     try:
         plain = socket.create_connection((proxy.host, proxy.port), TIMEOUT_S)
     except OSError as error:
-        return Asked("connection", f"{where}: {error.strerror or error}")
+        return UpstreamProbe("connection", f"{where}: {error.strerror or error}")
     with plain:
         if parts.scheme == "http":
-            return Asked()
+            return UpstreamProbe()
         target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
         lines += [f"{name}: {value}" for name, value in proxy.headers]
@@ -154,13 +154,13 @@ def _ask_through(proxy: Proxy, upstream: Upstream, credentials: Credentials) -> 
             answer = http.client.HTTPResponse(plain, method="CONNECT")
             answer.begin()
         except (OSError, http.client.HTTPException) as error:
-            return Asked("connection", f"{where}: it does not answer as HTTP does: {error}")
+            return UpstreamProbe("connection", f"{where}: it does not answer as HTTP does: {error}")
         if not 200 <= answer.status < 300:
-            return Asked("connection", f"{where}: HTTP {answer.status} for {target}")
+            return UpstreamProbe("connection", f"{where}: HTTP {answer.status} for {target}")
         return _ask_over(plain, upstream, credentials)
 
 
-def _ask_over(plain: socket.socket, upstream: Upstream, credentials: Credentials) -> Asked:
+def _ask_over(plain: socket.socket, upstream: Upstream, credentials: Credentials) -> UpstreamProbe:
     if credentials.tls is None:
         return _greet(plain, upstream, credentials, None)
     host = urlsplit(upstream.url).hostname or ""
@@ -168,18 +168,18 @@ def _ask_over(plain: socket.socket, upstream: Upstream, credentials: Credentials
         with credentials.tls.wrap_socket(plain, server_hostname=host) as stream:
             return _greet(stream, upstream, credentials, _days_left(stream.getpeercert()))
     except ssl.SSLCertVerificationError as error:
-        return Asked("certificate", error.verify_message)
+        return UpstreamProbe("certificate", error.verify_message)
     except (ssl.SSLError, OSError) as error:
-        return Asked("connection", f"TLS: {error}")
+        return UpstreamProbe("connection", f"TLS: {error}")
 
 
 def _greet(
     stream: socket.socket, upstream: Upstream, credentials: Credentials, days: float | None
-) -> Asked:
+) -> UpstreamProbe:
     parts = urlsplit(upstream.url)
     if parts.scheme in ("http", "https"):
         # A POST would be a batch to it; that it answers is all that can be asked.
-        return Asked(days=days)
+        return UpstreamProbe(days=days)
     lines = [
         f"GET {parts.path.rstrip('/') or '/forward'} HTTP/1.1",
         f"Host: {parts.netloc.rpartition('@')[2]}",
@@ -196,8 +196,8 @@ def _greet(
         answer = http.client.HTTPResponse(stream)
         answer.begin()
     except (OSError, http.client.HTTPException) as error:
-        return Asked("connection", f"it does not answer as HTTP does: {error}", days=days)
-    return Asked(status=answer.status, days=days)
+        return UpstreamProbe("connection", f"it does not answer as HTTP does: {error}", days=days)
+    return UpstreamProbe(status=answer.status, days=days)
 
 
 def _port(name: str, address: str, *, running: bool) -> Finding:

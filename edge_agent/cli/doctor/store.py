@@ -41,7 +41,7 @@ class Folder:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldStore:
     """The store in it: ``holder`` is the pid of who has it, 0 for nobody; ``problem`` why it is not
     sound, "" where it is as far as a quick look goes; ``hidden`` where we may not look.
     """
@@ -71,7 +71,7 @@ def judge_folder(folder: Folder) -> Finding:
     return ok(name, found)
 
 
-def judge_store(held: Held) -> Finding:
+def judge_store(held: HeldStore) -> Finding:
     """The file, quickly: a few pages, no checksums of blocks."""
     name = "store"
     if held.holder:
@@ -185,26 +185,26 @@ def look_at_folder(path: Path) -> Folder:
     return Folder(str(path), True, is_folder, owner, stat.S_IMODE(found.st_mode), writable)
 
 
-def look_at_store(path: Path) -> Held:
+def look_at_store(path: Path) -> HeldStore:
     """Who holds the store, or a first look at it where nobody does."""
     try:
         if not holds_store(path):
-            return Held(there=False)
+            return HeldStore(there=False)
         lock = StoreLock(path / LOCK)
     except StoreLocked as error:
-        return Held(holder=error.pid or -1)
+        return HeldStore(holder=error.pid or -1)
     except Failure as error:
-        return Held(problem=str(error), hidden=True)
+        return HeldStore(problem=str(error), hidden=True)
     except StoreFailed as error:
-        return Held(problem=str(error))
+        return HeldStore(problem=str(error))
     try:
         # The size that it has: a look at it changes nothing.
         look(path / "store", (path / "store" / "data.mdb").stat().st_size)
     except (EdgeAgentError, OSError) as error:
-        return Held(problem=str(error))
+        return HeldStore(problem=str(error))
     finally:
         lock.release()
-    return Held()
+    return HeldStore()
 
 
 def store_findings(

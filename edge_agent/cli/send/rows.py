@@ -39,7 +39,7 @@ _decode_json = msgspec.json.Decoder().decode
 _encode_msgpack = msgspec.msgpack.Encoder().encode
 
 
-class Lines:
+class BoundedLines:
     """The lines of a binary file as text, their length bounded.
 
     Text that is not UTF-8 comes through with lone surrogates, and of an overlong line only the
@@ -95,7 +95,7 @@ class Lines:
         return bool(self._complete)
 
 
-def guess_format(name: str, lines: Lines) -> FileFormat:
+def guess_format(name: str, lines: BoundedLines) -> FileFormat:
     """By suffix, else by the first line: what begins like JSON is JSON lines."""
     for suffix, form in _SUFFIXES.items():
         if name.lower().endswith(suffix):
@@ -104,7 +104,7 @@ def guess_format(name: str, lines: Lines) -> FileFormat:
     return "jsonl" if first[:1] in ("{", "[", '"') or _NUMBER.fullmatch(first.strip()) else "csv"
 
 
-def read_rows(lines: Lines, form: FileFormat, times: TimeReader) -> Iterator[Row | BadRow]:
+def read_rows(lines: BoundedLines, form: FileFormat, times: TimeReader) -> Iterator[Row | BadRow]:
     """Every record of the file, in order.
 
     Raises:
@@ -114,7 +114,7 @@ def read_rows(lines: Lines, form: FileFormat, times: TimeReader) -> Iterator[Row
     return in_order(_read_csv(lines, times) if form == "csv" else _read_json(lines, times))
 
 
-def take(rows: Iterator[Row | BadRow], lines: Lines, most: int) -> list[Row | BadRow]:
+def take(rows: Iterator[Row | BadRow], lines: BoundedLines, most: int) -> list[Row | BadRow]:
     """The next rows: at least one unless at the end, and what is there without waiting."""
     taken: list[Row | BadRow] = []
     for row in rows:
@@ -124,7 +124,7 @@ def take(rows: Iterator[Row | BadRow], lines: Lines, most: int) -> list[Row | Ba
     return taken
 
 
-def _read_json(lines: Lines, times: TimeReader) -> Iterator[Row | BadRow | TimedRow]:
+def _read_json(lines: BoundedLines, times: TimeReader) -> Iterator[Row | BadRow | TimedRow]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -146,7 +146,7 @@ def _read_json(lines: Lines, times: TimeReader) -> Iterator[Row | BadRow | Timed
         yield _with_time(number, value, times)
 
 
-def _read_csv(lines: Lines, times: TimeReader) -> Iterator[Row | BadRow | TimedRow]:
+def _read_csv(lines: BoundedLines, times: TimeReader) -> Iterator[Row | BadRow | TimedRow]:
     delimiter = _delimiter(lines.peek())
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     header = [name.strip() for name in next(reader, [])]

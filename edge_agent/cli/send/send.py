@@ -32,9 +32,9 @@ from edge_agent.cli.async_main import run
 from edge_agent.cli.common import sensor_options
 from edge_agent.cli.progress import ProgressBar
 from edge_agent.cli.send.options import Diary, ingest_url, read_token
-from edge_agent.cli.send.rows import FileFormat, Lines, guess_format, read_rows
+from edge_agent.cli.send.rows import BoundedLines, FileFormat, guess_format, read_rows
 from edge_agent.cli.send.times import TimeReader
-from edge_agent.cli.send.work import Outcome, Sending
+from edge_agent.cli.send.work import Sending, SendOutcome
 
 
 def file_source(path: Path, first_line: str, stream: str) -> str:
@@ -98,7 +98,7 @@ def command(
     times = TimeReader.parse(time_column, time_format, tz)
     target = ingest_url(url, stream)
     with click.open_file(file, "rb") as opened:
-        lines = Lines(cast("BinaryIO", opened))
+        lines = BoundedLines(cast("BinaryIO", opened))
         first_line = lines.peek()
         is_file = file != "-"
         if source is None:
@@ -123,7 +123,7 @@ def command(
             _tell(sending.outcome, source)
 
 
-def _tell(outcome: Outcome, source: str) -> None:
+def _tell(outcome: SendOutcome, source: str) -> None:
     parts = [f"{outcome.acked:,} of {outcome.records:,} records acked as {source}"]
     if earlier := min(outcome.had, outcome.records):
         parts.append(f"{earlier:,} of them earlier")

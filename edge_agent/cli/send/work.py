@@ -10,7 +10,7 @@ import trio
 from edge_agent.cli.common import Failure
 from edge_agent.cli.progress import ProgressBar
 from edge_agent.cli.send.options import EX_DATAERR, EX_NOPERM, EX_UNAVAILABLE, Diary
-from edge_agent.cli.send.rows import Lines, take
+from edge_agent.cli.send.rows import BoundedLines, take
 from edge_agent.cli.send.times import BadRow, Row
 from edge_agent.client import Opened, Producer, Trouble
 from edge_agent.wire import FORBIDDEN
@@ -19,7 +19,7 @@ _ROWS_AT_ONCE = 500
 
 
 @dataclass(slots=True)
-class Outcome:
+class SendOutcome:
     """What became of the rows.
 
     Attributes:
@@ -61,7 +61,7 @@ class Sending:
         timeout: float,
         diary: Diary,
     ) -> None:
-        self.outcome = Outcome()
+        self.outcome = SendOutcome()
         self._skip_bad = skip_bad
         self._timeout = timeout
         self._diary = diary
@@ -81,7 +81,9 @@ class Sending:
             on_error=self._trouble,
         )
 
-    async def run(self, rows: Iterator[Row | BadRow], lines: Lines, bar: ProgressBar) -> None:
+    async def run(
+        self, rows: Iterator[Row | BadRow], lines: BoundedLines, bar: ProgressBar
+    ) -> None:
         """Send everything, until acked.
 
         Raises:
@@ -105,7 +107,7 @@ class Sending:
         if self._failure is not None:
             raise self._failure
 
-    async def _feed(self, rows: Iterator[Row | BadRow], lines: Lines) -> None:
+    async def _feed(self, rows: Iterator[Row | BadRow], lines: BoundedLines) -> None:
         while True:
             # Reading stdin cannot be interrupted, so its thread is left behind where we leave.
             taken = await trio.to_thread.run_sync(
@@ -161,7 +163,7 @@ class Sending:
         else:
             self._diary.trouble(trouble)
 
-    async def _watch(self, lines: Lines, bar: ProgressBar) -> None:
+    async def _watch(self, lines: BoundedLines, bar: ProgressBar) -> None:
         self._acked_at = trio.current_time()
         while True:
             bar.show(lines.read_bytes, f"{self.outcome.acked:,} acked")

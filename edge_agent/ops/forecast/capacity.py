@@ -1,9 +1,9 @@
 """How long the room lasts while an upstream is away, and how soon a backlog drains: values alone.
 
-Positions are sampled with the time (`Moment`), so that rates need nothing of the data path. A lane
-is one log on its way to one upstream. It is *behind* when something waits that should have gone:
-the upstream is out of reach, or the oldest record is older than it takes in the ordinary course.
-Only of lanes that are behind anything is said.
+Positions are sampled with the time (`PositionSample`), so that rates need nothing of the data path.
+A lane is one log on its way to one upstream. It is *behind* when something waits that should have
+gone: the upstream is out of reach, or the oldest record is older than it takes in the ordinary
+course. Only of lanes that are behind anything is said.
 
 **Loss.** A log gives up first what every upstream has, however young; so there is room for the
 share less what is undelivered. It fills at the rate at which records come in ("today's rate": over
@@ -23,7 +23,7 @@ Ending = Literal["share", "age"]
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class PositionSample:
     """Positions at one moment: the newest of each log, and each lane's floor by upstream and log;
     with them what each log had discarded and refused.
     """
@@ -35,7 +35,7 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
-class Rates:
+class LogRates:
     """What happened over one stretch: records a second into each log, out by each lane; and how
     many records each log discarded and refused in it. ``seconds`` is 0 where nothing is known.
     """
@@ -47,11 +47,11 @@ class Rates:
     refused: Mapping[str, int]
 
 
-NOTHING = Rates(0.0, {}, {}, {}, {})
+NOTHING = LogRates(0.0, {}, {}, {}, {})
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class LaneBacklog:
     """One log on its way to one upstream, now. ``age_s``: of its oldest undelivered record, 0 where
     that is not known; ``late_s``: how old that may become in the ordinary course.
     """
@@ -100,11 +100,11 @@ class Drain:
     into_per_s: float
 
 
-def between(old: Moment, new: Moment, seconds: float) -> Rates:
+def between(old: PositionSample, new: PositionSample, seconds: float) -> LogRates:
     """What happened from ``old`` to ``new``. A floor that was rewound counts as standing still."""
     if seconds <= 0:
         return NOTHING
-    return Rates(
+    return LogRates(
         seconds,
         {log: max(0, last - old.last.get(log, last)) / seconds for log, last in new.last.items()},
         {
@@ -116,7 +116,9 @@ def between(old: Moment, new: Moment, seconds: float) -> Rates:
     )
 
 
-def loss(room: Room, lanes: Iterable[Lane], today: Rates, recent: Rates) -> Loss | None:
+def loss(
+    room: Room, lanes: Iterable[LaneBacklog], today: LogRates, recent: LogRates
+) -> Loss | None:
     """The first loss that the log's lanes lead to; None where none is in sight, or nothing can be
     said yet.
     """
@@ -140,7 +142,7 @@ def loss(room: Room, lanes: Iterable[Lane], today: Rates, recent: Rates) -> Loss
     return min(found, key=lambda each: each.seconds, default=None)
 
 
-def drain(lanes: Iterable[Lane], recent: Rates) -> Drain | None:
+def drain(lanes: Iterable[LaneBacklog], recent: LogRates) -> Drain | None:
     """How the backlog of one upstream's ``lanes`` drains; None where none is behind and connected,
     or nothing can be said yet.
     """

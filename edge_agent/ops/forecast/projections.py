@@ -11,7 +11,7 @@ from edge_agent.metrics import Metrics
 from edge_agent.ops.forecast import capacity, sentences
 from edge_agent.ops.status import LogStatus, UpstreamStatus
 from edge_agent.store.retention.thinning import CROWDED
-from edge_agent.wear.history import History
+from edge_agent.wear.history import TimedValues
 
 #: "Today's rate" looks back so far …
 TODAY_S = 3600.0
@@ -28,8 +28,8 @@ class Projections:
 
     def __init__(self, config: Config, log: Log, metrics: Metrics) -> None:
         self._config, self._log, self._metrics = config, log, metrics
-        self._link: History[capacity.Moment] = History(LINK_S, 10.0)
-        self._today: History[capacity.Moment] = History(TODAY_S, 60.0)
+        self._link: TimedValues[capacity.PositionSample] = TimedValues(LINK_S, 10.0)
+        self._today: TimedValues[capacity.PositionSample] = TimedValues(TODAY_S, 60.0)
 
     def sample(self, at_s: float, upstreams: Sequence[UpstreamStatus]) -> None:
         """Remember where everything stands."""
@@ -59,9 +59,9 @@ class Projections:
     def _about_log(
         self,
         log: LogStatus,
-        lanes: Sequence[capacity.Lane],
-        today: capacity.Rates,
-        recent: capacity.Rates,
+        lanes: Sequence[capacity.LaneBacklog],
+        today: capacity.LogRates,
+        recent: capacity.LogRates,
         clock_synced: bool,
     ) -> LogStatus:
         configured = self._config.log.get(log.name)
@@ -86,12 +86,12 @@ class Projections:
 
     def _lanes(
         self, upstreams: Sequence[UpstreamStatus], interval_s: float
-    ) -> tuple[capacity.Lane, ...]:
+    ) -> tuple[capacity.LaneBacklog, ...]:
         ages: Mapping[str, float] = {
             one.name: float(one.batch_age) for one in self._config.upstream
         }
         return tuple(
-            capacity.Lane(
+            capacity.LaneBacklog(
                 upstream=one.name,
                 log=lane.log,
                 # One that a person paused takes nothing, whatever its link could do.
@@ -105,10 +105,10 @@ class Projections:
             for lane in one.lanes
         )
 
-    def _moment(self, upstreams: Sequence[UpstreamStatus]) -> capacity.Moment:
+    def _moment(self, upstreams: Sequence[UpstreamStatus]) -> capacity.PositionSample:
         names = self._log.names()
         get = self._metrics.get
-        return capacity.Moment(
+        return capacity.PositionSample(
             last={name: self._log.last_seq(name) for name in names},
             floors={(one.name, lane.log): lane.floor for one in upstreams for lane in one.lanes},
             discarded={name: int(get("records_discarded_total", name)) for name in names},
@@ -116,8 +116,12 @@ class Projections:
         )
 
     def _rates(
-        self, history: History[capacity.Moment], at_s: float, now: capacity.Moment, span_s: float
-    ) -> capacity.Rates:
+        self,
+        history: TimedValues[capacity.PositionSample],
+        at_s: float,
+        now: capacity.PositionSample,
+        span_s: float,
+    ) -> capacity.LogRates:
         found = history.before(at_s - span_s)
         if found is None or at_s - found[0] < TELLING_S:
             return capacity.NOTHING
@@ -125,7 +129,7 @@ class Projections:
 
 
 def _about_upstream(
-    one: UpstreamStatus, lanes: Sequence[capacity.Lane], recent: capacity.Rates
+    one: UpstreamStatus, lanes: Sequence[capacity.LaneBacklog], recent: capacity.LogRates
 ) -> UpstreamStatus:
     mine = [lane for lane in lanes if lane.upstream == one.name]
     drain = capacity.drain(mine, recent)

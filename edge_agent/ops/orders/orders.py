@@ -19,7 +19,7 @@ import trio
 
 from edge_agent.errors import ProtocolError
 from edge_agent.forward.consumer_orders import (
-    Lines,
+    LogRange,
     Order,
     OrderRefused,
     full_name,
@@ -262,7 +262,7 @@ class Orders:
         refused: OrderRefused | None = None
         for one in chosen:
             name, each = one["consumer"], one["log"]
-            lines = Lines(log.first_seq(each), log.last_seq(each))
+            lines = LogRange(log.first_seq(each), log.last_seq(each))
             target: int | None = None
             if given.order in ("rewind", "skip"):
                 if given.to is None:

@@ -5,26 +5,26 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from edge_agent.forward.consumer_orders import Lines
+from edge_agent.forward.consumer_orders import LogRange
 from edge_agent.live.moments import parse_moment
 
 _SEQ = re.compile(r"[0-9]{1,19}")
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class MoveTarget:
     """What is to be sent next: a seq, or what was measured at a time, which the store finds."""
 
     seq: int | None = None
     time_ns: int = 0
 
 
-def target_of(text: str, lines: Lines, now_ns: int) -> Target:
+def target_of(text: str, lines: LogRange, now_ns: int) -> MoveTarget:
     """From ``start``, ``end``, a seq or a time. Raises ProtocolError where it is none of these."""
     if text == "start":
-        return Target(lines.first)
+        return MoveTarget(lines.first)
     if text == "end":
-        return Target(lines.last + 1)
+        return MoveTarget(lines.last + 1)
     if _SEQ.fullmatch(text):
-        return Target(int(text))
-    return Target(None, parse_moment(text, now_ns, what="to"))
+        return MoveTarget(int(text))
+    return MoveTarget(None, parse_moment(text, now_ns, what="to"))

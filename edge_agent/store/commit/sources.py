@@ -78,14 +78,14 @@ def share_of(places: int, identities: int) -> int:
     return max(places // min(max(identities, 1), SHARES), 1)
 
 
-class Places(Protocol):
+class SourceCounts(Protocol):
     """What is counted of sources; `state.State` is one."""
 
     sources: int
     shares: dict[str, int]
 
 
-def no_place(lacking: Lacking, places: Places, most: int) -> StoreFull | None:
+def no_place(lacking: Lacking, places: SourceCounts, most: int) -> StoreFull | None:
     """Why there is no place for one more source of an identity; ``most`` of all there may be."""
     owner, held = lacking.owner, places.shares.get(lacking.owner, 0)
     if places.sources < most and (not owner or held < lacking.share):

@@ -16,7 +16,7 @@ from edge_agent.store.clock.correction import Offsets, correction_of
 from edge_agent.store.format import keys
 from edge_agent.store.format.block import Block, Gap, decode_block, peek
 from edge_agent.store.format.values import LogHeader, PositionValue, decode
-from edge_agent.store.retention.policy import Held
+from edge_agent.store.retention.policy import HeldBlock
 from edge_agent.store.settings import ConsumerSettings
 
 #: `near` trusts that no sensor's clock runs further ahead of the agent's than this.
@@ -109,7 +109,7 @@ def near(
     return low
 
 
-def _reach(blocks: BlockCursor, held: Held, offsets: Offsets) -> tuple[int, int]:
+def _reach(blocks: BlockCursor, held: HeldBlock, offsets: Offsets) -> tuple[int, int]:
     """Until when records of the block reach, as they are read now, and when it was stored."""
     head = peek(blocks.value()[1])
     if head is None:
@@ -135,11 +135,11 @@ def oldest_ns(txn: lmdb.Transaction[memoryview], header: LogHeader, offsets: Off
     return head.stored_ns if offset_ns is None else head.boot_ns + offset_ns
 
 
-def oldest(txn: lmdb.Transaction[memoryview], header: LogHeader, limit: int) -> list[Held]:
+def oldest(txn: lmdb.Transaction[memoryview], header: LogHeader, limit: int) -> list[HeldBlock]:
     """The oldest ``limit`` blocks of a log; only the first page of each is read."""
     blocks = BlockCursor(txn, header)
     blocks.seek(header.first)
-    found: list[Held] = []
+    found: list[HeldBlock] = []
     while len(found) < limit:
         held = blocks.held()
         if held is None:
@@ -225,7 +225,7 @@ class BlockCursor:
         """Key and value of the block it stands on; the value lives as long as the transaction."""
         return bytes(self._cursor.key()), self._cursor.value()
 
-    def held(self) -> Held | None:
+    def held(self) -> HeldBlock | None:
         """What retention wants to know of the block it stands on; then stands there still."""
         if not self.first:
             return None
@@ -239,11 +239,11 @@ class BlockCursor:
         room = max(behind - first, 1)
         last = first + room - 1
         if head is None:
-            return Held(first, last, size, room, room, 0, False, 2**63 - 1)
+            return HeldBlock(first, last, size, room, room, 0, False, 2**63 - 1)
         covers = max(min(head.covers, room), 1)
         count = max(min(head.count, covers), 1)
         clocks = (head.stored_ns, head.synced, head.time_max_ns)
-        return Held(first, last, size, count, covers, *clocks)
+        return HeldBlock(first, last, size, count, covers, *clocks)
 
     def _settle(self) -> None:
         key = bytes(self._cursor.key())

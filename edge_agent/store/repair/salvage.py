@@ -52,7 +52,7 @@ from edge_agent.store.identity import Entropy, Here, new_header, salvaged_header
 from edge_agent.store.lmdb_file.pages import PageFile
 from edge_agent.store.repair.node_scan import Finder
 from edge_agent.store.repair.recover import Copy, is_sound
-from edge_agent.store.settings import MAIN, Clock, StoreSettings
+from edge_agent.store.settings import MAIN, StoreClock, StoreSettings
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ KEEP_DAMAGED = 2
 
 
 def salvage(
-    path: Path, settings: StoreSettings, clock: Clock, entropy: Entropy, reason: str
+    path: Path, settings: StoreSettings, clock: StoreClock, entropy: Entropy, reason: str
 ) -> dict[str, Any]:
     """Put a store made of what can be read in the place of the one in ``path / STORE``.
 

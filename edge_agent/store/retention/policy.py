@@ -46,7 +46,7 @@ class BlockHead:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldBlock:
     """One stored block, as far as retention needs it. ``last`` by the next block's key;
     ``value_bytes`` is the length of what is stored. It holds ``count`` records and stands for
     ``covers``: as many, but for a thinned block.
@@ -112,7 +112,7 @@ def floors_of(
     return Floors(min(required, default=None), min(every, default=None))
 
 
-def upto_by_age(held: Sequence[Held], now_ns: int, keep_s: float, floors: Floors) -> int:
+def upto_by_age(held: Sequence[HeldBlock], now_ns: int, keep_s: float, floors: Floors) -> int:
     """The seq up to which blocks are too old, 0 for none.
 
     ``held`` begins with the oldest block. A block whose own clock was not synced goes with a
@@ -129,7 +129,7 @@ def upto_by_age(held: Sequence[Held], now_ns: int, keep_s: float, floors: Floors
 
 
 def upto_by_share(
-    held: Sequence[Held], excess_bytes: int, page_bytes: int, floors: Floors, *, discard: bool
+    held: Sequence[HeldBlock], excess_bytes: int, page_bytes: int, floors: Floors, *, discard: bool
 ) -> int:
     """The seq up to which blocks have to go so that ``excess_bytes`` become free, 0 for none.
 
@@ -148,7 +148,7 @@ def upto_by_share(
     return upto
 
 
-def is_loss(block: Held, floors: Floors) -> bool:
+def is_loss(block: HeldBlock, floors: Floors) -> bool:
     """Whether removing the block takes something from a configured consumer that lacks it."""
     return floors.all is not None and block.last > floors.all
 

@@ -84,7 +84,7 @@ class _Replacement:
 
 
 @dataclass(slots=True)
-class _Step:
+class _ThinStep:
     """What one step did: it looked at all up to ``looked``, where ``looked_bytes`` will be held.
     ``is_last``: there is nothing behind it that may be thinned.
     """
@@ -150,8 +150,8 @@ class Thinner:
         header, share = self._logs[log], self._settings.share_bytes(log)
         return header.bytes - header.looked_bytes > (FRESH_PART + CHUNK_PART) * share
 
-    def _look(self, log: str, header: LogHeader, *, ahead: bool) -> _Step:
-        step = _Step(header.looked, header.looked_bytes)
+    def _look(self, log: str, header: LogHeader, *, ahead: bool) -> _ThinStep:
+        step = _ThinStep(header.looked, header.looked_bytes)
         # Bytes that may be looked at, this much and no more.
         old = header.bytes - header.looked_bytes
         old -= int(FRESH_PART * self._settings.share_bytes(log))
@@ -190,7 +190,7 @@ class Thinner:
             self._close(step, stretch)
         return step
 
-    def _close(self, step: _Step, stretch: list[_Found]) -> None:
+    def _close(self, step: _ThinStep, stretch: list[_Found]) -> None:
         """The stretch is complete: sum it up, and note what that gains."""
         if not stretch:
             return
@@ -228,7 +228,7 @@ class Thinner:
         fewer = new.covers - new.count
         return _Replacement(old, value, fewer, freed, new.thinned, new.aggregates)
 
-    def _replace(self, log: str, header: LogHeader, step: _Step) -> None:
+    def _replace(self, log: str, header: LogHeader, step: _ThinStep) -> None:
         replacements = step.replacements
         header = msgspec.structs.replace(
             header,

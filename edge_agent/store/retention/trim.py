@@ -19,7 +19,7 @@ from edge_agent.store.lmdb_file.recheck import check_before_removal
 from edge_agent.store.read.cursor import floors_in, oldest
 from edge_agent.store.retention.policy import (
     Floors,
-    Held,
+    HeldBlock,
     excess,
     floors_of,
     is_loss,
@@ -126,14 +126,14 @@ class Trimmer:
                 break
             self._remove(log, held, upto, floors)
 
-    def _look(self, log: str) -> tuple[list[Held], Floors]:
+    def _look(self, log: str) -> tuple[list[HeldBlock], Floors]:
         consumers = self._settings.consumers
         with self._env.begin(buffers=True) as txn:
             held = oldest(txn, self._logs[log], TRIM_BLOCKS)
             positions = floors_in(txn, log, consumers)
         return held, floors_of(log, consumers, positions)
 
-    def _remove(self, log: str, held: list[Held], upto: int, floors: Floors) -> None:
+    def _remove(self, log: str, held: list[HeldBlock], upto: int, floors: Floors) -> None:
         header = self._logs[log]
         freed = looked = removed = trimmed = discarded = 0
         doomed = [keys.block_key(header.id, block.first) for block in held if block.last <= upto]

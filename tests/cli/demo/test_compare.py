@@ -6,17 +6,20 @@ import msgpack
 import pytest
 
 from edge_agent.cli.demo.compare import (
-    Found,
-    Ledger,
+    HubRecord,
+    SensorLedger,
     compare,
     fingerprint,
     ledgers_from_json,
     ledgers_to_json,
 )
 
-LEDGERS = {"a": Ledger([10, 20, 30], acked=2), "b": Ledger([40, 50], acked=2, refused={1})}
+LEDGERS = {
+    "a": SensorLedger([10, 20, 30], acked=2),
+    "b": SensorLedger([40, 50], acked=2, refused={1}),
+}
 #: Everything that was acked, and one record that was sent and not acked.
-WHOLE = [Found("a", 1, 10), Found("a", 2, 20), Found("a", 3, 30), Found("b", 2, 50)]
+WHOLE = [HubRecord("a", 1, 10), HubRecord("a", 2, 20), HubRecord("a", 3, 30), HubRecord("b", 2, 50)]
 
 
 def test_everything_acked_and_there_once_is_clean() -> None:
@@ -46,12 +49,14 @@ def test_one_lost_and_one_doubled_do_not_cancel_out() -> None:
 
 
 def test_other_content_is_altered() -> None:
-    verdict = compare(LEDGERS, [Found("a", 1, 99), *WHOLE[1:]])
+    verdict = compare(LEDGERS, [HubRecord("a", 1, 99), *WHOLE[1:]])
     assert (verdict.altered, verdict.lost, verdict.is_clean) == (1, 0, False)
 
 
-@pytest.mark.parametrize("stranger", [Found("c", 1, 1), Found("a", 4, 1), Found("a", 0, 1)])
-def test_what_nobody_sent_is_a_difference(stranger: Found) -> None:
+@pytest.mark.parametrize(
+    "stranger", [HubRecord("c", 1, 1), HubRecord("a", 4, 1), HubRecord("a", 0, 1)]
+)
+def test_what_nobody_sent_is_a_difference(stranger: HubRecord) -> None:
     verdict = compare(LEDGERS, [*WHOLE, stranger])
     assert (verdict.strangers, verdict.is_clean) == (1, False)
 
@@ -61,7 +66,7 @@ def test_a_refused_record_at_the_hub_is_none_that_was_promised() -> None:
 
 
 def test_an_empty_hub_has_lost_everything_and_shows_a_few() -> None:
-    verdict = compare({"a": Ledger(list(range(100)), acked=100)}, [])
+    verdict = compare({"a": SensorLedger(list(range(100)), acked=100)}, [])
     assert verdict.lost == 100
     assert len(verdict.examples) == 3
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from edge_agent.cli.demo.compare import Ledger, compare, ledgers_from_json, ledgers_to_json
+from edge_agent.cli.demo.compare import SensorLedger, compare, ledgers_from_json, ledgers_to_json
 from edge_agent.cli.demo.demo import command, tell
 
 
@@ -51,7 +51,7 @@ def test_a_folder_in_use_is_not_written_into(tmp_path: Path) -> None:
 
 
 def test_the_verdict_names_examples(capsys: pytest.CaptureFixture[str]) -> None:
-    tell(compare({"a": Ledger([1, 2], acked=2)}, []))
+    tell(compare({"a": SensorLedger([1, 2], acked=2)}, []))
     told = capsys.readouterr().out.splitlines()
     assert told[0].split() == ["sent", "2"]
     assert told[-2:] == ["  lost: a n=1", "  lost: a n=2"]

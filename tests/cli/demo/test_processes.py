@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.cli.common import Failure
-from edge_agent.cli.demo.processes import Node, free_ports
+from edge_agent.cli.demo.processes import DemoProcess, free_ports
 from edge_agent.config import load
 from tests.patience import PATIENCE_S
 
@@ -23,18 +23,18 @@ def test_free_ports_are_different_and_free() -> None:
 
 
 def test_the_configuration_is_one_that_the_agent_takes(tmp_path: Path) -> None:
-    node = Node("agent", tmp_path, "ws://127.0.0.1:9/forward")
+    node = DemoProcess("agent", tmp_path, "ws://127.0.0.1:9/forward")
     config = load(tmp_path / "agent.toml", env={}, overrides={})
     assert config.store.path == str(tmp_path / "agent")
     assert config.listen.address == f"127.0.0.1:{node.sensor_port}"
     assert node.http_url.endswith(config.http.address)
     assert config.upstream[0].url == "ws://127.0.0.1:9/forward"
-    Node("hub", tmp_path)
+    DemoProcess("hub", tmp_path)
     assert "upstream" not in tomllib.loads((tmp_path / "hub.toml").read_text())
 
 
 async def test_a_node_starts_answers_and_drains(tmp_path: Path) -> None:
-    node = Node("agent", tmp_path)
+    node = DemoProcess("agent", tmp_path)
     node.start()
     try:
         await node.ready()
@@ -46,7 +46,7 @@ async def test_a_node_starts_answers_and_drains(tmp_path: Path) -> None:
 
 
 async def test_a_node_that_cannot_start_is_told_with_its_log(tmp_path: Path) -> None:
-    node = Node("agent", tmp_path)
+    node = DemoProcess("agent", tmp_path)
     (tmp_path / "agent.toml").write_text("[nonsense]\n")
     node.start()
     with pytest.raises(Failure, match=r"the agent did not start:\n(.|\n)*nonsense"):

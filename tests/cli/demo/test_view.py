@@ -5,9 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
-from edge_agent.cli.demo.view import LiveView, Moment, PlainView, make_view
+from edge_agent.cli.demo.view import DemoMoment, DemoScreen, PlainView, make_view
 
-MOMENT = Moment(
+MOMENT = DemoMoment(
     seconds=12.3,
     sensors=[("greenhouse/1", 1200, 1100), ("host", 12, 12)],
     uplink="CUT",
@@ -31,7 +31,7 @@ def test_a_plain_moment_is_one_line_with_everything_that_counts(
 
 
 def test_the_picture_shows_each_sensor_the_cable_and_the_latest_events() -> None:
-    with LiveView() as view:
+    with DemoScreen() as view:
         view.show(MOMENT)
         for number in range(10):
             view.say(f"event {number}")
@@ -46,4 +46,4 @@ def test_the_picture_shows_each_sensor_the_cable_and_the_latest_events() -> None
 
 def test_without_a_terminal_lines_are_printed() -> None:
     assert isinstance(make_view(), PlainView)
-    assert isinstance(make_view(plain=False), LiveView)
+    assert isinstance(make_view(plain=False), DemoScreen)

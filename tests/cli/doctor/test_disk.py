@@ -11,7 +11,7 @@ from edge_agent.cli.disk import Mount, look_at_mount
 from edge_agent.cli.doctor.disk import (
     Device,
     Kind,
-    Syncs,
+    SyncSpeed,
     judge_cache,
     judge_mount,
     judge_reading_back,
@@ -82,7 +82,7 @@ def test_the_space(free: int, inodes: int, wanted: int, reserved: int, verdict: 
 def test_a_sync_that_is_too_quick_is_suspected_and_one_that_is_not_is_not_acquitted(
     kind: Kind, median_s: float, p99_s: float, plain_s: float, verdict: str, told: str
 ) -> None:
-    found = judge_syncs(Syncs(median_s, p99_s, plain_s), Device("mmcblk0", kind))
+    found = judge_syncs(SyncSpeed(median_s, p99_s, plain_s), Device("mmcblk0", kind))
     assert (found.verdict, told in found.found) == (verdict, True), found
 
 

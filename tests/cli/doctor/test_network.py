@@ -14,7 +14,7 @@ import trio
 import trustme
 
 from edge_agent.cli.doctor.network import (
-    Asked,
+    UpstreamProbe,
     ask,
     judge_certificate,
     judge_port,
@@ -30,20 +30,20 @@ from tests.end_to_end.support import AgentProcess, agents
 @pytest.mark.parametrize(
     "asked, verdict, told",
     [
-        (Asked(status=101), "ok", "token accepted"),
-        (Asked(), "ok", "reached"),
-        (Asked("name", "hub: unknown"), "fail", "unknown"),
-        (Asked("connection", "refused"), "fail", "refused"),
-        (Asked("certificate", "expired"), "fail", "expired"),
-        (Asked("credentials", "token_file"), "fail", "token_file"),
-        (Asked(status=401), "fail", "refuses our token"),
-        (Asked(status=403), "fail", "refuses our token"),
-        (Asked(status=404), "fail", "no agent's port"),
-        (Asked(status=101, days=5.0), "warn", "5 days"),
-        (Asked(status=101, days=50.0), "ok", "reached"),
+        (UpstreamProbe(status=101), "ok", "token accepted"),
+        (UpstreamProbe(), "ok", "reached"),
+        (UpstreamProbe("name", "hub: unknown"), "fail", "unknown"),
+        (UpstreamProbe("connection", "refused"), "fail", "refused"),
+        (UpstreamProbe("certificate", "expired"), "fail", "expired"),
+        (UpstreamProbe("credentials", "token_file"), "fail", "token_file"),
+        (UpstreamProbe(status=401), "fail", "refuses our token"),
+        (UpstreamProbe(status=403), "fail", "refuses our token"),
+        (UpstreamProbe(status=404), "fail", "no agent's port"),
+        (UpstreamProbe(status=101, days=5.0), "warn", "5 days"),
+        (UpstreamProbe(status=101, days=50.0), "ok", "reached"),
     ],
 )
-def test_an_upstream(asked: Asked, verdict: str, told: str) -> None:
+def test_an_upstream(asked: UpstreamProbe, verdict: str, told: str) -> None:
     found = judge_upstream("hub", asked)
     assert (found.verdict, told in found.found) == (verdict, True), found
     assert bool(found.fix) == (verdict != "ok")
@@ -68,7 +68,7 @@ def test_a_name_that_does_not_resolve_and_a_port_where_nobody_is() -> None:
 def test_who_does_not_speak_http_is_no_agent() -> None:
     with listening(b"220 mail.example ESMTP\r\n") as port:
         assert ask(hub(f"ws://127.0.0.1:{port}/forward")).step == "connection"
-        assert ask(hub(f"http://127.0.0.1:{port}/")) == Asked()
+        assert ask(hub(f"http://127.0.0.1:{port}/")) == UpstreamProbe()
 
 
 def test_a_certificate_of_nobody_we_trust(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import trio
 
 from edge_agent.cli.doctor.store import (
     Folder,
-    Held,
+    HeldStore,
     judge_agent,
     judge_folder,
     judge_quarantine,
@@ -44,13 +44,13 @@ def test_the_folder(folder: Folder, verdict: str, told: str) -> None:
 @pytest.mark.parametrize(
     "held, verdict, told",
     [
-        (Held(), "ok", "first look"),
-        (Held(there=False), "ok", "none yet"),
-        (Held(holder=77), "ok", "process 77"),
-        (Held(problem="the root is gone"), "fail", "the root is gone"),
+        (HeldStore(), "ok", "first look"),
+        (HeldStore(there=False), "ok", "none yet"),
+        (HeldStore(holder=77), "ok", "process 77"),
+        (HeldStore(problem="the root is gone"), "fail", "the root is gone"),
     ],
 )
-def test_the_store(held: Held, verdict: str, told: str) -> None:
+def test_the_store(held: HeldStore, verdict: str, told: str) -> None:
     found = judge_store(held)
     assert (found.verdict, told in found.found) == (verdict, True), found
 

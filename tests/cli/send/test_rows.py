@@ -9,8 +9,8 @@ import pytest
 
 from edge_agent.cli.send.rows import (
     LINE_BYTES_MAX,
+    BoundedLines,
     FileFormat,
-    Lines,
     guess_format,
     read_rows,
     take,
@@ -26,7 +26,7 @@ def rows(
     times = TimeReader.parse(column, None, zone)
     return [
         (row.line, row.fields) if isinstance(row, Row) else (row.line, row.reason)
-        for row in read_rows(Lines(io.BytesIO(data)), form, times)
+        for row in read_rows(BoundedLines(io.BytesIO(data)), form, times)
     ]
 
 
@@ -134,13 +134,13 @@ def test_an_empty_file_has_no_rows() -> None:
 def test_the_format_is_guessed_by_suffix_and_then_by_the_first_line(
     name: str, text: str, expected: str
 ) -> None:
-    assert guess_format(name, Lines(io.BytesIO(text.encode()))) == expected
+    assert guess_format(name, BoundedLines(io.BytesIO(text.encode()))) == expected
 
 
 def test_what_has_arrived_on_a_pipe_is_taken_without_waiting_for_more() -> None:
     reader, writer = os.pipe()
     with os.fdopen(reader, "rb") as file:
-        lines = Lines(cast("BinaryIO", file))
+        lines = BoundedLines(cast("BinaryIO", file))
         os.write(writer, b'{"n": 1}\n{"n": 2}\n{"n"')
         source = read_rows(lines, "jsonl", TimeReader())
         assert [row.line for row in take(source, lines, 100)] == [1, 2]
@@ -151,7 +151,7 @@ def test_what_has_arrived_on_a_pipe_is_taken_without_waiting_for_more() -> None:
 
 
 def test_take_is_bounded() -> None:
-    lines = Lines(io.BytesIO(b"1\n" * 10))
+    lines = BoundedLines(io.BytesIO(b"1\n" * 10))
     source = read_rows(lines, "jsonl", TimeReader())
     assert [len(take(source, lines, 4)) for _ in range(4)] == [4, 4, 2, 0]
 

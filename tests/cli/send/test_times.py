@@ -7,7 +7,7 @@ import io
 import pytest
 
 from edge_agent.cli.send import times
-from edge_agent.cli.send.rows import Lines, read_rows
+from edge_agent.cli.send.rows import BoundedLines, read_rows
 from edge_agent.cli.send.times import BadRow, TimeReader
 
 BERLIN = "Europe/Berlin"
@@ -17,7 +17,7 @@ def read(local: str, zone: str = BERLIN) -> list[str]:
     """Of each row ``HH:MM`` of that night its time in UTC, or "bad"."""
     lines = "".join(f"2026-10-25 {each},1\n" for each in local.split())
     data = io.BytesIO(f"time,v\n{lines}".encode())
-    rows = list(read_rows(Lines(data), "csv", TimeReader.parse(None, None, zone)))
+    rows = list(read_rows(BoundedLines(data), "csv", TimeReader.parse(None, None, zone)))
     assert [row.line for row in rows] == list(range(2, len(rows) + 2))
     return [
         "bad" if isinstance(row, BadRow) else row.fields["time"].strftime("%H:%M") for row in rows
@@ -56,7 +56,7 @@ def test_the_order_of_a_file_says_which_of_two_hours_is_meant(local: str, utc: s
 
 def test_a_time_that_does_not_occur_is_a_bad_row() -> None:
     data = io.BytesIO(b'{"time": "2026-03-29 01:30"}\n{"time": "2026-03-29 02:30"}\n')
-    first, second = read_rows(Lines(data), "jsonl", TimeReader.parse(None, None, BERLIN))
+    first, second = read_rows(BoundedLines(data), "jsonl", TimeReader.parse(None, None, BERLIN))
     assert not isinstance(first, BadRow)
     assert isinstance(second, BadRow)
     assert "does not occur" in second.reason
@@ -69,7 +69,7 @@ def test_an_offset_leaves_nothing_to_decide() -> None:
 def test_rows_without_a_time_and_bad_ones_keep_their_places() -> None:
     text = '{"time": "2026-10-25 02:30"}\n{"a": 1}\n7,\n{"time": "2026-10-25 02:10", "a": null}\n'
     data = io.BytesIO(text.encode() + b'{"time": null, "a": 2}\n{"time": "2026-10-25 03:10"}\n')
-    rows = list(read_rows(Lines(data), "jsonl", TimeReader.parse(None, None, BERLIN)))
+    rows = list(read_rows(BoundedLines(data), "jsonl", TimeReader.parse(None, None, BERLIN)))
     assert [row.line for row in rows] == [1, 2, 3, 4, 5, 6]
     assert [isinstance(row, BadRow) for row in rows] == [False, False, True, False, False, False]
 
@@ -96,7 +96,9 @@ def test_no_more_rows_are_held_than_memory_has_room_for(monkeypatch: pytest.Monk
 @pytest.mark.parametrize("form", [None, "unix", "unix-ns"])
 def test_whatever_a_row_holds_it_is_a_row_or_a_bad_row(line: str, form: str | None) -> None:
     data = io.BytesIO(line.encode() + b"\n")
-    assert len(list(read_rows(Lines(data), "jsonl", TimeReader.parse(None, form, "UTC")))) == 1
+    assert (
+        len(list(read_rows(BoundedLines(data), "jsonl", TimeReader.parse(None, form, "UTC")))) == 1
+    )
 
 
 @pytest.mark.parametrize(

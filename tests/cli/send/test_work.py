@@ -9,21 +9,21 @@ from edge_agent.cli.async_main import run
 from edge_agent.cli.common import Failure
 from edge_agent.cli.progress import ProgressBar
 from edge_agent.cli.send.options import EX_DATAERR, EX_NOPERM, EX_UNAVAILABLE, Diary
-from edge_agent.cli.send.rows import Lines, read_rows
+from edge_agent.cli.send.rows import BoundedLines, read_rows
 from edge_agent.cli.send.times import TimeReader
-from edge_agent.cli.send.work import Outcome, Sending
+from edge_agent.cli.send.work import Sending, SendOutcome
 from tests.client.stub import agent_on_a_port
 from tests.patience import PATIENCE_S
 
 
-def send(url: str, text: str, **options: Any) -> Outcome:
+def send(url: str, text: str, **options: Any) -> SendOutcome:
     """Send ``text`` as JSON lines; a Failure carries no outcome, hence the attribute."""
     given = {
         "token": None, "ca_file": None, "numbered": True, "skip_bad": False, "timeout": 5.0,
         "diary": Diary(quiet=True),
     } | options  # fmt: skip
     sending = Sending(url, "file/x", **given)
-    lines = Lines(io.BytesIO(text.encode()))
+    lines = BoundedLines(io.BytesIO(text.encode()))
     rows = read_rows(lines, "jsonl", TimeReader())
     try:
         run(lambda: sending.run(rows, lines, ProgressBar("x", None, shown=False)))

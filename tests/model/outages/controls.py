@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 import trio
 
-from edge_agent.client.position import Position as ClientPosition
+from edge_agent.client.position import ProducerPosition as ClientPosition
 from edge_agent.commit import Committer
 from edge_agent.commit.gather import settle
 from edge_agent.commit.persist import Persistence

@@ -9,10 +9,10 @@ import pytest
 from edge_agent.ops.forecast.capacity import (
     NOTHING,
     Drain,
-    Lane,
+    LaneBacklog,
+    LogRates,
     Loss,
-    Moment,
-    Rates,
+    PositionSample,
     Room,
     between,
     drain,
@@ -22,12 +22,12 @@ from edge_agent.ops.forecast.capacity import (
 DAY_S = 86_400.0
 #: 100 bytes a record, 10,000 of them; room for 60,000.
 ROOM = Room("main", bytes=1_000_000, share_bytes=6_000_000, held=10_000, keep_s=30 * DAY_S)
-OFFLINE = Lane("hub", "main", False, True, backlog=10_000, age_s=60.0, late_s=30.0)
+OFFLINE = LaneBacklog("hub", "main", False, True, backlog=10_000, age_s=60.0, late_s=30.0)
 LINK = ("hub", "main")
 
 
-def rates(into: float, out: float = 0.0) -> Rates:
-    return Rates(60.0, {"main": into}, {LINK: out}, {}, {})
+def rates(into: float, out: float = 0.0) -> LogRates:
+    return LogRates(60.0, {"main": into}, {LINK: out}, {}, {})
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def rates(into: float, out: float = 0.0) -> Rates:
     ],
 )  # fmt: skip
 def test_when_the_oldest_undelivered_record_is_due(
-    room: Room, lane: Lane, into: float, out: float, expected: Loss | None
+    room: Room, lane: LaneBacklog, into: float, out: float, expected: Loss | None
 ) -> None:
     found = loss(room, [lane], rates(into), rates(into, out))
     if expected is None:
@@ -82,9 +82,9 @@ def test_when_the_oldest_undelivered_record_is_due(
 
 
 def test_of_several_upstreams_the_first_to_lose_is_told() -> None:
-    slow = Lane("cloud", "main", True, False, 2_000, 60.0, 30.0)
+    slow = LaneBacklog("cloud", "main", True, False, 2_000, 60.0, 30.0)
     today = rates(10)
-    recent = Rates(60.0, {"main": 10.0}, {LINK: 0.0, ("cloud", "main"): 5.0}, {}, {})
+    recent = LogRates(60.0, {"main": 10.0}, {LINK: 0.0, ("cloud", "main"): 5.0}, {}, {})
     found = loss(ROOM, [slow, OFFLINE], today, recent)
     assert found == Loss(5000, "share")
 
@@ -108,24 +108,26 @@ def test_before_there_are_rates_nothing_is_said() -> None:
     ],
 )
 def test_how_soon_a_backlog_drains(
-    lane: Lane, into: float, out: float, expected: Drain | None
+    lane: LaneBacklog, into: float, out: float, expected: Drain | None
 ) -> None:
     assert drain([lane], rates(into, out)) == expected
 
 
 def test_only_the_lanes_that_are_behind_drain() -> None:
     behind = replace(OFFLINE, connected=True)
-    alarms = Lane("hub", "alarms", True, True, 3, 0.1, 30.0)
-    recent = Rates(
+    alarms = LaneBacklog("hub", "alarms", True, True, 3, 0.1, 30.0)
+    recent = LogRates(
         60.0, {"main": 10.0, "alarms": 50.0}, {LINK: 30.0, ("hub", "alarms"): 50.0}, {}, {}
     )
     assert drain([behind, alarms], recent) == Drain(500, 30, 10)
 
 
 def test_rates_are_differences_over_time_and_a_rewind_stands_still() -> None:
-    old = Moment({"main": 100}, {LINK: 90, ("cloud", "main"): 50}, {"main": 5}, {"main": 1})
-    new = Moment({"main": 400, "new": 7}, {LINK: 390, ("cloud", "main"): 20}, {"main": 9}, {})
-    assert between(old, new, 10) == Rates(
+    old = PositionSample({"main": 100}, {LINK: 90, ("cloud", "main"): 50}, {"main": 5}, {"main": 1})
+    new = PositionSample(
+        {"main": 400, "new": 7}, {LINK: 390, ("cloud", "main"): 20}, {"main": 9}, {}
+    )
+    assert between(old, new, 10) == LogRates(
         10, {"main": 30, "new": 0}, {LINK: 30, ("cloud", "main"): 0}, {"main": 4}, {}
     )
     assert between(old, new, 0) is NOTHING

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 
-from edge_agent.config import Config, Http, Rule, Size, Store, Upstream
+from edge_agent.config import Config, Http, Rule, Size, StoreConfig, Upstream
 from edge_agent.config.shape import Duration
 from edge_agent.errors import ProtocolError
 from edge_agent.forward.consumer_orders import OrderRefused
@@ -25,7 +25,7 @@ def leave(run: Run) -> tuple[Run, ...]:
 def config(folder: Path) -> Config:
     return Config(
         http=Http(address="127.0.0.1:0"),
-        store=Store(path=str(folder), size=Size(16 << 20)),
+        store=StoreConfig(path=str(folder), size=Size(16 << 20)),
         upstream=(Upstream(name="hub", url="ws://hub:1/forward"),),
         rule=(Rule(name="hourly", streams=("**",), window=Duration(3600), into="{stream}/1h"),),
     )

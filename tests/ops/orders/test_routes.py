@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trio
 
-from edge_agent.config import Config, Http, Size, Store, Upstream
+from edge_agent.config import Config, Http, Size, StoreConfig, Upstream
 from edge_agent.ops import Sources
 from edge_agent.store import Entry, Quarantined
 from tests.ops.real import Agent, agent
@@ -40,7 +40,7 @@ async def post(
 def config(folder: Path) -> Config:
     return Config(
         http=Http(address="127.0.0.1:0"),
-        store=Store(path=str(folder), size=Size(16 << 20)),
+        store=StoreConfig(path=str(folder), size=Size(16 << 20)),
         upstream=(Upstream(name="hub", url="ws://hub:1/forward"),),
     )
 

@@ -6,7 +6,7 @@ from edge_agent.clock import ManualClock
 from edge_agent.store.retention.policy import (
     ClockWatch,
     Floors,
-    Held,
+    HeldBlock,
     excess,
     floors_of,
     is_loss,
@@ -20,10 +20,10 @@ DAY_NS = 86_400 * 10**9
 NOBODY = Floors(None, None)
 
 
-def held(*, days: list[float], synced: list[bool] | None = None) -> list[Held]:
+def held(*, days: list[float], synced: list[bool] | None = None) -> list[HeldBlock]:
     """Blocks of ten records and 4000 bytes, stored so many days ago."""
     return [
-        Held(
+        HeldBlock(
             1 + 10 * i,
             10 + 10 * i,
             4000,
@@ -37,7 +37,7 @@ def held(*, days: list[float], synced: list[bool] | None = None) -> list[Held]:
     ]
 
 
-def by_age(blocks: list[Held], floors: Floors = NOBODY) -> int:
+def by_age(blocks: list[HeldBlock], floors: Floors = NOBODY) -> int:
     return upto_by_age(blocks, START_NS, 30 * 86_400.0, floors)
 
 

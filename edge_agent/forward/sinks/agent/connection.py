@@ -4,9 +4,9 @@ A link lives as long as its connection. Everything that can go wrong with it, in
 TLS, in the WebSocket library or because the hub says stop, ends `run` with `SinkUnavailable`, so
 that above this file an upstream is either there or not.
 
-Messages are handed over (`Link.transmit`) and sent by a task of the link as soon as the hub's
-window and ``in_flight_bytes`` leave room. So the next ones are read and packed meanwhile, and the
-hub never waits for us between two of them.
+Messages are handed over (`AgentConnection.transmit`) and sent by a task of the link as soon as the
+hub's window and ``in_flight_bytes`` leave room. So the next ones are read and packed meanwhile, and
+the hub never waits for us between two of them.
 
 Deadlines: ``timeout`` for connecting up to the welcome; `PING_S` + ``timeout`` in which no byte
 moves in either direction (a ping goes out every `PING_S`, so a living hub always moves some; a
@@ -29,7 +29,7 @@ from edge_agent.config import Upstream
 from edge_agent.dial import Dial
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward.credentials import Credentials
-from edge_agent.forward.progress_stream import Watched
+from edge_agent.forward.progress_stream import ProgressStream
 from edge_agent.forward.proxy import tunnelled
 from edge_agent.forward.sink import CLOSE_S, Acknowledged
 from edge_agent.forward.sinks.agent.close_codes import most_telling, stopped, translated
@@ -47,7 +47,7 @@ _RECEIVE_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
-class Hello:
+class ForwardHello:
     """What to say first."""
 
     source: str
@@ -56,7 +56,7 @@ class Hello:
     history: History | None = None
 
 
-class Link:
+class AgentConnection:
     """See the module's docstring; ``credentials`` are those of this attempt.
 
     Attributes:
@@ -72,7 +72,7 @@ class Link:
         self._credentials = credentials
         self._session = ClientSession("msgpack")
         self._socket: WebSocketConnection | None = None
-        self._stream: Watched | None = None
+        self._stream: ProgressStream | None = None
         self._scope = trio.CancelScope()
         self._closing = False
         self._stop: SinkUnavailable | None = None
@@ -108,7 +108,10 @@ class Link:
         )
 
     async def run(
-        self, hello: Hello, *, task_status: trio.TaskStatus[Resume] = trio.TASK_STATUS_IGNORED
+        self,
+        hello: ForwardHello,
+        *,
+        task_status: trio.TaskStatus[Resume] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Connect, report what the hub answered to hello, and stay until closed.
 
@@ -179,7 +182,7 @@ class Link:
                 await self._socket.aclose()
         self._scope.cancel()
 
-    async def _connect(self, nursery: trio.Nursery, hello: Hello) -> Resume:
+    async def _connect(self, nursery: trio.Nursery, hello: ForwardHello) -> Resume:
         upstream = self._upstream
         parts = urlsplit(upstream.url)
         host, is_tls = parts.hostname or "", parts.scheme == "wss"
@@ -187,7 +190,7 @@ class Link:
         headers = [(name.encode(), value.encode()) for name, value in credentials.headers]
         self._dial = tunnelled(upstream, credentials.proxy_authorization, self._dial)
         with trio.fail_after(upstream.timeout):
-            self._stream = Watched(
+            self._stream = ProgressStream(
                 await self._dial(host, parts.port or (443 if is_tls else 80), credentials.tls)
             )
             socket = self._socket = await wrap_client_stream(

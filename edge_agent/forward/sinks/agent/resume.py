@@ -38,7 +38,7 @@ import msgspec
 
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward.plan import Again, again_of, moves_of
-from edge_agent.forward.sink import Resume, Resumed
+from edge_agent.forward.sink import LaneResume, Resumed
 from edge_agent.store import Identity
 from edge_agent.wire import History
 
@@ -87,7 +87,7 @@ def source_name(agent_id: str, upstream: str, log: str, lane: str = "") -> str:
     return f"{agent_id}/{upstream}/{log}/live" + (f"-{lane}" if lane else "")
 
 
-def history_of(identity: Identity, upstream: str, log: str, resume: Resume) -> History | None:
+def history_of(identity: Identity, upstream: str, log: str, resume: LaneResume) -> History | None:
     """What the hub is told of our store's openings; None where nothing is known of them."""
     if not identity.opening:
         return None
@@ -110,7 +110,7 @@ def moved(state: bytes | None) -> bytes:
     return msgspec.msgpack.encode(now)
 
 
-def greet(resume: Resume, own_epoch: str, lane: str = "") -> Greeting:
+def greet(resume: LaneResume, own_epoch: str, lane: str = "") -> Greeting:
     """The first hello of a connection, under ``lane``."""
     state = hub_state(resume.state)
     if state is None:
@@ -124,7 +124,7 @@ def judge_welcome(
     said: Greeting,
     epoch: str,
     next_number: int,
-    resume: Resume,
+    resume: LaneResume,
     own_epoch: str,
     *,
     lane: str = "",

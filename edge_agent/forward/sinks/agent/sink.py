@@ -26,8 +26,8 @@ from edge_agent.config import Upstream
 from edge_agent.dial import Dial
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles
-from edge_agent.forward.sink import Acknowledged, Batch, ClockNews, Resume, Resumed
-from edge_agent.forward.sinks.agent.connection import Hello, Link
+from edge_agent.forward.sink import Acknowledged, Batch, ClockNews, LaneResume, Resumed
+from edge_agent.forward.sinks.agent.connection import AgentConnection, ForwardHello
 from edge_agent.forward.sinks.agent.messages import (
     MESSAGE_BYTES,
     Message,
@@ -84,7 +84,7 @@ class WebSocketSink:
         self._dial, self._clock, self._run_blocking = dial, clock, run_blocking
         self._matches = compile_patterns(upstream.streams)
         self._files = CredentialFiles(upstream)
-        self._link: Link | None = None
+        self._link: AgentConnection | None = None
         self._packer = Packer()
         # Packing and sending are one step, or messages would overtake one another.
         self._sending = trio.Lock()
@@ -101,7 +101,7 @@ class WebSocketSink:
         """The hub numbers records, not batches."""
         return False
 
-    async def open(self, nursery: trio.Nursery, resume: Resume) -> Resumed:
+    async def open(self, nursery: trio.Nursery, resume: LaneResume) -> Resumed:
         """Connect and agree where to go on; at most two hellos (``resume.py``).
 
         Raises:
@@ -114,8 +114,10 @@ class WebSocketSink:
         said = greet(resume, own_epoch, identity.lane)
         credentials = await self._run_blocking(self._files.read)
         for _ in range(2):
-            link = self._link = Link(self._upstream, self._dial, self._clock, credentials)
-            hello = Hello(source, said.epoch, said.first, history)
+            link = self._link = AgentConnection(
+                self._upstream, self._dial, self._clock, credentials
+            )
+            hello = ForwardHello(source, said.epoch, said.first, history)
             answer = await nursery.start(link.run, hello)
             judged = judge_welcome(
                 said,
@@ -225,7 +227,7 @@ class WebSocketSink:
     def _packed(self, batch: Batch) -> list[Message]:
         return list(self._packer.add(segments_of(batch, self._identity, self._matches)))
 
-    def _opened(self) -> Link:
+    def _opened(self) -> AgentConnection:
         if self._link is None:
             raise SinkUnavailable("the sink is closed")
         return self._link

@@ -71,7 +71,7 @@ class Sent(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpAnswer:
     """An HTTP answer; header names in lower case, the body as far as it was read."""
 
     status: int
@@ -81,7 +81,7 @@ class Answer:
 
 
 def judge(
-    answer: Answer, key: str, wall_ns: int, accept: str = "auto", sent: Sequence[Sent] = ()
+    answer: HttpAnswer, key: str, wall_ns: int, accept: str = "auto", sent: Sequence[Sent] = ()
 ) -> SinkError | None:
     """None: acknowledged. Otherwise what to raise.
 
@@ -126,7 +126,7 @@ def retry_after_s(value: str | None, wall_ns: int) -> float | None:
 
 
 def _error(
-    kind: Kind, message: str, answer: Answer, wall_ns: int, *, halve: bool = False
+    kind: Kind, message: str, answer: HttpAnswer, wall_ns: int, *, halve: bool = False
 ) -> SinkError:
     """What to raise where a status, the answer's own or one in its body, is of this ``kind``."""
     if kind == "refused":
@@ -138,7 +138,7 @@ def _error(
 
 
 def _judge_2xx(
-    answer: Answer, key: str, wall_ns: int, accept: str, sent: Sequence[Sent]
+    answer: HttpAnswer, key: str, wall_ns: int, accept: str, sent: Sequence[Sent]
 ) -> SinkError | None:
     status = answer.status
     if status not in _ACKNOWLEDGING:
@@ -171,7 +171,7 @@ def _judge_2xx(
 
 
 def _judge_json(
-    answer: Answer, body: bytes, kind: str, wall_ns: int, sent: Sequence[Sent]
+    answer: HttpAnswer, body: bytes, kind: str, wall_ns: int, sent: Sequence[Sent]
 ) -> SinkError | None:
     if kind in _LINES:
         body = b"[" + b",".join(line for line in body.splitlines() if line.strip()) + b"]"
@@ -195,7 +195,7 @@ def _judge_json(
     return _error(verdict.kind, message, answer, wall_ns, halve=halve)
 
 
-def _no(answer: Answer, why: str, *, halve: bool = False) -> SinkUnavailable:
+def _no(answer: HttpAnswer, why: str, *, halve: bool = False) -> SinkUnavailable:
     hint = 'if it is the upstream\'s word, set accept ("status": the status alone counts)'
     return SinkUnavailable(f"HTTP {answer.status}, but {why}; {hint}", halve=halve)
 
@@ -215,7 +215,7 @@ def _may_be_json(kind: str, body: bytes, accept: str, *, is_certain: bool) -> bo
     return (kind in _UNDECLARED or is_certain) and body[:1] in (b"{", b"[")
 
 
-def _plain(answer: Answer) -> tuple[bytes, bool]:
+def _plain(answer: HttpAnswer) -> tuple[bytes, bool]:
     """The body without compression, byte order mark and spaces around it; whether it is whole."""
     body, is_whole = answer.body, answer.complete
     encoding = answer.headers.get("content-encoding", "").strip().lower()
@@ -232,6 +232,6 @@ def _plain(answer: Answer) -> tuple[bytes, bool]:
     return body.removeprefix(b"\xef\xbb\xbf").strip(), is_whole
 
 
-def _excerpt(answer: Answer) -> str:
+def _excerpt(answer: HttpAnswer) -> str:
     text = _plain(answer)[0][:800].decode("utf-8", "replace")
     return printable(text) or "no reason given"

@@ -2,8 +2,8 @@
 
 h11 knows the protocol; here are the byte stream, the bounds and the deadlines. What the server may
 send is bounded in bytes, in answers before the answer, and in time; whatever it sends ends in an
-`Answer` or an exception, and then the connection is not used again. The answer is read while the
-request is sent: who refuses a body by its head does so before it has all of it.
+`HttpAnswer` or an exception, and then the connection is not used again. The answer is read while
+the request is sent: who refuses a body by its head does so before it has all of it.
 
 Deadlines: ``timeout`` since the last byte that moved, in either direction. A byte that goes has
 moved when it leaves the kernel's queue, so that 800 kB over 16 kB/s are 50 s of movement. An answer
@@ -20,9 +20,9 @@ import h11
 import trio
 
 from edge_agent.dial import Dial
-from edge_agent.forward.progress_stream import PIECE_BYTES, Watched, socket_of
+from edge_agent.forward.progress_stream import PIECE_BYTES, ProgressStream, socket_of
 from edge_agent.forward.proxy import INTERIM_MAX, Proxy, dial_proxy, tunnel
-from edge_agent.forward.sinks.http.answer import ANSWER_BYTES_MAX, REFUSAL_BYTES_MAX, Answer
+from edge_agent.forward.sinks.http.answer import ANSWER_BYTES_MAX, REFUSAL_BYTES_MAX, HttpAnswer
 
 _RECEIVE_BYTES = 64 * 1024
 _HEAD_BYTES_MAX = 64 * 1024
@@ -44,7 +44,7 @@ CONNECTION_ERRORS = (
 )
 
 
-class HttpConnection:
+class HttpClientConnection:
     """See the module's docstring; `open_connection` makes one.
 
     Attributes:
@@ -62,7 +62,7 @@ class HttpConnection:
         parts = urlsplit(url)
         self.tls = tls
         self.has_begun = False
-        self._stream = Watched(stream)
+        self._stream = ProgressStream(stream)
         self._stream.is_opening = False
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEAD_BYTES_MAX)
         self._host = parts.netloc.rpartition("@")[2].encode("idna").decode()
@@ -90,7 +90,7 @@ class HttpConnection:
 
     async def post(
         self, headers: Sequence[tuple[str, str]], body: bytes, timeout: float
-    ) -> Answer | None:
+    ) -> HttpAnswer | None:
         """The answer to one POST; None where nothing moved for ``timeout`` seconds.
 
         Raises:
@@ -98,7 +98,7 @@ class HttpConnection:
         """
         self._is_good = self._is_sent = self.has_begun = False
         self._handed = self._received = 0
-        answer: Answer | None = None
+        answer: HttpAnswer | None = None
         failure: Exception | None = None
         fixed = [("Host", self._host), ("Content-Length", str(len(body))), *self._more]
         request = h11.Request(method="POST", target=self._target, headers=[*fixed, *headers])
@@ -135,7 +135,7 @@ class HttpConnection:
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # Its answer may be there all the same; if not, `_receive` meets the same end.
 
-    async def _receive(self) -> Answer:
+    async def _receive(self) -> HttpAnswer:
         head: h11.Response | None = None
         pieces: list[bytes] = []
         size = limit = interim = events = 0
@@ -166,7 +166,7 @@ class HttpConnection:
                 raise
             complete = False
         assert head is not None
-        return Answer(head.status_code, _headers(head), b"".join(pieces), complete)
+        return HttpAnswer(head.status_code, _headers(head), b"".join(pieces), complete)
 
     async def _event(self) -> h11.Event | type[h11.PAUSED]:
         while (event := self._http.next_event()) is h11.NEED_DATA:
@@ -203,7 +203,7 @@ class HttpConnection:
 
 async def open_connection(
     dial: Dial, url: str, tls: ssl.SSLContext | None, proxy: Proxy | None
-) -> HttpConnection:
+) -> HttpClientConnection:
     """Connect to the host of ``url``, through ``proxy`` where there is one.
 
     Raises:
@@ -218,7 +218,7 @@ async def open_connection(
         stream = await dial_proxy(dial, proxy)
     else:
         stream = await tunnel(dial, proxy)(host, port, tls)
-    return HttpConnection(stream, url, tls, proxy)
+    return HttpClientConnection(stream, url, tls, proxy)
 
 
 def _headers(head: h11.Response) -> dict[str, str]:

@@ -53,20 +53,20 @@ _UNREADABLE: Final = object()
 _COMPOUND: Final = object()
 
 
-class Verdict(NamedTuple):
+class RecordOutcome(NamedTuple):
     """One record's outcome, or the whole batch's; ``reason`` in the upstream's words."""
 
     kind: Kind
     reason: str = ""
 
 
-_TAKEN: Final = Verdict("taken")
+_TAKEN: Final = RecordOutcome("taken")
 #: Told as an error, and none: it has the record already.
-_HELD: Final = Verdict("taken", "held already")
+_HELD: Final = RecordOutcome("taken", "held already")
 
 
 @dataclass(slots=True)
-class Outcome:
+class BatchOutcome:
     """What the body says of the batch.
 
     Attributes:
@@ -77,14 +77,14 @@ class Outcome:
         explains_errors: whether one is told as an error that is none.
     """
 
-    verdict: Verdict = _TAKEN
+    verdict: RecordOutcome = _TAKEN
     refused: dict[int, str] = field(default_factory=dict)
     is_clear: bool = False
     failed: int = 0
     explains_errors: bool = False
 
 
-def outcome_of(body: bytes, ids: Sequence[str]) -> Outcome:
+def outcome_of(body: bytes, ids: Sequence[str]) -> BatchOutcome:
     """Read an answer's JSON; ``ids`` are those of the records that were sent, in their order.
 
     Raises:
@@ -94,12 +94,12 @@ def outcome_of(body: bytes, ids: Sequence[str]) -> Outcome:
     raw = msgspec.json.decode(body.strip(), type=msgspec.Raw)
     kind = _first(raw)
     if kind == "[":
-        return _listed(raw, ids, is_bad=False) or Outcome()
+        return _listed(raw, ids, is_bad=False) or BatchOutcome()
     if kind == "{":
-        return _object(_members.decode(raw), ids, depth=0) or Outcome()
+        return _object(_members.decode(raw), ids, depth=0) or BatchOutcome()
     said = _scalar(raw)
     bad = said is False or (isinstance(said, str) and denies(said))
-    return Outcome(Verdict("unclear", printable(str(said)))) if bad else Outcome()
+    return BatchOutcome(RecordOutcome("unclear", printable(str(said)))) if bad else BatchOutcome()
 
 
 def by_status(status: int) -> Kind:
@@ -121,12 +121,12 @@ def printable(text: str) -> str:
     return " ".join(text.split())[:_REASON_SHOWN]
 
 
-def _object(members: _Members, ids: Sequence[str], depth: int) -> Outcome | None:
+def _object(members: _Members, ids: Sequence[str], depth: int) -> BatchOutcome | None:
     """The gravest that an object says; None where it says nothing of outcomes, or that all is well.
 
     A list that speaks for every record makes clear what ``"errors": true`` beside it means.
     """
-    found: list[Outcome] = []
+    found: list[BatchOutcome] = []
     told, fewer = _fewer(members, len(ids))
     for name, raw in members.items():
         first, about = _first(raw), about_name(name)
@@ -142,23 +142,23 @@ def _object(members: _Members, ids: Sequence[str], depth: int) -> Outcome | None
     clear = next((one for one in found if one.is_clear), None)
     verdict = _sign(members, by_status, fewer)
     if verdict is not None and verdict.kind != "taken":
-        found.append(Outcome(verdict))
+        found.append(BatchOutcome(verdict))
     gravest = min(found, key=lambda one: _GRAVEST.index(one.verdict.kind), default=None)
     if gravest is None or clear is None or gravest.verdict.kind in ("person", "later"):
         return gravest
     # It tells of more failures than the list does: which were taken is not known.
     is_explained = clear.failed or clear.explains_errors or gravest.verdict.kind == "taken"
     if told > clear.failed or not is_explained:
-        return Outcome(Verdict("unclear", gravest.verdict.reason))
+        return BatchOutcome(RecordOutcome("unclear", gravest.verdict.reason))
     return clear
 
 
-def _listed(raw: msgspec.Raw, ids: Sequence[str], *, is_bad: bool) -> Outcome | None:
+def _listed(raw: msgspec.Raw, ids: Sequence[str], *, is_bad: bool) -> BatchOutcome | None:
     """What a list says, where it has an object for each record, or (``is_bad``) for each that
     failed.
     """
     elements = _elements.decode(raw)
-    verdicts: list[tuple[int, Verdict]] = []
+    verdicts: list[tuple[int, RecordOutcome]] = []
     named: list[str] = []
     taken, held = 0, False
     for index, element in enumerate(elements):
@@ -167,26 +167,28 @@ def _listed(raw: msgspec.Raw, ids: Sequence[str], *, is_bad: bool) -> Outcome | 
         taken += verdict in (_TAKEN, _HELD) and not is_bad
         held = held or verdict is _HELD
         if is_bad and (verdict is None or verdict.kind == "taken"):
-            verdict = Verdict("unclear", printable(_text(element)))
+            verdict = RecordOutcome("unclear", printable(_text(element)))
         if verdict is not None and verdict.kind != "taken":
             verdicts.append((index, verdict))
     if not verdicts:
         is_clear = bool(elements) and taken == len(ids)
-        return Outcome(is_clear=True, explains_errors=held) if is_clear else None
+        return BatchOutcome(is_clear=True, explains_errors=held) if is_clear else None
     gravest = min((v for _, v in verdicts), key=lambda v: _GRAVEST.index(v.kind))
     if gravest.kind in ("person", "later") or len(verdicts) >= len(ids):
-        return Outcome(gravest)
+        return BatchOutcome(gravest)
     if not is_bad and len(elements) != len(ids):
         # Of some records it says nothing: they may be taken or not.
-        return Outcome(gravest)
+        return BatchOutcome(gravest)
     indexes = _indexes([index for index, _ in verdicts], named, ids, by_place=not is_bad)
     if indexes is None:
-        return Outcome(gravest)
+        return BatchOutcome(gravest)
     refused = {index: v.reason for index, (_, v) in zip(indexes, verdicts, strict=True)}
-    return Outcome(Verdict("refused", gravest.reason), refused, is_clear=True, failed=len(refused))
+    return BatchOutcome(
+        RecordOutcome("refused", gravest.reason), refused, is_clear=True, failed=len(refused)
+    )
 
 
-def _element(raw: msgspec.Raw, *, is_result: bool) -> tuple[str, Verdict | None]:
+def _element(raw: msgspec.Raw, *, is_result: bool) -> tuple[str, RecordOutcome | None]:
     """The id that a list's element names ("": none), and what it says; a word says something if it
     ``is_result``.
     """
@@ -194,8 +196,8 @@ def _element(raw: msgspec.Raw, *, is_result: bool) -> tuple[str, Verdict | None]
         said = _scalar(raw)
         if isinstance(said, str):
             is_bad = is_result and said.strip().lower() in BAD_RESULTS
-            return said, Verdict("unclear", printable(said)) if is_bad else None
-        return "", Verdict("unclear", "false") if said is False else None
+            return said, RecordOutcome("unclear", printable(said)) if is_bad else None
+        return "", RecordOutcome("unclear", "false") if said is False else None
     members = _members.decode(raw)
     if len(members) == 1:
         ((operation, inner),) = members.items()
@@ -252,7 +254,7 @@ def _fewer(members: _Members, sent: int) -> tuple[int, str]:
     return sent - count - held, printable(f"{name[:NAME_MAX]}: {_text(raw)}, and sent: {sent}")
 
 
-def _sign(members: _Members, of_status: Callable[[int], Kind], fewer: str) -> Verdict | None:
+def _sign(members: _Members, of_status: Callable[[int], Kind], fewer: str) -> RecordOutcome | None:
     """What an object says of itself: a status decides, else any bad sign; None: nothing.
 
     ``fewer``: how it says that not all were taken.
@@ -270,13 +272,13 @@ def _sign(members: _Members, of_status: Callable[[int], Kind], fewer: str) -> Ve
             # Elasticsearch, asked to create what it has under this id already.
             return _HELD
         else:
-            return Verdict(verdict.kind, _reason(members) or verdict.reason)
+            return RecordOutcome(verdict.kind, _reason(members) or verdict.reason)
     if bad:
-        return Verdict("unclear", _reason(members) or bad)
+        return RecordOutcome("unclear", _reason(members) or bad)
     return _TAKEN if good else None
 
 
-def _said(name: str, raw: msgspec.Raw, of_status: Callable[[int], Kind]) -> Verdict | None:
+def _said(name: str, raw: msgspec.Raw, of_status: Callable[[int], Kind]) -> RecordOutcome | None:
     """What one member says."""
     about = about_name(name)
     if not any(about):
@@ -307,7 +309,7 @@ def _said(name: str, raw: msgspec.Raw, of_status: Callable[[int], Kind]) -> Verd
         kind = "later" if PASSES.fullmatch(word) else "unclear"
     if kind is None or kind == "taken":
         return None if kind is None else _TAKEN
-    return Verdict(kind, printable(f"{name[:NAME_MAX]}: {_text(raw)}"))
+    return RecordOutcome(kind, printable(f"{name[:NAME_MAX]}: {_text(raw)}"))
 
 
 def _is_nothing(raw: msgspec.Raw, said: object) -> bool:

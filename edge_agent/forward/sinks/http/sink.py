@@ -35,12 +35,12 @@ from edge_agent.dial import Dial, dial_tcp
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles, Credentials
 from edge_agent.forward.proxy import proxy_of, tunnelled
-from edge_agent.forward.sink import Acknowledged, Batch, Resume, Resumed
-from edge_agent.forward.sinks.http.answer import Answer, Sent, judge
+from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed
+from edge_agent.forward.sinks.http.answer import HttpAnswer, Sent, judge
 from edge_agent.forward.sinks.http.body import CONTENT_TYPES, RenderedRecord, encode_body, rendered
 from edge_agent.forward.sinks.http.connection import (
     CONNECTION_ERRORS,
-    HttpConnection,
+    HttpClientConnection,
     open_connection,
 )
 from edge_agent.forward.tls_clock import waits_for_clock
@@ -79,14 +79,14 @@ class HttpSink:
         self._clock, self._run_blocking, self._dial = clock, run_blocking, dial
         self._matches: Callable[[str], bool] = compile_patterns(upstream.streams)
         self._files = CredentialFiles(upstream)
-        self._connection: HttpConnection | None = None
+        self._connection: HttpClientConnection | None = None
 
     @property
     def keyed(self) -> bool:
         """A batch is known upstream by its range."""
         return True
 
-    async def open(self, nursery: trio.Nursery, resume: Resume) -> Resumed:
+    async def open(self, nursery: trio.Nursery, resume: LaneResume) -> Resumed:
         """Nothing to agree on: go on behind the floor. The connection is made by `send`."""
         await trio.lowlevel.checkpoint()
         self._identity = resume.identity or self._identity
@@ -167,10 +167,10 @@ class HttpSink:
 
     async def _post(
         self, body: bytes, headers: Sequence[tuple[str, str]], credentials: Credentials
-    ) -> Answer:
-        answer: Answer | None = None
+    ) -> HttpAnswer:
+        answer: HttpAnswer | None = None
         failure: Exception | None = None
-        connection: HttpConnection | None = None
+        connection: HttpClientConnection | None = None
         try:
             connection = await self._connected(credentials)
             answer = await connection.post(headers, body, self._upstream.timeout)
@@ -183,7 +183,7 @@ class HttpSink:
         raise waits or self._cut(connection, failure, len(body)) from failure
 
     def _cut(
-        self, connection: HttpConnection | None, failure: Exception | None, size: int
+        self, connection: HttpClientConnection | None, failure: Exception | None, size: int
     ) -> SinkUnavailable:
         """What there is to tell of a request without an answer."""
         if failure is None or isinstance(failure, trio.TooSlowError):
@@ -197,7 +197,7 @@ class HttpSink:
         said.sent_bytes = size
         return said
 
-    async def _connected(self, credentials: Credentials) -> HttpConnection:
+    async def _connected(self, credentials: Credentials) -> HttpClientConnection:
         """The connection that is open, or a new one; also where trust has changed."""
         connection = self._connection
         if connection is not None and connection.is_good and connection.tls is credentials.tls:
@@ -225,7 +225,7 @@ class HttpSink:
         return list(headers.values())
 
 
-def _without(answer: Answer, secrets: Sequence[str]) -> Answer:
+def _without(answer: HttpAnswer, secrets: Sequence[str]) -> HttpAnswer:
     """The answer without our own secrets: what it says is shown to people and written down."""
     body = answer.body
     for secret in secrets:

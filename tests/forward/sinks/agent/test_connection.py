@@ -21,7 +21,13 @@ from edge_agent.dial import Dial
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles
 from edge_agent.forward.sink import Acknowledged
-from edge_agent.forward.sinks.agent.connection import ACK_S, PING_S, QUEUE_BYTES, Hello, Link
+from edge_agent.forward.sinks.agent.connection import (
+    ACK_S,
+    PING_S,
+    QUEUE_BYTES,
+    AgentConnection,
+    ForwardHello,
+)
 from edge_agent.forward.sinks.agent.messages import Message
 from edge_agent.wire import (
     MSGPACK_SESSION,
@@ -39,11 +45,11 @@ from edge_agent.wire import (
 from tests.forward.support import upstream
 
 Clock = trio.testing.MockClock
-HELLO = Hello("a1/hub/main/live", "hubs", 5)
+HELLO = ForwardHello("a1/hub/main/live", "hubs", 5)
 
 
-def link_to(config: Upstream, dial: Dial) -> Link:
-    return Link(config, dial, ManualClock(), CredentialFiles(config).read())
+def link_to(config: Upstream, dial: Dial) -> AgentConnection:
+    return AgentConnection(config, dial, ManualClock(), CredentialFiles(config).read())
 
 
 @dataclass
@@ -91,7 +97,7 @@ class Hub:
 
 
 @asynccontextmanager
-async def connected(**more: Any) -> AsyncIterator[tuple[Link, Hub, trio.Nursery]]:
+async def connected(**more: Any) -> AsyncIterator[tuple[AgentConnection, Hub, trio.Nursery]]:
     """A link that is welcome at a hub; whatever ends it is left to the test."""
     settings = {
         name: more.pop(name)

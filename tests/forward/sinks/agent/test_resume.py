@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from edge_agent.errors import SinkUnavailable
-from edge_agent.forward.sink import Resume, Resumed
+from edge_agent.forward.sink import LaneResume, Resumed
 from edge_agent.forward.sinks.agent.resume import (
     Greeting,
     HubState,
@@ -24,11 +24,11 @@ def kept(hub: str = HUB, own: str = OWN) -> bytes:
     return msgspec.msgpack.encode(HubState(hub, own))
 
 
-def resume(state: bytes | None, *, floor: int = 50, first: int = 11, last: int = 90) -> Resume:
-    return Resume(floor=floor, first=first, last=last, state=state)
+def resume(state: bytes | None, *, floor: int = 50, first: int = 11, last: int = 90) -> LaneResume:
+    return LaneResume(floor=floor, first=first, last=last, state=state)
 
 
-def agreed(where: Resume, epoch: str, next_number: int) -> Resumed | Greeting:
+def agreed(where: LaneResume, epoch: str, next_number: int) -> Resumed | Greeting:
     return judge_welcome(greet(where, OWN), epoch, next_number, where, OWN)
 
 

@@ -19,7 +19,7 @@ from edge_agent.commit.committer import LAZY_SECONDS
 from edge_agent.config import Upstream
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward import Forwarder, make_sink
-from edge_agent.forward.sink import Resume
+from edge_agent.forward.sink import LaneResume
 from edge_agent.forward.sinks.agent.sink import EMPTY_S, WebSocketSink
 from edge_agent.store import Entry, Gap, Numbering, Position
 from tests.forward.gateways import gateway
@@ -195,7 +195,7 @@ async def test_a_new_store_killed_before_its_first_record_left_loses_nothing(
                         run_blocking=inline,
                     )
                     async with trio.open_nursery() as nursery:
-                        resumed = await sink.open(nursery, Resume(0, 1, 4, None))
+                        resumed = await sink.open(nursery, LaneResume(0, 1, 4, None))
                         nursery.cancel_scope.cancel()
                     position = Position("upstream/hub", "main", 0, resumed.state)
                     await agent.log.acknowledge(position, durable=True)
@@ -371,7 +371,7 @@ async def test_a_closed_sink_says_so() -> None:
         await sink.settle(0)
     with pytest.raises(ExceptionGroup) as caught:
         async with trio.open_nursery() as nursery:
-            await sink.open(nursery, Resume(0, 1, 0, None))
+            await sink.open(nursery, LaneResume(0, 1, 0, None))
     assert caught.group_contains(SinkUnavailable, match="no network")
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from edge_agent.errors import SinkRefused, SinkUnavailable
 from edge_agent.forward.sinks.http.answer import (
     ANSWER_BYTES_MAX,
-    Answer,
+    HttpAnswer,
     Sent,
     judge,
     retry_after_s,
@@ -29,7 +29,7 @@ def verdict(
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     if kind:
         named["content-type"] = kind
-    return judge(Answer(status, named, body, complete), KEY, NOW_NS)
+    return judge(HttpAnswer(status, named, body, complete), KEY, NOW_NS)
 
 
 ACKNOWLEDGED = [
@@ -159,7 +159,7 @@ def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: float | No
 
 def judged(body: Any, sent: list[Sent] = SENT, *, more: dict[str, str] | None = None) -> object:
     headers = {"content-type": "application/json"} | (more or {})
-    return judge(Answer(200, headers, json.dumps(body).encode()), KEY, NOW_NS, "auto", sent)
+    return judge(HttpAnswer(200, headers, json.dumps(body).encode()), KEY, NOW_NS, "auto", sent)
 
 
 def test_records_that_a_200_refuses_are_named_by_their_numbers() -> None:
@@ -210,7 +210,7 @@ def test_an_echoed_key_does_not_make_a_failure_a_success() -> None:
     ],
 )
 def test_accept_says_what_counts(accept: str, body: bytes, kind: str, taken: bool) -> None:
-    error = judge(Answer(200, {"content-type": kind}, body), KEY, NOW_NS, accept, SENT)
+    error = judge(HttpAnswer(200, {"content-type": kind}, body), KEY, NOW_NS, accept, SENT)
     assert (error is None) is taken
 
 
@@ -218,14 +218,14 @@ def test_accept_says_what_counts(accept: str, body: bytes, kind: str, taken: boo
 @pytest.mark.parametrize("status", [199, 302, 400, 404, 503])
 def test_no_accept_makes_anything_but_a_2xx_an_acknowledgement(accept: str, status: int) -> None:
     headers = {"content-type": "application/json"}
-    assert judge(Answer(status, headers, b"{}"), KEY, NOW_NS, accept, SENT) is not None
+    assert judge(HttpAnswer(status, headers, b"{}"), KEY, NOW_NS, accept, SENT) is not None
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip"])
 def test_an_answer_that_is_compressed_although_nobody_asked_is_read(encoding: str) -> None:
     headers = {"content-type": "application/json", "content-encoding": encoding}
-    assert judge(Answer(200, headers, gzip.compress(b"{}")), KEY, NOW_NS) is None
-    bad = judge(Answer(200, headers, gzip.compress(b'{"errors": true}')), KEY, NOW_NS)
+    assert judge(HttpAnswer(200, headers, gzip.compress(b"{}")), KEY, NOW_NS) is None
+    bad = judge(HttpAnswer(200, headers, gzip.compress(b'{"errors": true}')), KEY, NOW_NS)
     assert isinstance(bad, SinkUnavailable)
 
 
@@ -233,7 +233,7 @@ def test_an_answer_that_is_compressed_although_nobody_asked_is_read(encoding: st
 def test_a_bomb_does_not_go_off(encoding: str) -> None:
     headers = {"content-type": "application/json", "content-encoding": encoding}
     bomb = gzip.compress(b"[" + b" " * 2 * ANSWER_BYTES_MAX + b"]")
-    assert isinstance(judge(Answer(200, headers, bomb), KEY, NOW_NS), SinkUnavailable)
+    assert isinstance(judge(HttpAnswer(200, headers, bomb), KEY, NOW_NS), SinkUnavailable)
 
 
 def test_what_an_answer_says_is_shown_without_what_a_terminal_would_obey() -> None:
@@ -255,7 +255,7 @@ def test_what_an_answer_says_is_shown_without_what_a_terminal_would_obey() -> No
 def test_the_judgement_is_total(
     status: int, named: dict[str, str], body: bytes, complete: bool, accept: str
 ) -> None:
-    error = judge(Answer(status, named, body, complete), KEY, NOW_NS, accept, SENT)
+    error = judge(HttpAnswer(status, named, body, complete), KEY, NOW_NS, accept, SENT)
     assert error is None or isinstance(error, (SinkUnavailable, SinkRefused))
     if error is None:
         assert 200 <= status < 300

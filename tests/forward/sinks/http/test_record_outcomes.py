@@ -8,14 +8,19 @@ from typing import Any
 import msgspec
 import pytest
 
-from edge_agent.forward.sinks.http.record_outcomes import Outcome, by_status, outcome_of, printable
+from edge_agent.forward.sinks.http.record_outcomes import (
+    BatchOutcome,
+    by_status,
+    outcome_of,
+    printable,
+)
 
 IDS = [f"5f0c/main/{seq}" for seq in range(11, 16)]
 STORED = {"create": {"_index": "logs", "_id": "a", "status": 201, "_shards": {"failed": 0}}}
 BAD = {"type": "document_parsing_exception", "reason": "failed to parse field [t]"}
 
 
-def said(answer: Any) -> Outcome:
+def said(answer: Any) -> BatchOutcome:
     body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
     return outcome_of(body, IDS)
 
