@@ -50,8 +50,7 @@ from edge_agent.clock import Clock, SystemClock
 from edge_agent.commit import Committer, RunBlocking, Trace
 from edge_agent.config import Config, Upstream, people_url
 from edge_agent.dial import Dial, dial_tcp
-from edge_agent.forward import Forwarder, make_sink
-from edge_agent.forward.lane import Lane
+from edge_agent.forward import Forwarder, Lane, make_sink
 from edge_agent.live import Live, compile_rules, compile_time_keys, run_windows
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics

@@ -16,12 +16,10 @@ from pathlib import Path
 
 from edge_agent.config import Config, parse_address
 from edge_agent.errors import ConfigError, SinkUnavailable, StoreError
-from edge_agent.forward.credentials import CredentialFiles, client_context, read_token
+from edge_agent.forward import CredentialFiles, client_context, read_token
 from edge_agent.live import compile_rules
 from edge_agent.metrics import Metrics
-from edge_agent.store.create import DATA, STORE
-from edge_agent.store.lmdb_file.preflight import refuse_newer
-from edge_agent.store.process_lock import LOCK, is_held
+from edge_agent.store import DATA, LOCK, STORE, is_held, refuse_newer
 from edge_agent.tls import server_context
 from edge_agent.tokens import Tokens
 from edge_agent.wiring import store_settings

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent.config.shape import Listen
+from edge_agent.config import Listen
 from edge_agent.errors import ConfigError
 from edge_agent.files import (
     acting_as_owner,

@@ -17,9 +17,8 @@ from edge_agent.cli.compact import progress_bar, store_of
 from edge_agent.files import SECRET, acting_as_owner, whole_file
 from edge_agent.ops.text import size
 from edge_agent.printable import json_text, printable
-from edge_agent.store.create import DATA
-from edge_agent.store.tools.backup import MANIFEST, Manifest, take_backup
-from edge_agent.store.tools.rewrite import Progress
+from edge_agent.store import DATA
+from edge_agent.store.tools import MANIFEST, Manifest, Progress, take_backup
 
 
 @click.command()

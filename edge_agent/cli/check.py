@@ -22,11 +22,8 @@ from edge_agent.errors import StoreFailed, StoreLocked
 from edge_agent.files import acting_as_owner
 from edge_agent.ops.text import amount, size
 from edge_agent.printable import json_text
-from edge_agent.store.format.values import SalvageNote
-from edge_agent.store.process_lock import StoreLock
-from edge_agent.store.repair.salvage import loss_in_words
-from edge_agent.store.tools.check import Report, check
-from edge_agent.store.tools.check_deep import Deep, look_deep
+from edge_agent.store import SalvageNote, StoreLock, loss_in_words
+from edge_agent.store.tools import Deep, Report, check_store, look_deep
 
 _PROBLEMS_SHOWN = 50
 
@@ -52,7 +49,7 @@ def command(config: Path | None, data: str | None, *, deep: bool, as_json: bool)
             found = _look_deep(path) if deep else None
             with ProgressBar("checking", None) as bar:
                 bar.show(0, "pages, blocks and counters")
-                report = check(path)
+                report = check_store(path)
         except OSError as error:
             raise Failure(f"{path}: {error.strerror or error}") from error
     if as_json:

@@ -18,8 +18,8 @@ from edge_agent.cli.run import settings_of
 from edge_agent.errors import StoreLocked
 from edge_agent.files import acting_as_owner
 from edge_agent.ops.text import size
-from edge_agent.store.create import damaged_folders
-from edge_agent.store.tools.replace import compact
+from edge_agent.store import damaged_folders
+from edge_agent.store.tools import compact_store
 
 
 @click.command()
@@ -31,7 +31,7 @@ def command(config: Path | None, data: str | None) -> None:
     """
     path = store_of(config, data)
     with not_in_use(), acting_as_owner(path), progress_bar("compacting") as progress:
-        done = compact(path, progress)
+        done = compact_store(path, progress)
     click.echo(
         f"{path}: {done.blocks} blocks, {size(done.before_bytes)} in use before,"
         f" {size(done.after_bytes)} now"

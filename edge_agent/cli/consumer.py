@@ -17,7 +17,7 @@ from edge_agent.ops.text import amount
 from edge_agent.printable import json_text
 
 if TYPE_CHECKING:
-    from edge_agent.forward.consumer_orders import Order
+    from edge_agent.forward import Order
 
 _log_option = click.option("--log", metavar="LOG", help="In this log alone. [all logs]")
 _json_option = click.option("--json", "as_json", is_flag=True, help="As JSON.")

@@ -12,12 +12,10 @@ from edge_agent.cli.compact import not_in_use, progress_bar, store_of, what_rema
 from edge_agent.cli.run import settings_of
 from edge_agent.cli.store_access import agreed
 from edge_agent.files import acting_as_owner
-from edge_agent.forward.consumer_orders import UPSTREAM
-from edge_agent.forward.plan import without_records
+from edge_agent.forward import UPSTREAM, without_records
 from edge_agent.ops.text import amount
 from edge_agent.printable import json_text
-from edge_agent.store.tools.changes import Erasing
-from edge_agent.store.tools.replace import erase
+from edge_agent.store.tools import Erasing, erase_streams
 from edge_agent.stream_names import compile_pattern
 
 
@@ -42,7 +40,7 @@ def command(
     literal = "" if "*" in stream else stream
     level = settings_of(config, data).store.compression_level
     with not_in_use(), acting_as_owner(path), progress_bar("erasing") as progress:
-        rebuilt, found = erase(path, matches, literal, level, progress, restate=_restated)
+        rebuilt, found = erase_streams(path, matches, literal, level, progress, restate=_restated)
     if as_json:
         told = {"records": found.records, "quarantine": found.entries, "damaged": found.damaged}
         told |= {"mentioned": sorted(found.mentioned), **asdict(rebuilt)}

@@ -32,13 +32,28 @@ from edge_agent.cli.user import agent_user
 from edge_agent.config import Config
 from edge_agent.files import acting_as_owner, refuse_pipes
 from edge_agent.ops.text import size
-from edge_agent.store.create import DATA, STORE, UNPACKING, next_aside, prepare_folder, tidy
-from edge_agent.store.identity import board_fingerprint, new_header
-from edge_agent.store.process_lock import LOCK, StoreLock
-from edge_agent.store.settings import SHARES_MAX
-from edge_agent.store.tools.backup import MANIFEST, Manifest, read_manifest, verify
-from edge_agent.store.tools.check import Report
-from edge_agent.store.tools.replace import require_room, restore
+from edge_agent.store import (
+    DATA,
+    LOCK,
+    SHARES_MAX,
+    STORE,
+    UNPACKING,
+    StoreLock,
+    board_fingerprint,
+    new_header,
+    next_aside,
+    prepare_folder,
+    tidy,
+)
+from edge_agent.store.tools import (
+    MANIFEST,
+    Manifest,
+    Report,
+    read_manifest,
+    require_room,
+    restore_store,
+    verify,
+)
 
 _MANIFEST_BYTES_MAX = 1024 * 1024
 #: A .tar with more in front of the two files that are looked for is no backup.
@@ -94,7 +109,7 @@ def command(
                 manifest.agent_id if keep_agent_id else "",
             )
             with progress_bar("restoring") as progress:
-                restore(path, folder / DATA, header, map_size, progress)
+                restore_store(path, folder / DATA, header, map_size, progress)
             if aside is not None:
                 click.echo(f"moved the store that was there to {aside}")
     click.echo(f"{path}: restored from {describe(manifest)}")

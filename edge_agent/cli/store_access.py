@@ -32,9 +32,8 @@ from edge_agent.config import Config, Size, authority_file, people_url
 from edge_agent.errors import ConfigError, StoreFailed, StoreLocked
 from edge_agent.files import acting_as_owner, give_to_owner
 from edge_agent.ops.access import ORDER_HEADER
-from edge_agent.store.create import STORE
-from edge_agent.store.process_lock import LOCK, StoreLock
-from edge_agent.store.tools.backup import look_inside
+from edge_agent.store import LOCK, STORE, StoreLock
+from edge_agent.store.tools import look_inside
 
 if TYPE_CHECKING:
     from edge_agent.ops.orders.orders import ConsumerOrder, Orders, QuarantineOrder

@@ -15,7 +15,7 @@ from edge_agent.commit.gather import NEVER, GroupLimits, PendingEntries, Ticket,
 from edge_agent.commit.persist import CommitStore, Persistence, RunBlocking, Trace
 from edge_agent.errors import StoreFailed
 from edge_agent.metrics import Metrics
-from edge_agent.store.types import CommitResult, Entry
+from edge_agent.store import CommitResult, Entry
 
 #: Entries that are not worth a commit of their own go after this long.
 LAZY_SECONDS = 30.0

@@ -20,13 +20,7 @@ import trio
 from msgspec import Struct
 
 from edge_agent.errors import EdgeAgentError, StoreFailed, StoreFull
-from edge_agent.store.types import (
-    ENTRY_BYTES,
-    PART_BYTES,
-    QUARANTINE_WEIGHT,
-    Entry,
-    Stored,
-)
+from edge_agent.store import ENTRY_BYTES, PART_BYTES, QUARANTINE_WEIGHT, Entry, Stored
 
 NEVER = float("inf")
 #: About what an entry adds to a transaction beside its parts' bytes, and what each part adds.

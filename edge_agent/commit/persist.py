@@ -17,7 +17,7 @@ import trio
 
 from edge_agent.errors import StoreFailed
 from edge_agent.metrics import Metrics
-from edge_agent.store.types import CommitResult, Entry
+from edge_agent.store import CommitResult, Entry
 
 logger = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ name file, key, what was expected, what was found.
 from edge_agent.config.addresses import authority_file, people_url, sensor_url
 from edge_agent.config.load import ENVIRONMENT_PREFIX, ConfigMistakes, examine, load, parse
 from edge_agent.config.render import render
+from edge_agent.config.request import header_value_problem
 from edge_agent.config.shape import (
     Config,
     Duration,
@@ -55,6 +56,7 @@ __all__ = [
     "format_duration",
     "format_share",
     "format_size",
+    "header_value_problem",
     "is_loopback",
     "load",
     "parse",

@@ -33,8 +33,47 @@ Where to read: ``lane_phases.py`` (the table), ``lane.py`` (the loop), ``sink.py
 with a hub begins again), ``sinks/http/answer.py`` (what counts as an acknowledgement).
 """
 
+from edge_agent.forward.consumer_orders import (
+    UPSTREAM,
+    LogRange,
+    Order,
+    OrderRefused,
+    full_name,
+    position_for,
+)
+from edge_agent.forward.credentials import CredentialFiles, Credentials, client_context, read_token
 from edge_agent.forward.forwarder import Forwarder, ForwarderStatistics
+from edge_agent.forward.lane import Lane
 from edge_agent.forward.lane_state import LaneStatistics
+from edge_agent.forward.plan import AGAIN_MAX, Again, again_of, with_again, without_records
+from edge_agent.forward.planned_reader import shape_of
+from edge_agent.forward.proxy import Proxy, proxy_of, unused
 from edge_agent.forward.sink import Sink, make_sink
 
-__all__ = ["Forwarder", "ForwarderStatistics", "LaneStatistics", "Sink", "make_sink"]
+__all__ = [
+    "AGAIN_MAX",
+    "UPSTREAM",
+    "Again",
+    "CredentialFiles",
+    "Credentials",
+    "Forwarder",
+    "ForwarderStatistics",
+    "Lane",
+    "LaneStatistics",
+    "LogRange",
+    "Order",
+    "OrderRefused",
+    "Proxy",
+    "Sink",
+    "again_of",
+    "client_context",
+    "full_name",
+    "make_sink",
+    "position_for",
+    "proxy_of",
+    "read_token",
+    "shape_of",
+    "unused",
+    "with_again",
+    "without_records",
+]

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from edge_agent.config import SecretFile, Upstream
-from edge_agent.config.request import header_value_problem
+from edge_agent.config import SecretFile, Upstream, header_value_problem
 from edge_agent.errors import SinkUnavailable
 from edge_agent.files import load_pair, refuse_pipes
 from edge_agent.printable import why

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import msgpack
 
 from edge_agent.clock import Reading
-from edge_agent.config.shape import Rule
+from edge_agent.config import Rule
 from edge_agent.live.window_state import ClosedWindow
 from edge_agent.record import NANOSECONDS, Run, as_sent
 from edge_agent.stream_names import STREAM_BYTES_MAX

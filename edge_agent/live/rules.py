@@ -19,7 +19,7 @@ from typing import Any
 import msgpack
 import msgspec
 
-from edge_agent.config.shape import Rule
+from edge_agent.config import Rule
 from edge_agent.errors import ConfigError
 from edge_agent.metrics import Metrics
 from edge_agent.record import Run

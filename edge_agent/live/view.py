@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
 from edge_agent.clock import Clock
-from edge_agent.config.shape import Limits
+from edge_agent.config import Limits
 from edge_agent.errors import ProtocolError
 from edge_agent.live.filter import compile_filter
 from edge_agent.live.moments import bad_query, parse_moment, parse_position

@@ -30,8 +30,7 @@ import msgpack
 
 from edge_agent.aggregates import FIELD_NAME_MAX, FIELDS_MAX, Summary, is_number
 from edge_agent.record import NANOSECONDS, Record
-from edge_agent.store import Boot
-from edge_agent.store.types import STATE_BYTES_MAX
+from edge_agent.store import STATE_BYTES_MAX, Boot
 
 #: Streams without open windows whose watermark is remembered.
 STREAMS_MAX = 1000

@@ -33,7 +33,7 @@ import trio
 from edge_agent.aggregates import THINNED_SOURCE
 from edge_agent.clock import Clock
 from edge_agent.commit import Closed
-from edge_agent.config.shape import Rule
+from edge_agent.config import Rule
 from edge_agent.errors import StoreDamaged, StoreError, StoreFailed, StoreFull
 from edge_agent.live.derived import derived_runs, derived_source
 from edge_agent.live.window_state import OpenWindows

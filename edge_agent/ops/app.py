@@ -31,7 +31,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from edge_agent.errors import ProtocolError, StoreError
-from edge_agent.forward.consumer_orders import OrderRefused
+from edge_agent.forward import OrderRefused
 from edge_agent.ops import access
 from edge_agent.ops.access import AccessRefusal, Readable, Rules
 from edge_agent.ops.facts import Sources

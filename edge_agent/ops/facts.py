@@ -34,13 +34,12 @@ from edge_agent.ops.status import (
 from edge_agent.record import NANOSECONDS, format_time
 from edge_agent.refused_peers import RefusedPeer, RefusedPeers
 from edge_agent.scrubber import ScrubStatus
-from edge_agent.store.repair.salvage import loss_in_words
+from edge_agent.store import loss_in_words
 from edge_agent.wear import Wear
 
 if TYPE_CHECKING:
     from edge_agent.commit import CommitStatistics
-    from edge_agent.forward import ForwarderStatistics, LaneStatistics
-    from edge_agent.forward.lane import Lane
+    from edge_agent.forward import ForwarderStatistics, Lane, LaneStatistics
     from edge_agent.live import Live
     from edge_agent.log import Log
     from edge_agent.ops.orders.orders import Part

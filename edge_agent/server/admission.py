@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from edge_agent.config.shape import Listen
+from edge_agent.config import Listen
 from edge_agent.server.handshake import HandshakeRefusal, Upgrade
 from edge_agent.tokens import Token, Tokens
 

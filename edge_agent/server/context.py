@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from edge_agent.clock import Clock
 from edge_agent.commit import RunBlocking, Trace
-from edge_agent.config.shape import Limits, Listen
+from edge_agent.config import Limits, Listen
 from edge_agent.connection_quota import Arrivals, ProvedQuota, UnprovedQuota
 from edge_agent.live import Before, Live, TimeKeyOf
 from edge_agent.log import Log
@@ -26,8 +26,7 @@ from edge_agent.server.source_claims import Claims
 from edge_agent.server.source_owners import Owners
 from edge_agent.store import Quarantined
 from edge_agent.tokens import Tokens
-from edge_agent.wire import Endpoint, FailureMemory, ServerSession, WireLimits
-from edge_agent.wire.subprotocol import ConnectionMode
+from edge_agent.wire import ConnectionMode, Endpoint, FailureMemory, ServerSession, WireLimits
 
 
 class MessageCounters:

@@ -27,8 +27,7 @@ from edge_agent.server.feed import Feed
 from edge_agent.server.session import SessionBase, is_lazy
 from edge_agent.server.websocket import WebSocket
 from edge_agent.store import Binding, Quarantined
-from edge_agent.wire import CLOSE_FORBIDDEN, Arrival, Hello, Received
-from edge_agent.wire.control import Mode
+from edge_agent.wire import CLOSE_FORBIDDEN, Arrival, Hello, Mode, Received
 
 
 class SensorSession(SessionBase):

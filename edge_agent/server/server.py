@@ -41,7 +41,7 @@ import trio
 from edge_agent.accepting import PASSING, Sieve
 from edge_agent.clock import Clock
 from edge_agent.commit import RunBlocking, Trace
-from edge_agent.config.shape import Limits, Listen
+from edge_agent.config import Limits, Listen
 from edge_agent.connection_quota import Arrivals, ProvedQuota, UnprovedQuota
 from edge_agent.live import Before, Live, TimeKeyOf
 from edge_agent.log import Log

@@ -41,6 +41,7 @@ from edge_agent.wire import (
     CLOSE_TOO_BIG,
     CLOSE_UNDECODABLE,
     Hello,
+    Mode,
     ResumePoint,
     ServerSession,
     Stop,
@@ -51,7 +52,6 @@ from edge_agent.wire import (
     encode_control,
     resume_point,
 )
-from edge_agent.wire.control import Mode
 
 
 @dataclass(slots=True)

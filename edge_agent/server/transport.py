@@ -25,7 +25,7 @@ from edge_agent.server.fair_turns import TURN_UNITS, UNIT_BYTES, Turns
 from edge_agent.server.poller import SharedReader
 from edge_agent.server.receive_queue import Inbox
 from edge_agent.server.send_queue import Outgoing, plain_socket
-from edge_agent.wire.frames import FrameLane, Part
+from edge_agent.wire import FrameLane, Part
 
 #: Bytes asked of a socket at a time; 4 KiB, the library's default, cost three times the CPU.
 RECEIVE_BYTES = 64 * 1024

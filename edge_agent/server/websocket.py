@@ -27,8 +27,7 @@ from edge_agent.server.library_reader import Guarded
 from edge_agent.server.poller import SharedReader
 from edge_agent.server.receive_queue import Inbox, Push
 from edge_agent.server.transport import RECEIVE_BYTES, Transport
-from edge_agent.wire.frames import FrameLane
-from edge_agent.wire.frames_out import close_frame, cut_reason, data_frame
+from edge_agent.wire import FrameLane, close_frame, cut_reason, data_frame
 
 logger = logging.getLogger(__name__)
 

@@ -181,6 +181,15 @@ from edge_agent.store.commit.sources import (
     share_of,
 )
 from edge_agent.store.copy_signs import LookAtMedium, medium_of, nowhere
+from edge_agent.store.create import (
+    DATA,
+    STORE,
+    UNPACKING,
+    damaged_folders,
+    next_aside,
+    prepare_folder,
+    tidy,
+)
 from edge_agent.store.engine import Engine
 from edge_agent.store.format.block import Block, Gap, filter_payload
 from edge_agent.store.format.foreign import check_payload, foreign_stream, without_streams
@@ -192,12 +201,22 @@ from edge_agent.store.format.payload import (
     slice_payload,
     streams_of,
 )
-from edge_agent.store.identity import Identity, board_fingerprint, machine_fingerprint
+from edge_agent.store.format.values import SalvageNote
+from edge_agent.store.identity import Identity, board_fingerprint, machine_fingerprint, new_header
+from edge_agent.store.lmdb_file.preflight import preflight, refuse_newer
+from edge_agent.store.process_lock import LOCK, StoreLock, is_held
 from edge_agent.store.read.statistics import LogStatistics, StoreStatistics
-from edge_agent.store.settings import ConsumerSettings, LogSettings, StoreSettings
+from edge_agent.store.repair.salvage import loss_in_words
+from edge_agent.store.retention.thinning import CROWDED
+from edge_agent.store.settings import SHARES_MAX, ConsumerSettings, LogSettings, StoreSettings
 from edge_agent.store.tools.erase import ERASED
 from edge_agent.store.tools.scrub_step import DamagedBlock, ScrubStep
 from edge_agent.store.types import (
+    ENTRY_BYTES,
+    PART_BYTES,
+    QUARANTINE_BYTES_MAX,
+    QUARANTINE_WEIGHT,
+    STATE_BYTES_MAX,
     Binding,
     CommitResult,
     Entry,
@@ -210,9 +229,20 @@ from edge_agent.store.types import (
 
 __all__ = [
     "AGENT_PREFIX",
+    "CROWDED",
+    "DATA",
+    "ENTRY_BYTES",
     "ERASED",
     "FORBIDDEN_RETRY_S",
     "LANE_PREFIX",
+    "LOCK",
+    "PART_BYTES",
+    "QUARANTINE_BYTES_MAX",
+    "QUARANTINE_WEIGHT",
+    "SHARES_MAX",
+    "STATE_BYTES_MAX",
+    "STORE",
+    "UNPACKING",
     "Binding",
     "Block",
     "Boot",
@@ -232,24 +262,35 @@ __all__ = [
     "Position",
     "Quarantined",
     "RunView",
+    "SalvageNote",
     "ScrubStep",
     "SourceOrder",
     "SourceView",
+    "StoreLock",
     "StoreSettings",
     "StoreStatistics",
     "Stored",
     "board_fingerprint",
     "check_payload",
     "cut_payload",
+    "damaged_folders",
     "encode_runs",
     "filter_payload",
     "foreign_stream",
+    "is_held",
+    "loss_in_words",
     "machine_fingerprint",
     "medium_of",
+    "new_header",
+    "next_aside",
     "nowhere",
+    "preflight",
+    "prepare_folder",
+    "refuse_newer",
     "share_of",
     "slice_indexes",
     "slice_payload",
     "streams_of",
+    "tidy",
     "without_streams",
 ]

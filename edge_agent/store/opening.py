@@ -51,7 +51,7 @@ from edge_agent.store.identity import (
     tell_copied,
 )
 from edge_agent.store.lmdb_errors import TROUBLE, is_damage, translated
-from edge_agent.store.lmdb_file.preflight import look, refuse_newer
+from edge_agent.store.lmdb_file.preflight import preflight, refuse_newer
 from edge_agent.store.process_lock import LOCK
 from edge_agent.store.read.cursor import last_dated
 from edge_agent.store.repair.salvage import salvage, told_of
@@ -110,7 +110,7 @@ def open_or_salvage(
         try:
             if known is not None:
                 raise StoreDamaged(known)
-            look(path / STORE, settings.map_size)
+            preflight(path / STORE, settings.map_size)
             opened = open_store(path, settings, entropy, clock.read(), running)
         except StoreDamaged as error:
             report = salvage(path, settings, clock, entropy, str(error))

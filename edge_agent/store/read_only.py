@@ -27,7 +27,7 @@ from edge_agent.store.create import DATA, STORE, open_to_read
 from edge_agent.store.folder_check import FolderCheck
 from edge_agent.store.identity import Entropy, opened_header
 from edge_agent.store.lmdb_errors import TROUBLE, translated, why_refused
-from edge_agent.store.lmdb_file.preflight import look
+from edge_agent.store.lmdb_file.preflight import preflight
 from edge_agent.store.opening import OpenStore, load, open_or_salvage, salvage_note, where
 from edge_agent.store.process_lock import LOCK
 from edge_agent.store.read.cursor import last_dated
@@ -64,7 +64,7 @@ def open_or_read(
 
 def _open(path: Path, settings: StoreSettings, clock: StoreClock, entropy: Entropy) -> OpenStore:
     # Of no size, so that nothing is reserved.
-    look(path / STORE, 0)
+    preflight(path / STORE, 0)
     try:
         env = open_to_read(path / STORE, settings.map_size)
     except TROUBLE as error:

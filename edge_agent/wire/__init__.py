@@ -206,6 +206,8 @@ from edge_agent.wire.forward import (
     decode_segments,
     encode_segments,
 )
+from edge_agent.wire.frames import FrameLane, Part
+from edge_agent.wire.frames_out import close_frame, cut_reason, data_frame
 from edge_agent.wire.messages import read_in_turns, read_message, read_messages
 from edge_agent.wire.plain import PlainSession
 from edge_agent.wire.reading_types import (
@@ -277,11 +279,13 @@ __all__ = [
     "Endpoint",
     "FailureMemory",
     "Forwarded",
+    "FrameLane",
     "Goodbye",
     "Hello",
     "History",
     "Mode",
     "Nack",
+    "Part",
     "PlainSession",
     "Received",
     "ReceivedSegments",
@@ -301,7 +305,10 @@ __all__ = [
     "Window",
     "WireLimits",
     "choose_subprotocol",
+    "close_frame",
     "covers",
+    "cut_reason",
+    "data_frame",
     "decode_forwarded",
     "decode_from_agent",
     "decode_hello",

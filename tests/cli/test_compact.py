@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from edge_agent.cli.compact import command, what_remains
 from edge_agent.store.process_lock import StoreLock
-from edge_agent.store.tools.check import check
+from edge_agent.store.tools.check import check_store
 from tests.ops.real import agent
 
 
@@ -22,11 +22,11 @@ async def store(tmp_path: Path) -> Path:
 
 
 async def test_what_is_live_stays_and_its_size_is_told(store: Path) -> None:
-    before = check(store)
+    before = check_store(store)
     done = CliRunner().invoke(command, ["--data", str(store)])
     assert done.exit_code == 0, done.output
     assert "5 blocks" in done.output and "in use before" in done.output
-    after = check(store)
+    after = check_store(store)
     assert (after.problems, after.logs) == ([], before.logs)
     assert (store / "store" / "data.mdb").stat().st_size == 16 << 20
 

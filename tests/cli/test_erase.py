@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from edge_agent.cli.erase import command
 from edge_agent.record import Record
 from edge_agent.store.process_lock import StoreLock
-from edge_agent.store.tools.check import check
+from edge_agent.store.tools.check import check_store
 from tests.ops.real import Agent, agent
 
 
@@ -43,7 +43,7 @@ async def test_yes_and_its_bytes_are_gone(store: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "erased secret/anna: 3 records" in done.output and "backups" in done.output
     assert b"anna" not in raw(store) and b"open/1" in raw(store)
-    assert check(store).problems == []
+    assert check_store(store).problems == []
     async with agent(store, serve=False) as running:
         assert [one.stream for one in await _all(running)] == ["open/1"] * 3
 

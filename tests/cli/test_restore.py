@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from edge_agent.cli.backup import command as backup
 from edge_agent.cli.restore import command
-from edge_agent.store.tools.check import check
+from edge_agent.store.tools.check import check_store
 from tests.ops.real import agent
 
 SIZE = '[store]\nsize = "16MiB"\n'
@@ -53,7 +53,7 @@ async def place(tmp_path: Path) -> Place:
 async def test_a_new_store_with_the_records_and_another_identity(place: Place) -> None:
     done = place.run()
     assert done.exit_code == 0, done.output
-    report = check(place.target)
+    report = check_store(place.target)
     assert report.problems == [] and report.logs["main"].records == 400
     assert place.agent_id in done.output and "from now on" in done.output
     async with agent(place.target, serve=False) as running:
@@ -88,7 +88,7 @@ async def test_what_fails_leaves_the_store_that_is_there(
     done = place.run("--replace")
     assert done.exit_code == 1 and "MiB" in str(done.exception)
     assert sorted(one.name for one in place.target.iterdir()) == ["lock", "store"]
-    assert check(place.target).logs["main"].records == 400
+    assert check_store(place.target).logs["main"].records == 400
 
 
 async def test_a_block_that_was_damaged_before_keeps_nobody_from_the_others(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ async def test_a_block_that_was_damaged_before_keeps_nobody_from_the_others(tmp_
     assert done.exit_code == 0, done.output
     done = made.run()
     assert done.exit_code == 0 and "so they stay: 1 blocks" in done.output, done.output
-    report = check(made.target)
+    report = check_store(made.target)
     assert (report.logs["main"].records, report.logs["main"].damaged) == (2, 1)
 
 
@@ -149,7 +149,7 @@ async def test_a_tar_for_which_there_is_no_room_is_one_line(
     assert isinstance(done.exception, SystemExit) and list(place.target.iterdir()) == []
     monkeypatch.undo()
     assert place.run(source=packed).exit_code == 0
-    assert check(place.target).logs["main"].records == 400
+    assert check_store(place.target).logs["main"].records == 400
 
 
 async def test_a_store_that_is_too_small_for_it_is_told_its_size(
@@ -243,7 +243,7 @@ async def test_a_tar_with_more_in_it_is_a_backup_all_the_same(place: Place, tmp_
             tar.add(place.backup / name, name)
         tar.add(place.backup / "manifest.json", "../../escaped")
     assert place.run(source=packed).exit_code == 0
-    assert check(place.target).logs["main"].records == 400
+    assert check_store(place.target).logs["main"].records == 400
     assert not (tmp_path.parent / "escaped").exists()
 
 

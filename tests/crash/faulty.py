@@ -30,7 +30,7 @@ import trio
 
 from edge_agent.backoff import Backoff
 from edge_agent.client import Producer
-from edge_agent.store.tools.check import check
+from edge_agent.store.tools.check import check_store
 from tests.crash.intercept import Fail, Seen
 from tests.crash.preloaded import Nest
 from tests.crash.shadow import Shadow
@@ -188,7 +188,7 @@ def _judge(folder: Path, sent: dict[str, int], acked: list[dict[str, int]], came
     for session, told in enumerate(acked):
         for kind in ("cut", "stopped"):
             place = folder / f"{kind}-{session}"
-            came.wrong += [f"{place.name}: {text}" for text in check(place).problems[:3]]
+            came.wrong += [f"{place.name}: {text}" for text in check_store(place).problems[:3]]
             held = numbers_in(place)
             for stream, upto in told.items():
                 there = held.get(stream, [])

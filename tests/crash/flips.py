@@ -32,7 +32,7 @@ from pathlib import Path
 
 from edge_agent.clock import ManualClock
 from edge_agent.store import Engine
-from edge_agent.store.tools.check import check
+from edge_agent.store.tools.check import check_store
 from tests.crash.flipped import AREAS, Area, areas_of, place_of
 from tests.crash.full_store import SETTINGS, Held, append, build, held_by
 from tests.crash.proof import Outcome, Scale
@@ -192,7 +192,7 @@ def _live_on(path: Path, held: Held, told: list[str]) -> tuple[str, str]:
     if salvaged != (engine.salvage_report is not None):
         wrong.append("the salvage is not told at the second start")
     engine.close()
-    problems = check(path).problems
+    problems = check_store(path).problems
     aside = [text for text in problems if "checksum" in text]
     if not salvaged:
         # What is set aside stays where it is, and the checker goes on saying so.

@@ -37,7 +37,7 @@ from edge_agent.store import Engine, Entry, Gap, Position, Quarantined
 from edge_agent.store.format.keys import STAMP
 from edge_agent.store.lmdb_file.pages import ROOT_BYTES, PageFile
 from edge_agent.store.settings import ConsumerSettings, LogSettings, StoreSettings, WhenFull
-from edge_agent.store.tools.check import check
+from edge_agent.store.tools.check import check_store
 from tests.crash.flips import scratch
 from tests.crash.proof import Outcome, Scale
 from tests.store.support import MIB, START_NS, entry, read_all, records, seeded
@@ -274,7 +274,9 @@ def _compared(path: Path, history: History, name: str) -> Came:
                 f"{log}: {len(lost)} records are missing without a gap: {sorted(lost)[:3]}"
             )
     engine.close()
-    wrong += [one for one in check(path).problems[:2] if report is not None or "fails" not in one]
+    wrong += [
+        one for one in check_store(path).problems[:2] if report is not None or "fails" not in one
+    ]
     missing, possible = (0, 0) if report is None else (report["missing"], report.get("possible", 0))
     if absent > missing + possible:
         wrong.append(f"{absent} acked records are not there, {missing} and {possible} are told")

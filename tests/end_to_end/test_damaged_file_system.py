@@ -10,7 +10,7 @@ import pytest
 from edge_agent.clock import ManualClock
 from edge_agent.errors import StoreFailed
 from edge_agent.store import Engine
-from edge_agent.store.tools.check import check
+from edge_agent.store.tools.check import check_store
 from tests.end_to_end.disks import Card, card
 from tests.store.support import entry, seeded, small, values
 
@@ -37,7 +37,7 @@ def forgotten(made: Card, name: str) -> Path:
 def test_a_store_that_cannot_be_opened_is_set_aside(tmp_path: Path) -> None:
     with card(tmp_path, errors="continue") as made:
         forgotten(made, "store/data.mdb")
-        assert "cannot be opened: Bad message" in check(made.place / "agent").problems[0]
+        assert "cannot be opened: Bad message" in check_store(made.place / "agent").problems[0]
         engine = open_store(made, 2)
         report = engine.salvage_report
         assert report is not None

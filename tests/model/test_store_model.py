@@ -26,7 +26,7 @@ from edge_agent.store import (
     Position,
     Stored,
 )
-from edge_agent.store.tools.check import check
+from edge_agent.store.tools.check import check_store
 from tests.store.support import foreign, records, run, seeded, small, values
 
 LOGS = ("main", "alarms", "week")
@@ -243,7 +243,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.engine.close()
-        report = check(self.folder)
+        report = check_store(self.folder)
         shutil.rmtree(self.folder)
         assert not report.problems
         assert not report.gaps

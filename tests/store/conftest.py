@@ -10,7 +10,7 @@ import pytest
 
 from edge_agent.clock import ManualClock
 from edge_agent.store import Engine
-from edge_agent.store.tools.check import check
+from edge_agent.store.tools.check import check_store
 from tests.store.support import seeded, small
 
 
@@ -47,7 +47,7 @@ class Stores:
             engine.close()
         for path in {engine.path for engine in self._engines}:
             if path.name not in self.damaged:
-                report = check(path)
+                report = check_store(path)
                 assert not report.problems
                 assert not report.gaps
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edge_agent.clock import ManualClock
 from edge_agent.record import Record, Run
 from edge_agent.store import Engine, Entry
-from edge_agent.store.tools.check import check
+from edge_agent.store.tools.check import check_store
 from tests.store.support import START_NS, pack, records, seeded, small
 
 SECOND = 10**9
@@ -125,7 +125,7 @@ def test_whatever_a_clock_did_is_put_right_when_the_truth_is_known(
             _judge(record, told, is_known=told.boot in board.known)
         _look_for(board, found)
         board.engine.close()
-        assert not check(board.folder).problems
+        assert not check_store(board.folder).problems
 
 
 def _judge(record: Record, told: Told, *, is_known: bool) -> None:

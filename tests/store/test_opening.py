@@ -14,7 +14,7 @@ from edge_agent.store.format.keys import STORE as STORE_KEY
 from edge_agent.store.format.keys import log_key
 from edge_agent.store.format.values import StoreHeader, decode, encode
 from edge_agent.store.opening import open_store, read_header
-from edge_agent.store.tools.check import check
+from edge_agent.store.tools.check import check_store
 from tests.store.conftest import Stores
 from tests.store.support import MIB, entry, sealed, seeded, small, values
 
@@ -136,7 +136,7 @@ def test_a_pipe_in_place_of_the_file_holds_nobody_up(stores: Stores) -> None:
     stores.open().close()
     stores.data().unlink()
     os.mkfifo(stores.data())
-    assert check(stores.path()).problems == [f"{stores.data()} is no plain file"]
+    assert check_store(stores.path()).problems == [f"{stores.data()} is no plain file"]
     stores.damaged.add("agent")
     engine = stores.open()
     assert engine.salvage_report is not None

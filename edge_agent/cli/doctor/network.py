@@ -19,8 +19,7 @@ from urllib.parse import urlsplit
 from edge_agent.cli.doctor.verdict import Finding, fail, ok, warn
 from edge_agent.config import Config, Upstream, parse_address
 from edge_agent.errors import SinkUnavailable
-from edge_agent.forward.credentials import CredentialFiles, Credentials
-from edge_agent.forward.proxy import Proxy, proxy_of, unused
+from edge_agent.forward import CredentialFiles, Credentials, Proxy, proxy_of, unused
 from edge_agent.wire import MSGPACK_SESSION
 
 TIMEOUT_S = 10.0

@@ -16,11 +16,8 @@ from edge_agent.cli.doctor.verdict import Finding, fail, ok, warn
 from edge_agent.errors import EdgeAgentError, StoreFailed, StoreLocked
 from edge_agent.files import acting_as_owner
 from edge_agent.ops.text import amount
-from edge_agent.store.create import damaged_folders
-from edge_agent.store.lmdb_file.preflight import look
-from edge_agent.store.process_lock import LOCK, StoreLock
-from edge_agent.store.repair.salvage import loss_in_words
-from edge_agent.store.tools.backup import look_inside
+from edge_agent.store import LOCK, StoreLock, damaged_folders, loss_in_words, preflight
+from edge_agent.store.tools import look_inside
 
 #: The part of all places for sources from which on a person should look.
 SOURCES_FULL = 0.9
@@ -199,7 +196,7 @@ def look_at_store(path: Path) -> HeldStore:
         return HeldStore(problem=str(error))
     try:
         # The size that it has: a look at it changes nothing.
-        look(path / "store", (path / "store" / "data.mdb").stat().st_size)
+        preflight(path / "store", (path / "store" / "data.mdb").stat().st_size)
     except (EdgeAgentError, OSError) as error:
         return HeldStore(problem=str(error))
     finally:

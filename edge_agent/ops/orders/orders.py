@@ -18,13 +18,7 @@ import msgspec
 import trio
 
 from edge_agent.errors import ProtocolError
-from edge_agent.forward.consumer_orders import (
-    LogRange,
-    Order,
-    OrderRefused,
-    full_name,
-    position_for,
-)
+from edge_agent.forward import LogRange, Order, OrderRefused, full_name, position_for
 from edge_agent.ops.orders.replay import replay
 from edge_agent.ops.orders.send_again import SendAgain, is_an_upstreams
 from edge_agent.ops.orders.sources import SourceMove, meant, orders_for, told_source
@@ -35,7 +29,7 @@ from edge_agent.wire import WireLimits
 if TYPE_CHECKING:
     from edge_agent.clock import Clock
     from edge_agent.config import Config
-    from edge_agent.forward.lane import Lane
+    from edge_agent.forward import Lane
     from edge_agent.log import Log
     from edge_agent.ops.orders.replay import Before, TimeKeyOf
 

@@ -17,8 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edge_agent.record import Run
-from edge_agent.store import Entry, Quarantined
-from edge_agent.store.types import QUARANTINE_BYTES_MAX
+from edge_agent.store import QUARANTINE_BYTES_MAX, Entry, Quarantined
 from edge_agent.wire import Arrival, TimeKey, WireLimits, read_messages
 
 Before = Callable[[Run], tuple[Run, ...]]

@@ -14,15 +14,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
-from edge_agent.forward.plan import AGAIN_MAX, Again, again_of, with_again
-from edge_agent.forward.planned_reader import shape_of
+from edge_agent.forward import AGAIN_MAX, Again, again_of, shape_of, with_again
 from edge_agent.store import Block, Entry, Position, Quarantined
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edge_agent.config import Config
-    from edge_agent.forward.lane import Lane
+    from edge_agent.forward import Lane
     from edge_agent.log import Log
     from edge_agent.record import Record
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from edge_agent.forward.consumer_orders import OrderRefused
+from edge_agent.forward import OrderRefused
 from edge_agent.record import format_time
 from edge_agent.store import AGENT_PREFIX, LANE_PREFIX, SourceOrder, SourceView
 

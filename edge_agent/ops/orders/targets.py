@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from edge_agent.forward.consumer_orders import LogRange
+from edge_agent.forward import LogRange
 from edge_agent.live.moments import parse_moment
 
 _SEQ = re.compile(r"[0-9]{1,19}")

@@ -57,7 +57,7 @@ HEADS_MAX = 1024
 NEXT_MAX = 64
 
 
-def look(folder: Path, map_size: int) -> None:
+def preflight(folder: Path, map_size: int) -> None:
     """Whether LMDB may open the store in ``folder``; a root with a flipped bit is mended.
 
     A file shorter than ``map_size``, or without a place on the disk for each page, whose pages in

@@ -61,7 +61,7 @@ class Report:
             self.problems.append(text)
 
 
-def check(path: Path) -> Report:
+def check_store(path: Path) -> Report:
     """Check the store of the agent's folder ``path`` whole: every page, block and counter.
 
     Raises OSError where there is nothing to read.
@@ -70,7 +70,7 @@ def check(path: Path) -> Report:
 
 
 def check_file(data: Path) -> Report:
-    """As `check`, of the file itself."""
+    """As `check_store`, of the file itself."""
     report = Report()
     try:
         with PageFile(data) as pages:
@@ -277,6 +277,6 @@ class _Walk:
 
 def problems(path: Path) -> Iterator[str]:
     """The lines that `edge-agent check` prints for what is wrong, gaps included."""
-    report = check(path)
+    report = check_store(path)
     yield from report.problems
     yield from (f"gap: {gap}" for gap in report.gaps)

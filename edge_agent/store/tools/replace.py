@@ -39,7 +39,7 @@ from edge_agent.store.create import (
 from edge_agent.store.format.codec import Compressor
 from edge_agent.store.format.values import StoreHeader
 from edge_agent.store.lmdb_errors import TROUBLE, translated
-from edge_agent.store.lmdb_file.preflight import look
+from edge_agent.store.lmdb_file.preflight import preflight
 from edge_agent.store.process_lock import LOCK, StoreLock
 from edge_agent.store.tools.changes import Change, Erasing, Renewing
 from edge_agent.store.tools.rewrite import Progress, Rewritten, rewrite, used_bytes
@@ -60,7 +60,7 @@ class Rebuilt:
     blocks: int
 
 
-def compact(path: Path, progress: Progress) -> Rebuilt:
+def compact_store(path: Path, progress: Progress) -> Rebuilt:
     """Write the store of the agent's folder ``path`` anew, without what was deleted.
 
     Raises:
@@ -70,7 +70,7 @@ def compact(path: Path, progress: Progress) -> Rebuilt:
     return _replace(path, lambda page_bytes: Change(), progress)
 
 
-def erase(
+def erase_streams(
     path: Path,
     matches: Callable[[str], bool],
     literal: str,
@@ -89,7 +89,7 @@ def erase(
         progress: told how far it is.
         restate: see `Erasing`; None leaves states as they are.
 
-    Raises as `compact`.
+    Raises as `compact_store`.
     """
     made: list[Erasing] = []
 
@@ -103,13 +103,13 @@ def erase(
     return rebuilt, made[0]
 
 
-def restore(
+def restore_store(
     path: Path, data: Path, header: StoreHeader, map_size: int, progress: Progress
 ) -> Rewritten:
     """Make the store of ``path`` from a backup's file ``data``; one that is there stays in its
     place until the new one is complete, and is moved aside then.
 
-    ``header`` says who it is from now on. Raises as `compact`.
+    ``header`` says who it is from now on. Raises as `compact_store`.
     """
     with opened(data.parent, data.stat().st_size, "alone") as source, acting_as_owner(path):
         require_room(path, used_bytes(source))
@@ -164,7 +164,7 @@ def locked(path: Path) -> Iterator[int]:
         tidy(path)
         try:
             size = (path / STORE / DATA).stat().st_size
-            look(path / STORE, size)
+            preflight(path / STORE, size)
         except OSError as error:
             raise StoreFailed(f"{path} holds no store: {error.strerror}") from error
         yield size

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from edge_agent.store import Engine
-from edge_agent.store.tools.check import check
+from edge_agent.store.tools.check import check_store
 from tests.model.outages.http_hub import HttpHub, poisonous
 from tests.model.outages.ledger import Item, Ledger, try_read
 from tests.model.outages.machine import Machine
@@ -222,7 +222,7 @@ class Watch:
     def files(self) -> None:
         """Everybody has stopped: what an independent reader says."""
         for name, machine in self._machines.items():
-            for problem in check(machine.folder).problems:
+            for problem in check_store(machine.folder).problems:
                 self._problem(f"check of {name}: {problem}")
 
     # Looking around.

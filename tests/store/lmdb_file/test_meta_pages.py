@@ -13,7 +13,7 @@ from edge_agent.store.format.keys import STORE
 from edge_agent.store.lmdb_file.btree import Account, booked_by_header, check_leaves, spans
 from edge_agent.store.lmdb_file.meta_pages import follow_roots, sound_roots
 from edge_agent.store.lmdb_file.pages import ROOT_BYTES, PageFile
-from edge_agent.store.lmdb_file.preflight import look
+from edge_agent.store.lmdb_file.preflight import preflight
 from tests.store.conftest import Stores
 from tests.store.support import MIB, PAGE, entry, values
 
@@ -98,7 +98,7 @@ def test_every_seventh_bit_of_both_roots_is_mended_or_means_nothing(data: Path) 
         for bit in range(slot, ROOT_BYTES * 8, 7):
             flip(data, slot * PAGE * 8 + bit)
             flipped = data.read_bytes()
-            look(data.parent, 1 * MIB)
+            preflight(data.parent, 1 * MIB)
             after = data.read_bytes()
             # What may stay is what nothing reads: the page's pad, an address, an old root's counts.
             ignored += after == flipped

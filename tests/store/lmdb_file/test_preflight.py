@@ -6,7 +6,7 @@ import pytest
 
 from edge_agent.errors import StoreDamaged, StoreTooNew
 from edge_agent.store.lmdb_file.pages import PageFile
-from edge_agent.store.lmdb_file.preflight import look
+from edge_agent.store.lmdb_file.preflight import preflight
 from tests.store.conftest import Stores
 from tests.store.support import MIB, PAGE, entry, failing_disk, values
 
@@ -22,7 +22,7 @@ def folder(stores: Stores) -> Path:
 
 
 def test_a_good_store_may_be_opened(folder: Path) -> None:
-    look(folder, 1 * MIB)
+    preflight(folder, 1 * MIB)
 
 
 def test_a_shortened_file_whose_pages_are_all_there_gets_its_space_back(
@@ -40,7 +40,7 @@ def test_a_shortened_file_whose_pages_are_all_there_gets_its_space_back(
 
 def test_without_space_to_give_back_the_store_opens_all_the_same(folder: Path) -> None:
     with failing_disk():
-        look(folder, 2 * MIB)
+        preflight(folder, 2 * MIB)
     assert (folder / "data.mdb").stat().st_size == 1 * MIB
 
 
@@ -48,20 +48,20 @@ def test_a_file_cut_within_its_pages_may_not_be_opened(folder: Path) -> None:
     with (folder / "data.mdb").open("r+b") as file:
         file.truncate(20 * 1024)
     with pytest.raises(StoreDamaged):
-        look(folder, 1 * MIB)
+        preflight(folder, 1 * MIB)
 
 
 @pytest.mark.parametrize("raw", [b"", b"\0" * 100_000, b"\xff" * 100_000, b"#!/bin/sh\n"])
 def test_what_is_no_store_may_not_be_opened(folder: Path, raw: bytes) -> None:
     (folder / "data.mdb").write_bytes(raw)
     with pytest.raises(StoreDamaged):
-        look(folder, 1 * MIB)
+        preflight(folder, 1 * MIB)
 
 
 def test_a_missing_file_is_damage(folder: Path) -> None:
     (folder / "data.mdb").unlink()
     with pytest.raises(StoreDamaged, match=r"no data\.mdb"):
-        look(folder, 1 * MIB)
+        preflight(folder, 1 * MIB)
 
 
 def test_another_format_of_lmdb_is_too_new_and_one_odd_root_is_mended(folder: Path) -> None:
@@ -69,12 +69,12 @@ def test_another_format_of_lmdb_is_too_new_and_one_odd_root_is_mended(folder: Pa
     raw = bytearray(good)
     raw[16 + 4] = 3
     (folder / "data.mdb").write_bytes(raw)
-    look(folder, 1 * MIB)
+    preflight(folder, 1 * MIB)
     assert (folder / "data.mdb").read_bytes() == good
     raw[PAGE + 16 + 4] = 3
     (folder / "data.mdb").write_bytes(raw)
     with pytest.raises(StoreTooNew, match="LMDB's format 3"):
-        look(folder, 1 * MIB)
+        preflight(folder, 1 * MIB)
 
 
 def test_a_last_key_that_is_none_of_ours_is_damage(folder: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_last_key_that_is_none_of_ours_is_damage(folder: Path) -> None:
         at = raw.find(last.key)
     (folder / "data.mdb").write_bytes(raw)
     with pytest.raises(StoreDamaged, match="last key is none of ours"):
-        look(folder, 1 * MIB)
+        preflight(folder, 1 * MIB)
 
 
 def test_free_pages_that_do_not_exist_are_damage(folder: Path) -> None:
@@ -102,4 +102,4 @@ def test_free_pages_that_do_not_exist_are_damage(folder: Path) -> None:
     raw[place + 24 : place + 32] = (10_000_000).to_bytes(8, "little")
     (folder / "data.mdb").write_bytes(raw)
     with pytest.raises(StoreDamaged, match="10000000 does not exist"):
-        look(folder, 1 * MIB)
+        preflight(folder, 1 * MIB)

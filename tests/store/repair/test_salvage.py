@@ -9,7 +9,7 @@ from edge_agent.store import Engine, Entry, Gap, LogSettings, Position, Quaranti
 from edge_agent.store.create import SALVAGING
 from edge_agent.store.lmdb_file.pages import PageFile
 from edge_agent.store.repair.salvage import SALVAGE_JUMP
-from edge_agent.store.tools.check import check
+from edge_agent.store.tools.check import check_store
 from tests.store.conftest import Stores
 from tests.store.support import (
     MIB,
@@ -67,7 +67,7 @@ def test_a_store_with_a_broken_root_comes_back_with_what_it_had(
     assert again.identity.epoch != engine.identity.epoch
     assert again.identity.store_id != engine.identity.store_id
     assert (stores.path() / "damaged-1" / "data.mdb").exists()
-    assert not check(stores.path()).problems
+    assert not check_store(stores.path()).problems
 
 
 def test_quarantine_that_comes_back_has_no_more_room_than_before(stores: Stores) -> None:
@@ -89,7 +89,7 @@ def test_quarantine_that_comes_back_has_no_more_room_than_before(stores: Stores)
     assert [item.arrival_ns - START_NS for _, item in again.quarantine(0, 99)] == list(
         range(9 - held.quarantine_entries, 9)
     )
-    assert not check(stores.path()).problems
+    assert not check_store(stores.path()).problems
 
 
 def test_new_records_get_seqs_that_no_upstream_can_have_seen(

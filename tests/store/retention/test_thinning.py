@@ -29,7 +29,7 @@ from edge_agent.store.create import open_environment
 from edge_agent.store.format.keys import block_key
 from edge_agent.store.repair.salvage import salvage
 from edge_agent.store.retention import thinning
-from edge_agent.store.tools.check import check
+from edge_agent.store.tools.check import check_store
 from tests.store.conftest import Stores
 from tests.store.support import foreign, pack, read_all, records, seeded, small
 
@@ -263,7 +263,7 @@ def test_after_a_power_cut_all_of_a_step_is_there_or_nothing(stores: Stores) -> 
         assert stand_for(found) + sent.gone == sent.records
         seen.add(found.statistics().logs["main"].thinned)
         found.close()
-        assert not check(copy).problems
+        assert not check_store(copy).problems
         shutil.rmtree(copy)
         stores.forget(f"cut-{cut}")
     assert len(seen) > 2, "some steps happened meanwhile"
@@ -324,7 +324,7 @@ def test_a_salvage_keeps_thinned_blocks_and_what_they_were_counted_as(stores: St
     assert engine.statistics().logs["main"].thinned == sent.thinned
     assert stand_for(engine, after=before) <= sent.records
     engine.close()
-    assert not check(stores.path()).problems
+    assert not check_store(stores.path()).problems
 
 
 def test_a_stretch_of_one_origin_is_thinned_under_that_origin(stores: Stores) -> None:

@@ -13,7 +13,7 @@ from edge_agent.store import Engine, Entry, Position
 from edge_agent.store.identity import new_header
 from edge_agent.store.repair.salvage import SALVAGE_JUMP
 from edge_agent.store.tools.backup import Manifest, read_manifest, take_backup, verify
-from edge_agent.store.tools.replace import restore
+from edge_agent.store.tools.replace import restore_store
 from tests.store.conftest import Stores
 from tests.store.support import entry, run, seeded, values
 
@@ -84,7 +84,7 @@ def test_a_restored_store_is_another_one_that_gives_no_number_twice(
     back_up(stores, tmp_path / "one")
     stores.path("new").mkdir()
     header = new_header("", 99, seeded(5))
-    restore(stores.path("new"), tmp_path / "one" / "data.mdb", header, 4 << 20, quiet)
+    restore_store(stores.path("new"), tmp_path / "one" / "data.mdb", header, 4 << 20, quiet)
     stores.damaged.add("new")  # the jump reads as a gap
     restored = stores.open("new")
     assert restored.identity.store_id == header.store_id != engine.identity.store_id

@@ -9,7 +9,7 @@ from edge_agent.store.format.values import LogHeader, StoreHeader, decode, encod
 from edge_agent.store.identity import new_header
 from edge_agent.store.repair.salvage import SALVAGE_JUMP
 from edge_agent.store.tools.changes import Change, Erasing, Renewing
-from edge_agent.store.tools.replace import erase
+from edge_agent.store.tools.replace import erase_streams
 from tests.store.conftest import Stores
 from tests.store.support import read_all, run, seeded
 
@@ -44,7 +44,7 @@ def test_a_damaged_block_is_left_out_and_counted(stores: Stores) -> None:
         at = raw.find(needle)
     stores.data().write_bytes(raw)
     stores.damaged.add("agent")
-    _, found = erase(stores.path(), lambda stream: False, "", 0, lambda done, total: None)
+    _, found = erase_streams(stores.path(), lambda stream: False, "", 0, lambda done, total: None)
     assert found.damaged == 1 and found.records == {}
     engine = stores.open()
     assert [(item.first, item.last) for item in read_all(engine)] == [(1, 2), (3, 4), (5, 6)]
@@ -60,7 +60,7 @@ def test_an_entry_of_quarantine_that_cannot_be_read_is_left_out_and_counted(
         engine.commit([Entry(quarantine=(item,))])
     engine.close()
     stores.data().write_bytes(stores.data().read_bytes().replace(b"body of two", b"body of tvo"))
-    _, found = erase(stores.path(), lambda stream: False, "", 0, lambda done, total: None)
+    _, found = erase_streams(stores.path(), lambda stream: False, "", 0, lambda done, total: None)
     assert (found.damaged_entries, found.entries) == (1, 0)
     assert [number for number, _ in stores.open().quarantine(0, 10)] == [1, 3]
 
@@ -82,7 +82,7 @@ def test_states_of_consumers_change_only_where_records_of_their_log_were_erased(
     def restate(consumer: str, state: bytes) -> bytes:
         return consumer.encode() + state
 
-    erase(stores.path(), lambda s: s == "a/1", "a/1", 0, lambda d, t: None, restate=restate)
+    erase_streams(stores.path(), lambda s: s == "a/1", "a/1", 0, lambda d, t: None, restate=restate)
     engine = stores.open(logs=logs)
     assert engine.position("up", "main") == (1, b"upplan")
     assert engine.position("up", "b") == (1, b"plan")

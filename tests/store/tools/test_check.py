@@ -12,7 +12,7 @@ from edge_agent.store import Entry, Position, Quarantined
 from edge_agent.store.commit.stamp import writing
 from edge_agent.store.create import open_environment
 from edge_agent.store.format.keys import block_key
-from edge_agent.store.tools.check import check, problems
+from edge_agent.store.tools.check import check_store, problems
 from tests.store.conftest import Stores
 from tests.store.support import MIB, START_NS, entry, foreign, pack, sealed
 
@@ -32,7 +32,7 @@ def filled(stores: Stores) -> Stores:
 
 
 def test_a_good_store_has_no_problems_and_is_counted(filled: Stores) -> None:
-    report = check(filled.path())
+    report = check_store(filled.path())
     assert not report.problems
     assert not report.gaps
     log = report.logs["main"]
@@ -112,7 +112,7 @@ def test_a_hole_in_a_log_is_a_gap(filled: Stores) -> None:
     with writing(env) as txn:
         txn.delete(block_key(1, 1))
     env.close()
-    assert check(filled.path()).gaps
+    assert check_store(filled.path()).gaps
 
 
 def test_a_broken_root_and_a_broken_page_are_found(filled: Stores) -> None:
@@ -120,6 +120,6 @@ def test_a_broken_root_and_a_broken_page_are_found(filled: Stores) -> None:
     raw = bytearray(filled.data().read_bytes())
     raw[16] ^= 1
     filled.data().write_bytes(raw)
-    assert "roots" in check(filled.path()).problems[0]
+    assert "roots" in check_store(filled.path()).problems[0]
     filled.data().write_bytes(b"x" * 9000)
-    assert "neither" in check(filled.path()).problems[-1]
+    assert "neither" in check_store(filled.path()).problems[-1]

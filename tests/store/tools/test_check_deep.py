@@ -16,7 +16,7 @@ from edge_agent.store.format.keys import block_key
 from edge_agent.store.lmdb_file.pages import PageFile
 from edge_agent.store.settings import LogSettings
 from edge_agent.store.tools.check_deep import Deep, decode_all, look_deep, read_device
-from edge_agent.store.tools.replace import compact, erase
+from edge_agent.store.tools.replace import compact_store, erase_streams
 from tests.store.conftest import Stores
 from tests.store.support import START_NS, foreign, run
 
@@ -40,9 +40,9 @@ def test_stores_that_were_trimmed_erased_and_compacted_are_sound(stores: Stores)
     engine.close()
     found = deep(stores.data())
     assert found.problems == [] and found.bytes == 4 << 20 and found.records > 100
-    erase(stores.path(), lambda stream: stream == "b/1", "b/1", 3, lambda done, total: None)
+    erase_streams(stores.path(), lambda stream: stream == "b/1", "b/1", 3, lambda done, total: None)
     assert deep(stores.data()).problems == []
-    compact(stores.path(), lambda done, total: None)
+    compact_store(stores.path(), lambda done, total: None)
     after = deep(stores.data())
     assert (after.problems, after.records) == ([], found.records)
 

@@ -19,9 +19,9 @@ from edge_agent.store.commit.stamp import writing
 from edge_agent.store.create import open_environment
 from edge_agent.store.format.keys import QUARANTINE, log_key
 from edge_agent.store.format.values import LogHeader, QuarantineHeader, decode, encode
-from edge_agent.store.tools.check import check
+from edge_agent.store.tools.check import check_store
 from edge_agent.store.tools.check_deep import look_deep
-from edge_agent.store.tools.replace import compact, erase, opened
+from edge_agent.store.tools.replace import compact_store, erase_streams, opened
 from edge_agent.store.tools.rewrite import used_bytes
 from edge_agent.stream_names import compile_pattern
 from tests.store.conftest import Stores
@@ -53,7 +53,7 @@ def pads(path: Path) -> int:
 
 
 def erase_secrets(path: Path) -> Any:
-    return erase(path, compile_pattern("secret/**"), "", 0, ignore)
+    return erase_streams(path, compile_pattern("secret/**"), "", 0, ignore)
 
 
 def test_erased_bytes_are_gone_from_the_file_and_the_others_are_not(stores: Stores) -> None:
@@ -65,7 +65,7 @@ def test_erased_bytes_are_gone_from_the_file_and_the_others_are_not(stores: Stor
     raw = (path / "store" / "data.mdb").read_bytes()
     assert b"secret" not in raw and pads(path) == 0
     assert len(raw) == 4 << 20
-    report = check(path)
+    report = check_store(path)
     assert (report.problems, report.gaps, report.quarantined) == ([], [], 2)
     engine = stores.open()
     found_records = [one for one in records(engine) if one.stream == "open/1"]
@@ -85,7 +85,7 @@ def test_a_name_is_looked_for_in_bodies_and_states_too(stores: Stores) -> None:
     engine.commit([Entry(quarantine=(Quarantined("bad", "", "a/1", "pi", 0, START_NS, body),))])
     engine.commit([Entry(positions=(Position("rule/h", "main", 1, b"..secret/1.."),))])
     engine.close()
-    _, found = erase(stores.path(), compile_pattern("secret/1"), "secret/1", 3, ignore)
+    _, found = erase_streams(stores.path(), compile_pattern("secret/1"), "secret/1", 3, ignore)
     assert (found.entries, found.mentioned) == (1, {"rule/h"})
 
 
@@ -96,7 +96,7 @@ def test_compacting_keeps_everything_but_what_was_deleted(stores: Stores) -> Non
     engine.commit([Entry(released=(2, 4))])
     engine.close()
     assert b"body of secret/1" in (path / "store" / "data.mdb").read_bytes()
-    compact(path, ignore)
+    compact_store(path, ignore)
     assert b"body of secret/1" not in (path / "store" / "data.mdb").read_bytes()
     engine = stores.open()
     assert records(engine) == before and engine.identity == names
@@ -106,12 +106,12 @@ def test_compacting_keeps_everything_but_what_was_deleted(stores: Stores) -> Non
 def test_an_agents_store_is_not_touched_and_no_store_is_said(stores: Stores) -> None:
     engine = stores.open()
     with pytest.raises(StoreLocked):
-        compact(stores.path(), ignore)
+        compact_store(stores.path(), ignore)
     engine.close()
     empty = stores.path("empty")
     empty.mkdir()
     with pytest.raises(StoreFailed, match="holds no store"):
-        compact(empty, ignore)
+        compact_store(empty, ignore)
 
 
 def test_too_little_room_is_told_with_how_much_is_needed(
@@ -120,7 +120,7 @@ def test_too_little_room_is_told_with_how_much_is_needed(
     path = filled(stores)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(StoreFailed, match=r"needs \d MiB"):
-        compact(path, ignore)
+        compact_store(path, ignore)
 
 
 def test_it_can_be_cut_off_anywhere_and_is_finished_or_never_was(
@@ -202,7 +202,7 @@ def test_a_thinned_log_stays_one_when_a_stream_is_erased_and_goes_on_thinning(
     sent.go_on(700)
     engine.close()
     one = "a/pi-0"
-    _, found = erase(stores.path(), compile_pattern(one), one, 3, ignore)
+    _, found = erase_streams(stores.path(), compile_pattern(one), one, 3, ignore)
     assert 0 < found.records[one] < 7000 and found.mentioned == set()
     assert look_deep(stores.data(), ignore).problems == []
     sent.engine = stores.open(**SMALL)
@@ -219,7 +219,7 @@ def test_what_root_makes_belongs_to_the_owner_of_the_agents_folder(stores: Store
     for each in (path, *path.rglob("*")):
         os.chown(each, 65534, 65534)
     (path / "lock").unlink()
-    compact(path, ignore)
+    compact_store(path, ignore)
     owners = {each.name: each.stat().st_uid for each in path.rglob("*")}
     assert owners == dict.fromkeys(("lock", "store", "data.mdb", "lock.mdb"), 65534)
 
@@ -227,7 +227,7 @@ def test_what_root_makes_belongs_to_the_owner_of_the_agents_folder(stores: Store
 def test_bytes_that_a_former_version_miscounted_are_counted_anew(stores: Stores) -> None:
     """It copied them from a store with pages of another size."""
     path = filled(stores)
-    good = check(path)
+    good = check_store(path)
     env = open_environment(path / "store", 4 << 20)
     with writing(env) as txn:
         for key, kind in ((log_key("main"), LogHeader), (QUARANTINE, QuarantineHeader)):
@@ -236,8 +236,8 @@ def test_bytes_that_a_former_version_miscounted_are_counted_anew(stores: Stores)
             header: Any = decode(key, raw, kind)
             txn.put(key, encode(key, replace(header, bytes=header.bytes // 2)))
     env.close()
-    wrong = check(path)
+    wrong = check_store(path)
     assert len(wrong.problems) == wrong.miscounted == 2
-    compact(path, ignore)
-    assert not check(path).problems
-    assert check(path).logs == good.logs
+    compact_store(path, ignore)
+    assert not check_store(path).problems
+    assert check_store(path).logs == good.logs
