@@ -34,6 +34,11 @@ PURE = {"wire", "store", "config", "errors", "record", "stream_names", "aggregat
     "clock_note",
     "time_format",
 }
+#: Rooms that are entered by their doors: what is named elsewhere is in the face of one of these.
+DOORS = {
+    *(f"edge_agent.{room}" for room in ("store", "wire", "commit", "config", "forward", "client")),
+    "edge_agent.store.tools",
+}
 IMPURE = {"trio", "time", "random", "socket"}
 #: Heavy libraries and who may import them, though never while edge_agent.agent is imported.
 HEAVY = {
@@ -85,6 +90,18 @@ def test_imports_only_go_down() -> None:
         for other in our_imports(path) - {here}
         if other in NOT_FOR.get(here, ())
         or (FLOORS[other] >= FLOORS[here] and (here, other) not in SIDEWAYS)
+    ]
+    assert not wrong
+
+
+def test_nobody_goes_past_a_door() -> None:
+    rooms = {door.split(".")[1] for door in DOORS}
+    wrong = [
+        f"{path} imports {name}"
+        for path in MODULES
+        for name in imports(path)
+        if name.count(".") > 1 and name.split(".")[1] in rooms - {station(path)}
+        if name not in DOORS
     ]
     assert not wrong
 

@@ -192,6 +192,7 @@ from edge_agent.store.create import (
 )
 from edge_agent.store.engine import Engine
 from edge_agent.store.format.block import Block, Gap, filter_payload
+from edge_agent.store.format.erase import ERASED
 from edge_agent.store.format.foreign import check_payload, foreign_stream, without_streams
 from edge_agent.store.format.payload import (
     RunView,
@@ -205,12 +206,11 @@ from edge_agent.store.format.values import SalvageNote
 from edge_agent.store.identity import Identity, board_fingerprint, machine_fingerprint, new_header
 from edge_agent.store.lmdb_file.preflight import preflight, refuse_newer
 from edge_agent.store.process_lock import LOCK, StoreLock, is_held
+from edge_agent.store.read.scrub_step import DamagedBlock, ScrubStep
 from edge_agent.store.read.statistics import LogStatistics, StoreStatistics
 from edge_agent.store.repair.salvage import loss_in_words
 from edge_agent.store.retention.thinning import CROWDED
 from edge_agent.store.settings import SHARES_MAX, ConsumerSettings, LogSettings, StoreSettings
-from edge_agent.store.tools.erase import ERASED
-from edge_agent.store.tools.scrub_step import DamagedBlock, ScrubStep
 from edge_agent.store.types import (
     ENTRY_BYTES,
     PART_BYTES,

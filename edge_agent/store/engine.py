@@ -23,11 +23,11 @@ from edge_agent.store.lmdb_errors import TROUBLE, translated, why_refused
 from edge_agent.store.lmdb_file.pages import PageFile
 from edge_agent.store.opening import OpenStore, rename_store
 from edge_agent.store.process_lock import LOCK, StoreLock
+from edge_agent.store.read.scrub_step import ScrubStep, scrub_step
 from edge_agent.store.read_only import open_or_read
 from edge_agent.store.reader import Questions
 from edge_agent.store.reopen_lock import Gate
 from edge_agent.store.settings import MAIN, StoreClock, StoreSettings
-from edge_agent.store.tools.scrub_step import ScrubStep, scrub_step
 from edge_agent.store.types import CommitResult, Entry, Stored
 from edge_agent.stream_names import compile_patterns
 

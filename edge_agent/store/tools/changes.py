@@ -16,6 +16,7 @@ from edge_agent.store.copy_signs import Medium
 from edge_agent.store.format import keys
 from edge_agent.store.format.block import peek
 from edge_agent.store.format.codec import Compressor
+from edge_agent.store.format.erase import erased_block
 from edge_agent.store.format.values import (
     LogHeader,
     PositionValue,
@@ -27,7 +28,6 @@ from edge_agent.store.format.values import (
 )
 from edge_agent.store.identity import is_same_medium
 from edge_agent.store.repair.salvage import SALVAGE_JUMP
-from edge_agent.store.tools.erase import erased_block
 
 
 class Change:

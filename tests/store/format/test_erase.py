@@ -12,8 +12,8 @@ from edge_agent.record import Run
 from edge_agent.store import Block, encode_runs
 from edge_agent.store.format.block import Packed, decode_block, encode_block
 from edge_agent.store.format.codec import Compressor
+from edge_agent.store.format.erase import ERASED, erased_block
 from edge_agent.store.format.keys import block_key
-from edge_agent.store.tools.erase import ERASED, erased_block
 from tests.store.support import START_NS, foreign, run
 
 KEY = block_key(1, 101)

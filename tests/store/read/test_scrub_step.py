@@ -7,7 +7,7 @@ import pytest
 from edge_agent.errors import StoreDamaged
 from edge_agent.store.format.keys import block_key, source_key
 from edge_agent.store.lmdb_file.pages import PageFile
-from edge_agent.store.tools.scrub_step import DamagedBlock, scrub_step
+from edge_agent.store.read.scrub_step import DamagedBlock, scrub_step
 from tests.store.conftest import Stores
 from tests.store.support import MIB, PAGE, entry
 
