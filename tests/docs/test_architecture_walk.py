@@ -231,3 +231,8 @@ def test_the_page_names_every_part_on_its_floor() -> None:
     }
     assert set(told) == set(FLOORS)
     assert not {part for part, floors in told.items() if FLOORS[part] not in floors}
+
+
+def test_every_file_that_the_page_names_exists() -> None:
+    named = set(re.findall(r"`((?:tests/)?[\w/]+(?:\.py|/))[:`]", PAGE.read_text()))
+    assert not [name for name in named if not any((at / name).exists() for at in (ROOT, PACKAGE))]
