@@ -1,4 +1,4 @@
-"""On to the upstreams: what is on the card arrives, in order, and the position says how far.
+"""This package sends records on to the upstreams, in order; a position says how far each is.
 
 One `Forwarder` per configured upstream, in it one lane per log::
 

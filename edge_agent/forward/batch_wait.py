@@ -1,6 +1,4 @@
-"""The wait before a batch: a record waits for company at most ``batch_age`` after its commit, and a
-full batch goes at once.
-"""
+"""This module waits until a batch is full, or its first record was stored ``batch_age`` ago."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person may order of a consumer, as the `Position` that does it. Pure.
+"""This module turns a person's order to a consumer into the `Position` that does it. Pure.
 
 =========== ===================================================================================
 pause       nothing more is sent, across restarts too; retention still respects the floor

@@ -1,4 +1,4 @@
-"""Secrets and trust of an upstream, from files that a person may replace at any time.
+"""This module reads an upstream's secrets and trust from files that may be replaced at any time.
 
 Each attempt looks whether a file has changed, and reads what has, in a thread: neither a slow card
 nor the building of a TLS context (20 ms on a Pi) keeps anybody waiting. A token, a certificate or

@@ -1,4 +1,4 @@
-"""Who is to blame for a refusal: the record, the compression, or the configuration.
+"""This module finds out what a refusal is about: the record, compression or configuration.
 
 An upstream that refuses one record after the other may be the wrong address, or may have to do with
 one sensor that sends rubbish; one that answers 403, 409 or 415 may know nobody, or dislike one

@@ -1,4 +1,4 @@
-"""The forwarder: everything that goes to one upstream, one lane per log.
+"""A forwarder sends everything that goes to one upstream, with one lane for each log.
 
 A session counts in one log's seqs, so each log has a connection of its own (`lane.py`): alarms do
 not wait behind bulk telemetry, and a log that fails does not hold another one up. All of the

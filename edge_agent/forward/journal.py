@@ -1,4 +1,4 @@
-"""The journal of a lane: a line for each change of cause and for the recovery.
+"""A lane's journal writes a line for each change of cause, and one for the recovery.
 
 ``connection refused → 401 → 500 → recovered`` are four lines; a thousand times the same are one,
 and so are a thousand answers that differ in a request's number only. Each cause gets a line every

@@ -1,4 +1,4 @@
-"""One log's way to one upstream: the loop behind every forwarder.
+"""A lane sends one log's records to one upstream; it is the loop behind every forwarder.
 
 ::
 

@@ -1,4 +1,4 @@
-"""The phases of a forwarder as a table: which event leads from where to where.
+"""This table says which event leads a forwarder from which phase to which.
 
 =========== ======= =========== ======= ======= ========= ======= ======
 phase       records unavailable refused retry   drained   gave_up held

@@ -1,4 +1,4 @@
-"""Where a lane stands: for its own decisions, for metrics, and as a frozen snapshot for status."""
+"""This module says where a lane stands: to the lane, to metrics, and to status as a snapshot."""
 
 from __future__ import annotations
 

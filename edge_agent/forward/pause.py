@@ -1,4 +1,4 @@
-"""Holding a lane still while a person moves its position, or for as long as they have paused it.
+"""`Holding` keeps a lane still while a person moves its position or has paused it.
 
 What a person orders must not meet what the lane is doing: an acknowledgement on its way would
 move the floor up again behind the order. So a lane that is held first lets go of its sink, which

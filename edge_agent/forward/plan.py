@@ -1,4 +1,4 @@
-"""The plan of a keyed sink: which ranges go out next, fixed before the first byte of them.
+"""A plan says which ranges a keyed sink sends next; it is fixed before their first byte goes.
 
 An upstream that knows a batch by its ``Idempotency-Key`` (and so by its range) may have taken a
 batch whose answer was lost, in the network or by a kill of the agent. Sent again under the same

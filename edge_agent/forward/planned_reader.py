@@ -1,4 +1,4 @@
-"""What goes out next: reading the log in batches, in order, without a hole.
+"""This module reads the log in batches for a lane, in order and without a hole.
 
 Two ways, the same methods. `OpenBatches` reads on from a cursor and forgets: for sinks whose
 upstream keeps the numbers itself. `PlannedBatches` fixes ranges durably before they are sent: for

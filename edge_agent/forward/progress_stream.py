@@ -1,4 +1,4 @@
-"""A byte stream that remembers when a byte last moved.
+"""A `ProgressStream` is a byte stream that remembers when a byte last moved.
 
 A deadline on a whole message would call a slow uplink dead: a mebibyte over a weak cell takes
 minutes. Whether the other side is there shows in bytes that move, whatever they belong to: each

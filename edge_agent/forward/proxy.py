@@ -1,4 +1,4 @@
-"""The way through an HTTP proxy: which one, and the tunnel (``CONNECT``) that it opens.
+"""This module finds the HTTP proxy to an upstream and opens the tunnel (``CONNECT``) through it.
 
 Only what the configuration says is used: where data and tokens go must not depend on who started
 the agent. ``proxy = "environment"`` says to take what HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and

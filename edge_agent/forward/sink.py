@@ -1,4 +1,4 @@
-"""The sink: what a forwarder needs of an upstream, whatever the upstream speaks.
+"""A sink is what a forwarder needs of an upstream, whatever the upstream speaks.
 
 A sink speaks for one log of one upstream. Its life is ``open`` → ``send``, ``send`` … ``settle``
 → ``aclose``, and again from ``open`` after a failure. What every sink promises (and

@@ -1,4 +1,4 @@
-"""A certificate and a clock that is not set: nobody's mistake, and no reason to wait for long.
+"""This module handles certificates that seem invalid only because the clock is not set.
 
 A board that wakes in 1970 finds every certificate not yet valid, one that wakes in 2099 finds them
 all expired. That is told as what it is, with the certificate's own dates, and the next attempt

@@ -1,4 +1,4 @@
-"""The sensors' port: how records come in, and how those on the same port read them.
+"""This package is the sensors' port: records come in here, and readers of records ask here.
 
 What is said is specified in `edge_agent.wire`; this package says it, over real sockets, to many
 peers at a time. The way of one connection::

@@ -1,4 +1,4 @@
-"""From tickets to answers: what the peers are owed, told in order, and only after the commit.
+"""This module tells peers what they are owed, in order, and only after the commit.
 
 A connection owes an answer for every entry that it appended (`Answers.owe`). When a commit has
 answered the tickets, `Teller`, one task for all connections, tells each of them once: one commit

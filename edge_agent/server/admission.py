@@ -1,4 +1,6 @@
-"""Who may come in, as whom, how many and how fast. Pure: it is told the time and the headers.
+"""This module decides who may come in, as whom, how many and how fast.
+
+It is pure: it is told the time and the headers.
 
 Order of judgement: who bears a known token is let in by what that allows (403). Everybody else
 meets the address rules (Host, Origin: 403), so that nobody learns more than needed, and then 401.

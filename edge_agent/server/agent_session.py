@@ -1,4 +1,4 @@
-"""Other agents: what the messages of ``/forward`` mean.
+"""This module takes in the messages of other agents on ``/forward``.
 
 Blocks are stored as they came, under the numbering of ``$forward/AGENT/UPSTREAM/LOG/LANE`` (no
 sensor can name a source that begins with ``$``). Before that each one is looked at:

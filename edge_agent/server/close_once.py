@@ -1,4 +1,4 @@
-"""The one end of a connection: why it ended, and those who wait for it."""
+"""An `Ending` is the one end of a connection: it says why, and wakes those who wait for it."""
 
 from __future__ import annotations
 

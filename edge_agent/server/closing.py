@@ -1,4 +1,4 @@
-"""How connections end: which code, which words, and what may still be done before.
+"""This module says how connections end: with which code and words, and what is done before.
 
 Any close of ours is the same: nothing further is accepted, what was accepted is committed and
 acked, then the close, all within ``close_timeout`` (`say_goodbye`).

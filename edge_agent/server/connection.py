@@ -1,4 +1,4 @@
-"""One connection from accept to the end: TLS, head, judgement, upgrade, and then its pump.
+"""A `Connection` is one peer from accept to the end: TLS, head, judgement, upgrade, pump.
 
 `Connection.serve` never lets one peer harm another: every wait has a deadline, and whatever it
 raises is caught by the listener's guard, for this connection alone.

@@ -1,4 +1,4 @@
-"""What all connections share (`Parts`), and one connection as others see it (`Visitor`)."""
+"""This module holds what connections share (`Parts`), and what others see of one (`Visitor`)."""
 
 from __future__ import annotations
 

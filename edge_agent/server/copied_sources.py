@@ -1,4 +1,4 @@
-"""Sources that came back as copies: whose history is not the one that is stored of them."""
+"""`Copies` counts sources that came back with a history that is not the one stored of them."""
 
 from __future__ import annotations
 

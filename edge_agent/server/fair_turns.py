@@ -1,4 +1,4 @@
-"""Turns: how one peer's unusual work is kept from holding up all others.
+"""Turns keep one peer's unusual work from holding up all others.
 
 What sensors usually send is read many messages at a time, and a read is bounded, so no peer can be
 heard for longer than some milliseconds. Everything else costs up to a hundred times as much a byte:

@@ -1,4 +1,4 @@
-"""From pushed messages to the log, without waiting.
+"""A `Feed` hands pushed messages to the log without waiting.
 
 A pump whose messages are pushed has to deal with them at once (`receive_queue`). `Feed.offer` hands
 an entry to the log, which takes it as a rule. When the log has no room, the entry waits here, the

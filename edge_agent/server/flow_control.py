@@ -1,4 +1,4 @@
-"""How much each session may have in flight, so that all together stay under one limit. Pure.
+"""This module decides how much each session may have in flight, below one common limit. Pure.
 
 Every session is granted a window in bytes. The sum never exceeds ``in_flight_bytes``: each of the
 ``connections`` has a floor of its own share, and what is above the floors is lent out. A session

@@ -1,4 +1,4 @@
-"""The HTTP request that opens every connection, and the answers that refuse it.
+"""This module reads the HTTP request that opens a connection, and answers those it refuses.
 
 The head is read with h11 under the caller's deadline and with a bound on its size. What comes out
 is an `Upgrade`: a correct WebSocket upgrade request, not yet judged by anybody. Everything else is

@@ -1,4 +1,4 @@
-"""Who has fallen silent: one task that looks at all connections, when the first of them is due.
+"""One task finds connections that have fallen silent; it looks when the first of them is due.
 
 Half the idle timeout without a byte: a ping. The whole of it: gone. A task for each connection
 would do the same for 3 KB of memory each, and a thousand sensors may rest on one port.

@@ -1,4 +1,4 @@
-"""Where trio-websocket's reader runs, so that what it raises ends nothing but one connection.
+"""This module runs trio-websocket's reader so that its errors end nothing but one connection.
 
 `trio_websocket.wrap_server_stream` starts its reader in the nursery that it is given. A nursery of
 its own for each connection, with a task that waits in it, would keep the reader's exceptions from

@@ -1,4 +1,4 @@
-"""Plain mode: just send. What a microcontroller or a browser does in five lines.
+"""Plain mode is sending without a session, as a microcontroller or a browser does in five lines.
 
 Nothing is numbered and nothing is said, unless ``?ack=1`` asks for ``{"ack": n}`` and errors. A
 message that cannot be read goes to quarantine, and only a row of them closes the connection: who

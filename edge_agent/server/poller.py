@@ -1,4 +1,4 @@
-"""The shared reader: one task that reads many plain TCP sockets.
+"""The shared reader is one task that reads many plain TCP sockets.
 
 Waking a task of its own for every socket that has something to read costs 48 µs of Trio's time;
 one task that waits for an epoll set, and reads every socket in it that is ready, costs 14-17 µs a

@@ -1,4 +1,4 @@
-"""Reading over the sensors' port: ``/subscribe/PATTERN`` and ``/query``, all in JSON text.
+"""This module serves ``/subscribe/PATTERN`` and ``/query`` on the sensors' port, as JSON text.
 
 A subscription sends arrays of records as `live.render` shows them, and ``{"type": "missed",
 "count": n}`` where this reader was too slow. Nothing that the peer says has a meaning.

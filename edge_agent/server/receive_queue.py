@@ -1,4 +1,4 @@
-"""What was read and is on its way to a pump: taken by it, or pushed to it; and when to read on.
+"""The `Inbox` gives what was read to a pump, by taking or pushing, and says when to read on.
 
 `take` hands out what has gathered. After `divert`, messages are pushed as they are read: without
 a task switch, a channel or a copy, on the way that has to be fast. Either way a pump that cannot

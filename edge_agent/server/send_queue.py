@@ -1,4 +1,4 @@
-"""What a connection sends: whole frames, in order, without a task where that is possible.
+"""`Outgoing` sends whole frames, in order, and without a task where that is possible.
 
 trio-websocket's own frames come by `Outgoing.send_all`, ours by `Outgoing.send_soon`: those are
 written at once where the socket takes them. What it does not take waits in a queue, which a task of

@@ -1,4 +1,4 @@
-"""Sensors: a session on ``/ingest/STREAM``, from the socket to the log in plain calls.
+"""A sensor's session takes records from ``/ingest/STREAM`` to the log in plain calls.
 
 `SensorSession._receive` is the hot path. It is called with a list of messages as they were read,
 some 800 under a flood, one from a slow sensor, and does everything once per list.

@@ -1,4 +1,4 @@
-"""The sensors' port: accept, count, guard, and say goodbye in the right order.
+"""The server accepts, counts and guards connections, and says goodbye in the right order.
 
 Each listener has a loop of its own (after Trio's ``serve_listeners``); each connection has a task
 with a guard around it. The guard catches every `Exception`, logs and counts it, so that no peer

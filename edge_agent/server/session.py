@@ -1,4 +1,6 @@
-"""A session: hello, takeover, welcome, data, acks, goodbye. For sensors and for agents.
+"""A session goes from hello to goodbye: takeover, welcome, data, acks.
+
+Sensors and agents share it.
 
 What a message means, and how it is read, is for the kinds of sessions to say (`sensor_session.py`
 for sensors, `agent_session.py` for agents); when what may be said is

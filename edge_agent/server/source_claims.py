@@ -1,4 +1,4 @@
-"""One connection per source.
+"""A claim lets only one connection at a time speak for a source.
 
 A sensor that lost its connection comes back long before we notice that the old one is dead. So a
 second hello takes over: the old connection is closed (4409) and nothing more is read from it, what

@@ -1,4 +1,4 @@
-"""Who may be whom: to which identity a source or an agent belongs.
+"""This module decides to which identity a source or an agent belongs.
 
 An *identity* is a token's name. Without a tokens file nobody has proved a name: everybody may be
 everything, and nothing belongs to anybody.

@@ -1,4 +1,4 @@
-"""The socket, as trio-websocket sees it, with the frame lane in front.
+"""The transport is the socket as trio-websocket sees it, with the frame lane in front of it.
 
 Coming in: `Transport.receive_some` first plays a head that we wrote ourselves (nothing of the
 peer's but its key, so that no strange header can upset the library), then waits until the upgrade

@@ -1,4 +1,4 @@
-"""One WebSocket, as the pumps see it: lists of messages in, messages out, always with a deadline.
+"""A `WebSocket` is what pumps see of a connection: messages in and out, all with a deadline.
 
 trio-websocket keeps the protocol (`trio_websocket.wrap_server_stream`), behind the frame lane of
 `transport`; this module keeps it away from everybody else. It raises where a peer misbehaves

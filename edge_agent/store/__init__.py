@@ -1,4 +1,4 @@
-"""The store: what is acknowledged is here, in one LMDB file. This text is its specification.
+"""The store keeps what is acknowledged, in one LMDB file. This text is its specification.
 
 Promise
 -------

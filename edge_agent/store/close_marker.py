@@ -1,4 +1,4 @@
-"""Which commit was the last when the store was closed, noted beside the file that says so itself.
+"""The close marker is a file beside the store's that says which commit was the last at closing.
 
 A root that the card said it had written, and had not, leaves a file that looks like one whose last
 commit a power cut kept from being made: the root of the commit before is the newest, and nothing in

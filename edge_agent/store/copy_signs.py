@@ -1,4 +1,4 @@
-"""Where a store's file is: what changes when it is copied, and stays through everything else.
+"""This module says where a store's file lies, by signs that change only when it is copied.
 
 Three things are looked at, none of which needs root:
 

@@ -1,4 +1,4 @@
-"""Making a store so that a power cut at any moment leaves either none or a good one.
+"""This module makes a store; a power cut at any moment leaves either none or a good one.
 
 LMDB writes the first pages of a new file without an order that a crash would respect: six of
 seven half-written images cannot be opened. So a store is built in a sibling folder, closed,

@@ -1,4 +1,4 @@
-"""The engine: one open store, every method one whole transaction in the thread that calls it."""
+"""The engine is one open store; each method is one transaction in the thread that calls it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Whether the store is still where it was opened: folders get deleted under running agents.
+"""This module checks that the store is still where it was opened.
+
+Folders get deleted under running agents.
 
 A deleted file goes on taking writes and syncs until its last user closes it, and then all of it
 is gone. So before every transaction the names are looked up again: what is acked can be found.

@@ -1,4 +1,4 @@
-"""Who a store is, which board it belongs to, and how a copy of it becomes another one.
+"""This module says who a store is, whose board it is on, and how a copy becomes another one.
 
 ``store_id`` names the file, ``epoch`` the meaning of the numbers in it (renewed whenever it is
 made anew or salvaged), ``agent_id`` this agent towards others. The agent id is bound to the

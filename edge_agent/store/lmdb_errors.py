@@ -1,4 +1,4 @@
-"""What LMDB and the operating system raise, in our own words; the only such place."""
+"""This module alone puts what LMDB and the operating system raise into our own words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opening a store: look before LMDB does, open, commit the marker, load what is kept in memory.
+"""This module opens a store: it checks the file, opens it, commits a marker and loads the state.
 
 After every opening one marker transaction is committed before anything is told: a sync that
 failed earlier can leave pages in the cache that look durable and are not, and only a sync that

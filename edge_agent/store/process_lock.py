@@ -1,4 +1,4 @@
-"""One agent per store: a lock on a file of its own, which holds the owner's pid.
+"""The lock lets one agent use a store; it is a file of its own that holds the owner's pid.
 
 LMDB itself lets two processes open a store. The lock lives in the file description, so the
 kernel drops it when the process ends, however it ends, and a second opening within one process

@@ -1,5 +1,6 @@
-"""A disk that refuses writes: what is stored is opened for reading, so that answers and forwarding
-go on.
+"""This module opens a store for reading alone where the disk refuses writes.
+
+So answers and forwarding go on.
 
 Nothing is written, not even the marker, so what may be told is what is durable without it:
 

@@ -1,4 +1,4 @@
-"""What an open store can be asked; each question is one read transaction.
+"""`Questions` are what an open store can be asked; each is one read transaction.
 
 `Engine` is the store; this is the half of it that reads, so that each half is one idea.
 """

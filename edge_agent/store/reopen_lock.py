@@ -1,4 +1,4 @@
-"""Readers beside one another, reopening alone.
+"""This lock lets readers run beside one another, and a reopening only alone.
 
 LMDB needs no lock between readers and the writer. But closing the environment under a reader
 would unmap what it is reading, so every call passes here.

@@ -1,4 +1,4 @@
-"""What the store is told when it is opened, and what it asks of a clock.
+"""This module says what the store is told when it is opened, and what it asks of a clock.
 
 The agent builds `StoreSettings` from the configuration; nothing here reads files or the time.
 """

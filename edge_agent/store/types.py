@@ -1,4 +1,4 @@
-"""What a commit takes and what it answers.
+"""This module has what a commit takes and what it answers.
 
 An `Entry` is one append: everything in it becomes durable together or not at all, and it gets
 one answer, in the order in which entries were given. What a consumer writes back (records, its

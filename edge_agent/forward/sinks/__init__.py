@@ -1,1 +1,1 @@
-"""The kinds of upstream: one package for each, with the interface of `edge_agent.forward.sink`."""
+"""Each package in here is a kind of upstream, with the interface of `edge_agent.forward.sink`."""

@@ -1,4 +1,4 @@
-"""Clock notes in the store: what is known of the boots of this agent, and of those of others.
+"""This module keeps clock notes: what is known of this agent's boots, and of other agents'.
 
 There is one for each boot of this agent whose clock was set while it ran, and one for each boot
 that another agent told of. Each note that is stored or changed gets the next number, so that

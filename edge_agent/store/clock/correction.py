@@ -1,4 +1,4 @@
-"""What puts the times of one block right, on the way out, once the offset of its boot is known.
+"""This module puts the times of a block right when it is read, once its boot's offset is known.
 
 A block says what the clocks of its boot showed when it was committed: wall clock and boot clock.
 With the boot's offset (`edge_agent.clock_note`) the boot clock tells when that was in truth, and

@@ -1,4 +1,4 @@
-"""What one running agent makes of its own clock: when to trust it, and what to note of it.
+"""The timekeeper judges this agent's own clock: when to trust it, and what to note of it.
 
 **The offset** of a boot (wall clock less boot clock) is noted when the wall clock is set, and again
 whenever it was stepped by `NOTE_FROM_NS` or more since: NTP had found out better. The latest holds.

@@ -1,4 +1,4 @@
-"""One write transaction: entries are judged, become blocks, and are committed with one sync.
+"""This package is the write transaction: it judges entries, makes blocks, and syncs once.
 
 `transaction` begins it, makes room and ends it; `group` judges the entries in their order, with
 `dedup` for repeated numbers, `sources` for whose they are and `positions` for what is no record;

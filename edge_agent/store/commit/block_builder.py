@@ -1,5 +1,6 @@
-"""A group's records become blocks: each log has one that is being filled, written when it is full,
-when a foreign block comes in between, or when the group ends.
+"""This module makes blocks of a group's records; each log has one that is being filled.
+
+It is written when it is full, when a foreign block comes in between, or when the group ends.
 """
 
 from __future__ import annotations

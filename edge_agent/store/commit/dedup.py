@@ -1,4 +1,4 @@
-"""Leaving out what a source sent before: everything numbered below what is expected of it."""
+"""This module leaves out what a source sent before: all numbers below the one expected of it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""One group within its write transaction: entries are judged in order, their records gathered
-into blocks, counters and positions brought up to date.
+"""A `Group` is one group of entries within its write transaction.
+
+Entries are judged in order, their records gathered into blocks, counters and positions brought up
+to date.
 
 Nothing here touches the engine's own state: a `Group` works on copies that the engine adopts
 once the transaction has been synced, and throws away otherwise.

@@ -1,4 +1,4 @@
-"""What rides along in a group's transaction beside records: positions and quarantine."""
+"""This module writes what goes with records in a transaction: positions and quarantine."""
 
 from __future__ import annotations
 

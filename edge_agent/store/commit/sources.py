@@ -1,4 +1,4 @@
-"""Sources in the store: whose they are, how many each identity has, and which give way.
+"""This module keeps the sources: whose they are, how many each identity has, which give way.
 
 Nobody may take all places: an identity has a share of them (`share_of`), and at its share the
 oldest unused of its own give way to new ones. What gives way has not been heard for `REST_S` and is

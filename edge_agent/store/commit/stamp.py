@@ -1,4 +1,4 @@
-"""The one place where write transactions begin, so that each of them leaves its number in the tree.
+"""All write transactions begin here, so that each of them leaves its number in the tree.
 
 LMDB keeps the last two roots, each with the number of the commit that wrote it, and opens the one
 with the higher number. Nothing guards that number: one flipped bit, and the older root is used,

@@ -1,4 +1,4 @@
-"""What the engine keeps in memory besides LMDB, and what a transaction counts."""
+"""`State` is what the engine keeps in memory besides LMDB; `Counts` is what a transaction did."""
 
 from __future__ import annotations
 

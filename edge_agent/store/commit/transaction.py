@@ -1,5 +1,7 @@
-"""How a group and a pass of retention become transactions: room first, then the group, and once
-more after an emergency trim where the file itself was full.
+"""A `Writer` makes transactions of a group, or of a pass of retention.
+
+It makes room first, then writes the group, and once more after an emergency trim where the file
+itself was full.
 """
 
 from __future__ import annotations

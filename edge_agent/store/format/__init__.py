@@ -1,4 +1,4 @@
-"""The bytes of the store: keys, values, blocks and their payloads, and what they are checked by.
+"""This package has the bytes of the store: keys, values, blocks, payloads, and their checksums.
 
 Pure functions between bytes and values; nothing here opens a transaction. A block is header, origin
 and payload under one checksum (`block`); what is in a payload is runs of records (`payload`), which

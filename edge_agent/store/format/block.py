@@ -1,4 +1,4 @@
-"""A block as it lies in the store: header, origin, payload, all under one checksum.
+"""A block lies in the store as header, origin and payload, all under one checksum.
 
 Big-endian header of 66 bytes, then ``extra_len`` bytes (of a thinned block the u32 ``covers``; of
 a foreign block its origin in msgpack), then the payload as stored:

@@ -1,4 +1,4 @@
-"""zstd, bounded: what decompresses to more than was announced is refused, not stored in memory."""
+"""This module bounds zstd: what decompresses to more than was announced is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Taking a stream out of a block, so that nothing of it is left there and nothing else moves.
+"""This module takes a stream out of a block: nothing of it stays, and nothing else moves.
 
 Records are known by their seq, and a seq by its place. So an erased run leaves its place behind: as
 many empty records of the stream `ERASED`, which no wildcard matches. Whoever reads, questions,

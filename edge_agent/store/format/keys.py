@@ -1,4 +1,4 @@
-"""Keys: one LMDB database, told apart by the first byte.
+"""All keys are in one LMDB database, and their first byte tells their kinds apart.
 
 Named databases would cost 5 KB more per commit, so everything lies in the main one. The order of
 the prefixes keeps the small, often rewritten values together on the first pages, and the blocks

@@ -1,4 +1,4 @@
-"""A foreign block's origin as it lies in the store, in msgpack."""
+"""This module reads and writes a foreign block's origin, which lies in the store as msgpack."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The payload of a block: runs of records, and everything that can be done to one without
-touching single records.
+"""This module handles a block's payload, its runs of records, without touching single records.
 
 A payload is a msgpack array of runs; a run is the array
 ``[stream, source, source_seq, arrival_ns, synced, offset, [record maps…]]``. ``offset`` counts

@@ -1,4 +1,4 @@
-"""The records of a run, decoded one by one; a peer's that cannot be understood hides no other."""
+"""This module decodes a run's records one by one; a peer's bad record hides no other."""
 
 from __future__ import annotations
 

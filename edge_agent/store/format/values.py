@@ -1,6 +1,7 @@
-"""Values other than blocks: small msgpack arrays, read and written through typed structs, each
-under a checksum of four bytes that covers its key too. A flipped bit in a source's next number
-would otherwise pass its records off for duplicates.
+"""This module has the values other than blocks: small msgpack arrays, each under a checksum.
+
+They are read and written through typed structs. The checksum has four bytes and covers the key too:
+a flipped bit in a source's next number would otherwise pass its records off for duplicates.
 
 Arrays may grow at the end: a reader ignores elements it does not know. Anything else is a new
 `FORMAT`, which an older version refuses to touch.

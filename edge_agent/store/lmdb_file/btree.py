@@ -1,4 +1,4 @@
-"""Whether LMDB may step on a page: the exact structure of its trees, checked page by page.
+"""This module checks, page by page, that trees have exactly the structure that LMDB relies on.
 
 LMDB trusts what it reads. A wrong size in a node makes it move memory beyond a page or return a
 value beyond the map; a wrong page number makes it give back pages of others. So the check is exact

@@ -1,4 +1,4 @@
-"""Which commit is the newest, whatever a flipped bit says; and roots mended from evidence.
+"""This module finds the newest commit, whatever a flipped bit says, and mends roots.
 
 LMDB keeps two roots: commit N writes its own into slot ``N & 1``, over that of N - 2, when its
 pages are durable. Neither commit N nor what a power cut leaves of N + 1 writes over a page that

@@ -1,4 +1,4 @@
-"""LMDB's file, read page by page without LMDB.
+"""This module reads LMDB's file page by page, without LMDB.
 
 A damaged file makes LMDB raise SIGBUS or abort, and the agent with it. Plain reads cannot: here
 every number in the file is checked before it is followed, and a damaged page costs only what

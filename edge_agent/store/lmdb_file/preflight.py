@@ -1,4 +1,4 @@
-"""A look at the file before LMDB may open it: whatever would make LMDB crash is found here.
+"""The preflight looks at a file before LMDB opens it, and finds what would make LMDB crash.
 
 Structure only; checksums of blocks are checked whenever they are read, and by the scrub. How much
 is read is bounded, so that starting stays quick: both roots and every branch page always; leaf

@@ -1,4 +1,4 @@
-"""What is looked at again just before blocks are removed.
+"""This module reads pages and headers once more just before blocks are removed.
 
 LMDB gives back as many pages as the header of a long value says. A bit that flipped there since the
 start, or in a header that the start did not look at, would give away pages of other blocks, to be

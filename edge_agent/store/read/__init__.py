@@ -1,1 +1,1 @@
-"""Reading within one read transaction: blocks and gaps from a position on, and figures."""
+"""This package reads within one read transaction: blocks and gaps, and figures."""

@@ -1,4 +1,4 @@
-"""Reading within one read transaction: positions in, blocks and gaps out.
+"""This module reads blocks and gaps from a position on, within one read transaction.
 
 A log has no holes when written, so what is missing below its first seq was trimmed, and what is
 missing above it was damaged or lost in a salvage. Readers always get a `Gap` that says so.

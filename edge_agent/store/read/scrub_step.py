@@ -1,4 +1,4 @@
-"""A piece of a pass over the whole file: every page's structure, every value's checksum.
+"""A scrub step is a piece of a pass over the file: pages' structure, values' checksums.
 
 The file is read beside LMDB, not through it, so that nothing in it can crash the agent and its
 pages do not crowd memory. Within a read transaction the pages of its tree stay as they are.

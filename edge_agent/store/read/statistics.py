@@ -1,4 +1,4 @@
-"""What the store tells about itself, as one frozen snapshot."""
+"""This module gathers what the store tells about itself, as one frozen snapshot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a log begins and ends, as the pages of a damaged file say: its header, many times over.
+"""This module finds where a log begins and ends, by its many headers in a damaged file.
 
 Each commit writes a log's header anew, beside our stamp, and leaves the older ones where they were
 until their pages are used again. Within one file ``first`` and ``last`` only ever rise. So where

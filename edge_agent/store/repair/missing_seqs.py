@@ -1,4 +1,4 @@
-"""Which seqs of a log have not been found yet, while a salvage looks for its blocks."""
+"""This module keeps the seqs of a log that a salvage has not found yet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where nodes can still be found in a damaged file, from the surest place to the last resort.
+"""This module finds nodes in a damaged file, from the surest place to the last resort.
 
 1. The tree of the newest root whose trees say which commit it is of. A damaged page is mended where
    one turned bit makes its structure right again; otherwise what hangs below it is out of reach

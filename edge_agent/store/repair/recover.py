@@ -1,4 +1,4 @@
-"""What a salvage takes into the new store, and what it leaves: sound values, each once.
+"""This module takes the sound values of a damaged store into the new one, each once.
 
 A node is sound if its value has the right checksum under its key, or under a key that is one bit
 away. Blocks are taken where their log has none yet: between the seq below which all has been

@@ -1,4 +1,4 @@
-"""Reading back what can be read of a store that LMDB must not open.
+"""This module runs a salvage: it reads back what it can of a store that LMDB must not open.
 
 The damaged file is read page by page without LMDB (`node_scan.py`), so that nothing in it can crash
 the agent. Every block whose checksum is right is copied, under its own seq; positions, numbering

@@ -1,4 +1,4 @@
-"""Neighbouring blocks become one that holds an aggregate per source, stream and minute. Pure.
+"""This module sums neighbouring blocks up as one: a record per source, stream and minute. Pure.
 
 What a person wants to see in a week-old gap is the course of each value and how much was measured.
 So of each minute of each stream and source there remains one record:

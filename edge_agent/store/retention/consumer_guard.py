@@ -1,4 +1,4 @@
-"""What thinning leaves alone for the consumers' sake.
+"""This module names the blocks that thinning leaves alone for the consumers' sake.
 
 A consumer may have records without our knowing it: they were on their way when the connection or
 the power broke, and its word that it has them was not. In an aggregate they would count twice. So

@@ -1,4 +1,4 @@
-"""What may be removed, decided on values alone; `trim.py` does it.
+"""The policy decides what may be removed, on values alone; `trim.py` does it.
 
 Two reasons to remove. **Age**: a block stored longer ago than the log keeps. It counts only by
 clocks that were synced when the block was stored and are synced now, never within ten minutes of

@@ -1,4 +1,4 @@
-"""Putting aggregates (`aggregate.py`) in the place of a full log's oldest records.
+"""Thinning puts aggregates (`aggregate.py`) in the place of a full log's oldest records.
 
 One step reads and sums up at most `STEP_RAW_BYTES` and `STEP_BLOCKS`, in a read transaction, and
 then replaces what gains by it in one write transaction: a power cut leaves all of it or nothing.

@@ -1,4 +1,4 @@
-"""Removing what `policy` says may go, in transactions of their own and of bounded size.
+"""The trimmer removes what `policy` says may go, in transactions of bounded size.
 
 Deleting needs free pages itself, and pages that one transaction frees can be used by the next
 but one; so trimming runs before a group needs the room, while there is headroom left.

@@ -1,4 +1,4 @@
-"""What is done to a whole store: checked, scrubbed, backed up, written anew, replaced.
+"""This package has what is done to a whole store: check, scrub, backup, rewrite, replace.
 
 `rewrite` copies a store value by value, with the `changes` that are asked for; backup, compaction,
 restoring and erasing (`replace`) are made of it. `check` and what is named after it are a

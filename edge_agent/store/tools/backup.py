@@ -1,4 +1,4 @@
-"""A backup: a store's file as of one commit, without what was deleted, and a word about it beside.
+"""A backup is a store's file as of one commit, without what was deleted, and a file about it.
 
 ::
 

@@ -1,4 +1,4 @@
-"""What becomes of each value when a store is written anew (`rewrite.py`).
+"""A `Change` says what becomes of each value when a store is written anew (`rewrite.py`).
 
 `Change` alone keeps everything: a compaction, a backup. `Erasing` takes a stream out. `Renewing`
 makes the store another one, with numbers that were never given before.

@@ -1,4 +1,4 @@
-"""A second opinion: walks the store's file with its own eyes and trusts nobody.
+"""The checker is a second opinion: it walks the store's file by itself and trusts nobody.
 
 It shares no code with what wrote the store but the reader of LMDB's pages: keys, headers and
 checksums are taken apart here once more, from the specification in ``store/__init__.py``. So a

@@ -1,4 +1,4 @@
-"""`edge-agent check --deep`: three more opinions beside the checker's, and the card itself.
+"""`edge-agent check --deep` adds three opinions to the checker's, and reads the card itself.
 
 `check` reads every live page, through the kernel's memory, where what was read or written lately
 still is. Deep down, in this order:

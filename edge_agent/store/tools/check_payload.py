@@ -1,4 +1,4 @@
-"""The checker's eyes for what is within a block, as little of the writer's code in them."""
+"""This module reads payloads for the checker, with as little of the writer's code as possible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Putting a store that was written anew in the place of another: compact, erase, restore.
+"""This module puts a store that was written anew in the place of another.
+
+Compact, erase and restore do so.
 
 The new one is written beside the old one, synced and renamed; only then does the old one go. A
 power cut before leaves the old one and a folder that the next start removes; after, the next start

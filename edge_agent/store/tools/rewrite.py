@@ -1,4 +1,4 @@
-"""Writing a store anew, value by value: what compaction, erasing, backup and restoring share.
+"""This module writes a store anew, value by value, for compact, erase, backup and restore.
 
 The new file holds what is live and nothing else: pages that LMDB has freed, in which deleted
 records stay readable, are not copied. Its pages have the size that the old file's have, and what

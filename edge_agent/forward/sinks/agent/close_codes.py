@@ -1,4 +1,4 @@
-"""What ended a connection to a hub, in the one word that a forwarder understands.
+"""This module turns whatever ended a connection to a hub into the one error a forwarder knows.
 
 Foreign exceptions are translated here, once. An error that nobody expected is translated too, so
 that no peer can bring the agent down, but it is reported with its stack: it may be our mistake.

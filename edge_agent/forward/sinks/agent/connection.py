@@ -1,4 +1,4 @@
-"""One connection to another agent's ``/forward``: upgrade, hello, messages out, acks in.
+"""An `AgentConnection` is one connection to ``/forward``: upgrade, hello, messages out, acks in.
 
 A link lives as long as its connection. Everything that can go wrong with it, in the network, in
 TLS, in the WebSocket library or because the hub says stop, ends `run` with `SinkUnavailable`, so

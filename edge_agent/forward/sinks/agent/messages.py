@@ -1,4 +1,4 @@
-"""From stored blocks to segments and messages for another agent. Pure.
+"""This module makes segments and messages for another agent from stored blocks. Pure.
 
 A block goes out as it is stored, compressed and unread, when the patterns take all its streams.
 Otherwise it is cut anew at run boundaries; what is left out makes holes in the numbers, never in

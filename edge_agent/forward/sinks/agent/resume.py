@@ -1,4 +1,4 @@
-"""How a session with another agent begins again after a break. Pure.
+"""This module decides how a session with another agent begins again after a break. Pure.
 
 The numbers of a forward session are this log's seqs. What the hub says about them (``next``)
 means something only within the hub's epoch, and only for the store that gave the seqs out. So

@@ -1,4 +1,4 @@
-"""The WebSocket sink: a session with another agent's ``/forward``, exactly once.
+"""The WebSocket sink has a session with another agent's ``/forward``: exactly once.
 
 What a session is and why nothing is lost or doubled over its breaks: PROTOCOL, "Agent to agent",
 ``resume.py`` (how it begins again), ``messages.py`` (what is sent), ``connection.py`` (the

@@ -1,4 +1,4 @@
-"""What an HTTP answer means: acknowledged, not now, or refused for its content. Pure.
+"""This module judges an HTTP answer: acknowledged, not now, or refused for its content. Pure.
 
 **Acknowledged** is only what cannot well be anybody else's word. Between an edge device and its
 upstream there are captive portals, proxies and parking pages, and they answer 200. ``accept`` of

@@ -1,4 +1,4 @@
-"""A batch as the body of an HTTP request.
+"""This module makes the body of an HTTP request from a batch.
 
 A record reads as everywhere (PROTOCOL, "Reading") plus its stable id, by which the other side
 recognises repeats for good::

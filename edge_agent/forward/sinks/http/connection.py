@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection to an upstream: POST after POST, each waited for as long as bytes move.
+"""One HTTP/1.1 connection to an upstream sends POST after POST, and waits while bytes move.
 
 h11 knows the protocol; here are the byte stream, the bounds and the deadlines. What the server may
 send is bounded in bytes, in answers before the answer, and in time; whatever it sends ends in an

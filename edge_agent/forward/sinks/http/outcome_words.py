@@ -1,4 +1,4 @@
-"""The words in which APIs say what became of what they were sent: names and values. Pure.
+"""This module lists the words in which APIs say what became of records: names and values. Pure.
 
 ``record_outcomes.py`` reads answers with them.
 """

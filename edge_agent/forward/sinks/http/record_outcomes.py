@@ -1,4 +1,4 @@
-"""What a JSON answer says about the records of a batch: taken, refused, later. Pure.
+"""This module reads in a JSON answer which records were taken, refused or put off. Pure.
 
 Many APIs answer 200 and say in the body that a part failed: Elasticsearch's ``_bulk`` and whoever
 took over its shape, Kinesis and Firehose, 207 Multi-Status, GraphQL, JSON-RPC, and any

@@ -1,4 +1,4 @@
-"""The HTTP sink: one POST per batch, known upstream by its ``Idempotency-Key``.
+"""The HTTP sink sends one POST for each batch, which is known by its ``Idempotency-Key``.
 
 ::
 
