@@ -71,7 +71,7 @@ changes in the files that it names (tokens, certificates, keys, secrets) does wh
 - A **share** is text in percent: `"70%"`.
 - A number without a unit is a count, unless its line says otherwise.
 - **Patterns** choose streams: `*` stands for one part of a name, `**` for any number of parts.
-- **Limits** belong to the range. "Not set" is the default of a key that may be missing.
+- Both **limits** belong to the range. "Not set" is the default of a key that may be missing.
 
 ## From the environment and the command line
 
@@ -92,9 +92,9 @@ EDGE_AGENT__RULE__TIDY__STREAMS="greenhouse/**"
 EDGE_AGENT__RULE__TIDY__RENAME="temp=t,hum=h"
 ```
 
-Values are written without quotes; lists and tables with commas, as above. An empty one takes back
-what the file set, where a key may be not set. A variable that begins with `EDGE_AGENT__` and names
-no key is an error.
+Values are written without the quotes of TOML; lists and tables with commas, as above. An empty one
+takes back what the file set, where a key may be not set. A variable that begins with `EDGE_AGENT__`
+and names no key is an error.
 
 `edge-agent run` takes some keys as **options**:
 
@@ -106,9 +106,9 @@ no key is an error.
 | `--http HOST:PORT`, `--http off` | `http.address` |
 | `--upstream NAME=URL` | `upstream.NAME.url`; may be given several times |
 
-Without `--config` `edge-agent run` reads no file. The other commands read
-`/etc/edge-agent/edge-agent.toml` where it is there; what they need to ask a running agent can stand
-in `EDGE_AGENT_URL` (people's port), `EDGE_AGENT_SENSOR_URL`, and `EDGE_AGENT_TOKEN` or
+Where neither names a file, `edge-agent run` reads none, and the other commands read
+`/etc/edge-agent/edge-agent.toml` where it is there. What those need to ask a running agent can
+stand in `EDGE_AGENT_URL` (people's port), `EDGE_AGENT_SENSOR_URL`, and `EDGE_AGENT_TOKEN` or
 `EDGE_AGENT_TOKEN_FILE`.
 """
 
