@@ -9,6 +9,7 @@
 #   make fuzz           a million inputs that no client means, beside a canary: some ten minutes
 #   make crash          power cuts, failing calls, flipped bits, lost roots, outages, kills: half an hour
 #   make bench          every benchmark (some 16 minutes); make bench-smoke: their tiny mode
+#   make docs           write docs/configuration.md anew from the configuration's declarations
 #   make lock           renew requirements.lock from what is newest
 #   make clean          remove what the above made
 #
@@ -37,7 +38,7 @@ INSTALL = -m pip --disable-pip-version-check install --quiet
 # compiled, each of them would compile a hundred and fifty modules anew: half of a start's time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-floors test-loaded test-pages explore crash fuzz bench bench-smoke lock clean python
+.PHONY: run test test-floors test-loaded test-pages explore crash fuzz bench bench-smoke docs lock clean python
 
 run: $(VENV)/run-$(KEY)
 	@$(BIN) -m edge_agent demo $(ARGS)
@@ -73,6 +74,9 @@ bench: $(VENV)/test-$(KEY)
 
 bench-smoke: $(VENV)/test-$(KEY)
 	$(BIN) -m benchmarks --tiny $(ARGS)
+
+docs: $(VENV)/test-$(KEY)
+	$(BIN) -m edge_agent.config.reference > docs/configuration.md
 
 # The project itself is put in last and without build isolation: hatchling comes from the lock too.
 # Where a test can boot a container, the wheels for it are fetched here: tests need no network.

@@ -31,8 +31,10 @@ Problem = tuple[ConfigError, Sequence[str]]
 FORWARD_MESSAGE_BYTES = 1 * MIB
 #: All logs together; the rest is LMDB's headroom, without which a full store cannot be trimmed.
 SHARES_MAX = 0.8
-_LOGS_MAX = 32
+LOGS_MAX = 32
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+#: The same in words.
+NAME_EXPECTED = "a name of 1 to 64 letters, digits, '.', '_' and '-'"
 _DAY_S = 86_400.0
 
 #: Key to lowest and highest sensible value; both belong to the range.
@@ -97,7 +99,7 @@ _RULE_RANGES: dict[str, tuple[float, float]] = {
     "open_windows": (1, 1_000_000),
 }
 #: The left one must not exceed the right one.
-_ORDER = (
+ORDER = (
     ("limits.record_bytes", "limits.message_bytes"),
     ("limits.record_bytes", "store.block_bytes"),
     ("limits.message_bytes", "limits.window_bytes"),
@@ -105,6 +107,8 @@ _ORDER = (
     ("limits.batch_records", "limits.window_records"),
     ("store.block_bytes", "store.group_bytes"),
 )
+#: The same within one upstream.
+UPSTREAM_ORDER = (("backoff_base", "backoff_max"), ("batch_bytes", "in_flight_bytes"))
 
 #: What lets a port listen off loopback.
 _PROTECTION = ("listen.tls_certificate", "listen.tls_key", "listen.tokens", "listen.insecure")
@@ -139,7 +143,7 @@ def problems(config: Config, where: Where) -> Iterator[Problem]:
         for problem in _in_range(_get(config, key), bounds, key, where):
             beyond.add(key)
             yield problem
-    for smaller, larger in _ORDER:
+    for smaller, larger in ORDER:
         left, right = _get(config, smaller), _get(config, larger)
         if left > right and not beyond & {smaller, larger}:
             expected = f"at most {larger} = {_show(right)}"
@@ -201,8 +205,8 @@ def _collide(one: tuple[str, int], other: tuple[str, int]) -> bool:
 
 def _about_logs(config: Config, where: Where) -> Iterator[Problem]:
     yield from _about_names(list(config.log), "log", where)
-    if len(config.log) > _LOGS_MAX:
-        yield _problem("log", where, f"at most {_LOGS_MAX} logs", str(len(config.log)))
+    if len(config.log) > LOGS_MAX:
+        yield _problem("log", where, f"at most {LOGS_MAX} logs", str(len(config.log)))
     for name, log in config.log.items():
         for key, bounds in _LOG_RANGES.items():
             if getattr(log, key) is not None:
@@ -224,7 +228,7 @@ def _about_upstream(upstream: Upstream, at: str, where: Where) -> Iterator[Probl
             beyond.add(key)
             yield problem
     yield from _about_patterns(upstream.streams, f"{at}.streams", where, at_least_one=True)
-    for smaller, larger in (("backoff_base", "backoff_max"), ("batch_bytes", "in_flight_bytes")):
+    for smaller, larger in UPSTREAM_ORDER:
         left, right = getattr(upstream, smaller), getattr(upstream, larger)
         if left > right and not beyond & {smaller, larger}:
             error = ConfigError(
@@ -288,8 +292,7 @@ def _about_rule_time(given: Mapping[str, str], at: str, where: Where) -> Iterato
 def _about_names(names: Sequence[str], group: str, where: Where) -> Iterator[Problem]:
     for index, name in enumerate(names):
         if not _NAME.fullmatch(name):
-            expected = "a name of 1 to 64 letters, digits, '.', '_' and '-'"
-            yield _problem(f"{group}.{name}", where, expected, f'"{name}"')
+            yield _problem(f"{group}.{name}", where, NAME_EXPECTED, f'"{name}"')
         if name in names[:index]:
             yield _problem(f"{group}.{name}", where, "a name of its own", f'"{name}" twice')
 

@@ -105,9 +105,9 @@ def _about(kind: type[Struct]) -> str:
 def _line(head: str, table: Struct, name: str, before: str = "") -> str:
     """A key with its value, what it means, and its limits, which get a line where they need one."""
     value = getattr(table, name)
-    shown = _shown(value)
+    shown = toml_value(value)
     line = before + (f'# {name} = ""' if shown is None else f"{name} = {shown}")
-    comment = _comments(type(table)).get(name, "")
+    comment = comments_of(type(table)).get(name, "")
     # What is not set and has limits is a duration.
     kind = Duration if value is None else type(value)
     if limits := limits_of(head.strip("[]").partition(".")[0], name, kind):
@@ -119,7 +119,7 @@ def _line(head: str, table: Struct, name: str, before: str = "") -> str:
 
 
 @cache
-def _comments(kind: type[Struct]) -> dict[str, str]:
+def comments_of(kind: type[Struct]) -> dict[str, str]:
     """Key to the comment behind it in the source; nothing where the source was not installed."""
     try:
         source = inspect.getsource(kind)
@@ -133,7 +133,7 @@ def _names(kind: type[Struct]) -> list[str]:
     return [field.name for field in fields(kind)]
 
 
-def _shown(value: object) -> str | None:
+def toml_value(value: object) -> str | None:
     """A TOML value; None where TOML has none (a key that is not set, a table)."""
     if isinstance(value, Duration):
         return f'"{format_duration(value)}"'
@@ -151,8 +151,8 @@ def _shown(value: object) -> str | None:
         return "[" + ", ".join(_text(part) for part in value) + "]"
     if isinstance(value, SecretFile):
         return f"{{ file = {_text(value.file)} }}"
-    if isinstance(value, dict) and all(_shown(part) for part in value.values()):
-        pairs = ", ".join(f"{_key(k)} = {_shown(v)}" for k, v in value.items())
+    if isinstance(value, dict) and all(toml_value(part) for part in value.values()):
+        pairs = ", ".join(f"{_key(k)} = {toml_value(v)}" for k, v in value.items())
         return f"{{ {pairs} }}" if pairs else "{}"
     return None
 

@@ -11,8 +11,9 @@ import re
 
 from edge_agent.config.shape import Duration, Share, Size
 
-_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-_BYTES = {
+#: What stands behind a number, and how much it is: of durations, and of sizes.
+SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+BYTES = {
     "B": 1, "kB": 1000, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "TB": 1000**4,
     "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4,
 }  # fmt: skip
@@ -29,7 +30,7 @@ EXPECTED = {
 
 def parse_duration(text: object) -> Duration:
     """``"250ms"`` to seconds. Raises ValueError with what was expected."""
-    number, factor = _split(text, _SECONDS, Duration)
+    number, factor = _split(text, SECONDS, Duration)
     if number * factor > _TEN_YEARS_S:
         raise ValueError("a duration of at most ten years")
     return Duration(round(number * factor, 6))
@@ -37,7 +38,7 @@ def parse_duration(text: object) -> Duration:
 
 def parse_size(text: object) -> Size:
     """``"64KiB"`` to bytes. Raises ValueError with what was expected."""
-    number, factor = _split(text, _BYTES, Size)
+    number, factor = _split(text, BYTES, Size)
     if number * factor >= 2**63:
         raise ValueError("a size below 8 EiB")
     return Size(round(number * factor))
@@ -80,7 +81,7 @@ def format_duration(seconds: float) -> str:
     """Seconds in the largest unit that leaves a whole number: ``"90s"``, ``"30d"``."""
     micros = round(seconds * 1_000_000)
     for unit in ("d", "h", "m", "s", "ms"):
-        factor = round(_SECONDS[unit] * 1_000_000)
+        factor = round(SECONDS[unit] * 1_000_000)
         if micros % factor == 0 and (micros or unit == "s"):
             return f"{micros // factor}{unit}"
     return f"{micros}us"
@@ -89,8 +90,8 @@ def format_duration(seconds: float) -> str:
 def format_size(size: int) -> str:
     """Bytes in the largest unit that leaves a whole number: ``"64KiB"``, ``"500MB"``."""
     for unit in ("TiB", "GiB", "TB", "GB", "MiB", "MB", "KiB", "kB"):
-        if size and size % _BYTES[unit] == 0:
-            return f"{size // _BYTES[unit]}{unit}"
+        if size and size % BYTES[unit] == 0:
+            return f"{size // BYTES[unit]}{unit}"
     return f"{size}B"
 
 

@@ -63,20 +63,8 @@ _COMMON = (
 
 def make_app(watch: Watch, rules: Rules) -> App:
     """The application: the routes behind the door."""
-    routes, orders = _Routes(watch), OrderRoutes(watch.sources, _may_read)
     app = Starlette(
-        routes=[
-            Route("/", routes.page),
-            Route("/healthz", routes.health),
-            Route("/metrics", routes.metrics),
-            Route("/api/status", routes.status),
-            Route("/api/streams", routes.streams),
-            Route("/api/query", routes.query),
-            Route("/api/subscribe", routes.subscribe),
-            Route("/api/consumers", orders.consumers, methods=["GET", "POST"]),
-            Route("/api/sources", orders.sources, methods=["GET", "POST"]),
-            Route("/api/quarantine", orders.quarantine, methods=["GET", "POST"]),
-        ],
+        routes=make_routes(watch),
         exception_handlers={
             ProtocolError: _protocol_error,
             OrderRefused: _order_refused,
@@ -85,6 +73,23 @@ def make_app(watch: Watch, rules: Rules) -> App:
         },
     )
     return Door(app, rules, watch.sources)
+
+
+def make_routes(watch: Watch) -> list[Route]:
+    """All that can be asked for; ``docs/http-api.md`` says of each what it takes and answers."""
+    routes, orders = _Routes(watch), OrderRoutes(watch.sources, _may_read)
+    return [
+        Route("/", routes.page),
+        Route("/healthz", routes.health),
+        Route("/metrics", routes.metrics),
+        Route("/api/status", routes.status),
+        Route("/api/streams", routes.streams),
+        Route("/api/query", routes.query),
+        Route("/api/subscribe", routes.subscribe),
+        Route("/api/consumers", orders.consumers, methods=["GET", "POST"]),
+        Route("/api/sources", orders.sources, methods=["GET", "POST"]),
+        Route("/api/quarantine", orders.quarantine, methods=["GET", "POST"]),
+    ]
 
 
 class Door:
