@@ -1,7 +1,7 @@
 # edge_agent: set-up and the few things one does with a checkout.
 #
 #   make run            set up, then a hub, an agent and sensors in front of your eyes (ARGS="--seconds 30")
-#   make test           set up from requirements.lock, then style, types and all tests (ARGS="-k name")
+#   make test           set up from requirements-dev.lock, then style, types and all tests (ARGS="-k name")
 #   make test-floors    the same tests with the lowest versions that pyproject.toml allows
 #   make test-loaded    the same tests twice (LOADED_ROUNDS) with three busy loops (BUSY) beside them
 #   make test-pages     the store's tests as on a machine with pages of 16 KiB (needs gcc)
@@ -9,7 +9,7 @@
 #   make fuzz           a million inputs that no client means, beside a canary: some ten minutes
 #   make crash          power cuts, failing calls, flipped bits, lost roots, outages, kills: half an hour
 #   make bench          every benchmark (some 16 minutes); make bench-smoke: their tiny mode
-#   make lock           renew requirements.lock from what is newest
+#   make lock           renew both requirements*.lock from what is newest (LOCK_ARGS=: only what is missing)
 #   make clean          remove what the above made
 #
 # Nothing here needs root. Environments live in the checkout. The stamp of a set-up is written last
@@ -28,7 +28,7 @@ BUSY ?= 3
 VENV := .venv
 BIN := $(VENV)/bin/python
 FLOORS := .venv-floors
-INPUTS := pyproject.toml requirements.lock
+INPUTS := pyproject.toml requirements.lock requirements-dev.lock
 # The folder is part of the key, as an environment that was moved along with it does not work.
 KEY := $(shell { cat $(INPUTS); $(PYTHON) -c 'import sys; print(sys.version, sys.prefix)'; pwd; } 2>&1 | cksum | cut -d' ' -f1)
 INSTALL = -m pip --disable-pip-version-check install --quiet
@@ -74,13 +74,14 @@ bench: $(VENV)/test-$(KEY)
 bench-smoke: $(VENV)/test-$(KEY)
 	$(BIN) -m benchmarks --tiny $(ARGS)
 
-# The project itself is put in last and without build isolation: hatchling comes from the lock too.
+# What is installed has one of the hashes of the lock, or nothing is. The project itself has none: it
+# is put in last, takes nothing along, and is built with the hatchling that the lock names.
 # Where a test can boot a container, the wheels for it are fetched here: tests need no network.
 $(VENV)/test-$(KEY): | python
 	@echo "Setting up $(VENV) for tests ..."
 	@[ -e $(VENV)/run-$(KEY) ] || $(call new_environment,$(VENV))
-	@$(BIN) $(INSTALL) --constraint requirements.lock hatchling editables
-	@$(BIN) $(INSTALL) --constraint requirements.lock --no-build-isolation --editable '.[dev]'
+	@$(BIN) $(INSTALL) --require-hashes --requirement requirements-dev.lock
+	@$(BIN) $(INSTALL) --no-deps --no-build-isolation --editable .
 	@if [ "$$(id -u)" = 0 ] && command -v systemd-nspawn > /dev/null && [ -x /usr/bin/python3 ]; then \
 	    $(BIN) tests/systemd/wheelhouse.py $(VENV)/wheelhouse; fi
 	@touch $(VENV)/run-$(KEY) $@
@@ -88,8 +89,8 @@ $(VENV)/test-$(KEY): | python
 $(VENV)/run-$(KEY): | python
 	@echo "Setting up $(VENV) ..."
 	@$(call new_environment,$(VENV))
-	@$(BIN) $(INSTALL) --constraint requirements.lock hatchling editables
-	@$(BIN) $(INSTALL) --constraint requirements.lock --no-build-isolation --editable .
+	@$(BIN) $(INSTALL) --require-hashes --requirement requirements.lock
+	@$(BIN) $(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(FLOORS)/test-$(KEY): | python
@@ -120,15 +121,22 @@ python:
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	    echo "This Python cannot make environments. On Debian: apt install python3-venv"; exit 1; }
 
-# A fresh environment with the newest versions, told in full. Constraints, not requirements: each
-# package's own markers decide what a Python version or machine needs, this file only which version.
+# One lock for every Python from 3.11 on and every machine: markers say what is needed where, hashes
+# are those of all files of a version. What only tests need comes second and follows the first.
+# LOCK_ARGS= keeps the versions that are locked and renews the rest.
+LOCK_ARGS ?= --upgrade
+COMPILE = printf 'hatchling\neditables\n' | .venv-lock/bin/uv pip compile --quiet --universal \
+	--python-version 3.11 --generate-hashes --no-header --no-annotate $(LOCK_ARGS)
+
 lock: python
 	@rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
-	@.venv-lock/bin/python $(INSTALL) hatchling editables
-	@.venv-lock/bin/python $(INSTALL) --no-build-isolation --editable '.[dev]'
-	@{ echo "# Made by 'make lock': the versions that 'make test' and 'make run' use, on every machine."; \
-	   echo "# Pure constraints; what is needed where is said by pyproject.toml and the packages."; \
-	   .venv-lock/bin/python -m pip --disable-pip-version-check freeze --exclude-editable; } > requirements.lock
+	@.venv-lock/bin/python $(INSTALL) uv
+	@$(COMPILE) --output-file requirements.lock pyproject.toml - > /dev/null
+	@$(COMPILE) --output-file requirements-dev.lock --constraint requirements.lock --extra dev \
+	    pyproject.toml - > /dev/null
+	@sed -i "1i # Made by 'make lock': what the agent runs and is built with ('make run'), and its hashes." \
+	    requirements.lock
+	@sed -i "1i # Made by 'make lock': what 'make test' uses, and its hashes." requirements-dev.lock
 	@rm -rf .venv-lock
 
 clean:
