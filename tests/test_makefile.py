@@ -108,7 +108,7 @@ def test_the_stamp_changes_with_everything_that_the_set_up_depends_on(
 def pins_of(lock: str) -> dict[str, tuple[Requirement, str]]:
     """Each locked requirement with its hashes, by its name."""
     text = (ROOT / lock).read_text().replace("\\\n", " ")
-    found = {}
+    found: dict[str, tuple[Requirement, str]] = {}
     for line in text.splitlines():
         if not line.startswith("#"):
             pinned, _, hashes = line.partition(" --hash=")
