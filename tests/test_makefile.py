@@ -142,3 +142,11 @@ def test_both_locks_agree() -> None:
     tested = pins_of("requirements-dev.lock")
     for name, (requirement, hashes) in pins_of("requirements.lock").items():
         assert (tested[name][0].specifier, tested[name][1]) == (requirement.specifier, hashes)
+
+
+def test_a_commit_is_checked_by_what_make_test_runs_first() -> None:
+    recipe = (ROOT / "Makefile").read_text().partition("\ntest: ")[2].partition("\n\n")[0]
+    commands = [line.strip().replace("$(BIN)", ".venv/bin/python") for line in recipe.split("\n")]
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text().splitlines()
+    entries = [line.partition("entry: ")[2] for line in hooks if "entry: " in line]
+    assert entries == [line for line in commands[1:] if "pytest" not in line]
