@@ -2,6 +2,7 @@
 #
 #   make run            set up, then a hub, an agent and sensors in front of your eyes (ARGS="--seconds 30")
 #   make test           set up from requirements-dev.lock, then style, types and all tests (ARGS="-k name")
+#   make test-pythons   make test with each of python3.11 to python3.14 that is found
 #   make test-floors    the same tests with the lowest versions that pyproject.toml allows
 #   make test-loaded    the same tests twice (LOADED_ROUNDS) with three busy loops (BUSY) beside them
 #   make test-pages     the store's tests as on a machine with pages of 16 KiB (needs gcc)
@@ -9,6 +10,8 @@
 #   make fuzz           a million inputs that no client means, beside a canary: some ten minutes
 #   make crash          power cuts, failing calls, flipped bits, lost roots, outages, kills: half an hour
 #   make bench          every benchmark (some 16 minutes); make bench-smoke: their tiny mode
+#   make coverage       what a part of the tests runs of each package (ARGS="tests/store")
+#   make release        wheel and sdist in dist/, tried in a fresh environment; nothing is uploaded
 #   make lock           renew both requirements*.lock from what is newest (LOCK_ARGS=: only what is missing)
 #   make clean          remove what the above made
 #
@@ -28,6 +31,7 @@ BUSY ?= 3
 VENV := .venv
 BIN := $(VENV)/bin/python
 FLOORS := .venv-floors
+PYTHONS := python3.11 python3.12 python3.13 python3.14
 INPUTS := pyproject.toml requirements.lock requirements-dev.lock
 # The folder is part of the key, as an environment that was moved along with it does not work.
 KEY := $(shell { cat $(INPUTS); $(PYTHON) -c 'import sys; print(sys.version, sys.prefix)'; pwd; } 2>&1 | cksum | cut -d' ' -f1)
@@ -37,7 +41,8 @@ INSTALL = -m pip --disable-pip-version-check install --quiet
 # compiled, each of them would compile a hundred and fifty modules anew: half of a start's time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-floors test-loaded test-pages explore crash fuzz bench bench-smoke lock clean python
+.PHONY: run test test-pythons test-floors test-loaded test-pages explore crash fuzz bench bench-smoke \
+	coverage release lock clean python
 
 run: $(VENV)/run-$(KEY)
 	@$(BIN) -m edge_agent demo $(ARGS)
@@ -47,6 +52,14 @@ test: $(VENV)/test-$(KEY)
 	$(BIN) -m ruff format --check --quiet
 	$(BIN) -m mypy
 	$(BIN) -m pytest $(SHARED) $(ARGS)
+
+# A name on PATH may be a stand-in for a Python that is not there: each is asked to run.
+test-pythons:
+	@found=; for python in $(PYTHONS); do \
+	    $$python -c '' 2> /dev/null || { echo "$$python: not found, passed over"; continue; }; \
+	    found="$$found $$python"; echo "$$python:"; \
+	    $(MAKE) --no-print-directory test PYTHON=$$python VENV=.venv-$$python || exit 1; done; \
+	[ -n "$$found" ] || { echo "None of $(PYTHONS) was found"; exit 1; }; echo "Passed with:$$found"
 
 test-floors: $(FLOORS)/test-$(KEY)
 	$(FLOORS)/bin/python -m pytest $(SHARED) $(ARGS)
@@ -73,6 +86,16 @@ bench: $(VENV)/test-$(KEY)
 
 bench-smoke: $(VENV)/test-$(KEY)
 	$(BIN) -m benchmarks --tiny $(ARGS)
+
+# Agents that tests start are measured too, but for those that are killed: what they ran is not told.
+coverage: $(VENV)/test-$(KEY)
+	@$(BIN) -m coverage erase
+	$(BIN) -m coverage run -m pytest $(SHARED) $(ARGS)
+	@$(BIN) -m coverage combine --quiet
+	@$(BIN) -m coverage json --quiet -o - | $(BIN) -m tests.covered
+
+release: $(VENV)/test-$(KEY)
+	@$(BIN) -m tests.release
 
 # What is installed has one of the hashes of the lock, or nothing is. The project itself has none: it
 # is put in last, takes nothing along, and is built with the hatchling that the lock names.
@@ -140,5 +163,5 @@ lock: python
 	@rm -rf .venv-lock
 
 clean:
-	rm -rf $(VENV) $(FLOORS) .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) $(FLOORS) .venv-lock .venv-python3.* .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	find edge_agent tests benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

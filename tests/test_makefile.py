@@ -150,3 +150,24 @@ def test_a_commit_is_checked_by_what_make_test_runs_first() -> None:
     hooks = (ROOT / ".pre-commit-config.yaml").read_text().splitlines()
     entries = [line.partition("entry: ")[2] for line in hooks if "entry: " in line]
     assert entries == [line for line in commands[1:] if "pytest" not in line]
+
+
+def test_every_python_that_is_found_runs_the_tests_in_a_folder_of_its_own(checkout: Path) -> None:
+    (checkout / "python3.12").write_text("#!/bin/sh\n")
+    (checkout / "python3.12").chmod(0o755)
+    # What is on PATH and does not run is not there either.
+    (checkout / "python3.13").write_text("#!/bin/sh\nexit 127\n")
+    (checkout / "python3.13").chmod(0o755)
+    path = f"PATH={checkout}:/usr/bin:/bin"
+    pythons = "PYTHONS=python3.12 python3.13 python3.nowhere"
+    ended = make(checkout, "test-pythons", path, pythons, "MAKE=echo make")
+    assert ended.stdout.splitlines() == [
+        "python3.12:",
+        "make --no-print-directory test PYTHON=python3.12 VENV=.venv-python3.12",
+        "python3.13: not found, passed over",
+        "python3.nowhere: not found, passed over",
+        "Passed with: python3.12",
+    ]
+    ended = make(checkout, "test-pythons", path, "PYTHONS=python3.13", "MAKE=echo make")
+    assert ended.returncode != 0
+    assert "None of python3.13 was found" in ended.stdout
