@@ -1,7 +1,8 @@
 # edge_agent: set-up and the few things one does with a checkout.
 #
 #   make run            set up, then a hub, an agent and sensors in front of your eyes (ARGS="--seconds 30")
-#   make test           set up from requirements.lock, then style, types and all tests (ARGS="-k name")
+#   make test           set up from requirements-dev.lock, then style, types and all tests (ARGS="-k name")
+#   make test-pythons   make test with each of python3.11 to python3.14 that is found
 #   make test-floors    the same tests with the lowest versions that pyproject.toml allows
 #   make test-loaded    the same tests twice (LOADED_ROUNDS) with three busy loops (BUSY) beside them
 #   make test-pages     the store's tests as on a machine with pages of 16 KiB (needs gcc)
@@ -9,8 +10,10 @@
 #   make fuzz           a million inputs that no client means, beside a canary: some ten minutes
 #   make crash          power cuts, failing calls, flipped bits, lost roots, outages, kills: half an hour
 #   make bench          every benchmark (some 16 minutes); make bench-smoke: their tiny mode
+#   make coverage       what a part of the tests runs of each package (ARGS="tests/store")
+#   make release        wheel and sdist in dist/, tried in a fresh environment; nothing is uploaded
 #   make docs           write docs/configuration.md anew from the configuration's declarations
-#   make lock           renew requirements.lock from what is newest
+#   make lock           renew both requirements*.lock from what is newest (LOCK_ARGS=: only what is missing)
 #   make clean          remove what the above made
 #
 # Nothing here needs root. Environments live in the checkout. The stamp of a set-up is written last
@@ -29,7 +32,8 @@ BUSY ?= 3
 VENV := .venv
 BIN := $(VENV)/bin/python
 FLOORS := .venv-floors
-INPUTS := pyproject.toml requirements.lock
+PYTHONS := python3.11 python3.12 python3.13 python3.14
+INPUTS := pyproject.toml requirements.lock requirements-dev.lock
 # The folder is part of the key, as an environment that was moved along with it does not work.
 KEY := $(shell { cat $(INPUTS); $(PYTHON) -c 'import sys; print(sys.version, sys.prefix)'; pwd; } 2>&1 | cksum | cut -d' ' -f1)
 INSTALL = -m pip --disable-pip-version-check install --quiet
@@ -38,7 +42,8 @@ INSTALL = -m pip --disable-pip-version-check install --quiet
 # compiled, each of them would compile a hundred and fifty modules anew: half of a start's time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-floors test-loaded test-pages explore crash fuzz bench bench-smoke docs lock clean python
+.PHONY: run test test-pythons test-floors test-loaded test-pages explore crash fuzz bench bench-smoke \
+	coverage release docs lock clean python
 
 run: $(VENV)/run-$(KEY)
 	@$(BIN) -m edge_agent demo $(ARGS)
@@ -48,6 +53,14 @@ test: $(VENV)/test-$(KEY)
 	$(BIN) -m ruff format --check --quiet
 	$(BIN) -m mypy
 	$(BIN) -m pytest $(SHARED) $(ARGS)
+
+# A name on PATH may be a stand-in for a Python that is not there: each is asked to run.
+test-pythons:
+	@found=; for python in $(PYTHONS); do \
+	    $$python -c '' 2> /dev/null || { echo "$$python: not found, passed over"; continue; }; \
+	    found="$$found $$python"; echo "$$python:"; \
+	    $(MAKE) --no-print-directory test PYTHON=$$python VENV=.venv-$$python || exit 1; done; \
+	[ -n "$$found" ] || { echo "None of $(PYTHONS) was found"; exit 1; }; echo "Passed with:$$found"
 
 test-floors: $(FLOORS)/test-$(KEY)
 	$(FLOORS)/bin/python -m pytest $(SHARED) $(ARGS)
@@ -79,12 +92,24 @@ docs: $(VENV)/test-$(KEY)
 	$(BIN) -m edge_agent.config.reference > docs/configuration.md
 
 # The project itself is put in last and without build isolation: hatchling comes from the lock too.
+# Agents that tests start are measured too, but for those that are killed: what they ran is not told.
+coverage: $(VENV)/test-$(KEY)
+	@$(BIN) -m coverage erase
+	$(BIN) -m coverage run -m pytest $(SHARED) $(ARGS)
+	@$(BIN) -m coverage combine --quiet
+	@$(BIN) -m coverage json --quiet -o - | $(BIN) -m tests.covered
+
+release: $(VENV)/test-$(KEY)
+	@$(BIN) -m tests.release
+
+# What is installed has one of the hashes of the lock, or nothing is. The project itself has none: it
+# is put in last, takes nothing along, and is built with the hatchling that the lock names.
 # Where a test can boot a container, the wheels for it are fetched here: tests need no network.
 $(VENV)/test-$(KEY): | python
 	@echo "Setting up $(VENV) for tests ..."
 	@[ -e $(VENV)/run-$(KEY) ] || $(call new_environment,$(VENV))
-	@$(BIN) $(INSTALL) --constraint requirements.lock hatchling editables
-	@$(BIN) $(INSTALL) --constraint requirements.lock --no-build-isolation --editable '.[dev]'
+	@$(BIN) $(INSTALL) --require-hashes --requirement requirements-dev.lock
+	@$(BIN) $(INSTALL) --no-deps --no-build-isolation --editable .
 	@if [ "$$(id -u)" = 0 ] && command -v systemd-nspawn > /dev/null && [ -x /usr/bin/python3 ]; then \
 	    $(BIN) tests/systemd/wheelhouse.py $(VENV)/wheelhouse; fi
 	@touch $(VENV)/run-$(KEY) $@
@@ -92,8 +117,8 @@ $(VENV)/test-$(KEY): | python
 $(VENV)/run-$(KEY): | python
 	@echo "Setting up $(VENV) ..."
 	@$(call new_environment,$(VENV))
-	@$(BIN) $(INSTALL) --constraint requirements.lock hatchling editables
-	@$(BIN) $(INSTALL) --constraint requirements.lock --no-build-isolation --editable .
+	@$(BIN) $(INSTALL) --require-hashes --requirement requirements.lock
+	@$(BIN) $(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(FLOORS)/test-$(KEY): | python
@@ -124,17 +149,24 @@ python:
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	    echo "This Python cannot make environments. On Debian: apt install python3-venv"; exit 1; }
 
-# A fresh environment with the newest versions, told in full. Constraints, not requirements: each
-# package's own markers decide what a Python version or machine needs, this file only which version.
+# One lock for every Python from 3.11 on and every machine: markers say what is needed where, hashes
+# are those of all files of a version. What only tests need comes second and follows the first.
+# LOCK_ARGS= keeps the versions that are locked and renews the rest.
+LOCK_ARGS ?= --upgrade
+COMPILE = printf 'hatchling\neditables\n' | .venv-lock/bin/uv pip compile --quiet --universal \
+	--python-version 3.11 --generate-hashes --no-header --no-annotate $(LOCK_ARGS)
+
 lock: python
 	@rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
-	@.venv-lock/bin/python $(INSTALL) hatchling editables
-	@.venv-lock/bin/python $(INSTALL) --no-build-isolation --editable '.[dev]'
-	@{ echo "# Made by 'make lock': the versions that 'make test' and 'make run' use, on every machine."; \
-	   echo "# Pure constraints; what is needed where is said by pyproject.toml and the packages."; \
-	   .venv-lock/bin/python -m pip --disable-pip-version-check freeze --exclude-editable; } > requirements.lock
+	@.venv-lock/bin/python $(INSTALL) uv
+	@$(COMPILE) --output-file requirements.lock pyproject.toml - > /dev/null
+	@$(COMPILE) --output-file requirements-dev.lock --constraint requirements.lock --extra dev \
+	    pyproject.toml - > /dev/null
+	@sed -i "1i # Made by 'make lock': what the agent runs and is built with ('make run'), and its hashes." \
+	    requirements.lock
+	@sed -i "1i # Made by 'make lock': what 'make test' uses, and its hashes." requirements-dev.lock
 	@rm -rf .venv-lock
 
 clean:
-	rm -rf $(VENV) $(FLOORS) .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) $(FLOORS) .venv-lock .venv-python3.* .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	find edge_agent tests benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -4,11 +4,15 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
+LOCKS = ("requirements.lock", "requirements-dev.lock")
 
 pytestmark = pytest.mark.needs("make", "cksum")
 
@@ -16,7 +20,7 @@ pytestmark = pytest.mark.needs("make", "cksum")
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """What the set-up reads, and nothing else."""
-    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+    for name in ("Makefile", "pyproject.toml", *LOCKS):
         shutil.copy(ROOT / name, tmp_path / name)
     return tmp_path
 
@@ -90,7 +94,7 @@ def test_the_stamp_changes_with_everything_that_the_set_up_depends_on(
 ) -> None:
     stamps = [stamp_of(checkout)]
     assert stamp_of(checkout) == stamps[0]
-    for name in ("pyproject.toml", "requirements.lock"):
+    for name in ("pyproject.toml", *LOCKS):
         with (checkout / name).open("a") as file:
             file.write("# changed\n")
         stamps.append(stamp_of(checkout))
@@ -101,7 +105,69 @@ def test_the_stamp_changes_with_everything_that_the_set_up_depends_on(
     assert len(set(stamps)) == len(stamps)
 
 
-def test_the_lock_pins_every_dependency_and_names_no_place() -> None:
-    lines = (ROOT / "requirements.lock").read_text().splitlines()
-    pins = [line for line in lines if not line.startswith("#")]
-    assert all(line.count("==") == 1 and "/" not in line for line in pins)
+def pins_of(lock: str) -> dict[str, tuple[Requirement, str]]:
+    """Each locked requirement with its hashes, by its name."""
+    text = (ROOT / lock).read_text().replace("\\\n", " ")
+    found: dict[str, tuple[Requirement, str]] = {}
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            pinned, _, hashes = line.partition(" --hash=")
+            requirement = Requirement(pinned)
+            found[canonicalize_name(requirement.name)] = requirement, hashes
+    return found
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_pins_one_version_with_hashes_and_names_no_place(lock: str) -> None:
+    assert "/" not in (ROOT / lock).read_text()
+    for requirement, hashes in pins_of(lock).values():
+        assert str(requirement.specifier).startswith("=="), requirement
+        assert hashes.startswith("sha256:"), requirement
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_holds_a_version_that_fits_for_all_that_the_project_asks_for(lock: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    asked = project["project"]["dependencies"] + project["build-system"]["requires"]
+    if lock == "requirements-dev.lock":
+        asked += project["project"]["optional-dependencies"]["dev"]
+    pins = pins_of(lock)
+    for requirement in map(Requirement, asked):
+        pinned, _ = pins[canonicalize_name(requirement.name)]
+        version = str(pinned.specifier).removeprefix("==")
+        assert requirement.specifier.contains(version), f"{requirement}: run make lock"
+
+
+def test_both_locks_agree() -> None:
+    tested = pins_of("requirements-dev.lock")
+    for name, (requirement, hashes) in pins_of("requirements.lock").items():
+        assert (tested[name][0].specifier, tested[name][1]) == (requirement.specifier, hashes)
+
+
+def test_a_commit_is_checked_by_what_make_test_runs_first() -> None:
+    recipe = (ROOT / "Makefile").read_text().partition("\ntest: ")[2].partition("\n\n")[0]
+    commands = [line.strip().replace("$(BIN)", ".venv/bin/python") for line in recipe.split("\n")]
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text().splitlines()
+    entries = [line.partition("entry: ")[2] for line in hooks if "entry: " in line]
+    assert entries == [line for line in commands[1:] if "pytest" not in line]
+
+
+def test_every_python_that_is_found_runs_the_tests_in_a_folder_of_its_own(checkout: Path) -> None:
+    (checkout / "python3.12").write_text("#!/bin/sh\n")
+    (checkout / "python3.12").chmod(0o755)
+    # What is on PATH and does not run is not there either.
+    (checkout / "python3.13").write_text("#!/bin/sh\nexit 127\n")
+    (checkout / "python3.13").chmod(0o755)
+    path = f"PATH={checkout}:/usr/bin:/bin"
+    pythons = "PYTHONS=python3.12 python3.13 python3.nowhere"
+    ended = make(checkout, "test-pythons", path, pythons, "MAKE=echo make")
+    assert ended.stdout.splitlines() == [
+        "python3.12:",
+        "make --no-print-directory test PYTHON=python3.12 VENV=.venv-python3.12",
+        "python3.13: not found, passed over",
+        "python3.nowhere: not found, passed over",
+        "Passed with: python3.12",
+    ]
+    ended = make(checkout, "test-pythons", path, "PYTHONS=python3.13", "MAKE=echo make")
+    assert ended.returncode != 0
+    assert "None of python3.13 was found" in ended.stdout

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
@@ -18,14 +17,12 @@ PYTHON = "/usr/bin/python3"
 
 def fill(folder: Path) -> None:
     """Download the wheels into ``folder``; what is there already is not fetched again."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     script = 'import sys; print("{}.{}".format(*sys.version_info))'
     version = subprocess.check_output([PYTHON, "-c", script], text=True).strip()
-    needed = project["project"]["dependencies"] + project["build-system"]["requires"]
     command = [
         sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet",
-        "--dest", str(folder), "--constraint", str(ROOT / "requirements.lock"),
-        "--python-version", version, "--only-binary", ":all:", *needed,
+        "--dest", str(folder), "--require-hashes", "--requirement", str(ROOT / "requirements.lock"),
+        "--python-version", version, "--only-binary", ":all:",
     ]  # fmt: skip
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
 
