@@ -57,8 +57,8 @@ def test_nodes_end_with_a_demo_that_was_killed(tmp_path: Path) -> None:
     script = f"""
 import time
 from pathlib import Path
-from edge_agent.cli.demo.processes import Node
-node = Node("agent", Path({str(tmp_path)!r}))
+from edge_agent.cli.demo.processes import DemoProcess
+node = DemoProcess("agent", Path({str(tmp_path)!r}))
 node.start()
 print(node._process.pid, flush=True)
 time.sleep(60)
