@@ -199,7 +199,8 @@ class Orders:
         """Replay or drop; what has become of each entry.
 
         Raises:
-            OrderRefused: it is for another agent, or an entry is not there.
+            OrderRefused: it is for another agent, an entry is not there, or more than
+                `QUARANTINE_MAX` are named; nothing was done then.
         """
         self._check_whose(given.agent)
         async with self._one_at_a_time:
@@ -239,8 +240,13 @@ class Orders:
     async def _chosen(self, numbers: Sequence[int] | None) -> dict[int, Quarantined]:
         if numbers is None:
             return dict(await self.quarantined(0, QUARANTINE_MAX, lambda stream: True))
+        if len(numbers) > QUARANTINE_MAX:
+            raise OrderRefused(
+                f"{len(numbers)} entries were named, and an order takes at most {QUARANTINE_MAX}:"
+                " send several orders"
+            )
         found: dict[int, Quarantined] = {}
-        for number in numbers[:QUARANTINE_MAX]:
+        for number in numbers:
             page = await self._log.quarantine(number - 1, 1)
             if not page or page[0][0] != number:
                 raise OrderRefused(f"there is no {number} in quarantine")

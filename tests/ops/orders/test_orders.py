@@ -12,7 +12,7 @@ from edge_agent.config import Config, Http, Rule, Size, StoreConfig, Upstream
 from edge_agent.config.shape import Duration
 from edge_agent.errors import ProtocolError
 from edge_agent.forward.consumer_orders import OrderRefused
-from edge_agent.ops.orders.orders import ConsumerOrder, Orders, QuarantineOrder
+from edge_agent.ops.orders.orders import QUARANTINE_MAX, ConsumerOrder, Orders, QuarantineOrder
 from edge_agent.record import Run
 from edge_agent.store import Entry, Position, Quarantined
 from tests.ops.real import Agent, agent
@@ -145,6 +145,17 @@ async def test_entries_are_dropped_by_number_and_a_wrong_number_drops_none(tmp_p
             await given.settle(QuarantineOrder("drop", (1, 9)))
         await given.settle(QuarantineOrder("drop", (1, 3)))
         assert [number for number, _ in await running.log.quarantine(0, 9)] == [2]
+
+
+async def test_an_order_that_names_too_many_entries_does_nothing_and_says_so(
+    tmp_path: Path,
+) -> None:
+    async with agent(tmp_path, serve=False) as running:
+        await spoil(running, b"a")
+        given = orders(running, tmp_path)
+        with pytest.raises(OrderRefused, match="1001 entries were named, .* at most 1000"):
+            await given.settle(QuarantineOrder("drop", tuple(range(1, QUARANTINE_MAX + 2))))
+        assert len(await running.log.quarantine(0, 9)) == 1
 
 
 async def test_only_what_may_be_read_is_shown(tmp_path: Path) -> None:
