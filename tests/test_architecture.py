@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -16,8 +17,7 @@ FLOORS = {
     "errors": 0, "record": 0, "stream_names": 0, "aggregates": 0, "metrics": 0,
     "clock_note": 0, "time_format": 0, "files": 0, "printable": 0,
     "wire": 1, "store": 1, "config": 1, "clock": 1, "backoff": 1, "dial": 1,
-    "supervise": 1,
-    "connection_quota": 1, "refused_peers": 1, "accepting": 1,
+    "supervise": 1, "connection_quota": 1, "refused_peers": 1, "accepting": 1,
     "commit": 2, "log": 2, "client": 2, "tls": 2,
     "live": 3, "forward": 3, "wear": 3, "scrubber": 3, "tokens": 3, "server": 4, "ops": 4,
     "wiring": 5, "startup": 5, "renewal": 5, "agent": 5, "cli": 6, "__main__": 7,
@@ -30,15 +30,13 @@ SIDEWAYS = {
 }  # fmt: skip
 #: client is on floor 2 for its Trio, but knows nothing of our log.
 NOT_FOR = {"client": {"store", "config"}}
-PURE = {"wire", "store", "config", "errors", "record", "stream_names", "aggregates", "metrics"} | {
-    "clock_note",
-    "time_format",
-}
+PURE = {
+    "wire", "store", "config", "errors", "record", "stream_names", "aggregates", "metrics",
+    "clock_note", "time_format",
+}  # fmt: skip
 #: Rooms that are entered by their doors: what is named elsewhere is in the face of one of these.
-DOORS = {
-    *(f"edge_agent.{room}" for room in ("store", "wire", "commit", "config", "forward", "client")),
-    "edge_agent.store.tools",
-}
+ROOMS = {"store", "wire", "commit", "config", "forward", "client"}
+DOORS = {*(f"edge_agent.{room}" for room in ROOMS), "edge_agent.store.tools"}
 IMPURE = {"trio", "time", "random", "socket"}
 #: Heavy libraries and who may import them, though never while edge_agent.agent is imported.
 HEAVY = {
@@ -95,15 +93,8 @@ def test_imports_only_go_down() -> None:
 
 
 def test_nobody_goes_past_a_door() -> None:
-    rooms = {door.split(".")[1] for door in DOORS}
-    wrong = [
-        f"{path} imports {name}"
-        for path in MODULES
-        for name in imports(path)
-        if name.count(".") > 1 and name.split(".")[1] in rooms - {station(path)}
-        if name not in DOORS
-    ]
-    assert not wrong
+    inner = [(p, n) for p in MODULES for n in imports(p) if n.count(".") > 1 and n not in DOORS]
+    assert not [(p, n) for p, n in inner if n.split(".")[1] in ROOMS - {station(p)}]
 
 
 def test_pure_stations_ask_neither_network_nor_clock_nor_chance() -> None:
@@ -113,13 +104,8 @@ def test_pure_stations_ask_neither_network_nor_clock_nor_chance() -> None:
 
 
 def test_heavy_libraries_stay_where_they_belong() -> None:
-    wrong = [
-        f"{path} imports {name}"
-        for path in MODULES
-        for name in imports(path)
-        if station(path) not in HEAVY.get(name.split(".")[0], {station(path)})
-    ]
-    assert not wrong
+    everything = [(path, name.split(".")[0]) for path in MODULES for name in imports(path)]
+    assert not [(p, n) for p, n in everything if station(p) not in HEAVY.get(n, {station(p)})]
 
 
 def test_importing_the_agent_imports_nothing_heavy() -> None:
@@ -143,13 +129,9 @@ def test_modules_are_short_and_say_what_they_are_for() -> None:
 
 
 def test_a_class_name_is_used_once() -> None:
-    """Whoever reads or searches for a name finds one thing."""
-    homes: dict[str, list[str]] = {}
-    for path in MODULES:
-        for node in ast.walk(tree(path)):
-            if isinstance(node, ast.ClassDef):
-                homes.setdefault(node.name, []).append(str(path))
-    assert not {name: paths for name, paths in homes.items() if len(paths) > 1}
+    nodes = [node for path in MODULES for node in ast.walk(tree(path))]
+    names = Counter(node.name for node in nodes if isinstance(node, ast.ClassDef))
+    assert not [name for name, count in names.items() if count > 1]
 
 
 def test_every_module_has_its_test_file() -> None:

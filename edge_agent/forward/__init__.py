@@ -48,7 +48,8 @@ from edge_agent.forward.lane_state import LaneStatistics
 from edge_agent.forward.plan import AGAIN_MAX, Again, again_of, with_again, without_records
 from edge_agent.forward.planned_reader import shape_of
 from edge_agent.forward.proxy import Proxy, proxy_of, unused
-from edge_agent.forward.sink import Sink, make_sink
+from edge_agent.forward.sink import Sink
+from edge_agent.forward.sinks.by_scheme import make_sink
 
 __all__ = [
     "AGAIN_MAX",

@@ -1,56 +1,14 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
-
-from edge_agent.clock import ManualClock
-from edge_agent.errors import ConfigError
-from edge_agent.forward.sink import Batch, Sink, make_sink
-from edge_agent.store import Gap, Identity
+from edge_agent.forward.sink import Batch
+from edge_agent.store import Gap
 from edge_agent.stream_names import compile_patterns
-from tests.forward.support import inline, make_run, running_station, upstream
+from tests.forward.support import make_run, running_station
 from tests.forward.thinned import plain_block, ten_of_two_streams
 
 ALL = compile_patterns(["**"])
-
-IDENTITY = Identity("00" * 16, "e0" * 8, "a1" * 6, 0)
-
-
-def made(url: str) -> Sink:
-    clock = ManualClock()
-    return make_sink(upstream(url), "main", identity=IDENTITY, clock=clock, run_blocking=inline)
-
-
-@pytest.mark.parametrize(
-    "url, keyed",
-    [
-        ("ws://hub/forward", False),
-        ("wss://hub/forward", False),
-        ("http://hub/in", True),
-        ("https://hub/in", True),
-    ],
-)
-def test_the_scheme_says_which_sink(url: str, keyed: bool) -> None:
-    assert made(url).keyed is keyed
-
-
-def test_a_scheme_without_a_sink_is_an_error_of_the_configuration() -> None:
-    with pytest.raises(ConfigError, match="upstream hub: url"):
-        made("mqtt://hub/")
-
-
-def test_no_http_library_beside_h11_is_loaded() -> None:
-    script = (
-        "import sys\n"
-        "import tests.forward.test_sink as t\n"
-        "t.made('http://hub/in')\n"
-        "assert 'h11' in sys.modules\n"
-        "assert not {'httpx2', 'httpcore2', 'urllib.request'} & set(sys.modules)\n"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[2])
 
 
 async def test_a_batch_gives_the_records_of_its_range(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 import trio
 
 from edge_agent.errors import SinkUnavailable
-from edge_agent.forward.sink import Batch, LaneResume, Sink, make_sink
+from edge_agent.forward import make_sink
+from edge_agent.forward.sink import Batch, LaneResume, Sink
 from tests.forward.http_upstream import Reply, http_upstream
 from tests.forward.support import Station, inline, running_station, serving, upstream
 from tests.patience import PATIENCE_S

@@ -153,7 +153,7 @@ async def test_an_order_that_names_too_many_entries_does_nothing_and_says_so(
     async with agent(tmp_path, serve=False) as running:
         await spoil(running, b"a")
         given = orders(running, tmp_path)
-        with pytest.raises(OrderRefused, match="1001 entries were named, .* at most 1000"):
+        with pytest.raises(OrderRefused, match=r"1001 entries were named, .* at most 1000"):
             await given.settle(QuarantineOrder("drop", tuple(range(1, QUARANTINE_MAX + 2))))
         assert len(await running.log.quarantine(0, 9)) == 1
 
