@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from edge_agent import agent
 from edge_agent.cli import main
-from edge_agent.config import load
+from edge_agent.config import load_config
 from edge_agent.errors import EdgeAgentError
 from edge_agent.tls import make_ca
 from tests.other_user import UID, as_other_user, give, open_folder
@@ -115,7 +115,7 @@ def started(place: Place) -> Exception | None:
     """Why a real start fails; None where the agent listens, which is ended then."""
 
     async def start() -> None:
-        config = load(place.config, env={}, overrides={})
+        config = load_config(place.config, env={}, overrides={})
         async with trio.open_nursery() as nursery:
             await nursery.start(partial(agent.run, config, stop=trio.Event()))
             nursery.cancel_scope.cancel()

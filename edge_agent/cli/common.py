@@ -171,9 +171,9 @@ def _of_this_machine(config: Path | None, *, sensors: bool) -> tuple[str | None,
     if config is None and not any(name.startswith("EDGE_AGENT__") for name in os.environ):
         return None, None
     # Imported here: without a configuration these commands start quickly.
-    from edge_agent.config import authority_file, load, people_url, sensor_url
+    from edge_agent.config import authority_file, load_config, people_url, sensor_url
 
-    settings = load(config, env=os.environ, overrides={})
+    settings = load_config(config, env=os.environ, overrides={})
     if sensors:
         return sensor_url(settings), authority_file(settings)
     url = people_url(settings)

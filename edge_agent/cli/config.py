@@ -10,7 +10,7 @@ import click
 from edge_agent.cli.common import Failure, config_options
 from edge_agent.cli.run import examined, settings_of
 from edge_agent.cli.user import agent_user, look_at_start, user_option
-from edge_agent.config import Config, render
+from edge_agent.config import Config, render_toml
 from edge_agent.errors import ConfigError
 from edge_agent.files import OPEN, replace_file
 from edge_agent.ops.facts import missing_protection, what_is_open
@@ -27,7 +27,7 @@ def command() -> None:
 @click.option("--force", is_flag=True, help="Replace a file that exists.")
 def init(file: Path, *, force: bool) -> None:
     """Write every key with its default and what it means to FILE ("-": to stdout)."""
-    text = render(Config())
+    text = render_toml(Config())
     if str(file) == "-":
         click.echo(text, nl=False)
         return
@@ -67,7 +67,7 @@ def check(config: Path | None, data: str | None, user: str | None, file: Path | 
 @config_options
 def show(config: Path | None, data: str | None) -> None:
     """Print the configuration in force: file, environment and defaults together."""
-    click.echo(render(settings_of(config, data)), nl=False)
+    click.echo(render_toml(settings_of(config, data)), nl=False)
 
 
 def _warnings(settings: Config) -> list[str]:

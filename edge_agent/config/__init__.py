@@ -6,8 +6,8 @@ name file, key, what was expected, what was found.
 """
 
 from edge_agent.config.addresses import authority_file, people_url, sensor_url
-from edge_agent.config.load import ENVIRONMENT_PREFIX, ConfigMistakes, examine, load, parse
-from edge_agent.config.render import render
+from edge_agent.config.load import ENVIRONMENT_PREFIX, ConfigMistakes, examine, load_config, parse
+from edge_agent.config.render import render_toml
 from edge_agent.config.request import header_value_problem
 from edge_agent.config.shape import (
     Config,
@@ -58,13 +58,13 @@ __all__ = [
     "format_size",
     "header_value_problem",
     "is_loopback",
-    "load",
+    "load_config",
     "parse",
     "parse_address",
     "parse_duration",
     "parse_size",
     "people_url",
-    "render",
+    "render_toml",
     "sensor_url",
     "shown_url",
 ]

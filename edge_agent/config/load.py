@@ -48,7 +48,9 @@ Tree = dict[str, Any]
 Where = Callable[[str], str]
 
 
-def load(path: Path | None, *, env: Mapping[str, str], overrides: Mapping[str, object]) -> Config:
+def load_config(
+    path: Path | None, *, env: Mapping[str, str], overrides: Mapping[str, object]
+) -> Config:
     """Read the file at ``path`` (None: defaults alone), then ``env``, then ``overrides``.
 
     ``overrides`` maps dotted keys to text as on a command line, or to ready values. Variables
@@ -66,8 +68,8 @@ def load(path: Path | None, *, env: Mapping[str, str], overrides: Mapping[str, o
 def examine(
     path: Path | None, *, env: Mapping[str, str], overrides: Mapping[str, object]
 ) -> tuple[Config, ConfigMistakes]:
-    """As `load`, for whoever looks for further mistakes: what is wrong already, and a configuration
-    in which something stands for that.
+    """As `load_config`, for whoever looks for further mistakes: what is wrong already, and a
+    configuration in which something stands for that.
 
     Raises:
         ConfigError: the file cannot be read, or is no TOML.
@@ -88,7 +90,7 @@ def parse(text: str, where: str) -> Config:
     """The configuration in ``text``; ``where`` stands for the file's name in errors.
 
     Raises:
-        ConfigError: as `load`, without lines.
+        ConfigError: as `load_config`, without lines.
     """
     config, wrong = _build(_decode(text, where), where, [], {})
     wrong.raise_all()

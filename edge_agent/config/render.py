@@ -1,7 +1,7 @@
 """A `Config` as the TOML text that a person would have written: every key, unit and reason.
 
 Comments are the ones in ``shape.py``, read from its source, so that they stand in one place.
-What `render` prints loads back to an equal `Config`.
+What `render_toml` prints loads back to an equal `Config`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _WIDTH = 100
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def render(config: Config) -> str:
+def render_toml(config: Config) -> str:
     """TOML text with every key of ``config``, commented; loads back to an equal `Config`."""
     blocks = [_HEAD, _line("", config, "drain_timeout")]
     for name in ("listen", "http", "store", "limits"):

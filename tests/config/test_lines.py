@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.config import load
+from edge_agent.config import load_config
 from edge_agent.config.lines import key_lines, line_of
 from edge_agent.errors import ConfigError
 
@@ -59,7 +59,7 @@ def test_all_mistakes_are_told_at_once_with_their_lines(tmp_path: Path) -> None:
         '[[rule]]\nname = "r"\nstreams = ["**"]\n[wrong]\n'
     )
     with pytest.raises(ConfigError) as caught:
-        load(path, env={}, overrides={})
+        load_config(path, env={}, overrides={})
     told = str(caught.value).splitlines()
     assert [line.split(":")[0].rpartition(", ")[2] for line in told] == [
         "line 2", "line 3", "line 5", "line 8", "line 9", "line 11", "line 14",
@@ -73,7 +73,7 @@ def test_what_follows_from_a_mistake_alone_is_not_told(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     path.write_text('[limits]\nmessage_bytes = "x"\nrecord_bytes = "1MiB"\n[rule]\n')
     with pytest.raises(ConfigError) as caught:
-        load(path, env={}, overrides={})
+        load_config(path, env={}, overrides={})
     told = str(caught.value).splitlines()
     assert ["message_bytes" in told[0], "rule" in told[-1]] == [True, True]
     assert not any("limits.record_bytes: expected at most limits.message" in one for one in told)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.config import Config, Duration, LogConfig, Size, load, parse
+from edge_agent.config import Config, Duration, LogConfig, Size, load_config, parse
 from edge_agent.errors import ConfigError
 
 WHOLE = """
@@ -59,7 +59,7 @@ def load_text(
     with NamedTemporaryFile("w", suffix=".toml") as file:
         file.write(text)
         file.flush()
-        return load(Path(file.name), env=env or {}, overrides=overrides or {})
+        return load_config(Path(file.name), env=env or {}, overrides=overrides or {})
 
 
 def error_of(text: str) -> ConfigError:
@@ -69,7 +69,7 @@ def error_of(text: str) -> ConfigError:
 
 
 def test_without_anything_the_defaults_hold() -> None:
-    assert load(None, env={}, overrides={}) == Config() == parse("", "agent.toml")
+    assert load_config(None, env={}, overrides={}) == Config() == parse("", "agent.toml")
     assert Config().log == {"main": LogConfig()}
 
 
@@ -136,7 +136,9 @@ def test_every_kind_of_value_can_come_from_the_environment() -> None:
 
 
 def test_an_upstream_can_come_from_the_command_line_alone() -> None:
-    config = load(None, env={}, overrides={"upstream.hub.url": "ws://127.0.0.1:9000/forward"})
+    config = load_config(
+        None, env={}, overrides={"upstream.hub.url": "ws://127.0.0.1:9000/forward"}
+    )
     assert [(upstream.name, upstream.url) for upstream in config.upstream] == [
         ("hub", "ws://127.0.0.1:9000/forward")
     ]
@@ -150,7 +152,7 @@ def test_a_variable_finds_a_name_that_variables_cannot_spell() -> None:
 
 
 def test_ready_values_are_taken_as_they_are() -> None:
-    config = load(
+    config = load_config(
         None,
         env={},
         overrides={"store.size": Size(2**26), "log.main.keep": Duration(60), "listen.hosts": ["x"]},
@@ -160,7 +162,10 @@ def test_ready_values_are_taken_as_they_are() -> None:
 
 
 def test_other_variables_are_none_of_ours() -> None:
-    assert load(None, env={"EDGE_AGENT_REQUIRE_ALL": "1", "PATH": "x"}, overrides={}) == Config()
+    assert (
+        load_config(None, env={"EDGE_AGENT_REQUIRE_ALL": "1", "PATH": "x"}, overrides={})
+        == Config()
+    )
 
 
 @pytest.mark.parametrize(
@@ -211,7 +216,7 @@ def test_a_long_finding_is_shortened() -> None:
 
 def test_a_wrong_override_is_blamed_on_the_command_line() -> None:
     with pytest.raises(ConfigError, match=r"^command line: store\.size: expected a size"):
-        load(None, env={}, overrides={"store.size": "big"})
+        load_config(None, env={}, overrides={"store.size": "big"})
 
 
 def test_a_wrong_variable_is_blamed_by_name() -> None:
@@ -223,10 +228,10 @@ def test_a_wrong_variable_is_blamed_by_name() -> None:
 
 def test_a_file_that_is_missing_or_unreadable_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"absent\.toml: expected a readable file"):
-        load(tmp_path / "absent.toml", env={}, overrides={})
+        load_config(tmp_path / "absent.toml", env={}, overrides={})
     (tmp_path / "latin.toml").write_bytes(b"# caf\xe9\n")
     with pytest.raises(ConfigError, match=r"expected UTF-8 text, found byte 5"):
-        load(tmp_path / "latin.toml", env={}, overrides={})
+        load_config(tmp_path / "latin.toml", env={}, overrides={})
 
 
 def test_wear_is_written_as_cards_are_sold() -> None:

@@ -11,7 +11,7 @@ import pytest
 from msgspec import NODEFAULT
 
 from edge_agent.cli import main as edge_agent
-from edge_agent.config import Config, load, parse
+from edge_agent.config import Config, load_config, parse
 from edge_agent.config.reference import TABLES, TablePart, keys_of, reference
 
 ROOT = Path(__file__).parent.parent.parent
@@ -46,7 +46,7 @@ def test_its_variables_are_taken() -> None:
     block = re.search(r"```sh\n(.*?)```", reference(), re.DOTALL)
     assert block is not None
     variables = dict(word.split("=", 1) for word in shlex.split(block[1]))
-    config = load(None, env=variables, overrides={})
+    config = load_config(None, env=variables, overrides={})
     assert config.drain_timeout == 5
     assert config.store.size == 2 << 30
     assert config.log["main"].keep == 7 * 86_400

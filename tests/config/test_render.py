@@ -17,7 +17,7 @@ from edge_agent.config import (
     Upstream,
     WearConfig,
     parse,
-    render,
+    render_toml,
 )
 from tests.config.test_load import WHOLE
 
@@ -25,18 +25,18 @@ from tests.config.test_load import WHOLE
 @pytest.mark.parametrize("text", ["", WHOLE, '[log."a.b"]\nshare = "5%"\n'])
 def test_what_is_rendered_loads_back_to_an_equal_config(text: str) -> None:
     config = parse(text, "f")
-    assert parse(render(config), "rendered") == config
+    assert parse(render_toml(config), "rendered") == config
 
 
 def test_every_key_of_every_table_is_shown() -> None:
-    text = render(parse(WHOLE, "f"))
+    text = render_toml(parse(WHOLE, "f"))
     for kind in (Listen, Http, Limits, StoreConfig, LogConfig, WearConfig):
         for field in fields(kind):
             assert re.search(rf"^(# )?{field.name} = ", text, re.MULTILINE), field.name
 
 
 def test_every_key_has_its_comment_and_its_unit() -> None:
-    text = render(Config())
+    text = render_toml(Config())
     for line in text.splitlines():
         if re.match(r"(# )?\w+ = ", line):
             assert "  # " in line, line
@@ -46,7 +46,7 @@ def test_every_key_has_its_comment_and_its_unit() -> None:
 
 
 def test_a_newcomer_sees_commented_examples_that_load_when_uncommented() -> None:
-    text = render(Config())
+    text = render_toml(Config())
     assert "\n[[upstream]]" not in text
     examples = re.findall(
         r"^# (\[\[.*\]\]|\w+ = .+)$", text[text.index("# [[upstream]]") :], re.MULTILINE
@@ -57,7 +57,7 @@ def test_a_newcomer_sees_commented_examples_that_load_when_uncommented() -> None
 
 
 def test_a_newcomer_sees_every_key_of_upstreams_and_rules_with_default_and_limits() -> None:
-    text = render(Config())
+    text = render_toml(Config())
     for kind in (Upstream, Rule):
         section = text[text.index(f"# [[{kind.__name__.lower()}]]") :]
         for field in fields(kind):
@@ -74,7 +74,7 @@ def test_a_newcomer_sees_every_key_of_upstreams_and_rules_with_default_and_limit
 
 
 def test_configured_tables_take_the_place_of_the_examples() -> None:
-    text = render(parse(WHOLE, "f"))
+    text = render_toml(parse(WHOLE, "f"))
     assert "hub.example" in text
     assert text.count("[[upstream]]") == 2
     assert text.count("[[rule]]") == 3
@@ -83,8 +83,8 @@ def test_configured_tables_take_the_place_of_the_examples() -> None:
 @pytest.mark.parametrize("path", ['with "quotes"', "back\\slash", "new\nline", "\x7f\x01", "grün"])
 def test_text_is_quoted_as_toml_wants_it(path: str) -> None:
     config = Config(store=StoreConfig(path=path))
-    assert tomllib.loads(render(config))["store"]["path"] == path
+    assert tomllib.loads(render_toml(config))["store"]["path"] == path
 
 
 def test_the_text_fits_a_terminal() -> None:
-    assert max(len(line) for line in render(Config()).splitlines()) <= 100
+    assert max(len(line) for line in render_toml(Config()).splitlines()) <= 100

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_agent.config import parse, render
+from edge_agent.config import parse, render_toml
 from edge_agent.config.request import header_name_problem, header_value_problem
 from edge_agent.errors import ConfigError
 
@@ -45,7 +45,7 @@ GOOD = [
 @pytest.mark.parametrize("lines", GOOD)
 def test_what_can_be_said_of_a_request_is_shown_and_read_again(lines: str) -> None:
     config = parse(with_upstream(lines), "f")
-    assert parse(render(config), "rendered") == config
+    assert parse(render_toml(config), "rendered") == config
 
 
 BAD = [

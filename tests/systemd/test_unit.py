@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.config import Config, load, parse_duration
+from edge_agent.config import Config, load_config, parse_duration
 from edge_agent.errors import ConfigError, StoreTooNew
 from tests.systemd.readme import ROOT, commands
 
@@ -30,7 +30,7 @@ def test_systemd_has_nothing_to_say_against_the_unit(tmp_path: Path) -> None:
 
 
 def test_the_unit_waits_longer_than_the_agent_drains() -> None:
-    drain = load(EXAMPLE, env={}, overrides={}).drain_timeout
+    drain = load_config(EXAMPLE, env={}, overrides={}).drain_timeout
     assert float(settings()["TimeoutStopSec"]) >= 2 * drain
 
 
@@ -54,7 +54,7 @@ def test_assertions_stay_on() -> None:
 
 
 def test_the_example_is_a_good_configuration_and_stores_where_the_unit_allows() -> None:
-    config = load(EXAMPLE, env={}, overrides={})
+    config = load_config(EXAMPLE, env={}, overrides={})
     assert config.store.path == f"/var/lib/{settings()['StateDirectory']}" == Config().store.path
     assert str(config.log["main"].keep) == str(parse_duration("30d"))
 

@@ -12,7 +12,7 @@ import pytest
 
 from edge_agent.cli.common import Failure
 from edge_agent.cli.demo.processes import DemoProcess, free_ports
-from edge_agent.config import load
+from edge_agent.config import load_config
 from tests.patience import PATIENCE_S
 
 
@@ -24,7 +24,7 @@ def test_free_ports_are_different_and_free() -> None:
 
 def test_the_configuration_is_one_that_the_agent_takes(tmp_path: Path) -> None:
     node = DemoProcess("agent", tmp_path, "ws://127.0.0.1:9/forward")
-    config = load(tmp_path / "agent.toml", env={}, overrides={})
+    config = load_config(tmp_path / "agent.toml", env={}, overrides={})
     assert config.store.path == str(tmp_path / "agent")
     assert config.listen.address == f"127.0.0.1:{node.sensor_port}"
     assert node.http_url.endswith(config.http.address)
