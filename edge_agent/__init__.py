@@ -14,7 +14,8 @@ Floors; imports only go down (``tests/test_architecture.py`` enforces it):
 
 ===== =============================== ========================================================
 6     ``cli``, ``__main__``           the roof: commands
-5     ``agent``, ``wiring``           opens the parts, nests the nurseries, drains
+5     ``agent``, ``wiring``, ``startup``
+                                      opens the parts, nests the nurseries, drains
 5     ``renewal``                     takes up what was renewed meanwhile
 4     ``server``, ``ops``             the edges: sensors come in; people and Prometheus look in
 3     ``live``, ``forward``           readers of the log

@@ -1,4 +1,4 @@
-"""A port's door: who has come is judged by address before anything is spent on it.
+"""Judges each new connection by its address, before it costs the port anything.
 
 A connection costs a port half a millisecond until it is known that it proves nothing: a task, a
 place, a look at its request. Opening one costs its peer a tenth of that. So whoever connects

@@ -1,5 +1,4 @@
-"""What puts the times of one boot right: how far its wall clock should have been from its boot
-clock.
+"""A clock note says how far the wall clock was from the boot clock in one boot, to correct times.
 
 An agent knows it once its wall clock is set, keeps it (`edge_agent.store`), applies it to what it
 had stored before, and tells it to whoever got those records uncorrected (`edge_agent.wire`).

@@ -1,4 +1,4 @@
-"""The waist: what the agent promises, in four verbs.
+"""The log: four methods that carry all that the agent promises.
 
 Many writers above, many readers below, and between them:
 

@@ -1,4 +1,4 @@
-"""Supervision: a task that fails on a mistake of ours is told, and run again after a wait.
+"""Supervision: a task that fails on a mistake of ours is reported, and run again after a wait.
 
 For tasks without which the agent can still take and keep what it is sent. An exception that nobody
 expected ends such a task alone; without this it would end the nursery, and with it the agent, which

@@ -1,4 +1,4 @@
-"""From the configuration to what each part is told, and from each part to what people are shown.
+"""Gives each part its settings, and gathers from each part what people are shown.
 
 Translations only: nothing here runs. `edge_agent.agent` puts the parts together.
 """

@@ -1,4 +1,4 @@
-"""What the process as a whole is set to, before and after the agent has started."""
+"""Settings of the whole process: threads' turns, memory and its collection of garbage."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""``edge-agent token``: make, list, rotate and revoke what sensors, people and agents show to be
-let in.
+"""``edge-agent token``: make, list, rotate and revoke tokens, which let sensors and people in.
 
 The secret alone goes to stdout, so that it can be piped into a file; it is shown once and stored
 only as a hash. A running agent sees changes by itself.

@@ -1,4 +1,4 @@
-"""Where a producer stands with the agent: pure, and what outlives a connection.
+"""Keeps which records the agent has acknowledged, from one connection to the next. Pure.
 
 Own numbers count what was handed over, from 1; the number on the wire is ``own + shift``. The
 rules by which a welcome is read are those of PROTOCOL, "Epoch":

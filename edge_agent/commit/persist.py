@@ -1,4 +1,4 @@
-"""Calls into the store that outlast a disk that refuses.
+"""Repeats a call into the store for as long as the disk refuses it.
 
 `Persistence.call` runs one blocking function of the store. When the disk refuses (`StoreFailed`:
 EIO, a read-only remount, no space outside the reserved file), it pauses, reopens the store and

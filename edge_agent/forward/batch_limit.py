@@ -1,4 +1,4 @@
-"""A `BatchLimit` learns how large a batch gets through, from what did and what did not. Pure.
+"""A `BatchLimit` learns how large a batch gets through, and when one is halved. Pure.
 
 A gateway may drop bodies beyond some size without a word, and a link may break before a large one
 has passed; the same batch would then be sent for ever. So what was cut off, again and again, is

@@ -1,4 +1,4 @@
-"""What people are told of copied stores: our own, and those of sources."""
+"""Tells people of copied stores: our own, and those of sources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One task finds connections that have fallen silent; it looks when the first of them is due.
+"""One task closes connections that were silent for ``listen.idle_timeout``, after a ping.
 
 Half the idle timeout without a byte: a ping. The whole of it: gone. A task for each connection
 would do the same for 3 KB of memory each, and a thousand sensors may rest on one port.

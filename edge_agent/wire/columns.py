@@ -1,4 +1,4 @@
-"""What all records of a list have under one key, and what follows from it for the list."""
+"""A column is what all records of a list have under one key, such as their times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames of one kind and one length in a row, lifted together.
+"""Reads frames of one kind and one length in a row all at once.
 
 What a sensor sends most of the time: whole messages, each as long as the one before. Then the
 headers stand at equal distances, and whether they are all the same is found by two slices; masks

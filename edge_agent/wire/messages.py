@@ -1,4 +1,4 @@
-"""From messages to runs: lists at once where everything is usual, one by one where it is not.
+"""Decodes messages into runs of records: whole lists where all is usual, else one by one.
 
 The usual (`encodings.Usual`): maps of null, booleans, numbers and text. Then one decoder call
 checks a whole array (or one per message, driven from C), the sender's bytes are kept as they are,

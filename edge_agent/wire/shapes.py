@@ -1,4 +1,4 @@
-"""Shapes: what a sender that repeats its keys has taught us, so that its records decode faster.
+"""A shape remembers the keys that a sender repeats, so that its next records decode faster.
 
 A shape is a class made for one set of keys. Decoding into it is twice as fast as into dicts and
 proves the same: a map, its keys text, its values what a usual record may hold, its text UTF-8.

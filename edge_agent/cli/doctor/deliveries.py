@@ -1,6 +1,4 @@
-"""How deliveries to an upstream went, in words, from what ``/api/status`` says: for `doctor` and
-``status``.
-"""
+"""Says in words how deliveries to an upstream went, for `doctor` and ``status``."""
 
 from __future__ import annotations
 

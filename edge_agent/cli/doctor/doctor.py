@@ -1,4 +1,4 @@
-"""``edge-agent doctor``: everything that has to be right, one line each, with what to do.
+"""The command ``edge-agent doctor``: which sides are looked at, and in which order.
 
 Changes nothing but for two small files beside the store, which it writes, syncs and removes. What
 each line means and what to do about it is in ``docs/reading-doctor.md``.

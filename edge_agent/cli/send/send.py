@@ -1,4 +1,4 @@
-"""``edge-agent send``: the records of a file or of stdin to an agent, each acked.
+"""The command ``edge-agent send`` and its options.
 
 Sending a file again doubles nothing, although nothing is remembered on this side: the source's
 name derives from the file (its absolute path, its first line and the stream that it goes to), and

@@ -1,4 +1,4 @@
-"""What a person may order a running agent to do: the same as the commands do to a stopped one.
+"""Carries out a person's orders in a running agent: pause, move, replay, drop, forget.
 
 Every order ends as an entry in the log, behind everything that was said before, and is answered
 when it is durable. Orders are obeyed one after the other: two that met could both find an entry in

@@ -1,5 +1,4 @@
-"""Quarantine, read again: what could not be used may be usable after a limit, a rule or a stream's
-name has changed.
+"""Reads quarantined records again, which a changed limit, rule or name may have made usable.
 
 What was sent goes through the same reading as a fresh message of its stream and source, at the time
 at which it arrived, and through the rules. What comes of it is stored in the entry that takes it

@@ -1,4 +1,4 @@
-"""The page at ``/``: one picture of the agent as plain HTML, for a person with a browser or phone.
+"""Renders the page at ``/``: one picture of the agent as plain HTML.
 
 Rendered here and nowhere else: the few lines of script around it (`frame`) fetch it again
 every two seconds and put the new ``<main>`` in the old one's place, so that nothing is formatted

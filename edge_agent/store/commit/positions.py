@@ -1,4 +1,4 @@
-"""This module writes what goes with records in a transaction: positions and quarantine."""
+"""Writes consumers' positions and quarantine entries in the transaction of the records."""
 
 from __future__ import annotations
 
