@@ -86,5 +86,7 @@ async def _copy(
 
 
 def _reset(stream: trio.SocketStream) -> None:
+    if stream.socket.fileno() < 0:
+        return  # closed already: of a pair one is, for a moment, before the other
     stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     stream.socket.close()

@@ -56,6 +56,16 @@ async def test_while_it_is_cut_nothing_gets_through_and_after_it_everything(
     assert relay.cuts == 1
 
 
+async def test_a_cut_while_a_pair_is_being_closed_meets_no_error(nursery: trio.Nursery) -> None:
+    relay = await relay_to_echo(nursery)
+    async with await connect(relay) as stream:
+        assert await say(stream) == b"hello"
+        first, _ = relay._open
+        first.socket.close()
+        relay.cut()
+        assert relay._open == set()
+
+
 async def test_a_target_that_is_not_there_looks_like_a_cut(nursery: trio.Nursery) -> None:
     relay = Relay(1)
     await nursery.start(relay.run)
