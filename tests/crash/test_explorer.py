@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from tests.crash import explorer
+from tests.crash.bench import make_bench
 from tests.crash.choices import Plan, choices
-from tests.crash.explorer import Shard, Tally, Try, explore
+from tests.crash.explorer import Shard, Tally, Try, _Worker, explore
 from tests.crash.history import History, Moment
 from tests.crash.images import Image
 from tests.crash.inodes import UNIT
@@ -91,6 +96,22 @@ def test_shards_together_try_what_one_does() -> None:
 
     together = {image for part in parts for found in part.images.values() for image in found}
     assert together == whole.images["first start"]
+
+
+def test_an_answer_that_is_read_late_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than a pipe holds, from a shard that is done long before the one that is read first."""
+    monkeypatch.setattr(explorer, "HANGS_S", 1)
+    text = "x" * 300_000
+    benches = make_bench()
+    try:
+        worker = _Worker(
+            history_of(), PLAN, looked_at(lambda _: [text]), Shard(), until_failure=True,
+            benches=benches,
+        )  # fmt: skip
+        worker._process.join(3)
+        assert worker.result().failures[0].problems == (text,)
+    finally:
+        shutil.rmtree(benches)
 
 
 def test_a_failure_is_described_by_what_has_to_be_missing() -> None:
