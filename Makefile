@@ -8,7 +8,8 @@
 #   make test-pages     the store's tests as on a machine with pages of 16 KiB (needs gcc)
 #   make explore        the property tests with new random examples, ROUNDS times over
 #   make fuzz           a million inputs that no client means, beside a canary: some ten minutes
-#   make crash          power cuts, failing calls, flipped bits, lost roots, outages, kills: half an hour
+#   make crash          a fifth of make nightly: power cuts, failing calls, flipped bits, lost roots, kills
+#   make nightly        all of it: an hour on two cores
 #   make bench          every benchmark (some 16 minutes); make bench-smoke: their tiny mode
 #   make coverage       what a part of the tests runs of each package (ARGS="tests/store")
 #   make release        wheel and sdist in dist/, tried in a fresh environment; nothing is uploaded
@@ -43,7 +44,7 @@ INSTALL = -m pip --disable-pip-version-check install --quiet
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test test-pythons test-floors test-loaded test-pages explore crash fuzz bench bench-smoke \
-	coverage release docs lock clean python
+	coverage nightly release docs lock clean python
 
 run: $(VENV)/run-$(KEY)
 	@$(BIN) -m edge_agent demo $(ARGS)
@@ -77,6 +78,9 @@ explore: $(VENV)/test-$(KEY)
 	        $$(grep -rlE '^@given' tests) $(ARGS) || exit 1; done
 
 crash: $(VENV)/test-$(KEY)
+	$(BIN) -m tests.crash --share 0.2 $(ARGS)
+
+nightly: $(VENV)/test-$(KEY)
 	$(BIN) -m tests.crash $(ARGS)
 
 fuzz: $(VENV)/test-$(KEY)

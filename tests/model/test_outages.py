@@ -1,5 +1,5 @@
 """Simulated outages at the scale of ``make test``: five hundred, and every planted mistake.
-``make crash``, which CI runs too, has ten thousand.
+``make crash``, which CI runs too, has two thousand.
 """
 
 from __future__ import annotations

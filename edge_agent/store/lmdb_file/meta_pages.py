@@ -171,7 +171,13 @@ def _judged(pages: PageFile, slot: int, meta: Meta) -> Root:
     """The root that lies in ``slot``, its fields put right by what its trees say."""
     evidence = _evidence(pages, slot, meta)
     renumbered = meta.txn not in (evidence.txn, evidence.txn - 2)
-    if renumbered and (meta.txn ^ evidence.txn).bit_count() != 1:
+    # Where one bit of the number was turned, all else is right. An old root may lead to a leaf that
+    # a newer commit has put in the place of its own first page, and both numbers be a bit apart.
+    if renumbered and (
+        (meta.txn ^ evidence.txn).bit_count() != 1
+        or (meta.main.depth, meta.free.depth) != (evidence.main_depth, evidence.free_depth)
+        or sum(1 for _ in pages.nodes(meta.main.root, _ignore)) != meta.main.entries
+    ):
         raise StoreDamaged(
             f"root {slot} is of commit {meta.txn}, its pages of commit {evidence.txn}:"
             " it is an old one"
@@ -191,6 +197,10 @@ def _judged(pages: PageFile, slot: int, meta: Meta) -> Root:
     wrong = _difference(pages.root_bytes(slot), right.encode(slot))
     mended = f"root {slot} of commit {evidence.txn}: {wrong}" if wrong else ""
     return Root(slot, right, mended, renumbered)
+
+
+def _ignore(_: str) -> None:
+    """What is wrong in a tree shows in the number of its entries."""
 
 
 def _searched(pages: PageFile, slot: int, other: Meta, problem: str) -> Root:
