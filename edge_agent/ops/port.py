@@ -14,13 +14,11 @@ import trio
 
 from edge_agent.accepting import Refused
 from edge_agent.config import Config, is_loopback, parse_address
-from edge_agent.errors import ConfigError
-from edge_agent.files import load_pair
 from edge_agent.ops import http
 from edge_agent.ops.access import Rules
 from edge_agent.ops.app import App, make_app
 from edge_agent.ops.sampler import Watch
-from edge_agent.printable import why
+from edge_agent.tls import server_context
 
 
 async def serve_people(
@@ -92,18 +90,9 @@ async def _serve(
 
 def _tls(config: Config, host: str) -> ssl.SSLContext | None:
     """The sensors' certificate, off loopback; on loopback there is nobody to hide from."""
-    certificate, key = config.listen.tls_certificate, config.listen.tls_key
-    if is_loopback(host) or certificate is None or key is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    try:
-        load_pair(context, certificate, key)
-    except (ssl.SSLError, OSError) as error:
-        found = f"{certificate}: {why(error)}"
-        expected = "a certificate and its key in PEM"
-        raise ConfigError("listen.tls_certificate", expected, found) from None
+    context = None if is_loopback(host) else server_context(config.listen)
+    if context is not None:
+        context.set_alpn_protocols(["http/1.1"])
     return context
 
 
