@@ -68,6 +68,8 @@ class Copy:
     """Takes nodes of a damaged file into the environment of a new one."""
 
     def __init__(self, env: lmdb.Environment, map_size: int) -> None:
+        #: The commits whose roots are in the damaged file: see `LogEnds`.
+        self.roots: frozenset[int] = frozenset()
         self.header: StoreHeader | None = None
         self.logs: dict[str, LogHeader] = {}
         #: By a log's id: what was copied of it, and what was not found.
@@ -88,7 +90,6 @@ class Copy:
         self._behind: dict[int, int] = {}
         self._newest_known = False
         self._latest = 0
-        self._roots: frozenset[int] = frozenset()
         self._quarantined = 0
         self._quarantine: range | None = None
         #: Whether entries may be missed that are newer than the header of quarantine we know.
@@ -117,12 +118,12 @@ class Copy:
         else:
             raise StoreDamaged(f"key {key[:20].hex()} is none of ours")
 
-    def newest_read(self, *, newest_known: bool, latest: int, roots: frozenset[int]) -> None:
+    def newest_read(self, *, newest_known: bool, latest: int) -> None:
         """All that was taken so far is of the newest tree that could be followed, which is surely
-        that of the newest commit with ``newest_known``. ``latest`` and ``roots``: see `LogEnds`.
+        that of the newest commit with ``newest_known``. ``latest``: see `LogEnds`.
         """
         self._newest_known = newest_known
-        self._latest, self._roots = latest, roots
+        self._latest = latest
         if newest_known:
             for log in self.logs.values():
                 self._headers[log.id].newest = (log.first, log.last)
@@ -153,7 +154,7 @@ class Copy:
     def ends(self, log_id: int) -> Ends:
         """Where a log begins and ends, as far as its headers say."""
         headers = self._headers.get(log_id) or LogEnds()
-        return headers.ends(self._latest, self._roots)
+        return headers.ends(self._latest, self.roots)
 
     def _is_behind(self, key: bytes) -> bool:
         """Whether a block lies behind all that is known of its log, though the newest commit is
@@ -222,6 +223,11 @@ class Copy:
         if isinstance(found, LogHeader):
             name = key[1:].decode()
             self._headers.setdefault(found.id, LogEnds()).see(commit, found.first, found.last)
+            if commit in self.roots:
+                # A page number with a bit turned may lead to an old page, with blocks that this
+                # commit, which was made, had trimmed. Headers come before blocks in each tree.
+                holes = self.holes.setdefault(found.id, Holes(1))
+                holes.first = max(holes.first, found.first)
             held = self.logs.get(name)
             further = held is None or (held.last, held.first) < (found.last, found.first)
             if further and self._headers[found.id].newest is None:

@@ -173,7 +173,7 @@ def _copy(pages: PageFile, copy: Copy, problem: Callable[[str], None], closed: i
     commit when the store was closed.
     """
     finder = Finder(pages, problem, lambda node: is_sound(pages, node), closed)
-
+    copy.roots = finder.roots
     missed = False
     for node in finder.newest():
         try:
@@ -184,7 +184,7 @@ def _copy(pages: PageFile, copy: Copy, problem: Callable[[str], None], closed: i
             # to a block there may be one too.
             missed = True
     finder.sweep()
-    copy.newest_read(newest_known=finder.newest_known, latest=finder.latest, roots=finder.roots)
+    copy.newest_read(newest_known=finder.newest_known, latest=finder.latest)
     # A page that leads to an old version of the right page shows only by what is missing then; and
     # a commit that was cut short, or whose root was lost, by its pages alone.
     beyond = finder.latest > max(finder.roots, default=0)

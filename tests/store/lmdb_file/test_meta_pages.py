@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import lmdb
@@ -87,6 +88,34 @@ def test_a_flipped_number_does_not_take_an_acked_commit_back(stores: Stores, dat
     engine = stores.open(size=1 * MIB)
     assert engine.salvage_report is None
     assert values(engine) == list(range(1, 101))
+
+
+@pytest.mark.parametrize("field", ["none", "entries", "depth"])
+def test_a_number_one_bit_away_is_mended_only_where_all_else_of_the_root_agrees(
+    stores: Stores, data: Path, field: str
+) -> None:
+    """An old root can lead to a page that a newer commit, a bit away by its number, has used."""
+    with PageFile(data) as pages:
+        meta = pages.meta
+        main = meta.main
+        if field == "entries":
+            main = replace(main, entries=main.entries - 1)
+        elif field == "depth":
+            main = replace(main, depth=main.depth + 1)
+        old = replace(meta, txn=meta.txn ^ 1 << 5, main=main).encode(meta.txn & 1)
+    raw = bytearray(data.read_bytes())
+    at = (meta.txn & 1) * PAGE
+    raw[at : at + len(old)] = old
+    data.write_bytes(raw)
+    stores.damaged.add(data.parent.parent.name)
+    with PageFile(data) as pages:
+        if field == "none":
+            newest, _ = sound_roots(pages)
+            assert newest.meta == meta and "number of the commit" in newest.mended
+        else:
+            with pytest.raises(StoreDamaged):
+                sound_roots(pages)
+            assert meta not in follow_roots(pages).proven
 
 
 def test_every_seventh_bit_of_both_roots_is_mended_or_means_nothing(data: Path) -> None:

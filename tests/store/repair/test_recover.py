@@ -86,7 +86,7 @@ def test_old_blocks_come_back_only_where_one_is_missing(
     copy = Copy(env, MIB)
     for one in (log(11, 40), block(11, 10), block(31, 10)):
         copy.take(pages, one)
-    copy.newest_read(newest_known=True, latest=0, roots=frozenset())
+    copy.newest_read(newest_known=True, latest=0)
     copy.look_elsewhere()
     copy.take(pages, block(1, 10))  # trimmed long ago: passed over
     copy.take(pages, block(41, 5))  # never committed
@@ -99,6 +99,32 @@ def test_old_blocks_come_back_only_where_one_is_missing(
     assert copy.copied[1].first == 11
 
 
+def test_an_old_page_within_the_newest_tree_gives_back_nothing_that_was_removed(
+    pages: PageFile, env: lmdb.Environment
+) -> None:
+    # A bit turned in a branch can lead to an older version of the page that belongs there.
+    copy = Copy(env, MIB)
+    copy.roots = frozenset({7, 8})
+    copy.take(pages, log(11, 40), 8)
+    with pytest.raises(StoreDamaged, match="old"):
+        copy.take(pages, block(1, 10), 0)
+    copy.take(pages, block(11, 30), 0)
+    copy.newest_read(newest_known=True, latest=8)
+    copy.look_elsewhere()
+    assert copy.lost("main", copy.logs["main"]).missing == 0
+    assert (copy.blocks, copy.records) == (1, 30)
+
+
+def test_a_header_of_a_commit_that_may_never_have_been_made_removes_nothing(
+    pages: PageFile, env: lmdb.Environment
+) -> None:
+    copy = Copy(env, MIB)
+    copy.roots = frozenset({7, 8})
+    copy.take(pages, log(31, 50), 9)
+    copy.take(pages, block(11, 20), 0)
+    assert (copy.blocks, copy.records) == (1, 20)
+
+
 def test_what_the_newest_tree_holds_is_not_replaced_by_something_older(
     pages: PageFile, env: lmdb.Environment
 ) -> None:
@@ -109,7 +135,7 @@ def test_what_the_newest_tree_holds_is_not_replaced_by_something_older(
         return node(key, encode(key, SourceValue(number, 1, True)))
 
     copy.take(pages, source(5))
-    copy.newest_read(newest_known=True, latest=0, roots=frozenset())
+    copy.newest_read(newest_known=True, latest=0)
     copy.look_elsewhere()
     for number in (9, 4):
         copy.take(pages, source(number))
@@ -155,7 +181,7 @@ def test_the_header_of_quarantine_is_wanted_from_elsewhere_also_when_newer_entri
         return node(key, encode(key, QuarantineValue("bad", "why", "a", "pi", 0, number, b"x")))
 
     copy.take(pages, entry(9))
-    copy.newest_read(newest_known=True, latest=0, roots=frozenset())
+    copy.newest_read(newest_known=True, latest=0)
     copy.look_elsewhere()
     copy.take(pages, entry(8))
     assert copy.quarantine == QuarantineHeader(9, 9, copy.quarantine.bytes)
