@@ -142,6 +142,16 @@ KINDS: dict[str, Kind] = {
     "arrays of deep maps": _session(singly(array(_DEEP, 5_000))),
     "maps of 40 keys": _session(singly(_MANY_KEYS)),
     "JSON nested 10,000 deep": Kind(singly(b"[" * 10_000, text=True), ends=True),
+    "batches of 1 MB with a NaN": _session(
+        singly(
+            b"["
+            + b'{"t":21.5,"q":""},' * 9_990
+            + b'{"t":NaN,"text":["'
+            + b'","' * 270_000
+            + b'"]}]',
+            text=True,
+        )
+    ),
     "undecodable, plain with ?ack=1": Kind(
         fill(frame(b"\xc1") * 15 + frame(_MAP)), "/ingest/flood?ack=1"
     ),

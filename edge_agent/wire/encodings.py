@@ -7,10 +7,10 @@ mean is decided in `messages` and `records`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import msgspec
@@ -29,13 +29,17 @@ Usual = dict[str, UsualValue]
 USUAL_DEPTH = 3
 
 # A ``time`` that is no number; a text, as NaN within one is a word, unended or not, so that none is
-# looked through twice; any other value that is no number.
+# looked through twice; any other value that is no number; and whatever begins none of these, which
+# is stepped over at once.
 _NO_NUMBER = re.compile(
     r"""(?P<time>"time"\s*+:\s*+-?(?:NaN|Infinity)\b)"""
     r"""|"(?:[^"\\]|\\.)*+(?:"|\\?\Z)"""
-    r"""|(?P<number>-?\b(?:NaN|Infinity)\b)""",
+    r"""|(?P<number>-?\b(?:NaN|Infinity)\b)"""
+    r"""|[^"NI-]++""",
     re.DOTALL,
 )
+#: What `nulls_for_nan` finds in one step: less than a millisecond.
+_FINDS = 2_000
 
 #: What a decoder raises on input that it cannot take: msgspec's own errors and bad UTF-8 are
 #: ValueErrors, nesting as deep as Python's stack is a RecursionError, a whole number beyond what
@@ -128,21 +132,24 @@ def size_of(data: str | bytes) -> int:
     return len(data.encode("utf-8", "surrogatepass"))
 
 
-def null_for_nan(text: str) -> str:
+def nulls_for_nan(text: str) -> Iterator[str]:
     """JSON with null wherever a value is NaN, Infinity or -Infinity, which are no JSON although
-    Python's own encoder writes them; null is what JavaScript's writes there.
+    Python's own encoder writes them; null is what JavaScript's writes there. Piece by piece, each
+    of which takes a bounded time, as a mebibyte of them takes a quarter of a second.
 
     A ``time`` that is one becomes text that is no time, so that its record is not dated on arrival.
     """
-    if "NaN" not in text and "Infinity" not in text:
-        return text
-    return _NO_NUMBER.sub(_without_nan, text)
-
-
-def _without_nan(found: re.Match[str]) -> str:
-    if found["time"]:
-        return '"time":"NaN"'
-    return "null" if found["number"] else found[0]
+    at = 0
+    finds = _NO_NUMBER.finditer(text)
+    while some := tuple(islice(finds, _FINDS)):
+        pieces = []
+        for found in some:
+            if found.lastgroup:
+                null = '"time":"NaN"' if found.lastgroup == "time" else "null"
+                pieces += (text[at : found.start()], null)
+                at = found.end()
+        yield "".join(pieces)
+    yield text[at:]
 
 
 def check_count(count: int, batch_records: int) -> None:

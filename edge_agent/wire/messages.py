@@ -48,7 +48,7 @@ from edge_agent.wire.encodings import (
     encoding_of,
     joined_maps,
     map_sizes,
-    null_for_nan,
+    nulls_for_nan,
     shown,
     size_of,
     to_msgpack,
@@ -279,18 +279,23 @@ class _MessageReader:
         """One message of any shape, with a rest after each turn. Raises before anything is added,
         or not at all.
         """
-        size = size_of(data)
-        if size > self._limits.message_bytes:
-            limit = self._limits.message_bytes
+        size, limit = size_of(data), self._limits.message_bytes
+        if size > limit:
             raise TooBigMessage(f"a message has at most {limit} bytes, got {size}")
         self._spent += _ALONE_UNITS
         try:
             yield from self._read(data, size)
         except Undecodable:
             # Rare, so it is looked for only where the message is of no use otherwise.
-            if not isinstance(data, str) or (with_nulls := null_for_nan(data)) == data:
+            if not isinstance(data, str) or not ("NaN" in data or "Infinity" in data):
                 raise
-            self._spent += 1 + size // _UNIT_BYTES
+            pieces = []
+            for piece in nulls_for_nan(data):
+                pieces.append(piece)
+                if self._turn <= TURN_UNITS:
+                    yield self.gathered.taken()
+            if (with_nulls := "".join(pieces)) == data:
+                raise
             yield from self._read(with_nulls, size)
 
     def _read(self, data: str | bytes, size: int) -> Iterator[Received]:
@@ -411,13 +416,11 @@ class _MessageReader:
         span = time_span(times, self._arrival.wall_ns)
         if span is None:
             return False
-        if names is not None:
-            try:
-                faults = [stream_fault(name, self._arrival) for name in set(names)]
-            except TypeError:  # A list or a map as a name.
+        try:
+            if any(stream_fault(name, self._arrival) is not None for name in set(names or ())):
                 return False
-            if any(fault is not None for fault in faults):
-                return False
+        except TypeError:  # A list or a map as a name.
+            return False
         if self._has_time_key(names):
             return False
         if len(body) <= RUN_BYTES_MAX and (names is None or names.count(names[0]) == len(names)):
@@ -432,19 +435,16 @@ class _MessageReader:
         time_key, own = self._arrival.time_key, self._arrival.stream
         if time_key is None:
             return False
-        return any(
-            time_key(own if name is None else str(name)) is not None
-            for name in ({own} if names is None else set(names))
-        )
+        asked = {own if name is None else str(name) for name in names or (None,)}
+        return any(time_key(name) is not None for name in asked)
 
     def _add_apart(
         self, names: list[object] | None, times: list[object] | None, body: bytes, count: int
     ) -> None:
         # Records of several streams, or more bytes than a run has: one by one, and the gathering
         # puts neighbours together again.
-        arrival = self._arrival
         ends = accumulate(map_sizes(body, count), initial=0)
         bodies = [body[begin:end] for begin, end in pairwise(ends)]
-        own = arrival.stream
+        own = self._arrival.stream
         streams = [own] * count if names is None else [name or own for name in names]
-        self.gathered.add_each(streams, bodies, resolved(times, count, arrival.wall_ns))  # type: ignore[arg-type]  # text or None: `stream_fault` saw to it
+        self.gathered.add_each(streams, bodies, resolved(times, count, self._arrival.wall_ns))  # type: ignore[arg-type]  # text or None: `stream_fault` saw to it

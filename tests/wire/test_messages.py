@@ -283,6 +283,16 @@ def test_a_text_that_never_ends_is_looked_through_once() -> None:
         read_message(text, 1, ARRIVAL, LIMITS)
 
 
+def test_a_long_message_that_has_to_be_searched_for_nan_is_searched_turn_by_turn() -> None:
+    # A mebibyte of it takes a quarter of a second, during which nobody else would be heard.
+    text = '{"v": ["' + '","' * 20_000 + '", NaN]}'
+    turns = list(read_in_turns([pack({"t": 1}), text], 1, ARRIVAL, LIMITS))
+    assert [each.numbers for each in turns[:20]] == [1] + [0] * 19
+    assert sum(each.numbers for each in turns) == 2
+    found = [fields for turn in turns for _, _, fields in records_of(turn)]
+    assert found == [{"t": 1}, {"v": [""] * 20_001 + [None]}]
+
+
 @pytest.mark.parametrize("count", [1, 5, 100])
 def test_text_that_is_not_utf_8_costs_no_neighbour(count: int) -> None:
     latin = b"\x81\xa1a\xa1\xb0"
