@@ -142,7 +142,7 @@ def nulls_for_nan(text: str) -> Iterator[str]:
     at = 0
     finds = _NO_NUMBER.finditer(text)
     while some := tuple(islice(finds, _FINDS)):
-        pieces = []
+        pieces: list[str] = []
         for found in some:
             if found.lastgroup:
                 null = '"time":"NaN"' if found.lastgroup == "time" else "null"
