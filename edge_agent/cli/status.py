@@ -147,7 +147,7 @@ def _card(status: dict[str, Any]) -> Any:
         ("a day", True),
         ("by everybody", True),
         ("a commit", True),
-        ("× records", True),
+        ("per byte kept", True),
     )
     for title, key in (("last hour", "hour"), ("last 24 h", "day"), ("since start", "since_start")):
         stretch = wear[key]

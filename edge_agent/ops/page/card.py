@@ -15,7 +15,8 @@ def card_section(status: Status) -> str:
     told = (ended(line[0].upper() + line[1:]) for line in status.wear_outlook)
     lines = "".join(f"<li>{html_text(line)}" for line in told)
     head = [
-        "Written", "Agent", "Agent, a day", "All, a day", "Commits", "Each", "×", "× blocks",
+        "Written to the card", "By the agent", "Agent, per day", "All programs, per day",
+        "Commits", "Per commit", "Per byte kept", "Blocks, per byte kept",
     ]  # fmt: skip
     rows = [
         _row("Last hour", 3600, wear.hour),
@@ -45,11 +46,14 @@ def _row(title: str, whole_s: float | None, stretch: Stretch) -> list[str]:
 
 
 def _footnote(wear: Wear) -> str:
-    told = [f"Agent: {wear.counted_by}."] if wear.counted_by else []
+    told = [f"The agent: {wear.counted_by}."] if wear.counted_by else []
     if wear.card_counted_by:
-        told.append(f"All: {wear.card_counted_by}.")
+        told.append(f"All programs: {wear.card_counted_by}.")
     if wear.since_start.amplification is not None:
-        told.append("×: bytes written, and bytes of blocks, for each byte of records kept.")
+        told.append(
+            "Per byte kept: how many bytes were written for each byte of records that was stored;"
+            " the last column counts those of the records' blocks alone."
+        )
     total = wear.total_bytes if wear.total_card_bytes is None else wear.total_card_bytes
     if total is not None:
         since = f" since {wear.total_since[:10]}" if wear.total_since else ""

@@ -68,16 +68,24 @@ def _reasons(status: Status) -> str:
 def _figures(figures: Figures) -> str:
     now, ever = figures.now, figures.since_start
     cards = [
-        ("Received (R)", *_rate(now.received), f"since start {_in_words(ever.received)}"),
-        ("Forwarded (R)", *_rate(now.forwarded), f"since start {_in_words(ever.forwarded)}"),
         (
-            "Questions (Q)",
-            "–" if ever.queries_per_s is None else f"{amount(ever.queries_per_s)}/s",
-            f"{ever.queries} answered",
-            "one over the mean time of an answer, since start",
+            "Received: transfer rate R",
+            *_rate(now.received),
+            f"since start {_in_words(ever.received)}",
         ),
         (
-            "Efficiency (E)",
+            "Forwarded: transfer rate R",
+            *_rate(now.forwarded),
+            f"since start {_in_words(ever.forwarded)}",
+        ),
+        (
+            "Questions: query performance Q",
+            "–" if ever.queries_per_s is None else f"{amount(ever.queries_per_s)}/s",
+            f"{ever.queries} answered",
+            "answers a second, one after the other, since start",
+        ),
+        (
+            "Processing efficiency E",
             "–" if now.records_per_cpu_s is None else amount(now.records_per_cpu_s),
             f"records kept per CPU second; {percent(now.cpu)} of a core in use",
             "since start "
@@ -91,7 +99,8 @@ def _figures(figures: Figures) -> str:
             f"<small>{third}</small></div>"
             for title, value, second, third in cards
         )
-        + "</div>"
+        + "</div><p class=soft>R = N/T: N records in T seconds. Q = 1/T_q: T_q is the mean time of"
+        " an answer in seconds. E = W/T_w: W records stored in T_w seconds of the processor.</p>"
     )
 
 
