@@ -43,7 +43,7 @@ INSTALL = -m pip --disable-pip-version-check install --quiet
 # compiled, each of them would compile a hundred and fifty modules anew: half of a start's time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-pythons test-floors test-loaded test-pages explore crash fuzz bench bench-smoke \
+.PHONY: run test types suite test-pythons test-floors test-loaded test-pages explore crash fuzz bench bench-smoke \
 	coverage nightly release docs lock clean python
 
 run: $(VENV)/run-$(KEY)
@@ -52,7 +52,13 @@ run: $(VENV)/run-$(KEY)
 test: $(VENV)/test-$(KEY)
 	$(BIN) -m ruff check
 	$(BIN) -m ruff format --check --quiet
+	@$(MAKE) --no-print-directory --jobs=2 types suite
+
+# Beside one another: the type checker has one core, and takes a minute where it has no cache yet.
+types:
 	$(BIN) -m mypy
+
+suite:
 	$(BIN) -m pytest $(SHARED) $(ARGS)
 
 # A name on PATH may be a stand-in for a Python that is not there: each is asked to run.
