@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 import msgpack
@@ -45,6 +45,35 @@ def test_stream_and_time_are_put_in_and_the_callers_map_is_left_alone() -> None:
         "t": 1, "time": moment, "stream": "a/b"
     }  # fmt: skip
     assert fields == {"t": 1, "time": 5}
+
+
+def test_json_has_moments_as_text_wherever_they_stand() -> None:
+    moments = [
+        datetime(2026, 1, 2, 3, 4, 5, 6000, UTC),
+        datetime(2026, 1, 2, tzinfo=timezone(timedelta(hours=5.5))),
+    ]
+    assert encode_record({"seen": moments, "ü": 1}, "json").decode() == (
+        '{"seen":["2026-01-02T03:04:05.006000Z","2026-01-02T00:00:00+05:30"],"ü":1}'
+    )
+
+
+@pytest.mark.parametrize("form", ["json", "msgpack"])
+@pytest.mark.parametrize(
+    "value",
+    [2**64, -(2**63) - 1, "\ud800", {1}, date(2026, 1, 1), datetime(2026, 1, 1)],  # noqa: DTZ001 - naive is the point
+)
+def test_a_value_that_an_agent_could_not_keep_is_refused_in_either_form(
+    form: Format, value: Any
+) -> None:
+    with pytest.raises(ProtocolError, match="cannot be encoded") as caught:
+        encode_record({"x": [value]}, form)
+    assert caught.value.code == "bad_record"
+
+
+def test_bytes_travel_in_msgpack_alone() -> None:
+    assert decode(encode_record({"x": b"1"}, "msgpack")) == {"x": b"1"}
+    with pytest.raises(ProtocolError, match="JSON has no bytes"):
+        encode_record({"x": b"1"}, "json")
 
 
 @pytest.mark.parametrize(

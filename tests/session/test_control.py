@@ -9,7 +9,7 @@ import msgpack
 import pytest
 
 from edge_agent.errors import ProtocolError
-from edge_agent.wire.control import (
+from edge_agent.session.control import (
     CONTROL_BYTES_MAX,
     Ack,
     Control,
@@ -24,8 +24,6 @@ from edge_agent.wire.control import (
     decode_from_agent,
     decode_hello,
     encode_control,
-    encode_plain_ack,
-    encode_plain_error,
 )
 
 FROM_AGENT: list[Control] = [
@@ -158,9 +156,3 @@ def test_a_wrong_shape_from_the_agent_is_an_error_of_the_protocol(encode: Any, v
     with pytest.raises(ProtocolError) as caught:
         decode_from_agent(encode(value))
     assert (caught.value.code, caught.value.close_code) == ("bad_control", 1002)
-
-
-def test_plain_acks_and_errors_are_small_json() -> None:
-    assert json.loads(encode_plain_ack(17)) == {"ack": 17}
-    told = json.loads(encode_plain_error(ProtocolError("bad_time", "time: …"), 3))
-    assert told == {"error": "bad_time", "at": 3, "message": "time: …"}
