@@ -161,6 +161,7 @@ Control = Hello | FromAgent
 _NUMBER, _COUNT = whole(1, NUMBER_MAX), whole(0, NUMBER_MAX)
 _WORD, _TEXT = text(1, WORD_CHARACTERS_MAX), text(0, TEXT_CHARACTERS_MAX)
 _SOURCE, _COPIED = text(1, SOURCE_BYTES_MAX), text(0, SOURCE_BYTES_MAX)
+_RETRY_AFTER = seconds(0, RETRY_AFTER_MAX_S)
 _TIME, _TYPE = text(0, WORD_CHARACTERS_MAX), text(1, CONTROL_BYTES_MAX)
 
 
@@ -194,9 +195,9 @@ def decode_hello(data: str | bytes) -> Hello:
             raise ValueError(f"type: expected hello, got {kind!r}")
         hello = Hello(
             take(told, "source", _SOURCE),
-            take(told, "epoch", or_null(_WORD), None),
-            take(told, "first", or_null(whole(1, FIRST_MAX)), None),
-            take(told, "history", or_null(_history), None),
+            take(told, "epoch", _EPOCH, None),
+            take(told, "first", _FIRST, None),
+            take(told, "history", _HISTORY, None),
         )
     except _UNREADABLE as error:
         wrong = f'a session begins with {{"type": "hello", "source": …}}: {str(error)[:200]}'
@@ -336,7 +337,7 @@ def _welcome(told: dict[str, Any]) -> Welcome:
 
 
 def _ack(told: dict[str, Any]) -> Ack:
-    return Ack(take(told, "next", _NUMBER), take(told, "window", or_null(_window), None))
+    return Ack(take(told, "next", _NUMBER), take(told, "window", _NEW_WINDOW, None))
 
 
 def _nack(told: dict[str, Any]) -> Nack:
@@ -348,11 +349,13 @@ def _nack(told: dict[str, Any]) -> Nack:
 def _stop(told: dict[str, Any]) -> Stop:
     return Stop(
         take(told, "code", _WORD),
-        take(told, "retry_after", seconds(0, RETRY_AFTER_MAX_S), 0.0),
+        take(told, "retry_after", _RETRY_AFTER, 0.0),
         take(told, "message", _TEXT, ""),
     )
 
 
+_EPOCH, _FIRST = or_null(_WORD), or_null(whole(1, FIRST_MAX))
+_HISTORY, _NEW_WINDOW = or_null(_history), or_null(_window)
 _FROM_AGENT: dict[str, Callable[[dict[str, Any]], FromAgent]] = {
     "welcome": _welcome, "ack": _ack, "nack": _nack, "stop": _stop,
 }  # fmt: skip

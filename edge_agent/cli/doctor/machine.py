@@ -7,7 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
@@ -165,7 +165,7 @@ def look_at_throttled(file: Path = _THROTTLED_FILE) -> int | None:
         return None
 
 
-def look_at_client(path: Sequence[str] | None = None) -> str | None:
+def look_at_client(path: list[str] | None = None) -> str | None:
     """The version of the light client where it is installed, in ``path`` or `sys.path`."""
     found = distributions(name="trio-edge-agent-client", path=sys.path if path is None else path)
     return next((one.version for one in found), None)
