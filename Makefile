@@ -12,7 +12,8 @@
 #   make nightly        all of it: an hour on two cores
 #   make bench          every benchmark (some 16 minutes); make bench-smoke: their tiny mode
 #   make coverage       what a part of the tests runs of each package (ARGS="tests/store")
-#   make release        wheel and sdist in dist/, tried in a fresh environment; nothing is uploaded
+#   make client         the wheel of the client alone in dist/, for sensors
+#   make release        wheels and sdist in dist/, tried in fresh environments; nothing is uploaded
 #   make docs           write docs/configuration.md anew from the configuration's declarations
 #   make lock           renew both requirements*.lock from what is newest (LOCK_ARGS=: only what is missing)
 #   make clean          remove what the above made
@@ -44,7 +45,7 @@ INSTALL = -m pip --disable-pip-version-check install --quiet
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test types suite test-pythons test-floors test-loaded test-pages explore crash fuzz bench bench-smoke \
-	coverage nightly release docs lock clean python
+	coverage nightly client release docs lock clean python
 
 run: $(VENV)/run-$(KEY)
 	@$(BIN) -m edge_agent demo $(ARGS)
@@ -108,6 +109,9 @@ coverage: $(VENV)/test-$(KEY)
 	$(BIN) -m coverage run -m pytest $(SHARED) $(ARGS)
 	@$(BIN) -m coverage combine --quiet
 	@$(BIN) -m coverage json --quiet -o - | $(BIN) -m tests.covered
+
+client: $(VENV)/run-$(KEY)
+	@cd edge_agent/client && $(CURDIR)/$(BIN) -m hatchling build --target wheel --directory $(CURDIR)/dist
 
 release: $(VENV)/test-$(KEY)
 	@$(BIN) -m tests.release

@@ -1,4 +1,6 @@
-"""Memory of our own (RssAnon): when idle, through an offline backlog and its drain, and flooded.
+"""Memory of our own (RssAnon): idle, through an offline backlog and its drain, and flooded.
+
+A sensor's process that has the client is measured too.
 
 Pages of the store are mapped from the file and can be dropped by the kernel at any moment, so they
 are not counted as ours; VmRSS, which contains them, is printed beside it.
@@ -12,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import bench_client
 from benchmarks.bench_drain import wait_for
 from benchmarks.processes import Agent, Load, free_port
 from benchmarks.section import Section
@@ -105,10 +108,17 @@ def section(folder: Path, tiny: bool) -> Section:
     if tiny:
         found = run(folder / "backlog", records=20_000, settle_s=0.2)
         flooded = flood(folder / "flood", seconds=1.0, warm_s=0.3, every_s=0.1, settle_s=0.2)
-        return Section(render(20_000, found, flooded), figures(flooded))
+        return _chapter(20_000, found, flooded, bench_client.run(folder / "client", settle_s=0.2))
     found = run(folder / "backlog", records=1_000_000)
     flooded = flood(folder / "flood", seconds=60.0, warm_s=WARM_S, every_s=0.5)
-    return Section(render(1_000_000, found, flooded), figures(flooded))
+    return _chapter(1_000_000, found, flooded, bench_client.run(folder / "client"))
+
+
+def _chapter(
+    records: int, found: dict[str, float], flooded: Flood, sensors: dict[str, float]
+) -> Section:
+    text = f"{render(records, found, flooded)}\n\n{bench_client.render(sensors)}"
+    return Section(text, {**figures(flooded), "client_mb": max(sensors.values())})
 
 
 def figures(flooded: Flood) -> dict[str, float]:

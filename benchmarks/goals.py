@@ -51,6 +51,8 @@ GOALS: dict[str, Goal] = {
     "sensors_p99_ms": Goal("the same: ack p99", 40, "ms", at_most=True),
     "sensors_idle_mb": Goal("1,000 idle sessions: RssAnon", 62, "MB", at_most=True),
     "sensors_connect_s": Goal("1,000 idle sessions: all connected within", 3, "s", at_most=True),
+    "client_mb": Goal("a sensor's process with the client, connected and idle: RssAnon", 22, "MB",
+                      at_most=True),
     "drain": Goal("drain of 5 million records to a hub, exactly once", 1_500_000, "records/s"),
     "wear_1000": Goal("write amplification at 1000 records per commit", 1.0, "", at_most=True),
     "wear_100": Goal("write amplification at 100 records per commit", 6, "", at_most=True),

@@ -23,9 +23,10 @@ Floors; imports only go down (``tests/test_architecture.py`` enforces it):
 3     ``wear``                        what is written to the card, and a budget for it
 3     ``tokens``                      who may do what: names, and secrets kept as hashes
 2     ``commit``, ``log``             the waist: append, read, wait_past, acknowledge
-2     ``client``                      what sensors import; knows nothing of the log
+2     ``client``                      what sensors import, also alone; knows nothing of the log
 2     ``tls``                         the server's certificate, and an authority of one's own
-1     ``wire``, ``store``, ``config`` pure stations
+1     ``wire``, ``session``, ``store``, ``config``
+                                      pure stations
 1     ``clock``, ``backoff``, ``dial``
                                       time, patience and sockets, for whoever needs them
 1     ``supervise``                   tasks that fail alone and are run again

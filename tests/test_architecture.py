@@ -19,7 +19,7 @@ FILES = {
 FLOORS = {
     "errors": 0, "record": 0, "stream_names": 0, "aggregates": 0, "metrics": 0,
     "clock_note": 0, "time_format": 0, "files": 0, "printable": 0,
-    "wire": 1, "store": 1, "config": 1, "clock": 1, "backoff": 1, "dial": 1,
+    "wire": 1, "session": 1, "store": 1, "config": 1, "clock": 1, "backoff": 1, "dial": 1,
     "supervise": 1, "connection_quota": 1, "refused_peers": 1, "accepting": 1,
     "commit": 2, "log": 2, "client": 2, "tls": 2,
     "live": 3, "forward": 3, "wear": 3, "scrubber": 3, "tokens": 3, "server": 4, "ops": 4,
@@ -28,17 +28,17 @@ FLOORS = {
 #: Nothing imports its neighbours on the same floor, but for these.
 SIDEWAYS = {
     ("record", "errors"), ("stream_names", "errors"), ("accepting", "connection_quota"),
-    ("time_format", "errors"), ("time_format", "record"), ("log", "commit"), ("agent", "wiring"),
-    ("agent", "renewal"), ("agent", "startup"), ("startup", "wiring"),
+    ("time_format", "errors"), ("time_format", "record"), ("wire", "session"), ("log", "commit"),
+    ("agent", "wiring"), ("agent", "renewal"), ("agent", "startup"), ("startup", "wiring"),
 }  # fmt: skip
-#: client is on floor 2 for its Trio, but knows nothing of our log.
-NOT_FOR = {"client": {"store", "config"}}
+#: client is on floor 2 for its Trio; what needs more than Trio and msgpack is not for sensors.
+NOT_FOR = {"client": {"store", "config", "wire", "record"}}
 PURE = {
-    "wire", "store", "config", "errors", "record", "stream_names", "aggregates", "metrics",
-    "clock_note", "time_format",
+    "wire", "session", "store", "config", "errors", "record", "stream_names", "aggregates",
+    "metrics", "clock_note", "time_format",
 }  # fmt: skip
 #: Rooms that are entered by their doors: what is named elsewhere is in the face of one of these.
-ROOMS = {"store", "wire", "commit", "config", "forward", "client"}
+ROOMS = {"store", "wire", "session", "commit", "config", "forward", "client"}
 DOORS = {*(f"edge_agent.{room}" for room in ROOMS), "edge_agent.store.tools"}
 IMPURE = {"trio", "time", "random", "socket"}
 #: Heavy libraries and who may import them, though never while edge_agent.agent is imported.

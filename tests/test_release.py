@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.release import NotReady, check_changelog
+from tests.release import NotReady, check_changelog, part_of
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,14 @@ def test_a_changelog_whose_newest_section_is_the_version_is_ready(sections: str)
 def test_a_changelog_that_is_not_ready_says_what_is_missing(sections: str, reason: str) -> None:
     with pytest.raises(NotReady, match=reason):
         check_changelog(f"# Changelog\n\n{sections}", "0.2.0")
+
+
+def test_of_a_lock_the_entries_of_some_packages_are_taken_with_their_hashes() -> None:
+    lock = (
+        "# Made by 'make lock'.\n"
+        "cffi==2.0 ; os_name == 'nt' \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\n"
+        "trio==0.31 \\\n    --hash=sha256:cc\n"
+        "trio-websocket==0.12 \\\n    --hash=sha256:dd\n"
+    )
+    assert part_of(lock, {"trio"}) == "trio==0.31 \\\n    --hash=sha256:cc\n"
+    assert part_of(lock, {"cffi", "trio-websocket"}).count("--hash") == 3

@@ -18,6 +18,9 @@ What it promises, with the agent of PROTOCOL on the other side:
 - A record that the agent refuses for its content is told (``on_error``, kind ``nack``) and not
   sent again; the agent keeps it in quarantine.
 - Records of one source keep their order. Sources do not wait for one another.
+- What it raises on purpose is an `EdgeAgentError`, or a TimeoutError where a ``timeout`` was given.
+
+It is also a distribution of its own, for machines without an agent: ``README.md`` beside this file.
 
 ``buffer.py`` and ``disk_buffer.py`` keep, ``position.py`` knows what was sent and acked (pure),
 ``connection.py`` is one session, ``link.py`` the loop of attempts, ``dial.py`` gets a WebSocket,
@@ -28,5 +31,24 @@ from edge_agent.backoff import Backoff
 from edge_agent.client.blocking import BlockingProducer
 from edge_agent.client.producer import Producer
 from edge_agent.client.reports import Opened, Trouble, Unacked
+from edge_agent.errors import (
+    ConfigError,
+    EdgeAgentError,
+    ProtocolError,
+    StoreFailed,
+    StoreTooNew,
+)
 
-__all__ = ["Backoff", "BlockingProducer", "Opened", "Producer", "Trouble", "Unacked"]
+__all__ = [
+    "Backoff",
+    "BlockingProducer",
+    "ConfigError",
+    "EdgeAgentError",
+    "Opened",
+    "Producer",
+    "ProtocolError",
+    "StoreFailed",
+    "StoreTooNew",
+    "Trouble",
+    "Unacked",
+]

@@ -27,7 +27,7 @@ class Options(TypedDict, total=False):
     """What `Producer` takes beside url and source."""
 
     token: str | None
-    ca_file: str | None
+    ca_file: str | Path | None
     format: Format
     buffer_records: int
     buffer_bytes: int
@@ -47,7 +47,8 @@ class Options(TypedDict, total=False):
 class BlockingProducer:
     """`Producer` without ``await``; same arguments, same meaning.
 
-    Callbacks are called in the producer's own thread. Several threads may send.
+    Callbacks are called in the producer's own thread, and cannot send. Several threads may send.
+    Used in another way, as before its scope or after it, it raises RuntimeError.
 
     Ctrl-C is a normal way to end a sensor's loop: the scope then still waits ``close_timeout``
     for the last acks. A second Ctrl-C ends that at once. A call that Ctrl-C interrupts may have
@@ -103,6 +104,8 @@ class BlockingProducer:
         self._call(lambda: self._producer.flush(timeout), "not everything is acked")
 
     def __enter__(self) -> Self:
+        if self._thread.ident is not None:
+            raise RuntimeError("a BlockingProducer is used once; make another one")
         self._thread.start()
         try:
             self._started.wait()
@@ -128,7 +131,10 @@ class BlockingProducer:
             raise self._failure
 
     def _call(self, work: Callable[[], Awaitable[T]], late: str) -> T:
-        assert self._token is not None, "a BlockingProducer is used in its with scope"
+        if self._token is None:
+            raise RuntimeError("use it in its scope: with BlockingProducer(...) as producer")
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("a callback cannot wait for its own producer; let a thread do it")
         try:
             return trio.from_thread.run(work, trio_token=self._token)
         except trio.TooSlowError:
@@ -138,7 +144,7 @@ class BlockingProducer:
             self._join()
             if self._failure is not None:
                 raise self._failure from None
-            raise
+            raise RuntimeError("this producer has ended: it is used in its with scope") from None
 
     def _join(self) -> None:
         interrupt: KeyboardInterrupt | None = None

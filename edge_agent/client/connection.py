@@ -20,7 +20,7 @@ from edge_agent.client.position import ProducerPosition
 from edge_agent.client.reports import Callbacks, Opened, Trouble, TroubleKind
 from edge_agent.client.wakeup import Wakeup
 from edge_agent.errors import ProtocolError, StoreFailed
-from edge_agent.wire import (
+from edge_agent.session import (
     CLOSE_PROTOCOL,
     CLOSE_TAKEN_OVER,
     FORBIDDEN,

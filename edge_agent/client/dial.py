@@ -78,7 +78,7 @@ class Address:
     tls: ssl.SSLContext | None
 
     @classmethod
-    def parse(cls, url: str, *, ca_file: str | None = None) -> Address:
+    def parse(cls, url: str, *, ca_file: str | Path | None = None) -> Address:
         """Take ``ws[s]://HOST[:PORT]/PATH`` apart; the port is 80 or 443 if none is given.
 
         Raises:
@@ -283,7 +283,7 @@ def _headers(token: str | None) -> list[tuple[bytes, bytes]]:
     return [] if token is None else [(b"Authorization", f"Bearer {token}".encode("ascii"))]
 
 
-def _tls_context(ca_file: str | None) -> ssl.SSLContext:
+def _tls_context(ca_file: str | Path | None) -> ssl.SSLContext:
     try:
         if ca_file is not None:
             refuse_pipes(Path(ca_file))

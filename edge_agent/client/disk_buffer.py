@@ -16,7 +16,7 @@ The file, version 1 (``PRAGMA user_version``)::
 
 A file that is copied, or set back to an older copy, gives numbers a second time. Each opening
 therefore draws a random ``opening``, and ``before`` has the earlier ones and where they ended, so
-that the agent can tell a copy (`edge_agent.wire.History`). Both are absent in files of older
+that the agent can tell a copy (`edge_agent.session.History`). Both are absent in files of older
 versions, and begin with the next opening.
 
 SQLite is entered through ``run_blocking`` alone, one call at a time.
@@ -31,7 +31,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar, TypeVarTuple
 
-import msgspec
 import trio
 
 from edge_agent.client.buffer import new_opening
@@ -39,8 +38,7 @@ from edge_agent.client.encoding import Format
 from edge_agent.errors import ConfigError, StoreFailed, StoreTooNew
 
 logger = logging.getLogger(__name__)
-_pairs = msgspec.json.Decoder(tuple[tuple[str, int], ...]).decode
-#: Openings that are remembered; see `edge_agent.wire.has_forked`.
+#: Openings that are remembered; see `edge_agent.session.has_forked`.
 OPENINGS_MAX = 32
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -249,8 +247,9 @@ def _begin_opening(db: sqlite3.Connection) -> None:
 
 def _before(db: sqlite3.Connection) -> tuple[tuple[str, int], ...]:
     try:
-        return _pairs(str(_get(db, "before") or "[]"))
-    except ValueError as error:
+        pairs = json.loads(str(_get(db, "before") or "[]"))
+        return tuple((str(opening), int(following)) for opening, following in pairs)
+    except (ValueError, TypeError) as error:
         raise sqlite3.DatabaseError(f"its openings cannot be read: {error}") from error
 
 

@@ -7,23 +7,23 @@ record ``{"value": …}`` here, which lets it stand in a batch and take a time o
 
 from __future__ import annotations
 
+import json
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime, time
+from decimal import Decimal
 from typing import Any, Literal
+from uuid import UUID
 
-import msgspec
+import msgpack
 
 from edge_agent.errors import ProtocolError
-from edge_agent.record import array_header
 from edge_agent.stream_names import stream_problem
 
 Format = Literal["msgpack", "json"]
 #: What a sensor may hand over: a record's fields, or one value.
 Fields = Mapping[str, Any] | float | str | bool
 Time = datetime | float | str
-
-_ENCODE_MSGPACK = msgspec.msgpack.Encoder().encode
-_ENCODE_JSON = msgspec.json.Encoder().encode
 
 
 def encode_record(
@@ -73,7 +73,7 @@ def encode_message(records: Sequence[bytes], form: Format) -> str | bytes:
         return "[" + b",".join(records).decode() + "]"
     if len(records) == 1:
         return records[0]
-    return array_header(len(records)) + b"".join(records)
+    return msgpack.Packer().pack_array_header(len(records)) + b"".join(records)
 
 
 def joining_bytes(count: int, form: Format) -> int:
@@ -88,9 +88,30 @@ def _encode(record: Mapping[str, Any], form: Format) -> bytes:
         for key in record:
             if type(key) is not str:
                 raise ProtocolError("bad_record", f"a record's keys are text, not {_kind(key)}")
-        return _ENCODE_JSON(record) if form == "json" else _ENCODE_MSGPACK(record)
+        # Also before JSON: it refuses what only JSON could say, such as numbers beyond 64 bits.
+        encoded = msgpack.packb(record, datetime=True, default=_plain)
+        return _to_json(record).encode() if form == "json" else encoded
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ProtocolError("bad_record", f"the record cannot be encoded: {error}") from error
+
+
+def _plain(value: object) -> object:
+    """A value that neither encoding has, as text or a list."""
+    if isinstance(value, datetime):
+        text = value.isoformat()
+        return text.removesuffix("+00:00") + "Z" if text.endswith("+00:00") else text
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    if isinstance(value, (Decimal, UUID)):
+        return str(value)
+    if isinstance(value, (set, frozenset)):
+        return list(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return b64encode(value).decode()
+    raise TypeError(f"a record has no place for {_kind(value)}")
+
+
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_plain).encode
 
 
 def _kind(value: object) -> str:

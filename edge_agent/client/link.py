@@ -20,7 +20,7 @@ from edge_agent.client.position import ProducerPosition
 from edge_agent.client.reports import Callbacks, Trouble
 from edge_agent.client.wakeup import Wakeup
 from edge_agent.dial import Dial
-from edge_agent.wire import CLOSE_TAKEN_OVER, JSON_SESSION, MSGPACK_SESSION
+from edge_agent.session import CLOSE_TAKEN_OVER, JSON_SESSION, MSGPACK_SESSION
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ rules by which a welcome is read are those of PROTOCOL, "Epoch":
   behind it (or, ``numbered``, is the same).
 - The epoch we know: everything before ``next`` is durable. If that is further than we ever got,
   somebody else sends under our name, and what we hold is laid behind it. The same where the agent
-  says that what it has is of another history (`edge_agent.wire.has_forked`): the buffer, or the
+  says that what it has is of another history (`edge_agent.session.has_forked`): the buffer, or the
   one that sent before, is a copy.
 - Another epoch: the agent's store is new. Numbering starts at the oldest record that we still
   have, and everything that we still have is sent again. Rather twice than lost.
@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from edge_agent.wire import (
+from edge_agent.session import (
     CLOSE_TAKEN_OVER,
     CLOSE_TOO_BIG,
     CLOSE_UNDECODABLE,

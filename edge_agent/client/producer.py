@@ -39,7 +39,8 @@ class Producer:
     Args:
         url: ``ws[s]://HOST:PORT/ingest/STREAM``.
         source: who sends; letters, digits and ``. _ - /``, e.g. ``pi-7/bme280``.
-        token: what ``edge-agent token add`` printed, or None.
+        token: what ``edge-agent token add`` printed, or None. Blanks around it do not count: a file
+            that holds it ends with a line feed.
         ca_file: certificates to trust for ``wss``; None trusts the system's.
         format: how records travel.
         buffer_records, buffer_bytes: how much is kept until it is acked; then `send` waits.
@@ -65,7 +66,7 @@ class Producer:
         *,
         source: str,
         token: str | None = None,
-        ca_file: str | None = None,
+        ca_file: str | Path | None = None,
         format: Format = "msgpack",  # noqa: A002 - the word that a caller expects
         buffer_records: int = 100_000,
         buffer_bytes: int = 16 * 1024 * 1024,
@@ -95,7 +96,7 @@ class Producer:
             address=_checked_address(url, ca_file, source),
             source=source,
             form=format,
-            token=token,
+            token=_checked_token(token),
             numbered=numbered,
             connect_timeout=connect_timeout,
             ping_interval=ping_interval,
@@ -288,7 +289,7 @@ class Producer:
         return max(most, 0)
 
 
-def _checked_address(url: str, ca_file: str | None, source: str) -> Address:
+def _checked_address(url: str, ca_file: str | Path | None, source: str) -> Address:
     address = Address.parse(url, ca_file=ca_file)
     stream = address.stream()
     for key, name, problem in (
@@ -298,3 +299,13 @@ def _checked_address(url: str, ca_file: str | None, source: str) -> Address:
         if problem is not None:
             raise ConfigError(key, "a name like greenhouse/bme280", f"{name!r} ({problem})")
     return address
+
+
+def _checked_token(token: str | None) -> str | None:
+    if token is None:
+        return None
+    token = token.strip()
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        # It is never shown, not even a wrong one.
+        raise ConfigError("token", "one word, as `edge-agent token add` printed it", "another text")
+    return token

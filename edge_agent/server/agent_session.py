@@ -45,6 +45,7 @@ from edge_agent.server.closing import NotNow, Refused, not_now
 from edge_agent.server.context import Parts, Visitor
 from edge_agent.server.session import SessionBase, Taken
 from edge_agent.server.websocket import WebSocket
+from edge_agent.session import Hello
 from edge_agent.store import (
     AGENT_PREFIX,
     FORBIDDEN_RETRY_S,
@@ -57,7 +58,7 @@ from edge_agent.store import (
     foreign_stream,
     without_streams,
 )
-from edge_agent.wire import FORWARD_MESSAGE_BYTES, Hello, ReceivedSegments, Segment, WireLimits
+from edge_agent.wire import FORWARD_MESSAGE_BYTES, ReceivedSegments, Segment, WireLimits
 
 #: What a session has in flight is worth a commit of its own.
 BACKLOG_BYTES = 256 * 1024

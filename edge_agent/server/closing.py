@@ -17,14 +17,9 @@ from edge_agent.errors import ProtocolError, StoreFailed, StoreFull
 from edge_agent.server.acks import Answers
 from edge_agent.server.close_once import End
 from edge_agent.server.websocket import WebSocket
+from edge_agent.session import CLOSE_FORBIDDEN, CLOSE_TAKEN_OVER, CLOSE_TOO_BIG, CLOSE_TRY_LATER
 from edge_agent.store import Quarantined
-from edge_agent.wire import (
-    CLOSE_FORBIDDEN,
-    CLOSE_TAKEN_OVER,
-    CLOSE_TOO_BIG,
-    CLOSE_TRY_LATER,
-    Reject,
-)
+from edge_agent.wire import Reject
 
 CLOSE_NORMAL, CLOSE_GONE = 1000, 1001
 #: A planned stop asks each peer to come back after a random time up to this, in seconds, so that

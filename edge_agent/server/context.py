@@ -24,9 +24,10 @@ from edge_agent.server.keepalive import SilenceWatch
 from edge_agent.server.poller import SharedReader
 from edge_agent.server.source_claims import Claims
 from edge_agent.server.source_owners import Owners
+from edge_agent.session import FailureMemory
 from edge_agent.store import Quarantined
 from edge_agent.tokens import Tokens
-from edge_agent.wire import ConnectionMode, Endpoint, FailureMemory, ServerSession, WireLimits
+from edge_agent.wire import ConnectionMode, Endpoint, ServerSession, WireLimits
 
 
 class MessageCounters:

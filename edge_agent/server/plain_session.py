@@ -26,10 +26,9 @@ from edge_agent.server.context import Parts, Visitor
 from edge_agent.server.feed import Feed
 from edge_agent.server.sensor_session import arrival_of
 from edge_agent.server.websocket import WebSocket
+from edge_agent.session import CLOSE_RESTART, CLOSE_TRY_LATER
 from edge_agent.store import Entry
 from edge_agent.wire import (
-    CLOSE_RESTART,
-    CLOSE_TRY_LATER,
     REJECT_BYTES_MAX,
     PlainSession,
     Received,

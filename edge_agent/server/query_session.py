@@ -27,7 +27,7 @@ from edge_agent.record import Record
 from edge_agent.server.closing import CLOSE_NORMAL, close_of
 from edge_agent.server.context import Parts, Visitor
 from edge_agent.server.websocket import WebSocket
-from edge_agent.wire import CLOSE_FORBIDDEN, CLOSE_RESTART
+from edge_agent.session import CLOSE_FORBIDDEN, CLOSE_RESTART
 
 #: Records go out in messages of about this size; a single larger one goes alone.
 PIECE_BYTES = 128 * 1024

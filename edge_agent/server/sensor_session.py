@@ -26,8 +26,9 @@ from edge_agent.server.context import Parts, Visitor
 from edge_agent.server.feed import Feed
 from edge_agent.server.session import SessionBase, is_lazy
 from edge_agent.server.websocket import WebSocket
+from edge_agent.session import CLOSE_FORBIDDEN, Hello, Mode
 from edge_agent.store import Binding, Quarantined
-from edge_agent.wire import CLOSE_FORBIDDEN, Arrival, Hello, Mode, Received
+from edge_agent.wire import Arrival, Received
 
 
 class SensorSession(SessionBase):

@@ -37,23 +37,20 @@ from edge_agent.server.closing import (
 from edge_agent.server.context import Parts, Visitor
 from edge_agent.server.source_claims import Claim
 from edge_agent.server.websocket import WebSocket
-from edge_agent.store import FORBIDDEN_RETRY_S, Binding, Entry, Numbering, Quarantined
-from edge_agent.wire import (
+from edge_agent.session import (
     CLOSE_FORBIDDEN,
     CLOSE_TOO_BIG,
     CLOSE_UNDECODABLE,
     Hello,
     Mode,
     ResumePoint,
-    ServerSession,
     Stop,
-    TooBigMessage,
-    Undecodable,
     Window,
-    WireLimits,
     encode_control,
     resume_point,
 )
+from edge_agent.store import FORBIDDEN_RETRY_S, Binding, Entry, Numbering, Quarantined
+from edge_agent.wire import ServerSession, TooBigMessage, Undecodable, WireLimits
 
 
 @dataclass(slots=True)

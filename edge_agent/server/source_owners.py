@@ -42,9 +42,9 @@ from collections.abc import Sequence
 
 from edge_agent.errors import ProtocolError
 from edge_agent.server.admission import Grant
+from edge_agent.session import CLOSE_FORBIDDEN
 from edge_agent.store import AGENT_PREFIX, share_of
 from edge_agent.tokens import Token, Tokens
-from edge_agent.wire import CLOSE_FORBIDDEN
 
 logger = logging.getLogger(__name__)
 

@@ -76,7 +76,7 @@ Invariants
   one; until a person moves it, an entry of another is refused whole, but where `Binding` says that
   the owner it had gives way. Without tokens nothing changes owners (`sources.py`).
 - A source's opening is that of the newest entry with a number; who resumes with another history
-  than it stands for is told so (`edge_agent.wire.has_forked`).
+  than it stands for is told so (`edge_agent.session.has_forked`).
 - A store that was copied takes a new epoch before it tells anything or gives a seq
   (`identity.py`).
 - After every opening and reopening one marker transaction is committed before anything is told.

@@ -83,7 +83,7 @@ types that are not known are ignored. ``?`` marks what may be missing::
     agent   stop     code, retry_after, message
 
 The first message is hello; what the sender sends after it is data and nothing else, so a record
-may have any keys. What may happen when is in two tables, in `session`; anything else is
+may have any keys. What may happen when is in two tables, in `states`; anything else is
 ``out_of_order``, close 1002, and changes nothing.
 
 **Numbers.** Each record of a source has one, from 1. No number is sent with data: the sender counts
@@ -178,22 +178,6 @@ Before the upgrade faults are HTTP (`HTTP_STATUS`): 400 ``bad_stream``, ``bad_pa
 ``bad_query``, ``bad_subprotocol``; 401 ``bad_token``; 404 ``unknown_path``.
 """
 
-from edge_agent.wire.client_session import ClientSession, Resume
-from edge_agent.wire.control import (
-    Ack,
-    Hello,
-    History,
-    Mode,
-    Nack,
-    Stop,
-    ToldLimits,
-    Unknown,
-    Welcome,
-    Window,
-    decode_from_agent,
-    decode_hello,
-    encode_control,
-)
 from edge_agent.wire.forward import (
     BLOCK_OVERHEAD_BYTES,
     FORWARD_MESSAGE_BYTES,
@@ -211,14 +195,6 @@ from edge_agent.wire.frames_out import close_frame, cut_reason, data_frame
 from edge_agent.wire.messages import read_in_turns, read_message, read_messages
 from edge_agent.wire.plain import PlainSession
 from edge_agent.wire.reading_types import (
-    CLOSE_FORBIDDEN,
-    CLOSE_PROTOCOL,
-    CLOSE_RESTART,
-    CLOSE_TAKEN_OVER,
-    CLOSE_TOO_BIG,
-    CLOSE_TRY_LATER,
-    CLOSE_UNDECODABLE,
-    FORBIDDEN,
     REJECT_BYTES_MAX,
     RUN_BYTES_MAX,
     Arrival,
@@ -230,19 +206,8 @@ from edge_agent.wire.reading_types import (
     WireLimits,
 )
 from edge_agent.wire.server_session import Goodbye, ReceivedSegments, ServerSession
-from edge_agent.wire.session import (
-    ClientState,
-    FailureMemory,
-    ResumePoint,
-    ServerState,
-    has_forked,
-    resume_point,
-)
 from edge_agent.wire.subprotocol import (
     HTTP_STATUS,
-    JSON_SESSION,
-    MSGPACK_SESSION,
-    PLAIN,
     Choice,
     ConnectionMode,
     Endpoint,
@@ -253,56 +218,29 @@ from edge_agent.wire.subprotocol import (
 
 __all__ = [
     "BLOCK_OVERHEAD_BYTES",
-    "CLOSE_FORBIDDEN",
-    "CLOSE_PROTOCOL",
-    "CLOSE_RESTART",
-    "CLOSE_TAKEN_OVER",
-    "CLOSE_TOO_BIG",
-    "CLOSE_TRY_LATER",
-    "CLOSE_UNDECODABLE",
-    "FORBIDDEN",
     "FORWARD_MESSAGE_BYTES",
     "HTTP_STATUS",
-    "JSON_SESSION",
-    "MSGPACK_SESSION",
     "NOTES_MAX",
-    "PLAIN",
     "REJECT_BYTES_MAX",
     "RUN_BYTES_MAX",
     "SEGMENTS_MAX",
-    "Ack",
     "Arrival",
     "Choice",
-    "ClientSession",
-    "ClientState",
     "ConnectionMode",
     "Endpoint",
-    "FailureMemory",
     "Forwarded",
     "FrameLane",
     "Goodbye",
-    "Hello",
-    "History",
-    "Mode",
-    "Nack",
     "Part",
     "PlainSession",
     "Received",
     "ReceivedSegments",
     "Reject",
-    "Resume",
-    "ResumePoint",
     "Segment",
     "ServerSession",
-    "ServerState",
-    "Stop",
     "TimeKey",
-    "ToldLimits",
     "TooBigMessage",
     "Undecodable",
-    "Unknown",
-    "Welcome",
-    "Window",
     "WireLimits",
     "choose_subprotocol",
     "close_frame",
@@ -310,16 +248,11 @@ __all__ = [
     "cut_reason",
     "data_frame",
     "decode_forwarded",
-    "decode_from_agent",
-    "decode_hello",
     "decode_segments",
-    "encode_control",
     "encode_segments",
     "encode_token",
-    "has_forked",
     "parse_target",
     "read_in_turns",
     "read_message",
     "read_messages",
-    "resume_point",
 ]

@@ -44,8 +44,8 @@ from msgspec import Meta, Struct
 from edge_agent.clock_note import HOPS_MAX, ClockNote
 from edge_agent.errors import ProtocolError
 from edge_agent.record import ForeignBlock, Origin
-from edge_agent.wire.control import NUMBER_MAX, Number
-from edge_agent.wire.reading_types import CLOSE_PROTOCOL, TooBigMessage, Undecodable
+from edge_agent.session import CLOSE_PROTOCOL, NUMBER_MAX
+from edge_agent.wire.reading_types import TooBigMessage, Undecodable
 
 FORWARD_MESSAGE_BYTES = 1024 * 1024
 #: What the envelope of one block adds to its payload, at most (origin with 8 ids of 64 bytes).
@@ -58,6 +58,7 @@ PATH_MAX = 8
 #: "thinned": the receiver had a part of the records when a full log put aggregates in their place.
 EmptyReason = Literal["filtered", "trimmed", "damaged", "loop", "thinned"]
 
+_Number = Annotated[int, Meta(ge=1, le=NUMBER_MAX)]
 _Int64 = Annotated[int, Meta(ge=-(2**63), le=NUMBER_MAX)]
 _Name = Annotated[str, Meta(max_length=200)]
 _Id = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -81,7 +82,7 @@ class _Origin(Struct, array_like=True, frozen=True, gc=False):
     agent: _Id
     epoch: _Id
     log: _Name
-    first: Number
+    first: _Number
     boot_id: Annotated[bytes, Meta(min_length=16, max_length=16)]
     boot_ns: Annotated[int, Meta(ge=0, le=NUMBER_MAX)]
     stored_ns: _Int64
@@ -90,9 +91,9 @@ class _Origin(Struct, array_like=True, frozen=True, gc=False):
 
 
 class _Block(Struct, array_like=True, frozen=True, tag=0):
-    first: Number
-    last: Number
-    count: Number
+    first: _Number
+    last: _Number
+    count: _Number
     codec: Literal[0, 1]
     raw_len: Annotated[int, Meta(ge=1, le=FORWARD_MESSAGE_BYTES)]
     payload: Annotated[bytes, Meta(min_length=1, max_length=FORWARD_MESSAGE_BYTES)]
@@ -104,8 +105,8 @@ class _Block(Struct, array_like=True, frozen=True, tag=0):
 
 
 class _Empty(Struct, array_like=True, frozen=True, tag=1):
-    first: Number
-    last: Number
+    first: _Number
+    last: _Number
     reason: EmptyReason
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 from edge_agent.errors import ProtocolError
-from edge_agent.wire.control import encode_plain_ack, encode_plain_error
-from edge_agent.wire.reading_types import CLOSE_UNDECODABLE
+from edge_agent.session import CLOSE_UNDECODABLE
+from edge_agent.wire.reading_types import REASON_CHARACTERS_MAX
 from edge_agent.wire.shapes import Learner
 
 
@@ -61,3 +63,15 @@ class PlainSession:
     def error(self, error: ProtocolError, at: int) -> str | None:
         """What to tell about message ``at`` (from 1), if anything."""
         return encode_plain_error(error, at) if self._tells else None
+
+
+def encode_plain_ack(messages: int) -> str:
+    """With ``?ack=1``: the first ``messages`` messages have been dealt with durably."""
+    return json.dumps({"ack": messages})
+
+
+def encode_plain_error(error: ProtocolError, at: int) -> str:
+    """With ``?ack=1``: what was wrong with the message numbered ``at``, from 1."""
+    return json.dumps(
+        {"error": error.code, "at": at, "message": error.message[:REASON_CHARACTERS_MAX]}
+    )

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from edge_agent.errors import ProtocolError
 from edge_agent.record import NANOSECONDS, Run
+from edge_agent.session import CLOSE_TOO_BIG, CLOSE_UNDECODABLE
 from edge_agent.time_format import TimeFormat
 
 #: A reject keeps this much of what was sent; quarantine keeps no more.
@@ -21,17 +22,6 @@ REASON_CHARACTERS_MAX = 500
 #: A run's body is at most this long unless it is one record, so that whoever packs runs into
 #: blocks never has to look for record boundaries.
 RUN_BYTES_MAX = 64 * 1024
-
-# WebSocket close codes (RFC 6455 section 7.4.1 and the IANA registry; 4000 and up are ours).
-CLOSE_PROTOCOL = 1002
-CLOSE_UNDECODABLE = 1007
-CLOSE_FORBIDDEN = 1008
-CLOSE_TOO_BIG = 1009
-CLOSE_RESTART = 1012
-CLOSE_TRY_LATER = 1013
-CLOSE_TAKEN_OVER = 4409
-#: What a stop says that only a person can change: the name belongs to somebody else.
-FORBIDDEN = frozenset({"forbidden_source", "forbidden_origin"})
 
 
 @dataclass(frozen=True, slots=True)

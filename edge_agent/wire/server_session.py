@@ -6,30 +6,32 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from msgspec import UNSET
-
 from edge_agent.clock_note import ClockNote
 from edge_agent.errors import ProtocolError
-from edge_agent.wire.control import (
-    Ack,
-    Hello,
-    Mode,
-    Nack,
-    Stop,
-    ToldLimits,
-    Welcome,
-    Window,
-    decode_hello,
-    encode_control,
-)
-from edge_agent.wire.forward import Segment, covers, decode_forwarded
-from edge_agent.wire.messages import read_alone, read_in_turns
-from edge_agent.wire.reading_types import (
+from edge_agent.session import (
     CLOSE_FORBIDDEN,
     CLOSE_PROTOCOL,
     CLOSE_RESTART,
     CLOSE_TRY_LATER,
     FORBIDDEN,
+    SERVER,
+    Hello,
+    Mode,
+    Nack,
+    ServerInput,
+    ServerState,
+    Stop,
+    ToldLimits,
+    Welcome,
+    Window,
+    decode_hello,
+    encode_ack,
+    encode_control,
+    follow,
+)
+from edge_agent.wire.forward import Segment, covers, decode_forwarded
+from edge_agent.wire.messages import read_alone, read_in_turns
+from edge_agent.wire.reading_types import (
     REASON_CHARACTERS_MAX,
     REJECT_WEIGHT,
     Arrival,
@@ -38,7 +40,6 @@ from edge_agent.wire.reading_types import (
     WireLimits,
     make_reject,
 )
-from edge_agent.wire.session import SERVER, ServerInput, ServerState, follow
 from edge_agent.wire.shapes import Learner
 
 #: Looking a state up costs as much as reading a small record; what the table says about an open
@@ -74,7 +75,7 @@ class ServerSession:
     """One source's session.
 
     Attributes:
-        state: where it is; only the table in `session` changes it.
+        state: where it is; only the table in `states` changes it.
         hello: what the source said, once it has.
         number: what the next record gets; everything before it was received.
         acked: everything before it was told to be durable.
@@ -139,7 +140,7 @@ class ServerSession:
         limits = ToldLimits(
             self._limits.message_bytes, self._limits.record_bytes, self._limits.batch_records
         )
-        welcome = Welcome(epoch, next_number, self._window, time, limits, forked or UNSET)
+        welcome = Welcome(epoch, next_number, self._window, time, limits, forked)
         return encode_control(welcome, self._mode)
 
     def receive_data(self, batch: Sequence[str | bytes], arrival: Arrival) -> Received:
@@ -289,7 +290,7 @@ class ServerSession:
             messages.append(encode_control(self._nacks.popleft(), self._mode))
         window = self._window if self._window_is_news else None
         self._window_is_news = False
-        messages.append(encode_control(Ack(self.acked, window), self._mode))
+        messages.append(encode_ack(self.acked, window, self._mode))
         return messages
 
     def stop(self, code: str, retry_after: float, message: str) -> Goodbye:

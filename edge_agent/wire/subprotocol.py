@@ -14,11 +14,9 @@ from typing import Literal, get_args
 from urllib.parse import parse_qsl, unquote
 
 from edge_agent.errors import ProtocolError
+from edge_agent.session import JSON_SESSION, MSGPACK_SESSION, PLAIN
 from edge_agent.stream_names import compile_pattern, stream_problem
 
-PLAIN = "edge-agent.v1.plain"
-JSON_SESSION = "edge-agent.v1+json"
-MSGPACK_SESSION = "edge-agent.v1+msgpack"
 TOKEN_PREFIX = "edge-agent.token."
 _OURS = "edge-agent."
 

@@ -15,15 +15,8 @@ import trio.testing
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
 from edge_agent.client import Producer
-from edge_agent.wire import (
-    Arrival,
-    FailureMemory,
-    ServerSession,
-    Window,
-    WireLimits,
-    choose_subprotocol,
-    resume_point,
-)
+from edge_agent.session import FailureMemory, Window, resume_point
+from edge_agent.wire import Arrival, ServerSession, WireLimits, choose_subprotocol
 from tests.patience import PATIENCE_S
 
 NOW_NS = 1_795_341_600_000_000_000

@@ -97,6 +97,35 @@ def test_the_bodys_error_wins_over_what_was_not_acked() -> None:
         producer.send(1 // 0)
 
 
+def test_outside_of_its_scope_it_says_how_it_is_used() -> None:
+    producer = BlockingProducer("ws://127.0.0.1:1/ingest/s", source="me")
+    with pytest.raises(RuntimeError, match="with BlockingProducer"):
+        producer.send({"n": 1})
+    with producer:
+        pass
+    for call in (lambda: producer.send({"n": 1}), producer.flush):
+        with pytest.raises(RuntimeError, match="has ended"):
+            call()
+    with pytest.raises(RuntimeError, match="used once"), producer:
+        pass
+
+
+def test_a_callback_that_sends_is_told_that_it_cannot() -> None:
+    told: list[str] = []
+
+    def answer(_trouble: Trouble) -> None:
+        with pytest.raises(RuntimeError) as caught:
+            producer.send({"n": 2})
+        told.append(str(caught.value))
+
+    producer = BlockingProducer(
+        "ws://127.0.0.1:1/ingest/s", source="me", close_timeout=0.2, on_error=answer
+    )
+    with pytest.raises(Unacked), producer:
+        producer.send({"n": 1})
+    assert "a callback cannot wait" in told[0]
+
+
 def test_ctrl_c_sends_what_was_handed_over_and_ends_the_process() -> None:
     with agent_on_a_port() as (agent, url):
         script = f"""

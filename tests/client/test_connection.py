@@ -6,7 +6,8 @@ import trio
 import trio.testing
 
 from edge_agent.client import Trouble
-from edge_agent.wire import Window, WireLimits
+from edge_agent.session import Window
+from edge_agent.wire import WireLimits
 from tests.client.stub import StubAgent, make
 
 

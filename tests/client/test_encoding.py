@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import msgpack
 import pytest
@@ -45,6 +47,48 @@ def test_stream_and_time_are_put_in_and_the_callers_map_is_left_alone() -> None:
         "t": 1, "time": moment, "stream": "a/b"
     }  # fmt: skip
     assert fields == {"t": 1, "time": 5}
+
+
+def test_json_has_moments_as_text_wherever_they_stand() -> None:
+    moments = [
+        datetime(2026, 1, 2, 3, 4, 5, 6000, UTC),
+        datetime(2026, 1, 2, tzinfo=timezone(timedelta(hours=5.5))),
+    ]
+    assert encode_record({"seen": moments, "ü": 1}, "json").decode() == (
+        '{"seen":["2026-01-02T03:04:05.006000Z","2026-01-02T00:00:00+05:30"],"ü":1}'
+    )
+
+
+@pytest.mark.parametrize("form", ["json", "msgpack"])
+@pytest.mark.parametrize("value", [2**64, -(2**63) - 1, "\ud800", object()])
+def test_a_value_that_an_agent_could_not_keep_is_refused_in_either_form(
+    form: Format, value: Any
+) -> None:
+    with pytest.raises(ProtocolError, match="cannot be encoded") as caught:
+        encode_record({"x": [value]}, form)
+    assert caught.value.code == "bad_record"
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        (date(2026, 1, 2), "2026-01-02"),
+        (time(3, 4, 5), "03:04:05"),
+        (datetime(2026, 1, 2, 3), "2026-01-02T03:00:00"),  # noqa: DTZ001 - as a value, not as the time
+        (Decimal("21.50"), "21.50"),
+        (UUID(int=7), "00000000-0000-0000-0000-000000000007"),
+        ({1}, [1]),
+        (frozenset("a"), ["a"]),
+    ],
+)
+def test_what_neither_encoding_has_travels_as_text_or_a_list(value: Any, text: Any) -> None:
+    assert json.loads(encode_record({"x": [value]}, "json")) == {"x": [text]}
+    assert decode(encode_record({"x": [value]}, "msgpack")) == {"x": [text]}
+
+
+def test_bytes_travel_as_they_are_in_msgpack_and_as_base64_in_json() -> None:
+    assert decode(encode_record({"x": b"1"}, "msgpack")) == {"x": b"1"}
+    assert encode_record({"x": b"1"}, "json") == b'{"x":"MQ=="}'
 
 
 @pytest.mark.parametrize(

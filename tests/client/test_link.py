@@ -94,6 +94,16 @@ async def test_a_stop_is_respected_and_what_it_refused_arrives_later(
     assert agent.kept() == [1]
 
 
+async def test_a_token_as_it_is_read_from_a_file_is_sent_without_the_line_feed(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    agent = StubAgent(nursery)
+    async with make(agent, token="secret\n") as producer:
+        await producer.send({"n": 1})
+        await producer.flush(100)
+    assert (b"authorization", b"Bearer secret") in agent.headers
+
+
 async def test_a_refused_token_is_told_with_the_agents_sentence_and_tried_slowly(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from edge_agent.client.position import ProducerPosition
-from edge_agent.wire import History, Resume, ToldLimits, Welcome, Window
+from edge_agent.session import History, Resume, ToldLimits, Welcome, Window
 
 NOT_TOLD = ToldLimits()
 

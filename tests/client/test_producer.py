@@ -189,3 +189,10 @@ def test_a_mistake_in_the_arguments_is_told_at_once(url: str, source: str, says:
     with pytest.raises(ConfigError) as caught:
         Producer(url, source=source)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("token", ["", "\n", "two words", "two\nlines", "schlüssel", "a\x00b"])
+def test_what_is_no_token_is_told_at_once_and_never_shown(token: str) -> None:
+    with pytest.raises(ConfigError, match="one word") as caught:
+        Producer("ws://h/ingest/s", source="me", token=token)
+    assert not token.strip() or token not in str(caught.value)

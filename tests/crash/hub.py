@@ -15,16 +15,10 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest
 from trio_websocket import wrap_server_stream as wrap
 
+from edge_agent.session import MSGPACK_SESSION, Window, resume_point
 from edge_agent.store.format.codec import decompress
 from edge_agent.store.format.payload import read_runs
-from edge_agent.wire import (
-    MSGPACK_SESSION,
-    Segment,
-    ServerSession,
-    Window,
-    WireLimits,
-    resume_point,
-)
+from edge_agent.wire import Segment, ServerSession, WireLimits
 
 EPOCH = "0123456789abcdef"
 LIMITS = WireLimits(1024 * 1024, 64 * 1024, 16, 10_000)

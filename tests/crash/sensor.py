@@ -17,7 +17,7 @@ import msgspec
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
-from edge_agent.wire import Ack, ClientSession, Nack, Resume
+from edge_agent.session import Ack, ClientSession, Nack, Resume
 
 #: Number of a record that its agent must refuse for its content: a time that is none.
 REJECTED_EVERY: Final = 25

@@ -30,7 +30,8 @@ from wsproto.utilities import LocalProtocolError
 
 from edge_agent.clock_note import ClockNote
 from edge_agent.record import ForeignBlock
-from edge_agent.wire import MSGPACK_SESSION, Segment, encode_segments
+from edge_agent.session import MSGPACK_SESSION
+from edge_agent.wire import Segment, encode_segments
 from tests.end_to_end.support import AgentProcess
 from tests.patience import PATIENCE_S
 

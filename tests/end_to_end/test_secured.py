@@ -11,7 +11,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from edge_agent.wire import PLAIN
+from edge_agent.session import PLAIN
 from edge_agent.wire.subprotocol import encode_token
 from tests.end_to_end.keys import (
     STORE,

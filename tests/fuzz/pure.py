@@ -14,21 +14,17 @@ from edge_agent.live.filter import compile_filter
 from edge_agent.live.moments import parse_moment, parse_position
 from edge_agent.live.query import parse_query
 from edge_agent.record import resolve_time
+from edge_agent.session import ClientSession, Window, decode_from_agent, decode_hello, resume_point
 from edge_agent.store import check_payload
 from edge_agent.time_format import parse_format
 from edge_agent.wire import (
     Arrival,
-    ClientSession,
     ServerSession,
-    Window,
     WireLimits,
     choose_subprotocol,
     decode_forwarded,
-    decode_from_agent,
-    decode_hello,
     parse_target,
     read_messages,
-    resume_point,
 )
 from edge_agent.wire.frames import FrameLane
 from edge_agent.wire.shapes import Learner

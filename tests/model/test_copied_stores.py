@@ -25,10 +25,10 @@ from edge_agent.forward.sinks.agent.resume import (
     judge_welcome,
     source_name,
 )
+from edge_agent.session import Hello, resume_point
 from edge_agent.store import Identity
 from edge_agent.store.format.values import LogHeader, StoreHeader
 from edge_agent.store.identity import Here, as_a_copy, identity, new_header, opened_header
-from edge_agent.wire import Hello, resume_point
 
 HUB = "hubs-own"
 STEPS = 40
@@ -214,7 +214,7 @@ def test_without_copies_each_record_is_there_once_and_no_epoch_is_new() -> None:
 @pytest.mark.parametrize("mistake", ["has_forked", "opening"])
 def test_a_planted_mistake_is_noticed(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if mistake == "has_forked":
-        monkeypatch.setattr("edge_agent.wire.session.has_forked", lambda *said: False)
+        monkeypatch.setattr("edge_agent.session.states.has_forked", lambda *said: False)
     else:
         # Two openings of one store that cannot be told apart.
         monkeypatch.setattr(Store, "identity", property(_without_openings))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from edge_agent.errors import ProtocolError
-from edge_agent.wire.plain import PlainSession
+from edge_agent.wire.plain import PlainSession, encode_plain_ack, encode_plain_error
 from edge_agent.wire.reading_types import TooBigMessage, Undecodable
 
 
@@ -54,3 +54,9 @@ def test_a_message_over_the_limit_ends_the_connection_at_once() -> None:
     error = TooBigMessage("x")
     assert session.fail(error) is error
     assert session.received == 1
+
+
+def test_plain_acks_and_errors_are_small_json() -> None:
+    assert json.loads(encode_plain_ack(17)) == {"ack": 17}
+    told = json.loads(encode_plain_error(ProtocolError("bad_time", "time: …"), 3))
+    assert told == {"error": "bad_time", "at": 3, "message": "time: …"}

@@ -11,11 +11,10 @@ import pytest
 
 from edge_agent.clock_note import ClockNote
 from edge_agent.errors import ProtocolError
-from edge_agent.wire.control import Window
+from edge_agent.session import ServerState, Window
 from edge_agent.wire.forward import Segment, encode_segments
 from edge_agent.wire.reading_types import Arrival, TooBigMessage, Undecodable, WireLimits
 from edge_agent.wire.server_session import ServerSession
-from edge_agent.wire.session import ServerState
 from edge_agent.wire.shapes import Learner
 
 ARRIVAL = Arrival("a", "pi", 1_795_341_600 * 10**9, synced=True)

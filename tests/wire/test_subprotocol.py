@@ -7,11 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.errors import ProtocolError
+from edge_agent.session import JSON_SESSION, MSGPACK_SESSION, PLAIN
 from edge_agent.wire.subprotocol import (
     HTTP_STATUS,
-    JSON_SESSION,
-    MSGPACK_SESSION,
-    PLAIN,
     Choice,
     choose_subprotocol,
     decode_token,

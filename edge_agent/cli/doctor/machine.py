@@ -9,8 +9,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 
+from edge_agent import __version__
 from edge_agent.cli.doctor.verdict import Finding, fail, ok, warn
 from edge_agent.ops.text import size
 
@@ -55,6 +57,21 @@ def judge_libraries(python: tuple[int, int], lmdb: str, msgpack_in_c: bool) -> F
             " msgpack",
         )
     return ok("libraries", found)
+
+
+def judge_client(version: str | None) -> Finding | None:
+    """Whether the light client is installed too, which has files of the same names."""
+    if version is None:
+        return None
+    fix = (
+        "pip uninstall trio-edge-agent-client trio-edge-agent, then install trio-edge-agent again:"
+        " the client is in it"
+    )
+    if version == __version__:
+        told = "trio-edge-agent-client is installed too: uninstalling it takes files of the agent"
+        return warn("client", f"{told} away", fix)
+    told = f"trio-edge-agent-client {version} and trio-edge-agent {__version__} are installed"
+    return fail("client", f"{told} over one another: files of two versions are mixed", fix)
 
 
 def judge_system(kernel: str, libc: str, bits: int) -> Finding:
@@ -148,6 +165,12 @@ def look_at_throttled(file: Path = _THROTTLED_FILE) -> int | None:
         return None
 
 
+def look_at_client(path: list[str] | None = None) -> str | None:
+    """The version of the light client where it is installed, in ``path`` or `sys.path`."""
+    found = distributions(name="trio-edge-agent-client", path=sys.path if path is None else path)
+    return next((one.version for one in found), None)
+
+
 def look_at_memory(file: Path = Path("/proc/meminfo")) -> int | None:
     """``MemAvailable`` in bytes."""
     try:
@@ -171,7 +194,7 @@ def machine_findings() -> list[Finding]:
     from edge_agent.clock import SystemClock
 
     now = SystemClock().read()
-    memory, entropy = look_at_memory(), look_at_entropy()
+    memory, entropy, client = look_at_memory(), look_at_entropy(), judge_client(look_at_client())
     found = [
         judge_system(
             platform.release(), " ".join(platform.libc_ver()), sys.maxsize.bit_length() + 1
@@ -180,6 +203,7 @@ def machine_findings() -> list[Finding]:
         judge_clock(now.synced, 1970 + now.wall_ns // (31_556_952 * 10**9)),
         judge_power(look_at_throttled()),
     ]
+    found += [] if client is None else [client]
     found += [] if memory is None else [judge_memory(memory)]
     found += [] if entropy is None else [judge_entropy(entropy)]
     return [*found, judge_unit(look_at_unit())]

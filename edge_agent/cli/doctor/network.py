@@ -20,7 +20,7 @@ from edge_agent.cli.doctor.verdict import Finding, fail, ok, warn
 from edge_agent.config import Config, Upstream, parse_address
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward import CredentialFiles, Credentials, Proxy, proxy_of, unused
-from edge_agent.wire import MSGPACK_SESSION
+from edge_agent.session import MSGPACK_SESSION
 
 TIMEOUT_S = 10.0
 #: A certificate that ends sooner is worth a person's attention.

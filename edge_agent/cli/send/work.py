@@ -13,7 +13,7 @@ from edge_agent.cli.send.options import EX_DATAERR, EX_NOPERM, EX_UNAVAILABLE, D
 from edge_agent.cli.send.rows import BoundedLines, take
 from edge_agent.cli.send.times import BadRow, Row
 from edge_agent.client import Opened, Producer, Trouble
-from edge_agent.wire import FORBIDDEN
+from edge_agent.session import FORBIDDEN
 
 _ROWS_AT_ONCE = 500
 

@@ -123,7 +123,7 @@ class SourceValue(msgspec.Struct, array_like=True, frozen=True):
 
     ``owner`` is the identity that alone may use it; None for whoever comes first, as in stores of
     before there were owners, and where no tokens are asked for. ``opening``: which opening of the
-    sender's store sent what is before ``next`` (`edge_agent.wire.History`), "" if unknown.
+    sender's store sent what is before ``next`` (`edge_agent.session.History`), "" if unknown.
     """
 
     next: int

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent import __version__
 from edge_agent.cli.doctor.machine import (
     Unit,
+    judge_client,
     judge_clock,
     judge_entropy,
     judge_libraries,
@@ -15,6 +17,7 @@ from edge_agent.cli.doctor.machine import (
     judge_power,
     judge_system,
     judge_unit,
+    look_at_client,
     look_at_entropy,
     look_at_memory,
     look_at_throttled,
@@ -66,6 +69,19 @@ def test_clock_memory_entropy_libraries_and_system() -> None:
     ]  # fmt: skip
     assert "nine times slower" in judge_libraries((3, 11), "3.0", False).found
     assert [judge_system("6.1", "glibc 2.36", bits).verdict for bits in (64, 32)] == ["ok", "warn"]
+
+
+def test_a_light_client_that_is_installed_too_is_found_and_told(tmp_path: Path) -> None:
+    assert judge_client(look_at_client([str(tmp_path)])) is None
+    for version, verdict in ((__version__, "warn"), ("0.0.9", "fail")):
+        info = tmp_path / f"trio_edge_agent_client-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Name: trio-edge-agent-client\nVersion: {version}\n")
+        found = judge_client(look_at_client([str(tmp_path)]))
+        assert found is not None
+        assert (found.verdict, "pip uninstall" in found.fix) == (verdict, True)
+        (info / "METADATA").unlink()
+        info.rmdir()
 
 
 def test_systemctl_is_understood() -> None:

@@ -35,7 +35,16 @@ from edge_agent.forward.sink import CLOSE_S, Acknowledged
 from edge_agent.forward.sinks.agent.close_codes import most_telling, stopped, translated
 from edge_agent.forward.sinks.agent.messages import Message
 from edge_agent.forward.tls_clock import waits_for_clock
-from edge_agent.wire import MSGPACK_SESSION, Ack, ClientSession, History, Nack, Resume, Stop, Window
+from edge_agent.session import (
+    MSGPACK_SESSION,
+    Ack,
+    ClientSession,
+    History,
+    Nack,
+    Resume,
+    Stop,
+    Window,
+)
 
 PING_S = 30.0
 ACK_S = 300.0

@@ -30,6 +30,7 @@ from edge_agent.clock_note import HOPS_MAX, ClockNote
 from edge_agent.errors import StoreDamaged
 from edge_agent.forward.sink import Batch
 from edge_agent.record import ForeignBlock, Origin
+from edge_agent.session import Window
 from edge_agent.store import (
     Block,
     Gap,
@@ -40,14 +41,7 @@ from edge_agent.store import (
     foreign_stream,
     streams_of,
 )
-from edge_agent.wire import (
-    FORWARD_MESSAGE_BYTES,
-    NOTES_MAX,
-    SEGMENTS_MAX,
-    Segment,
-    Window,
-    encode_segments,
-)
+from edge_agent.wire import FORWARD_MESSAGE_BYTES, NOTES_MAX, SEGMENTS_MAX, Segment, encode_segments
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -24,7 +24,7 @@ floor (`moved`)                                   never, as ordered
 =========================== ===================== ================================================
 
 Whether the hub's ``next`` counts records of this very history is for the hub to tell, from the
-openings of our store (`history_of`, `edge_agent.wire.has_forked`). Where it does not, or counts
+openings of our store (`history_of`, `edge_agent.session.has_forked`). Where it does not, or counts
 more than there ever was here, this store is a copy, or one that lost its end: it takes another
 epoch, and goes on behind its floor under another source (`source_name`), so that a living original
 keeps its numbers.
@@ -39,8 +39,8 @@ import msgspec
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward.plan import Again, again_of, moves_of
 from edge_agent.forward.sink import LaneResume, Resumed
+from edge_agent.session import History
 from edge_agent.store import Identity
-from edge_agent.wire import History
 
 
 class HubState(msgspec.Struct, array_like=True, frozen=True):

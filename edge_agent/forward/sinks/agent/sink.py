@@ -44,9 +44,10 @@ from edge_agent.forward.sinks.agent.resume import (
     judge_welcome,
     source_name,
 )
+from edge_agent.session import Window
 from edge_agent.store import Identity
 from edge_agent.stream_names import compile_patterns
-from edge_agent.wire import FORWARD_MESSAGE_BYTES, Window
+from edge_agent.wire import FORWARD_MESSAGE_BYTES
 
 EMPTY_S = 10.0
 #: Messages that became smaller over connections that broke grow again after so many acks …

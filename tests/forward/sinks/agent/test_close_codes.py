@@ -10,7 +10,7 @@ from trio_websocket._impl import CloseReason
 
 from edge_agent.errors import ProtocolError, SinkUnavailable
 from edge_agent.forward.sinks.agent.close_codes import most_telling, stopped, translated
-from edge_agent.wire import Stop
+from edge_agent.session import Stop
 from tests.forward.support import NOW_NS, upstream
 
 CONFIG = upstream("ws://hub:1/forward", timeout=30.0)

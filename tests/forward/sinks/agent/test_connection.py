@@ -29,19 +29,18 @@ from edge_agent.forward.sinks.agent.connection import (
     ForwardHello,
 )
 from edge_agent.forward.sinks.agent.messages import Message
-from edge_agent.wire import (
+from edge_agent.session import (
     MSGPACK_SESSION,
     Ack,
     Nack,
     Resume,
-    Segment,
     Stop,
     Welcome,
     Window,
     decode_hello,
     encode_control,
-    encode_segments,
 )
+from edge_agent.wire import Segment, encode_segments
 from tests.forward.support import upstream
 
 Clock = trio.testing.MockClock

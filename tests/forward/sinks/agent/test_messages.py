@@ -19,13 +19,13 @@ from edge_agent.forward.sinks.agent.messages import (
     segments_of,
 )
 from edge_agent.record import ForeignBlock, Origin, Run
+from edge_agent.session import Window
 from edge_agent.store import Block, Gap, Identity, check_payload, encode_runs
 from edge_agent.stream_names import compile_patterns
 from edge_agent.wire import (
     FORWARD_MESSAGE_BYTES,
     NOTES_MAX,
     Segment,
-    Window,
     decode_forwarded,
     decode_segments,
 )

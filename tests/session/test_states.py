@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from edge_agent.errors import ProtocolError
-from edge_agent.wire.client_session import ClientSession
-from edge_agent.wire.control import (
+from edge_agent.session.client_session import ClientSession
+from edge_agent.session.control import (
     Ack,
     Hello,
     History,
@@ -19,9 +19,7 @@ from edge_agent.wire.control import (
     Window,
     encode_control,
 )
-from edge_agent.wire.reading_types import Arrival, Undecodable, WireLimits
-from edge_agent.wire.server_session import ServerSession
-from edge_agent.wire.session import (
+from edge_agent.session.states import (
     CLIENT,
     SERVER,
     ClientInput,
@@ -33,6 +31,8 @@ from edge_agent.wire.session import (
     has_forked,
     resume_point,
 )
+from edge_agent.wire.reading_types import Arrival, Undecodable, WireLimits
+from edge_agent.wire.server_session import ServerSession
 
 ARRIVAL = Arrival("a", "pi", 1_795_341_600 * 10**9, synced=True)
 HELLO = encode_control(Hello("pi"), "json")

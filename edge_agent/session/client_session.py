@@ -6,7 +6,8 @@ from collections import deque
 from dataclasses import dataclass
 
 from edge_agent.errors import ProtocolError
-from edge_agent.wire.control import (
+from edge_agent.session.control import (
+    CLOSE_PROTOCOL,
     Ack,
     Hello,
     History,
@@ -20,8 +21,7 @@ from edge_agent.wire.control import (
     decode_from_agent,
     encode_control,
 )
-from edge_agent.wire.reading_types import CLOSE_PROTOCOL
-from edge_agent.wire.session import CLIENT, ClientInput, ClientState, follow
+from edge_agent.session.states import CLIENT, ClientInput, ClientState, follow
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ class ClientSession:
         assert said is not None, "the table lets no welcome come before hello"
         self.next = self.acked = message.next
         self.window, self.limits = message.window, message.limits
-        drop, renumber, forked = 0, True, message.forked is True
+        drop, renumber, forked = 0, True, message.forked
         if said.first is not None:
             is_within = said.first <= message.next <= said.first + self._held
             if said.epoch == message.epoch and is_within and not forked:

@@ -9,11 +9,12 @@ import msgpack
 import pytest
 
 from edge_agent.errors import ProtocolError
-from edge_agent.wire.control import (
+from edge_agent.session.control import (
     CONTROL_BYTES_MAX,
     Ack,
     Control,
     Hello,
+    History,
     Mode,
     Nack,
     Stop,
@@ -24,8 +25,6 @@ from edge_agent.wire.control import (
     decode_from_agent,
     decode_hello,
     encode_control,
-    encode_plain_ack,
-    encode_plain_error,
 )
 
 FROM_AGENT: list[Control] = [
@@ -73,12 +72,40 @@ def test_what_the_agent_says_comes_back(message: Control, mode: Mode) -> None:
 def test_hello_comes_back_in_either_encoding(mode: Mode) -> None:
     hello = Hello("pi-7", "5f0c", 2**62)
     assert decode_hello(encode_control(hello, mode)) == hello
+    copy = Hello("pi-7", history=History("a1", 5, (("b2", 3), ("c3", 5)), "pi-6"))
+    assert decode_hello(encode_control(copy, mode)) == copy
 
 
 @pytest.mark.parametrize("encode", [json.dumps, msgpack.packb])
 def test_keys_of_a_later_version_are_ignored(encode: Any) -> None:
     assert decode_hello(encode({"type": "hello", "source": "a", "new": [1]})) == Hello("a")
     assert decode_from_agent(encode({"type": "ack", "next": 1, "new": 1})) == Ack(1)
+
+
+def test_what_nobody_asks_for_may_be_anything_that_can_be_skipped() -> None:
+    skipped: list[str | bytes] = [
+        '{"type": "ack", "next": 1, "new": ["\\ud800", NaN]}',
+        msgpack.packb({"type": "ack", "next": 1, 5: {6: b"\xff"}}),
+        msgpack.packb({"type": "ack", "next": 1, "new": "?"}).replace(b"?", b"\xff"),
+    ]
+    assert [decode_from_agent(data) for data in skipped] == [Ack(1)] * 3
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        '{"type": "stop", "code": "\\ud800"}',
+        '{"type": "stop", "code": "x", "retry_after": NaN}',
+        msgpack.packb({"type": "stop", "code": "?"}).replace(b"?", b"\xff"),
+        b"\x82\xa4type\xa4stop\x80\xa1x",  # a map as a map's key
+        b"\xc1",
+        "[" * 9999,
+    ],
+)
+def test_what_cannot_be_what_it_stands_for_is_an_error_of_the_protocol(data: str | bytes) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        decode_from_agent(data)
+    assert (caught.value.code, caught.value.close_code) == ("bad_control", 1002)
 
 
 @pytest.mark.parametrize("encode", [json.dumps, msgpack.packb])
@@ -103,6 +130,10 @@ def test_a_type_of_a_later_version_is_told_as_unknown(encode: Any) -> None:
         {"type": "hello", "source": "a", "epoch": ""},
         {"type": "hello", "source": "a", "epoch": "e" * 65},
         {"type": "hello", "source": "a" * 201},
+        {"type": "hello", "source": "a", "history": {}},
+        {"type": "hello", "source": "a", "history": {"opening": "o", "before": [["b"]]}},
+        {"type": "hello", "source": "a", "history": {"opening": "o", "before": [["b", 0]]}},
+        {"type": "hello", "source": "a", "history": {"opening": "o", "before": [["b", 1]] * 65}},
         [],
         {"t": 21.5},
         5,
@@ -147,6 +178,14 @@ def test_a_source_has_a_name_like_a_stream(source: str) -> None:
         {"type": "stop", "code": "x", "retry_after": 1e9},
         {"type": "welcome", "next": 1},
         {"type": "welcome", "epoch": "e", "next": 1, "window": {}},
+        {"type": "welcome", "epoch": "e", "next": 1, "window": {"records": 1, "bytes": -1}},
+        {
+            "type": "welcome",
+            "epoch": "e",
+            "next": 1,
+            "window": {"records": 1, "bytes": 1},
+            "forked": None,
+        },
         {"next": 1},
         {"type": 5},
         [],
@@ -158,9 +197,3 @@ def test_a_wrong_shape_from_the_agent_is_an_error_of_the_protocol(encode: Any, v
     with pytest.raises(ProtocolError) as caught:
         decode_from_agent(encode(value))
     assert (caught.value.code, caught.value.close_code) == ("bad_control", 1002)
-
-
-def test_plain_acks_and_errors_are_small_json() -> None:
-    assert json.loads(encode_plain_ack(17)) == {"ack": 17}
-    told = json.loads(encode_plain_error(ProtocolError("bad_time", "time: …"), 3))
-    assert told == {"error": "bad_time", "at": 3, "message": "time: …"}

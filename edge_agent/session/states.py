@@ -38,8 +38,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from edge_agent.errors import ProtocolError
-from edge_agent.wire.control import Hello, History
-from edge_agent.wire.reading_types import CLOSE_PROTOCOL
+from edge_agent.session.control import CLOSE_PROTOCOL, Hello, History
 
 
 class ServerState(Enum):

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.errors import ProtocolError
-from edge_agent.wire.client_session import ClientSession, Resume
-from edge_agent.wire.control import Ack, Mode, Nack, Stop, ToldLimits, Unknown, Window
+from edge_agent.session.client_session import ClientSession, Resume
+from edge_agent.session.control import Ack, Mode, Nack, Stop, ToldLimits, Unknown, Window
+from edge_agent.session.states import ClientState, resume_point
 from edge_agent.wire.reading_types import Arrival, WireLimits
 from edge_agent.wire.server_session import ServerSession
-from edge_agent.wire.session import ClientState, resume_point
 
 ARRIVAL = Arrival("a", "pi", 1_795_341_600 * 10**9, synced=True)
 
