@@ -194,6 +194,9 @@ class Player:
             case "> close":
                 await socket.aclose(int(one.detail))
             case "cut":
+                # What the agent answers is lost on the way; so it has had the message.
+                with trio.fail_after(PATIENCE_S):
+                    await socket.get_message()
                 return False
             case _:
                 raise AssertionError(one)
