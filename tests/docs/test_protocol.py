@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import random
 import re
 from pathlib import Path
+from typing import Any
 
 import msgpack
 import pytest
 import trio
+from trio_websocket import WebSocketConnection
 
 from edge_agent import wire
 from edge_agent.config import Limits, Listen
@@ -21,13 +25,14 @@ from tests.docs.conversations import (
     Happening,
     Player,
     Said,
+    connected,
     encoded,
     happenings,
     sections,
     shown,
 )
 from tests.end_to_end.support import AgentProcess, agents
-from tests.patience import receive_to_end, receive_until
+from tests.patience import PATIENCE_S, receive_to_end, receive_until
 
 TEXT = PAGE.read_text()
 CONVERSATIONS = sections(TEXT)
@@ -124,6 +129,76 @@ async def test_the_requests_are_answered_over_http_as_the_page_says(tmp_path: Pa
                 else:
                     got = await receive_to_end(stream)
             assert got.decode() == wanted
+
+
+class SmallClient:
+    """The page's small client, step by step; without waits and pings."""
+
+    def __init__(self) -> None:
+        self.queue: list[dict[str, int]] = []
+        self.epoch: str | None = None
+        self.oldest = self.sent = 1
+
+    async def run(self, socket: WebSocketConnection, messages: int) -> None:
+        """One connection, which is cut after so many messages of the agent's, or once all is
+        acked.
+        """
+        hello: dict[str, object] = {"type": "hello", "source": "small"}
+        if self.epoch is not None:
+            hello |= {"epoch": self.epoch, "first": self.oldest}
+        await socket.send_message(json.dumps(hello))
+        if not messages:
+            return
+        said = json.loads(await socket.get_message())
+        self._welcome(said)
+        number = self.oldest
+        for _ in range(messages - 1):
+            while number < self.oldest + len(self.queue):
+                self.sent = max(self.sent, number + 1)
+                await socket.send_message(json.dumps(self.queue[number - self.oldest]))
+                number += 1
+            if not self.queue:
+                return
+            said = json.loads(await socket.get_message())
+            assert said["type"] == "ack", said
+            del self.queue[: said["next"] - self.oldest]
+            self.oldest = said["next"]
+
+    def _welcome(self, said: dict[str, Any]) -> None:
+        number = said["next"]
+        is_ours = said["epoch"] == self.epoch and not said.get("forked")
+        if is_ours and self.oldest <= number <= self.sent:
+            del self.queue[: number - self.oldest]
+            self.sent = max(self.sent, number)
+        else:
+            self.sent = number
+        self.oldest, self.epoch = number, said["epoch"]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_the_small_client_of_the_page_loses_nothing_and_nothing_is_there_twice(
+    tmp_path: Path, seed: int
+) -> None:
+    dice, client, count = random.Random(seed), SmallClient(), 0
+    agent = agent_of_the_page(tmp_path)
+    path = ("/ingest/small", "edge-agent.v1+json")
+    async with agents(agent):
+        for attempt in range(40):
+            new = dice.randrange(4)
+            client.queue += [{"n": count + n} for n in range(new)]
+            count += new
+            if attempt == 20:
+                await agent.kill()
+                await agent.start()
+            async with connected(agent, *path) as socket:
+                with trio.fail_after(PATIENCE_S):
+                    await client.run(socket, dice.randrange(4))
+        async with connected(agent, *path) as socket:
+            with trio.fail_after(PATIENCE_S):
+                await client.run(socket, count + 2)
+        told = [record["fields"]["n"] for record in await agent.records()]
+    assert not client.queue
+    assert told == [*range(count)]
 
 
 def codes_in(heading: str) -> set[str]:
