@@ -152,12 +152,12 @@ class SmallClient:
         said = json.loads(await socket.get_message())
         self._welcome(said)
         number = self.oldest
-        for _ in range(messages - 1):
+        for heard in range(1, messages + 1):
             while number < self.oldest + len(self.queue):
                 self.sent = max(self.sent, number + 1)
                 await socket.send_message(json.dumps(self.queue[number - self.oldest]))
                 number += 1
-            if not self.queue:
+            if not self.queue or heard == messages:
                 return
             said = json.loads(await socket.get_message())
             assert said["type"] == "ack", said
