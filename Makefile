@@ -14,7 +14,7 @@
 #   make coverage       what a part of the tests runs of each package (ARGS="tests/store")
 #   make client         the wheel of the client alone in dist/, for sensors
 #   make release        wheels and sdist in dist/, tried in fresh environments; nothing is uploaded
-#   make docs           write docs/configuration.md anew from the configuration's declarations
+#   make docs           docs/configuration.md anew from its declarations; then all pages as a site, build/site
 #   make lock           renew both requirements*.lock from what is newest (LOCK_ARGS=: only what is missing)
 #   make clean          remove what the above made
 #
@@ -101,6 +101,8 @@ bench-smoke: $(VENV)/test-$(KEY)
 
 docs: $(VENV)/test-$(KEY)
 	$(BIN) -m edge_agent.config.reference > docs/configuration.md
+	@rm -rf build/site build/doctrees
+	$(BIN) -m sphinx -q -W --keep-going -c docs -d build/doctrees . build/site
 
 # The project itself is put in last and without build isolation: hatchling comes from the lock too.
 # Agents that tests start are measured too, but for those that are killed: what they ran is not told.
@@ -174,11 +176,11 @@ lock: python
 	@rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	@.venv-lock/bin/python $(INSTALL) uv
 	@$(COMPILE) --output-file requirements.lock pyproject.toml - > /dev/null
-	@$(COMPILE) --output-file requirements-dev.lock --constraint requirements.lock --extra dev \
+	@$(COMPILE) --output-file requirements-dev.lock --constraint requirements.lock --extra dev --extra docs \
 	    pyproject.toml - > /dev/null
 	@sed -i "1i # Made by 'make lock': what the agent runs and is built with ('make run'), and its hashes." \
 	    requirements.lock
-	@sed -i "1i # Made by 'make lock': what 'make test' uses, and its hashes." requirements-dev.lock
+	@sed -i "1i # Made by 'make lock': what 'make test' and 'make docs' use, and its hashes." requirements-dev.lock
 	@rm -rf .venv-lock
 
 clean:

@@ -68,7 +68,7 @@ class ProtocolError(EdgeAgentError):
     """The peer said something that the protocol does not allow.
 
     Args:
-        code: a word of PROTOCOL.md, e.g. ``bad_time``; stable, for programs.
+        code: a word of docs/protocol.md, e.g. ``bad_time``; stable, for programs.
         message: one sentence for people: what, where, what was expected.
         close_code: WebSocket close code (RFC 6455 section 7.4), or None where the
             connection stays.

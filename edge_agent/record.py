@@ -124,7 +124,7 @@ def resolve_time(value: object, arrival_ns: int) -> tuple[int, TimeQuality]:
 
     ``value`` is the record's ``time`` as decoded: None (absent), RFC 3339 text, int or float
     seconds since 1970, a datetime (msgpack timestamp). A number ≤ 0 is relative to arrival.
-    A number below 2^28, or any date before 2020, is an unset clock (PROTOCOL, "Two ways in"),
+    A number below 2^28, or any date before 2020, is an unset clock (docs/times.md),
     unless the sender vouches for it: the map ``{"historic": TIME}`` is taken as it says, so that
     old measurements can be sent from a file.
 

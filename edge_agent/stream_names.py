@@ -5,8 +5,7 @@ A stream name is 1–200 bytes of ``A–Z a–z 0–9 . _ - /`` with no empty, `
 
 A pattern is a name in which ``*`` stands for one part and ``**`` for any number of parts, none
 included. Wildcards never match a ``$`` name: ``$`` must be written out (``$agents/**``), so that
-an agent's own streams do not loop through rules and upstreams by accident (ARCHITECTURE, "No
-loops").
+an agent's own streams do not loop through rules and upstreams by accident.
 """
 
 from __future__ import annotations

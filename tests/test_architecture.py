@@ -1,4 +1,4 @@
-"""The rules of the house (ARCHITECTURE, "The house"), checked on the syntax tree alone."""
+"""The rules of the house (docs/architecture.md), checked on the syntax tree alone."""
 
 from __future__ import annotations
 

@@ -131,6 +131,7 @@ def test_a_lock_holds_a_version_that_fits_for_all_that_the_project_asks_for(lock
     asked = project["project"]["dependencies"] + project["build-system"]["requires"]
     if lock == "requirements-dev.lock":
         asked += project["project"]["optional-dependencies"]["dev"]
+        asked += project["project"]["optional-dependencies"]["docs"]
     pins = pins_of(lock)
     for requirement in map(Requirement, asked):
         pinned, _ = pins[canonicalize_name(requirement.name)]

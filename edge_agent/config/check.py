@@ -27,7 +27,7 @@ Where = Callable[[str], str]
 Problem = tuple[ConfigError, Sequence[str]]
 """What to say, and the keys that it is about."""
 
-#: What a peer agent may always send us in one message (PROTOCOL, "Agent to agent").
+#: What a peer agent may always send us in one message (docs/protocol.md, "From agent to agent").
 FORWARD_MESSAGE_BYTES = 1 * MIB
 #: All logs together; the rest is LMDB's headroom, without which a full store cannot be trimmed.
 SHARES_MAX = 0.8

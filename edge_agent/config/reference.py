@@ -211,7 +211,8 @@ _MORE: Final = {
     "log": f"NAME is {NAME_EXPECTED}. At most {LOGS_MAX} logs; all shares together are at most"
     f" {format_share(SHARES_MAX)}. `[log.main]` is there without being named.",
     "upstream": f"`name` is {NAME_EXPECTED}; each has one of its own.",
-    "rule": f"`name` is {NAME_EXPECTED}; each has one of its own.",
+    "rule": f"`name` is {NAME_EXPECTED}; each has one of its own. What each action does, with"
+    " examples: [rules](rules.md).",
 }
 _WORDS: Final[dict[object, str]] = {
     Duration: "duration", Size: "size", Share: "share", SecretFile: '`{ file = "PATH" }`',

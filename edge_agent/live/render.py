@@ -1,6 +1,6 @@
 """Records as people and programs get them: JSON, lines of JSON, CSV.
 
-A record reads (PROTOCOL, "Reading")::
+A record reads (docs/http-api.md)::
 
     {"seq": 4711, "stream": "greenhouse/2", "time": "2026-11-22T10:00:00.25Z",
      "source": "pi-7/bme280", "fields": {"t": 21.7}}

@@ -7,8 +7,8 @@ of those who do not use theirs are halved first. Shrinking is only a word to the
 (``ack {window}``), so what is still on its way may exceed the sum for a moment; the committer's own
 bound on what it takes in is the wall behind it.
 
-"With nothing in flight one message is always allowed" (PROTOCOL) is the sender's rule: a floor
-smaller than a message stops nobody.
+"With nothing in flight one message is always allowed" (`edge_agent.wire`) is the sender's rule: a
+floor smaller than a message stops nobody.
 """
 
 from __future__ import annotations

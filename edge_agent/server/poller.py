@@ -2,7 +2,7 @@
 
 Waking a task of its own for every socket that has something to read costs 48 µs of Trio's time;
 one task that waits for an epoll set, and reads every socket in it that is ready, costs 14-17 µs a
-message (MEASUREMENTS). The set is itself readable when one of its sockets is, so Trio waits for
+message. The set is itself readable when one of its sockets is, so Trio waits for
 the set (`trio.lowlevel.wait_readable`), and the kernel keeps the books.
 
 A `Member` is in the set while it waits in `SharedReader.watch`. What a read brings is dealt with

@@ -90,7 +90,7 @@ class WebSocket(Ending):
     @property
     def keeps_open(self) -> bool:
         """The transport's: the library would close without a word after a violation; RFC 6455
-        (section 7.1.7) asks for a close frame, and PROTOCOL for the acks before it.
+        (section 7.1.7) asks for a close frame, and our protocol for the acks before it.
         """
         return self.violation is not None
 

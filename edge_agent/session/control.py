@@ -178,8 +178,7 @@ def encode_ack(next_number: int, window: Window | None, mode: Mode) -> str | byt
         return _encode({"type": "ack", "next": next_number, "window": _pair(window)}, mode)
     if mode == "json":
         return f'{{"type":"ack","next":{next_number}}}'
-    # A map of two; 0xcf is msgpack's unsigned integer of eight bytes.
-    return b"\x82\xa4type\xa3ack\xa4next\xcf" + next_number.to_bytes(8, "big")
+    return b"\x82\xa4type\xa3ack\xa4next" + _packed(next_number)
 
 
 def decode_hello(data: str | bytes) -> Hello:
@@ -228,6 +227,7 @@ def decode_from_agent(data: str | bytes) -> FromAgent | Unknown:
 # Whatever can come of bytes that a peer chose. TypeError: in msgpack a map may be a map's key.
 _UNREADABLE = (ValueError, TypeError, RecursionError)
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_packed = msgpack.Packer().pack
 
 
 def _encode(told: dict[str, object], mode: Mode) -> str | bytes:

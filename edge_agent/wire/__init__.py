@@ -1,4 +1,5 @@
 """The wire, version 1. This docstring is the protocol; the modules below it do what it says.
+``docs/protocol.md`` tells it to who writes a client, with the bytes of whole conversations.
 
 Pure: no socket, no clock, no task. Whoever moves bytes is elsewhere (``server/``, ``client/``,
 ``forward/``), and asks here what they mean and what may happen next.

@@ -13,7 +13,7 @@ fragmented messages (5.4) with all their frames.
   and into close frames; where it stops there, `FrameLane.passed` counts what it never gives out.
 - **Limits.** A message has at most ``limit`` bytes, all fragments together, in at most `FRAMES_MAX`
   frames. A frame that goes over is dropped, judged by its header and never held, and so is every
-  data frame after it: `FrameLane.too_big`. PROTOCOL promises that what was accepted before is
+  data frame after it: `FrameLane.too_big`. The protocol promises that what was accepted before is
   committed and acked first; the library would close at once.
 - **Closing.** After our own close (`FrameLane.close`) only the peer's close frame passes: a ping
   makes trio-websocket raise (its issue 184). After the peer's close nothing does (5.5.1).

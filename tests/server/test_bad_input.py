@@ -1,5 +1,5 @@
-"""PROTOCOL, "What bad input gets": the rows about what is sent, each with another client that must
-not notice. The rows about who sends it are in test_bad_peers.py.
+"""What bad input gets, as docs/protocol.md says: what is sent, each with another client that must
+not notice. Who sends it is in test_bad_peers.py.
 """
 
 from __future__ import annotations

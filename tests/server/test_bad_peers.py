@@ -1,5 +1,5 @@
-"""PROTOCOL, "What bad input gets": the rows about who knocks and how, each with another client that
-must not notice. The rows about what is sent are in test_bad_input.py.
+"""What bad peers get, as docs/protocol.md says: who knocks and how, each with another client that
+must not notice. What is sent is in test_bad_input.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The WebSocket sink has a session with another agent's ``/forward``: exactly once.
 
-What a session is and why nothing is lost or doubled over its breaks: PROTOCOL, "Agent to agent",
-``resume.py`` (how it begins again), ``messages.py`` (what is sent), ``connection.py`` (the
+What a session is and why nothing is lost or doubled over its breaks: `edge_agent.wire`, "Agent to
+agent", ``resume.py`` (how it begins again), ``messages.py`` (what is sent), ``connection.py`` (the
 connection). Here they are put together, and one rule lives: ranges without a record are held back
 to go with the next records, at most `EMPTY_S`, so that a filter that takes nothing still moves
 the position.

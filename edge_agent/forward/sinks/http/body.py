@@ -1,6 +1,6 @@
 """This module makes the body of an HTTP request from a batch.
 
-A record reads as everywhere (PROTOCOL, "Reading") plus its stable id, by which the other side
+A record reads as everywhere (docs/http-api.md) plus its stable id, by which the other side
 recognises repeats for good::
 
     {"id": "5f0c…/main/4711", "agent": "9b1d…", "seq": 4711, "stream": "greenhouse/2",
