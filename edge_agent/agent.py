@@ -59,7 +59,6 @@ from edge_agent.ops import (
     FilesFact,
     Notifier,
     Sources,
-    SourcesCopied,
     UpstreamStatus,
     Watch,
     in_words,
@@ -266,7 +265,7 @@ class _Parts:
                 live=self.live,
                 upstreams=self._upstreams,
                 connections=self._connections,
-                copies=self._copies,
+                copies=lambda: self.server.copies,
                 access=None if self.tokens is None else self.server.readable,
                 may_order=None if self.tokens is None else self.server.may_order,
                 before=self.before,
@@ -349,10 +348,6 @@ class _Parts:
             upstream_status(upstream, forwarder.statistics())
             for upstream, forwarder in zip(self.config.upstream, self.forwarders, strict=True)
         ]
-
-    def _copies(self) -> SourcesCopied:
-        seen = self.server.copies
-        return SourcesCopied(seen.times, seen.source, seen.when_ns)
 
     def _connections(self) -> Sequence[ConnectionStatus]:
         now_ns = self.around.clock.read().wall_ns

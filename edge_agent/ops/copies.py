@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from edge_agent.ops.health import Reason
+from edge_agent.copied_sources import CopiesSeen
+from edge_agent.ops.status import CopiesStatus, Reason
 from edge_agent.printable import ended
 from edge_agent.record import NANOSECONDS, format_time
 from edge_agent.store import Identity
@@ -14,30 +14,7 @@ from edge_agent.store import Identity
 TOLD_S = 7 * 86_400.0
 
 
-@dataclass(frozen=True, slots=True)
-class CopiesStatus:
-    """``times`` this store was found to be a copy, ``at`` and for what ``reason`` the last time;
-    how many ``sources`` came back as copies since the start, which the last time, and when.
-    """
-
-    times: int = 0
-    at: str | None = None
-    reason: str | None = None
-    sources: int = 0
-    last_source: str | None = None
-    last_source_at: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SourcesCopied:
-    """Sources that came back as copies since the start: how often, which last, when (wall, ns)."""
-
-    times: int = 0
-    source: str = ""
-    when_ns: int = 0
-
-
-def copies_status(identity: Identity, sources: SourcesCopied) -> CopiesStatus:
+def copies_status(identity: Identity, sources: CopiesSeen) -> CopiesStatus:
     """What status shows."""
     note = identity.copied
     return CopiesStatus(
@@ -50,7 +27,7 @@ def copies_status(identity: Identity, sources: SourcesCopied) -> CopiesStatus:
     )
 
 
-def about_copies(identity: Identity, sources: SourcesCopied, wall_ns: int) -> Iterator[Reason]:
+def about_copies(identity: Identity, sources: CopiesSeen, wall_ns: int) -> Iterator[Reason]:
     """What health tells, while it is news."""
     note = identity.copied
     if note is not None and _is_news(note.when_ns, wall_ns):

@@ -8,19 +8,18 @@ parts were put together. The functions below turn each part's own statistics int
 from __future__ import annotations
 
 import ssl
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edge_agent.clock import Clock
 from edge_agent.config import Config, Share, Upstream, is_loopback, parse_address
 from edge_agent.config import LogConfig as LogSettings
+from edge_agent.copied_sources import CopiesSeen
 from edge_agent.metrics import Metrics
 from edge_agent.ops import health
 from edge_agent.ops.access import Readable
-from edge_agent.ops.copies import SourcesCopied, about_copies
+from edge_agent.ops.copies import about_copies
 from edge_agent.ops.forecast import sentences
 from edge_agent.ops.status import (
     ConnectionStatus,
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
     from edge_agent.log import Log
     from edge_agent.ops.orders.orders import Part
     from edge_agent.ops.orders.replay import Before, TimeKeyOf
-    from edge_agent.record import Run
     from edge_agent.store import StoreStatistics
 
 
@@ -56,34 +54,8 @@ UNCONFIGURED = LogSettings(share=Share(0.0))
 WORN_OUT_SOON_S = 365 * 86_400.0
 
 
-def _none() -> tuple[()]:
-    return ()
-
-
-def _nothing() -> None:
-    return None
-
-
-def _leave(run: Run) -> tuple[Run, ...]:
-    return (run,)
-
-
-def _nobody_there(sources: AbstractSet[str], identities: AbstractSet[str]) -> None:
-    return None
-
-
-def _no_lane(consumer: str, log: str) -> Lane | None:
-    return None
-
-
 Renewed = Callable[[str, ssl.SSLContext, Callable[[], ssl.SSLContext | None]], None]
 """Lets a port's context show what is renewed: the port, the context, what makes another one."""
-
-
-def _nobody_renews(
-    port: str, context: ssl.SSLContext, make: Callable[[], ssl.SSLContext | None]
-) -> None:
-    return None
 
 
 class TokenNews(Protocol):
@@ -100,10 +72,6 @@ class TokenNews(Protocol):
     async def changed(self) -> None:
         """Wait until a token was changed or revoked."""
         ...
-
-
-def _no_refused() -> RefusedPeers:
-    return RefusedPeers(time.time_ns, time.monotonic)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,21 +107,21 @@ class Sources:
     metrics: Metrics
     log: Log
     live: Live
-    upstreams: Callable[[], Sequence[UpstreamStatus]] = _none
-    connections: Callable[[], Sequence[ConnectionStatus]] = _none
-    copies: Callable[[], SourcesCopied] = SourcesCopied
-    access: Callable[[str], Readable | None] | None = None
-    may_order: Callable[[str], bool] | None = None
-    before: Before = _leave
-    time_key: TimeKeyOf | None = None
-    lane: Callable[[str, str], Lane | None] = _no_lane
-    part: Part = _nobody_there
-    salvage: Callable[[], str | None] = _nothing
-    files: Callable[[], health.FilesFact] = health.FilesFact
-    scrub: Callable[[], ScrubStatus] = ScrubStatus
-    tokens: TokenNews | None = None
-    refused: RefusedPeers = field(default_factory=_no_refused)
-    renewed: Renewed = _nobody_renews
+    upstreams: Callable[[], Sequence[UpstreamStatus]]
+    connections: Callable[[], Sequence[ConnectionStatus]]
+    copies: Callable[[], CopiesSeen]
+    access: Callable[[str], Readable | None] | None
+    may_order: Callable[[str], bool] | None
+    before: Before
+    time_key: TimeKeyOf | None
+    lane: Callable[[str, str], Lane | None]
+    part: Part
+    salvage: Callable[[], str | None]
+    files: Callable[[], health.FilesFact]
+    scrub: Callable[[], ScrubStatus]
+    tokens: TokenNews | None
+    refused: RefusedPeers
+    renewed: Renewed
 
 
 def log_status(
@@ -270,45 +238,24 @@ def facts(
     logs: Sequence[LogStatus],
     upstreams: Sequence[UpstreamStatus],
     wear: Wear,
-    files: health.FilesFact | None = None,
+    files: health.FilesFact,
 ) -> health.Facts:
     """What the verdict is made of."""
     now = sources.clock.read()
     return health.Facts(
-        store_problem=store.problem,
-        store_readable=store.readable,
+        store=store,
+        logs=logs,
+        upstreams=upstreams,
         commit_waits_s=commit_waits_s,
-        file_fill=store.fill,
-        logs=tuple(map(_log_fact, logs)),
-        upstreams=tuple(map(_upstream_fact, upstreams)),
-        quarantined=store.quarantine_entries,
         clock_synced=now.synced,
         salvage=sources.salvage(),
-        insecure=is_insecure(sources.config),
         open_ports=open_ports(sources.config),
-        files=files or health.FilesFact(),
+        files=files,
         budget=sentences.about_budget(wear),
         budget_kept=wear.budget is None or wear.budget.kept,
-        clock_doubt_s=store.clock_doubt_s,
-        crowded=_crowded(store),
         copies=tuple(about_copies(sources.log.identity, sources.copies(), now.wall_ns)),
         mistakes=tuple(_mistakes(sources.metrics)),
         card=sentences.about_card(wear) if (wear.life_s or 0.0) < WORN_OUT_SOON_S else None,
-    )
-
-
-def _log_fact(log: LogStatus) -> health.LogFact:
-    return health.LogFact(
-        log.name,
-        log.fill,
-        log.when_full,
-        log.discarded,
-        log.damaged,
-        log.refused_lately,
-        log.loss_in_s,
-        log.outlook,
-        log.thinned,
-        log.aggregates,
     )
 
 
@@ -332,22 +279,10 @@ def what_is_open(address: str, lacking: Sequence[str]) -> str:
     )
 
 
-def _crowded(store: StoreStatus) -> tuple[health.CrowdedFact, ...]:
-    return tuple(
-        health.CrowdedFact(owner, store.sources_of.get(owner, 0), share, store.sources)
-        for owner, share in store.sources_lacking.items()
-    )
-
-
 def _mistakes(metrics: Metrics) -> Iterator[health.MistakeFact]:
     for (task,), times in metrics.labelled("own_mistakes_total"):
         rests = metrics.get("task_resting", task) > 0
         yield health.MistakeFact(task, int(times), rests)
-
-
-def is_insecure(config: Config) -> bool:
-    """Whether a port listens off loopback without TLS or without tokens."""
-    return open_ports(config) != ""
 
 
 def open_ports(config: Config) -> str:
@@ -380,19 +315,6 @@ def in_words(report: Mapping[str, Any] | None) -> str | None:
 
 def _grouped(count: int) -> str:
     return f"{count:,}".replace(",", " ")
-
-
-def _upstream_fact(one: UpstreamStatus) -> health.UpstreamFact:
-    return health.UpstreamFact(
-        one.name,
-        one.connected,
-        one.misconfigured,
-        one.backlog_records,
-        one.error,
-        paused=one.phase == "paused",
-        mistaken=one.mistaken,
-        obstacle=one.obstacle,
-    )
 
 
 def _lane_status(lane: LaneStatistics) -> LaneStatus:

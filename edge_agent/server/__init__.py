@@ -50,12 +50,10 @@ unauthenticated peer can bring down the nursery that it runs in (`websocket`, `l
 from __future__ import annotations
 
 from edge_agent.server.context import ConnectionView
-from edge_agent.server.copied_sources import CopiesSeen
 from edge_agent.server.server import Server, ServerStatistics
 
 __all__ = [
     "ConnectionView",
-    "CopiesSeen",
     "Server",
     "ServerStatistics",
 ]

@@ -10,6 +10,7 @@ from edge_agent.clock import Clock
 from edge_agent.commit import RunBlocking, Trace
 from edge_agent.config import Limits, Listen
 from edge_agent.connection_quota import Arrivals, ProvedQuota, UnprovedQuota
+from edge_agent.copied_sources import Copies
 from edge_agent.live import Before, Live, TimeKeyOf
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
@@ -17,7 +18,6 @@ from edge_agent.record import Run
 from edge_agent.refused_peers import RefusedPeers
 from edge_agent.server.acks import Teller
 from edge_agent.server.admission import Grant, Peer, RateLimits
-from edge_agent.server.copied_sources import Copies
 from edge_agent.server.fair_turns import Turns
 from edge_agent.server.flow_control import SessionWindows
 from edge_agent.server.keepalive import SilenceWatch

@@ -43,6 +43,7 @@ from edge_agent.clock import Clock
 from edge_agent.commit import RunBlocking, Trace
 from edge_agent.config import Limits, Listen
 from edge_agent.connection_quota import Arrivals, ProvedQuota, UnprovedQuota
+from edge_agent.copied_sources import Copies, CopiesSeen
 from edge_agent.live import Before, Live, TimeKeyOf
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
@@ -50,7 +51,6 @@ from edge_agent.refused_peers import RefusedPeers
 from edge_agent.server.admission import RateLimits
 from edge_agent.server.connection import Connection
 from edge_agent.server.context import ConnectionView, MessageCounters, Parts
-from edge_agent.server.copied_sources import Copies, CopiesSeen
 from edge_agent.server.flow_control import SessionWindows
 from edge_agent.server.keepalive import SilenceWatch
 from edge_agent.server.source_claims import Claims

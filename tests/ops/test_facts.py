@@ -13,7 +13,6 @@ from edge_agent.forward.lane_state import LaneStatistics
 from edge_agent.metrics import Metrics
 from edge_agent.ops.facts import (
     in_words,
-    is_insecure,
     log_status,
     open_ports,
     store_status,
@@ -82,7 +81,7 @@ def test_a_forwarder_that_gave_up_is_misconfigured() -> None:
 def test_insecure_is_what_others_can_reach_unprotected(
     listen: Listen, http: Http, expected: bool
 ) -> None:
-    assert is_insecure(Config(listen=listen, http=http)) is expected
+    assert bool(open_ports(Config(listen=listen, http=http))) is expected
 
 
 def test_a_salvage_report_becomes_sentences() -> None:

@@ -49,7 +49,7 @@ def test_it_shows_streams_rates_backlog_and_fill() -> None:
 
 
 def test_reasons_and_warnings_are_sentences_on_it() -> None:
-    facts = unwell(clock_synced=False, store_problem="input/output error")
+    facts = unwell(clock_synced=False, problem="input/output error")
     page = read(render_page(replace(STATUS, health=health.judge(facts)), [], NOW_NS))
     words = " ".join(page.words)
     assert "failed" in words and "input/output error" in words and "clock has not been set" in words
