@@ -266,8 +266,6 @@ class _Parts:
                 upstreams=self._upstreams,
                 connections=self._connections,
                 copies=lambda: self.server.copies,
-                access=None if self.tokens is None else self.server.readable,
-                may_order=None if self.tokens is None else self.server.may_order,
                 before=self.before,
                 time_key=self.time_key,
                 lane=self._lane,

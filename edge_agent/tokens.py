@@ -179,6 +179,18 @@ class Tokens:
         """Whether whoever was let in with ``token`` may go on."""
         return any(one.name == token.name and one.covers(token) for one in self._tokens)
 
+    def readable(self, secret: str) -> Callable[[str], bool] | None:
+        """Which streams the bearer of a secret may read; None where it is not known, or may read
+        nothing.
+        """
+        token = self.find(secret)
+        return token.may_read if token is not None and token.read else None
+
+    def may_order(self, secret: str) -> bool:
+        """Whether the bearer of a secret may give orders on the people's port."""
+        token = self.find(secret)
+        return token is not None and token.admin
+
     async def watch(self) -> None:
         """Look at the file every second, until cancelled. It may be called again after it has
         failed; meanwhile the tokens known last stay valid.

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import trio
 
 from edge_agent.commit import GroupLimits
-from edge_agent.config import Config, parse_address
+from edge_agent.config import Config, format_address, parse_address
 from edge_agent.live import window_consumer
 from edge_agent.ops import ConnectionStatus
 from edge_agent.server import ConnectionView
@@ -102,7 +102,7 @@ def address_of(listener: trio.abc.Listener[trio.abc.Stream]) -> str:
     if not isinstance(inner, trio.SocketListener):
         return "memory"
     host, port = inner.socket.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return format_address(host, port)
 
 
 def connection_status(view: ConnectionView, now_ns: int) -> ConnectionStatus:

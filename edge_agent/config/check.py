@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from edge_agent.access import is_loopback
 from edge_agent.config.request import request_problems
 from edge_agent.config.shape import KIB, MIB, Config, Duration, Rule, Share, Size, Upstream
 from edge_agent.config.units import (
     format_duration,
     format_share,
     format_size,
-    is_loopback,
     parse_address,
 )
 from edge_agent.errors import ConfigError, ProtocolError

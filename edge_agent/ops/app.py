@@ -30,10 +30,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from edge_agent.access import Readable, everything, nothing
 from edge_agent.errors import ProtocolError, StoreError
 from edge_agent.forward import OrderRefused
 from edge_agent.ops import access
-from edge_agent.ops.access import AccessRefusal, Readable, Rules
+from edge_agent.ops.access import AccessRefusal, Rules
 from edge_agent.ops.facts import Sources
 from edge_agent.ops.http_connection import CALLER, Caller
 from edge_agent.ops.long_answers import LiveView, QueryAnswers
@@ -157,7 +158,7 @@ class _Routes:
 
     async def page(self, request: Request) -> Response:
         may_read = _may_read(request)
-        if may_read is access.nothing:
+        if may_read is nothing:
             content = render_locked()
         else:
             status = await self._watch.look()
@@ -245,7 +246,7 @@ def _only(status: Status, may_read: Readable) -> Status:
     """The picture without connections whose stream may not be read; strangers who were refused are
     for those who may read everything.
     """
-    if may_read is access.everything:
+    if may_read is everything:
         return status
     kept = tuple(one for one in status.connections if may_read(one.stream))
     # No stream can be called so; what matches even this matches all.

@@ -8,17 +8,17 @@ parts were put together. The functions below turn each part's own statistics int
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from edge_agent.access import is_loopback
 from edge_agent.clock import Clock
-from edge_agent.config import Config, Share, Upstream, is_loopback, parse_address
+from edge_agent.config import Config, Share, Upstream, parse_address
 from edge_agent.config import LogConfig as LogSettings
 from edge_agent.copied_sources import CopiesSeen
 from edge_agent.metrics import Metrics
 from edge_agent.ops import health
-from edge_agent.ops.access import Readable
 from edge_agent.ops.copies import about_copies
 from edge_agent.ops.forecast import sentences
 from edge_agent.ops.status import (
@@ -34,6 +34,7 @@ from edge_agent.record import NANOSECONDS, format_time
 from edge_agent.refused_peers import RefusedPeer, RefusedPeers
 from edge_agent.scrubber import ScrubStatus
 from edge_agent.store import loss_in_words
+from edge_agent.tokens import Tokens
 from edge_agent.wear import Wear
 
 if TYPE_CHECKING:
@@ -58,22 +59,6 @@ Renewed = Callable[[str, ssl.SSLContext, Callable[[], ssl.SSLContext | None]], N
 """Lets a port's context show what is renewed: the port, the context, what makes another one."""
 
 
-class TokenNews(Protocol):
-    """The tokens file, as far as the people's port has to know of changes."""
-
-    async def refresh(self) -> None:
-        """Look at it now, if nobody has within a second."""
-        ...
-
-    async def names(self) -> Collection[str]:
-        """Of all tokens, looked up now."""
-        ...
-
-    async def changed(self) -> None:
-        """Wait until a token was changed or revoked."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
     """Everything that looking in needs.
@@ -86,9 +71,6 @@ class Sources:
         live: questions and live views.
         upstreams: what `upstream_status` makes of each, in the configuration's order.
         connections: the open sensor connections.
-        access: what the bearer of a token may read, None for a bad one; None in place of the
-            function where no tokens are configured.
-        may_order: whether the bearer of a token has the scope admin; None likewise.
         copies: sources that came back as copies of their stores.
         before, time_key: the rules that act before storing, for what is read again from quarantine.
         lane: the running lane that a consumer of a log is, None where there is none.
@@ -97,7 +79,7 @@ class Sources:
             folder is there; None without one.
         files: looks at the files that the configuration names; called in a thread.
         scrub: how far the pass over all checksums is.
-        tokens: tells when tokens change; None where none are configured.
+        tokens: None where none are configured.
         refused: who was refused lately, at either port.
         renewed: is told of a context that shall show what is renewed.
     """
@@ -110,8 +92,6 @@ class Sources:
     upstreams: Callable[[], Sequence[UpstreamStatus]]
     connections: Callable[[], Sequence[ConnectionStatus]]
     copies: Callable[[], CopiesSeen]
-    access: Callable[[str], Readable | None] | None
-    may_order: Callable[[str], bool] | None
     before: Before
     time_key: TimeKeyOf | None
     lane: Callable[[str, str], Lane | None]
@@ -119,7 +99,7 @@ class Sources:
     salvage: Callable[[], str | None]
     files: Callable[[], health.FilesFact]
     scrub: Callable[[], ScrubStatus]
-    tokens: TokenNews | None
+    tokens: Tokens | None
     refused: RefusedPeers
     renewed: Renewed
 

@@ -15,10 +15,11 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from edge_agent.access import is_loopback
 from edge_agent.connection_quota import Place
 from edge_agent.errors import ProtocolError
 from edge_agent.refused_peers import tls_trouble
-from edge_agent.server.admission import Peer, admit, is_loopback
+from edge_agent.server.admission import Peer, admit
 from edge_agent.server.agent_session import serve_forward
 from edge_agent.server.context import ConnectionView, Parts, Visitor
 from edge_agent.server.handshake import HandshakeRefusal, Upgrade, read_upgrade, refuse

@@ -214,21 +214,6 @@ class Server:
             tokens_trouble=None if tokens is None else tokens.trouble,
         )
 
-    def readable(self, secret: str) -> Callable[[str], bool] | None:
-        """Which streams the bearer of a token may read, for the people's port.
-
-        None where the token is not known or may read nothing. Without a tokens file, everything.
-        """
-        if self._parts.tokens is None:
-            return lambda stream: True
-        token = self._parts.tokens.find(secret)
-        return token.may_read if token is not None and token.read else None
-
-    def may_order(self, secret: str) -> bool:
-        """Whether the bearer of a token may give orders on the people's port."""
-        token = None if self._parts.tokens is None else self._parts.tokens.find(secret)
-        return token is not None and token.admin
-
     async def _accept(
         self, listener: trio.abc.Listener[trio.abc.Stream], handlers: trio.Nursery
     ) -> None:

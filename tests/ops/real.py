@@ -130,8 +130,6 @@ async def agent(
         upstreams=tuple,
         connections=tuple,
         copies=CopiesSeen,
-        access=None,
-        may_order=None,
         before=lambda run: (run,),
         time_key=None,
         lane=lambda consumer, log: None,

@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from edge_agent.cli.doctor.verdict import Finding, fail, ok, warn
-from edge_agent.config import Config, Upstream, parse_address
+from edge_agent.config import Config, Upstream, format_address, parse_address
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward import CredentialFiles, Credentials, Proxy, proxy_of, unused
 from edge_agent.wire import MSGPACK_SESSION
@@ -145,7 +145,7 @@ def _ask_through(proxy: Proxy, upstream: Upstream, credentials: Credentials) -> 
     with plain:
         if parts.scheme == "http":
             return UpstreamProbe()
-        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        target = format_address(host, port)
         lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
         lines += [f"{name}: {value}" for name, value in proxy.headers]
         try:

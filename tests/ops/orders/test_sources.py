@@ -73,16 +73,17 @@ async def test_a_source_is_moved_and_forgotten_over_http(tmp_path: Path) -> None
 
 
 async def test_a_running_agent_moves_a_source_to_no_token_that_is_not_there(tmp_path: Path) -> None:
-    add_token(file := tmp_path / "tokens", "a", write=["**"])
+    secret = add_token(file := tmp_path / "tokens", "a", write=["**"], admin=True)
+    admin = f"Authorization: Bearer {secret}"
     tokens = Tokens(file)
     async with agent(tmp_path / "d", change=lambda s: replace(s, tokens=tokens)) as running:
         await (await running.log.append(Entry(numbering=Numbering("oven", 1, 51)))).wait()
         order = {"order": "move", "source": "oven", "to": "b"}
-        status, told = await post(running, "/api/sources", order)
+        status, told = await post(running, "/api/sources", order, admin)
         assert status == 409 and "no token called b" in told["error"]["message"]
         # One that was made a moment ago is known.
         add_token(file, "b", write=["**"])
-        assert (await post(running, "/api/sources", order))[0] == 200
+        assert (await post(running, "/api/sources", order, admin))[0] == 200
 
 
 def _parting(sources: Sources, parted: list[tuple[set[str], set[str]]]) -> Sources:
