@@ -17,14 +17,10 @@ from typing import Any
 import click
 import trio
 
+from edge_agent.cli.agent_http import sensor_options
 from edge_agent.cli.async_main import run
-from edge_agent.cli.common import Failure, sensor_options
-from edge_agent.cli.send.options import (
-    EX_DATAERR,
-    Diary,
-    ingest_url,
-    read_token,
-)
+from edge_agent.cli.common import Failure
+from edge_agent.cli.send.options import EX_DATAERR, Diary, ingest_url
 from edge_agent.client import Producer, Trouble, Unacked
 
 
@@ -144,7 +140,7 @@ def command() -> None:
 )
 def host(
     url: str,
-    token_file: Path | None,
+    token: str | None,
     ca_file: str | None,
     stream: str | None,
     source: str | None,
@@ -173,7 +169,7 @@ def host(
     producer = Producer(
         ingest_url(url, stream),
         source=source or name,
-        token=read_token(token_file),
+        token=token,
         ca_file=ca_file,
         buffer_path=buffer,
         on_open=lambda _: diary.opened(),

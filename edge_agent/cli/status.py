@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import click
 
-from edge_agent.cli.common import Failure, get_json, url_options
+from edge_agent.cli.agent_http import AgentAddress, url_options
+from edge_agent.cli.common import Failure
 from edge_agent.cli.doctor.deliveries import limits
 from edge_agent.ops.text import amount, duration, percent, phase, size
 from edge_agent.printable import json_text, printable
@@ -20,12 +20,12 @@ _COLOURS = {"ok": "green", "degraded": "yellow", "failed": "red"}
 @click.command()
 @url_options
 @click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
-def command(url: str, token_file: Path | None, ca_file: str | None, *, as_json: bool) -> None:
+def command(agent: AgentAddress, *, as_json: bool) -> None:
     """Show how the agent is doing: health, R, Q, E, store, upstreams.
 
     Exit code 1 where the agent says that it has failed, or where none answers.
     """
-    status = get_json(url, "/api/status", token_file=token_file, ca_file=ca_file)
+    status = agent.json("/api/status")
     if as_json:
         click.echo(json_text(status, indent=2))
     else:

@@ -19,14 +19,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
+from edge_agent.cli.agent_http import AgentAddress
 from edge_agent.cli.async_main import run as run_async
-from edge_agent.cli.common import (
-    Failure,
-    config_options,
-    holds_store,
-    port_options,
-    request_json,
-)
+from edge_agent.cli.common import Failure, config_options, holds_store, port_options
 from edge_agent.cli.run import settings_of
 from edge_agent.config import Config, Size, authority_file, people_url
 from edge_agent.errors import ConfigError, StoreFailed, StoreLocked
@@ -60,39 +55,35 @@ def reach_options(function: Decorated) -> Decorated:
 class Remote:
     """A running agent. ``agent``: it has to be that one; None: whoever answers will do."""
 
-    url: str
-    token_file: Path | None
-    ca_file: str | None
+    address: AgentAddress
     agent: str | None = None
 
     def consumers(self) -> list[dict[str, Any]]:
         """Who has come how far."""
-        return self._ask("GET", "/api/consumers", "consumers")
+        return self._ask("/api/consumers", "consumers")
 
     def move(self, order: ConsumerOrder) -> list[dict[str, Any]]:
         """See `Orders.move`."""
-        return self._ask("POST", "/api/consumers", "consumers", order)
+        return self._ask("/api/consumers", "consumers", order)
 
     def sources(self) -> list[dict[str, Any]]:
         """Whose the sources are."""
-        return self._ask("GET", "/api/sources", "sources")
+        return self._ask("/api/sources", "sources")
 
     def move_source(self, order: SourceMove) -> list[dict[str, Any]]:
         """See `Orders.move_source`."""
-        return self._ask("POST", "/api/sources", "sources", order)
+        return self._ask("/api/sources", "sources", order)
 
     def quarantined(self, after: int, limit: int) -> list[dict[str, Any]]:
         """Entries as `told_quarantined` tells them."""
-        path = f"/api/quarantine?after={after}&limit={limit}"
-        return self._ask("GET", path, "entries")
+        return self._ask(f"/api/quarantine?after={after}&limit={limit}", "entries")
 
     def settle(self, order: QuarantineOrder) -> list[dict[str, Any]]:
         """See `Orders.settle`."""
-        return self._ask("POST", "/api/quarantine", "done", order)
+        return self._ask("/api/quarantine", "done", order)
 
     def _ask(
         self,
-        method: str,
         path: str,
         key: str,
         order: ConsumerOrder | QuarantineOrder | SourceMove | None = None,
@@ -100,18 +91,13 @@ class Remote:
         if order is not None:
             # Two agents on one machine: the port that was configured may be the other one's.
             order = msgspec.structs.replace(order, agent=self.agent)
-        answer = request_json(
-            self.url,
-            path,
-            method=method,
-            body=None if order is None else msgspec.json.encode(order),
-            headers={ORDER_HEADER: "yes"} if method == "POST" else {},
-            token_file=self.token_file,
-            ca_file=self.ca_file,
-        )
+            body = msgspec.json.encode(order)
+            answer = self.address.json(path, order=body, headers={ORDER_HEADER: "yes"})
+        else:
+            answer = self.address.json(path)
         if self.agent is not None and answer.get("agent", self.agent) != self.agent:
             raise Failure(
-                f"at {self.url} there is agent {answer['agent']}, the store is agent"
+                f"at {self.address.url} there is agent {answer['agent']}, the store is agent"
                 f" {self.agent}'s: --url names its port"
             )
         found: list[dict[str, Any]] = answer[key]
@@ -171,7 +157,7 @@ def reach(
         Failure: there is no store, or the agent that holds it shows no people's port.
     """
     if url is not None:
-        return Remote(url, token_file, ca_file)
+        return Remote(AgentAddress(url, token_file, ca_file))
     settings = settings_of(config, data)
     path = Path(settings.store.path)
     if not holds_store(path):
@@ -187,7 +173,7 @@ def reach(
             ) from error
         with acting_as_owner(path):
             agent = look_inside(path).header.agent_id
-        return Remote(url, token_file, ca_file or authority_file(settings), agent)
+        return Remote(AgentAddress(url, token_file, ca_file or authority_file(settings)), agent)
     return Local(as_it_is(settings))
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import trio
 
 from edge_agent.cli.agent_http import AgentAddress
-from edge_agent.cli.common import Failure, get_json
+from edge_agent.cli.common import Failure
 from edge_agent.cli.demo.compare import (
     DemoVerdict,
     HubRecord,
@@ -219,7 +219,7 @@ def _records(url: str) -> int | None:
 def _status(url: str) -> dict[str, Any] | None:
     """None where it does not answer just now: the next look will tell."""
     try:
-        status: dict[str, Any] = get_json(url, "/api/status")
+        status: dict[str, Any] = AgentAddress(url).json("/api/status")
     except Failure:
         return None
     return status

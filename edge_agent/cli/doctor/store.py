@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_agent.cli.common import Failure, get_json, holds_store
+from edge_agent.cli.agent_http import AgentAddress
+from edge_agent.cli.common import Failure, holds_store
 from edge_agent.cli.doctor.deliveries import delivery_findings
 from edge_agent.cli.doctor.verdict import Finding, fail, ok, warn
 from edge_agent.errors import EdgeAgentError, StoreFailed, StoreLocked
@@ -220,7 +221,7 @@ def store_findings(
         problem = "its people's port is off"
     elif held.holder and url is not None:
         try:
-            status = get_json(url, "/api/status", ca_file=ca_file)
+            status = AgentAddress(url, ca_file=ca_file).json("/api/status")
         except Failure as error:
             problem = error.message
     entries: int | None = None

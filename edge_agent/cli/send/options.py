@@ -6,18 +6,9 @@ import sys
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from edge_agent.cli.common import Failure, read_token
+from edge_agent.cli.common import Failure
 from edge_agent.client import Trouble
 from edge_agent.printable import printable
-
-__all__ = [
-    "EX_DATAERR",
-    "EX_NOPERM",
-    "EX_UNAVAILABLE",
-    "Diary",
-    "ingest_url",
-    "read_token",
-]
 
 #: Exit codes of sysexits.h: some data was refused; the agent wants another token.
 EX_DATAERR = 65

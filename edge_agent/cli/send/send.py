@@ -28,10 +28,10 @@ from typing import BinaryIO, cast
 
 import click
 
+from edge_agent.cli.agent_http import sensor_options
 from edge_agent.cli.async_main import run
-from edge_agent.cli.common import sensor_options
 from edge_agent.cli.progress import ProgressBar
-from edge_agent.cli.send.options import Diary, ingest_url, read_token
+from edge_agent.cli.send.options import Diary, ingest_url
 from edge_agent.cli.send.rows import BoundedLines, FileFormat, guess_format, read_rows
 from edge_agent.cli.send.times import TimeReader
 from edge_agent.cli.send.work import Sending, SendOutcome
@@ -80,7 +80,7 @@ def stdin_source() -> str:
 def command(
     file: str,
     url: str,
-    token_file: Path | None,
+    token: str | None,
     ca_file: str | None,
     stream: str | None,
     source: str | None,
@@ -108,7 +108,7 @@ def command(
         sending = Sending(
             target,
             source,
-            token=read_token(token_file),
+            token=token,
             ca_file=ca_file,
             numbered=is_file,
             skip_bad=skip_bad,
