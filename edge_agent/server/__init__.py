@@ -23,6 +23,12 @@ for waiting. What all connections have in common is done by one task each: readi
 giving turns to whoever has more to do than the frame lane does (`fair_turns`). A mistake in one of
 them ends no more than that task, which is run again (`server`).
 
+Who owns whom, and so who ends whom: `Server` its `Connection` objects; a connection the stream, its
+place among the others, and a `WebSocket`; the WebSocket its `Inbox` and its `Transport`, which owns
+the `Outgoing`; a `Pump`, which is given the WebSocket to use, its `Answers` and its `Feed`. What is
+owned calls its owner back by what it was given. When an owner is done it says ``let_go`` to what it
+owns, once and last: that forgets the owner, does nothing more, and leaves no cycle to search for.
+
 Invariants, each with its tests:
 
 - No ack leaves before ``Ticket.wait`` has returned for the entry that holds its records.
@@ -44,7 +50,7 @@ Invariants, each with its tests:
 - Any close of ours takes ``listen.close_timeout`` at most (`closing`).
 
 trio-websocket is used through its public API only, and never by `serve_websocket`: an
-unauthenticated peer can bring down the nursery that it runs in (`websocket`, `library_reader`).
+unauthenticated peer can bring down the nursery that it runs in (`websocket`).
 """
 
 from __future__ import annotations
