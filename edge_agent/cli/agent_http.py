@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 from urllib.parse import SplitResult, urlencode, urlsplit
 
+import click
+
 from edge_agent.cli.common import TOKEN_VARIABLE, Failure, config_option, port_options
 from edge_agent.errors import ProtocolError
 from edge_agent.files import read_secret_line, trusting
@@ -63,6 +65,25 @@ def url_options(function: Decorated) -> Decorated:
         scheme="https",
     )
     return config_option(found)
+
+
+def filter_option(function: Decorated) -> Decorated:
+    """``--filter``, given as ``wanted``."""
+    help_text = 'Such as: t > 20 and site == "north".'
+    return click.option("--filter", "wanted", metavar="EXPRESSION", help=help_text)(function)
+
+
+def question_options(function: Decorated) -> Decorated:
+    """``--stream``, ``--from``, ``--to`` and ``--filter``, for `question`."""
+    function = click.option("--to", metavar="TIME", help="Before this time.")(
+        filter_option(function)
+    )
+    function = click.option(
+        "--from", "from_", metavar="TIME", help="RFC 3339, seconds since 1970, or -1h."
+    )(function)
+    return click.option(
+        "--stream", metavar="PATTERN", default="**", show_default=True, help="* ** allowed."
+    )(function)
 
 
 def sensor_options(function: Decorated) -> Decorated:

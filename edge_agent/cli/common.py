@@ -81,6 +81,16 @@ def _data_option(function: Decorated) -> Decorated:
     return click.option("--data", metavar="DIR", help=help_text)(function)
 
 
+def json_option(function: Decorated) -> Decorated:
+    """``--json``, given as ``as_json``."""
+    return click.option("--json", "as_json", is_flag=True, help="As JSON.")(function)
+
+
+def yes_option(function: Decorated) -> Decorated:
+    """``--yes``; see `edge_agent.cli.store_access.agreed`."""
+    return click.option("--yes", is_flag=True, help="Do not ask.")(function)
+
+
 def system_config() -> Path | None:
     """The configuration of this machine's agent, if there is one that we may read."""
     return SYSTEM_CONFIG if os.access(SYSTEM_CONFIG, os.R_OK) else None

@@ -16,7 +16,7 @@ from typing import IO, Any
 import click
 import msgspec
 
-from edge_agent.cli.agent_http import AgentAddress, question, url_options
+from edge_agent.cli.agent_http import AgentAddress, question, question_options, url_options
 from edge_agent.cli.common import Failure
 from edge_agent.cli.output import field_names, write_csv
 from edge_agent.cli.progress import ProgressBar
@@ -29,12 +29,7 @@ _SUFFIXES = {".csv": "csv", ".msgpack": "msgpack"}
 @click.command()
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
 @url_options
-@click.option("--stream", metavar="PATTERN", default="**", show_default=True, help="* ** allowed.")
-@click.option("--from", "from_", metavar="TIME", help="RFC 3339, seconds since 1970, or -1h.")
-@click.option("--to", metavar="TIME", help="Before this time.")
-@click.option(
-    "--filter", "wanted", metavar="EXPRESSION", help='Such as: t > 20 and site == "north".'
-)
+@question_options
 @click.option(
     "--format",
     "form",

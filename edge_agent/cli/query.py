@@ -8,19 +8,14 @@ from typing import Any
 
 import click
 
-from edge_agent.cli.agent_http import AgentAddress, question, url_options
+from edge_agent.cli.agent_http import AgentAddress, question, question_options, url_options
 from edge_agent.cli.output import print_aggregates, print_csv, print_table
 from edge_agent.printable import json_text
 
 
 @click.command()
 @url_options
-@click.option("--stream", metavar="PATTERN", default="**", show_default=True, help="* ** allowed.")
-@click.option("--from", "from_", metavar="TIME", help="RFC 3339, seconds since 1970, or -1h.")
-@click.option("--to", metavar="TIME", help="Before this time.")
-@click.option(
-    "--filter", "wanted", metavar="EXPRESSION", help='Such as: t > 20 and site == "north".'
-)
+@question_options
 @click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True)
 @click.option(
     "--order",

@@ -7,7 +7,6 @@ Rates (network, disk) are per second since the record before.
 from __future__ import annotations
 
 import re
-import socket
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -20,7 +19,7 @@ import trio
 from edge_agent.cli.agent_http import sensor_options
 from edge_agent.cli.async_main import run
 from edge_agent.cli.common import Failure
-from edge_agent.cli.send.options import EX_DATAERR, Diary, ingest_url
+from edge_agent.cli.send.options import EX_DATAERR, Diary, host_name, ingest_url
 from edge_agent.client import Producer, Trouble, Unacked
 
 
@@ -91,11 +90,6 @@ class HostReader:
         named = [group for name, group in groups.items() if re.search(r"cpu|core|k10|soc", name)]
         found = [each.current for group in named or groups.values() for each in group]
         return max(found, default=None)
-
-
-def host_name() -> str:
-    """This machine's name in the letters that stream names have."""
-    return re.sub(r"[^A-Za-z0-9._-]", "_", socket.gethostname()).strip(".")[:100] or "host"
 
 
 async def measure(

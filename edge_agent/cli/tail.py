@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from edge_agent.cli.agent_http import AGES, AgentAddress, question, url_options
+from edge_agent.cli.agent_http import AGES, AgentAddress, filter_option, question, url_options
 from edge_agent.cli.output import line
 from edge_agent.printable import json_text
 
@@ -19,9 +19,7 @@ from edge_agent.printable import json_text
 @click.option("-f", "--follow", is_flag=True, help="Go on with what arrives, until Ctrl-C.")
 @click.option("--from", "from_", metavar="TIME", help="From there on, instead of the latest.")
 @click.option("-n", "--lines", type=click.IntRange(min=0), default=10, show_default=True)
-@click.option(
-    "--filter", "wanted", metavar="EXPRESSION", help='Such as: t > 20 and site == "north".'
-)
+@filter_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def command(
     pattern: str,

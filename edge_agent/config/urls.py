@@ -8,7 +8,7 @@ status, journal, metrics, pages and errors show a URL.
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 _SCHEMES = ("ws", "wss", "http", "https")
 #: What a part of a path may be to be shown: a word that services use, or a version. Whatever else
@@ -43,12 +43,13 @@ def shown_url(url: str) -> str:
 
 def upstream_url_problem(url: str) -> str | None:
     """What was expected instead of an upstream's ``url``; None where it is good."""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host, parts = None, urlsplit("")
-    if not host or parts.scheme not in _SCHEMES or parts.fragment or not url.isprintable():
+    parts = _parts(url)
+    if (
+        not parts.hostname
+        or parts.scheme not in _SCHEMES
+        or parts.fragment
+        or not url.isprintable()
+    ):
         return '"wss://HOST:PORT/forward" for another agent or "https://HOST/PATH"'
     if parts.username is not None or parts.password is not None:
         return "a URL without user and password (a token belongs into token_file)"
@@ -59,14 +60,20 @@ def upstream_url_problem(url: str) -> str | None:
 
 def proxy_problem(proxy: str) -> str | None:
     """What was expected instead of a ``proxy``; None where it is good."""
-    try:
-        parts = urlsplit(proxy)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host, parts = None, urlsplit("")
+    parts = _parts(proxy)
     if parts.username is not None or parts.password is not None:
         return "a proxy without user and password (they belong into proxy_auth_file)"
     plain = parts.path in ("", "/") and not parts.query and not parts.fragment
-    if proxy != "environment" and not (host and parts.scheme == "http" and plain):
+    if proxy != "environment" and not (parts.hostname and parts.scheme == "http" and plain):
         return '"http://HOST:PORT", or "environment" for what HTTPS_PROXY and its like say'
     return None
+
+
+def _parts(url: str) -> SplitResult:
+    """An empty one where it is no URL."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.hostname, parts.port  # what is wrong with these is found only now
+    except ValueError:
+        return urlsplit("")
+    return parts

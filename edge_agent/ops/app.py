@@ -19,9 +19,7 @@ reads ``{"error": {"code": …, "message": …}}``.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import replace
-from typing import Any
 
 import msgspec
 from starlette.applications import Starlette
@@ -36,7 +34,15 @@ from edge_agent.forward import OrderRefused
 from edge_agent.ops import access
 from edge_agent.ops.access import AccessRefusal, Rules
 from edge_agent.ops.facts import Sources
-from edge_agent.ops.http_connection import CALLER, Caller
+from edge_agent.ops.http_connection import (
+    CALLER,
+    App,
+    Caller,
+    Message,
+    Receive,
+    Scope,
+    Send,
+)
 from edge_agent.ops.long_answers import LiveView, QueryAnswers
 from edge_agent.ops.orders.routes import OrderRoutes
 from edge_agent.ops.page.frame import CSP
@@ -46,11 +52,6 @@ from edge_agent.ops.sampler import Watch
 from edge_agent.ops.status import Status
 from edge_agent.record import format_time
 from edge_agent.stream_names import compile_pattern
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _MAY_READ = "edge_agent.may_read"
 #: Refusals that are worth a person's attention: what was asked for in vain is not.
@@ -112,7 +113,7 @@ class Door:
         else:
             headers += [(b"cross-origin-resource-policy", b"same-origin")]
 
-        async def send_with_headers(message: MutableMapping[str, Any]) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), *headers]
             await send(message)

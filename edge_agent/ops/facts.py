@@ -30,6 +30,7 @@ from edge_agent.ops.status import (
     StoreStatus,
     UpstreamStatus,
 )
+from edge_agent.printable import grouped
 from edge_agent.record import NANOSECONDS, format_time
 from edge_agent.refused_peers import RefusedPeer, RefusedPeers
 from edge_agent.scrubber import ScrubStatus
@@ -40,10 +41,9 @@ from edge_agent.wear import Wear
 if TYPE_CHECKING:
     from edge_agent.commit import CommitStatistics
     from edge_agent.forward import ForwarderStatistics, Lane, LaneStatistics
-    from edge_agent.live import Live
+    from edge_agent.live import Before, Live, TimeKeyOf
     from edge_agent.log import Log
     from edge_agent.ops.orders.orders import Part
-    from edge_agent.ops.orders.replay import Before, TimeKeyOf
     from edge_agent.store import StoreStatistics
 
 
@@ -285,16 +285,12 @@ def in_words(report: Mapping[str, Any] | None) -> str | None:
     lost = loss_in_words(report["missing"], report["possible"], all_known=report["all_known"])
     told = (
         f"On {format_time(report['when_ns'])} the store was found damaged ({report['reason']})."
-        f" {_grouped(report['records'])} records were read back and {lost}."
+        f" {grouped(report['records'])} records were read back and {lost}."
         f" The damaged file is kept in {report['moved_to']}."
     )
     if not report["complete"]:
         told += " The new file was too small for all: set store.size larger, the rest is in there."
     return told
-
-
-def _grouped(count: int) -> str:
-    return f"{count:,}".replace(",", " ")
 
 
 def _lane_status(lane: LaneStatistics) -> LaneStatus:

@@ -22,7 +22,7 @@ from edge_agent.ops.status import (
     UpstreamStatus,
     Word,
 )
-from edge_agent.printable import ended
+from edge_agent.printable import ended, grouped
 
 #: A commit that takes longer than this is shown; cards stall for seconds now and then.
 SLOW_COMMIT_S = 10.0
@@ -153,7 +153,7 @@ def _full(log: LogStatus) -> str:
     # trimming leaves some room of its own.
     if log.refused_lately:
         return (
-            f"Log {log.name} is full: it refused {_grouped(log.refused_lately)} records in the last"
+            f"Log {log.name} is full: it refused {grouped(log.refused_lately)} records in the last"
             " two minutes, and goes on until upstreams have taken some."
         )
     return f"Log {log.name} is nearly full; then senders are told to wait."
@@ -162,9 +162,9 @@ def _full(log: LogStatus) -> str:
 def _crowded(owner: str, share: int, store: StoreStatus) -> str:
     held = store.sources_of.get(owner, 0)
     if owner and held >= share:
-        told = f"Too many sources of {owner}: it has {_grouped(held)}, all that it may"
+        told = f"Too many sources of {owner}: it has {grouped(held)}, all that it may"
     else:
-        told = f"Too many sources: {_grouped(store.sources)} are remembered, all that there may be"
+        told = f"Too many sources: {grouped(store.sources)} are remembered, all that there may be"
     return (
         f"{told}, and none of them is unused. New ones are turned away. See edge-agent source list;"
         " limits.sources sets how many there may be."
@@ -177,21 +177,21 @@ def _about_upstream(upstream: UpstreamStatus) -> Iterable[Reason]:
         yield Reason(
             "upstream_misconfigured",
             ended(f"Upstream {upstream.name} refuses and waiting will not help{because}")
-            + f" {_grouped(upstream.backlog_records)} records wait.",
+            + f" {grouped(upstream.backlog_records)} records wait.",
         )
     elif upstream.mistaken:
         yield Reason(
             "upstream_mistaken",
             ended(f"Upstream {upstream.name} {upstream.error}")
             + " It is tried again and again; please report"
-            f" what the journal says. {_grouped(upstream.backlog_records)} records wait.",
+            f" what the journal says. {grouped(upstream.backlog_records)} records wait.",
         )
     elif not upstream.connected and upstream.error:
         # Without an error it has merely not been tried yet, as in the first second after a start.
         yield Reason(
             "upstream_offline",
             ended(f"Upstream {upstream.name} {_OBSTACLES[upstream.obstacle]}{because}")
-            + f" {_grouped(upstream.backlog_records)} records wait.",
+            + f" {grouped(upstream.backlog_records)} records wait.",
         )
 
 
@@ -234,7 +234,7 @@ def _warnings(facts: Facts) -> Iterable[Reason]:
         if upstream.phase == "paused":
             yield Reason(
                 "upstream_paused",
-                f"Upstream {upstream.name} is paused; {_grouped(upstream.backlog_records)} records"
+                f"Upstream {upstream.name} is paused; {grouped(upstream.backlog_records)} records"
                 f" wait. To go on: edge-agent consumer resume {upstream.name}",
             )
     yield from _about_wear(facts)
@@ -268,15 +268,15 @@ def _about_log(log: LogStatus) -> Iterable[Reason]:
     if log.thinned:
         yield Reason(
             "thinned",
-            f"Log {log.name}: {_grouped(log.thinned)} records were thinned to"
-            f" {_grouped(log.aggregates)} per-minute aggregates before an upstream had them.",
+            f"Log {log.name}: {grouped(log.thinned)} records were thinned to"
+            f" {grouped(log.aggregates)} per-minute aggregates before an upstream had them.",
         )
     if log.damaged:
         yield Reason("damaged", f"Log {log.name}: {log.damaged} records failed their checksum.")
 
 
 def _mistaken(fact: MistakeFact) -> str:
-    often = "once" if fact.times == 1 else f"{_grouped(fact.times)} times"
+    often = "once" if fact.times == 1 else f"{grouped(fact.times)} times"
     return (
         f"A task of the agent failed {often} since the start on a mistake of its own ({fact.task});"
         " please report what the journal says."
@@ -285,7 +285,3 @@ def _mistaken(fact: MistakeFact) -> str:
 
 def _sentence(clause: str) -> str:
     return ended(clause[0].upper() + clause[1:])
-
-
-def _grouped(count: int) -> str:
-    return f"{count:,}".replace(",", " ")

@@ -25,9 +25,12 @@ import h11
 import msgspec
 import trio
 
-App = Callable[..., Awaitable[None]]
-"""An ASGI application."""
 Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+"""An ASGI application, and what it is called with."""
 
 logger = logging.getLogger(__name__)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import socket
 import sys
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -14,6 +16,11 @@ from edge_agent.printable import printable
 EX_DATAERR = 65
 EX_UNAVAILABLE = 69
 EX_NOPERM = 77
+
+
+def host_name() -> str:
+    """This machine's name in the letters that names of streams and sources have."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", socket.gethostname()).strip(".")[:100] or "host"
 
 
 def ingest_url(url: str, stream: str | None) -> str:

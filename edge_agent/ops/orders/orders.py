@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from edge_agent.clock import Clock
     from edge_agent.config import Config
     from edge_agent.forward import Lane
+    from edge_agent.live import Before, TimeKeyOf
     from edge_agent.log import Log
-    from edge_agent.ops.orders.replay import Before, TimeKeyOf
 
 logger = logging.getLogger(__name__)
 

@@ -12,18 +12,13 @@ an *upstream* refused was stored here all along and is only missing there: it is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edge_agent.live import Before, TimeKeyOf
 from edge_agent.record import Run
 from edge_agent.store import QUARANTINE_BYTES_MAX, Entry, Quarantined
-from edge_agent.wire import Arrival, TimeKey, WireLimits, read_messages
-
-Before = Callable[[Run], tuple[Run, ...]]
-"""The rules that act before storing."""
-
-TimeKeyOf = Callable[[str], TimeKey | None]
-"""The rules that say where a stream has its time."""
+from edge_agent.wire import Arrival, WireLimits, read_messages
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edge_agent.ops.page.frame import table
 from edge_agent.ops.status import Status
-from edge_agent.ops.text import amount, duration, size
+from edge_agent.ops.text import amount, duration, ratio, size
 from edge_agent.printable import ended, html_text
 from edge_agent.wear import Stretch, Wear
 
@@ -34,13 +34,13 @@ def _row(title: str, whole_s: float | None, stretch: Stretch) -> list[str]:
     part = whole_s is not None and stretch.seconds < 0.98 * whole_s
     return [
         f"{title} <span class=soft>({duration(stretch.seconds)} so far)</span>" if part else title,
-        _size(stretch.written_bytes),
-        _size(stretch.written_per_day),
-        _size(stretch.card_per_day),
+        size(stretch.written_bytes, 1000),
+        size(stretch.written_per_day, 1000),
+        size(stretch.card_per_day, 1000),
         amount(stretch.commits),
-        _size(stretch.bytes_per_commit),
-        _ratio(stretch.amplification),
-        _ratio(stretch.block_amplification),
+        size(stretch.bytes_per_commit, 1000),
+        ratio(stretch.amplification),
+        ratio(stretch.block_amplification),
     ]
 
 
@@ -57,11 +57,3 @@ def _footnote(wear: Wear) -> str:
     if told and wear.endurance_bytes is None:
         told.append("Set wear.endurance to see how long the card will last.")
     return " ".join(told) or "Nobody counts here what is written."
-
-
-def _size(value: float | None) -> str:
-    return "–" if value is None else size(value, 1000)
-
-
-def _ratio(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"

@@ -78,10 +78,9 @@ def _figures(figures: Figures) -> str:
         ),
         (
             "Efficiency (E)",
-            "–" if now.records_per_cpu_s is None else amount(now.records_per_cpu_s),
+            amount(now.records_per_cpu_s),
             f"records kept per CPU second; {percent(now.cpu)} of a core in use",
-            "since start "
-            + ("–" if ever.records_per_cpu_s is None else amount(ever.records_per_cpu_s)),
+            f"since start {amount(ever.records_per_cpu_s)}",
         ),
     ]
     return (
@@ -103,7 +102,7 @@ def _upstreams(upstreams: Sequence[UpstreamStatus]) -> str:
             html_text(one.name),
             html_text(phase(one.phase, one.retry_in_s)),
             amount(one.backlog_records),
-            "–" if one.backlog_s is None else duration(one.backlog_s),
+            duration(one.backlog_s),
             amount(one.acknowledged_records),
             amount(one.refused_records),
             html_text(one.outlook or ""),

@@ -48,11 +48,7 @@ from edge_agent.wire import (
     Window,
     encode_segments,
 )
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from edge_agent.zstd import zstd
 
 #: A block that has passed this many agents goes no further; it would go round for ever.
 PATH_MAX = 8
