@@ -11,7 +11,7 @@ from edge_agent.metrics import Metrics
 from edge_agent.ops.forecast import capacity, sentences
 from edge_agent.ops.status import LogStatus, UpstreamStatus
 from edge_agent.store import CROWDED
-from edge_agent.wear.history import TimedValues
+from edge_agent.wear.meter import TimedValues
 
 #: "Today's rate" looks back so far …
 TODAY_S = 3600.0

@@ -8,10 +8,11 @@ quarantine, and store it twice.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -19,10 +20,10 @@ import trio
 
 from edge_agent.errors import ProtocolError
 from edge_agent.forward import LogRange, Order, OrderRefused, full_name, position_for
+from edge_agent.live.moments import parse_moment
 from edge_agent.ops.orders.replay import replay
 from edge_agent.ops.orders.send_again import SendAgain, is_an_upstreams
 from edge_agent.ops.orders.sources import SourceMove, meant, orders_for, told_source
-from edge_agent.ops.orders.targets import target_of
 from edge_agent.store import ConsumerView, Entry, Position, Quarantined
 from edge_agent.wire import WireLimits
 
@@ -32,6 +33,28 @@ if TYPE_CHECKING:
     from edge_agent.forward import Lane
     from edge_agent.live import Before, TimeKeyOf
     from edge_agent.log import Log
+
+_SEQ = re.compile(r"[0-9]{1,19}")
+
+
+@dataclass(frozen=True, slots=True)
+class MoveTarget:
+    """What is to be sent next: a seq, or what was measured at a time, which the store finds."""
+
+    seq: int | None = None
+    time_ns: int = 0
+
+
+def target_of(text: str, lines: LogRange, now_ns: int) -> MoveTarget:
+    """From ``start``, ``end``, a seq or a time. Raises ProtocolError where it is none of these."""
+    if text == "start":
+        return MoveTarget(lines.first)
+    if text == "end":
+        return MoveTarget(lines.last + 1)
+    if _SEQ.fullmatch(text):
+        return MoveTarget(int(text))
+    return MoveTarget(None, parse_moment(text, now_ns, what="to"))
+
 
 logger = logging.getLogger(__name__)
 

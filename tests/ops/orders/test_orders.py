@@ -11,8 +11,15 @@ import trio
 from edge_agent.config import Config, Http, Rule, Size, StoreConfig, Upstream
 from edge_agent.config.shape import Duration
 from edge_agent.errors import ProtocolError
-from edge_agent.forward.consumer_orders import OrderRefused
-from edge_agent.ops.orders.orders import QUARANTINE_MAX, ConsumerOrder, Orders, QuarantineOrder
+from edge_agent.forward.consumer_orders import LogRange, OrderRefused
+from edge_agent.ops.orders.orders import (
+    QUARANTINE_MAX,
+    ConsumerOrder,
+    MoveTarget,
+    Orders,
+    QuarantineOrder,
+    target_of,
+)
 from edge_agent.record import Run
 from edge_agent.store import Entry, Position, Quarantined
 from tests.ops.real import Agent, agent
@@ -188,3 +195,18 @@ async def test_an_order_for_another_agent_is_refused(tmp_path: Path) -> None:
         own = running.log.identity.agent_id
         done = await given.settle(QuarantineOrder("drop", None, own))
         assert done == [{"number": 1, "done": True}]
+
+
+LINES = LogRange(first=11, last=90)
+
+
+@pytest.mark.parametrize("text, seq", [("start", 11), ("end", 91), ("47", 47)])
+def test_where_to_is_a_seq_or_an_end(text: str, seq: int) -> None:
+    assert target_of(text, LINES, 10**18) == MoveTarget(seq)
+
+
+def test_an_age_is_a_time_and_nonsense_is_refused_with_what_was_expected() -> None:
+    assert target_of("-1h", LINES, 7200 * 10**9) == MoveTarget(None, 3600 * 10**9)
+    assert target_of("1970-01-01T00:00:05Z", LINES, 0) == MoveTarget(None, 5 * 10**9)
+    with pytest.raises(ProtocolError, match="noon"):
+        target_of("noon", LINES, 0)
