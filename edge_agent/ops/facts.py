@@ -20,7 +20,7 @@ from edge_agent.copied_sources import CopiesSeen
 from edge_agent.metrics import Metrics
 from edge_agent.ops import health
 from edge_agent.ops.copies import about_copies
-from edge_agent.ops.forecast import sentences
+from edge_agent.ops.forecast import about_budget, about_card
 from edge_agent.ops.status import (
     ConnectionStatus,
     LaneStatus,
@@ -231,11 +231,11 @@ def facts(
         salvage=sources.salvage(),
         open_ports=open_ports(sources.config),
         files=files,
-        budget=sentences.about_budget(wear),
+        budget=about_budget(wear),
         budget_kept=wear.budget is None or wear.budget.kept,
         copies=tuple(about_copies(sources.log.identity, sources.copies(), now.wall_ns)),
         mistakes=tuple(_mistakes(sources.metrics)),
-        card=sentences.about_card(wear) if (wear.life_s or 0.0) < WORN_OUT_SOON_S else None,
+        card=about_card(wear) if (wear.life_s or 0.0) < WORN_OUT_SOON_S else None,
     )
 
 

@@ -55,11 +55,12 @@ unauthenticated peer can bring down the nursery that it runs in (`websocket`).
 
 from __future__ import annotations
 
-from edge_agent.server.context import ConnectionView
+from edge_agent.server.context import ConnectionView, Parts
 from edge_agent.server.server import Server, ServerStatistics
 
 __all__ = [
     "ConnectionView",
+    "Parts",
     "Server",
     "ServerStatistics",
 ]

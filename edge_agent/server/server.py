@@ -30,7 +30,6 @@ Stopping: the listeners end first, then every connection is told and ends itself
 from __future__ import annotations
 
 import logging
-import random as random_module
 from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -39,22 +38,9 @@ from functools import partial
 import trio
 
 from edge_agent.accepting import PASSING, Sieve
-from edge_agent.clock import Clock
-from edge_agent.commit import RunBlocking, Trace
-from edge_agent.config import Limits, Listen
-from edge_agent.connection_quota import Arrivals, ProvedQuota, UnprovedQuota
-from edge_agent.copied_sources import Copies, CopiesSeen
-from edge_agent.live import Before, Live, TimeKeyOf
-from edge_agent.log import Log
-from edge_agent.metrics import Metrics
-from edge_agent.refused_peers import RefusedPeers
-from edge_agent.server.admission import RateLimits
+from edge_agent.copied_sources import CopiesSeen
 from edge_agent.server.connection import Connection
-from edge_agent.server.context import ConnectionView, MessageCounters, Parts
-from edge_agent.server.flow_control import SessionWindows
-from edge_agent.server.keepalive import SilenceWatch
-from edge_agent.server.source_claims import Claims
-from edge_agent.server.source_owners import Owners
+from edge_agent.server.context import ConnectionView, Parts
 from edge_agent.server.transport import abort
 from edge_agent.supervise import supervised
 from edge_agent.tokens import Tokens
@@ -86,65 +72,11 @@ class ServerStatistics:
 
 
 class Server:
-    """Everything on the sensors' port. `run` is called once.
+    """Everything on the sensors' port. `run` is called once."""
 
-    Args:
-        log, live: what is written to and read from.
-        config, limits: the configuration's sections ``listen`` and ``limits``.
-        tokens: None where no tokens are asked for.
-        clock, random, metrics, trace: as everywhere. ``trace`` is told of "welcome" and "acked".
-        before: the rules before storing.
-        time_key: the rules that say where a stream has its time.
-        run_blocking: for work that would hold the event loop up.
-        dashboard: URL of the people's port, for people who come here with a browser.
-        refused: is told of peers that were refused before they were let in.
-    """
-
-    def __init__(
-        self,
-        log: Log,
-        live: Live,
-        *,
-        config: Listen,
-        limits: Limits,
-        tokens: Tokens | None,
-        clock: Clock,
-        random: random_module.Random,
-        metrics: Metrics,
-        before: Before | None = None,
-        time_key: TimeKeyOf | None = None,
-        trace: Trace | None = None,
-        run_blocking: RunBlocking = trio.to_thread.run_sync,
-        dashboard: str | None = None,
-        refused: RefusedPeers | None = None,
-    ) -> None:
-        self._parts = Parts(
-            log=log,
-            live=live,
-            listen=config,
-            limits=limits,
-            tokens=tokens,
-            clock=clock,
-            random=random,
-            metrics=metrics,
-            counters=MessageCounters(metrics),
-            before=before,
-            time_key=time_key,
-            run_blocking=run_blocking,
-            trace=trace,
-            what_this_is=_what_this_is(dashboard),
-            windows=SessionWindows(limits.in_flight_bytes, limits.window_bytes, config.connections),
-            rates=RateLimits(limits.records_per_second),
-            claims=Claims(metrics),
-            copies=Copies(clock, metrics),
-            owners=Owners(tokens, limits.sources),
-            silence=SilenceWatch(config.idle_timeout),
-            arrivals=Arrivals(config.unproved_per_address, trio.current_time),
-            unproved=UnprovedQuota(config.unproved, config.unproved_per_address),
-            proved=ProvedQuota(config.connections),
-            refused=refused or RefusedPeers(lambda: clock.read().wall_ns, trio.current_time),
-        )
-        log.note_connected(self._parts.claims.is_held)
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        parts.log.note_connected(parts.claims.is_held)
         self._connections: set[Connection] = set()
         self._open = 0
         self._accepting = trio.CancelScope()
@@ -316,8 +248,3 @@ class Server:
     def _count(self, change: int) -> None:
         self._open += change
         self._parts.metrics.set("connections", self._open)
-
-
-def _what_this_is(dashboard: str | None) -> str:
-    where = f"the dashboard is at {dashboard}" if dashboard else "the dashboard is on another port"
-    return f"This is the WebSocket port of an edge agent, for sensors; {where}."

@@ -33,7 +33,8 @@ from edge_agent.live import Before, Live
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.record import Record
-from edge_agent.server import Server
+from edge_agent.refused_peers import RefusedPeers
+from edge_agent.server import Parts, Server
 from edge_agent.store import Block, CommitResult, Engine, Entry, LogSettings, StoreSettings
 from edge_agent.tokens import Tokens
 from tests.patience import PATIENCE_S, receive_to_end
@@ -153,10 +154,10 @@ async def serving(
     )
     log = Log(engine, committer, trio.to_thread.run_sync)
     live = Live(log, limits, clock=clock, metrics=metrics)
-    server = Server(
-        log,
-        live,
-        config=listen,
+    parts = Parts(
+        log=log,
+        live=live,
+        listen=listen,
         limits=limits,
         tokens=None if tokens is None else Tokens(tokens),
         clock=clock,
@@ -164,7 +165,9 @@ async def serving(
         metrics=metrics,
         before=before,
         dashboard="http://127.0.0.1:8766",
+        refused=RefusedPeers(lambda: clock.read().wall_ns, trio.current_time),
     )
+    server = Server(parts)
     stopped = trio.Event()
     try:
         async with trio.open_nursery() as committing:
