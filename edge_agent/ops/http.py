@@ -25,12 +25,11 @@ from dataclasses import dataclass
 
 import trio
 
-from edge_agent.accepting import PASSING, Refused, Sieve
+from edge_agent.accepting import LINGER_S, Refused, Sieve, linger, next_connection
 from edge_agent.connection_quota import Arrivals, Place, ProvedQuota, UnprovedQuota
 from edge_agent.ops.http_connection import (
     CALLER,
     HEAD_TIMEOUT_S,
-    LINGER_S,
     App,
     HttpServerConnection,
     error_answer,
@@ -41,7 +40,6 @@ logger = logging.getLogger(__name__)
 
 #: What answers in progress get at shutdown.
 GRACE_S = 1.0
-_ACCEPT_PAUSE_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +190,7 @@ class _Guarded:
             # It speaks HTTP, and so understands why not.
             with trio.move_on_after(LINGER_S):
                 await self.stream.send_all(error_answer(400, reason, sentence))
-                await self.stream.send_eof()
-                while await self.stream.receive_some(65536):
-                    pass
+                await linger(self.stream)
 
     def _waits_for_peer(self) -> bool:
         return self._http.waits_for_peer
@@ -228,15 +224,8 @@ class _Port:
     async def accept(self, door: Sieve, connections: trio.Nursery) -> None:
         """Take connections for ever; what one of them does is its own affair."""
         while True:
-            try:
-                stream = await door.accept()
-            except OSError as error:
-                if error.errno not in PASSING:
-                    raise  # The port is opened anew (`edge_agent.supervise`).
-                # The connection waits in the kernel's queue.
-                logger.warning("the people's port cannot accept: %s", error)
-                await trio.sleep(_ACCEPT_PAUSE_S)
-                continue
+            # Where nobody can connect any more the port is opened anew (`edge_agent.supervise`).
+            stream = await next_connection(door, "the people's port")
             connections.start_soon(self._guarded, _Guarded(stream, self))
 
     async def follow(self, tokens_changed: Callable[[], Awaitable[None]]) -> None:

@@ -16,13 +16,11 @@ from http import HTTPStatus
 import h11
 import trio
 
+from edge_agent.accepting import LINGER_S, linger
 from edge_agent.printable import ended
 
 #: A head with a bearer token, some cookies and a browser's usual chatter has 2 KiB.
 HEAD_BYTES_MAX = 16 * 1024
-#: How long, and how much, we read on after a refusal, so that our answer is not lost to a reset.
-LINGER_S = 1.0
-LINGER_BYTES = 256 * 1024
 _TLS_HANDSHAKE = 0x16
 
 
@@ -190,10 +188,6 @@ async def refuse(stream: trio.abc.Stream, refusal: HandshakeRefusal) -> None:
     with trio.move_on_after(LINGER_S):
         try:
             await stream.send_all(response(refusal))
-            if isinstance(stream, trio.abc.HalfCloseableStream):
-                await stream.send_eof()
-            taken = 0
-            while taken < LINGER_BYTES and (data := await stream.receive_some(65536)):
-                taken += len(data)
+            await linger(stream)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # It is gone; so is our answer's reader.

@@ -37,7 +37,7 @@ from functools import partial
 
 import trio
 
-from edge_agent.accepting import PASSING, Sieve
+from edge_agent.accepting import Sieve, next_connection
 from edge_agent.copied_sources import CopiesSeen
 from edge_agent.server.connection import Connection
 from edge_agent.server.context import ConnectionView, Parts
@@ -47,7 +47,6 @@ from edge_agent.tokens import Tokens
 
 logger = logging.getLogger(__name__)
 
-_PASSING_PAUSE_S = 0.1
 #: The longest wait before a shared task is run again: everybody waits for it.
 SHARED_REST_S = 5.0
 #: Beyond ``close_timeout``, what a connection gets to end by itself when the agent stops.
@@ -157,16 +156,12 @@ class Server:
     ) -> None:
         while True:
             try:
-                stream = await door.accept()
+                stream = await next_connection(door, "the sensors' port")
             except OSError as error:
-                if error.errno not in PASSING:
-                    what = f"listen.address = {self._parts.listen.address}: nobody can connect any"
-                    self._broken = OSError(error.errno, f"{what} more: {error.strerror or error}")
-                    self.stop()
-                    return
-                logger.warning("cannot accept a connection: %s", error)
-                await trio.sleep(_PASSING_PAUSE_S)
-                continue
+                what = f"listen.address = {self._parts.listen.address}: nobody can connect any"
+                self._broken = OSError(error.errno, f"{what} more: {error.strerror or error}")
+                self.stop()
+                return
             if len(self._connections) >= self._connections_max:
                 self._parts.metrics.add("connections_refused_total", 1, "full")
                 await abort(stream)

@@ -15,7 +15,7 @@ import msgpack
 import trio
 from msgspec import structs
 
-from edge_agent.clock import Clock, ManualClock
+from edge_agent.clock import Clock
 from edge_agent.commit import Committer, GroupLimits
 from edge_agent.config import Limits, Listen, Upstream
 from edge_agent.errors import SinkError
@@ -27,6 +27,7 @@ from edge_agent.record import Record, Run
 from edge_agent.refused_peers import RefusedPeers
 from edge_agent.server import Parts, Server
 from edge_agent.store import Engine, Entry, LogSettings, StoreSettings
+from tests.manual_clock import ManualClock
 from tests.patience import PATIENCE_S
 
 T = TypeVar("T")

@@ -13,7 +13,6 @@ from msgspec import structs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from edge_agent.aggregates import Summary
-from edge_agent.clock import ManualClock
 from edge_agent.config.shape import Duration, Rule
 from edge_agent.errors import StoreDamaged, StoreError, StoreFailed, StoreFull
 from edge_agent.live import run_windows, window_consumer
@@ -22,6 +21,7 @@ from edge_agent.live.windows import SAVE_RECORDS, derived_runs, derived_stream
 from edge_agent.record import Record
 from edge_agent.store import LogSettings, Position
 from edge_agent.stream_names import STREAM_BYTES_MAX
+from tests.manual_clock import ManualClock
 from tests.waist import NOW_NS, SECOND, Waist, make_waist, open_engine, open_waist, run_of, settings
 
 #: Whole minutes, an hour before the agent's clock, so that every window has ended by it.

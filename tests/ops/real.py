@@ -14,7 +14,6 @@ from typing import Any
 import msgpack
 import trio
 
-from edge_agent.clock import ManualClock
 from edge_agent.commit import Committer, GroupLimits
 from edge_agent.config import Config, Http, Size, StoreConfig
 from edge_agent.copied_sources import CopiesSeen
@@ -28,6 +27,7 @@ from edge_agent.refused_peers import RefusedPeers
 from edge_agent.scrubber import ScrubStatus
 from edge_agent.store import Engine, LogSettings, StoreSettings
 from edge_agent.store.types import Entry
+from tests.manual_clock import ManualClock
 
 
 def run_of(clock: ManualClock, stream: str, values: Sequence[object], source: str = "s") -> Run:

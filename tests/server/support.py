@@ -26,7 +26,6 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
-from edge_agent.clock import ManualClock
 from edge_agent.commit import Committer, GroupLimits
 from edge_agent.config.shape import Duration, Limits, Listen
 from edge_agent.live import Before, Live
@@ -37,6 +36,7 @@ from edge_agent.refused_peers import RefusedPeers
 from edge_agent.server import Parts, Server
 from edge_agent.store import Block, CommitResult, Engine, Entry, LogSettings, StoreSettings
 from edge_agent.tokens import Tokens
+from tests.manual_clock import ManualClock
 from tests.patience import PATIENCE_S, receive_to_end
 
 MIB = 1024 * 1024

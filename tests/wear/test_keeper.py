@@ -13,7 +13,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from edge_agent.clock import ManualClock, Reading
+from edge_agent.clock import Reading
 from edge_agent.commit import CommitStatistics, Committer
 from edge_agent.config import Config, parse
 from edge_agent.errors import StoreFailed
@@ -22,6 +22,7 @@ from edge_agent.ops.forecast import about_budget
 from edge_agent.store import CommitResult, Entry
 from edge_agent.wear.keeper import Keeper, Ledger
 from tests.commit.recording import RecordingStore, committer_on, entry
+from tests.manual_clock import ManualClock
 from tests.waist import open_waist, run_of
 
 DAY_S = 86_400.0

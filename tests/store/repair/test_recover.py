@@ -6,7 +6,6 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from edge_agent.clock import ManualClock
 from edge_agent.errors import StoreDamaged
 from edge_agent.store.create import open_environment
 from edge_agent.store.format.block import Packed, encode_block
@@ -31,6 +30,7 @@ from edge_agent.store.format.values import (
 from edge_agent.store.lmdb_file.pages import Node, PageFile
 from edge_agent.store.repair import recover as holes_module
 from edge_agent.store.repair.recover import Copy, Holes, is_sound, sound
+from tests.manual_clock import ManualClock
 from tests.store.support import MIB, run
 
 
