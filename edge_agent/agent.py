@@ -351,7 +351,7 @@ class _Parts:
 
     def _connections(self) -> Sequence[ConnectionStatus]:
         now_ns = self.around.clock.read().wall_ns
-        return [connection_status(view, now_ns) for view in self.server.connections()]
+        return [connection_status(one, now_ns) for one in self.server.connections()]
 
 
 def _look_at_files(config: Config, clock: Clock) -> FilesFact:

@@ -22,7 +22,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import ssl
@@ -35,6 +35,16 @@ OPEN = 0o666
 _SECRET_BYTES_MAX = 4096
 #: Where a process finds what it was started with.
 _HANDED = (Path("/dev/fd"), Path("/proc/self/fd"))
+
+
+class FileState(NamedTuple):
+    """Which file bears a name, and how old its content is."""
+
+    device: int
+    inode: int
+    size: int
+    written_ns: int
+    changed_ns: int
 
 
 @contextmanager
@@ -100,6 +110,14 @@ def open_plain(path: Path, flags: int, mode: int = SECRET) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def file_state(path: Path) -> FileState:
+    """What is another one where the file was replaced or written; raises OSError."""
+    found = path.stat()
+    return FileState(
+        found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    )
 
 
 def refuse_pipes(*paths: Path) -> None:

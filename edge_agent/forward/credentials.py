@@ -19,13 +19,19 @@ from urllib.parse import urlsplit
 
 from edge_agent.config import SecretFile, Upstream, header_value_problem
 from edge_agent.errors import SinkUnavailable
-from edge_agent.files import load_pair, read_secret_line, refuse_pipes, trusting
+from edge_agent.files import (
+    FileState,
+    file_state,
+    load_pair,
+    read_secret_line,
+    refuse_pipes,
+    trusting,
+)
 from edge_agent.printable import why
 
 #: A file changed this recently may change once more within the same tick of the file system's
 #: clock, which nothing would show; until then it is read each time.
 _SETTLED_NS = 2_000_000_000
-_State = tuple[int, int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,7 @@ class CredentialFiles:
         secret = [value.file for value in upstream.headers.values() if not isinstance(value, str)]
         files = (*self._trust, *secret, upstream.token_file, upstream.proxy_auth_file)
         self._files = tuple(path for path in files if path is not None)
-        self._states: tuple[_State | None, ...] = ()
+        self._states: tuple[FileState | None, ...] = ()
         self._settled = False
         self._known: Credentials | None = None
         self._trusted: tuple[bytes, ...] = ()
@@ -79,7 +85,9 @@ class CredentialFiles:
             raise
         # From before the reading: what changes meanwhile is seen at the next look.
         self._known, self._states = known, states
-        self._settled = all(one and now - max(one[2], one[3]) > _SETTLED_NS for one in states)
+        self._settled = all(
+            one and now - max(one.written_ns, one.changed_ns) > _SETTLED_NS for one in states
+        )
         return known
 
     def _read(self) -> Credentials:
@@ -190,9 +198,8 @@ def _system_authorities() -> str | None:
     return ssl.get_default_verify_paths().cafile
 
 
-def _state(path: str) -> _State | None:
+def _state(path: str) -> FileState | None:
     try:
-        found = Path(path).stat()
+        return file_state(Path(path))
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size

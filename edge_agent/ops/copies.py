@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from edge_agent.copied_sources import CopiesSeen
 from edge_agent.ops.status import CopiesStatus, Reason
 from edge_agent.printable import ended
-from edge_agent.record import NANOSECONDS, format_time
+from edge_agent.record import DAY_S, NANOSECONDS, format_time
 from edge_agent.store import Identity
 
 #: For so long after it happened health tells of it; status always.
-TOLD_S = 7 * 86_400.0
+TOLD_S = 7 * DAY_S
 
 
 def copies_status(identity: Identity, sources: CopiesSeen) -> CopiesStatus:

@@ -31,7 +31,7 @@ from edge_agent.ops.status import (
     UpstreamStatus,
 )
 from edge_agent.printable import grouped
-from edge_agent.record import NANOSECONDS, format_time
+from edge_agent.record import DAY_S, NANOSECONDS, format_time
 from edge_agent.refused_peers import RefusedPeer, RefusedPeers
 from edge_agent.scrubber import ScrubStatus
 from edge_agent.store import loss_in_words
@@ -52,7 +52,7 @@ UNCONFIGURED = LogSettings(share=Share(0.0))
 
 
 #: A card that lasts less than this is worth a warning: it has to be bought, and somebody to go.
-WORN_OUT_SOON_S = 365 * 86_400.0
+WORN_OUT_SOON_S = 365 * DAY_S
 
 
 Renewed = Callable[[str, ssl.SSLContext, Callable[[], ssl.SSLContext | None]], None]

@@ -23,6 +23,7 @@ from edge_agent.ops.status import (
     Word,
 )
 from edge_agent.printable import ended, grouped
+from edge_agent.record import DAY_S
 
 #: A commit that takes longer than this is shown; cards stall for seconds now and then.
 SLOW_COMMIT_S = 10.0
@@ -32,9 +33,9 @@ STALLED_COMMIT_S = 60.0
 FILE_FULL = 0.95
 LOG_FULL = 0.98
 #: What an upstream's absence costs is said as soon as it is less than a day away.
-LOSS_SOON_S = 86_400.0
+LOSS_SOON_S = DAY_S
 #: A certificate that ends sooner is worth a person's attention.
-CERTIFICATE_SOON_S = 21 * 86_400.0
+CERTIFICATE_SOON_S = 21 * DAY_S
 #: What is wrong with an upstream, by where the obstacle lies.
 _OBSTACLES: dict[Obstacle | None, str] = {
     "here": "is sent nothing",
@@ -198,7 +199,7 @@ def _about_upstream(upstream: UpstreamStatus) -> Iterable[Reason]:
 def _about_certificate(ends_in_s: float | None) -> Iterable[Reason]:
     if ends_in_s is None or ends_in_s > CERTIFICATE_SOON_S:
         return
-    days = ends_in_s / 86_400
+    days = ends_in_s / DAY_S
     told = f"ends in {days:.0f} days" if days > 0 else f"ended {-days:.0f} days ago"
     yield Reason(
         "certificate_ends",

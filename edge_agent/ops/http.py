@@ -26,6 +26,7 @@ from dataclasses import dataclass
 import trio
 
 from edge_agent.accepting import LINGER_S, Refused, Sieve, linger, next_connection
+from edge_agent.config import Http
 from edge_agent.connection_quota import Arrivals, Place, ProvedQuota, UnprovedQuota
 from edge_agent.ops.http_connection import (
     CALLER,
@@ -49,21 +50,12 @@ class Serving:
     addresses: tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionPlaces:
-    """How many may be connected; see the module."""
-
-    connections: int = 64
-    unproved: int = 64
-    unproved_per_address: int = 32
-
-
 async def serve(
     app: App,
     listeners: Sequence[trio.SocketListener],
     *,
     tls: ssl.SSLContext | None = None,
-    places: ConnectionPlaces | None = None,
+    places: Http | None = None,
     tokens_changed: Callable[[], Awaitable[None]] | None = None,
     refused: Refused = lambda address, reason, sentence, times: None,
     task_status: trio.TaskStatus[Serving] = trio.TASK_STATUS_IGNORED,
@@ -74,12 +66,12 @@ async def serve(
         app: the ASGI application.
         listeners: bound and listening; closed when this ends.
         tls: where the port speaks https.
-        places: how many may be connected.
+        places: how many may be connected; the rest of it does not count here.
         tokens_changed: waits until tokens have changed, after which everybody is judged again.
         refused: is told of peers with whom there is no TLS, and of those that are not heard.
         task_status: started with where it listens, once it does.
     """
-    port = _Port(app, tls, places or ConnectionPlaces(), refused)
+    port = _Port(app, tls, places or Http(), refused)
     doors = [port.door(listener) for listener in listeners]
     async with trio.open_nursery() as connections:
         try:
@@ -205,7 +197,7 @@ class _Guarded:
 
 class _Port:
     def __init__(
-        self, app: App, tls: ssl.SSLContext | None, places: ConnectionPlaces, refused: Refused
+        self, app: App, tls: ssl.SSLContext | None, places: Http, refused: Refused
     ) -> None:
         self.refused = refused
         self._app = app

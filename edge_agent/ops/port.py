@@ -55,16 +55,12 @@ async def serve_people(
     if listeners is None:
         listeners = await trio.open_tcp_listeners(port, host=host or None)
     async with trio.open_nursery() as nursery:
-        http_config = config.http
-        places = http.ConnectionPlaces(
-            http_config.connections, http_config.unproved, http_config.unproved_per_address
-        )
         serve = partial(
             http.serve,
             make_app(watch, rules),
             listeners,
             tls=tls,
-            places=places,
+            places=config.http,
             tokens_changed=None if tokens is None else tokens.changed,
             refused=partial(sources.refused.note, "http.address"),
         )

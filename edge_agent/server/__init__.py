@@ -55,12 +55,11 @@ unauthenticated peer can bring down the nursery that it runs in (`websocket`).
 
 from __future__ import annotations
 
-from edge_agent.server.context import ConnectionView, Parts
-from edge_agent.server.server import Server, ServerStatistics
+from edge_agent.server.context import Parts, Visitor
+from edge_agent.server.server import Server
 
 __all__ = [
-    "ConnectionView",
     "Parts",
     "Server",
-    "ServerStatistics",
+    "Visitor",
 ]

@@ -145,36 +145,16 @@ class Parts:
         return tuple(kept for run in runs for kept in self.before(run))
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionView:
-    """One connection at one moment, for status.
-
-    Attributes:
-        kind: ``ingest``, ``forward``, ``subscribe`` or ``query``; "" before the upgrade.
-        mode: ``plain``, ``json`` or ``msgpack``.
-        name: stream or pattern of the path.
-        peer: address; token: name of the token, or the address again.
-        source: who sends, as stored; "" where it has not said so.
-        since_ns: wall clock when it was accepted.
-        next: number that comes next (plain: messages so far); acked: told to be durable.
-        in_flight_bytes: received and not yet committed.
-    """
-
-    kind: str
-    mode: str
-    name: str
-    peer: str
-    token: str
-    source: str
-    since_ns: int
-    next: int
-    acked: int
-    in_flight_bytes: int
-
-
 @dataclass(slots=True)
 class Visitor:
-    """Who is connected, and how far it has come: its session knows, or its pump tells."""
+    """Who is connected, and how far it has come: its session knows, or its pump tells.
+
+    Attributes:
+        peer, grant, target, mode: as it was let in; ``source`` is "" until it has said so.
+        since_ns: wall clock when it was accepted.
+        next: number that comes next (plain: messages so far); acked: told to be durable.
+        session: knows both itself, where there is one.
+    """
 
     peer: Peer
     grant: Grant
@@ -190,19 +170,3 @@ class Visitor:
     def has_spoken(self) -> bool:
         """Whether anything that means something has come from it: a hello, or a message."""
         return self.next > 0 or (self.session is not None and bool(self.source))
-
-    def view(self) -> ConnectionView:
-        """A snapshot."""
-        session = self.session
-        return ConnectionView(
-            kind=self.target.kind,
-            mode=self.mode,
-            name=self.target.name,
-            peer=self.peer.address,
-            token=self.grant.name,
-            source=self.source,
-            since_ns=self.since_ns,
-            next=self.next if session is None else session.number,
-            acked=self.acked if session is None else session.acked,
-            in_flight_bytes=0 if session is None else session.bytes_in_flight,
-        )

@@ -32,7 +32,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from functools import partial
 
 import trio
@@ -40,7 +39,7 @@ import trio
 from edge_agent.accepting import Sieve, next_connection
 from edge_agent.copied_sources import CopiesSeen
 from edge_agent.server.connection import Connection
-from edge_agent.server.context import ConnectionView, Parts
+from edge_agent.server.context import Parts, Visitor
 from edge_agent.server.transport import abort
 from edge_agent.supervise import supervised
 from edge_agent.tokens import Tokens
@@ -51,23 +50,6 @@ logger = logging.getLogger(__name__)
 SHARED_REST_S = 5.0
 #: Beyond ``close_timeout``, what a connection gets to end by itself when the agent stops.
 _GRACE_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class ServerStatistics:
-    """How the port is doing, at one moment.
-
-    Attributes:
-        connections: open sockets.
-        settling: connections whose socket is gone, but not all that they appended is committed.
-        window_bytes: what all sessions together may have in flight.
-        tokens_trouble: why the tokens file cannot be read at present; None while it can.
-    """
-
-    connections: int
-    settling: int
-    window_bytes: int
-    tokens_trouble: str | None
 
 
 class Server:
@@ -124,26 +106,17 @@ class Server:
         comes back is judged anew.
         """
         for connection in tuple(self._connections):
-            view = connection.view()
-            if view is not None and (
-                view.source in sources or (view.kind == "forward" and view.token in identities)
+            who = connection.visitor
+            if who is not None and (
+                who.source in sources
+                or (who.target.kind == "forward" and who.grant.name in identities)
             ):
                 connection.say_goodbye()
 
-    def connections(self) -> list[ConnectionView]:
-        """All connections that have been let in, the oldest first."""
-        views = (connection.view() for connection in tuple(self._connections))
-        return sorted((view for view in views if view is not None), key=lambda view: view.since_ns)
-
-    def statistics(self) -> ServerStatistics:
-        """A snapshot."""
-        tokens = self._parts.tokens
-        return ServerStatistics(
-            connections=self._open,
-            settling=max(0, len(self._connections) - self._open),
-            window_bytes=self._parts.windows.granted_bytes,
-            tokens_trouble=None if tokens is None else tokens.trouble,
-        )
+    def connections(self) -> list[Visitor]:
+        """All that have been let in, the oldest first."""
+        found = [one.visitor for one in self._connections if one.visitor is not None]
+        return sorted(found, key=lambda visitor: visitor.since_ns)
 
     async def _accept(
         self, listener: trio.abc.Listener[trio.abc.Stream], handlers: trio.Nursery

@@ -14,11 +14,11 @@ from edge_agent.config import Config
 from edge_agent.errors import StoreError
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
-from edge_agent.record import format_time
+from edge_agent.record import DAY_S, format_time
 from edge_agent.store import Entry, Position
 from edge_agent.wear import budget
 from edge_agent.wear.device import ByteCounter, by_agent, card_of, name_of
-from edge_agent.wear.meter import DAY_S, Meter, Stretch, WrittenBytes
+from edge_agent.wear.meter import Meter, Stretch, WrittenBytes
 
 #: The name of the position, and the log that it is in.
 CONSUMER, LOG = "$wear", "main"

@@ -11,6 +11,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from edge_agent.record import DAY_S
+
 T = TypeVar("T")
 
 
@@ -41,7 +43,6 @@ class TimedValues(Generic[T]):
 
 
 HOUR_S = 3600.0
-DAY_S = 86_400.0
 #: Nothing is said per day before so much time has passed: the first commits are no measure.
 TELLING_S = 60.0
 _HOUR_SPACING_S = 60.0

@@ -110,6 +110,14 @@ class Serving:
     stopped: trio.Event
     listener: trio.SocketListener
 
+    def open_sockets(self) -> int:
+        """How many connections have a socket."""
+        return self.server._open
+
+    def settling(self) -> int:
+        """How many have none any more, and wait for commits."""
+        return max(0, len(self.server._connections) - self.server._open)
+
     async def records(self, log: str = "main") -> list[Record]:
         """Everything stored, in order."""
         found: list[Record] = []
