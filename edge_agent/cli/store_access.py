@@ -33,8 +33,7 @@ from edge_agent.store import LOCK, STORE, StoreLock
 from edge_agent.store.tools import look_inside
 
 if TYPE_CHECKING:
-    from edge_agent.ops.orders.orders import ConsumerOrder, Orders, QuarantineOrder
-    from edge_agent.ops.orders.sources import SourceMove
+    from edge_agent.ops.orders.orders import ConsumerOrder, Orders, QuarantineOrder, SourceMove
 
     Order = ConsumerOrder | QuarantineOrder | SourceMove
 

@@ -19,22 +19,23 @@ from edge_agent.config import LogConfig as LogSettings
 from edge_agent.copied_sources import CopiesSeen
 from edge_agent.metrics import Metrics
 from edge_agent.ops import health
-from edge_agent.ops.copies import about_copies
 from edge_agent.ops.forecast import about_budget, about_card
 from edge_agent.ops.status import (
     ConnectionStatus,
+    CopiesStatus,
     LaneStatus,
     LastBatch,
     LogStatus,
+    Reason,
     RefusedStatus,
     StoreStatus,
     UpstreamStatus,
 )
-from edge_agent.printable import grouped
+from edge_agent.printable import ended, grouped
 from edge_agent.record import DAY_S, NANOSECONDS, format_time
 from edge_agent.refused_peers import RefusedPeer, RefusedPeers
 from edge_agent.scrubber import ScrubStatus
-from edge_agent.store import loss_in_words
+from edge_agent.store import Identity, loss_in_words
 from edge_agent.tokens import Tokens
 from edge_agent.wear import Wear
 
@@ -45,6 +46,47 @@ if TYPE_CHECKING:
     from edge_agent.log import Log
     from edge_agent.ops.orders.orders import Part
     from edge_agent.store import StoreStatistics
+
+#: For so long after it happened health tells of it; status always.
+TOLD_S = 7 * DAY_S
+
+
+def copies_status(identity: Identity, sources: CopiesSeen) -> CopiesStatus:
+    """What status shows."""
+    note = identity.copied
+    return CopiesStatus(
+        0 if note is None else note.times,
+        None if note is None else format_time(note.when_ns),
+        None if note is None else note.reason,
+        sources.times,
+        sources.source or None,
+        format_time(sources.when_ns) if sources.times else None,
+    )
+
+
+def about_copies(identity: Identity, sources: CopiesSeen, wall_ns: int) -> Iterator[Reason]:
+    """What health tells, while it is news."""
+    note = identity.copied
+    if note is not None and _is_news(note.when_ns, wall_ns):
+        yield Reason(
+            "store_copied",
+            f"On {format_time(note.when_ns)} this store was found to be a copy:"
+            f" {ended(note.reason)} What it held and nobody had acknowledged to it goes upstream"
+            f" under the new epoch {identity.epoch}; some of it may be there twice.",
+        )
+    if sources.times and _is_news(sources.when_ns, wall_ns):
+        often = "once" if sources.times == 1 else f"{sources.times} times"
+        yield Reason(
+            "source_copied",
+            f"A source came back as a copy of its store {often} since the start, at last"
+            f" {sources.source} on {format_time(sources.when_ns)}: an older image was put back, or"
+            " two run at once. Nothing is lost; some of its records may be here twice.",
+        )
+
+
+def _is_news(when_ns: int, wall_ns: int) -> bool:
+    # By a clock that was not set nobody can tell how long ago it was.
+    return abs(wall_ns - when_ns) < TOLD_S * NANOSECONDS
 
 
 #: What is shown of a log that is in the store and not in the configuration.

@@ -78,7 +78,7 @@ class Facts:
         budget: what the budget of bytes a day takes, or why it is not kept; None with nothing to
             say.
         card: how long it lasts, where that is less than a year or over.
-        copies: what was noticed of copied stores (`edge_agent.ops.copies`).
+        copies: what was noticed of copied stores (`edge_agent.ops.facts`).
         mistakes: tasks that failed on a mistake of the agent's own.
     """
 

@@ -10,8 +10,14 @@ import trio
 from edge_agent import __version__
 from edge_agent.errors import StoreError
 from edge_agent.ops import figures, health
-from edge_agent.ops.copies import copies_status
-from edge_agent.ops.facts import Sources, facts, log_status, refused_status, store_status
+from edge_agent.ops.facts import (
+    Sources,
+    copies_status,
+    facts,
+    log_status,
+    refused_status,
+    store_status,
+)
 from edge_agent.ops.forecast import Projections, about_wear
 from edge_agent.ops.status import AgentStatus, LogStatus, Status, StreamsStatus, UpstreamStatus
 from edge_agent.ops.streams import Directory

@@ -24,10 +24,11 @@ HEAD_BYTES_MAX = 16 * 1024
 _TLS_HANDSHAKE = 0x16
 
 
+@dataclass(eq=False)
 class HandshakeRefusal(Exception):
     """The request is answered with an HTTP status instead of the upgrade.
 
-    Args:
+    Attributes:
         status: HTTP status code.
         sentence: for the person who reads the answer.
         reason: one word for the metric ``connections_refused_total``.
@@ -35,21 +36,14 @@ class HandshakeRefusal(Exception):
         cure: for the person who looks after the agent; the peer is not told.
     """
 
-    def __init__(
-        self,
-        status: int,
-        sentence: str,
-        reason: str,
-        retry_after: int | None = None,
-        *,
-        cure: str = "",
-    ) -> None:
-        super().__init__(sentence)
-        self.status = status
-        self.sentence = sentence
-        self.reason = reason
-        self.retry_after = retry_after
-        self.cure = cure
+    status: int
+    sentence: str
+    reason: str
+    retry_after: int | None = None
+    cure: str = ""
+
+    def __str__(self) -> str:
+        return self.sentence
 
 
 @dataclass(frozen=True, slots=True)

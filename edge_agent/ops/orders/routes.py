@@ -20,9 +20,9 @@ from edge_agent.ops.orders.orders import (
     ConsumerOrder,
     Orders,
     QuarantineOrder,
+    SourceMove,
     told_quarantined,
 )
-from edge_agent.ops.orders.sources import SourceMove
 
 if TYPE_CHECKING:
     from edge_agent.access import Readable
