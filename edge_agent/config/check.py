@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from edge_agent.access import is_loopback
-from edge_agent.config.request import request_problems
 from edge_agent.config.shape import KIB, MIB, Config, Duration, Rule, Share, Size, Upstream
 from edge_agent.config.units import (
     format_duration,
@@ -19,6 +18,7 @@ from edge_agent.config.units import (
     format_size,
     parse_address,
 )
+from edge_agent.config.urls import request_problems
 from edge_agent.errors import ConfigError, ProtocolError
 from edge_agent.record import DAY_S
 from edge_agent.stream_names import compile_pattern, stream_problem

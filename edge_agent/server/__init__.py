@@ -15,7 +15,7 @@ and of what comes over it, once it is open::
                                                     ▼
       plain_session · session (sensor_session, agent_session) · query_session
                                                     ▼
-                                feed ─▶ log ─▶ acks ─▶ send_queue ─▶ socket
+                                pump ─▶ log ─▶ acks ─▶ transport ─▶ socket
 
 From the read to the log, and from the commit to the ack, everything is plain calls: tasks are only
 for waiting. What all connections have in common is done by one task each: reading plain sockets

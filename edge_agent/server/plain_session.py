@@ -16,8 +16,7 @@ from edge_agent.errors import ProtocolError
 from edge_agent.server.acks import Owed
 from edge_agent.server.closing import LastWords, NotNow, quarantined
 from edge_agent.server.context import Parts, Visitor
-from edge_agent.server.feed import Feed
-from edge_agent.server.pump import Pump
+from edge_agent.server.pump import Feed, Pump
 from edge_agent.server.sensor_session import arrival_of
 from edge_agent.server.websocket import WebSocket
 from edge_agent.store import Entry
