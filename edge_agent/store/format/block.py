@@ -59,19 +59,7 @@ _ENCODER = msgspec.msgpack.Encoder()
 
 def encode_origin(origin: Origin) -> bytes:
     """An array of its fields."""
-    return _ENCODER.encode(
-        (
-            origin.agent,
-            origin.epoch,
-            origin.log,
-            origin.first,
-            origin.boot_id,
-            origin.boot_ns,
-            origin.stored_ns,
-            origin.synced,
-            origin.path,
-        )
-    )
+    return _ENCODER.encode(msgspec.structs.astuple(origin))
 
 
 def decode_origin(raw: memoryview) -> Origin:
