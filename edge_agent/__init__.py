@@ -24,6 +24,7 @@ Floors; imports only go down (``tests/test_architecture.py`` enforces it):
 3     ``tokens``                      who may do what: names, and secrets kept as hashes
 2     ``commit``, ``log``             the waist: append, read, wait_past, acknowledge
 2     ``client``                      what sensors import, also alone; knows nothing of the log
+2     ``copied_sources``              sources that came back as copies of their stores
 2     ``tls``                         the server's certificate, and an authority of one's own
 1     ``wire``, ``session``, ``store``, ``config``
                                       pure stations
@@ -33,7 +34,8 @@ Floors; imports only go down (``tests/test_architecture.py`` enforces it):
 1     ``accepting``, ``connection_quota``, ``refused_peers``
                                       who is heard, who may be connected, and who was refused
 0     ``errors``, ``record``, ``stream_names``, ``aggregates``, ``metrics``,
-      ``clock_note``, ``time_format``, ``files``, ``printable``
+      ``clock_note``, ``time_format``, ``files``, ``printable``,
+      ``access``, ``zstd``
                                       values, and what reads and shows them
 ===== =============================== ========================================================
 

@@ -14,15 +14,22 @@ processor.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import socket
 import struct
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
 
 import trio
 
 from edge_agent.connection_quota import Arrivals
+
+logger = logging.getLogger(__name__)
+
+Accepted = TypeVar("Accepted", bound=trio.abc.AsyncResource)
 
 #: Turned away in one pass of the event loop, and the rest after that.
 BATCH = 64
@@ -42,6 +49,41 @@ _ITS_OWN = frozenset(
 
 Refused = Callable[[str, str, str, int], None]
 """Is told of peers that were refused: address, reason, sentence, and how many there were."""
+
+
+#: The connection waits in the kernel's queue meanwhile.
+_PASSING_PAUSE_S = 0.1
+#: How long, and how much, is read on before a close, so that our answer is not lost to a reset.
+LINGER_S = 1.0
+LINGER_BYTES = 256 * 1024
+
+
+async def next_connection(door: trio.abc.Listener[Accepted], port: str) -> Accepted:
+    """The next connection to ``port``, however long the machine is out of something.
+
+    Raises:
+        OSError: nobody can connect any more.
+    """
+    while True:
+        try:
+            return await door.accept()
+        except OSError as error:
+            if error.errno not in PASSING:
+                raise
+            logger.warning("%s cannot accept a connection: %s", port, error)
+            await trio.sleep(_PASSING_PAUSE_S)
+
+
+async def linger(stream: trio.abc.Stream) -> None:
+    """Say that nothing more comes, and read on for a moment: a close with unread bytes would take
+    our answer away again.
+    """
+    with trio.move_on_after(LINGER_S), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        if isinstance(stream, trio.abc.HalfCloseableStream):
+            await stream.send_eof()
+        taken = 0
+        while taken < LINGER_BYTES and (data := await stream.receive_some(65536)):
+            taken += len(data)
 
 
 class Sieve(trio.abc.Listener[trio.SocketStream]):

@@ -59,7 +59,6 @@ from edge_agent.ops import (
     FilesFact,
     Notifier,
     Sources,
-    SourcesCopied,
     UpstreamStatus,
     Watch,
     in_words,
@@ -71,7 +70,7 @@ from edge_agent.record import NANOSECONDS
 from edge_agent.refused_peers import RefusedPeers
 from edge_agent.renewal import Renewals
 from edge_agent.scrubber import Scrubber
-from edge_agent.server import Server
+from edge_agent.server import Parts, Server
 from edge_agent.store import Engine, LookAtMedium, medium_of
 from edge_agent.supervise import FirstStart, supervised, supervised_once_started
 from edge_agent.tls import certificate_end, server_context
@@ -193,20 +192,22 @@ class _Parts:
         self.before = compile_rules(config.rule, self.metrics)
         self.time_key = compile_time_keys(config.rule)
         self.server = Server(
-            self.log,
-            self.live,
-            config=config.listen,
-            limits=config.limits,
-            tokens=self.tokens,
-            clock=around.clock,
-            random=around.random,
-            metrics=self.metrics,
-            before=self.before,
-            time_key=self.time_key,
-            run_blocking=around.run_blocking,
-            trace=around.trace,
-            dashboard=None if (people := people_url(config)) is None else f"{people}/",
-            refused=self.refused,
+            Parts(
+                log=self.log,
+                live=self.live,
+                listen=config.listen,
+                limits=config.limits,
+                tokens=self.tokens,
+                clock=around.clock,
+                random=around.random,
+                metrics=self.metrics,
+                before=self.before,
+                time_key=self.time_key,
+                run_blocking=around.run_blocking,
+                trace=around.trace,
+                dashboard=None if (people := people_url(config)) is None else f"{people}/",
+                refused=self.refused,
+            )
         )
         interval_s = float(config.store.scrub_interval)
         self.scrubber = Scrubber(self.log, interval_s, around.clock, self.metrics)
@@ -266,9 +267,7 @@ class _Parts:
                 live=self.live,
                 upstreams=self._upstreams,
                 connections=self._connections,
-                copies=self._copies,
-                access=None if self.tokens is None else self.server.readable,
-                may_order=None if self.tokens is None else self.server.may_order,
+                copies=lambda: self.server.copies,
                 before=self.before,
                 time_key=self.time_key,
                 lane=self._lane,
@@ -350,13 +349,9 @@ class _Parts:
             for upstream, forwarder in zip(self.config.upstream, self.forwarders, strict=True)
         ]
 
-    def _copies(self) -> SourcesCopied:
-        seen = self.server.copies
-        return SourcesCopied(seen.times, seen.source, seen.when_ns)
-
     def _connections(self) -> Sequence[ConnectionStatus]:
         now_ns = self.around.clock.read().wall_ns
-        return [connection_status(view, now_ns) for view in self.server.connections()]
+        return [connection_status(one, now_ns) for one in self.server.connections()]
 
 
 def _look_at_files(config: Config, clock: Clock) -> FilesFact:

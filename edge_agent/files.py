@@ -22,7 +22,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import ssl
@@ -31,8 +31,20 @@ if TYPE_CHECKING:
 SECRET = 0o600
 #: Mode of what anybody may read, less the umask.
 OPEN = 0o666
+#: Longer is not a secret but the wrong file.
+_SECRET_BYTES_MAX = 4096
 #: Where a process finds what it was started with.
 _HANDED = (Path("/dev/fd"), Path("/proc/self/fd"))
+
+
+class FileState(NamedTuple):
+    """Which file bears a name, and how old its content is."""
+
+    device: int
+    inode: int
+    size: int
+    written_ns: int
+    changed_ns: int
 
 
 @contextmanager
@@ -100,6 +112,14 @@ def open_plain(path: Path, flags: int, mode: int = SECRET) -> int:
     return descriptor
 
 
+def file_state(path: Path) -> FileState:
+    """What is another one where the file was replaced or written; raises OSError."""
+    found = path.stat()
+    return FileState(
+        found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    )
+
+
 def refuse_pipes(*paths: Path) -> None:
     """Before ``paths`` are read as a whole: raises OSError where one is a pipe, a socket or a
     device, which may have no end, or wait for ever for somebody at the other one.
@@ -124,6 +144,37 @@ def load_pair(context: ssl.SSLContext, certificate: str, key: str | None) -> Non
     """
     refuse_pipes(*(Path(path) for path in (certificate, key) if path is not None))
     context.load_cert_chain(certificate, key, password=_no_pass_phrase)
+
+
+def trusting(ca_file: str | None) -> ssl.SSLContext:
+    """A client's TLS context: trust in the authority in a plain file alone, or in the system's.
+
+    Raises OSError, ssl.SSLError among them.
+    """
+    import ssl
+
+    if ca_file is not None:
+        refuse_pipes(Path(ca_file))
+    return ssl.create_default_context(cafile=ca_file)
+
+
+def read_secret_line(path: Path) -> str:
+    """The one line of printable ASCII that a plain file holds: a token, or a password.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it holds something else, which the text does not repeat.
+    """
+    refuse_pipes(path)
+    with path.open("rb") as file:
+        text = file.read(_SECRET_BYTES_MAX + 1)
+    secret = text.decode("ascii", "replace").strip()
+    # Anything else would let a file with a line break write headers of its own.
+    if not secret.isascii():
+        raise ValueError("it is no ASCII")
+    if not secret or len(text) > _SECRET_BYTES_MAX or not secret.isprintable():
+        raise ValueError("expected one line")
+    return secret
 
 
 def refuse_links(*paths: Path) -> None:

@@ -10,6 +10,7 @@ looks like the agent's own. What is shown instead of such a character is its esc
 - `json_text`: JSON that means the same, with such characters as escapes.
 - `html_text`: a part of a page.
 - `csv_text`: a cell that no spreadsheet takes for a formula.
+- `grouped`: a whole number, its digits in groups of three.
 - `ended`: a sentence, with one full stop.
 - `why`: what an error says, without what whoever tells it says himself.
 """
@@ -45,6 +46,11 @@ def json_text(value: object, *, indent: int | None = None) -> str:
         return text
     # Outside of its strings JSON has no such character but the line feeds of an indent.
     return "".join(one if one == "\n" or one.isprintable() else _json_escaped(one) for one in text)
+
+
+def grouped(count: float) -> str:
+    """``12 345``."""
+    return f"{count:,.0f}".replace(",", " ")
 
 
 def html_text(text: str) -> str:

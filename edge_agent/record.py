@@ -18,6 +18,7 @@ from msgspec import Struct
 from edge_agent.errors import ProtocolError
 
 NANOSECONDS = 1_000_000_000
+DAY_S = 86_400.0
 
 #: A number of seconds below this and above 0 is a counter since power-up, not a date (1978).
 UNSET_CLOCK_BELOW_S: Final = 2**28

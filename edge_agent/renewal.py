@@ -19,6 +19,7 @@ import trio
 
 from edge_agent.config import Listen
 from edge_agent.errors import ConfigError
+from edge_agent.files import FileState, file_state
 from edge_agent.forward import Forwarder
 
 logger = logging.getLogger(__name__)
@@ -27,7 +28,6 @@ logger = logging.getLogger(__name__)
 LOOK_S = 60.0
 #: Troubles that are remembered as told; when there are more, all are forgotten.
 TOLD_MAX = 100
-_State = tuple[tuple[int, int, int, int], ...] | None
 
 
 class Renewals:
@@ -118,11 +118,10 @@ def _turn_over(
         connection.context = new
 
 
-def _state(listen: Listen) -> _State:
+def _state(listen: Listen) -> tuple[FileState, ...] | None:
     """What shows that one of the two files was replaced; None while one cannot be seen."""
     paths = [Path(path) for path in (listen.tls_certificate, listen.tls_key) if path is not None]
     try:
-        found = [path.stat() for path in paths]
+        return tuple(map(file_state, paths))
     except OSError:
         return None
-    return tuple((one.st_ino, one.st_mtime_ns, one.st_ctime_ns, one.st_size) for one in found)

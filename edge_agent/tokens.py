@@ -48,7 +48,14 @@ import trio
 
 from edge_agent.commit import RunBlocking
 from edge_agent.errors import ConfigError, ProtocolError
-from edge_agent.files import SECRET, acting_as_owner, refuse_pipes, replace_file
+from edge_agent.files import (
+    SECRET,
+    FileState,
+    acting_as_owner,
+    file_state,
+    refuse_pipes,
+    replace_file,
+)
 from edge_agent.record import format_time
 from edge_agent.stream_names import compile_patterns
 
@@ -129,10 +136,6 @@ class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
         return compile_patterns(self.read)
 
 
-_State = tuple[int, int, int, int]
-"""Inode, times and size of the file: another one is another content."""
-
-
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tokens: tuple[Token, ...]
     version: int = _VERSION
@@ -178,6 +181,18 @@ class Tokens:
     def still_allows(self, token: Token) -> bool:
         """Whether whoever was let in with ``token`` may go on."""
         return any(one.name == token.name and one.covers(token) for one in self._tokens)
+
+    def readable(self, secret: str) -> Callable[[str], bool] | None:
+        """Which streams the bearer of a secret may read; None where it is not known, or may read
+        nothing.
+        """
+        token = self.find(secret)
+        return token.may_read if token is not None and token.read else None
+
+    def may_order(self, secret: str) -> bool:
+        """Whether the bearer of a secret may give orders on the people's port."""
+        token = self.find(secret)
+        return token is not None and token.admin
 
     async def watch(self) -> None:
         """Look at the file every second, until cancelled. It may be called again after it has
@@ -227,7 +242,7 @@ class Tokens:
             logger.info("the tokens file can be read again: %s", self._path)
         self.trouble = trouble
 
-    def _read(self) -> tuple[_State, tuple[Token, ...] | None]:
+    def _read(self) -> tuple[FileState, tuple[Token, ...] | None]:
         """The file's state, and its tokens where that is another one than before."""
         seen = _state(self._path)
         return seen, None if seen == self._seen else _load(self._path)
@@ -333,12 +348,11 @@ def _hash(secret: str) -> str:
     return _HASH_PREFIX + hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _state(path: Path) -> _State:
+def _state(path: Path) -> FileState:
     try:
-        found = path.stat()
+        return file_state(path)
     except OSError as error:
         raise ConfigError(str(path), "a readable tokens file", error.strerror or "") from None
-    return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
 
 
 def _load(path: Path) -> tuple[Token, ...]:

@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable, Sequence
 import trio
 
 from edge_agent.commit import GroupLimits
-from edge_agent.config import Config, parse_address
+from edge_agent.config import Config, format_address, parse_address
 from edge_agent.live import window_consumer
 from edge_agent.ops import ConnectionStatus
-from edge_agent.server import ConnectionView
+from edge_agent.server import Visitor
 from edge_agent.store import (
     ConsumerSettings,
     LogSettings,
@@ -102,18 +102,19 @@ def address_of(listener: trio.abc.Listener[trio.abc.Stream]) -> str:
     if not isinstance(inner, trio.SocketListener):
         return "memory"
     host, port = inner.socket.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return format_address(host, port)
 
 
-def connection_status(view: ConnectionView, now_ns: int) -> ConnectionStatus:
+def connection_status(visitor: Visitor, now_ns: int) -> ConnectionStatus:
     """One open connection, for people; ``now_ns`` is the wall clock."""
+    session = visitor.session
     return ConnectionStatus(
-        source=view.source,
-        stream=view.name,
-        peer=view.peer,
-        mode=f"{view.kind} {view.mode}".strip(),
-        connected_s=max(0.0, (now_ns - view.since_ns) / 1e9),
-        next=view.next,
-        acked=view.acked,
-        in_flight_bytes=view.in_flight_bytes,
+        source=visitor.source,
+        stream=visitor.target.name,
+        peer=visitor.peer.address,
+        mode=f"{visitor.target.kind} {visitor.mode}",
+        connected_s=max(0.0, (now_ns - visitor.since_ns) / 1e9),
+        next=visitor.next if session is None else session.number,
+        acked=visitor.acked if session is None else session.acked,
+        in_flight_bytes=0 if session is None else session.bytes_in_flight,
     )

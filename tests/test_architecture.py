@@ -18,10 +18,10 @@ FILES = {
 
 FLOORS = {
     "errors": 0, "record": 0, "stream_names": 0, "aggregates": 0, "metrics": 0,
-    "clock_note": 0, "time_format": 0, "files": 0, "printable": 0,
+    "clock_note": 0, "time_format": 0, "files": 0, "printable": 0, "access": 0, "zstd": 0,
     "wire": 1, "session": 1, "store": 1, "config": 1, "clock": 1, "backoff": 1, "dial": 1,
     "supervise": 1, "connection_quota": 1, "refused_peers": 1, "accepting": 1,
-    "commit": 2, "log": 2, "client": 2, "tls": 2,
+    "commit": 2, "log": 2, "client": 2, "tls": 2, "copied_sources": 2,
     "live": 3, "forward": 3, "wear": 3, "scrubber": 3, "tokens": 3, "server": 4, "ops": 4,
     "wiring": 5, "startup": 5, "renewal": 5, "agent": 5, "cli": 6, "__main__": 7,
 }  # fmt: skip

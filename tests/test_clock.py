@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from edge_agent import clock
-from edge_agent.clock import ManualClock, SystemClock
+from edge_agent.clock import SystemClock
+from tests.manual_clock import ManualClock
 
 NOW_NS = 1_795_341_600_000_000_000
 SECOND = 10**9

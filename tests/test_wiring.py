@@ -11,7 +11,9 @@ import trio
 import trustme
 
 from edge_agent.config import parse
-from edge_agent.server import ConnectionView
+from edge_agent.server import Visitor
+from edge_agent.server.admission import Grant, Peer
+from edge_agent.wire import parse_target
 from edge_agent.wiring import (
     address_of,
     connection_status,
@@ -120,12 +122,11 @@ async def test_a_listener_in_memory_has_no_address() -> None:
 
 
 def test_a_connection_is_shown_with_its_age() -> None:
-    view = ConnectionView(
-        kind="ingest", mode="json", name="greenhouse/1", peer="127.0.0.1", token="local",
-        source="pi/1", since_ns=2_000_000_000, next=12, acked=10, in_flight_bytes=99,
-    )  # fmt: skip
+    target = parse_target("/ingest/greenhouse/1")
+    visitor = Visitor(Peer("127.0.0.1", True), Grant("local"), target, "json", 2_000_000_000)
+    visitor.source, visitor.next, visitor.acked = "pi/1", 12, 10
 
-    status = connection_status(view, 5_500_000_000)
+    status = connection_status(visitor, 5_500_000_000)
 
     assert (status.source, status.stream, status.mode) == ("pi/1", "greenhouse/1", "ingest json")
     assert (status.connected_s, status.next, status.acked) == (3.5, 12, 10)

@@ -12,12 +12,12 @@ from typing import Any, TypeVar, TypeVarTuple
 import msgpack
 import trio
 
-from edge_agent.clock import ManualClock
 from edge_agent.commit import Committer, GroupLimits
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.record import Record, Run, resolve_time
 from edge_agent.store import ConsumerSettings, Engine, Entry, LogSettings, Numbering, StoreSettings
+from tests.manual_clock import ManualClock
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

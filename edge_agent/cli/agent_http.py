@@ -1,4 +1,4 @@
-"""Questions to a running agent's people's port: pages of records, and live ones.
+"""The people's port of a running agent, for all commands that ask it, and the options that name it.
 
 The standard library's ``http.client`` does it: these commands ask one thing at a time, and an
 HTTP client library would cost more to import than the question takes.
@@ -9,25 +9,148 @@ from __future__ import annotations
 import heapq
 import http.client
 import json
+import os
+import socket
+import ssl
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlencode
+from typing import Any, TypeVar, cast
+from urllib.parse import SplitResult, urlencode, urlsplit
 
-from edge_agent.cli.common import TOKEN_VARIABLE, Failure, open_answer
+import click
+
+from edge_agent.cli.common import TOKEN_VARIABLE, Failure, config_option, port_options
 from edge_agent.errors import ProtocolError
-from edge_agent.printable import ended
+from edge_agent.files import read_secret_line, trusting
+from edge_agent.printable import ended, why
 from edge_agent.record import NANOSECONDS
 
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+#: Where an agent that nobody has configured listens.
+DEFAULT_URL = "http://127.0.0.1:8766"
+DEFAULT_SENSOR_URL = "ws://127.0.0.1:8765"
 #: How far back newest records are looked for, before everything is asked for.
 AGES = ("-1m", "-1h", "-1d")
 #: One page of a long answer, in records.
 PAGE_RECORDS = 10_000
+_TIMEOUT_S = 10.0
+#: A whole page of records may take longer.
+_PAGE_TIMEOUT_S = 60.0
 #: A live view without records says something every 15 s; three times that is silence.
 _SILENCE_S = 45.0
+_ANSWER_BYTES_MAX = 64 * 1024 * 1024
+_UPGRADE_REQUIRED = 426
+
+
+def url_options(function: Decorated) -> Decorated:
+    """``--url``, ``--token-file`` and ``--ca-file`` of the people's port, which are looked up in
+    the configuration where they are not given; the command gets them as an `AgentAddress`.
+    """
+
+    def with_address(
+        *given: Any, url: str, token_file: Path | None, ca_file: str | None, **others: Any
+    ) -> Any:
+        return function(*given, agent=AgentAddress(url, token_file, ca_file), **others)
+
+    found = port_options(
+        _looked_up(function, with_address, DEFAULT_URL),
+        variable="EDGE_AGENT_URL",
+        port="The agent's people's port. [the one of this machine]",
+        token="the scope read",
+        scheme="https",
+    )
+    return config_option(found)
+
+
+def filter_option(function: Decorated) -> Decorated:
+    """``--filter``, given as ``wanted``."""
+    help_text = 'Such as: t > 20 and site == "north".'
+    return click.option("--filter", "wanted", metavar="EXPRESSION", help=help_text)(function)
+
+
+def question_options(function: Decorated) -> Decorated:
+    """``--stream``, ``--from``, ``--to`` and ``--filter``, for `question`."""
+    function = click.option("--to", metavar="TIME", help="Before this time.")(
+        filter_option(function)
+    )
+    function = click.option(
+        "--from", "from_", metavar="TIME", help="RFC 3339, seconds since 1970, or -1h."
+    )(function)
+    return click.option(
+        "--stream", metavar="PATTERN", default="**", show_default=True, help="* ** allowed."
+    )(function)
+
+
+def sensor_options(function: Decorated) -> Decorated:
+    """The same of the sensors' port, for commands that take ``url``, ``token`` and ``ca_file``."""
+
+    def with_token(*given: Any, token_file: Path | None, **others: Any) -> Any:
+        return function(*given, token=read_token(token_file), **others)
+
+    found = port_options(
+        _looked_up(function, with_token, DEFAULT_SENSOR_URL),
+        variable="EDGE_AGENT_SENSOR_URL",
+        port="The agent's sensor port; a path /ingest/STREAM may follow. [the one of this machine]",
+        token="the scope that this needs",
+        scheme="wss",
+    )
+    return config_option(found)
+
+
+def _looked_up(function: Decorated, call: Callable[..., Any], default: str) -> Decorated:
+    """``call`` in place of ``function``, with the ``url`` and ``ca_file`` of the agent of
+    ``config`` where none are given.
+    """
+
+    @wraps(function)
+    def with_agent(
+        *given: Any, config: Path | None, url: str | None, ca_file: str | None, **others: Any
+    ) -> Any:
+        own_url, own_ca_file = _of_this_machine(config, sensors=default == DEFAULT_SENSOR_URL)
+        url = url or own_url or default
+        # A foreign agent's certificate was not made here.
+        if own_url is not None and urlsplit(url).hostname == urlsplit(own_url).hostname:
+            ca_file = ca_file or own_ca_file
+        return call(*given, url=url, ca_file=ca_file, **others)
+
+    return cast("Decorated", with_agent)
+
+
+def _of_this_machine(config: Path | None, *, sensors: bool) -> tuple[str | None, str | None]:
+    """URL and authority of the agent that ``config`` and the environment describe; None where
+    nothing does.
+    """
+    if config is None and not any(name.startswith("EDGE_AGENT__") for name in os.environ):
+        return None, None
+    # Imported here: without a configuration these commands start quickly.
+    from edge_agent.config import authority_file, load_config, people_url, sensor_url
+
+    settings = load_config(config, env=os.environ, overrides={})
+    if sensors:
+        return sensor_url(settings), authority_file(settings)
+    url = people_url(settings)
+    if url is None:
+        raise Failure(f"{config or 'the environment'}: http.address is off; --url names another")
+    return url, authority_file(settings)
+
+
+def read_token(token_file: Path | None) -> str | None:
+    """The token in the file, or the one in the environment; None without either.
+
+    Raises:
+        Failure: the file cannot be read, or does not hold a token.
+    """
+    if token_file is None:
+        return os.environ.get(TOKEN_VARIABLE, "").strip() or None
+    try:
+        return read_secret_line(token_file)
+    except (OSError, ValueError) as error:
+        raise Failure(f"--token-file: {token_file}: {why(error)}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +165,33 @@ class AgentAddress:
     token_file: Path | None = None
     ca_file: str | None = None
 
+    def json(
+        self,
+        path: str,
+        parameters: Mapping[str, str] | None = None,
+        *,
+        order: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = _TIMEOUT_S,
+    ) -> Any:
+        """The answer, decoded. An ``order`` goes by POST."""
+        target = path + ("?" + urlencode(parameters) if parameters else "")
+        with self._open(target, timeout, order, headers or {}) as answer:
+            try:
+                body = answer.read(_ANSWER_BYTES_MAX)
+            except (OSError, http.client.HTTPException) as error:
+                raise Failure(f"the answer of {self.url} broke off: {error}") from error
+        try:
+            return json.loads(body)
+        except ValueError as error:
+            text = f"{self.url} answers, but not as an edge_agent does: is it one?"
+            raise Failure(text) from error
+
     def page(self, parameters: Mapping[str, str]) -> dict[str, Any]:
         """One answer of ``/api/query`` in JSON, decoded."""
-        connection, answer = self._get("/api/query", {**parameters, "format": "json"}, 60.0)
-        try:
-            decoded: dict[str, Any] = json.loads(answer.read())
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise Failure(f"the answer of {self.url} broke off: {error}") from error
-        finally:
-            connection.close()
-        return decoded
+        asked = {**parameters, "format": "json"}
+        page: dict[str, Any] = self.json("/api/query", asked, timeout=_PAGE_TIMEOUT_S)
+        return page
 
     def pages(self, parameters: Mapping[str, str], limit: int | None) -> Iterator[dict[str, Any]]:
         """Answer after answer until everything has come, or ``limit`` records."""
@@ -94,39 +234,71 @@ class AgentAddress:
 
     def live(self, parameters: Mapping[str, str]) -> Iterator[dict[str, Any]]:
         """Records (or ``{"missed": n}``) as they become durable, until the agent goes away."""
-        connection, answer = self._get("/api/subscribe", parameters, _SILENCE_S)
+        with self._open(f"/api/subscribe?{urlencode(parameters)}", _SILENCE_S) as answer:
+            try:
+                while line := answer.readline():
+                    if line.strip():
+                        yield json.loads(line)
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                raise Failure(f"{self.url} went away: {error}") from error
+
+    @contextmanager
+    def _open(
+        self,
+        target: str,
+        timeout: float,
+        order: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Iterator[http.client.HTTPResponse]:
+        """The answer's head; the caller reads the rest."""
+        asked = {"Accept": "application/json", **(headers or {})}
+        token = read_token(self.token_file)
+        if token is not None:
+            asked["Authorization"] = f"Bearer {token}"
+        parts, connection = self._connection(timeout)
+        with closing(connection), ExitStack() as opened:
+            try:
+                path = parts.path.rstrip("/") + target
+                connection.request("GET" if order is None else "POST", path, order, asked)
+                answer = opened.enter_context(connection.getresponse())
+                # What is failing says so in its status, which is asked for.
+                if answer.status >= 400 and answer.status != 503:
+                    raise self._refusal(parts, answer.status, answer.read(65536))
+            except (OSError, http.client.HTTPException) as error:
+                raise Failure(_no_answer(self.url, error)) from error
+            yield answer
+
+    def _connection(self, timeout: float) -> tuple[SplitResult, http.client.HTTPConnection]:
+        parts, port = urlsplit(self.url), None
         try:
-            while line := answer.readline():
-                if line.strip():
-                    yield json.loads(line)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise Failure(f"{self.url} went away: {error}") from error
-        finally:
-            connection.close()
+            port = parts.port
+        except ValueError:
+            parts = urlsplit("")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            wrong = " (ws:// is for sensors)" if parts.scheme in ("ws", "wss") else ""
+            raise Failure(f"--url: expected http://HOST:PORT, found {self.url!r}{wrong}", 2)
+        if parts.scheme == "http":
+            return parts, http.client.HTTPConnection(parts.hostname, port, timeout=timeout)
+        try:
+            context = trusting(self.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise Failure(f"--ca-file: {self.ca_file}: {why(error)}") from error
+        tls = http.client.HTTPSConnection(parts.hostname, port, timeout=timeout, context=context)
+        return parts, tls
 
-    def _get(
-        self, path: str, parameters: Mapping[str, str], timeout: float
-    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-        connection, answer = open_answer(
-            self.url,
-            f"{path}?{urlencode(parameters)}",
-            token_file=self.token_file,
-            ca_file=self.ca_file,
-            timeout=timeout,
-        )
-        if answer.status != 200:
-            with closing(connection):
-                raise Failure(self._refusal(answer.status, answer.read(65536)))
-        return connection, answer
-
-    def _refusal(self, status: int, body: bytes) -> str:
+    def _refusal(self, parts: SplitResult, status: int, body: bytes) -> Failure:
+        told = body[:200].decode(errors="replace").strip()
+        if status == _UPGRADE_REQUIRED:
+            return Failure(f"{self.url} is the sensors' port, and people's is another: {told}")
+        if status == 400 and parts.scheme == "http" and _speaks_tls(parts):
+            return Failure(_tls_spoken(self.url))
         try:
             told = str(json.loads(body)["error"]["message"])
         except (ValueError, KeyError, TypeError):
-            told = f"HTTP {status}, and not as an edge_agent answers: is it one?"
-        if status not in (401, 403):
-            return told
-        return f"{ended(told)} Try --token-file, or {TOKEN_VARIABLE}."
+            told = f"{told or 'no reason given'} (HTTP {status}, and not as an edge_agent answers)"
+        if status in (401, 403):
+            told = f"{ended(f'{self.url} refuses: {told}')} Try --token-file, or {TOKEN_VARIABLE}."
+        return Failure(told)
 
 
 def _starts(parameters: Mapping[str, str], ages: Sequence[str | None]) -> list[str | None]:
@@ -153,3 +325,40 @@ def _age_key(record: dict[str, Any]) -> tuple[str, int]:
 def question(**given: str | None) -> dict[str, str]:
     """Parameters of a query, those left out that are None; ``from_`` is ``from``."""
     return {name.rstrip("_"): value for name, value in given.items() if value is not None}
+
+
+def _no_answer(url: str, error: Exception) -> str:
+    parts = urlsplit(url)
+    place = url.partition("://")[2]
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"{url}: its certificate is not trusted ({error.verify_message});"
+            " --ca-file names the authority that made it (ca.pem of `edge-agent tls init`)"
+        )
+    if isinstance(error, ssl.SSLError):
+        return f"{url}: this port speaks no TLS ({error.reason or error}): try http://{place}"
+    answered = isinstance(error, (http.client.HTTPException, ConnectionError))
+    refused = isinstance(error, ConnectionRefusedError)
+    if parts.scheme == "http" and answered and not refused and _speaks_tls(parts):
+        return _tls_spoken(url)
+    return (
+        f"no agent answers at {url} ({error}). Is it running (edge-agent run), is http.address"
+        " off, or does --url need another port?"
+    )
+
+
+def _tls_spoken(url: str) -> str:
+    return f"{url}: this port speaks TLS: try https://{url.partition('://')[2]}"
+
+
+def _speaks_tls(parts: SplitResult) -> bool:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection((parts.hostname, parts.port or 80), 3.0) as plain,
+            context.wrap_socket(plain),
+        ):
+            return True
+    except OSError:
+        return False

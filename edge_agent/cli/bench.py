@@ -22,7 +22,7 @@ from pathlib import Path
 import click
 
 from edge_agent.cli.common import Failure
-from edge_agent.cli.disk import IN_MEMORY, file_system_of
+from edge_agent.cli.doctor.disk import IN_MEMORY, file_system_of
 from edge_agent.cli.progress import ProgressBar
 from edge_agent.clock import SystemClock
 from edge_agent.ops.figures import cpu_seconds
@@ -245,8 +245,7 @@ def _print(result: Result) -> None:
     click.echo()
     click.echo("records a commit   durable records/s   commit median      p99   written   E")
     for one in result.commits:
-        wrote = "–" if one.written_bytes is None else size(one.written_bytes)
-        efficiency = "–" if one.records_per_cpu_s is None else amount(one.records_per_cpu_s)
+        wrote, efficiency = size(one.written_bytes), amount(one.records_per_cpu_s)
         click.echo(
             f"{amount(one.group):>16} {amount(one.records_per_s):>19}"
             f" {duration(one.median_s):>15} {duration(one.p99_s):>8} {wrote:>9}   {efficiency}"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge_agent.cli.common import json_option, yes_option
 from edge_agent.cli.output import print_columns
 from edge_agent.cli.store_access import agreed, reach, reach_options
 from edge_agent.ops.text import amount
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from edge_agent.forward import Order
 
 _log_option = click.option("--log", metavar="LOG", help="In this log alone. [all logs]")
-_json_option = click.option("--json", "as_json", is_flag=True, help="As JSON.")
-_yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
 @click.group()
@@ -30,7 +29,7 @@ def command() -> None:
 
 
 @command.command("list")
-@_json_option
+@json_option
 @reach_options
 def list_(*, as_json: bool, **where: Any) -> None:
     """Show every consumer of every log and how far it has come."""
@@ -40,7 +39,7 @@ def list_(*, as_json: bool, **where: Any) -> None:
 @command.command()
 @click.argument("name")
 @_log_option
-@_json_option
+@json_option
 @reach_options
 def pause(name: str, log: str | None, *, as_json: bool, **where: Any) -> None:
     """Send nothing more to NAME until it is resumed, across restarts too.
@@ -53,7 +52,7 @@ def pause(name: str, log: str | None, *, as_json: bool, **where: Any) -> None:
 @command.command()
 @click.argument("name")
 @_log_option
-@_json_option
+@json_option
 @reach_options
 def resume(name: str, log: str | None, *, as_json: bool, **where: Any) -> None:
     """Go on sending to NAME; also where it had stopped because all it was sent was refused."""
@@ -64,8 +63,8 @@ def resume(name: str, log: str | None, *, as_json: bool, **where: Any) -> None:
 @click.argument("name")
 @click.option("--to", metavar="SEQ|TIME|start", required=True, help="The first to be sent again.")
 @_log_option
-@_yes_option
-@_json_option
+@yes_option
+@json_option
 @reach_options
 def rewind(name: str, to: str, log: str | None, *, yes: bool, as_json: bool, **where: Any) -> None:
     """Send NAME again what it has acknowledged, from a record or a time on.
@@ -81,8 +80,8 @@ def rewind(name: str, to: str, log: str | None, *, yes: bool, as_json: bool, **w
 @click.argument("name")
 @click.option("--to", metavar="SEQ|TIME|end", required=True, help="The first to be sent.")
 @_log_option
-@_yes_option
-@_json_option
+@yes_option
+@json_option
 @reach_options
 def skip(name: str, to: str, log: str | None, *, yes: bool, as_json: bool, **where: Any) -> None:
     """Never send NAME what comes before a record or a time. Counted as discarded."""
@@ -93,8 +92,8 @@ def skip(name: str, to: str, log: str | None, *, yes: bool, as_json: bool, **whe
 @command.command()
 @click.argument("name")
 @_log_option
-@_yes_option
-@_json_option
+@yes_option
+@json_option
 @reach_options
 def forget(name: str, log: str | None, *, yes: bool, as_json: bool, **where: Any) -> None:
     """Remove the position of NAME, which is no longer configured.

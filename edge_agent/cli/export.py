@@ -16,8 +16,8 @@ from typing import IO, Any
 import click
 import msgspec
 
-from edge_agent.cli.agent_http import AgentAddress, question
-from edge_agent.cli.common import Failure, url_options
+from edge_agent.cli.agent_http import AgentAddress, question, question_options, url_options
+from edge_agent.cli.common import Failure
 from edge_agent.cli.output import field_names, write_csv
 from edge_agent.cli.progress import ProgressBar
 from edge_agent.files import whole_file
@@ -29,12 +29,7 @@ _SUFFIXES = {".csv": "csv", ".msgpack": "msgpack"}
 @click.command()
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
 @url_options
-@click.option("--stream", metavar="PATTERN", default="**", show_default=True, help="* ** allowed.")
-@click.option("--from", "from_", metavar="TIME", help="RFC 3339, seconds since 1970, or -1h.")
-@click.option("--to", metavar="TIME", help="Before this time.")
-@click.option(
-    "--filter", "wanted", metavar="EXPRESSION", help='Such as: t > 20 and site == "north".'
-)
+@question_options
 @click.option(
     "--format",
     "form",
@@ -44,9 +39,7 @@ _SUFFIXES = {".csv": "csv", ".msgpack": "msgpack"}
 )
 def command(
     file: str,
-    url: str,
-    token_file: Path | None,
-    ca_file: str | None,
+    agent: AgentAddress,
     stream: str,
     from_: str | None,
     to: str | None,
@@ -55,21 +48,20 @@ def command(
 ) -> None:
     """Write the stored records that match into FILE (- is stdout).
 
-    A CSV needs to know every field in advance, so the records are asked for twice.
+    A CSV needs to know every field in advance, so the records are agent for twice.
     """
-    asked = AgentAddress(url, token_file, ca_file)
     parameters = question(stream=stream, from_=from_, to=to, filter=wanted)
     if form == "auto":
         form = _SUFFIXES.get(Path(file).suffix.lower(), "ndjson")
     with ProgressBar("exporting", None) as bar:
-        names = _all_fields(asked, parameters, bar) if form == "csv" else []
+        names = _all_fields(agent, parameters, bar) if form == "csv" else []
         with _whole_file(file) as out:
-            count = _export(asked, parameters, out, form, names, bar)
+            count = _export(agent, parameters, out, form, names, bar)
     click.echo(f"{count:,} records exported", err=True)
 
 
 def _export(
-    asked: AgentAddress,
+    agent: AgentAddress,
     parameters: dict[str, str],
     out: IO[bytes],
     form: str,
@@ -78,7 +70,7 @@ def _export(
 ) -> int:
     count = 0
     heading = True
-    for page in asked.pages(parameters, None):
+    for page in agent.pages(parameters, None):
         records: list[dict[str, Any]] = page["records"]
         if form == "ndjson":
             out.writelines(json_text(record).encode() + b"\n" for record in records)
@@ -94,10 +86,10 @@ def _export(
     return count
 
 
-def _all_fields(asked: AgentAddress, parameters: dict[str, str], bar: ProgressBar) -> list[str]:
+def _all_fields(agent: AgentAddress, parameters: dict[str, str], bar: ProgressBar) -> list[str]:
     names: dict[str, None] = {}
     seen = 0
-    for page in asked.pages(parameters, None):
+    for page in agent.pages(parameters, None):
         names |= dict.fromkeys(field_names(page["records"]))
         seen += len(page["records"])
         bar.show(0, f"looking for fields in {seen:,} records")

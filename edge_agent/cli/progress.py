@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from types import TracebackType
+from contextlib import ExitStack
 from typing import Any, Self
 
 
-class ProgressBar:
+class ProgressBar(ExitStack):
     """Shows how far a file is, and a count beside it.
 
     Args:
@@ -17,6 +17,7 @@ class ProgressBar:
     """
 
     def __init__(self, what: str, total: int | None, *, shown: bool | None = None) -> None:
+        super().__init__()
         self._bar: Any = None
         if not (sys.stderr.isatty() if shown is None else shown):
             return
@@ -40,14 +41,5 @@ class ProgressBar:
 
     def __enter__(self) -> Self:
         if self._bar is not None:
-            self._bar.start()
+            self.enter_context(self._bar)
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()

@@ -12,18 +12,16 @@ from typing import Any
 
 import click
 
-from edge_agent.cli.common import Failure
+from edge_agent.cli.common import Failure, json_option, yes_option
 from edge_agent.cli.output import print_columns
 from edge_agent.cli.progress import ProgressBar
-from edge_agent.cli.store_access import Local, Remote, agreed, reach, reach_options
+from edge_agent.cli.store_access import Reached, agreed, reach, reach_options
 from edge_agent.ops.text import size
 from edge_agent.printable import json_text, printable
 from edge_agent.record import format_time
 
 #: Entries asked for, and settled, at a time.
 _PAGE = 500
-
-_json_option = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 
 
 @click.group()
@@ -33,7 +31,7 @@ def command() -> None:
 
 @command.command("list")
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=1000, show_default=True)
-@_json_option
+@json_option
 @reach_options
 def list_(limit: int, *, as_json: bool, **where: Any) -> None:
     """Show what is in quarantine, oldest first."""
@@ -62,7 +60,7 @@ def list_(limit: int, *, as_json: bool, **where: Any) -> None:
 
 @command.command()
 @click.argument("number", type=click.IntRange(1))
-@_json_option
+@json_option
 @reach_options
 def show(number: int, *, as_json: bool, **where: Any) -> None:
     """Show entry NUMBER with what was sent, its first 4 KiB."""
@@ -86,7 +84,7 @@ def show(number: int, *, as_json: bool, **where: Any) -> None:
 @command.command()
 @click.argument("numbers", nargs=-1, type=click.IntRange(1))
 @click.option("--all", "everything", is_flag=True, help="Everything that is there now.")
-@_json_option
+@json_option
 @reach_options
 def replay(numbers: tuple[int, ...], *, everything: bool, as_json: bool, **where: Any) -> None:
     """Read entries again, as if they had just arrived; those that can be used now are stored.
@@ -103,8 +101,8 @@ def replay(numbers: tuple[int, ...], *, everything: bool, as_json: bool, **where
 @click.argument("numbers", nargs=-1, type=click.IntRange(1))
 @click.option("--all", "everything", is_flag=True, help="Everything that is there now.")
 @click.option("--before", type=click.IntRange(1), metavar="NUMBER", help="All below NUMBER.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@_json_option
+@yes_option
+@json_option
 @reach_options
 def drop(
     numbers: tuple[int, ...],
@@ -169,7 +167,7 @@ def _tell(order: str, done: Sequence[dict[str, Any]]) -> None:
         click.echo(f"{len(ours)} read again: {records} records stored")
 
 
-def _entries(target: Remote | Local, limit: int) -> Iterator[dict[str, Any]]:
+def _entries(target: Reached, limit: int) -> Iterator[dict[str, Any]]:
     after = 0
     while limit > 0 and (page := target.quarantined(after, min(limit, _PAGE))):
         yield from page

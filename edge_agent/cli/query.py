@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import click
 
-from edge_agent.cli.agent_http import AgentAddress, question
-from edge_agent.cli.common import url_options
+from edge_agent.cli.agent_http import AgentAddress, question, question_options, url_options
 from edge_agent.cli.output import print_aggregates, print_csv, print_table
 from edge_agent.printable import json_text
 
 
 @click.command()
 @url_options
-@click.option("--stream", metavar="PATTERN", default="**", show_default=True, help="* ** allowed.")
-@click.option("--from", "from_", metavar="TIME", help="RFC 3339, seconds since 1970, or -1h.")
-@click.option("--to", metavar="TIME", help="Before this time.")
-@click.option(
-    "--filter", "wanted", metavar="EXPRESSION", help='Such as: t > 20 and site == "north".'
-)
+@question_options
 @click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True)
 @click.option(
     "--order",
@@ -40,9 +33,7 @@ from edge_agent.printable import json_text
     show_default=True,
 )
 def command(
-    url: str,
-    token_file: Path | None,
-    ca_file: str | None,
+    agent: AgentAddress,
     stream: str,
     from_: str | None,
     to: str | None,
@@ -53,10 +44,9 @@ def command(
     form: str,
 ) -> None:
     """Ask for stored records."""
-    asked = AgentAddress(url, token_file, ca_file)
     parameters = question(stream=stream, from_=from_, to=to, filter=wanted, aggregate=aggregate)
     if aggregate is not None:
-        answer = asked.page(parameters)
+        answer = agent.page(parameters)
         print_aggregates(answer["aggregates"], form, sys.stdout)
         if answer["truncated"]:
             click.echo("the time for one answer was up; narrow --from and --to", err=True)
@@ -64,7 +54,7 @@ def command(
         return
     records: list[dict[str, object]] = []
     more = False
-    for page in _pages(asked, parameters, limit, order):
+    for page in _pages(agent, parameters, limit, order):
         more = page["truncated"]
         if form == "ndjson":
             for record in page["records"]:
@@ -83,9 +73,9 @@ def command(
 
 
 def _pages(
-    asked: AgentAddress, parameters: dict[str, str], limit: int, order: str
+    agent: AgentAddress, parameters: dict[str, str], limit: int, order: str
 ) -> Iterable[dict[str, Any]]:
     if order == "oldest":
-        return asked.pages(parameters, limit)
-    records, more = asked.newest(parameters, limit)
+        return agent.pages(parameters, limit)
+    records, more = agent.newest(parameters, limit)
     return [{"records": records, "truncated": more}]

@@ -7,7 +7,6 @@ Rates (network, disk) are per second since the record before.
 from __future__ import annotations
 
 import re
-import socket
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,14 +16,10 @@ from typing import Any
 import click
 import trio
 
+from edge_agent.cli.agent_http import sensor_options
 from edge_agent.cli.async_main import run
-from edge_agent.cli.common import Failure, sensor_options
-from edge_agent.cli.send.options import (
-    EX_DATAERR,
-    Diary,
-    ingest_url,
-    read_token,
-)
+from edge_agent.cli.common import Failure
+from edge_agent.cli.send.options import EX_DATAERR, Diary, host_name, ingest_url
 from edge_agent.client import Producer, Trouble, Unacked
 
 
@@ -97,11 +92,6 @@ class HostReader:
         return max(found, default=None)
 
 
-def host_name() -> str:
-    """This machine's name in the letters that stream names have."""
-    return re.sub(r"[^A-Za-z0-9._-]", "_", socket.gethostname()).strip(".")[:100] or "host"
-
-
 async def measure(
     producer: Producer, read: Callable[[], dict[str, Any]], interval: float, count: int | None
 ) -> int:
@@ -144,7 +134,7 @@ def command() -> None:
 )
 def host(
     url: str,
-    token_file: Path | None,
+    token: str | None,
     ca_file: str | None,
     stream: str | None,
     source: str | None,
@@ -173,7 +163,7 @@ def host(
     producer = Producer(
         ingest_url(url, stream),
         source=source or name,
-        token=read_token(token_file),
+        token=token,
         ca_file=ca_file,
         buffer_path=buffer,
         on_open=lambda _: diary.opened(),

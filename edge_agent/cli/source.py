@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge_agent.cli.common import json_option, yes_option
 from edge_agent.cli.output import print_columns
 from edge_agent.cli.store_access import agreed, reach, reach_options
 from edge_agent.printable import json_text
 
 if TYPE_CHECKING:
-    from edge_agent.ops.orders.sources import SourceMove
-
-_json_option = click.option("--json", "as_json", is_flag=True, help="As JSON.")
-_yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+    from edge_agent.ops.orders.orders import SourceMove
 
 
 @click.group()
@@ -33,7 +31,7 @@ def command() -> None:
 
 @command.command("list")
 @click.option("--owner", metavar="NAME", help="Of this token alone.")
-@_json_option
+@json_option
 @reach_options
 def list_(*, owner: str | None, as_json: bool, **where: Any) -> None:
     """Show every source, whose it is, its next number, and when it was last heard."""
@@ -49,7 +47,7 @@ def list_(*, owner: str | None, as_json: bool, **where: Any) -> None:
     is_flag=True,
     help="It is the same device as before, which only has another token now.",
 )
-@_json_option
+@json_option
 @reach_options
 def move(source: str, to: str, *, keep_numbers: bool, as_json: bool, **where: Any) -> None:
     """Let SOURCE belong to the token called NAME; an agent is agent:ID.
@@ -58,19 +56,19 @@ def move(source: str, to: str, *, keep_numbers: bool, as_json: bool, **where: An
     not its own: what it still holds may so arrive twice, and nothing is lost. An agent sends again
     all that it holds. With --keep-numbers it goes on where the old owner was.
     """
-    from edge_agent.ops.orders.sources import SourceMove
+    from edge_agent.ops.orders.orders import SourceMove
 
     _settle(SourceMove("move", source, to, keep_numbers), as_json, where)
 
 
 @command.command()
 @click.argument("source")
-@_yes_option
-@_json_option
+@yes_option
+@json_option
 @reach_options
 def forget(source: str, *, yes: bool, as_json: bool, **where: Any) -> None:
     """Forget SOURCE: whoever may use it next is the first, and says where numbering starts."""
-    from edge_agent.ops.orders.sources import SourceMove
+    from edge_agent.ops.orders.orders import SourceMove
 
     agreed(f"Forget whose {source} is, and where its numbers are?", yes=yes)
     _settle(SourceMove("forget", source), as_json, where)

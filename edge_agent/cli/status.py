@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import click
 
-from edge_agent.cli.common import Failure, get_json, url_options
+from edge_agent.cli.agent_http import AgentAddress, url_options
+from edge_agent.cli.common import Failure
 from edge_agent.cli.doctor.deliveries import limits
-from edge_agent.ops.text import amount, duration, percent, phase, size
+from edge_agent.ops.text import amount, duration, percent, phase, ratio, size
 from edge_agent.printable import json_text, printable
 
 _REFUSED_SHOWN = 5
@@ -20,12 +20,12 @@ _COLOURS = {"ok": "green", "degraded": "yellow", "failed": "red"}
 @click.command()
 @url_options
 @click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
-def command(url: str, token_file: Path | None, ca_file: str | None, *, as_json: bool) -> None:
+def command(agent: AgentAddress, *, as_json: bool) -> None:
     """Show how the agent is doing: health, R, Q, E, store, upstreams.
 
     Exit code 1 where the agent says that it has failed, or where none answers.
     """
-    status = get_json(url, "/api/status", token_file=token_file, ca_file=ca_file)
+    status = agent.json("/api/status")
     if as_json:
         click.echo(json_text(status, indent=2))
     else:
@@ -91,12 +91,9 @@ def _figures(figures: dict[str, Any]) -> Any:
     table = _table("", ("now", True), ("since start", True))
     for title, key in (("R received", "received"), ("R forwarded", "forwarded")):
         table.add_row(title, _rate(now[key]), _rate(ever[key]))
-    table.add_row("Q answers per second", _perhaps(now, "queries"), _perhaps(ever, "queries"))
-    table.add_row(
-        "E records per CPU second",
-        _perhaps(now, "records_per_cpu"),
-        _perhaps(ever, "records_per_cpu"),
-    )
+    others = (("Q answers per", "queries_per_s"), ("E records per CPU", "records_per_cpu_s"))
+    for title, key in others:
+        table.add_row(f"{title} second", amount(now[key]), amount(ever[key]))
     table.add_row("CPU", percent(now["cpu"]), percent(ever["cpu"]))
     return table
 
@@ -151,13 +148,12 @@ def _card(status: dict[str, Any]) -> Any:
     )
     for title, key in (("last hour", "hour"), ("last 24 h", "day"), ("since start", "since_start")):
         stretch = wear[key]
-        ratio = stretch["amplification"]
         table.add_row(
             title,
-            _written(stretch["written_per_day"]),
-            _written(stretch["card_per_day"]),
-            _written(stretch["bytes_per_commit"]),
-            "–" if ratio is None else f"{ratio:.3g}",
+            size(stretch["written_per_day"], 1000),
+            size(stretch["card_per_day"], 1000),
+            size(stretch["bytes_per_commit"], 1000),
+            ratio(stretch["amplification"]),
         )
     return table
 
@@ -184,10 +180,6 @@ def _refused(status: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def _written(value: float | None) -> str:
-    return "–" if value is None else size(value, 1000)
-
-
 def _table(first: str, *columns: tuple[str, bool]) -> Any:
     from rich.box import SIMPLE
     from rich.table import Table
@@ -201,8 +193,3 @@ def _table(first: str, *columns: tuple[str, bool]) -> Any:
 
 def _rate(rate: dict[str, float]) -> str:
     return f"{amount(rate['records_per_s'])}/s  {size(rate['bytes_per_s'])}/s"
-
-
-def _perhaps(window: dict[str, Any], key: str) -> str:
-    value = window[f"{key}_per_s"] if key == "queries" else window[f"{key}_s"]
-    return "–" if value is None else amount(value)

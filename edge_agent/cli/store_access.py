@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from functools import partial
@@ -19,14 +20,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
+from edge_agent.access import everything
+from edge_agent.cli.agent_http import AgentAddress
 from edge_agent.cli.async_main import run as run_async
-from edge_agent.cli.common import (
-    Failure,
-    config_options,
-    holds_store,
-    port_options,
-    request_json,
-)
+from edge_agent.cli.common import Failure, config_options, holds_store, port_options
 from edge_agent.cli.run import settings_of
 from edge_agent.config import Config, Size, authority_file, people_url
 from edge_agent.errors import ConfigError, StoreFailed, StoreLocked
@@ -36,8 +33,9 @@ from edge_agent.store import LOCK, STORE, StoreLock
 from edge_agent.store.tools import look_inside
 
 if TYPE_CHECKING:
-    from edge_agent.ops.orders.orders import ConsumerOrder, Orders, QuarantineOrder
-    from edge_agent.ops.orders.sources import SourceMove
+    from edge_agent.ops.orders.orders import ConsumerOrder, Orders, QuarantineOrder, SourceMove
+
+    Order = ConsumerOrder | QuarantineOrder | SourceMove
 
 Answer = TypeVar("Answer")
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -56,106 +54,88 @@ def reach_options(function: Decorated) -> Decorated:
     )
 
 
+Rows = list[dict[str, Any]]
+
+
+class Reached(ABC):
+    """Who answers: a running agent, or the store itself."""
+
+    @abstractmethod
+    def _do(
+        self, path: str, key: str, what: Callable[[Orders], Awaitable[Any]], order: Order | None
+    ) -> Rows:
+        """What stands under ``key`` in the answer of ``path``, which ``what`` gives locally."""
+
+    def consumers(self) -> Rows:
+        """Who has come how far."""
+        return self._do("/api/consumers", "consumers", lambda orders: orders.consumers(), None)
+
+    def move(self, order: ConsumerOrder) -> Rows:
+        """See `Orders.move`."""
+        return self._do("/api/consumers", "consumers", lambda orders: orders.move(order), order)
+
+    def sources(self) -> Rows:
+        """Whose the sources are."""
+        return self._do("/api/sources", "sources", lambda orders: orders.sources(), None)
+
+    def move_source(self, order: SourceMove) -> Rows:
+        """See `Orders.move_source`."""
+        return self._do("/api/sources", "sources", lambda orders: orders.move_source(order), order)
+
+    def settle(self, order: QuarantineOrder) -> Rows:
+        """See `Orders.settle`."""
+        return self._do("/api/quarantine", "done", lambda orders: orders.settle(order), order)
+
+    def quarantined(self, after: int, limit: int) -> Rows:
+        """Entries as `told_quarantined` tells them."""
+
+        async def told(orders: Orders) -> Rows:
+            from edge_agent.ops.orders.orders import told_quarantined
+
+            found = await orders.quarantined(after, limit, everything)
+            # As it would arrive over HTTP.
+            rows: Rows = json.loads(json.dumps([told_quarantined(*one) for one in found]))
+            return rows
+
+        return self._do(f"/api/quarantine?after={after}&limit={limit}", "entries", told, None)
+
+
 @dataclass(frozen=True, slots=True)
-class Remote:
+class Remote(Reached):
     """A running agent. ``agent``: it has to be that one; None: whoever answers will do."""
 
-    url: str
-    token_file: Path | None
-    ca_file: str | None
+    address: AgentAddress
     agent: str | None = None
 
-    def consumers(self) -> list[dict[str, Any]]:
-        """Who has come how far."""
-        return self._ask("GET", "/api/consumers", "consumers")
-
-    def move(self, order: ConsumerOrder) -> list[dict[str, Any]]:
-        """See `Orders.move`."""
-        return self._ask("POST", "/api/consumers", "consumers", order)
-
-    def sources(self) -> list[dict[str, Any]]:
-        """Whose the sources are."""
-        return self._ask("GET", "/api/sources", "sources")
-
-    def move_source(self, order: SourceMove) -> list[dict[str, Any]]:
-        """See `Orders.move_source`."""
-        return self._ask("POST", "/api/sources", "sources", order)
-
-    def quarantined(self, after: int, limit: int) -> list[dict[str, Any]]:
-        """Entries as `told_quarantined` tells them."""
-        path = f"/api/quarantine?after={after}&limit={limit}"
-        return self._ask("GET", path, "entries")
-
-    def settle(self, order: QuarantineOrder) -> list[dict[str, Any]]:
-        """See `Orders.settle`."""
-        return self._ask("POST", "/api/quarantine", "done", order)
-
-    def _ask(
-        self,
-        method: str,
-        path: str,
-        key: str,
-        order: ConsumerOrder | QuarantineOrder | SourceMove | None = None,
-    ) -> list[dict[str, Any]]:
-        if order is not None:
+    def _do(
+        self, path: str, key: str, what: Callable[[Orders], Awaitable[Any]], order: Order | None
+    ) -> Rows:
+        if order is None:
+            answer = self.address.json(path)
+        else:
             # Two agents on one machine: the port that was configured may be the other one's.
-            order = msgspec.structs.replace(order, agent=self.agent)
-        answer = request_json(
-            self.url,
-            path,
-            method=method,
-            body=None if order is None else msgspec.json.encode(order),
-            headers={ORDER_HEADER: "yes"} if method == "POST" else {},
-            token_file=self.token_file,
-            ca_file=self.ca_file,
-        )
+            body = msgspec.json.encode(msgspec.structs.replace(order, agent=self.agent))
+            answer = self.address.json(path, order=body, headers={ORDER_HEADER: "yes"})
         if self.agent is not None and answer.get("agent", self.agent) != self.agent:
             raise Failure(
-                f"at {self.url} there is agent {answer['agent']}, the store is agent"
+                f"at {self.address.url} there is agent {answer['agent']}, the store is agent"
                 f" {self.agent}'s: --url names its port"
             )
-        found: list[dict[str, Any]] = answer[key]
+        found: Rows = answer[key]
         return found
 
 
 @dataclass(frozen=True, slots=True)
-class Local:
+class Local(Reached):
     """A store on which no agent runs."""
 
     config: Config
 
-    def consumers(self) -> list[dict[str, Any]]:
-        """As `Remote`."""
-        return self._do(lambda orders: orders.consumers())
-
-    def move(self, order: ConsumerOrder) -> list[dict[str, Any]]:
-        """As `Remote`."""
-        return self._do(lambda orders: orders.move(order))
-
-    def sources(self) -> list[dict[str, Any]]:
-        """As `Remote`."""
-        return self._do(lambda orders: orders.sources())
-
-    def move_source(self, order: SourceMove) -> list[dict[str, Any]]:
-        """As `Remote`."""
-        return self._do(lambda orders: orders.move_source(order))
-
-    def quarantined(self, after: int, limit: int) -> list[dict[str, Any]]:
-        """As `Remote`."""
-        from edge_agent.ops.orders.orders import told_quarantined
-
-        found = self._do(lambda orders: orders.quarantined(after, limit, lambda stream: True))
-        # As it would arrive over HTTP.
-        told = [told_quarantined(number, item) for number, item in found]
-        decoded: list[dict[str, Any]] = json.loads(json.dumps(told))
-        return decoded
-
-    def settle(self, order: QuarantineOrder) -> list[dict[str, Any]]:
-        """As `Remote`."""
-        return self._do(lambda orders: orders.settle(order))
-
-    def _do(self, what: Callable[[Orders], Awaitable[Answer]]) -> Answer:
-        return run_async(partial(_on_the_store, self.config, what))
+    def _do(
+        self, path: str, key: str, what: Callable[[Orders], Awaitable[Any]], order: Order | None
+    ) -> Rows:
+        found: Rows = run_async(partial(_on_the_store, self.config, what))
+        return found
 
 
 def reach(
@@ -164,14 +144,14 @@ def reach(
     url: str | None,
     token_file: Path | None,
     ca_file: str | None,
-) -> Remote | Local:
+) -> Reached:
     """Whoever can answer.
 
     Raises:
         Failure: there is no store, or the agent that holds it shows no people's port.
     """
     if url is not None:
-        return Remote(url, token_file, ca_file)
+        return Remote(AgentAddress(url, token_file, ca_file))
     settings = settings_of(config, data)
     path = Path(settings.store.path)
     if not holds_store(path):
@@ -187,7 +167,7 @@ def reach(
             ) from error
         with acting_as_owner(path):
             agent = look_inside(path).header.agent_id
-        return Remote(url, token_file, ca_file or authority_file(settings), agent)
+        return Remote(AgentAddress(url, token_file, ca_file or authority_file(settings)), agent)
     return Local(as_it_is(settings))
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import click
 
-from edge_agent.cli.agent_http import AGES, AgentAddress, question
-from edge_agent.cli.common import url_options
+from edge_agent.cli.agent_http import AGES, AgentAddress, filter_option, question, url_options
 from edge_agent.cli.output import line
 from edge_agent.printable import json_text
 
@@ -21,15 +19,11 @@ from edge_agent.printable import json_text
 @click.option("-f", "--follow", is_flag=True, help="Go on with what arrives, until Ctrl-C.")
 @click.option("--from", "from_", metavar="TIME", help="From there on, instead of the latest.")
 @click.option("-n", "--lines", type=click.IntRange(min=0), default=10, show_default=True)
-@click.option(
-    "--filter", "wanted", metavar="EXPRESSION", help='Such as: t > 20 and site == "north".'
-)
+@filter_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def command(
     pattern: str,
-    url: str,
-    token_file: Path | None,
-    ca_file: str | None,
+    agent: AgentAddress,
     follow: bool,
     from_: str | None,
     lines: int,
@@ -37,18 +31,17 @@ def command(
     as_json: bool,
 ) -> None:
     """Show the latest records of the streams that match PATTERN (* is one part, ** any)."""
-    asked = AgentAddress(url, token_file, ca_file)
     shown: Iterable[dict[str, Any]]
     if follow and from_ is not None:
-        shown = asked.live(question(stream=pattern, from_=from_, filter=wanted))
+        shown = agent.live(question(stream=pattern, from_=from_, filter=wanted))
     elif follow:
-        stored = latest(asked, pattern, wanted, lines, oldest="-1h")
-        shown = _and_then(asked, stored, question(stream=pattern, filter=wanted))
+        stored = latest(agent, pattern, wanted, lines, oldest="-1h")
+        shown = _and_then(agent, stored, question(stream=pattern, filter=wanted))
     elif from_ is not None:
         parameters = question(stream=pattern, from_=from_, filter=wanted)
-        shown = (one for page in asked.pages(parameters, None) for one in page["records"])
+        shown = (one for page in agent.pages(parameters, None) for one in page["records"])
     else:
-        shown = latest(asked, pattern, wanted, lines)
+        shown = latest(agent, pattern, wanted, lines)
     try:
         for record in shown:
             print(json_text(record) if as_json else line(record), flush=True)
@@ -60,22 +53,22 @@ def command(
 
 
 def latest(
-    asked: AgentAddress, pattern: str, wanted: str | None, most: int, *, oldest: str | None = None
+    agent: AgentAddress, pattern: str, wanted: str | None, most: int, *, oldest: str | None = None
 ) -> list[dict[str, Any]]:
     """The ``most`` newest records, oldest first; none older than ``oldest`` (an age)."""
     if not most:
         return []
     ages = AGES if oldest is None else AGES[: AGES.index(oldest)]
     parameters = question(stream=pattern, filter=wanted)
-    records, _ = asked.newest(parameters, most, (*ages, oldest))
+    records, _ = agent.newest(parameters, most, (*ages, oldest))
     return records[::-1]
 
 
 def _and_then(
-    asked: AgentAddress, stored: Iterable[dict[str, Any]], parameters: dict[str, str]
+    agent: AgentAddress, stored: Iterable[dict[str, Any]], parameters: dict[str, str]
 ) -> Iterator[dict[str, Any]]:
     """The stored records, then those to come, from the position behind the last one on."""
     for record in stored:
         parameters["from"] = f"{record.get('log', 'main')}:{record['seq'] + 1}"
         yield record
-    yield from asked.live(parameters)
+    yield from agent.live(parameters)

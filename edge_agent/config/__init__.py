@@ -8,7 +8,6 @@ name file, key, what was expected, what was found.
 from edge_agent.config.addresses import authority_file, people_url, sensor_url
 from edge_agent.config.load import ENVIRONMENT_PREFIX, ConfigMistakes, examine, load_config, parse
 from edge_agent.config.render import render_toml
-from edge_agent.config.request import header_value_problem
 from edge_agent.config.shape import (
     Config,
     Duration,
@@ -25,15 +24,15 @@ from edge_agent.config.shape import (
     WearConfig,
 )
 from edge_agent.config.units import (
+    format_address,
     format_duration,
     format_share,
     format_size,
-    is_loopback,
     parse_address,
     parse_duration,
     parse_size,
 )
-from edge_agent.config.urls import shown_url
+from edge_agent.config.urls import header_value_problem, shown_url
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
@@ -53,11 +52,11 @@ __all__ = [
     "WearConfig",
     "authority_file",
     "examine",
+    "format_address",
     "format_duration",
     "format_share",
     "format_size",
     "header_value_problem",
-    "is_loopback",
     "load_config",
     "parse",
     "parse_address",

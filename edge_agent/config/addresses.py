@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from edge_agent.access import is_loopback
 from edge_agent.config.shape import Config
-from edge_agent.config.units import is_loopback, parse_address
+from edge_agent.config.units import format_address, parse_address
 
 #: An address that means every address, and what reaches it from this machine.
 _EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -41,5 +42,4 @@ def authority_file(config: Config) -> str | None:
 
 def _reached(address: str) -> str:
     host, port = parse_address(address)
-    host = _EVERYWHERE.get(host, host)
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return format_address(_EVERYWHERE.get(host, host), port)

@@ -10,16 +10,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from edge_agent.config.request import request_problems
+from edge_agent.access import is_loopback
 from edge_agent.config.shape import KIB, MIB, Config, Duration, Rule, Share, Size, Upstream
 from edge_agent.config.units import (
     format_duration,
     format_share,
     format_size,
-    is_loopback,
     parse_address,
 )
+from edge_agent.config.urls import request_problems
 from edge_agent.errors import ConfigError, ProtocolError
+from edge_agent.record import DAY_S
 from edge_agent.stream_names import compile_pattern, stream_problem
 from edge_agent.time_format import parse_format
 
@@ -35,7 +36,6 @@ LOGS_MAX = 32
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 #: The same in words.
 NAME_EXPECTED = "a name of 1 to 64 letters, digits, '.', '_' and '-'"
-_DAY_S = 86_400.0
 
 #: Key to lowest and highest sensible value; both belong to the range.
 _RANGES: dict[str, tuple[float, float]] = {
@@ -47,7 +47,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "http.unproved": (1, 10_000),
     "http.unproved_per_address": (1, 10_000),
     "listen.handshake_timeout": (0.1, 3600),
-    "listen.idle_timeout": (1, _DAY_S),
+    "listen.idle_timeout": (1, DAY_S),
     "listen.close_timeout": (0.1, 60),
     "limits.message_bytes": (1 * KIB, 64 * MIB),
     "limits.record_bytes": (256, 1 * MIB),
@@ -59,7 +59,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "limits.records_per_second": (0, 1e9),
     "limits.undecodable_in_a_row": (1, 1_000_000),
     "limits.sources": (1, 1_000_000),
-    "limits.source_forgotten_after": (3600, 3660 * _DAY_S),
+    "limits.source_forgotten_after": (3600, 3660 * DAY_S),
     "limits.query_records": (1, 10_000_000),
     "limits.query_seconds": (0.01, 3600),
     "limits.queries": (1, 1000),
@@ -80,22 +80,22 @@ _RANGES: dict[str, tuple[float, float]] = {
 _LOG_RANGES: dict[str, tuple[float, float]] = {
     "commit_interval": (0, 3600),
     "commit_interval_max": (0, 3600),
-    "keep": (1, 3660 * _DAY_S),
+    "keep": (1, 3660 * DAY_S),
     "share": (0.01, SHARES_MAX),
 }
 _UPSTREAM_RANGES: dict[str, tuple[float, float]] = {
     "batch_bytes": (1 * KIB, FORWARD_MESSAGE_BYTES),
     "batch_records": (1, 1_000_000),
-    "batch_age": (0, _DAY_S),
+    "batch_age": (0, DAY_S),
     "in_flight_bytes": (1 * KIB, 256 * MIB),
     "timeout": (0.1, 3600),
     "backoff_base": (0.01, 3600),
-    "backoff_max": (0.01, _DAY_S),
+    "backoff_max": (0.01, DAY_S),
 }
 _RULE_RANGES: dict[str, tuple[float, float]] = {
-    "window": (0.1, 366 * _DAY_S),
-    "lateness": (0, 366 * _DAY_S),
-    "idle": (0.1, 366 * _DAY_S),
+    "window": (0.1, 366 * DAY_S),
+    "lateness": (0, 366 * DAY_S),
+    "idle": (0.1, 366 * DAY_S),
     "open_windows": (1, 1_000_000),
 }
 #: The left one must not exceed the right one.

@@ -6,9 +6,9 @@ What `format_duration` and its siblings print, the parsers read back to the same
 
 from __future__ import annotations
 
-import ipaddress
 import re
 
+from edge_agent.access import is_address
 from edge_agent.config.shape import Duration, Share, Size
 
 #: What stands behind a number, and how much it is: of durations, and of sizes.
@@ -63,18 +63,16 @@ def parse_address(text: str) -> tuple[str, int]:
         raise ValueError(expected)
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
-        if not _is_ip(host):
+        if not is_address(host):
             raise ValueError(expected)
     elif ":" in host or not re.fullmatch(r"[A-Za-z0-9._-]*", host):
         raise ValueError(expected)
     return host, int(digits)
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach ``host``; a name other than localhost is not trusted."""
-    if host.lower() == "localhost":
-        return True
-    return _is_ip(host) and ipaddress.ip_address(host).is_loopback
+def format_address(host: str, port: int) -> str:
+    """``HOST:PORT``, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def format_duration(seconds: float) -> str:
@@ -107,11 +105,3 @@ def _split(
     if match is None or match[2] not in units:
         raise ValueError(EXPECTED[kind])
     return float(match[1]), units[match[2]]
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

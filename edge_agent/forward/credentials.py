@@ -19,15 +19,19 @@ from urllib.parse import urlsplit
 
 from edge_agent.config import SecretFile, Upstream, header_value_problem
 from edge_agent.errors import SinkUnavailable
-from edge_agent.files import load_pair, refuse_pipes
+from edge_agent.files import (
+    FileState,
+    file_state,
+    load_pair,
+    read_secret_line,
+    refuse_pipes,
+    trusting,
+)
 from edge_agent.printable import why
 
-#: Longer is not a token but the wrong file.
-_TOKEN_BYTES_MAX = 4096
 #: A file changed this recently may change once more within the same tick of the file system's
 #: clock, which nothing would show; until then it is read each time.
 _SETTLED_NS = 2_000_000_000
-_State = tuple[int, int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,7 @@ class CredentialFiles:
         secret = [value.file for value in upstream.headers.values() if not isinstance(value, str)]
         files = (*self._trust, *secret, upstream.token_file, upstream.proxy_auth_file)
         self._files = tuple(path for path in files if path is not None)
-        self._states: tuple[_State | None, ...] = ()
+        self._states: tuple[FileState | None, ...] = ()
         self._settled = False
         self._known: Credentials | None = None
         self._trusted: tuple[bytes, ...] = ()
@@ -81,7 +85,9 @@ class CredentialFiles:
             raise
         # From before the reading: what changes meanwhile is seen at the next look.
         self._known, self._states = known, states
-        self._settled = all(one and now - max(one[2], one[3]) > _SETTLED_NS for one in states)
+        self._settled = all(
+            one and now - max(one.written_ns, one.changed_ns) > _SETTLED_NS for one in states
+        )
         return known
 
     def _read(self) -> Credentials:
@@ -144,18 +150,12 @@ def read_secret(key: str, path: str | None) -> str | None:
     if path is None:
         return None
     try:
-        refuse_pipes(Path(path))
-        with Path(path).open("rb") as file:
-            text = file.read(_TOKEN_BYTES_MAX + 1)
-        secret = text.decode("ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no ASCII"
-        raise SinkUnavailable(f"{key} {path}: {reason}", slow=True) from error
-    # Anything else would let a file with a line break write headers of its own.
-    if not secret or len(text) > _TOKEN_BYTES_MAX or not secret.isprintable():
-        expected = "expected one line with a token" if key == "token_file" else "expected one line"
-        raise SinkUnavailable(f"{key} {path}: {expected}", slow=True)
-    return secret
+        return read_secret_line(Path(path))
+    except OSError as error:
+        raise SinkUnavailable(f"{key} {path}: {error.strerror}", slow=True) from error
+    except ValueError as error:
+        what = " with a token" if key == "token_file" and "line" in str(error) else ""
+        raise SinkUnavailable(f"{key} {path}: {error}{what}", slow=True) from None
 
 
 def basic_authorization(user_and_password: str) -> str:
@@ -172,9 +172,7 @@ def client_context(
         SinkUnavailable: slow; a file cannot be read or is not what it should be.
     """
     try:
-        if ca_file is not None:
-            refuse_pipes(Path(ca_file))
-        context = ssl.create_default_context(cafile=ca_file)
+        context = trusting(ca_file)
     except (OSError, ssl.SSLError) as error:
         raise SinkUnavailable(f"ca_file {ca_file}: {why(error)}", slow=True) from error
     if certificate is not None:
@@ -200,9 +198,8 @@ def _system_authorities() -> str | None:
     return ssl.get_default_verify_paths().cafile
 
 
-def _state(path: str) -> _State | None:
+def _state(path: str) -> FileState | None:
     try:
-        found = Path(path).stat()
+        return file_state(Path(path))
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 import h11
 import trio
 
-from edge_agent.config import Upstream, shown_url
+from edge_agent.config import Upstream, format_address, shown_url
 from edge_agent.dial import Dial, secure
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward.credentials import basic_authorization
@@ -91,7 +91,7 @@ def tunnel(dial: Dial, proxy: Proxy) -> Dial:
     async def through(host: str, port: int, tls: ssl.SSLContext | None) -> trio.abc.Stream:
         stream = await dial_proxy(dial, proxy)
         try:
-            await _connect(stream, proxy, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+            await _connect(stream, proxy, format_address(host, port))
         except BaseException:
             # Also on Cancelled: nobody else holds this stream yet.
             await trio.aclose_forcefully(stream)

@@ -13,9 +13,8 @@ Readers never hold writers up, cost bounded memory, and say what they left out.
 
 from __future__ import annotations
 
-from edge_agent.live.query import QueryAnswer
+from edge_agent.live.query import Query, QueryAnswer
 from edge_agent.live.rules import Before, TimeKeyOf, compile_rules, compile_time_keys
-from edge_agent.live.scan import Query
 from edge_agent.live.subscribe import LiveBatch, Start, Subscription
 from edge_agent.live.view import Live
 from edge_agent.live.windows import run_windows, window_consumer

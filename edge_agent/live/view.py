@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
+from edge_agent.access import Readable
 from edge_agent.clock import Clock
 from edge_agent.config import Limits
 from edge_agent.errors import ProtocolError
 from edge_agent.live.filter import compile_filter
 from edge_agent.live.moments import bad_query, parse_moment, parse_position
-from edge_agent.live.query import Queries, QueryAnswer, QueryLimits, parse_query
-from edge_agent.live.scan import Query
+from edge_agent.live.query import Queries, Query, QueryAnswer, QueryLimits, parse_query
 from edge_agent.live.subscribe import Start, Subscription, Subscriptions
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.stream_names import compile_pattern
-
-MayRead = Callable[[str], bool]
-"""Whether somebody's token lets them read a stream."""
 
 
 class Live:
@@ -48,7 +45,7 @@ class Live:
         return parse_query(parameters, self._clock.read().wall_ns, self.query_limits)
 
     async def query(
-        self, question: Query | Mapping[str, str], *, may_read: MayRead | None = None
+        self, question: Query | Mapping[str, str], *, may_read: Readable | None = None
     ) -> QueryAnswer:
         """The answer to a question, or to the parameters that ask it.
 
@@ -76,7 +73,7 @@ class Live:
         start: Start = "new",
         filter: str | None = None,  # noqa: A002 - the word of the protocol
         *,
-        may_read: MayRead | None = None,
+        may_read: Readable | None = None,
     ) -> AbstractAsyncContextManager[Subscription]:
         """A live view: ``async with`` it, then ``async for batch in`` it.
 
@@ -91,5 +88,5 @@ class Live:
         return self._feed.subscribe(_both(matches, may_read), start, wanted)
 
 
-def _both(one: MayRead, other: MayRead | None) -> MayRead:
+def _both(one: Readable, other: Readable | None) -> Readable:
     return one if other is None else lambda stream: one(stream) and other(stream)

@@ -11,7 +11,6 @@ The people's port is `edge_agent.ops.port.serve_people`, which is not imported h
 the port off does not pay for Starlette and prometheus-client.
 """
 
-from edge_agent.ops.copies import SourcesCopied
 from edge_agent.ops.facts import Sources, in_words, upstream_status
 from edge_agent.ops.health import FilesFact
 from edge_agent.ops.sampler import Watch
@@ -23,7 +22,6 @@ __all__ = [
     "FilesFact",
     "Notifier",
     "Sources",
-    "SourcesCopied",
     "Status",
     "UpstreamStatus",
     "Watch",

@@ -20,15 +20,18 @@ may: a port that is ``insecure`` off loopback takes no orders at all.
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from edge_agent.config import is_loopback
-
-Readable = Callable[[str], bool]
-"""Whether a stream may be read."""
+from edge_agent.access import (
+    Readable,
+    bearer_secret,
+    everything,
+    host_name,
+    is_loopback,
+    is_ours,
+    nothing,
+)
 
 #: Paths that tell nothing about data: the empty page asks for a token itself, and a supervisor's
 #: probe has none.
@@ -81,11 +84,10 @@ class Rules:
     ) -> Rules:
         """The rules for a port that listens on ``host``."""
         loopback = is_loopback(host)
-        own = {socket.gethostname().lower(), f"{socket.gethostname().lower()}.local", host.lower()}
         return cls(
             loopback=loopback,
             needs_token=not loopback and not (insecure and access is None),
-            hosts=frozenset(name.lower() for name in hosts) | (frozenset() if loopback else own),
+            hosts=frozenset(hosts) | (frozenset() if loopback else {host}),
             origins=frozenset(origin.lower() for origin in origins),
             access=access,
             may_order=may_order,
@@ -122,7 +124,7 @@ def admit(request: Request, rules: Rules) -> Readable | AccessRefusal:
         # Who may settle it may see what it is about.
         return everything
     if request.authorization is not None:
-        return _bearer(_secret(request), rules)
+        return _bearer(bearer_secret(request.authorization), rules)
     if not rules.needs_token:
         return everything
     if request.path in OPEN_PATHS:
@@ -134,18 +136,8 @@ def identity(request: Request, rules: Rules, readable: Readable, address: str) -
     """Who sent a ``request`` that may read ``readable``; None where that is not known."""
     if readable is nothing:
         return None
-    secret = _secret(request)
+    secret = bearer_secret(request.authorization)
     return address if rules.access is None or secret is None else f"token {secret}"
-
-
-def everything(stream: str) -> bool:
-    """May read any stream."""
-    return True
-
-
-def nothing(stream: str) -> bool:
-    """May read no stream."""
-    return False
 
 
 def _method(request: Request) -> AccessRefusal | None:
@@ -172,14 +164,8 @@ def _order(request: Request, rules: Rules) -> Readable | AccessRefusal:
 
 def _may_order(request: Request, rules: Rules) -> bool:
     """Whether the request bears a token with the scope admin."""
-    secret, known = _secret(request), rules.may_order
+    secret, known = bearer_secret(request.authorization), rules.may_order
     return known is not None and secret is not None and known(secret)
-
-
-def _secret(request: Request) -> str | None:
-    """The token of ``Authorization: Bearer TOKEN``."""
-    scheme, _, token = (request.authorization or "").partition(" ")
-    return token.strip() or None if scheme.lower() == "bearer" else None
 
 
 def _upgrade(request: Request) -> AccessRefusal | None:
@@ -193,10 +179,8 @@ def _upgrade(request: Request) -> AccessRefusal | None:
 def _host(request: Request, rules: Rules) -> AccessRefusal | None:
     if rules.needs_token:
         return None
-    name = _without_port(request.host or "")
-    if name in rules.hosts or (is_loopback(name) if rules.loopback else _is_address(name)):
-        return None
-    if not rules.loopback and is_loopback(name):
+    name = host_name(request.host)
+    if is_ours(name, rules.hosts, loopback=rules.loopback):
         return None
     return AccessRefusal(
         403,
@@ -231,25 +215,9 @@ def _bearer(secret: str | None, rules: Rules) -> Readable | AccessRefusal:
     if rules.access is None:
         # Nothing to check it against; whoever may look without a token may look with one.
         return everything
-    if secret is None:
+    if not secret:
         return AccessRefusal(401, "bad_token", "expected Authorization: Bearer TOKEN")
     readable = rules.access(secret)
     if readable is None:
         return AccessRefusal(401, "bad_token", "this token is not known, or may not read")
     return readable
-
-
-def _without_port(host: str) -> str:
-    host = host.strip().lower()
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.rpartition(":")[0] if ":" in host else host
-
-
-def _is_address(name: str) -> bool:
-    # An address in numbers cannot be rebound: there is no name to point elsewhere.
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True

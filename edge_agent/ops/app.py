@@ -19,9 +19,7 @@ reads ``{"error": {"code": …, "message": …}}``.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import replace
-from typing import Any
 
 import msgspec
 from starlette.applications import Starlette
@@ -30,12 +28,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from edge_agent.access import Readable, everything, nothing
 from edge_agent.errors import ProtocolError, StoreError
 from edge_agent.forward import OrderRefused
 from edge_agent.ops import access
-from edge_agent.ops.access import AccessRefusal, Readable, Rules
+from edge_agent.ops.access import AccessRefusal, Rules
 from edge_agent.ops.facts import Sources
-from edge_agent.ops.http_connection import CALLER, Caller
+from edge_agent.ops.http_connection import (
+    CALLER,
+    App,
+    Caller,
+    Message,
+    Receive,
+    Scope,
+    Send,
+)
 from edge_agent.ops.long_answers import LiveView, QueryAnswers
 from edge_agent.ops.orders.routes import OrderRoutes
 from edge_agent.ops.page.frame import CSP
@@ -45,11 +52,6 @@ from edge_agent.ops.sampler import Watch
 from edge_agent.ops.status import Status
 from edge_agent.record import format_time
 from edge_agent.stream_names import compile_pattern
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _MAY_READ = "edge_agent.may_read"
 #: Refusals that are worth a person's attention: what was asked for in vain is not.
@@ -111,7 +113,7 @@ class Door:
         else:
             headers += [(b"cross-origin-resource-policy", b"same-origin")]
 
-        async def send_with_headers(message: MutableMapping[str, Any]) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), *headers]
             await send(message)
@@ -157,7 +159,7 @@ class _Routes:
 
     async def page(self, request: Request) -> Response:
         may_read = _may_read(request)
-        if may_read is access.nothing:
+        if may_read is nothing:
             content = render_locked()
         else:
             status = await self._watch.look()
@@ -245,7 +247,7 @@ def _only(status: Status, may_read: Readable) -> Status:
     """The picture without connections whose stream may not be read; strangers who were refused are
     for those who may read everything.
     """
-    if may_read is access.everything:
+    if may_read is everything:
         return status
     kept = tuple(one for one in status.connections if may_read(one.stream))
     # No stream can be called so; what matches even this matches all.

@@ -8,44 +8,85 @@ parts were put together. The functions below turn each part's own statistics int
 from __future__ import annotations
 
 import ssl
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from edge_agent.access import is_loopback
 from edge_agent.clock import Clock
-from edge_agent.config import Config, Share, Upstream, is_loopback, parse_address
+from edge_agent.config import Config, Share, Upstream, parse_address
 from edge_agent.config import LogConfig as LogSettings
+from edge_agent.copied_sources import CopiesSeen
 from edge_agent.metrics import Metrics
 from edge_agent.ops import health
-from edge_agent.ops.access import Readable
-from edge_agent.ops.copies import SourcesCopied, about_copies
-from edge_agent.ops.forecast import sentences
+from edge_agent.ops.forecast import about_budget, about_card
 from edge_agent.ops.status import (
     ConnectionStatus,
+    CopiesStatus,
     LaneStatus,
     LastBatch,
     LogStatus,
+    Reason,
     RefusedStatus,
     StoreStatus,
     UpstreamStatus,
 )
-from edge_agent.record import NANOSECONDS, format_time
+from edge_agent.printable import ended, grouped
+from edge_agent.record import DAY_S, NANOSECONDS, format_time
 from edge_agent.refused_peers import RefusedPeer, RefusedPeers
 from edge_agent.scrubber import ScrubStatus
-from edge_agent.store import loss_in_words
+from edge_agent.store import Identity, loss_in_words
+from edge_agent.tokens import Tokens
 from edge_agent.wear import Wear
 
 if TYPE_CHECKING:
     from edge_agent.commit import CommitStatistics
     from edge_agent.forward import ForwarderStatistics, Lane, LaneStatistics
-    from edge_agent.live import Live
+    from edge_agent.live import Before, Live, TimeKeyOf
     from edge_agent.log import Log
     from edge_agent.ops.orders.orders import Part
-    from edge_agent.ops.orders.replay import Before, TimeKeyOf
-    from edge_agent.record import Run
     from edge_agent.store import StoreStatistics
+
+#: For so long after it happened health tells of it; status always.
+TOLD_S = 7 * DAY_S
+
+
+def copies_status(identity: Identity, sources: CopiesSeen) -> CopiesStatus:
+    """What status shows."""
+    note = identity.copied
+    return CopiesStatus(
+        0 if note is None else note.times,
+        None if note is None else format_time(note.when_ns),
+        None if note is None else note.reason,
+        sources.times,
+        sources.source or None,
+        format_time(sources.when_ns) if sources.times else None,
+    )
+
+
+def about_copies(identity: Identity, sources: CopiesSeen, wall_ns: int) -> Iterator[Reason]:
+    """What health tells, while it is news."""
+    note = identity.copied
+    if note is not None and _is_news(note.when_ns, wall_ns):
+        yield Reason(
+            "store_copied",
+            f"On {format_time(note.when_ns)} this store was found to be a copy:"
+            f" {ended(note.reason)} What it held and nobody had acknowledged to it goes upstream"
+            f" under the new epoch {identity.epoch}; some of it may be there twice.",
+        )
+    if sources.times and _is_news(sources.when_ns, wall_ns):
+        often = "once" if sources.times == 1 else f"{sources.times} times"
+        yield Reason(
+            "source_copied",
+            f"A source came back as a copy of its store {often} since the start, at last"
+            f" {sources.source} on {format_time(sources.when_ns)}: an older image was put back, or"
+            " two run at once. Nothing is lost; some of its records may be here twice.",
+        )
+
+
+def _is_news(when_ns: int, wall_ns: int) -> bool:
+    # By a clock that was not set nobody can tell how long ago it was.
+    return abs(wall_ns - when_ns) < TOLD_S * NANOSECONDS
 
 
 #: What is shown of a log that is in the store and not in the configuration.
@@ -53,57 +94,11 @@ UNCONFIGURED = LogSettings(share=Share(0.0))
 
 
 #: A card that lasts less than this is worth a warning: it has to be bought, and somebody to go.
-WORN_OUT_SOON_S = 365 * 86_400.0
-
-
-def _none() -> tuple[()]:
-    return ()
-
-
-def _nothing() -> None:
-    return None
-
-
-def _leave(run: Run) -> tuple[Run, ...]:
-    return (run,)
-
-
-def _nobody_there(sources: AbstractSet[str], identities: AbstractSet[str]) -> None:
-    return None
-
-
-def _no_lane(consumer: str, log: str) -> Lane | None:
-    return None
+WORN_OUT_SOON_S = 365 * DAY_S
 
 
 Renewed = Callable[[str, ssl.SSLContext, Callable[[], ssl.SSLContext | None]], None]
 """Lets a port's context show what is renewed: the port, the context, what makes another one."""
-
-
-def _nobody_renews(
-    port: str, context: ssl.SSLContext, make: Callable[[], ssl.SSLContext | None]
-) -> None:
-    return None
-
-
-class TokenNews(Protocol):
-    """The tokens file, as far as the people's port has to know of changes."""
-
-    async def refresh(self) -> None:
-        """Look at it now, if nobody has within a second."""
-        ...
-
-    async def names(self) -> Collection[str]:
-        """Of all tokens, looked up now."""
-        ...
-
-    async def changed(self) -> None:
-        """Wait until a token was changed or revoked."""
-        ...
-
-
-def _no_refused() -> RefusedPeers:
-    return RefusedPeers(time.time_ns, time.monotonic)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,9 +113,6 @@ class Sources:
         live: questions and live views.
         upstreams: what `upstream_status` makes of each, in the configuration's order.
         connections: the open sensor connections.
-        access: what the bearer of a token may read, None for a bad one; None in place of the
-            function where no tokens are configured.
-        may_order: whether the bearer of a token has the scope admin; None likewise.
         copies: sources that came back as copies of their stores.
         before, time_key: the rules that act before storing, for what is read again from quarantine.
         lane: the running lane that a consumer of a log is, None where there is none.
@@ -129,7 +121,7 @@ class Sources:
             folder is there; None without one.
         files: looks at the files that the configuration names; called in a thread.
         scrub: how far the pass over all checksums is.
-        tokens: tells when tokens change; None where none are configured.
+        tokens: None where none are configured.
         refused: who was refused lately, at either port.
         renewed: is told of a context that shall show what is renewed.
     """
@@ -139,21 +131,19 @@ class Sources:
     metrics: Metrics
     log: Log
     live: Live
-    upstreams: Callable[[], Sequence[UpstreamStatus]] = _none
-    connections: Callable[[], Sequence[ConnectionStatus]] = _none
-    copies: Callable[[], SourcesCopied] = SourcesCopied
-    access: Callable[[str], Readable | None] | None = None
-    may_order: Callable[[str], bool] | None = None
-    before: Before = _leave
-    time_key: TimeKeyOf | None = None
-    lane: Callable[[str, str], Lane | None] = _no_lane
-    part: Part = _nobody_there
-    salvage: Callable[[], str | None] = _nothing
-    files: Callable[[], health.FilesFact] = health.FilesFact
-    scrub: Callable[[], ScrubStatus] = ScrubStatus
-    tokens: TokenNews | None = None
-    refused: RefusedPeers = field(default_factory=_no_refused)
-    renewed: Renewed = _nobody_renews
+    upstreams: Callable[[], Sequence[UpstreamStatus]]
+    connections: Callable[[], Sequence[ConnectionStatus]]
+    copies: Callable[[], CopiesSeen]
+    before: Before
+    time_key: TimeKeyOf | None
+    lane: Callable[[str, str], Lane | None]
+    part: Part
+    salvage: Callable[[], str | None]
+    files: Callable[[], health.FilesFact]
+    scrub: Callable[[], ScrubStatus]
+    tokens: Tokens | None
+    refused: RefusedPeers
+    renewed: Renewed
 
 
 def log_status(
@@ -270,45 +260,24 @@ def facts(
     logs: Sequence[LogStatus],
     upstreams: Sequence[UpstreamStatus],
     wear: Wear,
-    files: health.FilesFact | None = None,
+    files: health.FilesFact,
 ) -> health.Facts:
     """What the verdict is made of."""
     now = sources.clock.read()
     return health.Facts(
-        store_problem=store.problem,
-        store_readable=store.readable,
+        store=store,
+        logs=logs,
+        upstreams=upstreams,
         commit_waits_s=commit_waits_s,
-        file_fill=store.fill,
-        logs=tuple(map(_log_fact, logs)),
-        upstreams=tuple(map(_upstream_fact, upstreams)),
-        quarantined=store.quarantine_entries,
         clock_synced=now.synced,
         salvage=sources.salvage(),
-        insecure=is_insecure(sources.config),
         open_ports=open_ports(sources.config),
-        files=files or health.FilesFact(),
-        budget=sentences.about_budget(wear),
+        files=files,
+        budget=about_budget(wear),
         budget_kept=wear.budget is None or wear.budget.kept,
-        clock_doubt_s=store.clock_doubt_s,
-        crowded=_crowded(store),
         copies=tuple(about_copies(sources.log.identity, sources.copies(), now.wall_ns)),
         mistakes=tuple(_mistakes(sources.metrics)),
-        card=sentences.about_card(wear) if (wear.life_s or 0.0) < WORN_OUT_SOON_S else None,
-    )
-
-
-def _log_fact(log: LogStatus) -> health.LogFact:
-    return health.LogFact(
-        log.name,
-        log.fill,
-        log.when_full,
-        log.discarded,
-        log.damaged,
-        log.refused_lately,
-        log.loss_in_s,
-        log.outlook,
-        log.thinned,
-        log.aggregates,
+        card=about_card(wear) if (wear.life_s or 0.0) < WORN_OUT_SOON_S else None,
     )
 
 
@@ -332,22 +301,10 @@ def what_is_open(address: str, lacking: Sequence[str]) -> str:
     )
 
 
-def _crowded(store: StoreStatus) -> tuple[health.CrowdedFact, ...]:
-    return tuple(
-        health.CrowdedFact(owner, store.sources_of.get(owner, 0), share, store.sources)
-        for owner, share in store.sources_lacking.items()
-    )
-
-
 def _mistakes(metrics: Metrics) -> Iterator[health.MistakeFact]:
     for (task,), times in metrics.labelled("own_mistakes_total"):
         rests = metrics.get("task_resting", task) > 0
         yield health.MistakeFact(task, int(times), rests)
-
-
-def is_insecure(config: Config) -> bool:
-    """Whether a port listens off loopback without TLS or without tokens."""
-    return open_ports(config) != ""
 
 
 def open_ports(config: Config) -> str:
@@ -370,29 +327,12 @@ def in_words(report: Mapping[str, Any] | None) -> str | None:
     lost = loss_in_words(report["missing"], report["possible"], all_known=report["all_known"])
     told = (
         f"On {format_time(report['when_ns'])} the store was found damaged ({report['reason']})."
-        f" {_grouped(report['records'])} records were read back and {lost}."
+        f" {grouped(report['records'])} records were read back and {lost}."
         f" The damaged file is kept in {report['moved_to']}."
     )
     if not report["complete"]:
         told += " The new file was too small for all: set store.size larger, the rest is in there."
     return told
-
-
-def _grouped(count: int) -> str:
-    return f"{count:,}".replace(",", " ")
-
-
-def _upstream_fact(one: UpstreamStatus) -> health.UpstreamFact:
-    return health.UpstreamFact(
-        one.name,
-        one.connected,
-        one.misconfigured,
-        one.backlog_records,
-        one.error,
-        paused=one.phase == "paused",
-        mistaken=one.mistaken,
-        obstacle=one.obstacle,
-    )
 
 
 def _lane_status(lane: LaneStatistics) -> LaneStatus:

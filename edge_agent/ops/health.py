@@ -10,14 +10,20 @@ Warnings are about how it is set up or what has been lost for good; they change 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from edge_agent.errors import Obstacle
-from edge_agent.printable import ended
-
-Word = Literal["ok", "degraded", "failed"]
+from edge_agent.ops.status import (
+    HealthVerdict,
+    LogStatus,
+    Reason,
+    StoreStatus,
+    UpstreamStatus,
+    Word,
+)
+from edge_agent.printable import ended, grouped
+from edge_agent.record import DAY_S
 
 #: A commit that takes longer than this is shown; cards stall for seconds now and then.
 SLOW_COMMIT_S = 10.0
@@ -27,9 +33,9 @@ STALLED_COMMIT_S = 60.0
 FILE_FULL = 0.95
 LOG_FULL = 0.98
 #: What an upstream's absence costs is said as soon as it is less than a day away.
-LOSS_SOON_S = 86_400.0
+LOSS_SOON_S = DAY_S
 #: A certificate that ends sooner is worth a person's attention.
-CERTIFICATE_SOON_S = 21 * 86_400.0
+CERTIFICATE_SOON_S = 21 * DAY_S
 #: What is wrong with an upstream, by where the obstacle lies.
 _OBSTACLES: dict[Obstacle | None, str] = {
     "here": "is sent nothing",
@@ -40,61 +46,6 @@ _OBSTACLES: dict[Obstacle | None, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Reason:
-    """Why: ``code`` is stable and for programs, ``message`` is one sentence for people."""
-
-    code: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class HealthVerdict:
-    """The word, why it is not ``ok``, and what else a person should know."""
-
-    status: Word
-    reasons: tuple[Reason, ...]
-    warnings: tuple[Reason, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LogFact:
-    """A log's fill, 0 to 1, and its losses since the start.
-
-    ``refused``: records in the last two minutes. ``loss_in_s`` and ``outlook``: when and how it
-    loses the oldest undelivered record, or refuses; None where that is not in sight. ``thinned``
-    records gave way to ``aggregates``.
-    """
-
-    name: str
-    fill: float
-    when_full: str
-    discarded: int
-    damaged: int
-    refused: int = 0
-    loss_in_s: float | None = None
-    outlook: str | None = None
-    thinned: int = 0
-    aggregates: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamFact:
-    """An upstream's state; ``error`` is the last one where it is not connected; ``paused`` by a
-    person; ``mistaken`` where it fails on a mistake of the agent's own; ``obstacle``: where what
-    the error is about lies.
-    """
-
-    name: str
-    connected: bool
-    misconfigured: bool
-    backlog_records: int
-    error: str | None
-    paused: bool = False
-    mistaken: bool = False
-    obstacle: Obstacle | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class FilesFact:
     """The files that the configuration names: why each of tokens, certificate and key that cannot
     be used cannot; seconds until the agent's own certificate ends, None without one.
@@ -102,18 +53,6 @@ class FilesFact:
 
     unusable: tuple[str, ...] = ()
     certificate_ends_in_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CrowdedFact:
-    """An identity that found no place for one more source: it has ``held`` and may have ``share``
-    of the ``remembered``; ``owner`` is "" where there are no tokens.
-    """
-
-    owner: str
-    held: int
-    share: int
-    remembered: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,39 +71,28 @@ class Facts:
     """What the verdict is made of.
 
     Attributes:
-        store_problem: why the disk refuses, None while it does not.
-        store_readable: whether what is stored can be read, and forwarded, all the same.
+        store, logs, upstreams: as status shows them.
         commit_waits_s: for how long the oldest append has waited for a commit.
-        file_fill: part of the store file in use, 0 to 1.
         salvage: what the last salvage did, in sentences; None where there was none.
-        insecure: listening off loopback without TLS or tokens, as the configuration says; which
-            port lacks what is in ``open_ports``.
+        open_ports: which port that listens off loopback lacks TLS or tokens, in words; "" for none.
         budget: what the budget of bytes a day takes, or why it is not kept; None with nothing to
             say.
         card: how long it lasts, where that is less than a year or over.
-        crowded: identities that found no place for one more source lately.
-        clock_doubt_s: by how much the clock, said to be set, contradicts what is known.
-        copies: what was noticed of copied stores (`edge_agent.ops.copies`).
+        copies: what was noticed of copied stores (`edge_agent.ops.facts`).
         mistakes: tasks that failed on a mistake of the agent's own.
     """
 
-    store_problem: str | None
-    store_readable: bool
+    store: StoreStatus
+    logs: Sequence[LogStatus]
+    upstreams: Sequence[UpstreamStatus]
     commit_waits_s: float
-    file_fill: float
-    logs: tuple[LogFact, ...]
-    upstreams: tuple[UpstreamFact, ...]
-    quarantined: int
     clock_synced: bool
     salvage: str | None
-    insecure: bool
     budget: str | None = None
     budget_kept: bool = True
     card: str | None = None
-    clock_doubt_s: float = 0.0
     open_ports: str = ""
     files: FilesFact = FilesFact()
-    crowded: tuple[CrowdedFact, ...] = ()
     copies: tuple[Reason, ...] = ()
     mistakes: tuple[MistakeFact, ...] = ()
 
@@ -178,11 +106,11 @@ def judge(facts: Facts) -> HealthVerdict:
 
 
 def _failures(facts: Facts) -> Iterable[Reason]:
-    if facts.store_problem is not None:
-        can = "can still" if facts.store_readable else "cannot even"
+    if facts.store.problem is not None:
+        can = "can still" if facts.store.readable else "cannot even"
         yield Reason(
             "store_failing",
-            f"The disk refuses: {ended(facts.store_problem)} Nothing is taken or acked until it"
+            f"The disk refuses: {ended(facts.store.problem)} Nothing is taken or acked until it"
             f" recovers; what is stored {can} be read.",
         )
     if facts.commit_waits_s >= STALLED_COMMIT_S:
@@ -199,10 +127,10 @@ def _degradations(facts: Facts) -> Iterable[Reason]:
             f"What was received has waited {facts.commit_waits_s:.0f} s for a commit:"
             " the card is slow or stalls.",
         )
-    if facts.file_fill >= FILE_FULL:
-        yield Reason("store_full", f"{facts.file_fill:.0%} of the store file is in use.")
+    if facts.store.fill >= FILE_FULL:
+        yield Reason("store_full", f"{facts.store.fill:.0%} of the store file is in use.")
     for log in facts.logs:
-        if log.when_full == "refuse" and (log.refused or log.fill >= LOG_FULL):
+        if log.when_full == "refuse" and (log.refused_lately or log.fill >= LOG_FULL):
             yield Reason("log_full", _full(log))
     for upstream in facts.upstreams:
         yield from _about_upstream(upstream)
@@ -212,8 +140,8 @@ def _degradations(facts: Facts) -> Iterable[Reason]:
             f"{ended(problem)} The agent goes on with what it read last; a start would be refused.",
         )
     yield from _about_certificate(facts.files.certificate_ends_in_s)
-    for crowded in facts.crowded:
-        yield Reason("too_many_sources", _crowded(crowded))
+    for owner, share in facts.store.sources_lacking.items():
+        yield Reason("too_many_sources", _crowded(owner, share, facts.store))
     for mistake in facts.mistakes:
         if mistake.rests:
             yield Reason("own_mistake", f"{_mistaken(mistake)} It waits to be run again.")
@@ -221,58 +149,57 @@ def _degradations(facts: Facts) -> Iterable[Reason]:
         yield Reason("wear_over_budget", _sentence(facts.budget))
 
 
-def _full(log: LogFact) -> str:
+def _full(log: LogStatus) -> str:
     # Not by its fill alone: large records find no room long before the last byte is used, and
     # trimming leaves some room of its own.
-    if log.refused:
+    if log.refused_lately:
         return (
-            f"Log {log.name} is full: it refused {_grouped(log.refused)} records in the last two"
-            " minutes, and goes on until upstreams have taken some."
+            f"Log {log.name} is full: it refused {grouped(log.refused_lately)} records in the last"
+            " two minutes, and goes on until upstreams have taken some."
         )
     return f"Log {log.name} is nearly full; then senders are told to wait."
 
 
-def _crowded(fact: CrowdedFact) -> str:
-    if fact.owner and fact.held >= fact.share:
-        told = f"Too many sources of {fact.owner}: it has {_grouped(fact.held)}, all that it may"
+def _crowded(owner: str, share: int, store: StoreStatus) -> str:
+    held = store.sources_of.get(owner, 0)
+    if owner and held >= share:
+        told = f"Too many sources of {owner}: it has {grouped(held)}, all that it may"
     else:
-        told = (
-            f"Too many sources: {_grouped(fact.remembered)} are remembered, all that there may be"
-        )
+        told = f"Too many sources: {grouped(store.sources)} are remembered, all that there may be"
     return (
         f"{told}, and none of them is unused. New ones are turned away. See edge-agent source list;"
         " limits.sources sets how many there may be."
     )
 
 
-def _about_upstream(upstream: UpstreamFact) -> Iterable[Reason]:
+def _about_upstream(upstream: UpstreamStatus) -> Iterable[Reason]:
     because = f": {upstream.error}" if upstream.error else ""
     if upstream.misconfigured:
         yield Reason(
             "upstream_misconfigured",
             ended(f"Upstream {upstream.name} refuses and waiting will not help{because}")
-            + f" {_grouped(upstream.backlog_records)} records wait.",
+            + f" {grouped(upstream.backlog_records)} records wait.",
         )
     elif upstream.mistaken:
         yield Reason(
             "upstream_mistaken",
             ended(f"Upstream {upstream.name} {upstream.error}")
             + " It is tried again and again; please report"
-            f" what the journal says. {_grouped(upstream.backlog_records)} records wait.",
+            f" what the journal says. {grouped(upstream.backlog_records)} records wait.",
         )
     elif not upstream.connected and upstream.error:
         # Without an error it has merely not been tried yet, as in the first second after a start.
         yield Reason(
             "upstream_offline",
             ended(f"Upstream {upstream.name} {_OBSTACLES[upstream.obstacle]}{because}")
-            + f" {_grouped(upstream.backlog_records)} records wait.",
+            + f" {grouped(upstream.backlog_records)} records wait.",
         )
 
 
 def _about_certificate(ends_in_s: float | None) -> Iterable[Reason]:
     if ends_in_s is None or ends_in_s > CERTIFICATE_SOON_S:
         return
-    days = ends_in_s / 86_400
+    days = ends_in_s / DAY_S
     told = f"ends in {days:.0f} days" if days > 0 else f"ended {-days:.0f} days ago"
     yield Reason(
         "certificate_ends",
@@ -282,7 +209,7 @@ def _about_certificate(ends_in_s: float | None) -> Iterable[Reason]:
 
 
 def _warnings(facts: Facts) -> Iterable[Reason]:
-    if facts.insecure:
+    if facts.open_ports:
         yield Reason("insecure", ended(f"As `insecure = true` asks: {facts.open_ports}"))
     if not facts.clock_synced:
         yield Reason(
@@ -290,9 +217,9 @@ def _warnings(facts: Facts) -> Iterable[Reason]:
             "The clock has not been set since boot: times may be wrong, and nothing is trimmed"
             " by age. Records are put right once it is set.",
         )
-    elif facts.clock_doubt_s:
-        hours = abs(facts.clock_doubt_s) / 3600
-        way = "ahead of" if facts.clock_doubt_s > 0 else "behind"
+    elif facts.store.clock_doubt_s:
+        hours = abs(facts.store.clock_doubt_s) / 3600
+        way = "ahead of" if facts.store.clock_doubt_s > 0 else "behind"
         yield Reason(
             "clock_doubted",
             f"The clock is said to be set, but is {hours:,.1f} hours {way} what was known before."
@@ -305,20 +232,20 @@ def _warnings(facts: Facts) -> Iterable[Reason]:
         if not mistake.rests:
             yield Reason("own_mistake", f"{_mistaken(mistake)} It runs again.")
     for upstream in facts.upstreams:
-        if upstream.paused:
+        if upstream.phase == "paused":
             yield Reason(
                 "upstream_paused",
-                f"Upstream {upstream.name} is paused; {_grouped(upstream.backlog_records)} records"
+                f"Upstream {upstream.name} is paused; {grouped(upstream.backlog_records)} records"
                 f" wait. To go on: edge-agent consumer resume {upstream.name}",
             )
     yield from _about_wear(facts)
     for log in facts.logs:
         yield from _about_log(log)
-    if facts.quarantined:
+    if facts.store.quarantine_entries:
         yield Reason(
             "quarantined",
-            f"{facts.quarantined} entries are in quarantine: input or records that could not"
-            " be used.",
+            f"{facts.store.quarantine_entries} entries are in quarantine: input or records that"
+            " could not be used.",
         )
 
 
@@ -330,9 +257,9 @@ def _about_wear(facts: Facts) -> Iterable[Reason]:
         yield Reason("card_wearing_out", _sentence(facts.card))
 
 
-def _about_log(log: LogFact) -> Iterable[Reason]:
+def _about_log(log: LogStatus) -> Iterable[Reason]:
     soon = log.loss_in_s is not None and log.loss_in_s < LOSS_SOON_S
-    if soon and not log.refused and log.outlook is not None:
+    if soon and not log.refused_lately and log.outlook is not None:
         yield Reason("loss_ahead", ended(f"Log {log.name}: {log.outlook}"))
     if log.discarded:
         yield Reason(
@@ -342,15 +269,15 @@ def _about_log(log: LogFact) -> Iterable[Reason]:
     if log.thinned:
         yield Reason(
             "thinned",
-            f"Log {log.name}: {_grouped(log.thinned)} records were thinned to"
-            f" {_grouped(log.aggregates)} per-minute aggregates before an upstream had them.",
+            f"Log {log.name}: {grouped(log.thinned)} records were thinned to"
+            f" {grouped(log.aggregates)} per-minute aggregates before an upstream had them.",
         )
     if log.damaged:
         yield Reason("damaged", f"Log {log.name}: {log.damaged} records failed their checksum.")
 
 
 def _mistaken(fact: MistakeFact) -> str:
-    often = "once" if fact.times == 1 else f"{_grouped(fact.times)} times"
+    often = "once" if fact.times == 1 else f"{grouped(fact.times)} times"
     return (
         f"A task of the agent failed {often} since the start on a mistake of its own ({fact.task});"
         " please report what the journal says."
@@ -359,7 +286,3 @@ def _mistaken(fact: MistakeFact) -> str:
 
 def _sentence(clause: str) -> str:
     return ended(clause[0].upper() + clause[1:])
-
-
-def _grouped(count: int) -> str:
-    return f"{count:,}".replace(",", " ")

@@ -25,12 +25,12 @@ from dataclasses import dataclass
 
 import trio
 
-from edge_agent.accepting import PASSING, Refused, Sieve
+from edge_agent.accepting import LINGER_S, Refused, Sieve, linger, next_connection
+from edge_agent.config import Http
 from edge_agent.connection_quota import Arrivals, Place, ProvedQuota, UnprovedQuota
 from edge_agent.ops.http_connection import (
     CALLER,
     HEAD_TIMEOUT_S,
-    LINGER_S,
     App,
     HttpServerConnection,
     error_answer,
@@ -41,7 +41,6 @@ logger = logging.getLogger(__name__)
 
 #: What answers in progress get at shutdown.
 GRACE_S = 1.0
-_ACCEPT_PAUSE_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +50,12 @@ class Serving:
     addresses: tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionPlaces:
-    """How many may be connected; see the module."""
-
-    connections: int = 64
-    unproved: int = 64
-    unproved_per_address: int = 32
-
-
 async def serve(
     app: App,
     listeners: Sequence[trio.SocketListener],
     *,
     tls: ssl.SSLContext | None = None,
-    places: ConnectionPlaces | None = None,
+    places: Http | None = None,
     tokens_changed: Callable[[], Awaitable[None]] | None = None,
     refused: Refused = lambda address, reason, sentence, times: None,
     task_status: trio.TaskStatus[Serving] = trio.TASK_STATUS_IGNORED,
@@ -76,12 +66,12 @@ async def serve(
         app: the ASGI application.
         listeners: bound and listening; closed when this ends.
         tls: where the port speaks https.
-        places: how many may be connected.
+        places: how many may be connected; the rest of it does not count here.
         tokens_changed: waits until tokens have changed, after which everybody is judged again.
         refused: is told of peers with whom there is no TLS, and of those that are not heard.
         task_status: started with where it listens, once it does.
     """
-    port = _Port(app, tls, places or ConnectionPlaces(), refused)
+    port = _Port(app, tls, places or Http(), refused)
     doors = [port.door(listener) for listener in listeners]
     async with trio.open_nursery() as connections:
         try:
@@ -192,9 +182,7 @@ class _Guarded:
             # It speaks HTTP, and so understands why not.
             with trio.move_on_after(LINGER_S):
                 await self.stream.send_all(error_answer(400, reason, sentence))
-                await self.stream.send_eof()
-                while await self.stream.receive_some(65536):
-                    pass
+                await linger(self.stream)
 
     def _waits_for_peer(self) -> bool:
         return self._http.waits_for_peer
@@ -209,7 +197,7 @@ class _Guarded:
 
 class _Port:
     def __init__(
-        self, app: App, tls: ssl.SSLContext | None, places: ConnectionPlaces, refused: Refused
+        self, app: App, tls: ssl.SSLContext | None, places: Http, refused: Refused
     ) -> None:
         self.refused = refused
         self._app = app
@@ -228,15 +216,8 @@ class _Port:
     async def accept(self, door: Sieve, connections: trio.Nursery) -> None:
         """Take connections for ever; what one of them does is its own affair."""
         while True:
-            try:
-                stream = await door.accept()
-            except OSError as error:
-                if error.errno not in PASSING:
-                    raise  # The port is opened anew (`edge_agent.supervise`).
-                # The connection waits in the kernel's queue.
-                logger.warning("the people's port cannot accept: %s", error)
-                await trio.sleep(_ACCEPT_PAUSE_S)
-                continue
+            # Where nobody can connect any more the port is opened anew (`edge_agent.supervise`).
+            stream = await next_connection(door, "the people's port")
             connections.start_soon(self._guarded, _Guarded(stream, self))
 
     async def follow(self, tokens_changed: Callable[[], Awaitable[None]]) -> None:

@@ -25,9 +25,14 @@ import h11
 import msgspec
 import trio
 
-App = Callable[..., Awaitable[None]]
-"""An ASGI application."""
+from edge_agent.accepting import LINGER_S, linger
+
 Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+"""An ASGI application, and what it is called with."""
 
 logger = logging.getLogger(__name__)
 
@@ -40,9 +45,6 @@ _EVENTS_PER_TURN = 64
 BODY_TIMEOUT_S = 20.0
 WRITE_BYTES = 64 * 1024
 WRITE_TIMEOUT_S = 20.0
-#: How long, and how much, we read on before a close, so that our answer is not lost to a reset.
-LINGER_S = 1.0
-LINGER_BYTES = 256 * 1024
 #: The key in a scope under which the application finds its `Caller`.
 CALLER = "edge_agent.caller"
 
@@ -171,7 +173,7 @@ class HttpServerConnection:
         """Answer what never reaches the application; False."""
         if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             await self._write(error_answer(status, code, message))
-            await self._linger()
+            await linger(self._stream)
         self._gone = True
         return False
 
@@ -277,21 +279,9 @@ class HttpServerConnection:
             return
         with trio.move_on_after(LINGER_S):
             if self._http.their_state is not h11.DONE or self._ahead:
-                await self._linger()
+                await linger(self._stream)
             try:
                 await self._stream.aclose()
-            except _GONE:
-                pass
-
-    async def _linger(self) -> None:
-        """Read on for a moment: a close with unread bytes would take our answer away again."""
-        with trio.move_on_after(LINGER_S):
-            try:
-                if isinstance(self._stream, trio.abc.HalfCloseableStream):
-                    await self._stream.send_eof()
-                taken = 0
-                while taken < LINGER_BYTES and (data := await self._receive()):
-                    taken += len(data)
             except _GONE:
                 pass
 

@@ -9,24 +9,21 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import trio
 from starlette.responses import Response
 
+from edge_agent.access import Readable
 from edge_agent.errors import ProtocolError, StoreError
 from edge_agent.live import render
+from edge_agent.ops.http_connection import Receive, Scope, Send
 from edge_agent.printable import csv_text
 
 if TYPE_CHECKING:
     from edge_agent.live import Live, LiveBatch, QueryAnswer, Subscription
-
-MayRead = Callable[[str], bool]
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 SEND_TIMEOUT_S = 120.0
 #: A live view without records says something this often, so that proxies and readers know.
@@ -48,7 +45,7 @@ class QueryAnswers:
         self._places = trio.Semaphore(places, max_value=places)
 
     async def answer(
-        self, parameters: Mapping[str, str], shape: str, may_read: MayRead
+        self, parameters: Mapping[str, str], shape: str, may_read: Readable
     ) -> Response:
         """The answer to the question in ``parameters``, as ``shape`` json, ndjson or csv.
 
@@ -161,7 +158,7 @@ class LiveView:
         self,
         live: Live,
         parameters: Mapping[str, str],
-        may_read: MayRead,
+        may_read: Readable,
         *,
         events: bool,
         last_event_id: str | None,

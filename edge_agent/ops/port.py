@@ -7,16 +7,16 @@ configuration says ``insecure``. Imported only where ``http.address`` is not ``"
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import trio
 
-from edge_agent.accepting import Refused
-from edge_agent.config import Config, is_loopback, parse_address
+from edge_agent.access import is_loopback
+from edge_agent.config import Config, format_address, parse_address
 from edge_agent.ops import http
 from edge_agent.ops.access import Rules
-from edge_agent.ops.app import App, make_app
+from edge_agent.ops.app import make_app
 from edge_agent.ops.sampler import Watch
 from edge_agent.tls import server_context
 
@@ -39,15 +39,15 @@ async def serve_people(
         ConfigError: the certificate cannot be used.
     """
     sources = watch.sources
-    config = sources.config
+    config, tokens = sources.config, sources.tokens
     host, port = parse_address(config.http.address)
     rules = Rules.of(
         host,
         config.http.hosts,
         config.http.origins,
-        sources.access,
+        None if tokens is None else tokens.readable,
         insecure=config.listen.insecure,
-        may_order=sources.may_order,
+        may_order=None if tokens is None else tokens.may_order,
     )
     tls = await trio.to_thread.run_sync(_tls, config, host)
     if tls is not None:
@@ -55,37 +55,17 @@ async def serve_people(
     if listeners is None:
         listeners = await trio.open_tcp_listeners(port, host=host or None)
     async with trio.open_nursery() as nursery:
-        http_config = config.http
-        places = http.ConnectionPlaces(
-            http_config.connections, http_config.unproved, http_config.unproved_per_address
+        serve = partial(
+            http.serve,
+            make_app(watch, rules),
+            listeners,
+            tls=tls,
+            places=config.http,
+            tokens_changed=None if tokens is None else tokens.changed,
+            refused=partial(sources.refused.note, "http.address"),
         )
-        app, tokens = make_app(watch, rules), sources.tokens
-        changed = None if tokens is None else tokens.changed
-        refused = partial(sources.refused.note, "http.address")
-        serving = await nursery.start(_serve, app, listeners, tls, places, changed, refused)
-        first_host, first_port = serving.addresses[0]
-        task_status.started(f"{_bracketed(first_host)}:{first_port}")
-
-
-async def _serve(
-    app: App,
-    listeners: Sequence[trio.SocketListener],
-    tls: ssl.SSLContext | None,
-    places: http.ConnectionPlaces,
-    tokens_changed: Callable[[], Awaitable[None]] | None,
-    refused: Refused,
-    *,
-    task_status: trio.TaskStatus[http.Serving],
-) -> None:
-    await http.serve(
-        app,
-        listeners,
-        tls=tls,
-        places=places,
-        tokens_changed=tokens_changed,
-        refused=refused,
-        task_status=task_status,
-    )
+        serving: http.Serving = await nursery.start(serve)
+        task_status.started(format_address(*serving.addresses[0]))
 
 
 def _tls(config: Config, host: str) -> ssl.SSLContext | None:
@@ -94,7 +74,3 @@ def _tls(config: Config, host: str) -> ssl.SSLContext | None:
     if context is not None:
         context.set_alpn_protocols(["http/1.1"])
     return context
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

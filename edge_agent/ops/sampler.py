@@ -10,10 +10,15 @@ import trio
 from edge_agent import __version__
 from edge_agent.errors import StoreError
 from edge_agent.ops import figures, health
-from edge_agent.ops.copies import copies_status
-from edge_agent.ops.facts import Sources, facts, log_status, refused_status, store_status
-from edge_agent.ops.forecast import sentences
-from edge_agent.ops.forecast.projections import Projections
+from edge_agent.ops.facts import (
+    Sources,
+    copies_status,
+    facts,
+    log_status,
+    refused_status,
+    store_status,
+)
+from edge_agent.ops.forecast import Projections, about_wear
 from edge_agent.ops.status import AgentStatus, LogStatus, Status, StreamsStatus, UpstreamStatus
 from edge_agent.ops.streams import Directory
 from edge_agent.record import NANOSECONDS, format_time
@@ -107,7 +112,7 @@ class Watch:
                 len(self.directory), self.directory.forgotten, self.directory.undated()
             ),
             wear=wear,
-            wear_outlook=sentences.about_wear(wear),
+            wear_outlook=about_wear(wear),
             copies=copies_status(log.identity, sources.copies()),
             refused=refused_status(sources.refused.listing(), sources.clock.read().wall_ns),
         )

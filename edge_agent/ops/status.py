@@ -9,14 +9,15 @@ bytes, every ``_s`` in seconds, every ``time`` RFC 3339 in UTC; None means "not 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import msgspec
 
 from edge_agent.errors import Obstacle
-from edge_agent.ops.copies import CopiesStatus
 from edge_agent.ops.figures import Figures
-from edge_agent.ops.health import HealthVerdict
 from edge_agent.wear import Wear
+
+Word = Literal["ok", "degraded", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,23 @@ class AgentStatus:
     time: str
     clock_synced: bool
     pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why: ``code`` is stable and for programs, ``message`` is one sentence for people."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class HealthVerdict:
+    """The word, why it is not ``ok``, and what else a person should know."""
+
+    status: Word
+    reasons: tuple[Reason, ...]
+    warnings: tuple[Reason, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +207,20 @@ class StoreStatus:
     sources_max: int = 0
     sources_of: dict[str, int] = field(default_factory=dict)
     sources_lacking: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CopiesStatus:
+    """``times`` this store was found to be a copy, ``at`` and for what ``reason`` the last time;
+    how many ``sources`` came back as copies since the start, which the last time, and when.
+    """
+
+    times: int = 0
+    at: str | None = None
+    reason: str | None = None
+    sources: int = 0
+    last_source: str | None = None
+    last_source_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

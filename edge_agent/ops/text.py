@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from edge_agent.printable import grouped
+
 #: Below how many seconds to say it in which unit.
 _ROUGH = (
     (120, 1, "s"),
@@ -12,12 +14,18 @@ _ROUGH = (
 )
 
 
-def amount(value: float) -> str:
+#: What is shown of a figure that is not known.
+UNKNOWN = "–"
+
+
+def amount(value: float | None) -> str:
     """``1 234``, ``12.3 k``, ``4.56 M``: three or four digits, whole below a thousand."""
+    if value is None:
+        return UNKNOWN
     if value < 10 and value != int(value):
         return f"{value:.2g}"
     if value < 10_000:
-        return f"{value:,.0f}".replace(",", " ")
+        return grouped(value)
     for unit in ("k", "M"):
         value /= 1000
         if value < 999.5:
@@ -25,9 +33,11 @@ def amount(value: float) -> str:
     return f"{value / 1000:.3g} G"
 
 
-def size(value: float, base: int = 1024) -> str:
+def size(value: float | None, base: int = 1024) -> str:
     """Bytes: ``512 B``, ``12.3 KiB``, ``1.5 GiB``; with 1000 ``2 GB``, as cards are sold."""
     units = ("KiB", "MiB", "GiB", "TiB") if base == 1024 else ("kB", "MB", "GB", "TB")
+    if value is None:
+        return UNKNOWN
     if value < 999.5:
         return f"{value:.0f} B"
     for unit in units:
@@ -42,8 +52,10 @@ def phase(word: str, retry_in_s: float | None) -> str:
     return word if retry_in_s is None else f"{word}, next try in {duration(retry_in_s)}"
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float | None) -> str:
     """``850 µs``, ``12 ms``, ``3.2 s``, ``4 min``, ``5 h 12 min``, ``3 d 4 h``."""
+    if seconds is None:
+        return UNKNOWN
     if seconds <= 0:
         return "0 s"
     if seconds < 1:
@@ -73,6 +85,11 @@ def ago(nanoseconds: int) -> str:
     """``3 s ago``; a clock that was set back in between says ``just now``."""
     seconds = nanoseconds // 1_000_000_000
     return "just now" if seconds < 1 else f"{duration(seconds)} ago"
+
+
+def ratio(value: float | None) -> str:
+    """``0.37``, ``12.3``."""
+    return UNKNOWN if value is None else f"{value:.3g}"
 
 
 def percent(part: float) -> str:

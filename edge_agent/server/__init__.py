@@ -15,13 +15,19 @@ and of what comes over it, once it is open::
                                                     ▼
       plain_session · session (sensor_session, agent_session) · query_session
                                                     ▼
-                                feed ─▶ log ─▶ acks ─▶ send_queue ─▶ socket
+                                pump ─▶ log ─▶ acks ─▶ transport ─▶ socket
 
 From the read to the log, and from the commit to the ack, everything is plain calls: tasks are only
 for waiting. What all connections have in common is done by one task each: reading plain sockets
 (`poller`), telling what a commit has settled (`acks.Teller`), looking for silence (`keepalive`),
 giving turns to whoever has more to do than the frame lane does (`fair_turns`). A mistake in one of
 them ends no more than that task, which is run again (`server`).
+
+Who owns whom, and so who ends whom: `Server` its `Connection` objects; a connection the stream, its
+place among the others, and a `WebSocket`; the WebSocket its `Inbox` and its `Transport`, which owns
+the `Outgoing`; a `Pump`, which is given the WebSocket to use, its `Answers` and its `Feed`. What is
+owned calls its owner back by what it was given. When an owner is done it says ``let_go`` to what it
+owns, once and last: that forgets the owner, does nothing more, and leaves no cycle to search for.
 
 Invariants, each with its tests:
 
@@ -44,18 +50,16 @@ Invariants, each with its tests:
 - Any close of ours takes ``listen.close_timeout`` at most (`closing`).
 
 trio-websocket is used through its public API only, and never by `serve_websocket`: an
-unauthenticated peer can bring down the nursery that it runs in (`websocket`, `library_reader`).
+unauthenticated peer can bring down the nursery that it runs in (`websocket`).
 """
 
 from __future__ import annotations
 
-from edge_agent.server.context import ConnectionView
-from edge_agent.server.copied_sources import CopiesSeen
-from edge_agent.server.server import Server, ServerStatistics
+from edge_agent.server.context import Parts, Visitor
+from edge_agent.server.server import Server
 
 __all__ = [
-    "ConnectionView",
-    "CopiesSeen",
+    "Parts",
     "Server",
-    "ServerStatistics",
+    "Visitor",
 ]

@@ -8,13 +8,11 @@ meets the address rules (Host, Origin: 403), so that nobody learns more than nee
 
 from __future__ import annotations
 
-import ipaddress
 import re
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
+from edge_agent.access import bearer_secret, host_name, is_bearer, is_ours, nothing
 from edge_agent.config import Listen
 from edge_agent.server.handshake import HandshakeRefusal, Upgrade
 from edge_agent.tokens import Token, Tokens
@@ -66,11 +64,11 @@ class Grant:
         """Which streams may come by forwarding: those that may be written, where the token says
         which; None allows all.
         """
-        return None if self.may_write is _NOTHING else self.may_write
+        return None if self.may_write is nothing else self.may_write
 
     def require_read(self) -> None:
         """Refusal 403 where nothing may be read."""
-        if self.may_read is not None and self.may_read is _NOTHING:
+        if self.may_read is not None and self.may_read is nothing:
             raise self._forbidden("The token does not allow reading.", "--read")
 
     def require_forward(self) -> None:
@@ -91,19 +89,22 @@ def admit(
     Raises:
         Refusal: 401 or 403, with a sentence.
     """
-    secret = presented_secret(upgrade.authorization, offered)
+    secret = offered if upgrade.authorization is None else bearer_secret(upgrade.authorization)
     token = None if tokens is None or secret is None else tokens.find(secret)
     if token is not None:
         # Whoever knows a secret is no page that somebody happened to open.
         return grant(token)
-    if peer.loopback:
-        check_host(upgrade.host, listen)
+    name = host_name(upgrade.host)
+    fixed = is_ours(name, listen.hosts, loopback=peer.loopback)
+    if peer.loopback and not fixed:
+        sentence = f"The host {name[:200]!r} is not listed in listen.hosts."
+        raise HandshakeRefusal(403, sentence, "host")
     # No page can make a browser send this header.
     if tokens is not None or not is_bearer(upgrade.authorization):
-        # A Host that was checked, or a token that has to come with it, keeps DNS rebinding out;
-        # then an origin that is this very port is no stranger.
-        checked = peer.loopback or tokens is not None
-        check_origin(upgrade, listen, own=upgrade.host if checked else fixed_host(upgrade, listen))
+        # Such a Host, or a token that has to come with it, keeps DNS rebinding out; then an origin
+        # that is this very port is no stranger.
+        own = upgrade.host if fixed or tokens is not None else None
+        check_origin(upgrade, listen, own=own)
     if tokens is None:
         return Grant(name=peer.address or "local")
     if secret is None:
@@ -126,30 +127,14 @@ def grant(token: Token) -> Grant:
     return Grant(
         name=token.name,
         identity=token.name,
-        may_write=token.may_write if token.write else _NOTHING,
-        may_be=token.may_be if token.sources else _NOTHING,
-        may_read=token.may_read if token.read else _NOTHING,
+        may_write=token.may_write if token.write else nothing,
+        may_be=token.may_be if token.sources else nothing,
+        may_read=token.may_read if token.read else nothing,
         may_bring=token.may_bring if token.agents else None,
         forward=token.forward,
         admin=token.admin,
         token=token,
     )
-
-
-def _NOTHING(name: str) -> bool:  # noqa: N802 -- a constant that happens to be callable
-    return False
-
-
-def presented_secret(authorization: str | None, offered: str | None) -> str | None:
-    """The secret of the Authorization header, or else the one offered as a subprotocol."""
-    if authorization is None:
-        return offered
-    return authorization.partition(" ")[2].strip() if is_bearer(authorization) else None
-
-
-def is_bearer(authorization: str | None) -> bool:
-    """Whether the header Authorization has the form that tokens have."""
-    return (authorization or "").partition(" ")[0].lower() == "bearer"
 
 
 def check_origin(upgrade: Upgrade, listen: Listen, *, own: str | None = None) -> None:
@@ -188,56 +173,6 @@ def may_be_page(origin: str, user_agent: str | None) -> bool:
 _BROWSERS = ("Mozilla/", "Opera/")
 _ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://[^/?#@\s]+")
 _NO_PAGES = ("ws", "wss", "tcp", "file")
-
-
-def fixed_host(upgrade: Upgrade, listen: Listen) -> str | None:
-    """The Host, where nobody else can make it mean this port: an address in numbers, a name of this
-    machine, or a listed one. DNS rebinding needs a name of the attacker's.
-    """
-    name = host_name(upgrade.host or "")
-    machine = socket.gethostname().lower()
-    if name in (machine, f"{machine}.local", *(each.lower() for each in listen.hosts)):
-        return upgrade.host
-    return upgrade.host if is_address(name) else None
-
-
-def check_host(host: str | None, listen: Listen) -> None:
-    """On loopback the Host header must be this machine's, or listed. 403 otherwise.
-
-    Without this, a page whose DNS name is turned to 127.0.0.1 (DNS rebinding) could connect.
-    """
-    name = host_name(host or "")
-    if name in ("localhost", *(each.lower() for each in listen.hosts)) or is_loopback(name):
-        return
-    raise HandshakeRefusal(403, f"The host {name[:200]!r} is not listed in listen.hosts.", "host")
-
-
-def host_name(host: str) -> str:
-    """The name or address of a Host header, without port and brackets, in lower case."""
-    try:
-        return (urlsplit("//" + host).hostname or "").rstrip(".")
-    except ValueError:
-        return ""
-
-
-def is_loopback(address: str) -> bool:
-    """Whether an IP address is this machine's own loopback."""
-    found = _address(address)
-    # On a socket for both families, IPv4 looks like ::ffff:127.0.0.1.
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return found is not None and (mapped or found).is_loopback
-
-
-def is_address(name: str) -> bool:
-    """Whether it is an IP address and no name."""
-    return _address(name) is not None
-
-
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
 
 
 class RateLimits:

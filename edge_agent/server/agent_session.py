@@ -39,7 +39,7 @@ from msgspec import structs
 from edge_agent.clock_note import BOOT_NS_MAX, ClockNote
 from edge_agent.commit import Closed, Ticket
 from edge_agent.errors import ProtocolError, StoreFailed, StoreFull
-from edge_agent.record import ForeignBlock
+from edge_agent.record import DAY_S, ForeignBlock
 from edge_agent.server.acks import Owed
 from edge_agent.server.closing import NotNow, Refused, not_now
 from edge_agent.server.context import Parts, Visitor
@@ -68,7 +68,7 @@ BACKLOG_S = 0.2
 LOOP = "$loop"
 _Judged = tuple[ForeignBlock | None, ProtocolError | None]
 #: An agent that comes this way is noted as seen once a day, so that it is not forgotten.
-CLAIM_S = 86_400.0
+CLAIM_S = DAY_S
 _WRONG_PATH = "a block's path has to begin with the agent that it is of and end with {!r}"
 
 

@@ -1,22 +1,21 @@
-"""This module says how connections end: with which code and words, and what is done before.
+"""How connections end: once (`Ending`), for which reason, and with which code and words.
 
 Any close of ours is the same: nothing further is accepted, what was accepted is committed and
-acked, then the close, all within ``close_timeout`` (`say_goodbye`).
+acked, then the close, all within ``close_timeout`` (`edge_agent.server.pump`).
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import trio
 
 from edge_agent.commit import Closed
 from edge_agent.errors import ProtocolError, StoreFailed, StoreFull
-from edge_agent.server.acks import Answers
-from edge_agent.server.close_once import End
-from edge_agent.server.websocket import WebSocket
 from edge_agent.session import CLOSE_FORBIDDEN, CLOSE_TAKEN_OVER, CLOSE_TOO_BIG, CLOSE_TRY_LATER
 from edge_agent.store import Quarantined
 from edge_agent.wire import Reject
@@ -27,12 +26,73 @@ CLOSE_NORMAL, CLOSE_GONE = 1000, 1001
 RETURN_WITHIN_S = 5.0
 #: When to come back after a disk that refused.
 STORE_FAILED_RETRY_S = 5.0
-#: Of the time that a close may take, this part is for what was accepted to be committed and acked;
-#: the rest is for the close itself.
-SETTLE_PART = 0.75
+
+End = Literal[
+    "peer",
+    "broken",
+    "protocol",
+    "too_big",
+    "idle",
+    "taken_over",
+    "refused",
+    "closing",
+    "revoked",
+    "displaced",
+]
+"""Why a connection ended. The peer closed it; the socket broke; the peer violated RFC 6455;
+it sent a message over the limit; it fell silent; a newer hello took over; what it sent was refused;
+the agent stops; its token was revoked or allows less now; its place was needed for another."""
 
 Refused = StoreFull | StoreFailed | Closed
 """What the log answers instead of storing."""
+
+
+class Ending:
+    """Ends once, for the first reason that comes.
+
+    Attributes:
+        end: why it ended, None while it has not.
+    """
+
+    def __init__(self) -> None:
+        self.end: End | None = None
+        # Made only by who waits, so that a connection at rest is small.
+        self._waiting: set[trio.CancelScope] | None = None
+        self._stirred: trio.Event | None = None
+
+    def set_end(self, end: End) -> None:
+        """It is over, because of ``end`` if nothing came before."""
+        if self.end is None:
+            self.end = end
+        for scope in self._waiting or ():
+            scope.cancel()
+        self.stir()
+
+    @contextmanager
+    def until_end(self) -> Iterator[trio.CancelScope]:
+        """A scope that is cancelled once the connection has ended."""
+        if self._waiting is None:
+            self._waiting = set()
+        with trio.CancelScope() as scope:
+            self._waiting.add(scope)
+            if self.end is not None:
+                scope.cancel()
+            try:
+                yield scope
+            finally:
+                self._waiting.remove(scope)
+
+    def stir(self) -> None:
+        """Wake the pump's task from `wait_stirred`."""
+        if self._stirred is not None:
+            self._stirred.set()
+
+    async def wait_stirred(self) -> None:
+        """Until the connection has ended, or `stir`."""
+        if self.end is None:
+            self._stirred = trio.Event()
+            await self._stirred.wait()
+            self._stirred = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,37 +120,6 @@ class LastWords:
     message: str | bytes | None
     code: int
     reason: str
-
-
-async def say_goodbye(
-    socket: WebSocket, answers: Answers, timeout: float, last_words: Callable[[], LastWords]
-) -> None:
-    """Close ``socket`` within ``timeout`` seconds; ``answers`` goes on after that.
-
-    ``last_words`` is asked once what was accepted has settled, or has not in time.
-    """
-    deadline = trio.current_time() + timeout
-    if socket.end not in ("peer", "broken"):
-        answers.hurry()
-        with trio.move_on_after(timeout * SETTLE_PART):
-            await answers.settled()
-    words = last_words()
-    if words.message is not None:
-        with trio.move_on_at(deadline):
-            await socket.send(words.message)
-    left = deadline - trio.current_time()
-    await socket.close(words.code, words.reason, max(left, timeout * (1 - SETTLE_PART)))
-
-
-def why_not_now(
-    told: NotNow | None, answers: Answers, socket: WebSocket, dice: random.Random
-) -> NotNow | None:
-    """Whether the end is a stop, and which; a refused entry says more than anything else."""
-    if answers.refusal is not None:
-        return not_now(answers.refusal, dice)
-    if told is None and socket.end == "closing":
-        return not_now(Closed("the agent is stopping"), dice)
-    return told
 
 
 def close_of(end: End | None, failure: ProtocolError | None) -> tuple[int, str]:

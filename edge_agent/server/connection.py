@@ -15,12 +15,13 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from edge_agent.access import is_loopback
 from edge_agent.connection_quota import Place
 from edge_agent.errors import ProtocolError
 from edge_agent.refused_peers import tls_trouble
-from edge_agent.server.admission import Peer, admit, is_loopback
+from edge_agent.server.admission import Peer, admit
 from edge_agent.server.agent_session import serve_forward
-from edge_agent.server.context import ConnectionView, Parts, Visitor
+from edge_agent.server.context import Parts, Visitor
 from edge_agent.server.handshake import HandshakeRefusal, Upgrade, read_upgrade, refuse
 from edge_agent.server.plain_session import serve_plain
 from edge_agent.server.query_session import serve_query, serve_subscription
@@ -83,15 +84,12 @@ class Connection:
         self._since_ns = parts.clock.read().wall_ns
         self._socket: WebSocket | None = None
         self._upgrade: Upgrade | None = None
-        self._visitor: Visitor | None = None
+        #: Who it is, once it has been let in.
+        self.visitor: Visitor | None = None
         self._closing = self._displaced = False
         self._handshake = trio.CancelScope()
         self._waiting = trio.CancelScope()
         self._held = _Held(parts, on_closed)
-
-    def view(self) -> ConnectionView | None:
-        """A snapshot; None before the upgrade."""
-        return self._visitor.view() if self._visitor is not None else None
 
     def say_goodbye(self) -> None:
         """The agent stops: tell the peer and end."""
@@ -102,7 +100,7 @@ class Connection:
 
     def judge_again(self, tokens: Tokens) -> None:
         """Tokens have changed: it ends where its own was revoked, or allows less now."""
-        token = None if self._visitor is None else self._visitor.grant.token
+        token = None if self.visitor is None else self.visitor.grant.token
         if self._socket is not None and token is not None and not tokens.still_allows(token):
             self._socket.interrupt("revoked")
 
@@ -133,7 +131,7 @@ class Connection:
                     await self._stream.do_handshake()
                 what_this_is = self._parts.what_this_is
                 self._upgrade = await read_upgrade(self._stream, what_this_is=what_this_is)
-                self._visitor = await self._judge(self._upgrade)
+                self.visitor = await self._judge(self._upgrade)
             except HandshakeRefusal as reason:
                 refusal = reason
             except (trio.BrokenResourceError, EOFError) as error:
@@ -228,7 +226,7 @@ class Connection:
         return Visitor(self._peer, grant, target, choice.mode, self._since_ns)
 
     def _run(self) -> Awaitable[None]:
-        upgrade, visitor = self._upgrade, self._visitor
+        upgrade, visitor = self._upgrade, self.visitor
         assert upgrade is not None and visitor is not None
         # The request has served its purpose; the connection may stay for weeks.
         self._upgrade = None
@@ -248,7 +246,7 @@ class Connection:
         return self._socket.run(head, upgrade.early, self._subprotocol, self._pump)
 
     def _pump(self, socket: WebSocket) -> Awaitable[None]:
-        parts, visitor = self._parts, self._visitor
+        parts, visitor = self._parts, self.visitor
         assert visitor is not None
         if visitor.target.kind == "forward":
             return serve_forward(socket, parts, visitor)

@@ -6,10 +6,13 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import trio
+
 from edge_agent.clock import Clock
 from edge_agent.commit import RunBlocking, Trace
 from edge_agent.config import Limits, Listen
 from edge_agent.connection_quota import Arrivals, ProvedQuota, UnprovedQuota
+from edge_agent.copied_sources import Copies
 from edge_agent.live import Before, Live, TimeKeyOf
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
@@ -17,7 +20,6 @@ from edge_agent.record import Run
 from edge_agent.refused_peers import RefusedPeers
 from edge_agent.server.acks import Teller
 from edge_agent.server.admission import Grant, Peer, RateLimits
-from edge_agent.server.copied_sources import Copies
 from edge_agent.server.fair_turns import Turns
 from edge_agent.server.flow_control import SessionWindows
 from edge_agent.server.keepalive import SilenceWatch
@@ -41,9 +43,21 @@ class MessageCounters:
         self.bytes = metrics.counter("received_bytes_total")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Parts:
-    """The agent, as far as a connection needs it."""
+    """The agent, as far as the sensors' port needs it, and what connections share.
+
+    Attributes:
+        log, live: what is written to and read from.
+        listen, limits: the configuration's sections of these names.
+        tokens: None where no tokens are asked for.
+        clock, random, metrics, trace: as everywhere. ``trace`` is told of "welcome" and "acked".
+        before: the rules before storing.
+        time_key: the rules that say where a stream has its time.
+        run_blocking: for work that would hold the event loop up.
+        dashboard: URL of the people's port, for people who come here with a browser.
+        refused: is told of peers that were refused before they were let in.
+    """
 
     log: Log
     live: Live
@@ -53,26 +67,48 @@ class Parts:
     clock: Clock
     random: random.Random
     metrics: Metrics
-    counters: MessageCounters
-    before: Before | None
-    time_key: TimeKeyOf | None
-    run_blocking: RunBlocking
-    trace: Trace | None
-    what_this_is: str
-    windows: SessionWindows
-    rates: RateLimits
-    claims: Claims
-    copies: Copies
-    owners: Owners
+    before: Before | None = None
+    time_key: TimeKeyOf | None = None
+    run_blocking: RunBlocking = trio.to_thread.run_sync
+    trace: Trace | None = None
+    dashboard: str | None = None
+    refused: RefusedPeers
     failures: FailureMemory = field(default_factory=FailureMemory)
     teller: Teller = field(default_factory=Teller)
-    silence: SilenceWatch
     reader: SharedReader | None = field(default_factory=SharedReader.if_available)
-    arrivals: Arrivals
-    unproved: UnprovedQuota
-    proved: ProvedQuota
-    refused: RefusedPeers
     turns: Turns = field(default_factory=Turns)
+    counters: MessageCounters = field(init=False)
+    windows: SessionWindows = field(init=False)
+    rates: RateLimits = field(init=False)
+    claims: Claims = field(init=False)
+    copies: Copies = field(init=False)
+    owners: Owners = field(init=False)
+    silence: SilenceWatch = field(init=False)
+    arrivals: Arrivals = field(init=False)
+    unproved: UnprovedQuota = field(init=False)
+    proved: ProvedQuota = field(init=False)
+
+    def __post_init__(self) -> None:
+        listen, limits = self.listen, self.limits
+        self.counters = MessageCounters(self.metrics)
+        self.windows = SessionWindows(
+            limits.in_flight_bytes, limits.window_bytes, listen.connections
+        )
+        self.rates = RateLimits(limits.records_per_second)
+        self.claims = Claims(self.metrics)
+        self.copies = Copies(self.clock, self.metrics)
+        self.owners = Owners(self.tokens, limits.sources)
+        self.silence = SilenceWatch(listen.idle_timeout)
+        self.arrivals = Arrivals(listen.unproved_per_address, trio.current_time)
+        self.unproved = UnprovedQuota(listen.unproved, listen.unproved_per_address)
+        self.proved = ProvedQuota(listen.connections)
+
+    @property
+    def what_this_is(self) -> str:
+        """A line for people who come to the sensors' port with a browser or curl."""
+        where = f"at {self.dashboard}" if self.dashboard else "on another port"
+        told = "This is the WebSocket port of an edge agent, for sensors"
+        return f"{told}; the dashboard is {where}."
 
     @property
     def wire_limits(self) -> WireLimits:
@@ -110,36 +146,16 @@ class Parts:
         return tuple(kept for run in runs for kept in self.before(run))
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionView:
-    """One connection at one moment, for status.
-
-    Attributes:
-        kind: ``ingest``, ``forward``, ``subscribe`` or ``query``; "" before the upgrade.
-        mode: ``plain``, ``json`` or ``msgpack``.
-        name: stream or pattern of the path.
-        peer: address; token: name of the token, or the address again.
-        source: who sends, as stored; "" where it has not said so.
-        since_ns: wall clock when it was accepted.
-        next: number that comes next (plain: messages so far); acked: told to be durable.
-        in_flight_bytes: received and not yet committed.
-    """
-
-    kind: str
-    mode: str
-    name: str
-    peer: str
-    token: str
-    source: str
-    since_ns: int
-    next: int
-    acked: int
-    in_flight_bytes: int
-
-
 @dataclass(slots=True)
 class Visitor:
-    """Who is connected, and how far it has come: its session knows, or its pump tells."""
+    """Who is connected, and how far it has come: its session knows, or its pump tells.
+
+    Attributes:
+        peer, grant, target, mode: as it was let in; ``source`` is "" until it has said so.
+        since_ns: wall clock when it was accepted.
+        next: number that comes next (plain: messages so far); acked: told to be durable.
+        session: knows both itself, where there is one.
+    """
 
     peer: Peer
     grant: Grant
@@ -155,19 +171,3 @@ class Visitor:
     def has_spoken(self) -> bool:
         """Whether anything that means something has come from it: a hello, or a message."""
         return self.next > 0 or (self.session is not None and bool(self.source))
-
-    def view(self) -> ConnectionView:
-        """A snapshot."""
-        session = self.session
-        return ConnectionView(
-            kind=self.target.kind,
-            mode=self.mode,
-            name=self.target.name,
-            peer=self.peer.address,
-            token=self.grant.name,
-            source=self.source,
-            since_ns=self.since_ns,
-            next=self.next if session is None else session.number,
-            acked=self.acked if session is None else session.acked,
-            in_flight_bytes=0 if session is None else session.bytes_in_flight,
-        )

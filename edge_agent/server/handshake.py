@@ -16,20 +16,19 @@ from http import HTTPStatus
 import h11
 import trio
 
+from edge_agent.accepting import LINGER_S, linger
 from edge_agent.printable import ended
 
 #: A head with a bearer token, some cookies and a browser's usual chatter has 2 KiB.
 HEAD_BYTES_MAX = 16 * 1024
-#: How long, and how much, we read on after a refusal, so that our answer is not lost to a reset.
-LINGER_S = 1.0
-LINGER_BYTES = 256 * 1024
 _TLS_HANDSHAKE = 0x16
 
 
+@dataclass(eq=False)
 class HandshakeRefusal(Exception):
     """The request is answered with an HTTP status instead of the upgrade.
 
-    Args:
+    Attributes:
         status: HTTP status code.
         sentence: for the person who reads the answer.
         reason: one word for the metric ``connections_refused_total``.
@@ -37,21 +36,14 @@ class HandshakeRefusal(Exception):
         cure: for the person who looks after the agent; the peer is not told.
     """
 
-    def __init__(
-        self,
-        status: int,
-        sentence: str,
-        reason: str,
-        retry_after: int | None = None,
-        *,
-        cure: str = "",
-    ) -> None:
-        super().__init__(sentence)
-        self.status = status
-        self.sentence = sentence
-        self.reason = reason
-        self.retry_after = retry_after
-        self.cure = cure
+    status: int
+    sentence: str
+    reason: str
+    retry_after: int | None = None
+    cure: str = ""
+
+    def __str__(self) -> str:
+        return self.sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +182,6 @@ async def refuse(stream: trio.abc.Stream, refusal: HandshakeRefusal) -> None:
     with trio.move_on_after(LINGER_S):
         try:
             await stream.send_all(response(refusal))
-            if isinstance(stream, trio.abc.HalfCloseableStream):
-                await stream.send_eof()
-            taken = 0
-            while taken < LINGER_BYTES and (data := await stream.receive_some(65536)):
-                taken += len(data)
+            await linger(stream)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # It is gone; so is our answer's reader.

@@ -13,17 +13,10 @@ from collections.abc import Awaitable, Iterator, Sequence
 import trio
 
 from edge_agent.errors import ProtocolError
-from edge_agent.server.acks import Answers, Owed
-from edge_agent.server.closing import (
-    LastWords,
-    NotNow,
-    close_of,
-    quarantined,
-    say_goodbye,
-    why_not_now,
-)
+from edge_agent.server.acks import Owed
+from edge_agent.server.closing import LastWords, NotNow, quarantined
 from edge_agent.server.context import Parts, Visitor
-from edge_agent.server.feed import Feed
+from edge_agent.server.pump import Feed, Pump
 from edge_agent.server.sensor_session import arrival_of
 from edge_agent.server.websocket import WebSocket
 from edge_agent.session import CLOSE_RESTART, CLOSE_TRY_LATER
@@ -33,52 +26,40 @@ from edge_agent.wire import (
     PlainSession,
     Received,
     Reject,
-    TooBigMessage,
     read_in_turns,
 )
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-class PlainPump:
-    """One plain connection. `run` is called once."""
+class PlainPump(Pump):
+    """One plain connection."""
+
+    _failure: ProtocolError | None = None
 
     def __init__(self, socket: WebSocket, parts: Parts, visitor: Visitor) -> None:
-        self._socket, self._parts, self._visitor = socket, parts, visitor
+        super().__init__(socket, parts, visitor)
         self._tells = visitor.target.ack
         self._session = PlainSession(
             tells=self._tells, undecodable_max=parts.limits.undecodable_in_a_row
         )
-        self._limits = parts.wire_limits
-        self._share = parts.windows.open()
-        self._answers = Answers(parts.log, parts.teller, self)
         socket.on_unclogged = self._unclogged
         self._feed = Feed(socket, parts.log, self._answers, parts.turns, self._go_on)
         # What is left of the last read, for the turns to come.
         self._turns: Iterator[Received] | None = None
-        self._not_now: NotNow | None = None
-        self._failure: ProtocolError | None = None
         visitor.source = plain_source(visitor.grant.name)
 
-    async def run(self) -> None:
-        """From the first message to the last answer."""
-        try:
-            self._socket.divert(self._receive)
-            await self._feed.until_end()
-            if self._socket.end == "too_big":
-                limit, got = self._limits.message_bytes, self._socket.too_big_bytes
-                self._failure = TooBigMessage(f"a message has at most {limit} bytes, got {got}")
-            await self._farewell()
-            await self._answers.settled()
-        finally:
-            self._parts.windows.close(self._share)
-            self._answers.let_go()
+    async def _run(self) -> None:
+        self._socket.divert(self._receive)
+        await self._feed.until_end()
+        if self._socket.end == "too_big":
+            self._failure = self._too_big()
+        await self._farewell()
+        await self._answers.settled()
 
     def _receive(self, messages: list[str | bytes]) -> bool:
         """What was read; False where there is no room for more, or it was not all dealt with."""
-        rates, name = self._parts.rates, self._visitor.grant.name
-        if wait := rates.wait(name, trio.current_time()):
-            self._not_now = NotNow("rate", wait, f"{name} sends faster than it may")
+        if self._parts.rates.is_limited and self._is_over_rate():
             self._socket.interrupt("refused")
             return False
         arrival = arrival_of(self._parts, self._visitor, self._visitor.source)
@@ -159,13 +140,8 @@ class PlainPump:
         self._share.peak = max(self._share.peak, self._answers.in_flight_bytes)
         return self._feed.offer(entry, session.received, told=tuple(filter(None, told)), lazy=lazy)
 
-    @property
-    def can_be_told(self) -> bool:
-        """For `Answers`."""
-        return self._socket.can_be_told
-
     def tell(self, done: Sequence[Owed]) -> None:
-        """For `Answers`: errors and the ack."""
+        """Errors and the ack."""
         told = [text for owed in done for text in owed.told]
         self._parts.windows.review(self._share, self._answers.in_flight_bytes)
         self._visitor.acked = done[-1].upto
@@ -176,23 +152,7 @@ class PlainPump:
             self._socket.send_soon(*told)
         self._go_on()
 
-    def refused(self) -> None:
-        """For `Answers`."""
-        self._socket.interrupt("refused")
-
-    def fail(self, error: Exception) -> None:
-        """For `Answers`."""
-        self._socket.fail(error)
-
-    async def _farewell(self) -> None:
-        timeout = self._parts.listen.close_timeout
-        await say_goodbye(self._socket, self._answers, timeout, self._last_words)
-
-    def _last_words(self) -> LastWords:
-        reason = why_not_now(self._not_now, self._answers, self._socket, self._parts.random)
-        if reason is None:
-            return LastWords(None, *close_of(self._socket.end, self._failure))
-        self._parts.metrics.add("stops_total", 1, reason.code)
+    def _stop(self, reason: NotNow) -> LastWords:
         error = ProtocolError(reason.code, reason.message)
         text = self._session.error(error, self._session.received + 1)
         code = CLOSE_RESTART if reason.code == "closing" else CLOSE_TRY_LATER

@@ -23,7 +23,7 @@ import trio
 from edge_agent.errors import ProtocolError
 from edge_agent.server.closing import quarantined
 from edge_agent.server.context import Parts, Visitor
-from edge_agent.server.feed import Feed
+from edge_agent.server.pump import Feed
 from edge_agent.server.session import SessionBase, is_lazy
 from edge_agent.server.websocket import WebSocket
 from edge_agent.session import CLOSE_FORBIDDEN, Hello, Mode

@@ -30,121 +30,34 @@ Stopping: the listeners end first, then every connection is told and ends itself
 from __future__ import annotations
 
 import logging
-import random as random_module
 from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from functools import partial
 
 import trio
 
-from edge_agent.accepting import PASSING, Sieve
-from edge_agent.clock import Clock
-from edge_agent.commit import RunBlocking, Trace
-from edge_agent.config import Limits, Listen
-from edge_agent.connection_quota import Arrivals, ProvedQuota, UnprovedQuota
-from edge_agent.live import Before, Live, TimeKeyOf
-from edge_agent.log import Log
-from edge_agent.metrics import Metrics
-from edge_agent.refused_peers import RefusedPeers
-from edge_agent.server.admission import RateLimits
+from edge_agent.accepting import Sieve, next_connection
+from edge_agent.copied_sources import CopiesSeen
 from edge_agent.server.connection import Connection
-from edge_agent.server.context import ConnectionView, MessageCounters, Parts
-from edge_agent.server.copied_sources import Copies, CopiesSeen
-from edge_agent.server.flow_control import SessionWindows
-from edge_agent.server.keepalive import SilenceWatch
-from edge_agent.server.source_claims import Claims
-from edge_agent.server.source_owners import Owners
+from edge_agent.server.context import Parts, Visitor
 from edge_agent.server.transport import abort
 from edge_agent.supervise import supervised
 from edge_agent.tokens import Tokens
 
 logger = logging.getLogger(__name__)
 
-_PASSING_PAUSE_S = 0.1
 #: The longest wait before a shared task is run again: everybody waits for it.
 SHARED_REST_S = 5.0
 #: Beyond ``close_timeout``, what a connection gets to end by itself when the agent stops.
 _GRACE_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class ServerStatistics:
-    """How the port is doing, at one moment.
-
-    Attributes:
-        connections: open sockets.
-        settling: connections whose socket is gone, but not all that they appended is committed.
-        window_bytes: what all sessions together may have in flight.
-        tokens_trouble: why the tokens file cannot be read at present; None while it can.
-    """
-
-    connections: int
-    settling: int
-    window_bytes: int
-    tokens_trouble: str | None
-
-
 class Server:
-    """Everything on the sensors' port. `run` is called once.
+    """Everything on the sensors' port. `run` is called once."""
 
-    Args:
-        log, live: what is written to and read from.
-        config, limits: the configuration's sections ``listen`` and ``limits``.
-        tokens: None where no tokens are asked for.
-        clock, random, metrics, trace: as everywhere. ``trace`` is told of "welcome" and "acked".
-        before: the rules before storing.
-        time_key: the rules that say where a stream has its time.
-        run_blocking: for work that would hold the event loop up.
-        dashboard: URL of the people's port, for people who come here with a browser.
-        refused: is told of peers that were refused before they were let in.
-    """
-
-    def __init__(
-        self,
-        log: Log,
-        live: Live,
-        *,
-        config: Listen,
-        limits: Limits,
-        tokens: Tokens | None,
-        clock: Clock,
-        random: random_module.Random,
-        metrics: Metrics,
-        before: Before | None = None,
-        time_key: TimeKeyOf | None = None,
-        trace: Trace | None = None,
-        run_blocking: RunBlocking = trio.to_thread.run_sync,
-        dashboard: str | None = None,
-        refused: RefusedPeers | None = None,
-    ) -> None:
-        self._parts = Parts(
-            log=log,
-            live=live,
-            listen=config,
-            limits=limits,
-            tokens=tokens,
-            clock=clock,
-            random=random,
-            metrics=metrics,
-            counters=MessageCounters(metrics),
-            before=before,
-            time_key=time_key,
-            run_blocking=run_blocking,
-            trace=trace,
-            what_this_is=_what_this_is(dashboard),
-            windows=SessionWindows(limits.in_flight_bytes, limits.window_bytes, config.connections),
-            rates=RateLimits(limits.records_per_second),
-            claims=Claims(metrics),
-            copies=Copies(clock, metrics),
-            owners=Owners(tokens, limits.sources),
-            silence=SilenceWatch(config.idle_timeout),
-            arrivals=Arrivals(config.unproved_per_address, trio.current_time),
-            unproved=UnprovedQuota(config.unproved, config.unproved_per_address),
-            proved=ProvedQuota(config.connections),
-            refused=refused or RefusedPeers(lambda: clock.read().wall_ns, trio.current_time),
-        )
-        log.note_connected(self._parts.claims.is_held)
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        parts.log.note_connected(parts.claims.is_held)
         self._connections: set[Connection] = set()
         self._open = 0
         self._accepting = trio.CancelScope()
@@ -193,41 +106,17 @@ class Server:
         comes back is judged anew.
         """
         for connection in tuple(self._connections):
-            view = connection.view()
-            if view is not None and (
-                view.source in sources or (view.kind == "forward" and view.token in identities)
+            who = connection.visitor
+            if who is not None and (
+                who.source in sources
+                or (who.target.kind == "forward" and who.grant.name in identities)
             ):
                 connection.say_goodbye()
 
-    def connections(self) -> list[ConnectionView]:
-        """All connections that have been let in, the oldest first."""
-        views = (connection.view() for connection in tuple(self._connections))
-        return sorted((view for view in views if view is not None), key=lambda view: view.since_ns)
-
-    def statistics(self) -> ServerStatistics:
-        """A snapshot."""
-        tokens = self._parts.tokens
-        return ServerStatistics(
-            connections=self._open,
-            settling=max(0, len(self._connections) - self._open),
-            window_bytes=self._parts.windows.granted_bytes,
-            tokens_trouble=None if tokens is None else tokens.trouble,
-        )
-
-    def readable(self, secret: str) -> Callable[[str], bool] | None:
-        """Which streams the bearer of a token may read, for the people's port.
-
-        None where the token is not known or may read nothing. Without a tokens file, everything.
-        """
-        if self._parts.tokens is None:
-            return lambda stream: True
-        token = self._parts.tokens.find(secret)
-        return token.may_read if token is not None and token.read else None
-
-    def may_order(self, secret: str) -> bool:
-        """Whether the bearer of a token may give orders on the people's port."""
-        token = None if self._parts.tokens is None else self._parts.tokens.find(secret)
-        return token is not None and token.admin
+    def connections(self) -> list[Visitor]:
+        """All that have been let in, the oldest first."""
+        found = [one.visitor for one in self._connections if one.visitor is not None]
+        return sorted(found, key=lambda visitor: visitor.since_ns)
 
     async def _accept(
         self, listener: trio.abc.Listener[trio.abc.Stream], handlers: trio.Nursery
@@ -240,16 +129,12 @@ class Server:
     ) -> None:
         while True:
             try:
-                stream = await door.accept()
+                stream = await next_connection(door, "the sensors' port")
             except OSError as error:
-                if error.errno not in PASSING:
-                    what = f"listen.address = {self._parts.listen.address}: nobody can connect any"
-                    self._broken = OSError(error.errno, f"{what} more: {error.strerror or error}")
-                    self.stop()
-                    return
-                logger.warning("cannot accept a connection: %s", error)
-                await trio.sleep(_PASSING_PAUSE_S)
-                continue
+                what = f"listen.address = {self._parts.listen.address}: nobody can connect any"
+                self._broken = OSError(error.errno, f"{what} more: {error.strerror or error}")
+                self.stop()
+                return
             if len(self._connections) >= self._connections_max:
                 self._parts.metrics.add("connections_refused_total", 1, "full")
                 await abort(stream)
@@ -331,8 +216,3 @@ class Server:
     def _count(self, change: int) -> None:
         self._open += change
         self._parts.metrics.set("connections", self._open)
-
-
-def _what_this_is(dashboard: str | None) -> str:
-    where = f"the dashboard is at {dashboard}" if dashboard else "the dashboard is on another port"
-    return f"This is the WebSocket port of an edge agent, for sensors; {where}."

@@ -15,7 +15,7 @@ everything that it appended has its answer, because the next connection of that 
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,17 +24,10 @@ import trio
 from edge_agent.commit import Closed, Ticket
 from edge_agent.errors import ProtocolError, StoreFailed, StoreFull
 from edge_agent.record import ForeignBlock, Run, format_time
-from edge_agent.server.acks import Answers, Owed
-from edge_agent.server.closing import (
-    LastWords,
-    NotNow,
-    close_of,
-    not_now,
-    quarantined,
-    say_goodbye,
-    why_not_now,
-)
+from edge_agent.server.acks import Owed
+from edge_agent.server.closing import LastWords, NotNow, not_now, quarantined
 from edge_agent.server.context import Parts, Visitor
+from edge_agent.server.pump import Pump
 from edge_agent.server.source_claims import Claim
 from edge_agent.server.websocket import WebSocket
 from edge_agent.session import (
@@ -50,7 +43,7 @@ from edge_agent.session import (
     resume_point,
 )
 from edge_agent.store import FORBIDDEN_RETRY_S, Binding, Entry, Numbering, Quarantined
-from edge_agent.wire import ServerSession, TooBigMessage, Undecodable, WireLimits
+from edge_agent.wire import ServerSession, Undecodable, WireLimits
 
 
 @dataclass(slots=True)
@@ -66,8 +59,8 @@ class Taken:
     size: int
 
 
-class SessionBase(ABC):
-    """One session. `run` is called once. How messages are read is the business of its kinds."""
+class SessionBase(Pump):
+    """One session. How messages are read is the business of its kinds."""
 
     #: Whether a peer whose history has forked begins anew under another source.
     _begins_anew = False
@@ -75,12 +68,10 @@ class SessionBase(ABC):
     def __init__(
         self, socket: WebSocket, parts: Parts, visitor: Visitor, *, mode: Mode, limits: WireLimits
     ) -> None:
-        self._socket, self._parts, self._visitor = socket, parts, visitor
+        super().__init__(socket, parts, visitor)
         self._mode: Mode = mode
         self._limits = limits
-        self._share = parts.windows.open()
         self._session = visitor.session = ServerSession(mode, limits, self._window())
-        self._answers = Answers(parts.log, parts.teller, self)
         socket.on_unclogged = self._answers.due
         self._source = ""
         #: The opening of the sender's store, until an entry tells it; "" where it says none.
@@ -88,17 +79,14 @@ class SessionBase(ABC):
         self._is_copy = False
         #: Whose all is that is appended; None where nobody has an identity.
         self._owner = visitor.grant.identity or None
-        self._not_now: NotNow | None = None
         self._unreadable = b""
 
     async def run(self) -> None:
         """From hello to the last answer."""
         try:
-            await self._run()
+            await super().run()
         finally:
-            self._parts.windows.close(self._share)
             self._session.close()
-            self._answers.let_go()
 
     # What the kinds of sessions differ in.
 
@@ -275,20 +263,8 @@ class SessionBase(ABC):
         else:
             self._answers.owe(Owed(ticket, upto))
 
-    def _is_over_rate(self) -> bool:
-        wait = self._parts.rates.wait(self._visitor.grant.name, trio.current_time())
-        if wait:
-            name = self._visitor.grant.name
-            self._not_now = NotNow("rate", wait, f"{name} sends faster than it may")
-        return wait > 0
-
-    @property
-    def can_be_told(self) -> bool:
-        """For `Answers`."""
-        return self._socket.can_be_told
-
     def tell(self, done: Sequence[Owed]) -> None:
-        """For `Answers`: nacks and the ack."""
+        """Nacks and the ack."""
         upto = done[-1].upto
         session, share = self._session, self._share
         self._parts.windows.review(share, session.bytes_in_flight)
@@ -300,14 +276,6 @@ class SessionBase(ABC):
         if self._parts.trace is not None:
             self._parts.tell("acked", source=self._source, next=upto)
         self._go_on()
-
-    def refused(self) -> None:
-        """For `Answers`."""
-        self._socket.interrupt("refused")
-
-    def fail(self, error: Exception) -> None:
-        """For `Answers`."""
-        self._socket.fail(error)
 
     def _window(self) -> Window:
         return Window(self._parts.limits.window_records, self._share.granted)
@@ -334,8 +302,7 @@ class SessionBase(ABC):
         """What made reading end, if it was a message that cannot be read, may use up a number."""
         socket, session = self._socket, self._session
         if socket.too_big_bytes is not None and socket.end == "too_big":
-            most, got = self._limits.message_bytes, socket.too_big_bytes
-            session.fail(TooBigMessage(f"a message has at most {most} bytes, got {got}"))
+            session.fail(self._too_big())
         elif socket.violation == CLOSE_UNDECODABLE:
             session.fail(Undecodable("text is not UTF-8"))
         failure = session.failure
@@ -348,17 +315,13 @@ class SessionBase(ABC):
         kept = quarantined(reject, self._source, self._parts.clock.read().wall_ns)
         await self._append(Taken((), (), (kept,), 1, 1, 1, 0))
 
-    async def _farewell(self) -> None:
-        timeout = self._parts.listen.close_timeout
-        await say_goodbye(self._socket, self._answers, timeout, self._last_words)
-
-    def _last_words(self) -> LastWords:
-        reason = why_not_now(self._not_now, self._answers, self._socket, self._parts.random)
-        if reason is None:
-            return LastWords(None, *close_of(self._socket.end, self._session.failure))
-        self._parts.metrics.add("stops_total", 1, reason.code)
+    def _stop(self, reason: NotNow) -> LastWords:
         goodbye = self._session.stop(reason.code, reason.retry_after, reason.message)
         return LastWords(goodbye.message, goodbye.close_code, goodbye.reason)
+
+    @property
+    def _failure(self) -> ProtocolError | None:
+        return self._session.failure
 
 
 def is_lazy(entry: Entry) -> bool:

@@ -6,8 +6,7 @@ trio-websocket keeps the protocol (`trio_websocket.wrap_server_stream`), behind 
 of the connection: what was accepted until then is still committed by the pump, which never sees
 trio-websocket's exceptions.
 
-Messages reach the pump through an `receive_queue`. A `WebSocket` ends once, for the first reason
-that
+Messages reach the pump through an `Inbox`. A `WebSocket` ends once, for the first reason that
 comes: `WebSocket.end`.
 """
 
@@ -20,10 +19,9 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 from wsproto.utilities import LocalProtocolError
 
-from edge_agent.server.close_once import End, Ending
+from edge_agent.server.closing import End, Ending
 from edge_agent.server.fair_turns import Turns
 from edge_agent.server.keepalive import SilenceWatch
-from edge_agent.server.library_reader import Guarded
 from edge_agent.server.poller import SharedReader
 from edge_agent.server.receive_queue import Inbox, Push
 from edge_agent.server.transport import RECEIVE_BYTES, Transport
@@ -301,3 +299,25 @@ class WebSocket(Ending):
         if closed is None or closed.code == 1006:
             return "broken"
         return "peer" if self._lane.close_seen else "protocol"
+
+
+class Guarded:
+    """Stands for a nursery: starts the library's tasks in ``nursery``, and when one ends calls
+    ``ended`` with what it raised. A nursery for each connection would cost 4 KB of memory more.
+    """
+
+    def __init__(self, nursery: trio.Nursery, ended: Callable[[Exception | None], None]) -> None:
+        self._nursery = nursery
+        self._ended = ended
+
+    def start_soon(self, function: Callable[[], Awaitable[None]]) -> None:
+        """As a nursery does; this is all that the library asks for."""
+        self._nursery.start_soon(self._run, function)
+
+    async def _run(self, function: Callable[[], Awaitable[None]]) -> None:
+        error: Exception | None = None
+        try:
+            await function()
+        except Exception as raised:  # noqa: BLE001 - told to the owner of the connection
+            error = raised
+        self._ended(error)

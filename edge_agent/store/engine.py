@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import lmdb
 
 from edge_agent.errors import StoreDamaged, StoreFailed, StoreFull
-from edge_agent.store.clock.timekeeper import Timekeeper
 from edge_agent.store.close_marker import note_closed
 from edge_agent.store.commit.state import Counts
 from edge_agent.store.commit.transaction import Tools, Writer
@@ -26,10 +25,52 @@ from edge_agent.store.process_lock import LOCK, StoreLock
 from edge_agent.store.read.scrub_step import ScrubStep, scrub_step
 from edge_agent.store.read_only import open_or_read
 from edge_agent.store.reader import Questions
-from edge_agent.store.reopen_lock import Gate
 from edge_agent.store.settings import MAIN, StoreClock, StoreSettings
 from edge_agent.store.types import CommitResult, Entry, Stored
 from edge_agent.stream_names import compile_patterns
+
+
+class Gate:
+    """Many may be inside `shared`, or one inside `alone`: closing the environment under a reader
+    would unmap what it is reading, so every call passes here. Calls are short (one transaction), so
+    waiting has no deadline; nobody waits inside for anything else than the disk.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._inside = 0
+        self._closing = False
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Beside others of this kind. Not to be nested: `alone` would wait for ever."""
+        with self._changed:
+            while self._closing:
+                self._changed.wait()
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._inside -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """With nobody else inside; newcomers wait meanwhile."""
+        with self._changed:
+            while self._closing:
+                self._changed.wait()
+            self._closing = True
+            while self._inside:
+                self._changed.wait()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._closing = False
+                self._changed.notify_all()
+
 
 _Answer = TypeVar("_Answer")
 
@@ -50,26 +91,19 @@ class Engine(Questions):
         lock: StoreLock,
         opened: OpenStore,
     ) -> None:
-        self.path = path
-        self.settings = settings
+        self._matchers = [(log.name, compile_patterns(log.patterns)) for log in settings.logs]
+        # Names come from peers, so what is remembered of them is bounded.
+        self.route = lru_cache(maxsize=4096)(self._route)
+        compressor = Compressor(settings.compression_level)
+        tools = Tools(settings, self.route, compressor, opened.page_bytes)
+        super().__init__(path, settings, clock, tools, opened)
         self.salvage_report: dict[str, Any] | None = None
-        self._clock = clock
         self._entropy = entropy
         self._lock = lock
         self._gate = Gate()
         self._writing = threading.Lock()
-        self._keeper = Timekeeper(clock.read())
-        self._failed: str | None = None
         self._damaged: str | None = None
         self._closed = False
-        self._matchers = [(log.name, compile_patterns(log.patterns)) for log in settings.logs]
-        # Names come from peers, so what is remembered of them is bounded.
-        self.route = lru_cache(maxsize=4096)(self._route)
-        self._tools = Tools(
-            settings, self.route, Compressor(settings.compression_level), opened.page_bytes
-        )
-        self._state = opened.state
-        self._certain = opened.certain
         self.identity: Identity = identity(opened.header, opened.state.logs)
         self._adopt(opened)
 

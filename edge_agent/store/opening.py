@@ -7,7 +7,9 @@ succeeds afterwards makes them so.
 
 from __future__ import annotations
 
+import errno
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,6 @@ from edge_agent.store.create import (
     sync_names,
     tidy,
 )
-from edge_agent.store.folder_check import FolderCheck
 from edge_agent.store.format import keys
 from edge_agent.store.format.values import (
     FORMAT,
@@ -56,6 +57,34 @@ from edge_agent.store.process_lock import LOCK
 from edge_agent.store.read.cursor import last_dated
 from edge_agent.store.repair.salvage import salvage, told_of
 from edge_agent.store.settings import Moment, StoreClock, StoreSettings
+
+
+class FolderCheck:
+    """Remembers which files bear these names now; names without a file are not watched.
+
+    Folders get deleted under running agents. A deleted file goes on taking writes and syncs until
+    its last user closes it, and then all of it is gone. So before every transaction the names are
+    looked up again: what is acked can be found.
+    """
+
+    def __init__(self, files: Iterable[Path]) -> None:
+        self._files = {path: which for path in files if (which := _which(path)) is not None}
+
+    def check(self) -> None:
+        """Raises OSError (ENOENT) where a name has lost its file."""
+        for path, which in self._files.items():
+            if _which(path) != which:
+                text = "it was deleted or replaced while the agent was running"
+                raise FileNotFoundError(errno.ENOENT, text, str(path))
+
+
+def _which(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
 
 logger = logging.getLogger(__name__)
 

@@ -25,11 +25,17 @@ import lmdb
 
 from edge_agent.errors import StoreDamaged, StoreFailed
 from edge_agent.store.create import DATA, STORE, open_to_read
-from edge_agent.store.folder_check import FolderCheck
 from edge_agent.store.identity import Entropy, opened_header
 from edge_agent.store.lmdb_errors import TROUBLE, translated, why_refused
 from edge_agent.store.lmdb_file.preflight import preflight
-from edge_agent.store.opening import OpenStore, load, open_or_salvage, salvage_note, where
+from edge_agent.store.opening import (
+    FolderCheck,
+    OpenStore,
+    load,
+    open_or_salvage,
+    salvage_note,
+    where,
+)
 from edge_agent.store.process_lock import LOCK
 from edge_agent.store.read.cursor import last_dated
 from edge_agent.store.repair.salvage import told_of

@@ -24,13 +24,13 @@ from edge_agent.store.commit.sources import (
     no_place,
     read_sources,
 )
-from edge_agent.store.commit.state import State
 from edge_agent.store.commit.transaction import Tools
 from edge_agent.store.create import DATA, STORE
 from edge_agent.store.format import keys
 from edge_agent.store.format.block import Block, Gap
 from edge_agent.store.format.values import PositionValue, SourceValue, decode
 from edge_agent.store.lmdb_file.recheck import check_before_telling
+from edge_agent.store.opening import OpenStore
 from edge_agent.store.read.cursor import cut_off, near, read_blocks
 from edge_agent.store.read.statistics import LACKING_NS, StoreStatistics, statistics_of
 from edge_agent.store.settings import StoreClock, StoreSettings
@@ -42,16 +42,22 @@ _Answer = TypeVar("_Answer")
 class Questions(ABC):
     """Reads may run beside a commit and beside one another, from any thread."""
 
-    path: Path
-    settings: StoreSettings
-    _state: State
-    _tools: Tools
-    _keeper: Timekeeper
-    _clock: StoreClock
-    #: Why nothing is written at present; None where all is well.
-    _failed: str | None
-    #: Whether everything in the file is durable though its disk refused at the opening already.
-    _certain: bool
+    def __init__(
+        self,
+        path: Path,
+        settings: StoreSettings,
+        clock: StoreClock,
+        tools: Tools,
+        opened: OpenStore,
+    ) -> None:
+        self.path, self.settings = path, settings
+        self._clock, self._tools = clock, tools
+        self._state = opened.state
+        self._keeper = Timekeeper(clock.read())
+        #: Why nothing is written at present; None where all is well.
+        self._failed: str | None = None
+        #: Whether everything in the file is durable though its disk refused at the opening already.
+        self._certain = opened.certain
 
     @abstractmethod
     def _ask(self, question: Callable[[lmdb.Transaction[memoryview]], _Answer]) -> _Answer:
@@ -134,30 +140,16 @@ class Questions(ABC):
         """
         if self._failed is not None:
             raise StoreFailed(self._failed)
-        key = keys.source_key(source)
-
-        def question(txn: lmdb.Transaction[memoryview]) -> int:
-            raw = txn.get(key)
-            return 0 if raw is None else decode(key, raw, SourceValue).next
-
-        expected = self._ask(question)
+        value = self._source(source)
         self._state.stopped.discard(source)
-        return expected
+        return 0 if value is None else value.next
 
     def history_of(self, source: str) -> tuple[int, str]:
         """The number expected next of a source, 0 where it was never seen, and which opening of
         its sender's store sent what is before that, "" if unknown. Nobody is welcomed by it.
         """
-        key = keys.source_key(source)
-
-        def question(txn: lmdb.Transaction[memoryview]) -> tuple[int, str]:
-            raw = txn.get(key)
-            if raw is None:
-                return 0, ""
-            value = decode(key, raw, SourceValue)
-            return value.next, value.opening
-
-        return self._ask(question)
+        value = self._source(source)
+        return (0, "") if value is None else (value.next, value.opening)
 
     def owner_of(self, source: str) -> str | None:
         """The identity that alone may use a source; None where it belongs to nobody.
@@ -166,11 +158,15 @@ class Questions(ABC):
         """
         if self._failed is not None:
             raise StoreFailed(self._failed)
+        value = self._source(source)
+        return None if value is None else value.owner
+
+    def _source(self, source: str) -> SourceValue | None:
         key = keys.source_key(source)
 
-        def question(txn: lmdb.Transaction[memoryview]) -> str | None:
+        def question(txn: lmdb.Transaction[memoryview]) -> SourceValue | None:
             raw = txn.get(key)
-            return None if raw is None else decode(key, raw, SourceValue).owner
+            return None if raw is None else decode(key, raw, SourceValue)
 
         return self._ask(question)
 

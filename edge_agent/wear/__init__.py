@@ -11,7 +11,7 @@ the card's life is reckoned with the card's counter. Both are read in the ten-se
 **Over which time** (`meter`): the last hour, the last 24 hours and since the start, each from one
 bounded memory. Within its first minute nothing is said per day.
 
-**For good** (`ledger`): what was written over the store's life is a small note in the store, beside
+**For good** (`keeper`): what was written over the store's life is a small note in the store, beside
 the consumers' positions, under the name ``$wear``. It rides on a commit like any acknowledgement,
 at most every ten minutes and only when at least 1 MiB was written since; so it costs next to
 nothing, and a power cut forgets at most that much. On another card (a store that was copied, or

@@ -21,9 +21,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from edge_agent.record import DAY_S
+
 #: The part of the budget that is aimed at; see above for what is left.
 MARGIN = 0.94
-DAY_S = 86_400.0
 #: A balance is evened out over this long, and so much of the pace may be saved.
 EVEN_S = 3600.0
 #: So much of the pace may be owed.

@@ -6,18 +6,61 @@ import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgpack
+
 from edge_agent.clock import Clock
 from edge_agent.commit import LAZY_SECONDS, Closed
 from edge_agent.config import Config
 from edge_agent.errors import StoreError
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
-from edge_agent.record import format_time
+from edge_agent.record import DAY_S, format_time
 from edge_agent.store import Entry, Position
 from edge_agent.wear import budget
 from edge_agent.wear.device import ByteCounter, by_agent, card_of, name_of
-from edge_agent.wear.ledger import CONSUMER, LOG, Ledger
-from edge_agent.wear.meter import DAY_S, Meter, Stretch, WrittenBytes
+from edge_agent.wear.meter import Meter, Stretch, WrittenBytes
+
+#: The name of the position, and the log that it is in.
+CONSUMER, LOG = "$wear", "main"
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Bytes noted so far: by the agent, and to the card by everybody while the agent ran.
+
+    The note is the state of a position that belongs to nobody: its floor stays 0, it is not
+    configured and so holds nothing back. One that cannot be read begins a new one.
+
+    ``since_ns`` is when noting began, by a synced clock; 0 while none was. ``device`` names the
+    card that this is about, "" where cards here do not say: a store that was copied or restored to
+    another one begins a new note there.
+    """
+
+    own: int = 0
+    card: int = 0
+    since_ns: int = 0
+    device: str = ""
+
+    def add(self, own: int, card: int) -> Ledger:
+        """With so much more."""
+        return replace(self, own=self.own + own, card=self.card + card)
+
+    def encode(self) -> bytes:
+        """A msgpack array, which may grow at its end."""
+        raw: bytes = msgpack.packb([self.own, self.card, self.since_ns, self.device])
+        return raw
+
+    @classmethod
+    def decode(cls, raw: bytes | None, device: str = "") -> Ledger:
+        """What was noted of ``device``; nothing where that cannot be read."""
+        try:
+            own, card, since_ns, noted, *_ = msgpack.unpackb(raw or b"\x90")
+            if device and noted and noted != device:
+                return cls(device=device)
+            return cls(int(own), int(card), int(since_ns), device or str(noted))
+        except (ValueError, TypeError, msgpack.UnpackException):
+            return cls(device=device)
+
 
 logger = logging.getLogger(__name__)
 

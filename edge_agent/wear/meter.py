@@ -7,12 +7,42 @@ was taken away) counts as standing still for that stretch.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from edge_agent.wear.history import TimedValues
+from edge_agent.record import DAY_S
+
+T = TypeVar("T")
+
+
+class TimedValues(Generic[T]):
+    """Values by time, oldest first: at least ``spacing_s`` apart, reaching back ``span_s``.
+
+    Times are the boot clock's seconds and never go back.
+    """
+
+    def __init__(self, span_s: float, spacing_s: float) -> None:
+        self._spacing_s = spacing_s
+        # One more than the span holds, so that the oldest lies at or before its beginning.
+        self._values: deque[tuple[float, T]] = deque(maxlen=int(span_s / spacing_s) + 2)
+
+    def add(self, at_s: float, value: T) -> None:
+        """Remember ``value``, unless the last one is nearer than the spacing."""
+        if not self._values or at_s - self._values[-1][0] >= self._spacing_s:
+            self._values.append((at_s, value))
+
+    def before(self, at_s: float) -> tuple[float, T] | None:
+        """The youngest of at least that age, else the oldest there is; None while empty."""
+        found = self._values[0] if self._values else None
+        for entry in self._values:
+            if entry[0] > at_s:
+                break
+            found = entry
+        return found
+
 
 HOUR_S = 3600.0
-DAY_S = 86_400.0
 #: Nothing is said per day before so much time has passed: the first commits are no measure.
 TELLING_S = 60.0
 _HOUR_SPACING_S = 60.0

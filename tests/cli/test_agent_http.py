@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import http.server
+import ssl
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
+import trustme
 
-from edge_agent.cli.agent_http import AgentAddress, question
+from edge_agent.cli.agent_http import AgentAddress, question, read_token
 from edge_agent.cli.common import Failure
 from tests.cli.people import people_port, record
 
@@ -64,3 +70,90 @@ def test_nobody_there_says_what_to_look_at() -> None:
 
 def test_a_question_leaves_out_what_was_not_asked() -> None:
     assert question(stream="a", from_="-1h", to=None) == {"stream": "a", "from": "-1h"}
+
+
+class _Answers(http.server.BaseHTTPRequestHandler):
+    seen: ClassVar[list[tuple[str, str | None]]] = []
+    answer: ClassVar[tuple[int, bytes]] = (200, b"{}")
+
+    def do_GET(self) -> None:
+        self.seen.append((self.path, self.headers["Authorization"]))
+        self.send_response(self.answer[0])
+        self.end_headers()
+        self.wfile.write(self.answer[1])
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        pass
+
+
+@pytest.fixture
+def agent_url() -> Iterator[str]:
+    _Answers.seen.clear()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Answers) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_any_path_can_be_asked_for_and_the_token_never_into_the_url(
+    agent_url: str, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("secret\n")
+    _Answers.answer = (200, b'{"a": 1}')
+    found = AgentAddress(agent_url, token).json("/api/x", {"q": "a b"})
+    assert found == {"a": 1}
+    assert _Answers.seen == [("/api/x?q=a+b", "Bearer secret")]
+
+
+@pytest.mark.parametrize(
+    "answer,words",
+    [
+        ((401, b'{"error": {"code": "x", "message": "a token is needed"}}'), "--token-file"),
+        ((400, b'{"error": {"code": "x", "message": "limit: expected"}}'), "limit: expected"),
+        ((200, b"<html>a router</html>"), "is it one?"),
+        ((500, b""), "no reason given"),
+    ],
+)
+def test_an_answer_that_is_none_says_what_to_do(
+    agent_url: str, answer: tuple[int, bytes], words: str
+) -> None:
+    _Answers.answer = answer
+    with pytest.raises(Failure) as caught:
+        AgentAddress(agent_url).json("/api/x")
+    assert words in caught.value.message
+
+
+def test_a_certificate_that_is_not_trusted_points_to_the_option() -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Answers) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        with pytest.raises(Failure, match="--ca-file"):
+            AgentAddress(f"https://localhost:{server.server_port}").json("/")
+        thread.join()
+
+
+def test_nobody_there_says_so() -> None:
+    with pytest.raises(Failure, match="no agent answers"):
+        AgentAddress("http://127.0.0.1:1").json("/")
+    with pytest.raises(Failure, match="expected http"):
+        AgentAddress("127.0.0.1:8766").json("/")
+
+
+def test_a_token_is_read_without_its_line_break(tmp_path: Path) -> None:
+    (tmp_path / "t").write_text("secret\n")
+    assert read_token(tmp_path / "t") == "secret"
+    assert read_token(None) is None
+
+
+def test_a_file_that_holds_no_token_is_told_without_repeating_it(tmp_path: Path) -> None:
+    (tmp_path / "t").write_text("secret\nHost: evil\n")
+    with pytest.raises(Failure, match="expected one line") as caught:
+        read_token(tmp_path / "t")
+    assert "evil" not in caught.value.message

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from edge_agent.cli import bench
 from edge_agent.cli.bench import command, percentile
-from edge_agent.cli.disk import IN_MEMORY, file_system_of
+from edge_agent.cli.doctor.disk import IN_MEMORY, file_system_of
 
 
 @pytest.fixture

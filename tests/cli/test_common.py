@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import errno
-import http.server
 import importlib
 import json
 import logging
 import os
-import ssl
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
 
 import click
 import pytest
-import trustme
 from click.testing import CliRunner
 
 from edge_agent.cli import COMMANDS, main
 from edge_agent.cli.common import (
     Failure,
     JournalFormatter,
-    get_json,
     holds_store,
-    request,
     set_up_logging,
 )
 from edge_agent.cli.doctor.store import look_at_store, store_findings
@@ -129,80 +122,6 @@ def test_a_command_is_quiet_and_run_is_not() -> None:
     assert logging.getLogger().level == logging.INFO
     set_up_logging(2)
     assert logging.getLogger("trio-websocket").level == logging.WARNING
-
-
-class _Answers(http.server.BaseHTTPRequestHandler):
-    seen: ClassVar[list[tuple[str, str | None]]] = []
-    answer: ClassVar[tuple[int, bytes]] = (200, b"{}")
-
-    def do_GET(self) -> None:
-        self.seen.append((self.path, self.headers["Authorization"]))
-        self.send_response(self.answer[0])
-        self.end_headers()
-        self.wfile.write(self.answer[1])
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        pass
-
-
-@pytest.fixture
-def agent_url() -> Iterator[str]:
-    _Answers.seen.clear()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Answers) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
-def test_a_token_goes_into_the_header_and_never_into_the_url(
-    agent_url: str, tmp_path: Path
-) -> None:
-    token = tmp_path / "token"
-    token.write_text("secret\n")
-    _Answers.answer = (200, b'{"a": 1}')
-    found = get_json(agent_url, "/api/x", parameters={"q": "a b"}, token_file=token)
-    assert found == {"a": 1}
-    assert _Answers.seen == [("/api/x?q=a+b", "Bearer secret")]
-
-
-@pytest.mark.parametrize(
-    "answer,words",
-    [
-        ((401, b'{"error": {"code": "x", "message": "a token is needed"}}'), "--token-file"),
-        ((400, b'{"error": {"code": "x", "message": "limit: expected"}}'), "limit: expected"),
-        ((200, b"<html>a router</html>"), "is it one?"),
-        ((500, b""), "no reason given"),
-    ],
-)
-def test_an_answer_that_is_none_says_what_to_do(
-    agent_url: str, answer: tuple[int, bytes], words: str
-) -> None:
-    _Answers.answer = answer
-    with pytest.raises(Failure) as caught:
-        get_json(agent_url, "/api/x")
-    assert words in caught.value.message
-
-
-def test_a_certificate_that_is_not_trusted_points_to_the_option() -> None:
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Answers) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.handle_request)
-        thread.start()
-        with pytest.raises(Failure, match="--ca-file"):
-            request(f"https://localhost:{server.server_port}", "/")
-        thread.join()
-
-
-def test_nobody_there_says_so() -> None:
-    with pytest.raises(Failure, match="no agent answers"):
-        request("http://127.0.0.1:1", "/")
-    with pytest.raises(Failure, match="expected http"):
-        request("127.0.0.1:8766", "/")
 
 
 def test_it_is_python_m_edge_agent_too() -> None:

@@ -9,7 +9,8 @@ import pytest
 import trio
 import trio.testing
 
-from edge_agent.cli.sensor import HostReader, host_name, measure
+from edge_agent.cli.send.options import host_name
+from edge_agent.cli.sensor import HostReader, measure
 from edge_agent.stream_names import stream_problem
 from tests.client.stub import StubAgent, agent_on_a_port, make
 

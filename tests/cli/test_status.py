@@ -85,7 +85,7 @@ def test_json_is_the_whole_picture() -> None:
 
 
 def test_an_agent_that_failed_says_why_and_exits_with_1() -> None:
-    verdict = health.judge(unwell(store_problem="read-only file system"))
+    verdict = health.judge(unwell(problem="read-only file system"))
     with answering(replace(STATUS, health=verdict)) as url:
         done = CliRunner().invoke(command, ["--url", url])
     assert done.exit_code == 1 and "read-only file system" in done.output

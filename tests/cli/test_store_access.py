@@ -10,6 +10,7 @@ import pytest
 import trio
 from click.testing import CliRunner
 
+from edge_agent.cli.agent_http import AgentAddress
 from edge_agent.cli.common import Failure
 from edge_agent.cli.consumer import command as consumer
 from edge_agent.cli.run import settings_of
@@ -27,7 +28,8 @@ async def store(tmp_path: Path) -> Path:
 
 
 async def test_a_url_is_asked_whatever_there_is(store: Path) -> None:
-    assert reach(None, str(store), "http://pi:1", None, None) == Remote("http://pi:1", None, None)
+    found = reach(None, str(store), "http://pi:1", None, None)
+    assert found == Remote(AgentAddress("http://pi:1"))
 
 
 async def test_a_store_that_nobody_holds_is_opened_and_one_in_use_is_asked_for(
@@ -37,7 +39,7 @@ async def test_a_store_that_nobody_holds_is_opened_and_one_in_use_is_asked_for(
     lock = StoreLock(store / "lock")
     found = reach(None, str(store), None, None, None)
     owner = look_inside(store).header.agent_id
-    assert found == Remote("http://127.0.0.1:8766", None, None, owner)
+    assert found == Remote(AgentAddress("http://127.0.0.1:8766"), owner)
     config = store / "a.toml"
     config.write_text('[http]\naddress = "off"\n')
     with pytest.raises(Failure, match="people's port is off") as told:

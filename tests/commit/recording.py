@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import trio
 
-from edge_agent.clock import ManualClock
 from edge_agent.commit import Committer, GroupLimits
 from edge_agent.metrics import Metrics
 from edge_agent.record import Run
 from edge_agent.store import CommitResult, Entry, Position, Stored
+from tests.manual_clock import ManualClock
 from tests.waist import inline
 
 

@@ -9,13 +9,13 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from edge_agent.clock import ManualClock
 from edge_agent.commit import Closed, Committer, Ticket
 from edge_agent.commit.committer import SOON_SECONDS
 from edge_agent.errors import StoreFailed
 from edge_agent.metrics import Metrics
 from edge_agent.store import Engine, LogSettings, Stored
 from tests.commit.recording import RecordingStore, bare_acknowledge, committer_on, entry
+from tests.manual_clock import ManualClock
 from tests.waist import NOW_NS, make_waist, numbered, open_engine, open_waist, run_of, settings
 
 

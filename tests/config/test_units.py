@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from edge_agent.config.shape import Duration, Share, Size
 from edge_agent.config.units import (
+    format_address,
     format_duration,
     format_share,
     format_size,
-    is_loopback,
     parse_address,
     parse_duration,
     parse_share,
@@ -138,13 +138,6 @@ def test_what_is_no_address_is_refused(bad: str) -> None:
         parse_address(bad)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost", "LOCALHOST"])
-def test_loopback_is_recognised(host: str) -> None:
-    assert is_loopback(host)
-
-
-@pytest.mark.parametrize(
-    "host", ["", "0.0.0.0", "::", "192.168.1.7", "pi.local", "localhost.example"]
-)
-def test_anything_else_may_be_reached_from_outside(host: str) -> None:
-    assert not is_loopback(host)
+def test_an_address_of_ipv6_is_written_in_brackets() -> None:
+    assert format_address("::1", 80) == "[::1]:80"
+    assert format_address("pi.lan", 80) == "pi.lan:80"

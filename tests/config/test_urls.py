@@ -2,7 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from edge_agent.config.urls import proxy_problem, shown_url, upstream_url_problem
+from edge_agent.config import parse, render_toml
+from edge_agent.config.urls import (
+    header_name_problem,
+    header_value_problem,
+    proxy_problem,
+    shown_url,
+    upstream_url_problem,
+)
+from edge_agent.errors import ConfigError
 
 SHOWN = [
     ("wss://hub.example:8765/forward", "wss://hub.example:8765/forward"),
@@ -53,3 +61,85 @@ def test_good_proxies(proxy: str) -> None:
 )  # fmt: skip
 def test_bad_proxies(proxy: str) -> None:
     assert proxy_problem(proxy) is not None
+
+
+@pytest.mark.parametrize("name", ["X-Api-Key", "Authorization", "User-Agent", "accept", "x_y.z"])
+def test_good_names(name: str) -> None:
+    assert header_name_problem(name) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "A B", "A:", "A\r\nB", "Ä", "Host", "content-LENGTH", "Content-Type", "Idempotency-Key",
+     "Transfer-Encoding", "Proxy-Authorization", "Sec-WebSocket-Key", "Upgrade", "x" * 101],
+)  # fmt: skip
+def test_names_that_are_none_or_not_a_persons_to_set(name: str) -> None:
+    assert header_name_problem(name) is not None
+
+
+@pytest.mark.parametrize("value", ["a", "Splunk 0-1-2", "ApiKey a==", "x" * 4096])
+def test_good_values(value: str) -> None:
+    assert header_value_problem(value) is None
+
+
+@pytest.mark.parametrize("value", ["", " a", "a ", "a\nb", "a\r\nHost: x", "a\0", "ä", "x" * 4097])
+def test_values_that_would_not_stay_a_value(value: str) -> None:
+    assert header_value_problem(value) is not None
+
+
+def with_upstream(lines: str, url: str = "https://h/in") -> str:
+    return f'[[upstream]]\nname = "x"\nurl = "{url}"\n{lines}\n'
+
+
+GOOD = [
+    'accept = "status"', 'accept = "json"', 'accept = "text: stored "', 'proxy = "environment"',
+    'proxy = "http://p:1"\nproxy_auth_file = "f"', 'tls_certificate = "c"\ntls_key = "k"',
+    'headers = { "X-A" = "b", Authorization = { file = "/k" } }', "headers = {}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("lines", GOOD)
+def test_what_can_be_said_of_a_request_is_shown_and_read_again(lines: str) -> None:
+    config = parse(with_upstream(lines), "f")
+    assert parse(render_toml(config), "rendered") == config
+
+
+BAD = [
+    ('accept = "anything"', "accept: expected", '"text:WORD"'),
+    ('accept = "text:"', "accept: expected", '"text:WORD"'),
+    ('proxy = "http://me:s3cret@p:1"', "proxy: expected", "proxy_auth_file"),
+    ('proxy = "socks5://p:1"', "proxy: expected", "http://HOST:PORT"),
+    ('proxy_auth_file = "f"', "proxy: expected", "a proxy"),
+    ('tls_key = "k"', "tls_certificate: expected", "go together"),
+    ('headers = { Host = "s3cret" }', "headers.Host: expected", "does not send itself"),
+    ('headers = { A = "s3cret\\r\\nHost: b" }', "headers.A: expected", "one line"),
+    ("headers = { A = 1 }", "headers: expected", "file ="),
+    ('headers = { A = { fil = "s3cret" } }', "headers: expected", "file ="),
+    ('headers = { X-A = "1", x-a = "2" }', "headers.x-a: expected", "once"),
+    (
+        'token_file = "f"\nheaders = { authorization = "s3cret" }',
+        "authorization: expected",
+        "either",
+    ),
+]
+
+
+@pytest.mark.parametrize("lines, where, expected", BAD)
+def test_a_request_that_cannot_be_made_is_a_mistake_of_the_configuration(
+    lines: str, where: str, expected: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(with_upstream(lines), "f")
+    message = str(caught.value)
+    assert where in message and expected in message and "s3cret" not in message
+
+
+def test_a_password_in_a_url_is_not_repeated() -> None:
+    with pytest.raises(ConfigError, match="token_file") as caught:
+        parse(with_upstream("", "https://me:s3cret@h/in"), "f")
+    assert "s3cret" not in str(caught.value)
+
+
+def test_another_agent_acknowledges_by_number() -> None:
+    with pytest.raises(ConfigError, match="by number"):
+        parse(with_upstream('accept = "status"', "wss://h/forward"), "f")

@@ -24,7 +24,6 @@ from typing import Final
 
 import msgspec
 
-from edge_agent.clock import ManualClock
 from edge_agent.record import Run
 from edge_agent.store import Engine, Entry, Numbering, Stored
 from tests.crash.bench import make_bench, put
@@ -34,6 +33,7 @@ from tests.crash.history import AGENT, RECOVERY, History, Known
 from tests.crash.images import Image, image_of
 from tests.crash.recording import STRACE, Op, read_ops
 from tests.crash.verdict import AGAIN, CLOCK, settings
+from tests.manual_clock import ManualClock
 
 #: Records that are acked after a recovery, one commit each.
 RECORDS: Final = 2

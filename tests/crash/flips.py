@@ -30,12 +30,12 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-from edge_agent.clock import ManualClock
 from edge_agent.store import Engine
 from edge_agent.store.tools.check import check_store
 from tests.crash.flipped import AREAS, Area, areas_of, place_of
 from tests.crash.full_store import SETTINGS, Held, append, build, held_by
 from tests.crash.proof import Outcome, Scale
+from tests.manual_clock import ManualClock
 
 #: What a child may take; far more than any needs.
 CHILD_S = 60

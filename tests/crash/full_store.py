@@ -8,10 +8,10 @@ import zlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from edge_agent.clock import ManualClock
 from edge_agent.errors import StoreFull
 from edge_agent.store import Engine, Entry, Gap, Position, Quarantined
 from edge_agent.store.settings import ConsumerSettings, LogSettings, StoreSettings
+from tests.manual_clock import ManualClock
 from tests.store.support import MIB, START_NS, entry, seeded
 
 CONSUMERS = ("upstream/hub", "upstream/cloud")

@@ -31,7 +31,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from edge_agent.clock import ManualClock
 from edge_agent.errors import StoreFull
 from edge_agent.store import Engine, Entry, Gap, Position, Quarantined
 from edge_agent.store.format.keys import STAMP
@@ -40,6 +39,7 @@ from edge_agent.store.settings import ConsumerSettings, LogSettings, StoreSettin
 from edge_agent.store.tools.check import check_store
 from tests.crash.flips import scratch
 from tests.crash.proof import Outcome, Scale
+from tests.manual_clock import ManualClock
 from tests.store.support import MIB, START_NS, entry, read_all, records, seeded
 
 #: How many writes of its slot a root is old, and so how many stores come of one history.

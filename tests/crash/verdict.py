@@ -15,7 +15,6 @@ from typing import Final
 
 import msgspec
 
-from edge_agent.clock import ManualClock
 from edge_agent.config import parse
 from edge_agent.record import Run
 from edge_agent.store import Block, Engine, Entry, Numbering, Stored, StoreSettings
@@ -23,6 +22,7 @@ from edge_agent.wiring import store_settings
 from tests.crash.history import History, Known
 from tests.crash.sensor import KINDS
 from tests.crash.workload import CONFIG
+from tests.manual_clock import ManualClock
 
 #: Later than any recorded run.
 CLOCK: Final = ManualClock(2_200_000_000_000_000_000)

@@ -201,8 +201,8 @@ def test_the_lists_begin_and_end_where_their_headings_say() -> None:
 @pytest.mark.parametrize(
     "right, wrong",
     [
-        ("`server/feed.py:Feed.offer`", "`server/feed.py:Feed.propose`"),
-        ("`server/feed.py:Feed.offer`", "`server/feeds.py:Feed.offer`"),
+        ("`server/pump.py:Feed.offer`", "`server/pump.py:Feed.propose`"),
+        ("`server/pump.py:Feed.offer`", "`server/pumps.py:Feed.offer`"),
         ("calls `receive_data`", "calls `receive_more`"),
         ("SensorSession._read`", "SensorSession._go_on`"),
         ("through `_due`", "through `_news`"),

@@ -21,8 +21,7 @@ from edge_agent.errors import ProtocolError
 from edge_agent.live.query import parse_query
 from edge_agent.ops.access import ORDER_PATHS
 from edge_agent.ops.app import make_routes
-from edge_agent.ops.orders.orders import ConsumerOrder, QuarantineOrder
-from edge_agent.ops.orders.sources import SourceMove
+from edge_agent.ops.orders.orders import ConsumerOrder, QuarantineOrder, SourceMove
 from tests.end_to_end.support import AgentProcess, agents, eventually
 from tests.end_to_end.talking import Peer
 from tests.ops.real import agent

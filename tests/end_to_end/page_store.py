@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from edge_agent.clock import ManualClock
 from edge_agent.store import Engine, Entry, Gap, Position, Quarantined
 from edge_agent.store.settings import ConsumerSettings, LogSettings, StoreSettings
+from tests.manual_clock import ManualClock
 from tests.store.support import MIB, START_NS, entry, read_all, records, seeded
 
 SETTINGS = StoreSettings(

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.clock import ManualClock
 from edge_agent.errors import StoreFailed
 from edge_agent.store import Engine
 from edge_agent.store.tools.check import check_store
 from tests.end_to_end.disks import Card, card
+from tests.manual_clock import ManualClock
 from tests.store.support import entry, seeded, small, values
 
 pytestmark = pytest.mark.needs("loop", "mkfs.ext4", "debugfs", "losetup")

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.clock import ManualClock
 from edge_agent.store import Engine
 from edge_agent.store.commit.stamp import writing
 from edge_agent.store.create import open_environment
 from edge_agent.store.format.keys import STORE
 from edge_agent.store.lmdb_file.pages import PageFile
+from tests.manual_clock import ManualClock
 from tests.store.support import MIB, entry, pack, sealed, seeded, small, values
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from edge_agent.client import Backoff, Producer
-from edge_agent.clock import ManualClock
 from edge_agent.record import Run
 from edge_agent.store import Engine, Entry, StoreSettings
 from tests.end_to_end.clocked_agent import set_clock
@@ -19,6 +18,7 @@ from tests.end_to_end.disks import card
 from tests.end_to_end.relay import uplink
 from tests.end_to_end.support import AgentProcess, agents, eventually
 from tests.end_to_end.talking import Peer
+from tests.manual_clock import ManualClock
 
 pytestmark = pytest.mark.needs("root", "loop", "mkfs.ext4", "e2fsck")
 

@@ -15,7 +15,7 @@ import msgpack
 import trio
 from msgspec import structs
 
-from edge_agent.clock import Clock, ManualClock
+from edge_agent.clock import Clock
 from edge_agent.commit import Committer, GroupLimits
 from edge_agent.config import Limits, Listen, Upstream
 from edge_agent.errors import SinkError
@@ -24,8 +24,10 @@ from edge_agent.live import Live
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.record import Record, Run
-from edge_agent.server import Server
+from edge_agent.refused_peers import RefusedPeers
+from edge_agent.server import Parts, Server
 from edge_agent.store import Engine, Entry, LogSettings, StoreSettings
+from tests.manual_clock import ManualClock
 from tests.patience import PATIENCE_S
 
 T = TypeVar("T")
@@ -136,17 +138,19 @@ async def serving(
 ) -> AsyncIterator[int]:
     """The sensors' port of ``station``, on loopback unless given; gives its number."""
     limits = Limits()
-    server = Server(
-        station.log,
-        Live(station.log, limits, clock=station.clock, metrics=station.metrics),
-        config=Listen(),
+    parts = Parts(
+        log=station.log,
+        live=Live(station.log, limits, clock=station.clock, metrics=station.metrics),
+        listen=Listen(),
         limits=limits,
         tokens=None,
         clock=station.clock,
         random=random.Random(1),
         metrics=station.metrics,
         run_blocking=inline,
+        refused=RefusedPeers(lambda: station.clock.read().wall_ns, trio.current_time),
     )
+    server = Server(parts)
     bound = 0
     if not listeners:
         tcp = await trio.open_tcp_listeners(port, host="127.0.0.1")

@@ -6,9 +6,9 @@ import pytest
 import trio
 import trio.testing
 
-from edge_agent.clock import ManualClock
 from edge_agent.forward.batch_wait import wait_for_batch
 from tests.forward.support import running_station, upstream
+from tests.manual_clock import ManualClock
 
 
 async def test_a_full_batch_goes_at_once_and_company_is_waited_for(

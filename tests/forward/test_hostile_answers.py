@@ -19,7 +19,6 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.clock import ManualClock
 from edge_agent.errors import SinkRefused, SinkUnavailable
 from edge_agent.forward import make_sink
 from edge_agent.forward.sink import Batch, LaneResume, Sink
@@ -27,6 +26,7 @@ from edge_agent.forward.sinks.http.answer import retry_after_s
 from edge_agent.store import Identity
 from tests.forward.sinks.http.test_sink import batch_of
 from tests.forward.support import NOW_NS, inline, running_station, upstream
+from tests.manual_clock import ManualClock
 
 KEY = "5f0c/main/1-3"
 

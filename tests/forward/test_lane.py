@@ -8,7 +8,6 @@ import pytest
 import trio
 import trio.testing
 
-from edge_agent.clock import ManualClock
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable, StoreFailed
 from edge_agent.forward.lane import Lane
 from edge_agent.forward.lane_phases import Phase
@@ -16,6 +15,7 @@ from edge_agent.forward.lane_state import LaneStatistics
 from edge_agent.forward.sink import Acknowledged, Batch, Resumed
 from edge_agent.store import Position
 from tests.forward.support import FakeSink, Station, running_station, upstream
+from tests.manual_clock import ManualClock
 from tests.store.support import failing_disk
 
 Clock = trio.testing.MockClock

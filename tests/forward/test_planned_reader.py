@@ -7,7 +7,6 @@ import pytest
 import trio
 import trio.testing
 
-from edge_agent.clock import ManualClock
 from edge_agent.errors import SinkRefused
 from edge_agent.forward.consumer_orders import LogRange, position_for
 from edge_agent.forward.plan import SINGLES_MAX, Plan, decode_plan, encode_plan
@@ -28,6 +27,7 @@ from edge_agent.store import (
 )
 from edge_agent.stream_names import compile_patterns
 from tests.forward.support import NOW_NS, Station, running_station, upstream
+from tests.manual_clock import ManualClock
 
 CONFIG = upstream("http://hub/in", batch_records=4)
 CONSUMER = "upstream/hub"

@@ -14,12 +14,12 @@ import trio
 import trustme
 from trio.testing import MockClock
 
-from edge_agent.clock import ManualClock
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward import Forwarder, make_sink
 from edge_agent.forward.tls_clock import is_out_of_date, rest
 from tests.forward.http_upstream import http_upstream
 from tests.forward.support import NOW_NS, Station, inline, running_station, serving, until, upstream
+from tests.manual_clock import ManualClock
 
 FROM = datetime.now(UTC).replace(microsecond=0) + timedelta(days=400)
 TO = FROM + timedelta(days=30)

@@ -18,9 +18,9 @@ import trio
 
 from edge_agent import agent
 from edge_agent.client import Producer
-from edge_agent.clock import ManualClock
 from edge_agent.config import parse
 from edge_agent.store import Block, Engine, StoreSettings, nowhere
+from tests.manual_clock import ManualClock
 from tests.model.determinism import SimulatedClock, run_inline, run_seeded
 from tests.model.memory_network import MemoryNetwork
 

@@ -15,7 +15,6 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from edge_agent.clock import ManualClock
 from edge_agent.errors import StoreFull
 from edge_agent.store import (
     ConsumerSettings,
@@ -27,6 +26,7 @@ from edge_agent.store import (
     Stored,
 )
 from edge_agent.store.tools.check import check_store
+from tests.manual_clock import ManualClock
 from tests.store.support import foreign, records, run, seeded, small, values
 
 LOGS = ("main", "alarms", "week")

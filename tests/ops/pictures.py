@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from edge_agent.ops import health
 from edge_agent.ops.figures import Figures, FigureWindow, Rate
@@ -16,19 +17,6 @@ from edge_agent.ops.status import (
     UpstreamStatus,
 )
 from edge_agent.wear import Budget, Stretch, Wear
-
-WELL = health.Facts(
-    store_problem=None,
-    store_readable=True,
-    commit_waits_s=0.0,
-    file_fill=0.1,
-    logs=(health.LogFact("main", 0.1, "discard-oldest", 0, 0),),
-    upstreams=(health.UpstreamFact("hub", True, False, 0, None),),
-    quarantined=0,
-    clock_synced=True,
-    salvage=None,
-    insecure=False,
-)
 
 WINDOW = FigureWindow(
     seconds=10.0,
@@ -105,6 +93,31 @@ WEAR = Wear(
     budget=Budget(2_000_000_000, 12.0, 12.0, at_bound=False, kept=True),
 )
 
+STORE = StoreStatus(
+    path="/var/lib/edge-agent",
+    size_bytes=1 << 30,
+    used_bytes=1 << 27,
+    fill=0.125,
+    quarantine_entries=0,
+    quarantine_bytes=0,
+    sources=3,
+    commits=77,
+    commit_median_s=0.004,
+    failures=0,
+    healthy=True,
+    readable=True,
+    problem=None,
+)
+
+WELL = health.Facts(
+    store=STORE,
+    logs=(LOG,),
+    upstreams=(UPSTREAM,),
+    commit_waits_s=0.0,
+    clock_synced=True,
+    salvage=None,
+)
+
 STATUS = Status(
     agent=AgentStatus(
         id="5f0c5f0c5f0c",
@@ -119,21 +132,7 @@ STATUS = Status(
     ),
     health=health.judge(WELL),
     figures=Figures(WINDOW, WINDOW),
-    store=StoreStatus(
-        path="/var/lib/edge-agent",
-        size_bytes=1 << 30,
-        used_bytes=1 << 27,
-        fill=0.125,
-        quarantine_entries=0,
-        quarantine_bytes=0,
-        sources=3,
-        commits=77,
-        commit_median_s=0.004,
-        failures=0,
-        healthy=True,
-        readable=True,
-        problem=None,
-    ),
+    store=STORE,
     logs=(LOG,),
     upstreams=(UPSTREAM,),
     connections=(CONNECTION,),
@@ -147,6 +146,7 @@ STATUS = Status(
 )
 
 
-def unwell(**changes: object) -> health.Facts:
-    """Facts that differ from `WELL`."""
-    return replace(WELL, **changes)  # type: ignore[arg-type]  # tests name the fields themselves
+def unwell(**changes: Any) -> health.Facts:
+    """Facts that differ from `WELL`, themselves or in those of the store."""
+    of_store = {name: changes.pop(name) for name in [*changes] if hasattr(STORE, name)}
+    return replace(WELL, store=replace(STORE, **of_store), **changes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,17 +14,20 @@ from typing import Any
 import msgpack
 import trio
 
-from edge_agent.clock import ManualClock
 from edge_agent.commit import Committer, GroupLimits
 from edge_agent.config import Config, Http, Size, StoreConfig
+from edge_agent.copied_sources import CopiesSeen
 from edge_agent.live import Live
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
-from edge_agent.ops import Sources, Watch
+from edge_agent.ops import FilesFact, Sources, Watch
 from edge_agent.ops.port import serve_people
 from edge_agent.record import Run
+from edge_agent.refused_peers import RefusedPeers
+from edge_agent.scrubber import ScrubStatus
 from edge_agent.store import Engine, LogSettings, StoreSettings
 from edge_agent.store.types import Entry
+from tests.manual_clock import ManualClock
 
 
 def run_of(clock: ManualClock, stream: str, values: Sequence[object], source: str = "s") -> Run:
@@ -117,7 +121,27 @@ async def agent(
     )
     log = Log(engine, committer, trio.to_thread.run_sync)
     live = Live(log, config.limits, clock=clock, metrics=metrics)
-    watch = Watch(change(Sources(config=config, clock=clock, metrics=metrics, log=log, live=live)))
+    sources = Sources(
+        config=config,
+        clock=clock,
+        metrics=metrics,
+        log=log,
+        live=live,
+        upstreams=tuple,
+        connections=tuple,
+        copies=CopiesSeen,
+        before=lambda run: (run,),
+        time_key=None,
+        lane=lambda consumer, log: None,
+        part=lambda sources, identities: None,
+        salvage=lambda: None,
+        files=FilesFact,
+        scrub=ScrubStatus,
+        tokens=None,
+        refused=RefusedPeers(time.time_ns, time.monotonic),
+        renewed=lambda port, context, make: None,
+    )
+    watch = Watch(change(sources))
     built = Agent(log, live, clock, metrics, watch)
     try:
         async with trio.open_nursery() as nursery:

@@ -6,14 +6,12 @@ from typing import Any
 
 import pytest
 
+from edge_agent.access import Readable, everything, nothing
 from edge_agent.ops.access import (
     AccessRefusal,
-    Readable,
     Request,
     Rules,
     admit,
-    everything,
-    nothing,
 )
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,17 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from edge_agent.config import Config, Http, Limits, Listen, Size, StoreConfig
 from edge_agent.ops import Sources
-from edge_agent.ops.access import Readable
 from edge_agent.store import Block, Gap
+from edge_agent.tokens import Tokens, add_token
 from tests.ops.pictures import CONNECTION, UPSTREAM
 from tests.ops.real import Agent, agent
 from tests.patience import PATIENCE_S, receive_until
 
 
-def only_greenhouse(secret: str) -> Readable | None:
-    return (lambda stream: stream.startswith("greenhouse/")) if secret == "good" else None
-
-
-def with_tokens(sources: Sources) -> Sources:
+def with_tokens(sources: Sources, file: Path) -> Sources:
     return replace(
         sources,
-        access=only_greenhouse,
+        tokens=Tokens(file),
         connections=lambda: [CONNECTION, replace(CONNECTION, stream="attic/1")],
     )
 
@@ -179,7 +176,9 @@ async def test_off_loopback_a_token_opens_its_own_streams_and_nothing_opens_with
         http=Http(address="0.0.0.0:0"),
         store=StoreConfig(path=str(tmp_path), size=Size(16 << 20)),
     )
-    async with agent(tmp_path, config=config, change=with_tokens) as running:
+    secret = add_token(file := tmp_path / "tokens", "g", read=["greenhouse/**"])
+    change = partial(with_tokens, file=file)
+    async with agent(tmp_path, config=config, change=change) as running:
         running.address = ("127.0.0.1", running.address[1])
         await running.keep("greenhouse/1", [1])
         await running.keep("attic/1", [2])
@@ -192,7 +191,7 @@ async def test_off_loopback_a_token_opens_its_own_streams_and_nothing_opens_with
         assert status == 200 and b"<form>" in page and b"main" in page
         assert b"greenhouse" not in page.replace(b"greenhouse/**", b"")
         assert (await running.get("/api/status", "Authorization: Bearer bad"))[0] == 401
-        good = "Authorization: Bearer good"
+        good = f"Authorization: Bearer {secret}"
         found = await running.json("/api/query", good)
         assert [one["stream"] for one in found["records"]] == ["greenhouse/1"]
         status_ = await running.json("/api/status", good)

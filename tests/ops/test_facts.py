@@ -8,17 +8,22 @@ from pathlib import Path
 import pytest
 
 from edge_agent.config import Config, Http, Listen, Upstream, parse
+from edge_agent.copied_sources import CopiesSeen
 from edge_agent.forward.forwarder import ForwarderStatistics
 from edge_agent.forward.lane_state import LaneStatistics
 from edge_agent.metrics import Metrics
 from edge_agent.ops.facts import (
+    about_copies,
+    copies_status,
     in_words,
-    is_insecure,
     log_status,
     open_ports,
     store_status,
     upstream_status,
 )
+from edge_agent.ops.status import CopiesStatus
+from edge_agent.store import Identity
+from edge_agent.store.format.values import CopyNote
 from tests.ops.real import agent
 
 
@@ -82,7 +87,7 @@ def test_a_forwarder_that_gave_up_is_misconfigured() -> None:
 def test_insecure_is_what_others_can_reach_unprotected(
     listen: Listen, http: Http, expected: bool
 ) -> None:
-    assert is_insecure(Config(listen=listen, http=http)) is expected
+    assert bool(open_ports(Config(listen=listen, http=http))) is expected
 
 
 def test_a_salvage_report_becomes_sentences() -> None:
@@ -169,3 +174,26 @@ def test_what_is_open_is_told_for_what_it_is() -> None:
         Config(listen=tls)
     )
     assert open_ports(Config()) == ""
+
+
+NOW_NS = 1_795_341_600_000_000_000
+WEEK_NS = 7 * 86_400 * 1_000_000_000
+PLAIN = Identity("5" * 32, "e" * 16, "a" * 12, 0)
+COPY = Identity("5" * 32, "e" * 16, "a" * 12, 0, copied=CopyNote(2, NOW_NS, "it moved", "f" * 16))
+SEEN = CopiesSeen(3, "pi/a", NOW_NS)
+
+
+def test_nothing_is_told_where_nothing_was_noticed() -> None:
+    assert copies_status(PLAIN, CopiesSeen()) == CopiesStatus()
+    assert not list(about_copies(PLAIN, CopiesSeen(), NOW_NS))
+
+
+def test_both_kinds_are_told_while_they_are_news_and_kept_in_status() -> None:
+    own, source = about_copies(COPY, SEEN, NOW_NS + WEEK_NS - 1)
+    assert own.code == "store_copied"
+    assert "it moved" in own.message and "e" * 16 in own.message
+    assert source.code == "source_copied"
+    assert "3 times" in source.message and "pi/a" in source.message
+    assert not list(about_copies(COPY, SEEN, NOW_NS + WEEK_NS))
+    at = "2026-11-22T10:00:00Z"
+    assert copies_status(COPY, SEEN) == CopiesStatus(2, at, "it moved", 3, "pi/a", at)

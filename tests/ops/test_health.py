@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from edge_agent.errors import Obstacle
-from edge_agent.ops.health import (
-    CrowdedFact,
-    Facts,
-    FilesFact,
-    LogFact,
-    MistakeFact,
-    UpstreamFact,
-    judge,
-)
-from tests.ops.pictures import WELL, unwell
+from edge_agent.ops.health import Facts, FilesFact, MistakeFact, judge
+from edge_agent.ops.status import LogStatus, UpstreamStatus
+from tests.ops.pictures import LOG, UPSTREAM, WELL, unwell
+
+
+def log_of(
+    name: str, fill: float, when_full: str, discarded: int = 0, damaged: int = 0, **others: Any
+) -> LogStatus:
+    return replace(
+        LOG, name=name, fill=fill, when_full=when_full, discarded=discarded, damaged=damaged,
+        **others,
+    )  # fmt: skip
+
+
+def hub(error: str | None, records: int, **others: Any) -> UpstreamStatus:
+    return replace(UPSTREAM, connected=False, error=error, backlog_records=records, **others)
 
 
 def codes(facts: Facts) -> tuple[str, list[str], list[str]]:
@@ -33,13 +40,13 @@ def test_an_agent_that_is_well_says_ok_without_a_reason() -> None:
 
 
 def test_a_disk_that_refuses_is_a_failure() -> None:
-    facts = unwell(store_problem="read-only file system")
+    facts = unwell(problem="read-only file system")
     assert codes(facts) == ("failed", ["store_failing"], [])
     assert judge(facts).reasons[0].message == (
         "The disk refuses: read-only file system. Nothing is taken or acked until it recovers;"
         " what is stored can still be read."
     )
-    blind = unwell(store_problem="EIO", store_readable=False)
+    blind = unwell(problem="EIO", readable=False)
     assert "cannot even be read" in judge(blind).reasons[0].message
 
 
@@ -59,7 +66,7 @@ def test_a_commit_that_is_overdue_is_slow_first_and_stalled_later(
 
 
 def test_an_upstream_that_is_away_degrades_and_does_not_fail() -> None:
-    away = UpstreamFact("hub", False, False, 4711, "connection refused")
+    away = hub("connection refused", 4711)
     facts = unwell(upstreams=(away,))
     assert codes(facts) == ("degraded", ["upstream_offline"], [])
     assert "4 711 records" in judge(facts).reasons[0].message
@@ -77,29 +84,29 @@ def test_an_upstream_that_is_away_degrades_and_does_not_fail() -> None:
 def test_what_is_wrong_with_an_upstream_is_said_by_where_it_lies(
     obstacle: Obstacle | None, words: str
 ) -> None:
-    away = UpstreamFact("hub", False, False, 1, "why", obstacle=obstacle)
+    away = hub("why", 1, obstacle=obstacle)
     assert f"Upstream hub {words}: why. 1" in judge(unwell(upstreams=(away,))).reasons[0].message
 
 
 def test_an_upstream_that_was_not_tried_yet_is_no_reason() -> None:
-    assert codes(unwell(upstreams=(UpstreamFact("hub", False, False, 0, None),)))[0] == "ok"
+    assert codes(unwell(upstreams=(hub(None, 0),)))[0] == "ok"
 
 
 def test_an_upstream_that_refuses_our_token_is_misconfigured() -> None:
-    refused = UpstreamFact("hub", False, True, 5, "401 Unauthorized")
+    refused = hub("401 Unauthorized", 5, misconfigured=True)
     assert codes(unwell(upstreams=(refused,))) == ("degraded", ["upstream_misconfigured"], [])
 
 
 def test_a_full_log_degrades_only_where_it_refuses() -> None:
-    full = LogFact("alarms", 0.99, "refuse", 0, 0)
+    full = log_of("alarms", 0.99, "refuse", 0, 0)
     assert codes(unwell(logs=(full,))) == ("degraded", ["log_full"], [])
-    ring = LogFact("main", 0.99, "discard-oldest", 0, 0)
+    ring = log_of("main", 0.99, "discard-oldest", 0, 0)
     assert codes(unwell(logs=(ring,))) == ("ok", [], [])
 
 
 def test_a_log_that_refuses_is_full_however_much_of_it_is_in_use() -> None:
     """Trimming leaves some room, and a large record finds none long before the last byte."""
-    refusing = LogFact("alarms", 0.9, "refuse", 0, 0, refused=4711)
+    refusing = log_of("alarms", 0.9, "refuse", refused_lately=4711)
     assert codes(unwell(logs=(refusing,))) == ("degraded", ["log_full"], [])
     assert "refused 4 711 records" in judge(unwell(logs=(refusing,))).reasons[0].message
 
@@ -108,7 +115,9 @@ def test_a_log_that_refuses_is_full_however_much_of_it_is_in_use() -> None:
     "loss_in_s,expected", [(86_399.0, ["loss_ahead"]), (86_400.0, []), (None, [])]
 )
 def test_a_loss_less_than_a_day_ahead_is_told(loss_in_s: float | None, expected: list[str]) -> None:
-    ahead = LogFact("main", 0.5, "discard-oldest", 0, 0, 0, loss_in_s, "at today's rate 23 h")
+    ahead = log_of(
+        "main", 0.5, "discard-oldest", loss_in_s=loss_in_s, outlook="at today's rate 23 h"
+    )
     assert codes(unwell(logs=(ahead,))) == ("ok", [], expected)
     for warning in judge(unwell(logs=(ahead,))).warnings:
         assert warning.message == "Log main: at today's rate 23 h."
@@ -123,23 +132,23 @@ def test_commits_that_are_spread_are_worth_knowing_and_a_broken_budget_degrades(
 
 
 def test_a_nearly_full_file_degrades() -> None:
-    assert codes(unwell(file_fill=0.95)) == ("degraded", ["store_full"], [])
+    assert codes(unwell(fill=0.95)) == ("degraded", ["store_full"], [])
 
 
 @pytest.mark.parametrize(
     "changes,code",
     [
-        ({"insecure": True}, "insecure"),
+        ({"open_ports": "0.0.0.0:1 has no TLS"}, "insecure"),
         ({"card": "the 30 TB that the card is made for have been written"}, "card_wearing_out"),
         ({"clock_synced": False}, "clock_unsynced"),
         ({"clock_synced": False, "clock_doubt_s": 9.0}, "clock_unsynced"),
         ({"clock_doubt_s": -10_800.0}, "clock_doubted"),
         ({"salvage": "12 blocks read back"}, "salvaged"),
-        ({"quarantined": 3}, "quarantined"),
-        ({"logs": (LogFact("main", 0.1, "refuse", 7, 0),)}, "discarded"),
-        ({"logs": (LogFact("main", 0.1, "refuse", 0, 7),)}, "damaged"),
+        ({"quarantine_entries": 3}, "quarantined"),
+        ({"logs": (log_of("main", 0.1, "refuse", 7, 0),)}, "discarded"),
+        ({"logs": (log_of("main", 0.1, "refuse", 0, 7),)}, "damaged"),
         (
-            {"logs": (LogFact("m", 0.1, "thin-oldest", 0, 0, thinned=6, aggregates=1),)},
+            {"logs": (log_of("m", 0.1, "thin-oldest", 0, 0, thinned=6, aggregates=1),)},
             "thinned",
         ),
     ],
@@ -152,15 +161,15 @@ def test_what_is_only_worth_knowing_warns_and_leaves_the_word(
 
 def test_every_reason_is_told_the_failures_first() -> None:
     facts = unwell(
-        store_problem="EIO",
-        file_fill=0.99,
-        upstreams=(UpstreamFact("hub", False, False, 1, "timed out"),),
+        problem="EIO",
+        fill=0.99,
+        upstreams=(hub("timed out", 1),),
     )
     assert codes(facts)[1] == ["store_failing", "store_full", "upstream_offline"]
 
 
 def test_a_paused_upstream_is_told_as_a_warning_with_the_way_back() -> None:
-    paused = UpstreamFact("hub", False, False, 1234, None, paused=True)
+    paused = hub(None, 1234, phase="paused")
     verdict = judge(unwell(upstreams=(paused,)))
     assert verdict.status == "ok"
     (warning,) = verdict.warnings
@@ -199,22 +208,23 @@ def test_a_task_that_fails_on_a_mistake_of_the_agents_own_is_told() -> None:
 
 
 def test_who_finds_no_place_for_a_source_is_named() -> None:
-    facts = unwell(crowded=(CrowdedFact("mallory", 2500, 2500, 2600),))
+    facts = unwell(sources=2600, sources_of={"mallory": 2500}, sources_lacking={"mallory": 2500})
     assert codes(facts) == ("degraded", ["too_many_sources"], [])
     told = judge(facts).reasons[0].message
     assert "Too many sources of mallory: it has 2 500" in told and "source list" in told
-    nobody = judge(unwell(crowded=(CrowdedFact("", 10_000, 10_000, 10_000),))).reasons[0].message
+    crowded = unwell(sources=10_000, sources_of={"": 10_000}, sources_lacking={"": 10_000})
+    nobody = judge(crowded).reasons[0].message
     assert "Too many sources: 10 000 are remembered" in nobody
 
 
 def test_no_reason_ends_with_two_full_stops() -> None:
     said = "This port needs a token."
     upstreams = tuple(
-        UpstreamFact("hub", False, misconfigured, 1, said, mistaken=mistaken)
+        hub(said, 1, misconfigured=misconfigured, mistaken=mistaken)
         for misconfigured, mistaken in ((False, False), (True, False), (False, True))
     )
     facts = unwell(
-        upstreams=upstreams, store_problem=said, files=FilesFact((said,)), insecure=True,
+        upstreams=upstreams, problem=said, files=FilesFact((said,)),
         open_ports=said, budget=said, card=said,
     )  # fmt: skip
     for each in (facts, replace(facts, budget_kept=False)):

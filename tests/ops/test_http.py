@@ -14,6 +14,7 @@ import trio
 import trio.testing
 import trustme
 
+from edge_agent.config import Http
 from edge_agent.ops import http, http_connection
 from tests.patience import PATIENCE_S, receive_until
 
@@ -138,7 +139,7 @@ def named(who: str, path: str = "/") -> bytes:
 
 async def test_who_has_taken_every_place_leaves_one_for_another() -> None:
     app = Names()
-    places = http.ConnectionPlaces(connections=4)
+    places = Http(connections=4)
     async with serving(app, places=places) as address:
         greedy = [await trio.open_tcp_stream(*address) for _ in range(4)]
         for stream in greedy:
@@ -154,7 +155,7 @@ async def test_who_has_taken_every_place_leaves_one_for_another() -> None:
 
 
 async def test_readers_that_take_nothing_leave_a_place_for_their_own_kind() -> None:
-    async with serving(Names(), places=http.ConnectionPlaces(connections=4)) as address:
+    async with serving(Names(), places=Http(connections=4)) as address:
         deaf = [await refuse_to_read(address) for _ in range(12)]
         with trio.fail_after(PATIENCE_S):
             while not (await ask(address, named("everybody"))).startswith(b"HTTP/1.1 200"):

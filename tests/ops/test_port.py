@@ -14,6 +14,7 @@ import trustme
 from edge_agent.config import Config, Http, Listen, Size, StoreConfig
 from edge_agent.errors import ConfigError
 from edge_agent.ops.port import serve_people
+from edge_agent.tokens import Tokens, add_token
 from tests.ops.real import agent
 from tests.patience import receive_until
 
@@ -56,15 +57,15 @@ async def test_off_loopback_it_speaks_https_with_the_sensors_certificate(tmp_pat
     for blob in certificate.cert_chain_pems:
         blob.write_to_path(str(pem), append=True)
     listen = Listen(tls_certificate=str(pem), tls_key=str(key), tokens="tokens.json")
+    add_token(tmp_path / "tokens.json", "a", read=["**"])
+    tokens = Tokens(tmp_path / "tokens.json")
     client = ssl.create_default_context()
     authority.configure_trust(client)
     config, renewed = config_of(tmp_path / "data", "0.0.0.0:0", listen), []
     async with agent(
         tmp_path / "data",
         config=config,
-        change=lambda s: replace(
-            s, access=lambda _: None, renewed=lambda port, *_: renewed.append(port)
-        ),
+        change=lambda s: replace(s, tokens=tokens, renewed=lambda port, *_: renewed.append(port)),
     ) as running:
         raw = await trio.open_tcp_stream("127.0.0.1", running.address[1])
         stream = trio.SSLStream(raw, client, server_hostname="localhost", https_compatible=True)

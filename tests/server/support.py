@@ -26,16 +26,17 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
-from edge_agent.clock import ManualClock
 from edge_agent.commit import Committer, GroupLimits
 from edge_agent.config.shape import Duration, Limits, Listen
 from edge_agent.live import Before, Live
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.record import Record
-from edge_agent.server import Server
+from edge_agent.refused_peers import RefusedPeers
+from edge_agent.server import Parts, Server
 from edge_agent.store import Block, CommitResult, Engine, Entry, LogSettings, StoreSettings
 from edge_agent.tokens import Tokens
+from tests.manual_clock import ManualClock
 from tests.patience import PATIENCE_S, receive_to_end
 
 MIB = 1024 * 1024
@@ -109,6 +110,14 @@ class Serving:
     stopped: trio.Event
     listener: trio.SocketListener
 
+    def open_sockets(self) -> int:
+        """How many connections have a socket."""
+        return self.server._open
+
+    def settling(self) -> int:
+        """How many have none any more, and wait for commits."""
+        return max(0, len(self.server._connections) - self.server._open)
+
     async def records(self, log: str = "main") -> list[Record]:
         """Everything stored, in order."""
         found: list[Record] = []
@@ -153,10 +162,10 @@ async def serving(
     )
     log = Log(engine, committer, trio.to_thread.run_sync)
     live = Live(log, limits, clock=clock, metrics=metrics)
-    server = Server(
-        log,
-        live,
-        config=listen,
+    parts = Parts(
+        log=log,
+        live=live,
+        listen=listen,
         limits=limits,
         tokens=None if tokens is None else Tokens(tokens),
         clock=clock,
@@ -164,7 +173,9 @@ async def serving(
         metrics=metrics,
         before=before,
         dashboard="http://127.0.0.1:8766",
+        refused=RefusedPeers(lambda: clock.read().wall_ns, trio.current_time),
     )
+    server = Server(parts)
     stopped = trio.Event()
     try:
         async with trio.open_nursery() as committing:

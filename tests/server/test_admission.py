@@ -13,7 +13,6 @@ from edge_agent.server.admission import (
     Peer,
     RateLimits,
     admit,
-    host_name,
 )
 from edge_agent.server.handshake import HandshakeRefusal, Upgrade
 from edge_agent.tokens import Tokens, add_token
@@ -65,12 +64,6 @@ def test_a_browser_needs_a_listed_origin() -> None:
     assert refused(page, AWAY) == 403
     assert refused(upgrade(origin="null")) == 403
     admit(page, None, LOCAL, Listen(origins=("https://page.example",)), None)
-
-
-def test_host_names_are_taken_from_the_header() -> None:
-    assert host_name("[2001:DB8::1]:80") == "2001:db8::1"
-    assert host_name("user@a.example:80") == "a.example"
-    assert host_name("[") == ""
 
 
 class TestTokens:

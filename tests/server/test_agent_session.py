@@ -89,7 +89,7 @@ async def test_blocks_are_stored_as_they_came_under_the_agents_numbering(tmp_pat
         assert {record.origin for record in records} == {"aaaaaaaaaaaa"}
         assert await port.log.next_of("$forward/" + SOURCE) == 12
         (view,) = port.server.connections()
-        assert (view.kind, view.source) == ("forward", "$forward/" + SOURCE)
+        assert (view.target.kind, view.source) == ("forward", "$forward/" + SOURCE)
 
 
 async def test_a_large_message_is_taken_whatever_the_limit_for_sensors_is(tmp_path: Path) -> None:

@@ -5,12 +5,21 @@ from __future__ import annotations
 import random
 
 import pytest
+import trio
+import trio.testing
 
 from edge_agent.commit import Closed
 from edge_agent.errors import ProtocolError, StoreFailed, StoreFull
-from edge_agent.server.close_once import End
-from edge_agent.server.closing import RETURN_WITHIN_S, close_of, not_now, quarantined
+from edge_agent.server.closing import (
+    RETURN_WITHIN_S,
+    End,
+    Ending,
+    close_of,
+    not_now,
+    quarantined,
+)
 from edge_agent.wire import Reject
+from tests.patience import PATIENCE_S
 
 
 def test_a_full_store_passes_its_hint_on() -> None:
@@ -55,3 +64,53 @@ def test_a_reject_keeps_its_number_and_reason() -> None:
     kept = quarantined(Reject(7, "bad_time", "noon", b"\x81", "a/b"), "pi", 123)
     assert (kept.number, kept.code, kept.reason) == (7, "bad_time", "noon")
     assert (kept.source, kept.stream, kept.arrival_ns, kept.body) == ("pi", "a/b", 123, b"\x81")
+
+
+async def test_the_first_reason_is_the_one_that_counts() -> None:
+    ending = Ending()
+    assert ending.end is None
+    ending.set_end("peer")
+    ending.set_end("broken")
+    assert ending.end == "peer"
+
+
+async def test_scopes_are_cancelled_at_the_end_and_at_once_after_it() -> None:
+    ending = Ending()
+    cancelled: list[bool] = []
+
+    async def wait() -> None:
+        with ending.until_end() as scope:
+            await trio.sleep(60)
+        cancelled.append(scope.cancelled_caught)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        nursery.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked()
+        ending.set_end("idle")
+    await wait()
+    assert cancelled == [True, True, True]
+
+
+async def test_a_scope_that_was_left_is_not_cancelled() -> None:
+    ending = Ending()
+    with ending.until_end() as scope:
+        pass
+    ending.set_end("idle")
+    assert not scope.cancel_called
+
+
+async def test_who_waits_is_stirred_by_hand_or_by_the_end() -> None:
+    ending = Ending()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ending.wait_stirred)
+        await trio.testing.wait_all_tasks_blocked()
+        assert nursery.child_tasks
+        ending.stir()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ending.wait_stirred)
+        await trio.testing.wait_all_tasks_blocked()
+        ending.set_end("peer")
+    with trio.fail_after(PATIENCE_S):
+        await ending.wait_stirred()
+    ending.stir()

@@ -12,6 +12,7 @@ from edge_agent.server.admission import Grant, Peer
 from edge_agent.server.context import Parts, Visitor
 from edge_agent.store import Quarantined
 from edge_agent.wire import parse_target
+from edge_agent.wiring import connection_status
 from tests.server.support import serving
 
 RUN = Run("a", "pi", 1, 0, True, 1, b"\x80", 0, 0)
@@ -52,7 +53,7 @@ def test_a_visitor_can_be_seen() -> None:
     target = parse_target("/ingest/a/b?ack=1")
     visitor = Visitor(Peer("192.0.2.1", False), Grant("token"), target, "plain", 5)
     visitor.source, visitor.next, visitor.acked = "pi", 9, 8
-    view = visitor.view()
-    assert (view.kind, view.mode, view.name, view.peer) == ("ingest", "plain", "a/b", "192.0.2.1")
-    assert (view.token, view.source, view.since_ns) == ("token", "pi", 5)
+    view = connection_status(visitor, 5)
+    assert (view.mode, view.stream, view.peer) == ("ingest plain", "a/b", "192.0.2.1")
+    assert (view.source, view.connected_s) == ("pi", 0)
     assert (view.next, view.acked, view.in_flight_bytes) == (9, 8, 0)

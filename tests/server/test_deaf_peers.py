@@ -80,15 +80,15 @@ def messages_read(serving: Serving) -> int:
 
 async def is_free(serving: Serving) -> None:
     """Nothing is left of the deaf one, and its source may be had."""
-    await eventually(lambda: not serving.server.statistics().connections, "its socket is closed")
-    await eventually(lambda: not serving.server.statistics().settling, "it has settled")
+    await eventually(lambda: not serving.open_sockets(), "its socket is closed")
+    await eventually(lambda: not serving.settling(), "it has settled")
     async with session(serving) as again:
         assert (await again.hello("pi"))["type"] == "welcome"
 
 
 async def given_up(clock: MockClock, serving: Serving) -> None:
     """Time passes until the port has given up the deaf one; its farewell is short."""
-    while serving.server.statistics().connections:
+    while serving.open_sockets():
         clock.jump(LISTEN.idle_timeout / 4)
         await trio.sleep(0.02)
     await is_free(serving)

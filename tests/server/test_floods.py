@@ -208,7 +208,7 @@ async def test_what_was_read_before_a_close_is_all_stored(tmp_path: Path) -> Non
         await socket.send_message(b"\x01")
         await socket.aclose()
         with trio.fail_after(PATIENCE_S):
-            while port.server.statistics().connections or port.server.statistics().settling:
+            while port.open_sockets() or port.settling():
                 await trio.sleep(0.01)
         assert messages_read(port) == 3001
         assert [record.fields for record in await port.records()] == [{"value": 1}]

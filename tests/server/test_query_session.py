@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from trio_websocket import WebSocketConnection
 
 from edge_agent.config.shape import Limits
-from edge_agent.tokens import add_token
+from edge_agent.tokens import Tokens, add_token
 from tests.patience import PATIENCE_S, eventually
 from tests.server.support import (
     LISTEN,
@@ -166,12 +166,13 @@ async def test_a_token_sees_only_the_streams_it_may_read(tmp_path: Path) -> None
             assert [r["stream"] for r in (await told(socket))["records"]] == ["open/a"]
         async with connect(port, "/subscribe/**?from=main:1", headers=read) as socket:
             assert [r["stream"] for r in await told(socket)] == ["open/a"]
-        allowed = port.server.readable(reader)
+        tokens = Tokens(path)
+        allowed = tokens.readable(reader)
         assert allowed is not None
         assert allowed("open/x")
         assert not allowed("secret")
-        assert port.server.readable(writer) is None
-        assert port.server.readable("nobody's") is None
+        assert tokens.readable(writer) is None
+        assert tokens.readable("nobody's") is None
 
 
 async def test_readers_are_told_of_a_planned_stop(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ async def test_a_connection_that_has_ended_is_gone_at_once(
             for _ in range(3):
                 await talk(port, subprotocol, messages, end)
             with trio.fail_after(PATIENCE_S):
-                while port.server.statistics().connections or port.server.statistics().settling:
+                while port.open_sockets() or port.settling():
                     await trio.sleep(0.01)
                 while alive():
                     await trio.sleep(0.05)

@@ -244,13 +244,11 @@ async def flood_of_pings(port: Serving, headers: list[tuple[bytes, bytes]]) -> N
         await receive_until(stream, lambda got: got.count(b"\x8a\x00") == 200)
 
 
-async def test_statistics_are_a_snapshot(tmp_path: Path) -> None:
+async def test_a_session_has_a_socket_and_a_window(tmp_path: Path) -> None:
     async with serving(tmp_path) as port, session(port) as sensor:
         await sensor.hello("pi")
-        statistics = port.server.statistics()
-        assert (statistics.connections, statistics.settling) == (1, 0)
-        assert 0 < statistics.window_bytes <= 32 * 1024 * 1024
-        assert statistics.tokens_trouble is None
+        assert (port.open_sockets(), port.settling()) == (1, 0)
+        assert 0 < port.server._parts.windows.granted_bytes <= 32 * 1024 * 1024
 
 
 async def test_an_unknown_path_says_what_there_is(tmp_path: Path) -> None:

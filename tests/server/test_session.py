@@ -13,6 +13,7 @@ from trio.testing import MockClock
 
 from edge_agent.config.shape import Limits, Listen, Size
 from edge_agent.record import Run
+from edge_agent.wiring import connection_status
 from tests.patience import eventually
 from tests.server.support import (
     LISTEN,
@@ -330,9 +331,10 @@ async def test_connections_show_who_is_there_and_how_far(tmp_path: Path) -> None
             await sensor.hello("pi")
             await sensor.send([{"t": 1}] * 3)
             await sensor.acked(4)
-            (view,) = port.server.connections()
-            assert (view.kind, view.mode, view.name) == ("ingest", "json", "a/b")
-            assert (view.source, view.peer, view.token) == ("pi", "127.0.0.1", "127.0.0.1")
+            (visitor,) = port.server.connections()
+            view = connection_status(visitor, port.clock.read().wall_ns)
+            assert (view.mode, view.stream) == ("ingest json", "a/b")
+            assert (view.source, view.peer, visitor.grant.name) == ("pi", "127.0.0.1", "127.0.0.1")
             assert (view.next, view.acked, view.in_flight_bytes) == (4, 4, 0)
         await eventually(lambda: port.server.connections() == [], "it is gone")
 

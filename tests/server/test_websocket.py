@@ -15,7 +15,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_st
 from edge_agent.server.fair_turns import Turns
 from edge_agent.server.handshake import read_upgrade
 from edge_agent.server.keepalive import SilenceWatch
-from edge_agent.server.websocket import WebSocket
+from edge_agent.server.websocket import Guarded, WebSocket
 from tests.patience import PATIENCE_S
 from tests.server.frames import CONTINUATION, PING, TEXT, frame
 
@@ -420,3 +420,28 @@ async def hand_shake(pair: Pair) -> None:
     while b"\r\n\r\n" not in answer:
         answer += await pair.theirs.receive_some(4096)
     assert answer.startswith(b"HTTP/1.1 101 ")
+
+
+async def test_the_end_of_a_task_is_told_with_what_it_raised() -> None:
+    told: list[str] = []
+
+    async def good() -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def bad() -> None:
+        raise ValueError("from the library")
+
+    async with trio.open_nursery() as nursery:
+        guarded = Guarded(nursery, lambda error: told.append(repr(error)))
+        guarded.start_soon(good)
+        guarded.start_soon(bad)
+    assert sorted(told) == ["None", "ValueError('from the library')"]
+
+
+async def test_cancelling_is_not_an_error_and_is_not_held_up() -> None:
+    told: list[object] = []
+    async with trio.open_nursery() as nursery:
+        Guarded(nursery, told.append).start_soon(trio.sleep_forever)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert told == []

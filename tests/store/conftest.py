@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from edge_agent.clock import ManualClock
 from edge_agent.store import Engine
 from edge_agent.store.tools.check import check_store
+from tests.manual_clock import ManualClock
 from tests.store.support import seeded, small
 
 

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from edge_agent.errors import StoreFailed, StoreLocked
 from edge_agent.store import Entry, LogSettings, Position, Stored
 from edge_agent.store.commit.stamp import writing
 from edge_agent.store.create import open_environment
+from edge_agent.store.engine import Gate
 from edge_agent.store.format.keys import block_key, source_key
 from edge_agent.store.lmdb_file.pages import PageFile
+from tests.patience import PATIENCE_S
 from tests.store.conftest import Stores
 from tests.store.support import MIB, PAGE, entry, failing_disk, values
 
@@ -162,3 +166,58 @@ def test_a_value_that_fails_its_checksum_fails_the_commit_and_is_salvaged(stores
     assert again.next_of("pi") == 4
     assert again.next_of("other") == 4
     assert values(again) == [1, 2, 3, 1, 2, 3]
+
+
+def test_readers_are_inside_together() -> None:
+    gate = Gate()
+    both = threading.Barrier(2, timeout=PATIENCE_S)
+
+    def read() -> None:
+        with gate.shared():
+            both.wait()
+
+    other = threading.Thread(target=read)
+    other.start()
+    read()
+    other.join(5)
+    assert not both.broken
+
+
+def test_alone_waits_for_readers_and_lets_none_in() -> None:
+    gate = Gate()
+    order: list[str] = []
+    inside = threading.Event()
+
+    def reopen() -> None:
+        inside.set()
+        with gate.alone():
+            order.append("alone")
+
+    def late() -> None:
+        with gate.shared():
+            order.append("late")
+
+    with gate.shared():
+        first = threading.Thread(target=reopen)
+        first.start()
+        assert inside.wait(PATIENCE_S)
+        while not gate._closing:  # Until it waits for this very reader.
+            assert first.is_alive()
+        second = threading.Thread(target=late)
+        second.start()
+        order.append("reader")
+    first.join(5)
+    second.join(5)
+    assert order == ["reader", "alone", "late"]
+
+
+def test_an_error_inside_opens_the_gate_again() -> None:
+    gate = Gate()
+    for way in (gate.shared, gate.alone):
+        try:
+            with way():
+                raise KeyError
+        except KeyError:
+            pass
+    with gate.alone():
+        pass

@@ -9,7 +9,6 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from edge_agent.clock import ManualClock
 from edge_agent.errors import StoreFailed, StoreLocked
 from edge_agent.store import Entry, Gap, Position, Stored
 from edge_agent.store import read_only as module
@@ -17,6 +16,7 @@ from edge_agent.store.commit import stamp, transaction
 from edge_agent.store.format.block import Block
 from edge_agent.store.read.cursor import cut_off
 from edge_agent.store.repair.salvage import salvage
+from tests.manual_clock import ManualClock
 from tests.store.conftest import Stores
 from tests.store.support import entry, failing_disk, seeded, small, values
 

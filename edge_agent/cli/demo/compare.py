@@ -11,7 +11,9 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+
+import msgspec
 
 
 @dataclass(slots=True)
@@ -33,8 +35,7 @@ class SensorLedger:
         return set(range(1, self.acked + 1)) - self.refused
 
 
-@dataclass(frozen=True, slots=True)
-class HubRecord:
+class HubRecord(NamedTuple):
     """One record as the hub gave it back."""
 
     source: str
@@ -77,37 +78,31 @@ def compare(ledgers: Mapping[str, SensorLedger], found: Iterable[HubRecord]) -> 
     A record that was sent, not acked, and is at the hub all the same is no difference: nobody
     promised anything about it.
     """
+    sent = {(name, n): one for name, led in ledgers.items() for n, one in enumerate(led.sent, 1)}
+    acked = {(name, n) for name, led in ledgers.items() for n in led.acked_numbers()}
     copies: Counter[tuple[str, int]] = Counter()
-    altered: set[tuple[str, int]] = set()
-    strangers: Counter[tuple[str, int]] = Counter()
-    total = 0
-    for each in found:
-        total += 1
-        key = (each.source, each.n)
-        ledger = ledgers.get(each.source)
-        if ledger is None or not 1 <= each.n <= len(ledger.sent):
-            strangers[key] += 1
-            continue
-        copies[key] += 1
-        if ledger.sent[each.n - 1] != each.fingerprint:
-            altered.add(key)
-    acked = {(source, n) for source, ledger in ledgers.items() for n in ledger.acked_numbers()}
-    lost = acked - copies.keys()
-    doubled = {key: count for key, count in copies.items() if count > 1}
+    altered = set()
+    for source, n, content in found:
+        copies[source, n] += 1
+        if sent.get((source, n), content) != content:
+            altered.add((source, n))
+    strangers = Counter({key: count for key, count in copies.items() if key not in sent})
+    lost, doubled = acked - copies.keys(), copies - strangers - Counter(sent.keys())
+    kinds = (("lost", lost), ("more than once", doubled), ("altered", altered))
+    examples = [
+        f"{what}: {source} n={n}"
+        for what, keys in (*kinds, ("never sent", strangers))
+        for source, n in sorted(keys)[:3]
+    ]
     return DemoVerdict(
-        sent=sum(len(ledger.sent) for ledger in ledgers.values()),
+        sent=len(sent),
         acked=len(acked),
-        at_hub=total,
+        at_hub=copies.total(),
         lost=len(lost),
-        duplicates=sum(doubled.values()) - len(doubled),
+        duplicates=doubled.total(),
         altered=len(altered),
-        strangers=sum(strangers.values()),
-        examples=(
-            *_examples("lost", lost),
-            *_examples("more than once", doubled),
-            *_examples("altered", altered),
-            *_examples("never sent", strangers),
-        ),
+        strangers=strangers.total(),
+        examples=tuple(examples),
     )
 
 
@@ -118,12 +113,7 @@ def fingerprint(fields: Mapping[str, Any]) -> int:
 
 def ledgers_to_json(ledgers: Mapping[str, SensorLedger]) -> str:
     """For a file that `ledgers_from_json` reads."""
-    return json.dumps(
-        {
-            source: {"sent": each.sent, "acked": each.acked, "refused": sorted(each.refused)}
-            for source, each in ledgers.items()
-        }
-    )
+    return msgspec.json.encode(ledgers).decode()
 
 
 def ledgers_from_json(text: str) -> dict[str, SensorLedger]:
@@ -133,13 +123,6 @@ def ledgers_from_json(text: str) -> dict[str, SensorLedger]:
         ValueError: it did not.
     """
     try:
-        return {
-            source: SensorLedger(list(told["sent"]), int(told["acked"]), set(told["refused"]))
-            for source, told in json.loads(text).items()
-        }
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"not a demo's ledger: {error!r}") from error
-
-
-def _examples(what: str, keys: Iterable[tuple[str, int]]) -> list[str]:
-    return [f"{what}: {source} n={n}" for source, n in sorted(keys)[:3]]
+        return msgspec.json.decode(text, type=dict[str, SensorLedger])
+    except msgspec.DecodeError as error:
+        raise ValueError(f"not a demo's ledger: {error}") from error

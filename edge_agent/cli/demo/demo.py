@@ -8,24 +8,44 @@ and unchanged. The exit code is 1 on any difference.
 
 from __future__ import annotations
 
+import math
+import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import click
+import trio
 
+from edge_agent.cli.agent_http import AgentAddress
 from edge_agent.cli.async_main import run
 from edge_agent.cli.common import Failure
-from edge_agent.cli.demo.compare import DemoVerdict
-from edge_agent.cli.demo.run import Demo, verify
-from edge_agent.cli.demo.sensors import make_sensors
-from edge_agent.cli.demo.view import make_view
+from edge_agent.cli.demo.compare import (
+    DemoVerdict,
+    HubRecord,
+    SensorLedger,
+    compare,
+    fingerprint,
+    ledgers_from_json,
+    ledgers_to_json,
+)
+from edge_agent.cli.demo.processes import DemoProcess
+from edge_agent.cli.demo.relay import Relay
+from edge_agent.cli.demo.sensors import Sensor, make_sensors
+from edge_agent.cli.demo.view import DemoMoment, PlainView, make_view
+from edge_agent.printable import why
+
+T = TypeVar("T")
 
 #: Without a terminal nobody presses Ctrl-C.
 SECONDS_WITHOUT_TERMINAL = 30.0
+#: What the agent may take to bring its backlog to the hub once the uplink is there for good.
+DRAIN_TIMEOUT = 60.0
+_LEDGER = "ledger.json"
 
 
 @click.command()
@@ -67,17 +87,17 @@ def command(
 
 def tell(verdict: DemoVerdict) -> None:
     """The figures that count, one line each."""
-    for what, count in (
-        ("sent", verdict.sent),
-        ("acked", verdict.acked),
-        ("at the hub", verdict.at_hub),
-        ("lost", verdict.lost),
-        ("duplicates", verdict.duplicates),
-    ):
+    told = {
+        "sent": verdict.sent,
+        "acked": verdict.acked,
+        "at the hub": verdict.at_hub,
+        "lost": verdict.lost,
+        "duplicates": verdict.duplicates,
+    }
+    differences = {"altered": verdict.altered, "never sent": verdict.strangers}
+    told |= {what: count for what, count in differences.items() if count}
+    for what, count in told.items():
         click.echo(f"{what:11} {count:>10,}")
-    for what, count in (("altered", verdict.altered), ("never sent", verdict.strangers)):
-        if count:
-            click.echo(f"{what:11} {count:>10,}")
     for example in verdict.examples:
         click.echo(f"  {example}")
 
@@ -92,3 +112,164 @@ def _folder(keep: Path | None) -> Iterator[Path]:
     if any(keep.iterdir()):
         raise Failure(f"--keep: {keep} is not empty", 2)
     yield keep.resolve()
+
+
+class Demo:
+    """One demo, from starting the processes to comparing both sides.
+
+    Args:
+        folder: for stores, configurations and logs.
+        sensors: who sends.
+        seconds: how long; None: until a signal comes.
+        view: what shows it.
+    """
+
+    def __init__(
+        self, folder: Path, sensors: list[Sensor], seconds: float | None, view: PlainView
+    ) -> None:
+        self._folder, self._sensors, self._seconds, self._view = folder, sensors, seconds, view
+        self._hub = DemoProcess("hub", folder)
+        self._relay = Relay(self._hub.sensor_port)
+        self._stop = trio.Event()
+        self._began = 0.0
+        #: Records that the agent holds for the hub, and that the hub has.
+        self._seen: tuple[int | None, int | None] = None, None
+
+    async def run(self) -> DemoVerdict:
+        """Start everything, cut and restore, stop, drain, compare.
+
+        Raises:
+            Failure: a process did not start.
+        """
+        nodes = [self._hub]
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self._relay.run)
+                uplink = f"ws://127.0.0.1:{self._relay.port}/forward"
+                agent = DemoProcess("agent", self._folder, uplink)
+                nodes.insert(0, agent)
+                for node in nodes:
+                    node.start()
+                for node in nodes:
+                    await node.ready()
+                self._view.say(f"the agent's page: {agent.http_url}")
+                await self._show(agent)
+                await self._drain(agent)
+                ledgers = {each.source: each.ledger for each in self._sensors}
+                (self._folder / _LEDGER).write_text(ledgers_to_json(ledgers))
+                verdict = await _in_thread(_compare_with_hub, ledgers, self._hub.http_url)
+                nursery.cancel_scope.cancel()
+            for node in nodes:
+                await node.stop()
+            return verdict
+        finally:
+            for node in nodes:
+                node.kill()
+
+    async def _show(self, agent: DemoProcess) -> None:
+        self._began = trio.current_time()
+        async with trio.open_nursery() as background:
+            await background.start(self._stop_in_time)
+            background.start_soon(self._look, agent)
+            background.start_soon(self._cut_and_restore)
+            async with trio.open_nursery() as sensors:
+                for sensor in self._sensors:
+                    sensors.start_soon(sensor.run, agent.sensor_port, self._stop)
+            background.cancel_scope.cancel()
+        self._relay.restore()
+
+    async def _stop_in_time(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        with (
+            trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals,
+            trio.move_on_after(self._seconds or math.inf),
+        ):
+            task_status.started()
+            # Only the first one is caught; a second Ctrl-C ends everything as usual.
+            await anext(signals)
+            self._view.say("stopping: waiting for the last acks")
+        self._stop.set()
+
+    async def _cut_and_restore(self) -> None:
+        whole = self._seconds or 48.0
+        up, down = min(max(whole / 8, 1.0), 6.0), min(max(whole / 10, 1.0), 4.0)
+        while True:
+            await trio.sleep(up)
+            self._view.say("the uplink is cut")
+            self._relay.cut()
+            await trio.sleep(down)
+            self._view.say("the uplink is back")
+            self._relay.restore()
+
+    async def _look(self, agent: DemoProcess) -> None:
+        """Show again and again how far everything is, until cancelled."""
+        while True:
+            await self._look_once(agent)
+            await trio.sleep(self._view.interval_s)
+
+    async def _look_once(self, agent: DemoProcess) -> None:
+        backlog = await _in_thread(_sum, agent.http_url, "upstreams", "backlog_records")
+        at_hub = await _in_thread(_sum, self._hub.http_url, "logs", "records")
+        self._seen = backlog, at_hub
+        self._view.show(
+            DemoMoment(
+                trio.current_time() - self._began,
+                [(each.name, len(each.ledger.sent), each.ledger.acked) for each in self._sensors],
+                "CUT" if self._relay.is_cut else "up",
+                self._relay.cuts,
+                backlog,
+                at_hub,
+                agent.http_url,
+            )
+        )
+
+    async def _drain(self, agent: DemoProcess) -> None:
+        acked = sum(len(each.ledger.acked_numbers()) for each in self._sensors)
+        with trio.move_on_after(DRAIN_TIMEOUT):
+            while self._seen[0] != 0 or (self._seen[1] or 0) < acked:
+                await self._look_once(agent)
+                await trio.sleep(0.2)
+            return
+        self._view.say(f"the backlog did not drain within {DRAIN_TIMEOUT:g} s")
+
+
+async def verify(folder: Path) -> DemoVerdict:
+    """Compare what ``--keep`` left in ``folder`` once more, with the hub's store as it is now."""
+    try:
+        ledgers = ledgers_from_json((folder / _LEDGER).read_text())
+    except (OSError, ValueError) as error:
+        raise Failure(f"{folder} is not what `demo --keep` leaves: {why(error)}") from error
+    hub = DemoProcess("hub", folder)
+    try:
+        hub.start()
+        await hub.ready()
+        verdict = await _in_thread(_compare_with_hub, ledgers, hub.http_url)
+        await hub.stop()
+    finally:
+        hub.kill()
+    return verdict
+
+
+def _compare_with_hub(ledgers: dict[str, SensorLedger], url: str) -> DemoVerdict:
+    """The ledgers against a full read of the hub."""
+    pages = AgentAddress(url).pages({"stream": "**"}, None)
+    read = ((one["source"], one["fields"]) for page in pages for one in page["records"])
+    return compare(
+        ledgers,
+        # What has no number is nobody's: numbers begin with 1.
+        (HubRecord(source, fields.get("n", 0), fingerprint(fields)) for source, fields in read),
+    )
+
+
+async def _in_thread(work: Callable[..., T], *arguments: object) -> T:
+    return await trio.to_thread.run_sync(work, *arguments, abandon_on_cancel=True)
+
+
+def _sum(url: str, part: str, key: str) -> int | None:
+    """A figure of status; None where it does not answer just now: the next look will tell."""
+    try:
+        counts: list[int] = [one[key] for one in AgentAddress(url).json("/api/status")[part]]
+    except Failure:
+        return None
+    return sum(counts)

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import trio
@@ -31,25 +32,32 @@ class DemoProcess:
 
     def __init__(self, name: str, folder: Path, upstream: str | None = None) -> None:
         self.name = name
-        self.sensor_port, self.http_port = free_ports(2)
+        self.sensor_port, http_port = free_ports(2)
+        #: The people's port.
+        self.http_url = f"http://127.0.0.1:{http_port}"
         self.log_path = folder / f"{name}.log"
         self._config = folder / f"{name}.toml"
-        self._config.write_text(self._toml(folder / name, upstream))
+        text = (
+            f'[listen]\naddress = "127.0.0.1:{self.sensor_port}"\n'
+            f'[http]\naddress = "127.0.0.1:{http_port}"\n'
+            f'[store]\npath = "{folder / name}"\nsize = "64MiB"\n'
+            '[log.main]\ncommit_interval = "200ms"\n'
+        )
+        if upstream is not None:
+            text += (
+                f'[[upstream]]\nname = "hub"\nurl = "{upstream}"\n'
+                'batch_age = "200ms"\nbackoff_base = "200ms"\nbackoff_max = "500ms"\n'
+            )
+        self._config.write_text(text)
         self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def http_url(self) -> str:
-        """The people's port."""
-        return f"http://127.0.0.1:{self.http_port}"
 
     def start(self) -> None:
         """Start it; `ready` says when it listens."""
-        command = [sys.executable, "-m", "edge_agent", "run", "--config", str(self._config)]
         # The demo's configuration alone counts, not what the caller's own agent is given.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("EDGE_AGENT_")}
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                command,
+                [sys.executable, "-m", "edge_agent", "run", "--config", str(self._config)],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -66,7 +74,7 @@ class DemoProcess:
             Failure: it ended, or took too long; with the end of its log.
         """
         with trio.move_on_after(_START_TIMEOUT):
-            for port in (self.sensor_port, self.http_port):
+            for port in (self.sensor_port, int(self.http_url.rpartition(":")[2])):
                 while not await _answers(port):
                     if self._process is None or self._process.poll() is not None:
                         raise Failure(f"the {self.name} did not start:\n{self.log_tail()}")
@@ -76,56 +84,32 @@ class DemoProcess:
 
     async def stop(self) -> None:
         """Ask it to drain, wait, and end it where it does not end itself."""
-        process = self._process
-        if process is None:
-            return
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            if process.poll() is None:
-                process.send_signal(number)
-            with trio.move_on_after(_STOP_TIMEOUT):
-                while process.poll() is None:  # noqa: ASYNC110 - a process sets no trio.Event
-                    await trio.sleep(0.02)
-                return
+        if self._process is not None:
+            self._process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                await trio.to_thread.run_sync(self._process.wait, _STOP_TIMEOUT)
+        self.kill()
 
     def kill(self) -> None:
         """End it now; for when nothing else can be waited for."""
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     def log_tail(self) -> str:
         """The last lines of its log."""
-        try:
-            lines = self.log_path.read_text(errors="replace").splitlines()
-        except OSError:
-            return ""
-        return "\n".join(lines[-12:])
-
-    def _toml(self, store: Path, upstream: str | None) -> str:
-        text = (
-            f'[listen]\naddress = "127.0.0.1:{self.sensor_port}"\n'
-            f'[http]\naddress = "127.0.0.1:{self.http_port}"\n'
-            f'[store]\npath = "{store}"\nsize = "64MiB"\n'
-            '[log.main]\ncommit_interval = "200ms"\n'
-        )
-        if upstream is not None:
-            text += (
-                f'[[upstream]]\nname = "hub"\nurl = "{upstream}"\n'
-                'batch_age = "200ms"\nbackoff_base = "200ms"\nbackoff_max = "500ms"\n'
-            )
-        return text
+        with suppress(OSError):
+            return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-12:])
+        return ""
 
 
 def free_ports(count: int) -> list[int]:
     """Ports of loopback that nobody listens on."""
-    held = [socket.socket() for _ in range(count)]
-    try:
-        for each in held:
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
             each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in held]
-    finally:
-        for each in held:
-            each.close()
+        return [each.getsockname()[1] for each in sockets]
 
 
 async def _answers(port: int) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Self
 
 
@@ -33,54 +33,47 @@ class DemoMoment:
     page: str
 
     @property
-    def sent(self) -> int:
-        """All sensors together."""
-        return sum(sent for _, sent, _ in self.sensors)
-
-    @property
-    def acked(self) -> int:
-        """All sensors together."""
-        return sum(acked for _, _, acked in self.sensors)
+    def totals(self) -> tuple[str, str]:
+        """Records sent and acked, of all sensors together."""
+        _, sent, acked = zip(*self.sensors, strict=True)
+        return f"{sum(sent):,}", f"{sum(acked):,}"
 
 
-class PlainView:
+class PlainView(ExitStack):
     """A line for each moment and each event."""
 
+    interval_s = 1.0
+
     def show(self, moment: DemoMoment) -> None:
-        """One line."""
+        """Tell of a moment."""
+        sent, acked = moment.totals
         print(
-            f"{moment.seconds:4.0f} s  uplink {moment.uplink:3}  sent {moment.sent:,}"
-            f"  acked {moment.acked:,}  backlog {_count(moment.backlog)}"
-            f"  at the hub {_count(moment.at_hub)}",
+            f"{moment.seconds:4.0f} s  uplink {moment.uplink:3}  sent {sent}  acked {acked}"
+            f"  backlog {_count(moment.backlog)}  at the hub {_count(moment.at_hub)}",
             flush=True,
         )
 
     def say(self, event: str) -> None:
-        """One line."""
+        """Tell of an event."""
         print(event, flush=True)
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Nothing to clean up."""
-
-
-class DemoScreen:
+class DemoScreen(PlainView):
     """The same in place, with rich."""
 
+    interval_s = 0.25
+
     def __init__(self) -> None:
-        from rich.console import Console
         from rich.live import Live
 
-        self._live = Live(console=Console(), refresh_per_second=8)
+        super().__init__()
+        self._live = Live(refresh_per_second=8)
         self._events: deque[str] = deque(maxlen=6)
         self._moment: DemoMoment | None = None
+
+    def __enter__(self) -> Self:
+        self.enter_context(self._live)
+        return self
 
     def show(self, moment: DemoMoment) -> None:
         """Draw it."""
@@ -89,54 +82,40 @@ class DemoScreen:
 
     def say(self, event: str) -> None:
         """Keep it below the picture for a while."""
-        seconds = 0.0 if self._moment is None else self._moment.seconds
-        self._events.append(f"{seconds:4.0f} s  {event}")
         if self._moment is None:
             self._live.console.print(event)
         else:
+            self._events.append(f"{self._moment.seconds:4.0f} s  {event}")
             self.show(self._moment)
-
-    def __enter__(self) -> Self:
-        self._live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._live.stop()
 
     def _picture(self, moment: DemoMoment) -> Any:
         from rich.console import Group
         from rich.table import Table
         from rich.text import Text
 
+        sent, acked = moment.totals
         table = Table(box=None, pad_edge=False, header_style="dim")
         table.add_column("sensor")
         table.add_column("sent", justify="right")
         table.add_column("acked", justify="right")
-        for name, sent, acked in moment.sensors:
-            table.add_row(name, f"{sent:,}", f"{acked:,}")
-        table.add_row("all", f"{moment.sent:,}", f"{moment.acked:,}", style="bold")
-        cable = "──▶" if moment.uplink == "up" else "─╳ "
-        colour = "green" if moment.uplink == "up" else "red"
+        for name, *counts in moment.sensors:
+            table.add_row(name, *(f"{count:,}" for count in counts))
+        table.add_row("all", sent, acked, style="bold")
+        cable, colour = ("──▶", "green") if moment.uplink == "up" else ("─╳ ", "red")
         path = Text.assemble(
-            f"sensors {moment.sent:,} ──▶ agent (holds {_count(moment.backlog)}) ",
+            f"sensors {sent} ──▶ agent (holds {_count(moment.backlog)}) ",
             (f"{cable} {moment.uplink}", f"bold {colour}"),
             f" ──▶ hub {_count(moment.at_hub)}",
         )
-        foot = Text(
+        foot = (
             f"{moment.seconds:.0f} s · uplink cut {moment.cuts} times · look at {moment.page}"
-            " · Ctrl-C ends it and compares both sides",
-            style="dim",
+            " · Ctrl-C ends it and compares both sides"
         )
-        events = Text("\n".join(self._events), style="dim")
-        return Group(path, Text(), table, Text(), events, foot)
+        below = Text("\n".join([*self._events, foot]), style="dim")
+        return Group(path, Text(), table, Text(), below)
 
 
-def make_view(*, plain: bool | None = None) -> PlainView | DemoScreen:
+def make_view(*, plain: bool | None = None) -> PlainView:
     """For a terminal a picture, else lines; ``plain`` decides if given."""
     is_plain = not sys.stdout.isatty() if plain is None else plain
     return PlainView() if is_plain else DemoScreen()

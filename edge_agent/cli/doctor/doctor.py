@@ -16,7 +16,6 @@ import click
 import msgspec
 
 from edge_agent.cli.common import Failure, config_options
-from edge_agent.cli.disk import look_at_mount
 from edge_agent.cli.doctor.disk import (
     judge_cache,
     judge_mount,
@@ -24,6 +23,7 @@ from edge_agent.cli.doctor.disk import (
     judge_space,
     judge_syncs,
     look_at_device,
+    look_at_mount,
     read_back,
     time_syncs,
 )

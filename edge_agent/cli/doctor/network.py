@@ -17,15 +17,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from edge_agent.cli.doctor.verdict import Finding, fail, ok, warn
-from edge_agent.config import Config, Upstream, parse_address
+from edge_agent.config import Config, Upstream, format_address, parse_address
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward import CredentialFiles, Credentials, Proxy, proxy_of, unused
+from edge_agent.record import DAY_S
 from edge_agent.session import MSGPACK_SESSION
 
 TIMEOUT_S = 10.0
 #: A certificate that ends sooner is worth a person's attention.
 SOON_DAYS = 21.0
-_DAY_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ def _ask_through(proxy: Proxy, upstream: Upstream, credentials: Credentials) -> 
     with plain:
         if parts.scheme == "http":
             return UpstreamProbe()
-        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        target = format_address(host, port)
         lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
         lines += [f"{name}: {value}" for name, value in proxy.headers]
         try:
@@ -220,11 +220,11 @@ def _certificate(file: str) -> Finding:
         end_s = certificate_end(Path(file))
     except (OSError, ValueError) as error:
         return judge_certificate(file, None, str(error))
-    return judge_certificate(file, (end_s - time.time()) / _DAY_S, "")
+    return judge_certificate(file, (end_s - time.time()) / DAY_S, "")
 
 
 def _days_left(certificate: object) -> float | None:
     if not isinstance(certificate, dict) or "notAfter" not in certificate:
         return None
     end: float = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
-    return (end - time.time()) / _DAY_S
+    return (end - time.time()) / DAY_S

@@ -10,18 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_agent.cli.common import Failure, get_json, holds_store
+from edge_agent.cli.agent_http import AgentAddress
+from edge_agent.cli.common import Failure, holds_store
 from edge_agent.cli.doctor.deliveries import delivery_findings
 from edge_agent.cli.doctor.verdict import Finding, fail, ok, warn
 from edge_agent.errors import EdgeAgentError, StoreFailed, StoreLocked
 from edge_agent.files import acting_as_owner
 from edge_agent.ops.text import amount
+from edge_agent.record import DAY_S
 from edge_agent.store import LOCK, StoreLock, damaged_folders, loss_in_words, preflight
 from edge_agent.store.tools import look_inside
 
 #: The part of all places for sources from which on a person should look.
 SOURCES_FULL = 0.9
-_DAY_S = 86_400.0
 _REFUSED_SHOWN = 3
 
 
@@ -151,7 +152,7 @@ def judge_agent(status: dict[str, Any] | None, problem: str, *, running: bool) -
 def judge_refused(refused: Sequence[dict[str, Any]]) -> Finding:
     """Peers that the running agent refused before they were let in, in the last day."""
     name = "refused peers"
-    lately = [one for one in refused if one["last_s"] < _DAY_S]
+    lately = [one for one in refused if one["last_s"] < DAY_S]
     if not lately:
         return ok(name, "none in the last day")
     told = [
@@ -220,7 +221,7 @@ def store_findings(
         problem = "its people's port is off"
     elif held.holder and url is not None:
         try:
-            status = get_json(url, "/api/status", ca_file=ca_file)
+            status = AgentAddress(url, ca_file=ca_file).json("/api/status")
         except Failure as error:
             problem = error.message
     entries: int | None = None

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+import re
+import socket
 import sys
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from edge_agent.cli.common import Failure, read_token
+from edge_agent.cli.common import Failure
 from edge_agent.client import Trouble
 from edge_agent.printable import printable
-
-__all__ = [
-    "EX_DATAERR",
-    "EX_NOPERM",
-    "EX_UNAVAILABLE",
-    "Diary",
-    "ingest_url",
-    "read_token",
-]
 
 #: Exit codes of sysexits.h: some data was refused; the agent wants another token.
 EX_DATAERR = 65
 EX_UNAVAILABLE = 69
 EX_NOPERM = 77
+
+
+def host_name() -> str:
+    """This machine's name in the letters that names of streams and sources have."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", socket.gethostname()).strip(".")[:100] or "host"
 
 
 def ingest_url(url: str, stream: str | None) -> str:

@@ -22,16 +22,15 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-import socket
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import click
 
+from edge_agent.cli.agent_http import sensor_options
 from edge_agent.cli.async_main import run
-from edge_agent.cli.common import sensor_options
 from edge_agent.cli.progress import ProgressBar
-from edge_agent.cli.send.options import Diary, ingest_url, read_token
+from edge_agent.cli.send.options import Diary, host_name, ingest_url
 from edge_agent.cli.send.rows import BoundedLines, FileFormat, guess_format, read_rows
 from edge_agent.cli.send.times import TimeReader
 from edge_agent.cli.send.work import Sending, SendOutcome
@@ -50,8 +49,7 @@ def file_source(path: Path, first_line: str, stream: str) -> str:
 
 def stdin_source() -> str:
     """A name that nobody used before."""
-    host = re.sub(r"[^A-Za-z0-9._-]", "_", socket.gethostname())[:100] or "host"
-    return f"stdin/{host}-{secrets.token_hex(6)}"
+    return f"stdin/{host_name()}-{secrets.token_hex(6)}"
 
 
 @click.command()
@@ -80,7 +78,7 @@ def stdin_source() -> str:
 def command(
     file: str,
     url: str,
-    token_file: Path | None,
+    token: str | None,
     ca_file: str | None,
     stream: str | None,
     source: str | None,
@@ -108,7 +106,7 @@ def command(
         sending = Sending(
             target,
             source,
-            token=read_token(token_file),
+            token=token,
             ca_file=ca_file,
             numbered=is_file,
             skip_bad=skip_bad,

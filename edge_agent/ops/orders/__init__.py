@@ -1,4 +1,4 @@
 """Orders of a person to a running agent: what the commands do to a stopped one.
 
-`routes` takes them over HTTP; `orders`, `sources`, `send_again` and `replay` carry them out.
+`routes` takes them over HTTP; `orders` and `replay` carry them out.
 """

@@ -13,19 +13,19 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from edge_agent.access import everything
 from edge_agent.errors import ProtocolError
-from edge_agent.ops.access import everything
 from edge_agent.ops.orders.orders import (
     QUARANTINE_MAX,
     ConsumerOrder,
     Orders,
     QuarantineOrder,
+    SourceMove,
     told_quarantined,
 )
-from edge_agent.ops.orders.sources import SourceMove
 
 if TYPE_CHECKING:
-    from edge_agent.ops.access import Readable
+    from edge_agent.access import Readable
     from edge_agent.ops.facts import Sources
 
 Given = TypeVar("Given")

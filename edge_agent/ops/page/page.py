@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edge_agent.ops.figures import Figures, Rate
-from edge_agent.ops.page.card import card_section
 from edge_agent.ops.page.frame import document, table
 from edge_agent.ops.status import (
     ConnectionStatus,
@@ -21,9 +20,65 @@ from edge_agent.ops.status import (
     UpstreamStatus,
 )
 from edge_agent.ops.streams import Seen
-from edge_agent.ops.text import ago, amount, duration, percent, phase, size
-from edge_agent.printable import html_text
+from edge_agent.ops.text import ago, amount, duration, percent, phase, ratio, size
+from edge_agent.printable import ended, html_text
 from edge_agent.record import format_time
+from edge_agent.wear import Stretch, Wear
+
+
+def card_section(status: Status) -> str:
+    """The section, as HTML."""
+    wear = status.wear
+    told = (ended(line[0].upper() + line[1:]) for line in status.wear_outlook)
+    lines = "".join(f"<li>{html_text(line)}" for line in told)
+    head = [
+        "Written to the card", "By the agent", "Agent, per day", "All programs, per day",
+        "Commits", "Per commit", "Per byte kept", "Blocks, per byte kept",
+    ]  # fmt: skip
+    rows = [
+        _row("Last hour", 3600, wear.hour),
+        _row("Last 24 hours", 86_400, wear.day),
+        _row("Since start", None, wear.since_start),
+    ]
+    return (
+        "<h2>Card</h2>"
+        + (f'<ul class="reasons">{lines}</ul>' if lines else "")
+        + table(head, rows, numbers=set(range(1, 8)))
+        + f"<p class=soft>{html_text(_footnote(wear))}</p>"
+    )
+
+
+def _row(title: str, whole_s: float | None, stretch: Stretch) -> list[str]:
+    part = whole_s is not None and stretch.seconds < 0.98 * whole_s
+    return [
+        f"{title} <span class=soft>({duration(stretch.seconds)} so far)</span>" if part else title,
+        size(stretch.written_bytes, 1000),
+        size(stretch.written_per_day, 1000),
+        size(stretch.card_per_day, 1000),
+        amount(stretch.commits),
+        size(stretch.bytes_per_commit, 1000),
+        ratio(stretch.amplification),
+        ratio(stretch.block_amplification),
+    ]
+
+
+def _footnote(wear: Wear) -> str:
+    told = [f"The agent: {wear.counted_by}."] if wear.counted_by else []
+    if wear.card_counted_by:
+        told.append(f"All programs: {wear.card_counted_by}.")
+    if wear.since_start.amplification is not None:
+        told.append(
+            "Per byte kept: how many bytes were written for each byte of records that was stored;"
+            " the last column counts those of the records' blocks alone."
+        )
+    total = wear.total_bytes if wear.total_card_bytes is None else wear.total_card_bytes
+    if total is not None:
+        since = f" since {wear.total_since[:10]}" if wear.total_since else ""
+        told.append(f"Known to be written in all{since}: {size(total, 1000)}.")
+    if told and wear.endurance_bytes is None:
+        told.append("Set wear.endurance to see how long the card will last.")
+    return " ".join(told) or "Nobody counts here what is written."
+
 
 #: Streams and connections that the page lists; the API has them all.
 ROWS_MAX = 100
@@ -86,10 +141,9 @@ def _figures(figures: Figures) -> str:
         ),
         (
             "Processing efficiency E",
-            "–" if now.records_per_cpu_s is None else amount(now.records_per_cpu_s),
+            amount(now.records_per_cpu_s),
             f"records kept per CPU second; {percent(now.cpu)} of a core in use",
-            "since start "
-            + ("–" if ever.records_per_cpu_s is None else amount(ever.records_per_cpu_s)),
+            f"since start {amount(ever.records_per_cpu_s)}",
         ),
     ]
     return (
@@ -112,7 +166,7 @@ def _upstreams(upstreams: Sequence[UpstreamStatus]) -> str:
             html_text(one.name),
             html_text(phase(one.phase, one.retry_in_s)),
             amount(one.backlog_records),
-            "–" if one.backlog_s is None else duration(one.backlog_s),
+            duration(one.backlog_s),
             amount(one.acknowledged_records),
             amount(one.refused_records),
             html_text(one.outlook or ""),

@@ -34,12 +34,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import msgspec
+
 from edge_agent.errors import StoreDamaged
 from edge_agent.record import Origin, Record
 from edge_agent.store.clock.correction import Boot, Correction, Offsets, correction_of
 from edge_agent.store.format.codec import decompress
 from edge_agent.store.format.foreign import foreign_stream
-from edge_agent.store.format.origins import decode_origin, encode_origin
 from edge_agent.store.format.payload import (
     PACKED_SLACK_BYTES,
     RAW_BYTES_MAX,
@@ -51,6 +52,23 @@ from edge_agent.store.format.payload import (
 from edge_agent.store.format.record_maps import decode_maps, time_of
 from edge_agent.store.retention.policy import BlockHead
 from edge_agent.store.settings import Moment
+
+_ORIGIN = msgspec.msgpack.Decoder(tuple[str, str, str, int, bytes, int, int, bool, tuple[str, ...]])
+_ENCODER = msgspec.msgpack.Encoder()
+
+
+def encode_origin(origin: Origin) -> bytes:
+    """An array of its fields."""
+    return _ENCODER.encode(msgspec.structs.astuple(origin))
+
+
+def decode_origin(raw: memoryview) -> Origin:
+    """The origin. Raises StoreDamaged."""
+    try:
+        return Origin(*_ORIGIN.decode(raw))
+    except ValueError as error:
+        raise StoreDamaged(f"a block's origin cannot be read: {error}") from error
+
 
 BLOCK_FORMAT = 1
 FLAG_SYNCED = 1

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from edge_agent.errors import StoreDamaged
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from edge_agent.zstd import zstd
 
 RAW = 0
 ZSTD = 1

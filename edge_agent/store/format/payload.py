@@ -67,7 +67,6 @@ class RunView:
 # One buffer per thread would do as well; msgspec's decoders keep no state and are shared.
 _HEADS = msgspec.msgpack.Decoder(list[RunHead])
 _STREAMS = msgspec.msgpack.Decoder(list[_RunStream])
-_RAWS = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _ENCODER = msgspec.msgpack.Encoder()
 _ARRAY_OF_ONE = msgspec.Raw(array_header(1))
 
@@ -201,7 +200,7 @@ def slice_indexes(payload_raw: bytes, from_index: int, to_index: int) -> tuple[i
 
 def raw_runs(raw: bytes) -> list[bytes]:
     """Each run of a payload as its own bytes, for passing on unchanged."""
-    return _raws(raw)
+    return raw_maps(raw)
 
 
 def array_count(raw: msgspec.Raw) -> int:
@@ -220,7 +219,7 @@ def array_count(raw: msgspec.Raw) -> int:
 def _slice(raw: bytes, bounds: Callable[[RunHead, int], tuple[int, int]]) -> tuple[int, bytes]:
     pieces: list[bytes] = []
     total = index = 0
-    for head, piece in zip(heads_of(raw), _raws(raw), strict=True):
+    for head, piece in zip(heads_of(raw), raw_runs(raw), strict=True):
         count = array_count(head.records)
         low, high = bounds(head, index)
         index += count
@@ -241,13 +240,6 @@ def _slice(raw: bytes, bounds: Callable[[RunHead, int], tuple[int, int]]) -> tup
 
 def _unreadable(error: Exception) -> StoreDamaged:
     return StoreDamaged(f"a block's runs cannot be read: {error}")
-
-
-def _raws(raw: bytes) -> list[bytes]:
-    try:
-        return [bytes(item) for item in _RAWS.decode(raw)]
-    except (ValueError, RecursionError) as error:
-        raise StoreDamaged(f"a run's records cannot be read: {error}") from error
 
 
 def _array_of(count: int) -> msgspec.Raw:

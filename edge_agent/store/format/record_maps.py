@@ -22,10 +22,10 @@ def decode_maps(records: msgspec.Raw) -> list[dict[str, Any]]:
         return [_decode_map(raw) for raw in _RAWS.decode(records)]
 
 
-def raw_maps(records: msgspec.Raw) -> list[bytes]:
-    """A run's records, each as its own bytes. Raises StoreDamaged."""
+def raw_maps(array: bytes | msgspec.Raw) -> list[bytes]:
+    """A run's records, or what else an array holds, each as its own bytes. Raises StoreDamaged."""
     try:
-        return [bytes(raw) for raw in _RAWS.decode(records)]
+        return [bytes(raw) for raw in _RAWS.decode(array)]
     except (ValueError, RecursionError) as error:
         raise StoreDamaged(f"a run's records cannot be read: {error}") from error
 

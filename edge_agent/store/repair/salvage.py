@@ -29,6 +29,7 @@ import lmdb
 import msgspec
 
 from edge_agent.errors import StoreDamaged, StoreFailed
+from edge_agent.printable import grouped
 from edge_agent.store.close_marker import closed_at
 from edge_agent.store.commit.positions import trim_quarantine
 from edge_agent.store.commit.stamp import writing
@@ -116,17 +117,13 @@ def salvage(
 
 def loss_in_words(missing: int, possible: int, *, all_known: bool) -> str:
     """What a salvage did not find: see `SalvageNote`."""
-    told = f"{_grouped(missing)} records are" if missing else "no record is"
+    told = f"{grouped(missing)} records are" if missing else "no record is"
     told += " known to be lost"
     if possible:
-        told += f"; {_grouped(possible)} more may be lost, or were never acked or long trimmed"
+        told += f"; {grouped(possible)} more may be lost, or were never acked or long trimmed"
     if not all_known:
         told += "; there may be others, of which nothing in the file tells"
     return told
-
-
-def _grouped(count: int) -> str:
-    return f"{count:,}".replace(",", " ")
 
 
 def told_of(note: SalvageNote | None) -> dict[str, Any] | None:

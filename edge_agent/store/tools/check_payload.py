@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import msgpack
 
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from edge_agent.zstd import zstd
 
 
 def _runs(payload: bytes, codec: int) -> tuple[int, list[Any]]:

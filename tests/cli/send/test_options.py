@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from edge_agent.cli.common import Failure
-from edge_agent.cli.send.options import Diary, ingest_url, read_token
+from edge_agent.cli.send.options import Diary, ingest_url
 from edge_agent.client import Trouble
 
 
@@ -29,12 +27,6 @@ def test_what_does_not_fit_is_wrong_usage(url: str, stream: str | None) -> None:
     with pytest.raises(Failure) as caught:
         ingest_url(url, stream)
     assert caught.value.exit_code == 2
-
-
-def test_a_token_is_read_without_its_line_break(tmp_path: Path) -> None:
-    (tmp_path / "t").write_text("secret\n")
-    assert read_token(tmp_path / "t") == "secret"
-    assert read_token(None) is None
 
 
 def test_a_long_outage_is_one_line_and_its_end_another(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.clock import ManualClock
 from edge_agent.errors import ConfigError
 from edge_agent.forward import Sink, make_sink
 from edge_agent.store import Identity
 from tests.forward.support import inline, upstream
+from tests.manual_clock import ManualClock
 
 IDENTITY = Identity("00" * 16, "e0" * 8, "a1" * 6, 0)
 

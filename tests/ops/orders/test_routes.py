@@ -11,8 +11,8 @@ import pytest
 import trio
 
 from edge_agent.config import Config, Http, Size, StoreConfig, Upstream
-from edge_agent.ops import Sources
 from edge_agent.store import Entry, Quarantined
+from edge_agent.tokens import Tokens, add_token
 from tests.ops.real import Agent, agent
 
 
@@ -115,17 +115,17 @@ async def test_without_the_header_or_from_another_page_no_order_is_taken(tmp_pat
 
 
 async def test_with_tokens_an_order_needs_the_scope_admin_on_loopback_too(tmp_path: Path) -> None:
-    def guarded(sources: Sources) -> Sources:
-        return replace(
-            sources,
-            access=lambda secret: (lambda stream: True) if secret == "reads" else None,
-            may_order=lambda secret: secret == "rules",
-        )
-
-    async with agent(tmp_path, change=guarded) as running:
+    reads = add_token(file := tmp_path / "tokens", "r", read=["**"])
+    rules = add_token(file, "a", admin=True)
+    tokens = Tokens(file)
+    async with agent(tmp_path / "d", change=lambda s: replace(s, tokens=tokens)) as running:
         drop = {"order": "drop"}
-        for headers in ((), ("Authorization: Bearer reads",), ("Authorization: Basic rules",)):
+        for headers in (
+            (),
+            (f"Authorization: Bearer {reads}",),
+            (f"Authorization: Basic {rules}",),
+        ):
             status, answer = await post(running, "/api/quarantine", drop, *headers)
             assert status == 401 and "admin" in answer["error"]["message"]
-        status, _ = await post(running, "/api/quarantine", drop, "Authorization: Bearer rules")
+        status, _ = await post(running, "/api/quarantine", drop, f"Authorization: Bearer {rules}")
         assert status == 200

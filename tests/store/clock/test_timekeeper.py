@@ -6,13 +6,13 @@ from typing import Literal
 
 import pytest
 
-from edge_agent.clock import ManualClock
 from edge_agent.clock_note import ClockNote
 from edge_agent.record import Record, Run
 from edge_agent.store import Block, Engine, Entry, LogSettings
 from edge_agent.store.clock.boot_offsets import NO_CLOCKS
 from edge_agent.store.clock.timekeeper import AHEAD_NS_MAX, HELD_NS_MAX, Timekeeper
 from edge_agent.store.retention.policy import STEP_CALM_NS
+from tests.manual_clock import ManualClock
 from tests.store.conftest import Stores
 from tests.store.support import START_NS, foreign, pack, read_all, records
 

@@ -12,7 +12,9 @@ from edge_agent.store.format.block import (
     Block,
     Packed,
     decode_block,
+    decode_origin,
     encode_block,
+    encode_origin,
     filter_payload,
     peek,
 )
@@ -158,3 +160,18 @@ def test_a_thinned_block_that_covers_less_than_it_holds_is_refused() -> None:
     value = encode_block(KEY, Packed(5, 0, len(raw), raw, START_NS, START_NS, None, 3), NOW)
     with pytest.raises(StoreDamaged, match="covers less"):
         decode_block("main", 41, KEY, memoryview(value))
+
+
+OTHER_ORIGIN = Origin(
+    "feedfacecafe", "e" * 16, "main", 900, b"o" * 16, 3, START_NS, False, ("feedfacecafe", "x")
+)
+
+
+def test_an_origin_comes_back_as_it_was() -> None:
+    assert decode_origin(memoryview(encode_origin(OTHER_ORIGIN))) == OTHER_ORIGIN
+
+
+@pytest.mark.parametrize("raw", [b"", pack([]), pack(["a"] * 9)])
+def test_what_is_none_is_damaged(raw: bytes) -> None:
+    with pytest.raises(StoreDamaged, match="origin"):
+        decode_origin(memoryview(raw))

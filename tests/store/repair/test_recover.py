@@ -6,7 +6,6 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from edge_agent.clock import ManualClock
 from edge_agent.errors import StoreDamaged
 from edge_agent.store.create import open_environment
 from edge_agent.store.format.block import Packed, encode_block
@@ -29,7 +28,9 @@ from edge_agent.store.format.values import (
     encode,
 )
 from edge_agent.store.lmdb_file.pages import Node, PageFile
-from edge_agent.store.repair.recover import Copy, is_sound, sound
+from edge_agent.store.repair import recover as holes_module
+from edge_agent.store.repair.recover import Copy, Holes, is_sound, sound
+from tests.manual_clock import ManualClock
 from tests.store.support import MIB, run
 
 
@@ -197,3 +198,33 @@ def test_what_is_none_of_ours_is_refused(pages: PageFile, env: lmdb.Environment)
     for bad in (node(b"\x77", encode(b"\x77", LogHeader(1))), node(block_key(0, 1), b"x" * 90)):
         with pytest.raises(StoreDamaged):
             copy.take(pages, bad)
+
+
+def test_holes_are_filled_once_and_by_what_fits() -> None:
+    holes = Holes(10)
+    assert holes.fill(10, 19)
+    assert not holes.fill(15, 24)
+    assert not holes.fill(1, 5)
+    assert holes.fill(40, 49)
+    assert holes.missing(10, 49) == 20
+    assert holes.lacks(20)
+    assert not holes.lacks(45)
+    assert not holes.fill(30, 40)
+    assert holes.fill(20, 39)
+    assert holes.missing(10, 49) == 0
+    holes.last = 60
+    assert not holes.fill(60, 61)
+
+
+def test_more_holes_than_are_remembered_are_counted_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(holes_module, "_HOLES_MAX", 5)
+    holes = Holes(1)
+    for first in range(1, 100, 10):
+        assert holes.fill(first, first + 4)
+    assert holes.lacks(6)
+    assert not holes.lacks(16)
+    assert holes.missing(1, 100) + holes.forgotten == 50
+    assert holes.lacks(96)
+    assert holes.lacks(86)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from edge_agent.clock import ManualClock
 from edge_agent.store.retention.policy import (
     ClockWatch,
     Floors,
@@ -14,6 +13,7 @@ from edge_agent.store.retention.policy import (
     upto_by_share,
 )
 from edge_agent.store.settings import ConsumerSettings
+from tests.manual_clock import ManualClock
 from tests.store.support import START_NS
 
 DAY_NS = 86_400 * 10**9

@@ -42,11 +42,7 @@ from edge_agent.store import (
     streams_of,
 )
 from edge_agent.wire import FORWARD_MESSAGE_BYTES, NOTES_MAX, SEGMENTS_MAX, Segment, encode_segments
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from edge_agent.zstd import zstd
 
 #: A block that has passed this many agents goes no further; it would go round for ever.
 PATH_MAX = 8

@@ -24,7 +24,6 @@ The same records give the same bytes, always: an ``Idempotency-Key`` stands for 
 from __future__ import annotations
 
 import gzip
-import sys
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any, Literal
@@ -33,11 +32,7 @@ import msgspec
 
 from edge_agent.aggregates import THINNED_SOURCE
 from edge_agent.record import Record, TimeTrust, format_time
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from edge_agent.zstd import zstd
 
 Format = Literal["msgpack", "json", "ndjson"]
 Compression = Literal["none", "gzip", "zstd"]

@@ -15,7 +15,6 @@ import trio
 import trio.testing
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
-from edge_agent.clock import ManualClock
 from edge_agent.config import Upstream
 from edge_agent.dial import Dial
 from edge_agent.errors import SinkUnavailable
@@ -42,6 +41,7 @@ from edge_agent.session import (
 )
 from edge_agent.wire import Segment, encode_segments
 from tests.forward.support import upstream
+from tests.manual_clock import ManualClock
 
 Clock = trio.testing.MockClock
 HELLO = ForwardHello("a1/hub/main/live", "hubs", 5)

@@ -355,8 +355,8 @@ async def test_a_closed_sink_says_so() -> None:
     async def dial(*_: object) -> trio.abc.Stream:
         raise OSError("no network")
 
-    from edge_agent.clock import ManualClock
     from edge_agent.store import Identity
+    from tests.manual_clock import ManualClock
 
     sink = WebSocketSink(
         upstream("ws://hub/forward"),

@@ -18,7 +18,6 @@ import pytest
 import trio
 import trustme
 
-from edge_agent.clock import ManualClock
 from edge_agent.errors import SinkRefused, SinkUnavailable
 from edge_agent.forward import Forwarder, make_sink
 from edge_agent.forward.sink import Acknowledged, Batch
@@ -35,6 +34,7 @@ from tests.forward.support import (
     upstream,
 )
 from tests.forward.thinned import plain_block, thinned_block
+from tests.manual_clock import ManualClock
 from tests.patience import PATIENCE_S
 
 if sys.version_info >= (3, 14):

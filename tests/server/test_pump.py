@@ -1,7 +1,9 @@
-"""Entries go to the log without waiting, and wait in order where it has no room."""
+"""What sessions and plain connections have in common."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -9,12 +11,36 @@ import trio
 import trio.testing
 
 from edge_agent.commit import Closed, Ticket
+from edge_agent.config.shape import Limits
 from edge_agent.log import Log
 from edge_agent.server.acks import Answers, Owed
 from edge_agent.server.fair_turns import Turns
-from edge_agent.server.feed import Feed
+from edge_agent.server.pump import Feed
 from edge_agent.server.websocket import WebSocket
 from edge_agent.store import Entry, Numbering
+from tests.server.support import closed, connect, serving, session
+
+LIMITS = Limits(records_per_second=1)
+BATCH = [{"t": 1}] * 3
+
+
+async def test_who_sends_faster_than_it_may_is_stopped_in_either_way(tmp_path: Path) -> None:
+    async with serving(tmp_path, limits=LIMITS) as port:
+        async with session(port) as sensor:
+            await sensor.hello("pi")
+            await sensor.send(BATCH)
+            await sensor.acked(4)
+            await sensor.send(BATCH)
+            assert (await sensor.receive())["code"] == "rate"
+            assert (await sensor.closed())[0] == 1013
+        port.server._parts.rates._buckets.clear()
+        async with connect(port, "/ingest/a?ack=1") as socket:
+            await socket.send_message(json.dumps(BATCH))
+            assert json.loads(await socket.get_message()) == {"ack": 1}
+            await socket.send_message(json.dumps(BATCH))
+            assert (await closed(socket))[0] == 1013
+        assert port.metrics.get("stops_total", "rate") == 2
+        assert port.log.last_seq("main") == 6
 
 
 class NarrowLog:

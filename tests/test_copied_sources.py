@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
-from edge_agent.clock import ManualClock
+from edge_agent.copied_sources import TELL_AGAIN_S, TOLD_MAX, Copies, CopiesSeen
 from edge_agent.metrics import Metrics
-from edge_agent.server.copied_sources import TELL_AGAIN_S, TOLD_MAX, Copies, CopiesSeen
+from tests.manual_clock import ManualClock
 
 
 def test_each_copy_is_counted_and_the_last_one_named(caplog: pytest.LogCaptureFixture) -> None:
