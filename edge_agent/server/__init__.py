@@ -26,8 +26,8 @@ them ends no more than that task, which is run again (`server`).
 Who owns whom, and so who ends whom: `Server` its `Connection` objects; a connection the stream, its
 place among the others, and a `WebSocket`; the WebSocket its `Inbox` and its `Transport`, which owns
 the `Outgoing`; a `Pump`, which is given the WebSocket to use, its `Answers` and its `Feed`. What is
-owned calls its owner back by what it was given. When an owner is done it says ``let_go`` to what it
-owns, once and last: that forgets the owner, does nothing more, and leaves no cycle to search for.
+owned is given a weak proxy of its owner, or what to call for as long as it is called itself: it
+never keeps its owner alive, and an end leaves no cycle to search for.
 
 Invariants, each with its tests:
 

@@ -169,7 +169,7 @@ class Answers:
         try:
             self._settle()
         except Exception as error:  # noqa: BLE001 - a mistake is what nobody foresaw
-            self.let_go()
+            self.stop_telling()
             peer.fail(error)
 
     def _settle(self) -> None:
@@ -211,8 +211,8 @@ class Answers:
             except Closed:
                 pass  # Then everything goes at once anyway.
 
-    def let_go(self) -> None:
-        """The connection is over: forget it. What may still settle is told to nobody."""
+    def stop_telling(self) -> None:
+        """The connection is over: what may still settle is told to nobody."""
         self._peer = _Nobody()
 
     async def settled(self) -> None:

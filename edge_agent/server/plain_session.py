@@ -44,14 +44,14 @@ class PlainPump(Pump):
             tells=self._tells, undecodable_max=parts.limits.undecodable_in_a_row
         )
         socket.on_unclogged = self._unclogged
-        self._feed = Feed(socket, parts.log, self._answers, parts.turns, self._go_on)
+        self._feed = Feed(socket, parts.log, self._answers, parts.turns)
         # What is left of the last read, for the turns to come.
         self._turns: Iterator[Received] | None = None
         visitor.source = plain_source(visitor.grant.name)
 
     async def _run(self) -> None:
         self._socket.divert(self._receive)
-        await self._feed.until_end()
+        await self._feed.until_end(read_on=self._read_on, go_on=self._go_on)
         if self._socket.end == "too_big":
             self._failure = self._too_big()
         await self._farewell()
@@ -84,7 +84,7 @@ class PlainPump(Pump):
         if not (has_room and self._has_room):
             return False
         if self._turns is not None:
-            self._feed.later(self._read_on)
+            self._feed.later()
             return False
         return True
 
@@ -104,7 +104,7 @@ class PlainPump(Pump):
         if not (self._feed.has_room and self._has_room):
             return
         if self._turns is not None:
-            self._feed.later(self._read_on)
+            self._feed.later()
         else:
             self._socket.resume()
 

@@ -48,7 +48,7 @@ class Pump(ABC):
             await self._run()
         finally:
             self._parts.windows.close(self._share)
-            self._answers.let_go()
+            self._answers.stop_telling()
 
     @abstractmethod
     async def _run(self) -> None:
@@ -130,27 +130,15 @@ class _Late:
     lazy: bool
 
 
-def _nothing() -> None:
-    pass
-
-
 class Feed:
-    """One connection's way into the log. ``go_on`` is called when there is room again."""
+    """One connection's way into the log."""
 
-    __slots__ = ("_answers", "_go_on", "_late", "_log", "_next", "_socket", "_turns")
+    __slots__ = ("_answers", "_is_behind", "_late", "_log", "_socket", "_turns")
 
-    def __init__(
-        self,
-        socket: WebSocket,
-        log: Log,
-        answers: Answers,
-        turns: Turns,
-        go_on: Callable[[], None],
-    ) -> None:
+    def __init__(self, socket: WebSocket, log: Log, answers: Answers, turns: Turns) -> None:
         self._socket, self._log, self._answers, self._turns = socket, log, answers, turns
-        self._go_on = go_on
         self._late: _Late | None = None
-        self._next: Callable[[], object] | None = None
+        self._is_behind = False
 
     def offer(
         self, entry: Entry, upto: int, *, told: tuple[str, ...] = (), lazy: bool = False
@@ -173,41 +161,40 @@ class Feed:
     @property
     def has_room(self) -> bool:
         """Whether more may be offered, and nothing that was read before comes first."""
-        return self._late is None and self._next is None
+        return self._late is None and not self._is_behind
 
-    def later(self, read_on: Callable[[], object]) -> None:
-        """Call ``read_on`` in a turn of ours, unless the connection ends before."""
-        self._next = read_on
+    def later(self) -> None:
+        """More of what was read is to be dealt with, in a turn of ours."""
+        self._is_behind = True
         self._socket.stir()
 
-    async def until_end(self) -> None:
-        """The pump's task: wait for the end of the connection, and meanwhile for room, or turns."""
-        try:
-            while self._socket.end is None or self._late is not None:
-                if self._late is not None:
-                    await self._append(self._late)
-                elif self._next is not None:
-                    await self._read_on()
-                else:
-                    await self._socket.wait_stirred()
-        finally:
-            # The pump holds us: nothing of it is held here once it is over.
-            self._next, self._go_on = None, _nothing
+    async def until_end(
+        self, *, read_on: Callable[[], object], go_on: Callable[[], object]
+    ) -> None:
+        """The pump's task: wait for the end of the connection, and meanwhile for room, or turns.
 
-    async def _read_on(self) -> None:
-        await self._turns.take()
-        read_on, self._next = self._next, None
-        if self._socket.end is None and read_on is not None:
-            read_on()
+        ``read_on`` is called in the turn that `later` asked for, ``go_on`` when there is room
+        again.
+        """
+        while self._socket.end is None or self._late is not None:
+            if self._late is not None:
+                if await self._append(self._late) and self._socket.can_be_told:
+                    go_on()
+            elif self._is_behind:
+                await self._turns.take()
+                self._is_behind = False
+                if self._socket.end is None:
+                    read_on()
+            else:
+                await self._socket.wait_stirred()
 
-    async def _append(self, late: _Late) -> None:
+    async def _append(self, late: _Late) -> bool:
         try:
             ticket = await self._log.append(late.entry, lazy=late.lazy)
         except Closed:
             self._late = None
             self._socket.interrupt("closing")
-            return
+            return False
         self._late = None
         self._answers.owe(Owed(ticket, late.upto, late.told))
-        if self._socket.can_be_told:
-            self._go_on()
+        return True

@@ -24,10 +24,6 @@ Push = Callable[[list[str | bytes]], bool]
 """Takes messages as they are read; False where nothing more should be read until `resume`."""
 
 
-def _ignore(error: Exception) -> None:
-    pass
-
-
 class Inbox:
     """One connection's. ``fail`` is told of what a push raised: reading serves others too."""
 
@@ -72,11 +68,11 @@ class Inbox:
         """From now on messages are pushed as they are read; first those of ``taken``, which are
         given back, and those that wait already.
         """
-        self._push = push
+        self._push = None if self._is_over else push
         messages, self._messages, self._bytes = [*taken, *self._messages], [], 0
         self.resume()
         if messages:
-            self._hand_over(messages)
+            self._hand_over(push, messages)
 
     def resume(self) -> None:
         """There is room again for more messages."""
@@ -85,8 +81,9 @@ class Inbox:
             self._room = None
 
     def end(self, *, throw_away: bool) -> None:
-        """Nothing more is taken in; what waits is still handed out, or thrown away."""
+        """Nothing more is taken in, or pushed; what waits is still handed out, or thrown away."""
         self._is_over = True
+        self._push = None
         if throw_away:
             self._messages = []
         if self._news is not None:
@@ -95,11 +92,6 @@ class Inbox:
             self._got.set()
         self.resume()
 
-    def let_go(self) -> None:
-        """It is all over: forget the owner and the pump."""
-        self._is_over = True
-        self._push, self._fail = None, _ignore
-
     # The reading side.
 
     def deliver(self, messages: list[str | bytes]) -> bool:
@@ -107,7 +99,7 @@ class Inbox:
         if self._is_over:
             return True
         if self._push is not None:
-            self._hand_over(messages)
+            self._hand_over(self._push, messages)
         else:
             self._messages += messages
             self._bytes += sum(map(len, messages))
@@ -165,10 +157,9 @@ class Inbox:
         if self._room is None:
             self._room = trio.Event()
 
-    def _hand_over(self, messages: list[str | bytes]) -> None:
-        assert self._push is not None
+    def _hand_over(self, push: Push, messages: list[str | bytes]) -> None:
         try:
-            goes_on = self._push(messages)
+            goes_on = push(messages)
         except Exception as error:  # noqa: BLE001 - whoever reads serves other connections too
             self._fail(error)
             return

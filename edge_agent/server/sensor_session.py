@@ -36,7 +36,7 @@ class SensorSession(SessionBase):
 
     def __init__(self, socket: WebSocket, parts: Parts, visitor: Visitor, *, mode: Mode) -> None:
         super().__init__(socket, parts, visitor, mode=mode, limits=parts.wire_limits)
-        self._feed = Feed(socket, parts.log, self._answers, parts.turns, self._go_on)
+        self._feed = Feed(socket, parts.log, self._answers, parts.turns)
 
     def _source_of(self, hello: Hello) -> str:
         may_be = self._visitor.grant.may_be
@@ -62,13 +62,13 @@ class SensorSession(SessionBase):
 
     async def _read(self, messages: list[str | bytes]) -> None:
         self._socket.divert(self._receive, messages)
-        await self._feed.until_end()
+        await self._feed.until_end(read_on=self._read_on, go_on=self._go_on)
 
     def _go_on(self) -> None:
         if not (self._feed.has_room and self._session.has_room):
             return
         if self._session.is_behind:
-            self._feed.later(self._read_on)
+            self._feed.later()
         else:
             self._socket.resume()
 
@@ -107,7 +107,7 @@ class SensorSession(SessionBase):
         if not (has_room and session.has_room):
             return False
         if session.is_behind:
-            self._feed.later(self._read_on)
+            self._feed.later()
             return False
         return True
 

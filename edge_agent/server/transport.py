@@ -20,7 +20,6 @@ apart, and nothing follows one that was.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Protocol
 
 import trio
@@ -40,19 +39,23 @@ def plain_socket(stream: trio.abc.Stream) -> trio.socket.SocketType | None:
     return stream.socket if is_one and isinstance(stream, trio.SocketStream) else None
 
 
-def _nothing() -> None:
-    pass
+class Flusher(Protocol):
+    """The connection, as what goes out sees it."""
+
+    def flush_soon(self) -> None:
+        """Call `Outgoing.flush` in a task of the connection's."""
+        ...
 
 
 class Outgoing:
-    """One connection's. ``flush_soon`` calls `flush` in a task of the connection's."""
+    """One connection's. ``owner`` has `flush` called in a task of the connection's."""
 
-    __slots__ = ("_flush_soon", "_is_torn", "_lock", "_queue", "_since", "_socket", "_stream")
+    __slots__ = ("_is_torn", "_lock", "_owner", "_queue", "_since", "_socket", "_stream")
 
-    def __init__(self, stream: trio.abc.Stream, flush_soon: Callable[[], None]) -> None:
+    def __init__(self, stream: trio.abc.Stream, owner: Flusher) -> None:
         self._stream = stream
         self._socket = plain_socket(stream)
-        self._flush_soon = flush_soon
+        self._owner = owner
         self._queue: list[bytes] = []
         self._lock = trio.Lock()
         self._is_torn = False
@@ -84,7 +87,7 @@ class Outgoing:
             frame = frame[done:]
         self._queue.append(frame)
         if len(self._queue) == 1:
-            self._flush_soon()
+            self._owner.flush_soon()
 
     async def flush(self) -> None:
         """Send what `send_soon` has left."""
@@ -96,11 +99,6 @@ class Outgoing:
         async with self._lock:
             await self._send_queue()
             await self._send_whole(data)
-
-    def let_go(self) -> None:
-        """It is all over: nothing more is sent, the connection is forgotten."""
-        self._is_torn = True
-        self._flush_soon = _nothing
 
     async def _send_queue(self) -> None:
         while self._queue:
@@ -124,7 +122,7 @@ RECEIVE_BYTES = 64 * 1024
 MESSAGE_BYTES = 64
 
 
-class Owner(Protocol):
+class Owner(Flusher, Protocol):
     """The connection."""
 
     @property
@@ -138,10 +136,6 @@ class Owner(Protocol):
 
     def receive_soon(self) -> None:
         """The library will give out messages: deliver them."""
-        ...
-
-    def flush_soon(self) -> None:
-        """Call `Outgoing.flush` in a task of the connection's."""
         ...
 
 
@@ -158,7 +152,7 @@ class Transport(trio.abc.Stream):
         stream: the socket, or TLS over it.
         lane: what is lifted.
         inbox: where to.
-        owner: does what needs a task.
+        owner: does what needs a task; whoever owns us gives a weak proxy of itself.
         reader: reads plain sockets; None where each connection reads for itself.
         turns: of all connections.
     """
@@ -191,7 +185,7 @@ class Transport(trio.abc.Stream):
         self._error: Exception | None = None
         self._last_byte = trio.current_time()
         self._reading = False
-        self.outgoing = Outgoing(stream, owner.flush_soon)
+        self.outgoing = Outgoing(stream, owner)
 
     def replay(self, head: bytes, early: bytes) -> None:
         """What `receive_some` answers first, and what came behind the peer's own head."""
@@ -364,11 +358,6 @@ class Transport(trio.abc.Stream):
         """Close the socket itself."""
         self._leave()
         await abort(self._stream)
-
-    def let_go(self) -> None:
-        """It is all over: forget the connection; nothing more is sent."""
-        self.outgoing.let_go()
-        del self._owner
 
     def _leave(self) -> None:
         if self._reader is not None:

@@ -13,6 +13,7 @@ comes: `WebSocket.end`.
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Awaitable, Callable, Sequence
 
 import trio
@@ -68,8 +69,10 @@ class WebSocket(Ending):
         self.on_unclogged: Callable[[], None] | None = None
         self._on_closed = on_closed
         self._lane = FrameLane(limit)
-        self._inbox = Inbox(self.fail)
-        self._transport = Transport(stream, self._lane, self._inbox, self, reader, turns)
+        # What we own does not keep us alive: a cycle would wait for the next search for cycles.
+        me = weakref.proxy(self)
+        self._inbox = Inbox(lambda error: me.fail(error))  # noqa: PLW0108 - `me.fail` would be bound to us
+        self._transport = Transport(stream, self._lane, self._inbox, me, reader, turns)
         self._limit = limit
         self._idle_timeout = idle_timeout
         self._silence = silence
@@ -120,16 +123,12 @@ class WebSocket(Ending):
                 finally:
                     self._silence.discard(self)
             self._tasks.cancel_scope.cancel()
-        self._let_go()
-        if self._fault is not None:
-            raise self._fault
-
-    def _let_go(self) -> None:
-        # Parts that know each other would otherwise lie about until the next search for cycles.
-        self._inbox.let_go()
-        self._transport.let_go()
+        self._inbox.end(throw_away=True)
+        # The pump and the nursery know us.
         self.on_unclogged = None
         del self._tasks
+        if self._fault is not None:
+            raise self._fault
 
     def interrupt(self, end: End) -> None:
         """End it for a reason of our own: `take` answers ``[]`` from now on. Idempotent."""

@@ -105,7 +105,7 @@ class Shape:
         """Each record's ``stream``; None where the keys do not have it."""
         return None if self._stream_of is None else list(map(self._stream_of, records))
 
-    def let_go(self) -> None:
+    def forget(self) -> None:
         """Forget the class."""
         self.is_gone = True
         self._decoders = dict.fromkeys(self._decoders, _refuse)
@@ -146,7 +146,7 @@ class ShapeCache:
             keys, shape = next(iter(self._shapes.items()))
             del self._shapes[keys]
             if not shape.is_used:
-                shape.let_go()
+                shape.forget()
                 return
             shape.is_used = False
             self._shapes[keys] = shape

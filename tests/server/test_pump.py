@@ -90,8 +90,10 @@ class Case:
             cast(Log, self.log),
             cast(Answers, self.debts),
             self.turns,
-            self.socket.resume,
         )
+
+    async def until_end(self) -> None:
+        await self.feed.until_end(read_on=self.socket.resume, go_on=self.socket.resume)
 
 
 class WebSocketStub:
@@ -134,7 +136,7 @@ async def test_what_finds_no_room_is_appended_by_the_pumps_task_which_then_reads
     case = Case()
     case.log.has_room = False
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(case.feed.until_end)
+        nursery.start_soon(case.until_end)
         await trio.testing.wait_all_tasks_blocked()
         assert not case.feed.offer(entry(1), 2)
         assert not case.feed.has_room
@@ -156,7 +158,7 @@ async def test_what_waits_for_room_is_still_appended_after_the_end() -> None:
     case.feed.offer(entry(1), 2)
     case.socket.interrupt("peer")
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(case.feed.until_end)
+        nursery.start_soon(case.until_end)
         await trio.testing.wait_all_tasks_blocked()
         assert nursery.child_tasks
         case.log.room.set()
@@ -171,7 +173,7 @@ async def test_a_log_that_closes_ends_the_connection_either_way() -> None:
     case = Case()
     case.log.has_room = False
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(case.feed.until_end)
+        nursery.start_soon(case.until_end)
         case.feed.offer(entry(1), 2)
         await trio.testing.wait_all_tasks_blocked()
         case.log.closed = True
@@ -194,7 +196,7 @@ async def test_who_does_not_read_its_acks_is_not_read_on_for_room_alone() -> Non
     case.feed.offer(entry(1), 2)
     case.log.room.set()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(case.feed.until_end)
+        nursery.start_soon(case.until_end)
         await trio.testing.wait_all_tasks_blocked()
         assert case.debts.uptos == [2]
         assert case.socket.resumed == 0

@@ -267,7 +267,8 @@ class Sending:
 
     def __init__(self, ours: trio.abc.Stream) -> None:
         self.flushes = 0
-        self.outgoing = Outgoing(ours, self.flush_soon)
+        self.stream = ours
+        self.outgoing = Outgoing(ours, self)
 
     def flush_soon(self) -> None:
         self.flushes += 1
@@ -330,7 +331,7 @@ async def test_without_sockets_that_are_files_a_task_sends(monkeypatch: pytest.M
 
 async def test_after_the_end_nothing_is_sent_and_nobody_asked() -> None:
     async with sending_on_sockets() as (sending, _peer):
-        sending.outgoing.let_go()
+        await sending.stream.aclose()
         sending.outgoing.send_soon(bytes(10_000_000))
         assert sending.flushes == 0
         assert not sending.outgoing.is_clogged
