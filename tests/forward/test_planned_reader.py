@@ -19,15 +19,13 @@ from edge_agent.forward.planned_reader import (
 )
 from edge_agent.forward.sink import Batch
 from edge_agent.store import (
-    ConsumerSettings,
     ConsumerView,
     Gap,
-    LogSettings,
     Position,
-    StoreSettings,
 )
 from edge_agent.stream_names import compile_patterns
 from tests.forward.support import NOW_NS, Station, running_station, upstream
+from tests.forward.thinned import THIN, fill
 
 CONFIG = upstream("http://hub/in", batch_records=4)
 CONSUMER = "upstream/hub"
@@ -247,23 +245,6 @@ async def test_a_plan_ends_before_it_concerns_too_many_boots(
         assert lasts == [6, 12, 15]
         right = ["corrected", "corrected", "synced"]
         assert words == [*right, *right, *right, *["unsynced"] * 3, *right]
-
-
-THIN = StoreSettings(
-    size=1024 * 1024,
-    logs=(LogSettings("main", share=0.3, when_full="thin-oldest"),),
-    consumers=(ConsumerSettings(CONSUMER, "main"),),
-)
-
-
-async def fill(station: Station, *, blocks: int = 500) -> None:
-    """Thirty records a second, until the older ones have been thinned."""
-    assert isinstance(station.clock, ManualClock)
-    for n in range(blocks):
-        station.clock.advance(1.0)
-        await station.arrive(60, start=60 * n)
-    while (result := station.engine.trim()).thinned:
-        assert not result.discarded
 
 
 async def through(batches: OpenBatches | PlannedBatches, last: int) -> list[Batch]:

@@ -26,6 +26,7 @@ from edge_agent.store.commit.stamp import writing
 from edge_agent.store.commit.state import Counts, State
 from edge_agent.store.format import keys
 from edge_agent.store.format.codec import Compressor
+from edge_agent.store.retention.consumer_guard import HandedOut
 from edge_agent.store.retention.thinning import Thinner
 from edge_agent.store.retention.trim import Trimmer
 from edge_agent.store.settings import Moment, StoreSettings
@@ -51,8 +52,7 @@ class Tools:
     compressor: Compressor
     page_bytes: int
     swept_boot_ns: int | None = None
-    #: What each consumer of a log was handed last, for as long as the engine lives.
-    handed: dict[tuple[str, str], int] = field(default_factory=dict)
+    handed: HandedOut = field(default_factory=HandedOut)
     lacking: dict[Lacking, int] = field(default_factory=dict)
     looked: dict[Lacking, int] = field(default_factory=dict)
     in_use: Callable[[str], bool] = _nobody
