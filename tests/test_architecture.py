@@ -39,7 +39,11 @@ PURE = {
 }  # fmt: skip
 #: Rooms that are entered by their doors: what is named elsewhere is in the face of one of these.
 ROOMS = {"store", "wire", "commit", "config", "forward", "client"}
-DOORS = {*(f"edge_agent.{room}" for room in ROOMS), "edge_agent.store.tools"}
+DOORS = {
+    *(f"edge_agent.{room}" for room in ROOMS), "edge_agent.store.tools", "edge_agent.store.thinning"
+}  # fmt: skip
+#: Rooms within a room, which even their neighbours there enter by the door.
+CLOSETS = ("edge_agent.store.thinning",)
 IMPURE = {"trio", "time", "random", "socket"}
 #: Heavy libraries and who may import them, though never while edge_agent.agent is imported.
 HEAVY = {
@@ -96,6 +100,11 @@ def test_no_files_import_one_another_in_a_circle() -> None:
 def test_nobody_goes_past_a_door() -> None:
     inner = [(p, n) for p in MODULES for n in imports(p) if n.count(".") > 1 and n not in DOORS]
     assert not [(p, n) for p, n in inner if n.split(".")[1] in ROOMS - {station(p)}]
+    named = {path: name for name, path in FILES.items()}
+    assert not [
+        (p, n) for p, n in inner for c in CLOSETS
+        if n.startswith(f"{c}.") and not named[p].startswith(c)
+    ]  # fmt: skip
 
 
 def test_pure_stations_ask_neither_network_nor_clock_nor_chance() -> None:

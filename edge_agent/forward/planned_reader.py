@@ -202,7 +202,7 @@ class PlannedBatches:
             await self.sent_again(release=False)
             return 0
         if records is None:
-            plan.halve([(block.first, block.last) for block in batch.thinned_blocks])
+            plan.halve(batch.whole)
             await self._keep(plan)
             return 0
         plan.drop_first()
@@ -226,7 +226,7 @@ class PlannedBatches:
             return False
         plan = self._plan.copy()
         plan.limit = plan.limit.after_cut(batch.stored_bytes, sent_bytes)
-        plan.halve([(block.first, block.last) for block in batch.thinned_blocks])
+        plan.halve(batch.whole)
         await self._keep(plan)
         self._cuts, self._as_it_was = 0, None
         return True
@@ -298,7 +298,7 @@ class PlannedBatches:
         if (
             batch.again
             or ranges[0] == self._as_it_was
-            or batch.thinned_blocks
+            or batch.whole
             or not self._is_above(batch, most)
             or self._is_single(batch)
         ):

@@ -31,9 +31,9 @@ from edge_agent.store.engine import Engine
 from edge_agent.store.format import block as block_format
 from edge_agent.store.format import keys
 from edge_agent.store.reader import Questions
-from edge_agent.store.retention import thinning
 from edge_agent.store.retention.policy import Floors, HeldBlock, floors_of
 from edge_agent.store.retention.trim import Trimmer
+from edge_agent.store.thinning import thinner
 from edge_agent.store.types import Entry, Position, Stored
 
 
@@ -171,7 +171,7 @@ def _thin_in_two(*, removed_first: bool) -> None:
                 for change in second:
                     change(txn)
 
-    _break(thinning, "writing", in_two)
+    _break(thinner, "writing", in_two)
 
 
 class _TwoParts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from edge_agent.clock import ManualClock
 from edge_agent.record import Origin, Run
 from edge_agent.store import Block, ConsumerSettings, LogSettings, StoreSettings, encode_runs
-from edge_agent.store.retention.aggregate import aggregate
+from edge_agent.store.thinning.aggregate import aggregate
 from tests.forward.support import NOW_NS, Station, make_run
 
 BOOT = bytes(16)

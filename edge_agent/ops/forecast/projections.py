@@ -10,7 +10,7 @@ from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.ops.forecast import capacity, sentences
 from edge_agent.ops.status import LogStatus, UpstreamStatus
-from edge_agent.store import CROWDED
+from edge_agent.store.thinning import CROWDED
 from edge_agent.wear.history import TimedValues
 
 #: "Today's rate" looks back so far …

@@ -26,10 +26,9 @@ from edge_agent.store.commit.stamp import writing
 from edge_agent.store.commit.state import Counts, State
 from edge_agent.store.format import keys
 from edge_agent.store.format.codec import Compressor
-from edge_agent.store.retention.consumer_guard import HandedOut
-from edge_agent.store.retention.thinning import Thinner
 from edge_agent.store.retention.trim import Trimmer
 from edge_agent.store.settings import Moment, StoreSettings
+from edge_agent.store.thinning import HandedOut, Thinner
 from edge_agent.store.types import Entry, Stored
 
 logger = logging.getLogger(__name__)

@@ -20,17 +20,18 @@ from edge_agent.commit import Committer
 from edge_agent.commit.gather import settle
 from edge_agent.commit.persist import Persistence
 from edge_agent.errors import SinkUnavailable, StoreFailed
+from edge_agent.forward import sink
 from edge_agent.forward.lane import Lane
 from edge_agent.forward.plan import Plan
 from edge_agent.forward.planned_reader import PlannedBatches
-from edge_agent.forward.sink import Acknowledged, Batch
+from edge_agent.forward.sink import Acknowledged
 from edge_agent.forward.sinks.agent.sink import WebSocketSink
 from edge_agent.forward.sinks.http.sink import HttpSink
 from edge_agent.store.commit.group import Group
 from edge_agent.store.format.payload import join_runs, raw_runs, read_runs
-from edge_agent.store.retention import aggregate, thinning
-from edge_agent.store.retention.aggregate import Aggregated
-from edge_agent.store.retention.consumer_guard import Guard
+from edge_agent.store.thinning import aggregate, thinner
+from edge_agent.store.thinning.aggregate import Aggregated
+from edge_agent.store.thinning.consumer_guard import Guard
 from edge_agent.store.types import CommitResult, Stored
 from tests.model.outages.plan import Shape, draw
 from tests.model.outages.world import simulate
@@ -165,7 +166,7 @@ def an_aggregate_is_left_out() -> Iterator[None]:
         raw = join_runs([piece for n, (_, piece) in enumerate(runs) if n != first])
         return replace(made, raw=raw, count=made.count - 1)
 
-    with patch.object(thinning, "aggregate", shorter):
+    with patch.object(thinner, "aggregate", shorter):
         yield
 
 
@@ -189,7 +190,7 @@ def a_record_and_its_aggregate() -> Iterator[None]:
     """What an upstream may have had already is thinned, and it is given the aggregates, too."""
     with (
         patch.object(Guard, "covers", lambda self, block: block.last <= self.acknowledged),
-        patch.object(Batch, "withholds", lambda self, block: False),
+        patch.object(sink, "as_owed", lambda items, first, begun: items),
     ):
         yield
 

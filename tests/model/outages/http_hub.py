@@ -153,6 +153,8 @@ class HttpHub:
 
     def _take(self, key: str, lines: list[_Line]) -> None:
         self._keys.add(key)
+        # What was refused may be tried uncompressed, as itself, and be taken both ways by then.
+        key = key.removesuffix("/plain")
         for line in lines:
             # What was sent to find out what is wrong comes again in its turn.
             first = key if "/probe-" in key else self._first_key.setdefault(line.id, key)

@@ -4,8 +4,8 @@ import lmdb
 import pytest
 
 from edge_agent.store import Block, ConsumerSettings, Engine, Entry, LogSettings, Position
-from edge_agent.store.retention import consumer_guard
-from edge_agent.store.retention.consumer_guard import Guard, HandedOut, guard_of
+from edge_agent.store.thinning import consumer_guard
+from edge_agent.store.thinning.consumer_guard import Guard, HandedOut, guard_of
 from tests.store.conftest import Stores
 from tests.store.support import entry, small
 
