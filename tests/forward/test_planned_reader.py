@@ -338,6 +338,28 @@ async def test_what_was_handed_out_is_not_thinned_meanwhile(tmp_path: Path) -> N
         assert not any(batch.withheld for batch in rest)
 
 
+async def test_the_rest_of_a_range_that_was_cut_off_is_not_thinned_either(tmp_path: Path) -> None:
+    """The upstream may have taken all of it: only its answer need have been lost."""
+    async with running_station(tmp_path, settings=THIN, clock=ManualClock()) as station:
+        await fill(station, blocks=150)
+        batches = planned(station, batch_records=10_000, batch_bytes=2**20)
+        whole = await batches.next()
+        assert whole.last > 5000
+        assert await batches.cut(whole, 2**20, at_once=True)
+        half = await batches.next()
+        assert half.last < whole.last
+        await fill(station)
+        found = [half, *await through(batches, station.log.last_seq("main"))]
+        assert any(batch.thinned for batch in found)
+        again = {
+            record.source
+            for batch in found
+            for record in batch.records(lambda _: True)
+            if record.seq <= whole.last
+        }
+        assert not any(source.startswith("$thin/") for source in again)
+
+
 async def test_what_is_sent_again_by_order_is_never_taken_for_what_was_sent_before(
     tmp_path: Path,
 ) -> None:
