@@ -28,6 +28,9 @@ GUARD_BYTES = 1024 * 1024
 GUARD_PART = 1 / 16
 #: The same in blocks, so that finding its end is quick.
 GUARD_BLOCKS = 256
+#: Single records that are remembered of a consumer. An upstream that refuses for a week is tried
+#: with new ones all the time; the oldest are the first that a full log discards.
+ALONE_MAX = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,8 @@ class HandedOut:
         """Everything up to ``seq``; or, ``alone``, that record and none before it."""
         key = (consumer, log)
         if alone:
-            self._alone[key] = self._alone.get(key, frozenset()) | {seq}
+            found = self._alone.get(key, frozenset()) | {seq}
+            self._alone[key] = frozenset(sorted(found)[-ALONE_MAX:])
             return
         self._upto[key] = seq
         if key in self._alone:

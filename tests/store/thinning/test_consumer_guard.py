@@ -5,7 +5,7 @@ import pytest
 
 from edge_agent.store import Block, ConsumerSettings, Engine, Entry, LogSettings, Position
 from edge_agent.store.thinning import consumer_guard
-from edge_agent.store.thinning.consumer_guard import Guard, HandedOut, guard_of
+from edge_agent.store.thinning.consumer_guard import ALONE_MAX, Guard, HandedOut, guard_of
 from tests.store.conftest import Stores
 from tests.store.support import entry, small
 
@@ -85,6 +85,13 @@ def test_what_was_handed_in_turn_is_no_longer_noted_by_itself() -> None:
     handed.note("up", "main", 7)
     assert handed.upto("up", "main") == 7
     assert handed.alone("up", "main") == {9} and not handed.alone("other", "main")
+
+
+def test_of_very_many_single_records_the_newest_are_remembered() -> None:
+    handed = HandedOut()
+    for seq in range(100, 200):
+        handed.note("up", "main", seq, alone=True)
+    assert handed.alone("up", "main") == frozenset(range(200 - ALONE_MAX, 200))
 
 
 def test_without_consumers_nothing_is(engine: Engine) -> None:
