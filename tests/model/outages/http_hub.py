@@ -102,7 +102,8 @@ class HttpHub:
         if reply is None:
             await trio.sleep_forever()  # Until the other side has had enough.
         assert reply is not None
-        if self._mode in ("half", "lost"):
+        # On the way, too, answers are lost.
+        if self._mode in ("half", "lost") or self._network.link("agent", "http").mutes:
             self._lost[headers["idempotency-key"]] += 1
         data = connection.send(reply[0]) or b""
         data += connection.send(h11.Data(data=reply[1])) or b"" if reply[1] else b""
