@@ -175,9 +175,9 @@ class Log:
         """A position from which no record measured at or after ``time_ns`` is missed."""
         return await self._ask(self._engine.read_near, log, time_ns)
 
-    def note_handed(self, consumer: str, log: str, seq: int) -> None:
+    def note_handed(self, consumer: str, log: str, seq: int, *, alone: bool = False) -> None:
         """A consumer was handed everything up to ``seq``; see `Engine.note_handed`."""
-        self._engine.note_handed(consumer, log, seq)
+        self._engine.note_handed(consumer, log, seq, alone=alone)
 
     async def wait_past(self, log: str, seq: int) -> int:
         """Wait until something after ``seq`` is durable; the newest position then."""

@@ -14,7 +14,8 @@ none passes, or there is none       the configuration may be: everything is kept
 =================================== ==========================================================
 
 A record sent for this goes out under a key of its own (``/probe-…``) and again in its turn: an
-upstream knows it by its id.
+upstream knows it by its id. So it is not summed up meanwhile: the upstream may have taken it though
+no answer came, and an aggregate that counts it has another id.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ class Diagnosis:
         clock: Clock,
     ) -> None:
         self._log, self._name, self._sink = log, name, sink
+        self._consumer = f"upstream/{upstream.name}"
         self._matches, self._clock = matches, clock
         is_http = upstream.url.startswith(("http:", "https:"))
         self._compressed = is_http and upstream.compression != "none"
@@ -123,6 +125,8 @@ class Diagnosis:
             probes += self._parts(batch)
         self.tried = "there is no other record to try"
         for probe in probes[:PROBES_MAX]:
+            if not await self._is_kept(probe):
+                continue
             if plain:
                 probe = replace(probe, plain=True)
             if await self._passes(probe):
@@ -148,6 +152,14 @@ class Diagnosis:
                 at = max(at, item.last)
                 if any(stream not in streams for stream, _ in self._begins(item)):
                     return
+
+    async def _is_kept(self, probe: Batch) -> bool:
+        """Whether the record will stay one of its own. It is looked for after the note, as it may
+        have been thinned since it was read.
+        """
+        self._log.note_handed(self._consumer, self._name, probe.first, alone=True)
+        read = await self._log.read(self._name, probe.first - 1, 1)
+        return bool(read) and isinstance(read[0], Block) and not read[0].thinned
 
     async def _passes(self, probe: Batch) -> bool:
         try:

@@ -28,6 +28,7 @@ import msgspec
 
 from edge_agent.forward.batch_limit import BatchLimit
 from edge_agent.store import Boot
+from edge_agent.store.thinning import cut_beside
 
 #: Ranges planned with one commit. A commit per batch would tie forwarding to the commit interval.
 RANGES_MAX = 8
@@ -93,22 +94,14 @@ class Plan:
             again=list(self.again),
         )
 
-    def halve(self, thinned: Sequence[Range] = ()) -> None:
-        """Replace the first range, of at least two records, by its halves; ``thinned`` are those
-        of its blocks, which are cut only where there is nothing else.
+    def halve(self, whole: Sequence[Range] = ()) -> None:
+        """Replace the first range, of at least two records, by its halves; what is ``whole`` is
+        cut only where there is nothing else.
         """
         first, last = self.ranges[0]
         assert first < last
-        middle = (first + last) // 2
-        for begin, end in thinned:
-            if begin <= middle < end:
-                if begin > first:
-                    middle = begin - 1
-                elif end < last:
-                    middle = end
-                else:
-                    self.begun = begin
-                break
+        middle, begun = cut_beside(first, last, whole)
+        self.begun = begun or self.begun
         self.ranges[0:1] = [(first, middle), (middle + 1, last)]
 
     def drop_first(self) -> None:

@@ -109,6 +109,8 @@ class PlannedBatches:
         self._matches, self._clock = matches, clock
         self._plan = Plan(shape_of(upstream))
         self._floor = 0
+        #: Up to there it may have records: the second half of a range was sent with the first.
+        self._handed = 0
         self._last_refusal = ""
         #: Streams of the single records that were refused in a row.
         self.refused_streams: set[str] = set()
@@ -120,6 +122,8 @@ class PlannedBatches:
     def restore(self, state: bytes | None, floor: int) -> None:
         """Take up the plan that an earlier run left."""
         self._plan = decode_plan(state, self._plan.shape, floor)
+        if floor < self._floor:
+            self._handed = 0  # By order: what it gets again may have been thinned meanwhile.
         self._floor, self._cuts = floor, 0
         # It may have been sent, so it comes as it is once more, whatever the limits are today.
         self._as_it_was = self._plan.ranges[0] if self._plan.ranges else None
@@ -160,7 +164,8 @@ class PlannedBatches:
             else:
                 batch = await self._load()
             if batch is not None and not await self._made_smaller(batch):
-                self._log.note_handed(self._consumer, self._name, batch.last)
+                self._handed = max(self._handed, batch.last)
+                self._log.note_handed(self._consumer, self._name, self._handed)
                 return batch
 
     def sent(self, batch: Batch, sent_bytes: int = 0) -> None:
@@ -202,7 +207,7 @@ class PlannedBatches:
             await self.sent_again(release=False)
             return 0
         if records is None:
-            plan.halve([(block.first, block.last) for block in batch.thinned_blocks])
+            plan.halve(batch.whole)
             await self._keep(plan)
             return 0
         plan.drop_first()
@@ -226,7 +231,7 @@ class PlannedBatches:
             return False
         plan = self._plan.copy()
         plan.limit = plan.limit.after_cut(batch.stored_bytes, sent_bytes)
-        plan.halve([(block.first, block.last) for block in batch.thinned_blocks])
+        plan.halve(batch.whole)
         await self._keep(plan)
         self._cuts, self._as_it_was = 0, None
         return True
@@ -298,7 +303,7 @@ class PlannedBatches:
         if (
             batch.again
             or ranges[0] == self._as_it_was
-            or batch.thinned_blocks
+            or batch.whole
             or not self._is_above(batch, most)
             or self._is_single(batch)
         ):

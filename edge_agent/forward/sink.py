@@ -24,6 +24,7 @@ import trio
 from edge_agent.clock_note import ClockNote
 from edge_agent.record import Record
 from edge_agent.store import Block, Gap, Identity
+from edge_agent.store.thinning import as_owed, thinned_numbers, whole_ranges, withheld_numbers
 
 #: How long a goodbye may take.
 CLOSE_S = 2.0
@@ -36,10 +37,9 @@ class Batch:
     ``items`` cover the range without a hole, in order; the first and the last block may reach
     beyond it.
 
-    Of a thinned block that begins before the range nothing is given: its aggregates stand for
-    records, too, that the upstream may have. ``begun`` is the first seq of the one block for which
-    that is not so, because it was cut while it was being sent. ``moves`` is how often a person has
-    ordered what is sent again or left out: the same range may hold other bytes since.
+    Of a thinned block that begins before the range nothing is given, unless it is the one that
+    begins with ``begun`` (`edge_agent.store.thinning`). ``moves`` is how often a person has ordered
+    what is sent again or left out: the same range may hold other bytes since.
 
     ``plain``: to be sent uncompressed, whatever the configuration says. ``again`` is the number in
     quarantine of a record that goes out a second time by order, ``probe`` marks one that is sent
@@ -55,6 +55,9 @@ class Batch:
     plain: bool = False
     again: int = 0
     probe: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "items", as_owed(self.items, self.first, self.begun))
 
     @property
     def variant(self) -> str:
@@ -82,25 +85,19 @@ class Batch:
         return sum(self._overlap(item) for item in self.items if isinstance(item, Block))
 
     @property
-    def thinned_blocks(self) -> list[Block]:
-        """Those that stand for more records than they hold."""
-        return [item for item in self.items if isinstance(item, Block) and item.thinned]
-
-    @property
     def thinned(self) -> int:
-        """How many of the range's numbers lie in thinned blocks. It only grows, so that it tells
-        what a range holds now from what it held before.
-        """
-        return sum(self._overlap(block) for block in self.thinned_blocks)
+        """How many of the range's numbers lie in thinned blocks."""
+        return thinned_numbers(self.items, self.first, self.last)
 
     @property
     def withheld(self) -> int:
-        """How many of the range's numbers are in a thinned block of which nothing is given."""
-        return sum(self._overlap(block) for block in self.thinned_blocks if self.withholds(block))
+        """How many of them are not given."""
+        return withheld_numbers(self.items, self.first, self.last)
 
-    def withholds(self, block: Block) -> bool:
-        """Whether the upstream may have had a part of what the block stands for."""
-        return block.thinned > 0 and block.first < self.first and block.first != self.begun
+    @property
+    def whole(self) -> list[tuple[int, int]]:
+        """Ranges in it that should not be cut."""
+        return whole_ranges(self.items)
 
     def _overlap(self, block: Block) -> int:
         return min(block.last, self.last) - max(block.first, self.first) + 1
@@ -108,7 +105,7 @@ class Batch:
     def records(self, matches: Callable[[str], bool]) -> Iterator[Record]:
         """The records of the range whose stream matches."""
         for item in self.items:
-            if isinstance(item, Block) and not self.withholds(item):
+            if isinstance(item, Block):
                 for record in item.records(matches):
                     if self.first <= record.seq <= self.last:
                         yield record

@@ -27,7 +27,7 @@ from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.ops.status import LogStatus, UpstreamStatus
 from edge_agent.ops.text import amount, duration, rough, size
-from edge_agent.store import CROWDED
+from edge_agent.store.thinning import CROWDED
 from edge_agent.wear import Stretch, Wear
 from edge_agent.wear.meter import TimedValues
 

@@ -42,7 +42,7 @@ the CRC-32 of its key and the array (`values.py`). An array may grow at its end.
 ``00 02``                salvage: when, why, moved to, blocks, records, missing, complete?;
                          possibly lost, all known? (absent before they were told)
 ``01`` name              log: id, first, last, records, bytes, trimmed, discarded; looked,
-                         looked_bytes, thinned, aggregates (`thinning.py`; absent before it);
+                         looked_bytes, thinned, aggregates (`thinning`; absent before it);
                          seqs that were passed over (absent before they were noted)
 ``02`` consumer 00 log   position: floor, state, paused, skipped; the agent's own note of bytes
                          written is the state of ``$wear``, a name that no consumer has
@@ -94,7 +94,8 @@ Invariants
 - Only a log's oldest blocks are ever removed, whole. Only under ``thin-oldest`` are blocks
   replaced: adjoining ones by one that has the first one's key and covers all their seqs.
 - A thinned block's records stand for all that it covers, each for itself or, as an aggregate, for
-  its ``records``; so counts and records make up what was stored, but for what was discarded.
+  its ``records``; so counts and records make up what was stored, but for what was discarded
+  (`edge_agent.store.thinning`).
 - ``looked_bytes`` is the sum over blocks up to ``looked``.
 - Records that a person erases leave their places behind, as empty records of the stream ``$erased``
   (`erase.py`): no seq ever moves.
@@ -112,23 +113,6 @@ From then on what that boot stored while its clock was not set is corrected as i
 (`correction.py`): arrivals, ages told by sensors, stored times; never a time that a sensor's own
 clock gave. A boot that was never set stays as it is. Notes of other agents come in entries
 (`Entry.clocks`), and blocks that they stored first are corrected alike.
-
-A full log that thins
----------------------
-``thin-oldest`` gives up detail before it gives up records (`aggregate.py` says what remains of a
-minute, `thinning.py` when and how much at a time, `consumer_guard.py` what is left alone). Chosen
-were:
-
-- A thinned block is one block that covers the seqs of those it replaces, and no block with a gap
-  before it. A reader so never stands between the two, where nobody could tell whether it has had
-  the records or is owed the aggregates; and who reads on meets no hole.
-- Records that stay keep their seqs, and so their stable ids. An aggregate has the seq of the last
-  record that it stands for; ids that leave the agent add a checksum of what it says
-  (``forward/sinks/http/body.py``), so that no id ever stands for two contents.
-- A foreign block keeps its origin, path and clocks. Blocks of different origins do not become one,
-  so that little is gained where those of several agents come by turns.
-- Nobody is given an aggregate of records that it may have had: a consumer whose position lies
-  within a thinned block is told that the rest was thinned, and how much that is gets counted.
 
 Judging duplicates
 ------------------
@@ -209,7 +193,6 @@ from edge_agent.store.process_lock import LOCK, StoreLock, is_held
 from edge_agent.store.read.scrub_step import DamagedBlock, ScrubStep
 from edge_agent.store.read.statistics import LogStatistics, StoreStatistics
 from edge_agent.store.repair.salvage import loss_in_words
-from edge_agent.store.retention.thinning import CROWDED
 from edge_agent.store.settings import SHARES_MAX, ConsumerSettings, LogSettings, StoreSettings
 from edge_agent.store.types import (
     ENTRY_BYTES,
@@ -229,7 +212,6 @@ from edge_agent.store.types import (
 
 __all__ = [
     "AGENT_PREFIX",
-    "CROWDED",
     "DATA",
     "ENTRY_BYTES",
     "ERASED",

@@ -163,11 +163,12 @@ class Engine(Questions):
         """
         return self._write("trimming", Writer.trim)
 
-    def note_handed(self, consumer: str, log: str, seq: int) -> None:
+    def note_handed(self, consumer: str, log: str, seq: int, *, alone: bool = False) -> None:
         """A consumer was handed everything up to ``seq``, and may be done with it before it says
-        so: what lies between its position and there is not thinned. May be called at any time.
+        so: what lies between its position and there is not thinned. ``alone``: it was handed that
+        record out of turn. May be called at any time.
         """
-        self._tools.handed[consumer, log] = seq
+        self._tools.handed.note(consumer, log, seq, alone=alone)
 
     def note_connected(self, in_use: Callable[[str], bool]) -> None:
         """``in_use`` says whether a source is connected: it is not forgotten then. It is called

@@ -6,7 +6,7 @@ states       every image that a power cut may leave. ``workload`` runs the real 
              cuts it into moments, ``disk``, ``inodes`` and ``images`` say what a disk may hold at
              each, ``choices`` which of it is tried; ``explorer`` and ``bench`` start children on
              them (``attempts``), ``verdict`` judges a store, ``survivor`` a whole agent, ``again``
-             cuts the recovery too; ``controls`` and ``patched_agent`` break eight promises on
+             cuts the recovery too; ``controls`` and ``patched_agent`` break ten promises on
              purpose, ``replay`` shows one image again
 faults       every call on the store's files fails once, in every way: ``intercept`` makes calls
              fail, ``faulty`` is one run, ``shadow`` knows what was durable

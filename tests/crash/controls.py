@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import sys
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,12 +25,15 @@ from edge_agent.log import Log
 from edge_agent.store import create
 from edge_agent.store.commit import positions
 from edge_agent.store.commit.group import Group
+from edge_agent.store.commit.stamp import writing
 from edge_agent.store.commit.transaction import Writer
 from edge_agent.store.engine import Engine
 from edge_agent.store.format import block as block_format
+from edge_agent.store.format import keys
 from edge_agent.store.reader import Questions
 from edge_agent.store.retention.policy import Floors, HeldBlock, floors_of
 from edge_agent.store.retention.trim import Trimmer
+from edge_agent.store.thinning import thinner
 from edge_agent.store.types import Entry, Position, Stored
 
 
@@ -146,6 +150,50 @@ def crc_off() -> None:
     _break_everywhere(real_decode, decode)
 
 
+def aggregate_later() -> None:
+    """What gives way to aggregates is removed in one transaction, they are written in the next."""
+    _thin_in_two(removed_first=True)
+
+
+def removed_later() -> None:
+    """Aggregates are written in one transaction, what they stand for is removed in the next."""
+    _thin_in_two(removed_first=False)
+
+
+def _thin_in_two(*, removed_first: bool) -> None:
+    @contextmanager
+    def in_two(env: lmdb.Environment) -> Iterator[Any]:
+        second: list[Callable[[Any], object]] = []
+        with writing(env) as txn:
+            yield _TwoParts(txn, second, removed_first)
+        if second:
+            with writing(env) as txn:
+                for change in second:
+                    change(txn)
+
+    _break(thinner, "writing", in_two)
+
+
+class _TwoParts:
+    """A transaction that leaves a part of what it is told to ``second``."""
+
+    def __init__(self, txn: Any, second: list[Callable[[Any], object]], removed_first: bool):
+        self._txn, self._second, self._removed_first = txn, second, removed_first
+
+    def delete(self, key: bytes) -> None:
+        if self._removed_first:
+            self._txn.delete(key)
+        else:
+            self._second.append(lambda txn: txn.delete(key))
+
+    def put(self, key: bytes, value: bytes) -> None:
+        if self._removed_first and key.startswith(keys.BLOCK):
+            self._txn.delete(key)
+            self._second.append(lambda txn: txn.put(key, value))
+        else:
+            self._txn.put(key, value)
+
+
 def _break(owner: object, name: str, broken: object) -> None:
     """Put what is broken in the place of what is right."""
     assert hasattr(owner, name), f"{owner} has no {name}: what it was is elsewhere by now"
@@ -196,5 +244,7 @@ BREAKS: Final[dict[str, Callable[[], None]]] = {
     "no-directory-sync": no_directory_sync,
     "next-in-memory": next_in_memory,
     "crc-off": crc_off,
+    "aggregate-later": aggregate_later,
+    "removed-later": removed_later,
 }
 CONTROLS: Final[dict[str, Callable[[], None]]] = {"none": lambda: None, **BREAKS}

@@ -108,7 +108,7 @@ class History:
 
     def _add_starts(self) -> None:
         for number, ops in enumerate(self.starts[1:]):
-            phase = PHASES[5] if number == 0 else PHASES[-1]
+            phase = PHASES[-2] if number == 0 else PHASES[-1]
             self.facts.append(Fact(ops[0].begin, "phase", phase))
         self.facts.sort(key=lambda fact: fact.place)
 

@@ -19,6 +19,7 @@ from edge_agent.session import MSGPACK_SESSION, Window, resume_point
 from edge_agent.store.format.codec import decompress
 from edge_agent.store.format.payload import read_runs
 from edge_agent.wire import Segment, ServerSession, WireLimits
+from tests.crash.aggregates import Aggregate
 
 EPOCH = "0123456789abcdef"
 LIMITS = WireLimits(1024 * 1024, 64 * 1024, 16, 10_000)
@@ -30,12 +31,14 @@ _MAPS = msgspec.msgpack.Decoder(list[dict[str, object]])
 class Lane:
     """One agent's log: the number expected next, and the tokens of all records, as they came.
 
-    ``gaps`` are the records that the agent said are no longer there.
+    ``gaps`` are the records that the agent said are no longer there; ``withheld`` those of them
+    that gave way to aggregates while we had a part of what these stand for.
     """
 
     next: int = 1
     tokens: list[str] = field(default_factory=list)
     gaps: int = 0
+    withheld: int = 0
 
     def take(self, segments: Iterable[Segment]) -> None:
         """What a message holds; what was there before is left out, as a real hub does."""
@@ -43,8 +46,11 @@ class Lane:
             if segment.last < self.next:
                 continue
             if segment.block is None:
-                self.gaps += segment.last - max(segment.first, self.next) + 1
+                gap = segment.last - max(segment.first, self.next) + 1
+                self.gaps += gap
+                self.withheld += gap if segment.reason == "thinned" else 0
             else:
+                assert self.next <= segment.first or not segment.block.thinned, segment
                 self.tokens += tokens_of(segment)[max(self.next - segment.first, 0) :]
             self.next = segment.last + 1
 
@@ -111,15 +117,23 @@ class FakeHub:
 
 
 def tokens_of(segment: Segment) -> list[str]:
-    """The tokens of the records of one segment, each of its numbers having one."""
+    """The tokens of the records of one segment. Each of its numbers has one, unless aggregates
+    stand for some of them.
+    """
     block = segment.block
-    assert block is not None and block.count == segment.last - segment.first + 1, segment
+    assert block is not None
+    assert (block.thinned or block.count) == segment.last - segment.first + 1, segment
     return tokens_of_payload(decompress(block.codec, block.payload, block.raw_len))
 
 
 def tokens_of_payload(raw: bytes) -> list[str]:
     """The tokens of a block's records, in order."""
-    return [str(one.get("token", "")) for run in read_runs(raw) for one in _maps(run.records)]
+    return [_token(run.source, one) for run in read_runs(raw) for one in _maps(run.records)]
+
+
+def _token(source: str, fields: dict[str, object]) -> str:
+    aggregate = Aggregate.of(source, fields)
+    return str(fields.get("token", "")) if aggregate is None else aggregate.token
 
 
 def _maps(raw: msgspec.Raw) -> Sequence[dict[str, object]]:

@@ -47,7 +47,12 @@ class Kind:
         """The record with this number, as sent."""
         token = f"{self.source}:{number}"
         size = int.from_bytes(blake2b(token.encode(), digest_size=4).digest(), "big")
-        found: dict[str, Any] = {"token": token, "pad": token * (size % (self.pad + 1) // 8)}
+        found: dict[str, Any] = {
+            "token": token,
+            "pad": token * (size % (self.pad + 1) // 8),
+            "n": number,
+            "v": size % 1000 / 8,
+        }
         if self.mixed and number % 3 == 0:
             found["stream"] = "alarms/mixed"
         if self.is_rejected(number):
@@ -60,12 +65,14 @@ class Kind:
     def log(self, number: int) -> str:
         """The log that takes the record."""
         is_alarm = self.stream.startswith("alarms/") or (self.mixed and number % 3 == 0)
+        if self.stream.startswith("depth/"):
+            return "depth"
         return "alarms" if is_alarm else "main"
 
     def stored(self, number: int) -> dict[str, Any]:
         """The record's fields as a reader of the store sees them."""
         found = self.fields(number)
-        return {"token": found["token"], "pad": found["pad"]}
+        return {name: found[name] for name in ("token", "pad", "n", "v")}
 
 
 KINDS: Final = {
@@ -76,6 +83,9 @@ KINDS: Final = {
         Kind("alarm/3", "msgpack", "alarms/door", 200),
         Kind("mixed/4", "json", "telemetry/mixed", 300, mixed=True),
         Kind("plain", "plain", "telemetry/plain", 40),
+        Kind("deep/5", "msgpack", "depth/well", 1200),
+        Kind("deep/6", "json", "depth/shaft", 100),
+        Kind("rare/7", "json", "depth/rare", 20),
     )
 }
 

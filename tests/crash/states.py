@@ -2,7 +2,7 @@
 
 A real run of the real agent is recorded (`workload`); images that a power cut may have left at any
 of its moments are made (`disk`, `choices`); the store is opened on each, and on some the whole
-agent starts (`attempts`). Then the same is done with eight agents in which one promise is broken
+agent starts (`attempts`). Then the same is done with ten agents in which one promise is broken
 on purpose (`controls`); the explorer has to find what each of them loses.
 
 ``python -m tests.crash.states --help``: one part alone, as ``make test`` runs it.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -20,12 +20,13 @@ import trio
 from edge_agent import agent
 from edge_agent.config import Config, parse
 from edge_agent.store import Engine, nowhere
+from tests.crash.aggregates import Aggregate
 from tests.crash.history import AGENT, History, Known, Moment
 from tests.crash.hub import FakeHub, Lane
 from tests.crash.images import Image
 from tests.crash.sensor import KINDS, Sensor
 from tests.crash.verdict import CLOCK, CONSUMER, Verdict, settings
-from tests.crash.workload import CONFIG
+from tests.crash.workload import CONFIG, LOGS
 from tests.model.determinism import SimulatedClock, run_inline, run_seeded
 from tests.model.memory_network import MemoryNetwork
 
@@ -34,7 +35,6 @@ HUB, SENSORS = "127.0.0.1:1", "127.0.0.1:2"
 PATIENCE_S: Final = 300.0
 #: New records of each sensor, after it has sent what was left.
 MORE: Final = 3
-LOGS: Final = ("main", "alarms")
 
 
 class Survivor:
@@ -69,7 +69,8 @@ class Survivor:
                         f"log {log} ends at {engine.last_seq(log)}, its position is {floor}"
                     )
                 discarded = engine._state.logs[log].discarded
-                gaps = life.hub.lanes[log].gaps if log in life.hub.lanes else 0
+                lane = life.hub.lanes.get(log, Lane())
+                gaps = lane.gaps - lane.withheld
                 if gaps > discarded:
                     verdict.lost += gaps - discarded
                     verdict.problems.append(
@@ -189,12 +190,28 @@ class _Life:
         epoch = known.epoch or ("fedcba9876543210" if kind.mixed else None)
         return Sensor(kind, epoch, heard, made, sent=set(order[:received]))
 
+    def _counted(self, log: str, lane: Lane) -> Iterator[str]:
+        """The token of each record that the hub has, and of each for which an aggregate stands."""
+        sent = {sensor.kind.source: sensor.sent for sensor in self.sensors}
+        for token in filter(None, lane.tokens):
+            aggregate = Aggregate.of_token(token)
+            if aggregate is None:
+                yield token
+                continue
+            kind = KINDS[aggregate.source]
+            there = [number for number in sorted(sent[kind.source]) if kind.log(number) == log]
+            numbers = aggregate.stands_for(kind, there)
+            if isinstance(numbers, str):
+                self._verdict.problems.append(f"log {log}: the hub has {numbers}")
+            else:
+                yield from (f"{kind.source}:{number}" for number in numbers)
+
     def compare(self) -> None:
         """What is at the hub with what was sent and acked."""
         verdict, known = self._verdict, self._known
         verdict.problems += self.hub.problems
         tokens = Counter(
-            token for lane in self.hub.lanes.values() for token in lane.tokens if token
+            token for log, lane in self.hub.lanes.items() for token in self._counted(log, lane)
         )
         doubled = [token for token, times in tokens.items() if times > 1]
         if doubled:

@@ -1,5 +1,5 @@
 """The explorer of power cuts at the scale of ``make test``: 5,000 stores opened, 250 agents
-started, eight controls noticed. ``make crash``, which CI runs too, tries ten times as many
+started, ten controls noticed. ``make crash``, which CI runs too, tries ten times as many
 (`states.prove`).
 
 Each part is a process of its own, so that children are forked from one that has a single thread

@@ -1,9 +1,10 @@
 """What a store must show that was opened after a power cut, at the level of the store.
 
 Everything is read through the engine and compared with what was sent: every acked record is there,
-once, in order, its content right, or it was trimmed after the hub had acknowledged it (or counted
-as discarded); nothing is there that was never sent; numbering and positions are no less than what
-was promised and no more than what was said; and the next append commits and can be read.
+once, in order, its content right, or counted by exactly one aggregate (`aggregates`), or it was
+trimmed after the hub had acknowledged it (or counted as discarded); nothing is there that was never
+sent; numbering and positions are no less than what was promised and no more than what was said; and
+the next append commits and can be read.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from edge_agent.config import parse
 from edge_agent.record import Run
 from edge_agent.store import Block, Engine, Entry, Numbering, Stored, StoreSettings
 from edge_agent.wiring import store_settings
+from tests.crash.aggregates import Aggregate
 from tests.crash.history import History, Known
 from tests.crash.sensor import KINDS
-from tests.crash.workload import CONFIG
+from tests.crash.workload import CONFIG, LOGS
 from tests.manual_clock import ManualClock
 
 #: Later than any recorded run.
@@ -94,7 +96,7 @@ class Judge:
     def wrong_records(self, engine: Engine) -> list[str]:
         """What is delivered and was not sent like that, in all logs."""
         found: list[str] = []
-        for log in ("main", "alarms"):
+        for log in LOGS:
             for item in engine.read(log, 0, _ALL):
                 numbers = self._decoded(item) if isinstance(item, Block) else ()
                 if isinstance(numbers, str):
@@ -103,7 +105,7 @@ class Judge:
 
     def _look(self, engine: Engine, known: Known, verdict: Verdict) -> None:
         say = verdict.problems.append
-        found = {log: self._read(engine, log, say) for log in ("main", "alarms")}
+        found = {log: self._read(engine, log, say) for log in LOGS}
         missing = dict.fromkeys(found, 0)
         loose = dict.fromkeys(found, 0)
         for source, kind in KINDS.items():
@@ -174,8 +176,11 @@ class Judge:
         key = (block.log, block.payload)
         known = self._known_payloads.get(key)
         if known is None:
-            known = self._known_payloads[key] = _decode(block)
+            known = self._known_payloads[key] = _decode(block, self._all_of)
         return known
+
+    def _all_of(self, source: str, log: str) -> list[int]:
+        return self._wanted(source, log, len(self._history.order.get(source, ())))
 
     def _expected(self, expected: int, source: str, known: Known, verdict: Verdict) -> int:
         """How many numbers of the source the store has dealt with, by its own word."""
@@ -259,11 +264,24 @@ def _compare(what: str, found: list[int], wanted: list[int], verdict: Verdict) -
     return len(wanted) - len(there)
 
 
-def _decode(block: Block) -> _Numbers | str:
-    """Numbers by source of a block all of whose records are what was sent, or what is wrong."""
+def _decode(block: Block, all_of: Callable[[str, str], list[int]]) -> _Numbers | str:
+    """Numbers by source of a block all of whose records are what was sent, or what is wrong.
+
+    Where aggregates stand for records, their numbers; ``all_of`` a source in a log were sent.
+    """
     numbers: dict[str, list[int]] = {}
     for view in block.runs():
         for index, fields in enumerate(_MAPS.decode(view.records)):
+            aggregate = Aggregate.of(view.source, fields)
+            if aggregate is not None:
+                if aggregate.source not in KINDS:
+                    return f"{str(fields)[:100]} was never sent"
+                whole = all_of(aggregate.source, block.log)
+                counted = aggregate.stands_for(KINDS[aggregate.source], whole)
+                if isinstance(counted, str):
+                    return counted
+                numbers.setdefault(aggregate.source, []).extend(counted)
+                continue
             source, _, text = str(fields.get("token")).rpartition(":")
             if source == "probe":
                 continue

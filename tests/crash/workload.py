@@ -1,10 +1,10 @@
 """The run that is recorded: the real agent under strace, from its first start to its second stop.
 
-Several sensors, two logs, a hub; each phase begins with a mark in the trace. The logs' shares are
+Several sensors, three logs, a hub; each phase begins with a mark in the trace. The logs' shares are
 so small that the store wraps: what the hub has acknowledged is trimmed, and while the hub is away
-the oldest is discarded. Among the sensors is a stranger, whose token is as good as theirs and who
-says their names; it has to be told that they are not its own. ``broken`` names the promise that is
-broken in the agent (`controls`).
+the oldest is discarded in one log, and gives way to aggregates in another. Among the sensors is a
+stranger, whose token is as good as theirs and who says their names; it has to be told that they are
+not its own. ``broken`` names the promise that is broken in the agent (`controls`).
 """
 
 from __future__ import annotations
@@ -22,13 +22,17 @@ import trio
 
 from benchmarks.processes import free_port
 from edge_agent.tokens import add_token
+from tests.crash.aggregates import Aggregate
 from tests.crash.hub import FakeHub
 from tests.crash.recording import STRACE
 from tests.crash.sensor import KINDS, Sensor, Stranger
 from tests.patience import PATIENCE_S
 
 #: Phases in the order in which the run goes through them.
-PHASES: Final = ("first start", "append", "forward", "trim", "stop", "second start", "last stop")
+PHASES: Final = (
+    "first start", "append", "forward", "trim", "thin", "stop", "second start", "last stop",
+)  # fmt: skip
+LOGS: Final = ("main", "alarms", "depth")
 SIZE: Final = 16 * 1024 * 1024
 CONFIG: Final = """
 drain_timeout = "3s"
@@ -47,6 +51,11 @@ share = "1%"
 [log.main]
 commit_interval = "12ms"
 share = "2%"
+[log.depth]
+streams = ["depth/**"]
+commit_interval = "3ms"
+share = "1%"
+when_full = "thin-oldest"
 [[upstream]]
 name = "hub"
 url = "ws://127.0.0.1:{hub_port}/forward"
@@ -55,6 +64,8 @@ backoff_max = "50ms"
 batch_age = "5ms"
 """
 START_S: Final = 30.0
+#: The sensors whose log thins.
+DEEP: Final = ("deep/5", "deep/6", "rare/7")
 #: What a mark's request begins with.
 MARK: Final = "/mark-"
 
@@ -89,18 +100,20 @@ class Run:
         text = CONFIG.format(port=self.port, path=self.store, hub_port=self.hub_port)
         text = text.replace("[listen]\n", self._listen)
         (self.folder / "edge-agent.toml").write_text(text)
-        with trio.fail_after(120):
+        with trio.fail_after(180):
             await self._running(self._first_life)
             await self._running(self._second_life)
         # Who breaks promises on purpose may tell its hub nonsense, too.
         assert self.broken != "none" or not self.hub.problems, self.hub.problems
+        found = list(filter(None, map(Aggregate.of_token, self.hub.lanes["depth"].tokens)))
+        assert self.broken != "none" or len(found) > 2, f"the hub was given {found}"
 
     async def _first_life(self, hub: trio.Nursery) -> None:
         rounds = 3 if self.short else 8
         await self._mark("append")
         self.sensors["mixed/4"].epoch = "fedcba9876543210"
         await self._connect("mixed/4", first=1001)
-        for name in ("json/1", "pack/2", "alarm/3", "plain"):
+        for name in ("json/1", "pack/2", "alarm/3", "plain", *DEEP):
             await self._connect(name)
         await self._strange()
         await self._all(rounds)
@@ -121,15 +134,21 @@ class Run:
             # A sensor that lost some of its records on the way.
             await self.sensors["mixed/4"].leave()
             await self._connect("mixed/4", first=2001)
-            await hub.start(self._serve)
+            serving = await hub.start(self._serve)
             await self._all(2)
             await self._forwarded()
+        await self._mark("thin")
+        # The hub is away until the log that may thin has done so more than once.
+        serving.cancel()
+        await self._deep(30 if self.short else 45)
+        await hub.start(self._serve)
+        await self._forwarded()
 
     async def _second_life(self, hub: trio.Nursery) -> None:
         if self.broken == "none":
             # Who forgets its sources on purpose has forgotten whose they are, too.
             await self._strange()
-        for name in ("json/1", "pack/2", "alarm/3", "mixed/4"):
+        for name in ("json/1", "pack/2", "alarm/3", "mixed/4", *DEEP):
             await self._connect(name)
         await hub.start(self._serve)
         await self._all(2)
@@ -224,9 +243,19 @@ class Run:
             await self.sensors["json/1"].send(1 + turn % 2)
             await sensor.settled()
 
+    async def _deep(self, rounds: int) -> None:
+        """What fills the log that thins. One of its sensors has seldom two records in a minute."""
+        for turn in range(rounds):
+            await self.sensors["deep/5"].send(12)
+            await self.sensors["deep/6"].send(1 + turn % 5)
+            if turn % 18 == 5:
+                await self.sensors["rare/7"].send(1)
+            for name in DEEP:
+                await self.sensors[name].settled()
+
     async def _forwarded(self) -> None:
         """Wait until the hub has everything, or has been told that it is no longer there."""
-        for log in ("main", "alarms"):
+        for log in LOGS:
             last = sum(sensor.stored_in(log) for sensor in self.sensors.values())
             with trio.fail_after(PATIENCE_S):
                 while log not in self.hub.lanes or self.hub.lanes[log].next <= last:

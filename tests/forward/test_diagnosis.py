@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ import trio.testing
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.diagnosis import Blame, Diagnosis, is_cut, may_be_content
 from edge_agent.forward.sink import Batch
+from edge_agent.store import Block
 from edge_agent.stream_names import compile_patterns
 from tests.forward.support import FakeSink, Station, running_station, upstream
+from tests.forward.thinned import THIN, fill
+from tests.manual_clock import ManualClock
 from tests.patience import PATIENCE_S
 
 
@@ -71,6 +75,45 @@ async def test_of_the_same_stream_the_next_and_the_last_where_there_is_no_other(
         found = await diagnosis.judge(await batch_of(station, 2, 2), 0, {"a"}, plain=False)
         assert found is Blame.UNKNOWN and sink.sent == [(3, 3), (16, 16)]
         assert diagnosis.tried == "record 16, tried by itself, was refused as well"
+
+
+async def test_a_record_that_was_tried_by_itself_is_not_thinned_before_its_turn(
+    tmp_path: Path,
+) -> None:
+    async with running_station(tmp_path, settings=THIN, clock=ManualClock()) as station:
+        await fill(station, blocks=150)
+        # It may have taken the record; its answer is lost.
+        sink = FakeSink(keyed=True, refuse=lambda batch: unavailable(cut=True))
+        diagnosis = diagnosis_for(station, sink, compression="none")
+        await diagnosis.judge(await batch_of(station, 1, 1), 0, {"t/1"}, plain=False)
+        tried = sink.sent[-1][0]
+        assert tried > 5000
+        await fill(station)
+        found = {item.first: item for item in await station.log.read("main", 0, 2**20)}
+        thinned = [item.last for item in found.values() if isinstance(item, Block) and item.thinned]
+        assert max(thinned) > tried and any(last < tried for last in thinned)
+        kept = found[tried]
+        assert isinstance(kept, Block) and not kept.thinned
+        assert next(kept.records()).seq == tried
+
+
+async def test_what_was_thinned_is_not_tried(tmp_path: Path) -> None:
+    async with running_station(tmp_path, settings=THIN, clock=ManualClock()) as station:
+        await fill(station, blocks=150)
+        before = await station.log.read("main", 0, 2**20)
+        await fill(station)
+        thinned = next(
+            item
+            for item in await station.log.read("main", 0, 2**20)
+            if isinstance(item, Block) and item.thinned
+        )
+        inside = [item for item in before if thinned.first <= item.first <= thinned.last]
+        batch = Batch("main", thinned.first, inside[-1].last, tuple(inside))
+        sink = FakeSink(keyed=True)
+        diagnosis = diagnosis_for(station, sink, compression="none")
+        end = station.log.last_seq("main")
+        found = await diagnosis.judge(replace(batch, last=end), 0, {"t/1"}, plain=False)
+        assert found is Blame.UNKNOWN and sink.sent == []
 
 
 async def test_parts_of_the_batch_itself_are_tried_where_nothing_follows(tmp_path: Path) -> None:

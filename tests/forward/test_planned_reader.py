@@ -18,15 +18,13 @@ from edge_agent.forward.planned_reader import (
 )
 from edge_agent.forward.sink import Batch
 from edge_agent.store import (
-    ConsumerSettings,
     ConsumerView,
     Gap,
-    LogSettings,
     Position,
-    StoreSettings,
 )
 from edge_agent.stream_names import compile_patterns
 from tests.forward.support import NOW_NS, Station, running_station, upstream
+from tests.forward.thinned import THIN, fill
 from tests.manual_clock import ManualClock
 
 CONFIG = upstream("http://hub/in", batch_records=4)
@@ -249,23 +247,6 @@ async def test_a_plan_ends_before_it_concerns_too_many_boots(
         assert words == [*right, *right, *right, *["unsynced"] * 3, *right]
 
 
-THIN = StoreSettings(
-    size=1024 * 1024,
-    logs=(LogSettings("main", share=0.3, when_full="thin-oldest"),),
-    consumers=(ConsumerSettings(CONSUMER, "main"),),
-)
-
-
-async def fill(station: Station, *, blocks: int = 500) -> None:
-    """Thirty records a second, until the older ones have been thinned."""
-    assert isinstance(station.clock, ManualClock)
-    for n in range(blocks):
-        station.clock.advance(1.0)
-        await station.arrive(60, start=60 * n)
-    while (result := station.engine.trim()).thinned:
-        assert not result.discarded
-
-
 async def through(batches: OpenBatches | PlannedBatches, last: int) -> list[Batch]:
     """Everything up to ``last``, each batch taken at once."""
     found: list[Batch] = []
@@ -355,6 +336,28 @@ async def test_what_was_handed_out_is_not_thinned_meanwhile(tmp_path: Path) -> N
         assert any(batch.thinned for batch in rest)
         assert stand_for([first, *rest]) == 33_000
         assert not any(batch.withheld for batch in rest)
+
+
+async def test_the_rest_of_a_range_that_was_cut_off_is_not_thinned_either(tmp_path: Path) -> None:
+    """The upstream may have taken all of it: only its answer need have been lost."""
+    async with running_station(tmp_path, settings=THIN, clock=ManualClock()) as station:
+        await fill(station, blocks=150)
+        batches = planned(station, batch_records=10_000, batch_bytes=2**20)
+        whole = await batches.next()
+        assert whole.last > 5000
+        assert await batches.cut(whole, 2**20, at_once=True)
+        half = await batches.next()
+        assert half.last < whole.last
+        await fill(station)
+        found = [half, *await through(batches, station.log.last_seq("main"))]
+        assert any(batch.thinned for batch in found)
+        again = {
+            record.source
+            for batch in found
+            for record in batch.records(lambda _: True)
+            if record.seq <= whole.last
+        }
+        assert not any(source.startswith("$thin/") for source in again)
 
 
 async def test_what_is_sent_again_by_order_is_never_taken_for_what_was_sent_before(

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from edge_agent.record import Origin, Run
-from edge_agent.store import Block, encode_runs
-from edge_agent.store.retention.aggregate import aggregate
-from tests.forward.support import NOW_NS, make_run
+from edge_agent.store import Block, ConsumerSettings, LogSettings, StoreSettings, encode_runs
+from edge_agent.store.thinning.aggregate import aggregate
+from tests.forward.support import NOW_NS, Station, make_run
+from tests.manual_clock import ManualClock
 
 BOOT = bytes(16)
+THIN = StoreSettings(
+    size=1024 * 1024,
+    logs=(LogSettings("main", share=0.3, when_full="thin-oldest"),),
+    consumers=(ConsumerSettings("upstream/hub", "main"),),
+)
+
+
+async def fill(station: Station, *, blocks: int = 500) -> None:
+    """Thirty records a second, until the older ones have been thinned."""
+    assert isinstance(station.clock, ManualClock)
+    for n in range(blocks):
+        station.clock.advance(1.0)
+        await station.arrive(60, start=60 * n)
+    while (result := station.engine.trim()).thinned:
+        assert not result.discarded
 
 
 def plain_block(first: int, *runs: Run, origin: Origin | None = None) -> Block:

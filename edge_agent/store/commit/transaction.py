@@ -26,9 +26,9 @@ from edge_agent.store.commit.stamp import writing
 from edge_agent.store.commit.state import Counts, State
 from edge_agent.store.format import keys
 from edge_agent.store.format.codec import Compressor
-from edge_agent.store.retention.thinning import Thinner
 from edge_agent.store.retention.trim import Trimmer
 from edge_agent.store.settings import Moment, StoreSettings
+from edge_agent.store.thinning import HandedOut, Thinner
 from edge_agent.store.types import Entry, Stored
 
 logger = logging.getLogger(__name__)
@@ -51,8 +51,7 @@ class Tools:
     compressor: Compressor
     page_bytes: int
     swept_boot_ns: int | None = None
-    #: What each consumer of a log was handed last, for as long as the engine lives.
-    handed: dict[tuple[str, str], int] = field(default_factory=dict)
+    handed: HandedOut = field(default_factory=HandedOut)
     lacking: dict[Lacking, int] = field(default_factory=dict)
     looked: dict[Lacking, int] = field(default_factory=dict)
     in_use: Callable[[str], bool] = _nobody

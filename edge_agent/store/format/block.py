@@ -22,8 +22,8 @@ u32   crc          zlib.crc32 over key, header with crc = 0, extra and payload a
 The key is under the checksum, so that a block found in another's place fails too.
 
 A thinned block stands in the place of ``covers`` records, from its key's seq on, of which most
-have given way to aggregates (`aggregate.py`): it holds ``count`` of those numbers, and the others
-belong to it, too.
+have given way to aggregates (`edge_agent.store.thinning`): it holds ``count`` of those numbers, and
+the others belong to it, too.
 """
 
 from __future__ import annotations
@@ -208,12 +208,14 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Nothing to read from ``first`` to ``last`` inclusive, and why."""
+    """Nothing to read from ``first`` to ``last`` inclusive, and why. ``thinned`` is said to a
+    consumer that had a part of it (`edge_agent.store.thinning`); no reading of a log finds it.
+    """
 
     log: str
     first: int
     last: int
-    reason: Literal["trimmed", "damaged"]
+    reason: Literal["trimmed", "damaged", "thinned"]
 
 
 def filter_payload(block: Block, keep: Callable[[RunView], bool]) -> tuple[int, bytes]:

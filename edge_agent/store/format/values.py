@@ -99,6 +99,14 @@ class LogHeader(msgspec.Struct, array_like=True, frozen=True):
     aggregates: int = 0
     passed: tuple[tuple[int, int], ...] = ()
 
+    def rewritten(self, records: int, held_bytes: int) -> LogHeader:
+        """Its blocks are other ones by now, of so many records and bytes. Thinning looks again, as
+        what it left alone may not be what is there.
+        """
+        return msgspec.structs.replace(
+            self, records=records, bytes=held_bytes, looked=0, looked_bytes=0
+        )
+
     def counting_on(self, known: int, by: int) -> LogHeader:
         """As if ``by`` seqs behind ``known``, the last one that may have been given, were."""
         passed = tuple(pair for pair in self.passed if pair[1] >= self.first)

@@ -248,15 +248,10 @@ def _counted(copy: Copy, name: str, old: LogHeader) -> LogHeader:
     last = lost.last + SALVAGE_JUMP if lost.last else 0
     begin = copied.first if copied.records else last + 1
     new = msgspec.structs.replace(
-        old,
+        old.rewritten(copied.records, copied.bytes),
         # What was there and is not, or may have been, is told to readers as damaged, not trimmed.
         first=min(begin, lost.first),
         last=last,
-        records=copied.records,
-        bytes=copied.bytes,
-        # Thinning looks again: what it left alone may not be what came back.
-        looked=0,
-        looked_bytes=0,
     )
     return new.counting_on(lost.last, SALVAGE_JUMP) if lost.last else new
 

@@ -26,8 +26,8 @@ from edge_agent.store.retention.policy import (
     upto_by_age,
     upto_by_share,
 )
-from edge_agent.store.retention.thinning import THIN_TO, Thinner
 from edge_agent.store.settings import StoreSettings
+from edge_agent.store.thinning import Thinner
 
 #: Blocks that one transaction removes at most, and looks at before.
 TRIM_BLOCKS = 256
@@ -76,7 +76,7 @@ class Trimmer:
         for log, size in incoming.items():
             share = self._settings.share_bytes(log)
             policy = self._settings.log(log).when_full
-            if policy == "thin-oldest":
+            if self._thinner.thins(log):
                 self._free(log, excess(self._logs[log].bytes, size, share), discard=False)
                 # No more than is needed now: somebody waits for it, and `ahead` sees to the rest.
                 self._thinner.free(log, self._logs[log].bytes + size - share)
@@ -91,7 +91,7 @@ class Trimmer:
         again = 0
         for log, before in list(self._logs.items()):
             if self._thinner.crowded(log):
-                goal = int(self._settings.share_bytes(log) * THIN_TO)
+                goal = self._thinner.goal(log)
                 self._free(log, self._logs[log].bytes - goal, discard=False)
                 self._thinner.free(log, self._logs[log].bytes - goal, ahead=True)
                 again += self._logs[log] != before and self._thinner.crowded(log)

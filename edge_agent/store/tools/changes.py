@@ -164,14 +164,7 @@ class Erasing(Change):
             if header.id == key[1]:
                 grown = keys.stored_bytes(len(new), self.page_bytes) if new else 0
                 size = header.bytes + grown - keys.stored_bytes(len(old), self.page_bytes)
-                self._logs[log] = msgspec.structs.replace(
-                    header,
-                    bytes=max(size, 0),
-                    records=max(header.records - fewer, 0),
-                    # Thinning looks again, at blocks of other sizes.
-                    looked=0,
-                    looked_bytes=0,
-                )
+                self._logs[log] = header.rewritten(max(header.records - fewer, 0), max(size, 0))
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""``python -m tests.model.outages --replay SEED [--shrink]``: one plan again, and what happens."""
+"""``python -m tests.model.outages --replay SEED``: one plan again, and what happens."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from tests.model.outages.world import simulate
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.model.outages", description=__doc__)
     parser.add_argument("--replay", type=int, required=True, metavar="SEED")
+    parser.add_argument("--thins", action="store_true", help="the plan whose small logs thin")
     parser.add_argument("--shrink", action="store_true", help="leave out what it does not take")
     arguments = parser.parse_args()
-    plan = draw(arguments.replay)
+    plan = draw(arguments.replay, thins=arguments.thins)
     result = simulate(plan)
     if result.problems and arguments.shrink:
         plan = shrink(plan)

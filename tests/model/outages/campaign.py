@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from tests.crash.proof import Outcome, Scale
 from tests.model.outages.controls import CONTROLS, caught
@@ -15,6 +15,8 @@ from tests.model.outages.world import Result, simulate
 Given = TypeVar("Given")
 Got = TypeVar("Got")
 
+#: For so many runs, one more in which full logs thin: of the others it is one in seven.
+RUNS_PER_THINNING: Final = 4
 #: Runs that shrinking a failed plan may take.
 SHRINKING_RUNS = 80
 #: A failed plan is told whole for this many seeds; the others have their command.
@@ -26,16 +28,22 @@ def prove(scale: Scale, seed: int) -> Outcome:
     runs = -(-scale.tries // FAULTS)
     seeds = range(seed, seed + runs)
     results = _spread(_simulated, seeds, scale.processes)
+    more = seeds[RUNS_PER_THINNING - 1 :: RUNS_PER_THINNING]
+    thinned = _spread(_thinning, more, scale.processes)
     verdicts = _spread(caught, sorted(CONTROLS), scale.processes)
     missed = [name for name, at in zip(sorted(CONTROLS), verdicts, strict=True) if at is None]
     failed = [
-        (each, result) for each, result in zip(seeds, results, strict=True) if result.problems
+        (draw(each, thins=thins), thins, result)
+        for thins, tried, found in ((False, seeds, results), (True, more, thinned))
+        for each, result in zip(tried, found, strict=True)
+        if result.problems
     ]
     failures = [
-        told(each, result, shrunk=n < _SHRUNK_MAX) for n, (each, result) in enumerate(failed)
+        told(plan, result, thins=thins, shrunk=n < _SHRUNK_MAX)
+        for n, (plan, thins, result) in enumerate(failed)
     ]
     failures += [f"the control was not caught: {name}" for name in missed]
-    return Outcome(lines(results, len(CONTROLS) - len(missed), seed), tuple(failures))
+    return Outcome(lines([*results, *thinned], len(CONTROLS) - len(missed), seed), tuple(failures))
 
 
 def lines(results: Sequence[Result], controls: int, seed: int) -> tuple[str, ...]:
@@ -56,13 +64,13 @@ def lines(results: Sequence[Result], controls: int, seed: int) -> tuple[str, ...
     return (what, tried)
 
 
-def told(seed: int, result: Result, *, shrunk: bool) -> str:
+def told(plan: Plan, result: Result, *, shrunk: bool, thins: bool = False) -> str:
     """A failure, the faults that it takes, and the command that replays it."""
     text = "; ".join(result.problems[:3])
-    command = f"python -m tests.model.outages --replay {seed}"
+    command = f"python -m tests.model.outages --replay {plan.seed}" + " --thins" * thins
     if not shrunk:
         return f"{text}\n  replay: {command}"
-    return f"{text}\n{shrink(draw(seed))}\n  replay: {command}"
+    return f"{text}\n{shrink(plan)}\n  replay: {command}"
 
 
 def shrink(plan: Plan, runs: int = SHRINKING_RUNS) -> Plan:
@@ -91,6 +99,10 @@ def _half(plan: Plan) -> Plan:
 
 def _simulated(seed: int) -> Result:
     return simulate(draw(seed))
+
+
+def _thinning(seed: int) -> Result:
+    return simulate(draw(seed, thins=True))
 
 
 def _spread(work: Callable[[Given], Got], given: Sequence[Given], processes: int) -> list[Got]:

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import Any, Final
 from unittest.mock import patch
 
 import trio
 
+from edge_agent.aggregates import THINNED_SOURCE
 from edge_agent.client.position import ProducerPosition as ClientPosition
 from edge_agent.commit import Committer
 from edge_agent.commit.gather import settle
 from edge_agent.commit.persist import Persistence
 from edge_agent.errors import SinkUnavailable, StoreFailed
+from edge_agent.forward import sink
 from edge_agent.forward.lane import Lane
 from edge_agent.forward.plan import Plan
 from edge_agent.forward.planned_reader import PlannedBatches
@@ -25,6 +28,10 @@ from edge_agent.forward.sink import Acknowledged
 from edge_agent.forward.sinks.agent.sink import WebSocketSink
 from edge_agent.forward.sinks.http.sink import HttpSink
 from edge_agent.store.commit.group import Group
+from edge_agent.store.format.payload import join_runs, raw_runs, read_runs
+from edge_agent.store.thinning import aggregate, thinner
+from edge_agent.store.thinning.aggregate import Aggregated
+from edge_agent.store.thinning.consumer_guard import Guard
 from edge_agent.store.types import CommitResult, Stored
 from tests.model.outages.plan import Shape, draw
 from tests.model.outages.world import simulate
@@ -145,6 +152,49 @@ def sensor_takes_sent_for_done() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def an_aggregate_is_left_out() -> Iterator[None]:
+    """Of what takes the place of a full log's oldest records the first aggregate is missing."""
+    real = aggregate.aggregate
+
+    def shorter(blocks: Any, block_bytes: int) -> Aggregated | None:
+        made = real(blocks, block_bytes)
+        if made is None or made.aggregates < 2:
+            return made
+        runs = list(zip(read_runs(made.raw), raw_runs(made.raw), strict=True))
+        first = next(n for n, (run, _) in enumerate(runs) if run.source.startswith(THINNED_SOURCE))
+        raw = join_runs([piece for n, (_, piece) in enumerate(runs) if n != first])
+        return replace(made, raw=raw, count=made.count - 1)
+
+    with patch.object(thinner, "aggregate", shorter):
+        yield
+
+
+@contextmanager
+def an_aggregate_counts_a_record_twice() -> Iterator[None]:
+    """The last record of each minute."""
+    real = aggregate._piece
+
+    def more(key: Any, minute: Any) -> Any:
+        minute.records += 1
+        for summary in minute.numbers.values():
+            summary.add(summary.last, summary.last_ns)
+        return real(key, minute)
+
+    with patch.object(aggregate, "_piece", more):
+        yield
+
+
+@contextmanager
+def a_record_and_its_aggregate() -> Iterator[None]:
+    """What an upstream may have had already is thinned, and it is given the aggregates, too."""
+    with (
+        patch.object(Guard, "covers", lambda self, block: block.last <= self.acknowledged),
+        patch.object(sink, "as_owed", lambda items, first, begun: items),
+    ):
+        yield
+
+
 def _any(shape: Shape) -> bool:
     return True
 
@@ -156,6 +206,10 @@ def _web(shape: Shape) -> bool:
 def _small(shape: Shape) -> bool:
     # Where everything is kept, what was acknowledged too early is sent again all the same.
     return shape.full == "discard-oldest"
+
+
+def _thins(shape: Shape) -> bool:
+    return shape.full == "thin-oldest"
 
 
 _Planted = tuple[Callable[[], AbstractContextManager[None]], Callable[[Shape], bool], int]
@@ -172,6 +226,9 @@ CONTROLS: Final[dict[str, _Planted]] = {
         (no_retry_after_401, _web, 25),
         (failed_commit_passes_for_done, _any, 2),
         (sensor_takes_sent_for_done, _any, 1),
+        (an_aggregate_is_left_out, _thins, 7),
+        (an_aggregate_counts_a_record_twice, _thins, 7),
+        (a_record_and_its_aggregate, _thins, 278),
     )
 }
 

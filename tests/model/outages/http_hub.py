@@ -9,14 +9,14 @@ from __future__ import annotations
 import gzip
 import hashlib
 from collections import Counter
-from typing import Final
+from typing import Any, Final
 
 import h11
 import msgspec
 import trio
 
-from edge_agent.aggregates import THINNED_COUNT, THINNED_SOURCE
 from edge_agent.forward.batch_limit import CUTS_MAX
+from tests.model.outages.ledger import Counted
 from tests.model.outages.wires import Network
 
 #: What the server does; a fault's amount is the place in this list.
@@ -34,7 +34,7 @@ _PORTAL: Final = b"<html><body>Welcome to Grand Hotel. Please log in.</body></ht
 class _Line(msgspec.Struct):
     id: str
     source: str
-    fields: dict[str, object]
+    fields: dict[str, Any]
 
 
 class HttpHub:
@@ -44,7 +44,7 @@ class HttpHub:
         modes: the faults at present.
         bodies: key to the hash of the body that came under it first, taken or not.
         taken: id to fields, in the order in which they were taken; without aggregates, which
-            stand for ``thinned`` records.
+            are in ``aggregates``.
         doubled: ids that were taken under more than one key, though the answers to the first were
             not lost `CUTS_MAX` times: from then on an agent may take the batch for one that does
             not get through, and sends its halves.
@@ -58,7 +58,7 @@ class HttpHub:
         self.taken: dict[str, dict[str, object]] = {}
         self.ids: set[str] = set()
         self.doubled: set[str] = set()
-        self.thinned = 0
+        self.aggregates: list[Counted] = []
         self.problems: list[str] = []
         self.answers: dict[str, int] = {}
         self._keys: set[str] = set()
@@ -102,7 +102,8 @@ class HttpHub:
         if reply is None:
             await trio.sleep_forever()  # Until the other side has had enough.
         assert reply is not None
-        if self._mode in ("half", "lost"):
+        # On the way, too, answers are lost.
+        if self._mode in ("half", "lost") or self._network.link("agent", "http").mutes:
             self._lost[headers["idempotency-key"]] += 1
         data = connection.send(reply[0]) or b""
         data += connection.send(h11.Data(data=reply[1])) or b"" if reply[1] else b""
@@ -153,16 +154,20 @@ class HttpHub:
 
     def _take(self, key: str, lines: list[_Line]) -> None:
         self._keys.add(key)
+        # What was refused may be tried uncompressed, as itself, and be taken both ways by then.
+        key = key.removesuffix("/plain")
         for line in lines:
-            first = self._first_key.setdefault(line.id, key)
+            # What was sent to find out what is wrong comes again in its turn.
+            first = key if "/probe-" in key else self._first_key.setdefault(line.id, key)
             if first != key and self._lost[first] < CUTS_MAX:
                 self.doubled.add(line.id)
             again = line.id in self.ids
             self.ids.add(line.id)
-            if line.source.startswith(THINNED_SOURCE):
-                self.thinned += int(str(line.fields[THINNED_COUNT])) * (not again)
-            else:
+            counted = Counted.of(line.source, line.fields)
+            if counted is None:
                 self.taken[line.id] = line.fields
+            elif not again:
+                self.aggregates.append(counted)
 
 
 def poisonous(fields: dict[str, object]) -> bool:

@@ -7,7 +7,7 @@ collects sentences; a run without one is good.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -16,16 +16,15 @@ import msgspec
 from edge_agent.store import Engine
 from edge_agent.store.tools.check import check_store
 from tests.model.outages.http_hub import HttpHub, poisonous
-from tests.model.outages.ledger import Item, Ledger, try_read
+from tests.model.outages.ledger import Counted, Item, Ledger, disagreement, try_read
 from tests.model.outages.machine import Machine
-from tests.model.outages.plan import Plan
+from tests.model.outages.plan import THINS, Plan
 from tests.model.outages.sensors import Sender
 
 #: From the end of the last fault until everything is where it belongs, in simulated seconds. The
 #: longest waits that an outage may leave behind: a minute until a store is opened again, thirty
 #: seconds until a welcome that does not come is given up, twice twenty between two attempts.
 LIVENESS_S: Final = 600.0
-THINS: Final = "thin-oldest"
 _SHOWN: Final = 8
 
 
@@ -35,6 +34,7 @@ class Watch:
     Attributes:
         problems: what was wrong, in sentences.
         checked: records that a check has found where they belong.
+        counted: records that aggregates stand for, each of which was found to be counted once.
         hub_lost: how often the hub's store was thrown away.
     """
 
@@ -46,7 +46,7 @@ class Watch:
         http: HttpHub | None,
     ) -> None:
         self.problems: list[str] = []
-        self.checked = self.hub_lost = self._withheld = 0
+        self.checked = self.counted = self.hub_lost = self._withheld = 0
         self._plan, self._machines, self._senders, self._http = plan, machines, senders, http
         self._ledgers: dict[str, Ledger] = {}
 
@@ -106,7 +106,31 @@ class Watch:
                 self._problem(f"{name} has records of {sensor} and counts them in aggregates too")
             if wrong:
                 self._problem(f"{name} has records of {sensor} twice or out of order: {wrong[:3]}")
+            if sender.sensor.agent == name:
+                self._counted_once(name, ledger, sender, numbers)
             self.checked += len(numbers)
+
+    def _counted_once(self, name: str, ledger: Ledger, sender: Sender, numbers: list[int]) -> None:
+        """What aggregates of the sensor's own agent count is what is missing between its records:
+        only the front of a log is ever removed.
+        """
+        sensor, book = sender.sensor.name, sender.book
+        found = [one for one in ledger.aggregates if one.sensor == sensor]
+        if not found:
+            return
+        low = min([*numbers, *(one.low for one in found)])
+        high = max([*numbers, *(one.high for one in found)])
+        if any(low <= number <= high for number in book.forgotten):
+            return  # Nobody knows whether they arrived.
+        between = {number for number in book.sent if low <= number <= high} - set(numbers)
+        self._compare(name, sensor, found, between)
+
+    def _compare(
+        self, where: str, sensor: str, found: Sequence[Counted], numbers: Collection[int]
+    ) -> None:
+        if wrong := disagreement(found, numbers):
+            self._problem(f"{where}, {sensor}: {wrong}")
+        self.counted += len(numbers)
 
     def _positions(self, name: str, ledger: Ledger) -> None:
         """What a position says was delivered is there."""
@@ -188,23 +212,39 @@ class Watch:
             unacked = book.sent - book.forgotten - book.acked
             if unacked:
                 self._problem(f"{sender.sensor.name} ends with {len(unacked)} not acked")
-        self._arrived("the hub", hub.has(), self._plan.shape.agents, hub.thinned.total())
+        self._arrived("the hub", hub.has(), self._plan.shape.agents, hub.aggregates)
         if self._http is not None:
             self._finish_web(self._http)
 
-    def _arrived(self, where: str, has: set[Item], agents: Iterable[str], thinned: int) -> None:
+    def _arrived(
+        self, where: str, has: set[Item], agents: Iterable[str], aggregates: Sequence[Counted]
+    ) -> None:
         missing = set[Item]().union(*(self._missing(agent, has) for agent in agents))
-        allowed = thinned + (self._removed() if self.hub_lost else self.discarded())
+        if not self.discarded() and not self.hub_lost:
+            self._arrived_once(where, missing, agents, aggregates)
+        allowed = sum(one.records for one in aggregates) + (
+            self._removed() if self.hub_lost else self.discarded()
+        )
         if len(missing) > allowed:
             self._problem(
                 f"{where} lacks {len(missing)} records, {allowed} are thinned or discarded:"
                 f" {sorted(missing)[:_SHOWN]}"
             )
 
+    def _arrived_once(
+        self, where: str, missing: set[Item], agents: Iterable[str], aggregates: Sequence[Counted]
+    ) -> None:
+        """Each record that has not come by itself is counted by one aggregate."""
+        for name, sender in self._senders.items():
+            told_twice = sender.sensor.kind == "plain" or sender.book.forgotten
+            if sender.sensor.agent in agents and not told_twice:
+                found = [one for one in aggregates if one.sensor == name]
+                self._compare(where, name, found, {n for sensor, n in missing if sensor == name})
+
     def _finish_web(self, http: HttpHub) -> None:
         self.problems += http.problems
         web, aside = self._web(), self._quarantined("agent")
-        self._arrived("the HTTP server", web | aside, ["agent"], http.thinned)
+        self._arrived("the HTTP server", web | aside, ["agent"], http.aggregates)
         wrong = [item for item in aside if not poisonous({"n": item[1]})]
         if wrong:
             self._problem(f"set aside, though the server never refused them: {wrong[:_SHOWN]}")

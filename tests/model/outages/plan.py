@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
+#: What `Shape.full` says of logs that put aggregates in the place of their oldest records.
+THINS: Final = "thin-oldest"
 #: Mean time between the beginnings of two faults, in seconds: they overlap now and then.
 BETWEEN_S: Final = 30.0
 #: Faults in one plan; the last ones restart nobody, since a restart cures what hangs.
@@ -139,10 +141,12 @@ _RESTARTS: Final = ("stop", "kill-", "power-cut", "crash-sensor", "open-fails", 
 _LASTING: Final = {kind: facts for kind, facts in _KINDS.items() if not kind.startswith(_RESTARTS)}
 
 
-def draw(seed: int) -> Plan:
-    """The plan of ``seed``."""
+def draw(seed: int, *, thins: bool = False) -> Plan:
+    """The plan of ``seed``; ``thins``: one whose small logs thin, whatever was drawn for them."""
     chance = random.Random(f"plan {seed}")
     shape = _shape(chance)
+    if thins:
+        shape = replace(shape, full=THINS)
     faults: list[Fault] = []
     at = 3.0
     while len(faults) < FAULTS:
@@ -166,7 +170,7 @@ def _shape(chance: random.Random) -> Shape:
         agents=agents,
         middle=chance.random() < 0.3,
         http=chance.random() < 0.5,
-        full=chance.choice(("", "", "", "", "discard-oldest", "refuse", "thin-oldest")),
+        full=chance.choice(("", "", "", "", "discard-oldest", "refuse", THINS)),
         sensors=sensors,
         commit_interval_ms=chance.choice((0, 50, 200, 1000)),
     )

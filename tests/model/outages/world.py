@@ -273,6 +273,7 @@ def simulate(plan: Plan) -> Result:
         "restarts": sum(machine.restarts for machine in world.machines.values()),
         "refused by disks": sum(machine.disk.failed for machine in world.machines.values()),
         "hub lost": watch.hub_lost,
+        "counted once by an aggregate": watch.counted,
     }
     if world.http is not None:
         counts |= {f"HTTP {mode or 'taken'}": n for mode, n in world.http.answers.items()}

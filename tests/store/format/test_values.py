@@ -35,3 +35,11 @@ def test_every_flipped_bit_and_a_value_in_anothers_place_are_damage() -> None:
     for key, raw in ((b"j", stored), (b"k", b""), (b"k", b"abc")):
         with pytest.raises(StoreDamaged, match="checksum"):
             decode(key, raw, SourceValue)
+
+
+def test_what_thinning_remembers_of_blocks_does_not_outlast_them() -> None:
+    header = LogHeader(1, 11, 90, 80, 8000, looked=70, looked_bytes=6000, thinned=5, aggregates=1)
+    held = header.rewritten(70, 7500)
+    assert (held.first, held.last, held.records, held.bytes) == (11, 90, 70, 7500)
+    assert (held.looked, held.looked_bytes) == (0, 0)
+    assert (held.thinned, held.aggregates) == (5, 1)

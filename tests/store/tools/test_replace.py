@@ -25,8 +25,8 @@ from edge_agent.store.tools.replace import compact_store, erase_streams, opened
 from edge_agent.store.tools.rewrite import used_bytes
 from edge_agent.stream_names import compile_pattern
 from tests.store.conftest import Stores
-from tests.store.retention.test_thinning import SMALL, Sent
 from tests.store.support import START_NS, entry, records, run
+from tests.store.thinning.test_thinner import SMALL, Sent
 
 
 def ignore(done: int, total: int) -> None:

@@ -79,8 +79,6 @@ def segments_of(batch: Batch, identity: Identity, matches: Callable[[str], bool]
         if isinstance(item, Gap):
             first, last = max(item.first, batch.first), min(item.last, batch.last)
             segment = Segment(first, last, item.reason)
-        elif batch.withholds(item):
-            segment = Segment(batch.first, item.last, "thinned")
         else:
             segment = _segment(item, max(item.first, batch.first), identity, matches)
         _join(segments, segment)

@@ -16,7 +16,7 @@ from edge_agent.record import Origin, Record, Run, array_header
 from edge_agent.store.format.block import Block
 from edge_agent.store.format.foreign import check_payload
 from edge_agent.store.format.payload import encode_runs
-from edge_agent.store.retention.aggregate import MINUTE_NS, Aggregated, aggregate, continues
+from edge_agent.store.thinning.aggregate import MINUTE_NS, Aggregated, aggregate, continues
 from tests.store.support import START_NS, pack
 
 BASE_NS = START_NS - START_NS % MINUTE_NS

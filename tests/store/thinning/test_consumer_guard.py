@@ -4,8 +4,8 @@ import lmdb
 import pytest
 
 from edge_agent.store import Block, ConsumerSettings, Engine, Entry, LogSettings, Position
-from edge_agent.store.retention import consumer_guard
-from edge_agent.store.retention.consumer_guard import Guard, guard_of
+from edge_agent.store.thinning import consumer_guard
+from edge_agent.store.thinning.consumer_guard import ALONE_MAX, Guard, HandedOut, guard_of
 from tests.store.conftest import Stores
 from tests.store.support import entry, small
 
@@ -24,12 +24,16 @@ def engine(stores: Stores) -> Engine:
     return engine
 
 
-def look(engine: Engine, **handed: int) -> Guard:
+def look(engine: Engine, *alone: int, **handed: int) -> Guard:
     env = engine._env  # what the engine itself would hand over
     assert isinstance(env, lmdb.Environment)
     header = engine._state.logs["main"]
     with env.begin(buffers=True) as txn:
-        told = {(name, "main"): seq for name, seq in handed.items()}
+        told = HandedOut()
+        for name, seq in handed.items():
+            told.note(name, "main", seq)
+        for seq in alone:
+            told.note("up", "main", seq, alone=True)
         return guard_of(txn, header, "main", SETTINGS, told, 4096)
 
 
@@ -61,6 +65,33 @@ def test_and_some_bytes_behind_that(engine: Engine, monkeypatch: pytest.MonkeyPa
     assert left_alone(engine, look(engine, up=12)) == [1, 4, 7, 10, 13]
     monkeypatch.setattr(consumer_guard, "GUARD_BYTES", 600)
     assert len(left_alone(engine, look(engine))) > 4
+
+
+def test_a_record_that_went_out_of_turn_is_left_alone_until_its_turn_has_come(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer_guard, "GUARD_BYTES", 0)
+    acknowledge(engine, "up", 3)
+    acknowledge(engine, "other", 30)
+    assert left_alone(engine, look(engine, 20, 29)) == [1, 19, 28]
+    acknowledge(engine, "up", 20)
+    assert left_alone(engine, look(engine, 20, 29)) == [1, 4, 7, 10, 13, 16, 19, 28]
+
+
+def test_what_was_handed_in_turn_is_no_longer_noted_by_itself() -> None:
+    handed = HandedOut()
+    for seq in (4, 9):
+        handed.note("up", "main", seq, alone=True)
+    handed.note("up", "main", 7)
+    assert handed.upto("up", "main") == 7
+    assert handed.alone("up", "main") == {9} and not handed.alone("other", "main")
+
+
+def test_of_very_many_single_records_the_newest_are_remembered() -> None:
+    handed = HandedOut()
+    for seq in range(100, 200):
+        handed.note("up", "main", seq, alone=True)
+    assert handed.alone("up", "main") == frozenset(range(200 - ALONE_MAX, 200))
 
 
 def test_without_consumers_nothing_is(engine: Engine) -> None:

@@ -3,8 +3,8 @@
 A consumer may have records without our knowing it: they were on their way when the connection or
 the power broke, and its word that it has them was not. In an aggregate they would count twice. So
 of each consumer's stretch of a log these blocks stay as they are: the one that its position lies
-in, what it was handed since (`Engine.note_handed`, forgotten when the agent ends), and about
-`GUARD_BYTES` behind that.
+in, what it was handed since (`Engine.note_handed`, forgotten when the agent ends), about
+`GUARD_BYTES` behind that, and single records farther on that it was sent out of turn.
 
 Where that was not enough, a consumer comes back with a position within a thinned block. It is then
 told "thinned" up to the block's end instead of the aggregates, and that is counted: rather less
@@ -13,7 +13,6 @@ than twice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import lmdb
@@ -29,11 +28,14 @@ GUARD_BYTES = 1024 * 1024
 GUARD_PART = 1 / 16
 #: The same in blocks, so that finding its end is quick.
 GUARD_BLOCKS = 256
+#: Single records that are remembered of a consumer. An upstream that refuses for a week is tried
+#: with new ones all the time; the oldest are the first that a full log discards.
+ALONE_MAX = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """``acknowledged`` by everybody up to there; and each consumer's stretch: behind the first
+    """``acknowledged`` by everybody up to there; and each consumer's stretches: behind the first
     seq, up to and including the second.
     """
 
@@ -47,12 +49,42 @@ class Guard:
         )
 
 
+class HandedOut:
+    """What each consumer of a log was handed since the engine was opened.
+
+    Notes come from another thread than questions: what is kept is replaced, never changed.
+    """
+
+    def __init__(self) -> None:
+        self._upto: dict[tuple[str, str], int] = {}
+        self._alone: dict[tuple[str, str], frozenset[int]] = {}
+
+    def note(self, consumer: str, log: str, seq: int, *, alone: bool = False) -> None:
+        """Everything up to ``seq``; or, ``alone``, that record and none before it."""
+        key = (consumer, log)
+        if alone:
+            found = self._alone.get(key, frozenset()) | {seq}
+            self._alone[key] = frozenset(sorted(found)[-ALONE_MAX:])
+            return
+        self._upto[key] = seq
+        if key in self._alone:
+            self._alone[key] = frozenset(one for one in self._alone[key] if one > seq)
+
+    def upto(self, consumer: str, log: str) -> int:
+        """Everything up to there; 0 for nothing."""
+        return self._upto.get((consumer, log), 0)
+
+    def alone(self, consumer: str, log: str) -> frozenset[int]:
+        """Single records behind that."""
+        return self._alone.get((consumer, log), frozenset())
+
+
 def guard_of(
     txn: lmdb.Transaction[memoryview],
     header: LogHeader,
     log: str,
     settings: StoreSettings,
-    handed: Mapping[tuple[str, str], int],
+    handed: HandedOut,
     page_bytes: int,
 ) -> Guard:
     """As this transaction sees the log's configured consumers."""
@@ -62,8 +94,9 @@ def guard_of(
     stretches = []
     for consumer in mine:
         floor = floors.get(consumer.name, 0)
-        reached = max(floor, handed.get((consumer.name, log), 0))
+        reached = max(floor, handed.upto(consumer.name, log))
         stretches.append((floor, _behind(txn, header, reached, limit, page_bytes)))
+        stretches += [(seq - 1, seq) for seq in handed.alone(consumer.name, log) if seq > floor]
     return Guard(min((floor for floor, _ in stretches), default=0), stretches)
 
 

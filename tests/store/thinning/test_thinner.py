@@ -28,7 +28,7 @@ from edge_agent.store.commit.stamp import writing
 from edge_agent.store.create import open_environment
 from edge_agent.store.format.keys import block_key
 from edge_agent.store.repair.salvage import salvage
-from edge_agent.store.retention import thinning
+from edge_agent.store.thinning import thinner
 from edge_agent.store.tools.check import check_store
 from tests.store.conftest import Stores
 from tests.store.support import foreign, pack, read_all, records, seeded, small
@@ -369,7 +369,7 @@ def test_other_policies_never_thin(stores: Stores) -> None:
 def test_one_step_reads_no_more_than_it_may(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(thinning, "STEP_RAW_BYTES", 8192)
+    monkeypatch.setattr(thinner, "STEP_RAW_BYTES", 8192)
     engine = stores.open(**SMALL)
     sent = Sent(stores, engine)
     seen: list[int] = []
@@ -398,7 +398,7 @@ def test_what_was_thinned_before_a_salvage_is_looked_at_again_in_steps(
     assert sum(block.thinned > 0 for block in before) > 8
     while not engine.commit([sent.entry("pi-0", 1 + HERTZ * sent.seconds)]).crowded:
         sent.go_on(1, trims=False)
-    monkeypatch.setattr(thinning, "STEP_BLOCKS", 5)
+    monkeypatch.setattr(thinner, "STEP_BLOCKS", 5)
     assert engine.trim().crowded
     assert engine._state.logs["main"].looked == before[5].last
     assert engine.trim().crowded

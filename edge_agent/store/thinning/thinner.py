@@ -19,7 +19,6 @@ What was looked at is remembered with the log (``looked``) and not looked at aga
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -36,9 +35,9 @@ from edge_agent.store.format.codec import Compressor
 from edge_agent.store.format.values import LogHeader, encode
 from edge_agent.store.lmdb_file.recheck import check_before_removal
 from edge_agent.store.read.cursor import BlockCursor
-from edge_agent.store.retention.aggregate import aggregate, continues
-from edge_agent.store.retention.consumer_guard import guard_of
 from edge_agent.store.settings import StoreSettings
+from edge_agent.store.thinning.aggregate import aggregate, continues
+from edge_agent.store.thinning.consumer_guard import HandedOut, guard_of
 
 #: From this part of its share on a log is thinned ahead of need, down to that part.
 CROWDED = 0.9
@@ -97,7 +96,7 @@ class _ThinStep:
 
 class Thinner:
     """Thins logs of one environment, for one call of the engine. ``logs`` and ``counts`` as for
-    the `Trimmer`; ``handed``: the last seq that a consumer of a log was handed.
+    the `Trimmer`; ``handed``: what consumers were handed.
     """
 
     def __init__(
@@ -108,7 +107,7 @@ class Thinner:
         page_bytes: int,
         counts: Counts,
         compressor: Compressor,
-        handed: Mapping[tuple[str, str], int],
+        handed: HandedOut,
     ) -> None:
         self._env = env
         self._logs = logs
@@ -118,9 +117,17 @@ class Thinner:
         self._compressor = compressor
         self._handed = handed
 
+    def thins(self, log: str) -> bool:
+        """Whether a log is thinned at all."""
+        return self._settings.log(log).when_full == "thin-oldest"
+
+    def goal(self, log: str) -> int:
+        """Bytes that a crowded log should come down to."""
+        return int(self._settings.share_bytes(log) * THIN_TO)
+
     def crowded(self, log: str) -> bool:
         """Whether a log should be thinned ahead of need, and has something to be looked at."""
-        if self._settings.log(log).when_full != "thin-oldest":
+        if not self.thins(log):
             return False
         crowded = self._logs[log].bytes > CROWDED * self._settings.share_bytes(log)
         return crowded and self._is_worth_it(log)
