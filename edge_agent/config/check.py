@@ -33,6 +33,8 @@ FORWARD_MESSAGE_BYTES = 1 * MIB
 #: All logs together; the rest is LMDB's headroom, without which a full store cannot be trimmed.
 SHARES_MAX = 0.8
 LOGS_MAX = 32
+#: Fields that everything reads that stores, routes and forwards.
+_NOT_FOR_RULES = frozenset({"time", "stream"})
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 #: The same in words.
 NAME_EXPECTED = "a name of 1 to 64 letters, digits, '.', '_' and '-'"
@@ -253,6 +255,12 @@ def _about_rule(rule: Rule, at: str, where: Where) -> Iterator[Problem]:
     for name in ("rename", "drop", "redact"):
         if name in given and not getattr(rule, name):
             yield _problem(f"{at}.{name}", where, "at least one field", "none")
+    renamed = [*(rule.rename or {}), *(rule.rename or {}).values()]
+    dropped = () if rule.drop == "record" else rule.drop or ()
+    for action, names in (("rename", renamed), ("drop", dropped), ("redact", rule.redact or ())):
+        for name in sorted(_NOT_FOR_RULES.intersection(names)):
+            expected = "a field other than time and stream"
+            yield _problem(f"{at}.{action}", where, expected, f'"{name}"')
     if rule.time is not None:
         yield from _about_rule_time(rule.time, f"{at}.time", where)
     for key, bounds in _RULE_RANGES.items():

@@ -20,7 +20,6 @@ import msgpack
 import msgspec
 
 from edge_agent.config import Rule
-from edge_agent.errors import ConfigError
 from edge_agent.metrics import Metrics
 from edge_agent.record import Run
 from edge_agent.stream_names import compile_patterns
@@ -28,8 +27,6 @@ from edge_agent.time_format import parse_format
 from edge_agent.wire import TimeKey
 
 REDACTED = "[redacted]"
-#: They are read by everything that stores, routes and forwards.
-RESERVED = frozenset({"time", "stream"})
 #: Streams whose rules are remembered; when there are more, it is begun anew.
 _STREAMS_REMEMBERED = 4096
 
@@ -51,20 +48,8 @@ class _RuleStep:
 
 
 def compile_rules(rules: Iterable[Rule], metrics: Metrics) -> Before:
-    """The function that applies all rules that act before storing.
-
-    Raises:
-        ConfigError: a rule touches ``time`` or ``stream``.
-    """
-    steps, wrong = [], []
-    for rule in rules:
-        if rule.window is None and rule.time is None:
-            try:
-                steps.append(_step(rule))
-            except ConfigError as error:
-                wrong.append(error)
-    if wrong:
-        raise ConfigError.of(wrong)
+    """The function that applies all rules that act before storing."""
+    steps = [_step(rule) for rule in rules if rule.window is None and rule.time is None]
     if not steps:
         return _leave
     steps_of: dict[str, tuple[_RuleStep, ...]] = {}
@@ -142,26 +127,14 @@ def _apply(steps: tuple[_RuleStep, ...], run: Run, metrics: Metrics) -> tuple[Ru
 
 def _step(rule: Rule) -> _RuleStep:
     matches = compile_patterns(rule.streams)
-    where = f"rule.{rule.name}"
     if rule.drop == "record":
         return _RuleStep(rule.name, matches, None)
     if rule.rename is not None:
-        _check(where, "rename", [*rule.rename, *rule.rename.values()])
         return _RuleStep(rule.name, matches, _renamer(dict(rule.rename)))
     if rule.drop is not None:
-        _check(where, "drop", rule.drop)
         return _RuleStep(rule.name, matches, _dropper(frozenset(rule.drop)))
     assert rule.redact is not None, "the configuration's check wants exactly one action"
-    _check(where, "redact", rule.redact)
     return _RuleStep(rule.name, matches, _redacter(frozenset(rule.redact)))
-
-
-def _check(where: str, action: str, names: Iterable[str]) -> None:
-    for name in names:
-        if name in RESERVED:
-            raise ConfigError(
-                f"{where}.{action}", "a field other than time and stream", f'"{name}"'
-            )
 
 
 def _renamer(names: dict[str, str]) -> _Change:

@@ -96,19 +96,6 @@ def test_window_rules_do_not_act_before_storing() -> None:
     assert compile_rules([rule(window=Duration(60))], Metrics())(run)[0] is run
 
 
-@pytest.mark.parametrize(
-    "action, says",
-    [
-        ({"rename": {"ts": "time"}}, "rule.r.rename"),
-        ({"drop": ("stream",)}, "rule.r.drop"),
-        ({"redact": ("time",)}, "rule.r.redact"),
-    ],
-)
-def test_time_and_stream_are_not_for_rules(action: dict[str, Any], says: str) -> None:
-    with pytest.raises(ConfigError, match=says):
-        compile_rules([rule(**action)], Metrics())
-
-
 def test_more_streams_than_are_remembered_change_nothing() -> None:
     before = compile_rules([rule(streams=("**",), drop=("x",))], Metrics())
     for number in range(5000):
