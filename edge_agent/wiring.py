@@ -61,6 +61,11 @@ def store_settings(config: Config, medium: LookAtMedium = nowhere) -> StoreSetti
     )
 
 
+def file_size(config: Config) -> int:
+    """Bytes of the store's file; a configuration whose logs are wrong still says so much."""
+    return StoreSettings(size=int(config.store.size)).map_size
+
+
 def group_limits(config: Config) -> GroupLimits:
     """When a commit starts early, and what may wait for one."""
     return GroupLimits(
