@@ -66,7 +66,7 @@ def show(number: int, *, as_json: bool, **where: Any) -> None:
     """Show entry NUMBER with what was sent, its first 4 KiB."""
     found = reach(**where).quarantined(number - 1, 1)
     if not found or found[0]["number"] != number:
-        raise Failure(f"there is no {number} in quarantine")
+        raise Failure(f"there is no entry {number} in quarantine")
     (one,) = found
     if as_json:
         click.echo(json_text(one, indent=2))

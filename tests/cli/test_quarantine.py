@@ -46,7 +46,7 @@ async def test_list_and_show_tell_what_and_why_and_move_no_cursor(store: Path) -
     one = await run("show", "2", "--data", str(store))
     assert '"time": "noon"' in one.output and "\x1b" not in one.output
     missing = await run("show", "9", "--data", str(store))
-    assert missing.exit_code == 1 and "no 9" in missing.output
+    assert missing.exit_code == 1 and "no entry 9" in missing.output
 
 
 async def test_replay_stores_what_can_be_used_and_says_what_cannot(store: Path) -> None:

@@ -103,7 +103,7 @@ class Sending:
                 EX_DATAERR,
             )
         if self._failure is None and outcome.refused:
-            self._failure = Failure(f"{len(outcome.refused)} records were refused", EX_DATAERR)
+            self._failure = Failure(f"records were refused: {len(outcome.refused)}", EX_DATAERR)
         if self._failure is not None:
             raise self._failure
 

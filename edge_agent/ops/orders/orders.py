@@ -236,10 +236,14 @@ class Orders:
             # Acknowledgements ride on later commits. What the lanes have said until they were held
             # is brought to the store before it is asked where they stand.
             await (await self._log.append(Entry(), soon=True)).wait()
-            mine = [one for one in await self.consumers() if one["consumer"] == name]
+            there = await self.consumers()
+            mine = [one for one in there if one["consumer"] == name]
             chosen = [one for one in mine if given.log in (None, one["log"])]
             if not chosen:
-                raise OrderRefused(f"there is no consumer {name} in {given.log or 'any log'}")
+                names = ", ".join(sorted({one["consumer"] for one in there})) or "none"
+                raise OrderRefused(
+                    f"there is no consumer {name} in {given.log or 'any log'}; known are: {names}"
+                )
             positions = await self._positions(given, chosen)
             ticket = await self._log.append(Entry(positions=positions), soon=True)
             await ticket.wait()
@@ -346,7 +350,7 @@ class Orders:
         for number in numbers:
             page = await self._log.quarantine(number - 1, 1)
             if not page or page[0][0] != number:
-                raise OrderRefused(f"there is no {number} in quarantine")
+                raise OrderRefused(f"there is no entry {number} in quarantine")
             found[number] = page[0][1]
         return found
 
