@@ -21,7 +21,7 @@ _COLOURS = {"ok": "green", "degraded": "yellow", "failed": "red"}
 @url_options
 @click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
 def command(agent: AgentAddress, *, as_json: bool) -> None:
-    """Show how the agent is doing: health, R, Q, E, store, upstreams.
+    """Show how the agent is doing: health, speed (R, Q, E), store, upstreams.
 
     Exit code 1 where the agent says that it has failed, or where none answers.
     """
