@@ -85,7 +85,7 @@ def ended(text: str) -> str:
     return text if text.endswith((".", "!", "?", "…")) else f"{text}."
 
 
-def why(error: Exception) -> str:
+def why(error: BaseException) -> str:
     """The reason of ``error``: of an OSError without its number and its file, which are named
     before it.
     """

@@ -240,9 +240,9 @@ class Orders:
             mine = [one for one in there if one["consumer"] == name]
             chosen = [one for one in mine if given.log in (None, one["log"])]
             if not chosen:
-                names = ", ".join(sorted({one["consumer"] for one in there})) or "none"
+                known = ", ".join(sorted({one["consumer"] for one in there})) or "none"
                 raise OrderRefused(
-                    f"there is no consumer {name} in {given.log or 'any log'}; known are: {names}"
+                    f"there is no consumer {name} in {given.log or 'any log'}; known are: {known}"
                 )
             positions = await self._positions(given, chosen)
             ticket = await self._log.append(Entry(positions=positions), soon=True)
