@@ -114,6 +114,8 @@ def drop(
     **where: Any,
 ) -> None:
     """Remove entries for good."""
+    # Asked first: nobody agrees to drop what was not named.
+    _one_way(bool(numbers) or before is not None, everything)
     what = "everything" if everything else f"{len(numbers)} entries"
     agreed(f"Drop {f'all before {before}' if before else what} for good?", yes=yes)
     if before is not None:
@@ -125,13 +127,17 @@ def drop(
     _settle("drop", numbers, everything, as_json, where)
 
 
+def _one_way(named: bool, everything: bool) -> None:
+    if named == everything:
+        raise click.UsageError("name entries by their NUMBER, or say --all")
+
+
 def _settle(
     order: Any, numbers: Sequence[int], everything: bool, as_json: bool, where: dict[str, Any]
 ) -> None:
     from edge_agent.ops.orders.orders import QuarantineOrder
 
-    if bool(numbers) == everything:
-        raise click.UsageError("name entries by their NUMBER, or say --all")
+    _one_way(bool(numbers), everything)
     target = reach(**where)
     wanted = list(numbers)
     if everything:

@@ -71,6 +71,9 @@ async def test_drop_asks_and_names_what(store: Path) -> None:
 async def test_neither_numbers_nor_all_is_wrong_usage(store: Path) -> None:
     assert (await run("replay", "--data", str(store))).exit_code == 2
     assert (await run("replay", "1", "--all", "--data", str(store))).exit_code == 2
+    for given in ([], ["--all", "7"], ["--all", "--before", "7"]):
+        nothing_named = await run("drop", *given, "--data", str(store), input="y\n")
+        assert nothing_named.exit_code == 2 and "Drop" not in nothing_named.output
 
 
 async def test_a_running_agent_does_it_too(tmp_path: Path) -> None:
