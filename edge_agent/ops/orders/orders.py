@@ -127,7 +127,7 @@ def target_of(text: str, lines: LogRange, now_ns: int) -> MoveTarget:
         return MoveTarget(lines.last + 1)
     if _SEQ.fullmatch(text):
         return MoveTarget(int(text))
-    return MoveTarget(None, parse_moment(text, now_ns, what="to"))
+    return MoveTarget(None, parse_moment(text, now_ns, what="to: neither start, end nor a seq"))
 
 
 logger = logging.getLogger(__name__)
