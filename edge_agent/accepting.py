@@ -1,4 +1,4 @@
-"""Judges each new connection by its address, before it costs the port anything.
+"""Opens a port, and judges each new connection by its address, before it costs anything.
 
 A connection costs a port half a millisecond until it is known that it proves nothing: a task, a
 place, a look at its request. Opening one costs its peer a tenth of that. So whoever connects
@@ -26,6 +26,7 @@ from typing import TypeVar
 import trio
 
 from edge_agent.connection_quota import Arrivals
+from edge_agent.printable import why
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +85,18 @@ async def linger(stream: trio.abc.Stream) -> None:
         taken = 0
         while taken < LINGER_BYTES and (data := await stream.receive_some(65536)):
             taken += len(data)
+
+
+async def listen_on(host: str, port: int, key: str) -> list[trio.SocketListener]:
+    """Sockets on an address, which stands under ``key`` in the configuration.
+
+    Raises:
+        OSError: the address is taken or not this machine's; says the key and the address.
+    """
+    try:
+        return await trio.open_tcp_listeners(port, host=host or None)
+    except OSError as error:
+        raise OSError(error.errno, f"{key} = {host}:{port}: {why(error)}") from error
 
 
 class Sieve(trio.abc.Listener[trio.SocketStream]):

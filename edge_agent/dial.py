@@ -6,10 +6,13 @@ ordinary one.
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Awaitable, Callable
 
 import trio
+
+from edge_agent.printable import why
 
 Dial = Callable[[str, int, ssl.SSLContext | None], Awaitable[trio.abc.Stream]]
 """``(host, port, tls)`` → a connected stream; raises OSError. The caller sets the deadline."""
@@ -19,9 +22,13 @@ async def dial_tcp(host: str, port: int, tls: ssl.SSLContext | None) -> trio.abc
     """A TCP connection, with TLS if there is a context.
 
     Raises:
-        OSError: no connection. Where TLS refused, its cause is ssl's own reason.
+        OSError: no connection: its words are ``HOST:PORT: REASON``. Where TLS refused, its cause is
+            ssl's own reason.
     """
-    stream = await trio.open_tcp_stream(host, port)
+    try:
+        stream = await trio.open_tcp_stream(host, port)
+    except OSError as error:
+        raise _in_words(error, f"{host}:{port}") from error
     return stream if tls is None else await secure(stream, host, tls)
 
 
@@ -41,3 +48,13 @@ async def secure(stream: trio.abc.Stream, host: str, tls: ssl.SSLContext) -> tri
             raise OSError(f"TLS: {error.__cause__}") from error.__cause__
         raise
     return over
+
+
+def _in_words(error: OSError, where: str) -> OSError:
+    """``where`` and the first reason: of several addresses Trio's own words name no reason."""
+    inner = error.__cause__
+    if isinstance(inner, ExceptionGroup):
+        inner = inner.exceptions[0]
+    if isinstance(inner, OSError) and (inner.errno or 0) > 0:
+        return OSError(inner.errno, f"{where}: {os.strerror(inner.errno or 0)}")
+    return OSError(error.errno, f"{where}: {why(error)}")

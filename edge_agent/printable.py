@@ -11,6 +11,8 @@ looks like the agent's own. What is shown instead of such a character is its esc
 - `html_text`: a part of a page.
 - `csv_text`: a cell that no spreadsheet takes for a formula.
 - `grouped`: a whole number, its digits in groups of three.
+- `often`: how often something happened.
+- `without_repr`: what h11 says, as people write it.
 - `ended`: a sentence, with one full stop.
 - `why`: what an error says, without what whoever tells it says himself.
 """
@@ -53,6 +55,16 @@ def grouped(count: float) -> str:
     return f"{count:,.0f}".replace(",", " ")
 
 
+def often(count: int) -> str:
+    """``once``, ``2 times``, ``12 345 times``."""
+    return "once" if count == 1 else f"{grouped(count)} times"
+
+
+def without_repr(text: str) -> str:
+    """What h11 says of a request, without Python's words around the bytes that it quotes."""
+    return re.sub(r"bytearray\(b(['\"].*)\)$", r"\1", text)
+
+
 def html_text(text: str) -> str:
     """``text`` for a page, or for an attribute in quotes."""
     return escape(printable(text))
@@ -73,7 +85,7 @@ def ended(text: str) -> str:
     return text if text.endswith((".", "!", "?", "…")) else f"{text}."
 
 
-def why(error: Exception) -> str:
+def why(error: BaseException) -> str:
     """The reason of ``error``: of an OSError without its number and its file, which are named
     before it.
     """

@@ -1,4 +1,4 @@
-"""The values that everything passes on: runs of encoded records in, single records out.
+"""The values that everything passes on, runs of records in, single ones out; and their times.
 
 Hot paths handle `Run`: consecutive records of one source and one stream that arrived together,
 kept as the msgpack maps that the sender encoded, joined. Everything that is the same for all of

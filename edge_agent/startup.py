@@ -20,7 +20,7 @@ from edge_agent.forward import CredentialFiles, client_context, read_token
 from edge_agent.store import DATA, LOCK, STORE, is_held, refuse_newer
 from edge_agent.tls import server_context
 from edge_agent.tokens import Tokens
-from edge_agent.wiring import store_settings
+from edge_agent.wiring import file_size
 
 MIB = 1024 * 1024
 #: Where README puts the unit, and the folder that systemd makes for it (StateDirectory=). Nothing
@@ -104,7 +104,7 @@ def _store_shortcomings(config: Config) -> list[str]:
             f" edge-agent` and set ReadWritePaths={path}"
         )
     data = path / STORE / DATA
-    size = store_settings(config).map_size
+    size = file_size(config)
     try:
         held = data.stat()
     except OSError:
@@ -144,7 +144,7 @@ def _folder_refusals(config: Config) -> Iterator[str]:
         elif (path / STORE).exists():
             refuse_newer(path / STORE)
         else:
-            yield from _lacking_room(nearest, store_settings(config).map_size)
+            yield from _lacking_room(nearest, file_size(config))
         for file in (path / LOCK, path / STORE / DATA):
             if os.path.lexists(file) and not _may(file, os.R_OK | os.W_OK):
                 yield f"store.path: {file} cannot be read and written by {_who()}"

@@ -37,11 +37,13 @@ class TimeFormat:
         form: ``iso``, ``unix``, ``unix-ms``, ``unix-us``, ``unix-ns`` or a strptime format.
         zone: zone of times that name none; None refuses those.
         how: how a person gives a zone, for the sentence that asks for one.
+        how_form: the same for the format.
     """
 
     form: str = "iso"
     zone: tzinfo | None = None
     how: str = "--tz"
+    how_form: str = "--time-format"
 
     def moments(self, value: object) -> Moments:
         """What ``value`` may mean; numbers in the form ``iso`` stay seconds since 1970.
@@ -106,8 +108,8 @@ class TimeFormat:
             return datetime.fromisoformat(text[:-1] + "Z" if text[-1:] == "z" else text)
         except ValueError:
             raise ValueError(
-                f"expected a time like 2026-11-22T10:00:00Z, found {text!r:.60}; a time format "
-                "says how other times are written"
+                f"expected a time like 2026-11-22T10:00:00Z, found {text!r:.60}; "
+                f"{self.how_form} says how other times are written"
             ) from None
 
 
@@ -124,7 +126,8 @@ def parse_format(form: str | None, zone: str | None, *, form_key: str, zone_key:
             datetime.strptime(_SAMPLE.strftime(form), form)  # noqa: DTZ007 - only whether it works
         except (ValueError, re.error):
             raise ConfigError(form_key, _FORMATS, form) from None
-    return TimeFormat(form or "iso", None if zone is None else find_zone(zone, zone_key), zone_key)
+    meant = None if zone is None else find_zone(zone, zone_key)
+    return TimeFormat(form or "iso", meant, zone_key, form_key)
 
 
 def find_zone(name: str, key: str) -> tzinfo:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
+from edge_agent.accepting import listen_on
 from edge_agent.commit import GroupLimits
 from edge_agent.config import Config, format_address, parse_address
 from edge_agent.live import window_consumer
@@ -61,6 +62,11 @@ def store_settings(config: Config, medium: LookAtMedium = nowhere) -> StoreSetti
     )
 
 
+def file_size(config: Config) -> int:
+    """Bytes of the store's file; a configuration whose logs are wrong still says so much."""
+    return StoreSettings(size=int(config.store.size)).map_size
+
+
 def group_limits(config: Config) -> GroupLimits:
     """When a commit starts early, and what may wait for one."""
     return GroupLimits(
@@ -77,12 +83,7 @@ async def listen_tcp(address: str, tls: ssl.SSLContext | None) -> Listeners:
         OSError: the address is taken or not this machine's. No ConfigError: the one who has it
             may be about to stop, and a supervisor should try again.
     """
-    host, port = parse_address(address)
-    try:
-        listeners = await trio.open_tcp_listeners(port, host=host or None)
-    except OSError as error:
-        reason = f"listen.address = {address}: {error.strerror or error}"
-        raise OSError(error.errno, reason) from error
+    listeners = await listen_on(*parse_address(address), "listen.address")
     if tls is None:
         return listeners
     return [trio.SSLListener(listener, tls, https_compatible=True) for listener in listeners]

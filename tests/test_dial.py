@@ -9,6 +9,7 @@ import trustme
 
 from edge_agent.dial import dial_tcp
 from edge_agent.forward.credentials import client_context
+from edge_agent.printable import why
 
 
 async def echo(stream: trio.abc.Stream) -> None:
@@ -28,6 +29,13 @@ async def test_plain_tcp() -> None:
             await stream.send_all(b"hello")
             assert await stream.receive_some() == b"hello"
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_why_there_is_no_connection_is_said_as_the_system_says_it(host: str) -> None:
+    with pytest.raises(ConnectionRefusedError) as caught:
+        await dial_tcp(host, 1, None)
+    assert why(caught.value) == f"{host}:1: Connection refused"
 
 
 async def test_tls_with_our_own_ca_and_with_a_strangers(tmp_path: Path) -> None:

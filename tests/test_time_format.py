@@ -153,3 +153,8 @@ def test_a_reason_does_not_name_the_column() -> None:
         with pytest.raises(ValueError, match="expected") as caught:
             parse_format(None, None, form_key="f", zone_key="z").moments(value)
         assert not str(caught.value).startswith("time")
+
+
+def test_a_time_in_another_format_is_answered_with_where_to_say_which() -> None:
+    with pytest.raises(ValueError, match=r"found '29\.11\.2026'; --time-format says how other"):
+        written().moments("29.11.2026")

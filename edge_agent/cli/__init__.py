@@ -39,7 +39,7 @@ COMMANDS: Final[dict[str, str]] = {
     "restore": "Make a store from a backup, under a new identity.",
     "erase": "Erase a stream from a store, so that its bytes are gone.",
     "compact": "Write a store anew, without what was deleted.",
-    "check": "Check a store for damage, with its own eyes.",
+    "check": "Check a store for damage, page by page.",
     "config": "Write, check or show a configuration.",
     "source": "Show whose sources are, move and forget them.",
     "token": "Make, list, rotate and revoke tokens.",

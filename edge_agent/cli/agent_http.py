@@ -180,7 +180,7 @@ class AgentAddress:
             try:
                 body = answer.read(_ANSWER_BYTES_MAX)
             except (OSError, http.client.HTTPException) as error:
-                raise Failure(f"the answer of {self.url} broke off: {error}") from error
+                raise Failure(f"the answer of {self.url} broke off: {why(error)}") from error
         try:
             return json.loads(body)
         except ValueError as error:
@@ -240,7 +240,7 @@ class AgentAddress:
                     if line.strip():
                         yield json.loads(line)
             except (OSError, http.client.HTTPException, ValueError) as error:
-                raise Failure(f"{self.url} went away: {error}") from error
+                raise Failure(f"{self.url} went away: {why(error)}") from error
 
     @contextmanager
     def _open(
@@ -342,7 +342,7 @@ def _no_answer(url: str, error: Exception) -> str:
     if parts.scheme == "http" and answered and not refused and _speaks_tls(parts):
         return _tls_spoken(url)
     return (
-        f"no agent answers at {url} ({error}). Is it running (edge-agent run), is http.address"
+        f"no agent answers at {url} ({why(error)}). Is it running (edge-agent run), is http.address"
         " off, or does --url need another port?"
     )
 

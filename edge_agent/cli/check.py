@@ -37,9 +37,9 @@ _PROBLEMS_SHOWN = 50
 def command(config: Path | None, data: str | None, *, deep: bool, as_json: bool) -> None:
     """Check a store for damage: every page, block and counter.
 
-    With --deep also free pages, as they lie on the card; by LMDB's own verifier; and every record
-    as a reader decodes it. The agent must not be running on it. Exit code 0: sound; 1: it is not;
-    75: in use.
+    With --deep it reads from the card itself, free pages too, lets LMDB's own verifier look, and
+    decodes every record as a reader does. The agent must not be running on it. Exit code 0: sound;
+    1: it is not; 75: in use.
     """
     path = Path(data) if data is not None else Path(settings_of(config).store.path)
     if not holds_store(path):

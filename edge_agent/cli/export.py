@@ -48,7 +48,7 @@ def command(
 ) -> None:
     """Write the stored records that match into FILE (- is stdout).
 
-    A CSV needs to know every field in advance, so the records are agent for twice.
+    A CSV needs to know every field in advance, so the agent is asked for the records twice.
     """
     parameters = question(stream=stream, from_=from_, to=to, filter=wanted)
     if form == "auto":

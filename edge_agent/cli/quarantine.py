@@ -66,7 +66,7 @@ def show(number: int, *, as_json: bool, **where: Any) -> None:
     """Show entry NUMBER with what was sent, its first 4 KiB."""
     found = reach(**where).quarantined(number - 1, 1)
     if not found or found[0]["number"] != number:
-        raise Failure(f"there is no {number} in quarantine")
+        raise Failure(f"there is no entry {number} in quarantine")
     (one,) = found
     if as_json:
         click.echo(json_text(one, indent=2))
@@ -114,6 +114,8 @@ def drop(
     **where: Any,
 ) -> None:
     """Remove entries for good."""
+    # Asked first: nobody agrees to drop what was not named.
+    _one_way(bool(numbers) or before is not None, everything)
     what = "everything" if everything else f"{len(numbers)} entries"
     agreed(f"Drop {f'all before {before}' if before else what} for good?", yes=yes)
     if before is not None:
@@ -125,13 +127,17 @@ def drop(
     _settle("drop", numbers, everything, as_json, where)
 
 
+def _one_way(named: bool, everything: bool) -> None:
+    if named == everything:
+        raise click.UsageError("name entries by their NUMBER, or say --all")
+
+
 def _settle(
     order: Any, numbers: Sequence[int], everything: bool, as_json: bool, where: dict[str, Any]
 ) -> None:
     from edge_agent.ops.orders.orders import QuarantineOrder
 
-    if bool(numbers) == everything:
-        raise click.UsageError("name entries by their NUMBER, or say --all")
+    _one_way(bool(numbers), everything)
     target = reach(**where)
     wanted = list(numbers)
     if everything:

@@ -22,7 +22,7 @@ from edge_agent.printable import json_text
     type=click.Choice(["newest", "oldest"]),
     default="newest",
     show_default=True,
-    help="By time; which come first, and are meant by --limit. oldest: as they were stored.",
+    help="Which come first, and stay within --limit: newest by time, or oldest as stored.",
 )
 @click.option("--aggregate", metavar="FIELD", help="Count, min, max, mean, … per stream instead.")
 @click.option(

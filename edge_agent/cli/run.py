@@ -22,6 +22,7 @@ from edge_agent.cli import process
 from edge_agent.cli.common import Failure, first_of, run_options
 from edge_agent.config import Config, ConfigMistakes, examine
 from edge_agent.errors import ConfigError
+from edge_agent.printable import why
 
 if TYPE_CHECKING:
     from edge_agent.agent import Running
@@ -49,7 +50,7 @@ def command(
     except* OSError as group:
         # An address that is taken, or none of this machine's. (What the store and upstreams do
         # to the agent is handled within it.)
-        raise Failure(f"cannot run: {first_of(group)}") from group
+        raise Failure(f"cannot run: {why(first_of(group))}") from group
     if not drained:
         raise Failure("ended by a second signal before everything was drained")
 

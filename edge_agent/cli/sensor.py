@@ -171,7 +171,9 @@ def host(
     )
     _measure_and_tell(producer, HostReader(disk, time.monotonic), interval, count, seconds)
     if refused:
-        raise Failure(f"{len(refused)} records were refused: {refused[0]}", EX_DATAERR)
+        raise Failure(
+            f"records were refused: {len(refused)}, the first one: {refused[0]}", EX_DATAERR
+        )
 
 
 def _measure_and_tell(

@@ -53,7 +53,7 @@ def move(source: str, to: str, *, keep_numbers: bool, as_json: bool, **where: An
     """Let SOURCE belong to the token called NAME; an agent is agent:ID.
 
     Its numbering begins anew where the sender says, for the numbers that somebody else used up are
-    not its own: what it still holds may so arrive twice, and nothing is lost. An agent sends again
+    not its own: what it still holds may arrive twice, and nothing is lost. An agent sends again
     all that it holds. With --keep-numbers it goes on where the old owner was.
     """
     from edge_agent.ops.orders.orders import SourceMove

@@ -11,7 +11,7 @@ from edge_agent.cli.agent_http import AgentAddress, url_options
 from edge_agent.cli.common import Failure
 from edge_agent.cli.doctor.deliveries import limits
 from edge_agent.ops.text import amount, duration, percent, phase, ratio, size
-from edge_agent.printable import json_text, printable
+from edge_agent.printable import json_text, often, printable
 
 _REFUSED_SHOWN = 5
 _COLOURS = {"ok": "green", "degraded": "yellow", "failed": "red"}
@@ -21,7 +21,7 @@ _COLOURS = {"ok": "green", "degraded": "yellow", "failed": "red"}
 @url_options
 @click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
 def command(agent: AgentAddress, *, as_json: bool) -> None:
-    """Show how the agent is doing: health, R, Q, E, store, upstreams.
+    """Show how the agent is doing: health, speed (R, Q, E), store, upstreams.
 
     Exit code 1 where the agent says that it has failed, or where none answers.
     """
@@ -175,7 +175,7 @@ def _refused(status: dict[str, Any]) -> Iterator[str]:
     # An agent of an earlier version tells of none.
     for one in status.get("refused", [])[:_REFUSED_SHOWN]:
         yield (
-            f"refused {one['address'] or 'a peer'} at {one['port']}, {amount(one['count'])} times,"
+            f"refused {one['address'] or 'a peer'} at {one['port']}, {often(one['count'])},"
             f" last {duration(one['last_s'])} ago: {one['sentence']}"
         )
 

@@ -30,7 +30,10 @@ def command(
     wanted: str | None,
     as_json: bool,
 ) -> None:
-    """Show the latest records of the streams that match PATTERN (* is one part, ** any)."""
+    """Show the latest records of the streams that match PATTERN.
+
+    In PATTERN * stands for one part of a name, ** for any number of parts.
+    """
     shown: Iterable[dict[str, Any]]
     if follow and from_ is not None:
         shown = agent.live(question(stream=pattern, from_=from_, filter=wanted))

@@ -44,9 +44,10 @@ def init(
     """Make an authority and this machine's certificate in DIR.
 
     The certificate is good for the names given and for all that this machine is called now: its
-    name, its addresses, loopback. Sensors need only ca.pem. Where DIR holds an authority already,
-    it makes out a new certificate, also good for the names of the last one: before that ends, or
-    when the machine gets another name. Sensors notice nothing; restart the agent.
+    name, its addresses, loopback. Sensors need only ca.pem. Run again for
+    the same DIR, before the certificate ends or when the machine gets another name, it makes a new
+    certificate by the same authority, also good for the names of the last one. Sensors notice
+    nothing, and a running agent takes it up within a minute.
     """
     reader = agent_user(settings_of(config, data), user)
     everything = list(dict.fromkeys((*names, *own_names(), "localhost", "127.0.0.1", "::1")))

@@ -62,7 +62,7 @@ def command() -> None:
     "sources",
     metavar="PATTERN",
     multiple=True,
-    help="Under these sources; one without * no other token may be the first to use. [any]",
+    help="May write as these sources; one named without * is kept for it. [any]",
 )
 @click.option("--read", metavar="PATTERN", multiple=True, help="May read these streams.")
 @click.option("--forward", is_flag=True, help="May forward as another agent.")
@@ -190,7 +190,7 @@ def _path(file: Path | None, config: Path | None, data: str | None) -> Path:
     if settings.listen.tokens is None:
         raise ConfigError(
             f"{config or 'defaults'}: listen.tokens",
-            'a file such as "/etc/edge-agent/tokens.json", or --file here',
+            'a file such as "/etc/edge-agent/tokens", or --file here',
             "nothing",
         )
     return Path(settings.listen.tokens)

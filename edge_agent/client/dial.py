@@ -8,7 +8,6 @@ caller's deadline.
 from __future__ import annotations
 
 import logging
-import os
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -222,7 +221,7 @@ async def _connect(
         if isinstance(error.__cause__, ssl.SSLError) and error.__cause__.reason in _NO_TLS:
             text = f"{where}: this port speaks no TLS: ws://{where}"
             raise Unreachable(text, slow=True) from error
-        raise Unreachable(f"{where}: {_reason(error)}", slow=slow) from error
+        raise Unreachable(error.strerror or f"{where}: {error}", slow=slow) from error
 
 
 async def _explained(
@@ -243,20 +242,6 @@ async def _explained(
         secure = f"wss://{address.host_header}"
         return Unreachable(f"{address.host_header}: this port speaks TLS: {secure}", slow=True)
     return problem
-
-
-def _reason(error: BaseException) -> str:
-    """The innermost sentence: Trio wraps what each address of a name answered."""
-    inner = error.__cause__
-    if isinstance(inner, BaseExceptionGroup):
-        inner = inner.exceptions[0]
-    if (
-        isinstance(inner, OSError)
-        and (inner.errno or 0) > 0
-        and not isinstance(inner, ssl.SSLError)
-    ):
-        return os.strerror(inner.errno or 0)
-    return getattr(error, "strerror", None) or str(error)
 
 
 def _refused(rejected: ConnectionRejected) -> Unreachable:

@@ -121,9 +121,9 @@ TABLES: Final = (
         """\
 [listen]
 address = "0.0.0.0:8765"
-tls_certificate = "/etc/edge-agent/tls/agent.pem"
-tls_key = "/etc/edge-agent/tls/agent.key"
-tokens = "/etc/edge-agent/tokens.json"
+tls_certificate = "/etc/edge-agent/tls/server.pem"
+tls_key = "/etc/edge-agent/tls/server-key.pem"
+tokens = "/etc/edge-agent/tokens"
 origins = ["https://dashboard.example"]
 hosts = ["agent.lan"]""",
     ),

@@ -68,7 +68,9 @@ def position_for(
             raise OrderRefused(f"{name} is configured; take it out of the configuration first")
         return Position(name, log, 0, order="forget")
     if not name.startswith(UPSTREAM):
-        raise OrderRefused(f"{name} is a rule: its records would be doubled or missed, not moved")
+        raise OrderRefused(
+            f"{name} is a rule: only what goes upstream can be paused, rewound or skipped"
+        )
     if order in ("pause", "resume"):
         return Position(name, log, 0, order=order)
     assert target is not None

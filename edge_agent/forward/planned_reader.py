@@ -1,4 +1,4 @@
-"""This module reads the log in batches for a lane, in order and without a hole.
+"""This module reads the log for a lane, in batches of ``batch_bytes``, in order, without a hole.
 
 Two ways, the same methods. `OpenBatches` reads on from a cursor and forgets: for sinks whose
 upstream keeps the numbers itself. `PlannedBatches` fixes ranges durably before they are sent: for

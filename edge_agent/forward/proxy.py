@@ -116,8 +116,8 @@ async def dial_proxy(dial: Dial, proxy: Proxy) -> trio.abc.Stream:
     try:
         return await dial(proxy.host, proxy.port, None)
     except OSError as error:
-        reason = error.strerror or error
-        raise OSError(error.errno, f"proxy {proxy.host}:{proxy.port}: {reason}") from error
+        reason = error.strerror or f"{proxy.host}:{proxy.port}: {error}"
+        raise OSError(error.errno, f"proxy {reason}") from error
 
 
 async def _connect(stream: trio.abc.Stream, proxy: Proxy, target: str) -> None:

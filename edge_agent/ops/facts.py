@@ -31,7 +31,7 @@ from edge_agent.ops.status import (
     StoreStatus,
     UpstreamStatus,
 )
-from edge_agent.printable import ended, grouped
+from edge_agent.printable import ended, grouped, often
 from edge_agent.record import DAY_S, NANOSECONDS, format_time
 from edge_agent.refused_peers import RefusedPeer, RefusedPeers
 from edge_agent.scrubber import ScrubStatus
@@ -75,12 +75,11 @@ def about_copies(identity: Identity, sources: CopiesSeen, wall_ns: int) -> Itera
             f" under the new epoch {identity.epoch}; some of it may be there twice.",
         )
     if sources.times and _is_news(sources.when_ns, wall_ns):
-        often = "once" if sources.times == 1 else f"{sources.times} times"
         yield Reason(
             "source_copied",
-            f"A source came back as a copy of its store {often} since the start, at last"
-            f" {sources.source} on {format_time(sources.when_ns)}: an older image was put back, or"
-            " two run at once. Nothing is lost; some of its records may be here twice.",
+            f"A source came back as a copy of its store {often(sources.times)} since the start,"
+            f" at last {sources.source} on {format_time(sources.when_ns)}: an older image was put"
+            " back, or two run at once. Nothing is lost; some of its records may be here twice.",
         )
 
 

@@ -22,7 +22,7 @@ from edge_agent.ops.status import (
     UpstreamStatus,
     Word,
 )
-from edge_agent.printable import ended, grouped
+from edge_agent.printable import ended, grouped, often
 from edge_agent.record import DAY_S
 
 #: A commit that takes longer than this is shown; cards stall for seconds now and then.
@@ -277,10 +277,9 @@ def _about_log(log: LogStatus) -> Iterable[Reason]:
 
 
 def _mistaken(fact: MistakeFact) -> str:
-    often = "once" if fact.times == 1 else f"{grouped(fact.times)} times"
     return (
-        f"A task of the agent failed {often} since the start on a mistake of its own ({fact.task});"
-        " please report what the journal says."
+        f"A task of the agent failed {often(fact.times)} since the start on a mistake of its own"
+        f" ({fact.task}); please report what the journal says."
     )
 
 

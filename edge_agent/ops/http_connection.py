@@ -26,6 +26,7 @@ import msgspec
 import trio
 
 from edge_agent.accepting import LINGER_S, linger
+from edge_agent.printable import without_repr
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -312,4 +313,4 @@ def _origin_form(target: bytes) -> bytes:
 
 
 def _about(error: h11.RemoteProtocolError) -> str:
-    return f"this is no HTTP/1.1 request: {error}"[:200]
+    return f"this is no HTTP/1.1 request: {without_repr(str(error))}"[:200]

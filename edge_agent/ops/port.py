@@ -12,6 +12,7 @@ from functools import partial
 
 import trio
 
+from edge_agent.accepting import listen_on
 from edge_agent.access import is_loopback
 from edge_agent.config import Config, format_address, parse_address
 from edge_agent.ops import http
@@ -53,7 +54,7 @@ async def serve_people(
     if tls is not None:
         sources.renewed("http.address", tls, partial(_tls, config, host))
     if listeners is None:
-        listeners = await trio.open_tcp_listeners(port, host=host or None)
+        listeners = await listen_on(host, port, "http.address")
     async with trio.open_nursery() as nursery:
         serve = partial(
             http.serve,

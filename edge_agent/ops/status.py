@@ -1,6 +1,6 @@
 """One frozen picture of the agent: what ``/api/status``, the page and ``edge-agent status`` show.
 
-`Status` is made once per question by `watch.Watch.look` and is the only thing that the page,
+`Status` is made once per question by `sampler.Watch.look` and is the only thing that the page,
 the JSON, the metrics' gauges and the verdict on health are made of, so that they cannot disagree.
 Field names are the JSON keys and part of the interface: add, do not rename. Every size is in
 bytes, every ``_s`` in seconds, every ``time`` RFC 3339 in UTC; None means "not known".

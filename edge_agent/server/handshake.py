@@ -17,7 +17,7 @@ import h11
 import trio
 
 from edge_agent.accepting import LINGER_S, linger
-from edge_agent.printable import ended
+from edge_agent.printable import ended, without_repr
 
 #: A head with a bearer token, some cookies and a browser's usual chatter has 2 KiB.
 HEAD_BYTES_MAX = 16 * 1024
@@ -106,7 +106,7 @@ async def read_upgrade(stream: trio.abc.Stream, *, what_this_is: str) -> Upgrade
                     continue
             connection.receive_data(bytes(data))
     except h11.RemoteProtocolError as error:
-        sentence = ended(f"This is not an HTTP request: {error}")
+        sentence = ended(f"This is not an HTTP request: {without_repr(str(error))}")
         raise HandshakeRefusal(error.error_status_hint, sentence, "bad_request") from None
     if not isinstance(event, h11.Request):
         raise EOFError("closed before a whole request")  # noqa: TRY004 - h11 says so with a type

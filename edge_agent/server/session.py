@@ -9,7 +9,7 @@ for sensors, `agent_session.py` for agents); when what may be said is
     socket ─▶ ServerSession ─▶ entry ─▶ log ─▶ Answers ─▶ ack, nack ─▶ socket
 
 It ends in one way, whatever the reason: nothing further is accepted, what was accepted gets some
-time to be committed and acked, then the socket is closed (`farewell`), and the pump stays until
+time to be committed and acked, then the socket is closed (`_farewell`), and the pump stays until
 everything that it appended has its answer, because the next connection of that source waits for it.
 """
 

@@ -1,4 +1,7 @@
-"""The engine is one open store; each method is one transaction in the thread that calls it."""
+"""The engine is one open store: its transactions, and which log takes a stream's records.
+
+Each method is one transaction, in the thread that calls it.
+"""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def test_a_refusal_is_told_in_the_agents_words(status: int, body: bytes, says: s
 
 
 def test_nobody_there_says_what_to_look_at() -> None:
-    with pytest.raises(Failure, match=r"no agent answers at .*Is it running"):
+    with pytest.raises(Failure, match=r"no agent answers at \S+ \(Connection refused\)\. Is it"):
         AgentAddress("http://127.0.0.1:1").page({})
     with pytest.raises(Failure, match="expected http://HOST:PORT"):
         AgentAddress("ws://127.0.0.1:1").page({})

@@ -52,6 +52,15 @@ def test_check_names_the_mistake(tmp_path: Path) -> None:
     assert done.exit_code == 78 and "store.size" in done.output
 
 
+def test_check_says_that_logs_have_too_large_a_share_together(tmp_path: Path) -> None:
+    # A second log without a share of its own has 70 %, too.
+    path = tmp_path / "a.toml"
+    path.write_text("[log.main]\n[log.alarms]\n")
+    done = CliRunner().invoke(command, ["check", str(path), "--data", str(tmp_path / "data")])
+    assert done.exit_code == 78
+    assert "log.alarms.share: expected all logs together at most 80%" in done.output
+
+
 def test_check_tells_all_mistakes_that_can_be_known_in_one_run(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     (tmp_path / "tokens").write_text(

@@ -46,7 +46,7 @@ async def test_list_and_show_tell_what_and_why_and_move_no_cursor(store: Path) -
     one = await run("show", "2", "--data", str(store))
     assert '"time": "noon"' in one.output and "\x1b" not in one.output
     missing = await run("show", "9", "--data", str(store))
-    assert missing.exit_code == 1 and "no 9" in missing.output
+    assert missing.exit_code == 1 and "no entry 9" in missing.output
 
 
 async def test_replay_stores_what_can_be_used_and_says_what_cannot(store: Path) -> None:
@@ -71,6 +71,9 @@ async def test_drop_asks_and_names_what(store: Path) -> None:
 async def test_neither_numbers_nor_all_is_wrong_usage(store: Path) -> None:
     assert (await run("replay", "--data", str(store))).exit_code == 2
     assert (await run("replay", "1", "--all", "--data", str(store))).exit_code == 2
+    for given in ([], ["--all", "7"], ["--all", "--before", "7"]):
+        nothing_named = await run("drop", *given, "--data", str(store), input="y\n")
+        assert nothing_named.exit_code == 2 and "Drop" not in nothing_named.output
 
 
 async def test_a_running_agent_does_it_too(tmp_path: Path) -> None:

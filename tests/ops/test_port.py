@@ -45,7 +45,7 @@ async def test_an_address_that_is_taken_is_an_error(tmp_path: Path) -> None:
         address = f"127.0.0.1:{running.address[1]}"
         sources = replace(running.watch.sources, config=config_of(tmp_path, address))
         running.watch.sources = sources
-        with pytest.raises(OSError, match="in use"):
+        with pytest.raises(OSError, match=f"http.address = {address}: .* in use"):
             await serve_people(running.watch)
 
 

@@ -100,6 +100,7 @@ async def test_the_head_for_the_library_has_nothing_of_the_peers_but_the_key() -
         (b"Origin: http://page.example", b"X: " + b"x" * HEAD_BYTES_MAX * 2, 431, "HTTP"),
         (b"GET /", b"\x16\x03\x01 /", 400, "TLS"),
         (b"HTTP/1.1", b"SSH-2.0", 400, "not an HTTP request"),
+        (b"GET /", b"GET /a b", 400, "request line: 'GET /a b"),
     ],
 )
 async def test_other_requests_are_refused_with_a_sentence(

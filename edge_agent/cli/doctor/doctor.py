@@ -49,7 +49,7 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 def command(config: Path | None, data: str | None, *, offline: bool, as_json: bool) -> None:
     """Look for what may go wrong: configuration, disk, store, machine, network.
 
-    Run it as the agent's user, or as root. Exit code 1 where a check fails; warnings are none.
+    Run it as the agent's user, or as root. Exit code 1 where a check fails, 0 with warnings.
     """
     with ProgressBar("looking", None) as bar:
         found = list(examine(config, data, offline=offline, tell=lambda what: bar.show(0, what)))

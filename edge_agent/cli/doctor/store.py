@@ -17,6 +17,7 @@ from edge_agent.cli.doctor.verdict import Finding, fail, ok, warn
 from edge_agent.errors import EdgeAgentError, StoreFailed, StoreLocked
 from edge_agent.files import acting_as_owner
 from edge_agent.ops.text import amount
+from edge_agent.printable import often
 from edge_agent.record import DAY_S
 from edge_agent.store import LOCK, StoreLock, damaged_folders, loss_in_words, preflight
 from edge_agent.store.tools import look_inside
@@ -156,14 +157,14 @@ def judge_refused(refused: Sequence[dict[str, Any]]) -> Finding:
     if not lately:
         return ok(name, "none in the last day")
     told = [
-        f"{one['address'] or 'a peer'} at {one['port']}, {amount(one['count'])} times:"
-        f" {one['sentence']}"
+        f"{one['address'] or 'a peer'} at {one['port']}, {often(one['count'])}:"
+        f" {one['sentence'].removesuffix('.')}"
         for one in lately[:_REFUSED_SHOWN]
     ]
     more = len(lately) - len(told)
     return warn(
         name,
-        " ".join(told) + (f" And {more} more." if more else ""),
+        "; ".join([*told, f"and {more} more"] if more else told),
         "if it is one of yours, mend it there; edge-agent status --json shows all",
     )
 

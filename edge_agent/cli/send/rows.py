@@ -136,7 +136,9 @@ def _read_json(lines: BoundedLines, times: TimeReader) -> Iterator[Row | BadRow 
         if isinstance(value, (int, float, str, bool)):
             value = {"value": value}
         if not isinstance(value, dict):
-            yield BadRow(number, f"a line holds one record, a map, not {type(value).__name__}")
+            yield BadRow(
+                number, f"expected one record, a map, found {'null' if value is None else 'a list'}"
+            )
             continue
         try:
             _encode_msgpack(value)

@@ -127,7 +127,7 @@ def target_of(text: str, lines: LogRange, now_ns: int) -> MoveTarget:
         return MoveTarget(lines.last + 1)
     if _SEQ.fullmatch(text):
         return MoveTarget(int(text))
-    return MoveTarget(None, parse_moment(text, now_ns, what="to"))
+    return MoveTarget(None, parse_moment(text, now_ns, what="to: neither start, end nor a seq"))
 
 
 logger = logging.getLogger(__name__)
@@ -236,10 +236,14 @@ class Orders:
             # Acknowledgements ride on later commits. What the lanes have said until they were held
             # is brought to the store before it is asked where they stand.
             await (await self._log.append(Entry(), soon=True)).wait()
-            mine = [one for one in await self.consumers() if one["consumer"] == name]
+            there = await self.consumers()
+            mine = [one for one in there if one["consumer"] == name]
             chosen = [one for one in mine if given.log in (None, one["log"])]
             if not chosen:
-                raise OrderRefused(f"there is no consumer {name} in {given.log or 'any log'}")
+                known = ", ".join(sorted({one["consumer"] for one in there})) or "none"
+                raise OrderRefused(
+                    f"there is no consumer {name} in {given.log or 'any log'}; known are: {known}"
+                )
             positions = await self._positions(given, chosen)
             ticket = await self._log.append(Entry(positions=positions), soon=True)
             await ticket.wait()
@@ -346,7 +350,7 @@ class Orders:
         for number in numbers:
             page = await self._log.quarantine(number - 1, 1)
             if not page or page[0][0] != number:
-                raise OrderRefused(f"there is no {number} in quarantine")
+                raise OrderRefused(f"there is no entry {number} in quarantine")
             found[number] = page[0][1]
         return found
 

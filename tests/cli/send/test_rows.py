@@ -81,8 +81,8 @@ def test_a_naive_time_without_a_zone_names_line_and_column() -> None:
     "text, form, line, says",
     [
         ('{"a": 1}\n{"a": ', "jsonl", 2, "not JSON"),
-        ("[1, 2]\n", "jsonl", 1, "one record, a map, not list"),
-        ("null\n", "jsonl", 1, "not NoneType"),
+        ("[1, 2]\n", "jsonl", 1, "expected one record, a map, found a list"),
+        ("null\n", "jsonl", 1, "found null"),
         (b'{"a": "\xff"}\n', "jsonl", 1, "not JSON in UTF-8"),
         (b'{"a": "' + b"x" * 2 * LINE_BYTES_MAX + b'"}\n', "jsonl", 1, "not JSON"),
         ("a,b\n1\n", "csv", 2, "expected 2 columns, found 1"),

@@ -104,11 +104,14 @@ async def test_what_makes_no_sense_is_refused_with_the_reason(tmp_path: Path) ->
         await running.keep("a/1", [1, 2])
         given = orders(running, tmp_path)
         for order, match in (
-            (ConsumerOrder("pause", "nobody"), "no consumer upstream/nobody"),
+            (
+                ConsumerOrder("pause", "nobody"),
+                r"no consumer upstream/nobody in any log; known are: .*upstream/hub",
+            ),
             (ConsumerOrder("pause", "hub", "nolog"), "in nolog"),
             (ConsumerOrder("rewind", "hub", to="1"), "nothing between"),
             (ConsumerOrder("forget", "hub"), "is configured"),
-            (ConsumerOrder("pause", "rule/hourly"), "is a rule"),
+            (ConsumerOrder("pause", "rule/hourly"), "is a rule: only"),
         ):
             with pytest.raises(OrderRefused, match=match):
                 await given.move(order)
@@ -156,7 +159,7 @@ async def test_entries_are_dropped_by_number_and_a_wrong_number_drops_none(tmp_p
     async with agent(tmp_path, serve=False) as running:
         await spoil(running, b"a", b"b", b"c")
         given = orders(running, tmp_path)
-        with pytest.raises(OrderRefused, match="no 9"):
+        with pytest.raises(OrderRefused, match="no entry 9"):
             await given.settle(QuarantineOrder("drop", (1, 9)))
         await given.settle(QuarantineOrder("drop", (1, 3)))
         assert [number for number, _ in await running.log.quarantine(0, 9)] == [2]
@@ -216,7 +219,7 @@ def test_where_to_is_a_seq_or_an_end(text: str, seq: int) -> None:
 def test_an_age_is_a_time_and_nonsense_is_refused_with_what_was_expected() -> None:
     assert target_of("-1h", LINES, 7200 * 10**9) == MoveTarget(None, 3600 * 10**9)
     assert target_of("1970-01-01T00:00:05Z", LINES, 0) == MoveTarget(None, 5 * 10**9)
-    with pytest.raises(ProtocolError, match="noon"):
+    with pytest.raises(ProtocolError, match=r"neither start, end nor a seq: .* got .noon"):
         target_of("noon", LINES, 0)
 
 

@@ -1,4 +1,4 @@
-"""What becomes of single values; `test_rebuild.py` has whole stores."""
+"""What becomes of single values; `test_rewrite.py` has whole stores."""
 
 from __future__ import annotations
 

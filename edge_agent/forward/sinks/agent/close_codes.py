@@ -19,6 +19,7 @@ from edge_agent.config import Upstream
 from edge_agent.errors import ProtocolError, SinkUnavailable
 from edge_agent.forward.sinks.http.answer import retry_after_s
 from edge_agent.forward.sinks.http.record_outcomes import printable
+from edge_agent.printable import why
 from edge_agent.session import FORBIDDEN, Stop
 
 logger = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ def translated(cause: Exception | None, upstream: Upstream, wall_ns: int) -> Sin
     if not isinstance(cause, NETWORK_ERRORS):
         logger.error("an unexpected error on the way to %s", upstream.name, exc_info=cause)
     inner = cause.__cause__ if isinstance(cause, trio.BrokenResourceError) else None
-    return SinkUnavailable(str(inner or cause) or type(cause).__name__)
+    return SinkUnavailable(why(inner or cause) or type(cause).__name__)
 
 
 def stopped(said: Stop) -> SinkUnavailable:

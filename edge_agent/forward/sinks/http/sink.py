@@ -44,6 +44,7 @@ from edge_agent.forward.sinks.http.connection import (
     open_connection,
 )
 from edge_agent.forward.tls_clock import waits_for_clock
+from edge_agent.printable import why
 from edge_agent.store import Identity
 from edge_agent.stream_names import compile_patterns
 
@@ -234,11 +235,13 @@ def _without(answer: HttpAnswer, secrets: Sequence[str]) -> HttpAnswer:
 
 
 def _reason(error: BaseException) -> str:
-    """What the innermost cause says."""
+    """What the innermost cause says, or an error of the network: that one has its words already."""
     said = type(error).__name__
     cause: BaseException | None = error
     while cause is not None:
-        said = str(cause) or said
+        said = why(cause) or said
+        if isinstance(cause, OSError):
+            break
         if isinstance(cause, BaseExceptionGroup):
             # Several addresses were tried; one reason tells enough.
             cause = cause.exceptions[0]
