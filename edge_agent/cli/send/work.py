@@ -13,6 +13,7 @@ from edge_agent.cli.send.options import EX_DATAERR, EX_NOPERM, EX_UNAVAILABLE, D
 from edge_agent.cli.send.rows import BoundedLines, take
 from edge_agent.cli.send.times import BadRow, Row
 from edge_agent.client import Opened, Producer, Trouble
+from edge_agent.printable import ended
 from edge_agent.session import FORBIDDEN
 
 _ROWS_AT_ONCE = 500
@@ -158,7 +159,7 @@ class Sending:
         self._last_word = trouble.message
         if trouble.status in (401, 403, 404) or trouble.code in FORBIDDEN:
             hint = " Try --token-file." if trouble.status in (401, 403) else ""
-            self._failure = Failure(f"{trouble.message}.{hint}", EX_NOPERM)
+            self._failure = Failure(f"{ended(trouble.message)}{hint}", EX_NOPERM)
             self._everything.cancel()
         else:
             self._diary.trouble(trouble)
