@@ -179,11 +179,14 @@ class AgentAddress:
         path: str,
         parameters: Mapping[str, str] | None = None,
         *,
+        told: str | None = None,
         order: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float = _TIMEOUT_S,
     ) -> Any:
-        """The answer, decoded. An ``order`` goes by POST."""
+        """The answer, decoded, which is a map with ``told`` where that is given. An ``order`` goes
+        by POST.
+        """
         target = path + ("?" + urlencode(parameters) if parameters else "")
         with self._open(target, timeout, order, headers or {}) as answer:
             try:
@@ -194,15 +197,20 @@ class AgentAddress:
             except (OSError, http.client.HTTPException) as error:
                 raise Failure(f"the answer of {self.url} broke off: {error}") from error
         try:
-            return json.loads(body)
-        except ValueError as error:
+            found = json.loads(body)
+            if told is not None and not (isinstance(found, dict) and told in found):
+                raise ValueError(f"{told} is missing")
+            return found
+        except (ValueError, RecursionError) as error:
             text = f"{self.url} answers, but not as an edge_agent does: is it one?"
             raise Failure(text) from error
 
     def page(self, parameters: Mapping[str, str]) -> dict[str, Any]:
         """One answer of ``/api/query`` in JSON, decoded."""
         asked = {**parameters, "format": "json"}
-        page: dict[str, Any] = self.json("/api/query", asked, timeout=_PAGE_TIMEOUT_S)
+        page: dict[str, Any] = self.json(
+            "/api/query", asked, told="records", timeout=_PAGE_TIMEOUT_S
+        )
         return page
 
     def pages(self, parameters: Mapping[str, str], limit: int | None) -> Iterator[dict[str, Any]]:
@@ -273,7 +281,7 @@ class AgentAddress:
                 path = parts.path.rstrip("/") + target
                 connection.request("GET" if order is None else "POST", path, order, asked)
                 answer = opened.enter_context(connection.getresponse())
-                if answer.status >= 400:
+                if answer.status >= 300:
                     raise self._refusal(parts, answer.status, answer.read(65536))
             except (http.client.InvalidURL, UnicodeError) as error:
                 raise self._no_url() from error
@@ -312,7 +320,7 @@ class AgentAddress:
             return Failure(_tls_spoken(self.url))
         try:
             told = str(json.loads(body)["error"]["message"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             told = f"{told or 'no reason given'} (HTTP {status}, and not as an edge_agent answers)"
         if status in (401, 403):
             told = f"{ended(f'{self.url} refuses: {told}')} Try --token-file, or {TOKEN_VARIABLE}."

@@ -121,6 +121,12 @@ def test_any_path_can_be_asked_for_and_the_token_never_into_the_url(
         ((401, b'{"error": {"code": "x", "message": "a token is needed"}}'), "--token-file"),
         ((400, b'{"error": {"code": "x", "message": "limit: expected"}}'), "limit: expected"),
         ((200, b"<html>a router</html>"), "is it one?"),
+        ((200, b"[" * 100_000), "is it one?"),
+        ((200, b'["what we ask for"]'), "is it one?"),
+        ((200, b'{"another": 1}'), "is it one?"),
+        ((200, b"null"), "is it one?"),
+        ((302, b'{"what we ask for": 1}'), "HTTP 302"),
+        ((500, b"[" * 100_000), "HTTP 500"),
         ((500, b""), "no reason given"),
     ],
 )
@@ -129,7 +135,7 @@ def test_an_answer_that_is_none_says_what_to_do(
 ) -> None:
     _Answers.answer = answer
     with pytest.raises(Failure) as caught:
-        AgentAddress(agent_url).json("/api/x")
+        AgentAddress(agent_url).json("/api/x", told="what we ask for")
     assert words in caught.value.message
 
 
