@@ -51,7 +51,7 @@ def is_ours(name: str, hosts: Iterable[str], *, loopback: bool) -> bool:
     reached over ``loopback`` this machine's own, or an address in numbers. DNS rebinding needs a
     name of the attacker's.
     """
-    if is_loopback(name) or name in {each.lower() for each in hosts}:
+    if is_loopback(name) or name in {each.lower().rstrip(".") for each in hosts}:
         return True
     machine = socket.gethostname().lower()
     return not loopback and (name in (machine, f"{machine}.local") or is_address(name))

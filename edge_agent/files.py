@@ -167,7 +167,15 @@ def read_secret_line(path: Path) -> str:
     """
     refuse_pipes(path)
     with path.open("rb") as file:
-        text = file.read(_SECRET_BYTES_MAX + 1)
+        return secret_line(file.read(_SECRET_BYTES_MAX + 1))
+
+
+def secret_line(text: bytes) -> str:
+    """The secret that is all of ``text``, without blanks around it.
+
+    Raises:
+        ValueError: it is something else, which is not repeated.
+    """
     secret = text.decode("ascii", "replace").strip()
     # Anything else would let a file with a line break write headers of its own.
     if not secret.isascii():

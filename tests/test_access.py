@@ -39,6 +39,12 @@ def test_off_loopback_a_name_of_this_machine_or_an_address_is_ours() -> None:
     assert not is_ours("192.0.2.1", ["agent.lan"], loopback=True)
 
 
+@pytest.mark.parametrize("loopback", [True, False])
+def test_a_name_that_is_listed_with_its_final_dot_is_the_name_without_it(loopback: bool) -> None:
+    for host in ("agent.lan", "agent.lan.:80"):
+        assert is_ours(host_name(host), ["Agent.lan."], loopback=loopback)
+
+
 @pytest.mark.parametrize(
     "header, secret",
     [

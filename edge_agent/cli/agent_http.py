@@ -25,7 +25,7 @@ import click
 
 from edge_agent.cli.common import TOKEN_VARIABLE, Failure, config_option, port_options
 from edge_agent.errors import ProtocolError
-from edge_agent.files import read_secret_line, trusting
+from edge_agent.files import read_secret_line, secret_line, trusting
 from edge_agent.printable import ended, why
 from edge_agent.record import NANOSECONDS
 
@@ -114,11 +114,18 @@ def _looked_up(function: Decorated, call: Callable[..., Any], default: str) -> D
         own_url, own_ca_file = _of_this_machine(config, sensors=default == DEFAULT_SENSOR_URL)
         url = url or own_url or default
         # A foreign agent's certificate was not made here.
-        if own_url is not None and urlsplit(url).hostname == urlsplit(own_url).hostname:
+        if own_url is not None and _host_of(url) == _host_of(own_url):
             ca_file = ca_file or own_ca_file
         return call(*given, url=url, ca_file=ca_file, **others)
 
     return cast("Decorated", with_agent)
+
+
+def _host_of(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None  # Whoever connects says what is wrong.
 
 
 def _of_this_machine(config: Path | None, *, sensors: bool) -> tuple[str | None, str | None]:
@@ -143,14 +150,16 @@ def read_token(token_file: Path | None) -> str | None:
     """The token in the file, or the one in the environment; None without either.
 
     Raises:
-        Failure: the file cannot be read, or does not hold a token.
+        Failure: the file cannot be read, or what is there is no token.
     """
-    if token_file is None:
-        return os.environ.get(TOKEN_VARIABLE, "").strip() or None
+    given = os.environb.get(TOKEN_VARIABLE.encode(), b"").strip()
+    if token_file is None and not given:
+        return None
+    where = TOKEN_VARIABLE if token_file is None else f"--token-file: {token_file}"
     try:
-        return read_secret_line(token_file)
+        return secret_line(given) if token_file is None else read_secret_line(token_file)
     except (OSError, ValueError) as error:
-        raise Failure(f"--token-file: {token_file}: {why(error)}") from error
+        raise Failure(f"{where}: {why(error)}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,27 +179,38 @@ class AgentAddress:
         path: str,
         parameters: Mapping[str, str] | None = None,
         *,
+        told: str | None = None,
         order: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float = _TIMEOUT_S,
     ) -> Any:
-        """The answer, decoded. An ``order`` goes by POST."""
+        """The answer, decoded, which is a map with ``told`` where that is given. An ``order`` goes
+        by POST.
+        """
         target = path + ("?" + urlencode(parameters) if parameters else "")
         with self._open(target, timeout, order, headers or {}) as answer:
             try:
                 body = answer.read(_ANSWER_BYTES_MAX)
+                # A read with a limit says nothing where the answer was cut.
+                if answer.length:
+                    raise http.client.IncompleteRead(body, answer.length)
             except (OSError, http.client.HTTPException) as error:
                 raise Failure(f"the answer of {self.url} broke off: {why(error)}") from error
         try:
-            return json.loads(body)
-        except ValueError as error:
+            found = json.loads(body)
+            if told is not None and not (isinstance(found, dict) and told in found):
+                raise ValueError(f"{told} is missing")
+            return found
+        except (ValueError, RecursionError) as error:
             text = f"{self.url} answers, but not as an edge_agent does: is it one?"
             raise Failure(text) from error
 
     def page(self, parameters: Mapping[str, str]) -> dict[str, Any]:
         """One answer of ``/api/query`` in JSON, decoded."""
         asked = {**parameters, "format": "json"}
-        page: dict[str, Any] = self.json("/api/query", asked, timeout=_PAGE_TIMEOUT_S)
+        page: dict[str, Any] = self.json(
+            "/api/query", asked, told="records", timeout=_PAGE_TIMEOUT_S
+        )
         return page
 
     def pages(self, parameters: Mapping[str, str], limit: int | None) -> Iterator[dict[str, Any]]:
@@ -261,30 +281,36 @@ class AgentAddress:
                 path = parts.path.rstrip("/") + target
                 connection.request("GET" if order is None else "POST", path, order, asked)
                 answer = opened.enter_context(connection.getresponse())
-                # What is failing says so in its status, which is asked for.
-                if answer.status >= 400 and answer.status != 503:
+                if answer.status >= 300:
                     raise self._refusal(parts, answer.status, answer.read(65536))
+            except (http.client.InvalidURL, UnicodeError) as error:
+                raise self._no_url() from error
             except (OSError, http.client.HTTPException) as error:
                 raise Failure(_no_answer(self.url, error)) from error
             yield answer
 
     def _connection(self, timeout: float) -> tuple[SplitResult, http.client.HTTPConnection]:
-        parts, port = urlsplit(self.url), None
         try:
-            port = parts.port
-        except ValueError:
-            parts = urlsplit("")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            wrong = " (ws:// is for sensors)" if parts.scheme in ("ws", "wss") else ""
-            raise Failure(f"--url: expected http://HOST:PORT, found {self.url!r}{wrong}", 2)
-        if parts.scheme == "http":
-            return parts, http.client.HTTPConnection(parts.hostname, port, timeout=timeout)
+            parts = urlsplit(self.url)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise self._no_url()
+            host, port = parts.hostname, parts.port
+            if parts.scheme == "http":
+                return parts, http.client.HTTPConnection(host, port, timeout=timeout)
+            tls = self._context()
+            return parts, http.client.HTTPSConnection(host, port, timeout=timeout, context=tls)
+        except (ValueError, http.client.InvalidURL) as error:
+            raise self._no_url() from error
+
+    def _context(self) -> ssl.SSLContext:
         try:
-            context = trusting(self.ca_file)
+            return trusting(self.ca_file)
         except (OSError, ssl.SSLError) as error:
             raise Failure(f"--ca-file: {self.ca_file}: {why(error)}") from error
-        tls = http.client.HTTPSConnection(parts.hostname, port, timeout=timeout, context=context)
-        return parts, tls
+
+    def _no_url(self) -> Failure:
+        wrong = " (ws:// is for sensors)" if self.url.startswith(("ws://", "wss://")) else ""
+        return Failure(f"--url: expected http://HOST:PORT, found {self.url!r}{wrong}", 2)
 
     def _refusal(self, parts: SplitResult, status: int, body: bytes) -> Failure:
         told = body[:200].decode(errors="replace").strip()
@@ -294,7 +320,7 @@ class AgentAddress:
             return Failure(_tls_spoken(self.url))
         try:
             told = str(json.loads(body)["error"]["message"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             told = f"{told or 'no reason given'} (HTTP {status}, and not as an edge_agent answers)"
         if status in (401, 403):
             told = f"{ended(f'{self.url} refuses: {told}')} Try --token-file, or {TOKEN_VARIABLE}."

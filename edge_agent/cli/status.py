@@ -25,7 +25,7 @@ def command(agent: AgentAddress, *, as_json: bool) -> None:
 
     Exit code 1 where the agent says that it has failed, or where none answers.
     """
-    status = agent.json("/api/status")
+    status = agent.json("/api/status", told="agent")
     if as_json:
         click.echo(json_text(status, indent=2))
     else:

@@ -111,11 +111,12 @@ class Remote(Reached):
         self, path: str, key: str, what: Callable[[Orders], Awaitable[Any]], order: Order | None
     ) -> Rows:
         if order is None:
-            answer = self.address.json(path)
+            answer = self.address.json(path, told=key)
         else:
             # Two agents on one machine: the port that was configured may be the other one's.
             body = msgspec.json.encode(msgspec.structs.replace(order, agent=self.agent))
-            answer = self.address.json(path, order=body, headers={ORDER_HEADER: "yes"})
+            headers = {ORDER_HEADER: "yes"}
+            answer = self.address.json(path, told=key, order=body, headers=headers)
         if self.agent is not None and answer.get("agent", self.agent) != self.agent:
             raise Failure(
                 f"at {self.address.url} there is agent {answer['agent']}, the store is agent"

@@ -6,6 +6,7 @@ outlives it. Each call hops into that thread and back (about 0.1 ms), so that li
 
 from __future__ import annotations
 
+import os
 import random as random_module
 import threading
 from collections.abc import Awaitable, Callable, Sequence
@@ -58,6 +59,7 @@ class BlockingProducer:
     def __init__(self, url: str, *, source: str, **options: Unpack[Options]) -> None:
         self._producer = Producer(url, source=source, **options)
         self._thread = threading.Thread(target=self._run, name=f"producer {source}")
+        self._process = 0
         self._started = threading.Event()
         self._failure: BaseException | None = None
         self._token: trio.lowlevel.TrioToken | None = None
@@ -106,6 +108,7 @@ class BlockingProducer:
     def __enter__(self) -> Self:
         if self._thread.ident is not None:
             raise RuntimeError("a BlockingProducer is used once; make another one")
+        self._process = os.getpid()
         self._thread.start()
         try:
             self._started.wait()
@@ -135,6 +138,9 @@ class BlockingProducer:
             raise RuntimeError("use it in its scope: with BlockingProducer(...) as producer")
         if threading.current_thread() is self._thread:
             raise RuntimeError("a callback cannot wait for its own producer; let a thread do it")
+        if self._process != os.getpid():
+            # The thread is not here: nobody would ever answer.
+            raise RuntimeError("a process that was forked off makes a producer of its own")
         try:
             return trio.from_thread.run(work, trio_token=self._token)
         except trio.TooSlowError:

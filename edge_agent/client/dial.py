@@ -87,6 +87,8 @@ class Address:
         try:
             parts = urlsplit(url)
             port = parts.port
+            # As the resolver does it: what has no such form is no name of a machine.
+            (parts.hostname or "").encode("idna")
         except ValueError as error:
             raise ConfigError("url", expected, f"{url!r} ({error})") from error
         if parts.scheme not in ("ws", "wss") or not parts.hostname:

@@ -8,10 +8,13 @@ record ``{"value": …}`` here, which lets it stand in a batch and take a time o
 from __future__ import annotations
 
 import json
+import math
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, time
+from dataclasses import fields, is_dataclass
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from enum import Enum
 from typing import Any, Literal
 from uuid import UUID
 
@@ -90,28 +93,76 @@ def _encode(record: Mapping[str, Any], form: Format) -> bytes:
                 raise ProtocolError("bad_record", f"a record's keys are text, not {_kind(key)}")
         # Also before JSON: it refuses what only JSON could say, such as numbers beyond 64 bits.
         encoded = msgpack.packb(record, datetime=True, default=_plain)
-        return _to_json(record).encode() if form == "json" else encoded
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        return _json(record).encode() if form == "json" else encoded
+    except (TypeError, ValueError, OverflowError, RecursionError, BufferError) as error:
         raise ProtocolError("bad_record", f"the record cannot be encoded: {error}") from error
 
 
+def _json(record: dict[str, Any]) -> str:
+    try:
+        return _to_json(record)
+    except (TypeError, ValueError):
+        # JSON has neither NaN nor keys that are no text; they are rare, and not looked for.
+        return _to_json(_for_json(record))
+
+
+def _for_json(value: object) -> object:
+    """A value with null for NaN and the infinities, and text for keys, as JSON has them."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {
+            key if key is None or isinstance(key, (str, int, float)) else _plain(key): _for_json(
+                each
+            )
+            for key, each in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [_for_json(each) for each in value]
+    if value is None or isinstance(value, (str, int)):
+        return value
+    return _for_json(_plain(value))
+
+
 def _plain(value: object) -> object:
-    """A value that neither encoding has, as text or a list."""
-    if isinstance(value, datetime):
+    """A value that neither encoding has, as text, a list or a map."""
+    if isinstance(value, datetime) and (value.utcoffset() or _MINUTE) % _MINUTE:
+        # No time of ours has a zone with seconds.
+        value = value.astimezone(UTC)
+    if isinstance(value, (date, time)):
         text = value.isoformat()
         return text.removesuffix("+00:00") + "Z" if text.endswith("+00:00") else text
-    if isinstance(value, (date, time)):
-        return value.isoformat()
+    if isinstance(value, timedelta):
+        return _duration(value)
     if isinstance(value, (Decimal, UUID)):
         return str(value)
     if isinstance(value, (set, frozenset)):
         return list(value)
     if isinstance(value, (bytes, bytearray, memoryview)):
         return b64encode(value).decode()
+    if isinstance(value, Enum):
+        return value.value
+    if is_dataclass(value) and not isinstance(value, type):
+        names = (field.name for field in fields(value))
+        return {name: getattr(value, name) for name in names if hasattr(value, name)}
+    if isinstance(value, int):
+        raise OverflowError("a whole number has at most 64 bits")
     raise TypeError(f"a record has no place for {_kind(value)}")
 
 
-_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_plain).encode
+def _duration(value: timedelta) -> str:
+    """A length of time as ISO 8601 writes it: P1DT2.5S."""
+    size = abs(value)
+    seconds = f"{size.seconds}.{size.microseconds:06}".rstrip("0").rstrip(".")
+    days = f"{size.days}D" if size.days or seconds == "0" else ""
+    sign = "-" if value != size else ""
+    return f"{sign}P{days}" + ("" if seconds == "0" else f"T{seconds}S")
+
+
+_MINUTE = timedelta(minutes=1)
+_to_json = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain
+).encode
 
 
 def _kind(value: object) -> str:

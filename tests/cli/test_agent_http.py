@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import http.server
+import os
 import ssl
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import pytest
 import trustme
 
 from edge_agent.cli.agent_http import AgentAddress, question, read_token
-from edge_agent.cli.common import Failure
+from edge_agent.cli.common import TOKEN_VARIABLE, Failure
 from tests.cli.people import people_port, record
 
 
@@ -52,6 +53,7 @@ def test_a_token_goes_in_a_header_and_never_in_the_url(tmp_path: Path) -> None:
         (400, b'{"error": {"code": "bad_query", "message": "from: expected"}}', "from: expected"),
         (401, b'{"error": {"message": "a token is needed"}}', r"needed\. Try --token-file"),
         (404, b"<html>", "HTTP 404, and not as an edge_agent answers"),
+        (503, b'{"error": {"message": "4 queries are being answered"}}', "4 queries are"),
     ],
 )
 def test_a_refusal_is_told_in_the_agents_words(status: int, body: bytes, says: str) -> None:
@@ -59,6 +61,8 @@ def test_a_refusal_is_told_in_the_agents_words(status: int, body: bytes, says: s
         people.refuse = (status, body)
         with pytest.raises(Failure, match=says):
             AgentAddress(url).page({"limit": "1"})
+        with pytest.raises(Failure, match=says):
+            next(AgentAddress(url).live({}))
 
 
 def test_nobody_there_says_what_to_look_at() -> None:
@@ -75,10 +79,13 @@ def test_a_question_leaves_out_what_was_not_asked() -> None:
 class _Answers(http.server.BaseHTTPRequestHandler):
     seen: ClassVar[list[tuple[str, str | None]]] = []
     answer: ClassVar[tuple[int, bytes]] = (200, b"{}")
+    length: ClassVar[str | None] = None
 
     def do_GET(self) -> None:
         self.seen.append((self.path, self.headers["Authorization"]))
         self.send_response(self.answer[0])
+        if self.length is not None:
+            self.send_header("Content-Length", self.length)
         self.end_headers()
         self.wfile.write(self.answer[1])
 
@@ -114,6 +121,12 @@ def test_any_path_can_be_asked_for_and_the_token_never_into_the_url(
         ((401, b'{"error": {"code": "x", "message": "a token is needed"}}'), "--token-file"),
         ((400, b'{"error": {"code": "x", "message": "limit: expected"}}'), "limit: expected"),
         ((200, b"<html>a router</html>"), "is it one?"),
+        ((200, b"[" * 100_000), "is it one?"),
+        ((200, b'["what we ask for"]'), "is it one?"),
+        ((200, b'{"another": 1}'), "is it one?"),
+        ((200, b"null"), "is it one?"),
+        ((302, b'{"what we ask for": 1}'), "HTTP 302"),
+        ((500, b"[" * 100_000), "HTTP 500"),
         ((500, b""), "no reason given"),
     ],
 )
@@ -122,7 +135,7 @@ def test_an_answer_that_is_none_says_what_to_do(
 ) -> None:
     _Answers.answer = answer
     with pytest.raises(Failure) as caught:
-        AgentAddress(agent_url).json("/api/x")
+        AgentAddress(agent_url).json("/api/x", told="what we ask for")
     assert words in caught.value.message
 
 
@@ -144,6 +157,35 @@ def test_nobody_there_says_so() -> None:
         AgentAddress("http://127.0.0.1:1").json("/")
     with pytest.raises(Failure, match="expected http"):
         AgentAddress("127.0.0.1:8766").json("/")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://[::1", "http://a b", "http://127.0.0.1/a b", "http://127.0.0.1:x",
+     f"http://{'a' * 64}.example", "http://127.0.0.1/ü"],
+)  # fmt: skip
+def test_a_url_that_is_none_is_told_as_such(url: str) -> None:
+    with pytest.raises(Failure, match="--url: expected http://HOST:PORT") as caught:
+        AgentAddress(url).json("/")
+    assert caught.value.exit_code == 2
+
+
+def test_an_answer_that_was_cut_is_told_as_such(agent_url: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr(_Answers, "length", "100")
+    _Answers.answer = (200, b'{"records": [')
+    with pytest.raises(Failure, match="broke off"):
+        AgentAddress(agent_url).page({})
+
+
+@pytest.mark.parametrize("value", [b"a\nb", "€".encode(), b"\xff"])
+def test_a_token_in_the_environment_is_looked_at_as_one_in_a_file(
+    monkeypatch: pytest.MonkeyPatch, value: bytes
+) -> None:
+    monkeypatch.setenv(TOKEN_VARIABLE, os.fsdecode(value))
+    with pytest.raises(Failure, match=f"^{TOKEN_VARIABLE}: "):
+        read_token(None)
+    monkeypatch.setenv(TOKEN_VARIABLE, " secret ")
+    assert read_token(None) == "secret"
 
 
 def test_a_token_is_read_without_its_line_break(tmp_path: Path) -> None:

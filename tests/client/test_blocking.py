@@ -145,3 +145,31 @@ with BlockingProducer({url!r}, source="me") as producer:
         _, errors = process.communicate(timeout=30)
         assert b"KeyboardInterrupt" in errors
         assert agent.kept() == list(range(100))
+
+
+def test_a_process_that_was_forked_off_is_told_to_make_its_own_and_the_producer_goes_on() -> None:
+    with agent_on_a_port() as (agent, url):
+        script = f"""
+import os, signal
+from edge_agent.client import BlockingProducer
+with BlockingProducer({url!r}, source="me") as producer:
+    producer.send({{"n": 1}})
+    if (child := os.fork()) == 0:
+        signal.alarm({PATIENCE_S:.0f})
+        try:
+            producer.send({{"n": 2}})
+        except RuntimeError as error:
+            os.write(1, str(error).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    producer.send({{"n": 3}})
+    producer.flush({PATIENCE_S})
+"""
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert (done.stdout, done.stderr) == (
+            "a process that was forked off makes a producer of its own", ""
+        )  # fmt: skip
+        assert agent.kept() == [1, 3]

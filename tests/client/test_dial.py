@@ -30,7 +30,10 @@ def test_a_url_is_taken_apart(url: str, host: str, port: int, path: str, header:
     assert (address.tls is not None) == url.startswith("wss")
 
 
-@pytest.mark.parametrize("url", ["", "h:1", "ftp://h/x", "ws:///x", "ws://h:99999/x"])
+@pytest.mark.parametrize(
+    "url",
+    ["", "h:1", "ftp://h/x", "ws:///x", "ws://h:99999/x", "ws://a..b/x", f"ws://{'a' * 64}/x"],
+)
 def test_what_is_no_url_is_told_with_an_example(url: str) -> None:
     with pytest.raises(ConfigError, match=r"ws://127\.0\.0\.1:8765/ingest"):
         Address.parse(url)

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from enum import Enum
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +19,16 @@ from edge_agent.client.encoding import (
     joining_bytes,
 )
 from edge_agent.errors import ProtocolError
+
+
+class Valve(Enum):
+    OPEN = "open"
+
+
+@dataclass
+class Reading:
+    degrees: float
+    seen: list[Valve]
 
 
 def decode(data: str | bytes) -> Any:
@@ -79,11 +92,53 @@ def test_a_value_that_an_agent_could_not_keep_is_refused_in_either_form(
         (UUID(int=7), "00000000-0000-0000-0000-000000000007"),
         ({1}, [1]),
         (frozenset("a"), ["a"]),
+        (time(3, 4, 5, tzinfo=UTC), "03:04:05Z"),
+        (timedelta(days=1, seconds=2, microseconds=500_000), "P1DT2.5S"),
+        (timedelta(seconds=-90), "-PT90S"),
+        (timedelta(0), "P0D"),
+        (Valve.OPEN, "open"),
+        (Reading(21.5, [Valve.OPEN]), {"degrees": 21.5, "seen": ["open"]}),
     ],
 )
-def test_what_neither_encoding_has_travels_as_text_or_a_list(value: Any, text: Any) -> None:
+def test_what_neither_encoding_has_travels_as_text_a_list_or_a_map(value: Any, text: Any) -> None:
     assert json.loads(encode_record({"x": [value]}, "json")) == {"x": [text]}
     assert decode(encode_record({"x": [value]}, "msgpack")) == {"x": [text]}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_json_has_null_where_a_number_is_none(value: float) -> None:
+    record = {"x": [value, {value}, (1.5, {"y": value})], "t": Reading(value, [])}
+    assert encode_record(record, "json") == (
+        b'{"x":[null,[null],[1.5,{"y":null}]],"t":{"degrees":null,"seen":[]}}'
+    )
+    assert encode_record(1, "json", time=value) == b'{"value":1,"time":null}'
+
+
+def test_json_has_text_for_keys_of_inner_maps() -> None:
+    inner = {date(2026, 1, 2): 1, UUID(int=7): 2, b"1": 3, 1.5: math.nan, None: 4, True: 5}
+    assert json.loads(encode_record({"x": inner}, "json")) == {
+        "x": {
+            "2026-01-02": 1, "00000000-0000-0000-0000-000000000007": 2, "MQ==": 3, "1.5": None,
+            "null": 4, "true": 5,
+        }
+    }  # fmt: skip
+
+
+def test_a_zone_with_seconds_becomes_utc_as_no_time_can_say_it() -> None:
+    moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=1, seconds=5)))
+    assert encode_record({"time": moment}, "json") == b'{"time":"2026-01-02T02:04:00Z"}'
+
+
+@pytest.mark.parametrize("form", ["json", "msgpack"])
+def test_a_number_that_is_too_large_is_told_as_such(form: Format) -> None:
+    with pytest.raises(ProtocolError, match="a whole number has at most 64 bits"):
+        encode_record({"x": 2**64}, form)
+
+
+@pytest.mark.parametrize("form", ["json", "msgpack"])
+def test_memory_with_gaps_is_refused_as_other_values_are(form: Format) -> None:
+    with pytest.raises(ProtocolError, match="cannot be encoded"):
+        encode_record({"x": memoryview(b"abcd")[::2]}, form)
 
 
 def test_bytes_travel_as_they_are_in_msgpack_and_as_base64_in_json() -> None:

@@ -222,7 +222,7 @@ def store_findings(
         problem = "its people's port is off"
     elif held.holder and url is not None:
         try:
-            status = AgentAddress(url, ca_file=ca_file).json("/api/status")
+            status = AgentAddress(url, ca_file=ca_file).json("/api/status", told="store")
         except Failure as error:
             problem = error.message
     entries: int | None = None

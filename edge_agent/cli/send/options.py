@@ -27,9 +27,12 @@ def ingest_url(url: str, stream: str | None) -> str:
     """The URL to send to, of a base URL and a stream, or of a whole one.
 
     Raises:
-        Failure: the stream is missing, or named twice.
+        Failure: the stream is missing, or named twice; or it is no URL.
     """
-    path = urlsplit(url).path.rstrip("/")
+    try:
+        path = urlsplit(url).path.rstrip("/")
+    except ValueError:
+        path = url
     if path.startswith("/ingest/"):
         if stream is not None and path != f"/ingest/{stream}":
             raise Failure(f"--url already names a stream ({path}); leave --stream out", 2)

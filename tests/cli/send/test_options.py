@@ -21,7 +21,13 @@ def test_url_and_stream_become_one(url: str, stream: str | None, expected: str) 
 
 
 @pytest.mark.parametrize(
-    "url, stream", [("ws://h:1", None), ("ws://h:1/ingest/a", "b"), ("ws://h:1/forward", "a")]
+    "url, stream",
+    [
+        ("ws://h:1", None),
+        ("ws://h:1/ingest/a", "b"),
+        ("ws://h:1/forward", "a"),
+        ("ws://[::1", "a"),
+    ],
 )
 def test_what_does_not_fit_is_wrong_usage(url: str, stream: str | None) -> None:
     with pytest.raises(Failure) as caught:

@@ -84,10 +84,8 @@ def test_a_record_that_the_agent_refuses_is_told_with_its_line(
 
 def test_a_refused_token_ends_it_at_once() -> None:
     with agent_on_a_port() as (agent, url):
-        agent.refuse = (401, b"This token is not known.")
-        with pytest.raises(
-            Failure, match=r"HTTP 401: This token is not known\. Try --token-file"
-        ) as caught:
+        agent.refuse = (401, b"unknown token.")
+        with pytest.raises(Failure, match=r"HTTP 401: unknown token\. Try --token-file") as caught:
             send(url, lines_of(1, 2))
     assert caught.value.exit_code == EX_NOPERM
 
