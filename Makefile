@@ -9,7 +9,7 @@
 #   make explore        the property tests with new random examples, ROUNDS times over
 #   make fuzz           a million inputs that no client means, beside a canary: some ten minutes
 #   make crash          a fifth of make nightly: power cuts, failing calls, flipped bits, lost roots, kills
-#   make nightly        all of it: an hour on two cores
+#   make nightly        all of it: more than an hour on two cores
 #   make bench          every benchmark (some 16 minutes); make bench-smoke: their tiny mode
 #   make coverage       what a part of the tests runs of each package (ARGS="tests/store")
 #   make client         the wheel of the client alone in dist/, for sensors
