@@ -292,7 +292,8 @@ class _MessageReader:
             pieces = []
             for piece in nulls_for_nan(data):
                 pieces.append(piece)
-                if self._turn <= TURN_UNITS:
+                self._spent += TURN_UNITS
+                if self.is_over():
                     yield self.gathered.taken()
             if (with_nulls := "".join(pieces)) == data:
                 raise
@@ -432,10 +433,9 @@ class _MessageReader:
 
     def _has_time_key(self, names: list[object] | None) -> bool:
         """Whether a rule says where one of these streams has its time: record by record, then."""
-        time_key, own = self._arrival.time_key, self._arrival.stream
-        if time_key is None:
+        if (time_key := self._arrival.time_key) is None:
             return False
-        asked = {own if name is None else str(name) for name in names or (None,)}
+        asked = {self._arrival.stream if name is None else str(name) for name in names or (None,)}
         return any(time_key(name) is not None for name in asked)
 
     def _add_apart(

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,9 +21,10 @@ from typing import Any, Literal
 import msgpack
 import pytest
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
+from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from tests.end_to_end.support import AgentProcess
+from tests.end_to_end.talking import connected
 from tests.patience import PATIENCE_S
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "protocol.md"
@@ -247,27 +247,6 @@ async def _closed(socket: WebSocketConnection) -> str:
     reason = end.value.reason
     assert reason is not None
     return f"{reason.code} {reason.reason or ''}".strip()
-
-
-@asynccontextmanager
-async def connected(
-    agent: AgentProcess, path: str, subprotocol: str
-) -> AsyncIterator[WebSocketConnection]:
-    """A WebSocket to the sensors' port, cut at the end if it is not closed by then."""
-    async with (
-        await trio.open_tcp_stream("127.0.0.1", agent.port) as stream,
-        trio.open_nursery() as nursery,
-    ):
-        with trio.fail_after(PATIENCE_S):
-            socket = await wrap_client_stream(
-                nursery,
-                stream,
-                f"127.0.0.1:{agent.port}",
-                path,
-                subprotocols=[subprotocol] if subprotocol else None,
-            )
-        yield socket
-        nursery.cancel_scope.cancel()
 
 
 if __name__ == "__main__":

@@ -25,13 +25,13 @@ from tests.docs.conversations import (
     Happening,
     Player,
     Said,
-    connected,
     encoded,
     happenings,
     sections,
     shown,
 )
 from tests.end_to_end.support import AgentProcess, agents
+from tests.end_to_end.talking import connected
 from tests.patience import PATIENCE_S, receive_to_end, receive_until
 
 TEXT = PAGE.read_text()

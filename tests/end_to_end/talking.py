@@ -216,8 +216,10 @@ class ForwardingPeer:
 
 
 @asynccontextmanager
-async def forwarding(agent: AgentProcess, token: str) -> AsyncIterator[ForwardingPeer]:
-    """Connected to ``/forward`` with a token."""
+async def connected(
+    agent: AgentProcess, path: str, subprotocol: str, headers: Sequence[tuple[bytes, bytes]] = ()
+) -> AsyncIterator[WebSocketConnection]:
+    """A WebSocket to the sensors' port, cut at the end if it is not closed by then."""
     async with (
         await trio.open_tcp_stream("127.0.0.1", agent.port) as stream,
         trio.open_nursery() as nursery,
@@ -227,12 +229,20 @@ async def forwarding(agent: AgentProcess, token: str) -> AsyncIterator[Forwardin
                 nursery,
                 stream,
                 f"127.0.0.1:{agent.port}",
-                "/forward",
-                subprotocols=[MSGPACK_SESSION],
-                extra_headers=[(b"Authorization", f"Bearer {token}".encode())],
+                path,
+                subprotocols=[subprotocol] if subprotocol else None,
+                extra_headers=list(headers),
             )
-        yield ForwardingPeer(socket)
+        yield socket
         nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def forwarding(agent: AgentProcess, token: str) -> AsyncIterator[ForwardingPeer]:
+    """Connected to ``/forward`` with a token."""
+    headers = [(b"Authorization", f"Bearer {token}".encode())]
+    async with connected(agent, "/forward", MSGPACK_SESSION, headers) as socket:
+        yield ForwardingPeer(socket)
 
 
 async def metric(agent: AgentProcess, name: str) -> float:
