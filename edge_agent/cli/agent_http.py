@@ -329,7 +329,7 @@ class AgentAddress:
 
 def _starts(parameters: Mapping[str, str], ages: Sequence[str | None]) -> list[str | None]:
     """From when on to ask: as ``from`` says; else longer and longer before ``to``, or now."""
-    from edge_agent.live.moments import parse_moment, parse_position
+    from edge_agent.moments import parse_moment, parse_position
 
     last = parameters.get("to")
     if "from" in parameters or last is None:

@@ -10,12 +10,12 @@ from edge_agent.access import Readable
 from edge_agent.clock import Clock
 from edge_agent.config import Limits
 from edge_agent.errors import ProtocolError
-from edge_agent.live.filter import compile_filter
-from edge_agent.live.moments import bad_query, parse_moment, parse_position
+from edge_agent.filter import compile_filter
 from edge_agent.live.query import Queries, Query, QueryAnswer, QueryLimits, parse_query
 from edge_agent.live.subscribe import Start, Subscription, Subscriptions
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
+from edge_agent.moments import bad_query, parse_moment, parse_position
 from edge_agent.stream_names import compile_pattern
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from edge_agent.client import Producer
 from edge_agent.config import parse
-from edge_agent.live.filter import FILTER_DEPTH_MAX, FILTER_LENGTH_MAX
+from edge_agent.filter import FILTER_DEPTH_MAX, FILTER_LENGTH_MAX
 from tests.docs.examples import DOCS, Example, examples_of, table_of
 from tests.end_to_end.keys import STORE
 from tests.end_to_end.support import AgentProcess, agents, eventually, run_command

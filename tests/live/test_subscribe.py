@@ -10,7 +10,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from edge_agent.errors import ProtocolError
-from edge_agent.live.filter import compile_filter
+from edge_agent.filter import compile_filter
 from edge_agent.live.subscribe import BATCH_RECORDS, Start, Subscription, Subscriptions
 from edge_agent.store import LogSettings
 from edge_agent.stream_names import compile_pattern

@@ -23,7 +23,7 @@ import trio
 
 from edge_agent.errors import ProtocolError
 from edge_agent.forward import LogRange, Order, OrderRefused, full_name, position_for
-from edge_agent.live.moments import parse_moment
+from edge_agent.moments import parse_moment
 from edge_agent.ops.orders.replay import SendAgain, is_an_upstreams, replay
 from edge_agent.record import format_time
 from edge_agent.store import (

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.errors import ProtocolError
-from edge_agent.live.filter import compile_filter
+from edge_agent.filter import compile_filter
 from edge_agent.record import Record
 
 FIELDS: dict[str, Any] = {

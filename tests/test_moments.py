@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from edge_agent.errors import ProtocolError
-from edge_agent.live.moments import format_position, parse_moment, parse_position
+from edge_agent.moments import format_position, parse_moment, parse_position
 from tests.waist import NOW_NS, SECOND
 
 

@@ -26,7 +26,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from edge_agent.errors import ProtocolError
-from edge_agent.live.moments import bad_query
+from edge_agent.moments import bad_query
 from edge_agent.record import Record
 
 Filter = Callable[[Record], bool]
