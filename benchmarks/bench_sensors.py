@@ -65,8 +65,14 @@ class IdleRow:
 
 
 def agent_config(connections: int, interval: str) -> str:
-    """As many connections as the run needs, and its interval."""
-    return f'[listen]\nconnections = {connections}\n[log.main]\ncommit_interval = "{interval}"\n'
+    """As many connections as the run needs, all of them let in at once, and its interval."""
+    return f'{all_at_once(connections)}[log.main]\ncommit_interval = "{interval}"\n'
+
+
+def all_at_once(connections: int) -> str:
+    """So many may connect at one moment, from one address: the load has a single one."""
+    keys = ("connections", "unproved", "unproved_per_address")
+    return "[listen]\n" + "".join(f"{key} = {connections}\n" for key in keys)
 
 
 def agent_run(
@@ -133,7 +139,7 @@ def row_of(what: str, sensors: int, rate: float, found: dict[str, Any]) -> Senso
 def idle_run(folder: Path, *, sessions: int, settle_s: float, hold_s: float) -> IdleRow:
     """What an agent at rest takes; with sessions, they are opened at once and stay silent."""
     shutil.rmtree(folder, ignore_errors=True)
-    config = f"[listen]\nconnections = {sessions + 50}\n" if sessions else ""
+    config = all_at_once(sessions + 50) if sessions else ""
     agent = Agent(folder, config)
     try:
         pid = agent.process.pid
