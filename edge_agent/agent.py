@@ -23,9 +23,9 @@ what all connections share           that task alone; it is run again (``server/
 one connection                       that connection (``server/server.py``)
 one lane of an upstream              that lane, which says so, backs off and begins anew
                                      (``forward/forwarder.py``)
-a rule's windows, the scrub, the     that task alone; it is run again (``supervise.py``)
-list of streams, rates and wear,
-the people's port, the watchdog
+a rule's windows, the scrub,         that task alone; it is run again (``supervise.py``)
+history, the list of streams, rates
+and wear, the people's port, the watchdog
 live views' note of a commit         that note: a view reads on with the next one
 ==================================== =============================================================
 
@@ -46,10 +46,12 @@ from pathlib import Path
 import trio
 
 from edge_agent import startup
+from edge_agent.asking import Asker
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.commit import Committer, RunBlocking, Trace
 from edge_agent.config import Config, Upstream, people_url
 from edge_agent.dial import Dial, dial_tcp
+from edge_agent.digest import Digester
 from edge_agent.forward import Forwarder, Lane, make_sink
 from edge_agent.live import Live, compile_rules, compile_time_keys, run_windows
 from edge_agent.log import Log
@@ -80,6 +82,8 @@ from edge_agent.wiring import (
     address_of,
     connection_status,
     group_limits,
+    history_bytes,
+    history_keep,
     listen_tcp,
     run_all,
     store_settings,
@@ -211,6 +215,7 @@ class _Parts:
         )
         interval_s = float(config.store.scrub_interval)
         self.scrubber = Scrubber(self.log, interval_s, around.clock, self.metrics)
+        self.digester, self.asker = self._history()
         self.forwarders = [self._forwarder(upstream) for upstream in config.upstream]
         self.renewals = Renewals(config.listen, self.forwarders, around.hangups)
 
@@ -265,6 +270,8 @@ class _Parts:
                 metrics=self.metrics,
                 log=self.log,
                 live=self.live,
+                digester=self.digester,
+                asker=self.asker,
                 upstreams=self._upstreams,
                 connections=self._connections,
                 copies=lambda: self.server.copies,
@@ -300,6 +307,20 @@ class _Parts:
         """Start a task that the agent can do without for a while."""
         nursery.start_soon(partial(supervised, what, task, metrics=self.metrics))
 
+    def _history(self) -> tuple[Digester | None, Asker | None]:
+        if not self.config.history.enabled:
+            return None, None
+        digester = Digester(
+            self.log,
+            Path(self.config.store.path),
+            history_bytes(self.config),
+            history_keep(self.config),
+            clock=self.around.clock,
+            metrics=self.metrics,
+        )
+        seconds = float(self.config.limits.query_seconds)
+        return digester, Asker(digester, seconds=seconds, metrics=self.metrics)
+
     def _forwarder(self, upstream: Upstream) -> Forwarder:
         make = partial(
             make_sink,
@@ -329,6 +350,9 @@ class _Parts:
                 )
                 self._supervise(readers, f"rule {rule.name}", windows)
         self._supervise(readers, "the scrub", self.scrubber.run)
+        if self.digester is not None and self.asker is not None:
+            self._supervise(readers, "history", self.digester.run)
+            self._supervise(readers, "answers", self.asker.run)
         done = trio.Event()
         readers.start_soon(run_all, [one.run for one in self.forwarders], done)
         return done

@@ -13,8 +13,11 @@ import trio
 from edge_agent.accepting import listen_on
 from edge_agent.commit import GroupLimits
 from edge_agent.config import Config, format_address, parse_address
+from edge_agent.digest import CONSUMER as HISTORY
+from edge_agent.digest import Keep
 from edge_agent.live import window_consumer
 from edge_agent.ops import ConnectionStatus
+from edge_agent.record import NANOSECONDS
 from edge_agent.server import Visitor
 from edge_agent.store import (
     ConsumerSettings,
@@ -32,15 +35,17 @@ Listen = Callable[[str, ssl.SSLContext | None], Awaitable[Listeners]]
 
 
 def store_settings(config: Config, medium: LookAtMedium = nowhere) -> StoreSettings:
-    """What the store is told; consumers are the upstreams and the rules with windows. ``medium``
-    tells where its file is.
+    """What the store is told; consumers are the upstreams, the rules with windows and history.
+    ``medium`` tells where its file is.
 
-    Retention does not wait for windows: their outputs go into the same logs, so that a rule on a
-    full log would wait for room that only its own position could give.
+    Age retention does not wait for history, which counts what it missed, nor for windows: their
+    outputs go into the same logs, so that a rule on a full log would wait for room that only its
+    own position could give.
     """
     names = [(f"upstream/{one.name}", one.required) for one in config.upstream]
     windows = [rule for rule in config.rule if rule.window is not None]
     names += [(window_consumer(rule.name), False) for rule in windows]
+    names += [(HISTORY, False)] if config.history.enabled else []
     store, limits = config.store, config.limits
     return StoreSettings(
         size=int(store.size),
@@ -60,6 +65,18 @@ def store_settings(config: Config, medium: LookAtMedium = nowhere) -> StoreSetti
         machine=machine_fingerprint(),
         medium=medium,
     )
+
+
+def history_keep(config: Config) -> Keep:
+    """How long history keeps what."""
+    given = config.history
+    ages = (given.keep, given.keep_minutes, given.keep_hours)
+    return Keep(*(round(float(age) * NANOSECONDS) for age in ages))
+
+
+def history_bytes(config: Config) -> int:
+    """What history may hold."""
+    return int(float(config.history.share) * file_size(config))
 
 
 def file_size(config: Config) -> int:

@@ -21,9 +21,10 @@ FLOORS = {
     "clock_note": 0, "time_format": 0, "moments": 0, "files": 0, "printable": 0, "access": 0,
     "zstd": 0, "wire": 1, "session": 1, "store": 1, "config": 1, "clock": 1, "backoff": 1,
     "dial": 1, "supervise": 1, "connection_quota": 1, "refused_peers": 1, "accepting": 1,
-    "commit": 2, "log": 2, "client": 2, "tls": 2, "copied_sources": 2,
-    "live": 3, "forward": 3, "wear": 3, "scrubber": 3, "tokens": 3, "server": 4, "ops": 4,
-    "wiring": 5, "startup": 5, "renewal": 5, "agent": 5, "cli": 6, "__main__": 7,
+    "render": 1, "commit": 2, "history": 2, "log": 2, "client": 2, "tls": 2, "copied_sources": 2,
+    "live": 3, "digest": 3, "answering": 3, "asking": 3, "forward": 3, "wear": 3, "scrubber": 3,
+    "tokens": 3, "server": 4, "ops": 4, "wiring": 5, "startup": 5, "renewal": 5, "agent": 5,
+    "cli": 6, "__main__": 7,
 }  # fmt: skip
 #: Nothing imports its neighbours on the same floor, but for these.
 SIDEWAYS = {
@@ -38,8 +39,11 @@ PURE = {
     "metrics", "clock_note", "time_format", "filter", "moments",
 }  # fmt: skip
 #: Rooms that are entered by their doors: what is named elsewhere is in the face of one of these.
-ROOMS = {"store", "wire", "session", "commit", "config", "forward", "client"}
-DOORS = {"edge_agent.store.tools", "edge_agent.store.thinning", *(f"edge_agent.{n}" for n in ROOMS)}
+ROOMS = {"history", "digest", "store", "wire", "session", "commit", "config", "forward", "client"}
+DOORS = {f"edge_agent.{n}" for n in ROOMS} | {
+    f"edge_agent.{n}"
+    for n in ("history.answers", "history.keys", "store.tools", "store.thinning")
+}
 #: A room within a room, which even its neighbours there enter by the door.
 CLOSET = "edge_agent.store.thinning."
 IMPURE = {"trio", "time", "random", "socket"}

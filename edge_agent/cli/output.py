@@ -52,7 +52,7 @@ def write_csv(
         writer.writerow((*CSV_COLUMNS, *shown))
     for record in records:
         fields = record["fields"]
-        # An answer leaves out what is the sensor's own (`edge_agent.live.render`).
+        # An answer leaves out what is the sensor's own (`edge_agent.render`).
         own = [record[name] for name in OWN_COLUMNS] + [record.get("time_quality", "sensor")]
         values = [*own, *(fields.get(name) for name in names)]
         writer.writerow([csv_text(one) if isinstance(one, str) else _cell(one) for one in values])

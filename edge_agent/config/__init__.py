@@ -11,6 +11,7 @@ from edge_agent.config.render import render_toml
 from edge_agent.config.shape import (
     Config,
     Duration,
+    HistoryConfig,
     Http,
     Limits,
     Listen,
@@ -39,6 +40,7 @@ __all__ = [
     "Config",
     "ConfigMistakes",
     "Duration",
+    "HistoryConfig",
     "Http",
     "Limits",
     "Listen",

@@ -75,6 +75,10 @@ _RANGES: dict[str, tuple[float, float]] = {
     "store.reopen_after": (0.01, 60),
     "store.quarantine_share": (0.001, 0.1),
     "store.scrub_interval": (0, 366 * 86_400),
+    "history.share": (0.01, 1.0),
+    "history.keep": (3600, 3660 * DAY_S),
+    "history.keep_minutes": (2 * DAY_S, 3660 * DAY_S),
+    "history.keep_hours": (2 * DAY_S, 36_600 * DAY_S),
     "wear.bytes_per_day_max": (0, 2**50),
     "wear.commit_interval_max": (0, 3600),
     "wear.endurance": (0, 2**60),
@@ -108,6 +112,8 @@ ORDER = (
     ("limits.window_bytes", "limits.in_flight_bytes"),
     ("limits.batch_records", "limits.window_records"),
     ("store.block_bytes", "store.group_bytes"),
+    ("history.keep", "history.keep_minutes"),
+    ("history.keep_minutes", "history.keep_hours"),
 )
 #: The same within one upstream.
 UPSTREAM_ORDER = (("backoff_base", "backoff_max"), ("batch_bytes", "in_flight_bytes"))

@@ -28,6 +28,7 @@ from edge_agent.config.render import comments_of, toml_value
 from edge_agent.config.shape import (
     Config,
     Duration,
+    HistoryConfig,
     Http,
     Limits,
     Listen,
@@ -152,6 +153,7 @@ share = "10%"
 [log.main]
 keep = "7d\"""",
     ),
+    TablePart("[history]", HistoryConfig, '[history]\nshare = "40%"\nkeep = "30d"'),
     TablePart("[wear]", WearConfig, '[wear]\nbytes_per_day_max = "2GB"\nendurance = "30TB"'),
     TablePart(
         "[[upstream]]",

@@ -65,6 +65,7 @@ def render_toml(config: Config) -> str:
         blocks.append(_about(type(section)) + _table(f"[{name}]", section))
     blocks.append(_about(LogConfig))
     blocks += [_table(f"[log.{_key(name)}]", log) for name, log in config.log.items()]
+    blocks.append(_about(type(config.history)) + _table("[history]", config.history))
     blocks.append(_about(type(config.wear)) + _table("[wear]", config.wear))
     for name, examples in _EXAMPLES.items():
         blocks.append(_about(type(examples[0])))

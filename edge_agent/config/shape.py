@@ -113,6 +113,18 @@ class LogConfig(Struct, frozen=True, forbid_unknown_fields=True):
     share: Share = Share(0.7)  # of store.size; all logs together at most 80 %
 
 
+class HistoryConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """What questions and charts are answered from: every record as columns, and figures by minute
+    and by hour, in a file beside the store's that grows with what it holds.
+    """
+
+    enabled: bool = True  # false: questions are answered from the logs alone
+    share: Share = Share(0.25)  # of store.size, beside it; the finest and oldest goes first
+    keep: Duration = Duration(90 * 86_400)  # every record
+    keep_minutes: Duration = Duration(731 * 86_400)  # count, min, max, mean … of each minute
+    keep_hours: Duration = Duration(3660 * 86_400)  # the same of each hour
+
+
 class WearConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Sparing the card.
 
@@ -198,6 +210,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     store: StoreConfig = StoreConfig()
     limits: Limits = Limits()
     log: dict[str, LogConfig] = field(default_factory=lambda: {"main": LogConfig()})
+    history: HistoryConfig = HistoryConfig()
     wear: WearConfig = WearConfig()
     upstream: tuple[Upstream, ...] = ()
     rule: tuple[Rule, ...] = ()

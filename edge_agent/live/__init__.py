@@ -1,8 +1,8 @@
 """Asking and processing: readers of the log that live in the agent itself.
 
 - `Live` answers bounded questions (`query.py`) and keeps live views (`subscribe.py`); both select
-  by stream pattern, time and a small filter (`edge_agent.filter`). `render.py` shows records as
-  JSON, lines of JSON or CSV.
+  by stream pattern, time and a small filter (`edge_agent.filter`), and are shown by
+  `edge_agent.render` as JSON, lines of JSON or CSV.
 - `compile_rules` renames, drops and redacts before storing; `compile_time_keys` says where a stream
   has its time (`rules.py`).
 - `run_windows` derives records after storing (`windows.py`): tumbling windows per stream, by the

@@ -34,6 +34,7 @@ from edge_agent.forward import OrderRefused
 from edge_agent.ops import access
 from edge_agent.ops.access import AccessRefusal, Rules
 from edge_agent.ops.facts import Sources
+from edge_agent.ops.history_answers import HistoryAnswers, is_about_history
 from edge_agent.ops.http_connection import (
     CALLER,
     App,
@@ -156,6 +157,8 @@ class _Routes:
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
         self._queries = QueryAnswers(watch.sources.live, watch.sources.config.limits.queries)
+        asker = watch.sources.asker
+        self._history = None if asker is None else HistoryAnswers(asker, watch.sources)
 
     async def page(self, request: Request) -> Response:
         may_read = _may_read(request)
@@ -207,6 +210,8 @@ class _Routes:
     async def query(self, request: Request) -> Response:
         parameters = dict(request.query_params)
         shape = parameters.pop("format", "json")
+        if self._history is not None and is_about_history(parameters):
+            return await self._history.answer(parameters, shape, _may_read(request))
         return await self._queries.answer(parameters, shape, _may_read(request))
 
     async def subscribe(self, request: Request) -> LiveView | Response:
@@ -273,7 +278,7 @@ def _seen(scope: Scope) -> access.Request:
 
 async def _protocol_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ProtocolError)
-    status = {"busy": 503, "forbidden": 403}.get(error.code, 400)
+    status = {"busy": 503, "forbidden": 403, "too_long": 413}.get(error.code, 400)
     return error_response(status, error.code, error.message)
 
 

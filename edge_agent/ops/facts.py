@@ -40,7 +40,9 @@ from edge_agent.tokens import Tokens
 from edge_agent.wear import Wear
 
 if TYPE_CHECKING:
+    from edge_agent.asking import Asker
     from edge_agent.commit import CommitStatistics
+    from edge_agent.digest import Digester
     from edge_agent.forward import ForwarderStatistics, Lane, LaneStatistics
     from edge_agent.live import Before, Live, TimeKeyOf
     from edge_agent.log import Log
@@ -110,6 +112,7 @@ class Sources:
         metrics: the agent's; gauges are set here when somebody looks.
         log: the waist.
         live: questions and live views.
+        digester, asker: history, and how it is asked; None where it is off.
         upstreams: what `upstream_status` makes of each, in the configuration's order.
         connections: the open sensor connections.
         copies: sources that came back as copies of their stores.
@@ -143,6 +146,8 @@ class Sources:
     tokens: Tokens | None
     refused: RefusedPeers
     renewed: Renewed
+    digester: Digester | None = None
+    asker: Asker | None = None
 
 
 def log_status(

@@ -16,9 +16,9 @@ import msgspec
 import trio
 from starlette.responses import Response
 
+from edge_agent import render
 from edge_agent.access import Readable
 from edge_agent.errors import ProtocolError, StoreError
-from edge_agent.live import render
 from edge_agent.ops.http_connection import Receive, Scope, Send
 from edge_agent.printable import csv_text
 

@@ -1,6 +1,6 @@
 """This module serves ``/subscribe/PATTERN`` and ``/query`` on the sensors' port, as JSON text.
 
-A subscription sends arrays of records as `live.render` shows them, and ``{"type": "missed",
+A subscription sends arrays of records as `edge_agent.render` shows them, and ``{"type": "missed",
 "count": n}`` where this reader was too slow. Nothing that the peer says has a meaning.
 
 A query is a map with the parameters of ``GET /api/query`` and an ``id`` of the peer's choice. The
@@ -22,8 +22,8 @@ import trio
 
 from edge_agent.errors import EdgeAgentError, ProtocolError
 from edge_agent.live import QueryAnswer
-from edge_agent.live.render import encode_json, to_json
 from edge_agent.record import Record
+from edge_agent.render import encode_json, to_json
 from edge_agent.server.closing import CLOSE_NORMAL, close_of
 from edge_agent.server.context import Parts, Visitor
 from edge_agent.server.websocket import WebSocket

@@ -164,6 +164,7 @@ from edge_agent.store.commit.sources import (
     SourceView,
     share_of,
 )
+from edge_agent.store.commit.stamp import writing
 from edge_agent.store.copy_signs import LookAtMedium, medium_of, nowhere
 from edge_agent.store.create import (
     DATA,
@@ -171,7 +172,11 @@ from edge_agent.store.create import (
     UNPACKING,
     damaged_folders,
     next_aside,
+    open_environment,
+    open_to_read,
     prepare_folder,
+    rename,
+    sync_folder,
     tidy,
 )
 from edge_agent.store.engine import Engine
@@ -188,7 +193,7 @@ from edge_agent.store.format.payload import (
 )
 from edge_agent.store.format.values import SalvageNote
 from edge_agent.store.identity import Identity, board_fingerprint, machine_fingerprint, new_header
-from edge_agent.store.lmdb_file.preflight import preflight, refuse_newer
+from edge_agent.store.lmdb_file.preflight import preflight, preflight_pages, refuse_newer
 from edge_agent.store.process_lock import LOCK, StoreLock, is_held
 from edge_agent.store.read.scrub_step import DamagedBlock, ScrubStep
 from edge_agent.store.read.statistics import LogStatistics, StoreStatistics
@@ -266,13 +271,19 @@ __all__ = [
     "new_header",
     "next_aside",
     "nowhere",
+    "open_environment",
+    "open_to_read",
     "preflight",
+    "preflight_pages",
     "prepare_folder",
     "refuse_newer",
+    "rename",
     "share_of",
     "slice_indexes",
     "slice_payload",
     "streams_of",
+    "sync_folder",
     "tidy",
     "without_streams",
+    "writing",
 ]

@@ -27,6 +27,7 @@ from edge_agent.store.format import keys
 from edge_agent.store.format.values import FORMAT, LogHeader, checked_body, decode
 from edge_agent.store.lmdb_file.btree import (
     Account,
+    Booked,
     booked_by_header,
     booked_for_blocks,
     check_leaves,
@@ -74,7 +75,8 @@ def preflight(folder: Path, map_size: int) -> None:
             newest, older = sound_roots(pages)
             _check_newest(pages, folder, newest, older)
             _check_ends(pages, newest.meta)
-            counted = _counted(pages, newest.meta, older.meta)
+            booked = booked_for_blocks(pages, HEADS_MAX)
+            counted = _counted(pages, newest.meta, older.meta, booked)
             _check_next(pages, counted)
             if counted != newest.meta:
                 newest = replace(
@@ -99,6 +101,20 @@ def preflight(folder: Path, map_size: int) -> None:
         except StoreFailed as error:
             # What is there can be read and, while the disk has room, written.
             logger.warning("%s", error)
+
+
+def preflight_pages(folder: Path) -> None:
+    """Whether LMDB may open the stamped file in ``folder``, whatever its keys are; a root with a
+    flipped bit is mended. Raises as `preflight`.
+    """
+    with PageFile(folder / DATA) as pages:
+        newest, older = sound_roots(pages)
+        counted = _counted(pages, newest.meta, older.meta, booked_by_header(pages))
+        page_bytes = pages.page_bytes
+    for root in (older, newest):
+        if root.mended:
+            meta = counted if root is newest else root.meta
+            _mend(folder / DATA, replace(root, meta=meta), page_bytes)
 
 
 def refuse_newer(folder: Path) -> None:
@@ -172,11 +188,11 @@ def _check_next(pages: PageFile, meta: Meta) -> None:
                                f" a commit {found}")  # fmt: skip
 
 
-def _counted(pages: PageFile, newest: Meta, older: Meta) -> Meta:
+def _counted(pages: PageFile, newest: Meta, older: Meta, booked: Booked) -> Meta:
     """``newest`` with its pages counted. Raises StoreDamaged where a tree is not sound."""
     # The root's own word for the last page may be wrong; the file's end bounds it surely.
     account = Account(pages.size // pages.page_bytes - 1)
-    main, whole = _main_tree(pages, newest.main, account)
+    main, whole = _main_tree(pages, newest.main, account, booked)
     free = _free_tree(pages, newest.free, account)
     # Every page up to the last one is in a tree or in a list of free ones.
     last = account.end - 1 if whole else max(newest.last, older.last, account.end - 1)
@@ -213,7 +229,7 @@ def _block_from(pages: PageFile, meta: Meta, key: bytes) -> bytes:
     return b""
 
 
-def _main_tree(pages: PageFile, tree: Tree, account: Account) -> tuple[Tree, bool]:
+def _main_tree(pages: PageFile, tree: Tree, account: Account, booked: Booked) -> tuple[Tree, bool]:
     """The main tree counted, and whether each of its leaves was."""
     found = spans(pages, tree, account)
     branches = account.taken
@@ -222,7 +238,6 @@ def _main_tree(pages: PageFile, tree: Tree, account: Account) -> tuple[Tree, boo
     parts = [found] if whole else [found[:half], found[-half:]]
     for span in [] if whole else found[half:-half]:
         account.take(span.number)
-    booked = booked_for_blocks(pages, HEADS_MAX)
     entries = overflows = 0
     for part in parts:
         for span in part:

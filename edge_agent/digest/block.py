@@ -1,0 +1,161 @@
+"""This module takes the records of a log's blocks into the tail, some 1.5 µs for each.
+
+What is not taken: places of erased records, and the aggregates that a full log put in the place of
+records (`edge_agent.store.thinning`), because history has seen those records.
+
+A record has the time that it is read with now. Where that is a clock's that was not set, it may be
+wrong. While a machine has just been started, such records of its boot wait in the log for the clock
+to be set (`waits`); later they are taken with the time that they have. Where that is before 2020,
+which no clock of ours means, they are taken at the time at which their block was stored here, if
+that is known, else at the time of digesting. Their way says that the clock was not set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from edge_agent.aggregates import THINNED_SOURCE
+from edge_agent.digest.tail import BODY_BYTES_MAX, LOOSE_ROWS, Tail
+from edge_agent.errors import ProtocolError, StoreDamaged
+from edge_agent.history import Way
+from edge_agent.record import NANOSECONDS, UNSET_CLOCK_BEFORE_NS, TimeQuality, resolve_time
+from edge_agent.store import ERASED, Block
+
+#: Streams that history keeps; of others nothing is kept, which is counted.
+SERIES_MAX = 50_000
+#: A machine that is on the network has set its clock so long after its start.
+WAIT_NS = 600 * NANOSECONDS
+#: Records between two pauses: about 1 ms.
+_PAUSE_RECORDS = 256
+_RUNS = msgspec.msgpack.Decoder(list[tuple[str, str, int, int, bool, int, list[dict[str, Any]]]])
+
+
+def waits(block: Block, boot_id: bytes, boot_ns: int) -> bool:
+    """Whether a block's times may become known soon: its boot is running, for less than
+    `WAIT_NS`, and its clock is not set.
+    """
+    unset = block.unset_boot
+    return unset == ("", boot_id) and block.correction is None and boot_ns < WAIT_NS
+
+
+def digest(block: Block, after: int, tail: Tail, now_ns: int) -> Iterator[int]:
+    """Take the records above the seq ``after``; pauses now and then, and tells how many it could
+    not take because there are too many streams.
+    """
+    known = block.synced or block.stored_ns >= UNSET_CLOCK_BEFORE_NS
+    if block.origin is None and not block.thinned and block.correction is None and known:
+        try:
+            runs = _RUNS.decode(block.raw())
+        except (ValueError, RecursionError, StoreDamaged):
+            runs = None
+        if runs is not None:
+            yield from _quick(block, runs, after, tail)
+            return
+    yield from _slow(block, after, tail, now_ns)
+
+
+def _quick(block: Block, runs: list[Any], after: int, tail: Tail) -> Iterator[int]:
+    seq, done, log = block.first, 0, block.log
+    weight = block.raw_len // block.count
+    streams = tail.streams
+    for stream, source, source_seq, arrival_ns, synced, _, maps in runs:
+        if seq > after and stream != ERASED and not source.startswith(THINNED_SOURCE):
+            kept = streams.get(stream)
+            if kept is None and len(streams) >= SERIES_MAX:
+                yield len(maps)
+                seq += len(maps)
+                continue
+            kept = kept or tail.of(stream)
+            rows = kept.rows
+            known, times, way_of = rows.known, rows.times, rows.way_of
+            for fields in maps:
+                quality, time_ns = _time(fields.pop("time", None), arrival_ns)
+                fields.pop("stream", None)
+                way = known.get((source, quality, synced))
+                if way is None:
+                    way = rows.way(Way(log, source, quality, synced, False))
+                    known[source, quality, synced] = way
+                times.append(time_ns)
+                way_of.append(way)
+            count = len(maps)
+            if count == 1:
+                rows.seqs.append(seq)
+                rows.source_seqs.append(source_seq)
+            else:
+                rows.seqs += range(seq, seq + count)
+                rows.source_seqs += (
+                    range(source_seq, source_seq + count) if source_seq else [0] * count
+                )
+            rows.fields += maps
+            done += count
+            if len(times) >= LOOSE_ROWS or weight * len(times) > BODY_BYTES_MAX:
+                tail.settle(kept)
+        seq += len(maps)
+        if done >= _PAUSE_RECORDS:
+            tail.added(done)
+            done = 0
+            yield 0
+    tail.added(done)
+
+
+def _time(value: object, arrival_ns: int) -> tuple[TimeQuality, int]:
+    if value is None:
+        return "arrival", arrival_ns
+    if type(value) is datetime:
+        # Microseconds of today's dates survive as a float.
+        time_ns = round(value.timestamp() * 1_000_000) * 1000
+        if time_ns >= UNSET_CLOCK_BEFORE_NS:
+            return "sensor", time_ns
+    try:
+        resolved, quality = resolve_time(value, arrival_ns)
+    except (ProtocolError, OverflowError):
+        return "arrival", arrival_ns
+    return quality, resolved
+
+
+def _slow(block: Block, after: int, tail: Tail, now_ns: int) -> Iterator[int]:
+    known = block.synced or block.correction is not None
+    otherwise_ns = block.when_ns if known else now_ns
+    weight = block.raw_len // block.count
+    try:
+        for done, record in enumerate(block.records()):
+            if record.seq <= after or record.stream == ERASED:
+                continue
+            if record.source.startswith(THINNED_SOURCE):
+                continue
+            if record.stream not in tail.streams and len(tail.streams) >= SERIES_MAX:
+                yield 1
+                continue
+            kept = tail.of(record.stream)
+            rows = kept.rows
+            way = Way(
+                record.log,
+                record.source,
+                record.quality,
+                record.synced,
+                record.corrected,
+                record.origin,
+                record.origin_epoch,
+                record.origin_log,
+            )
+            lost = record.time_ns < UNSET_CLOCK_BEFORE_NS and record.quality != "sensor"
+            rows.times.append(otherwise_ns if lost else record.time_ns)
+            rows.way_of.append(rows.way(way))
+            rows.seqs.append(record.seq)
+            rows.source_seqs.append(record.source_seq)
+            if record.origin_seq:
+                rows.origin_seqs += [0] * (len(rows.seqs) - 1 - len(rows.origin_seqs))
+                rows.origin_seqs.append(record.origin_seq)
+            rows.fields.append(record.fields)
+            tail.added(1)
+            if len(rows) >= LOOSE_ROWS or weight * len(rows) > BODY_BYTES_MAX:
+                tail.settle(kept)
+            if done % _PAUSE_RECORDS == 0:
+                yield 0
+    except StoreDamaged:
+        # Its checksum was right, so it was written like this; what lies behind it is sound.
+        return

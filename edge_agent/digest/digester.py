@@ -1,0 +1,251 @@
+"""The digester is a consumer of every log: it takes what is durable into history.
+
+It rests for as long as it works, so that sensors come first; under a flood for much longer, and
+history lags. Nothing waits for it but a question, which lets it work through (`catch_up`). What it
+has digested is in memory until a flush, each `FLUSH_EVERY_S` or once `TAIL_BYTES_MAX` are full.
+Only then does it acknowledge, so that after a crash the log gives the same records again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from edge_agent.clock import Clock
+from edge_agent.commit import Closed
+from edge_agent.digest.block import waits
+from edge_agent.digest.file import Flush, HistoryFile
+from edge_agent.digest.history import History, Keep
+from edge_agent.errors import StoreError, StoreFailed
+from edge_agent.log import Log
+from edge_agent.metrics import Metrics
+from edge_agent.store import Block, Gap, Position
+
+logger = logging.getLogger(__name__)
+
+CONSUMER = "history"
+FLUSH_EVERY_S = 900.0
+TAIL_BYTES_MAX = 4 * 1024 * 1024
+#: The shortest rest between two looks at the logs: commits of 20 ms are digested some at a time.
+REST_S = 0.25
+#: Records a second that come in, from which on it is a flood, and rests are so much longer.
+_FLOOD_RATE = 100_000
+_FLOOD_FACTOR = 19
+_READ_BYTES = 256 * 1024
+#: Between attempts to write while the disk refuses.
+FLUSH_RETRY_S = 30.0
+#: A question waits no longer for what came last.
+CATCH_UP_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryStatus:
+    """How far history is. ``lag``: records that wait to be digested; ``undated``: some of them wait
+    for the clock to be set. ``trouble`` says why nothing is written at present.
+    """
+
+    lag: int
+    undated: bool
+    records: int
+    missed: int
+    used_bytes: int
+    limit_bytes: int
+    series: int
+    trouble: str | None
+
+
+class Digester:
+    """The task, and what questions need of it. ``share_bytes``: what history may hold."""
+
+    def __init__(
+        self, log: Log, path: Path, share_bytes: int, keep: Keep, *, clock: Clock, metrics: Metrics
+    ) -> None:
+        self.path = path
+        self.history: History | None = None
+        self.trouble: str | None = "history is being opened"
+        self._log, self._share_bytes, self._keep = log, share_bytes, keep
+        self._clock, self._metrics = clock, metrics
+        self._asked = trio.Event()
+        self._round = trio.lowlevel.ParkingLot()
+        self._undated = False
+        self._flushed_at = 0.0
+
+    async def run(self) -> None:
+        """Digest until cancelled."""
+        history = await self._open()
+        try:
+            self._flushed_at = trio.current_time()
+            while True:
+                await self._digest(history)
+                if self._is_due(history):
+                    await self._flush(history)
+                await self._wait(history)
+        except Closed:
+            # The agent is stopping: what was not flushed is digested again after the next start.
+            return
+        finally:
+            self.history, self.trouble = None, "history is closed"
+            history.file.close()
+
+    async def catch_up(self) -> int:
+        """Wait until what is durable now is digested, or `CATCH_UP_S` are over; how many records
+        are left out.
+
+        Raises:
+            StoreFailed: history is not open; the text says why.
+        """
+        ends = {name: self._log.last_seq(name) for name in self._log.names()}
+        with trio.move_on_after(CATCH_UP_S):
+            while self.history is None or (not self._undated and self._lag(ends)):
+                self._asked.set()
+                await self._round.park()
+        if self.history is None:
+            raise StoreFailed(self.trouble or "history is not open")
+        return self._lag(ends)
+
+    def status(self) -> HistoryStatus:
+        """How far it is; looks at the file."""
+        history = self.history
+        if history is None:
+            return HistoryStatus(0, False, 0, 0, 0, self._share_bytes, 0, self.trouble)
+        usage, header = history.file.usage(), history.file.header
+        ends = {name: self._log.last_seq(name) for name in self._log.names()}
+        return HistoryStatus(
+            self._lag(ends),
+            self._undated,
+            header.records + history.tail.records,
+            header.missed + history.missed,
+            usage.used_bytes,
+            usage.limit_bytes,
+            len(history.file.names),
+            self.trouble,
+        )
+
+    async def _open(self) -> History:
+        identity = self._log.identity
+        opening = partial(
+            HistoryFile.open, self.path, self._share_bytes, identity.store_id, identity.epoch
+        )
+        while True:
+            try:
+                file, told = await self._log.run_blocking(opening)
+                break
+            except StoreFailed as error:
+                self._tell(str(error))
+                await trio.sleep(FLUSH_RETRY_S)
+        if told:
+            logger.error("%s", told)
+        history = History(file, self._keep)
+        for name in self._log.names():
+            history.rewind(name, self._log.last_seq(name))
+        self.history, self.trouble = history, None
+        return history
+
+    async def _digest(self, history: History) -> None:
+        """Take what is there, until the end or until a flush is due."""
+        self._undated = False
+        for name in self._log.names():
+            while history.digested.get(name, 0) < self._log.last_seq(name):
+                began, before = trio.current_time(), self._log.last_seq(name)
+                try:
+                    items = await self._log.read(name, history.digested.get(name, 0), _READ_BYTES)
+                except StoreError:
+                    break
+                items = self._without_undated(items)
+                if not items:
+                    break
+                now_ns = self._clock.read().wall_ns
+                for _ in history.take(items, now_ns):
+                    await trio.lowlevel.checkpoint()
+                if history.tail.bytes >= TAIL_BYTES_MAX:
+                    await self._flush(history)
+                await self._rest(name, began, before)
+        self._round.unpark_all()
+
+    def _without_undated(self, items: list[Block | Gap]) -> list[Block | Gap]:
+        now = self._clock.read()
+        for index, item in enumerate(items):
+            if isinstance(item, Block) and waits(item, now.boot_id, now.boot_ns):
+                self._undated = True
+                return items[:index]
+        return items
+
+    async def _rest(self, name: str, began: float, before: int) -> None:
+        if self._asked.is_set():
+            await trio.lowlevel.checkpoint()
+            return
+        took = max(trio.current_time() - began, 1e-6)
+        rate = (self._log.last_seq(name) - before) / took
+        with trio.move_on_after(took * (_FLOOD_FACTOR if rate > _FLOOD_RATE else 1)):
+            await self._asked.wait()
+
+    def _is_due(self, history: History) -> bool:
+        if not history.tail.records:
+            return False
+        return trio.current_time() - self._flushed_at >= FLUSH_EVERY_S
+
+    async def _flush(self, history: History) -> None:
+        """Write the tail, patiently; then the log may trim what is in the file now."""
+        reading = self._clock.read()
+        flush: Flush | None = None
+        for step in history.flush(reading.wall_ns, trusted=reading.synced):
+            flush = step
+            await trio.lowlevel.checkpoint()
+        assert flush is not None
+        while True:
+            try:
+                await self._log.run_blocking(history.file.write, flush)
+                break
+            except StoreFailed as error:
+                self._tell(str(error))
+                await trio.sleep(FLUSH_RETRY_S)
+        records = history.tail.records
+        history.flushed()
+        self.trouble = None
+        self._flushed_at = trio.current_time()
+        self._metrics.add("history_records_total", records)
+        self._metrics.add("history_written_bytes_total", sum(len(value) for _, value in flush.puts))
+        for name, seq in flush.header.positions.items():
+            await self._log.acknowledge(Position(CONSUMER, name, seq))
+
+    async def _wait(self, history: History) -> None:
+        """Until there is more, a flush is due, or somebody asks; never at once."""
+        self._asked = trio.Event()
+        if history.tail.records:
+            due_s = max(self._flushed_at + FLUSH_EVERY_S - trio.current_time(), 0.0)
+        else:
+            due_s = float("inf")
+            self._flushed_at = trio.current_time()
+        with trio.move_on_after(max(due_s, REST_S)):
+            async with trio.open_nursery() as nursery:
+                for name in self._log.names():
+                    nursery.start_soon(self._until_more, name, nursery.cancel_scope)
+                await self._asked.wait()
+                nursery.cancel_scope.cancel("somebody asks")
+
+    async def _until_more(self, name: str, scope: trio.CancelScope) -> None:
+        history = self.history
+        assert history is not None
+        await self._log.wait_past(name, max(history.digested.get(name, 0), self._waiting(name)))
+        await trio.sleep(REST_S)
+        scope.cancel("there is more")
+
+    def _waiting(self, name: str) -> int:
+        # Undated records are there already; only what comes after them is news.
+        return self._log.last_seq(name) if self._undated else 0
+
+    def _lag(self, ends: Mapping[str, int]) -> int:
+        history = self.history
+        if history is None:
+            return sum(ends.values())
+        return sum(max(end - history.digested.get(name, 0), 0) for name, end in ends.items())
+
+    def _tell(self, text: str) -> None:
+        if self.trouble != text:
+            logger.warning("%s; everything else goes on", text)
+        self.trouble = text

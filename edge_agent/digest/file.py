@@ -1,0 +1,211 @@
+"""History's file: an LMDB environment of its own beside the store, opened by one agent.
+
+It is a file of its own so that no ack ever waits for it, and so that what it deletes leaves the
+store's free pages as they are, which are a ring. Where it is damaged it is set aside and begun
+anew with what the logs still hold.
+
+Each flush is one synced transaction: segments, roll-ups, names of new series and the position in
+each log commit together or not at all. Values are followed by the CRC-32 of key and value.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import lmdb
+import msgspec
+
+from edge_agent.errors import StoreDamaged, StoreFailed
+from edge_agent.history import (
+    FOLDER,
+    HISTORY_FORMAT,
+    HistoryHeader,
+    checked,
+    keys,
+    read_header,
+    scan,
+    sealed,
+)
+from edge_agent.history.keys import LEVELS, META, PartKey
+from edge_agent.store import open_environment, preflight_pages, rename, sync_folder, writing
+
+BUILDING = "history.new"
+DAMAGED = "history.damaged"
+#: What LMDB gets beyond what history may hold: deleting needs free pages, too.
+HEADROOM = 1.25
+_HEADROOM_BYTES = 8 * 1024 * 1024
+_ENCODER = msgspec.msgpack.Encoder()
+
+
+@dataclass(slots=True)
+class Flush:
+    """What one transaction writes: parts by key, keys to delete, and what history says then."""
+
+    header: HistoryHeader
+    puts: list[tuple[bytes, bytes]] = field(default_factory=list)
+    deletes: list[bytes] = field(default_factory=list)
+    series: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryUsage:
+    """Bytes in use and allowed; the oldest bucket of each level, None where there is none."""
+
+    used_bytes: int
+    limit_bytes: int
+    oldest: Mapping[int, int | None]
+
+
+class HistoryFile:
+    """The open file. Reads and writes are whole transactions in the thread that calls."""
+
+    def __init__(self, env: lmdb.Environment, limit_bytes: int, header: HistoryHeader) -> None:
+        self._env = env
+        self.limit_bytes = limit_bytes
+        self.header = header
+        self.names: dict[int, str] = {}
+        with self._begin() as txn:
+            for key, raw in scan(txn, keys.SERIES):
+                self.names[int.from_bytes(key[1:], "big")] = bytes(checked(key, raw)).decode()
+        self.numbers = {name: number for number, name in self.names.items()}
+        #: Series whose names are in the file.
+        self.written = set(self.names)
+
+    @classmethod
+    def open(
+        cls, path: Path, limit_bytes: int, store_id: str, epoch: str
+    ) -> tuple[HistoryFile, str]:
+        """The file below the agent's folder ``path``, made where there is none; and a sentence
+        about what was set aside, "" if nothing was.
+
+        Raises:
+            StoreFailed: the disk refuses.
+        """
+        map_size = int(limit_bytes * HEADROOM) + _HEADROOM_BYTES
+        shutil.rmtree(path / BUILDING, ignore_errors=True)
+        told = ""
+        try:
+            if (path / FOLDER).exists():
+                try:
+                    return cls._open(path / FOLDER, map_size, limit_bytes, store_id, epoch), ""
+                except (StoreDamaged, lmdb.Error) as error:
+                    shutil.rmtree(path / DAMAGED, ignore_errors=True)
+                    rename(path / FOLDER, path / DAMAGED)
+                    told = (
+                        f"history is damaged ({error}) and begins anew; the old file is {DAMAGED}"
+                    )
+            _create(path, map_size, store_id, epoch)
+            return cls._open(path / FOLDER, map_size, limit_bytes, store_id, epoch), told
+        except (OSError, lmdb.Error) as error:
+            raise StoreFailed(f"{path / FOLDER}: history cannot be opened: {error}") from error
+
+    @classmethod
+    def _open(
+        cls, folder: Path, map_size: int, limit_bytes: int, store_id: str, epoch: str
+    ) -> HistoryFile:
+        preflight_pages(folder)
+        env = open_environment(folder, map_size)
+        try:
+            with env.begin(buffers=True) as txn:
+                meta = read_header(txn)
+            if meta.store_id != store_id:
+                raise StoreDamaged("it belongs to another store")
+            if meta.epoch != epoch:
+                # Numbering goes on behind a salvage; what was lost there is not asked for again.
+                meta = msgspec.structs.replace(meta, epoch=epoch)
+            return cls(env, limit_bytes, meta)
+        except BaseException:
+            env.close()
+            raise
+
+    def write(self, flush: Flush) -> None:
+        """Commit and sync. Raises StoreFailed; nothing was written then."""
+        try:
+            with writing(self._env) as txn:
+                for key in flush.deletes:
+                    txn.delete(key)
+                for key, value in flush.puts:
+                    txn.put(key, sealed(key, value))
+                for number, name in flush.series.items():
+                    key = keys.series_key(number)
+                    txn.put(key, sealed(key, name.encode()))
+                txn.put(META, sealed(META, _ENCODER.encode(flush.header)))
+        except lmdb.Error as error:
+            raise StoreFailed(f"history: {error}") from error
+        self.header = flush.header
+        self.written |= flush.series.keys()
+
+    def parts(self, level: int, first: int, last: int) -> Iterator[tuple[PartKey, bytes]]:
+        """Every sound part of the buckets ``first`` to ``last``, in the order of their keys."""
+        with self._begin() as txn:
+            for key, raw in scan(
+                txn, keys.bucket_key(level, first), keys.bucket_key(level, last + 1)
+            ):
+                try:
+                    yield keys.split_key(key), bytes(checked(key, raw))
+                except StoreDamaged:
+                    continue
+
+    def part_keys(self, level: int, first: int, last: int) -> list[bytes]:
+        """The keys of these buckets."""
+        begin, end = keys.bucket_key(level, first), keys.bucket_key(level, last + 1)
+        with self._begin() as txn:
+            return [key for key, _ in scan(txn, begin, end)]
+
+    def buckets(self, level: int, first: int, last: int) -> Iterator[tuple[int, int, list[bytes]]]:
+        """Each bucket that has parts, oldest first: its number, their bytes, their keys."""
+        bucket: int | None = first
+        while bucket is not None and bucket <= last:
+            size, found = 0, []
+            with self._begin() as txn:
+                begin, end = keys.bucket_key(level, bucket), keys.bucket_key(level, bucket + 1)
+                for key, raw in scan(txn, begin, end):
+                    size += len(raw) + keys.KEY_BYTES
+                    found.append(key)
+                behind = next(scan(txn, end, bytes((level + 1,))), None)
+            if found:
+                yield bucket, size, found
+            bucket = None if behind is None else keys.split_key(behind[0]).bucket
+
+    def usage(self) -> HistoryUsage:
+        """How much is used, and how far back each level goes."""
+        with self._begin() as txn:
+            stat = txn.stat()
+            pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+            oldest = {level: _first_bucket(txn, level) for level in LEVELS}
+        return HistoryUsage(pages * stat["psize"], self.limit_bytes, oldest)
+
+    def forget_readers(self) -> None:
+        """Give back what a killed worker held."""
+        self._env.reader_check()
+
+    def close(self) -> None:
+        """Nothing is written any more."""
+        self._env.close()
+
+    def _begin(self) -> lmdb.Transaction[memoryview]:
+        return self._env.begin(buffers=True)
+
+
+def _first_bucket(txn: lmdb.Transaction[memoryview], level: int) -> int | None:
+    for key, _ in scan(txn, bytes((level,))):
+        return keys.split_key(key).bucket
+    return None
+
+
+def _create(path: Path, map_size: int, store_id: str, epoch: str) -> None:
+    """A new file; a power cut at any moment leaves none or a good one."""
+    building = path / BUILDING
+    building.mkdir(mode=0o700)
+    env = open_environment(building, map_size)
+    try:
+        with writing(env) as txn:
+            meta = HistoryHeader(HISTORY_FORMAT, store_id, epoch, {}, 0, 0, 0, 0)
+            txn.put(META, sealed(META, _ENCODER.encode(meta)))
+    finally:
+        env.close()
+    sync_folder(building)
+    rename(building, path / FOLDER)

@@ -1,0 +1,122 @@
+"""History keeps what was measured as columns, by stream and time, and answers questions of it.
+
+A log is in order of arrival and is trimmed; history is in order of time and is what one asks. It is
+a consumer of every log (`edge_agent.digest`), with a file of its own beside the store. Questions
+are answered by a process of their own (`edge_agent.answering`), which reads the file and knows
+nothing of the store.
+
+Format
+------
+::
+
+    PATH/history/data.mdb        LMDB 0.9 format; values end with the CRC-32 of key and value
+    PATH/history.damaged         the file that was set aside last
+
+    00                           header: format, store, positions in the logs, counts (`stored.py`)
+    00 01                        stamp of the commit, as in the store
+    01 series u32                name of a stream
+    10 hour series part          segment: records as columns (`segment.py`)
+    11 hour series part          roll-up by minute (`rollup.py`)
+    12 day series part           roll-up by hour, once the day is over
+
+Keys are big-endian: level u8, bucket u32 (hours or days since 1970, plus 2**31), series u32, part
+u16. Time before series, because what is written or forgotten together then lies together
+(`keys.py`).
+
+Promises
+--------
+- A record is in history once, whole: fields, time and whose clock gave it, source and number, seq,
+  origin. Its position in the log and its segment commit together.
+- Counts, minima, maxima, sums, first and last of integers and decimals are exact in roll-ups,
+  however late or out of order records came. Late ones become further parts of their hour.
+- What a flush has written survives a power cut. What was digested and not flushed is digested
+  again; the log is acknowledged (consumer ``history``) only behind a flush.
+- A damaged part is left out of an answer, which says so (``damaged``). A damaged file is set aside
+  and begun anew with what the logs still hold.
+
+Limits
+------
+============================= ============== ====================================================
+size                          ``share``      of ``store.size``, beside it; the oldest of the finest
+                                             level goes first
+segment                       4,096 records  512 KiB before it is packed
+what is digested, not flushed 4 MiB          or 15 minutes
+streams                       50,000         of further ones nothing is kept; counted
+fields with roll-ups          64             of each stream and hour
+============================= ============== ====================================================
+
+Times are those with which records are read when they are digested. Records of a boot that
+has just begun wait in the log for its clock to be set (`edge_agent.digest`).
+
+Nothing here waits, or asks for the time or for chance.
+"""
+
+from edge_agent.history.ask import LENGTH_BYTES, Ask
+from edge_agent.history.format.columns import Numbers
+from edge_agent.history.format.rollup import (
+    Cells,
+    cells_of,
+    decode_rollup,
+    encode_rollup,
+    field_in,
+    join_cells,
+    records_in,
+)
+from edge_agent.history.format.segment import (
+    ROWS_MAX,
+    Path,
+    Rows,
+    Segment,
+    Way,
+    column_of,
+    encode_segment,
+    join_segments,
+    make_segment,
+    paths_of,
+    times_of,
+)
+from edge_agent.history.format.stored import (
+    HISTORY_FORMAT,
+    HistoryHeader,
+    checked,
+    read_header,
+    scan,
+    sealed,
+)
+from edge_agent.history.question import OWN, Question, parse_question
+
+FOLDER = "history"
+
+__all__ = [
+    "FOLDER",
+    "HISTORY_FORMAT",
+    "LENGTH_BYTES",
+    "OWN",
+    "ROWS_MAX",
+    "Ask",
+    "Cells",
+    "HistoryHeader",
+    "Numbers",
+    "Path",
+    "Question",
+    "Rows",
+    "Segment",
+    "Way",
+    "cells_of",
+    "checked",
+    "column_of",
+    "decode_rollup",
+    "encode_rollup",
+    "encode_segment",
+    "field_in",
+    "join_cells",
+    "join_segments",
+    "make_segment",
+    "parse_question",
+    "paths_of",
+    "read_header",
+    "records_in",
+    "scan",
+    "sealed",
+    "times_of",
+]

@@ -1,0 +1,154 @@
+"""What a question sees: history's file as of one commit, and the tail as of the same moment.
+
+Opened in a process of its own, read-only. `View` gives the parts of one stream by bucket; a part
+that is damaged is left out and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import lmdb
+
+from edge_agent.errors import StoreDamaged
+from edge_agent.history import keys
+from edge_agent.history.format.rollup import Rollup, decode_rollup
+from edge_agent.history.format.segment import Segment, decode_segment
+from edge_agent.history.format.stored import HistoryHeader, checked, read_header, scan
+from edge_agent.history.keys import BUCKET_NS, HOUR_NS, LEVELS, RAW, part_key
+
+Part = TypeVar("Part")
+
+TailOf = Mapping[str, Sequence[tuple[int, Segment]]]
+"""By stream: hour and segment of what is not in the file yet."""
+
+
+@dataclass(slots=True)
+class View:
+    """One moment of history. ``pause`` is called now and then, and may raise to end a question."""
+
+    txn: lmdb.Transaction[memoryview]
+    header: HistoryHeader
+    tail: TailOf
+    pause: Callable[[], None]
+    damaged: int = 0
+    _range: dict[int, tuple[int, int] | None] = field(default_factory=dict)
+
+    def segments(self, stream: str, number: int, hour: int) -> list[Segment]:
+        """All segments of a stream and hour, in the order in which they were written."""
+        found = [
+            segment
+            for segment in (
+                self._decoded(decode_segment, raw) for raw in self._get(RAW, hour, number)
+            )
+            if segment is not None
+        ]
+        return found + [segment for one, segment in self.tail.get(stream, ()) if one == hour]
+
+    def rollups(self, level: int, number: int, bucket: int) -> list[Rollup]:
+        """All roll-ups of a stream and bucket, in the order in which they were written."""
+        raws = self._get(level, bucket, number)
+        return [
+            one for one in (self._decoded(decode_rollup, raw) for raw in raws) if one is not None
+        ]
+
+    def buckets(self, level: int, from_ns: int, to_ns: int) -> range:
+        """The buckets of a level that meet the range and may hold something."""
+        if level not in self._range:
+            self._range[level] = self._ends(level)
+        ends = self._range[level]
+        if ends is None:
+            return range(0)
+        span = BUCKET_NS[level]
+        return range(max(from_ns // span, ends[0]), min(-(-to_ns // span), ends[1] + 1))
+
+    def tail_hours(self, stream: str) -> set[int]:
+        """Hours of which the tail has something of a stream."""
+        return {hour for hour, _ in self.tail.get(stream, ())}
+
+    def _decoded(
+        self, decode: Callable[[bytes | memoryview], Part], raw: memoryview
+    ) -> Part | None:
+        try:
+            return decode(raw)
+        except StoreDamaged:
+            self.damaged += 1
+            return None
+
+    def _get(self, level: int, bucket: int, number: int) -> Iterator[memoryview]:
+        self.pause()
+        if not number:
+            return
+        begin = part_key(level, bucket, number, 0)
+        for key, raw in scan(self.txn, begin, part_key(level, bucket, number + 1, 0)):
+            try:
+                yield checked(key, raw)
+            except StoreDamaged:
+                self.damaged += 1
+
+    def _ends(self, level: int) -> tuple[int, int] | None:
+        assert level in LEVELS
+        cursor = self.txn.cursor()
+        if not cursor.set_range(bytes((level,))) or bytes(cursor.key())[0] != level:
+            return None
+        first = keys.split_key(bytes(cursor.key())).bucket
+        if not cursor.set_range(bytes((level + 1,))):
+            cursor.last()
+        else:
+            cursor.prev()
+        return first, keys.split_key(bytes(cursor.key())).bucket
+
+
+class HistoryReader:
+    """The file, open for reading in this process; opened again where it was replaced."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._env: lmdb.Environment | None = None
+        self._which: tuple[int, int] = (0, 0)
+
+    def view(self, tail: TailOf, flushes: int, pause: Callable[[], None]) -> View | None:
+        """The file as of now; None where it was written since ``tail`` was taken.
+
+        Raises:
+            StoreDamaged, lmdb.Error: it cannot be read.
+        """
+        txn = self._opened().begin(buffers=True)
+        try:
+            header = read_header(txn)
+        except BaseException:
+            txn.abort()
+            raise
+        if header.flushes != flushes:
+            txn.abort()
+            return None
+        return View(txn, header, tail, pause)
+
+    def _opened(self) -> lmdb.Environment:
+        status = (self._folder / "data.mdb").stat()
+        which = (status.st_dev, status.st_ino)
+        if self._env is not None and which != self._which:
+            self._env.close()
+            self._env = None
+        if self._env is None:
+            self._env = lmdb.open(
+                str(self._folder),
+                subdir=True,
+                readonly=True,
+                create=False,
+                readahead=False,
+                max_dbs=0,
+                max_readers=64,
+                map_size=2**40,
+                lib_version=0,
+            )
+            self._which = which
+        return self._env
+
+
+def hours_in(from_ns: int, to_ns: int) -> range:
+    """The hours that a range meets."""
+    return range(from_ns // HOUR_NS, -(-to_ns // HOUR_NS))

@@ -1,0 +1,309 @@
+"""This module keeps one field of many records as a column, exactly, in the smallest of these kinds:
+
+========= ==================================================================================
+INTEGER   integers of 64 bits
+DECIMAL   floats that are ``n / 10**scale``, as sensors send them: kept as ``n``, so that sums
+          of them are exact; the two zeros of floats become one
+SINGLE    floats of 32 bits in disguise
+DOUBLE    any float, infinities and NaN included
+TRUTH     true and false
+TEXT      text that repeats: a list of the different ones, and which of them
+ANY       everything else, as msgpack: other text, bytes, lists, nulls, maps, dates
+========= ==================================================================================
+
+A column of numbers may hold a few values that are none (a null where a sensor failed): they are
+told beside it, and the number before stands in their places.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from itertools import repeat
+from math import isfinite
+from operator import mul, truediv
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from edge_agent.errors import StoreDamaged
+from edge_agent.history.format.packing import (
+    Packed,
+    is_packable,
+    loose,
+    pack,
+    pack_floats,
+    spread,
+    squeeze,
+    unpack,
+    unpack_floats,
+)
+
+INTEGER, DECIMAL, SINGLE, DOUBLE, TRUTH, TEXT, ANY = range(7)
+NUMBERS = frozenset({INTEGER, DECIMAL, SINGLE, DOUBLE})
+_SCALED = frozenset({INTEGER, DECIMAL})
+
+#: More decimals than this has no sensor; what needs more is a float.
+SCALE_MAX = 9
+#: Integers up to it are floats, too.
+_EXACT_MAX = 2**53
+#: Values on which a scale is tried before all are looked at.
+_SAMPLE = 8
+#: At most so large a part of a column of numbers may be something else.
+_OTHERS_PART = 4
+_POWERS = [10**scale for scale in range(SCALE_MAX + 1)]
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder()
+_OTHERS = msgspec.msgpack.Decoder(dict[int, Any])
+
+
+class Column(Struct, array_like=True, frozen=True, gc=False):
+    """One column; see the module's docstring.
+
+    ``packed`` are integers, ``data`` everything else, ``squeezed`` if it is compressed. ``whole``
+    are the places of integers in a DECIMAL, one bit each. ``others`` maps places to values that are
+    no numbers.
+    """
+
+    kind: int
+    packed: Packed | None = None
+    scale: int = 0
+    squeezed: bool = False
+    data: bytes = b""
+    texts: list[str] = []
+    whole: bytes = b""
+    others: bytes = b""
+
+
+class Numbers(Struct, frozen=True, gc=False):
+    """The numbers of a column: ``values[i] / 10**scale``; places in ``missing`` hold none."""
+
+    values: list[int] | list[float]
+    scale: int
+    missing: frozenset[int] = frozenset()
+
+    def floats(self) -> list[float]:
+        """As they were sent, the missing ones included."""
+        if self.scale == 0:
+            return self.values  # type: ignore[return-value] # an int is a float, too
+        return list(map(truediv, self.values, repeat(_POWERS[self.scale])))
+
+
+def encode_column(values: list[Any], kinds: set[type]) -> Column:
+    """``values``, at least one and of these types, as a loose column: to be packed."""
+    if kinds <= {int, float}:
+        return _numbers(values, kinds)
+    if kinds == {bool}:
+        return Column(TRUTH, loose(values))
+    if kinds == {str}:
+        return _text(values)
+    if kinds & {int, float}:
+        return _mixed(values)
+    return _any(values)
+
+
+def join_columns(columns: Sequence[Column], counts: Sequence[int]) -> Column:
+    """Loose columns of the same field, one behind the other, packed. Raises StoreDamaged."""
+    kinds = {column.kind for column in columns}
+    if kinds <= _SCALED and not any(column.others for column in columns):
+        scale = max(column.scale for column in columns)
+        values: list[int] = []
+        for column, count in zip(columns, counts, strict=True):
+            factor = _POWERS[scale - column.scale]
+            part = unpack(_needed(column), count)
+            values += part if factor == 1 else map(mul, part, repeat(factor))
+        if kinds == {INTEGER}:
+            return Column(INTEGER, pack(values))
+        whole = _join_bits(columns, counts)
+        if min(values) > -_EXACT_MAX and max(values) < _EXACT_MAX:
+            return Column(DECIMAL, pack(values), scale, whole=whole)
+    everything = [
+        value
+        for column, count in zip(columns, counts, strict=True)
+        for value in decode_column(column, count)
+    ]
+    column = encode_column(everything, set(map(type, everything)))
+    if column.packed is None:
+        return column
+    return msgspec.structs.replace(column, packed=pack(unpack(column.packed, len(everything))))
+
+
+def _join_bits(columns: Sequence[Column], counts: Sequence[int]) -> bytes:
+    bits = begin = 0
+    for column, count in zip(columns, counts, strict=True):
+        ones = (
+            (1 << count) - 1 if column.kind == INTEGER else int.from_bytes(column.whole, "little")
+        )
+        bits |= ones << begin
+        begin += count
+    return bits.to_bytes(-(-begin // 8), "little") if bits else b""
+
+
+def decode_column(column: Column, count: int) -> list[Any]:
+    """The values. Raises StoreDamaged."""
+    kind = column.kind
+    if kind in NUMBERS:
+        return _decode_numbers(column, count)
+    if kind == ANY:
+        try:
+            values = _DECODER.decode(spread(column.squeezed, column.data))
+        except (ValueError, RecursionError) as error:
+            raise StoreDamaged(f"a column cannot be read: {error}") from error
+        if not isinstance(values, list) or len(values) != count:
+            raise StoreDamaged("a column has another length than its records")
+        return values
+    indexes = unpack(_needed(column), count)
+    if kind == TRUTH:
+        return list(map(bool, indexes))
+    if kind == TEXT and min(indexes) >= 0 and max(indexes) < len(column.texts):
+        return list(map(column.texts.__getitem__, indexes))
+    raise StoreDamaged(f"a column of the kind {kind} cannot be read")
+
+
+def numbers_of(column: Column, count: int) -> Numbers | None:
+    """The finite numbers of a column; None where it has none. Raises StoreDamaged."""
+    kind = column.kind
+    if kind in NUMBERS:
+        missing = frozenset(_others(column)) if column.others else frozenset[int]()
+        if kind in (INTEGER, DECIMAL):
+            return Numbers(unpack(_needed(column), count), column.scale, missing)
+        floats = _floats(column, count)
+        # A sum over all is finite only where each of them is.
+        if not isfinite(sum(floats)):
+            missing |= {place for place, value in enumerate(floats) if not isfinite(value)}
+        return None if len(missing) == count else Numbers(floats, 0, missing)
+    if kind != ANY:
+        return None
+    values = decode_column(column, count)
+    numbers = [value if type(value) in (int, float) else None for value in values]
+    missing = frozenset(
+        place for place, value in enumerate(numbers) if value is None or not isfinite(value)
+    )
+    if len(missing) == count:
+        return None
+    return Numbers(
+        [0 if i in missing else float(v or 0) for i, v in enumerate(numbers)], 0, missing
+    )
+
+
+def _numbers(values: list[Any], kinds: set[type]) -> Column:
+    if float not in kinds:
+        return Column(INTEGER, loose(values)) if is_packable(values) else _any(values)
+    decimals = _decimals(values)
+    if decimals is not None:
+        scale, scaled = decimals
+        return Column(DECIMAL, loose(scaled), scale, whole=_places_of_integers(values, kinds))
+    if int in kinds:
+        return _any(values)
+    single = array("d", array("f", values)).tolist() if _fits_single(values) else None
+    code, kind = ("f", SINGLE) if single == values else ("d", DOUBLE)
+    squeezed, data = pack_floats(values, code)
+    return Column(kind, squeezed=squeezed, data=data)
+
+
+def _decimals(values: list[Any]) -> tuple[int, list[int]] | None:
+    """The fewest decimals with which all values can be told, and the values times a power of ten;
+    None where they are no decimals.
+    """
+    largest = max(abs(min(values)), abs(max(values)))
+    # Of values that are all finite the sum is finite, too, or so large that they are no decimals.
+    if not isfinite(sum(values)):
+        return None
+    scale = 0
+    for value in (*values[:_SAMPLE], *values[-_SAMPLE:]):
+        while round(value * _POWERS[scale]) / _POWERS[scale] != value:
+            scale += 1
+            if scale > SCALE_MAX:
+                return None
+    while scale <= SCALE_MAX and largest * _POWERS[scale] < _EXACT_MAX:
+        power = repeat(_POWERS[scale])
+        scaled = list(map(round, map(mul, values, power)))
+        if list(map(truediv, scaled, power)) == values:
+            return scale, scaled
+        scale += 1
+    return None
+
+
+def _fits_single(values: Sequence[float]) -> bool:
+    return all(abs(value) < 3.4e38 or not isfinite(value) for value in values)
+
+
+def _places_of_integers(values: Sequence[Any], kinds: set[type]) -> bytes:
+    if int not in kinds:
+        return b""
+    bits = 0
+    for place, value in enumerate(values):
+        if type(value) is int:
+            bits |= 1 << place
+    return bits.to_bytes(-(-len(values) // 8), "little")
+
+
+def _text(values: list[str]) -> Column:
+    texts = list(dict.fromkeys(values))
+    if len(texts) > max(1, len(values) // 2):
+        return _any(values)
+    index = {text: number for number, text in enumerate(texts)}
+    return Column(TEXT, loose(list(map(index.__getitem__, values))), texts=texts)
+
+
+def _mixed(values: list[Any]) -> Column:
+    others = {p: v for p, v in enumerate(values) if type(v) is not int and type(v) is not float}
+    if len(others) * _OTHERS_PART > len(values):
+        return _any(values)
+    filled: list[Any] = []
+    number: float = next(value for place, value in enumerate(values) if place not in others)
+    for place, value in enumerate(values):
+        if place not in others:
+            number = value
+        filled.append(number)
+    column = _numbers(filled, set(map(type, filled)))
+    if column.kind == ANY:
+        return _any(values)
+    return msgspec.structs.replace(column, others=_ENCODER.encode(others))
+
+
+def _any(values: list[Any]) -> Column:
+    squeezed, data = squeeze(_ENCODER.encode(values))
+    return Column(ANY, squeezed=squeezed, data=data)
+
+
+def _decode_numbers(column: Column, count: int) -> list[Any]:
+    values: list[Any]
+    if column.kind == INTEGER:
+        values = unpack(_needed(column), count)
+    elif column.kind == DECIMAL:
+        scaled = unpack(_needed(column), count)
+        if not 0 <= column.scale <= SCALE_MAX:
+            raise StoreDamaged(f"a column of numbers has {column.scale} decimals")
+        values = list(map(truediv, scaled, repeat(_POWERS[column.scale])))
+        bits = int.from_bytes(column.whole, "little")
+        while bits:
+            place = (bits & -bits).bit_length() - 1
+            if place < count:
+                values[place] = int(values[place])
+            bits &= bits - 1
+    else:
+        values = _floats(column, count)
+    if column.others:
+        for place, value in _others(column).items():
+            values[place] = value
+    return values
+
+
+def _floats(column: Column, count: int) -> list[float]:
+    code = "f" if column.kind == SINGLE else "d"
+    return unpack_floats(column.squeezed, column.data, code, count)
+
+
+def _others(column: Column) -> dict[int, Any]:
+    try:
+        return _OTHERS.decode(column.others)
+    except (ValueError, RecursionError) as error:
+        raise StoreDamaged(f"a column's other values cannot be read: {error}") from error
+
+
+def _needed(column: Column) -> Packed:
+    if column.packed is None:
+        raise StoreDamaged(f"a column of the kind {column.kind} has no numbers")
+    return column.packed

@@ -1,0 +1,214 @@
+"""This module packs integers and floats into few bytes: steady ones need least.
+
+Integers are written as the difference from something that is told once, in the fewest whole bytes:
+
+====== =====================================================================================
+mode   value ``i`` is
+====== =====================================================================================
+0      ``base``
+1      ``base + unit * r[i]``
+2      the one before ``+ step + unit * r[i]``, and ``base`` for the first
+3      ``r[i]``, with a sign, of 4 or 8 bytes and nothing done to them: while it is in memory
+====== =====================================================================================
+
+``r`` are otherwise unsigned integers of 1, 2, 4 or 8 bytes, none where all are 0. Wider ones lie
+byte by byte, all first bytes, then all second ones, because zstd finds the sameness of high bytes
+that way; so do floats.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Sequence
+from itertools import accumulate, repeat
+from math import gcd
+from operator import add, floordiv, mul, sub
+
+from msgspec import Struct
+
+from edge_agent.errors import StoreDamaged
+from edge_agent.zstd import zstd
+
+CONSTANT, OFFSETS, STEPS, LOOSE = range(4)
+
+#: Shorter bytes gain too little for what they take to be read.
+_SQUEEZE_FROM_BYTES = 100
+#: What a piece of packed bytes may be once unpacked; more is damage.
+UNPACKED_BYTES_MAX = 16 * 1024 * 1024
+_INT64 = 1 << 63
+#: Unsigned array types by their width in bytes.
+_UNSIGNED = {array(code).itemsize: code for code in "BHILQ"}
+_SIGNED = {4: "i", 8: "q"}
+#: So many values show whether steps are smaller than what they lead through.
+_FEW = 64
+_OPTIONS: dict[int, int] = {zstd.DecompressionParameter.window_log_max: 23}
+
+# One thread digests and one answers, each in a process of its own.
+_COMPRESSOR = zstd.ZstdCompressor(level=3)
+
+
+class Packed(Struct, array_like=True, frozen=True, gc=False):
+    """Packed integers; see the module's docstring. ``squeezed``: ``data`` is compressed."""
+
+    mode: int
+    base: int
+    step: int = 0
+    unit: int = 1
+    width: int = 0
+    squeezed: bool = False
+    data: bytes = b""
+
+
+def is_packable(values: Sequence[int]) -> bool:
+    """Whether all fit into 64 bits with a sign."""
+    return min(values) >= -_INT64 and max(values) < _INT64
+
+
+def pack(values: Sequence[int], *, even: bool = False) -> Packed:
+    """``values``, at least one, each of 64 bits. ``even``: they rise by multiples of something, as
+    times do, which is worth looking for.
+    """
+    low, high = min(values), max(values)
+    if low == high:
+        return Packed(CONSTANT, low)
+    # Where single steps are nearly as wide as all together, all need not be looked at.
+    if len(values) > _FEW and not even and _span(_steps(values[:_FEW])) * 2 > high - low:
+        return _packed(OFFSETS, low, 0, 1, _less(values, low))
+    steps = _steps(values)
+    step = min(steps)
+    span = max(steps) - step
+    if span == 0:
+        return Packed(STEPS, values[0], step)
+    unit = gcd(*steps) if even else 1
+    if span < high - low:
+        # Every step is a multiple of the unit, and so is the difference of two.
+        return _packed(STEPS, values[0], step, unit, _less(steps, step))
+    return _packed(OFFSETS, low, 0, unit, _less(values, low))
+
+
+def loose(values: Sequence[int]) -> Packed:
+    """``values`` as they are, at least one, each of 64 bits."""
+    try:
+        numbers = array("i", values)
+    except OverflowError:
+        numbers = array("q", values)
+    return Packed(LOOSE, 0, width=numbers.itemsize, data=_little(numbers).tobytes())
+
+
+def _steps(values: Sequence[int]) -> list[int]:
+    return list(map(sub, values[1:], values))
+
+
+def _span(values: Sequence[int]) -> int:
+    return max(values) - min(values)
+
+
+def _less(values: Sequence[int], amount: int) -> Sequence[int]:
+    return values if amount == 0 else list(map(sub, values, repeat(amount)))
+
+
+def _packed(mode: int, base: int, step: int, unit: int, rest: Sequence[int]) -> Packed:
+    if unit > 1:
+        rest = list(map(floordiv, rest, repeat(unit)))
+    top = max(rest)
+    width = 1 if top < 1 << 8 else 2 if top < 1 << 16 else 4 if top < 1 << 32 else 8
+    numbers = array(_UNSIGNED[width], rest)
+    squeezed, data = squeeze(apart(_little(numbers).tobytes(), width))
+    return Packed(mode, base, step, unit, width, squeezed, data)
+
+
+def unpack(packed: Packed, count: int) -> list[int]:
+    """The ``count`` integers. Raises StoreDamaged."""
+    mode, base, step = packed.mode, packed.base, packed.step
+    if mode == CONSTANT:
+        return [base] * count
+    if mode == STEPS and packed.width == 0:
+        return list(accumulate(repeat(step, count - 1), initial=base))
+    rest = _unpack_rest(packed, count)
+    if mode == LOOSE:
+        return list(rest)
+    if mode == OFFSETS:
+        return list(map(add, rest, repeat(base))) if base else list(rest)
+    if mode == STEPS:
+        if step:
+            rest = list(map(add, rest, repeat(step)))
+        return list(accumulate(rest, initial=base))
+    raise StoreDamaged(f"packed numbers in the unknown mode {mode}")
+
+
+def _unpack_rest(packed: Packed, count: int) -> Sequence[int]:
+    codes = _SIGNED if packed.mode == LOOSE else _UNSIGNED
+    if packed.width not in codes:
+        raise StoreDamaged(f"packed numbers of {packed.width} bytes")
+    numbers = array(codes[packed.width])
+    raw = spread(packed.squeezed, packed.data)
+    if len(raw) != packed.width * (count - (packed.mode == STEPS)):
+        raise StoreDamaged(f"{len(raw)} bytes of packed numbers where {count} were expected")
+    numbers.frombytes(raw if packed.mode == LOOSE else together(raw, packed.width))
+    rest = _little(numbers)
+    return rest if packed.unit == 1 else list(map(mul, rest, repeat(packed.unit)))
+
+
+def pack_floats(values: Sequence[float], code: str) -> tuple[bool, bytes]:
+    """Floats of 8 bytes (``d``) or 4 (``f``), as ``(squeezed, bytes)``."""
+    numbers = array(code, values)
+    return squeeze(apart(_little(numbers).tobytes(), numbers.itemsize))
+
+
+def unpack_floats(squeezed: bool, data: bytes, code: str, count: int) -> list[float]:
+    """What `pack_floats` packed. Raises StoreDamaged."""
+    numbers = array(code)
+    numbers.frombytes(together(spread(squeezed, data), numbers.itemsize))
+    if len(numbers) != count:
+        raise StoreDamaged(f"{len(numbers)} packed floats where {count} were expected")
+    return _little(numbers).tolist()
+
+
+def squeeze(raw: bytes) -> tuple[bool, bytes]:
+    """Compressed where that gains something: ``(whether it was, bytes)``."""
+    if len(raw) < _SQUEEZE_FROM_BYTES:
+        return False, raw
+    small = _COMPRESSOR.compress(raw, zstd.ZstdCompressor.FLUSH_FRAME)
+    return (True, small) if len(small) < len(raw) else (False, raw)
+
+
+def spread(squeezed: bool, data: bytes) -> bytes:
+    """What `squeeze` was given. Raises StoreDamaged."""
+    if not squeezed:
+        return data
+    decompressor = zstd.ZstdDecompressor(options=_OPTIONS)
+    try:
+        raw = decompressor.decompress(data, max_length=UNPACKED_BYTES_MAX)
+    except zstd.ZstdError as error:
+        raise StoreDamaged(f"packed numbers do not decompress: {error}") from error
+    if not decompressor.eof:
+        raise StoreDamaged("packed numbers decompress to more than they can be")
+    return raw
+
+
+def apart(raw: bytes, width: int) -> bytes:
+    """All first bytes of numbers of ``width`` bytes, then all second ones, and so on."""
+    if width == 1:
+        return raw
+    return b"".join([raw[index::width] for index in range(width)])
+
+
+def together(raw: bytes, width: int) -> bytes:
+    """What `apart` was given. Raises StoreDamaged."""
+    if width == 1:
+        return raw
+    count, rest = divmod(len(raw), width)
+    if rest:
+        raise StoreDamaged("packed numbers end in the middle of one")
+    joined = bytearray(len(raw))
+    for index in range(width):
+        joined[index::width] = raw[index * count : (index + 1) * count]
+    return bytes(joined)
+
+
+def _little(numbers: array[int] | array[float]) -> array:  # type: ignore[type-arg] # one of both
+    if sys.byteorder == "big":
+        numbers = numbers[:]
+        numbers.byteswap()
+    return numbers

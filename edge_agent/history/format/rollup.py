@@ -1,0 +1,337 @@
+"""A roll-up is what is kept of many records by minute or by hour; this module makes and reads it.
+
+For each field and each minute (hour) with a number: count, min, max, sum, first and last with their
+times, and the sum of squared deviations from the mean. Of integers and decimals all but the last
+are exact, however often they are put together; that one is kept as a float of 32 bits. Put together
+from parts in any order, they are what they would have been all at once.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise, repeat
+from math import fsum
+from operator import add, gt, mul, sub, truediv
+
+import msgspec
+from msgspec import Struct
+
+from edge_agent.errors import StoreDamaged
+from edge_agent.history.format.columns import Numbers
+from edge_agent.history.format.packing import Packed, pack, pack_floats, unpack, unpack_floats
+from edge_agent.history.format.segment import Path
+
+ROLLUP_FORMAT = 1
+_INT64 = 1 << 63
+#: Columns of numbers in a `Cells`, in the order in which they are stored.
+NUMBERS = ("mins", "maxs", "sums", "firsts", "lasts")
+COLUMNS = ("starts", "counts", *NUMBERS, "first_ns", "last_ns", "squares")
+
+
+class Cells:
+    """Figures of one field by minute, by hour or by any other unit, as lists side by side.
+
+    Numbers are ``value / 10**scale`` where they are integers; ``exact`` says that they are. Times
+    are ns since 1970: the start of each unit, and of its first and last record.
+    """
+
+    __slots__ = (
+        "counts", "exact", "first_ns", "firsts", "last_ns", "lasts", "maxs", "mins", "scale",
+        "squares", "starts", "sums",
+    )  # fmt: skip
+
+    def __init__(self, scale: int = 0, *, exact: bool = True) -> None:
+        self.scale, self.exact = scale, exact
+        self.starts: list[int] = []
+        self.counts: list[int] = []
+        self.mins: list[float] = []
+        self.maxs: list[float] = []
+        self.sums: list[float] = []
+        self.firsts: list[float] = []
+        self.lasts: list[float] = []
+        self.first_ns: list[int] = []
+        self.last_ns: list[int] = []
+        #: Squared deviations from the mean, summed, in the field's own unit.
+        self.squares: list[float] = []
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def rescaled(self, scale: int) -> Cells:
+        """The same with more decimals; or as floats, for ``scale`` -1."""
+        made = Cells(max(scale, 0), exact=scale >= 0)
+        for name in ("starts", "counts", "first_ns", "last_ns", "squares"):
+            setattr(made, name, getattr(self, name))
+        for name in NUMBERS:
+            values = getattr(self, name)
+            if scale < 0:
+                values = (
+                    list(map(truediv, values, repeat(10**self.scale))) if self.exact else values
+                )
+            else:
+                values = list(map(mul, values, repeat(10 ** (scale - self.scale))))
+            setattr(made, name, values)
+        return made
+
+
+def cells_of(
+    times: Sequence[int], numbers: Numbers, places: Sequence[int] | None, unit_ns: int
+) -> Cells:
+    """The figures of a field's values. ``times`` are those of all records, rising; ``places`` say
+    which of them have the field (None: all).
+    """
+    values: Sequence[float] = numbers.values
+    if places is not None:
+        times = [times[place] for place in places]
+    if numbers.missing:
+        kept = [place for place in range(len(values)) if place not in numbers.missing]
+        times, values = [times[place] for place in kept], [values[place] for place in kept]
+    exact = isinstance(values[0], int)
+    cells = Cells(numbers.scale, exact=exact)
+    begin, count = 0, len(values)
+    while begin < count:
+        start = times[begin] // unit_ns * unit_ns
+        end = bisect_left(times, start + unit_ns, begin, count)
+        part = values[begin:end]
+        cells.starts.append(start)
+        cells.counts.append(end - begin)
+        cells.mins.append(min(part))
+        cells.maxs.append(max(part))
+        total = sum(part) if exact else fsum(part)
+        cells.sums.append(total)
+        cells.firsts.append(part[0])
+        cells.lasts.append(part[-1])
+        cells.first_ns.append(times[begin])
+        cells.last_ns.append(times[end - 1])
+        cells.squares.append(_squares(part, total, numbers.scale, exact=exact))
+        begin = end
+    return cells
+
+
+def _squares(part: Sequence[float], total: float, scale: int, *, exact: bool) -> float:
+    count = len(part)
+    if exact:
+        wide = float(count * sum(map(mul, part, part)) - total * total) / count
+        return wide / float(10 ** (2 * scale))
+    mean = total / count
+    deviations = list(map(sub, part, repeat(mean)))
+    return fsum(map(mul, deviations, deviations))
+
+
+def join_cells(parts: Iterable[Cells], unit_ns: int) -> Cells:
+    """Several figures of one field as one, by units of ``unit_ns``, which theirs divide. Columns
+    that a part was read without are left out.
+    """
+    found = [part for part in parts if len(part)]
+    if not found:
+        return Cells()
+    exact = all(part.exact for part in found)
+    scale = max(part.scale for part in found) if exact else -1
+    joined = Cells(max(scale, 0), exact=exact)
+    for part in found:
+        same = part.exact == exact and (not exact or part.scale == scale)
+        alike = part if same else part.rescaled(scale)
+        for name in COLUMNS:
+            getattr(joined, name).extend(getattr(alike, name))
+    return _grouped(joined, unit_ns)
+
+
+def within(cells: Cells, from_ns: int, to_ns: int) -> Cells:
+    """Those of the cells, which are in order, that begin in the range."""
+    begin, end = bisect_left(cells.starts, from_ns), bisect_left(cells.starts, to_ns)
+    if (begin, end) == (0, len(cells)):
+        return cells
+    made = Cells(cells.scale, exact=cells.exact)
+    for name in COLUMNS:
+        setattr(made, name, getattr(cells, name)[begin:end])
+    return made
+
+
+def _grouped(cells: Cells, unit_ns: int) -> Cells:
+    starts = cells.starts
+    if any(map(gt, starts, starts[1:])):
+        order = sorted(range(len(starts)), key=starts.__getitem__)
+        for name in COLUMNS:
+            values = getattr(cells, name)
+            setattr(cells, name, [values[i] for i in order] if values else values)
+        starts = cells.starts
+    units = [start // unit_ns for start in starts]
+    bounds = [i for i, (one, two) in enumerate(pairwise(units), 1) if one != two]
+    if len(bounds) + 1 == len(units):
+        cells.starts = [unit * unit_ns for unit in units]
+        return cells
+    groups = list(pairwise([0, *bounds, len(units)]))
+    made = Cells(cells.scale, exact=cells.exact)
+    made.starts = [units[i] * unit_ns for i, _ in groups]
+    made.counts = [sum(cells.counts[i:j]) for i, j in groups]
+    if cells.mins:
+        made.mins = [min(cells.mins[i:j]) for i, j in groups]
+    if cells.maxs:
+        made.maxs = [max(cells.maxs[i:j]) for i, j in groups]
+    if cells.sums:
+        add_up: Callable[[list[float]], float] = sum if cells.exact else fsum
+        made.sums = [add_up(cells.sums[i:j]) for i, j in groups]
+    if cells.first_ns:
+        times = cells.first_ns
+        first = [min(range(i, j), key=times.__getitem__) for i, j in groups]
+        made.first_ns = [times[i] for i in first]
+        made.firsts = [cells.firsts[i] for i in first] if cells.firsts else []
+    if cells.last_ns:
+        times = cells.last_ns
+        # Of equal times the later part is the last, as of equal times the later record is.
+        last = [max(range(j - 1, i - 1, -1), key=times.__getitem__) for i, j in groups]
+        made.last_ns = [times[i] for i in last]
+        made.lasts = [cells.lasts[i] for i in last] if cells.lasts else []
+    if cells.squares:
+        made.squares = [_joined_squares(cells, i, j) for i, j in groups]
+    return made
+
+
+def _joined_squares(cells: Cells, i: int, j: int) -> float:
+    counts, sums, power = cells.counts[i:j], cells.sums[i:j], 10**cells.scale
+    mean = sum(sums) / sum(counts)
+    between = [n * ((part / n - mean) / power) ** 2 for n, part in zip(counts, sums, strict=True)]
+    return fsum([*cells.squares[i:j], *between])
+
+
+class FieldFigures(Struct, array_like=True, frozen=True, gc=False):
+    """A `Cells` as it is stored. ``places``: which of the roll-up's units it has, None for all.
+    Numbers are packed integers, or else floats in ``floats``. ``counts`` and times are None where
+    each record of the unit has the field.
+    """
+
+    scale: int
+    count: int
+    places: Packed | None
+    counts: Packed | None
+    first_ns: Packed | None
+    last_ns: Packed | None
+    numbers: list[Packed]
+    floats: list[tuple[bool, bytes]]
+    squares: tuple[bool, bytes]
+
+
+class Rollup(Struct, array_like=True, frozen=True, gc=False):
+    """Figures of one stream for some units; ``fields`` are `FieldFigures` in msgpack."""
+
+    format: int
+    unit_ns: int
+    count: int
+    starts: Packed
+    counts: Packed
+    first_ns: Packed
+    last_ns: Packed
+    paths: list[Path]
+    fields: list[msgspec.Raw]
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_ROLLUP = msgspec.msgpack.Decoder(Rollup)
+_FIELD = msgspec.msgpack.Decoder(FieldFigures)
+
+
+def encode_rollup(unit_ns: int, records: Cells, fields: dict[Path, Cells]) -> bytes:
+    """Roll-ups of one stream: ``records`` counts all records of each unit."""
+    place = {start: index for index, start in enumerate(records.starts)}
+    raws = [
+        msgspec.Raw(_ENCODER.encode(_figures(cells, records, place))) for cells in fields.values()
+    ]
+    return _ENCODER.encode(
+        Rollup(
+            ROLLUP_FORMAT,
+            unit_ns,
+            len(records),
+            pack(records.starts, even=True),
+            pack(records.counts),
+            pack(list(map(sub, records.first_ns, records.starts)), even=True),
+            pack(list(map(sub, records.last_ns, records.starts)), even=True),
+            list(fields),
+            raws,
+        )
+    )
+
+
+def _figures(cells: Cells, records: Cells, place: dict[int, int]) -> FieldFigures:
+    every = cells.starts == records.starts
+    alike = every and cells.counts == records.counts
+    exact = cells.exact and all(
+        min(values) >= -_INT64 and max(values) < _INT64
+        for values in (getattr(cells, name) for name in NUMBERS)
+    )
+    if cells.exact and not exact:
+        cells = cells.rescaled(-1)
+    columns = [getattr(cells, name) for name in NUMBERS]
+    return FieldFigures(
+        cells.scale,
+        len(cells),
+        None if every else pack([place[start] for start in cells.starts]),
+        None if alike else pack(cells.counts),
+        None if alike else pack(list(map(sub, cells.first_ns, cells.starts)), even=True),
+        None if alike else pack(list(map(sub, cells.last_ns, cells.starts)), even=True),
+        list(map(pack, columns)) if exact else [],
+        [] if exact else [pack_floats(column, "d") for column in columns],
+        pack_floats([min(square, 3e38) for square in cells.squares], "f"),
+    )
+
+
+def decode_rollup(raw: bytes | memoryview) -> Rollup:
+    """The roll-up, its fields still encoded. Raises StoreDamaged."""
+    try:
+        rollup = _ROLLUP.decode(raw)
+    except (ValueError, RecursionError) as error:
+        raise StoreDamaged(f"a roll-up of history cannot be read: {error}") from error
+    if rollup.format != ROLLUP_FORMAT or rollup.count < 1 or rollup.unit_ns < 1:
+        raise StoreDamaged("a roll-up of history has an impossible header")
+    return rollup
+
+
+def records_in(rollup: Rollup) -> Cells:
+    """How many records each unit has, and when. Raises StoreDamaged."""
+    count, cells = rollup.count, Cells()
+    cells.starts = unpack(rollup.starts, count)
+    cells.counts = unpack(rollup.counts, count)
+    cells.first_ns = list(map(add, cells.starts, unpack(rollup.first_ns, count)))
+    cells.last_ns = list(map(add, cells.starts, unpack(rollup.last_ns, count)))
+    for name in NUMBERS:
+        setattr(cells, name, [0] * count)
+    cells.squares = [0.0] * count
+    return cells
+
+
+def field_in(rollup: Rollup, path: Path, *, needs: frozenset[str] | None = None) -> Cells | None:
+    """The figures of one field; None where it has none. Only the columns in ``needs`` are read, all
+    where it is None. Raises StoreDamaged.
+    """
+    if path not in rollup.paths:
+        return None
+    try:
+        figures = _FIELD.decode(rollup.fields[rollup.paths.index(path)])
+    except (ValueError, IndexError) as error:
+        raise StoreDamaged(f"a roll-up's field cannot be read: {error}") from error
+    exact = bool(figures.numbers)
+    cells = Cells(figures.scale, exact=exact)
+    starts = unpack(rollup.starts, rollup.count)
+    count = figures.count
+    if figures.places is not None:
+        starts = [starts[place] for place in unpack(figures.places, count)]
+    cells.starts = starts
+    cells.counts = unpack(rollup.counts if figures.counts is None else figures.counts, count)
+    for name, own, common in (
+        ("first_ns", figures.first_ns, rollup.first_ns),
+        ("last_ns", figures.last_ns, rollup.last_ns),
+    ):
+        if needs is None or name in needs:
+            offsets = unpack(common if own is None else own, count)
+            setattr(cells, name, list(map(add, starts, offsets)))
+    for number, name in enumerate(NUMBERS):
+        if needs is None or name in needs:
+            values: list[int] | list[float]
+            if exact:
+                values = unpack(figures.numbers[number], count)
+            else:
+                values = unpack_floats(*figures.floats[number], "d", count)
+            setattr(cells, name, values)
+    if needs is None or "squares" in needs:
+        cells.squares = unpack_floats(*figures.squares, "f", count)
+    return cells

@@ -1,0 +1,405 @@
+"""A segment is some records of one stream, by time, as columns; this module makes and reads it.
+
+Msgpack of `Segment`. A record's fields lie in the **table** of its shape, that is, of its keys in
+their order; maps within a record are opened, so that ``{"a": {"b": 1}}`` has a column ``a b``. What
+is the same for many records (log, source, whose clock, where it comes from) stands once, in
+``ways``. A record comes back as it was, but for when it was stored, which is not kept, the order of
+its keys, and the sign of a zero.
+
+A segment is **loose** while it is in memory, quickly made and put together, and **packed** on the
+disk; both are read alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from edge_agent.errors import StoreDamaged
+from edge_agent.history.format.columns import (
+    Column,
+    Numbers,
+    decode_column,
+    encode_column,
+    join_columns,
+    numbers_of,
+)
+from edge_agent.history.format.packing import Packed, loose, pack, unpack
+from edge_agent.record import Record, TimeQuality
+
+SEGMENT_FORMAT = 1
+#: Records of one segment: an hour of one a second.
+ROWS_MAX = 4096
+#: Maps within maps are opened so deep, and no shape has more columns; further ones stay whole.
+DEPTH_MAX = 8
+COLUMNS_MAX = 256
+#: More shapes than this in one segment: the rest of its records stay whole, in one column.
+TABLES_MAX = 64
+
+Path = tuple[str, ...]
+"""Where a field stands in a record; ``()`` is the whole record."""
+
+
+class Way(NamedTuple):
+    """What many records of a stream have in common; ``quality`` to ``corrected`` as in `Record`."""
+
+    log: str
+    source: str
+    quality: TimeQuality
+    synced: bool
+    corrected: bool
+    origin: str = ""
+    origin_epoch: str = ""
+    origin_log: str = ""
+
+
+class Rows:
+    """Records of one stream on their way into a segment, field by field; the way of record ``i`` is
+    ``ways[way_of[i]]``. ``origin_seqs`` may be shorter: the rest is 0. ``known`` is for whoever
+    adds rows, to find a way by less than all of it.
+    """
+
+    __slots__ = ("fields", "known", "origin_seqs", "seqs", "source_seqs", "times", "way_of", "ways")
+
+    def __init__(self) -> None:
+        self.times: list[int] = []
+        self.seqs: list[int] = []
+        self.source_seqs: list[int] = []
+        self.origin_seqs: list[int] = []
+        self.way_of: list[int] = []
+        self.ways: list[Way] = []
+        self.fields: list[dict[str, Any]] = []
+        self.known: dict[object, int] = {}
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def fill(self) -> None:
+        """Make `origin_seqs` as long as the others."""
+        self.origin_seqs += [0] * (len(self.times) - len(self.origin_seqs))
+
+    def way(self, way: Way) -> int:
+        """The number of a way, for `way_of`."""
+        if way not in self.ways:
+            self.ways.append(way)
+        return self.ways.index(way)
+
+    def sort(self) -> None:
+        """By time, and of equal times by seq."""
+        self.fill()
+        order = sorted(range(len(self.times)), key=lambda i: (self.times[i], self.seqs[i]))
+        for name in ("times", "seqs", "source_seqs", "origin_seqs", "way_of", "fields"):
+            values = getattr(self, name)
+            setattr(self, name, [values[i] for i in order])
+
+    def extend(self, other: Rows) -> None:
+        """Take another's rows, too."""
+        self.fill()
+        other.fill()
+        numbers = [self.way(way) for way in other.ways]
+        self.times += other.times
+        self.seqs += other.seqs
+        self.source_seqs += other.source_seqs
+        self.origin_seqs += other.origin_seqs
+        self.way_of += [numbers[number] for number in other.way_of]
+        self.fields += other.fields
+
+    def part(self, begin: int, end: int) -> Rows:
+        """Some of the rows."""
+        self.fill()
+        made = Rows()
+        made.ways = self.ways
+        for name in ("times", "seqs", "source_seqs", "origin_seqs", "way_of", "fields"):
+            setattr(made, name, getattr(self, name)[begin:end])
+        return made
+
+
+class Table(Struct, array_like=True, frozen=True, gc=False):
+    """The records of one shape: their places in the segment (None: all), and their columns."""
+
+    paths: list[Path]
+    places: Packed | None
+    count: int
+    columns: list[Column]
+
+
+class Segment(Struct, array_like=True, frozen=True, gc=False):
+    """Records of one stream; see the module's docstring."""
+
+    format: int
+    count: int
+    first_ns: int
+    last_ns: int
+    times: Packed
+    seqs: Packed
+    source_seqs: Packed
+    origin_seqs: Packed
+    ways: list[Way]
+    way_of: Packed
+    tables: list[Table]
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(Segment)
+
+
+def encode_segment(segment: Segment) -> bytes:
+    """As it is stored."""
+    return _ENCODER.encode(segment)
+
+
+def make_segment(rows: Rows) -> Segment:
+    """A loose segment of at most `ROWS_MAX` rows, at least one, in any order; sorts the rows."""
+    if rows.times != sorted(rows.times):
+        rows.sort()
+    rows.fill()
+    return Segment(
+        SEGMENT_FORMAT,
+        len(rows.times),
+        rows.times[0],
+        rows.times[-1],
+        loose(rows.times),
+        loose(rows.seqs),
+        loose(rows.source_seqs),
+        loose(rows.origin_seqs),
+        rows.ways,
+        loose(rows.way_of),
+        list(_tables(rows.fields)),
+    )
+
+
+def join_segments(segments: Sequence[Segment]) -> Iterator[Segment | None]:
+    """Segments of one stream as one, packed, of at most `ROWS_MAX` records in all. It comes last;
+    None before it are places to pause at, every 2 ms or so. Raises StoreDamaged.
+    """
+    behind = all(one.last_ns <= two.first_ns for one, two in pairwise(segments))
+    alike = {tuple(table.paths) for segment in segments for table in segment.tables}
+    if not behind or len(alike) != 1:
+        rows = Rows()
+        for segment in segments:
+            rows.extend(rows_of(segment))
+            yield None
+        segments = [make_segment(rows)]
+        yield None
+    counts = [segment.count for segment in segments]
+    ways = list(dict.fromkeys(way for segment in segments for way in segment.ways))
+    way_of = [
+        ways.index(segment.ways[number])
+        for segment in segments
+        for number in unpack(segment.way_of, segment.count)
+    ]
+    numbers = []
+    for name in ("times", "seqs", "source_seqs", "origin_seqs"):
+        values = [value for one in segments for value in unpack(getattr(one, name), one.count)]
+        numbers.append(pack(values, even=name == "times"))
+    yield None
+    tables = []
+    for index, table in enumerate(segments[0].tables):
+        columns = []
+        for number in range(len(table.columns)):
+            parts = [segment.tables[index].columns[number] for segment in segments]
+            sizes = [segment.tables[index].count for segment in segments]
+            columns.append(join_columns(parts, sizes))
+            yield None
+        places = table.places
+        places = None if places is None else pack(unpack(places, table.count))
+        tables.append(
+            Table(table.paths, places, sum(sizes) if table.columns else sum(counts), columns)
+        )
+    times, seqs, source_seqs, origin_seqs = numbers
+    yield Segment(
+        SEGMENT_FORMAT,
+        sum(counts),
+        segments[0].first_ns,
+        segments[-1].last_ns,
+        times,
+        seqs,
+        source_seqs,
+        origin_seqs,
+        ways,
+        pack(way_of),
+        tables,
+    )
+
+
+def decode_segment(raw: bytes | memoryview) -> Segment:
+    """The segment, its columns still packed. Raises StoreDamaged."""
+    try:
+        segment = _DECODER.decode(raw)
+    except (ValueError, RecursionError) as error:
+        raise StoreDamaged(f"a segment of history cannot be read: {error}") from error
+    if segment.format != SEGMENT_FORMAT or not 1 <= segment.count <= ROWS_MAX:
+        raise StoreDamaged("a segment of history has an impossible header")
+    return segment
+
+
+def times_of(segment: Segment) -> list[int]:
+    """When the records were measured, rising, ns since 1970. Raises StoreDamaged."""
+    return unpack(segment.times, segment.count)
+
+
+def fields_of(segment: Segment) -> list[dict[str, Any]]:
+    """The records' fields, by time. Raises StoreDamaged."""
+    found: list[dict[str, Any]] = [{}] * segment.count
+    for table in segment.tables:
+        columns = [decode_column(column, table.count) for column in table.columns]
+        fields = _assemble(table.paths, columns, table.count)
+        if table.places is None:
+            if table.count != segment.count:
+                raise StoreDamaged("a segment of history has more records than its tables")
+            return fields
+        for place, one in zip(unpack(table.places, table.count), fields, strict=True):
+            found[place] = one
+    return found
+
+
+def records_of(segment: Segment, stream: str) -> Iterator[Record]:
+    """The records, by time. Raises StoreDamaged."""
+    rows = rows_of(segment)
+    ways = map(rows.ways.__getitem__, rows.way_of)
+    numbers = (rows.times, rows.seqs, rows.source_seqs, rows.origin_seqs)
+    for time_ns, seq, source_seq, origin_seq, way, fields in zip(
+        *numbers, ways, rows.fields, strict=True
+    ):
+        yield Record(
+            way.log,
+            seq,
+            stream,
+            time_ns,
+            way.quality,
+            0,
+            way.synced,
+            way.source,
+            source_seq,
+            fields,
+            way.origin,
+            way.origin_epoch,
+            way.origin_log,
+            origin_seq,
+            way.corrected,
+        )
+
+
+def rows_of(segment: Segment) -> Rows:
+    """The rows that the segment was made of, by time. Raises StoreDamaged."""
+    rows, count = Rows(), segment.count
+    rows.times = times_of(segment)
+    rows.seqs = unpack(segment.seqs, count)
+    rows.source_seqs = unpack(segment.source_seqs, count)
+    rows.origin_seqs = unpack(segment.origin_seqs, count)
+    rows.way_of, rows.ways = unpack(segment.way_of, count), segment.ways
+    if max(rows.way_of) >= len(rows.ways):
+        raise StoreDamaged("a segment of history names a way that it does not have")
+    rows.fields = fields_of(segment)
+    return rows
+
+
+def paths_of(segment: Segment) -> list[Path]:
+    """Every field that some record has, in their order."""
+    return list(dict.fromkeys(path for table in segment.tables for path in table.paths))
+
+
+def column_of(segment: Segment, path: Path) -> Iterator[tuple[list[int] | None, Numbers]]:
+    """The numbers of a field, and the places of their records (None: all), table by table.
+
+    Raises StoreDamaged.
+    """
+    for table in segment.tables:
+        if path in table.paths:
+            numbers = numbers_of(table.columns[table.paths.index(path)], table.count)
+            if numbers is not None:
+                places = table.places
+                yield None if places is None else unpack(places, table.count), numbers
+
+
+def _tables(fields: Sequence[dict[str, Any]]) -> Iterator[Table]:
+    keys = list(fields[0])
+    columns = _columns(fields, keys) if len(keys) <= COLUMNS_MAX else None
+    if columns is not None:
+        kinds = [set(map(type, column)) for column in columns]
+        if not any(dict in one for one in kinds):
+            encoded = list(map(encode_column, columns, kinds))
+            yield Table([(key,) for key in keys], None, len(fields), encoded)
+            return
+    yield from _opened(fields)
+
+
+def _columns(fields: Sequence[dict[str, Any]], keys: Sequence[str]) -> list[list[Any]] | None:
+    """The values of each key; None where not all records have just these keys."""
+    if set(map(len, fields)) != {len(keys)}:
+        return None
+    try:
+        if len(keys) > 1:
+            return list(map(list, zip(*map(itemgetter(*keys), fields), strict=True)))
+        return [list(map(itemgetter(key), fields)) for key in keys]
+    except KeyError:
+        return None
+
+
+def _opened(fields: Sequence[dict[str, Any]]) -> Iterator[Table]:
+    """Tables by shape, where records differ or hold maps."""
+    shapes: dict[tuple[Path, ...], list[tuple[int, list[Any]]]] = {}
+    whole: list[tuple[int, list[Any]]] = []
+    for place, one in enumerate(fields):
+        leaves = list(_leaves(one, ()))
+        paths = tuple(path for path, _ in leaves)
+        if len(paths) > COLUMNS_MAX or (paths not in shapes and len(shapes) >= TABLES_MAX):
+            whole.append((place, [one]))
+        else:
+            shapes.setdefault(paths, []).append((place, [value for _, value in leaves]))
+    if whole:
+        shapes[((),)] = whole
+    for paths, found in shapes.items():
+        places, rows = zip(*found, strict=True)
+        columns = list(map(list, zip(*rows, strict=True))) if paths else []
+        every = len(places) == len(fields)
+        yield _table(list(paths), columns, None if every else list(places), len(places))
+
+
+def _table(
+    paths: list[Path], columns: list[list[Any]], places: list[int] | None, count: int
+) -> Table:
+    packed = None if places is None else loose(places)
+    encoded = [encode_column(column, set(map(type, column))) for column in columns]
+    return Table(paths, packed, count, encoded)
+
+
+def _leaves(fields: dict[Any, Any], above: Path) -> Iterator[tuple[Path, Any]]:
+    for key, value in fields.items():
+        path = (*above, key)
+        if isinstance(value, dict) and value and len(path) < DEPTH_MAX and _is_open(value):
+            yield from _leaves(value, path)
+        else:
+            yield path, value
+
+
+def _is_open(value: dict[Any, Any]) -> bool:
+    return all(isinstance(key, str) for key in value)
+
+
+def _assemble(
+    paths: Sequence[Path], columns: Sequence[list[Any]], count: int
+) -> list[dict[str, Any]]:
+    if list(paths) == [()]:
+        return columns[0]
+    if not paths:
+        return [{} for _ in range(count)]
+    if all(len(path) == 1 for path in paths):
+        keys = [path[0] for path in paths]
+        return [dict(zip(keys, values, strict=True)) for values in zip(*columns, strict=True)]
+    return [_nested(zip(paths, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _nested(leaves: Iterable[tuple[Path, Any]]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for path, value in leaves:
+        inner = fields
+        for key in path[:-1]:
+            inner = inner.setdefault(key, {})
+        inner[path[-1]] = value
+    return fields

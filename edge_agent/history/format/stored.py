@@ -1,0 +1,81 @@
+"""This module says how values lie in history's file, and what the file says about itself.
+
+It knows nothing of the store, so that the process that answers questions need not load it.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+
+import lmdb
+import msgspec
+from msgspec import Struct
+
+from edge_agent.errors import StoreDamaged
+from edge_agent.history.keys import META
+
+HISTORY_FORMAT = 1
+_CRC_BYTES = 4
+
+
+class HistoryHeader(Struct, array_like=True, frozen=True):
+    """What history says about itself, as of its last flush.
+
+    ``store_id`` and ``epoch`` are of the store that it digests; ``positions`` are by log;
+    ``flushes`` counts them. ``missed`` records were trimmed before they were digested.
+    """
+
+    format: int
+    store_id: str
+    epoch: str
+    positions: dict[str, int]
+    flushes: int
+    records: int
+    missed: int
+    #: Buckets of days up to this one have hours of their own.
+    hours_until: int
+
+
+_HEADER = msgspec.msgpack.Decoder(HistoryHeader)
+
+
+def read_header(txn: lmdb.Transaction[memoryview]) -> HistoryHeader:
+    """What history says about itself. Raises StoreDamaged."""
+    raw = txn.get(META)
+    if raw is None:
+        raise StoreDamaged("it has no header")
+    try:
+        header = _HEADER.decode(checked(META, raw))
+    except msgspec.MsgspecError as error:
+        raise StoreDamaged(f"its header cannot be read: {error}") from error
+    if header.format != HISTORY_FORMAT:
+        raise StoreDamaged(f"its format is {header.format}, this version reads {HISTORY_FORMAT}")
+    return header
+
+
+def scan(
+    txn: lmdb.Transaction[memoryview], begin: bytes, end: bytes = b""
+) -> Iterator[tuple[bytes, memoryview]]:
+    """Keys from ``begin`` up to ``end`` (or all that begin so), with their values as stored."""
+    cursor = txn.cursor()
+    if not cursor.set_range(begin):
+        return
+    for view, raw in cursor:
+        key = bytes(view)
+        if (key >= end) if end else not key.startswith(begin):
+            return
+        yield key, raw
+
+
+def sealed(key: bytes, value: bytes) -> bytes:
+    """A value as it is stored: with its checksum."""
+    return value + zlib.crc32(value, zlib.crc32(key)).to_bytes(_CRC_BYTES, "big")
+
+
+def checked(key: bytes, raw: memoryview) -> memoryview:
+    """A stored value without its checksum. Raises StoreDamaged where that is wrong."""
+    value = raw[:-_CRC_BYTES]
+    if zlib.crc32(value, zlib.crc32(key)) != int.from_bytes(raw[-_CRC_BYTES:], "big"):
+        raise StoreDamaged("a part of history fails its checksum")
+    return value

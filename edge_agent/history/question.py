@@ -1,0 +1,238 @@
+"""Questions about history: what may be asked, and how it is written in parameters.
+
+=========== ==================================================================================
+stream      pattern, ``**`` by default
+fields      which fields, with commas; a dot leads into a map, names with other characters stand
+            in backticks (``params.`switch:0`.apower``); every field with numbers where not given
+from, to    times (``from <= time < to``): RFC 3339, seconds, ``now``, ages (``-1h``), ``today``,
+            ``yesterday`` (days of UTC); one hour until now where not given
+step        figures for each so long a time (``1m``, ``1h``, ``1d``), instead of records or points;
+            ``all`` for one figure over the whole range
+aggregate   with ``step``: any of `AGGREGATES`, with commas; ``mean`` by default
+group       with ``step``: ``stream`` (default), ``none`` for all streams together, or the number of
+            a part of their names, from 1
+fill        with ``step``: ``none`` (default), ``null``, ``previous`` or a number for steps without
+            any record
+filter      which records (`edge_agent.filter`); with it roll-ups cannot be used
+order       ``oldest`` (default with fields) or ``newest`` first
+limit       rows at most
+next        where to go on: ``next`` of the answer before, all else unchanged
+=========== ==================================================================================
+
+With neither fields nor step the answer is whole records. Steps are aligned to 1970-01-01T00:00:00Z,
+and a question with a step is about whole steps: its range is widened to them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from edge_agent.filter import compile_filter
+from edge_agent.history.keys import DAY_NS
+from edge_agent.moments import bad_query, parse_moment
+from edge_agent.record import NANOSECONDS, TIME_NS_MAX
+
+#: What roll-ups know.
+ROLLED_UP = ("count", "min", "max", "mean", "sum", "first", "last", "stddev")
+#: What needs every value.
+FROM_VALUES = ("p50", "p95", "p99", "increase", "rate", "twmean")
+AGGREGATES = ROLLED_UP + FROM_VALUES
+PARAMETERS = (
+    "stream", "fields", "from", "to", "step", "aggregate", "group", "fill", "filter", "order",
+    "limit", "next",
+)  # fmt: skip
+#: Parameters that only history understands.
+OWN = frozenset({"fields", "step", "group", "fill", "order"})
+ROWS_DEFAULT, RECORDS_DEFAULT = 10_000, 1000
+FIELDS_MAX = 32
+#: One step over everything.
+ALL_NS = 2**63
+_HOUR_NS = 3600 * NANOSECONDS
+_STEP = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(ms|s|m|h|d|w)")
+_UNITS_NS = {
+    "ms": 1_000_000, "s": NANOSECONDS, "m": 60 * NANOSECONDS, "h": _HOUR_NS, "d": DAY_NS,
+    "w": 7 * DAY_NS,
+}  # fmt: skip
+_PATH = re.compile(r"(?:`([^`]+)`|([^.`,]+))(?:\.|$)")
+_NEXT = re.compile(r"(-?[0-9]{1,19})\+([0-9]{1,9})")
+
+
+class Question(Struct, frozen=True):
+    """A question, its streams not chosen yet; see the module's docstring.
+
+    ``step_ns`` 0: no step. ``skip``: rows at the very first time that an earlier answer had.
+    """
+
+    pattern: str
+    fields: tuple[tuple[str, ...], ...]
+    from_ns: int
+    to_ns: int
+    step_ns: int
+    aggregates: tuple[str, ...]
+    group: str
+    fill: str
+    filter: str
+    newest_first: bool
+    limit: int
+    skip: int = 0
+
+    @property
+    def kind(self) -> Literal["records", "points", "figures"]:
+        """What the answer is made of."""
+        return "figures" if self.step_ns else "points" if self.fields else "records"
+
+
+def parse_question(parameters: Mapping[str, str], now_ns: int, rows_max: int) -> Question:
+    """The question that ``parameters`` ask.
+
+    Raises:
+        ProtocolError: ``bad_query``, which names the parameter and what was expected.
+    """
+    for name in parameters:
+        if name not in PARAMETERS:
+            raise bad_query(f"{name}: no such parameter; there are {', '.join(PARAMETERS)}")
+    step_ns = _step(parameters.get("step", ""))
+    for name in ("aggregate", "group", "fill"):
+        if parameters.get(name) and not step_ns:
+            raise bad_query(f'{name}: needs a step, e.g. "1m", or "all" for the whole range')
+    to_ns = _moment(parameters.get("to") or "now", now_ns, "to")
+    text = parameters.get("from")
+    from_ns = _moment(text, now_ns, "from") if text else to_ns - _HOUR_NS
+    wanted = parameters.get("filter", "").strip()
+    if wanted:
+        compile_filter(wanted)
+    fields = parse_fields(parameters.get("fields", ""))
+    newest_first = _one_of(parameters, "order", ("oldest", "newest")) == "newest"
+    default = RECORDS_DEFAULT if not (fields or step_ns) else ROWS_DEFAULT
+    question = Question(
+        pattern=parameters.get("stream") or "**",
+        fields=fields,
+        from_ns=from_ns,
+        to_ns=to_ns,
+        step_ns=step_ns,
+        aggregates=_aggregates(parameters.get("aggregate", "")) if step_ns else (),
+        group=_group(parameters.get("group", "") or "stream"),
+        fill=_fill(parameters.get("fill", "") or "none"),
+        filter=wanted,
+        newest_first=newest_first,
+        limit=_limit(parameters.get("limit", ""), min(default, rows_max), rows_max),
+    )
+    return _continued(question, parameters.get("next", ""))
+
+
+def parse_fields(text: str) -> tuple[tuple[str, ...], ...]:
+    """Paths of fields, written with commas. Raises ProtocolError (``bad_query``)."""
+    pieces = re.findall(r"(?:`[^`]*`|[^,`])+", text)
+    fields = tuple(dict.fromkeys(_path(piece.strip()) for piece in pieces if piece.strip()))
+    if len(fields) > FIELDS_MAX:
+        raise bad_query(f"fields: at most {FIELDS_MAX}, these are {len(fields)}")
+    return fields
+
+
+def format_path(path: tuple[str, ...]) -> str:
+    """A path as it is written; `parse_fields` reads it."""
+    return ".".join(f"`{part}`" if re.search(r"[.,`\s]", part) else part for part in path)
+
+
+def format_next(time_ns: int, given: int) -> str:
+    """Where an answer ended: behind ``given`` rows of that time."""
+    return f"{time_ns}+{given}"
+
+
+def _path(text: str) -> tuple[str, ...]:
+    parts, place = [], 0
+    for found in _PATH.finditer(text):
+        if found.start() != place:
+            break
+        parts.append(found[1] or found[2])
+        place = found.end()
+    if place != len(text) or not parts or text.endswith("."):
+        raise bad_query(
+            f"fields: {text[:60]!r}: expected names with dots, e.g. t or params.`a:0`.b"
+        )
+    return tuple(parts)
+
+
+def _step(text: str) -> int:
+    text = text.strip()
+    if not text:
+        return 0
+    if text == "all":
+        return ALL_NS
+    found = _STEP.fullmatch(text)
+    step_ns = round(float(found[1]) * _UNITS_NS[found[2]]) if found else 0
+    if not _UNITS_NS["ms"] <= step_ns <= 3660 * DAY_NS:
+        raise bad_query(f'step: expected a length such as "10s", "1m", "1h", "1d", or "all",'
+                        f" got {text[:60]!r}")  # fmt: skip
+    return step_ns
+
+
+def _moment(text: str, now_ns: int, what: str) -> int:
+    midnight = now_ns // DAY_NS * DAY_NS
+    if text == "today":
+        return midnight
+    if text == "yesterday":
+        return midnight - DAY_NS
+    return parse_moment(text, now_ns, what=what)
+
+
+def _aggregates(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    for name in names:
+        if name not in AGGREGATES:
+            raise bad_query(f"aggregate: {name[:60]!r} is none of {', '.join(AGGREGATES)}")
+    return names or ("mean",)
+
+
+def _one_of(parameters: Mapping[str, str], what: str, known: tuple[str, ...]) -> str:
+    text = parameters.get(what) or known[0]
+    if text not in known:
+        raise bad_query(f"{what}: expected {' or '.join(known)}, got {text[:60]!r}")
+    return text
+
+
+def _group(text: str) -> str:
+    if text in ("stream", "none") or (
+        text.isascii() and text.isdigit() and 1 <= int(text[:3]) <= 99
+    ):
+        return text
+    raise bad_query(
+        f"group: expected stream, none or the number of a part of the name, got {text[:60]!r}"
+    )
+
+
+def _fill(text: str) -> str:
+    if text not in ("none", "null", "previous"):
+        try:
+            float(text)
+        except ValueError:
+            raise bad_query(
+                f"fill: expected none, null, previous or a number, got {text[:60]!r}"
+            ) from None
+    return text
+
+
+def _limit(text: str, default: int, most: int) -> int:
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and 1 <= int(text) <= most):
+        raise bad_query(f"limit: expected 1 to {most} rows, got {text[:60]!r}")
+    return int(text)
+
+
+def _continued(question: Question, text: str) -> Question:
+    if not text:
+        return question
+    found = _NEXT.fullmatch(text)
+    if found is None or question.kind != "records":
+        raise bad_query(f"next: expected what an answer with records gave, got {text[:60]!r}")
+    time_ns, skip = int(found[1]), int(found[2])
+    if not -TIME_NS_MAX <= time_ns < TIME_NS_MAX:
+        raise bad_query(f"next: {text[:60]!r} is no time")
+    bounds = {"to_ns": time_ns + 1} if question.newest_first else {"from_ns": time_ns}
+    return replace(question, skip=skip, **bounds)
