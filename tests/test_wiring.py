@@ -57,7 +57,7 @@ drop = ["secret"]
 """
 
 
-def test_every_upstream_and_window_is_a_consumer_of_every_log() -> None:
+def test_every_upstream_and_window_and_history_is_a_consumer_of_every_log() -> None:
     settings = store_settings(parse(TEXT, "test"))
 
     assert {(one.name, one.log, one.required) for one in settings.consumers} == {
@@ -65,6 +65,7 @@ def test_every_upstream_and_window_is_a_consumer_of_every_log() -> None:
         for log in ("main", "alarms")
         for name, required in (
             ("upstream/hub", True), ("upstream/extra", False), ("rule/hourly", False),
+                ("history", False),
         )
     }  # fmt: skip
 

@@ -11,6 +11,7 @@ from edge_agent.cli.common import config_options
 from edge_agent.cli.compact import not_in_use, progress_bar, store_of, what_remains
 from edge_agent.cli.run import settings_of
 from edge_agent.cli.store_access import agreed
+from edge_agent.digest import rewrite_history
 from edge_agent.files import acting_as_owner
 from edge_agent.forward import UPSTREAM, without_records
 from edge_agent.ops.text import amount
@@ -41,12 +42,13 @@ def command(
     level = settings_of(config, data).store.compression_level
     with not_in_use(), acting_as_owner(path), progress_bar("erasing") as progress:
         rebuilt, found = erase_streams(path, matches, literal, level, progress, restate=_restated)
+        history = rewrite_history(path, matches)
     if as_json:
         told = {"records": found.records, "quarantine": found.entries, "damaged": found.damaged}
-        told |= {"mentioned": sorted(found.mentioned), **asdict(rebuilt)}
+        told |= {"history": history, "mentioned": sorted(found.mentioned), **asdict(rebuilt)}
         click.echo(json_text(told, indent=2))
         return
-    _tell(path, found)
+    _tell(path, found, history)
 
 
 def _restated(consumer: str, state: bytes) -> bytes:
@@ -54,12 +56,14 @@ def _restated(consumer: str, state: bytes) -> bytes:
     return without_records(state) if consumer.startswith(UPSTREAM) else state
 
 
-def _tell(path: Path, found: Erasing) -> None:
+def _tell(path: Path, found: Erasing, history: list[str]) -> None:
     for name, count in sorted(found.records.items()):
         click.echo(f"erased {name}: {amount(count)} records")
     if found.entries:
         click.echo(f"erased {found.entries} entries of quarantine")
-    if not found.records and not found.entries:
+    for name in history:
+        click.echo(f"erased {name} from history")
+    if not found.records and not found.entries and not history:
         click.echo("there was nothing of it; the store was compacted all the same")
     if found.damaged:
         click.echo(f"left out {found.damaged} blocks that could not be read, whatever they held")

@@ -62,6 +62,8 @@ def _print(status: dict[str, Any]) -> None:
         f" · {store['quarantine_entries']} in quarantine{_scrub(store)}",
         style="dim",
     )
+    if (history := status.get("history")) is not None:
+        console.print(_history(history), style="dim")
 
 
 def _text(text: str, most: int | None = None) -> str:
@@ -70,6 +72,15 @@ def _text(text: str, most: int | None = None) -> str:
 
     shown = printable(text)
     return escape(shown if most is None or len(shown) <= most else f"{shown[: most - 1]}…")
+
+
+def _history(history: dict[str, Any]) -> str:
+    full = history["used_bytes"] / max(history["limit_bytes"], 1)
+    lag = f" · {history['lag']} records behind" if history["lag"] else ""
+    return (
+        f"history {percent(full)} of {size(history['limit_bytes'])}"
+        f" · {history['records']} records of {history['series']} streams{lag}"
+    )
 
 
 def _undated(status: dict[str, Any]) -> str:

@@ -67,7 +67,7 @@ class Digester:
     ) -> None:
         self.path = path
         self.history: History | None = None
-        self.trouble: str | None = "history is being opened"
+        self.trouble: str | None = None
         self._log, self._share_bytes, self._keep = log, share_bytes, keep
         self._clock, self._metrics = clock, metrics
         self._asked = trio.Event()
@@ -89,7 +89,7 @@ class Digester:
             # The agent is stopping: what was not flushed is digested again after the next start.
             return
         finally:
-            self.history, self.trouble = None, "history is closed"
+            self.history = None
             history.file.close()
 
     async def catch_up(self) -> int:
@@ -105,7 +105,7 @@ class Digester:
                 self._asked.set()
                 await self._round.park()
         if self.history is None:
-            raise StoreFailed(self.trouble or "history is not open")
+            raise StoreFailed(self.trouble or "history is being opened; try again in a moment")
         return self._lag(ends)
 
     def status(self) -> HistoryStatus:

@@ -33,6 +33,8 @@ from edge_agent.history.keys import LEVELS, META, PartKey
 from edge_agent.store import open_environment, preflight_pages, rename, sync_folder, writing
 
 BUILDING = "history.new"
+#: Complete, and about to take the place of the one that it was made of.
+REBUILT = "history.rebuilt"
 DAMAGED = "history.damaged"
 #: What LMDB gets beyond what history may hold: deleting needs free pages, too.
 HEADROOM = 1.25
@@ -84,8 +86,8 @@ class HistoryFile:
         Raises:
             StoreFailed: the disk refuses.
         """
-        map_size = int(limit_bytes * HEADROOM) + _HEADROOM_BYTES
-        shutil.rmtree(path / BUILDING, ignore_errors=True)
+        map_size = map_size_of(limit_bytes)
+        put_in_place(path)
         told = ""
         try:
             if (path / FOLDER).exists():
@@ -188,6 +190,20 @@ class HistoryFile:
 
     def _begin(self) -> lmdb.Transaction[memoryview]:
         return self._env.begin(buffers=True)
+
+
+def map_size_of(limit_bytes: int) -> int:
+    """What LMDB gets where history may hold so much."""
+    size = int(limit_bytes * HEADROOM) + _HEADROOM_BYTES
+    return -(-size // 65_536) * 65_536
+
+
+def put_in_place(path: Path) -> None:
+    """Finish, or take back, what an interrupted creation or rewriting left behind."""
+    shutil.rmtree(path / BUILDING, ignore_errors=True)
+    if (path / REBUILT).exists():
+        shutil.rmtree(path / FOLDER, ignore_errors=True)
+        rename(path / REBUILT, path / FOLDER)
 
 
 def _first_bucket(txn: lmdb.Transaction[memoryview], level: int) -> int | None:

@@ -42,7 +42,7 @@ from edge_agent.wear import Wear
 if TYPE_CHECKING:
     from edge_agent.asking import Asker
     from edge_agent.commit import CommitStatistics
-    from edge_agent.digest import Digester
+    from edge_agent.digest import Digester, HistoryStatus
     from edge_agent.forward import ForwarderStatistics, Lane, LaneStatistics
     from edge_agent.live import Before, Live, TimeKeyOf
     from edge_agent.log import Log
@@ -265,6 +265,7 @@ def facts(
     upstreams: Sequence[UpstreamStatus],
     wear: Wear,
     files: health.FilesFact,
+    history: HistoryStatus | None = None,
 ) -> health.Facts:
     """What the verdict is made of."""
     now = sources.clock.read()
@@ -277,6 +278,7 @@ def facts(
         salvage=sources.salvage(),
         open_ports=open_ports(sources.config),
         files=files,
+        history=history,
         budget=about_budget(wear),
         budget_kept=wear.budget is None or wear.budget.kept,
         copies=tuple(about_copies(sources.log.identity, sources.copies(), now.wall_ns)),

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from edge_agent.digest import HistoryStatus
 from edge_agent.errors import Obstacle
 from edge_agent.ops.status import (
     HealthVerdict,
@@ -80,6 +81,7 @@ class Facts:
         card: how long it lasts, where that is less than a year or over.
         copies: what was noticed of copied stores (`edge_agent.ops.facts`).
         mistakes: tasks that failed on a mistake of the agent's own.
+        history: how far it is; None where it is off.
     """
 
     store: StoreStatus
@@ -95,6 +97,7 @@ class Facts:
     files: FilesFact = FilesFact()
     copies: tuple[Reason, ...] = ()
     mistakes: tuple[MistakeFact, ...] = ()
+    history: HistoryStatus | None = None
 
 
 def judge(facts: Facts) -> HealthVerdict:
@@ -140,6 +143,8 @@ def _degradations(facts: Facts) -> Iterable[Reason]:
             f"{ended(problem)} The agent goes on with what it read last; a start would be refused.",
         )
     yield from _about_certificate(facts.files.certificate_ends_in_s)
+    if facts.history is not None and facts.history.trouble is not None:
+        yield Reason("history_failing", ended(f"History is not written: {facts.history.trouble}"))
     for owner, share in facts.store.sources_lacking.items():
         yield Reason("too_many_sources", _crowded(owner, share, facts.store))
     for mistake in facts.mistakes:
@@ -228,6 +233,12 @@ def _warnings(facts: Facts) -> Iterable[Reason]:
     if facts.salvage is not None:
         yield Reason("salvaged", facts.salvage)
     yield from facts.copies
+    if facts.history is not None and facts.history.missed:
+        yield Reason(
+            "history_missed",
+            f"{grouped(facts.history.missed)} records were trimmed from a log before history had"
+            " taken them: charts and queries lack them. A larger log.share leaves it more time.",
+        )
     for mistake in facts.mistakes:
         if not mistake.rests:
             yield Reason("own_mistake", f"{_mistaken(mistake)} It runs again.")

@@ -60,6 +60,10 @@ def set_gauges(metrics: Metrics, status: Status) -> None:
     for upstream in status.upstreams:
         metrics.set("forward_backlog_records", upstream.backlog_records, upstream.name)
         metrics.set("forward_connected", float(upstream.connected), upstream.name)
+    if status.history is not None:
+        metrics.set("history_lag_records", status.history.lag)
+        metrics.set("history_missed_records", status.history.missed)
+        metrics.set("history_used_bytes", status.history.used_bytes)
     _set_outlook(metrics, status)
     metrics.set("connections", status.connections_open)
     metrics.set("clock_synced", float(status.agent.clock_synced))

@@ -96,8 +96,10 @@ class Watch:
             sources.config, store, commit, problem, sources.metrics, sources.scrub()
         )
         files = await self._look_at_files()
+        digester = sources.digester
+        history = None if digester is None else digester.status()
         verdict = health.judge(
-            facts(sources, file, self.commit_waits_s(), logs, upstreams, wear, files)
+            facts(sources, file, self.commit_waits_s(), logs, upstreams, wear, files, history)
         )
         return Status(
             agent=self._agent_status(),
@@ -115,6 +117,7 @@ class Watch:
             wear_outlook=about_wear(wear),
             copies=copies_status(log.identity, sources.copies()),
             refused=refused_status(sources.refused.listing(), sources.clock.read().wall_ns),
+            history=history,
         )
 
     async def _look_at_files(self) -> health.FilesFact:

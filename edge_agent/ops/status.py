@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from edge_agent.digest import HistoryStatus
 from edge_agent.errors import Obstacle
 from edge_agent.ops.figures import Figures
 from edge_agent.wear import Wear
@@ -255,7 +256,9 @@ class RefusedStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Everything. ``wear_outlook``: what `Wear` means for the card and the budget, in sentences."""
+    """Everything. ``wear_outlook``: what `Wear` means for the card and the budget, in sentences.
+    ``history``: None where it is off.
+    """
 
     agent: AgentStatus
     health: HealthVerdict
@@ -270,6 +273,7 @@ class Status:
     wear_outlook: tuple[str, ...]
     copies: CopiesStatus = field(default_factory=CopiesStatus)
     refused: tuple[RefusedStatus, ...] = ()
+    history: HistoryStatus | None = None
 
     def to_json(self) -> bytes:
         """Compact JSON, UTF-8."""
