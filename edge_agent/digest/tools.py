@@ -70,7 +70,6 @@ def check_history(path: Path, *, deep: bool = False) -> HistoryReport | None:
         return None
     report = HistoryReport()
     try:
-        preflight_pages(path / FOLDER)
         with _opened(path / FOLDER, beside=False) as env, env.begin(buffers=True) as txn:
             read_header(txn)
             _Check(txn, report, deep).run()
@@ -160,7 +159,7 @@ def rewrite_history(path: Path, erased: Callable[[str], bool] | None = None) -> 
         gone = _copy(path / FOLDER, building, erased or (lambda _: False), None)
         rename(building, path / REBUILT)
         put_in_place(path)
-    except (OSError, lmdb.Error) as error:
+    except (OSError, lmdb.Error, StoreDamaged) as error:
         raise StoreFailed(f"{path / FOLDER}: history cannot be written anew: {error}") from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
@@ -205,7 +204,6 @@ def restore_history(backup: Path, path: Path, store_id: str, epoch: str) -> bool
     try:
         unpacked.mkdir(mode=0o700)
         shutil.copyfile(backup / BACKUP, unpacked / DATA)
-        preflight_pages(unpacked)
         _copy(unpacked, building, lambda _: False, (store_id, epoch))
         rename(building, path / REBUILT)
         put_in_place(path)
@@ -288,6 +286,8 @@ def _opened(folder: Path, *, beside: bool) -> Iterator[lmdb.Environment]:
             str(folder), map_size=size, readonly=True, readahead=False, max_dbs=0, lib_version=0
         )
     else:
+        # LMDB would take the whole process with it where a page is not there.
+        preflight_pages(folder)
         env = open_to_read(folder, size)
     try:
         yield env
