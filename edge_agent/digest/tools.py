@@ -235,7 +235,7 @@ def _copy_of(
     with env.begin(buffers=True) as txn:
         used = txn.stat()
         pages = used["branch_pages"] + used["leaf_pages"] + used["overflow_pages"]
-        made = open_environment(target, map_size_of(2 * pages * used["psize"]))
+        made = open_environment(target, map_size_of(2 * pages * used["psize"]), clean=True)
         try:
             header = read_header(txn)
             if owner is not None:
