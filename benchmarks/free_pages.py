@@ -38,20 +38,20 @@ class Ring:
     prefix: bytes
     limit: int
     held: deque[tuple[bytes, int]] = field(default_factory=deque)
-    bytes: int = 0
+    size: int = 0
     number: int = 0
 
     def put(self, txn: lmdb.Transaction[bytes], size: int) -> None:
         """One value more, and what has to go for it."""
         self.number += 1
         key = self.prefix + self.number.to_bytes(8, "big")
-        while self.held and self.bytes + size > self.limit:
+        while self.held and self.size + size > self.limit:
             old, length = self.held.popleft()
             txn.delete(old)
-            self.bytes -= length
+            self.size -= length
         txn.put(key, bytes(size))
         self.held.append((key, size))
-        self.bytes += size
+        self.size += size
 
     def read_again(self, env: lmdb.Environment) -> None:
         """What is there after a transaction that was not."""
@@ -59,7 +59,7 @@ class Ring:
             cursor = txn.cursor()
             cursor.set_range(self.prefix)
             found = [(key, len(value)) for key, value in cursor if key[:1] == self.prefix]
-        self.held, self.bytes = deque(found), sum(size for _, size in found)
+        self.held, self.size = deque(found), sum(size for _, size in found)
 
 
 def run(folder: Path, map_size: int, fill: float, *, together: bool) -> tuple[str, ...]:
@@ -98,7 +98,7 @@ def run(folder: Path, map_size: int, fill: float, *, together: bool) -> tuple[st
             full += 1
             for ring in [log, *levels] if together else [log]:
                 ring.read_again(env)
-            used = (log.bytes + (sum(one.bytes for one in levels) if together else 0)) / log_size
+            used = (log.size + (sum(one.size for one in levels) if together else 0)) / log_size
             least = min(least, used)
             _give_way(log)
         commits.append(time.perf_counter() - began)

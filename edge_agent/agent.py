@@ -317,6 +317,7 @@ class _Parts:
             history_keep(self.config),
             clock=self.around.clock,
             metrics=self.metrics,
+            scrub_s=float(self.config.store.scrub_interval),
         )
         seconds = float(self.config.limits.query_seconds)
         return digester, Asker(digester, seconds=seconds, metrics=self.metrics)

@@ -172,6 +172,23 @@ class HistoryFile:
                 yield bucket, size, found
             bucket = None if behind is None else keys.split_key(behind[0]).bucket
 
+    def scrub(self, after: bytes, limit_bytes: int) -> tuple[bytes, list[bytes]]:
+        """Check what lies behind the key ``after``, about so many bytes of it: the last key looked
+        at, b"" at the end; and the keys of parts that fail their checksum.
+        """
+        size, last, damaged = 0, b"", list[bytes]()
+        begin = max(after + b"\x00", bytes((LEVELS[0],)))
+        with self._begin() as txn:
+            for key, raw in scan(txn, begin, bytes((LEVELS[-1] + 1,))):
+                if size > limit_bytes:
+                    return last, damaged
+                try:
+                    checked(key, raw)
+                except StoreDamaged:
+                    damaged.append(key)
+                size, last = size + len(raw), key
+        return b"", damaged
+
     def usage(self) -> HistoryUsage:
         """How much is used, and how far back each level goes."""
         with self._begin() as txn:

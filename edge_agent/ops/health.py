@@ -213,6 +213,23 @@ def _about_certificate(ends_in_s: float | None) -> Iterable[Reason]:
     )
 
 
+def _about_history(history: HistoryStatus | None) -> Iterable[Reason]:
+    if history is None:
+        return
+    if history.damaged:
+        yield Reason(
+            "history_damaged",
+            f"{grouped(history.damaged)} parts of history failed their checksum and are left out of"
+            " answers; the journal says which. The logs are sound.",
+        )
+    if history.missed:
+        yield Reason(
+            "history_missed",
+            f"{grouped(history.missed)} records were trimmed from a log before history had taken"
+            " them: charts and queries lack them. A larger log.share leaves it more time.",
+        )
+
+
 def _warnings(facts: Facts) -> Iterable[Reason]:
     if facts.open_ports:
         yield Reason("insecure", ended(f"As `insecure = true` asks: {facts.open_ports}"))
@@ -233,12 +250,7 @@ def _warnings(facts: Facts) -> Iterable[Reason]:
     if facts.salvage is not None:
         yield Reason("salvaged", facts.salvage)
     yield from facts.copies
-    if facts.history is not None and facts.history.missed:
-        yield Reason(
-            "history_missed",
-            f"{grouped(facts.history.missed)} records were trimmed from a log before history had"
-            " taken them: charts and queries lack them. A larger log.share leaves it more time.",
-        )
+    yield from _about_history(facts.history)
     for mistake in facts.mistakes:
         if not mistake.rests:
             yield Reason("own_mistake", f"{_mistaken(mistake)} It runs again.")
