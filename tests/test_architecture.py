@@ -18,6 +18,7 @@ FILES = {
 
 FLOORS = {
     "errors": -1, "record": 0, "stream_names": 0, "aggregates": 0, "metrics": 0, "filter": 0,
+    "field_paths": 0,
     "clock_note": 0, "time_format": 0, "moments": 0, "files": 0, "printable": 0, "access": 0,
     "zstd": 0, "wire": 1, "session": 1, "store": 1, "config": 1, "clock": 1, "backoff": 1,
     "dial": 1, "supervise": 1, "connection_quota": 1, "refused_peers": 1, "accepting": 1,
@@ -28,6 +29,7 @@ FLOORS = {
 #: Nothing imports its neighbours on the same floor, but for these.
 SIDEWAYS = {
     ("accepting", "connection_quota"), ("filter", "record"), ("filter", "moments"),
+    ("field_paths", "aggregates"),
     ("moments", "record"), ("time_format", "record"), ("wire", "session"), ("log", "commit"),
     ("agent", "wiring"), ("agent", "renewal"), ("agent", "startup"), ("startup", "wiring"),
 }  # fmt: skip
@@ -36,6 +38,7 @@ NOT_FOR = {"client": {"store", "config", "wire", "record"}}
 PURE = {
     "wire", "session", "store", "config", "errors", "record", "stream_names", "aggregates",
     "metrics", "clock_note", "time_format", "filter", "moments",
+    "field_paths",
 }  # fmt: skip
 #: Rooms that are entered by their doors: what is named elsewhere is in the face of one of these.
 ROOMS = {"store", "wire", "session", "commit", "config", "forward", "client"}

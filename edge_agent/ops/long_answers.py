@@ -78,7 +78,10 @@ class Pieces(Response):
     """
 
     def __init__(
-        self, pieces: Iterator[bytes], headers: dict[str, str], done: Callable[[], None]
+        self,
+        pieces: Iterator[bytes],
+        headers: dict[str, str],
+        done: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(headers=headers)
         del self.headers["content-length"]

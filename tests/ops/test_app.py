@@ -52,7 +52,14 @@ async def test_what_was_kept_is_in_status_streams_metrics_and_on_the_page(tmp_pa
             "last_stored": "2026-11-22T10:00:00Z",
             "source": "pi-7/bme280",
             "undated": "no time key: dated on arrival",
+            "rate": stream["rate"],
+            "time": "2026-11-22T10:00:00Z",
+            "time_quality": "synced",
+            "last": {"t": 21.7},
+            "spark_field": "t",
+            "spark": [21.7],
         }
+        assert 0 < stream["rate"] <= 3
         _, _, text = await running.get("/metrics")
         families = list(text_string_to_metric_families(text.decode()))
         samples = {sample.name: sample.value for one in families for sample in one.samples}
