@@ -131,6 +131,8 @@ async def test_a_query_answers_as_json_lines_and_csv(tmp_path: Path) -> None:
         ("/api/subscribe?from=noon", (400, "bad_query")),
         ("/api/subscribe?filter=((", (400, "bad_query")),
         ("/api/subscribe?colour=red", (400, "bad_query")),
+        ("/api/subscribe?step=0s", (400, "bad_query")),
+        ("/api/subscribe?fields=,", (400, "bad_query")),
         ("/nowhere", (404, "not_found")),
     ],
 )
@@ -243,6 +245,21 @@ async def test_a_browser_that_comes_back_goes_on_behind_the_event_that_it_has(
             received = await receive_until(stream, b"id: main:4\n")
         assert b"text/event-stream" in received
         assert b"id: main:3\ndata: {" in received and b"id: main:2" not in received
+
+
+async def test_a_view_with_a_step_sends_events_with_how_many_each_stands_for(
+    tmp_path: Path,
+) -> None:
+    async with agent(tmp_path) as running:
+        await running.keep("a/1", [1, 2, 3])
+        stream = await trio.open_tcp_stream(*running.address)
+        async with stream:
+            target = "/api/subscribe?from=main:1&step=100ms&fields=t&format=sse"
+            host = f"127.0.0.1:{running.address[1]}"
+            await stream.send_all(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            received = await receive_until(stream, b'"count":3}\n\n')
+        assert b'"fields":{"t":3},' in received
+        assert b"id: main:3\ndata: {" in received and received.count(b"id: ") == 1
 
 
 async def test_too_many_questions_at_one_time_wait_for_their_turn(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from edge_agent.record import NANOSECONDS, Record
 START_S = 1_800_000_000
 
 
-def record(second: int, stream: str = "a/1", **fields: Any) -> Record:
+def record(second: int, stream: str = "a/1", /, **fields: Any) -> Record:
     when_ns = (START_S + second) * NANOSECONDS
     return Record("main", 1, stream, when_ns, "sensor", when_ns, True, "s", 0, fields)
 
@@ -60,7 +60,7 @@ def test_a_record_without_numbers_has_none() -> None:
 
 def test_only_so_many_fields_are_kept() -> None:
     values = LastValues()
-    values.note(record(0, **{f"f{n}": n for n in range(100)}))
+    values.note(record(0, **dict.fromkeys(map(str, range(100)), 1)))
     assert len(known(values).numbers) == FIELDS_MAX
 
 

@@ -27,7 +27,7 @@ PARAMETERS = {
     "/api/query": (
         "stream", "from", "to", "filter", "limit", "next", "aggregate", "format", "x",
     ),
-    "/api/subscribe": ("stream", "from", "filter", "x"),
+    "/api/subscribe": ("stream", "from", "filter", "step", "fields", "x"),
     "/api/quarantine": ("after", "limit", "x"),
     "/api/consumers": ("x",),
 }  # fmt: skip
