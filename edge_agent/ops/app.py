@@ -51,7 +51,7 @@ from edge_agent.ops.parameters import refuse_unknown
 from edge_agent.ops.prometheus import CONTENT_TYPE, render
 from edge_agent.ops.sampler import Watch
 from edge_agent.ops.status import Status
-from edge_agent.ops.stream_answers import stream_pieces
+from edge_agent.ops.stream_answers import Exposed, stream_pieces
 from edge_agent.stream_names import compile_pattern
 
 _MAY_READ = "edge_agent.may_read"
@@ -156,6 +156,7 @@ class Door:
 class _Routes:
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
+        self._exposed = Exposed(watch.directory, watch.sources.config.http.expose)
         self._queries = QueryAnswers(watch.sources.live, watch.sources.config.limits.queries)
 
     async def page(self, request: Request) -> Response:
@@ -174,7 +175,10 @@ class _Routes:
         return _json(verdict, 503 if verdict.status == "failed" else 200)
 
     async def metrics(self, request: Request) -> Response:
-        text = render(self._watch.sources.metrics, await self._watch.look())
+        status = await self._watch.look()
+        now_ns = self._watch.sources.clock.read().wall_ns
+        exposed = self._exposed.samples(_may_read(request), now_ns)
+        text = render(self._watch.sources.metrics, status, exposed)
         return Response(text, headers={"Content-Type": CONTENT_TYPE})
 
     async def status(self, request: Request) -> Response:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from array import array
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import suppress
 
 from edge_agent.field_paths import numbers_of
 from edge_agent.record import NANOSECONDS, Record, TimeTrust
@@ -57,6 +59,12 @@ class LastValue:
     def numbers(self) -> dict[str, float]:
         """Field to value."""
         return dict(zip(self.names, self.values, strict=True))
+
+    def told(self) -> Iterator[tuple[str, float]]:
+        """Each field and its value, without those that are larger than any float."""
+        for name, value in zip(self.names, self.values, strict=True):
+            with suppress(OverflowError):
+                yield name, float(value)
 
     def note(self, record: Record, names: tuple[str, ...], values: tuple[float, ...]) -> None:
         """A newer record, with its numbers."""

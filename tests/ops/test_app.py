@@ -208,6 +208,28 @@ async def test_off_loopback_a_token_opens_its_own_streams_and_nothing_opens_with
         assert b"attic" not in (await running.get("/", good))[2]
 
 
+async def test_metrics_show_last_values_of_exposed_streams_that_the_token_may_read(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "tokens"
+    secret = add_token(file, "phone", read=("greenhouse/**",))
+    config = Config(
+        http=Http(address="127.0.0.1:0", expose=("**",)),
+        store=StoreConfig(path=str(tmp_path / "store"), size=Size(16 << 20)),
+    )
+    change = partial(with_tokens, file=file)
+    async with agent(tmp_path / "store", config=config, change=change) as running:
+        await running.keep("greenhouse/1", [21.5])
+        await running.keep("attic/1", [9])
+        with trio.fail_after(PATIENCE_S):
+            while len(running.watch.directory) < 2:
+                await trio.sleep(0.01)
+        _, _, text = await running.get("/metrics")
+        assert b'stream="greenhouse/1"} 21.5' in text and b'stream="attic/1"} 9.0' in text
+        _, _, text = await running.get("/metrics", f"Authorization: Bearer {secret}")
+        assert b'stream="greenhouse/1"} 21.5' in text and b"attic" not in text
+
+
 async def test_records_arrive_live_as_lines_of_json(tmp_path: Path) -> None:
     async with agent(tmp_path) as running:
         stream = await trio.open_tcp_stream(*running.address)
