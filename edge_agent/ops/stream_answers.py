@@ -34,6 +34,7 @@ def stream_pieces(directory: Directory, listing: Sequence[tuple[str, Seen]]) -> 
         "since": directory.since,
         "skipped": directory.skipped,
         "forgotten": directory.forgotten,
+        "values_forgotten": directory.last.forgotten,
     }
     yield b"]," + msgspec.json.encode(rest)[1:] + b"\n"
 

@@ -41,7 +41,7 @@ async def test_a_long_list_is_made_in_pieces_that_are_one_answer(
     async with agent(tmp_path, serve=False) as running:
         directory = Directory(running.log)
         assert json.loads(b"".join(stream_pieces(directory, []))) == {
-            "streams": [], "since": {}, "skipped": 0, "forgotten": 0
+            "streams": [], "since": {}, "skipped": 0, "forgotten": 0, "values_forgotten": 0
         }  # fmt: skip
         for number in range(5):
             await running.keep(f"a/{number}", [number])
