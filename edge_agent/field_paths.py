@@ -1,9 +1,9 @@
 """Fields of a record by their paths into nested maps: ``t``, ``params.switch:0.apower``.
 
 A path is the names of the maps and of the field in them, joined by dots. A name that has a dot, a
-comma or a quote in it, or blanks around it, is written in double quotes, in which a quote is
-doubled; any other may be: ``params."switch:0".apower`` is the same. A field of the record whose
-very name has dots in it goes before a path into maps, as in a filter (`edge_agent.filter`).
+comma, a blank or a quote in it is written in backticks, as in a filter (`edge_agent.filter`), and
+any other may be: ``params.`switch:0`.apower``. A backtick in such a name is doubled; double quotes
+do as well. A field of the record whose very name has dots in it goes before a path into maps.
 
 Arrays have no paths.
 """
@@ -25,8 +25,8 @@ LOOKED_AT_MAX = 256
 DEPTH_MAX = 16
 MISSING: Final = object()
 
-_PART = re.compile(r'\s*"((?:[^"]|"")+)"\s*|([^.",]+)')
-_PLAIN = re.compile(r'[^."\s,](?:[^.",]*[^."\s,])?')
+_PART = re.compile(r"""\s*(?:`((?:[^`]|``)+)`|"((?:[^"]|"")+)")\s*|([^.,`"]+)""")
+_PLAIN = re.compile(r"""[^.,`"\s]+""")
 
 
 class FieldPath(NamedTuple):
@@ -69,7 +69,7 @@ def parse_paths(text: str, *, what: str = "fields") -> tuple[FieldPath, ...]:
 def path_text(parts: tuple[str, ...]) -> str:
     """The path as it is written, with quotes where they are needed."""
     return ".".join(
-        part if _PLAIN.fullmatch(part) else '"' + part.replace('"', '""') + '"' for part in parts
+        part if _PLAIN.fullmatch(part) else f"`{part.replace('`', '``')}`" for part in parts
     )
 
 
@@ -111,7 +111,10 @@ def _parts_at(text: str, at: int, what: str) -> tuple[tuple[str, ...], int]:
         part = _PART.match(text, at)
         if part is None or not part[0].strip():
             break
-        parts.append(part[1].replace('""', '"') if part[1] else part[2].strip())
+        if part[1]:
+            parts.append(part[1].replace("``", "`"))
+        else:
+            parts.append(part[2].replace('""', '"') if part[2] else part[3].strip())
         at = part.end()
         if at == len(text) or text[at] == ",":
             return tuple(parts), at
@@ -121,6 +124,6 @@ def _parts_at(text: str, at: int, what: str) -> tuple[tuple[str, ...], int]:
     shown = text[at : at + 30] or "the end"
     raise ProtocolError(
         "bad_query",
-        f'{what}: expected names such as t or params."switch:0".apower, with commas between them,'
+        f"{what}: expected names such as t or params.`switch:0`.apower, with commas between them,"
         f" at {at + 1}, found {shown!r}",
     )

@@ -26,7 +26,9 @@ SHELLY = {"method": "NotifyStatus", "params": {"switch:0": {"apower": 41.5, "out
         ("t", [("t",)]),
         ("t,params.x", [("t",), ("params", "x")]),
         (' t , "rain, mm" ', [("t",), ("rain, mm",)]),
+        ("params.`switch:0`.apower", [("params", "switch:0", "apower")]),
         ('params."switch:0".apower', [("params", "switch:0", "apower")]),
+        ("`a``b`.`c.d`,` e`", [("a`b", "c.d"), (" e",)]),
         ("params.switch:0.apower", [("params", "switch:0", "apower")]),
         ('"a""b"."c.d"', [('a"b', "c.d")]),
         ("t,t", [("t",)]),
@@ -38,7 +40,8 @@ def test_a_list_of_paths_is_read(text: str, expected: list[tuple[str, ...]]) -> 
 
 
 @pytest.mark.parametrize(
-    "text", ["", ",", "t,", ",t", "a..b", ".a", "a.", '"', '"a', '""', 'a"b', " "]
+    "text",
+    ["", ",", "t,", ",t", "a..b", ".a", "a.", '"', '"a', '""', 'a"b', " ", "`", "``", "a`b`"],
 )
 def test_what_is_no_path_is_refused_with_the_place(text: str) -> None:
     with pytest.raises(ProtocolError, match="fields: expected names such as t"):
@@ -69,9 +72,9 @@ def test_the_numbers_of_a_record_are_found_by_their_paths_in_its_order() -> None
     assert list(numbers_of(fields, 32).items()) == [
         ("t", 21.5),
         ("params.switch:0.apower", 41.5),
-        ('params."a.b"', 3),
+        ("params.`a.b`", 3),
         ("n", 2**64 - 1),
-        ("rain (mm)", 4),
+        ("`rain (mm)`", 4),
     ]
 
 

@@ -18,7 +18,7 @@ from edge_agent.stream_names import compile_patterns
 
 logger = logging.getLogger(__name__)
 
-_PIECE_STREAMS = 250
+_PIECE_STREAMS = 100
 #: Of last values in one answer: a Prometheus that is fed more by each of a hundred boards suffers.
 SERIES_MAX = 1_000
 

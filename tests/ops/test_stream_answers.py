@@ -111,7 +111,7 @@ async def test_names_of_fields_are_escaped(tmp_path: Path) -> None:
             for sample in family.samples
             if sample.name == "edge_agent_stream_value"
         ]
-        assert fields[1] == "big" and "\x1b" not in text and fields[0].startswith('"a ""b""')
+        assert fields[1] == "big" and "\x1b" not in text and fields[0].startswith('`a "b"')
 
 
 async def test_there_are_only_so_many_series_and_what_is_beyond_is_counted_and_told_once(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 import click
@@ -14,6 +15,8 @@ from edge_agent.cli.top.picture import AgentMoment, Line, Screen, UpstreamRates,
 from edge_agent.printable import json_text
 
 _EVERY_S = 1.0
+#: Where an answer takes long, for ten thousand streams, so much longer is waited for the next one.
+_PATIENCE = 10
 
 
 @click.command()
@@ -61,6 +64,7 @@ class _Top:
         self._sort = sort
         self._reverse = False
         self._rates = UpstreamRates()
+        self._took_s = 0.0
 
     def ask(self) -> dict[str, Any]:
         """What a picture is made of.
@@ -78,7 +82,9 @@ class _Top:
 
     def look(self) -> AgentMoment:
         """The moment that is drawn. Raises Failure likewise."""
+        began_s = time.monotonic()
         found = self.ask()
+        self._took_s = time.monotonic() - began_s
         rates = self._rates.note(found["status"])
         return AgentMoment(found["status"], found["streams"], rates)
 
@@ -98,7 +104,7 @@ class _Top:
                 screen = Screen(console.width, console.height, _has_blocks(console.encoding))
                 lines = draw(moment, screen, self._sort, reverse=self._reverse, has_keys=True)
                 live.update(Group(*map(_text, lines)), refresh=True)
-                key = keys.wait(_EVERY_S)
+                key = keys.wait(max(_EVERY_S, _PATIENCE * self._took_s))
                 if key in ("q", "Q"):
                     return
                 self._obey(key)
