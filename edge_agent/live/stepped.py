@@ -87,7 +87,7 @@ class _InStep:
     record: Record
     count: int
     step: int | None
-    bytes: int
+    bytes: int = 0
 
 
 class SteppedView(PickedView):
@@ -127,6 +127,7 @@ class SteppedView(PickedView):
     def _add(self, records: list[Record]) -> list[_InStep]:
         """Take records in; those that are told because of it."""
         told = []
+        newest: dict[str, _InStep] = {}
         for record in records:
             is_old = self._subscription.was_there(record)
             step = record.stored_ns // self._step_ns if is_old else None
@@ -138,11 +139,13 @@ class SteppedView(PickedView):
                     count += held.count
                 else:
                     told.append(held)
-            size = _RECORD_BYTES + _weight(record.fields)
-            self._held[record.stream] = _InStep(record, count, step, size)
-            self._bytes += size
-            while self._bytes > self._budget_bytes and len(self._held) > 1:
-                told.append(self._take(next(iter(self._held))))
+            newest[record.stream] = self._held[record.stream] = _InStep(record, count, step)
+        for held in newest.values():
+            # Not each record that is replaced a moment later.
+            held.bytes = _RECORD_BYTES + _weight(held.record.fields)
+            self._bytes += held.bytes
+        while self._bytes > self._budget_bytes and len(self._held) > 1:
+            told.append(self._take(next(iter(self._held))))
         return told
 
     def _end_step(self) -> list[_InStep]:

@@ -63,7 +63,7 @@ class RecentCount:
 
     def __init__(self) -> None:
         #: Of the present stretch and of those of the minute before it, by number.
-        self._counts = array("L", bytes(array("L").itemsize * (_STRETCHES + 1)))
+        self._counts = array("I", bytes(array("I").itemsize * (_STRETCHES + 1)))
         self._stretch = 0
 
     def add(self, count: int, now_s: float) -> None:
@@ -128,7 +128,7 @@ class Directory:
         self.since: dict[str, int] = {}
         #: The numbers of newest records.
         self.last = LastValues()
-        #: By stream: the newest run of the present second, whose last record is not opened yet.
+        #: By stream: the newest run, whose last record is not opened yet.
         self._fresh: dict[str, tuple[Block, RunView]] = {}
         self._second = 0
         #: When counting began, and log name to what was there before.
@@ -223,10 +223,13 @@ class Directory:
         except StoreDamaged:
             # Its checksum was right, so it was written like this; what follows is sound.
             return 0
-        if item.when_ns // NANOSECONDS != self._second:
-            self._open()
-            self._second = item.when_ns // NANOSECONDS
         is_new = item.first > self._old.get(item.log, 0)
+        second = item.when_ns // NANOSECONDS
+        if not is_new and second != self._second:
+            # A round reads minutes of what was there before, whose sparklines are worth having;
+            # what comes is opened when its round is over.
+            self._open()
+            self._second = second
         for run in runs:
             if run.stream == ERASED:
                 continue  # Places of records that are gone are no stream to show.
@@ -248,7 +251,7 @@ class Directory:
         return len(runs)
 
     def _open(self) -> None:
-        """Look into the newest records of the second that is over."""
+        """Look into the newest records."""
         now_s = trio.current_time()
         for stream, (block, run) in self._fresh.items():
             seen = self._seen.get(stream)

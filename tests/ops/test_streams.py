@@ -112,14 +112,30 @@ async def test_the_newest_record_of_each_stream_is_opened(tmp_path: Path) -> Non
             await running.keep("a/1", [-1, value])
             await running.keep("a/2", ["text", value * 2])
             running.clock.advance(1)
-        for item in await running.log.read("main", 0):
-            directory.note(item)
+        await follow(running, directory, 20)
         first, second = directory.last_of("a/1"), directory.last_of("a/2")
         assert first is not None and second is not None
         assert first.numbers == {"t": 4} and second.numbers == {"t": 8}
-        assert list(first.spark) == [0, 1, 2, 3, 4] and list(second.spark) == [0, 2, 4, 6, 8]
         assert first.trust == "synced"
         assert first.time_ns == running.clock.read().wall_ns - NANOSECONDS
+        # Of what was there before the start, the newest of each second.
+        assert list(first.spark) == [0, 1, 2, 3, 4] and list(second.spark) == [0, 2, 4, 6, 8]
+
+
+async def test_what_comes_is_opened_once_a_round_and_at_once_for_whoever_asks(
+    tmp_path: Path,
+) -> None:
+    async with agent(tmp_path, serve=False) as running:
+        directory, at = Directory(running.log), 0
+        for _ in range(3):
+            for value in range(10):
+                await running.keep("a", [value])
+                running.clock.advance(1)
+            for item in await running.log.read("main", at):
+                directory.note(item)
+                at = item.last
+            last = directory.last_of("a")
+        assert last is not None and last.numbers == {"t": 9} and list(last.spark) == [9, 9, 9]
 
 
 async def test_values_of_streams_that_are_forgotten_are_forgotten_with_them(tmp_path: Path) -> None:
