@@ -122,7 +122,8 @@ class SteppedView(PickedView):
             if step.cancelled_caught:
                 told = self._end_step()
             if told or missed:
-                return LiveBatch([one.record for one in told], missed, [one.count for one in told])
+                records, counts = [one.record for one in told], [one.count for one in told]
+                return LiveBatch(records, missed, counts, is_whole=not self._held)
 
     def _add(self, records: list[Record]) -> list[_InStep]:
         """Take records in; those that are told because of it."""

@@ -44,13 +44,17 @@ _GRAINS = 64
 
 @dataclass(frozen=True, slots=True)
 class LiveBatch:
-    """Some records in order, and how many were missed since the batch before; with a step, how many
-    each of them stands for (`edge_agent.live.stepped`).
+    """Some records in order, and how many were missed since the batch before.
+
+    With a step (`edge_agent.live.stepped`), ``counts`` says how many each of them stands for, and
+    ``is_whole`` that nothing stored before the last of them is still to come, so that a reader can
+    go on behind it another time.
     """
 
     records: list[Record]
     missed: int
     counts: list[int] | None = None
+    is_whole: bool = True
 
     def told(self) -> Iterable[tuple[Record, int | None]]:
         """Each record, and how many it stands for, None without a step."""

@@ -214,10 +214,11 @@ class LiveView:
             pieces += [render.to_json(one, count) for one, count in batch.told()]
             return b"".join(piece + b"\n" for piece in pieces)
         pieces = [b"event: missed\ndata: %b\n\n" % missed] if missed else []
-        pieces += [
-            b"id: %b:%d\ndata: %b\n\n" % (one.log.encode(), one.seq, render.to_json(one, count))
-            for one, count in batch.told()
-        ]
+        for one, count in batch.told():
+            # With a step, streams are told by turns: only behind the last one has all been told.
+            is_place = batch.counts is None or (batch.is_whole and one is batch.records[-1])
+            place = b"id: %b:%d\n" % (one.log.encode(), one.seq) if is_place else b""
+            pieces.append(b"%bdata: %b\n\n" % (place, render.to_json(one, count)))
         return b"".join(pieces)
 
     async def _keep_alive(self, send: Send) -> None:

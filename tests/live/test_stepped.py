@@ -97,8 +97,11 @@ async def test_what_was_there_before_is_told_at_once_a_record_a_step_of_its_own_
         async with reading(waist, step="1m", start="main:1") as view:
             told: list[tuple[str, dict[str, object], int | None]] = []
             while len(told) < 4:
-                told += shown(await view.__anext__())
+                batch = await view.__anext__()
+                assert not batch.is_whole, "of the other stream something is still to come"
+                told += shown(batch)
             batch = await view.__anext__()
+    assert batch.is_whole
     assert [one for one in told if one[0] == STREAM] == [
         (STREAM, {"t": 9}, 10),
         (STREAM, {"t": 19}, 10),
