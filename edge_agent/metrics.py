@@ -99,6 +99,10 @@ TABLE: tuple[Metric, ...] = (  # one metric a line, to be read as a table
     Metric("windows_closed_early_total", "counter", "windows", "Windows closed before their time for want of room, by rule.", ("rule",)),
     Metric("windows_open", "gauge", "windows", "Windows open, by rule.", ("rule",)),
     Metric("records_late_total", "counter", "records", "Records behind the watermark, left out, by rule.", ("rule",)),
+    # What streams said last, where http.expose says so.
+    Metric("stream_value", "gauge", "value", "Number fields of the newest record of the streams in http.expose.", ("stream", "field")),
+    Metric("stream_age_seconds", "gauge", "seconds", "Since that record was stored.", ("stream",)),
+    Metric("stream_series_left_out", "gauge", "series", "Series of http.expose beyond the 1,000 that are shown."),
     # Ourselves.
     Metric("start_time_seconds", "gauge", "seconds", "When the agent started, since 1970."),
     Metric("cpu_seconds_total", "counter", "seconds", "CPU of all threads, user and system; E = records / seconds."),

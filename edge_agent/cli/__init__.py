@@ -31,6 +31,7 @@ COMMANDS: Final[dict[str, str]] = {
     "tail": "Show records as they arrive.",
     "query": "Ask for stored records.",
     "status": "Show how an agent is doing.",
+    "top": "Watch streams, last values, upstreams and store, anew each second.",
     "export": "Write stored records to a file.",
     "doctor": "Look for what may go wrong, and say what to do.",
     "consumer": "Show, pause, rewind and skip what goes upstream.",

@@ -157,6 +157,7 @@ def problems(config: Config, where: Where) -> Iterator[Problem]:
             expected = f"at most {larger} = {_show(right)}"
             yield ConfigError(where(smaller), expected, _show(left)), (smaller, larger)
     yield from _about_ports(config, where)
+    yield from _about_patterns(config.http.expose, "http.expose", where)
     yield from _about_logs(config, where)
     yield from _about_names([upstream.name for upstream in config.upstream], "upstream", where)
     yield from _about_names([rule.name for rule in config.rule], "rule", where)

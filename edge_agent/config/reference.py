@@ -135,7 +135,8 @@ hosts = ["agent.lan"]""",
 [http]
 address = "127.0.0.1:8766"
 hosts = ["agent.lan"]
-origins = ["https://dashboard.example"]""",
+origins = ["https://dashboard.example"]
+expose = ["greenhouse/*", "tank/level"]""",
     ),
     TablePart("[limits]", Limits, '[limits]\nrecords_per_second = 500\nquery_seconds = "5s"'),
     TablePart("[store]", StoreConfig, '[store]\npath = "/mnt/ssd/edge-agent"\nsize = "8GiB"'),

@@ -58,6 +58,7 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True):
     address: str = "127.0.0.1:8766"  # "off": no page, no metrics, no /healthz
     hosts: tuple[str, ...] = ()  # further Host names that may be asked for
     origins: tuple[str, ...] = ()  # browser origins that may ask, beside its own page
+    expose: tuple[str, ...] = ()  # patterns; last values in /metrics, 1000 series at most
     connections: int = 64  # being answered at one time, shared as listen.connections are
     unproved: int = 64  # waiting, beside them; the next displaces the oldest
     unproved_per_address: int = 32  # of those, one address may have; and get a second

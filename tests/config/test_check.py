@@ -97,6 +97,12 @@ def test_patterns_must_compile(text: str) -> None:
     assert "streams: expected patterns of stream names, found " in error_of(text)
 
 
+def test_patterns_of_what_metrics_show_must_compile() -> None:
+    wrong = error_of('[http]\nexpose = ["greenhouse/*", "tank/lev*"]\n')
+    assert wrong.startswith("f: http.expose: expected patterns of stream names, found ")
+    assert parse('[http]\nexpose = ["greenhouse/*"]\n', "f").http.expose == ("greenhouse/*",)
+
+
 @pytest.mark.parametrize(
     "text",
     [
