@@ -29,17 +29,15 @@ FLOORS = {
 #: Nothing imports its neighbours on the same floor, but for these.
 SIDEWAYS = {
     ("accepting", "connection_quota"), ("filter", "record"), ("filter", "moments"),
-    ("field_paths", "aggregates"),
-    ("moments", "record"), ("time_format", "record"), ("wire", "session"), ("log", "commit"),
-    ("asking", "digest"),
-    ("agent", "wiring"), ("agent", "renewal"), ("agent", "startup"), ("startup", "wiring"),
+    ("field_paths", "aggregates"), ("moments", "record"), ("time_format", "record"),
+    ("wire", "session"), ("log", "commit"), ("asking", "digest"), ("agent", "wiring"),
+    ("agent", "renewal"), ("agent", "startup"), ("startup", "wiring"),
 }  # fmt: skip
 #: client is on floor 3 for its Trio; what needs more than Trio and msgpack is not for sensors.
 NOT_FOR = {"client": {"store", "config", "wire", "record"}}
-PURE = {
-    "wire", "session", "store", "config", "errors", "record", "stream_names", "aggregates",
-    "metrics", "clock_note", "time_format", "filter", "moments", "history", "field_paths",
-}  # fmt: skip
+PURE = {"wire", "session", "store", "config", "history"} | {
+    part for part, floor in FLOORS.items() if floor <= 1
+} - {"files", "printable", "access", "zstd"}
 #: Rooms that are entered by their doors: what is named elsewhere is in the face of one of these.
 ROOMS = {"history", "digest", "store", "wire", "session", "commit", "config", "forward", "client"}
 DOORS = {f"edge_agent.{n}" for n in ROOMS} | {
