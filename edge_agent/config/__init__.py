@@ -9,13 +9,17 @@ from edge_agent.config.addresses import authority_file, people_url, sensor_url
 from edge_agent.config.load import ENVIRONMENT_PREFIX, ConfigMistakes, examine, load_config, parse
 from edge_agent.config.render import render_toml
 from edge_agent.config.shape import (
+    Calibration,
     Config,
+    Conversion,
     Duration,
     Http,
     Limits,
     Listen,
     LogConfig,
+    Profile,
     Rule,
+    Schema,
     SecretFile,
     Share,
     Size,
@@ -30,20 +34,25 @@ from edge_agent.config.units import (
     format_size,
     parse_address,
     parse_duration,
+    parse_limit,
     parse_size,
 )
 from edge_agent.config.urls import header_value_problem, shown_url
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
+    "Calibration",
     "Config",
     "ConfigMistakes",
+    "Conversion",
     "Duration",
     "Http",
     "Limits",
     "Listen",
     "LogConfig",
+    "Profile",
     "Rule",
+    "Schema",
     "SecretFile",
     "Share",
     "Size",
@@ -61,6 +70,7 @@ __all__ = [
     "parse",
     "parse_address",
     "parse_duration",
+    "parse_limit",
     "parse_size",
     "people_url",
     "render_toml",

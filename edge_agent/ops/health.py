@@ -80,6 +80,7 @@ class Facts:
         card: how long it lasts, where that is less than a year or over.
         copies: what was noticed of copied stores (`edge_agent.ops.facts`).
         mistakes: tasks that failed on a mistake of the agent's own.
+        hooks_off: rules whose hooks were too slow and are not called any more.
     """
 
     store: StoreStatus
@@ -95,6 +96,7 @@ class Facts:
     files: FilesFact = FilesFact()
     copies: tuple[Reason, ...] = ()
     mistakes: tuple[MistakeFact, ...] = ()
+    hooks_off: tuple[str, ...] = ()
 
 
 def judge(facts: Facts) -> HealthVerdict:
@@ -145,6 +147,12 @@ def _degradations(facts: Facts) -> Iterable[Reason]:
     for mistake in facts.mistakes:
         if mistake.rests:
             yield Reason("own_mistake", f"{_mistaken(mistake)} It waits to be run again.")
+    for rule in facts.hooks_off:
+        yield Reason(
+            "hook_off",
+            f"The hook of the rule {rule} was too slow and is not called any more; its records pass"
+            " as they are. SIGHUP, or a restart, tries it again.",
+        )
     if facts.budget is not None and not facts.budget_kept:
         yield Reason("wear_over_budget", _sentence(facts.budget))
 

@@ -130,10 +130,15 @@ class PlainPump(Pump):
         visitor.next = session.received
         if not (messages or received.numbers):
             return True
+        runs, set_aside = parts.apply_rules(received.runs)
+        if set_aside:
+            # Of several messages that were read together it is not known which one it was in.
+            kept += [(reject, session.received) for reject in set_aside]
+            wall_ns = parts.clock.read().wall_ns
+            refused += tuple(quarantined(reject, visitor.source, wall_ns) for reject in set_aside)
         told = (
             session.error(ProtocolError(reject.code, reject.message), at) for reject, at in kept
         )
-        runs = parts.apply_rules(received.runs)
         # Where nothing is left to store, the ack alone is worth no commit of its own.
         lazy = not (runs or refused)
         entry = Entry(runs=runs, quarantine=refused)

@@ -98,7 +98,11 @@ class SensorSession(SessionBase):
         parts.count(received.messages, numbers, received.size, refused)
         has_room = True
         if numbers:
-            entry = self._entry(numbers, parts.apply_rules(received.runs), (), refused)
+            runs, set_aside = parts.apply_rules(received.runs)
+            if set_aside:
+                session.refuse_records(set_aside)
+                refused += tuple(quarantined(reject, self._source, wall_ns) for reject in set_aside)
+            entry = self._entry(numbers, runs, (), refused)
             has_room = self._feed.offer(entry, session.number, lazy=is_lazy(entry))
         if received.failure is not None:
             unread = received.unread
@@ -121,7 +125,7 @@ def arrival_of(parts: Parts, visitor: Visitor, source: str) -> Arrival:
         reading.wall_ns,
         reading.synced,
         visitor.grant.may_write,
-        parts.time_key,
+        parts.rules.time_key,
     )
 
 

@@ -205,7 +205,9 @@ from edge_agent.wire.reading_types import (
     TooBigMessage,
     Undecodable,
     WireLimits,
+    make_reject,
 )
+from edge_agent.wire.records import fault_of_record
 from edge_agent.wire.server_session import Goodbye, ReceivedSegments, ServerSession
 from edge_agent.wire.subprotocol import (
     HTTP_STATUS,
@@ -252,6 +254,8 @@ __all__ = [
     "decode_segments",
     "encode_segments",
     "encode_token",
+    "fault_of_record",
+    "make_reject",
     "parse_target",
     "read_in_turns",
     "read_message",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from edge_agent.clock_note import ClockNote
 from edge_agent.errors import ProtocolError
@@ -229,6 +230,18 @@ class ServerSession:
         told once that is durable.
         """
         self._add_nack(make_reject(at, code, message, b"", ""))
+
+    def refuse_records(self, rejects: Sequence[Reject]) -> None:
+        """Some records of what was received last are refused after all, by a rule."""
+        for reject in rejects:
+            self._add_nack(reject)
+        assert self._nacks is not None and self._sizes, "they were received"
+        # In order, also with those that were refused when they were read.
+        self._nacks = deque(sorted(self._nacks, key=attrgetter("at")))
+        number, size = self._sizes[-1]
+        weight = REJECT_WEIGHT * len(rejects)
+        self._sizes[-1] = number, size + weight
+        self.bytes_in_flight += weight
 
     def _follows(self, segments: Sequence[Segment]) -> int:
         """How many numbers a message of ``segments`` takes, which must begin with the next one."""

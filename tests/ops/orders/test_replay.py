@@ -16,7 +16,6 @@ from edge_agent.config import Config
 from edge_agent.forward import Forwarder
 from edge_agent.ops.orders.orders import ConsumerOrder, Orders, QuarantineOrder
 from edge_agent.ops.orders.replay import replay
-from edge_agent.record import Run
 from edge_agent.store import Entry, Quarantined
 from edge_agent.wire import WireLimits
 from tests.forward.http_upstream import HttpUpstream, Reply, http_upstream
@@ -24,6 +23,7 @@ from tests.forward.sinks.http.test_sink import forwarder_for
 from tests.forward.support import Station, running_station, until, upstream
 from tests.forward.test_upstream_trouble import Taken, refusing
 from tests.patience import PATIENCE_S
+from tests.rules.support import in_force, rule
 
 LIMITS = WireLimits()
 NOW_NS = 1_795_341_600_000_000_000
@@ -33,8 +33,7 @@ def item(body: bytes, code: str = "too_big", source: str = "pi") -> Quarantined:
     return Quarantined(code, "why", "a/1", source, 7, NOW_NS, body)
 
 
-def leave(run: Run) -> tuple[Run, ...]:
-    return (run,)
+leave = in_force()
 
 
 @pytest.mark.parametrize(
@@ -79,7 +78,7 @@ def test_what_is_not_the_sensors_is_left_alone(given: Quarantined) -> None:
 
 
 def test_what_a_rule_drops_now_only_leaves_quarantine() -> None:
-    made = replay(3, item(b'{"t": 1}'), LIMITS, lambda run: ())
+    made = replay(3, item(b'{"t": 1}'), LIMITS, in_force(rule(streams=("a/*",), drop="record")))
     assert made.entry is not None and made.entry.runs == () and made.entry.released == (3,)
 
 
@@ -92,8 +91,8 @@ def test_nonsense_stays_where_it_is(body: bytes) -> None:
 def orders_for(station: Station, url: str, forwarder: Forwarder | None = None) -> Orders:
     config = Config(upstream=(upstream(url),))
     if forwarder is None:
-        return Orders(station.log, config, station.clock, before=leave)
-    return Orders(station.log, config, station.clock, before=leave, lane=forwarder.lane)
+        return Orders(station.log, config, station.clock, rules=leave)
+    return Orders(station.log, config, station.clock, rules=leave, lane=forwarder.lane)
 
 
 @asynccontextmanager

@@ -1,0 +1,41 @@
+"""The rules that are in force now, for everybody who needs them: they may be replaced (SIGHUP)."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+
+from edge_agent.metrics import Metrics
+from edge_agent.record import Run
+from edge_agent.rules.apply import CompiledRules, Ruled
+from edge_agent.rules.time_keys import TimeKeyOf
+
+
+class RulesInForce:
+    """Applies rules, and counts in ``metrics`` what they leave out.
+
+    Attributes:
+        are_any: whether any rule acts before storing. The others need not be asked.
+        time_key: where streams have their time; None where no rule says so.
+    """
+
+    def __init__(self, rules: CompiledRules, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self.replace(rules)
+
+    def replace(self, rules: CompiledRules) -> None:
+        """From now on these are in force; what the old ones remember of streams is forgotten."""
+        self._rules = rules
+        self.are_any = bool(rules.steps)
+        self.time_key: TimeKeyOf | None = rules.time_key
+
+    def apply(self, runs: tuple[Run, ...], *, again: bool = False) -> Ruled:
+        """What is to be stored of ``runs``, and set aside."""
+        ruled = self._rules.apply(runs, again=again)
+        if ruled.left_out:
+            for name, times in Tally(step.name for step in ruled.left_out).items():
+                self._metrics.add("records_dropped_total", times, name)
+        return ruled
+
+    def hooks_off(self) -> tuple[str, ...]:
+        """Rules whose hooks were too slow and are not called any more."""
+        return tuple(hook.rule for hook in self._rules.hooks if hook.is_off)
