@@ -51,6 +51,8 @@ _KINDS: dict[str, dict[str, tuple[Fraction, Fraction]]] = {
         "F": (Fraction(5, 9), Fraction("459.67") * Fraction(5, 9)),
     }
 }
+#: Every unit that is known.
+UNITS = tuple(unit for kind in _KINDS.values() for unit in kind)
 #: Whole numbers below this are doubles without loss.
 _EXACT = 2**53
 _BETWEEN = re.compile(r"\s*(\S+?)\s*->\s*(\S+)\s*")
@@ -72,7 +74,7 @@ def between(text: str) -> Change:
                 raise ValueError(f"after {units[0]} one of {', '.join(kind)}")
             (factor, added), (other, other_added) = kind[units[0]], kind[units[1]]
             return _linear(factor / other, (added - other_added) / other)
-    raise ValueError(f"units among {', '.join(unit for kind in _KINDS.values() for unit in kind)}")
+    raise ValueError(f"units among {', '.join(UNITS)}")
 
 
 def scaled(scale: float, offset: float) -> Change:

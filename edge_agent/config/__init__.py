@@ -6,6 +6,7 @@ name file, key, what was expected, what was found.
 """
 
 from edge_agent.config.addresses import authority_file, people_url, sensor_url
+from edge_agent.config.check_rules import ACTIONS as RULE_ACTIONS
 from edge_agent.config.load import ENVIRONMENT_PREFIX, ConfigMistakes, examine, load_config, parse
 from edge_agent.config.render import render_toml
 from edge_agent.config.shape import (
@@ -41,6 +42,7 @@ from edge_agent.config.urls import header_value_problem, shown_url
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
+    "RULE_ACTIONS",
     "Calibration",
     "Config",
     "ConfigMistakes",

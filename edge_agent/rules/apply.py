@@ -9,7 +9,6 @@ that do not follow one another are different runs (`edge_agent.record.Run`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import msgpack
 import msgspec
@@ -32,8 +31,7 @@ from edge_agent.wire import (
 STREAMS_REMEMBERED = 4096
 
 
-@dataclass(slots=True)
-class Ruled:
+class Ruled(msgspec.Struct, frozen=True):
     """What is to be stored of runs, what is set aside, and which step left out a record, each time
     that one did.
     """
@@ -80,23 +78,32 @@ class CompiledRules:
             self._packer = msgpack.Packer(datetime=True)
             raise
 
+    def are_for(self, runs: tuple[Run, ...]) -> bool:
+        """Whether any rule names the stream of any of ``runs``; else they need not be applied."""
+        steps_of = self._steps_of
+        for run in runs:
+            found = steps_of.get(run.stream)
+            if found or (found is None and self.steps_of(run.stream)):
+                return True
+        return False
+
     def apply(self, runs: tuple[Run, ...], *, again: bool = False) -> Ruled:
         """What the rules make of ``runs``. ``again``: they come from quarantine."""
+        if not self.are_for(runs):
+            return Ruled(runs)
         kept: list[Run] = []
         rejects: list[Reject] = []
         left_out: list[Step] = []
-        is_same = True
         self._turn += 1
         for run in runs:
             if self.steps_of(run.stream):
-                is_same = False
                 sorting = _Sorting(self, run, self._limits, self._turn, again=again)
                 kept += sorting.runs()
                 rejects += sorting.rejects
                 left_out += sorting.left_out
             else:
                 kept.append(run)
-        return Ruled(runs) if is_same else Ruled(tuple(kept), tuple(rejects), left_out)
+        return Ruled(tuple(kept), tuple(rejects), left_out)
 
     def steps_of(self, stream: str) -> tuple[Step, ...]:
         """The rules that name a stream."""
@@ -121,7 +128,8 @@ class _Sorting:
         self._spot = Spot(run.stream, run.source, run.arrival_ns, turn, again=again)
         #: Stream, number, bytes and time of each record that is left; no time for the same.
         self._out: list[tuple[str, int, bytes, int | None]] = []
-        self._changed = False
+        #: A record is another one; one is gone, or in another place or time.
+        self._changed = self._moved = False
 
     def runs(self) -> Sequence[Run]:
         """The records that are left, as runs."""
@@ -129,15 +137,19 @@ class _Sorting:
         self._sort()
         if not self._changed:
             return (run,)
-        if self._is_whole():
+        if not self._moved:
             body = b"".join([body for _, _, body, _ in self._out])
             if len(body) <= RUN_BYTES_MAX or run.count == 1:
                 return (msgspec.structs.replace(run, body=body),)
         return list(self._split())
 
     def _sort(self) -> None:
-        run, spot, steps = self._run, self._spot, self._rules.steps_of(self._run.stream)
+        run, steps = self._run, self._rules.steps_of(self._run.stream)
         # Timestamps stay as they are (timestamp=0), which Python's datetime could not hold.
+        if run.count == 1:
+            fields = msgpack.unpackb(run.body, strict_map_key=False, timestamp=0)
+            self._judge(fields, steps, run.body, run.source_seq)
+            return
         unpacker = msgpack.Unpacker(
             strict_map_key=False, timestamp=0, max_buffer_size=max(1, len(run.body))
         )
@@ -145,16 +157,19 @@ class _Sorting:
         begin, number = 0, run.source_seq
         for fields in unpacker:
             end = unpacker.tell()
-            raw = run.body[begin:end]
-            spot.number, mark = number, len(self._out)
-            try:
-                self._go(fields, run.stream, steps, raw)
-            except Unfit as unfit:
-                del self._out[mark:]
-                self._changed = True
-                self.rejects.append(make_reject(number, unfit.code, unfit.reason, raw, run.stream))
+            self._judge(fields, steps, run.body[begin:end], number)
             begin = end
             number += 1 if number else 0
+
+    def _judge(self, fields: Fields, steps: Sequence[Step], raw: bytes, number: int) -> None:
+        self._spot.number, mark = number, len(self._out)
+        stream = self._run.stream
+        try:
+            self._go(fields, stream, steps, raw)
+        except Unfit as unfit:
+            del self._out[mark:]
+            self._changed = self._moved = True
+            self.rejects.append(make_reject(number, unfit.code, unfit.reason, raw, stream))
 
     def _go(
         self,
@@ -180,9 +195,11 @@ class _Sorting:
             if isinstance(outcome, dict):
                 fields = outcome
             elif outcome is None:
+                self._moved = True
                 self.left_out.append(step)
                 return
             else:
+                self._moved = True
                 for name, each in outcome:
                     later = [s for s in self._rules.steps_of(name) if s.place > step.place]
                     self._check_stream(name, step)
@@ -220,16 +237,11 @@ class _Sorting:
             fault = fault_of_record(body, arrival, self._limits)
             if fault is not None:
                 raise Unfit(fault[0], f"what the rules made of it: {fault[1]}")
-        time_ns = None if is_ours else time_of(fields.get("time"), self._run.arrival_ns)
+        time_ns = None
+        if not is_ours:
+            self._moved = True
+            time_ns = time_of(fields.get("time"), self._run.arrival_ns)
         self._out.append((stream, self._spot.number, body, time_ns))
-
-    def _is_whole(self) -> bool:
-        """Whether each record is still there once, in its stream, at its time."""
-        run = self._run
-        return len(self._out) == run.count and all(
-            stream == run.stream and time_ns is None and number in (0, run.source_seq + place)
-            for place, (stream, number, _, time_ns) in enumerate(self._out)
-        )
 
     def _split(self) -> Iterator[Run]:
         run = self._run

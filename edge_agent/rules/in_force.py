@@ -14,7 +14,8 @@ class RulesInForce:
     """Applies rules, and counts in ``metrics`` what they leave out.
 
     Attributes:
-        are_any: whether any rule acts before storing. The others need not be asked.
+        are_any: whether any rule acts before storing.
+        are_for: whether any is for the streams of these runs; else nothing becomes of them.
         time_key: where streams have their time; None where no rule says so.
     """
 
@@ -26,6 +27,7 @@ class RulesInForce:
         """From now on these are in force; what the old ones remember of streams is forgotten."""
         self._rules = rules
         self.are_any = bool(rules.steps)
+        self.are_for = rules.are_for
         self.time_key: TimeKeyOf | None = rules.time_key
 
     def apply(self, runs: tuple[Run, ...], *, again: bool = False) -> Ruled:

@@ -138,9 +138,10 @@ class Parts:
 
     def apply_rules(self, runs: tuple[Run, ...]) -> tuple[tuple[Run, ...], tuple[Reject, ...]]:
         """What the rules before storing make of ``runs``, and what they set aside."""
-        if not self.rules.are_any:
+        rules = self.rules
+        if not (rules.are_any and rules.are_for(runs)):
             return runs, ()
-        ruled = self.rules.apply(runs)
+        ruled = rules.apply(runs)
         for reject in ruled.rejects:
             self.metrics.add("records_nacked_total", 1, reject.code)
         return ruled.runs, ruled.rejects
