@@ -149,6 +149,16 @@ def _about_paths(paths: Mapping[str, object]) -> Iterator[Mistake]:
         yield "pick", "at least one field", "none"
 
 
+def _about_flatten(rule: Rule) -> Iterator[Mistake]:
+    # With letters between them, names could join to "time".
+    if re.fullmatch(r"[^A-Za-z]{1,8}", rule.flatten or "") is None:
+        yield (
+            "flatten",
+            'what stands between names, such as "_", without letters',
+            rule.flatten or "",
+        )
+
+
 def _about_schema(rule: Rule) -> Iterator[Mistake]:
     assert rule.schema is not None
     for name, kind in rule.schema.types.items():
@@ -187,6 +197,7 @@ _CHECKS: dict[str, Callable[[Rule], Iterator[Mistake]]] = {
     "deadband": _about_deadband,
     "limit": _about_limit,
     "pick": _about_pick,
+    "flatten": _about_flatten,
     "schema": _about_schema,
     "pseudonymise": _about_pseudonymise,
     "truncate": _about_truncate,

@@ -9,6 +9,7 @@ that do not follow one another are different runs (`edge_agent.record.Run`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import msgpack
 import msgspec
@@ -128,6 +129,7 @@ class _Sorting:
         self._spot = Spot(run.stream, run.source, run.arrival_ns, turn, again=again)
         #: Stream, number, bytes and time of each record that is left; no time for the same.
         self._out: list[tuple[str, int, bytes, int | None]] = []
+        self._size_max = limits.record_bytes
         #: A record is another one; one is gone, or in another place or time.
         self._changed = self._moved = False
 
@@ -164,12 +166,17 @@ class _Sorting:
     def _judge(self, fields: Fields, steps: Sequence[Step], raw: bytes, number: int) -> None:
         self._spot.number, mark = number, len(self._out)
         stream = self._run.stream
+        # JSON may be longer as msgpack: what came in is not too big, either.
+        self._size_max = max(self._limits.record_bytes, len(raw))
         try:
             self._go(fields, stream, steps, raw)
-        except Unfit as unfit:
+        except Exception as error:  # noqa: BLE001 - what nobody has thought of costs one record
+            code, reason = "rule_failed", f"{type(error).__name__}: {error}"
+            if isinstance(error, Unfit):
+                code, reason = error.code, error.reason
             del self._out[mark:]
             self._changed = self._moved = True
-            self.rejects.append(make_reject(number, unfit.code, unfit.reason, raw, stream))
+            self.rejects.append(make_reject(number, code, reason, raw, stream))
 
     def _go(
         self,
@@ -226,15 +233,16 @@ class _Sorting:
             body = self._rules.pack(fields)
         except (TypeError, ValueError, OverflowError) as error:
             raise Unfit("bad_record", f"what the rules made of it: {error}") from None
-        if len(body) > self._limits.record_bytes:
+        if len(body) > self._size_max:
             raise Unfit(
                 "too_big",
-                f"what the rules made of it has {len(body)} bytes, of"
-                f" {self._limits.record_bytes} that a record may have",
+                f"what the rules made of it has {len(body)} bytes, of {self._size_max} that it may"
+                " have",
             )
         if not is_ours:
             arrival = Arrival(stream, self._run.source, self._run.arrival_ns, self._run.synced)
-            fault = fault_of_record(body, arrival, self._limits)
+            limits = replace(self._limits, record_bytes=self._size_max)
+            fault = fault_of_record(body, arrival, limits)
             if fault is not None:
                 raise Unfit(fault[0], f"what the rules made of it: {fault[1]}")
         time_ns = None

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgpack
 
-from edge_agent.errors import EdgeAgentError
+from edge_agent.errors import EdgeAgentError, ProtocolError
 from edge_agent.filter import Filter
 from edge_agent.record import HISTORIC, resolve_time
 
@@ -53,8 +53,15 @@ class Spot:
         self.fields: Fields = {}
 
     def time_ns(self) -> int:
-        """The record's time."""
-        return time_of(self.fields.get("time"), self.arrival_ns)
+        """The record's time.
+
+        Raises:
+            Unfit: a rule has made one that is none.
+        """
+        try:
+            return time_of(self.fields.get("time"), self.arrival_ns)
+        except (ProtocolError, ValueError, OverflowError) as error:
+            raise Unfit("bad_time", f"what the rules made of it: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)

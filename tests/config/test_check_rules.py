@@ -43,6 +43,7 @@ from tests.config.test_check import error_of, with_rule
         ('pick = { "other" = { t = "a" } }', 'rule.x.pick: expected "{stream}" or a stream below it'),
         ('pick = { "{stream}/a" = {} }', "rule.x.pick: expected at least one field, found none"),
         ('flatten = ""', "rule.x.flatten: expected at least one field"),
+        ('flatten = "m"', 'rule.x.flatten: expected what stands between names, such as "_", without letters'),
         ('schema = { types = { t = "nmber" } }', "rule.x.schema: expected of t one of number, integer"),
         ("schema = { ranges = { t = [2, 1] } }", "rule.x.schema: expected of t the lowest and the highest value"),
         ("schema = {}", "rule.x.schema: expected types or ranges, found none"),

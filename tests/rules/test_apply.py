@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any, get_args
+
 import msgpack
 import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from edge_agent.config import Limits, Schema, Size
+from edge_agent.config import Calibration, Conversion, Limits, Profile, Schema, Size
+from edge_agent.filter import compile_filter
 from edge_agent.record import Run
-from edge_agent.wire import RUN_BYTES_MAX
+from edge_agent.rules import CompiledRules, Step
+from edge_agent.rules.steps import Fields, Outcome, Spot, time_of
+from edge_agent.wire import RUN_BYTES_MAX, Arrival, WireLimits, fault_of_record
 from tests.rules.support import apply, by_stream, compiled, kept, maps, reasons, rule
 from tests.waist import NOW_NS, SECOND, run_of
+
+#: Names that some rule or profile knows.
+KNOWN = """t a b c u x n v method params events switch:0 ts Time ENERGY Uptime POWER TempUnit id
+value state color last_seen bn bt bv bu s vs vd specversion type source data data_base64
+pick flatten"""
+NAMES = st.sampled_from(tuple(KNOWN.split())) | st.text(max_size=3)
 
 ODD = rule("odd", where="odd", drop="record")
 
@@ -148,8 +161,82 @@ def test_a_time_that_a_rule_has_found_is_the_times_of_its_run() -> None:
 
 
 def test_a_time_that_is_none_is_set_aside() -> None:
-    ruled = apply([rule(pick={"time": "ts", "t": "t"})], {"ts": "noon", "t": 1})
-    assert [code for _, code, _ in reasons(ruled)] == ["bad_time"]
+    pick = rule(pick={"time": "ts", "t": "t"})
+    for rules in ([pick], [pick, rule(limit="1/1m")], [pick, rule(deadband={"t": 1})]):
+        ruled = apply(rules, {"ts": "noon", "t": 1})
+        assert [code for _, code, _ in reasons(ruled)] == ["bad_time"]
+
+
+def test_what_came_in_is_not_too_big_although_it_is_longer_than_it_was_as_json() -> None:
+    # Of 64 KiB of "1.5," 147 KiB of msgpack.
+    large = {"values": [1.5] * 16_000, "x": 1}
+    apart = rule(profile="zigbee2mqtt")
+    for rules in ([rule(drop=("x",))], [apart, rule(drop=("x",))]):
+        ruled = apply(rules, large)
+        assert not ruled.rejects and "x" not in maps(ruled.runs[0])[0]
+
+
+def test_a_mistake_of_a_rule_costs_the_record_that_it_was_made_with() -> None:
+    def fail(fields: Fields, spot: Spot) -> Outcome:
+        raise RuntimeError("unexpected")
+
+    steps = [Step(0, "r", "", lambda stream: True, compile_filter("bad"), fail)]
+    ruled = CompiledRules(steps).apply((run_of({"t": 1}, {"bad": 1}, {"t": 2}, first=1),))
+    assert reasons(ruled) == [(2, "rule_failed", "RuntimeError: unexpected")]
+    assert numbers(ruled.runs) == [("greenhouse/1", 1, 1), ("greenhouse/1", 3, 1)]
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats()
+    | st.text(max_size=5)
+    | st.binary(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=8,
+)
+RECORDS = st.lists(
+    st.dictionaries(NAMES, VALUES, max_size=6).map(
+        lambda fields: {name: v for name, v in fields.items() if name not in ("time", "stream")}
+    ),
+    min_size=1,
+    max_size=8,
+)
+EVERYTHING = [
+    rule("where", where='a."b".c > 1 or t', drop=("x",)),
+    rule("convert", convert={"t": "F->C", "a": Conversion(scale=0.1, into="b")}),
+    rule("calibrate", calibrate={"t": Calibration(table=((0.0, 1.0), (1.0, 2.5)))}),
+    rule("truncate", truncate={"a": 2, "n": 0}),
+    rule("schema", schema=Schema(types={"v": "number?"}, ranges={"t": (-1e6, 1e6)})),
+    rule("deadband", deadband={"t": 0.5, "u": 3}),
+    rule("limit", limit="5/1m"),
+    rule("pick", where="pick", pick={"{stream}/a": {"a": "a.b"}, "{stream}": {"t": "t.0"}}),
+    rule("flatten", where="flatten", flatten="_"),
+    *(rule(name, where=f"$stream == 'greenhouse/{n}'", profile=name)
+      for n, name in enumerate(get_args(Profile), 1)),
+]  # fmt: skip
+
+
+@settings(max_examples=40, deadline=None)
+@given(RECORDS, st.integers(1, 7))
+def test_every_number_is_used_up_once_and_what_is_stored_can_be_read(
+    records: list[dict[str, Any]], number: int
+) -> None:
+    ruled = apply(EVERYTHING, *records, stream=f"greenhouse/{number}", first=100)
+    stored = {run.source_seq + place for run in ruled.runs for place in range(run.count)}
+    set_aside = {reject.number for reject in ruled.rejects}
+    assert "rule_failed" not in {reject.code for reject in ruled.rejects}
+    assert not stored & set_aside
+    gone = set(range(100, 100 + len(records))) - stored - set_aside
+    assert len(gone) <= len(ruled.left_out)
+    for run in ruled.runs:
+        assert len(maps(run)) == run.count
+        arrival = Arrival(run.stream, "pi", NOW_NS, synced=True)
+        for fields in maps(run):
+            assert fault_of_record(msgpack.packb(fields), arrival, WireLimits()) is None
+            time_ns = time_of(fields.get("time"), NOW_NS)
+            assert run.time_min_ns <= time_ns <= run.time_max_ns
 
 
 def test_a_record_without_anything_to_pick_is_left_out() -> None:

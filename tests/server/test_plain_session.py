@@ -103,11 +103,15 @@ async def test_a_message_without_records_is_dealt_with_too(tmp_path: Path) -> No
         assert await told(socket) == {"ack": 2}
 
 
-async def test_rules_before_storing_apply(tmp_path: Path) -> None:
+async def test_rules_before_storing_apply_also_where_the_token_names_no_stream_below(
+    tmp_path: Path,
+) -> None:
+    secret = add_token(tmp_path / "tokens.json", "shed", write=["a"])
+    headers = [(b"Authorization", b"Bearer " + secret.encode())]
     below = Rule(name="below", streams=("a",), pick={"t": "value"}, into="{stream}/below")
     sane = Rule(name="sane", streams=("a/below",), schema=Schema(ranges={"t": (0, 50)}))
-    async with serving(tmp_path, rules=[below, sane]) as port:
-        async with connect(port, "/ingest/a?ack=1") as socket:
+    async with serving(tmp_path, rules=[below, sane], tokens=tmp_path / "tokens.json") as port:
+        async with connect(port, "/ingest/a?ack=1", headers=headers) as socket:
             await socket.send_message("1")
             assert await told(socket) == {"ack": 1}
             await socket.send_message("99")

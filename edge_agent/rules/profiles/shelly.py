@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from edge_agent.rules.nested import flattened
+from edge_agent.rules.profiles.words import part_of_stream
 from edge_agent.rules.steps import Fields, Outcome, Spot
 
 _NO_FIELDS = ("id", "component", "ts")
@@ -39,9 +40,9 @@ def shelly_notification(fields: Fields, spot: Spot) -> Outcome:
         return fields
     told = []
     for name, part in found:
-        values = _values(part)
-        if values:
-            stream = f"{spot.stream}/{name.replace(':', '')}"
+        values, component = _values(part), part_of_stream(f"{name}".replace(":", ""))
+        if values and component:
+            stream = f"{spot.stream}/{component}"
             told.append((stream, {**values, **_time(part, time)}))
     return told or None
 
