@@ -12,8 +12,11 @@ the step forget that stream.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
+
+import msgpack
 
 from edge_agent.record import NANOSECONDS
 from edge_agent.rules.steps import Act, Fields, Outcome, Spot
@@ -21,7 +24,9 @@ from edge_agent.rules.steps import Act, Fields, Outcome, Spot
 #: When there are more, the one that was not written for longest is forgotten.
 STREAMS_MAX = 4096
 #: Of one stream; when there are more, all are forgotten.
-_SOURCES_MAX = 64
+_SOURCES_MAX = 16
+#: Of a longer value a hash is remembered, so that streams of long texts do not add up.
+_VALUE_CHARACTERS_MAX = 40
 #: Stretches of one stream whose records are counted: of several sources whose clocks differ.
 _STRETCHES_MAX = 8
 _MISSING = object()
@@ -79,7 +84,7 @@ def deadband(widths: Mapping[str, float], max_silence_s: float) -> Act:
     memory = StreamMemory(_Last)
 
     def act(fields: Fields, spot: Spot) -> Outcome:
-        values = {name: fields[name] for name in widths if name in fields}
+        values = {name: _remembered(fields[name]) for name in widths if name in fields}
         if not values or spot.again:
             return fields
         last, time_ns = memory.of(spot), spot.time_ns()
@@ -94,6 +99,14 @@ def deadband(widths: Mapping[str, float], max_silence_s: float) -> Act:
         return fields
 
     return act
+
+
+def _remembered(value: Any) -> Any:
+    if value is None or isinstance(value, (int, float)):
+        return value
+    if isinstance(value, str) and len(value) <= _VALUE_CHARACTERS_MAX:
+        return value
+    return hashlib.blake2b(msgpack.packb(value), digest_size=16).digest()
 
 
 def _is_near(value: Any, before: Any, width: float) -> bool:

@@ -54,6 +54,12 @@ def test_what_is_no_number_any_more_has_changed(other: object) -> None:
     assert len(found) == 3 and (found[0], found[2]) == (20.0, 20.0)
 
 
+def test_long_values_are_compared_and_not_kept() -> None:
+    long = "x" * 1000
+    records = [at(0, t=long), at(1, t=long), at(2, t=long + "y"), at(3, t=[1, 2]), at(4, t=[1, 2])]
+    assert values(compiled(calm()), *records) == [long, long + "y", [1, 2]]
+
+
 def test_a_field_that_comes_or_goes_has_changed_and_a_record_without_any_passes() -> None:
     both = rule(deadband={"t": 0.5, "h": 5}, max_silence=Duration(60))
     records = [at(0, t=20.0), at(1, t=20.0, h=40), at(2, t=20.0, h=42), at(3, x=1), at(4, t=20.0)]

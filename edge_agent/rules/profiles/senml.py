@@ -45,7 +45,8 @@ class Senml:
         if len(by_source) > _SOURCES_MAX:
             by_source.clear()
         before = {} if "bn" in own or "bver" in own else by_source.get(spot.source, {})
-        base = {**before, **{name: own[name] for name in own if name in _BASES}}
+        told = {name: _checked(name, own[name]) for name in own if name in _BASES}
+        base = {**before, **told}
         by_source[spot.source] = base
         if not any(name in own for name in _VALUES) and not ("n" in own and "bv" in base):
             # It only says what those behind it begin with.
@@ -53,7 +54,8 @@ class Senml:
         return [_resolved(own, base, spot.stream)]
 
 
-_SOURCES_MAX = 64
+_SOURCES_MAX = 8
+_CHARACTERS_MAX = 200
 _BASES = ("bn", "bt", "bu", "bv", "bs")
 _KNOWN = frozenset({*_BASES, *_VALUES, "bver", "n", "u", "t", "ut"})
 
@@ -80,6 +82,15 @@ def _resolved(own: Fields, base: dict[str, Any], stream: str) -> tuple[str, Fiel
         # Now is the arrival's, and what is ahead of it is not known to be wrong.
         told["time"] = time if time >= RELATIVE_BELOW_S else min(time, 0)
     return (f"{stream}/{below}" if below else stream), told
+
+
+def _checked(name: str, value: Any) -> Any:
+    """A base value that may be remembered."""
+    if name not in ("bn", "bu"):
+        return _number(value)
+    if isinstance(value, str) and len(value) <= _CHARACTERS_MAX:
+        return value
+    raise Unfit(CODE, f"{name}: expected text of at most {_CHARACTERS_MAX} characters")
 
 
 def _value(own: Fields, base: dict[str, Any]) -> Any:

@@ -6,7 +6,8 @@ import re
 from typing import Any
 
 _SWITCHED = {"ON": True, "OFF": False}
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+#: Not "007", which is a name.
+_NUMBER = re.compile(r"[+-]?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
 
 
 def switched(value: Any) -> Any:

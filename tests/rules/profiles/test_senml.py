@@ -117,6 +117,9 @@ def test_a_name_that_the_base_has_alone() -> None:
         ({"n": "x", "v": "hot"}, "expected a number, got 'hot'"),
         ({"n": "x", "t": "noon", "v": 1}, "expected a number, got 'noon'"),
         ({"n": "x", "vd": "a"}, "vd: "),
+        ({"bn": "x" * 201, "n": "x", "v": 1}, "bn: expected text of at most 200 characters"),
+        ({"bn": 7, "n": "x", "v": 1}, "bn: expected text"),
+        ({"bt": "noon", "n": "x", "v": 1}, "expected a number, got 'noon'"),
     ],
 )
 def test_what_cannot_be_resolved_is_set_aside(record: dict[str, Any], reason: str) -> None:

@@ -15,7 +15,8 @@ def test_on_and_off_are_true_and_false() -> None:
 
 @pytest.mark.parametrize(
     "text, value", [("21.5", 21.5), ("-7", -7), ("1e3", 1000.0), (".5", 0.5), ("ON", "ON"),
-                    ("1 2", "1 2"), ("", ""), ("9" * 50, "9" * 50), ("0x10", "0x10")]
+                    ("1 2", "1 2"), ("", ""), ("9" * 50, "9" * 50), ("0x10", "0x10"),
+                    ("007", "007"), ("0", 0), ("0.50", 0.5)]
 )  # fmt: skip
 def test_a_text_that_is_a_number_is_one(text: str, value: object) -> None:
     assert number_or(text) == value and type(number_or(text)) is type(value)
