@@ -9,6 +9,11 @@ from edge_agent.record import Run
 from edge_agent.rules.apply import CompiledRules, Ruled
 from edge_agent.rules.time_keys import TimeKeyOf
 
+#: Records that rules work on without a rest: a millisecond or two.
+TURN_RECORDS = 64
+#: The same where somebody else's functions are asked, which may take as long as their budget.
+TURN_RECORDS_WITH_HOOKS = 4
+
 
 class RulesInForce:
     """Applies rules, and counts in ``metrics`` what they leave out.
@@ -37,6 +42,14 @@ class RulesInForce:
             for name, times in Tally(step.name for step in ruled.left_out).items():
                 self._metrics.add("records_dropped_total", times, name)
         return ruled
+
+    def turn_of(self, runs: tuple[Run, ...]) -> int:
+        """How many of these records are to be dealt with before others have their turn; 0 for all:
+        no rule is for them.
+        """
+        if not self.are_for(runs):
+            return 0
+        return TURN_RECORDS_WITH_HOOKS if self._rules.hooks else TURN_RECORDS
 
     def hooks_off(self) -> tuple[str, ...]:
         """Rules whose hooks were too slow and are not called any more."""

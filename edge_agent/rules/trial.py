@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgpack
 import msgspec
 
 from edge_agent.config import Rule
 from edge_agent.record import Run, format_time, resolve_time
 from edge_agent.rules.apply import CompiledRules
-from edge_agent.wire import Arrival, WireLimits, read_messages
+from edge_agent.wire import Arrival, WireLimits, read_messages, run_slices
 
 _fields_of = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
@@ -68,7 +67,7 @@ class Trial:
         for reject in received.rejects:
             yield Tried(reject.stream, None, set_aside=[(reject.code, reject.message)])
         for run in received.runs:
-            for one in _singles(run):
+            for one in run_slices(run, 1):
                 yield self._try(one)
 
     def _try(self, run: Run) -> Tried:
@@ -76,7 +75,7 @@ class Trial:
         return Tried(
             run.stream,
             _shown(run.body),
-            [_stored(each) for kept in ruled.runs for each in _singles(kept)],
+            [_stored(each) for kept in ruled.runs for each in run_slices(kept, 1)],
             [(step.name, step.why) for step in ruled.left_out],
             [(reject.code, reject.message) for reject in ruled.rejects],
         )
@@ -86,18 +85,6 @@ def stream_for(rules: Sequence[Rule]) -> str:
     """A stream that the first rule is for, for whoever names none."""
     pattern = rules[0].streams[0] if rules else "trial"
     return "/".join("1" if "*" in part else part for part in pattern.split("/"))
-
-
-def _singles(run: Run) -> Iterator[Run]:
-    unpacker = msgpack.Unpacker(max_buffer_size=max(1, len(run.body)))
-    unpacker.feed(run.body)
-    begin = 0
-    for place in range(run.count):
-        unpacker.skip()
-        end = unpacker.tell()
-        number = run.source_seq + place if run.source_seq else 0
-        yield msgspec.structs.replace(run, count=1, body=run.body[begin:end], source_seq=number)
-        begin = end
 
 
 def _stored(run: Run) -> WouldBeStored:

@@ -118,14 +118,15 @@ class SensorSession(SessionBase):
 
 def arrival_of(parts: Parts, visitor: Visitor, source: str) -> Arrival:
     """What is the same for all that one read brought."""
-    reading = parts.clock.read()
+    reading, rules = parts.clock.read(), parts.rules
     return Arrival(
         visitor.target.name,
         source,
         reading.wall_ns,
         reading.synced,
         visitor.grant.may_write,
-        parts.rules.time_key,
+        rules.time_key,
+        rules.turn_of if rules.are_any else None,
     )
 
 

@@ -42,6 +42,7 @@ from edge_agent.wire.reading_types import (
     make_reject,
 )
 from edge_agent.wire.shapes import Learner
+from edge_agent.wire.short_turns import in_short_turns
 
 #: Looking a state up costs as much as reading a small record; what the table says about an open
 #: session is looked up here, once.
@@ -162,6 +163,8 @@ class ServerSession:
                 self._count(1, alone.size)
                 return alone
         turns = read_in_turns(batch, self.number, arrival, self._limits, self._learner)
+        if arrival.turn_of is not None:
+            turns = in_short_turns(turns, arrival.turn_of)
         received = next(turns)
         self._turns = None if received.is_last else turns
         return self._received(received)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from edge_agent.metrics import Metrics
 from edge_agent.rules import CompiledRules, RulesInForce
-from tests.rules.support import compiled, rule
+from edge_agent.rules.in_force import TURN_RECORDS, TURN_RECORDS_WITH_HOOKS
+from tests.rules.support import compiled, in_force, rule
 from tests.waist import run_of
 
 
@@ -28,3 +29,13 @@ def test_rules_are_replaced_all_at_once() -> None:
     assert rules.apply((run_of({"t": 1}),)).runs == ()
     rules.replace(CompiledRules())
     assert state() == (False, False)
+
+
+def test_turns_are_short_where_rules_act_and_shorter_where_hooks_are_asked() -> None:
+    runs = (run_of({"t": 1}),)
+    other = (run_of({"t": 1}, stream="cellar/1"),)
+    assert in_force().turn_of(runs) == 0
+    assert in_force(rule(drop=("t",))).turn_of(runs) == TURN_RECORDS
+    assert in_force(rule(drop=("t",))).turn_of(other) == 0
+    hook = rule(hook="tests.rules.hooks_to_try:dew_point")
+    assert in_force(hook).turn_of(runs) == TURN_RECORDS_WITH_HOOKS

@@ -8,10 +8,14 @@ from typing import Any
 
 import msgpack
 import msgspec
+import pytest
 import trio
 from trio.testing import MockClock
 
 from edge_agent.config.shape import Limits, Listen, Rule, Schema, Size
+from edge_agent.record import Run
+from edge_agent.rules import Ruled
+from edge_agent.rules.in_force import TURN_RECORDS
 from edge_agent.wiring import connection_status
 from tests.patience import eventually
 from tests.server.support import (
@@ -149,6 +153,26 @@ class TestRules:
                 ("bad_schema", 4),
             ]
             assert port.metrics.get("records_nacked_total", "bad_schema") == 2
+
+    async def test_a_long_batch_is_worked_on_in_turns_and_acked_as_a_whole(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tidy = Rule(name="tidy", streams=("**",), rename={"t": "x"})
+        async with serving(tmp_path, rules=[tidy], interval=0.2) as port, session(port) as sensor:
+            turns: list[int] = []
+            rules = port.server._parts.rules
+            apply = rules.apply
+
+            def counted(runs: tuple[Run, ...], *, again: bool = False) -> Ruled:
+                turns.append(sum(run.count for run in runs))
+                return apply(runs, again=again)
+
+            monkeypatch.setattr(rules, "apply", counted)
+            await sensor.hello("pi")
+            await sensor.send([{"t": n} for n in range(500)])
+            await sensor.acked(501)
+            assert max(turns) == TURN_RECORDS and sum(turns) == 500
+            assert [record.fields["x"] for record in await port.records()] == [*range(500)]
 
     async def test_a_record_that_was_taken_apart_is_stored_once_when_it_is_sent_again(
         self, tmp_path: Path
