@@ -130,6 +130,7 @@ class _Sorting:
         #: Stream, number, bytes and time of each record that is left; no time for the same.
         self._out: list[tuple[str, int, bytes, int | None]] = []
         self._size_max = limits.record_bytes
+        self._arrival: Arrival | None = None
         #: A record is another one; one is gone, or in another place or time.
         self._changed = self._moved = False
 
@@ -164,17 +165,18 @@ class _Sorting:
             number += 1 if number else 0
 
     def _judge(self, fields: Fields, steps: Sequence[Step], raw: bytes, number: int) -> None:
-        self._spot.number, mark = number, len(self._out)
+        self._spot.number, kept, left_out = number, len(self._out), len(self.left_out)
         stream = self._run.stream
         # JSON may be longer as msgpack: what came in is not too big, either.
-        self._size_max = max(self._limits.record_bytes, len(raw))
+        if len(raw) > self._size_max:
+            self._size_max = len(raw)
         try:
-            self._go(fields, stream, steps, raw)
+            self._go(fields, stream, steps, raw, True)
         except Exception as error:  # noqa: BLE001 - what nobody has thought of costs one record
             code, reason = "rule_failed", f"{type(error).__name__}: {error}"
             if isinstance(error, Unfit):
                 code, reason = error.code, error.reason
-            del self._out[mark:]
+            del self._out[kept:], self.left_out[left_out:]
             self._changed = self._moved = True
             self.rejects.append(make_reject(number, code, reason, raw, stream))
 
@@ -184,8 +186,7 @@ class _Sorting:
         stream: str,
         steps: Sequence[Step],
         raw: bytes,
-        *,
-        is_ours: bool = True,
+        is_ours: bool,
     ) -> None:
         """One record through ``steps``; ``is_ours``: its form needs no look."""
         spot, given = self._spot, fields
@@ -210,12 +211,12 @@ class _Sorting:
                 for name, each in outcome:
                     later = [s for s in self._rules.steps_of(name) if s.place > step.place]
                     self._check_stream(name, step)
-                    self._go(each, name, later, b"", is_ours=is_ours)
+                    self._go(each, name, later, b"", is_ours)
                 return
         if fields is given and raw:
             self._out.append((stream, spot.number, raw, None))
         else:
-            self._emit(fields, stream, is_ours=is_ours)
+            self._emit(fields, stream, is_ours)
 
     def _check_stream(self, name: str, step: Step) -> None:
         own = self._run.stream
@@ -225,9 +226,9 @@ class _Sorting:
         if problem is not None:
             raise Unfit("bad_stream", f"rule {step.name}: {problem}")
 
-    def _emit(self, fields: Fields, stream: str, *, is_ours: bool) -> None:
-        if "stream" in fields and stream != self._run.stream:
-            # It named the stream that this record has left.
+    def _emit(self, fields: Fields, stream: str, is_ours: bool) -> None:
+        if "stream" in fields and (stream != self._run.stream or not is_ours):
+            # It named the stream that this record has left, or is somebody else's word.
             fields = {name: value for name, value in fields.items() if name != "stream"}
         try:
             body = self._rules.pack(fields)
@@ -239,17 +240,23 @@ class _Sorting:
                 f"what the rules made of it has {len(body)} bytes, of {self._size_max} that it may"
                 " have",
             )
-        if not is_ours:
-            arrival = Arrival(stream, self._run.source, self._run.arrival_ns, self._run.synced)
-            limits = replace(self._limits, record_bytes=self._size_max)
-            fault = fault_of_record(body, arrival, limits)
-            if fault is not None:
-                raise Unfit(fault[0], f"what the rules made of it: {fault[1]}")
         time_ns = None
         if not is_ours:
+            self._look_at(body)
             self._moved = True
             time_ns = time_of(fields.get("time"), self._run.arrival_ns)
         self._out.append((stream, self._spot.number, body, time_ns))
+
+    def _look_at(self, body: bytes) -> None:
+        """Raises Unfit where it is no record that could have been sent."""
+        run, limits = self._run, self._limits
+        if self._arrival is None:
+            self._arrival = Arrival(run.stream, run.source, run.arrival_ns, run.synced)
+        if len(body) > limits.record_bytes:
+            limits = replace(limits, record_bytes=len(body))
+        fault = fault_of_record(body, self._arrival, limits)
+        if fault is not None:
+            raise Unfit(fault[0], f"what the rules made of it: {fault[1]}")
 
     def _split(self) -> Iterator[Run]:
         run = self._run

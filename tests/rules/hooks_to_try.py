@@ -38,4 +38,5 @@ ANSWERS: dict[str, Any] = {
     "pairs": [("greenhouse/1", 7)],
     "many": [("greenhouse/1", {"t": 1})] * 1001,
     "none": [],
+    "stream": {"t": 1, "stream": "other/1"},
 }

@@ -60,6 +60,11 @@ def test_what_a_hook_makes_is_looked_at_as_if_a_sensor_had_sent_it(say: str, cod
     assert by_stream(ruled) == {"greenhouse/1": [{"say": "same"}]}
 
 
+def test_a_stream_among_a_hooks_fields_means_nothing() -> None:
+    ruled = apply([rule(hook=f"{MODULE}:as_told")], {"say": "stream"})
+    assert by_stream(ruled) == {"greenhouse/1": [{"t": 1}]}
+
+
 def test_a_hook_that_makes_no_records_stores_none() -> None:
     ruled = apply([rule(hook=f"{MODULE}:as_told")], {"say": "none"}, {"say": "same"}, first=1)
     assert [(run.source_seq, run.count) for run in ruled.runs] == [(2, 1)]
