@@ -1,7 +1,7 @@
 """Paths to values within a record: ``params."switch:0".apower``.
 
 A path is names joined by dots. A name with other characters than letters, digits, ``_``, ``-`` and
-``:`` stands in double quotes. A number also means an element of a list: ``relays.0``.
+``:`` stands in double quotes or backticks. A number also means an element of a list: ``relays.0``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ MISSING: Final = object()
 #: Names in one path; a record is no deeper than ``limits.record_depth``.
 _NAMES_MAX = 64
 
-_NAME = r'(?:"[^"]+"|[\w:-]+)'
+_NAME = r'(?:"[^"]+"|`[^`]+`|[\w:-]+)'
+_QUOTES = '"`'
 _PATH = re.compile(rf"{_NAME}(?:\.{_NAME})*")
 _NAMES = re.compile(_NAME)
 
@@ -25,7 +26,7 @@ def parse_path(text: str) -> tuple[str, ...]:
     Raises:
         ValueError: it is none; says what was expected.
     """
-    names = tuple(name.strip('"') for name in _NAMES.findall(text))
+    names = tuple(name[1:-1] if name[0] in _QUOTES else name for name in _NAMES.findall(text))
     if not _PATH.fullmatch(text) or len(names) > _NAMES_MAX:
         raise ValueError('a path such as t, a.b or a."b:0".c')
     return names

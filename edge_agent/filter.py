@@ -5,9 +5,9 @@
     t > 20 and site == "north"
     not (door.open or h >= 60) and $stream != "greenhouse/2"
 
-- A name is a field of the record; ``a.b`` is a field inside a map, ``a."b:0".c`` one whose name
-  has other characters; a field of the record with such a name is written in backticks:
-  ```rain (mm)```. ``$stream``, ``$source`` and ``$seq`` are the record's own.
+- A name is a field of the record; ``a.b`` is a field inside a map. A name with other characters
+  stands in backticks: ```rain (mm)```; within a path in double quotes or backticks:
+  ``a."b:0".c``. ``$stream``, ``$source`` and ``$seq`` are the record's own.
 - Literals: numbers, ``"text"`` or ``'text'``, ``true``, ``false``, ``null``.
 - ``== != < <= > >=``, ``and``, ``or``, ``not``, parentheses. An operand alone asks whether it is
   there and neither ``false`` nor ``null``.
@@ -60,7 +60,7 @@ _TOKEN = re.compile(
     r"""\s*(?:
         (?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
       | (?P<text>"[^"]*"|'[^']*')
-      | (?P<name>[$]?[A-Za-z_][\w-]*(?:\.(?:[\w-]+|"[^"]+"))*|`[^`]+`)
+      | (?P<name>[$]?[A-Za-z_][\w-]*(?:\.(?:[\w-]+|"[^"]+"|`[^`]+`))*|`[^`]+`)
       | (?P<mark>==|!=|<=|>=|<|>|\(|\))
     )\s*""",
     re.VERBOSE,

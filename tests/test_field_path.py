@@ -15,6 +15,8 @@ RECORD = {"a": {"b:0": {"c": 1}, "l": [{"x": 2}, 3]}, "n": None}
         ("t", ("t",)),
         ("a.b", ("a", "b")),
         ('params."switch:0".apower', ("params", "switch:0", "apower")),
+        ("params.`switch:0`.apower", ("params", "switch:0", "apower")),
+        ('"a`b".`c"d`', ("a`b", 'c"d')),
         ("params.switch:0.apower", ("params", "switch:0", "apower")),
         ('"a.b".c', ("a.b", "c")),
         ("relays.0.on", ("relays", "0", "on")),
@@ -25,7 +27,9 @@ def test_a_path_is_names_joined_by_dots(text: str, names: tuple[str, ...]) -> No
     assert parse_path(text) == names
 
 
-@pytest.mark.parametrize("text", ["", ".", "a.", ".a", "a..b", 'a."b', 'a.""', "a b", "a.*"])
+@pytest.mark.parametrize(
+    "text", ["", ".", "a.", ".a", "a..b", 'a."b', 'a.""', "a b", "a.*", "a.``", "a.`b"]
+)
 def test_what_is_no_path_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="a path such as"):
         parse_path(text)

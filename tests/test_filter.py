@@ -40,7 +40,7 @@ def record(fields: dict[str, Any]) -> Record:
         "not (t > 99 or n == 99)", "not not on", "n", '$stream == "greenhouse/1"',
         "$source == 'pi-7'", "$seq == 9", "on != 1", "site != 3", "list != 1", "3 == n",
         "t > 1e1", "t > +.5e1", 'params."switch:0".apower > 8', 'params."a b" == 1',
-        'params."a b"', "list.0 == 1",
+        'params."a b"', "params.`a b` > 0", "list.0 == 1",
     ],
 )  # fmt: skip
 def test_these_match(text: str) -> None:
