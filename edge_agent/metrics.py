@@ -38,6 +38,7 @@ TABLE: tuple[Metric, ...] = (  # one metric a line, to be read as a table
     Metric("received_bytes_total", "counter", "bytes", "Bytes of messages with records."),
     Metric("records_nacked_total", "counter", "records", "Records refused for their content, by code.", ("code",)),
     Metric("records_dropped_total", "counter", "records", "Records that a rule left out, by rule.", ("rule",)),
+    Metric("hook_calls_slow_total", "counter", "calls", "Calls of a rule's hook that took longer than its budget, by rule.", ("rule",)),
     Metric("records_duplicate_total", "counter", "records", "Records that a source sent again; stored once."),
     Metric("source_gaps_total", "counter", "records", "Numbers that a source skipped when it resumed."),
     Metric("source_restarts_total", "counter", "restarts", "Sources whose numbering started anew."),

@@ -19,27 +19,39 @@ FILES = {
 FLOORS = {
     "errors": 0, "record": 1, "stream_names": 1, "aggregates": 1, "metrics": 1, "filter": 1,
     "clock_note": 1, "time_format": 1, "moments": 1, "files": 1, "printable": 1, "access": 1,
-    "zstd": 1, "field_paths": 1, "wire": 2, "session": 2, "store": 2, "config": 2, "clock": 2,
-    "backoff": 2, "dial": 2, "supervise": 2, "connection_quota": 2, "refused_peers": 2,
-    "accepting": 2, "render": 2, "commit": 3, "history": 3, "log": 3, "client": 3, "tls": 3,
-    "copied_sources": 3, "live": 4, "digest": 4, "answering": 4, "asking": 4, "forward": 4,
-    "wear": 4, "scrubber": 4, "tokens": 4, "server": 5, "ops": 5, "wiring": 6, "startup": 6,
-    "renewal": 6, "agent": 6, "cli": 7, "__main__": 8,
+    "zstd": 1, "field_path": 1, "measures": 1, "field_paths": 1, "wire": 2, "session": 2,
+    "store": 2, "config": 2, "clock": 2, "backoff": 2, "dial": 2, "supervise": 2,
+    "connection_quota": 2, "refused_peers": 2, "accepting": 2, "render": 2, "commit": 3,
+    "history": 3, "log": 3, "client": 3, "tls": 3, "copied_sources": 3, "rules": 3, "live": 4,
+    "digest": 4, "answering": 4, "asking": 4, "forward": 4, "wear": 4, "scrubber": 4, "tokens": 4,
+    "server": 5, "ops": 5, "wiring": 6, "startup": 6, "renewal": 6, "rule_reload": 6, "agent": 6,
+    "cli": 7, "__main__": 8,
 }  # fmt: skip
 #: Nothing imports its neighbours on the same floor, but for these.
 SIDEWAYS = {
-    ("accepting", "connection_quota"), ("filter", "record"), ("filter", "moments"),
+    ("accepting", "connection_quota"), ("filter", "field_path"), ("filter", "moments"),
     ("field_paths", "aggregates"), ("moments", "record"), ("time_format", "record"),
     ("wire", "session"), ("log", "commit"), ("asking", "digest"), ("agent", "wiring"),
-    ("agent", "renewal"), ("agent", "startup"), ("startup", "wiring"),
+    ("agent", "renewal"), ("agent", "startup"), ("agent", "rule_reload"), ("startup", "wiring"),
 }  # fmt: skip
 #: client is on floor 3 for its Trio; what needs more than Trio and msgpack is not for sensors.
 NOT_FOR = {"client": {"store", "config", "wire", "record"}}
-PURE = {"wire", "session", "store", "config", "history"} | {
+PURE = {"wire", "session", "store", "config", "history", "rules"} | {
     part for part, floor in FLOORS.items() if floor <= 1
 } - {"files", "printable", "access", "zstd"}
 #: Rooms that are entered by their doors: what is named elsewhere is in the face of one of these.
-ROOMS = {"history", "digest", "store", "wire", "session", "commit", "config", "forward", "client"}
+ROOMS = {
+    "history",
+    "digest",
+    "store",
+    "wire",
+    "session",
+    "commit",
+    "config",
+    "forward",
+    "client",
+    "rules",
+}
 DOORS = {f"edge_agent.{n}" for n in ROOMS} | {
     f"edge_agent.{n}" for n in ("history.answers", "history.keys", "store.tools", "store.thinning")
 }

@@ -42,6 +42,7 @@ COMMANDS: Final[dict[str, str]] = {
     "compact": "Write a store anew, without what was deleted.",
     "check": "Check a store for damage, page by page.",
     "config": "Write, check or show a configuration.",
+    "rules": "Try the rules of a configuration on records.",
     "source": "Show whose sources are, move and forget them.",
     "token": "Make, list, rotate and revoke tokens.",
     "tls": "Make a small certificate authority and a certificate.",

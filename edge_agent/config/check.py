@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from edge_agent.access import is_loopback
+from edge_agent.config.check_rules import ACTIONS, rule_mistakes
 from edge_agent.config.shape import KIB, MIB, Config, Duration, Rule, Share, Size, Upstream
 from edge_agent.config.units import (
     format_duration,
@@ -33,8 +34,6 @@ FORWARD_MESSAGE_BYTES = 1 * MIB
 #: All logs together; the rest is LMDB's headroom, without which a full store cannot be trimmed.
 SHARES_MAX = 0.8
 LOGS_MAX = 32
-#: Fields that everything reads that stores, routes and forwards.
-_NOT_FOR_RULES = frozenset({"time", "stream"})
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 #: The same in words.
 NAME_EXPECTED = "a name of 1 to 64 letters, digits, '.', '_' and '-'"
@@ -99,6 +98,8 @@ _UPSTREAM_RANGES: dict[str, tuple[float, float]] = {
     "backoff_max": (0.01, DAY_S),
 }
 _RULE_RANGES: dict[str, tuple[float, float]] = {
+    "max_silence": (0, 366 * DAY_S),
+    "hook_budget": (0.0001, 1),
     "window": (0.1, 366 * DAY_S),
     "lateness": (0, 366 * DAY_S),
     "idle": (0.1, 366 * DAY_S),
@@ -249,25 +250,16 @@ def _about_upstream(upstream: Upstream, at: str, where: Where) -> Iterator[Probl
 
 
 def _about_rule(rule: Rule, at: str, where: Where) -> Iterator[Problem]:
-    given = [
-        name
-        for name in ("rename", "drop", "redact", "time", "window")
-        if getattr(rule, name) is not None
-    ]
+    given = [name for name in ACTIONS if getattr(rule, name) is not None]
     if len(given) != 1:
         found = " and ".join(given) or "none"
         key = where(f"{at}.{given[1] if given else 'rename'}")
-        error = ConfigError(key, "exactly one of rename, drop, redact, time and window", found)
-        yield error, [f"{at}.{name}" for name in ("rename", "drop", "redact", "time", "window")]
-    for name in ("rename", "drop", "redact"):
-        if name in given and not getattr(rule, name):
-            yield _problem(f"{at}.{name}", where, "at least one field", "none")
-    renamed = [*(rule.rename or {}), *(rule.rename or {}).values()]
-    dropped = () if rule.drop == "record" else rule.drop or ()
-    for action, names in (("rename", renamed), ("drop", dropped), ("redact", rule.redact or ())):
-        for name in sorted(_NOT_FOR_RULES.intersection(names)):
-            expected = "a field other than time and stream"
-            yield _problem(f"{at}.{action}", where, expected, f'"{name}"')
+        every = f"{', '.join(ACTIONS[:-1])} and {ACTIONS[-1]}"
+        error = ConfigError(key, f"exactly one of {every}", found)
+        yield error, [f"{at}.{name}" for name in ACTIONS]
+    else:
+        for own, expected, found in rule_mistakes(rule, given[0]):
+            yield _problem(f"{at}.{own}", where, expected, found)
     if rule.time is not None:
         yield from _about_rule_time(rule.time, f"{at}.time", where)
     for key, bounds in _RULE_RANGES.items():
@@ -281,7 +273,7 @@ def _about_rule(rule: Rule, at: str, where: Where) -> Iterator[Problem]:
 def _about_windows(rule: Rule, action: str, at: str, where: Where) -> Iterator[Problem]:
     if rule.window is None:
         for key in ("into", "fields", "derived"):
-            if getattr(rule, key):
+            if getattr(rule, key) and (key, action) != ("into", "pick"):
                 yield _problem(f"{at}.{key}", where, "this key only beside window", _show(action))
     elif rule.into is None:
         yield _problem(f"{at}.into", where, 'a stream such as "{stream}/1h"', "nothing")

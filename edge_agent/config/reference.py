@@ -26,7 +26,9 @@ from edge_agent.config.check import (
 )
 from edge_agent.config.render import comments_of, toml_value
 from edge_agent.config.shape import (
+    Calibration,
     Config,
+    Conversion,
     Duration,
     HistoryConfig,
     Http,
@@ -34,6 +36,7 @@ from edge_agent.config.shape import (
     Listen,
     LogConfig,
     Rule,
+    Schema,
     SecretFile,
     Share,
     Size,
@@ -198,6 +201,64 @@ streams = ["door/**"]
 redact = ["card"]
 
 [[rule]]
+name = "units"
+streams = ["boiler/*"]
+where = "t > 0"
+convert = { t = "F->C", p = { scale = 0.1, offset = -1, into = "bar" } }
+
+[[rule]]
+name = "probe"
+streams = ["pool/*"]
+calibrate = { ph = { table = [[4.0, 4.1], [7.0, 7.0]] } }
+
+[[rule]]
+name = "calm"
+streams = ["greenhouse/*"]
+deadband = { t = 0.2 }
+max_silence = "15m"
+
+[[rule]]
+name = "few"
+streams = ["chatty/**"]
+limit = "10/1m"
+
+[[rule]]
+name = "plug"
+streams = ["plug/*"]
+pick = { apower = 'params."switch:0".apower' }
+
+[[rule]]
+name = "flat"
+streams = ["nested/*"]
+flatten = "_"
+
+[[rule]]
+name = "sane"
+streams = ["greenhouse/*"]
+schema = { types = { t = "number" }, ranges = { t = [-40, 85] } }
+
+[[rule]]
+name = "nobody"
+streams = ["door/**"]
+pseudonymise = ["card"]
+key_file = "/etc/edge-agent/pseudonyms"
+
+[[rule]]
+name = "coarse"
+streams = ["bike/*"]
+truncate = { lat = 2, lon = 2 }
+
+[[rule]]
+name = "shelly"
+streams = ["shelly/*"]
+profile = "shelly-gen2"
+
+[[rule]]
+name = "own"
+streams = ["odd/*"]
+hook = "my_rules:tidy"
+
+[[rule]]
 name = "clock"
 streams = ["meter/**"]
 time = { key = "ts", format = "unix-ms" }
@@ -219,6 +280,8 @@ _MORE: Final = {
 }
 _WORDS: Final[dict[object, str]] = {
     Duration: "duration", Size: "size", Share: "share", SecretFile: '`{ file = "PATH" }`',
+    Conversion: '`{ units = "F->C" }`', Calibration: "`{ table = [[0, 1], [9, 9]] }`",
+    Schema: "`{ types = {}, ranges = {} }`",
     str: "text", bool: "true or false", int: "whole number", float: "number",
 }  # fmt: skip
 

@@ -17,10 +17,13 @@ from msgspec.structs import fields
 
 from edge_agent.config.check import limits_of
 from edge_agent.config.shape import (
+    Calibration,
     Config,
+    Conversion,
     Duration,
     LogConfig,
     Rule,
+    Schema,
     SecretFile,
     Share,
     Size,
@@ -148,10 +151,11 @@ def toml_value(value: object) -> str | None:
         return repr(value)
     if isinstance(value, str):
         return _text(value)
-    if isinstance(value, tuple) and all(isinstance(part, str) for part in value):
-        return "[" + ", ".join(_text(part) for part in value) + "]"
-    if isinstance(value, SecretFile):
-        return f"{{ file = {_text(value.file)} }}"
+    if isinstance(value, tuple) and not any(isinstance(part, Struct) for part in value):
+        return "[" + ", ".join(f"{toml_value(part)}" for part in value) + "]"
+    if isinstance(value, (SecretFile, Conversion, Calibration, Schema)):
+        given = {name: getattr(value, name) for name in _names(type(value))}
+        return toml_value({k: v for k, v in given.items() if v not in (None, (), {})})
     if isinstance(value, dict) and all(toml_value(part) for part in value.values()):
         pairs = ", ".join(f"{_key(k)} = {toml_value(v)}" for k, v in value.items())
         return f"{{ {pairs} }}" if pairs else "{}"

@@ -44,9 +44,10 @@ if TYPE_CHECKING:
     from edge_agent.commit import CommitStatistics
     from edge_agent.digest import Digester, HistoryStatus
     from edge_agent.forward import ForwarderStatistics, Lane, LaneStatistics
-    from edge_agent.live import Before, Live, TimeKeyOf
+    from edge_agent.live import Live
     from edge_agent.log import Log
     from edge_agent.ops.orders.orders import Part
+    from edge_agent.rules import RulesInForce
     from edge_agent.store import StoreStatistics
 
 #: For so long after it happened health tells of it; status always.
@@ -116,7 +117,7 @@ class Sources:
         upstreams: what `upstream_status` makes of each, in the configuration's order.
         connections: the open sensor connections.
         copies: sources that came back as copies of their stores.
-        before, time_key: the rules that act before storing, for what is read again from quarantine.
+        rules: those that act before storing, for what is read again from quarantine, too.
         lane: the running lane that a consumer of a log is, None where there is none.
         part: ends the connections of sources, and those by which identities forward.
         salvage: what the last salvage did, in sentences (`in_words`), for as long as its damaged
@@ -136,8 +137,7 @@ class Sources:
     upstreams: Callable[[], Sequence[UpstreamStatus]]
     connections: Callable[[], Sequence[ConnectionStatus]]
     copies: Callable[[], CopiesSeen]
-    before: Before
-    time_key: TimeKeyOf | None
+    rules: RulesInForce
     lane: Callable[[str, str], Lane | None]
     part: Part
     salvage: Callable[[], str | None]
@@ -283,6 +283,7 @@ def facts(
         budget_kept=wear.budget is None or wear.budget.kept,
         copies=tuple(about_copies(sources.log.identity, sources.copies(), now.wall_ns)),
         mistakes=tuple(_mistakes(sources.metrics)),
+        hooks_off=sources.rules.hooks_off(),
         card=about_card(wear) if (wear.life_s or 0.0) < WORN_OUT_SOON_S else None,
     )
 

@@ -82,6 +82,7 @@ class Facts:
         copies: what was noticed of copied stores (`edge_agent.ops.facts`).
         mistakes: tasks that failed on a mistake of the agent's own.
         history: how far it is; None where it is off.
+        hooks_off: rules whose hooks were too slow and are not called any more.
     """
 
     store: StoreStatus
@@ -98,6 +99,7 @@ class Facts:
     copies: tuple[Reason, ...] = ()
     mistakes: tuple[MistakeFact, ...] = ()
     history: HistoryStatus | None = None
+    hooks_off: tuple[str, ...] = ()
 
 
 def judge(facts: Facts) -> HealthVerdict:
@@ -143,8 +145,7 @@ def _degradations(facts: Facts) -> Iterable[Reason]:
             f"{ended(problem)} The agent goes on with what it read last; a start would be refused.",
         )
     yield from _about_certificate(facts.files.certificate_ends_in_s)
-    if facts.history is not None and facts.history.trouble is not None:
-        yield Reason("history_failing", ended(f"History is not written: {facts.history.trouble}"))
+    yield from _about_processing(facts)
     for owner, share in facts.store.sources_lacking.items():
         yield Reason("too_many_sources", _crowded(owner, share, facts.store))
     for mistake in facts.mistakes:
@@ -152,6 +153,17 @@ def _degradations(facts: Facts) -> Iterable[Reason]:
             yield Reason("own_mistake", f"{_mistaken(mistake)} It waits to be run again.")
     if facts.budget is not None and not facts.budget_kept:
         yield Reason("wear_over_budget", _sentence(facts.budget))
+
+
+def _about_processing(facts: Facts) -> Iterable[Reason]:
+    if facts.history is not None and facts.history.trouble is not None:
+        yield Reason("history_failing", ended(f"History is not written: {facts.history.trouble}"))
+    for rule in facts.hooks_off:
+        yield Reason(
+            "hook_off",
+            f"The hook of the rule {rule} was too slow and is not called any more; its records pass"
+            " as they are. SIGHUP, or a restart, tries it again.",
+        )
 
 
 def _full(log: LogStatus) -> str:

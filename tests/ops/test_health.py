@@ -232,3 +232,9 @@ def test_no_reason_ends_with_two_full_stops() -> None:
         told = [one.message for one in (*verdict.reasons, *verdict.warnings)]
         assert sum(said.removesuffix(".") in one for one in told) == 8
         assert not [one for one in told if ".." in one or ".:" in one or not one.endswith(".")]
+
+
+def test_a_hook_that_was_switched_off_is_told_until_the_rules_are_read_again() -> None:
+    off = unwell(hooks_off=("dew",))
+    assert codes(off) == ("degraded", ["hook_off"], [])
+    assert "The hook of the rule dew was too slow" in judge(off).reasons[0].message
