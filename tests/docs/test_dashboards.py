@@ -83,7 +83,7 @@ async def ask(process: AgentProcess, url: str) -> tuple[str, bytes]:
     return await trio.to_thread.run_sync(fetch)
 
 
-async def test_prometheus_finds_metrics_where_it_is_told_to_look(running: AgentProcess) -> None:
+async def prometheus_finds_metrics_where_it_is_told_to_look(running: AgentProcess) -> None:
     (near,), (far,) = yaml_blocks("scrape_configs")
     (target,) = near["static_configs"][0]["targets"]
     kind, text = await ask(running, f"http://{target}/metrics")
@@ -100,7 +100,7 @@ def test_every_metric_that_the_page_names_is_there() -> None:
     assert all("edge_agent_" in rule["expr"] for rule in groups[0]["rules"])
 
 
-async def test_home_assistant_gets_what_its_templates_look_for(running: AgentProcess) -> None:
+async def home_assistant_gets_what_its_templates_look_for(running: AgentProcess) -> None:
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
     found = {}
     for resources in yaml_blocks("rest"):
@@ -126,7 +126,7 @@ async def test_home_assistant_gets_what_its_templates_look_for(running: AgentPro
     }
 
 
-async def test_node_red_gets_the_last_record_of_each_step(running: AgentProcess) -> None:
+async def node_red_gets_the_last_record_of_each_step(running: AgentProcess) -> None:
     (flow,) = (json.loads(text) for text in blocks("json"))
     nodes = {node["id"]: node for node in flow}
     for node in flow:
@@ -139,3 +139,9 @@ async def test_node_red_gets_the_last_record_of_each_step(running: AgentProcess)
         records: Any = await peer.hear()
     (record,) = records
     assert (record["fields"], record["count"]) == ({"t": 21.7, "h": 41}, 2)
+
+
+async def test_every_recipe_gets_what_it_asks_a_real_agent_for(running: AgentProcess) -> None:
+    await prometheus_finds_metrics_where_it_is_told_to_look(running)
+    await home_assistant_gets_what_its_templates_look_for(running)
+    await node_red_gets_the_last_record_of_each_step(running)

@@ -151,12 +151,15 @@ def _head(moment: AgentMoment, screen: Screen) -> Iterator[Line]:
 
 
 def _store(status: dict[str, Any]) -> Iterator[str]:
-    store, life_s = status["store"], status["wear"]["life_s"]
+    store, wear = status["store"], status["wear"]
     yield f"store {percent(store['fill'])} of {size(store['size_bytes'])}"
     for log in status["logs"]:
         yield f"log {log['name']} {percent(log['fill'])}"
-    if life_s is not None:
-        yield f"card lasts {rough(life_s)}"
+    if wear["life_s"] is not None:
+        yield f"card lasts {rough(wear['life_s'])}"
+    elif wear["hour"]["written_per_day"] is not None:
+        # How long it lasts is known once wear.endurance is.
+        yield f"{size(wear['hour']['written_per_day'], 1000)} a day to the card"
     if store["quarantine_entries"]:
         yield f"{amount(store['quarantine_entries'])} in quarantine"
 

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from edge_agent.cli.top.picture import AgentMoment, Screen, UpstreamRates, draw, sparkline
 from edge_agent.ops.status import HealthVerdict, Reason
 from tests.cli.top.pictured import answers, stream
-from tests.ops.pictures import STATUS, UPSTREAM
+from tests.ops.pictures import STATUS, UPSTREAM, WEAR
 
 WIDE = Screen(120, 40)
 
@@ -41,6 +41,12 @@ def test_upstreams_store_card_and_health_are_shown() -> None:
     assert "14 min" in cloud[0] and cloud[0].endswith(": refused") and cloud[1] == "red"
     assert any("card lasts 14 years" in line and "12 % of" in line for line in lines)
     assert any(line.startswith("in 1 234/s · out 1 000/s") for line in lines)
+    assert [style for text, style in picture if text.endswith("· degraded")] == ["bold yellow"]
+
+
+def test_where_the_cards_endurance_is_not_known_what_is_written_is_shown() -> None:
+    lines = texts(moment(wear=replace(WEAR, life_s=None)), WIDE, "rate")
+    assert any("1.92 GB a day to the card" in line for line in lines)
 
 
 def test_streams_are_sorted_by_rate_or_by_name_and_the_other_way_round() -> None:
