@@ -17,7 +17,8 @@ FILES = {
 }
 
 FLOORS = {
-    "errors": -1, "record": 0, "stream_names": 0, "aggregates": 0, "metrics": 0, "filter": 0,
+    "errors": -1, "field_path": -1,
+    "record": 0, "stream_names": 0, "aggregates": 0, "metrics": 0, "filter": 0,
     "clock_note": 0, "time_format": 0, "moments": 0, "files": 0, "printable": 0, "access": 0,
     "zstd": 0, "wire": 1, "session": 1, "store": 1, "config": 1, "clock": 1, "backoff": 1,
     "dial": 1, "supervise": 1, "connection_quota": 1, "refused_peers": 1, "accepting": 1,
