@@ -5,7 +5,7 @@ The nesting of the nurseries is the shutdown order, read from the inside out::
     agent.run
     └─ edges nursery            people look in until the very end; cancelled last
        └─ commit nursery        ends when its queue is closed and drained
-          └─ readers nursery    windows are cancelled; forwarders finish what is in flight
+          └─ readers nursery    rules are cancelled; forwarders finish what is in flight
              └─ session nursery ends when every connection has said goodbye, or at the deadline
                 └─ listener     stops first, when ``stop`` is set
 
@@ -23,9 +23,10 @@ what all connections share           that task alone; it is run again (``server/
 one connection                       that connection (``server/server.py``)
 one lane of an upstream              that lane, which says so, backs off and begins anew
                                      (``forward/forwarder.py``)
-a rule's windows, the scrub, the     that task alone; it is run again (``supervise.py``)
-list of streams, rates and wear,
-the people's port, the watchdog
+a rule's windows or alarms, the      that task alone; it is run again (``supervise.py``)
+scrub, the list of streams, rates
+and wear, the people's port, the
+watchdog
 live views' note of a commit         that note: a view reads on with the next one
 ==================================== =============================================================
 
@@ -51,7 +52,14 @@ from edge_agent.commit import Committer, RunBlocking, Trace
 from edge_agent.config import Config, Upstream, people_url
 from edge_agent.dial import Dial, dial_tcp
 from edge_agent.forward import Forwarder, Lane, make_sink
-from edge_agent.live import Live, compile_rules, compile_time_keys, run_windows
+from edge_agent.live import (
+    AlarmBoard,
+    Live,
+    compile_rules,
+    compile_time_keys,
+    run_alarms,
+    run_windows,
+)
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.ops import (
@@ -189,7 +197,8 @@ class _Parts:
             None if tokens is None else Tokens(Path(tokens), run_blocking=around.run_blocking)
         )
         self.refused = RefusedPeers(lambda: around.clock.read().wall_ns, trio.current_time)
-        self.before = compile_rules(config.rule, self.metrics)
+        self.alarms = AlarmBoard(self.metrics)
+        self.before = compile_rules(config.rules_before, self.metrics)
         self.time_key = compile_time_keys(config.rule)
         self.server = Server(
             Parts(
@@ -275,6 +284,7 @@ class _Parts:
                 salvage=lambda: in_words(self.engine.salvage_report),
                 files=partial(_look_at_files, self.config, self.around.clock),
                 scrub=lambda: self.scrubber.status,
+                alarms=self.alarms.listing,
                 tokens=self.tokens,
                 refused=self.refused,
                 renewed=self.renewals.add,
@@ -321,13 +331,16 @@ class _Parts:
         )
 
     def _start_readers(self, readers: trio.Nursery) -> trio.Event:
-        """Start windows and forwarders; the event is set when the last forwarder has returned."""
+        """Start rules and forwarders; the event is set when the last forwarder has returned."""
         for rule in self.config.rule:
             if rule.window is not None:
-                windows = partial(
-                    run_windows, self.log, rule, clock=self.around.clock, metrics=self.metrics
-                )
-                self._supervise(readers, f"rule {rule.name}", windows)
+                run = run_windows
+            elif rule.alarm is not None:
+                run = partial(run_alarms, board=self.alarms)
+            else:
+                continue
+            task = partial(run, self.log, rule, clock=self.around.clock, metrics=self.metrics)
+            self._supervise(readers, f"rule {rule.name}", task)
         self._supervise(readers, "the scrub", self.scrubber.run)
         done = trio.Event()
         readers.start_soon(run_all, [one.run for one in self.forwarders], done)

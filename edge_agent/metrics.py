@@ -94,6 +94,8 @@ TABLE: tuple[Metric, ...] = (  # one metric a line, to be read as a table
     Metric("windows_closed_early_total", "counter", "windows", "Windows closed before their time for want of room, by rule.", ("rule",)),
     Metric("windows_open", "gauge", "windows", "Windows open, by rule.", ("rule",)),
     Metric("records_late_total", "counter", "records", "Records behind the watermark, left out, by rule.", ("rule",)),
+    Metric("alarm_active", "gauge", "streams", "Streams whose alarm is on, by rule.", ("rule",)),
+    Metric("alarm_records_left_out_total", "counter", "records", "Records of streams for which a rule with an alarm had no room, by rule.", ("rule",)),
     # Ourselves.
     Metric("start_time_seconds", "gauge", "seconds", "When the agent started, since 1970."),
     Metric("cpu_seconds_total", "counter", "seconds", "CPU of all threads, user and system; E = records / seconds."),

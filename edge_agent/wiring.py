@@ -13,7 +13,7 @@ import trio
 from edge_agent.accepting import listen_on
 from edge_agent.commit import GroupLimits
 from edge_agent.config import Config, format_address, parse_address
-from edge_agent.live import window_consumer
+from edge_agent.live import rule_consumer
 from edge_agent.ops import ConnectionStatus
 from edge_agent.server import Visitor
 from edge_agent.store import (
@@ -32,15 +32,14 @@ Listen = Callable[[str, ssl.SSLContext | None], Awaitable[Listeners]]
 
 
 def store_settings(config: Config, medium: LookAtMedium = nowhere) -> StoreSettings:
-    """What the store is told; consumers are the upstreams and the rules with windows. ``medium``
-    tells where its file is.
+    """What the store is told; consumers are the upstreams and the rules that act after storing.
+    ``medium`` tells where its file is.
 
-    Retention does not wait for windows: their outputs go into the same logs, so that a rule on a
+    Retention does not wait for rules: their outputs go into the same logs, so that a rule on a
     full log would wait for room that only its own position could give.
     """
     names = [(f"upstream/{one.name}", one.required) for one in config.upstream]
-    windows = [rule for rule in config.rule if rule.window is not None]
-    names += [(window_consumer(rule.name), False) for rule in windows]
+    names += [(rule_consumer(rule.name), False) for rule in config.rule if rule.acts_after]
     store, limits = config.store, config.limits
     return StoreSettings(
         size=int(store.size),

@@ -226,7 +226,7 @@ async def _on_the_store(config: Config, what: Callable[[Orders], Awaitable[Answe
     from edge_agent.wiring import group_limits, store_settings
 
     clock, metrics = SystemClock(), Metrics()
-    before = compile_rules(config.rule, metrics)
+    before = compile_rules(config.rules_before, metrics)
     # What it imports then may lie where the folder's owner may not read.
     clock.read()
     path = Path(config.store.path)

@@ -9,6 +9,7 @@ from edge_agent.config.addresses import authority_file, people_url, sensor_url
 from edge_agent.config.load import ENVIRONMENT_PREFIX, ConfigMistakes, examine, load_config, parse
 from edge_agent.config.render import render_toml
 from edge_agent.config.shape import (
+    Alarm,
     Config,
     Duration,
     Http,
@@ -36,6 +37,7 @@ from edge_agent.config.urls import header_value_problem, shown_url
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
+    "Alarm",
     "Config",
     "ConfigMistakes",
     "Duration",

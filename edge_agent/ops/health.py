@@ -5,16 +5,19 @@ look: an upstream is away or refuses, the disk refuses and the agent keeps tryin
 ``failed``: it cannot keep what it is given now. Only ``failed`` answers 503, because a supervisor
 that restarts an agent whose upstream is away makes everything worse.
 
-Warnings are about how it is set up or what has been lost for good; they change no verdict.
+Warnings are about how it is set up or what has been lost for good, and tell of alarms that are on;
+they change no verdict.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from edge_agent.errors import Obstacle
 from edge_agent.ops.status import (
+    AlarmStatus,
     HealthVerdict,
     LogStatus,
     Reason,
@@ -36,6 +39,8 @@ LOG_FULL = 0.98
 LOSS_SOON_S = DAY_S
 #: A certificate that ends sooner is worth a person's attention.
 CERTIFICATE_SOON_S = 21 * DAY_S
+#: Streams that are named of one alarm.
+ALARMS_SHOWN = 3
 #: What is wrong with an upstream, by where the obstacle lies.
 _OBSTACLES: dict[Obstacle | None, str] = {
     "here": "is sent nothing",
@@ -80,6 +85,7 @@ class Facts:
         card: how long it lasts, where that is less than a year or over.
         copies: what was noticed of copied stores (`edge_agent.ops.facts`).
         mistakes: tasks that failed on a mistake of the agent's own.
+        alarms: those that are on, rule by rule.
     """
 
     store: StoreStatus
@@ -95,6 +101,7 @@ class Facts:
     files: FilesFact = FilesFact()
     copies: tuple[Reason, ...] = ()
     mistakes: tuple[MistakeFact, ...] = ()
+    alarms: Sequence[AlarmStatus] = ()
 
 
 def judge(facts: Facts) -> HealthVerdict:
@@ -209,6 +216,8 @@ def _about_certificate(ends_in_s: float | None) -> Iterable[Reason]:
 
 
 def _warnings(facts: Facts) -> Iterable[Reason]:
+    for _, alarms in groupby(facts.alarms, key=lambda alarm: alarm.rule):
+        yield Reason("alarm", _alarming(list(alarms)))
     if facts.open_ports:
         yield Reason("insecure", ended(f"As `insecure = true` asks: {facts.open_ports}"))
     if not facts.clock_synced:
@@ -274,6 +283,18 @@ def _about_log(log: LogStatus) -> Iterable[Reason]:
         )
     if log.damaged:
         yield Reason("damaged", f"Log {log.name}: {log.damaged} records failed their checksum.")
+
+
+def _alarming(alarms: Sequence[AlarmStatus]) -> str:
+    """The alarms of one rule that are on, of many the oldest."""
+    first = alarms[0]
+    streams = ", ".join(f"{alarm.stream} since {alarm.since}" for alarm in alarms[:ALARMS_SHOWN])
+    more = len(alarms) - ALARMS_SHOWN
+    return (
+        f"Alarm {first.rule} ({first.meaning}) is on: {streams}"
+        + (f" and {grouped(more)} more streams" if more > 0 else "")
+        + "."
+    )
 
 
 def _mistaken(fact: MistakeFact) -> str:

@@ -12,6 +12,7 @@ from edge_agent.errors import StoreError
 from edge_agent.ops import figures, health
 from edge_agent.ops.facts import (
     Sources,
+    alarm_status,
     copies_status,
     facts,
     log_status,
@@ -96,8 +97,9 @@ class Watch:
             sources.config, store, commit, problem, sources.metrics, sources.scrub()
         )
         files = await self._look_at_files()
+        alarms = alarm_status(sources.alarms())
         verdict = health.judge(
-            facts(sources, file, self.commit_waits_s(), logs, upstreams, wear, files)
+            facts(sources, file, self.commit_waits_s(), logs, upstreams, wear, files, alarms)
         )
         return Status(
             agent=self._agent_status(),
@@ -115,6 +117,7 @@ class Watch:
             wear_outlook=about_wear(wear),
             copies=copies_status(log.identity, sources.copies()),
             refused=refused_status(sources.refused.listing(), sources.clock.read().wall_ns),
+            alarms=alarms,
         )
 
     async def _look_at_files(self) -> health.FilesFact:

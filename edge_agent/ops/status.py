@@ -254,8 +254,23 @@ class RefusedStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class AlarmStatus:
+    """An alarm that is on: a rule's, about one stream. ``meaning`` is the rule in words; ``value``
+    is the number that made it so, None where there is none.
+    """
+
+    rule: str
+    meaning: str
+    stream: str
+    since: str
+    value: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
-    """Everything. ``wear_outlook``: what `Wear` means for the card and the budget, in sentences."""
+    """Everything. ``wear_outlook``: what `Wear` means for the card and the budget, in sentences;
+    ``alarms``: those that are on.
+    """
 
     agent: AgentStatus
     health: HealthVerdict
@@ -270,6 +285,7 @@ class Status:
     wear_outlook: tuple[str, ...]
     copies: CopiesStatus = field(default_factory=CopiesStatus)
     refused: tuple[RefusedStatus, ...] = ()
+    alarms: tuple[AlarmStatus, ...] = ()
 
     def to_json(self) -> bytes:
         """Compact JSON, UTF-8."""

@@ -175,8 +175,8 @@ def with_rule(lines: str) -> str:
 @pytest.mark.parametrize(
     "lines, expected",
     [
-        ("", "expected exactly one of rename, drop, redact, time and window, found none"),
-        ('drop = "record"\nredact = ["a"]', "exactly one of rename, drop, redact, time and window, found drop and redact"),
+        ("", "expected exactly one of rename, drop, redact, time, window and alarm, found none"),
+        ('drop = "record"\nredact = ["a"]', "exactly one of rename, drop, redact, time, window and alarm, found drop and redact"),
         ("rename = {}", "rule.x.rename: expected at least one field, found none"),
         ("drop = []", "rule.x.drop: expected at least one field, found none"),
         ("redact = []", "rule.x.redact: expected at least one field, found none"),
