@@ -93,11 +93,13 @@ class Derivation(Protocol):
         ...
 
     def encode(self) -> bytes:
-        """The state, at most `STATE_BYTES_MAX`. What does not fit may become results."""
+        """The state, at most `STATE_BYTES_MAX`; called in a thread. What does not fit may become
+        results.
+        """
         ...
 
     def take(self, now: Now) -> tuple[Run, ...]:
-        """The results, as runs to append."""
+        """The results, as runs to append; called in a thread."""
         ...
 
 
@@ -253,16 +255,20 @@ class _Task:
 
     async def _save(self) -> None:
         """Write position and state, in one entry with the results that there are."""
+        # Thousands of windows take tens of milliseconds, for which nobody else has to wait.
+        entry = await self._log.run_blocking(self._entry, self._now())
+        if entry.runs:
+            await self._append(entry)
+        else:
+            await self._log.acknowledge(*entry.positions)
+        self._saved = self._after
+        self._made.look(self._now())
+
+    def _entry(self, now: Now) -> Entry:
         # First the state: what it has no room for is among the results then.
         state = self._made.encode()
         position = Position(rule_consumer(self._rule.name), self._name, self._after, state)
-        runs = self._made.take(self._now())
-        if runs:
-            await self._append(Entry(runs=runs, positions=(position,)))
-        else:
-            await self._log.acknowledge(position)
-        self._saved = self._after
-        self._made.look(self._now())
+        return Entry(runs=self._made.take(now), positions=(position,))
 
     async def _append(self, entry: Entry) -> None:
         while True:

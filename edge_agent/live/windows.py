@@ -62,8 +62,10 @@ class WindowsOfLog:
             fields=tuple(rule.fields),
             open_max=rule.open_windows,
         )
-        #: What metrics have been told of: late records, windows closed early.
-        self._told = (0, 0)
+        #: Windows that were taken; and what metrics have been told of: late records, windows that
+        #: closed early, and that.
+        self._taken = 0
+        self._told = (0, 0, 0)
         #: When a stream with open windows last spoke, on Trio's clock.
         self._spoke: dict[str, float] = {}
 
@@ -97,10 +99,11 @@ class WindowsOfLog:
         windows.seen.clear()
         self._open_windows[self._name] = windows.open
         self._metrics.set("windows_open", sum(self._open_windows.values()), self._rule.name)
-        late, early = self._told
-        self._told = windows.late, windows.early
+        late, early, taken = self._told
+        self._told = windows.late, windows.early, self._taken
         self._count("records_late_total", windows.late - late)
         self._count("windows_closed_early_total", windows.early - early)
+        self._count("windows_closed_total", self._taken - taken)
 
     def wake_in(self, now: Now) -> float:
         """Until the first silent stream's windows are due."""
@@ -130,7 +133,7 @@ class WindowsOfLog:
     def take(self, now: Now) -> tuple[Run, ...]:
         """The closed windows, as runs."""
         closed = self._windows.take_closed()
-        self._count("windows_closed_total", len(closed))
+        self._taken += len(closed)
         return window_runs(self._rule, closed, now)
 
     def _count(self, metric: str, amount: int) -> None:
