@@ -17,26 +17,26 @@ FILES = {
 }
 
 FLOORS = {
-    "errors": -1, "field_path": -1,
-    "record": 0, "stream_names": 0, "aggregates": 0, "metrics": 0, "filter": 0,
+    "errors": -1, "record": 0, "stream_names": 0, "aggregates": 0, "metrics": 0, "filter": 0,
     "clock_note": 0, "time_format": 0, "moments": 0, "files": 0, "printable": 0, "access": 0,
-    "zstd": 0, "wire": 1, "session": 1, "store": 1, "config": 1, "clock": 1, "backoff": 1,
-    "dial": 1, "supervise": 1, "connection_quota": 1, "refused_peers": 1, "accepting": 1,
-    "commit": 2, "log": 2, "client": 2, "tls": 2, "copied_sources": 2,
+    "zstd": 0, "field_path": 0, "wire": 1, "session": 1, "store": 1, "config": 1,
+    "clock": 1, "backoff": 1, "dial": 1, "supervise": 1, "connection_quota": 1, "refused_peers": 1,
+    "accepting": 1, "commit": 2, "log": 2, "client": 2, "tls": 2, "copied_sources": 2,
     "live": 3, "forward": 3, "wear": 3, "scrubber": 3, "tokens": 3, "server": 4, "ops": 4,
     "wiring": 5, "startup": 5, "renewal": 5, "agent": 5, "cli": 6, "__main__": 7,
 }  # fmt: skip
 #: Nothing imports its neighbours on the same floor, but for these.
 SIDEWAYS = {
     ("accepting", "connection_quota"), ("filter", "record"), ("filter", "moments"),
-    ("moments", "record"), ("time_format", "record"), ("wire", "session"), ("log", "commit"),
-    ("agent", "wiring"), ("agent", "renewal"), ("agent", "startup"), ("startup", "wiring"),
+    ("filter", "field_path"), ("moments", "record"), ("time_format", "record"),
+    ("wire", "session"), ("log", "commit"), ("agent", "wiring"), ("agent", "renewal"),
+    ("agent", "startup"), ("startup", "wiring"),
 }  # fmt: skip
 #: client is on floor 2 for its Trio; what needs more than Trio and msgpack is not for sensors.
 NOT_FOR = {"client": {"store", "config", "wire", "record"}}
 PURE = {
     "wire", "session", "store", "config", "errors", "record", "stream_names", "aggregates",
-    "metrics", "clock_note", "time_format", "filter", "moments",
+    "metrics", "clock_note", "time_format", "filter", "moments", "field_path",
 }  # fmt: skip
 #: Rooms that are entered by their doors: what is named elsewhere is in the face of one of these.
 ROOMS = {"store", "wire", "session", "commit", "config", "forward", "client"}

@@ -18,10 +18,12 @@ for ``above``, its negative for ``below``, how much the field is above its least
   record of another world, holding and rises begin anew. What is on stays on.
 - A record without the field, or with something else than a number in it, changes nothing.
 
-**Absence** goes by the agent's clock, by when records were committed. A stream that never spoke is
-not known. An alarm goes on only while that clock is set, the agent runs and everything stored is
-read, `GRACE_NS` after its start at the earliest: what was due while it was down is due then, and
-whoever comes back meanwhile was never absent. It goes off with the next record.
+**Absence** goes by the agent's clock, by when records were committed: within one boot by its boot
+clock, which nobody sets; else by its wall clock, where that was set then and is now; else silence
+counts from the moment when it was met with. A stream that never spoke is not known. An alarm goes
+on only while the agent runs and everything stored is read, `GRACE_NS` after its start at the
+earliest: what was due while it was down is due then, and whoever comes back meanwhile was never
+absent. It goes off with the next record.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_agent.aggregates import is_number
+from edge_agent.clock import Reading
 from edge_agent.config import Alarm
 from edge_agent.filter import compile_field, compile_filter
 from edge_agent.live.stored_state import pack_state, unpack_state
@@ -85,8 +88,8 @@ class _Condition:
 class _WatchedStream:
     """What is known of one stream."""
 
-    __slots__ = ("heard_ns", "is_on", "newest_ns", "pending_ns", "seq", "since_ns", "trail",
-                 "value", "world")  # fmt: skip
+    __slots__ = ("boot_id", "boot_ns", "heard_ns", "is_dated", "is_on", "newest_ns", "pending_ns",
+                 "seq", "since_ns", "trail", "value", "world")  # fmt: skip
 
     def __init__(self) -> None:
         self.seq = 0
@@ -97,8 +100,12 @@ class _WatchedStream:
         #: Since when the condition holds of what is not on yet.
         self.pending_ns: int | None = None
         self.newest_ns = _NEVER_NS
-        #: When the last record was committed, None where no clock said.
-        self.heard_ns: int | None = None
+        #: When the last record was committed, by the wall clock, whether that was set, and by the
+        #: clock of which boot.
+        self.heard_ns = 0
+        self.is_dated = False
+        self.boot_id = b""
+        self.boot_ns = 0
         #: By whose unset clock the newest record is dated; "" by one that was set.
         self.world = ""
         #: Times and measures, both rising: the least since each of those times.
@@ -136,8 +143,8 @@ class AlarmStates:
             if stream.is_on:
                 yield name, stream.since_ns, stream.value
 
-    def add(self, record: Record, clock_ns: int | None, boot: Boot | None = None) -> None:
-        """The next record. ``clock_ns``: when it was committed, None if no synced clock says.
+    def add(self, record: Record, committed: Reading, boot: Boot | None = None) -> None:
+        """The next record. ``committed``: the agent's clocks then, as well as is known by now.
         ``boot``: the boot whose clock was not set when it came, None where it was.
         """
         stream = self._streams.get(record.stream)
@@ -151,14 +158,14 @@ class AlarmStates:
             stream = self._streams[record.stream] = _WatchedStream()
         stream.seq = record.seq
         if self._condition is None:
-            self._hear(record, stream, clock_ns)
+            self._hear(record.stream, stream, committed)
             return
         time_ns = record.time_ns
-        if clock_ns is not None:
-            if time_ns > clock_ns + AHEAD_NS_MAX:
+        if committed.synced:
+            if time_ns > committed.wall_ns + AHEAD_NS_MAX:
                 self.late += 1
                 return
-            time_ns = min(time_ns, clock_ns)
+            time_ns = min(time_ns, committed.wall_ns)
         world = ""
         if boot is not None and record.time_quality == "unsynced":
             world = f"{boot[0]}/{boot[1].hex()}"
@@ -173,34 +180,31 @@ class AlarmStates:
         if x is not None:
             self._judge(record, stream, time_ns, x)
 
-    def absences_due(self, wall_ns: int) -> int | None:
+    def absences_due(self, now: Reading) -> int | None:
         """In how many ns the first stream is absent; None where none will be."""
         assert self._absent_ns is not None
-        silent = [
-            wall_ns if stream.heard_ns is None else min(stream.heard_ns, wall_ns)
-            for stream in self._streams.values()
-            if not stream.is_on
-        ]
-        return min(silent) + self._absent_ns - wall_ns if silent else None
+        silent = [_silent_ns(s, now) or 0 for s in self._streams.values() if not s.is_on]
+        return self._absent_ns - max(silent) if silent else None
 
-    def pass_time(self, wall_ns: int) -> None:
-        """It is ``wall_ns`` by a clock that is set, and nothing stored is unread."""
+    def pass_time(self, now: Reading) -> None:
+        """It is ``now``, and nothing stored is unread."""
         assert self._absent_ns is not None
         due: list[tuple[int, str]] = []
         for name, stream in self._streams.items():
             if stream.is_on:
                 continue
-            # From now on, where no clock said when, or one that has been set back since.
-            heard_ns = wall_ns if stream.heard_ns is None else min(stream.heard_ns, wall_ns)
-            stream.heard_ns = heard_ns
-            if heard_ns + self._absent_ns <= wall_ns:
-                due.append((heard_ns, name))
+            silent_ns = _silent_ns(stream, now)
+            if silent_ns is None:
+                _note_heard(stream, now)
+            elif silent_ns >= self._absent_ns:
+                due.append((stream.heard_ns, name))
         for heard_ns, name in sorted(due):
             stream = self._streams[name]
             stream.is_on, stream.since_ns = True, heard_ns
             stream.value = self._absent_ns / NANOSECONDS
-            at_ns = heard_ns + self._absent_ns
-            self._changes.append(AlarmChange(name, True, at_ns, heard_ns, stream.value))
+            self._change(
+                name, stream, heard_ns + self._absent_ns, stream.value, not stream.is_dated
+            )
 
     def encode(self) -> bytes:
         """The state, at most `STATE_BYTES_MAX`; streams that do not fit are not watched on."""
@@ -219,12 +223,13 @@ class AlarmStates:
             if about != self._about:
                 stream.pending_ns, stream.trail = None, []
 
-    def _hear(self, record: Record, stream: _WatchedStream, clock_ns: int | None) -> None:
+    def _hear(self, name: str, stream: _WatchedStream, committed: Reading) -> None:
         if stream.is_on:
-            at_ns = record.time_ns if clock_ns is None else clock_ns
-            silent_s = None if clock_ns is None else (clock_ns - stream.since_ns) / NANOSECONDS
-            self._turn_off(record.stream, stream, at_ns, silent_s)
-        stream.heard_ns = clock_ns
+            silent_ns = _silent_ns(stream, committed)
+            value = None if silent_ns is None else silent_ns / NANOSECONDS
+            stream.is_on = False
+            self._change(name, stream, committed.wall_ns, value, not committed.synced)
+        _note_heard(stream, committed)
 
     def _judge(self, record: Record, stream: _WatchedStream, time_ns: int, x: float) -> None:
         condition = self._condition
@@ -238,7 +243,8 @@ class AlarmStates:
             value = x * condition.sign
         if stream.is_on:
             if condition.clears(x):
-                self._turn_off(record.stream, stream, time_ns, value)
+                stream.is_on = False
+                self._change(record.stream, stream, time_ns, value, stream.world != "")
             return
         if not condition.holds(x):
             stream.pending_ns = None
@@ -248,15 +254,13 @@ class AlarmStates:
         if time_ns - stream.pending_ns >= self._hold_ns:
             since_ns, stream.pending_ns = stream.pending_ns, None
             stream.is_on, stream.since_ns, stream.value = True, since_ns, value
-            unset = stream.world != ""
-            self._changes.append(AlarmChange(record.stream, True, time_ns, since_ns, value, unset))
+            self._change(record.stream, stream, time_ns, value, stream.world != "")
 
-    def _turn_off(
-        self, name: str, stream: _WatchedStream, time_ns: int, value: float | None
+    def _change(
+        self, name: str, stream: _WatchedStream, at_ns: int, value: float | None, unset: bool
     ) -> None:
-        unset = stream.world != ""
-        self._changes.append(AlarmChange(name, False, time_ns, stream.since_ns, value, unset))
-        stream.is_on = False
+        change = AlarmChange(name, stream.is_on, at_ns, stream.since_ns, value, unset)
+        self._changes.append(change)
 
     def _forget_quiet(self, count: int) -> bool:
         """Forget up to ``count`` streams that nothing is known of; False if there was none."""
@@ -284,6 +288,21 @@ class AlarmStates:
             for name, stream in sorted(self._streams.items())
         ]
         return [_STATE_FORMAT, self._about, streams]
+
+
+def _note_heard(stream: _WatchedStream, at: Reading) -> None:
+    stream.heard_ns, stream.is_dated = at.wall_ns, at.synced
+    stream.boot_id, stream.boot_ns = at.boot_id, at.boot_ns
+
+
+def _silent_ns(stream: _WatchedStream, now: Reading) -> int | None:
+    """For how long a stream has been silent; None where no clock says."""
+    if stream.boot_id == now.boot_id:
+        return now.boot_ns - stream.boot_ns
+    # What lies ahead of now was dated by a clock that was wrong after all.
+    if stream.is_dated and now.synced and now.wall_ns >= stream.heard_ns:
+        return now.wall_ns - stream.heard_ns
+    return None
 
 
 def _condition_of(alarm: Alarm) -> _Condition:

@@ -19,7 +19,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from edge_agent.clock import Clock
+from edge_agent.clock import Clock, Reading
 from edge_agent.config import Alarm, Rule, format_duration
 from edge_agent.live.alarm_state import GRACE_NS, AlarmChange, AlarmStates
 from edge_agent.live.derive import Now, Result, derive, derived_runs
@@ -28,7 +28,7 @@ from edge_agent.metrics import Metrics
 from edge_agent.record import NANOSECONDS, Record, Run, format_time
 from edge_agent.store import Boot
 
-#: A wall clock can be set at any time, so nobody sleeps for longer until a date.
+#: A clock can be set at any time, so nobody sleeps for longer until a date.
 _NAP_SECONDS = 60.0
 
 
@@ -106,9 +106,9 @@ class AlarmsOfLog:
         self._judged_from_s = now.trio_s + self._grace_s
         self.look(now)
 
-    def add(self, record: Record, clock_ns: int | None, boot: Boot | None) -> None:
+    def add(self, record: Record, committed: Reading, boot: Boot | None) -> None:
         """The next record."""
-        self._states.add(record, clock_ns, boot)
+        self._states.add(record, committed, boot)
 
     def look(self, now: Now) -> None:
         """Tell metrics, and show what is on once it is written."""
@@ -129,9 +129,7 @@ class AlarmsOfLog:
         """Until the first stream is absent for too long."""
         if not self._judges_absence:
             return math.inf
-        if not now.reading.synced:
-            return _NAP_SECONDS
-        due_ns = self._states.absences_due(now.reading.wall_ns)
+        due_ns = self._states.absences_due(now.reading)
         if due_ns is None:
             return math.inf
         wait_s = max(due_ns / NANOSECONDS, self._judged_from_s - now.trio_s)
@@ -139,8 +137,8 @@ class AlarmsOfLog:
 
     def pass_time(self, now: Now) -> None:
         """Some streams may be absent now."""
-        if now.reading.synced and now.trio_s >= self._judged_from_s:
-            self._states.pass_time(now.reading.wall_ns)
+        if now.trio_s >= self._judged_from_s:
+            self._states.pass_time(now.reading)
 
     def encode(self) -> bytes:
         """What is known of all streams."""

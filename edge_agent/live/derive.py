@@ -74,9 +74,10 @@ class Derivation(Protocol):
         """Begin from what `encode` gave, None at the very first."""
         ...
 
-    def add(self, record: Record, clock_ns: int | None, boot: Boot | None) -> None:
-        """The next record; may be called in a thread. ``clock_ns``: when it was committed, None if
-        no synced clock says. ``boot``: the boot whose clock was not set when it came.
+    def add(self, record: Record, committed: Reading, boot: Boot | None) -> None:
+        """The next record; may be called in a thread. ``committed``: the agent's clocks when it was
+        committed, as well as is known by now. ``boot``: the boot whose clock was not set when it
+        came, None where it was.
         """
         ...
 
@@ -235,12 +236,13 @@ class _Task:
                         item.reason,
                     )
                 continue
-            clock_ns = item.when_ns if item.synced or item.correction is not None else None
+            is_dated = item.synced or item.correction is not None
+            committed = Reading(item.when_ns, item.boot_ns, item.boot_id, is_dated)
             boot = item.unset_boot
             try:
                 for record in item.records(self._matches):
                     if record.seq > after and not self._is_derived(record.source):
-                        add(record, clock_ns, boot)
+                        add(record, committed, boot)
             except StoreDamaged:
                 # Its checksum was right, so it was written like this; what follows is sound.
                 continue

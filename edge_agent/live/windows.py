@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
-from edge_agent.clock import Clock
+from edge_agent.clock import Clock, Reading
 from edge_agent.config import Rule
 from edge_agent.live.derive import Now, Result, derive, derived_runs
 from edge_agent.live.window_state import ClosedWindow, OpenWindows
@@ -85,9 +85,9 @@ class WindowsOfLog:
             )
         self._spoke = {stream: now.trio_s for stream, _ in self._windows.waiting()}
 
-    def add(self, record: Record, clock_ns: int | None, boot: Boot | None) -> None:
+    def add(self, record: Record, committed: Reading, boot: Boot | None) -> None:
         """The next record."""
-        self._windows.add(record, clock_ns, boot)
+        self._windows.add(record, committed.wall_ns if committed.synced else None, boot)
 
     def look(self, now: Now) -> None:
         """Note who has spoken, and tell metrics."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
+from edge_agent.clock import Reading
 from edge_agent.config import Alarm, Duration
 from edge_agent.live.alarm_state import TRAIL_MAX, AlarmStates
 from edge_agent.live.window_state import AHEAD_NS_MAX
@@ -43,10 +45,19 @@ def told(states: AlarmStates) -> list[Told]:
     ]  # fmt: skip
 
 
+def at(second: float, *, synced: bool = True, boot: int = 1) -> Reading:
+    """The agent's clocks at that second."""
+    ns = round(second * SECOND)
+    return Reading(NOW_NS + ns, ns, boot.to_bytes(16, "big"), synced)
+
+
+UNSET = at(0, synced=False)
+
+
 def run(states: AlarmStates, *pairs: tuple[float, Any]) -> list[Told]:
     """What becomes of these (second, t)."""
     for seq, (at, value) in enumerate(pairs, 1):
-        states.add(record(at, seq, t=value), None)
+        states.add(record(at, seq, t=value), UNSET)
     return told(states)
 
 
@@ -132,7 +143,7 @@ def test_a_filter_is_a_condition_too() -> None:
         (30, {}),
     ]
     for seq, (at, fields) in enumerate(found):
-        states.add(record(at, seq, **fields), None)
+        states.add(record(at, seq, **fields), UNSET)
     assert told(states) == [("a", "on", 10, 0, None), ("a", "off", 20, 0, None)]
 
 
@@ -142,7 +153,7 @@ def test_a_filter_is_a_condition_too() -> None:
 def test_a_field_within_maps_is_found_by_its_path(field: str) -> None:
     states = AlarmStates(alarm(field=field, above=5))
     params = {"switch:0": {"apower": 9}, "list": [1, 9]}
-    states.add(record(0, 1, params=params, **{"params.x": 9}), None)
+    states.add(record(0, 1, params=params, **{"params.x": 9}), UNSET)
     assert [state for _, state, *_ in told(states)] == ["on"]
 
 
@@ -150,7 +161,7 @@ def test_a_field_within_maps_is_found_by_its_path(field: str) -> None:
 def test_what_is_no_number_changes_nothing(value: Any) -> None:
     states = AlarmStates(alarm(above=30))
     assert run(states, (0, 31), (1, value), (2, 31)) == [("a", "on", 0, 0, 31)]
-    states.add(record(3, 9, h=1), None)
+    states.add(record(3, 9, h=1), UNSET)
     assert told(states) == []
 
 
@@ -165,9 +176,9 @@ def test_what_is_older_than_the_newest_says_nothing_about_now() -> None:
 
 def test_one_wild_clock_reading_does_not_silence_an_alarm() -> None:
     states = AlarmStates(alarm(above=30))
-    states.add(record(AHEAD_NS_MAX / SECOND + 9, 1, t=1), NOW_NS)
-    states.add(record(3600, 2, t=31), NOW_NS)
-    states.add(record(5, 3, t=20), NOW_NS + 5 * SECOND)
+    states.add(record(AHEAD_NS_MAX / SECOND + 9, 1, t=1), at(0))
+    states.add(record(3600, 2, t=31), at(0))
+    states.add(record(5, 3, t=20), at(5))
     assert told(states) == [("a", "on", 0, 0, 31), ("a", "off", 5, 0, 20)]
     assert states.late == 1
 
@@ -179,14 +190,14 @@ def test_with_another_world_holding_begins_anew_and_what_is_on_stays_on() -> Non
         return structs.replace(record(at_s, t=t), quality="arrival", synced=False)
 
     in_2099_s = 73 * 365 * 86_400
-    states.add(unset(in_2099_s, 31), None, boot)
-    states.add(record(100, t=31), NOW_NS + 100 * SECOND)
+    states.add(unset(in_2099_s, 31), UNSET, boot)
+    states.add(record(100, t=31), at(100))
     assert told(states) == []
-    states.add(record(160, t=32), NOW_NS + 160 * SECOND)
+    states.add(record(160, t=32), at(160))
     assert [change.clock_unset for change in states.take_changes()] == [False]
-    states.add(unset(in_2099_s, 31), None, boot)
+    states.add(unset(in_2099_s, 31), UNSET, boot)
     assert told(states) == []
-    states.add(unset(in_2099_s + 1, 9), None, boot)
+    states.add(unset(in_2099_s + 1, 9), UNSET, boot)
     (change,) = states.take_changes()
     assert (change.is_on, change.clock_unset, change.since_ns) == (
         False, True, NOW_NS + 100 * SECOND,
@@ -195,34 +206,53 @@ def test_with_another_world_holding_begins_anew_and_what_is_on_stays_on() -> Non
 
 def test_no_data_for_so_long_is_told_and_the_next_record_ends_it() -> None:
     states = AlarmStates(alarm(absent=300))
-    states.add(record(-5), NOW_NS)
-    assert states.absences_due(NOW_NS + 100 * SECOND) == 200 * SECOND
-    states.pass_time(NOW_NS + 299 * SECOND)
+    states.add(record(-5), at(0))
+    assert states.absences_due(at(100)) == 200 * SECOND
+    states.pass_time(at(299))
     assert told(states) == []
-    states.pass_time(NOW_NS + 310 * SECOND)
+    states.pass_time(at(310))
     assert told(states) == [("a", "on", 300, 0, 300)]
-    assert states.absences_due(NOW_NS + 310 * SECOND) is None
+    assert states.absences_due(at(310)) is None
     assert list(states.active()) == [("a", NOW_NS, 300)]
-    states.add(record(350), NOW_NS + 400 * SECOND)
+    states.add(record(350), at(400))
     assert told(states) == [("a", "off", 400, 0, 400)]
-    assert states.absences_due(NOW_NS + 400 * SECOND) == 300 * SECOND
+    assert states.absences_due(at(400)) == 300 * SECOND
 
 
-def test_a_stream_of_which_no_clock_said_when_is_counted_from_when_the_clock_is_set() -> None:
+def test_within_a_boot_absence_is_told_whatever_happens_to_the_wall_clock() -> None:
     states = AlarmStates(alarm(absent=300))
-    states.add(record(-5), None, ("", b"b" * 16))
-    states.pass_time(NOW_NS)
-    states.pass_time(NOW_NS + 299 * SECOND)
+    states.add(record(-5), at(0, synced=False))
+    states.pass_time(replace(at(299), wall_ns=0))
     assert told(states) == []
-    states.pass_time(NOW_NS + 300 * SECOND)
-    assert told(states) == [("a", "on", 300, 0, 300)]
+    states.pass_time(replace(at(300), wall_ns=0))
+    (change,) = states.take_changes()
+    assert (change.is_on, change.time_ns, change.clock_unset) == (True, NOW_NS + 300 * SECOND, True)
+    states.add(record(-5), replace(at(301), wall_ns=2 * NOW_NS))
+    (change,) = states.take_changes()
+    assert (change.is_on, change.value, change.clock_unset) == (False, 301, False)
 
 
-def test_a_clock_that_was_set_back_delays_an_absence_by_no_more_than_its_time() -> None:
+def test_over_a_reboot_absence_goes_by_the_wall_clock_where_both_boots_had_it_set() -> None:
+    for was_set, is_set, expected in (
+        (True, True, 300), (True, False, 1300), (False, True, 1300), (False, False, 1300),
+    ):  # fmt: skip
+        states = AlarmStates(alarm(absent=300))
+        states.add(record(-5), at(0, synced=was_set))
+        again = AlarmStates(alarm(absent=300))
+        again.decode(states.encode())
+        for second in (1000, 1299, 1300):
+            again.pass_time(at(second, boot=2, synced=is_set))
+        (change,) = told(again)
+        assert change[:3] == ("a", "on", expected)
+
+
+def test_a_clock_that_was_ahead_before_a_reboot_delays_an_absence_by_no_more_than_its_time() -> (
+    None
+):
     states = AlarmStates(alarm(absent=300))
-    states.add(record(0), NOW_NS + 10**6 * SECOND)
-    states.pass_time(NOW_NS)
-    states.pass_time(NOW_NS + 300 * SECOND)
+    states.add(record(0), at(10**6))
+    states.pass_time(at(0, boot=2))
+    states.pass_time(at(300, boot=2))
     assert told(states) == [("a", "on", 300, 0, 300)]
 
 
@@ -238,18 +268,18 @@ def test_a_rule_that_says_something_else_keeps_what_is_on_until_a_record_says_ot
 def test_streams_that_nothing_is_known_of_make_room_and_others_are_left_out() -> None:
     states = AlarmStates(alarm(above=30), streams_max=10)
     for number in range(40):
-        states.add(record(number, number, f"s{number}", t=1), None)
+        states.add(record(number, number, f"s{number}", t=1), UNSET)
     assert (len(states._streams), states.left_out) == (10, 0)
     for number in range(40):
-        states.add(record(number, number, f"on{number}", t=31), None)
+        states.add(record(number, number, f"on{number}", t=31), UNSET)
     assert (len(states._streams), states.left_out) == (10, 30)
 
 
 def test_absence_forgets_no_stream_for_want_of_room() -> None:
     states = AlarmStates(alarm(absent=300), streams_max=10)
     for number in range(12):
-        states.add(record(number, number, f"s{number}"), NOW_NS)
-    states.pass_time(NOW_NS + 300 * SECOND)
+        states.add(record(number, number, f"s{number}"), at(0))
+    states.pass_time(at(300))
     assert [stream for stream, *_ in told(states)] == sorted(f"s{n}" for n in range(10))
     assert states.left_out == 2
 
@@ -258,7 +288,7 @@ def test_a_state_that_is_too_large_leaves_streams_out_and_counts_them() -> None:
     states = AlarmStates(alarm(absent=300), streams_max=10_000)
     for number in range(10_000):
         name = f"{pow(3, number, 2**61 - 1):064x}".encode().hex()
-        states.add(record(number, number, name), NOW_NS + number)
+        states.add(record(number, number, name), at(number))
     assert len(states.encode()) <= STATE_BYTES_MAX
     assert states.left_out == 10_000 - len(states._streams) or states.left_out == 0
 
@@ -290,7 +320,7 @@ def test_wherever_it_is_cut_and_taken_up_again_the_changes_are_the_same(
                 found += told(states)
                 state, states = states.encode(), AlarmStates(alarm(**given_))
                 states.decode(state)
-            states.add(one, None)
+            states.add(one, UNSET)
         return found + told(states)
 
     whole = changes(set())

@@ -8,6 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from edge_agent.clock import Reading
 from edge_agent.config.shape import Duration, Rule
 from edge_agent.live.derive import (
     SAVE_RECORDS,
@@ -42,7 +43,7 @@ class Sums:
     def take_up(self, state: bytes | None, now: Now) -> None:
         self.total = 0 if state is None else msgpack.unpackb(state)
 
-    def add(self, record: Record, clock_ns: int | None, boot: Boot | None) -> None:
+    def add(self, record: Record, committed: Reading, boot: Boot | None) -> None:
         self.total += record.fields["v"]
         if record.fields.get("tell"):
             self.results.append(self.total)
