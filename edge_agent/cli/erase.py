@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import click
@@ -13,6 +15,7 @@ from edge_agent.cli.run import settings_of
 from edge_agent.cli.store_access import agreed
 from edge_agent.files import acting_as_owner
 from edge_agent.forward import UPSTREAM, without_records
+from edge_agent.live import RULE, state_without
 from edge_agent.ops.text import amount
 from edge_agent.printable import json_text
 from edge_agent.store.tools import Erasing, erase_streams
@@ -40,13 +43,21 @@ def command(
     literal = "" if "*" in stream else stream
     level = settings_of(config, data).store.compression_level
     with not_in_use(), acting_as_owner(path), progress_bar("erasing") as progress:
-        rebuilt, found = erase_streams(path, matches, literal, level, progress, restate=_restated)
+        rebuilt, found = erase_streams(
+            path, matches, literal, level, progress, forget=partial(_forgotten, matches),
+            restate=_restated,
+        )  # fmt: skip
     if as_json:
         told = {"records": found.records, "quarantine": found.entries, "damaged": found.damaged}
         told |= {"mentioned": sorted(found.mentioned), **asdict(rebuilt)}
         click.echo(json_text(told, indent=2))
         return
     _tell(path, found)
+
+
+def _forgotten(matches: Callable[[str], bool], consumer: str, state: bytes) -> bytes:
+    # A rule's open windows and alarms are figures of it as well.
+    return state_without(state, matches) if consumer.startswith(RULE) else state
 
 
 def _restated(consumer: str, state: bytes) -> bytes:
@@ -66,7 +77,7 @@ def _tell(path: Path, found: Erasing) -> None:
     if found.damaged_entries:
         click.echo(f"left out {found.damaged_entries} entries of quarantine that could not be read")
     for consumer in sorted(found.mentioned):
-        click.echo(f"still there: {consumer} keeps figures of it until its open windows close")
+        click.echo(f"still there: {consumer} keeps something of it in its state")
     for line in what_remains(path):
         click.echo(line)
     click.echo("not reached: backups, other machines that already have it, free blocks of the card")

@@ -16,7 +16,8 @@ Readers never hold writers up, cost bounded memory, and say what they left out.
 from __future__ import annotations
 
 from edge_agent.live.alarms import AlarmBoard, AlarmOn, run_alarms
-from edge_agent.live.derive import rule_consumer
+from edge_agent.live.derive import RULE, rule_consumer
+from edge_agent.live.erased import state_without
 from edge_agent.live.query import Query, QueryAnswer
 from edge_agent.live.rules import Before, TimeKeyOf, compile_rules, compile_time_keys
 from edge_agent.live.subscribe import LiveBatch, Start, Subscription
@@ -24,6 +25,7 @@ from edge_agent.live.view import Live
 from edge_agent.live.windows import run_windows
 
 __all__ = [
+    "RULE",
     "AlarmBoard",
     "AlarmOn",
     "Before",
@@ -39,4 +41,5 @@ __all__ = [
     "rule_consumer",
     "run_alarms",
     "run_windows",
+    "state_without",
 ]

@@ -47,7 +47,8 @@ STREAMS_MAX = 5000
 GRACE_NS = 60 * NANOSECONDS
 #: A rise is told from as many values of the time that it is about, where records are as many.
 TRAIL_MAX = 60
-_STATE_FORMAT = 1
+#: Told from the states of windows, in which a number stands here.
+_STATE_FORMAT = "alarms 1"
 _NEVER_NS = -(2**63)
 _SIGNS = {"above": 1, "below": -1, "rise": 1, "fall": -1}
 
@@ -214,8 +215,10 @@ class AlarmStates:
         """Take up a state that `encode` gave. Where the rule said something else then, what is on
         stays on until a record says otherwise.
         """
-        version, about, streams = unpack_state(state)
-        assert version == _STATE_FORMAT
+        version, about, streams, *_ = unpack_state(state)
+        if version != _STATE_FORMAT:
+            # The rule had windows then.
+            return
         for name, *values in streams:
             stream = self._streams[name] = _WatchedStream()
             for slot, value in zip(_WatchedStream.__slots__, values, strict=True):
@@ -288,6 +291,15 @@ class AlarmStates:
             for name, stream in sorted(self._streams.items())
         ]
         return [_STATE_FORMAT, self._about, streams]
+
+
+def alarms_without(state: bytes, matches: Callable[[str], bool]) -> bytes | None:
+    """A state without the streams that match; None where it is none of alarms."""
+    version, about, streams, *_ = unpack_state(state)
+    if version != _STATE_FORMAT:
+        return None
+    kept = [one for one in streams if not matches(one[0])]
+    return pack_state(lambda: [version, about, kept], kept.clear)
 
 
 def _note_heard(stream: _WatchedStream, at: Reading) -> None:

@@ -49,6 +49,8 @@ _READ_BYTES = 256 * 1024
 #: Between attempts to read while the disk refuses; the committer reopens the store.
 _RETRY_SECONDS = 1.0
 _RULES = "$rule/"
+#: What stands before the name of a consumer that is a rule.
+RULE = "rule/"
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -106,7 +108,7 @@ class Derivation(Protocol):
 
 def rule_consumer(rule: str) -> str:
     """Name of the consumer that a rule is, in every log."""
-    return f"rule/{rule}"
+    return f"{RULE}{rule}"
 
 
 def derived_source(rule: str) -> str:

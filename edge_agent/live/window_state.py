@@ -27,7 +27,7 @@ same windows, which is what lets a restart replay them from the last stored stat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -173,7 +173,9 @@ class OpenWindows:
         before, those that were open close early; how many.
         """
         version, window_ns, *rest = unpack_state(state)
-        assert version in (1, _STATE_FORMAT)
+        if version not in (1, _STATE_FORMAT):
+            # The rule was about something else then.
+            return 0
         every_ns, streams = (window_ns, rest[0]) if version == 1 else (rest[0], _unfold(*rest))
         if (window_ns, every_ns) == (self._window_ns, self._every_ns):
             self._take_up(streams)
@@ -289,6 +291,23 @@ class OpenWindows:
             streams.append([name, stream.newest_ns, stream.closed_until_ns, stream.seq, panes])
         columns = list(zip(*rows, strict=True))
         return [_STATE_FORMAT, self._window_ns, self._every_ns, streams, list(names), columns]
+
+
+def windows_without(state: bytes, matches: Callable[[str], bool]) -> bytes | None:
+    """A state without the streams that match; None where it is none of windows."""
+    version, window_ns, every_ns, *_ = unpack_state(state)
+    if version not in (1, _STATE_FORMAT):
+        return None
+    # No watermark is moved by this.
+    known = OpenWindows(
+        window_ns=window_ns,
+        every_ns=every_ns if version == _STATE_FORMAT else None,
+        lateness_ns=-2 * _NEVER_NS,
+    )
+    known.decode(state)
+    for name in [one for one in known._streams if matches(one.partition(_APART)[0])]:
+        del known._streams[name]
+    return known.encode()
 
 
 def _unfold(every_ns: int, streams: Any, names: list[str], columns: Any) -> list[Any]:
