@@ -39,8 +39,6 @@ LOG_FULL = 0.98
 LOSS_SOON_S = DAY_S
 #: A certificate that ends sooner is worth a person's attention.
 CERTIFICATE_SOON_S = 21 * DAY_S
-#: Streams that are named of one alarm.
-ALARMS_SHOWN = 3
 #: What is wrong with an upstream, by where the obstacle lies.
 _OBSTACLES: dict[Obstacle | None, str] = {
     "here": "is sent nothing",
@@ -286,15 +284,10 @@ def _about_log(log: LogStatus) -> Iterable[Reason]:
 
 
 def _alarming(alarms: Sequence[AlarmStatus]) -> str:
-    """The alarms of one rule that are on, of many the oldest."""
-    first = alarms[0]
-    streams = ", ".join(f"{alarm.stream} since {alarm.since}" for alarm in alarms[:ALARMS_SHOWN])
-    more = len(alarms) - ALARMS_SHOWN
-    return (
-        f"Alarm {first.rule} ({first.meaning}) is on: {streams}"
-        + (f" and {grouped(more)} more streams" if more > 0 else "")
-        + "."
-    )
+    """The alarms of one rule that are on; not which streams, as anybody may ask for health."""
+    what = "1 stream" if len(alarms) == 1 else f"{grouped(len(alarms))} streams"
+    oldest = min(alarm.since for alarm in alarms)
+    return f"Alarm {alarms[0].rule} is on for {what}, since {oldest}."
 
 
 def _mistaken(fact: MistakeFact) -> str:
