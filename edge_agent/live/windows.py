@@ -56,8 +56,8 @@ class WindowsOfLog:
         self._metrics = metrics
         self._open_windows = open_windows
         self._windows = OpenWindows(
-            window_ns=max(1, round(rule.window * NANOSECONDS)),
-            every_ns=None if rule.every is None else round(rule.every * NANOSECONDS),
+            window_ns=_whole_ns(rule.window),
+            every_ns=None if rule.every is None else _whole_ns(rule.every),
             lateness_ns=round(rule.lateness * NANOSECONDS),
             fields=tuple(rule.fields),
             open_max=rule.open_windows,
@@ -139,6 +139,11 @@ class WindowsOfLog:
     def _count(self, metric: str, amount: int) -> None:
         if amount:
             self._metrics.add(metric, amount, self._rule.name)
+
+
+def _whole_ns(seconds: float) -> int:
+    # Durations are read in microseconds; in ns a float of 200 days would no more be exact.
+    return round(seconds * 1_000_000) * 1000
 
 
 def window_runs(rule: Rule, closed: list[ClosedWindow], now: Now) -> tuple[Run, ...]:

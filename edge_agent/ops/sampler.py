@@ -31,6 +31,8 @@ TICK_S = 10.0
 FILES_S = 1.0
 #: Connections that are listed one by one; the others are only counted.
 CONNECTIONS_SHOWN = 200
+#: The same of alarms; health and metrics count all.
+ALARMS_SHOWN = 500
 
 
 class Watch:
@@ -117,7 +119,7 @@ class Watch:
             wear_outlook=about_wear(wear),
             copies=copies_status(log.identity, sources.copies()),
             refused=refused_status(sources.refused.listing(), sources.clock.read().wall_ns),
-            alarms=alarms,
+            alarms=alarms[:ALARMS_SHOWN],
         )
 
     async def _look_at_files(self) -> health.FilesFact:

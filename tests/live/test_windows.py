@@ -18,7 +18,8 @@ from edge_agent.errors import StoreDamaged, StoreError, StoreFailed, StoreFull
 from edge_agent.live import rule_consumer, run_windows
 from edge_agent.live.derive import SAVE_RECORDS, Now
 from edge_agent.live.window_state import ClosedWindow
-from edge_agent.live.windows import window_runs
+from edge_agent.live.windows import WindowsOfLog, window_runs
+from edge_agent.metrics import Metrics
 from edge_agent.record import Record
 from edge_agent.store import LogSettings, Position
 from tests.manual_clock import ManualClock
@@ -370,6 +371,12 @@ def test_one_record_per_window_with_flat_fields_and_the_windows_start() -> None:
         "time": msgpack.Timestamp.from_unix_nano(NOW_NS),
         "t_count": 3, "t_min": 1, "t_max": 3, "t_mean": 2.0, "t_last": 2,
     }  # fmt: skip
+
+
+def test_every_duration_that_the_check_lets_pass_is_one_that_windows_take() -> None:
+    for window, every in ((300 * 86_400.000003, 30 * 86_400.000003), (0.3, 0.1), (1.000001, None)):
+        length = rule(window=Duration(round(window, 6)), every=every and Duration(round(every, 6)))
+        WindowsOfLog(length, "main", metrics=Metrics(), open_windows={})
 
 
 def test_where_the_name_does_not_tell_the_stream_a_field_does() -> None:
