@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_agent.config import Alarm, Duration, load_config, parse
+from edge_agent.config import Alarm, Duration, load_config, parse, render_toml
 from edge_agent.config.derived_rules import circle_of
 from edge_agent.config.shape import Rule
 from edge_agent.errors import ConfigError
@@ -117,3 +117,19 @@ def test_a_circle_is_told_with_its_rules() -> None:
 def test_patterns_with_many_wildcards_are_compared_at_once() -> None:
     many = "/".join(["**", "a"] * 30)
     assert not circle_of([window("a", many, into="x/{stream}"), window("b", many + "/b", into="y")])
+
+
+def test_what_is_shown_of_an_alarm_loads_back_to_it() -> None:
+    tables = "".join(
+        f'[[rule]]\nname = "r{number}"\nstreams = ["a"]\nalarm = {{ {alarm} }}\n'
+        for number, alarm in enumerate(
+            (
+                'field = "a.\\"b:0\\".c", below = 0, clear_above = 0.5, hold = "90s"',
+                'field = "t", rise = 1.5, per = "10m"',
+                "where = 'site == \"north\"'",
+                'absent = "5m"',
+            )
+        )
+    )
+    config = parse(tables, "f")
+    assert parse(render_toml(config), "shown") == config
