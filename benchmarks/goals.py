@@ -79,6 +79,8 @@ GOALS: dict[str, Goal] = {
     "history_written": Goal("written by history", 10, "B/record", at_most=True),
     "history_digest_us": Goal("digesting, flushes included", 5, "us/record", at_most=True),
     "history_step_ms": Goal("the longest step on the event loop, p99", 2, "ms", at_most=True),
+    "windows_core": Goal("windows over 1,000 streams of one record a second, storing included", 12,
+                         "% of a core", at_most=True),
     "start_ack_s": Goal("from exec to the first ack, 10 million records stored, after SIGKILL", 2,
                         "s", at_most=True),
     "idle_cpu": Goal("idle CPU, no sensors", 0.3, "% of a core", at_most=True),

@@ -21,6 +21,7 @@ from benchmarks import (
     bench_sensors,
     bench_start,
     bench_wear,
+    bench_windows,
 )
 from benchmarks.ingest_runs import median
 from benchmarks.section import Section
@@ -79,6 +80,7 @@ SECTIONS: dict[str, Callable[[Path, bool], Section]] = {
     "churn": bench_churn.section,
     "floods": bench_floods.section,
     "kinds": bench_kinds.section,
+    "windows": bench_windows.section,
 }
 
 

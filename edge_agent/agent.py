@@ -5,7 +5,7 @@ The nesting of the nurseries is the shutdown order, read from the inside out::
     agent.run
     └─ edges nursery            people look in until the very end; cancelled last
        └─ commit nursery        ends when its queue is closed and drained
-          └─ readers nursery    windows are cancelled; forwarders finish what is in flight
+          └─ readers nursery    rules are cancelled; forwarders finish what is in flight
              └─ session nursery ends when every connection has said goodbye, or at the deadline
                 └─ listener     stops first, when ``stop`` is set
 
@@ -23,9 +23,10 @@ what all connections share           that task alone; it is run again (``server/
 one connection                       that connection (``server/server.py``)
 one lane of an upstream              that lane, which says so, backs off and begins anew
                                      (``forward/forwarder.py``)
-a rule's windows, the scrub,         that task alone; it is run again (``supervise.py``)
-history, the list of streams, rates
-and wear, the people's port, the watchdog
+a rule's windows or alarms, the      that task alone; it is run again (``supervise.py``)
+scrub, history, the list of streams,
+rates and wear, the people's port,
+the watchdog
 live views' note of a commit         that note: a view reads on with the next one
 ==================================== =============================================================
 
@@ -54,7 +55,7 @@ from edge_agent.config import Config, Upstream, people_url
 from edge_agent.dial import Dial, dial_tcp
 from edge_agent.digest import Digester
 from edge_agent.forward import Forwarder, Lane, make_sink
-from edge_agent.live import Live, run_windows
+from edge_agent.live import AlarmBoard, Live, run_alarms, run_windows
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.ops import (
@@ -192,6 +193,7 @@ class _Parts:
         self.live = Live(self.log, config.limits, clock=around.clock, metrics=self.metrics)
         self.tokens = _tokens(config, around)
         self.refused = RefusedPeers(lambda: around.clock.read().wall_ns, trio.current_time)
+        self.alarms = AlarmBoard(self.metrics)
         compile_ = partial(compile_rules, metrics=self.metrics, timer=perf_counter)
         compiled = compile_(config.rule, limits=config.limits)
         self.rules = RulesInForce(compiled, self.metrics)
@@ -281,6 +283,7 @@ class _Parts:
                 salvage=lambda: in_words(self.engine.salvage_report),
                 files=partial(_look_at_files, self.config, self.around.clock),
                 scrub=lambda: self.scrubber.status,
+                alarms=self.alarms.listing,
                 tokens=self.tokens,
                 refused=self.refused,
                 renewed=self.renewals.add,
@@ -342,13 +345,16 @@ class _Parts:
         )
 
     def _start_readers(self, readers: trio.Nursery) -> trio.Event:
-        """Start windows and forwarders; the event is set when the last forwarder has returned."""
+        """Start rules and forwarders; the event is set when the last forwarder has returned."""
         for rule in self.config.rule:
             if rule.window is not None:
-                windows = partial(
-                    run_windows, self.log, rule, clock=self.around.clock, metrics=self.metrics
-                )
-                self._supervise(readers, f"rule {rule.name}", windows)
+                run = run_windows
+            elif rule.alarm is not None:
+                run = partial(run_alarms, board=self.alarms)
+            else:
+                continue
+            task = partial(run, self.log, rule, clock=self.around.clock, metrics=self.metrics)
+            self._supervise(readers, f"rule {rule.name}", task)
         self._supervise(readers, "the scrub", self.scrubber.run)
         if self.digester is not None and self.asker is not None:
             self._supervise(readers, "history", self.digester.run)

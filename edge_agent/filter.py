@@ -52,6 +52,8 @@ class Filtered(Protocol):
 
 Filter = Callable[[Filtered], bool]
 _Operand = Callable[[Filtered], Any]
+FieldOf = Callable[[dict[str, Any]], Any]
+"""What the fields of a record have at some place; None where it is not there."""
 
 FILTER_LENGTH_MAX = 1000
 FILTER_DEPTH_MAX = 32
@@ -94,6 +96,32 @@ def compile_filter(text: str, own: Collection[str] = tuple(_OWN)) -> Filter:
     wanted = parser.either()
     parser.expect_end()
     return wanted
+
+
+def compile_field(text: str) -> FieldOf:
+    """A function that takes one value out of a record's fields, None where it is not there.
+
+    ``text`` is a path (`edge_agent.field_path`), or the name of a field in backticks.
+
+    Raises:
+        ProtocolError: ``bad_query``, with what was expected.
+    """
+    path: tuple[str, ...] = ()
+    name = text[1:-1] if re.fullmatch("`[^`]+`", text) else text
+    if name == text:
+        try:
+            path = parse_path(text)
+        except ValueError as error:
+            raise bad_query(f"expected {error}, or a name in backticks, found {text!r}") from None
+
+    def field_of(fields: dict[str, Any]) -> Any:
+        # A field whose very name has a dot in it goes before a path into maps.
+        value = fields.get(name, MISSING)
+        if value is MISSING and len(path) > 1:
+            value = look_up(fields, path)
+        return None if value is MISSING else value
+
+    return field_of
 
 
 class _Parser:

@@ -100,6 +100,8 @@ TABLE: tuple[Metric, ...] = (  # one metric a line, to be read as a table
     Metric("windows_closed_early_total", "counter", "windows", "Windows closed before their time for want of room, by rule.", ("rule",)),
     Metric("windows_open", "gauge", "windows", "Windows open, by rule.", ("rule",)),
     Metric("records_late_total", "counter", "records", "Records behind the watermark, left out, by rule.", ("rule",)),
+    Metric("alarm_active", "gauge", "streams", "Streams whose alarm is on, by rule.", ("rule",)),
+    Metric("alarm_records_left_out_total", "counter", "records", "Records of streams for which a rule with an alarm had no room, by rule.", ("rule",)),
     # What streams said last, where http.expose says so.
     Metric("stream_value", "gauge", "value", "Number fields of the newest record of the streams in http.expose.", ("stream", "field")),
     Metric("stream_age_seconds", "gauge", "seconds", "Since that record was stored.", ("stream",)),

@@ -68,9 +68,9 @@ class RuleReload:
             logger.warning(
                 "rules that act after storing have changed: those take effect when the agent starts"
             )
-        self._known = (*(rule for rule in given if rule.window is None), *_after(self._known))
+        self._known = (*(rule for rule in given if not rule.acts_after), *_after(self._known))
 
 
 def _after(rules: Sequence[Rule]) -> tuple[Rule, ...]:
     """Those that act after storing."""
-    return tuple(rule for rule in rules if rule.window is not None)
+    return tuple(rule for rule in rules if rule.acts_after)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import click
@@ -14,6 +16,7 @@ from edge_agent.cli.store_access import agreed
 from edge_agent.digest import rewrite_history
 from edge_agent.files import acting_as_owner
 from edge_agent.forward import UPSTREAM, without_records
+from edge_agent.live import RULE, state_without
 from edge_agent.ops.text import amount
 from edge_agent.printable import json_text
 from edge_agent.store.tools import Erasing, erase_streams
@@ -41,7 +44,10 @@ def command(
     literal = "" if "*" in stream else stream
     level = settings_of(config, data).store.compression_level
     with not_in_use(), acting_as_owner(path), progress_bar("erasing") as progress:
-        rebuilt, found = erase_streams(path, matches, literal, level, progress, restate=_restated)
+        rebuilt, found = erase_streams(
+            path, matches, literal, level, progress, forget=partial(_forgotten, matches),
+            restate=_restated,
+        )  # fmt: skip
         history = rewrite_history(path, matches)
     if as_json:
         told = {"records": found.records, "quarantine": found.entries, "damaged": found.damaged}
@@ -49,6 +55,11 @@ def command(
         click.echo(json_text(told, indent=2))
         return
     _tell(path, found, history)
+
+
+def _forgotten(matches: Callable[[str], bool], consumer: str, state: bytes) -> bytes:
+    # A rule's open windows and alarms are figures of it as well.
+    return state_without(state, matches) if consumer.startswith(RULE) else state
 
 
 def _restated(consumer: str, state: bytes) -> bytes:
@@ -70,7 +81,7 @@ def _tell(path: Path, found: Erasing, history: list[str]) -> None:
     if found.damaged_entries:
         click.echo(f"left out {found.damaged_entries} entries of quarantine that could not be read")
     for consumer in sorted(found.mentioned):
-        click.echo(f"still there: {consumer} keeps figures of it until its open windows close")
+        click.echo(f"still there: {consumer} keeps something of it in its state")
     for line in what_remains(path):
         click.echo(line)
     click.echo("not reached: backups, other machines that already have it, free blocks of the card")

@@ -10,6 +10,7 @@ from edge_agent.config.check_rules import ACTIONS as RULE_ACTIONS
 from edge_agent.config.load import ENVIRONMENT_PREFIX, ConfigMistakes, examine, load_config, parse
 from edge_agent.config.render import render_toml
 from edge_agent.config.shape import (
+    Alarm,
     Calibration,
     Config,
     Conversion,
@@ -44,6 +45,7 @@ from edge_agent.config.urls import header_value_problem, shown_url
 __all__ = [
     "ENVIRONMENT_PREFIX",
     "RULE_ACTIONS",
+    "Alarm",
     "Calibration",
     "Config",
     "ConfigMistakes",

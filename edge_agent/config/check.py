@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from edge_agent.access import is_loopback
 from edge_agent.config.check_rules import ACTIONS, rule_mistakes
+from edge_agent.config.derived_rules import circle_of, derived_problems
 from edge_agent.config.shape import KIB, MIB, Config, Duration, Rule, Share, Size, Upstream
 from edge_agent.config.units import (
     format_duration,
@@ -22,7 +23,7 @@ from edge_agent.config.units import (
 from edge_agent.config.urls import request_problems
 from edge_agent.errors import ConfigError, ProtocolError
 from edge_agent.record import DAY_S
-from edge_agent.stream_names import compile_pattern, stream_problem
+from edge_agent.stream_names import compile_pattern
 from edge_agent.time_format import parse_format
 
 Where = Callable[[str], str]
@@ -101,9 +102,15 @@ _RULE_RANGES: dict[str, tuple[float, float]] = {
     "max_silence": (0, 366 * DAY_S),
     "hook_budget": (0.0001, 1),
     "window": (0.1, 366 * DAY_S),
+    "every": (0.1, 366 * DAY_S),
     "lateness": (0, 366 * DAY_S),
     "idle": (0.1, 366 * DAY_S),
     "open_windows": (1, 1_000_000),
+}
+_ALARM_RANGES: dict[str, tuple[float, float]] = {
+    "per": (0.1, 366 * DAY_S),
+    "absent": (0.1, 366 * DAY_S),
+    "hold": (0, 366 * DAY_S),
 }
 #: The left one must not exceed the right one.
 ORDER = (
@@ -132,7 +139,10 @@ def limits_of(table: str, key: str, kind: type) -> str:
     """The range of a key of ``listen``, ``log``, ``upstream`` …, of values of ``kind``, in words;
     "" where it has none.
     """
-    own = {"log": _LOG_RANGES, "upstream": _UPSTREAM_RANGES, "rule": _RULE_RANGES}
+    own = {
+        "log": _LOG_RANGES, "upstream": _UPSTREAM_RANGES, "rule": _RULE_RANGES,
+        "alarm": _ALARM_RANGES,
+    }  # fmt: skip
     ranges = own.get(table, _RANGES)
     bounds = ranges.get(key if table in own or not table else f"{table}.{key}")
     return "" if bounds is None else _range(bounds, kind)
@@ -166,6 +176,9 @@ def problems(config: Config, where: Where) -> Iterator[Problem]:
         yield from _about_upstream(upstream, f"upstream.{upstream.name}", where)
     for rule in config.rule:
         yield from _about_rule(rule, f"rule.{rule.name}", where)
+    if circle := circle_of(config.rule):
+        expected = "rules that do not feed one another in a circle"
+        yield _problem(f"rule.{circle[0]}.derived", where, expected, " -> ".join(circle))
 
 
 def _about_ports(config: Config, where: Where) -> Iterator[Problem]:
@@ -219,8 +232,7 @@ def _about_logs(config: Config, where: Where) -> Iterator[Problem]:
         yield _problem("log", where, f"at most {LOGS_MAX} logs", str(len(config.log)))
     for name, log in config.log.items():
         for key, bounds in _LOG_RANGES.items():
-            if getattr(log, key) is not None:
-                yield from _in_range(getattr(log, key), bounds, f"log.{name}.{key}", where)
+            yield from _in_range(getattr(log, key), bounds, f"log.{name}.{key}", where)
         yield from _about_patterns(log.streams, f"log.{name}.streams", where)
     shares = [log.share for log in config.log.values()]
     low, high = _LOG_RANGES["share"]
@@ -260,27 +272,16 @@ def _about_rule(rule: Rule, at: str, where: Where) -> Iterator[Problem]:
     else:
         for own, expected, found in rule_mistakes(rule, given[0]):
             yield _problem(f"{at}.{own}", where, expected, found)
+        for own, expected, found in derived_problems(rule, given[0]):
+            yield _problem(f"{at}.{own}", where, expected, found)
     if rule.time is not None:
         yield from _about_rule_time(rule.time, f"{at}.time", where)
     for key, bounds in _RULE_RANGES.items():
-        if getattr(rule, key) is not None:
-            yield from _in_range(getattr(rule, key), bounds, f"{at}.{key}", where)
+        yield from _in_range(getattr(rule, key), bounds, f"{at}.{key}", where)
     yield from _about_patterns(rule.streams, f"{at}.streams", where, at_least_one=True)
-    if len(given) == 1:  # Which keys belong to it depends on what it is.
-        yield from _about_windows(rule, given[0], at, where)
-
-
-def _about_windows(rule: Rule, action: str, at: str, where: Where) -> Iterator[Problem]:
-    if rule.window is None:
-        for key in ("into", "fields", "derived"):
-            if getattr(rule, key) and (key, action) != ("into", "pick"):
-                yield _problem(f"{at}.{key}", where, "this key only beside window", _show(action))
-    elif rule.into is None:
-        yield _problem(f"{at}.into", where, 'a stream such as "{stream}/1h"', "nothing")
-    elif stream_problem(rule.into.replace("{stream}", "x")) is not None:
-        yield _problem(
-            f"{at}.into", where, 'a stream name in which "{stream}" may stand', f'"{rule.into}"'
-        )
+    if rule.alarm is not None:
+        for key, bounds in _ALARM_RANGES.items():
+            yield from _in_range(getattr(rule.alarm, key), bounds, f"{at}.alarm.{key}", where)
 
 
 def _about_rule_time(given: Mapping[str, str], at: str, where: Where) -> Iterator[Problem]:
@@ -317,9 +318,9 @@ def _about_patterns(
 
 
 def _in_range(
-    value: float, bounds: tuple[float, float], key: str, where: Where
+    value: float | None, bounds: tuple[float, float], key: str, where: Where
 ) -> Iterator[Problem]:
-    if not bounds[0] <= value <= bounds[1]:
+    if value is not None and not bounds[0] <= value <= bounds[1]:
         yield _problem(key, where, _range(bounds, type(value)), _show(value))
 
 

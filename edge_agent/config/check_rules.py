@@ -19,7 +19,7 @@ from edge_agent.stream_names import stream_problem
 #: Of which a rule has exactly one. The last acts after storing, the one before it while reading.
 ACTIONS = (
     "rename", "drop", "redact", "convert", "calibrate", "deadband", "limit", "pick", "flatten",
-    "schema", "pseudonymise", "truncate", "profile", "hook", "time", "window",
+    "schema", "pseudonymise", "truncate", "profile", "hook", "time", "window", "alarm",
 )  # fmt: skip
 #: What the fields of a schema may be; with "?" behind it, a field may be missing.
 TYPES = ("number", "integer", "text", "bool", "map", "list", "any")
@@ -46,7 +46,7 @@ def rule_mistakes(rule: Rule, action: str) -> Iterator[Mistake]:
             if name in NOT_FOR_RULES:
                 yield key, "a field other than time and stream", f'"{name}"'
     if rule.where is not None:
-        if action in ("time", "window"):
+        if action in ("time", "window", "alarm"):
             yield "where", "this key only beside an action before storing", action
         try:
             compile_filter(rule.where, own=("$stream", "$source"))
@@ -56,7 +56,7 @@ def rule_mistakes(rule: Rule, action: str) -> Iterator[Mistake]:
         if action != other and getattr(rule, key) != _DEFAULTS[key]:
             yield key, f"this key only beside {other}", action
     value = getattr(rule, action)
-    if not value and action != "window":
+    if not value and action not in ("window", "alarm"):
         yield action, "at least one field", "none"
     elif action in _CHECKS:
         yield from _CHECKS[action](rule)

@@ -26,6 +26,7 @@ from edge_agent.config.check import (
 )
 from edge_agent.config.render import comments_of, toml_value
 from edge_agent.config.shape import (
+    Alarm,
     Calibration,
     Config,
     Conversion,
@@ -56,8 +57,9 @@ class TablePart(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What its keys begin with: ``log`` of ``[log.NAME]``."""
-        return self.head.strip("[]").partition(".")[0]
+        """What its keys begin with: ``log`` of ``[log.NAME]``, ``alarm`` of ``[rule.alarm]``."""
+        first, _, inner = self.head.strip("[]").partition(".")
+        return inner if inner.islower() else first
 
 
 _HEAD: Final = f"""\
@@ -268,13 +270,78 @@ name = "hourly"
 streams = ["greenhouse/**"]
 window = "1h"
 into = "{stream}/1h"
-fields = ["t"]""",
+fields = ["t"]
+
+[[rule]]
+name = "smooth"
+streams = ["greenhouse/**"]
+window = "10m"
+every = "1m"
+into = "{stream}/10m"
+
+[[rule]]
+name = "silent"
+streams = ["greenhouse/**"]
+alarm = { absent = "5m" }""",
+    ),
+    TablePart(
+        "[rule.alarm]",
+        Alarm,
+        """\
+[[rule]]
+name = "hot"
+streams = ["greenhouse/**"]
+[rule.alarm]
+field = "t"
+above = 30
+clear_below = 28
+hold = "2m"
+
+[[rule]]
+name = "off"
+streams = ["shelly/*/events/rpc"]
+[rule.alarm]
+field = 'params."switch:0".apower'
+below = 5
+clear_above = 20
+
+[[rule]]
+name = "leak"
+streams = ["tank/*"]
+[rule.alarm]
+field = "litres"
+fall = 10
+clear_below = 2
+per = "10m"
+
+[[rule]]
+name = "heating"
+streams = ["tank/*"]
+[rule.alarm]
+field = "t"
+rise = 5
+per = "1m"
+
+[[rule]]
+name = "open"
+streams = ["door/*"]
+[rule.alarm]
+where = "open and not staff"
+hold = "1m"
+
+[[rule]]
+name = "lost"
+streams = ["door/*"]
+[rule.alarm]
+absent = "5m\"""",
     ),
 )
 _MORE: Final = {
     "log": f"NAME is {NAME_EXPECTED}. At most {LOGS_MAX} logs; all shares together are at most"
     f" {format_share(SHARES_MAX)}. `[log.main]` is there without being named.",
     "upstream": f"`name` is {NAME_EXPECTED}; each has one of its own.",
+    "alarm": "The table of a `[[rule]]` above it, or in one line: `alarm = { … }`. What each does,"
+    " with examples: [rules](rules.md#alarms).",
     "rule": f"`name` is {NAME_EXPECTED}; each has one of its own. What each action does, with"
     " examples: [rules](rules.md).",
 }
@@ -282,6 +349,7 @@ _WORDS: Final[dict[object, str]] = {
     Duration: "duration", Size: "size", Share: "share", SecretFile: '`{ file = "PATH" }`',
     Conversion: '`{ units = "F->C" }`', Calibration: "`{ table = [[0, 1], [9, 9]] }`",
     Schema: "`{ types = {}, ranges = {} }`",
+    Alarm: "table, see [below](#rulealarm)",
     str: "text", bool: "true or false", int: "whole number", float: "number",
 }  # fmt: skip
 

@@ -179,6 +179,24 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     required: bool = True  # retention waits for it; false: it may miss records, counted
 
 
+class Alarm(Struct, frozen=True, forbid_unknown_fields=True):
+    """When an alarm is on: exactly one of ``above``, ``below``, ``rise``, ``fall``, ``where`` and
+    ``absent``. All but the last two are about a ``field``.
+    """
+
+    field: str | None = None  # t, door.open, params."switch:0".apower; `rain (mm)`
+    above: float | None = None  # on when the field's number is greater
+    clear_below: float | None = None  # above, rise, fall: off when it is less; not set: not greater
+    below: float | None = None  # on when the number is less
+    clear_above: float | None = None  # below: off when it is greater; not set: when it is not less
+    rise: float | None = None  # on when it is so much greater than the least within per
+    fall: float | None = None  # on when it is so much less than the greatest within per
+    per: Duration | None = None  # rise, fall: over what time
+    where: str | None = None  # a filter: on for records that it finds
+    absent: Duration | None = None  # on when no record came for so long, by the agent's clock
+    hold: Duration = Duration(0)  # on only when it has lasted so long, by the records' time
+
+
 class Conversion(Struct, frozen=True, forbid_unknown_fields=True):
     """How a number becomes another one: by units, or times ``scale`` and plus ``offset``."""
 
@@ -210,7 +228,8 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     whole record; ``redact``: fields whose value becomes ``"[redacted]"``; ``time``: the ``key``
     under which the records have their time, its ``format`` (iso, unix, unix-ms, unix-us, unix-ns
     or like %d.%m.%Y %H:%M) and the ``zone`` of times that name none; ``window``: length of the
-    tumbling windows. Windows act after storing, all others before.
+    windows over which numbers are summed up; ``alarm``: when to tell that something is on, and that
+    it is off again. Windows and alarms act after storing, all others before.
 
     ``convert``: other units, or ``scale`` and ``offset``; ``calibrate``: a ``table`` of points or a
     ``polynomial``; ``deadband``: leave out what changes by less; ``limit``: so many records in a
@@ -242,12 +261,19 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     hook: str | None = None  # "module:function"
     hook_budget: Duration = Duration(0.005)  # hook: a call that takes longer is counted
     window: Duration | None = None  # length
+    every: Duration | None = None  # windows: one ends each so often; not set: each window's length
+    alarm: Alarm | None = None  # when it is on: a table of its own
     fields: tuple[str, ...] = ()  # windows: which; none named: every number
-    into: str | None = None  # windows, pick: stream name, "{stream}" is put in
+    into: str | None = None  # windows, alarms, pick: stream name, "{stream}" is put in
     lateness: Duration = Duration(60)  # windows: how far behind its stream a record may be
     idle: Duration = Duration(600)  # a stream that says nothing for this long closes its windows
     open_windows: int = 1_000  # per rule
-    derived: bool = False  # windows: also see other rules' records
+    derived: bool = False  # windows, alarms: also see other rules' records
+
+    @property
+    def acts_after(self) -> bool:
+        """Whether it acts after storing, as a consumer of the log."""
+        return self.window is not None or self.alarm is not None
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):

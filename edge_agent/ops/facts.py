@@ -21,6 +21,7 @@ from edge_agent.metrics import Metrics
 from edge_agent.ops import health
 from edge_agent.ops.forecast import about_budget, about_card
 from edge_agent.ops.status import (
+    AlarmStatus,
     ConnectionStatus,
     CopiesStatus,
     LaneStatus,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from edge_agent.commit import CommitStatistics
     from edge_agent.digest import Digester, HistoryStatus
     from edge_agent.forward import ForwarderStatistics, Lane, LaneStatistics
-    from edge_agent.live import Live
+    from edge_agent.live import AlarmOn, Live
     from edge_agent.log import Log
     from edge_agent.ops.orders.orders import Part
     from edge_agent.rules import RulesInForce
@@ -124,6 +125,7 @@ class Sources:
             folder is there; None without one.
         files: looks at the files that the configuration names; called in a thread.
         scrub: how far the pass over all checksums is.
+        alarms: those that are on.
         tokens: None where none are configured.
         refused: who was refused lately, at either port.
         renewed: is told of a context that shall show what is renewed.
@@ -143,6 +145,7 @@ class Sources:
     salvage: Callable[[], str | None]
     files: Callable[[], health.FilesFact]
     scrub: Callable[[], ScrubStatus]
+    alarms: Callable[[], Sequence[AlarmOn]]
     tokens: Tokens | None
     refused: RefusedPeers
     renewed: Renewed
@@ -257,6 +260,14 @@ def refused_status(refused: Sequence[RefusedPeer], now_ns: int) -> tuple[Refused
     )
 
 
+def alarm_status(on: Sequence[AlarmOn]) -> tuple[AlarmStatus, ...]:
+    """The alarms that are on."""
+    return tuple(
+        AlarmStatus(one.rule, one.meaning, one.stream, format_time(one.since_ns), one.value)
+        for one in on
+    )
+
+
 def facts(
     sources: Sources,
     store: StoreStatus,
@@ -266,6 +277,7 @@ def facts(
     wear: Wear,
     files: health.FilesFact,
     history: HistoryStatus | None = None,
+    alarms: Sequence[AlarmStatus] = (),
 ) -> health.Facts:
     """What the verdict is made of."""
     now = sources.clock.read()
@@ -284,6 +296,7 @@ def facts(
         copies=tuple(about_copies(sources.log.identity, sources.copies(), now.wall_ns)),
         mistakes=tuple(_mistakes(sources.metrics)),
         hooks_off=sources.rules.hooks_off(),
+        alarms=alarms,
         card=about_card(wear) if (wear.life_s or 0.0) < WORN_OUT_SOON_S else None,
     )
 

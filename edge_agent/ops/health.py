@@ -5,17 +5,20 @@ look: an upstream is away or refuses, the disk refuses and the agent keeps tryin
 ``failed``: it cannot keep what it is given now. Only ``failed`` answers 503, because a supervisor
 that restarts an agent whose upstream is away makes everything worse.
 
-Warnings are about how it is set up or what has been lost for good; they change no verdict.
+Warnings are about how it is set up or what has been lost for good, and tell of alarms that are on;
+they change no verdict.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from edge_agent.digest import HistoryStatus
 from edge_agent.errors import Obstacle
 from edge_agent.ops.status import (
+    AlarmStatus,
     HealthVerdict,
     LogStatus,
     Reason,
@@ -83,6 +86,7 @@ class Facts:
         mistakes: tasks that failed on a mistake of the agent's own.
         history: how far it is; None where it is off.
         hooks_off: rules whose hooks were too slow and are not called any more.
+        alarms: those that are on, rule by rule.
     """
 
     store: StoreStatus
@@ -100,6 +104,7 @@ class Facts:
     mistakes: tuple[MistakeFact, ...] = ()
     history: HistoryStatus | None = None
     hooks_off: tuple[str, ...] = ()
+    alarms: Sequence[AlarmStatus] = ()
 
 
 def judge(facts: Facts) -> HealthVerdict:
@@ -243,6 +248,8 @@ def _about_history(history: HistoryStatus | None) -> Iterable[Reason]:
 
 
 def _warnings(facts: Facts) -> Iterable[Reason]:
+    for _, alarms in groupby(facts.alarms, key=lambda alarm: alarm.rule):
+        yield Reason("alarm", _alarming(list(alarms)))
     if facts.open_ports:
         yield Reason("insecure", ended(f"As `insecure = true` asks: {facts.open_ports}"))
     if not facts.clock_synced:
@@ -309,6 +316,13 @@ def _about_log(log: LogStatus) -> Iterable[Reason]:
         )
     if log.damaged:
         yield Reason("damaged", f"Log {log.name}: {log.damaged} records failed their checksum.")
+
+
+def _alarming(alarms: Sequence[AlarmStatus]) -> str:
+    """The alarms of one rule that are on; not which streams, as anybody may ask for health."""
+    what = "1 stream" if len(alarms) == 1 else f"{grouped(len(alarms))} streams"
+    oldest = min(alarm.since for alarm in alarms)
+    return f"Alarm {alarms[0].rule} is on for {what}, since {oldest}."
 
 
 def _mistaken(fact: MistakeFact) -> str:

@@ -255,9 +255,22 @@ class RefusedStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class AlarmStatus:
+    """An alarm that is on: a rule's, about one stream. ``meaning`` is the rule in words; ``value``
+    is the number that made it so, None where there is none.
+    """
+
+    rule: str
+    meaning: str
+    stream: str
+    since: str
+    value: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
-    """Everything. ``wear_outlook``: what `Wear` means for the card and the budget, in sentences.
-    ``history``: None where it is off.
+    """Everything. ``wear_outlook``: what `Wear` means for the card and the budget, in sentences;
+    ``history``: None where it is off; ``alarms``: those that are on.
     """
 
     agent: AgentStatus
@@ -274,6 +287,7 @@ class Status:
     copies: CopiesStatus = field(default_factory=CopiesStatus)
     refused: tuple[RefusedStatus, ...] = ()
     history: HistoryStatus | None = None
+    alarms: tuple[AlarmStatus, ...] = ()
 
     def to_json(self) -> bytes:
         """Compact JSON, UTF-8."""

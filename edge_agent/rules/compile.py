@@ -53,7 +53,7 @@ def compile_rules(
     hooks: list[Hook] = []
     steps = []
     for place, rule in enumerate(known):
-        if rule.time is not None or rule.window is not None:
+        if rule.time is not None or rule.acts_after:
             continue
         if rule.hook is not None:
             function = load_function(rule.hook, f"rule.{rule.name}.hook")

@@ -181,8 +181,8 @@ def with_rule(lines: str) -> str:
 @pytest.mark.parametrize(
     "lines, expected",
     [
-        ("", "schema, pseudonymise, truncate, profile, hook, time and window, found none"),
-        ('drop = "record"\nredact = ["a"]', "hook, time and window, found drop and redact"),
+        ("", "schema, pseudonymise, truncate, profile, hook, time, window and alarm, found none"),
+        ('drop = "record"\nredact = ["a"]', "hook, time, window and alarm, found drop and redact"),
         ("rename = {}", "rule.x.rename: expected at least one field, found none"),
         ("drop = []", "rule.x.drop: expected at least one field, found none"),
         ("redact = []", "rule.x.redact: expected at least one field, found none"),

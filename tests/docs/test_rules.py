@@ -28,6 +28,8 @@ from tests.waist import NOW_NS
 PAGE = "rules.md"
 EXAMPLES = examples_of(PAGE, "toml")
 MISTAKES = "Mistakes"
+#: What comes of it depends on when.
+ABSENCE = "No data"
 #: ``> STREAM FIELDS`` is sent, ``= STREAM [TIME] FIELDS`` stored.
 _LINE = re.compile(r"^([>=]) (\S+) (?:(\d\S+) )?([{[].*[\]}])$", re.MULTILINE)
 #: ``! CODE: REASON`` is set aside.
@@ -38,12 +40,12 @@ SHELLY = "A Shelly plug becomes fields such as apower"
 
 
 def running() -> list[Example]:
-    return [example for example in EXAMPLES if example.title != MISTAKES]
+    return [example for example in EXAMPLES if example.title not in (MISTAKES, ABSENCE)]
 
 
 def needs_an_agent(example: Example) -> bool:
     # One of the others goes the whole way, too.
-    return "window = " in example.code or example.title == SHELLY
+    return "window = " in example.code or "alarm = " in example.code or example.title == SHELLY
 
 
 async def send(agent: AgentProcess, shown: str) -> None:
@@ -66,7 +68,10 @@ def stored(shown: str) -> list[tuple[str, str, Any]]:
 async def is_stored(agent: AgentProcess, shown: str) -> bool:
     """Whether just that is stored which the page shows; the time only where it shows one."""
     wanted = stored(shown)
-    records = sorted(await agent.records(), key=lambda record: int(record["seq"]))
+    # What is derived may be stored before what is sent last.
+    records = sorted(
+        await agent.records(), key=lambda one: (one["source"].startswith("$rule/"), one["seq"])
+    )
     if len(records) < len(wanted):
         return False
     times = [time for _, time, _ in wanted]
@@ -125,6 +130,36 @@ async def test_a_window_rule_that_is_new_begins_with_the_oldest_record(tmp_path:
         agent.config = STORE + example.code
         await agent.start()
         await eventually(partial(is_stored, agent, example.printed), describe=example.printed)
+
+
+async def test_no_data_is_told_as_the_page_says(tmp_path: Path) -> None:
+    (example,) = [each for each in EXAMPLES if each.title == ABSENCE]
+    agent = AgentProcess(tmp_path, "agent", STORE + example.code.replace("5m", "1s"))
+
+    async def told() -> list[tuple[str, str, float]]:
+        found = [record["fields"] for record in await agent.records("alarm/greenhouse/1")]
+        return [(one["state"], one["of"], one["value"]) for one in reversed(found)]
+
+    async def alarms() -> list[Any]:
+        found: list[Any] = (await agent.get("/api/status"))["alarms"]
+        return found
+
+    async with agents(agent):
+        await send(agent, '> greenhouse/1 {"t": 1}')
+        await eventually(told, describe="absence")
+        assert await told() == [("on", "greenhouse/1", 1.0)]
+        (alarm,) = await alarms()
+        assert (alarm["rule"], alarm["stream"]) == ("lost", "greenhouse/1")
+        assert alarm["meaning"] == "no data for 1s"
+        health = await agent.get("/healthz")
+        assert [one["code"] for one in health["warnings"] if one["code"] == "alarm"] == ["alarm"]
+        await send(agent, '> greenhouse/1 {"t": 1}')
+
+        async def is_back() -> bool:
+            return [state for state, _, _ in (await told())[:2]] == ["on", "off"]
+
+        await eventually(is_back, describe="the stream is back")
+        assert (await told())[1][2] > 1
 
 
 async def test_the_mistakes_are_told_as_the_page_says(tmp_path: Path) -> None:

@@ -137,6 +137,7 @@ async def agent(
         salvage=lambda: None,
         files=FilesFact,
         scrub=ScrubStatus,
+        alarms=tuple,
         tokens=None,
         refused=RefusedPeers(time.time_ns, time.monotonic),
         renewed=lambda port, context, make: None,

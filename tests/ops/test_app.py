@@ -15,6 +15,7 @@ import trio
 from prometheus_client.parser import text_string_to_metric_families
 
 from edge_agent.config import Config, Http, Limits, Listen, Size, StoreConfig
+from edge_agent.live import AlarmOn
 from edge_agent.ops import Sources
 from edge_agent.store import Block, Gap
 from edge_agent.tokens import Tokens, add_token
@@ -28,6 +29,10 @@ def with_tokens(sources: Sources, file: Path) -> Sources:
         sources,
         tokens=Tokens(file),
         connections=lambda: [CONNECTION, replace(CONNECTION, stream="attic/1")],
+        alarms=lambda: [
+            AlarmOn("hot", "t above 30", stream, 10**18, 31.5)
+            for stream in ("attic/1", "greenhouse/2")
+        ],
     )
 
 
@@ -205,6 +210,14 @@ async def test_off_loopback_a_token_opens_its_own_streams_and_nothing_opens_with
         assert [one["stream"] for one in found["records"]] == ["greenhouse/1"]
         status_ = await running.json("/api/status", good)
         assert [one["stream"] for one in status_["connections"]] == ["greenhouse/2"]
+        assert status_["alarms"] == [
+            {
+                "rule": "hot", "meaning": "t above 30", "stream": "greenhouse/2",
+                "since": "2001-09-09T01:46:40Z", "value": 31.5,
+            }
+        ]  # fmt: skip
+        told = json.dumps(await running.json("/healthz"))
+        assert "Alarm hot is on for 2 streams" in told and "attic" not in told
         assert b"attic" not in (await running.get("/", good))[2]
 
 

@@ -210,7 +210,7 @@ class Orders:
         """Every consumer of every log, for ``consumer list``."""
         log, known = self._log, self._config
         names = [f"upstream/{one.name}" for one in known.upstream]
-        names += [f"rule/{one.name}" for one in known.rule if one.window is not None]
+        names += [f"rule/{one.name}" for one in known.rule if one.acts_after]
         # The agent's own notes (`edge_agent.wear`) lie beside the positions and are nobody's.
         stored = [one for one in await log.consumers() if not one.consumer.startswith("$")]
         held = {(one.consumer, one.log): one for one in stored}

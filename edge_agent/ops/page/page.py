@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from edge_agent.ops.figures import Figures, Rate
 from edge_agent.ops.page.frame import document, table
 from edge_agent.ops.status import (
+    AlarmStatus,
     ConnectionStatus,
     LogStatus,
     RefusedStatus,
@@ -99,6 +100,7 @@ def render_page(status: Status, streams: Sequence[tuple[str, Seen]], now_ns: int
         + card_section(status)
         + _streams(status, streams, now_ns)
         + _connections(status.connections, status.connections_open)
+        + _alarms(status.alarms)
         + _refused(status.refused)
     )
 
@@ -251,6 +253,23 @@ def _connections(connections: Sequence[ConnectionStatus], count: int) -> str:
     return f"<h2>Connections <span class=soft>{count}</span></h2>" + table(
         head, rows, numbers={4, 5, 6}
     )
+
+
+def _alarms(alarms: Sequence[AlarmStatus]) -> str:
+    if not alarms:
+        return ""
+    rows = (
+        [
+            html_text(one.rule),
+            html_text(one.stream),
+            "–" if one.value is None else f"{one.value:.6g}",
+            html_text(_date(one.since)),
+            html_text(one.meaning),
+        ]
+        for one in alarms[:ROWS_MAX]
+    )
+    head = ["Rule", "Stream", "Value", "Since", "On when"]
+    return "<h2>Alarms that are on</h2>" + table(head, rows, numbers={2}, texts={4})
 
 
 def _refused(refused: Sequence[RefusedStatus]) -> str:

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 from edge_agent.ops import health
 from edge_agent.ops.page.page import ROWS_MAX, render_locked, render_page
-from edge_agent.ops.status import RefusedStatus
+from edge_agent.ops.status import AlarmStatus, RefusedStatus
 from edge_agent.ops.streams import Seen
 from tests.ops.pictures import CONNECTION, LOG, STATUS, STRETCH, UPSTREAM, WEAR, unwell
 
@@ -87,6 +87,15 @@ def test_of_many_streams_those_heard_of_last_are_shown_and_all_are_counted() -> 
 
 def test_the_locked_page_tells_nothing_about_the_agent() -> None:
     assert b"5f0c" not in render_locked() and b"<form>" in render_locked()
+
+
+def test_alarms_that_are_on_are_shown_with_their_streams_and_escaped() -> None:
+    assert "Alarms that are on" not in read(render_page(STATUS, [], NOW_NS)).words
+    one = AlarmStatus("hot", 't == "<b>"', "greenhouse/1", "2026-11-22T09:00:00Z", 31.5)
+    page = render_page(replace(STATUS, alarms=(one,)), [], NOW_NS)
+    words = " ".join(read(page).words)
+    assert "greenhouse/1" in words and "31.5" in words and 't == "<b>"' in words
+    assert b'<b>"' not in page
 
 
 def test_who_was_refused_is_shown_with_what_helps_and_escaped() -> None:
