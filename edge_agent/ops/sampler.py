@@ -99,13 +99,11 @@ class Watch:
             sources.config, store, commit, problem, sources.metrics, sources.scrub()
         )
         files = await self._look_at_files()
-        digester = sources.digester
-        history = None if digester is None else digester.status()
+        history = sources.digester and sources.digester.status()
         alarms = alarm_status(sources.alarms())
+        waits_s = self.commit_waits_s()
         verdict = health.judge(
-            facts(
-                sources, file, self.commit_waits_s(), logs, upstreams, wear, files, history, alarms
-            )
+            facts(sources, file, waits_s, logs, upstreams, wear, files, history, alarms)
         )
         return Status(
             agent=self._agent_status(),
