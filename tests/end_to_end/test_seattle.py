@@ -8,25 +8,27 @@ the agent is killed three times, ``send`` once, and the uplink is cut five times
 from __future__ import annotations
 
 import csv
-import signal
 import statistics
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
-import vega_datasets
 
 from tests.end_to_end.relay import cut_for, uplink
 from tests.end_to_end.support import AgentProcess, agents, eventually, run_command
+from tests.patience import PATIENCE_S
+from tests.preloaded import Forked, nest
 
 STREAM = "weather/seattle"
-CSV = Path(vega_datasets.data.seattle_temps.filepath)
+#: Where the package lies: importing it imports pandas, and takes as long as a hundred tests.
+VEGA = find_spec("vega_datasets")
+assert VEGA is not None and VEGA.origin is not None
+CSV = Path(VEGA.origin).with_name("_data") / "seattle-temps.csv"
 STORE = '[store]\nsize = "32MiB"\n[log.main]\ncommit_interval = "50ms"\n'
 WINDOW = f"""
 [[rule]]
@@ -120,7 +122,7 @@ async def test_a_year_of_temperatures_arrives_at_the_hub_as_it_is_in_the_file(
     agent = AgentProcess(tmp_path, "agent", STORE + UPSTREAM.format(port=hub.port))
     async with agents(hub, agent):
         sent = await run_command(*send_command(agent.url, CSV))
-        assert sent.returncode == 0, sent.stderr.decode()
+        assert sent.returncode == 0, sent.stderr
 
         async def arrived() -> bool:
             return await hub.count(STREAM) >= len(temperatures)
@@ -130,18 +132,14 @@ async def test_a_year_of_temperatures_arrives_at_the_hub_as_it_is_in_the_file(
 
 
 @contextmanager
-def sending(url: str, path: Path) -> Iterator[subprocess.Popen[bytes]]:
+def sending(url: str, path: Path) -> Iterator[Forked]:
     """``edge-agent send`` in the background."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "edge_agent", *send_command(url, path)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    process = nest().fork(["edge_agent", *send_command(url, path)])
     try:
         yield process
     finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+        process.kill()
+        process.wait(PATIENCE_S)
 
 
 async def test_kills_and_cuts_change_nothing_of_what_arrives(
@@ -156,7 +154,7 @@ async def test_kills_and_cuts_change_nothing_of_what_arrives(
         async with agents(agent):
             with sending(agent.url, CSV) as first:
                 await reached(agent, 800)
-                first.send_signal(signal.SIGKILL)
+                first.kill()
             with sending(agent.url, CSV) as process:
                 for step in range(1, 6):
                     await reached(agent, 800 + step * 1200)
@@ -165,9 +163,7 @@ async def test_kills_and_cuts_change_nothing_of_what_arrives(
                         await agent.kill()
                         await agent.start()
                 with trio.fail_after(60):
-                    while process.poll() is None:
-                        await trio.sleep(0.05)
-                assert process.returncode == 0
+                    assert await process.ended() == 0
 
             async def arrived() -> bool:
                 return await hub.count(STREAM) >= len(temperatures)
