@@ -25,4 +25,5 @@ def start(command: list[str], output: BinaryIO) -> processes.Process:
 
 if __name__ == "__main__":
     processes.start = start
+    nest()  # Before the sections part ways: one for all.
     main()
