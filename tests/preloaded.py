@@ -160,7 +160,7 @@ class Nest:
         intercept: bool = False,
     ) -> Forked:
         """A new process that does what ``python -m`` does with these arguments. Where no file is
-        given, it is /dev/null.
+        given, it is /dev/null. The first one waits for all the imports: tasks call it in a thread.
         """
         given = os.environ if env is None else env
         assert _read_at_start(given) == _read_at_start(os.environ), "needs a new interpreter"
@@ -171,7 +171,7 @@ class Nest:
             files = (theirs, *(file or nothing for file in (stdin, stdout, stderr)))
             fds = [file.fileno() for file in files]
             socket.send_fds(self._control, [json.dumps(asked).encode()], fds)
-        ours.settimeout(PATIENCE_S)
+        ours.settimeout(4 * PATIENCE_S)
         pid = ours.recv(64)
         assert pid, f"the preloaded process is gone: {self._process.poll()}"
         forked = Forked(int(pid), ours)

@@ -87,7 +87,7 @@ class Kept:
         self._wanted, self._gone = True, trio.Event()
         told = False
         for _ in range(self.starts_max):
-            forked = self.present = self._fork()
+            forked = self.present = await self._fork()
             self._news.set()
             try:
                 self.listening = await self._answers(forked)
@@ -151,15 +151,14 @@ class Kept:
                 return
             await trio.sleep(0.02)
 
-    def _fork(self) -> Forked:
+    async def _fork(self) -> Forked:
         arguments = [
             "edge_agent", "run", "--config", str(self._settings), "--data", str(self.data),
             "--listen", f"127.0.0.1:{self.port}", "--http", f"127.0.0.1:{self.http_port}",
         ]  # fmt: skip
         with self.output_path.open("ab") as output:
-            forked = nest().fork(
-                arguments, stdout=output, stderr=output, intercept=self.judge is not None
-            )
+            fork = partial(nest().fork, arguments, stdout=output, stderr=output)
+            forked = await trio.to_thread.run_sync(partial(fork, intercept=self.judge is not None))
         if self.judge is not None:
             below = str(self.data)
             seer = Interceptor(forked.listener, partial(_lies_in, below), self.judge)

@@ -74,8 +74,10 @@ class AgentProcess:
                     stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, env=environment,
                 )  # fmt: skip
             else:
-                self.process = self.nest().fork(
-                    command, stdout=errors, stderr=errors, env=environment
+                self.process = await trio.to_thread.run_sync(
+                    partial(
+                        self.nest().fork, command, stdout=errors, stderr=errors, env=environment
+                    )
                 )
         if wait:
             await self.wait_ready()
