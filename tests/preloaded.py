@@ -112,7 +112,7 @@ class Forked:
                 return None
             assert answer, "the preloaded process is gone"
             self._answers.close()
-            self.returncode = int(answer)
+            self.returncode = int(answer.split()[1])
         return self.returncode
 
 
@@ -171,16 +171,16 @@ class Nest:
             files = (theirs, *(file or nothing for file in (stdin, stdout, stderr)))
             fds = [file.fileno() for file in files]
             socket.send_fds(self._control, [json.dumps(asked).encode()], fds)
-        ours.settimeout(4 * PATIENCE_S)
-        pid = ours.recv(64)
-        assert pid, f"the preloaded process is gone: {self._process.poll()}"
-        forked = Forked(int(pid), ours)
-        if intercept:
-            said, fds, _, _ = socket.recv_fds(ours, 64, 1)
-            assert fds, f"ended before it could be seen: {said!r}"
-            os.set_inheritable(fds[0], False)
-            forked.listener = fds[0]
-        return forked
+        try:
+            ours.settimeout(4 * PATIENCE_S)
+            told, fds, _, _ = socket.recv_fds(ours, 64, 1)
+            assert told.startswith(b"pid "), f"{told!r}, the nest: {self._process.poll()}"
+        except BaseException:
+            ours.close()
+            raise
+        for fd in fds:
+            os.set_inheritable(fd, False)
+        return Forked(int(told.split()[1]), ours, fds[0] if fds else -1)
 
     def run(
         self,
@@ -251,7 +251,8 @@ def _fork_what_is_asked_for(control: socket.socket) -> tuple[dict[str, Any], lis
                 pid, answers = running.pop(fd)
                 changes.unregister(fd)
                 _, status = os.waitpid(pid, 0)
-                _tell(answers, os.waitstatus_to_exitcode(status))
+                with contextlib.suppress(OSError):  # Nobody asks any more.
+                    os.write(answers, b"ended %d" % os.waitstatus_to_exitcode(status))
                 os.close(answers)
                 os.close(fd)
                 continue
@@ -265,17 +266,11 @@ def _fork_what_is_asked_for(control: socket.socket) -> tuple[dict[str, Any], lis
                     os._exit(1)
                 control.detach()
                 return json.loads(request), fds
-            _tell(fds[0], pid)
             for file in fds[1:]:
                 os.close(file)
             watched = os.pidfd_open(pid)
             running[watched] = pid, fds[0]
             changes.register(watched, select.POLLIN)
-
-
-def _tell(answers: int, number: int) -> None:
-    with contextlib.suppress(OSError):  # Nobody asks any more.
-        os.write(answers, b"%d" % number)
 
 
 def _become(asked: dict[str, Any], fds: list[int]) -> None:
@@ -290,9 +285,10 @@ def _become(asked: dict[str, Any], fds: list[int]) -> None:
     os.environ.update(asked["env"])
     time.tzset()
     scheduler._r.seed()  # Else all forks would shuffle their tasks alike.
-    if asked["intercept"]:
-        listener = install()
-        socket.send_fds(answers, [b"listener"], [listener])
+    listeners = [install()] if asked["intercept"] else []
+    # By itself, so that nothing it does can come before that, nor its end.
+    socket.send_fds(answers, [b"pid %d" % os.getpid()], listeners)
+    for listener in listeners:
         os.close(listener)
     answers.close()
     module, *arguments = asked["arguments"]
