@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Protocol
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_TIMEOUT_S = 30.0
@@ -42,6 +42,37 @@ def free_port() -> int:
     raise AssertionError("counting does not end")
 
 
+class Process(Protocol):
+    """What a server's process is asked for, in the words of `subprocess.Popen`."""
+
+    @property
+    def pid(self) -> int:
+        """Its id."""
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit code, as far as `poll` or `wait` have told it."""
+
+    def poll(self) -> int | None:
+        """Its exit code; None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The same, once it has ended."""
+
+    def send_signal(self, number: int, /) -> None:
+        """Send a signal."""
+
+    def kill(self) -> None:
+        """SIGKILL."""
+
+
+def start(command: list[str], output: BinaryIO) -> Process:
+    """A new process in the checkout, all that it says in a file."""
+    return subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+    )
+
+
 class Server:
     """A process under measurement that listens on ``port``."""
 
@@ -51,9 +82,7 @@ class Server:
         self.folder = folder
         began = time.perf_counter()
         with (folder / "output.txt").open("ab") as output:
-            self.process = subprocess.Popen(
-                command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-            )
+            self.process = start(command, output)
         try:
             wait_listening(port, self.process, folder / "output.txt")
         except BaseException:
@@ -137,7 +166,7 @@ class Load:
         return found
 
 
-def wait_listening(port: int, process: subprocess.Popen[bytes], output: Path) -> None:
+def wait_listening(port: int, process: Process, output: Path) -> None:
     """Return once ``port`` accepts; about 2 ms late at most.
 
     Raises:

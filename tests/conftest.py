@@ -9,6 +9,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from hypothesis import strategies
 from trio.testing import MockClock
 
 from tests.patience import TEST_S, limited
@@ -42,6 +43,24 @@ SPECIAL: dict[str, Callable[[], bool]] = {
 def present(tool: str) -> bool:
     """Whether this machine has ``tool``."""
     return SPECIAL[tool]() if tool in SPECIAL else shutil.which(tool) is not None
+
+
+@hypothesis.settings(
+    max_examples=1, deadline=None, database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)  # fmt: skip
+@hypothesis.given(strategies.text())
+def _draw_a_text(_: str) -> None:
+    """Hypothesis has all of Unicode in its hands afterwards."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Let what the first drawn text takes, some CPU seconds once in a checkout, be done before any
+    test, by one process for all: within a test it passes for slow drawing, which is a failure.
+    """
+    if not hasattr(session.config, "workerinput"):
+        _draw_a_text()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -99,7 +99,8 @@ class Watch:
             sources.config, store, commit, problem, sources.metrics, sources.scrub()
         )
         files = await self._look_at_files()
-        history = sources.digester and sources.digester.status()
+        digester = sources.digester
+        history = None if digester is None else digester.status()
         alarms = alarm_status(sources.alarms())
         waits_s = self.commit_waits_s()
         verdict = health.judge(

@@ -1,4 +1,4 @@
-"""A flow without a server behind it."""
+"""Agents that start quickly, and a flow without a server behind it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,18 @@ from collections.abc import Iterator
 
 import pytest
 
+from benchmarks import processes
 from benchmarks.pump import Flow
+from tests.benchmarks.preloaded import start
 
 
 def ignore(flow: Flow, data: bytes) -> None:
     """Stands where a protocol would take answers."""
+
+
+@pytest.fixture(autouse=True)
+def _preloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "start", start)
 
 
 @pytest.fixture

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,37 +18,36 @@ from edge_agent.agent import Running
 from edge_agent.cli.run import run_until_signal, settings_of
 from edge_agent.config import Config
 from edge_agent.errors import ConfigError
+from tests import preloaded
 from tests.patience import PATIENCE_S
+from tests.preloaded import Forked, nest
 
 ENVIRONMENT = {**os.environ, "EDGE_AGENT__STORE__SIZE": "16MiB"}
 
 
 @contextmanager
-def running(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def running(folder: Path) -> Iterator[tuple[Forked, str]]:
     """An agent on free ports: the process and the people's port."""
-    command = [sys.executable, "-m", "edge_agent", "run", "--data", str(folder)]
-    command += ["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", *arguments]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
-    try:
-        assert process.stderr is not None
-        said = ""
-        for line in process.stderr:
-            said += line
-            if "people: " in line:
-                break
-        assert "people: " in said, said
-        yield process, said.rpartition("people: ")[2].strip()
-    finally:
-        process.kill()
-        process.communicate()
+    command = ["edge_agent", "run", "--data", str(folder)]
+    command += ["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+    read, write = os.pipe()
+    with os.fdopen(read) as errors:
+        with os.fdopen(write, "wb") as theirs:
+            process = nest().fork(command, stderr=theirs, env=ENVIRONMENT)
+        try:
+            said = ""
+            for line in errors:
+                said += line
+                if "people: " in line:
+                    break
+            assert "people: " in said, said
+            yield process, said.rpartition("people: ")[2].strip()
+        finally:
+            process.kill()
+            process.wait(PATIENCE_S)
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """An agent that is expected to end by itself."""
-    command = [sys.executable, "-m", "edge_agent", "run", *arguments]
-    return subprocess.run(
-        command, capture_output=True, text=True, env=ENVIRONMENT, timeout=PATIENCE_S, check=False
-    )
+run = partial(preloaded.run, "run", env=ENVIRONMENT)
 
 
 def test_signals_others_on_its_store_and_others_on_its_port(tmp_path: Path) -> None:

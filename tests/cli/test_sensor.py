@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -13,6 +11,7 @@ from edge_agent.cli.send.options import host_name
 from edge_agent.cli.sensor import HostReader, measure
 from edge_agent.stream_names import stream_problem
 from tests.client.stub import StubAgent, agent_on_a_port, make
+from tests.preloaded import run
 
 
 def test_this_machine_is_read_in_its_units() -> None:
@@ -80,9 +79,8 @@ def test_the_hosts_name_is_fit_for_a_stream(monkeypatch: pytest.MonkeyPatch, nam
 
 def test_the_command_sends_counts_and_ends() -> None:
     with agent_on_a_port() as (agent, url):
-        command = [sys.executable, "-m", "edge_agent", "sensor", "host", "--url", url]
-        command += ["--source", "me", "--interval", "0.01", "--count", "3"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        counted = ("--interval", "0.01", "--count", "3")
+        done = run("sensor", "host", "--url", url, "--source", "me", *counted)
         assert done.returncode == 0, done.stderr
         assert re.search(r"3 records acked, 0 kept", done.stderr)
         assert len(agent.kept()) == 3

@@ -15,6 +15,6 @@ outages      `tests.model.outages`: a simulated world, seeded
 kills        ``kill -9`` of the agent and of its hub
 ============ ======================================================================================
 
-``world`` and ``preloaded`` are shared by faults and kills, ``proof`` by all. ``syscalls`` is the
+``world`` is shared by faults and kills, ``proof`` by all. ``syscalls`` is the
 older, simpler witness that no ack leaves before its sync.
 """

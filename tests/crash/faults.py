@@ -13,17 +13,14 @@ from __future__ import annotations
 import multiprocessing
 import random
 import sys
-import tempfile
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import trio
 
 from benchmarks.processes import free_port
-from tests.crash.faulty import Came, Fault, run_once, scratch
+from tests.crash.faulty import Came, Fault, run_once
 from tests.crash.intercept import OPENS, WRITES, Seen
-from tests.crash.preloaded import Nest
 from tests.crash.proof import Outcome, Scale
 
 WAYS = ("EIO", "ENOSPC", "EROFS", "outage")
@@ -47,21 +44,20 @@ async def _run_all(faults: list[Fault | None]) -> list[Came]:
     found: list[Came] = []
     waiting = list(faults)
 
-    async def work(nest: Nest) -> None:
+    async def work() -> None:
         ports = [free_port() for _ in range(4)]
         while waiting:
             fault = waiting.pop(0)
-            came = await run_once(nest, ports, fault)
+            came = await run_once(ports, fault)
             for _ in range(AGAIN_MAX):
                 if fault is None or came.struck is not None or came.wrong:
                     break
-                came = await run_once(nest, ports, fault)
+                came = await run_once(ports, fault)
             found.append(came)
 
-    with tempfile.TemporaryDirectory(prefix="faults-", dir=scratch()) as folder:
-        async with Nest(Path(folder)) as nest, trio.open_nursery() as nursery:
-            for _ in range(TOGETHER):
-                nursery.start_soon(work, nest)
+    async with trio.open_nursery() as nursery:
+        for _ in range(TOGETHER):
+            nursery.start_soon(work)
     return found
 
 

@@ -32,7 +32,6 @@ from edge_agent.backoff import Backoff
 from edge_agent.client import Producer
 from edge_agent.store.tools.check import check_store
 from tests.crash.intercept import Fail, Seen
-from tests.crash.preloaded import Nest
 from tests.crash.shadow import Shadow
 from tests.crash.world import AGENT, HUB, Kept, compare, numbers_in
 
@@ -113,14 +112,14 @@ class Judge:
         return Fail(0, len(done), len(done)) if way == "short" else Fail(getattr(errno, way))
 
 
-async def run_once(nest: Nest, ports: Sequence[int], fault: Fault | None) -> Came:
+async def run_once(ports: Sequence[int], fault: Fault | None) -> Came:
     """One run with one fault, or none."""
     judge = Judge(fault)
     came = Came(fault, judge.calls)
     folder = Path(tempfile.mkdtemp(prefix="faults-", dir=scratch()))
     try:
         with trio.fail_after(RUN_S):
-            await _play(nest, ports, folder, judge, came)
+            await _play(ports, folder, judge, came)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is this fault's doing
         came.wrong.append(f"{type(error).__name__}: {error} {_tail(folder)}")
     finally:
@@ -129,10 +128,10 @@ async def run_once(nest: Nest, ports: Sequence[int], fault: Fault | None) -> Cam
     return came
 
 
-async def _play(nest: Nest, ports: Sequence[int], folder: Path, judge: Judge, came: Came) -> None:
-    hub = Kept(nest, folder, "hub", HUB, (ports[0], ports[1]))
+async def _play(ports: Sequence[int], folder: Path, judge: Judge, came: Came) -> None:
+    hub = Kept(folder, "hub", HUB, (ports[0], ports[1]))
     config = AGENT.format(share="2%", port=hub.port)
-    agent = Kept(nest, folder, "agent", config, (ports[2], ports[3]), judge)
+    agent = Kept(folder, "agent", config, (ports[2], ports[3]), judge)
     sent: dict[str, int] = {"a": 0, "b": 0}
     acked: list[dict[str, int]] = []
     async with trio.open_nursery() as nursery:

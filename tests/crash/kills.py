@@ -31,7 +31,6 @@ from benchmarks.processes import free_port
 from edge_agent.backoff import Backoff
 from edge_agent.client import Producer
 from tests.crash.faulty import scratch
-from tests.crash.preloaded import Nest
 from tests.crash.proof import Outcome, Scale
 from tests.crash.world import AGENT, HUB, Kept, compare, numbers_in
 
@@ -62,22 +61,21 @@ async def run_world(kills: int, seed: int) -> Killed:
     came = Killed()
     with tempfile.TemporaryDirectory(prefix="kills-", dir=scratch()) as place:
         folder = Path(place)
-        async with Nest(folder) as nest:
-            try:
-                with trio.fail_after(kills * 4 * LIFE_S + END_S):
-                    await _play(nest, folder, kills, random.Random(seed), came)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to this world
-                came.wrong.append(f"{type(error).__name__}: {error}")
+        try:
+            with trio.fail_after(kills * 4 * LIFE_S + END_S):
+                await _play(folder, kills, random.Random(seed), came)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to this world
+            came.wrong.append(f"{type(error).__name__}: {error}")
     return came
 
 
-async def _play(nest: Nest, folder: Path, kills: int, dice: random.Random, came: Killed) -> None:
+async def _play(folder: Path, kills: int, dice: random.Random, came: Killed) -> None:
     ports = [free_port() for _ in range(4)]
     starts = kills + 20
     hub_config = HUB.replace("16MiB", "64MiB")
-    hub = Kept(nest, folder, "hub", hub_config, (ports[0], ports[1]), starts_max=starts)
+    hub = Kept(folder, "hub", hub_config, (ports[0], ports[1]), starts_max=starts)
     config = AGENT.format(share="20%", port=hub.port)
-    agent = Kept(nest, folder, "agent", config, (ports[2], ports[3]), starts_max=starts)
+    agent = Kept(folder, "agent", config, (ports[2], ports[3]), starts_max=starts)
     sent = {"memory": 0, "disk": 0}
     async with trio.open_nursery() as nursery:
         await nursery.start(hub.keep)

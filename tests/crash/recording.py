@@ -33,7 +33,7 @@ STRACE: Final = (
 )  # fmt: skip
 
 _DESCRIPTOR = re.compile(r"(?P<fd>\d+|AT_FDCWD)(?:<(?P<what>[^>]*(?:->[^>]*)?)>)?")
-_STRING = re.compile(r'"((?:\\x[0-9a-f]{2})*)"(\.\.\.)?')
+_STRING = re.compile(r'"([^"]*)"(\.\.\.)?')
 _NAME = re.compile(r"(?:\\x[0-9a-f]{2})+")
 _TCP = re.compile(r"TCP(?:v6)?:\[(?P<ours>.*:\d+)->(?P<theirs>.*:\d+)\]")
 _TALKS: Final = frozenset(

@@ -95,8 +95,10 @@ def explore_starts(
     """Whole agents, on ``tries`` images."""
     # Another seed, so that these are not the ones whose stores were opened.
     plan = Plan.of(history, max(tries, _EVERY) * _EVERY, seed + 1)
-    every = replace(shard or Shard(), every=_EVERY)
-    tally = explore(history, plan, starts(), processes=processes, shard=every)
+    # Two images of each moment come whatever is wanted: where few are, they were most of all.
+    always = 2 * sum(1 for _ in history.moments())
+    each = replace(shard or Shard(), every=max(_EVERY, always // max(tries, 1)))
+    tally = explore(history, plan, starts(), processes=processes, shard=each)
     line = f"{tally.tried} agents started on {tally.states} distinct images, and forwarded"
     return tally, [line], _told(history, "starts", tally)
 

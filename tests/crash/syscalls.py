@@ -23,10 +23,10 @@ from pathlib import Path
 
 NUMBERS_PER_SOURCE = 100_000
 
-_LINE = re.compile(r"(?P<pid>\d+)\s+(?P<rest>.*)")
 _CALL = re.compile(r"(?P<name>\w+)\((?P<args>.*)\)\s+=\s+(?P<result>-?\d+|\?)", re.DOTALL)
-_UNFINISHED = re.compile(r"(?P<name>\w+)\((?P<args>.*) <unfinished \.\.\.>")
-_RESUMED = re.compile(r"<\.\.\. (?P<name>\w+) resumed>(?P<args>.*)")
+#: How the line of a call ends that another thread interrupted, and how its other line begins.
+_UNFINISHED = " <unfinished ...>"
+_RESUMED = re.compile(r"<\.\.\. \w+ resumed>")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _TOKEN = re.compile(rb"rec-(\d{6})")
 _ACK = re.compile(rb'"type":\s*"ack"[^}]*?"next":\s*(\d+)|"next":\s*(\d+)[^}]*?"type":\s*"ack"')
@@ -68,19 +68,17 @@ def read_calls(path: Path) -> Iterator[Call]:
     open_calls: dict[str, tuple[int, str]] = {}
     with path.open(encoding="latin-1") as lines:
         for number, line in enumerate(lines):
-            match = _LINE.match(line)
-            if match is None:
+            # Lines are up to a megabyte long: nothing here may search them for what ends them.
+            pid, _, rest = line.rstrip("\n").partition(" ")
+            begin, text = number, rest.lstrip()
+            if text.endswith(_UNFINISHED):
+                open_calls[pid] = (number, text.removesuffix(_UNFINISHED))
                 continue
-            pid, rest = match["pid"], match["rest"].rstrip("\n")
-            begin, text = number, rest
-            if unfinished := _UNFINISHED.match(rest):
-                open_calls[pid] = (number, f"{unfinished['name']}({unfinished['args']}")
-                continue
-            if resumed := _RESUMED.match(rest):
+            if resumed := _RESUMED.match(text):
                 if pid not in open_calls:
                     continue
                 begin, head = open_calls.pop(pid)
-                text = head + resumed["args"]
+                text = head + text[resumed.end() :]
             call = _CALL.match(text)
             if call is None or call["result"] == "?" or int(call["result"]) < 0:
                 continue

@@ -65,7 +65,7 @@ async def run_traced(folder: Path, control: str) -> Verdict:
         CONFIG,
         wrapper=("strace", "-f", "-qq", "-s", "300000", "-e", f"trace={TRACED}", "-o", str(log)),
     )
-    agent.module = ("-m", "tests.crash.patched_agent", control)
+    agent.module = ("tests.crash.patched_agent", control)
     dice = random.Random(7)
     async with agents(agent):
         with trio.fail_after(60):

@@ -8,14 +8,12 @@ and has loaded everything; they share one recorded run.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks.processes import ROOT
 from tests.crash.controls import BREAKS
+from tests.preloaded import nest
 
 pytestmark = pytest.mark.needs("strace")
 
@@ -32,10 +30,7 @@ def history(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 
 def explored(*arguments: object) -> list[str]:
     """What ``python -m tests.crash.states`` prints, once it has found nothing wrong."""
-    command = [sys.executable, "-m", "tests.crash.states", *map(str, arguments)]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
-    )
+    done = nest().run("tests.crash.states", *map(str, arguments), timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.splitlines()
 

@@ -7,7 +7,6 @@ and its exit code are remembered. In the end what was sent is compared with what
 from __future__ import annotations
 
 import json
-import signal
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -21,7 +20,7 @@ import trio
 from edge_agent.clock import SystemClock
 from edge_agent.store import Engine, StoreSettings
 from tests.crash.intercept import Fail, Interceptor, Seen
-from tests.crash.preloaded import Forked, Nest
+from tests.preloaded import Forked, nest
 
 SIZE = 16 * 1024 * 1024
 HUB = '[store]\nsize = "16MiB"\n[log.main]\ncommit_interval = "5ms"\n'
@@ -54,7 +53,6 @@ class Kept:
     by the next one in the same place: thousands of runs would otherwise meet one another's.
     """
 
-    nest: Nest
     folder: Path
     name: str
     config: str
@@ -96,10 +94,11 @@ class Kept:
                 if self.listening and not told:
                     told = True
                     task_status.started()
-                code = await forked.wait()
+                code = await forked.ended()
             except trio.Cancelled:
                 # The run has failed; the ports are the next one's.
-                forked.abandon()
+                forked.kill()
+                forked.close()
                 raise
             self.present, self.listening = None, False
             if self._news.is_set():
@@ -116,7 +115,7 @@ class Kept:
         """SIGTERM, and no new start: its exit code."""
         self._wanted = False
         if self.present is not None:
-            self.present.signal(signal.SIGTERM)
+            self.present.terminate()
         await self._gone.wait()
         return self.ended.pop()
 
@@ -128,7 +127,7 @@ class Kept:
         """SIGKILL; it is started again."""
         if self.present is not None:
             self._news, self.listening = trio.Event(), False
-            self.present.signal(signal.SIGKILL)
+            self.present.kill()
 
     async def get(self, path: str) -> Any:
         """GET on the people's port; None where nobody answers there now."""
@@ -154,10 +153,12 @@ class Kept:
 
     async def _fork(self) -> Forked:
         arguments = [
-            "run", "--config", str(self._settings), "--data", str(self.data),
+            "edge_agent", "run", "--config", str(self._settings), "--data", str(self.data),
             "--listen", f"127.0.0.1:{self.port}", "--http", f"127.0.0.1:{self.http_port}",
         ]  # fmt: skip
-        forked = await self.nest.fork(arguments, self.output_path, intercept=self.judge is not None)
+        with self.output_path.open("ab") as output:
+            fork = partial(nest().fork, arguments, stdout=output, stderr=output)
+            forked = await trio.to_thread.run_sync(partial(fork, intercept=self.judge is not None))
         if self.judge is not None:
             below = str(self.data)
             seer = Interceptor(forked.listener, partial(_lies_in, below), self.judge)
@@ -166,7 +167,7 @@ class Kept:
 
     async def _answers(self, forked: Forked) -> bool:
         with trio.move_on_after(READY_S):
-            while Path(f"/proc/{forked.pid}").exists():
+            while forked.poll() is None:
                 try:
                     stream = await trio.open_tcp_stream("127.0.0.1", self.port)
                 except OSError:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,7 +187,7 @@ class Player:
                 self._stored.append((stream, json.loads(fields)))
             case "stop":
                 assert self._agent.process is not None
-                self._agent.process.terminate()
+                self._agent.process.send_signal(signal.SIGTERM)
                 self._is_stopped = True
             case "< close":
                 said = await _closed(socket)

@@ -172,7 +172,7 @@ async def test_the_mistakes_are_told_as_the_page_says(tmp_path: Path) -> None:
     file.write_text(example.code)
     told = await run_command("config", "check", str(file))
     assert told.returncode == 78
-    assert (told.stdout + told.stderr).decode().replace(f"{file}", "FILE") == example.printed
+    assert (told.stdout + told.stderr).replace(f"{file}", "FILE") == example.printed
 
 
 async def test_every_filter_finds_what_the_page_says(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import json
 import socket
 import ssl
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
@@ -21,6 +20,7 @@ import trio
 from edge_agent.client import Backoff, Producer, Trouble, Unacked
 from tests.end_to_end.support import AgentProcess
 from tests.patience import PATIENCE_S
+from tests.preloaded import run
 
 STORE = '[store]\nsize = "16MiB"\n[log.main]\ncommit_interval = "10ms"\n'
 UPSTREAM = """
@@ -39,10 +39,7 @@ QUICK = Backoff(base=0.05, maximum=0.1, slow=0.1)
 
 def edge_agent(*arguments: str) -> subprocess.CompletedProcess[str]:
     """``edge-agent ARGUMENTS``, which must succeed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "edge_agent", *arguments],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    done = run(*arguments)
     assert done.returncode == 0, done.stderr
     return done
 

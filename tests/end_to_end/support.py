@@ -16,13 +16,15 @@ import urllib.parse
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import trio
 
-from benchmarks.processes import free_port
+from benchmarks.processes import Process, free_port
 from tests.patience import PATIENCE_S
+from tests.preloaded import nest, run
 
 START_TIMEOUT_S = 20.0
 
@@ -37,13 +39,17 @@ class AgentProcess:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.store = self.folder / "data"
         self.name = name
+        #: Where both ports are.
+        self.host = "127.0.0.1"
         self.port = free_port()
         self.http_port = free_port()
         self.config = config
         self.wrapper = tuple(wrapper)
-        self.module: tuple[str, ...] = ("-m", "edge_agent")
+        self.module: tuple[str, ...] = ("edge_agent",)
         self.environment: dict[str, str] = {}
-        self.process: subprocess.Popen[bytes] | None = None
+        #: Where it is forked, unless there is a wrapper, which needs a new interpreter.
+        self.nest = nest
+        self.process: Process | None = None
 
     @property
     def url(self) -> str:
@@ -57,15 +63,22 @@ class AgentProcess:
     async def start(self, *, wait: bool = True) -> None:
         """Start the process; with ``wait``, return once it answers on its people's port."""
         command = [
-            *self.wrapper, sys.executable, *self.module, "run",
-            "--config", str(self.write_config()), "--data", str(self.store),
-            "--listen", f"127.0.0.1:{self.port}", "--http", f"127.0.0.1:{self.http_port}",
+            *self.module, "run", "--config", str(self.write_config()), "--data", str(self.store),
+            "--listen", f"{self.host}:{self.port}", "--http", f"{self.host}:{self.http_port}",
         ]  # fmt: skip
+        environment = {**os.environ, **self.environment}
         with (self.folder / "stderr.txt").open("ab") as errors:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
-                env={**os.environ, **self.environment},
-            )  # fmt: skip
+            if self.wrapper:
+                self.process = subprocess.Popen(
+                    [*self.wrapper, sys.executable, "-m", *command],
+                    stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, env=environment,
+                )  # fmt: skip
+            else:
+                self.process = await trio.to_thread.run_sync(
+                    partial(
+                        self.nest().fork, command, stdout=errors, stderr=errors, env=environment
+                    )
+                )
         if wait:
             await self.wait_ready()
 
@@ -125,8 +138,10 @@ class AgentProcess:
         if process is None:
             return 0
         if process.poll() is None:
-            target = _child_of(process.pid) if self.wrapper else process.pid
-            os.kill(target, number)
+            if self.wrapper:
+                os.kill(_child_of(process.pid), number)
+            else:
+                process.send_signal(number)
         with trio.move_on_after(PATIENCE_S), trio.CancelScope(shield=True):
             while process.poll() is None:
                 await trio.sleep(0.02)
@@ -134,7 +149,7 @@ class AgentProcess:
             process.kill()
             process.wait()
             raise AssertionError(f"{self.name} ignored {number.name}:\n{self.output()}")
-        return process.returncode
+        return process.wait()
 
 
 @asynccontextmanager
@@ -169,13 +184,9 @@ async def eventually(
     raise AssertionError(f"not within {timeout} s: {describe or check}; last answer {answer!r}")
 
 
-async def run_command(*arguments: str, timeout: float = 60.0) -> subprocess.CompletedProcess[bytes]:
+async def run_command(*arguments: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
     """``edge-agent ARGUMENTS`` as a process of its own, to its end."""
-    with trio.fail_after(timeout):
-        return await trio.run_process(
-            [sys.executable, "-m", "edge_agent", *arguments],
-            capture_stdout=True, capture_stderr=True, check=False,
-        )  # fmt: skip
+    return await trio.to_thread.run_sync(partial(run, *arguments, timeout=timeout))
 
 
 def _child_of(pid: int) -> int:

@@ -44,7 +44,7 @@ async def test_a_clock_that_jumps_from_1970_to_today_erases_and_doubles_nothing(
     async with agents(hub), uplink(hub.port) as relay:
         relay.cut()
         agent = AgentProcess(tmp_path, "agent", AGENT.format(port=relay.port))
-        agent.module = ("-m", "tests.end_to_end.clocked_agent")
+        agent.module = ("tests.end_to_end.clocked_agent",)
         agent.environment = {"EDGE_AGENT_TEST_CLOCK": str(clock)}
         async with (
             agents(agent),

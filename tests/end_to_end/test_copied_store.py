@@ -169,7 +169,7 @@ async def test_a_store_that_is_written_anew_in_its_place_is_no_copy_and_a_copy_s
                 shutil.copytree(agent.store, tmp_path / "copy")
                 put_back(tmp_path / "copy", agent.store)
             done = await run_command(*order, "--data", str(agent.store))
-            assert done.returncode == 0, done.stderr.decode()
+            assert done.returncode == 0, done.stderr
             await agent.start()
             status = await agent.get("/api/status")
             assert status["copies"]["times"] == times

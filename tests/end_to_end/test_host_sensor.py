@@ -23,8 +23,8 @@ async def test_the_hub_shows_the_records_that_the_host_sensor_sent(tmp_path: Pat
             "sensor", "host", "--url", agent.url, "--stream", "host/trial", "--source",
             "host/trial", "--interval", "0.05", "--count", str(COUNT),
         )  # fmt: skip
-        assert sensor.returncode == 0, sensor.stderr.decode()
-        told = [int(text) for text in re.findall(r"\d+", sensor.stderr.decode())[:2]]
+        assert sensor.returncode == 0, sensor.stderr
+        told = [int(text) for text in re.findall(r"\d+", sensor.stderr)[:2]]
 
         async def arrived() -> bool:
             return await hub.count("host/trial") >= COUNT

@@ -265,7 +265,7 @@ async def test_401_keeps_everything_and_shows_in_status(tmp_path: Path) -> None:
             assert not shown["connected"]
             assert (shown["backlog_records"], shown["refused_records"]) == (5, 0)
             told = await run_command("status", "--url", f"http://127.0.0.1:{agent.http_port}")
-            assert b"HTTP 401: who are you?" in told.stdout
+            assert "HTTP 401: who are you?" in told.stdout
             asked = len(server.got)
             server.answer = lambda _: Reply()
             await until_done(agent)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from edge_agent.store.create import open_environment
 from edge_agent.store.format.keys import STORE
 from edge_agent.store.lmdb_file.pages import PageFile
 from tests.manual_clock import ManualClock
+from tests.preloaded import run
 from tests.store.support import MIB, entry, pack, sealed, seeded, small, values
 
 
@@ -44,10 +44,8 @@ def digest(path: Path) -> str:
     return whole.hexdigest()
 
 
-def run(path: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "edge_agent", "run", "--data", str(path)]
-    command += ["--listen", "127.0.0.1:0", "--http", "off"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+def start(path: Path) -> subprocess.CompletedProcess[str]:
+    return run("run", "--data", str(path), "--listen", "127.0.0.1:0", "--http", "off")
 
 
 def test_a_newer_store_is_refused_with_exit_code_78_and_not_a_byte_is_changed(path: Path) -> None:
@@ -56,7 +54,7 @@ def test_a_newer_store_is_refused_with_exit_code_78_and_not_a_byte_is_changed(pa
     (path / "store.new").mkdir()
     (path / "store.new" / "data.mdb").write_bytes(b"half")
     before = digest(path)
-    ended = run(path)
+    ended = start(path)
     assert ended.returncode == 78, ended.stderr
     assert "format 2" in ended.stderr
     assert "install the version that wrote it" in ended.stderr
@@ -69,7 +67,7 @@ def test_a_newer_lmdb_is_refused_where_both_roots_say_so(path: Path) -> None:
     raw[20] = raw[4096 + 20] = 2
     data.write_bytes(raw)
     before = digest(path)
-    ended = run(path)
+    ended = start(path)
     assert (ended.returncode, digest(path)) == (78, before)
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from edge_agent.store.lmdb_file.pages import PageFile
 from tests.end_to_end.support import AgentProcess, agents
 from tests.pages import LARGE, large_pages
 from tests.patience import PATIENCE_S
+from tests.preloaded import Nest, nest
 
 SMALL = os.sysconf("SC_PAGE_SIZE")
 pytestmark = [
@@ -35,27 +35,25 @@ share = "10%"
 
 
 @pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return large_pages(tmp_path_factory.mktemp("pages"))
+def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nest]:
+    with Nest(large_pages(tmp_path_factory.mktemp("pages"))) as made:
+        yield made
 
 
 class Machine:
     """Runs things as on a machine with pages of some size."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
-        self.environment = environment
+    def __init__(self, nest: Nest) -> None:
+        self.nest = nest
 
     def edge_agent(self, *arguments: str) -> str:
-        return self._run("-m", "edge_agent", *arguments)
+        return self._run("edge_agent", *arguments)
 
     def store(self, what: str, path: Path) -> Any:
-        return json.loads(self._run("-m", "tests.end_to_end.page_store", what, str(path)))
+        return json.loads(self._run("tests.end_to_end.page_store", what, str(path)))
 
     def _run(self, *arguments: str) -> str:
-        ended = subprocess.run(
-            [sys.executable, *arguments], env={**os.environ, **self.environment},
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        ended = self.nest.run(*arguments)
         assert ended.returncode == 0, ended.stdout + ended.stderr
         return ended.stdout
 
@@ -82,9 +80,9 @@ class Moved:
 
 @pytest.fixture(scope="module", params=["small to large", "large to small"])
 def made(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, large: dict[str, str]
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, large: Nest
 ) -> Moved:
-    machines = [Machine({}), Machine(large)]
+    machines = [Machine(nest()), Machine(large)]
     if request.param == "large to small":
         machines.reverse()
     maker, machine = machines
@@ -144,7 +142,7 @@ def test_all_of_it_comes_back_from_a_broken_root(moved: Moved) -> None:
 async def test_an_agent_goes_on_with_it(moved: Moved, tmp_path: Path) -> None:
     agent = AgentProcess(tmp_path, "running", CONFIG)
     agent.store = moved.path
-    agent.environment = moved.machine.environment
+    agent.nest = lambda: moved.machine.nest
     async with agents(agent):
         before = await agent.count("a/1")
         assert before == len(moved.held["main"])

@@ -15,7 +15,7 @@ async def test_listening_off_loopback_unprotected_is_refused_with_the_fix(tmp_pa
     data = tmp_path / "data"
     ended = await run_command("run", "--data", str(data), "--listen", "0.0.0.0:0", "--http", "off")
     assert ended.returncode == 78
-    told = ended.stderr.decode()
+    told = ended.stderr
     assert "Traceback" not in told
     for part in ("listen.address", "0.0.0.0:0", "edge-agent tls init", "edge-agent token add"):
         assert part in told, told
@@ -34,7 +34,7 @@ async def test_a_second_agent_on_the_same_store_is_told_who_has_it(tmp_path: Pat
             "run", "--config", str(agent.write_config()), "--data", str(agent.store),
             "--listen", "127.0.0.1:0", "--http", "off",
         )  # fmt: skip
-        told = ended.stderr.decode()
+        told = ended.stderr
         assert ended.returncode == 75
         assert re.search(rf"\b{agent.process.pid}\b", told), told
         assert "Traceback" not in told

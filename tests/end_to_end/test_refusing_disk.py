@@ -180,7 +180,7 @@ async def test_a_board_that_comes_up_with_a_read_only_card_forwards_what_it_held
             set_clock(clock, wall_s=0, synced=True, number=1)
             agent = AgentProcess(tmp_path, "agent", STORE + UPSTREAM.format(port=relay.port))
             agent.store = its_card.place / "agent"
-            agent.module = ("-m", "tests.end_to_end.clocked_agent")
+            agent.module = ("tests.end_to_end.clocked_agent",)
             agent.environment["EDGE_AGENT_TEST_CLOCK"] = str(clock)
             pace = Backoff(base=0.05, maximum=0.2)
             async with agents(agent):

@@ -58,7 +58,7 @@ async def test_nothing_is_lost_or_overwritten_and_duplicates_are_what_the_backup
             await send(old, "a", 52, 80)
             target = tmp_path / "backup"
             done = await run_command("backup", str(target), "--data", str(old.store))
-            assert done.returncode == 0, done.stderr.decode()
+            assert done.returncode == 0, done.stderr
             # The original goes on; what it gets now the backup does not have.
             relay.restore()
             await send(old, "a", 81, 100)
@@ -68,7 +68,7 @@ async def test_nothing_is_lost_or_overwritten_and_duplicates_are_what_the_backup
             done = await run_command(
                 "restore", str(target), "--config", config, "--data", str(new.store)
             )
-            assert done.returncode == 0, done.stderr.decode()
+            assert done.returncode == 0, done.stderr
             async with agents(new):
                 ids = [(await each.get("/api/status"))["agent"]["id"] for each in (old, new)]
                 assert ids[0] != ids[1]

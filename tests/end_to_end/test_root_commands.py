@@ -54,7 +54,7 @@ class Place:
         self.victim.write_text("root's own\n")
         self.victim.chmod(0o600)
 
-    async def run(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    async def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return await run_command(*arguments, "--config", str(self.config))
 
     async def quickly(self, *arguments: str) -> Result:
@@ -86,7 +86,7 @@ def place() -> Iterator[Place]:
 async def test_tokens_that_root_adds_and_revokes_are_known_to_the_agent(place: Place) -> None:
     made = await place.run("token", "add", "me", "--read", "**")
     assert made.returncode == 0, made.stderr
-    secret = made.stdout.decode().strip()
+    secret = made.stdout.strip()
     async with agents(place.agent):
         assert (await place.run("token", "add", "other", "--read", "**")).returncode == 0
         assert (await place.run("token", "revoke", "other")).returncode == 0
@@ -129,7 +129,7 @@ async def test_a_new_file_gets_the_owner_of_its_folder(place: Place) -> None:
 
 
 async def test_a_running_agent_says_that_it_cannot_read_its_tokens_any_more(place: Place) -> None:
-    secret = (await place.run("token", "add", "me", "--read", "**")).stdout.decode().strip()
+    secret = (await place.run("token", "add", "me", "--read", "**")).stdout.strip()
     async with agents(place.agent):
         os.chown(place.tokens, 0, 0)
         place.tokens.chmod(0o600)
@@ -148,7 +148,7 @@ async def test_a_running_agent_says_that_it_cannot_read_its_tokens_any_more(plac
         )
         assert asked.returncode == 0, asked.stderr
         checked = await run_command("config", "check", str(place.config), "--user", str(UID))
-        assert checked.returncode == 78 and b"tokens" in checked.stderr
+        assert checked.returncode == 78 and "tokens" in checked.stderr
         by_itself = await run_command("config", "check", str(place.config))
         assert by_itself.returncode == 78
         doctor = await place.run("doctor", "--offline", "--json")

@@ -9,27 +9,30 @@ twice, ``send`` once, and the uplink is cut five times.
 from __future__ import annotations
 
 import csv
-import signal
 import statistics
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
 import pytest
 import trio
-import vega_datasets
 
 from tests.end_to_end.relay import cut_for, uplink
 from tests.end_to_end.support import AgentProcess, agents, eventually, run_command
+from tests.patience import PATIENCE_S
+from tests.preloaded import Forked, nest
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STREAM = "weather/seattle"
-CSV = Path(vega_datasets.data.seattle_temps.filepath)
+#: Where the package lies: importing it imports pandas, and takes as long as a hundred tests.
+VEGA = find_spec("vega_datasets")
+assert VEGA is not None and VEGA.origin is not None
+CSV = Path(VEGA.origin).with_name("_data") / "seattle-temps.csv"
 STORE = '[store]\nsize = "32MiB"\n[log.main]\ncommit_interval = "50ms"\n'
 WINDOW = f"""
 [[rule]]
@@ -97,6 +100,8 @@ def expected_days(temperatures: list[tuple[str, float]]) -> dict[str, dict[str, 
 @pytest.fixture(scope="module")
 def series() -> pd.Series[float]:
     """The temperatures by their times."""
+    import pandas as pd
+
     frame = pd.read_csv(CSV)
     times = pd.to_datetime(frame["date"], format="%Y/%m/%d %H:%M", utc=True)
     return pd.Series(frame["temp"].to_numpy(), index=times)
@@ -104,6 +109,8 @@ def series() -> pd.Series[float]:
 
 def expected_smooth(series: pd.Series[float]) -> dict[str, dict[str, float]]:
     """A window of a day for each multiple of six hours."""
+    import pandas as pd
+
     day, found = pd.Timedelta(days=1), {}
     first, last = series.index[0].floor("6h") - day, series.index[-1]
     for start in pd.date_range(first, last, freq="6h"):
@@ -121,6 +128,9 @@ def expected_smooth(series: pd.Series[float]) -> dict[str, dict[str, float]]:
 
 def expected_alarms(series: pd.Series[float]) -> list[tuple[str, str, float]]:
     """When it is on: from two hours above 65 without a break, to below 58."""
+    import numpy as np
+    import pandas as pd
+
     above = series > 65
     runs = (above != above.shift()).cumsum()
     began = series.index.to_series().groupby(runs.to_numpy()).transform("first")
@@ -198,7 +208,7 @@ async def test_a_year_of_temperatures_arrives_at_the_hub_as_it_is_in_the_file(
     agent = AgentProcess(tmp_path, "agent", STORE + UPSTREAM.format(port=hub.port))
     async with agents(hub, agent):
         sent = await run_command(*send_command(agent.url, CSV))
-        assert sent.returncode == 0, sent.stderr.decode()
+        assert sent.returncode == 0, sent.stderr
 
         async def arrived() -> bool:
             return await hub.count(STREAM) >= len(temperatures)
@@ -208,18 +218,14 @@ async def test_a_year_of_temperatures_arrives_at_the_hub_as_it_is_in_the_file(
 
 
 @contextmanager
-def sending(url: str, path: Path) -> Iterator[subprocess.Popen[bytes]]:
+def sending(url: str, path: Path) -> Iterator[Forked]:
     """``edge-agent send`` in the background."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "edge_agent", *send_command(url, path)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    process = nest().fork(["edge_agent", *send_command(url, path)])
     try:
         yield process
     finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+        process.kill()
+        process.wait(PATIENCE_S)
 
 
 async def test_kills_and_cuts_change_nothing_of_what_arrives(
@@ -234,7 +240,7 @@ async def test_kills_and_cuts_change_nothing_of_what_arrives(
         async with agents(agent):
             with sending(agent.url, CSV) as first:
                 await reached(agent, 800)
-                first.send_signal(signal.SIGKILL)
+                first.kill()
             with sending(agent.url, CSV) as process:
                 for step in range(1, 6):
                     await reached(agent, 800 + step * 1200)
@@ -246,9 +252,7 @@ async def test_kills_and_cuts_change_nothing_of_what_arrives(
                         await hub.kill()
                         await hub.start()
                 with trio.fail_after(60):
-                    while process.poll() is None:
-                        await trio.sleep(0.05)
-                assert process.returncode == 0
+                    assert await process.ended() == 0
 
             async def arrived() -> bool:
                 return await hub.count(STREAM) >= len(temperatures)

@@ -38,7 +38,7 @@ async def test_records_travel_from_sensor_to_hub_under_lock_and_no_secret_is_wri
         tmp_path, "agent", STORE + keys.listen + upstream(hub, keys.ca, keys.secret_file("agent"))
     )
     # Everything that agent and libraries have to say goes into the files that are searched.
-    hub.module = agent.module = ("-m", "edge_agent", "-vvv")
+    hub.module = agent.module = ("edge_agent", "-vvv")
     lines = tmp_path / "lines.jsonl"
     lines.write_text("".join(json.dumps({"n": n}) + "\n" for n in range(4, 7)))
     people = ("--url", f"http://127.0.0.1:{hub.http_port}", "--token-file")
@@ -103,7 +103,7 @@ async def test_who_has_no_good_token_is_told_so_and_who_has_works_on(
             "--token-file", str(guess),
         )  # fmt: skip
         assert sent.returncode == 77
-        assert b"401: The token is not known here, or was revoked." in sent.stderr
+        assert "401: The token is not known here, or was revoked." in sent.stderr
 
         async with sensor(wss(hub), keys, token="leaver", source="pi/2") as (leaver, _):
             await leaver.send({"n": 2})

@@ -48,7 +48,7 @@ async def test_a_forwarder_without_the_scope_keeps_everything_until_its_token_is
         _, text = await trio.to_thread.run_sync(ask_people, agent.http_port, "/metrics")
         assert set(re.findall(r"forward_failures_total\{.*kind=\"(\w+)\"", text)) == {"slow"}
         told = await run_command("status", "--url", f"http://127.0.0.1:{agent.http_port}")
-        assert b"The token has no scope 'forward'." in told.stdout
+        assert "The token has no scope 'forward'." in told.stdout
         assert await hub.count() == 0
 
         token.unlink()
@@ -81,7 +81,7 @@ async def test_who_trusts_another_authority_does_not_connect(tmp_path: Path, key
             "--token-file", str(keys.secret_file("sensor")), "--timeout", "0.5",
         )  # fmt: skip
         assert sent.returncode == 69
-        assert b"certificate verify failed" in sent.stderr
+        assert "certificate verify failed" in sent.stderr
 
         async with Producer(f"{agent.url}/ingest/greenhouse/1", source="pi") as producer:
             await producer.send({"n": 1})

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import socket
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -28,21 +26,11 @@ from tests.end_to_end.support import AgentProcess, eventually, run_command
 from tests.patience import PATIENCE_S
 
 
-class OpenAgent(AgentProcess):
+def open_agent(folder: Path, keys: Keys) -> AgentProcess:
     """An agent that listens on every interface, and so with TLS on its people's port too."""
-
-    async def start(self, *, wait: bool = True) -> None:
-        """Start the process; it is up to the caller to wait."""
-        assert not wait
-        command = [
-            sys.executable, *self.module, "run",
-            "--config", str(self.write_config()), "--data", str(self.store),
-            "--listen", f"0.0.0.0:{self.port}", "--http", f"0.0.0.0:{self.http_port}",
-        ]  # fmt: skip
-        with (self.folder / "stderr.txt").open("ab") as errors:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors
-            )
+    agent = AgentProcess(folder, "open", STORE + keys.listen)
+    agent.host = "0.0.0.0"
+    return agent
 
 
 @pytest.mark.parametrize("has", ["nothing", "tokens", "tls"])
@@ -58,16 +46,16 @@ async def test_off_loopback_an_agent_without_both_does_not_start(
     )  # fmt: skip
     assert done.returncode == 78
     lacks = {"nothing": "TLS and tokens", "tokens": "TLS", "tls": "tokens"}[has]
-    assert f'"0.0.0.0:0" without {lacks}. Fix:' in done.stderr.decode()
-    assert b"edge-agent tls init" in done.stderr
-    assert b"edge-agent token add" in done.stderr
+    assert f'"0.0.0.0:0" without {lacks}. Fix:' in done.stderr
+    assert "edge-agent tls init" in done.stderr
+    assert "edge-agent token add" in done.stderr
     assert not (tmp_path / "data").exists()
 
 
 async def test_off_loopback_with_both_it_starts_and_people_need_a_token_too(
     tmp_path: Path, keys: Keys
 ) -> None:
-    agent = OpenAgent(tmp_path, "open", STORE + keys.listen)
+    agent = open_agent(tmp_path, keys)
     ask = partial(ask_people, agent.http_port, context=keys.context)
     try:
         await agent.start(wait=False)
@@ -114,7 +102,7 @@ async def test_the_peoples_port_shows_a_renewed_certificate_too(tmp_path: Path) 
     keys.add("sensor", "--write", "**")
     certificate = keys.folder / "tls" / "server.pem"
     first = serial_of(certificate)
-    agent = OpenAgent(tmp_path, "open", STORE + keys.listen)
+    agent = open_agent(tmp_path, keys)
 
     async def shows(port: int, serial: str) -> bool:
         return await trio.to_thread.run_sync(serial_shown, port, keys) == serial

@@ -60,7 +60,7 @@ async def test_a_gateway_that_drops_bodies_over_60_kb_gets_them_smaller(
             assert lane["last_batch"]["outcome"] == "acknowledged"
             assert lane["last_batch"]["http_status"] == 204
             url = f"http://127.0.0.1:{agent.http_port}"
-            shown = (await run_command("status", "--url", url)).stdout.decode()
+            shown = (await run_command("status", "--url", url)).stdout
             if lane["smallest_failed_bytes"]:
                 assert "do not get through" in shown
             assert "do not get through, so less is sent" in agent.output()
@@ -121,7 +121,7 @@ async def test_what_was_set_aside_is_sent_again_by_command(tmp_path: Path) -> No
             broken = False
             told = await run_command("quarantine", "replay", "--all", "--url", url)
             assert told.returncode == 0
-            assert b"1 on their way to upstream cloud again" in told.stdout
+            assert "1 on their way to upstream cloud again" in told.stdout
 
             async def arrived() -> bool:
                 status = await agent.get("/api/status")

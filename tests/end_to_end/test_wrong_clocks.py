@@ -40,7 +40,7 @@ async def test_each_boot_is_put_right_by_its_own_error_and_the_one_never_set_is_
     boots = [(10 - booted_s, False), (right_s + 3 * HOUR_S, True), (20 - booted_s, True)]
     hub = AgentProcess(tmp_path, "hub", HUB)
     agent = AgentProcess(tmp_path, "agent", (AGENT + WINDOW).format(port=hub.port))
-    agent.module = ("-m", "tests.end_to_end.clocked_agent")
+    agent.module = ("tests.end_to_end.clocked_agent",)
     agent.environment = {"EDGE_AGENT_TEST_CLOCK": str(clock)}
 
     sent = 0

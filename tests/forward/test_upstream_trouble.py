@@ -56,7 +56,8 @@ async def forwarding(station: Station, url: str, **more: Any) -> AsyncIterator[F
 
 
 async def floor_is(forwarder: Forwarder, seq: int) -> None:
-    await until(lambda: forwarder.statistics().lanes[0].floor >= seq, seconds=PATIENCE_S)
+    # A dozen bodies may have to time out until then, so this is no single thing to wait for.
+    await until(lambda: forwarder.statistics().lanes[0].floor >= seq, seconds=4 * PATIENCE_S)
 
 
 def refusing(status: int, *bad: int) -> Callable[[Got, list[dict[str, Any]]], Reply | None]:

@@ -81,7 +81,7 @@ def shrink(plan: Plan, runs: int = SHRINKING_RUNS) -> Plan:
             break
         runs -= 1
         candidate = smaller.without(index)
-        if simulate(candidate).problems:
+        if simulate(candidate, to_the_end=False).problems:
             smaller = candidate
     return smaller
 
@@ -91,7 +91,7 @@ def _half(plan: Plan) -> Plan:
     size = len(plan.faults) // 2
     while size:
         shorter = Plan(plan.seed, plan.shape, plan.faults[:-size])
-        if simulate(shorter).problems:
+        if simulate(shorter, to_the_end=False).problems:
             plan = shorter
         size //= 2
     return plan

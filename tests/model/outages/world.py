@@ -91,11 +91,14 @@ class World:
         }
         self.watch = Watch(plan, self.machines, self.senders, self.http)
         self._chance = random.Random(f"world {plan.seed}")
+        self._ends_once_wrong: trio.CancelScope | None = None
 
-    async def run(self) -> None:
+    async def run(self, *, to_the_end: bool) -> None:
         """Everything; what went wrong is in ``watch.problems``."""
         with trio.move_on_after(self.plan.ends + LIVENESS_S) as patience:
             async with trio.open_nursery() as nursery:
+                if not to_the_end:
+                    self._ends_once_wrong = nursery.cancel_scope
                 if self.http is not None:
                     nursery.start_soon(self.http.run)
                 async with trio.open_nursery() as machines:
@@ -108,6 +111,8 @@ class World:
                     for machine in self.machines.values():
                         machine.finish()
                 nursery.cancel_scope.cancel()
+        if self._ends_once_wrong is not None and self.watch.problems:
+            return
         if patience.cancelled_caught:
             self.watch.problems.append(f"after {LIVENESS_S:g} s without faults: {self._standing()}")
         else:
@@ -206,6 +211,9 @@ class World:
         line = told.replace(self._folder, "")
         self.hash.update(line.encode())
         self.traced.append(line)
+        # Not by a task that looks: it would change what the others do.
+        if self._ends_once_wrong is not None and self.watch.problems:
+            self._ends_once_wrong.cancel("something has gone wrong")
         if event == "forward.withheld":
             self.watch.withheld(int(str(facts["records"])))
 
@@ -244,8 +252,10 @@ def _port(machine: str) -> int:
     return next(port for port, name in PORTS.items() if name == machine)
 
 
-def simulate(plan: Plan) -> Result:
-    """Run it; never raises for what the agent does."""
+def simulate(plan: Plan, *, to_the_end: bool = True) -> Result:
+    """Run it; never raises for what the agent does. Not ``to_the_end``: only as far as something
+    has gone wrong.
+    """
     worlds: list[World] = []
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
@@ -255,7 +265,7 @@ def simulate(plan: Plan) -> Result:
         nonlocal ended
         worlds.append(World(plan, Path(folder)))
         with disks({each.folder: each.disk for each in worlds[0].machines.values()}):
-            await worlds[0].run()
+            await worlds[0].run(to_the_end=to_the_end)
         ended = trio.current_time()
 
     try:
