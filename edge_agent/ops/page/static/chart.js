@@ -93,6 +93,7 @@ async function show() {
       address.value = new URL(`/api/query?${question}`, location.href).href;
       download.href = address.value;
     }
+    clearTimeout(slow);
     await tellHeard(mine.signal);
   } catch (error) {
     if (mine.signal.aborted) return;

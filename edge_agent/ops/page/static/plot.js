@@ -2,6 +2,7 @@
 // uPlot draws; what is dragged, zoomed and read is told to whoever made the plot.
 
 const HEIGHT = 200;
+const MOVES = ["mousemove", "mouseleave"];
 // How the axis of time is written: marks this far apart, and then where a day or a year begins.
 const TIMES = [
   [3600 * 24 * 365, "{YYYY}", null, null, null, null, null, null, 1],
@@ -42,7 +43,8 @@ export class Plot {
       cursor: {
         y: false,
         points: { fill: line },
-        sync: { key: "time", setSeries: false },
+        // The others show where the pointer is; what is marked in one is no affair of theirs.
+        sync: { key: "time", setSeries: false, filters: { pub: (type) => MOVES.includes(type) } },
         drag: { x: true, y: false, setScale: false },
         // With the shift key a drag moves along in time instead.
         bind: {
