@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -72,7 +73,7 @@ def stream_list(rows: Sequence[StreamRow], wanted: str, now_ns: int) -> str:
     elif not found:
         inside = "<p class=soft>No stream has such a name.</p>"
     else:
-        inside = _table(sorted(newest, key=lambda row: row.name), now_ns)
+        inside = _table(newest, now_ns)
     return section("streams", "Streams", inside, soft=told + more)
 
 
@@ -116,15 +117,15 @@ def spark_path(values: Sequence[float]) -> str:
 #: screens.
 _COLUMNS = (
     ("Stream", "name"), ("Last values", "values"), ("Lately", ""), ("Heard", "n"),
-    ("Per second", "n less"), ("Records seen", "n less"), ("Kept at", "less"), ("Source", "less"),
+    ("Per second", "n less"), ("Records seen", "n less"), ("Kept at, UTC", "less"), ("Source", "less"),
     ("Time", "text less"),
 )  # fmt: skip
 
 
 def _table(rows: Sequence[StreamRow], now_ns: int) -> str:
     group_of = groups([row.name for row in rows])
-    # The sort is stable: by group first, so that each has one heading.
-    rows = sorted(rows, key=lambda row: group_of[row.name])
+    # By group first, so that each has one heading.
+    rows = sorted(rows, key=lambda row: (_in_order(group_of[row.name]), _in_order(row.name)))
     cells = [_cells(row, group_of[row.name], now_ns) for row in rows]
     shown = [i for i in range(len(_COLUMNS)) if any(line[i] for line in cells)]
 
@@ -139,6 +140,12 @@ def _table(rows: Sequence[StreamRow], now_ns: int) -> str:
 
     head = "".join(f'<th scope="col"{_class(i)}>{_COLUMNS[i][0]}</th>' for i in shown)
     return whole_table(head, lines())
+
+
+def _in_order(name: str) -> list[tuple[int, str]]:
+    """What names are sorted by: numbers in them count as such, 2 before 10."""
+    pieces = re.findall(r"(\d{1,18})|(\D+|\d+)", name)
+    return [(int(number), "") if number else (-1, text) for number, text in pieces]
 
 
 def _class(index: int) -> str:
@@ -163,7 +170,7 @@ def _cells(row: StreamRow, group: str, now_ns: int) -> tuple[str, ...]:
         ago(now_ns - seen.stored_ns),
         "" if row.rate is None else amount(row.rate),
         amount(seen.records),
-        f"{format_time(seen.stored_ns)[:19].replace('T', ' ')} UTC",
+        format_time(seen.stored_ns)[:19].replace("T", " "),
         html_text(seen.source or "–"),
         html_text(seen.undated),
     )
