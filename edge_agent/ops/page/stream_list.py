@@ -117,8 +117,8 @@ def spark_path(values: Sequence[float]) -> str:
 #: screens.
 _COLUMNS = (
     ("Stream", "name"), ("Last values", "values"), ("Lately", ""), ("Heard", "n"),
-    ("Per second", "n less"), ("Records seen", "n less"), ("Kept at, UTC", "less"), ("Source", "less"),
-    ("Time", "text less"),
+    ("Per second", "n less"), ("Records seen", "n less"), ("Kept at, UTC", "less last"),
+    ("Source", "less"), ("Time", "text less"),
 )  # fmt: skip
 
 
