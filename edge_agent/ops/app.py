@@ -134,6 +134,7 @@ class Door:
             if message["type"] == "http.response.start":
                 own = [*message.get("headers", ())]
                 said = {name.lower() for name, _ in own}
+                said.discard(b"vary")
                 message["headers"] = own + [one for one in headers if one[0] not in said]
             await send(message)
 
@@ -202,6 +203,10 @@ class _Routes:
     async def chart(self, request: Request) -> Response:
         if _may_read(request) is nothing:
             return _locked(request)
+        asker = self._watch.sources.asker
+        if asker is not None:
+            # It starts while the browser fetches what the page is made of.
+            await asker.prepare()
         name = request.path_params["name"]
         now_s = self._watch.sources.clock.read().wall_ns / NANOSECONDS
         html = render_chart(name, now_s, signed_in=request.scope[_SIGNED_IN])

@@ -75,14 +75,15 @@ async function ask(path, signal) {
 }
 
 // Ask for what is to be seen and show it; a newer question takes the place of one under way.
-async function show() {
+// `isQuiet`: nobody did anything, the time has gone on.
+async function show(isQuiet = false) {
   clearTimeout(timer);
   asking?.abort();
   const mine = asking = new AbortController();
   const range = rangeOf(view);
   const step = stepFor(range[1] - range[0]);
   markButtons();
-  const slow = setTimeout(() => { told.textContent = "Asking the agent …"; }, 400);
+  const slow = setTimeout(() => { if (!isQuiet) tell("Asking the agent …"); }, 400);
   try {
     if (view.fields?.length === 0) {
       draw({ columns: [], rows: [] }, range, step);
@@ -97,7 +98,7 @@ async function show() {
     await tellHeard(mine.signal);
   } catch (error) {
     if (mine.signal.aborted) return;
-    told.textContent = `No answer: ${error.message}`;
+    tell(`No answer: ${error.message}`);
   } finally {
     clearTimeout(slow);
   }
@@ -108,7 +109,12 @@ async function show() {
 
 function again() {
   if (document.hidden) timer = setTimeout(again, 1000);
-  else show();
+  else show(true);
+}
+
+// What a screen reader says, too, and so only where it says something new.
+function tell(text) {
+  if (told.textContent !== text) told.textContent = text;
 }
 
 function draw(answer, range, step) {
@@ -130,10 +136,10 @@ function draw(answer, range, step) {
   }
   offerFields(chosen);
   const points = Math.max(0, ...chosen.map((field) => lines.get(field)?.times.length ?? 0));
-  told.textContent = points === 0
-    ? `Nothing was measured between ${moment(range[0])} and ${moment(range[1])}.`
-    : `${moment(range[0])} to ${moment(range[1])}, a point for each ${step.words}. Times are those`
-      + ` of ${zone}.`;
+  const when = view.last ? `The last ${view.last} until now`
+    : `${moment(range[0])} to ${moment(range[1])}`;
+  tell(points === 0 ? `${when}: nothing was measured.`
+    : `${when}, a point for each ${step.words}. Times are those of ${zone}.`);
   if (table.open) drawTable();
   // Tests, and whoever is curious, read here what is on the charts.
   main.dataset.step = step.text;
