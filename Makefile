@@ -102,6 +102,7 @@ bench-smoke: $(VENV)/test-$(KEY)
 
 docs: $(VENV)/test-$(KEY)
 	$(BIN) -m edge_agent.config.reference > docs/configuration.md
+	$(BIN) -m edge_agent.ops.grafana > docs/grafana/edge-agent.json
 	@rm -rf build/site build/doctrees
 	$(BIN) -m sphinx -q -W --keep-going -c docs -d build/doctrees . build/site
 

@@ -12,6 +12,7 @@ from benchmarks import (
     bench_churn,
     bench_drain,
     bench_floods,
+    bench_history,
     bench_ingest,
     bench_kinds,
     bench_latency,
@@ -20,6 +21,7 @@ from benchmarks import (
     bench_sensors,
     bench_start,
     bench_wear,
+    bench_windows,
 )
 from benchmarks.ingest_runs import median
 from benchmarks.section import Section
@@ -73,10 +75,12 @@ SECTIONS: dict[str, Callable[[Path, bool], Section]] = {
     "memory": bench_memory.section,
     "latency": bench_latency.section,
     "query": bench_query.section,
+    "history": bench_history.section,
     "start": bench_start.section,
     "churn": bench_churn.section,
     "floods": bench_floods.section,
     "kinds": bench_kinds.section,
+    "windows": bench_windows.section,
 }
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import websocket
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import ViewportSize, sync_playwright
 
 from benchmarks.processes import Agent
 
@@ -66,7 +66,7 @@ def take(agent: Agent) -> None:
         browser = playwright.chromium.launch(
             executable_path="/usr/bin/chromium", args=["--no-sandbox"]
         )
-        size = {"width": WIDTH, "height": 640}
+        size: ViewportSize = {"width": WIDTH, "height": 640}
         page = browser.new_page(viewport=size, timezone_id="Europe/Berlin", locale="en-GB")
         page.goto(f"{here}/")
         page.screenshot(path=FOLDER / "overview.png")

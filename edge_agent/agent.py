@@ -5,7 +5,7 @@ The nesting of the nurseries is the shutdown order, read from the inside out::
     agent.run
     └─ edges nursery            people look in until the very end; cancelled last
        └─ commit nursery        ends when its queue is closed and drained
-          └─ readers nursery    windows are cancelled; forwarders finish what is in flight
+          └─ readers nursery    rules are cancelled; forwarders finish what is in flight
              └─ session nursery ends when every connection has said goodbye, or at the deadline
                 └─ listener     stops first, when ``stop`` is set
 
@@ -23,9 +23,10 @@ what all connections share           that task alone; it is run again (``server/
 one connection                       that connection (``server/server.py``)
 one lane of an upstream              that lane, which says so, backs off and begins anew
                                      (``forward/forwarder.py``)
-a rule's windows, the scrub,         that task alone; it is run again (``supervise.py``)
-history, the list of streams, rates
-and wear, the people's port, the watchdog
+a rule's windows or alarms, the      that task alone; it is run again (``supervise.py``)
+scrub, history, the list of streams,
+rates and wear, the people's port,
+the watchdog
 live views' note of a commit         that note: a view reads on with the next one
 ==================================== =============================================================
 
@@ -42,6 +43,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 
 import trio
 
@@ -53,7 +55,7 @@ from edge_agent.config import Config, Upstream, people_url
 from edge_agent.dial import Dial, dial_tcp
 from edge_agent.digest import Digester
 from edge_agent.forward import Forwarder, Lane, make_sink
-from edge_agent.live import Live, compile_rules, compile_time_keys, run_windows
+from edge_agent.live import AlarmBoard, Live, run_alarms, run_windows
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.ops import (
@@ -71,6 +73,8 @@ from edge_agent.printable import why
 from edge_agent.record import NANOSECONDS
 from edge_agent.refused_peers import RefusedPeers
 from edge_agent.renewal import Renewals
+from edge_agent.rule_reload import RuleReload
+from edge_agent.rules import RulesInForce, compile_rules
 from edge_agent.scrubber import Scrubber
 from edge_agent.server import Parts, Server
 from edge_agent.store import Engine, LookAtMedium, medium_of
@@ -113,6 +117,7 @@ class Surroundings:
     dial: Dial
     trace: Trace | None
     hangups: trio.MemoryReceiveChannel[None] | None
+    reread: Callable[[], Config] | None
 
 
 async def run(
@@ -128,6 +133,7 @@ async def run(
     trace: Trace | None = None,
     medium: LookAtMedium = medium_of,
     hangups: trio.MemoryReceiveChannel[None] | None = None,
+    reread: Callable[[], Config] | None = None,
     task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """The agent, until ``stop`` is set and all it accepted is acked; cancelling takes no ack back.
@@ -143,7 +149,8 @@ async def run(
         dial: reaches upstreams; sockets where not given.
         trace: is told of events with their facts.
         medium: tells where the store's file is, so that a copy is noticed.
-        hangups: says that a certificate or a token was renewed (SIGHUP).
+        hangups: says that a certificate, a token or the rules were renewed (SIGHUP).
+        reread: the configuration as it is by then, for the rules in it.
         task_status: started once the agent listens.
 
     Raises:
@@ -151,14 +158,10 @@ async def run(
         StoreLocked, StoreTooNew, StoreFailed: the store cannot even be read; the text says why.
     """
     around = Surroundings(
-        clock=clock or SystemClock(),
-        random=random or random_module.SystemRandom(),
-        run_blocking=run_blocking,
-        listen=listen or listen_tcp,
-        dial=dial or dial_tcp,
-        trace=trace,
-        hangups=hangups,
-    )
+        clock=clock or SystemClock(), random=random or random_module.SystemRandom(),
+        run_blocking=run_blocking, listen=listen or listen_tcp, dial=dial or dial_tcp,
+        trace=trace, hangups=hangups, reread=reread,
+    )  # fmt: skip
     startup.require(config)
     opening = partial(Engine.open, clock=around.clock, entropy=entropy)
     engine = await run_blocking(opening, Path(config.store.path), store_settings(config, medium))
@@ -188,13 +191,13 @@ class _Parts:
         )
         self.log = Log(engine, self.committer, around.run_blocking)
         self.live = Live(self.log, config.limits, clock=around.clock, metrics=self.metrics)
-        tokens = config.listen.tokens
-        self.tokens = (
-            None if tokens is None else Tokens(Path(tokens), run_blocking=around.run_blocking)
-        )
+        self.tokens = _tokens(config, around)
         self.refused = RefusedPeers(lambda: around.clock.read().wall_ns, trio.current_time)
-        self.before = compile_rules(config.rule, self.metrics)
-        self.time_key = compile_time_keys(config.rule)
+        self.alarms = AlarmBoard(self.metrics)
+        compile_ = partial(compile_rules, metrics=self.metrics, timer=perf_counter)
+        compiled = compile_(config.rule, limits=config.limits)
+        self.rules = RulesInForce(compiled, self.metrics)
+        reload = RuleReload(config, self.rules, compile_, around.reread, around.run_blocking)
         self.server = Server(
             Parts(
                 log=self.log,
@@ -205,8 +208,7 @@ class _Parts:
                 clock=around.clock,
                 random=around.random,
                 metrics=self.metrics,
-                before=self.before,
-                time_key=self.time_key,
+                rules=self.rules,
                 run_blocking=around.run_blocking,
                 trace=around.trace,
                 dashboard=None if (people := people_url(config)) is None else f"{people}/",
@@ -217,7 +219,7 @@ class _Parts:
         self.scrubber = Scrubber(self.log, interval_s, around.clock, self.metrics)
         self.digester, self.asker = self._history()
         self.forwarders = [self._forwarder(upstream) for upstream in config.upstream]
-        self.renewals = Renewals(config.listen, self.forwarders, around.hangups)
+        self.renewals = Renewals(config.listen, self.forwarders, around.hangups, reload.again)
 
     async def run(self, stop: trio.Event, task_status: trio.TaskStatus[Running]) -> None:
         """Run until ``stop``, then drain from the inside out."""
@@ -275,13 +277,13 @@ class _Parts:
                 upstreams=self._upstreams,
                 connections=self._connections,
                 copies=lambda: self.server.copies,
-                before=self.before,
-                time_key=self.time_key,
+                rules=self.rules,
                 lane=self._lane,
                 part=self.server.part,
                 salvage=lambda: in_words(self.engine.salvage_report),
                 files=partial(_look_at_files, self.config, self.around.clock),
                 scrub=lambda: self.scrubber.status,
+                alarms=self.alarms.listing,
                 tokens=self.tokens,
                 refused=self.refused,
                 renewed=self.renewals.add,
@@ -317,6 +319,7 @@ class _Parts:
             history_keep(self.config),
             clock=self.around.clock,
             metrics=self.metrics,
+            scrub_s=float(self.config.store.scrub_interval),
         )
         seconds = float(self.config.limits.query_seconds)
         return digester, Asker(digester, seconds=seconds, metrics=self.metrics)
@@ -342,13 +345,16 @@ class _Parts:
         )
 
     def _start_readers(self, readers: trio.Nursery) -> trio.Event:
-        """Start windows and forwarders; the event is set when the last forwarder has returned."""
+        """Start rules and forwarders; the event is set when the last forwarder has returned."""
         for rule in self.config.rule:
             if rule.window is not None:
-                windows = partial(
-                    run_windows, self.log, rule, clock=self.around.clock, metrics=self.metrics
-                )
-                self._supervise(readers, f"rule {rule.name}", windows)
+                run = run_windows
+            elif rule.alarm is not None:
+                run = partial(run_alarms, board=self.alarms)
+            else:
+                continue
+            task = partial(run, self.log, rule, clock=self.around.clock, metrics=self.metrics)
+            self._supervise(readers, f"rule {rule.name}", task)
         self._supervise(readers, "the scrub", self.scrubber.run)
         if self.digester is not None and self.asker is not None:
             self._supervise(readers, "history", self.digester.run)
@@ -376,6 +382,12 @@ class _Parts:
     def _connections(self) -> Sequence[ConnectionStatus]:
         now_ns = self.around.clock.read().wall_ns
         return [connection_status(one, now_ns) for one in self.server.connections()]
+
+
+def _tokens(config: Config, around: Surroundings) -> Tokens | None:
+    if config.listen.tokens is None:
+        return None
+    return Tokens(Path(config.listen.tokens), run_blocking=around.run_blocking)
 
 
 def _look_at_files(config: Config, clock: Clock) -> FilesFact:

@@ -67,6 +67,28 @@ class Summary:
             if time_ns >= self.last_ns:
                 self.last, self.last_ns = value, time_ns
         self.count += 1
+        self._sum(value)
+
+    def merge(self, other: Summary) -> None:
+        """All the numbers of ``other`` as well; of equal times its last one is the last."""
+        if other.count == 0:
+            return
+        if self.count == 0:
+            self.minimum, self.maximum = other.minimum, other.maximum
+            self.first, self.first_ns = other.first, other.first_ns
+            self.last, self.last_ns = other.last, other.last_ns
+        else:
+            self.minimum = min(self.minimum, other.minimum)
+            self.maximum = max(self.maximum, other.maximum)
+            if other.first_ns < self.first_ns:
+                self.first, self.first_ns = other.first, other.first_ns
+            if other.last_ns >= self.last_ns:
+                self.last, self.last_ns = other.last, other.last_ns
+        self.count += other.count
+        self._sum(other._total)
+        self._rest += other._rest
+
+    def _sum(self, value: float) -> None:
         old = self._total
         self._total = total = old + value
         # What the addition rounded away: of the larger operand nothing is lost.

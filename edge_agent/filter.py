@@ -5,9 +5,9 @@
     t > 20 and site == "north"
     not (door.open or h >= 60) and $stream != "greenhouse/2"
 
-- A name is a field of the record; ``a.b`` is a field inside a map; a field with other characters
-  in its name is written in backticks: ```rain (mm)```. ``$stream``, ``$source`` and ``$seq`` are
-  the record's own.
+- A name is a field of the record; ``a.b`` is a field inside a map. A name with other characters
+  stands in backticks: ```rain (mm)```; within a path in double quotes or backticks:
+  ``a."b:0".c``. ``$stream``, ``$source`` and ``$seq`` are the record's own.
 - Literals: numbers, ``"text"`` or ``'text'``, ``true``, ``false``, ``null``.
 - ``== != < <= > >=``, ``and``, ``or``, ``not``, parentheses. An operand alone asks whether it is
   there and neither ``false`` nor ``null``.
@@ -22,15 +22,38 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Collection
+from typing import Any, Final, Protocol
 
 from edge_agent.errors import ProtocolError
+from edge_agent.field_path import MISSING, look_up, parse_path
 from edge_agent.moments import bad_query
-from edge_agent.record import Record
 
-Filter = Callable[[Record], bool]
-_Operand = Callable[[Record], Any]
+
+class Filtered(Protocol):
+    """What a filter looks at: a `Record`, or what is to become one."""
+
+    @property
+    def stream(self) -> str:
+        """The stream's name."""
+
+    @property
+    def source(self) -> str:
+        """Who sent it."""
+
+    @property
+    def seq(self) -> int:
+        """Its number in its log."""
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What it holds."""
+
+
+Filter = Callable[[Filtered], bool]
+_Operand = Callable[[Filtered], Any]
+FieldOf = Callable[[dict[str, Any]], Any]
+"""What the fields of a record have at some place; None where it is not there."""
 
 FILTER_LENGTH_MAX = 1000
 FILTER_DEPTH_MAX = 32
@@ -39,7 +62,7 @@ _TOKEN = re.compile(
     r"""\s*(?:
         (?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
       | (?P<text>"[^"]*"|'[^']*')
-      | (?P<name>[$]?[A-Za-z_][\w.-]*|`[^`]+`)
+      | (?P<name>[$]?[A-Za-z_][\w-]*(?:\.(?:[\w-]+|"[^"]+"|`[^`]+`))*|`[^`]+`)
       | (?P<mark>==|!=|<=|>=|<|>|\(|\))
     )\s*""",
     re.VERBOSE,
@@ -58,28 +81,55 @@ _OWN: dict[str, _Operand] = {
     "$seq": lambda record: record.seq,
 }
 _WORDS = {"true": True, "false": False, "null": None}
-_MISSING: Final = object()
+_MISSING: Final = MISSING
 
 
-def compile_filter(text: str) -> Filter:
-    """A function that says whether a record is wanted.
+def compile_filter(text: str, own: Collection[str] = tuple(_OWN)) -> Filter:
+    """A function that says whether a record is wanted; ``own``: which of its own a text may name.
 
     Raises:
         ProtocolError: ``bad_query``, with the place and what was expected there.
     """
     if len(text) > FILTER_LENGTH_MAX:
         raise bad_query(f"filter: at most {FILTER_LENGTH_MAX} characters, this has {len(text)}")
-    parser = _Parser(text)
+    parser = _Parser(text, own)
     wanted = parser.either()
     parser.expect_end()
     return wanted
 
 
+def compile_field(text: str) -> FieldOf:
+    """A function that takes one value out of a record's fields, None where it is not there.
+
+    ``text`` is a path (`edge_agent.field_path`), or the name of a field in backticks.
+
+    Raises:
+        ProtocolError: ``bad_query``, with what was expected.
+    """
+    path: tuple[str, ...] = ()
+    name = text[1:-1] if re.fullmatch("`[^`]+`", text) else text
+    if name == text:
+        try:
+            path = parse_path(text)
+        except ValueError as error:
+            raise bad_query(f"expected {error}, or a name in backticks, found {text!r}") from None
+
+    def field_of(fields: dict[str, Any]) -> Any:
+        # A field whose very name has a dot in it goes before a path into maps.
+        value = fields.get(name, MISSING)
+        if value is MISSING and len(path) > 1:
+            value = look_up(fields, path)
+        return None if value is MISSING else value
+
+    return field_of
+
+
 class _Parser:
     """Recursive descent; one method for each level of precedence, loosest first."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, own: Collection[str]) -> None:
         self._text = text
+        self._own = own
         self._at = 0
         self._depth = 0
         #: Kind, text and place of the token that is looked at.
@@ -136,7 +186,7 @@ class _Parser:
         self._advance()
         right = self._operand()
 
-        def is_wanted(record: Record) -> bool:
+        def is_wanted(record: Filtered) -> bool:
             one, other = left(record), right(record)
             if one is _MISSING or other is _MISSING:
                 return False
@@ -166,13 +216,13 @@ class _Parser:
 
     def _field(self, token: str) -> _Operand:
         if token.startswith("$"):
-            if token not in _OWN:
-                raise bad_query(f"filter: {token!r} is none of {', '.join(_OWN)}")
+            if token not in self._own:
+                raise bad_query(f"filter: {token!r} is none of {', '.join(self._own)}")
             return _OWN[token]
         if token.startswith("`"):
             name = token[1:-1]
             return lambda record: record.fields.get(name, _MISSING)
-        path = token.split(".")
+        path = parse_path(token)
         if len(path) == 1:
             return lambda record: record.fields.get(token, _MISSING)
         return lambda record: _look_up(record.fields, token, path)
@@ -208,16 +258,9 @@ class _Parser:
         return bad_query(f"filter: expected {expected} at {self._place + 1}, found {found}")
 
 
-def _look_up(fields: dict[str, Any], name: str, path: list[str]) -> Any:
+def _look_up(fields: dict[str, Any], name: str, path: tuple[str, ...]) -> Any:
     # A field whose very name has a dot in it goes before a path into maps.
-    if name in fields:
-        return fields[name]
-    value: Any = fields
-    for part in path:
-        if not isinstance(value, dict) or part not in value:
-            return _MISSING
-        value = value[part]
-    return value
+    return fields[name] if name in fields else look_up(fields, path)
 
 
 def _kind(value: object) -> str:

@@ -38,6 +38,7 @@ TABLE: tuple[Metric, ...] = (  # one metric a line, to be read as a table
     Metric("received_bytes_total", "counter", "bytes", "Bytes of messages with records."),
     Metric("records_nacked_total", "counter", "records", "Records refused for their content, by code.", ("code",)),
     Metric("records_dropped_total", "counter", "records", "Records that a rule left out, by rule.", ("rule",)),
+    Metric("hook_calls_slow_total", "counter", "calls", "Calls of a rule's hook that took longer than its budget, by rule.", ("rule",)),
     Metric("records_duplicate_total", "counter", "records", "Records that a source sent again; stored once."),
     Metric("source_gaps_total", "counter", "records", "Numbers that a source skipped when it resumed."),
     Metric("source_restarts_total", "counter", "restarts", "Sources whose numbering started anew."),
@@ -99,6 +100,12 @@ TABLE: tuple[Metric, ...] = (  # one metric a line, to be read as a table
     Metric("windows_closed_early_total", "counter", "windows", "Windows closed before their time for want of room, by rule.", ("rule",)),
     Metric("windows_open", "gauge", "windows", "Windows open, by rule.", ("rule",)),
     Metric("records_late_total", "counter", "records", "Records behind the watermark, left out, by rule.", ("rule",)),
+    Metric("alarm_active", "gauge", "streams", "Streams whose alarm is on, by rule.", ("rule",)),
+    Metric("alarm_records_left_out_total", "counter", "records", "Records of streams for which a rule with an alarm had no room, by rule.", ("rule",)),
+    # What streams said last, where http.expose says so.
+    Metric("stream_value", "gauge", "value", "Number fields of the newest record of the streams in http.expose.", ("stream", "field")),
+    Metric("stream_age_seconds", "gauge", "seconds", "Since that record was stored.", ("stream",)),
+    Metric("stream_series_left_out", "gauge", "series", "Series of http.expose beyond the 1,000 that are shown."),
     # Ourselves.
     Metric("start_time_seconds", "gauge", "seconds", "When the agent started, since 1970."),
     Metric("cpu_seconds_total", "counter", "seconds", "CPU of all threads, user and system; E = records / seconds."),

@@ -58,9 +58,14 @@ def to_dict(record: Record) -> dict[str, Any]:
     return shown
 
 
-def to_json(record: Record) -> bytes:
-    """One record as one JSON object without line breaks."""
-    return encode_json(to_dict(record))
+def to_json(record: Record, count: int | None = None) -> bytes:
+    """One record as one JSON object without line breaks; ``count`` is how many it stands for, where
+    it was asked for with a step.
+    """
+    shown = to_dict(record)
+    if count is not None:
+        shown["count"] = count
+    return encode_json(shown)
 
 
 def to_ndjson(records: Iterable[Record]) -> bytes:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +37,7 @@ class Renewals:
         listen: names the files.
         forwarders: are told of SIGHUP.
         hangups: says that it came; None where nobody sends it.
+        reload: reads the rules again; None where nobody can.
     """
 
     def __init__(
@@ -44,8 +45,10 @@ class Renewals:
         listen: Listen,
         forwarders: Sequence[Forwarder],
         hangups: trio.MemoryReceiveChannel[None] | None,
+        reload: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._listen = listen
+        self._reload = reload
         self._forwarders = forwarders
         self._hangups = hangups
         self._ports: dict[str, tuple[ssl.SSLContext, Callable[[], ssl.SSLContext | None]]] = {}
@@ -69,6 +72,8 @@ class Renewals:
                 )
                 for forwarder in self._forwarders:
                     forwarder.online()
+                if self._reload is not None:
+                    await self._reload()
             if not self._ports:
                 continue
             state = await trio.to_thread.run_sync(_state, self._listen)

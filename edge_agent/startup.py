@@ -13,10 +13,13 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from time import perf_counter
 
 from edge_agent.config import Config, parse_address
 from edge_agent.errors import ConfigError, SinkUnavailable, StoreError
 from edge_agent.forward import CredentialFiles, client_context, read_token
+from edge_agent.metrics import Metrics
+from edge_agent.rules import compile_rules
 from edge_agent.store import DATA, LOCK, STORE, is_held, refuse_newer
 from edge_agent.tls import server_context
 from edge_agent.tokens import Tokens
@@ -44,13 +47,16 @@ def require(config: Config) -> None:
 
 
 def unusable_files(config: Config, is_wrong: Wrong = _nothing) -> list[ConfigError]:
-    """What a start would say of the files that it reads once: tokens, certificate, key."""
+    """What a start would say of what it reads once: tokens, certificate, key, what rules name."""
     tries: list[Callable[[], object]] = []
     if config.listen.tokens is not None and not is_wrong("listen.tokens"):
         tokens = config.listen.tokens
         tries.append(lambda: Tokens(Path(tokens)))
     if not (is_wrong("listen.tls_certificate") or is_wrong("listen.tls_key")):
         tries.append(lambda: server_context(config.listen))
+    if not is_wrong("rule"):
+        rules, limits = config.rule, config.limits
+        tries.append(lambda: compile_rules(rules, Metrics(), limits=limits, timer=perf_counter))
     return [error for one in tries if (error := _refusal(one)) is not None]
 
 

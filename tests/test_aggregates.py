@@ -63,3 +63,21 @@ def test_what_is_a_number() -> None:
     assert all(is_number(value) for value in (0, -1, 2**64, 1.5, -0.0))
     odd = (True, False, None, "1", float("nan"), float("inf"), [1], b"1")
     assert not any(is_number(value) for value in odd)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(NUMBERS, st.integers(0, 5)), max_size=30),
+    st.lists(st.tuples(NUMBERS, st.integers(0, 5)), max_size=30),
+)
+def test_what_is_merged_has_the_figures_of_all_of_it(
+    one: list[tuple[float, int]], other: list[tuple[float, int]]
+) -> None:
+    merged = summary_of(one)
+    merged.merge(summary_of(other))
+    whole = summary_of([*one, *other])
+    assert merged.count == whole.count
+    if whole.count:
+        found, expected = merged.figures(), whole.figures()
+        assert math.isclose(found.pop("mean"), expected.pop("mean"), rel_tol=1e-12, abs_tol=1e285)
+        assert found == expected

@@ -17,32 +17,43 @@ FILES = {
 }
 
 FLOORS = {
-    "errors": -1, "record": 0, "stream_names": 0, "aggregates": 0, "metrics": 0, "filter": 0,
-    "clock_note": 0, "time_format": 0, "moments": 0, "files": 0, "printable": 0, "access": 0,
-    "zstd": 0, "wire": 1, "session": 1, "store": 1, "config": 1, "clock": 1, "backoff": 1,
-    "dial": 1, "supervise": 1, "connection_quota": 1, "refused_peers": 1, "accepting": 1,
-    "render": 1, "commit": 2, "history": 2, "log": 2, "client": 2, "tls": 2, "copied_sources": 2,
-    "live": 3, "digest": 3, "answering": 3, "asking": 3, "forward": 3, "wear": 3, "scrubber": 3,
-    "tokens": 3, "server": 4, "ops": 4, "wiring": 5, "startup": 5, "renewal": 5, "agent": 5,
-    "cli": 6, "__main__": 7,
+    "errors": 0, "record": 1, "stream_names": 1, "aggregates": 1, "metrics": 1, "filter": 1,
+    "clock_note": 1, "time_format": 1, "moments": 1, "files": 1, "printable": 1, "access": 1,
+    "zstd": 1, "field_path": 1, "measures": 1, "field_paths": 1, "wire": 2, "session": 2,
+    "store": 2, "config": 2, "clock": 2, "backoff": 2, "dial": 2, "supervise": 2,
+    "connection_quota": 2, "refused_peers": 2, "accepting": 2, "render": 2, "commit": 3,
+    "history": 3, "log": 3, "client": 3, "tls": 3, "copied_sources": 3, "rules": 3, "live": 4,
+    "digest": 4, "answering": 4, "asking": 4, "forward": 4, "wear": 4, "scrubber": 4, "tokens": 4,
+    "server": 5, "ops": 5, "wiring": 6, "startup": 6, "renewal": 6, "rule_reload": 6, "agent": 6,
+    "cli": 7, "__main__": 8,
 }  # fmt: skip
 #: Nothing imports its neighbours on the same floor, but for these.
 SIDEWAYS = {
-    ("accepting", "connection_quota"), ("filter", "record"), ("filter", "moments"),
-    ("moments", "record"), ("time_format", "record"), ("wire", "session"), ("log", "commit"),
-    ("agent", "wiring"), ("agent", "renewal"), ("agent", "startup"), ("startup", "wiring"),
+    ("accepting", "connection_quota"), ("filter", "field_path"), ("filter", "moments"),
+    ("field_paths", "aggregates"), ("moments", "record"), ("time_format", "record"),
+    ("wire", "session"), ("log", "commit"), ("asking", "digest"), ("agent", "wiring"),
+    ("agent", "renewal"), ("agent", "startup"), ("agent", "rule_reload"), ("startup", "wiring"),
 }  # fmt: skip
-#: client is on floor 2 for its Trio; what needs more than Trio and msgpack is not for sensors.
+#: client is on floor 3 for its Trio; what needs more than Trio and msgpack is not for sensors.
 NOT_FOR = {"client": {"store", "config", "wire", "record"}}
-PURE = {
-    "wire", "session", "store", "config", "errors", "record", "stream_names", "aggregates",
-    "metrics", "clock_note", "time_format", "filter", "moments",
-}  # fmt: skip
+PURE = {"wire", "session", "store", "config", "history", "rules"} | {
+    part for part, floor in FLOORS.items() if floor <= 1
+} - {"files", "printable", "access", "zstd"}
 #: Rooms that are entered by their doors: what is named elsewhere is in the face of one of these.
-ROOMS = {"history", "digest", "store", "wire", "session", "commit", "config", "forward", "client"}
+ROOMS = {
+    "history",
+    "digest",
+    "store",
+    "wire",
+    "session",
+    "commit",
+    "config",
+    "forward",
+    "client",
+    "rules",
+}
 DOORS = {f"edge_agent.{n}" for n in ROOMS} | {
-    f"edge_agent.{n}"
-    for n in ("history.answers", "history.keys", "store.tools", "store.thinning")
+    f"edge_agent.{n}" for n in ("history.answers", "history.keys", "store.tools", "store.thinning")
 }
 #: A room within a room, which even its neighbours there enter by the door.
 CLOSET = "edge_agent.store.thinning."

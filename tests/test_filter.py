@@ -22,6 +22,7 @@ FIELDS: dict[str, Any] = {
     "rain (mm)": 4,
     "a.b": 7,
     "list": [1, 2],
+    "params": {"switch:0": {"apower": 8.9}, "a b": 1},
 }
 
 
@@ -38,7 +39,8 @@ def record(fields: dict[str, Any]) -> Record:
         "t > 20 and n == 3", "t > 99 or n == 3", "t > 99 and n == 99 or n == 3",
         "not (t > 99 or n == 99)", "not not on", "n", '$stream == "greenhouse/1"',
         "$source == 'pi-7'", "$seq == 9", "on != 1", "site != 3", "list != 1", "3 == n",
-        "t > 1e1", "t > +.5e1",
+        "t > 1e1", "t > +.5e1", 'params."switch:0".apower > 8', 'params."a b" == 1',
+        'params."a b"', "params.`a b` > 0", "list.0 == 1",
     ],
 )  # fmt: skip
 def test_these_match(text: str) -> None:
@@ -50,7 +52,8 @@ def test_these_match(text: str) -> None:
     [
         "t < 20", "missing", "missing == 1", "missing != 1", "missing < 1", "not n == 3",
         "site > 3", "on == 1", "on > 0", "off", "none", "list > 1", "door > 1", "door.shut",
-        "door.open.deep == 1", "t > 20 and n == 99", "n == 99 and n == 3 or t > 99",
+        "door.open.deep == 1", 'params."switch:1".apower', "list.2", "t > 20 and n == 99",
+        "n == 99 and n == 3 or t > 99",
     ],
 )  # fmt: skip
 def test_these_do_not(text: str) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from edge_agent.render import encode_json, to_csv, to_dict, to_json, to_ndjson
 from edge_agent.record import Record
+from edge_agent.render import encode_json, to_csv, to_dict, to_json, to_ndjson
 
 TIME_NS = 1_795_341_600_250_000_000
 

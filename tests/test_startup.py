@@ -47,6 +47,11 @@ REFUSED = {
     "more than the disk has": ('[store]\nsize = "1TiB"\n', "would fit"),
     "a store that is a file": ('[store]\npath = "{tls}/junk"\n', "{tls}/junk"),
     "a store below a file": ('[store]\npath = "{tls}/junk/data"\n', "{tls}/junk"),
+    "a rule without its key": (('[[rule]]\nname = "r"\nstreams = ["**"]\n'
+                                'pseudonymise = ["card"]\nkey_file = "{folder}/none"\n'),
+                               "rule.r.key_file"),
+    "a rule without its hook": ('[[rule]]\nname = "r"\nstreams = ["**"]\nhook = "none_here:f"\n',
+                                "rule.r.hook"),
     "a rule about time": ('[[rule]]\nname = "r"\nstreams = ["**"]\ndrop = ["time"]\n', "rule.r"),
     "an unknown key": ("[listen]\nadress = 1\n", "adress"),
 }  # fmt: skip

@@ -51,13 +51,17 @@ streams = ["**"]
 window = "1h"
 into = "hourly/{stream}"
 [[rule]]
+name = "hot"
+streams = ["**"]
+alarm = { field = "t", above = 30 }
+[[rule]]
 name = "hide"
 streams = ["**"]
 drop = ["secret"]
 """
 
 
-def test_every_upstream_and_window_is_a_consumer_of_every_log() -> None:
+def test_every_upstream_rule_after_storing_and_history_is_a_consumer_of_every_log() -> None:
     settings = store_settings(parse(TEXT, "test"))
 
     assert {(one.name, one.log, one.required) for one in settings.consumers} == {
@@ -65,6 +69,8 @@ def test_every_upstream_and_window_is_a_consumer_of_every_log() -> None:
         for log in ("main", "alarms")
         for name, required in (
             ("upstream/hub", True), ("upstream/extra", False), ("rule/hourly", False),
+                ("history", False),
+            ("rule/hot", False),
         )
     }  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tarfile
 import time
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,6 +15,7 @@ import msgspec
 from edge_agent import __version__
 from edge_agent.cli.common import Failure, config_options
 from edge_agent.cli.compact import progress_bar, store_of
+from edge_agent.digest import back_up_history
 from edge_agent.files import SECRET, acting_as_owner, whole_file
 from edge_agent.ops.text import size
 from edge_agent.printable import json_text, printable
@@ -36,7 +38,7 @@ def command(target: Path, config: Path | None, data: str | None, *, as_json: boo
         if target.suffix == ".tar":
             manifest = _packed(path, target, progress)
         else:
-            manifest = take_backup(path, target, __version__, time.time_ns(), progress)
+            manifest = _taken(path, target, progress)
     if as_json:
         click.echo(json_text(msgspec.to_builtins(manifest), indent=2))
     else:
@@ -49,6 +51,11 @@ def describe(manifest: Manifest) -> str:
     return printable(f"agent {manifest.agent_id}, {last}, {size(manifest.bytes)}")
 
 
+def _taken(path: Path, target: Path, progress: Progress) -> Manifest:
+    more = partial(back_up_history, path)
+    return take_backup(path, target, __version__, time.time_ns(), progress, more=more)
+
+
 def _packed(path: Path, target: Path, progress: Progress) -> Manifest:
     if os.path.lexists(target):
         raise Failure(f"{target} exists; a backup is not written over another")
@@ -56,9 +63,9 @@ def _packed(path: Path, target: Path, progress: Progress) -> Manifest:
         target.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as beside:
             folder = Path(beside) / "backup"
-            manifest = take_backup(path, folder, __version__, time.time_ns(), progress)
+            manifest = _taken(path, folder, progress)
             with whole_file(target, SECRET) as out, tarfile.open(fileobj=out, mode="w") as tar:
-                for name in (MANIFEST, DATA):
+                for name in (MANIFEST, DATA, *manifest.files):
                     tar.add(folder / name, name)
     except OSError as error:
         raise Failure(f"{target}: {error.strerror or error}") from error

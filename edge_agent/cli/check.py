@@ -18,6 +18,7 @@ import msgspec
 from edge_agent.cli.common import Failure, config_options, holds_store
 from edge_agent.cli.progress import ProgressBar
 from edge_agent.cli.run import settings_of
+from edge_agent.digest import HistoryReport, check_history
 from edge_agent.errors import StoreFailed, StoreLocked
 from edge_agent.files import acting_as_owner
 from edge_agent.ops.text import amount, size
@@ -50,18 +51,25 @@ def command(config: Path | None, data: str | None, *, deep: bool, as_json: bool)
             with ProgressBar("checking", None) as bar:
                 bar.show(0, "pages, blocks and counters")
                 report = check_store(path)
+                history = check_history(path, deep=deep)
         except OSError as error:
             raise Failure(f"{path}: {error.strerror or error}") from error
     if as_json:
         told = asdict(report) | ({} if found is None else {"deep": asdict(found)})
+        told |= {} if history is None else {"history": asdict(history)}
         click.echo(json_text(told, indent=2))
     else:
-        _print(path, report, found)
+        _print(path, report, found, history)
     if report.problems and len(report.problems) == report.miscounted:
         raise Failure(f"{path} miscounts its bytes, no more: edge-agent compact counts them anew")
     if report.problems or (found is not None and found.problems):
         raise Failure(
             f"{path} is damaged; the agent sets it aside and saves what is sound when it starts"
+        )
+    if history is not None and history.problems:
+        raise Failure(
+            f"the history in {path} is damaged, the logs are sound: answers leave out what fails"
+            " its checksum, and say so"
         )
 
 
@@ -93,7 +101,7 @@ def _look_deep(path: Path) -> Deep:
         )
 
 
-def _print(path: Path, report: Report, deep: Deep | None) -> None:
+def _print(path: Path, report: Report, deep: Deep | None, history: HistoryReport | None) -> None:
     for name, log in report.logs.items():
         click.echo(
             f"log {name}: {amount(log.records)} records in {amount(log.blocks)} blocks,"
@@ -110,6 +118,12 @@ def _print(path: Path, report: Report, deep: Deep | None) -> None:
         loss = loss_in_words(note.missing, note.possible, all_known=note.all_known)
         click.echo(f"read back from a damaged one ({note.reason}): {loss}")
     problems = report.problems + ([] if deep is None else deep.problems)
+    if history is not None:
+        parts = ", ".join(f"{amount(count)} {what}" for what, count in history.parts.items())
+        click.echo(
+            f"history: {amount(history.records)} records of {history.series} streams ({parts})"
+        )
+        problems += history.problems
     for problem in problems[:_PROBLEMS_SHOWN]:
         click.echo(f"problem: {problem}")
     if len(problems) > _PROBLEMS_SHOWN:

@@ -15,6 +15,7 @@ import click
 from edge_agent.cli.common import Failure, config_options, quit_if_no_store
 from edge_agent.cli.progress import ProgressBar
 from edge_agent.cli.run import settings_of
+from edge_agent.digest import rewrite_history
 from edge_agent.errors import StoreLocked
 from edge_agent.files import acting_as_owner
 from edge_agent.ops.text import size
@@ -32,6 +33,7 @@ def command(config: Path | None, data: str | None) -> None:
     path = store_of(config, data)
     with not_in_use(), acting_as_owner(path), progress_bar("compacting") as progress:
         done = compact_store(path, progress)
+        rewrite_history(path)
     click.echo(
         f"{path}: {done.blocks} blocks, {size(done.before_bytes)} in use before,"
         f" {size(done.after_bytes)} now"

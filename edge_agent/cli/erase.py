@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import click
@@ -11,8 +13,10 @@ from edge_agent.cli.common import config_options
 from edge_agent.cli.compact import not_in_use, progress_bar, store_of, what_remains
 from edge_agent.cli.run import settings_of
 from edge_agent.cli.store_access import agreed
+from edge_agent.digest import rewrite_history
 from edge_agent.files import acting_as_owner
 from edge_agent.forward import UPSTREAM, without_records
+from edge_agent.live import RULE, state_without
 from edge_agent.ops.text import amount
 from edge_agent.printable import json_text
 from edge_agent.store.tools import Erasing, erase_streams
@@ -40,13 +44,22 @@ def command(
     literal = "" if "*" in stream else stream
     level = settings_of(config, data).store.compression_level
     with not_in_use(), acting_as_owner(path), progress_bar("erasing") as progress:
-        rebuilt, found = erase_streams(path, matches, literal, level, progress, restate=_restated)
+        rebuilt, found = erase_streams(
+            path, matches, literal, level, progress, forget=partial(_forgotten, matches),
+            restate=_restated,
+        )  # fmt: skip
+        history = rewrite_history(path, matches)
     if as_json:
         told = {"records": found.records, "quarantine": found.entries, "damaged": found.damaged}
-        told |= {"mentioned": sorted(found.mentioned), **asdict(rebuilt)}
+        told |= {"history": history, "mentioned": sorted(found.mentioned), **asdict(rebuilt)}
         click.echo(json_text(told, indent=2))
         return
-    _tell(path, found)
+    _tell(path, found, history)
+
+
+def _forgotten(matches: Callable[[str], bool], consumer: str, state: bytes) -> bytes:
+    # A rule's open windows and alarms are figures of it as well.
+    return state_without(state, matches) if consumer.startswith(RULE) else state
 
 
 def _restated(consumer: str, state: bytes) -> bytes:
@@ -54,19 +67,21 @@ def _restated(consumer: str, state: bytes) -> bytes:
     return without_records(state) if consumer.startswith(UPSTREAM) else state
 
 
-def _tell(path: Path, found: Erasing) -> None:
+def _tell(path: Path, found: Erasing, history: list[str]) -> None:
     for name, count in sorted(found.records.items()):
         click.echo(f"erased {name}: {amount(count)} records")
     if found.entries:
         click.echo(f"erased {found.entries} entries of quarantine")
-    if not found.records and not found.entries:
+    for name in history:
+        click.echo(f"erased {name} from history")
+    if not found.records and not found.entries and not history:
         click.echo("there was nothing of it; the store was compacted all the same")
     if found.damaged:
         click.echo(f"left out {found.damaged} blocks that could not be read, whatever they held")
     if found.damaged_entries:
         click.echo(f"left out {found.damaged_entries} entries of quarantine that could not be read")
     for consumer in sorted(found.mentioned):
-        click.echo(f"still there: {consumer} keeps figures of it until its open windows close")
+        click.echo(f"still there: {consumer} keeps something of it in its state")
     for line in what_remains(path):
         click.echo(line)
     click.echo("not reached: backups, other machines that already have it, free blocks of the card")

@@ -25,7 +25,8 @@ def line(record: dict[str, Any]) -> str:
     fields = "  ".join(
         f"{name}={_cut(_cell(value), _LINE_CHARACTERS)}" for name, value in record["fields"].items()
     )
-    return printable(f"{record['time']}  {record['stream']}  {fields}")
+    of = f"  (of {record['count']})" if record.get("count", 1) > 1 else ""
+    return printable(f"{record['time']}  {record['stream']}  {fields}{of}")
 
 
 def print_table(records: Sequence[dict[str, Any]], out: IO[str]) -> None:

@@ -30,7 +30,9 @@ from edge_agent.cli.run import settings_of
 from edge_agent.cli.store_access import agreed
 from edge_agent.cli.user import agent_user
 from edge_agent.config import Config
+from edge_agent.digest import BACKUP, restore_history
 from edge_agent.files import acting_as_owner, refuse_pipes
+from edge_agent.history import FOLDER
 from edge_agent.ops.text import size
 from edge_agent.store import (
     DATA,
@@ -110,6 +112,9 @@ def command(
             )
             with progress_bar("restoring") as progress:
                 restore_store(path, folder / DATA, header, map_size, progress)
+            if aside is not None and (path / FOLDER).exists():
+                (path / FOLDER).rename(aside / FOLDER)
+            restore_history(folder, path, header.store_id, header.epoch)
             if aside is not None:
                 click.echo(f"moved the store that was there to {aside}")
     click.echo(f"{path}: restored from {describe(manifest)}")
@@ -195,6 +200,9 @@ def _unpack(backup: Path, packed: IO[bytes], folder: Path, settings: Config) -> 
             if members[DATA].size != manifest.bytes:
                 raise Failure(f"{backup} is damaged: {DATA} has another size than {MANIFEST} says")
             _extract(tar, members[DATA], folder, manifest.bytes)
+            for name in manifest.files:
+                require_room(folder, members[name].size, "unpacking the backup")
+                _extract(tar, members[name], folder, members[name].size)
     except KeyError as error:
         raise Failure(f"{backup} is no backup: it holds no {error}") from error
     except tarfile.TarError as error:
@@ -211,12 +219,12 @@ def _unpack(backup: Path, packed: IO[bytes], folder: Path, settings: Config) -> 
 
 
 def _members(tar: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
-    """The two that belong to a backup. Whatever else is in there, and whatever it is called, stays
+    """Those that belong to a backup. Whatever else is in there, and whatever it is called, stays
     out; and so does one of them that is a link, or a sparse file, which grows on unpacking.
     """
     found: dict[str, tarfile.TarInfo] = {}
     for member, _ in zip(tar, range(_MEMBERS_MAX), strict=False):
-        if member.name in (MANIFEST, DATA) and member.name not in found:
+        if member.name in (MANIFEST, DATA, BACKUP) and member.name not in found:
             if not member.isreg() or member.issparse():
                 raise tarfile.ReadError(f"{member.name} is no plain file")
             found[member.name] = member

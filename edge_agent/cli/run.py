@@ -2,7 +2,8 @@
 
 The first SIGTERM or SIGINT drains: nothing new is taken, what was accepted is committed and acked.
 A second one ends it at once; what was acked is on the card either way. SIGHUP says that a
-certificate or a token was renewed, and ends nothing, as a terminal that is closed sends it, too.
+certificate, a token or the rules were changed, and ends nothing, as a terminal that is closed sends
+it, too.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -43,10 +45,11 @@ def command(
     upstreams: tuple[str, ...],
 ) -> None:
     """Run the agent until SIGTERM or Ctrl-C; then it drains."""
-    settings = settings_of(config, data, listen, http, upstreams)
+    reread = partial(settings_of, config, data, listen, http, upstreams)
+    settings = reread()
     process.before_start()
     try:
-        drained = trio.run(run_until_signal, settings)
+        drained = trio.run(run_until_signal, settings, reread)
     except* OSError as group:
         # An address that is taken, or none of this machine's. (What the store and upstreams do
         # to the agent is handled within it.)
@@ -92,8 +95,10 @@ def examined(
     return examine(config, env=os.environ, overrides=overrides)
 
 
-async def run_until_signal(settings: Config) -> bool:
-    """The agent until it is told to stop; False where a second signal cut the drain short."""
+async def run_until_signal(settings: Config, reread: Callable[[], Config] | None = None) -> bool:
+    """The agent until it is told to stop; False where a second signal cut the drain short.
+    ``reread`` gives the settings anew when somebody has changed them (SIGHUP).
+    """
     from edge_agent import agent
 
     stop, drained = trio.Event(), False
@@ -102,7 +107,7 @@ async def run_until_signal(settings: Config) -> bool:
     async with trio.open_nursery() as nursery:
         await nursery.start(_obey_signals, stop, hung_up, nursery.cancel_scope)
         async with trio.open_nursery() as inner:
-            running = partial(agent.run, settings, stop=stop, hangups=hangups)
+            running = partial(agent.run, settings, stop=stop, hangups=hangups, reread=reread)
             _announce(await inner.start(running))
             process.after_start()
         drained = True

@@ -13,6 +13,7 @@ from edge_agent.cli.doctor.deliveries import limits
 from edge_agent.ops.text import amount, duration, percent, phase, ratio, size
 from edge_agent.printable import json_text, often, printable
 
+_ALARMS_SHOWN = 10
 _REFUSED_SHOWN = 5
 _COLOURS = {"ok": "green", "degraded": "yellow", "failed": "red"}
 
@@ -52,7 +53,7 @@ def _print(status: dict[str, Any]) -> None:
         if table is not None:
             console.print(table)
             console.print()
-    for line in (*_outlook(status), *_refused(status)):
+    for line in (*_alarms(status), *_outlook(status), *_refused(status)):
         console.print(f"• {_text(line)}")
     store = status["store"]
     console.print(
@@ -62,6 +63,8 @@ def _print(status: dict[str, Any]) -> None:
         f" · {store['quarantine_entries']} in quarantine{_scrub(store)}",
         style="dim",
     )
+    if (history := status.get("history")) is not None:
+        console.print(_history(history), style="dim")
 
 
 def _text(text: str, most: int | None = None) -> str:
@@ -70,6 +73,15 @@ def _text(text: str, most: int | None = None) -> str:
 
     shown = printable(text)
     return escape(shown if most is None or len(shown) <= most else f"{shown[: most - 1]}…")
+
+
+def _history(history: dict[str, Any]) -> str:
+    full = history["used_bytes"] / max(history["limit_bytes"], 1)
+    lag = f" · {history['lag']} records behind" if history["lag"] else ""
+    return (
+        f"history {percent(full)} of {size(history['limit_bytes'])}"
+        f" · {history['records']} records of {history['series']} streams{lag}"
+    )
 
 
 def _undated(status: dict[str, Any]) -> str:
@@ -156,6 +168,17 @@ def _card(status: dict[str, Any]) -> Any:
             ratio(stretch["amplification"]),
         )
     return table
+
+
+def _alarms(status: dict[str, Any]) -> Iterator[str]:
+    # An agent of an earlier version has none.
+    alarms = status.get("alarms", [])
+    for one in alarms[:_ALARMS_SHOWN]:
+        value = "" if one["value"] is None else f" ({one['value']:.6g})"
+        told = f"{one['rule']}, {one['meaning']}: {one['stream']}{value}"
+        yield f"alarm {told}, since {one['since']}"
+    if len(alarms) > _ALARMS_SHOWN:
+        yield f"and {amount(len(alarms) - _ALARMS_SHOWN)} more alarms"
 
 
 def _outlook(status: dict[str, Any]) -> Iterator[str]:

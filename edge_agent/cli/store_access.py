@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
@@ -218,15 +219,16 @@ async def _on_the_store(config: Config, what: Callable[[Orders], Awaitable[Answe
 
     from edge_agent.clock import SystemClock
     from edge_agent.commit import Committer
-    from edge_agent.live import compile_rules
     from edge_agent.log import Log
     from edge_agent.metrics import Metrics
     from edge_agent.ops.orders.orders import Orders
+    from edge_agent.rules import RulesInForce, compile_rules
     from edge_agent.store import Engine
     from edge_agent.wiring import group_limits, store_settings
 
     clock, metrics = SystemClock(), Metrics()
-    before = compile_rules(config.rule, metrics)
+    compiled = compile_rules(config.rule, metrics, limits=config.limits, timer=time.perf_counter)
+    rules = RulesInForce(compiled, metrics)
     # What it imports then may lie where the folder's owner may not read.
     clock.read()
     path = Path(config.store.path)
@@ -250,7 +252,7 @@ async def _on_the_store(config: Config, what: Callable[[Orders], Awaitable[Answe
                 nursery.start_soon(committer.run)
                 try:
                     known = partial(_identities, config)
-                    return await what(Orders(log, config, clock, before=before, identities=known))
+                    return await what(Orders(log, config, clock, rules=rules, identities=known))
                 finally:
                     committer.close()
         finally:

@@ -6,17 +6,23 @@ name file, key, what was expected, what was found.
 """
 
 from edge_agent.config.addresses import authority_file, people_url, sensor_url
+from edge_agent.config.check_rules import ACTIONS as RULE_ACTIONS
 from edge_agent.config.load import ENVIRONMENT_PREFIX, ConfigMistakes, examine, load_config, parse
 from edge_agent.config.render import render_toml
 from edge_agent.config.shape import (
+    Alarm,
+    Calibration,
     Config,
+    Conversion,
     Duration,
     HistoryConfig,
     Http,
     Limits,
     Listen,
     LogConfig,
+    Profile,
     Rule,
+    Schema,
     SecretFile,
     Share,
     Size,
@@ -31,21 +37,28 @@ from edge_agent.config.units import (
     format_size,
     parse_address,
     parse_duration,
+    parse_limit,
     parse_size,
 )
 from edge_agent.config.urls import header_value_problem, shown_url
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
+    "RULE_ACTIONS",
+    "Alarm",
+    "Calibration",
     "Config",
     "ConfigMistakes",
+    "Conversion",
     "Duration",
     "HistoryConfig",
     "Http",
     "Limits",
     "Listen",
     "LogConfig",
+    "Profile",
     "Rule",
+    "Schema",
     "SecretFile",
     "Share",
     "Size",
@@ -63,6 +76,7 @@ __all__ = [
     "parse",
     "parse_address",
     "parse_duration",
+    "parse_limit",
     "parse_size",
     "people_url",
     "render_toml",

@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from edge_agent.access import is_loopback
+from edge_agent.config.check_rules import ACTIONS, rule_mistakes
+from edge_agent.config.derived_rules import circle_of, derived_problems
 from edge_agent.config.shape import KIB, MIB, Config, Duration, Rule, Share, Size, Upstream
 from edge_agent.config.units import (
     format_duration,
@@ -21,7 +23,7 @@ from edge_agent.config.units import (
 from edge_agent.config.urls import request_problems
 from edge_agent.errors import ConfigError, ProtocolError
 from edge_agent.record import DAY_S
-from edge_agent.stream_names import compile_pattern, stream_problem
+from edge_agent.stream_names import compile_pattern
 from edge_agent.time_format import parse_format
 
 Where = Callable[[str], str]
@@ -33,8 +35,6 @@ FORWARD_MESSAGE_BYTES = 1 * MIB
 #: All logs together; the rest is LMDB's headroom, without which a full store cannot be trimmed.
 SHARES_MAX = 0.8
 LOGS_MAX = 32
-#: Fields that everything reads that stores, routes and forwards.
-_NOT_FOR_RULES = frozenset({"time", "stream"})
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 #: The same in words.
 NAME_EXPECTED = "a name of 1 to 64 letters, digits, '.', '_' and '-'"
@@ -99,10 +99,18 @@ _UPSTREAM_RANGES: dict[str, tuple[float, float]] = {
     "backoff_max": (0.01, DAY_S),
 }
 _RULE_RANGES: dict[str, tuple[float, float]] = {
+    "max_silence": (0, 366 * DAY_S),
+    "hook_budget": (0.0001, 1),
     "window": (0.1, 366 * DAY_S),
+    "every": (0.1, 366 * DAY_S),
     "lateness": (0, 366 * DAY_S),
     "idle": (0.1, 366 * DAY_S),
     "open_windows": (1, 1_000_000),
+}
+_ALARM_RANGES: dict[str, tuple[float, float]] = {
+    "per": (0.1, 366 * DAY_S),
+    "absent": (0.1, 366 * DAY_S),
+    "hold": (0, 366 * DAY_S),
 }
 #: The left one must not exceed the right one.
 ORDER = (
@@ -131,7 +139,10 @@ def limits_of(table: str, key: str, kind: type) -> str:
     """The range of a key of ``listen``, ``log``, ``upstream`` …, of values of ``kind``, in words;
     "" where it has none.
     """
-    own = {"log": _LOG_RANGES, "upstream": _UPSTREAM_RANGES, "rule": _RULE_RANGES}
+    own = {
+        "log": _LOG_RANGES, "upstream": _UPSTREAM_RANGES, "rule": _RULE_RANGES,
+        "alarm": _ALARM_RANGES,
+    }  # fmt: skip
     ranges = own.get(table, _RANGES)
     bounds = ranges.get(key if table in own or not table else f"{table}.{key}")
     return "" if bounds is None else _range(bounds, kind)
@@ -157,6 +168,7 @@ def problems(config: Config, where: Where) -> Iterator[Problem]:
             expected = f"at most {larger} = {_show(right)}"
             yield ConfigError(where(smaller), expected, _show(left)), (smaller, larger)
     yield from _about_ports(config, where)
+    yield from _about_patterns(config.http.expose, "http.expose", where)
     yield from _about_logs(config, where)
     yield from _about_names([upstream.name for upstream in config.upstream], "upstream", where)
     yield from _about_names([rule.name for rule in config.rule], "rule", where)
@@ -164,6 +176,9 @@ def problems(config: Config, where: Where) -> Iterator[Problem]:
         yield from _about_upstream(upstream, f"upstream.{upstream.name}", where)
     for rule in config.rule:
         yield from _about_rule(rule, f"rule.{rule.name}", where)
+    if circle := circle_of(config.rule):
+        expected = "rules that do not feed one another in a circle"
+        yield _problem(f"rule.{circle[0]}.derived", where, expected, " -> ".join(circle))
 
 
 def _about_ports(config: Config, where: Where) -> Iterator[Problem]:
@@ -217,8 +232,7 @@ def _about_logs(config: Config, where: Where) -> Iterator[Problem]:
         yield _problem("log", where, f"at most {LOGS_MAX} logs", str(len(config.log)))
     for name, log in config.log.items():
         for key, bounds in _LOG_RANGES.items():
-            if getattr(log, key) is not None:
-                yield from _in_range(getattr(log, key), bounds, f"log.{name}.{key}", where)
+            yield from _in_range(getattr(log, key), bounds, f"log.{name}.{key}", where)
         yield from _about_patterns(log.streams, f"log.{name}.streams", where)
     shares = [log.share for log in config.log.values()]
     low, high = _LOG_RANGES["share"]
@@ -248,46 +262,26 @@ def _about_upstream(upstream: Upstream, at: str, where: Where) -> Iterator[Probl
 
 
 def _about_rule(rule: Rule, at: str, where: Where) -> Iterator[Problem]:
-    given = [
-        name
-        for name in ("rename", "drop", "redact", "time", "window")
-        if getattr(rule, name) is not None
-    ]
+    given = [name for name in ACTIONS if getattr(rule, name) is not None]
     if len(given) != 1:
         found = " and ".join(given) or "none"
         key = where(f"{at}.{given[1] if given else 'rename'}")
-        error = ConfigError(key, "exactly one of rename, drop, redact, time and window", found)
-        yield error, [f"{at}.{name}" for name in ("rename", "drop", "redact", "time", "window")]
-    for name in ("rename", "drop", "redact"):
-        if name in given and not getattr(rule, name):
-            yield _problem(f"{at}.{name}", where, "at least one field", "none")
-    renamed = [*(rule.rename or {}), *(rule.rename or {}).values()]
-    dropped = () if rule.drop == "record" else rule.drop or ()
-    for action, names in (("rename", renamed), ("drop", dropped), ("redact", rule.redact or ())):
-        for name in sorted(_NOT_FOR_RULES.intersection(names)):
-            expected = "a field other than time and stream"
-            yield _problem(f"{at}.{action}", where, expected, f'"{name}"')
+        every = f"{', '.join(ACTIONS[:-1])} and {ACTIONS[-1]}"
+        error = ConfigError(key, f"exactly one of {every}", found)
+        yield error, [f"{at}.{name}" for name in ACTIONS]
+    else:
+        for own, expected, found in rule_mistakes(rule, given[0]):
+            yield _problem(f"{at}.{own}", where, expected, found)
+        for own, expected, found in derived_problems(rule, given[0]):
+            yield _problem(f"{at}.{own}", where, expected, found)
     if rule.time is not None:
         yield from _about_rule_time(rule.time, f"{at}.time", where)
     for key, bounds in _RULE_RANGES.items():
-        if getattr(rule, key) is not None:
-            yield from _in_range(getattr(rule, key), bounds, f"{at}.{key}", where)
+        yield from _in_range(getattr(rule, key), bounds, f"{at}.{key}", where)
     yield from _about_patterns(rule.streams, f"{at}.streams", where, at_least_one=True)
-    if len(given) == 1:  # Which keys belong to it depends on what it is.
-        yield from _about_windows(rule, given[0], at, where)
-
-
-def _about_windows(rule: Rule, action: str, at: str, where: Where) -> Iterator[Problem]:
-    if rule.window is None:
-        for key in ("into", "fields", "derived"):
-            if getattr(rule, key):
-                yield _problem(f"{at}.{key}", where, "this key only beside window", _show(action))
-    elif rule.into is None:
-        yield _problem(f"{at}.into", where, 'a stream such as "{stream}/1h"', "nothing")
-    elif stream_problem(rule.into.replace("{stream}", "x")) is not None:
-        yield _problem(
-            f"{at}.into", where, 'a stream name in which "{stream}" may stand', f'"{rule.into}"'
-        )
+    if rule.alarm is not None:
+        for key, bounds in _ALARM_RANGES.items():
+            yield from _in_range(getattr(rule.alarm, key), bounds, f"{at}.alarm.{key}", where)
 
 
 def _about_rule_time(given: Mapping[str, str], at: str, where: Where) -> Iterator[Problem]:
@@ -324,9 +318,9 @@ def _about_patterns(
 
 
 def _in_range(
-    value: float, bounds: tuple[float, float], key: str, where: Where
+    value: float | None, bounds: tuple[float, float], key: str, where: Where
 ) -> Iterator[Problem]:
-    if not bounds[0] <= value <= bounds[1]:
+    if value is not None and not bounds[0] <= value <= bounds[1]:
         yield _problem(key, where, _range(bounds, type(value)), _show(value))
 
 

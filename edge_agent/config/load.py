@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
@@ -304,6 +305,12 @@ def _is_struct(kind: object) -> bool:
     return isinstance(kind, type) and issubclass(kind, Struct)
 
 
+def _inner(kind: Any) -> type[Struct] | None:
+    """The struct that a key's table is, where it is one."""
+    parts = get_args(kind) if get_origin(kind) in (Union, UnionType) else ()
+    return next((part for part in parts if _is_struct(part)), None)
+
+
 def _existing(name: str, group: object) -> str:
     """The name in ``group`` that a variable means: variables know no case and no dashes."""
     folded = re.sub(r"[^a-z0-9]", "_", name.lower())
@@ -322,9 +329,12 @@ def _from_text(value: object, kind: Any) -> object:
         kinds = [kind]
     if value == "" and type(None) in get_args(kind):
         return None
-    if any(get_origin(part) is dict for part in kinds):
+    inner = _inner(kind)
+    if inner is not None or any(get_origin(part) is dict for part in kinds):
         pairs = [pair.partition("=") for pair in value.split(",")]
-        return {old.strip(): new.strip() for old, _, new in pairs}
+        table = {old.strip(): new.strip() for old, _, new in pairs}
+        members = {field.name: field.type for field in fields(inner)} if inner else {}
+        return {key: _from_text(text, members.get(key, str)) for key, text in table.items()}
     if any(get_origin(part) is tuple for part in kinds) and value != "record":
         return [part.strip() for part in value.split(",") if part.strip()]
     if kinds[0] in (bool, int, float):
@@ -343,7 +353,11 @@ def _struct(
     for key, value in _table(table, prefix, where).items():
         with wrong.noted(f"{prefix}.{key}"):
             _known(key, members, f"{prefix}.{key}", where)
-            values[key] = _value(value, members[key].type, f"{prefix}.{key}", where)
+            inner = _inner(members[key].type)
+            if inner is None:
+                values[key] = _value(value, members[key].type, f"{prefix}.{key}", where)
+            else:
+                values[key] = _struct(inner, value, f"{prefix}.{key}", where, wrong)
     for member in members.values():
         if member.required and member.name not in values:
             key = f"{prefix}.{member.name}"

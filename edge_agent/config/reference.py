@@ -26,7 +26,10 @@ from edge_agent.config.check import (
 )
 from edge_agent.config.render import comments_of, toml_value
 from edge_agent.config.shape import (
+    Alarm,
+    Calibration,
     Config,
+    Conversion,
     Duration,
     HistoryConfig,
     Http,
@@ -34,6 +37,7 @@ from edge_agent.config.shape import (
     Listen,
     LogConfig,
     Rule,
+    Schema,
     SecretFile,
     Share,
     Size,
@@ -53,8 +57,9 @@ class TablePart(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What its keys begin with: ``log`` of ``[log.NAME]``."""
-        return self.head.strip("[]").partition(".")[0]
+        """What its keys begin with: ``log`` of ``[log.NAME]``, ``alarm`` of ``[rule.alarm]``."""
+        first, _, inner = self.head.strip("[]").partition(".")
+        return inner if inner.islower() else first
 
 
 _HEAD: Final = f"""\
@@ -135,7 +140,8 @@ hosts = ["agent.lan"]""",
 [http]
 address = "127.0.0.1:8766"
 hosts = ["agent.lan"]
-origins = ["https://dashboard.example"]""",
+origins = ["https://dashboard.example"]
+expose = ["greenhouse/*", "tank/level"]""",
     ),
     TablePart("[limits]", Limits, '[limits]\nrecords_per_second = 500\nquery_seconds = "5s"'),
     TablePart("[store]", StoreConfig, '[store]\npath = "/mnt/ssd/edge-agent"\nsize = "8GiB"'),
@@ -197,6 +203,64 @@ streams = ["door/**"]
 redact = ["card"]
 
 [[rule]]
+name = "units"
+streams = ["boiler/*"]
+where = "t > 0"
+convert = { t = "F->C", p = { scale = 0.1, offset = -1, into = "bar" } }
+
+[[rule]]
+name = "probe"
+streams = ["pool/*"]
+calibrate = { ph = { table = [[4.0, 4.1], [7.0, 7.0]] } }
+
+[[rule]]
+name = "calm"
+streams = ["greenhouse/*"]
+deadband = { t = 0.2 }
+max_silence = "15m"
+
+[[rule]]
+name = "few"
+streams = ["chatty/**"]
+limit = "10/1m"
+
+[[rule]]
+name = "plug"
+streams = ["plug/*"]
+pick = { apower = 'params."switch:0".apower' }
+
+[[rule]]
+name = "flat"
+streams = ["nested/*"]
+flatten = "_"
+
+[[rule]]
+name = "sane"
+streams = ["greenhouse/*"]
+schema = { types = { t = "number" }, ranges = { t = [-40, 85] } }
+
+[[rule]]
+name = "nobody"
+streams = ["door/**"]
+pseudonymise = ["card"]
+key_file = "/etc/edge-agent/pseudonyms"
+
+[[rule]]
+name = "coarse"
+streams = ["bike/*"]
+truncate = { lat = 2, lon = 2 }
+
+[[rule]]
+name = "shelly"
+streams = ["shelly/*"]
+profile = "shelly-gen2"
+
+[[rule]]
+name = "own"
+streams = ["odd/*"]
+hook = "my_rules:tidy"
+
+[[rule]]
 name = "clock"
 streams = ["meter/**"]
 time = { key = "ts", format = "unix-ms" }
@@ -206,18 +270,86 @@ name = "hourly"
 streams = ["greenhouse/**"]
 window = "1h"
 into = "{stream}/1h"
-fields = ["t"]""",
+fields = ["t"]
+
+[[rule]]
+name = "smooth"
+streams = ["greenhouse/**"]
+window = "10m"
+every = "1m"
+into = "{stream}/10m"
+
+[[rule]]
+name = "silent"
+streams = ["greenhouse/**"]
+alarm = { absent = "5m" }""",
+    ),
+    TablePart(
+        "[rule.alarm]",
+        Alarm,
+        """\
+[[rule]]
+name = "hot"
+streams = ["greenhouse/**"]
+[rule.alarm]
+field = "t"
+above = 30
+clear_below = 28
+hold = "2m"
+
+[[rule]]
+name = "off"
+streams = ["shelly/*/events/rpc"]
+[rule.alarm]
+field = 'params."switch:0".apower'
+below = 5
+clear_above = 20
+
+[[rule]]
+name = "leak"
+streams = ["tank/*"]
+[rule.alarm]
+field = "litres"
+fall = 10
+clear_below = 2
+per = "10m"
+
+[[rule]]
+name = "heating"
+streams = ["tank/*"]
+[rule.alarm]
+field = "t"
+rise = 5
+per = "1m"
+
+[[rule]]
+name = "open"
+streams = ["door/*"]
+[rule.alarm]
+where = "open and not staff"
+hold = "1m"
+
+[[rule]]
+name = "lost"
+streams = ["door/*"]
+[rule.alarm]
+absent = "5m\"""",
     ),
 )
 _MORE: Final = {
     "log": f"NAME is {NAME_EXPECTED}. At most {LOGS_MAX} logs; all shares together are at most"
     f" {format_share(SHARES_MAX)}. `[log.main]` is there without being named.",
     "upstream": f"`name` is {NAME_EXPECTED}; each has one of its own.",
+    "alarm": "The table of a `[[rule]]` above it, or in one line: `alarm = { … }`. What each does,"
+    " with examples: [rules](rules.md#alarms).",
     "rule": f"`name` is {NAME_EXPECTED}; each has one of its own. What each action does, with"
     " examples: [rules](rules.md).",
 }
 _WORDS: Final[dict[object, str]] = {
     Duration: "duration", Size: "size", Share: "share", SecretFile: '`{ file = "PATH" }`',
+    Conversion: '`{ units = "F->C" }`', Calibration: "`{ table = [[0, 1], [9, 9]] }`",
+    Schema: "`{ types = {}, ranges = {} }`",
+    Alarm: "table, see [below](#rulealarm)",
     str: "text", bool: "true or false", int: "whole number", float: "number",
 }  # fmt: skip
 

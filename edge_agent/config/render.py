@@ -17,6 +17,7 @@ from msgspec.structs import fields
 
 from edge_agent.config.check import limits_of
 from edge_agent.config.shape import (
+    Alarm,
     Config,
     Duration,
     LogConfig,
@@ -49,6 +50,11 @@ _EXAMPLES: dict[str, tuple[Struct, ...]] = {
         Rule(name="mute", streams=("kitchen/**",), drop=("debug",)),
         Rule(name="clock", streams=("meter/**",), time={"key": "ts", "format": "unix-ms"}),
         Rule(name="hourly", streams=("**",), window=Duration(3600), into="{stream}/1h"),
+        Rule(
+            name="hot",
+            streams=("greenhouse/*",),
+            alarm=Alarm(field="t", above=30, clear_below=28),
+        ),
     ),
 }
 _WITH_EVERY_KEY = ("hub", "hourly")
@@ -148,10 +154,13 @@ def toml_value(value: object) -> str | None:
         return repr(value)
     if isinstance(value, str):
         return _text(value)
-    if isinstance(value, tuple) and all(isinstance(part, str) for part in value):
-        return "[" + ", ".join(_text(part) for part in value) + "]"
-    if isinstance(value, SecretFile):
-        return f"{{ file = {_text(value.file)} }}"
+    if isinstance(value, tuple) and not any(isinstance(part, Struct) for part in value):
+        return "[" + ", ".join(f"{toml_value(part)}" for part in value) + "]"
+    if isinstance(value, Struct):
+        # A table within a line: what it sets.
+        shown = {field.name: getattr(value, field.name) for field in fields(value)}
+        unset = {field.name for field in fields(value) if shown[field.name] == field.default}
+        return toml_value({name: part for name, part in shown.items() if name not in unset})
     if isinstance(value, dict) and all(toml_value(part) for part in value.values()):
         pairs = ", ".join(f"{_key(k)} = {toml_value(v)}" for k, v in value.items())
         return f"{{ {pairs} }}" if pairs else "{}"

@@ -16,6 +16,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+Profile = Literal["shelly-gen2", "tasmota", "esphome", "zigbee2mqtt", "senml", "cloudevents"]
 WhenFull = Literal["discard-oldest", "thin-oldest", "refuse"]
 
 KIB = 1024
@@ -58,6 +59,7 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True):
     address: str = "127.0.0.1:8766"  # "off": no page, no metrics, no /healthz
     hosts: tuple[str, ...] = ()  # further Host names that may be asked for
     origins: tuple[str, ...] = ()  # browser origins that may ask, beside its own page
+    expose: tuple[str, ...] = ()  # patterns; last values in /metrics, 1000 series at most
     connections: int = 64  # being answered at one time, shared as listen.connections are
     unproved: int = 64  # waiting, beside them; the next displaces the oldest
     unproved_per_address: int = 32  # of those, one address may have; and get a second
@@ -177,14 +179,64 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     required: bool = True  # retention waits for it; false: it may miss records, counted
 
 
+class Alarm(Struct, frozen=True, forbid_unknown_fields=True):
+    """When an alarm is on: exactly one of ``above``, ``below``, ``rise``, ``fall``, ``where`` and
+    ``absent``. All but the last two are about a ``field``.
+    """
+
+    field: str | None = None  # t, door.open, params."switch:0".apower; `rain (mm)`
+    above: float | None = None  # on when the field's number is greater
+    clear_below: float | None = None  # above, rise, fall: off when it is less; not set: not greater
+    below: float | None = None  # on when the number is less
+    clear_above: float | None = None  # below: off when it is greater; not set: when it is not less
+    rise: float | None = None  # on when it is so much greater than the least within per
+    fall: float | None = None  # on when it is so much less than the greatest within per
+    per: Duration | None = None  # rise, fall: over what time
+    where: str | None = None  # a filter: on for records that it finds
+    absent: Duration | None = None  # on when no record came for so long, by the agent's clock
+    hold: Duration = Duration(0)  # on only when it has lasted so long, by the records' time
+
+
+class Conversion(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a number becomes another one: by units, or times ``scale`` and plus ``offset``."""
+
+    units: str | None = None
+    scale: float = 1.0
+    offset: float = 0.0
+    into: str | None = None
+
+
+class Calibration(Struct, frozen=True, forbid_unknown_fields=True):
+    """What an instrument shows and what it should show: points of a table, or coefficients."""
+
+    table: tuple[tuple[float, float], ...] = ()
+    polynomial: tuple[float, ...] = ()
+    into: str | None = None
+
+
+class Schema(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the fields of a record have to be."""
+
+    types: dict[str, str] = field(default_factory=dict)
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+
 class Rule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One rule. Exactly one of the five actions is given.
+    """One rule. Exactly one action is given.
 
     ``rename``: old field to new field; ``drop``: fields to leave out, or ``"record"`` for the
     whole record; ``redact``: fields whose value becomes ``"[redacted]"``; ``time``: the ``key``
     under which the records have their time, its ``format`` (iso, unix, unix-ms, unix-us, unix-ns
     or like %d.%m.%Y %H:%M) and the ``zone`` of times that name none; ``window``: length of the
-    tumbling windows. Windows act after storing, all others before.
+    windows over which numbers are summed up; ``alarm``: when to tell that something is on, and that
+    it is off again. Windows and alarms act after storing, all others before.
+
+    ``convert``: other units, or ``scale`` and ``offset``; ``calibrate``: a ``table`` of points or a
+    ``polynomial``; ``deadband``: leave out what changes by less; ``limit``: so many records in a
+    time; ``pick``: fields out of nested messages; ``flatten``: all of them; ``schema``: ``types``
+    and ``ranges``, what does not fit goes to quarantine; ``pseudonymise``: fields whose value
+    becomes a keyed hash; ``truncate``: fields to so many characters or decimals; ``profile``: what
+    a kind of device sends; ``hook``: a function in Python.
     """
 
     name: str  # derived records have the source $rule/NAME
@@ -193,13 +245,35 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     drop: tuple[str, ...] | Literal["record"] | None = None  # ["field"] or "record"
     redact: tuple[str, ...] | None = None  # ["field"]
     time: dict[str, str] | None = None  # { key = "ts", format = "unix-ms", zone = "UTC" }
+    where: str | None = None  # before storing: a filter; acts on the records that it finds
+    convert: dict[str, str | Conversion] | None = None  # { t = "F->C", p = { scale = 0.1 } }
+    calibrate: dict[str, Calibration] | None = None  # { ph = { table = [[0, 0.1], [7, 7.2]] } }
+    deadband: dict[str, float] | None = None  # { t = 0.2 }
+    max_silence: Duration = Duration(600)  # deadband: a record at least this often
+    limit: str | None = None  # "10/1m": per stream, by the records' own time
+    pick: dict[str, str | dict[str, str]] | None = None  # { apower = 'params."switch:0".apower' }
+    flatten: str | None = None  # what stands between the names of nested maps, such as "_"
+    schema: Schema | None = None  # { types = { t = "number" }, ranges = { t = [-40, 85] } }
+    pseudonymise: tuple[str, ...] | None = None  # ["card"]; together with key_file
+    key_file: str | None = None  # pseudonymise: a secret of 16 characters or more, in one line
+    truncate: dict[str, int] | None = None  # { note = 40, lat = 2 }
+    profile: Profile | None = None  # a kind of device; docs/rules.md says what becomes of it
+    hook: str | None = None  # "module:function"
+    hook_budget: Duration = Duration(0.005)  # hook: a call that takes longer is counted
     window: Duration | None = None  # length
+    every: Duration | None = None  # windows: one ends each so often; not set: each window's length
+    alarm: Alarm | None = None  # when it is on: a table of its own
     fields: tuple[str, ...] = ()  # windows: which; none named: every number
-    into: str | None = None  # windows: stream name, "{stream}" is put in
+    into: str | None = None  # windows, alarms, pick: stream name, "{stream}" is put in
     lateness: Duration = Duration(60)  # windows: how far behind its stream a record may be
     idle: Duration = Duration(600)  # a stream that says nothing for this long closes its windows
     open_windows: int = 1_000  # per rule
-    derived: bool = False  # windows: also see other rules' records
+    derived: bool = False  # windows, alarms: also see other rules' records
+
+    @property
+    def acts_after(self) -> bool:
+        """Whether it acts after storing, as a consumer of the log."""
+        return self.window is not None or self.alarm is not None
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):

@@ -44,6 +44,18 @@ def parse_size(text: object) -> Size:
     return Size(round(number * factor))
 
 
+def parse_limit(text: str) -> tuple[int, Duration]:
+    """``"10/1m"`` to (10, 60 s). Raises ValueError with what was expected."""
+    count, slash, duration = text.partition("/")
+    try:
+        each = parse_duration(duration)
+    except ValueError:
+        each = Duration(0)
+    if not slash or not re.fullmatch(r"[0-9]{1,9}", count) or int(count) < 1 or each < 0.001:
+        raise ValueError('so many records in a duration, such as "10/1m"')
+    return int(count), each
+
+
 def parse_share(text: object) -> Share:
     """``"70%"`` to 0.7. Raises ValueError with what was expected."""
     number, _ = _split(text, {"%": 1}, Share)

@@ -9,5 +9,27 @@ from edge_agent.digest.digester import CONSUMER, Digester, HistoryStatus
 from edge_agent.digest.file import HistoryFile
 from edge_agent.digest.history import History, Keep
 from edge_agent.digest.tail import segments_of
+from edge_agent.digest.tools import (
+    BACKUP,
+    HistoryReport,
+    back_up_history,
+    check_history,
+    restore_history,
+    rewrite_history,
+)
 
-__all__ = ["CONSUMER", "Digester", "History", "HistoryFile", "HistoryStatus", "Keep", "segments_of"]
+__all__ = [
+    "BACKUP",
+    "CONSUMER",
+    "Digester",
+    "History",
+    "HistoryFile",
+    "HistoryReport",
+    "HistoryStatus",
+    "Keep",
+    "back_up_history",
+    "check_history",
+    "restore_history",
+    "rewrite_history",
+    "segments_of",
+]

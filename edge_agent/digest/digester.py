@@ -21,6 +21,7 @@ from edge_agent.commit import Closed
 from edge_agent.digest.block import waits
 from edge_agent.digest.file import Flush, HistoryFile
 from edge_agent.digest.history import History, Keep
+from edge_agent.digest.scrub import HistoryScrub
 from edge_agent.errors import StoreError, StoreFailed
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
@@ -46,13 +47,15 @@ CATCH_UP_S = 2.0
 @dataclass(frozen=True, slots=True)
 class HistoryStatus:
     """How far history is. ``lag``: records that wait to be digested; ``undated``: some of them wait
-    for the clock to be set. ``trouble`` says why nothing is written at present.
+    for the clock to be set. ``damaged`` parts were found since the start. ``trouble`` says why
+    nothing is written at present.
     """
 
     lag: int
     undated: bool
     records: int
     missed: int
+    damaged: int
     used_bytes: int
     limit_bytes: int
     series: int
@@ -63,21 +66,40 @@ class Digester:
     """The task, and what questions need of it. ``share_bytes``: what history may hold."""
 
     def __init__(
-        self, log: Log, path: Path, share_bytes: int, keep: Keep, *, clock: Clock, metrics: Metrics
+        self,
+        log: Log,
+        path: Path,
+        share_bytes: int,
+        keep: Keep,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        scrub_s: float = 0.0,
     ) -> None:
         self.path = path
         self.history: History | None = None
-        self.trouble: str | None = "history is being opened"
+        self.trouble: str | None = None
         self._log, self._share_bytes, self._keep = log, share_bytes, keep
         self._clock, self._metrics = clock, metrics
         self._asked = trio.Event()
         self._round = trio.lowlevel.ParkingLot()
         self._undated = False
         self._flushed_at = 0.0
+        self._scrub = HistoryScrub(scrub_s)
 
     async def run(self) -> None:
         """Digest until cancelled."""
         history = await self._open()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._scrub.run, history.file, self._log.run_blocking)
+                await self._digest_on(history)
+                nursery.cancel_scope.cancel("the agent is stopping")
+        finally:
+            self.history = None
+            history.file.close()
+
+    async def _digest_on(self, history: History) -> None:
         try:
             self._flushed_at = trio.current_time()
             while True:
@@ -88,9 +110,6 @@ class Digester:
         except Closed:
             # The agent is stopping: what was not flushed is digested again after the next start.
             return
-        finally:
-            self.history, self.trouble = None, "history is closed"
-            history.file.close()
 
     async def catch_up(self) -> int:
         """Wait until what is durable now is digested, or `CATCH_UP_S` are over; how many records
@@ -105,14 +124,14 @@ class Digester:
                 self._asked.set()
                 await self._round.park()
         if self.history is None:
-            raise StoreFailed(self.trouble or "history is not open")
+            raise StoreFailed(self.trouble or "history is being opened; try again in a moment")
         return self._lag(ends)
 
     def status(self) -> HistoryStatus:
         """How far it is; looks at the file."""
         history = self.history
         if history is None:
-            return HistoryStatus(0, False, 0, 0, 0, self._share_bytes, 0, self.trouble)
+            return HistoryStatus(0, False, 0, 0, 0, 0, self._share_bytes, 0, self.trouble)
         usage, header = history.file.usage(), history.file.header
         ends = {name: self._log.last_seq(name) for name in self._log.names()}
         return HistoryStatus(
@@ -120,6 +139,7 @@ class Digester:
             self._undated,
             header.records + history.tail.records,
             header.missed + history.missed,
+            self._scrub.damaged,
             usage.used_bytes,
             usage.limit_bytes,
             len(history.file.names),

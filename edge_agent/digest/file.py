@@ -33,6 +33,8 @@ from edge_agent.history.keys import LEVELS, META, PartKey
 from edge_agent.store import open_environment, preflight_pages, rename, sync_folder, writing
 
 BUILDING = "history.new"
+#: Complete, and about to take the place of the one that it was made of.
+REBUILT = "history.rebuilt"
 DAMAGED = "history.damaged"
 #: What LMDB gets beyond what history may hold: deleting needs free pages, too.
 HEADROOM = 1.25
@@ -84,8 +86,8 @@ class HistoryFile:
         Raises:
             StoreFailed: the disk refuses.
         """
-        map_size = int(limit_bytes * HEADROOM) + _HEADROOM_BYTES
-        shutil.rmtree(path / BUILDING, ignore_errors=True)
+        map_size = map_size_of(limit_bytes)
+        put_in_place(path)
         told = ""
         try:
             if (path / FOLDER).exists():
@@ -170,6 +172,23 @@ class HistoryFile:
                 yield bucket, size, found
             bucket = None if behind is None else keys.split_key(behind[0]).bucket
 
+    def scrub(self, after: bytes, limit_bytes: int) -> tuple[bytes, list[bytes]]:
+        """Check what lies behind the key ``after``, about so many bytes of it: the last key looked
+        at, b"" at the end; and the keys of parts that fail their checksum.
+        """
+        size, last, damaged = 0, b"", list[bytes]()
+        begin = max(after + b"\x00", bytes((LEVELS[0],)))
+        with self._begin() as txn:
+            for key, raw in scan(txn, begin, bytes((LEVELS[-1] + 1,))):
+                if size > limit_bytes:
+                    return last, damaged
+                try:
+                    checked(key, raw)
+                except StoreDamaged:
+                    damaged.append(key)
+                size, last = size + len(raw), key
+        return b"", damaged
+
     def usage(self) -> HistoryUsage:
         """How much is used, and how far back each level goes."""
         with self._begin() as txn:
@@ -188,6 +207,20 @@ class HistoryFile:
 
     def _begin(self) -> lmdb.Transaction[memoryview]:
         return self._env.begin(buffers=True)
+
+
+def map_size_of(limit_bytes: int) -> int:
+    """What LMDB gets where history may hold so much."""
+    size = int(limit_bytes * HEADROOM) + _HEADROOM_BYTES
+    return -(-size // 65_536) * 65_536
+
+
+def put_in_place(path: Path) -> None:
+    """Finish, or take back, what an interrupted creation or rewriting left behind."""
+    shutil.rmtree(path / BUILDING, ignore_errors=True)
+    if (path / REBUILT).exists():
+        shutil.rmtree(path / FOLDER, ignore_errors=True)
+        rename(path / REBUILT, path / FOLDER)
 
 
 def _first_bucket(txn: lmdb.Transaction[memoryview], level: int) -> int | None:

@@ -8,8 +8,9 @@ skip        what was not acknowledged up to a seq is never sent, and counted as 
 forget      the position of a consumer that is no longer configured is removed
 =========== ===================================================================================
 
-Only upstreams are moved. A rule with windows is a consumer too, but its records are in the log:
-moved back it would write them a second time, moved on it would close windows that lack records.
+Only upstreams are moved. A rule that acts after storing is a consumer too, but its records are in
+the log: moved back it would write them a second time, moved on it would close windows that lack
+records.
 
 What an upstream makes of a rewind: another agent counts our seqs, and would answer that it has
 them; so the numbering is agreed on anew from the moved position (`resume.moved`), and what is

@@ -69,10 +69,12 @@ from edge_agent.history.format.segment import (
     Segment,
     Way,
     column_of,
+    decode_segment,
     encode_segment,
     join_segments,
     make_segment,
     paths_of,
+    rows_of,
     times_of,
 )
 from edge_agent.history.format.stored import (
@@ -106,6 +108,7 @@ __all__ = [
     "checked",
     "column_of",
     "decode_rollup",
+    "decode_segment",
     "encode_rollup",
     "encode_segment",
     "field_in",
@@ -116,6 +119,7 @@ __all__ = [
     "paths_of",
     "read_header",
     "records_in",
+    "rows_of",
     "scan",
     "sealed",
     "times_of",

@@ -14,9 +14,10 @@ kept for them, so that fifty views cost one read.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Literal
 
 import trio
@@ -43,10 +44,22 @@ _GRAINS = 64
 
 @dataclass(frozen=True, slots=True)
 class LiveBatch:
-    """Some records in order, and how many were missed since the batch before."""
+    """Some records in order, and how many were missed since the batch before.
+
+    With a step (`edge_agent.live.stepped`), ``counts`` says how many each of them stands for, and
+    ``is_whole`` that nothing stored before the last of them is still to come, so that a reader can
+    go on behind it another time.
+    """
 
     records: list[Record]
     missed: int
+    counts: list[int] | None = None
+    is_whole: bool = True
+
+    def told(self) -> Iterable[tuple[Record, int | None]]:
+        """Each record, and how many it stands for, None without a step."""
+        counts: Iterable[int | None] = repeat(None) if self.counts is None else self.counts
+        return zip(self.records, counts, strict=False)
 
 
 class Subscriptions:
@@ -158,7 +171,19 @@ class Subscription:
         self._blocks: deque[Block | Gap] = deque()
         self._records: Iterator[Record] = iter(())
         self._above = 0
+        self._in_block = False
         self._missed = 0
+
+    @property
+    def has_caught_up(self) -> bool:
+        """Whether all has been told that was there when it began."""
+        if self._blocks or self._in_block:
+            return False
+        return all(self._after[log] >= old for log, old in self._old.items())
+
+    def was_there(self, record: Record) -> bool:
+        """Whether a record was there when this began."""
+        return record.seq <= self._old[record.log]
 
     async def find_start(self) -> None:
         """Go back to where the subscription begins."""
@@ -174,25 +199,27 @@ class Subscription:
         return self
 
     async def __anext__(self) -> LiveBatch:
-        """Wait for something to tell; never ends."""
+        """Wait for something to tell; never ends. Who is cancelled here, for a deadline of his own,
+        has lost nothing: nothing is waited for once records are taken out of their block.
+        """
+        await trio.lowlevel.checkpoint()
         while True:
             records, is_done = self._decode()
             if records:
-                return await self._hand_over(records)
+                return self._hand_over(records)
             if not is_done:
                 await trio.lowlevel.checkpoint()
             elif self._blocks:
                 self._begin(self._blocks.popleft())
             elif not await self._read():
                 if self._missed:
-                    return await self._hand_over([])
+                    return self._hand_over([])
                 await self._feed.commits.park()
 
-    async def _hand_over(self, records: list[Record]) -> LiveBatch:
+    def _hand_over(self, records: list[Record]) -> LiveBatch:
         missed, self._missed = self._missed, 0
         if missed:
             self._feed.metrics.add("subscription_missed_total", missed)
-        await trio.lowlevel.checkpoint()
         return LiveBatch(records, missed)
 
     def _decode(self) -> tuple[list[Record], bool]:
@@ -209,7 +236,7 @@ class Subscription:
         except StoreDamaged:
             # Its checksum was right, so it was written like this; what lies behind it is sound.
             pass
-        self._records = iter(())
+        self._records, self._in_block = iter(()), False
         return records, True
 
     def _is_wanted(self, record: Record) -> bool:
@@ -224,11 +251,14 @@ class Subscription:
             self._missed += item.last - item.first + 1
         elif item.last <= self._old[item.log]:
             if item.latest_ns >= self._from_ns:
-                self._records = item.records(self._matches)
+                self._open(item)
         elif item.last <= self._feed.horizon(item.log):
             self._missed += self._count(item)
         else:
-            self._records = item.records(self._matches)
+            self._open(item)
+
+    def _open(self, block: Block) -> None:
+        self._records, self._in_block = block.records(self._matches), True
 
     def _count(self, block: Block) -> int:
         try:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 
 from edge_agent.access import Readable
 from edge_agent.clock import Clock
 from edge_agent.config import Limits
 from edge_agent.errors import ProtocolError
+from edge_agent.field_paths import FieldPath, parse_paths
 from edge_agent.filter import compile_filter
 from edge_agent.live.query import Queries, Query, QueryAnswer, QueryLimits, parse_query
-from edge_agent.live.subscribe import Start, Subscription, Subscriptions
+from edge_agent.live.stepped import PickedView, SteppedView, parse_step
+from edge_agent.live.subscribe import LiveBatch, Start, Subscription, Subscriptions
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.moments import bad_query, parse_moment, parse_position
@@ -33,6 +35,7 @@ class Live:
             concurrent=limits.queries,
         )
         self._queries = Queries(log, self.query_limits, metrics)
+        self._step_bytes = int(limits.subscription_bytes)
         self._feed = Subscriptions(
             log,
             subscriptions=limits.subscriptions,
@@ -73,19 +76,47 @@ class Live:
         start: Start = "new",
         filter: str | None = None,  # noqa: A002 - the word of the protocol
         *,
+        step: str | None = None,
+        fields: str | None = None,
         may_read: Readable | None = None,
-    ) -> AbstractAsyncContextManager[Subscription]:
-        """A live view: ``async with`` it, then ``async for batch in`` it.
+    ) -> AbstractAsyncContextManager[AsyncIterator[LiveBatch]]:
+        """A live view: ``async with`` it, then ``async for batch in`` it. With a ``step`` or with
+        ``fields`` it is one of `edge_agent.live.stepped`.
 
         Raises:
-            ProtocolError: ``bad_query`` for pattern, start or filter; ``busy`` at the limit.
+            ProtocolError: ``bad_query`` for pattern, start, filter, step or fields; ``busy`` at the
+                limit.
         """
         try:
             matches = compile_pattern(pattern)
         except ProtocolError as error:
             raise bad_query(f"stream: {error.message}") from None
         wanted = compile_filter(filter) if filter and filter.strip() else None
-        return self._feed.subscribe(_both(matches, may_read), start, wanted)
+        picked = parse_paths(fields) if fields else ()
+        step_s = parse_step(step) if step else None
+        view = self._feed.subscribe(_both(matches, may_read), start, wanted)
+        if step_s is None and not picked:
+            return view
+        return self._less(view, picked, step_s)
+
+    @asynccontextmanager
+    async def _less(
+        self,
+        view: AbstractAsyncContextManager[Subscription],
+        fields: Sequence[FieldPath],
+        step_s: float | None,
+    ) -> AsyncIterator[AsyncIterator[LiveBatch]]:
+        async with view as subscription:
+            if step_s is None:
+                yield PickedView(subscription, fields)
+                return
+            yield SteppedView(
+                subscription,
+                fields,
+                step_s,
+                wall_ns=self._clock.read().wall_ns,
+                budget_bytes=self._step_bytes,
+            )
 
 
 def _both(one: Readable, other: Readable | None) -> Readable:

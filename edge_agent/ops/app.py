@@ -8,7 +8,7 @@
 ``/healthz``              the verdict and its reasons; 503 where it is ``failed``
 ``/metrics``              for Prometheus
 ``/api/status``           the whole picture (`status.Status`)
-``/api/streams``          streams and when each was last heard of; ``?stream=PATTERN``
+``/api/streams``          streams and what each said last; ``?stream=PATTERN``
 ``/api/query``            a bounded question (`edge_agent.live`); ``?format=json|ndjson|csv``
 ``/api/subscribe``        records as they become durable: lines of JSON, or server-sent events
 ``/api/consumers``        who has come how far; POST: pause, resume, rewind, skip, forget (`orders`)
@@ -47,18 +47,20 @@ from edge_agent.ops.http_connection import (
     Scope,
     Send,
 )
-from edge_agent.ops.long_answers import LiveView, QueryAnswers
+from edge_agent.ops.long_answers import LiveView, Pieces, QueryAnswers
 from edge_agent.ops.orders.routes import OrderRoutes
 from edge_agent.ops.page.chart_page import render_chart
 from edge_agent.ops.page.files import answer_file, answer_page
 from edge_agent.ops.page.frame import HEADERS
 from edge_agent.ops.page.page import QUARANTINE_SHOWN, render_locked, render_page
 from edge_agent.ops.page.stream_list import rows_of
+from edge_agent.ops.parameters import refuse_unknown
 from edge_agent.ops.prometheus import CONTENT_TYPE, render
 from edge_agent.ops.sampler import Watch
 from edge_agent.ops.sign_in import SignIn
 from edge_agent.ops.status import Status
-from edge_agent.record import NANOSECONDS, format_time
+from edge_agent.ops.stream_answers import Exposed, stream_pieces
+from edge_agent.record import NANOSECONDS
 from edge_agent.store import Quarantined
 from edge_agent.stream_names import compile_pattern
 
@@ -176,6 +178,7 @@ class Door:
 class _Routes:
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
+        self._exposed = Exposed(watch.directory, watch.sources.config.http.expose)
         self._queries = QueryAnswers(watch.sources.live, watch.sources.config.limits.queries)
         asker = watch.sources.asker
         self._history = None if asker is None else HistoryAnswers(asker, watch.sources)
@@ -217,36 +220,22 @@ class _Routes:
         return _json(verdict, 503 if verdict.status == "failed" else 200)
 
     async def metrics(self, request: Request) -> Response:
-        text = render(self._watch.sources.metrics, await self._watch.look())
+        status = await self._watch.look()
+        now_ns = self._watch.sources.clock.read().wall_ns
+        exposed = self._exposed.samples(_may_read(request), now_ns)
+        text = render(self._watch.sources.metrics, status, exposed)
         return Response(text, headers={"Content-Type": CONTENT_TYPE})
 
     async def status(self, request: Request) -> Response:
         return _json(_only(await self._watch.look(), _may_read(request)))
 
     async def streams(self, request: Request) -> Response:
+        refuse_unknown(request.query_params, ("stream",))
         directory = self._watch.directory
         matches = compile_pattern(request.query_params.get("stream", "**"))
         may_read = _may_read(request)
         listing = directory.listing(lambda name: may_read(name) and matches(name))
-        return _json(
-            {
-                "streams": [
-                    {
-                        "stream": name,
-                        "log": seen.log,
-                        "records": seen.records,
-                        "last_seq": seen.last_seq,
-                        "last_stored": format_time(seen.stored_ns),
-                        "source": seen.source,
-                        "undated": seen.undated,
-                    }
-                    for name, seen in listing
-                ],
-                "since": directory.since,
-                "skipped": directory.skipped,
-                "forgotten": directory.forgotten,
-            }
-        )
+        return Pieces(stream_pieces(directory, listing), {"Content-Type": "application/json"})
 
     async def query(self, request: Request) -> Response:
         parameters = dict(request.query_params)
@@ -296,14 +285,16 @@ def _may_read(request: Request) -> Readable:
 
 
 def _only(status: Status, may_read: Readable) -> Status:
-    """The picture without connections whose stream may not be read; strangers who were refused are
-    for those who may read everything.
+    """The picture without connections and alarms whose stream may not be read; strangers who were
+    refused are for those who may read everything.
     """
     if may_read is everything:
         return status
     kept = tuple(one for one in status.connections if may_read(one.stream))
+    alarms = tuple(one for one in status.alarms if may_read(one.stream))
     # No stream can be called so; what matches even this matches all.
-    return replace(status, connections=kept, refused=status.refused if may_read("**") else ())
+    refused = status.refused if may_read("**") else ()
+    return replace(status, connections=kept, alarms=alarms, refused=refused)
 
 
 def _seen(scope: Scope, sign_in: SignIn) -> access.Request:

@@ -21,6 +21,7 @@ from edge_agent.metrics import Metrics
 from edge_agent.ops import health
 from edge_agent.ops.forecast import about_budget, about_card
 from edge_agent.ops.status import (
+    AlarmStatus,
     ConnectionStatus,
     CopiesStatus,
     LaneStatus,
@@ -42,11 +43,12 @@ from edge_agent.wear import Wear
 if TYPE_CHECKING:
     from edge_agent.asking import Asker
     from edge_agent.commit import CommitStatistics
-    from edge_agent.digest import Digester
+    from edge_agent.digest import Digester, HistoryStatus
     from edge_agent.forward import ForwarderStatistics, Lane, LaneStatistics
-    from edge_agent.live import Before, Live, TimeKeyOf
+    from edge_agent.live import AlarmOn, Live
     from edge_agent.log import Log
     from edge_agent.ops.orders.orders import Part
+    from edge_agent.rules import RulesInForce
     from edge_agent.store import StoreStatistics
 
 #: For so long after it happened health tells of it; status always.
@@ -116,13 +118,14 @@ class Sources:
         upstreams: what `upstream_status` makes of each, in the configuration's order.
         connections: the open sensor connections.
         copies: sources that came back as copies of their stores.
-        before, time_key: the rules that act before storing, for what is read again from quarantine.
+        rules: those that act before storing, for what is read again from quarantine, too.
         lane: the running lane that a consumer of a log is, None where there is none.
         part: ends the connections of sources, and those by which identities forward.
         salvage: what the last salvage did, in sentences (`in_words`), for as long as its damaged
             folder is there; None without one.
         files: looks at the files that the configuration names; called in a thread.
         scrub: how far the pass over all checksums is.
+        alarms: those that are on.
         tokens: None where none are configured.
         refused: who was refused lately, at either port.
         renewed: is told of a context that shall show what is renewed.
@@ -136,13 +139,13 @@ class Sources:
     upstreams: Callable[[], Sequence[UpstreamStatus]]
     connections: Callable[[], Sequence[ConnectionStatus]]
     copies: Callable[[], CopiesSeen]
-    before: Before
-    time_key: TimeKeyOf | None
+    rules: RulesInForce
     lane: Callable[[str, str], Lane | None]
     part: Part
     salvage: Callable[[], str | None]
     files: Callable[[], health.FilesFact]
     scrub: Callable[[], ScrubStatus]
+    alarms: Callable[[], Sequence[AlarmOn]]
     tokens: Tokens | None
     refused: RefusedPeers
     renewed: Renewed
@@ -257,6 +260,14 @@ def refused_status(refused: Sequence[RefusedPeer], now_ns: int) -> tuple[Refused
     )
 
 
+def alarm_status(on: Sequence[AlarmOn]) -> tuple[AlarmStatus, ...]:
+    """The alarms that are on."""
+    return tuple(
+        AlarmStatus(one.rule, one.meaning, one.stream, format_time(one.since_ns), one.value)
+        for one in on
+    )
+
+
 def facts(
     sources: Sources,
     store: StoreStatus,
@@ -265,6 +276,8 @@ def facts(
     upstreams: Sequence[UpstreamStatus],
     wear: Wear,
     files: health.FilesFact,
+    history: HistoryStatus | None = None,
+    alarms: Sequence[AlarmStatus] = (),
 ) -> health.Facts:
     """What the verdict is made of."""
     now = sources.clock.read()
@@ -277,10 +290,13 @@ def facts(
         salvage=sources.salvage(),
         open_ports=open_ports(sources.config),
         files=files,
+        history=history,
         budget=about_budget(wear),
         budget_kept=wear.budget is None or wear.budget.kept,
         copies=tuple(about_copies(sources.log.identity, sources.copies(), now.wall_ns)),
         mistakes=tuple(_mistakes(sources.metrics)),
+        hooks_off=sources.rules.hooks_off(),
+        alarms=alarms,
         card=about_card(wear) if (wear.life_s or 0.0) < WORN_OUT_SOON_S else None,
     )
 

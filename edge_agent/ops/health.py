@@ -5,16 +5,20 @@ look: an upstream is away or refuses, the disk refuses and the agent keeps tryin
 ``failed``: it cannot keep what it is given now. Only ``failed`` answers 503, because a supervisor
 that restarts an agent whose upstream is away makes everything worse.
 
-Warnings are about how it is set up or what has been lost for good; they change no verdict.
+Warnings are about how it is set up or what has been lost for good, and tell of alarms that are on;
+they change no verdict.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
+from edge_agent.digest import HistoryStatus
 from edge_agent.errors import Obstacle
 from edge_agent.ops.status import (
+    AlarmStatus,
     HealthVerdict,
     LogStatus,
     Reason,
@@ -80,6 +84,9 @@ class Facts:
         card: how long it lasts, where that is less than a year or over.
         copies: what was noticed of copied stores (`edge_agent.ops.facts`).
         mistakes: tasks that failed on a mistake of the agent's own.
+        history: how far it is; None where it is off.
+        hooks_off: rules whose hooks were too slow and are not called any more.
+        alarms: those that are on, rule by rule.
     """
 
     store: StoreStatus
@@ -95,6 +102,9 @@ class Facts:
     files: FilesFact = FilesFact()
     copies: tuple[Reason, ...] = ()
     mistakes: tuple[MistakeFact, ...] = ()
+    history: HistoryStatus | None = None
+    hooks_off: tuple[str, ...] = ()
+    alarms: Sequence[AlarmStatus] = ()
 
 
 def judge(facts: Facts) -> HealthVerdict:
@@ -140,6 +150,7 @@ def _degradations(facts: Facts) -> Iterable[Reason]:
             f"{ended(problem)} The agent goes on with what it read last; a start would be refused.",
         )
     yield from _about_certificate(facts.files.certificate_ends_in_s)
+    yield from _about_processing(facts)
     for owner, share in facts.store.sources_lacking.items():
         yield Reason("too_many_sources", _crowded(owner, share, facts.store))
     for mistake in facts.mistakes:
@@ -147,6 +158,17 @@ def _degradations(facts: Facts) -> Iterable[Reason]:
             yield Reason("own_mistake", f"{_mistaken(mistake)} It waits to be run again.")
     if facts.budget is not None and not facts.budget_kept:
         yield Reason("wear_over_budget", _sentence(facts.budget))
+
+
+def _about_processing(facts: Facts) -> Iterable[Reason]:
+    if facts.history is not None and facts.history.trouble is not None:
+        yield Reason("history_failing", ended(f"History is not written: {facts.history.trouble}"))
+    for rule in facts.hooks_off:
+        yield Reason(
+            "hook_off",
+            f"The hook of the rule {rule} was too slow and is not called any more; its records pass"
+            " as they are. SIGHUP, or a restart, tries it again.",
+        )
 
 
 def _full(log: LogStatus) -> str:
@@ -208,7 +230,26 @@ def _about_certificate(ends_in_s: float | None) -> Iterable[Reason]:
     )
 
 
+def _about_history(history: HistoryStatus | None) -> Iterable[Reason]:
+    if history is None:
+        return
+    if history.damaged:
+        yield Reason(
+            "history_damaged",
+            f"{grouped(history.damaged)} parts of history failed their checksum and are left out of"
+            " answers; the journal says which. The logs are sound.",
+        )
+    if history.missed:
+        yield Reason(
+            "history_missed",
+            f"{grouped(history.missed)} records were trimmed from a log before history had taken"
+            " them: charts and queries lack them. A larger log.share leaves it more time.",
+        )
+
+
 def _warnings(facts: Facts) -> Iterable[Reason]:
+    for _, alarms in groupby(facts.alarms, key=lambda alarm: alarm.rule):
+        yield Reason("alarm", _alarming(list(alarms)))
     if facts.open_ports:
         yield Reason("insecure", ended(f"As `insecure = true` asks: {facts.open_ports}"))
     if not facts.clock_synced:
@@ -228,6 +269,7 @@ def _warnings(facts: Facts) -> Iterable[Reason]:
     if facts.salvage is not None:
         yield Reason("salvaged", facts.salvage)
     yield from facts.copies
+    yield from _about_history(facts.history)
     for mistake in facts.mistakes:
         if not mistake.rests:
             yield Reason("own_mistake", f"{_mistaken(mistake)} It runs again.")
@@ -274,6 +316,13 @@ def _about_log(log: LogStatus) -> Iterable[Reason]:
         )
     if log.damaged:
         yield Reason("damaged", f"Log {log.name}: {log.damaged} records failed their checksum.")
+
+
+def _alarming(alarms: Sequence[AlarmStatus]) -> str:
+    """The alarms of one rule that are on; not which streams, as anybody may ask for health."""
+    what = "1 stream" if len(alarms) == 1 else f"{grouped(len(alarms))} streams"
+    oldest = min(alarm.since for alarm in alarms)
+    return f"Alarm {alarms[0].rule} is on for {what}, since {oldest}."
 
 
 def _mistaken(fact: MistakeFact) -> str:

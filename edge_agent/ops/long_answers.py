@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,10 +20,11 @@ from edge_agent import render
 from edge_agent.access import Readable
 from edge_agent.errors import ProtocolError, StoreError
 from edge_agent.ops.http_connection import Receive, Scope, Send
+from edge_agent.ops.parameters import refuse_unknown
 from edge_agent.printable import csv_text
 
 if TYPE_CHECKING:
-    from edge_agent.live import Live, LiveBatch, QueryAnswer, Subscription
+    from edge_agent.live import Live, LiveBatch, QueryAnswer
 
 SEND_TIMEOUT_S = 120.0
 #: A live view without records says something this often, so that proxies and readers know.
@@ -78,7 +79,10 @@ class Pieces(Response):
     """
 
     def __init__(
-        self, pieces: Iterator[bytes], headers: dict[str, str], done: Callable[[], None]
+        self,
+        pieces: Iterator[bytes],
+        headers: dict[str, str],
+        done: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(headers=headers)
         del self.headers["content-length"]
@@ -163,11 +167,7 @@ class LiveView:
         events: bool,
         last_event_id: str | None,
     ) -> None:
-        for name in parameters:
-            if name not in ("stream", "from", "filter", "format"):
-                raise ProtocolError(
-                    "bad_query", f"{name}: no such parameter; there are stream, from, filter"
-                )
+        refuse_unknown(parameters, ("stream", "from", "filter", "step", "fields", "format"))
         self._live = live
         self._parameters = parameters
         self._may_read = may_read
@@ -179,7 +179,12 @@ class LiveView:
         """Send until the reader goes away."""
         given = self._parameters
         view = self._live.subscribe(
-            given.get("stream", "**"), self._start, given.get("filter"), may_read=self._may_read
+            given.get("stream", "**"),
+            self._start,
+            given.get("filter"),
+            step=given.get("step"),
+            fields=given.get("fields"),
+            may_read=self._may_read,
         )
         async with view as subscription, trio.open_nursery() as nursery:
             kind = b"text/event-stream" if self._events else b"application/x-ndjson"
@@ -192,7 +197,7 @@ class LiveView:
             await self._tell(subscription, send)
             nursery.cancel_scope.cancel("the store cannot be read")
 
-    async def _tell(self, subscription: Subscription, send: Send) -> None:
+    async def _tell(self, subscription: AsyncIterator[LiveBatch], send: Send) -> None:
         try:
             async for batch in subscription:
                 await self._send(send, self._encode(batch))
@@ -205,12 +210,15 @@ class LiveView:
     def _encode(self, batch: LiveBatch) -> bytes:
         missed = msgspec.json.encode({"missed": batch.missed}) if batch.missed else b""
         if not self._events:
-            return (missed + b"\n" if missed else b"") + render.to_ndjson(batch.records)
+            pieces = [missed] if missed else []
+            pieces += [render.to_json(one, count) for one, count in batch.told()]
+            return b"".join(piece + b"\n" for piece in pieces)
         pieces = [b"event: missed\ndata: %b\n\n" % missed] if missed else []
-        pieces += [
-            b"id: %b:%d\ndata: %b\n\n" % (one.log.encode(), one.seq, render.to_json(one))
-            for one in batch.records
-        ]
+        for one, count in batch.told():
+            # With a step, streams are told by turns: only behind the last one has all been told.
+            is_place = batch.counts is None or (batch.is_whole and one is batch.records[-1])
+            place = b"id: %b:%d\n" % (one.log.encode(), one.seq) if is_place else b""
+            pieces.append(b"%bdata: %b\n\n" % (place, render.to_json(one, count)))
         return b"".join(pieces)
 
     async def _keep_alive(self, send: Send) -> None:

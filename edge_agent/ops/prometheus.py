@@ -8,7 +8,7 @@ the picture of the agent at the moment somebody asks, so that they cost nothing 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -18,6 +18,9 @@ from edge_agent.metrics import TABLE, Metric, Metrics
 from edge_agent.ops.status import Status, UpstreamStatus
 from edge_agent.printable import printable_lines
 
+Sample = tuple[str, tuple[str, ...], float]
+"""Name of a metric in the table, its labels, its value."""
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PREFIX = "edge_agent_"
 
@@ -25,14 +28,20 @@ _PREFIX = "edge_agent_"
 class Collector:
     """The table, as prometheus-client wants to see it."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, exposed: Iterable[Sample]) -> None:
         self._metrics = metrics
+        self._exposed = exposed
 
     def collect(self) -> Iterator[Family]:
         """One family for each line of the table, also where nothing was counted yet."""
         values: dict[str, list[tuple[tuple[str, ...], float]]] = {}
         for metric, labels, value in self._metrics.samples():
             values.setdefault(metric.name, []).append((labels, value))
+        for name, labels, value in self._exposed:
+            if labels:
+                values.setdefault(name, []).append((labels, value))
+            else:
+                values[name] = [(labels, value)]
         for metric in TABLE:
             family = _family(metric)
             for labels, value in values.get(metric.name, []):
@@ -40,11 +49,13 @@ class Collector:
             yield family
 
 
-def render(metrics: Metrics, status: Status) -> bytes:
-    """The whole answer. Sets gauges from ``status`` first."""
+def render(metrics: Metrics, status: Status, exposed: Iterable[Sample] = ()) -> bytes:
+    """The whole answer, last values of streams included as far as they are ``exposed`` to whoever
+    asks. Sets gauges from ``status`` first.
+    """
     set_gauges(metrics, status)
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Collector(metrics))
+    registry.register(Collector(metrics, exposed))
     return generate_latest(registry)
 
 
@@ -60,6 +71,10 @@ def set_gauges(metrics: Metrics, status: Status) -> None:
     for upstream in status.upstreams:
         metrics.set("forward_backlog_records", upstream.backlog_records, upstream.name)
         metrics.set("forward_connected", float(upstream.connected), upstream.name)
+    if status.history is not None:
+        metrics.set("history_lag_records", status.history.lag)
+        metrics.set("history_missed_records", status.history.missed)
+        metrics.set("history_used_bytes", status.history.used_bytes)
     _set_outlook(metrics, status)
     metrics.set("connections", status.connections_open)
     metrics.set("clock_synced", float(status.agent.clock_synced))

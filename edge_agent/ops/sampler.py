@@ -12,6 +12,7 @@ from edge_agent.errors import StoreError
 from edge_agent.ops import figures, health
 from edge_agent.ops.facts import (
     Sources,
+    alarm_status,
     copies_status,
     facts,
     log_status,
@@ -30,6 +31,8 @@ TICK_S = 10.0
 FILES_S = 1.0
 #: Connections that are listed one by one; the others are only counted.
 CONNECTIONS_SHOWN = 200
+#: The same of alarms; health and metrics count all.
+ALARMS_SHOWN = 500
 
 
 class Watch:
@@ -96,8 +99,13 @@ class Watch:
             sources.config, store, commit, problem, sources.metrics, sources.scrub()
         )
         files = await self._look_at_files()
+        digester = sources.digester
+        history = None if digester is None else digester.status()
+        alarms = alarm_status(sources.alarms())
         verdict = health.judge(
-            facts(sources, file, self.commit_waits_s(), logs, upstreams, wear, files)
+            facts(
+                sources, file, self.commit_waits_s(), logs, upstreams, wear, files, history, alarms
+            )
         )
         return Status(
             agent=self._agent_status(),
@@ -115,6 +123,8 @@ class Watch:
             wear_outlook=about_wear(wear),
             copies=copies_status(log.identity, sources.copies()),
             refused=refused_status(sources.refused.listing(), sources.clock.read().wall_ns),
+            history=history,
+            alarms=alarms[:ALARMS_SHOWN],
         )
 
     async def _look_at_files(self) -> health.FilesFact:

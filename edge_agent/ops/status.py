@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from edge_agent.digest import HistoryStatus
 from edge_agent.errors import Obstacle
 from edge_agent.ops.figures import Figures
 from edge_agent.wear import Wear
@@ -254,8 +255,23 @@ class RefusedStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class AlarmStatus:
+    """An alarm that is on: a rule's, about one stream. ``meaning`` is the rule in words; ``value``
+    is the number that made it so, None where there is none.
+    """
+
+    rule: str
+    meaning: str
+    stream: str
+    since: str
+    value: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
-    """Everything. ``wear_outlook``: what `Wear` means for the card and the budget, in sentences."""
+    """Everything. ``wear_outlook``: what `Wear` means for the card and the budget, in sentences;
+    ``history``: None where it is off; ``alarms``: those that are on.
+    """
 
     agent: AgentStatus
     health: HealthVerdict
@@ -270,6 +286,8 @@ class Status:
     wear_outlook: tuple[str, ...]
     copies: CopiesStatus = field(default_factory=CopiesStatus)
     refused: tuple[RefusedStatus, ...] = ()
+    history: HistoryStatus | None = None
+    alarms: tuple[AlarmStatus, ...] = ()
 
     def to_json(self) -> bytes:
         """Compact JSON, UTF-8."""

@@ -13,11 +13,12 @@ from edge_agent.commit import RunBlocking, Trace
 from edge_agent.config import Limits, Listen
 from edge_agent.connection_quota import Arrivals, ProvedQuota, UnprovedQuota
 from edge_agent.copied_sources import Copies
-from edge_agent.live import Before, Live, TimeKeyOf
+from edge_agent.live import Live
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.record import Run
 from edge_agent.refused_peers import RefusedPeers
+from edge_agent.rules import RulesInForce
 from edge_agent.server.acks import Teller
 from edge_agent.server.admission import Grant, Peer, RateLimits
 from edge_agent.server.fair_turns import Turns
@@ -29,7 +30,7 @@ from edge_agent.server.source_owners import Owners
 from edge_agent.session import FailureMemory
 from edge_agent.store import Quarantined
 from edge_agent.tokens import Tokens
-from edge_agent.wire import ConnectionMode, Endpoint, ServerSession, WireLimits
+from edge_agent.wire import ConnectionMode, Endpoint, Reject, ServerSession, WireLimits
 
 
 class MessageCounters:
@@ -52,8 +53,7 @@ class Parts:
         listen, limits: the configuration's sections of these names.
         tokens: None where no tokens are asked for.
         clock, random, metrics, trace: as everywhere. ``trace`` is told of "welcome" and "acked".
-        before: the rules before storing.
-        time_key: the rules that say where a stream has its time.
+        rules: those that act before storing, and say where a stream has its time.
         run_blocking: for work that would hold the event loop up.
         dashboard: URL of the people's port, for people who come here with a browser.
         refused: is told of peers that were refused before they were let in.
@@ -67,8 +67,7 @@ class Parts:
     clock: Clock
     random: random.Random
     metrics: Metrics
-    before: Before | None = None
-    time_key: TimeKeyOf | None = None
+    rules: RulesInForce
     run_blocking: RunBlocking = trio.to_thread.run_sync
     trace: Trace | None = None
     dashboard: str | None = None
@@ -137,13 +136,15 @@ class Parts:
         for item in refused:
             self.metrics.add("records_nacked_total", 1, item.code)
 
-    def apply_rules(self, runs: Sequence[Run]) -> tuple[Run, ...]:
-        """What the rules before storing make of ``runs``."""
-        if self.before is None:
-            return tuple(runs)
-        if len(runs) == 1:
-            return self.before(runs[0])
-        return tuple(kept for run in runs for kept in self.before(run))
+    def apply_rules(self, runs: tuple[Run, ...]) -> tuple[tuple[Run, ...], tuple[Reject, ...]]:
+        """What the rules before storing make of ``runs``, and what they set aside."""
+        rules = self.rules
+        if not (rules.are_any and rules.are_for(runs)):
+            return runs, ()
+        ruled = rules.apply(runs)
+        for reject in ruled.rejects:
+            self.metrics.add("records_nacked_total", 1, reject.code)
+        return ruled.runs, ruled.rejects
 
 
 @dataclass(slots=True)

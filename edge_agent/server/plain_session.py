@@ -26,6 +26,7 @@ from edge_agent.wire import (
     PlainSession,
     Received,
     Reject,
+    in_short_turns,
     read_in_turns,
 )
 
@@ -67,6 +68,8 @@ class PlainPump(Pump):
             messages, 0, arrival, self._limits, self._session.learner,
             past_failures=True, apart=self._tells,
         )  # fmt: skip
+        if arrival.turn_of is not None:
+            turns = in_short_turns(turns, arrival.turn_of)
         return self._take_in(turns)
 
     def _read_on(self) -> None:
@@ -130,10 +133,16 @@ class PlainPump(Pump):
         visitor.next = session.received
         if not (messages or received.numbers):
             return True
+        runs, set_aside = parts.apply_rules(received.runs)
+        if set_aside:
+            # Of several messages that were read together it is not known which one it was in.
+            at = max(session.received, begin + 1)
+            kept += [(reject, at) for reject in set_aside]
+            wall_ns = parts.clock.read().wall_ns
+            refused += tuple(quarantined(reject, visitor.source, wall_ns) for reject in set_aside)
         told = (
             session.error(ProtocolError(reject.code, reject.message), at) for reject, at in kept
         )
-        runs = parts.apply_rules(received.runs)
         # Where nothing is left to store, the ack alone is worth no commit of its own.
         lazy = not (runs or refused)
         entry = Entry(runs=runs, quarantine=refused)

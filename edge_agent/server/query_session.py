@@ -1,7 +1,8 @@
 """This module serves ``/subscribe/PATTERN`` and ``/query`` on the sensors' port, as JSON text.
 
-A subscription sends arrays of records as `edge_agent.render` shows them, and ``{"type": "missed",
-"count": n}`` where this reader was too slow. Nothing that the peer says has a meaning.
+A subscription sends arrays of records as `edge_agent.render` shows them, narrowed by ``filter``,
+``step`` and ``fields`` as in ``GET /api/subscribe``, and ``{"type": "missed", "count": n}`` where
+this reader was too slow. Nothing that the peer says has a meaning.
 
 A query is a map with the parameters of ``GET /api/query`` and an ``id`` of the peer's choice. The
 answer comes in pieces that a client with small messages can take: any number of ``{"type":
@@ -53,12 +54,19 @@ async def serve_subscription(socket: WebSocket, parts: Parts, visitor: Visitor) 
 async def _feed(socket: WebSocket, parts: Parts, visitor: Visitor) -> None:
     target = visitor.target
     start = parts.live.parse_start(target.start)
-    view = parts.live.subscribe(target.name, start, target.filter, may_read=visitor.grant.may_read)
+    view = parts.live.subscribe(
+        target.name,
+        start,
+        target.filter,
+        step=target.options.get("step"),
+        fields=target.options.get("fields"),
+        may_read=visitor.grant.may_read,
+    )
     async with view as subscription:
         async for batch in subscription:
             if batch.missed:
                 await socket.send(_text({"type": "missed", "count": batch.missed}))
-            for piece in _pieces(batch.records):
+            for piece in _pieces(batch.told()):
                 await socket.send(f"[{piece}]")
                 visitor.next += 1
 
@@ -84,7 +92,7 @@ async def _answer(socket: WebSocket, parts: Parts, visitor: Visitor, message: st
         await socket.send(_error(error, number))
         return
     told = encode_json(number).decode()
-    for piece in _pieces(answer.records):
+    for piece in _pieces((record, None) for record in answer.records):
         await socket.send(f'{{"type":"records","id":{told},"records":[{piece}]}}')
     await socket.send(_text(_end_of(answer, number)))
 
@@ -120,12 +128,14 @@ def _end_of(answer: QueryAnswer, number: object) -> dict[str, object]:
     }
 
 
-def _pieces(records: Iterable[Record]) -> Iterator[str]:
-    """JSON of the records, comma between them, in strings of about `PIECE_BYTES`."""
+def _pieces(records: Iterable[tuple[Record, int | None]]) -> Iterator[str]:
+    """JSON of the records, comma between them, in strings of about `PIECE_BYTES`; each with how
+    many it stands for, or None.
+    """
     parts: list[bytes] = []
     size = 0
-    for record in records:
-        encoded = to_json(record)
+    for record, count in records:
+        encoded = to_json(record, count)
         if parts and size + len(encoded) > PIECE_BYTES:
             yield b",".join(parts).decode()
             parts, size = [], 0

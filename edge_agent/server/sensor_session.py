@@ -98,7 +98,11 @@ class SensorSession(SessionBase):
         parts.count(received.messages, numbers, received.size, refused)
         has_room = True
         if numbers:
-            entry = self._entry(numbers, parts.apply_rules(received.runs), (), refused)
+            runs, set_aside = parts.apply_rules(received.runs)
+            if set_aside:
+                session.refuse_records(set_aside)
+                refused += tuple(quarantined(reject, self._source, wall_ns) for reject in set_aside)
+            entry = self._entry(numbers, runs, (), refused)
             has_room = self._feed.offer(entry, session.number, lazy=is_lazy(entry))
         if received.failure is not None:
             unread = received.unread
@@ -114,14 +118,15 @@ class SensorSession(SessionBase):
 
 def arrival_of(parts: Parts, visitor: Visitor, source: str) -> Arrival:
     """What is the same for all that one read brought."""
-    reading = parts.clock.read()
+    reading, rules = parts.clock.read(), parts.rules
     return Arrival(
         visitor.target.name,
         source,
         reading.wall_ns,
         reading.synced,
         visitor.grant.may_write,
-        parts.time_key,
+        rules.time_key,
+        rules.turn_of if rules.are_any else None,
     )
 
 

@@ -205,8 +205,11 @@ from edge_agent.wire.reading_types import (
     TooBigMessage,
     Undecodable,
     WireLimits,
+    make_reject,
 )
+from edge_agent.wire.records import fault_of_record
 from edge_agent.wire.server_session import Goodbye, ReceivedSegments, ServerSession
+from edge_agent.wire.short_turns import in_short_turns, run_slices
 from edge_agent.wire.subprotocol import (
     HTTP_STATUS,
     Choice,
@@ -252,8 +255,12 @@ __all__ = [
     "decode_segments",
     "encode_segments",
     "encode_token",
+    "fault_of_record",
+    "in_short_turns",
+    "make_reject",
     "parse_target",
     "read_in_turns",
     "read_message",
     "read_messages",
+    "run_slices",
 ]

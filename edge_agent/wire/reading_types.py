@@ -69,6 +69,8 @@ class Arrival:
         may_write: whether the peer's token allows a stream that a record names; None allows all.
         time_key: by stream, where its records have their time, None where that is ``time``; None
             where no stream has a rule for it.
+        turn_of: how many of the records that were read make a turn, 0 for any number; None where
+            that is so for all.
     """
 
     stream: str
@@ -77,6 +79,7 @@ class Arrival:
     synced: bool
     may_write: Callable[[str], bool] | None = None
     time_key: Callable[[str], TimeKey | None] | None = None
+    turn_of: Callable[[tuple[Run, ...]], int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import msgspec
 from edge_agent.errors import ProtocolError
 from edge_agent.record import datetime_to_ns, resolve_time
 from edge_agent.stream_names import stream_problem
-from edge_agent.wire.encodings import DECODE_ERRORS, Encoding, shown, to_msgpack
+from edge_agent.wire.encodings import DECODE_ERRORS, MSGPACK, Encoding, shown, to_msgpack
 from edge_agent.wire.reading_types import NEAR_NS, Arrival, TimeKey, WireLimits
 
 #: msgpack of ``{"value": …}`` up to the value: how a bare number becomes a record.
@@ -57,6 +57,14 @@ def judge(raw: bytes, encoding: Encoding, arrival: Arrival, limits: WireLimits) 
     if fault is not None:
         return fault
     return _place(fields, raw, value is not fields, encoding.is_json, arrival)
+
+
+def fault_of_record(body: bytes, arrival: Arrival, limits: WireLimits) -> tuple[str, str] | None:
+    """Code and reason why the msgpack map of a record, which one of ours has made, is not usable as
+    one that was sent; None where it is.
+    """
+    found = judge(body, MSGPACK, arrival, limits)
+    return (found.code, found.message) if isinstance(found, Fault) else None
 
 
 def stream_fault(name: object, arrival: Arrival) -> Fault | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from edge_agent.clock_note import ClockNote
 from edge_agent.errors import ProtocolError
@@ -41,6 +42,7 @@ from edge_agent.wire.reading_types import (
     make_reject,
 )
 from edge_agent.wire.shapes import Learner
+from edge_agent.wire.short_turns import in_short_turns
 
 #: Looking a state up costs as much as reading a small record; what the table says about an open
 #: session is looked up here, once.
@@ -161,6 +163,8 @@ class ServerSession:
                 self._count(1, alone.size)
                 return alone
         turns = read_in_turns(batch, self.number, arrival, self._limits, self._learner)
+        if arrival.turn_of is not None:
+            turns = in_short_turns(turns, arrival.turn_of)
         received = next(turns)
         self._turns = None if received.is_last else turns
         return self._received(received)
@@ -229,6 +233,18 @@ class ServerSession:
         told once that is durable.
         """
         self._add_nack(make_reject(at, code, message, b"", ""))
+
+    def refuse_records(self, rejects: Sequence[Reject]) -> None:
+        """Some records of what was received last are refused after all, by a rule."""
+        for reject in rejects:
+            self._add_nack(reject)
+        assert self._nacks is not None and self._sizes, "they were received"
+        # In order, also with those that were refused when they were read.
+        self._nacks = deque(sorted(self._nacks, key=attrgetter("at")))
+        number, size = self._sizes[-1]
+        weight = REJECT_WEIGHT * len(rejects)
+        self._sizes[-1] = number, size + weight
+        self.bytes_in_flight += weight
 
     def _follows(self, segments: Sequence[Segment]) -> int:
         """How many numbers a message of ``segments`` takes, which must begin with the next one."""

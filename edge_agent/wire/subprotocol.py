@@ -44,7 +44,7 @@ _KEYS: Mapping[Kind, frozenset[str]] = MappingProxyType(
     {
         "ingest": frozenset({"ack"}),
         "forward": frozenset(),
-        "subscribe": frozenset({"from", "filter"}),
+        "subscribe": frozenset({"from", "filter", "step", "fields"}),
         "query": frozenset({"stream", "from", "to", "limit", "filter", "aggregate"}),
     }
 )

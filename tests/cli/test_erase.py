@@ -9,7 +9,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from edge_agent.cli.erase import command
+from edge_agent.clock import Reading
+from edge_agent.config import Alarm, Duration
+from edge_agent.live import rule_consumer
+from edge_agent.live.alarm_state import AlarmStates
+from edge_agent.live.stored_state import unpack_state
 from edge_agent.record import Record
+from edge_agent.store import Position
 from edge_agent.store.process_lock import StoreLock
 from edge_agent.store.tools.check import check_store
 from tests.ops.real import Agent, agent
@@ -46,6 +52,23 @@ async def test_yes_and_its_bytes_are_gone(store: Path) -> None:
     assert check_store(store).problems == []
     async with agent(store, serve=False) as running:
         assert [one.stream for one in await _all(running)] == ["open/1"] * 3
+
+
+async def test_what_rules_remember_of_it_is_gone_too(store: Path) -> None:
+    made = AlarmStates(Alarm(absent=Duration(300)))
+    for number, stream in enumerate(("secret/anna", "open/1")):
+        one = Record("main", number, stream, 1, "sensor", 1, True, "s", 0, {})
+        made.add(one, Reading(1, 1, b"b" * 16, synced=True))
+    async with agent(store, serve=False) as running:
+        position = Position(rule_consumer("lost"), "main", 3, made.encode())
+        await running.log.acknowledge(position, durable=True)
+    done = run(store, "secret/*", "--yes")
+    assert done.exit_code == 0 and "still there" not in done.output
+    async with agent(store, serve=False) as running:
+        floor, state = await running.log.position(rule_consumer("lost"), "main")
+    assert floor == 3 and state is not None
+    (left,) = unpack_state(state)[2]
+    assert left[0] == "open/1"
 
 
 async def test_json_tells_what_was_erased_and_nothing_is_said_so(store: Path) -> None:

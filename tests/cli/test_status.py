@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from edge_agent.cli.status import command
 from edge_agent.ops import Status, health
-from edge_agent.ops.status import RefusedStatus
+from edge_agent.ops.status import AlarmStatus, RefusedStatus
 from tests.ops.pictures import LOG, STATUS, UPSTREAM, unwell
 
 
@@ -94,6 +94,16 @@ def test_an_agent_that_failed_says_why_and_exits_with_1() -> None:
 def test_no_agent_is_one_line_that_says_what_to_try() -> None:
     done = CliRunner().invoke(command, ["--url", "http://127.0.0.1:1"])
     assert done.exit_code == 1 and "edge-agent run" in done.output
+
+
+def test_alarms_that_are_on_are_told_with_their_streams_the_first_ten_of_them() -> None:
+    one = AlarmStatus("hot", "t above 30", "s/[1]", "2026-11-22T09:00:00Z", 31.5)
+    open_ = AlarmStatus("open", "door.open", "door/1", "2026-11-22T09:00:00Z", None)
+    with answering(replace(STATUS, alarms=(open_, *[one] * 12))) as url:
+        done = CliRunner().invoke(command, ["--url", url])
+    assert "alarm hot, t above 30: s/[1] (31.5), since 2026-11-22T09:00:00Z" in done.output
+    assert "alarm open, door.open: door/1, since 2026-11-22T09:00:00Z" in done.output
+    assert "and 3 more alarms" in done.output
 
 
 def test_who_was_refused_is_told_with_what_helps() -> None:

@@ -55,3 +55,32 @@ def test_from_a_time_shows_all_since() -> None:
     with people_port() as (people, url):
         people.records = [record(seq, n=seq) for seq in range(1, 31)]
         assert len(tail(url, "--from", "-1h").stdout.splitlines()) == 30
+
+
+def test_what_is_stored_is_narrowed_as_what_is_to_come() -> None:
+    with people_port() as (people, url):
+        people.records = [record(7, t=1, h=2), record(8, h=3), record(9, params={"x": 4})]
+        people.live = [record(10, t=5) | {"count": 12}]
+        result = tail(url, "-f", "--fields", "t,params.x", "--step", "10s", "--filter", "h != 9")
+        assert [line.rpartition("  a/b  ")[2] for line in result.stdout.splitlines()] == [
+            "t=1",
+            "params.x=4",
+            "t=5  (of 12)",
+        ]
+        assert people.asked[-1] == {
+            "stream": "**", "from": "main:10", "filter": "h != 9", "step": "10s",
+            "fields": "t,params.x",
+        }  # fmt: skip
+        people.live = []
+        assert len(tail(url, "--fields", "h").stdout.splitlines()) == 2
+        assert len(tail(url, "--fields", "h", "--from", "-1h").stdout.splitlines()) == 2
+        assert all("fields" not in asked for asked in people.asked if "limit" in asked)
+
+
+def test_what_cannot_be_is_said_before_anything_is_asked() -> None:
+    with people_port() as (people, url):
+        lonely = tail(url, "--step", "1s")
+        assert lonely.exit_code == 2 and "--step goes with -f" in lonely.output
+        odd = tail(url, "--fields", "a..b")
+        assert odd.exit_code == 2 and "--fields: expected names" in odd.output
+        assert not people.asked

@@ -97,6 +97,12 @@ def test_patterns_must_compile(text: str) -> None:
     assert "streams: expected patterns of stream names, found " in error_of(text)
 
 
+def test_patterns_of_what_metrics_show_must_compile() -> None:
+    wrong = error_of('[http]\nexpose = ["greenhouse/*", "tank/lev*"]\n')
+    assert wrong.startswith("f: http.expose: expected patterns of stream names, found ")
+    assert parse('[http]\nexpose = ["greenhouse/*"]\n', "f").http.expose == ("greenhouse/*",)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -175,8 +181,8 @@ def with_rule(lines: str) -> str:
 @pytest.mark.parametrize(
     "lines, expected",
     [
-        ("", "expected exactly one of rename, drop, redact, time and window, found none"),
-        ('drop = "record"\nredact = ["a"]', "exactly one of rename, drop, redact, time and window, found drop and redact"),
+        ("", "schema, pseudonymise, truncate, profile, hook, time, window and alarm, found none"),
+        ('drop = "record"\nredact = ["a"]', "hook, time, window and alarm, found drop and redact"),
         ("rename = {}", "rule.x.rename: expected at least one field, found none"),
         ("drop = []", "rule.x.drop: expected at least one field, found none"),
         ("redact = []", "rule.x.redact: expected at least one field, found none"),

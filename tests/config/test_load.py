@@ -184,7 +184,7 @@ def test_an_unknown_variable_is_an_error_that_names_it(name: str) -> None:
     [
         ("[listen]\nadress = 1", 'agent.toml: listen.adress: expected "address" (did you mean that?), found the unknown key "adress"'),
         ("[listne]", 'agent.toml: listne: expected "listen" (did you mean that?), found the unknown key "listne"'),
-        ("[http]\nzzz = 1", 'agent.toml: http.zzz: expected one of address, hosts, origins, connections, unproved, unproved_per_address, found the unknown key "zzz"'),
+        ("[http]\nzzz = 1", 'agent.toml: http.zzz: expected one of address, hosts, origins, expose, connections, unproved, unproved_per_address, found the unknown key "zzz"'),
         ("[log.main]\nkeep = 30", 'agent.toml: log.main.keep: expected a duration with a unit, such as "250ms", "1s", "10m", "12h" or "30d", found 30'),
         ('[store]\nsize = "1 gig"', 'agent.toml: store.size: expected a size with a unit, such as "64KiB", "256MiB" or "1GiB", found "1 gig"'),
         ("[log.main]\nshare = 0.5", 'agent.toml: log.main.share: expected a share such as "70%", found 0.5'),

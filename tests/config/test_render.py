@@ -53,7 +53,7 @@ def test_a_newcomer_sees_commented_examples_that_load_when_uncommented() -> None
     )
     config = parse("\n".join(examples), "examples")
     assert [upstream.name for upstream in config.upstream] == ["hub", "logs"]
-    assert [rule.name for rule in config.rule] == ["tidy", "mute", "clock", "hourly"]
+    assert [rule.name for rule in config.rule] == ["tidy", "mute", "clock", "hourly", "hot"]
 
 
 def test_a_newcomer_sees_every_key_of_upstreams_and_rules_with_default_and_limits() -> None:

@@ -223,7 +223,7 @@ def test_a_station_that_is_not_true_is_found(right: str, wrong: str) -> None:
 
 
 def test_the_page_names_every_part_on_its_floor() -> None:
-    rows = re.findall(r"^\| ([\d, ]+) \| (.+) \|$", PAGE.read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| ([\d, -]+) \| (.+) \|$", PAGE.read_text(), re.MULTILINE)
     told = {
         part: {int(floor) for floor in floors.split(",")}
         for floors, parts in rows

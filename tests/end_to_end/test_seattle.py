@@ -1,8 +1,9 @@
 """A year of real hourly temperatures, sent through everything that can go wrong.
 
 The file is ``seattle-temps.csv`` of the package vega_datasets. Count, minimum, mean and maximum as
-the hub tells them, and the hub's daily windows, must equal those computed from the file. Meanwhile
-the agent is killed three times, ``send`` once, and the uplink is cut five times.
+the hub tells them, the hub's daily windows, its sliding ones and its alarm must equal those
+computed from the file, the last two by pandas. Meanwhile the agent is killed three times, the hub
+twice, ``send`` once, and the uplink is cut five times.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import trio
 import vega_datasets
@@ -36,6 +39,20 @@ window = "1d"
 into = "daily/{{stream}}"
 lateness = "1h"
 idle = "1h"
+
+[[rule]]
+name = "smooth"
+streams = ["{STREAM}"]
+window = "1d"
+every = "6h"
+into = "smooth/{{stream}}"
+lateness = "1h"
+
+[[rule]]
+name = "hot"
+streams = ["{STREAM}"]
+into = "hot"
+alarm = {{ field = "temp", above = 65, clear_below = 58, hold = "2h" }}
 """
 UPSTREAM = """
 [[upstream]]
@@ -77,13 +94,57 @@ def expected_days(temperatures: list[tuple[str, float]]) -> dict[str, dict[str, 
     }
 
 
+@pytest.fixture(scope="module")
+def series() -> pd.Series[float]:
+    """The temperatures by their times."""
+    frame = pd.read_csv(CSV)
+    times = pd.to_datetime(frame["date"], format="%Y/%m/%d %H:%M", utc=True)
+    return pd.Series(frame["temp"].to_numpy(), index=times)
+
+
+def expected_smooth(series: pd.Series[float]) -> dict[str, dict[str, float]]:
+    """A window of a day for each multiple of six hours."""
+    day, found = pd.Timedelta(days=1), {}
+    first, last = series.index[0].floor("6h") - day, series.index[-1]
+    for start in pd.date_range(first, last, freq="6h"):
+        within = series[(series.index >= start) & (series.index < start + day)]
+        if len(within):
+            found[start.strftime("%Y-%m-%dT%H:%M:%SZ")] = {
+                "temp_count": len(within),
+                "temp_min": within.min(),
+                "temp_max": within.max(),
+                "temp_mean": pytest.approx(within.mean(), rel=1e-12),
+                "temp_last": within.iloc[-1],
+            }
+    return found
+
+
+def expected_alarms(series: pd.Series[float]) -> list[tuple[str, str, float]]:
+    """When it is on: from two hours above 65 without a break, to below 58."""
+    above = series > 65
+    runs = (above != above.shift()).cumsum()
+    began = series.index.to_series().groupby(runs.to_numpy()).transform("first")
+    lasted = series.index.to_series() - began >= pd.Timedelta(hours=2)
+    state = pd.Series(np.nan, index=series.index)
+    state[(above & lasted).to_numpy()] = 1
+    state[(series < 58).to_numpy()] = 0
+    state = state.ffill().fillna(0)
+    changes = state[state != state.shift(fill_value=0)]
+    return [
+        (time.strftime("%Y-%m-%dT%H:%M:%SZ"), "on" if is_on else "off", float(series[time]))
+        for time, is_on in changes.items()
+    ]
+
+
 def last_word(folder: Path) -> Path:
     path = folder / "next-year.csv"
     path.write_text("date,temp\n2011/02/01 00:00,40.0\n")
     return path
 
 
-async def check_hub(hub: AgentProcess, temperatures: list[tuple[str, float]]) -> None:
+async def check_hub(
+    hub: AgentProcess, temperatures: list[tuple[str, float]], series: pd.Series[float]
+) -> None:
     """Everything the hub is asked equals what the file says."""
     values = [value for _, value in temperatures]
     answer = await hub.get("/api/query", stream=STREAM, aggregate="temp")
@@ -112,9 +173,26 @@ async def check_hub(hub: AgentProcess, temperatures: list[tuple[str, float]]) ->
         mean = pytest.approx(window["temp_mean"], rel=1e-12)
         assert found[day] == {**window, "temp_mean": mean}
 
+    # What is derived of the same records may come a commit later.
+    smooth = expected_smooth(series)
+
+    async def all_smooth() -> list[dict[str, Any]] | None:
+        found = await hub.records(f"smooth/{STREAM}")
+        return found if len(found) >= len(smooth) else None
+
+    windows = await eventually(all_smooth, describe="sliding windows at the hub")
+    assert len(windows) == len(smooth) > 1400
+    assert {record["time"]: record["fields"] for record in windows} == smooth
+
+    alarms = expected_alarms(series)
+    told = sorted(await hub.records("hot"), key=lambda record: int(record["seq"]))
+    assert len(alarms) > 50
+    assert [(r["time"], r["fields"]["state"], r["fields"]["value"]) for r in told] == alarms
+    assert {record["fields"]["of"] for record in told} == {STREAM}
+
 
 async def test_a_year_of_temperatures_arrives_at_the_hub_as_it_is_in_the_file(
-    tmp_path: Path, temperatures: list[tuple[str, float]]
+    tmp_path: Path, temperatures: list[tuple[str, float]], series: pd.Series[float]
 ) -> None:
     hub = AgentProcess(tmp_path, "hub", STORE + WINDOW)
     agent = AgentProcess(tmp_path, "agent", STORE + UPSTREAM.format(port=hub.port))
@@ -126,7 +204,7 @@ async def test_a_year_of_temperatures_arrives_at_the_hub_as_it_is_in_the_file(
             return await hub.count(STREAM) >= len(temperatures)
 
         await eventually(arrived, describe="all records at the hub")
-        await check_hub(hub, temperatures)
+        await check_hub(hub, temperatures, series)
 
 
 @contextmanager
@@ -145,7 +223,7 @@ def sending(url: str, path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 async def test_kills_and_cuts_change_nothing_of_what_arrives(
-    tmp_path: Path, temperatures: list[tuple[str, float]]
+    tmp_path: Path, temperatures: list[tuple[str, float]], series: pd.Series[float]
 ) -> None:
     hub = AgentProcess(tmp_path, "hub", STORE + WINDOW)
     # Small windows and messages, so that there is a middle in which to be killed.
@@ -164,6 +242,9 @@ async def test_kills_and_cuts_change_nothing_of_what_arrives(
                     if step in (1, 3, 5):
                         await agent.kill()
                         await agent.start()
+                    else:
+                        await hub.kill()
+                        await hub.start()
                 with trio.fail_after(60):
                     while process.poll() is None:
                         await trio.sleep(0.05)
@@ -173,7 +254,7 @@ async def test_kills_and_cuts_change_nothing_of_what_arrives(
                 return await hub.count(STREAM) >= len(temperatures)
 
             await eventually(arrived, describe="all records at the hub")
-            await check_hub(hub, temperatures)
+            await check_hub(hub, temperatures, series)
             assert relay.cuts == 5
 
 

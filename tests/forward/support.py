@@ -25,6 +25,7 @@ from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.record import Record, Run
 from edge_agent.refused_peers import RefusedPeers
+from edge_agent.rules import CompiledRules, RulesInForce
 from edge_agent.server import Parts, Server
 from edge_agent.store import Engine, Entry, LogSettings, StoreSettings
 from tests.manual_clock import ManualClock
@@ -147,6 +148,7 @@ async def serving(
         clock=station.clock,
         random=random.Random(1),
         metrics=station.metrics,
+        rules=RulesInForce(CompiledRules(), station.metrics),
         run_blocking=inline,
         refused=RefusedPeers(lambda: station.clock.read().wall_ns, trio.current_time),
     )

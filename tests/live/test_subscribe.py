@@ -120,6 +120,19 @@ async def test_large_blocks_come_in_pieces(tmp_path: Path) -> None:
     assert [value for values, _ in pieces for value in values] == list(range(1200))
 
 
+async def test_a_reader_that_stops_waiting_has_lost_nothing(tmp_path: Path) -> None:
+    async with open_waist(tmp_path, interval=0.001) as waist, view(feed_of(waist)) as subscription:
+        await waist.put(run_of(*({"t": n} for n in range(1200))))
+        values: list[object] = []
+        while len(values) < 1200:
+            with trio.CancelScope() as late:
+                late.cancel()
+                await subscription.__anext__()
+            assert late.cancelled_caught
+            values += (await next_values(subscription))[0]
+    assert values == list(range(1200))
+
+
 async def test_a_slow_reader_misses_the_oldest_is_told_and_holds_up_nobody(
     tmp_path: Path,
 ) -> None:

@@ -4,12 +4,13 @@ import random
 from collections import defaultdict
 from typing import Any
 
+import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from edge_agent.aggregates import FIELDS_MAX
+from edge_agent.aggregates import FIELDS_MAX, Summary
 from edge_agent.live import window_state
 from edge_agent.live.window_state import AHEAD_NS_MAX, OpenWindows
 from edge_agent.record import Record
@@ -153,14 +154,14 @@ def test_a_silent_stream_closes_what_has_ended_or_everything() -> None:
 
 
 def test_a_state_that_is_too_large_closes_the_oldest_windows() -> None:
-    made = windows(open_max=100_000)
-    for number in range(500):
-        name = f"{number:03}" + "x" * 150
-        fields: dict[str, Any] = {f"field{i}": i for i in range(20)}
-        made.add(record(60 * (500 - number), name, **fields), None)
+    made, seeded = windows(open_max=100_000), random.Random(3)
+    for number in range(2000):
+        name = f"{number:04}" + "x" * 150
+        fields: dict[str, Any] = {f"field{i}": seeded.random() for i in range(10)}
+        made.add(record(60 * (2000 - number), name, **fields), None)
     state = made.encode()
     assert len(state) <= STATE_BYTES_MAX
-    assert 0 < made.early < 500
+    assert 0 < made.early < 2000
     assert made.early == made.closed
     kept = min(end for _, end in made.waiting())
     assert all(closed.start_ns < kept for closed in made.take_closed())
@@ -184,10 +185,10 @@ def test_states_are_equal_for_equal_windows_and_tell_another_length() -> None:
         for name in names:
             made.add(Record("main", 1, name, BASE, "sensor", 0, True, "s", 0, {"t": 1}), None)
     assert one.encode() == other.encode()
-    assert windows().decode(one.encode())
+    assert windows().decode(one.encode()) == 0
     longer = windows(window_ns=2 * MINUTE)
-    assert not longer.decode(one.encode())
-    assert longer.open == 2
+    assert longer.decode(one.encode()) == 2
+    assert (longer.open, longer.early, starts(longer)) == (0, 2, [("a", 0), ("b", 0)])
 
 
 Event = tuple[str, int, int]
@@ -196,48 +197,114 @@ EVENTS = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@pytest.mark.parametrize("panes", [1, 2, 5], ids="{} panes".format)
+@settings(max_examples=60, deadline=None)
 @given(EVENTS, st.lists(st.integers(0, 80), max_size=4))
 def test_windows_are_those_of_a_naive_computation_however_often_they_are_taken_up_again(
-    events: list[Event], restarts: list[int]
+    panes: int, events: list[Event], restarts: list[int]
 ) -> None:
-    made, closed = windows(), []
+    rest = {"window_ns": panes * MINUTE, "every_ns": MINUTE}
+    made, closed = windows(**rest), []
     late = 0
     for index, (stream, at, value) in enumerate(events):
         if index in restarts:
             closed += made.take_closed()
             late += made.late
-            state, made = made.encode(), windows()
-            assert made.decode(state)
+            state, made = made.encode(), windows(**rest)
+            assert made.decode(state) == 0
         made.add(record(at, stream, v=value), None)
     late += made.late
     made.close_all()
     closed += made.take_closed()
     found = {
         (c.stream, (c.start_ns - BASE) // MINUTE): (
-            c.fields["v"].count, c.fields["v"].minimum, c.fields["v"].maximum, c.fields["v"].mean
+            c.fields["v"].count, c.fields["v"].minimum, c.fields["v"].maximum,
+            c.fields["v"].mean, c.fields["v"].last,
         )
         for c in closed
     }  # fmt: skip
     assert len(found) == len(closed)
-    assert (found, late) == naive(events)
+    assert (found, late) == naive(events, panes)
 
 
-def naive(events: list[Event]) -> tuple[dict[tuple[str, int], Any], int]:
+def naive(events: list[Event], panes: int) -> tuple[dict[tuple[str, int], Any], int]:
     newest: dict[str, int] = defaultdict(lambda: -(10**9))
-    values: dict[tuple[str, int], list[int]] = defaultdict(list)
+    values: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
     late = 0
     for stream, at, value in events:
-        if (at // 60 + 1) * 60 <= newest[stream] - 10:
-            late += 1
-            continue
-        values[stream, at // 60].append(value)
-        newest[stream] = max(newest[stream], at)
-    figures = {
-        key: (len(v), min(v), max(v), pytest.approx(sum(v) / len(v), abs=1e-12))
-        for key, v in values.items()
-    }
+        starts = [
+            start
+            for start in range(at // 60 - panes + 1, at // 60 + 1)
+            if (start + panes) * 60 > newest[stream] - 10
+        ]
+        late += not starts
+        for start in starts:
+            values[stream, start].append((at, value))
+        if starts:
+            newest[stream] = max(newest[stream], at)
+    figures = {}
+    for key, found in values.items():
+        numbers = [value for _, value in found]
+        latest = max(at for at, _ in found)
+        last = [value for at, value in found if at == latest][-1]
+        mean = pytest.approx(sum(numbers) / len(numbers), abs=1e-12)
+        figures[key] = (len(numbers), min(numbers), max(numbers), mean, last)
     return figures, late
+
+
+def test_a_sliding_window_ends_every_so_often_and_has_all_of_its_length() -> None:
+    made = windows(window_ns=3 * MINUTE, every_ns=MINUTE, lateness_ns=0)
+    for at in range(0, 361, 30):
+        made.add(record(at, v=at), None)
+    found = [
+        ((w.start_ns - BASE) // SECOND, w.fields["v"].count, w.fields["v"].minimum)
+        for w in made.take_closed()
+    ]
+    assert found == [
+        (-120, 2, 0), (-60, 4, 0), (0, 6, 0), (60, 6, 60), (120, 6, 120), (180, 6, 180),
+    ]  # fmt: skip
+
+
+def test_a_record_that_some_of_its_windows_have_not_waited_for_counts_in_the_others() -> None:
+    made = windows(window_ns=2 * MINUTE, every_ns=MINUTE, lateness_ns=0)
+    for at in (0, 65, 30):
+        made.add(record(at), None)
+    made.add(record(185), None)
+    assert made.late == 0
+    assert [w.fields["t"].count for w in made.take_closed()] == [1, 3, 1]
+    made.add(record(59), None)
+    assert made.late == 1
+
+
+def test_the_last_windows_of_a_silent_stream_close_as_their_ends_are_reached() -> None:
+    made = windows(window_ns=3 * MINUTE, every_ns=MINUTE)
+    made.add(record(0), None)
+    assert list(made.waiting()) == [("a", BASE + MINUTE)]
+    made.close_idle("a", BASE + 2 * MINUTE)
+    assert starts(made) == [("a", -120), ("a", -60)]
+    assert list(made.waiting()) == [("a", BASE + 3 * MINUTE)]
+    made.close_idle("a", BASE + 3 * MINUTE)
+    assert starts(made) == [("a", 0)]
+    assert made.open == 0
+
+
+def test_no_record_is_late_for_windows_of_a_new_length_because_the_old_ones_closed_early() -> None:
+    before = windows(window_ns=60 * MINUTE, lateness_ns=0)
+    before.add(record(0), None)
+    made = windows(lateness_ns=0)
+    assert made.decode(before.encode()) == 1
+    made.add(record(61), None)
+    assert made.late == 0
+
+
+def test_a_state_of_a_version_without_sliding_windows_is_taken_up() -> None:
+    summary = Summary()
+    summary.add(5, BASE + 7)
+    stream = ["a", BASE + 7, -(2**63), 9, [[BASE, [["t", summary.state()]]]]]
+    made = windows()
+    assert made.decode(msgpack.packb([1, MINUTE, [stream]])) == 0
+    made.add(record(71), None)
+    assert starts(made) == [("a", 0)]
 
 
 def test_a_year_of_hours_gives_the_days_of_a_naive_computation() -> None:
@@ -288,7 +355,7 @@ def test_windows_by_a_clock_not_set_close_when_silent_and_say_what_they_are() ->
     for boot in (b"1" * 16, b"2" * 16):
         made.add(dated(10, synced=False), None, ("", boot))
     again = windows()
-    assert again.decode(made.encode())
+    assert again.decode(made.encode()) == 0
     waiting = list(again.waiting())
     assert [end for _, end in waiting] == [0, 0]
     for name, _ in waiting:

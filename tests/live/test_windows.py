@@ -15,12 +15,13 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from edge_agent.aggregates import Summary
 from edge_agent.config.shape import Duration, Rule
 from edge_agent.errors import StoreDamaged, StoreError, StoreFailed, StoreFull
-from edge_agent.live import run_windows, window_consumer
+from edge_agent.live import rule_consumer, run_windows
+from edge_agent.live.derive import SAVE_RECORDS, Now
 from edge_agent.live.window_state import ClosedWindow
-from edge_agent.live.windows import SAVE_RECORDS, derived_runs, derived_stream
+from edge_agent.live.windows import WindowsOfLog, window_runs
+from edge_agent.metrics import Metrics
 from edge_agent.record import Record
 from edge_agent.store import LogSettings, Position
-from edge_agent.stream_names import STREAM_BYTES_MAX
 from tests.manual_clock import ManualClock
 from tests.waist import NOW_NS, SECOND, Waist, make_waist, open_engine, open_waist, run_of, settings
 
@@ -74,7 +75,7 @@ async def test_a_window_becomes_a_record_when_it_closes(
         assert await derived(waist) == [("min/s/1", 0, fields)]
         assert waist.metrics.get("windows_closed_total", "minutely") == 1
         assert waist.metrics.get("windows_open", "minutely") == 1
-        floor, state = await waist.log.position(window_consumer("minutely"), "main")
+        floor, state = await waist.log.position(rule_consumer("minutely"), "main")
         assert floor == 5
         assert state is not None
         await waist.put(readings((1, 1)))
@@ -233,7 +234,7 @@ async def test_position_and_state_are_saved_now_and_then_although_nothing_closes
             await waist.put(readings(*many))
             await trio.sleep(1)
         await trio.sleep(31)
-        floor, state = await waist.log.position(window_consumer("minutely"), "main")
+        floor, state = await waist.log.position(rule_consumer("minutely"), "main")
         assert SAVE_RECORDS <= floor <= 15_000
         assert state is not None
         nursery.cancel_scope.cancel()
@@ -337,7 +338,7 @@ async def test_a_position_within_a_block_is_kept_to(
 ) -> None:
     async with open_waist(tmp_path) as waist, trio.open_nursery() as nursery:
         await waist.put(readings((0, 1), (1, 2), (2, 3)))
-        done = Position(window_consumer("minutely"), "main", 2)
+        done = Position(rule_consumer("minutely"), "main", 2)
         await waist.log.acknowledge(done, durable=True)
         await start(waist, nursery)
         await waist.put(readings((100, 9)))
@@ -359,7 +360,7 @@ def deriving(into: str | None = None) -> Rule:
 
 def test_one_record_per_window_with_flat_fields_and_the_windows_start() -> None:
     windows = [closed("a", NOW_NS), closed("b", NOW_NS), closed("a", NOW_NS + SECOND)]
-    runs = derived_runs(windows, deriving(), ManualClock(NOW_NS).read())
+    runs = window_runs(deriving(), windows, Now(0.0, ManualClock(NOW_NS).read()))
     assert [(run.stream, run.count) for run in runs] == [
         ("$rule/hourly/a", 2),
         ("$rule/hourly/b", 1),
@@ -372,36 +373,23 @@ def test_one_record_per_window_with_flat_fields_and_the_windows_start() -> None:
     }  # fmt: skip
 
 
+def test_every_duration_that_the_check_lets_pass_is_one_that_windows_take() -> None:
+    for window, every in ((300 * 86_400.000003, 30 * 86_400.000003), (0.3, 0.1), (1.000001, None)):
+        length = rule(window=Duration(round(window, 6)), every=every and Duration(round(every, 6)))
+        WindowsOfLog(length, "main", metrics=Metrics(), open_windows={})
+
+
 def test_where_the_name_does_not_tell_the_stream_a_field_does() -> None:
-    (run,) = derived_runs(
-        [closed("a", NOW_NS), closed("b", NOW_NS)], deriving("daily"), ManualClock().read()
-    )
+    windows = [closed("a", NOW_NS), closed("b", NOW_NS)]
+    (run,) = window_runs(deriving("daily"), windows, Now(0.0, ManualClock().read()))
     unpacker = msgpack.Unpacker()
     unpacker.feed(run.body)
     assert [record["of"] for record in unpacker] == ["a", "b"]
 
 
-@pytest.mark.parametrize(
-    "into, stream, expected",
-    [
-        ("daily/{stream}", "greenhouse/1", "daily/greenhouse/1"),
-        ("$rule/x/{stream}", "$agents/7/a", "$rule/x/agents/7/a"),
-        ("fixed", "a", "fixed"),
-    ],
-)
-def test_the_stream_is_put_in(into: str, stream: str, expected: str) -> None:
-    assert derived_stream(into, stream) == expected
-
-
-def test_names_that_would_be_too_long_are_cut_and_stay_different() -> None:
-    names = {derived_stream("daily/{stream}", "a" * 199 + last) for last in "xyz"}
-    assert len(names) == 3
-    assert max(map(len, names)) <= STREAM_BYTES_MAX
-
-
 def test_a_window_by_a_clock_that_was_not_set_says_so() -> None:
     window = replace(closed("a", 60 * SECOND), clock_unset=True)
-    (run,) = derived_runs([window], deriving(), ManualClock(NOW_NS).read())
+    (run,) = window_runs(deriving(), [window], Now(0.0, ManualClock(NOW_NS).read()))
     record = msgpack.unpackb(run.body, timestamp=0)
     assert record["clock_unset"] is True
     assert record["t_count"] == 3

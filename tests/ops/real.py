@@ -28,6 +28,7 @@ from edge_agent.scrubber import ScrubStatus
 from edge_agent.store import Engine, LogSettings, StoreSettings
 from edge_agent.store.types import Entry
 from tests.manual_clock import ManualClock
+from tests.rules.support import in_force
 
 
 def run_of(clock: ManualClock, stream: str, values: Sequence[object], source: str = "s") -> Run:
@@ -130,13 +131,13 @@ async def agent(
         upstreams=tuple,
         connections=tuple,
         copies=CopiesSeen,
-        before=lambda run: (run,),
-        time_key=None,
+        rules=in_force(),
         lane=lambda consumer, log: None,
         part=lambda sources, identities: None,
         salvage=lambda: None,
         files=FilesFact,
         scrub=ScrubStatus,
+        alarms=tuple,
         tokens=None,
         refused=RefusedPeers(time.time_ns, time.monotonic),
         renewed=lambda port, context, make: None,

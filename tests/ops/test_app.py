@@ -15,6 +15,7 @@ import trio
 from prometheus_client.parser import text_string_to_metric_families
 
 from edge_agent.config import Config, Http, Limits, Listen, Size, StoreConfig
+from edge_agent.live import AlarmOn
 from edge_agent.ops import Sources
 from edge_agent.store import Block, Gap
 from edge_agent.tokens import Tokens, add_token
@@ -28,6 +29,10 @@ def with_tokens(sources: Sources, file: Path) -> Sources:
         sources,
         tokens=Tokens(file),
         connections=lambda: [CONNECTION, replace(CONNECTION, stream="attic/1")],
+        alarms=lambda: [
+            AlarmOn("hot", "t above 30", stream, 10**18, 31.5)
+            for stream in ("attic/1", "greenhouse/2")
+        ],
     )
 
 
@@ -52,7 +57,14 @@ async def test_what_was_kept_is_in_status_streams_metrics_and_on_the_page(tmp_pa
             "last_stored": "2026-11-22T10:00:00Z",
             "source": "pi-7/bme280",
             "undated": "no time key: dated on arrival",
+            "rate": stream["rate"],
+            "time": "2026-11-22T10:00:00Z",
+            "time_quality": "synced",
+            "last": {"t": 21.7},
+            "spark_field": "t",
+            "spark": [21.7],
         }
+        assert 0 < stream["rate"] <= 3
         _, _, text = await running.get("/metrics")
         families = list(text_string_to_metric_families(text.decode()))
         samples = {sample.name: sample.value for one in families for sample in one.samples}
@@ -124,6 +136,8 @@ async def test_a_query_answers_as_json_lines_and_csv(tmp_path: Path) -> None:
         ("/api/subscribe?from=noon", (400, "bad_query")),
         ("/api/subscribe?filter=((", (400, "bad_query")),
         ("/api/subscribe?colour=red", (400, "bad_query")),
+        ("/api/subscribe?step=0s", (400, "bad_query")),
+        ("/api/subscribe?fields=,", (400, "bad_query")),
         ("/nowhere", (404, "not_found")),
     ],
 )
@@ -196,7 +210,37 @@ async def test_off_loopback_a_token_opens_its_own_streams_and_nothing_opens_with
         assert [one["stream"] for one in found["records"]] == ["greenhouse/1"]
         status_ = await running.json("/api/status", good)
         assert [one["stream"] for one in status_["connections"]] == ["greenhouse/2"]
+        assert status_["alarms"] == [
+            {
+                "rule": "hot", "meaning": "t above 30", "stream": "greenhouse/2",
+                "since": "2001-09-09T01:46:40Z", "value": 31.5,
+            }
+        ]  # fmt: skip
+        told = json.dumps(await running.json("/healthz"))
+        assert "Alarm hot is on for 2 streams" in told and "attic" not in told
         assert b"attic" not in (await running.get("/", good))[2]
+
+
+async def test_metrics_show_last_values_of_exposed_streams_that_the_token_may_read(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "tokens"
+    secret = add_token(file, "phone", read=("greenhouse/**",))
+    config = Config(
+        http=Http(address="127.0.0.1:0", expose=("**",)),
+        store=StoreConfig(path=str(tmp_path / "store"), size=Size(16 << 20)),
+    )
+    change = partial(with_tokens, file=file)
+    async with agent(tmp_path / "store", config=config, change=change) as running:
+        await running.keep("greenhouse/1", [21.5])
+        await running.keep("attic/1", [9])
+        with trio.fail_after(PATIENCE_S):
+            while len(running.watch.directory) < 2:
+                await trio.sleep(0.01)
+        _, _, text = await running.get("/metrics")
+        assert b'stream="greenhouse/1"} 21.5' in text and b'stream="attic/1"} 9.0' in text
+        _, _, text = await running.get("/metrics", f"Authorization: Bearer {secret}")
+        assert b'stream="greenhouse/1"} 21.5' in text and b"attic" not in text
 
 
 async def test_records_arrive_live_as_lines_of_json(tmp_path: Path) -> None:
@@ -236,6 +280,21 @@ async def test_a_browser_that_comes_back_goes_on_behind_the_event_that_it_has(
             received = await receive_until(stream, b"id: main:4\n")
         assert b"text/event-stream" in received
         assert b"id: main:3\ndata: {" in received and b"id: main:2" not in received
+
+
+async def test_a_view_with_a_step_sends_events_with_how_many_each_stands_for(
+    tmp_path: Path,
+) -> None:
+    async with agent(tmp_path) as running:
+        await running.keep("a/1", [1, 2, 3])
+        stream = await trio.open_tcp_stream(*running.address)
+        async with stream:
+            target = "/api/subscribe?from=main:1&step=100ms&fields=t&format=sse"
+            host = f"127.0.0.1:{running.address[1]}"
+            await stream.send_all(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            received = await receive_until(stream, b'"count":3}\n\n')
+        assert b'"fields":{"t":3},' in received
+        assert b"id: main:3\ndata: {" in received and received.count(b"id: ") == 1
 
 
 async def test_too_many_questions_at_one_time_wait_for_their_turn(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from edge_agent.errors import Obstacle
 from edge_agent.ops.health import Facts, FilesFact, MistakeFact, judge
-from edge_agent.ops.status import LogStatus, UpstreamStatus
+from edge_agent.ops.status import AlarmStatus, LogStatus, UpstreamStatus
 from tests.ops.pictures import LOG, UPSTREAM, WELL, unwell
 
 
@@ -159,6 +159,19 @@ def test_what_is_only_worth_knowing_warns_and_leaves_the_word(
     assert codes(unwell(**changes)) == ("ok", [], [code])
 
 
+def test_alarms_that_are_on_are_told_by_rule_and_leave_the_word() -> None:
+    alarms = [
+        AlarmStatus("hot", "t above 30", f"s/{n}", "2026-11-22T10:00:00Z", 31.5) for n in range(5)
+    ]
+    alarms.append(AlarmStatus("lost", "no data for 5m", "s/9", "2026-11-22T09:00:00Z", 300.0))
+    verdict = judge(unwell(alarms=tuple(alarms)))
+    assert verdict.status == "ok"
+    assert [(warning.code, warning.message) for warning in verdict.warnings] == [
+        ("alarm", "Alarm hot is on for 5 streams, since 2026-11-22T10:00:00Z."),
+        ("alarm", "Alarm lost is on for 1 stream, since 2026-11-22T09:00:00Z."),
+    ]
+
+
 def test_every_reason_is_told_the_failures_first() -> None:
     facts = unwell(
         problem="EIO",
@@ -232,3 +245,9 @@ def test_no_reason_ends_with_two_full_stops() -> None:
         told = [one.message for one in (*verdict.reasons, *verdict.warnings)]
         assert sum(said.removesuffix(".") in one for one in told) == 8
         assert not [one for one in told if ".." in one or ".:" in one or not one.endswith(".")]
+
+
+def test_a_hook_that_was_switched_off_is_told_until_the_rules_are_read_again() -> None:
+    off = unwell(hooks_off=("dew",))
+    assert codes(off) == ("degraded", ["hook_off"], [])
+    assert "The hook of the rule dew was too slow" in judge(off).reasons[0].message

@@ -113,6 +113,20 @@ async def test_what_a_view_missed_is_told_before_what_comes_next(tmp_path: Path)
         assert lines._encode(LiveBatch([], 12)) == b'{"missed":12}\n'
 
 
+async def test_with_a_step_only_the_last_event_of_all_streams_is_a_place_to_go_on(
+    tmp_path: Path,
+) -> None:
+    from edge_agent.live import LiveBatch
+
+    async with agent(tmp_path, serve=False) as running:
+        await running.keep("a/1", [7, 8])
+        records = (await running.live.query({})).records
+        view = LiveView(running.live, {}, everything, events=True, last_event_id=None)
+        whole = view._encode(LiveBatch(records, 0, [3, 4])).decode()
+        assert whole.startswith('data: {"seq":1,') and "\n\nid: main:2\ndata: {" in whole
+        assert b"id:" not in view._encode(LiveBatch(records, 0, [3, 4], is_whole=False))
+
+
 @pytest.mark.parametrize("given", ["nonsense", "main:", ":5", "", "main:x"])
 async def test_a_strange_last_event_id_starts_anew(tmp_path: Path, given: str) -> None:
     async with agent(tmp_path, serve=False) as running:

@@ -27,7 +27,7 @@ PARAMETERS = {
     "/api/query": (
         "stream", "from", "to", "filter", "limit", "next", "aggregate", "format", "x",
     ),
-    "/api/subscribe": ("stream", "from", "filter", "x"),
+    "/api/subscribe": ("stream", "from", "filter", "step", "fields", "x"),
     "/api/quarantine": ("after", "limit", "x"),
     "/api/consumers": ("x",),
 }  # fmt: skip
@@ -126,3 +126,24 @@ async def test_whatever_is_asked_nothing_fails(
             for path in ("/api/consumers", "/api/quarantine"):
                 status = await status_of(running, path, json.dumps(order).encode())
                 assert is_fine(status), (order, status)
+
+
+@pytest.mark.parametrize(
+    "target, expected",
+    [
+        ("/api/streams?steam=a/*", "steam: no such parameter; there are stream"),
+        ("/api/streams?stream=a/*&limit=1", "limit: no such parameter"),
+        ("/api/quarantine?from=1", "from: no such parameter; there are after, limit"),
+        ("/api/quarantine?limit=ten", "limit: expected a whole number, got 'ten'"),
+        ("/api/subscribe?limit=1", "limit: no such parameter; there are stream, from"),
+        ("/api/query?limits=1", "limits: no such parameter"),
+    ],
+)
+async def test_a_parameter_that_a_route_does_not_know_is_refused_by_name(
+    tmp_path: Path, target: str, expected: str
+) -> None:
+    async with agent(tmp_path) as running:
+        await running.keep("a/1", [1])
+        status, _, body = await running.get(target)
+        error = json.loads(body)["error"]
+        assert (status, error["code"]) == (400, "bad_query") and expected in error["message"]

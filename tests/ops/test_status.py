@@ -21,7 +21,8 @@ def test_its_parts_are_there_by_name() -> None:
     status = json.loads(STATUS.to_json())
     assert set(status) == {
         "agent", "health", "figures", "store", "logs", "upstreams", "connections",
-        "connections_open", "streams", "wear", "wear_outlook", "refused", "copies",
+        "connections_open", "streams", "wear", "wear_outlook", "refused", "copies", "history",
+        "alarms",
     }  # fmt: skip
     assert status["health"] == {"status": "ok", "reasons": [], "warnings": []}
     assert status["upstreams"][0]["backlog_records"] == 4711

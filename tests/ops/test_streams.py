@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from edge_agent.errors import StoreFailed
 from edge_agent.ops import streams
-from edge_agent.ops.streams import Directory
+from edge_agent.ops.streams import Directory, RecentCount
+from edge_agent.record import NANOSECONDS
 from edge_agent.store import Block, Gap
 from tests.ops.real import Agent, agent
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, eventually
 
 
 def names(directory: Directory) -> list[str]:
@@ -101,6 +103,123 @@ async def test_a_busy_log_is_sampled_and_the_newest_is_always_looked_at(
         (_, busy), _ = directory.listing(lambda _: True)
         # A block that a skip lands in is looked at whole.
         assert busy.records < 100 and 200 <= busy.records + directory.skipped <= 210
+
+
+async def test_the_newest_record_of_each_stream_is_opened(tmp_path: Path) -> None:
+    async with agent(tmp_path, serve=False) as running:
+        directory = Directory(running.log)
+        for value in range(5):
+            await running.keep("a/1", [-1, value])
+            await running.keep("a/2", ["text", value * 2])
+            running.clock.advance(1)
+        await follow(running, directory, 20)
+        first, second = directory.last_of("a/1"), directory.last_of("a/2")
+        assert first is not None and second is not None
+        assert first.numbers == {"t": 4} and second.numbers == {"t": 8}
+        assert first.trust == "synced"
+        assert first.time_ns == running.clock.read().wall_ns - NANOSECONDS
+        # Of what was there before the start, the newest of each second.
+        assert list(first.spark) == [0, 1, 2, 3, 4] and list(second.spark) == [0, 2, 4, 6, 8]
+
+
+async def test_what_comes_is_opened_once_a_round_and_at_once_for_whoever_asks(
+    tmp_path: Path,
+) -> None:
+    async with agent(tmp_path, serve=False) as running:
+        directory, at = Directory(running.log), 0
+        for _ in range(3):
+            for value in range(10):
+                await running.keep("a", [value])
+                running.clock.advance(1)
+            for item in await running.log.read("main", at):
+                directory.note(item)
+                at = item.last
+            last = directory.last_of("a")
+        assert last is not None and last.numbers == {"t": 9} and list(last.spark) == [9, 9, 9]
+
+
+async def test_values_of_streams_that_are_forgotten_are_forgotten_with_them(tmp_path: Path) -> None:
+    async with agent(tmp_path, serve=False) as running:
+        directory = Directory(running.log, streams_max=2)
+        for name in ("a", "b", "c", "d"):
+            await running.keep(name, [1])
+        for item in await running.log.read("main", 0):
+            directory.note(item)
+        assert [name for name in "abcd" if directory.last_of(name)] == ["c", "d"]
+
+
+async def test_a_rate_is_that_of_the_last_minute(
+    tmp_path: Path, mock_clock: trio.testing.MockClock
+) -> None:
+    async with agent(tmp_path, serve=False) as running:
+        directory, at = Directory(running.log), 0
+        for _ in range(100):
+            await running.keep("a", [1, 2])
+            for item in await running.log.read("main", at):
+                directory.note(item)
+                at = item.last
+            ((_, seen),) = directory.listing(lambda _: True)
+            directory.last_of("a")
+            mock_clock.jump(1)
+        assert directory.rate(seen) == pytest.approx(2, abs=0.1)
+        mock_clock.jump(61)
+        assert directory.rate(seen) == 0
+
+
+async def test_what_was_there_before_the_start_is_no_rate(tmp_path: Path) -> None:
+    async with agent(tmp_path, serve=False) as running:
+        await running.keep("old", list(range(600)))
+        directory = Directory(running.log)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(directory.run)
+            await until_seen(directory, 600)
+            await running.keep("new", [1, 2])
+            await until_seen(directory, 602)
+            await eventually(lambda: directory.last_of("new") is not None, "it was opened")
+            rates = {name: directory.rate(seen) for name, seen in directory.listing(lambda _: True)}
+            nursery.cancel_scope.cancel()
+        assert rates["old"] == 0 and 0 < rates["new"] <= 2
+        old = directory.last_of("old")
+        assert old is not None and old.numbers == {"t": 599}
+
+
+async def test_the_rate_of_a_log_that_is_sampled_is_that_of_all_its_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "ROUND_RUNS", 1)
+    monkeypatch.setattr(streams, "_ROUND_S", 0.01)
+    async with agent(tmp_path, serve=False) as running:
+        directory = Directory(running.log)
+        began_s = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(directory.run)
+            while directory.skipped < 200:
+                for _ in range(20):
+                    await running.keep("busy", list(range(10)))
+            total = running.log.last_seq("main")
+            await eventually(
+                lambda: next(iter(directory.listing(lambda _: True)))[1].last_seq == total, "seen"
+            )
+            ((_, busy),) = directory.listing(lambda _: True)
+            known_s = trio.current_time() - began_s
+            estimate = directory.rate(busy) * min(60, max(1, known_s))
+            nursery.cancel_scope.cancel()
+        assert busy.records < 0.9 * total
+        if known_s < 50:
+            assert estimate == pytest.approx(total, rel=0.3)
+
+
+def test_what_is_counted_is_forgotten_a_minute_later() -> None:
+    count = RecentCount()
+    count.add(30, 1000.0)
+    count.add(30, 1005.0)
+    assert count.rate(1005.0, 3600) == 1
+    assert count.rate(1005.0, 0.5) == 60, "a rate needs a second at least"
+    assert count.rate(1059.0, 3600) == 1
+    assert count.rate(1065.0, 3600) == 0.5, "the oldest ten seconds count for half"
+    assert count.rate(1070.0, 3600) == count.rate(5000.0, 3600) == 0
+    count.add(6, 5001.0)
+    assert count.rate(5001.0, 3600) == 0.1
 
 
 async def test_a_gap_in_the_log_is_nothing_to_list(tmp_path: Path) -> None:

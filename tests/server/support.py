@@ -27,12 +27,13 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 from edge_agent.commit import Committer, GroupLimits
-from edge_agent.config.shape import Duration, Limits, Listen
-from edge_agent.live import Before, Live
+from edge_agent.config.shape import Duration, Limits, Listen, Rule
+from edge_agent.live import Live
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.record import Record
 from edge_agent.refused_peers import RefusedPeers
+from edge_agent.rules import RulesInForce, compile_rules
 from edge_agent.server import Parts, Server
 from edge_agent.store import Block, CommitResult, Engine, Entry, LogSettings, StoreSettings
 from edge_agent.tokens import Tokens
@@ -143,7 +144,7 @@ async def serving(
     tokens: Path | None = None,
     settings: StoreSettings = SETTINGS,
     interval: float = 0.002,
-    before: Before | None = None,
+    rules: Sequence[Rule] = (),
     context: ssl.SSLContext | None = None,
     wrap: Callable[[Engine], HeldEngine] = HeldEngine,
 ) -> AsyncIterator[Serving]:
@@ -171,7 +172,9 @@ async def serving(
         clock=clock,
         random=random.Random(1),
         metrics=metrics,
-        before=before,
+        rules=RulesInForce(
+            compile_rules(rules, metrics, limits=limits, timer=trio.current_time), metrics
+        ),
         dashboard="http://127.0.0.1:8766",
         refused=RefusedPeers(lambda: clock.read().wall_ns, trio.current_time),
     )

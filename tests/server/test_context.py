@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import trio
 
-from edge_agent.config.shape import Limits, Size
+from edge_agent.config.shape import Limits, Rule, Schema, Size
 from edge_agent.record import Run
 from edge_agent.server.admission import Grant, Peer
 from edge_agent.server.context import Parts, Visitor
@@ -42,11 +43,17 @@ async def test_everything_received_is_counted(tmp_path: Path) -> None:
     assert parts.metrics.get("records_nacked_total", "bad_time") == 2
 
 
-async def test_rules_may_drop_and_split_runs(tmp_path: Path) -> None:
-    async with serving(tmp_path, before=lambda run: (run, run)) as port:
-        assert port.server._parts.apply_rules([RUN, RUN]) == (RUN,) * 4
-    async with serving(tmp_path, before=lambda run: ()) as port:
-        assert port.server._parts.apply_rules([RUN]) == ()
+async def test_rules_may_leave_runs_out_and_set_records_aside(tmp_path: Path) -> None:
+    parts = await parts_of(tmp_path)
+    assert parts.apply_rules((RUN, RUN)) == ((RUN, RUN), ())
+    drop = Rule(name="drop", streams=("a",), drop="record")
+    strict = Rule(name="strict", streams=("b",), schema=Schema(types={"t": "number"}))
+    async with serving(tmp_path, rules=[drop, strict]) as port:
+        other = msgspec.structs.replace(RUN, stream="b")
+        runs, (reject,) = port.server._parts.apply_rules((RUN, other))
+        assert (runs, reject.code) == ((), "bad_schema")
+        assert port.metrics.get("records_dropped_total", "drop") == 1
+        assert port.metrics.get("records_nacked_total", "bad_schema") == 1
 
 
 def test_a_visitor_can_be_seen() -> None:

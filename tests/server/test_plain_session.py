@@ -7,12 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import msgpack
-import msgspec
 import pytest
 import trio
 from trio_websocket import WebSocketConnection
 
-from edge_agent.record import Run
+from edge_agent.config.shape import Rule, Schema
 from edge_agent.server.plain_session import plain_source
 from edge_agent.tokens import add_token
 from tests.patience import PATIENCE_S, eventually
@@ -104,15 +103,24 @@ async def test_a_message_without_records_is_dealt_with_too(tmp_path: Path) -> No
         assert await told(socket) == {"ack": 2}
 
 
-async def test_rules_before_storing_apply(tmp_path: Path) -> None:
-    def before(run: Run) -> tuple[Run, ...]:
-        return (msgspec.structs.replace(run, stream="renamed"),)
-
-    async with serving(tmp_path, before=before) as port:
-        async with connect(port, "/ingest/a?ack=1") as socket:
+async def test_rules_before_storing_apply_also_where_the_token_names_no_stream_below(
+    tmp_path: Path,
+) -> None:
+    secret = add_token(tmp_path / "tokens.json", "shed", write=["a"])
+    headers = [(b"Authorization", b"Bearer " + secret.encode())]
+    below = Rule(name="below", streams=("a",), pick={"t": "value"}, into="{stream}/below")
+    sane = Rule(name="sane", streams=("a/below",), schema=Schema(ranges={"t": (0, 50)}))
+    async with serving(tmp_path, rules=[below, sane], tokens=tmp_path / "tokens.json") as port:
+        async with connect(port, "/ingest/a?ack=1", headers=headers) as socket:
             await socket.send_message("1")
             assert await told(socket) == {"ack": 1}
-        assert [record.stream for record in await port.records()] == ["renamed"]
+            await socket.send_message("99")
+            error = await told(socket)
+            assert (error["error"], error["at"]) == ("bad_schema", 2)
+            assert await told(socket) == {"ack": 2}
+        assert [record.stream for record in await port.records()] == ["a/below"]
+        assert await port.quarantine() == [("bad_schema", 0)]
+        assert port.metrics.get("records_nacked_total", "bad_schema") == 1
 
 
 async def test_the_source_is_the_tokens_name(tmp_path: Path) -> None:

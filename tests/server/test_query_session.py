@@ -64,6 +64,17 @@ async def test_a_subscription_can_begin_at_a_position(tmp_path: Path) -> None:
             assert [record["fields"]["n"] for record in await told(reader)] == [2, 3]
 
 
+async def test_a_subscription_can_be_narrowed_to_fields_and_to_a_record_a_step(
+    tmp_path: Path,
+) -> None:
+    async with serving(tmp_path) as port:
+        await fill(port, 5)
+        query = "from=main:1&filter=n%20%3C%204&fields=n&step=100ms"
+        async with connect(port, f"/subscribe/a/*?{query}") as reader:
+            (record,) = await told(reader)
+            assert (record["seq"], record["fields"], record["count"]) == (4, {"n": 3}, 4)
+
+
 async def test_large_batches_come_in_several_messages(tmp_path: Path) -> None:
     async with serving(tmp_path) as port:
         async with session(port) as sensor:
@@ -81,7 +92,13 @@ async def test_large_batches_come_in_several_messages(tmp_path: Path) -> None:
 
 async def test_what_is_wrong_with_a_subscription_is_said(tmp_path: Path) -> None:
     async with serving(tmp_path) as port, bystander(port) as other:
-        for query in ("from=yesterday", "filter=%28%28", "from=none:1"):
+        for query in (
+            "from=yesterday",
+            "filter=%28%28",
+            "from=none:1",
+            "step=often",
+            "fields=a..b",
+        ):
             async with connect(port, f"/subscribe/**?{query}") as reader:
                 error = await told(reader)
                 assert (error["type"], error["code"]) == ("error", "bad_query")

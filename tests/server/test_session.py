@@ -8,11 +8,14 @@ from typing import Any
 
 import msgpack
 import msgspec
+import pytest
 import trio
 from trio.testing import MockClock
 
-from edge_agent.config.shape import Limits, Listen, Size
+from edge_agent.config.shape import Limits, Listen, Rule, Schema, Size
 from edge_agent.record import Run
+from edge_agent.rules import Ruled
+from edge_agent.rules.in_force import TURN_RECORDS
 from edge_agent.wiring import connection_status
 from tests.patience import eventually
 from tests.server.support import (
@@ -105,10 +108,8 @@ class TestRules:
     async def test_a_dropped_records_number_is_acked_with_the_next_commit(
         self, tmp_path: Path
     ) -> None:
-        def before(run: Run) -> tuple[Run, ...]:
-            return () if b"drop" in run.body else (run,)
-
-        async with serving(tmp_path, before=before) as port, session(port) as sensor:
+        drop = Rule(name="drop", streams=("**",), where="drop", drop="record")
+        async with serving(tmp_path, rules=[drop]) as port, session(port) as sensor:
             await sensor.hello("pi")
             await sensor.send({"drop": 1})
             await eventually(lambda: port.metrics.get("messages_received_total") == 1, "read")
@@ -122,7 +123,7 @@ class TestRules:
         self, tmp_path: Path
     ) -> None:
         async with (
-            serving(tmp_path, before=lambda run: ()) as port,
+            serving(tmp_path, rules=[Rule(name="drop", streams=("**",), drop="record")]) as port,
             session(port) as old,
             session(port) as new,
         ):
@@ -130,6 +131,69 @@ class TestRules:
             await old.send({"drop": 1})
             await eventually(lambda: port.metrics.get("messages_received_total") == 1, "read")
             assert (await new.hello("pi"))["next"] == 2
+
+    async def test_what_a_rule_sets_aside_is_nacked_in_order_and_takes_its_number(
+        self, tmp_path: Path
+    ) -> None:
+        strict = Rule(name="strict", streams=("**",), schema=Schema(ranges={"t": (0, 50)}))
+        async with serving(tmp_path, rules=[strict]) as port, session(port) as sensor:
+            await sensor.hello("pi")
+            await sensor.send([{"t": 1}, {"t": 99}, {"t": 2, "time": "noon"}, {"t": 98}, {"t": 3}])
+            nacks = [await sensor.receive() for _ in range(3)]
+            assert [(nack["at"], nack["code"]) for nack in nacks] == [
+                (2, "bad_schema"),
+                (3, "bad_time"),
+                (4, "bad_schema"),
+            ]
+            await sensor.acked(6)
+            assert [record.source_seq for record in await port.records()] == [1, 5]
+            assert await port.quarantine() == [
+                ("bad_time", 3),
+                ("bad_schema", 2),
+                ("bad_schema", 4),
+            ]
+            assert port.metrics.get("records_nacked_total", "bad_schema") == 2
+
+    async def test_a_long_batch_is_worked_on_in_turns_and_acked_as_a_whole(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tidy = Rule(name="tidy", streams=("**",), rename={"t": "x"})
+        async with serving(tmp_path, rules=[tidy], interval=0.2) as port, session(port) as sensor:
+            turns: list[int] = []
+            rules = port.server._parts.rules
+            apply = rules.apply
+
+            def counted(runs: tuple[Run, ...], *, again: bool = False) -> Ruled:
+                turns.append(sum(run.count for run in runs))
+                return apply(runs, again=again)
+
+            monkeypatch.setattr(rules, "apply", counted)
+            await sensor.hello("pi")
+            await sensor.send([{"t": n} for n in range(500)])
+            await sensor.acked(501)
+            assert max(turns) == TURN_RECORDS and sum(turns) == 500
+            assert [record.fields["x"] for record in await port.records()] == [*range(500)]
+
+    async def test_a_record_that_was_taken_apart_is_stored_once_when_it_is_sent_again(
+        self, tmp_path: Path
+    ) -> None:
+        paths = {f"{{stream}}/{name}": {"v": name} for name in ("a", "b")}
+        apart = Rule(name="apart", streams=("**",), pick={**paths})
+        async with serving(tmp_path, rules=[apart]) as port:
+            async with session(port) as sensor:
+                epoch = (await sensor.hello("pi"))["epoch"]
+                await sensor.send([{"a": 1, "b": 2}])
+                await sensor.acked(2)
+            async with session(port) as sensor:
+                await sensor.hello("pi", epoch=epoch, first=1)
+                await sensor.send([{"a": 3}])
+                await sensor.acked(3)
+            found = sorted((r.stream, r.source_seq, r.fields["v"]) for r in await port.records())
+        assert [(name[-1:], number, value) for name, number, value in found] == [
+            ("a", 1, 1),
+            ("a", 2, 3),
+            ("b", 1, 2),
+        ]
 
 
 class TestWindows:

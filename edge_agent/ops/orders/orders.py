@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from edge_agent.clock import Clock
     from edge_agent.config import Config
     from edge_agent.forward import Lane
-    from edge_agent.live import Before, TimeKeyOf
     from edge_agent.log import Log
+    from edge_agent.rules import RulesInForce
 
 AGENT, LANE = "agent:", "lane:"
 
@@ -183,7 +183,7 @@ class Orders:
         log: the waist.
         config: what is in force: its upstreams and rules are the consumers that are configured.
         clock: for times that are told as ages.
-        before, time_key: the rules that act before storing.
+        rules: those that act before storing.
         lane: the running lane that a consumer is, None where there is none.
         part: ends the connections of sources, and those by which an identity forwards.
         identities: to whom sources can be moved; to anybody where not given.
@@ -195,15 +195,14 @@ class Orders:
         config: Config,
         clock: Clock,
         *,
-        before: Before,
-        time_key: TimeKeyOf | None = None,
+        rules: RulesInForce,
         lane: Callable[[str, str], Lane | None] = _no_lane,
         part: Part = _nobody_there,
         identities: Identities | None = None,
     ) -> None:
         self._part, self._identities = part, identities
         self._log, self._config, self._clock = log, config, clock
-        self._before, self._time_key, self._lane = before, time_key, lane
+        self._rules, self._lane = rules, lane
         self._send_again = SendAgain(log, config, lane)
         self._one_at_a_time = trio.Lock()
 
@@ -211,7 +210,7 @@ class Orders:
         """Every consumer of every log, for ``consumer list``."""
         log, known = self._log, self._config
         names = [f"upstream/{one.name}" for one in known.upstream]
-        names += [f"rule/{one.name}" for one in known.rule if one.window is not None]
+        names += [f"rule/{one.name}" for one in known.rule if one.acts_after]
         # The agent's own notes (`edge_agent.wear`) lie beside the positions and are nobody's.
         stored = [one for one in await log.consumers() if not one.consumer.startswith("$")]
         held = {(one.consumer, one.log): one for one in stored}
@@ -331,7 +330,7 @@ class Orders:
             limits.record_depth,
             limits.batch_records,
         )
-        made = replay(number, item, told, self._before, self._time_key)
+        made = replay(number, item, told, self._rules)
         if made.entry is None:
             return {"number": number, "done": False, "problem": made.problem}
         ticket = await self._log.append(made.entry, soon=True)

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edge_agent.forward import AGAIN_MAX, Again, again_of, shape_of, with_again
-from edge_agent.live import Before, TimeKeyOf
 from edge_agent.record import Run
+from edge_agent.rules import RulesInForce
 from edge_agent.store import QUARANTINE_BYTES_MAX, Block, Entry, Position, Quarantined
 from edge_agent.wire import Arrival, WireLimits, read_messages
 
@@ -159,16 +159,17 @@ def replay(
     number: int,
     item: Quarantined,
     limits: WireLimits,
-    before: Before,
-    time_key: TimeKeyOf | None = None,
+    rules: RulesInForce,
 ) -> Replayed:
     """Read one quarantined item again; ``number`` is its place in quarantine."""
     if item.source.startswith("$forward/"):
         return Replayed(None, 0, "another agent sent it, in a numbering that has gone on")
-    arrival = Arrival(item.stream, item.source, item.arrival_ns, synced=True, time_key=time_key)
+    arrival = Arrival(
+        item.stream, item.source, item.arrival_ns, synced=True, time_key=rules.time_key
+    )
     received = read_messages([_as_sent(item.body)], 0, arrival, limits)
     if received.failure is None and not received.rejects:
-        return _kept(number, received.runs, before)
+        return _kept(number, received.runs, rules)
     if received.failure is not None:
         problem = received.failure.message
     else:
@@ -178,9 +179,14 @@ def replay(
     return Replayed(None, 0, problem)
 
 
-def _kept(number: int, runs: Sequence[Run], before: Before) -> Replayed:
-    kept = tuple(run for each in runs for run in before(each))
-    return Replayed(Entry(runs=kept, released=(number,)), sum(run.count for run in kept))
+def _kept(number: int, runs: tuple[Run, ...], rules: RulesInForce) -> Replayed:
+    ruled = rules.apply(runs, again=True)
+    if ruled.rejects:
+        # Part of a batch may have become usable; what is in quarantine stays there as a whole.
+        return Replayed(None, 0, ruled.rejects[0].message)
+    return Replayed(
+        Entry(runs=ruled.runs, released=(number,)), sum(run.count for run in ruled.runs)
+    )
 
 
 def _as_sent(body: bytes) -> str | bytes:

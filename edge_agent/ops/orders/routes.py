@@ -23,6 +23,7 @@ from edge_agent.ops.orders.orders import (
     SourceMove,
     told_quarantined,
 )
+from edge_agent.ops.parameters import refuse_unknown, whole_number
 
 if TYPE_CHECKING:
     from edge_agent.access import Readable
@@ -43,8 +44,7 @@ class OrderRoutes:
             sources.log,
             sources.config,
             sources.clock,
-            before=sources.before,
-            time_key=sources.time_key,
+            rules=sources.rules,
             lane=sources.lane,
             part=sources.part,
             identities=None if sources.tokens is None else sources.tokens.names,
@@ -71,7 +71,10 @@ class OrderRoutes:
         if request.method == "POST":
             done = await self._orders.settle(await _given(request, QuarantineOrder))
             return _json({"done": done})
-        after, limit = _number(request, "after", 0), _number(request, "limit", 100)
+        given = request.query_params
+        refuse_unknown(given, ("after", "limit"))
+        after = whole_number("after", given.get("after"), 0)
+        limit = whole_number("limit", given.get("limit"), 100)
         found = await self._orders.quarantined(
             after, min(limit, QUARANTINE_MAX), self._may_read(request)
         )
@@ -92,13 +95,6 @@ async def _given(request: Request, kind: type[Given]) -> Given:
     except (ValueError, RecursionError) as error:
         # Text that is no UTF-8, and what is nested too deep, are no DecodeErrors.
         raise ProtocolError("bad_order", f"expected an order as JSON: {error}"[:500]) from None
-
-
-def _number(request: Request, name: str, usual: int) -> int:
-    text = request.query_params.get(name, str(usual))
-    if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise ProtocolError("bad_query", f"{name}: expected a whole number, got {text[:60]!r}")
-    return int(text)
 
 
 def _json(value: object) -> Response:

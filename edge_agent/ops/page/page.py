@@ -13,6 +13,7 @@ from edge_agent.ops.figures import Figures, Rate
 from edge_agent.ops.page.frame import LOGOUT, document, section, table
 from edge_agent.ops.page.stream_list import StreamRow, address_of, stream_list
 from edge_agent.ops.status import (
+    AlarmStatus,
     ConnectionStatus,
     LogStatus,
     RefusedStatus,
@@ -114,7 +115,7 @@ def render_page(
     """
     parts = (
         f'<div id="reasons" data-fresh>{_reasons(status)}</div>',
-        f'<div id="alarms" data-fresh>{_alarms(status)}</div>',
+        _alarms(status.alarms),
         _search(wanted),
         stream_list(streams, wanted, now_ns),
         _upstreams(status.upstreams),
@@ -180,17 +181,6 @@ def _reasons(status: Status) -> str:
     if not lines:
         return ""
     return '<ul class="reasons">' + "".join(f"<li>{html_text(line)}" for line in lines) + "</ul>"
-
-
-def _alarms(status: Status) -> str:
-    # Where no rules make alarms there are none.
-    return "".join(
-        f'<p class="alarm" role="alert"><b>{html_text(one.rule)}</b>: {html_text(one.meaning)}.'
-        f' <a href="{html_text(address_of(one.stream))}">{html_text(one.stream)}</a>'
-        + ("" if one.value is None else f", value {one.value:.6g}")
-        + f", since {html_text(_date(one.since))}</p>"
-        for one in getattr(status, "alarms", ())
-    )
 
 
 def _figures(figures: Figures) -> str:
@@ -344,6 +334,24 @@ def _connections(connections: Sequence[ConnectionStatus], count: int) -> str:
     head = ["Source", "Stream", "Mode", "From", "For", "Next", "Acked to"]
     inside = table(head, rows, numbers={4, 5, 6})
     return section("connections", "Connections", inside, soft=str(count))
+
+
+def _alarms(alarms: Sequence[AlarmStatus]) -> str:
+    if not alarms:
+        return '<section id="alarms" data-fresh hidden></section>'
+    rows = (
+        [
+            html_text(one.rule),
+            f'<a href="{html_text(address_of(one.stream))}">{html_text(one.stream)}</a>',
+            "–" if one.value is None else f"{one.value:.6g}",
+            html_text(_date(one.since)),
+            html_text(one.meaning),
+        ]
+        for one in alarms[:ROWS_MAX]
+    )
+    head = ["Rule", "Stream", "Value", "Since", "On when"]
+    inside = table(head, rows, numbers={2}, texts={4})
+    return section("alarms", "Alarms that are on", inside)
 
 
 def _refused(refused: Sequence[RefusedStatus]) -> str:

@@ -25,7 +25,7 @@ _SPARK_HEIGHT = 20
 
 @dataclass(frozen=True, slots=True)
 class StreamRow:
-    """One stream: what is known of it, and its newest numbers where somebody keeps them."""
+    """One stream: what is known of it, and its newest numbers."""
 
     name: str
     seen: Seen
@@ -40,16 +40,10 @@ def rows_of(directory: Directory, may_read: Callable[[str], bool]) -> list[Strea
 
 
 def _row_of(directory: Directory, name: str, seen: Seen) -> StreamRow:
-    # A directory need not keep values, nor count how often a stream speaks.
-    last_of, rate = getattr(directory, "last_of", None), getattr(directory, "rate", None)
-    last = None if last_of is None else last_of(name)
-    return StreamRow(
-        name,
-        seen,
-        {} if last is None else dict(last.told()),
-        () if last is None else last.spark,
-        None if rate is None else rate(seen),
-    )
+    last = directory.last_of(name)
+    values = {} if last is None else dict(last.told())
+    spark = () if last is None else last.spark
+    return StreamRow(name, seen, values, spark, directory.rate(seen))
 
 
 def search(wanted: str, rows: Sequence[StreamRow]) -> list[StreamRow]:

@@ -46,6 +46,7 @@ from edge_agent.store.format.payload import (
     RAW_BYTES_MAX,
     RunView,
     join_runs,
+    last_of,
     raw_runs,
     read_runs,
 )
@@ -177,6 +178,12 @@ class Block:
         for view in self.runs():
             if matches is None or matches(view.stream):
                 yield from self._records(view)
+
+    def newest(self, view: RunView) -> Record:
+        """The last record of one of its runs, without a look at those before it. Raises
+        StoreDamaged.
+        """
+        return next(self._records(last_of(view)))
 
     def _records(self, view: RunView) -> Iterator[Record]:
         origin = self.origin

@@ -17,7 +17,7 @@ import msgspec
 
 from edge_agent.errors import StoreDamaged
 from edge_agent.record import Run, array_header
-from edge_agent.store.format.record_maps import raw_maps
+from edge_agent.store.format.record_maps import last_map, raw_maps
 from edge_agent.store.settings import BLOCK_BYTES_MAX
 
 #: What a block may have beyond `BLOCK_BYTES_MAX`: one record that alone is larger, run heads.
@@ -201,6 +201,24 @@ def slice_indexes(payload_raw: bytes, from_index: int, to_index: int) -> tuple[i
 def raw_runs(raw: bytes) -> list[bytes]:
     """Each run of a payload as its own bytes, for passing on unchanged."""
     return raw_maps(raw)
+
+
+def last_of(view: RunView) -> RunView:
+    """The run without all records but its last one. Raises StoreDamaged."""
+    skipped = view.count - 1
+    if not skipped:
+        return view
+    return RunView(
+        view.stream,
+        view.source,
+        view.source_seq + skipped if view.source_seq else 0,
+        view.arrival_ns,
+        view.synced,
+        view.offset + skipped,
+        view.index + skipped,
+        1,
+        msgspec.Raw(array_header(1) + last_map(view.records)),
+    )
 
 
 def array_count(raw: msgspec.Raw) -> int:

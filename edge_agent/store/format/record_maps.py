@@ -30,6 +30,14 @@ def raw_maps(array: bytes | msgspec.Raw) -> list[bytes]:
         raise StoreDamaged(f"a run's records cannot be read: {error}") from error
 
 
+def last_map(array: msgspec.Raw) -> bytes:
+    """The last of a run's records as its own bytes. Raises StoreDamaged."""
+    try:
+        return bytes(_RAWS.decode(array)[-1])
+    except (ValueError, RecursionError, IndexError) as error:
+        raise StoreDamaged(f"a run's records cannot be read: {error}") from error
+
+
 def time_of(value: object, arrival_ns: int) -> tuple[int, TimeQuality]:
     """`resolve_time`, and the arrival for a ``time`` that is none."""
     try:

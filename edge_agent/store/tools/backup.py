@@ -3,7 +3,8 @@
 ::
 
     TARGET/data.mdb         LMDB 0.9 format, only as large as what it holds
-    TARGET/manifest.json    who the store was, up to which seqs, the file's SHA-256
+    TARGET/manifest.json    who the store was, up to which seqs, each file's SHA-256
+    TARGET/history.mdb      where there is a history (`edge_agent.digest`)
 
 Taken while the agent runs or not: reading is one LMDB transaction, which sees one commit. Written
 beside its place, synced, then renamed: a folder of that name is a whole backup.
@@ -56,6 +57,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
         size: bytes that the store reserves. bytes: of the backup's file.
         last: log name to its last seq.
         sha256: of the file, hex.
+        files: the same of others that belong to it, by name.
     """
 
     version: str
@@ -68,12 +70,20 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     bytes: int
     last: dict[str, int]
     sha256: str
+    files: dict[str, str] = {}
 
 
 def take_backup(
-    path: Path, target: Path, version: str, now_ns: int, progress: Progress
+    path: Path,
+    target: Path,
+    version: str,
+    now_ns: int,
+    progress: Progress,
+    *,
+    more: Callable[[Path], dict[str, str]] = lambda part: {},
 ) -> Manifest:
-    """Back the store of the agent's folder ``path`` up to the folder ``target``.
+    """Back the store of the agent's folder ``path`` up to the folder ``target``. ``more`` puts
+    further files there before the store is read, and tells their SHA-256.
 
     Raises:
         StoreFailed: ``target`` exists, the disk refuses, or a running agent needs the room that
@@ -86,7 +96,9 @@ def take_backup(
     shutil.rmtree(part, ignore_errors=True)
     try:
         part.mkdir(mode=0o700, parents=True)
-        manifest = _write(path, part, version, now_ns, progress)
+        # What is made of the store is never ahead of it.
+        files = more(part)
+        manifest = _write(path, part, version, now_ns, files, progress)
         sync_folder(part)
         rename(part, target)
     except OSError as error:
@@ -131,6 +143,16 @@ def verify(backup: Path, manifest: Manifest, progress: Progress) -> Report:
         raise translated(error, f"reading {data}") from error
     if (size, found) != (manifest.bytes, manifest.sha256):
         raise StoreDamaged(f"{data} is not what was backed up: its SHA-256 is another")
+    for name, wanted in manifest.files.items():
+        if Path(name).name != name:
+            raise StoreDamaged(f"{backup} names a file elsewhere: {name[:60]!r}")
+        try:
+            refuse_links(backup / name)
+            found = _sha256(backup / name, lambda done: None)
+        except OSError as error:
+            raise translated(error, f"reading {backup / name}") from error
+        if found != wanted:
+            raise StoreDamaged(f"{backup / name} is not what was backed up: its SHA-256 is another")
     return check_file(data)
 
 
@@ -176,7 +198,14 @@ def _inside(env: lmdb.Environment) -> Inside:
     return Inside(header, last, held.entries, salvaged)
 
 
-def _write(path: Path, part: Path, version: str, now_ns: int, progress: Progress) -> Manifest:
+def _write(
+    path: Path,
+    part: Path,
+    version: str,
+    now_ns: int,
+    files: dict[str, str],
+    progress: Progress,
+) -> Manifest:
     with _source(path) as (size, env):
         require_room(part, used_bytes(env), "a backup")
         rewrite(env, part, size, Change(), progress)
@@ -196,6 +225,7 @@ def _write(path: Path, part: Path, version: str, now_ns: int, progress: Progress
         data.stat().st_size,
         inside.last,
         _sha256(data, lambda done: None),
+        files,
     )
     raw = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
     for file, content in ((part / MANIFEST, raw), (data, b"")):

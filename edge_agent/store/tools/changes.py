@@ -69,7 +69,8 @@ class Erasing(Change):
         damaged: blocks that cannot be read and so are left out; whose records they held, who knows.
         damaged_entries: the same of quarantine.
         mentioned: consumers whose state, as far as the name is known, still tells of the stream.
-        restate: what a consumer's state becomes, by its name, when records of its log were erased.
+        forget: what a consumer's state becomes, by its name, without the streams.
+        restate: what becomes of it then, when records of its log were erased.
     """
 
     matches: Callable[[str], bool]
@@ -81,6 +82,7 @@ class Erasing(Change):
     damaged: int = 0
     damaged_entries: int = 0
     mentioned: set[str] = field(default_factory=set)
+    forget: Callable[[str, bytes], bytes] = _as_it_is
     restate: Callable[[str, bytes], bytes] = _as_it_is
     _touched: set[int] = field(default_factory=set)
     _logs: dict[bytes, LogHeader] = field(default_factory=dict)
@@ -112,12 +114,14 @@ class Erasing(Change):
             consumer, _, log = key[1:].decode().partition("\x00")
             if held.state is None:
                 continue
-            if any(name in held.state for name in names):
+            state = self.forget(consumer, held.state)
+            if any(name in state for name in names):
                 self.mentioned.add(consumer)
             header = self._logs.get(keys.log_key(log))
             if header is not None and header.id in self._touched:
-                changed = msgspec.structs.replace(held, state=self.restate(consumer, held.state))
-                made[key] = encode(key, changed)
+                state = self.restate(consumer, state)
+            if state != held.state:
+                made[key] = encode(key, msgspec.structs.replace(held, state=state))
         if self._quarantine is not None:
             last, numbers = self._quarantine.last, self._numbers
             first = numbers[0] if numbers else last + 1

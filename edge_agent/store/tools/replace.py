@@ -79,6 +79,7 @@ def erase_streams(
     level: int,
     progress: Progress,
     *,
+    forget: Callable[[str, bytes], bytes] | None = None,
     restate: Callable[[str, bytes], bytes] | None = None,
 ) -> tuple[Rebuilt, Erasing]:
     """Write the store anew without the streams that match.
@@ -89,7 +90,8 @@ def erase_streams(
         literal: the stream's name, where it is one and no pattern; else "".
         level: of compression.
         progress: told how far it is.
-        restate: see `Erasing`; None leaves states as they are.
+        forget: see `Erasing`; None leaves states as they are.
+        restate: likewise.
 
     Raises as `compact_store`.
     """
@@ -97,6 +99,7 @@ def erase_streams(
 
     def change(page_bytes: int) -> Erasing:
         erasing = Erasing(matches, Compressor(level), page_bytes, literal.encode())
+        erasing.forget = forget or erasing.forget
         erasing.restate = restate or erasing.restate
         made.append(erasing)
         return erasing

@@ -26,15 +26,11 @@ from edge_agent.ops.orders.orders import (
     target_of,
     told_source,
 )
-from edge_agent.record import Run
 from edge_agent.store import Entry, Numbering, Position, Quarantined, SourceView
 from edge_agent.tokens import Tokens, add_token
 from tests.ops.orders.test_routes import post
 from tests.ops.real import Agent, agent
-
-
-def leave(run: Run) -> tuple[Run, ...]:
-    return (run,)
+from tests.rules.support import in_force
 
 
 def config(folder: Path) -> Config:
@@ -47,7 +43,7 @@ def config(folder: Path) -> Config:
 
 
 def orders(running: Agent, folder: Path) -> Orders:
-    return Orders(running.log, config(folder), running.clock, before=leave)
+    return Orders(running.log, config(folder), running.clock, rules=in_force())
 
 
 async def spoil(running: Agent, *bodies: bytes, stream: str = "a/1") -> None:

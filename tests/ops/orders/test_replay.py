@@ -12,11 +12,11 @@ import msgpack
 import pytest
 import trio
 
-from edge_agent.config import Config
+from edge_agent.config import Config, Schema
 from edge_agent.forward import Forwarder
 from edge_agent.ops.orders.orders import ConsumerOrder, Orders, QuarantineOrder
 from edge_agent.ops.orders.replay import replay
-from edge_agent.record import Run
+from edge_agent.rules import RulesInForce
 from edge_agent.store import Entry, Quarantined
 from edge_agent.wire import WireLimits
 from tests.forward.http_upstream import HttpUpstream, Reply, http_upstream
@@ -24,6 +24,7 @@ from tests.forward.sinks.http.test_sink import forwarder_for
 from tests.forward.support import Station, running_station, until, upstream
 from tests.forward.test_upstream_trouble import Taken, refusing
 from tests.patience import PATIENCE_S
+from tests.rules.support import in_force, rule
 
 LIMITS = WireLimits()
 NOW_NS = 1_795_341_600_000_000_000
@@ -33,8 +34,7 @@ def item(body: bytes, code: str = "too_big", source: str = "pi") -> Quarantined:
     return Quarantined(code, "why", "a/1", source, 7, NOW_NS, body)
 
 
-def leave(run: Run) -> tuple[Run, ...]:
-    return (run,)
+leave = in_force()
 
 
 @pytest.mark.parametrize(
@@ -79,8 +79,19 @@ def test_what_is_not_the_sensors_is_left_alone(given: Quarantined) -> None:
 
 
 def test_what_a_rule_drops_now_only_leaves_quarantine() -> None:
-    made = replay(3, item(b'{"t": 1}'), LIMITS, lambda run: ())
+    made = replay(3, item(b'{"t": 1}'), LIMITS, in_force(rule(streams=("a/*",), drop="record")))
     assert made.entry is not None and made.entry.runs == () and made.entry.released == (3,)
+
+
+def test_what_a_rule_set_aside_is_stored_once_the_rule_takes_it() -> None:
+    def strict(most: float) -> RulesInForce:
+        return in_force(rule(streams=("a/*",), schema=Schema(ranges={"t": (0, most)})))
+
+    hot = item(msgpack.packb({"t": 99}), code="bad_schema")
+    made = replay(3, hot, LIMITS, strict(50))
+    assert made.entry is None and "expected 0 to 50, got 99" in made.problem
+    made = replay(3, hot, LIMITS, strict(100))
+    assert made.entry is not None and made.records == 1
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe"])
@@ -92,8 +103,8 @@ def test_nonsense_stays_where_it_is(body: bytes) -> None:
 def orders_for(station: Station, url: str, forwarder: Forwarder | None = None) -> Orders:
     config = Config(upstream=(upstream(url),))
     if forwarder is None:
-        return Orders(station.log, config, station.clock, before=leave)
-    return Orders(station.log, config, station.clock, before=leave, lane=forwarder.lane)
+        return Orders(station.log, config, station.clock, rules=leave)
+    return Orders(station.log, config, station.clock, rules=leave, lane=forwarder.lane)
 
 
 @asynccontextmanager

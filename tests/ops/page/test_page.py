@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from edge_agent.ops import health
 from edge_agent.ops.page.page import render_locked, render_page
 from edge_agent.ops.page.stream_list import StreamRow
-from edge_agent.ops.status import RefusedStatus
+from edge_agent.ops.status import AlarmStatus, RefusedStatus
 from edge_agent.ops.streams import Seen
 from edge_agent.store import Quarantined
 from tests.ops.pictures import CONNECTION, LOG, STATUS, STRETCH, UPSTREAM, WEAR, unwell
@@ -119,6 +119,15 @@ def test_the_words_that_were_searched_for_stay_in_the_field() -> None:
     page = read(render_page(STATUS, [row("a")], NOW_NS, wanted='"b"'))
     (value,) = [a["value"] for tag, a in page.tags if a.get("type") == "search"]
     assert value == '"b"' and "No stream has such a name." in page.words
+
+
+def test_alarms_that_are_on_are_shown_with_their_streams_and_escaped() -> None:
+    assert "Alarms that are on" not in read(render_page(STATUS, [], NOW_NS)).words
+    one = AlarmStatus("hot", 't == "<b>"', "greenhouse/1", "2026-11-22T09:00:00Z", 31.5)
+    page = render_page(replace(STATUS, alarms=(one,)), [], NOW_NS)
+    words = " ".join(read(page).words)
+    assert "greenhouse/1" in words and "31.5" in words and 't == "<b>"' in words
+    assert b'<b>"' not in page
 
 
 def test_who_was_refused_is_shown_with_what_helps_and_escaped() -> None:

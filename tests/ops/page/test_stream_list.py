@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
 from edge_agent.ops.page.stream_list import (
     ROWS_MAX,
@@ -16,8 +15,9 @@ from edge_agent.ops.page.stream_list import (
     spark_path,
     stream_list,
 )
-from edge_agent.ops.streams import Directory, Seen
 from tests.ops.page.test_page import NOW_NS, read, row, seen
+from tests.ops.real import agent
+from tests.patience import eventually
 
 
 def words(*rows: StreamRow, wanted: str = "") -> str:
@@ -86,32 +86,14 @@ def test_an_empty_list_says_how_to_begin() -> None:
     )
 
 
-class Kept:
-    """What a directory that keeps values tells of a stream."""
-
-    spark = (1.0, 2.0)
-
-    def told(self) -> list[tuple[str, float]]:
-        return [("t", 2.0)]
-
-
-class Keeping(Directory):
-    """A directory of one stream, of which it kept what was said last."""
-
-    def __init__(self) -> None:
-        pass
-
-    def listing(self, readable: Callable[[str], bool]) -> list[tuple[str, Seen]]:
-        return [("a", seen())] if readable("a") else []
-
-    def last_of(self, stream: str) -> Any:
-        return Kept()
-
-    def rate(self, seen: Seen) -> float:
-        return 0.5
-
-
-def test_values_are_taken_from_a_directory_that_keeps_them() -> None:
-    (one,) = rows_of(Keeping(), lambda name: True)
-    assert (one.values, one.spark, one.rate) == ({"t": 2.0}, (1.0, 2.0), 0.5)
-    assert rows_of(Keeping(), lambda name: False) == []
+async def test_what_is_listed_is_what_was_said_last(tmp_path: Path) -> None:
+    async with agent(tmp_path) as running:
+        await running.keep("a/1", [1, 2])
+        await running.keep("b/1", [3])
+        directory = running.watch.directory
+        await eventually(lambda: len(directory) == 2, "both streams were looked at")
+        (one,) = rows_of(directory, lambda name: name == "a/1")
+        assert (one.name, one.values, list(one.spark)) == ("a/1", {"t": 2.0}, [2.0])
+        assert one.rate is not None and one.rate > 0
+        page = (await running.get("/"))[2]
+        assert b"<b>3</b>" in page and b"Per second" in page

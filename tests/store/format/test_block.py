@@ -95,6 +95,14 @@ def test_records_have_positions_numbers_and_neither_time_nor_stream() -> None:
     assert (third.seq, third.source_seq, third.origin, third.origin_seq) == (43, 0, "", 0)
 
 
+@pytest.mark.parametrize("origin", [None, ORIGIN])
+def test_the_newest_record_of_a_run_is_its_last_one(origin: Origin | None) -> None:
+    found = block([run(3), run(1, stream="b"), run(40, stream="c")], origin)
+    last = {record.stream: record for record in found.records()}
+    assert [found.newest(view) for view in found.runs()] == list(last.values())
+    assert [record.seq for record in last.values()] == [43, 44, 84]
+
+
 def test_only_matching_streams_are_decoded() -> None:
     found = block([run(2), run(2, stream="b", value=2)]).records(lambda stream: stream == "b")
     assert [(record.seq, record.fields["v"]) for record in found] == [(43, 2), (44, 3)]

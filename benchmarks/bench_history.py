@@ -1,0 +1,281 @@
+"""History beside SQLite: bytes kept and written, CPU for each record, and what questions take.
+
+Records go through a real store: they are committed, read back as blocks, digested and flushed each
+quarter of an hour of their own time, as in the agent. SQLite gets the same in one process, a
+transaction each quarter of an hour. Questions are asked alternately, each several times; the median
+counts, and the answers are compared. "In the engine" is without the process around it and without
+text: columns from the file to Python's numbers. Over HTTP a running agent answers.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from benchmarks.history_data import START_S, STREAMS, seconds, stream_name
+from benchmarks.history_peers import LAYOUTS, SqlitePeer
+from benchmarks.section import Section
+from benchmarks.table import markdown, number
+from edge_agent.clock import Reading as ClockReading
+from edge_agent.digest import History, HistoryFile, Keep
+from edge_agent.history import FOLDER, times_of
+from edge_agent.history.answers import HistoryReader
+from edge_agent.history.answers.figures import Wanted, figures
+from edge_agent.history.format.columns import numbers_of
+from edge_agent.history.keys import DAY_NS, HOUR_NS, MINUTE_NS
+from edge_agent.record import Run
+from edge_agent.store import Engine, Entry, Position, StoreSettings
+
+FLUSH_S = 900
+#: Seconds of data in one commit here: what a commit costs is measured elsewhere.
+COMMIT_S = 10
+REPEATS = 9
+_NS = 10**9
+
+
+@dataclass(slots=True)
+class SimulatedClock:
+    """Shows the time of the data."""
+
+    now_ns: int = START_S * _NS
+
+    def read(self) -> ClockReading:
+        """Always set."""
+        return ClockReading(self.now_ns, self.now_ns - START_S * _NS + DAY_NS, bytes(16), True)
+
+
+@dataclass(slots=True)
+class Filled:
+    """History filled, and what that took."""
+
+    history: History
+    records: int
+    digest_s: float = 0.0
+    written: int = 0
+    steps_s: list[float] = field(default_factory=list)
+
+
+def fill(folder: Path, length_s: int, peers: list[SqlitePeer]) -> Filled:
+    """Put ``length_s`` seconds of data into a store with history, and into the peers."""
+    clock = SimulatedClock()
+    engine = Engine.open(
+        folder / "agent", StoreSettings(size=2**30), clock=clock, entropy=os.urandom
+    )
+    identity = engine.identity
+    file, _ = HistoryFile.open(folder / "agent", 2**31, identity.store_id, identity.epoch)
+    filled = Filled(History(file, Keep(90 * DAY_NS, 731 * DAY_NS, 3660 * DAY_NS)), 0)
+    runs: list[Run] = []
+    for second, readings in enumerate(seconds(length_s), 1):
+        for peer in peers:
+            peer.add(readings)
+        runs += [_run(stream, time_ns, values, second) for stream, time_ns, values in readings]
+        clock.now_ns = (START_S + second) * _NS
+        if second % COMMIT_S == 0 or second == length_s:
+            engine.commit([Entry(runs=tuple(runs))])
+            filled.records += len(runs)
+            runs = []
+            _digest(engine, filled, clock.now_ns)
+        if second % FLUSH_S == 0 or second == length_s:
+            _flush(engine, filled, clock.now_ns)
+    engine.close()
+    for peer in peers:
+        peer.commit()
+    return filled
+
+
+def _run(stream: int, time_ns: int, values: tuple[float, ...], number: int) -> Run:
+    t, h, p, v = values
+    moment = msgpack.Timestamp(*divmod(time_ns, _NS))
+    body = msgpack.packb({"time": moment, "t": t, "h": h, "p": p, "v": v})
+    return Run(
+        stream_name(stream), f"dev{stream}", number, time_ns, True, 1, body, time_ns, time_ns
+    )
+
+
+def _digest(engine: Engine, filled: Filled, now_ns: int) -> None:
+    history = filled.history
+    while items := engine.read("main", history.digested.get("main", 0), 256 * 1024):
+        _timed(history.take(items, now_ns), filled)
+
+
+def _flush(engine: Engine, filled: Filled, now_ns: int) -> None:
+    flush = _timed(filled.history.flush(now_ns), filled)
+    began = time.process_time()
+    filled.history.file.write(flush)
+    filled.digest_s += time.process_time() - began
+    filled.written += sum(len(value) for _, value in flush.puts)
+    filled.history.flushed()
+    position = Position("history", "main", flush.header.positions["main"])
+    engine.commit([Entry(positions=(position,))])
+
+
+def _timed(steps: Iterator[Any], filled: Filled) -> Any:
+    last = None
+    while True:
+        began, cpu = time.perf_counter(), time.process_time()
+        try:
+            last = next(steps)
+        except StopIteration:
+            return last
+        finally:
+            filled.digest_s += time.process_time() - cpu
+            filled.steps_s.append(time.perf_counter() - began)
+
+
+class Questions:
+    """The questions, in the engine and to a peer; both give the same."""
+
+    def __init__(self, folder: Path, filled: Filled, end_ns: int) -> None:
+        self._reader = HistoryReader(folder / "agent" / FOLDER)
+        self._file = filled.history.file
+        self._end_ns = end_ns
+        self._day_ns = min(28 * HOUR_NS, end_ns - START_S * _NS)
+
+    def raw(self) -> int:
+        """One stream's last hour, every record."""
+        rows = 0
+        with self._view() as view:
+            number = self._file.numbers[stream_name(7)]
+            for hour in range((self._end_ns - HOUR_NS) // HOUR_NS, -(-self._end_ns // HOUR_NS)):
+                for segment in view.segments(stream_name(7), number, hour):
+                    columns = [
+                        numbers.floats()
+                        for table in segment.tables
+                        for column in table.columns
+                        if (numbers := numbers_of(column, table.count)) is not None
+                    ]
+                    found = zip(times_of(segment), *columns, strict=True)
+                    rows += sum(1 for row in found if row[0] >= self._end_ns - HOUR_NS)
+        return rows
+
+    def means(self) -> int:
+        """One stream's 28 hours by minute."""
+        with self._view() as view:
+            return len(self._means(view, stream_name(7), self._end_ns - self._day_ns))
+
+    def all_means(self) -> int:
+        """Every stream's last hour by minute."""
+        with self._view() as view:
+            return sum(
+                len(self._means(view, stream_name(stream), self._end_ns - HOUR_NS))
+                for stream in range(STREAMS)
+            )
+
+    def asked_of(self, peer: SqlitePeer) -> dict[str, Callable[[], int]]:
+        """The same three of a peer."""
+        end, day = self._end_ns, self._end_ns - self._day_ns
+        return {
+            "raw": lambda: len(peer.raw(7, end - HOUR_NS, end)),
+            "means": lambda: len(peer.means(7, day, end)),
+            "all": lambda: len(peer.means(None, end - HOUR_NS, end)),
+        }
+
+    def _means(self, view: Any, stream: str, from_ns: int) -> Any:
+        wanted = Wanted(from_ns // MINUTE_NS * MINUTE_NS, self._end_ns, MINUTE_NS, ("mean",), None)
+        return figures(view, stream, self._file.numbers[stream], ("t",), wanted)
+
+    def _view(self) -> Any:
+        view = self._reader.view({}, self._file.header.flushes, lambda: None)
+        assert view is not None
+        return _Closing(view)
+
+
+class _Closing:
+    def __init__(self, view: Any) -> None:
+        self._view = view
+
+    def __enter__(self) -> Any:
+        return self._view
+
+    def __exit__(self, *_: object) -> None:
+        self._view.txn.abort()
+
+
+def run(folder: Path, *, length_s: int) -> tuple[list[tuple[str, ...]], dict[str, float]]:
+    """The rows of the table, and the figures."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    peers = {
+        name: SqlitePeer(folder / f"{index}.sqlite", layout)
+        for index, (name, layout) in enumerate(LAYOUTS.items())
+    }
+    filled = fill(folder, length_s, list(peers.values()))
+    used = filled.history.file.usage().used_bytes
+    # LMDB opens a file once in a process, and a question's process is not the agent's.
+    filled.history.file.close()
+    questions = Questions(folder, filled, (START_S + length_s) * _NS)
+    ours = {"raw": questions.raw, "means": questions.means, "all": questions.all_means}
+    asked: dict[str, dict[str, Callable[[], int]]] = {"history": ours}
+    asked |= {name: questions.asked_of(peer) for name, peer in peers.items()}
+    took = _ask(asked)
+    kept = {"history": used} | {name: peer.bytes() for name, peer in peers.items()}
+    cpu = {"history": filled.digest_s} | {name: peer.cpu_s for name, peer in peers.items()}
+    rows = [
+        (
+            name, f"{kept[name] / filled.records:.2f}",
+            f"{filled.written / filled.records:.2f}" if name == "history" else "",
+            f"{cpu[name] / filled.records * 1e6:.2f}",
+            *(f"{took[name][what] * 1000:.2f}" for what in ours),
+        )
+        for name in asked
+    ]  # fmt: skip
+    clustered, indexed = (took[name] for name in LAYOUTS)
+    steps = sorted(filled.steps_s)
+    found = {
+        "history_raw": took["history"]["raw"] / clustered["raw"],
+        "history_means": clustered["means"] / took["history"]["means"],
+        "history_means_index": indexed["means"] / took["history"]["means"],
+        "history_all": clustered["all"] / took["history"]["all"],
+        "history_all_index": indexed["all"] / took["history"]["all"],
+        "history_disk": kept["history"] / kept[next(iter(LAYOUTS))],
+        "history_written": filled.written / filled.records,
+        "history_digest_us": filled.digest_s / filled.records * 1e6,
+        "history_step_ms": steps[int(len(steps) * 0.99)] * 1000,
+    }
+    return rows, found
+
+
+def _ask(asked: dict[str, dict[str, Callable[[], int]]]) -> dict[str, dict[str, float]]:
+    """Median seconds of each question by whom it was put to; interleaved."""
+    samples: dict[str, dict[str, list[float]]] = {
+        name: {what: [] for what in questions} for name, questions in asked.items()
+    }
+    for _ in range(REPEATS):
+        for what in next(iter(asked.values())):
+            counts = set()
+            for name, questions in asked.items():
+                began = time.perf_counter()
+                counts.add(questions[what]())
+                samples[name][what].append(time.perf_counter() - began)
+            if len(counts) != 1:
+                raise SystemExit(f"the answers to {what} differ: {counts} rows")
+    return {
+        name: {what: statistics.median(values) for what, values in found.items()}
+        for name, found in samples.items()
+    }
+
+
+def section(folder: Path, tiny: bool) -> Section:
+    """The table beside SQLite, and the goals."""
+    length_s = 4_000 if tiny else 28 * 3600
+    rows, found = run(folder, length_s=length_s)
+    head = (
+        "", "kept B/record", "written B/record", "CPU us/record", "one stream, last hour, raw, ms",
+        "one stream, 28 h by minute, ms", "all streams, last hour by minute, ms",
+    )  # fmt: skip
+    text = (
+        f"## History: {number(length_s * STREAMS)} records of {STREAMS} streams, in the engine\n\n"
+        + markdown(head, rows)
+    )
+    return Section(text, found)
+
+
+__all__ = ["section"]

@@ -1,0 +1,295 @@
+"""What is done to a whole history file: checked, written anew, backed up and put back.
+
+The agent must not be writing to it, but for a backup, which reads as of one flush.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import lmdb
+import msgspec
+
+from edge_agent.digest.file import BUILDING, REBUILT, map_size_of, put_in_place
+from edge_agent.errors import StoreDamaged, StoreFailed
+from edge_agent.files import acting_as_owner
+from edge_agent.history import (
+    FOLDER,
+    checked,
+    decode_rollup,
+    decode_segment,
+    field_in,
+    keys,
+    read_header,
+    records_in,
+    rows_of,
+    scan,
+    sealed,
+)
+from edge_agent.history.keys import HOURS, LEVELS, META, MINUTES, RAW, SERIES
+from edge_agent.store import (
+    DATA,
+    open_environment,
+    open_to_read,
+    preflight_pages,
+    rename,
+    sync_folder,
+    writing,
+)
+
+BACKUP = "history.mdb"
+_PART = "history.part"
+#: Values that one transaction of a copy writes.
+_BATCH = 2000
+_ENCODER = msgspec.msgpack.Encoder()
+
+
+@dataclass(slots=True)
+class HistoryReport:
+    """What was found: counts by level, records, streams, and problems in words."""
+
+    records: int = 0
+    series: int = 0
+    parts: dict[str, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def check_history(path: Path, *, deep: bool = False) -> HistoryReport | None:
+    """Whether the history of the agent's folder ``path`` is sound; None where there is none.
+
+    Every value is read under its checksum, and what is kept of an hour by minute has to count as
+    many records as the hour holds. ``deep`` decodes every column, too.
+    """
+    if not (path / FOLDER / DATA).exists():
+        return None
+    report = HistoryReport()
+    try:
+        with _opened(path / FOLDER, beside=False) as env, env.begin(buffers=True) as txn:
+            read_header(txn)
+            _Check(txn, report, deep).run()
+    except (StoreDamaged, lmdb.Error) as error:
+        report.problems.append(f"history: {error}")
+    return report
+
+
+class _Check:
+    def __init__(
+        self, txn: lmdb.Transaction[memoryview], report: HistoryReport, deep: bool
+    ) -> None:
+        self._txn, self._report, self._deep = txn, report, deep
+        self._counts: dict[int, Counter[tuple[int, int]]] = {level: Counter() for level in LEVELS}
+
+    def run(self) -> None:
+        names = {int.from_bytes(key[1:], "big") for key, _ in scan(self._txn, SERIES)}
+        self._report.series = len(names)
+        for level in LEVELS:
+            parts = 0
+            for key, raw in scan(self._txn, bytes((level,))):
+                parts += 1
+                place = keys.split_key(key)
+                try:
+                    if place.series not in names:
+                        raise StoreDamaged("its stream has no name")
+                    count = self._look(level, bytes(checked(key, raw)))
+                    self._counts[level][place.bucket, place.series] += count
+                except StoreDamaged as error:
+                    self._report.problems.append(f"history: {_where(place)}: {error}")
+            self._report.parts[_LEVELS[level]] = parts
+        self._compare()
+
+    def _look(self, level: int, value: bytes) -> int:
+        if level == RAW:
+            segment = decode_segment(value)
+            if self._deep:
+                rows_of(segment)
+            return segment.count
+        rollup = decode_rollup(value)
+        if self._deep:
+            for path in rollup.paths:
+                field_in(rollup, path)
+        return sum(records_in(rollup).counts)
+
+    def _compare(self) -> None:
+        self._report.records = sum(self._counts[RAW].values())
+        for (hour, series), count in self._counts[RAW].items():
+            found = self._counts[MINUTES][hour, series]
+            if found != count:
+                self._report.problems.append(
+                    f"history: hour {hour} of series {series} has {count} records,"
+                    f" its minutes count {found}"
+                )
+        days: Counter[tuple[int, int]] = Counter()
+        first = min((hour for hour, _ in self._counts[MINUTES]), default=0)
+        for (hour, series), count in self._counts[MINUTES].items():
+            days[hour // 24, series] += count
+        for (day, series), count in self._counts[HOURS].items():
+            # Of the day at which forgetting stands there are minutes of a part.
+            if day * 24 >= first and days[day, series] not in (0, count):
+                self._report.problems.append(
+                    f"history: day {day} of series {series} has {days[day, series]} records by"
+                    f" minute, its hours count {count}"
+                )
+
+
+_LEVELS = {RAW: "hours of records", MINUTES: "hours by minute", HOURS: "days by hour"}
+
+
+def _where(place: keys.PartKey) -> str:
+    return f"{_LEVELS[place.level]}, bucket {place.bucket}, series {place.series}"
+
+
+def rewrite_history(path: Path, erased: Callable[[str], bool] | None = None) -> list[str]:
+    """Write history anew, without what was deleted and without streams that are ``erased``; their
+    names. Nothing happens where there is none.
+
+    Raises StoreFailed, StoreDamaged.
+    """
+    put_in_place(path)
+    if not (path / FOLDER / DATA).exists():
+        return []
+    building = path / BUILDING
+    shutil.rmtree(building, ignore_errors=True)
+    try:
+        gone = _copy(path / FOLDER, building, erased or (lambda _: False), None)
+        rename(building, path / REBUILT)
+        put_in_place(path)
+    except (OSError, lmdb.Error, StoreDamaged) as error:
+        raise StoreFailed(f"{path / FOLDER}: history cannot be written anew: {error}") from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return gone
+
+
+def back_up_history(path: Path, target: Path) -> dict[str, str]:
+    """A copy as of the last flush as ``target / BACKUP``; its SHA-256 by its name, {} without one.
+
+    Raises StoreFailed, StoreDamaged.
+    """
+    if not (path / FOLDER / DATA).exists():
+        return {}
+    part = target / _PART
+    try:
+        with ExitStack() as held:
+            with acting_as_owner(path):
+                env = held.enter_context(_opened(path / FOLDER, beside=True))
+            _copy_of(env, part, lambda _: False, None)
+        (part / DATA).rename(target / BACKUP)
+        sync_folder(target)
+        with (target / BACKUP).open("rb") as file:
+            return {BACKUP: hashlib.file_digest(file, "sha256").hexdigest()}
+    except (OSError, lmdb.Error) as error:
+        raise StoreFailed(f"history cannot be backed up: {error}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def restore_history(backup: Path, path: Path, store_id: str, epoch: str) -> bool:
+    """Put the history of a backup into the agent's folder, as that of the store ``store_id``; False
+    where the backup has none. One that is there is replaced.
+
+    Raises StoreFailed, StoreDamaged.
+    """
+    if not (backup / BACKUP).exists():
+        shutil.rmtree(path / FOLDER, ignore_errors=True)
+        return False
+    building, unpacked = path / BUILDING, path / _PART
+    for folder in (building, unpacked):
+        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        unpacked.mkdir(mode=0o700)
+        shutil.copyfile(backup / BACKUP, unpacked / DATA)
+        _copy(unpacked, building, lambda _: False, (store_id, epoch))
+        rename(building, path / REBUILT)
+        put_in_place(path)
+    except (OSError, lmdb.Error) as error:
+        raise StoreFailed(f"{path / FOLDER}: history cannot be restored: {error}") from error
+    finally:
+        for folder in (building, unpacked):
+            shutil.rmtree(folder, ignore_errors=True)
+    return True
+
+
+def _copy(
+    source: Path, target: Path, erased: Callable[[str], bool], owner: tuple[str, str] | None
+) -> list[str]:
+    with _opened(source, beside=False) as env:
+        return _copy_of(env, target, erased, owner)
+
+
+def _copy_of(
+    env: lmdb.Environment,
+    target: Path,
+    erased: Callable[[str], bool],
+    owner: tuple[str, str] | None,
+) -> list[str]:
+    """Every sound value into a new file in ``target``; values that fail their checksum stay behind,
+    as nobody could read them.
+    """
+    target.mkdir(mode=0o700)
+    with env.begin(buffers=True) as txn:
+        used = txn.stat()
+        pages = used["branch_pages"] + used["leaf_pages"] + used["overflow_pages"]
+        made = open_environment(target, map_size_of(2 * pages * used["psize"]), clean=True)
+        try:
+            header = read_header(txn)
+            if owner is not None:
+                header = msgspec.structs.replace(header, store_id=owner[0], epoch=owner[1])
+            names = {key: bytes(checked(key, raw)).decode() for key, raw in scan(txn, SERIES)}
+            gone = {
+                int.from_bytes(key[1:], "big"): name for key, name in names.items() if erased(name)
+            }
+            waiting = [(META, sealed(META, _ENCODER.encode(header)))]
+            for key, raw in _values(txn):
+                number = key[1:] if key[:1] == SERIES else None
+                series = int.from_bytes(number, "big") if number else keys.split_key(key).series
+                if series not in gone:
+                    waiting.append((key, bytes(raw)))
+                if len(waiting) >= _BATCH:
+                    _put(made, waiting)
+                    waiting = []
+            _put(made, waiting)
+        finally:
+            made.close()
+    (target / "lock.mdb").unlink(missing_ok=True)
+    sync_folder(target)
+    return sorted(gone.values())
+
+
+def _values(txn: lmdb.Transaction[memoryview]) -> Iterator[tuple[bytes, memoryview]]:
+    for begin in (SERIES, *(bytes((level,)) for level in LEVELS)):
+        for key, raw in scan(txn, begin):
+            try:
+                checked(key, raw)
+            except StoreDamaged:
+                continue
+            yield key, raw
+
+
+def _put(env: lmdb.Environment, values: list[tuple[bytes, bytes]]) -> None:
+    with writing(env) as txn:
+        for key, value in values:
+            txn.put(key, value)
+
+
+@contextmanager
+def _opened(folder: Path, *, beside: bool) -> Iterator[lmdb.Environment]:
+    """``beside`` an agent that writes, or where nobody does."""
+    size = (folder / DATA).stat().st_size
+    if beside:
+        env = lmdb.open(
+            str(folder), map_size=size, readonly=True, readahead=False, max_dbs=0, lib_version=0
+        )
+    else:
+        # LMDB would take the whole process with it where a page is not there.
+        preflight_pages(folder)
+        env = open_to_read(folder, size)
+    try:
+        yield env
+    finally:
+        env.close()

@@ -1,0 +1,146 @@
+"""What each stream said last: the numbers of its newest record, and a sparkline of one of them.
+
+`edge_agent.ops.streams` brings the newest record of a stream at most once a second, so that a flood
+costs no more than a trickle. Memory is bounded as a whole (`BYTES_MAX`): a stream with four numbers
+takes some 450 bytes, with a full sparkline 900. Where there are more than fit, those heard of
+longest ago lose their values, counted in `LastValues.forgotten`, until their next record.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import suppress
+
+from edge_agent.field_paths import numbers_of
+from edge_agent.record import NANOSECONDS, Record, TimeTrust
+
+#: Number fields that are kept of a record.
+FIELDS_MAX = 32
+SPARK_POINTS = 60
+BYTES_MAX = 2 * 1024 * 1024
+#: Sets of names that streams share; beyond, each has its own for a while.
+_SHARED_MAX = 1_000
+#: About what an object of Python's takes, and what one that holds a number does.
+_OBJECT_BYTES = 250
+_NUMBER_BYTES = 40
+
+
+class LastValue:
+    """The newest record of one stream, as far as it is numbers.
+
+    Attributes:
+        time_ns, trust: its time, and how far that can be trusted.
+        names, values: its number fields, by path, in its order.
+        spark: the last values of `spark_field`, oldest first, at most one a second and one a
+            record.
+        spark_field: the first number field of the stream's records.
+    """
+
+    __slots__ = (
+        "_missing", "_second", "bytes", "names", "spark", "spark_field", "time_ns", "trust",
+        "values",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.time_ns = 0
+        self.trust: TimeTrust = "sensor"
+        self.names: tuple[str, ...] = ()
+        self.values: tuple[float, ...] = ()
+        self.spark_field = ""
+        self.spark = array("d")
+        #: What it takes in memory, about; names that are shared count for each.
+        self.bytes = _OBJECT_BYTES
+        self._second = 0
+        self._missing = 0
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Field to value."""
+        return dict(zip(self.names, self.values, strict=True))
+
+    def told(self) -> Iterator[tuple[str, float]]:
+        """Each field and its value, without those that are larger than any float."""
+        for name, value in zip(self.names, self.values, strict=True):
+            with suppress(OverflowError):
+                yield name, float(value)
+
+    def note(self, record: Record, names: tuple[str, ...], values: tuple[float, ...]) -> None:
+        """A newer record, with its numbers."""
+        self.time_ns, self.trust = record.time_ns, record.time_quality
+        if names is not self.names:
+            self.bytes = _OBJECT_BYTES + sum(map(len, names)) + _NUMBER_BYTES * len(names)
+            self.bytes += 8 * len(self.spark)
+        self.names, self.values = names, values
+        if names and (not self.spark_field or self._missing >= SPARK_POINTS):
+            # A field that has not come for a whole sparkline will not come again.
+            self.bytes -= 8 * len(self.spark)
+            self.spark_field, self.spark = names[0], array("d")
+        if self.spark_field not in names:
+            self._missing += 1
+            return
+        self._missing = 0
+        second = record.stored_ns // NANOSECONDS
+        try:
+            value = float(values[names.index(self.spark_field)])
+        except OverflowError:
+            return  # An integer that is larger than any float.
+        if self.spark and second == self._second:
+            self.spark[-1] = value
+            return
+        self._second = second
+        if len(self.spark) >= SPARK_POINTS:
+            del self.spark[0]
+        else:
+            self.bytes += 8
+        self.spark.append(value)
+
+
+class LastValues:
+    """All of them, bounded in bytes."""
+
+    def __init__(self, bytes_max: int = BYTES_MAX) -> None:
+        self._max = bytes_max
+        self._values: OrderedDict[str, LastValue] = OrderedDict()
+        self._shared: dict[tuple[str, ...], tuple[str, ...]] = {}
+        #: About what they take in memory.
+        self.bytes = 0
+        #: How often a stream lost its values for want of room.
+        self.forgotten = 0
+
+    def get(self, stream: str) -> LastValue | None:
+        """What is known of a stream."""
+        return self._values.get(stream)
+
+    def note(self, record: Record) -> None:
+        """Take in the newest record of a stream."""
+        value = self._values.get(record.stream)
+        if value is None:
+            value = self._values[record.stream] = LastValue()
+        else:
+            self._values.move_to_end(record.stream)
+            self.bytes -= value.bytes
+        numbers = numbers_of(record.fields, FIELDS_MAX)
+        names = tuple(numbers)
+        value.note(
+            record,
+            value.names if names == value.names else self._share(names),
+            tuple(numbers.values()),
+        )
+        self.bytes += value.bytes
+        while self.bytes > self._max and len(self._values) > 1:
+            self.forget(next(iter(self._values)))
+            self.forgotten += 1
+
+    def forget(self, stream: str) -> None:
+        """The stream is no longer listed, or its place is needed."""
+        gone = self._values.pop(stream, None)
+        if gone is not None:
+            self.bytes -= gone.bytes
+
+    def _share(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        # A hundred sensors of one kind have the same names: once in memory.
+        if len(self._shared) >= _SHARED_MAX:
+            self._shared.clear()
+        return self._shared.setdefault(names, names)

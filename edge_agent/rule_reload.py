@@ -1,0 +1,76 @@
+"""Rules that are changed while the agent runs: SIGHUP reads the configuration again for them.
+
+Of what was read only the rules that act before storing, and those about times, take effect; all
+else of a configuration needs a restart. What cannot be used leaves the old rules in force, all of
+them, and the journal says why.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol
+
+from edge_agent.commit import RunBlocking
+from edge_agent.config import Config, Limits, Rule
+from edge_agent.errors import ConfigError
+from edge_agent.rules import CompiledRules, RulesInForce
+
+logger = logging.getLogger(__name__)
+
+
+class Compile(Protocol):
+    """`edge_agent.rules.compile_rules`, with what does not change."""
+
+    def __call__(self, rules: Sequence[Rule], *, limits: Limits) -> CompiledRules:
+        """The rules, compiled."""
+
+
+class RuleReload:
+    """Keeps ``rules`` at what the configuration says.
+
+    Args:
+        config: what the agent was started with.
+        rules: those in force.
+        compile_: makes new ones.
+        reread: the configuration as it is now; None where it cannot be read again.
+        run_blocking: for reading files.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        rules: RulesInForce,
+        compile_: Compile,
+        reread: Callable[[], Config] | None,
+        run_blocking: RunBlocking,
+    ) -> None:
+        self._limits, self._known = config.limits, config.rule
+        self._rules, self._compile = rules, compile_
+        self._reread, self._run_blocking = reread, run_blocking
+
+    async def again(self) -> None:
+        """Read them again; never raises for what a file says."""
+        if self._reread is None:
+            return
+        try:
+            given = (await self._run_blocking(self._reread)).rule
+            if not (given or self._known):
+                return
+            compiled = await self._run_blocking(partial(self._compile, given, limits=self._limits))
+        except ConfigError as error:
+            logger.warning("the rules stay as they were: %s", error)
+            return
+        self._rules.replace(compiled)
+        logger.info("the rules were read again: %d act before storing", len(compiled.steps))
+        if _after(given) != _after(self._known):
+            logger.warning(
+                "rules that act after storing have changed: those take effect when the agent starts"
+            )
+        self._known = (*(rule for rule in given if not rule.acts_after), *_after(self._known))
+
+
+def _after(rules: Sequence[Rule]) -> tuple[Rule, ...]:
+    """Those that act after storing."""
+    return tuple(rule for rule in rules if rule.acts_after)

@@ -1,0 +1,77 @@
+"""Steps that take nested messages apart: into named fields, or into all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from edge_agent.field_path import MISSING, look_up, parse_path
+from edge_agent.rules.steps import Act, Fields, Outcome, Spot
+
+_Paths = Iterable[tuple[str, tuple[str, ...]]]
+
+
+def picker(pick: Mapping[str, str | Mapping[str, str]], into: str | None) -> Act:
+    """Fields by paths, in the message's own stream, in one below it (``into``), or in several.
+
+    A path that leads nowhere gives no field, and a record without any field is none. The time goes
+    with each, unless a path says which.
+    """
+    own = {name: path for name, path in pick.items() if isinstance(path, str)}
+    tables = {key: paths for key, paths in pick.items() if not isinstance(paths, str)}
+    told = tables or {into or "{stream}": own}
+    targets = [
+        (key.removeprefix("{stream}"), [(name, parse_path(path)) for name, path in paths.items()])
+        for key, paths in told.items()
+    ]
+
+    def act(fields: Fields, spot: Spot) -> Outcome:
+        found = []
+        for below, paths in targets:
+            picked = _picked(fields, paths)
+            if picked:
+                found.append((spot.stream + below, picked))
+        return found or None
+
+    return act
+
+
+def _picked(fields: Fields, paths: _Paths) -> Fields:
+    picked: Fields = {}
+    for name, path in paths:
+        value = look_up(fields, path)
+        if value is not MISSING:
+            picked[name] = value
+    if picked.keys() <= {"time"}:
+        return {}
+    if "time" in fields and "time" not in picked:
+        picked["time"] = fields["time"]
+    return picked
+
+
+def flattener(between: str) -> Act:
+    """Every value of a map within the record becomes a field of it; lists stay what they are."""
+
+    def act(fields: Fields, spot: Spot) -> Outcome:
+        if not any(isinstance(value, dict) and name != "time" for name, value in fields.items()):
+            return fields
+        flat: Fields = {}
+        for name, value in fields.items():
+            if isinstance(value, dict) and name != "time":
+                flat.update(flattened(value, between, name + between))
+            else:
+                flat[name] = value
+        return flat
+
+    return act
+
+
+def flattened(fields: Mapping[Any, Any], between: str, head: str = "") -> dict[str, Any]:
+    """The values of maps within one another, by their names joined; an empty map gives none."""
+    flat: dict[str, Any] = {}
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            flat.update(flattened(value, between, f"{head}{name}{between}"))
+        else:
+            flat[f"{head}{name}"] = value
+    return flat

@@ -1,0 +1,112 @@
+"""SenML in JSON (RFC 8428): records whose names, times and values begin with base values.
+
+A pack is an array, and so it comes as a batch of records, one after the other. A base value
+(``bn``, ``bt``, ``bu``, ``bv``, ``bs``) holds from its record on until another one takes its place,
+or a record with ``bn`` or ``bver`` begins a pack; they are kept for each stream and source, in
+memory. A pack whose first record has neither goes on with those of the pack before it.
+
+The name is ``bn`` + ``n``. What stands before its last ``/`` or ``:`` names the stream, below the
+message's own, what stands behind it the field: ``urn:dev:ow:10e2:temp`` becomes the field ``temp``
+of ``…/urn-dev-ow-10e2``. Beside it are ``unit`` and ``sum`` where told. A time of 2^28 seconds and
+more is since 1970; below, it is relative to now.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode
+from typing import Any
+
+from edge_agent.rules.memory import StreamMemory
+from edge_agent.rules.profiles.words import part_of_stream
+from edge_agent.rules.steps import Fields, Outcome, Spot, Unfit
+
+CODE = "bad_senml"
+#: A smaller number of seconds is relative to now.
+RELATIVE_BELOW_S = 2**28
+_VALUES = ("v", "vs", "vb", "vd", "s")
+
+
+class Senml:
+    """The profile; it remembers base values."""
+
+    def __init__(self) -> None:
+        self._bases: StreamMemory[dict[str, dict[str, Any]]] = StreamMemory(dict)
+
+    def act(self, fields: Fields, spot: Spot) -> Outcome:
+        """One SenML record, resolved; what is none stays as it is.
+
+        Raises:
+            Unfit: it has no name, or its values are none.
+        """
+        own = {name: fields[name] for name in fields if name in _KNOWN}
+        if not own:
+            return fields
+        by_source = {spot.source: {}} if spot.again else self._bases.of(spot)
+        if len(by_source) > _SOURCES_MAX:
+            by_source.clear()
+        before = {} if "bn" in own or "bver" in own else by_source.get(spot.source, {})
+        told = {name: _checked(name, own[name]) for name in own if name in _BASES}
+        base = {**before, **told}
+        by_source[spot.source] = base
+        if not any(name in own for name in _VALUES) and not ("n" in own and "bv" in base):
+            # It only says what those behind it begin with.
+            return None
+        return [_resolved(own, base, spot.stream)]
+
+
+_SOURCES_MAX = 8
+_CHARACTERS_MAX = 200
+_BASES = ("bn", "bt", "bu", "bv", "bs")
+_KNOWN = frozenset({*_BASES, *_VALUES, "bver", "n", "u", "t", "ut"})
+
+
+def _resolved(own: Fields, base: dict[str, Any], stream: str) -> tuple[str, Fields]:
+    name = f"{base.get('bn', '')}{own.get('n', '')}"
+    cut = max(name.rfind("/"), name.rfind(":")) + 1
+    below, field = part_of_stream(name[:cut]), name[cut:]
+    if not field:
+        # The whole name is the base's: then the field is what it is called by there.
+        below, field = "", part_of_stream(name)
+    if not field or field in ("time", "stream"):
+        raise Unfit(CODE, f"n: expected a name, got {name!r:.60}")
+    told: Fields = {}
+    if any(key in own for key in _VALUES[:4]) or "bv" in base:
+        told[field] = _value(own, base)
+    if "s" in own:
+        told[f"{field}_sum" if told else field] = _number(base.get("bs", 0)) + _number(own["s"])
+    unit = own.get("u", base.get("bu"))
+    if unit is not None:
+        told["unit"] = unit
+    if "t" in own or "bt" in base:
+        time = _number(base.get("bt", 0)) + _number(own.get("t", 0))
+        # Now is the arrival's, and what is ahead of it is not known to be wrong.
+        told["time"] = time if time >= RELATIVE_BELOW_S else min(time, 0)
+    return (f"{stream}/{below}" if below else stream), told
+
+
+def _checked(name: str, value: Any) -> Any:
+    """A base value that may be remembered."""
+    if name not in ("bn", "bu"):
+        return _number(value)
+    if isinstance(value, str) and len(value) <= _CHARACTERS_MAX:
+        return value
+    raise Unfit(CODE, f"{name}: expected text of at most {_CHARACTERS_MAX} characters")
+
+
+def _value(own: Fields, base: dict[str, Any]) -> Any:
+    for key in ("vs", "vb"):
+        if key in own:
+            return own[key]
+    if "vd" not in own:
+        return _number(base.get("bv", 0)) + _number(own.get("v", 0))
+    data = f"{own['vd']}"
+    try:
+        return urlsafe_b64decode(data + "=" * (-len(data) % 4))
+    except ValueError as error:
+        raise Unfit(CODE, f"vd: {error}") from None
+
+
+def _number(value: object) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value
+    raise Unfit(CODE, f"expected a number, got {value!r:.60}")

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import lmdb
+import pytest
+
+from edge_agent.digest import (
+    BACKUP,
+    HistoryFile,
+    back_up_history,
+    check_history,
+    restore_history,
+    rewrite_history,
+)
+from edge_agent.digest.file import DAMAGED, REBUILT
+from edge_agent.errors import StoreFailed
+from edge_agent.history import FOLDER, keys
+from edge_agent.history.keys import HOUR_NS, HOURS, MINUTE_NS, MINUTES, RAW
+from edge_agent.store import DATA, writing
+from tests.digest.support import LIMIT_BYTES, MIDNIGHT_NS, flushed, run_of
+
+SECRET = "what nobody may read any more"
+
+
+def a_day(path: Path) -> None:
+    """Two streams for 26 hours, flushed each hour."""
+    flushed(
+        path,
+        [
+            [
+                run_of(stream, hour * 60 + 1, (MIDNIGHT_NS + hour * HOUR_NS + minute * MINUTE_NS
+                                               for minute in range(60)), t=hour / 10, note=note)
+                for stream, note in (("a", "x"), ("b/secret", SECRET))
+            ]
+            for hour in range(26)
+        ],
+    )  # fmt: skip
+
+
+def change(path: Path, key: bytes, value: bytes | None) -> None:
+    """What a faulty card or a mistake of ours would have done."""
+    env = lmdb.open(str(path / FOLDER), map_size=64 * 2**20, lib_version=0)
+    with writing(env) as txn:
+        if value is None:
+            assert txn.delete(key)
+        else:
+            txn.put(key, value)
+    env.close()
+
+
+def test_what_was_flushed_is_sound_and_counted(tmp_path: Path) -> None:
+    a_day(tmp_path)
+    report = check_history(tmp_path, deep=True)
+    assert report is not None and not report.problems
+    assert (report.records, report.series) == (2 * 26 * 60, 2)
+    assert report.parts == {"hours of records": 52, "hours by minute": 52, "days by hour": 2}
+
+
+def test_there_is_nothing_to_check_without_history(tmp_path: Path) -> None:
+    assert check_history(tmp_path) is None
+    assert rewrite_history(tmp_path) == []
+    assert back_up_history(tmp_path, tmp_path) == {}
+
+
+@pytest.mark.parametrize("level", [RAW, MINUTES, HOURS])
+def test_a_flipped_byte_is_a_problem_that_says_where(tmp_path: Path, level: int) -> None:
+    a_day(tmp_path)
+    key = keys.part_key(level, MIDNIGHT_NS // keys.BUCKET_NS[level], 1, 0)
+    with lmdb.open(str(tmp_path / FOLDER), readonly=True, lock=False) as env, env.begin() as txn:
+        value = bytearray(txn.get(key, b""))
+    value[len(value) // 2] ^= 1
+    change(tmp_path, key, bytes(value))
+    report = check_history(tmp_path)
+    assert report is not None
+    assert any("bucket" in problem and "series 1" in problem for problem in report.problems)
+
+
+@pytest.mark.parametrize("level", [RAW, MINUTES])
+def test_a_part_that_is_missing_does_not_go_unnoticed(tmp_path: Path, level: int) -> None:
+    a_day(tmp_path)
+    change(tmp_path, keys.part_key(level, MIDNIGHT_NS // HOUR_NS, 1, 0), None)
+    report = check_history(tmp_path)
+    if level == MINUTES:
+        assert report is not None and len(report.problems) == 2
+    else:
+        # Records are forgotten before their minutes are: nothing says that it was not meant.
+        assert report is not None and not report.problems
+
+
+def test_what_is_erased_is_in_no_byte_of_the_file(tmp_path: Path) -> None:
+    a_day(tmp_path)
+    data = tmp_path / FOLDER / DATA
+    assert b"b/secret" in data.read_bytes()
+    assert rewrite_history(tmp_path, lambda stream: stream.startswith("b/")) == ["b/secret"]
+    assert b"b/secret" not in data.read_bytes() and SECRET.encode() not in data.read_bytes()
+    report = check_history(tmp_path, deep=True)
+    assert report is not None and (report.series, report.records) == (1, 26 * 60)
+    assert not report.problems
+
+
+def test_a_rewriting_that_a_power_cut_interrupted_is_finished(tmp_path: Path) -> None:
+    a_day(tmp_path)
+    (tmp_path / FOLDER).rename(tmp_path / REBUILT)
+    file, told = HistoryFile.open(tmp_path, LIMIT_BYTES, *owner(tmp_path / REBUILT))
+    assert file.header.records == 2 * 26 * 60 and not told
+    file.close()
+
+
+def test_a_backup_is_restored_as_the_history_of_the_new_store(tmp_path: Path) -> None:
+    there, backup, here = (tmp_path / name for name in ("there", "backup", "here"))
+    for folder in (backup, here):
+        folder.mkdir()
+    a_day(there)
+    assert list(back_up_history(there, backup)) == [BACKUP]
+    assert restore_history(backup, here, "another", "epoch")
+    report = check_history(here, deep=True)
+    assert report is not None and not report.problems and report.records == 2 * 26 * 60
+    file, told = HistoryFile.open(here, LIMIT_BYTES, "another", "epoch")
+    assert not told and file.numbers == {"a": 1, "b/secret": 2}
+    file.close()
+
+
+def test_a_backup_without_history_leaves_none_of_another_store(tmp_path: Path) -> None:
+    a_day(tmp_path / "here")
+    assert not restore_history(tmp_path, tmp_path / "here", "another", "epoch")
+    assert check_history(tmp_path / "here") is None
+
+
+def test_a_damaged_file_is_told_and_not_rewritten(tmp_path: Path) -> None:
+    a_day(tmp_path)
+    data = tmp_path / FOLDER / DATA
+    data.write_bytes(data.read_bytes()[:8192])
+    report = check_history(tmp_path)
+    assert report is not None and len(report.problems) == 1
+    with pytest.raises(StoreFailed):
+        rewrite_history(tmp_path)
+    assert data.stat().st_size == 8192 and not (tmp_path / DAMAGED).exists()
+
+
+def owner(folder: Path) -> tuple[str, str]:
+    """Whose history it is."""
+    from edge_agent.history import read_header
+
+    with lmdb.open(str(folder), readonly=True, lock=False) as env, env.begin(buffers=True) as txn:
+        header = read_header(txn)
+    return header.store_id, header.epoch

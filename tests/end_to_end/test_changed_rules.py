@@ -1,0 +1,41 @@
+"""Rules that are changed while an agent runs."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+from edge_agent.client import Producer
+from tests.end_to_end.keys import STORE
+from tests.end_to_end.support import AgentProcess, agents
+from tests.patience import eventually
+
+RENAME = '[[rule]]\nname = "tidy"\nstreams = ["**"]\nrename = {{ temp = "{name}" }}\n'
+
+
+async def test_sighup_takes_changed_rules_up_and_leaves_wrong_ones_alone(tmp_path: Path) -> None:
+    agent = AgentProcess(tmp_path, "agent", STORE + RENAME.format(name="t"))
+
+    async def change(rules: str, told: str) -> None:
+        agent.config = STORE + rules
+        agent.write_config()
+        assert agent.process is not None
+        agent.process.send_signal(signal.SIGHUP)
+        await eventually(lambda: told in agent.output(), told)
+
+    async with agents(agent), Producer(f"{agent.url}/ingest/a", source="pi") as producer:
+
+        async def stored(number: int) -> list[dict[str, Any]]:
+            await producer.send({"temp": number})
+            await producer.flush()
+            return [record["fields"] for record in await agent.records()]
+
+        assert {"t": 1} in await stored(1)
+        await change(RENAME.format(name="celsius"), "the rules were read again: 1 act")
+        assert {"celsius": 2} in await stored(2)
+        await change(RENAME.format(name="time"), "the rules stay as they were: ")
+        assert "expected a field other than time and stream" in agent.output()
+        assert {"celsius": 3} in await stored(3)
+        await change("", "the rules were read again: 0 act")
+        assert {"temp": 4} in await stored(4)
