@@ -136,7 +136,8 @@ function draw(answer, range, step) {
   }
   offerFields(chosen);
   const points = Math.max(0, ...chosen.map((field) => lines.get(field)?.times.length ?? 0));
-  const when = view.last ? `The last ${view.last} until now`
+  const pressed = document.querySelector("button[aria-pressed=true]");
+  const when = pressed ? `The last ${pressed.textContent} until now`
     : `${moment(range[0])} to ${moment(range[1])}`;
   tell(points === 0 ? `${when}: nothing was measured.`
     : `${when}, a point for each ${step.words}. Times are those of ${zone}.`);
