@@ -66,7 +66,7 @@ async def test_a_token_becomes_a_cookie_that_lets_see_its_streams(tmp_path: Path
         told = cookie_of(head)
         assert "HttpOnly" in told and "SameSite=Strict" in told and f"Max-Age={SESSION_S}" in told
         assert "Secure" not in told and secret not in told
-        cookie = f"Cookie: other=1; {told.partition(';')[0]}"
+        cookie = f'Cookie: other={{"a b": [1]}}; {told.partition(";")[0]}'
         page = (await running.get("/", cookie))[2]
         assert b"/stream/a/1" in page and b"/stream/b/1" not in page and b"/logout" in page
         assert b'data-stream="a/1"' in (await running.get("/stream/a/1", cookie))[2]
