@@ -15,6 +15,7 @@
 #   make client         the wheel of the client alone in dist/, for sensors
 #   make release        wheels and sdist in dist/, tried in fresh environments; nothing is uploaded
 #   make docs           docs/configuration.md anew from its declarations; then all pages as a site, build/site
+#   make pictures       docs/pictures anew, of an agent that is started for them (needs chromium)
 #   make lock           renew both requirements*.lock from what is newest (LOCK_ARGS=: only what is missing)
 #   make clean          remove what the above made
 #
@@ -45,7 +46,7 @@ INSTALL = -m pip --disable-pip-version-check install --quiet
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test types suite test-pythons test-floors test-loaded test-pages explore crash fuzz bench bench-smoke \
-	coverage nightly client release docs lock clean python
+	coverage nightly client release docs pictures lock clean python
 
 run: $(VENV)/run-$(KEY)
 	@$(BIN) -m edge_agent demo $(ARGS)
@@ -104,6 +105,9 @@ docs: $(VENV)/test-$(KEY)
 	$(BIN) -m edge_agent.ops.grafana > docs/grafana/edge-agent.json
 	@rm -rf build/site build/doctrees
 	$(BIN) -m sphinx -q -W --keep-going -c docs -d build/doctrees . build/site
+
+pictures: $(VENV)/test-$(KEY)
+	$(BIN) -m docs.pictures
 
 # The project itself is put in last and without build isolation: hatchling comes from the lock too.
 # Agents that tests start are measured too, but for those that are killed: what they ran is not told.

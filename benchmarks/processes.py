@@ -118,7 +118,15 @@ class Server:
 class Agent(Server):
     """``edge-agent run`` with a configuration and a store of its own."""
 
-    def __init__(self, folder: Path, config: str = "", *, http: bool = True, port: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: str = "",
+        *,
+        http: bool = True,
+        port: int = 0,
+        http_host: str = "127.0.0.1",
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "edge-agent.toml").write_text(config)
         self.http_port = free_port() if http else 0
@@ -128,7 +136,7 @@ class Agent(Server):
                 sys.executable, "-m", "edge_agent", "run",
                 "--config", str(folder / "edge-agent.toml"), "--data", str(folder / "data"),
                 "--listen", f"127.0.0.1:{port}",
-                "--http", f"127.0.0.1:{self.http_port}" if http else "off",
+                "--http", f"{http_host}:{self.http_port}" if http else "off",
             ],
             port, folder,
         )  # fmt: skip

@@ -96,6 +96,15 @@ class Asker:
         self._metrics.add("query_seconds_total", answer.seconds)
         return answer
 
+    async def prepare(self) -> None:
+        """Have the process started, for somebody who is about to ask."""
+        if self._turn.locked():
+            return  # Somebody asks already.
+        async with self._turn:
+            self._used.set()
+            async with self._working():
+                pass
+
     async def _ask(
         self, question: Question, form: str, may_read: Readable, unix: bool
     ) -> HistoryAnswer:

@@ -264,6 +264,10 @@ class Log:
         """Quarantined entries whose key is greater than ``after``, oldest first."""
         return await self._ask(self._engine.quarantine, after, limit)
 
+    async def newest_quarantine(self, limit: int) -> list[tuple[int, Quarantined]]:
+        """Quarantined entries, newest first."""
+        return await self._ask(self._engine.newest_quarantine, limit)
+
     def listen(self, listener: Callable[[CommitResult], None]) -> None:
         """Call ``listener`` with what each commit did, when it can be read. One that fails has not
         heard of that commit, and is told in the journal; the commit's entries are answered.

@@ -9,7 +9,10 @@ that suddenly means 127.0.0.1 (DNS rebinding: foreign ``Host``). Off loopback a 
 scope ``read`` is needed instead, and then the name that the agent was called by does not matter.
 
 A token that is presented counts everywhere: it narrows what may be read to its streams, and a
-wrong one is refused even on loopback.
+wrong one is refused even on loopback. A session (`edge_agent.ops.sign_in`) stands for the token
+that it began with, but only for what the agent's own page asks for, or a person by an address: the
+browser brings its cookie along by itself, and sites differ less than origins (a page from another
+port of this machine is of the same site).
 
 **Orders** (POST, `ORDER_PATHS`) change what is kept or sent, so more is asked. No other page's
 script may give one: they carry a header that a browser sends to another origin only after asking,
@@ -33,9 +36,12 @@ from edge_agent.access import (
     nothing,
 )
 
-#: Paths that tell nothing about data: the empty page asks for a token itself, and a supervisor's
-#: probe has none.
+#: Paths that tell nothing about data: the pages ask for a token themselves, what they are made of
+#: is the same everywhere, and a supervisor's probe has none.
 OPEN_PATHS = frozenset({"/", "/healthz"})
+OPEN_BELOW = ("/static/", "/stream/")
+#: Paths that take a form of the agent's own page, by POST, and let look for nothing.
+FORM_PATHS = frozenset({"/login", "/logout"})
 #: Paths that take orders, by POST with this header.
 ORDER_PATHS = frozenset({"/api/consumers", "/api/quarantine", "/api/sources"})
 ORDER_HEADER = "edge-agent-order"
@@ -107,6 +113,8 @@ class Request:
     fetch_site: str | None
     order: str | None = None
     upgrade: str | None = None
+    #: The secret of the token behind the session that it belongs to.
+    session: str | None = None
 
 
 def admit(request: Request, rules: Rules) -> Readable | AccessRefusal:
@@ -119,15 +127,18 @@ def admit(request: Request, rules: Rules) -> Readable | AccessRefusal:
     if request.method == "OPTIONS":
         return nothing
     if request.method == "POST":
-        return _order(request, rules)
+        return _form(request) if request.path in FORM_PATHS else _order(request, rules)
     if request.path in ORDER_PATHS and _may_order(request, rules):
         # Who may settle it may see what it is about.
         return everything
     if request.authorization is not None:
         return _bearer(bearer_secret(request.authorization), rules)
+    readable = _by_session(request, rules)
+    if readable is not None:
+        return readable
     if not rules.needs_token:
         return everything
-    if request.path in OPEN_PATHS:
+    if _is_open(request.path):
         return nothing
     return AccessRefusal(401, "token_needed", "a token with the scope read is needed")
 
@@ -137,13 +148,15 @@ def identity(request: Request, rules: Rules, readable: Readable, address: str) -
     if readable is nothing:
         return None
     secret = bearer_secret(request.authorization)
+    if secret is None and _by_session(request, rules) is readable:
+        secret = request.session
     return address if rules.access is None or secret is None else f"token {secret}"
 
 
 def _method(request: Request) -> AccessRefusal | None:
     if request.method in ("GET", "HEAD", "OPTIONS"):
         return None
-    if request.method == "POST" and request.path in ORDER_PATHS:
+    if request.method == "POST" and request.path in ORDER_PATHS | FORM_PATHS:
         return None
     return AccessRefusal(405, "bad_method", "this port answers questions: GET only")
 
@@ -160,6 +173,26 @@ def _order(request: Request, rules: Rules) -> Readable | AccessRefusal:
     if not _may_order(request, rules):
         return AccessRefusal(401, "token_needed", "a token with the scope admin is needed")
     return everything
+
+
+def _form(request: Request) -> Readable | AccessRefusal:
+    # Where it came from has been judged, if it is said; browsers say it with every form.
+    if request.origin is None:
+        return _foreign("an unknown site")
+    return nothing
+
+
+def _by_session(request: Request, rules: Rules) -> Readable | None:
+    """What the bearer of the session's token may read; None without one that counts."""
+    if request.session is None or rules.access is None:
+        return None
+    if request.fetch_site not in (None, "same-origin", "none"):
+        return None
+    return rules.access(request.session)
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN_PATHS or path.startswith(OPEN_BELOW)
 
 
 def _may_order(request: Request, rules: Rules) -> bool:
@@ -194,7 +227,7 @@ def _origin(request: Request, rules: Rules) -> AccessRefusal | None:
     if origin is None:
         # Browsers send no Origin with a plain GET, as an <img> or <script> makes it; newer ones
         # say where it came from. A person who follows a link to the page is welcome.
-        if request.fetch_site == "cross-site" and request.path not in OPEN_PATHS:
+        if request.fetch_site == "cross-site" and not _is_open(request.path):
             return _foreign("another site")
         return None
     own = f"{request.scheme}://{request.host}"

@@ -1,7 +1,10 @@
 """The routes of the people's port, as a Starlette application.
 
 ========================= =====================================================================
-``/``                     the page (`page`)
+``/``                     the page (`page`); ``?q=`` narrows its streams
+``/stream/NAME``          charts of one stream
+``/static/…``             what the pages are made of
+``/login``, ``/logout``   POST: begin and end a session (`sign_in`)
 ``/healthz``              the verdict and its reasons; 503 where it is ``failed``
 ``/metrics``              for Prometheus
 ``/api/status``           the whole picture (`status.Status`)
@@ -46,18 +49,26 @@ from edge_agent.ops.http_connection import (
 )
 from edge_agent.ops.long_answers import LiveView, Pieces, QueryAnswers
 from edge_agent.ops.orders.routes import OrderRoutes
-from edge_agent.ops.page.frame import CSP
-from edge_agent.ops.page.page import render_locked, render_page
+from edge_agent.ops.page.chart_page import render_chart
+from edge_agent.ops.page.files import answer_file, answer_page
+from edge_agent.ops.page.frame import HEADERS
+from edge_agent.ops.page.page import QUARANTINE_SHOWN, render_locked, render_page
+from edge_agent.ops.page.stream_list import rows_of
 from edge_agent.ops.parameters import refuse_unknown
 from edge_agent.ops.prometheus import CONTENT_TYPE, render
 from edge_agent.ops.sampler import Watch
+from edge_agent.ops.sign_in import SignIn
 from edge_agent.ops.status import Status
 from edge_agent.ops.stream_answers import Exposed, stream_pieces
+from edge_agent.record import NANOSECONDS
+from edge_agent.store import Quarantined
 from edge_agent.stream_names import compile_pattern
 
 _MAY_READ = "edge_agent.may_read"
+_SIGNED_IN = "edge_agent.signed_in"
 #: Refusals that are worth a person's attention: what was asked for in vain is not.
 _TOLD = (400, 401, 403, 503)
+#: Of every answer that does not say otherwise.
 _COMMON = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
@@ -67,8 +78,9 @@ _COMMON = (
 
 def make_app(watch: Watch, rules: Rules) -> App:
     """The application: the routes behind the door."""
+    sign_in = SignIn(watch.sources, rules)
     app = Starlette(
-        routes=make_routes(watch),
+        routes=make_routes(watch, sign_in),
         exception_handlers={
             ProtocolError: _protocol_error,
             OrderRefused: _order_refused,
@@ -76,14 +88,18 @@ def make_app(watch: Watch, rules: Rules) -> App:
             HTTPException: _http_error,
         },
     )
-    return Door(app, rules, watch.sources)
+    return Door(app, rules, watch.sources, sign_in)
 
 
-def make_routes(watch: Watch) -> list[Route]:
+def make_routes(watch: Watch, sign_in: SignIn) -> list[Route]:
     """All that can be asked for; ``docs/http-api.md`` says of each what it takes and answers."""
     routes, orders = _Routes(watch), OrderRoutes(watch.sources, _may_read)
     return [
         Route("/", routes.page),
+        Route("/stream/{name:path}", routes.chart),
+        Route("/static/{path:path}", answer_file),
+        Route("/login", sign_in.login, methods=["POST"]),
+        Route("/logout", sign_in.logout, methods=["POST"]),
         Route("/healthz", routes.health),
         Route("/metrics", routes.metrics),
         Route("/api/status", routes.status),
@@ -99,14 +115,15 @@ def make_routes(watch: Watch) -> list[Route]:
 class Door:
     """Lets in whom the rules let in, and says so to the routes and to the port."""
 
-    def __init__(self, app: App, rules: Rules, sources: Sources) -> None:
+    def __init__(self, app: App, rules: Rules, sources: Sources, sign_in: SignIn) -> None:
         self._app = app
+        self._sign_in = sign_in
         self._rules = rules
         self._sources = sources
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
-        request = _seen(scope)
+        request = _seen(scope, self._sign_in)
         answer = await self._judge(request, scope.get(CALLER))
         headers = list(_COMMON)
         if request.origin is not None and request.origin.lower() in self._rules.origins:
@@ -117,7 +134,10 @@ class Door:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *headers]
+                own = [*message.get("headers", ())]
+                said = {name.lower() for name, _ in own}
+                said.discard(b"vary")
+                message["headers"] = own + [one for one in headers if one[0] not in said]
             await send(message)
 
         if isinstance(answer, AccessRefusal):
@@ -127,6 +147,7 @@ class Door:
             await Response(status_code=204)(scope, receive, send_with_headers)
         else:
             scope[_MAY_READ] = answer
+            scope[_SIGNED_IN] = request.session is not None
             await self._app(scope, receive, send_with_headers)
 
     async def _judge(
@@ -165,13 +186,34 @@ class _Routes:
     async def page(self, request: Request) -> Response:
         may_read = _may_read(request)
         if may_read is nothing:
-            content = render_locked()
-        else:
-            status = await self._watch.look()
-            listing = self._watch.directory.listing(may_read)
-            now_ns = self._watch.sources.clock.read().wall_ns
-            content = render_page(_only(status, may_read), listing, now_ns)
-        return Response(content, media_type="text/html", headers={"Content-Security-Policy": CSP})
+            return _locked(request)
+        sources = self._watch.sources
+        status = await self._watch.look()
+        kept: list[tuple[int, Quarantined]] = []
+        if status.store.quarantine_entries and status.store.readable:
+            found = await sources.log.newest_quarantine(10 * QUARANTINE_SHOWN)
+            kept = [one for one in found if may_read(one[1].stream)][:QUARANTINE_SHOWN]
+        html = render_page(
+            _only(status, may_read),
+            rows_of(self._watch.directory, may_read),
+            sources.clock.read().wall_ns,
+            wanted=request.query_params.get("q", "")[:200],
+            quarantine=kept,
+            signed_in=request.scope[_SIGNED_IN],
+        )
+        return answer_page(request, html, HEADERS)
+
+    async def chart(self, request: Request) -> Response:
+        if _may_read(request) is nothing:
+            return _locked(request)
+        asker = self._watch.sources.asker
+        if asker is not None:
+            # It starts while the browser fetches what the page is made of.
+            await asker.prepare()
+        name = request.path_params["name"]
+        now_s = self._watch.sources.clock.read().wall_ns / NANOSECONDS
+        html = render_chart(name, now_s, signed_in=request.scope[_SIGNED_IN])
+        return answer_page(request, html, HEADERS)
 
     async def health(self, request: Request) -> Response:
         verdict = (await self._watch.look()).health
@@ -231,6 +273,12 @@ def _json(value: object, status: int = 200, headers: dict[str, str] | None = Non
     return Response(body, status, headers, media_type="application/json")
 
 
+def _locked(request: Request) -> Response:
+    path, query = request.scope["raw_path"], request.scope["query_string"]
+    then = (path + b"?" * bool(query) + query).decode("latin-1")
+    return answer_page(request, render_locked(then), HEADERS)
+
+
 def _may_read(request: Request) -> Readable:
     may_read: Readable = request.scope[_MAY_READ]
     return may_read
@@ -249,7 +297,7 @@ def _only(status: Status, may_read: Readable) -> Status:
     return replace(status, connections=kept, alarms=alarms, refused=refused)
 
 
-def _seen(scope: Scope) -> access.Request:
+def _seen(scope: Scope, sign_in: SignIn) -> access.Request:
     headers: dict[bytes, str] = {}
     for name, value in scope["headers"]:
         headers.setdefault(name.lower(), value.decode("latin-1"))
@@ -263,6 +311,7 @@ def _seen(scope: Scope) -> access.Request:
         fetch_site=headers.get(b"sec-fetch-site"),
         order=headers.get(access.ORDER_HEADER.encode()),
         upgrade=headers.get(b"upgrade"),
+        session=sign_in.secret_of(headers.get(b"cookie")),
     )
 
 

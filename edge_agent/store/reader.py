@@ -16,7 +16,12 @@ from edge_agent.clock_note import ClockNote
 from edge_agent.errors import StoreFailed, StoreFull
 from edge_agent.store.clock.correction import Offsets
 from edge_agent.store.clock.timekeeper import Timekeeper
-from edge_agent.store.commit.positions import ConsumerView, read_positions, read_quarantine
+from edge_agent.store.commit.positions import (
+    ConsumerView,
+    read_newest_quarantine,
+    read_positions,
+    read_quarantine,
+)
 from edge_agent.store.commit.sources import (
     LOOK_EVERY_NS,
     Lacking,
@@ -195,6 +200,10 @@ class Questions(ABC):
     def quarantine(self, after: int, limit: int) -> list[tuple[int, Quarantined]]:
         """Up to ``limit`` entries numbered above ``after``, oldest first."""
         return self._ask(lambda txn: read_quarantine(txn, after, limit))
+
+    def newest_quarantine(self, limit: int) -> list[tuple[int, Quarantined]]:
+        """Up to ``limit`` entries, newest first."""
+        return self._ask(lambda txn: read_newest_quarantine(txn, limit))
 
     def clock_number(self) -> int:
         """The number of the newest clock note, 0 before the first."""

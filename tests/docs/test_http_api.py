@@ -19,9 +19,11 @@ from edge_agent.config import Limits
 from edge_agent.config.render import toml_value
 from edge_agent.errors import ProtocolError
 from edge_agent.live.query import parse_query
-from edge_agent.ops.access import ORDER_PATHS
+from edge_agent.ops.access import FORM_PATHS, ORDER_PATHS, Rules
 from edge_agent.ops.app import make_routes
 from edge_agent.ops.orders.orders import ConsumerOrder, QuarantineOrder, SourceMove
+from edge_agent.ops.page.files import static_files
+from edge_agent.ops.sign_in import SignIn
 from tests.end_to_end.support import AgentProcess, agents, eventually
 from tests.end_to_end.talking import Peer
 from tests.ops.real import agent
@@ -68,7 +70,8 @@ def examples() -> list[Example]:
 
 async def test_the_documented_routes_are_those_that_there_are(tmp_path: Path) -> None:
     async with agent(tmp_path, serve=False) as parts:
-        routes = make_routes(parts.watch)
+        rules = Rules.of("127.0.0.1", (), (), None, insecure=False)
+        routes = make_routes(parts.watch, SignIn(parts.watch.sources, rules))
     real = {
         f"{method} {route.path}"
         for route in routes
@@ -76,7 +79,8 @@ async def test_the_documented_routes_are_those_that_there_are(tmp_path: Path) ->
     }
     assert set(re.findall(r"^## ((?:GET|POST) .+)$", DOCUMENT, re.MULTILINE)) == real
     assert set(re.findall(r"^\| \[?`((?:GET|POST) .+?)`", DOCUMENT, re.MULTILINE)) == real
-    assert {each.removeprefix("POST ") for each in real if each.startswith("POST")} == ORDER_PATHS
+    posts = {each.removeprefix("POST ") for each in real if each.startswith("POST")}
+    assert posts == ORDER_PATHS | FORM_PATHS
     assert {example.route for example in examples()} == real, "each route has an example"
     assert len(examples()) == DOCUMENT.count("```sh\n"), "each example says what it answers"
 
@@ -162,14 +166,15 @@ def ask(command: str, port: int) -> tuple[int, str, bytes]:
         option = words.pop(0)
         if option == "-H":
             name, _, value = words.pop(0).partition(": ")
-            headers[name] = value
+            headers[name] = value.replace(":8766", f":{port}")
         elif option == "-d":
-            body = words.pop(0).encode()
+            body, method = words.pop(0).encode(), "POST"
         elif option == "-X":
             method = words.pop(0)
         else:
-            assert option in ("-s", "-sN"), option
-    target = url._replace(netloc=f"127.0.0.1:{port}").geturl()
+            assert option in ("-s", "-sN", "-sL"), option
+    path = url.path.replace("/HASH/", f"/{static_files().version}/")
+    target = url._replace(netloc=f"127.0.0.1:{port}", path=path).geturl()
     request = urllib.request.Request(target, body, headers, method=method)
     with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
         kind = answer.headers["Content-Type"]

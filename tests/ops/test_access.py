@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from edge_agent.ops.access import (
     Request,
     Rules,
     admit,
+    identity,
 )
 
 
@@ -168,3 +170,42 @@ def test_who_may_give_orders_may_see_what_they_are_about_and_nothing_else() -> N
     token = {"authorization": "Bearer root"}
     assert admit(asked(path="/api/quarantine", **token), ADMIN) is everything
     assert refused(admit(asked(path="/api/status", **token), ADMIN)) == (401, "bad_token")
+
+
+def test_a_session_stands_for_its_token_as_long_as_that_may_read() -> None:
+    answer = admit(asked(session="good"), OPEN_AIR)
+    assert answer is only_greenhouse
+    assert identity(asked(session="good"), OPEN_AIR, only_greenhouse, "192.0.2.1") == "token good"
+    assert refused(admit(asked(session="gone"), OPEN_AIR)) == (401, "token_needed")
+    assert admit(asked(session="gone", path="/"), OPEN_AIR) is nothing
+    # On loopback it narrows what may be seen, as any token does.
+    assert admit(asked(session="good"), LOOPBACK) is only_greenhouse
+    assert admit(asked(session="gone"), LOOPBACK) is everything
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_a_session_does_not_count_for_what_another_page_asks(site: str) -> None:
+    answer = admit(asked(session="good", fetch_site=site, path="/"), OPEN_AIR)
+    assert answer is nothing
+    assert admit(asked(session="good", fetch_site="same-origin"), OPEN_AIR) is only_greenhouse
+    assert admit(asked(session="good", fetch_site="none"), OPEN_AIR) is only_greenhouse
+
+
+def test_a_session_gives_no_orders() -> None:
+    assert refused(ordered(ADMIN, session="root")) == (401, "token_needed")
+
+
+@pytest.mark.parametrize("path", ["/login", "/logout"])
+def test_a_form_comes_from_our_own_page_and_lets_look_at_nothing(path: str) -> None:
+    own = "http://127.0.0.1:8766"
+    form = partial(asked, method="POST", path=path)
+    assert admit(form(origin=own), OPEN_AIR) is nothing
+    for origin in (None, "null", "https://evil.example"):
+        assert refused(admit(form(origin=origin), OPEN_AIR)) == (403, "foreign_origin")
+    assert refused(admit(form(origin=own, host="evil.example"), LOOPBACK)) == (403, "foreign_host")
+
+
+@pytest.mark.parametrize("path", ["/stream/a/1", "/static/0/page.js"])
+def test_the_pages_themselves_and_what_they_are_made_of_are_open(path: str) -> None:
+    assert admit(asked(path=path), OPEN_AIR) is nothing
+    assert admit(asked(path=path, fetch_site="cross-site"), OPEN_AIR) is nothing

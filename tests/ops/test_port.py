@@ -57,7 +57,7 @@ async def test_off_loopback_it_speaks_https_with_the_sensors_certificate(tmp_pat
     for blob in certificate.cert_chain_pems:
         blob.write_to_path(str(pem), append=True)
     listen = Listen(tls_certificate=str(pem), tls_key=str(key), tokens="tokens.json")
-    add_token(tmp_path / "tokens.json", "a", read=["**"])
+    secret = add_token(tmp_path / "tokens.json", "a", read=["**"])
     tokens = Tokens(tmp_path / "tokens.json")
     client = ssl.create_default_context()
     authority.configure_trust(client)
@@ -72,6 +72,16 @@ async def test_off_loopback_it_speaks_https_with_the_sensors_certificate(tmp_pat
         await stream.send_all(b"GET /api/status HTTP/1.1\r\nHost: pi\r\n\r\n")
         answer = await receive_until(stream, b"}}")
         assert answer.startswith(b"HTTP/1.1 401") and b"token_needed" in answer
+        await stream.aclose()
+        # A session's cookie goes nowhere without TLS.
+        raw = await trio.open_tcp_stream("127.0.0.1", running.address[1])
+        stream = trio.SSLStream(raw, client, server_hostname="localhost", https_compatible=True)
+        body = f"token={secret}".encode()
+        head = "POST /login HTTP/1.1", "Host: pi", "Origin: https://pi"
+        lines = "\r\n".join([*head, f"Content-Length: {len(body)}", "", ""])
+        await stream.send_all(lines.encode() + body)
+        answer = await receive_until(stream, b"\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 303") and b"; Secure\r\n" in answer
         await stream.aclose()
     # Whoever renews certificates knows of it.
     assert renewed == ["http.address"]

@@ -129,10 +129,12 @@ def join_cells(parts: Iterable[Cells], unit_ns: int) -> Cells:
     exact = all(part.exact for part in found)
     scale = max(part.scale for part in found) if exact else -1
     joined = Cells(max(scale, 0), exact=exact)
+    # What is in memory has all columns, what was read from roll-ups those that were asked for.
+    names = [name for name in COLUMNS if all(getattr(part, name) for part in found)]
     for part in found:
         same = part.exact == exact and (not exact or part.scale == scale)
         alike = part if same else part.rescaled(scale)
-        for name in COLUMNS:
+        for name in names:
             getattr(joined, name).extend(getattr(alike, name))
     return _grouped(joined, unit_ns)
 

@@ -1,100 +1,74 @@
-"""What the page is built with: style, a few lines of script, the policy that allows only them.
+"""What stands around each page: head, landmarks, the policy that allows only what is our own.
 
-Nothing comes from elsewhere, as the policy in `CSP` enforces: style and script are named by their
-hash, so that a word that slipped through unescaped could still not run.
+Nothing comes from elsewhere, as the policy in `CSP` enforces: style and script are files of this
+agent (`files`), so that a word that slipped through unescaped could still not run.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterable, Sequence
 
-_STYLE = """
-:root { color-scheme: light dark; --line: #8884; --soft: #888; --good: #1a7f37; --bad: #c62828;
-  --mid: #b26a00; }
-* { box-sizing: border-box; }
-body { font: 15px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 68rem; padding: 1rem; }
-header { display: flex; flex-wrap: wrap; gap: .25rem .8rem; align-items: baseline; }
-h1 { font-size: 1.3rem; margin: 0; } h2 { font-size: 1rem; margin: 1.6rem 0 .4rem; }
-.soft, footer { color: var(--soft); } footer { margin-top: 2rem; font-size: .85rem; }
-.word { color: #fff; border-radius: 1rem; padding: .05rem .7rem; font-weight: 600; }
-.ok { background: var(--good); } .degraded { background: var(--mid); }
-.failed { background: var(--bad); }
-ul.reasons { padding-left: 1.2rem; margin: .6rem 0; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(13rem, 1fr)); gap: .7rem;
-  margin-top: 1rem; }
-.figure { border: 1px solid var(--line); border-radius: .5rem; padding: .6rem .8rem; }
-.figure b { display: block; font-size: 1.45rem; font-variant-numeric: tabular-nums; }
-.figure small { color: var(--soft); display: block; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .3rem min(1.3rem, 2.5vw) .3rem 0;
-  border-bottom: 1px solid var(--line); vertical-align: top; white-space: nowrap; }
-td.text { white-space: normal; min-width: 12rem; overflow-wrap: anywhere; }
-th { font-weight: 600; color: var(--soft); font-size: .85rem; }
-th.n, td.n { text-align: right; }
-meter { width: 7rem; vertical-align: middle; }
-form { margin-top: 1rem; } input { font: inherit; width: min(30rem, 100%); }
-"""
+from edge_agent.ops.page.files import path_of
+from edge_agent.printable import html_text
 
-_SCRIPT = """
-"use strict";
-const every = 2000;
-let token = sessionStorage.getItem("token");
-async function refresh() {
-  if (document.hidden || (!token && document.getElementById("token"))) return;
-  const foot = document.getElementById("fresh");
-  try {
-    const headers = token ? { Authorization: "Bearer " + token } : {};
-    const answer = await fetch("/", { headers, cache: "no-store" });
-    if (answer.status === 401) { token = null; sessionStorage.removeItem("token"); }
-    if (!answer.ok) throw new Error("HTTP " + answer.status);
-    const next = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const typing = document.activeElement && document.activeElement.tagName === "INPUT";
-    if (!typing) document.querySelector("main").replaceWith(next.querySelector("main"));
-    foot.textContent = "Refreshed every two seconds.";
-  } catch (error) {
-    foot.textContent = "No answer from the agent (" + error.message + "); trying again.";
-  }
-}
-document.addEventListener("submit", (event) => {
-  event.preventDefault();
-  token = document.getElementById("token").value.trim();
-  sessionStorage.setItem("token", token);
-  document.activeElement.blur();
-  refresh();
-});
-document.addEventListener("visibilitychange", refresh);
-setInterval(refresh, every);
-if (token) refresh();
-"""
-
-
-def _hash(text: str) -> str:
-    digest = hashlib.sha256(text.encode()).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"
-
-
-#: Only this page's own style and script, only requests to this agent, in nobody's frame.
+#: Only this agent's own files, only requests to it, in nobody's frame.
 CSP = (
-    f"default-src 'none'; style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)};"
-    " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self';"
+    " base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
+#: A form of ours is sent with the page's origin, which "no-referrer" would keep back.
+HEADERS = {"Content-Security-Policy": CSP, "Referrer-Policy": "same-origin"}
+_FOOT = (
+    'As data: <a href="/api/status">status</a>, <a href="/api/streams">streams</a>,'
+    ' <a href="/api/query?limit=20">the last records</a>, <a href="/metrics">metrics</a>,'
+    ' <a href="/healthz">health</a>.'
+)
+LOGOUT = '<form method="post" action="/logout"><button>Sign out</button></form>'
 
 
-def document(main: str) -> bytes:
-    """The whole document around ``main``, which is HTML already."""
+def document(
+    kind: str,
+    title: str,
+    header: str,
+    main: str,
+    *,
+    modules: Sequence[str],
+    scripts: Sequence[str] = (),
+    styles: Sequence[str] = ("page.css",),
+    attributes: str = "",
+    foot: str = "",
+    reload: bool = False,
+) -> bytes:
+    """The whole document; ``header``, ``main``, ``attributes`` of main and ``foot`` are HTML.
+
+    ``kind`` tells the script which page it is. Of ``modules`` the first runs, the others are what
+    it imports; ``scripts`` run before it. ``foot`` stands before the links to the data. With
+    ``reload`` a browser without script loads it again and again.
+    """
+    again = '<noscript><meta http-equiv="refresh" content="5"></noscript>' if reload else ""
+    first, *others = modules
+    files = [f'<link rel="stylesheet" href="{path_of(name)}">' for name in styles]
+    files += [f'<script defer src="{path_of(name)}"></script>' for name in scripts]
+    files += [f'<link rel="modulepreload" href="{path_of(name)}">' for name in others]
+    files.append(f'<script type="module" src="{path_of(first)}"></script>')
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<noscript><meta http-equiv="refresh" content="5"></noscript>'
-        f"<title>edge-agent</title><style>{_STYLE}</style></head><body><main>{main}</main>"
-        '<footer><span id="fresh"></span> As data: <a href="/api/status">status</a>,'
-        ' <a href="/api/streams">streams</a>, <a href="/api/query?limit=20">the last records</a>,'
-        ' <a href="/metrics">metrics</a>, <a href="/healthz">health</a>.</footer>'
-        f"<script>{_SCRIPT}</script></body></html>\n"
+        f'{again}<title>{html_text(title)}</title><link rel="icon" href="{path_of("icon.svg")}">'
+        f'{"".join(files)}</head><body data-page="{kind}">'
+        f'<a class="skip" href="#main">To the content</a>{header}'
+        f'<main id="main" tabindex="-1"{attributes}>{main}</main>'
+        f"<footer>{foot}{_FOOT}</footer></body></html>\n"
     ).encode()
+
+
+def section(name: str, title: str, inside: str, *, soft: str = "") -> str:
+    """A part of a page that is kept fresh, with its heading; ``inside`` is HTML."""
+    more = f" <span class=soft>{soft}</span>" if soft else ""
+    return (
+        f'<section id="{name}" data-fresh aria-labelledby="{name}-title">'
+        f'<h2 id="{name}-title">{title}{more}</h2>{inside}</section>'
+    )
 
 
 def table(
@@ -115,5 +89,16 @@ def table(
     ]
     if not lines:
         return "<p class=soft>None.</p>"
-    top = "".join(f"<th{kind(i)}>{cell}</th>" for i, cell in enumerate(head))
-    return f'<div class="wide"><table><tr>{top}</tr>{"".join(lines)}</table></div>'
+    return whole_table(
+        "".join(f'<th scope="col"{kind(i)}>{c}</th>' for i, c in enumerate(head)), lines
+    )
+
+
+def whole_table(head: str, lines: Iterable[str]) -> str:
+    """A table of cells and lines that are HTML; what is too wide is moved inside of it, by keyboard
+    too.
+    """
+    return (
+        f'<div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
+    )

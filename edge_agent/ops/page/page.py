@@ -1,9 +1,8 @@
 """Renders the page at ``/``: one picture of the agent as plain HTML.
 
-Rendered here and nowhere else: the few lines of script around it (`frame`) fetch it again
-every two seconds and put the new ``<main>`` in the old one's place, so that nothing is formatted
-twice, and a browser without script reloads it. Every word that was not written in this file is
-escaped.
+Rendered here and nowhere else: a script (``static/page.js``) fetches it again every two seconds and
+puts what has changed into the parts with ``data-fresh``, so that nothing is formatted twice, and a
+browser without script reloads it. Every word that was not written in this file is escaped.
 """
 
 from __future__ import annotations
@@ -11,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edge_agent.ops.figures import Figures, Rate
-from edge_agent.ops.page.frame import document, table
+from edge_agent.ops.page.frame import LOGOUT, document, section, table
+from edge_agent.ops.page.stream_list import StreamRow, address_of, stream_list
 from edge_agent.ops.status import (
     AlarmStatus,
     ConnectionStatus,
@@ -20,10 +20,9 @@ from edge_agent.ops.status import (
     Status,
     UpstreamStatus,
 )
-from edge_agent.ops.streams import Seen
-from edge_agent.ops.text import ago, amount, duration, percent, phase, ratio, size
+from edge_agent.ops.text import UNKNOWN, ago, amount, duration, percent, phase, ratio, size
 from edge_agent.printable import ended, html_text
-from edge_agent.record import format_time
+from edge_agent.store import Quarantined
 from edge_agent.wear import Stretch, Wear
 
 
@@ -41,11 +40,12 @@ def card_section(status: Status) -> str:
         _row("Last 24 hours", 86_400, wear.day),
         _row("Since start", None, wear.since_start),
     ]
-    return (
-        "<h2>Card</h2>"
-        + (f'<ul class="reasons">{lines}</ul>' if lines else "")
+    return section(
+        "card",
+        "Card",
+        (f'<ul class="reasons">{lines}</ul>' if lines else "")
         + table(head, rows, numbers=set(range(1, 8)))
-        + f"<p class=soft>{html_text(_footnote(wear))}</p>"
+        + f"<p class=soft>{html_text(_footnote(wear))}</p>",
     )
 
 
@@ -81,37 +81,98 @@ def _footnote(wear: Wear) -> str:
     return " ".join(told) or "Nobody counts here what is written."
 
 
-#: Streams and connections that the page lists; the API has them all.
+#: Connections and refused peers that the page lists; the API has them all.
 ROWS_MAX = 100
+#: Of quarantine, the newest.
+QUARANTINE_SHOWN = 5
+_BODY_CHARACTERS = 120
+#: What the verdict means for whoever looks.
+_VERDICTS = {
+    "ok": "all is well",
+    "degraded": "it works, but not all of it",
+    "failed": "it does not keep what is sent",
+}
 
 
-def render_page(status: Status, streams: Sequence[tuple[str, Seen]], now_ns: int) -> bytes:
-    """The whole page. ``streams`` are those that the reader may see; ``now_ns`` dates them."""
-    agent = status.agent
+def render_page(
+    status: Status,
+    streams: Sequence[StreamRow],
+    now_ns: int,
+    *,
+    wanted: str = "",
+    quarantine: Sequence[tuple[int, Quarantined]] = (),
+    signed_in: bool = False,
+) -> bytes:
+    """The whole page.
+
+    Args:
+        status: the picture.
+        streams: those that the reader may see.
+        now_ns: dates what is shown.
+        wanted: words that the names of the streams to show have.
+        quarantine: the newest entries that the reader may see, by number.
+        signed_in: the reader has a session that can be ended.
+    """
+    parts = (
+        f'<div id="reasons" data-fresh>{_reasons(status)}</div>',
+        _alarms(status.alarms),
+        _search(wanted),
+        stream_list(streams, wanted, now_ns),
+        _upstreams(status.upstreams),
+        _store(status),
+        card_section(status),
+        _quarantine(status, quarantine, now_ns),
+        _figures(status.figures),
+        _connections(status.connections, status.connections_open),
+        _refused(status.refused),
+    )
     return document(
-        "<header><h1>edge-agent</h1>"
-        f'<span class="word {status.health.status}">{status.health.status}</span>'
-        f'<span class="soft">{html_text(agent.id)} · {html_text(agent.version)} ·'
-        f" up {duration(agent.uptime_s)} · {html_text(_date(agent.time))}</span></header>"
-        + _reasons(status)
-        + _figures(status.figures)
-        + _upstreams(status.upstreams)
-        + _store(status)
-        + card_section(status)
-        + _streams(status, streams, now_ns)
-        + _connections(status.connections, status.connections_open)
-        + _alarms(status.alarms)
-        + _refused(status.refused)
+        "overview",
+        "edge-agent",
+        _header(status, signed_in),
+        "".join(parts),
+        modules=("page.js",),
+        foot='<span id="fresh"></span> <button type="button" id="pause" hidden>Stop refreshing'
+        "</button><br>",
+        reload=True,
     )
 
 
-def render_locked() -> bytes:
-    """The page for somebody without a token: a field for one."""
+def render_locked(then: str, trouble: str = "") -> bytes:
+    """The page for somebody without a token: a field for one. ``then`` is what is shown next,
+    ``trouble`` why the last token did not do.
+    """
+    told = f'<p class="trouble" role="alert">{html_text(trouble)}</p>' if trouble else ""
     return document(
-        "<header><h1>edge-agent</h1></header><p>This agent shows itself to those who have a token"
-        " with the scope <i>read</i>: <code>edge-agent token add NAME --read '**'</code>.</p>"
-        '<form><label>Token <input id="token" type="password" autocomplete="off"></label>'
-        " <button>Look in</button></form>"
+        "locked",
+        "edge-agent",
+        "<header><h1>edge-agent</h1></header>",
+        "<p>This agent shows itself to those who have a token with the scope <i>read</i>. Who may"
+        " change it makes one: <code>edge-agent token add NAME --read '**'</code>.</p>"
+        f'{told}<form method="post" action="/login">'
+        f'<input type="hidden" name="then" value="{html_text(then)}">'
+        '<label>Token <input name="token" type="password" required'
+        ' autocomplete="current-password"></label> <button>Look in</button></form>',
+        modules=("locked.js",),
+    )
+
+
+def _header(status: Status, signed_in: bool) -> str:
+    agent, word = status.agent, status.health.status
+    return (
+        '<header><h1>edge-agent</h1><span id="verdict" data-fresh>'
+        f'<span class="word {word}">{word}</span> {_VERDICTS[word]}</span>'
+        f'<span class="soft" id="agent" data-fresh>{html_text(agent.id)} ·'
+        f" {html_text(agent.version)} · up {duration(agent.uptime_s)} ·"
+        f" {html_text(_date(agent.time))}</span>{LOGOUT if signed_in else ''}</header>"
+    )
+
+
+def _search(wanted: str) -> str:
+    return (
+        '<form role="search" action="/"><label>Find streams <input type="search" name="q"'
+        f' value="{html_text(wanted)}" autocomplete="off"></label>'
+        " <noscript><button>Find</button></noscript></form>"
     )
 
 
@@ -148,7 +209,9 @@ def _figures(figures: Figures) -> str:
             f"since start {amount(ever.records_per_cpu_s)}",
         ),
     ]
-    return (
+    return section(
+        "speed",
+        "Speed",
         '<div class="figures">'
         + "".join(
             f'<div class="figure">{title}<b>{value}</b><small>{second}</small>'
@@ -156,19 +219,21 @@ def _figures(figures: Figures) -> str:
             for title, value, second, third in cards
         )
         + "</div><p class=soft>R = N/T: N records in T seconds. Q = 1/T_q: T_q is the mean time of"
-        " an answer in seconds. E = W/T_w: W records stored in T_w seconds of the processor.</p>"
+        " an answer in seconds. E = W/T_w: W records stored in T_w seconds of the processor.</p>",
     )
 
 
 def _upstreams(upstreams: Sequence[UpstreamStatus]) -> str:
     if not upstreams:
-        return "<h2>Upstreams</h2><p class=soft>None: what is received stays here.</p>"
+        nothing = "<p class=soft>None: what is received stays here.</p>"
+        return section("upstreams", "Upstreams", nothing)
     rows = (
         [
             html_text(one.name),
             html_text(phase(one.phase, one.retry_in_s)),
             amount(one.backlog_records),
             duration(one.backlog_s),
+            UNKNOWN if one.drains_in_s is None else duration(one.drains_in_s),
             amount(one.acknowledged_records),
             amount(one.refused_records),
             html_text(one.outlook or ""),
@@ -181,18 +246,21 @@ def _upstreams(upstreams: Sequence[UpstreamStatus]) -> str:
         "Phase",
         "Backlog",
         "Oldest",
+        "Drained in",
         "Forwarded",
         "Refused",
         "Outlook",
         "Last error",
     ]
-    return "<h2>Upstreams</h2>" + table(head, rows, numbers={2, 3, 4, 5}, texts={6, 7})
+    inside = table(head, rows, numbers={2, 3, 4, 5, 6}, texts={7, 8})
+    return section("upstreams", "Upstreams", inside)
 
 
 def _store(status: Status) -> str:
     store = status.store
     line = (
-        f'<p><meter max="1" high="0.85" value="{store.fill:.3f}"></meter> {percent(store.fill)} of'
+        '<p><meter aria-label="Store in use" max="1" high="0.85"'
+        f' value="{store.fill:.3f}"></meter> {percent(store.fill)} of'
         f" {size(store.size_bytes)} in use · {amount(store.commits)} commits"
     )
     if store.commit_median_s is not None:
@@ -201,12 +269,14 @@ def _store(status: Status) -> str:
         line += f" · {amount(store.quarantine_entries)} in quarantine"
     rows = ([html_text(log.name), *_log_cells(log)] for log in status.logs)
     head = ["Log", "Share in use", "Records", "Size", "Oldest", "Discarded", "Thinned", "Outlook"]
-    return f"<h2>Store</h2>{line}</p>" + table(head, rows, numbers={2, 3, 5, 6}, texts={7})
+    inside = f"{line}</p>" + table(head, rows, numbers={2, 3, 5, 6}, texts={7})
+    return section("store", "Store", inside)
 
 
 def _log_cells(log: LogStatus) -> list[str]:
+    fill = f"{min(log.fill, 1):.3f}"
     return [
-        f'<meter max="1" value="{min(log.fill, 1):.3f}"></meter> {percent(log.fill)}',
+        f'<meter aria-label="Share in use" max="1" value="{fill}"></meter> {percent(log.fill)}',
         amount(log.records),
         size(log.bytes),
         html_text(_date(log.oldest) if log.oldest else "–"),
@@ -216,24 +286,36 @@ def _log_cells(log: LogStatus) -> list[str]:
     ]
 
 
-def _streams(status: Status, streams: Sequence[tuple[str, Seen]], now_ns: int) -> str:
-    newest = sorted(streams, key=lambda pair: -pair[1].stored_ns)[:ROWS_MAX]
+def _quarantine(status: Status, entries: Sequence[tuple[int, Quarantined]], now_ns: int) -> str:
+    if not entries:
+        return '<section id="quarantine" data-fresh hidden></section>'
     rows = (
         [
-            html_text(name),
-            amount(seen.records),
-            ago(now_ns - seen.stored_ns),
-            _date(format_time(seen.stored_ns)),
-            html_text(seen.source or "–"),
-            html_text(seen.undated),
+            str(number),
+            ago(now_ns - one.arrival_ns),
+            html_text(one.stream or "–"),
+            html_text(one.source or "–"),
+            html_text(one.reason),
+            f"<code>{html_text(_beginning(one.body))}</code>",
         ]
-        for name, seen in sorted(newest)
+        for number, one in entries
     )
-    head = ["Stream", "Records seen", "Last", "Kept at", "Source", "Time"]
-    more = f"; the {ROWS_MAX} heard of last" if len(streams) > ROWS_MAX else ""
-    return f"<h2>Streams <span class=soft>{len(streams)}{more}</span></h2>" + table(
-        head, rows, numbers={1, 2}, texts={5}
+    head = ["Number", "Came", "Stream", "Source", "Why", "What came"]
+    inside = (
+        "<p class=soft>What could not be used, and is kept for you to look at:"
+        " <code>edge-agent quarantine list</code> shows all of it.</p>"
+        + table(head, rows, numbers={0, 1}, texts={4, 5})
     )
+    soft = f"{amount(status.store.quarantine_entries)} in all, the newest first"
+    return section("quarantine", "Quarantine", inside, soft=soft)
+
+
+def _beginning(body: bytes) -> str:
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        text = body.hex(" ")
+    return text if len(text) <= _BODY_CHARACTERS else f"{text[:_BODY_CHARACTERS]}…"
 
 
 def _connections(connections: Sequence[ConnectionStatus], count: int) -> str:
@@ -250,18 +332,17 @@ def _connections(connections: Sequence[ConnectionStatus], count: int) -> str:
         for one in connections[:ROWS_MAX]
     )
     head = ["Source", "Stream", "Mode", "From", "For", "Next", "Acked to"]
-    return f"<h2>Connections <span class=soft>{count}</span></h2>" + table(
-        head, rows, numbers={4, 5, 6}
-    )
+    inside = table(head, rows, numbers={4, 5, 6})
+    return section("connections", "Connections", inside, soft=str(count))
 
 
 def _alarms(alarms: Sequence[AlarmStatus]) -> str:
     if not alarms:
-        return ""
+        return '<section id="alarms" data-fresh hidden></section>'
     rows = (
         [
             html_text(one.rule),
-            html_text(one.stream),
+            f'<a href="{html_text(address_of(one.stream))}">{html_text(one.stream)}</a>',
             "–" if one.value is None else f"{one.value:.6g}",
             html_text(_date(one.since)),
             html_text(one.meaning),
@@ -269,12 +350,13 @@ def _alarms(alarms: Sequence[AlarmStatus]) -> str:
         for one in alarms[:ROWS_MAX]
     )
     head = ["Rule", "Stream", "Value", "Since", "On when"]
-    return "<h2>Alarms that are on</h2>" + table(head, rows, numbers={2}, texts={4})
+    inside = table(head, rows, numbers={2}, texts={4})
+    return section("alarms", "Alarms that are on", inside)
 
 
 def _refused(refused: Sequence[RefusedStatus]) -> str:
     if not refused:
-        return ""
+        return '<section id="refused" data-fresh hidden></section>'
     rows = (
         [
             html_text(one.address or "–"),
@@ -286,7 +368,8 @@ def _refused(refused: Sequence[RefusedStatus]) -> str:
         for one in refused[:ROWS_MAX]
     )
     head = ["From", "At", "Times", "Last", "Why, and what helps"]
-    return "<h2>Refused peers</h2>" + table(head, rows, numbers={2, 3}, texts={4})
+    inside = table(head, rows, numbers={2, 3}, texts={4})
+    return section("refused", "Refused peers", inside)
 
 
 def _rate(rate: Rate) -> tuple[str, str]:

@@ -167,6 +167,24 @@ def read_quarantine(
     return found
 
 
+def read_newest_quarantine(
+    txn: lmdb.Transaction[memoryview], limit: int
+) -> list[tuple[int, Quarantined]]:
+    """Up to ``limit`` entries, newest first."""
+    found: list[tuple[int, Quarantined]] = []
+    cursor = txn.cursor()
+    behind = bytes((keys.QUARANTINE[0] + 1,))
+    # From the first key behind them, or from the last of all; each is passed if it is none.
+    is_there = cursor.prev() if cursor.set_range(behind) else cursor.last()
+    for view, raw in cursor.iterprev() if is_there else ():
+        key = bytes(view)
+        # Before them all stands their header, whose key is the beginning of theirs.
+        if len(found) >= limit or not key[1:] or not key.startswith(keys.QUARANTINE):
+            break
+        found.append((int.from_bytes(key[1:], "big"), _quarantined(key, raw)))
+    return found
+
+
 def _quarantined(key: bytes, raw: memoryview) -> Quarantined:
     try:
         value = decode(key, raw, QuarantineValue)

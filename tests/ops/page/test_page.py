@@ -6,9 +6,11 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 from edge_agent.ops import health
-from edge_agent.ops.page.page import ROWS_MAX, render_locked, render_page
+from edge_agent.ops.page.page import render_locked, render_page
+from edge_agent.ops.page.stream_list import StreamRow
 from edge_agent.ops.status import AlarmStatus, RefusedStatus
 from edge_agent.ops.streams import Seen
+from edge_agent.store import Quarantined
 from tests.ops.pictures import CONNECTION, LOG, STATUS, STRETCH, UPSTREAM, WEAR, unwell
 
 NOW_NS = 1_795_341_600_000_000_000
@@ -39,8 +41,12 @@ def seen(stored_ns: int = NOW_NS - 3_000_000_000) -> Seen:
     return Seen("main", 12_345, 77, stored_ns, "pi-7/bme280")
 
 
+def row(name: str) -> StreamRow:
+    return StreamRow(name, seen())
+
+
 def test_it_shows_streams_rates_backlog_and_fill() -> None:
-    words = " ".join(read(render_page(STATUS, [("greenhouse/2", seen())], NOW_NS)).words)
+    words = " ".join(read(render_page(STATUS, [row("greenhouse/2")], NOW_NS)).words)
     for expected in (
         "greenhouse/2", "12.3 k", "3 s ago", "1 234/s", "85.6 KiB/s", "4 711", "sending",
         "250/s", "98.8 k", "12 %", "pi-7/bme280", "5f0c5f0c5f0c", "ok",
@@ -70,23 +76,49 @@ def test_whatever_others_named_is_escaped() -> None:
         connections=(replace(CONNECTION, source=evil, stream=evil, peer=evil, mode=evil),),
         agent=replace(STATUS.agent, id=evil),
     )
-    strange = replace(seen(), source=evil)
-    harmless = read(render_page(STATUS, [("a", seen())], NOW_NS))
-    page = read(render_page(status, [(evil, strange)], NOW_NS))
+    strange = replace(row(evil), seen=replace(seen(), source=evil))
+    harmless = read(render_page(STATUS, [row("a")], NOW_NS))
+    page = read(render_page(status, [strange], NOW_NS))
     assert [tag for tag, _ in page.tags] == [tag for tag, _ in harmless.tags]
     assert page.words.count(evil) >= 9
 
 
-def test_of_many_streams_those_heard_of_last_are_shown_and_all_are_counted() -> None:
-    many = [(f"s/{index:04}", seen(NOW_NS - index * 10**9)) for index in range(ROWS_MAX + 50)]
-    words = read(render_page(STATUS, many, NOW_NS)).words
-    assert "s/0000" in words and f"s/{ROWS_MAX - 1:04}" in words
-    assert f"s/{ROWS_MAX:04}" not in words
-    assert any(str(ROWS_MAX + 50) in word for word in words)
+def test_the_locked_page_tells_nothing_about_the_agent_and_goes_on_to_what_was_asked_for() -> None:
+    page = render_locked('/stream/a?last="1h"', "This token is not known.")
+    assert b"5f0c" not in page and b'<form method="post" action="/login">' in page
+    (then,) = [a["value"] for tag, a in read(page).tags if a.get("name") == "then"]
+    assert then == '/stream/a?last="1h"' and b'role="alert">This token is not known.' in page
+    assert b'role="alert"' not in render_locked("/")
 
 
-def test_the_locked_page_tells_nothing_about_the_agent() -> None:
-    assert b"5f0c" not in render_locked() and b"<form>" in render_locked()
+def test_the_newest_of_quarantine_is_shown_with_its_reason_and_escaped() -> None:
+    assert b"What could not be used" not in render_page(STATUS, [], NOW_NS)
+    long = b"<b>" + b"x" * 500
+    kept = [
+        (2, Quarantined("bad_time", "no <time>", "a/1", "pi", 3, NOW_NS - 10**10, b"\xff\x00")),
+        (1, Quarantined("bad_json", "no JSON", "", "", 0, NOW_NS, long)),
+    ]
+    status = replace(STATUS, store=replace(STATUS.store, quarantine_entries=1234))
+    page = read(render_page(status, [], NOW_NS, quarantine=kept))
+    words = " ".join(page.words)
+    assert "no <time>" in words and "10 s ago" in words and "ff 00" in words and "1 234" in words
+    assert "<b>xxx" in words and "…" in words and long.decode() not in words
+
+
+def test_how_long_a_backlog_takes_to_drain_is_on_it() -> None:
+    hub = replace(UPSTREAM, drains_in_s=840.0)
+    assert "14 min" in read(render_page(replace(STATUS, upstreams=(hub,)), [], NOW_NS)).words
+
+
+def test_who_is_signed_in_can_sign_out() -> None:
+    assert b'action="/logout"' in render_page(STATUS, [], NOW_NS, signed_in=True)
+    assert b'action="/logout"' not in render_page(STATUS, [], NOW_NS)
+
+
+def test_the_words_that_were_searched_for_stay_in_the_field() -> None:
+    page = read(render_page(STATUS, [row("a")], NOW_NS, wanted='"b"'))
+    (value,) = [a["value"] for tag, a in page.tags if a.get("type") == "search"]
+    assert value == '"b"' and "No stream has such a name." in page.words
 
 
 def test_alarms_that_are_on_are_shown_with_their_streams_and_escaped() -> None:

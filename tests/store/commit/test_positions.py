@@ -47,6 +47,15 @@ def test_quarantine_keeps_the_first_4_kib_with_the_reason(stores: Stores) -> Non
     assert engine.quarantine(1, 10)[0][0] == 2
     assert len(engine.quarantine(0, 1)) == 1
     assert engine.quarantine(2, 10) == []
+    assert [number for number, _ in engine.newest_quarantine(10)] == [2, 1]
+    assert [number for number, _ in engine.newest_quarantine(1)] == [2]
+
+
+def test_without_quarantine_there_is_no_newest_entry(stores: Stores) -> None:
+    engine = stores.open()
+    assert engine.newest_quarantine(5) == []
+    engine.commit([entry(5, 1)])
+    assert engine.newest_quarantine(5) == []
 
 
 def test_a_refused_record_sent_again_is_quarantined_once(stores: Stores) -> None:

@@ -1,0 +1,88 @@
+"""The files that the page is made of, beside its HTML: served under a path with a hash of them all.
+
+A browser keeps them for a year, and asks for others when the agent is another version. They tell
+nothing about the agent, so that nobody is asked for a token. Packed once, when the first is asked
+for.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+FOLDER = Path(__file__).parent / "static"
+PREFIX = "/static/"
+_TYPES = {
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
+}
+#: Of an answer made anew each time the packing has to be quick; below this many bytes it is not
+#: worth it.
+_QUICK = 1
+_PACKED_FROM = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class StaticFiles:
+    """All of them, packed; ``version`` is the hash in their path."""
+
+    version: str
+    packed: dict[str, bytes]
+
+
+@cache
+def static_files() -> StaticFiles:
+    """The files as they are installed."""
+    texts = {p.name: p.read_bytes() for p in sorted(FOLDER.iterdir()) if p.suffix in _TYPES}
+    digest = hashlib.sha256()
+    for name, text in texts.items():
+        digest.update(f"{name} {len(text)}\n".encode() + text)
+    packed = {name: gzip.compress(text, 9, mtime=0) for name, text in texts.items()}
+    return StaticFiles(digest.hexdigest()[:16], packed)
+
+
+def path_of(name: str) -> str:
+    """Where a page finds the file ``name``."""
+    return f"{PREFIX}{static_files().version}/{name}"
+
+
+async def answer_file(request: Request) -> Response:
+    """The file that a path names."""
+    files = static_files()
+    version, _, name = request.path_params["path"].partition("/")
+    if version != files.version or name not in files.packed:
+        raise HTTPException(404)
+    headers = {
+        "Content-Type": _TYPES[Path(name).suffix],
+        "Cache-Control": "public, max-age=31536000, immutable",
+    }
+    return _packed(request, files.packed[name], headers)
+
+
+def answer_page(
+    request: Request, html: bytes, headers: dict[str, str], status: int = 200
+) -> Response:
+    """A page made just now."""
+    headers = {"Content-Type": "text/html; charset=utf-8", **headers}
+    if len(html) < _PACKED_FROM:
+        return Response(html, status, headers)
+    return _packed(request, gzip.compress(html, _QUICK, mtime=0), headers, status)
+
+
+def _packed(request: Request, body: bytes, headers: dict[str, str], status: int = 200) -> Response:
+    accepted = request.headers.get("accept-encoding", "")
+    if any(part.strip() == "gzip" for part in accepted.split(",")):
+        headers["Content-Encoding"] = "gzip"
+    else:
+        body = gzip.decompress(body)
+    headers["Vary"] = "Accept-Encoding"
+    return Response(body, status, headers)

@@ -1,0 +1,92 @@
+// The overview, kept fresh: it is fetched again every two seconds as the HTML that the agent makes,
+// and what has changed in it is put into the page. Nothing is formatted here.
+
+const EVERY_MS = 2000;
+const fresh = document.getElementById("fresh");
+const pause = document.getElementById("pause");
+const search = document.querySelector("form[role=search] input");
+let isPaused = false;
+let timer = 0;
+let asked = 0;
+
+// Make `old` say what `next` says, and leave alone what is the same already: whoever reads, marks
+// text or is on a link by keyboard stays there.
+function renew(old, next) {
+  if (old.nodeType !== next.nodeType || old.nodeName !== next.nodeName) {
+    old.replaceWith(document.importNode(next, true));
+    return;
+  }
+  if (old.nodeType !== Node.ELEMENT_NODE) {
+    if (old.data !== next.data) old.data = next.data;
+    return;
+  }
+  for (const { name } of [...old.attributes]) {
+    // Whether something is unfolded is the viewer's affair.
+    if (!next.hasAttribute(name) && name !== "open") old.removeAttribute(name);
+  }
+  for (const { name, value } of next.attributes) {
+    if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  }
+  const [before, after] = [[...old.childNodes], [...next.childNodes]];
+  after.forEach((node, index) => {
+    if (index < before.length) renew(before[index], node);
+    else old.append(document.importNode(node, true));
+  });
+  for (const node of before.slice(after.length)) node.remove();
+}
+
+async function refresh() {
+  clearTimeout(timer);
+  const begun = performance.now();
+  const mine = ++asked;
+  try {
+    const answer = await fetch(location.href, { cache: "no-store" });
+    if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
+    const next = new DOMParser().parseFromString(await answer.text(), "text/html");
+    if (mine !== asked) return;
+    // Signed out meanwhile, or the agent is another version: then all of it anew.
+    const isOther = next.body.dataset.page !== document.body.dataset.page;
+    if (isOther) location.reload();
+    for (const part of document.querySelectorAll("[data-fresh]")) {
+      const now = next.getElementById(part.id);
+      if (now) renew(part, now);
+    }
+    fresh.textContent = "Refreshed every two seconds.";
+  } catch (error) {
+    fresh.textContent = `No answer from the agent (${error.message}); trying again.`;
+  }
+  // An agent that needs long for its answer is asked less often.
+  schedule(Math.max(EVERY_MS, 10 * (performance.now() - begun)));
+}
+
+function schedule(wait) {
+  clearTimeout(timer);
+  if (!isPaused) timer = setTimeout(() => document.hidden ? schedule(EVERY_MS) : refresh(), wait);
+}
+
+function look() {
+  const said = new URLSearchParams(location.search);
+  if (search.value.trim()) said.set("q", search.value.trim());
+  else said.delete("q");
+  history.replaceState(null, "", `${location.pathname}${said.size ? `?${said}` : ""}`);
+  refresh();
+}
+
+let typing = 0;
+search?.addEventListener("input", () => {
+  clearTimeout(typing);
+  typing = setTimeout(look, 150);
+});
+search?.form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  look();
+});
+pause.hidden = false;
+pause.addEventListener("click", () => {
+  isPaused = !isPaused;
+  pause.textContent = isPaused ? "Go on refreshing" : "Stop refreshing";
+  fresh.textContent = isPaused ? "Not refreshed." : "Refreshed every two seconds.";
+  if (!isPaused) refresh();
+  else clearTimeout(timer);
+});
+schedule(EVERY_MS);

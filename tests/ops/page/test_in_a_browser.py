@@ -1,0 +1,260 @@
+"""The page in a real Chromium, in front of real agents: what a person sees and can do there.
+
+The tests share one browser and one agent, whose streams have the same records all the time.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import websocket
+
+from benchmarks.processes import Agent
+from edge_agent.tokens import add_token, revoke_token
+from tests.patience import PATIENCE_S
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.needs("chromium")
+
+STREAMS = 30
+#: What the first view may bring over the network.
+FIRST_VIEW_BYTES = 100 * 1024
+NARROW = 390
+NAME_OF_FOCUS = "document.activeElement.textContent || document.activeElement.value"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
+    """An agent with two days of one stream, and a record of each of many others."""
+    agent = Agent(tmp_path_factory.mktemp("shown"))
+    try:
+        now = time.time()
+        send(agent, "greenhouse/1", [measured(now - age) for age in range(2 * 86_400, 0, -120)])
+        for number in range(STREAMS):
+            send(agent, f"barn/{number}/bme280", [measured(now)])
+        deadline = time.monotonic() + PATIENCE_S
+        while len(agent.get("/api/streams")["streams"]) <= STREAMS:
+            assert time.monotonic() < deadline, "the streams were never looked at"
+            time.sleep(0.1)
+        # The process that answers is started by the first question.
+        agent.get("/api/query?step=1h&stream=greenhouse/1")
+        yield agent
+    finally:
+        agent.stop()
+
+
+def measured(when: float) -> dict[str, Any]:
+    """A record: temperature and humidity go with the time of day."""
+    day = 2 * math.pi * when / 86_400
+    return {
+        "time": when,
+        "temp_c": round(20 + 5 * math.sin(day), 2),
+        "air": {"humidity_pct": round(50 - 10 * math.sin(day), 1)},
+    }
+
+
+def send(agent: Agent, stream: str, records: list[dict[str, Any]]) -> None:
+    """As a sensor does, and wait until all are kept."""
+    url = f"ws://127.0.0.1:{agent.port}/ingest/{stream}"
+    connection = websocket.create_connection(url, timeout=PATIENCE_S)
+    for record in records:
+        connection.send(json.dumps(record))
+    connection.close()
+
+
+@contextmanager
+def opened(
+    browser: Browser, url: str, sizes: list[int] | None = None, **context: Any
+) -> Iterator[Page]:
+    """A page in a window of its own; ``sizes`` gets those of all bodies. At the end nothing was
+    complained about, and nothing was asked of anybody but the agent.
+    """
+    context.setdefault("viewport", {"width": 1100, "height": 800})
+    window = browser.new_context(timezone_id="Europe/Berlin", locale="en-GB", **context)
+    window.set_default_timeout(PATIENCE_S * 1000)
+    complaints: list[str] = []
+    window.add_init_script(
+        "addEventListener('securitypolicyviolation', (event) =>"
+        " console.error('policy', event.violatedDirective, event.blockedURI))"
+    )
+    page = window.new_page()
+    page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    own = url.split("/")[2]
+    page.on(
+        "request",
+        lambda asked: None if asked.url.split("/")[2] == own else complaints.append(asked.url),
+    )
+    if sizes is not None:
+        page.on("requestfinished", lambda asked: sizes.append(asked.sizes()["responseBodySize"]))
+    page.goto(url)
+    try:
+        yield page
+        assert complaints == []
+    finally:
+        window.close()
+
+
+def until(page: Page, expression: str) -> None:
+    """Wait until an expression holds there. (The page's policy forbids `Page.wait_for_function`,
+    which makes code of text in the page.)
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while not page.evaluate(expression):
+        assert time.monotonic() < deadline, expression
+        page.wait_for_timeout(20)
+
+
+def address(agent: Agent, path: str) -> str:
+    return f"http://127.0.0.1:{agent.http_port}{path}"
+
+
+def shows(page: Page, step: str) -> int:
+    """Wait until the chart has points of this step; how many."""
+    page.wait_for_selector(f'main[data-step="{step}"]')
+    return int(page.get_attribute("main", "data-points") or "")
+
+
+def test_a_chart_shows_the_points_of_a_stream_and_zooming_asks_for_more_of_them(
+    browser: Browser, shown: Agent
+) -> None:
+    with opened(browser, address(shown, "/stream/greenhouse/1")) as page:
+        assert 700 <= shows(page, "2m") <= 722
+        assert [one.inner_text() for one in page.query_selector_all("h2")][:2] == [
+            "temp in °C", "air.humidity in %",
+        ]  # fmt: skip
+        assert "greatest 25 °C" in page.inner_text("#charts")
+        assert "Europe/Berlin" in page.inner_text("#told")
+        # An eighth of the day, marked with the mouse.
+        box = page.locator(".u-over").first.bounding_box()
+        assert box is not None
+        middle = box["y"] + box["height"] / 2
+        page.mouse.move(box["x"] + box["width"] / 2, middle)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] * 0.625, middle, steps=5)
+        page.mouse.up()
+        assert 80 <= shows(page, "15s") <= 100
+        assert "from=" in page.url
+        page.go_back()
+        shows(page, "2m")
+        page.click("text=7 days")
+        assert page.url.endswith("last=7d")
+        assert shows(page, "15m") > 180
+        # The same figures as a table, and for programs.
+        page.click("summary")
+        assert "°C" not in page.inner_text("caption") and page.locator("tbody tr").count() > 180
+        told = page.evaluate("fetch(document.getElementById('address').value).then(a => a.text())")
+        assert told.splitlines()[0].startswith("time,stream,temp_c_min,temp_c_mean")
+
+
+def test_a_chart_can_be_moved_and_its_fields_chosen_by_keyboard_alone(
+    browser: Browser, shown: Agent
+) -> None:
+    with opened(browser, address(shown, "/stream/greenhouse/1?last=24h")) as page:
+        shows(page, "2m")
+        reached = []
+        for _ in range(30):
+            page.keyboard.press("Tab")
+            reached.append(page.evaluate(NAME_OF_FOCUS))
+            if page.evaluate("document.activeElement.className") == "plot":
+                break
+        assert {"To the content", "1 year", "← Earlier", "temp_c"} <= set(reached), reached
+        page.keyboard.press("+")
+        shows(page, "1m")
+        before = page.url
+        page.keyboard.press("ArrowLeft")
+        until(page, f"location.href !== {json.dumps(before)}")
+        page.focus('input[value="temp_c"]')
+        page.keyboard.press("Space")
+        until(page, "document.querySelectorAll('section.chart').length === 1")
+        assert "fields=air.humidity_pct" in page.url
+
+
+def test_streams_are_found_by_their_names_and_lead_to_their_charts(
+    browser: Browser, shown: Agent
+) -> None:
+    with opened(browser, address(shown, "/")) as page:
+        assert page.locator("#streams tbody td.name").count() == STREAMS + 1
+        page.fill("input[type=search]", "green")
+        until(page, "document.querySelectorAll('#streams td.name').length === 1")
+        assert page.url.endswith("?q=green")
+        # Fresh news leave alone whoever is on a link.
+        page.focus("#streams a")
+        page.evaluate("window.focused = document.activeElement")
+        until(page, "document.getElementById('fresh').textContent !== ''")
+        assert page.evaluate("document.activeElement === window.focused")
+        page.keyboard.press("Enter")
+        shows(page, "2m")
+        assert page.url.endswith("/stream/greenhouse/1")
+
+
+@pytest.mark.parametrize("path", ["/", "/stream/greenhouse/1"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_a_telephone_nothing_is_wider_than_the_screen(
+    browser: Browser, shown: Agent, path: str, scheme: Any
+) -> None:
+    size = {"width": NARROW, "height": 800}
+    with opened(browser, address(shown, path), viewport=size, color_scheme=scheme) as page:
+        if path != "/":
+            shows(page, "2m")
+        assert page.evaluate("document.documentElement.scrollWidth") <= NARROW
+        paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
+
+
+@pytest.mark.parametrize("path", ["/", "/stream/greenhouse/1"])
+def test_the_first_view_is_small(browser: Browser, shown: Agent, path: str) -> None:
+    sizes: list[int] = []
+    with opened(browser, address(shown, path), sizes) as page:
+        page.wait_for_load_state("networkidle")
+    assert 1_000 < sum(sizes) < FIRST_VIEW_BYTES
+
+
+def test_a_token_is_given_once_and_links_work_after_it(browser: Browser, tmp_path: Path) -> None:
+    secret = add_token(file := tmp_path / "tokens.json", "g", read=["**"])
+    config = f'[listen]\ntokens = "{file}"\ninsecure = true\n'
+    agent = Agent(tmp_path / "agent", config, http_host="0.0.0.0")
+    try:
+        with opened(browser, address(agent, "/stream/greenhouse/1?last=1h")) as page:
+            assert "greenhouse" not in page.inner_text("main")
+            page.fill("input[name=token]", secret)
+            page.keyboard.press("Enter")
+            page.wait_for_selector("main[data-stream]")
+            assert page.url.endswith("/stream/greenhouse/1?last=1h")
+            until(page, "document.getElementById('told').textContent !== ''")
+            page.click("text=All streams")
+            (cookie,) = page.context.cookies()
+            assert cookie["httpOnly"] and cookie["sameSite"] == "Strict"
+            assert secret not in cookie["value"]
+            page.click("text=Sign out")
+            page.wait_for_selector("input[name=token]")
+            assert page.context.cookies() == []
+            page.fill("input[name=token]", secret)
+            page.click("text=Look in")
+            page.wait_for_selector("#streams")
+            revoke_token(file, "g")
+            page.wait_for_selector("input[name=token]")
+    finally:
+        agent.stop()
