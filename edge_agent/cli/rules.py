@@ -42,7 +42,7 @@ def test(file: Path, lines: IO[str], stream: str | None, as_json: bool) -> None:
     used.
     """
     from edge_agent.cli.run import settings_of
-    from edge_agent.live.render import encode_json
+    from edge_agent.render import encode_json
 
     try:
         tried = _tried(settings_of(file), lines, stream)
