@@ -209,7 +209,7 @@ class Digester:
         self.trouble = None
         self._flushed_at = trio.current_time()
         self._metrics.add("history_records_total", records)
-        self._metrics.add("history_written_bytes_total", sum(len(value) for _, value in flush.puts))
+        self._metrics.add("history_written_bytes_total", sum(map(len, flush.puts.values())))
         for name, seq in flush.header.positions.items():
             await self._log.acknowledge(Position(CONSUMER, name, seq))
 
