@@ -101,9 +101,12 @@ class Digester:
         """
         ends = {name: self._log.last_seq(name) for name in self._log.names()}
         with trio.move_on_after(CATCH_UP_S):
-            while self.history is None or (not self._undated and self._lag(ends)):
+            while self.history is None or self._lag(ends):
                 self._asked.set()
                 await self._round.park()
+                # Whether the clock has been set meanwhile, only a round tells.
+                if self._undated:
+                    break
         if self.history is None:
             raise StoreFailed(self.trouble or "history is not open")
         return self._lag(ends)
