@@ -111,7 +111,8 @@ def shaped(draw: Any) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [
         dict(zip(names, one, strict=True)) for one in zip(*columns, strict=False)
     ] or [{} for _ in range(count)]
-    return found + draw(st.lists(drawn.fields, min_size=0 if found else 1, max_size=4))
+    found += draw(st.lists(drawn.fields, min_size=0 if found else 1, max_size=4))
+    return found
 
 
 @settings(deadline=None)
