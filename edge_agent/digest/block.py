@@ -13,7 +13,7 @@ that is known, else at the time of digesting. Their way says that the clock was 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -24,7 +24,6 @@ from edge_agent.errors import ProtocolError, StoreDamaged
 from edge_agent.history import Way
 from edge_agent.record import (
     NANOSECONDS,
-    TIME_NS_MAX,
     UNSET_CLOCK_BEFORE_NS,
     TimeQuality,
     resolve_time,
@@ -35,6 +34,8 @@ from edge_agent.store import ERASED, Block
 WAIT_NS = 600 * NANOSECONDS
 #: Records between two pauses: about 1 ms.
 _PAUSE_RECORDS = 256
+#: Dates that a sensor sends mean themselves, and their microseconds survive as a float.
+_EARLIEST, _LATEST = datetime(2020, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 _RUNS = msgspec.msgpack.Decoder(list[tuple[str, str, int, int, bool, int, list[dict[str, Any]]]])
 
 
@@ -80,8 +81,13 @@ def _quick(block: Block, runs: list[Any], tail: Tail) -> Iterator[int]:
         rows = kept.rows
         known, times, way_of = rows.known, rows.times, rows.way_of
         for fields in maps:
-            quality, time_ns = _time(fields.pop("time", None), arrival_ns)
-            fields.pop("stream", None)
+            value = fields.pop("time", None)
+            if type(value) is datetime and _EARLIEST <= value < _LATEST:
+                quality, time_ns = "sensor", round(value.timestamp() * 1_000_000) * 1000
+            else:
+                quality, time_ns = _time(value, arrival_ns)
+            if "stream" in fields:
+                del fields["stream"]
             way = known.get((source, quality, synced))
             if way is None:
                 way = rows.way(Way(log, source, quality, synced, False))
@@ -113,11 +119,6 @@ def _added(tail: Tail, count: int) -> Iterator[int]:
 def _time(value: object, arrival_ns: int) -> tuple[TimeQuality, int]:
     if value is None:
         return "arrival", arrival_ns
-    if type(value) is datetime:
-        # Microseconds of today's dates survive as a float.
-        time_ns = round(value.timestamp() * 1_000_000) * 1000
-        if UNSET_CLOCK_BEFORE_NS <= time_ns <= TIME_NS_MAX:
-            return "sensor", time_ns
     try:
         resolved, quality = resolve_time(value, arrival_ns)
     except (ProtocolError, OverflowError):

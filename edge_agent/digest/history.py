@@ -3,9 +3,9 @@
 It is driven from outside: nothing here waits or asks for the time. What takes longer than some 2 ms
 is a generator that pauses, so that whoever drives it can let others run.
 
-A flush writes, for each hour and stream that something came for, a segment and its minutes. Minutes
-of an hour that is over are put together as one part, those of a day that is over become its hours,
-and what is older than its age or beyond the share goes, the finest first.
+A flush writes, for each hour and stream that something came for, a segment and its minutes. What
+an hour that is over has of a stream is put together as one part, the minutes of a day that is over
+become its hours, and what is older than its age or beyond the share goes, the finest first.
 """
 
 from __future__ import annotations

@@ -23,7 +23,8 @@ class HistoryHeader(Struct, array_like=True, frozen=True):
     """What history says about itself, as of its last flush.
 
     ``store_id`` and ``epoch`` are of the store that it digests; ``positions`` are by log;
-    ``flushes`` counts them. ``missed`` records were trimmed before they were digested.
+    ``flushes`` counts them. ``missed`` records were trimmed or damaged before they were digested,
+    or of a stream too many.
     """
 
     format: int
