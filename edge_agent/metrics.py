@@ -92,7 +92,7 @@ TABLE: tuple[Metric, ...] = (  # one metric a line, to be read as a table
     Metric("history_records_total", "counter", "records", "Records written to history."),
     Metric("history_written_bytes_total", "counter", "bytes", "Bytes of segments and roll-ups written to history."),
     Metric("history_lag_records", "gauge", "records", "Durable and not yet digested by history."),
-    Metric("history_missed_records", "gauge", "records", "Trimmed before history had digested them."),
+    Metric("history_missed_records", "gauge", "records", "Trimmed or damaged before history had digested them, or of a stream too many."),
     Metric("history_used_bytes", "gauge", "bytes", "Pages of history's file in use."),
     Metric("subscriptions", "gauge", "subscriptions", "Open live views."),
     Metric("subscription_missed_total", "counter", "records", "Records that slow readers missed."),

@@ -13,7 +13,7 @@ that is known, else at the time of digesting. Their way says that the clock was 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -22,15 +22,20 @@ from edge_agent.aggregates import THINNED_SOURCE
 from edge_agent.digest.tail import BODY_BYTES_MAX, LOOSE_ROWS, Tail
 from edge_agent.errors import ProtocolError, StoreDamaged
 from edge_agent.history import Way
-from edge_agent.record import NANOSECONDS, UNSET_CLOCK_BEFORE_NS, TimeQuality, resolve_time
+from edge_agent.record import (
+    NANOSECONDS,
+    UNSET_CLOCK_BEFORE_NS,
+    TimeQuality,
+    resolve_time,
+)
 from edge_agent.store import ERASED, Block
 
-#: Streams that history keeps; of others nothing is kept, which is counted.
-SERIES_MAX = 50_000
 #: A machine that is on the network has set its clock so long after its start.
 WAIT_NS = 600 * NANOSECONDS
 #: Records between two pauses: about 1 ms.
 _PAUSE_RECORDS = 256
+#: Dates that a sensor sends mean themselves, and their microseconds survive as a float.
+_EARLIEST, _LATEST = datetime(2020, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 _RUNS = msgspec.msgpack.Decoder(list[tuple[str, str, int, int, bool, int, list[dict[str, Any]]]])
 
 
@@ -47,69 +52,73 @@ def digest(block: Block, after: int, tail: Tail, now_ns: int) -> Iterator[int]:
     not take because there are too many streams.
     """
     known = block.synced or block.stored_ns >= UNSET_CLOCK_BEFORE_NS
-    if block.origin is None and not block.thinned and block.correction is None and known:
+    plain = block.origin is None and not block.thinned and block.correction is None
+    if plain and known and block.first > after:
         try:
             runs = _RUNS.decode(block.raw())
-        except (ValueError, RecursionError, StoreDamaged):
+        except (ValueError, OverflowError, RecursionError, StoreDamaged):
+            # One record that cannot be read hides no other where each is read by itself.
             runs = None
         if runs is not None:
-            yield from _quick(block, runs, after, tail)
+            yield from _quick(block, runs, tail)
             return
     yield from _slow(block, after, tail, now_ns)
 
 
-def _quick(block: Block, runs: list[Any], after: int, tail: Tail) -> Iterator[int]:
+def _quick(block: Block, runs: list[Any], tail: Tail) -> Iterator[int]:
     seq, done, log = block.first, 0, block.log
     weight = block.raw_len // block.count
     streams = tail.streams
     for stream, source, source_seq, arrival_ns, synced, _, maps in runs:
-        if seq > after and stream != ERASED and not source.startswith(THINNED_SOURCE):
-            kept = streams.get(stream)
-            if kept is None and len(streams) >= SERIES_MAX:
-                yield len(maps)
-                seq += len(maps)
-                continue
-            kept = kept or tail.of(stream)
-            rows = kept.rows
-            known, times, way_of = rows.known, rows.times, rows.way_of
-            for fields in maps:
-                quality, time_ns = _time(fields.pop("time", None), arrival_ns)
-                fields.pop("stream", None)
-                way = known.get((source, quality, synced))
-                if way is None:
-                    way = rows.way(Way(log, source, quality, synced, False))
-                    known[source, quality, synced] = way
-                times.append(time_ns)
-                way_of.append(way)
-            count = len(maps)
-            if count == 1:
-                rows.seqs.append(seq)
-                rows.source_seqs.append(source_seq)
+        count, first = len(maps), seq
+        seq += count
+        if stream == ERASED or source.startswith(THINNED_SOURCE):
+            continue
+        kept = streams.get(stream) or tail.of(stream)
+        if kept is None:
+            yield count
+            continue
+        rows = kept.rows
+        known, times, way_of = rows.known, rows.times, rows.way_of
+        for fields in maps:
+            value = fields.pop("time", None)
+            if type(value) is datetime and _EARLIEST <= value < _LATEST:
+                quality, time_ns = "sensor", round(value.timestamp() * 1_000_000) * 1000
             else:
-                rows.seqs += range(seq, seq + count)
-                rows.source_seqs += (
-                    range(source_seq, source_seq + count) if source_seq else [0] * count
-                )
-            rows.fields += maps
-            done += count
-            if len(times) >= LOOSE_ROWS or weight * len(times) > BODY_BYTES_MAX:
-                tail.settle(kept)
-        seq += len(maps)
+                quality, time_ns = _time(value, arrival_ns)
+            if "stream" in fields:
+                del fields["stream"]
+            way = known.get((source, quality, synced))
+            if way is None:
+                way = rows.way(Way(log, source, quality, synced, False))
+                known[source, quality, synced] = way
+            times.append(time_ns)
+            way_of.append(way)
+        if count == 1:
+            rows.seqs.append(first)
+            rows.source_seqs.append(source_seq)
+        else:
+            rows.seqs += range(first, seq)
+            rows.source_seqs += range(source_seq, source_seq + count) if source_seq else [0] * count
+        rows.fields += maps
+        done += count
+        if len(times) >= LOOSE_ROWS or weight * len(times) > BODY_BYTES_MAX:
+            tail.settle(kept)
         if done >= _PAUSE_RECORDS:
-            tail.added(done)
+            yield from _added(tail, done)
             done = 0
-            yield 0
-    tail.added(done)
+    yield from _added(tail, done)
+
+
+def _added(tail: Tail, count: int) -> Iterator[int]:
+    for _ in tail.added(count):
+        yield 0
+    yield 0
 
 
 def _time(value: object, arrival_ns: int) -> tuple[TimeQuality, int]:
     if value is None:
         return "arrival", arrival_ns
-    if type(value) is datetime:
-        # Microseconds of today's dates survive as a float.
-        time_ns = round(value.timestamp() * 1_000_000) * 1000
-        if time_ns >= UNSET_CLOCK_BEFORE_NS:
-            return "sensor", time_ns
     try:
         resolved, quality = resolve_time(value, arrival_ns)
     except (ProtocolError, OverflowError):
@@ -127,10 +136,10 @@ def _slow(block: Block, after: int, tail: Tail, now_ns: int) -> Iterator[int]:
                 continue
             if record.source.startswith(THINNED_SOURCE):
                 continue
-            if record.stream not in tail.streams and len(tail.streams) >= SERIES_MAX:
+            kept = tail.of(record.stream)
+            if kept is None:
                 yield 1
                 continue
-            kept = tail.of(record.stream)
             rows = kept.rows
             way = Way(
                 record.log,
@@ -151,9 +160,10 @@ def _slow(block: Block, after: int, tail: Tail, now_ns: int) -> Iterator[int]:
                 rows.origin_seqs += [0] * (len(rows.seqs) - 1 - len(rows.origin_seqs))
                 rows.origin_seqs.append(record.origin_seq)
             rows.fields.append(record.fields)
-            tail.added(1)
             if len(rows) >= LOOSE_ROWS or weight * len(rows) > BODY_BYTES_MAX:
                 tail.settle(kept)
+            for _ in tail.added(1):
+                yield 0
             if done % _PAUSE_RECORDS == 0:
                 yield 0
     except StoreDamaged:

@@ -120,9 +120,12 @@ class Digester:
         """
         ends = {name: self._log.last_seq(name) for name in self._log.names()}
         with trio.move_on_after(CATCH_UP_S):
-            while self.history is None or (not self._undated and self._lag(ends)):
+            while self.history is None or self._lag(ends):
                 self._asked.set()
                 await self._round.park()
+                # Whether the clock has been set meanwhile, only a round tells.
+                if self._undated:
+                    break
         if self.history is None:
             raise StoreFailed(self.trouble or "history is being opened; try again in a moment")
         return self._lag(ends)
@@ -229,7 +232,7 @@ class Digester:
         self.trouble = None
         self._flushed_at = trio.current_time()
         self._metrics.add("history_records_total", records)
-        self._metrics.add("history_written_bytes_total", sum(len(value) for _, value in flush.puts))
+        self._metrics.add("history_written_bytes_total", sum(map(len, flush.puts.values())))
         for name, seq in flush.header.positions.items():
             await self._log.acknowledge(Position(CONSUMER, name, seq))
 

@@ -30,15 +30,20 @@ from edge_agent.history import (
     sealed,
 )
 from edge_agent.history.keys import LEVELS, META, PartKey
-from edge_agent.store import open_environment, preflight_pages, rename, sync_folder, writing
+from edge_agent.store import DATA, open_environment, preflight_pages, rename, sync_folder, writing
 
 BUILDING = "history.new"
 #: Complete, and about to take the place of the one that it was made of.
 REBUILT = "history.rebuilt"
 DAMAGED = "history.damaged"
+#: `HistoryHeader.hours_until` before any day has hours of its own.
+NEVER = -(2**31)
 #: What LMDB gets beyond what history may hold: deleting needs free pages, too.
 HEADROOM = 1.25
 _HEADROOM_BYTES = 8 * 1024 * 1024
+#: LMDB's head of a page, and what a part takes in one beside its value: head and key.
+_PAGE_HEAD, _NODE_BYTES = 16, 8 + keys.KEY_BYTES
+_CRC_BYTES = 4
 _ENCODER = msgspec.msgpack.Encoder()
 
 
@@ -47,7 +52,7 @@ class Flush:
     """What one transaction writes: parts by key, keys to delete, and what history says then."""
 
     header: HistoryHeader
-    puts: list[tuple[bytes, bytes]] = field(default_factory=list)
+    puts: dict[bytes, bytes] = field(default_factory=dict)
     deletes: list[bytes] = field(default_factory=list)
     series: dict[int, str] = field(default_factory=dict)
 
@@ -69,6 +74,9 @@ class HistoryFile:
         self.limit_bytes = limit_bytes
         self.header = header
         self.names: dict[int, str] = {}
+        self._page_bytes = env.stat()["psize"]
+        #: A part that is larger has pages of its own: two nodes are to fit into a page.
+        self.inline_bytes = (self._page_bytes - _PAGE_HEAD) // 2 - 2 - _NODE_BYTES - _CRC_BYTES
         with self._begin() as txn:
             for key, raw in scan(txn, keys.SERIES):
                 self.names[int.from_bytes(key[1:], "big")] = bytes(checked(key, raw)).decode()
@@ -86,8 +94,11 @@ class HistoryFile:
         Raises:
             StoreFailed: the disk refuses.
         """
-        map_size = map_size_of(limit_bytes)
         put_in_place(path)
+        # Where less is allowed than before, what is there goes, which needs room, too.
+        data = path / FOLDER / DATA
+        there = data.stat().st_size if data.exists() else 0
+        map_size = max(map_size_of(limit_bytes), there + _HEADROOM_BYTES)
         told = ""
         try:
             if (path / FOLDER).exists():
@@ -129,7 +140,8 @@ class HistoryFile:
             with writing(self._env) as txn:
                 for key in flush.deletes:
                     txn.delete(key)
-                for key, value in flush.puts:
+                # In the order of keys, which fills pages one behind the other.
+                for key, value in sorted(flush.puts.items()):
                     txn.put(key, sealed(key, value))
                 for number, name in flush.series.items():
                     key = keys.series_key(number)
@@ -139,6 +151,11 @@ class HistoryFile:
             raise StoreFailed(f"history: {error}") from error
         self.header = flush.header
         self.written |= flush.series.keys()
+
+    def bucket_from(self, level: int, bucket: int) -> int | None:
+        """The first bucket that has parts, from ``bucket`` on."""
+        with self._begin() as txn:
+            return _first_bucket(txn, level, bucket)
 
     def parts(self, level: int, first: int, last: int) -> Iterator[tuple[PartKey, bytes]]:
         """Every sound part of the buckets ``first`` to ``last``, in the order of their keys."""
@@ -150,6 +167,15 @@ class HistoryFile:
                     yield keys.split_key(key), bytes(checked(key, raw))
                 except StoreDamaged:
                     continue
+
+    def part(self, key: bytes) -> bytes | None:
+        """One part; None where it is damaged or not there."""
+        with self._begin() as txn:
+            raw = txn.get(key)
+            try:
+                return None if raw is None else bytes(checked(key, raw))
+            except StoreDamaged:
+                return None
 
     def part_keys(self, level: int, first: int, last: int) -> list[bytes]:
         """The keys of these buckets."""
@@ -165,12 +191,12 @@ class HistoryFile:
             with self._begin() as txn:
                 begin, end = keys.bucket_key(level, bucket), keys.bucket_key(level, bucket + 1)
                 for key, raw in scan(txn, begin, end):
-                    size += len(raw) + keys.KEY_BYTES
+                    size += self.room(len(raw))
                     found.append(key)
-                behind = next(scan(txn, end, bytes((level + 1,))), None)
+                behind = _first_bucket(txn, level, bucket + 1)
             if found:
                 yield bucket, size, found
-            bucket = None if behind is None else keys.split_key(behind[0]).bucket
+            bucket = behind
 
     def scrub(self, after: bytes, limit_bytes: int) -> tuple[bytes, list[bytes]]:
         """Check what lies behind the key ``after``, about so many bytes of it: the last key looked
@@ -194,8 +220,18 @@ class HistoryFile:
         with self._begin() as txn:
             stat = txn.stat()
             pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
-            oldest = {level: _first_bucket(txn, level) for level in LEVELS}
+            oldest = {level: _first_bucket(txn, level, -(2**31)) for level in LEVELS}
         return HistoryUsage(pages * stat["psize"], self.limit_bytes, oldest)
+
+    def room(self, size: int) -> int:
+        """What a part of ``size`` bytes takes, about: whole pages, once it is half as large as one,
+        and else its part of a page that is full of such.
+        """
+        if size > self.inline_bytes:
+            whole = size + _CRC_BYTES + _PAGE_HEAD
+            return -(-whole // self._page_bytes) * self._page_bytes
+        node = size + _CRC_BYTES + _NODE_BYTES + 2
+        return self._page_bytes // ((self._page_bytes - _PAGE_HEAD) // node)
 
     def forget_readers(self) -> None:
         """Give back what a killed worker held."""
@@ -223,8 +259,8 @@ def put_in_place(path: Path) -> None:
         rename(path / REBUILT, path / FOLDER)
 
 
-def _first_bucket(txn: lmdb.Transaction[memoryview], level: int) -> int | None:
-    for key, _ in scan(txn, bytes((level,))):
+def _first_bucket(txn: lmdb.Transaction[memoryview], level: int, bucket: int) -> int | None:
+    for key, _ in scan(txn, keys.bucket_key(level, bucket), bytes((level + 1,))):
         return keys.split_key(key).bucket
     return None
 
@@ -236,7 +272,7 @@ def _create(path: Path, map_size: int, store_id: str, epoch: str) -> None:
     env = open_environment(building, map_size)
     try:
         with writing(env) as txn:
-            meta = HistoryHeader(HISTORY_FORMAT, store_id, epoch, {}, 0, 0, 0, 0)
+            meta = HistoryHeader(HISTORY_FORMAT, store_id, epoch, {}, 0, 0, 0, NEVER)
             txn.put(META, sealed(META, _ENCODER.encode(meta)))
     finally:
         env.close()

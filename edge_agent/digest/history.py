@@ -3,9 +3,9 @@
 It is driven from outside: nothing here waits or asks for the time. What takes longer than some 2 ms
 is a generator that pauses, so that whoever drives it can let others run.
 
-A flush writes, for each hour and stream that something came for, a segment and its minutes. Minutes
-of an hour that is over are put together as one part, those of a day that is over become its hours,
-and what is older than its age or beyond the share goes, the finest first.
+A flush writes, for each hour and stream that something came for, a segment and its minutes. What
+an hour that is over has of a stream is put together as one part, the minutes of a day that is over
+become its hours, and what is older than its age or beyond the share goes, the finest first.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import msgspec
 
 from edge_agent.digest.block import digest
-from edge_agent.digest.file import Flush, HistoryFile
+from edge_agent.digest.file import NEVER, Flush, HistoryFile
 from edge_agent.digest.tail import Tail, size_of
+from edge_agent.errors import StoreDamaged
 from edge_agent.history import (
     ROWS_MAX,
     Cells,
@@ -27,6 +28,7 @@ from edge_agent.history import (
     cells_of,
     column_of,
     decode_rollup,
+    decode_segment,
     encode_rollup,
     encode_segment,
     field_in,
@@ -50,6 +52,8 @@ _SEGMENT_BYTES_MAX = 512 * 1024
 _DAYS_MAX = 3
 #: Keys that one flush deletes at most, but for those of the last bucket.
 _DELETES_MAX = 20_000
+#: Of the segments of hours that are over one flush puts together so many bytes.
+_MERGE_BYTES_MAX = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +70,15 @@ class History:
 
     def __init__(self, file: HistoryFile, keep: Keep) -> None:
         self.file = file
-        self.tail = Tail()
+        self.tail = Tail(file.numbers, len(file.numbers))
         self._keep = keep
         #: Everything up to these positions is in the tail or in the file.
         self.digested = dict(file.header.positions)
+        #: Records that were trimmed or damaged before they were digested, or were of a stream too
+        #: many, since the last flush.
         self.missed = 0
-        self.skipped = 0
         #: The newest hour that something was flushed for.
-        self._newest = -(2**31)
+        self._newest = NEVER
 
     def take(self, items: Sequence[Block | Gap], now_ns: int) -> Iterator[None]:
         """Digest what a log holds behind its position; pauses now and then."""
@@ -85,7 +90,7 @@ class History:
                     self.missed += item.last - max(item.first, after + 1) + 1
             elif item.last > after:
                 for skipped in digest(item, after, self.tail, now_ns):
-                    self.skipped += skipped
+                    self.missed += skipped
                     yield
             self.digested[item.log] = max(after, item.last)
 
@@ -112,11 +117,11 @@ class History:
         if trusted:
             over = (now_ns - GRACE_NS) // HOUR_NS
             yield from self._close_hours(range(over - 2, over), flush)
-            for day in self._days_over(until, buckets, now_ns):
+            days, until = self._days_over(until, buckets, now_ns)
+            for day in days:
                 yield from self._close_day(day, flush)
-                until = day
         self._newest = max([self._newest, *buckets])
-        self._forget(now_ns if trusted else None, until, flush)
+        yield from self._forget(now_ns if trusted else None, until, flush)
         flush.header = msgspec.structs.replace(
             header,
             positions=dict(self.digested),
@@ -129,7 +134,7 @@ class History:
 
     def flushed(self) -> None:
         """The flush is on the disk."""
-        self.tail = Tail()
+        self.tail = Tail(self.file.numbers, len(self.file.numbers))
         self.missed = 0
 
     def _number(self, stream: str, flush: Flush) -> int:
@@ -146,109 +151,140 @@ class History:
         """A segment and its minutes for each stream of one hour; several where they are many."""
         parts: dict[int, int] = {}
         for level in (RAW, MINUTES):
-            for key in self.file.part_keys(level, hour, hour):
-                found = keys.split_key(key)
-                parts[found.series] = max(parts.get(found.series, 0), found.part + 1)
-        for stream, segments in sorted(bucket.items()):
+            _count_parts(self.file.part_keys(level, hour, hour), parts)
+            yield
+        for stream, segments in bucket.items():
             number = self._number(stream, flush)
             part = parts.get(number, 0)
+            minutes = part_key(MINUTES, hour, number, min(part, keys.PARTS_MAX))
+            records: list[Cells] = []
+            fields: dict[Path, list[Cells]] = {}
             for group in _groups(segments):
-                place = (hour, number, min(part, keys.PARTS_MAX))
-                minutes = yield from _minutes(group)
-                if minutes is not None:
-                    flush.puts.append((part_key(MINUTES, *place), minutes))
-                for step in join_segments(group):
-                    if step is not None:
-                        flush.puts.append((part_key(RAW, *place), encode_segment(step)))
-                    yield
+                segment = yield from _joined(group)
+                key = part_key(RAW, hour, number, min(part, keys.PARTS_MAX))
+                flush.puts[key] = encode_segment(segment)
                 part += 1
+                yield from _figures(segment, records, fields)
+            flush.puts[minutes] = _rollup(records, fields, MINUTE_NS)
+            yield
 
-    def _minutes_of(self, hour: int, flush: Flush) -> dict[int, list[tuple[bytes, bytes]]]:
+    def _minutes_of(self, hour: int, flush: Flush) -> dict[int, dict[bytes, bytes]]:
         """The minutes of an hour by series, as they are once ``flush`` is written."""
-        found: dict[int, list[tuple[bytes, bytes]]] = {}
+        found: dict[int, dict[bytes, bytes]] = {}
         gone = set(flush.deletes)
-        stored = [
-            (part_key(*place), value) for place, value in self.file.parts(MINUTES, hour, hour)
-        ]
-        for key, value in [one for one in stored if one[0] not in gone] + flush.puts:
-            place = keys.split_key(key)
-            if (place.level, place.bucket) == (MINUTES, hour):
-                found.setdefault(place.series, []).append((key, value))
+        for place, value in self.file.parts(MINUTES, hour, hour):
+            key = part_key(*place)
+            if key not in gone:
+                found.setdefault(place.series, {})[key] = value
+        for key in _of_bucket(flush, MINUTES, hour):
+            found.setdefault(keys.split_key(key).series, {})[key] = flush.puts[key]
         return found
 
     def _close_hours(self, hours: range, flush: Flush) -> Iterator[None]:
-        """Minutes of hours that are over become one part for each stream."""
+        """What an hour that is over has of each stream becomes one part, minutes and segments: a
+        quarter of an hour of one record a second is half a page, and takes a whole one.
+        """
+        merged = 0
         for hour in hours:
             for series, parts in self._minutes_of(hour, flush).items():
                 if len(parts) > 1:
-                    gone = {key for key, _ in parts}
-                    flush.puts = [put for put in flush.puts if put[0] not in gone]
-                    flush.deletes += sorted(gone)
-                    joined = joined_rollups([value for _, value in parts], MINUTE_NS)
-                    flush.puts.append((part_key(MINUTES, hour, series, 0), joined))
+                    joined = yield from _joined_rollups([*parts.values()], MINUTE_NS)
+                    _put_instead(flush, parts, (MINUTES, hour, series), [joined])
                 yield
+            found: dict[int, list[bytes]] = {}
+            for key in {*self.file.part_keys(RAW, hour, hour), *_of_bucket(flush, RAW, hour)}:
+                found.setdefault(keys.split_key(key).series, []).append(key)
+            yield
+            for series, several in found.items():
+                if len(several) > 1 and merged < _MERGE_BYTES_MAX:
+                    merged += yield from self._merge(hour, series, sorted(several), flush)
 
-    def _days_over(self, until: int, came: Iterable[int], now_ns: int) -> range:
-        """Days that are over and have no hours yet, the oldest three of them."""
+    def _merge(
+        self, hour: int, series: int, several: list[bytes], flush: Flush
+    ) -> Generator[None, None, int]:
+        """These segments become as few as can be; how many bytes they are then. Where one is
+        damaged all stay as they are.
+        """
+        raws = [flush.puts.get(key) or self.file.part(key) for key in several]
+        try:
+            groups = list(_groups([decode_segment(raw) for raw in raws if raw is not None]))
+            if None in raws or len(groups) == len(several):
+                return 0
+            values = []
+            for group in groups:
+                segment = yield from _joined(group)
+                values.append(encode_segment(segment))
+        except StoreDamaged:
+            return 0
+        _put_instead(flush, several, (RAW, hour, series), values)
+        return sum(map(len, values))
+
+    def _days_over(self, until: int, came: Iterable[int], now_ns: int) -> tuple[list[int], int]:
+        """The oldest days that are over and have no hours yet, and up to which day none are left
+        then.
+        """
         over = (now_ns - GRACE_NS) // DAY_NS
-        oldest = self.file.usage().oldest[MINUTES]
-        first = (
-            until + 1
-            if until
-            else min([*came, *([] if oldest is None else [oldest])], default=0) // 24
-        )
-        return range(first, min(over, first + _DAYS_MAX)) if first else range(0)
+        days = {hour // 24 for hour in came if until < hour // 24 < over}
+        bucket = self.file.bucket_from(MINUTES, (until + 1) * 24)
+        for _ in range(_DAYS_MAX):
+            if bucket is None or bucket // 24 >= over:
+                break
+            days.add(bucket // 24)
+            bucket = self.file.bucket_from(MINUTES, (bucket // 24 + 1) * 24)
+        if len(days) < _DAYS_MAX:
+            return sorted(days), max(until, over - 1)
+        first = sorted(days)[:_DAYS_MAX]
+        return first, first[-1]
 
     def _close_day(self, day: int, flush: Flush) -> Iterator[None]:
         """The minutes of a day that is over become its hours."""
         found: dict[int, list[bytes]] = {}
         for hour in range(day * 24, day * 24 + 24):
             for series, parts in self._minutes_of(hour, flush).items():
-                found.setdefault(series, []).append(
-                    joined_rollups([value for _, value in parts], HOUR_NS)
-                )
-                yield
+                joined = yield from _joined_rollups([*parts.values()], HOUR_NS)
+                found.setdefault(series, []).append(joined)
         for series, rollups in found.items():
-            joined = joined_rollups(rollups, HOUR_NS)
-            flush.puts.append((part_key(HOURS, day, series, 0), joined))
-            yield
+            joined = yield from _joined_rollups(rollups, HOUR_NS)
+            flush.puts[part_key(HOURS, day, series, 0)] = joined
 
     def _late_hours(self, hours: Sequence[int], flush: Flush) -> Iterator[None]:
         """What came for days that have their hours already becomes further parts of them."""
         for hour in hours:
             day = hour // 24
-            used = [keys.split_key(key) for key in self.file.part_keys(HOURS, day, day)]
-            used += [place for place in map(keys.split_key, (k for k, _ in flush.puts))
-                     if (place.level, place.bucket) == (HOURS, day)]  # fmt: skip
             parts: dict[int, int] = {}
-            for place in used:
-                parts[place.series] = max(parts.get(place.series, 0), place.part + 1)
-            for key, value in list(flush.puts):
-                place = keys.split_key(key)
-                if (place.level, place.bucket) == (MINUTES, hour):
-                    part = parts.get(place.series, 0)
-                    parts[place.series] = part + 1
-                    joined = joined_rollups([value], HOUR_NS)
-                    flush.puts.append((part_key(HOURS, day, place.series, part), joined))
-                    yield
+            _count_parts(self.file.part_keys(HOURS, day, day), parts)
+            _count_parts(_of_bucket(flush, HOURS, day), parts)
+            for key in _of_bucket(flush, MINUTES, hour):
+                series = keys.split_key(key).series
+                part = parts.get(series, 0)
+                parts[series] = part + 1
+                joined = yield from _joined_rollups([flush.puts[key]], HOUR_NS)
+                flush.puts[part_key(HOURS, day, series, min(part, keys.PARTS_MAX))] = joined
 
-    def _forget(self, now_ns: int | None, until: int, flush: Flush) -> None:
+    def _forget(self, now_ns: int | None, until: int, flush: Flush) -> Iterator[None]:
         """What is too old goes; then, beyond the share, the oldest of the finest level."""
         usage = self.file.usage()
         ages = {RAW: self._keep.raw_ns, MINUTES: self._keep.minutes_ns, HOURS: self._keep.hours_ns}
-        excess = usage.used_bytes + sum(len(value) for _, value in flush.puts) - usage.limit_bytes
+        coming = sum(self.file.room(len(value)) for value in flush.puts.values())
+        # Pages are not full everywhere.
+        excess = usage.used_bytes + coming * 5 // 4 - usage.limit_bytes
         for level, keep_ns in ages.items():
             oldest = usage.oldest[level]
             if oldest is None:
                 continue
-            # Minutes stay until their day has its hours; the hour that is being filled stays.
-            newest = {MINUTES: until * 24 + 23, HOURS: until, RAW: max(self._newest - 1, oldest)}
-            old = -(2**31) if now_ns is None else (now_ns - keep_ns) // keys.BUCKET_NS[level]
-            for bucket, size, found in self.file.buckets(level, oldest, newest[level]):
+            # The hour that is being filled stays, and minutes until their day has its hours, unless
+            # nothing else is left.
+            filling = max(self._newest - 1, oldest)
+            newest = {RAW: filling, MINUTES: until * 24 + 23, HOURS: until}[level]
+            if level == MINUTES and excess > 0:
+                newest = filling
+            old = NEVER if now_ns is None else (now_ns - keep_ns) // keys.BUCKET_NS[level]
+            for bucket, size, found in self.file.buckets(level, oldest, newest):
                 if (bucket >= old and excess <= 0) or len(flush.deletes) > _DELETES_MAX:
                     break
                 flush.deletes += found
                 excess -= size
+                yield
 
 
 def _pauses(steps: Iterator[object]) -> Iterator[None]:
@@ -256,13 +292,37 @@ def _pauses(steps: Iterator[object]) -> Iterator[None]:
         yield None
 
 
+def _count_parts(found: Iterable[bytes], parts: dict[int, int]) -> None:
+    """Raise ``parts``, by series, to the number behind the parts under these keys."""
+    for key in found:
+        place = keys.split_key(key)
+        parts[place.series] = max(parts.get(place.series, 0), place.part + 1)
+
+
+def _of_bucket(flush: Flush, level: int, bucket: int) -> list[bytes]:
+    begin, end = keys.bucket_key(level, bucket), keys.bucket_key(level, bucket + 1)
+    return sorted(key for key in flush.puts if begin <= key < end)
+
+
+def _put_instead(
+    flush: Flush, gone: Iterable[bytes], place: tuple[int, int, int], values: Sequence[bytes]
+) -> None:
+    """These values become the parts 0, 1 … in the place of those under the keys in ``gone``."""
+    for key in gone:
+        flush.puts.pop(key, None)
+        flush.deletes.append(key)
+    for part, value in enumerate(values):
+        flush.puts[part_key(*place, part)] = value
+
+
 def _groups(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
-    """Segments that become one, which has its limits."""
+    """Segments that become one, within what one may hold."""
     group: list[Segment] = []
     count = size = 0
     for segment in sorted(segments, key=lambda one: one.first_ns):
         weight = size_of(segment)
-        if group and (count + segment.count > ROWS_MAX or size + weight > _SEGMENT_BYTES_MAX):
+        full = count + segment.count > ROWS_MAX or size + weight > _SEGMENT_BYTES_MAX
+        if group and full:
             yield group
             group, count, size = [], 0, 0
         group.append(segment)
@@ -271,42 +331,42 @@ def _groups(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
         yield group
 
 
-def _minutes(segments: Sequence[Segment]) -> Generator[None, None, bytes | None]:
-    """The roll-up of these segments by minute, pauses before it."""
-    records: list[Cells] = []
-    fields: dict[Path, list[Cells]] = {}
-    for segment in segments:
-        part = segment_cells(segment, MINUTE_NS)
-        records.append(part[0])
-        for path, cells in part[1].items():
+def _joined(segments: Sequence[Segment]) -> Generator[None, None, Segment]:
+    """These segments as one, pauses before it."""
+    for step in join_segments(segments):
+        if step is not None:
+            return step
+        yield
+    raise AssertionError("join_segments ends with a segment")
+
+
+def _figures(
+    segment: Segment, records: list[Cells], fields: dict[Path, list[Cells]]
+) -> Iterator[None]:
+    """Add a segment's figures by minute to those of its stream."""
+    times = times_of(segment)
+    records.append(cells_of(times, Numbers([0] * len(times), 0), None, MINUTE_NS))
+    for path in paths_of(segment):
+        for places, numbers in column_of(segment, path):
             if path in fields or len(fields) < FIELDS_MAX:
+                cells = cells_of(times, numbers, places, MINUTE_NS)
                 fields.setdefault(path, []).append(cells)
         yield
-    joined = {path: join_cells(parts, MINUTE_NS) for path, parts in fields.items()}
-    return encode_rollup(MINUTE_NS, join_cells(records, MINUTE_NS), joined)
 
 
-def segment_cells(segment: Segment, unit_ns: int) -> tuple[Cells, dict[Path, Cells]]:
-    """How many records a segment has by unit, and the figures of its fields."""
-    times = times_of(segment)
-    records = cells_of(times, Numbers([0] * len(times), 0), None, unit_ns)
-    fields: dict[Path, Cells] = {}
-    for path in paths_of(segment):
-        found = [
-            cells_of(times, numbers, places, unit_ns)
-            for places, numbers in column_of(segment, path)
-        ]
-        if found:
-            fields[path] = found[0] if len(found) == 1 else join_cells(found, unit_ns)
-    return records, fields
-
-
-def joined_rollups(raws: Sequence[bytes], unit_ns: int) -> bytes:
-    """Several roll-ups of a stream as one, by units that theirs divide. Raises StoreDamaged."""
+def _joined_rollups(raws: Sequence[bytes], unit_ns: int) -> Generator[None, None, bytes]:
+    """Several roll-ups of a stream as one, by units that theirs divide; pauses before it."""
     rollups = [decode_rollup(raw) for raw in raws]
-    paths = dict.fromkeys(path for rollup in rollups for path in rollup.paths)
-    fields = {
-        path: join_cells(filter(None, (field_in(one, path) for one in rollups)), unit_ns)
-        for path in paths
-    }
-    return encode_rollup(unit_ns, join_cells(map(records_in, rollups), unit_ns), fields)
+    fields: dict[Path, list[Cells]] = {}
+    for rollup in rollups:
+        for path in rollup.paths:
+            cells = field_in(rollup, path)
+            if cells is not None and (path in fields or len(fields) < FIELDS_MAX):
+                fields.setdefault(path, []).append(cells)
+        yield
+    return _rollup(list(map(records_in, rollups)), fields, unit_ns)
+
+
+def _rollup(records: list[Cells], fields: dict[Path, list[Cells]], unit_ns: int) -> bytes:
+    joined = {path: join_cells(parts, unit_ns) for path, parts in fields.items()}
+    return encode_rollup(unit_ns, join_cells(records, unit_ns), joined)

@@ -7,7 +7,7 @@ segment for each hour that they fall in. `Tail.bytes` says about what all of it 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 
 from edge_agent.history import Rows, Segment, encode_segment, make_segment
@@ -16,9 +16,12 @@ from edge_agent.history.keys import HOUR_NS
 #: Rows of a stream that become a segment together: fewer cost more for each, more lie around as
 #: Python objects, some 500 bytes each.
 LOOSE_ROWS = 128
+_PART_ROWS = 512
 #: So many rows over all streams, and they become segments however few each stream has.
 PENDING_ROWS_MAX = 8192
 ROW_BYTES = 500
+#: Streams that history keeps; of others nothing is kept, which is counted.
+SERIES_MAX = 50_000
 _SEGMENT_BYTES = 600
 #: A segment that holds text or nested values is no larger than this, about.
 BODY_BYTES_MAX = 128 * 1024
@@ -33,29 +36,33 @@ class StreamTail:
 
 
 class Tail:
-    """All streams' tails."""
+    """All streams' tails. ``known``: streams that are in the file already."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Container[str] = (), count: int = 0) -> None:
         self.streams: dict[str, StreamTail] = {}
+        self._known, self._count = known, count
         self.rows = 0
         self.records = 0
         self.bytes = 0
 
-    def of(self, stream: str) -> StreamTail:
-        """A stream's tail, made where there is none."""
+    def of(self, stream: str) -> StreamTail | None:
+        """A stream's tail, made where there is none; None where that would be one too many."""
         found = self.streams.get(stream)
         if found is None:
+            if stream not in self._known:
+                if self._count >= SERIES_MAX:
+                    return None
+                self._count += 1
             found = self.streams[stream] = StreamTail()
         return found
 
-    def added(self, count: int) -> None:
-        """So many rows were added to streams."""
+    def added(self, count: int) -> Iterator[None]:
+        """So many rows were added to streams; pauses where many become segments."""
         self.rows += count
         self.records += count
         self.bytes += count * ROW_BYTES
         if self.rows >= PENDING_ROWS_MAX:
-            for _ in self.settle_all():
-                pass
+            yield from self.settle_all()
 
     def settle(self, stream: StreamTail) -> None:
         """A stream's rows become segments."""
@@ -77,13 +84,15 @@ class Tail:
 
 
 def by_hour(rows: Rows) -> Iterator[tuple[int, Rows]]:
-    """The rows of each hour, by time."""
+    """The rows of each hour, by time; of many, `_PART_ROWS` at once, as one run may have more than
+    a segment holds.
+    """
     if rows.times != sorted(rows.times):
         rows.sort()
     times, begin = rows.times, 0
     while begin < len(times):
         hour = times[begin] // HOUR_NS
-        end = bisect_left(times, (hour + 1) * HOUR_NS, begin)
+        end = min(bisect_left(times, (hour + 1) * HOUR_NS, begin), begin + _PART_ROWS)
         yield hour, rows if end - begin == len(times) else rows.part(begin, end)
         begin = end
 

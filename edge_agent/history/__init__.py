@@ -28,7 +28,8 @@ Promises
 - A record is in history once, whole: fields, time and whose clock gave it, source and number, seq,
   origin. Its position in the log and its segment commit together.
 - Counts, minima, maxima, sums, first and last of integers and decimals are exact in roll-ups,
-  however late or out of order records came. Late ones become further parts of their hour.
+  however late or out of order records came, as long as a sum fits into 64 bits; behind that they
+  are floats. Late ones become further parts of their hour.
 - What a flush has written survives a power cut. What was digested and not flushed is digested
   again; the log is acknowledged (consumer ``history``) only behind a flush.
 - A damaged part is left out of an answer, which says so (``damaged``). A damaged file is set aside

@@ -11,8 +11,8 @@ from edge_agent.digest.scrub import HistoryScrub
 from edge_agent.history import FOLDER, keys
 from edge_agent.history.keys import HOUR_NS, MINUTE_NS, RAW
 from edge_agent.store import writing
-from tests.digest.support import LIMIT_BYTES, MIDNIGHT_NS, flushed, run_of
 from tests.digest.test_tools import owner
+from tests.digest.whole_files import LIMIT_BYTES, MIDNIGHT_NS, flushed, run_of
 
 
 async def test_a_damaged_part_is_told_once_however_often_it_is_passed(

@@ -18,7 +18,7 @@ from edge_agent.errors import StoreFailed
 from edge_agent.history import FOLDER, keys
 from edge_agent.history.keys import HOUR_NS, HOURS, MINUTE_NS, MINUTES, RAW
 from edge_agent.store import DATA, writing
-from tests.digest.support import LIMIT_BYTES, MIDNIGHT_NS, flushed, run_of
+from tests.digest.whole_files import LIMIT_BYTES, MIDNIGHT_NS, flushed, run_of
 
 SECRET = "what nobody may read any more"
 

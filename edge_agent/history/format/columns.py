@@ -104,7 +104,10 @@ def encode_column(values: list[Any], kinds: set[type]) -> Column:
 
 
 def join_columns(columns: Sequence[Column], counts: Sequence[int]) -> Column:
-    """Loose columns of the same field, one behind the other, packed. Raises StoreDamaged."""
+    """Loose columns of the same field, one behind the other, packed.
+
+    Raises StoreDamaged, and OverflowError where damage made numbers too large.
+    """
     kinds = {column.kind for column in columns}
     if kinds <= _SCALED and not any(column.others for column in columns):
         scale = max(column.scale for column in columns)
@@ -165,7 +168,7 @@ def numbers_of(column: Column, count: int) -> Numbers | None:
     """The finite numbers of a column; None where it has none. Raises StoreDamaged."""
     kind = column.kind
     if kind in NUMBERS:
-        missing = frozenset(_others(column)) if column.others else frozenset[int]()
+        missing = frozenset(_others(column, count)) if column.others else frozenset[int]()
         if kind in (INTEGER, DECIMAL):
             return Numbers(unpack(_needed(column), count), column.scale, missing)
         floats = _floats(column, count)
@@ -207,8 +210,8 @@ def _decimals(values: list[Any]) -> tuple[int, list[int]] | None:
     None where they are no decimals.
     """
     largest = max(abs(min(values)), abs(max(values)))
-    # Of values that are all finite the sum is finite, too, or so large that they are no decimals.
-    if not isfinite(sum(values)):
+    # A NaN, which compares with nothing, spoils the sum.
+    if not (largest < _EXACT_MAX and isfinite(sum(values))):
         return None
     scale = 0
     for value in (*values[:_SAMPLE], *values[-_SAMPLE:]):
@@ -274,8 +277,6 @@ def _decode_numbers(column: Column, count: int) -> list[Any]:
         values = unpack(_needed(column), count)
     elif column.kind == DECIMAL:
         scaled = unpack(_needed(column), count)
-        if not 0 <= column.scale <= SCALE_MAX:
-            raise StoreDamaged(f"a column of numbers has {column.scale} decimals")
         values = list(map(truediv, scaled, repeat(_POWERS[column.scale])))
         bits = int.from_bytes(column.whole, "little")
         while bits:
@@ -286,7 +287,7 @@ def _decode_numbers(column: Column, count: int) -> list[Any]:
     else:
         values = _floats(column, count)
     if column.others:
-        for place, value in _others(column).items():
+        for place, value in _others(column, count).items():
             values[place] = value
     return values
 
@@ -296,14 +297,17 @@ def _floats(column: Column, count: int) -> list[float]:
     return unpack_floats(column.squeezed, column.data, code, count)
 
 
-def _others(column: Column) -> dict[int, Any]:
+def _others(column: Column, count: int) -> dict[int, Any]:
     try:
-        return _OTHERS.decode(column.others)
+        others = _OTHERS.decode(column.others)
     except (ValueError, RecursionError) as error:
         raise StoreDamaged(f"a column's other values cannot be read: {error}") from error
+    if not 0 < len(others) < count or min(others) < 0 or max(others) >= count:
+        raise StoreDamaged("a column's other values have places that it does not have")
+    return others
 
 
 def _needed(column: Column) -> Packed:
-    if column.packed is None:
-        raise StoreDamaged(f"a column of the kind {column.kind} has no numbers")
+    if column.packed is None or not 0 <= column.scale <= SCALE_MAX:
+        raise StoreDamaged(f"a column of the kind {column.kind} has no numbers of its own")
     return column.packed

@@ -78,6 +78,9 @@ def pack(values: Sequence[int], *, even: bool = False) -> Packed:
     steps = _steps(values)
     step = min(steps)
     span = max(steps) - step
+    if step < -_INT64:
+        # Such a fall is wider than what msgpack has for it.
+        return _packed(OFFSETS, low, 0, 1, _less(values, low))
     if span == 0:
         return Packed(STEPS, values[0], step)
     unit = gcd(*steps) if even else 1

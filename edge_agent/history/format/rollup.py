@@ -18,12 +18,14 @@ import msgspec
 from msgspec import Struct
 
 from edge_agent.errors import StoreDamaged
-from edge_agent.history.format.columns import Numbers
+from edge_agent.history.format.columns import SCALE_MAX, Numbers
 from edge_agent.history.format.packing import Packed, pack, pack_floats, unpack, unpack_floats
 from edge_agent.history.format.segment import Path
 
 ROLLUP_FORMAT = 1
 _INT64 = 1 << 63
+#: A part of history has 60 units at most.
+_UNITS_MAX = 4096
 #: Columns of numbers in a `Cells`, in the order in which they are stored.
 NUMBERS = ("mins", "maxs", "sums", "firsts", "lasts")
 COLUMNS = ("starts", "counts", *NUMBERS, "first_ns", "last_ns", "squares")
@@ -98,7 +100,7 @@ def cells_of(
         cells.counts.append(end - begin)
         cells.mins.append(min(part))
         cells.maxs.append(max(part))
-        total = sum(part) if exact else fsum(part)
+        total = sum(part) if exact else _sum(part)
         cells.sums.append(total)
         cells.firsts.append(part[0])
         cells.lasts.append(part[-1])
@@ -116,7 +118,15 @@ def _squares(part: Sequence[float], total: float, scale: int, *, exact: bool) ->
         return wide / float(10 ** (2 * scale))
     mean = total / count
     deviations = list(map(sub, part, repeat(mean)))
-    return fsum(map(mul, deviations, deviations))
+    return _sum(list(map(mul, deviations, deviations)))
+
+
+def _sum(values: Sequence[float]) -> float:
+    try:
+        return fsum(values)
+    except (OverflowError, ValueError):
+        # Too large for a float on the way, or of both infinities: what floats make of it.
+        return float(sum(values))
 
 
 def join_cells(parts: Iterable[Cells], unit_ns: int) -> Cells:
@@ -172,7 +182,7 @@ def _grouped(cells: Cells, unit_ns: int) -> Cells:
     if cells.maxs:
         made.maxs = [max(cells.maxs[i:j]) for i, j in groups]
     if cells.sums:
-        add_up: Callable[[list[float]], float] = sum if cells.exact else fsum
+        add_up: Callable[[list[float]], float] = sum if cells.exact else _sum
         made.sums = [add_up(cells.sums[i:j]) for i, j in groups]
     if cells.first_ns:
         times = cells.first_ns
@@ -192,9 +202,14 @@ def _grouped(cells: Cells, unit_ns: int) -> Cells:
 
 def _joined_squares(cells: Cells, i: int, j: int) -> float:
     counts, sums, power = cells.counts[i:j], cells.sums[i:j], 10**cells.scale
-    mean = sum(sums) / sum(counts)
-    between = [n * ((part / n - mean) / power) ** 2 for n, part in zip(counts, sums, strict=True)]
-    return fsum([*cells.squares[i:j], *between])
+    count, total = sum(counts), sum(sums)
+    # Of integers the difference from the mean is exact until it is divided.
+    apart = [
+        (part * count - total * n) / (n * count * power)
+        for n, part in zip(counts, sums, strict=True)
+    ]
+    between = [n * one * one for n, one in zip(counts, apart, strict=True)]
+    return _sum([*cells.squares[i:j], *between])
 
 
 class FieldFigures(Struct, array_like=True, frozen=True, gc=False):
@@ -283,8 +298,10 @@ def decode_rollup(raw: bytes | memoryview) -> Rollup:
         rollup = _ROLLUP.decode(raw)
     except (ValueError, RecursionError) as error:
         raise StoreDamaged(f"a roll-up of history cannot be read: {error}") from error
-    if rollup.format != ROLLUP_FORMAT or rollup.count < 1 or rollup.unit_ns < 1:
+    if rollup.format != ROLLUP_FORMAT or not 1 <= rollup.count <= _UNITS_MAX or rollup.unit_ns < 1:
         raise StoreDamaged("a roll-up of history has an impossible header")
+    if len(rollup.paths) != len(rollup.fields):
+        raise StoreDamaged("a roll-up of history has more or fewer figures than fields")
     return rollup
 
 
@@ -307,16 +324,15 @@ def field_in(rollup: Rollup, path: Path, *, needs: frozenset[str] | None = None)
     """
     if path not in rollup.paths:
         return None
-    try:
-        figures = _FIELD.decode(rollup.fields[rollup.paths.index(path)])
-    except (ValueError, IndexError) as error:
-        raise StoreDamaged(f"a roll-up's field cannot be read: {error}") from error
-    exact = bool(figures.numbers)
+    figures = _figures_in(rollup, path)
+    exact, count = bool(figures.numbers), figures.count
     cells = Cells(figures.scale, exact=exact)
     starts = unpack(rollup.starts, rollup.count)
-    count = figures.count
     if figures.places is not None:
-        starts = [starts[place] for place in unpack(figures.places, count)]
+        places = unpack(figures.places, count)
+        if min(places) < 0 or max(places) >= rollup.count:
+            raise StoreDamaged("a roll-up's field names units that it does not have")
+        starts = list(map(starts.__getitem__, places))
     cells.starts = starts
     cells.counts = unpack(rollup.counts if figures.counts is None else figures.counts, count)
     for name, own, common in (
@@ -337,3 +353,16 @@ def field_in(rollup: Rollup, path: Path, *, needs: frozenset[str] | None = None)
     if needs is None or "squares" in needs:
         cells.squares = unpack_floats(*figures.squares, "f", count)
     return cells
+
+
+def _figures_in(rollup: Rollup, path: Path) -> FieldFigures:
+    try:
+        figures = _FIELD.decode(rollup.fields[rollup.paths.index(path)])
+    except (ValueError, RecursionError) as error:
+        raise StoreDamaged(f"a roll-up's field cannot be read: {error}") from error
+    if not (1 <= figures.count <= rollup.count and 0 <= figures.scale <= SCALE_MAX):
+        raise StoreDamaged("a roll-up's field has an impossible header")
+    lists = figures.numbers or figures.floats
+    if len(lists) != len(NUMBERS) or (figures.places is None and figures.count != rollup.count):
+        raise StoreDamaged("a roll-up's field lacks figures")
+    return figures

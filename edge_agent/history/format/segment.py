@@ -177,6 +177,13 @@ def join_segments(segments: Sequence[Segment]) -> Iterator[Segment | None]:
     """Segments of one stream as one, packed, of at most `ROWS_MAX` records in all. It comes last;
     None before it are places to pause at, every 2 ms or so. Raises StoreDamaged.
     """
+    try:
+        yield from _join(segments)
+    except OverflowError as error:
+        raise StoreDamaged(f"a segment of history holds impossible numbers: {error}") from error
+
+
+def _join(segments: Sequence[Segment]) -> Iterator[Segment | None]:
     behind = all(one.last_ns <= two.first_ns for one, two in pairwise(segments))
     alike = {tuple(table.paths) for segment in segments for table in segment.tables}
     if not behind or len(alike) != 1:
@@ -187,30 +194,25 @@ def join_segments(segments: Sequence[Segment]) -> Iterator[Segment | None]:
         segments = [make_segment(rows)]
         yield None
     counts = [segment.count for segment in segments]
-    ways = list(dict.fromkeys(way for segment in segments for way in segment.ways))
-    way_of = [
-        ways.index(segment.ways[number])
-        for segment in segments
-        for number in unpack(segment.way_of, segment.count)
-    ]
     numbers = []
     for name in ("times", "seqs", "source_seqs", "origin_seqs"):
-        values = [value for one in segments for value in unpack(getattr(one, name), one.count)]
+        values: list[int] = []
+        for one in segments:
+            values += unpack(getattr(one, name), one.count)
         numbers.append(pack(values, even=name == "times"))
     yield None
+    ways, way_of = _joined_ways(segments)
     tables = []
     for index, table in enumerate(segments[0].tables):
         columns = []
+        sizes = [segment.tables[index].count for segment in segments]
         for number in range(len(table.columns)):
             parts = [segment.tables[index].columns[number] for segment in segments]
-            sizes = [segment.tables[index].count for segment in segments]
             columns.append(join_columns(parts, sizes))
             yield None
         places = table.places
         places = None if places is None else pack(unpack(places, table.count))
-        tables.append(
-            Table(table.paths, places, sum(sizes) if table.columns else sum(counts), columns)
-        )
+        tables.append(Table(table.paths, places, sum(sizes), columns))
     times, seqs, source_seqs, origin_seqs = numbers
     yield Segment(
         SEGMENT_FORMAT,
@@ -227,14 +229,30 @@ def join_segments(segments: Sequence[Segment]) -> Iterator[Segment | None]:
     )
 
 
+def _joined_ways(segments: Sequence[Segment]) -> tuple[list[Way], list[int]]:
+    ways = list(dict.fromkeys(way for segment in segments for way in segment.ways))
+    way_of: list[int] = []
+    for segment in segments:
+        numbers = [ways.index(way) for way in segment.ways]
+        way_of += map(numbers.__getitem__, _ways_of(segment))
+    return ways, way_of
+
+
 def decode_segment(raw: bytes | memoryview) -> Segment:
     """The segment, its columns still packed. Raises StoreDamaged."""
     try:
         segment = _DECODER.decode(raw)
     except (ValueError, RecursionError) as error:
         raise StoreDamaged(f"a segment of history cannot be read: {error}") from error
-    if segment.format != SEGMENT_FORMAT or not 1 <= segment.count <= ROWS_MAX:
+    count = segment.count
+    if segment.format != SEGMENT_FORMAT or not 1 <= count <= ROWS_MAX:
         raise StoreDamaged("a segment of history has an impossible header")
+    whole = all(table.count == count for table in segment.tables if table.places is None)
+    if not whole or sum(table.count for table in segment.tables) != count:
+        raise StoreDamaged("a segment of history has more or fewer records than its tables")
+    for table in segment.tables:
+        if table.count < 1 or len(table.paths) != len(table.columns):
+            raise StoreDamaged("a segment of history has an impossible table")
     return segment
 
 
@@ -249,13 +267,30 @@ def fields_of(segment: Segment) -> list[dict[str, Any]]:
     for table in segment.tables:
         columns = [decode_column(column, table.count) for column in table.columns]
         fields = _assemble(table.paths, columns, table.count)
-        if table.places is None:
-            if table.count != segment.count:
-                raise StoreDamaged("a segment of history has more records than its tables")
+        places = _places(segment, table)
+        if places is None:
             return fields
-        for place, one in zip(unpack(table.places, table.count), fields, strict=True):
+        for place, one in zip(places, fields, strict=True):
             found[place] = one
     return found
+
+
+def _places(segment: Segment, table: Table) -> list[int] | None:
+    """Where its records stand in the segment; None for all. Raises StoreDamaged."""
+    if table.places is None:
+        return None
+    places = unpack(table.places, table.count)
+    if min(places) < 0 or max(places) >= segment.count:
+        raise StoreDamaged("a table of history names records that its segment does not have")
+    return places
+
+
+def _ways_of(segment: Segment) -> list[int]:
+    """Which way each record has. Raises StoreDamaged."""
+    way_of = unpack(segment.way_of, segment.count)
+    if min(way_of) < 0 or max(way_of) >= len(segment.ways):
+        raise StoreDamaged("a segment of history names a way that it does not have")
+    return way_of
 
 
 def records_of(segment: Segment, stream: str) -> Iterator[Record]:
@@ -292,9 +327,7 @@ def rows_of(segment: Segment) -> Rows:
     rows.seqs = unpack(segment.seqs, count)
     rows.source_seqs = unpack(segment.source_seqs, count)
     rows.origin_seqs = unpack(segment.origin_seqs, count)
-    rows.way_of, rows.ways = unpack(segment.way_of, count), segment.ways
-    if max(rows.way_of) >= len(rows.ways):
-        raise StoreDamaged("a segment of history names a way that it does not have")
+    rows.way_of, rows.ways = _ways_of(segment), segment.ways
     rows.fields = fields_of(segment)
     return rows
 
@@ -313,8 +346,7 @@ def column_of(segment: Segment, path: Path) -> Iterator[tuple[list[int] | None, 
         if path in table.paths:
             numbers = numbers_of(table.columns[table.paths.index(path)], table.count)
             if numbers is not None:
-                places = table.places
-                yield None if places is None else unpack(places, table.count), numbers
+                yield _places(segment, table), numbers
 
 
 def _tables(fields: Sequence[dict[str, Any]]) -> Iterator[Table]:
@@ -386,6 +418,8 @@ def _assemble(
     paths: Sequence[Path], columns: Sequence[list[Any]], count: int
 ) -> list[dict[str, Any]]:
     if list(paths) == [()]:
+        if not all(isinstance(one, dict) for one in columns[0]):
+            raise StoreDamaged("a record of history is no map")
         return columns[0]
     if not paths:
         return [{} for _ in range(count)]
@@ -401,5 +435,7 @@ def _nested(leaves: Iterable[tuple[Path, Any]]) -> dict[str, Any]:
         inner = fields
         for key in path[:-1]:
             inner = inner.setdefault(key, {})
+            if not isinstance(inner, dict):
+                raise StoreDamaged("a field of history lies within another that is no map")
         inner[path[-1]] = value
     return fields

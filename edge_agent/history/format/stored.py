@@ -23,7 +23,8 @@ class HistoryHeader(Struct, array_like=True, frozen=True):
     """What history says about itself, as of its last flush.
 
     ``store_id`` and ``epoch`` are of the store that it digests; ``positions`` are by log;
-    ``flushes`` counts them. ``missed`` records were trimmed before they were digested.
+    ``flushes`` counts them. ``missed`` records were trimmed or damaged before they were digested,
+    or of a stream too many.
     """
 
     format: int
@@ -47,7 +48,7 @@ def read_header(txn: lmdb.Transaction[memoryview]) -> HistoryHeader:
         raise StoreDamaged("it has no header")
     try:
         header = _HEADER.decode(checked(META, raw))
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:
         raise StoreDamaged(f"its header cannot be read: {error}") from error
     if header.format != HISTORY_FORMAT:
         raise StoreDamaged(f"its format is {header.format}, this version reads {HISTORY_FORMAT}")
@@ -76,6 +77,7 @@ def sealed(key: bytes, value: bytes) -> bytes:
 def checked(key: bytes, raw: memoryview) -> memoryview:
     """A stored value without its checksum. Raises StoreDamaged where that is wrong."""
     value = raw[:-_CRC_BYTES]
-    if zlib.crc32(value, zlib.crc32(key)) != int.from_bytes(raw[-_CRC_BYTES:], "big"):
+    found = zlib.crc32(value, zlib.crc32(key))
+    if len(raw) < _CRC_BYTES or found != int.from_bytes(raw[-_CRC_BYTES:], "big"):
         raise StoreDamaged("a part of history fails its checksum")
     return value

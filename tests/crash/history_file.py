@@ -1,0 +1,181 @@
+"""Power cuts of history's file: flushes of a real `History` are recorded, and cut everywhere.
+
+After any cut the file opens, sound; its positions are those of a flush that was begun, and not
+older than the last that was done; every record up to them is there, once and as it was, and none
+behind them; and the minutes are those of these records. Then the next flush is written.
+
+``python -m tests.crash.history_file MARKS FOLDER BROKEN`` is what is recorded. What is BROKEN on
+purpose (`CONTROLS`) the explorer has to find.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from edge_agent.digest import History as Digested
+from edge_agent.digest import HistoryFile
+from edge_agent.digest.file import Flush
+from edge_agent.history import keys
+from edge_agent.record import Record, Run
+from edge_agent.store import Block, encode_runs
+from tests.crash.choices import Plan
+from tests.crash.conversations import Fact
+from tests.crash.explorer import Tally, Try, explore
+from tests.crash.history import AGENT, History, Moment
+from tests.crash.images import Image
+from tests.crash.recording import STRACE, read_ops
+from tests.crash.verdict import Verdict
+from tests.digest.support import DAY, FOREVER, expected_figures, figures, kept, made
+
+CONTROLS: Final = ("segment", "minutes", "early")
+LIMIT: Final = 1024 * 1024
+FLUSHES: Final = 6
+STREAMS: Final = 4
+_EACH: Final = 30
+#: Far enough from one to the next that hours and days are closed.
+_STEP_NS: Final = 5 * keys.HOUR_NS
+
+
+def blocks(number: int) -> list[Block]:
+    """What comes before the flush ``number``, from 1 on."""
+    now, first = DAY + number * _STEP_NS, 1 + (number - 1) * STREAMS * _EACH
+    runs = []
+    for stream in range(STREAMS):
+        bodies = [
+            msgspec.msgpack.encode({"time": (now + i * keys.MINUTE_NS) / 1e9, "t": i * number / 8})
+            for i in range(_EACH)
+        ]
+        body = b"".join(bodies)
+        runs.append(Run(f"s/{stream}", "pi", 0, now, True, _EACH, body, now, now))
+    payload = encode_runs(runs)
+    clocks = (bytes(16), 1, now, True)
+    return [Block("main", first, STREAMS * _EACH, 0, len(payload), payload, *clocks, now, now)]
+
+
+def records(last: int) -> list[Record]:
+    """All that was sent, up to a seq."""
+    found = [
+        record
+        for number in range(1, last // (STREAMS * _EACH) + 1)
+        for block in blocks(number)
+        for record in block.records()
+    ]
+    return found[:last]
+
+
+def flush_one(history: Digested, number: int) -> Flush:
+    for _ in history.take(blocks(number), DAY):
+        pass
+    return made(history, DAY + number * _STEP_NS + keys.HOUR_NS)
+
+
+def _record(marks: int, path: Path, broken: str) -> None:
+    file, _ = HistoryFile.open(path, LIMIT, "store", "epoch")
+    history = Digested(file, FOREVER)
+    for number in range(1, FLUSHES + 1):
+        flush = flush_one(history, number)
+        last = flush.header.positions["main"]
+        os.write(marks, b"greeted %d" % last)
+        _write(file, flush, broken)
+        os.write(marks, b"acked %d" % last)
+        history.flushed()
+    file.close()
+
+
+def _write(file: HistoryFile, flush: Flush, broken: str) -> None:
+    level = {"segment": keys.RAW, "minutes": keys.MINUTES}.get(broken)
+    if level is not None:
+        flush.puts.pop(max(key for key in flush.puts if key[0] == level))
+    if broken == "early":
+        file.write(Flush(flush.header))
+    file.write(flush)
+
+
+def recorded(broken: str = "none") -> History:
+    """The recorded run."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        # The agent's own folder was made durable long before.
+        (folder / "disk" / AGENT).mkdir(parents=True)
+        trace, marks = folder / "trace", folder / "marks"
+        arguments = (str(marks), str(folder / "disk" / AGENT), broken)
+        command = [*STRACE, "-o", str(trace), sys.executable, "-m", __name__, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr
+        ops = read_ops(trace, folder / "disk", marks)
+    facts = []
+    for op in ops:
+        if op.kind == "mark":
+            kind, last = op.data.split()
+            # Said once it was done, or before it was begun.
+            facts.append(Fact(op.begin, kind.decode(), "main", int(last)))
+    of_disk = [op for op in ops if op.kind not in ("mark", "say", "hear")]
+    return History([of_disk], facts, files={AGENT: None})
+
+
+def judged(history: History, bench: Path) -> Try:
+    """What `explore` calls for each image."""
+
+    def attempt(moment: Moment, _: Image) -> Verdict:
+        acked, begun = (told.get("main", 0) for told in (moment.known.acked, moment.known.greeted))
+        file, told = HistoryFile.open(bench / AGENT, LIMIT, "store", "epoch")
+        try:
+            verdict = Verdict(_problems(file, told, acked, begun), checked=acked)
+        finally:
+            file.close()
+        return verdict
+
+    assert history.starts
+    return attempt
+
+
+def _problems(file: HistoryFile, told: str, acked: int, begun: int) -> list[str]:
+    if told:
+        return [told]
+    last = file.header.positions.get("main", 0)
+    if not acked <= last <= begun:
+        return [f"history is at {last}; {acked} was flushed, {begun} begun"]
+    problems = _differences(file, last)
+    number = last // (STREAMS * _EACH) + 1
+    history = Digested(file, FOREVER)
+    file.write(flush_one(history, number))
+    return problems or _differences(file, last + STREAMS * _EACH)
+
+
+def _differences(file: HistoryFile, last: int) -> list[str]:
+    sent = records(last)
+    problems = []
+    if _told(kept(file)) != _told(sent):
+        problems.append(f"up to {last} the records are not those that were sent")
+    if figures(file, keys.MINUTES) != expected_figures(sent, keys.MINUTE_NS):
+        problems.append(f"up to {last} the minutes are not those of the records")
+    over = (file.header.hours_until + 1) * keys.DAY_NS
+    if figures(file, keys.HOURS) != expected_figures(sent, keys.HOUR_NS, until=over):
+        problems.append(f"up to {last} the hours are not those of the records")
+    return problems
+
+
+def _told(found: Sequence[Record]) -> list[Any]:
+    return [(one.seq, one.stream, one.time_ns, one.fields) for one in found]
+
+
+def tried(history: History, tries: int, seed: int, *, until_failure: bool = False) -> Tally:
+    """So many images of the run."""
+    plan = Plan.of(history, tries, seed)
+    return explore(history, plan, judged, until_failure=until_failure)
+
+
+if __name__ == "__main__":
+    _record(
+        os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+        Path(sys.argv[2]),
+        sys.argv[3],
+    )

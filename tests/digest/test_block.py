@@ -1,0 +1,176 @@
+"""Blocks of a log become rows, on the quick way as on the slow one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from edge_agent.aggregates import THINNED_SOURCE
+from edge_agent.digest.block import WAIT_NS, _slow, digest, waits
+from edge_agent.digest.tail import Tail
+from edge_agent.history import Rows
+from edge_agent.record import UNSET_CLOCK_BEFORE_NS, Origin, Run
+from edge_agent.store import ERASED, Block, encode_runs
+from tests.history import values as drawn
+
+NOW = 1_795_341_600 * 10**9
+BOOT = bytes(16)
+
+
+def run(
+    found: list[Any], *, stream: str = "a/1", source: str = "pi", first: int = 0,
+    arrival_ns: int = NOW, synced: bool = True,
+) -> Run:  # fmt: skip
+    body = b"".join(map(msgspec.msgpack.encode, found))
+    return Run(stream, source, first, arrival_ns, synced, len(found), body, NOW, NOW)
+
+
+def block(
+    *runs: Run, first: int = 1, synced: bool = True, stored_ns: int = NOW,
+    origin: Origin | None = None,
+) -> Block:  # fmt: skip
+    payload = encode_runs(runs)
+    count = sum(one.count for one in runs)
+    size = len(payload)
+    return Block(
+        "main", first, count, 0, size, payload, BOOT, 1, stored_ns, synced, NOW, NOW, origin
+    )
+
+
+def rows_of(tail: Tail) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for stream, kept in tail.streams.items():
+        rows: Rows = kept.rows
+        rows.fill()
+        found[stream] = [
+            (*one[:4], rows.ways[one[4]], drawn.as_kept(one[5]))
+            for one in zip(
+                rows.times, rows.seqs, rows.source_seqs, rows.origin_seqs, rows.way_of,
+                rows.fields, strict=True,
+            )
+        ]  # fmt: skip
+    return found
+
+
+def taken(one: Block, after: int = 0) -> tuple[dict[str, list[Any]], int]:
+    tail = Tail()
+    skipped = sum(digest(one, after, tail, NOW + 5))
+    return rows_of(tail), skipped
+
+
+def slowly(one: Block, after: int = 0) -> tuple[dict[str, list[Any]], int]:
+    tail = Tail()
+    return_of = sum(_slow(one, after, tail, NOW + 5))
+    return rows_of(tail), return_of
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+times: Any = (
+    st.none()
+    | st.booleans()
+    | st.text(max_size=3)
+    | st.floats()
+    | st.integers(-(10**4), 2**40)
+    | st.integers(0, 2 * 10**17).map(lambda us: _EPOCH + timedelta(0, 0, us))
+    | st.integers(0, 10**16).map(lambda us: us / 1e6)
+    | st.just("2026-11-22T10:00:00.25Z")
+    | st.integers(-(10**9), 10**9).map(lambda s: {"historic": s})
+)
+bodies = st.builds(
+    lambda fields, time, stream: {**fields, **time, **stream},
+    st.dictionaries(st.sampled_from(["t", "u"]), drawn.scalars, max_size=2),
+    st.just({}) | times.map(lambda value: {"time": value}),
+    st.just({}) | st.just({"stream": "a/1"}),
+)
+runs = st.builds(
+    run,
+    st.lists(bodies, min_size=1, max_size=4),
+    stream=st.sampled_from(["a/1", "b/2", ERASED]),
+    source=st.sampled_from(["pi", "$rule/x", THINNED_SOURCE + "x"]),
+    first=st.sampled_from([0, 7]),
+    arrival_ns=st.sampled_from([NOW, NOW + 1, UNSET_CLOCK_BEFORE_NS + 1]),
+    synced=st.booleans(),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(runs, min_size=1, max_size=4), st.integers(0, 5), st.booleans())
+@example([run([{"time": datetime(3000, 1, 1, tzinfo=UTC)}, {"time": 2.0**40}])], 0, True)
+@example([run([{"t": 1}, {"t": 2}, {"t": 3}])], 2, True)
+def test_the_quick_way_is_the_slow_way(found: list[Run], after: int, synced: bool) -> None:
+    one = block(*found, synced=synced)
+    rows, skipped = taken(one, after)
+    assert (rows, skipped) == slowly(one, after)
+    kept = sum(map(len, rows.values()))
+    wanted = [
+        seq
+        for seq, of in enumerate((of for of in found for _ in range(of.count)), 1)
+        if seq > after and of.stream != ERASED and not of.source.startswith(THINNED_SOURCE)
+    ]
+    assert kept == len(wanted)
+    assert sorted(row[1] for of in rows.values() for row in of) == wanted
+
+
+def test_one_record_that_cannot_be_read_hides_no_other() -> None:
+    good = msgspec.msgpack.encode({"t": 1})
+    # A date beyond the year 9999, a text that is none.
+    for bad in (b"\x81\xa1t\xc7\x0c\xff" + bytes(4) + b"\x7f" + b"\xff" * 7, b"\x81\xa1t\xa1\xff"):
+        one = block(Run("a/1", "pi", 0, NOW, True, 3, good + bad + good, NOW, NOW))
+        rows, _ = taken(one)
+        assert [row[5] for row in rows["a/1"]] == [
+            drawn.as_kept(v) for v in ({"t": 1}, {}, {"t": 1})
+        ]
+
+
+def test_records_of_other_agents_keep_where_they_come_from() -> None:
+    origin = Origin("feed", "0" * 16, "far", 100, bytes(16), 1, NOW, True, ("feed",))
+    rows, _ = taken(block(run([{"t": 1}, {"t": 2}]), origin=origin))
+    [(_, seq, _, origin_seq, way, _), (_, _, _, second, _, _)] = rows["a/1"]
+    assert (seq, origin_seq, second) == (1, 100, 101)
+    assert (way.origin, way.origin_epoch, way.origin_log) == ("feed", "0" * 16, "far")
+
+
+def test_what_a_clock_that_was_never_set_gave_is_taken_at_the_time_of_digesting() -> None:
+    woke = 10**9
+    one = block(
+        run([{"t": 1}, {"t": 2, "time": 1_795_341_600.0}], arrival_ns=woke, synced=False),
+        synced=False,
+        stored_ns=woke,
+    )
+    rows, _ = taken(one)
+    assert [row[0] for row in rows["a/1"]] == [NOW + 5, NOW]
+    assert [(row[4].synced, row[4].quality) for row in rows["a/1"]] == [
+        (False, "arrival"), (False, "sensor"),
+    ]  # fmt: skip
+
+
+def test_only_records_of_a_boot_that_has_just_begun_wait_for_its_clock() -> None:
+    unset = block(run([{"t": 1}]), synced=False)
+    assert waits(unset, BOOT, WAIT_NS - 1)
+    assert not waits(unset, BOOT, WAIT_NS)
+    assert not waits(unset, b"another boot....", 1)
+    assert not waits(block(run([{"t": 1}])), BOOT, 1)
+    known = unset.corrected({("", BOOT): 10**9})
+    assert known.correction is not None and not waits(known, BOOT, 1)
+
+
+def test_a_long_block_pauses() -> None:
+    one = block(*[run([{"t": 1}], stream=f"s/{i % 7}") for i in range(1000)])
+    assert len(list(digest(one, 0, Tail(), NOW))) >= 3
+    assert len(list(_slow(one, 0, Tail(), NOW))) >= 3
+
+
+def test_a_block_that_is_no_block_is_passed_over() -> None:
+    one = replace(block(run([{"t": 1}])), payload=b"\xc1", raw_len=1)
+    assert taken(one) == ({}, 0)
+
+
+def test_a_body_that_is_large_becomes_a_segment_at_once() -> None:
+    tail = Tail()
+    list(digest(block(run([{"s": "x" * 60_000}] * 3)), 0, tail, NOW))
+    assert tail.rows == 0 and len(tail.streams["a/1"].segments) == 1
