@@ -229,7 +229,8 @@ def _moment(text: str, now_ns: int, what: str) -> int:
         return midnight
     if text == "yesterday":
         return midnight - DAY_NS
-    return parse_moment(text, now_ns, what=what)
+    # Measurements from before 1970 are kept, too.
+    return parse_moment(text, now_ns, what=what, lowest_ns=-TIME_NS_MAX)
 
 
 def _aggregates(text: str) -> tuple[str, ...]:

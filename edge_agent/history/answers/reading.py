@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import TypeVar
 
@@ -40,6 +41,7 @@ class View:
     damaged: int = 0
     _range: dict[int, tuple[int, int] | None] = field(default_factory=dict)
     _known: dict[int, list[int]] = field(default_factory=dict)
+    _hours: dict[str, dict[int, list[Segment]]] = field(default_factory=dict)
 
     def segments(self, stream: str, number: int, hour: int) -> list[Segment]:
         """All segments of a stream and hour, in the order in which they were written."""
@@ -50,7 +52,7 @@ class View:
             )
             if segment is not None
         ]
-        return found + [segment for one, segment in self.tail.get(stream, ()) if one == hour]
+        return found + self._tail_of(stream).get(hour, [])
 
     def rollups(self, level: int, number: int, bucket: int) -> list[Rollup]:
         """All roll-ups of a stream and bucket, in the order in which they were written."""
@@ -76,9 +78,19 @@ class View:
 
     def hours(self, stream: str, from_ns: int, to_ns: int) -> list[int]:
         """The hours, rising, of which there may be records of a stream, in the file or the tail."""
-        own = {hour for hour, _ in self.tail.get(stream, ())}
-        found = {hour for hour in own if from_ns < (hour + 1) * HOUR_NS and hour * HOUR_NS < to_ns}
-        return sorted(found.union(self.buckets(RAW, from_ns, to_ns)))
+        own = [*self._tail_of(stream)]
+        first = bisect_left(own, from_ns // HOUR_NS)
+        found = own[first : bisect_left(own, -(-to_ns // HOUR_NS))]
+        return sorted({*found, *self.buckets(RAW, from_ns, to_ns)})
+
+    def _tail_of(self, stream: str) -> dict[int, list[Segment]]:
+        """What the tail has of a stream, by hour, rising."""
+        found = self._hours.get(stream)
+        if found is None:
+            found = self._hours[stream] = {}
+            for hour, segment in sorted(self.tail.get(stream, ()), key=itemgetter(0)):
+                found.setdefault(hour, []).append(segment)
+        return found
 
     def _decoded(
         self, decode: Callable[[bytes | memoryview], Part], raw: memoryview

@@ -26,7 +26,7 @@ from edge_agent.stream_names import compile_pattern
 #: Some moment, at the start of a day: 2026-03-02.
 START_NS = 1_772_409_600 * 1_000_000_000
 NOW_NS = START_NS + 40 * DAY_NS
-_LONG = Keep(100_000 * HOUR_NS, 100_000 * HOUR_NS, 100_000 * HOUR_NS)
+_LONG = Keep(1_000_000 * HOUR_NS, 1_000_000 * HOUR_NS, 1_000_000 * HOUR_NS)
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,13 @@ class Made:
 
     def text(self, form: str = "json", **asked: object) -> bytes:
         """An answer; ``from_`` and ``to`` may be ns."""
+        return b"".join(self._pieces(form, asked))
+
+    def pieces(self, **asked: object) -> list[bytes]:
+        """An answer in parts."""
+        return self._pieces("parts", asked)
+
+    def _pieces(self, form: str, asked: dict[str, object]) -> list[bytes]:
         parameters = {name.rstrip("_"): _moment(value) for name, value in asked.items()}
         question = parse_question(parameters, NOW_NS, 1_000_000)
         matches = compile_pattern(question.pattern)
@@ -99,7 +106,7 @@ class Made:
         from_ns, to_ns = question.span_ns
         with self.view(names, from_ns - question.back_ns, to_ns) as view:
             streams = [(name, file.numbers.get(name, 0)) for name in names]
-            return b"".join(Answer(view, question, streams).pieces(form))
+            return list(Answer(view, question, streams).pieces(form))
 
     def json(self, **asked: object) -> Any:
         return json.loads(self.text("json", **asked))
