@@ -208,12 +208,12 @@ class Asker:
 
 async def _names(pattern: str, known: set[str], may_read: Readable) -> list[str]:
     """Names that match and may be read, in order."""
-    if "*" not in pattern:
-        return [pattern] if pattern in known and may_read(pattern) else []
     try:
         matches = compile_pattern(pattern)
     except ProtocolError as error:
         raise bad_query(f"stream: {error.message}") from None
+    if "*" not in pattern:
+        return [pattern] if pattern in known and may_read(pattern) else []
     names: list[str] = []
     for place, name in enumerate(known):
         if matches(name) and may_read(name):

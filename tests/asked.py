@@ -6,9 +6,9 @@ import json
 import math
 import os
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,13 @@ import trio
 
 from edge_agent.access import Readable, everything
 from edge_agent.asking import Asker, HistoryAnswer
+from edge_agent.config import Config
 from edge_agent.digest import Digester, Keep
 from edge_agent.history import parse_question
+from edge_agent.ops import Sources
 from edge_agent.record import Run
 from edge_agent.store.types import Entry
-from tests.ops.real import Agent, agent
+from tests.ops.real import agent
 from tests.patience import PATIENCE_S
 
 DAYS_NS = 86_400 * 1_000_000_000
@@ -32,7 +34,8 @@ KEEP = Keep(300 * DAYS_NS, 300 * DAYS_NS, 300 * DAYS_NS)
 class Asked:
     """The parts, and questions to them."""
 
-    parts: Agent
+    parts: Any
+    sources: Sources
     digester: Digester
     asker: Asker
 
@@ -47,7 +50,7 @@ class Asked:
         await ticket.wait()
 
     async def ask(
-        self, form: str = "json", may_read: Readable = everything, **asked: object
+        self, form: str, may_read: Readable = everything, /, **asked: object
     ) -> HistoryAnswer:
         """An answer to the parameters, from an hour before now on where they do not say."""
         parameters = {name.rstrip("_"): str(value) for name, value in asked.items()}
@@ -86,20 +89,35 @@ class Asked:
 
 @asynccontextmanager
 async def asked(
-    folder: Path, *, seconds: float = 30.0, digests: bool = True
+    folder: Path,
+    *,
+    seconds: float = 30.0,
+    digests: bool = True,
+    serve: bool = False,
+    config: Config | None = None,
+    change: Callable[[Sources], Sources] = lambda sources: sources,
 ) -> AsyncIterator[Asked]:
-    async with agent(folder, serve=False) as parts, trio.open_nursery() as nursery:
-        made = _asked(parts, folder, seconds)
-        if digests:
-            nursery.start_soon(made.digester.run)
-        nursery.start_soon(made.asker.run)
-        yield made
-        nursery.cancel_scope.cancel()
+    """The parts, running; ``serve``: with the people's port."""
+    made: list[Asked] = []
 
+    def with_history(sources: Sources) -> Sources:
+        digester = Digester(
+            sources.log, folder, 16 << 20, KEEP, clock=sources.clock, metrics=sources.metrics
+        )
+        asker = Asker(digester, seconds=seconds, metrics=sources.metrics)
+        made.append(Asked(None, sources, digester, asker))
+        made[0].sources = change(replace(sources, digester=digester, asker=asker))
+        return made[0].sources
 
-def _asked(parts: Agent, folder: Path, seconds: float) -> Asked:
-    digester = Digester(parts.log, folder, 16 << 20, KEEP, clock=parts.clock, metrics=parts.metrics)
-    return Asked(parts, digester, Asker(digester, seconds=seconds, metrics=parts.metrics))
+    async with agent(folder, config=config, serve=serve, change=with_history) as parts:
+        (one,) = made
+        one.parts = parts
+        async with trio.open_nursery() as nursery:
+            if digests:
+                nursery.start_soon(one.digester.run)
+            nursery.start_soon(one.asker.run)
+            yield one
+            nursery.cancel_scope.cancel()
 
 
 def children() -> list[int]:

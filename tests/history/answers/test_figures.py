@@ -175,9 +175,9 @@ def test_one_figure_for_all_of_a_range(tmp_path: Path, seed: int, group: str) ->
                 own = {"stream": one.stream, "none": "", "1": parts[0]}
                 groups.setdefault(own.get(group, "1" if len(parts) > 2 else ""), []).append(one)
             for key, records in groups.items():
-                values = values_by_step(records, name.split("."), 2**62, low, high)
-                if values:
-                    expected[key, name] = values[0]
+                steps = values_by_step(records, name.split("."), 2**62, low, high)
+                if steps:
+                    expected[key, name] = steps[0]
         assert found.keys() == expected.keys()
         for (key, name), values in expected.items():
             row = found[key, name]

@@ -53,7 +53,9 @@ def test_a_damaged_part_is_left_out_and_counted(tmp_path: Path) -> None:
             history.flush(0)
         key = part_key(RAW, START_NS // HOUR_NS, 1, 1)
         with history.history.file._env.begin(write=True) as txn:
-            txn.put(key, bytes(txn.get(key))[:-1] + b"?")
+            value = txn.get(key)
+            assert value is not None
+            txn.put(key, bytes(value)[:-1] + b"?")
         answer = history.json(from_=START_NS, to=START_NS + 9)
         assert [one["fields"]["t"] for one in answer["records"]] == [0, 2]
         assert answer["damaged"] >= 1
