@@ -1,4 +1,4 @@
-"""``edge-agent query``: stored records, or figures and points of them, as a table or for programs."""
+"""``edge-agent query``: stored records, points or figures, as a table or for programs."""
 
 from __future__ import annotations
 
@@ -78,6 +78,12 @@ def command(
             click.echo("the time for one answer was up; narrow --from and --to", err=True)
             sys.exit(1)
         return
+    _show_records(agent, parameters, limit, order, form)
+
+
+def _show_records(
+    agent: AgentAddress, parameters: dict[str, str], limit: int, order: str, form: str
+) -> None:
     records: list[dict[str, object]] = []
     more = False
     for page in _pages(agent, parameters, limit, order):

@@ -78,8 +78,10 @@ def test_an_aggregate_gives_figures_per_stream() -> None:
 def test_points_and_figures_are_asked_of_history() -> None:
     with people_port() as (people, url):
         people.table = TABLE
-        result = ask(url, "--step", "1m", "--aggregate", "mean,max", "--fields", "t,n.a",
-                     "--group", "none", "--fill", "null", "--order", "newest", "--limit", "5")  # fmt: skip
+        result = ask(
+            url, "--step", "1m", "--aggregate", "mean,max", "--fields", "t,n.a", "--group", "none",
+            "--fill", "null", "--order", "newest", "--limit", "5",
+        )  # fmt: skip
         assert result.exit_code == 0, result.output
         asked = {name: value for name, value in people.asked[0].items() if name != "format"}
         assert asked == {
