@@ -62,7 +62,7 @@ class Asked:
         return answer
 
     async def json(self, **asked: object) -> Any:
-        return json.loads(b"".join((await self.ask(**asked)).pieces))
+        return json.loads(b"".join((await self.ask("json", everything, **asked)).pieces))
 
     @property
     def pid(self) -> int:

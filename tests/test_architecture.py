@@ -61,7 +61,7 @@ IMPURE = {"trio", "time", "random", "socket"}
 #: Heavy libraries and who may import them, though never while edge_agent.agent is imported.
 HEAVY = {
     "starlette": {"ops"}, "prometheus_client": {"ops"}, "cryptography": {"tls"},
-    "rich": {"cli"}, "psutil": {"cli", "ops"},
+    "rich": {"cli"}, "psutil": {"cli", "ops"}, "pyarrow": {"cli"},
 }  # fmt: skip
 #: Modules without a test file of their own: three lines, and declarations.
 UNTESTED = {
