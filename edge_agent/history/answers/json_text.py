@@ -7,7 +7,7 @@ times as quick as one record after the other.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from datetime import datetime, timedelta
 from typing import Any
 
 from edge_agent.history.format.columns import (
@@ -19,25 +19,19 @@ from edge_agent.history.format.columns import (
 )
 from edge_agent.history.format.packing import unpack
 from edge_agent.history.format.segment import Path, Segment, Table, Way
-from edge_agent.record import NANOSECONDS, Record, format_time
+from edge_agent.record import NANOSECONDS, Record
 from edge_agent.render import encode_json, to_dict
 
-_DAY_S = 86_400
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - the zone is written by hand, which is quicker
 #: What a record shows in front, in this order; everything else stands behind its fields.
 _FRONT = ("seq", "stream", "time", "source", "fields")
 
 
 def moment(time_ns: int) -> str:
-    """As `format_time`, quicker for many of one day."""
+    """As `format_time`, in a third of the time."""
     seconds, nanos = divmod(time_ns, NANOSECONDS)
-    day, second = divmod(seconds, _DAY_S)
-    text = f"{_date(day)}T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}"
+    text = (_EPOCH + timedelta(0, seconds)).isoformat()
     return f"{text}.{nanos:09}".rstrip("0") + "Z" if nanos else text + "Z"
-
-
-@lru_cache(maxsize=64)
-def _date(day: int) -> str:
-    return format_time(day * _DAY_S * NANOSECONDS)[:10]
 
 
 def records_as_json(
@@ -52,18 +46,22 @@ def records_as_json(
     origin_seqs = unpack(segment.origin_seqs, count)
     way_of = unpack(segment.way_of, count)
     fields = _fields(segment, begin, end)
-    name = encode_json(stream)
-    heads = [encode_json(way.source) for way in segment.ways]
-    tails = [_tail(way) for way in segment.ways]
-    for place in range(begin, end):
+    shapes = [_shape(way, stream) for way in segment.ways]
+    logs = [way.log for way in segment.ways]
+    passed_on = any(way.origin for way in segment.ways)
+    for place, text in enumerate(fields, begin):
         number, time_ns, seq = way_of[place], times[place], seqs[place]
-        tail = tails[number]
-        if segment.ways[number].origin:
-            tail = tail % origin_seqs[place]
-        text = b'{"seq":%d,"stream":%b,"time":"%b","source":%b,"fields":%b%b' % (
-            seq, name, moment(time_ns).encode(), heads[number], fields[place - begin], tail,
-        )  # fmt: skip
-        yield (time_ns, stream, segment.ways[number].log, seq), text
+        told: tuple[object, ...] = (seq, moment(time_ns).encode(), text)
+        if passed_on and segment.ways[number].origin:
+            told = (*told, origin_seqs[place])
+        yield (time_ns, stream, logs[number], seq), shapes[number] % told
+
+
+def _shape(way: Way, stream: str) -> bytes:
+    """A record's JSON, to be filled with its seq, its time, its fields and the origin's seq."""
+    name, source = (encode_json(text).replace(b"%", b"%%") for text in (stream, way.source))
+    head = b'{"seq":%%d,"stream":%b,"time":"%%b","source":%b,"fields":%%b' % (name, source)
+    return head + _tail(way)
 
 
 def _tail(way: Way) -> bytes:
@@ -77,12 +75,12 @@ def _tail(way: Way) -> bytes:
     rest = {key: value for key, value in shown.items() if key not in _FRONT}
     if not rest:
         return b"}"
-    text = b"," + encode_json(rest)[1:]
+    text = b"," + encode_json(rest)[1:].replace(b"%", b"%%")
     if not way.origin:
         return text
     # The origin comes last, and in it its seq.
     assert text.endswith(b'"seq":0}}')
-    return text[: -len(b"0}}")].replace(b"%", b"%%") + b"%d}}"
+    return text[: -len(b"0}}")] + b"%d}}"
 
 
 def _fields(segment: Segment, begin: int, end: int) -> list[bytes]:

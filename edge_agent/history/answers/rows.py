@@ -48,7 +48,7 @@ def rows_in(
     """The rows of all streams in a range, in order. ``few``: so many are probably enough."""
     from_ns, to_ns = range_ns
     hours = {hour for stream, _ in streams for hour in view.hours(stream, from_ns, to_ns)}
-    slices = _Slices(view, streams, make, max(min(few, SLICE_ROWS), 256))
+    slices = _Slices(view, streams, make, max(min(few * 5 // 4, SLICE_ROWS), 256))
     for hour in sorted(hours, reverse=newest_first):
         begin, end = max(hour * HOUR_NS, from_ns), min((hour + 1) * HOUR_NS, to_ns)
         for part in slices.of(hour, begin, end, newest_first):
