@@ -209,7 +209,8 @@ class Answer:
             return ["time", "stream", *names], self._points(paths)
         named = {"stream": ["stream"], "none": []}.get(question.group, ["group"])
         columns = [f"{name}_{one}" for name in names for one in question.aggregates]
-        return ["time", *named, *columns], self._limited_figures(paths)
+        rows = chain.from_iterable(self._limited_figures(paths))
+        return ["time", *named, *columns], rows
 
     def _time(self, time_ns: int) -> Any:
         return time_ns / NANOSECONDS if self.question.unix else moment(time_ns)
@@ -222,15 +223,16 @@ class Answer:
     def _filter(self) -> Filter | None:
         return compile_filter(self.question.filter) if self.question.filter else None
 
-    def _limited_figures(self, paths: Sequence[Path]) -> Iterator[list[Any]]:
-        for row in self._figures(paths):
-            if self.outcome.rows >= self.question.limit:
+    def _limited_figures(self, paths: Sequence[Path]) -> Iterator[list[list[Any]]]:
+        for rows in self._figures(paths):
+            room = self.question.limit - self.outcome.rows
+            self.outcome.rows += min(len(rows), room)
+            yield rows[:room]
+            if len(rows) > room:
                 self.outcome.truncated = True
                 return
-            self.outcome.rows += 1
-            yield row
 
-    def _figures(self, paths: Sequence[Path]) -> Iterator[list[Any]]:
+    def _figures(self, paths: Sequence[Path]) -> Iterator[list[list[Any]]]:
         question = self.question
         wanted = Wanted(
             *question.span_ns, question.step_ns, question.aggregates, self._filter(),
@@ -243,7 +245,7 @@ class Answer:
             for span in spans_of(self.view, members, wanted, newest_first=question.newest_first):
                 columns = [self._column(members, path, span) for path in paths]
                 starts = sorted({start for column in columns for start in column})
-                yield from self._rows(name, columns, starts)
+                yield self._rows(name, columns, starts)
 
     def _groups(self) -> dict[str, list[Stream]]:
         group = self.question.group
@@ -269,25 +271,26 @@ class Answer:
         parts = (cells_in(self.view, *member, path, wanted) for member in members)
         return shown(together(parts, wanted), wanted.aggregates, {})
 
-    def _rows(
-        self, name: str, columns: Sequence[Figures], starts: list[int]
-    ) -> Iterator[list[Any]]:
+    def _rows(self, name: str, columns: Sequence[Figures], starts: list[int]) -> list[list[Any]]:
         lead = [] if self.question.group == "none" else [name]
         empty: list[Any] = [None] * len(self.question.aggregates)
         if self.question.newest_first:
             starts.reverse()
+        times = map(self._time, starts)
         if len(columns) == 1:
-            only = columns[0]
-            for start in starts:
-                yield [self._time(start), *lead, *only.get(start, empty)]
-            return
-        for start in starts:
-            values = chain.from_iterable(column.get(start, empty) for column in columns)
-            yield [self._time(start), *lead, *values]
+            find = columns[0].get
+            return [
+                [time, *lead, *find(start, empty)]
+                for time, start in zip(times, starts, strict=True)
+            ]
+        return [
+            [time, *lead, *chain.from_iterable([column.get(start, empty) for column in columns])]
+            for time, start in zip(times, starts, strict=True)
+        ]
 
     def _filled(
         self, name: str, members: Sequence[Stream], paths: Sequence[Path], wanted: Wanted
-    ) -> Iterator[list[Any]]:
+    ) -> Iterator[list[list[Any]]]:
         """Rows for all steps; none for a stream that has nothing in the whole range."""
         width = len(wanted.aggregates)
         count = (wanted.to_ns - wanted.from_ns) // wanted.step_ns
@@ -303,7 +306,7 @@ class Answer:
                 column.update(self._column(members, path, span))
         if any(columns):
             starts = list(range(wanted.from_ns, wanted.to_ns, wanted.step_ns))
-            yield from self._rows(name, _fill(columns, starts, self.question.fill, width), starts)
+            yield self._rows(name, _fill(columns, starts, self.question.fill, width), starts)
 
 
 def _fill(
