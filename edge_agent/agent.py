@@ -177,7 +177,6 @@ class _Parts:
         self.around = around
         self.engine = engine
         self.metrics = Metrics()
-        #: Of the ports, for whoever renews their certificate.
         self.committer = Committer(
             engine,
             run_blocking=around.run_blocking,
@@ -198,6 +197,7 @@ class _Parts:
         compiled = compile_(config.rule, limits=config.limits)
         self.rules = RulesInForce(compiled, self.metrics)
         reload = RuleReload(config, self.rules, compile_, around.reread, around.run_blocking)
+        self.digester, self.asker = self._history()
         self.server = Server(
             Parts(
                 log=self.log,
@@ -211,13 +211,13 @@ class _Parts:
                 rules=self.rules,
                 run_blocking=around.run_blocking,
                 trace=around.trace,
+                asker=self.asker,
                 dashboard=None if (people := people_url(config)) is None else f"{people}/",
                 refused=self.refused,
             )
         )
         interval_s = float(config.store.scrub_interval)
         self.scrubber = Scrubber(self.log, interval_s, around.clock, self.metrics)
-        self.digester, self.asker = self._history()
         self.forwarders = [self._forwarder(upstream) for upstream in config.upstream]
         self.renewals = Renewals(config.listen, self.forwarders, around.hangups, reload.again)
 

@@ -1,4 +1,4 @@
-"""The process that answers questions about history: ``python -m edge_agent.answering FOLDER``.
+"""The process that answers questions about history; `main` is all of it.
 
 Started by the agent at the first question and ended when nobody asks for a while
 (`edge_agent.asking`), so that no question takes the interpreter from the event loop, and a page
@@ -6,13 +6,15 @@ that is damaged under a reader ends this process and not the agent.
 
 It reads frames from standard input and writes frames to standard output: four bytes of length, then
 msgpack. A request is an `Ask`; answers are ``[number, kind, value]``: ``"piece"`` with bytes,
-then ``"end"``; or ``"again"`` where the tail no longer fits the file, or ``"error"`` with code and
-message. One question is worked on at a time. It ends with its standard input.
+then ``"end"`` with a `Told`; or ``"again"`` where the tail no longer fits the file, or ``"error"``
+with code and message. One question is worked on at a time. It ends with its standard input.
 """
 
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import sys
 import time
 from pathlib import Path
@@ -22,12 +24,14 @@ import lmdb
 import msgspec
 
 from edge_agent.errors import ProtocolError, StoreDamaged
-from edge_agent.history import LENGTH_BYTES, Ask
+from edge_agent.history import LENGTH_BYTES, Ask, Told
 from edge_agent.history.answers import Answer, HistoryReader
 
 #: So much lower than the agent's: acks go first.
 _NICE = 5
-
+#: What this process may have in memory. A question that needs more is refused, and the machine's
+#: memory stays with the agent.
+MEMORY_BYTES_MAX = 256 * 1024 * 1024
 
 _DECODER = msgspec.msgpack.Decoder(Ask)
 _ENCODER = msgspec.msgpack.Encoder()
@@ -36,15 +40,21 @@ _ENCODER = msgspec.msgpack.Encoder()
 def serve(folder: Path, asks: BinaryIO, answers: BinaryIO) -> None:
     """Answer until ``asks`` ends."""
     reader = HistoryReader(folder)
-    while head := asks.read(LENGTH_BYTES):
-        ask = _DECODER.decode(asks.read(int.from_bytes(head, "big")))
-        try:
-            _answer(reader, ask, answers)
-        except ProtocolError as error:
-            _tell(answers, ask.number, "error", [error.code, error.message])
-        except (StoreDamaged, lmdb.Error, OSError) as error:
-            _tell(answers, ask.number, "error", ["store_failing", f"history: {error}"])
-        answers.flush()
+    try:
+        while head := asks.read(LENGTH_BYTES):
+            ask = _DECODER.decode(asks.read(int.from_bytes(head, "big")))
+            try:
+                _answer(reader, ask, answers)
+            except ProtocolError as error:
+                _tell(answers, ask.number, "error", [error.code, error.message])
+            except MemoryError:
+                text = "the answer takes too much memory; ask for less time or fewer streams"
+                _tell(answers, ask.number, "error", ["too_long", text])
+            except (StoreDamaged, lmdb.Error, OSError) as error:
+                _tell(answers, ask.number, "error", ["store_failing", f"history: {error}"])
+            answers.flush()
+    finally:
+        reader.close()
 
 
 def _answer(reader: HistoryReader, ask: Ask, answers: BinaryIO) -> None:
@@ -63,12 +73,15 @@ def _answer(reader: HistoryReader, ask: Ask, answers: BinaryIO) -> None:
         _tell(answers, ask.number, "again", None)
         return
     try:
-        answer = Answer(view, ask.question, ask.streams, ask.unix)
+        answer = Answer(view, ask.question, ask.streams)
+        if ask.lag:
+            answer.outcome.notes["lag"] = ask.lag
         for piece in answer.pieces(ask.form):
+            pause()
             _tell(answers, ask.number, "piece", piece)
-        outcome = answer.outcome
-        outcome.seconds = time.monotonic() - began
-        _tell(answers, ask.number, "end", [outcome.rows, outcome.next, outcome.seconds])
+        seconds = time.monotonic() - began
+        told = Told(answer.outcome.rows, seconds, answer.told())
+        _tell(answers, ask.number, "end", told)
     finally:
         view.txn.abort()
 
@@ -78,11 +91,17 @@ def _tell(answers: BinaryIO, number: int, kind: str, value: object) -> None:
     answers.write(len(frame).to_bytes(LENGTH_BYTES, "big") + frame)
 
 
-def main() -> None:
+def main(folder: str) -> None:
     """The process."""
-    os.nice(_NICE)
-    serve(Path(sys.argv[1]), sys.stdin.buffer, sys.stdout.buffer)
-
-
-if __name__ == "__main__":
-    main()
+    # Ctrl-C is meant for the agent, which ends this process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        os.nice(_NICE)
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
+    except (OSError, ValueError):
+        pass  # Where it is not allowed, it is as it is.
+    try:
+        serve(Path(folder), sys.stdin.buffer, sys.stdout.buffer)
+    except BrokenPipeError:
+        # The agent is gone. What is left in the buffer has nobody to go to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -13,6 +13,8 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import trio
@@ -20,7 +22,7 @@ import trio
 from edge_agent.access import Readable
 from edge_agent.digest import Digester, segments_of
 from edge_agent.errors import ProtocolError, StoreFailed
-from edge_agent.history import FOLDER, LENGTH_BYTES, Ask, Question, Segment
+from edge_agent.history import FOLDER, LENGTH_BYTES, Ask, Question, Segment, Told
 from edge_agent.metrics import Metrics
 from edge_agent.moments import bad_query
 from edge_agent.stream_names import compile_pattern
@@ -29,29 +31,42 @@ logger = logging.getLogger(__name__)
 
 #: So long the process is kept without a question.
 IDLE_S = 60.0
-#: What one answer may have.
-ANSWER_BYTES_MAX = 32 * 1024 * 1024
+#: A question waits so long for those before it.
+PATIENCE_S = 15.0
+#: What an answer is expected to keep below; the process bounds it more narrowly.
+_PIECES_BYTES_MAX = 64 * 1024 * 1024
 STREAMS_MAX = 10_000
 #: Beyond the seconds that a question may take: for the process to start and to say that it is over.
 _GRACE_S = 10.0
+#: A process that was killed is gone within this, unless the disk holds it.
+_GONE_S = 5.0
 #: Flushes that may come between while a question is put.
 _ATTEMPTS = 5
+_AGAIN_S = 0.02
 _READ_BYTES = 256 * 1024
+#: Names that are looked at between two pauses.
+_NAMES = 1000
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(tuple[int, str, msgspec.Raw])
+#: The process imports what the agent has imported, wherever that lies and whatever the agent was
+#: started with; and nothing from the folder that it is started in.
+_PROGRAM = (
+    "import sys; sys.path.insert(0, sys.argv[2]);"
+    " from edge_agent.answering import main; main(sys.argv[1])"
+)
+_ROOT = str(Path(__file__).resolve().parent.parent)
+
+Tail = dict[str, list[tuple[int, Segment]]]
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryAnswer:
-    """An answer as it is sent: its pieces, how many rows, where to go on, seconds; and how many
-    records were not digested yet when it was asked.
-    """
+    """An answer as it is sent: its pieces, how many rows, seconds, and what stands behind them."""
 
     pieces: list[bytes]
     rows: int
-    next: str | None
     seconds: float
-    lag: int
+    rest: dict[str, Any]
 
 
 class Asker:
@@ -61,37 +76,49 @@ class Asker:
         self._digester, self._seconds, self._metrics = digester, seconds, metrics
         self._turn = trio.Lock()
         self._worker: _Worker | None = None
-        self._used = trio.Event()
+        self._ended: list[_Worker] = []
+        self._news = trio.Event()
         self._number = 0
 
     async def run(self) -> None:
         """End the process when it is idle; and at the end, whatever it does."""
         try:
             while True:
-                self._used = trio.Event()
+                self._news = trio.Event()
+                await self._bury()
                 with trio.move_on_after(IDLE_S) as patience:
-                    await self._used.wait()
+                    await self._news.wait()
                 if patience.cancelled_caught and self._worker is not None:
                     async with self._turn:
                         self._end()
         finally:
             self._end()
+            with trio.move_on_after(_GONE_S, shield=True):
+                await self._bury()
 
-    async def ask(
-        self, question: Question, form: str, may_read: Readable, *, unix: bool = False
-    ) -> HistoryAnswer:
-        """The answer, in the form json, ndjson or csv, about streams that may be read.
+    async def ask(self, question: Question, form: str, may_read: Readable) -> HistoryAnswer:
+        """The answer, in a form of `edge_agent.history.answers`, about streams that may be read.
 
         Raises:
             ProtocolError: ``bad_query``, ``too_long``, ``busy``; the text says what to do.
             StoreFailed: history cannot be read.
         """
-        with trio.move_on_after(self._seconds + _GRACE_S) as patience:
-            async with self._turn:
-                self._used.set()
-                answer = await self._ask(question, form, may_read, unix)
+        with trio.move_on_after(PATIENCE_S) as patience:
+            await self._turn.acquire()
         if patience.cancelled_caught:
             raise ProtocolError("busy", "other questions are being answered; try again later")
+        try:
+            with trio.move_on_after(self._seconds + _GRACE_S) as patience:
+                answer = await self._ask(question, form, may_read)
+        finally:
+            self._turn.release()
+            self._news.set()
+        if patience.cancelled_caught:
+            raise ProtocolError(
+                "too_long",
+                f"there was no answer in {self._seconds + _GRACE_S:g} s; ask for less time, fewer"
+                " streams or a larger step",
+            )
         self._metrics.add("queries_total")
         self._metrics.add("query_seconds_total", answer.seconds)
         return answer
@@ -101,64 +128,64 @@ class Asker:
         if self._turn.locked():
             return  # Somebody asks already.
         async with self._turn:
-            self._used.set()
+            self._news.set()
             async with self._working():
                 pass
 
-    async def _ask(
-        self, question: Question, form: str, may_read: Readable, unix: bool
-    ) -> HistoryAnswer:
-        matches = compile_pattern(question.pattern)
+    async def _ask(self, question: Question, form: str, may_read: Readable) -> HistoryAnswer:
         lag = await self._digester.catch_up()
         for _ in range(_ATTEMPTS):
-            streams, tail, flushes = await self._seen(
-                question, lambda s: matches(s) and may_read(s)
-            )
+            streams, tail, flushes = await self._seen(question, may_read)
             self._number += 1
-            ask = Ask(self._number, question, form, unix, streams, tail, flushes, self._seconds)
+            ask = Ask(self._number, question, form, streams, tail, flushes, self._seconds, lag)
             async with self._working() as worker:
-                answer = await worker.ask(ask, lag)
+                answer = await worker.ask(ask)
             if answer is not None:
                 return answer
+            await trio.sleep(_AGAIN_S)
         raise ProtocolError("busy", "history is being written; try again")
 
     async def _seen(
-        self, question: Question, matches: Readable
-    ) -> tuple[list[tuple[str, int]], dict[str, list[tuple[int, Segment]]], int]:
+        self, question: Question, may_read: Readable
+    ) -> tuple[list[tuple[str, int]], Tail, int]:
         """Streams that are asked about, what of them is in memory, and as of which flush."""
         while True:
             history = self._digester.history
             if history is None:
                 raise StoreFailed(self._digester.trouble or "history is not open")
-            flushes = history.file.header.flushes
-            names = sorted(s for s in {*history.file.numbers, *history.tail.streams} if matches(s))
-            if len(names) > STREAMS_MAX:
-                raise bad_query(f"stream: at most {STREAMS_MAX}, these are {len(names)}; name them"
-                                " more narrowly")  # fmt: skip
-            tail: dict[str, list[tuple[int, Segment]]] = {}
+            flushes = history.flushes
+            names = await _names(
+                question.pattern, {*history.file.numbers, *history.tail.streams}, may_read
+            )
+            from_ns, to_ns = question.span_ns
+            tail: Tail = {}
             for name in names:
                 kept = history.tail.streams.get(name)
                 if kept is not None:
-                    found = segments_of(kept, question.from_ns, question.to_ns)
+                    found = segments_of(kept, from_ns - question.back_ns, to_ns)
                     if found:
                         tail[name] = found
                     await trio.lowlevel.checkpoint()
             same = self._digester.history is history
-            if same and history.file.header.flushes == flushes:
+            if same and history.flushes == flushes:
                 return [(name, history.file.numbers.get(name, 0)) for name in names], tail, flushes
 
     @asynccontextmanager
     async def _working(self) -> AsyncIterator[_Worker]:
         """The process; it is ended where something goes wrong with it."""
-        if self._worker is None or self._worker.has_ended:
+        if self._worker is not None and self._worker.has_ended:
+            self._end()
+        if self._worker is None:
             self._worker = await _Worker.start(self._digester)
         try:
             yield self._worker
-        except ProtocolError:
+        except (ProtocolError, StoreFailed):
             raise
         except (trio.BrokenResourceError, trio.ClosedResourceError, ValueError, EOFError) as error:
             self._end()
-            raise StoreFailed(f"history: the process that answers has ended ({error})") from error
+            raise StoreFailed(
+                f"history: the process that answers has ended ({error}); ask again"
+            ) from error
         except BaseException:
             self._end()
             raise
@@ -166,10 +193,38 @@ class Asker:
     def _end(self) -> None:
         if self._worker is not None:
             self._worker.kill()
+            self._ended.append(self._worker)
             self._worker = None
+            self._news.set()
+
+    async def _bury(self) -> None:
+        """Wait for processes that were killed, and give back what they held of the file."""
+        while self._ended:
+            await self._ended[0].gone()
+            del self._ended[0]
             if self._digester.history is not None:
-                # What it held of the file is given back.
                 self._digester.history.file.forget_readers()
+
+
+async def _names(pattern: str, known: set[str], may_read: Readable) -> list[str]:
+    """Names that match and may be read, in order."""
+    try:
+        matches = compile_pattern(pattern)
+    except ProtocolError as error:
+        raise bad_query(f"stream: {error.message}") from None
+    if "*" not in pattern:
+        return [pattern] if pattern in known and may_read(pattern) else []
+    names: list[str] = []
+    for place, name in enumerate(known):
+        if matches(name) and may_read(name):
+            names.append(name)
+        if place % _NAMES == _NAMES - 1:
+            await trio.lowlevel.checkpoint()
+    if len(names) > STREAMS_MAX:
+        raise bad_query(
+            f"stream: at most {STREAMS_MAX}, these are {len(names)}; name them more narrowly"
+        )
+    return sorted(names)
 
 
 class _Worker:
@@ -182,18 +237,25 @@ class _Worker:
 
     @classmethod
     async def start(cls, digester: Digester) -> _Worker:
-        """A new process."""
-        command = [sys.executable, "-m", "edge_agent.answering", str(digester.path / FOLDER)]
-        return cls(
-            await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        )
+        """A new process. Raises StoreFailed."""
+        folder = str((digester.path / FOLDER).absolute())
+        command = [sys.executable, "-P", "-c", _PROGRAM, folder, _ROOT]
+        try:
+            process = await trio.lowlevel.open_process(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+        except OSError as error:
+            raise StoreFailed(
+                f"history: the process that answers cannot be started: {error}"
+            ) from error
+        return cls(process)
 
     @property
     def has_ended(self) -> bool:
         """Whether it is gone."""
         return self._process.returncode is not None
 
-    async def ask(self, ask: Ask, lag: int) -> HistoryAnswer | None:
+    async def ask(self, ask: Ask) -> HistoryAnswer | None:
         """The answer; None where the file was written meanwhile. Raises ProtocolError."""
         frame = _ENCODER.encode(ask)
         await self._stdin.send_all(len(frame).to_bytes(LENGTH_BYTES, "big") + frame)
@@ -206,18 +268,11 @@ class _Worker:
             if kind == "piece":
                 pieces.append(msgspec.msgpack.decode(value, type=bytes))
                 size += len(pieces[-1])
-                if size > ANSWER_BYTES_MAX:
-                    self.kill()
-                    raise ProtocolError(
-                        "too_long",
-                        f"the answer has more than {ANSWER_BYTES_MAX // 2**20} MiB; set a limit,"
-                        " ask for less time or a larger step",
-                    )
+                if size > _PIECES_BYTES_MAX:
+                    raise ValueError("an answer without end")
             elif kind == "end":
-                rows, where, seconds = msgspec.msgpack.decode(
-                    value, type=tuple[int, str | None, float]
-                )
-                return HistoryAnswer(pieces, rows, where, seconds, lag)
+                told = msgspec.msgpack.decode(value, type=Told)
+                return HistoryAnswer(pieces, told.rows, told.seconds, told.rest)
             elif kind == "again":
                 return None
             else:
@@ -243,3 +298,9 @@ class _Worker:
     def kill(self) -> None:
         """End it, whatever it does."""
         self._process.kill()
+
+    async def gone(self) -> None:
+        """Wait until it has ended, so that nothing of it is left."""
+        await self._process.wait()
+        await self._stdin.aclose()
+        await self._stdout.aclose()

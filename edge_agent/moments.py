@@ -28,8 +28,8 @@ def bad_query(message: str) -> ProtocolError:
     return ProtocolError("bad_query", message)
 
 
-def parse_moment(text: str, now_ns: int, *, what: str = "time") -> int:
-    """Ns since 1970. ``what`` names the parameter in the error.
+def parse_moment(text: str, now_ns: int, *, what: str = "time", lowest_ns: int = 0) -> int:
+    """Ns since 1970, not before ``lowest_ns``. ``what`` names the parameter in the error.
 
     Raises:
         ProtocolError: ``bad_query``, which says what was expected.
@@ -45,7 +45,8 @@ def parse_moment(text: str, now_ns: int, *, what: str = "time") -> int:
     else:
         time_ns = datetime_to_ns(_parse_date(text, what))
     # On a board that woke in 1970 an age reaches back before it.
-    lowest_ns = 0 if now_ns >= UNSET_CLOCK_BEFORE_NS else -TIME_NS_MAX
+    if now_ns < UNSET_CLOCK_BEFORE_NS:
+        lowest_ns = -TIME_NS_MAX
     if not lowest_ns <= time_ns <= TIME_NS_MAX:
         raise bad_query(f"{what}: {text!r} is not between 1970 and 2262")
     return time_ns

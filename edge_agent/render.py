@@ -98,7 +98,7 @@ def to_csv(records: Sequence[Record]) -> bytes:
             record.source,
             record.time_quality,
         )
-        writer.writerow([_cell(one) for one in (*own, *map(fields.get, columns))])
+        writer.writerow([cell_of(one) for one in (*own, *map(fields.get, columns))])
     return target.getvalue().encode()
 
 
@@ -111,7 +111,8 @@ def encode_json(value: object) -> bytes:
         return msgspec.json.encode(_made_fit(value), enc_hook=_encode_odd)
 
 
-def _cell(value: object) -> object:
+def cell_of(value: object) -> object:
+    """What a CSV shows of a value."""
     if isinstance(value, str):
         return csv_text(value)
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):

@@ -213,6 +213,14 @@ class AgentAddress:
         )
         return page
 
+    def table(self, parameters: Mapping[str, str]) -> dict[str, Any]:
+        """Points or figures, as history answers them: ``columns``, ``rows`` and what else."""
+        asked = {**parameters, "format": "json"}
+        answer: dict[str, Any] = self.json(
+            "/api/query", asked, told="columns", timeout=_PAGE_TIMEOUT_S
+        )
+        return answer
+
     def pages(self, parameters: Mapping[str, str], limit: int | None) -> Iterator[dict[str, Any]]:
         """Answer after answer until everything has come, or ``limit`` records."""
         given, left = dict(parameters), limit

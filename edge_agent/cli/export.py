@@ -17,13 +17,17 @@ import click
 import msgspec
 
 from edge_agent.cli.agent_http import AgentAddress, question, question_options, url_options
+from edge_agent.cli.columnar import FORMS, Kinds, columnar_writer, needed
 from edge_agent.cli.common import Failure
 from edge_agent.cli.output import field_names, write_csv
 from edge_agent.cli.progress import ProgressBar
 from edge_agent.files import whole_file
 from edge_agent.printable import json_text
 
-_SUFFIXES = {".csv": "csv", ".msgpack": "msgpack"}
+_SUFFIXES = {
+    ".csv": "csv", ".msgpack": "msgpack", ".parquet": "parquet", ".arrow": "arrow",
+    ".feather": "arrow",
+}  # fmt: skip
 
 
 @click.command()
@@ -33,7 +37,7 @@ _SUFFIXES = {".csv": "csv", ".msgpack": "msgpack"}
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["auto", "ndjson", "csv", "msgpack"]),
+    type=click.Choice(["auto", "ndjson", "csv", "msgpack", *FORMS]),
     default="auto",
     help="By default as the file is named, else ndjson.",
 )
@@ -48,12 +52,17 @@ def command(
 ) -> None:
     """Write the stored records that match into FILE (- is stdout).
 
-    A CSV needs to know every field in advance, so the agent is asked for the records twice.
+    CSV, Parquet and Arrow need to know every field in advance, so the agent is asked for the
+    records twice. The latter two need the extra "arrow".
     """
     parameters = question(stream=stream, from_=from_, to=to, filter=wanted)
     if form == "auto":
         form = _SUFFIXES.get(Path(file).suffix.lower(), "ndjson")
     with ProgressBar("exporting", None) as bar:
+        if form in FORMS:
+            count = _export_columns(agent, parameters, file, form, bar)
+            click.echo(f"{count:,} records exported", err=True)
+            return
         names = _all_fields(agent, parameters, bar) if form == "csv" else []
         with _whole_file(file) as out:
             count = _export(agent, parameters, out, form, names, bar)
@@ -83,6 +92,27 @@ def _export(
             out.write(text.getvalue().encode())
         count += len(records)
         bar.show(count, f"{count:,} records")
+    return count
+
+
+def _export_columns(
+    agent: AgentAddress, parameters: dict[str, str], file: str, form: str, bar: ProgressBar
+) -> int:
+    needed()
+    if file == "-":
+        raise Failure(f"{form} needs a file that can be gone back in: name one instead of -", 2)
+    kinds, seen, count = Kinds(), 0, 0
+    for page in agent.pages(parameters, None):
+        kinds.look_at(page["records"])
+        seen += len(page["records"])
+        bar.show(0, f"looking for fields in {seen:,} records")
+    with _whole_file(file) as out, columnar_writer(out, form, kinds) as writer:
+        # What came since the first look may have other types.
+        pages = agent.pages(parameters, seen) if seen else []
+        for page in pages:
+            writer.write(page["records"])
+            count += len(page["records"])
+            bar.show(count, f"{count:,} records")
     return count
 
 

@@ -1,4 +1,4 @@
-"""``edge-agent query``: stored records, as a table or for programs."""
+"""``edge-agent query``: stored records, points or figures, as a table or for programs."""
 
 from __future__ import annotations
 
@@ -10,21 +10,34 @@ import click
 
 from edge_agent.cli.agent_http import AgentAddress, question, question_options, url_options
 from edge_agent.cli.output import print_aggregates, print_csv, print_table
+from edge_agent.cli.tables import print_answer
 from edge_agent.printable import json_text
 
 
 @click.command()
 @url_options
 @question_options
-@click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True)
+@click.option("--fields", metavar="NAMES", help="Columns of these alone: t,n.a,params.`a:0`.b")
+@click.option("--step", metavar="LENGTH", help="Figures for each 10s, 1m, 1h, 1d …, or for all.")
+@click.option(
+    "--aggregate",
+    metavar="NAMES",
+    help="With --step: count, min, max, mean, sum, first, last, stddev, p50, p95, p99, increase,"
+    " rate, twmean; mean by default. Without it: a field, for figures per stream.",
+)
+@click.option(
+    "--group", metavar="BY", help="With --step: stream, none, or a part of names (1, 2 …)."
+)
+@click.option("--fill", metavar="WITH", help="With --step, for gaps: null, previous or a number.")
 @click.option(
     "--order",
     type=click.Choice(["newest", "oldest"]),
-    default="newest",
-    show_default=True,
-    help="Which come first, and stay within --limit: newest by time, or oldest as stored.",
+    help="Which come first, and stay within --limit: newest by time, or oldest. Records: newest,"
+    " and oldest is as stored; points and figures: oldest.",
 )
-@click.option("--aggregate", metavar="FIELD", help="Count, min, max, mean, … per stream instead.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), help="Records 1000, rows of points and figures 10000."
+)
 @click.option(
     "--format",
     "form",
@@ -38,12 +51,25 @@ def command(
     from_: str | None,
     to: str | None,
     wanted: str | None,
-    limit: int,
-    order: str,
+    fields: str | None,
+    step: str | None,
     aggregate: str | None,
+    group: str | None,
+    fill: str | None,
+    order: str | None,
+    limit: int | None,
     form: str,
 ) -> None:
-    """Ask for stored records."""
+    """Ask for stored records, for points (--fields) or for figures (--step)."""
+    if fields or step or group or fill:
+        told = question(
+            stream=stream, from_=from_, to=to, filter=wanted, fields=fields, step=step,
+            aggregate=aggregate, group=group, fill=fill, order=order,
+            limit=None if limit is None else str(limit),
+        )  # fmt: skip
+        _show_table(agent.table(told), form)
+        return
+    order, limit = order or "newest", limit or 1000
     parameters = question(stream=stream, from_=from_, to=to, filter=wanted, aggregate=aggregate)
     if aggregate is not None:
         answer = agent.page(parameters)
@@ -52,6 +78,12 @@ def command(
             click.echo("the time for one answer was up; narrow --from and --to", err=True)
             sys.exit(1)
         return
+    _show_records(agent, parameters, limit, order, form)
+
+
+def _show_records(
+    agent: AgentAddress, parameters: dict[str, str], limit: int, order: str, form: str
+) -> None:
     records: list[dict[str, object]] = []
     more = False
     for page in _pages(agent, parameters, limit, order):
@@ -70,6 +102,15 @@ def command(
     if more:
         # Not "go on from the last time": several records may have it, and stored is not measured.
         click.echo(f"there are more than {limit}; a larger --limit shows them", err=True)
+
+
+def _show_table(answer: dict[str, Any], form: str) -> None:
+    print_answer(answer, form, sys.stdout)
+    if answer["truncated"]:
+        count = len(answer["rows"])
+        click.echo(f"there are more than {count} rows; a larger --limit shows them", err=True)
+    if lag := answer.get("lag"):
+        click.echo(f"{lag} records that came last are not in it yet", err=True)
 
 
 def _pages(

@@ -79,6 +79,8 @@ class History:
         self.missed = 0
         #: The newest hour that something was flushed for.
         self._newest = NEVER
+        #: Of the file, as of the tail: a flush changes both at once only for those in this thread.
+        self.flushes = file.header.flushes
 
     def take(self, items: Sequence[Block | Gap], now_ns: int) -> Iterator[None]:
         """Digest what a log holds behind its position; pauses now and then."""
@@ -136,6 +138,7 @@ class History:
         """The flush is on the disk."""
         self.tail = Tail(self.file.numbers, len(self.file.numbers))
         self.missed = 0
+        self.flushes = self.file.header.flushes
 
     def _number(self, stream: str, flush: Flush) -> int:
         number = self.file.numbers.get(stream)

@@ -52,7 +52,7 @@ has just begun wait in the log for its clock to be set (`edge_agent.digest`).
 Nothing here waits, or asks for the time or for chance.
 """
 
-from edge_agent.history.ask import LENGTH_BYTES, Ask
+from edge_agent.history.ask import LENGTH_BYTES, Ask, Told
 from edge_agent.history.format.columns import Numbers
 from edge_agent.history.format.rollup import (
     Cells,
@@ -86,7 +86,13 @@ from edge_agent.history.format.stored import (
     scan,
     sealed,
 )
-from edge_agent.history.question import OWN, Question, parse_question
+from edge_agent.history.question import (
+    PARAMETERS,
+    Question,
+    is_about_history,
+    no_history,
+    parse_question,
+)
 
 FOLDER = "history"
 
@@ -94,7 +100,7 @@ __all__ = [
     "FOLDER",
     "HISTORY_FORMAT",
     "LENGTH_BYTES",
-    "OWN",
+    "PARAMETERS",
     "ROWS_MAX",
     "Ask",
     "Cells",
@@ -104,6 +110,7 @@ __all__ = [
     "Question",
     "Rows",
     "Segment",
+    "Told",
     "Way",
     "cells_of",
     "checked",
@@ -113,9 +120,11 @@ __all__ = [
     "encode_rollup",
     "encode_segment",
     "field_in",
+    "is_about_history",
     "join_cells",
     "join_segments",
     "make_segment",
+    "no_history",
     "parse_question",
     "paths_of",
     "read_header",

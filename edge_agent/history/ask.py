@@ -1,6 +1,8 @@
-"""What the agent sends to the process that answers; `edge_agent.answering` says how."""
+"""What the agent and the process that answers send each other; `edge_agent.answering` says how."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from msgspec import Struct
 
@@ -13,14 +15,22 @@ LENGTH_BYTES = 4
 
 class Ask(Struct, array_like=True, frozen=True):
     """A question, the streams that it is about (name, number), and what of them is not in the file
-    as of the flush ``flushes``.
+    as of the flush ``flushes``. ``lag``: records that are not digested yet.
     """
 
     number: int
     question: Question
     form: str
-    unix: bool
     streams: list[tuple[str, int]]
     tail: dict[str, list[tuple[int, Segment]]]
     flushes: int
     seconds: float
+    lag: int
+
+
+class Told(Struct, array_like=True, frozen=True):
+    """The end of an answer: how many rows, and what is to be said behind them."""
+
+    rows: int
+    seconds: float
+    rest: dict[str, Any]

@@ -7,7 +7,7 @@ fields      which fields, with commas; a dot leads into a map, names with other 
 from, to    times (``from <= time < to``): RFC 3339, seconds, ``now``, ages (``-1h``), ``today``,
             ``yesterday`` (days of UTC); one hour until now where not given
 step        figures for each so long a time (``1m``, ``1h``, ``1d``), instead of records or points;
-            ``all`` for one figure over the whole range
+            ``all`` for one figure over the whole range, which is widened to whole minutes
 aggregate   with ``step``: any of `AGGREGATES`, with commas; ``mean`` by default
 group       with ``step``: ``stream`` (default), ``none`` for all streams together, or the number of
             a part of their names, from 1
@@ -17,23 +17,29 @@ filter      which records (`edge_agent.filter`); with it roll-ups cannot be used
 order       ``oldest`` (default with fields) or ``newest`` first
 limit       rows at most
 next        where to go on: ``next`` of the answer before, all else unchanged
+times       in tables: ``iso`` (default) or ``unix``, seconds since 1970 as numbers
 =========== ==================================================================================
 
-With neither fields nor step the answer is whole records. Steps are aligned to 1970-01-01T00:00:00Z,
-and a question with a step is about whole steps: its range is widened to them.
+With neither fields nor step the answer is whole records; with fields alone it is points, a row for
+each record that has one of them. Steps are aligned to 1970-01-01T00:00:00Z, and a question with a
+step is about whole steps: its range is widened to them.
+
+In backticks a backtick is written twice.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from math import isfinite
 from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from edge_agent.errors import ProtocolError
 from edge_agent.filter import compile_filter
-from edge_agent.history.keys import DAY_NS
+from edge_agent.history.keys import DAY_NS, HOUR_NS, MINUTE_NS
 from edge_agent.moments import bad_query, parse_moment
 from edge_agent.record import NANOSECONDS, TIME_NS_MAX
 
@@ -44,22 +50,31 @@ FROM_VALUES = ("p50", "p95", "p99", "increase", "rate", "twmean")
 AGGREGATES = ROLLED_UP + FROM_VALUES
 PARAMETERS = (
     "stream", "fields", "from", "to", "step", "aggregate", "group", "fill", "filter", "order",
-    "limit", "next",
+    "limit", "next", "times",
 )  # fmt: skip
 #: Parameters that only history understands.
-OWN = frozenset({"fields", "step", "group", "fill", "order"})
+OWN = frozenset({"fields", "step", "group", "fill", "order", "times"})
 ROWS_DEFAULT, RECORDS_DEFAULT = 10_000, 1000
 FIELDS_MAX = 32
 #: One step over everything.
 ALL_NS = 2**63
-_HOUR_NS = 3600 * NANOSECONDS
 _STEP = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(ms|s|m|h|d|w)")
 _UNITS_NS = {
-    "ms": 1_000_000, "s": NANOSECONDS, "m": 60 * NANOSECONDS, "h": _HOUR_NS, "d": DAY_NS,
+    "ms": 1_000_000, "s": NANOSECONDS, "m": MINUTE_NS, "h": HOUR_NS, "d": DAY_NS,
     "w": 7 * DAY_NS,
 }  # fmt: skip
-_PATH = re.compile(r"(?:`([^`]+)`|([^.`,]+))(?:\.|$)")
-_NEXT = re.compile(r"(-?[0-9]{1,19})\+([0-9]{1,9})")
+_FIELD = re.compile(r"\s*((?:`(?:[^`]|``)+`|[^`,])+?)\s*(?:,|$)")
+_PATH = re.compile(r"(?:`((?:[^`]|``)+)`|([^.`,]+))(\.|$)")
+_NEXT = re.compile(r"(-?[0-9]{1,19}):([0-9]{1,9})")
+#: What looks at the value before a step's first one.
+_LOOKING_BACK = frozenset({"increase", "rate", "twmean"})
+
+
+def no_history() -> ProtocolError:
+    """The error where history is off."""
+    return bad_query(
+        f"{', '.join(sorted(OWN))}: only history answers these, and it is off (history.enabled)"
+    )
 
 
 class Question(Struct, frozen=True):
@@ -79,12 +94,33 @@ class Question(Struct, frozen=True):
     filter: str
     newest_first: bool
     limit: int
+    unix: bool = False
     skip: int = 0
 
     @property
     def kind(self) -> Literal["records", "points", "figures"]:
         """What the answer is made of."""
         return "figures" if self.step_ns else "points" if self.fields else "records"
+
+    @property
+    def span_ns(self) -> tuple[int, int]:
+        """The range, widened to whole steps."""
+        if not self.step_ns:
+            return self.from_ns, self.to_ns
+        unit = MINUTE_NS if self.step_ns == ALL_NS else self.step_ns
+        return self.from_ns // unit * unit, -(-self.to_ns // unit) * unit
+
+    @property
+    def back_ns(self) -> int:
+        """How far before a step the value before its first one may be; 0 where none is needed."""
+        if not _LOOKING_BACK.intersection(self.aggregates):
+            return 0
+        return HOUR_NS if self.step_ns == ALL_NS else max(HOUR_NS, self.step_ns)
+
+
+def is_about_history(parameters: Mapping[str, str]) -> bool:
+    """Whether a question needs history: it asks for fields, steps or an order by time."""
+    return bool(OWN & parameters.keys())
 
 
 def parse_question(parameters: Mapping[str, str], now_ns: int, rows_max: int) -> Question:
@@ -102,7 +138,9 @@ def parse_question(parameters: Mapping[str, str], now_ns: int, rows_max: int) ->
             raise bad_query(f'{name}: needs a step, e.g. "1m", or "all" for the whole range')
     to_ns = _moment(parameters.get("to") or "now", now_ns, "to")
     text = parameters.get("from")
-    from_ns = _moment(text, now_ns, "from") if text else to_ns - _HOUR_NS
+    from_ns = _moment(text, now_ns, "from") if text else to_ns - HOUR_NS
+    if from_ns >= to_ns:
+        raise bad_query("from: expected a time before to")
     wanted = parameters.get("filter", "").strip()
     if wanted:
         compile_filter(wanted)
@@ -121,14 +159,22 @@ def parse_question(parameters: Mapping[str, str], now_ns: int, rows_max: int) ->
         filter=wanted,
         newest_first=newest_first,
         limit=_limit(parameters.get("limit", ""), min(default, rows_max), rows_max),
+        unix=_one_of(parameters, "times", ("iso", "unix")) == "unix",
     )
     return _continued(question, parameters.get("next", ""))
 
 
 def parse_fields(text: str) -> tuple[tuple[str, ...], ...]:
     """Paths of fields, written with commas. Raises ProtocolError (``bad_query``)."""
-    pieces = re.findall(r"(?:`[^`]*`|[^,`])+", text)
-    fields = tuple(dict.fromkeys(_path(piece.strip()) for piece in pieces if piece.strip()))
+    found: dict[tuple[str, ...], None] = {}
+    place = 0
+    while text.strip() and place < len(text):
+        piece = _FIELD.match(text, place)
+        if piece is None:
+            raise _bad_field(text[place:])
+        found[_path(piece[1])] = None
+        place = piece.end()
+    fields = tuple(found)
     if len(fields) > FIELDS_MAX:
         raise bad_query(f"fields: at most {FIELDS_MAX}, these are {len(fields)}")
     return fields
@@ -136,26 +182,31 @@ def parse_fields(text: str) -> tuple[tuple[str, ...], ...]:
 
 def format_path(path: tuple[str, ...]) -> str:
     """A path as it is written; `parse_fields` reads it."""
-    return ".".join(f"`{part}`" if re.search(r"[.,`\s]", part) else part for part in path)
+    return ".".join(
+        "`" + part.replace("`", "``") + "`" if re.search(r"[.,`\s]", part) else part
+        for part in path
+    )
 
 
 def format_next(time_ns: int, given: int) -> str:
     """Where an answer ended: behind ``given`` rows of that time."""
-    return f"{time_ns}+{given}"
+    return f"{time_ns}:{given}"
 
 
 def _path(text: str) -> tuple[str, ...]:
-    parts, place = [], 0
+    parts, place, more = [], 0, True
     for found in _PATH.finditer(text):
         if found.start() != place:
             break
-        parts.append(found[1] or found[2])
-        place = found.end()
-    if place != len(text) or not parts or text.endswith("."):
-        raise bad_query(
-            f"fields: {text[:60]!r}: expected names with dots, e.g. t or params.`a:0`.b"
-        )
+        parts.append(found[1].replace("``", "`") if found[1] else found[2])
+        place, more = found.end(), bool(found[3])
+    if place != len(text) or more:
+        raise _bad_field(text)
     return tuple(parts)
+
+
+def _bad_field(text: str) -> ProtocolError:
+    return bad_query(f"fields: {text[:60]!r}: expected names with dots, e.g. t or params.`a:0`.b")
 
 
 def _step(text: str) -> int:
@@ -178,7 +229,8 @@ def _moment(text: str, now_ns: int, what: str) -> int:
         return midnight
     if text == "yesterday":
         return midnight - DAY_NS
-    return parse_moment(text, now_ns, what=what)
+    # Measurements from before 1970 are kept, too.
+    return parse_moment(text, now_ns, what=what, lowest_ns=-TIME_NS_MAX)
 
 
 def _aggregates(text: str) -> tuple[str, ...]:
@@ -209,11 +261,11 @@ def _group(text: str) -> str:
 def _fill(text: str) -> str:
     if text not in ("none", "null", "previous"):
         try:
-            float(text)
+            known = isfinite(float(text))
         except ValueError:
-            raise bad_query(
-                f"fill: expected none, null, previous or a number, got {text[:60]!r}"
-            ) from None
+            known = False
+        if not known:
+            raise bad_query(f"fill: expected none, null, previous or a number, got {text[:60]!r}")
     return text
 
 
@@ -229,8 +281,10 @@ def _continued(question: Question, text: str) -> Question:
     if not text:
         return question
     found = _NEXT.fullmatch(text)
-    if found is None or question.kind != "records":
-        raise bad_query(f"next: expected what an answer with records gave, got {text[:60]!r}")
+    if found is None or question.kind == "figures":
+        raise bad_query(
+            f"next: expected what an answer with records or points gave, got {text[:60]!r}"
+        )
     time_ns, skip = int(found[1]), int(found[2])
     if not -TIME_NS_MAX <= time_ns < TIME_NS_MAX:
         raise bad_query(f"next: {text[:60]!r} is no time")

@@ -34,10 +34,11 @@ from starlette.routing import Route
 from edge_agent.access import Readable, everything, nothing
 from edge_agent.errors import ProtocolError, StoreError
 from edge_agent.forward import OrderRefused
+from edge_agent.history import is_about_history
 from edge_agent.ops import access
 from edge_agent.ops.access import AccessRefusal, Rules
 from edge_agent.ops.facts import Sources
-from edge_agent.ops.history_answers import HistoryAnswers, is_about_history
+from edge_agent.ops.history_answers import HistoryAnswers
 from edge_agent.ops.http_connection import (
     CALLER,
     App,
@@ -180,8 +181,7 @@ class _Routes:
         self._watch = watch
         self._exposed = Exposed(watch.directory, watch.sources.config.http.expose)
         self._queries = QueryAnswers(watch.sources.live, watch.sources.config.limits.queries)
-        asker = watch.sources.asker
-        self._history = None if asker is None else HistoryAnswers(asker, watch.sources)
+        self._history = HistoryAnswers(watch.sources, self._queries.places)
 
     async def page(self, request: Request) -> Response:
         may_read = _may_read(request)
@@ -240,7 +240,7 @@ class _Routes:
     async def query(self, request: Request) -> Response:
         parameters = dict(request.query_params)
         shape = parameters.pop("format", "json")
-        if self._history is not None and is_about_history(parameters):
+        if is_about_history(parameters):
             return await self._history.answer(parameters, shape, _may_read(request))
         return await self._queries.answer(parameters, shape, _may_read(request))
 

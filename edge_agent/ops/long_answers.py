@@ -31,11 +31,29 @@ SEND_TIMEOUT_S = 120.0
 KEEP_ALIVE_S = 15.0
 _PATIENCE_S = 10.0
 _PIECE_RECORDS = 250
-_TYPES = {
+TYPES = {
     "json": "application/json",
     "ndjson": "application/x-ndjson",
     "csv": "text/csv; charset=utf-8",
 }
+
+
+class Places:
+    """So many answers are made or in memory at one time, their sending included."""
+
+    def __init__(self, count: int) -> None:
+        self._free = trio.Semaphore(count, max_value=count)
+
+    async def take(self) -> None:
+        """Wait for a place, not for long. Raises ProtocolError (``busy``)."""
+        with trio.move_on_after(_PATIENCE_S) as patience:
+            await self._free.acquire()
+        if patience.cancelled_caught:
+            raise ProtocolError("busy", "other queries are being answered; try again later")
+
+    def give_back(self) -> None:
+        """An answer has been sent, or nobody waits for it any more."""
+        self._free.release()
 
 
 class QueryAnswers:
@@ -43,7 +61,7 @@ class QueryAnswers:
 
     def __init__(self, live: Live, places: int) -> None:
         self._live = live
-        self._places = trio.Semaphore(places, max_value=places)
+        self.places = Places(places)
 
     async def answer(
         self, parameters: Mapping[str, str], shape: str, may_read: Readable
@@ -54,22 +72,19 @@ class QueryAnswers:
             ProtocolError: ``bad_query`` or ``busy``, with a sentence.
             StoreFailed: the disk refused.
         """
-        if shape not in _TYPES:
+        if shape not in TYPES:
             raise ProtocolError("bad_query", f"format: expected json, ndjson or csv, got {shape!r}")
-        with trio.move_on_after(_PATIENCE_S) as patience:
-            await self._places.acquire()
-        if patience.cancelled_caught:
-            raise ProtocolError("busy", "other queries are being answered; try again later")
+        await self.places.take()
         try:
             answer = await self._live.query(parameters, may_read=may_read)
             pieces = await _pieces(answer, shape)
         except BaseException:
-            self._places.release()
+            self.places.give_back()
             raise
-        headers = {"Content-Type": _TYPES[shape], "Edge-Agent-Scanned": str(answer.scanned)}
+        headers = {"Content-Type": TYPES[shape], "Edge-Agent-Scanned": str(answer.scanned)}
         if answer.next is not None:
             headers["Edge-Agent-Next"] = answer.next
-        return Pieces(pieces, headers, self._places.release)
+        return Pieces(pieces, headers, self.places.give_back)
 
 
 class Pieces(Response):

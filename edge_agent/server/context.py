@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import trio
 
+from edge_agent.asking import Asker
 from edge_agent.clock import Clock
 from edge_agent.commit import RunBlocking, Trace
 from edge_agent.config import Limits, Listen
@@ -55,6 +56,7 @@ class Parts:
         clock, random, metrics, trace: as everywhere. ``trace`` is told of "welcome" and "acked".
         rules: those that act before storing, and say where a stream has its time.
         run_blocking: for work that would hold the event loop up.
+        asker: asks history; None where it is off.
         dashboard: URL of the people's port, for people who come here with a browser.
         refused: is told of peers that were refused before they were let in.
     """
@@ -70,6 +72,7 @@ class Parts:
     rules: RulesInForce
     run_blocking: RunBlocking = trio.to_thread.run_sync
     trace: Trace | None = None
+    asker: Asker | None = None
     dashboard: str | None = None
     refused: RefusedPeers
     failures: FailureMemory = field(default_factory=FailureMemory)

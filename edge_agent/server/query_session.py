@@ -7,8 +7,9 @@ this reader was too slow. Nothing that the peer says has a meaning.
 A query is a map with the parameters of ``GET /api/query`` and an ``id`` of the peer's choice. The
 answer comes in pieces that a client with small messages can take: any number of ``{"type":
 "records", "id": …, "records": […]}``, then one ``{"type": "answer", "id": …, "truncated": …,
-"next": …, "scanned": …, "seconds": …, "aggregates": {…}}``. Queries of one connection are answered
-one after another.
+"next": …, "scanned": …, "seconds": …, "aggregates": {…}}``. What history answers as a table comes
+in pieces ``{"type": "rows", "id": …, "columns": […], "rows": […]}``, at least one. Queries of one
+connection are answered one after another.
 
 Errors are ``{"type": "error", "code": …, "message": …}``, with the ``id`` where there is one.
 """
@@ -21,7 +22,9 @@ from typing import Any
 import msgspec
 import trio
 
+from edge_agent.access import everything
 from edge_agent.errors import EdgeAgentError, ProtocolError
+from edge_agent.history import is_about_history, no_history, parse_question
 from edge_agent.live import QueryAnswer
 from edge_agent.record import Record
 from edge_agent.render import encode_json, to_json
@@ -87,6 +90,9 @@ async def _answer(socket: WebSocket, parts: Parts, visitor: Visitor, message: st
     visitor.next += 1
     try:
         number, parameters = _parse(message)
+        if is_about_history(parameters):
+            await _answer_from_history(socket, parts, visitor, number, parameters)
+            return
         answer = await parts.live.query(parameters, may_read=visitor.grant.may_read)
     except EdgeAgentError as error:
         await socket.send(_error(error, number))
@@ -95,6 +101,26 @@ async def _answer(socket: WebSocket, parts: Parts, visitor: Visitor, message: st
     for piece in _pieces((record, None) for record in answer.records):
         await socket.send(f'{{"type":"records","id":{told},"records":[{piece}]}}')
     await socket.send(_text(_end_of(answer, number)))
+
+
+async def _answer_from_history(
+    socket: WebSocket, parts: Parts, visitor: Visitor, number: object, parameters: dict[str, str]
+) -> None:
+    if parts.asker is None:
+        raise no_history()
+    question = parse_question(parameters, parts.clock.read().wall_ns, parts.limits.query_records)
+    answer = await parts.asker.ask(question, "parts", visitor.grant.may_read or everything)
+    told, pieces = encode_json(number).decode(), answer.pieces
+    if question.kind == "records":
+        head = f'{{"type":"records","id":{told},"records":['
+    else:
+        columns, *pieces = pieces
+        head = f'{{"type":"rows","id":{told},"columns":{columns.decode()},"rows":['
+        pieces = pieces or [b""]
+    for piece in pieces:
+        await socket.send(f"{head}{piece.decode()}]}}")
+    end = {"type": "answer", "id": number, **answer.rest, "seconds": answer.seconds}
+    await socket.send(_text(end))
 
 
 def _parse(message: str | bytes) -> tuple[object, dict[str, str]]:

@@ -29,6 +29,7 @@ class People:
         self.headers: list[dict[str, str]] = []
         self.refuse: tuple[int, bytes] | None = None
         self.status: dict[str, Any] = {}
+        self.table: dict[str, Any] = {}
 
     def answer(self, path: str, given: dict[str, str]) -> bytes:
         if path == "/api/status":
@@ -36,6 +37,8 @@ class People:
         self.asked.append(given)
         if path == "/api/subscribe":
             return b"\n" + b"".join(json.dumps(each).encode() + b"\n" for each in self.live)
+        if "step" in given or "fields" in given:
+            return json.dumps(self.table).encode()
         if "aggregate" in given:
             aggregates = {"a/b": {"count": len(self.records), "min": 1, "max": 2}}
             return json.dumps(

@@ -7,6 +7,14 @@ from click.testing import CliRunner, Result
 from edge_agent.cli.query import command
 from tests.cli.people import people_port, record
 
+TABLE = {
+    "columns": ["time", "stream", "t_mean"],
+    "rows": [["2026-01-01T00:00:00Z", "a/b", 21.25], ["2026-01-01T00:01:00Z", "a/b", None]],
+    "truncated": True,
+    "next": None,
+    "lag": 7,
+}
+
 
 def ask(url: str, *arguments: str) -> Result:
     return CliRunner().invoke(command, ["--url", url, *arguments])
@@ -65,3 +73,22 @@ def test_an_aggregate_gives_figures_per_stream() -> None:
         result = ask(url, "--aggregate", "t")
         assert result.exit_code == 0
         assert result.stdout.splitlines()[1].split() == ["a/b", "2", "1", "2"]
+
+
+def test_points_and_figures_are_asked_of_history() -> None:
+    with people_port() as (people, url):
+        people.table = TABLE
+        result = ask(
+            url, "--step", "1m", "--aggregate", "mean,max", "--fields", "t,n.a", "--group", "none",
+            "--fill", "null", "--order", "newest", "--limit", "5",
+        )  # fmt: skip
+        assert result.exit_code == 0, result.output
+        asked = {name: value for name, value in people.asked[0].items() if name != "format"}
+        assert asked == {
+            "stream": "**", "step": "1m", "aggregate": "mean,max", "fields": "t,n.a",
+            "group": "none", "fill": "null", "order": "newest", "limit": "5",
+        }  # fmt: skip
+        assert "there are more than 2 rows" in result.stderr
+        assert "7 records that came last" in result.stderr
+        ask(url, "--fields", "t")
+        assert "order" not in people.asked[1] and "limit" not in people.asked[1]

@@ -88,7 +88,10 @@ async def test_the_documented_routes_are_those_that_there_are(tmp_path: Path) ->
 def test_the_documented_codes_are_those_that_the_port_can_answer() -> None:
     port = [path.read_text() for path in (ROOT / "edge_agent" / "ops").rglob("*.py")]
     asked = [path.read_text() for path in (ROOT / "edge_agent" / "live").glob("*.py")]
-    asked.append((ROOT / "edge_agent" / "stream_names.py").read_text())
+    asked += [path.read_text() for path in (ROOT / "edge_agent" / "history").rglob("*.py")]
+    asked += [
+        (ROOT / "edge_agent" / f"{name}.py").read_text() for name in ("stream_names", "asking")
+    ]
     raised = re.findall(r'ProtocolError\(\s*"(\w+)"', "\n".join(port + asked))
     answered = re.findall(r'\b[45]\d\d,\s*"(\w+_\w+|failed|full|refused)"', "\n".join(port))
     documented = re.findall(r"^\| [45]\d\d \| `(\w+)` \|", DOCUMENT, re.MULTILINE)

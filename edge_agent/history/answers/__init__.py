@@ -1,6 +1,6 @@
-"""Answers to questions about history: what one sees, figures, and how they are written."""
+"""Answers to questions about history: what one sees, figures, rows, and how they are written."""
 
-from edge_agent.history.answers.answer import Answer, check_form
+from edge_agent.history.answers.answer import ANSWER_BYTES_MAX, Answer
 from edge_agent.history.answers.reading import HistoryReader
 
-__all__ = ["Answer", "HistoryReader", "check_form"]
+__all__ = ["ANSWER_BYTES_MAX", "Answer", "HistoryReader"]

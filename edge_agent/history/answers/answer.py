@@ -2,8 +2,8 @@
 
 Whole records look as everywhere (`edge_agent.render`). Figures and points are a table: ``time``,
 ``stream`` (unless grouped otherwise), and a column for each field and aggregate. JSON has it as
-``{"columns": […], "rows": [[…]], …}``, a line of JSON as an object, both with ``truncated`` and
-what else is to be said at the end.
+``{"columns": […], "rows": [[…]], …}``, a line of JSON as an object. JSON ends with ``truncated``,
+``next`` and what else is to be said; the same is `Answer.outcome`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,8 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from heapq import merge
 from itertools import chain, islice
-from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar
 
 from edge_agent.errors import ProtocolError
 from edge_agent.filter import Filter, compile_filter
@@ -27,12 +24,21 @@ from edge_agent.history.answers.figures import (
     fields_of_stream,
     figures,
     shown,
-    values_in,
+    spans_of,
+    together,
 )
+from edge_agent.history.answers.json_text import moment
 from edge_agent.history.answers.reading import View
-from edge_agent.history.format.rollup import join_cells
-from edge_agent.history.format.segment import Path, records_of
-from edge_agent.history.keys import HOUR_NS, MINUTE_NS, RAW
+from edge_agent.history.answers.rows import (
+    Make,
+    Order,
+    Stream,
+    json_rows,
+    point_rows,
+    record_rows,
+    rows_in,
+)
+from edge_agent.history.format.segment import Path
 from edge_agent.history.question import (
     ALL_NS,
     FIELDS_MAX,
@@ -42,19 +48,21 @@ from edge_agent.history.question import (
     format_path,
 )
 from edge_agent.moments import bad_query
-from edge_agent.printable import csv_text
-from edge_agent.record import NANOSECONDS, Record, format_time
-from edge_agent.render import encode_json, to_csv, to_json
+from edge_agent.record import NANOSECONDS, Record
+from edge_agent.render import cell_of, encode_json, to_csv, to_json
 
-#: Rows of one piece.
-PIECE_ROWS = 500
-#: A table that is filled has no more steps for each stream.
-FILLED_MAX = 100_000
-_DAY_S = 86_400
-FORMATS = ("json", "ndjson", "csv")
+#: A piece has about this size, and is one row where that is larger.
+PIECE_BYTES = 64 * 1024
+#: What an answer has at most. Rows end there and say where to go on.
+ANSWER_BYTES_MAX = 16 * 1024 * 1024
+#: Rows that are made text at once.
+_BATCH_ROWS = 250
+#: A table that is filled has no more cells for each stream.
+FILLED_MAX = 1_000_000
+#: What a record in memory occupies beyond its text, about.
+_RECORD_BYTES = 600
 
-Stream = tuple[str, int]
-"""Name and number; 0 where only the tail knows it."""
+Made = TypeVar("Made")
 
 
 @dataclass(slots=True)
@@ -64,7 +72,6 @@ class Outcome:
     rows: int = 0
     truncated: bool = False
     next: str | None = None
-    seconds: float = 0.0
     notes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -75,165 +82,170 @@ class Answer:
     view: View
     question: Question
     streams: Sequence[Stream]
-    #: Times as seconds since 1970 instead of text.
-    unix: bool = False
     outcome: Outcome = field(default_factory=Outcome)
+    _size: int = 0
 
     def pieces(self, form: str) -> Iterator[bytes]:
-        """The answer in the form ``json``, ``ndjson`` or ``csv``; `outcome` is whole at its end."""
+        """The answer in the form ``json``, ``ndjson`` or ``csv``, or as ``parts``: the columns if
+        it is a table, then rows or records in JSON, comma between them. `outcome` is whole at its
+        end.
+        """
         if self.question.kind == "records":
             yield from self._record_pieces(form)
             return
         columns, rows = self._table()
-        limited = self._limited(rows)
         if form == "csv":
             yield _csv([columns])
-            for part in _parts(limited):
-                yield _csv(part)
-        elif form == "ndjson":
-            for part in _parts(limited):
-                yield b"".join(
-                    encode_json(dict(zip(columns, row, strict=True))) + b"\n" for row in part
-                )
-        else:
-            yield b'{"columns":' + encode_json(columns) + b',"rows":['
-            yield from _joined(map(encode_json, part) for part in _parts(limited))
-            yield b"]," + self._rest()
+            for batch in _batches(rows):
+                yield self._weighed(_csv(batch))
+            return
+        if form == "ndjson":
+            lines = (encode_json(dict(zip(columns, row, strict=True))) for row in rows)
+            for piece in _pieces(lines, b"\n"):
+                yield self._weighed(piece + b"\n")
+            return
+        told = encode_json(columns)
+        yield told if form == "parts" else b'{"columns":' + told + b',"rows":['
+        yield from self._joined(self._row_pieces(rows), form)
 
-    def _rest(self) -> bytes:
-        said = {
+    def _row_pieces(self, rows: Iterator[list[Any]]) -> Iterator[bytes]:
+        for batch in _batches(rows):
+            text = encode_json(batch)[1:-1]
+            pieces = [text] if len(text) <= PIECE_BYTES else _pieces(map(encode_json, batch), b",")
+            yield from map(self._weighed, pieces)
+
+    def _joined(self, pieces: Iterator[bytes], form: str) -> Iterator[bytes]:
+        if form == "parts":
+            yield from pieces
+            return
+        separator = b""
+        for piece in pieces:
+            yield separator + piece
+            separator = b","
+        yield b"]," + encode_json(self.told())[1:] + b"\n"
+
+    def told(self) -> dict[str, Any]:
+        """What stands behind the rows."""
+        told = {
             "truncated": self.outcome.truncated,
             "next": self.outcome.next,
             **self.outcome.notes,
         }
         if self.view.damaged:
-            said["damaged"] = self.view.damaged
-        return encode_json(said)[1:] + b"\n"
+            told["damaged"] = self.view.damaged
+        return told
 
-    # Whole records.
+    def _weighed(self, piece: bytes) -> bytes:
+        self._size += len(piece)
+        if self._size > ANSWER_BYTES_MAX and self.question.kind == "figures":
+            raise ProtocolError(
+                "too_long",
+                f"the answer has more than {ANSWER_BYTES_MAX // 2**20} MiB; ask for less time, a"
+                " larger step, or fewer streams, fields or aggregates",
+            )
+        return piece
+
+    # Whole records, and points.
 
     def _record_pieces(self, form: str) -> Iterator[bytes]:
-        records = self._limited_records()
         if form == "csv":
             # Its heading has every field that some record has.
-            yield to_csv(list(records))
-        elif form == "ndjson":
-            for part in _parts(records):
-                yield b"".join(to_json(one) + b"\n" for one in part)
-        else:
+            found: list[Record] = []
+            for record in self._limited(record_rows(self._filter())):
+                found.append(record)
+                self._size += _RECORD_BYTES + len(to_json(record))
+            yield to_csv(found)
+            return
+        pieces = map(self._weighed, _pieces(self._limited(json_rows(self._filter())),
+                                            b"\n" if form == "ndjson" else b","))  # fmt: skip
+        if form == "ndjson":
+            for piece in pieces:
+                yield piece + b"\n"
+            return
+        if form == "json":
             yield b'{"records":['
-            yield from _joined(map(to_json, part) for part in _parts(records))
-            yield b"]," + self._rest()
+        yield from self._joined(pieces, form)
 
-    def _limited_records(self) -> Iterator[Record]:
-        question = self.question
+    def _limited(self, make: Make[Made]) -> Iterator[Made]:
+        for _, row in self._ordered(make):
+            yield row
+
+    def _ordered(self, make: Make[Made]) -> Iterator[tuple[Order, Made]]:
+        """The rows behind those that the answer before had, until the limit."""
+        question, outcome = self.question, self.outcome
         first_ns = question.to_ns - 1 if question.newest_first else question.from_ns
         at_ns, same = None, 0
-        for record in self._records():
-            if record.time_ns != at_ns:
-                at_ns, same = record.time_ns, 0
+        rows = rows_in(
+            self.view, self.streams, (question.from_ns, question.to_ns), make,
+            newest_first=question.newest_first, few=question.limit + question.skip + 1,
+        )  # fmt: skip
+        for order, row in rows:
+            if order[0] != at_ns:
+                at_ns, same = order[0], 0
             same += 1
             if at_ns == first_ns and same <= question.skip:
                 continue
-            if self.outcome.rows >= question.limit:
-                self.outcome.truncated = True
-                self.outcome.next = format_next(at_ns, same - 1)
+            if outcome.rows >= question.limit or self._size > ANSWER_BYTES_MAX:
+                outcome.truncated = True
+                outcome.next = format_next(at_ns, same - 1)
                 return
-            self.outcome.rows += 1
-            yield record
-
-    def _records(self) -> Iterator[Record]:
-        """Every record that is wanted, by time, of equal times by stream and seq."""
-        question, view = self.question, self.view
-        wanted = self._filter()
-        hours = {*view.buckets(RAW, question.from_ns, question.to_ns)}
-        first, end = question.from_ns // HOUR_NS, -(-question.to_ns // HOUR_NS)
-        for stream, _ in self.streams:
-            hours |= {hour for hour in view.tail_hours(stream) if first <= hour < end}
-        for hour in sorted(hours, reverse=question.newest_first):
-            found = [
-                record
-                for stream, number in self.streams
-                for segment in view.segments(stream, number, hour)
-                if segment.last_ns >= question.from_ns and segment.first_ns < question.to_ns
-                for record in records_of(segment, stream)
-                if question.from_ns <= record.time_ns < question.to_ns
-                and (wanted is None or wanted(record))
-            ]
-            found.sort(key=_order, reverse=question.newest_first)
-            yield from found
+            outcome.rows += 1
+            yield order, row
 
     # Tables.
-
-    def _limited(self, rows: Iterable[list[Any]]) -> Iterator[list[Any]]:
-        for row in rows:
-            if self.outcome.rows >= self.question.limit:
-                self.outcome.truncated = True
-                return
-            self.outcome.rows += 1
-            yield row
 
     def _table(self) -> tuple[list[str], Iterator[list[Any]]]:
         question = self.question
         paths = list(question.fields)
         if not paths:
             for stream, number in self.streams:
-                found = fields_of_stream(
-                    self.view, stream, number, question.from_ns, question.to_ns
-                )
+                found = fields_of_stream(self.view, stream, number, *question.span_ns)
                 paths = list(dict.fromkeys((*paths, *found)))
             if len(paths) > FIELDS_MAX:
                 self.outcome.notes["fields_left_out"] = len(paths) - FIELDS_MAX
                 paths = paths[:FIELDS_MAX]
-        group = (
-            []
-            if question.group == "none"
-            else ["stream" if question.group == "stream" else "group"]
-        )
         names = [format_path(path) for path in paths]
         if question.kind == "points":
             return ["time", "stream", *names], self._points(paths)
+        named = {"stream": ["stream"], "none": []}.get(question.group, ["group"])
         columns = [f"{name}_{one}" for name in names for one in question.aggregates]
-        return ["time", *group, *columns], self._figures(paths)
+        rows = chain.from_iterable(self._limited_figures(paths))
+        return ["time", *named, *columns], rows
 
     def _time(self, time_ns: int) -> Any:
-        return time_ns / NANOSECONDS if self.unix else moment(time_ns)
+        return time_ns / NANOSECONDS if self.question.unix else moment(time_ns)
 
     def _points(self, paths: Sequence[Path]) -> Iterator[list[Any]]:
-        question = self.question
-        wanted = Wanted(question.from_ns, question.to_ns, 0, (), self._filter())
-        rows = [self._points_of(stream, paths, wanted) for stream in self.streams]
-        for time_ns, row in merge(*rows, key=itemgetter(0), reverse=question.newest_first):
-            row[0] = self._time(time_ns)
+        for order, row in self._ordered(point_rows(paths, self._filter())):
+            row[0] = self._time(order[0])
             yield row
-
-    def _points_of(
-        self, stream: Stream, paths: Sequence[Path], wanted: Wanted
-    ) -> Iterator[tuple[int, list[Any]]]:
-        found: dict[int, list[Any]] = {}
-        for index, path in enumerate(paths, 2):
-            pairs = values_in(self.view, *stream, path, wanted, wanted.from_ns)
-            for time_ns, value in zip(*pairs, strict=True):
-                row = found.get(time_ns)
-                if row is None:
-                    row = found[time_ns] = [None, stream[0], *[None] * len(paths)]
-                row[index] = value
-        for time_ns in sorted(found, reverse=self.question.newest_first):
-            yield time_ns, found[time_ns]
 
     def _filter(self) -> Filter | None:
         return compile_filter(self.question.filter) if self.question.filter else None
 
-    def _figures(self, paths: Sequence[Path]) -> Iterator[list[Any]]:
+    def _limited_figures(self, paths: Sequence[Path]) -> Iterator[list[list[Any]]]:
+        for rows in self._figures(paths):
+            room = self.question.limit - self.outcome.rows
+            self.outcome.rows += min(len(rows), room)
+            yield rows[:room]
+            if len(rows) > room:
+                self.outcome.truncated = True
+                return
+
+    def _figures(self, paths: Sequence[Path]) -> Iterator[list[list[Any]]]:
         question = self.question
-        step_ns = question.step_ns
-        unit = MINUTE_NS if step_ns == ALL_NS else step_ns
-        from_ns, to_ns = question.from_ns // unit * unit, -(-question.to_ns // unit) * unit
-        wanted = Wanted(from_ns, to_ns, step_ns, question.aggregates, self._filter())
+        wanted = Wanted(
+            *question.span_ns, question.step_ns, question.aggregates, self._filter(),
+            question.back_ns,
+        )  # fmt: skip
         for name, members in self._groups().items():
-            columns = [self._column(members, path, wanted) for path in paths]
-            if any(columns):
-                yield from self._rows(name, columns, wanted)
+            if question.fill != "none" and wanted.step_ns != ALL_NS:
+                yield from self._filled(name, members, paths, wanted)
+                continue
+            for span in spans_of(self.view, members, wanted, newest_first=question.newest_first):
+                columns = [self._column(members, path, span) for path in paths]
+                starts = sorted({start for column in columns for start in column})
+                yield self._rows(name, columns, starts)
 
     def _groups(self) -> dict[str, list[Stream]]:
         group = self.question.group
@@ -256,35 +268,45 @@ class Answer:
             raise bad_query(
                 f"aggregate: {', '.join(FROM_VALUES)} are of single streams; group by stream"
             )
-        parts = [cells_in(self.view, *member, path, wanted) for member in members]
-        return shown(join_cells(parts, wanted.step_ns), wanted.aggregates, {})
+        parts = (cells_in(self.view, *member, path, wanted) for member in members)
+        return shown(together(parts, wanted), wanted.aggregates, {})
 
-    def _rows(self, name: str, columns: Sequence[Figures], wanted: Wanted) -> Iterator[list[Any]]:
-        question, width = self.question, len(wanted.aggregates)
-        lead = [] if question.group == "none" else [name]
-        empty: list[Any] = [None] * width
-        starts = sorted({start for column in columns for start in column})
-        if question.fill != "none" and wanted.step_ns != ALL_NS:
-            starts = self._filled(wanted)
-            columns = _fill(columns, starts, question.fill, width)
-        if question.newest_first:
+    def _rows(self, name: str, columns: Sequence[Figures], starts: list[int]) -> list[list[Any]]:
+        lead = [] if self.question.group == "none" else [name]
+        empty: list[Any] = [None] * len(self.question.aggregates)
+        if self.question.newest_first:
             starts.reverse()
+        times = map(self._time, starts)
         if len(columns) == 1:
-            only = columns[0]
-            for start in starts:
-                yield [self._time(start), *lead, *only.get(start, empty)]
-            return
-        for start in starts:
-            values = chain.from_iterable(column.get(start, empty) for column in columns)
-            yield [self._time(start), *lead, *values]
+            find = columns[0].get
+            return [
+                [time, *lead, *find(start, empty)]
+                for time, start in zip(times, starts, strict=True)
+            ]
+        return [
+            [time, *lead, *chain.from_iterable([column.get(start, empty) for column in columns])]
+            for time, start in zip(times, starts, strict=True)
+        ]
 
-    def _filled(self, wanted: Wanted) -> list[int]:
+    def _filled(
+        self, name: str, members: Sequence[Stream], paths: Sequence[Path], wanted: Wanted
+    ) -> Iterator[list[list[Any]]]:
+        """Rows for all steps; none for a stream that has nothing in the whole range."""
+        width = len(wanted.aggregates)
         count = (wanted.to_ns - wanted.from_ns) // wanted.step_ns
-        if count > FILLED_MAX:
+        most = FILLED_MAX // max(width * len(paths), 1)
+        if count > most:
             raise bad_query(
-                f"fill: at most {FILLED_MAX} steps, these are {count}; set from and step"
+                f"fill: at most {most} steps of so many figures, these are {count}; ask for less"
+                " time or a larger step"
             )
-        return list(range(wanted.from_ns, wanted.to_ns, wanted.step_ns))
+        columns: list[Figures] = [{} for _ in paths]
+        for span in spans_of(self.view, members, wanted, newest_first=False):
+            for column, path in zip(columns, paths, strict=True):
+                column.update(self._column(members, path, span))
+        if any(columns):
+            starts = list(range(wanted.from_ns, wanted.to_ns, wanted.step_ns))
+            yield self._rows(name, _fill(columns, starts, self.question.fill, width), starts)
 
 
 def _fill(
@@ -303,45 +325,28 @@ def _fill(
     return made
 
 
-def check_form(form: str) -> None:
-    """Raises ProtocolError (``bad_query``) where there is no such form of answers."""
-    if form not in FORMATS:
-        raise ProtocolError("bad_query", f"format: expected json, ndjson or csv, got {form[:60]!r}")
+def _batches(rows: Iterator[Made]) -> Iterator[list[Made]]:
+    while batch := list(islice(rows, _BATCH_ROWS)):
+        yield batch
 
 
-def moment(time_ns: int) -> str:
-    """As `format_time`, quicker for many of one day."""
-    seconds, nanos = divmod(time_ns, NANOSECONDS)
-    if nanos:
-        return format_time(time_ns)
-    day, second = divmod(seconds, _DAY_S)
-    return f"{_date(day)}T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}Z"
-
-
-@lru_cache(maxsize=64)
-def _date(day: int) -> str:
-    return format_time(day * _DAY_S * NANOSECONDS)[:10]
-
-
-def _order(record: Record) -> tuple[int, str, int]:
-    return record.time_ns, record.stream, record.seq
-
-
-def _parts(rows: Iterator[Any]) -> Iterator[list[Any]]:
-    while part := list(islice(rows, PIECE_ROWS)):
-        yield part
-
-
-def _joined(parts: Iterable[Iterable[bytes]]) -> Iterator[bytes]:
-    separator = b""
-    for part in parts:
-        yield separator + b",".join(part)
-        separator = b","
+def _pieces(texts: Iterable[bytes], separator: bytes) -> Iterator[bytes]:
+    """The texts in pieces of `PIECE_BYTES`."""
+    held: list[bytes] = []
+    size = 0
+    for text in texts:
+        if held and size + len(text) > PIECE_BYTES:
+            yield separator.join(held)
+            held, size = [], 0
+        held.append(text)
+        size += len(text) + 1
+    if held:
+        yield separator.join(held)
 
 
 def _csv(rows: Sequence[Sequence[Any]]) -> bytes:
     target = io.StringIO(newline="")
     writer = csv.writer(target)
     for row in rows:
-        writer.writerow([csv_text(cell) if isinstance(cell, str) else cell for cell in row])
+        writer.writerow([cell_of(one) for one in row])
     return target.getvalue().encode()

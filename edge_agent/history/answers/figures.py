@@ -1,9 +1,14 @@
-"""Figures of a field by step: from roll-ups where they know enough, otherwise from every value."""
+"""Figures of a field by step: from roll-ups where they know enough, otherwise from every value.
+
+A range is worked on in spans of `SPAN_STEPS` steps (`spans_of`), and what is put together is put
+together early, so that no range needs more memory than its answer.
+"""
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise, repeat
 from math import isfinite, sqrt
@@ -11,6 +16,7 @@ from operator import truediv
 from typing import Any
 
 from edge_agent.aggregates import is_number
+from edge_agent.errors import ProtocolError
 from edge_agent.filter import Filter
 from edge_agent.history.answers.reading import View
 from edge_agent.history.format.columns import Numbers
@@ -23,7 +29,7 @@ from edge_agent.history.format.segment import (
     records_of,
     times_of,
 )
-from edge_agent.history.keys import HOUR_NS, HOURS, MINUTE_NS, MINUTES, RAW
+from edge_agent.history.keys import DAY_NS, HOUR_NS, HOURS, MINUTE_NS, MINUTES, RAW
 from edge_agent.history.question import ALL_NS, ROLLED_UP
 
 #: What each aggregate needs of `Cells`, beside starts and counts.
@@ -32,30 +38,70 @@ _NEEDS = {
     "first": ("firsts", "first_ns"), "last": ("lasts", "last_ns"),
     "stddev": ("sums", "squares"),
 }  # fmt: skip
-#: How far before a range its first value's predecessor is looked for.
-_BEFORE_NS = HOUR_NS
+#: Steps that are worked on at a time.
+SPAN_STEPS = 10_000
+#: Figures that are held until they are put together.
+_CELLS_MAX = 20_000
+#: Values of one span: percentiles have to sort them.
+VALUES_MAX = 1_000_000
 Figures = dict[int, list[Any]]
 """By start of a step: a value for each aggregate, None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is asked of each stream: ``from_ns`` and ``to_ns`` are whole steps."""
+    """What is asked of each stream: ``from_ns`` and ``to_ns`` are whole steps, and the value before
+    a step's first one is looked for ``back_ns`` before the step.
+    """
 
     from_ns: int
     to_ns: int
     step_ns: int
     aggregates: tuple[str, ...]
     filter: Filter | None
+    back_ns: int = 0
 
     @property
     def by_rollups(self) -> bool:
         """Whether roll-ups can answer."""
         return (
             self.filter is None
-            and self.step_ns % MINUTE_NS == 0
+            and (self.step_ns == ALL_NS or self.step_ns % MINUTE_NS == 0)
             and set(self.aggregates) <= set(ROLLED_UP)
         )
+
+
+def spans_of(
+    view: View, members: Sequence[tuple[str, int]], wanted: Wanted, *, newest_first: bool
+) -> Iterator[Wanted]:
+    """What is wanted, in spans of whole steps, without those in which there is nothing."""
+    step, from_ns, to_ns = wanted.step_ns, wanted.from_ns, wanted.to_ns
+    if step == ALL_NS:
+        yield wanted
+        return
+    hours = set[int]()
+    for stream, _ in members:
+        hours.update(hour for hour, _ in view.tail.get(stream, ()))
+    if wanted.by_rollups:
+        width = step * SPAN_STEPS
+        levels = ((HOURS, DAY_NS), (MINUTES, HOUR_NS)) if step % HOUR_NS == 0 else (
+            (MINUTES, HOUR_NS),)  # fmt: skip
+    else:
+        # Every value of a span is in memory.
+        width = step * max(HOUR_NS // step, 1)
+        levels = ((RAW, HOUR_NS),)
+    numbers = {hour * HOUR_NS // width for hour in hours}
+    numbers |= {((hour + 1) * HOUR_NS - 1) // width for hour in hours}
+    for level, length in levels:
+        for bucket in view.buckets(level, from_ns, to_ns):
+            numbers.update(
+                range(bucket * length // width, ((bucket + 1) * length - 1) // width + 1)
+            )
+    for number in sorted(numbers, reverse=newest_first):
+        view.pause()
+        begin, end = max(number * width, from_ns), min((number + 1) * width, to_ns)
+        if begin < end:
+            yield replace(wanted, from_ns=begin, to_ns=end)
 
 
 def fields_of_stream(view: View, stream: str, number: int, from_ns: int, to_ns: int) -> list[Path]:
@@ -82,103 +128,134 @@ def _has_numbers(segment: Segment, path: Path) -> bool:
 
 def cells_in(view: View, stream: str, number: int, path: Path, wanted: Wanted) -> Cells:
     """The figures of one field of one stream by step."""
-    if wanted.step_ns == ALL_NS:
-        return _all_in_one(view, stream, number, path, wanted)
-    unit = wanted.step_ns
-    if not wanted.by_rollups:
-        return join_cells(_from_values(view, stream, number, path, wanted), unit)
-    needs = frozenset(name for one in wanted.aggregates for name in _NEEDS[one])
-    parts = list(_from_rollups(view, number, path, wanted, needs))
-    for _, segment in view.tail.get(stream, ()):
-        if segment.last_ns >= wanted.from_ns and segment.first_ns < wanted.to_ns:
-            parts += _cells_of(segment, path, unit)
-    return within(join_cells(parts, unit), wanted.from_ns, wanted.to_ns)
-
-
-def _all_in_one(view: View, stream: str, number: int, path: Path, wanted: Wanted) -> Cells:
-    """One figure for the whole range, made of minutes or of hours."""
-    unit = HOUR_NS if wanted.from_ns % HOUR_NS == wanted.to_ns % HOUR_NS == 0 else MINUTE_NS
-    cells = join_cells(
-        [cells_in(view, stream, number, path, replace(wanted, step_ns=unit))], ALL_NS
+    if wanted.by_rollups:
+        return together(_from_rollups(view, stream, number, path, wanted), wanted)
+    unit = MINUTE_NS if wanted.step_ns == ALL_NS else wanted.step_ns
+    parts = (
+        cells_of(times, _alike(values), None, unit)
+        for times, values in _values_by_hour(view, stream, number, path, wanted, wanted.from_ns)
     )
+    return together(parts, wanted)
+
+
+def _alike(values: list[float]) -> Numbers:
+    """All integers, or all floats."""
+    return Numbers(values if set(map(type, values)) == {int} else list(map(float, values)), 0)
+
+
+def together(parts: Iterable[Cells], wanted: Wanted) -> Cells:
+    """Figures of finer units, or of several streams, by step."""
+    held: list[Cells] = []
+    count = 0
+    for part in parts:
+        held.append(part)
+        count += len(part)
+        if count > _CELLS_MAX:
+            held = [_joined(held, wanted)]
+            count = len(held[0])
+    return _joined(held, wanted)
+
+
+def _joined(parts: list[Cells], wanted: Wanted) -> Cells:
+    if wanted.step_ns != ALL_NS:
+        return join_cells(parts, wanted.step_ns)
+    for part in parts:
+        part.starts = [0] * len(part)
+    cells = join_cells(parts, ALL_NS)
     cells.starts = [wanted.from_ns] * len(cells)
     return cells
 
 
 def _from_rollups(
-    view: View, number: int, path: Path, wanted: Wanted, needs: frozenset[str]
+    view: View, stream: str, number: int, path: Path, wanted: Wanted
 ) -> Iterator[Cells]:
+    needs = frozenset(name for one in wanted.aggregates for name in _NEEDS[one])
     from_ns, to_ns = wanted.from_ns, wanted.to_ns
-    if wanted.step_ns % HOUR_NS == 0:
-        for day in view.buckets(HOURS, from_ns, to_ns):
-            for rollup in view.rollups(HOURS, number, day):
-                cells = field_in(rollup, path, needs=needs)
-                if cells is not None:
-                    yield within(cells, from_ns, to_ns)
-        from_ns = max(from_ns, (view.header.hours_until + 1) * 24 * HOUR_NS)
-    for hour in view.buckets(MINUTES, from_ns, to_ns):
-        for rollup in view.rollups(MINUTES, number, hour):
+    unit = wanted.step_ns
+    if unit == ALL_NS:
+        # Hours where there are whole ones, minutes at both ends.
+        unit = MINUTE_NS
+        middle = (-(-from_ns // HOUR_NS) * HOUR_NS, to_ns // HOUR_NS * HOUR_NS)
+        coarse = middle if middle[0] < middle[1] else (from_ns, from_ns)
+    else:
+        coarse = (from_ns, to_ns) if unit % HOUR_NS == 0 else (from_ns, from_ns)
+    # Days that have hours of their own; later ones have minutes alone.
+    coarse_end = min(coarse[1], (view.header.hours_until + 1) * DAY_NS)
+    if coarse[0] < coarse_end:
+        yield from _level(view, HOURS, number, path, needs, coarse[0], coarse_end)
+        yield from _level(view, MINUTES, number, path, needs, from_ns, coarse[0])
+        yield from _level(view, MINUTES, number, path, needs, coarse_end, to_ns)
+    else:
+        yield from _level(view, MINUTES, number, path, needs, from_ns, to_ns)
+    for _, segment in view.tail.get(stream, ()):
+        if segment.last_ns >= from_ns and segment.first_ns < to_ns:
+            times = times_of(segment)
+            for places, numbers in column_of(segment, path):
+                cells = within(cells_of(times, numbers, places, unit), from_ns, to_ns)
+                yield _only(cells, needs)
+
+
+def _only(cells: Cells, needs: frozenset[str]) -> Cells:
+    """Without the columns that roll-ups are read without: all parts have the same ones."""
+    made = Cells(cells.scale, exact=cells.exact)
+    made.starts, made.counts = cells.starts, cells.counts
+    for name in needs:
+        setattr(made, name, getattr(cells, name))
+    return made
+
+
+def _level(
+    view: View, level: int, number: int, path: Path, needs: frozenset[str], from_ns: int, to_ns: int
+) -> Iterator[Cells]:
+    if from_ns >= to_ns:
+        return
+    for bucket in view.buckets(level, from_ns, to_ns):
+        for rollup in view.rollups(level, number, bucket):
             cells = field_in(rollup, path, needs=needs)
             if cells is not None:
                 yield within(cells, from_ns, to_ns)
 
 
-def _cells_of(segment: Segment, path: Path, unit_ns: int) -> Iterator[Cells]:
-    times = times_of(segment)
-    for places, numbers in column_of(segment, path):
-        yield cells_of(times, numbers, places, unit_ns)
-
-
-def _from_values(
-    view: View, stream: str, number: int, path: Path, wanted: Wanted
-) -> Iterator[Cells]:
-    times, values = values_in(view, stream, number, path, wanted, wanted.from_ns)
-    if values:
-        yield cells_of(times, Numbers(values, 0), None, wanted.step_ns)
-
-
-def values_in(
+def _values_by_hour(
     view: View, stream: str, number: int, path: Path, wanted: Wanted, from_ns: int
-) -> tuple[list[int], list[float]]:
-    """Every number of a field from ``from_ns`` on, by time."""
-    found: list[tuple[int, float]] = []
-    hours = {*view.buckets(RAW, from_ns, wanted.to_ns)}
-    hours |= {
-        h
-        for h in view.tail_hours(stream)
-        if from_ns < (h + 1) * HOUR_NS and h * HOUR_NS < wanted.to_ns
-    }
-    for hour in sorted(hours):
-        part: list[tuple[int, float]] = []
+) -> Iterator[tuple[list[int], list[float]]]:
+    """Every number of a field from ``from_ns`` on, hour by hour, by time."""
+    for hour in view.hours(stream, from_ns, wanted.to_ns):
+        times: list[int] = []
+        values: list[float] = []
         for segment in view.segments(stream, number, hour):
-            part += _values(segment, stream, path, wanted.filter)
-        part.sort(key=_time_of)
-        found += part
-    times = [time_ns for time_ns, _ in found]
-    begin, end = bisect_left(times, from_ns), bisect_left(times, wanted.to_ns)
-    return times[begin:end], [value for _, value in found[begin:end]]
-
-
-def _time_of(pair: tuple[int, float]) -> int:
-    return pair[0]
+            if segment.last_ns < from_ns or segment.first_ns >= wanted.to_ns:
+                continue
+            for some, numbers in _values(segment, stream, path, wanted.filter):
+                times += some
+                values += numbers
+        if times != sorted(times):
+            order = sorted(range(len(times)), key=times.__getitem__)
+            times, values = [times[i] for i in order], [values[i] for i in order]
+        begin, end = bisect_left(times, from_ns), bisect_left(times, wanted.to_ns)
+        if begin < end:
+            yield times[begin:end], values[begin:end]
 
 
 def _values(
     segment: Segment, stream: str, path: Path, wanted: Filter | None
-) -> Iterator[tuple[int, float]]:
+) -> Iterator[tuple[list[int], list[float]]]:
     if wanted is not None:
-        for record in records_of(segment, stream):
-            if wanted(record):
-                value = _at(record.fields, path)
-                if is_number(value):
-                    yield record.time_ns, value
+        found = [
+            (record.time_ns, value)
+            for record in records_of(segment, stream)
+            if wanted(record) and is_number(value := _at(record.fields, path))
+        ]
+        yield [time_ns for time_ns, _ in found], [value for _, value in found]
         return
-    times = times_of(segment)
+    all_times = times_of(segment)
     for places, numbers in column_of(segment, path):
         values = numbers.floats()
-        for index, place in enumerate(range(len(times)) if places is None else places):
-            if index not in numbers.missing:
-                yield times[place], values[index]
+        times = all_times if places is None else [all_times[place] for place in places]
+        if numbers.missing:
+            kept = [place for place in range(len(values)) if place not in numbers.missing]
+            times, values = [times[place] for place in kept], [values[place] for place in kept]
+        yield times, values
 
 
 def _at(fields: Any, path: Path) -> Any:
@@ -191,14 +268,25 @@ def _at(fields: Any, path: Path) -> Any:
 
 def figures(view: View, stream: str, number: int, path: Path, wanted: Wanted) -> Figures:
     """Every aggregate that is wanted of one field of one stream, by step."""
-    from_values = [name for name in wanted.aggregates if name not in ROLLED_UP]
-    found: Figures = {}
-    if from_values:
-        # The value before the range is where the first step's changes begin.
-        times, values = values_in(view, stream, number, path, wanted, wanted.from_ns - _BEFORE_NS)
-        found = _by_step(times, values, wanted)
-    cells = cells_in(view, stream, number, path, wanted)
-    return shown(cells, wanted.aggregates, found)
+    if all(name in ROLLED_UP for name in wanted.aggregates):
+        return shown(cells_in(view, stream, number, path, wanted), wanted.aggregates, {})
+    times, values = array("q"), array("d")
+    before_ns = wanted.from_ns - wanted.back_ns
+    for some, numbers in _values_by_hour(view, stream, number, path, wanted, before_ns):
+        times.extend(some)
+        values.extend(numbers)
+        if len(times) > VALUES_MAX:
+            raise ProtocolError(
+                "too_long",
+                f"aggregate: one step has more than {VALUES_MAX} values of {stream}; ask for a"
+                " smaller step, or for count, min, max, mean, sum, first, last or stddev alone",
+            )
+    begin = bisect_left(times, wanted.from_ns)
+    if begin == len(times):
+        return {}
+    unit = MINUTE_NS if wanted.step_ns == ALL_NS else wanted.step_ns
+    cells = cells_of(times[begin:], Numbers(values[begin:].tolist(), 0), None, unit)
+    return shown(together([cells], wanted), wanted.aggregates, _by_step(times, values, wanted))
 
 
 def shown(cells: Cells, aggregates: Sequence[str], extra: Figures) -> Figures:
@@ -239,31 +327,35 @@ def _column(cells: Cells, name: str) -> list[Any]:
 def _by_step(times: Sequence[int], values: Sequence[float], wanted: Wanted) -> Figures:
     """Aggregates that need every value, by step. The times may begin before the range."""
     names = [name for name in wanted.aggregates if name not in ROLLED_UP]
-    if wanted.step_ns == ALL_NS:
-        steps = [wanted.from_ns if time_ns >= wanted.from_ns else -1 for time_ns in times]
-        length_ns = wanted.to_ns - wanted.from_ns
-    else:
-        steps = [time_ns // wanted.step_ns * wanted.step_ns for time_ns in times]
-        length_ns = wanted.step_ns
-    bounds = [0, *(i for i, (a, b) in enumerate(pairwise(steps), 1) if a != b), len(steps)]
+    begin, count = bisect_left(times, wanted.from_ns), len(times)
     made: Figures = {}
-    for i, j in pairwise(bounds):
-        if i < j and steps[i] >= wanted.from_ns:
-            span = _Span(times, values, i, j, steps[i], length_ns)
-            made[steps[i]] = [_FROM_VALUES[name](span) for name in names]
+    while begin < count:
+        if wanted.step_ns == ALL_NS:
+            start_ns, end_ns = wanted.from_ns, wanted.to_ns
+        else:
+            start_ns = times[begin] // wanted.step_ns * wanted.step_ns
+            end_ns = start_ns + wanted.step_ns
+        end = bisect_left(times, end_ns, begin, count)
+        known = begin > 0 and times[begin - 1] >= start_ns - wanted.back_ns
+        span = _Span(times, values, begin, end, begin - known, start_ns, end_ns)
+        made[start_ns] = [_FROM_VALUES[name](span) for name in names]
+        begin = end
     return made
 
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """The values ``i`` to ``j`` are those of one step."""
+    """The values ``i`` to ``j`` are those of one step; the one before them is at ``before``, which
+    is ``i`` where there is none.
+    """
 
     times: Sequence[int]
     values: Sequence[float]
     i: int
     j: int
+    before: int
     start_ns: int
-    step_ns: int
+    end_ns: int
 
 
 def _percentile(part: float) -> Callable[[_Span], float]:
@@ -279,24 +371,21 @@ def _percentile(part: float) -> Callable[[_Span], float]:
 
 def _increase(span: _Span) -> float:
     """How much a counter has grown; one that is smaller than before began at 0 again."""
-    values = span.values[max(span.i - 1, 0) : span.j]
+    values = span.values[span.before : span.j]
     return sum(after - before if after >= before else after for before, after in pairwise(values))
 
 
 def _rate(span: _Span) -> float:
-    return _increase(span) / (span.step_ns / 1e9)
+    return _increase(span) / ((span.end_ns - span.start_ns) / 1e9)
 
 
 def _time_weighted(span: _Span) -> float | None:
     """The mean of a value that holds until the next one; from the step's first known value on."""
-    i = span.i - 1 if span.i > 0 else span.i
-    end_ns = span.start_ns + span.step_ns
-    times = [max(time_ns, span.start_ns) for time_ns in span.times[i : span.j]]
-    lengths = [after - before for before, after in pairwise([*times, end_ns])]
+    times = [max(time_ns, span.start_ns) for time_ns in span.times[span.before : span.j]]
+    lengths = [after - before for before, after in pairwise([*times, span.end_ns])]
     total = sum(lengths)
-    if not total:
-        return None
-    mean = sum(v * n for v, n in zip(span.values[i : span.j], lengths, strict=True)) / total
+    values = span.values[span.before : span.j]
+    mean = sum(v * n for v, n in zip(values, lengths, strict=True)) / total
     return mean if isfinite(mean) else None
 
 

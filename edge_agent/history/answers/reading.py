@@ -6,8 +6,10 @@ that is damaged is left out and counted.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +23,8 @@ from edge_agent.history.format.stored import HistoryHeader, checked, read_header
 from edge_agent.history.keys import BUCKET_NS, HOUR_NS, LEVELS, RAW, part_key
 
 Part = TypeVar("Part")
+#: Of more buckets than this it is looked up which there are.
+_LOOKED_AT = 2000
 
 TailOf = Mapping[str, Sequence[tuple[int, Segment]]]
 """By stream: hour and segment of what is not in the file yet."""
@@ -36,6 +40,8 @@ class View:
     pause: Callable[[], None]
     damaged: int = 0
     _range: dict[int, tuple[int, int] | None] = field(default_factory=dict)
+    _known: dict[int, list[int]] = field(default_factory=dict)
+    _hours: dict[str, dict[int, list[Segment]]] = field(default_factory=dict)
 
     def segments(self, stream: str, number: int, hour: int) -> list[Segment]:
         """All segments of a stream and hour, in the order in which they were written."""
@@ -46,7 +52,7 @@ class View:
             )
             if segment is not None
         ]
-        return found + [segment for one, segment in self.tail.get(stream, ()) if one == hour]
+        return found + self._tail_of(stream).get(hour, [])
 
     def rollups(self, level: int, number: int, bucket: int) -> list[Rollup]:
         """All roll-ups of a stream and bucket, in the order in which they were written."""
@@ -55,7 +61,7 @@ class View:
             one for one in (self._decoded(decode_rollup, raw) for raw in raws) if one is not None
         ]
 
-    def buckets(self, level: int, from_ns: int, to_ns: int) -> range:
+    def buckets(self, level: int, from_ns: int, to_ns: int) -> Sequence[int]:
         """The buckets of a level that meet the range and may hold something."""
         if level not in self._range:
             self._range[level] = self._ends(level)
@@ -63,11 +69,28 @@ class View:
         if ends is None:
             return range(0)
         span = BUCKET_NS[level]
-        return range(max(from_ns // span, ends[0]), min(-(-to_ns // span), ends[1] + 1))
+        found = range(max(from_ns // span, ends[0]), min(-(-to_ns // span), ends[1] + 1))
+        if len(found) <= _LOOKED_AT:
+            return found
+        # One record from 1970 among those of today: what lies between has nothing.
+        there = self._there(level)
+        return there[bisect_left(there, found.start) : bisect_left(there, found.stop)]
 
-    def tail_hours(self, stream: str) -> set[int]:
-        """Hours of which the tail has something of a stream."""
-        return {hour for hour, _ in self.tail.get(stream, ())}
+    def hours(self, stream: str, from_ns: int, to_ns: int) -> list[int]:
+        """The hours, rising, of which there may be records of a stream, in the file or the tail."""
+        own = [*self._tail_of(stream)]
+        first = bisect_left(own, from_ns // HOUR_NS)
+        found = own[first : bisect_left(own, -(-to_ns // HOUR_NS))]
+        return sorted({*found, *self.buckets(RAW, from_ns, to_ns)})
+
+    def _tail_of(self, stream: str) -> dict[int, list[Segment]]:
+        """What the tail has of a stream, by hour, rising."""
+        found = self._hours.get(stream)
+        if found is None:
+            found = self._hours[stream] = {}
+            for hour, segment in sorted(self.tail.get(stream, ()), key=itemgetter(0)):
+                found.setdefault(hour, []).append(segment)
+        return found
 
     def _decoded(
         self, decode: Callable[[bytes | memoryview], Part], raw: memoryview
@@ -88,6 +111,19 @@ class View:
                 yield checked(key, raw)
             except StoreDamaged:
                 self.damaged += 1
+
+    def _there(self, level: int) -> list[int]:
+        """All buckets of a level that hold something."""
+        if level not in self._known:
+            found: list[int] = []
+            cursor = self.txn.cursor()
+            key = bytes((level,))
+            while cursor.set_range(key) and cursor.key()[0] == level:
+                found.append(keys.split_key(bytes(cursor.key())).bucket)
+                key = keys.bucket_key(level, found[-1] + 1)
+                self.pause()
+            self._known[level] = found
+        return self._known[level]
 
     def _ends(self, level: int) -> tuple[int, int] | None:
         assert level in LEVELS
@@ -116,7 +152,12 @@ class HistoryReader:
         Raises:
             StoreDamaged, lmdb.Error: it cannot be read.
         """
-        txn = self._opened().begin(buffers=True)
+        try:
+            txn = self._opened().begin(buffers=True)
+        except lmdb.MapResizedError:
+            # The share was made larger; what is mapped is as long as the file was.
+            self.close()
+            txn = self._opened().begin(buffers=True)
         try:
             header = read_header(txn)
         except BaseException:
@@ -127,12 +168,17 @@ class HistoryReader:
             return None
         return View(txn, header, tail, pause)
 
+    def close(self) -> None:
+        """Give the file back; the next `view` opens it again."""
+        if self._env is not None:
+            self._env.close()
+            self._env = None
+
     def _opened(self) -> lmdb.Environment:
         status = (self._folder / "data.mdb").stat()
         which = (status.st_dev, status.st_ino)
         if self._env is not None and which != self._which:
-            self._env.close()
-            self._env = None
+            self.close()
         if self._env is None:
             self._env = lmdb.open(
                 str(self._folder),
@@ -142,13 +188,8 @@ class HistoryReader:
                 readahead=False,
                 max_dbs=0,
                 max_readers=64,
-                map_size=2**40,
+                map_size=0,  # as long as the file says
                 lib_version=0,
             )
             self._which = which
         return self._env
-
-
-def hours_in(from_ns: int, to_ns: int) -> range:
-    """The hours that a range meets."""
-    return range(from_ns // HOUR_NS, -(-to_ns // HOUR_NS))

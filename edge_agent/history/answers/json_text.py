@@ -1,0 +1,137 @@
+"""Records of a segment as JSON text, made from its columns without a `Record` for each.
+
+The text says what `edge_agent.render` says. A table's columns become text at once, which is five
+times as quick as one record after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from edge_agent.history.format.columns import (
+    NUMBERS,
+    TEXT,
+    TRUTH,
+    Column,
+    decode_column,
+)
+from edge_agent.history.format.packing import unpack
+from edge_agent.history.format.segment import Path, Segment, Table, Way
+from edge_agent.record import NANOSECONDS, Record
+from edge_agent.render import encode_json, to_dict
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - the zone is written by hand, which is quicker
+#: What a record shows in front, in this order; everything else stands behind its fields.
+_FRONT = ("seq", "stream", "time", "source", "fields")
+
+
+def moment(time_ns: int) -> str:
+    """As `format_time`, in a third of the time."""
+    seconds, nanos = divmod(time_ns, NANOSECONDS)
+    text = (_EPOCH + timedelta(0, seconds)).isoformat()
+    return f"{text}.{nanos:09}".rstrip("0") + "Z" if nanos else text + "Z"
+
+
+def records_as_json(
+    segment: Segment, stream: str, times: Sequence[int], begin: int, end: int
+) -> Iterator[tuple[tuple[int, str, str, int], bytes]]:
+    """The order (time, stream, log, seq) and the JSON of the records ``begin`` to ``end``.
+
+    Raises StoreDamaged.
+    """
+    count = segment.count
+    seqs = unpack(segment.seqs, count)
+    origin_seqs = unpack(segment.origin_seqs, count)
+    way_of = unpack(segment.way_of, count)
+    fields = _fields(segment, begin, end)
+    shapes = [_shape(way, stream) for way in segment.ways]
+    logs = [way.log for way in segment.ways]
+    passed_on = any(way.origin for way in segment.ways)
+    for place, text in enumerate(fields, begin):
+        number, time_ns, seq = way_of[place], times[place], seqs[place]
+        told: tuple[object, ...] = (seq, moment(time_ns).encode(), text)
+        if passed_on and segment.ways[number].origin:
+            told = (*told, origin_seqs[place])
+        yield (time_ns, stream, logs[number], seq), shapes[number] % told
+
+
+def _shape(way: Way, stream: str) -> bytes:
+    """A record's JSON, to be filled with its seq, its time, its fields and the origin's seq."""
+    name, source = (encode_json(text).replace(b"%", b"%%") for text in (stream, way.source))
+    head = b'{"seq":%%d,"stream":%b,"time":"%%b","source":%b,"fields":%%b' % (name, source)
+    return head + _tail(way)
+
+
+def _tail(way: Way) -> bytes:
+    """What stands behind a record's fields; with ``%d`` in place of the origin's seq."""
+    shown = to_dict(
+        Record(
+            way.log, 0, "", 0, way.quality, 0, way.synced, way.source, 0, {}, way.origin,
+            way.origin_epoch, way.origin_log, 0, way.corrected,
+        )
+    )  # fmt: skip
+    rest = {key: value for key, value in shown.items() if key not in _FRONT}
+    if not rest:
+        return b"}"
+    text = b"," + encode_json(rest)[1:].replace(b"%", b"%%")
+    if not way.origin:
+        return text
+    # The origin comes last, and in it its seq.
+    assert text.endswith(b'"seq":0}}')
+    return text[: -len(b"0}}")] + b"%d}}"
+
+
+def _fields(segment: Segment, begin: int, end: int) -> list[bytes]:
+    found = [b"{}"] * (end - begin)
+    for table in segment.tables:
+        if table.places is None:
+            return _texts(table, begin, end) if table.paths else found
+        places = unpack(table.places, table.count)
+        wanted = [index for index, place in enumerate(places) if begin <= place < end]
+        if wanted and table.paths:
+            texts = _texts(table, wanted[0], wanted[-1] + 1)
+            for index in wanted:
+                found[places[index] - begin] = texts[index - wanted[0]]
+    return found
+
+
+def _texts(table: Table, begin: int, end: int) -> list[bytes]:
+    """The fields of a table's records ``begin`` to ``end``."""
+    columns = [_column(column, table.count, begin, end) for column in table.columns]
+    if table.paths == [()]:
+        return columns[0]
+    return list(map(_template(table.paths).__mod__, zip(*columns, strict=True)))
+
+
+def _column(column: Column, count: int, begin: int, end: int) -> list[bytes]:
+    values: list[Any] = decode_column(column, count)[begin:end]
+    if column.kind == TRUTH or (column.kind in NUMBERS and not column.others):
+        return encode_json(values)[1:-1].split(b",")
+    if column.kind == TEXT:
+        known = {text: encode_json(text) for text in set(values)}
+        return list(map(known.__getitem__, values))
+    return list(map(encode_json, values))
+
+
+def _template(paths: Sequence[Path]) -> bytes:
+    """The fields of one record, ``%b`` for each value; maps within maps are opened and closed."""
+    text, first = [b"{"], True
+    above: Path = ()
+    for path in paths:
+        same = 0
+        while same < min(len(above), len(path) - 1) and above[same] == path[same]:
+            same += 1
+        text.append(b"}" * (len(above) - same))
+        text.append(b"" if first else b",")
+        for key in path[same:-1]:
+            text += (_key(key), b":{")
+        text += (_key(path[-1]), b":%b")
+        above, first = path[:-1], False
+    text.append(b"}" * (len(above) + 1))
+    return b"".join(text)
+
+
+def _key(key: str) -> bytes:
+    return encode_json(key).replace(b"%", b"%%")
