@@ -14,5 +14,5 @@ def test_a_question_with_what_is_not_in_the_file_comes_there_as_it_was() -> None
     rows.fields = [{"t": 1.5, "n": {"a": None}}, {"t": 2}]
     segment = make_segment(rows)
     question = parse_question({"fields": "t,n.a"}, 10**18, 100)
-    ask = Ask(1, question, "csv", True, [("a/1", 3)], {"a/1": [(0, segment)]}, 5, 2.5)
+    ask = Ask(1, question, "csv", [("a/1", 3)], {"a/1": [(0, segment)]}, 5, 2.5, 7)
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(ask), type=Ask) == ask

@@ -61,6 +61,7 @@ class Made:
             seq = len(self.records) + 1
             self.records.append(Plain(record.stream, record.time_ns, record.fields, seq))
             kept = self.history.tail.of(record.stream)
+            assert kept is not None
             rows = kept.rows
             rows.times.append(record.time_ns)
             rows.seqs.append(seq)
