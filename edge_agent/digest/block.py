@@ -69,6 +69,7 @@ def _quick(block: Block, runs: list[Any], tail: Tail) -> Iterator[int]:
     seq, done, log = block.first, 0, block.log
     weight = block.raw_len // block.count
     streams = tail.streams
+    quality: TimeQuality
     for stream, source, source_seq, arrival_ns, synced, _, maps in runs:
         count, first = len(maps), seq
         seq += count
