@@ -57,12 +57,13 @@ class Tail:
         return found
 
     def added(self, count: int) -> Iterator[None]:
-        """So many rows were added to streams; pauses where many become segments."""
+        """So many rows were added to streams. What comes is to be gone through: where there are
+        many, they become segments, with pauses.
+        """
         self.rows += count
         self.records += count
         self.bytes += count * ROW_BYTES
-        if self.rows >= PENDING_ROWS_MAX:
-            yield from self.settle_all()
+        return self.settle_all() if self.rows >= PENDING_ROWS_MAX else iter(())
 
     def settle(self, stream: StreamTail) -> None:
         """A stream's rows become segments."""
