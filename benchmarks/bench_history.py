@@ -1,8 +1,8 @@
 """History beside SQLite: bytes kept and written, CPU for each record, and what questions take.
 
 Records go through a real store: they are committed, read back as blocks, digested and flushed each
-quarter of an hour of their own time, as in the agent. SQLite gets the same in one process, a
-transaction each quarter of an hour. Questions are asked alternately, each several times; the median
+half an hour of their own time, as in the agent. SQLite gets the same in one process, a transaction
+each quarter of an hour. Questions are asked alternately, each several times; the median
 counts, and the answers are compared. "In the engine" is without the process around it and without
 text: columns from the file to Python's numbers. Over HTTP a running agent answers.
 """
@@ -25,7 +25,7 @@ from benchmarks.history_peers import LAYOUTS, SqlitePeer
 from benchmarks.section import Section
 from benchmarks.table import markdown, number
 from edge_agent.clock import Reading as ClockReading
-from edge_agent.digest import History, HistoryFile, Keep
+from edge_agent.digest import FLUSH_EVERY_S, HistoryFile, HistoryWriter, Keep
 from edge_agent.history import FOLDER, times_of
 from edge_agent.history.answers import HistoryReader
 from edge_agent.history.answers.figures import Wanted, figures
@@ -34,7 +34,7 @@ from edge_agent.history.keys import DAY_NS, HOUR_NS, MINUTE_NS
 from edge_agent.record import Run
 from edge_agent.store import Engine, Entry, Position, StoreSettings
 
-FLUSH_S = 900
+FLUSH_S = int(FLUSH_EVERY_S)
 #: Seconds of data in one commit here: what a commit costs is measured elsewhere.
 COMMIT_S = 10
 REPEATS = 9
@@ -56,7 +56,7 @@ class SimulatedClock:
 class Filled:
     """History filled, and what that took."""
 
-    history: History
+    history: HistoryWriter
     records: int
     digest_s: float = 0.0
     written: int = 0
@@ -71,7 +71,7 @@ def fill(folder: Path, length_s: int, peers: list[SqlitePeer]) -> Filled:
     )
     identity = engine.identity
     file, _ = HistoryFile.open(folder / "agent", 2**31, identity.store_id, identity.epoch)
-    filled = Filled(History(file, Keep(90 * DAY_NS, 731 * DAY_NS, 3660 * DAY_NS)), 0)
+    filled = Filled(HistoryWriter(file, Keep(90 * DAY_NS, 731 * DAY_NS, 3660 * DAY_NS)), 0)
     runs: list[Run] = []
     for second, readings in enumerate(seconds(length_s), 1):
         for peer in peers:
@@ -111,7 +111,7 @@ def _flush(engine: Engine, filled: Filled, now_ns: int) -> None:
     began = time.process_time()
     filled.history.file.write(flush)
     filled.digest_s += time.process_time() - began
-    filled.written += sum(len(value) for _, value in flush.puts)
+    filled.written += sum(map(len, flush.puts.values()))
     filled.history.flushed()
     position = Position("history", "main", flush.header.positions["main"])
     engine.commit([Entry(positions=(position,))])

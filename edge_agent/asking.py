@@ -22,7 +22,7 @@ import trio
 from edge_agent.access import Readable
 from edge_agent.digest import Digester, segments_of
 from edge_agent.errors import ProtocolError, StoreFailed
-from edge_agent.history import FOLDER, LENGTH_BYTES, Ask, Question, Segment, Told
+from edge_agent.history import FOLDER, LENGTH_BYTES, Ask, HistorySegment, Question, Told
 from edge_agent.metrics import Metrics
 from edge_agent.moments import bad_query
 from edge_agent.stream_names import compile_pattern
@@ -56,7 +56,7 @@ _PROGRAM = (
 )
 _ROOT = str(Path(__file__).resolve().parent.parent)
 
-Tail = dict[str, list[tuple[int, Segment]]]
+Tail = dict[str, list[tuple[int, HistorySegment]]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from edge_agent.clock import Clock
 from edge_agent.commit import Closed
 from edge_agent.digest.block import waits
 from edge_agent.digest.file import Flush, HistoryFile
-from edge_agent.digest.history import History, Keep
+from edge_agent.digest.history import HistoryWriter, Keep
 from edge_agent.digest.scrub import HistoryScrub
 from edge_agent.errors import StoreError, StoreFailed
 from edge_agent.log import Log
@@ -30,8 +30,10 @@ from edge_agent.store import Block, Gap, Position
 logger = logging.getLogger(__name__)
 
 CONSUMER = "history"
-FLUSH_EVERY_S = 900.0
-TAIL_BYTES_MAX = 4 * 1024 * 1024
+#: Half an hour of one record a second and stream fills a page of 4 KiB; a quarter of an hour fills
+#: half of one and takes it whole: 3.6 bytes a record instead of 5.7, and fewer are written.
+FLUSH_EVERY_S = 1800.0
+TAIL_BYTES_MAX = 8 * 1024 * 1024
 #: The shortest rest between two looks at the logs: commits of 20 ms are digested some at a time.
 REST_S = 0.25
 #: Records a second that come in, from which on it is a flood, and rests are so much longer.
@@ -77,7 +79,7 @@ class Digester:
         scrub_s: float = 0.0,
     ) -> None:
         self.path = path
-        self.history: History | None = None
+        self.history: HistoryWriter | None = None
         self.trouble: str | None = None
         self._log, self._share_bytes, self._keep = log, share_bytes, keep
         self._clock, self._metrics = clock, metrics
@@ -99,7 +101,7 @@ class Digester:
             self.history = None
             history.file.close()
 
-    async def _digest_on(self, history: History) -> None:
+    async def _digest_on(self, history: HistoryWriter) -> None:
         try:
             self._flushed_at = trio.current_time()
             while True:
@@ -149,7 +151,7 @@ class Digester:
             self.trouble,
         )
 
-    async def _open(self) -> History:
+    async def _open(self) -> HistoryWriter:
         identity = self._log.identity
         opening = partial(
             HistoryFile.open, self.path, self._share_bytes, identity.store_id, identity.epoch
@@ -163,13 +165,13 @@ class Digester:
                 await trio.sleep(FLUSH_RETRY_S)
         if told:
             logger.error("%s", told)
-        history = History(file, self._keep)
+        history = HistoryWriter(file, self._keep)
         for name in self._log.names():
             history.rewind(name, self._log.last_seq(name))
         self.history, self.trouble = history, None
         return history
 
-    async def _digest(self, history: History) -> None:
+    async def _digest(self, history: HistoryWriter) -> None:
         """Take what is there, until the end or until a flush is due."""
         self._undated = False
         for name in self._log.names():
@@ -207,12 +209,12 @@ class Digester:
         with trio.move_on_after(took * (_FLOOD_FACTOR if rate > _FLOOD_RATE else 1)):
             await self._asked.wait()
 
-    def _is_due(self, history: History) -> bool:
+    def _is_due(self, history: HistoryWriter) -> bool:
         if not history.tail.records:
             return False
         return trio.current_time() - self._flushed_at >= FLUSH_EVERY_S
 
-    async def _flush(self, history: History) -> None:
+    async def _flush(self, history: HistoryWriter) -> None:
         """Write the tail, patiently; then the log may trim what is in the file now."""
         reading = self._clock.read()
         flush: Flush | None = None
@@ -236,7 +238,7 @@ class Digester:
         for name, seq in flush.header.positions.items():
             await self._log.acknowledge(Position(CONSUMER, name, seq))
 
-    async def _wait(self, history: History) -> None:
+    async def _wait(self, history: HistoryWriter) -> None:
         """Until there is more, a flush is due, or somebody asks; never at once."""
         self._asked = trio.Event()
         if history.tail.records:

@@ -1,4 +1,4 @@
-"""`History` puts the parts together: it digests blocks into the tail, flushes it, and forgets.
+"""`HistoryWriter` puts the parts together: it digests blocks into the tail, flushes it, and forgets.
 
 It is driven from outside: nothing here waits or asks for the time. What takes longer than some 2 ms
 is a generator that pauses, so that whoever drives it can let others run.
@@ -18,17 +18,15 @@ import msgspec
 from edge_agent.digest.block import digest
 from edge_agent.digest.file import NEVER, Flush, HistoryFile
 from edge_agent.digest.tail import Tail, size_of
-from edge_agent.errors import StoreDamaged
 from edge_agent.history import (
     ROWS_MAX,
     Cells,
+    HistorySegment,
     Numbers,
     Path,
-    Segment,
     cells_of,
     column_of,
     decode_rollup,
-    decode_segment,
     encode_rollup,
     encode_segment,
     field_in,
@@ -52,8 +50,6 @@ _SEGMENT_BYTES_MAX = 512 * 1024
 _DAYS_MAX = 3
 #: Keys that one flush deletes at most, but for those of the last bucket.
 _DELETES_MAX = 20_000
-#: Of the segments of hours that are over one flush puts together so many bytes.
-_MERGE_BYTES_MAX = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +61,7 @@ class Keep:
     hours_ns: int
 
 
-class History:
+class HistoryWriter:
     """The history of one store; see the module's docstring."""
 
     def __init__(self, file: HistoryFile, keep: Keep) -> None:
@@ -108,7 +104,7 @@ class History:
         yield from _pauses(self.tail.settle_all())
         header = self.file.header
         flush = Flush(header)
-        buckets: dict[int, dict[str, list[Segment]]] = {}
+        buckets: dict[int, dict[str, list[HistorySegment]]] = {}
         for stream, tail in self.tail.streams.items():
             for hour, segments in tail.segments.items():
                 buckets.setdefault(hour, {})[stream] = segments
@@ -150,7 +146,9 @@ class History:
             flush.series[number] = stream
         return number
 
-    def _bucket(self, hour: int, bucket: dict[str, list[Segment]], flush: Flush) -> Iterator[None]:
+    def _bucket(
+        self, hour: int, bucket: dict[str, list[HistorySegment]], flush: Flush
+    ) -> Iterator[None]:
         """A segment and its minutes for each stream of one hour; several where they are many."""
         parts: dict[int, int] = {}
         for level in (RAW, MINUTES):
@@ -184,43 +182,13 @@ class History:
         return found
 
     def _close_hours(self, hours: range, flush: Flush) -> Iterator[None]:
-        """What an hour that is over has of each stream becomes one part, minutes and segments: a
-        quarter of an hour of one record a second is half a page, and takes a whole one.
-        """
-        merged = 0
+        """Minutes of an hour that is over become one part for each stream."""
         for hour in hours:
             for series, parts in self._minutes_of(hour, flush).items():
                 if len(parts) > 1:
                     joined = yield from _joined_rollups([*parts.values()], MINUTE_NS)
                     _put_instead(flush, parts, (MINUTES, hour, series), [joined])
                 yield
-            found: dict[int, list[bytes]] = {}
-            for key in {*self.file.part_keys(RAW, hour, hour), *_of_bucket(flush, RAW, hour)}:
-                found.setdefault(keys.split_key(key).series, []).append(key)
-            yield
-            for series, several in found.items():
-                if len(several) > 1 and merged < _MERGE_BYTES_MAX:
-                    merged += yield from self._merge(hour, series, sorted(several), flush)
-
-    def _merge(
-        self, hour: int, series: int, several: list[bytes], flush: Flush
-    ) -> Generator[None, None, int]:
-        """These segments become as few as can be; how many bytes they are then. Where one is
-        damaged all stay as they are.
-        """
-        raws = [flush.puts.get(key) or self.file.part(key) for key in several]
-        try:
-            groups = list(_groups([decode_segment(raw) for raw in raws if raw is not None]))
-            if None in raws or len(groups) == len(several):
-                return 0
-            values = []
-            for group in groups:
-                segment = yield from _joined(group)
-                values.append(encode_segment(segment))
-        except StoreDamaged:
-            return 0
-        _put_instead(flush, several, (RAW, hour, series), values)
-        return sum(map(len, values))
 
     def _days_over(self, until: int, came: Iterable[int], now_ns: int) -> tuple[list[int], int]:
         """The oldest days that are over and have no hours yet, and up to which day none are left
@@ -318,9 +286,9 @@ def _put_instead(
         flush.puts[part_key(*place, part)] = value
 
 
-def _groups(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
+def _groups(segments: Sequence[HistorySegment]) -> Iterator[list[HistorySegment]]:
     """Segments that become one, within what one may hold."""
-    group: list[Segment] = []
+    group: list[HistorySegment] = []
     count = size = 0
     for segment in sorted(segments, key=lambda one: one.first_ns):
         weight = size_of(segment)
@@ -334,7 +302,7 @@ def _groups(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
         yield group
 
 
-def _joined(segments: Sequence[Segment]) -> Generator[None, None, Segment]:
+def _joined(segments: Sequence[HistorySegment]) -> Generator[None, None, HistorySegment]:
     """These segments as one, pauses before it."""
     for step in join_segments(segments):
         if step is not None:
@@ -344,7 +312,7 @@ def _joined(segments: Sequence[Segment]) -> Generator[None, None, Segment]:
 
 
 def _figures(
-    segment: Segment, records: list[Cells], fields: dict[Path, list[Cells]]
+    segment: HistorySegment, records: list[Cells], fields: dict[Path, list[Cells]]
 ) -> Iterator[None]:
     """Add a segment's figures by minute to those of its stream."""
     times = times_of(segment)

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 
-from edge_agent.history import Rows, Segment, encode_segment, make_segment
+from edge_agent.history import HistorySegment, Rows, encode_segment, make_segment
 from edge_agent.history.keys import HOUR_NS
 
 #: Rows of a stream that become a segment together: fewer cost more for each, more lie around as
@@ -32,7 +32,7 @@ class StreamTail:
     """One stream's: rows, and loose segments by hour."""
 
     rows: Rows = field(default_factory=Rows)
-    segments: dict[int, list[Segment]] = field(default_factory=dict)
+    segments: dict[int, list[HistorySegment]] = field(default_factory=dict)
 
 
 class Tail:
@@ -98,7 +98,7 @@ def by_hour(rows: Rows) -> Iterator[tuple[int, Rows]]:
         begin = end
 
 
-def segments_of(stream: StreamTail, from_ns: int, to_ns: int) -> list[tuple[int, Segment]]:
+def segments_of(stream: StreamTail, from_ns: int, to_ns: int) -> list[tuple[int, HistorySegment]]:
     """What a stream's tail has in a range: hour and segment. Its rows are looked at, not taken."""
     found = [(hour, segment) for hour, segments in stream.segments.items() for segment in segments]
     if len(stream.rows):
@@ -106,6 +106,6 @@ def segments_of(stream: StreamTail, from_ns: int, to_ns: int) -> list[tuple[int,
     return [(hour, one) for hour, one in found if one.last_ns >= from_ns and one.first_ns < to_ns]
 
 
-def size_of(segment: Segment) -> int:
+def size_of(segment: HistorySegment) -> int:
     """What a loose segment occupies in memory, about."""
     return _SEGMENT_BYTES + len(encode_segment(segment))

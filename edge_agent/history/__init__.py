@@ -41,7 +41,7 @@ Limits
 size                          ``share``      of ``store.size``, beside it; the oldest of the finest
                                              level goes first
 segment                       4,096 records  512 KiB before it is packed
-what is digested, not flushed 4 MiB          or 15 minutes
+what is digested, not flushed 8 MiB          or half an hour
 streams                       50,000         of further ones nothing is kept; counted
 fields with roll-ups          64             of each stream and hour
 ============================= ============== ====================================================
@@ -65,9 +65,9 @@ from edge_agent.history.format.rollup import (
 )
 from edge_agent.history.format.segment import (
     ROWS_MAX,
+    HistorySegment,
     Path,
     Rows,
-    Segment,
     Way,
     column_of,
     decode_segment,
@@ -105,11 +105,11 @@ __all__ = [
     "Ask",
     "Cells",
     "HistoryHeader",
+    "HistorySegment",
     "Numbers",
     "Path",
     "Question",
     "Rows",
-    "Segment",
     "Told",
     "Way",
     "cells_of",

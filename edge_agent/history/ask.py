@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from edge_agent.history.format.segment import Segment
+from edge_agent.history.format.segment import HistorySegment
 from edge_agent.history.question import Question
 
 #: Before each frame, in either direction.
@@ -22,7 +22,7 @@ class Ask(Struct, array_like=True, frozen=True):
     question: Question
     form: str
     streams: list[tuple[str, int]]
-    tail: dict[str, list[tuple[int, Segment]]]
+    tail: dict[str, list[tuple[int, HistorySegment]]]
     flushes: int
     seconds: float
     lag: int

@@ -1,4 +1,4 @@
-"""Power cuts of history's file: flushes of a real `History` are recorded, and cut everywhere.
+"""Power cuts of history's file: flushes of a real `HistoryWriter` are recorded, and cut everywhere.
 
 After any cut the file opens, sound; its positions are those of a flush that was begun, and not
 older than the last that was done; every record up to them is there, once and as it was, and none
@@ -20,8 +20,7 @@ from typing import Any, Final
 
 import msgspec
 
-from edge_agent.digest import History as Digested
-from edge_agent.digest import HistoryFile
+from edge_agent.digest import HistoryFile, HistoryWriter
 from edge_agent.digest.file import Flush
 from edge_agent.history import keys
 from edge_agent.record import Record, Run
@@ -71,7 +70,7 @@ def records(last: int) -> list[Record]:
     return found[:last]
 
 
-def flush_one(history: Digested, number: int) -> Flush:
+def flush_one(history: HistoryWriter, number: int) -> Flush:
     for _ in history.take(blocks(number), DAY):
         pass
     return made(history, DAY + number * _STEP_NS + keys.HOUR_NS)
@@ -79,7 +78,7 @@ def flush_one(history: Digested, number: int) -> Flush:
 
 def _record(marks: int, path: Path, broken: str) -> None:
     file, _ = HistoryFile.open(path, LIMIT, "store", "epoch")
-    history = Digested(file, FOREVER)
+    history = HistoryWriter(file, FOREVER)
     for number in range(1, FLUSHES + 1):
         flush = flush_one(history, number)
         last = flush.header.positions["main"]
@@ -145,7 +144,7 @@ def _problems(file: HistoryFile, told: str, acked: int, begun: int) -> list[str]
         return [f"history is at {last}; {acked} was flushed, {begun} begun"]
     problems = _differences(file, last)
     number = last // (STREAMS * _EACH) + 1
-    history = Digested(file, FOREVER)
+    history = HistoryWriter(file, FOREVER)
     file.write(flush_one(history, number))
     return problems or _differences(file, last + STREAMS * _EACH)
 

@@ -6,7 +6,7 @@ import random
 import shutil
 from pathlib import Path
 
-from edge_agent.digest import History, HistoryFile
+from edge_agent.digest import HistoryFile, HistoryWriter
 from edge_agent.history import FOLDER
 from tests.digest.support import DAY, FOREVER, MIB, everything, made
 
@@ -27,7 +27,7 @@ def try_all(path: Path, used: int, store_id: str, epoch: str) -> None:
         file, told = HistoryFile.open(path, 64 * MIB, store_id, epoch)
         aside += bool(told)
         everything(file)
-        file.write(made(History(file, FOREVER), DAY + 10**15))
+        file.write(made(HistoryWriter(file, FOREVER), DAY + 10**15))
         everything(file)
         file.close()
     assert 0 < aside < TRIES

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edge_agent.digest import History, HistoryFile, Keep
+from edge_agent.digest import HistoryFile, HistoryWriter, Keep
 from edge_agent.digest.file import Flush
 from edge_agent.history import checked, keys, scan
 from edge_agent.history.format.rollup import decode_rollup, field_in, records_in
@@ -32,10 +32,10 @@ class Bench:
         self.told = ""
         self.history = self.opened()
 
-    def opened(self) -> History:
+    def opened(self) -> HistoryWriter:
         identity = self.engine.identity
         file, self.told = HistoryFile.open(self.path, self.limit, identity.store_id, identity.epoch)
-        history = History(file, self.keep)
+        history = HistoryWriter(file, self.keep)
         for log in ("main",):
             history.rewind(log, self.engine.last_seq(log))
         return history
@@ -73,7 +73,7 @@ class Bench:
         return flush
 
 
-def made(history: History, now_ns: int, *, trusted: bool = True) -> Flush:
+def made(history: HistoryWriter, now_ns: int, *, trusted: bool = True) -> Flush:
     *pauses, flush = history.flush(now_ns, trusted=trusted)
     assert flush is not None and not any(pauses)
     return flush

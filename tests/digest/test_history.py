@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edge_agent.digest import History, HistoryFile, Keep
+from edge_agent.digest import HistoryFile, HistoryWriter, Keep
 from edge_agent.digest.history import GRACE_NS
 from edge_agent.errors import StoreFailed
 from edge_agent.history import keys
@@ -334,7 +334,7 @@ def test_a_flush_that_fails_is_written_later(
     one.take()
     small, told = HistoryFile.open(tmp_path, 0, "s", "e")
     assert not told
-    history = History(small, FOREVER)
+    history = HistoryWriter(small, FOREVER)
     list(history.take(one.engine.read("main", 0, 10 * MIB), DAY))
     flush = made(history, DAY)
     before = raw_values(small)

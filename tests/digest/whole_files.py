@@ -10,7 +10,7 @@ from typing import Any
 import msgpack
 
 from edge_agent.clock import Reading
-from edge_agent.digest import History, HistoryFile, Keep
+from edge_agent.digest import HistoryFile, HistoryWriter, Keep
 from edge_agent.history.keys import DAY_NS, HOUR_NS
 from edge_agent.record import Run
 from edge_agent.store import Engine, Entry, StoreSettings
@@ -48,7 +48,7 @@ def flushed(path: Path, batches: Iterable[list[Run]], step_ns: int = HOUR_NS) ->
     engine = Engine.open(path, StoreSettings(size=16 * 2**20), clock=clock, entropy=os.urandom)
     identity = engine.identity
     file, _ = HistoryFile.open(path, LIMIT_BYTES, identity.store_id, identity.epoch)
-    history = History(file, Keep(3660 * DAY_NS, 3660 * DAY_NS, 3660 * DAY_NS))
+    history = HistoryWriter(file, Keep(3660 * DAY_NS, 3660 * DAY_NS, 3660 * DAY_NS))
     for runs in batches:
         clock.now_ns += step_ns
         engine.commit([Entry(runs=tuple(runs))])

@@ -22,8 +22,8 @@ from edge_agent.history.answers.reading import View
 from edge_agent.history.format.columns import Numbers
 from edge_agent.history.format.rollup import Cells, cells_of, field_in, join_cells, within
 from edge_agent.history.format.segment import (
+    HistorySegment,
     Path,
-    Segment,
     column_of,
     paths_of,
     records_of,
@@ -122,7 +122,7 @@ def fields_of_stream(view: View, stream: str, number: int, from_ns: int, to_ns: 
     return list(found)
 
 
-def _has_numbers(segment: Segment, path: Path) -> bool:
+def _has_numbers(segment: HistorySegment, path: Path) -> bool:
     return any(True for _ in column_of(segment, path))
 
 
@@ -238,7 +238,7 @@ def _values_by_hour(
 
 
 def _values(
-    segment: Segment, stream: str, path: Path, wanted: Filter | None
+    segment: HistorySegment, stream: str, path: Path, wanted: Filter | None
 ) -> Iterator[tuple[list[int], list[float]]]:
     if wanted is not None:
         found = [

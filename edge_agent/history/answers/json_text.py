@@ -18,7 +18,7 @@ from edge_agent.history.format.columns import (
     decode_column,
 )
 from edge_agent.history.format.packing import unpack
-from edge_agent.history.format.segment import Path, Segment, Table, Way
+from edge_agent.history.format.segment import HistorySegment, Path, Table, Way
 from edge_agent.record import NANOSECONDS, Record
 from edge_agent.render import encode_json, to_dict
 
@@ -35,7 +35,7 @@ def moment(time_ns: int) -> str:
 
 
 def records_as_json(
-    segment: Segment, stream: str, times: Sequence[int], begin: int, end: int
+    segment: HistorySegment, stream: str, times: Sequence[int], begin: int, end: int
 ) -> Iterator[tuple[tuple[int, str, str, int], bytes]]:
     """The order (time, stream, log, seq) and the JSON of the records ``begin`` to ``end``.
 
@@ -83,7 +83,7 @@ def _tail(way: Way) -> bytes:
     return text[: -len(b"0}}")] + b"%d}}"
 
 
-def _fields(segment: Segment, begin: int, end: int) -> list[bytes]:
+def _fields(segment: HistorySegment, begin: int, end: int) -> list[bytes]:
     found = [b"{}"] * (end - begin)
     for table in segment.tables:
         if table.places is None:

@@ -18,7 +18,7 @@ import lmdb
 from edge_agent.errors import StoreDamaged
 from edge_agent.history import keys
 from edge_agent.history.format.rollup import Rollup, decode_rollup
-from edge_agent.history.format.segment import Segment, decode_segment
+from edge_agent.history.format.segment import HistorySegment, decode_segment
 from edge_agent.history.format.stored import HistoryHeader, checked, read_header, scan
 from edge_agent.history.keys import BUCKET_NS, HOUR_NS, LEVELS, RAW, part_key
 
@@ -26,7 +26,7 @@ Part = TypeVar("Part")
 #: Of more buckets than this it is looked up which there are.
 _LOOKED_AT = 2000
 
-TailOf = Mapping[str, Sequence[tuple[int, Segment]]]
+TailOf = Mapping[str, Sequence[tuple[int, HistorySegment]]]
 """By stream: hour and segment of what is not in the file yet."""
 
 
@@ -41,9 +41,9 @@ class View:
     damaged: int = 0
     _range: dict[int, tuple[int, int] | None] = field(default_factory=dict)
     _known: dict[int, list[int]] = field(default_factory=dict)
-    _hours: dict[str, dict[int, list[Segment]]] = field(default_factory=dict)
+    _hours: dict[str, dict[int, list[HistorySegment]]] = field(default_factory=dict)
 
-    def segments(self, stream: str, number: int, hour: int) -> list[Segment]:
+    def segments(self, stream: str, number: int, hour: int) -> list[HistorySegment]:
         """All segments of a stream and hour, in the order in which they were written."""
         found = [
             segment
@@ -83,7 +83,7 @@ class View:
         found = own[first : bisect_left(own, -(-to_ns // HOUR_NS))]
         return sorted({*found, *self.buckets(RAW, from_ns, to_ns)})
 
-    def _tail_of(self, stream: str) -> dict[int, list[Segment]]:
+    def _tail_of(self, stream: str) -> dict[int, list[HistorySegment]]:
         """What the tail has of a stream, by hour, rising."""
         found = self._hours.get(stream)
         if found is None:

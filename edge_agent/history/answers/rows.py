@@ -16,7 +16,7 @@ from edge_agent.history.answers.json_text import records_as_json
 from edge_agent.history.answers.reading import View
 from edge_agent.history.format.columns import decode_column
 from edge_agent.history.format.packing import unpack
-from edge_agent.history.format.segment import Path, Segment, records_of, times_of
+from edge_agent.history.format.segment import HistorySegment, Path, records_of, times_of
 from edge_agent.history.keys import HOUR_NS
 from edge_agent.record import Record
 
@@ -30,7 +30,7 @@ Stream = tuple[str, int]
 """Name and number in the file; 0 where only the tail knows it."""
 Order = tuple[int, str, str, int]
 """Time, stream, log and seq: no two records have the same."""
-Make = Callable[[Segment, str, Sequence[int], int, int], Iterator[tuple[Order, Made]]]
+Make = Callable[[HistorySegment, str, Sequence[int], int, int], Iterator[tuple[Order, Made]]]
 """Rows of a segment's records from one place to another; it is given all of their times."""
 
 _order_of = itemgetter(0)
@@ -103,7 +103,7 @@ class _Slices(Generic[Made]):
                 found += self._make(segment, stream, times, first, last)
         return found
 
-    def _segments(self, hour: int) -> Iterator[tuple[Segment, str]]:
+    def _segments(self, hour: int) -> Iterator[tuple[HistorySegment, str]]:
         for stream, number in self._streams:
             for segment in self._view.segments(stream, number, hour):
                 yield segment, stream
@@ -115,7 +115,7 @@ def json_rows(wanted: Filter | None) -> Make[bytes]:
         return records_as_json
 
     def make(
-        segment: Segment, stream: str, times: Sequence[int], begin: int, end: int
+        segment: HistorySegment, stream: str, times: Sequence[int], begin: int, end: int
     ) -> Iterator[tuple[Order, bytes]]:
         kept = _kept(segment, stream, begin, end, wanted)
         for place, row in enumerate(records_as_json(segment, stream, times, begin, end), begin):
@@ -129,7 +129,7 @@ def record_rows(wanted: Filter | None) -> Make[Record]:
     """Makes records as they are."""
 
     def make(
-        segment: Segment, stream: str, times: Sequence[int], begin: int, end: int
+        segment: HistorySegment, stream: str, times: Sequence[int], begin: int, end: int
     ) -> Iterator[tuple[Order, Record]]:
         for record in list(records_of(segment, stream))[begin:end]:
             if wanted is None or wanted(record):
@@ -144,7 +144,7 @@ def point_rows(paths: Sequence[Path], wanted: Filter | None) -> Make[list[object
     """
 
     def make(
-        segment: Segment, stream: str, times: Sequence[int], begin: int, end: int
+        segment: HistorySegment, stream: str, times: Sequence[int], begin: int, end: int
     ) -> Iterator[tuple[Order, list[object]]]:
         rows: dict[int, list[object]] = {}
         for table in segment.tables:
@@ -174,6 +174,6 @@ def point_rows(paths: Sequence[Path], wanted: Filter | None) -> Make[list[object
     return make
 
 
-def _kept(segment: Segment, stream: str, begin: int, end: int, wanted: Filter) -> set[int]:
+def _kept(segment: HistorySegment, stream: str, begin: int, end: int, wanted: Filter) -> set[int]:
     records = list(records_of(segment, stream))[begin:end]
     return {place for place, record in enumerate(records, begin) if wanted(record)}

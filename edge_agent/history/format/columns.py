@@ -29,7 +29,7 @@ from msgspec import Struct
 
 from edge_agent.errors import StoreDamaged
 from edge_agent.history.format.packing import (
-    Packed,
+    PackedNumbers,
     is_packable,
     loose,
     pack,
@@ -67,7 +67,7 @@ class Column(Struct, array_like=True, frozen=True, gc=False):
     """
 
     kind: int
-    packed: Packed | None = None
+    packed: PackedNumbers | None = None
     scale: int = 0
     squeezed: bool = False
     data: bytes = b""
@@ -307,7 +307,7 @@ def _others(column: Column, count: int) -> dict[int, Any]:
     return others
 
 
-def _needed(column: Column) -> Packed:
+def _needed(column: Column) -> PackedNumbers:
     if column.packed is None or not 0 <= column.scale <= SCALE_MAX:
         raise StoreDamaged(f"a column of the kind {column.kind} has no numbers of its own")
     return column.packed

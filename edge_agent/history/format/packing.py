@@ -48,8 +48,8 @@ _OPTIONS: dict[int, int] = {zstd.DecompressionParameter.window_log_max: 23}
 _COMPRESSOR = zstd.ZstdCompressor(level=3)
 
 
-class Packed(Struct, array_like=True, frozen=True, gc=False):
-    """Packed integers; see the module's docstring. ``squeezed``: ``data`` is compressed."""
+class PackedNumbers(Struct, array_like=True, frozen=True, gc=False):
+    """PackedNumbers integers; see the module's docstring. ``squeezed``: ``data`` is compressed."""
 
     mode: int
     base: int
@@ -65,13 +65,13 @@ def is_packable(values: Sequence[int]) -> bool:
     return min(values) >= -_INT64 and max(values) < _INT64
 
 
-def pack(values: Sequence[int], *, even: bool = False) -> Packed:
+def pack(values: Sequence[int], *, even: bool = False) -> PackedNumbers:
     """``values``, at least one, each of 64 bits. ``even``: they rise by multiples of something, as
     times do, which is worth looking for.
     """
     low, high = min(values), max(values)
     if low == high:
-        return Packed(CONSTANT, low)
+        return PackedNumbers(CONSTANT, low)
     # Where single steps are nearly as wide as all together, all need not be looked at.
     if len(values) > _FEW and not even and _span(_steps(values[:_FEW])) * 2 > high - low:
         return _packed(OFFSETS, low, 0, 1, _less(values, low))
@@ -82,7 +82,7 @@ def pack(values: Sequence[int], *, even: bool = False) -> Packed:
         # Such a fall is wider than what msgpack has for it.
         return _packed(OFFSETS, low, 0, 1, _less(values, low))
     if span == 0:
-        return Packed(STEPS, values[0], step)
+        return PackedNumbers(STEPS, values[0], step)
     unit = gcd(*steps) if even else 1
     if span < high - low:
         # Every step is a multiple of the unit, and so is the difference of two.
@@ -90,13 +90,13 @@ def pack(values: Sequence[int], *, even: bool = False) -> Packed:
     return _packed(OFFSETS, low, 0, unit, _less(values, low))
 
 
-def loose(values: Sequence[int]) -> Packed:
+def loose(values: Sequence[int]) -> PackedNumbers:
     """``values`` as they are, at least one, each of 64 bits."""
     try:
         numbers = array("i", values)
     except OverflowError:
         numbers = array("q", values)
-    return Packed(LOOSE, 0, width=numbers.itemsize, data=_little(numbers).tobytes())
+    return PackedNumbers(LOOSE, 0, width=numbers.itemsize, data=_little(numbers).tobytes())
 
 
 def _steps(values: Sequence[int]) -> list[int]:
@@ -111,17 +111,17 @@ def _less(values: Sequence[int], amount: int) -> Sequence[int]:
     return values if amount == 0 else list(map(sub, values, repeat(amount)))
 
 
-def _packed(mode: int, base: int, step: int, unit: int, rest: Sequence[int]) -> Packed:
+def _packed(mode: int, base: int, step: int, unit: int, rest: Sequence[int]) -> PackedNumbers:
     if unit > 1:
         rest = list(map(floordiv, rest, repeat(unit)))
     top = max(rest)
     width = 1 if top < 1 << 8 else 2 if top < 1 << 16 else 4 if top < 1 << 32 else 8
     numbers = array(_UNSIGNED[width], rest)
     squeezed, data = squeeze(apart(_little(numbers).tobytes(), width))
-    return Packed(mode, base, step, unit, width, squeezed, data)
+    return PackedNumbers(mode, base, step, unit, width, squeezed, data)
 
 
-def unpack(packed: Packed, count: int) -> list[int]:
+def unpack(packed: PackedNumbers, count: int) -> list[int]:
     """The ``count`` integers. Raises StoreDamaged."""
     mode, base, step = packed.mode, packed.base, packed.step
     if mode == CONSTANT:
@@ -140,7 +140,7 @@ def unpack(packed: Packed, count: int) -> list[int]:
     raise StoreDamaged(f"packed numbers in the unknown mode {mode}")
 
 
-def _unpack_rest(packed: Packed, count: int) -> Sequence[int]:
+def _unpack_rest(packed: PackedNumbers, count: int) -> Sequence[int]:
     codes = _SIGNED if packed.mode == LOOSE else _UNSIGNED
     if packed.width not in codes:
         raise StoreDamaged(f"packed numbers of {packed.width} bytes")

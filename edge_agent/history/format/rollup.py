@@ -19,7 +19,13 @@ from msgspec import Struct
 
 from edge_agent.errors import StoreDamaged
 from edge_agent.history.format.columns import SCALE_MAX, Numbers
-from edge_agent.history.format.packing import Packed, pack, pack_floats, unpack, unpack_floats
+from edge_agent.history.format.packing import (
+    PackedNumbers,
+    pack,
+    pack_floats,
+    unpack,
+    unpack_floats,
+)
 from edge_agent.history.format.segment import Path
 
 ROLLUP_FORMAT = 1
@@ -220,11 +226,11 @@ class FieldFigures(Struct, array_like=True, frozen=True, gc=False):
 
     scale: int
     count: int
-    places: Packed | None
-    counts: Packed | None
-    first_ns: Packed | None
-    last_ns: Packed | None
-    numbers: list[Packed]
+    places: PackedNumbers | None
+    counts: PackedNumbers | None
+    first_ns: PackedNumbers | None
+    last_ns: PackedNumbers | None
+    numbers: list[PackedNumbers]
     floats: list[tuple[bool, bytes]]
     squares: tuple[bool, bytes]
 
@@ -235,10 +241,10 @@ class Rollup(Struct, array_like=True, frozen=True, gc=False):
     format: int
     unit_ns: int
     count: int
-    starts: Packed
-    counts: Packed
-    first_ns: Packed
-    last_ns: Packed
+    starts: PackedNumbers
+    counts: PackedNumbers
+    first_ns: PackedNumbers
+    last_ns: PackedNumbers
     paths: list[Path]
     fields: list[msgspec.Raw]
 

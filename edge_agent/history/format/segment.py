@@ -1,6 +1,6 @@
 """A segment is some records of one stream, by time, as columns; this module makes and reads it.
 
-Msgpack of `Segment`. A record's fields lie in the **table** of its shape, that is, of its keys in
+Msgpack of `HistorySegment`. A record's fields lie in the **table** of its shape, that is, of its keys in
 their order; maps within a record are opened, so that ``{"a": {"b": 1}}`` has a column ``a b``. What
 is the same for many records (log, source, whose clock, where it comes from) stands once, in
 ``ways``. A record comes back as it was, but for when it was stored, which is not kept, the order of
@@ -29,7 +29,7 @@ from edge_agent.history.format.columns import (
     join_columns,
     numbers_of,
 )
-from edge_agent.history.format.packing import Packed, loose, pack, unpack
+from edge_agent.history.format.packing import PackedNumbers, loose, pack, unpack
 from edge_agent.record import Record, TimeQuality
 
 SEGMENT_FORMAT = 1
@@ -123,42 +123,42 @@ class Table(Struct, array_like=True, frozen=True, gc=False):
     """The records of one shape: their places in the segment (None: all), and their columns."""
 
     paths: list[Path]
-    places: Packed | None
+    places: PackedNumbers | None
     count: int
     columns: list[Column]
 
 
-class Segment(Struct, array_like=True, frozen=True, gc=False):
+class HistorySegment(Struct, array_like=True, frozen=True, gc=False):
     """Records of one stream; see the module's docstring."""
 
     format: int
     count: int
     first_ns: int
     last_ns: int
-    times: Packed
-    seqs: Packed
-    source_seqs: Packed
-    origin_seqs: Packed
+    times: PackedNumbers
+    seqs: PackedNumbers
+    source_seqs: PackedNumbers
+    origin_seqs: PackedNumbers
     ways: list[Way]
-    way_of: Packed
+    way_of: PackedNumbers
     tables: list[Table]
 
 
 _ENCODER = msgspec.msgpack.Encoder()
-_DECODER = msgspec.msgpack.Decoder(Segment)
+_DECODER = msgspec.msgpack.Decoder(HistorySegment)
 
 
-def encode_segment(segment: Segment) -> bytes:
+def encode_segment(segment: HistorySegment) -> bytes:
     """As it is stored."""
     return _ENCODER.encode(segment)
 
 
-def make_segment(rows: Rows) -> Segment:
+def make_segment(rows: Rows) -> HistorySegment:
     """A loose segment of at most `ROWS_MAX` rows, at least one, in any order; sorts the rows."""
     if rows.times != sorted(rows.times):
         rows.sort()
     rows.fill()
-    return Segment(
+    return HistorySegment(
         SEGMENT_FORMAT,
         len(rows.times),
         rows.times[0],
@@ -173,7 +173,7 @@ def make_segment(rows: Rows) -> Segment:
     )
 
 
-def join_segments(segments: Sequence[Segment]) -> Iterator[Segment | None]:
+def join_segments(segments: Sequence[HistorySegment]) -> Iterator[HistorySegment | None]:
     """Segments of one stream as one, packed, of at most `ROWS_MAX` records in all. It comes last;
     None before it are places to pause at, every 2 ms or so. Raises StoreDamaged.
     """
@@ -183,7 +183,7 @@ def join_segments(segments: Sequence[Segment]) -> Iterator[Segment | None]:
         raise StoreDamaged(f"a segment of history holds impossible numbers: {error}") from error
 
 
-def _join(segments: Sequence[Segment]) -> Iterator[Segment | None]:
+def _join(segments: Sequence[HistorySegment]) -> Iterator[HistorySegment | None]:
     behind = all(one.last_ns <= two.first_ns for one, two in pairwise(segments))
     alike = {tuple(table.paths) for segment in segments for table in segment.tables}
     if not behind or len(alike) != 1:
@@ -214,7 +214,7 @@ def _join(segments: Sequence[Segment]) -> Iterator[Segment | None]:
         places = None if places is None else pack(unpack(places, table.count))
         tables.append(Table(table.paths, places, sum(sizes), columns))
     times, seqs, source_seqs, origin_seqs = numbers
-    yield Segment(
+    yield HistorySegment(
         SEGMENT_FORMAT,
         sum(counts),
         segments[0].first_ns,
@@ -229,7 +229,7 @@ def _join(segments: Sequence[Segment]) -> Iterator[Segment | None]:
     )
 
 
-def _joined_ways(segments: Sequence[Segment]) -> tuple[list[Way], list[int]]:
+def _joined_ways(segments: Sequence[HistorySegment]) -> tuple[list[Way], list[int]]:
     ways = list(dict.fromkeys(way for segment in segments for way in segment.ways))
     way_of: list[int] = []
     for segment in segments:
@@ -238,7 +238,7 @@ def _joined_ways(segments: Sequence[Segment]) -> tuple[list[Way], list[int]]:
     return ways, way_of
 
 
-def decode_segment(raw: bytes | memoryview) -> Segment:
+def decode_segment(raw: bytes | memoryview) -> HistorySegment:
     """The segment, its columns still packed. Raises StoreDamaged."""
     try:
         segment = _DECODER.decode(raw)
@@ -256,12 +256,12 @@ def decode_segment(raw: bytes | memoryview) -> Segment:
     return segment
 
 
-def times_of(segment: Segment) -> list[int]:
+def times_of(segment: HistorySegment) -> list[int]:
     """When the records were measured, rising, ns since 1970. Raises StoreDamaged."""
     return unpack(segment.times, segment.count)
 
 
-def fields_of(segment: Segment) -> list[dict[str, Any]]:
+def fields_of(segment: HistorySegment) -> list[dict[str, Any]]:
     """The records' fields, by time. Raises StoreDamaged."""
     found: list[dict[str, Any]] = [{}] * segment.count
     for table in segment.tables:
@@ -275,7 +275,7 @@ def fields_of(segment: Segment) -> list[dict[str, Any]]:
     return found
 
 
-def _places(segment: Segment, table: Table) -> list[int] | None:
+def _places(segment: HistorySegment, table: Table) -> list[int] | None:
     """Where its records stand in the segment; None for all. Raises StoreDamaged."""
     if table.places is None:
         return None
@@ -285,7 +285,7 @@ def _places(segment: Segment, table: Table) -> list[int] | None:
     return places
 
 
-def _ways_of(segment: Segment) -> list[int]:
+def _ways_of(segment: HistorySegment) -> list[int]:
     """Which way each record has. Raises StoreDamaged."""
     way_of = unpack(segment.way_of, segment.count)
     if min(way_of) < 0 or max(way_of) >= len(segment.ways):
@@ -293,7 +293,7 @@ def _ways_of(segment: Segment) -> list[int]:
     return way_of
 
 
-def records_of(segment: Segment, stream: str) -> Iterator[Record]:
+def records_of(segment: HistorySegment, stream: str) -> Iterator[Record]:
     """The records, by time. Raises StoreDamaged."""
     rows = rows_of(segment)
     ways = map(rows.ways.__getitem__, rows.way_of)
@@ -320,7 +320,7 @@ def records_of(segment: Segment, stream: str) -> Iterator[Record]:
         )
 
 
-def rows_of(segment: Segment) -> Rows:
+def rows_of(segment: HistorySegment) -> Rows:
     """The rows that the segment was made of, by time. Raises StoreDamaged."""
     rows, count = Rows(), segment.count
     rows.times = times_of(segment)
@@ -332,12 +332,12 @@ def rows_of(segment: Segment) -> Rows:
     return rows
 
 
-def paths_of(segment: Segment) -> list[Path]:
+def paths_of(segment: HistorySegment) -> list[Path]:
     """Every field that some record has, in their order."""
     return list(dict.fromkeys(path for table in segment.tables for path in table.paths))
 
 
-def column_of(segment: Segment, path: Path) -> Iterator[tuple[list[int] | None, Numbers]]:
+def column_of(segment: HistorySegment, path: Path) -> Iterator[tuple[list[int] | None, Numbers]]:
     """The numbers of a field, and the places of their records (None: all), table by table.
 
     Raises StoreDamaged.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.digest.file import HistoryFile
-from edge_agent.digest.history import History, Keep
+from edge_agent.digest.history import HistoryWriter, Keep
 from edge_agent.digest.tail import segments_of
 from edge_agent.history import Way, parse_question, read_header
 from edge_agent.history.answers.answer import Answer
@@ -51,7 +51,7 @@ class Made:
     """A history in ``folder``."""
 
     folder: Path
-    history: History
+    history: HistoryWriter
     records: list[Plain] = field(default_factory=list)
     way: Way = WAY
 
@@ -129,7 +129,7 @@ def made(folder: Path) -> Iterator[Made]:
     file, told = HistoryFile.open(folder, 64 << 20, "0" * 12, "e")
     assert not told
     try:
-        yield Made(folder, History(file, _LONG))
+        yield Made(folder, HistoryWriter(file, _LONG))
     finally:
         file.close()
 

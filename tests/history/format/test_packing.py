@@ -13,7 +13,7 @@ from edge_agent.errors import StoreDamaged
 from edge_agent.history.format.packing import (
     LOOSE,
     STEPS,
-    Packed,
+    PackedNumbers,
     apart,
     is_packable,
     loose,
@@ -34,8 +34,8 @@ lists = st.lists(
 )
 
 
-def stored(packed: Packed) -> Packed:
-    return msgspec.msgpack.decode(msgspec.msgpack.encode(packed), type=Packed)
+def stored(packed: PackedNumbers) -> PackedNumbers:
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(packed), type=PackedNumbers)
 
 
 @given(lists, st.booleans())
@@ -94,7 +94,7 @@ def test_bytes_put_apart_come_together(raw: bytes, width: int) -> None:
 
 @pytest.mark.parametrize("values", [[7], list(range(9)), [1, 500, 3] * 50, [HIGH, LOW, 0] * 50])
 def test_of_damaged_numbers_there_is_nothing_but_the_word_that_they_are(values: list[int]) -> None:
-    decoder = msgspec.msgpack.Decoder(Packed)
+    decoder = msgspec.msgpack.Decoder(PackedNumbers)
     for packed in (pack(values), loose(values)):
         raw = msgspec.msgpack.encode(packed)
         told_or_sound(raw, lambda flipped: unpack(decoder.decode(flipped), len(values)))
@@ -103,16 +103,16 @@ def test_of_damaged_numbers_there_is_nothing_but_the_word_that_they_are(values: 
 @pytest.mark.parametrize(
     "packed",
     [
-        Packed(9, 0, width=1, data=b"a"),
-        Packed(LOOSE, 0, width=3, data=b"abc"),
-        Packed(1, 0, width=2, data=b"a"),
-        Packed(1, 0, width=2, data=b"abc"),
-        Packed(1, 0, width=1, data=b"ab"),
-        Packed(STEPS, 0, width=1, data=b"a"),
-        Packed(1, 0, width=1, squeezed=True, data=b"no frame"),
+        PackedNumbers(9, 0, width=1, data=b"a"),
+        PackedNumbers(LOOSE, 0, width=3, data=b"abc"),
+        PackedNumbers(1, 0, width=2, data=b"a"),
+        PackedNumbers(1, 0, width=2, data=b"abc"),
+        PackedNumbers(1, 0, width=1, data=b"ab"),
+        PackedNumbers(STEPS, 0, width=1, data=b"a"),
+        PackedNumbers(1, 0, width=1, squeezed=True, data=b"no frame"),
     ],
 )
-def test_packed_numbers_that_cannot_be_are_told(packed: Packed) -> None:
+def test_packed_numbers_that_cannot_be_are_told(packed: PackedNumbers) -> None:
     with pytest.raises(StoreDamaged):
         unpack(packed, 1)
 

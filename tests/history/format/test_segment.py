@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edge_agent.errors import StoreDamaged
-from edge_agent.history import Rows, Segment, Way
+from edge_agent.history import HistorySegment, Rows, Way
 from edge_agent.history.format.segment import (
     COLUMNS_MAX,
     ROWS_MAX,
@@ -73,17 +73,17 @@ def rows(found: list[Record]) -> Rows:
     return made
 
 
-def joined(segments: list[Segment]) -> Segment:
+def joined(segments: list[HistorySegment]) -> HistorySegment:
     *pauses, made = join_segments(segments)
     assert made is not None and not any(pauses)
     return made
 
 
-def stored(segment: Segment) -> Segment:
+def stored(segment: HistorySegment) -> HistorySegment:
     return decode_segment(encode_segment(segment))
 
 
-def seen(segment: Segment) -> list[Any]:
+def seen(segment: HistorySegment) -> list[Any]:
     """What its records are, as far as it is promised."""
     found = [
         (*[getattr(one, name) for name in one.__struct_fields__ if name != "fields"],
