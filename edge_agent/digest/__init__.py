@@ -1,8 +1,8 @@
 """Digesting takes what is durable in the logs into history's file, and forgets what is old there.
 
-`Digester` is the task, a consumer of every log. It drives a `HistoryWriter`, which never waits: blocks go
-through `block` into the `Tail`, in memory, and a flush writes that to the `HistoryFile` in one
-transaction. What the file holds, and what it promises, says `edge_agent.history`.
+`Digester` is the task, a consumer of every log. It drives a `HistoryWriter`, which never waits:
+blocks go through `block` into the `Tail`, in memory, and a flush writes that to the `HistoryFile`
+in one transaction. What the file holds, and what it promises, says `edge_agent.history`.
 """
 
 from edge_agent.digest.digester import CONSUMER, FLUSH_EVERY_S, Digester, HistoryStatus
