@@ -1,10 +1,10 @@
 """A segment is some records of one stream, by time, as columns; this module makes and reads it.
 
 Msgpack of `HistorySegment`. A record's fields lie in the **table** of its shape, that is, of its
-keys in their order; maps within a record are opened, so that ``{"a": {"b": 1}}`` has a column ``a b``. What
-is the same for many records (log, source, whose clock, where it comes from) stands once, in
-``ways``. A record comes back as it was, but for when it was stored, which is not kept, the order of
-its keys, and the sign of a zero.
+keys in their order; maps within a record are opened, so that ``{"a": {"b": 1}}`` has a column
+``a b``. What is the same for many records (log, source, whose clock, where it comes from) stands
+once, in ``ways``. A record comes back as it was, but for when it was stored, which is not kept, the
+order of its keys, and the sign of a zero.
 
 A segment is **loose** while it is in memory, quickly made and put together, and **packed** on the
 disk; both are read alike.
