@@ -181,7 +181,7 @@ lock: python
 	@rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	@.venv-lock/bin/python $(INSTALL) uv
 	@$(COMPILE) --output-file requirements.lock pyproject.toml - > /dev/null
-	@$(COMPILE) --output-file requirements-dev.lock --constraint requirements.lock --extra dev --extra docs \
+	@$(COMPILE) --output-file requirements-dev.lock --constraint requirements.lock --extra dev --extra docs --extra arrow \
 	    pyproject.toml - > /dev/null
 	@sed -i "1i # Made by 'make lock': what the agent runs and is built with ('make run'), and its hashes." \
 	    requirements.lock

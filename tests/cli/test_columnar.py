@@ -50,7 +50,8 @@ def test_a_missing_library_is_told_with_the_way_to_get_it(
 
 @pytest.mark.parametrize("form", FORMS)
 def test_records_come_back_from_the_file(tmp_path: Path, form: str) -> None:
-    arrow = pytest.importorskip("pyarrow")
+    import pyarrow as arrow
+
     file = tmp_path / f"x.{form}"
     with people_port() as (people, url):
         people.records = [made(n, FIELDS[n % 2]) for n in range(25)]
