@@ -50,7 +50,7 @@ def test_a_missing_library_is_told_with_the_way_to_get_it(
 
 @pytest.mark.parametrize("form", FORMS)
 def test_records_come_back_from_the_file(tmp_path: Path, form: str) -> None:
-    import pyarrow as arrow
+    import pyarrow as pa
 
     file = tmp_path / f"x.{form}"
     with people_port() as (people, url):
@@ -63,7 +63,7 @@ def test_records_come_back_from_the_file(tmp_path: Path, form: str) -> None:
 
             table = parquet.read_table(file)
         else:
-            table = arrow.ipc.open_file(file).read_all()
+            table = pa.ipc.open_file(file).read_all()
         rows = table.to_pylist()
         assert [row["seq"] for row in rows] == list(range(25))
         assert rows[1]["n"] == 1.5 and rows[0]["n"] == 1.0 and rows[0]["m"] == '{"a":1}'
