@@ -1,4 +1,4 @@
-"""Rules of access that both ports share: names of this machine, bearer tokens, and who may read.
+"""What both ports look at of a request: is its Host this machine, what secret does it bring.
 
 Two attacks come by way of a browser on the same machine or network: a page from elsewhere that
 connects here on behalf of its author (a foreign ``Origin``), and a name of the attacker's that

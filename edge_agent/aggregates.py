@@ -1,4 +1,4 @@
-"""What is kept of many numbers: count, min, max, mean, first and last.
+"""`Summary` keeps count, min, max, mean, first and last of numbers that come one at a time.
 
 A value, because the product has one shape of aggregate: answers to queries, what rules derive, and
 what a full log keeps of the records that it had to thin all show these figures by these names.

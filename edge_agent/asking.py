@@ -1,4 +1,4 @@
-"""How the agent asks the process that answers questions about history (`edge_agent.answering`).
+"""Starts, asks and ends the process that answers questions about history.
 
 The process is started by the first question and ends when nobody has asked for `IDLE_S`. It answers
 one question at a time, each bounded in seconds, rows and bytes. One that is cancelled, takes too

@@ -1,4 +1,4 @@
-"""Paths to values within a record: ``params."switch:0".apower``.
+"""One path to a value within a record, as rules and filters name it: ``params."switch:0".apower``.
 
 A path is names joined by dots. A name with other characters than letters, digits, ``_``, ``-`` and
 ``:`` stands in double quotes or backticks. A number also means an element of a list: ``relays.0``.

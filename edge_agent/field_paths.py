@@ -1,4 +1,4 @@
-"""Fields of a record by their paths into nested maps: ``t``, ``params.switch:0.apower``.
+"""Lists of paths to number fields, as views, ``tail`` and ``top`` name and show them.
 
 A path is the names of the maps and of the field in them, joined by dots. A name that has a dot, a
 comma, a blank or a quote in it is written in backticks, as in a filter (`edge_agent.filter`), and

@@ -1,4 +1,4 @@
-"""Times and positions as people write them in a query or a subscription.
+"""Times and positions as people write them in `from` and `to` of a question.
 
 A moment is RFC 3339 text, seconds since 1970, ``now``, or an age such as ``-1h`` or ``-30``
 (seconds). A position is ``log:seq``. Unlike a record's own ``time`` these are never a sensor's:

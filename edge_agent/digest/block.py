@@ -1,4 +1,4 @@
-"""This module takes the records of a log's blocks into the tail, some 1.5 µs for each.
+"""Takes the records of a log's blocks into the tail, and says when rows become columns.
 
 What is not taken: places of erased records, and the aggregates that a full log put in the place of
 records (`edge_agent.store.thinning`), because history has seen those records.

@@ -1,4 +1,4 @@
-"""`HistoryWriter` puts the parts together: it digests blocks, flushes the tail, and forgets.
+"""`HistoryWriter` flushes the tail, makes hours of the minutes of a day that is over, and forgets.
 
 It is driven from outside: nothing here waits or asks for the time. What takes longer than some 2 ms
 is a generator that pauses, so that whoever drives it can let others run.

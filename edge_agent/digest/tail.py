@@ -1,4 +1,4 @@
-"""The tail is what history has digested and not written yet: in memory, made anew after a crash.
+"""The tail: what is digested and not written yet, in memory as rows, then as columns.
 
 Records of a stream gather as `Rows` until there are `LOOSE_ROWS` of them; those become a loose
 segment for each hour that they fall in. `Tail.bytes` says about what all of it occupies.

@@ -1,4 +1,4 @@
-"""Alarms of one rule over one log: for each stream, whether it is on, and since when.
+"""Judges whether an alarm goes on or off, for each stream of one rule over one log.
 
 Pure: records go in, changes of state come out; the same records in the same order always give the
 same changes, which is what lets a restart replay them from the last stored state.

@@ -1,4 +1,4 @@
-"""Alarms: a record whenever one goes on or off, and what is on at present.
+"""Makes a record of each alarm that goes on or off, and keeps the list of those that are on.
 
 A rule with an ``alarm`` watches each of its streams (`edge_agent.live.alarm_state` says when an
 alarm is on); `edge_agent.live.derive` makes each change of state a record, once:

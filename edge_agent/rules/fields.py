@@ -1,4 +1,4 @@
-"""Steps that change a record's own fields, one at a time; what is within a map is not theirs.
+"""Rename, drop, redact, convert, calibrate, truncate: steps that change a record's own fields.
 
 Each of these functions makes one out of a rule's value. A record that has none of the fields comes
 back as it is, the very same object, so that it keeps its bytes.

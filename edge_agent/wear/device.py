@@ -1,4 +1,4 @@
-"""The kernel's counters of bytes written: by this process, to a file system's device, to a card.
+"""Bytes written by the kernel's counters: to a device, and by this agent, which is estimated.
 
 Of a process the kernel has two. ``write_bytes`` counts whole folios as they become dirty, and where
 a file system keeps large ones (ext4 from Linux 6.16 on) that was up to 3.9 times what the device

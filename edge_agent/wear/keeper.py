@@ -1,4 +1,4 @@
-"""Keeps count of what is written to the card, and keeps the budget; the package says how."""
+"""Counts what is written to the card, over restarts too, and spreads commits to keep the budget."""
 
 from __future__ import annotations
 

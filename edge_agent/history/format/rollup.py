@@ -1,4 +1,4 @@
-"""A roll-up is what is kept of many records by minute or by hour; this module makes and reads it.
+"""How figures by minute or by hour (roll-ups) are stored, read and put together.
 
 For each field and each minute (hour) with a number: count, min, max, sum, first and last with their
 times, and the sum of squared deviations from the mean. Of integers and decimals all but the last
