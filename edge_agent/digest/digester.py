@@ -147,7 +147,7 @@ class Digester:
             self._scrub.damaged,
             usage.used_bytes,
             usage.limit_bytes,
-            len(history.file.names),
+            len({*history.file.numbers, *history.tail.streams}),
             self.trouble,
         )
 

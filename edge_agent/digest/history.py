@@ -83,8 +83,9 @@ class HistoryWriter:
         for item in items:
             after = self.digested.get(item.log, 0)
             if isinstance(item, Gap):
-                # What was trimmed before history began is not missed.
-                if after:
+                # What was trimmed before history began is not missed, nor what was never there: a
+                # restored store passes numbers over.
+                if after and item.reason == "trimmed":
                     self.missed += item.last - max(item.first, after + 1) + 1
             elif item.last > after:
                 for skipped in digest(item, after, self.tail, now_ns):

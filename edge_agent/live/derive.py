@@ -137,7 +137,9 @@ def derived_runs(rule: Rule, results: Iterable[Result], now: Reading) -> tuple[R
     source = derived_source(rule.name)
     into = rule.into or source + "/{stream}"
     by_stream: dict[str, list[tuple[int, bytes]]] = {}
-    for about, time_ns, fields in results:
+    for about, given_ns, fields in results:
+        # Whoever reads it knows dates to the microsecond; what the run says of it has to be that.
+        time_ns = given_ns // 1000 * 1000
         moment = as_sent(time_ns, msgpack.Timestamp(*divmod(time_ns, NANOSECONDS)))
         body = msgpack.packb({"time": moment, **fields})
         by_stream.setdefault(derived_stream(into, about), []).append((time_ns, body))

@@ -201,7 +201,8 @@ def parse_query(
     """
     for name in parameters:
         if name not in _PARAMETERS:
-            raise bad_query(f"{name}: no such parameter; there are {', '.join(_PARAMETERS)}")
+            known = (*_PARAMETERS, "and with history", "fields", "step", "group", "fill", "order")
+            raise bad_query(f"{name[:60]}: no such parameter; there are {', '.join(known)}")
     try:
         matches = compile_pattern(parameters.get("stream", "**"))
     except ProtocolError as error:

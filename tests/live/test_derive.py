@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
+import msgspec
 import pytest
 import trio
 from trio.testing import MockClock
@@ -18,7 +19,7 @@ from edge_agent.live.derive import (
     derived_stream,
     rule_consumer,
 )
-from edge_agent.record import Record, Run
+from edge_agent.record import Record, Run, resolve_time
 from edge_agent.store import Boot
 from edge_agent.stream_names import STREAM_BYTES_MAX
 from tests.manual_clock import ManualClock
@@ -148,3 +149,12 @@ def test_names_that_would_be_too_long_are_cut_and_stay_different() -> None:
     names = {derived_stream("daily/{stream}", "a" * 199 + last) for last in "xyz"}
     assert len(names) == 3
     assert max(map(len, names)) <= STREAM_BYTES_MAX
+
+
+def test_a_runs_times_are_those_that_its_records_are_read_with() -> None:
+    # Of a moment told by the nanosecond, as an arrival is, a reader knows the microseconds.
+    now = Reading(NOW_NS, NOW_NS, bytes(16), True)
+    (run,) = derived_runs(RULE, [("s/1", NOW_NS + 359_337, {"state": "on"})], now)
+    sent = msgspec.msgpack.decode(run.body)["time"]
+    read_ns, _ = resolve_time(sent, NOW_NS)
+    assert run.time_min_ns == run.time_max_ns == read_ns == NOW_NS + 359_000
