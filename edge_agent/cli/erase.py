@@ -35,8 +35,8 @@ def command(
 
     From every log, from history and from quarantine; the files are written anew without it, so that
     no byte of it stays in them. The agent must not be running on it. What upstreams, backups and
-    readers already have is theirs, and on the card itself a file's former blocks may be readable until
-    they are used again (fstrim lets go of them).
+    readers already have is theirs, and on the card itself a file's former blocks may be readable
+    until they are used again (fstrim lets go of them).
     """
     matches = compile_pattern(stream)
     path = store_of(config, data)
