@@ -13,7 +13,6 @@ import trio
 from edge_agent.accepting import listen_on
 from edge_agent.commit import GroupLimits
 from edge_agent.config import Config, format_address, parse_address
-from edge_agent.digest import CONSUMER as HISTORY
 from edge_agent.digest import Keep
 from edge_agent.live import rule_consumer
 from edge_agent.ops import ConnectionStatus
@@ -35,16 +34,15 @@ Listen = Callable[[str, ssl.SSLContext | None], Awaitable[Listeners]]
 
 
 def store_settings(config: Config, medium: LookAtMedium = nowhere) -> StoreSettings:
-    """What the store is told; consumers are the upstreams, the rules that act after storing, and
-    history. ``medium`` tells where its file is.
+    """What the store is told; consumers are the upstreams and the rules that act after storing.
+    ``medium`` tells where its file is.
 
-    Age retention does not wait for history, which counts what it missed, nor for rules: their
-    outputs go into the same logs, so that a rule on a full log would wait for room that only its
-    own position could give.
+    Retention does not wait for rules: their outputs go into the same logs, so that a rule on a full
+    log would wait for room that only its own position could give. Nor for history, which writes
+    each half an hour: a log that refuses while it is full would refuse for so long.
     """
     names = [(f"upstream/{one.name}", one.required) for one in config.upstream]
     names += [(rule_consumer(rule.name), False) for rule in config.rule if rule.acts_after]
-    names += [(HISTORY, False)] if config.history.enabled else []
     store, limits = config.store, config.limits
     return StoreSettings(
         size=int(store.size),

@@ -61,7 +61,7 @@ drop = ["secret"]
 """
 
 
-def test_every_upstream_rule_after_storing_and_history_is_a_consumer_of_every_log() -> None:
+def test_every_upstream_and_rule_after_storing_is_a_consumer_of_every_log() -> None:
     settings = store_settings(parse(TEXT, "test"))
 
     assert {(one.name, one.log, one.required) for one in settings.consumers} == {
@@ -69,7 +69,6 @@ def test_every_upstream_rule_after_storing_and_history_is_a_consumer_of_every_lo
         for log in ("main", "alarms")
         for name, required in (
             ("upstream/hub", True), ("upstream/extra", False), ("rule/hourly", False),
-                ("history", False),
             ("rule/hot", False),
         )
     }  # fmt: skip
