@@ -16,53 +16,37 @@ FILES = {
     str(path.with_suffix("")).replace("/", ".").removesuffix(".__init__"): path for path in MODULES
 }
 
-FLOORS = {
-    "errors": 0, "record": 1, "stream_names": 1, "aggregates": 1, "metrics": 1, "filter": 1,
-    "clock_note": 1, "time_format": 1, "moments": 1, "files": 1, "printable": 1, "access": 1,
-    "zstd": 1, "field_path": 1, "measures": 1, "field_paths": 1, "wire": 2, "session": 2,
-    "store": 2, "config": 2, "clock": 2, "backoff": 2, "dial": 2, "supervise": 2,
-    "connection_quota": 2, "refused_peers": 2, "accepting": 2, "render": 2, "commit": 3,
-    "history": 3, "log": 3, "client": 3, "tls": 3, "copied_sources": 3, "rules": 3, "live": 4,
-    "digest": 4, "answering": 4, "asking": 4, "forward": 4, "wear": 4, "scrubber": 4, "tokens": 4,
-    "server": 5, "ops": 5, "wiring": 6, "startup": 6, "renewal": 6, "rule_reload": 6, "agent": 6,
-    "cli": 7, "__main__": 8,
-}  # fmt: skip
+#: The parts, floor by floor from the ground.
+PARTS = """
+errors | record stream_names aggregates metrics filter clock_note time_format moments files
+printable access zstd field_path measures field_paths | wire session store config clock backoff
+dial supervise connection_quota refused_peers accepting render | commit history log client tls
+copied_sources rules | live digest answering asking forward wear scrubber tokens | server ops |
+wiring startup renewal rule_reload agent | cli | __main__
+"""
+FLOORS = {part: floor for floor, parts in enumerate(PARTS.split("|")) for part in parts.split()}
 #: Nothing imports its neighbours on the same floor, but for these.
-SIDEWAYS = {
-    ("accepting", "connection_quota"), ("filter", "field_path"), ("filter", "moments"),
-    ("field_paths", "aggregates"), ("moments", "record"), ("time_format", "record"),
-    ("wire", "session"), ("log", "commit"), ("asking", "digest"), ("agent", "wiring"),
-    ("agent", "renewal"), ("agent", "startup"), ("agent", "rule_reload"), ("startup", "wiring"),
-}  # fmt: skip
+SIDEWAYS = {("accepting", "connection_quota"), ("filter", "field_path"), ("filter", "moments"),
+            ("field_paths", "aggregates"), ("moments", "record"), ("time_format", "record"),
+            ("wire", "session"), ("log", "commit"), ("asking", "digest"), ("agent", "wiring"),
+            ("agent", "renewal"), ("agent", "startup"), ("agent", "rule_reload"),
+            ("startup", "wiring")}  # fmt: skip
 #: client is on floor 3 for its Trio; what needs more than Trio and msgpack is not for sensors.
 NOT_FOR = {"client": {"store", "config", "wire", "record"}}
 PURE = {"wire", "session", "store", "config", "history", "rules"} | {
     part for part, floor in FLOORS.items() if floor <= 1
 } - {"files", "printable", "access", "zstd"}
 #: Rooms that are entered by their doors: what is named elsewhere is in the face of one of these.
-ROOMS = {
-    "history",
-    "digest",
-    "store",
-    "wire",
-    "session",
-    "commit",
-    "config",
-    "forward",
-    "client",
-    "rules",
-}
-DOORS = {f"edge_agent.{n}" for n in ROOMS} | {
-    f"edge_agent.{n}" for n in ("history.answers", "history.keys", "store.tools", "store.thinning")
-}
+ROOMS = {"history", "digest", "store", "wire", "session", "commit", "config", "forward", "client",
+         "rules"}  # fmt: skip
+INNER_DOORS = {"history.answers", "history.keys", "store.tools", "store.thinning"}
+DOORS = {f"edge_agent.{name}" for name in ROOMS | INNER_DOORS}
 #: A room within a room, which even its neighbours there enter by the door.
 CLOSET = "edge_agent.store.thinning."
 IMPURE = {"trio", "time", "random", "socket"}
 #: Heavy libraries and who may import them, though never while edge_agent.agent is imported.
-HEAVY = {
-    "starlette": {"ops"}, "prometheus_client": {"ops"}, "cryptography": {"tls"},
-    "rich": {"cli"}, "psutil": {"cli", "ops"}, "pyarrow": {"cli"},
-}  # fmt: skip
+HEAVY = {"starlette": {"ops"}, "prometheus_client": {"ops"}, "cryptography": {"tls"},
+         "rich": {"cli"}, "psutil": {"cli", "ops"}, "pyarrow": {"cli"}}  # fmt: skip
 #: Modules without a test file of their own: three lines, and declarations.
 UNTESTED = {"edge_agent/__main__.py", "edge_agent/config/shape.py"}
 
