@@ -162,6 +162,9 @@ def test_a_chart_shows_the_points_of_a_stream_and_zooming_asks_for_more_of_them(
         page.click("text=7 days")
         assert page.url.endswith("last=7d")
         assert shows(page, "15m") > 180
+        # Each step stands for several records; the words above are about the records.
+        newest = shown.get("/api/query?stream=greenhouse/1&order=newest&limit=1&from=-1d")
+        assert f"last {newest['records'][0]['fields']['temp_c']:g} °C" in page.inner_text("#charts")
         # The same figures as a table, and for programs.
         page.click("summary")
         assert "°C" not in page.inner_text("caption") and page.locator("tbody tr").count() > 180

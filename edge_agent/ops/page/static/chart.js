@@ -58,7 +58,7 @@ function go(change) {
 
 function questionOf(range, step) {
   const question = new URLSearchParams({
-    stream, step: step.text, aggregate: "min,mean,max",
+    stream, step: step.text, aggregate: "min,mean,max,count,last",
     from: range[0].toFixed(3), to: range[1].toFixed(3),
   });
   if (view.fields) question.set("fields", view.fields.join(","));
@@ -132,7 +132,7 @@ function draw(answer, range, step) {
   }
   for (const field of chosen) {
     if (!plots.has(field)) plots.set(field, new Figure(field));
-    plots.get(field).show(lines.get(field) ?? { times: [], low: [], mean: [], high: [] }, range);
+    plots.get(field).show(lines.get(field) ?? { times: [], low: [], mean: [], high: [], count: [], last: [] }, range);
   }
   offerFields(chosen);
   const points = Math.max(0, ...chosen.map((field) => lines.get(field)?.times.length ?? 0));

@@ -33,16 +33,16 @@ export function fieldsOf(columns) {
   return columns.filter((name) => name.endsWith("_mean")).map((name) => name.slice(0, -5));
 }
 
-// For each field { times, low, mean, high }. Steps without a value are left out, because fields of
+// For each field { times, low, mean, high, count, last }. Steps without a value are left out, because fields of
 // one stream may come at different times; where a field was silent for much longer than it usually
 // is there is a null, which a chart shows as a gap.
 export function linesOf({ columns, rows }, stepSeconds) {
   const lines = new Map();
   for (const field of fieldsOf(columns)) {
-    const [low, mean, high] = ["min", "mean", "max"].map((word) =>
+    const places = ["min", "mean", "max", "count", "last"].map((word) =>
       columns.indexOf(`${field}_${word}`));
-    lines.set(field, withGaps(rows.filter((row) => typeof row[mean] === "number")
-      .map((row) => [row[0], row[low], row[mean], row[high]]), stepSeconds));
+    lines.set(field, withGaps(rows.filter((row) => typeof row[places[1]] === "number")
+      .map((row) => [row[0], ...places.map((place) => row[place])]), stepSeconds));
   }
   return lines;
 }
@@ -51,32 +51,30 @@ function withGaps(points, stepSeconds) {
   const between = points.slice(1).map((point, index) => point[0] - points[index][0]);
   const usual = [...between].sort((a, b) => a - b)[between.length >> 1] ?? 0;
   const silence = Math.max(10 * usual, 3 * stepSeconds);
-  const line = { times: [], low: [], mean: [], high: [] };
-  const add = (time, low, mean, high) => {
-    line.times.push(time);
-    line.low.push(low);
-    line.mean.push(mean);
-    line.high.push(high);
-  };
+  const line = { times: [], low: [], mean: [], high: [], count: [], last: [] };
+  const names = Object.keys(line);
+  const add = (...values) => names.forEach((name, index) => line[name].push(values[index]));
   points.forEach((point, index) => {
     if (index > 0 && between[index - 1] > silence) {
-      add(points[index - 1][0] + stepSeconds, null, null, null);
+      add(points[index - 1][0] + stepSeconds, null, null, null, null, null);
     }
     add(...point);
   });
   return line;
 }
 
-// Least, mean and greatest of what a line shows, and its last value; null where it shows nothing.
+// Least, mean and greatest of all values that a line stands for, and the last of them; null where it
+// shows nothing. A step counts as often as it has values: the mean of means would be another number.
 export function summaryOf(line) {
-  const means = line.mean.filter((value) => value !== null);
-  if (means.length === 0) return null;
+  const counts = line.mean.map((value, index) => (value === null ? 0 : line.count[index]));
+  const count = counts.reduce((sum, value) => sum + value, 0);
+  if (count === 0) return null;
   const least = (a, b) => Math.min(a, b);
   const greatest = (a, b) => Math.max(a, b);
   return {
     low: line.low.filter((value) => value !== null).reduce(least),
     high: line.high.filter((value) => value !== null).reduce(greatest),
-    mean: means.reduce((sum, value) => sum + value, 0) / means.length,
-    last: means.at(-1),
+    mean: counts.reduce((sum, value, index) => sum + value * (line.mean[index] ?? 0), 0) / count,
+    last: line.last.filter((value) => value !== null).at(-1),
   };
 }
