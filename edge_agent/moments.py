@@ -72,8 +72,8 @@ def _parse_date(text: str, what: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise bad_query(
-            f"{what}: expected RFC 3339 text, seconds since 1970, 'now' or an age such as '-1h', "
-            f"got {shown[:60]!r}"
+            f"{what}: expected RFC 3339 text, a date, seconds since 1970, 'now' or an age such as"
+            f" '-1h' (units are {', '.join(_UNITS)}), got {shown[:60]!r}"
         ) from None
     if moment.tzinfo is None:
         if len(text) == 10:

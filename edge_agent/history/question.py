@@ -41,7 +41,7 @@ from edge_agent.errors import ProtocolError
 from edge_agent.filter import compile_filter
 from edge_agent.history.keys import DAY_NS, HOUR_NS, MINUTE_NS
 from edge_agent.moments import bad_query, parse_moment
-from edge_agent.record import NANOSECONDS, TIME_NS_MAX
+from edge_agent.record import NANOSECONDS, TIME_NS_MAX, format_time
 
 #: What roll-ups know.
 ROLLED_UP = ("count", "min", "max", "mean", "sum", "first", "last", "stddev")
@@ -140,7 +140,11 @@ def parse_question(parameters: Mapping[str, str], now_ns: int, rows_max: int) ->
     text = parameters.get("from")
     from_ns = _moment(text, now_ns, "from") if text else to_ns - HOUR_NS
     if from_ns >= to_ns:
-        raise bad_query("from: expected a time before to")
+        raise bad_query(
+            f"from: expected a time before to, which is {format_time(to_ns)}"
+            f"{'' if parameters.get('to') else ' (now, as it is not given)'},"
+            f" got {format_time(from_ns)}"
+        )
     wanted = parameters.get("filter", "").strip()
     if wanted:
         compile_filter(wanted)
@@ -218,8 +222,10 @@ def _step(text: str) -> int:
     found = _STEP.fullmatch(text)
     step_ns = round(float(found[1]) * _UNITS_NS[found[2]]) if found else 0
     if not _UNITS_NS["ms"] <= step_ns <= 3660 * DAY_NS:
-        raise bad_query(f'step: expected a length such as "10s", "1m", "1h", "1d", or "all",'
-                        f" got {text[:60]!r}")  # fmt: skip
+        raise bad_query(
+            f'step: expected a length of 1ms to 3660d, such as "10s" or "1.5h"'
+            f' (units are {", ".join(_UNITS_NS)}), or "all", got {text[:60]!r}'
+        )
     return step_ns
 
 
