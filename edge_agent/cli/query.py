@@ -11,6 +11,7 @@ import click
 from edge_agent.cli.agent_http import AgentAddress, question, question_options, url_options
 from edge_agent.cli.output import print_aggregates, print_csv, print_table
 from edge_agent.cli.tables import print_answer
+from edge_agent.history import AGGREGATES
 from edge_agent.printable import json_text
 
 
@@ -67,8 +68,15 @@ def command(
             aggregate=aggregate, group=group, fill=fill, order=order,
             limit=None if limit is None else str(limit),
         )  # fmt: skip
-        _show_table(agent.table(told), form)
+        _show_table(agent.table(told), form, is_last_hour=from_ is None and to is None)
         return
+    if aggregate in AGGREGATES:
+        # A field may be called so, too; then its figures follow.
+        click.echo(
+            f'"{aggregate}" is taken for the name of a field; figures by step need --step, such as'
+            f" --step 1h --aggregate {aggregate}, or --step all",
+            err=True,
+        )
     order, limit = order or "newest", limit or 1000
     parameters = question(stream=stream, from_=from_, to=to, filter=wanted, aggregate=aggregate)
     if aggregate is not None:
@@ -104,8 +112,11 @@ def _show_records(
         click.echo(f"there are more than {limit}; a larger --limit shows them", err=True)
 
 
-def _show_table(answer: dict[str, Any], form: str) -> None:
+def _show_table(answer: dict[str, Any], form: str, *, is_last_hour: bool) -> None:
     print_answer(answer, form, sys.stdout)
+    if not answer["rows"]:
+        where = " in the last hour; --from -7d looks further back" if is_last_hour else ""
+        click.echo(f"no number of such a field and stream was measured{where}", err=True)
     if answer["truncated"]:
         count = len(answer["rows"])
         click.echo(f"there are more than {count} rows; a larger --limit shows them", err=True)

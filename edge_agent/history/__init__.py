@@ -87,6 +87,7 @@ from edge_agent.history.format.stored import (
     sealed,
 )
 from edge_agent.history.question import (
+    AGGREGATES,
     PARAMETERS,
     Question,
     is_about_history,
@@ -97,6 +98,7 @@ from edge_agent.history.question import (
 FOLDER = "history"
 
 __all__ = [
+    "AGGREGATES",
     "FOLDER",
     "HISTORY_FORMAT",
     "LENGTH_BYTES",

@@ -92,3 +92,20 @@ def test_points_and_figures_are_asked_of_history() -> None:
         assert "7 records that came last" in result.stderr
         ask(url, "--fields", "t")
         assert "order" not in people.asked[1] and "limit" not in people.asked[1]
+
+
+def test_an_empty_answer_says_how_far_it_looked() -> None:
+    with people_port() as (people, url):
+        people.table = TABLE | {"rows": [], "truncated": False, "lag": 0}
+        found = ask(url, "--fields", "t")
+        assert found.stdout.split() == ["time", "stream", "t_mean"]
+        assert "in the last hour; --from -7d looks further back" in found.stderr
+        assert "last hour" not in ask(url, "--fields", "t", "--from", "-1d").stderr
+
+
+def test_an_aggregate_without_a_step_says_what_it_was_taken_for() -> None:
+    with people_port() as (_, url):
+        found = ask(url, "--aggregate", "mean")
+        assert found.exit_code == 0
+        assert "--step 1h --aggregate mean" in found.stderr
+        assert "--step" not in ask(url, "--aggregate", "t").stderr
