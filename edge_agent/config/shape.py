@@ -121,7 +121,7 @@ class HistoryConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     enabled: bool = True  # false: questions are answered from the logs alone
-    share: Share = Share(0.25)  # of store.size, beside it; the finest and oldest goes first
+    share: Share = Share(0.25)  # of store.size, beside it, less on a full disk; the oldest goes
     keep: Duration = Duration(90 * 86_400)  # every record
     keep_minutes: Duration = Duration(731 * 86_400)  # count, min, max, mean … of each minute
     keep_hours: Duration = Duration(3660 * 86_400)  # the same of each hour

@@ -40,6 +40,8 @@ DAMAGED = "history.damaged"
 NEVER = -(2**31)
 #: What LMDB gets beyond what history may hold: deleting needs free pages, too.
 HEADROOM = 1.25
+#: What history leaves free on the disk: so much, or a twentieth of a small one.
+FREE_BYTES = 256 * 1024 * 1024
 _HEADROOM_BYTES = 8 * 1024 * 1024
 #: LMDB's head of a page, and what a part takes in one beside its value: head and key.
 _PAGE_HEAD, _NODE_BYTES = 16, 8 + keys.KEY_BYTES
@@ -59,7 +61,7 @@ class Flush:
 
 @dataclass(frozen=True, slots=True)
 class HistoryUsage:
-    """Bytes in use and allowed; the oldest bucket of each level, None where there is none."""
+    """Bytes in use and allowed now; the oldest bucket of each level, None where there is none."""
 
     used_bytes: int
     limit_bytes: int
@@ -221,7 +223,16 @@ class HistoryFile:
             stat = txn.stat()
             pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
             oldest = {level: _first_bucket(txn, level, -(2**31)) for level in LEVELS}
-        return HistoryUsage(pages * stat["psize"], self.limit_bytes, oldest)
+        return HistoryUsage(pages * stat["psize"], self._allowed_bytes(), oldest)
+
+    def _allowed_bytes(self) -> int:
+        """What history may hold now: its share, or less where the disk is nearly full. It comes
+        last on a card that the store and others need.
+        """
+        data = Path(self._env.path()) / DATA
+        disk = shutil.disk_usage(data)
+        spare = max(disk.free - min(FREE_BYTES, disk.total // 20), 0)
+        return min(self.limit_bytes, int((data.stat().st_size + spare) / HEADROOM))
 
     def room(self, size: int) -> int:
         """What a part of ``size`` bytes takes, about: whole pages, once it is half as large as one,

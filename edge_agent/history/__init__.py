@@ -39,7 +39,8 @@ Limits
 ------
 ============================= ============== ====================================================
 size                          ``share``      of ``store.size``, beside it; the oldest of the finest
-                                             level goes first
+                                             level goes first. Less where the disk has less than
+                                             256 MiB free
 segment                       4,096 records  512 KiB before it is packed
 what is digested, not flushed 8 MiB          or half an hour
 streams                       50,000         of further ones nothing is kept; counted

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edge_agent.digest import HistoryFile, HistoryWriter, Keep
+from edge_agent.digest.file import FREE_BYTES
 from edge_agent.digest.history import GRACE_NS
 from edge_agent.errors import StoreFailed
-from edge_agent.history import keys
+from edge_agent.history import FOLDER, keys
 from edge_agent.record import Run
 from edge_agent.store import Gap
 from tests.digest.support import (
@@ -365,3 +367,31 @@ def test_streams_beyond_what_is_kept_are_counted(
     one.send((DAY, {"t": 1}), stream="s/0")
     assert one.flush().header.missed == 3
     assert sorted(one.history.file.numbers) == ["s/0", "s/1"]
+
+
+def test_on_a_disk_that_is_nearly_full_history_makes_room_within_its_file(
+    bench: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = bench()
+    data = one.path / FOLDER / "data.mdb"
+
+    def hour_of_noise(hour: int) -> None:
+        dice = random.Random(hour)
+        begin = DAY + hour * HOUR
+        one.send(*((begin + n * SECOND, {"x": dice.random()}) for n in range(1000)))
+        one.clock.advance(3600)
+        one.flush()
+
+    for hour in range(60):
+        hour_of_noise(hour)
+    before, first = data.stat().st_size, one.history.file.usage().oldest[keys.RAW]
+    full = shutil.disk_usage(one.path)._replace(free=FREE_BYTES)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    for hour in range(60, 180):
+        hour_of_noise(hour)
+    usage = one.history.file.usage()
+    assert data.stat().st_size <= before * 1.2
+    assert usage.used_bytes <= data.stat().st_size
+    # The oldest records gave way; their minutes are still there.
+    assert first is not None and (usage.oldest[keys.RAW] or 0) > first
+    assert usage.oldest[keys.MINUTES] == first
