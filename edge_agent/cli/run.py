@@ -48,12 +48,17 @@ def command(
     reread = partial(settings_of, config, data, listen, http, upstreams)
     settings = reread()
     process.before_start()
+    refused: list[ExceptionGroup[OSError]] = []
+    drained = False
     try:
         drained = trio.run(run_until_signal, settings, reread)
     except* OSError as group:
         # An address that is taken, or none of this machine's. (What the store and upstreams do
         # to the agent is handled within it.)
-        raise Failure(f"cannot run: {why(first_of(group))}") from group
+        refused.append(group)
+    if refused:
+        # Not in the clause: Debian 12's Python 3.11.2 puts what is raised there into a group.
+        raise Failure(f"cannot run: {why(first_of(refused[0]))}") from refused[0]
     if not drained:
         raise Failure("ended by a second signal before everything was drained")
 

@@ -201,8 +201,10 @@ def parse_query(
     """
     for name in parameters:
         if name not in _PARAMETERS:
-            known = (*_PARAMETERS, "and with history", "fields", "step", "group", "fill", "order")
-            raise bad_query(f"{name[:60]}: no such parameter; there are {', '.join(known)}")
+            raise bad_query(
+                f"{name[:60]}: no such parameter; there are {', '.join(_PARAMETERS)}"
+                " (and history's: fields, step, group, fill, order, times)"
+            )
     try:
         matches = compile_pattern(parameters.get("stream", "**"))
     except ProtocolError as error:
