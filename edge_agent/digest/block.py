@@ -20,22 +20,21 @@ import msgspec
 
 from edge_agent.aggregates import THINNED_SOURCE
 from edge_agent.digest.tail import BODY_BYTES_MAX, LOOSE_ROWS, Tail
-from edge_agent.errors import ProtocolError, StoreDamaged
+from edge_agent.errors import StoreDamaged
 from edge_agent.history import Way
 from edge_agent.record import (
     NANOSECONDS,
     UNSET_CLOCK_BEFORE_NS,
     TimeQuality,
-    resolve_time,
 )
-from edge_agent.store import ERASED, Block
+from edge_agent.store import ERASED, Block, time_of
 
 #: A machine that is on the network has set its clock so long after its start.
 WAIT_NS = 600 * NANOSECONDS
 #: Records between two pauses: about 1 ms.
 _PAUSE_RECORDS = 256
-#: Dates that a sensor sends mean themselves, and their microseconds survive as a float.
-_EARLIEST, _LATEST = datetime(2020, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+#: Dates that a sensor sends mean themselves; until 2106, 2**32 s, microseconds survive as a float.
+_EARLIEST, _LATEST = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 _RUNS = msgspec.msgpack.Decoder(list[tuple[str, str, int, int, bool, int, list[dict[str, Any]]]])
 
 
@@ -86,7 +85,7 @@ def _quick(block: Block, runs: list[Any], tail: Tail) -> Iterator[int]:
             if type(value) is datetime and _EARLIEST <= value < _LATEST:
                 quality, time_ns = "sensor", round(value.timestamp() * 1_000_000) * 1000
             else:
-                quality, time_ns = _time(value, arrival_ns)
+                time_ns, quality = time_of(value, arrival_ns)
             if "stream" in fields:
                 del fields["stream"]
             way = known.get((source, quality, synced))
@@ -115,16 +114,6 @@ def _added(tail: Tail, count: int) -> Iterator[int]:
     for _ in tail.added(count):
         yield 0
     yield 0
-
-
-def _time(value: object, arrival_ns: int) -> tuple[TimeQuality, int]:
-    if value is None:
-        return "arrival", arrival_ns
-    try:
-        resolved, quality = resolve_time(value, arrival_ns)
-    except (ProtocolError, OverflowError):
-        return "arrival", arrival_ns
-    return quality, resolved
 
 
 def _slow(block: Block, after: int, tail: Tail, now_ns: int) -> Iterator[int]:

@@ -191,6 +191,7 @@ from edge_agent.store.format.payload import (
     slice_payload,
     streams_of,
 )
+from edge_agent.store.format.record_maps import time_of
 from edge_agent.store.format.values import SalvageNote
 from edge_agent.store.identity import Identity, board_fingerprint, machine_fingerprint, new_header
 from edge_agent.store.lmdb_file.preflight import preflight, preflight_pages, refuse_newer
@@ -284,6 +285,7 @@ __all__ = [
     "streams_of",
     "sync_folder",
     "tidy",
+    "time_of",
     "without_streams",
     "writing",
 ]
