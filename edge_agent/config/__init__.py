@@ -8,13 +8,13 @@ name file, key, what was expected, what was found.
 from edge_agent.config.addresses import authority_file, people_url, sensor_url
 from edge_agent.config.check_rules import ACTIONS as RULE_ACTIONS
 from edge_agent.config.load import ENVIRONMENT_PREFIX, ConfigMistakes, examine, load_config, parse
+from edge_agent.config.quantities import Duration, Share, Size
 from edge_agent.config.render import render_toml
 from edge_agent.config.shape import (
     Alarm,
     Calibration,
     Config,
     Conversion,
-    Duration,
     HistoryConfig,
     Http,
     Limits,
@@ -23,11 +23,7 @@ from edge_agent.config.shape import (
     Profile,
     Rule,
     Schema,
-    SecretFile,
-    Share,
-    Size,
     StoreConfig,
-    Upstream,
     WearConfig,
 )
 from edge_agent.config.units import (
@@ -40,11 +36,19 @@ from edge_agent.config.units import (
     parse_limit,
     parse_size,
 )
+from edge_agent.config.upstreams import (
+    KINDS,
+    TLS_SCHEMES,
+    SecretFile,
+    Upstream,
+)
 from edge_agent.config.urls import header_value_problem, shown_url
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
+    "KINDS",
     "RULE_ACTIONS",
+    "TLS_SCHEMES",
     "Alarm",
     "Calibration",
     "Config",

@@ -13,13 +13,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from edge_agent.access import is_loopback
 from edge_agent.config.check_rules import ACTIONS, rule_mistakes
 from edge_agent.config.derived_rules import circle_of, derived_problems
-from edge_agent.config.shape import KIB, MIB, Config, Duration, Rule, Share, Size, Upstream
+from edge_agent.config.quantities import KIB, MIB, Duration, Share, Size
+from edge_agent.config.shape import Config, Rule
 from edge_agent.config.units import (
     format_duration,
     format_share,
     format_size,
     parse_address,
 )
+from edge_agent.config.upstreams import Upstream
 from edge_agent.config.urls import request_problems
 from edge_agent.errors import ConfigError, ProtocolError
 from edge_agent.record import DAY_S

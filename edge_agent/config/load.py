@@ -23,8 +23,10 @@ from msgspec import Struct
 from msgspec.structs import FieldInfo, fields
 
 from edge_agent.config.check import problems
-from edge_agent.config.shape import Config, Duration, LogConfig, Rule, Share, Size, Upstream
+from edge_agent.config.quantities import Duration, Share, Size
+from edge_agent.config.shape import Config, LogConfig, Rule
 from edge_agent.config.units import parse_duration, parse_share, parse_size
+from edge_agent.config.upstreams import Upstream
 from edge_agent.errors import ConfigError
 from edge_agent.files import refuse_pipes
 

@@ -24,13 +24,13 @@ from edge_agent.config.check import (
     UPSTREAM_ORDER,
     limits_of,
 )
+from edge_agent.config.quantities import Duration, Share, Size
 from edge_agent.config.render import comments_of, toml_value
 from edge_agent.config.shape import (
     Alarm,
     Calibration,
     Config,
     Conversion,
-    Duration,
     HistoryConfig,
     Http,
     Limits,
@@ -38,14 +38,11 @@ from edge_agent.config.shape import (
     LogConfig,
     Rule,
     Schema,
-    SecretFile,
-    Share,
-    Size,
     StoreConfig,
-    Upstream,
     WearConfig,
 )
 from edge_agent.config.units import BYTES, SECONDS, format_share
+from edge_agent.config.upstreams import SecretFile, Upstream
 
 
 class TablePart(NamedTuple):
@@ -181,7 +178,13 @@ headers = { X-Site = "north", X-Api-Key = { file = "/etc/edge-agent/cloud-key" }
 proxy = "http://proxy.example:3128"
 proxy_auth_file = "/etc/edge-agent/proxy-auth"
 accept = "json"
-required = false""",
+required = false
+
+[[upstream]]
+name = "old"
+url = "https://logs.example/v0/in"
+user = "edge"
+password_file = "/etc/edge-agent/old-password\"""",
     ),
     TablePart(
         "[[rule]]",

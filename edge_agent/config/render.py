@@ -16,18 +16,10 @@ from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
 from edge_agent.config.check import limits_of
-from edge_agent.config.shape import (
-    Alarm,
-    Config,
-    Duration,
-    LogConfig,
-    Rule,
-    SecretFile,
-    Share,
-    Size,
-    Upstream,
-)
+from edge_agent.config.quantities import Duration, Share, Size
+from edge_agent.config.shape import Alarm, Config, LogConfig, Rule
 from edge_agent.config.units import format_duration, format_share, format_size
+from edge_agent.config.upstreams import SecretFile, Upstream
 
 _HEAD = """\
 # Configuration of edge-agent. Every key has its default here unless it says otherwise; a key that

@@ -16,23 +16,11 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+from edge_agent.config.quantities import KIB, MIB, Duration, Share, Size
+from edge_agent.config.upstreams import Upstream
+
 Profile = Literal["shelly-gen2", "tasmota", "esphome", "zigbee2mqtt", "senml", "cloudevents"]
 WhenFull = Literal["discard-oldest", "thin-oldest", "refuse"]
-
-KIB = 1024
-MIB = 1024 * KIB
-
-
-class Duration(float):
-    """Seconds. Written with a unit: ``"250ms"``, ``"1s"``, ``"10m"``, ``"12h"``, ``"30d"``."""
-
-
-class Size(int):
-    """Bytes. Written with a unit: ``"64KiB"``, ``"256MiB"``, ``"1GiB"``, ``"500MB"``."""
-
-
-class Share(float):
-    """A part of the store, 0 to 1. Written ``"70%"``."""
 
 
 class Listen(Struct, frozen=True, forbid_unknown_fields=True):
@@ -138,45 +126,6 @@ class WearConfig(Struct, frozen=True, forbid_unknown_fields=True):
     bytes_per_day_max: Size = Size(0)  # what the agent may have written in a day; "0B": any
     commit_interval_max: Duration = Duration(60)  # commits are spread no further, to keep that
     endurance: Size = Size(0)  # in all, as the card's maker states, e.g. "30TB"; "0B": unknown
-
-
-class SecretFile(Struct, frozen=True, forbid_unknown_fields=True):
-    """A value that stands in a file, in one line: ``{ file = "/etc/edge-agent/key" }``."""
-
-    file: str
-
-
-class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where records go. ``ws``/``wss`` URLs speak to another agent, ``http``/``https`` POST.
-
-    ``headers`` go with every request; the value of a secret one stands in a file of one line.
-    ``accept`` says which answer of an HTTP upstream counts as taken: ``"auto"`` takes what APIs
-    answer (nothing, JSON, a word such as ok) and no page for people, ``"json"`` JSON alone,
-    ``"text:WORD"`` this text alone, ``"status"`` any 2xx whatever its body says. Files are read
-    again when they change.
-    """
-
-    name: str  # names the position that is kept for it
-    url: str  # wss://HOST:PORT/forward, or https://HOST/PATH
-    streams: tuple[str, ...] = ("**",)  # patterns
-    token_file: str | None = None  # one line; sent as Authorization: Bearer
-    ca_file: str | None = None  # PEM; instead of the system's certificate authorities
-    tls_certificate: str | None = None  # PEM; ours, where the upstream asks for one
-    tls_key: str | None = None  # PEM; together with tls_certificate
-    headers: dict[str, str | SecretFile] = field(default_factory=dict)  # name = "value" or a file
-    proxy: str | None = None  # "http://HOST:PORT", or "environment": HTTPS_PROXY, NO_PROXY
-    proxy_auth_file: str | None = None  # USER:PASSWORD in one line, for the proxy
-    accept: str = "auto"  # http: what counts as taken: auto, json, text:WORD, status
-    format: Literal["msgpack", "json", "ndjson"] = "ndjson"  # http: msgpack, json, ndjson
-    compression: Literal["none", "gzip", "zstd"] = "gzip"  # http: none, gzip, zstd
-    batch_bytes: Size = Size(1 * MIB)  # one send
-    batch_records: int = 10_000  # one send
-    batch_age: Duration = Duration(1)  # how long the first record of a batch may wait
-    in_flight_bytes: Size = Size(4 * MIB)  # sent and not yet acknowledged
-    timeout: Duration = Duration(30)  # without a byte that moves, in either direction
-    backoff_base: Duration = Duration(1)  # first wait after a failure, at most
-    backoff_max: Duration = Duration(300)  # longest wait
-    required: bool = True  # retention waits for it; false: it may miss records, counted
 
 
 class Alarm(Struct, frozen=True, forbid_unknown_fields=True):

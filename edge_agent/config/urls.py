@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
-from edge_agent.config.shape import Upstream
+from edge_agent.config.upstreams import KINDS, Upstream
 
 _NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _VALUE_BYTES_MAX: Final = 4096
@@ -66,11 +66,29 @@ def request_problems(upstream: Upstream) -> Iterator[Problem]:
         yield Problem("proxy", problem, f'"{shown_url(upstream.proxy)}"')
     if upstream.proxy_auth_file and not upstream.proxy:
         yield Problem("proxy", "a proxy for proxy_auth_file", "nothing")
-    for given, missing in (("tls_certificate", "tls_key"), ("tls_key", "tls_certificate")):
-        if getattr(upstream, given) and not getattr(upstream, missing):
-            yield Problem(missing, "a file, as certificate and key go together", "nothing")
-    yield from _accept_problems(upstream, is_agent=upstream.url.startswith(("ws:", "wss:")))
+    for one, other, what in (
+        ("tls_certificate", "tls_key", "a file, as certificate and key go together"),
+        ("user", "password_file", "this key, as user and password go together"),
+    ):
+        for given, missing in ((one, other), (other, one)):
+            if getattr(upstream, given) and not getattr(upstream, missing):
+                yield Problem(missing, what, "nothing")
+    if upstream.user and upstream.token_file:
+        yield Problem("user", "either this key or token_file", "both")
+    if upstream.user and (":" in upstream.user or not upstream.user.isprintable()):
+        yield Problem("user", "a name of printable characters without a colon", "another one")
+    yield from _accept_problems(upstream, is_agent=upstream.kind == "agent")
     yield from _header_problems(upstream)
+    yield from _kind_problems(upstream)
+
+
+def _kind_problems(upstream: Upstream) -> Iterator[Problem]:
+    """A table of another kind than the URL's, and a user without a password."""
+    for name in upstream.tables:
+        if name != upstream.kind:
+            kinds = " or ".join(f"{scheme}://" for scheme, kind in KINDS.items() if kind == name)
+            expected = f"a URL with {kinds}"
+            yield Problem(name, expected, f"one with {upstream.scheme}://")
 
 
 def _accept_problems(upstream: Upstream, *, is_agent: bool) -> Iterator[Problem]:
@@ -93,12 +111,13 @@ def _header_problems(upstream: Upstream) -> Iterator[Problem]:
             yield Problem(key, "each name once, whatever its case", "two")
         if name.lower() == "authorization" and upstream.token_file:
             yield Problem(key, "either this header or token_file", "both")
+        if name.lower() == "authorization" and upstream.user:
+            yield Problem(key, "either this header or user", "both")
         if isinstance(value, str) and (problem := header_value_problem(value)):
             yield Problem(key, problem, "something else")
         seen.add(name.lower())
 
 
-_SCHEMES = ("ws", "wss", "http", "https")
 #: What a part of a path may be to be shown: a word that services use, or a version. Whatever else
 #: stands there could be a key; no rule can tell a password from a word.
 _PLAIN = re.compile(
@@ -132,12 +151,7 @@ def shown_url(url: str) -> str:
 def upstream_url_problem(url: str) -> str | None:
     """What was expected instead of an upstream's ``url``; None where it is good."""
     parts = _parts(url)
-    if (
-        not parts.hostname
-        or parts.scheme not in _SCHEMES
-        or parts.fragment
-        or not url.isprintable()
-    ):
+    if not parts.hostname or parts.scheme not in KINDS or parts.fragment or not url.isprintable():
         return '"wss://HOST:PORT/forward" for another agent or "https://HOST/PATH"'
     if parts.username is not None or parts.password is not None:
         return "a URL without user and password (a token belongs into token_file)"

@@ -15,9 +15,8 @@ import ssl
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from edge_agent.config import SecretFile, Upstream, header_value_problem
+from edge_agent.config import TLS_SCHEMES, SecretFile, Upstream, header_value_problem
 from edge_agent.errors import SinkUnavailable
 from edge_agent.files import (
     FileState,
@@ -42,6 +41,7 @@ class Credentials:
         headers: configured ones and ``Authorization``.
         tls: trust and our own certificate; None where the URL asks for no TLS.
         proxy_authorization: for the proxy's header of that name, or None.
+        token, password: of ``token_file`` and ``password_file``, for kinds that send no headers.
         secrets: what must not be shown, should an answer repeat it.
     """
 
@@ -49,6 +49,8 @@ class Credentials:
     tls: ssl.SSLContext | None
     proxy_authorization: str | None
     secrets: tuple[str, ...]
+    token: str | None = None
+    password: str | None = None
 
 
 class CredentialFiles:
@@ -56,12 +58,13 @@ class CredentialFiles:
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
-        self._is_tls = urlsplit(upstream.url).scheme in ("https", "wss")
+        self._is_tls = upstream.scheme in TLS_SCHEMES
         own = (upstream.ca_file or _system_authorities(), upstream.tls_certificate)
         trust = [*own, upstream.tls_key] if self._is_tls else []
         self._trust = tuple(path for path in trust if path is not None)
         secret = [value.file for value in upstream.headers.values() if not isinstance(value, str)]
-        files = (*self._trust, *secret, upstream.token_file, upstream.proxy_auth_file)
+        files = (*self._trust, *secret, upstream.token_file, upstream.password_file)
+        files = (*files, upstream.proxy_auth_file)
         self._files = tuple(path for path in files if path is not None)
         self._states: tuple[FileState | None, ...] = ()
         self._settled = False
@@ -102,6 +105,11 @@ class CredentialFiles:
         if token is not None:
             headers.append(("Authorization", f"Bearer {token}"))
             secrets.append(token)
+        password = read_secret("password_file", upstream.password_file)
+        if password is not None:
+            basic = basic_authorization(f"{upstream.user}:{password}")
+            headers.append(("Authorization", basic))
+            secrets += [password, basic.partition(" ")[2]]
         proxy = read_secret("proxy_auth_file", upstream.proxy_auth_file)
         if proxy is not None:
             secrets.append(proxy.partition(":")[2])
@@ -110,6 +118,8 @@ class CredentialFiles:
             self._context() if self._is_tls else None,
             None if proxy is None else basic_authorization(proxy),
             tuple(secret for secret in secrets if len(secret) >= 4),
+            token,
+            password,
         )
 
     def _context(self) -> ssl.SSLContext:

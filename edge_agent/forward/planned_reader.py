@@ -437,7 +437,8 @@ class PlannedBatches:
 def shape_of(upstream: Upstream) -> int:
     """Checksum of what decides how a range is rendered."""
     how = (upstream.format, upstream.compression, RENDERING)
-    facts = (upstream.url, *how, tuple(upstream.streams))
+    tables = [(name, getattr(upstream, name)) for name in upstream.tables]
+    facts = (upstream.url, *how, tuple(upstream.streams), *tables)
     return zlib.crc32(repr(facts).encode())
 
 

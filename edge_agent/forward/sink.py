@@ -21,7 +21,11 @@ from typing import Protocol
 
 import trio
 
+from edge_agent.clock import Clock
 from edge_agent.clock_note import ClockNote
+from edge_agent.commit import RunBlocking
+from edge_agent.config import Upstream
+from edge_agent.dial import Dial
 from edge_agent.record import Record
 from edge_agent.store import Block, Gap, Identity
 from edge_agent.store.thinning import as_owed, thinned_numbers, whole_ranges, withheld_numbers
@@ -181,6 +185,29 @@ class ClockNews(Protocol):
     async def wait_clocks(self, number: int) -> None:
         """Wait until there is a note with a higher number."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class SinkParts:
+    """What a sink may be made of: each module of a kind has a ``make`` that takes this.
+
+    Attributes:
+        upstream: its configuration, checked.
+        log: name of the log.
+        identity: who we are.
+        clock: for dates that an upstream names.
+        run_blocking: where long computations go.
+        dial: opens byte streams.
+        news: of clocks that were not set, for upstreams that can be told later.
+    """
+
+    upstream: Upstream
+    log: str
+    identity: Identity
+    clock: Clock
+    run_blocking: RunBlocking
+    dial: Dial
+    news: ClockNews | None = None
 
 
 class Sink(Protocol):

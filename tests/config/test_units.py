@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.config.shape import Duration, Share, Size
+from edge_agent.config.quantities import Duration, Share, Size
 from edge_agent.config.units import (
     format_address,
     format_duration,

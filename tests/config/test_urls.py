@@ -121,6 +121,10 @@ BAD = [
         "authorization: expected",
         "either",
     ),
+    ('user = "me"', "password_file: expected", "go together"),
+    ('password_file = "f"', "user: expected", "go together"),
+    ('user = "a:b"\npassword_file = "f"', "user: expected", "colon"),
+    ('user = "a"\npassword_file = "f"\ntoken_file = "g"', "user: expected", "either"),
 ]
 
 

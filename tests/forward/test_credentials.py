@@ -139,3 +139,12 @@ def test_half_a_renewed_pair_is_tried_again_soon(tmp_path: Path) -> None:
     assert not caught.value.slow
     two.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
     assert known.read().tls is not None
+
+
+def test_user_and_password_become_a_header_and_are_secrets(tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("p@ss word\n")
+    read = files(tmp_path, user="me", password_file=str(password)).read()
+    assert read.headers == (("Authorization", "Basic bWU6cEBzcyB3b3Jk"),)
+    assert set(read.secrets) == {"p@ss word", "bWU6cEBzcyB3b3Jk"}
+    assert (read.password, read.token) == ("p@ss word", None)

@@ -10,7 +10,8 @@ import trio
 from trio.testing import MockClock
 
 from edge_agent.clock import Reading
-from edge_agent.config.shape import Duration, Rule
+from edge_agent.config.quantities import Duration
+from edge_agent.config.shape import Rule
 from edge_agent.live.derive import (
     SAVE_RECORDS,
     Now,

@@ -8,7 +8,8 @@ import pytest
 import trio
 import trio.testing
 
-from edge_agent.config.shape import Limits, Size
+from edge_agent.config.quantities import Size
+from edge_agent.config.shape import Limits
 from edge_agent.errors import ProtocolError
 from edge_agent.live import Live, LiveBatch
 from edge_agent.live.stepped import SteppedView, parse_step

@@ -13,7 +13,8 @@ from msgspec import structs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from edge_agent.aggregates import Summary
-from edge_agent.config.shape import Duration, Rule
+from edge_agent.config.quantities import Duration
+from edge_agent.config.shape import Rule
 from edge_agent.errors import StoreDamaged, StoreError, StoreFailed, StoreFull
 from edge_agent.live import rule_consumer, run_windows
 from edge_agent.live.derive import SAVE_RECORDS, Now

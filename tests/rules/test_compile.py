@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edge_agent.config.shape import Duration
+from edge_agent.config.quantities import Duration
 from edge_agent.errors import ConfigError
 from tests.rules.support import apply, compiled, kept, rule
 from tests.waist import run_of

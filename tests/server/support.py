@@ -27,7 +27,8 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 from edge_agent.commit import Committer, GroupLimits
-from edge_agent.config.shape import Duration, Limits, Listen, Rule
+from edge_agent.config.quantities import Duration
+from edge_agent.config.shape import Limits, Listen, Rule
 from edge_agent.live import Live
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics

@@ -93,7 +93,8 @@ async def test_blocks_are_stored_as_they_came_under_the_agents_numbering(tmp_pat
 
 
 async def test_a_large_message_is_taken_whatever_the_limit_for_sensors_is(tmp_path: Path) -> None:
-    from edge_agent.config.shape import Limits, Size
+    from edge_agent.config.quantities import Size
+    from edge_agent.config.shape import Limits
 
     limits = Limits(message_bytes=Size(1000), record_bytes=Size(1000))
     async with serving(tmp_path, limits=limits) as port, agent(port) as other:

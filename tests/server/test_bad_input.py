@@ -13,7 +13,8 @@ import msgpack
 import pytest
 from trio_websocket import ConnectionClosed
 
-from edge_agent.config.shape import Limits, Size
+from edge_agent.config.quantities import Size
+from edge_agent.config.shape import Limits
 from edge_agent.tokens import add_token
 from tests.server.support import (
     SETTINGS,

@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 import trio
 
-from edge_agent.config.shape import Limits, Rule, Schema, Size
+from edge_agent.config.quantities import Size
+from edge_agent.config.shape import Limits, Rule, Schema
 from edge_agent.record import Run
 from edge_agent.server.admission import Grant, Peer
 from edge_agent.server.context import Parts, Visitor

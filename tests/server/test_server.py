@@ -14,7 +14,7 @@ import trio.testing
 
 from edge_agent import supervise
 from edge_agent.accepting import Sieve
-from edge_agent.config.shape import Duration
+from edge_agent.config.quantities import Duration
 from edge_agent.server import connection as connection_module
 from edge_agent.server.acks import Teller
 from edge_agent.server.connection import Connection

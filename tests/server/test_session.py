@@ -12,7 +12,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from edge_agent.config.shape import Limits, Listen, Rule, Schema, Size
+from edge_agent.config.quantities import Size
+from edge_agent.config.shape import Limits, Listen, Rule, Schema
 from edge_agent.record import Run
 from edge_agent.rules import Ruled
 from edge_agent.rules.in_force import TURN_RECORDS

@@ -35,7 +35,7 @@ def test_the_scheme_says_which_sink(url: str, keyed: bool) -> None:
 
 def test_a_scheme_without_a_sink_is_an_error_of_the_configuration() -> None:
     with pytest.raises(ConfigError, match="upstream hub: url"):
-        made("mqtt://hub/")
+        made("gopher://hub/")
 
 
 def test_no_http_library_beside_h11_is_loaded() -> None:

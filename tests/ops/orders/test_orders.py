@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from edge_agent.config import Config, Http, Rule, Size, StoreConfig, Upstream
-from edge_agent.config.shape import Duration
+from edge_agent.config.quantities import Duration
 from edge_agent.errors import ProtocolError
 from edge_agent.forward.consumer_orders import LogRange, OrderRefused
 from edge_agent.ops import Sources

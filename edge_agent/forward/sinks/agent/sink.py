@@ -26,7 +26,14 @@ from edge_agent.config import Upstream
 from edge_agent.dial import Dial
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles
-from edge_agent.forward.sink import Acknowledged, Batch, ClockNews, LaneResume, Resumed
+from edge_agent.forward.sink import (
+    Acknowledged,
+    Batch,
+    ClockNews,
+    LaneResume,
+    Resumed,
+    SinkParts,
+)
 from edge_agent.forward.sinks.agent.connection import AgentConnection, ForwardHello
 from edge_agent.forward.sinks.agent.messages import (
     MESSAGE_BYTES,
@@ -232,3 +239,16 @@ class WebSocketSink:
         if self._link is None:
             raise SinkUnavailable("the sink is closed")
         return self._link
+
+
+def make(parts: SinkParts) -> WebSocketSink:
+    """The sink of a ``ws`` or ``wss`` upstream."""
+    return WebSocketSink(
+        parts.upstream,
+        parts.log,
+        identity=parts.identity,
+        dial=parts.dial,
+        clock=parts.clock,
+        run_blocking=parts.run_blocking,
+        news=parts.news,
+    )

@@ -35,7 +35,7 @@ from edge_agent.dial import Dial, dial_tcp
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles, Credentials
 from edge_agent.forward.proxy import proxy_of, tunnelled
-from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed
+from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
 from edge_agent.forward.sinks.http.answer import HttpAnswer, Sent, judge
 from edge_agent.forward.sinks.http.body import CONTENT_TYPES, RenderedRecord, encode_body, rendered
 from edge_agent.forward.sinks.http.connection import (
@@ -224,6 +224,17 @@ class HttpSink:
             headers["content-encoding"] = ("Content-Encoding", self._upstream.compression)
         headers |= {name.lower(): (name, value) for name, value in credentials.headers}
         return list(headers.values())
+
+
+def make(parts: SinkParts) -> HttpSink:
+    """The sink of an ``http`` or ``https`` upstream."""
+    return HttpSink(
+        parts.upstream,
+        identity=parts.identity,
+        clock=parts.clock,
+        run_blocking=parts.run_blocking,
+        dial=parts.dial,
+    )
 
 
 def _without(answer: HttpAnswer, secrets: Sequence[str]) -> HttpAnswer:
