@@ -221,6 +221,18 @@ class AgentAddress:
         )
         return answer
 
+    def points(self, parameters: Mapping[str, str], limit: int) -> dict[str, Any]:
+        """As `table`, of points: answer after answer until everything has come, or ``limit``."""
+        given = dict(parameters)
+        rows: list[Any] = []
+        while True:
+            given["limit"] = str(min(limit - len(rows), PAGE_RECORDS))
+            answer = self.table(given)
+            rows += answer["rows"]
+            if answer["next"] is None or len(rows) >= limit:
+                return {**answer, "rows": rows}
+            given["next"] = answer["next"]
+
     def pages(self, parameters: Mapping[str, str], limit: int | None) -> Iterator[dict[str, Any]]:
         """Answer after answer until everything has come, or ``limit`` records."""
         given, left = dict(parameters), limit

@@ -68,7 +68,9 @@ def command(
             aggregate=aggregate, group=group, fill=fill, order=order,
             limit=None if limit is None else str(limit),
         )  # fmt: skip
-        _show_table(agent.table(told), form, is_last_hour=from_ is None and to is None)
+        # Figures come in one answer; points in as many as it takes.
+        answer = agent.points(told, limit) if limit and not step else agent.table(told)
+        _show_table(answer, form, is_last_hour=from_ is None and to is None)
         return
     if aggregate in AGGREGATES:
         # A field may be called so, too; then its figures follow.

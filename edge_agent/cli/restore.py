@@ -17,7 +17,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -91,8 +91,7 @@ def command(
     path = Path(settings.store.path)
     if holds_store(path) and not replace:
         raise Failure(f"{path} holds a store; --replace moves it aside")
-    _prepare(path, settings)
-    with _unpacked(backup, path, settings) as (folder, manifest):
+    with _prepared(path, settings), _unpacked(backup, path, settings) as (folder, manifest):
         map_size = _map_size(settings, manifest)
         with progress_bar("checking the backup") as progress:
             report = verify(folder, manifest, progress)
@@ -144,12 +143,22 @@ def _map_size(settings: Config, manifest: Manifest) -> int:
     return -(-wanted // 65_536) * 65_536
 
 
-def _prepare(path: Path, settings: Config) -> None:
-    """The agent's folder; where it is made now, for the agent's user."""
-    user = None if path.exists() else agent_user(settings)
+@contextmanager
+def _prepared(path: Path, settings: Config) -> Iterator[None]:
+    """The agent's folder; where it is made now, for the agent's user, and gone again where nothing
+    came into it.
+    """
+    is_new = not path.exists()
+    user = agent_user(settings) if is_new else None
     prepare_folder(path)
     if user is not None and path.stat().st_uid == 0:
         os.chown(path, user.pw_uid, user.pw_gid)
+    try:
+        yield
+    finally:
+        if is_new:
+            with suppress(OSError):  # not empty: a store, as it should be
+                path.rmdir()
 
 
 @contextmanager

@@ -38,16 +38,21 @@ def test(file: Path, lines: IO[str], stream: str | None, as_json: bool) -> None:
     """Show what the rules in FILE make of records, and store nothing.
 
     Under each record stands what would be stored (=), which rule would leave it out (-), or why it
-    would go to quarantine (!). Rules with a window are not tried. Exit code 2 where FILE cannot be
+    would go to quarantine (!). Windows and alarms are not tried. Exit code 2 where FILE cannot be
     used.
     """
     from edge_agent.cli.run import settings_of
     from edge_agent.render import encode_json
 
     try:
-        tried = _tried(settings_of(file), lines, stream)
+        settings = settings_of(file)
+        tried = _tried(settings, lines, stream)
+        untried = [rule.name for rule in settings.rule if rule.acts_after]
     except ConfigError as error:
         raise Failure(str(error), _BAD_CONFIGURATION) from error
+    if untried:
+        names = ", ".join(untried)
+        click.echo(f"not tried, as they act after storing: {names}", err=True)
     for number, each in enumerate(tried, 1):
         if as_json:
             click.echo(encode_json(_told(number, each)).decode())

@@ -23,6 +23,7 @@ reads ``{"error": {"code": …, "message": …}}``.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import msgspec
 from starlette.applications import Starlette
@@ -55,7 +56,7 @@ from edge_agent.ops.page.files import answer_file, answer_page
 from edge_agent.ops.page.frame import HEADERS
 from edge_agent.ops.page.page import QUARANTINE_SHOWN, render_locked, render_page
 from edge_agent.ops.page.stream_list import rows_of
-from edge_agent.ops.parameters import refuse_unknown
+from edge_agent.ops.parameters import each_once, refuse_unknown
 from edge_agent.ops.prometheus import CONTENT_TYPE, render
 from edge_agent.ops.sampler import Watch
 from edge_agent.ops.sign_in import SignIn
@@ -67,6 +68,7 @@ from edge_agent.stream_names import compile_pattern
 
 _MAY_READ = "edge_agent.may_read"
 _SIGNED_IN = "edge_agent.signed_in"
+_MAY_STILL = "edge_agent.may_still"
 #: Refusals that are worth a person's attention: what was asked for in vain is not.
 _TOLD = (400, 401, 403, 503)
 #: Of every answer that does not say otherwise.
@@ -149,7 +151,13 @@ class Door:
         else:
             scope[_MAY_READ] = answer
             scope[_SIGNED_IN] = request.session is not None
+            scope[_MAY_STILL] = partial(self._may_still, scope)
             await self._app(scope, receive, send_with_headers)
+
+    def _may_still(self, scope: Scope) -> bool:
+        """Whether who asked a while ago would be let in now: tokens and sessions come to an end."""
+        answer = access.admit(_seen(scope, self._sign_in), self._rules)
+        return not isinstance(answer, AccessRefusal)
 
     async def _judge(
         self, request: access.Request, caller: Caller | None
@@ -230,15 +238,16 @@ class _Routes:
         return _json(_only(await self._watch.look(), _may_read(request)))
 
     async def streams(self, request: Request) -> Response:
-        refuse_unknown(request.query_params, ("stream",))
+        given = each_once(request.query_params.multi_items())
+        refuse_unknown(given, ("stream",))
         directory = self._watch.directory
-        matches = compile_pattern(request.query_params.get("stream", "**"))
+        matches = compile_pattern(given.get("stream", "**"))
         may_read = _may_read(request)
         listing = directory.listing(lambda name: may_read(name) and matches(name))
         return Pieces(stream_pieces(directory, listing), {"Content-Type": "application/json"})
 
     async def query(self, request: Request) -> Response:
-        parameters = dict(request.query_params)
+        parameters = each_once(request.query_params.multi_items())
         shape = parameters.pop("format", "json")
         if is_about_history(parameters):
             return await self._history.answer(parameters, shape, _may_read(request))
@@ -249,10 +258,11 @@ class _Routes:
             return Response()
         return LiveView(
             self._watch.sources.live,
-            dict(request.query_params),
+            each_once(request.query_params.multi_items()),
             _may_read(request),
             events="text/event-stream" in request.headers.get("accept", ""),
             last_event_id=request.headers.get("last-event-id"),
+            may_still=request.scope[_MAY_STILL],
         )
 
 

@@ -123,6 +123,10 @@ class LastValues:
             self.bytes -= value.bytes
         numbers = numbers_of(record.fields, FIELDS_MAX)
         names = tuple(numbers)
+        if value.names and not names:
+            # A word in between says nothing new of the numbers: they stay, with their own time.
+            self.bytes += value.bytes
+            return
         value.note(
             record,
             value.names if names == value.names else self._share(names),

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 SEND_TIMEOUT_S = 120.0
 #: A live view without records says something this often, so that proxies and readers know.
 KEEP_ALIVE_S = 15.0
+#: Whether who reads may still do so is asked so often at most.
+ASK_AGAIN_S = 1.0
 _PATIENCE_S = 10.0
 _PIECE_RECORDS = 250
 TYPES = {
@@ -168,6 +170,8 @@ def _aggregates_as_csv(aggregates: Mapping[str, Mapping[str, float]]) -> bytes:
 class LiveView:
     """Records as they become durable, until the reader goes away; an ASGI response.
 
+    It ends, too, when the token or the session with which it was asked for does.
+
     Lines of JSON, one record each, or (``events``) server-sent events whose id is ``log:seq``, so
     that a browser that lost the connection goes on where it was. What a slow reader missed is
     told as ``{"missed": n}``, as an event of type ``missed``.
@@ -181,6 +185,7 @@ class LiveView:
         *,
         events: bool,
         last_event_id: str | None,
+        may_still: Callable[[], bool] = lambda: True,
     ) -> None:
         refuse_unknown(parameters, ("stream", "from", "filter", "step", "fields", "format"))
         self._live = live
@@ -188,7 +193,8 @@ class LiveView:
         self._may_read = may_read
         self._events = events or parameters.get("format") == "sse"
         self._start = live.parse_start(_following(last_event_id) or parameters.get("from"))
-        self._sent_at = 0.0
+        self._may_still = may_still
+        self._sent_at = self._asked_at = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send until the reader goes away."""
@@ -208,13 +214,15 @@ class LiveView:
             # Something at once, so that a client's open() returns before the first record.
             await self._send(send, b":\n\n" if self._events else b"\n")
             nursery.start_soon(_until_gone, receive, nursery.cancel_scope)
-            nursery.start_soon(self._keep_alive, send)
+            nursery.start_soon(self._keep_alive, send, nursery.cancel_scope)
             await self._tell(subscription, send)
-            nursery.cancel_scope.cancel("the store cannot be read")
+            nursery.cancel_scope.cancel("the store cannot be read, or who reads may no longer")
 
     async def _tell(self, subscription: AsyncIterator[LiveBatch], send: Send) -> None:
         try:
             async for batch in subscription:
+                if self._is_over():
+                    return
                 await self._send(send, self._encode(batch))
         except StoreError as error:
             note = render.encode_json({"error": {"code": "store_failing", "message": str(error)}})
@@ -236,9 +244,18 @@ class LiveView:
             pieces.append(b"%bdata: %b\n\n" % (place, render.to_json(one, count)))
         return b"".join(pieces)
 
-    async def _keep_alive(self, send: Send) -> None:
+    def _is_over(self) -> bool:
+        """Whether the token or the session is over, looked at once a second at most."""
+        if (now := trio.current_time()) < self._asked_at + ASK_AGAIN_S:
+            return False
+        self._asked_at = now
+        return not self._may_still()
+
+    async def _keep_alive(self, send: Send, scope: trio.CancelScope) -> None:
         while True:
             await trio.sleep_until(self._sent_at + KEEP_ALIVE_S)
+            if self._is_over():
+                scope.cancel("who reads may no longer")
             if trio.current_time() >= self._sent_at + KEEP_ALIVE_S:
                 await self._send(send, b":\n\n" if self._events else b"\n")
 

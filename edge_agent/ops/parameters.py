@@ -20,6 +20,18 @@ def refuse_unknown(given: Iterable[str], known: tuple[str, ...]) -> None:
             )
 
 
+def each_once(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Name to value. Raises ProtocolError (``bad_query``) for a name that stands there twice: which
+    of them is meant, only who asks can say.
+    """
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ProtocolError("bad_query", f"{name[:60]}: given twice; one value each")
+        found[name] = value
+    return found
+
+
 def whole_number(name: str, text: str | None, usual: int) -> int:
     """The parameter ``name`` as a number, ``usual`` where it is not given.
 

@@ -38,7 +38,10 @@ class People:
         if path == "/api/subscribe":
             return b"\n" + b"".join(json.dumps(each).encode() + b"\n" for each in self.live)
         if "step" in given or "fields" in given:
-            return json.dumps(self.table).encode()
+            begin, rows = int(given.get("next", "0:0").partition(":")[2]), self.table["rows"]
+            end = begin + min(self.page, int(given.get("limit", "10000")))
+            told = {"rows": rows[begin:end], "next": None if end >= len(rows) else f"0:{end}"}
+            return json.dumps(self.table | (told if "step" not in given else {})).encode()
         if "aggregate" in given:
             aggregates = {"a/b": {"count": len(self.records), "min": 1, "max": 2}}
             return json.dumps(

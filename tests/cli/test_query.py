@@ -109,3 +109,16 @@ def test_an_aggregate_without_a_step_says_what_it_was_taken_for() -> None:
         assert found.exit_code == 0
         assert "--step 1h --aggregate mean" in found.stderr
         assert "--step" not in ask(url, "--aggregate", "t").stderr
+
+
+def test_more_points_than_one_answer_holds_come_in_several() -> None:
+    with people_port() as (people, url):
+        people.page = 2
+        rows = [[f"2026-01-01T00:00:0{n}Z", "a/b", n] for n in range(5)]
+        people.table = TABLE | {"rows": rows, "truncated": False, "lag": 0}
+        found = ask(url, "--fields", "t", "--limit", "4", "--format", "csv")
+        assert [line.rpartition(",")[2] for line in found.stdout.splitlines()[1:]] == list("0123")
+        assert [given["limit"] for given in people.asked] == ["4", "2"]
+        assert (
+            len(ask(url, "--fields", "t", "--limit", "99", "--format", "csv").stdout.split()) == 6
+        )

@@ -77,3 +77,17 @@ def test_a_bad_configuration_is_exit_code_2(tmp_path: Path) -> None:
     code, shown = run(tmp_path, config=bad_hook)
     assert code == 2 and "rule.x.hook" in shown
     assert run(tmp_path, "--stream", "a b")[0] == 2
+
+
+def test_what_acts_after_storing_is_named_as_not_tried(tmp_path: Path) -> None:
+    more = """
+[[rule]]
+name = "hourly"
+streams = ["**"]
+window = "1h"
+into = "{stream}/1h"
+"""
+    assert (
+        "not tried, as they act after storing: hourly\n" in run(tmp_path, config=CONFIG + more)[1]
+    )
+    assert "not tried" not in run(tmp_path)[1]

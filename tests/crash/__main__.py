@@ -18,6 +18,7 @@ from tests.crash.proof import Outcome, Scale
 PARTS: Final[dict[str, tuple[str, Scale]]] = {
     # Some draws coincide: so many are tried that 250,000 are distinct.
     "states": ("tests.crash.states", Scale(260_000)),
+    "history": ("tests.crash.history_file", Scale(20_000)),
     "faults": ("tests.crash.faults", Scale(0)),
     "kills": ("tests.crash.kills", Scale(300)),
     "outages": ("tests.model.outages.campaign", Scale(10_000)),

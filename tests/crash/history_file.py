@@ -30,6 +30,7 @@ from tests.crash.conversations import Fact
 from tests.crash.explorer import Tally, Try, explore
 from tests.crash.history import AGENT, History, Moment
 from tests.crash.images import Image
+from tests.crash.proof import Outcome, Scale
 from tests.crash.recording import STRACE, read_ops
 from tests.crash.verdict import Verdict
 from tests.digest.support import DAY, FOREVER, expected_figures, figures, kept, made
@@ -39,6 +40,8 @@ LIMIT: Final = 1024 * 1024
 FLUSHES: Final = 6
 STREAMS: Final = 4
 _EACH: Final = 30
+#: Images among which a control has to be noticed.
+CONTROL_TRIES: Final = 300
 #: Far enough from one to the next that hours and days are closed.
 _STEP_NS: Final = 5 * keys.HOUR_NS
 
@@ -170,6 +173,27 @@ def tried(history: History, tries: int, seed: int, *, until_failure: bool = Fals
     """So many images of the run."""
     plan = Plan.of(history, tries, seed)
     return explore(history, plan, judged, until_failure=until_failure)
+
+
+def prove(scale: Scale, seed: int) -> Outcome:
+    """``scale.tries`` images of the whole run, and those among which each control has to be found.
+
+    One process: what takes long is opening the file, which is quick.
+    """
+    tally = tried(recorded(), scale.tries, seed)
+    failures = [f"{one.phase}, moment {one.moment}: {one.problems[0]}" for one in tally.failures]
+    missed = [
+        name
+        for name in CONTROLS
+        if not tried(recorded(name), CONTROL_TRIES, seed, until_failure=True).failures
+    ]
+    failures += [f"the control {name} was not noticed" for name in missed]
+    caught = len(CONTROLS) - len(missed)
+    line = (
+        f"{tally.states} states of history's file, {tally.checked} flushed records checked,"
+        f" {len(tally.failures)} wrong, {caught} of {len(CONTROLS)} controls caught, seed {seed}"
+    )
+    return Outcome((line,), tuple(failures))
 
 
 if __name__ == "__main__":

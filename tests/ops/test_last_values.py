@@ -50,6 +50,15 @@ def test_a_sparkline_stays_with_its_field_until_that_has_not_come_for_long() -> 
     assert known(values).spark_field == "h" and list(known(values).spark) == [60]
 
 
+def test_a_word_in_between_leaves_the_numbers_with_their_own_time() -> None:
+    values = LastValues()
+    values.note(record(1, t=20))
+    before = values.bytes
+    values.note(record(2, state="open"))
+    assert known(values).numbers == {"t": 20} and values.bytes == before
+    assert known(values).time_ns == (START_S + 1) * NANOSECONDS
+
+
 def test_a_record_without_numbers_has_none() -> None:
     values = LastValues()
     values.note(record(0, state="on"))

@@ -135,3 +135,31 @@ async def test_a_strange_last_event_id_starts_anew(tmp_path: Path, given: str) -
                 LiveView(running.live, {}, everything, events=True, last_event_id=given)
         else:
             LiveView(running.live, {}, everything, events=True, last_event_id=given)
+
+
+@pytest.mark.parametrize("records", [0, 1])
+async def test_a_live_view_ends_with_the_right_to_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, records: int
+) -> None:
+    monkeypatch.setattr(long_answers, "KEEP_ALIVE_S", 0.05 if not records else PATIENCE_S)
+    monkeypatch.setattr(long_answers, "ASK_AGAIN_S", 0.0)
+    may = True
+    async with agent(tmp_path, serve=False) as running, trio.open_nursery() as nursery:
+        reader, done = Reader(), trio.Event()
+        view = LiveView(
+            running.live, {}, everything, events=False, last_event_id=None, may_still=lambda: may
+        )
+
+        async def watch() -> None:
+            await view({}, reader.receive, reader.send)
+            done.set()
+
+        nursery.start_soon(watch)
+        with trio.fail_after(PATIENCE_S):
+            while not reader.body:
+                await trio.sleep(0.01)
+            may = False
+            if records:
+                await running.keep("a/1", [1])
+            await done.wait()
+        assert reader.body.strip() == b""

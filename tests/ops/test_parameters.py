@@ -137,6 +137,10 @@ async def test_whatever_is_asked_nothing_fails(
         ("/api/quarantine?limit=ten", "limit: expected a whole number, got 'ten'"),
         ("/api/subscribe?limit=1", "limit: no such parameter; there are stream, from"),
         ("/api/query?limits=1", "limits: no such parameter"),
+        ("/api/query?stream=a/1&stream=b/1", "stream: given twice"),
+        ("/api/streams?stream=a/1&stream=b/1", "stream: given twice"),
+        ("/api/subscribe?stream=a/1&stream=b/1", "stream: given twice"),
+        ("/api/quarantine?after=1&after=2", "after: given twice"),
     ],
 )
 async def test_a_parameter_that_a_route_does_not_know_is_refused_by_name(

@@ -20,6 +20,7 @@ import msgspec
 
 from edge_agent.cli.send.times import BadRow, Row, TimedRow, TimeReader, in_order
 from edge_agent.errors import ConfigError
+from edge_agent.wire import nulls_for_nan
 
 FileFormat = Literal["jsonl", "csv"]
 
@@ -129,7 +130,7 @@ def _read_json(lines: BoundedLines, times: TimeReader) -> Iterator[Row | BadRow 
         if not line.strip():
             continue
         try:
-            value = _decode_json(line)
+            value = _json_value(line)
         except (ValueError, RecursionError) as error:
             yield BadRow(number, f"not JSON in UTF-8: {error}")
             continue
@@ -146,6 +147,19 @@ def _read_json(lines: BoundedLines, times: TimeReader) -> Iterator[Row | BadRow 
             yield BadRow(number, "a whole number has at most 64 bits")
             continue
         yield _with_time(number, value, times)
+
+
+def _json_value(line: str) -> Any:
+    """What a line says; NaN and Infinity, which Python writes into JSON, are null as they are where
+    an agent reads them.
+    """
+    try:
+        return _decode_json(line)
+    except ValueError:
+        with_nulls = "".join(nulls_for_nan(line))
+        if with_nulls == line:
+            raise
+        return _decode_json(with_nulls)
 
 
 def _read_csv(lines: BoundedLines, times: TimeReader) -> Iterator[Row | BadRow | TimedRow]:

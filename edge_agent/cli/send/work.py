@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -17,6 +18,8 @@ from edge_agent.printable import ended
 from edge_agent.session import FORBIDDEN
 
 _ROWS_AT_ONCE = 500
+#: Records that were refused for one reason are told singly so often, then as a number.
+_TOLD_SINGLY = 5
 
 
 @dataclass(slots=True)
@@ -66,6 +69,7 @@ class Sending:
         self._skip_bad = skip_bad
         self._timeout = timeout
         self._diary = diary
+        self._refused_for: Counter[str] = Counter()
         self._last_word = ""
         self._everything = trio.CancelScope()
         self._acked_at = 0.0
@@ -104,7 +108,8 @@ class Sending:
                 EX_DATAERR,
             )
         if self._failure is None and outcome.refused:
-            self._failure = Failure(f"records were refused: {len(outcome.refused)}", EX_DATAERR)
+            reasons = ", ".join(f"{count:,} {code}" for code, count in self._refused_for.items())
+            self._failure = Failure(f"records were refused: {reasons}", EX_DATAERR)
         if self._failure is not None:
             raise self._failure
 
@@ -154,7 +159,9 @@ class Sending:
             line = self.outcome.lines.get(trouble.number, 0)
             reason = f"{trouble.code}: {trouble.message}"
             self.outcome.refused.append((trouble.number, line, reason))
-            self._diary.say(f"line {line}: refused, {reason}")
+            self._refused_for[trouble.code] += 1
+            if self._refused_for[trouble.code] <= _TOLD_SINGLY:
+                self._diary.say(f"line {line}: refused, {reason}")
             return
         self._last_word = trouble.message
         if trouble.status in (401, 403, 404) or trouble.code in FORBIDDEN:

@@ -23,7 +23,7 @@ from edge_agent.ops.orders.orders import (
     SourceMove,
     told_quarantined,
 )
-from edge_agent.ops.parameters import refuse_unknown, whole_number
+from edge_agent.ops.parameters import each_once, refuse_unknown, whole_number
 
 if TYPE_CHECKING:
     from edge_agent.access import Readable
@@ -71,7 +71,7 @@ class OrderRoutes:
         if request.method == "POST":
             done = await self._orders.settle(await _given(request, QuarantineOrder))
             return _json({"done": done})
-        given = request.query_params
+        given = each_once(request.query_params.multi_items())
         refuse_unknown(given, ("after", "limit"))
         after = whole_number("after", given.get("after"), 0)
         limit = whole_number("limit", given.get("limit"), 100)

@@ -36,6 +36,14 @@ def test_json_lines_with_scalars_blank_lines_and_no_newline_at_the_end() -> None
     ]  # fmt: skip
 
 
+def test_nan_in_json_lines_is_a_null_as_where_agents_read_it() -> None:
+    text = '{"a": NaN, "b": [-Infinity, 1], "c": "NaN"}\nNaN\n{"a": Nan}'
+    found = rows(text, "jsonl")
+    assert found[0] == (1, {"a": None, "b": [None, 1], "c": "NaN"})
+    assert found[1] == (2, "expected one record, a map, found null")
+    assert found[2][1].startswith("not JSON")
+
+
 def test_csv_cells_become_numbers_booleans_or_text_and_empty_ones_are_left_out() -> None:
     found = rows("a,b,c,d,e\n1,-2.5e3,007,true,\n1_000, x ,NaN,0,18446744073709551616\n", "csv")
     assert found == [

@@ -75,11 +75,21 @@ def test_a_record_that_the_agent_refuses_is_told_with_its_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with agent_on_a_port() as (agent, url):
-        with pytest.raises(Failure, match="records were refused: 1") as caught:
+        with pytest.raises(Failure, match="records were refused: 1 bad_stream") as caught:
             send(url, lines_of(1, 1) + '\n{"stream": "a//b"}\n' + lines_of(2, 2), diary=Diary())
         assert caught.value.exit_code == EX_DATAERR
         assert agent.kept("file/x") == [1, 2]
     assert "line 3: refused, bad_stream" in capsys.readouterr().err
+
+
+def test_of_many_that_are_refused_for_one_reason_some_are_told_and_the_rest_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with agent_on_a_port() as (_, url):
+        bad = '{"stream": "a//b"}\n' * 20
+        with pytest.raises(Failure, match="records were refused: 20 bad_stream"):
+            send(url, bad + lines_of(1, 1), diary=Diary())
+    assert len(capsys.readouterr().err.splitlines()) == 5
 
 
 def test_a_refused_token_ends_it_at_once() -> None:
