@@ -55,6 +55,7 @@ from edge_agent.config import Config, Upstream, people_url
 from edge_agent.dial import Dial, dial_tcp
 from edge_agent.digest import Digester
 from edge_agent.forward import Forwarder, Lane, make_sink
+from edge_agent.journal_tail import JournalTail
 from edge_agent.live import AlarmBoard, Live, run_alarms, run_windows
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
@@ -193,6 +194,7 @@ class _Parts:
         self.tokens = _tokens(config, around)
         self.refused = RefusedPeers(lambda: around.clock.read().wall_ns, trio.current_time)
         self.alarms = AlarmBoard(self.metrics)
+        self.journal = JournalTail()
         compile_ = partial(compile_rules, metrics=self.metrics, timer=perf_counter)
         compiled = compile_(config.rule, limits=config.limits)
         self.rules = RulesInForce(compiled, self.metrics)
@@ -223,6 +225,10 @@ class _Parts:
 
     async def run(self, stop: trio.Event, task_status: trio.TaskStatus[Running]) -> None:
         """Run until ``stop``, then drain from the inside out."""
+        with self.journal.attached():
+            await self._run(stop, task_status)
+
+    async def _run(self, stop: trio.Event, task_status: trio.TaskStatus[Running]) -> None:
         notifier = Notifier.from_environment()
         async with trio.open_nursery() as edges:
             watch, http_address = await self._look_in(edges)
@@ -286,6 +292,7 @@ class _Parts:
                 alarms=self.alarms.listing,
                 tokens=self.tokens,
                 refused=self.refused,
+                journal=self.journal.newest_first,
                 renewed=self.renewals.add,
             )
         )

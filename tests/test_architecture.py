@@ -20,9 +20,9 @@ FILES = {
 PARTS = """
 errors | record stream_names aggregates metrics filter clock_note time_format moments files
 printable access zstd field_path measures field_paths | wire session store config clock backoff
-dial supervise connection_quota refused_peers accepting render | commit history log client tls
-copied_sources rules | live digest answering asking forward wear scrubber tokens | server ops |
-wiring startup renewal rule_reload agent | cli | __main__
+dial supervise connection_quota refused_peers journal_tail accepting render | commit history log
+client tls copied_sources rules | live digest answering asking forward wear scrubber tokens |
+server ops | wiring startup renewal rule_reload agent | cli | __main__
 """
 FLOORS = {part: floor for floor, parts in enumerate(PARTS.split("|")) for part in parts.split()}
 #: Nothing imports its neighbours on the same floor, but for these.

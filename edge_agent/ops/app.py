@@ -296,15 +296,15 @@ def _may_read(request: Request) -> Readable:
 
 def _only(status: Status, may_read: Readable) -> Status:
     """The picture without connections and alarms whose stream may not be read; strangers who were
-    refused are for those who may read everything.
+    refused, and the journal, are for those who may read everything.
     """
     if may_read is everything:
         return status
     kept = tuple(one for one in status.connections if may_read(one.stream))
     alarms = tuple(one for one in status.alarms if may_read(one.stream))
     # No stream can be called so; what matches even this matches all.
-    refused = status.refused if may_read("**") else ()
-    return replace(status, connections=kept, alarms=alarms, refused=refused)
+    refused, journal = (status.refused, status.journal) if may_read("**") else ((), ())
+    return replace(status, connections=kept, alarms=alarms, refused=refused, journal=journal)
 
 
 def _seen(scope: Scope, sign_in: SignIn) -> access.Request:

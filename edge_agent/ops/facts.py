@@ -24,6 +24,7 @@ from edge_agent.ops.status import (
     AlarmStatus,
     ConnectionStatus,
     CopiesStatus,
+    JournalStatus,
     LaneStatus,
     LastBatch,
     LogStatus,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from edge_agent.commit import CommitStatistics
     from edge_agent.digest import Digester, HistoryStatus
     from edge_agent.forward import ForwarderStatistics, Lane, LaneStatistics
+    from edge_agent.journal_tail import JournalLine
     from edge_agent.live import AlarmOn, Live
     from edge_agent.log import Log
     from edge_agent.ops.orders.orders import Part
@@ -128,6 +130,7 @@ class Sources:
         alarms: those that are on.
         tokens: None where none are configured.
         refused: who was refused lately, at either port.
+        journal: the last lines of the journal, the newest first.
         renewed: is told of a context that shall show what is renewed.
     """
 
@@ -148,6 +151,7 @@ class Sources:
     alarms: Callable[[], Sequence[AlarmOn]]
     tokens: Tokens | None
     refused: RefusedPeers
+    journal: Callable[[], Sequence[JournalLine]]
     renewed: Renewed
     digester: Digester | None = None
     asker: Asker | None = None
@@ -257,6 +261,13 @@ def refused_status(refused: Sequence[RefusedPeer], now_ns: int) -> tuple[Refused
             last_s=max(0.0, (now_ns - one.last_ns) / NANOSECONDS),
         )
         for one in refused
+    )
+
+
+def journal_status(lines: Sequence[JournalLine]) -> tuple[JournalStatus, ...]:
+    """The last lines of the journal."""
+    return tuple(
+        JournalStatus(format_time(one.when_ns), one.level.lower(), one.text) for one in lines
     )
 
 

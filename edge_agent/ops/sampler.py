@@ -15,6 +15,7 @@ from edge_agent.ops.facts import (
     alarm_status,
     copies_status,
     facts,
+    journal_status,
     log_status,
     refused_status,
     store_status,
@@ -99,8 +100,7 @@ class Watch:
             sources.config, store, commit, problem, sources.metrics, sources.scrub()
         )
         files = await self._look_at_files()
-        digester = sources.digester
-        history = None if digester is None else digester.status()
+        history = sources.digester.status() if sources.digester is not None else None
         alarms = alarm_status(sources.alarms())
         waits_s = self.commit_waits_s()
         verdict = health.judge(
@@ -124,6 +124,7 @@ class Watch:
             refused=refused_status(sources.refused.listing(), sources.clock.read().wall_ns),
             history=history,
             alarms=alarms[:ALARMS_SHOWN],
+            journal=journal_status(sources.journal()),
         )
 
     async def _look_at_files(self) -> health.FilesFact:

@@ -255,6 +255,15 @@ class RefusedStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class JournalStatus:
+    """A line of the journal; ``level`` is info, warning, error or critical."""
+
+    time: str
+    level: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class AlarmStatus:
     """An alarm that is on: a rule's, about one stream. ``meaning`` is the rule in words; ``value``
     is the number that made it so, None where there is none.
@@ -270,7 +279,8 @@ class AlarmStatus:
 @dataclass(frozen=True, slots=True)
 class Status:
     """Everything. ``wear_outlook``: what `Wear` means for the card and the budget, in sentences;
-    ``history``: None where it is off; ``alarms``: those that are on.
+    ``history``: None where it is off; ``alarms``: those that are on;
+    ``journal``: its last lines, the newest first.
     """
 
     agent: AgentStatus
@@ -288,6 +298,7 @@ class Status:
     refused: tuple[RefusedStatus, ...] = ()
     history: HistoryStatus | None = None
     alarms: tuple[AlarmStatus, ...] = ()
+    journal: tuple[JournalStatus, ...] = ()
 
     def to_json(self) -> bytes:
         """Compact JSON, UTF-8."""

@@ -140,6 +140,7 @@ async def agent(
         alarms=tuple,
         tokens=None,
         refused=RefusedPeers(time.time_ns, time.monotonic),
+        journal=tuple,
         renewed=lambda port, context, make: None,
     )
     watch = Watch(change(sources))

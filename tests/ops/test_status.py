@@ -23,6 +23,7 @@ def test_its_parts_are_there_by_name() -> None:
         "agent", "health", "figures", "store", "logs", "upstreams", "connections",
         "connections_open", "streams", "wear", "wear_outlook", "refused", "copies", "history",
         "alarms",
+        "journal",
     }  # fmt: skip
     assert status["health"] == {"status": "ok", "reasons": [], "warnings": []}
     assert status["upstreams"][0]["backlog_records"] == 4711

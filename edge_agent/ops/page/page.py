@@ -15,6 +15,7 @@ from edge_agent.ops.page.stream_list import StreamRow, address_of, stream_list
 from edge_agent.ops.status import (
     AlarmStatus,
     ConnectionStatus,
+    JournalStatus,
     LogStatus,
     RefusedStatus,
     Status,
@@ -125,6 +126,7 @@ def render_page(
         _figures(status.figures),
         _connections(status.connections, status.connections_open),
         _refused(status.refused),
+        _journal(status.journal),
     )
     return document(
         "overview",
@@ -370,6 +372,14 @@ def _refused(refused: Sequence[RefusedStatus]) -> str:
     head = ["From", "At", "Times", "Last", "Why, and what helps"]
     inside = table(head, rows, numbers={2, 3}, texts={4})
     return section("refused", "Refused peers", inside)
+
+
+def _journal(lines: Sequence[JournalStatus]) -> str:
+    if not lines:
+        return '<section id="journal" data-fresh hidden></section>'
+    rows = ([_date(one.time), html_text(one.level), html_text(one.text)] for one in lines)
+    inside = table(["When", "Kind", "What"], rows, numbers=set(), texts={2})
+    return section("journal", "Journal", inside, soft="the last lines, the newest first")
 
 
 def _rate(rate: Rate) -> tuple[str, str]:
