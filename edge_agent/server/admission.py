@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from edge_agent.access import bearer_secret, host_name, is_bearer, is_ours, nothing
 from edge_agent.config import Listen
-from edge_agent.server.handshake import HandshakeRefusal, Upgrade
+from edge_agent.server.handshake import HandshakeRefusal, Head
 from edge_agent.tokens import Token, Tokens
 
 #: Buckets of peers that have been quiet long enough to be full again are forgotten at this many.
@@ -82,7 +82,7 @@ class Grant:
 
 
 def admit(
-    upgrade: Upgrade, offered: str | None, peer: Peer, listen: Listen, tokens: Tokens | None
+    upgrade: Head, offered: str | None, peer: Peer, listen: Listen, tokens: Tokens | None
 ) -> Grant:
     """Judge a request; ``offered`` is the token that came as a subprotocol (as browsers do).
 
@@ -137,7 +137,7 @@ def grant(token: Token) -> Grant:
     )
 
 
-def check_origin(upgrade: Upgrade, listen: Listen, *, own: str | None = None) -> None:
+def check_origin(upgrade: Head, listen: Listen, *, own: str | None = None) -> None:
     """Browsers name the page's origin; only listed pages may connect, and those of the port
     itself (``own``, its Host). 403 otherwise.
 

@@ -21,9 +21,11 @@ from edge_agent.errors import ProtocolError
 from edge_agent.refused_peers import tls_trouble
 from edge_agent.server.admission import Peer, admit
 from edge_agent.server.agent_session import serve_forward
+from edge_agent.server.closing import End
 from edge_agent.server.context import Parts, Visitor
-from edge_agent.server.handshake import HandshakeRefusal, Upgrade, read_upgrade, refuse
+from edge_agent.server.handshake import HandshakeRefusal, Head, Post, Upgrade, read_head, refuse
 from edge_agent.server.plain_session import serve_plain
+from edge_agent.server.posts import Posts
 from edge_agent.server.query_session import serve_query, serve_subscription
 from edge_agent.server.sensor_session import serve_session
 from edge_agent.server.transport import abort
@@ -83,7 +85,8 @@ class Connection:
         self._peer = peer_of(stream)
         self._since_ns = parts.clock.read().wall_ns
         self._socket: WebSocket | None = None
-        self._upgrade: Upgrade | None = None
+        self._head: Upgrade | Post | None = None
+        self._posts: Posts | None = None
         #: Who it is, once it has been let in.
         self.visitor: Visitor | None = None
         self._closing = self._displaced = False
@@ -95,14 +98,19 @@ class Connection:
         """The agent stops: tell the peer and end."""
         self._closing = True
         self._handshake.cancel()
-        if self._socket is not None:
-            self._socket.interrupt("closing")
+        self._interrupt("closing")
 
     def judge_again(self, tokens: Tokens) -> None:
         """Tokens have changed: it ends where its own was revoked, or allows less now."""
         token = None if self.visitor is None else self.visitor.grant.token
-        if self._socket is not None and token is not None and not tokens.still_allows(token):
-            self._socket.interrupt("revoked")
+        if token is not None and not tokens.still_allows(token):
+            self._interrupt("revoked")
+
+    def _interrupt(self, end: End) -> None:
+        if self._socket is not None:
+            self._socket.interrupt(end)
+        if self._posts is not None:
+            self._posts.end()
 
     async def serve(self) -> None:
         """From the first byte to the last answer."""
@@ -130,8 +138,8 @@ class Connection:
                 if isinstance(self._stream, trio.SSLStream):
                     await self._stream.do_handshake()
                 what_this_is = self._parts.what_this_is
-                self._upgrade = await read_upgrade(self._stream, what_this_is=what_this_is)
-                self.visitor = await self._judge(self._upgrade)
+                self._head = await read_head(self._stream, what_this_is=what_this_is)
+                self.visitor = await self._judge(self._head)
             except HandshakeRefusal as reason:
                 refusal = reason
             except (trio.BrokenResourceError, EOFError) as error:
@@ -161,18 +169,21 @@ class Connection:
             # It speaks HTTP, and so understands why not.
             await refuse(self._stream.transport_stream, HandshakeRefusal(400, sentence, reason))
 
-    async def _judge(self, upgrade: Upgrade) -> Visitor:
+    async def _judge(self, head: Head) -> Visitor:
+        visitor = await self._known(head)
+        # No wait from here on: what was judged is what is served.
+        self._prove(visitor)
+        return visitor
+
+    async def _known(self, head: Head) -> Visitor:
         try:
-            visitor = self._admit(upgrade)
+            return self._admit(head)
         except HandshakeRefusal as refusal:
             if refusal.reason != "bad_token" or self._parts.tokens is None:
                 raise
             # It may have been made a moment ago.
             await self._parts.tokens.refresh()
-            visitor = self._admit(upgrade)
-        # No wait from here on: what was judged is what is served.
-        self._prove(visitor)
-        return visitor
+        return self._admit(head)
 
     def _prove(self, visitor: Visitor) -> None:
         """Move to the places of those that are known."""
@@ -199,15 +210,14 @@ class Connection:
 
     def _give_place(self) -> None:
         """Another identity takes this place."""
-        if self._socket is not None:
-            self._socket.interrupt("displaced")
+        self._interrupt("displaced")
 
-    def _admit(self, upgrade: Upgrade) -> Visitor:
+    def _admit(self, head: Head) -> Visitor:
         parts = self._parts
         try:
-            choice = choose_subprotocol(upgrade.subprotocols)
-            grant = admit(upgrade, choice.token, self._peer, parts.listen, parts.tokens)
-            target = parse_target(upgrade.target)
+            choice = choose_subprotocol(head.subprotocols)
+            grant = admit(head, choice.token, self._peer, parts.listen, parts.tokens)
+            target = parse_target(head.target)
         except ProtocolError as error:
             raise HandshakeRefusal(
                 HTTP_STATUS.get(error.code, 400), error.message, error.code
@@ -226,10 +236,15 @@ class Connection:
         return Visitor(self._peer, grant, target, choice.mode, self._since_ns)
 
     def _run(self) -> Awaitable[None]:
-        upgrade, visitor = self._upgrade, self.visitor
+        upgrade, visitor = self._head, self.visitor
         assert upgrade is not None and visitor is not None
         # The request has served its purpose; the connection may stay for weeks.
-        self._upgrade = None
+        self._head = None
+        if isinstance(upgrade, Post):
+            self._posts = Posts(self._stream, upgrade, visitor, self._parts, self._judge_next)
+            if self._closing:
+                self._posts.end()
+            return self._posts.run()
         is_forward = visitor.target.kind == "forward"
         self._socket = WebSocket(
             self._stream,
@@ -257,6 +272,23 @@ class Connection:
         if visitor.mode == "plain":
             return serve_plain(socket, parts, visitor)
         return serve_session(socket, parts, visitor, visitor.mode)
+
+    async def _judge_next(self, post: Post) -> Visitor:
+        """Who sends a further request of the same connection: by what it says itself."""
+        before = self.visitor
+        assert before is not None
+        try:
+            visitor = await self._known(post)
+            if visitor.grant.name != before.grant.name:
+                # Its place among the others is by that name.
+                text = "A connection is for one token; open another one."
+                raise HandshakeRefusal(403, text, "forbidden")
+        except HandshakeRefusal as refusal:
+            self._refused(refusal.reason, f"{refusal.sentence} {refusal.cure}".strip())
+            raise
+        visitor.next = visitor.acked = before.next
+        self.visitor = visitor
+        return visitor
 
     def _refused(self, reason: str, sentence: str = "") -> None:
         self._parts.metrics.add("connections_refused_total", 1, reason)

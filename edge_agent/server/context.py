@@ -26,6 +26,7 @@ from edge_agent.server.fair_turns import Turns
 from edge_agent.server.flow_control import SessionWindows
 from edge_agent.server.keepalive import SilenceWatch
 from edge_agent.server.poller import SharedReader
+from edge_agent.server.posted_keys import PostedKeys
 from edge_agent.server.source_claims import Claims
 from edge_agent.server.source_owners import Owners
 from edge_agent.session import FailureMemory
@@ -89,6 +90,7 @@ class Parts:
     arrivals: Arrivals = field(init=False)
     unproved: UnprovedQuota = field(init=False)
     proved: ProvedQuota = field(init=False)
+    posted: PostedKeys = field(init=False)
 
     def __post_init__(self) -> None:
         listen, limits = self.listen, self.limits
@@ -104,6 +106,7 @@ class Parts:
         self.arrivals = Arrivals(listen.unproved_per_address, trio.current_time)
         self.unproved = UnprovedQuota(listen.unproved, listen.unproved_per_address)
         self.proved = ProvedQuota(listen.connections)
+        self.posted = PostedKeys(self.log, limits.sources)
 
     @property
     def what_this_is(self) -> str:

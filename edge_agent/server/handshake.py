@@ -1,8 +1,9 @@
 """This module reads the HTTP request that opens a connection, and answers those it refuses.
 
 The head is read with h11 under the caller's deadline and with a bound on its size. What comes out
-is an `Upgrade`: a correct WebSocket upgrade request, not yet judged by anybody. Everything else is
-a `HandshakeRefusal`: an HTTP status and one sentence for a person, sent by `refuse`, which holds
+is an `Upgrade`, a correct WebSocket upgrade request, or a `Post` of records, whose body is still to
+be read (`edge_agent.server.posts`); neither has been judged by anybody. Everything else is a
+`HandshakeRefusal`: an HTTP status and one sentence for a person, sent by `refuse`, which holds
 nothing.
 """
 
@@ -22,6 +23,9 @@ from edge_agent.printable import ended, without_repr
 #: A head with a bearer token, some cookies and a browser's usual chatter has 2 KiB.
 HEAD_BYTES_MAX = 16 * 1024
 _TLS_HANDSHAKE = 0x16
+_READ_BYTES = 4096
+#: A UUID has 36, a key of our own sink some 60.
+KEY_CHARACTERS_MAX = 255
 
 
 @dataclass(eq=False)
@@ -47,15 +51,14 @@ class HandshakeRefusal(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Upgrade:
-    """A correct WebSocket upgrade request.
+class Head:
+    """What every request says of itself.
 
     Attributes:
         target: path and query as sent, e.g. ``/ingest/greenhouse?ack=1``.
         host, origin, user_agent: headers, None where absent.
         authorization: header, None where absent. Never logged, never shown.
         subprotocols: as offered, in order. May hold a token: never logged, never shown.
-        early: bytes that came behind the head.
     """
 
     target: str
@@ -63,9 +66,34 @@ class Upgrade:
     origin: str | None
     authorization: str | None = field(repr=False)
     subprotocols: tuple[str, ...] = field(repr=False)
+    user_agent: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Post(Head):
+    """A POST, of which the body has not been read.
+
+    Attributes:
+        http: has read the head, and reads on.
+        content_type, coding: in small letters, without parameters; "" where absent.
+        length: of the body, None where it is not said; ``is_chunked``: its end will be said.
+        key: ``Idempotency-Key``, "" where absent.
+    """
+
+    http: h11.Connection = field(repr=False)
+    content_type: str
+    coding: str
+    length: int | None
+    is_chunked: bool
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upgrade(Head):
+    """A correct WebSocket upgrade request. ``early``: bytes that came behind the head."""
+
     key: bytes = field(repr=False)
     early: bytes = field(repr=False)
-    user_agent: str | None = None
 
     def head(self, subprotocol: str | None) -> bytes:
         """The request as trio-websocket needs it: only what a WebSocket handshake is made of."""
@@ -82,51 +110,116 @@ class Upgrade:
         return b"\r\n".join([*lines, b"", b""])
 
 
-async def read_upgrade(stream: trio.abc.Stream, *, what_this_is: str) -> Upgrade:
+async def read_head(stream: trio.abc.Stream, *, what_this_is: str) -> Upgrade | Post:
     """Read the request head; the caller sets the deadline. ``what_this_is`` is the line for people
     who come with a browser or curl.
 
     Raises:
-        Refusal: not HTTP, too long, or no WebSocket upgrade.
+        Refusal: not HTTP, too long, or neither a WebSocket upgrade nor a POST.
         trio.BrokenResourceError: the socket broke.
         EOFError: the peer left before it had said anything whole.
     """
-    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES_MAX)
+    http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES_MAX)
+    request = await _request(stream, http)
+    if request.method == b"POST" and request.target.startswith(b"/ingest/"):
+        return _post(request, http)
+    return _upgrade(request, http.trailing_data[0], what_this_is)
+
+
+async def read_post(stream: trio.abc.Stream, http: h11.Connection) -> Post:
+    """The next POST of a connection; the caller sets the deadline.
+
+    Raises:
+        Refusal: anything else.
+        trio.BrokenResourceError, EOFError: it left.
+    """
+    request = await _request(stream, http)
+    if request.method != b"POST":
+        raise HandshakeRefusal(405, "Behind a POST, only a POST is expected.", "bad_request")
+    return _post(request, http)
+
+
+async def next_event(stream: trio.abc.Stream, http: h11.Connection) -> object:
+    """What h11 makes of what comes.
+
+    Raises:
+        Refusal: no HTTP.
+        trio.BrokenResourceError: the socket broke.
+    """
     try:
-        while (event := connection.next_event()) is h11.NEED_DATA:
-            data = await stream.receive_some(4096)
-            if data[:1] == bytes([_TLS_HANDSHAKE]) and connection.their_state is h11.IDLE:
-                raise HandshakeRefusal(
-                    400, "This port speaks ws:// and http://, without TLS.", "tls"
-                )
-            if data and not connection.trailing_data[0]:
-                # Empty lines before a request are to be ignored (RFC 9112, 2.2).
-                data = data.lstrip(b"\r\n")
-                if not data:
-                    continue
-            connection.receive_data(bytes(data))
+        while (event := http.next_event()) is h11.NEED_DATA:
+            data = await stream.receive_some(_READ_BYTES)
+            if http.their_state is h11.IDLE:
+                if data[:1] == bytes([_TLS_HANDSHAKE]):
+                    raise HandshakeRefusal(
+                        400, "This port speaks ws:// and http://, without TLS.", "tls"
+                    )
+                if data and not http.trailing_data[0]:
+                    # Empty lines before a request are to be ignored (RFC 9112, 2.2).
+                    data = data.lstrip(b"\r\n")
+                    if not data:
+                        continue
+            http.receive_data(bytes(data))
     except h11.RemoteProtocolError as error:
         sentence = ended(f"This is not an HTTP request: {without_repr(str(error))}")
         raise HandshakeRefusal(error.error_status_hint, sentence, "bad_request") from None
+    return event
+
+
+async def _request(stream: trio.abc.Stream, http: h11.Connection) -> h11.Request:
+    event = await next_event(stream, http)
     if not isinstance(event, h11.Request):
         raise EOFError("closed before a whole request")  # noqa: TRY004 - h11 says so with a type
-    return _upgrade(event, connection.trailing_data[0], what_this_is)
+    return event
 
 
-def _upgrade(request: h11.Request, early: bytes, what_this_is: str) -> Upgrade:
-    headers: dict[bytes, list[str]] = {}
-    for name, value in request.headers:
-        headers.setdefault(name, []).append(value.decode("latin-1"))
+class _Headers:
+    """Of a request, by name in small letters."""
 
-    def words(name: bytes) -> list[str]:
-        return [word.strip() for value in headers.get(name, ()) for word in value.split(",")]
+    def __init__(self, request: h11.Request) -> None:
+        self._all: dict[bytes, list[str]] = {}
+        for name, value in request.headers:
+            self._all.setdefault(name, []).append(value.decode("latin-1"))
 
-    def one(name: bytes) -> str | None:
-        values = headers.get(name, ())
+    def words(self, name: bytes) -> list[str]:
+        return [word.strip() for value in self._all.get(name, ()) for word in value.split(",")]
+
+    def first(self, name: bytes) -> str | None:
+        return next(iter(self._all.get(name, ())), None)
+
+    def one(self, name: bytes) -> str | None:
+        values = self._all.get(name, ())
         if len(values) > 1:
             raise HandshakeRefusal(400, f"The header {name.decode()} came twice.", "bad_request")
         return values[0] if values else None
 
+
+def _post(request: h11.Request, http: h11.Connection) -> Post:
+    headers = _Headers(request)
+    one, length = headers.one, headers.one(b"content-length")
+    key = one(b"idempotency-key") or ""
+    if len(key) > KEY_CHARACTERS_MAX:
+        text = f"Idempotency-Key: at most {KEY_CHARACTERS_MAX} characters are expected."
+        raise HandshakeRefusal(400, text, "bad_request")
+    return Post(
+        target=request.target.decode("latin-1"),
+        host=one(b"host"),
+        origin=one(b"origin"),
+        authorization=one(b"authorization"),
+        subprotocols=(),
+        user_agent=headers.first(b"user-agent"),
+        http=http,
+        content_type=(one(b"content-type") or "").partition(";")[0].strip().lower(),
+        coding=(one(b"content-encoding") or "").strip().lower(),
+        length=int(length) if length and length.isdigit() else None,
+        is_chunked="chunked" in (word.lower() for word in headers.words(b"transfer-encoding")),
+        key=key,
+    )
+
+
+def _upgrade(request: h11.Request, early: bytes, what_this_is: str) -> Upgrade:
+    headers = _Headers(request)
+    words, one = headers.words, headers.one
     if (
         request.method != b"GET"
         or "websocket" not in (word.lower() for word in words(b"upgrade"))
@@ -145,7 +238,7 @@ def _upgrade(request: h11.Request, early: bytes, what_this_is: str) -> Upgrade:
         subprotocols=tuple(word for word in words(b"sec-websocket-protocol") if word),
         key=_key(one(b"sec-websocket-key")),
         early=early,
-        user_agent=next(iter(headers.get(b"user-agent", ())), None),
+        user_agent=headers.first(b"user-agent"),
     )
 
 

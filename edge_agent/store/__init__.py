@@ -161,6 +161,7 @@ from edge_agent.store.commit.sources import (
     AGENT_PREFIX,
     FORBIDDEN_RETRY_S,
     LANE_PREFIX,
+    POSTED_PREFIX,
     SourceView,
     share_of,
 )
@@ -225,6 +226,7 @@ __all__ = [
     "LANE_PREFIX",
     "LOCK",
     "PART_BYTES",
+    "POSTED_PREFIX",
     "QUARANTINE_BYTES_MAX",
     "QUARANTINE_WEIGHT",
     "SHARES_MAX",

@@ -27,7 +27,7 @@ def upgrade(
     origin: str | None = None,
     authorization: str | None = None,
 ) -> Upgrade:
-    return Upgrade("/ingest/a", host, origin, authorization, (), b"", b"")
+    return Upgrade("/ingest/a", host, origin, authorization, (), key=b"", early=b"")
 
 
 def refused(

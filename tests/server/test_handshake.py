@@ -9,8 +9,9 @@ import trio.testing
 from edge_agent.server.handshake import (
     HEAD_BYTES_MAX,
     HandshakeRefusal,
+    Post,
     Upgrade,
-    read_upgrade,
+    read_head,
     refuse,
     response,
 )
@@ -34,7 +35,9 @@ async def read(data: bytes, step: int = 1 << 20) -> Upgrade:
     ours, theirs = trio.testing.memory_stream_pair()
     await theirs.send_all(data)
     await theirs.send_eof()
-    return await read_upgrade(_Slowly(ours, step), what_this_is="This is a port.")
+    head = await read_head(_Slowly(ours, step), what_this_is="This is a port.")
+    assert isinstance(head, Upgrade)
+    return head
 
 
 class _Slowly(trio.abc.Stream):
@@ -70,7 +73,9 @@ async def test_an_upgrade_is_understood_however_it_is_cut(step: int, early: byte
 
 
 def test_secrets_are_not_shown() -> None:
-    upgrade = Upgrade("/", None, None, "Bearer secret", ("edge-agent.token.abc",), b"k", b"")
+    upgrade = Upgrade(
+        "/", None, None, "Bearer secret", ("edge-agent.token.abc",), key=b"k", early=b""
+    )
     assert "secret" not in repr(upgrade)
     assert "abc" not in repr(upgrade)
 
@@ -88,7 +93,8 @@ async def test_the_head_for_the_library_has_nothing_of_the_peers_but_the_key() -
 @pytest.mark.parametrize(
     "old, new, status, word",
     [
-        (b"GET", b"POST", 426, "This is a port."),
+        (b"GET", b"PUT", 426, "This is a port."),
+        (b"GET /ingest/a", b"POST /x", 426, "This is a port."),
         (b"Upgrade: WebSocket\r\n", b"", 426, "This is a port."),
         (b"keep-alive, Upgrade", b"keep-alive", 426, "This is a port."),
         (b"Version: 13", b"Version: 8", 426, "version 13"),
@@ -116,6 +122,16 @@ async def test_other_requests_are_refused_with_a_sentence(
 async def test_a_peer_that_leaves_is_no_error_of_ours(cut: int) -> None:
     with pytest.raises((EOFError, HandshakeRefusal)):
         await read(HEAD[:cut])
+
+
+async def test_a_post_of_records_comes_with_its_body_unread() -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    head = b"POST /ingest/a HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nIdempotency-Key: k\r\n"
+    await theirs.send_all(head + b"Content-Type: Application/JSON; charset=utf-8\r\n\r\n{}")
+    post = await read_head(ours, what_this_is="")
+    assert isinstance(post, Post)
+    assert (post.content_type, post.length, post.key) == ("application/json", 2, "k")
+    assert not post.is_chunked
 
 
 def test_responses_say_what_their_status_asks_for() -> None:

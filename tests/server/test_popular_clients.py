@@ -15,7 +15,7 @@ import trio.testing
 
 from edge_agent.config.shape import Listen
 from edge_agent.server.admission import Peer, admit
-from edge_agent.server.handshake import HandshakeRefusal, read_upgrade
+from edge_agent.server.handshake import HandshakeRefusal, read_head
 from edge_agent.tokens import add_token
 from edge_agent.wire import choose_subprotocol, encode_token
 from tests.patience import eventually, receive_until
@@ -287,7 +287,7 @@ async def judged(request: bytes, listen: Listen) -> None:
     """Read and judge a request that came over the network, without tokens (``insecure``)."""
     ours, theirs = trio.testing.memory_stream_pair()
     await theirs.send_all(request)
-    upgrade = await read_upgrade(ours, what_this_is="A port.")
+    upgrade = await read_head(ours, what_this_is="A port.")
     choice = choose_subprotocol(upgrade.subprotocols)
     assert choice.mode == "plain"
     admit(upgrade, choice.token, Peer("192.168.1.77", False), listen, None)

@@ -13,7 +13,7 @@ import trio.testing
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 from edge_agent.server.fair_turns import Turns
-from edge_agent.server.handshake import read_upgrade
+from edge_agent.server.handshake import Upgrade, read_head
 from edge_agent.server.keepalive import SilenceWatch
 from edge_agent.server.websocket import Guarded, WebSocket
 from tests.patience import PATIENCE_S
@@ -45,7 +45,8 @@ class Pair:
         self.closed += 1
 
     async def serve(self) -> None:
-        upgrade = await read_upgrade(self.ours, what_this_is="")
+        upgrade = await read_head(self.ours, what_this_is="")
+        assert isinstance(upgrade, Upgrade)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.silence.run)
             nursery.start_soon(self.turns.run)

@@ -29,6 +29,7 @@ from edge_agent.record import format_time
 from edge_agent.store import (
     AGENT_PREFIX,
     LANE_PREFIX,
+    POSTED_PREFIX,
     ConsumerView,
     Entry,
     Position,
@@ -253,7 +254,8 @@ class Orders:
 
     async def sources(self) -> list[dict[str, Any]]:
         """Every source and whose it is, for ``source list``."""
-        return [told_source(one) for one in await self._log.sources()]
+        there = await self._log.sources()
+        return [told_source(one) for one in there if not one.name.startswith(POSTED_PREFIX)]
 
     async def move_source(self, given: SourceMove) -> list[dict[str, Any]]:
         """Obey; what has become of the sources that were meant.
