@@ -153,7 +153,7 @@ class Asker:
             history = self._digester.history
             if history is None:
                 raise StoreFailed(self._digester.trouble or "history is not open")
-            flushes = history.flushes
+            flushes, seen = history.flushes, history.tail
             names = await _names(
                 question.pattern, {*history.file.numbers, *history.tail.streams}, may_read
             )
@@ -166,7 +166,7 @@ class Asker:
                     if found:
                         tail[name] = found
                     await trio.lowlevel.checkpoint()
-            same = self._digester.history is history
+            same = self._digester.history is history and history.tail is seen
             if same and history.flushes == flushes:
                 return [(name, history.file.numbers.get(name, 0)) for name in names], tail, flushes
 

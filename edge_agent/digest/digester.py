@@ -4,6 +4,10 @@ It rests for as long as it works, so that sensors come first; under a flood for 
 history lags. Nothing waits for it but a question, which lets it work through (`catch_up`). What it
 has digested is in memory until a flush, each `FLUSH_EVERY_S` or once `TAIL_BYTES_MAX` are full.
 Only then does it acknowledge, so that after a crash the log gives the same records again.
+
+Records of a clock that was not set lie in the tail at the time that they have. While it is this
+boot's clock, the tail is not flushed before it is full; once the clock is set, it is given up and
+digested again, with the right times.
 """
 
 from __future__ import annotations
@@ -122,7 +126,7 @@ class Digester:
         """
         ends = {name: self._log.last_seq(name) for name in self._log.names()}
         with trio.move_on_after(CATCH_UP_S):
-            while self.history is None or self._lag(ends):
+            while self.history is None or self._is_stale(self.history) or self._lag(ends):
                 self._asked.set()
                 await self._round.park()
                 # Whether the clock has been set meanwhile, only a round tells.
@@ -174,6 +178,8 @@ class Digester:
     async def _digest(self, history: HistoryWriter) -> None:
         """Take what is there, until the end or until a flush is due."""
         self._undated = False
+        if self._is_stale(history):
+            await self._begin_anew(history)
         for name in self._log.names():
             while history.digested.get(name, 0) < self._log.last_seq(name):
                 began, before = trio.current_time(), self._log.last_seq(name)
@@ -191,6 +197,21 @@ class Digester:
                     await self._flush(history)
                 await self._rest(name, began, before)
         self._round.unpark_all()
+
+    async def _begin_anew(self, history: HistoryWriter) -> None:
+        """Give the tail up, to digest it with times that are known by now; but what the logs no
+        longer hold is written as it is.
+        """
+        written = history.file.header.positions
+        names = self._log.names()
+        if all(self._log.first_seq(name) <= written.get(name, 0) + 1 for name in names):
+            history.forget_tail()
+        else:
+            await self._flush(history)
+
+    def _is_stale(self, history: HistoryWriter) -> bool:
+        """Whether a clock has been set since, by which records in the tail are dated."""
+        return not history.undated.isdisjoint(self._log.clock_offsets)
 
     def _without_undated(self, items: list[Block | Gap]) -> list[Block | Gap]:
         now = self._clock.read()
@@ -211,6 +232,9 @@ class Digester:
 
     def _is_due(self, history: HistoryWriter) -> bool:
         if not history.tail.records:
+            return False
+        if ("", self._clock.read().boot_id) in history.undated:
+            # What is written cannot be moved, and this boot's clock may be set yet.
             return False
         return trio.current_time() - self._flushed_at >= FLUSH_EVERY_S
 

@@ -38,7 +38,7 @@ from edge_agent.history import (
     times_of,
 )
 from edge_agent.history.keys import DAY_NS, HOUR_NS, HOURS, MINUTE_NS, MINUTES, RAW, part_key
-from edge_agent.store import Block, Gap
+from edge_agent.store import Block, Boot, Gap
 
 #: An hour or a day is over when the clock is past it by so much: records come late.
 GRACE_NS = 10 * MINUTE_NS
@@ -73,6 +73,8 @@ class HistoryWriter:
         #: Records that were trimmed or damaged before they were digested, or were of a stream too
         #: many, since the last flush.
         self.missed = 0
+        #: Boots whose clocks were not set when their records came into the tail.
+        self.undated: set[Boot] = set()
         #: The newest hour that something was flushed for.
         self._newest = NEVER
         #: Of the file, as of the tail: a flush changes both at once only for those in this thread.
@@ -91,7 +93,20 @@ class HistoryWriter:
                 for skipped in digest(item, after, self.tail, now_ns):
                     self.missed += skipped
                     yield
+            if isinstance(item, Block) and item.last > after and item.correction is None:
+                self._note_undated(item)
             self.digested[item.log] = max(after, item.last)
+
+    def _note_undated(self, block: Block) -> None:
+        if block.unset_boot is not None:
+            self.undated.add(block.unset_boot)
+
+    def forget_tail(self) -> None:
+        """Begin again behind what the file holds: the logs give the same records, with times that
+        are known by now.
+        """
+        self._begin_tail()
+        self.digested = dict(self.file.header.positions)
 
     def rewind(self, log: str, last: int) -> None:
         """The log has lost its newest records; what comes there now is new."""
@@ -133,9 +148,13 @@ class HistoryWriter:
 
     def flushed(self) -> None:
         """The flush is on the disk."""
+        self._begin_tail()
+        self.flushes = self.file.header.flushes
+
+    def _begin_tail(self) -> None:
         self.tail = Tail(self.file.numbers, len(self.file.numbers))
         self.missed = 0
-        self.flushes = self.file.header.flushes
+        self.undated.clear()
 
     def _number(self, stream: str, flush: Flush) -> int:
         number = self.file.numbers.get(stream)

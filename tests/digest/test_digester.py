@@ -157,5 +157,45 @@ async def test_records_of_a_clock_that_is_never_set_are_taken_in_the_end(
         assert await digester.catch_up() == 0
 
 
+async def test_records_are_moved_once_the_clock_is_set_even_hours_later(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    fake_ns = NOW_NS - 300 * keys.DAY_NS  # As a board without a battery says, at its start.
+    clock = ManualClock(fake_ns, synced=False)
+    async with open_waist(tmp_path, clock=clock) as waist, running(waist, tmp_path) as digester:
+        clock.advance(WAIT_NS / 1e9)
+        for _ in range(3):
+            await waist.put(_unsynced(arrival_ns=clock.read().wall_ns))
+            clock.advance(2 * HOUR_S)
+            assert await digester.catch_up() == 0
+            await trio.sleep(2 * FLUSH_EVERY_S)
+        history = digester.history
+        assert history is not None and history.tail.records == 3  # Nothing was written.
+        clock.step_wall(NOW_NS, synced=True)
+        await waist.put(run_of({"t": 2}))
+        assert await digester.catch_up() == 0
+        await trio.sleep(2 * FLUSH_EVERY_S)
+        times = [record.time_ns for record in kept(history.file)]
+        assert times == [NOW_NS - hours * HOUR_S * 10**9 for hours in (6, 4, 2)] + [NOW_NS]
+
+
+async def test_what_the_log_no_longer_holds_keeps_the_time_that_it_had(
+    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = ManualClock(NOW_NS - 300 * keys.DAY_NS, synced=False)
+    async with open_waist(tmp_path, clock=clock) as waist, running(waist, tmp_path) as digester:
+        clock.advance(WAIT_NS / 1e9)
+        await waist.put(_unsynced(arrival_ns=clock.read().wall_ns))
+        assert await digester.catch_up() == 0
+        clock.step_wall(NOW_NS, synced=True)
+        # As if a full log had discarded its oldest record meanwhile.
+        monkeypatch.setattr(waist.log, "first_seq", lambda name: 2)
+        await waist.put(run_of({"t": 2}))
+        assert await digester.catch_up() == 0
+        history, status = digester.history, digester.status()
+        assert history is not None and (status.records, status.missed) == (2, 0)
+        assert [record.seq for record in kept(history.file)] == [1]
+
+
 def _unsynced(arrival_ns: int) -> Run:
     return replace(run_of({"t": 1}, arrival_ns=arrival_ns), synced=False)
