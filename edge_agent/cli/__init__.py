@@ -25,6 +25,7 @@ from edge_agent.errors import EdgeAgentError
 #: Name to one line of help. The module is ``edge_agent.cli.NAME``.
 COMMANDS: Final[dict[str, str]] = {
     "run": "Run the agent.",
+    "setup": "Let sensors on the network in: certificate, tokens, configuration.",
     "demo": "Show the main job in the terminal: sensors, agent, hub, a cut cable.",
     "send": "Send records from a file or stdin to an agent, each acked.",
     "sensor": "Be a sensor: this machine's CPU, memory, disk and temperature.",

@@ -108,12 +108,17 @@ def script() -> str:
         "note status /opt/edge-agent/bin/edge-agent status",
         "note store stat --format '%U %a' /var/lib/edge-agent /var/lib/edge-agent/*",
         change,
+        "cp /etc/edge-agent/edge-agent.toml /shared/shipped.toml",
         network,
+        "note active systemctl is-active edge-agent",
+        "note opened grep --extended-regexp '^(address|tokens)' /etc/edge-agent/edge-agent.toml",
         "note tls find /etc/edge-agent/tls /etc/edge-agent/tokens -printf '%f %U %G %m\\n'",
         (
             "note hidden setpriv --reuid=edge-agent --regid=edge-agent --init-groups"
             " find /etc/edge-agent -type f -not -readable"
         ),
+        "cp /shared/shipped.toml /etc/edge-agent/edge-agent.toml",
+        "systemctl restart edge-agent",
         "note renewed edge-agent tls init /etc/edge-agent/tls --name new.example",
         update,
         HANG,
@@ -204,6 +209,17 @@ def test_the_agents_user_reads_all_that_it_needs_and_not_the_authoritys_key(
     hidden = [one for one in outcome.text("hidden").splitlines() if one.startswith("/")]
     assert hidden == [] and "tls/private" in outcome.text("hidden")
     assert "new.example" in outcome.text("renewed") and "by the same" in outcome.text("renewed")
+
+
+def test_setup_opens_the_agent_to_the_network_and_it_runs(outcome: Outcome) -> None:
+    assert outcome.text("active") == "active\n"
+    lines = outcome.text("opened").splitlines()
+    assert [line.partition("#")[0].strip() for line in lines] == [
+        'address = "0.0.0.0:8765"', 'tokens = "/etc/edge-agent/tokens"',
+        'address = "0.0.0.0:8766"',
+    ]  # fmt: skip
+    assert "restarting the agent" in outcome.text("output")
+    assert "curl --cacert /etc/edge-agent/tls/ca.pem https://" in outcome.text("output")
 
 
 def test_the_watchdog_restarts_an_agent_that_hangs_and_no_record_is_lost(outcome: Outcome) -> None:

@@ -1,0 +1,150 @@
+"""What ``edge-agent setup`` writes into the configuration, and what it tells. Pure.
+
+The file is somebody's own: comments, order and every key that setup has no word about stay as they
+are (tomlkit). Of its own keys it takes only those that are not set, or still as they were shipped:
+an address that somebody chose stays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+
+from edge_agent.access import is_loopback
+from edge_agent.config import format_address, parse_address
+from edge_agent.errors import ConfigError
+
+#: What an address is where nobody has changed it, and what it becomes.
+EVERYWHERE: Final = "0.0.0.0"
+SENSORS_PORT: Final = 8765
+PEOPLE_PORT: Final = 8766
+
+
+@dataclass(frozen=True, slots=True)
+class SetupPlan:
+    """Where things are to be.
+
+    Attributes:
+        config: the configuration's file.
+        tls: the folder for authority and certificate.
+        tokens: the file of tokens.
+        people: whether people on the network may look in, too.
+    """
+
+    config: Path
+    tls: Path
+    tokens: Path
+    people: bool
+
+    @classmethod
+    def beside(cls, config: Path, *, people: bool) -> SetupPlan:
+        """Everything in the folder of the configuration."""
+        folder = config.parent
+        return cls(config, folder / "tls", folder / "tokens", people)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyChange:
+    """One key that is written; ``before`` is None where it was not set."""
+
+    key: str
+    before: str | None
+    after: str
+
+    def __str__(self) -> str:
+        was = "" if self.before is None else f"  # was {self.before}"
+        return f'{self.key} = "{self.after}"{was}'
+
+
+def changed(text: str, plan: SetupPlan) -> tuple[str, list[KeyChange]]:
+    """The configuration with what is missing, and what that is.
+
+    Raises:
+        ConfigError: it is no TOML, or its tables are none.
+    """
+    try:
+        document = tomlkit.parse(text)
+    except TOMLKitError as error:
+        raise ConfigError(str(plan.config), "TOML", f"a mistake: {error}") from None
+    listen, http = _table(document, "listen", plan), _table(document, "http", plan)
+    changes: list[KeyChange] = []
+    own = {
+        "tls_certificate": str(plan.tls / "server.pem"),
+        "tls_key": str(plan.tls / "server-key.pem"),
+        "tokens": str(plan.tokens),
+    }
+    _open(listen, "listen", SENSORS_PORT, changes)
+    for key, value in own.items():
+        if key not in listen:
+            listen[key] = value
+            changes.append(KeyChange(f"listen.{key}", None, value))
+    if plan.people:
+        _open(http, "http", PEOPLE_PORT, changes)
+    return tomlkit.dumps(document), changes
+
+
+def avahi_service(sensors: int, people: int | None) -> str:
+    """What avahi-daemon is to tell the network, as a file for ``/etc/avahi/services``."""
+    pages = (
+        f"  <service>\n    <type>_https._tcp</type>\n    <port>{people}</port>\n  </service>\n"
+        if people is not None
+        else ""
+    )
+    return (
+        '<?xml version="1.0" standalone="no"?>\n'
+        '<!DOCTYPE service-group SYSTEM "avahi-service.dtd">\n'
+        "<!-- Made by edge-agent setup. -->\n"
+        "<service-group>\n"
+        '  <name replace-wildcards="yes">edge-agent on %h</name>\n'
+        "  <service>\n"
+        "    <type>_edge-agent._tcp</type>\n"
+        f"    <port>{sensors}</port>\n"
+        "    <txt-record>path=/ingest/</txt-record>\n"
+        "    <txt-record>tls=1</txt-record>\n"
+        "  </service>\n"
+        f"{pages}"
+        "</service-group>\n"
+    )
+
+
+def first_sensor(host: str, port: int, ca: Path, secret: str | None) -> list[str]:
+    """Lines that send the first record, from any machine that has ``ca`` and curl."""
+    token = secret or "SECRET"
+    return [
+        f"curl --cacert {ca} https://{_named(host, port)}/ingest/test/1 \\",
+        f'     -H "Authorization: Bearer {token}" -d \'{{"t": 21.5}}\'',
+    ]
+
+
+def page_url(host: str, port: int) -> str:
+    """Where the page is for people on the network."""
+    return f"https://{_named(host, port)}/"
+
+
+def _named(host: str, port: int) -> str:
+    return format_address(host, port)
+
+
+def _open(table: Any, name: str, usual: int, changes: list[KeyChange]) -> None:
+    before = table.get("address")
+    if before == "off":
+        return
+    host, port = ("127.0.0.1", usual) if before is None else parse_address(str(before))
+    if not is_loopback(host):
+        return
+    after = format_address(EVERYWHERE, port)
+    table["address"] = after
+    changes.append(KeyChange(f"{name}.address", None if before is None else str(before), after))
+
+
+def _table(document: tomlkit.TOMLDocument, name: str, plan: SetupPlan) -> Any:
+    if name not in document:
+        document[name] = tomlkit.table()
+    table = document[name]
+    if not hasattr(table, "items"):
+        raise ConfigError(f"{plan.config}: {name}", "a table", str(table)[:80])
+    return table

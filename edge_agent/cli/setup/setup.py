@@ -1,0 +1,237 @@
+"""The command ``edge-agent setup``: certificate, tokens, configuration, and what to do next.
+
+Everything that it does another command does, too (``tls init``, ``token add``, ``config check``):
+it puts them in order. It can be run again at any time: the certificate is renewed by the same
+authority, tokens and keys that are there stay. The configuration is written last, after it was
+looked at as the agent's user; where a start would be refused, it stays as it was.
+"""
+
+from __future__ import annotations
+
+import pwd
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from edge_agent.cli.common import SYSTEM_CONFIG, Failure
+from edge_agent.cli.run import settings_of
+from edge_agent.cli.setup.plan import (
+    SetupPlan,
+    avahi_service,
+    changed,
+    first_sensor,
+    page_url,
+)
+from edge_agent.cli.tls import own_addresses, own_names
+from edge_agent.cli.user import agent_user, look_at_start, user_option
+from edge_agent.config import Config, parse, parse_address
+from edge_agent.errors import ConfigError
+from edge_agent.files import OPEN, replace_file
+from edge_agent.tls import CaFiles, holds_authority, make_ca, renew
+from edge_agent.tokens import add_token, list_tokens
+
+UNIT = "edge-agent.service"
+_SYSTEMD, _AVAHI = Path("/run/systemd/system"), Path("/etc/avahi/services")
+#: The first tokens: for sensors, and for who looks in.
+SENSORS, PEOPLE = "sensors", "page"
+_START_S = 60.0
+
+
+@click.command()
+@click.option(
+    "--config",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=SYSTEM_CONFIG,
+    show_default=True,
+    help="The configuration to make or complete.",
+)
+@click.option("--name", "names", metavar="NAME", multiple=True, help="A further name; repeat it.")
+@click.option("--no-page", is_flag=True, help="Leave the page on loopback.")
+@click.option("--no-restart", is_flag=True, help="Leave the agent as it runs.")
+@click.option("--yes", is_flag=True, help="Ask nothing; take what is proposed.")
+@user_option
+def command(
+    config: Path,
+    names: tuple[str, ...],
+    *,
+    no_page: bool,
+    no_restart: bool,
+    yes: bool,
+    user: str | None,
+) -> None:
+    """Let sensors on the network in: certificate, tokens, configuration, restart.
+
+    Asks before it writes anything; --yes takes what it proposes. Run it again whenever this machine
+    gets another name.
+    """
+    text = _read(config)
+    settings = _understood(text, config)
+    reader = agent_user(settings, user)
+    known = list(dict.fromkeys((*names, *own_names())))
+    known += _asked_names(known) if not yes else []
+    people = not no_page and (yes or click.confirm("May people on the network see the page?", True))
+    plan = SetupPlan.beside(config.absolute(), people=people)
+    new, changes = changed(text, plan)
+    _propose(plan, known, [str(change) for change in changes])
+    if not yes and not click.confirm("Do this?", default=True):
+        raise Failure("nothing was changed")
+    try:
+        files = _certificate(plan.tls, known, reader)
+        secrets = {SENSORS: _token(plan.tokens, SENSORS, reader, write=("**",))}
+        if plan.people:
+            secrets[PEOPLE] = _token(plan.tokens, PEOPLE, reader, read=("**",))
+        _write(plan.config, text, new, reader)
+        settings = settings_of(plan.config)
+        _announce(settings, plan)
+    except PermissionError as error:
+        raise Failure(f"{error.filename}: {error.strerror}: sudo edge-agent setup", 2) from None
+    if not no_restart:
+        _restart(plan.config)
+    _tell(settings, plan, files, known, secrets)
+
+
+def _read(config: Path) -> str:
+    try:
+        return config.read_text(encoding="utf-8") if config.exists() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failure(f"{config}: {error}", ConfigError.exit_code) from None
+
+
+def _understood(text: str, config: Path) -> Config:
+    try:
+        return parse(text, str(config))
+    except ConfigError as error:
+        raise Failure(str(error), ConfigError.exit_code) from None
+
+
+def _asked_names(known: list[str]) -> list[str]:
+    click.echo(f"This machine is called {', '.join(known)}.")
+    given: str = click.prompt("Further names, if sensors use any", default="", show_default=False)
+    return [name for name in given.replace(",", " ").split() if name not in known]
+
+
+def _propose(plan: SetupPlan, names: list[str], changes: list[str]) -> None:
+    renewed = "renew the certificate in" if holds_authority(plan.tls) else "make a certificate in"
+    click.echo(f"\n{renewed} {plan.tls}, good for {', '.join(names)}")
+    click.echo(f"keep tokens in {plan.tokens}")
+    click.echo(f"in {plan.config}: {'nothing to change' if not changes else ''}")
+    for change in changes:
+        click.echo(f"    {change}")
+    click.echo("")
+
+
+def _certificate(folder: Path, names: list[str], reader: pwd.struct_passwd | None) -> CaFiles:
+    everything = [*names, "localhost", "127.0.0.1", "::1"]
+    if holds_authority(folder):
+        return renew(folder, everything, reader=reader)[0]
+    return make_ca(folder, everything, reader=reader)
+
+
+def _token(
+    file: Path,
+    name: str,
+    reader: pwd.struct_passwd | None,
+    *,
+    write: tuple[str, ...] = (),
+    read: tuple[str, ...] = (),
+) -> str | None:
+    """Its secret; None where the token is there already, whose secret nobody knows any more."""
+    if any(one.name == name for one in list_tokens(file)):
+        return None
+    sources = ("**",) if write else ()
+    now = time.time_ns()
+    return add_token(
+        file, name, write=write, sources=sources, read=read, created_ns=now, reader=reader
+    )
+
+
+def _write(config: Path, old: str, new: str, reader: pwd.struct_passwd | None) -> None:
+    """Put the new configuration in place, unless an agent could not start with it."""
+    config.parent.mkdir(parents=True, exist_ok=True)
+    trial = config.with_name(f".{config.name}.setup")
+    replace_file(trial, new.encode(), OPEN)
+    try:
+        refused, _ = look_at_start(trial, None, reader)
+    finally:
+        trial.unlink(missing_ok=True)
+    # That an agent runs already is what setup is for.
+    refused = [line for line in refused if "in use" not in line and "already" not in line]
+    if refused:
+        told = "\n".join(refused).replace(str(trial), str(config))
+        raise Failure(f"{config} was not changed: an agent could not start:\n{told}", 78)
+    if new != old:
+        replace_file(config, new.encode(), OPEN)
+
+
+def _announce(settings: Config, plan: SetupPlan) -> None:
+    """Let avahi-daemon tell the network, where there is one."""
+    if not _AVAHI.is_dir():
+        return
+    _, sensors = parse_address(settings.listen.address)
+    people = parse_address(settings.http.address)[1] if plan.people else None
+    replace_file(_AVAHI / "edge-agent.service", avahi_service(sensors, people).encode(), OPEN)
+
+
+def _restart(config: Path) -> None:
+    if not _SYSTEMD.exists() or _systemctl("cat", UNIT) != 0:
+        click.echo(f"start the agent: edge-agent run --config {config}\n")
+        return
+    click.echo("restarting the agent …")
+    if _systemctl("restart", UNIT) != 0:
+        raise Failure(f"it does not start: journalctl -u {UNIT} -n 20 says why")
+
+
+def _systemctl(*words: str) -> int:
+    done = subprocess.run(
+        ["systemctl", *words], capture_output=True, timeout=2 * _START_S, check=False
+    )
+    return done.returncode
+
+
+def _tell(
+    settings: Config,
+    plan: SetupPlan,
+    files: CaFiles,
+    names: list[str],
+    secrets: dict[str, str | None],
+) -> None:
+    host = _reached_by(names)
+    _, sensors = parse_address(settings.listen.address)
+    for name, secret in secrets.items():
+        shown = secret or f"made before; a new secret: edge-agent token rotate {name}"
+        click.echo(f"token {name:8} {shown}")
+    if any(secrets.values()):
+        click.echo("These are shown only now: note them.")
+    click.echo(f"authority      {files.ca}: give it to sensors\n")
+    click.echo(f"sensors        wss://{host}:{sensors}/ingest/STREAM")
+    click.echo("The first one, from any machine that has the authority's file:\n")
+    for line in first_sensor(host, sensors, files.ca, secrets[SENSORS]):
+        click.echo(f"    {line}")
+    if plan.people:
+        url = page_url(host, parse_address(settings.http.address)[1])
+        click.echo(f"\nthe page       {url}  (sign in with the token {PEOPLE})")
+        _show_code(url)
+
+
+def _reached_by(names: list[str]) -> str:
+    """The name that most networks know: one by mDNS, else an address."""
+    addresses = list(own_addresses())
+    by_mdns = [name for name in names if name.endswith(".local")]
+    if by_mdns and _AVAHI.is_dir():
+        return by_mdns[0]
+    return (addresses or names or [socket.gethostname()])[0]
+
+
+def _show_code(url: str) -> None:
+    """The address as a QR code, for a telephone, where somebody looks."""
+    if not sys.stdout.isatty():
+        return
+    import segno
+
+    click.echo("")
+    segno.make(url, micro=False).terminal(sys.stdout, compact=True)

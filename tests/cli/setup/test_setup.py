@@ -1,0 +1,91 @@
+"""``edge-agent setup`` in a folder of its own, and an agent that starts with what it leaves."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+import trio
+from click.testing import CliRunner, Result
+
+from edge_agent.cli import main
+from edge_agent.config import parse
+from tests.end_to_end.support import AgentProcess, agents
+from tests.patience import PATIENCE_S
+
+
+def setup(config: Path, *words: str, answers: str = "") -> Result:
+    return CliRunner().invoke(
+        main, ["setup", "--config", str(config), "--no-restart", *words], input=answers
+    )
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    file = folder / "edge-agent.toml"
+    file.write_text(f'[store]\npath = "{tmp_path / "data"}"  # a comment\nsize = "64MiB"\n')
+    return file
+
+
+@pytest.mark.needs("curl")
+async def test_the_line_that_it_prints_sends_the_first_record(config: Path, tmp_path: Path) -> None:
+    done = setup(config, "--yes", "--name", "barn.example")
+    assert done.exit_code == 0, done.output
+    assert "# a comment" in config.read_text()
+    lines = re.search(r"^    (curl .*?)\n\n", done.output, re.MULTILINE | re.DOTALL)
+    assert lines is not None
+    agent = AgentProcess(tmp_path, "agent", config.read_text() + '[log.main]\ncommit_interval="0s"')
+    async with agents(agent):
+        command = shlex.split(lines[1].replace("\\\n", " "))
+        command = [
+            re.sub(r"https://.*:\d+/", f"https://127.0.0.1:{agent.port}/", word) for word in command
+        ]
+        sent = await trio.to_thread.run_sync(
+            lambda: subprocess.run(
+                command, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+            )
+        )
+        assert json.loads(sent.stdout) == {"stored": 1, "refused": []}, sent.stderr
+
+
+def test_again_it_keeps_tokens_and_authority(config: Path) -> None:
+    first = setup(config, "--yes")
+    text, authority = config.read_text(), (config.parent / "tls" / "ca.pem").read_bytes()
+    tokens = (config.parent / "tokens").read_text()
+    second = setup(config, "--yes", "--name", "new.example")
+    assert second.exit_code == 0 and "new.example" in second.output
+    assert "nothing to change" in second.output and "token rotate sensors" in second.output
+    assert config.read_text() == text and (config.parent / "tokens").read_text() == tokens
+    assert (config.parent / "tls" / "ca.pem").read_bytes() == authority
+    secret = re.search(r"token sensors +(\S+)", first.output)
+    assert secret is not None and secret[1] not in second.output
+
+
+def test_who_says_no_changes_nothing(config: Path) -> None:
+    text = config.read_text()
+    done = setup(config, answers="\ny\nn\n")
+    assert done.exit_code == 1 and "nothing was changed" in done.output
+    assert config.read_text() == text and list(config.parent.iterdir()) == [config]
+
+
+def test_questions_are_asked_and_answered(config: Path) -> None:
+    done = setup(config, answers="barn.example, shed.example\nn\ny\n")
+    assert done.exit_code == 0, done.output
+    settings = parse(config.read_text(), "file")
+    assert settings.http.address.startswith("127.0.0.1") and settings.listen.tokens is not None
+    assert "shed.example" in done.output and "token page" not in done.output
+
+
+def test_with_what_no_agent_could_start_the_file_stays_as_it_was(config: Path) -> None:
+    config.write_text(f'[store]\npath = "{config}"\n')
+    text = config.read_text()
+    done = setup(config, "--yes")
+    assert done.exit_code == 78 and "was not changed" in done.output
+    assert config.read_text() == text
+    assert not list(config.parent.glob(".*"))
