@@ -169,8 +169,8 @@ def _write(config: Path, old: str, new: str, reader: pwd.struct_passwd | None) -
 
 
 def _announce(settings: Config, plan: SetupPlan) -> None:
-    """Let avahi-daemon tell the network, where there is one."""
-    if not _AVAHI.is_dir():
+    """Let avahi-daemon tell the network of this machine's own agent, where there is one."""
+    if plan.config != SYSTEM_CONFIG or not _AVAHI.is_dir():
         return
     _, sensors = parse_address(settings.listen.address)
     people = parse_address(settings.http.address)[1] if plan.people else None
