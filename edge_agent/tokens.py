@@ -62,6 +62,8 @@ from edge_agent.stream_names import compile_patterns
 logger = logging.getLogger(__name__)
 
 SECRET_PREFIX = "ea1_"
+#: What a target begins with that has a secret in it, before the target itself.
+TOKEN_PATH = "/token/"
 _HASH_PREFIX = "sha256:"
 _VERSION = 1
 _NAME_BYTES_MAX = 100
@@ -76,7 +78,9 @@ TURN_S = 10.0
 
 
 class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
-    """One entry of the file; see the module. ``name`` is for people and appears in status."""
+    """One entry of the file; see the module. ``name`` is for people and appears in status.
+    ``in_url``: its secret may stand in a URL, for devices that can be told nothing else.
+    """
 
     name: str
     hash: str
@@ -87,6 +91,7 @@ class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     forward: bool = False
     admin: bool = False
     agents: tuple[str, ...] = ()
+    in_url: bool = False
 
     @cached_property
     def may_write(self) -> Callable[[str], bool]:
@@ -107,7 +112,7 @@ class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
             elif key == "agents":
                 # None of them spelt out allows all.
                 kept = not value or bool(before and set(before) <= set(value))
-            elif key in ("forward", "admin"):
+            elif key in ("forward", "admin", "in_url"):
                 kept = value or not before
             else:
                 kept = value == before or key == "created"
@@ -258,6 +263,7 @@ def add_token(
     forward: bool = False,
     agents: Sequence[str] = (),
     admin: bool = False,
+    in_url: bool = False,
     created_ns: int = 0,
     reader: pwd.struct_passwd | None = None,
 ) -> str:
@@ -281,6 +287,7 @@ def add_token(
         forward=forward,
         agents=tuple(agents),
         admin=admin,
+        in_url=in_url,
     )
     _check((token,), str(path))
     with _alone(Path(path)):
@@ -378,6 +385,10 @@ def _check(tokens: Sequence[Token], where: str) -> None:
 def _mistakes(token: Token, where: str) -> Iterator[ConfigError]:
     if not token.hash.startswith(_HASH_PREFIX) or not token.hash.isascii():
         yield ConfigError(f"{where}: {token.name}: hash", f"{_HASH_PREFIX}HEX", "something else")
+    if token.in_url and (token.read or token.forward or token.admin or not token.write):
+        # A URL is seen by more people than a header: it may let in to write, and no more.
+        expected = "write alone beside in_url"
+        yield ConfigError(f"{where}: {token.name}: in_url", expected, "more, or no write")
     for key in ("write", "sources", "read", "agents"):
         try:
             compile_patterns(getattr(token, key))

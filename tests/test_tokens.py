@@ -243,3 +243,12 @@ async def test_a_file_that_is_half_written_changes_nothing_and_is_told_once(
     assert tokens.find(secret) is not None and tokens.trouble is None
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == 2 and "known last stay valid" in told[0] and "again" in told[1]
+
+
+def test_what_may_do_more_than_write_may_not_stand_in_a_url(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    for more in ({"read": ("**",)}, {"forward": True}, {"admin": True}):
+        with pytest.raises(ConfigError, match="in_url: expected write alone"):
+            add_token(file, "a", write=("**",), in_url=True, **more)
+    with pytest.raises(ConfigError, match="in_url"):
+        add_token(file, "a", in_url=True)

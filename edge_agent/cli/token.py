@@ -18,6 +18,7 @@ from edge_agent.cli.user import agent_user, user_option
 from edge_agent.errors import ConfigError
 from edge_agent.tokens import (
     EVERYTHING,
+    TOKEN_PATH,
     Token,
     add_token,
     list_tokens,
@@ -75,6 +76,11 @@ def command() -> None:
     help="Forward what these agents stored, itself or by others, and nobody else's. [any]",
 )
 @click.option("--admin", is_flag=True, help="May give orders: consumer, quarantine, source.")
+@click.option(
+    "--in-url",
+    is_flag=True,
+    help="The secret may stand in the URL, for devices that take nothing else; with --write alone.",
+)
 @user_option
 @_file_option
 @config_options
@@ -87,6 +93,7 @@ def add(
     forward: bool,
     agents: tuple[str, ...],
     admin: bool,
+    in_url: bool,
     user: str | None,
     file: Path | None,
     config: Path | None,
@@ -102,12 +109,7 @@ def add(
     edge-agent token add me --read '**'
     edge-agent token add pi-7 --forward
     """  # noqa: D301 - click wants the control character itself
-    if agents and not forward:
-        raise click.UsageError("--agent says what --forward may bring: it needs that")
-    if not (write or read or forward or admin):
-        raise click.UsageError(
-            "a token that may do nothing is of no use: --write, --read, --forward or --admin"
-        )
+    _look_at_options(bool(write), forward, read or admin, bool(agents), in_url=in_url)
     path = _path(file, config, data)
     reader = agent_user(settings_of(config, data), user)
     secret = add_token(
@@ -119,11 +121,28 @@ def add(
         forward=forward,
         agents=agents,
         admin=admin,
+        in_url=in_url,
         created_ns=time.time_ns(),
         reader=reader,
     )
     click.echo(f"{path}: added {name}. Its secret, which is shown only now:", err=True)
     click.echo(secret)
+    if in_url:
+        text = f"In a URL: wss://THIS-MACHINE:8765{TOKEN_PATH}{secret}/ingest/STREAM"
+        click.echo(text, err=True)
+
+
+def _look_at_options(
+    write: bool, forward: bool, other: object, agents: bool, *, in_url: bool
+) -> None:
+    if agents and not forward:
+        raise click.UsageError("--agent says what --forward may bring: it needs that")
+    if not (write or forward or other):
+        raise click.UsageError(
+            "a token that may do nothing is of no use: --write, --read, --forward or --admin"
+        )
+    if in_url and (forward or other or not write):
+        raise click.UsageError("--in-url goes with --write alone: others see what stands in a URL")
 
 
 @command.command("list")
@@ -180,6 +199,7 @@ def describe(token: Token) -> str:
     if token.forward:
         parts.append("forward" + (f" {', '.join(token.agents)}" if token.agents else ""))
     parts += ["admin"] if token.admin else []
+    parts += ["in a URL"] if token.in_url else []
     return "; ".join(parts) or "nothing"
 
 

@@ -90,7 +90,11 @@ def admit(
         Refusal: 401 or 403, with a sentence.
     """
     secret = offered if upgrade.authorization is None else bearer_secret(upgrade.authorization)
+    by_url = secret is None and upgrade.url_secret is not None
+    secret = upgrade.url_secret if by_url else secret
     token = None if tokens is None or secret is None else tokens.find(secret)
+    if token is not None and by_url and not token.in_url:
+        token = None
     if token is not None:
         # Whoever knows a secret is no page that somebody happened to open.
         return grant(token)

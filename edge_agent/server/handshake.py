@@ -19,6 +19,7 @@ import trio
 
 from edge_agent.accepting import LINGER_S, linger
 from edge_agent.printable import ended, without_repr
+from edge_agent.tokens import TOKEN_PATH
 
 #: A head with a bearer token, some cookies and a browser's usual chatter has 2 KiB.
 HEAD_BYTES_MAX = 16 * 1024
@@ -59,6 +60,8 @@ class Head:
         host, origin, user_agent: headers, None where absent.
         authorization: header, None where absent. Never logged, never shown.
         subprotocols: as offered, in order. May hold a token: never logged, never shown.
+        url_secret: of ``/token/SECRET/ingest/STREAM``, which is no part of ``target`` then; never
+            logged, never shown.
     """
 
     target: str
@@ -67,6 +70,7 @@ class Head:
     authorization: str | None = field(repr=False)
     subprotocols: tuple[str, ...] = field(repr=False)
     user_agent: str | None = None
+    url_secret: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +125,7 @@ async def read_head(stream: trio.abc.Stream, *, what_this_is: str) -> Upgrade | 
     """
     http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES_MAX)
     request = await _request(stream, http)
-    if request.method == b"POST" and request.target.startswith(b"/ingest/"):
+    if request.method == b"POST" and _target(request)[0].startswith("/ingest/"):
         return _post(request, http)
     return _upgrade(request, http.trailing_data[0], what_this_is)
 
@@ -194,15 +198,26 @@ class _Headers:
         return values[0] if values else None
 
 
+def _target(request: h11.Request) -> tuple[str, str | None]:
+    """The target, and the secret that stood before it, if one did."""
+    target = request.target.decode("latin-1")
+    if not target.startswith(TOKEN_PATH):
+        return target, None
+    secret, slash, rest = target.removeprefix(TOKEN_PATH).partition("/")
+    return slash + rest, secret
+
+
 def _post(request: h11.Request, http: h11.Connection) -> Post:
     headers = _Headers(request)
     one, length = headers.one, headers.one(b"content-length")
+    target, secret = _target(request)
     key = one(b"idempotency-key") or ""
     if len(key) > KEY_CHARACTERS_MAX:
         text = f"Idempotency-Key: at most {KEY_CHARACTERS_MAX} characters are expected."
         raise HandshakeRefusal(400, text, "bad_request")
     return Post(
-        target=request.target.decode("latin-1"),
+        target=target,
+        url_secret=secret,
         host=one(b"host"),
         origin=one(b"origin"),
         authorization=one(b"authorization"),
@@ -230,8 +245,10 @@ def _upgrade(request: h11.Request, early: bytes, what_this_is: str) -> Upgrade:
         raise HandshakeRefusal(
             426, "This port speaks WebSocket version 13 (RFC 6455).", "no_upgrade"
         )
+    target, secret = _target(request)
     return Upgrade(
-        target=request.target.decode("latin-1"),
+        target=target,
+        url_secret=secret,
         host=one(b"host"),
         origin=one(b"origin"),
         authorization=one(b"authorization"),

@@ -85,3 +85,15 @@ def test_an_agent_is_named_by_its_id(tmp_path: Path, wrong: str) -> None:
     for right in ("0123456789ab", "**"):
         done = run("add", right, "--forward", "--agent", right, "--file", str(path))
         assert done.exit_code == 0, done.output
+
+
+def test_a_token_for_urls_may_write_and_nothing_else(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    words = ["add", "plug", "--file", str(file), "--write", "shelly/**", "--in-url"]
+    done = CliRunner().invoke(command, words)
+    assert done.exit_code == 0, done.output
+    secret = done.stdout.strip()
+    assert f"/token/{secret}/ingest/STREAM" in done.stderr
+    assert "in a URL" in CliRunner().invoke(command, ["list", "--file", str(file)]).output
+    wrong = CliRunner().invoke(command, [*words[:1], "two", *words[2:], "--read", "**"])
+    assert wrong.exit_code == 2 and "--write alone" in wrong.output

@@ -18,8 +18,8 @@ from edge_agent.config.shape import Limits, Rule, Schema
 from edge_agent.server.posts import TOLD_MAX
 from edge_agent.store import LogSettings, StoreSettings
 from edge_agent.tokens import add_token, revoke_token
-from tests.patience import PATIENCE_S, eventually
-from tests.server.support import Serving, hurried, neighbours, raw, serving
+from tests.patience import PATIENCE_S, eventually, receive_to_end
+from tests.server.support import Serving, connect, hurried, neighbours, raw, serving
 
 JSON = {"Content-Type": "application/json"}
 
@@ -321,3 +321,40 @@ async def test_a_stop_answers_what_is_being_stored_and_lets_go_of_the_rest(tmp_p
             with trio.fail_after(PATIENCE_S):
                 assert await idle.stream.receive_some(100) == b""
             port.held.let_go()
+
+
+async def test_a_token_in_the_url_writes_if_it_was_made_for_that(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "tokens"
+    secret = add_token(file, "plug", write=("shelly/**",), sources=("**",), in_url=True)
+    other = add_token(file, "pump", write=("**",), sources=("**",))
+    async with serving(tmp_path, tokens=file) as port:
+        async with poster(port) as sender:
+            assert (await sender.post('{"t": 1}', f"/token/{secret}/ingest/shelly/1"))[0] == 200
+        async with connect(port, f"/token/{secret}/ingest/shelly/1?ack=1") as socket:
+            await socket.send_message('{"t": 2}')
+            with trio.fail_after(PATIENCE_S):
+                assert await socket.get_message() == '{"ack": 1}'
+        for wrong, path, status in (
+            (secret, "/ingest/pump", 403), (other, "/ingest/shelly/1", 401), ("", "/ingest/a", 401),
+            (secret, "/nowhere", 404), (secret, "", 404), (other, "/query", 401),
+        ):  # fmt: skip
+            async with raw(port) as stream:
+                head = EMPTY.format(target=f"/token/{wrong}{path}")
+                if not path.startswith("/ingest"):
+                    head = UPGRADE.format(target=f"/token/{wrong}{path}")
+                await stream.send_all(head.encode())
+                answer = await receive_to_end(stream)
+                assert answer.startswith(f"HTTP/1.1 {status} ".encode()), (wrong, path, answer)
+                assert secret.encode() not in answer
+        told = list(port.server._parts.refused.listing())
+        assert told and secret not in repr(told) and secret not in caplog.text
+        assert await fields_of(port) == [{"t": 1}, {"t": 2}]
+
+
+EMPTY = "POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+UPGRADE = (
+    "GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
