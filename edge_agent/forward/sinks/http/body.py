@@ -34,7 +34,7 @@ from edge_agent.aggregates import THINNED_SOURCE
 from edge_agent.record import Record, TimeTrust, format_time
 from edge_agent.zstd import zstd
 
-Format = Literal["msgpack", "json", "ndjson"]
+Format = Literal["msgpack", "json", "ndjson", "line"]
 Compression = Literal["none", "gzip", "zstd"]
 
 #: Counts changes of what a body looks like: the same key must not stand for other bytes.
@@ -43,6 +43,7 @@ CONTENT_TYPES: dict[Format, str] = {
     "msgpack": "application/msgpack",
     "json": "application/json",
     "ndjson": "application/x-ndjson",
+    "line": "text/plain; charset=utf-8",
 }
 _GZIP_LEVEL = 6
 _ZSTD_LEVEL = 3
