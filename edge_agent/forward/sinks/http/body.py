@@ -62,15 +62,16 @@ class RenderedRecord(msgspec.Struct, frozen=True, gc=False):
     time_quality: TimeTrust
 
 
-def _strange(value: object) -> object:
+def strange(value: object) -> object:
+    """What stands in a body for a value that the format has no word for."""
     # msgpack extension types that nobody here knows: their bytes, and what they were called.
     if isinstance(value, msgspec.msgpack.Ext):
         return {"ext": value.code, "data": bytes(value.data)}
     raise TypeError(f"a {type(value).__name__} cannot be rendered")
 
 
-_json = msgspec.json.Encoder(enc_hook=_strange)
-_msgpack = msgspec.msgpack.Encoder(enc_hook=_strange)
+_json = msgspec.json.Encoder(enc_hook=strange)
+_msgpack = msgspec.msgpack.Encoder(enc_hook=strange)
 
 
 def rendered(record: Record, agent: str, epoch: str) -> RenderedRecord:
