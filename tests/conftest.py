@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import hypothesis
@@ -36,6 +37,8 @@ SPECIAL: dict[str, Callable[[], bool]] = {
     "root": lambda: os.geteuid() == 0,
     "seccomp": lambda: "user_notif" in _text("/proc/sys/kernel/seccomp/actions_avail"),
     "loop": lambda: os.geteuid() == 0 and Path("/dev/loop-control").exists(),
+    "postgresql": lambda: any(Path("/usr/lib/postgresql").glob("*/bin/initdb")),
+    "psycopg": lambda: find_spec("psycopg") is not None,
     "python3-venv": lambda: any(Path("/usr/lib").glob("python3*/ensurepip/__init__.py")),
 }
 
