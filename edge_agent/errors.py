@@ -64,6 +64,10 @@ class ConfigError(EdgeAgentError):
         return together
 
 
+class NotColumnar(EdgeAgentError):
+    """Records cannot become Parquet or Arrow: the library is missing, or their types changed."""
+
+
 class ProtocolError(EdgeAgentError):
     """The peer said something that the protocol does not allow.
 

@@ -6,8 +6,10 @@ name file, key, what was expected, what was found.
 """
 
 from edge_agent.config.addresses import authority_file, people_url, sensor_url
+from edge_agent.config.body_template import envelope_parts, template_parts
 from edge_agent.config.check_rules import ACTIONS as RULE_ACTIONS
 from edge_agent.config.load import ENVIRONMENT_PREFIX, ConfigMistakes, examine, load_config, parse
+from edge_agent.config.packages import distribution_of, sink_package
 from edge_agent.config.quantities import Duration, Share, Size
 from edge_agent.config.render import render_toml
 from edge_agent.config.shape import (
@@ -39,6 +41,9 @@ from edge_agent.config.units import (
 from edge_agent.config.upstreams import (
     KINDS,
     TLS_SCHEMES,
+    FileTable,
+    Format,
+    HttpTable,
     SecretFile,
     Upstream,
 )
@@ -55,8 +60,11 @@ __all__ = [
     "ConfigMistakes",
     "Conversion",
     "Duration",
+    "FileTable",
+    "Format",
     "HistoryConfig",
     "Http",
+    "HttpTable",
     "Limits",
     "Listen",
     "LogConfig",
@@ -70,6 +78,8 @@ __all__ = [
     "Upstream",
     "WearConfig",
     "authority_file",
+    "distribution_of",
+    "envelope_parts",
     "examine",
     "format_address",
     "format_duration",
@@ -86,4 +96,6 @@ __all__ = [
     "render_toml",
     "sensor_url",
     "shown_url",
+    "sink_package",
+    "template_parts",
 ]
