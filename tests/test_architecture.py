@@ -39,7 +39,8 @@ PURE = {"wire", "session", "store", "config", "history", "rules"} | {
 #: Rooms that are entered by their doors: what is named elsewhere is in the face of one of these.
 ROOMS = {"history", "digest", "store", "wire", "session", "commit", "config", "forward", "client",
          "rules"}  # fmt: skip
-INNER_DOORS = {"history.answers", "history.keys", "store.tools", "store.thinning"}
+INNER_DOORS = {"history.answers", "history.keys", "store.tools", "store.thinning",
+               "forward.carried"}  # fmt: skip
 DOORS = {f"edge_agent.{name}" for name in ROOMS | INNER_DOORS}
 #: A room within a room, which even its neighbours there enter by the door.
 CLOSET = "edge_agent.store.thinning."

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import sys
 from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP: Final = "edge_agent.sinks"
 
@@ -32,5 +34,8 @@ def distribution_of(entry: EntryPoint) -> str:
 def _found(scheme: str, path: tuple[str, ...]) -> EntryPoint | None:
     # The search reads the metadata of every package, some 10 ms; the path is what it depends on.
     del path
+    # Imported here: an agent without such a kind does not pay for it.
+    from importlib.metadata import entry_points
+
     found = entry_points(group=GROUP, name=scheme)
     return min(found, key=distribution_of, default=None)

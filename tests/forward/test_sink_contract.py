@@ -18,12 +18,19 @@ from tests.forward.contract import (
     sink_for,
 )
 from tests.forward.sinks.agent.side import hub_side
+from tests.forward.sinks.file.side import file_side
 from tests.forward.sinks.http.side import http_side
 from tests.forward.support import running_station
+from tests.own_sink.side import spool_side
 from tests.patience import PATIENCE_S
 
 #: Kind to its far side; each new kind of sink adds itself here.
-SIDES: dict[str, Side] = {"websocket": hub_side, "http": http_side}
+SIDES: dict[str, Side] = {
+    "websocket": hub_side,
+    "http": http_side,
+    "file": file_side,
+    "package": spool_side,
+}
 each_sink = pytest.mark.parametrize("side", SIDES.values(), ids=list(SIDES))
 
 

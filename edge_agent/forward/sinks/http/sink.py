@@ -34,6 +34,7 @@ from edge_agent.config import HttpTable, Upstream
 from edge_agent.dial import Dial, dial_tcp
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles, Credentials
+from edge_agent.forward.probing import PROBE_STREAM, ProbeStep, probe_record
 from edge_agent.forward.proxy import proxy_of, tunnelled
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
 from edge_agent.forward.sinks.http.answer import HttpAnswer, Sent, judge
@@ -139,13 +140,38 @@ class HttpSink:
         if connection is not None:
             await connection.aclose()
 
+    async def try_out(self, record: Record) -> HttpAnswer:
+        """POST one record that is in no log, under a key of its own; what was answered.
+
+        Raises:
+            SinkUnavailable, SinkRefused: as `send`.
+        """
+        key = f"{self._identity.epoch}/probe/{record.time_ns}"
+        try:
+            return await self._ask(*await self._run_blocking(self._made, [record]), key)
+        finally:
+            await self.aclose()
+
     async def _send(self, batch: Batch) -> Acknowledged:
         sent, body, credentials = await self._run_blocking(self._prepare, batch)
         if not sent:
             return Acknowledged(batch.last)
         key = f"{self._identity.epoch}/{batch.log}/{batch.first}-{batch.last}"
         key += batch.variant
-        headers = self._headers(key, credentials, plain=batch.plain)
+        answer = await self._ask(sent, body, credentials, key, plain=batch.plain)
+        return Acknowledged(batch.last, len(sent), len(body), status=answer.status)
+
+    async def _ask(
+        self,
+        sent: Sequence[Sent],
+        body: bytes,
+        credentials: Credentials,
+        key: str,
+        *,
+        plain: bool = False,
+    ) -> HttpAnswer:
+        """The answer to a body, where it is one that takes all of it."""
+        headers = self._headers(key, credentials, plain=plain)
         answer = _without(await self._post(body, headers, credentials), credentials.secrets)
         wall_ns, accept = self._clock.read().wall_ns, self._upstream.accept
         if len(answer.body) > _INLINE_BYTES or "content-encoding" in answer.headers:
@@ -156,18 +182,23 @@ class HttpSink:
             problem.status, problem.sent_bytes = answer.status, len(body)
             problem.obstacle = "there"
             raise problem
-        return Acknowledged(batch.last, len(sent), len(body), status=answer.status)
+        return answer
 
     def _prepare(self, batch: Batch) -> tuple[Sequence[Sent], bytes, Credentials]:
         """All that blocks, in one go to a thread."""
         stored = list(batch.records(self._matches))
         if not stored:
             return (), b"", Credentials((), None, None, ())
+        return self._made(stored, plain=batch.plain)
+
+    def _made(
+        self, stored: Sequence[Record], plain: bool = False
+    ) -> tuple[Sequence[Sent], bytes, Credentials]:
         credentials = self._files.read()
         agent, epoch = self._identity.agent_id, self._identity.epoch
         records = [rendered(record, agent, epoch) for record in stored]
         try:
-            body = self._body(records, stored, plain=batch.plain)
+            body = self._body(records, stored, plain=plain)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             # One of them cannot be said in this format; halving finds out which.
             raise SinkRefused(f"cannot be written as {self._upstream.format}: {error}") from error
@@ -256,6 +287,17 @@ def make(parts: SinkParts) -> HttpSink:
         run_blocking=parts.run_blocking,
         dial=parts.dial,
     )
+
+
+async def probe(parts: SinkParts, size: int) -> list[ProbeStep]:
+    """Send a record of about ``size`` bytes, made for this, and say what came back."""
+    now = parts.clock.read()
+    try:
+        answer = await make(parts).try_out(probe_record(now.wall_ns, size, synced=now.synced))
+    except SinkError as error:
+        return [ProbeStep("answer", False, str(error))]
+    told = f"HTTP {answer.status} for a record of its own in the stream {PROBE_STREAM}"
+    return [ProbeStep("answer", True, told)]
 
 
 def _without(answer: HttpAnswer, secrets: Sequence[str]) -> HttpAnswer:
