@@ -35,6 +35,7 @@ COMMANDS: Final[dict[str, str]] = {
     "export": "Write stored records to a file.",
     "import": "Bring in what a file upstream wrote elsewhere, exactly once.",
     "doctor": "Look for what may go wrong, and say what to do.",
+    "upstream": "Try upstreams out, and show what each last said.",
     "consumer": "Show, pause, rewind and skip what goes upstream.",
     "quarantine": "Show, replay or drop what could not be used.",
     "backup": "Back the store up, while the agent runs or not.",
