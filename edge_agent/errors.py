@@ -64,6 +64,16 @@ class ConfigError(EdgeAgentError):
         return together
 
 
+class ForeignFile(EdgeAgentError):
+    """A file that was to be brought in is broken, or not what an upstream wrote."""
+
+    exit_code = 65  # EX_DATAERR of sysexits.h.
+
+
+class NotColumnar(EdgeAgentError):
+    """Records cannot become Parquet or Arrow: the library is missing, or their types changed."""
+
+
 class ProtocolError(EdgeAgentError):
     """The peer said something that the protocol does not allow.
 

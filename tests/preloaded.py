@@ -35,7 +35,7 @@ from typing import IO, Any, Self, TextIO
 import trio
 import trio._core._run as scheduler
 
-from edge_agent.cli import COMMANDS
+from edge_agent.cli import COMMANDS, module_of
 from tests.crash.intercept import install
 from tests.patience import PATIENCE_S
 
@@ -46,7 +46,7 @@ MODULES = (
     "edge_agent.forward.sinks.agent.sink",
     "edge_agent.forward.sinks.http.sink",
     "edge_agent.ops.port",
-    *(f"edge_agent.cli.{name}" for name in COMMANDS),
+    *map(module_of, COMMANDS),
 )
 #: The longest request: arguments and an environment.
 _REQUEST_BYTES = 1 << 17

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from benchmarks.processes import Agent, free_port
-from benchmarks.upstreams.backlog import drained, dated_backlog
+from benchmarks.upstreams.backlog import dated_backlog, drained
 from benchmarks.upstreams.servers import HttpDatabase, influxdb
 
 RECORDS = 1_000_000

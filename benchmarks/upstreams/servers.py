@@ -217,7 +217,9 @@ def postgresql(folder: Path, port: int, *settings: str, sync: bool = False) -> I
     if made.returncode:
         raise RuntimeError(f"initdb: {made.stderr[-2000:]}")
     with (data / "pg_hba.conf").open("r+") as file:
-        file.write("host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
+        file.write(
+            "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+        )
         file.truncate()
     given = [f"port={port}", "listen_addresses=127.0.0.1", "unix_socket_directories="]
     given += ["shared_buffers=64MB", f"fsync={'on' if sync else 'off'}", *settings]

@@ -22,7 +22,7 @@ from edge_agent import __version__
 from edge_agent.cli.common import Failure, first_of, set_up_logging
 from edge_agent.errors import EdgeAgentError
 
-#: Name to one line of help. The module is ``edge_agent.cli.NAME``.
+#: Name to one line of help; `module_of` says where the command is.
 COMMANDS: Final[dict[str, str]] = {
     "run": "Run the agent.",
     "setup": "Let sensors on the network in: certificate, tokens, configuration.",
@@ -34,7 +34,9 @@ COMMANDS: Final[dict[str, str]] = {
     "status": "Show how an agent is doing.",
     "top": "Watch streams, last values, upstreams and store, anew each second.",
     "export": "Write stored records to a file.",
+    "import": "Bring in what a file upstream wrote elsewhere, exactly once.",
     "doctor": "Look for what may go wrong, and say what to do.",
+    "upstream": "Try upstreams out, and show what each last said.",
     "consumer": "Show, pause, rewind and skip what goes upstream.",
     "quarantine": "Show, replay or drop what could not be used.",
     "backup": "Back the store up, while the agent runs or not.",
@@ -50,12 +52,18 @@ COMMANDS: Final[dict[str, str]] = {
     "bench": "Measure this machine's own disk for durable records.",
 }
 
-
+#: Commands whose name is no module's, as it is a word of the language.
+_MODULES: Final = {"import": "import_files"}
 #: Commands that write something beside its place first, and must not leave it there.
 TIDIES_UP: Final = frozenset(
     {"backup", "restore", "compact", "erase", "export", "check", "doctor", "config", "token", "tls"}
     | {"bench"}
 )
+
+
+def module_of(name: str) -> str:
+    """The module of a command."""
+    return f"edge_agent.cli.{_MODULES.get(name, name)}"
 
 
 class LazyGroup(click.Group):
@@ -69,7 +77,7 @@ class LazyGroup(click.Group):
         """The command itself, imported now."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"edge_agent.cli.{cmd_name}")
+        module = importlib.import_module(module_of(cmd_name))
         command: click.Command = module.command
         return command
 

@@ -86,7 +86,12 @@ def question_options(function: Decorated) -> Decorated:
     )(function)
 
 
-def sensor_options(function: Decorated) -> Decorated:
+def sensor_options(
+    function: Decorated,
+    flag: str = "--url",
+    port: str = "The agent's sensor port; a path /ingest/STREAM may follow. [the one of this"
+    " machine]",
+) -> Decorated:
     """The same of the sensors' port, for commands that take ``url``, ``token`` and ``ca_file``."""
 
     def with_token(*given: Any, token_file: Path | None, **others: Any) -> Any:
@@ -95,9 +100,10 @@ def sensor_options(function: Decorated) -> Decorated:
     found = port_options(
         _looked_up(function, with_token, DEFAULT_SENSOR_URL),
         variable="EDGE_AGENT_SENSOR_URL",
-        port="The agent's sensor port; a path /ingest/STREAM may follow. [the one of this machine]",
+        port=port,
         token="the scope that this needs",
         scheme="wss",
+        flag=flag,
     )
     return config_option(found)
 

@@ -17,10 +17,10 @@ import click
 import msgspec
 
 from edge_agent.cli.agent_http import AgentAddress, question, question_options, url_options
-from edge_agent.cli.columnar import FORMS, Kinds, columnar_writer, needed
 from edge_agent.cli.common import Failure
-from edge_agent.cli.output import field_names, write_csv
 from edge_agent.cli.progress import ProgressBar
+from edge_agent.columnar import FORMS, Kinds, columnar_writer, needed
+from edge_agent.csv_rows import field_names, write_csv
 from edge_agent.files import whole_file
 from edge_agent.printable import json_text
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import IO, Any
 
+from edge_agent.csv_rows import cell, field_names, write_csv
 from edge_agent.printable import csv_text, json_text, printable
 
 #: Columns in front of the fields.
 OWN_COLUMNS = ("seq", "stream", "time", "source")
-#: In a CSV, besides: how far the time can be trusted.
-CSV_COLUMNS = (*OWN_COLUMNS, "time_quality")
 #: What of a cell a table shows, and what of a value a line of `tail`.
 _CELL_CHARACTERS = 60
 _LINE_CHARACTERS = 200
@@ -23,7 +22,7 @@ def line(record: dict[str, Any]) -> str:
     if "missed" in record:
         return f"… {record['missed']} records were missed: this reader is too slow"
     fields = "  ".join(
-        f"{name}={_cut(_cell(value), _LINE_CHARACTERS)}" for name, value in record["fields"].items()
+        f"{name}={_cut(cell(value), _LINE_CHARACTERS)}" for name, value in record["fields"].items()
     )
     of = f"  (of {record['count']})" if record.get("count", 1) > 1 else ""
     return printable(f"{record['time']}  {record['stream']}  {fields}{of}")
@@ -32,31 +31,15 @@ def line(record: dict[str, Any]) -> str:
 def print_table(records: Sequence[dict[str, Any]], out: IO[str]) -> None:
     """Columns as wide as needed; a field that no record has is no column."""
     names = field_names(records)
-    rows = [[_cell(record[name]) for name in OWN_COLUMNS] for record in records]
+    rows = [[cell(record[name]) for name in OWN_COLUMNS] for record in records]
     for row, record in zip(rows, records, strict=True):
-        row += [_cell(record["fields"].get(name)) for name in names]
+        row += [cell(record["fields"].get(name)) for name in names]
     print_columns([*OWN_COLUMNS, *names], rows, out)
 
 
 def print_csv(records: Sequence[dict[str, Any]], out: IO[str]) -> None:
     """RFC 4180 with a heading; a field named like a column of ours is ``field.NAME``."""
     write_csv(records, field_names(records), out, heading=True)
-
-
-def write_csv(
-    records: Iterable[dict[str, Any]], names: Sequence[str], out: IO[str], *, heading: bool
-) -> None:
-    """Rows with the fields ``names``, for answers that come in pages."""
-    writer = csv.writer(out, lineterminator="\n")
-    if heading:
-        shown = [f"field.{name}" if name in CSV_COLUMNS else csv_text(name) for name in names]
-        writer.writerow((*CSV_COLUMNS, *shown))
-    for record in records:
-        fields = record["fields"]
-        # An answer leaves out what is the sensor's own (`edge_agent.render`).
-        own = [record[name] for name in OWN_COLUMNS] + [record.get("time_quality", "sensor")]
-        values = [*own, *(fields.get(name) for name in names)]
-        writer.writerow([csv_text(one) if isinstance(one, str) else _cell(one) for one in values])
 
 
 def print_aggregates(aggregates: dict[str, dict[str, float]], form: str, out: IO[str]) -> None:
@@ -68,18 +51,12 @@ def print_aggregates(aggregates: dict[str, dict[str, float]], form: str, out: IO
         for each in told:
             print(json_text(each), file=out)
     else:
-        rows = [[_cell(each.get(name)) for name in _AGGREGATE_COLUMNS] for each in told]
+        rows = [[cell(each.get(name)) for name in _AGGREGATE_COLUMNS] for each in told]
         if form == "csv":
             rows = [[csv_text(cell) for cell in row] for row in rows]
             csv.writer(out, lineterminator="\n").writerows([_AGGREGATE_COLUMNS, *rows])
         else:
             print_columns(_AGGREGATE_COLUMNS, rows, out)
-
-
-def field_names(records: Iterable[dict[str, Any]]) -> list[str]:
-    """Every field of the records, in order of first appearance."""
-    # A dict keeps the order of first appearance and drops repeats.
-    return list(dict.fromkeys(name for record in records for name in record["fields"]))
 
 
 def print_columns(heading: Sequence[str], rows: Sequence[Sequence[str]], out: IO[str]) -> None:
@@ -94,9 +71,3 @@ def print_columns(heading: Sequence[str], rows: Sequence[Sequence[str]], out: IO
 
 def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json_text(value)

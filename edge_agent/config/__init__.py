@@ -6,9 +6,11 @@ name file, key, what was expected, what was found.
 """
 
 from edge_agent.config.addresses import authority_file, people_url, sensor_url
+from edge_agent.config.body_template import envelope_parts, template_parts
 from edge_agent.config.check_rules import ACTIONS as RULE_ACTIONS
 from edge_agent.config.databases import PRECISIONS, InfluxTable, PostgresTable
 from edge_agent.config.load import ENVIRONMENT_PREFIX, ConfigMistakes, examine, load_config, parse
+from edge_agent.config.packages import distribution_of, sink_package
 from edge_agent.config.quantities import Duration, Share, Size
 from edge_agent.config.render import render_toml
 from edge_agent.config.shape import (
@@ -40,6 +42,9 @@ from edge_agent.config.units import (
 from edge_agent.config.upstreams import (
     KINDS,
     TLS_SCHEMES,
+    FileTable,
+    Format,
+    HttpTable,
     SecretFile,
     Upstream,
 )
@@ -57,8 +62,11 @@ __all__ = [
     "ConfigMistakes",
     "Conversion",
     "Duration",
+    "FileTable",
+    "Format",
     "HistoryConfig",
     "Http",
+    "HttpTable",
     "InfluxTable",
     "Limits",
     "Listen",
@@ -74,6 +82,8 @@ __all__ = [
     "Upstream",
     "WearConfig",
     "authority_file",
+    "distribution_of",
+    "envelope_parts",
     "examine",
     "format_address",
     "format_duration",
@@ -90,4 +100,6 @@ __all__ = [
     "render_toml",
     "sensor_url",
     "shown_url",
+    "sink_package",
+    "template_parts",
 ]

@@ -100,6 +100,7 @@ _UPSTREAM_RANGES: dict[str, tuple[float, float]] = {
     "backoff_base": (0.01, 3600),
     "backoff_max": (0.01, DAY_S),
 }
+_FILE_RANGES: dict[str, tuple[float, float]] = {"age": (0, DAY_S), "keep_bytes": (0, 2**50)}
 _RULE_RANGES: dict[str, tuple[float, float]] = {
     "max_silence": (0, 366 * DAY_S),
     "hook_budget": (0.0001, 1),
@@ -143,7 +144,7 @@ def limits_of(table: str, key: str, kind: type) -> str:
     """
     own = {
         "log": _LOG_RANGES, "upstream": _UPSTREAM_RANGES, "rule": _RULE_RANGES,
-        "alarm": _ALARM_RANGES,
+        "alarm": _ALARM_RANGES, "file": _FILE_RANGES,
     }  # fmt: skip
     ranges = own.get(table, _RANGES)
     bounds = ranges.get(key if table in own or not table else f"{table}.{key}")
@@ -251,6 +252,8 @@ def _about_upstream(upstream: Upstream, at: str, where: Where) -> Iterator[Probl
         for problem in _in_range(getattr(upstream, key), bounds, f"{at}.{key}", where):
             beyond.add(key)
             yield problem
+    for key, bounds in _FILE_RANGES.items() if upstream.file is not None else ():
+        yield from _in_range(getattr(upstream.file, key), bounds, f"{at}.file.{key}", where)
     yield from _about_patterns(upstream.streams, f"{at}.streams", where, at_least_one=True)
     for smaller, larger in UPSTREAM_ORDER:
         left, right = getattr(upstream, smaller), getattr(upstream, larger)

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, NamedTuple, Union, get_args, get_origin
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import FieldInfo, fields
 
+from edge_agent.config import examples
 from edge_agent.config.check import (
     LOGS_MAX,
     NAME_EXPECTED,
@@ -42,7 +43,7 @@ from edge_agent.config.shape import (
     WearConfig,
 )
 from edge_agent.config.units import BYTES, SECONDS, format_share
-from edge_agent.config.upstreams import SecretFile, Upstream
+from edge_agent.config.upstreams import FileTable, HttpTable, SecretFile, Upstream
 
 
 class TablePart(NamedTuple):
@@ -184,8 +185,17 @@ required = false
 name = "old"
 url = "https://logs.example/v0/in"
 user = "edge"
-password_file = "/etc/edge-agent/old-password\"""",
+password_file = "/etc/edge-agent/old-password"
+options = {}  # of a kind that a package brings: { depth = "3" }
+http = { method = "PUT" }
+
+[[upstream]]
+name = "disk"
+url = "file:///mnt/usb/edge"
+file = { age = "1h" }""",
     ),
+    TablePart("[upstream.http]", HttpTable, examples.HTTP),
+    TablePart("[upstream.file]", FileTable, examples.FILE),
     TablePart(
         "[[rule]]",
         Rule,
@@ -353,6 +363,7 @@ _WORDS: Final[dict[object, str]] = {
     Conversion: '`{ units = "F->C" }`', Calibration: "`{ table = [[0, 1], [9, 9]] }`",
     Schema: "`{ types = {}, ranges = {} }`",
     Alarm: "table, see [below](#rulealarm)",
+    HttpTable: "table, see [below](#upstreamhttp)", FileTable: "table, see [below](#upstreamfile)",
     str: "text", bool: "true or false", int: "whole number", float: "number",
 }  # fmt: skip
 

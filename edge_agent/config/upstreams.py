@@ -11,6 +11,7 @@ from typing import Final, Literal
 from msgspec import Struct, field
 
 from edge_agent.config.databases import InfluxTable, PostgresTable
+from edge_agent.config.packages import sink_package
 from edge_agent.config.quantities import MIB, Duration, Size
 
 #: Scheme of a URL to the kind of upstream, which is also the name of its table where it has one.
@@ -19,11 +20,19 @@ KINDS: Final = {
     "wss": "agent",
     "http": "http",
     "https": "http",
+    "file": "file",
     "postgresql": "postgres",
     "postgres": "postgres",
 }
 #: The tables of kinds.
-TABLES: Final[tuple[str, ...]] = ("influx", "postgres")
+TABLES: Final[tuple[str, ...]] = ("http", "file", "influx", "postgres")
+Format = Literal["msgpack", "json", "ndjson", "cloudevents", "line", "csv", "parquet"]
+#: Which of them a kind knows; the others take no notice of it.
+FORMATS: Final[dict[str, tuple[Format, ...]]] = {
+    "http": ("msgpack", "json", "ndjson", "cloudevents", "line"),
+    "influx": ("line",),
+    "file": ("ndjson", "csv", "parquet"),
+}
 #: Schemes that speak over TLS.
 TLS_SCHEMES: Final = frozenset(("wss", "https"))
 
@@ -34,8 +43,33 @@ class SecretFile(Struct, frozen=True, forbid_unknown_fields=True):
     file: str
 
 
+class HttpTable(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a request to an HTTP service looks like, beyond ``format``.
+
+    A ``template`` is one record as the service wants it, JSON in which ``{stream}``, ``{time}``,
+    ``{fields}`` and the like stand for the record's values, in JSON; an ``envelope`` is what stands
+    around them, ``{records}`` being the records with commas between them.
+    """
+
+    method: Literal["POST", "PUT"] = "POST"  # POST, PUT
+    content_type: str | None = None  # instead of the one that belongs to the format
+    template: str | None = None  # one record: {"at": {time_ms}, "name": {stream}, "v": {fields.t}}
+    envelope: str | None = None  # all of them: {"records": [{records}]}; not set: [{records}]
+
+
+class FileTable(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How files are written: one for each batch, which ``batch_records`` and ``batch_bytes`` bound.
+    ``mounted`` is for disks that come and go: nothing is written while none is there.
+    """
+
+    age: Duration = Duration(600)  # a file is written when its first record is this old, or full
+    mounted: bool = False  # write only where another disk than the system's is mounted
+    keep_bytes: Size = Size(0)  # of its files, the oldest go beyond that; "0B": none ever goes
+
+
 class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where records go. ``ws``/``wss`` URLs speak to another agent, ``http``/``https`` POST.
+    """Where records go. ``ws``/``wss`` URLs speak to another agent, ``http``/``https`` POST, and a
+    ``file`` URL names a folder. Other schemes may be brought by packages (docs/own-sink.md).
 
     ``headers`` go with every request; the value of a secret one stands in a file of one line.
     ``accept`` says which answer of an HTTP upstream counts as taken: ``"auto"`` takes what APIs
@@ -57,8 +91,8 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     proxy: str | None = None  # "http://HOST:PORT", or "environment": HTTPS_PROXY, NO_PROXY
     proxy_auth_file: str | None = None  # USER:PASSWORD in one line, for the proxy
     accept: str = "auto"  # http: what counts as taken: auto, json, text:WORD, status
-    format: Literal["msgpack", "json", "ndjson", "line"] = "ndjson"  # http; line: InfluxDB's
-    compression: Literal["none", "gzip", "zstd"] = "gzip"  # http: none, gzip, zstd
+    format: Format = "ndjson"  # file: ndjson, csv, parquet; http: all but these two
+    compression: Literal["none", "gzip", "zstd"] = "gzip"  # http, file: none, gzip, zstd
     batch_bytes: Size = Size(1 * MIB)  # one send
     batch_records: int = 10_000  # one send
     batch_age: Duration = Duration(1)  # how long the first record of a batch may wait
@@ -69,6 +103,16 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     influx: InfluxTable | None = None  # format = "line": a table of its own
     postgres: PostgresTable | None = None  # postgresql://: a table of its own
     required: bool = True  # retention waits for it; false: it may miss records, counted
+    http: HttpTable | None = None  # http: the table [upstream.http]
+    file: FileTable | None = None  # file: the table [upstream.file]
+    options: dict[str, str] = field(default_factory=dict)  # for kinds that a package brings
+
+    @property
+    def batch_wait(self) -> float:
+        """How many seconds the first record of a batch may wait for others."""
+        if self.kind == "file":
+            return float((self.file or FileTable()).age)
+        return float(self.batch_age)
 
     @property
     def scheme(self) -> str:
@@ -82,6 +126,10 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def kind(self) -> str:
-        """What kind of upstream it is: ``agent``, ``http``, ``influx``, ``mqtt`` …"""
+        """What kind of upstream it is: ``agent``, ``http``, ``influx``, ``mqtt`` …; the scheme
+        itself where a package brings it, and "" where nothing does.
+        """
         kind = KINDS.get(self.scheme, "")
-        return "influx" if kind == "http" and self.format == "line" else kind
+        if kind == "http" and self.format == "line":
+            return "influx"
+        return kind or (self.scheme if sink_package(self.scheme) is not None else "")

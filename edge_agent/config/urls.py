@@ -17,8 +17,10 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
+from edge_agent.config.body_template import TemplateProblem, envelope_parts, template_parts
 from edge_agent.config.database_problems import database_problems, postgres_url_problem
-from edge_agent.config.upstreams import KINDS, Upstream
+from edge_agent.config.packages import sink_package
+from edge_agent.config.upstreams import FORMATS, KINDS, Upstream
 
 _NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _VALUE_BYTES_MAX: Final = 4096
@@ -96,6 +98,36 @@ def _kind_problems(upstream: Upstream) -> Iterator[Problem]:
             yield Problem(name, expected, f"one with {upstream.scheme}://")
     if upstream_url_problem(upstream.url) is None:
         yield from (Problem(*one) for one in database_problems(upstream))
+    known = FORMATS.get(upstream.kind)
+    if known is not None and upstream.format not in known:
+        expected = " or ".join(f'"{name}"' for name in known)
+        yield Problem("format", expected, f'"{upstream.format}"')
+    if upstream.options and upstream.kind in KINDS.values():
+        yield Problem("options", "a URL whose scheme a package brings", f"{upstream.scheme}://")
+    yield from _body_problems(upstream)
+
+
+def _body_problems(upstream: Upstream) -> Iterator[Problem]:
+    """What is wrong with a template and what stands around it."""
+    http = upstream.http
+    if http is None:
+        return
+    for key, text, read in (
+        ("http.template", http.template, template_parts),
+        ("http.envelope", http.envelope, envelope_parts),
+    ):
+        try:
+            if text is not None:
+                read(text)
+        except TemplateProblem as problem:
+            yield Problem(key, problem.expected, problem.found)
+    if http.envelope is not None and http.template is None:
+        yield Problem("http.template", "a template for the records of the envelope", "nothing")
+    if http.template is not None and upstream.format not in ("ndjson", "json"):
+        expected = 'format = "ndjson" or "json", as a template says itself what a record is'
+        yield Problem("format", expected, f'"{upstream.format}"')
+    if http.content_type is not None and (wrong := header_value_problem(http.content_type)):
+        yield Problem("http.content_type", wrong, "something else")
 
 
 def _accept_problems(upstream: Upstream, *, is_agent: bool) -> Iterator[Problem]:
@@ -145,6 +177,9 @@ def shown_url(url: str) -> str:
         host = parts.netloc.rpartition("@")[2]
     except ValueError:
         return "…"
+    if parts.scheme == "file":
+        # A folder is no secret.
+        return "".join(c if c.isprintable() else "…" for c in f"file://{host}{parts.path}")
     if not parts.scheme or not host:
         # Not a URL; a mistake of this kind is told by its beginning.
         return "…"
@@ -158,6 +193,12 @@ def shown_url(url: str) -> str:
 def upstream_url_problem(url: str) -> str | None:
     """What was expected instead of an upstream's ``url``; None where it is good."""
     parts = _parts(url)
+    if parts.scheme == "file":
+        plain = parts.netloc in ("", "localhost") and not parts.query and not parts.fragment
+        is_folder = plain and url.isprintable() and parts.path.startswith("/")
+        return None if is_folder else '"file:///FOLDER", such as file:///mnt/usb/edge'
+    if parts.scheme and sink_package(parts.scheme) is not None:
+        return None if url.isprintable() else "a URL of printable characters"
     if not parts.hostname or parts.scheme not in KINDS or parts.fragment or not url.isprintable():
         return '"wss://HOST:PORT/forward" for another agent or "https://HOST/PATH"'
     if KINDS[parts.scheme] == "postgres":

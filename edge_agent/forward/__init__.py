@@ -47,9 +47,11 @@ from edge_agent.forward.lane import Lane
 from edge_agent.forward.lane_state import LaneStatistics
 from edge_agent.forward.plan import AGAIN_MAX, Again, again_of, with_again, without_records
 from edge_agent.forward.planned_reader import shape_of
+from edge_agent.forward.probing import ProbeStep
 from edge_agent.forward.proxy import Proxy, proxy_of, unused
 from edge_agent.forward.sink import Sink
-from edge_agent.forward.sinks.by_scheme import make_sink
+from edge_agent.forward.sinks.by_scheme import make_sink, probe_sink
+from edge_agent.forward.tls_clock import is_out_of_date
 
 __all__ = [
     "AGAIN_MAX",
@@ -64,13 +66,16 @@ __all__ = [
     "LogRange",
     "Order",
     "OrderRefused",
+    "ProbeStep",
     "Proxy",
     "Sink",
     "again_of",
     "client_context",
     "full_name",
+    "is_out_of_date",
     "make_sink",
     "position_for",
+    "probe_sink",
     "proxy_of",
     "read_token",
     "shape_of",

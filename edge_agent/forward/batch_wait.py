@@ -1,4 +1,4 @@
-"""This module waits until a batch is full, or its first record was stored ``batch_age`` ago."""
+"""This module waits until a batch is full, or its first record was stored long enough ago."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ async def wait_for_batch(
 ) -> None:
     """Wait for a record past ``cursor``, then for a full batch or until it is old enough."""
     last = await log.wait_past(name, cursor)
-    if last - cursor >= upstream.batch_records or not upstream.batch_age:
+    if last - cursor >= upstream.batch_records or not upstream.batch_wait:
         return
     # How long it has been stored counts, so that nothing of a backlog waits.
     first = (await log.read(name, cursor, 1))[:1]
-    wait = upstream.batch_age - _age_s(first[0], clock.read()) if first else 0.0
+    wait = upstream.batch_wait - _age_s(first[0], clock.read()) if first else 0.0
     if wait > 0:
         with trio.move_on_after(wait):
             await log.wait_past(name, cursor + upstream.batch_records - 1)

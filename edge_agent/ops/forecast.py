@@ -332,9 +332,7 @@ class Projections:
     def _lanes(
         self, upstreams: Sequence[UpstreamStatus], interval_s: float
     ) -> tuple[LaneBacklog, ...]:
-        ages: Mapping[str, float] = {
-            one.name: float(one.batch_age) for one in self._config.upstream
-        }
+        ages: Mapping[str, float] = {one.name: one.batch_wait for one in self._config.upstream}
         return tuple(
             LaneBacklog(
                 upstream=one.name,

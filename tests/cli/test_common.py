@@ -16,7 +16,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from edge_agent.cli import COMMANDS, main
+from edge_agent.cli import COMMANDS, main, module_of
 from edge_agent.cli.common import (
     Failure,
     JournalFormatter,
@@ -53,7 +53,7 @@ def test_help_names_every_command_and_imports_none() -> None:
 
 def test_every_command_in_the_table_exists_and_has_help() -> None:
     for name in COMMANDS:
-        command: click.Command = importlib.import_module(f"edge_agent.cli.{name}").command
+        command: click.Command = importlib.import_module(module_of(name)).command
         assert command.help, name
 
 

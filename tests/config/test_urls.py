@@ -25,6 +25,7 @@ SHOWN = [
     ("http://h/a\x1b[31m", "http://h/…"),
     ("http://[::1", "…"),
     ("s3cret", "…"),
+    ("file:///mnt/usb/my\x1bstick", "file:///mnt/usb/my…stick"),
     ("//s3cret@h/x", "…"),
     ("", "…"),
 ]
@@ -36,7 +37,8 @@ def test_nothing_that_may_be_a_secret_is_shown(url: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["wss://h/forward", "ws://h:1/forward", "https://h", "http://h:1/a/b?c=d"]
+    "url",
+    ["wss://h/forward", "ws://h:1/forward", "https://h", "http://h:1/a/b?c=d", "file:///mnt/x"],
 )
 def test_good_urls_of_upstreams(url: str) -> None:
     assert upstream_url_problem(url) is None
@@ -142,6 +144,40 @@ def test_a_password_in_a_url_is_not_repeated() -> None:
     with pytest.raises(ConfigError, match="token_file") as caught:
         parse(with_upstream("", "https://me:s3cret@h/in"), "f")
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["file://", "file:mnt", "file://stick/mnt", "file:///a?b", "file:///a#b", "file:///\n"]
+)
+def test_a_folder_is_named_by_its_whole_path(url: str) -> None:
+    assert "file:///FOLDER" in (upstream_url_problem(url) or "")
+
+
+@pytest.mark.parametrize(
+    "url, lines, said",
+    [
+        ("https://h/x", "file = { mounted = true }", "file: expected a URL with file://"),
+        ("file:///x", 'http = { method = "PUT" }', "http: expected a URL with http:// or https://"),
+        ("file:///x", 'format = "json"', 'format: expected "ndjson" or "csv" or "parquet"'),
+        ("https://h/x", 'format = "csv"', 'format: expected "msgpack" or "json" or'),
+        ("https://h/x", 'http = { template = "{x}" }', "http.template: expected one of"),
+        ("https://h/x", 'http = { template = "{fields}", envelope = "[]" }', "http.envelope"),
+        ("https://h/x", 'http = { envelope = "[{records}]" }', "http.template: expected a templ"),
+        ("https://h/x", 'http = { content_type = "a\\nb" }', "http.content_type: expected one li"),
+        (
+            "https://h/x",
+            'format = "cloudevents"\nhttp = { template = "{fields}" }',
+            "as a template says itself",
+        ),
+        ("file:///x", 'file = { age = "2d" }', "file.age: expected 0s to 1d"),
+        ("file:///x", 'file = { aeg = "2d" }', '"age" \\(did you mean that\\?\\)'),
+    ],
+)
+def test_what_a_kind_does_not_know_is_a_mistake_of_the_configuration(
+    url: str, lines: str, said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        parse(f'[[upstream]]\nname = "x"\nurl = "{url}"\n{lines}\n', "f")
 
 
 def test_another_agent_acknowledges_by_number() -> None:

@@ -99,6 +99,30 @@ async def until_done(agent: AgentProcess) -> None:
     await eventually(nothing_left, describe="an empty backlog")
 
 
+async def test_a_service_gets_its_own_envelope_by_put_and_another_one_events(
+    tmp_path: Path,
+) -> None:
+    async with http_upstream() as server:
+        own = station(
+            tmp_path, server, 'compression = "none"', "[upstream.http]", 'method = "PUT"',
+            """template = '{"at": {time_ms}, "t": {fields.t}}'""",
+            """envelope = '{"points": [{records}]}'""",
+        )  # fmt: skip
+        events = AgentProcess(
+            tmp_path, "events",
+            CONFIG.format(url=server.url) + 'compression = "none"\nformat = "cloudevents"\n',
+        )  # fmt: skip
+        async with agents(own, events):
+            await send(own, [{"t": 21.5}])
+            got = await until_asked(server, 1)
+            (point,) = json.loads(got.body)["points"]
+            assert (got.method, point["t"]) == ("PUT", 21.5) and point["at"] > 1e12
+            await send(events, [{"t": 21.5}])
+            got = await until_asked(server, 2)
+            (event,) = json.loads(got.body)
+            assert (event["subject"], event["data"]) == ("greenhouse/1", {"t": 21.5})
+
+
 @pytest.mark.parametrize(
     "form, compression, kind",
     [

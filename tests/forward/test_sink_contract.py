@@ -18,10 +18,12 @@ from tests.forward.contract import (
     sink_for,
 )
 from tests.forward.sinks.agent.side import hub_side
+from tests.forward.sinks.file.side import file_side
 from tests.forward.sinks.http.side import http_side
 from tests.forward.sinks.influx.side import influx_side, victoria_side, victoria_v2_side
 from tests.forward.sinks.postgres.side import postgres_side
 from tests.forward.support import running_station
+from tests.own_sink.side import spool_side
 from tests.patience import PATIENCE_S
 
 #: Kind to its far side; each new kind of sink adds itself here.
@@ -32,6 +34,8 @@ SIDES: dict[str, Side] = {
     "victoria": victoria_side,
     "victoria v2": victoria_v2_side,
     "postgres": postgres_side,
+    "file": file_side,
+    "package": spool_side,
 }
 #: The program that a kind's far side is, where a machine may not have it.
 NEEDS = {

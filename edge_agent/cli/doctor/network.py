@@ -17,10 +17,18 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from edge_agent.cli.doctor.verdict import Finding, fail, ok, warn
+from edge_agent.clock import SystemClock
 from edge_agent.config import Config, Upstream, format_address, parse_address
 from edge_agent.errors import SinkUnavailable
-from edge_agent.forward import CredentialFiles, Credentials, Proxy, proxy_of, unused
-from edge_agent.record import DAY_S
+from edge_agent.forward import (
+    CredentialFiles,
+    Credentials,
+    Proxy,
+    is_out_of_date,
+    proxy_of,
+    unused,
+)
+from edge_agent.record import DAY_S, format_time
 from edge_agent.session import MSGPACK_SESSION
 
 TIMEOUT_S = 10.0
@@ -110,9 +118,10 @@ def network_findings(config: Config, *, running: bool, upstreams: bool) -> list[
 
 def ask(upstream: Upstream) -> UpstreamProbe:
     """Ask one upstream, as far as it goes; see the module."""
-    parts = urlsplit(upstream.url)
-    host, is_tls = parts.hostname or "", parts.scheme in ("wss", "https")
-    port = parts.port or (443 if is_tls else 80)
+    found = place_of(upstream)
+    if found is None:
+        return UpstreamProbe()
+    host, port = found
     try:
         credentials = CredentialFiles(upstream).read()
         proxy = proxy_of(upstream, credentials.proxy_authorization)
@@ -131,6 +140,19 @@ def ask(upstream: Upstream) -> UpstreamProbe:
         return UpstreamProbe("connection", f"{host}:{port}: {error.strerror or error}")
     with plain:
         return _ask_over(plain, upstream, credentials)
+
+
+def place_of(upstream: Upstream) -> tuple[str, int] | None:
+    """Host and port of its URL; None for what is no place in a network, or several ones."""
+    try:
+        parts = urlsplit(upstream.url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    # An odd scheme without a port has one of its own, which only its kind knows.
+    usual = {"ws": 80, "http": 80, "wss": 443, "https": 443}.get(upstream.scheme)
+    port = port or usual
+    return (host, port) if host and port else None
 
 
 def _ask_through(proxy: Proxy, upstream: Upstream, credentials: Credentials) -> UpstreamProbe:
@@ -167,17 +189,28 @@ def _ask_over(plain: socket.socket, upstream: Upstream, credentials: Credentials
         with credentials.tls.wrap_socket(plain, server_hostname=host) as stream:
             return _greet(stream, upstream, credentials, _days_left(stream.getpeercert()))
     except ssl.SSLCertVerificationError as error:
-        return UpstreamProbe("certificate", error.verify_message)
+        return UpstreamProbe("certificate", error.verify_message + _whose_clock(error))
     except (ssl.SSLError, OSError) as error:
         return UpstreamProbe("connection", f"TLS: {error}")
+
+
+def _whose_clock(error: ssl.SSLCertVerificationError) -> str:
+    """Where a certificate's dates are what is wrong: by whose clock."""
+    if not is_out_of_date(error):
+        return ""
+    now = SystemClock().read()
+    says = f"this machine's clock says {format_time(now.wall_ns)}"
+    if now.synced:
+        return f"; {says} and was set, so it is the certificate that has to be renewed there"
+    return f"; {says} and was not set since the start, so it is the clock that is wrong"
 
 
 def _greet(
     stream: socket.socket, upstream: Upstream, credentials: Credentials, days: float | None
 ) -> UpstreamProbe:
     parts = urlsplit(upstream.url)
-    if parts.scheme in ("http", "https"):
-        # A POST would be a batch to it; that it answers is all that can be asked.
+    if upstream.kind != "agent":
+        # What it is asked beyond a connection only its kind knows (`edge_agent.forward.probing`).
         return UpstreamProbe(days=days)
     lines = [
         f"GET {parts.path.rstrip('/') or '/forward'} HTTP/1.1",

@@ -9,20 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from types import ModuleType
 from typing import Final, cast
 
 from edge_agent.clock import Clock
 from edge_agent.commit import RunBlocking
-from edge_agent.config import Upstream, shown_url
+from edge_agent.config import Upstream, shown_url, sink_package
 from edge_agent.dial import Dial, dial_tcp
 from edge_agent.errors import ConfigError
+from edge_agent.forward.own_sink import own_sink
+from edge_agent.forward.probing import ProbeStep, probe_by_opening
 from edge_agent.forward.sink import ClockNews, Sink, SinkParts
 from edge_agent.store import Identity
 
 #: Kind to the module in ``sinks`` that has its ``make``.
 _MODULES: Final = {
-    "agent": "agent.sink", "http": "http.sink", "influx": "influx.sink", "postgres": "postgres.sink",
-}  # fmt: skip
+    "agent": "agent.sink",
+    "file": "file.sink",
+    "http": "http.sink",
+    "influx": "influx.sink",
+    "postgres": "postgres.sink",
+}
 #: Kind to the extra that it needs, and the library that the extra brings.
 _EXTRAS: Final[dict[str, tuple[str, str]]] = {"postgres": ("postgres", "psycopg")}
 
@@ -42,17 +49,49 @@ def make_sink(
     Raises:
         ConfigError: no sink for this scheme, or a library that its kind needs is not installed.
     """
+    parts = SinkParts(upstream, log, identity, clock, run_blocking, dial, news)
+    if upstream.kind not in _MODULES and sink_package(upstream.scheme) is not None:
+        return own_sink(parts)
+    make = cast(Callable[[SinkParts], Sink], _module_of(upstream).make)
+    return make(parts)
+
+
+async def probe_sink(
+    upstream: Upstream,
+    size: int,
+    *,
+    identity: Identity,
+    clock: Clock,
+    run_blocking: RunBlocking,
+    dial: Dial = dial_tcp,
+) -> list[ProbeStep]:
+    """What only its kind can tell of an upstream: see `edge_agent.forward.probing`.
+
+    Raises:
+        ConfigError: as `make_sink`.
+    """
+    parts = SinkParts(upstream, "probe", identity, clock, run_blocking, dial)
+    if upstream.kind in _MODULES:
+        probe = getattr(_module_of(upstream), "probe", None)
+        if probe is not None:
+            told: list[ProbeStep] = await probe(parts, size)
+            return told
+    made = make_sink(
+        upstream, "probe", identity=identity, clock=clock, run_blocking=run_blocking, dial=dial
+    )
+    return await probe_by_opening(made)
+
+
+def _module_of(upstream: Upstream) -> ModuleType:
     at = f"upstream {upstream.name}: url"
     module = _MODULES.get(upstream.kind)
     if module is None:
         raise ConfigError(at, "wss://, https:// or another scheme", shown_url(upstream.url))
     try:
-        found = import_module(f"edge_agent.forward.sinks.{module}")
+        return import_module(f"edge_agent.forward.sinks.{module}")
     except ModuleNotFoundError as error:
         extra, library = _EXTRAS.get(upstream.kind, ("", ""))
         if not library or (error.name or "").partition(".")[0] != library:
             raise
         expected = f'the library {library}: pip install "trio-edge-agent[{extra}]"'
         raise ConfigError(at, expected, "none") from None
-    make = cast(Callable[[SinkParts], Sink], found.make)
-    return make(SinkParts(upstream, log, identity, clock, run_blocking, dial, news))

@@ -71,11 +71,12 @@ _ENCODER = msgspec.msgpack.Encoder()
 _ARRAY_OF_ONE = msgspec.Raw(array_header(1))
 
 
-def encode_runs(runs: Sequence[Run]) -> bytes:
-    """A payload of new runs, offsets from 0."""
+def encode_runs(runs: Sequence[Run], offsets: Sequence[int] = ()) -> bytes:
+    """A payload of runs, with ``offsets`` where they are given; of new ones from 0 on."""
     pieces = []
     offset = 0
-    for run in runs:
+    for index, run in enumerate(runs):
+        offset = offsets[index] if offsets else offset
         pieces.append(run_head(run, offset) + run.body)
         offset += run.count
     return join_runs(pieces)

@@ -27,6 +27,7 @@ def made(url: str) -> Sink:
         ("wss://hub/forward", False),
         ("http://hub/in", True),
         ("https://hub/in", True),
+        ("file:///mnt/usb", True),
     ],
 )
 def test_the_scheme_says_which_sink(url: str, keyed: bool) -> None:

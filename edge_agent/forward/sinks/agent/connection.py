@@ -57,11 +57,11 @@ _RECEIVE_BYTES = 65_536
 
 @dataclass(frozen=True, slots=True)
 class ForwardHello:
-    """What to say first."""
+    """What to say first; without ``first`` the hub's numbering is taken up where it stands."""
 
     source: str
     epoch: str | None
-    first: int
+    first: int | None
     history: History | None = None
 
 

@@ -189,7 +189,7 @@ def _segment(
         return Segment(first, block.last, "damaged")
     if count == 0:
         return Segment(first, block.last, "filtered")
-    codec, payload = _compressed(raw)
+    codec, payload = compressed_payload(raw)
     cut = structs.replace(
         _as_stored(block, origin),
         first=first,
@@ -248,7 +248,8 @@ def _offset(views: list[RunView], index: int) -> int:
     raise AssertionError("a block begins with a run")
 
 
-def _compressed(raw: bytes) -> tuple[int, bytes]:
+def compressed_payload(raw: bytes) -> tuple[int, bytes]:
+    """Codec and payload as they go out."""
     if len(raw) < _COMPRESS_FROM:
         return 0, raw
     packed = zstd.compress(raw, _LEVEL)

@@ -18,6 +18,13 @@ An aggregate that a full log made of its oldest records (source ``$thin/…``) h
 of them and ``/thinned-CHECKSUM`` behind it: that record may have been sent before, by us or another
 agent, and so may another aggregate that ends with it. No id ever stands for two contents.
 
+As ``cloudevents`` the body is a batch of CloudEvents 1.0 in JSON, ``id`` as above::
+
+    {"specversion": "1.0", "id": "5f0c…/main/4711", "source": "urn:edge-agent:9b1d…",
+     "type": "edge-agent.record", "subject": "greenhouse/2", "time": "2026-11-22T10:00:00.25Z",
+     "datacontenttype": "application/json", "sender": "pi-7/bme280", "timequality": "sensor",
+     "data": {"t": 21.7}}
+
 The same records give the same bytes, always: an ``Idempotency-Key`` stands for bytes.
 """
 
@@ -26,15 +33,15 @@ from __future__ import annotations
 import gzip
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 from edge_agent.aggregates import THINNED_SOURCE
+from edge_agent.config import Format
 from edge_agent.record import Record, TimeTrust, format_time
 from edge_agent.zstd import zstd
 
-Format = Literal["msgpack", "json", "ndjson", "line"]
 Compression = Literal["none", "gzip", "zstd"]
 
 #: Counts changes of what a body looks like: the same key must not stand for other bytes.
@@ -44,7 +51,10 @@ CONTENT_TYPES: dict[Format, str] = {
     "json": "application/json",
     "ndjson": "application/x-ndjson",
     "line": "text/plain; charset=utf-8",
+    "cloudevents": "application/cloudevents-batch+json",
 }
+#: Of every event.
+EVENT_TYPE: Final = "edge-agent.record"
 _GZIP_LEVEL = 6
 _ZSTD_LEVEL = 3
 
@@ -62,6 +72,21 @@ class RenderedRecord(msgspec.Struct, frozen=True, gc=False):
     time_quality: TimeTrust
 
 
+class CloudEvent(msgspec.Struct, frozen=True, gc=False):
+    """The same as an event; names of attributes have small letters alone."""
+
+    specversion: str
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: str
+    datacontenttype: str
+    sender: str
+    timequality: TimeTrust
+    data: dict[str, Any]
+
+
 def strange(value: object) -> object:
     """What stands in a body for a value that the format has no word for."""
     # msgpack extension types that nobody here knows: their bytes, and what they were called.
@@ -72,6 +97,7 @@ def strange(value: object) -> object:
 
 _json = msgspec.json.Encoder(enc_hook=strange)
 _msgpack = msgspec.msgpack.Encoder(enc_hook=strange)
+json_bytes = _json.encode
 
 
 def rendered(record: Record, agent: str, epoch: str) -> RenderedRecord:
@@ -104,11 +130,33 @@ def encode_body(records: Sequence[RenderedRecord], how: Format, compression: Com
         body = _msgpack.encode(records)
     elif how == "json":
         body = _json.encode(records)
+    elif how == "cloudevents":
+        body = _json.encode([_event(record) for record in records])
     else:
         body = _json.encode_lines(records)
+    return compressed(body, compression)
+
+
+def compressed(body: bytes, compression: Compression) -> bytes:
+    """``body`` as it is sent; the same bytes give the same bytes."""
     if compression == "gzip":
         # Without mtime the header would hold the time of day.
         return gzip.compress(body, _GZIP_LEVEL, mtime=0)
     if compression == "zstd":
         return zstd.compress(body, _ZSTD_LEVEL)
     return body
+
+
+def _event(record: RenderedRecord) -> CloudEvent:
+    return CloudEvent(
+        "1.0",
+        record.id,
+        f"urn:edge-agent:{record.agent}",
+        EVENT_TYPE,
+        record.stream,
+        record.time,
+        "application/json",
+        record.source,
+        record.time_quality,
+        record.fields,
+    )

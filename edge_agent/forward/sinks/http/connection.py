@@ -89,9 +89,13 @@ class HttpClientConnection:
         return max(self._handed - self._stream.queued, 0)
 
     async def post(
-        self, headers: Sequence[tuple[str, str]], body: bytes, timeout: float
+        self,
+        headers: Sequence[tuple[str, str]],
+        body: bytes,
+        timeout: float,
+        method: str = "POST",
     ) -> HttpAnswer | None:
-        """The answer to one POST; None where nothing moved for ``timeout`` seconds.
+        """The answer to one POST (or PUT); None where nothing moved for ``timeout`` seconds.
 
         Raises:
             CONNECTION_ERRORS: whatever ended it before the answer was whole.
@@ -101,7 +105,7 @@ class HttpClientConnection:
         answer: HttpAnswer | None = None
         failure: Exception | None = None
         fixed = [("Host", self._host), ("Content-Length", str(len(body))), *self._more]
-        request = h11.Request(method="POST", target=self._target, headers=[*fixed, *headers])
+        request = h11.Request(method=method, target=self._target, headers=[*fixed, *headers])
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch, timeout, nursery.cancel_scope)
             nursery.start_soon(self._send, request, body)

@@ -2,8 +2,8 @@
 
 ::
 
-    POST PATH HTTP/1.1
-    Content-Type: application/x-ndjson        (or application/json, application/msgpack)
+    POST PATH HTTP/1.1                        (or PUT)
+    Content-Type: application/x-ndjson        (or application/json, application/msgpack, or another)
     Content-Encoding: gzip                    (or zstd, or none)
     Idempotency-Key: EPOCH/LOG/FIRST-LAST     (and /thinned-N where N of them gave way,
                                               /moved-N where a person moved the floor N times)
@@ -30,21 +30,30 @@ import trio
 from edge_agent import __version__
 from edge_agent.clock import Clock
 from edge_agent.commit import RunBlocking
-from edge_agent.config import Upstream
+from edge_agent.config import HttpTable, Upstream
 from edge_agent.dial import Dial, dial_tcp
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles, Credentials
+from edge_agent.forward.probing import PROBE_STREAM, ProbeStep, probe_record
 from edge_agent.forward.proxy import proxy_of, tunnelled
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
 from edge_agent.forward.sinks.http.answer import HttpAnswer, Sent, judge
-from edge_agent.forward.sinks.http.body import CONTENT_TYPES, RenderedRecord, encode_body, rendered
+from edge_agent.forward.sinks.http.body import (
+    CONTENT_TYPES,
+    RenderedRecord,
+    compressed,
+    encode_body,
+    rendered,
+)
 from edge_agent.forward.sinks.http.connection import (
     CONNECTION_ERRORS,
     HttpClientConnection,
     open_connection,
 )
+from edge_agent.forward.sinks.http.templates import Templates
 from edge_agent.forward.tls_clock import waits_for_clock
 from edge_agent.printable import why
+from edge_agent.record import Record
 from edge_agent.store import Identity
 from edge_agent.stream_names import compile_patterns
 
@@ -80,6 +89,8 @@ class HttpSink:
         self._clock, self._run_blocking, self._dial = clock, run_blocking, dial
         self._matches: Callable[[str], bool] = compile_patterns(upstream.streams)
         self._files = CredentialFiles(upstream)
+        self._form = upstream.http or HttpTable()
+        self._templates = Templates.of(upstream.http, upstream.format)
         self._connection: HttpClientConnection | None = None
 
     @property
@@ -129,13 +140,38 @@ class HttpSink:
         if connection is not None:
             await connection.aclose()
 
+    async def try_out(self, record: Record) -> HttpAnswer:
+        """POST one record that is in no log, under a key of its own; what was answered.
+
+        Raises:
+            SinkUnavailable, SinkRefused: as `send`.
+        """
+        key = f"{self._identity.epoch}/probe/{record.time_ns}"
+        try:
+            return await self._ask(*await self._run_blocking(self._made, [record]), key)
+        finally:
+            await self.aclose()
+
     async def _send(self, batch: Batch) -> Acknowledged:
         sent, body, credentials = await self._run_blocking(self._prepare, batch)
         if not sent:
             return Acknowledged(batch.last)
         key = f"{self._identity.epoch}/{batch.log}/{batch.first}-{batch.last}"
         key += batch.variant
-        headers = self._headers(key, credentials, plain=batch.plain)
+        answer = await self._ask(sent, body, credentials, key, plain=batch.plain)
+        return Acknowledged(batch.last, len(sent), len(body), status=answer.status)
+
+    async def _ask(
+        self,
+        sent: Sequence[Sent],
+        body: bytes,
+        credentials: Credentials,
+        key: str,
+        *,
+        plain: bool = False,
+    ) -> HttpAnswer:
+        """The answer to a body, where it is one that takes all of it."""
+        headers = self._headers(key, credentials, plain=plain)
         answer = without(await self._post(body, headers, credentials), credentials.secrets)
         wall_ns, accept = self._clock.read().wall_ns, self._upstream.accept
         if len(answer.body) > _INLINE_BYTES or "content-encoding" in answer.headers:
@@ -146,25 +182,41 @@ class HttpSink:
             problem.status, problem.sent_bytes = answer.status, len(body)
             problem.obstacle = "there"
             raise problem
-        return Acknowledged(batch.last, len(sent), len(body), status=answer.status)
+        return answer
 
     def _prepare(self, batch: Batch) -> tuple[Sequence[Sent], bytes, Credentials]:
         """All that blocks, in one go to a thread."""
-        records = self._rendered(batch)
-        if not records:
+        stored = list(batch.records(self._matches))
+        if not stored:
             return (), b"", Credentials((), None, None, ())
+        return self._made(stored, plain=batch.plain)
+
+    def _made(
+        self, stored: Sequence[Record], plain: bool = False
+    ) -> tuple[Sequence[Sent], bytes, Credentials]:
         credentials = self._files.read()
-        compression = "none" if batch.plain else self._upstream.compression
+        agent, epoch = self._identity.agent_id, self._identity.epoch
+        records = [rendered(record, agent, epoch) for record in stored]
         try:
-            body = encode_body(records, self._upstream.format, compression)
+            body = self._body(records, stored, plain=plain)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             # One of them cannot be said in this format; halving finds out which.
             raise SinkRefused(f"cannot be written as {self._upstream.format}: {error}") from error
         return [Sent(record.seq, record.id) for record in records], body, credentials
 
-    def _rendered(self, batch: Batch) -> list[RenderedRecord]:
-        agent, epoch = self._identity.agent_id, self._identity.epoch
-        return [rendered(record, agent, epoch) for record in batch.records(self._matches)]
+    def _body(
+        self, records: Sequence[RenderedRecord], stored: Sequence[Record], *, plain: bool
+    ) -> bytes:
+        compression = "none" if plain else self._upstream.compression
+        if self._templates is None:
+            return encode_body(records, self._upstream.format, compression)
+        times = [record.time_ns for record in stored]
+        return compressed(self._templates.body(records, times), compression)
+
+    @property
+    def _content_type(self) -> str:
+        own = None if self._templates is None else self._templates.content_type
+        return self._form.content_type or own or CONTENT_TYPES[self._upstream.format]
 
     async def _post(
         self, body: bytes, headers: Sequence[tuple[str, str]], credentials: Credentials
@@ -174,7 +226,7 @@ class HttpSink:
         connection: HttpClientConnection | None = None
         try:
             connection = await self._connected(credentials)
-            answer = await connection.post(headers, body, self._upstream.timeout)
+            answer = await connection.post(headers, body, self._upstream.timeout, self._form.method)
         except (trio.TooSlowError, *CONNECTION_ERRORS) as error:
             failure = error
         if answer is not None:
@@ -213,7 +265,7 @@ class HttpSink:
 
     def _headers(self, key: str, credentials: Credentials, *, plain: bool) -> list[tuple[str, str]]:
         headers = {
-            "content-type": ("Content-Type", CONTENT_TYPES[self._upstream.format]),
+            "content-type": ("Content-Type", self._content_type),
             "idempotency-key": ("Idempotency-Key", key),
             "user-agent": ("User-Agent", f"edge-agent/{__version__}"),
             "accept": ("Accept", "*/*"),
@@ -235,6 +287,17 @@ def make(parts: SinkParts) -> HttpSink:
         run_blocking=parts.run_blocking,
         dial=parts.dial,
     )
+
+
+async def probe(parts: SinkParts, size: int) -> list[ProbeStep]:
+    """Send a record of about ``size`` bytes, made for this, and say what came back."""
+    now = parts.clock.read()
+    try:
+        answer = await make(parts).try_out(probe_record(now.wall_ns, size, synced=now.synced))
+    except SinkError as error:
+        return [ProbeStep("answer", False, str(error))]
+    told = f"HTTP {answer.status} for a record of its own in the stream {PROBE_STREAM}"
+    return [ProbeStep("answer", True, told)]
 
 
 def without(answer: HttpAnswer, secrets: Sequence[str]) -> HttpAnswer:

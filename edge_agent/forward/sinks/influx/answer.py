@@ -92,4 +92,6 @@ def named_by(
 
 
 def _text(answer: HttpAnswer) -> str:
-    return printable(answer.body[: 4 * _REASON_MAX].decode("utf-8", "replace").strip())[:_REASON_MAX]
+    return printable(answer.body[: 4 * _REASON_MAX].decode("utf-8", "replace").strip())[
+        :_REASON_MAX
+    ]

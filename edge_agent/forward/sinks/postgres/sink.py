@@ -146,7 +146,7 @@ class PostgresSink:
 
 
 def parameters_of(upstream: Upstream) -> tuple[dict[str, Any], str]:
-    """libpq's parameters for this moment, and the host. Blocks: files are read.
+    """Libpq's parameters for this moment, and the host. Blocks: files are read.
 
     Raises:
         SinkUnavailable: slow; a file cannot be read.
@@ -169,9 +169,7 @@ def parameters_of(upstream: Upstream) -> tuple[dict[str, Any], str]:
         "application_name": f"edge-agent/{__version__}",
     }
     if mode.startswith("verify"):
-        given["sslrootcert"] = (
-            upstream.ca_file or ssl.get_default_verify_paths().cafile or "system"
-        )
+        given["sslrootcert"] = upstream.ca_file or ssl.get_default_verify_paths().cafile or "system"
     return {name: value for name, value in given.items() if value is not None}, host
 
 

@@ -33,7 +33,9 @@ class Target:
         self._name, self._create = name, create
         quoted = ".".join(f'"{part}"' for part in name.split("."))
         columns = ", ".join(f"{column} {kind} NOT NULL" for column, kind in COLUMNS.items())
-        self._made = f"CREATE TABLE IF NOT EXISTS {quoted} ({columns}, PRIMARY KEY ({', '.join(KEY)}))"
+        self._made = (
+            f"CREATE TABLE IF NOT EXISTS {quoted} ({columns}, PRIMARY KEY ({', '.join(KEY)}))"
+        )
         self._insert = (
             f"INSERT INTO {quoted} ({_NAMES}) SELECT {_NAMES} FROM {_BATCH} ON CONFLICT DO NOTHING"
         )

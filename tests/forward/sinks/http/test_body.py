@@ -10,9 +10,11 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from edge_agent.forward.sinks.http.body import Compression, Format, encode_body, rendered
+from edge_agent.config import Format
+from edge_agent.forward.sinks.http.body import Compression, encode_body, rendered
 from edge_agent.record import Record
 from tests.forward.support import NOW_NS
+from tests.rules.support import apply, by_stream, rule
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -87,6 +89,31 @@ def test_compression_is_what_its_name_says() -> None:
     plain = body({"t": 1})
     assert gzip.decompress(body({"t": 1}, "json", "gzip")) == plain
     assert zstd.decompress(body({"t": 1}, "json", "zstd")) == plain
+
+
+def test_cloudevents_are_a_batch_of_events_with_all_that_the_standard_requires() -> None:
+    (event,) = json.loads(body({"t": 21.7}, "cloudevents"))
+    assert event == {
+        "specversion": "1.0",
+        "id": "5f0c/main/4711",
+        "source": "urn:edge-agent:9b1d",
+        "type": "edge-agent.record",
+        "subject": "greenhouse/2",
+        "time": "2026-11-22T10:00:00.25Z",
+        "datacontenttype": "application/json",
+        "sender": "pi-7/bme280",
+        "timequality": "sensor",
+        "data": {"t": 21.7},
+    }
+    assert all(name.isalnum() and name == name.lower() and len(name) <= 20 for name in event)
+
+
+def test_an_event_comes_back_through_the_profile_that_reads_events() -> None:
+    (event,) = json.loads(body({"t": 21.7}, "cloudevents"))
+    ruled = apply([rule(profile="cloudevents", streams=("events",))], event, stream="events")
+    (fields,) = by_stream(ruled)["events"]
+    assert (fields["t"], fields["time"]) == (21.7, EXPECTED["time"])
+    assert (fields["ce_id"], fields["ce_subject"]) == (EXPECTED["id"], EXPECTED["stream"])
 
 
 def test_an_aggregate_has_an_id_that_no_record_and_no_other_aggregate_has() -> None:

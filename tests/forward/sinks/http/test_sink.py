@@ -18,6 +18,7 @@ import pytest
 import trio
 import trustme
 
+from edge_agent.config import HttpTable
 from edge_agent.errors import SinkRefused, SinkUnavailable
 from edge_agent.forward import Forwarder, make_sink
 from edge_agent.forward.sink import Acknowledged, Batch
@@ -65,6 +66,39 @@ def forwarder_for(station: Station, url: str, **more: Any) -> Forwarder:
         dice=random.Random(1),
         metrics=station.metrics,
     )
+
+
+async def test_method_content_type_and_template_are_as_configured(tmp_path: Path) -> None:
+    form = HttpTable(
+        method="PUT",
+        content_type="application/vnd.x+json",
+        template='{"n": {fields.n}, "id": {id}}',
+        envelope='{"all": [{records}]}',
+    )
+    async with running_station(tmp_path / "a") as station, http_upstream() as server:
+        await station.put(2)
+        sink = sink_for(station, server.url, http=form, compression="none")
+        batch = await batch_of(station)
+        assert (await sink.send(batch)).records == 2
+        assert (await sink.send(batch)).records == 2
+        first, again = server.got
+        assert (first.method, first.headers["content-type"]) == ("PUT", "application/vnd.x+json")
+        epoch = station.log.identity.epoch
+        told = [{"n": n, "id": f"{epoch}/main/{n + 1}"} for n in range(2)]
+        assert json.loads(first.body) == {"all": told}
+        assert (first.key, first.body) == (again.key, again.body)
+        await sink.aclose()
+
+
+async def test_cloudevents_go_under_their_own_content_type(tmp_path: Path) -> None:
+    async with running_station(tmp_path / "a") as station, http_upstream() as server:
+        await station.put(1)
+        sink = sink_for(station, server.url, format="cloudevents", compression="none")
+        await sink.send(await batch_of(station))
+        (got,) = server.got
+        assert got.headers["content-type"] == "application/cloudevents-batch+json"
+        assert [event["data"] for event in json.loads(got.body)] == [{"n": 0}]
+        await sink.aclose()
 
 
 async def test_a_batch_is_one_post_under_its_key(tmp_path: Path) -> None:

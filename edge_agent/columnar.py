@@ -1,4 +1,5 @@
-"""Records as Parquet or Arrow, through the extra ``arrow`` (pyarrow); for `edge-agent export`.
+"""Records as Parquet or Arrow, through the extra ``arrow`` (pyarrow): for `edge-agent export`, and
+for files that go elsewhere.
 
 A column has one type, which has to be known before the first record is written: `Kinds` looks at
 all records first. What has several types, or one that a column cannot have, is JSON text.
@@ -6,12 +7,12 @@ all records first. What has several types, or one that a column cannot have, is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import IO, Any
 
-from edge_agent.cli.common import Failure
+from edge_agent.errors import NotColumnar
 from edge_agent.printable import json_text
 from edge_agent.record import NANOSECONDS
 
@@ -42,14 +43,17 @@ class Kinds:
 
 
 @contextmanager
-def columnar_writer(out: IO[bytes], form: str, kinds: Kinds) -> Iterator[ColumnarWriter]:
-    """Writes pages of records to ``out`` as ``form`` parquet or arrow.
+def columnar_writer(
+    out: IO[bytes], form: str, kinds: Kinds, own: Sequence[str] = OWN
+) -> Iterator[ColumnarWriter]:
+    """Writes pages of records to ``out`` as ``form`` parquet or arrow, with the columns ``own`` in
+    front of their fields.
 
     Raises:
-        Failure: pyarrow is missing.
+        NotColumnar: pyarrow is missing.
     """
     arrow = needed()
-    writer = ColumnarWriter(arrow, dict(kinds.items()))
+    writer = ColumnarWriter(arrow, dict(kinds.items()), own)
     if form == "parquet":
         from pyarrow import parquet
 
@@ -63,11 +67,11 @@ def columnar_writer(out: IO[bytes], form: str, kinds: Kinds) -> Iterator[Columna
 
 
 def needed() -> Any:
-    """The library. Raises Failure, which says how to get it."""
+    """The library. Raises NotColumnar, which says how to get it."""
     try:
         import pyarrow as pa
     except ImportError as error:
-        raise Failure(
+        raise NotColumnar(
             "parquet and arrow need pyarrow: pip install 'trio-edge-agent[arrow]'"
         ) from error
     return pa
@@ -76,28 +80,28 @@ def needed() -> Any:
 class ColumnarWriter:
     """Makes a batch of each page; memory holds one page."""
 
-    def __init__(self, arrow: Any, kinds: dict[str, str]) -> None:
-        self._arrow, self._kinds = arrow, kinds
+    def __init__(self, arrow: Any, kinds: dict[str, str], own: Sequence[str] = OWN) -> None:
+        self._arrow, self._kinds, self._own = arrow, kinds, own
         types = {
             "seq": arrow.int64(),
             "time": arrow.timestamp("ns", tz="UTC"),
         }
-        columns = [(name, types.get(name, arrow.string())) for name in OWN]
+        columns = [(name, types.get(name, arrow.string())) for name in own]
         for name, kind in kinds.items():
-            shown = f"field.{name}" if name in OWN else name
+            shown = f"field.{name}" if name in own else name
             columns.append((shown, arrow.string() if kind == _ANY else getattr(arrow, kind)()))
         self.schema = arrow.schema(columns)
         self.write_batch: Any = None
 
     def write(self, records: list[dict[str, Any]]) -> None:
         """One page."""
+        # An answer leaves out what is usual (`edge_agent.render`).
+        usual = {"log": "main", "time_quality": "sensor"}
         columns: list[list[Any]] = [
-            [record.get("log", "main") for record in records],
-            [record["seq"] for record in records],
-            [record["stream"] for record in records],
-            [time_ns_of(record["time"]) for record in records],
-            [record["source"] for record in records],
-            [record.get("time_quality", "sensor") for record in records],
+            [{**usual, **record}[name] for record in records]
+            if name != "time"
+            else [time_ns_of(record[name]) for record in records]
+            for name in self._own
         ]
         for name, kind in self._kinds.items():
             values = [record["fields"].get(name) for record in records]
@@ -112,7 +116,7 @@ class ColumnarWriter:
                 for values, field in zip(columns, self.schema, strict=True)
             ]
         except (self._arrow.ArrowException, TypeError, ValueError) as error:
-            raise Failure(
+            raise NotColumnar(
                 f"other records came while this was written; try again ({error})"
             ) from error
         self.write_batch(self._arrow.record_batch(arrays, schema=self.schema))

@@ -1,0 +1,234 @@
+"""``edge-agent upstream``: try one out and say what came back; show what each last said."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import ExitStack
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge_agent.cli.async_main import run
+from edge_agent.cli.common import Failure, config_options, json_option
+from edge_agent.cli.output import print_columns
+from edge_agent.cli.run import settings_of
+from edge_agent.cli.store_access import Remote, reach, reach_options
+from edge_agent.cli.user import agent_user, user_option
+from edge_agent.config import Config, Upstream, parse_size, shown_url
+from edge_agent.errors import EdgeAgentError
+from edge_agent.files import acting_as, acting_as_owner
+from edge_agent.ops.text import amount, phase
+from edge_agent.printable import json_text, printable
+
+if TYPE_CHECKING:
+    from edge_agent.cli.doctor.network import UpstreamProbe
+    from edge_agent.forward import ProbeStep
+    from edge_agent.store import Identity
+
+#: The steps of `ask`, in their order, and what is said of one that went well.
+_STEPS = {
+    "credentials": "the files with its secrets and certificates can be read",
+    "name": "{host} has an address",
+    "connection": "something listens at port {port}",
+    "certificate": "its certificate is good",
+}
+_UNKNOWN_IDENTITY = ("00" * 16, "00" * 8, "00" * 6, 0)
+
+
+@click.group()
+def command() -> None:
+    """Try upstreams out, and show what each last said."""
+
+
+def _size(_: object, __: object, text: str) -> int:
+    try:
+        return int(parse_size(text))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@command.command()
+@click.argument("name")
+@click.option("--no-send", is_flag=True, help="Connect, and send nothing.")
+@click.option(
+    "--size",
+    default="100B",
+    show_default=True,
+    metavar="SIZE",
+    callback=_size,
+    help="How large the record is that is sent, to find a size limit.",
+)
+@user_option
+@json_option
+@config_options
+def test(
+    name: str,
+    config: Path | None,
+    data: str | None,
+    user: str | None,
+    size: int,
+    *,
+    no_send: bool,
+    as_json: bool,
+) -> None:
+    """Try the upstream NAME of the configuration out, and say step by step what came back.
+
+    As the agent would, with its files and as its user: name, connection, certificate, token. Then
+    an HTTP server is sent one record of the stream edge-agent/probe, into a folder a file is
+    written and removed. No position is touched, and the agent may be running. Exit code 1 where a
+    step failed.
+    """
+    settings = settings_of(config, data)
+    upstream = _named(settings, name)
+    with ExitStack() as acting:
+        who = agent_user(settings, user)
+        if who is not None and who.pw_uid != os.geteuid():
+            if os.geteuid() != 0:
+                raise Failure(f"only root can try it as {who.pw_name}: sudo edge-agent …", 2)
+            acting.enter_context(acting_as(who.pw_uid, who.pw_gid))
+        steps = _try(settings, upstream, size, send=not no_send)
+    if as_json:
+        click.echo(json_text([asdict(one) for one in steps], indent=2))
+    else:
+        for one in steps:
+            click.echo(f"{'ok  ' if one.good else 'FAIL'}  {one.what}: {printable(one.told)}")
+    bad = [one.what for one in steps if not one.good]
+    if bad:
+        raise Failure(f"{name} does not get what it should: {', '.join(bad)}")
+
+
+@command.command("list")
+@json_option
+@reach_options
+def list_(*, as_json: bool, **where: Any) -> None:
+    """Show every upstream, how far behind it is and what it last said.
+
+    Where the agent does not run, from its configuration and its store.
+    """
+    rows = _listed(where)
+    if as_json:
+        click.echo(json_text(rows, indent=2))
+    elif rows:
+        shown = [
+            [one["name"], one["url"], one["phase"], amount(one["backlog"]), one["said"]]
+            for one in rows
+        ]
+        print_columns(("upstream", "url", "phase", "behind", "said"), shown, sys.stdout)
+    else:
+        click.echo("no upstreams", err=True)
+
+
+def _named(settings: Config, name: str) -> Upstream:
+    for one in settings.upstream:
+        if one.name == name:
+            return one
+    names = ", ".join(one.name for one in settings.upstream) or "none"
+    raise Failure(f"there is no upstream {name!r} in the configuration; there are: {names}", 2)
+
+
+def _try(settings: Config, upstream: Upstream, size: int, *, send: bool) -> list[ProbeStep]:
+    # Imported here: the rest of this file is quick.
+    import trio
+
+    from edge_agent.cli.doctor.network import ask, judge_upstream
+    from edge_agent.clock import SystemClock
+    from edge_agent.forward import ProbeStep, make_sink, probe_sink
+
+    about: dict[str, Any] = {
+        "identity": _identity(settings),
+        "clock": SystemClock(),
+        "run_blocking": trio.to_thread.run_sync,
+    }
+    # A missing library, or a package that fails, is a mistake of the configuration.
+    make_sink(upstream, "probe", **about)
+    asked = ask(upstream)
+    steps = [ProbeStep(*one) for one in _told(upstream, asked)]
+    if asked.status:
+        found = judge_upstream(upstream.name, asked)
+        steps.append(ProbeStep("token", found.verdict != "fail", f"{found.found}"))
+    if send and all(one.good for one in steps):
+        steps += run(partial(probe_sink, upstream, size, **about))
+    return steps
+
+
+def _told(upstream: Upstream, asked: UpstreamProbe) -> list[tuple[str, bool, str]]:
+    """The steps up to a connection, as far as they came."""
+    from edge_agent.cli.doctor.network import place_of
+
+    place = place_of(upstream)
+    if place is None:
+        return []
+    told: list[tuple[str, bool, str]] = []
+    is_tls = asked.days is not None or asked.step == "certificate"
+    for what, good in _STEPS.items():
+        if what == asked.step:
+            return [*told, (what, False, asked.error)]
+        if what != "certificate" or is_tls:
+            told.append((what, True, good.format(host=place[0], port=place[1])))
+    if asked.days is not None:
+        told[-1] = ("certificate", True, f"its certificate is good for {asked.days:.0f} days")
+    return told
+
+
+def _identity(settings: Config) -> Identity:
+    """The agent's, for ids in what is sent; of nobody where there is no store yet."""
+    from edge_agent.store import Identity
+    from edge_agent.store.tools import look_inside
+
+    path = Path(settings.store.path)
+    try:
+        with acting_as_owner(path):
+            header = look_inside(path).header
+    except (OSError, EdgeAgentError):
+        return Identity(*_UNKNOWN_IDENTITY)
+    return Identity(header.store_id, header.epoch, header.agent_id, header.created_ns)
+
+
+def _listed(where: dict[str, Any]) -> list[dict[str, Any]]:
+    try:
+        reached = reach(**where)
+    except Failure:
+        if where["url"] is not None:
+            raise
+        # There is no store yet: then there is a configuration.
+        settings = settings_of(where["config"], where["data"])
+        return [_row(one, "never ran", 0, "") for one in settings.upstream]
+    if isinstance(reached, Remote):
+        status = reached.address.json("/api/status", told="upstreams")
+        return [_running(one) for one in status["upstreams"]]
+    settings = settings_of(where["config"], where["data"])
+    behind: dict[str, list[dict[str, Any]]] = {}
+    for one in reached.consumers():
+        behind.setdefault(one["consumer"], []).append(one)
+    rows = []
+    for upstream in settings.upstream:
+        lanes = behind.get(f"upstream/{upstream.name}", [])
+        paused = any(lane["paused"] for lane in lanes)
+        backlog = sum(lane["backlog"] for lane in lanes)
+        rows.append(_row(upstream, "not running, paused" if paused else "not running", backlog, ""))
+    return rows
+
+
+def _row(upstream: Upstream, phase_: str, backlog: int, said: str) -> dict[str, Any]:
+    url = shown_url(upstream.url)
+    return {
+        "name": upstream.name, "url": url, "phase": phase_, "backlog": backlog, "said": said,
+    }  # fmt: skip
+
+
+def _running(one: dict[str, Any]) -> dict[str, Any]:
+    """A row of a running agent's status: the error, or how the last batch went."""
+    batches = [lane["last_batch"] for lane in one.get("lanes", ()) if lane.get("last_batch")]
+    last = max(batches, key=lambda batch: str(batch["time"]), default=None)
+    said = one["error"] or ""
+    if not said and last is not None:
+        code = f"HTTP {last['http_status']}, " if last["http_status"] else ""
+        said = f"{code}{last['outcome']} {last['time']}"
+    return {
+        "name": one["name"], "url": one["url"], "phase": phase(one["phase"], one["retry_in_s"]),
+        "backlog": one["backlog_records"], "said": said,
+    }  # fmt: skip

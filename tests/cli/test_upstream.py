@@ -1,0 +1,165 @@
+"""`edge-agent upstream test` and `list`, against real ports and folders."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trustme
+from click.testing import CliRunner, Result
+
+from edge_agent.cli.upstream import command
+from edge_agent.store import Position
+from tests.cli.people import people_port
+from tests.forward.http_upstream import Reply, http_upstream
+from tests.forward.support import running_station
+from tests.ops.real import agent
+
+
+def configured(folder: Path, url: str, *more: str) -> Path:
+    path = folder / "a.toml"
+    lines = [f'[store]\npath = "{folder / "data"}"', "[[upstream]]", 'name = "x"', f'url = "{url}"']
+    path.write_text("\n".join([*lines, 'timeout = "5s"', *more]) + "\n")
+    return path
+
+
+def invoke(*arguments: Any) -> Result:
+    return CliRunner().invoke(command, [str(one) for one in arguments])
+
+
+async def tried(config: Path, *more: str) -> Result:
+    return await trio.to_thread.run_sync(invoke, "test", "x", "--config", config, *more)
+
+
+async def test_every_step_of_a_server_that_takes_records_is_told(tmp_path: Path) -> None:
+    async with http_upstream() as server:
+        config = configured(tmp_path, server.url)
+        done = await tried(config, "--size", "2KiB")
+        assert done.exit_code == 0, done.output
+        words = [line.split(":")[0].split() for line in done.output.splitlines()]
+        assert words == [["ok", one] for one in ("credentials", "name", "connection", "answer")]
+        (got,) = server.got
+        (record,) = got.records
+        assert record["stream"] == "edge-agent/probe" and len(record["fields"]["padding"]) == 2048
+        assert "/probe/" in got.key
+        done = await tried(config, "--no-send")
+        assert done.exit_code == 0 and len(server.got) == 1
+
+
+@pytest.mark.parametrize(
+    "reply, said",
+    [
+        (Reply(401), "401"),
+        (Reply(413), "413"),
+        (Reply(400, b'{"error": "no field t"}'), "no field t"),
+        (Reply(200, b"<html>Welcome to the Harbour Inn", {"Content-Type": "text/html"}), "portal"),
+    ],
+)
+async def test_what_a_server_answers_is_told_in_a_sentence(
+    tmp_path: Path, reply: Reply, said: str
+) -> None:
+    async with http_upstream() as server:
+        server.answer = lambda _: reply
+        done = await tried(configured(tmp_path, server.url))
+        assert done.exit_code == 1
+        failed = [line for line in done.output.splitlines() if line.startswith("FAIL")]
+        assert len(failed) == 1 and said in failed[0], done.output
+
+
+@pytest.mark.parametrize(
+    "url, what",
+    [("http://no-such-host.invalid/x", "name"), ("http://127.0.0.1:1/x", "connection")],
+)
+async def test_the_first_step_that_fails_is_the_last_that_is_told(
+    tmp_path: Path, url: str, what: str
+) -> None:
+    done = await tried(configured(tmp_path, url), "--json")
+    steps = json.loads(done.stdout)
+    assert done.exit_code == 1
+    assert [step["what"] for step in steps if not step["good"]] == [what]
+    assert steps[-1]["what"] == what
+
+
+async def test_a_certificate_that_has_ended_is_told_with_whose_clock_says_so(
+    tmp_path: Path,
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    ended = datetime.now(UTC) - timedelta(days=3)
+    authority.issue_cert("127.0.0.1", not_after=ended).configure_cert(context)
+    async with http_upstream(context=context) as server:
+        url = server.url.replace("http:", "https:")
+        done = await tried(configured(tmp_path, url, f'ca_file = "{tmp_path / "ca.pem"}"'))
+    assert done.exit_code == 1
+    (failed,) = [line for line in done.output.splitlines() if line.startswith("FAIL")]
+    assert failed.startswith("FAIL  certificate") and "this machine's clock says" in failed
+
+
+async def test_a_folder_is_written_to_and_left_as_it_was(tmp_path: Path) -> None:
+    stick = tmp_path / "stick"
+    config = configured(tmp_path, stick.as_uri())
+    done = await tried(config)
+    assert done.exit_code == 1 and "plugged in and mounted" in done.output
+    stick.mkdir()
+    done = await tried(config)
+    assert done.exit_code == 0 and "MB are free" in done.output
+    assert list(stick.iterdir()) == []
+
+
+async def test_another_agent_is_asked_for_its_port_and_no_number_is_agreed_on(
+    tmp_path: Path,
+) -> None:
+    from tests.forward.support import serving
+
+    async with running_station(tmp_path / "hub") as hub, serving(hub) as port:
+        done = await tried(configured(tmp_path, f"ws://127.0.0.1:{port}/forward"))
+        assert done.exit_code == 0 and "token accepted" in done.output, done.output
+        assert await hub.log.sources() == []
+
+
+def test_an_upstream_that_is_not_configured_is_told_with_those_that_are(tmp_path: Path) -> None:
+    done = invoke("test", "y", "--config", configured(tmp_path, "file:///x"))
+    assert done.exit_code == 2 and "there are: x" in done.stderr
+
+
+def listed(*arguments: Any) -> list[dict[str, Any]]:
+    done = invoke("list", "--json", *arguments)
+    assert done.exit_code == 0, done.output
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+async def test_list_of_an_agent_that_does_not_run_says_how_far_it_had_come(
+    tmp_path: Path,
+) -> None:
+    config = configured(tmp_path, "file:///mnt/usb")
+    assert listed("--config", config) == [
+        {"name": "x", "url": "file:///mnt/usb", "phase": "never ran", "backlog": 0, "said": ""}
+    ]
+    async with agent(tmp_path / "data", serve=False) as running:
+        await running.keep("a/1", list(range(9)))
+        await running.log.acknowledge(Position("upstream/x", "main", 5), durable=True)
+    (row,) = await trio.to_thread.run_sync(listed, "--config", config)
+    assert (row["phase"], row["backlog"]) == ("not running", 4)
+
+
+def test_list_of_an_agent_that_runs_is_what_its_status_says() -> None:
+    batch = {"time": "T1", "outcome": "acknowledged", "http_status": 204}
+    one = {
+        "name": "x", "url": "https://h/…", "phase": "sending", "retry_in_s": None, "error": None,
+        "backlog_records": 7, "lanes": [{"last_batch": batch}, {"last_batch": None}],
+    }  # fmt: skip
+    bad = {**one, "name": "y", "phase": "waiting", "retry_in_s": 9.0, "error": "401: no"}
+    with people_port() as (port, url):
+        port.status = {"upstreams": [one, bad]}
+        done = invoke("list", "--url", url)
+    assert done.exit_code == 0, done.output
+    first, second = done.output.splitlines()[1:]
+    assert "HTTP 204, acknowledged T1" in first
+    assert "next try in 9 s" in second and second.endswith("401: no")
