@@ -54,7 +54,7 @@ from edge_agent.commit import Committer, RunBlocking, Trace
 from edge_agent.config import Config, Upstream, people_url
 from edge_agent.dial import Dial, dial_tcp
 from edge_agent.digest import Digester
-from edge_agent.forward import Forwarder, Lane, make_sink
+from edge_agent.forward import Forwarder, Lane, LinkPace, make_sink
 from edge_agent.live import AlarmBoard, Live, run_alarms, run_windows
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
@@ -325,6 +325,7 @@ class _Parts:
         return digester, Asker(digester, seconds=seconds, metrics=self.metrics)
 
     def _forwarder(self, upstream: Upstream) -> Forwarder:
+        cap = int(upstream.bytes_per_second)
         make = partial(
             make_sink,
             upstream,
@@ -333,6 +334,7 @@ class _Parts:
             run_blocking=self.around.run_blocking,
             dial=self.around.dial,
             news=self.log,
+            pace=LinkPace(cap) if cap else None,
         )
         return Forwarder(
             upstream,

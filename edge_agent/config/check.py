@@ -96,6 +96,7 @@ _UPSTREAM_RANGES: dict[str, tuple[float, float]] = {
     "batch_records": (1, 1_000_000),
     "batch_age": (0, DAY_S),
     "in_flight_bytes": (1 * KIB, 256 * MIB),
+    "bytes_per_second": (0, 1024 * MIB),
     "timeout": (0.1, 3600),
     "backoff_base": (0.01, 3600),
     "backoff_max": (0.01, DAY_S),

@@ -60,6 +60,7 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     batch_records: int = 10_000  # one send
     batch_age: Duration = Duration(1)  # how long the first record of a batch may wait
     in_flight_bytes: Size = Size(4 * MIB)  # sent and not yet acknowledged
+    bytes_per_second: Size = Size(0)  # sent at most, over all logs; "0B": any
     timeout: Duration = Duration(30)  # without a byte that moves, in either direction
     backoff_base: Duration = Duration(1)  # first wait after a failure, at most
     backoff_max: Duration = Duration(300)  # longest wait

@@ -45,6 +45,7 @@ from edge_agent.forward.credentials import CredentialFiles, Credentials, client_
 from edge_agent.forward.forwarder import Forwarder, ForwarderStatistics
 from edge_agent.forward.lane import Lane
 from edge_agent.forward.lane_state import LaneStatistics
+from edge_agent.forward.pacing import LinkPace
 from edge_agent.forward.plan import AGAIN_MAX, Again, again_of, with_again, without_records
 from edge_agent.forward.planned_reader import shape_of
 from edge_agent.forward.proxy import Proxy, proxy_of, unused
@@ -61,6 +62,7 @@ __all__ = [
     "ForwarderStatistics",
     "Lane",
     "LaneStatistics",
+    "LinkPace",
     "LogRange",
     "Order",
     "OrderRefused",

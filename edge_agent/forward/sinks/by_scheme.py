@@ -16,6 +16,7 @@ from edge_agent.commit import RunBlocking
 from edge_agent.config import Upstream, shown_url
 from edge_agent.dial import Dial, dial_tcp
 from edge_agent.errors import ConfigError
+from edge_agent.forward.pacing import LinkPace, PacedSink, paced
 from edge_agent.forward.sink import ClockNews, Sink, SinkParts
 from edge_agent.store import Identity
 
@@ -23,6 +24,8 @@ from edge_agent.store import Identity
 _MODULES: Final = {"agent": "agent.sink", "http": "http.sink"}
 #: Kind to the extra that it needs, and the library that the extra brings.
 _EXTRAS: Final[dict[str, tuple[str, str]]] = {}
+#: Kinds whose library makes its own connections, so that only whole batches keep a pace.
+_DIAL_THEMSELVES: Final = frozenset(("kafka", "postgres"))
 
 
 def make_sink(
@@ -34,8 +37,10 @@ def make_sink(
     run_blocking: RunBlocking,
     dial: Dial = dial_tcp,
     news: ClockNews | None = None,
+    pace: LinkPace | None = None,
 ) -> Sink:
-    """The sink of one log for ``upstream``; the rest is as in `SinkParts`.
+    """The sink of one log for ``upstream``; ``pace`` is the one of all its sinks, the rest is as in
+    `SinkParts`.
 
     Raises:
         ConfigError: no sink for this scheme, or a library that its kind needs is not installed.
@@ -53,4 +58,7 @@ def make_sink(
         expected = f'the library {library}: pip install "trio-edge-agent[{extra}]"'
         raise ConfigError(at, expected, "none") from None
     make = cast(Callable[[SinkParts], Sink], found.make)
-    return make(SinkParts(upstream, log, identity, clock, run_blocking, dial, news))
+    if pace is not None:
+        dial = paced(dial, pace)
+    sink = make(SinkParts(upstream, log, identity, clock, run_blocking, dial, news))
+    return PacedSink(sink, pace) if pace and upstream.kind in _DIAL_THEMSELVES else sink
