@@ -41,8 +41,13 @@ def store_settings(config: Config, medium: LookAtMedium = nowhere) -> StoreSetti
     log would wait for room that only its own position could give. Nor for history, which writes
     each half an hour: a log that refuses while it is full would refuse for so long.
     """
-    names = [(f"upstream/{one.name}", one.required) for one in config.upstream]
-    names += [(rule_consumer(rule.name), False) for rule in config.rule if rule.acts_after]
+    rules = [rule_consumer(rule.name) for rule in config.rule if rule.acts_after]
+    consumers = [
+        ConsumerSettings(f"upstream/{one.name}", log, one.required)
+        for one in config.upstream
+        for log in one.logs or config.log
+    ]
+    consumers += [ConsumerSettings(name, log, False) for log in config.log for name in rules]
     store, limits = config.store, config.limits
     return StoreSettings(
         size=int(store.size),
@@ -53,9 +58,7 @@ def store_settings(config: Config, medium: LookAtMedium = nowhere) -> StoreSetti
             LogSettings(name, log.streams, float(log.keep), log.when_full, float(log.share))
             for name, log in config.log.items()
         ),
-        consumers=tuple(
-            ConsumerSettings(name, log, required) for log in config.log for name, required in names
-        ),
+        consumers=tuple(consumers),
         sources_max=limits.sources,
         source_forgotten_s=float(limits.source_forgotten_after),
         board=board_fingerprint(),

@@ -64,8 +64,10 @@ def about_log(loss: Loss | None, when_full: str, *, now: bool) -> str | None:
     return f"at today's rate {rough(loss.seconds)} {what}"
 
 
-def about_upstream(drain: Drain | None) -> str | None:
-    """``the backlog drains in 14 min at this link``."""
+def about_upstream(drain: Drain | None, waits_for: str | None = None) -> str | None:
+    """``the backlog drains in 14 min at this link``; ``waits for 01:00`` outside of its windows."""
+    if waits_for is not None:
+        return f"waits for {waits_for}"
     if drain is None:
         return None
     if drain.seconds is None:
@@ -339,8 +341,8 @@ class Projections:
             LaneBacklog(
                 upstream=one.name,
                 log=lane.log,
-                # One that a person paused takes nothing, whatever its link could do.
-                connected=lane.connected and lane.phase != "paused",
+                # One that rests takes nothing, whatever its link could do.
+                connected=lane.connected and lane.phase not in ("paused", "waiting"),
                 required=one.required,
                 backlog=lane.backlog_records,
                 age_s=lane.backlog_s,
@@ -378,8 +380,9 @@ def _about_upstream(
 ) -> UpstreamStatus:
     mine = [lane for lane in lanes if lane.upstream == one.name]
     found = drain(mine, recent)
+    waits_for = next((lane.waits_for for lane in one.lanes if lane.waits_for), None)
     return replace(
         one,
         drains_in_s=None if found is None else found.seconds,
-        outlook=about_upstream(found),
+        outlook=about_upstream(found, waits_for),
     )

@@ -209,15 +209,19 @@ class Orders:
     async def consumers(self) -> list[dict[str, Any]]:
         """Every consumer of every log, for ``consumer list``."""
         log, known = self._log, self._config
-        names = [f"upstream/{one.name}" for one in known.upstream]
-        names += [f"rule/{one.name}" for one in known.rule if one.acts_after]
+        logs = log.names()
+        there = [
+            (f"upstream/{one.name}", each) for one in known.upstream for each in one.logs or logs
+        ]
+        there += [
+            (f"rule/{one.name}", each) for one in known.rule if one.acts_after for each in logs
+        ]
         # The agent's own notes (`edge_agent.wear`) lie beside the positions and are nobody's.
         stored = [one for one in await log.consumers() if not one.consumer.startswith("$")]
         held = {(one.consumer, one.log): one for one in stored}
-        for name in names:
-            for each in log.names():
-                held.setdefault((name, each), ConsumerView(name, each, 0, None, False, 0))
-        return [self._told(one, one.consumer in names) for one in held.values()]
+        for name, each in there:
+            held.setdefault((name, each), ConsumerView(name, each, 0, None, False, 0))
+        return [self._told(one, (one.consumer, one.log) in there) for one in held.values()]
 
     async def move(self, given: ConsumerOrder) -> list[dict[str, Any]]:
         """Obey; what has become of each of the consumer's positions.
