@@ -49,8 +49,10 @@ from edge_agent.forward.pacing import LinkPace
 from edge_agent.forward.plan import AGAIN_MAX, Again, again_of, with_again, without_records
 from edge_agent.forward.planned_reader import shape_of
 from edge_agent.forward.proxy import Proxy, proxy_of, unused
+from edge_agent.forward.reload import UpstreamReload
 from edge_agent.forward.sink import Sink
 from edge_agent.forward.sinks.by_scheme import make_sink
+from edge_agent.forward.upstreams import Upstreams
 
 __all__ = [
     "AGAIN_MAX",
@@ -68,6 +70,8 @@ __all__ = [
     "OrderRefused",
     "Proxy",
     "Sink",
+    "UpstreamReload",
+    "Upstreams",
     "again_of",
     "client_context",
     "full_name",

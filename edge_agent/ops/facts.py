@@ -116,6 +116,7 @@ class Sources:
         live: questions and live views.
         digester, asker: history, and how it is asked; None where it is off.
         upstreams: what `upstream_status` makes of each, in the configuration's order.
+        configured: the upstreams as they are by now; None: as ``config`` has them.
         connections: the open sensor connections.
         copies: sources that came back as copies of their stores.
         rules: those that act before storing, for what is read again from quarantine, too.
@@ -151,6 +152,7 @@ class Sources:
     renewed: Renewed
     digester: Digester | None = None
     asker: Asker | None = None
+    configured: Callable[[], Sequence[Upstream]] | None = None
 
 
 def log_status(

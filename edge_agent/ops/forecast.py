@@ -18,11 +18,11 @@ in this log. What an upstream need not have (``required = false``) also goes by 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from edge_agent.config import Config
+from edge_agent.config import Config, Upstream
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.ops.status import LogStatus, UpstreamStatus
@@ -271,10 +271,19 @@ LATE_S = 30.0
 
 
 class Projections:
-    """Remembers positions, at most once in ten seconds, and projects them."""
+    """Remembers positions, at most once in ten seconds, and projects them; ``configured`` are the
+    upstreams by now.
+    """
 
-    def __init__(self, config: Config, log: Log, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        config: Config,
+        log: Log,
+        metrics: Metrics,
+        configured: Callable[[], Sequence[Upstream]] | None = None,
+    ) -> None:
         self._config, self._log, self._metrics = config, log, metrics
+        self._configured = configured or (lambda: config.upstream)
         self._link: TimedValues[PositionSample] = TimedValues(LINK_S, 10.0)
         self._today: TimedValues[PositionSample] = TimedValues(TODAY_S, 60.0)
 
@@ -334,9 +343,7 @@ class Projections:
     def _lanes(
         self, upstreams: Sequence[UpstreamStatus], interval_s: float
     ) -> tuple[LaneBacklog, ...]:
-        ages: Mapping[str, float] = {
-            one.name: float(one.batch_age) for one in self._config.upstream
-        }
+        ages: Mapping[str, float] = {one.name: float(one.batch_age) for one in self._configured()}
         return tuple(
             LaneBacklog(
                 upstream=one.name,
