@@ -52,9 +52,9 @@ from edge_agent.asking import Asker
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.commit import Committer, RunBlocking, Trace
 from edge_agent.config import Config, Upstream, people_url
-from edge_agent.dial import Dial, dial_tcp
+from edge_agent.dial import Dial, NameLookup, dial_tcp
 from edge_agent.digest import Digester
-from edge_agent.forward import Forwarder, Lane, make_sink
+from edge_agent.forward import Forwarder, LinkPace, UpstreamReload, Upstreams, make_sink
 from edge_agent.journal_tail import JournalTail
 from edge_agent.live import AlarmBoard, Live, run_alarms, run_windows
 from edge_agent.log import Log
@@ -86,6 +86,7 @@ from edge_agent.wiring import (
     Listen,
     address_of,
     connection_status,
+    consumers_of,
     group_limits,
     history_bytes,
     history_keep,
@@ -164,6 +165,7 @@ async def run(
         trace=trace, hangups=hangups, reread=reread,
     )  # fmt: skip
     startup.require(config)
+    trio.socket.set_custom_hostname_resolver(NameLookup())
     opening = partial(Engine.open, clock=around.clock, entropy=entropy)
     engine = await run_blocking(opening, Path(config.store.path), store_settings(config, medium))
     with closing(engine):  # Waits for the call that is running, and syncs nothing: it is quick.
@@ -198,7 +200,7 @@ class _Parts:
         compile_ = partial(compile_rules, metrics=self.metrics, timer=perf_counter)
         compiled = compile_(config.rule, limits=config.limits)
         self.rules = RulesInForce(compiled, self.metrics)
-        reload = RuleReload(config, self.rules, compile_, around.reread, around.run_blocking)
+        reread = RuleReload(config, self.rules, compile_, around.reread, around.run_blocking)
         self.digester, self.asker = self._history()
         self.server = Server(
             Parts(
@@ -220,8 +222,9 @@ class _Parts:
         )
         interval_s = float(config.store.scrub_interval)
         self.scrubber = Scrubber(self.log, interval_s, around.clock, self.metrics)
-        self.forwarders = [self._forwarder(upstream) for upstream in config.upstream]
-        self.renewals = Renewals(config.listen, self.forwarders, around.hangups, reload.again)
+        self.upstreams = self._all_upstreams()
+        again = partial(_read_again, reread, self._upstream_reload())
+        self.renewals = Renewals(config.listen, self.upstreams.online, around.hangups, again)
 
     async def run(self, stop: trio.Event, task_status: trio.TaskStatus[Running]) -> None:
         """Run until ``stop``, then drain from the inside out."""
@@ -284,7 +287,8 @@ class _Parts:
                 connections=self._connections,
                 copies=lambda: self.server.copies,
                 rules=self.rules,
-                lane=self._lane,
+                lane=self.upstreams.lane,
+                configured=lambda: self.upstreams.configured,
                 part=self.server.part,
                 salvage=lambda: in_words(self.engine.salvage_report),
                 files=partial(_look_at_files, self.config, self.around.clock),
@@ -331,7 +335,22 @@ class _Parts:
         seconds = float(self.config.limits.query_seconds)
         return digester, Asker(digester, seconds=seconds, metrics=self.metrics)
 
+    def _all_upstreams(self) -> Upstreams:
+        config, engine = self.config, self.engine
+        return Upstreams(
+            config.upstream,
+            self._forwarder,
+            lambda given: engine.keep_for(consumers_of(config, given)),
+            self.log,
+            float(config.drain_timeout),
+        )
+
+    def _upstream_reload(self) -> UpstreamReload:
+        around = self.around
+        return UpstreamReload(self.config, self.upstreams, around.reread, around.run_blocking)
+
     def _forwarder(self, upstream: Upstream) -> Forwarder:
+        cap = int(upstream.bytes_per_second)
         make = partial(
             make_sink,
             upstream,
@@ -340,6 +359,7 @@ class _Parts:
             run_blocking=self.around.run_blocking,
             dial=self.around.dial,
             news=self.log,
+            pace=LinkPace(cap) if cap else None,
         )
         return Forwarder(
             upstream,
@@ -367,28 +387,25 @@ class _Parts:
             self._supervise(readers, "history", self.digester.run)
             self._supervise(readers, "answers", self.asker.run)
         done = trio.Event()
-        readers.start_soon(run_all, [one.run for one in self.forwarders], done)
+        readers.start_soon(run_all, [self.upstreams.run], done)
         return done
 
     async def _finish_forwarding(self, done: trio.Event, deadline: float) -> None:
-        for forwarder in self.forwarders:
-            forwarder.stop()
+        self.upstreams.stop()
         with trio.CancelScope(deadline=deadline):
             await done.wait()
 
-    def _lane(self, consumer: str, log: str) -> Lane | None:
-        lanes = (forwarder.lane(consumer, log) for forwarder in self.forwarders)
-        return next((lane for lane in lanes if lane is not None), None)
-
     def _upstreams(self) -> Sequence[UpstreamStatus]:
-        return [
-            upstream_status(upstream, forwarder.statistics())
-            for upstream, forwarder in zip(self.config.upstream, self.forwarders, strict=True)
-        ]
+        return [upstream_status(*one) for one in self.upstreams.statistics()]
 
     def _connections(self) -> Sequence[ConnectionStatus]:
         now_ns = self.around.clock.read().wall_ns
         return [connection_status(one, now_ns) for one in self.server.connections()]
+
+
+async def _read_again(rules: RuleReload, upstreams: UpstreamReload) -> None:
+    await rules.again()
+    await upstreams.again()
 
 
 def _tokens(config: Config, around: Surroundings) -> Tokens | None:

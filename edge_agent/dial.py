@@ -7,8 +7,10 @@ ordinary one.
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import trio
 
@@ -16,6 +18,41 @@ from edge_agent.printable import why
 
 Dial = Callable[[str, int, ssl.SSLContext | None], Awaitable[trio.abc.Stream]]
 """``(host, port, tls)`` → a connected stream; raises OSError. The caller sets the deadline."""
+
+
+#: Threads that may look one name up at a time.
+_LOOKUPS = 2
+
+
+class NameLookup(trio.abc.HostnameResolver):
+    """Looks names up in a few threads for each name.
+
+    A name for which no server answers keeps a thread for half a minute. Trio's own threads are
+    forty for all: some dead names, asked for by each log, would take those that the store needs.
+    """
+
+    def __init__(self) -> None:
+        self._limits: dict[object, trio.CapacityLimiter] = {}
+
+    async def getaddrinfo(
+        self,
+        host: bytes | None,
+        port: bytes | str | int | None,
+        family: int = 0,
+        type: int = 0,  # noqa: A002 - it is called by that name
+        proto: int = 0,
+        flags: int = 0,
+    ) -> Any:
+        """As `socket.getaddrinfo`."""
+        limit = self._limits.setdefault(host, trio.CapacityLimiter(_LOOKUPS))
+        return await trio.to_thread.run_sync(
+            socket.getaddrinfo, host, port, family, type, proto, flags,
+            limiter=limit, abandon_on_cancel=True,
+        )  # fmt: skip
+
+    async def getnameinfo(self, sockaddr: Any, flags: int) -> tuple[str, str]:
+        """As `socket.getnameinfo`."""
+        return await trio.to_thread.run_sync(socket.getnameinfo, sockaddr, flags)
 
 
 async def dial_tcp(host: str, port: int, tls: ssl.SSLContext | None) -> trio.abc.Stream:

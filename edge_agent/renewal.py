@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +20,6 @@ import trio
 from edge_agent.config import Listen
 from edge_agent.errors import ConfigError
 from edge_agent.files import FileState, file_state
-from edge_agent.forward import Forwarder
 
 logger = logging.getLogger(__name__)
 
@@ -35,21 +34,21 @@ class Renewals:
 
     Args:
         listen: names the files.
-        forwarders: are told of SIGHUP.
+        online: is called at SIGHUP: upstreams may be tried now.
         hangups: says that it came; None where nobody sends it.
-        reload: reads the rules again; None where nobody can.
+        reload: reads rules and upstreams again; None where nobody can.
     """
 
     def __init__(
         self,
         listen: Listen,
-        forwarders: Sequence[Forwarder],
+        online: Callable[[], None],
         hangups: trio.MemoryReceiveChannel[None] | None,
         reload: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._listen = listen
         self._reload = reload
-        self._forwarders = forwarders
+        self._online = online
         self._hangups = hangups
         self._ports: dict[str, tuple[ssl.SSLContext, Callable[[], ssl.SSLContext | None]]] = {}
         self._seen = _state(listen)
@@ -70,8 +69,7 @@ class Renewals:
                 logger.info(
                     "SIGHUP: files are read again, upstreams that did not ask to wait tried now"
                 )
-                for forwarder in self._forwarders:
-                    forwarder.online()
+                self._online()
                 if self._reload is not None:
                     await self._reload()
             if not self._ports:

@@ -12,7 +12,7 @@ import trio
 
 from edge_agent.accepting import listen_on
 from edge_agent.commit import GroupLimits
-from edge_agent.config import Config, format_address, parse_address
+from edge_agent.config import Config, Upstream, format_address, parse_address
 from edge_agent.digest import Keep
 from edge_agent.live import rule_consumer
 from edge_agent.ops import ConnectionStatus
@@ -34,15 +34,7 @@ Listen = Callable[[str, ssl.SSLContext | None], Awaitable[Listeners]]
 
 
 def store_settings(config: Config, medium: LookAtMedium = nowhere) -> StoreSettings:
-    """What the store is told; consumers are the upstreams and the rules that act after storing.
-    ``medium`` tells where its file is.
-
-    Retention does not wait for rules: their outputs go into the same logs, so that a rule on a full
-    log would wait for room that only its own position could give. Nor for history, which writes
-    each half an hour: a log that refuses while it is full would refuse for so long.
-    """
-    names = [(f"upstream/{one.name}", one.required) for one in config.upstream]
-    names += [(rule_consumer(rule.name), False) for rule in config.rule if rule.acts_after]
+    """What the store is told. ``medium`` tells where its file is."""
     store, limits = config.store, config.limits
     return StoreSettings(
         size=int(store.size),
@@ -53,15 +45,33 @@ def store_settings(config: Config, medium: LookAtMedium = nowhere) -> StoreSetti
             LogSettings(name, log.streams, float(log.keep), log.when_full, float(log.share))
             for name, log in config.log.items()
         ),
-        consumers=tuple(
-            ConsumerSettings(name, log, required) for log in config.log for name, required in names
-        ),
+        consumers=consumers_of(config),
         sources_max=limits.sources,
         source_forgotten_s=float(limits.source_forgotten_after),
         board=board_fingerprint(),
         machine=machine_fingerprint(),
         medium=medium,
     )
+
+
+def consumers_of(
+    config: Config, upstreams: Sequence[Upstream] | None = None
+) -> tuple[ConsumerSettings, ...]:
+    """Whom retention considers: the upstreams, ``config``'s where none are given, and the rules
+    that act after storing.
+
+    It does not wait for rules: their outputs go into the same logs, so that a rule on a full log
+    would wait for room that only its own position could give. Nor for history, which writes each
+    half an hour: a log that refuses while it is full would refuse for so long.
+    """
+    rules = [rule_consumer(rule.name) for rule in config.rule if rule.acts_after]
+    consumers = [
+        ConsumerSettings(f"upstream/{one.name}", log, one.required)
+        for one in (config.upstream if upstreams is None else upstreams)
+        for log in one.logs or config.log
+    ]
+    consumers += [ConsumerSettings(name, log, False) for log in config.log for name in rules]
+    return tuple(consumers)
 
 
 def history_keep(config: Config) -> Keep:

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import socket
 import ssl
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
+import trio.testing
 import trustme
 
-from edge_agent.dial import dial_tcp
+from edge_agent.dial import NameLookup, dial_tcp
 from edge_agent.forward.credentials import client_context
 from edge_agent.printable import why
+from tests.patience import PATIENCE_S
 
 
 async def echo(stream: trio.abc.Stream) -> None:
@@ -57,3 +62,34 @@ async def test_tls_with_our_own_ca_and_with_a_strangers(tmp_path: Path) -> None:
             await dial_tcp("127.0.0.1", port, client_context(str(tmp_path / "stranger")))
         assert isinstance(caught.value.__cause__, ssl.SSLCertVerificationError)
         nursery.cancel_scope.cancel()
+
+
+async def test_names_that_nobody_answers_for_keep_no_thread_from_the_store(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    release, ask = threading.Event(), socket.getaddrinfo
+
+    def silent(host: Any, *more: Any) -> Any:
+        if host == b"dead.invalid":
+            release.wait()
+        return ask(host, *more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    trio.socket.set_custom_hostname_resolver(NameLookup())
+
+    async def dead() -> None:
+        with pytest.raises(OSError, match="dead"):
+            await dial_tcp("dead.invalid", 1, None)
+
+    try:
+        async with trio.open_nursery() as nursery:
+            for _ in range(50):
+                nursery.start_soon(dead)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            with trio.fail_after(PATIENCE_S):
+                assert await trio.to_thread.run_sync(sum, (1, 2)) == 3
+                with pytest.raises(ConnectionRefusedError):
+                    await dial_tcp("localhost", 1, None)
+            nursery.cancel_scope.cancel()
+    finally:
+        release.set()

@@ -4,7 +4,7 @@ import logging
 import ssl
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import trio
@@ -12,7 +12,6 @@ import trustme
 
 from edge_agent import renewal
 from edge_agent.config import Listen
-from edge_agent.forward import Forwarder
 from edge_agent.renewal import Renewals
 from edge_agent.tls import server_context
 from tests.forward.support import until
@@ -62,7 +61,7 @@ async def test_a_renewed_certificate_is_shown_from_then_on_and_a_wrong_one_never
     assert context is not None and names(context, ca) == ["old.example"]
     send, receive = trio.open_memory_channel[None](1)
     told = Told()
-    renewals = Renewals(listen, [cast("Forwarder", told)], receive)
+    renewals = Renewals(listen, told.online, receive)
     renewals.add("listen.address", context, partial(server_context, listen))
     with caplog.at_level(logging.INFO):
         async with trio.open_nursery() as nursery:
@@ -98,7 +97,7 @@ async def test_a_renewal_is_noticed_without_a_signal(
     listen = Listen(tls_certificate=str(tmp_path / "cert.pem"), tls_key=str(tmp_path / "key.pem"))
     context = server_context(listen)
     assert context is not None
-    renewals = Renewals(listen, [], None)
+    renewals = Renewals(listen, lambda: None, None)
     renewals.add("listen.address", context, partial(server_context, listen))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(renewals.run)
@@ -115,7 +114,7 @@ async def test_what_was_renewed_while_the_agent_started_is_taken_up(
     ca = trustme.CA()
     write(tmp_path, ca.issue_cert("old.example"))
     listen = Listen(tls_certificate=str(tmp_path / "cert.pem"), tls_key=str(tmp_path / "key.pem"))
-    renewals = Renewals(listen, [], None)
+    renewals = Renewals(listen, lambda: None, None)
     context = server_context(listen)
     assert context is not None
     write(tmp_path, ca.issue_cert("new.example"))

@@ -61,6 +61,11 @@ drop = ["secret"]
 """
 
 
+def test_an_upstream_that_names_logs_is_a_consumer_of_these_alone() -> None:
+    settings = store_settings(parse(TEXT.replace("required", 'logs = ["alarms"]\nrequired'), "x"))
+    assert [one.log for one in settings.consumers if one.name == "upstream/extra"] == ["alarms"]
+
+
 def test_every_upstream_and_rule_after_storing_is_a_consumer_of_every_log() -> None:
     settings = store_settings(parse(TEXT, "test"))
 

@@ -2,7 +2,7 @@
 
 The first SIGTERM or SIGINT drains: nothing new is taken, what was accepted is committed and acked.
 A second one ends it at once; what was acked is on the card either way. SIGHUP says that a
-certificate, a token or the rules were changed, and ends nothing, as a terminal that is closed sends
+certificate, a token, rules or upstreams were changed, and ends nothing, as a terminal that is closed sends
 it, too.
 """
 

@@ -49,13 +49,17 @@ from edge_agent.config.upstreams import (
     Upstream,
 )
 from edge_agent.config.urls import header_value_problem, shown_url
+from edge_agent.config.windows import DAY, DAYS, WEEK, parse_window
 
 __all__ = [
+    "DAY",
+    "DAYS",
     "ENVIRONMENT_PREFIX",
     "KINDS",
     "PRECISIONS",
     "RULE_ACTIONS",
     "TLS_SCHEMES",
+    "WEEK",
     "Alarm",
     "Calibration",
     "Config",
@@ -96,6 +100,7 @@ __all__ = [
     "parse_duration",
     "parse_limit",
     "parse_size",
+    "parse_window",
     "people_url",
     "render_toml",
     "sensor_url",

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from edge_agent.access import is_loopback
 from edge_agent.config.check_rules import ACTIONS, rule_mistakes
+from edge_agent.config.check_upstreams import upstream_problems
 from edge_agent.config.derived_rules import circle_of, derived_problems
 from edge_agent.config.quantities import KIB, MIB, Duration, Share, Size
 from edge_agent.config.shape import Config, Rule
@@ -96,6 +97,7 @@ _UPSTREAM_RANGES: dict[str, tuple[float, float]] = {
     "batch_records": (1, 1_000_000),
     "batch_age": (0, DAY_S),
     "in_flight_bytes": (1 * KIB, 256 * MIB),
+    "bytes_per_second": (0, 1024 * MIB),
     "timeout": (0.1, 3600),
     "backoff_base": (0.01, 3600),
     "backoff_max": (0.01, DAY_S),
@@ -177,6 +179,8 @@ def problems(config: Config, where: Where) -> Iterator[Problem]:
     yield from _about_names([rule.name for rule in config.rule], "rule", where)
     for upstream in config.upstream:
         yield from _about_upstream(upstream, f"upstream.{upstream.name}", where)
+        for key, expected, found in upstream_problems(upstream, config.log):
+            yield _problem(f"upstream.{upstream.name}.{key}", where, expected, found)
     for rule in config.rule:
         yield from _about_rule(rule, f"rule.{rule.name}", where)
     if circle := circle_of(config.rule):

@@ -170,9 +170,14 @@ token_file = "/etc/edge-agent/hub-token"
 ca_file = "/etc/edge-agent/hub-ca.pem"
 tls_certificate = "/etc/edge-agent/tls/client.pem"
 tls_key = "/etc/edge-agent/tls/client.key"
+bytes_per_second = "50KiB"
+windows = ["01:00-04:00", "sat,sun 00:00-24:00"]
+always = ["main"]
 
 [[upstream]]
 name = "cloud"
+logs = ["main"]
+start = "now"
 url = "https://logs.example/v1/in"
 streams = ["greenhouse/**"]
 headers = { X-Site = "north", X-Api-Key = { file = "/etc/edge-agent/cloud-key" } }

@@ -81,6 +81,8 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     name: str  # names the position that is kept for it
     url: str  # wss://HOST:PORT/forward, or https://HOST/PATH
     streams: tuple[str, ...] = ("**",)  # patterns
+    logs: tuple[str, ...] = ()  # names; none named: every log
+    start: str = "oldest"  # of a new one, once: "oldest", "now", a time or an age: "-7d"
     token_file: str | None = None  # one line; sent as Authorization: Bearer
     user: str | None = None  # together with password_file; http: Authorization: Basic
     password_file: str | None = None  # one line; for kinds and services that ask for both
@@ -97,6 +99,9 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     batch_records: int = 10_000  # one send
     batch_age: Duration = Duration(1)  # how long the first record of a batch may wait
     in_flight_bytes: Size = Size(4 * MIB)  # sent and not yet acknowledged
+    bytes_per_second: Size = Size(0)  # sent at most, over all logs; "0B": any
+    windows: tuple[str, ...] = ()  # when it is sent to: "01:00-04:00", "sat,sun 00:00-24:00"
+    always: tuple[str, ...] = ()  # names of logs that are sent outside of the windows, too
     timeout: Duration = Duration(30)  # without a byte that moves, in either direction
     backoff_base: Duration = Duration(1)  # first wait after a failure, at most
     backoff_max: Duration = Duration(300)  # longest wait

@@ -45,13 +45,16 @@ from edge_agent.forward.credentials import CredentialFiles, Credentials, client_
 from edge_agent.forward.forwarder import Forwarder, ForwarderStatistics
 from edge_agent.forward.lane import Lane
 from edge_agent.forward.lane_state import LaneStatistics
+from edge_agent.forward.pacing import LinkPace
 from edge_agent.forward.plan import AGAIN_MAX, Again, again_of, with_again, without_records
 from edge_agent.forward.planned_reader import shape_of
 from edge_agent.forward.probing import ProbeStep
 from edge_agent.forward.proxy import Proxy, proxy_of, unused
+from edge_agent.forward.reload import UpstreamReload
 from edge_agent.forward.sink import Sink
 from edge_agent.forward.sinks.by_scheme import make_sink, probe_sink
 from edge_agent.forward.tls_clock import is_out_of_date
+from edge_agent.forward.upstreams import Upstreams
 
 __all__ = [
     "AGAIN_MAX",
@@ -63,12 +66,15 @@ __all__ = [
     "ForwarderStatistics",
     "Lane",
     "LaneStatistics",
+    "LinkPace",
     "LogRange",
     "Order",
     "OrderRefused",
     "ProbeStep",
     "Proxy",
     "Sink",
+    "UpstreamReload",
+    "Upstreams",
     "again_of",
     "client_context",
     "full_name",

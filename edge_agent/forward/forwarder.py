@@ -1,8 +1,9 @@
 """A forwarder sends everything that goes to one upstream, with one lane for each log.
 
 A session counts in one log's seqs, so each log has a connection of its own (`lane.py`): alarms do
-not wait behind bulk telemetry, and a log that fails does not hold another one up. All of the
-agent's logs are forwarded; the upstream's patterns select streams within them.
+not wait behind bulk telemetry, and a log that fails does not hold another one up. The agent's logs
+are forwarded, all or those that the upstream names; its patterns select streams within them.
+Outside of its windows the lanes rest, but for those of logs that are always sent.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from edge_agent.commit import Trace
 from edge_agent.config import Upstream, shown_url
 from edge_agent.errors import Obstacle
 from edge_agent.forward.lane import Lane
-from edge_agent.forward.lane_phases import HELD, Phase
+from edge_agent.forward.lane_phases import HELD, WAITING, Phase
 from edge_agent.forward.lane_state import LaneStatistics
 from edge_agent.forward.proxy import unused
 from edge_agent.forward.sink import Sink
+from edge_agent.forward.windows import LOOK_S, OpeningTimes
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.supervise import supervised
@@ -37,6 +39,7 @@ _WORST_FIRST = (
     HELD,
     Phase.BACKING_OFF.value,
     Phase.PAUSED.value,
+    WAITING,
     Phase.HALVING.value,
     Phase.SENDING.value,
     Phase.CAUGHT_UP.value,
@@ -81,7 +84,7 @@ class Forwarder:
 
     Args:
         upstream: its configuration.
-        log: the waist; its ``names()`` are the lanes.
+        log: the waist; of its ``names()`` those that the upstream wants are the lanes.
         make: the sink of a log, by the log's name.
         clock, dice, metrics, trace: as everywhere.
     """
@@ -98,7 +101,8 @@ class Forwarder:
         trace: Trace | None = None,
     ) -> None:
         self._upstream, self._metrics = upstream, metrics
-        self._names = log.names()
+        self._names = tuple(name for name in log.names() if name in (upstream.logs or (name,)))
+        self._clock, self._times = clock, OpeningTimes(upstream.windows)
         self._lanes = tuple(
             Lane(
                 upstream,
@@ -121,12 +125,29 @@ class Forwarder:
         """
         if (hint := unused(self._upstream, os.environ)) is not None:
             logger.warning("%s", hint)
+        self._keep_to_windows()
         async with trio.open_nursery() as nursery:
-            for name, lane in zip(self._names, self._lanes, strict=True):
-                what = f"upstream {self._upstream.name}, log {name}"
-                nursery.start_soon(
-                    partial(supervised, what, lane.run, metrics=self._metrics, rest=lane.mistaken)
-                )
+            if self._upstream.windows:
+                what = f"windows of upstream {self._upstream.name}"
+                watch = partial(supervised, what, self._watch_windows, metrics=self._metrics)
+                nursery.start_soon(watch)
+            async with trio.open_nursery() as lanes:
+                for name, lane in zip(self._names, self._lanes, strict=True):
+                    what = f"upstream {self._upstream.name}, log {name}"
+                    run = partial(supervised, what, lane.run, metrics=self._metrics)
+                    lanes.start_soon(partial(run, rest=lane.mistaken))
+            nursery.cancel_scope.cancel("all lanes have ended")
+
+    async def _watch_windows(self) -> None:
+        while True:
+            await trio.sleep(LOOK_S)
+            self._keep_to_windows()
+
+    def _keep_to_windows(self) -> None:
+        waits_for = self._times.waits_for(self._clock.read())
+        for name, lane in zip(self._names, self._lanes, strict=True):
+            if name not in self._upstream.always:
+                lane.keep_to(waits_for)
 
     def stop(self) -> None:
         """Take up nothing new. `run` returns when what is in flight is acknowledged; the caller

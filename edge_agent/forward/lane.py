@@ -32,6 +32,7 @@ from edge_agent.clock import Clock
 from edge_agent.commit import Closed, Trace
 from edge_agent.config import Upstream
 from edge_agent.errors import EdgeAgentError, Obstacle, SinkRefused, SinkUnavailable, StoreError
+from edge_agent.forward.beginning import beginning
 from edge_agent.forward.diagnosis import Blame, Diagnosis, is_cut, may_be_content
 from edge_agent.forward.journal import Journal, cause_of
 from edge_agent.forward.lane_phases import Event, Phase
@@ -41,6 +42,7 @@ from edge_agent.forward.lane_state import (
     Standing,
     held_up,
     report_of,
+    waiting,
 )
 from edge_agent.forward.pause import Holding
 from edge_agent.forward.planned_reader import OpenBatches, PlannedBatches, SinkMisconfigured
@@ -130,6 +132,11 @@ class Lane:
         self._stopping = True
         self._wait.cancel()
 
+    def keep_to(self, waits_for: str) -> None:
+        """Rest until that window of the upstream, in words; "" where one is open."""
+        if self.holding.keep_to(waits_for, self._upstream.timeout):
+            self._wait.cancel()
+
     def online(self) -> None:
         """The network is back: try now, unless the upstream itself asked for this wait."""
         self._standing.failures = 0
@@ -143,20 +150,13 @@ class Lane:
         if isinstance(self._batches, PlannedBatches):
             limit = self._batches.limit
             now = replace(now, plain=self._batches.plain, passed=limit.passed, failed=limit.failed)
+        now = waiting(now, "" if self.holding.paused else self.holding.waits_for)
         trouble = self._log.trouble if self._waits_for_disk else None
         return now if trouble is None else held_up(now, trouble, wall_ns)
 
     async def _restore(self) -> None:
-        self.holding.paused = await self._log.is_paused(self.consumer, self._name)
-        floor, self._state = await self._log.position(self.consumer, self._name)
-        last = self._log.last_seq(self._name)
-        if floor > last:
-            # The store was salvaged and lost its end: what comes now takes those numbers again.
-            text = "%s: the log %s ends at %d, before %d"
-            logger.warning(text, self.consumer, self._name, last, floor)
-            floor = last
-            position = Position(self.consumer, self._name, floor, rewind=True)
-            await self._log.acknowledge(position, durable=True)
+        held = await beginning(self._upstream, self._log, self._name, self.consumer, self._clock)
+        self.holding.paused, floor, self._state = held.paused, held.floor, held.state
         self._standing.floor = floor
         if isinstance(self._batches, PlannedBatches):
             self._batches.restore(self._state, floor)
@@ -227,7 +227,7 @@ class Lane:
         return True
 
     async def _pump(self) -> None:
-        while not self._stopping:
+        while not (self._stopping or self.holding.engaged):
             batch = None
             with trio.CancelScope() as self._wait:
                 batch = await self._next()

@@ -17,7 +17,7 @@ refused a batch for its content and the bad record is being looked for. STOPPED:
 many single records in a row, and those of other streams that were tried (``diagnosis.py``), that
 the configuration must be wrong; a person is needed. A restart of the agent tries again, as does
 resuming it, and the first record of a stream that was not tried. PAUSED: a person has paused it, or
-is moving its position at this moment.
+is moving its position at this moment, or no window of its upstream is open.
 
 A mistake of ours leads to BACKING_OFF from everywhere; it is no event.
 
@@ -42,6 +42,8 @@ class Phase(Enum):
 
 #: How BACKING_OFF shows where waiting alone does not help: a person has to do something.
 HELD = "held"
+#: How PAUSED shows where nobody but the time of day has to do anything.
+WAITING = "waiting"
 
 
 class Event(Enum):

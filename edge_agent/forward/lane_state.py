@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from edge_agent.errors import Obstacle, SinkRefused, SinkUnavailable
-from edge_agent.forward.lane_phases import HELD, Event, Phase, next_phase
+from edge_agent.forward.lane_phases import HELD, WAITING, Event, Phase, next_phase
 from edge_agent.forward.sink import Acknowledged, Batch
 from edge_agent.metrics import Metrics
 from edge_agent.record import UNSET_CLOCK_BEFORE_NS
@@ -76,7 +76,7 @@ class LaneStatistics:
 
     Attributes:
         log: name of the log.
-        phase: `Phase` in words, or `HELD`.
+        phase: `Phase` in words, `HELD` or `WAITING`.
         connected: whether the last attempt succeeded and lasts.
         floor: everything up to this seq is acknowledged.
         backlog_records: durable here, not acknowledged there; filtered records among them.
@@ -98,6 +98,7 @@ class LaneStatistics:
         passed, failed: the largest body that got through, the smallest that was cut off, in bytes;
             0 where there is none.
         report: what the last batch met that was really sent.
+        waits_for: the window that it waits for, in words; "" where it does not.
     """
 
     log: str
@@ -123,6 +124,7 @@ class LaneStatistics:
     passed: int = 0
     failed: int = 0
     report: BatchReport | None = None
+    waits_for: str = ""
 
 
 class Standing:
@@ -296,3 +298,10 @@ def held_up(now: LaneStatistics, trouble: str, wall_ns: int) -> LaneStatistics:
     return replace(
         now, connected=False, failing=True, error=error, error_ns=wall_ns, obstacle="here"
     )
+
+
+def waiting(now: LaneStatistics, waits_for: str) -> LaneStatistics:
+    """``now`` of a lane that rests until a window, in words; unchanged where it does not rest."""
+    if not waits_for or now.phase != Phase.PAUSED.value:
+        return now
+    return replace(now, phase=WAITING, waits_for=waits_for)

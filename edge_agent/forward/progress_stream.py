@@ -5,7 +5,8 @@ minutes. Whether the other side is there shows in bytes that move, whatever they
 that comes, and large pieces that go. Small ones, such as a ping, prove nothing; the kernel takes
 them also when the cable is cut. Large ones it takes only as long as the other side takes them, but
 some megabytes in advance, which a weak cell takes minutes for: so `ProgressStream.look` asks the
-kernel how much of that the other side has confirmed.
+kernel how much of that the other side has confirmed. What is held back to keep a pace
+(``pacing.py``) comes to the kernel in pieces, of which each that is confirmed counts.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from __future__ import annotations
 import fcntl
 import struct
 import termios
+from collections.abc import Iterator
 from typing import Final
 
 import trio
+
+from edge_agent.forward.pacing import PacedStream
 
 #: Sent in pieces, so that progress within a message shows.
 PIECE_BYTES: Final = 32 * 1024
@@ -37,8 +41,8 @@ class ProgressStream(trio.abc.Stream):
         self.inner = inner
         self.is_opening = True
         self.moved_at = self.gone_at = trio.current_time()
-        self._socket = socket_of(inner)
-        self.queued = 0
+        self._socket, self._paced = socket_of(inner), paced_below(inner)
+        self.queued = self._confirmed = 0
         self._opening_bytes = 0
 
     def look(self) -> None:
@@ -50,6 +54,11 @@ class ProgressStream(trio.abc.Stream):
             if self.queued - queued >= _PROVING_BYTES:
                 self.moved_at = self.gone_at = trio.current_time()
             self.queued = queued
+        if self._paced is not None and self._paced.is_sending:
+            confirmed = self._paced.handed_bytes - (queued or 0)
+            if queued == 0 or confirmed > self._confirmed:
+                self.moved_at = self.gone_at = trio.current_time()
+            self._confirmed = confirmed
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """As the inner stream's."""
@@ -93,9 +102,13 @@ class ProgressStream(trio.abc.Stream):
 
 def socket_of(stream: trio.abc.Stream) -> trio.socket.SocketType | None:
     """The socket below ``stream``; None where there is none, as in memory."""
-    while isinstance(stream, trio.SSLStream):
-        stream = stream.transport_stream
-    return stream.socket if isinstance(stream, trio.SocketStream) else None
+    *_, lowest = _layers(stream)
+    return lowest.socket if isinstance(lowest, trio.SocketStream) else None
+
+
+def paced_below(stream: trio.abc.Stream) -> PacedStream | None:
+    """What keeps the pace of ``stream``; None where nothing does."""
+    return next((one for one in _layers(stream) if isinstance(one, PacedStream)), None)
 
 
 def unacknowledged_bytes(socket: trio.socket.SocketType | None) -> int | None:
@@ -109,3 +122,14 @@ def unacknowledged_bytes(socket: trio.socket.SocketType | None) -> int | None:
     except (OSError, ValueError):
         return None
     return int(struct.unpack("i", answer)[0])
+
+
+def _layers(stream: trio.abc.Stream) -> Iterator[trio.abc.Stream]:
+    while True:
+        yield stream
+        if isinstance(stream, trio.SSLStream):
+            stream = stream.transport_stream
+        elif isinstance(stream, PacedStream):
+            stream = stream.inner
+        else:
+            return

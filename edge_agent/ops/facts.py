@@ -118,6 +118,7 @@ class Sources:
         live: questions and live views.
         digester, asker: history, and how it is asked; None where it is off.
         upstreams: what `upstream_status` makes of each, in the configuration's order.
+        configured: the upstreams as they are by now; None: as ``config`` has them.
         connections: the open sensor connections.
         copies: sources that came back as copies of their stores.
         rules: those that act before storing, for what is read again from quarantine, too.
@@ -155,6 +156,7 @@ class Sources:
     renewed: Renewed
     digester: Digester | None = None
     asker: Asker | None = None
+    configured: Callable[[], Sequence[Upstream]] | None = None
 
 
 def log_status(
@@ -390,4 +392,5 @@ def _lane_status(lane: LaneStatistics) -> LaneStatus:
         largest_passed_bytes=lane.passed,
         smallest_failed_bytes=lane.failed,
         uncompressed=lane.plain,
+        waits_for=lane.waits_for or None,
     )

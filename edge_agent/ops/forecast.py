@@ -18,11 +18,11 @@ in this log. What an upstream need not have (``required = false``) also goes by 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from edge_agent.config import Config
+from edge_agent.config import Config, Upstream
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.ops.status import LogStatus, UpstreamStatus
@@ -64,8 +64,10 @@ def about_log(loss: Loss | None, when_full: str, *, now: bool) -> str | None:
     return f"at today's rate {rough(loss.seconds)} {what}"
 
 
-def about_upstream(drain: Drain | None) -> str | None:
-    """``the backlog drains in 14 min at this link``."""
+def about_upstream(drain: Drain | None, waits_for: str | None = None) -> str | None:
+    """``the backlog drains in 14 min at this link``; ``waits for 01:00`` outside of its windows."""
+    if waits_for is not None:
+        return f"waits for {waits_for}"
     if drain is None:
         return None
     if drain.seconds is None:
@@ -269,10 +271,19 @@ LATE_S = 30.0
 
 
 class Projections:
-    """Remembers positions, at most once in ten seconds, and projects them."""
+    """Remembers positions, at most once in ten seconds, and projects them; ``configured`` are the
+    upstreams by now.
+    """
 
-    def __init__(self, config: Config, log: Log, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        config: Config,
+        log: Log,
+        metrics: Metrics,
+        configured: Callable[[], Sequence[Upstream]] | None = None,
+    ) -> None:
         self._config, self._log, self._metrics = config, log, metrics
+        self._configured = configured or (lambda: config.upstream)
         self._link: TimedValues[PositionSample] = TimedValues(LINK_S, 10.0)
         self._today: TimedValues[PositionSample] = TimedValues(TODAY_S, 60.0)
 
@@ -332,13 +343,13 @@ class Projections:
     def _lanes(
         self, upstreams: Sequence[UpstreamStatus], interval_s: float
     ) -> tuple[LaneBacklog, ...]:
-        ages: Mapping[str, float] = {one.name: one.batch_wait for one in self._config.upstream}
+        ages: Mapping[str, float] = {one.name: one.batch_wait for one in self._configured()}
         return tuple(
             LaneBacklog(
                 upstream=one.name,
                 log=lane.log,
-                # One that a person paused takes nothing, whatever its link could do.
-                connected=lane.connected and lane.phase != "paused",
+                # One that rests takes nothing, whatever its link could do.
+                connected=lane.connected and lane.phase not in ("paused", "waiting"),
                 required=one.required,
                 backlog=lane.backlog_records,
                 age_s=lane.backlog_s,
@@ -376,8 +387,9 @@ def _about_upstream(
 ) -> UpstreamStatus:
     mine = [lane for lane in lanes if lane.upstream == one.name]
     found = drain(mine, recent)
+    waits_for = next((lane.waits_for for lane in one.lanes if lane.waits_for), None)
     return replace(
         one,
         drains_in_s=None if found is None else found.seconds,
-        outlook=about_upstream(found),
+        outlook=about_upstream(found, waits_for),
     )

@@ -274,12 +274,7 @@ def _warnings(facts: Facts) -> Iterable[Reason]:
         if not mistake.rests:
             yield Reason("own_mistake", f"{_mistaken(mistake)} It runs again.")
     for upstream in facts.upstreams:
-        if upstream.phase == "paused":
-            yield Reason(
-                "upstream_paused",
-                f"Upstream {upstream.name} is paused; {grouped(upstream.backlog_records)} records"
-                f" wait. To go on: edge-agent consumer resume {upstream.name}",
-            )
+        yield from _about_rest(upstream)
     yield from _about_wear(facts)
     for log in facts.logs:
         yield from _about_log(log)
@@ -288,6 +283,21 @@ def _warnings(facts: Facts) -> Iterable[Reason]:
             "quarantined",
             f"{facts.store.quarantine_entries} entries are in quarantine: input or records that"
             " could not be used.",
+        )
+
+
+def _about_rest(upstream: UpstreamStatus) -> Iterable[Reason]:
+    wait = f"{grouped(upstream.backlog_records)} records wait."
+    if upstream.phase == "paused":
+        yield Reason(
+            "upstream_paused",
+            f"Upstream {upstream.name} is paused; {wait}"
+            f" To go on: edge-agent consumer resume {upstream.name}",
+        )
+    elif upstream.phase == "waiting" and upstream.outlook:
+        yield Reason(
+            "upstream_waiting",
+            f"Upstream {upstream.name} {upstream.outlook}, as its windows say; {wait}",
         )
 
 

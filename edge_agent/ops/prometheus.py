@@ -80,6 +80,10 @@ def set_gauges(metrics: Metrics, status: Status) -> None:
     metrics.set("clock_synced", float(status.agent.clock_synced))
 
 
+#: Phases in which nothing is sent, and nothing is wrong.
+_RESTING = ("paused", "waiting")
+
+
 def _set_outlook(metrics: Metrics, status: Status) -> None:
     # What is not known is NaN, what is not in sight infinitely far: no alarm of "less than" fires.
     wear = status.wear
@@ -103,7 +107,7 @@ def _set_outlook(metrics: Metrics, status: Status) -> None:
 def _drain_s(upstream: UpstreamStatus) -> float:
     if upstream.drains_in_s is not None:
         return upstream.drains_in_s
-    stays = upstream.outlook or not upstream.connected or upstream.phase == "paused"
+    stays = upstream.outlook or not upstream.connected or upstream.phase in _RESTING
     return math.inf if stays and upstream.backlog_records else 0.0
 
 

@@ -46,7 +46,9 @@ class Watch:
         self._cpu_before_s = 0.0
         self._ring = figures.Ring(self._sample())
         self.keeper = Keeper(sources.config, sources.log, sources.clock, sources.metrics)
-        self._projections = Projections(sources.config, sources.log, sources.metrics)
+        self._projections = Projections(
+            sources.config, sources.log, sources.metrics, sources.configured
+        )
         self._files, self._files_again_s = health.FilesFact(), -math.inf
         sources.metrics.set("start_time_seconds", self._started.wall_ns / NANOSECONDS)
 

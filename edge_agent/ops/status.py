@@ -105,6 +105,7 @@ class LaneStatus:
     of the oldest record behind it, 0 where none is, or where none was looked at yet.
     ``largest_passed_bytes`` and ``smallest_failed_bytes`` are what is known of how large a body
     gets through, 0 for nothing; ``uncompressed``: the upstream refuses the configured compression.
+    ``waits_for``: the window that it waits for, in words.
     """
 
     log: str
@@ -117,6 +118,7 @@ class LaneStatus:
     largest_passed_bytes: int = 0
     smallest_failed_bytes: int = 0
     uncompressed: bool = False
+    waits_for: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +133,8 @@ class UpstreamStatus:
     where what the error is about lies: ``here`` (a file, the disk, the clock), ``between`` (no
     connection), or ``there``: it has answered.
     ``drains_in_s`` is when the backlog will have drained at this link, None where it does not, or
-    where there is none worth the name; ``outlook`` says either in words. ``mistaken``: it fails on
-    a mistake of the agent's own.
+    where there is none worth the name; ``outlook`` says either in words, or until when it waits.
+    ``mistaken``: it fails on a mistake of the agent's own.
     """
 
     name: str

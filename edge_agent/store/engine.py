@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,7 +29,7 @@ from edge_agent.store.process_lock import LOCK, StoreLock
 from edge_agent.store.read.scrub_step import ScrubStep, scrub_step
 from edge_agent.store.read_only import open_or_read
 from edge_agent.store.reader import Questions
-from edge_agent.store.settings import MAIN, StoreClock, StoreSettings
+from edge_agent.store.settings import MAIN, ConsumerSettings, StoreClock, StoreSettings
 from edge_agent.store.types import CommitResult, Entry, Stored
 from edge_agent.stream_names import compile_patterns
 
@@ -172,6 +173,12 @@ class Engine(Questions):
         record out of turn. May be called at any time.
         """
         self._tools.handed.note(consumer, log, seq, alone=alone)
+
+    def keep_for(self, consumers: Sequence[ConsumerSettings]) -> None:
+        """Let retention consider these consumers from the next commit on. May be called at any
+        time.
+        """
+        self.settings = self._tools.settings = replace(self.settings, consumers=tuple(consumers))
 
     def note_connected(self, in_use: Callable[[str], bool]) -> None:
         """``in_use`` says whether a source is connected: it is not forgotten then. It is called

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import random
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -10,15 +12,23 @@ import trio.testing
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward import Forwarder
 from edge_agent.forward.sink import Acknowledged, Batch
+from edge_agent.forward.windows import LOOK_S
+from edge_agent.store import Position
 from tests.forward.support import FakeSink, Station, running_station, upstream
+from tests.manual_clock import ManualClock
 from tests.patience import PATIENCE_S
 
 LOGS = ("main", "alarms")
 
 
-def forwarder_for(station: Station, sinks: dict[str, FakeSink]) -> Forwarder:
+#: 01:00 local time, and a window that begins there.
+NIGHT_NS = int(time.mktime((2026, 11, 29, 1, 0, 0, -1, -1, -1))) * 1_000_000_000
+WINDOW = "01:00-02:00"
+
+
+def forwarder_for(station: Station, sinks: dict[str, FakeSink], **more: Any) -> Forwarder:
     return Forwarder(
-        upstream("https://user:secret@hub.example:8443/in?key=secret"),
+        upstream("https://user:secret@hub.example:8443/in?key=secret", **more),
         station.log,
         lambda log: sinks[log],
         clock=station.clock,
@@ -130,3 +140,83 @@ async def test_a_lane_in_a_wait_after_our_own_mistake_stops_at_once(
                 await trio.sleep(0.5)
                 assert forwarder.statistics().lanes[0].mistaken
                 forwarder.stop()
+
+
+async def test_outside_of_its_windows_lanes_rest_but_for_logs_that_are_always_sent(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    clock = ManualClock(NIGHT_NS - 3600 * 1_000_000_000)
+    sinks = {"main": FakeSink(), "alarms": FakeSink()}
+    async with (
+        running_station(tmp_path, logs=LOGS, clock=clock) as station,
+        trio.open_nursery() as nursery,
+    ):
+        forwarder = forwarder_for(station, sinks, windows=(WINDOW,), always=("alarms",))
+        await station.put(5)
+        await station.put(2, stream="alarms/fire", log="alarms")
+        nursery.start_soon(forwarder.run)
+        await trio.sleep(1000)
+        assert (sinks["main"].sent, sinks["alarms"].sent) == ([], [(1, 2)])
+        assert sinks["main"].opened == []
+        now = forwarder.statistics()
+        assert (now.phase, now.error, now.backlog_records) == ("waiting", "", 5)
+        assert now.lanes[0].waits_for == time.strftime("%H:%M", time.localtime(NIGHT_NS / 1e9))
+        assert now.lanes[1].phase == "caught up"
+        clock.advance(3600)
+        await trio.sleep(LOOK_S + 1)
+        assert sinks["main"].sent == [(1, 5)] and forwarder.statistics().phase == "caught up"
+        clock.advance(3600)
+        await trio.sleep(LOOK_S + 1)
+        await station.put(1, start=5)
+        await trio.sleep(100)
+        assert len(sinks["main"].sent) == 1 and forwarder.statistics().phase == "waiting"
+        # A clock that jumps, and one that is not set any more.
+        clock.step_wall(NIGHT_NS + 60 * 1_000_000_000)
+        await trio.sleep(LOOK_S + 1)
+        assert len(sinks["main"].sent) == 2
+        clock.step_wall(NIGHT_NS - 60 * 1_000_000_000)
+        await trio.sleep(LOOK_S + 1)
+        await station.put(1, start=6)
+        await trio.sleep(100)
+        assert len(sinks["main"].sent) == 2
+        clock.step_wall(NIGHT_NS - 60 * 1_000_000_000, synced=False)
+        await trio.sleep(LOOK_S + 1)
+        assert len(sinks["main"].sent) == 3
+        forwarder.stop()
+
+
+async def test_an_order_reaches_a_lane_that_waits_for_its_window_and_a_pause_shows_as_one(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    clock = ManualClock(NIGHT_NS - 3600 * 1_000_000_000)
+    async with (
+        running_station(tmp_path, clock=clock) as station,
+        trio.open_nursery() as nursery,
+    ):
+        forwarder = forwarder_for(station, {"main": FakeSink()}, windows=(WINDOW,))
+        await station.put(5)
+        nursery.start_soon(forwarder.run)
+        await trio.sleep(10)
+        lane = forwarder.lane("upstream/hub", "main")
+        assert lane is not None
+        async with lane.holding.held():
+            paused = Position("upstream/hub", "main", 0, order="pause")
+            await station.log.acknowledge(paused, durable=True)
+        await trio.sleep(10)
+        assert forwarder.statistics().phase == "paused"
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_upstream_is_sent_the_logs_that_it_names(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    sinks = {"alarms": FakeSink()}
+    async with running_station(tmp_path, logs=LOGS) as station, trio.open_nursery() as nursery:
+        forwarder = forwarder_for(station, sinks, logs=("alarms",))
+        nursery.start_soon(forwarder.run)
+        await station.put(5)
+        await station.put(2, stream="alarms/fire", log="alarms")
+        await trio.sleep(1)
+        assert sinks["alarms"].sent == [(1, 2)]
+        assert forwarder.lane("upstream/hub", "main") is None
+        nursery.cancel_scope.cancel()

@@ -13,7 +13,7 @@ from edge_agent.forward.lane import Lane
 from edge_agent.forward.lane_phases import Phase
 from edge_agent.forward.lane_state import LaneStatistics
 from edge_agent.forward.sink import Acknowledged, Batch, Resumed
-from edge_agent.store import Position
+from edge_agent.store import ConsumerView, Position
 from tests.forward.support import FakeSink, Station, running_station, upstream
 from tests.manual_clock import ManualClock
 from tests.store.support import failing_disk
@@ -226,14 +226,14 @@ async def test_the_sinks_state_is_durable_before_the_first_record_is_sent(
 async def test_a_disk_that_refuses_is_waited_for(autojump_clock: Clock, tmp_path: Path) -> None:
     async with running_station(tmp_path) as station, trio.open_nursery() as nursery:
         await station.put(3)
-        position, refusals = station.engine.position, [StoreFailed("EIO")] * 2
+        consumers, refusals = station.engine.consumers, [StoreFailed("EIO")] * 2
 
-        def refuse(consumer: str, log: str) -> tuple[int, bytes | None]:
+        def refuse() -> list[ConsumerView]:
             if refusals:
                 raise refusals.pop()
-            return position(consumer, log)
+            return consumers()
 
-        station.engine.position = refuse  # type: ignore[method-assign]  # no disk fails when told
+        station.engine.consumers = refuse  # type: ignore[method-assign]  # no disk fails when told
         sink = FakeSink()
         lane = lane_for(station, sink)
         nursery.start_soon(lane.run)

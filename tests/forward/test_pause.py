@@ -55,3 +55,34 @@ async def test_paused_rests_until_something_is_ordered() -> None:
             pass
     # Still paused: it looked, and rests again.
     assert holding.engaged
+
+
+async def test_a_window_that_closes_lets_what_is_on_its_way_arrive_for_a_while(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    holding, done = Holding(), []
+
+    async def work() -> None:
+        while True:
+            with holding.working():
+                await trio.sleep(100)
+                done.append(trio.current_time())
+            if holding.engaged:
+                await holding.rest()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(work)
+        await trio.sleep(50)
+        assert holding.keep_to("01:00", 60) and not holding.keep_to("01:00", 60)
+        await trio.sleep(60)
+        assert len(done) == 1
+        holding.keep_to("", 60)
+        await trio.sleep(10)
+        assert holding.keep_to("01:00", 60)
+        await trio.sleep(59)
+        assert not holding.keep_to("01:00", 60)
+        await trio.sleep(1)
+        holding.keep_to("01:00", 60)  # cut off
+        await trio.sleep(100)
+        assert len(done) == 1
+        nursery.cancel_scope.cancel()

@@ -358,6 +358,15 @@ def test_how_soon_a_backlog_drains_is_reckoned(drain: Drain | None, expected: st
     assert about_upstream(drain) == expected
 
 
+def test_outside_of_its_windows_an_upstream_is_said_to_wait_and_is_like_one_that_is_away() -> None:
+    assert about_upstream(None, "Mon 01:00") == "waits for Mon 01:00"
+    story = Story()
+    story.run(1800, hub=0, extra=10)
+    story.connected["hub"], story.phase = True, "waiting"
+    log, _ = story.look()
+    assert log.loss_in_s == pytest.approx(8200, rel=0.01)
+
+
 def test_how_long_the_card_lasts() -> None:
     assert about_card(WEAR) == (
         "the 30 TB that the card is made for last about 14 years at today's rate"

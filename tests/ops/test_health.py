@@ -189,6 +189,16 @@ def test_a_paused_upstream_is_told_as_a_warning_with_the_way_back() -> None:
     assert warning.code == "upstream_paused" and "consumer resume hub" in warning.message
 
 
+def test_an_upstream_that_waits_for_its_window_is_told_and_nothing_is_wrong_with_it() -> None:
+    waits = hub(None, 1234, phase="waiting", outlook="waits for 01:00")
+    verdict = judge(unwell(upstreams=(waits,)))
+    assert verdict.status == "ok"
+    (warning,) = verdict.warnings
+    assert warning.message == (
+        "Upstream hub waits for 01:00, as its windows say; 1 234 records wait."
+    )
+
+
 @pytest.mark.parametrize(
     "off_s, text", [(-10_800.0, "3.0 hours behind"), (7200.0, "2.0 hours ahead of")]
 )

@@ -49,20 +49,22 @@ def test_what_is_not_in_sight_is_infinitely_far_and_what_is_not_known_no_number(
     away = replace(UPSTREAM, name="away", connected=False, backlog_records=7)
     slow = replace(UPSTREAM, name="slow", outlook="does not drain", backlog_records=7)
     held = replace(UPSTREAM, name="held", phase="paused", backlog_records=7)
+    later = replace(UPSTREAM, name="later", phase="waiting", backlog_records=7)
     fine = replace(UPSTREAM, name="fine", backlog_records=7)
     soon = replace(UPSTREAM, name="soon", outlook="drains", drains_in_s=840.0)
     alarms = replace(LOG, name="alarms", loss_in_s=219_600.0)
     wear = replace(WEAR, life_s=None, budget=None, hour=replace(STRETCH, amplification=None))
     status = replace(
         STATUS,
-        upstreams=(away, slow, held, fine, soon),
+        upstreams=(away, slow, held, later, fine, soon),
         logs=(LOG, alarms),
         wear=wear,
         wear_outlook=(),
     )
     text = render(Metrics(), status).decode()
     expected = {
-        "away": "+Inf", "slow": "+Inf", "held": "+Inf", "fine": "0.0", "soon": "840.0",
+        "away": "+Inf", "slow": "+Inf", "held": "+Inf", "later": "+Inf",
+        "fine": "0.0", "soon": "840.0",
     }  # fmt: skip
     for name, value in expected.items():
         assert f'edge_agent_upstream_drain_seconds{{upstream="{name}"}} {value}\n' in text

@@ -172,14 +172,14 @@ def _upstreams(moment: AgentMoment) -> Iterator[Line]:
     for one in upstreams[:_UPSTREAMS_SHOWN]:
         rate = moment.upstream_rates.get(one["name"])
         drains_s = one["drains_in_s"]
+        told = one["error"] or (one["outlook"] if one["phase"] == "waiting" else "")
         yield (
             _upstream_row(
                 printable(one["name"]),
                 amount(one["backlog_records"]),
                 UNKNOWN if rate is None else f"{amount(rate)}/s",
                 UNKNOWN if drains_s is None else rough(drains_s),
-                phase(one["phase"], one["retry_in_s"])
-                + (f": {printable(one['error'])}" if one["error"] else ""),
+                phase(one["phase"], one["retry_in_s"]) + (f": {printable(told)}" if told else ""),
             ),
             "red" if one["error"] else "",
         )

@@ -18,6 +18,7 @@ from edge_agent.config import Upstream, shown_url, sink_package
 from edge_agent.dial import Dial, dial_tcp
 from edge_agent.errors import ConfigError
 from edge_agent.forward.own_sink import own_sink
+from edge_agent.forward.pacing import LinkPace, PacedSink, paced
 from edge_agent.forward.probing import ProbeStep, probe_by_opening
 from edge_agent.forward.sink import ClockNews, Sink, SinkParts
 from edge_agent.store import Identity
@@ -32,6 +33,8 @@ _MODULES: Final = {
 }
 #: Kind to the extra that it needs, and the library that the extra brings.
 _EXTRAS: Final[dict[str, tuple[str, str]]] = {"postgres": ("postgres", "psycopg")}
+#: Kinds whose library makes its own connections, so that only whole batches keep a pace.
+_DIAL_THEMSELVES: Final = frozenset(("kafka", "postgres"))
 
 
 def make_sink(
@@ -43,17 +46,23 @@ def make_sink(
     run_blocking: RunBlocking,
     dial: Dial = dial_tcp,
     news: ClockNews | None = None,
+    pace: LinkPace | None = None,
 ) -> Sink:
-    """The sink of one log for ``upstream``; the rest is as in `SinkParts`.
+    """The sink of one log for ``upstream``; ``pace`` is the one of all its sinks, the rest is as in
+    `SinkParts`.
 
     Raises:
         ConfigError: no sink for this scheme, or a library that its kind needs is not installed.
     """
+    if pace is not None:
+        dial = paced(dial, pace)
     parts = SinkParts(upstream, log, identity, clock, run_blocking, dial, news)
     if upstream.kind not in _MODULES and sink_package(upstream.scheme) is not None:
-        return own_sink(parts)
+        # What it dials, nobody here knows.
+        return own_sink(parts) if pace is None else PacedSink(own_sink(parts), pace)
     make = cast(Callable[[SinkParts], Sink], _module_of(upstream).make)
-    return make(parts)
+    sink = make(parts)
+    return PacedSink(sink, pace) if pace and upstream.kind in _DIAL_THEMSELVES else sink
 
 
 async def probe_sink(

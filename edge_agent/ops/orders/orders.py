@@ -41,7 +41,7 @@ from edge_agent.wire import WireLimits
 
 if TYPE_CHECKING:
     from edge_agent.clock import Clock
-    from edge_agent.config import Config
+    from edge_agent.config import Config, Upstream
     from edge_agent.forward import Lane
     from edge_agent.log import Log
     from edge_agent.rules import RulesInForce
@@ -188,6 +188,7 @@ class Orders:
         lane: the running lane that a consumer is, None where there is none.
         part: ends the connections of sources, and those by which an identity forwards.
         identities: to whom sources can be moved; to anybody where not given.
+        upstreams: those that are configured by now; ``config``'s where not given.
     """
 
     def __init__(
@@ -200,25 +201,31 @@ class Orders:
         lane: Callable[[str, str], Lane | None] = _no_lane,
         part: Part = _nobody_there,
         identities: Identities | None = None,
+        upstreams: Callable[[], Sequence[Upstream]] | None = None,
     ) -> None:
+        self._upstreams = upstreams or (lambda: config.upstream)
         self._part, self._identities = part, identities
         self._log, self._config, self._clock = log, config, clock
         self._rules, self._lane = rules, lane
-        self._send_again = SendAgain(log, config, lane)
+        self._send_again = SendAgain(log, self._upstreams, lane)
         self._one_at_a_time = trio.Lock()
 
     async def consumers(self) -> list[dict[str, Any]]:
         """Every consumer of every log, for ``consumer list``."""
         log, known = self._log, self._config
-        names = [f"upstream/{one.name}" for one in known.upstream]
-        names += [f"rule/{one.name}" for one in known.rule if one.acts_after]
+        logs = log.names()
+        there = [
+            (f"upstream/{one.name}", each) for one in self._upstreams() for each in one.logs or logs
+        ]
+        there += [
+            (f"rule/{one.name}", each) for one in known.rule if one.acts_after for each in logs
+        ]
         # The agent's own notes (`edge_agent.wear`) lie beside the positions and are nobody's.
         stored = [one for one in await log.consumers() if not one.consumer.startswith("$")]
         held = {(one.consumer, one.log): one for one in stored}
-        for name in names:
-            for each in log.names():
-                held.setdefault((name, each), ConsumerView(name, each, 0, None, False, 0))
-        return [self._told(one, one.consumer in names) for one in held.values()]
+        for name, each in there:
+            held.setdefault((name, each), ConsumerView(name, each, 0, None, False, 0))
+        return [self._told(one, (one.consumer, one.log) in there) for one in held.values()]
 
     async def move(self, given: ConsumerOrder) -> list[dict[str, Any]]:
         """Obey; what has become of each of the consumer's positions.

@@ -16,7 +16,7 @@ leaves quarantine in the commit that notes the upstream's acknowledgement.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ from edge_agent.wire import Arrival, WireLimits, read_messages
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edge_agent.config import Config
+    from edge_agent.config import Upstream
     from edge_agent.forward import Lane
     from edge_agent.log import Log
     from edge_agent.record import Record
@@ -48,13 +48,17 @@ class SendAgain:
 
     Args:
         log: the waist.
-        config: what is in force.
+        upstreams: those that are configured.
         lane: the running lane that a consumer is, None where there is none.
     """
 
-    def __init__(self, log: Log, config: Config, lane: Callable[[str, str], Lane | None]) -> None:
-        self._log, self._lane = log, lane
-        self._upstreams = {f"{_UPSTREAM}{one.name}": one for one in config.upstream}
+    def __init__(
+        self,
+        log: Log,
+        upstreams: Callable[[], Sequence[Upstream]],
+        lane: Callable[[str, str], Lane | None],
+    ) -> None:
+        self._log, self._lane, self._upstreams = log, lane, upstreams
 
     async def order(self, items: Mapping[int, Quarantined]) -> list[dict[str, Any]]:
         """Hand them to their lanes; what has become of each entry.
@@ -64,22 +68,22 @@ class SendAgain:
         """
         told: dict[int, dict[str, Any]] = {}
         groups: dict[tuple[str, str], list[int]] = {}
+        upstreams = {f"{_UPSTREAM}{one.name}": one for one in self._upstreams()}
         for number, item in items.items():
-            problem = self._problem(item)
+            problem = self._problem(item, upstreams.get(item.consumer))
             if problem:
                 told[number] = {"number": number, "done": False, "problem": problem}
             else:
                 groups.setdefault((item.consumer, item.log), []).append(number)
         for (consumer, log), numbers in groups.items():
             part = {number: items[number] for number in numbers}
-            for one in await self._hand_over(consumer, log, part):
+            for one in await self._hand_over(upstreams[consumer], log, part):
                 told[one["number"]] = one
         return [told[number] for number in items]
 
-    def _problem(self, item: Quarantined) -> str:
+    def _problem(self, item: Quarantined, upstream: Upstream | None) -> str:
         if not item.seq:
             return "it was set aside by an earlier version, which did not note where it is stored"
-        upstream = self._upstreams.get(item.consumer)
         if upstream is None:
             return f"{item.consumer} is not configured any more"
         if upstream.kind == "agent":
@@ -89,8 +93,9 @@ class SendAgain:
         return ""
 
     async def _hand_over(
-        self, consumer: str, log: str, items: Mapping[int, Quarantined]
+        self, upstream: Upstream, log: str, items: Mapping[int, Quarantined]
     ) -> list[dict[str, Any]]:
+        consumer = f"{_UPSTREAM}{upstream.name}"
         found = await self._still_there(log, items)
         async with AsyncExitStack() as stack:
             lane = self._lane(consumer, log)
@@ -105,7 +110,7 @@ class SendAgain:
             wanted = [number for number in found if number not in waiting][:room]
             again: list[Again] = [(items[number].seq, number) for number in wanted]
             if again:
-                state = with_again(state, shape_of(self._upstreams[consumer]), again)
+                state = with_again(state, shape_of(upstream), again)
                 position = Position(consumer, log, floor, state)
                 await (await self._log.append(Entry(positions=(position,)), soon=True)).wait()
         name = consumer.removeprefix(_UPSTREAM)

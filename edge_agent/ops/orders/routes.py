@@ -48,6 +48,7 @@ class OrderRoutes:
             lane=sources.lane,
             part=sources.part,
             identities=None if sources.tokens is None else sources.tokens.names,
+            upstreams=sources.configured,
         )
 
     async def consumers(self, request: Request) -> Response:

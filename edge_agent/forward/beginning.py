@@ -1,0 +1,52 @@
+"""This module says where a lane begins: where it was, or where its upstream wants to begin.
+
+What ``start`` says is decided once, durably, when the upstream is there for the first time; after
+that there is a position, and the key means nothing any more.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from edge_agent.clock import Clock
+from edge_agent.config import Upstream
+from edge_agent.forward.sinks.agent.resume import moved
+from edge_agent.log import Log
+from edge_agent.moments import parse_moment
+from edge_agent.store import ConsumerView, Position
+
+logger = logging.getLogger(__name__)
+
+
+async def beginning(
+    upstream: Upstream, log: Log, name: str, consumer: str, clock: Clock
+) -> ConsumerView:
+    """What is durable of a consumer of the log ``name``, or is from now on.
+
+    Raises:
+        StoreError: the store cannot be read, or would have to be written.
+    """
+    last = log.last_seq(name)
+    for held in await log.consumers():
+        if (held.consumer, held.log) != (consumer, name):
+            continue
+        if held.floor <= last:
+            return held
+        # The store was salvaged and lost its end: what comes now takes those numbers again.
+        logger.warning("%s: the log %s ends at %d, before %d", consumer, name, last, held.floor)
+        position = Position(consumer, name, last, rewind=True)
+        await log.acknowledge(position, durable=True)
+        return ConsumerView(consumer, name, last, held.state, held.paused, held.skipped)
+    floor, state = 0, None
+    if upstream.start == "oldest":
+        await log.acknowledge(Position(consumer, name, 0))
+    else:
+        floor = last
+        if upstream.start != "now":
+            moment = parse_moment(upstream.start, clock.read().wall_ns)
+            floor = min(await log.read_near(name, moment) - 1, last)
+        state = moved(None)
+        position = Position(consumer, name, floor, state)
+        await log.acknowledge(position, durable=True, soon=True)
+        logger.info("%s begins behind %s %d", consumer, name, floor)
+    return ConsumerView(consumer, name, floor, state, False, 0)

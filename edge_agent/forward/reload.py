@@ -1,0 +1,77 @@
+"""This module takes up what the configuration says of upstreams while they run: SIGHUP.
+
+Of what was read only the upstreams take effect here. What cannot be used leaves the old ones, all
+of them, and the journal says why. Logs come with a start alone, so that an upstream cannot name a
+new one before.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from msgspec import structs
+
+from edge_agent.commit import RunBlocking
+from edge_agent.config import Config, Upstream
+from edge_agent.errors import ConfigError
+from edge_agent.forward.upstreams import Upstreams, removed
+
+logger = logging.getLogger(__name__)
+
+
+class UpstreamReload:
+    """Keeps ``upstreams`` at what the configuration says.
+
+    Args:
+        config: what the agent was started with.
+        upstreams: those that run.
+        reread: the configuration as it is now; None where it cannot be read again.
+        run_blocking: for reading files.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        upstreams: Upstreams,
+        reread: Callable[[], Config] | None,
+        run_blocking: RunBlocking,
+    ) -> None:
+        self._logs, self._upstreams = config.log.keys(), upstreams
+        self._reread, self._run_blocking = reread, run_blocking
+
+    async def again(self) -> None:
+        """Read them again; never raises for what a file says."""
+        if self._reread is None:
+            return
+        before = {one.name: one for one in self._upstreams.configured}
+        try:
+            given = (await self._run_blocking(self._reread)).upstream
+            self._check_logs(given)
+            if given == self._upstreams.configured:
+                return
+            await self._upstreams.change(given)
+        except ConfigError as error:
+            logger.warning("the upstreams stay as they were: %s", error)
+            return
+        after = {one.name: one for one in given}
+        for name in before.keys() - after.keys():
+            logger.warning("%s", removed(name))
+        for name, one in after.items():
+            if name not in before:
+                logger.info("upstream %s is new", name)
+            elif one != before[name]:
+                changed = ", ".join(changes(before[name], one))
+                logger.info("upstream %s goes on from where it was, with another %s", name, changed)
+
+    def _check_logs(self, given: tuple[Upstream, ...]) -> None:
+        for one in given:
+            for name in one.logs:
+                if name not in self._logs:
+                    at, expected = f"upstream.{one.name}.logs", "a log that the agent started with"
+                    raise ConfigError(at, expected, f'"{name}"')
+
+
+def changes(old: Upstream, new: Upstream) -> list[str]:
+    """The keys in which they differ."""
+    return [key for key in structs.asdict(new) if getattr(old, key) != getattr(new, key)]

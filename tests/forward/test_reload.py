@@ -1,0 +1,97 @@
+"""Upstreams that are read again on SIGHUP."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from edge_agent.config import Config, parse
+from edge_agent.forward.reload import UpstreamReload, changes
+from tests.forward.support import inline, running_station
+from tests.forward.test_upstreams import Several
+
+HUB = '[[upstream]]\nname = "hub"\nurl = "ws://hub:1/forward"\n'
+CLOUD = '[[upstream]]\nname = "cloud"\nurl = "ws://cloud:1/forward"\n'
+
+
+class Reloading:
+    """A configuration's text that changes, and the upstreams that should follow it."""
+
+    def __init__(self, several: Several, text: str) -> None:
+        self.several, self.text = several, text
+        self.reload = UpstreamReload(parse(text, "x"), several.upstreams, self._read, inline)
+
+    def _read(self) -> Config:
+        return parse(self.text, "agent.toml")
+
+    @property
+    def names(self) -> list[str]:
+        return [one.name for one in self.several.upstreams.configured]
+
+
+@asynccontextmanager
+async def reloading(path: Path, text: str) -> AsyncIterator[Reloading]:
+    async with running_station(path) as station, trio.open_nursery() as nursery:
+        several = Several(station)
+        nursery.start_soon(several.upstreams.run)
+        await trio.testing.wait_all_tasks_blocked()
+        one = Reloading(several, "")
+        one.text = text
+        await one.reload.again()
+        yield one
+        several.upstreams.stop()
+
+
+async def test_upstreams_come_change_and_go_with_the_file_and_the_journal_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with reloading(tmp_path, HUB) as one:
+        assert one.names == ["hub"] and "upstream hub is new" in caplog.text
+        caplog.clear()
+        await one.reload.again()
+        assert not caplog.records
+        one.text = HUB.replace("hub:1", "hub:2") + 'streams = ["a/**"]\n' + CLOUD
+        await one.reload.again()
+        assert one.names == ["hub", "cloud"]
+        assert "hub goes on from where it was, with another url, streams" in caplog.text
+        one.text = CLOUD
+        await one.reload.again()
+        assert one.names == ["cloud"] and "upstream hub is not configured any more" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "bad, told",
+    [
+        ("[[upstream]]", "upstream"),
+        (HUB.replace("url", "ulr"), "url"),
+        (HUB + '[log.new]\nshare = "10%"\n' + CLOUD + 'logs = ["new"]', "started with"),
+    ],
+)
+async def test_a_bad_file_leaves_the_old_upstreams_and_the_journal_says_why(
+    tmp_path: Path, bad: str, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with reloading(tmp_path, HUB) as one:
+        one.text = bad
+        await one.reload.again()
+        assert one.names == ["hub"]
+        assert "the upstreams stay as they were: " in caplog.text and told in caplog.text
+
+
+async def test_without_a_way_to_read_it_again_nothing_changes(tmp_path: Path) -> None:
+    async with running_station(tmp_path) as station:
+        several = Several(station, "a")
+        await UpstreamReload(Config(), several.upstreams, None, inline).again()
+        assert [one.name for one in several.upstreams.configured] == ["a"]
+
+
+def test_the_keys_that_differ_are_named() -> None:
+    (old,) = parse(HUB, "x").upstream
+    (new,) = parse(HUB + 'token_file = "/t"\nrequired = false', "x").upstream
+    assert changes(old, new) == ["token_file", "required"]
