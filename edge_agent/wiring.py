@@ -19,6 +19,7 @@ from edge_agent.ops import ConnectionStatus
 from edge_agent.record import NANOSECONDS
 from edge_agent.server import Visitor
 from edge_agent.store import (
+    BACKLOG,
     ConsumerSettings,
     LogSettings,
     LookAtMedium,
@@ -41,7 +42,9 @@ def store_settings(config: Config, medium: LookAtMedium = nowhere) -> StoreSetti
     log would wait for room that only its own position could give. Nor for history, which writes
     each half an hour: a log that refuses while it is full would refuse for so long.
     """
-    names = [(f"upstream/{one.name}", one.required) for one in config.upstream]
+    upstreams = [(f"upstream/{one.name}", one.required) for one in config.upstream]
+    # Where there is no backlog the second of each has no position, and counts for nothing.
+    names = [(name + part, required) for name, required in upstreams for part in ("", BACKLOG)]
     names += [(rule_consumer(rule.name), False) for rule in config.rule if rule.acts_after]
     store, limits = config.store, config.limits
     return StoreSettings(

@@ -39,6 +39,7 @@ from edge_agent.config.units import (
 from edge_agent.config.upstreams import (
     KINDS,
     TLS_SCHEMES,
+    TWO_LANES,
     SecretFile,
     Upstream,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "KINDS",
     "RULE_ACTIONS",
     "TLS_SCHEMES",
+    "TWO_LANES",
     "Alarm",
     "Calibration",
     "Config",

@@ -21,8 +21,15 @@ KINDS: Final = {
 }
 #: The tables of kinds.
 TABLES: Final[tuple[str, ...]] = ()
+#: Kinds that take a backlog and newer records by two lanes at once: nothing that names a session
+#: or a file there is the same for both.
+TWO_LANES: Final = frozenset(("agent", "http"))
 #: Schemes that speak over TLS.
 TLS_SCHEMES: Final = frozenset(("wss", "https"))
+
+
+Order = Literal["in order", "live first"]
+"""What goes out first where there is a backlog."""
 
 
 class SecretFile(Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,11 +71,18 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     backoff_base: Duration = Duration(1)  # first wait after a failure, at most
     backoff_max: Duration = Duration(300)  # longest wait
     required: bool = True  # retention waits for it; false: it may miss records, counted
+    order: Order | None = None  # "in order", "live first"; by default that where it can be
+    backlog_after: Duration = Duration(300)  # older than that goes out beside newer records
 
     @property
     def scheme(self) -> str:
         """Of its URL, in small letters."""
         return self.url.partition("://")[0].lower()
+
+    @property
+    def live_first(self) -> bool:
+        """Whether a backlog goes out beside newer records."""
+        return self.kind in TWO_LANES and self.order != "in order"
 
     @property
     def tables(self) -> tuple[str, ...]:

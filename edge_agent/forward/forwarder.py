@@ -12,7 +12,6 @@ import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import trio
 
@@ -23,11 +22,11 @@ from edge_agent.errors import Obstacle
 from edge_agent.forward.lane import Lane
 from edge_agent.forward.lane_phases import HELD, Phase
 from edge_agent.forward.lane_state import LaneStatistics
+from edge_agent.forward.log_lanes import LogLanes
 from edge_agent.forward.proxy import unused
 from edge_agent.forward.sink import Sink
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
-from edge_agent.supervise import supervised
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +55,7 @@ class ForwarderStatistics:
         error, error_ns, obstacle: the newest failure of a lane that still fails; "", 0 and None
             where none does.
         records, size, refused, rewinds: sums since the start.
-        lanes: in the order of the logs.
+        lanes: in the order of the logs; of each its backlog's behind the other, where it has one.
     """
 
     name: str
@@ -98,58 +97,41 @@ class Forwarder:
         trace: Trace | None = None,
     ) -> None:
         self._upstream, self._metrics = upstream, metrics
-        self._names = log.names()
-        self._lanes = tuple(
-            Lane(
-                upstream,
-                log,
-                name,
-                make(name),
-                clock=clock,
-                dice=dice,
-                metrics=metrics,
-                trace=trace,
+        self._logs = {
+            name: LogLanes(
+                upstream, log, name, make, clock=clock, dice=dice, metrics=metrics, trace=trace
             )
-            for name in self._names
-        )
+            for name in log.names()
+        }
 
     async def run(self) -> None:
-        """Forward until cancelled, or until `stop` and what was in flight is acknowledged.
-
-        A lane that fails on a mistake of ours begins anew from what is durable, after a wait; the
-        others and the agent go on.
-        """
+        """Forward until cancelled, or until `stop` and what was in flight is acknowledged."""
         if (hint := unused(self._upstream, os.environ)) is not None:
             logger.warning("%s", hint)
         async with trio.open_nursery() as nursery:
-            for name, lane in zip(self._names, self._lanes, strict=True):
-                what = f"upstream {self._upstream.name}, log {name}"
-                nursery.start_soon(
-                    partial(supervised, what, lane.run, metrics=self._metrics, rest=lane.mistaken)
-                )
+            for lanes in self._logs.values():
+                nursery.start_soon(lanes.run)
 
     def stop(self) -> None:
         """Take up nothing new. `run` returns when what is in flight is acknowledged; the caller
         cancels it at the deadline.
         """
-        for lane in self._lanes:
-            lane.stop()
+        for lanes in self._logs.values():
+            lanes.stop()
 
     def online(self) -> None:
         """The network is back: cut waits short that the upstream did not ask for."""
-        for lane in self._lanes:
-            lane.online()
+        for lanes in self._logs.values():
+            for lane in lanes:
+                lane.online()
 
     def lane(self, consumer: str, log: str) -> Lane | None:
         """The lane that is this consumer of that log, where it is one of ours."""
-        for name, lane in zip(self._names, self._lanes, strict=True):
-            if (lane.consumer, name) == (consumer, log):
-                return lane
-        return None
+        return next((lane for lane in self._logs.get(log, ()) if lane.consumer == consumer), None)
 
     def statistics(self) -> ForwarderStatistics:
         """A snapshot; sets the gauges of this upstream too."""
-        lanes = tuple(lane.statistics() for lane in self._lanes)
+        lanes = tuple(lane.statistics() for lanes in self._logs.values() for lane in lanes)
         failing = [lane for lane in lanes if lane.failing]
         newest = max(failing, key=lambda lane: lane.error_ns, default=None)
         phases = {lane.phase for lane in lanes}

@@ -10,7 +10,7 @@ from typing import Literal
 
 from edge_agent.errors import Obstacle, SinkRefused, SinkUnavailable
 from edge_agent.forward.lane_phases import HELD, Event, Phase, next_phase
-from edge_agent.forward.sink import Acknowledged, Batch
+from edge_agent.forward.sink import Acknowledged, Batch, Part
 from edge_agent.metrics import Metrics
 from edge_agent.record import UNSET_CLOCK_BEFORE_NS
 from edge_agent.store import Block, Gap
@@ -98,6 +98,7 @@ class LaneStatistics:
         passed, failed: the largest body that got through, the smallest that was cut off, in bytes;
             0 where there is none.
         report: what the last batch met that was really sent.
+        part: of which part of the log; "backlog" where that is sent beside newer records.
     """
 
     log: str
@@ -123,6 +124,7 @@ class LaneStatistics:
     passed: int = 0
     failed: int = 0
     report: BatchReport | None = None
+    part: Part = "live"
 
 
 class Standing:

@@ -206,6 +206,16 @@ def _decoded(state: bytes | None) -> _State | _Moved | None:
     return None
 
 
+def with_moves(state: bytes | None, moves: int) -> bytes | None:
+    """A plan that says how often the floor was moved; a state that is none stays as it is."""
+    try:
+        stored = _decoder.decode(state or b"")
+    except msgspec.MsgspecError:
+        return state
+    stored.moves = moves
+    return msgspec.msgpack.encode(stored)
+
+
 def with_again(state: bytes | None, shape: int, again: Sequence[Again]) -> bytes:
     """The state of a keyed upstream's consumer, with records to be sent once more.
 
@@ -220,6 +230,20 @@ def with_again(state: bytes | None, shape: int, again: Sequence[Again]) -> bytes
     if len(stored.again) > AGAIN_MAX:
         raise ValueError(f"{AGAIN_MAX} records wait to be sent again already")
     return msgspec.msgpack.encode(stored)
+
+
+def divided(state: bytes | None) -> tuple[bytes | None, bytes]:
+    """The states of a keyed upstream's lanes where its log is divided: of newer records, and of the
+    backlog. What is planned, and may have been sent, is of the backlog, under the keys that it has;
+    what a person wants sent again goes out beside it.
+    """
+    try:
+        stored = _decoder.decode(state or b"")
+    except msgspec.MsgspecError:
+        return state, msgspec.msgpack.encode(_Moved("", "", True, moves=moves_of(state)))
+    newer = msgspec.structs.replace(stored, ranges=[], singles=0, offsets=[], begun=0)
+    older = msgspec.structs.replace(stored, again=[])
+    return msgspec.msgpack.encode(newer), msgspec.msgpack.encode(older)
 
 
 def without_records(state: bytes) -> bytes:

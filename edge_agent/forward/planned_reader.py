@@ -1,8 +1,7 @@
-"""This module reads the log for a lane, in batches of ``batch_bytes``, in order, without a hole.
+"""This module reads the log for a lane to a keyed upstream, in order, without a hole.
 
-Two ways, the same methods. `OpenBatches` reads on from a cursor and forgets: for sinks whose
-upstream keeps the numbers itself. `PlannedBatches` fixes ranges durably before they are sent: for
-keyed sinks (``plan.py`` says why), and it halves and sets aside what the upstream refuses.
+`PlannedBatches` fixes ranges durably before they are sent (``plan.py`` says why), and it halves and
+sets aside what the upstream refuses. Its methods are those of `open_reader.OpenBatches`.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from edge_agent.forward.batch_limit import (
     BatchLimit,
 )
 from edge_agent.forward.batch_wait import wait_for_batch
+from edge_agent.forward.open_reader import READ_BYTES
 from edge_agent.forward.plan import (
     BOOTS_MAX,
     RANGES_MAX,
@@ -41,56 +41,16 @@ from edge_agent.forward.sink import Batch
 from edge_agent.forward.sinks.http.body import RENDERING
 from edge_agent.log import Log
 from edge_agent.record import Record
-from edge_agent.store import Block, Boot, Entry, Gap, Position, Quarantined
+from edge_agent.store import Block, Boot, Entry, Gap, Position, Quarantined, whole_consumer
 
 logger = logging.getLogger(__name__)
 
-#: One read of the store; what a read transaction may copy at a time. Some three messages to a hub:
-#: a larger read would be a longer wait between two of them, and more memory.
-READ_BYTES = 256 * 1024
 #: What one entry of the log takes into quarantine.
 _ASIDE_RECORDS = 200
 
 
 class SinkMisconfigured(SinkError):
     """The upstream refused `SINGLES_MAX` single records in a row: a person is needed."""
-
-
-class OpenBatches:
-    """Reads on from a cursor."""
-
-    def __init__(self, upstream: Upstream, log: Log, name: str, clock: Clock) -> None:
-        self._upstream, self._log, self._name, self._clock = upstream, log, name, clock
-        self._consumer = f"upstream/{upstream.name}"
-        self._cursor = 0
-
-    def resume(self, next_seq: int) -> None:
-        """Begin at ``next_seq``."""
-        self._cursor = next_seq - 1
-
-    async def next(self) -> Batch:
-        """The next batch, at most ``batch_bytes`` as stored."""
-        limit = min(READ_BYTES, self._upstream.batch_bytes)
-        while True:
-            await wait_for_batch(self._log, self._name, self._cursor, self._upstream, self._clock)
-            self._log.note_handed(self._consumer, self._name, self._cursor)
-            items = await self._log.read(self._name, self._cursor, limit)
-            if items:
-                self._log.note_handed(self._consumer, self._name, items[-1].last)
-                return Batch(self._name, self._cursor + 1, items[-1].last, tuple(items))
-
-    def sent(self, batch: Batch, sent_bytes: int = 0) -> None:
-        """The sink has taken the batch: the next one follows it."""
-        self._cursor = batch.last
-
-    async def refused(self, batch: Batch, refusal: SinkRefused) -> int:
-        """Not for these sinks: their upstream sets aside what it cannot use, and says so."""
-        raise AssertionError(f"a sink that is not keyed refused {batch.first}: {refusal}")
-
-    @property
-    def exhausted(self) -> bool:
-        """Never: see `refused`."""
-        return False
 
 
 class PlannedBatches:
@@ -420,15 +380,17 @@ class PlannedBatches:
 
     def _quarantined(self, record: Record, refusal: SinkRefused) -> Quarantined:
         reason = refusal.records.get(record.seq) or str(refusal)
+        # Sent again by order, it is by the lane that stays.
+        consumer = whole_consumer(self._consumer)
         return Quarantined(
             code=f"upstream_{refusal.code}",
-            reason=f"{self._consumer}: {reason}",
+            reason=f"{consumer}: {reason}",
             stream=record.stream,
             source=record.source,
             number=record.source_seq,
             arrival_ns=self._clock.read().wall_ns,
             body=_body(record),
-            consumer=self._consumer,
+            consumer=consumer,
             log=self._name,
             seq=record.seq,
         )

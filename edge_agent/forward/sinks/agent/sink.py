@@ -117,7 +117,8 @@ class WebSocketSink:
         """
         identity = self._identity = resume.identity or self._identity
         own_epoch = identity.epoch
-        source = source_name(identity.agent_id, self._upstream.name, self._log, identity.lane)
+        whose = (identity.agent_id, self._upstream.name, self._log, identity.lane)
+        source = source_name(*whose, resume.part)
         history = history_of(identity, self._upstream.name, self._log, resume)
         said = greet(resume, own_epoch, identity.lane)
         credentials = await self._run_blocking(self._files.read)
