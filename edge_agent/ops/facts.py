@@ -379,4 +379,5 @@ def _lane_status(lane: LaneStatistics) -> LaneStatus:
         largest_passed_bytes=lane.passed,
         smallest_failed_bytes=lane.failed,
         uncompressed=lane.plain,
+        part=lane.part,
     )

@@ -105,6 +105,7 @@ class LaneStatus:
     of the oldest record behind it, 0 where none is, or where none was looked at yet.
     ``largest_passed_bytes`` and ``smallest_failed_bytes`` are what is known of how large a body
     gets through, 0 for nothing; ``uncompressed``: the upstream refuses the configured compression.
+    ``part`` is ``backlog`` for what is sent beside newer records and ends where these begin.
     """
 
     log: str
@@ -117,6 +118,7 @@ class LaneStatus:
     largest_passed_bytes: int = 0
     smallest_failed_bytes: int = 0
     uncompressed: bool = False
+    part: str = "live"
 
 
 @dataclass(frozen=True, slots=True)

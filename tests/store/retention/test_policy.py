@@ -160,7 +160,9 @@ def test_slewing_is_no_step() -> None:
 
 
 def test_a_backlog_counts_only_while_there_is_one() -> None:
-    consumers = tuple(ConsumerSettings(name, "main") for name in ("upstream/a", "upstream/a/backlog"))
+    consumers = tuple(
+        ConsumerSettings(name, "main") for name in ("upstream/a", "upstream/a/backlog")
+    )
     assert floors_of("main", consumers, {"upstream/a": 9}) == Floors(9, 9)
     assert floors_of("main", consumers, {"upstream/a": 9, "upstream/a/backlog": 4}) == Floors(4, 4)
     # An upstream may be called so, too.

@@ -35,7 +35,7 @@ from edge_agent.dial import Dial, dial_tcp
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles, Credentials
 from edge_agent.forward.proxy import proxy_of, tunnelled
-from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
+from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Part, Resumed, SinkParts
 from edge_agent.forward.sinks.http.answer import HttpAnswer, Sent, judge
 from edge_agent.forward.sinks.http.body import CONTENT_TYPES, RenderedRecord, encode_body, rendered
 from edge_agent.forward.sinks.http.connection import (
@@ -81,6 +81,7 @@ class HttpSink:
         self._matches: Callable[[str], bool] = compile_patterns(upstream.streams)
         self._files = CredentialFiles(upstream)
         self._connection: HttpClientConnection | None = None
+        self._part: Part = "live"
 
     @property
     def keyed(self) -> bool:
@@ -90,7 +91,7 @@ class HttpSink:
     async def open(self, nursery: trio.Nursery, resume: LaneResume) -> Resumed:
         """Nothing to agree on: go on behind the floor. The connection is made by `send`."""
         await trio.lowlevel.checkpoint()
-        self._identity = resume.identity or self._identity
+        self._identity, self._part = resume.identity or self._identity, resume.part
         return Resumed(resume.floor + 1)
 
     async def send(self, batch: Batch) -> Acknowledged:
@@ -222,6 +223,8 @@ class HttpSink:
         }
         if self._upstream.compression != "none" and not plain:
             headers["content-encoding"] = ("Content-Encoding", self._upstream.compression)
+        if self._part == "backlog":
+            headers["edge-agent-part"] = ("Edge-Agent-Part", "backlog")
         headers |= {name.lower(): (name, value) for name, value in credentials.headers}
         return list(headers.values())
 
