@@ -98,6 +98,7 @@ _UPSTREAM_RANGES: dict[str, tuple[float, float]] = {
     "in_flight_bytes": (1 * KIB, 256 * MIB),
     "timeout": (0.1, 3600),
     "backlog_after": (1, 366 * DAY_S),
+    "max_age": (1, 3660 * DAY_S),
     "backoff_base": (0.01, 3600),
     "backoff_max": (0.01, DAY_S),
 }

@@ -73,6 +73,7 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     required: bool = True  # retention waits for it; false: it may miss records, counted
     order: Order | None = None  # "in order", "live first"; by default that where it can be
     backlog_after: Duration = Duration(300)  # older than that goes out beside newer records
+    max_age: Duration | None = None  # stored for longer than that: not sent any more, counted
 
     @property
     def scheme(self) -> str:

@@ -98,6 +98,7 @@ class LaneStatistics:
         passed, failed: the largest body that got through, the smallest that was cut off, in bytes;
             0 where there is none.
         report: what the last batch met that was really sent.
+        expired: records that were too old to be sent.
         part: of which part of the log; "backlog" where that is sent beside newer records.
     """
 
@@ -124,6 +125,7 @@ class LaneStatistics:
     passed: int = 0
     failed: int = 0
     report: BatchReport | None = None
+    expired: int = 0
     part: Part = "live"
 
 
@@ -148,7 +150,7 @@ class Standing:
         self._waits_since_ns: int | None = None
         self._bytes_per_record = 0.0
         #: What was withheld up to there is counted, however often it comes up.
-        self._withheld_upto = 0
+        self._withheld_upto = self._expired_upto = self._expired = 0
 
     @property
     def connected(self) -> bool:
@@ -212,6 +214,10 @@ class Standing:
                 withheld,
                 batch.log,
             )
+        if batch.expired and batch.last > self._expired_upto:
+            self._expired_upto = batch.last
+            self._expired += batch.expired
+            self._metrics.add("forward_expired_total", batch.expired, self._upstream)
         if not self._unsettled or self._unsettled[-1][0] < batch.last:
             stored_ns = blocks[0].when_ns if blocks else None
             self._unsettled.append((batch.last, stored_ns, size))
@@ -287,6 +293,7 @@ class Standing:
             obstacle=self._obstacle,
             mistaken=self._failing and self._kind == "mistake",
             report=self._report,
+            expired=self._expired,
         )
 
 

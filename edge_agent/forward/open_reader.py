@@ -10,6 +10,7 @@ from edge_agent.clock import Clock
 from edge_agent.config import Upstream
 from edge_agent.errors import SinkRefused
 from edge_agent.forward.batch_wait import wait_for_batch
+from edge_agent.forward.max_age import without_expired
 from edge_agent.forward.sink import Batch
 from edge_agent.log import Log
 
@@ -40,6 +41,7 @@ class OpenBatches:
             self._log.note_handed(self._consumer, self._name, self._cursor)
             items = await self._log.read(self._name, self._cursor, limit)
             if items:
+                items = without_expired(items, self._clock.read(), self._upstream.max_age)
                 self._log.note_handed(self._consumer, self._name, items[-1].last)
                 return Batch(self._name, self._cursor + 1, items[-1].last, tuple(items))
 

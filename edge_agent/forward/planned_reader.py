@@ -25,6 +25,7 @@ from edge_agent.forward.batch_limit import (
     BatchLimit,
 )
 from edge_agent.forward.batch_wait import wait_for_batch
+from edge_agent.forward.max_age import as_expired, is_expired
 from edge_agent.forward.open_reader import READ_BYTES
 from edge_agent.forward.plan import (
     BOOTS_MAX,
@@ -45,6 +46,7 @@ from edge_agent.store import Block, Boot, Entry, Gap, Position, Quarantined, who
 
 logger = logging.getLogger(__name__)
 
+_EXTENTS_MAX = 10_000
 #: What one entry of the log takes into quarantine.
 _ASIDE_RECORDS = 200
 
@@ -276,7 +278,8 @@ class PlannedBatches:
     async def _make_plan(self) -> None:
         upstream, plan = self._upstream, self._plan.copy()
         configured = int(upstream.batch_bytes)
-        extents, boots = await self._survey()
+        extents, boots, expired = await self._survey()
+        plan.expired = max(plan.expired, expired)
         plan.ranges = plan_ranges(
             extents,
             records_max=upstream.batch_records,
@@ -287,30 +290,36 @@ class PlannedBatches:
         if plan.ranges:
             await self._keep(plan)
 
-    async def _survey(self) -> tuple[list[Extent], set[Boot]]:
-        """What there is to plan, and the boots whose clocks were not set when it came."""
+    async def _survey(self) -> tuple[list[Extent], set[Boot], int]:
+        """What there is to plan, the boots whose clocks were not set when it came, and up to where
+        it is too old to be sent.
+        """
+        now, expired = self._clock.read(), 0
         # Extents instead of blocks, so that never more than one read is held.
         extents: list[Extent] = []
         boots: set[Boot] = set()
         cursor, size = self._floor, 0
-        while size < self._upstream.batch_bytes * RANGES_MAX:
+        # What is too old has no size, and may be years of small blocks.
+        while size < self._upstream.batch_bytes * RANGES_MAX and len(extents) < _EXTENTS_MAX:
             read = await self._log.read(self._name, cursor, READ_BYTES)
             if not read:
                 break
             for item in read:
                 encoded = records = 0
-                if isinstance(item, Block):
+                if is_expired(item, now, self._upstream.max_age):
+                    expired = item.last
+                elif isinstance(item, Block):
                     encoded, boot = item.raw_len, item.unset_boot
                     records = item.count if item.thinned else 0
                     if boot is not None and boot not in boots:
                         if len(boots) == BOOTS_MAX:
-                            return extents, boots
+                            return extents, boots, expired
                         boots.add(boot)
                 size += encoded
                 begin = max(item.first, self._floor + 1)
                 extents.append(Extent(begin, item.last, encoded, records))
             cursor = read[-1].last
-        return extents, boots
+        return extents, boots, expired
 
     async def _load(self) -> Batch | None:
         (first, last), begun = self._plan.ranges[0], self._plan.begun
@@ -349,7 +358,11 @@ class PlannedBatches:
         return None
 
     def _as_planned(self, item: Block | Gap) -> Block | Gap:
-        if isinstance(item, Gap) or item.unset_boot is None:
+        if isinstance(item, Gap):
+            return item
+        if item.last <= self._plan.expired:
+            return as_expired(item)
+        if item.unset_boot is None:
             return item
         return item.corrected(self._plan.offsets)
 

@@ -26,6 +26,7 @@ from edge_agent.clock_note import ClockNote
 from edge_agent.commit import RunBlocking
 from edge_agent.config import Upstream
 from edge_agent.dial import Dial
+from edge_agent.forward.max_age import expired_numbers
 from edge_agent.record import Record
 from edge_agent.store import Block, Gap, Identity
 from edge_agent.store.thinning import as_owed, thinned_numbers, whole_ranges, withheld_numbers
@@ -99,6 +100,11 @@ class Batch:
     def withheld(self) -> int:
         """How many of them are not given."""
         return withheld_numbers(self.items, self.first, self.last)
+
+    @property
+    def expired(self) -> int:
+        """How many are not given because they are too old."""
+        return expired_numbers(self.items, self.first, self.last)
 
     @property
     def whole(self) -> list[tuple[int, int]]:

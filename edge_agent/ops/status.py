@@ -128,7 +128,7 @@ class UpstreamStatus:
     ``backlog_records`` counts positions of the log that it has not acknowledged, filtered ones
     included; ``misconfigured`` means that waiting will not help, a person must change something;
     ``rewinds`` is how often it had lost what it had acknowledged, ``gap_records`` how much of that
-    was no longer here to be sent again.
+    was no longer here to be sent again; ``expired_records`` were too old for it (``max_age``).
     ``retry_in_s`` is when it is tried again, None where it is not waited for. ``obstacle`` says
     where what the error is about lies: ``here`` (a file, the disk, the clock), ``between`` (no
     connection), or ``there``: it has answered.
@@ -158,6 +158,7 @@ class UpstreamStatus:
     outlook: str | None = None
     mistaken: bool = False
     obstacle: Obstacle | None = None
+    expired_records: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,8 +56,9 @@ SEGMENTS_MAX = 10_000
 NOTES_MAX = 256
 PATH_MAX = 8
 
-#: "thinned": the receiver had a part of the records when a full log put aggregates in their place.
-EmptyReason = Literal["filtered", "trimmed", "damaged", "loop", "thinned"]
+#: "thinned": the receiver had a part of the records when a full log put aggregates in their place;
+#: "expired": they were not worth sending any more.
+EmptyReason = Literal["filtered", "trimmed", "damaged", "loop", "thinned", "expired"]
 
 _Number = Annotated[int, Meta(ge=1, le=NUMBER_MAX)]
 _Int64 = Annotated[int, Meta(ge=-(2**63), le=NUMBER_MAX)]

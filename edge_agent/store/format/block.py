@@ -219,13 +219,14 @@ class Block:
 @dataclass(frozen=True, slots=True)
 class Gap:
     """Nothing to read from ``first`` to ``last`` inclusive, and why. ``thinned`` is said to a
-    consumer that had a part of it (`edge_agent.store.thinning`); no reading of a log finds it.
+    consumer that had a part of it (`edge_agent.store.thinning`), ``expired`` to one for which it is
+    too old (`edge_agent.forward.max_age`); no reading of a log finds these.
     """
 
     log: str
     first: int
     last: int
-    reason: Literal["trimmed", "damaged", "thinned"]
+    reason: Literal["trimmed", "damaged", "thinned", "expired"]
 
 
 def filter_payload(block: Block, keep: Callable[[RunView], bool]) -> tuple[int, bytes]:
