@@ -83,6 +83,7 @@ TABLE: tuple[Metric, ...] = (  # one metric a line, to be read as a table
     Metric("forward_refused_total", "counter", "records", "Records an upstream refused for good; in quarantine.", ("upstream",)),
     Metric("forward_rewinds_total", "counter", "rewinds", "Times an upstream had lost data and was sent it again.", ("upstream",)),
     Metric("forward_gap_records_total", "counter", "records", "Of what an upstream had lost: no longer held here either.", ("upstream",)),
+    Metric("forward_expired_total", "counter", "records", "Not sent because they are older than max_age.", ("upstream",)),
     Metric("forward_withheld_total", "counter", "records", "Thinned while an upstream had a part of them, so that the rest was not sent: loss.", ("upstream",)),
     Metric("forward_backlog_records", "gauge", "records", "Not yet acknowledged by an upstream.", ("upstream",)),
     Metric("forward_connected", "gauge", "bool", "1 while the last attempt succeeded.", ("upstream",)),

@@ -279,7 +279,7 @@ class ForeignBlock(Struct, frozen=True, gc=False):
     ``count`` of them (filtered records leave holes). ``payload`` is as in
     ``store/format/block.py``, with ``codec`` 0 (raw) or 1 (zstd) and ``raw_len`` bytes once
     decompressed. ``thinned`` numbers gave way to the aggregates among the records, where its
-    sender's log was full.
+    sender's log was full. ``historical``: it is of a backlog, and was sent beside newer records.
     """
 
     first: int
@@ -292,6 +292,7 @@ class ForeignBlock(Struct, frozen=True, gc=False):
     time_max_ns: int
     origin: Origin
     thinned: int = 0
+    historical: bool = False
 
     def __repr__(self) -> str:
         """Without the payload, which may be 256 KiB."""

@@ -19,6 +19,7 @@ from edge_agent.ops import ConnectionStatus
 from edge_agent.record import NANOSECONDS
 from edge_agent.server import Visitor
 from edge_agent.store import (
+    BACKLOG,
     ConsumerSettings,
     LogSettings,
     LookAtMedium,
@@ -66,7 +67,9 @@ def consumers_of(
     """
     rules = [rule_consumer(rule.name) for rule in config.rule if rule.acts_after]
     consumers = [
-        ConsumerSettings(f"upstream/{one.name}", log, one.required)
+        # Where there is no backlog the second of each has no position, and counts for nothing.
+        ConsumerSettings(f"upstream/{one.name}{part}", log, one.required)
+        for part in ("", BACKLOG)
         for one in (config.upstream if upstreams is None else upstreams)
         for log in one.logs or config.log
     ]

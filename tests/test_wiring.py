@@ -73,8 +73,9 @@ def test_every_upstream_and_rule_after_storing_is_a_consumer_of_every_log() -> N
         (name, log, required)
         for log in ("main", "alarms")
         for name, required in (
-            ("upstream/hub", True), ("upstream/extra", False), ("rule/hourly", False),
-            ("rule/hot", False),
+            ("upstream/hub", True), ("upstream/hub/backlog", True),
+            ("upstream/extra", False), ("upstream/extra/backlog", False),
+            ("rule/hourly", False), ("rule/hot", False),
         )
     }  # fmt: skip
 

@@ -188,9 +188,14 @@ def _outlook(status: dict[str, Any]) -> Iterator[str]:
     for one in status["upstreams"]:
         if one["outlook"]:
             yield f"{one['name']}: {one['outlook']}"
+        if one.get("expired_records"):
+            yield f"{one['name']}: {amount(one['expired_records'])} records were too old to be sent"
         # An agent of an earlier version does not tell its lanes' limits.
         for lane in one.get("lanes", ()):
             yield from (f"{one['name']}, log {lane['log']}: {told}" for told in limits(lane))
+            if lane.get("part") == "backlog":
+                behind = amount(lane["backlog_records"])
+                yield f"{one['name']}, log {lane['log']}: {behind} records go beside newer ones"
     yield from status["wear_outlook"]
 
 

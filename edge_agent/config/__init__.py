@@ -42,6 +42,7 @@ from edge_agent.config.units import (
 from edge_agent.config.upstreams import (
     KINDS,
     TLS_SCHEMES,
+    TWO_LANES,
     FileTable,
     Format,
     HttpTable,
@@ -59,6 +60,7 @@ __all__ = [
     "PRECISIONS",
     "RULE_ACTIONS",
     "TLS_SCHEMES",
+    "TWO_LANES",
     "WEEK",
     "Alarm",
     "Calibration",

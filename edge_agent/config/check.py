@@ -22,7 +22,7 @@ from edge_agent.config.units import (
     format_size,
     parse_address,
 )
-from edge_agent.config.upstreams import Upstream
+from edge_agent.config.upstreams import TWO_LANES, Upstream
 from edge_agent.config.urls import request_problems
 from edge_agent.errors import ConfigError, ProtocolError
 from edge_agent.record import DAY_S
@@ -99,6 +99,8 @@ _UPSTREAM_RANGES: dict[str, tuple[float, float]] = {
     "in_flight_bytes": (1 * KIB, 256 * MIB),
     "bytes_per_second": (0, 1024 * MIB),
     "timeout": (0.1, 3600),
+    "backlog_after": (1, 366 * DAY_S),
+    "max_age": (1, 3660 * DAY_S),
     "backoff_base": (0.01, 3600),
     "backoff_max": (0.01, DAY_S),
 }
@@ -266,6 +268,10 @@ def _about_upstream(upstream: Upstream, at: str, where: Where) -> Iterator[Probl
                 where(f"{at}.{smaller}"), f"at most {larger} = {_show(right)}", _show(left)
             )
             yield error, (f"{at}.{smaller}", f"{at}.{larger}")
+    if upstream.order not in (None, "in order") and upstream.kind not in TWO_LANES:
+        # Whatever names a session there would be the same for two lanes at once.
+        found = f'"{upstream.order}" for {upstream.scheme}://'
+        yield _problem(f"{at}.order", where, 'none, or "in order"', found)
     for key, expected, found in request_problems(upstream):
         yield _problem(f"{at}.{key}", where, expected, found)
 

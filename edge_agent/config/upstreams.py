@@ -33,8 +33,15 @@ FORMATS: Final[dict[str, tuple[Format, ...]]] = {
     "influx": ("line",),
     "file": ("ndjson", "csv", "parquet"),
 }
+#: Kinds that take a backlog and newer records by two lanes at once: nothing that names a session
+#: or a file there is the same for both.
+TWO_LANES: Final = frozenset(("agent", "http"))
 #: Schemes that speak over TLS.
 TLS_SCHEMES: Final = frozenset(("wss", "https"))
+
+
+Order = Literal["in order", "live first"]
+"""What goes out first where there is a backlog."""
 
 
 class SecretFile(Struct, frozen=True, forbid_unknown_fields=True):
@@ -108,6 +115,9 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     influx: InfluxTable | None = None  # format = "line": a table of its own
     postgres: PostgresTable | None = None  # postgresql://: a table of its own
     required: bool = True  # retention waits for it; false: it may miss records, counted
+    order: Order | None = None  # "in order", "live first"; by default that where it can be
+    backlog_after: Duration = Duration(300)  # older than that goes out beside newer records
+    max_age: Duration | None = None  # stored for longer than that: not sent any more, counted
     http: HttpTable | None = None  # http: the table [upstream.http]
     file: FileTable | None = None  # file: the table [upstream.file]
     options: dict[str, str] = field(default_factory=dict)  # for kinds that a package brings
@@ -123,6 +133,11 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     def scheme(self) -> str:
         """Of its URL, in small letters."""
         return self.url.partition("://")[0].lower()
+
+    @property
+    def live_first(self) -> bool:
+        """Whether a backlog goes out beside newer records."""
+        return self.kind in TWO_LANES and self.order != "in order"
 
     @property
     def tables(self) -> tuple[str, ...]:

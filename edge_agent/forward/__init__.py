@@ -40,6 +40,7 @@ from edge_agent.forward.consumer_orders import (
     OrderRefused,
     full_name,
     position_for,
+    positions_for,
 )
 from edge_agent.forward.credentials import CredentialFiles, Credentials, client_context, read_token
 from edge_agent.forward.forwarder import Forwarder, ForwarderStatistics
@@ -81,6 +82,7 @@ __all__ = [
     "is_out_of_date",
     "make_sink",
     "position_for",
+    "positions_for",
     "probe_sink",
     "proxy_of",
     "read_token",

@@ -28,6 +28,17 @@ async def wait_for_batch(
             await log.wait_past(name, cursor + upstream.batch_records - 1)
 
 
+def age_s(item: Block | Gap, now: Reading) -> float | None:
+    """Seconds since it was committed; None where the clocks cannot tell, and of a gap."""
+    if isinstance(item, Gap):
+        return None
+    if item.boot_id == now.boot_id:
+        return (now.boot_ns - item.boot_ns) / NANOSECONDS
+    if now.synced and (item.synced or item.correction is not None):
+        return (now.wall_ns - item.when_ns) / NANOSECONDS
+    return None
+
+
 def _age_s(item: Block | Gap, now: Reading) -> float:
     """Since its commit, on the boot clock; what an earlier boot stored is old."""
     if isinstance(item, Gap) or item.boot_id != now.boot_id:

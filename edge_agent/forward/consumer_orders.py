@@ -16,14 +16,19 @@ What an upstream makes of a rewind: another agent counts our seqs, and would ans
 them; so the numbering is agreed on anew from the moved position (`resume.moved`), and what is
 sent again is stored there a second time. An HTTP server gets them under other keys than before,
 whatever the ranges (`plan.Plan.moves`), and knows the repeats by each record's id alone.
+
+**While a backlog is sent beside newer records** (``split.py``) an order is for both lanes, and
+moves each within its own part of the log, in one commit: a rewind to before the backlog sends all
+of that again, and what came after it too; a skip to within the backlog leaves newer records alone.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from edge_agent.errors import EdgeAgentError
+from edge_agent.forward.plan import moves_of, with_moves
 from edge_agent.forward.sinks.agent.resume import moved
 from edge_agent.store import ConsumerView, Position
 
@@ -48,6 +53,52 @@ class LogRange:
 def full_name(name: str) -> str:
     """``hub`` as people say it is ``upstream/hub`` as it is stored."""
     return name if "/" in name else UPSTREAM + name
+
+
+def positions_for(
+    order: Order,
+    held: ConsumerView,
+    backlog: ConsumerView | None,
+    lines: LogRange,
+    *,
+    configured: bool,
+    target: int | None = None,
+) -> tuple[Position, ...]:
+    """What to commit for a consumer and the ``backlog`` beside it, None without one; the rest is as
+    in `position_for`.
+
+    Raises:
+        OrderRefused: it makes no sense, or would do harm.
+    """
+    if backlog is None:
+        return (position_for(order, held, lines, configured=configured, target=target),)
+    first, end = backlog.span
+    parts = ((backlog, LogRange(lines.first, end)), (held, LogRange(end + 1, lines.last)))
+    made: list[Position] = []
+    refused: OrderRefused | None = None
+    for part, own in parts:
+        try:
+            made.append(position_for(order, part, own, configured=configured, target=target))
+        except OrderRefused as error:
+            refused = error
+    if refused is not None and not made:
+        raise refused
+    if order not in ("rewind", "skip"):
+        return tuple(made)
+    # A keyed upstream is to see no key again that either lane has used.
+    moves = max(moves_of(held.state), moves_of(backlog.state)) + 1
+    by_name = {one.consumer: one for one in made}
+    for part, _ in parts:
+        known = by_name.get(part.consumer)
+        if known is None:
+            state = with_moves(part.state, moves)
+            by_name[part.consumer] = Position(part.consumer, part.log, part.floor, state)
+        else:
+            by_name[part.consumer] = replace(known, state=moved(part.state, moves))
+    back = by_name[backlog.consumer]
+    if back.rewind:
+        by_name[backlog.consumer] = replace(back, span=(min(first, back.floor + 1), end))
+    return tuple(by_name.values())
 
 
 def position_for(

@@ -79,7 +79,8 @@ class Diagnosis:
         clock: Clock,
     ) -> None:
         self._log, self._name, self._sink = log, name, sink
-        self._consumer = f"upstream/{upstream.name}"
+        #: Under which name what is tried is kept from being thinned.
+        self.consumer = f"upstream/{upstream.name}"
         self._matches, self._clock = matches, clock
         is_http = upstream.url.startswith(("http:", "https:"))
         self._compressed = is_http and upstream.compression != "none"
@@ -157,7 +158,7 @@ class Diagnosis:
         """Whether the record will stay one of its own. It is looked for after the note, as it may
         have been thinned since it was read.
         """
-        self._log.note_handed(self._consumer, self._name, probe.first, alone=True)
+        self._log.note_handed(self.consumer, self._name, probe.first, alone=True)
         read = await self._log.read(self._name, probe.first - 1, 1)
         return bool(read) and isinstance(read[0], Block) and not read[0].thinned
 

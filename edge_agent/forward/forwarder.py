@@ -24,6 +24,7 @@ from edge_agent.errors import Obstacle
 from edge_agent.forward.lane import Lane
 from edge_agent.forward.lane_phases import HELD, WAITING, Phase
 from edge_agent.forward.lane_state import LaneStatistics
+from edge_agent.forward.log_lanes import LogLanes
 from edge_agent.forward.proxy import unused
 from edge_agent.forward.sink import Sink
 from edge_agent.forward.windows import LOOK_S, OpeningTimes
@@ -59,7 +60,7 @@ class ForwarderStatistics:
         error, error_ns, obstacle: the newest failure of a lane that still fails; "", 0 and None
             where none does.
         records, size, refused, rewinds: sums since the start.
-        lanes: in the order of the logs.
+        lanes: in the order of the logs; of each its backlog's behind the other, where it has one.
     """
 
     name: str
@@ -101,28 +102,17 @@ class Forwarder:
         trace: Trace | None = None,
     ) -> None:
         self._upstream, self._metrics = upstream, metrics
-        self._names = tuple(name for name in log.names() if name in (upstream.logs or (name,)))
         self._clock, self._times = clock, OpeningTimes(upstream.windows)
-        self._lanes = tuple(
-            Lane(
-                upstream,
-                log,
-                name,
-                make(name),
-                clock=clock,
-                dice=dice,
-                metrics=metrics,
-                trace=trace,
+        self._logs = {
+            name: LogLanes(
+                upstream, log, name, make, clock=clock, dice=dice, metrics=metrics, trace=trace
             )
-            for name in self._names
-        )
+            for name in log.names()
+            if name in (upstream.logs or (name,))
+        }
 
     async def run(self) -> None:
-        """Forward until cancelled, or until `stop` and what was in flight is acknowledged.
-
-        A lane that fails on a mistake of ours begins anew from what is durable, after a wait; the
-        others and the agent go on.
-        """
+        """Forward until cancelled, or until `stop` and what was in flight is acknowledged."""
         if (hint := unused(self._upstream, os.environ)) is not None:
             logger.warning("%s", hint)
         self._keep_to_windows()
@@ -131,11 +121,9 @@ class Forwarder:
                 what = f"windows of upstream {self._upstream.name}"
                 watch = partial(supervised, what, self._watch_windows, metrics=self._metrics)
                 nursery.start_soon(watch)
-            async with trio.open_nursery() as lanes:
-                for name, lane in zip(self._names, self._lanes, strict=True):
-                    what = f"upstream {self._upstream.name}, log {name}"
-                    run = partial(supervised, what, lane.run, metrics=self._metrics)
-                    lanes.start_soon(partial(run, rest=lane.mistaken))
+            async with trio.open_nursery() as running:
+                for lanes in self._logs.values():
+                    running.start_soon(lanes.run)
             nursery.cancel_scope.cancel("all lanes have ended")
 
     async def _watch_windows(self) -> None:
@@ -145,32 +133,30 @@ class Forwarder:
 
     def _keep_to_windows(self) -> None:
         waits_for = self._times.waits_for(self._clock.read())
-        for name, lane in zip(self._names, self._lanes, strict=True):
+        for name, lanes in self._logs.items():
             if name not in self._upstream.always:
-                lane.keep_to(waits_for)
+                lanes.keep_to(waits_for)
 
     def stop(self) -> None:
         """Take up nothing new. `run` returns when what is in flight is acknowledged; the caller
         cancels it at the deadline.
         """
-        for lane in self._lanes:
-            lane.stop()
+        for lanes in self._logs.values():
+            lanes.stop()
 
     def online(self) -> None:
         """The network is back: cut waits short that the upstream did not ask for."""
-        for lane in self._lanes:
-            lane.online()
+        for lanes in self._logs.values():
+            for lane in lanes:
+                lane.online()
 
     def lane(self, consumer: str, log: str) -> Lane | None:
         """The lane that is this consumer of that log, where it is one of ours."""
-        for name, lane in zip(self._names, self._lanes, strict=True):
-            if (lane.consumer, name) == (consumer, log):
-                return lane
-        return None
+        return next((lane for lane in self._logs.get(log, ()) if lane.consumer == consumer), None)
 
     def statistics(self) -> ForwarderStatistics:
         """A snapshot; sets the gauges of this upstream too."""
-        lanes = tuple(lane.statistics() for lane in self._lanes)
+        lanes = tuple(lane.statistics() for lanes in self._logs.values() for lane in lanes)
         failing = [lane for lane in lanes if lane.failing]
         newest = max(failing, key=lambda lane: lane.error_ns, default=None)
         phases = {lane.phase for lane in lanes}

@@ -10,8 +10,8 @@ it is asked for or sent again, under the same stable ids. It goes back in one ca
 upstream says that it has less than it acknowledged, because it lost its store. Then what is still
 held is sent again, the rest is reported as a gap, and both are counted.
 
-What a keyed upstream does not take is looked into before the lane waits (`_got_past`,
-``diagnosis.py``): it may be one record, the compression, or the size.
+What a keyed upstream does not take is looked into before the lane waits
+(``keyed_trouble.py``): it may be one record, the compression, or the size.
 
 A failure counts towards a longer wait until the upstream acknowledges something, or a connection
 has lasted a minute; merely connecting proves nothing.
@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
 
@@ -32,9 +31,9 @@ from edge_agent.clock import Clock
 from edge_agent.commit import Closed, Trace
 from edge_agent.config import Upstream
 from edge_agent.errors import EdgeAgentError, Obstacle, SinkRefused, SinkUnavailable, StoreError
-from edge_agent.forward.beginning import beginning
-from edge_agent.forward.diagnosis import Blame, Diagnosis, is_cut, may_be_content
+from edge_agent.forward.diagnosis import Diagnosis
 from edge_agent.forward.journal import Journal, cause_of
+from edge_agent.forward.keyed_trouble import KeyedTrouble
 from edge_agent.forward.lane_phases import Event, Phase
 from edge_agent.forward.lane_state import (
     FailureKind,
@@ -44,10 +43,12 @@ from edge_agent.forward.lane_state import (
     report_of,
     waiting,
 )
+from edge_agent.forward.open_reader import OpenBatches
 from edge_agent.forward.pause import Holding
-from edge_agent.forward.planned_reader import OpenBatches, PlannedBatches, SinkMisconfigured
+from edge_agent.forward.planned_reader import PlannedBatches, SinkMisconfigured
 from edge_agent.forward.sink import CLOSE_S, Acknowledged, Batch, LaneResume, Resumed, Sink
 from edge_agent.forward.sinks.agent.close_codes import leaves
+from edge_agent.forward.split import LaneLog, Split
 from edge_agent.forward.tls_clock import rest
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
@@ -75,7 +76,9 @@ class Lane:
         metrics: Metrics,
         trace: Trace | None = None,
     ) -> None:
-        self.consumer = f"upstream/{upstream.name}"
+        if not isinstance(log, LaneLog):
+            log = LaneLog(log, Split(upstream, log, name, clock), "live")
+        self.consumer = log.consumer
         self._upstream, self._log, self._name, self._sink = upstream, log, name, sink
         self._clock, self._dice, self._trace = clock, dice, trace
         matches = compile_patterns(upstream.streams)
@@ -83,17 +86,22 @@ class Lane:
         if sink.keyed:
             self._batches = PlannedBatches(upstream, log, name, self.consumer, matches, clock)
         else:
-            self._batches = OpenBatches(upstream, log, name, clock)
+            self._batches = OpenBatches(upstream, log, name, clock, self.consumer)
         self._diagnosis = Diagnosis(upstream, log, name, sink, matches, clock)
+        self._diagnosis.consumer = self.consumer
         self._journal = Journal(logger, f"{self.consumer}, log {name}")
         base, longest = float(upstream.backoff_base), float(upstream.backoff_max)
         self._backoff = Backoff(base, longest, slow=longest)
         self._standing = Standing(upstream.name, metrics)
+        tools = (upstream, self._batches, self._diagnosis, self._journal, self._standing)
+        self._trouble = KeyedTrouble(*tools)
         #: What a person's orders pass through.
-        self.holding = Holding()
+        self.holding = log.split.holdings[log.part] = Holding()
         self._state: bytes | None = None
         # A keyed sink sends nothing that was not planned durably before.
         self._stopping, self._waits_for_disk, self._epoch = False, sink.keyed, ""
+        #: Whether the upstream is known to take records, so that the log may be divided for it.
+        self._may_divide = not sink.keyed
         # Around every wait that `stop` ends, and `online` where the upstream did not ask for it.
         self._wait = trio.CancelScope()
         self._asked_to_wait = False
@@ -147,6 +155,7 @@ class Lane:
         """A snapshot."""
         last, wall_ns = self._log.last_seq(self._name), self._clock.read().wall_ns
         now = self._standing.snapshot(self._name, last, wall_ns, trio.current_time())
+        now = replace(now, part=self._log.part)
         if isinstance(self._batches, PlannedBatches):
             limit = self._batches.limit
             now = replace(now, plain=self._batches.plain, passed=limit.passed, failed=limit.failed)
@@ -155,8 +164,7 @@ class Lane:
         return now if trouble is None else held_up(now, trouble, wall_ns)
 
     async def _restore(self) -> None:
-        held = await beginning(self._upstream, self._log, self._name, self.consumer, self._clock)
-        self.holding.paused, floor, self._state = held.paused, held.floor, held.state
+        self.holding.paused, floor, self._state = await self._log.take_up(self._name)
         self._standing.floor = floor
         if isinstance(self._batches, PlannedBatches):
             self._batches.restore(self._state, floor)
@@ -175,8 +183,11 @@ class Lane:
                     nursery.cancel_scope.cancel()
                     return None
                 nursery.start_soon(self._settle)
-                await self._pump()
-                await self._finish()
+                waits = await self._pump()
+                if self._log.is_over(self._standing.floor):
+                    self._stopping = await self._log.split.finish()
+                elif waits:
+                    await self._finish()
                 nursery.cancel_scope.cancel()
         except* Closed:
             self._stopping = True
@@ -197,11 +208,15 @@ class Lane:
             await self._restore()
         if self.holding.engaged:
             return False
+        if self._log.is_gone:
+            self._stopping = True
+            return False
         if self._standing.phase is Phase.PAUSED:
             self._standing.enter(Event.RETRY)
         floor, identity = self._standing.floor, self._log.identity
         first, last = self._log.first_seq(self._name), self._log.last_seq(self._name)
-        resume = LaneResume(floor, first, last, self._state, identity)
+        part, base = self._log.part, self._log.base
+        resume = LaneResume(floor, first, last, self._state, identity, part, base)
         resumed = await self._sink.open(nursery, resume)
         if resumed.forked:
             self._failed("copied", resumed.forked)
@@ -209,6 +224,11 @@ class Lane:
             return False
         self._epoch = identity.epoch
         begin = resumed.next - 1
+        keyed, may_divide = self._sink.keyed, self._may_divide
+        if await self._log.rearrange(resume, resumed, keyed=keyed, may_divide=may_divide):
+            self._tell("rearranged", span=self._log.split.span)
+            self.holding.stale = True
+            return False
         if begin < floor:
             self._report_rewind(resume, resumed)
         position = Position(self.consumer, self._name, begin, resumed.state, rewind=begin < floor)
@@ -224,33 +244,37 @@ class Lane:
         self._batches.resume(resumed.next)
         self._tell("opened", next=resumed.next)
         self._enter_drained()
+        if self._log.part == "live":
+            self._log.split.agree()
         return True
 
-    async def _pump(self) -> None:
-        while not (self._stopping or self.holding.engaged):
+    async def _pump(self) -> bool:
+        """Send until there is a reason to open again; whether what is in flight is waited for."""
+        while not self._is_through():
             batch = None
             with trio.CancelScope() as self._wait:
+                await self._log.turn()
                 batch = await self._next()
             if batch is None:
                 continue
+            if self._may_divide and not batch.again and self._log.falls_behind(batch.items[0]):
+                return False  # Where the upstream says what it has, the log may be divided.
             if self._log.identity.epoch != self._epoch:
-                return  # This store has become another one: open again as that, before more goes.
+                return True  # This store has become another one: open again as that.
             self._standing.enter(Event.RECORDS)
             if withheld := self._standing.read(batch):
                 self._tell("withheld", records=withheld)
             await self._send(batch)
+        return True
+
+    def _is_through(self) -> bool:
+        return self._stopping or self.holding.engaged or self._log.is_over(self._standing.floor)
 
     async def _next(self) -> Batch | None:
         try:
             return await self._batches.next()
         except SinkMisconfigured as error:
-            batches = self._planned()
-            verdict = await self._judge(None, batches.refused_streams)
-            if verdict is Blame.UNKNOWN:
-                raise SinkMisconfigured(f"{error}; {self._diagnosis.tried}") from error
-            if verdict is Blame.COMPRESSION:
-                await self._use_plain()
-            batches.acquit()
+            await self._trouble.acquit(error)
             return None
 
     async def _send(self, batch: Batch) -> None:
@@ -262,7 +286,12 @@ class Lane:
             await self._refused(batch, refusal)
         except SinkUnavailable as error:
             self._report(batch, began, error)
-            if not (self._sink.keyed and await self._got_past(batch, error)):
+            if not self._sink.keyed:
+                raise
+            past = await self._trouble.got_past(batch, error)
+            if isinstance(past, SinkRefused):
+                await self._refused(batch, past)
+            elif not past:
                 raise
         else:
             self._report(batch, began, acknowledged)
@@ -302,6 +331,9 @@ class Lane:
         self._enter_drained()
         upto, self._state = acknowledged.upto, acknowledged.state or self._state
         await self._log.acknowledge(Position(self.consumer, self._name, upto, acknowledged.state))
+        self._may_divide = True
+        if self._log.is_over(upto):
+            self._wait.cancel()
         self._progress.set()
         self._progress = trio.Event()
 
@@ -315,7 +347,7 @@ class Lane:
             and await self._diagnosis.only_plain_passes(batch)
         ):
             # It is not the record, but how it is sent.
-            await self._use_plain()
+            await self._trouble.use_plain()
             return
         set_aside = await self._batches.refused(batch, refusal)
         if set_aside:
@@ -327,44 +359,6 @@ class Lane:
             self._standing.acknowledged(Acknowledged(batch.last))
         if (set_aside or batch.again) and not self._batches.exhausted:
             self._enter_drained()
-
-    async def _got_past(self, batch: Batch, error: SinkUnavailable) -> bool:
-        """Whether there is a way on at once, after a batch did not get through."""
-        batches = self._planned()
-        if is_cut(error):
-            if await batches.cut(batch, error.sent_bytes, at_once=error.halve):
-                self._standing.failures = 0
-                text = f"{batch.last - batch.first + 1} records ({error.sent_bytes} bytes) do not"
-                self._journal.noted("halved", f"{text} get through, so less is sent: {error}")
-                return error.halve
-            if not batches.suspects():
-                return False
-            refusal = SinkRefused(f"cut off again and again: {error}", "cut")
-        elif may_be_content(error):
-            refusal = SinkRefused(str(error))
-        else:
-            return False
-        refusal.status, refusal.sent_bytes = error.status, error.sent_bytes
-        verdict = await self._judge(batch, batches.streams_of(batch))
-        if verdict is Blame.CONTENT:
-            await self._refused(batch, refusal)
-        elif verdict is Blame.COMPRESSION:
-            await self._use_plain()
-        else:
-            error.args = (f"{batches.named(batch, str(error))}; {self._diagnosis.tried}",)
-            return False
-        return True
-
-    async def _judge(self, batch: Batch | None, streams: Collection[str]) -> Blame:
-        floor, plain = self._standing.floor, self._planned().plain
-        return await self._diagnosis.judge(batch, floor, streams, plain=plain)
-
-    async def _use_plain(self) -> None:
-        """The upstream takes what is not compressed, and refuses the same compressed."""
-        await self._planned().use_plain()
-        how = self._upstream.compression
-        text = f'takes no {how}: sent uncompressed from now on (compression = "none" says the same)'
-        self._journal.noted("plain", text)
 
     async def _give_up(self, error: EdgeAgentError) -> None:
         self._standing.enter(Event.GAVE_UP)
@@ -387,6 +381,7 @@ class Lane:
         wait = self._backoff.delay(standing.failures, self._dice, retry_after=asked, slow=slow)
         wait = min(wait, _OWN_DISK_S) if isinstance(error, StoreError) else wait
         standing.enter(Event.UNAVAILABLE)
+        self._may_divide = not self._sink.keyed
         self._failed("slow" if slow else "unavailable", str(error), error.obstacle)
         self._journal.failed(cause_of(error), f"{error} (next try in {wait:.1f} s)")
         self._tell("backing_off", wait=wait)

@@ -10,7 +10,7 @@ from typing import Literal
 
 from edge_agent.errors import Obstacle, SinkRefused, SinkUnavailable
 from edge_agent.forward.lane_phases import HELD, WAITING, Event, Phase, next_phase
-from edge_agent.forward.sink import Acknowledged, Batch
+from edge_agent.forward.sink import Acknowledged, Batch, Part
 from edge_agent.metrics import Metrics
 from edge_agent.record import UNSET_CLOCK_BEFORE_NS
 from edge_agent.store import Block, Gap
@@ -99,6 +99,8 @@ class LaneStatistics:
             0 where there is none.
         report: what the last batch met that was really sent.
         waits_for: the window that it waits for, in words; "" where it does not.
+        expired: records that were too old to be sent.
+        part: of which part of the log; "backlog" where that is sent beside newer records.
     """
 
     log: str
@@ -125,6 +127,8 @@ class LaneStatistics:
     failed: int = 0
     report: BatchReport | None = None
     waits_for: str = ""
+    expired: int = 0
+    part: Part = "live"
 
 
 class Standing:
@@ -148,7 +152,7 @@ class Standing:
         self._waits_since_ns: int | None = None
         self._bytes_per_record = 0.0
         #: What was withheld up to there is counted, however often it comes up.
-        self._withheld_upto = 0
+        self._withheld_upto = self._expired_upto = self._expired = 0
 
     @property
     def connected(self) -> bool:
@@ -212,6 +216,10 @@ class Standing:
                 withheld,
                 batch.log,
             )
+        if batch.expired and batch.last > self._expired_upto:
+            self._expired_upto = batch.last
+            self._expired += batch.expired
+            self._metrics.add("forward_expired_total", batch.expired, self._upstream)
         if not self._unsettled or self._unsettled[-1][0] < batch.last:
             stored_ns = blocks[0].when_ns if blocks else None
             self._unsettled.append((batch.last, stored_ns, size))
@@ -287,6 +295,7 @@ class Standing:
             obstacle=self._obstacle,
             mistaken=self._failing and self._kind == "mistake",
             report=self._report,
+            expired=self._expired,
         )
 
 

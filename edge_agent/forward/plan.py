@@ -73,6 +73,7 @@ class Plan:
         limit: how large a batch gets through.
         plain: whether the upstream takes only what is not compressed.
         again: records that a person wants sent once more, each with its number in quarantine.
+        expired: blocks up to this seq were too old to be sent when they were planned.
     """
 
     shape: int
@@ -84,6 +85,7 @@ class Plan:
     limit: BatchLimit = field(default_factory=BatchLimit)
     plain: bool = False
     again: list[Again] = field(default_factory=list)
+    expired: int = 0
 
     def copy(self) -> Plan:
         """One that can be changed, made durable, and only then put in this one's place."""
@@ -119,6 +121,7 @@ class _State(msgspec.Struct, array_like=True):
     limit: BatchLimit = BatchLimit()
     plain: bool = False
     again: list[Again] = []
+    expired: int = 0
 
 
 class _Moved(msgspec.Struct, array_like=True):
@@ -151,6 +154,7 @@ def encode_plan(plan: Plan) -> bytes:
         plan.limit,
         plan.plain,
         plan.again,
+        plan.expired,
     )
     return msgspec.msgpack.encode(state)
 
@@ -170,6 +174,7 @@ def decode_plan(state: bytes | None, shape: int, floor: int) -> Plan:
     if stored.shape == shape:
         # Another upstream, or another way of writing, has limits of its own.
         plan.limit, plan.plain = stored.limit, stored.plain
+    plan.expired = stored.expired
     ranges = [(max(first, floor + 1), last) for first, last in stored.ranges if last > floor]
     if not _adjoining(ranges, floor):
         return plan
@@ -206,6 +211,16 @@ def _decoded(state: bytes | None) -> _State | _Moved | None:
     return None
 
 
+def with_moves(state: bytes | None, moves: int) -> bytes | None:
+    """A plan that says how often the floor was moved; a state that is none stays as it is."""
+    try:
+        stored = _decoder.decode(state or b"")
+    except msgspec.MsgspecError:
+        return state
+    stored.moves = moves
+    return msgspec.msgpack.encode(stored)
+
+
 def with_again(state: bytes | None, shape: int, again: Sequence[Again]) -> bytes:
     """The state of a keyed upstream's consumer, with records to be sent once more.
 
@@ -220,6 +235,20 @@ def with_again(state: bytes | None, shape: int, again: Sequence[Again]) -> bytes
     if len(stored.again) > AGAIN_MAX:
         raise ValueError(f"{AGAIN_MAX} records wait to be sent again already")
     return msgspec.msgpack.encode(stored)
+
+
+def divided(state: bytes | None) -> tuple[bytes | None, bytes]:
+    """The states of a keyed upstream's lanes where its log is divided: of newer records, and of the
+    backlog. What is planned, and may have been sent, is of the backlog, under the keys that it has;
+    what a person wants sent again goes out beside it.
+    """
+    try:
+        stored = _decoder.decode(state or b"")
+    except msgspec.MsgspecError:
+        return state, msgspec.msgpack.encode(_Moved("", "", True, moves=moves_of(state)))
+    newer = msgspec.structs.replace(stored, ranges=[], singles=0, offsets=[], begun=0)
+    older = msgspec.structs.replace(stored, again=[])
+    return msgspec.msgpack.encode(newer), msgspec.msgpack.encode(older)
 
 
 def without_records(state: bytes) -> bytes:

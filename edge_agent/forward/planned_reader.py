@@ -1,8 +1,7 @@
-"""This module reads the log for a lane, in batches of ``batch_bytes``, in order, without a hole.
+"""This module reads the log for a lane to a keyed upstream, in order, without a hole.
 
-Two ways, the same methods. `OpenBatches` reads on from a cursor and forgets: for sinks whose
-upstream keeps the numbers itself. `PlannedBatches` fixes ranges durably before they are sent: for
-keyed sinks (``plan.py`` says why), and it halves and sets aside what the upstream refuses.
+`PlannedBatches` fixes ranges durably before they are sent (``plan.py`` says why), and it halves and
+sets aside what the upstream refuses. Its methods are those of `open_reader.OpenBatches`.
 """
 
 from __future__ import annotations
@@ -26,6 +25,8 @@ from edge_agent.forward.batch_limit import (
     BatchLimit,
 )
 from edge_agent.forward.batch_wait import wait_for_batch
+from edge_agent.forward.max_age import as_expired, is_expired
+from edge_agent.forward.open_reader import READ_BYTES
 from edge_agent.forward.plan import (
     BOOTS_MAX,
     RANGES_MAX,
@@ -41,56 +42,17 @@ from edge_agent.forward.sink import Batch
 from edge_agent.forward.sinks.http.body import RENDERING
 from edge_agent.log import Log
 from edge_agent.record import Record
-from edge_agent.store import Block, Boot, Entry, Gap, Position, Quarantined
+from edge_agent.store import Block, Boot, Entry, Gap, Position, Quarantined, whole_consumer
 
 logger = logging.getLogger(__name__)
 
-#: One read of the store; what a read transaction may copy at a time. Some three messages to a hub:
-#: a larger read would be a longer wait between two of them, and more memory.
-READ_BYTES = 256 * 1024
+_EXTENTS_MAX = 10_000
 #: What one entry of the log takes into quarantine.
 _ASIDE_RECORDS = 200
 
 
 class SinkMisconfigured(SinkError):
     """The upstream refused `SINGLES_MAX` single records in a row: a person is needed."""
-
-
-class OpenBatches:
-    """Reads on from a cursor."""
-
-    def __init__(self, upstream: Upstream, log: Log, name: str, clock: Clock) -> None:
-        self._upstream, self._log, self._name, self._clock = upstream, log, name, clock
-        self._consumer = f"upstream/{upstream.name}"
-        self._cursor = 0
-
-    def resume(self, next_seq: int) -> None:
-        """Begin at ``next_seq``."""
-        self._cursor = next_seq - 1
-
-    async def next(self) -> Batch:
-        """The next batch, at most ``batch_bytes`` as stored."""
-        limit = min(READ_BYTES, self._upstream.batch_bytes)
-        while True:
-            await wait_for_batch(self._log, self._name, self._cursor, self._upstream, self._clock)
-            self._log.note_handed(self._consumer, self._name, self._cursor)
-            items = await self._log.read(self._name, self._cursor, limit)
-            if items:
-                self._log.note_handed(self._consumer, self._name, items[-1].last)
-                return Batch(self._name, self._cursor + 1, items[-1].last, tuple(items))
-
-    def sent(self, batch: Batch, sent_bytes: int = 0) -> None:
-        """The sink has taken the batch: the next one follows it."""
-        self._cursor = batch.last
-
-    async def refused(self, batch: Batch, refusal: SinkRefused) -> int:
-        """Not for these sinks: their upstream sets aside what it cannot use, and says so."""
-        raise AssertionError(f"a sink that is not keyed refused {batch.first}: {refusal}")
-
-    @property
-    def exhausted(self) -> bool:
-        """Never: see `refused`."""
-        return False
 
 
 class PlannedBatches:
@@ -316,7 +278,8 @@ class PlannedBatches:
     async def _make_plan(self) -> None:
         upstream, plan = self._upstream, self._plan.copy()
         configured = int(upstream.batch_bytes)
-        extents, boots = await self._survey()
+        extents, boots, expired = await self._survey()
+        plan.expired = max(plan.expired, expired)
         plan.ranges = plan_ranges(
             extents,
             records_max=upstream.batch_records,
@@ -329,30 +292,36 @@ class PlannedBatches:
             # seldom; one of few is today's records, and rides on the commit that comes anyway.
             await self._keep(plan, soon=len(plan.ranges) == RANGES_MAX)
 
-    async def _survey(self) -> tuple[list[Extent], set[Boot]]:
-        """What there is to plan, and the boots whose clocks were not set when it came."""
+    async def _survey(self) -> tuple[list[Extent], set[Boot], int]:
+        """What there is to plan, the boots whose clocks were not set when it came, and up to where
+        it is too old to be sent.
+        """
+        now, expired = self._clock.read(), 0
         # Extents instead of blocks, so that never more than one read is held.
         extents: list[Extent] = []
         boots: set[Boot] = set()
         cursor, size = self._floor, 0
-        while size < self._upstream.batch_bytes * RANGES_MAX:
+        # What is too old has no size, and may be years of small blocks.
+        while size < self._upstream.batch_bytes * RANGES_MAX and len(extents) < _EXTENTS_MAX:
             read = await self._log.read(self._name, cursor, READ_BYTES)
             if not read:
                 break
             for item in read:
                 encoded = records = 0
-                if isinstance(item, Block):
+                if is_expired(item, now, self._upstream.max_age):
+                    expired = item.last
+                elif isinstance(item, Block):
                     encoded, boot = item.raw_len, item.unset_boot
                     records = item.count if item.thinned else 0
                     if boot is not None and boot not in boots:
                         if len(boots) == BOOTS_MAX:
-                            return extents, boots
+                            return extents, boots, expired
                         boots.add(boot)
                 size += encoded
                 begin = max(item.first, self._floor + 1)
                 extents.append(Extent(begin, item.last, encoded, records))
             cursor = read[-1].last
-        return extents, boots
+        return extents, boots, expired
 
     async def _load(self) -> Batch | None:
         (first, last), begun = self._plan.ranges[0], self._plan.begun
@@ -391,7 +360,11 @@ class PlannedBatches:
         return None
 
     def _as_planned(self, item: Block | Gap) -> Block | Gap:
-        if isinstance(item, Gap) or item.unset_boot is None:
+        if isinstance(item, Gap):
+            return item
+        if item.last <= self._plan.expired:
+            return as_expired(item)
+        if item.unset_boot is None:
             return item
         return item.corrected(self._plan.offsets)
 
@@ -422,15 +395,17 @@ class PlannedBatches:
 
     def _quarantined(self, record: Record, refusal: SinkRefused) -> Quarantined:
         reason = refusal.records.get(record.seq) or str(refusal)
+        # Sent again by order, it is by the lane that stays.
+        consumer = whole_consumer(self._consumer)
         return Quarantined(
             code=f"upstream_{refusal.code}",
-            reason=f"{self._consumer}: {reason}",
+            reason=f"{consumer}: {reason}",
             stream=record.stream,
             source=record.source,
             number=record.source_seq,
             arrival_ns=self._clock.read().wall_ns,
             body=_body(record),
-            consumer=self._consumer,
+            consumer=consumer,
             log=self._name,
             seq=record.seq,
         )

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import trio
 
@@ -26,10 +26,13 @@ from edge_agent.clock_note import ClockNote
 from edge_agent.commit import RunBlocking
 from edge_agent.config import Upstream
 from edge_agent.dial import Dial
+from edge_agent.forward.max_age import expired_numbers
 from edge_agent.record import Record
 from edge_agent.store import Block, Gap, Identity
 from edge_agent.store.thinning import as_owed, thinned_numbers, whole_ranges, withheld_numbers
 
+#: Newer records, or all of them; and the backlog, where it is sent beside them.
+Part = Literal["live", "backlog"]
 #: How long a goodbye may take.
 CLOSE_S = 2.0
 
@@ -99,6 +102,11 @@ class Batch:
         return withheld_numbers(self.items, self.first, self.last)
 
     @property
+    def expired(self) -> int:
+        """How many are not given because they are too old."""
+        return expired_numbers(self.items, self.first, self.last)
+
+    @property
     def whole(self) -> list[tuple[int, int]]:
         """Ranges in it that should not be cut."""
         return whole_ranges(self.items)
@@ -122,6 +130,9 @@ class LaneResume:
     ``first`` is the oldest seq still held (``last + 1`` where nothing is), ``last`` the newest,
     ``floor`` the highest acknowledged, ``state`` what the sink last asked to be kept. ``identity``
     is who we are from now on; None for the same as before.
+
+    ``part``: which of the lanes this is, where a backlog is sent beside newer records (`split`).
+    What is not above ``base`` is the other one's; so is what an upstream lacks of it.
     """
 
     floor: int
@@ -129,6 +140,8 @@ class LaneResume:
     last: int
     state: bytes | None
     identity: Identity | None = None
+    part: Part = "live"
+    base: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,9 @@ position is read again and gives the same results; or better ones, where a clock
 and what it had said before is now read corrected. While there are no results, position and state
 are written every 10,000 records only, so that rules add little to what is written.
 
+**A backlog of another agent** that comes beside newer records is marked (`Block.historical`), and
+no alarm goes on or off for it: what it says is over. Windows take what belongs to them by its time.
+
 **No loops.** A rule never sees its own records, those of other rules only with ``derived``, and
 never an aggregate that a full log has put in the place of records.
 
@@ -239,6 +242,8 @@ class _Task:
                         item.log,
                         item.reason,
                     )
+                continue
+            if item.historical and self._rule.alarm is not None:
                 continue
             is_dated = item.synced or item.correction is not None
             committed = Reading(item.when_ns, item.boot_ns, item.boot_id, is_dated)

@@ -6,6 +6,8 @@ bounds it instead is how far it may fall behind. Once it has caught up, a reader
 ``budget_bytes`` of records behind the newest one skips ahead and is told how many records of its
 streams it missed (with a filter: at most so many). Before it has caught up, from an old position,
 it misses only what was trimmed or is damaged; whose records those were is not known: all count.
+Who asked for what is new is not shown another agent's backlog that comes beside it, and who began
+at a position or a time is.
 
 Readers that have caught up ask for the same blocks at the same time; the last read of each log is
 kept for them, so that fifty views cost one read.
@@ -249,6 +251,8 @@ class Subscription:
     def _begin(self, item: Block | Gap) -> None:
         if isinstance(item, Gap):
             self._missed += item.last - item.first + 1
+        elif item.historical and self._start == "new":
+            return
         elif item.last <= self._old[item.log]:
             if item.latest_ns >= self._from_ns:
                 self._open(item)

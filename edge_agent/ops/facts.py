@@ -243,6 +243,7 @@ def upstream_status(upstream: Upstream, now: ForwarderStatistics) -> UpstreamSta
         retry_in_s=min(waits, default=None),
         rewinds=now.rewinds,
         gap_records=sum(lane.gap_records for lane in now.lanes),
+        expired_records=sum(lane.expired for lane in now.lanes),
         lanes=tuple(map(_lane_status, now.lanes)),
         mistaken=any(lane.mistaken for lane in now.lanes),
         obstacle=now.obstacle,
@@ -393,4 +394,5 @@ def _lane_status(lane: LaneStatistics) -> LaneStatus:
         smallest_failed_bytes=lane.failed,
         uncompressed=lane.plain,
         waits_for=lane.waits_for or None,
+        part=lane.part,
     )

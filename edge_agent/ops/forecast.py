@@ -154,7 +154,9 @@ NOTHING = LogRates(0.0, {}, {}, {}, {})
 @dataclass(frozen=True, slots=True)
 class LaneBacklog:
     """One log on its way to one upstream, now. ``age_s``: of its oldest undelivered record, 0 where
-    that is not known; ``late_s``: how old that may become in the ordinary course.
+    that is not known; ``late_s``: how old that may become in the ordinary course. ``part`` is
+    ``backlog`` for what is sent beside newer records: nothing comes in there, and ``holds`` is what
+    the log keeps for its sake, newer records included.
     """
 
     upstream: str
@@ -164,11 +166,23 @@ class LaneBacklog:
     backlog: int
     age_s: float
     late_s: float
+    part: str = "live"
+    holds: int = 0
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """As in `PositionSample.floors`."""
+        return lane_key(self.upstream, self.log, self.part)
 
     @property
     def behind(self) -> bool:
         """Whether something waits that should have gone."""
         return self.backlog > 0 and (not self.connected or self.age_s > self.late_s)
+
+
+def lane_key(upstream: str, log: str, part: str) -> tuple[str, str]:
+    """What a lane is known by among all of them."""
+    return upstream, log if part == "live" else f"{log}/{part}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,12 +244,12 @@ def loss(
     for lane in lanes:
         if lane.log != room.log or not lane.behind:
             continue
-        out = recent.out.get((lane.upstream, lane.log), 0.0) if lane.connected else 0.0
+        out = recent.out.get(lane.key, 0.0) if lane.connected else 0.0
         growing = into - out
         if growing <= 0 or (lane.connected and out >= recent.into.get(room.log, 0.0)):
             continue
         each = room.bytes / room.held
-        left = room.share_bytes - min(lane.backlog, room.held) * each
+        left = room.share_bytes - min(max(lane.backlog, lane.holds), room.held) * each
         found.append(Loss(max(0.0, left / (growing * each)), "share"))
         if not lane.required and room.keep_s is not None and lane.age_s > 0:
             # The oldest undelivered one ages more slowly where some still go out.
@@ -250,8 +264,8 @@ def drain(lanes: Iterable[LaneBacklog], recent: LogRates) -> Drain | None:
     behind = [lane for lane in lanes if lane.behind and lane.connected]
     if not behind or not recent.seconds:
         return None
-    out = sum(recent.out.get((lane.upstream, lane.log), 0.0) for lane in behind)
-    into = sum(recent.into.get(lane.log, 0.0) for lane in behind)
+    out = sum(recent.out.get(lane.key, 0.0) for lane in behind)
+    into = sum(recent.into.get(lane.log, 0.0) for lane in behind if lane.part == "live")
     backlog = sum(lane.backlog for lane in behind)
     return Drain(backlog / (out - into) if out > into else None, out, into)
 
@@ -354,6 +368,8 @@ class Projections:
                 backlog=lane.backlog_records,
                 age_s=lane.backlog_s,
                 late_s=LATE_S + interval_s + ages.get(one.name, 0.0),
+                part=lane.part,
+                holds=max(self._log.last_seq(lane.log) - lane.floor, 0),
             )
             for one in upstreams
             for lane in one.lanes
@@ -364,7 +380,11 @@ class Projections:
         get = self._metrics.get
         return PositionSample(
             last={name: self._log.last_seq(name) for name in names},
-            floors={(one.name, lane.log): lane.floor for one in upstreams for lane in one.lanes},
+            floors={
+                lane_key(one.name, lane.log, lane.part): lane.floor
+                for one in upstreams
+                for lane in one.lanes
+            },
             discarded={name: int(get("records_discarded_total", name)) for name in names},
             refused={name: int(get("records_refused_total", name)) for name in names},
         )

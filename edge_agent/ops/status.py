@@ -106,6 +106,7 @@ class LaneStatus:
     ``largest_passed_bytes`` and ``smallest_failed_bytes`` are what is known of how large a body
     gets through, 0 for nothing; ``uncompressed``: the upstream refuses the configured compression.
     ``waits_for``: the window that it waits for, in words.
+    ``part`` is ``backlog`` for what is sent beside newer records and ends where these begin.
     """
 
     log: str
@@ -119,6 +120,7 @@ class LaneStatus:
     smallest_failed_bytes: int = 0
     uncompressed: bool = False
     waits_for: str | None = None
+    part: str = "live"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ class UpstreamStatus:
     ``backlog_records`` counts positions of the log that it has not acknowledged, filtered ones
     included; ``misconfigured`` means that waiting will not help, a person must change something;
     ``rewinds`` is how often it had lost what it had acknowledged, ``gap_records`` how much of that
-    was no longer here to be sent again.
+    was no longer here to be sent again; ``expired_records`` were too old for it (``max_age``).
     ``retry_in_s`` is when it is tried again, None where it is not waited for. ``obstacle`` says
     where what the error is about lies: ``here`` (a file, the disk, the clock), ``between`` (no
     connection), or ``there``: it has answered.
@@ -158,6 +160,7 @@ class UpstreamStatus:
     outlook: str | None = None
     mistaken: bool = False
     obstacle: Obstacle | None = None
+    expired_records: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,6 +247,8 @@ class Directory:
             seen.time_key = _time_key(bytes(run.records))
             if is_new:
                 seen.uncounted += run.count
+            if item.historical and (run.stream in self._fresh or self.last.get(run.stream)):
+                continue  # Another agent's backlog: its newest record is older than what is shown.
             self._fresh[run.stream] = item, run
         return len(runs)
 

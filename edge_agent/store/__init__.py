@@ -202,6 +202,7 @@ from edge_agent.store.read.statistics import LogStatistics, StoreStatistics
 from edge_agent.store.repair.salvage import loss_in_words
 from edge_agent.store.settings import SHARES_MAX, ConsumerSettings, LogSettings, StoreSettings
 from edge_agent.store.types import (
+    BACKLOG,
     ENTRY_BYTES,
     PART_BYTES,
     QUARANTINE_BYTES_MAX,
@@ -215,10 +216,13 @@ from edge_agent.store.types import (
     Quarantined,
     SourceOrder,
     Stored,
+    is_backlog,
+    whole_consumer,
 )
 
 __all__ = [
     "AGENT_PREFIX",
+    "BACKLOG",
     "DATA",
     "ENTRY_BYTES",
     "ERASED",
@@ -267,6 +271,7 @@ __all__ = [
     "encode_runs",
     "filter_payload",
     "foreign_stream",
+    "is_backlog",
     "is_held",
     "loss_in_words",
     "machine_fingerprint",
@@ -288,6 +293,7 @@ __all__ = [
     "sync_folder",
     "tidy",
     "time_of",
+    "whole_consumer",
     "without_streams",
     "writing",
 ]

@@ -28,10 +28,24 @@ QUARANTINE_BYTES_MAX = 4096
 #: bytes that it holds. For a single small record that is ten times the record.
 ENTRY_BYTES = 400
 PART_BYTES = 300
+#: Behind an upstream's consumer: the lane that sends its backlog while newer records go out beside
+#: it (`edge_agent.forward.split`). Such a position exists only as long as there is a backlog.
+BACKLOG = "/backlog"
 #: What a part for quarantine counts instead, whatever it holds: to judge it, to write it as a row
 #: of its own and to tell of it takes as long as hundreds of records, and what is in flight comes
 #: before everybody's next ack. 2,000 of them are 32 MiB.
 QUARANTINE_WEIGHT = 16 * 1024
+
+
+def is_backlog(consumer: str) -> bool:
+    """Whether this is the backlog's part of an upstream, which exists at times only."""
+    # Names of upstreams have no slash, and may be "backlog".
+    return consumer.endswith(BACKLOG) and consumer.count("/") == 2
+
+
+def whole_consumer(consumer: str) -> str:
+    """The upstream that a backlog is of; any other consumer is its own."""
+    return consumer.removesuffix(BACKLOG) if is_backlog(consumer) else consumer
 
 
 class Binding(Struct, frozen=True, gc=False):
@@ -85,6 +99,9 @@ class Position:
 
     ``order`` is a person's: ``pause`` and ``resume`` are kept beside the floor, ``skip`` counts
     what the floor passes as discarded, ``forget`` removes the position.
+
+    ``span``: first and last seq of what a backlog's lane sends; only with it such a position comes
+    to be. None keeps what is stored.
     """
 
     consumer: str
@@ -93,6 +110,7 @@ class Position:
     state: bytes | None = None
     rewind: bool = False
     order: Literal["pause", "resume", "skip", "forget"] | None = None
+    span: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,18 @@
 
 A message is a msgpack array of segments that follow one another without a hole::
 
-    [0, first, last, count, codec, raw_len, payload, crc, time_min_ns, time_max_ns, origin, thinned]
+    [0, first, last, count, codec, raw_len, payload, crc, time_min_ns, time_max_ns, origin, thinned,
+     historical]
     [1, first, last, reason]
     [2, agent, boot_id, offset_ns, boot_ns, hops]
 
 The first is a block: ``count`` records out of the numbers ``first`` to ``last`` of the sender's
 log (what a filter left out makes holes), ``payload`` as in ``store/format/block.py``, ``crc`` the
 CRC-32 of the payload as sent, ``origin`` the array of `record.Origin`'s fields, ``thinned`` how
-many records gave way to the aggregates among these, 0 for none (it may be absent). The second says
-that there is nothing to send between ``first`` and ``last``, and why. So a message covers all that
-was examined, and the numbers it takes are ``first`` of its first segment to ``last`` of its last
-one.
+many records gave way to the aggregates among these, 0 for none, ``historical`` whether it is of a
+backlog that is sent beside newer records (both may be absent). The second says that there is
+nothing to send between ``first`` and ``last``, and why. So a message covers all that was examined,
+and the numbers it takes are ``first`` of its first segment to ``last`` of its last one.
 
 The third is a clock note (`edge_agent.clock_note`) and takes no number; it may stand anywhere, also
 alone. Whoever sent blocks that were stored while a clock was not set sends it once that is known,
@@ -55,8 +56,9 @@ SEGMENTS_MAX = 10_000
 NOTES_MAX = 256
 PATH_MAX = 8
 
-#: "thinned": the receiver had a part of the records when a full log put aggregates in their place.
-EmptyReason = Literal["filtered", "trimmed", "damaged", "loop", "thinned"]
+#: "thinned": the receiver had a part of the records when a full log put aggregates in their place;
+#: "expired": they were not worth sending any more.
+EmptyReason = Literal["filtered", "trimmed", "damaged", "loop", "thinned", "expired"]
 
 _Number = Annotated[int, Meta(ge=1, le=NUMBER_MAX)]
 _Int64 = Annotated[int, Meta(ge=-(2**63), le=NUMBER_MAX)]
@@ -102,6 +104,7 @@ class _Block(Struct, array_like=True, frozen=True, tag=0):
     time_max_ns: _Int64
     origin: _Origin
     thinned: Annotated[int, Meta(ge=0, le=NUMBER_MAX)] = 0
+    historical: bool = False
 
 
 class _Empty(Struct, array_like=True, frozen=True, tag=1):
@@ -237,6 +240,7 @@ def _to_wire(segment: Segment) -> _Block | _Empty:
             origin.path,
         ),
         block.thinned,
+        block.historical,
     )
 
 
@@ -275,6 +279,7 @@ def _from_wire(item: _Block | _Empty) -> Segment:
             path=origin.path,
         ),
         thinned=item.thinned,
+        historical=item.historical,
     )
     return Segment.of(block)
 

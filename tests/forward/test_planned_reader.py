@@ -9,9 +9,9 @@ import trio.testing
 
 from edge_agent.errors import SinkRefused
 from edge_agent.forward.consumer_orders import LogRange, position_for
+from edge_agent.forward.open_reader import OpenBatches
 from edge_agent.forward.plan import SINGLES_MAX, Plan, decode_plan, encode_plan
 from edge_agent.forward.planned_reader import (
-    OpenBatches,
     PlannedBatches,
     SinkMisconfigured,
     shape_of,
@@ -45,63 +45,6 @@ def planned(station: Station, *patterns: str, **more: Any) -> PlannedBatches:
 def stored_plan(station: Station) -> Plan:
     floor, state = station.engine.position(CONSUMER, "main")
     return decode_plan(state, shape_of(CONFIG), floor)
-
-
-async def test_open_batches_follow_one_another(tmp_path: Path) -> None:
-    async with running_station(tmp_path) as station:
-        await station.put(3)
-        await station.put(3, start=3)
-        batches = OpenBatches(CONFIG, station.log, "main", station.clock)
-        batches.resume(2)
-        first = await batches.next()
-        assert (first.first, first.last) == (2, 6)
-        again = await batches.next()
-        assert again == first
-        batches.sent(first)
-        await station.put(1, start=6)
-        assert (await batches.next()).first == 7
-
-
-async def test_a_read_takes_no_more_than_a_batch(tmp_path: Path) -> None:
-    async with running_station(tmp_path) as station:
-        for start in range(0, 40, 10):
-            await station.put(10, start=start)
-        batches = OpenBatches(
-            upstream("ws://h/", batch_bytes=1), station.log, "main", station.clock
-        )
-        batches.resume(1)
-        batch = await batches.next()
-        assert (batch.first, batch.last) == (1, 10)
-
-
-@pytest.mark.parametrize("age_s, waits_s", [(0, 5.0), (2, 3.0), (5, 0.0), (3600, 0.0)])
-async def test_a_record_waits_for_company_from_its_commit_on(
-    autojump_clock: trio.testing.MockClock, tmp_path: Path, age_s: float, waits_s: float
-) -> None:
-    clock = ManualClock()
-    async with running_station(tmp_path, clock=clock) as station:
-        await station.put(3)
-        clock.advance(age_s)
-        config = upstream("ws://h/", batch_age=5.0)
-        batches = OpenBatches(config, station.log, "main", clock)
-        batches.resume(1)
-        began = trio.current_time()
-        assert (await batches.next()).last == 3
-        assert trio.current_time() - began == pytest.approx(waits_s)
-
-
-async def test_what_an_earlier_boot_stored_does_not_wait(
-    autojump_clock: trio.testing.MockClock, tmp_path: Path
-) -> None:
-    clock = ManualClock()
-    async with running_station(tmp_path, clock=clock) as station:
-        await station.put(3)
-        clock.reboot(wall_ns=0)
-        batches = OpenBatches(upstream("ws://h/", batch_age=5.0), station.log, "main", clock)
-        batches.resume(1)
-        began = trio.current_time()
-        await batches.next()
-        assert trio.current_time() == began
 
 
 async def test_ranges_are_durable_before_they_are_given_out(tmp_path: Path) -> None:
@@ -261,23 +204,6 @@ def stand_for(batches: list[Batch]) -> int:
     return sum(record.fields["records"] if record.source == "$thin/s" else 1 for record in records)
 
 
-@pytest.mark.parametrize("keyed", [False, True])
-async def test_all_records_or_what_stands_for_them_go_out_once(tmp_path: Path, keyed: bool) -> None:
-    async with running_station(tmp_path, settings=THIN, clock=ManualClock()) as station:
-        await fill(station)
-        last = station.log.last_seq("main")
-        batches: OpenBatches | PlannedBatches
-        if keyed:
-            batches = planned(station, batch_records=2000)
-        else:
-            batches = OpenBatches(CONFIG, station.log, "main", station.clock)
-            batches.resume(1)
-        found = await through(batches, last)
-        assert stand_for(found) == last == 30_000
-        assert any(batch.thinned for batch in found)
-        assert not any(batch.withheld for batch in found)
-
-
 async def test_a_plan_whose_records_were_thinned_with_others_is_made_anew(tmp_path: Path) -> None:
     async with running_station(tmp_path, settings=THIN, clock=ManualClock()) as station:
         await fill(station, blocks=100)
@@ -324,20 +250,6 @@ async def test_a_thinned_block_that_is_refused_is_cut_and_nothing_of_it_is_withh
         assert not any(one.withheld for one in found)
 
 
-async def test_what_was_handed_out_is_not_thinned_meanwhile(tmp_path: Path) -> None:
-    async with running_station(tmp_path, settings=THIN, clock=ManualClock()) as station:
-        await fill(station, blocks=50)
-        batches = OpenBatches(CONFIG, station.log, "main", station.clock)
-        batches.resume(1)
-        first = await batches.next()
-        batches.sent(first)
-        await fill(station)
-        rest = await through(batches, station.log.last_seq("main"))
-        assert any(batch.thinned for batch in rest)
-        assert stand_for([first, *rest]) == 33_000
-        assert not any(batch.withheld for batch in rest)
-
-
 async def test_the_rest_of_a_range_that_was_cut_off_is_not_thinned_either(tmp_path: Path) -> None:
     """The upstream may have taken all of it: only its answer need have been lost."""
     async with running_station(tmp_path, settings=THIN, clock=ManualClock()) as station:
@@ -376,3 +288,34 @@ async def test_what_is_sent_again_by_order_is_never_taken_for_what_was_sent_befo
             order = position_for("rewind", held, LogRange(1, 8), configured=True, target=1)
             await station.log.acknowledge(order, durable=True)
         assert keys == [(1, 4, 0), (1, 4, 1), (1, 4, 2)]
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+async def test_all_records_or_what_stands_for_them_go_out_once(tmp_path: Path, keyed: bool) -> None:
+    async with running_station(tmp_path, settings=THIN, clock=ManualClock()) as station:
+        await fill(station)
+        last = station.log.last_seq("main")
+        batches: OpenBatches | PlannedBatches
+        if keyed:
+            batches = planned(station, batch_records=2000)
+        else:
+            batches = OpenBatches(CONFIG, station.log, "main", station.clock)
+            batches.resume(1)
+        found = await through(batches, last)
+        assert stand_for(found) == last == 30_000
+        assert any(batch.thinned for batch in found)
+        assert not any(batch.withheld for batch in found)
+
+
+async def test_what_was_handed_out_is_not_thinned_meanwhile(tmp_path: Path) -> None:
+    async with running_station(tmp_path, settings=THIN, clock=ManualClock()) as station:
+        await fill(station, blocks=50)
+        batches = OpenBatches(CONFIG, station.log, "main", station.clock)
+        batches.resume(1)
+        first = await batches.next()
+        batches.sent(first)
+        await fill(station)
+        rest = await through(batches, station.log.last_seq("main"))
+        assert any(batch.thinned for batch in rest)
+        assert stand_for([first, *rest]) == 33_000
+        assert not any(batch.withheld for batch in rest)

@@ -3,16 +3,20 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from edge_agent.config import Alarm, Rule
 from edge_agent.errors import ProtocolError
 from edge_agent.filter import compile_filter
+from edge_agent.live import AlarmBoard, run_alarms
 from edge_agent.live.subscribe import BATCH_RECORDS, Start, Subscription, Subscriptions
-from edge_agent.store import LogSettings
+from edge_agent.record import ForeignBlock, Origin
+from edge_agent.store import Entry, LogSettings, encode_runs
 from edge_agent.stream_names import compile_pattern
 from tests.patience import PATIENCE_S
 from tests.waist import NOW_NS, SECOND, Waist, open_waist, run_of, settings
@@ -218,3 +222,39 @@ async def test_only_so_many_views_are_open_and_the_count_is_given_back(tmp_path:
                 raise AssertionError("the log does not exist")
         async with view(feed):
             pass
+
+
+def of_a_backlog(count: int) -> ForeignBlock:
+    run = run_of(*({"t": n} for n in range(count)))
+    raw = encode_runs([run])
+    origin = Origin("a1", "e1", "main", 1, b"b" * 16, 1, NOW_NS, True, ("a1",))
+    times = (run.time_min_ns, run.time_max_ns)
+    return ForeignBlock(1, count, count, 0, len(raw), raw, *times, origin, historical=True)
+
+
+async def test_a_backlog_that_comes_beside_what_is_new_is_not_shown_as_new(tmp_path: Path) -> None:
+    async with open_waist(tmp_path, interval=0.001) as waist:
+        feed = feed_of(waist)
+        async with view(feed) as new, view(feed, start=("main", 1)) as everything:
+            await (await waist.log.append(Entry(blocks=(of_a_backlog(3),)))).wait()
+            await waist.put(run_of({"t": 7}))
+            assert await next_values(new) == ([7], 0)
+            assert await next_values(everything) == ([0, 1, 2], 0)
+
+
+async def test_no_alarm_goes_on_for_a_backlog_that_comes_beside_what_is_new(
+    tmp_path: Path,
+) -> None:
+    alarm = Rule(name="hot", streams=("**",), alarm=Alarm(field="t", above=1, clear_below=0))
+    async with open_waist(tmp_path, interval=0.001) as waist, trio.open_nursery() as nursery:
+        board = AlarmBoard(waist.metrics)
+        run = partial(run_alarms, clock=waist.clock, metrics=waist.metrics, board=board)
+        nursery.start_soon(run, waist.log, alarm)
+        await (await waist.log.append(Entry(blocks=(of_a_backlog(3),)))).wait()
+        await waist.put(run_of({"t": 0.5}))
+        async with view(feed_of(waist), "$rule/**", ("main", 1)) as changes:
+            await waist.put(run_of({"t": 9}))
+            with trio.fail_after(PATIENCE_S):
+                batch = await changes.__anext__()
+        assert [one.fields["value"] for one in batch.records] == [9]
+        nursery.cancel_scope.cancel()

@@ -52,7 +52,14 @@ def test_a_message_has_the_shape_that_the_specification_shows() -> None:
     empty, block, _ = as_list(SEGMENTS)
     assert empty == [1, 1, 10, "filtered"]
     assert block[:7] == [0, 11, 20, 7, 0, 7, b"payload"]
-    assert len(block) == 12 and block[11] == 0
+    assert block[11:] == [0, False]
+
+
+def test_what_is_of_a_backlog_says_so_and_an_earlier_sender_says_nothing() -> None:
+    old = structs.replace(BLOCK, historical=True)
+    assert decode_segments(encode_segments([Segment.of(old)])) == [Segment.of(old)]
+    (told,) = as_list([Segment.of(old)])
+    assert decode_segments(msgpack.packb([told[:12]]))[0].block == BLOCK
 
 
 def test_what_was_thinned_is_told_with_the_block_and_an_earlier_sender_told_of_none() -> None:

@@ -22,12 +22,13 @@ import msgspec
 import trio
 
 from edge_agent.errors import ProtocolError
-from edge_agent.forward import LogRange, Order, OrderRefused, full_name, position_for
+from edge_agent.forward import LogRange, Order, OrderRefused, full_name, positions_for
 from edge_agent.moments import parse_moment
 from edge_agent.ops.orders.replay import SendAgain, is_an_upstreams, replay
 from edge_agent.record import format_time
 from edge_agent.store import (
     AGENT_PREFIX,
+    BACKLOG,
     LANE_PREFIX,
     POSTED_PREFIX,
     ConsumerView,
@@ -36,6 +37,8 @@ from edge_agent.store import (
     Quarantined,
     SourceOrder,
     SourceView,
+    is_backlog,
+    whole_consumer,
 )
 from edge_agent.wire import WireLimits
 
@@ -225,7 +228,10 @@ class Orders:
         held = {(one.consumer, one.log): one for one in stored}
         for name, each in there:
             held.setdefault((name, each), ConsumerView(name, each, 0, None, False, 0))
-        return [self._told(one, (one.consumer, one.log) in there) for one in held.values()]
+        return [
+            self._told(one, (whole_consumer(one.consumer), one.log) in there)
+            for one in held.values()
+        ]
 
     async def move(self, given: ConsumerOrder) -> list[dict[str, Any]]:
         """Obey; what has become of each of the consumer's positions.
@@ -235,11 +241,13 @@ class Orders:
         """
         self._check_whose(given.agent)
         name = full_name(given.consumer)
+        if is_backlog(name):
+            raise OrderRefused(f"a backlog goes with its upstream: {whole_consumer(name)}")
         async with self._one_at_a_time, AsyncExitStack() as stack:
             for log in self._log.names() if given.log is None else (given.log,):
-                lane = self._lane(name, log)
-                if lane is not None:
-                    await stack.enter_async_context(lane.holding.held())
+                for lane in (self._lane(name, log), self._lane(name + BACKLOG, log)):
+                    if lane is not None:
+                        await stack.enter_async_context(lane.holding.held())
             # Acknowledgements ride on later commits. What the lanes have said until they were held
             # is brought to the store before it is asked where they stand.
             await (await self._log.append(Entry(), soon=True)).wait()
@@ -256,7 +264,8 @@ class Orders:
             await ticket.wait()
             logger.warning("by order: %s %s%s", given.order, name, _to(given))
         names = {position.log for position in positions}
-        now = [one for one in await self.consumers() if one["consumer"] == name]
+        there = await self.consumers()
+        now = [one for one in there if whole_consumer(one["consumer"]) == name]
         return [one for one in now if one["log"] in names]
 
     async def sources(self) -> list[dict[str, Any]]:
@@ -382,10 +391,9 @@ class Orders:
                     target = await log.read_near(each, wanted.time_ns)
             held = views.get((name, each), ConsumerView(name, each, 0, None, False, 0))
             try:
-                made.append(
-                    position_for(
-                        given.order, held, lines, configured=one["configured"], target=target
-                    )
+                configured, beside = one["configured"], views.get((name + BACKLOG, each))
+                made += positions_for(
+                    given.order, held, beside, lines, configured=configured, target=target
                 )
             except OrderRefused as error:
                 refused = error
@@ -396,6 +404,7 @@ class Orders:
 
     def _told(self, one: ConsumerView, configured: bool) -> dict[str, Any]:
         last = self._log.last_seq(one.log) if one.log in self._log.names() else 0
+        last = one.span[1] or last
         lane = self._lane(one.consumer, one.log)
         if lane is not None and not lane.holding.stale:
             # It may be ahead of what is durable.

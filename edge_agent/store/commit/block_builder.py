@@ -155,6 +155,7 @@ class Filling:
             block.time_min_ns,
             block.time_max_ns,
             block.origin,
+            historical=block.historical,
         )
         self._put(log, packed)
         last[log] = self._logs[log].last

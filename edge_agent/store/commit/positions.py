@@ -22,6 +22,7 @@ from edge_agent.store.types import (
     STATE_BYTES_MAX,
     Position,
     Quarantined,
+    is_backlog,
 )
 
 #: Characters kept of each text of a quarantine entry; its body has a limit of its own.
@@ -38,6 +39,7 @@ class ConsumerView:
     state: bytes | None
     paused: bool
     skipped: int
+    span: tuple[int, int] = (0, 0)
 
 
 def put_position(
@@ -53,6 +55,9 @@ def put_position(
         txn.delete(key)
         return 0
     raw = txn.get(key)
+    if raw is None and position.span is None and is_backlog(position.consumer):
+        # Late word of a backlog that is done and forgotten: nobody shall send it again.
+        return 0
     held = PositionValue(0, None) if raw is None else decode(key, raw, PositionValue)
     wanted = max(min(position.floor, end), 0)
     floor = wanted if position.rewind else max(held.floor, wanted)
@@ -63,7 +68,8 @@ def put_position(
     elif position.order == "skip" and log is not None:
         # What was trimmed before counts as little as seqs that a salvage left out.
         passed = min(max(floor - max(held.floor, log.first - 1), 0), log.records)
-    value = PositionValue(floor, state, paused, held.skipped + passed)
+    span = position.span or held.span
+    value = PositionValue(floor, state, paused, held.skipped + passed, span)
     if raw is None or value != held:
         txn.put(key, encode(key, value))
     return passed
@@ -80,9 +86,8 @@ def read_positions(txn: lmdb.Transaction[memoryview]) -> list[ConsumerView]:
             break
         value = decode(key, raw, PositionValue)
         consumer, _, log = key[1:].decode().rpartition("\x00")
-        found.append(
-            ConsumerView(consumer, log, value.floor, value.state, value.paused, value.skipped)
-        )
+        facts = (value.floor, value.state, value.paused, value.skipped, value.span)
+        found.append(ConsumerView(consumer, log, *facts))
     return found
 
 

@@ -6,7 +6,7 @@ a foreign block its origin in msgpack), then the payload as stored:
 ===== ============ ================================================================
 u8    format       1
 u8    codec        0 raw, 1 zstd
-u8    flags        bit 0: our clock was synced; bit 1: has an origin; bit 2: thinned
+u8    flags        bit 0: our clock was synced; 1: has an origin; 2: thinned; 3: historical
 u8    reserved     0
 u32   count        records
 u32   raw_len      bytes of the payload once decompressed
@@ -75,6 +75,7 @@ BLOCK_FORMAT = 1
 FLAG_SYNCED = 1
 FLAG_ORIGIN = 2
 FLAG_THINNED = 4
+FLAG_HISTORICAL = 8
 #: What stands before a thinned block's origin: ``covers``.
 _COVERS_BYTES = 4
 
@@ -92,6 +93,7 @@ class Block:
     ``payload`` is as stored; ``boot_id`` to ``synced`` are this agent's clocks at the commit (of a
     thinned block: at the commit of the newest record that it stands for). ``thinned``: how many
     records a thinned block stands for, 0 for any other.
+    ``historical``: it came from another agent's backlog, beside newer records.
     ``correction`` is what is known by now of clocks that were not set; it is no part of the block.
     """
 
@@ -110,6 +112,7 @@ class Block:
     origin: Origin | None = None
     thinned: int = 0
     correction: Correction | None = None
+    historical: bool = False
 
     @property
     def last(self) -> int:
@@ -216,13 +219,14 @@ class Block:
 @dataclass(frozen=True, slots=True)
 class Gap:
     """Nothing to read from ``first`` to ``last`` inclusive, and why. ``thinned`` is said to a
-    consumer that had a part of it (`edge_agent.store.thinning`); no reading of a log finds it.
+    consumer that had a part of it (`edge_agent.store.thinning`), ``expired`` to one for which it is
+    too old (`edge_agent.forward.max_age`); no reading of a log finds these.
     """
 
     log: str
     first: int
     last: int
-    reason: Literal["trimmed", "damaged", "thinned"]
+    reason: Literal["trimmed", "damaged", "thinned", "expired"]
 
 
 def filter_payload(block: Block, keep: Callable[[RunView], bool]) -> tuple[int, bytes]:
@@ -251,6 +255,7 @@ class Packed:
     time_max_ns: int
     origin: Origin | None = None
     thinned: int = 0
+    historical: bool = False
 
 
 def encode_block(key: bytes, packed: Packed, moment: Moment) -> bytes:
@@ -258,6 +263,7 @@ def encode_block(key: bytes, packed: Packed, moment: Moment) -> bytes:
     origin = packed.origin
     extra = b"" if origin is None else encode_origin(origin)
     flags = (FLAG_SYNCED if moment.synced else 0) | (FLAG_ORIGIN if origin is not None else 0)
+    flags |= FLAG_HISTORICAL if packed.historical else 0
     if packed.thinned:
         flags |= FLAG_THINNED
         extra = packed.thinned.to_bytes(_COVERS_BYTES, "big") + extra
@@ -298,7 +304,9 @@ def decode_block(log: str, first: int, key: bytes, value: memoryview) -> Block:
     origin = decode_origin(value[begin:start]) if flags & FLAG_ORIGIN else None
     payload = bytes(value[start:])
     stored = (boot_id, boot_ns, stored_ns, bool(flags & FLAG_SYNCED))
-    return Block(log, first, count, codec, raw_len, payload, *stored, low, high, origin, covers)
+    is_historical = bool(flags & FLAG_HISTORICAL)
+    facts = (*stored, low, high, origin, covers, None, is_historical)
+    return Block(log, first, count, codec, raw_len, payload, *facts)
 
 
 def peek(value: memoryview) -> BlockHead | None:

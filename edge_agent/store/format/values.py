@@ -117,13 +117,15 @@ class LogHeader(msgspec.Struct, array_like=True, frozen=True):
 
 class PositionValue(msgspec.Struct, array_like=True, frozen=True):
     """How far a consumer is, and what it asked to be kept for it; whether a person has paused it,
-    and how many records it was told to skip.
+    and how many records it was told to skip. ``span``: first and last seq of a backlog that is sent
+    beside newer records; (0, 0) for any other consumer.
     """
 
     floor: int
     state: bytes | None
     paused: bool = False
     skipped: int = 0
+    span: tuple[int, int] = (0, 0)
 
 
 class SourceValue(msgspec.Struct, array_like=True, frozen=True):

@@ -177,13 +177,20 @@ def last_dated(
 def floors_in(
     txn: lmdb.Transaction[memoryview], log: str, consumers: Iterable[ConsumerSettings]
 ) -> dict[str, int]:
+    """How far these consumers are in a log; who has no position is absent."""
+    return {name: held.floor for name, held in positions_in(txn, log, consumers).items()}
+
+
+def positions_in(
+    txn: lmdb.Transaction[memoryview], log: str, consumers: Iterable[ConsumerSettings]
+) -> dict[str, PositionValue]:
     """The positions that these consumers have in a log; who has none is absent."""
-    found: dict[str, int] = {}
+    found: dict[str, PositionValue] = {}
     for consumer in consumers:
         key = keys.position_key(consumer.name, log)
         raw = txn.get(key)
         if raw is not None:
-            found[consumer.name] = decode(key, raw, PositionValue).floor
+            found[consumer.name] = decode(key, raw, PositionValue)
     return found
 
 

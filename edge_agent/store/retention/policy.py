@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from edge_agent.store.format.keys import stored_bytes
 from edge_agent.store.settings import ConsumerSettings, Moment
+from edge_agent.store.types import is_backlog
 
 #: After a step of the wall clock, age is not judged for this long (boot clock, ns).
 STEP_CALM_NS = 600 * 1_000_000_000
@@ -105,8 +106,14 @@ class ClockWatch:
 def floors_of(
     log: str, consumers: Sequence[ConsumerSettings], positions: Mapping[str, int]
 ) -> Floors:
-    """The floors of ``log``; a configured consumer without a position has nothing yet."""
-    mine = [consumer for consumer in consumers if consumer.log == log]
+    """The floors of ``log``; a configured consumer without a position has nothing yet, but for a
+    backlog, which has none where there is no backlog.
+    """
+    mine = [
+        consumer
+        for consumer in consumers
+        if consumer.log == log and (consumer.name in positions or not is_backlog(consumer.name))
+    ]
     required = [positions.get(consumer.name, 0) for consumer in mine if consumer.required]
     every = [positions.get(consumer.name, 0) for consumer in mine]
     return Floors(min(required, default=None), min(every, default=None))

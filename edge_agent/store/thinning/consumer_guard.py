@@ -4,7 +4,9 @@ A consumer may have records without our knowing it: they were on their way when 
 the power broke, and its word that it has them was not. In an aggregate they would count twice. So
 of each consumer's stretch of a log these blocks stay as they are: the one that its position lies
 in, what it was handed since (`Engine.note_handed`, forgotten when the agent ends), about
-`GUARD_BYTES` behind that, and single records farther on that it was sent out of turn.
+`GUARD_BYTES` behind that, and single records farther on that it was sent out of turn. Where a
+backlog is sent beside newer records, so do the blocks on both sides of its end: what becomes one
+block cannot be given to two lanes.
 
 Where that was not enough, a consumer comes back with a position within a thinned block. It is then
 told "thinned" up to the block's end instead of the aggregates, and that is counted: rather less
@@ -20,8 +22,9 @@ import lmdb
 from edge_agent.store.format import keys
 from edge_agent.store.format.block import Block
 from edge_agent.store.format.values import LogHeader
-from edge_agent.store.read.cursor import BlockCursor, floors_in
+from edge_agent.store.read.cursor import BlockCursor, positions_in
 from edge_agent.store.settings import StoreSettings
+from edge_agent.store.types import is_backlog
 
 #: Behind what a consumer has, as stored; in a small log `GUARD_PART` of its share.
 GUARD_BYTES = 1024 * 1024
@@ -89,14 +92,18 @@ def guard_of(
 ) -> Guard:
     """As this transaction sees the log's configured consumers."""
     mine = [consumer for consumer in settings.consumers if consumer.log == log]
-    floors = floors_in(txn, log, mine)
+    held = positions_in(txn, log, mine)
+    mine = [one for one in mine if one.name in held or not is_backlog(one.name)]
     limit = min(GUARD_BYTES, int(GUARD_PART * settings.share_bytes(log)))
     stretches = []
     for consumer in mine:
-        floor = floors.get(consumer.name, 0)
+        position = held.get(consumer.name)
+        floor = 0 if position is None else position.floor
         reached = max(floor, handed.upto(consumer.name, log))
         stretches.append((floor, _behind(txn, header, reached, limit, page_bytes)))
         stretches += [(seq - 1, seq) for seq in handed.alone(consumer.name, log) if seq > floor]
+        if position is not None and position.span[1]:
+            stretches.append((position.span[1] - 1, position.span[1] + 1))
     return Guard(min((floor for floor, _ in stretches), default=0), stretches)
 
 

@@ -225,6 +225,7 @@ class Thinner:
             new.time_max_ns,
             new.origin,
             new.covers,
+            blocks[-1].historical,
         )
         newest = blocks[-1]
         clocks = _Clocks(newest.boot_id, newest.boot_ns, newest.stored_ns, newest.synced)
@@ -286,4 +287,5 @@ def _is_one_stretch(before: Block | None, block: Block) -> bool:
         before is not None
         and continues(before, block)
         and before.stored_ns // STRETCH_NS == block.stored_ns // STRETCH_NS
+        and before.historical == block.historical
     )

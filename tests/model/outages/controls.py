@@ -27,12 +27,13 @@ from edge_agent.forward.planned_reader import PlannedBatches
 from edge_agent.forward.sink import Acknowledged
 from edge_agent.forward.sinks.agent.sink import WebSocketSink
 from edge_agent.forward.sinks.http.sink import HttpSink
+from edge_agent.forward.split import LaneLog, Split
 from edge_agent.store.commit.group import Group
 from edge_agent.store.format.payload import join_runs, raw_runs, read_runs
 from edge_agent.store.thinning import aggregate, thinner
 from edge_agent.store.thinning.aggregate import Aggregated
 from edge_agent.store.thinning.consumer_guard import Guard
-from edge_agent.store.types import CommitResult, Stored
+from edge_agent.store.types import CommitResult, Position, Stored
 from tests.model.outages.plan import Shape, draw
 from tests.model.outages.world import simulate
 
@@ -195,6 +196,44 @@ def a_record_and_its_aggregate() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def a_log_is_divided_in_two_commits() -> Iterator[None]:
+    """Where newer records begin is durable before there is a backlog."""
+    write = Split._write
+
+    async def one_by_one(self: Split, *positions: Position) -> None:
+        for position in reversed(positions):
+            await write(self, position)
+
+    with patch.object(Split, "_write", one_by_one):
+        yield
+
+
+@contextmanager
+def a_log_is_divided_again_before_its_backlog_is_sent() -> Iterator[None]:
+    """The new backlog takes the place of the one that was there."""
+
+    def always(self: LaneLog, item: Any) -> bool:
+        return self.part == "live" and self.split.live_first and self.split.is_old(item)
+
+    with (
+        patch.object(LaneLog, "falls_behind", always),
+        patch.object(LaneLog, "base", property(lambda self: 0)),
+        patch.object(LaneLog, "rearrange", _without_a_look_at_what_is_there),
+    ):
+        yield
+
+
+async def _without_a_look_at_what_is_there(
+    self: LaneLog, resume: Any, resumed: Any, *, keyed: bool, may_divide: bool
+) -> bool:
+    begin = resumed.next - 1
+    if self.part == "backlog" or not may_divide or not await self.split.is_due(begin):
+        return False
+    await self.split.divide(begin, keyed=keyed)
+    return True
+
+
 def _any(shape: Shape) -> bool:
     return True
 
@@ -210,6 +249,10 @@ def _small(shape: Shape) -> bool:
 
 def _thins(shape: Shape) -> bool:
     return shape.full == "thin-oldest"
+
+
+def _divided(shape: Shape) -> bool:
+    return shape.live_first and not shape.full
 
 
 _Planted = tuple[Callable[[], AbstractContextManager[None]], Callable[[Shape], bool], int]
@@ -229,6 +272,8 @@ CONTROLS: Final[dict[str, _Planted]] = {
         (an_aggregate_is_left_out, _thins, 7),
         (an_aggregate_counts_a_record_twice, _thins, 7),
         (a_record_and_its_aggregate, _thins, 278),
+        (a_log_is_divided_in_two_commits, _divided, 1),
+        (a_log_is_divided_again_before_its_backlog_is_sent, _divided, 1),
     )
 }
 

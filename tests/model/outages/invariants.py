@@ -36,6 +36,7 @@ class Watch:
         checked: records that a check has found where they belong.
         counted: records that aggregates stand for, each of which was found to be counted once.
         hub_lost: how often the hub's store was thrown away.
+        divided: how often a log was divided, or that was taken back.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class Watch:
         http: HttpHub | None,
     ) -> None:
         self.problems: list[str] = []
-        self.checked = self.counted = self.hub_lost = self._withheld = 0
+        self.checked = self.counted = self.hub_lost = self._withheld = self.divided = 0
         self._plan, self._machines, self._senders, self._http = plan, machines, senders, http
         self._ledgers: dict[str, Ledger] = {}
 
@@ -101,6 +102,9 @@ class Watch:
                 self._problem(f"{name} has what {sensor} never sent: {sorted(never)[:_SHOWN]}")
             if sender.sensor.kind == "plain":
                 continue
+            # What came by two lanes is in order within each.
+            if self.divided and sender.sensor.agent != name:
+                numbers = sorted(numbers)
             wrong = [(before, after) for before, after in pairwise(numbers) if after <= before]
             if len(numbers) + ledger.thinned[sensor] > len(sender.book.sent):
                 self._problem(f"{name} has records of {sensor} and counts them in aggregates too")
@@ -135,7 +139,7 @@ class Watch:
     def _positions(self, name: str, ledger: Ledger) -> None:
         """What a position says was delivered is there."""
         for consumer, floor in ledger.positions.items():
-            delivered = {item for seq, item in ledger.items.items() if seq <= floor}
+            delivered = ledger.delivered(consumer)
             if consumer == "upstream/web":
                 missing = delivered - self._web() - self._quarantined(name)
             elif self.hub_lost:
@@ -194,6 +198,8 @@ class Watch:
         for name in self._plan.shape.machines:
             ledger = self._fresh(name)
             if ledger is None or any(at < ledger.last for at in ledger.positions.values()):
+                return False
+            if ledger.backlogs:
                 return False
         return True
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from edge_agent.aggregates import THINNED_COUNT, THINNED_SOURCE
 from edge_agent.errors import StoreFailed
-from edge_agent.store import Block, Engine
+from edge_agent.store import Block, Engine, is_backlog, whole_consumer
 
 #: Sensor, and the number of ours that the record bears.
 Item = tuple[str, int]
@@ -75,6 +75,8 @@ class Ledger:
     #: Records that gave way to aggregates since the store was made, less those aggregates.
     gave_way: int
     positions: dict[str, int] = field(default_factory=dict)
+    #: Consumer to floor and end of the backlog that it is sent beside newer records.
+    backlogs: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def thinned(self) -> Counter[str]:
@@ -90,6 +92,11 @@ class Ledger:
         for sensor, number in self.items.values():
             found[sensor].append(number)
         return found
+
+    def delivered(self, consumer: str) -> set[Item]:
+        """What its positions say that the upstream has."""
+        floor, (begin, end) = self.positions[consumer], self.backlogs.get(consumer, (0, 0))
+        return {item for seq, item in self.items.items() if seq <= floor and not begin < seq <= end}
 
     def has(self) -> set[Item]:
         """Everything that is there."""
@@ -125,6 +132,11 @@ def read(engine: Engine, consumers: tuple[str, ...], known: Ledger | None = None
         statistics.thinned - statistics.aggregates,
     )  # fmt: skip
     ledger.positions = {name: engine.position(name, LOG)[0] for name in consumers}
+    ledger.backlogs = {
+        whole_consumer(one.consumer): (one.floor, one.span[1])
+        for one in engine.consumers()
+        if is_backlog(one.consumer) and whole_consumer(one.consumer) in consumers
+    }
     return ledger
 
 

@@ -45,6 +45,11 @@ class Shape:
     commit_interval_ms: int
 
     @property
+    def live_first(self) -> bool:
+        """Whether a backlog goes beside what is new, as it does unless somebody says otherwise."""
+        return self.commit_interval_ms != 1000
+
+    @property
     def machines(self) -> tuple[str, ...]:
         """Everybody with a store."""
         return (*self.agents, *(("middle",) if self.middle else ()), "hub")

@@ -34,6 +34,8 @@ backoff_base = "500ms"
 backoff_max = "20s"
 timeout = "10s"
 batch_age = "200ms"
+order = "{order}"
+backlog_after = "10s"
 """
 _WEB: Final = """
 [[upstream]]
@@ -45,12 +47,15 @@ timeout = "10s"
 batch_age = "1s"
 batch_records = 40
 compression = "{compression}"
+order = "{order}"
+backlog_after = "10s"
 """
 
 
 def configuration(shape: Shape, name: str, folder: Path) -> str:
     """The TOML of the machine ``name``."""
     ports = {each: port for port, each in PORTS.items()}
+    order = "live first" if shape.live_first else "in order"
     small = bool(shape.full) and name != "hub"
     text = _EVERYBODY.format(
         port=ports[name],
@@ -61,7 +66,8 @@ def configuration(shape: Shape, name: str, folder: Path) -> str:
     )
     if name != "hub":
         above = "middle" if shape.middle and name != "middle" else "hub"
-        text += _UPWARD.format(above=ports[above])
+        text += _UPWARD.format(above=ports[above], order=order)
     if name == "agent" and shape.http:
-        text += _WEB.format(compression="gzip" if shape.commit_interval_ms else "none")
+        compression = "gzip" if shape.commit_interval_ms else "none"
+        text += _WEB.format(compression=compression, order=order)
     return text

@@ -216,6 +216,8 @@ class World:
             self._ends_once_wrong.cancel("something has gone wrong")
         if event == "forward.withheld":
             self.watch.withheld(int(str(facts["records"])))
+        if event == "forward.rearranged":
+            self.watch.divided += 1
 
     def _standing(self) -> str:
         waiting = [name for name, sender in self.senders.items() if not sender.done]
@@ -283,6 +285,7 @@ def simulate(plan: Plan, *, to_the_end: bool = True) -> Result:
         "restarts": sum(machine.restarts for machine in world.machines.values()),
         "refused by disks": sum(machine.disk.failed for machine in world.machines.values()),
         "hub lost": watch.hub_lost,
+        "divided": watch.divided,
         "counted once by an aggregate": watch.counted,
     }
     if world.http is not None:

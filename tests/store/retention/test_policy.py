@@ -157,3 +157,13 @@ def test_slewing_is_no_step() -> None:
         watch.note(clock.read())
     assert watch.steps == 0
     assert watch.trusted(clock.read())
+
+
+def test_a_backlog_counts_only_while_there_is_one() -> None:
+    consumers = tuple(
+        ConsumerSettings(name, "main") for name in ("upstream/a", "upstream/a/backlog")
+    )
+    assert floors_of("main", consumers, {"upstream/a": 9}) == Floors(9, 9)
+    assert floors_of("main", consumers, {"upstream/a": 9, "upstream/a/backlog": 4}) == Floors(4, 4)
+    # An upstream may be called so, too.
+    assert floors_of("main", (ConsumerSettings("upstream/backlog", "main"),), {}) == Floors(0, 0)

@@ -100,3 +100,16 @@ def test_without_consumers_nothing_is(engine: Engine) -> None:
 
 def test_one_that_never_had_anything_guards_the_first_blocks(engine: Engine) -> None:
     assert left_alone(engine, look(engine))[0] == 1
+
+
+def test_what_lies_beside_the_end_of_a_backlog_never_becomes_one_block(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer_guard, "GUARD_BYTES", 0)
+    names = ("upstream/a", "upstream/a/backlog")
+    consumers = tuple(ConsumerSettings(name, "main") for name in names)
+    monkeypatch.setitem(globals(), "SETTINGS", small(logs=SETTINGS.logs, consumers=consumers))
+    newer = Position("upstream/a", "main", 27)
+    engine.commit([Entry(positions=(newer,))])
+    engine.commit([Entry(positions=(Position("upstream/a/backlog", "main", 3, span=(4, 15)),))])
+    assert left_alone(engine, look(engine)) == [1, 13, 16]

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from msgspec import structs
 
@@ -72,15 +72,20 @@ class Message:
     data: bytes
 
 
-def segments_of(batch: Batch, identity: Identity, matches: Callable[[str], bool]) -> list[Segment]:
-    """What the batch holds, covering its range without a hole."""
+def segments_of(
+    batch: Batch, identity: Identity, matches: Callable[[str], bool], *, historical: bool = False
+) -> list[Segment]:
+    """What the batch holds, covering its range without a hole; ``historical``: of a backlog that is
+    sent beside newer records.
+    """
     segments: list[Segment] = []
     for item in batch.items:
         if isinstance(item, Gap):
             first, last = max(item.first, batch.first), min(item.last, batch.last)
             segment = Segment(first, last, item.reason)
         else:
-            segment = _segment(item, max(item.first, batch.first), identity, matches)
+            block = replace(item, historical=True) if historical else item
+            segment = _segment(block, max(item.first, batch.first), identity, matches)
         _join(segments, segment)
     return segments
 
@@ -217,6 +222,7 @@ def _as_stored(block: Block, origin: Origin) -> ForeignBlock:
         time_max_ns=block.time_max_ns,
         origin=origin,
         thinned=block.thinned,
+        historical=block.historical,
     )
 
 

@@ -20,7 +20,8 @@ store of ours since lost                          otherwise greet again from the
 the hub's epoch, under      epoch, first held,    where it has what was acknowledged: floor + 1; or
 another lane (a copy)       that lane             where that ends, if it was set back itself
 that a person moved the     floor + 1             that number, whatever its epoch: sent again, or
-floor (`moved`)                                   never, as ordered
+floor, or that divided                            never, as ordered; or by the other lane
+the log (`moved`)
 =========================== ===================== ================================================
 
 Whether the hub's ``next`` counts records of this very history is for the hub to tell, from the
@@ -28,6 +29,10 @@ openings of our store (`history_of`, `edge_agent.session.has_forked`). Where it 
 more than there ever was here, this store is a copy, or one that lost its end: it takes another
 epoch, and goes on behind its floor under another source (`source_name`), so that a living original
 keeps its numbers.
+
+**Two lanes.** While a backlog is sent beside newer records (`edge_agent.forward.split`) each is a
+source of its own, ``…/backlog`` and ``…/live``. A lane takes up nothing below its base: a hub that
+has lost everything is greeted again from there, as what is below is the other lane's to send again.
 """
 
 from __future__ import annotations
@@ -38,7 +43,7 @@ import msgspec
 
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward.plan import Again, again_of, moves_of
-from edge_agent.forward.sink import LaneResume, Resumed
+from edge_agent.forward.sink import LaneResume, Part, Resumed
 from edge_agent.session import History
 from edge_agent.store import Identity
 
@@ -80,11 +85,11 @@ def hub_state(state: bytes | None) -> HubState | None:
         return None
 
 
-def source_name(agent_id: str, upstream: str, log: str, lane: str = "") -> str:
+def source_name(agent_id: str, upstream: str, log: str, lane: str = "", part: Part = "live") -> str:
     """The name of this session's source at the hub; the last part is the lane, and for a store that
     was a copy says which one.
     """
-    return f"{agent_id}/{upstream}/{log}/live" + (f"-{lane}" if lane else "")
+    return f"{agent_id}/{upstream}/{log}/{part}" + (f"-{lane}" if lane else "")
 
 
 def history_of(identity: Identity, upstream: str, log: str, resume: LaneResume) -> History | None:
@@ -94,18 +99,18 @@ def history_of(identity: Identity, upstream: str, log: str, resume: LaneResume) 
     before = tuple((opening, last + 1) for opening, last in identity.ends.get(log, ()))
     state, copied = hub_state(resume.state), ""
     if state is not None and state.lane != identity.lane:
-        copied = source_name(identity.agent_id, upstream, log, state.lane)
+        copied = source_name(identity.agent_id, upstream, log, state.lane, resume.part)
     return History(identity.opening, resume.floor + 1, before, copied)
 
 
-def moved(state: bytes | None) -> bytes:
+def moved(state: bytes | None, moves: int | None = None) -> bytes:
     """The state of a consumer whose floor a person moves: what was agreed on does not hold.
 
     The plan of a keyed upstream ends with it too; new ranges are cut from the new floor on, and
-    their keys are new.
+    their keys are new. ``moves``: how often that was, where one more than before is not it.
     """
     known = hub_state(state) or HubState("", "")
-    moves, again = moves_of(state) + 1, again_of(state)
+    moves, again = moves_of(state) + 1 if moves is None else moves, again_of(state)
     now = HubState(known.hub, known.own, True, moves=moves, again=again, lane=known.lane)
     return msgspec.msgpack.encode(now)
 
@@ -114,7 +119,7 @@ def greet(resume: LaneResume, own_epoch: str, lane: str = "") -> Greeting:
     """The first hello of a connection, under ``lane``."""
     state = hub_state(resume.state)
     if state is None:
-        return Greeting(None, resume.first, None)
+        return Greeting(None, _lowest(resume), None)
     if state.moved or (state.own != own_epoch and state.lane == lane):
         return Greeting(None, max(resume.first, resume.floor + 1), state)
     return Greeting(state.hub, resume.first, state)
@@ -149,10 +154,17 @@ def judge_welcome(
         raise SinkUnavailable(text, obstacle="there")
     if said.state is None:
         return Resumed(next_number, state)
+    if next_number <= resume.base:
+        return Greeting(None, _lowest(resume), None)
     if said.state.moved:
         return Resumed(next_number, state)
     if said.epoch is None and said.state.hub != epoch and said.first > resume.first:
-        return Greeting(None, resume.first, None)
+        return Greeting(None, _lowest(resume), None)
     # What it had of the records before `first` is gone at both ends.
-    gap = next_number - 1 if said.state.hub != epoch else 0
+    gap = next_number - 1 - resume.base if said.state.hub != epoch else 0
     return Resumed(next_number, state, gap)
+
+
+def _lowest(resume: LaneResume) -> int:
+    """Where to begin at a hub that has nothing."""
+    return max(resume.first, resume.base + 1)

@@ -31,6 +31,7 @@ from edge_agent.forward.sink import (
     Batch,
     ClockNews,
     LaneResume,
+    Part,
     Resumed,
     SinkParts,
 )
@@ -93,6 +94,7 @@ class WebSocketSink:
         self._matches = compile_patterns(upstream.streams)
         self._files = CredentialFiles(upstream)
         self._link: AgentConnection | None = None
+        self._part: Part = "live"
         self._packer = Packer()
         # Packing and sending are one step, or messages would overtake one another.
         self._sending = trio.Lock()
@@ -116,8 +118,10 @@ class WebSocketSink:
             SinkUnavailable: not now.
         """
         identity = self._identity = resume.identity or self._identity
+        self._part = resume.part
         own_epoch = identity.epoch
-        source = source_name(identity.agent_id, self._upstream.name, self._log, identity.lane)
+        whose = (identity.agent_id, self._upstream.name, self._log, identity.lane)
+        source = source_name(*whose, resume.part)
         history = history_of(identity, self._upstream.name, self._log, resume)
         said = greet(resume, own_epoch, identity.lane)
         credentials = await self._run_blocking(self._files.read)
@@ -233,7 +237,10 @@ class WebSocketSink:
         return replace(acknowledged, state=msgpack.encode(self._state))
 
     def _packed(self, batch: Batch) -> list[Message]:
-        return list(self._packer.add(segments_of(batch, self._identity, self._matches)))
+        segments = segments_of(
+            batch, self._identity, self._matches, historical=self._part == "backlog"
+        )
+        return list(self._packer.add(segments))
 
     def _opened(self) -> AgentConnection:
         if self._link is None:

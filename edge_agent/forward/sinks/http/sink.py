@@ -36,7 +36,7 @@ from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles, Credentials
 from edge_agent.forward.probing import PROBE_STREAM, ProbeStep, probe_record
 from edge_agent.forward.proxy import proxy_of, tunnelled
-from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
+from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Part, Resumed, SinkParts
 from edge_agent.forward.sinks.http.answer import HttpAnswer, Sent, judge
 from edge_agent.forward.sinks.http.body import (
     CONTENT_TYPES,
@@ -92,6 +92,7 @@ class HttpSink:
         self._form = upstream.http or HttpTable()
         self._templates = Templates.of(upstream.http, upstream.format)
         self._connection: HttpClientConnection | None = None
+        self._part: Part = "live"
 
     @property
     def keyed(self) -> bool:
@@ -101,7 +102,7 @@ class HttpSink:
     async def open(self, nursery: trio.Nursery, resume: LaneResume) -> Resumed:
         """Nothing to agree on: go on behind the floor. The connection is made by `send`."""
         await trio.lowlevel.checkpoint()
-        self._identity = resume.identity or self._identity
+        self._identity, self._part = resume.identity or self._identity, resume.part
         return Resumed(resume.floor + 1)
 
     async def send(self, batch: Batch) -> Acknowledged:
@@ -274,6 +275,8 @@ class HttpSink:
         }
         if self._upstream.compression != "none" and not plain:
             headers["content-encoding"] = ("Content-Encoding", self._upstream.compression)
+        if self._part == "backlog":
+            headers["edge-agent-part"] = ("Edge-Agent-Part", "backlog")
         headers |= {name.lower(): (name, value) for name, value in credentials.headers}
         return list(headers.values())
 

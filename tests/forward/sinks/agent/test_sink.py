@@ -20,8 +20,9 @@ from edge_agent.config import Upstream
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward import Forwarder, make_sink
 from edge_agent.forward.sink import LaneResume
+from edge_agent.forward.sinks.agent.resume import moved
 from edge_agent.forward.sinks.agent.sink import EMPTY_S, WebSocketSink
-from edge_agent.store import Entry, Gap, Numbering, Position
+from edge_agent.store import Block, Entry, Gap, Numbering, Position
 from tests.forward.gateways import gateway
 from tests.forward.support import (
     Station,
@@ -32,6 +33,7 @@ from tests.forward.support import (
     until,
     upstream,
 )
+from tests.manual_clock import ManualClock
 from tests.model.memory_network import MemoryNetwork
 from tests.patience import PATIENCE_S
 
@@ -104,6 +106,61 @@ async def test_over_cuts_and_kills_every_record_arrives_once(tmp_path: Path) -> 
         async with serving(hub, port=port), forwarding(agent, port):
             await until(lambda: hub.log.last_seq("main") >= count)
         assert await numbers(hub) == list(range(count))
+
+
+async def test_a_backlog_arrives_once_beside_what_is_new_and_is_marked(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with (
+        running_station(tmp_path / "hub") as hub,
+        running_station(tmp_path / "agent", clock=clock) as agent,
+        serving(hub) as port,
+    ):
+        await agent.put(3)
+        clock.advance(400)
+        async with forwarding(agent, port) as forwarder:
+            await until(lambda: hub.log.last_seq("main") == 3)
+            await agent.put(2, start=3)
+            await until(lambda: forwarder.statistics().backlog_records == 0)
+            await until(lambda: len(forwarder.statistics().lanes) == 1)
+        assert sorted(await numbers(hub)) == [0, 1, 2, 3, 4]
+        blocks = [one for one in await hub.log.read("main", 0) if isinstance(one, Block)]
+        marked = {one.historical: [r.fields["n"] for r in one.records()] for one in blocks}
+        assert marked == {True: [0, 1, 2], False: [3, 4]}
+        own = agent.log.identity.agent_id
+        lanes = {one.name for one in await hub.log.sources() if "/main/" in one.name}
+        assert lanes == {f"$forward/{own}/hub/main/{part}" for part in ("live", "backlog")}
+
+
+async def test_a_hub_that_lost_its_store_during_a_backlog_gets_each_lane_again(
+    tmp_path: Path,
+) -> None:
+    clock = ManualClock()
+    async with running_station(tmp_path / "agent", clock=clock) as agent:
+        await agent.put(5)
+        clock.advance(400)
+        async with running_station(tmp_path / "hub") as hub, serving(hub) as port:
+            async with forwarding(agent, port) as forwarder:
+                await until(lambda: hub.log.last_seq("main") == 5)
+                await until(lambda: len(forwarder.statistics().lanes) == 1)
+            # Half of a later backlog is there, and some of what is newer.
+            await agent.put(4, start=5)
+            span = Position("upstream/hub/backlog", "main", 7, moved(None), span=(6, 9))
+            entry = Entry(positions=(span, Position("upstream/hub", "main", 9, moved(None))))
+            await (await agent.log.append(entry)).wait()
+        await agent.put(2, start=9)
+        async with (
+            running_station(tmp_path / "other") as hub,
+            serving(hub, port=port),
+            forwarding(agent, port),
+        ):
+            await until(lambda: hub.log.last_seq("main") == 4)
+        async with (
+            running_station(tmp_path / "third") as hub,
+            serving(hub, port=port),
+            forwarding(agent, port) as forwarder,
+        ):
+            await until(lambda: hub.log.last_seq("main") == 11)
+            assert sorted(await numbers(hub)) == list(range(11))
 
 
 async def test_a_hub_that_lost_its_store_gets_again_what_is_held(tmp_path: Path) -> None:

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import trio
+import trio.testing
+
+from edge_agent.forward.log_lanes import LogLanes
+from edge_agent.forward.sink import Acknowledged, Batch
+from edge_agent.store import Entry, Position
+from tests.forward.support import FakeSink, Station, running_station, upstream
+
+
+def lanes_for(station: Station, sinks: list[FakeSink]) -> LogLanes:
+    waiting = list(sinks)
+    return LogLanes(
+        upstream("ws://h/", batch_age=0.0), station.log, "main", lambda log: waiting.pop(0),
+        clock=station.clock, dice=random.Random(1), metrics=station.metrics,
+    )  # fmt: skip
+
+
+async def divided(station: Station) -> None:
+    await station.put(3)
+    span = Position("upstream/hub/backlog", "main", 0, span=(1, 3))
+    entry = Entry(positions=(span, Position("upstream/hub", "main", 3)))
+    await (await station.log.append(entry)).wait()
+
+
+class Stuck(FakeSink):
+    """Takes nothing, ever."""
+
+    async def send(self, batch: Batch) -> Acknowledged:
+        self.sent.append((batch.first, batch.last))
+        await trio.sleep_forever()
+        raise AssertionError
+
+
+async def test_a_backlog_that_is_stuck_holds_nothing_up(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    async with running_station(tmp_path) as station, trio.open_nursery() as nursery:
+        await divided(station)
+        sinks = [FakeSink(), Stuck()]
+        lanes = lanes_for(station, sinks)
+        assert len(list(lanes)) == 1
+        nursery.start_soon(lanes.run)
+        await trio.sleep(1)
+        assert [lane.consumer for lane in lanes] == ["upstream/hub", "upstream/hub/backlog"]
+        await station.put(2, start=3)
+        await trio.sleep(1)
+        assert (sinks[0].sent, sinks[1].sent) == ([(4, 5)], [(1, 3)])
+        nursery.cancel_scope.cancel()
+
+
+async def test_both_lanes_stop_and_nothing_waits_for_a_backlog_that_may_come(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    async with running_station(tmp_path) as station:
+        await station.put(1)
+        for begin in (False, True):
+            if begin:
+                await divided(station)
+            lanes = lanes_for(station, [FakeSink(), FakeSink()])
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(lanes.run)
+                await trio.sleep(1)
+                lanes.stop()
+            assert len(list(lanes)) == 1
+        assert [one.consumer for one in await station.log.consumers()] == ["upstream/hub"]
