@@ -9,6 +9,7 @@ from edge_agent.config.addresses import authority_file, people_url, sensor_url
 from edge_agent.config.check_rules import ACTIONS as RULE_ACTIONS
 from edge_agent.config.load import ENVIRONMENT_PREFIX, ConfigMistakes, examine, load_config, parse
 from edge_agent.config.quantities import Duration, Share, Size
+from edge_agent.config.queue_tables import KafkaTable, NatsTable
 from edge_agent.config.render import render_toml
 from edge_agent.config.shape import (
     Alarm,
@@ -42,7 +43,7 @@ from edge_agent.config.upstreams import (
     SecretFile,
     Upstream,
 )
-from edge_agent.config.urls import header_value_problem, shown_url
+from edge_agent.config.urls import header_value_problem, servers_of, shown_url
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
@@ -57,9 +58,11 @@ __all__ = [
     "Duration",
     "HistoryConfig",
     "Http",
+    "KafkaTable",
     "Limits",
     "Listen",
     "LogConfig",
+    "NatsTable",
     "Profile",
     "Rule",
     "Schema",
@@ -85,5 +88,6 @@ __all__ = [
     "people_url",
     "render_toml",
     "sensor_url",
+    "servers_of",
     "shown_url",
 ]

@@ -25,6 +25,12 @@ from edge_agent.config.check import (
     limits_of,
 )
 from edge_agent.config.quantities import Duration, Share, Size
+from edge_agent.config.queue_tables import (
+    KAFKA_EXAMPLE,
+    NATS_EXAMPLE,
+    KafkaTable,
+    NatsTable,
+)
 from edge_agent.config.render import comments_of, toml_value
 from edge_agent.config.shape import (
     Alarm,
@@ -184,8 +190,20 @@ required = false
 name = "old"
 url = "https://logs.example/v0/in"
 user = "edge"
-password_file = "/etc/edge-agent/old-password\"""",
+password_file = "/etc/edge-agent/old-password"
+
+[[upstream]]
+name = "stream"
+url = "nats://127.0.0.1:4222"
+nats = { stream = "SITE" }
+
+[[upstream]]
+name = "topic"
+url = "kafka://127.0.0.1:9092"
+kafka = { topic = "site" }""",
     ),
+    TablePart("[upstream.nats]", NatsTable, NATS_EXAMPLE),
+    TablePart("[upstream.kafka]", KafkaTable, KAFKA_EXAMPLE),
     TablePart(
         "[[rule]]",
         Rule,
@@ -345,6 +363,8 @@ _MORE: Final = {
     "upstream": f"`name` is {NAME_EXPECTED}; each has one of its own.",
     "alarm": "The table of a `[[rule]]` above it, or in one line: `alarm = { … }`. What each does,"
     " with examples: [rules](rules.md#alarms).",
+    "nats": "The table of the `[[upstream]]` above it.",
+    "kafka": "The table of the `[[upstream]]` above it.",
     "rule": f"`name` is {NAME_EXPECTED}; each has one of its own. What each action does, with"
     " examples: [rules](rules.md).",
 }
@@ -353,6 +373,8 @@ _WORDS: Final[dict[object, str]] = {
     Conversion: '`{ units = "F->C" }`', Calibration: "`{ table = [[0, 1], [9, 9]] }`",
     Schema: "`{ types = {}, ranges = {} }`",
     Alarm: "table, see [below](#rulealarm)",
+    NatsTable: "table, see [below](#upstreamnats)",
+    KafkaTable: "table, see [below](#upstreamkafka)",
     str: "text", bool: "true or false", int: "whole number", float: "number",
 }  # fmt: skip
 
@@ -414,8 +436,9 @@ def _default(field: FieldInfo) -> str:
 
 def _limits(table: TablePart, field: FieldInfo) -> Iterator[str]:
     """The range of a key, and the keys that it must not exceed."""
-    # What may be missing and has limits is a duration, or like all others of a single type.
-    kind = next((part for part in get_args(field.type) if part is Duration), field.type)
+    # What may be missing and has limits is a quantity, or like all others of a single type.
+    quantities = (Duration, Size, float)
+    kind = next((part for part in get_args(field.type) if part in quantities), field.type)
     if limits := limits_of(table.name, field.name, kind):
         yield limits
     order = UPSTREAM_ORDER if table.name == "upstream" else ORDER

@@ -11,6 +11,7 @@ from typing import Final, Literal
 from msgspec import Struct, field
 
 from edge_agent.config.quantities import MIB, Duration, Size
+from edge_agent.config.queue_tables import KafkaTable, NatsTable
 
 #: Scheme of a URL to the kind of upstream, which is also the name of its table where it has one.
 KINDS: Final = {
@@ -18,11 +19,17 @@ KINDS: Final = {
     "wss": "agent",
     "http": "http",
     "https": "http",
+    "nats": "nats",
+    "nats+tls": "nats",
+    "kafka": "kafka",
+    "kafka+tls": "kafka",
 }
 #: The tables of kinds.
-TABLES: Final[tuple[str, ...]] = ()
+TABLES: Final[tuple[str, ...]] = ("nats", "kafka")
+#: Kinds whose URL may name several servers: ``nats://one:4222,two:4222``.
+SEVERAL: Final = frozenset(("nats", "kafka"))
 #: Schemes that speak over TLS.
-TLS_SCHEMES: Final = frozenset(("wss", "https"))
+TLS_SCHEMES: Final = frozenset(("wss", "https", "nats+tls", "kafka+tls"))
 
 
 class SecretFile(Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,7 +39,8 @@ class SecretFile(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where records go. ``ws``/``wss`` URLs speak to another agent, ``http``/``https`` POST.
+    """Where records go. ``ws``/``wss`` URLs speak to another agent, ``http``/``https`` POST,
+    ``nats``/``nats+tls`` publish into JetStream, ``kafka``/``kafka+tls`` produce into a topic.
 
     ``headers`` go with every request; the value of a secret one stands in a file of one line.
     ``accept`` says which answer of an HTTP upstream counts as taken: ``"auto"`` takes what APIs
@@ -64,6 +72,8 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     backoff_base: Duration = Duration(1)  # first wait after a failure, at most
     backoff_max: Duration = Duration(300)  # longest wait
     required: bool = True  # retention waits for it; false: it may miss records, counted
+    nats: NatsTable | None = None  # nats: a table of its own
+    kafka: KafkaTable | None = None  # kafka: a table of its own
 
     @property
     def scheme(self) -> str:

@@ -19,11 +19,12 @@ from tests.forward.contract import (
 )
 from tests.forward.sinks.agent.side import hub_side
 from tests.forward.sinks.http.side import http_side
+from tests.forward.sinks.nats.side import nats_side
 from tests.forward.support import running_station
 from tests.patience import PATIENCE_S
 
 #: Kind to its far side; each new kind of sink adds itself here.
-SIDES: dict[str, Side] = {"websocket": hub_side, "http": http_side}
+SIDES: dict[str, Side] = {"websocket": hub_side, "http": http_side, "nats": nats_side}
 each_sink = pytest.mark.parametrize("side", SIDES.values(), ids=list(SIDES))
 
 

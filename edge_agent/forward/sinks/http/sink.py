@@ -37,7 +37,12 @@ from edge_agent.forward.credentials import CredentialFiles, Credentials
 from edge_agent.forward.proxy import proxy_of, tunnelled
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
 from edge_agent.forward.sinks.http.answer import HttpAnswer, Sent, judge
-from edge_agent.forward.sinks.http.body import CONTENT_TYPES, RenderedRecord, encode_body, rendered
+from edge_agent.forward.sinks.http.body import (
+    CONTENT_TYPES,
+    RenderedRecord,
+    encode_body,
+    rendered_batch,
+)
 from edge_agent.forward.sinks.http.connection import (
     CONNECTION_ERRORS,
     HttpClientConnection,
@@ -164,7 +169,7 @@ class HttpSink:
 
     def _rendered(self, batch: Batch) -> list[RenderedRecord]:
         agent, epoch = self._identity.agent_id, self._identity.epoch
-        return [rendered(record, agent, epoch) for record in batch.records(self._matches)]
+        return rendered_batch(batch, self._matches, agent, epoch)
 
     async def _post(
         self, body: bytes, headers: Sequence[tuple[str, str]], credentials: Credentials

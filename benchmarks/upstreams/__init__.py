@@ -1,0 +1,1 @@
+"""How fast a backlog reaches each kind of upstream, beside a peer in the same run."""
