@@ -61,6 +61,7 @@ class KafkaTable(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     topic: str = "edge"  # it has to exist, or the broker makes topics by itself
     key: Literal["stream", "source"] = "stream"  # records of one key stay in order
+    sasl: Literal["plain", "scram-sha-256", "scram-sha-512"] = "scram-sha-512"  # where user is set
 
 
 def nats_mistakes(table: NatsTable) -> Iterator[tuple[str, str, str]]:

@@ -11,6 +11,7 @@ import trio
 from edge_agent.errors import SinkUnavailable
 from tests.forward.contract import (
     Courier,
+    Repaired,
     Side,
     arrived,
     couriers,
@@ -19,12 +20,15 @@ from tests.forward.contract import (
 )
 from tests.forward.sinks.agent.side import hub_side
 from tests.forward.sinks.http.side import http_side
+from tests.forward.sinks.kafka.side import kafka_side
 from tests.forward.sinks.nats.side import nats_side
 from tests.forward.support import running_station
 from tests.patience import PATIENCE_S
 
 #: Kind to its far side; each new kind of sink adds itself here.
-SIDES: dict[str, Side] = {"websocket": hub_side, "http": http_side, "nats": nats_side}
+SIDES: dict[str, Side] = {
+    "websocket": hub_side, "http": http_side, "nats": nats_side, "kafka": kafka_side,
+}  # fmt: skip
 each_sink = pytest.mark.parametrize("side", SIDES.values(), ids=list(SIDES))
 
 
@@ -65,6 +69,8 @@ async def test_after_a_failure_the_same_batch_again_arrives_once(
             await courier.deliver(6)
         assert caught.group_contains(SinkUnavailable)
         await courier.sink.aclose()
+        if isinstance(far, Repaired):
+            far.repair()
         await courier.deliver(6)
         assert await arrived(far) == expected(courier, 6)
 

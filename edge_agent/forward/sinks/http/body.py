@@ -140,6 +140,15 @@ def _thinned(fields: dict[str, Any]) -> str:
     return f"/thinned-{blake2b(repr(fields).encode(), digest_size=8).hexdigest()}"
 
 
+def encode_one(record: RenderedRecord, how: Format) -> bytes:
+    """A record by itself: a map in msgpack, or an object in JSON.
+
+    Raises:
+        TypeError, ValueError, OverflowError: it holds something the format cannot say.
+    """
+    return (_msgpack if how == "msgpack" else _json).encode(record)
+
+
 def encode_body(records: Sequence[RenderedRecord], how: Format, compression: Compression) -> bytes:
     """The body; the same records give the same bytes.
 
