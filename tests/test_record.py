@@ -206,3 +206,11 @@ def test_how_far_a_time_can_be_trusted_is_one_word(
 ) -> None:
     record = Record("main", 1, "a", 0, quality, 0, synced, "s", 0, {}, corrected=corrected)
     assert record.time_quality == expected
+
+
+@given(st.floats(1_577_836_800, 9_223_372_036))
+def test_a_plain_number_of_seconds_takes_a_shorter_way_to_the_same_time(seconds: float) -> None:
+    class Seconds(float):
+        """No plain one, so that it takes the long way."""
+
+    assert resolve_time(seconds, 5) == resolve_time(Seconds(seconds), 5)

@@ -1,1 +1,1 @@
-"""Benchmarks of upstreams of each kind: a backlog drained by a real agent into a real server."""
+"""How fast a backlog reaches each kind of upstream, beside a peer in the same run."""

@@ -12,6 +12,7 @@ from edge_agent.config.databases import PRECISIONS, InfluxTable, PostgresTable
 from edge_agent.config.load import ENVIRONMENT_PREFIX, ConfigMistakes, examine, load_config, parse
 from edge_agent.config.packages import distribution_of, sink_package
 from edge_agent.config.quantities import Duration, Share, Size
+from edge_agent.config.queue_tables import KafkaTable, NatsTable
 from edge_agent.config.render import render_toml
 from edge_agent.config.shape import (
     Alarm,
@@ -49,7 +50,7 @@ from edge_agent.config.upstreams import (
     SecretFile,
     Upstream,
 )
-from edge_agent.config.urls import header_value_problem, shown_url
+from edge_agent.config.urls import header_value_problem, servers_of, shown_url
 from edge_agent.config.windows import DAY, DAYS, WEEK, parse_window
 
 __all__ = [
@@ -74,9 +75,11 @@ __all__ = [
     "Http",
     "HttpTable",
     "InfluxTable",
+    "KafkaTable",
     "Limits",
     "Listen",
     "LogConfig",
+    "NatsTable",
     "PostgresTable",
     "Profile",
     "Rule",
@@ -106,6 +109,7 @@ __all__ = [
     "people_url",
     "render_toml",
     "sensor_url",
+    "servers_of",
     "shown_url",
     "sink_package",
     "template_parts",

@@ -119,6 +119,12 @@ _ALARM_RANGES: dict[str, tuple[float, float]] = {
     "absent": (0.1, 366 * DAY_S),
     "hold": (0, 366 * DAY_S),
 }
+_NATS_RANGES: dict[str, tuple[float, float]] = {
+    "max_bytes": (1 * MIB, 2**62),
+    "max_age": (1, 100 * 366 * DAY_S),
+    "message_bytes": (256, 64 * MIB),
+    "message_records": (1, 100_000),
+}
 #: The left one must not exceed the right one.
 ORDER = (
     ("limits.record_bytes", "limits.message_bytes"),
@@ -148,7 +154,7 @@ def limits_of(table: str, key: str, kind: type) -> str:
     """
     own = {
         "log": _LOG_RANGES, "upstream": _UPSTREAM_RANGES, "rule": _RULE_RANGES,
-        "alarm": _ALARM_RANGES, "file": _FILE_RANGES,
+        "alarm": _ALARM_RANGES, "file": _FILE_RANGES, "nats": _NATS_RANGES,
     }  # fmt: skip
     ranges = own.get(table, _RANGES)
     bounds = ranges.get(key if table in own or not table else f"{table}.{key}")
@@ -274,6 +280,9 @@ def _about_upstream(upstream: Upstream, at: str, where: Where) -> Iterator[Probl
         yield _problem(f"{at}.order", where, 'none, or "in order"', found)
     for key, expected, found in request_problems(upstream):
         yield _problem(f"{at}.{key}", where, expected, found)
+    if upstream.nats is not None:
+        for key, bounds in _NATS_RANGES.items():
+            yield from _in_range(getattr(upstream.nats, key), bounds, f"{at}.nats.{key}", where)
 
 
 def _about_rule(rule: Rule, at: str, where: Where) -> Iterator[Problem]:

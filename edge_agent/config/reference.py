@@ -26,6 +26,12 @@ from edge_agent.config.check import (
     limits_of,
 )
 from edge_agent.config.quantities import Duration, Share, Size
+from edge_agent.config.queue_tables import (
+    KAFKA_EXAMPLE,
+    NATS_EXAMPLE,
+    KafkaTable,
+    NatsTable,
+)
 from edge_agent.config.render import comments_of, toml_value
 from edge_agent.config.shape import (
     Alarm,
@@ -195,12 +201,24 @@ options = {}  # of a kind that a package brings: { depth = "3" }
 http = { method = "PUT" }
 
 [[upstream]]
+name = "stream"
+url = "nats://127.0.0.1:4222"
+nats = { stream = "SITE" }
+
+[[upstream]]
+name = "topic"
+url = "kafka://127.0.0.1:9092"
+kafka = { topic = "site" }
+
+[[upstream]]
 name = "disk"
 url = "file:///mnt/usb/edge"
 file = { age = "1h" }""",
     ),
     TablePart("[upstream.http]", HttpTable, examples.HTTP),
     TablePart("[upstream.file]", FileTable, examples.FILE),
+    TablePart("[upstream.nats]", NatsTable, NATS_EXAMPLE),
+    TablePart("[upstream.kafka]", KafkaTable, KAFKA_EXAMPLE),
     TablePart(
         "[[rule]]",
         Rule,
@@ -360,6 +378,8 @@ _MORE: Final = {
     "upstream": f"`name` is {NAME_EXPECTED}; each has one of its own.",
     "alarm": "The table of a `[[rule]]` above it, or in one line: `alarm = { … }`. What each does,"
     " with examples: [rules](rules.md#alarms).",
+    "nats": "The table of the `[[upstream]]` above it.",
+    "kafka": "The table of the `[[upstream]]` above it.",
     "rule": f"`name` is {NAME_EXPECTED}; each has one of its own. What each action does, with"
     " examples: [rules](rules.md).",
 }
@@ -369,6 +389,8 @@ _WORDS: Final[dict[object, str]] = {
     Schema: "`{ types = {}, ranges = {} }`",
     Alarm: "table, see [below](#rulealarm)",
     HttpTable: "table, see [below](#upstreamhttp)", FileTable: "table, see [below](#upstreamfile)",
+    NatsTable: "table, see [below](#upstreamnats)",
+    KafkaTable: "table, see [below](#upstreamkafka)",
     str: "text", bool: "true or false", int: "whole number", float: "number",
 }  # fmt: skip
 
@@ -430,8 +452,9 @@ def _default(field: FieldInfo) -> str:
 
 def _limits(table: TablePart, field: FieldInfo) -> Iterator[str]:
     """The range of a key, and the keys that it must not exceed."""
-    # What may be missing and has limits is a duration, or like all others of a single type.
-    kind = next((part for part in get_args(field.type) if part is Duration), field.type)
+    # What may be missing and has limits is a quantity, or like all others of a single type.
+    quantities = (Duration, Size, float)
+    kind = next((part for part in get_args(field.type) if part in quantities), field.type)
     if limits := limits_of(table.name, field.name, kind):
         yield limits
     order = UPSTREAM_ORDER if table.name == "upstream" else ORDER

@@ -13,6 +13,7 @@ from msgspec import Struct, field
 from edge_agent.config.databases import InfluxTable, PostgresTable
 from edge_agent.config.packages import sink_package
 from edge_agent.config.quantities import MIB, Duration, Size
+from edge_agent.config.queue_tables import KafkaTable, NatsTable
 
 #: Scheme of a URL to the kind of upstream, which is also the name of its table where it has one.
 KINDS: Final = {
@@ -23,9 +24,13 @@ KINDS: Final = {
     "file": "file",
     "postgresql": "postgres",
     "postgres": "postgres",
+    "nats": "nats",
+    "nats+tls": "nats",
+    "kafka": "kafka",
+    "kafka+tls": "kafka",
 }
 #: The tables of kinds.
-TABLES: Final[tuple[str, ...]] = ("http", "file", "influx", "postgres")
+TABLES: Final[tuple[str, ...]] = ("http", "file", "influx", "postgres", "nats", "kafka")
 Format = Literal["msgpack", "json", "ndjson", "cloudevents", "line", "csv", "parquet"]
 #: Which of them a kind knows; the others take no notice of it.
 FORMATS: Final[dict[str, tuple[Format, ...]]] = {
@@ -35,9 +40,11 @@ FORMATS: Final[dict[str, tuple[Format, ...]]] = {
 }
 #: Kinds that take a backlog and newer records by two lanes at once: nothing that names a session
 #: or a file there is the same for both.
-TWO_LANES: Final = frozenset(("agent", "http"))
+TWO_LANES: Final = frozenset(("agent", "http", "influx", "postgres", "kafka"))
+#: Kinds whose URL may name several servers: ``nats://one:4222,two:4222``.
+SEVERAL: Final = frozenset(("nats", "kafka"))
 #: Schemes that speak over TLS.
-TLS_SCHEMES: Final = frozenset(("wss", "https"))
+TLS_SCHEMES: Final = frozenset(("wss", "https", "nats+tls", "kafka+tls"))
 
 
 Order = Literal["in order", "live first"]
@@ -75,8 +82,10 @@ class FileTable(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where records go. ``ws``/``wss`` URLs speak to another agent, ``http``/``https`` POST, and a
-    ``file`` URL names a folder. Other schemes may be brought by packages (docs/own-sink.md).
+    """Where records go. ``ws``/``wss`` URLs speak to another agent, ``http``/``https`` POST,
+    ``nats``/``nats+tls`` publish into JetStream, ``kafka``/``kafka+tls`` produce into a topic,
+    ``postgresql`` fills a table, and a ``file`` URL names a folder. Other schemes may be brought by
+    packages (docs/own-sink.md).
 
     ``headers`` go with every request; the value of a secret one stands in a file of one line.
     ``accept`` says which answer of an HTTP upstream counts as taken: ``"auto"`` takes what APIs
@@ -120,6 +129,8 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     max_age: Duration | None = None  # stored for longer than that: not sent any more, counted
     http: HttpTable | None = None  # http: the table [upstream.http]
     file: FileTable | None = None  # file: the table [upstream.file]
+    nats: NatsTable | None = None  # nats: a table of its own
+    kafka: KafkaTable | None = None  # kafka: a table of its own
     options: dict[str, str] = field(default_factory=dict)  # for kinds that a package brings
 
     @property

@@ -20,7 +20,8 @@ from urllib.parse import SplitResult, urlsplit
 from edge_agent.config.body_template import TemplateProblem, envelope_parts, template_parts
 from edge_agent.config.database_problems import database_problems, postgres_url_problem
 from edge_agent.config.packages import sink_package
-from edge_agent.config.upstreams import FORMATS, KINDS, Upstream
+from edge_agent.config.queue_tables import kafka_mistakes, nats_mistakes
+from edge_agent.config.upstreams import FORMATS, KINDS, SEVERAL, Upstream
 
 _NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _VALUE_BYTES_MAX: Final = 4096
@@ -128,6 +129,11 @@ def _body_problems(upstream: Upstream) -> Iterator[Problem]:
         yield Problem("format", expected, f'"{upstream.format}"')
     if http.content_type is not None and (wrong := header_value_problem(http.content_type)):
         yield Problem("http.content_type", wrong, "something else")
+    mistakes = [("nats", one) for one in nats_mistakes(upstream.nats)] if upstream.nats else []
+    if upstream.kafka:
+        mistakes += [("kafka", one) for one in kafka_mistakes(upstream.kafka)]
+    for table, (key, expected, found) in mistakes:
+        yield Problem(f"{table}.{key}", expected, found)
 
 
 def _accept_problems(upstream: Upstream, *, is_agent: bool) -> Iterator[Problem]:
@@ -192,6 +198,8 @@ def shown_url(url: str) -> str:
 
 def upstream_url_problem(url: str) -> str | None:
     """What was expected instead of an upstream's ``url``; None where it is good."""
+    if KINDS.get(url.partition("://")[0].lower()) in SEVERAL:
+        return _servers_problem(url)
     parts = _parts(url)
     if parts.scheme == "file":
         plain = parts.netloc in ("", "localhost") and not parts.query and not parts.fragment
@@ -218,6 +226,26 @@ def proxy_problem(proxy: str) -> str | None:
     plain = parts.path in ("", "/") and not parts.query and not parts.fragment
     if proxy != "environment" and not (parts.hostname and parts.scheme == "http" and plain):
         return '"http://HOST:PORT", or "environment" for what HTTPS_PROXY and its like say'
+    return None
+
+
+def servers_of(url: str, port: int) -> list[tuple[str, int]]:
+    """Host and port of each server that ``url`` names; ``port`` where it says none.
+
+    ``nats://one,two:4223`` and 4222 are one:4222 and two:4223.
+    """
+    scheme, _, rest = url.partition("://")
+    each = [_parts(f"{scheme}://{one}") for one in rest.rstrip("/").split(",")]
+    return [(parts.hostname or "", parts.port or port) for parts in each]
+
+
+def _servers_problem(url: str) -> str | None:
+    scheme, _, rest = url.partition("://")
+    if "@" in rest:
+        return "a URL without user and password (a token belongs into token_file)"
+    plain = url.isprintable() and not any(one in rest.rstrip("/") for one in "/?# ")
+    if not plain or not all(host for host, _ in servers_of(url, 1)):
+        return f'"{scheme}://HOST:PORT", or several: "{scheme}://ONE:PORT,TWO:PORT"'
     return None
 
 

@@ -7,6 +7,7 @@ from edge_agent.config.urls import (
     header_name_problem,
     header_value_problem,
     proxy_problem,
+    servers_of,
     shown_url,
     upstream_url_problem,
 )
@@ -183,3 +184,28 @@ def test_what_a_kind_does_not_know_is_a_mistake_of_the_configuration(
 def test_another_agent_acknowledges_by_number() -> None:
     with pytest.raises(ConfigError, match="by number"):
         parse(with_upstream('accept = "status"', "wss://h/forward"), "f")
+
+
+def test_a_queue_has_several_servers() -> None:
+    url = "nats://one,two:4223,[::1]:4224/"
+    assert upstream_url_problem(url) is None
+    assert servers_of(url, 4222) == [("one", 4222), ("two", 4223), ("::1", 4224)]
+    assert shown_url(url) == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["nats://", "nats://one,,two", "kafka://one:x", "nats://one/topic", "kafka://one?x=1",
+     "nats+tls://one two", "nats://me:s3cret@one"],
+)  # fmt: skip
+def test_what_names_no_servers_of_a_queue(url: str) -> None:
+    assert upstream_url_problem(url)
+
+
+def test_a_table_of_a_kind_goes_with_a_url_of_that_kind() -> None:
+    with pytest.raises(ConfigError, match="nats: expected a URL with nats://"):
+        parse(with_upstream("nats = { stream = 'X' }", "https://h/in"), "f")
+    with pytest.raises(ConfigError, match=r"nats\.subject: expected parts"):
+        parse(with_upstream("nats = { subject = 'x' }", "nats://h"), "f")
+    with pytest.raises(ConfigError, match=r"kafka\.topic: expected 1 to 249"):
+        parse(with_upstream("kafka = { topic = 'x y' }", "kafka://h"), "f")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import trio
 
@@ -45,6 +45,16 @@ class FarSide(Protocol):
 
     async def durable(self) -> list[tuple[str, int]]:
         """(stable id, n) of every record that is durable there, in order."""
+
+
+@runtime_checkable
+class Repaired(Protocol):
+    """A far side that stays broken until it is told: a sink whose library tries again by itself
+    would get past what is over at once.
+    """
+
+    def repair(self) -> None:
+        """End what `break_down` began."""
 
 
 Side = Callable[[Path], AbstractAsyncContextManager[FarSide]]

@@ -11,6 +11,7 @@ import trio
 from edge_agent.errors import SinkUnavailable
 from tests.forward.contract import (
     Courier,
+    Repaired,
     Side,
     arrived,
     couriers,
@@ -21,6 +22,8 @@ from tests.forward.sinks.agent.side import hub_side
 from tests.forward.sinks.file.side import file_side
 from tests.forward.sinks.http.side import http_side
 from tests.forward.sinks.influx.side import influx_side, victoria_side, victoria_v2_side
+from tests.forward.sinks.kafka.side import kafka_side
+from tests.forward.sinks.nats.side import nats_side
 from tests.forward.sinks.postgres.side import postgres_side
 from tests.forward.support import running_station
 from tests.own_sink.side import spool_side
@@ -36,6 +39,8 @@ SIDES: dict[str, Side] = {
     "postgres": postgres_side,
     "file": file_side,
     "package": spool_side,
+    "nats": nats_side,
+    "kafka": kafka_side,
 }
 #: The program that a kind's far side is, where a machine may not have it.
 NEEDS = {
@@ -90,6 +95,8 @@ async def test_after_a_failure_the_same_batch_again_arrives_once(
             await courier.deliver(6)
         assert caught.group_contains(SinkUnavailable)
         await courier.sink.aclose()
+        if isinstance(far, Repaired):
+            far.repair()
         await courier.deliver(6)
         assert await arrived(far) == expected(courier, 6)
 

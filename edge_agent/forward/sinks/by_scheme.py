@@ -30,9 +30,14 @@ _MODULES: Final = {
     "http": "http.sink",
     "influx": "influx.sink",
     "postgres": "postgres.sink",
+    "nats": "nats.sink",
+    "kafka": "kafka.sink",
 }
 #: Kind to the extra that it needs, and the library that the extra brings.
-_EXTRAS: Final[dict[str, tuple[str, str]]] = {"postgres": ("postgres", "psycopg")}
+_EXTRAS: Final[dict[str, tuple[str, str]]] = {
+    "postgres": ("postgres", "psycopg"),
+    "kafka": ("kafka", "confluent_kafka"),
+}
 #: Kinds whose library makes its own connections, so that only whole batches keep a pace.
 _DIAL_THEMSELVES: Final = frozenset(("kafka", "postgres"))
 

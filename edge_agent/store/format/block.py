@@ -32,12 +32,12 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from edge_agent.errors import StoreDamaged
-from edge_agent.record import Origin, Record
+from edge_agent.record import Origin, Record, TimeQuality
 from edge_agent.store.clock.correction import Boot, Correction, Offsets, correction_of
 from edge_agent.store.format.codec import decompress
 from edge_agent.store.format.foreign import foreign_stream
@@ -188,17 +188,28 @@ class Block:
         """
         return next(self._records(last_of(view)))
 
-    def _records(self, view: RunView) -> Iterator[Record]:
-        origin = self.origin
-        place = ("", "", "") if origin is None else (origin.agent, origin.epoch, origin.log)
-        origin_first = None if origin is None else origin.first + view.offset
-        fix, arrival_ns, stored_ns = self.correction, view.arrival_ns, self.when_ns
+    def timed_maps(
+        self, view: RunView
+    ) -> tuple[list[dict[str, Any]], list[tuple[int, TimeQuality]], bool]:
+        """The fields of a run's records, when each was measured and whose clock says so, and
+        whether our clock has been put right for them: what is of each record alone.
+        """
+        fix, arrival_ns = self.correction, view.arrival_ns
         corrected = fix is not None and fix.corrects_arrivals and not view.synced
         if fix is not None and corrected:
             arrival_ns = fix.arrival(arrival_ns)
-        for i, fields in enumerate(decode_maps(view.records)):
-            time_ns, quality = time_of(fields.pop("time", None), arrival_ns)
+        maps = decode_maps(view.records)
+        times = [time_of(fields.pop("time", None), arrival_ns) for fields in maps]
+        for fields in maps:
             fields.pop("stream", None)
+        return maps, times, corrected
+
+    def _records(self, view: RunView) -> Iterator[Record]:
+        origin, stored_ns = self.origin, self.when_ns
+        place = ("", "", "") if origin is None else (origin.agent, origin.epoch, origin.log)
+        origin_first = None if origin is None else origin.first + view.offset
+        maps, times, corrected = self.timed_maps(view)
+        for i, (fields, (time_ns, quality)) in enumerate(zip(maps, times, strict=True)):
             yield Record(
                 self.log,
                 self.first + view.index + i,

@@ -28,6 +28,9 @@ def made(url: str) -> Sink:
         ("http://hub/in", True),
         ("https://hub/in", True),
         ("file:///mnt/usb", True),
+        ("nats://one,two", True),
+        ("nats+tls://one", True),
+        ("kafka://one,two", True),
     ],
 )
 def test_the_scheme_says_which_sink(url: str, keyed: bool) -> None:
@@ -37,6 +40,20 @@ def test_the_scheme_says_which_sink(url: str, keyed: bool) -> None:
 def test_a_scheme_without_a_sink_is_an_error_of_the_configuration() -> None:
     with pytest.raises(ConfigError, match="upstream hub: url"):
         made("gopher://hub/")
+
+
+def test_a_library_that_is_missing_is_named_with_what_installs_it() -> None:
+    script = (
+        "import sys\n"
+        "sys.modules['confluent_kafka'] = None\n"
+        "import tests.forward.sinks.test_by_scheme as t\n"
+        "t.made('kafka://one')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=Path(__file__).parents[3], capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert 'pip install "trio-edge-agent[kafka]", found none' in done.stderr
 
 
 def test_no_http_library_beside_h11_is_loaded() -> None:

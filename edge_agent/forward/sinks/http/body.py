@@ -31,7 +31,7 @@ The same records give the same bytes, always: an ``Idempotency-Key`` stands for 
 from __future__ import annotations
 
 import gzip
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any, Final, Literal
 
@@ -39,7 +39,9 @@ import msgspec
 
 from edge_agent.aggregates import THINNED_SOURCE
 from edge_agent.config import Format
+from edge_agent.forward.sink import Batch
 from edge_agent.record import Record, TimeTrust, format_time
+from edge_agent.store import Block, RunView
 from edge_agent.zstd import zstd
 
 Compression = Literal["none", "gzip", "zstd"]
@@ -107,7 +109,7 @@ def rendered(record: Record, agent: str, epoch: str) -> RenderedRecord:
     else:
         place = f"{epoch}/{record.log}/{record.seq}"
     if record.source.startswith(THINNED_SOURCE):
-        place += f"/thinned-{blake2b(repr(record.fields).encode(), digest_size=8).hexdigest()}"
+        place += _thinned(record.fields)
     return RenderedRecord(
         place,
         record.origin or agent,
@@ -118,6 +120,61 @@ def rendered(record: Record, agent: str, epoch: str) -> RenderedRecord:
         record.fields,
         record.time_quality,
     )
+
+
+def rendered_batch(
+    batch: Batch, matches: Callable[[str], bool], agent: str, epoch: str, after: int = 0
+) -> list[RenderedRecord]:
+    """All records of a batch whose stream matches, and whose seq is above ``after``.
+
+    It is `rendered` for each of `Batch.records`, with what a run's records share done once.
+    """
+    found: list[RenderedRecord] = []
+    for item in batch.items:
+        if not isinstance(item, Block):
+            continue
+        for run in item.runs():
+            if matches(run.stream):
+                _render_run(found, item, run, agent, epoch)
+    first, last = max(batch.first, after + 1), batch.last
+    if found and not (first <= found[0].seq and found[-1].seq <= last):
+        found = [one for one in found if first <= one.seq <= last]
+    return found
+
+
+def _render_run(
+    found: list[RenderedRecord], block: Block, run: RunView, agent: str, epoch: str
+) -> None:
+    maps, times, corrected = block.timed_maps(run)
+    origin, seq, stream, source = block.origin, block.first + run.index, run.stream, run.source
+    if origin is None:
+        place, number = f"{epoch}/{block.log}/", seq
+    else:
+        agent, place = origin.agent, f"{origin.epoch}/{origin.log}/"
+        number = origin.first + run.offset
+    ours: TimeTrust = "synced" if run.synced else "corrected" if corrected else "unsynced"
+    is_thinned = source.startswith(THINNED_SOURCE)
+    for fields, (time_ns, quality) in zip(maps, times, strict=True):
+        identity = f"{place}{number}"
+        if is_thinned:
+            identity += _thinned(fields)
+        trust: TimeTrust = "sensor" if quality == "sensor" else ours
+        when = format_time(time_ns)
+        found.append(RenderedRecord(identity, agent, seq, stream, when, source, fields, trust))
+        seq, number = seq + 1, number + 1
+
+
+def _thinned(fields: dict[str, Any]) -> str:
+    return f"/thinned-{blake2b(repr(fields).encode(), digest_size=8).hexdigest()}"
+
+
+def encode_one(record: RenderedRecord, how: Format) -> bytes:
+    """A record by itself: a map in msgpack, or an object in JSON.
+
+    Raises:
+        TypeError, ValueError, OverflowError: it holds something the format cannot say.
+    """
+    return (_msgpack if how == "msgpack" else _json).encode(record)
 
 
 def encode_body(records: Sequence[RenderedRecord], how: Format, compression: Compression) -> bytes:

@@ -8,12 +8,22 @@ from typing import Any
 import msgpack
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from edge_agent.config import Format
-from edge_agent.forward.sinks.http.body import Compression, encode_body, rendered
-from edge_agent.record import Record
-from tests.forward.support import NOW_NS
+from edge_agent.forward.sink import Batch
+from edge_agent.forward.sinks.http.body import (
+    Compression,
+    encode_body,
+    rendered,
+    rendered_batch,
+)
+from edge_agent.record import Origin, Record
+from edge_agent.store import Block, encode_runs
+from edge_agent.stream_names import compile_patterns
+from tests.forward.support import NOW_NS, make_run
 from tests.rules.support import apply, by_stream, rule
 
 if sys.version_info >= (3, 14):
@@ -130,3 +140,30 @@ def test_an_aggregate_has_an_id_that_no_record_and_no_other_aggregate_has() -> N
         RECORD, seq=7, source="$thin/pi", fields={"records": 60, "t_mean": 20.5}, **origin
     )
     assert rendered(passed_on, "hub", "h0").id == found
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 12), st.booleans(), st.booleans())
+def test_a_batch_is_rendered_as_each_of_its_records(
+    one: int, other: int, after: int, foreign: bool, set_right: bool
+) -> None:
+    bodies = [{"n": 1, "time": 1795341600.25}, {"n": 2, "stream": "x"}, {"time": "no", "n": 3}]
+    runs = [
+        replace(
+            make_run(stream, 3), body=b"".join(map(msgpack.packb, bodies)), source=source,
+            synced=False,
+        )
+        for stream, source in (("t/1", "s"), ("other", "s"), ("t/2", "$thin/t/2"), ("t/1", "r"))
+    ]  # fmt: skip
+    raw = encode_runs(runs)
+    origin = Origin("77aa", "e9", "alarms", 40, bytes(16), 1, NOW_NS, False, ("77aa",))
+    block = Block(
+        "main", 1, 12, 0, len(raw), raw, bytes(16), 1, NOW_NS, False, NOW_NS, NOW_NS,
+        origin if foreign else None,
+    )  # fmt: skip
+    if set_right:
+        block = block.corrected({("77aa" if foreign else "", bytes(16)): 10**18})
+    batch = Batch("main", min(one, other), max(one, other), (block,))
+    matches = compile_patterns(("t/**", "$agents/**"))
+    expected = [rendered(record, "9b1d", "5f0c") for record in batch.records(matches)]
+    found = rendered_batch(batch, matches, "9b1d", "5f0c", after)
+    assert found == [record for record in expected if record.seq > after]

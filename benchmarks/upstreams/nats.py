@@ -1,0 +1,100 @@
+"""How fast a backlog reaches JetStream, packed, once; beside a publisher that keeps no promise.
+
+The backlog is made before the server starts. The time runs from the first message in the stream to
+the last; the peer then publishes the same payloads to a stream of its own, pipelined by the
+window that NATS' own clients keep to, without ids and without a position.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from benchmarks.bench_drain import POLL_S, TIMEOUT_S, fill
+from benchmarks.peers.nats import ask, open_client, until
+from benchmarks.peers.peer import program, version_of
+from benchmarks.processes import Agent, Server, free_port
+
+RECORDS = 1_000_000
+#: Messages that the peer has under way.
+WINDOW = 4_000
+
+
+def run(folder: Path, *, records: int = RECORDS, body: str = "ndjson") -> dict[str, object]:
+    """Drain a backlog into JetStream, then publish the same messages plainly.
+
+    Args:
+        folder: for the store and the server's files; empty.
+        records: how many.
+        body: what the messages are written in.
+    """
+    port = free_port()
+    fill(folder / "agent" / "data", records, 100)
+    config = (
+        f'[[upstream]]\nname = "jetstream"\nurl = "nats://127.0.0.1:{port}"\nformat = "{body}"\n'
+        'backoff_base = "200ms"\nbackoff_max = "400ms"\n'
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "nats.conf").write_text(
+        f'listen: "127.0.0.1:{port}"\njetstream {{ store_dir: "{folder / "data"}" }}\n'
+    )
+    agent = Agent(folder / "agent", config)
+    server: Server | None = None
+    try:
+        command = [program("nats-server"), "--config", str(folder / "nats.conf")]
+        server = Server(command, port, folder / "server")
+        seconds = drained(agent, records)
+        cpu, memory = agent.cpu_seconds(), agent.memory_mb()
+        agent.stop()
+        state = ask(port, "$JS.API.STREAM.INFO.EDGE", {})["state"]
+        assert isinstance(state, dict)
+        messages = int(state["messages"])
+        peer_seconds = _plain(port, messages)
+    finally:
+        agent.stop()
+        if server is not None:
+            server.stop()
+    return {
+        "records": records,
+        "messages": messages,
+        "records_per_second": records / seconds,
+        "cpu_seconds": cpu,
+        "memory_mb": memory,
+        "peer": "the same messages, published plainly and pipelined",
+        "peer_records_per_second": records / peer_seconds,
+        "version": version_of(program("nats-server"), "--version"),
+    }
+
+
+def drained(agent: Agent, records: int) -> float:
+    """Seconds from the last look that found all of the backlog to the first that found none."""
+    began, deadline = time.perf_counter(), time.monotonic() + TIMEOUT_S
+    while time.monotonic() < deadline:
+        now, left = time.perf_counter(), agent.get("/api/status")["upstreams"][0]["backlog_records"]
+        if left >= records:
+            began = now
+        elif not left:
+            return time.perf_counter() - began
+        time.sleep(POLL_S)
+    raise SystemExit(f"the backlog did not reach its upstream within {TIMEOUT_S} s")
+
+
+def _plain(port: int, messages: int) -> float:
+    ask(port, "$JS.API.STREAM.CREATE.PLAIN", {"name": "PLAIN", "subjects": ["plain"]})
+    stored = ask(port, "$JS.API.STREAM.MSG.GET.EDGE", {"seq": 1})["message"]
+    assert isinstance(stored, dict)
+    size = len(str(stored["data"])) * 3 // 4
+    message = b"PUB plain _INBOX.plain %d\r\n%s\r\n" % (size, b"x" * size)
+    with open_client("127.0.0.1", port) as sock:
+        sock.sendall(b"SUB _INBOX.plain 1\r\nPING\r\n")
+        until(sock, b"PONG\r\n")
+        sent = acked = lines = 0
+        began = time.perf_counter()
+        while acked < messages:
+            count = min(100, WINDOW - (sent - acked), messages - sent)
+            sock.sendall(message * count)
+            sent += count
+            while sent - acked >= (WINDOW if sent < messages else 1):
+                lines += sock.recv(1 << 16).count(b"\n")
+                acked = lines // 2
+        return time.perf_counter() - began

@@ -1,0 +1,227 @@
+"""The Kafka sink produces one message for each record, and counts the delivery reports.
+
+Delivery is at least once: librdkafka's producer keeps its own retries from being stored twice, but
+only for as long as it lives. After a restart, or where we gave up waiting, what had no report is
+sent again; every message has the record's stable id in the header ``id``, by which a consumer
+knows a repeat. The key is the record's stream or source, so that those stay in order in their
+partition.
+
+librdkafka has threads of its own, one for each broker and two more. They are allowed here because
+they touch nothing of ours: what they have to tell waits in a queue until `poll` is called, and
+reports run in Trio's thread, within `poll`. They end with the producer, in `aclose`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+import confluent_kafka
+import trio
+
+from edge_agent.config import KafkaTable
+from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
+from edge_agent.forward.credentials import CredentialFiles
+from edge_agent.forward.sink import CLOSE_S, Acknowledged, Batch, LaneResume, Resumed, SinkParts
+from edge_agent.forward.sinks.http.body import encode_one, rendered_batch
+from edge_agent.forward.sinks.kafka.reports import Reports, refusal_of, said
+from edge_agent.forward.sinks.kafka.settings import settings_of
+from edge_agent.printable import why
+from edge_agent.stream_names import compile_patterns
+
+logger = logging.getLogger(__name__)
+
+#: Messages that are handed over between two looks at what else there is to do: some milliseconds.
+_AT_ONCE: Final = 250
+#: Between two looks for reports.
+_PACE_S: Final = 0.002
+#: While no broker is reached, librdkafka tries the next; an attempt that fails after so long is
+#: enough. (That a broker is reached again it does not tell.)
+_ALL_DOWN_S: Final = 1.0
+
+
+class _Ready(NamedTuple):
+    seq: int
+    key: str
+    value: bytes
+    headers: dict[str, str | bytes | None]
+
+
+class KafkaSink:
+    """One log's messages to one topic; see the module's docstring."""
+
+    def __init__(self, parts: SinkParts) -> None:
+        self._upstream, self._run_blocking = parts.upstream, parts.run_blocking
+        self._identity = parts.identity
+        self._table = parts.upstream.kafka or KafkaTable()
+        self._matches: Callable[[str], bool] = compile_patterns(parts.upstream.streams)
+        self._files = CredentialFiles(parts.upstream)
+        self._producer: confluent_kafka.Producer | None = None
+        self._reports = Reports()
+
+    @property
+    def keyed(self) -> bool:
+        """Ranges stay as they are, so that what is refused can be set aside."""
+        return True
+
+    async def open(self, nursery: trio.Nursery, resume: LaneResume) -> Resumed:
+        """Nothing to agree on: go on behind the floor.
+
+        Raises:
+            SinkUnavailable: a file cannot be read, or the settings do not fit.
+        """
+        self._identity = resume.identity or self._identity
+        await self.aclose()
+        self._producer = await self._run_blocking(self._made)
+        return Resumed(resume.floor + 1)
+
+    async def send(self, batch: Batch) -> Acknowledged:
+        """Produce the batch's records, and wait for the report of each.
+
+        Raises:
+            SinkUnavailable: no report for `timeout` seconds, or one that says so.
+            SinkRefused: a record is too large, or the brokers refuse it for what it is.
+        """
+        try:
+            return await self._send(batch)
+        except SinkUnavailable:
+            await self.aclose()
+            raise
+        except (SinkError, trio.Cancelled):
+            raise
+        except Exception as error:
+            logger.exception("an unexpected error on the way to %s", self._upstream.name)
+            await self.aclose()
+            raise SinkUnavailable(why(error) or type(error).__name__) from error
+
+    async def settle(self, floor: int) -> Acknowledged:
+        """Nothing is ever in flight between two sends."""
+        await trio.sleep_forever()
+        raise AssertionError("unreachable: sleep_forever ends by cancellation only")
+
+    @property
+    def drained(self) -> bool:
+        """Nothing is ever in flight between two sends."""
+        return True
+
+    async def aclose(self) -> None:
+        """Drop what has no report, and end librdkafka's threads; two seconds at most."""
+        producer, self._producer = self._producer, None
+        if producer is None:
+            await trio.lowlevel.checkpoint()
+            return
+        # Also where the lane is being cancelled: its threads end now or never.
+        with trio.move_on_after(CLOSE_S, shield=True):
+            await trio.to_thread.run_sync(_end, producer, abandon_on_cancel=True)
+
+    def _made(self) -> confluent_kafka.Producer:
+        credentials = self._files.read()
+        settings = settings_of(self._upstream, self._table, credentials.password)
+        try:
+            return confluent_kafka.Producer(settings | {"error_cb": self._trouble})
+        except confluent_kafka.KafkaException as error:
+            # Its settings are about files, too: a certificate that is none.
+            raise SinkUnavailable(said(error.args[0]), slow=True, obstacle="here") from error
+
+    def _trouble(self, problem: confluent_kafka.KafkaError) -> None:
+        self._reports.trouble(problem)
+
+    async def _send(self, batch: Batch) -> Acknowledged:
+        ready = await self._run_blocking(self._prepare, batch)
+        if not ready:
+            return Acknowledged(batch.last)
+        self._reports = reports = Reports(self._reports.troubles)
+        refused: dict[int, str] = {}
+        at = moved = 0
+        since = trio.current_time()
+        while at < len(ready) or reports.known < at - len(refused):
+            producer = self._producer
+            if producer is None:
+                raise SinkUnavailable("there is no producer")
+            handed = self._produce(producer, ready[at : at + _AT_ONCE], refused)
+            at += handed
+            troubles = reports.heard
+            producer.poll(0)
+            if reports.known + at != moved:
+                moved, since = reports.known + at, trio.current_time()
+            self._look(trio.current_time() - since, is_news=reports.heard > troubles)
+            await trio.sleep(0 if handed else _PACE_S)
+        size = sum(len(one.value) for one in ready)
+        self._judge(refused, size)
+        return Acknowledged(batch.last, len(ready), size)
+
+    def _prepare(self, batch: Batch) -> list[_Ready]:
+        agent, epoch = self._identity.agent_id, self._identity.epoch
+        by_source, how = self._table.key == "source", self._upstream.format
+        ready = []
+        for one in rendered_batch(batch, self._matches, agent, epoch):
+            try:
+                value = encode_one(one, how)
+            except (TypeError, ValueError, OverflowError, RecursionError) as error:
+                raise SinkRefused(f"cannot be written as {how}: {error}") from error
+            key = one.source if by_source else one.stream
+            ready.append(_Ready(one.seq, key, value, {"id": one.id}))
+        return ready
+
+    def _produce(
+        self, producer: confluent_kafka.Producer, ready: list[_Ready], refused: dict[int, str]
+    ) -> int:
+        """Hand over as many as there is room for; how many that were."""
+        topic, report = self._table.topic, self._reports.count
+        for n, one in enumerate(ready):
+            try:
+                producer.produce(topic, one.value, one.key, headers=one.headers, on_delivery=report)
+            except BufferError:
+                return n
+            except confluent_kafka.KafkaException as error:
+                refusal = refusal_of(error.args[0])
+                if not isinstance(refusal, SinkRefused):
+                    raise refusal from error
+                refused[one.seq] = str(refusal)
+        return len(ready)
+
+    def _look(self, still: float, *, is_news: bool) -> None:
+        """Go on waiting after ``still`` seconds without a report, or not.
+
+        Raises:
+            SinkUnavailable: not.
+        """
+        reports, patience = self._reports, self._upstream.timeout
+        problem = reports.needs_a_person()
+        if problem is None and is_news and reports.all_down and still > _ALL_DOWN_S:
+            problem = SinkUnavailable(reports.in_words())
+        if problem is None and still > patience:
+            more = reports.in_words()
+            text = f"no report within {patience:g} s" + f": {more}" * bool(more)
+            problem = SinkUnavailable(text, cut=True)
+        if problem is not None:
+            reports.troubles.clear()
+            raise problem
+
+    def _judge(self, refused: dict[int, str], size: int) -> None:
+        problem: SinkError | None = None
+        if self._reports.problem is not None:
+            # Of several messages that went in one request all are refused for one of them.
+            problem = refusal_of(self._reports.problem)
+        elif refused:
+            problem = SinkRefused(next(iter(refused.values())), "too_big", records=refused)
+        if problem is not None:
+            problem.sent_bytes = size
+            raise problem
+
+
+def _end(producer: confluent_kafka.Producer) -> None:
+    """End its threads; to be called in one that may wait for them."""
+    with suppress(confluent_kafka.KafkaException):
+        producer.purge()
+    # Reports of what was dropped; nobody counts them any more.
+    producer.flush(0)
+    # Not left to whoever lets go of it last, which may be an error's traceback in Trio's thread.
+    producer.close()
+
+
+def make(parts: SinkParts) -> KafkaSink:
+    """The sink of a ``kafka`` or ``kafka+tls`` upstream."""
+    return KafkaSink(parts)

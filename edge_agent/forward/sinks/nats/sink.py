@@ -1,0 +1,310 @@
+"""The NATS sink publishes packed messages into a JetStream stream, each record once.
+
+Two things make it once, over any outage, and without a clock of the server's:
+
+- **The stream says what it has.** Its last message under the log's subject names the log's number
+  that it ends with (``jetstream.py``). What it has is not sent again, after a second or a year.
+- **It takes the next only where we left it.** What is published says which message it expects to be
+  the last one under the subject; a message of an earlier connection that comes late changes that,
+  and what follows is refused until we have looked again.
+
+The messages of a batch are one *atomic batch* of JetStream's (NATS 2.12 and newer): sent in one go,
+stored together or not at all, acknowledged once. So there is never a hole behind which later
+messages are stored, whichever server falls over meanwhile. Where a stream or server takes none,
+each message waits for the acknowledgement of the one before.
+
+``Nats-Msg-Id`` is the range of each message (EPOCH/LOG/FIRST-LAST), for streams from which
+consumers take the messages away, and so the position: there the duplicate window is what is left.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+import trio
+
+from edge_agent.config import NatsTable, servers_of
+from edge_agent.errors import SinkError, SinkUnavailable
+from edge_agent.forward.credentials import CredentialFiles
+from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
+from edge_agent.forward.sinks.http.body import rendered_batch
+from edge_agent.forward.sinks.nats.connection import NETWORK_ERRORS, NatsConnection, open_nats
+from edge_agent.forward.sinks.nats.jetstream import (
+    NO_STREAM,
+    NOT_ATOMIC,
+    POSITION,
+    WRONG_LAST,
+    InStream,
+    PubAck,
+    StreamConfig,
+    ack_of,
+    position_of,
+    refusal_of,
+    stream_of,
+    stream_to_make,
+)
+from edge_agent.forward.sinks.nats.packing import (
+    PackedBatch,
+    PackedMessage,
+    Subjects,
+    check_all_refused,
+    pack,
+    stream_subjects,
+)
+from edge_agent.forward.sinks.nats.protocol import NatsMessage, publish
+from edge_agent.forward.tls_clock import is_out_of_date
+from edge_agent.printable import why
+from edge_agent.stream_names import compile_patterns
+
+logger = logging.getLogger(__name__)
+
+PORT: Final = 4222
+#: JetStream takes no more messages in one atomic batch.
+ATOMIC_MAX: Final = 1000
+#: What our headers may take of a message's largest size.
+_HEADERS_BYTES: Final = 2048
+#: So often somebody else may publish under our subject while we look.
+_LOOKS_MAX: Final = 5
+#: A piece of a batch; each may take as long as the upstream's timeout.
+_PIECE_BYTES: Final = 256 * 1024
+
+
+class NatsSink:
+    """One log's messages to one stream; see the module's docstring."""
+
+    def __init__(self, parts: SinkParts) -> None:
+        self._parts, self._upstream, self._log = parts, parts.upstream, parts.log
+        self._table = parts.upstream.nats or NatsTable()
+        self._identity = parts.identity
+        self._subjects = Subjects(self._table.subject, parts.identity.agent_id, parts.log)
+        self._patience = float(parts.upstream.timeout)
+        self._matches: Callable[[str], bool] = compile_patterns(parts.upstream.streams)
+        self._files = CredentialFiles(parts.upstream)
+        self._servers = servers_of(parts.upstream.url, PORT)
+        self._connection: NatsConnection | None = None
+        self._atomic = True
+        self._config = StreamConfig()
+        self._there = InStream()
+        #: Of the batch that is being sent.
+        self._sent_bytes = 0
+
+    @property
+    def keyed(self) -> bool:
+        """Ranges stay as they are, so that what is refused can be set aside."""
+        return True
+
+    async def open(self, nursery: trio.Nursery, resume: LaneResume) -> Resumed:
+        """Connect, look at the stream or make it, and ask what it has of the log.
+
+        Raises:
+            SinkUnavailable: not now.
+        """
+        self._identity = resume.identity or self._identity
+        self._subjects = Subjects(self._table.subject, self._identity.agent_id, self._log)
+        self._sent_bytes = 0
+        await self.aclose()
+        with self._border():
+            self._connection = await self._connect()
+            nursery.start_soon(self._connection.run, self._patience)
+            with trio.fail_after(self._patience):
+                self._config = await self._agree()
+                self._there = await self._look()
+        self._atomic = self._config.allow_atomic
+        return Resumed(resume.floor + 1)
+
+    async def send(self, batch: Batch) -> Acknowledged:
+        """Publish what the stream has not of the batch, and wait until it has all of it.
+
+        Raises:
+            SinkUnavailable: the network, or JetStream cannot store it now.
+            SinkRefused: a record is too large, or cannot be written.
+        """
+        try:
+            with self._border():
+                return await self._send(batch)
+        except SinkError as error:
+            error.sent_bytes = self._sent_bytes
+            if isinstance(error, SinkUnavailable):
+                await self.aclose()
+            raise
+
+    async def settle(self, floor: int) -> Acknowledged:
+        """Nothing is ever in flight between two sends."""
+        await trio.sleep_forever()
+        raise AssertionError("unreachable: sleep_forever ends by cancellation only")
+
+    @property
+    def drained(self) -> bool:
+        """Nothing is ever in flight between two sends."""
+        return True
+
+    async def aclose(self) -> None:
+        """Close the connection; `open` makes a new one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.aclose()
+        else:
+            await trio.lowlevel.checkpoint()
+
+    async def _connect(self) -> NatsConnection:
+        credentials = await self._parts.run_blocking(self._files.read)
+        # Another one first the next time: this one may be what fell over.
+        server = self._servers.pop(0)
+        self._servers.append(server)
+        user = self._upstream.user
+        connection = await open_nats(self._parts.dial, server, credentials, user, self._patience)
+        self._servers.insert(0, self._servers.pop())
+        return connection
+
+    async def _agree(self) -> StreamConfig:
+        """The stream as it is; made, where it is missing and that is wanted."""
+        table = self._table
+        answer = stream_of(await self._ask(f"$JS.API.STREAM.INFO.{table.stream}"))
+        if answer.error is not None and answer.error.err_code == NO_STREAM:
+            if not table.create:
+                text = f"there is no stream {table.stream}, and nats.create is false"
+                raise SinkUnavailable(text, slow=True, obstacle="there")
+            question = stream_to_make(table, stream_subjects(table.subject))
+            answer = stream_of(await self._ask(f"$JS.API.STREAM.CREATE.{table.stream}", question))
+        if answer.error is not None:
+            raise refusal_of(answer.error)
+        return answer.config
+
+    async def _look(self) -> InStream:
+        """What the stream has of the log."""
+        question = b'{"last_by_subj":"%s"}' % self._subjects.filter.encode()
+        answer = await self._ask(f"$JS.API.STREAM.MSG.GET.{self._table.stream}", question)
+        return position_of(answer)
+
+    async def _send(self, batch: Batch) -> Acknowledged:
+        self._sent_bytes = 0
+        for _ in range(_LOOKS_MAX):
+            count, packed = await self._parts.run_blocking(self._pack, batch)
+            if await self._publish_all(packed.messages, batch):
+                check_all_refused(packed.refused)
+                return Acknowledged(batch.last, count, self._sent_bytes)
+            with trio.fail_after(self._patience):
+                self._there = await self._look()
+        raise SinkUnavailable(f"somebody else publishes under {self._subjects.filter}", slow=True)
+
+    def _pack(self, batch: Batch) -> tuple[int, PackedBatch]:
+        """How many records the stream lacks of the batch, and the messages with them."""
+        agent, epoch, has = self._identity.agent_id, self._identity.epoch, self._has(batch)
+        lacking = rendered_batch(batch, self._matches, agent, epoch, has)
+        most = self._connection.info.max_payload if self._connection else 0
+        if self._config.max_msg_size > 0:
+            most = min(most, self._config.max_msg_size)
+        most = max(most - _HEADERS_BYTES, 1)
+        return len(lacking), pack(lacking, self._subjects, self._upstream, self._table, most)
+
+    def _has(self, batch: Batch) -> int:
+        """Up to which number of the log the stream has everything."""
+        there, out_of_order = self._there, batch.again or batch.probe
+        is_ours = (there.epoch, there.log) == (self._identity.epoch, batch.log)
+        return there.upto if is_ours and there.moves >= batch.moves and not out_of_order else 0
+
+    async def _publish_all(self, messages: Sequence[PackedMessage], batch: Batch) -> bool:
+        """False where the stream's last message was not the one that was expected."""
+        at = 0
+        while at < len(messages):
+            part = messages[at : at + (ATOMIC_MAX if self._atomic else 1)]
+            ack = await self._publish(part, batch)
+            error = ack.error
+            if error is not None and error.err_code == WRONG_LAST:
+                return False
+            if error is not None and error.err_code in NOT_ATOMIC and self._atomic:
+                self._atomic = False
+                continue
+            if error is not None:
+                raise refusal_of(error)
+            if ack.stream != self._table.stream:
+                text = f"{part[0].subject} belongs to the stream {ack.stream}"
+                raise SinkUnavailable(text, slow=True, obstacle="there")
+            # A duplicate's number is not the last one's: whoever took that away was quicker.
+            seq = self._there.seq if ack.duplicate else ack.seq
+            self._there = self._after(part[-1], batch)._replace(seq=seq)
+            at += len(part)
+        self._atomic = self._config.allow_atomic
+        return True
+
+    async def _publish(self, messages: Sequence[PackedMessage], batch: Batch) -> PubAck:
+        """Publish what belongs together, and wait for its acknowledgement."""
+        connection = self._connection
+        if connection is None:
+            raise SinkUnavailable("there is no connection")
+        reply, answer = connection.expect()
+        name, variant, pieces, size = secrets.token_hex(11), batch.variant, [b""], 0
+        for n, message in enumerate(messages, 1):
+            headers = self._headers(message, batch, variant, is_first=n == 1)
+            is_last = n == len(messages)
+            if len(messages) > 1:
+                headers += [("Nats-Batch-Id", name), ("Nats-Batch-Sequence", f"{n}")]
+                headers += [("Nats-Batch-Commit", "1")] * is_last
+            to = reply if is_last else b""
+            pieces.append(publish(message.subject.encode(), message.payload, headers, to))
+            size += len(pieces[-1])
+            if is_last or size >= _PIECE_BYTES:
+                with trio.fail_after(self._patience):
+                    await connection.send(b"".join(pieces))
+                self._sent_bytes += size
+                pieces, size = [], 0
+        with trio.fail_after(self._patience):
+            return ack_of(await answer(), messages[0].subject)
+
+    def _headers(
+        self, message: PackedMessage, batch: Batch, variant: str, *, is_first: bool
+    ) -> list[tuple[str, str]]:
+        key = f"{self._identity.epoch}/{batch.log}/{message.first}-{message.last}{variant}"
+        after = self._after(message, batch)
+        headers = [("Nats-Msg-Id", key), (POSITION, after.header())]
+        if is_first:
+            last = "Nats-Expected-Last-Subject-Sequence"
+            headers.append((last, f"{self._there.seq}"))
+            if self._subjects.by_stream:
+                headers.append((f"{last}-Subject", self._subjects.filter))
+        return headers
+
+    def _after(self, message: PackedMessage, batch: Batch) -> InStream:
+        """What the stream will have with ``message``."""
+        if batch.again or batch.probe:
+            # Out of its order: it says nothing of what is there.
+            return self._there
+        return InStream(0, self._identity.epoch, batch.log, batch.moves, message.upto)
+
+    async def _ask(self, subject: str, question: bytes = b"") -> NatsMessage:
+        assert self._connection is not None
+        return await self._connection.ask(subject.encode(), question)
+
+    @contextmanager
+    def _border(self) -> Iterator[None]:
+        """Nothing that a server says, and no mistake of ours about it, ends more than the attempt.
+
+        Raises:
+            SinkUnavailable: for whatever it is.
+        """
+        try:
+            yield
+        except SinkError as error:
+            if self._sent_bytes and isinstance(error, SinkUnavailable):
+                error.cut = error.cut or error.obstacle == "between"
+            raise
+        except trio.TooSlowError as error:
+            text = f"no answer within {self._patience:g} s"
+            raise SinkUnavailable(text, cut=self._sent_bytes > 0) from error
+        except NETWORK_ERRORS as error:
+            if is_out_of_date(error) and not self._parts.clock.read().synced:
+                text = "waiting for the clock: by it the server's certificate is not valid"
+                raise SinkUnavailable(text, until_clock_set=True, obstacle="here") from error
+            raise SinkUnavailable(why(error) or type(error).__name__) from error
+        except Exception as error:
+            logger.exception("an unexpected error on the way to %s", self._upstream.name)
+            raise SinkUnavailable(why(error) or type(error).__name__) from error
+
+
+def make(parts: SinkParts) -> NatsSink:
+    """The sink of a ``nats`` or ``nats+tls`` upstream."""
+    return NatsSink(parts)

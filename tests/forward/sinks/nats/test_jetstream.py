@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.config import Duration, NatsTable, Size
+from edge_agent.errors import SinkRefused, SinkUnavailable
+from edge_agent.forward.sinks.nats.jetstream import (
+    POSITION,
+    ApiError,
+    InStream,
+    PubAck,
+    ack_of,
+    position_of,
+    refusal_of,
+    stream_of,
+    stream_to_make,
+)
+from edge_agent.forward.sinks.nats.protocol import NatsMessage
+
+
+def answer(body: object) -> NatsMessage:
+    return NatsMessage(b"r", json.dumps(body).encode())
+
+
+def stored(headers: bytes) -> NatsMessage:
+    return answer({"message": {"seq": 7, "hdrs": b64encode(headers).decode(), "data": ""}})
+
+
+def test_an_acknowledgement_says_where_it_is_stored() -> None:
+    assert ack_of(answer({"stream": "E", "seq": 5, "batch": "b"}), "s") == PubAck("E", 5)
+    assert ack_of(answer({"stream": "E", "seq": 5, "duplicate": True}), "s").duplicate
+    error = ack_of(answer({"error": {"code": 400, "err_code": 10071, "description": "x"}}), "s")
+    assert error.error == ApiError(400, 10071, "x")
+
+
+def test_nobody_who_listens_is_no_acknowledgement() -> None:
+    with pytest.raises(SinkUnavailable, match=r"no stream takes edge\.a\.main"):
+        ack_of(NatsMessage(b"r", b"", 503), "edge.a.main")
+    with pytest.raises(SinkUnavailable, match="no JetStream"):
+        stream_of(NatsMessage(b"r", b"", 503))
+
+
+def test_the_last_message_says_what_the_stream_has() -> None:
+    there = InStream(7, "e0", "main", 2, 4711)
+    header = f"NATS/1.0\r\nNats-Msg-Id: x\r\n{POSITION}: {there.header()}\r\n\r\n"
+    assert position_of(stored(header.encode())) == there
+
+
+@pytest.mark.parametrize(
+    "headers", [b"", b"NATS/1.0\r\n\r\n", b"%s: e main x 1\r\n" % POSITION.encode(), b"\xff\x00"]
+)
+def test_a_message_of_somebody_else_says_only_that_it_is_there(headers: bytes) -> None:
+    assert position_of(stored(headers)) == InStream(7)
+
+
+def test_a_stream_without_a_message_has_nothing() -> None:
+    assert position_of(answer({"error": {"code": 404, "err_code": 10037}})) == InStream()
+
+
+def test_refusals_are_sorted_by_what_can_be_done() -> None:
+    big = refusal_of(ApiError(400, 10054, "message size exceeds maximum allowed"))
+    assert isinstance(big, SinkRefused) and big.code == "too_big"
+    full = refusal_of(ApiError(400, 10077, "maximum bytes exceeded"))
+    assert isinstance(full, SinkUnavailable) and not full.slow
+    off = refusal_of(ApiError(503, 10039, "jetstream not enabled for account"))
+    assert isinstance(off, SinkUnavailable) and off.slow
+    busy = refusal_of(ApiError(429, 10210, "too many inflight"))
+    assert isinstance(busy, SinkUnavailable) and busy.retry_after == 1.0
+
+
+@given(st.binary(max_size=60) | st.text().map(str.encode) | st.sampled_from([b"[" * 9999, b"{}"]))
+def test_an_answer_that_is_none_keeps_everything(payload: bytes) -> None:
+    for read in (stream_of, position_of, lambda got: ack_of(got, "s")):
+        try:
+            read(NatsMessage(b"r", payload))
+        except SinkUnavailable:
+            pass
+
+
+def test_a_stream_is_made_as_the_table_says() -> None:
+    table = NatsTable(replicas=3, max_bytes=Size(2**30), max_age=Duration(60))
+    assert json.loads(stream_to_make(table, ["edge.*.*"])) == {
+        "name": "EDGE", "subjects": ["edge.*.*"], "storage": "file", "num_replicas": 3,
+        "allow_atomic": True, "allow_direct": True, "max_bytes": 2**30, "max_age": 60 * 10**9,
+    }  # fmt: skip

@@ -1,0 +1,257 @@
+"""Each test drives the sink against a real nats-server; `tests/forward/contract.py` has what all
+sinks promise."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+import trio
+from msgspec import structs
+
+from edge_agent.config import NatsTable, Upstream
+from edge_agent.errors import SinkRefused, SinkUnavailable
+from edge_agent.forward.lane import Lane
+from edge_agent.forward.sink import Batch, LaneResume
+from edge_agent.forward.sinks.nats.sink import NatsSink
+from edge_agent.store import Entry
+from tests.forward.contract import Courier, sink_for
+from tests.forward.sinks.nats.server import NatsServer, Reader, nats_server
+from tests.forward.support import Station, make_run, running_station, until, upstream
+from tests.patience import PATIENCE_S
+
+
+@asynccontextmanager
+async def courier_to(
+    server: NatsServer, tmp_path: Path, count: int = 6, **options: Any
+) -> AsyncIterator[Courier]:
+    """Six records, each a block of its own, and a sink for them."""
+    async with running_station(tmp_path / "near") as station:
+        for n in range(count):
+            await station.put(1, start=n, stream=f"t/{n % 2}")
+        courier = Courier(station, sink_for(station, server.url, options))
+        try:
+            yield courier
+        finally:
+            await courier.sink.aclose()
+
+
+def stored(server: NatsServer, stream: str = "EDGE") -> list[int]:
+    with Reader(server.port) as reader:
+        return [one["fields"]["n"] for one in reader.records(stream)]
+
+
+async def whole(courier: Courier, first: int, last: int, **more: Any) -> Batch:
+    items = await courier.station.log.read("main", first - 1, 1 << 20)
+    return replace(Batch("main", first, last, tuple(items)), **more)
+
+
+@asynccontextmanager
+async def opened(courier: Courier) -> AsyncIterator[NatsSink]:
+    sink = courier.sink
+    assert isinstance(sink, NatsSink)
+    async with trio.open_nursery() as nursery:
+        await sink.open(nursery, LaneResume(0, 1, 6, None))
+        yield sink
+        nursery.cancel_scope.cancel()
+    await sink.aclose()
+
+
+async def test_the_stream_is_made_and_says_what_it_has_when_the_floor_is_lost(
+    tmp_path: Path,
+) -> None:
+    with nats_server(tmp_path) as server:
+        async with courier_to(server, tmp_path) as courier:
+            await courier.deliver(4)
+            courier.floor = 0  # As after a power cut before the position was durable.
+            async with opened(courier) as sink:
+                answer = await sink.send(await whole(courier, 1, 6))
+                assert (answer.upto, answer.records) == (6, 2)
+            assert stored(server) == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+async def test_several_messages_are_stored_in_order_also_where_a_stream_takes_no_batches(
+    tmp_path: Path, atomic: bool
+) -> None:
+    with nats_server(tmp_path) as server:
+        with Reader(server.port) as reader:
+            config = {"name": "EDGE", "subjects": ["edge.>"], "allow_direct": True}
+            reader.ask("$JS.API.STREAM.CREATE.EDGE", config | {"allow_atomic": atomic})
+        options = {"nats": {"message_records": 2, "subject": "edge.{agent}.{log}.{stream}"}}
+        async with courier_to(server, tmp_path, **nats_options(options)) as courier:
+            async with opened(courier) as sink:
+                assert (await sink.send(await whole(courier, 1, 6))).records == 6
+                assert (await sink.send(await whole(courier, 1, 6))).records == 0
+            assert stored(server) == [0, 1, 2, 3, 4, 5]
+        with Reader(server.port) as reader:
+            got = reader.ask("$JS.API.STREAM.MSG.GET.EDGE", {"seq": 2})["message"]
+            assert got["subject"].endswith(".main.t.1")
+
+
+def nats_options(options: dict[str, Any]) -> dict[str, Any]:
+    return options | {"nats": NatsTable(**options["nats"])}
+
+
+async def test_a_late_message_of_an_earlier_connection_is_noticed_and_not_doubled(
+    tmp_path: Path,
+) -> None:
+    with nats_server(tmp_path) as server:
+        async with (
+            courier_to(server, tmp_path) as courier,
+            opened(courier) as old,
+            trio.open_nursery() as nursery,
+        ):
+            new = sink_for(courier.station, server.url, {})
+            await new.open(nursery, LaneResume(0, 1, 6, None))
+            await old.send(await whole(courier, 1, 3))
+            # It looked before that came, and finds out as it sends.
+            assert (await new.send(await whole(courier, 1, 6))).records == 3
+            await new.aclose()
+            nursery.cancel_scope.cancel()
+        assert stored(server) == [0, 1, 2, 3, 4, 5]
+
+
+async def test_what_a_person_orders_again_goes_again_and_does_not_move_the_position(
+    tmp_path: Path,
+) -> None:
+    with nats_server(tmp_path) as server:
+        async with courier_to(server, tmp_path) as courier:
+            async with opened(courier) as sink:
+                await sink.send(await whole(courier, 1, 3))
+                assert (await sink.send(await whole(courier, 2, 2, again=5))).records == 1
+            async with opened(courier) as sink:
+                assert (await sink.send(await whole(courier, 1, 6))).records == 3
+                assert (await sink.send(await whole(courier, 5, 6, moves=1))).records == 2
+            assert stored(server) == [0, 1, 2, 1, 3, 4, 5, 4, 5]
+
+
+async def test_a_record_that_is_too_large_is_named_and_the_others_are_stored(
+    tmp_path: Path,
+) -> None:
+    with nats_server(tmp_path, more="max_payload: 4096") as server:
+        async with courier_to(server, tmp_path, 2) as courier:
+            body = msgpack.packb({"n": 2, "pad": "x" * 5000})
+            run = structs.replace(make_run("t/1", 1, 2), body=body)
+            await (await courier.station.log.append(Entry(runs=(run,)))).wait()
+            await courier.station.put(1, start=3)
+            async with opened(courier) as sink:
+                with pytest.raises(SinkRefused) as caught:
+                    await sink.send(await whole(courier, 1, 4))
+                assert list(caught.value.records) == [3]
+            assert stored(server) == [0, 1, 3]
+
+
+async def test_a_full_stream_is_no_acknowledgement(tmp_path: Path) -> None:
+    with nats_server(tmp_path) as server:
+        with Reader(server.port) as reader:
+            limits = {"max_msgs": 2, "discard": "new", "allow_atomic": True, "allow_direct": True}
+            config = {"name": "EDGE", "subjects": ["edge.*.*"], **limits}
+            reader.ask("$JS.API.STREAM.CREATE.EDGE", config)
+        async with courier_to(server, tmp_path) as courier:
+            with pytest.raises(ExceptionGroup) as caught:
+                await courier.deliver(6)
+            assert caught.group_contains(SinkUnavailable, match="maximum messages exceeded")
+            assert courier.floor == 2 and stored(server) == [0, 1]
+
+
+async def test_a_consumer_that_takes_messages_away_holds_nothing_up(tmp_path: Path) -> None:
+    with nats_server(tmp_path) as server:
+        async with courier_to(server, tmp_path) as courier, opened(courier) as sink:
+            await sink.send(await whole(courier, 1, 3))
+            with Reader(server.port) as reader:
+                reader.ask("$JS.API.STREAM.PURGE.EDGE")
+            assert (await sink.send(await whole(courier, 4, 6))).upto == 6
+            assert stored(server) == [3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    "more, options, said, slow",
+    [
+        ('authorization {token: "secret"}', {}, "Authorization Violation", True),
+        ("", {"nats": {"create": False}}, "there is no stream EDGE", True),
+        ('accounts {A: {users: [{user: a}]}}\nno_auth_user: "a"', {}, "not enabled", True),
+    ],
+)
+async def test_what_only_a_person_can_change_is_told_as_what_it_is(
+    tmp_path: Path, more: str, options: dict[str, Any], said: str, slow: bool
+) -> None:
+    with nats_server(tmp_path, more=more) as server:
+        options = nats_options(options) if options else {}
+        async with courier_to(server, tmp_path, **options) as courier:
+            with pytest.raises(ExceptionGroup) as caught:
+                await courier.deliver(1)
+            (error,) = found(caught.value)
+            assert said in str(error) and error.slow is slow
+
+
+def found(group: BaseExceptionGroup[Any]) -> list[SinkUnavailable]:
+    inner = group.exceptions[0]
+    return found(inner) if isinstance(inner, BaseExceptionGroup) else [inner]
+
+
+async def test_who_we_are_is_told_to_the_server(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("geheim\n")
+    with nats_server(tmp_path, more='authorization {user: "pi", password: "geheim"}') as server:
+        options: dict[str, Any] = {"user": "pi", "password_file": str(secret)}
+        async with courier_to(server, tmp_path, **options) as courier:
+            await courier.deliver(2)
+        with Reader(server.port, user="pi", **{"pass": "geheim"}) as reader:
+            assert [one["fields"]["n"] for one in reader.records()] == [0, 1]
+
+
+async def test_ten_kills_of_the_server_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
+    """The duplicate window is so short that it cannot be what keeps repeats out."""
+    count, server = 30_000, NatsServer(tmp_path / "far")
+    server.start()
+    dice = random.Random(7)
+    try:
+        with Reader(server.port) as reader:
+            config = {"name": "EDGE", "subjects": ["edge.*.*"], "duplicate_window": 100_000_000}
+            reader.ask(
+                "$JS.API.STREAM.CREATE.EDGE", config | {"allow_atomic": True, "allow_direct": True}
+            )
+        async with running_station(tmp_path / "near") as station:
+            await fill(station, count)
+            up = upstream(server.url, batch_records=500, timeout=PATIENCE_S)
+            async with draining(station, up) as lane:
+                for kill in range(1, 11):
+                    goal = count * kill // 11
+                    await until(partial(reached, lane, goal))
+                    await trio.sleep(dice.uniform(0, 0.02))
+                    await trio.to_thread.run_sync(server.kill)
+                    await trio.to_thread.run_sync(server.start)
+                await until(partial(reached, lane, count))
+        assert stored(server) == list(range(count))
+    finally:
+        server.kill()
+
+
+def reached(lane: Lane, goal: int) -> bool:
+    return lane.statistics().floor >= goal
+
+
+async def fill(station: Station, count: int) -> None:
+    for start in range(0, count, 500):
+        await station.put(500, start=start)
+
+
+@asynccontextmanager
+async def draining(station: Station, up: Upstream) -> AsyncIterator[Lane]:
+    sink = sink_for(station, up.url, {"batch_records": up.batch_records})
+    lane = Lane(
+        up, station.log, "main", sink, clock=station.clock, dice=random.Random(1),
+        metrics=station.metrics,
+    )  # fmt: skip
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lane.run)
+        yield lane
+        nursery.cancel_scope.cancel()
