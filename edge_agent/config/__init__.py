@@ -8,6 +8,7 @@ name file, key, what was expected, what was found.
 from edge_agent.config.addresses import authority_file, people_url, sensor_url
 from edge_agent.config.check_rules import ACTIONS as RULE_ACTIONS
 from edge_agent.config.load import ENVIRONMENT_PREFIX, ConfigMistakes, examine, load_config, parse
+from edge_agent.config.mqtt_table import MqttProfile, MqttTable
 from edge_agent.config.quantities import Duration, Share, Size
 from edge_agent.config.render import render_toml
 from edge_agent.config.shape import (
@@ -60,6 +61,8 @@ __all__ = [
     "Limits",
     "Listen",
     "LogConfig",
+    "MqttProfile",
+    "MqttTable",
     "Profile",
     "Rule",
     "Schema",

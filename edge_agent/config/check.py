@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from edge_agent.access import is_loopback
+from edge_agent.config.check_mqtt import lacks_devices
 from edge_agent.config.check_rules import ACTIONS, rule_mistakes
 from edge_agent.config.derived_rules import circle_of, derived_problems
 from edge_agent.config.quantities import KIB, MIB, Duration, Share, Size
@@ -114,6 +115,13 @@ _ALARM_RANGES: dict[str, tuple[float, float]] = {
     "absent": (0.1, 366 * DAY_S),
     "hold": (0, 366 * DAY_S),
 }
+_MQTT_RANGES: dict[str, tuple[float, float]] = {
+    "keep_alive": (5, 18 * 3600),
+    "in_flight": (1, 65_535),
+    "message_bytes": (256, 256 * MIB),
+    "messages_per_second": (0.01, 1e6),
+    "sas_lifetime": (60, 366 * DAY_S),
+}
 #: The left one must not exceed the right one.
 ORDER = (
     ("limits.record_bytes", "limits.message_bytes"),
@@ -143,7 +151,7 @@ def limits_of(table: str, key: str, kind: type) -> str:
     """
     own = {
         "log": _LOG_RANGES, "upstream": _UPSTREAM_RANGES, "rule": _RULE_RANGES,
-        "alarm": _ALARM_RANGES,
+        "alarm": _ALARM_RANGES, "mqtt": _MQTT_RANGES,
     }  # fmt: skip
     ranges = own.get(table, _RANGES)
     bounds = ranges.get(key if table in own or not table else f"{table}.{key}")
@@ -176,6 +184,8 @@ def problems(config: Config, where: Where) -> Iterator[Problem]:
     yield from _about_names([rule.name for rule in config.rule], "rule", where)
     for upstream in config.upstream:
         yield from _about_upstream(upstream, f"upstream.{upstream.name}", where)
+        if (lacking := lacks_devices(upstream, len(config.log))) is not None:
+            yield _problem(f"upstream.{upstream.name}.mqtt.client_id", where, *lacking)
     for rule in config.rule:
         yield from _about_rule(rule, f"rule.{rule.name}", where)
     if circle := circle_of(config.rule):
@@ -261,6 +271,9 @@ def _about_upstream(upstream: Upstream, at: str, where: Where) -> Iterator[Probl
             yield error, (f"{at}.{smaller}", f"{at}.{larger}")
     for key, expected, found in request_problems(upstream):
         yield _problem(f"{at}.{key}", where, expected, found)
+    if upstream.mqtt is not None:
+        for key, bounds in _MQTT_RANGES.items():
+            yield from _in_range(getattr(upstream.mqtt, key), bounds, f"{at}.mqtt.{key}", where)
 
 
 def _about_rule(rule: Rule, at: str, where: Where) -> Iterator[Problem]:

@@ -24,6 +24,7 @@ from edge_agent.config.check import (
     UPSTREAM_ORDER,
     limits_of,
 )
+from edge_agent.config.mqtt_table import MQTT_EXAMPLE, MqttTable
 from edge_agent.config.quantities import Duration, Share, Size
 from edge_agent.config.render import comments_of, toml_value
 from edge_agent.config.shape import (
@@ -42,6 +43,7 @@ from edge_agent.config.shape import (
     WearConfig,
 )
 from edge_agent.config.units import BYTES, SECONDS, format_share
+from edge_agent.config.upstreams import TABLES as KIND_TABLES
 from edge_agent.config.upstreams import SecretFile, Upstream
 
 
@@ -186,6 +188,7 @@ url = "https://logs.example/v0/in"
 user = "edge"
 password_file = "/etc/edge-agent/old-password\"""",
     ),
+    TablePart("[upstream.mqtt]", MqttTable, MQTT_EXAMPLE),
     TablePart(
         "[[rule]]",
         Rule,
@@ -345,6 +348,7 @@ _MORE: Final = {
     "upstream": f"`name` is {NAME_EXPECTED}; each has one of its own.",
     "alarm": "The table of a `[[rule]]` above it, or in one line: `alarm = { … }`. What each does,"
     " with examples: [rules](rules.md#alarms).",
+    "mqtt": "The table of the `[[upstream]]` above it.",
     "rule": f"`name` is {NAME_EXPECTED}; each has one of its own. What each action does, with"
     " examples: [rules](rules.md).",
 }
@@ -352,7 +356,7 @@ _WORDS: Final[dict[object, str]] = {
     Duration: "duration", Size: "size", Share: "share", SecretFile: '`{ file = "PATH" }`',
     Conversion: '`{ units = "F->C" }`', Calibration: "`{ table = [[0, 1], [9, 9]] }`",
     Schema: "`{ types = {}, ranges = {} }`",
-    Alarm: "table, see [below](#rulealarm)",
+    Alarm: "table, see [below](#rulealarm)", MqttTable: "table, see [below](#upstreammqtt)",
     str: "text", bool: "true or false", int: "whole number", float: "number",
 }  # fmt: skip
 
@@ -364,8 +368,8 @@ def reference() -> str:
 
 def keys_of(table: TablePart) -> tuple[FieldInfo, ...]:
     """The keys of a table that are no tables themselves; those have a section of their own."""
-    heads = {each.name for each in TABLES}
-    return tuple(field for field in fields(table.kind) if table.head or field.name not in heads)
+    heads = {each.name for each in TABLES} if not table.head else KIND_TABLES
+    return tuple(field for field in fields(table.kind) if field.name not in heads)
 
 
 def _section(table: TablePart) -> str:
@@ -414,8 +418,9 @@ def _default(field: FieldInfo) -> str:
 
 def _limits(table: TablePart, field: FieldInfo) -> Iterator[str]:
     """The range of a key, and the keys that it must not exceed."""
-    # What may be missing and has limits is a duration, or like all others of a single type.
-    kind = next((part for part in get_args(field.type) if part is Duration), field.type)
+    # What may be missing and has limits is a quantity, or like all others of a single type.
+    quantities = (Duration, Size, float)
+    kind = next((part for part in get_args(field.type) if part in quantities), field.type)
     if limits := limits_of(table.name, field.name, kind):
         yield limits
     order = UPSTREAM_ORDER if table.name == "upstream" else ORDER

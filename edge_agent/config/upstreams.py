@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from msgspec import Struct, field
 
+from edge_agent.config.mqtt_table import MqttTable
 from edge_agent.config.quantities import MIB, Duration, Size
 
 #: Scheme of a URL to the kind of upstream, which is also the name of its table where it has one.
@@ -18,11 +19,13 @@ KINDS: Final = {
     "wss": "agent",
     "http": "http",
     "https": "http",
+    "mqtt": "mqtt",
+    "mqtts": "mqtt",
 }
 #: The tables of kinds.
-TABLES: Final[tuple[str, ...]] = ()
+TABLES: Final[tuple[str, ...]] = ("mqtt",)
 #: Schemes that speak over TLS.
-TLS_SCHEMES: Final = frozenset(("wss", "https"))
+TLS_SCHEMES: Final = frozenset(("wss", "https", "mqtts"))
 
 
 class SecretFile(Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,7 +35,8 @@ class SecretFile(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where records go. ``ws``/``wss`` URLs speak to another agent, ``http``/``https`` POST.
+    """Where records go. ``ws``/``wss`` URLs speak to another agent, ``http``/``https`` POST,
+    ``mqtt``/``mqtts`` publish at a broker.
 
     ``headers`` go with every request; the value of a secret one stands in a file of one line.
     ``accept`` says which answer of an HTTP upstream counts as taken: ``"auto"`` takes what APIs
@@ -64,6 +68,7 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     backoff_base: Duration = Duration(1)  # first wait after a failure, at most
     backoff_max: Duration = Duration(300)  # longest wait
     required: bool = True  # retention waits for it; false: it may miss records, counted
+    mqtt: MqttTable | None = None  # mqtt: a table of its own
 
     @property
     def scheme(self) -> str:

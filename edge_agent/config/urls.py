@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
+from edge_agent.config.check_mqtt import mqtt_mistakes
 from edge_agent.config.upstreams import KINDS, Upstream
 
 _NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
@@ -89,6 +90,8 @@ def _kind_problems(upstream: Upstream) -> Iterator[Problem]:
             kinds = " or ".join(f"{scheme}://" for scheme, kind in KINDS.items() if kind == name)
             expected = f"a URL with {kinds}"
             yield Problem(name, expected, f"one with {upstream.scheme}://")
+    if upstream.kind == "mqtt":
+        yield from (Problem(*mistake) for mistake in mqtt_mistakes(upstream))
 
 
 def _accept_problems(upstream: Upstream, *, is_agent: bool) -> Iterator[Problem]:
@@ -152,11 +155,13 @@ def upstream_url_problem(url: str) -> str | None:
     """What was expected instead of an upstream's ``url``; None where it is good."""
     parts = _parts(url)
     if not parts.hostname or parts.scheme not in KINDS or parts.fragment or not url.isprintable():
-        return '"wss://HOST:PORT/forward" for another agent or "https://HOST/PATH"'
+        return '"wss://HOST:PORT/forward" for another agent, "https://HOST/PATH" or "mqtts://HOST"'
     if parts.username is not None or parts.password is not None:
         return "a URL without user and password (a token belongs into token_file)"
     if parts.scheme in ("ws", "wss") and (parts.path != "/forward" or parts.query):
         return f'"{parts.scheme}://{parts.netloc}/forward", another agent\'s port for agents'
+    if KINDS[parts.scheme] == "mqtt" and (parts.path not in ("", "/") or parts.query):
+        return f'"{parts.scheme}://{parts.netloc}" (the topic stands in its table mqtt)'
     return None
 
 

@@ -19,12 +19,19 @@ from tests.forward.contract import (
 )
 from tests.forward.sinks.agent.side import hub_side
 from tests.forward.sinks.http.side import http_side
+from tests.forward.sinks.mqtt.side import broker_side
 from tests.forward.support import running_station
 from tests.patience import PATIENCE_S
 
 #: Kind to its far side; each new kind of sink adds itself here.
-SIDES: dict[str, Side] = {"websocket": hub_side, "http": http_side}
-each_sink = pytest.mark.parametrize("side", SIDES.values(), ids=list(SIDES))
+SIDES: dict[str, Side] = {"websocket": hub_side, "http": http_side, "mqtt": broker_side}
+#: Programs that a side starts.
+NEEDS = {"mqtt": ("mosquitto",)}
+each_sink = pytest.mark.parametrize(
+    "side",
+    [pytest.param(side, marks=pytest.mark.needs(*NEEDS.get(n, ()))) for n, side in SIDES.items()],
+    ids=list(SIDES),
+)
 
 
 @each_sink

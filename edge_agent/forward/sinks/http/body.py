@@ -74,14 +74,8 @@ _msgpack = msgspec.msgpack.Encoder(enc_hook=_strange)
 
 def rendered(record: Record, agent: str, epoch: str) -> RenderedRecord:
     """One record; ``agent`` and ``epoch`` are ours, for records that were stored here first."""
-    if record.origin:
-        place = f"{record.origin_epoch}/{record.origin_log}/{record.origin_seq}"
-    else:
-        place = f"{epoch}/{record.log}/{record.seq}"
-    if record.source.startswith(THINNED_SOURCE):
-        place += f"/thinned-{blake2b(repr(record.fields).encode(), digest_size=8).hexdigest()}"
     return RenderedRecord(
-        place,
+        stable_id(record, epoch),
         record.origin or agent,
         record.seq,
         record.stream,
@@ -90,6 +84,26 @@ def rendered(record: Record, agent: str, epoch: str) -> RenderedRecord:
         record.fields,
         record.time_quality,
     )
+
+
+def stable_id(record: Record, epoch: str) -> str:
+    """By what a record is known for good; ``epoch`` is ours."""
+    if record.origin:
+        place = f"{record.origin_epoch}/{record.origin_log}/{record.origin_seq}"
+    else:
+        place = f"{epoch}/{record.log}/{record.seq}"
+    if record.source.startswith(THINNED_SOURCE):
+        place += f"/thinned-{blake2b(repr(record.fields).encode(), digest_size=8).hexdigest()}"
+    return place
+
+
+def record_json(value: object) -> bytes:
+    """A record, or what is in one, as JSON.
+
+    Raises:
+        TypeError, ValueError, OverflowError: it holds something that JSON cannot say.
+    """
+    return _json.encode(value)
 
 
 def encode_body(records: Sequence[RenderedRecord], how: Format, compression: Compression) -> bytes:
