@@ -140,11 +140,13 @@ class SinkError(EdgeAgentError):
     Attributes:
         status: of the answer, 0 where there was none.
         sent_bytes: size of what was being sent, 0 where nothing was.
+        about_batch: the answer keeps everything, but may be about this very batch.
     """
 
     obstacle: Obstacle = "between"
     status: int = 0
     sent_bytes: int = 0
+    about_batch: bool = False
 
 
 class SinkUnavailable(SinkError):

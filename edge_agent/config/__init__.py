@@ -10,6 +10,7 @@ from edge_agent.config.body_template import envelope_parts, template_parts
 from edge_agent.config.check_rules import ACTIONS as RULE_ACTIONS
 from edge_agent.config.databases import PRECISIONS, InfluxTable, PostgresTable
 from edge_agent.config.load import ENVIRONMENT_PREFIX, ConfigMistakes, examine, load_config, parse
+from edge_agent.config.mqtt_table import MqttProfile, MqttTable
 from edge_agent.config.packages import distribution_of, sink_package
 from edge_agent.config.quantities import Duration, Share, Size
 from edge_agent.config.queue_tables import KafkaTable, NatsTable
@@ -79,6 +80,8 @@ __all__ = [
     "Limits",
     "Listen",
     "LogConfig",
+    "MqttProfile",
+    "MqttTable",
     "NatsTable",
     "PostgresTable",
     "Profile",

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from edge_agent.access import is_loopback
+from edge_agent.config.check_mqtt import lacks_devices
 from edge_agent.config.check_rules import ACTIONS, rule_mistakes
 from edge_agent.config.check_upstreams import upstream_problems
 from edge_agent.config.derived_rules import circle_of, derived_problems
@@ -125,6 +126,15 @@ _NATS_RANGES: dict[str, tuple[float, float]] = {
     "message_bytes": (256, 64 * MIB),
     "message_records": (1, 100_000),
 }
+_MQTT_RANGES: dict[str, tuple[float, float]] = {
+    "keep_alive": (5, 18 * 3600),
+    "in_flight": (1, 65_535),
+    "message_bytes": (256, 256 * MIB),
+    "messages_per_second": (0.01, 1e6),
+    "sas_lifetime": (60, 366 * DAY_S),
+}
+#: By the table of a kind of upstream.
+_KIND_RANGES = {"file": _FILE_RANGES, "nats": _NATS_RANGES, "mqtt": _MQTT_RANGES}
 #: The left one must not exceed the right one.
 ORDER = (
     ("limits.record_bytes", "limits.message_bytes"),
@@ -154,7 +164,7 @@ def limits_of(table: str, key: str, kind: type) -> str:
     """
     own = {
         "log": _LOG_RANGES, "upstream": _UPSTREAM_RANGES, "rule": _RULE_RANGES,
-        "alarm": _ALARM_RANGES, "file": _FILE_RANGES, "nats": _NATS_RANGES,
+        "alarm": _ALARM_RANGES, **_KIND_RANGES,
     }  # fmt: skip
     ranges = own.get(table, _RANGES)
     bounds = ranges.get(key if table in own or not table else f"{table}.{key}")
@@ -189,6 +199,10 @@ def problems(config: Config, where: Where) -> Iterator[Problem]:
         yield from _about_upstream(upstream, f"upstream.{upstream.name}", where)
         for key, expected, found in upstream_problems(upstream, config.log):
             yield _problem(f"upstream.{upstream.name}.{key}", where, expected, found)
+        if (lacking := lacks_devices(upstream, len(config.log))) is not None:
+            yield _problem(f"upstream.{upstream.name}.mqtt.client_id", where, *lacking)
+        if (lacking := lacks_devices(upstream, len(config.log))) is not None:
+            yield _problem(f"upstream.{upstream.name}.mqtt.client_id", where, *lacking)
     for rule in config.rule:
         yield from _about_rule(rule, f"rule.{rule.name}", where)
     if circle := circle_of(config.rule):
@@ -264,8 +278,10 @@ def _about_upstream(upstream: Upstream, at: str, where: Where) -> Iterator[Probl
         for problem in _in_range(getattr(upstream, key), bounds, f"{at}.{key}", where):
             beyond.add(key)
             yield problem
-    for key, bounds in _FILE_RANGES.items() if upstream.file is not None else ():
-        yield from _in_range(getattr(upstream.file, key), bounds, f"{at}.file.{key}", where)
+    for name, ranges in _KIND_RANGES.items():
+        table = getattr(upstream, name)
+        for key, bounds in ranges.items() if table is not None else ():
+            yield from _in_range(getattr(table, key), bounds, f"{at}.{name}.{key}", where)
     yield from _about_patterns(upstream.streams, f"{at}.streams", where, at_least_one=True)
     for smaller, larger in UPSTREAM_ORDER:
         left, right = getattr(upstream, smaller), getattr(upstream, larger)
@@ -280,9 +296,6 @@ def _about_upstream(upstream: Upstream, at: str, where: Where) -> Iterator[Probl
         yield _problem(f"{at}.order", where, 'none, or "in order"', found)
     for key, expected, found in request_problems(upstream):
         yield _problem(f"{at}.{key}", where, expected, found)
-    if upstream.nats is not None:
-        for key, bounds in _NATS_RANGES.items():
-            yield from _in_range(getattr(upstream.nats, key), bounds, f"{at}.nats.{key}", where)
 
 
 def _about_rule(rule: Rule, at: str, where: Where) -> Iterator[Problem]:

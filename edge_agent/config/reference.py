@@ -25,6 +25,7 @@ from edge_agent.config.check import (
     UPSTREAM_ORDER,
     limits_of,
 )
+from edge_agent.config.mqtt_table import MQTT_EXAMPLE, MqttTable
 from edge_agent.config.quantities import Duration, Share, Size
 from edge_agent.config.queue_tables import (
     KAFKA_EXAMPLE,
@@ -49,6 +50,7 @@ from edge_agent.config.shape import (
     WearConfig,
 )
 from edge_agent.config.units import BYTES, SECONDS, format_share
+from edge_agent.config.upstreams import TABLES as KIND_TABLES
 from edge_agent.config.upstreams import FileTable, HttpTable, SecretFile, Upstream
 
 
@@ -219,6 +221,7 @@ file = { age = "1h" }""",
     TablePart("[upstream.file]", FileTable, examples.FILE),
     TablePart("[upstream.nats]", NatsTable, NATS_EXAMPLE),
     TablePart("[upstream.kafka]", KafkaTable, KAFKA_EXAMPLE),
+    TablePart("[upstream.mqtt]", MqttTable, MQTT_EXAMPLE),
     TablePart(
         "[[rule]]",
         Rule,
@@ -380,6 +383,7 @@ _MORE: Final = {
     " with examples: [rules](rules.md#alarms).",
     "nats": "The table of the `[[upstream]]` above it.",
     "kafka": "The table of the `[[upstream]]` above it.",
+    "mqtt": "The table of the `[[upstream]]` above it.",
     "rule": f"`name` is {NAME_EXPECTED}; each has one of its own. What each action does, with"
     " examples: [rules](rules.md).",
 }
@@ -388,9 +392,6 @@ _WORDS: Final[dict[object, str]] = {
     Conversion: '`{ units = "F->C" }`', Calibration: "`{ table = [[0, 1], [9, 9]] }`",
     Schema: "`{ types = {}, ranges = {} }`",
     Alarm: "table, see [below](#rulealarm)",
-    HttpTable: "table, see [below](#upstreamhttp)", FileTable: "table, see [below](#upstreamfile)",
-    NatsTable: "table, see [below](#upstreamnats)",
-    KafkaTable: "table, see [below](#upstreamkafka)",
     str: "text", bool: "true or false", int: "whole number", float: "number",
 }  # fmt: skip
 
@@ -402,8 +403,8 @@ def reference() -> str:
 
 def keys_of(table: TablePart) -> tuple[FieldInfo, ...]:
     """The keys of a table that are no tables themselves; those have a section of their own."""
-    heads = {each.name for each in TABLES}
-    return tuple(field for field in fields(table.kind) if table.head or field.name not in heads)
+    heads = {each.name for each in TABLES} if not table.head else KIND_TABLES
+    return tuple(field for field in fields(table.kind) if field.name not in heads)
 
 
 def _section(table: TablePart) -> str:

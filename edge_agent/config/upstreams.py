@@ -11,6 +11,7 @@ from typing import Final, Literal
 from msgspec import Struct, field
 
 from edge_agent.config.databases import InfluxTable, PostgresTable
+from edge_agent.config.mqtt_table import MqttTable
 from edge_agent.config.packages import sink_package
 from edge_agent.config.quantities import MIB, Duration, Size
 from edge_agent.config.queue_tables import KafkaTable, NatsTable
@@ -28,9 +29,13 @@ KINDS: Final = {
     "nats+tls": "nats",
     "kafka": "kafka",
     "kafka+tls": "kafka",
+    "mqtt": "mqtt",
+    "mqtts": "mqtt",
 }
 #: The tables of kinds.
-TABLES: Final[tuple[str, ...]] = ("http", "file", "influx", "postgres", "nats", "kafka")
+TABLES: Final[tuple[str, ...]] = (
+    "http", "file", "influx", "postgres", "nats", "kafka", "mqtt",
+)  # fmt: skip
 Format = Literal["msgpack", "json", "ndjson", "cloudevents", "line", "csv", "parquet"]
 #: Which of them a kind knows; the others take no notice of it.
 FORMATS: Final[dict[str, tuple[Format, ...]]] = {
@@ -44,7 +49,7 @@ TWO_LANES: Final = frozenset(("agent", "http", "influx", "postgres", "kafka"))
 #: Kinds whose URL may name several servers: ``nats://one:4222,two:4222``.
 SEVERAL: Final = frozenset(("nats", "kafka"))
 #: Schemes that speak over TLS.
-TLS_SCHEMES: Final = frozenset(("wss", "https", "nats+tls", "kafka+tls"))
+TLS_SCHEMES: Final = frozenset(("wss", "https", "nats+tls", "kafka+tls", "mqtts"))
 
 
 Order = Literal["in order", "live first"]
@@ -84,7 +89,7 @@ class FileTable(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where records go. ``ws``/``wss`` URLs speak to another agent, ``http``/``https`` POST,
     ``nats``/``nats+tls`` publish into JetStream, ``kafka``/``kafka+tls`` produce into a topic,
-    ``postgresql`` fills a table, and a ``file`` URL names a folder. Other schemes may be brought by
+    ``mqtt``/``mqtts`` publish at a broker, ``postgresql`` fills a table, and a ``file`` URL names a folder. Other schemes may be brought by
     packages (docs/own-sink.md).
 
     ``headers`` go with every request; the value of a secret one stands in a file of one line.
@@ -131,6 +136,7 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     file: FileTable | None = None  # file: the table [upstream.file]
     nats: NatsTable | None = None  # nats: a table of its own
     kafka: KafkaTable | None = None  # kafka: a table of its own
+    mqtt: MqttTable | None = None  # mqtt: a table of its own
     options: dict[str, str] = field(default_factory=dict)  # for kinds that a package brings
 
     @property

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from edge_agent.config.body_template import TemplateProblem, envelope_parts, template_parts
+from edge_agent.config.check_mqtt import mqtt_mistakes
 from edge_agent.config.database_problems import database_problems, postgres_url_problem
 from edge_agent.config.packages import sink_package
 from edge_agent.config.queue_tables import kafka_mistakes, nats_mistakes
@@ -106,6 +107,13 @@ def _kind_problems(upstream: Upstream) -> Iterator[Problem]:
     if upstream.options and upstream.kind in KINDS.values():
         yield Problem("options", "a URL whose scheme a package brings", f"{upstream.scheme}://")
     yield from _body_problems(upstream)
+    mistakes = [("nats", one) for one in nats_mistakes(upstream.nats)] if upstream.nats else []
+    if upstream.kafka:
+        mistakes += [("kafka", one) for one in kafka_mistakes(upstream.kafka)]
+    for table, (key, expected, found) in mistakes:
+        yield Problem(f"{table}.{key}", expected, found)
+    if upstream.kind == "mqtt":
+        yield from (Problem(*mistake) for mistake in mqtt_mistakes(upstream))
 
 
 def _body_problems(upstream: Upstream) -> Iterator[Problem]:
@@ -129,11 +137,6 @@ def _body_problems(upstream: Upstream) -> Iterator[Problem]:
         yield Problem("format", expected, f'"{upstream.format}"')
     if http.content_type is not None and (wrong := header_value_problem(http.content_type)):
         yield Problem("http.content_type", wrong, "something else")
-    mistakes = [("nats", one) for one in nats_mistakes(upstream.nats)] if upstream.nats else []
-    if upstream.kafka:
-        mistakes += [("kafka", one) for one in kafka_mistakes(upstream.kafka)]
-    for table, (key, expected, found) in mistakes:
-        yield Problem(f"{table}.{key}", expected, found)
 
 
 def _accept_problems(upstream: Upstream, *, is_agent: bool) -> Iterator[Problem]:
@@ -208,13 +211,15 @@ def upstream_url_problem(url: str) -> str | None:
     if parts.scheme and sink_package(parts.scheme) is not None:
         return None if url.isprintable() else "a URL of printable characters"
     if not parts.hostname or parts.scheme not in KINDS or parts.fragment or not url.isprintable():
-        return '"wss://HOST:PORT/forward" for another agent or "https://HOST/PATH"'
+        return '"wss://HOST:PORT/forward" for another agent, "https://HOST/PATH" or "mqtts://HOST"'
     if KINDS[parts.scheme] == "postgres":
         return postgres_url_problem(parts)
     if parts.username is not None or parts.password is not None:
         return "a URL without user and password (a token belongs into token_file)"
     if parts.scheme in ("ws", "wss") and (parts.path != "/forward" or parts.query):
         return f'"{parts.scheme}://{parts.netloc}/forward", another agent\'s port for agents'
+    if KINDS[parts.scheme] == "mqtt" and (parts.path not in ("", "/") or parts.query):
+        return f'"{parts.scheme}://{parts.netloc}" (the topic stands in its table mqtt)'
     return None
 
 

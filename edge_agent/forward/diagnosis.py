@@ -58,7 +58,7 @@ class Blame(Enum):
 
 def may_be_content(error: SinkUnavailable) -> bool:
     """Whether an answer that keeps everything may be about this very batch."""
-    return 400 <= error.status < 500 and error.status not in _NEVER_CONTENT
+    return error.about_batch or (400 <= error.status < 500 and error.status not in _NEVER_CONTENT)
 
 
 def is_cut(error: SinkUnavailable) -> bool:

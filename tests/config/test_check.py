@@ -146,7 +146,7 @@ def test_good_urls(url: str) -> None:
     [
         ("", "wss://HOST:PORT/forward"),
         ("hub:8765", "wss://HOST:PORT/forward"),
-        ("mqtt://hub", "wss://HOST:PORT/forward"),
+        ("mqtt2://hub", "wss://HOST:PORT/forward"),
         ("https://", "wss://HOST:PORT/forward"),
         ("https://h:99999/", "wss://HOST:PORT/forward"),
         ("https://[::1/", "wss://HOST:PORT/forward"),

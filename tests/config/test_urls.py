@@ -39,7 +39,15 @@ def test_nothing_that_may_be_a_secret_is_shown(url: str, shown: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["wss://h/forward", "ws://h:1/forward", "https://h", "http://h:1/a/b?c=d", "file:///mnt/x"],
+    [
+        "wss://h/forward",
+        "ws://h:1/forward",
+        "https://h",
+        "http://h:1/a/b?c=d",
+        "mqtt://h",
+        "mqtts://h:8883/",
+        "file:///mnt/x",
+    ],
 )
 def test_good_urls_of_upstreams(url: str) -> None:
     assert upstream_url_problem(url) is None
@@ -47,7 +55,7 @@ def test_good_urls_of_upstreams(url: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "h", "mqtt://h", "https://", "https://h:x/", "wss://h/x", "wss://h/forward?a", "http://h/#f",
+    ["", "h", "mqtt2://h", "mqtt://h/x", "mqtts://", "https://", "https://h:x/", "wss://h/x", "wss://h/forward?a", "http://h/#f",
      "http://u:p@h/", "http://h/\n", "http://[::1"],
 )  # fmt: skip
 def test_bad_urls_of_upstreams(url: str) -> None:

@@ -23,6 +23,7 @@ from tests.forward.sinks.file.side import file_side
 from tests.forward.sinks.http.side import http_side
 from tests.forward.sinks.influx.side import influx_side, victoria_side, victoria_v2_side
 from tests.forward.sinks.kafka.side import kafka_side
+from tests.forward.sinks.mqtt.side import broker_side
 from tests.forward.sinks.nats.side import nats_side
 from tests.forward.sinks.postgres.side import postgres_side
 from tests.forward.support import running_station
@@ -41,6 +42,7 @@ SIDES: dict[str, Side] = {
     "package": spool_side,
     "nats": nats_side,
     "kafka": kafka_side,
+    "mqtt": broker_side,
 }
 #: The program that a kind's far side is, where a machine may not have it.
 NEEDS = {
@@ -48,6 +50,7 @@ NEEDS = {
     "victoria": ("victoria-metrics",),
     "victoria v2": ("victoria-metrics",),
     "postgres": ("postgresql", "psycopg"),
+    "mqtt": ("mosquitto",),
 }
 each_sink = pytest.mark.parametrize(
     "side",

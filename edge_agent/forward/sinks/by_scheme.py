@@ -32,6 +32,7 @@ _MODULES: Final = {
     "postgres": "postgres.sink",
     "nats": "nats.sink",
     "kafka": "kafka.sink",
+    "mqtt": "mqtt.sink",
 }
 #: Kind to the extra that it needs, and the library that the extra brings.
 _EXTRAS: Final[dict[str, tuple[str, str]]] = {

@@ -104,14 +104,8 @@ json_bytes = _json.encode
 
 def rendered(record: Record, agent: str, epoch: str) -> RenderedRecord:
     """One record; ``agent`` and ``epoch`` are ours, for records that were stored here first."""
-    if record.origin:
-        place = f"{record.origin_epoch}/{record.origin_log}/{record.origin_seq}"
-    else:
-        place = f"{epoch}/{record.log}/{record.seq}"
-    if record.source.startswith(THINNED_SOURCE):
-        place += _thinned(record.fields)
     return RenderedRecord(
-        place,
+        stable_id(record, epoch),
         record.origin or agent,
         record.seq,
         record.stream,
@@ -175,6 +169,24 @@ def encode_one(record: RenderedRecord, how: Format) -> bytes:
         TypeError, ValueError, OverflowError: it holds something the format cannot say.
     """
     return (_msgpack if how == "msgpack" else _json).encode(record)
+
+
+def stable_id(record: Record, epoch: str) -> str:
+    """By what a record is known for good; ``epoch`` is ours."""
+    if record.origin:
+        place = f"{record.origin_epoch}/{record.origin_log}/{record.origin_seq}"
+    else:
+        place = f"{epoch}/{record.log}/{record.seq}"
+    return place + _thinned(record.fields) if record.source.startswith(THINNED_SOURCE) else place
+
+
+def record_json(value: object) -> bytes:
+    """A record, or what is in one, as JSON.
+
+    Raises:
+        TypeError, ValueError, OverflowError: it holds something that JSON cannot say.
+    """
+    return _json.encode(value)
 
 
 def encode_body(records: Sequence[RenderedRecord], how: Format, compression: Compression) -> bytes:

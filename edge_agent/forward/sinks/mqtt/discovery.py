@@ -1,0 +1,90 @@
+r"""This module announces fields of streams to Home Assistant, one entity each.
+
+::
+
+    homeassistant/sensor/edge-agent_9b1d5f0c_greenhouse_1_t/config   (retained)
+    {"name": "t", "unique_id": …, "state_topic": "edge-agent/9b1d…/greenhouse/1",
+     "value_template": "{{ value_json[\"t\"] }}", "device": {"name": "greenhouse/1", …}, …}
+
+Announced is a field that is a number, a text or a bool at the top of a record, when it is first
+met, and everything again when Home Assistant says on ``homeassistant/status`` that it is back.
+What is retained would be there anyway; the broker may have lost it. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import msgspec
+
+from edge_agent.forward.sinks.mqtt.outgoing import MqttMessage
+from edge_agent.forward.sinks.mqtt.settings import MqttSettings
+from edge_agent.record import Record
+
+#: More entities than that are nobody's to look at; what is beyond is not announced.
+ENTITIES_MAX: Final = 2000
+_OTHERS: Final = re.compile(r"[^A-Za-z0-9_-]")
+_FIELD_MAX: Final = 100
+
+
+class Discovery:
+    """The entities of one log; ``agent`` is our id."""
+
+    def __init__(self, settings: MqttSettings, agent: str) -> None:
+        self._settings, self._agent = settings, agent
+        self._known: dict[tuple[str, str], MqttMessage] = {}
+
+    @property
+    def status_topic(self) -> bytes:
+        """Where Home Assistant says that it is back."""
+        return f"{self._settings.discovery}/status".encode()
+
+    def news(self, records: Iterable[Record]) -> list[MqttMessage]:
+        """What is to be announced before these are sent."""
+        found: list[MqttMessage] = []
+        for record in records:
+            for name, value in record.fields.items():
+                key = (record.stream, name)
+                if key in self._known or len(self._known) >= ENTITIES_MAX:
+                    continue
+                if isinstance(value, (bool, int, float, str)) and 0 < len(name) <= _FIELD_MAX:
+                    self._known[key] = self._message(record, name, value)
+                    found.append(self._known[key])
+        return found
+
+    def everything(self) -> Iterator[MqttMessage]:
+        """All that was announced so far."""
+        return iter(self._known.values())
+
+    def _message(self, record: Record, name: str, value: object) -> MqttMessage:
+        settings = self._settings
+        values = {"agent": self._agent, "log": record.log, "stream": record.stream}
+        state = settings.topic
+        for place, text in (values | {"source": record.source}).items():
+            state = state.replace(f"{{{place}}}", text)
+        device = _OTHERS.sub("_", f"edge-agent_{self._agent[:8]}_{record.stream}")
+        entity = f"{device}_{_OTHERS.sub('_', name)}"
+        quoted = msgspec.json.encode(name).decode()
+        path = f"value_json[{quoted}]"
+        if settings.payload == "record":
+            path = f'value_json["fields"][{quoted}]'
+        told: dict[str, Any] = {
+            "name": name,
+            "unique_id": entity,
+            "object_id": entity,
+            "state_topic": state,
+            "value_template": f"{{{{ {path} }}}}",
+            "availability_topic": settings.status.decode(),
+            "device": {"identifiers": [device], "name": record.stream},
+            "origin": {"name": "edge-agent"},
+        }
+        kind = "sensor"
+        if isinstance(value, bool):
+            kind = "binary_sensor"
+            told["value_template"] = f"{{{{ 'ON' if {path} else 'OFF' }}}}"
+        elif not isinstance(value, str):
+            told["state_class"] = "measurement"
+        topic = f"{settings.discovery}/{kind}/{entity}/config"
+        return MqttMessage(topic.encode(), msgspec.json.encode(told), 1, retain=True)

@@ -1,0 +1,298 @@
+"""The MQTT sink publishes each record as a message of QoS 1 and waits for its PUBACK.
+
+Delivery is at least once: a batch that a connection did not survive is published again as a whole,
+and each message says the record's id. An acknowledgement means that the broker has taken the
+message, which is not that it is on its disk: docs/upstreams.md has what was measured.
+
+The connection is open while the lane is, so that birth, will and Home Assistant's coming back mean
+something; a password that ends (azure's) is renewed by a new connection before it does.
+
+What a broker refuses: a record that is too large, whose topic it does not take or whose topic it
+does not allow while it allows others goes to quarantine; where it allows none, everything is kept
+and a person told. Whatever else goes wrong on the way ends in `SinkUnavailable`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import trio
+
+from edge_agent.clock import Clock
+from edge_agent.commit import RunBlocking
+from edge_agent.config import Upstream
+from edge_agent.dial import Dial, dial_tcp
+from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
+from edge_agent.forward.credentials import CredentialFiles, Credentials, read_secret
+from edge_agent.forward.proxy import tunnelled
+from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
+from edge_agent.forward.sinks.mqtt.connection import CONNECTION_ERRORS, Delivery, MqttConnection
+from edge_agent.forward.sinks.mqtt.incoming import Delivered
+from edge_agent.forward.sinks.mqtt.reasons import NOT_AUTHORISED, OF_CONTENT
+from edge_agent.forward.sinks.mqtt.rendering import Packets, Renderer
+from edge_agent.forward.sinks.mqtt.settings import ONLINE, settings_of
+from edge_agent.forward.sinks.mqtt.shared_access import signature
+from edge_agent.forward.tls_clock import waits_for_clock
+from edge_agent.printable import why
+from edge_agent.record import NANOSECONDS
+from edge_agent.store import Identity
+from edge_agent.stream_names import compile_patterns
+
+logger = logging.getLogger(__name__)
+
+#: Of a computed password's time, when it is renewed.
+_RENEWED_AFTER = 0.9
+
+
+class MqttSink:
+    """One log's way to a broker; see the module's docstring.
+
+    Args:
+        upstream: its configuration.
+        log: whose way it is.
+        identity: who we are, for topics and ids.
+        clock: for a certificate's dates and a computed password's end.
+        run_blocking: where a batch is rendered and files are read.
+        dial: opens byte streams.
+    """
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        log: str,
+        *,
+        identity: Identity,
+        clock: Clock,
+        run_blocking: RunBlocking,
+        dial: Dial = dial_tcp,
+    ) -> None:
+        self._upstream, self._log, self._identity = upstream, log, identity
+        self._clock, self._run_blocking, self._dial = clock, run_blocking, dial
+        self._matches: Callable[[str], bool] = compile_patterns(upstream.streams)
+        self._files = CredentialFiles(upstream)
+        self._begin_as(identity)
+        self._nursery: trio.Nursery | None = None
+        self._connection: MqttConnection | None = None
+        # One at a time: a batch, or what is sent between two of them.
+        self._turn = trio.Lock()
+        self._renew_at = float("inf")
+        self._called, self._announces = trio.Event(), False
+        self._has_warned = False
+
+    @property
+    def keyed(self) -> bool:
+        """A batch is fixed before it is sent, and sent again as it was."""
+        return True
+
+    async def open(self, nursery: trio.Nursery, resume: LaneResume) -> Resumed:
+        """Connect, and go on behind the floor."""
+        if resume.identity is not None and resume.identity != self._identity:
+            self._begin_as(resume.identity)
+        self._nursery = nursery
+        async with self._turn:
+            await self._connected()
+        return Resumed(resume.floor + 1)
+
+    async def send(self, batch: Batch) -> Acknowledged:
+        """Publish the batch's records and wait for all acknowledgements.
+
+        Raises:
+            SinkUnavailable: network, TLS, a file, a login that is refused; or the broker allows
+                none of the topics.
+            SinkRefused: records that it does not take; the others of the batch have arrived.
+        """
+        try:
+            async with self._turn:
+                return await self._send(batch)
+        except SinkError:
+            raise
+        except Exception as error:
+            # The border: nothing that a broker says, and no mistake of ours about it, may end
+            # more than this attempt.
+            logger.exception("an unexpected error on the way to %s", self._upstream.name)
+            await self.aclose()
+            raise SinkUnavailable(str(error) or type(error).__name__) from error
+
+    async def settle(self, floor: int) -> Acknowledged:
+        """Nothing is ever in flight between two sends."""
+        await trio.sleep_forever()
+        raise AssertionError("unreachable: sleep_forever ends by cancellation only")
+
+    @property
+    def drained(self) -> bool:
+        """Nothing is ever in flight between two sends."""
+        return True
+
+    async def aclose(self) -> None:
+        """Say goodbye; a later `open` makes a new connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.aclose()
+
+    def _begin_as(self, identity: Identity) -> None:
+        self._identity = identity
+        self._settings = settings_of(self._upstream, self._log, identity.agent_id)
+        self._renderer = Renderer(self._settings, identity.agent_id, identity.epoch)
+
+    async def _send(self, batch: Batch) -> Acknowledged:
+        connection = await self._connected()
+        most = connection.packet_bytes_max
+        made = await self._run_blocking(self._rendered, batch, most)
+        if not made.packets and not made.refused:
+            return Acknowledged(batch.last)
+        size = made.size
+        delivery = Delivery()
+        try:
+            await connection.deliver(made.packets, delivery)
+        except SinkUnavailable as error:
+            await self.aclose()
+            if delivery.refused:
+                # Some hang up behind a message that they do not allow, such as Mosquitto 2.0.11.
+                error = _hung_up_after(delivery, error)
+            error.sent_bytes = size
+            raise error from error.__cause__
+        if delivery.unheard and not self._has_warned:
+            self._has_warned = True
+            text = "upstream %s: nobody subscribes to the topic of %d of %d messages"
+            logger.warning(text, self._upstream.name, delivery.unheard, len(made.packets))
+        self._judge(made, delivery, size)
+        return Acknowledged(batch.last, sum(map(len, made.seqs)), size)
+
+    def _rendered(self, batch: Batch, packet_bytes_max: int) -> Packets:
+        return self._renderer.render(batch.records(self._matches), packet_bytes_max)
+
+    def _judge(self, made: Packets, delivery: Delivery, size: int) -> None:
+        """Raise what the broker has said of some records, or of all."""
+        refused, is_too_large = dict(made.refused), made.is_too_large
+        codes: dict[int, str] = {}
+        for place, (code, said) in delivery.refused.items():
+            codes[code] = said
+            refused |= dict.fromkeys(made.seqs[place], f"the broker refuses it: {said}")
+        error: SinkError
+        others = codes.keys() - OF_CONTENT - {NOT_AUTHORISED}
+        if others:
+            # Busy, a quota, or nothing that it names: these are as good as any later.
+            error = SinkUnavailable(f"the broker refuses: {codes[min(others)]}")
+            error.about_batch = 0x80 in others or 0x83 in others
+        elif NOT_AUTHORISED in codes and len(delivery.refused) == len(made.packets):
+            error = SinkUnavailable(f"the broker refuses: {codes[NOT_AUTHORISED]}", slow=True)
+            error.about_batch = True
+        elif refused:
+            reason = refused[min(refused)]
+            is_too_large = is_too_large and bool(made.refused) and not delivery.refused
+            error = SinkRefused(reason, "too_big" if is_too_large else "refused", refused)
+        else:
+            return
+        error.sent_bytes, error.obstacle = size, "there"
+        raise error
+
+    async def _connected(self) -> MqttConnection:
+        """The connection that is open, or a new one."""
+        connection = self._connection
+        if connection is not None and connection.is_good and trio.current_time() < self._renew_at:
+            return connection
+        await self.aclose()
+        assert self._nursery is not None
+        credentials, user, password = await self._run_blocking(self._credentials)
+        failure: Exception | None = None
+        dial = tunnelled(self._upstream, credentials.proxy_authorization, self._dial)
+        try:
+            with trio.fail_after(self._upstream.timeout):
+                connection = await self._logged_in(dial, credentials, user, password)
+        except (trio.TooSlowError, *CONNECTION_ERRORS) as error:
+            failure = error
+        if failure is not None or connection is None:
+            waits = await waits_for_clock(failure, self._upstream, self._clock, dial)
+            raise waits or self._no_connection(failure) from failure
+        self._connection, self._renew_at = connection, float("inf")
+        if self._settings.sas is not None:
+            lifetime = self._settings.sas_lifetime_s
+            self._renew_at = trio.current_time() + lifetime * _RENEWED_AFTER
+        self._nursery.start_soon(connection.run)
+        if self._renderer.discovery is not None:
+            await connection.subscribe(self._renderer.discovery.status_topic)
+            await connection.deliver(self._renderer.announcements(), Delivery())
+        if self._renderer.discovery is not None or self._settings.sas is not None:
+            self._nursery.start_soon(self._attend, connection)
+        return connection
+
+    async def _logged_in(
+        self, dial: Dial, credentials: Credentials, user: str | None, password: str | None
+    ) -> MqttConnection:
+        settings, tls = self._settings, credentials.tls
+        if tls is not None and settings.alpn is not None:
+            tls.set_alpn_protocols([settings.alpn])
+        stream = await dial(settings.host, settings.port, tls)
+        connection = MqttConnection(stream, settings, self._upstream.timeout, self._heard)
+        try:
+            await connection.log_in(user, password)
+        except BaseException:
+            # Also on Cancelled: nobody else holds this stream yet.
+            await trio.aclose_forcefully(stream)
+            raise
+        return connection
+
+    def _credentials(self) -> tuple[Credentials, str | None, str | None]:
+        """Files, user and password. Blocks for as long as files take."""
+        found, settings = self._files.read(), self._settings
+        user, password = settings.user or self._upstream.user, found.password
+        if settings.profile == "thingsboard" and found.token is not None:
+            user = found.token
+        if settings.sas is not None:
+            key = read_secret("sas_key_file", settings.sas) or ""
+            until_s = self._clock.read().wall_ns // NANOSECONDS + int(settings.sas_lifetime_s)
+            try:
+                password = signature(settings.host, settings.client_id, key, until_s)
+            except ValueError as error:
+                text = f"sas_key_file {settings.sas}: {error}"
+                raise SinkUnavailable(text, slow=True, obstacle="here") from None
+        return found, user, password
+
+    def _no_connection(self, failure: Exception | None) -> SinkUnavailable:
+        if failure is None or isinstance(failure, trio.TooSlowError):
+            return SinkUnavailable(f"no connection within {self._upstream.timeout:g} s")
+        return SinkUnavailable(why(failure) or type(failure).__name__)
+
+    def _heard(self, message: Delivered) -> None:
+        discovery = self._renderer.discovery
+        is_status = discovery is not None and message.topic.encode() == discovery.status_topic
+        if is_status and message.payload == ONLINE:
+            self._announces = True
+            self._called.set()
+
+    async def _attend(self, connection: MqttConnection) -> None:
+        """Between batches: a new password, and what Home Assistant wants to hear again."""
+        while True:
+            with trio.move_on_at(self._renew_at):
+                await self._called.wait()
+            self._called = trio.Event()
+            async with self._turn:
+                if connection is not self._connection:
+                    return
+                if trio.current_time() >= self._renew_at:
+                    await self._connected()
+                    return
+                if self._announces and connection.is_good:
+                    self._announces = False
+                    await connection.deliver(self._renderer.announcements(), Delivery())
+
+
+def _hung_up_after(delivery: Delivery, error: SinkUnavailable) -> SinkUnavailable:
+    _, said = delivery.refused[min(delivery.refused)]
+    text = f"the broker refuses: {said}, and then {error}"
+    told = SinkUnavailable(text, slow=True, obstacle="there")
+    told.about_batch = True
+    return told
+
+
+def make(parts: SinkParts) -> MqttSink:
+    """The sink of an ``mqtt`` or ``mqtts`` upstream."""
+    return MqttSink(
+        parts.upstream,
+        parts.log,
+        identity=parts.identity,
+        clock=parts.clock,
+        run_blocking=parts.run_blocking,
+        dial=parts.dial,
+    )
