@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import pairwise, repeat
 from math import fsum
 from operator import add, gt, mul, sub, truediv
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -35,6 +37,13 @@ _UNITS_MAX = 4096
 #: Columns of numbers in a `Cells`, in the order in which they are stored.
 NUMBERS = ("mins", "maxs", "sums", "firsts", "lasts")
 COLUMNS = ("starts", "counts", *NUMBERS, "first_ns", "last_ns", "squares")
+
+
+class Units(NamedTuple):
+    """Where each minute, hour or other unit of some times begins and ends among them."""
+
+    unit_ns: int
+    bounds: list[tuple[int, int]]
 
 
 class Cells:
@@ -84,10 +93,10 @@ class Cells:
 
 
 def cells_of(
-    times: Sequence[int], numbers: Numbers, places: Sequence[int] | None, unit_ns: int
+    times: Sequence[int], numbers: Numbers, places: Sequence[int] | None, units: Units
 ) -> Cells:
-    """The figures of a field's values. ``times`` are those of all records, rising; ``places`` say
-    which of them have the field (None: all).
+    """The figures of a field's values. ``times`` are those of all records, rising, and ``units``
+    theirs (`units_of`); ``places`` say which of them have the field (None: all).
     """
     values: Sequence[float] = numbers.values
     if places is not None:
@@ -95,29 +104,46 @@ def cells_of(
     if numbers.missing:
         kept = [place for place in range(len(values)) if place not in numbers.missing]
         times, values = [times[place] for place in kept], [values[place] for place in kept]
+    if places is not None or numbers.missing:
+        units = units_of(times, units.unit_ns)
     exact = isinstance(values[0], int)
-    cells = Cells(numbers.scale, exact=exact)
-    begin, count = 0, len(values)
-    while begin < count:
-        start = times[begin] // unit_ns * unit_ns
-        end = bisect_left(times, start + unit_ns, begin, count)
-        part = values[begin:end]
-        cells.starts.append(start)
-        cells.counts.append(end - begin)
-        cells.mins.append(min(part))
-        cells.maxs.append(max(part))
-        total = sum(part) if exact else _sum(part)
-        cells.sums.append(total)
-        cells.firsts.append(part[0])
-        cells.lasts.append(part[-1])
-        cells.first_ns.append(times[begin])
-        cells.last_ns.append(times[end - 1])
-        cells.squares.append(_squares(part, total, numbers.scale, exact=exact))
-        begin = end
+    cells = counts_of(times, units)
+    cells.scale, cells.exact = numbers.scale, exact
+    parts = [values[begin:end] for begin, end in units.bounds]
+    cells.mins = list(map(min, parts))
+    cells.maxs = list(map(max, parts))
+    cells.sums = list(map(sum if exact else _sum, parts))
+    cells.firsts = [part[0] for part in parts]
+    cells.lasts = [part[-1] for part in parts]
+    squares = partial(_squares, scale=numbers.scale, exact=exact)
+    cells.squares = list(map(squares, parts, cells.sums))
     return cells
 
 
-def _squares(part: Sequence[float], total: float, scale: int, *, exact: bool) -> float:
+def counts_of(times: Sequence[int], units: Units) -> Cells:
+    """How many records each unit has, and when: of a field that is 0 in all of them."""
+    cells, bounds = Cells(), units.bounds
+    cells.starts = [times[begin] // units.unit_ns * units.unit_ns for begin, _ in bounds]
+    cells.counts = [end - begin for begin, end in bounds]
+    cells.first_ns = [times[begin] for begin, _ in bounds]
+    cells.last_ns = [times[end - 1] for _, end in bounds]
+    for name in NUMBERS:
+        setattr(cells, name, [0] * len(bounds))
+    cells.squares = [0.0] * len(bounds)
+    return cells
+
+
+def units_of(times: Sequence[int], unit_ns: int) -> Units:
+    """Which of these times, rising, are of the same unit."""
+    bounds, begin, count = [], 0, len(times)
+    while begin < count:
+        end = bisect_left(times, (times[begin] // unit_ns + 1) * unit_ns, begin, count)
+        bounds.append((begin, end))
+        begin = end
+    return Units(unit_ns, bounds)
+
+
+def _squares(part: Sequence[float], total: float, *, scale: int, exact: bool) -> float:
     count = len(part)
     if exact:
         wide = float(count * sum(map(mul, part, part)) - total * total) / count
