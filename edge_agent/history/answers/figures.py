@@ -160,7 +160,7 @@ def _joined(parts: list[Cells], wanted: Wanted) -> Cells:
     if wanted.step_ns != ALL_NS:
         return join_cells(parts, wanted.step_ns)
     for part in parts:
-        part.starts = [0] * len(part)
+        part.starts, part.unit_ns = [0] * len(part), 0
     cells = join_cells(parts, ALL_NS)
     cells.starts = [wanted.from_ns] * len(cells)
     return cells
@@ -198,7 +198,7 @@ def _from_rollups(
 
 def _only(cells: Cells, needs: frozenset[str]) -> Cells:
     """Without the columns that roll-ups are read without: all parts have the same ones."""
-    made = Cells(cells.scale, exact=cells.exact)
+    made = Cells(cells.scale, exact=cells.exact, unit_ns=cells.unit_ns)
     made.starts, made.counts = cells.starts, cells.counts
     for name in needs:
         setattr(made, name, getattr(cells, name))

@@ -168,7 +168,7 @@ def unpack(packed: PackedNumbers, count: int) -> list[int]:
     if mode == CONSTANT:
         return [base] * count
     if mode == STEPS and packed.width == 0:
-        return list(accumulate(repeat(step, count - 1), initial=base))
+        return list(range(base, base + step * count, step)) if step else [base] * count
     rest = _unpack_rest(packed, count)
     if mode == LOOSE:
         return list(rest)

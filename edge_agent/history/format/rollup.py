@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import pairwise, repeat
 from math import fsum
-from operator import add, gt, mul, sub, truediv
+from operator import add, gt, lt, mul, sub, truediv
 from typing import NamedTuple
 
 import msgspec
@@ -50,16 +50,17 @@ class Cells:
     """Figures of one field by minute, by hour or by any other unit, as lists side by side.
 
     Numbers are ``value / 10**scale`` where they are integers; ``exact`` says that they are. Times
-    are ns since 1970: the start of each unit, and of its first and last record.
+    are ns since 1970: the start of each unit, and of its first and last record. ``unit_ns`` is
+    the length that all units have, 0 where nobody has said so.
     """
 
     __slots__ = (
         "counts", "exact", "first_ns", "firsts", "last_ns", "lasts", "maxs", "mins", "scale",
-        "squares", "starts", "sums",
+        "squares", "starts", "sums", "unit_ns",
     )  # fmt: skip
 
-    def __init__(self, scale: int = 0, *, exact: bool = True) -> None:
-        self.scale, self.exact = scale, exact
+    def __init__(self, scale: int = 0, *, exact: bool = True, unit_ns: int = 0) -> None:
+        self.scale, self.exact, self.unit_ns = scale, exact, unit_ns
         self.starts: list[int] = []
         self.counts: list[int] = []
         self.mins: list[float] = []
@@ -77,7 +78,7 @@ class Cells:
 
     def rescaled(self, scale: int) -> Cells:
         """The same with more decimals; or as floats, for ``scale`` -1."""
-        made = Cells(max(scale, 0), exact=scale >= 0)
+        made = Cells(max(scale, 0), exact=scale >= 0, unit_ns=self.unit_ns)
         for name in ("starts", "counts", "first_ns", "last_ns", "squares"):
             setattr(made, name, getattr(self, name))
         for name in NUMBERS:
@@ -122,7 +123,7 @@ def cells_of(
 
 def counts_of(times: Sequence[int], units: Units) -> Cells:
     """How many records each unit has, and when: of a field that is 0 in all of them."""
-    cells, bounds = Cells(), units.bounds
+    cells, bounds = Cells(unit_ns=units.unit_ns), units.bounds
     cells.starts = [times[begin] // units.unit_ns * units.unit_ns for begin, _ in bounds]
     cells.counts = [end - begin for begin, end in bounds]
     cells.first_ns = [times[begin] for begin, _ in bounds]
@@ -178,6 +179,11 @@ def join_cells(parts: Iterable[Cells], unit_ns: int) -> Cells:
         alike = part if same else part.rescaled(scale)
         for name in names:
             getattr(joined, name).extend(getattr(alike, name))
+    starts = joined.starts
+    if all(part.unit_ns == unit_ns for part in found) and all(map(lt, starts, starts[1:])):
+        # Of these units already, each once, and in order.
+        joined.unit_ns = unit_ns
+        return joined
     return _grouped(joined, unit_ns)
 
 
@@ -186,7 +192,7 @@ def within(cells: Cells, from_ns: int, to_ns: int) -> Cells:
     begin, end = bisect_left(cells.starts, from_ns), bisect_left(cells.starts, to_ns)
     if (begin, end) == (0, len(cells)):
         return cells
-    made = Cells(cells.scale, exact=cells.exact)
+    made = Cells(cells.scale, exact=cells.exact, unit_ns=cells.unit_ns)
     for name in COLUMNS:
         setattr(made, name, getattr(cells, name)[begin:end])
     return made
@@ -339,7 +345,7 @@ def decode_rollup(raw: bytes | memoryview) -> Rollup:
 
 def records_in(rollup: Rollup) -> Cells:
     """How many records each unit has, and when. Raises StoreDamaged."""
-    count, cells = rollup.count, Cells()
+    count, cells = rollup.count, Cells(unit_ns=rollup.unit_ns)
     cells.starts = unpack(rollup.starts, count)
     cells.counts = unpack(rollup.counts, count)
     cells.first_ns = list(map(add, cells.starts, unpack(rollup.first_ns, count)))
@@ -358,7 +364,7 @@ def field_in(rollup: Rollup, path: Path, *, needs: frozenset[str] | None = None)
         return None
     figures = _figures_in(rollup, path)
     exact, count = bool(figures.numbers), figures.count
-    cells = Cells(figures.scale, exact=exact)
+    cells = Cells(figures.scale, exact=exact, unit_ns=rollup.unit_ns)
     starts = unpack(rollup.starts, rollup.count)
     if figures.places is not None:
         places = unpack(figures.places, count)
