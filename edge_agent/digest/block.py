@@ -12,30 +12,24 @@ that is known, else at the time of digesting. Their way says that the clock was 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from edge_agent.aggregates import THINNED_SOURCE
-from edge_agent.digest.tail import BODY_BYTES_MAX, LOOSE_ROWS, Tail
+from edge_agent.digest.pending import LOOSE_ROWS, PendingRun, counts_of, parts_of
+from edge_agent.digest.tail import BODY_BYTES_MAX, StreamTail, Tail
 from edge_agent.errors import StoreDamaged
 from edge_agent.history import Way
-from edge_agent.record import (
-    NANOSECONDS,
-    UNSET_CLOCK_BEFORE_NS,
-    TimeQuality,
-)
-from edge_agent.store import ERASED, Block, time_of
+from edge_agent.record import NANOSECONDS, UNSET_CLOCK_BEFORE_NS
+from edge_agent.store import ERASED, Block
 
 #: A machine that is on the network has set its clock so long after its start.
 WAIT_NS = 600 * NANOSECONDS
 #: Records between two pauses: about 1 ms.
 _PAUSE_RECORDS = 256
-#: Dates that a sensor sends mean themselves; until 2106, 2**32 s, microseconds survive as a float.
-_EARLIEST, _LATEST = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
-_RUNS = msgspec.msgpack.Decoder(list[tuple[str, str, int, int, bool, int, list[dict[str, Any]]]])
+_LOOSE_NUMBERS = 3 * LOOSE_ROWS
+_RUNS = msgspec.msgpack.Decoder(list[PendingRun])
 
 
 def waits(block: Block, boot_id: bytes, boot_ns: int) -> bool:
@@ -56,62 +50,73 @@ def digest(block: Block, after: int, tail: Tail, now_ns: int) -> Iterator[int]:
         try:
             runs = _RUNS.decode(block.raw())
         except (ValueError, OverflowError, RecursionError, StoreDamaged):
-            # One record that cannot be read hides no other where each is read by itself.
-            runs = None
-        if runs is not None:
-            yield from _quick(block, runs, tail)
+            runs = []
+        counts = counts_of(runs, block.count)
+        if counts is not None:
+            yield from _quick(block, runs, counts, tail)
             return
     yield from _slow(block, after, tail, now_ns)
 
 
-def _quick(block: Block, runs: list[Any], tail: Tail) -> Iterator[int]:
+def _quick(
+    block: Block, runs: list[PendingRun], counts: Iterable[int], tail: Tail
+) -> Iterator[int]:
+    """Put runs beside others of their streams; they are decoded together."""
     seq, done, log = block.first, 0, block.log
     weight = block.raw_len // block.count
-    streams = tail.streams
-    quality: TimeQuality
-    for stream, source, source_seq, arrival_ns, synced, _, maps in runs:
-        count, first = len(maps), seq
+    find = tail.streams.get
+    for run, count in zip(runs, counts, strict=True):
+        first = seq
         seq += count
-        if stream == ERASED or source.startswith(THINNED_SOURCE):
+        kept = find(run.stream)
+        if (
+            kept is None
+            or run.source != kept.source
+            or run.synced is not kept.synced
+            or log != kept.log
+        ):
+            if run.stream == ERASED or run.source.startswith(THINNED_SOURCE):
+                continue
+            kept = tail.of(run.stream)
+            if kept is None:
+                yield count
+                continue
+            kept.sent_by(log, run.source, synced=run.synced)
+        if count > LOOSE_ROWS:
+            yield from _long(run, first, kept, tail, weight)
             continue
-        kept = streams.get(stream) or tail.of(stream)
-        if kept is None:
-            yield count
-            continue
-        rows = kept.rows
-        known, times, way_of = rows.known, rows.times, rows.way_of
-        for fields in maps:
-            value = fields.pop("time", None)
-            if type(value) is datetime and _EARLIEST <= value < _LATEST:
-                quality, time_ns = "sensor", round(value.timestamp() * 1_000_000) * 1000
-            else:
-                time_ns, quality = time_of(value, arrival_ns)
-            if "stream" in fields:
-                del fields["stream"]
-            way = known.get((source, quality, synced))
-            if way is None:
-                way = rows.way(Way(log, source, quality, synced, False))
-                known[source, quality, synced] = way
-            times.append(time_ns)
-            way_of.append(way)
-        if count == 1:
-            rows.seqs.append(first)
-            rows.source_seqs.append(source_seq)
-        else:
-            rows.seqs += range(first, seq)
-            rows.source_seqs += range(source_seq, source_seq + count) if source_seq else [0] * count
-        rows.fields += maps
+        kept.numbers.extend((first, run.source_seq, run.arrival_ns))
+        kept.body += run.records
+        if count > 1:
+            kept.more += count - 1
         done += count
-        if len(times) >= LOOSE_ROWS or weight * len(times) > BODY_BYTES_MAX:
-            tail.settle(kept)
-        if done >= _PAUSE_RECORDS:
-            yield from _added(tail, done)
+        if len(kept.numbers) >= _LOOSE_NUMBERS or kept.more > LOOSE_ROWS or (
+            len(kept.body) > BODY_BYTES_MAX
+        ):  # fmt: skip
+            yield from _added(tail, done, weight)
             done = 0
-    yield from _added(tail, done)
+            tail.settle(kept)
+            yield 0
+        elif done >= _PAUSE_RECORDS:
+            yield from _added(tail, done, weight)
+            done = 0
+    yield from _added(tail, done, weight)
 
 
-def _added(tail: Tail, count: int) -> Iterator[int]:
-    for _ in tail.added(count):
+def _long(run: PendingRun, seq: int, kept: StreamTail, tail: Tail, weight: int) -> Iterator[int]:
+    """A run of many records, some at a time."""
+    for part, count in parts_of(run):
+        yield from _added(tail, count, weight)
+        kept.numbers.extend((seq, part.source_seq, part.arrival_ns))
+        kept.body += part.records
+        kept.more += count - 1
+        tail.settle(kept)
+        seq += count
+        yield 0
+
+
+def _added(tail: Tail, count: int, weight: int) -> Iterator[int]:
+    for _ in tail.added(count, count * weight):
         yield 0
     yield 0
 

@@ -22,10 +22,10 @@ from edge_agent.history import (
     ROWS_MAX,
     Cells,
     HistorySegment,
-    Numbers,
     Path,
     cells_of,
     column_of,
+    counts_of,
     decode_rollup,
     encode_rollup,
     encode_segment,
@@ -33,9 +33,11 @@ from edge_agent.history import (
     join_cells,
     join_segments,
     keys,
+    pack_segment,
     paths_of,
     records_in,
     times_of,
+    units_of,
 )
 from edge_agent.history.keys import DAY_NS, HOUR_NS, HOURS, MINUTE_NS, MINUTES, RAW, part_key
 from edge_agent.store import Block, Boot, Gap
@@ -181,11 +183,12 @@ class HistoryWriter:
             records: list[Cells] = []
             fields: dict[Path, list[Cells]] = {}
             for group in _groups(segments):
-                segment = yield from _joined(group)
-                key = part_key(RAW, hour, number, min(part, keys.PARTS_MAX))
-                flush.puts[key] = encode_segment(segment)
-                part += 1
+                segment = yield from _last(join_segments(group))
                 yield from _figures(segment, records, fields)
+                packed = yield from _last(pack_segment(segment))
+                key = part_key(RAW, hour, number, min(part, keys.PARTS_MAX))
+                flush.puts[key] = encode_segment(packed)
+                part += 1
             flush.puts[minutes] = _rollup(records, fields, MINUTE_NS)
             yield
 
@@ -322,13 +325,13 @@ def _groups(segments: Sequence[HistorySegment]) -> Iterator[list[HistorySegment]
         yield group
 
 
-def _joined(segments: Sequence[HistorySegment]) -> Generator[None, None, HistorySegment]:
-    """These segments as one, pauses before it."""
-    for step in join_segments(segments):
+def _last(steps: Iterator[HistorySegment | None]) -> Generator[None, None, HistorySegment]:
+    """The segment that comes last, after as many pauses as there are steps before it."""
+    for step in steps:
         if step is not None:
             return step
         yield
-    raise AssertionError("join_segments ends with a segment")
+    raise AssertionError("a segment comes last")
 
 
 def _figures(
@@ -336,11 +339,12 @@ def _figures(
 ) -> Iterator[None]:
     """Add a segment's figures by minute to those of its stream."""
     times = times_of(segment)
-    records.append(cells_of(times, Numbers([0] * len(times), 0), None, MINUTE_NS))
+    minutes = units_of(times, MINUTE_NS)
+    records.append(counts_of(times, minutes))
     for path in paths_of(segment):
         for places, numbers in column_of(segment, path):
             if path in fields or len(fields) < FIELDS_MAX:
-                cells = cells_of(times, numbers, places, MINUTE_NS)
+                cells = cells_of(times, numbers, places, minutes)
                 fields.setdefault(path, []).append(cells)
         yield
 

@@ -1,24 +1,26 @@
 """The tail: what is digested and not written yet, in memory as rows, then as columns.
 
-Records of a stream gather as `Rows` until there are `LOOSE_ROWS` of them; those become a loose
-segment for each hour that they fall in. `Tail.bytes` says about what all of it occupies.
+Records of a stream gather as they were sent (`Pending`), or as `Rows` where each has to be looked
+at, until there are `LOOSE_ROWS` of them; those become a loose segment for each hour that they fall
+in. `Tail.bytes` says about what all of it occupies.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Container, Iterator
-from dataclasses import dataclass, field
+from itertools import chain
 
+from edge_agent.digest.pending import Pending
 from edge_agent.history import HistorySegment, Rows, encode_segment, make_segment
 from edge_agent.history.keys import HOUR_NS
 
-#: Rows of a stream that become a segment together: fewer cost more for each, more lie around as
-#: Python objects, some 500 bytes each.
-LOOSE_ROWS = 128
 _PART_ROWS = 512
-#: So many rows over all streams, and they become segments however few each stream has.
-PENDING_ROWS_MAX = 8192
+#: So many rows over all streams, or bytes of them, and they become segments however few each stream
+#: has.
+PENDING_ROWS_MAX = 16_384
+PENDING_BYTES_MAX = 4 * 1024 * 1024
+#: What a row that is decoded takes, about.
 ROW_BYTES = 500
 #: Streams that history keeps; of others nothing is kept, which is counted.
 SERIES_MAX = 50_000
@@ -27,12 +29,15 @@ _SEGMENT_BYTES = 600
 BODY_BYTES_MAX = 128 * 1024
 
 
-@dataclass(slots=True)
-class StreamTail:
-    """One stream's: rows, and loose segments by hour."""
+class StreamTail(Pending):
+    """One stream's: records as they were sent, rows, and loose segments by hour."""
 
-    rows: Rows = field(default_factory=Rows)
-    segments: dict[int, list[HistorySegment]] = field(default_factory=dict)
+    __slots__ = ("rows", "segments")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = Rows()
+        self.segments: dict[int, list[HistorySegment]] = {}
 
 
 class Tail:
@@ -43,7 +48,12 @@ class Tail:
         self._known, self._count = known, count
         self.rows = 0
         self.records = 0
-        self.bytes = 0
+        self._row_bytes = self._segment_bytes = 0
+
+    @property
+    def bytes(self) -> int:
+        """What all of it occupies, about."""
+        return self._row_bytes + self._segment_bytes
 
     def of(self, stream: str) -> StreamTail | None:
         """A stream's tail, made where there is none; None where that would be one too many."""
@@ -56,32 +66,38 @@ class Tail:
             found = self.streams[stream] = StreamTail()
         return found
 
-    def added(self, count: int) -> Iterator[None]:
-        """So many rows were added to streams. What comes is to be gone through: where there are
-        many, they become segments, with pauses.
+    def added(self, count: int, size: int | None = None) -> Iterator[None]:
+        """So many rows were added to streams, of so many bytes; None where they are decoded. What
+        comes is to be gone through: where there are many, they become segments, with pauses.
         """
         self.rows += count
         self.records += count
-        self.bytes += count * ROW_BYTES
-        return self.settle_all() if self.rows >= PENDING_ROWS_MAX else iter(())
+        self._row_bytes += count * ROW_BYTES if size is None else size
+        if self.rows >= PENDING_ROWS_MAX or self._row_bytes >= PENDING_BYTES_MAX:
+            return self.settle_all()
+        return iter(())
 
     def settle(self, stream: StreamTail) -> None:
         """A stream's rows become segments."""
-        rows, stream.rows = stream.rows, Rows()
-        if not len(rows):
-            return
-        self.rows -= len(rows)
-        self.bytes -= len(rows) * ROW_BYTES
-        for hour, part in by_hour(rows):
-            segment = make_segment(part)
-            stream.segments.setdefault(hour, []).append(segment)
-            self.bytes += size_of(segment)
+        for rows in _rows_of(stream):
+            for hour, part in by_hour(rows):
+                segment = make_segment(part)
+                stream.segments.setdefault(hour, []).append(segment)
+                self._segment_bytes += size_of(segment)
+        count = stream.pending + len(stream.rows)
+        # Each row as much as all have on the average.
+        self._row_bytes -= self._row_bytes * count // max(self.rows, 1)
+        self.rows -= count
+        stream.clear()
+        if len(stream.rows):
+            stream.rows = Rows()
 
     def settle_all(self) -> Iterator[None]:
         """All rows become segments, with a pause after each stream."""
         for stream in list(self.streams.values()):
-            self.settle(stream)
-            yield
+            if stream.pending or len(stream.rows):
+                self.settle(stream)
+                yield
 
 
 def by_hour(rows: Rows) -> Iterator[tuple[int, Rows]]:
@@ -98,11 +114,18 @@ def by_hour(rows: Rows) -> Iterator[tuple[int, Rows]]:
         begin = end
 
 
+def _rows_of(stream: StreamTail) -> Iterator[Rows]:
+    if stream.pending:
+        yield stream.decoded()
+    if len(stream.rows):
+        yield stream.rows
+
+
 def segments_of(stream: StreamTail, from_ns: int, to_ns: int) -> list[tuple[int, HistorySegment]]:
     """What a stream's tail has in a range: hour and segment. Its rows are looked at, not taken."""
     found = [(hour, segment) for hour, segments in stream.segments.items() for segment in segments]
-    if len(stream.rows):
-        found += [(hour, make_segment(part)) for hour, part in by_hour(stream.rows)]
+    parts = chain.from_iterable(map(by_hour, _rows_of(stream)))
+    found += [(hour, make_segment(part)) for hour, part in parts]
     return [(hour, one) for hour, one in found if one.last_ns >= from_ns and one.first_ns < to_ns]
 
 

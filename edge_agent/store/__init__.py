@@ -192,7 +192,7 @@ from edge_agent.store.format.payload import (
     slice_payload,
     streams_of,
 )
-from edge_agent.store.format.record_maps import time_of
+from edge_agent.store.format.record_maps import decode_maps, time_of
 from edge_agent.store.format.values import SalvageNote
 from edge_agent.store.identity import Identity, board_fingerprint, machine_fingerprint, new_header
 from edge_agent.store.lmdb_file.preflight import preflight, preflight_pages, refuse_newer
@@ -268,6 +268,7 @@ __all__ = [
     "check_payload",
     "cut_payload",
     "damaged_folders",
+    "decode_maps",
     "encode_runs",
     "filter_payload",
     "foreign_stream",

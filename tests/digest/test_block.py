@@ -45,7 +45,10 @@ def block(
 def rows_of(tail: Tail) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
     for stream, kept in tail.streams.items():
-        rows: Rows = kept.rows
+        rows: Rows = kept.decoded() if kept.pending else kept.rows
+        if rows.columns:
+            made = zip(*rows.columns.values(), strict=True)
+            rows.fields = [dict(zip(rows.columns, row, strict=True)) for row in made]
         rows.fill()
         found[stream] = [
             (*one[:4], rows.ways[one[4]], drawn.as_kept(one[5]))

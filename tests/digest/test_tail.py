@@ -66,8 +66,8 @@ def test_many_rows_of_many_streams_become_segments_with_pauses() -> None:
         kept.rows.source_seqs.append(0)
         kept.rows.way_of.append(kept.rows.way(WAY))
         kept.rows.fields.append({})
-    assert list(tail.added(PENDING_ROWS_MAX - 1)) == []
-    pauses = tail.added(1)
+    assert list(tail.added(PENDING_ROWS_MAX - 1, 0)) == []
+    pauses = tail.added(1, 0)
     next(pauses)
     assert tail.rows == PENDING_ROWS_MAX - 1
     assert len(list(pauses)) == PENDING_ROWS_MAX - 2

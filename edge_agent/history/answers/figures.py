@@ -20,7 +20,7 @@ from edge_agent.errors import ProtocolError
 from edge_agent.filter import Filter
 from edge_agent.history.answers.reading import View
 from edge_agent.history.format.columns import Numbers
-from edge_agent.history.format.rollup import Cells, cells_of, field_in, join_cells, within
+from edge_agent.history.format.rollup import Cells, cells_of, field_in, join_cells, units_of, within
 from edge_agent.history.format.segment import (
     HistorySegment,
     Path,
@@ -132,7 +132,7 @@ def cells_in(view: View, stream: str, number: int, path: Path, wanted: Wanted) -
         return together(_from_rollups(view, stream, number, path, wanted), wanted)
     unit = MINUTE_NS if wanted.step_ns == ALL_NS else wanted.step_ns
     parts = (
-        cells_of(times, _alike(values), None, unit)
+        cells_of(times, _alike(values), None, units_of(times, unit))
         for times, values in _values_by_hour(view, stream, number, path, wanted, wanted.from_ns)
     )
     return together(parts, wanted)
@@ -160,7 +160,7 @@ def _joined(parts: list[Cells], wanted: Wanted) -> Cells:
     if wanted.step_ns != ALL_NS:
         return join_cells(parts, wanted.step_ns)
     for part in parts:
-        part.starts = [0] * len(part)
+        part.starts, part.unit_ns = [0] * len(part), 0
     cells = join_cells(parts, ALL_NS)
     cells.starts = [wanted.from_ns] * len(cells)
     return cells
@@ -190,14 +190,15 @@ def _from_rollups(
     for _, segment in view.tail.get(stream, ()):
         if segment.last_ns >= from_ns and segment.first_ns < to_ns:
             times = times_of(segment)
+            units = units_of(times, unit)
             for places, numbers in column_of(segment, path):
-                cells = within(cells_of(times, numbers, places, unit), from_ns, to_ns)
+                cells = within(cells_of(times, numbers, places, units), from_ns, to_ns)
                 yield _only(cells, needs)
 
 
 def _only(cells: Cells, needs: frozenset[str]) -> Cells:
     """Without the columns that roll-ups are read without: all parts have the same ones."""
-    made = Cells(cells.scale, exact=cells.exact)
+    made = Cells(cells.scale, exact=cells.exact, unit_ns=cells.unit_ns)
     made.starts, made.counts = cells.starts, cells.counts
     for name in needs:
         setattr(made, name, getattr(cells, name))
@@ -285,7 +286,8 @@ def figures(view: View, stream: str, number: int, path: Path, wanted: Wanted) ->
     if begin == len(times):
         return {}
     unit = MINUTE_NS if wanted.step_ns == ALL_NS else wanted.step_ns
-    cells = cells_of(times[begin:], Numbers(values[begin:].tolist(), 0), None, unit)
+    own = times[begin:]
+    cells = cells_of(own, Numbers(values[begin:].tolist(), 0), None, units_of(own, unit))
     return shown(together([cells], wanted), wanted.aggregates, _by_step(times, values, wanted))
 
 

@@ -18,7 +18,8 @@ from edge_agent.history.format.columns import (
     decode_column,
 )
 from edge_agent.history.format.packing import unpack
-from edge_agent.history.format.segment import HistorySegment, Path, Table, Way
+from edge_agent.history.format.rows import Way
+from edge_agent.history.format.segment import HistorySegment, Path, Table
 from edge_agent.record import NANOSECONDS, Record
 from edge_agent.render import encode_json, to_dict
 

@@ -17,6 +17,7 @@ told beside it, and the number before stands in their places.
 
 from __future__ import annotations
 
+import struct
 from array import array
 from collections.abc import Sequence
 from itertools import repeat
@@ -31,9 +32,10 @@ from edge_agent.errors import StoreDamaged
 from edge_agent.history.format.packing import (
     PackedNumbers,
     is_packable,
+    join_loose,
     loose,
-    pack,
     pack_floats,
+    repack,
     spread,
     squeeze,
     unpack,
@@ -49,9 +51,11 @@ SCALE_MAX = 9
 #: Integers up to it are floats, too.
 _EXACT_MAX = 2**53
 #: Values on which a scale is tried before all are looked at.
-_SAMPLE = 8
+_SAMPLE = 2
 #: At most so large a part of a column of numbers may be something else.
 _OTHERS_PART = 4
+#: 2**52, and half as much so that negative numbers are above 2**52, too.
+_ROUNDS = 1.5 * 2**52
 _POWERS = [10**scale for scale in range(SCALE_MAX + 1)]
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder()
@@ -104,35 +108,42 @@ def encode_column(values: list[Any], kinds: set[type]) -> Column:
 
 
 def join_columns(columns: Sequence[Column], counts: Sequence[int]) -> Column:
-    """Loose columns of the same field, one behind the other, packed.
+    """Loose columns of the same field, one behind the other, loose.
 
     Raises StoreDamaged, and OverflowError where damage made numbers too large.
     """
     kinds = {column.kind for column in columns}
     if kinds <= _SCALED and not any(column.others for column in columns):
         scale = max(column.scale for column in columns)
+        parts = [_needed(column) for column in columns]
+        if all(column.scale == scale for column in columns) and len(kinds) == 1:
+            whole = _join_bits(columns, counts) if kinds == {DECIMAL} else b""
+            return Column(kinds.pop(), join_loose(parts, counts), scale, whole=whole)
         values: list[int] = []
-        for column, count in zip(columns, counts, strict=True):
-            factor = _POWERS[scale - column.scale]
-            part = unpack(_needed(column), count)
-            values += part if factor == 1 else map(mul, part, repeat(factor))
-        if kinds == {INTEGER}:
-            return Column(INTEGER, pack(values))
+        for column, part, count in zip(columns, parts, counts, strict=True):
+            factor = repeat(_POWERS[scale - column.scale])
+            values += map(mul, unpack(part, count), factor)
         whole = _join_bits(columns, counts)
         if min(values) > -_EXACT_MAX and max(values) < _EXACT_MAX:
-            return Column(DECIMAL, pack(values), scale, whole=whole)
+            return Column(DECIMAL, loose(values), scale, whole=whole)
     everything = [
         value
         for column, count in zip(columns, counts, strict=True)
         for value in decode_column(column, count)
     ]
-    column = encode_column(everything, set(map(type, everything)))
+    return encode_column(everything, set(map(type, everything)))
+
+
+def pack_column(column: Column, count: int) -> Column:
+    """A loose column packed."""
     if column.packed is None:
         return column
-    return msgspec.structs.replace(column, packed=pack(unpack(column.packed, len(everything))))
+    return msgspec.structs.replace(column, packed=repack(column.packed, count))
 
 
 def _join_bits(columns: Sequence[Column], counts: Sequence[int]) -> bytes:
+    if not any(column.whole or column.kind == INTEGER for column in columns):
+        return b""
     bits = begin = 0
     for column, count in zip(columns, counts, strict=True):
         ones = (
@@ -196,7 +207,7 @@ def _numbers(values: list[Any], kinds: set[type]) -> Column:
     decimals = _decimals(values)
     if decimals is not None:
         scale, scaled = decimals
-        return Column(DECIMAL, loose(scaled), scale, whole=_places_of_integers(values, kinds))
+        return Column(DECIMAL, scaled, scale, whole=_places_of_integers(values, kinds))
     if int in kinds:
         return _any(values)
     single = array("d", array("f", values)).tolist() if _fits_single(values) else None
@@ -205,27 +216,48 @@ def _numbers(values: list[Any], kinds: set[type]) -> Column:
     return Column(kind, squeezed=squeezed, data=data)
 
 
-def _decimals(values: list[Any]) -> tuple[int, list[int]] | None:
+def _decimals(values: list[Any]) -> tuple[int, PackedNumbers] | None:
     """The fewest decimals with which all values can be told, and the values times a power of ten;
     None where they are no decimals.
     """
-    largest = max(abs(min(values)), abs(max(values)))
-    # A NaN, which compares with nothing, spoils the sum.
-    if not (largest < _EXACT_MAX and isfinite(sum(values))):
-        return None
     scale = 0
     for value in (*values[:_SAMPLE], *values[-_SAMPLE:]):
+        if not -_EXACT_MAX < value < _EXACT_MAX:
+            return None
         while round(value * _POWERS[scale]) / _POWERS[scale] != value:
             scale += 1
             if scale > SCALE_MAX:
                 return None
+    small = _small(values, scale)
+    if small is not None:
+        return scale, loose(small)
+    largest = max(abs(min(values)), abs(max(values)))
+    # A NaN, which compares with nothing, spoils the sum.
+    if not (largest < _EXACT_MAX and isfinite(sum(values))):
+        return None
     while scale <= SCALE_MAX and largest * _POWERS[scale] < _EXACT_MAX:
         power = repeat(_POWERS[scale])
         scaled = list(map(round, map(mul, values, power)))
         if list(map(truediv, scaled, power)) == values:
-            return scale, scaled
+            return scale, loose(scaled)
         scale += 1
     return None
+
+
+def _small(values: list[Any], scale: int) -> tuple[int, ...] | None:
+    """The values times a power of ten where all of these are integers of 32 bits; else None.
+
+    A float between 2**52 and 2**53 has no place for a fraction: to add such a one rounds, and the
+    low half of the sum's bytes is the integer. What became of each value is looked at afterwards.
+    """
+    power, rounds = float(_POWERS[scale]), _ROUNDS
+    try:
+        raw = struct.pack(f"<{len(values)}d", *[value * power + rounds for value in values])
+    except OverflowError:
+        return None  # An integer that is no float.
+    low = struct.unpack("<" + "i4x" * len(values), raw)
+    whole = _POWERS[scale]
+    return low if [value / whole for value in low] == values else None
 
 
 def _fits_single(values: Sequence[float]) -> bool:

@@ -18,6 +18,7 @@ that way; so do floats.
 
 from __future__ import annotations
 
+import struct
 import sys
 from array import array
 from collections.abc import Sequence
@@ -37,6 +38,9 @@ _SQUEEZE_FROM_BYTES = 100
 #: What a piece of packed bytes may be once unpacked; more is damage.
 UNPACKED_BYTES_MAX = 16 * 1024 * 1024
 _INT64 = 1 << 63
+#: Unsigned integers as `struct` names them, by their width in bytes.
+_CODES = {2: "H", 4: "I", 8: "Q"}
+_LOOSE_CODES = {4: "i", 8: "q"}
 #: Unsigned array types by their width in bytes.
 _UNSIGNED = {array(code).itemsize: code for code in "BHILQ"}
 _SIGNED = {4: "i", 8: "q"}
@@ -69,34 +73,68 @@ def pack(values: Sequence[int], *, even: bool = False) -> PackedNumbers:
     """``values``, at least one, each of 64 bits. ``even``: they rise by multiples of something, as
     times do, which is worth looking for.
     """
+    first, last = values[0], values[-1]
+    step, rest = divmod(last - first, max(len(values) - 1, 1))
+    # A rise of one number, as seqs have it, is seen at once; msgpack has no steps below 2**63.
+    rising = range(first, last + (1 if step > 0 else -1), step or 1)
+    if step >= -_INT64 and step and not rest and list(values) == list(rising):
+        return PackedNumbers(STEPS, first, step)
     low, high = min(values), max(values)
     if low == high:
         return PackedNumbers(CONSTANT, low)
     # Where single steps are nearly as wide as all together, all need not be looked at.
     if len(values) > _FEW and not even and _span(_steps(values[:_FEW])) * 2 > high - low:
-        return _packed(OFFSETS, low, 0, 1, _less(values, low))
+        return _packed(OFFSETS, low, 0, 1, _less(values, low), high - low)
     steps = _steps(values)
     step = min(steps)
     span = max(steps) - step
     if step < -_INT64:
         # Such a fall is wider than what msgpack has for it.
-        return _packed(OFFSETS, low, 0, 1, _less(values, low))
-    if span == 0:
-        return PackedNumbers(STEPS, values[0], step)
+        return _packed(OFFSETS, low, 0, 1, _less(values, low), high - low)
     unit = gcd(*steps) if even else 1
     if span < high - low:
         # Every step is a multiple of the unit, and so is the difference of two.
-        return _packed(STEPS, values[0], step, unit, _less(steps, step))
-    return _packed(OFFSETS, low, 0, unit, _less(values, low))
+        return _packed(STEPS, values[0], step, unit, _less(steps, step), span)
+    return _packed(OFFSETS, low, 0, unit, _less(values, low), high - low)
 
 
 def loose(values: Sequence[int]) -> PackedNumbers:
-    """``values`` as they are, at least one, each of 64 bits."""
-    try:
-        numbers = array("i", values)
-    except OverflowError:
-        numbers = array("q", values)
-    return PackedNumbers(LOOSE, 0, width=numbers.itemsize, data=_little(numbers).tobytes())
+    """``values`` as they are, at least one, each of 64 bits, or OverflowError."""
+    for width, code in _LOOSE_CODES.items():
+        try:
+            raw = struct.pack(f"<{len(values)}{code}", *values)
+        except struct.error:
+            continue
+        return PackedNumbers(LOOSE, 0, width=width, data=raw)
+    raise OverflowError("integers of more than 64 bits")
+
+
+def constant(value: int) -> PackedNumbers:
+    """As many numbers as wanted, all of them ``value``."""
+    return PackedNumbers(CONSTANT, value)
+
+
+def join_loose(parts: Sequence[PackedNumbers], counts: Sequence[int]) -> PackedNumbers:
+    """Packed numbers one behind the other, loose. Raises StoreDamaged."""
+    first = parts[0]
+    if first.mode == CONSTANT and all(part == first for part in parts):
+        return first
+    if all(part.mode == LOOSE and part.width == first.width for part in parts):
+        for part, count in zip(parts, counts, strict=True):
+            if len(part.data) != part.width * count:
+                raise StoreDamaged("packed numbers have another length than their records")
+        return PackedNumbers(
+            LOOSE, 0, width=first.width, data=b"".join(part.data for part in parts)
+        )
+    values: list[int] = []
+    for part, count in zip(parts, counts, strict=True):
+        values += unpack(part, count)
+    return loose(values)
+
+
+def repack(packed: PackedNumbers, count: int, *, even: bool = False) -> PackedNumbers:
+    """Loose numbers packed. Raises StoreDamaged."""
+    return packed if packed.mode == CONSTANT else pack(unpack(packed, count), even=even)
 
 
 def _steps(values: Sequence[int]) -> list[int]:
@@ -111,14 +149,17 @@ def _less(values: Sequence[int], amount: int) -> Sequence[int]:
     return values if amount == 0 else list(map(sub, values, repeat(amount)))
 
 
-def _packed(mode: int, base: int, step: int, unit: int, rest: Sequence[int]) -> PackedNumbers:
+def _packed(
+    mode: int, base: int, step: int, unit: int, rest: Sequence[int], top: int
+) -> PackedNumbers:
+    """``top`` is the largest of the rest."""
     if unit > 1:
-        rest = list(map(floordiv, rest, repeat(unit)))
-    top = max(rest)
-    width = 1 if top < 1 << 8 else 2 if top < 1 << 16 else 4 if top < 1 << 32 else 8
-    numbers = array(_UNSIGNED[width], rest)
-    squeezed, data = squeeze(apart(_little(numbers).tobytes(), width))
-    return PackedNumbers(mode, base, step, unit, width, squeezed, data)
+        rest, top = list(map(floordiv, rest, repeat(unit))), top // unit
+    if top < 1 << 8:
+        return PackedNumbers(mode, base, step, unit, 1, *squeeze(bytes(rest)))
+    width = 2 if top < 1 << 16 else 4 if top < 1 << 32 else 8
+    raw = struct.pack(f"<{len(rest)}{_CODES[width]}", *rest)
+    return PackedNumbers(mode, base, step, unit, width, *squeeze(apart(raw, width)))
 
 
 def unpack(packed: PackedNumbers, count: int) -> list[int]:
@@ -127,7 +168,7 @@ def unpack(packed: PackedNumbers, count: int) -> list[int]:
     if mode == CONSTANT:
         return [base] * count
     if mode == STEPS and packed.width == 0:
-        return list(accumulate(repeat(step, count - 1), initial=base))
+        return list(range(base, base + step * count, step)) if step else [base] * count
     rest = _unpack_rest(packed, count)
     if mode == LOOSE:
         return list(rest)

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import pairwise, repeat
 from math import fsum
-from operator import add, gt, mul, sub, truediv
+from operator import add, gt, lt, mul, sub, truediv
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -37,20 +39,28 @@ NUMBERS = ("mins", "maxs", "sums", "firsts", "lasts")
 COLUMNS = ("starts", "counts", *NUMBERS, "first_ns", "last_ns", "squares")
 
 
+class Units(NamedTuple):
+    """Where each minute, hour or other unit of some times begins and ends among them."""
+
+    unit_ns: int
+    bounds: list[tuple[int, int]]
+
+
 class Cells:
     """Figures of one field by minute, by hour or by any other unit, as lists side by side.
 
     Numbers are ``value / 10**scale`` where they are integers; ``exact`` says that they are. Times
-    are ns since 1970: the start of each unit, and of its first and last record.
+    are ns since 1970: the start of each unit, and of its first and last record. ``unit_ns`` is
+    the length that all units have, 0 where nobody has said so.
     """
 
     __slots__ = (
         "counts", "exact", "first_ns", "firsts", "last_ns", "lasts", "maxs", "mins", "scale",
-        "squares", "starts", "sums",
+        "squares", "starts", "sums", "unit_ns",
     )  # fmt: skip
 
-    def __init__(self, scale: int = 0, *, exact: bool = True) -> None:
-        self.scale, self.exact = scale, exact
+    def __init__(self, scale: int = 0, *, exact: bool = True, unit_ns: int = 0) -> None:
+        self.scale, self.exact, self.unit_ns = scale, exact, unit_ns
         self.starts: list[int] = []
         self.counts: list[int] = []
         self.mins: list[float] = []
@@ -68,7 +78,7 @@ class Cells:
 
     def rescaled(self, scale: int) -> Cells:
         """The same with more decimals; or as floats, for ``scale`` -1."""
-        made = Cells(max(scale, 0), exact=scale >= 0)
+        made = Cells(max(scale, 0), exact=scale >= 0, unit_ns=self.unit_ns)
         for name in ("starts", "counts", "first_ns", "last_ns", "squares"):
             setattr(made, name, getattr(self, name))
         for name in NUMBERS:
@@ -84,10 +94,10 @@ class Cells:
 
 
 def cells_of(
-    times: Sequence[int], numbers: Numbers, places: Sequence[int] | None, unit_ns: int
+    times: Sequence[int], numbers: Numbers, places: Sequence[int] | None, units: Units
 ) -> Cells:
-    """The figures of a field's values. ``times`` are those of all records, rising; ``places`` say
-    which of them have the field (None: all).
+    """The figures of a field's values. ``times`` are those of all records, rising, and ``units``
+    theirs (`units_of`); ``places`` say which of them have the field (None: all).
     """
     values: Sequence[float] = numbers.values
     if places is not None:
@@ -95,29 +105,46 @@ def cells_of(
     if numbers.missing:
         kept = [place for place in range(len(values)) if place not in numbers.missing]
         times, values = [times[place] for place in kept], [values[place] for place in kept]
+    if places is not None or numbers.missing:
+        units = units_of(times, units.unit_ns)
     exact = isinstance(values[0], int)
-    cells = Cells(numbers.scale, exact=exact)
-    begin, count = 0, len(values)
-    while begin < count:
-        start = times[begin] // unit_ns * unit_ns
-        end = bisect_left(times, start + unit_ns, begin, count)
-        part = values[begin:end]
-        cells.starts.append(start)
-        cells.counts.append(end - begin)
-        cells.mins.append(min(part))
-        cells.maxs.append(max(part))
-        total = sum(part) if exact else _sum(part)
-        cells.sums.append(total)
-        cells.firsts.append(part[0])
-        cells.lasts.append(part[-1])
-        cells.first_ns.append(times[begin])
-        cells.last_ns.append(times[end - 1])
-        cells.squares.append(_squares(part, total, numbers.scale, exact=exact))
-        begin = end
+    cells = counts_of(times, units)
+    cells.scale, cells.exact = numbers.scale, exact
+    parts = [values[begin:end] for begin, end in units.bounds]
+    cells.mins = list(map(min, parts))
+    cells.maxs = list(map(max, parts))
+    cells.sums = list(map(sum if exact else _sum, parts))
+    cells.firsts = [part[0] for part in parts]
+    cells.lasts = [part[-1] for part in parts]
+    squares = partial(_squares, scale=numbers.scale, exact=exact)
+    cells.squares = list(map(squares, parts, cells.sums))
     return cells
 
 
-def _squares(part: Sequence[float], total: float, scale: int, *, exact: bool) -> float:
+def counts_of(times: Sequence[int], units: Units) -> Cells:
+    """How many records each unit has, and when: of a field that is 0 in all of them."""
+    cells, bounds = Cells(unit_ns=units.unit_ns), units.bounds
+    cells.starts = [times[begin] // units.unit_ns * units.unit_ns for begin, _ in bounds]
+    cells.counts = [end - begin for begin, end in bounds]
+    cells.first_ns = [times[begin] for begin, _ in bounds]
+    cells.last_ns = [times[end - 1] for _, end in bounds]
+    for name in NUMBERS:
+        setattr(cells, name, [0] * len(bounds))
+    cells.squares = [0.0] * len(bounds)
+    return cells
+
+
+def units_of(times: Sequence[int], unit_ns: int) -> Units:
+    """Which of these times, rising, are of the same unit."""
+    bounds, begin, count = [], 0, len(times)
+    while begin < count:
+        end = bisect_left(times, (times[begin] // unit_ns + 1) * unit_ns, begin, count)
+        bounds.append((begin, end))
+        begin = end
+    return Units(unit_ns, bounds)
+
+
+def _squares(part: Sequence[float], total: float, *, scale: int, exact: bool) -> float:
     count = len(part)
     if exact:
         wide = float(count * sum(map(mul, part, part)) - total * total) / count
@@ -152,6 +179,11 @@ def join_cells(parts: Iterable[Cells], unit_ns: int) -> Cells:
         alike = part if same else part.rescaled(scale)
         for name in names:
             getattr(joined, name).extend(getattr(alike, name))
+    starts = joined.starts
+    if all(part.unit_ns == unit_ns for part in found) and all(map(lt, starts, starts[1:])):
+        # Of these units already, each once, and in order.
+        joined.unit_ns = unit_ns
+        return joined
     return _grouped(joined, unit_ns)
 
 
@@ -160,7 +192,7 @@ def within(cells: Cells, from_ns: int, to_ns: int) -> Cells:
     begin, end = bisect_left(cells.starts, from_ns), bisect_left(cells.starts, to_ns)
     if (begin, end) == (0, len(cells)):
         return cells
-    made = Cells(cells.scale, exact=cells.exact)
+    made = Cells(cells.scale, exact=cells.exact, unit_ns=cells.unit_ns)
     for name in COLUMNS:
         setattr(made, name, getattr(cells, name)[begin:end])
     return made
@@ -313,7 +345,7 @@ def decode_rollup(raw: bytes | memoryview) -> Rollup:
 
 def records_in(rollup: Rollup) -> Cells:
     """How many records each unit has, and when. Raises StoreDamaged."""
-    count, cells = rollup.count, Cells()
+    count, cells = rollup.count, Cells(unit_ns=rollup.unit_ns)
     cells.starts = unpack(rollup.starts, count)
     cells.counts = unpack(rollup.counts, count)
     cells.first_ns = list(map(add, cells.starts, unpack(rollup.first_ns, count)))
@@ -332,7 +364,7 @@ def field_in(rollup: Rollup, path: Path, *, needs: frozenset[str] | None = None)
         return None
     figures = _figures_in(rollup, path)
     exact, count = bool(figures.numbers), figures.count
-    cells = Cells(figures.scale, exact=exact)
+    cells = Cells(figures.scale, exact=exact, unit_ns=rollup.unit_ns)
     starts = unpack(rollup.starts, rollup.count)
     if figures.places is not None:
         places = unpack(figures.places, count)

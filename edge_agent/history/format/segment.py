@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -28,9 +28,18 @@ from edge_agent.history.format.columns import (
     encode_column,
     join_columns,
     numbers_of,
+    pack_column,
 )
-from edge_agent.history.format.packing import PackedNumbers, loose, pack, unpack
-from edge_agent.record import Record, TimeQuality
+from edge_agent.history.format.packing import (
+    PackedNumbers,
+    constant,
+    join_loose,
+    loose,
+    repack,
+    unpack,
+)
+from edge_agent.history.format.rows import Rows, Way
+from edge_agent.record import Record
 
 SEGMENT_FORMAT = 1
 #: Records of one segment: an hour of one a second.
@@ -43,80 +52,6 @@ TABLES_MAX = 64
 
 Path = tuple[str, ...]
 """Where a field stands in a record; ``()`` is the whole record."""
-
-
-class Way(NamedTuple):
-    """What many records of a stream have in common; ``quality`` to ``corrected`` as in `Record`."""
-
-    log: str
-    source: str
-    quality: TimeQuality
-    synced: bool
-    corrected: bool
-    origin: str = ""
-    origin_epoch: str = ""
-    origin_log: str = ""
-
-
-class Rows:
-    """Records of one stream on their way into a segment, field by field; the way of record ``i`` is
-    ``ways[way_of[i]]``. ``origin_seqs`` may be shorter: the rest is 0. ``known`` is for whoever
-    adds rows, to find a way by less than all of it.
-    """
-
-    __slots__ = ("fields", "known", "origin_seqs", "seqs", "source_seqs", "times", "way_of", "ways")
-
-    def __init__(self) -> None:
-        self.times: list[int] = []
-        self.seqs: list[int] = []
-        self.source_seqs: list[int] = []
-        self.origin_seqs: list[int] = []
-        self.way_of: list[int] = []
-        self.ways: list[Way] = []
-        self.fields: list[dict[str, Any]] = []
-        self.known: dict[object, int] = {}
-
-    def __len__(self) -> int:
-        return len(self.times)
-
-    def fill(self) -> None:
-        """Make `origin_seqs` as long as the others."""
-        self.origin_seqs += [0] * (len(self.times) - len(self.origin_seqs))
-
-    def way(self, way: Way) -> int:
-        """The number of a way, for `way_of`."""
-        if way not in self.ways:
-            self.ways.append(way)
-        return self.ways.index(way)
-
-    def sort(self) -> None:
-        """By time, and of equal times by seq."""
-        self.fill()
-        order = sorted(range(len(self.times)), key=lambda i: (self.times[i], self.seqs[i]))
-        for name in ("times", "seqs", "source_seqs", "origin_seqs", "way_of", "fields"):
-            values = getattr(self, name)
-            setattr(self, name, [values[i] for i in order])
-
-    def extend(self, other: Rows) -> None:
-        """Take another's rows, too."""
-        self.fill()
-        other.fill()
-        numbers = [self.way(way) for way in other.ways]
-        self.times += other.times
-        self.seqs += other.seqs
-        self.source_seqs += other.source_seqs
-        self.origin_seqs += other.origin_seqs
-        self.way_of += [numbers[number] for number in other.way_of]
-        self.fields += other.fields
-
-    def part(self, begin: int, end: int) -> Rows:
-        """Some of the rows."""
-        self.fill()
-        made = Rows()
-        made.ways = self.ways
-        for name in ("times", "seqs", "source_seqs", "origin_seqs", "way_of", "fields"):
-            setattr(made, name, getattr(self, name)[begin:end])
-        return made
 
 
 class Table(Struct, array_like=True, frozen=True, gc=False):
@@ -157,7 +92,8 @@ def make_segment(rows: Rows) -> HistorySegment:
     """A loose segment of at most `ROWS_MAX` rows, at least one, in any order; sorts the rows."""
     if rows.times != sorted(rows.times):
         rows.sort()
-    rows.fill()
+    if rows.origin_seqs:
+        rows.fill()
     return HistorySegment(
         SEGMENT_FORMAT,
         len(rows.times),
@@ -166,16 +102,16 @@ def make_segment(rows: Rows) -> HistorySegment:
         loose(rows.times),
         loose(rows.seqs),
         loose(rows.source_seqs),
-        loose(rows.origin_seqs),
+        loose(rows.origin_seqs) if rows.origin_seqs else constant(0),
         rows.ways,
-        loose(rows.way_of),
-        list(_tables(rows.fields)),
+        loose(rows.way_of) if len(rows.ways) > 1 else constant(0),
+        list(_tables_of(rows)),
     )
 
 
 def join_segments(segments: Sequence[HistorySegment]) -> Iterator[HistorySegment | None]:
-    """Segments of one stream as one, packed, of at most `ROWS_MAX` records in all. It comes last;
-    None before it are places to pause at, every 2 ms or so. Raises StoreDamaged.
+    """Segments of one stream as one, loose, of at most `ROWS_MAX` records in all. It comes last;
+    None before it are places to pause at, every ms or so. Raises StoreDamaged.
     """
     try:
         yield from _join(segments)
@@ -191,18 +127,16 @@ def _join(segments: Sequence[HistorySegment]) -> Iterator[HistorySegment | None]
         for segment in segments:
             rows.extend(rows_of(segment))
             yield None
-        segments = [make_segment(rows)]
-        yield None
+        yield make_segment(rows)
+        return
     counts = [segment.count for segment in segments]
-    numbers = []
-    for name in ("times", "seqs", "source_seqs", "origin_seqs"):
-        values: list[int] = []
-        for one in segments:
-            values += unpack(getattr(one, name), one.count)
-        numbers.append(pack(values, even=name == "times"))
-    yield None
+    times, seqs, source_seqs, origin_seqs = (
+        join_loose([getattr(one, name) for one in segments], counts)
+        for name in ("times", "seqs", "source_seqs", "origin_seqs")
+    )
     ways, way_of = _joined_ways(segments)
     tables = []
+    # Where there is one shape there is one table, and it has all records.
     for index, table in enumerate(segments[0].tables):
         columns = []
         sizes = [segment.tables[index].count for segment in segments]
@@ -210,10 +144,7 @@ def _join(segments: Sequence[HistorySegment]) -> Iterator[HistorySegment | None]
             parts = [segment.tables[index].columns[number] for segment in segments]
             columns.append(join_columns(parts, sizes))
             yield None
-        places = table.places
-        places = None if places is None else pack(unpack(places, table.count))
-        tables.append(Table(table.paths, places, sum(sizes), columns))
-    times, seqs, source_seqs, origin_seqs = numbers
+        tables.append(Table(table.paths, table.places, sum(sizes), columns))
     yield HistorySegment(
         SEGMENT_FORMAT,
         sum(counts),
@@ -224,18 +155,45 @@ def _join(segments: Sequence[HistorySegment]) -> Iterator[HistorySegment | None]
         source_seqs,
         origin_seqs,
         ways,
-        pack(way_of),
+        way_of,
         tables,
     )
 
 
-def _joined_ways(segments: Sequence[HistorySegment]) -> tuple[list[Way], list[int]]:
+def pack_segment(segment: HistorySegment) -> Iterator[HistorySegment | None]:
+    """A loose segment packed, which comes last; None before it are places to pause at. Raises
+    StoreDamaged.
+    """
+    count, tables = segment.count, []
+    for table in segment.tables:
+        places = None if table.places is None else repack(table.places, table.count)
+        columns = []
+        for column in table.columns:
+            columns.append(pack_column(column, table.count))
+            yield None
+        tables.append(Table(table.paths, places, table.count, columns))
+    times = repack(segment.times, count, even=True)
+    yield None
+    yield msgspec.structs.replace(
+        segment,
+        times=times,
+        seqs=repack(segment.seqs, count),
+        source_seqs=repack(segment.source_seqs, count),
+        origin_seqs=repack(segment.origin_seqs, count),
+        way_of=repack(segment.way_of, count),
+        tables=tables,
+    )
+
+
+def _joined_ways(segments: Sequence[HistorySegment]) -> tuple[list[Way], PackedNumbers]:
     ways = list(dict.fromkeys(way for segment in segments for way in segment.ways))
+    if len(ways) == 1:
+        return ways, constant(0)
     way_of: list[int] = []
     for segment in segments:
         numbers = [ways.index(way) for way in segment.ways]
         way_of += map(numbers.__getitem__, _ways_of(segment))
-    return ways, way_of
+    return ways, loose(way_of)
 
 
 def decode_segment(raw: bytes | memoryview) -> HistorySegment:
@@ -347,6 +305,20 @@ def column_of(segment: HistorySegment, path: Path) -> Iterator[tuple[list[int] |
             numbers = numbers_of(table.columns[table.paths.index(path)], table.count)
             if numbers is not None:
                 yield _places(segment, table), numbers
+
+
+def _tables_of(rows: Rows) -> Iterator[Table]:
+    columns = rows.columns
+    if not columns:
+        yield from _tables(rows.fields)
+        return
+    kinds = [set(map(type, column)) for column in columns.values()]
+    if any(dict in one for one in kinds):
+        columns_of = zip(*columns.values(), strict=True)
+        yield from _opened([dict(zip(columns, row, strict=True)) for row in columns_of])
+        return
+    encoded = list(map(encode_column, columns.values(), kinds))
+    yield Table([(key,) for key in columns], None, len(rows.times), encoded)
 
 
 def _tables(fields: Sequence[dict[str, Any]]) -> Iterator[Table]:

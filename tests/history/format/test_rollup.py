@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edge_agent.errors import StoreDamaged
-from edge_agent.history import Cells, Numbers, cells_of, keys
+from edge_agent.history import Cells, cells_of, counts_of, keys, units_of
 from edge_agent.history.format.columns import encode_column, numbers_of
 from edge_agent.history.format.rollup import (
     COLUMNS,
@@ -48,12 +48,13 @@ def cells(found: list[Pair], unit_ns: int = MINUTE) -> Cells:
     values: list[Any] = [value for _, value in found]
     numbers = numbers_of(encode_column(values, set(map(type, values))), len(values))
     assert numbers is not None
-    return cells_of([time_ns for time_ns, _ in found], numbers, None, unit_ns)
+    times = [time_ns for time_ns, _ in found]
+    return cells_of(times, numbers, None, units_of(times, unit_ns))
 
 
 def counted(found: list[Pair], unit_ns: int = MINUTE) -> Cells:
     times = sorted(time_ns for time_ns, _ in found)
-    return cells_of(times, Numbers([0] * len(times), 0), None, unit_ns)
+    return counts_of(times, units_of(times, unit_ns))
 
 
 def plain(found: list[Pair], unit_ns: int) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from edge_agent.history.format.segment import (
     encode_segment,
     join_segments,
     make_segment,
+    pack_segment,
     paths_of,
     records_of,
     rows_of,
@@ -76,7 +77,9 @@ def rows(found: list[Record]) -> Rows:
 def joined(segments: list[HistorySegment]) -> HistorySegment:
     *pauses, made = join_segments(segments)
     assert made is not None and not any(pauses)
-    return made
+    *pauses, packed = pack_segment(made)
+    assert packed is not None and not any(pauses)
+    return packed
 
 
 def stored(segment: HistorySegment) -> HistorySegment:
@@ -132,6 +135,8 @@ def test_records_come_back_loose_and_however_they_are_put_together(
             parts.append(make_segment(rows(part)))
         begin += size
     assert seen(stored(joined(parts))) == expected(made)
+    *_, unpacked = join_segments(parts)
+    assert unpacked is not None and seen(stored(unpacked)) == expected(made)
     if len(parts) > 2:
         # Put together from what was put together, and in another order.
         twice = [stored(joined(parts[1:])), stored(joined(parts[:1]))]

@@ -1,0 +1,264 @@
+"""Records of one stream on their way to columns, as their senders encoded them.
+
+To decode a hundred of them at once takes a quarter of what one after the other takes, and encoded
+they need a quarter of the memory. Most sensors send the same keys again and again: those are read
+into a struct of just these keys, which is twice as quick as into maps.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from itertools import accumulate, chain, repeat
+from operator import attrgetter, sub
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+
+from edge_agent.history import Rows, Way
+from edge_agent.record import NANOSECONDS, TimeQuality, array_header, datetime_to_ns
+from edge_agent.store import decode_maps, time_of
+
+#: Records that become columns together: fewer cost more for each.
+LOOSE_ROWS = 128
+
+#: Dates that a sensor sends mean themselves; others are looked at one by one.
+_EARLIEST, _LATEST = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+_HOUR = timedelta(hours=1)
+#: Records with more keys are read as maps.
+_KEYS_MAX = 64
+#: Sets of keys that are remembered.
+_SHAPES_MAX = 256
+
+_Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_MAPS = msgspec.msgpack.Decoder(list[list[dict[str, Any]]])
+_RAWS = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_parts_of_hour = attrgetter("minute", "second", "microsecond")
+
+
+class PendingRun(msgspec.Struct, array_like=True, gc=False):
+    """A run as a block has it (`edge_agent.store`); ``records`` is the array of its maps."""
+
+    stream: str
+    source: str
+    source_seq: _Int64
+    arrival_ns: _Int64
+    synced: bool
+    offset: int
+    records: msgspec.Raw
+
+
+class _Shape(NamedTuple):
+    """How records with certain keys are read. ``time``: which of the columns is the time."""
+
+    decoder: msgspec.msgpack.Decoder[list[list[Any]]]
+    columns: Callable[[Iterable[Any]], list[list[Any]]]
+    keys: tuple[str, ...]
+
+
+class Pending:
+    """Runs of one stream. ``numbers`` are three for each run: its first seq, the source's number,
+    the arrival; ``body`` is their records, run behind run. ``more``: records beyond one a run.
+    """
+
+    __slots__ = (
+        "_keys",
+        "_senders",
+        "_shape",
+        "body",
+        "log",
+        "more",
+        "numbers",
+        "source",
+        "synced",
+    )
+
+    def __init__(self) -> None:
+        self._keys: tuple[str, ...] = ()
+        self._shape: _Shape | None = None
+        #: Of the last run; "" without one.
+        self.log = self.source = ""
+        self.synced = False
+        #: From which run on who sent them: log, source, whether the clock was set.
+        self._senders: list[tuple[int, tuple[str, str, bool]]] = []
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the runs, but not who sends them and how they are read."""
+        self.numbers, self.body, self.more = array("q"), bytearray(), 0
+        self._senders = [(0, sender) for _, sender in self._senders[-1:]]
+
+    @property
+    def pending(self) -> int:
+        """How many records there are."""
+        return len(self.numbers) // 3 + self.more
+
+    def sent_by(self, log: str, source: str, *, synced: bool) -> None:
+        """What is true of the runs that are added from now on."""
+        self.log, self.source, self.synced = log, source, synced
+        self._senders.append((len(self.numbers) // 3, (log, source, synced)))
+
+    def decoded(self) -> Rows:
+        """The records. They are looked at, not taken."""
+        numbers, rows = self.numbers, Rows()
+        seqs, source_seqs, arrivals = (numbers[i::3].tolist() for i in range(3))
+        counts, values = self._read(array_header(len(seqs)) + self.body, rows)
+        if counts is None:
+            rows.seqs, rows.source_seqs = seqs, source_seqs
+            starts: Sequence[int] = range(len(seqs) + 1)
+        else:
+            starts = list(accumulate(counts, initial=0))
+            for seq, number, count in zip(seqs, source_seqs, counts, strict=True):
+                rows.seqs += range(seq, seq + count)
+                rows.source_seqs += range(number, number + count) if number else [0] * count
+            arrivals = [
+                at for at, count in zip(arrivals, counts, strict=True) for _ in range(count)
+            ]
+        rows.times, qualities = _times(values, arrivals)
+        ends = [*(begin for begin, _ in self._senders[1:]), len(seqs)]
+        for (begin, sender), end in zip(self._senders, ends, strict=True):
+            _add_ways(rows, sender, qualities, starts[begin], starts[end])
+        return rows
+
+    def _read(self, raw: bytes, rows: Rows) -> tuple[list[int] | None, list[Any]]:
+        """Put the fields into ``rows``; how many records each run has (None: one), and what their
+        times say.
+        """
+        if self._shape is not None:
+            try:
+                return _read_alike(self._shape, raw, rows)
+            except (ValueError, RecursionError, OverflowError):
+                # Others have come. The same keys twice in a row, and it is tried again.
+                self._shape, self._keys = None, ()
+        try:
+            lists = _MAPS.decode(raw)
+        except (ValueError, RecursionError, OverflowError):
+            # One record that cannot be read hides no other where each is read by itself.
+            lists = list(map(_maps_of, _RAWS.decode(raw)))
+        counts, rows.fields = _flat(lists)
+        self._learn(rows.fields)
+        values = []
+        for fields in rows.fields:
+            values.append(fields.pop("time", None))
+            if "stream" in fields:
+                del fields["stream"]
+        return counts, values
+
+    def _learn(self, fields: Sequence[dict[str, Any]]) -> None:
+        keys = tuple(fields[0]) if fields else ()
+        if keys != self._keys:
+            self._keys = keys
+        elif 0 < len(keys) <= _KEYS_MAX and not set(keys) <= {"time", "stream"}:
+            self._shape = _shape_of(keys)
+
+
+def _read_alike(shape: _Shape, raw: bytes, rows: Rows) -> tuple[list[int] | None, list[Any]]:
+    counts, records = _flat(shape.decoder.decode(raw))
+    rows.columns = dict(zip(shape.keys, shape.columns(records), strict=True))
+    values = rows.columns.pop("time", None) or [None] * len(records)
+    rows.columns.pop("stream", None)
+    return counts, values
+
+
+def _flat(lists: list[list[Any]]) -> tuple[list[int] | None, list[Any]]:
+    """The records of runs, one behind the other, and how many each run has (None: one)."""
+    try:
+        return None, [one for (one,) in lists]
+    except ValueError:
+        return list(map(len, lists)), list(chain.from_iterable(lists))
+
+
+@lru_cache(_SHAPES_MAX)
+def _shape_of(keys: tuple[str, ...]) -> _Shape:
+    names = [f"field{number}" for number in range(len(keys))]
+    made = msgspec.defstruct(
+        "_Alike",
+        [(name, Any) for name in names],
+        rename=dict(zip(names, keys, strict=True)),
+        forbid_unknown_fields=True,
+        gc=False,
+    )
+    get = attrgetter(*names)
+
+    def columns(records: Iterable[Any]) -> list[list[Any]]:
+        if len(names) == 1:
+            return [list(map(get, records))]
+        return list(map(list, zip(*map(get, records), strict=True)))
+
+    return _Shape(msgspec.msgpack.Decoder(list[list[made]]), columns, keys)  # type: ignore[valid-type] # made here
+
+
+def _maps_of(records: msgspec.Raw) -> list[dict[str, Any]]:
+    try:
+        return decode_maps(records)
+    except (ValueError, RecursionError, OverflowError):
+        # No array at all, under a right checksum.
+        return []
+
+
+def _times(
+    values: list[Any], arrivals: list[int]
+) -> tuple[list[int], TimeQuality | list[TimeQuality]]:
+    """When the records were measured, and whose clock says so: of all alike, or of each."""
+    kinds = set(map(type, values))
+    if kinds == {type(None)}:
+        return arrivals, "arrival"
+    if kinds == {datetime}:
+        first, last = min(values), max(values)
+        if first >= _EARLIEST and last < _LATEST:
+            hour = first.replace(minute=0, second=0, microsecond=0)
+            if last - hour >= _HOUR:
+                return list(map(datetime_to_ns, values)), "sensor"
+            begin = datetime_to_ns(hour)
+            times = [
+                begin + (minute * 60 + second) * NANOSECONDS + micros * 1000
+                for minute, second, micros in map(_parts_of_hour, values)
+            ]
+            return times, "sensor"
+    found = list(map(time_of, values, arrivals))
+    return [time_ns for time_ns, _ in found], [quality for _, quality in found]
+
+
+def _add_ways(
+    rows: Rows,
+    sender: tuple[str, str, bool],
+    qualities: TimeQuality | list[TimeQuality],
+    begin: int,
+    end: int,
+) -> None:
+    log, source, synced = sender
+    if isinstance(qualities, str):
+        rows.way_of += [rows.way(Way(log, source, qualities, synced, False))] * (end - begin)
+        return
+    some = qualities[begin:end]
+    known = {one: rows.way(Way(log, source, one, synced, False)) for one in dict.fromkeys(some)}
+    rows.way_of += map(known.__getitem__, some)
+
+
+def counts_of(runs: Sequence[PendingRun], count: int) -> Iterable[int] | None:
+    """How many records each run of a block has, by their offsets; None where those do not rise."""
+    offsets = [run.offset for run in runs]
+    if not runs or offsets[0]:
+        return None
+    if len(runs) == count and offsets == list(range(count)):
+        return repeat(1, count)
+    counts = list(map(sub, [*offsets[1:], count], offsets))
+    return counts if min(counts) > 0 else None
+
+
+def parts_of(run: PendingRun) -> Iterator[tuple[PendingRun, int]]:
+    """A run in parts of at most `LOOSE_ROWS` records, each with how many it has."""
+    try:
+        raws = _RAWS.decode(run.records)
+    except (ValueError, RecursionError):
+        return
+    for begin in range(0, len(raws), LOOSE_ROWS):
+        some = raws[begin : begin + LOOSE_ROWS]
+        records = msgspec.Raw(array_header(len(some)) + b"".join(some))
+        number = run.source_seq + begin if run.source_seq else 0
+        part = PendingRun(
+            run.stream, run.source, number, run.arrival_ns, run.synced, run.offset + begin, records
+        )
+        yield part, len(some)
