@@ -176,7 +176,7 @@ def format_time(time_ns: int) -> str:
 
 
 def _from_number(value: float, arrival_ns: int) -> tuple[int, TimeQuality]:
-    if value != value or value in (float("inf"), float("-inf")):
+    if value - value != 0:  # NaN for NaN and for the infinities
         raise _bad_time(value)
     if value <= 0:
         time_ns = arrival_ns + seconds_to_ns(value)
