@@ -297,7 +297,7 @@ class PlannedBatches:
         )
 
     async def _made_smaller(self, batch: Batch) -> bool:
-        """Halve the first range, durably, where it was planned under larger limits."""
+        """Halve the first range, durably, where it was planned larger."""
         ranges, configured = self._plan.ranges, int(self._upstream.batch_bytes)
         most = min(configured, self._plan.limit.stored or configured)
         if (
@@ -325,7 +325,8 @@ class PlannedBatches:
         known = self._log.clock_offsets
         plan.offsets = {boot: known[boot] for boot in boots if boot in known}
         if plan.ranges:
-            await self._keep(plan)
+            # A backlog does not wait for commits; what is new goes with the one that comes anyway.
+            await self._keep(plan, soon=len(plan.ranges) == RANGES_MAX)
 
     async def _survey(self) -> tuple[list[Extent], set[Boot]]:
         """What there is to plan, and the boots whose clocks were not set when it came."""
@@ -393,12 +394,12 @@ class PlannedBatches:
             return item
         return item.corrected(self._plan.offsets)
 
-    async def _keep(self, plan: Plan) -> None:
+    async def _keep(self, plan: Plan, *, soon: bool = False) -> None:
         """Make ``plan`` durable, and only then go by it: the store may refuse, and whoever tries
         again has to find what the disk has.
         """
         position = Position(self._consumer, self._name, self._floor, encode_plan(plan))
-        await self._log.acknowledge(position, durable=True)
+        await self._log.acknowledge(position, durable=True, soon=soon)
         self._plan = plan
 
     async def _set_aside(

@@ -376,3 +376,14 @@ async def test_what_is_sent_again_by_order_is_never_taken_for_what_was_sent_befo
             order = position_for("rewind", held, LogRange(1, 8), configured=True, target=1)
             await station.log.acknowledge(order, durable=True)
         assert keys == [(1, 4, 0), (1, 4, 1), (1, 4, 2)]
+
+
+@pytest.mark.parametrize("records, waits_s", [(32, 0.05), (28, 60.0)])
+async def test_a_backlog_does_not_wait_for_the_commits_of_a_log_that_has_them_seldom(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path, records: int, waits_s: float
+) -> None:
+    async with running_station(tmp_path, interval=60.0) as station:
+        await station.put(records)
+        began = trio.current_time()
+        await planned(station).next()
+        assert trio.current_time() - began == pytest.approx(waits_s)
