@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import hypothesis
@@ -36,6 +38,8 @@ SPECIAL: dict[str, Callable[[], bool]] = {
     "root": lambda: os.geteuid() == 0,
     "seccomp": lambda: "user_notif" in _text("/proc/sys/kernel/seccomp/actions_avail"),
     "loop": lambda: os.geteuid() == 0 and Path("/dev/loop-control").exists(),
+    "postgresql": lambda: any(Path("/usr/lib/postgresql").glob("*/bin/initdb")),
+    "psycopg": lambda: find_spec("psycopg") is not None,
     "python3-venv": lambda: any(Path("/usr/lib").glob("python3*/ensurepip/__init__.py")),
 }
 
@@ -61,6 +65,13 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """
     if not hasattr(session.config, "workerinput"):
         _draw_a_text()
+
+
+def pytest_sessionfinish() -> None:
+    """End the server that the tests of this process shared, where there was one."""
+    shared = sys.modules.get("tests.forward.sinks.postgres.server")
+    if shared is not None:
+        shared.STACK.close()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

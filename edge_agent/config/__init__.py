@@ -7,6 +7,7 @@ name file, key, what was expected, what was found.
 
 from edge_agent.config.addresses import authority_file, people_url, sensor_url
 from edge_agent.config.check_rules import ACTIONS as RULE_ACTIONS
+from edge_agent.config.databases import PRECISIONS, InfluxTable, PostgresTable
 from edge_agent.config.load import ENVIRONMENT_PREFIX, ConfigMistakes, examine, load_config, parse
 from edge_agent.config.quantities import Duration, Share, Size
 from edge_agent.config.render import render_toml
@@ -47,6 +48,7 @@ from edge_agent.config.urls import header_value_problem, shown_url
 __all__ = [
     "ENVIRONMENT_PREFIX",
     "KINDS",
+    "PRECISIONS",
     "RULE_ACTIONS",
     "TLS_SCHEMES",
     "Alarm",
@@ -57,9 +59,11 @@ __all__ = [
     "Duration",
     "HistoryConfig",
     "Http",
+    "InfluxTable",
     "Limits",
     "Listen",
     "LogConfig",
+    "PostgresTable",
     "Profile",
     "Rule",
     "Schema",

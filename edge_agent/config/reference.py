@@ -24,6 +24,13 @@ from edge_agent.config.check import (
     UPSTREAM_ORDER,
     limits_of,
 )
+from edge_agent.config.databases import (
+    DATABASES_EXAMPLE,
+    INFLUX_EXAMPLE,
+    POSTGRES_EXAMPLE,
+    InfluxTable,
+    PostgresTable,
+)
 from edge_agent.config.quantities import Duration, Share, Size
 from edge_agent.config.render import comments_of, toml_value
 from edge_agent.config.shape import (
@@ -184,8 +191,12 @@ required = false
 name = "old"
 url = "https://logs.example/v0/in"
 user = "edge"
-password_file = "/etc/edge-agent/old-password\"""",
+password_file = "/etc/edge-agent/old-password"
+"""
+        + DATABASES_EXAMPLE,
     ),
+    TablePart("[upstream.influx]", InfluxTable, INFLUX_EXAMPLE),
+    TablePart("[upstream.postgres]", PostgresTable, POSTGRES_EXAMPLE),
     TablePart(
         "[[rule]]",
         Rule,
@@ -343,6 +354,8 @@ _MORE: Final = {
     "log": f"NAME is {NAME_EXPECTED}. At most {LOGS_MAX} logs; all shares together are at most"
     f" {format_share(SHARES_MAX)}. `[log.main]` is there without being named.",
     "upstream": f"`name` is {NAME_EXPECTED}; each has one of its own.",
+    "influx": "The table of a `[[upstream]]` above it: [lines](upstreams.md).",
+    "postgres": "The table of a `[[upstream]]` above it: [rows](upstreams.md).",
     "alarm": "The table of a `[[rule]]` above it, or in one line: `alarm = { … }`. What each does,"
     " with examples: [rules](rules.md#alarms).",
     "rule": f"`name` is {NAME_EXPECTED}; each has one of its own. What each action does, with"
@@ -353,6 +366,8 @@ _WORDS: Final[dict[object, str]] = {
     Conversion: '`{ units = "F->C" }`', Calibration: "`{ table = [[0, 1], [9, 9]] }`",
     Schema: "`{ types = {}, ranges = {} }`",
     Alarm: "table, see [below](#rulealarm)",
+    InfluxTable: "table, see [below](#upstreaminflux)",
+    PostgresTable: "table, see [below](#upstreampostgres)",
     str: "text", bool: "true or false", int: "whole number", float: "number",
 }  # fmt: skip
 

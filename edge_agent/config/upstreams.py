@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from msgspec import Struct, field
 
+from edge_agent.config.databases import InfluxTable, PostgresTable
 from edge_agent.config.quantities import MIB, Duration, Size
 
 #: Scheme of a URL to the kind of upstream, which is also the name of its table where it has one.
@@ -18,9 +19,11 @@ KINDS: Final = {
     "wss": "agent",
     "http": "http",
     "https": "http",
+    "postgresql": "postgres",
+    "postgres": "postgres",
 }
 #: The tables of kinds.
-TABLES: Final[tuple[str, ...]] = ()
+TABLES: Final[tuple[str, ...]] = ("influx", "postgres")
 #: Schemes that speak over TLS.
 TLS_SCHEMES: Final = frozenset(("wss", "https"))
 
@@ -54,7 +57,7 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     proxy: str | None = None  # "http://HOST:PORT", or "environment": HTTPS_PROXY, NO_PROXY
     proxy_auth_file: str | None = None  # USER:PASSWORD in one line, for the proxy
     accept: str = "auto"  # http: what counts as taken: auto, json, text:WORD, status
-    format: Literal["msgpack", "json", "ndjson"] = "ndjson"  # http: msgpack, json, ndjson
+    format: Literal["msgpack", "json", "ndjson", "line"] = "ndjson"  # http; line: InfluxDB's
     compression: Literal["none", "gzip", "zstd"] = "gzip"  # http: none, gzip, zstd
     batch_bytes: Size = Size(1 * MIB)  # one send
     batch_records: int = 10_000  # one send
@@ -63,6 +66,8 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     timeout: Duration = Duration(30)  # without a byte that moves, in either direction
     backoff_base: Duration = Duration(1)  # first wait after a failure, at most
     backoff_max: Duration = Duration(300)  # longest wait
+    influx: InfluxTable | None = None  # format = "line": a table of its own
+    postgres: PostgresTable | None = None  # postgresql://: a table of its own
     required: bool = True  # retention waits for it; false: it may miss records, counted
 
     @property
@@ -77,5 +82,6 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def kind(self) -> str:
-        """What kind of upstream it is: ``agent``, ``http``, ``mqtt`` …"""
-        return KINDS.get(self.scheme, "")
+        """What kind of upstream it is: ``agent``, ``http``, ``influx``, ``mqtt`` …"""
+        kind = KINDS.get(self.scheme, "")
+        return "influx" if kind == "http" and self.format == "line" else kind

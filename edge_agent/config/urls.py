@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
+from edge_agent.config.database_problems import database_problems, postgres_url_problem
 from edge_agent.config.upstreams import KINDS, Upstream
 
 _NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
@@ -71,6 +72,8 @@ def request_problems(upstream: Upstream) -> Iterator[Problem]:
         ("user", "password_file", "this key, as user and password go together"),
     ):
         for given, missing in ((one, other), (other, one)):
+            if missing == "user" and upstream.kind == "postgres":
+                continue  # It may stand in the URL.
             if getattr(upstream, given) and not getattr(upstream, missing):
                 yield Problem(missing, what, "nothing")
     if upstream.user and upstream.token_file:
@@ -83,12 +86,16 @@ def request_problems(upstream: Upstream) -> Iterator[Problem]:
 
 
 def _kind_problems(upstream: Upstream) -> Iterator[Problem]:
-    """A table of another kind than the URL's, and a user without a password."""
+    """A table of another kind than the URL's, and what a kind's own settings hold."""
     for name in upstream.tables:
-        if name != upstream.kind:
+        if name == "influx" != upstream.kind:
+            yield Problem(name, 'format = "line", and a URL with http:// or https://', "another")
+        elif name != upstream.kind:
             kinds = " or ".join(f"{scheme}://" for scheme, kind in KINDS.items() if kind == name)
             expected = f"a URL with {kinds}"
             yield Problem(name, expected, f"one with {upstream.scheme}://")
+    if upstream_url_problem(upstream.url) is None:
+        yield from (Problem(*one) for one in database_problems(upstream))
 
 
 def _accept_problems(upstream: Upstream, *, is_agent: bool) -> Iterator[Problem]:
@@ -153,6 +160,8 @@ def upstream_url_problem(url: str) -> str | None:
     parts = _parts(url)
     if not parts.hostname or parts.scheme not in KINDS or parts.fragment or not url.isprintable():
         return '"wss://HOST:PORT/forward" for another agent or "https://HOST/PATH"'
+    if KINDS[parts.scheme] == "postgres":
+        return postgres_url_problem(parts)
     if parts.username is not None or parts.password is not None:
         return "a URL without user and password (a token belongs into token_file)"
     if parts.scheme in ("ws", "wss") and (parts.path != "/forward" or parts.query):

@@ -103,7 +103,8 @@ class CredentialFiles:
             headers.append((name, value))
         token = read_token(upstream.token_file)
         if token is not None:
-            headers.append(("Authorization", f"Bearer {token}"))
+            word = "Token" if upstream.kind == "influx" else "Bearer"
+            headers.append(("Authorization", f"{word} {token}"))
             secrets.append(token)
         password = read_secret("password_file", upstream.password_file)
         if password is not None:

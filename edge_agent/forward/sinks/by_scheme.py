@@ -20,9 +20,14 @@ from edge_agent.forward.sink import ClockNews, Sink, SinkParts
 from edge_agent.store import Identity
 
 #: Kind to the module in ``sinks`` that has its ``make``.
-_MODULES: Final = {"agent": "agent.sink", "http": "http.sink"}
+_MODULES: Final = {
+    "agent": "agent.sink",
+    "http": "http.sink",
+    "influx": "influx.sink",
+    "postgres": "postgres.sink",
+}
 #: Kind to the extra that it needs, and the library that the extra brings.
-_EXTRAS: Final[dict[str, tuple[str, str]]] = {}
+_EXTRAS: Final[dict[str, tuple[str, str]]] = {"postgres": ("postgres", "psycopg")}
 
 
 def make_sink(
