@@ -34,7 +34,7 @@ from edge_agent.aggregates import THINNED_SOURCE
 from edge_agent.record import Record, TimeTrust, format_time
 from edge_agent.zstd import zstd
 
-Format = Literal["msgpack", "json", "ndjson"]
+Format = Literal["msgpack", "json", "ndjson", "line"]
 Compression = Literal["none", "gzip", "zstd"]
 
 #: Counts changes of what a body looks like: the same key must not stand for other bytes.
@@ -43,6 +43,7 @@ CONTENT_TYPES: dict[Format, str] = {
     "msgpack": "application/msgpack",
     "json": "application/json",
     "ndjson": "application/x-ndjson",
+    "line": "text/plain; charset=utf-8",
 }
 _GZIP_LEVEL = 6
 _ZSTD_LEVEL = 3
@@ -61,15 +62,16 @@ class RenderedRecord(msgspec.Struct, frozen=True, gc=False):
     time_quality: TimeTrust
 
 
-def _strange(value: object) -> object:
+def strange(value: object) -> object:
+    """What stands in a body for a value that the format has no word for."""
     # msgpack extension types that nobody here knows: their bytes, and what they were called.
     if isinstance(value, msgspec.msgpack.Ext):
         return {"ext": value.code, "data": bytes(value.data)}
     raise TypeError(f"a {type(value).__name__} cannot be rendered")
 
 
-_json = msgspec.json.Encoder(enc_hook=_strange)
-_msgpack = msgspec.msgpack.Encoder(enc_hook=_strange)
+_json = msgspec.json.Encoder(enc_hook=strange)
+_msgpack = msgspec.msgpack.Encoder(enc_hook=strange)
 
 
 def rendered(record: Record, agent: str, epoch: str) -> RenderedRecord:

@@ -136,7 +136,7 @@ class HttpSink:
         key = f"{self._identity.epoch}/{batch.log}/{batch.first}-{batch.last}"
         key += batch.variant
         headers = self._headers(key, credentials, plain=batch.plain)
-        answer = _without(await self._post(body, headers, credentials), credentials.secrets)
+        answer = without(await self._post(body, headers, credentials), credentials.secrets)
         wall_ns, accept = self._clock.read().wall_ns, self._upstream.accept
         if len(answer.body) > _INLINE_BYTES or "content-encoding" in answer.headers:
             problem = await self._run_blocking(judge, answer, key, wall_ns, accept, sent)
@@ -237,7 +237,7 @@ def make(parts: SinkParts) -> HttpSink:
     )
 
 
-def _without(answer: HttpAnswer, secrets: Sequence[str]) -> HttpAnswer:
+def without(answer: HttpAnswer, secrets: Sequence[str]) -> HttpAnswer:
     """The answer without our own secrets: what it says is shown to people and written down."""
     body = answer.body
     for secret in secrets:

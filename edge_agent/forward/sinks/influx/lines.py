@@ -1,0 +1,213 @@
+r"""This module renders records as lines of InfluxDB's line protocol. Pure.
+
+::
+
+    greenhouse/2,agent=9b1d2c…,source=pi-7/bme280 t=21.7,door.open=false 1795341600250000017
+
+**Fields.** Numbers as they are, true and false, text in quotes. Maps within the record are
+flattened, their names joined by dots. What the protocol cannot say is left out: lists, bytes,
+nothing (null), NaN, infinities, fields without a name. A record of which nothing is left is no
+line. An integer is written as a float by default: InfluxDB refuses a field that was ``21.5`` once
+and is ``21i`` now, and sensors that speak JSON send both. With ``integers`` it has its ``i`` (``u``
+from 2^63 on).
+
+**Names and tags.** Space, comma and equals sign get a backslash. A backslash in front of one of
+these, of a quote or at the end cannot be said in the protocol and becomes a slash; line breaks,
+tabs and other control characters become spaces.
+
+**Times.** Points of one series with one time are one point to InfluxDB: the later one replaces
+what the earlier one said. So the last digits of a time become digits of the record's number (its
+seq in the log where it was stored first), which come out the same however often and by whomever
+the record is sent:
+
+- a time in whole milliseconds, and any that the agent gave: milliseconds stay, seq modulo
+  1,000,000 becomes the nanoseconds;
+- any other time, which a sensor gave: microseconds stay, seq modulo 1,000 becomes the rest.
+
+Two records of one series whose numbers are less than 1,000 apart never get the same time. Those
+further apart only do if they were measured in the same millisecond and their numbers agree in the
+last three digits; and if both times are whole milliseconds, in the last six.
+
+VictoriaMetrics keeps milliseconds and makes 0 of text: with ``victoria`` text is left out, and
+times stay as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from itertools import compress, islice
+from math import isfinite
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from edge_agent.config import InfluxTable
+from edge_agent.record import Record, datetime_to_ns, format_time
+
+_SPECIAL: Final = re.compile(r"[,= ]")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_UNSAYABLE: Final = re.compile(r'\\+(?=[,= "]|\Z)')
+_MILLISECOND: Final = 1_000_000
+#: Series that are remembered.
+_KEPT_MAX: Final = 1000
+#: In the JSON of a record: any value but a number, true or false, and any name with an escape.
+_NOT_PLAIN: Final = re.compile(r'\\|:["\[{n]')
+_CHUNK: Final = 1000
+_json: Final = msgspec.json.Encoder()
+
+
+class Lines(NamedTuple):
+    """What a batch became.
+
+    Attributes:
+        seqs: of the records that are lines.
+        lines: without their line breaks.
+        unsaid: the records of which nothing could be said.
+    """
+
+    seqs: list[int]
+    lines: list[str]
+    unsaid: list[int]
+
+
+class LineRenderer:
+    """Renders for one upstream; keeps what many records have in common.
+
+    Args:
+        table: how.
+        agent: our id, for records that were stored here first.
+        unit_ns: what times are written in.
+    """
+
+    def __init__(self, table: InfluxTable, agent: str, unit_ns: int = 1) -> None:
+        self._table, self._agent, self._unit_ns = table, agent, unit_ns
+        self._unique = table.unique_times and not table.victoria
+        self._heads: dict[tuple[str, str, str], str] = {}
+
+    def render(self, records: Iterable[Record]) -> Lines:
+        """A line for each record of which something can be said."""
+        done, remaining = Lines([], [], []), iter(records)
+        while chunk := list(islice(remaining, _CHUNK)):
+            self._render(chunk, done)
+        return done
+
+    def _render(self, chunk: Sequence[Record], done: Lines) -> None:
+        heads = self._heads
+        for record, quick in zip(chunk, self._plain_fields(chunk), strict=True):
+            said = self._said(record.fields) if quick is None else quick
+            if not said:
+                done.unsaid.append(record.seq)
+                continue
+            series = (record.stream, record.source, record.origin)
+            head = heads.get(series) or self._head(series)
+            if quick is None and self._table.tag_fields:
+                head += self._tags_of(record.fields)
+            done.seqs.append(record.seq)
+            done.lines.append(f"{head} {said} {self._time(record)}")
+
+    def _plain_fields(self, chunk: Sequence[Record]) -> Iterable[str | None]:
+        """The fields of each record as they stand in its line; None for what `_said` looks at.
+
+        Of records that hold numbers, true and false alone the text is that of their JSON, but for
+        braces and what stands around names. A C library makes it for all of them at once.
+        """
+        if self._table.integers:
+            return [None] * len(chunk)
+        try:
+            text = _json.encode_lines([record.fields for record in chunk]).decode()
+        except (TypeError, ValueError, RecursionError):
+            return [None] * len(chunk)
+        lines = text.split("\n")[:-1]
+        # One look at all of them tells most chunks apart.
+        mixed = _NOT_PLAIN.search(text) is not None
+        plain = [not (mixed and _NOT_PLAIN.search(line)) for line in lines]
+        joined = "\n".join(compress(lines, plain)) if mixed else text
+        names = {name for record in chunk for name in record.fields}
+        if "" in names:
+            return [None] * len(chunk)
+        for name in names:
+            joined = joined.replace(f'"{name}":', f"{_escaped(name)}=")
+        said = iter(joined.split("\n"))
+        return [next(said)[1:-1] if is_plain else None for is_plain in plain]
+
+    def measurement(self, stream: str) -> str:
+        """What a stream's measurement is called."""
+        return self._table.measurement.replace("{stream}", stream)
+
+    def texts(self, record: Record) -> dict[str, str]:
+        """The fields of a record by their plain names, as their values stand in its line."""
+        return {name: text for name, text in self._flat(record.fields, "") if text is not None}
+
+    def _time(self, record: Record) -> int:
+        time_ns = record.time_ns
+        if not self._unique:
+            return time_ns // self._unit_ns
+        seq = record.origin_seq if record.origin else record.seq
+        if record.quality != "sensor" or not time_ns % _MILLISECOND:
+            return time_ns // _MILLISECOND * _MILLISECOND + seq % _MILLISECOND
+        return time_ns // 1000 * 1000 + seq % 1000
+
+    def _head(self, series: tuple[str, str, str]) -> str:
+        stream, source, origin = series
+        known = {"agent": origin or self._agent, "source": source, "stream": stream}
+        head = _escaped(self.measurement(stream))
+        head += "".join(f",{tag}={_escaped(known[tag])}" for tag in sorted(self._table.tags))
+        if len(self._heads) >= _KEPT_MAX:
+            self._heads.clear()
+        self._heads[series] = head
+        return head
+
+    def _said(self, fields: dict[str, Any]) -> str:
+        tags = self._table.tag_fields
+        return ",".join(
+            f"{_escaped(name)}={text}"
+            for name, text in self._flat(fields, "")
+            if text is not None and not (name in tags and text.startswith('"'))
+        )
+
+    def _tags_of(self, fields: dict[str, Any]) -> str:
+        """The fields that are tags: text alone, as every other value of one would be a series."""
+        found = {
+            name: value
+            for name, value in _leaves(fields, "")
+            if name in self._table.tag_fields and isinstance(value, str) and value
+        }
+        return "".join(f",{_escaped(name)}={_escaped(found[name])}" for name in sorted(found))
+
+    def _flat(self, fields: dict[str, Any], before: str) -> Iterator[tuple[str, str | None]]:
+        for name, value in _leaves(fields, before):
+            yield name, self._text(value) if name else None
+
+    def _text(self, value: object) -> str | None:
+        """A field's value as it stands in a line; None for what cannot be said."""
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        if isinstance(value, int):
+            if not self._table.integers:
+                return str(value)
+            return f"{value}i" if value < 2**63 else f"{value}u"
+        if isinstance(value, float):
+            return repr(value) if isfinite(value) else None
+        if isinstance(value, datetime):
+            value = format_time(datetime_to_ns(value))
+        if isinstance(value, str) and not self._table.victoria:
+            return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        return None
+
+
+def _leaves(fields: dict[str, Any], before: str) -> Iterator[tuple[str, Any]]:
+    """What is no map, with the names on the way to it joined by dots."""
+    for name, value in fields.items():
+        path = f"{before}{name}"
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{path}.")
+        else:
+            yield path, value
+
+
+def _escaped(name: str) -> str:
+    """A name or a tag's value."""
+    name = _UNSAYABLE.sub(lambda found: "/" * len(found[0]), _CONTROL.sub(" ", name))
+    return _SPECIAL.sub(r"\\\g<0>", name)

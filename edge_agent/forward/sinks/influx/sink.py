@@ -1,0 +1,186 @@
+"""The InfluxDB sink is the HTTP sink with lines for a body and a judge that knows such servers.
+
+Delivery: InfluxDB knows a point by its series and time, and with ``unique_times`` no two records
+share them, so what comes again is there once. VictoriaMetrics keeps what comes again twice, unless
+it runs with ``-dedup.minScrapeInterval``.
+
+A batch goes out in parts, one POST each: while the server works on one, the next is rendered. It is
+acknowledged when all of them are; those that arrived before one failed come again and change
+nothing.
+"""
+
+from __future__ import annotations
+
+import gzip
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+import trio
+
+from edge_agent.config import PRECISIONS, InfluxTable
+from edge_agent.errors import SinkError, SinkRefused
+from edge_agent.forward.credentials import Credentials
+from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
+from edge_agent.forward.sinks.http.answer import HttpAnswer
+from edge_agent.forward.sinks.http.sink import HttpSink, without
+from edge_agent.forward.sinks.influx.answer import judge_lines, named_by
+from edge_agent.forward.sinks.influx.lines import LineRenderer, Lines
+from edge_agent.record import Record
+
+logger = logging.getLogger(__name__)
+
+#: Records of a part. InfluxDB takes larger ones a little quicker, but then waits for the first.
+_PART_RECORDS: Final = 2500
+#: Twice as quick as 6, and a fifth more bytes: lines repeat themselves.
+_GZIP_LEVEL: Final = 1
+
+
+class Part(NamedTuple):
+    """Some records of a batch, rendered."""
+
+    records: list[Record]
+    lines: Lines
+    body: bytes
+
+
+@dataclass(slots=True)
+class _SoFar:
+    """What became of the parts of a batch; ``refused`` are seqs with their reasons."""
+
+    taken: int = 0
+    size: int = 0
+    dropped: int = 0
+    reason: str = ""
+    status: int = 0
+    refused: dict[int, str] = field(default_factory=dict)
+
+
+class InfluxSink(HttpSink):
+    """One log's lines to one database; the arguments are those of `HttpSink`."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._table = self._upstream.influx or InfluxTable()
+        self._unit_ns = unit_ns(self._upstream.url)
+        self._lines = LineRenderer(self._table, self._identity.agent_id, self._unit_ns)
+        self._warned = False
+        if self._table.victoria:
+            self._warn(
+                "VictoriaMetrics keeps twice what is sent twice after a cut, unless it runs with"
+                " -dedup.minScrapeInterval=1ms"
+            )
+
+    async def open(self, nursery: trio.Nursery, resume: LaneResume) -> Resumed:
+        """As for every HTTP upstream; our id may be another one from now on."""
+        resumed = await super().open(nursery, resume)
+        self._lines = LineRenderer(self._table, self._identity.agent_id, self._unit_ns)
+        return resumed
+
+    async def _send(self, batch: Batch) -> Acknowledged:
+        parts, so_far = self._parts(batch), _SoFar()
+        credentials = await self._run_blocking(self._files.read)
+        part = await self._run_blocking(next, parts, None)
+        while part is not None:
+            following: list[Part | None] = []
+            failure: SinkError | None = None
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._render_next, parts, following)
+                failure = await self._tried(batch, part, credentials, so_far)
+            if failure is not None:
+                raise failure
+            part = following[0]
+        if so_far.refused:
+            reason = next(iter(so_far.refused.values()))
+            refusal = SinkRefused(f"HTTP {so_far.status}: {reason}", records=so_far.refused)
+            raise self._placed(refusal, so_far.status, so_far.size)
+        return Acknowledged(
+            batch.last,
+            so_far.taken,
+            so_far.size,
+            so_far.dropped,
+            so_far.reason,
+            status=so_far.status,
+        )
+
+    def _parts(self, batch: Batch) -> Iterator[Part]:
+        """Rendered one by one as they are asked for, each in a thread: that blocks."""
+        records = batch.records(self._matches)
+        is_gzip = self._upstream.compression == "gzip" and not batch.plain
+        while some := list(islice(records, _PART_RECORDS)):
+            lines = self._lines.render(some)
+            body = "\n".join(lines.lines).encode()
+            yield Part(some, lines, gzip.compress(body, _GZIP_LEVEL, mtime=0) if is_gzip else body)
+
+    async def _render_next(self, parts: Iterator[Part], into: list[Part | None]) -> None:
+        into.append(await self._run_blocking(next, parts, None))
+
+    async def _tried(
+        self, batch: Batch, part: Part, credentials: Credentials, so_far: _SoFar
+    ) -> SinkError | None:
+        """Post the part, and add to ``so_far`` what came of it; or why nothing goes on."""
+        try:
+            return await self._post_part(batch, part, credentials, so_far)
+        except SinkError as error:
+            return error
+
+    async def _post_part(
+        self, batch: Batch, part: Part, credentials: Credentials, so_far: _SoFar
+    ) -> SinkError | None:
+        lines = part.lines
+        if lines.unsaid:
+            what = "number" if self._table.victoria else "number, text, true or false"
+            so_far.reason = f"record {lines.unsaid[0]} has no field that is a {what}: left out"
+            so_far.dropped += len(lines.unsaid)
+        if not lines.lines:
+            return None
+        first, last = part.records[0].seq, part.records[-1].seq
+        key = f"{self._identity.epoch}/{batch.log}/{first}-{last}{batch.variant}"
+        headers = self._headers(key, credentials, plain=batch.plain)
+        answer = without(await self._post(part.body, headers, credentials), credentials.secrets)
+        wall_ns, accept = self._clock.read().wall_ns, self._upstream.accept
+        verdict = judge_lines(answer, key, wall_ns, accept)
+        so_far.status, so_far.size = answer.status, so_far.size + len(part.body)
+        so_far.taken += max(len(lines.lines) - verdict.dropped, 0)
+        so_far.dropped += verdict.dropped
+        so_far.reason = verdict.reason or so_far.reason
+        if verdict.problem is None:
+            self._look_for_victoria(answer)
+            return None
+        named = await self._run_blocking(named_by, answer, part.records, self._lines)
+        if named is None:
+            return self._placed(verdict.problem, answer.status, len(part.body))
+        so_far.refused |= named
+        return None
+
+    def _placed(self, problem: SinkError, status: int, size: int) -> SinkError:
+        problem.status, problem.sent_bytes, problem.obstacle = status, size, "there"
+        return problem
+
+    def _look_for_victoria(self, answer: HttpAnswer) -> None:
+        if "x-server-hostname" in answer.headers and not (self._table.victoria or self._warned):
+            self._warn("this is VictoriaMetrics, where text becomes 0: set influx.victoria = true")
+
+    def _warn(self, text: str) -> None:
+        self._warned = True
+        logger.warning("upstream %s: %s", self._upstream.name, text)
+
+
+def unit_ns(url: str) -> int:
+    """What times are written in, as the URL's ``precision`` says; nanoseconds without one."""
+    given = parse_qs(urlsplit(url).query).get("precision", ["ns"])[-1]
+    return PRECISIONS.get(given, 1)
+
+
+def make(parts: SinkParts) -> InfluxSink:
+    """The sink of an ``http`` or ``https`` upstream with ``format = "line"``."""
+    return InfluxSink(
+        parts.upstream,
+        identity=parts.identity,
+        clock=parts.clock,
+        run_blocking=parts.run_blocking,
+        dial=parts.dial,
+    )
