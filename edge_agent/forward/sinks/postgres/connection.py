@@ -1,0 +1,182 @@
+"""One connection to PostgreSQL: psycopg's generators, driven by Trio's readiness.
+
+psycopg separates what libpq has to do from the waiting for its socket: generators that say what
+they wait for. Here Trio waits, so that no thread is blocked, every wait has a deadline, and all can
+be cancelled. Whatever goes wrong is a `PostgresError`, or an OSError where there is no server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Any, Final, TypeVar
+
+import psycopg
+import trio
+from psycopg import generators, pq
+from psycopg.conninfo import make_conninfo
+from psycopg.waiting import Ready, Wait
+
+T = TypeVar("T")
+
+_PIECE_BYTES: Final = 64 * 1024
+_GOOD: Final = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COPY_IN)
+_FIELD: Final = pq.DiagnosticField
+
+
+class PostgresError(Exception):
+    """What the server, or libpq, says went wrong.
+
+    Attributes:
+        sqlstate: five characters; "" where there is none.
+    """
+
+    def __init__(self, message: str, sqlstate: str = "") -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
+
+
+class PostgresConnection:
+    """See the module; `connect` makes one. A failed one is not used again."""
+
+    def __init__(self, pgconn: pq.abc.PGconn, timeout: float) -> None:
+        self._pgconn, self._timeout = pgconn, timeout
+        self._closed = False
+
+    @property
+    def is_good(self) -> bool:
+        """Whether it may be used, as far as is known."""
+        return not self._closed and self._pgconn.status == pq.ConnStatus.OK
+
+    async def run(self, statements: str) -> list[pq.abc.PGresult]:
+        """What each of the statements gives.
+
+        Raises:
+            PostgresError: one failed, or the connection is gone.
+            trio.TooSlowError: nothing came for ``timeout`` seconds.
+        """
+        self._pgconn.send_query(statements.encode())
+        results: list[pq.abc.PGresult] = await self._drive(generators.execute(self._pgconn))
+        for result in results:
+            _raise_for(result)
+        return results
+
+    async def rows(self, statement: str) -> list[tuple[str | None, ...]]:
+        """The rows of a question, as text. Raises as `run`."""
+        (result,) = await self.run(statement)
+        return [
+            tuple(_text(result.get_value(row, column)) for column in range(result.nfields))
+            for row in range(result.ntuples)
+        ]
+
+    async def copy(self, statements: str, body: bytes) -> None:
+        """Run ``statements``, the last of which copies from here, and send ``body``. Raises as
+        `run`.
+        """
+        await self.run(statements)
+        view = memoryview(body)
+        for start in range(0, len(view), _PIECE_BYTES):
+            piece = view[start : start + _PIECE_BYTES]
+            await self._drive(generators.copy_to(self._pgconn, piece))
+        try:
+            await self._drive(generators.copy_end(self._pgconn, None))
+        except psycopg.Error as error:
+            raise _said(error) from error
+
+    async def aclose(self) -> None:
+        """Close it at once; what was not committed is rolled back."""
+        if not self._closed:
+            self._closed = True
+            if self._pgconn.status == pq.ConnStatus.OK:
+                trio.lowlevel.notify_closing(self._pgconn.socket)
+            self._pgconn.finish()
+        await trio.lowlevel.checkpoint()
+
+    async def _drive(self, generator: Generator[Wait, Ready, T]) -> T:
+        return await _driven(generator, self._pgconn.socket, self._timeout)
+
+
+async def connect(parameters: dict[str, Any], host: str, timeout: float) -> PostgresConnection:
+    """A connection; ``parameters`` are libpq's.
+
+    Raises:
+        PostgresError: refused.
+        OSError: no such host.
+        trio.TooSlowError: not within ``timeout`` seconds.
+    """
+    with trio.fail_after(timeout):
+        # libpq would block while it asks for the address.
+        found = await trio.socket.getaddrinfo(host, None, type=trio.socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+        hosts = {"host": ",".join([host] * len(addresses)), "hostaddr": ",".join(addresses)}
+        generator = generators.connect(make_conninfo(**parameters, **hosts))
+        try:
+            fd, wait = next(generator)
+            while True:
+                fd, wait = generator.send(await _ready(fd, wait))
+        except StopIteration as ended:
+            return PostgresConnection(ended.value, timeout)
+        except psycopg.Error as error:
+            raise _said(error) from error
+        finally:
+            generator.close()
+
+
+async def _driven(generator: Generator[Wait, Ready, T], fd: int, timeout: float) -> T:
+    try:
+        wait = next(generator)
+        while True:
+            with trio.fail_after(timeout):
+                ready = await _ready(fd, wait)
+            wait = generator.send(ready)
+    except StopIteration as ended:
+        value: T = ended.value
+        return value
+    except psycopg.Error as error:
+        raise _said(error) from error
+    finally:
+        generator.close()
+
+
+async def _ready(fd: int, wait: Wait) -> Ready:
+    """Wait until the socket is what the generator waits for."""
+    if wait == Wait.R:
+        await trio.lowlevel.wait_readable(fd)
+        return Ready.R
+    if wait == Wait.W:
+        await trio.lowlevel.wait_writable(fd)
+        return Ready.W
+    found = Ready.NONE
+    async with trio.open_nursery() as nursery:
+
+        async def either(waiting: Any, ready: Ready) -> None:
+            nonlocal found
+            await waiting(fd)
+            found = Ready(found | ready)
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(either, trio.lowlevel.wait_readable, Ready.R)
+        nursery.start_soon(either, trio.lowlevel.wait_writable, Ready.W)
+    return found
+
+
+def _raise_for(result: pq.abc.PGresult) -> None:
+    if result.status not in _GOOD:
+        message = _text(result.error_field(_FIELD.MESSAGE_PRIMARY)) or "an unknown error"
+        more = (_text(result.error_field(one)) for one in (_FIELD.MESSAGE_DETAIL,))
+        words = "; ".join((message, *filter(None, more)))
+        raise PostgresError(words, _text(result.error_field(_FIELD.SQLSTATE)) or "")
+
+
+def _said(error: psycopg.Error) -> PostgresError:
+    # libpq's own words are several lines, where several addresses were tried.
+    message = error.diag.message_primary or " ".join(str(error).split())
+    return PostgresError(message, error.sqlstate or "")
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("utf-8", "replace")
+
+
+def statuses(results: Sequence[pq.abc.PGresult]) -> list[str]:
+    """What the server calls each of what it did: ``INSERT 0 10``, ``COMMIT``."""
+    return [_text(result.command_status) or "" for result in results]

@@ -1,0 +1,104 @@
+r"""This module renders records as rows for PostgreSQL's binary COPY. Pure.
+
+A row's key is ``(epoch, log, seq, variant)``: the record's place in the log of the agent that
+stored it first, and for an aggregate that a full log made of its oldest records a checksum, as that
+record may have been sent before. ``time`` has microseconds, as PostgreSQL does, rounded down;
+``time_ns`` is exact. In ``fields`` bytes are base64, NaN and infinities null, as JSON has neither.
+
+A text with the character 0 cannot be stored: its record is refused here, before the server refuses
+all of the batch for it.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterable
+from hashlib import blake2b
+from typing import Final, NamedTuple
+
+import msgspec
+
+from edge_agent.aggregates import THINNED_SOURCE
+from edge_agent.forward.sinks.http.body import strange
+from edge_agent.record import Record
+
+#: In the order of a row; the names and types of the table.
+COLUMNS: Final = {
+    "agent": "text",
+    "epoch": "text",
+    "log": "text",
+    "variant": "text",
+    "stream": "text",
+    "source": "text",
+    "time_quality": "text",
+    "seq": "bigint",
+    "time": "timestamptz",
+    "time_ns": "bigint",
+    "fields": "jsonb",
+}
+#: Of the header of a COPY: no flags, nothing more.
+_HEAD: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
+_END: Final = b"\xff\xff"
+_NUMBERS: Final = struct.Struct(">iqiqiqiB")
+_JSONB_VERSION: Final = 1
+#: 2000-01-01 in microseconds since 1970: where PostgreSQL counts from.
+_YEAR_2000_US: Final = 946_684_800_000_000
+_HEADS_MAX: Final = 1000
+#: The character 0 in JSON: its escape, unless the backslash is one that was escaped itself.
+_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_json: Final = msgspec.json.Encoder(enc_hook=strange)
+
+
+class RenderedRows(NamedTuple):
+    """What a batch became: ``number`` rows as a COPY takes them, and the records that cannot be
+    stored, by seq with the reason.
+    """
+
+    number: int
+    body: bytes
+    refused: dict[int, str]
+
+
+def render_rows(records: Iterable[Record], agent: str, epoch: str) -> RenderedRows:
+    """All of them; ``agent`` and ``epoch`` are ours, for records that were stored here first."""
+    pieces, refused = [_HEAD], dict[int, str]()
+    heads: dict[tuple[str, ...], bytes] = {}
+    pack, encode = _NUMBERS.pack, _json.encode
+    for record in records:
+        try:
+            fields = encode(record.fields)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            refused[record.seq] = f"cannot be written as JSON: {error}"
+            continue
+        if b"\\u0000" in fields and _NUL.search(fields):
+            refused[record.seq] = "a text with the character 0, which PostgreSQL cannot store"
+            continue
+        kind = (
+            *(record.origin, record.origin_epoch, record.origin_log, record.log),
+            *(record.stream, record.source, record.time_quality),
+        )
+        head = heads.get(kind)
+        if head is None:
+            head = _row_head(record, agent, epoch)
+            if len(heads) < _HEADS_MAX and not record.source.startswith(THINNED_SOURCE):
+                heads[kind] = head
+        seq = record.origin_seq if record.origin else record.seq
+        time_ns = record.time_ns
+        since_2000 = time_ns // 1000 - _YEAR_2000_US
+        size = len(fields) + 1
+        pieces += head, pack(8, seq, 8, since_2000, 8, time_ns, size, _JSONB_VERSION), fields
+    count = len(pieces) // 3
+    return RenderedRows(count, b"".join((*pieces, _END)), refused)
+
+
+def _row_head(record: Record, agent: str, epoch: str) -> bytes:
+    """The number of columns, and those that are text."""
+    place = (record.origin_epoch, record.origin_log) if record.origin else (epoch, record.log)
+    variant = ""
+    if record.source.startswith(THINNED_SOURCE):
+        variant = f"thinned-{blake2b(repr(record.fields).encode(), digest_size=8).hexdigest()}"
+    kind = (record.stream, record.source, record.time_quality)
+    encoded = [text.encode() for text in (record.origin or agent, *place, variant, *kind)]
+    parts = (struct.pack(">i", len(one)) + one for one in encoded)
+    return struct.pack(">h", len(COLUMNS)) + b"".join(parts)

@@ -1,0 +1,178 @@
+"""The PostgreSQL sink sends one transaction for each batch, and every record is there once.
+
+::
+
+    BEGIN; COPY edge_agent_batch … FROM STDIN     (a temporary table)
+    INSERT INTO records … SELECT … FROM edge_agent_batch ON CONFLICT DO NOTHING; COMMIT
+
+It is acknowledged by the answer to COMMIT, which PostgreSQL gives when its log is on the disk
+(``synchronous_commit`` is switched on). A batch whose answer was lost comes again and conflicts
+with itself: nothing is done, and that is acknowledged.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Callable
+from typing import Any, Final
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import trio
+
+from edge_agent import __version__
+from edge_agent.access import is_loopback
+from edge_agent.config import PostgresTable, Upstream
+from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
+from edge_agent.forward.credentials import read_secret
+from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
+from edge_agent.forward.sinks.postgres.connection import (
+    PostgresConnection,
+    PostgresError,
+    connect,
+    statuses,
+)
+from edge_agent.forward.sinks.postgres.rows import RenderedRows, render_rows
+from edge_agent.forward.sinks.postgres.sqlstates import sink_error
+from edge_agent.forward.sinks.postgres.table import Target
+from edge_agent.printable import printable, why
+from edge_agent.stream_names import compile_patterns
+
+logger = logging.getLogger(__name__)
+
+_PORT: Final = 5432
+
+
+class PostgresSink:
+    """One log's transactions in one database."""
+
+    def __init__(self, parts: SinkParts) -> None:
+        self._upstream, self._identity = parts.upstream, parts.identity
+        self._run_blocking = parts.run_blocking
+        self._matches: Callable[[str], bool] = compile_patterns(parts.upstream.streams)
+        table = parts.upstream.postgres or PostgresTable()
+        self._target = Target(table.table, create=table.create)
+        self._connection: PostgresConnection | None = None
+
+    @property
+    def keyed(self) -> bool:
+        """A batch is sent again as it was, so that what refuses one of its records is found."""
+        return True
+
+    async def open(self, nursery: trio.Nursery, resume: LaneResume) -> Resumed:
+        """Nothing to agree on: go on behind the floor. The connection is made by `send`."""
+        await trio.lowlevel.checkpoint()
+        self._identity = resume.identity or self._identity
+        return Resumed(resume.floor + 1)
+
+    async def send(self, batch: Batch) -> Acknowledged:
+        """Store the batch, and wait until it is committed.
+
+        Raises:
+            SinkUnavailable: no connection, no rights, no table, or not now.
+            SinkRefused: for what records hold.
+        """
+        try:
+            return await self._send(batch)
+        except SinkError:
+            await self.aclose()
+            raise
+        except trio.TooSlowError as error:
+            await self.aclose()
+            text = f"no answer within {self._upstream.timeout:g} s"
+            raise SinkUnavailable(text, cut=True) from error
+        except Exception as error:
+            # The border, as in the HTTP sink: nothing ends more than this attempt.
+            logger.exception("an unexpected error on the way to %s", self._upstream.name)
+            await self.aclose()
+            raise SinkUnavailable(printable(why(error))) from error
+
+    async def settle(self, floor: int) -> Acknowledged:
+        """Nothing is ever in flight between two sends."""
+        await trio.sleep_forever()
+        raise AssertionError("unreachable: sleep_forever ends by cancellation only")
+
+    @property
+    def drained(self) -> bool:
+        """Nothing is ever in flight between two sends."""
+        return True
+
+    async def aclose(self) -> None:
+        """Close the connection; a later `send` makes a new one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.aclose()
+
+    async def _send(self, batch: Batch) -> Acknowledged:
+        rows: RenderedRows = await self._run_blocking(self._rows, batch)
+        if rows.number:
+            try:
+                await self._store(rows)
+            except PostgresError as error:
+                failure = sink_error(str(error), error.sqlstate)
+                failure.sent_bytes = len(rows.body)
+                raise failure from error
+        if rows.refused:
+            first, reason = next(iter(rows.refused.items()))
+            raise SinkRefused(f"record {first}: {reason}", records=rows.refused)
+        return Acknowledged(batch.last, rows.number, len(rows.body) if rows.number else 0)
+
+    def _rows(self, batch: Batch) -> RenderedRows:
+        records = batch.records(self._matches)
+        return render_rows(records, self._identity.agent_id, self._identity.epoch)
+
+    async def _store(self, rows: RenderedRows) -> None:
+        connection = await self._connected()
+        await connection.copy(self._target.begin, rows.body)
+        *_, committed = statuses(await connection.run(self._target.finish))
+        if committed != "COMMIT":
+            raise PostgresError(f"{committed} instead of COMMIT")
+
+    async def _connected(self) -> PostgresConnection:
+        """The connection that is open, or a new one that is ready for rows."""
+        if self._connection is not None and self._connection.is_good:
+            return self._connection
+        await self.aclose()
+        upstream = self._upstream
+        parameters, host = await self._run_blocking(parameters_of, upstream)
+        try:
+            self._connection = await connect(parameters, host, upstream.timeout)
+        except PostgresError as error:
+            raise sink_error(str(error), error.sqlstate, log_in=True) from error
+        except OSError as error:
+            raise SinkUnavailable(f"{host}: {why(error)}") from error
+        await self._target.prepare(self._connection, upstream.timeout)
+        return self._connection
+
+
+def parameters_of(upstream: Upstream) -> tuple[dict[str, Any], str]:
+    """Libpq's parameters for this moment, and the host. Blocks: files are read.
+
+    Raises:
+        SinkUnavailable: slow; a file cannot be read.
+    """
+    parts = urlsplit(upstream.url)
+    host = parts.hostname or ""
+    default = "disable" if is_loopback(host) else "verify-full"
+    mode = parse_qs(parts.query).get("sslmode", [default])[-1]
+    given = {
+        "port": parts.port or _PORT,
+        "dbname": unquote(parts.path.removeprefix("/")),
+        "user": unquote(parts.username or upstream.user or ""),
+        "password": read_secret("password_file", upstream.password_file),
+        "sslmode": mode,
+        "sslcert": upstream.tls_certificate,
+        "sslkey": upstream.tls_key,
+        # Asking for a ticket would block.
+        "gssencmode": "disable",
+        "client_encoding": "UTF8",
+        "application_name": f"edge-agent/{__version__}",
+    }
+    if mode.startswith("verify"):
+        given["sslrootcert"] = upstream.ca_file or ssl.get_default_verify_paths().cafile or "system"
+    return {name: value for name, value in given.items() if value is not None}, host
+
+
+def make(parts: SinkParts) -> PostgresSink:
+    """The sink of a ``postgresql`` upstream."""
+    return PostgresSink(parts)
