@@ -14,6 +14,7 @@ import ssl
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from edge_agent.cli.doctor.verdict import Finding, fail, ok, warn
@@ -108,11 +109,15 @@ def network_findings(config: Config, *, running: bool, upstreams: bool) -> list[
     return found
 
 
+#: Where a kind's URL names none.
+_PORTS: Final = {"postgres": 5432}
+
+
 def ask(upstream: Upstream) -> UpstreamProbe:
     """Ask one upstream, as far as it goes; see the module."""
     parts = urlsplit(upstream.url)
     host, is_tls = parts.hostname or "", parts.scheme in ("wss", "https")
-    port = parts.port or (443 if is_tls else 80)
+    port = parts.port or _PORTS.get(upstream.kind) or (443 if is_tls else 80)
     try:
         credentials = CredentialFiles(upstream).read()
         proxy = proxy_of(upstream, credentials.proxy_authorization)
@@ -176,8 +181,8 @@ def _greet(
     stream: socket.socket, upstream: Upstream, credentials: Credentials, days: float | None
 ) -> UpstreamProbe:
     parts = urlsplit(upstream.url)
-    if parts.scheme in ("http", "https"):
-        # A POST would be a batch to it; that it answers is all that can be asked.
+    if upstream.kind != "agent":
+        # A POST would be a batch to it; that somebody is there is all that can be asked.
         return UpstreamProbe(days=days)
     lines = [
         f"GET {parts.path.rstrip('/') or '/forward'} HTTP/1.1",
