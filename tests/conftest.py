@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -64,6 +65,13 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """
     if not hasattr(session.config, "workerinput"):
         _draw_a_text()
+
+
+def pytest_sessionfinish() -> None:
+    """End the server that the tests of this process shared, where there was one."""
+    shared = sys.modules.get("tests.forward.sinks.postgres.server")
+    if shared is not None:
+        shared.STACK.close()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -21,7 +21,7 @@ _BATCH = 10_000
 
 
 def run(folder: Path, *, records: int = RECORDS) -> dict[str, float]:
-    """Drain ``records`` of four fields each, all of which are counted in the database afterwards."""
+    """Drain ``records`` of four fields each, all of which are counted there afterwards."""
     shutil.rmtree(folder, ignore_errors=True)
     dated_backlog(folder / "agent" / "data", records)
     with influxdb(folder / "influx", free_port(), free_port()) as server:

@@ -6,9 +6,9 @@ import http.client
 import json
 import os
 import pwd
-import shutil
 import signal
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.parse
@@ -179,6 +179,17 @@ class Postgres(Database):
         ready = [str(postgres_folder() / "pg_isready"), "-q", "-h", "127.0.0.1", "-p"]
         return subprocess.run([*ready, str(self.port)], check=False).returncode == 0
 
+    def start(self) -> None:
+        """Start it, once the processes of one that was killed have noticed and ended."""
+        deadline = time.monotonic() + _READY_S
+        while True:
+            try:
+                return super().start()
+            except RuntimeError as error:
+                if "still in use" not in str(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.1)
+
     def psql(self, statement: str, *, database: str = "edge", user: str = "edge") -> str:
         """What psql prints, without heads; several statements are one transaction."""
         command = [str(postgres_folder() / "psql"), "-qAtX", "-v", "ON_ERROR_STOP=1"]
@@ -207,10 +218,34 @@ def postgres_folder() -> Path:
 
 
 @contextmanager
-def postgresql(folder: Path, port: int, *settings: str, sync: bool = False) -> Iterator[Postgres]:
-    """PostgreSQL with ``settings`` (``NAME=VALUE``); durable against power cuts with ``sync``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    data, before = folder / "pg", _as_postgres(folder)
+def postgresql(port: int, *settings: str, sync: bool = False) -> Iterator[Postgres]:
+    """PostgreSQL with ``settings`` (``NAME=VALUE``); durable against power cuts with ``sync``.
+
+    Its folder is where other users may pass: root may not run it.
+    """
+    with tempfile.TemporaryDirectory(prefix="edge-agent-pg-", dir="/var/tmp") as name:
+        folder, before = Path(name), list[str]()
+        if os.geteuid() == 0:
+            user = pwd.getpwnam("postgres")
+            os.chown(folder, user.pw_uid, user.pw_gid)
+            # It becomes what it starts, whose id is then the server's.
+            before = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}"]
+            before.append("--clear-groups")
+        data = _made(folder / "pg", before, sync=sync)
+        given = [f"port={port}", "listen_addresses=127.0.0.1", "unix_socket_directories="]
+        given += ["shared_buffers=64MB", f"fsync={'on' if sync else 'off'}", *settings]
+        options = [part for one in given for part in ("-c", one)]
+        command = [*before, str(postgres_folder() / "postgres"), "-D", str(data), *options]
+        server = Postgres(command, port, folder)
+        try:
+            server.as_root("CREATE ROLE edge LOGIN PASSWORD 'secret'")
+            server.as_root("CREATE DATABASE edge OWNER edge")
+            yield server
+        finally:
+            server.stop()
+
+
+def _made(data: Path, before: Sequence[str], *, sync: bool) -> Path:
     initdb = [str(postgres_folder() / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust"]
     initdb += ["-E", "UTF8", "--locale=C.UTF-8", *([] if sync else ["--no-sync"])]
     made = subprocess.run([*before, *initdb], capture_output=True, text=True, check=False)
@@ -221,28 +256,4 @@ def postgresql(folder: Path, port: int, *settings: str, sync: bool = False) -> I
             "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
         )
         file.truncate()
-    given = [f"port={port}", "listen_addresses=127.0.0.1", "unix_socket_directories="]
-    given += ["shared_buffers=64MB", f"fsync={'on' if sync else 'off'}", *settings]
-    options = [part for one in given for part in ("-c", one)]
-    command = [*before, str(postgres_folder() / "postgres"), "-D", str(data), *options]
-    server = Postgres(command, port, folder)
-    try:
-        server.as_root("CREATE ROLE edge LOGIN PASSWORD 'secret'")
-        server.as_root("CREATE DATABASE edge OWNER edge")
-        yield server
-    finally:
-        server.stop()
-
-
-def _as_postgres(folder: Path) -> list[str]:
-    """What stands before a command: root may not run PostgreSQL. ``setpriv`` becomes the command,
-    so that its id is the server's.
-    """
-    if os.geteuid():
-        return []
-    user = pwd.getpwnam("postgres")
-    shutil.chown(folder, "postgres", "postgres")
-    for above in folder.parents:
-        if above.stat().st_uid == 0 and above.is_relative_to("/tmp") and above != Path("/tmp"):
-            above.chmod(above.stat().st_mode | 0o011)
-    return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+    return data

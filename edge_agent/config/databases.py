@@ -28,3 +28,34 @@ class PostgresTable(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     table: str = "records"  # or SCHEMA.TABLE
     create: bool = True  # make it where it is missing
+
+
+#: For docs/configuration.md: one table each, and both within an upstream's lines.
+INFLUX_EXAMPLE: Final = """\
+[[upstream]]
+name = "influx"
+url = "http://influx.example:8086/write?db=greenhouse&precision=ns"
+format = "line"
+[upstream.influx]
+measurement = "edge"
+tags = ["agent", "source", "stream"]
+tag_fields = ["room"]"""
+POSTGRES_EXAMPLE: Final = """\
+[[upstream]]
+name = "table"
+url = "postgresql://edge@db.example/greenhouse"
+password_file = "/etc/edge-agent/db-password"
+[upstream.postgres]
+table = "iot.records"
+create = false"""
+DATABASES_EXAMPLE: Final = """
+[[upstream]]
+name = "lines"
+url = "http://influx.example:8086/write?db=greenhouse"
+format = "line"
+influx = { integers = true }
+
+[[upstream]]
+name = "rows"
+url = "postgresql://edge@db.example/greenhouse?sslmode=require"
+postgres = { table = "iot.readings" }"""

@@ -25,6 +25,13 @@ from edge_agent.config.check import (
     UPSTREAM_ORDER,
     limits_of,
 )
+from edge_agent.config.databases import (
+    DATABASES_EXAMPLE,
+    INFLUX_EXAMPLE,
+    POSTGRES_EXAMPLE,
+    InfluxTable,
+    PostgresTable,
+)
 from edge_agent.config.mqtt_table import MQTT_EXAMPLE, MqttTable
 from edge_agent.config.quantities import Duration, Share, Size
 from edge_agent.config.queue_tables import (
@@ -215,13 +222,17 @@ kafka = { topic = "site" }
 [[upstream]]
 name = "disk"
 url = "file:///mnt/usb/edge"
-file = { age = "1h" }""",
+file = { age = "1h" }
+"""
+        + DATABASES_EXAMPLE,
     ),
     TablePart("[upstream.http]", HttpTable, examples.HTTP),
     TablePart("[upstream.file]", FileTable, examples.FILE),
     TablePart("[upstream.nats]", NatsTable, NATS_EXAMPLE),
     TablePart("[upstream.kafka]", KafkaTable, KAFKA_EXAMPLE),
     TablePart("[upstream.mqtt]", MqttTable, MQTT_EXAMPLE),
+    TablePart("[upstream.influx]", InfluxTable, INFLUX_EXAMPLE),
+    TablePart("[upstream.postgres]", PostgresTable, POSTGRES_EXAMPLE),
     TablePart(
         "[[rule]]",
         Rule,
@@ -379,6 +390,8 @@ _MORE: Final = {
     "log": f"NAME is {NAME_EXPECTED}. At most {LOGS_MAX} logs; all shares together are at most"
     f" {format_share(SHARES_MAX)}. `[log.main]` is there without being named.",
     "upstream": f"`name` is {NAME_EXPECTED}; each has one of its own.",
+    "influx": "The table of a `[[upstream]]` above it: [lines](upstreams.md).",
+    "postgres": "The table of a `[[upstream]]` above it: [rows](upstreams.md).",
     "alarm": "The table of a `[[rule]]` above it, or in one line: `alarm = { … }`. What each does,"
     " with examples: [rules](rules.md#alarms).",
     "nats": "The table of the `[[upstream]]` above it.",
@@ -392,6 +405,8 @@ _WORDS: Final[dict[object, str]] = {
     Conversion: '`{ units = "F->C" }`', Calibration: "`{ table = [[0, 1], [9, 9]] }`",
     Schema: "`{ types = {}, ranges = {} }`",
     Alarm: "table, see [below](#rulealarm)",
+    InfluxTable: "table, see [below](#upstreaminflux)",
+    PostgresTable: "table, see [below](#upstreampostgres)",
     str: "text", bool: "true or false", int: "whole number", float: "number",
 }  # fmt: skip
 

@@ -22,6 +22,8 @@ from edge_agent.errors import SinkUnavailable
 from edge_agent.forward.credentials import basic_authorization
 
 _VARIABLES = ("https_proxy", "http_proxy", "all_proxy")
+#: What can go through a proxy.
+_KINDS = ("agent", "http", "influx")
 _PORT = 3128
 _RECEIVE_BYTES = 4096
 #: Answers before the answer (1xx); nobody sends more than one or two.
@@ -74,7 +76,7 @@ def proxy_of(upstream: Upstream, authorization: str | None) -> Proxy | None:
 def unused(upstream: Upstream, env: Mapping[str, str]) -> str | None:
     """A hint where the environment names a proxy that is not used; None where there is none."""
     names = [name for name in env if name.lower() in _VARIABLES and env[name]]
-    if upstream.proxy is not None or not names:
+    if upstream.proxy is not None or not names or upstream.kind not in _KINDS:
         return None
     return (
         f"upstream {upstream.name}: {', '.join(sorted(names))} is set and not used;"

@@ -35,11 +35,14 @@ class Relay:
         self._open.set()
 
     async def serve(self, stream: trio.SocketStream, port: int) -> None:
-        async with stream, await trio.open_tcp_stream("127.0.0.1", port) as onward:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._there, stream, onward, nursery.cancel_scope)
-                await self._back(onward, stream)
-                nursery.cancel_scope.cancel()
+        async with (
+            stream,
+            await trio.open_tcp_stream("127.0.0.1", port) as onward,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(self._there, stream, onward, nursery.cancel_scope)
+            await self._back(onward, stream)
+            nursery.cancel_scope.cancel()
 
     async def _there(
         self, here: trio.SocketStream, there: trio.SocketStream, scope: trio.CancelScope

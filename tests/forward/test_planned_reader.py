@@ -319,3 +319,14 @@ async def test_what_was_handed_out_is_not_thinned_meanwhile(tmp_path: Path) -> N
         assert any(batch.thinned for batch in rest)
         assert stand_for([first, *rest]) == 33_000
         assert not any(batch.withheld for batch in rest)
+
+
+@pytest.mark.parametrize("records, waits_s", [(32, 0.05), (28, 60.0)])
+async def test_a_backlog_does_not_wait_for_the_commits_of_a_log_that_has_them_seldom(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path, records: int, waits_s: float
+) -> None:
+    async with running_station(tmp_path, interval=60.0) as station:
+        await station.put(records)
+        began = trio.current_time()
+        await planned(station).next()
+        assert trio.current_time() - began == pytest.approx(waits_s)

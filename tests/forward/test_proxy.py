@@ -147,3 +147,4 @@ def test_a_proxy_that_nobody_asks_is_told_of() -> None:
     assert "HTTPS_PROXY is set and not used" in hint
     assert unused(upstream("https://h/in", proxy="http://p:1"), env) is None
     assert unused(upstream("https://h/in"), {"NO_PROXY": "x"}) is None
+    assert unused(upstream("postgresql://me@h/db"), env) is None

@@ -14,6 +14,7 @@ import ssl
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from edge_agent.cli.doctor.verdict import Finding, fail, ok, warn
@@ -116,6 +117,13 @@ def network_findings(config: Config, *, running: bool, upstreams: bool) -> list[
     return found
 
 
+#: Where a URL names none.
+_PORTS: Final = {
+    "ws": 80, "http": 80, "wss": 443, "https": 443, "postgresql": 5432, "postgres": 5432,
+    "nats": 4222, "nats+tls": 4222, "kafka": 9092, "kafka+tls": 9092, "mqtt": 1883, "mqtts": 8883,
+}  # fmt: skip
+
+
 def ask(upstream: Upstream) -> UpstreamProbe:
     """Ask one upstream, as far as it goes; see the module."""
     found = place_of(upstream)
@@ -150,7 +158,7 @@ def place_of(upstream: Upstream) -> tuple[str, int] | None:
     except ValueError:
         return None
     # An odd scheme without a port has one of its own, which only its kind knows.
-    usual = {"ws": 80, "http": 80, "wss": 443, "https": 443}.get(upstream.scheme)
+    usual = _PORTS.get(upstream.scheme)
     port = port or usual
     return (host, port) if host and port else None
 

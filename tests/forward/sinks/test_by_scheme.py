@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,9 +16,11 @@ from tests.manual_clock import ManualClock
 IDENTITY = Identity("00" * 16, "e0" * 8, "a1" * 6, 0)
 
 
-def made(url: str) -> Sink:
+def made(url: str, **more: Any) -> Sink:
     clock = ManualClock()
-    return make_sink(upstream(url), "main", identity=IDENTITY, clock=clock, run_blocking=inline)
+    return make_sink(
+        upstream(url, **more), "main", identity=IDENTITY, clock=clock, run_blocking=inline
+    )
 
 
 @pytest.mark.parametrize(
@@ -54,6 +57,20 @@ def test_a_library_that_is_missing_is_named_with_what_installs_it() -> None:
         text=True, check=False,
     )  # fmt: skip
     assert 'pip install "trio-edge-agent[kafka]", found none' in done.stderr
+
+
+def test_lines_are_a_kind_of_their_own() -> None:
+    assert type(made("http://hub/write", format="line")).__name__ == "InfluxSink"
+
+
+def test_a_library_that_is_missing_is_named_with_the_way_to_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in [one for one in sys.modules if "sinks.postgres" in one]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ConfigError, match=r'pip install "trio-edge-agent\[postgres\]"'):
+        made("postgresql://me@db/iot")
 
 
 def test_no_http_library_beside_h11_is_loaded() -> None:

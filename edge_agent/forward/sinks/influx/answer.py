@@ -18,6 +18,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
+import msgspec
+
 from edge_agent.errors import SinkError, SinkUnavailable
 from edge_agent.forward.sinks.http.answer import HttpAnswer, judge
 from edge_agent.forward.sinks.influx.lines import LineRenderer
@@ -25,7 +27,7 @@ from edge_agent.printable import printable
 from edge_agent.record import Record
 
 _CONFLICT: Final = re.compile(
-    r'partial write: field type conflict: input field \\?"(.*?)\\?" on measurement \\?"(.*?)\\?"'
+    r'partial write: field type conflict: input field "(.*?)" on measurement "(.*?)"'
     r" is type (\w+), already exists as type \w+ dropped=(\d+)"
 )
 _TOO_OLD: Final = re.compile(r"partial write: points beyond retention policy dropped=(\d+)")
@@ -44,6 +46,13 @@ _TYPES: Final[dict[str, Callable[[str], bool]]] = {
 _REASON_MAX: Final = 300
 
 
+class _Words(msgspec.Struct):
+    """InfluxDB 1 has an ``error``, InfluxDB 2 a ``message``."""
+
+    error: str = ""
+    message: str = ""
+
+
 class Verdict(NamedTuple):
     """What an answer means: what to raise, or nothing; and how many records were dropped for good
     beside those that were taken, for what reason.
@@ -59,7 +68,7 @@ def judge_lines(answer: HttpAnswer, key: str, wall_ns: int, accept: str) -> Verd
     status, text = answer.status, _text(answer)
     if status in (400, 422) and (old := _TOO_OLD.search(text)):
         return Verdict(None, int(old[1]), f"HTTP {status}: {text}")
-    if status in (400, 422, 500) and _FOR_A_PERSON.search(text):
+    if status in (400, 404, 422, 500) and _FOR_A_PERSON.search(text):
         return Verdict(SinkUnavailable(f"HTTP {status}: {text}", slow=True))
     if 200 <= status < 300 and status != 204 and accept != "status":
         message = f"HTTP {status}, but a line protocol server says 204 to what it took (a portal?)"
@@ -84,7 +93,8 @@ def named_by(
         record.seq
         for record in records
         if lines.measurement(record.stream) == measurement
-        and is_kind(lines.texts(record).get(field, ""))
+        and (said := lines.texts(record).get(field)) is not None
+        and is_kind(said)
     ]
     if len(found) != int(dropped):
         return None
@@ -92,6 +102,11 @@ def named_by(
 
 
 def _text(answer: HttpAnswer) -> str:
-    return printable(answer.body[: 4 * _REASON_MAX].decode("utf-8", "replace").strip())[
-        :_REASON_MAX
-    ]
+    """What it says: the sentence in its JSON, or all of it."""
+    try:
+        said = msgspec.json.decode(answer.body, type=_Words)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        text = answer.body[: 4 * _REASON_MAX].decode("utf-8", "replace").strip()
+    else:
+        text = said.error or said.message
+    return printable(text)[:_REASON_MAX]

@@ -12,7 +12,8 @@ and is ``21i`` now, and sensors that speak JSON send both. With ``integers`` it 
 from 2^63 on).
 
 **Names and tags.** Space, comma and equals sign get a backslash. A backslash in front of one of
-these or at the end cannot be said in the protocol and becomes a slash; a line break becomes a space.
+these, of a quote or at the end cannot be said in the protocol and becomes a slash; line breaks,
+tabs and other control characters become spaces.
 
 **Times.** Points of one series with one time are one point to InfluxDB: the later one replaces
 what the earlier one said. So the last digits of a time become digits of the record's number (its
@@ -36,7 +37,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import compress, islice
+from itertools import islice
 from math import isfinite
 from typing import Any, Final, NamedTuple
 
@@ -46,26 +47,22 @@ from edge_agent.config import InfluxTable
 from edge_agent.record import Record, datetime_to_ns, format_time
 
 _SPECIAL: Final = re.compile(r"[,= ]")
-_UNSAYABLE: Final = re.compile(r"\\+(?=[,= ]|\Z)")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_UNSAYABLE: Final = re.compile(r'\\+(?=[,= "]|\Z)')
 _MILLISECOND: Final = 1_000_000
 #: Series that are remembered.
 _KEPT_MAX: Final = 1000
 #: In the JSON of a record: any value but a number, true or false, and any name with an escape.
-_NOT_PLAIN: Final = re.compile(r'\\|:["\[{n]')
+_NOT_PLAIN: Final = ("\\", ':"', ":[", ":{", ":n")
 _CHUNK: Final = 1000
 _json: Final = msgspec.json.Encoder()
 
 
 class Lines(NamedTuple):
-    """What a batch became.
-
-    Attributes:
-        seqs: of the records that are lines.
-        lines: without their line breaks.
-        unsaid: the records of which nothing could be said.
+    """What a batch became: lines without their breaks, and the seqs of the records of which nothing
+    could be said.
     """
 
-    seqs: list[int]
     lines: list[str]
     unsaid: list[int]
 
@@ -86,49 +83,61 @@ class LineRenderer:
 
     def render(self, records: Iterable[Record]) -> Lines:
         """A line for each record of which something can be said."""
-        done, remaining = Lines([], [], []), iter(records)
+        done, remaining = Lines([], []), iter(records)
         while chunk := list(islice(remaining, _CHUNK)):
             self._render(chunk, done)
         return done
 
     def _render(self, chunk: Sequence[Record], done: Lines) -> None:
-        heads = self._heads
-        for record, quick in zip(chunk, self._plain_fields(chunk), strict=True):
-            said = self._said(record.fields) if quick is None else quick
+        # Written for speed: what is the same as of the record before is not looked up again.
+        add, time_of = done.lines.append, self._time
+        stream = source = origin = head = ""
+        for record, said in zip(chunk, self._plain_fields(chunk), strict=True):
+            tags = ""
+            if said is None:
+                said, tags = self._said(record.fields), self._tags_of(record.fields)
             if not said:
                 done.unsaid.append(record.seq)
                 continue
-            series = (record.stream, record.source, record.origin)
-            head = heads.get(series) or self._head(series)
-            if quick is None and self._table.tag_fields:
-                head += self._tags_of(record.fields)
-            done.seqs.append(record.seq)
-            done.lines.append(f"{head} {said} {self._time(record)}")
+            if (
+                record.stream is not stream
+                or record.source is not source
+                or record.origin is not origin
+            ):
+                stream, source, origin = record.stream, record.source, record.origin
+                head = self._heads.get((stream, source, origin)) or self._head(record)
+            add(f"{head}{tags} {said} {time_of(record)}")
 
-    def _plain_fields(self, chunk: Sequence[Record]) -> Iterable[str | None]:
+    def _plain_fields(self, chunk: Sequence[Record]) -> Sequence[str | None]:
         """The fields of each record as they stand in its line; None for what `_said` looks at.
 
         Of records that hold numbers, true and false alone the text is that of their JSON, but for
         braces and what stands around names. A C library makes it for all of them at once.
         """
-        if self._table.integers:
-            return [None] * len(chunk)
+        careful: list[str | None] = [None] * len(chunk)
+        fields = [record.fields for record in chunk]
+        names = set[str]().union(*fields)
+        if self._table.integers or "" in names:
+            return careful
         try:
-            text = _json.encode_lines([record.fields for record in chunk]).decode()
+            text = _json.encode_lines(fields).decode()
         except (TypeError, ValueError, RecursionError):
-            return [None] * len(chunk)
-        lines = text.split("\n")[:-1]
+            return careful
         # One look at all of them tells most chunks apart.
-        mixed = _NOT_PLAIN.search(text) is not None
-        plain = [not (mixed and _NOT_PLAIN.search(line)) for line in lines]
-        joined = "\n".join(compress(lines, plain)) if mixed else text
-        names = {name for record in chunk for name in record.fields}
-        if "" in names:
-            return [None] * len(chunk)
+        lines, places = [text[:-1]], list[int]()
+        if mixed := not _is_plain(text):
+            lines = text.split("\n")[:-1]
+            places = [n for n, line in enumerate(lines) if _is_plain(line)]
+            lines = [lines[n] for n in places]
+        joined = "\n".join(lines)
         for name in names:
             joined = joined.replace(f'"{name}":', f"{_escaped(name)}=")
-        said = iter(joined.split("\n"))
-        return [next(said)[1:-1] if is_plain else None for is_plain in plain]
+        said = joined[1:-1].split("}\n{")
+        if not mixed:
+            return said
+        for n, one in zip(places, said, strict=False):
+            careful[n] = one
+        return careful
 
     def measurement(self, stream: str) -> str:
         """What a stream's measurement is called."""
@@ -147,14 +156,14 @@ class LineRenderer:
             return time_ns // _MILLISECOND * _MILLISECOND + seq % _MILLISECOND
         return time_ns // 1000 * 1000 + seq % 1000
 
-    def _head(self, series: tuple[str, str, str]) -> str:
-        stream, source, origin = series
+    def _head(self, record: Record) -> str:
+        stream, source, origin = record.stream, record.source, record.origin
         known = {"agent": origin or self._agent, "source": source, "stream": stream}
         head = _escaped(self.measurement(stream))
         head += "".join(f",{tag}={_escaped(known[tag])}" for tag in sorted(self._table.tags))
         if len(self._heads) >= _KEPT_MAX:
             self._heads.clear()
-        self._heads[series] = head
+        self._heads[stream, source, origin] = head
         return head
 
     def _said(self, fields: dict[str, Any]) -> str:
@@ -167,6 +176,8 @@ class LineRenderer:
 
     def _tags_of(self, fields: dict[str, Any]) -> str:
         """The fields that are tags: text alone, as every other value of one would be a series."""
+        if not self._table.tag_fields:
+            return ""
         found = {
             name: value
             for name, value in _leaves(fields, "")
@@ -195,6 +206,10 @@ class LineRenderer:
         return None
 
 
+def _is_plain(text: str) -> bool:
+    return not any(mark in text for mark in _NOT_PLAIN)
+
+
 def _leaves(fields: dict[str, Any], before: str) -> Iterator[tuple[str, Any]]:
     """What is no map, with the names on the way to it joined by dots."""
     for name, value in fields.items():
@@ -207,5 +222,5 @@ def _leaves(fields: dict[str, Any], before: str) -> Iterator[tuple[str, Any]]:
 
 def _escaped(name: str) -> str:
     """A name or a tag's value."""
-    name = _UNSAYABLE.sub(lambda found: "/" * len(found[0]), name.replace("\n", " "))
+    name = _UNSAYABLE.sub(lambda found: "/" * len(found[0]), _CONTROL.sub(" ", name))
     return _SPECIAL.sub(r"\\\g<0>", name)

@@ -33,8 +33,9 @@ from edge_agent.record import Record
 
 logger = logging.getLogger(__name__)
 
-#: Records of a part. InfluxDB takes larger ones a little quicker, but then waits for the first.
-_PART_RECORDS: Final = 2500
+#: Records of a part. Nothing is being sent while the first one is rendered, so it is small.
+_FIRST_RECORDS: Final = 1000
+_PART_RECORDS: Final = 3000
 #: Twice as quick as 6, and a fifth more bytes: lines repeat themselves.
 _GZIP_LEVEL: Final = 1
 
@@ -110,7 +111,9 @@ class InfluxSink(HttpSink):
         """Rendered one by one as they are asked for, each in a thread: that blocks."""
         records = batch.records(self._matches)
         is_gzip = self._upstream.compression == "gzip" and not batch.plain
-        while some := list(islice(records, _PART_RECORDS)):
+        size = _FIRST_RECORDS
+        while some := list(islice(records, size)):
+            size = _PART_RECORDS
             lines = self._lines.render(some)
             body = "\n".join(lines.lines).encode()
             yield Part(some, lines, gzip.compress(body, _GZIP_LEVEL, mtime=0) if is_gzip else body)

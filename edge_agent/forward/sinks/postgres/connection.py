@@ -55,7 +55,7 @@ class PostgresConnection:
             trio.TooSlowError: nothing came for ``timeout`` seconds.
         """
         self._pgconn.send_query(statements.encode())
-        results = await self._drive(generators.execute(self._pgconn))
+        results: list[pq.abc.PGresult] = await self._drive(generators.execute(self._pgconn))
         for result in results:
             _raise_for(result)
         return results
@@ -151,7 +151,7 @@ async def _ready(fd: int, wait: Wait) -> Ready:
         async def either(waiting: Any, ready: Ready) -> None:
             nonlocal found
             await waiting(fd)
-            found |= ready
+            found = Ready(found | ready)
             nursery.cancel_scope.cancel()
 
         nursery.start_soon(either, trio.lowlevel.wait_readable, Ready.R)

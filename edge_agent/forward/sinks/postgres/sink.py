@@ -32,7 +32,7 @@ from edge_agent.forward.sinks.postgres.connection import (
     connect,
     statuses,
 )
-from edge_agent.forward.sinks.postgres.rows import Rows, render_rows
+from edge_agent.forward.sinks.postgres.rows import RenderedRows, render_rows
 from edge_agent.forward.sinks.postgres.sqlstates import sink_error
 from edge_agent.forward.sinks.postgres.table import Target
 from edge_agent.printable import printable, why
@@ -104,8 +104,8 @@ class PostgresSink:
             await connection.aclose()
 
     async def _send(self, batch: Batch) -> Acknowledged:
-        rows: Rows = await self._run_blocking(self._rows, batch)
-        if rows.count:
+        rows: RenderedRows = await self._run_blocking(self._rows, batch)
+        if rows.number:
             try:
                 await self._store(rows)
             except PostgresError as error:
@@ -115,13 +115,13 @@ class PostgresSink:
         if rows.refused:
             first, reason = next(iter(rows.refused.items()))
             raise SinkRefused(f"record {first}: {reason}", records=rows.refused)
-        return Acknowledged(batch.last, rows.count, len(rows.body) if rows.count else 0)
+        return Acknowledged(batch.last, rows.number, len(rows.body) if rows.number else 0)
 
-    def _rows(self, batch: Batch) -> Rows:
+    def _rows(self, batch: Batch) -> RenderedRows:
         records = batch.records(self._matches)
         return render_rows(records, self._identity.agent_id, self._identity.epoch)
 
-    async def _store(self, rows: Rows) -> None:
+    async def _store(self, rows: RenderedRows) -> None:
         connection = await self._connected()
         await connection.copy(self._target.begin, rows.body)
         *_, committed = statuses(await connection.run(self._target.finish))

@@ -1,13 +1,11 @@
 """One PostgreSQL for all tests of a process, as making one takes seconds: each test gets a database
-of its own. ``tests/forward/conftest.py`` ends it.
+of its own. ``tests/conftest.py`` ends it.
 """
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import ExitStack
 from itertools import count
-from pathlib import Path
 
 from benchmarks.processes import free_port
 from benchmarks.upstreams.servers import Postgres, postgresql
@@ -20,8 +18,7 @@ _numbers = count(1)
 def new_database() -> tuple[Postgres, str]:
     """The server, and the name of a new database of its user ``edge``."""
     if not _servers:
-        folder = Path(STACK.enter_context(tempfile.TemporaryDirectory(prefix="edge-agent-pg-")))
-        _servers.append(STACK.enter_context(postgresql(folder, free_port())))
+        _servers.append(STACK.enter_context(postgresql(free_port())))
     name = f"edge_{next(_numbers)}"
     _servers[0].as_root(f"CREATE DATABASE {name} OWNER edge STRATEGY file_copy")
     return _servers[0], name

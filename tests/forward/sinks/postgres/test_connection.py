@@ -1,0 +1,134 @@
+"""psycopg driven by Trio, against a real PostgreSQL and against servers that are none."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from edge_agent.forward.sinks.postgres.connection import (
+    PostgresConnection,
+    PostgresError,
+    connect,
+    statuses,
+)
+from tests.forward.relay import Relay, relay_to
+from tests.forward.sinks.postgres.server import new_database
+from tests.patience import PATIENCE_S
+
+pytestmark = pytest.mark.needs("postgresql", "psycopg")
+
+
+@asynccontextmanager
+async def connected() -> AsyncIterator[tuple[PostgresConnection, Relay]]:
+    server, database = await trio.to_thread.run_sync(new_database)
+    async with relay_to(server.port) as relay:
+        parameters = {"port": relay.port, "dbname": database, "user": "edge", "password": "secret"}
+        connection = await connect(parameters, "localhost", PATIENCE_S)
+        try:
+            yield connection, relay
+        finally:
+            await connection.aclose()
+
+
+async def test_statements_give_rows_and_what_was_done() -> None:
+    async with connected() as (connection, _):
+        assert await connection.rows("SELECT 1, NULL, 'ü'") == [("1", None, "ü")]
+        done = await connection.run("CREATE TEMP TABLE t (n int); INSERT INTO t VALUES (1), (2)")
+        assert statuses(done) == ["CREATE TABLE", "INSERT 0 2"]
+
+
+async def test_a_copy_larger_than_every_buffer_passes_while_others_go_on() -> None:
+    lines = b"".join(b"%d\t%s\n" % (n, b"x" * 100) for n in range(50_000))
+    async with connected() as (connection, _), trio.open_nursery() as nursery:
+        turns = 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                await trio.lowlevel.checkpoint()
+                turns += 1
+
+        nursery.start_soon(others)
+        await connection.run("CREATE TEMP TABLE t (n int, s text)")
+        await connection.copy("BEGIN; COPY t FROM STDIN", lines)
+        assert await connection.rows("SELECT count(*), sum(length(s)) FROM t") == [
+            ("50000", "5000000")
+        ]
+        assert turns > 50
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_error_has_its_sqlstate_and_what_the_server_says() -> None:
+    async with connected() as (connection, _):
+        with pytest.raises(PostgresError, match='relation "nope" does not exist') as caught:
+            await connection.run("SELECT * FROM nope")
+        assert caught.value.sqlstate == "42P01"
+        await connection.run("CREATE TEMP TABLE t (n int)")
+        with pytest.raises(PostgresError, match="invalid input syntax") as caught:
+            await connection.copy("COPY t FROM STDIN", b"x\n")
+        assert caught.value.sqlstate == "22P02"
+        assert connection.is_good
+
+
+async def test_a_connection_that_breaks_is_an_error_and_no_longer_good() -> None:
+    async with connected() as (connection, relay):
+        relay.cuts = 1
+        with pytest.raises(PostgresError):
+            await connection.run("SELECT 1")
+        assert not connection.is_good
+
+
+async def test_closing_ends_a_wait_of_another_task_and_may_come_twice() -> None:
+    async with connected() as (connection, _), trio.open_nursery() as nursery:
+        ended = trio.Event()
+
+        async def wait() -> None:
+            with pytest.raises((trio.ClosedResourceError, PostgresError)):
+                await connection.run("SELECT pg_sleep(60)")
+            ended.set()
+
+        nursery.start_soon(wait)
+        await trio.sleep(0.05)
+        await connection.aclose()
+        await connection.aclose()
+        with trio.fail_after(PATIENCE_S):
+            await ended.wait()
+        assert not connection.is_good
+
+
+async def test_a_wrong_password_is_said_by_the_server() -> None:
+    server, database = await trio.to_thread.run_sync(new_database)
+    parameters = {"port": server.port, "dbname": database, "user": "edge", "password": "wrong"}
+    with pytest.raises(PostgresError, match="password authentication failed"):
+        await connect(parameters, "127.0.0.1", PATIENCE_S)
+
+
+async def test_nobody_there_and_no_such_host() -> None:
+    with pytest.raises(PostgresError, match="refused"):
+        await connect({"port": 1, "dbname": "x"}, "127.0.0.1", PATIENCE_S)
+    with pytest.raises(OSError):
+        await connect({"port": 1, "dbname": "x"}, "nobody.invalid", PATIENCE_S)
+
+
+async def test_who_says_nothing_is_given_up(autojump_clock: MockClock) -> None:
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    with pytest.raises(trio.TooSlowError):
+        await connect({"port": port, "dbname": "x"}, "127.0.0.1", 0.2)
+    await listeners[0].aclose()
+
+
+async def test_who_speaks_something_else_is_an_error() -> None:
+    async def talk(stream: trio.SocketStream) -> None:
+        await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(trio.serve_tcp, talk, 0)
+        port = listeners[0].socket.getsockname()[1]
+        with pytest.raises(PostgresError):
+            await connect({"port": port, "dbname": "x"}, "127.0.0.1", PATIENCE_S)
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,218 @@
+"""The PostgreSQL sink against a real server: content, rights, TLS, and kills."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trustme
+
+from benchmarks.processes import free_port
+from benchmarks.upstreams.servers import Postgres, postgresql
+from edge_agent.config import PostgresTable, Upstream
+from edge_agent.errors import SinkRefused, SinkUnavailable
+from edge_agent.forward.sinks.postgres.sink import parameters_of
+from tests.forward.sinks.influx.test_sink import forwarding, is_below, put, sent
+from tests.forward.sinks.postgres.server import new_database
+from tests.forward.sinks.postgres.side import secret_file
+from tests.forward.support import Station, running_station, until, upstream
+
+pytestmark = pytest.mark.needs("postgresql", "psycopg")
+Psql = partial[str]
+
+
+def to(server: Postgres, database: str, folder: Path, query: str = "", **more: Any) -> Upstream:
+    url = f"postgresql://edge@127.0.0.1:{server.port}/{database}{query}"
+    return upstream(url, **{"password_file": str(secret_file(folder)), **more})
+
+
+@asynccontextmanager
+async def database(folder: Path) -> AsyncIterator[tuple[Station, Upstream, Psql]]:
+    server, name = await trio.to_thread.run_sync(new_database)
+    async with running_station(folder / "near") as station:
+        yield station, to(server, name, folder), partial(server.psql, database=name)
+
+
+async def ask(psql: Psql, question: str) -> list[str]:
+    return (await trio.to_thread.run_sync(psql, question)).splitlines()
+
+
+async def refused(station: Station, configured: Upstream) -> SinkRefused | SinkUnavailable:
+    with pytest.raises(ExceptionGroup) as caught:
+        await sent(station, configured)
+    (error,) = caught.value.exceptions
+    assert isinstance(error, (SinkRefused, SinkUnavailable))
+    return error
+
+
+async def test_a_record_is_there_with_its_exact_time_and_its_fields(tmp_path: Path) -> None:
+    async with database(tmp_path) as (station, configured, psql):
+        await put(station, {"time": "2026-11-22T10:00:00.123456Z", "t": 21.5, "deep": {"a": [1]}})
+        acknowledged = await sent(station, configured)
+        assert (acknowledged.upto, acknowledged.records) == (1, 1)
+        question = (
+            "SELECT stream, source, seq, agent, extract(epoch FROM time), time_ns, time_quality,"
+            " fields->>'t', fields->'deep' FROM records"
+        )
+        agent = station.log.identity.agent_id
+        times = "1795341600.123456|1795341600123456000|sensor"
+        assert await ask(psql, question) == [f't/1|s|1|{agent}|{times}|21.5|{{"a": [1]}}']
+
+
+async def test_the_same_batch_again_changes_nothing(tmp_path: Path) -> None:
+    async with database(tmp_path) as (station, configured, psql):
+        await station.put(100)
+        for _ in range(3):
+            assert (await sent(station, configured)).records == 100
+        assert await ask(psql, "SELECT count(*) FROM records") == ["100"]
+
+
+async def test_a_text_that_postgresql_cannot_store_is_set_aside_alone(tmp_path: Path) -> None:
+    async with database(tmp_path) as (station, configured, psql):
+        await put(station, *({"n": n, "s": "a\x00b" if n == 7 else "a"} for n in range(20)))
+        async with forwarding(station, configured) as lane:
+            await until(lambda: lane.statistics().backlog_records == 0)
+        assert await ask(psql, "SELECT count(*) FROM records WHERE seq <> 8") == ["19"]
+        ((_, item),) = await station.log.quarantine(0, 10)
+        assert item.seq == 8 and "character 0" in item.reason
+
+
+async def test_what_a_constraint_of_ones_own_refuses_is_found_by_halving(tmp_path: Path) -> None:
+    async with database(tmp_path) as (station, configured, psql):
+        await sent_one(station, configured)
+        await ask(psql, "ALTER TABLE records ADD CHECK ((fields->>'n')::int <> 7)")
+        await put(station, *({"n": n} for n in range(20)))
+        async with forwarding(station, configured) as lane:
+            await until(lambda: lane.statistics().backlog_records == 0)
+        assert await ask(psql, "SELECT count(*) FROM records") == ["20"]
+        ((_, item),) = await station.log.quarantine(0, 10)
+        assert item.seq == 9 and "violates check constraint" in item.reason
+
+
+async def sent_one(station: Station, configured: Upstream) -> None:
+    await station.put(1)
+    await sent(station, configured)
+
+
+@pytest.mark.parametrize("more, said", [
+    ({"password_file": "wrong"}, "password authentication failed"),
+    ({"postgres": PostgresTable(table="no_schema.records")}, 'schema "no_schema" does not exist'),
+    ({"postgres": PostgresTable(create=False)}, "there is no table records"),
+    ({"query": "?sslmode=require"}, "sslmode=disable"),
+    ({"name": "nope"}, 'database "nope" does not exist'),
+])  # fmt: skip
+async def test_what_a_person_has_to_change_is_said_in_a_sentence(
+    more: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    server, name = await trio.to_thread.run_sync(new_database)
+    if "password_file" in more:
+        more = {"password_file": str(secret_file(tmp_path / "wrong"))}
+        Path(more["password_file"]).write_text("wrong\n")
+    more = dict(more)
+    name = more.pop("name", name)
+    configured = to(server, name, tmp_path, **more)
+    async with running_station(tmp_path / "near") as station:
+        await station.put(1)
+        error = await refused(station, configured)
+        assert isinstance(error, SinkUnavailable) and error.slow and said in str(error)
+
+
+async def test_a_lock_that_somebody_holds_is_waited_for_no_longer_than_the_timeout(
+    tmp_path: Path,
+) -> None:
+    server, name = await trio.to_thread.run_sync(new_database)
+    configured = to(server, name, tmp_path, timeout=0.5)
+    psql = partial(server.psql, database=name)
+    async with running_station(tmp_path / "near") as station, trio.open_nursery() as nursery:
+        await sent_one(station, configured)
+        lock = "BEGIN; LOCK TABLE records; SELECT pg_sleep(2); COMMIT"
+        nursery.start_soon(ask, psql, lock)
+        waiting = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted"
+        while await ask(psql, waiting) == ["0"]:
+            await trio.sleep(0.02)
+        error = await refused(station, configured)
+        assert isinstance(error, SinkUnavailable) and not error.slow
+
+
+def test_what_libpq_is_told(tmp_path: Path) -> None:
+    url = "postgresql://me%40x@db.example/iot?sslmode=verify-ca"
+    secret = str(secret_file(tmp_path))
+    given = Upstream(name="x", url=url, password_file=secret, ca_file="/ca.pem")
+    parameters, host = parameters_of(given)
+    assert host == "db.example"
+    chosen = {"user": "me@x", "dbname": "iot", "port": 5432, "password": "secret"}
+    chosen |= {"sslmode": "verify-ca", "sslrootcert": "/ca.pem"}
+    assert chosen.items() <= parameters.items()
+    plain = parameters_of(Upstream(name="x", url="postgresql://me@127.0.0.1/iot"))[0]
+    assert plain["sslmode"] == "disable" and "password" not in plain
+    strict = parameters_of(Upstream(name="x", url="postgresql://me@db.example/iot"))[0]
+    assert strict["sslmode"] == "verify-full" and strict["sslrootcert"]
+
+
+async def test_tls_is_checked_against_the_authority_and_the_name(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    folder = tmp_path / "tls"
+    folder.mkdir()
+    folder.chmod(0o755)
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.cert_chain_pems[0].write_to_path(folder / "server.pem")
+    certificate.private_key_pem.write_to_path(folder / "server-key.pem")
+    trustme.CA().cert_pem.write_to_path(folder / "other.pem")
+    server, name = await trio.to_thread.run_sync(new_database)
+    data = Path(await trio.to_thread.run_sync(server.as_root, "SHOW data_directory"))
+    key = data / "server-key.pem"
+    key.write_bytes((folder / "server-key.pem").read_bytes())
+    key.chmod(0o600)
+    (data / "server.pem").write_bytes((folder / "server.pem").read_bytes())
+    owner = data.stat()
+    if owner.st_uid != key.stat().st_uid:
+        os.chown(key, owner.st_uid, owner.st_gid)
+    for setting in ("ssl_cert_file = 'server.pem'", "ssl_key_file = 'server-key.pem'", "ssl = on"):
+        await trio.to_thread.run_sync(server.as_root, f"ALTER SYSTEM SET {setting}")
+    await trio.to_thread.run_sync(server.as_root, "SELECT pg_reload_conf()")
+    try:
+        async with running_station(tmp_path / "near") as station:
+            await station.put(1)
+            right = to(
+                server, name, tmp_path, "?sslmode=verify-full", ca_file=str(folder / "ca.pem")
+            )
+            with trio.fail_after(30):
+                while True:
+                    try:
+                        await sent(station, right)
+                        break
+                    except ExceptionGroup:
+                        await trio.sleep(0.05)  # The server has not read its settings yet.
+            other = str(folder / "other.pem")
+            wrong = to(server, name, tmp_path, "?sslmode=verify-full", ca_file=other)
+            error = await refused(station, wrong)
+            assert isinstance(error, SinkUnavailable) and error.slow
+            assert "certificate verify failed" in str(error)
+    finally:
+        await trio.to_thread.run_sync(server.as_root, "ALTER SYSTEM SET ssl = off")
+        await trio.to_thread.run_sync(server.as_root, "SELECT pg_reload_conf()")
+
+
+async def test_a_server_that_is_killed_has_every_record_once(tmp_path: Path) -> None:
+    with postgresql(free_port(), sync=True) as server:
+        async with running_station(tmp_path / "near") as station:
+            for n in range(0, 10_000, 1000):
+                await station.put(1000, start=n)
+            configured = to(server, "edge", tmp_path, batch_records=250, backoff_max=0.2)
+            async with forwarding(station, configured) as lane:
+                for part in (8000, 4000):
+                    await until(partial(is_below, lane, part))
+                    await trio.to_thread.run_sync(server.kill)
+                    await trio.to_thread.run_sync(server.start)
+                await until(lambda: lane.statistics().backlog_records == 0)
+            psql = partial(server.psql, database="edge")
+            assert await ask(
+                psql, "SELECT count(*), count(DISTINCT seq), max(seq) FROM records"
+            ) == ["10000|10000|10000"]
