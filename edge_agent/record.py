@@ -188,12 +188,6 @@ def _second_text(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-@lru_cache(maxsize=256)
-def _second(seconds: int) -> str:
-    """Remembered, as what goes out together was mostly measured within a few minutes."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-
-
 def _from_number(value: float, arrival_ns: int) -> tuple[int, TimeQuality]:
     if value - value != 0:  # NaN for NaN and for the infinities
         raise _bad_time(value)

@@ -113,7 +113,7 @@ def network_findings(config: Config, *, running: bool, upstreams: bool) -> list[
     hints = [unused(one, os.environ) for one in config.upstream]
     found += [warn("proxy", hint, "set proxy, or unset the variable") for hint in hints if hint]
     if upstreams:
-        found += [judge_upstream(one.name, ask(one)) for one in config.upstream]
+        found += map(_asked, config.upstream)
     return found
 
 
@@ -122,6 +122,11 @@ _PORTS: Final = {
     "ws": 80, "http": 80, "wss": 443, "https": 443, "postgresql": 5432, "postgres": 5432,
     "nats": 4222, "nats+tls": 4222, "kafka": 9092, "kafka+tls": 9092, "mqtt": 1883, "mqtts": 8883,
 }  # fmt: skip
+def _asked(upstream: Upstream) -> Finding:
+    if place_of(upstream) is not None:
+        return judge_upstream(upstream.name, ask(upstream))
+    told = f"is no place in a network: edge-agent upstream test {upstream.name} tries it"
+    return ok(f"upstream {upstream.name}", told)
 
 
 def ask(upstream: Upstream) -> UpstreamProbe:

@@ -83,7 +83,10 @@ class Bringing:
             link = AgentConnection(self._upstream, self._dial, self._clock, self._credentials)
             async with trio.open_nursery() as nursery:
                 resume = await nursery.start(link.run, ForwardHello(source, None, None))
-                await self._send(link, list(group), resume.next)
+                named = list(group)
+                if resume.epoch == named[0][1].epoch:
+                    raise ForeignFile(f"{named[0][0]}: these are records of this very agent")
+                await self._send(link, named, resume.next)
                 await link.aclose()
         return self.done
 
@@ -108,11 +111,11 @@ class Bringing:
                 told = encode_segments((), notes)
                 await link.transmit(Message(link.handed + 1, link.handed, 0, told))
             start = max(at, name.first)
-            known = sum(record.seq < start for record in file.records)
+            known = sum(line.record.seq < start for line in file.lines)
             for message in packer.add([*gap, *segments(file, start)]):
                 await link.transmit(message)
             at = name.last + 1
-            self.done.records += len(file.records) - known
+            self.done.records += len(file.lines) - known
             self.done.known += known
             self._tell(self.done)
         await self._settle(link, packer, at - 1)

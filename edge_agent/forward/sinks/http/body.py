@@ -100,6 +100,7 @@ def strange(value: object) -> object:
 _json = msgspec.json.Encoder(enc_hook=strange)
 _msgpack = msgspec.msgpack.Encoder(enc_hook=strange)
 json_bytes = _json.encode
+json_lines = _json.encode_lines
 
 
 def rendered(record: Record, agent: str, epoch: str) -> RenderedRecord:
