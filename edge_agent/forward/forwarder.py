@@ -1,7 +1,8 @@
 """A forwarder sends everything that goes to one upstream, with one lane for each log.
 
 A session counts in one log's seqs, so each log has a connection of its own (`lane.py`): alarms do
-not wait behind bulk telemetry, and a log that fails does not hold another one up. All of the
+not wait behind bulk telemetry, and a log that fails does not hold another one up. Where the link is
+narrow, logs of a higher ``priority`` go first (`turns.py`). All of the
 agent's logs are forwarded; the upstream's patterns select streams within them.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import trio
@@ -25,6 +26,7 @@ from edge_agent.forward.lane_state import LaneStatistics
 from edge_agent.forward.log_lanes import LogLanes
 from edge_agent.forward.proxy import unused
 from edge_agent.forward.sink import Sink
+from edge_agent.forward.turns import Turns
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 
@@ -83,6 +85,7 @@ class Forwarder:
         log: the waist; its ``names()`` are the lanes.
         make: the sink of a log, by the log's name.
         clock, dice, metrics, trace: as everywhere.
+        priorities: of logs, by name; 0 where it is not there.
     """
 
     def __init__(
@@ -95,11 +98,22 @@ class Forwarder:
         dice: random.Random,
         metrics: Metrics,
         trace: Trace | None = None,
+        priorities: Mapping[str, int] | None = None,
     ) -> None:
         self._upstream, self._metrics = upstream, metrics
+        turns = Turns()
         self._logs = {
             name: LogLanes(
-                upstream, log, name, make, clock=clock, dice=dice, metrics=metrics, trace=trace
+                upstream,
+                log,
+                name,
+                make,
+                clock=clock,
+                dice=dice,
+                metrics=metrics,
+                trace=trace,
+                turns=turns,
+                priority=(priorities or {}).get(name, 0),
             )
             for name in log.names()
         }

@@ -248,7 +248,8 @@ class Lane:
             with trio.CancelScope() as self._wait:
                 await self._log.turn()
                 batch = await self._next()
-            if batch is None:
+                await self._log.place.wait()
+            if batch is None or self._wait.cancelled_caught:
                 continue
             if self._may_divide and not batch.again and self._log.falls_behind(batch.items[0]):
                 return False  # Where the upstream says what it has, the log may be divided.
@@ -257,7 +258,8 @@ class Lane:
             self._standing.enter(Event.RECORDS)
             if withheld := self._standing.read(batch):
                 self._tell("withheld", records=withheld)
-            await self._send(batch)
+            with self._log.place.sending():
+                await self._send(batch)
         return True
 
     async def _next(self) -> Batch | None:

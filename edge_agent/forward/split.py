@@ -42,6 +42,7 @@ from edge_agent.forward.pause import Holding
 from edge_agent.forward.plan import divided
 from edge_agent.forward.sink import LaneResume, Part, Resumed
 from edge_agent.forward.sinks.agent.resume import moved
+from edge_agent.forward.turns import Place, Turns
 from edge_agent.log import READ_BYTES, Log
 from edge_agent.store import BACKLOG, Block, Entry, Gap, Position
 
@@ -198,10 +199,11 @@ class Split:
 class LaneLog(Log):
     """The log as one lane sees it: whole, or ending where the backlog does."""
 
-    def __init__(self, log: Log, split: Split, part: Part) -> None:
+    def __init__(self, log: Log, split: Split, part: Part, place: Place | None = None) -> None:
         # Everything is the log's own and shared with it; only where reading ends is not.
         vars(self).update(vars(log))
         self.split, self.part = split, part
+        self.place = place or Place(Turns(), 0, is_backlog=part == "backlog")
         self.consumer = split.backlog if part == "backlog" else split.live
 
     @property
