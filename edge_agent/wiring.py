@@ -20,6 +20,7 @@ from edge_agent.record import NANOSECONDS
 from edge_agent.server import Visitor
 from edge_agent.store import (
     BACKLOG,
+    OLDER,
     ConsumerSettings,
     LogSettings,
     LookAtMedium,
@@ -43,8 +44,9 @@ def store_settings(config: Config, medium: LookAtMedium = nowhere) -> StoreSetti
     each half an hour: a log that refuses while it is full would refuse for so long.
     """
     upstreams = [(f"upstream/{one.name}", one.required) for one in config.upstream]
-    # Where there is no backlog the second of each has no position, and counts for nothing.
-    names = [(name + part, required) for name, required in upstreams for part in ("", BACKLOG)]
+    # Where there is no backlog the others of each have no position, and count for nothing.
+    parts = ("", BACKLOG, OLDER)
+    names = [(name + part, required) for name, required in upstreams for part in parts]
     names += [(rule_consumer(rule.name), False) for rule in config.rule if rule.acts_after]
     store, limits = config.store, config.limits
     return StoreSettings(

@@ -28,7 +28,7 @@ TWO_LANES: Final = frozenset(("agent", "http"))
 TLS_SCHEMES: Final = frozenset(("wss", "https"))
 
 
-Order = Literal["in order", "live first"]
+Order = Literal["in order", "live first", "newest first"]
 """What goes out first where there is a backlog."""
 
 
@@ -71,7 +71,7 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     backoff_base: Duration = Duration(1)  # first wait after a failure, at most
     backoff_max: Duration = Duration(300)  # longest wait
     required: bool = True  # retention waits for it; false: it may miss records, counted
-    order: Order | None = None  # "in order", "live first"; by default that where it can be
+    order: Order | None = None  # or "live first" (default where that can be), "newest first"
     backlog_after: Duration = Duration(300)  # older than that goes out beside newer records
     max_age: Duration | None = None  # stored for longer than that: not sent any more, counted
 

@@ -26,7 +26,7 @@ from edge_agent.forward.lane_state import LaneStatistics
 from edge_agent.forward.log_lanes import LogLanes
 from edge_agent.forward.proxy import unused
 from edge_agent.forward.sink import Sink
-from edge_agent.forward.turns import Turns
+from edge_agent.forward.turns import LaneTurns
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 
@@ -101,7 +101,7 @@ class Forwarder:
         priorities: Mapping[str, int] | None = None,
     ) -> None:
         self._upstream, self._metrics = upstream, metrics
-        turns = Turns()
+        turns = LaneTurns()
         self._logs = {
             name: LogLanes(
                 upstream,

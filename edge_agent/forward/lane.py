@@ -149,7 +149,8 @@ class Lane:
         """A snapshot."""
         last, wall_ns = self._log.last_seq(self._name), self._clock.read().wall_ns
         now = self._standing.snapshot(self._name, last, wall_ns, trio.current_time())
-        now = replace(now, part=self._log.part)
+        behind = now.backlog_records + self._log.waiting
+        now = replace(now, part=self._log.part, backlog_records=behind)
         if isinstance(self._batches, PlannedBatches):
             limit = self._batches.limit
             now = replace(now, plain=self._batches.plain, passed=limit.passed, failed=limit.failed)
@@ -178,7 +179,8 @@ class Lane:
                 nursery.start_soon(self._settle)
                 waits = await self._pump()
                 if self._log.is_over(self._standing.floor):
-                    self._stopping = await self._log.split.finish()
+                    self.holding.stale = True  # Another part may follow, or all of it once more.
+                    self._stopping = await self._log.split.finish(keyed=self._sink.keyed)
                 elif waits:
                     await self._finish()
                 nursery.cancel_scope.cancel()

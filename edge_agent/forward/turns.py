@@ -24,7 +24,7 @@ Rank = tuple[int, bool]
 """The smaller one goes first: how unimportant a log is, and whether it is a backlog."""
 
 
-class Turns:
+class LaneTurns:
     """One upstream's."""
 
     def __init__(self) -> None:
@@ -52,10 +52,10 @@ class Turns:
         self._news = trio.Event()
 
 
-class Place:
+class LanePlace:
     """One lane's among them."""
 
-    def __init__(self, turns: Turns, priority: int, *, is_backlog: bool) -> None:
+    def __init__(self, turns: LaneTurns, priority: int, *, is_backlog: bool) -> None:
         self._turns, self._rank = turns, (-priority, is_backlog)
 
     async def wait(self) -> None:

@@ -9,7 +9,7 @@ import trio.testing
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward import Forwarder
 from edge_agent.forward.sink import Acknowledged, Batch
-from edge_agent.forward.turns import WAIT_MAX_S, Place, Turns
+from edge_agent.forward.turns import WAIT_MAX_S, LanePlace, LaneTurns
 from tests.forward.support import FakeSink, running_station, upstream
 
 
@@ -25,7 +25,7 @@ class Narrow(FakeSink):
         return await super().send(batch)
 
 
-async def waited(place: Place) -> float:
+async def waited(place: LanePlace) -> float:
     began = trio.current_time()
     await place.wait()
     return trio.current_time() - began
@@ -34,9 +34,9 @@ async def waited(place: Place) -> float:
 async def test_a_lane_waits_for_those_that_go_before_it_and_for_no_others(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    turns = Turns()
-    alarms = Place(turns, 1, is_backlog=False)
-    bulk, old = (Place(turns, 0, is_backlog=is_backlog) for is_backlog in (False, True))
+    turns = LaneTurns()
+    alarms = LanePlace(turns, 1, is_backlog=False)
+    bulk, old = (LanePlace(turns, 0, is_backlog=is_backlog) for is_backlog in (False, True))
     assert await waited(old) == 0
     with bulk.sending():
         assert await waited(alarms) == await waited(bulk) == 0
