@@ -86,7 +86,8 @@ class Lane:
             self._batches = PlannedBatches(upstream, log, name, self.consumer, matches, clock)
         else:
             self._batches = OpenBatches(upstream, log, name, clock, self.consumer)
-        self._diagnosis = Diagnosis(upstream, log, name, sink, matches, clock)
+        # What it tries may be newer than a backlog: all the better for what that proves.
+        self._diagnosis = Diagnosis(upstream, log.whole, name, sink, matches, clock)
         self._diagnosis.consumer = self.consumer
         self._journal = Journal(logger, f"{self.consumer}, log {name}")
         base, longest = float(upstream.backoff_base), float(upstream.backoff_max)

@@ -275,7 +275,7 @@ class LaneLog(Log):
     def __init__(self, log: Log, split: Split, part: Part, place: LanePlace | None = None) -> None:
         # Everything is the log's own and shared with it; only where reading ends is not.
         vars(self).update(vars(log))
-        self.split, self.part = split, part
+        self.whole, self.split, self.part = log, split, part
         self.place = place or LanePlace(LaneTurns(), 0, is_backlog=part == "backlog")
         self.consumer = split.backlog if part == "backlog" else split.live
 

@@ -322,3 +322,16 @@ async def test_newest_first_what_the_upstream_has_lost_is_sent_again_as_a_whole(
         await settled()
         assert (sinks[0].sent, sinks[1].sent) == ([(7, 9)], [(2, 6)])
         nursery.cancel_scope.cancel()
+
+
+async def test_a_kind_that_takes_no_second_lane_gets_what_was_divided_in_order(
+    autojump_clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(split_module, "TWO_LANES", frozenset())
+    async with running_station(tmp_path) as station, trio.open_nursery() as nursery:
+        await divided(station)
+        sinks = Sinks()
+        nursery.start_soon(forwarder_for(station, sinks).run)
+        await settled()
+        assert [one.sent for one in sinks] == [[(4, 9)]]
+        nursery.cancel_scope.cancel()
