@@ -369,6 +369,7 @@ class _Parts:
             dice=self.around.random,
             metrics=self.metrics,
             trace=self.around.trace,
+            priorities={name: one.priority for name, one in self.config.log.items()},
         )
 
     def _start_readers(self, readers: trio.Nursery) -> trio.Event:

@@ -20,6 +20,7 @@ from edge_agent.record import NANOSECONDS
 from edge_agent.server import Visitor
 from edge_agent.store import (
     BACKLOG,
+    OLDER,
     ConsumerSettings,
     LogSettings,
     LookAtMedium,
@@ -69,7 +70,7 @@ def consumers_of(
     consumers = [
         # Where there is no backlog the second of each has no position, and counts for nothing.
         ConsumerSettings(f"upstream/{one.name}{part}", log, one.required)
-        for part in ("", BACKLOG)
+        for part in ("", BACKLOG, OLDER)
         for one in (config.upstream if upstreams is None else upstreams)
         for log in one.logs or config.log
     ]

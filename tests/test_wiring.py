@@ -73,8 +73,8 @@ def test_every_upstream_and_rule_after_storing_is_a_consumer_of_every_log() -> N
         (name, log, required)
         for log in ("main", "alarms")
         for name, required in (
-            ("upstream/hub", True), ("upstream/hub/backlog", True),
-            ("upstream/extra", False), ("upstream/extra/backlog", False),
+            *((f"upstream/hub{part}", True) for part in ("", "/backlog", "/older")),
+            *((f"upstream/extra{part}", False) for part in ("", "/backlog", "/older")),
             ("rule/hourly", False), ("rule/hot", False),
         )
     }  # fmt: skip

@@ -92,6 +92,7 @@ _LOG_RANGES: dict[str, tuple[float, float]] = {
     "commit_interval_max": (0, 3600),
     "keep": (1, 3660 * DAY_S),
     "share": (0.01, SHARES_MAX),
+    "priority": (-100, 100),
 }
 _UPSTREAM_RANGES: dict[str, tuple[float, float]] = {
     "batch_bytes": (1 * KIB, FORWARD_MESSAGE_BYTES),

@@ -200,6 +200,8 @@ proxy = "http://proxy.example:3128"
 proxy_auth_file = "/etc/edge-agent/proxy-auth"
 accept = "json"
 required = false
+order = "in order"
+max_age = "30d"
 
 [[upstream]]
 name = "old"

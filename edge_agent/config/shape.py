@@ -101,6 +101,7 @@ class LogConfig(Struct, frozen=True, forbid_unknown_fields=True):
     keep: Duration = Duration(30 * 86_400)  # a maximum
     when_full: WhenFull = "discard-oldest"  # "thin-oldest": to aggregates first; "refuse": wait
     share: Share = Share(0.7)  # of store.size; all logs together at most 80 %
+    priority: int = 0  # upstream before smaller ones where the link is narrow
 
 
 class HistoryConfig(Struct, frozen=True, forbid_unknown_fields=True):

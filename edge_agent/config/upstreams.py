@@ -52,7 +52,7 @@ SEVERAL: Final = frozenset(("nats", "kafka"))
 TLS_SCHEMES: Final = frozenset(("wss", "https", "nats+tls", "kafka+tls", "mqtts"))
 
 
-Order = Literal["in order", "live first"]
+Order = Literal["in order", "live first", "newest first"]
 """What goes out first where there is a backlog."""
 
 
@@ -89,8 +89,8 @@ class FileTable(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where records go. ``ws``/``wss`` URLs speak to another agent, ``http``/``https`` POST,
     ``nats``/``nats+tls`` publish into JetStream, ``kafka``/``kafka+tls`` produce into a topic,
-    ``mqtt``/``mqtts`` publish at a broker, ``postgresql`` fills a table, and a ``file`` URL names a folder. Other schemes may be brought by
-    packages (docs/own-sink.md).
+    ``mqtt``/``mqtts`` publish at a broker, ``postgresql`` fills a table, and a ``file`` URL names a
+    folder. Other schemes may be brought by packages (docs/own-sink.md).
 
     ``headers`` go with every request; the value of a secret one stands in a file of one line.
     ``accept`` says which answer of an HTTP upstream counts as taken: ``"auto"`` takes what APIs
@@ -129,7 +129,7 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     influx: InfluxTable | None = None  # format = "line": a table of its own
     postgres: PostgresTable | None = None  # postgresql://: a table of its own
     required: bool = True  # retention waits for it; false: it may miss records, counted
-    order: Order | None = None  # "in order", "live first"; by default that where it can be
+    order: Order | None = None  # or "live first" (default where that can be), "newest first"
     backlog_after: Duration = Duration(300)  # older than that goes out beside newer records
     max_age: Duration | None = None  # stored for longer than that: not sent any more, counted
     http: HttpTable | None = None  # http: the table [upstream.http]

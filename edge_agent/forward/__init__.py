@@ -1,6 +1,6 @@
 """This package sends records on to the upstreams, in order; a position says how far each is.
 
-One `Forwarder` per configured upstream, in it one lane per log::
+One `Forwarder` per configured upstream, in it one lane per log, and at times one for its backlog::
 
     log.read ─▶ batches ─▶ sink.send ─▶ upstream
                               ▼ acknowledged
@@ -9,7 +9,9 @@ One `Forwarder` per configured upstream, in it one lane per log::
 Promises
 --------
 - A position moves only after the upstream has acknowledged, and then up to what it acknowledged.
-- Order is kept. A batch that fails is sent again before anything behind it.
+- Each lane keeps its order. A batch that fails is sent again before anything behind it.
+- What is new does not wait for a backlog: that goes beside it, by a position and a connection of
+  its own (``split.py``), unless the configuration says "in order".
 - To another agent (`sinks.agent`): exactly once, across breaks, kills and power cuts of both
   sides. If the hub loses its store, what is still held is sent again and the rest reported.
 - To an HTTP server (`sinks.http`): at least once, under the same ``Idempotency-Key`` with the same

@@ -3,7 +3,8 @@
 A session counts in one log's seqs, so each log has a connection of its own (`lane.py`): alarms do
 not wait behind bulk telemetry, and a log that fails does not hold another one up. The agent's logs
 are forwarded, all or those that the upstream names; its patterns select streams within them.
-Outside of its windows the lanes rest, but for those of logs that are always sent.
+Where the link is narrow, logs of a higher ``priority`` go first (`turns.py`). Outside of its
+windows the lanes rest, but for those of logs that are always sent.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -27,6 +28,7 @@ from edge_agent.forward.lane_state import LaneStatistics
 from edge_agent.forward.log_lanes import LogLanes
 from edge_agent.forward.proxy import unused
 from edge_agent.forward.sink import Sink
+from edge_agent.forward.turns import LaneTurns
 from edge_agent.forward.windows import LOOK_S, OpeningTimes
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
@@ -88,6 +90,7 @@ class Forwarder:
         log: the waist; of its ``names()`` those that the upstream wants are the lanes.
         make: the sink of a log, by the log's name.
         clock, dice, metrics, trace: as everywhere.
+        priorities: of logs, by name; 0 where it is not there.
     """
 
     def __init__(
@@ -100,12 +103,23 @@ class Forwarder:
         dice: random.Random,
         metrics: Metrics,
         trace: Trace | None = None,
+        priorities: Mapping[str, int] | None = None,
     ) -> None:
         self._upstream, self._metrics = upstream, metrics
         self._clock, self._times = clock, OpeningTimes(upstream.windows)
+        turns = LaneTurns()
         self._logs = {
             name: LogLanes(
-                upstream, log, name, make, clock=clock, dice=dice, metrics=metrics, trace=trace
+                upstream,
+                log,
+                name,
+                make,
+                clock=clock,
+                dice=dice,
+                metrics=metrics,
+                trace=trace,
+                turns=turns,
+                priority=(priorities or {}).get(name, 0),
             )
             for name in log.names()
             if name in (upstream.logs or (name,))

@@ -87,7 +87,8 @@ class Lane:
             self._batches = PlannedBatches(upstream, log, name, self.consumer, matches, clock)
         else:
             self._batches = OpenBatches(upstream, log, name, clock, self.consumer)
-        self._diagnosis = Diagnosis(upstream, log, name, sink, matches, clock)
+        # What it tries may be newer than a backlog: all the better for what that proves.
+        self._diagnosis = Diagnosis(upstream, log.whole, name, sink, matches, clock)
         self._diagnosis.consumer = self.consumer
         self._journal = Journal(logger, f"{self.consumer}, log {name}")
         base, longest = float(upstream.backoff_base), float(upstream.backoff_max)
@@ -155,7 +156,8 @@ class Lane:
         """A snapshot."""
         last, wall_ns = self._log.last_seq(self._name), self._clock.read().wall_ns
         now = self._standing.snapshot(self._name, last, wall_ns, trio.current_time())
-        now = replace(now, part=self._log.part)
+        behind = now.backlog_records + self._log.waiting
+        now = replace(now, part=self._log.part, backlog_records=behind)
         if isinstance(self._batches, PlannedBatches):
             limit = self._batches.limit
             now = replace(now, plain=self._batches.plain, passed=limit.passed, failed=limit.failed)
@@ -185,7 +187,8 @@ class Lane:
                 nursery.start_soon(self._settle)
                 waits = await self._pump()
                 if self._log.is_over(self._standing.floor):
-                    self._stopping = await self._log.split.finish()
+                    self.holding.stale = True  # Another part may follow, or all of it once more.
+                    self._stopping = await self._log.split.finish(keyed=self._sink.keyed)
                 elif waits:
                     await self._finish()
                 nursery.cancel_scope.cancel()
@@ -255,7 +258,8 @@ class Lane:
             with trio.CancelScope() as self._wait:
                 await self._log.turn()
                 batch = await self._next()
-            if batch is None:
+                await self._log.place.wait()
+            if batch is None or self._wait.cancelled_caught:
                 continue
             if self._may_divide and not batch.again and self._log.falls_behind(batch.items[0]):
                 return False  # Where the upstream says what it has, the log may be divided.
@@ -264,7 +268,8 @@ class Lane:
             self._standing.enter(Event.RECORDS)
             if withheld := self._standing.read(batch):
                 self._tell("withheld", records=withheld)
-            await self._send(batch)
+            with self._log.place.sending():
+                await self._send(batch)
         return True
 
     def _is_through(self) -> bool:

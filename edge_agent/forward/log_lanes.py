@@ -19,13 +19,16 @@ from edge_agent.config import Upstream
 from edge_agent.forward.lane import Lane
 from edge_agent.forward.sink import Part, Sink
 from edge_agent.forward.split import LaneLog, Split
+from edge_agent.forward.turns import LanePlace, LaneTurns
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.supervise import supervised
 
 
 class LogLanes:
-    """``make`` gives a sink for the log; the rest is as for a `Lane`."""
+    """``make`` gives a sink for the log; ``turns`` are the upstream's, ``priority`` is the log's.
+    The rest is as for a `Lane`.
+    """
 
     def __init__(
         self,
@@ -38,12 +41,15 @@ class LogLanes:
         dice: random.Random,
         metrics: Metrics,
         trace: Trace | None = None,
+        turns: LaneTurns | None = None,
+        priority: int = 0,
     ) -> None:
         self._what, self._metrics = f"upstream {upstream.name}, log {name}", metrics
         self._split = split = Split(upstream, log, name, clock)
 
         def made(part: Part) -> Lane:
-            view = LaneLog(log, split, part)
+            place = LanePlace(turns or LaneTurns(), priority, is_backlog=part == "backlog")
+            view = LaneLog(log, split, part, place)
             sink = make(name)
             return Lane(
                 upstream, view, name, sink, clock=clock, dice=dice, metrics=metrics, trace=trace

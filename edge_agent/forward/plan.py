@@ -251,6 +251,17 @@ def divided(state: bytes | None) -> tuple[bytes | None, bytes]:
     return msgspec.msgpack.encode(newer), msgspec.msgpack.encode(older)
 
 
+def planned_end(state: bytes | None) -> int:
+    """The last seq that a state has planned; 0 for none."""
+    found = _decoded(state)
+    return found.ranges[-1][1] if isinstance(found, _State) and found.ranges else 0
+
+
+def without_ranges(state: bytes | None) -> bytes | None:
+    """A plan's state without what is planned; a state that is no plan stays as it is."""
+    return divided(state)[0]
+
+
 def without_records(state: bytes) -> bytes:
     """A consumer's state after records of its log were erased: its ranges would hold other bytes
     now, so the plan is made one of another shape. A state that is not a plan stays as it is.

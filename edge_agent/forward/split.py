@@ -23,6 +23,16 @@ the division says so by its number for newer records: then there is no division 
 goes on in order from there. A backlog that is sent to its end is done only if the other lane has
 not met a loss meanwhile (`Split.lost`).
 
+**Newest first.** The backlog is sent in parts of `PART_RECORDS`, the newest part first: it is
+divided once more, again in one commit, and what is below waits under a third position::
+
+    upstream/NAME/older     span (N, S), floor before N: holds what is not sent, until all is
+
+The lane of the backlog goes from part to part, each agreed on anew. A part begins with a block,
+since no block is given in two pieces; and the lowest has all that was planned for a keyed upstream.
+Where the upstream has lost anything of the backlog, it is no longer known which parts, and all of
+it is sent once more, oldest first: rather twice than lost.
+
 **Where it is judged.** `LaneLog.rearrange` is asked each time an upstream has said what it has.
 """
 
@@ -40,15 +50,18 @@ from edge_agent.config import TWO_LANES, Upstream
 from edge_agent.forward.batch_wait import age_s
 from edge_agent.forward.beginning import beginning
 from edge_agent.forward.pause import Holding
-from edge_agent.forward.plan import divided
+from edge_agent.forward.plan import divided, planned_end, without_ranges
 from edge_agent.forward.sink import LaneResume, Part, Resumed
 from edge_agent.forward.sinks.agent.resume import moved
+from edge_agent.forward.turns import LanePlace, LaneTurns
 from edge_agent.log import READ_BYTES, Log
-from edge_agent.store import BACKLOG, Block, Entry, Gap, Position
+from edge_agent.store import BACKLOG, OLDER, Block, Entry, Gap, Position
 
 logger = logging.getLogger(__name__)
 
 _NONE: Final = (0, 0)
+#: How much of a backlog is sent at a time, newest first. Each part costs a commit and a connection.
+PART_RECORDS: Final = 50_000
 
 
 class Split:
@@ -57,7 +70,10 @@ class Split:
     Attributes:
         live_first: whether newer records may go out beside a backlog.
         live, backlog: names of the two consumers.
-        span: first and last seq of the backlog; (0, 0) while there is none.
+        span: first and last seq of the backlog, or of its part that is sent; (0, 0) while there is
+            none.
+        older: last seq before what waits for its turn, newest first; None where nothing does.
+        top: last seq of the whole backlog; 0 while there is none.
         agreed: whether newer records have been agreed on since the start.
         lost: whether the lane of newer records has met a loss that the other one has yet to see.
         holdings: what keeps each lane still.
@@ -68,7 +84,9 @@ class Split:
         self.live_first = upstream.live_first
         self.live = f"upstream/{upstream.name}"
         self.backlog = self.live + BACKLOG
-        self.span = _NONE
+        self.older_name = self.live + OLDER
+        self.span, self.top = _NONE, 0
+        self.older: int | None = None
         self.agreed = self.lost = False
         self.lock = trio.Lock()
         self.holdings: dict[Part, Holding] = {}
@@ -78,15 +96,18 @@ class Split:
         """Take up what is durable, after a start or a person's order."""
         async with self.lock:
             views = [one for one in await self._log.consumers() if one.log == self._name]
-            held = next((one for one in views if one.consumer == self.backlog), None)
-            first, end = _NONE if held is None else held.span
+            by_name = {one.consumer: one for one in views}
+            held, older = by_name.get(self.backlog), by_name.get(self.older_name)
+            if held is None:
+                self._set(_NONE)
+            else:
+                floor, top = (None, 0) if older is None else (older.floor, older.span[1])
+                self._set(held.span, floor, top)
             last = self._log.last_seq(self._name)
-            if held is not None and end > last:
+            if held is not None and self.top > last:
                 # The store was salvaged and lost its end: what comes now takes those numbers again.
-                end = last
-                back = Position(self.backlog, self._name, min(held.floor, last), rewind=True)
-                await self._write(replace(back, span=(first, last)))
-            self._set((first, end) if end else _NONE)
+                floor = min(held.floor if older is None else older.floor, last)
+                await self._rejoin(floor, (floor + 1 if older else held.span[0], last))
         if self.span != _NONE and self._upstream.kind not in TWO_LANES:
             await self.merge(None)
 
@@ -132,13 +153,21 @@ class Split:
         end = self._log.last_seq(self._name)
         _, state = await self._log.position(self.live, self._name)
         newer, older = divided(state) if keyed else (moved(state), moved(state))
-        span = (begin + 1, end)
+        start, parts = begin, []
+        if self._upstream.order == "newest first":
+            start = await self._part_start(begin, end, older)
+        if start > begin:
+            waits = Position(self.older_name, self._name, begin, older, rewind=True)
+            parts = [replace(waits, span=(begin + 1, end))]
+            older = without_ranges(older) or older
+        span = (start + 1, end)
         await self._write(
-            Position(self.backlog, self._name, begin, older, rewind=True, span=span),
+            *parts,
+            Position(self.backlog, self._name, start, older, rewind=True, span=span),
             Position(self.live, self._name, end, newer),
         )
         self.lost = self.agreed = False
-        self._set(span)
+        self._set(span, begin if parts else None, end)
         text = (
             "%s, log %s: %d records wait since long; newer ones go out at once, these beside them"
         )
@@ -154,26 +183,71 @@ class Split:
             async with self.lock:
                 await self._write()
                 floor, _ = await self._log.position(self.backlog, self._name)
+                floor = floor if self.older is None else self.older
                 _, state = await self._log.position(self.live, self._name)
                 state = moved(state) if begin is None else state
                 floor = floor if begin is None else begin
                 await self._write(
-                    Position(self.backlog, self._name, 0, order="forget"),
+                    *self._forgotten(),
                     Position(self.live, self._name, floor, state, rewind=True),
                 )
                 self._set(_NONE)
 
-    async def finish(self) -> bool:
+    async def finish(self, *, keyed: bool) -> bool:
         """The backlog has been sent: it is no more. False where the upstream has lost some of it
-        meanwhile.
+        meanwhile, or an older part follows.
         """
         async with self.lock:
             if self.lost:
                 return False
-            await self._write(Position(self.backlog, self._name, 0, order="forget"))
+            end = self.span[0] - 1
+            if self.older is not None and end > self.older:
+                await self._next_part(self.older, end, keyed=keyed)
+                return False
+            await self._write(*self._forgotten())
             self._set(_NONE)
         logger.warning("%s, log %s: the backlog has been sent", self.live, self._name)
         return True
+
+    async def _next_part(self, floor: int, end: int, *, keyed: bool) -> None:
+        """The lane of the backlog goes on with what lies before what it has sent."""
+        await self._write()
+        _, waiting = await self._log.position(self.older_name, self._name)
+        _, state = await self._log.position(self.backlog, self._name)
+        start = await self._part_start(floor, end, waiting)
+        if keyed:
+            state = waiting if start == floor else without_ranges(state)
+        else:
+            state = moved(state)
+        span = (start + 1, end)
+        await self._write(Position(self.backlog, self._name, start, state, rewind=True, span=span))
+        self._set(span, self.older, self.top)
+
+    async def _part_start(self, floor: int, end: int, state: bytes | None) -> int:
+        """Behind which seq the newest part begins of what lies between the two."""
+        wanted = end - PART_RECORDS
+        if wanted <= floor:
+            return floor
+        items = await self._log.read(self._name, wanted, 1)
+        start = items[0].first - 1 if items else floor
+        return floor if start <= floor or start < planned_end(state) else start
+
+    async def rejoin(self, floor: int, *, anew: bool) -> None:
+        """Nothing waits any more: the backlog is sent in order behind ``floor``."""
+        async with self.lock:
+            await self._write()
+            _, state = await self._log.position(self.backlog, self._name)
+            await self._rejoin(floor, (floor + 1, self.top), moved(state) if anew else None)
+
+    async def _rejoin(self, floor: int, span: tuple[int, int], state: bytes | None = None) -> None:
+        back = Position(self.backlog, self._name, floor, state, rewind=True, span=span)
+        older = Position(self.older_name, self._name, 0, order="forget")
+        await self._write(back, *([] if self.older is None else [older]))
+        self._set(span if span[1] else _NONE)
+
+    def _forgotten(self) -> list[Position]:
+        names = [self.backlog, *([] if self.older is None else [self.older_name])]
+        return [Position(name, self._name, 0, order="forget") for name in names]
 
     async def set_back(self, floor: int, *, first: int | None = None, anew: bool = False) -> None:
         """The backlog goes on behind ``floor``, which is less than it was; from ``first`` on, if
@@ -194,8 +268,8 @@ class Split:
     async def _write(self, *positions: Position) -> None:
         await (await self._log.append(Entry(positions=positions), soon=True)).wait()
 
-    def _set(self, span: tuple[int, int]) -> None:
-        self.span = span
+    def _set(self, span: tuple[int, int], older: int | None = None, top: int = 0) -> None:
+        self.span, self.older, self.top = span, older, top or span[1]
         self._tell()
 
     def _tell(self) -> None:
@@ -206,16 +280,23 @@ class Split:
 class LaneLog(Log):
     """The log as one lane sees it: whole, or ending where the backlog does."""
 
-    def __init__(self, log: Log, split: Split, part: Part) -> None:
+    def __init__(self, log: Log, split: Split, part: Part, place: LanePlace | None = None) -> None:
         # Everything is the log's own and shared with it; only where reading ends is not.
         vars(self).update(vars(log))
-        self.split, self.part = split, part
+        self.whole, self.split, self.part = log, split, part
+        self.place = place or LanePlace(LaneTurns(), 0, is_backlog=part == "backlog")
         self.consumer = split.backlog if part == "backlog" else split.live
 
     @property
     def base(self) -> int:
         """What is not above it is another lane's."""
-        return self.split.span[1] if self.part == "live" else 0
+        return self.split.top if self.part == "live" else 0
+
+    @property
+    def waiting(self) -> int:
+        """How many records wait for their turn behind what this lane sends."""
+        older = self.split.older if self.part == "backlog" else None
+        return 0 if older is None else max(0, self.split.span[0] - 1 - older)
 
     @property
     def is_gone(self) -> bool:
@@ -262,6 +343,10 @@ class LaneLog(Log):
         split, begin, is_loss = self.split, resumed.next - 1, resumed.next <= resume.floor
         if self.part == "backlog":
             first, _ = split.span
+            if is_loss and split.older is not None:
+                is_same = resumed.state is None
+                await split.rejoin(split.older if is_same else begin, anew=is_same)
+                return True
             if is_loss and resumed.next < first:
                 if resumed.state is None:
                     # It has been set back. To when, its number for newer records will tell.
@@ -277,7 +362,7 @@ class LaneLog(Log):
             await split.merge(begin)
             return True
         async with split.lock:
-            if split.span[1] != resume.base:
+            if split.top != resume.base:
                 return True
             split.lost = split.lost or bool(is_loss and resume.base)
             if resume.base or is_loss or not may_divide or not await split.is_due(begin):

@@ -31,6 +31,8 @@ PART_BYTES = 300
 #: Behind an upstream's consumer: the lane that sends its backlog while newer records go out beside
 #: it (`edge_agent.forward.split`). Such a position exists only as long as there is a backlog.
 BACKLOG = "/backlog"
+#: And what of it waits while its newest part is sent first.
+OLDER = "/older"
 #: What a part for quarantine counts instead, whatever it holds: to judge it, to write it as a row
 #: of its own and to tell of it takes as long as hundreds of records, and what is in flight comes
 #: before everybody's next ack. 2,000 of them are 32 MiB.
@@ -40,12 +42,12 @@ QUARANTINE_WEIGHT = 16 * 1024
 def is_backlog(consumer: str) -> bool:
     """Whether this is the backlog's part of an upstream, which exists at times only."""
     # Names of upstreams have no slash, and may be "backlog".
-    return consumer.endswith(BACKLOG) and consumer.count("/") == 2
+    return consumer.endswith((BACKLOG, OLDER)) and consumer.count("/") == 2
 
 
 def whole_consumer(consumer: str) -> str:
     """The upstream that a backlog is of; any other consumer is its own."""
-    return consumer.removesuffix(BACKLOG) if is_backlog(consumer) else consumer
+    return consumer.rpartition("/")[0] if is_backlog(consumer) else consumer
 
 
 class Binding(Struct, frozen=True, gc=False):

@@ -204,3 +204,17 @@ def test_a_rule_has_exactly_one_action_and_what_belongs_to_it(lines: str, expect
 
 def test_the_defaults_pass_every_check() -> None:
     assert parse("", "f") == Config()
+
+
+def test_a_kind_without_a_second_lane_goes_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = '[[upstream]]\nname = "a"\nurl = "ws://h/forward"\n'
+    for order in ("live first", "newest first"):
+        assert parse(given + f'order = "{order}"', "f").upstream[0].live_first
+    assert not parse(given + 'order = "in order"', "f").upstream[0].live_first
+    assert parse(given, "f").upstream[0].live_first
+    for module in ("check", "upstreams"):
+        monkeypatch.setattr(f"edge_agent.config.{module}.TWO_LANES", frozenset())
+    assert not parse(given, "f").upstream[0].live_first
+    assert error_of(given + 'order = "live first"') == (
+        'f: upstream.a.order: expected none, or "in order", found "live first" for ws://'
+    )

@@ -4,11 +4,13 @@ import random
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 import trio.testing
 
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward import Forwarder
+from edge_agent.forward import split as split_module
 from edge_agent.forward.sink import Batch, Resumed
 from edge_agent.forward.split import LaneLog, Split
 from edge_agent.store import Entry, Gap, Position
@@ -207,7 +209,7 @@ async def test_the_backlogs_lane_sees_the_log_up_to_its_end(tmp_path: Path) -> N
         split = Split(upstream("ws://h/"), station.log, "main", station.clock)
         backlog, live = (LaneLog(station.log, split, part) for part in ("backlog", "live"))
         assert backlog.is_gone and not live.is_gone
-        split.span = (3, 5)
+        split._set((3, 5))
         assert (backlog.last_seq("main"), live.last_seq("main"), live.base) == (5, 8, 5)
         items = await backlog.read("main", 2)
         # No block may lie on both sides; if one did, neither lane would get it.
@@ -249,9 +251,9 @@ async def test_a_backlog_is_not_done_while_a_loss_has_to_be_looked_into(
         split = Split(upstream("ws://h/"), station.log, "main", station.clock)
         await split.restore()
         split.lost = True
-        assert not await split.finish() and split.span == (2, 6)
+        assert not await split.finish(keyed=False) and split.span == (2, 6)
         split.lost = False
-        assert await split.finish() and split.span == (0, 0)
+        assert await split.finish(keyed=False) and split.span == (0, 0)
         assert list(await positions(station)) == [LIVE]
 
 
@@ -267,4 +269,69 @@ async def test_a_backlog_that_the_upstream_has_lost_is_sent_again_from_the_oldes
         await station.put(1, start=9)
         await settled()
         assert list(await positions(station)) == [LIVE]
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("url", ["ws://hub:1/forward", "http://h/"])
+async def test_newest_first_a_backlog_goes_part_by_part_from_its_end(
+    autojump_clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setattr(split_module, "PART_RECORDS", 4)
+    clock, keyed = ManualClock(), url.startswith("http")
+    async with running_station(tmp_path, clock=clock) as station, trio.open_nursery() as nursery:
+        for n in range(20):
+            await station.put(3, start=3 * n)
+        clock.advance(WEEK_S)
+        # Whatever takes what is keyed is known to take something first.
+        sinks = Sinks(FakeSink(keyed=keyed), FakeSink(keyed=keyed, script=[SinkUnavailable("no")]))
+        more = {"url": url, "order": "newest first", "batch_records": 3}
+        forwarder = forwarder_for(station, sinks, **more)
+        nursery.start_soon(forwarder.run)
+        await settled()
+        begin = 3 if keyed else 0
+        found = await positions(station)
+        assert found["upstream/hub/older"] == (begin, (begin + 1, 60))
+        assert found[BACKLOG] == (54, (55, 60)) and found[LIVE][0] == 60
+        lanes = {one.part: one.backlog_records for one in forwarder.statistics().lanes}
+        assert lanes == {"live": 0, "backlog": 60 - begin}
+        await station.put(1, start=60)
+        await settled(60)
+        assert sinks[0].sent[-1] == (61, 61)
+        seqs = [seq for first, last in sinks[1].sent[1:] for seq in range(first, last + 1)]
+        assert sorted(seqs) == list(range(begin + 1, 61))
+        # What was planned before the division, and may have been sent, comes last and in order.
+        lowest = 24 if keyed else 6
+        assert seqs[:7] == [55, 56, 57, 58, 59, 60, 49] and seqs[-1] == lowest
+        assert list(await positions(station)) == [LIVE]
+        nursery.cancel_scope.cancel()
+
+
+async def test_newest_first_what_the_upstream_has_lost_is_sent_again_as_a_whole(
+    autojump_clock: Clock, tmp_path: Path
+) -> None:
+    async with running_station(tmp_path) as station, trio.open_nursery() as nursery:
+        await station.put(9)
+        parts = (
+            Position("upstream/hub/older", "main", 1, span=(2, 6)),
+            Position(BACKLOG, "main", 4, span=(4, 5)),
+            Position(LIVE, "main", 6),
+        )
+        await (await station.log.append(Entry(positions=parts))).wait()
+        sinks = Sinks(FakeSink(), FakeSink(next_open=Resumed(4)))
+        nursery.start_soon(forwarder_for(station, sinks).run)
+        await settled()
+        assert (sinks[0].sent, sinks[1].sent) == ([(7, 9)], [(2, 6)])
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_kind_that_takes_no_second_lane_gets_what_was_divided_in_order(
+    autojump_clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(split_module, "TWO_LANES", frozenset())
+    async with running_station(tmp_path) as station, trio.open_nursery() as nursery:
+        await divided(station)
+        sinks = Sinks()
+        nursery.start_soon(forwarder_for(station, sinks).run)
+        await settled()
+        assert [one.sent for one in sinks] == [[(4, 9)]]
         nursery.cancel_scope.cancel()

@@ -122,6 +122,8 @@ _PORTS: Final = {
     "ws": 80, "http": 80, "wss": 443, "https": 443, "postgresql": 5432, "postgres": 5432,
     "nats": 4222, "nats+tls": 4222, "kafka": 9092, "kafka+tls": 9092, "mqtt": 1883, "mqtts": 8883,
 }  # fmt: skip
+
+
 def _asked(upstream: Upstream) -> Finding:
     if place_of(upstream) is not None:
         return judge_upstream(upstream.name, ask(upstream))

@@ -22,7 +22,7 @@ import msgspec
 import trio
 
 from edge_agent.errors import ProtocolError
-from edge_agent.forward import LogRange, Order, OrderRefused, full_name, positions_for
+from edge_agent.forward import LogRange, Order, OrderRefused, full_name, position_for, positions_for
 from edge_agent.moments import parse_moment
 from edge_agent.ops.orders.replay import SendAgain, is_an_upstreams, replay
 from edge_agent.record import format_time
@@ -30,6 +30,7 @@ from edge_agent.store import (
     AGENT_PREFIX,
     BACKLOG,
     LANE_PREFIX,
+    OLDER,
     POSTED_PREFIX,
     ConsumerView,
     Entry,
@@ -392,6 +393,14 @@ class Orders:
             held = views.get((name, each), ConsumerView(name, each, 0, None, False, 0))
             try:
                 configured, beside = one["configured"], views.get((name + BACKLOG, each))
+                waits = views.get((name + OLDER, each))
+                if waits is not None and given.order in ("rewind", "skip"):
+                    raise OrderRefused(
+                        f"{name} sends its backlog newest first: what it has is in parts, which"
+                        " cannot be moved until all is sent"
+                    )
+                if waits is not None:
+                    made.append(position_for(given.order, waits, lines, configured=configured))
                 made += positions_for(
                     given.order, held, beside, lines, configured=configured, target=target
                 )

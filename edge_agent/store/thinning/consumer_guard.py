@@ -5,8 +5,8 @@ the power broke, and its word that it has them was not. In an aggregate they wou
 of each consumer's stretch of a log these blocks stay as they are: the one that its position lies
 in, what it was handed since (`Engine.note_handed`, forgotten when the agent ends), about
 `GUARD_BYTES` behind that, and single records farther on that it was sent out of turn. Where a
-backlog is sent beside newer records, so do the blocks on both sides of its end: what becomes one
-block cannot be given to two lanes.
+backlog is sent beside newer records, so do the blocks on both sides of where it begins and ends:
+what becomes one block cannot be given to two lanes.
 
 Where that was not enough, a consumer comes back with a position within a thinned block. It is then
 told "thinned" up to the block's end instead of the aggregates, and that is counted: rather less
@@ -103,7 +103,8 @@ def guard_of(
         stretches.append((floor, _behind(txn, header, reached, limit, page_bytes)))
         stretches += [(seq - 1, seq) for seq in handed.alone(consumer.name, log) if seq > floor]
         if position is not None and position.span[1]:
-            stretches.append((position.span[1] - 1, position.span[1] + 1))
+            begin, end = position.span
+            stretches += [(begin - 2, begin), (end - 1, end + 1)]
     return Guard(min((floor for floor, _ in stretches), default=0), stretches)
 
 

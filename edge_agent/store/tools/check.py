@@ -212,7 +212,7 @@ class _Walk:
         log.records, log.last = log.records + count, first + covers - 1
         begin = 70 if flags & 4 else 66
         origin = msgpack.unpackb(value[begin : 66 + extra]) if 66 + extra > begin else None
-        if (version, reserved, flags >> 3) != (1, 0, 0) or low > high or not 1 <= count <= covers:
+        if (version, reserved, flags >> 4) != (1, 0, 0) or low > high or not 1 <= count <= covers:
             self._report.problem(f"log {name}: block {first} has an impossible header")
         if bool(flags & 2) != (origin is not None) or (origin and len(origin) != 9):
             self._report.problem(f"log {name}: block {first} has the origin {origin}")

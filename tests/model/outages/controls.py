@@ -252,7 +252,7 @@ def _thins(shape: Shape) -> bool:
 
 
 def _divided(shape: Shape) -> bool:
-    return shape.live_first and not shape.full
+    return shape.order == "live first" and not shape.full
 
 
 _Planted = tuple[Callable[[], AbstractContextManager[None]], Callable[[Shape], bool], int]

@@ -45,9 +45,10 @@ class Shape:
     commit_interval_ms: int
 
     @property
-    def live_first(self) -> bool:
-        """Whether a backlog goes beside what is new, as it does unless somebody says otherwise."""
-        return self.commit_interval_ms != 1000
+    def order(self) -> str:
+        """What goes upstream first."""
+        orders = {1000: "in order", 50: "newest first"}
+        return orders.get(self.commit_interval_ms, "live first")
 
     @property
     def machines(self) -> tuple[str, ...]:

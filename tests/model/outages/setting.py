@@ -55,7 +55,7 @@ backlog_after = "10s"
 def configuration(shape: Shape, name: str, folder: Path) -> str:
     """The TOML of the machine ``name``."""
     ports = {each: port for port, each in PORTS.items()}
-    order = "live first" if shape.live_first else "in order"
+    order = shape.order
     small = bool(shape.full) and name != "hub"
     text = _EVERYBODY.format(
         port=ports[name],

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final
+from unittest.mock import patch
 
 import trio
 
+from edge_agent.forward import split
 from tests.model.determinism import run_seeded
 from tests.model.outages.disk import Fuse, disks
 from tests.model.outages.http_hub import MODES, HttpHub
@@ -31,6 +33,8 @@ _LOOK_S: Final = 5.0  # From one look to the next while everything is on its way
 _TRACED: Final = 60
 #: A machine that was killed comes back after this long at most.
 _DOWN_MAX_S: Final = 60.0
+#: Parts of a backlog that is sent newest first: it has some hundred records here.
+_PART_RECORDS: Final = 20
 #: Where stores are made: in memory, since what is simulated here is not the power failing.
 _PLACE: Final = Path("/dev/shm")
 
@@ -266,7 +270,10 @@ def simulate(plan: Plan, *, to_the_end: bool = True) -> Result:
     async def main(_: random.Random) -> None:
         nonlocal ended
         worlds.append(World(plan, Path(folder)))
-        with disks({each.folder: each.disk for each in worlds[0].machines.values()}):
+        with (
+            patch.object(split, "PART_RECORDS", _PART_RECORDS),
+            disks({each.folder: each.disk for each in worlds[0].machines.values()}),
+        ):
             await worlds[0].run(to_the_end=to_the_end)
         ended = trio.current_time()
 

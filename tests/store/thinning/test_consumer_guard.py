@@ -112,4 +112,4 @@ def test_what_lies_beside_the_end_of_a_backlog_never_becomes_one_block(
     newer = Position("upstream/a", "main", 27)
     engine.commit([Entry(positions=(newer,))])
     engine.commit([Entry(positions=(Position("upstream/a/backlog", "main", 3, span=(4, 15)),))])
-    assert left_alone(engine, look(engine)) == [1, 13, 16]
+    assert left_alone(engine, look(engine)) == [1, 4, 13, 16]
