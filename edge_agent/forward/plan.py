@@ -246,9 +246,7 @@ def plan_ranges(
 ) -> list[Range]:
     """Cut adjoining extents into ranges of at most so many records and encoded bytes.
 
-    Where they grow, each may have `GROWTH` times as much as the one before, up to that many
-    records and bytes.
-
+    Where they grow, each may have `GROWTH` times as much as the one before, up to that.
     A single record is never cut, whatever its size. Sizes within a block are taken as equal; the
     upstream's own limit is what 413 and halving are for. Gaps cost nothing and join a range.
     A thinned block is never cut either.
