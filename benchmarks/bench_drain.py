@@ -38,19 +38,21 @@ RECORDS = 5_000_000
 SOURCE = "bench/0"
 
 
-def run(folder: Path, *, records: int = RECORDS, block_records: int = 0) -> Row:
+def run(folder: Path, *, records: int = RECORDS, block_records: int = 0, beside: str = "") -> Row:
     """Make the backlog, start the hub, time the drain, read the hub back.
 
     Args:
         folder: for both stores; emptied.
         records: how many.
         block_records: in each block, at least 7; 0: as a load of batches of 100 makes them.
+        beside: the configuration of further upstreams.
     """
     shutil.rmtree(folder, ignore_errors=True)
     hub_port = free_port()
     config = (
         f'[[upstream]]\nname = "hub"\nurl = "ws://127.0.0.1:{hub_port}/forward"\n'
         'backoff_base = "200ms"\nbackoff_max = "400ms"\n'
+        f"{beside}"
     )
     if block_records:
         checksums = fill(folder / "agent" / "data", records, block_records)

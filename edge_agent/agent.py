@@ -51,7 +51,7 @@ from edge_agent import startup
 from edge_agent.asking import Asker
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.commit import Committer, RunBlocking, Trace
-from edge_agent.config import Config, Upstream, people_url
+from edge_agent.config import Config, Upstream, people_url, with_sending
 from edge_agent.dial import Dial, NameLookup, dial_tcp
 from edge_agent.digest import Digester
 from edge_agent.forward import Forwarder, LinkPace, UpstreamReload, Upstreams, make_sink
@@ -165,6 +165,7 @@ async def run(
         trace=trace, hangups=hangups, reread=reread,
     )  # fmt: skip
     startup.require(config)
+    config = with_sending(config)
     trio.socket.set_custom_hostname_resolver(NameLookup())
     opening = partial(Engine.open, clock=around.clock, entropy=entropy)
     engine = await run_blocking(opening, Path(config.store.path), store_settings(config, medium))

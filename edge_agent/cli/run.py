@@ -2,8 +2,8 @@
 
 The first SIGTERM or SIGINT drains: nothing new is taken, what was accepted is committed and acked.
 A second one ends it at once; what was acked is on the card either way. SIGHUP says that a
-certificate, a token, rules or upstreams were changed, and ends nothing, as a terminal that is closed sends
-it, too.
+certificate, a token, rules or upstreams were changed, and ends nothing, as a terminal that is
+closed sends it, too.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import click
 from edge_agent.cli.agent_http import AgentAddress, url_options
 from edge_agent.cli.common import Failure
 from edge_agent.cli.doctor.deliveries import limits
-from edge_agent.ops.text import amount, duration, percent, phase, ratio, size
+from edge_agent.ops.text import amount, duration, percent, phase, ratio, size, taken
 from edge_agent.printable import json_text, often, printable
 
 _ALARMS_SHOWN = 10
@@ -114,7 +114,12 @@ def _upstreams(status: dict[str, Any]) -> Any:
     if not status["upstreams"]:
         return None
     table = _table(
-        "upstream", ("phase", False), ("backlog", True), ("forwarded", True), ("", False)
+        "upstream",
+        ("phase", False),
+        ("backlog", True),
+        ("forwarded", True),
+        ("takes", True),
+        ("", False),
     )
     for one in status["upstreams"]:
         table.add_row(
@@ -122,6 +127,8 @@ def _upstreams(status: dict[str, Any]) -> Any:
             _text(phase(one["phase"], one["retry_in_s"])),
             amount(one["backlog_records"]),
             amount(one["acknowledged_records"]),
+            # An agent of an earlier version does not say.
+            taken(one.get("records_per_s"), one.get("bytes_per_s")),
             _text(one["error"] or "", 60),
         )
     return table

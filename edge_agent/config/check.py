@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from edge_agent.access import is_loopback
 from edge_agent.config.check_mqtt import lacks_devices
 from edge_agent.config.check_rules import ACTIONS, rule_mistakes
-from edge_agent.config.check_upstreams import upstream_problems
+from edge_agent.config.check_upstreams import sending_problems, upstream_problems
 from edge_agent.config.derived_rules import circle_of, derived_problems
 from edge_agent.config.quantities import KIB, MIB, Duration, Share, Size
 from edge_agent.config.shape import Config, Rule
@@ -202,8 +202,9 @@ def problems(config: Config, where: Where) -> Iterator[Problem]:
             yield _problem(f"upstream.{upstream.name}.{key}", where, expected, found)
         if (lacking := lacks_devices(upstream, len(config.log))) is not None:
             yield _problem(f"upstream.{upstream.name}.mqtt.client_id", where, *lacking)
-        if (lacking := lacks_devices(upstream, len(config.log))) is not None:
-            yield _problem(f"upstream.{upstream.name}.mqtt.client_id", where, *lacking)
+    rules = {rule.name for rule in config.rule}
+    for name, (key, expected, found) in sending_problems(config.upstream, rules):
+        yield _problem(f"upstream.{name}.{key}", where, expected, found)
     for rule in config.rule:
         yield from _about_rule(rule, f"rule.{rule.name}", where)
     if circle := circle_of(config.rule):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 
+from edge_agent.config.sending import rule_name, step_of
 from edge_agent.config.upstreams import Upstream
 from edge_agent.config.urls import Problem
 from edge_agent.config.windows import parse_window
@@ -32,3 +33,27 @@ def upstream_problems(upstream: Upstream, logs: Container[str]) -> Iterator[Prob
         except ProtocolError:
             expected = '"oldest", "now", a time such as "2026-11-22T10:00:00Z", or an age: "-7d"'
             yield Problem("start", expected, f'"{upstream.start}"')
+
+
+def sending_problems(
+    upstreams: Sequence[Upstream], rules: Container[str]
+) -> Iterator[tuple[str, Problem]]:
+    """All that does not fit of what upstreams are sent instead of records, by their names."""
+    seen: dict[float, Upstream] = {}
+    for one in upstreams:
+        try:
+            step = step_of(one.send)
+        except ValueError as error:
+            yield one.name, Problem("send", str(error), f'"{one.send}"')
+            continue
+        if step is None:
+            continue
+        if not 1 <= step <= 366 * 86_400:
+            yield one.name, Problem("send", "means over 1s to 366d", f'"{one.send}"')
+        if rule_name(step) in rules:
+            expected = f"no rule called {rule_name(step)}, as the one behind this key is"
+            yield one.name, Problem("send", expected, "one")
+        first = seen.setdefault(step, one)
+        if first.streams != one.streams:
+            expected = f"the streams of {first.name}, as one rule sums up for both"
+            yield one.name, Problem("streams", expected, "others")

@@ -192,6 +192,7 @@ always = ["main"]
 [[upstream]]
 name = "cloud"
 logs = ["main"]
+send = "1m means"
 start = "now"
 url = "https://logs.example/v1/in"
 streams = ["greenhouse/**"]

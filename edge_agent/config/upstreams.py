@@ -103,6 +103,7 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     url: str  # wss://HOST:PORT/forward, or https://HOST/PATH
     streams: tuple[str, ...] = ("**",)  # patterns
     logs: tuple[str, ...] = ()  # names; none named: every log
+    send: str = "records"  # "1m means": figures of each minute instead
     start: str = "oldest"  # of a new one, once: "oldest", "now", a time or an age: "-7d"
     token_file: str | None = None  # one line; sent as Authorization: Bearer
     user: str | None = None  # together with password_file; http: Authorization: Basic

@@ -32,6 +32,8 @@ from edge_agent.store.thinning import cut_beside
 
 #: Ranges planned with one commit. A commit per batch would tie forwarding to the commit interval.
 RANGES_MAX = 8
+#: By how much a batch may be larger than the one before it, until a link's speed is known.
+GROWTH = 4
 #: Single records refused in a row after which the configuration must be wrong.
 SINGLES_MAX = 16
 
@@ -275,10 +277,16 @@ def without_records(state: bytes) -> bytes:
 
 
 def plan_ranges(
-    extents: Sequence[Extent], *, records_max: int, bytes_max: int, ranges_max: int = RANGES_MAX
+    extents: Sequence[Extent],
+    *,
+    records_max: int,
+    bytes_max: int,
+    ranges_max: int = RANGES_MAX,
+    grows_to: tuple[int, int] | None = None,
 ) -> list[Range]:
     """Cut adjoining extents into ranges of at most so many records and encoded bytes.
 
+    Where they grow, each may have `GROWTH` times as much as the one before, up to that.
     A single record is never cut, whatever its size. Sizes within a block are taken as equal; the
     upstream's own limit is what 413 and halving are for. Gaps cost nothing and join a range.
     A thinned block is never cut either.
@@ -286,6 +294,7 @@ def plan_ranges(
     if not extents:
         return []
     ranges: list[Range] = []
+    records_cap, bytes_cap = grows_to or (records_max, bytes_max)
     start, count, size = extents[0].first, 0, 0
     for extent in extents:
         if extent.records:
@@ -295,6 +304,8 @@ def plan_ranges(
                 if len(ranges) == ranges_max:
                     return ranges
                 start, count, size = extent.first, 0, 0
+                records_max = min(records_max * GROWTH, records_cap)
+                bytes_max = min(bytes_max * GROWTH, bytes_cap)
             count, size = count + extent.records, size + extent.size
             continue
         each = max(1, extent.size // (extent.last - extent.first + 1))
@@ -306,6 +317,8 @@ def plan_ranges(
                 if len(ranges) == ranges_max:
                     return ranges
                 start, count, size = at, 0, 0
+                records_max = min(records_max * GROWTH, records_cap)
+                bytes_max = min(bytes_max * GROWTH, bytes_cap)
                 continue
             taken = min(max(room, 1), extent.last - at + 1)
             at, count, size = at + taken, count + taken, size + taken * each

@@ -11,12 +11,12 @@ import zlib
 from collections.abc import Callable, Sequence
 from itertools import islice
 
-import msgspec
 import trio
 
 from edge_agent.clock import Clock
 from edge_agent.config import Upstream
 from edge_agent.errors import SinkError, SinkRefused
+from edge_agent.forward.aside import quarantined
 from edge_agent.forward.batch_limit import (
     CUTS_MAX,
     HALVED_BYTES_MIN,
@@ -24,6 +24,7 @@ from edge_agent.forward.batch_limit import (
     SUSPECTED_AFTER_S,
     BatchLimit,
 )
+from edge_agent.forward.batch_pace import BatchPace
 from edge_agent.forward.batch_wait import wait_for_batch
 from edge_agent.forward.max_age import as_expired, is_expired
 from edge_agent.forward.open_reader import READ_BYTES
@@ -42,7 +43,7 @@ from edge_agent.forward.sink import Batch
 from edge_agent.forward.sinks.http.body import RENDERING
 from edge_agent.log import Log
 from edge_agent.record import Record
-from edge_agent.store import Block, Boot, Entry, Gap, Position, Quarantined, whole_consumer
+from edge_agent.store import Block, Boot, Entry, Gap, Position, whole_consumer
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,9 @@ class PlannedBatches:
         self._upstream, self._log, self._name, self._consumer = upstream, log, name, consumer
         self._matches, self._clock = matches, clock
         self._plan = Plan(shape_of(upstream))
+        self._pace = BatchPace(int(upstream.batch_bytes), upstream.batch_records)
+        #: When the last batch was given.
+        self._given_at = 0.0
         self._floor = 0
         #: Up to there it may have records: the second half of a range was sent with the first.
         self._handed = 0
@@ -87,6 +91,7 @@ class PlannedBatches:
         if floor < self._floor:
             self._handed = 0  # By order: what it gets again may have been thinned meanwhile.
         self._floor, self._cuts = floor, 0
+        self._pace.restored()
         # It may have been sent, so it comes as it is once more, whatever the limits are today.
         self._as_it_was = self._plan.ranges[0] if self._plan.ranges else None
 
@@ -128,6 +133,7 @@ class PlannedBatches:
             if batch is not None and not await self._made_smaller(batch):
                 self._handed = max(self._handed, batch.last)
                 self._log.note_handed(self._consumer, self._name, self._handed)
+                self._given_at = trio.current_time()
                 return batch
 
     def sent(self, batch: Batch, sent_bytes: int = 0) -> None:
@@ -141,6 +147,10 @@ class PlannedBatches:
         if sent_bytes:
             most = int(self._upstream.batch_bytes)
             plan.limit = plan.limit.after_pass(batch.stored_bytes, sent_bytes, most)
+            took = trio.current_time() - self._given_at
+            self._pace.answered(batch.stored_bytes, batch.stored_records, took)
+            if plan.ranges and not self._is_handed and self._pace.too_large(len(plan.ranges)):
+                plan.ranges.clear()  # The link is slower than they were planned for.
 
     async def sent_again(self, *, release: bool) -> None:
         """The first of what a person wanted sent once more is done; ``release``: it has arrived and
@@ -184,6 +194,7 @@ class PlannedBatches:
         and what is planned from now on made smaller.
         """
         self._cuts += 1
+        self._pace.failed()
         if self._cuts == 1:
             wait = 0.0 if sent_bytes > HALVED_BYTES_MIN else SUSPECTED_AFTER_S
             self._suspected_at = trio.current_time() + wait
@@ -226,6 +237,11 @@ class PlannedBatches:
     def exhausted(self) -> bool:
         """Whether so many single records were refused in a row that `next` will raise."""
         return self._plan.singles >= SINGLES_MAX
+
+    @property
+    def _is_handed(self) -> bool:
+        """Whether the first range, or a part of it, may have been sent."""
+        return self._plan.ranges[0][0] <= self._handed
 
     def is_first_single(self, batch: Batch) -> bool:
         """Whether it is a single record, the first of a row to be refused."""
@@ -276,15 +292,20 @@ class PlannedBatches:
         return True
 
     async def _make_plan(self) -> None:
-        upstream, plan = self._upstream, self._plan.copy()
-        configured = int(upstream.batch_bytes)
-        extents, boots, expired = await self._survey()
+        plan = self._plan.copy()
+        pace = self._pace
+        configured = int(self._upstream.batch_bytes)
+        limit = plan.limit.stored or configured
+        most = min(limit, configured if pace.starting else pace.bytes)
+        extents, boots, expired = await self._survey(most)
         plan.expired = max(plan.expired, expired)
         plan.ranges = plan_ranges(
             extents,
-            records_max=upstream.batch_records,
-            bytes_max=min(configured, plan.limit.stored or configured),
+            records_max=pace.records,
+            bytes_max=min(pace.bytes, limit),
+            grows_to=(self._upstream.batch_records, limit) if pace.starting else None,
         )
+        pace.planned()
         known = self._log.clock_offsets
         plan.offsets = {boot: known[boot] for boot in boots if boot in known}
         if plan.ranges:
@@ -292,7 +313,7 @@ class PlannedBatches:
             # seldom; one of few is today's records, and rides on the commit that comes anyway.
             await self._keep(plan, soon=len(plan.ranges) == RANGES_MAX)
 
-    async def _survey(self) -> tuple[list[Extent], set[Boot], int]:
+    async def _survey(self, most: int) -> tuple[list[Extent], set[Boot], int]:
         """What there is to plan, the boots whose clocks were not set when it came, and up to where
         it is too old to be sent.
         """
@@ -302,7 +323,7 @@ class PlannedBatches:
         boots: set[Boot] = set()
         cursor, size = self._floor, 0
         # What is too old has no size, and may be years of small blocks.
-        while size < self._upstream.batch_bytes * RANGES_MAX and len(extents) < _EXTENTS_MAX:
+        while size < most * RANGES_MAX and len(extents) < _EXTENTS_MAX:
             read = await self._log.read(self._name, cursor, READ_BYTES)
             if not read:
                 break
@@ -384,31 +405,21 @@ class PlannedBatches:
         """
         position = Position(self._consumer, self._name, batch.last, encode_plan(plan))
         for start in range(0, max(len(records), 1), _ASIDE_RECORDS):
+            now_ns = self._clock.read().wall_ns
             part = tuple(
-                self._quarantined(record, refusal)
+                quarantined(
+                    record,
+                    refusal,
+                    consumer=whole_consumer(self._consumer),
+                    log=self._name,
+                    now_ns=now_ns,
+                )
                 for record in records[start : start + _ASIDE_RECORDS]
             )
             is_last = start + _ASIDE_RECORDS >= len(records)
             entry = Entry(positions=(position,) if is_last else (), quarantine=part)
             await (await self._log.append(entry)).wait()
         self._plan, self._floor, self._as_it_was, self._cuts = plan, batch.last, None, 0
-
-    def _quarantined(self, record: Record, refusal: SinkRefused) -> Quarantined:
-        reason = refusal.records.get(record.seq) or str(refusal)
-        # Sent again by order, it is by the lane that stays.
-        consumer = whole_consumer(self._consumer)
-        return Quarantined(
-            code=f"upstream_{refusal.code}",
-            reason=f"{consumer}: {reason}",
-            stream=record.stream,
-            source=record.source,
-            number=record.source_seq,
-            arrival_ns=self._clock.read().wall_ns,
-            body=_body(record),
-            consumer=consumer,
-            log=self._name,
-            seq=record.seq,
-        )
 
 
 def shape_of(upstream: Upstream) -> int:
@@ -417,10 +428,3 @@ def shape_of(upstream: Upstream) -> int:
     tables = [(name, getattr(upstream, name)) for name in upstream.tables]
     facts = (upstream.url, *how, tuple(upstream.streams), *tables)
     return zlib.crc32(repr(facts).encode())
-
-
-def _body(record: Record) -> bytes:
-    try:
-        return msgspec.msgpack.encode(record.fields)
-    except (TypeError, ValueError, OverflowError):
-        return repr(record.fields).encode()

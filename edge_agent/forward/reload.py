@@ -13,7 +13,7 @@ from collections.abc import Callable
 from msgspec import structs
 
 from edge_agent.commit import RunBlocking
-from edge_agent.config import Config, Upstream
+from edge_agent.config import SENDING, Config, Upstream, with_sending
 from edge_agent.errors import ConfigError
 from edge_agent.forward.upstreams import Upstreams, removed
 
@@ -38,6 +38,7 @@ class UpstreamReload:
         run_blocking: RunBlocking,
     ) -> None:
         self._logs, self._upstreams = config.log.keys(), upstreams
+        self._rules = {rule.name: rule for rule in config.rule}
         self._reread, self._run_blocking = reread, run_blocking
 
     async def again(self) -> None:
@@ -46,8 +47,10 @@ class UpstreamReload:
             return
         before = {one.name: one for one in self._upstreams.configured}
         try:
-            given = (await self._run_blocking(self._reread)).upstream
+            config = with_sending(await self._run_blocking(self._reread))
+            given = config.upstream
             self._check_logs(given)
+            self._check_sending(config)
             if given == self._upstreams.configured:
                 return
             await self._upstreams.change(given)
@@ -70,6 +73,13 @@ class UpstreamReload:
                 if name not in self._logs:
                     at, expected = f"upstream.{one.name}.logs", "a log that the agent started with"
                     raise ConfigError(at, expected, f'"{name}"')
+
+    def _check_sending(self, config: Config) -> None:
+        """Windows begin with a start: an upstream for which one would be new would get nothing."""
+        for rule in config.rule:
+            if rule.name.startswith(SENDING) and self._rules.get(rule.name) != rule:
+                expected = "what the agent started with, as its windows begin with a start"
+                raise ConfigError("upstream send", expected, f"another {rule.name}")
 
 
 def changes(old: Upstream, new: Upstream) -> list[str]:

@@ -247,6 +247,7 @@ def upstream_status(upstream: Upstream, now: ForwarderStatistics) -> UpstreamSta
         lanes=tuple(map(_lane_status, now.lanes)),
         mistaken=any(lane.mistaken for lane in now.lanes),
         obstacle=now.obstacle,
+        acknowledged_bytes=now.size,
     )
 
 

@@ -13,13 +13,14 @@ share less what is undelivered. It fills at the rate at which records come in ("
 the last hour), less the rate at which the lane takes them, both at the mean size that a record has
 in this log. What an upstream need not have (``required = false``) also goes by age.
 
-**Drain.** The backlog over what goes out more than comes in, over the last two minutes.
+**Drain.** The backlog over what goes out more than comes in, over the last two minutes. What an
+upstream acknowledges a second is the mean of the same time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from edge_agent.config import Config, Upstream
@@ -126,19 +127,22 @@ Ending = Literal["share", "age"]
 @dataclass(frozen=True, slots=True)
 class PositionSample:
     """Positions at one moment: the newest of each log, and each lane's floor by upstream and log;
-    with them what each log had discarded and refused.
+    with them what each log had discarded and refused, and how many records and bytes each upstream
+    had acknowledged.
     """
 
     last: Mapping[str, int]
     floors: Mapping[tuple[str, str], int]
     discarded: Mapping[str, int]
     refused: Mapping[str, int]
+    taken: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class LogRates:
-    """What happened over one stretch: records a second into each log, out by each lane; and how
-    many records each log discarded and refused in it. ``seconds`` is 0 where nothing is known.
+    """What happened over one stretch: records a second into each log, out by each lane; how many
+    records each log discarded and refused in it; and records and bytes a second that each upstream
+    acknowledged. ``seconds`` is 0 where nothing is known.
     """
 
     seconds: float
@@ -146,6 +150,7 @@ class LogRates:
     out: Mapping[tuple[str, str], float]
     discarded: Mapping[str, int]
     refused: Mapping[str, int]
+    taken: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 NOTHING = LogRates(0.0, {}, {}, {}, {})
@@ -228,6 +233,11 @@ def between(old: PositionSample, new: PositionSample, seconds: float) -> LogRate
         },
         _more(old.discarded, new.discarded),
         _more(old.refused, new.refused),
+        {
+            name: (max(0, records - before[0]) / seconds, max(0, size - before[1]) / seconds)
+            for name, (records, size) in new.taken.items()
+            for before in [old.taken.get(name, (records, size))]
+        },
     )
 
 
@@ -387,6 +397,9 @@ class Projections:
             },
             discarded={name: int(get("records_discarded_total", name)) for name in names},
             refused={name: int(get("records_refused_total", name)) for name in names},
+            taken={
+                one.name: (one.acknowledged_records, one.acknowledged_bytes) for one in upstreams
+            },
         )
 
     def _rates(
@@ -408,8 +421,11 @@ def _about_upstream(
     mine = [lane for lane in lanes if lane.upstream == one.name]
     found = drain(mine, recent)
     waits_for = next((lane.waits_for for lane in one.lanes if lane.waits_for), None)
+    records_per_s, bytes_per_s = recent.taken.get(one.name, (None, None))
     return replace(
         one,
+        records_per_s=records_per_s,
+        bytes_per_s=bytes_per_s,
         drains_in_s=None if found is None else found.seconds,
         outlook=about_upstream(found, waits_for),
     )

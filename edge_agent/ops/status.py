@@ -136,7 +136,8 @@ class UpstreamStatus:
     connection), or ``there``: it has answered.
     ``drains_in_s`` is when the backlog will have drained at this link, None where it does not, or
     where there is none worth the name; ``outlook`` says either in words, or until when it waits.
-    ``mistaken``: it fails on a mistake of the agent's own.
+    ``mistaken``: it fails on a mistake of the agent's own. ``records_per_s`` and ``bytes_per_s``
+    are what it acknowledged in the last two minutes, None before that can be told.
     """
 
     name: str
@@ -161,6 +162,9 @@ class UpstreamStatus:
     mistaken: bool = False
     obstacle: Obstacle | None = None
     expired_records: int = 0
+    acknowledged_bytes: int = 0
+    records_per_s: float | None = None
+    bytes_per_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,13 @@ def phase(word: str, retry_in_s: float | None) -> str:
     return word if retry_in_s is None else f"{word}, next try in {duration(retry_in_s)}"
 
 
+def taken(records_per_s: float | None, bytes_per_s: float | None) -> str:
+    """What an upstream takes: ``120/s  3.4 KiB/s``."""
+    if records_per_s is None:
+        return UNKNOWN
+    return f"{amount(records_per_s)}/s  {size(bytes_per_s)}/s"
+
+
 def duration(seconds: float | None) -> str:
     """``850 µs``, ``12 ms``, ``3.2 s``, ``4 min``, ``5 h 12 min``, ``3 d 4 h``."""
     if seconds is None:

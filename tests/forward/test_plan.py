@@ -172,3 +172,14 @@ def test_how_often_the_floor_was_moved_outlives_every_plan() -> None:
         assert decode_plan(encode_plan(plan), shape, floor).moves == 2
     assert moves_of(moved(without_records(encode_plan(plan)))) == 3
     assert moves_of(None) == moves_of(b"?") == 0
+
+
+def test_ranges_that_grow_have_four_times_as_much_as_the_one_before_up_to_a_bound() -> None:
+    ranges = plan_ranges(
+        [Extent(1, 1000, 1000), Extent(1001, 2000, 1000)],
+        records_max=10,
+        bytes_max=100,
+        grows_to=(500, 10_000),
+    )
+    sizes = [last - first + 1 for first, last in ranges]
+    assert sizes == [10, 40, 160, 500, 500, 500, 290]

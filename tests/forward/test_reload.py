@@ -84,6 +84,15 @@ async def test_a_bad_file_leaves_the_old_upstreams_and_the_journal_says_why(
         assert "the upstreams stay as they were: " in caplog.text and told in caplog.text
 
 
+async def test_means_that_no_rule_makes_yet_wait_for_a_restart_and_so_do_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with reloading(tmp_path, HUB) as one:
+        one.text = HUB + 'send = "1m means"\n' + CLOUD
+        await one.reload.again()
+        assert one.names == ["hub"] and "begin with a start" in caplog.text
+
+
 async def test_without_a_way_to_read_it_again_nothing_changes(tmp_path: Path) -> None:
     async with running_station(tmp_path) as station:
         several = Several(station, "a")

@@ -84,7 +84,10 @@ class Story:
             lane = LaneStatus(
                 "main", self.phase, self.connected[name], int(floor), backlog, backlog / 10
             )
-            one = replace(UPSTREAM, name=name, required=name == "hub", lanes=(lane,))
+            one = replace(
+                UPSTREAM, name=name, required=name == "hub", lanes=(lane,),
+                acknowledged_records=int(floor), acknowledged_bytes=20 * int(floor),
+            )  # fmt: skip
             shown.append(replace(one, connected=self.connected[name]))
         return tuple(shown)
 
@@ -98,6 +101,17 @@ class Story:
             self.now, (log,), self.upstreams(), interval_s=1.0, clock_synced=True
         )
         return told, {one.name: one for one in upstreams}
+
+
+def test_what_each_upstream_takes_a_second_is_told_once_it_is_known() -> None:
+    story = Story()
+    story.run(10, hub=5)
+    assert story.look()[1]["hub"].records_per_s is None
+    story.run(600, hub=5, extra=0)
+    upstreams = story.look()[1]
+    hub, extra = upstreams["hub"], upstreams["extra"]
+    assert (hub.records_per_s, hub.bytes_per_s) == (pytest.approx(5), pytest.approx(100))
+    assert (extra.records_per_s, extra.bytes_per_s) == (0, 0)
 
 
 def test_while_all_is_well_nothing_is_said() -> None:

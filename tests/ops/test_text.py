@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_agent.ops.text import ago, amount, duration, percent, rough, size
+from edge_agent.ops.text import ago, amount, duration, percent, rough, size, taken
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,8 @@ def test_a_clock_that_was_set_back_does_not_show_a_negative_age() -> None:
 
 def test_small_parts_keep_a_digit() -> None:
     assert (percent(0.004), percent(0.07), percent(1)) == ("0.4 %", "7 %", "100 %")
+
+
+def test_what_an_upstream_takes_is_records_and_bytes() -> None:
+    assert taken(None, None) == "–"
+    assert taken(120.0, 3482.0) == "120/s  3.4 KiB/s"

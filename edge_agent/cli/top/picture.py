@@ -168,7 +168,7 @@ def _upstreams(moment: AgentMoment) -> Iterator[Line]:
     upstreams = moment.status["upstreams"]
     if not upstreams:
         return
-    yield _upstream_row("UPSTREAM", "BACKLOG", "RATE", "DRAINS IN", "PHASE"), "bold"
+    yield _upstream_row("UPSTREAM", "BACKLOG", "RATE", "BYTES", "DRAINS IN", "PHASE"), "bold"
     for one in upstreams[:_UPSTREAMS_SHOWN]:
         rate = moment.upstream_rates.get(one["name"])
         drains_s = one["drains_in_s"]
@@ -178,6 +178,8 @@ def _upstreams(moment: AgentMoment) -> Iterator[Line]:
                 printable(one["name"]),
                 amount(one["backlog_records"]),
                 UNKNOWN if rate is None else f"{amount(rate)}/s",
+                # An agent of an earlier version does not say.
+                UNKNOWN if (each := one.get("bytes_per_s")) is None else f"{size(each)}/s",
                 UNKNOWN if drains_s is None else rough(drains_s),
                 phase(one["phase"], one["retry_in_s"]) + (f": {printable(told)}" if told else ""),
             ),
@@ -188,8 +190,8 @@ def _upstreams(moment: AgentMoment) -> Iterator[Line]:
     yield "", ""
 
 
-def _upstream_row(name: str, backlog: str, rate: str, drains: str, rest: str) -> str:
-    return f"{set_cell_size(name, 16)} {backlog:>9} {rate:>9} {drains:>10}  {rest}"
+def _upstream_row(name: str, backlog: str, rate: str, each: str, drains: str, rest: str) -> str:
+    return f"{set_cell_size(name, 16)} {backlog:>9} {rate:>9} {each:>10} {drains:>10}  {rest}"
 
 
 def _stream_heading(screen: Screen) -> Line:

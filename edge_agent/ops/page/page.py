@@ -21,7 +21,7 @@ from edge_agent.ops.status import (
     Status,
     UpstreamStatus,
 )
-from edge_agent.ops.text import UNKNOWN, ago, amount, duration, percent, phase, ratio, size
+from edge_agent.ops.text import UNKNOWN, ago, amount, duration, percent, phase, ratio, size, taken
 from edge_agent.printable import ended, html_text
 from edge_agent.store import Quarantined
 from edge_agent.wear import Stretch, Wear
@@ -236,6 +236,7 @@ def _upstreams(upstreams: Sequence[UpstreamStatus]) -> str:
             amount(one.backlog_records),
             duration(one.backlog_s),
             UNKNOWN if one.drains_in_s is None else duration(one.drains_in_s),
+            taken(one.records_per_s, one.bytes_per_s),
             amount(one.acknowledged_records),
             amount(one.refused_records),
             html_text(one.outlook or ""),
@@ -249,12 +250,13 @@ def _upstreams(upstreams: Sequence[UpstreamStatus]) -> str:
         "Backlog",
         "Oldest",
         "Drained in",
+        "Takes",
         "Forwarded",
         "Refused",
         "Outlook",
         "Last error",
     ]
-    inside = table(head, rows, numbers={2, 3, 4, 5, 6}, texts={7, 8})
+    inside = table(head, rows, numbers={2, 3, 4, 5, 6, 7}, texts={8, 9})
     return section("upstreams", "Upstreams", inside)
 
 

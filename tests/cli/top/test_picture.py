@@ -30,7 +30,7 @@ def test_streams_are_shown_with_rate_age_last_values_and_a_sparkline() -> None:
 
 
 def test_upstreams_store_card_and_health_are_shown() -> None:
-    away = replace(UPSTREAM, name="cloud", error="refused", drains_in_s=840.0)
+    away = replace(UPSTREAM, name="cloud", error="refused", drains_in_s=840.0, bytes_per_s=2048.0)
     reason = Reason("x", "Upstream cloud cannot be reached.")
     health = HealthVerdict("degraded", (reason,), ())
     picture = draw(moment(upstreams=(UPSTREAM, away), health=health), WIDE, "rate")
@@ -38,10 +38,21 @@ def test_upstreams_store_card_and_health_are_shown() -> None:
     assert "• Upstream cloud cannot be reached." in lines
     hub, cloud = (next(x for x in picture if x[0].startswith(name)) for name in ("hub", "cloud"))
     assert hub[0].split()[1:4] == ["4", "711", "12/s"]
-    assert "14 min" in cloud[0] and cloud[0].endswith(": refused") and cloud[1] == "red"
+    assert (
+        "2 KiB/s" in cloud[0]
+        and "14 min" in cloud[0]
+        and cloud[0].endswith(": refused")
+        and cloud[1] == "red"
+    )
     assert any("card lasts 14 years" in line and "12 % of" in line for line in lines)
     assert any(line.startswith("in 1 234/s · out 1 000/s") for line in lines)
     assert [style for text, style in picture if text.endswith("· degraded")] == ["bold yellow"]
+
+
+def test_an_upstream_that_waits_for_its_window_says_until_when() -> None:
+    waits = replace(UPSTREAM, name="cloud", phase="waiting", outlook="waits for 01:00")
+    (cloud,) = (x for x in draw(moment(upstreams=(waits,)), WIDE, "rate") if "cloud" in x[0])
+    assert cloud[0].endswith("waiting: waits for 01:00") and cloud[1] == ""
 
 
 def test_where_the_cards_endurance_is_not_known_what_is_written_is_shown() -> None:

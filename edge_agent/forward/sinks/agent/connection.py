@@ -33,6 +33,7 @@ from edge_agent.forward.progress_stream import ProgressStream
 from edge_agent.forward.proxy import tunnelled
 from edge_agent.forward.sink import CLOSE_S, Acknowledged
 from edge_agent.forward.sinks.agent.close_codes import most_telling, stopped, translated
+from edge_agent.forward.sinks.agent.link_speed import LinkSpeed
 from edge_agent.forward.sinks.agent.messages import Message
 from edge_agent.forward.tls_clock import waits_for_clock
 from edge_agent.session import (
@@ -72,6 +73,7 @@ class AgentConnection:
         acked: everything up to this seq is acknowledged.
         handed: everything up to this seq was handed over.
         sent, acks: how many messages were sent, and how often something was acknowledged.
+        speed: how fast they were.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class AgentConnection:
         #: Messages that wait for room in the hub's window, in order.
         self._queue: deque[Message] = deque()
         self._queued_bytes = 0
+        self.speed = LinkSpeed()
         #: (last seq, records, bytes) of messages sent and not acknowledged, oldest first.
         self._in_flight: deque[tuple[int, int, int]] = deque()
         self.acked = self.handed = 0
@@ -244,6 +247,7 @@ class AgentConnection:
             self._queued_bytes -= size
             if not self._in_flight:
                 self._heard_at = trio.current_time()
+                self.speed.begins(self._heard_at)
             if numbers:
                 self._in_flight.append((message.last, message.records, size))
             self._session.sent(numbers, size)
@@ -279,10 +283,12 @@ class AgentConnection:
         self.acks += seq > self.acked
         self.acked = seq
         self._heard_at = trio.current_time()
+        before = self._size
         while self._in_flight and self._in_flight[0][0] <= seq:
             _, records, size = self._in_flight.popleft()
             self._records += records
             self._size += size
+        self.speed.acknowledged(self._size - before, self._heard_at)
 
     async def _ping(self) -> None:
         assert self._socket is not None

@@ -36,6 +36,7 @@ from edge_agent.forward.sink import (
     SinkParts,
 )
 from edge_agent.forward.sinks.agent.connection import AgentConnection, ForwardHello
+from edge_agent.forward.sinks.agent.link_speed import LEAST_BYTES, MESSAGE_S
 from edge_agent.forward.sinks.agent.messages import (
     MESSAGE_BYTES,
     Message,
@@ -198,12 +199,15 @@ class WebSocketSink:
             await link.aclose()
 
     def _message_bytes(self) -> int:
-        """What a message should have: half as much for each connection in a row, from the second
-        on, that broke before anything was acknowledged; and twice as much again once they last.
+        """What a message should have: what the link takes in a while (``link_speed.py``), and half
+        as much for each connection in a row, from the second on, that broke before anything was
+        acknowledged; twice as much again once they last.
         """
-        acks = 0 if self._link is None else self._link.acks
-        halvings = max(0, self._fruitless - 1 - acks // _ACKS_TO_GROW)
-        return MESSAGE_BYTES >> halvings
+        link = self._opened()
+        most = min(MESSAGE_BYTES, link.speed.message_bytes)
+        if cap := int(self._upstream.bytes_per_second):
+            most = min(most, max(cap * MESSAGE_S, LEAST_BYTES))
+        return int(most) >> max(0, self._fruitless - 1 - link.acks // _ACKS_TO_GROW)
 
     async def _flush_in_time(self) -> None:
         while True:
