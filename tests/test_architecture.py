@@ -46,7 +46,8 @@ CLOSET = "edge_agent.store.thinning."
 IMPURE = {"trio", "time", "random", "socket"}
 #: Heavy libraries and who may import them, though never while edge_agent.agent is imported.
 HEAVY = {"starlette": {"ops"}, "prometheus_client": {"ops"}, "cryptography": {"tls"},
-         "rich": {"cli"}, "psutil": {"cli", "ops"}, "pyarrow": {"cli"}}  # fmt: skip
+         "rich": {"cli"}, "psutil": {"cli", "ops"}, "pyarrow": {"cli"},
+         "paho": {"cli"}}  # fmt: skip
 #: Modules without a test file of their own: three lines, and declarations.
 UNTESTED = {"edge_agent/__main__.py", "edge_agent/config/shape.py",
             "edge_agent/config/quantities.py", "edge_agent/config/upstreams.py",

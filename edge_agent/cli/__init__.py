@@ -27,7 +27,7 @@ COMMANDS: Final[dict[str, str]] = {
     "run": "Run the agent.",
     "demo": "Show the main job in the terminal: sensors, agent, hub, a cut cable.",
     "send": "Send records from a file or stdin to an agent, each acked.",
-    "sensor": "Be a sensor: this machine's CPU, memory, disk and temperature.",
+    "sensor": "Be a sensor: this machine itself, or what an MQTT broker says.",
     "tail": "Show records as they arrive.",
     "query": "Ask for stored records.",
     "status": "Show how an agent is doing.",

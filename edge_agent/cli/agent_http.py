@@ -86,7 +86,7 @@ def question_options(function: Decorated) -> Decorated:
     )(function)
 
 
-def sensor_options(function: Decorated) -> Decorated:
+def sensor_options(function: Decorated, name: str = "--url") -> Decorated:
     """The same of the sensors' port, for commands that take ``url``, ``token`` and ``ca_file``."""
 
     def with_token(*given: Any, token_file: Path | None, **others: Any) -> Any:
@@ -98,6 +98,7 @@ def sensor_options(function: Decorated) -> Decorated:
         port="The agent's sensor port; a path /ingest/STREAM may follow. [the one of this machine]",
         token="the scope that this needs",
         scheme="wss",
+        name=name,
     )
     return config_option(found)
 

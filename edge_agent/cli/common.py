@@ -97,9 +97,17 @@ def system_config() -> Path | None:
 
 
 def port_options(
-    function: Decorated, *, variable: str, port: str, token: str, scheme: str
+    function: Decorated,
+    *,
+    variable: str,
+    port: str,
+    token: str,
+    scheme: str,
+    name: str = "--url",
 ) -> Decorated:
-    """``--url``, ``--token-file`` and ``--ca-file`` of a port of the agent, told in its words."""
+    """``--url``, or ``name``, ``--token-file`` and ``--ca-file`` of a port of the agent, told in
+    its words.
+    """
     function = click.option(
         "--ca-file",
         metavar="FILE",
@@ -113,7 +121,7 @@ def port_options(
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         help=f"File that holds a token with {token}. [the token in {TOKEN_VARIABLE}]",
     )(function)
-    return click.option("--url", envvar=variable, help=port)(function)
+    return click.option(name, "url", envvar=variable, help=port)(function)
 
 
 def set_up_logging(verbose: int) -> None:
