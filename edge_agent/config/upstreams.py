@@ -7,6 +7,7 @@ table of that kind's name: ``[upstream.mqtt]`` behind ``[[upstream]]``.
 from __future__ import annotations
 
 from typing import Final, Literal
+from urllib.parse import urlsplit
 
 from msgspec import Struct, field
 
@@ -22,6 +23,8 @@ KINDS: Final = {
     "mqtt": "mqtt",
     "mqtts": "mqtt",
 }
+#: Scheme to the port of a URL that names none.
+PORTS: Final = {"ws": 80, "wss": 443, "http": 80, "https": 443, "mqtt": 1883, "mqtts": 8883}
 #: The tables of kinds.
 TABLES: Final[tuple[str, ...]] = ("mqtt",)
 #: Schemes that speak over TLS.
@@ -74,6 +77,11 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     def scheme(self) -> str:
         """Of its URL, in small letters."""
         return self.url.partition("://")[0].lower()
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return urlsplit(self.url).port or PORTS[self.scheme]
 
     @property
     def tables(self) -> tuple[str, ...]:

@@ -110,9 +110,7 @@ def network_findings(config: Config, *, running: bool, upstreams: bool) -> list[
 
 def ask(upstream: Upstream) -> UpstreamProbe:
     """Ask one upstream, as far as it goes; see the module."""
-    parts = urlsplit(upstream.url)
-    host, is_tls = parts.hostname or "", parts.scheme in ("wss", "https")
-    port = parts.port or (443 if is_tls else 80)
+    host, port = urlsplit(upstream.url).hostname or "", upstream.port
     try:
         credentials = CredentialFiles(upstream).read()
         proxy = proxy_of(upstream, credentials.proxy_authorization)
@@ -134,16 +132,14 @@ def ask(upstream: Upstream) -> UpstreamProbe:
 
 
 def _ask_through(proxy: Proxy, upstream: Upstream, credentials: Credentials) -> UpstreamProbe:
-    parts = urlsplit(upstream.url)
-    host, is_tls = parts.hostname or "", credentials.tls is not None
-    port = parts.port or (443 if is_tls else 80)
+    host, port = urlsplit(upstream.url).hostname or "", upstream.port
     where = f"proxy {proxy.host}:{proxy.port}"
     try:
         plain = socket.create_connection((proxy.host, proxy.port), TIMEOUT_S)
     except OSError as error:
         return UpstreamProbe("connection", f"{where}: {error.strerror or error}")
     with plain:
-        if parts.scheme == "http":
+        if upstream.scheme == "http":
             return UpstreamProbe()
         target = format_address(host, port)
         lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
@@ -175,10 +171,10 @@ def _ask_over(plain: socket.socket, upstream: Upstream, credentials: Credentials
 def _greet(
     stream: socket.socket, upstream: Upstream, credentials: Credentials, days: float | None
 ) -> UpstreamProbe:
-    parts = urlsplit(upstream.url)
-    if parts.scheme in ("http", "https"):
+    if upstream.kind != "agent":
         # A POST would be a batch to it; that it answers is all that can be asked.
         return UpstreamProbe(days=days)
+    parts = urlsplit(upstream.url)
     lines = [
         f"GET {parts.path.rstrip('/') or '/forward'} HTTP/1.1",
         f"Host: {parts.netloc.rpartition('@')[2]}",

@@ -69,6 +69,8 @@ def test_who_does_not_speak_http_is_no_agent() -> None:
     with listening(b"220 mail.example ESMTP\r\n") as port:
         assert ask(hub(f"ws://127.0.0.1:{port}/forward")).step == "connection"
         assert ask(hub(f"http://127.0.0.1:{port}/")) == UpstreamProbe()
+        # Nor has a broker to.
+        assert ask(hub(f"mqtt://127.0.0.1:{port}")) == UpstreamProbe()
 
 
 def test_a_certificate_of_nobody_we_trust(tmp_path: Path) -> None:
