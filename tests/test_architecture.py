@@ -49,7 +49,7 @@ IMPURE = {"trio", "time", "random", "socket"}
 #: Heavy libraries and who may import them, though never while edge_agent.agent is imported.
 HEAVY = {"starlette": {"ops"}, "prometheus_client": {"ops"}, "cryptography": {"tls"},
          "rich": {"cli"}, "psutil": {"cli", "ops"}, "pyarrow": {"columnar"},
-         "confluent_kafka": {"forward"}, "psycopg": {"forward"}}  # fmt: skip
+         "confluent_kafka": {"forward"}, "psycopg": {"forward"}, "paho": {"cli"}}  # fmt: skip
 #: Modules without a test file of their own: three lines, and declarations.
 UNTESTED = {"edge_agent/__main__.py", "edge_agent/config/shape.py", "edge_agent/config/examples.py",
             "edge_agent/config/quantities.py", "edge_agent/config/upstreams.py",

@@ -14,33 +14,39 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from benchmarks.bench_drain import fill
-from benchmarks.peers.mosquitto import open_client, packet, publish, text
+from benchmarks.peers.mosquitto import PUBACK_BYTES, open_client, packet, publish, text
 from benchmarks.processes import Agent, Server, free_port
 from benchmarks.records import RECORD_BYTES
 
 RECORDS = 500_000
 BLOCK_RECORDS = 1_000
+REST_S = 3.0
 #: Of a message at the peer: about a record's JSON with its id.
 BODY = b"x" * 330
 _LOOK_S = 0.1
+_WINDOW = 2_000
 _TIMEOUT_S = 180.0
 _SYS_TOPIC = b"$SYS/broker/publish/messages/received"
 
 
-def run(folder: Path, records: int = RECORDS) -> dict[str, Any]:
-    """Messages a second, and microseconds of the sender's CPU for each, for us and for the peer."""
+def run(folder: Path, records: int = RECORDS, rest_s: float = REST_S) -> dict[str, Any]:
+    """Messages a second, and microseconds of the sender's CPU for each, for us and for the peer.
+
+    The agent is given ``rest_s`` seconds for what it does after a start, whoever it sends to.
+    """
     found: dict[str, Any] = {"records": records, "record_bytes": RECORD_BYTES}
     for version in ("5", "3.1.1"):
-        found[f"edge-agent, MQTT {version}"] = _agent(folder / version, records, version)
+        found[f"edge-agent, MQTT {version}"] = _agent(folder / version, records, version, rest_s)
     found["Mosquitto's bridge"] = _bridge(folder / "bridge", records)
     return found
 
 
-def _agent(folder: Path, records: int, version: str) -> dict[str, float]:
+def _agent(folder: Path, records: int, version: str, rest_s: float) -> dict[str, float]:
     port = free_port()
     fill(folder / "data", records, BLOCK_RECORDS)
     config = (
@@ -51,8 +57,7 @@ def _agent(folder: Path, records: int, version: str) -> dict[str, float]:
     agent = Agent(folder, config)
     broker: Server | None = None
     try:
-        # What it does after a start, whoever it sends to.
-        time.sleep(3)
+        time.sleep(rest_s)
         idle_mb, cpu = agent.memory_mb(), agent.cpu_seconds()
         broker = _broker(folder / "broker", port)
         seconds = _drain(lambda: _position(agent), records)
@@ -77,8 +82,8 @@ def _bridge(folder: Path, records: int) -> dict[str, float]:
         _flood(own, records)
         cpu = near.cpu_seconds()
         far = _broker(folder / "far", port)
-        counter = _Counter(port)
-        seconds = _drain(counter.read, records)
+        with closing(_Counter(port)) as counter:
+            seconds = _drain(counter.read, records)
         cpu = near.cpu_seconds() - cpu
     finally:
         near.stop()
@@ -129,6 +134,9 @@ class _Counter:
         self._socket.settimeout(_LOOK_S)
         self._found = 0
 
+    def close(self) -> None:
+        self._socket.close()
+
     def read(self) -> int:
         try:
             data = self._socket.recv(4096)
@@ -143,16 +151,16 @@ class _Counter:
 
 
 def _flood(port: int, records: int) -> None:
-    """The backlog of the bridge, by QoS 1 with as many in flight as packet ids allow."""
+    """The backlog of the bridge, by QoS 1."""
     sock = open_client("127.0.0.1", port, b"flood", clean=True)
-    sent = acked = 0
-    while acked < records:
-        if sent < records and sent - acked < 2_000:
+    sent = ack_bytes = 0
+    while ack_bytes < records * PUBACK_BYTES:
+        if sent < records and sent - ack_bytes // PUBACK_BYTES < _WINDOW:
             upto = min(sent + 1_000, records)
             sock.sendall(b"".join(publish(number, BODY) for number in range(sent, upto)))
             sent = upto
         else:
-            acked += len(sock.recv(65_536)) / 4  # type: ignore[assignment]  # PUBACKs, maybe cut
+            ack_bytes += len(sock.recv(65_536))
     sock.close()
 
 

@@ -28,7 +28,7 @@ COMMANDS: Final[dict[str, str]] = {
     "setup": "Let sensors on the network in: certificate, tokens, configuration.",
     "demo": "Show the main job in the terminal: sensors, agent, hub, a cut cable.",
     "send": "Send records from a file or stdin to an agent, each acked.",
-    "sensor": "Be a sensor: this machine's CPU, memory, disk and temperature.",
+    "sensor": "Be a sensor: this machine itself, or what an MQTT broker says.",
     "tail": "Show records as they arrive.",
     "query": "Ask for stored records.",
     "status": "Show how an agent is doing.",

@@ -7,6 +7,7 @@ table of that kind's name: ``[upstream.mqtt]`` behind ``[[upstream]]``.
 from __future__ import annotations
 
 from typing import Final, Literal
+from urllib.parse import urlsplit
 
 from msgspec import Struct, field
 
@@ -32,6 +33,11 @@ KINDS: Final = {
     "mqtt": "mqtt",
     "mqtts": "mqtt",
 }
+#: Scheme to the port of a URL that names none.
+PORTS: Final = {
+    "ws": 80, "http": 80, "wss": 443, "https": 443, "postgresql": 5432, "postgres": 5432,
+    "nats": 4222, "nats+tls": 4222, "kafka": 9092, "kafka+tls": 9092, "mqtt": 1883, "mqtts": 8883,
+}  # fmt: skip
 #: The tables of kinds.
 TABLES: Final[tuple[str, ...]] = (
     "http", "file", "influx", "postgres", "nats", "kafka", "mqtt",
@@ -156,6 +162,11 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     def live_first(self) -> bool:
         """Whether a backlog goes out beside newer records."""
         return self.kind in TWO_LANES and self.order != "in order"
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return urlsplit(self.url).port or PORTS[self.scheme]
 
     @property
     def tables(self) -> tuple[str, ...]:

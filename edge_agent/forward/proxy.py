@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 import h11
 import trio
 
-from edge_agent.config import Upstream, format_address, shown_url
+from edge_agent.config import TLS_SCHEMES, Upstream, format_address, shown_url
 from edge_agent.dial import Dial, secure
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward.credentials import basic_authorization
@@ -154,5 +154,5 @@ def _from_environment(url: str) -> str | None:
     proxies = getproxies()
     if proxy_bypass(parts.netloc.rpartition("@")[2]):
         return None
-    scheme = "https" if parts.scheme in ("https", "wss") else "http"
+    scheme = "https" if parts.scheme in TLS_SCHEMES else "http"
     return proxies.get(scheme) or proxies.get("all")

@@ -73,7 +73,7 @@ async def _dates(upstream: Upstream, dial: Dial) -> str:
             certificate = upstream.tls_certificate, upstream.tls_key
             context = await trio.to_thread.run_sync(client_context, upstream.ca_file, *certificate)
             context.verify_flags |= _NO_CHECK_TIME
-            stream = await dial(parts.hostname or "", parts.port or 443, context)
+            stream = await dial(parts.hostname or "", upstream.port, context)
             found = stream.getpeercert() if isinstance(stream, trio.SSLStream) else {}
             return f"from {_moment(found['notBefore'])} to {_moment(found['notAfter'])}"
         except (OSError, SinkUnavailable, trio.BrokenResourceError, KeyError, ValueError):

@@ -41,6 +41,12 @@ def test_these_never_are(status: int) -> None:
     assert not may_be_content(unavailable(status)) and not is_cut(unavailable(status))
 
 
+def test_a_sink_may_say_that_it_is_about_the_batch() -> None:
+    error = unavailable()
+    error.about_batch = True
+    assert may_be_content(error) and not is_cut(error)
+
+
 def test_what_a_smaller_batch_may_help_against() -> None:
     assert is_cut(unavailable(408)) and is_cut(unavailable(504))
     assert is_cut(unavailable(cut=True)) and is_cut(unavailable(halve=True))

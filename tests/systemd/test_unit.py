@@ -29,6 +29,27 @@ def test_systemd_has_nothing_to_say_against_the_unit(tmp_path: Path) -> None:
     assert (verdict.returncode, verdict.stdout + verdict.stderr) == (0, "")
 
 
+@pytest.mark.needs("systemd-analyze")
+def test_systemd_has_nothing_to_say_against_the_sensors_unit(tmp_path: Path) -> None:
+    unit = tmp_path / "edge-agent-sensor@.service"
+    text = (ROOT / "systemd" / unit.name).read_text()
+    unit.write_text(text.replace("/opt/edge-agent/bin/edge-agent", "/bin/true"))
+    command = [
+        "systemd-analyze",
+        "verify",
+        "--man=no",
+        str(tmp_path / "edge-agent-sensor@x.service"),
+    ]
+    (tmp_path / "edge-agent-sensor@x.service").symlink_to(unit)
+    verdict = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (verdict.returncode, verdict.stdout + verdict.stderr) == (0, "")
+
+
+def test_a_sensor_that_cannot_be_used_is_not_started_again_and_again() -> None:
+    text = (ROOT / "systemd" / "edge-agent-sensor@.service").read_text()
+    assert f"RestartPreventExitStatus=2 {ConfigError.exit_code}\n" in text
+
+
 def test_the_unit_waits_longer_than_the_agent_drains() -> None:
     drain = load_config(EXAMPLE, env={}, overrides={}).drain_timeout
     assert float(settings()["TimeoutStopSec"]) >= 2 * drain

@@ -13,7 +13,7 @@ from typing import Any
 import trio
 
 from edge_agent.cli.demo.compare import SensorLedger, fingerprint
-from edge_agent.cli.sensor import HostReader
+from edge_agent.cli.sensor.host import HostReader
 from edge_agent.client import Producer, Trouble
 
 #: What the last acks may take when the demo ends.

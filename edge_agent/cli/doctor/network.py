@@ -14,7 +14,6 @@ import ssl
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 from urllib.parse import urlsplit
 
 from edge_agent.cli.doctor.verdict import Finding, fail, ok, warn
@@ -117,13 +116,6 @@ def network_findings(config: Config, *, running: bool, upstreams: bool) -> list[
     return found
 
 
-#: Where a URL names none.
-_PORTS: Final = {
-    "ws": 80, "http": 80, "wss": 443, "https": 443, "postgresql": 5432, "postgres": 5432,
-    "nats": 4222, "nats+tls": 4222, "kafka": 9092, "kafka+tls": 9092, "mqtt": 1883, "mqtts": 8883,
-}  # fmt: skip
-
-
 def _asked(upstream: Upstream) -> Finding:
     if place_of(upstream) is not None:
         return judge_upstream(upstream.name, ask(upstream))
@@ -160,27 +152,21 @@ def ask(upstream: Upstream) -> UpstreamProbe:
 def place_of(upstream: Upstream) -> tuple[str, int] | None:
     """Host and port of its URL; None for what is no place in a network, or several ones."""
     try:
-        parts = urlsplit(upstream.url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
+        host, port = urlsplit(upstream.url).hostname, upstream.port
+    except (ValueError, KeyError):
         return None
-    # An odd scheme without a port has one of its own, which only its kind knows.
-    usual = _PORTS.get(upstream.scheme)
-    port = port or usual
     return (host, port) if host and port else None
 
 
 def _ask_through(proxy: Proxy, upstream: Upstream, credentials: Credentials) -> UpstreamProbe:
-    parts = urlsplit(upstream.url)
-    host, is_tls = parts.hostname or "", credentials.tls is not None
-    port = parts.port or (443 if is_tls else 80)
+    host, port = urlsplit(upstream.url).hostname or "", upstream.port
     where = f"proxy {proxy.host}:{proxy.port}"
     try:
         plain = socket.create_connection((proxy.host, proxy.port), TIMEOUT_S)
     except OSError as error:
         return UpstreamProbe("connection", f"{where}: {error.strerror or error}")
     with plain:
-        if parts.scheme == "http":
+        if upstream.scheme == "http":
             return UpstreamProbe()
         target = format_address(host, port)
         lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
@@ -227,6 +213,7 @@ def _greet(
     if upstream.kind != "agent":
         # What it is asked beyond a connection only its kind knows (`edge_agent.forward.probing`).
         return UpstreamProbe(days=days)
+    parts = urlsplit(upstream.url)
     lines = [
         f"GET {parts.path.rstrip('/') or '/forward'} HTTP/1.1",
         f"Host: {parts.netloc.rpartition('@')[2]}",

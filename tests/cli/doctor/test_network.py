@@ -70,6 +70,8 @@ def test_who_does_not_speak_http_is_no_agent() -> None:
         assert ask(hub(f"ws://127.0.0.1:{port}/forward")).step == "connection"
         assert ask(hub(f"http://127.0.0.1:{port}/")) == UpstreamProbe()
         assert ask(hub(f"postgresql://me@127.0.0.1:{port}/db")) == UpstreamProbe()
+        # Nor has a broker to.
+        assert ask(hub(f"mqtt://127.0.0.1:{port}")) == UpstreamProbe()
 
 
 def test_a_certificate_of_nobody_we_trust(tmp_path: Path) -> None:

@@ -103,9 +103,7 @@ class MqttSettings:
 def settings_of(upstream: Upstream, log: str, agent: str) -> MqttSettings:
     """What ``upstream`` says for ``log``; ``agent`` is this agent's id."""
     table = upstream.mqtt or MqttTable()
-    profile, parts = table.profile, urlsplit(upstream.url)
-    host = parts.hostname or ""
-    port = parts.port or (8883 if upstream.scheme == "mqtts" else 1883)
+    profile, host, port = table.profile, urlsplit(upstream.url).hostname or "", upstream.port
     client = _client_id(table, upstream.name, log, agent)
     topic, payload, status = table.topic, table.payload, table.status_topic
     retain, version, alpn = table.retain, table.version or "5", table.alpn

@@ -88,20 +88,20 @@ class Subscriber:
     def __init__(self, broker: Broker, topic: str = "#", on_message: Any = None) -> None:
         self.broker, self.messages = broker, list[paho.MQTTMessage]()
         self._marks, self._mark = set[bytes](), 0
-        self._subscribed = threading.Event()
+        self.subscribed = threading.Event()
         client = paho.Client(
             CallbackAPIVersion.VERSION2, "subscriber", protocol=MQTTProtocolVersion.MQTTv5
         )
         client.reconnect_delay_set(1, 1)
         client.on_connect = lambda *_: client.subscribe(topic, qos=1)  # type: ignore[assignment]  # what it gives is not looked at
-        client.on_subscribe = lambda *_: self._subscribed.set()
+        client.on_subscribe = lambda *_: self.subscribed.set()
         client.on_message = on_message or self._take
         properties: Any = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho's
         properties.SessionExpiryInterval = 3600
         client.connect("127.0.0.1", broker.port, clean_start=False, properties=properties)
         self.client = client
         client.loop_start()
-        assert self._subscribed.wait(PATIENCE_S)
+        assert self.subscribed.wait(PATIENCE_S)
 
     def _take(self, client: paho.Client, data: object, message: paho.MQTTMessage) -> None:
         if message.topic == "mark":

@@ -1,0 +1,206 @@
+"""``edge-agent sensor mqtt``: what an MQTT broker says, brought in through a session with acks.
+
+A message of QoS 1 is acknowledged to the broker once the agent has synced its record. So it is in
+the broker's session or in the agent's store at any moment, or in both: a kill in between stores it
+twice. Messages of QoS 0 are kept as well as they can be. How a topic and a payload become a record
+is in ``mqtt_messages.py``.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections import deque
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import click
+import trio
+
+from edge_agent.cli.agent_http import sensor_options
+from edge_agent.cli.async_main import run
+from edge_agent.cli.common import Failure
+from edge_agent.cli.send.options import Diary, host_name, ingest_url
+from edge_agent.cli.sensor.broker import (
+    BrokerMessage,
+    BrokerOptions,
+    BrokerSession,
+    broker_url_problem,
+)
+from edge_agent.cli.sensor.mqtt_messages import as_text, fields_of, stream_of, template_problem
+from edge_agent.client import Producer, Trouble, Unacked
+from edge_agent.errors import ProtocolError
+from edge_agent.files import read_secret_line
+
+#: Taken from the broker and not durable yet; times the largest message, this is the memory.
+MESSAGES_MAX = 1000
+#: Stream of the URL; every record names its own.
+_STREAM = "mqtt"
+
+
+class Bridge:
+    """From a broker to an agent.
+
+    Args:
+        options: the broker's.
+        template: of the stream.
+        producer: makes the agent's end, given what is called for acks and for trouble.
+        diary: where trouble is told.
+    """
+
+    def __init__(self, options: BrokerOptions, template: str, diary: Diary) -> None:
+        self._template, self._diary = template, diary
+        self._token: trio.lowlevel.TrioToken | None = None
+        # Bounded by the session's places.
+        self._give, self._taken = trio.open_memory_channel[BrokerMessage](MESSAGES_MAX)
+        self._pending: deque[tuple[int, BrokerMessage]] = deque()
+        self._session = BrokerSession(options, MESSAGES_MAX, self._arrived, self._heard)
+        self.stored = self.refused = 0
+        self._last = ""
+
+    def acked(self, number: int) -> None:
+        """For `Producer`: every record up to ``number`` is durable, or in quarantine."""
+        while self._pending and self._pending[0][0] <= number:
+            self._session.done(self._pending.popleft()[1])
+            self.stored += 1
+
+    def trouble(self, told: Trouble) -> None:
+        """For `Producer`: what the agent refuses stays in its quarantine."""
+        if told.kind == "nack":
+            self.refused += 1
+            self._diary.say(f"the agent has put a message in quarantine: {told.message}")
+        else:
+            self._diary.trouble(told)
+
+    async def run(self, producer: Producer) -> None:
+        """Bring messages in until cancelled."""
+        self._token = trio.lowlevel.current_trio_token()
+        self._session.start()
+        async for message in self._taken:
+            number = await self._send(producer, message)
+            if number is None:
+                self._session.done(message)
+                continue
+            self._pending.append((number, message))
+            self.acked(producer.acked)
+
+    async def stop(self) -> None:
+        """Leave the broker; what is durable by now is acknowledged to it."""
+        await trio.to_thread.run_sync(self._session.stop)
+
+    async def _send(self, producer: Producer, message: BrokerMessage) -> int | None:
+        stream = stream_of(self._template, message.topic)
+        fields = fields_of(message.payload)
+        for last in (False, True):
+            try:
+                return await producer.send(fields, stream=stream)
+            except ProtocolError as error:
+                if last or error.code == "too_big":
+                    # Nothing that comes again could be stored either.
+                    self.refused += 1
+                    self._diary.say(f"left out a message of {message.topic}: {error}")
+                    return None
+            fields = as_text(message.payload)
+        raise AssertionError("the second one returns")
+
+    def _arrived(self, message: BrokerMessage) -> None:
+        """In paho's thread."""
+        if self._token is not None:
+            self._token.run_sync_soon(self._give.send_nowait, message)
+
+    def _heard(self, line: str) -> None:
+        """In paho's thread; each line once in a row."""
+        if line != self._last:
+            self._last = line
+            self._diary.say(line)
+
+
+@click.command()
+@click.argument("broker", metavar="URL")
+@partial(sensor_options, flag="--to")
+@click.option("--topic", "topics", multiple=True, required=True, help="May be given several times.")
+@click.option("--stream", default="{topic}", show_default=True, help="{1} is a topic's first part.")
+@click.option("--source", metavar="NAME", help="[default: mqtt/HOSTNAME]")
+@click.option("--client-id", metavar="ID", help="Names the session. [default: edge-agent-HOSTNAME]")
+@click.option("--user", metavar="NAME", help="At the broker.")
+@click.option(
+    "--password-file",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File that holds the password at the broker.",
+)
+@click.option("--broker-ca-file", metavar="FILE", type=click.Path(exists=True, dir_okay=False))
+@click.option("--certificate", metavar="FILE", type=click.Path(exists=True, dir_okay=False))
+@click.option("--key", metavar="FILE", type=click.Path(exists=True, dir_okay=False))
+@click.option("--version", type=click.Choice(["5", "3.1.1"]), default="5", show_default=True)
+def mqtt(
+    broker: str,
+    topics: tuple[str, ...],
+    stream: str,
+    source: str | None,
+    client_id: str | None,
+    user: str | None,
+    password_file: Path | None,
+    broker_ca_file: str | None,
+    certificate: str | None,
+    key: str | None,
+    version: Literal["5", "3.1.1"],
+    url: str,
+    token: str | None,
+    ca_file: str | None,
+) -> None:
+    """What an MQTT broker says: Tasmota, Shelly, ESPHome, Zigbee2MQTT.
+
+    Subscribes at URL (mqtt:// or mqtts://) and stores each message as a record, until Ctrl-C. A
+    message of QoS 1 is acknowledged to the broker once its record is on the agent's disk.
+    """
+    if (problem := broker_url_problem(broker)) is not None:
+        raise Failure(f"URL: expected {problem}", 2)
+    if (problem := template_problem(stream)) is not None:
+        raise Failure(f"--stream: expected {problem}, found {stream!r}", 2)
+    options = BrokerOptions(
+        broker, topics, client_id or f"edge-agent-{host_name()}", version, user,
+        _password(password_file), broker_ca_file, certificate, key,
+    )  # fmt: skip
+    diary = Diary()
+    bridge = Bridge(options, stream, diary)
+    producer = Producer(
+        ingest_url(url, None if "/ingest/" in url else _STREAM),
+        source=source or f"mqtt/{host_name()}",
+        token=token,
+        ca_file=ca_file,
+        buffer_records=MESSAGES_MAX,
+        on_open=lambda _: diary.opened(),
+        on_ack=bridge.acked,
+        on_error=bridge.trouble,
+    )
+    try:
+        run(partial(_bring, bridge, producer))
+    except Unacked as error:
+        # Of QoS 1 they come again; of QoS 0 nobody has them.
+        diary.say(str(error))
+    finally:
+        diary.say(f"{bridge.stored} messages stored, {bridge.refused} refused")
+
+
+def _password(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return read_secret_line(path)
+    except (OSError, ValueError) as error:
+        raise Failure(f"--password-file {path}: {error}", 2) from error
+
+
+async def _bring(bridge: Bridge, producer: Producer) -> None:
+    """Until SIGTERM or Ctrl-C; then what was taken is stored and acknowledged."""
+    try:
+        async with producer, trio.open_nursery() as nursery:
+            nursery.start_soon(bridge.run, producer)
+            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+                async for _ in signals:
+                    break
+            nursery.cancel_scope.cancel()
+    finally:
+        with trio.CancelScope(shield=True):
+            await bridge.stop()
