@@ -4,11 +4,13 @@ Records go through a real store: they are committed, read back as blocks, digest
 half an hour of their own time, as in the agent. SQLite gets the same in one process, a transaction
 each quarter of an hour. Questions are asked alternately, each several times; the median
 counts, and the answers are compared. "In the engine" is without the process around it and without
-text: columns from the file to Python's numbers. Over HTTP a running agent answers.
+text: columns from the file to Python's numbers. Over HTTP an agent that is started on the same
+store answers (`benchmarks.bench_answers`). The collector of garbage is set as in the agent.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import statistics
@@ -20,10 +22,12 @@ from typing import Any
 
 import msgpack
 
+from benchmarks import bench_answers
 from benchmarks.history_data import START_S, STREAMS, seconds, stream_name
 from benchmarks.history_peers import LAYOUTS, SqlitePeer
 from benchmarks.section import Section
 from benchmarks.table import markdown, number
+from edge_agent.cli.process import GC_THRESHOLDS
 from edge_agent.clock import Reading as ClockReading
 from edge_agent.digest import FLUSH_EVERY_S, HistoryFile, HistoryWriter, Keep
 from edge_agent.history import FOLDER, times_of
@@ -35,6 +39,8 @@ from edge_agent.record import Run
 from edge_agent.store import Engine, Entry, Position, StoreSettings
 
 FLUSH_S = int(FLUSH_EVERY_S)
+#: Where the store is: a folder as an agent has it.
+DATA = Path("agent", "data")
 #: Seconds of data in one commit here: what a commit costs is measured elsewhere.
 COMMIT_S = 10
 REPEATS = 9
@@ -66,11 +72,11 @@ class Filled:
 def fill(folder: Path, length_s: int, peers: list[SqlitePeer]) -> Filled:
     """Put ``length_s`` seconds of data into a store with history, and into the peers."""
     clock = SimulatedClock()
-    engine = Engine.open(
-        folder / "agent", StoreSettings(size=2**30), clock=clock, entropy=os.urandom
-    )
+    gc.set_threshold(*GC_THRESHOLDS)
+    (folder / DATA).mkdir(parents=True)
+    engine = Engine.open(folder / DATA, StoreSettings(size=2**30), clock=clock, entropy=os.urandom)
     identity = engine.identity
-    file, _ = HistoryFile.open(folder / "agent", 2**31, identity.store_id, identity.epoch)
+    file, _ = HistoryFile.open(folder / DATA, 2**31, identity.store_id, identity.epoch)
     filled = Filled(HistoryWriter(file, Keep(90 * DAY_NS, 731 * DAY_NS, 3660 * DAY_NS)), 0)
     runs: list[Run] = []
     for second, readings in enumerate(seconds(length_s), 1):
@@ -134,7 +140,7 @@ class Questions:
     """The questions, in the engine and to a peer; both give the same."""
 
     def __init__(self, folder: Path, filled: Filled, end_ns: int) -> None:
-        self._reader = HistoryReader(folder / "agent" / FOLDER)
+        self._reader = HistoryReader(folder / DATA / FOLDER)
         self._file = filled.history.file
         self._end_ns = end_ns
         self._day_ns = min(28 * HOUR_NS, end_ns - START_S * _NS)
@@ -218,6 +224,11 @@ def run(folder: Path, *, length_s: int) -> tuple[list[tuple[str, ...]], dict[str
     took = _ask(asked)
     kept = {"history": used} | {name: peer.bytes() for name, peer in peers.items()}
     cpu = {"history": filled.digest_s} | {name: peer.cpu_s for name, peer in peers.items()}
+    end_s = START_S + length_s
+    day_s = min(28 * 3600, length_s)
+    found = bench_answers.run(
+        folder / "agent", bench_answers.questions(stream_name(7), end_s, day_s)
+    )
     rows = [
         (
             name, f"{kept[name] / filled.records:.2f}",
@@ -229,7 +240,7 @@ def run(folder: Path, *, length_s: int) -> tuple[list[tuple[str, ...]], dict[str
     ]  # fmt: skip
     clustered, indexed = (took[name] for name in LAYOUTS)
     steps = sorted(filled.steps_s)
-    found = {
+    return rows, {
         "history_raw": took["history"]["raw"] / clustered["raw"],
         "history_means": clustered["means"] / took["history"]["means"],
         "history_means_index": indexed["means"] / took["history"]["means"],
@@ -239,8 +250,12 @@ def run(folder: Path, *, length_s: int) -> tuple[list[tuple[str, ...]], dict[str
         "history_written": filled.written / filled.records,
         "history_digest_us": filled.digest_s / filled.records * 1e6,
         "history_step_ms": steps[int(len(steps) * 0.99)] * 1000,
+        "history_http_raw_ms": found["raw"] * 1000,
+        "history_http_means_ms": found["means"] * 1000,
+        "history_http_q": 1 / found["newest"],
+        "history_idle_mb": found["idle_mb"],
+        "history_worker_mb": found["worker_mb"],
     }
-    return rows, found
 
 
 def _ask(asked: dict[str, dict[str, Callable[[], int]]]) -> dict[str, dict[str, float]]:
@@ -274,6 +289,12 @@ def section(folder: Path, tiny: bool) -> Section:
     text = (
         f"## History: {number(length_s * STREAMS)} records of {STREAMS} streams, in the engine\n\n"
         + markdown(head, rows)
+        + "\n\nOver HTTP, on a connection that is kept, medians: that hour as points in"
+        f" {found['history_http_raw_ms']:.1f} ms, those minutes in"
+        f" {found['history_http_means_ms']:.1f} ms; 1,000 newest records"
+        f" {found['history_http_q']:,.0f} times a second. RssAnon: agent"
+        f" {found['history_idle_mb']:.1f} MB before the first question, answering process"
+        f" {found['history_worker_mb']:.1f} MB after the last.\n"
     )
     return Section(text, found)
 

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from edge_agent.aggregates import is_number
 from edge_agent.errors import ProtocolError
+from edge_agent.field_path import MISSING
 
 #: In a list of paths.
 FIELDS_MAX = 64
@@ -23,7 +24,6 @@ PATH_CHARACTERS_MAX = 200
 #: How many values of a record are looked at for numbers: a record may hold thousands of others.
 LOOKED_AT_MAX = 256
 DEPTH_MAX = 16
-MISSING: Final = object()
 
 _PART = re.compile(r"""\s*(?:`((?:[^`]|``)+)`|"((?:[^"]|"")+)")\s*|([^.,`"]+)""")
 _PLAIN = re.compile(r"""[^.,`"\s]+""")

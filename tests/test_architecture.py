@@ -28,7 +28,8 @@ server ops | wiring startup renewal rule_reload agent | cli | __main__
 FLOORS = {part: floor for floor, parts in enumerate(PARTS.split("|")) for part in parts.split()}
 #: Nothing imports its neighbours on the same floor, but for these.
 SIDEWAYS = {("accepting", "connection_quota"), ("filter", "field_path"), ("filter", "moments"),
-            ("field_paths", "aggregates"), ("moments", "record"), ("time_format", "record"),
+            ("field_paths", "aggregates"), ("field_paths", "field_path"), ("moments", "record"),
+            ("time_format", "record"),
             ("wire", "session"), ("log", "commit"), ("asking", "digest"), ("agent", "wiring"),
             ("agent", "renewal"), ("agent", "startup"), ("agent", "rule_reload"),
             ("startup", "wiring")}  # fmt: skip

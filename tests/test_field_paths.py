@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.errors import ProtocolError
+from edge_agent.field_path import MISSING
 from edge_agent.field_paths import (
     FIELDS_MAX,
     LOOKED_AT_MAX,
-    MISSING,
     numbers_of,
     parse_paths,
     path_text,

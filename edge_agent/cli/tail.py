@@ -11,7 +11,8 @@ import click
 from edge_agent.cli.agent_http import AGES, AgentAddress, filter_option, question, url_options
 from edge_agent.cli.output import line
 from edge_agent.errors import ProtocolError
-from edge_agent.field_paths import MISSING, parse_paths
+from edge_agent.field_path import MISSING
+from edge_agent.field_paths import parse_paths
 from edge_agent.printable import json_text
 
 _Pick = Callable[[Iterable[dict[str, Any]]], Iterator[dict[str, Any]]]

@@ -22,7 +22,8 @@ import msgspec
 import trio
 
 from edge_agent.config import format_duration, parse_duration
-from edge_agent.field_paths import MISSING, FieldPath
+from edge_agent.field_path import MISSING
+from edge_agent.field_paths import FieldPath
 from edge_agent.live.subscribe import LiveBatch, Subscription
 from edge_agent.moments import bad_query
 from edge_agent.record import DAY_S, NANOSECONDS, Record

@@ -22,6 +22,7 @@ reads ``{"error": {"code": …, "message": …}}``.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -195,6 +196,10 @@ class _Routes:
         may_read = _may_read(request)
         if may_read is nothing:
             return _locked(request)
+        if request.headers.get("sec-fetch-dest") == "document":
+            # Somebody opens it, who will probably look at a chart; it is not the page that looks
+            # for news.
+            await self._prepare()
         sources = self._watch.sources
         status = await self._watch.look()
         kept: list[tuple[int, Quarantined]] = []
@@ -214,14 +219,19 @@ class _Routes:
     async def chart(self, request: Request) -> Response:
         if _may_read(request) is nothing:
             return _locked(request)
-        asker = self._watch.sources.asker
-        if asker is not None:
-            # It starts while the browser fetches what the page is made of.
-            await asker.prepare()
+        # It starts while the browser fetches what the page is made of.
+        await self._prepare()
         name = request.path_params["name"]
         now_s = self._watch.sources.clock.read().wall_ns / NANOSECONDS
         html = render_chart(name, now_s, signed_in=request.scope[_SIGNED_IN])
         return answer_page(request, html, HEADERS)
+
+    async def _prepare(self) -> None:
+        """Have the process started that answers questions about history, if it can be."""
+        asker = self._watch.sources.asker
+        if asker is not None:
+            with suppress(StoreError):
+                await asker.prepare()
 
     async def health(self, request: Request) -> Response:
         verdict = (await self._watch.look()).health

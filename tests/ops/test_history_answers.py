@@ -118,3 +118,15 @@ async def test_large_answers_keep_their_place_until_they_are_sent(
         assert len(json.loads(b"".join(sent))["records"]) == 100
         small = await answers.answer(large, "json", lambda name: False)
         assert b'"records":[]' in bytes(small.body)
+
+
+async def test_who_opens_a_page_has_the_process_started(tmp_path: Path) -> None:
+    async with asked(tmp_path, serve=True) as history:
+        # What looks for news, and scripts, do not keep it.
+        for header in ("Sec-Fetch-Dest: empty", "Accept: text/html"):
+            assert (await history.parts.get("/", header))[0] == 200
+            assert history.asker._worker is None
+        assert (await history.parts.get("/", "Sec-Fetch-Dest: document"))[0] == 200
+        first = history.pid
+        assert (await history.parts.get("/", "Sec-Fetch-Dest: document"))[0] == 200
+        assert history.pid == first

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any, TypeVar
@@ -179,13 +179,14 @@ class Answer:
             self.view, self.streams, (question.from_ns, question.to_ns), make,
             newest_first=question.newest_first, few=question.limit + question.skip + 1,
         )  # fmt: skip
+        limit, skip = question.limit, question.skip
         for order, row in rows:
             if order[0] != at_ns:
                 at_ns, same = order[0], 0
             same += 1
-            if at_ns == first_ns and same <= question.skip:
+            if same <= skip and at_ns == first_ns:
                 continue
-            if outcome.rows >= question.limit or self._size > ANSWER_BYTES_MAX:
+            if outcome.rows >= limit or self._size > ANSWER_BYTES_MAX:
                 outcome.truncated = True
                 outcome.next = format_next(at_ns, same - 1)
                 return
@@ -212,12 +213,14 @@ class Answer:
         rows = chain.from_iterable(self._limited_figures(paths))
         return ["time", *named, *columns], rows
 
-    def _time(self, time_ns: int) -> Any:
-        return time_ns / NANOSECONDS if self.question.unix else moment(time_ns)
+    @property
+    def _time(self) -> Callable[[int], Any]:
+        return (lambda time_ns: time_ns / NANOSECONDS) if self.question.unix else moment
 
     def _points(self, paths: Sequence[Path]) -> Iterator[list[Any]]:
+        time = self._time
         for order, row in self._ordered(point_rows(paths, self._filter())):
-            row[0] = self._time(order[0])
+            row[0] = time(order[0])
             yield row
 
     def _filter(self) -> Filter | None:

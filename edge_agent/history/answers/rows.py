@@ -146,32 +146,65 @@ def point_rows(paths: Sequence[Path], wanted: Filter | None) -> Make[list[object
     def make(
         segment: HistorySegment, stream: str, times: Sequence[int], begin: int, end: int
     ) -> Iterator[tuple[Order, list[object]]]:
-        rows: dict[int, list[object]] = {}
-        for table in segment.tables:
-            places: Sequence[int] | None = None
-            for index, path in enumerate(paths, 2):
-                if path not in table.paths:
-                    continue
-                if places is None:
-                    found = table.places
-                    places = range(table.count) if found is None else unpack(found, table.count)
-                values = decode_column(table.columns[table.paths.index(path)], table.count)
-                first, last = bisect_left(places, begin), bisect_left(places, end)
-                for place, value in zip(places[first:last], values[first:last], strict=True):
-                    row = rows.get(place)
-                    if row is None:
-                        row = rows[place] = [None, stream, *[None] * len(paths)]
-                    row[index] = value
+        orders = _orders(segment, stream, times, begin, end)
+        if wanted is None and (whole := _whole(segment, paths, begin, end)) is not None:
+            for order, values in zip(orders, whole, strict=True):
+                yield order, [None, stream, *values]
+            return
+        rows = _found(segment, stream, paths, begin, end)
         if not rows:
             return
         kept = None if wanted is None else _kept(segment, stream, begin, end, wanted)
-        seqs, way_of = unpack(segment.seqs, segment.count), unpack(segment.way_of, segment.count)
+        order_of = list(orders)
         for place, row in rows.items():
             if kept is None or place in kept:
-                log = segment.ways[way_of[place]].log
-                yield (times[place], stream, log, seqs[place]), row
+                yield order_of[place - begin], row
 
     return make
+
+
+def _found(
+    segment: HistorySegment, stream: str, paths: Sequence[Path], begin: int, end: int
+) -> dict[int, list[object]]:
+    """By place: a row for each record that has one of the fields."""
+    rows: dict[int, list[object]] = {}
+    for table in segment.tables:
+        places: Sequence[int] | None = None
+        for index, path in enumerate(paths, 2):
+            if path not in table.paths:
+                continue
+            if places is None:
+                found = table.places
+                places = range(table.count) if found is None else unpack(found, table.count)
+            values = decode_column(table.columns[table.paths.index(path)], table.count)
+            first, last = bisect_left(places, begin), bisect_left(places, end)
+            for place, value in zip(places[first:last], values[first:last], strict=True):
+                row = rows.get(place)
+                if row is None:
+                    row = rows[place] = [None, stream, *[None] * len(paths)]
+                row[index] = value
+    return rows
+
+
+def _orders(
+    segment: HistorySegment, stream: str, times: Sequence[int], begin: int, end: int
+) -> Iterator[Order]:
+    logs = [way.log for way in segment.ways]
+    seqs = unpack(segment.seqs, segment.count)[begin:end]
+    way_of = unpack(segment.way_of, segment.count)[begin:end]
+    for time_ns, seq, way in zip(times[begin:end], seqs, way_of, strict=True):
+        yield time_ns, stream, logs[way], seq
+
+
+def _whole(
+    segment: HistorySegment, paths: Sequence[Path], begin: int, end: int
+) -> Iterator[tuple[object, ...]] | None:
+    """The values of the fields by record, where every record has all of them."""
+    table = segment.tables[0]
+    if table.places is not None or not set(paths) <= set(table.paths):
+        return None
+    columns = [table.columns[table.paths.index(path)] for path in paths]
+    return zip(*(decode_column(one, table.count)[begin:end] for one in columns), strict=True)
 
 
 def _kept(segment: HistorySegment, stream: str, begin: int, end: int, wanted: Filter) -> set[int]:

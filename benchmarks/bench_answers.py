@@ -1,0 +1,84 @@
+"""Questions about history over HTTP: a running agent answers on a connection that is kept.
+
+The agent is started on a store that was filled before. Each question is asked several times, its
+answer read whole and its rows counted; the median counts, the first (which starts the process that
+answers) stands apart. Memory is RssAnon: of the agent before the first question, and of the process
+that answers after the last one.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import statistics
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlencode
+
+from benchmarks.processes import Agent
+
+REPEATS = 31
+#: So long after its start nothing is left to be done.
+SETTLED_S = 3.0
+CONFIG = '[store]\nsize = "1GiB"\n'
+_HOUR_S = 3600
+
+
+def questions(stream: str, end_s: int, day_s: int) -> dict[str, tuple[dict[str, object], int]]:
+    """By name: the parameters, and how many rows the answer has."""
+    one = {"stream": stream, "to": end_s}
+    return {
+        "raw": (one | {"from": end_s - _HOUR_S, "fields": "t,h,p,v"}, _HOUR_S),
+        "means": (one | {"from": end_s - day_s, "fields": "t", "step": "1m"}, -(-day_s // 60)),
+        "newest": (one | {"from": end_s - day_s, "order": "newest", "limit": 1000}, 1000),
+    }
+
+
+def run(folder: Path, asked: Mapping[str, tuple[dict[str, object], int]]) -> dict[str, float]:
+    """Median seconds of each question to an agent on ``folder / "data"``, and bytes."""
+    agent = Agent(folder, CONFIG)
+    try:
+        time.sleep(SETTLED_S)
+        found = {"idle_mb": agent.memory_mb()}
+        connection = http.client.HTTPConnection("127.0.0.1", agent.http_port, timeout=60)
+        for name, (parameters, rows) in asked.items():
+            path = "/api/query?" + urlencode(parameters)
+            samples = []
+            for number in range(REPEATS + 1):
+                began = time.perf_counter()
+                connection.request("GET", path)
+                body = connection.getresponse().read()
+                samples.append(time.perf_counter() - began)
+                if number == 0:
+                    _counted(name, json.loads(body), rows)
+            found.setdefault("first", samples[0])
+            found[name] = statistics.median(samples[1:])
+        connection.close()
+        found["worker_mb"] = _memory_mb(_worker_of(agent.process.pid))
+        return found
+    finally:
+        agent.stop()
+
+
+def _counted(name: str, answer: dict[str, list[object]], rows: int) -> None:
+    found = len(answer.get("rows") or answer.get("records") or ())
+    # The last record of a second may lie behind the end, with its jitter.
+    if abs(found - rows) > 1:
+        raise SystemExit(f"{name}: {found} rows over HTTP, {rows} expected")
+
+
+def _worker_of(pid: int) -> int:
+    # A process is the child of the thread that started it.
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in children.read_text().split():
+            if b"edge_agent.answering" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return int(child)
+    raise SystemExit("no process answers")
+
+
+def _memory_mb(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    return 0.0
