@@ -14,6 +14,8 @@
 #   make coverage       what a part of the tests runs of each package (ARGS="tests/store")
 #   make client         the wheel of the client alone in dist/, for sensors
 #   make release        wheels and sdist in dist/, tried in fresh environments; nothing is uploaded
+#   make deb            packages for Debian 12 and 13, amd64 and arm64, in dist/
+#   make deb-test       the same, and their life in real systems (as root; needs lintian, mmdebstrap)
 #   make docs           docs/configuration.md anew from its declarations; then all pages as a site, build/site
 #   make pictures       docs/pictures anew, of an agent that is started for them (needs chromium)
 #   make lock           renew both requirements*.lock from what is newest (LOCK_ARGS=: only what is missing)
@@ -46,7 +48,7 @@ INSTALL = -m pip --disable-pip-version-check install --quiet
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test types suite test-pythons test-floors test-loaded test-pages explore crash fuzz bench bench-smoke \
-	coverage nightly client release docs pictures lock clean python
+	coverage nightly client release deb deb-test docs pictures lock clean python
 
 run: $(VENV)/run-$(KEY)
 	@$(BIN) -m edge_agent demo $(ARGS)
@@ -122,6 +124,18 @@ client: $(VENV)/run-$(KEY)
 
 release: $(VENV)/test-$(KEY)
 	@$(BIN) -m tests.release
+
+deb: $(VENV)/run-$(KEY)
+	@$(BIN) -m systemd.deb $(ARGS)
+
+# Both file systems wait for the network most of the time, so the packages are made meanwhile.
+deb-test: $(VENV)/test-$(KEY)
+	@rm -rf build/deb/new build/deb/before
+	@$(BIN) -m tests.systemd.packages.roots build/deb/roots & roots=$$!; \
+	$(BIN) -m systemd.deb --dist build/deb/new && \
+	$(BIN) -m systemd.deb --dist build/deb/before --version 0.0.9 --machine "$$(dpkg --print-architecture)" \
+	    > /dev/null && wait $$roots
+	EDGE_AGENT_DEBS=build/deb $(BIN) -m pytest --numprocesses=2 --dist=loadgroup -q tests/systemd/packages $(ARGS)
 
 # What is installed has one of the hashes of the lock, or nothing is. The project itself has none: it
 # is put in last, takes nothing along, and is built with the hatchling that the lock names.

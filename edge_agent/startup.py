@@ -30,9 +30,12 @@ from edge_agent.tokens import Tokens
 from edge_agent.wiring import file_size
 
 MIB = 1024 * 1024
-#: Where README puts the unit, and the folder that systemd makes for it (StateDirectory=). Nothing
-#: else can be written to within the unit (ProtectSystem=strict).
-UNIT = Path("/etc/systemd/system/edge-agent.service")
+#: Where docs/install.md and the package put the unit, and the folder that systemd makes for it
+#: (StateDirectory=). Nothing else can be written to within the unit (ProtectSystem=strict).
+UNITS = (
+    Path("/etc/systemd/system/edge-agent.service"),
+    Path("/usr/lib/systemd/system/edge-agent.service"),
+)
 STATE = Path("/var/lib/edge-agent")
 
 
@@ -118,9 +121,9 @@ def _upstream_shortcomings(config: Config, is_wrong: Wrong) -> list[str]:
 def _store_shortcomings(config: Config) -> list[str]:
     found: list[str] = []
     path = Path(config.store.path)
-    if UNIT.exists() and STATE not in (path, *path.parents):
+    if _has_unit() and STATE not in (path, *path.parents):
         found.append(
-            f"store.path: the unit {UNIT.stem} may write below {STATE} only: `systemctl edit"
+            f"store.path: the unit edge-agent may write below {STATE} only: `systemctl edit"
             f" edge-agent` and set ReadWritePaths={path}"
         )
     data = path / STORE / DATA
@@ -143,6 +146,10 @@ def _store_shortcomings(config: Config) -> list[str]:
     return found
 
 
+def _has_unit() -> bool:
+    return any(unit.exists() for unit in UNITS)
+
+
 def _refusal(what: Callable[[], object]) -> ConfigError | None:
     try:
         what()
@@ -158,7 +165,7 @@ def _folder_refusals(config: Config) -> Iterator[str]:
         there = nearest == path
         if not nearest.is_dir():
             yield f"store.path: {nearest} is no folder"
-        elif not _may(nearest, os.W_OK | os.X_OK) and (there or path != STATE or not UNIT.exists()):
+        elif not _may(nearest, os.W_OK | os.X_OK) and (there or path != STATE or not _has_unit()):
             what = "be written to" if there else f"be made in {nearest}"
             yield f"store.path: {path} cannot {what} by {_who()}"
         elif (path / STORE).exists():

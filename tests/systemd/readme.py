@@ -1,4 +1,4 @@
-"""The commands of a README's chapter, exactly as they stand there."""
+"""The commands of a chapter of README or of a page of docs/, exactly as they stand there."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 
 
-def commands(chapter: str, language: str = "sh", readme: Path = ROOT / "README.md") -> list[str]:
+def commands(chapter: str, language: str = "sh", page: Path = ROOT / "README.md") -> list[str]:
     """The fenced blocks of that language in the chapter headed ``## chapter``, in order."""
-    text = readme.read_text()
+    text = page.read_text()
     body = re.split(r"^## ", text.split(f"\n## {chapter}\n", 1)[1], maxsplit=1, flags=re.MULTILINE)[
         0
     ]

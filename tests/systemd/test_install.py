@@ -1,56 +1,22 @@
-"""A real systemd follows the README's chapter word by word, and then finds the agent hanging.
+"""A real systemd follows docs/install.md, from a clone, and then finds the agent hanging.
 
 The container sees this machine's /usr, an empty /etc, /opt and /var, and no network, so that
-whatever the chapter forgets is missing. pip finds its wheels in a folder instead of the network;
+whatever the page forgets is missing. pip finds its wheels in a folder instead of the network;
 its commands stay as they are.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
-import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.systemd.container import HELPERS, Outcome, run_once
 from tests.systemd.readme import ROOT, commands
 from tests.systemd.wheelhouse import fill
 
-CHAPTER = "Install on a Raspberry Pi"
-DEADLINE_S = 150
-
-#: Runs inside, as the one unit that the container is booted for.
-DRIVER = """\
-[Unit]
-Wants=multi-user.target
-After=multi-user.target
-[Service]
-Type=oneshot
-WorkingDirectory=/checkout
-Environment=PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheelhouse PIP_DISABLE_PIP_VERSION_CHECK=1 HOME=/root
-StandardOutput=append:/shared/output
-StandardError=inherit
-ExecStart=/bin/bash -eux /shared/script
-ExecStopPost=/bin/systemctl --no-block poweroff
-"""
-
-#: What a person would do between the README's blocks. `note NAME COMMAND` keeps what it prints.
-HELPERS = r"""
-exec {trace}>&1; BASH_XTRACEFD=$trace  # so that what a command prints is only that
-note() { name="$1"; shift; "$@" > "/shared/$name" 2>&1 || echo "exit code $?" >> "/shared/$name"; }
-get='import sys, urllib.request as web; print(web.urlopen(sys.argv[1]).read().decode())'
-ask() { /usr/bin/python3 -c "$get" "http://127.0.0.1:8766$1"; }
-records() { ask "/api/query?stream=greenhouse/1&format=ndjson"; }
-until_true() {
-    for _ in $(seq 300); do if "$@"; then return; fi; sleep 0.1; done
-    echo "never: $*"; exit 1
-}
-property() { systemctl show --property="$1" --value edge-agent; }
-send() { echo '{"t": 22.5}' | /opt/edge-agent/bin/edge-agent send --stream greenhouse/1; }
-"""
+PAGE = ROOT / "docs/install.md"
 
 HANG = r"""
 # A minute is too long for a test; everything else stays as installed.
@@ -84,21 +50,11 @@ systemctl start edge-agent
 """
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What the container left behind."""
-
-    folder: Path
-
-    def text(self, name: str) -> str:
-        return (self.folder / name).read_text()
-
-    def records(self, name: str) -> list[float]:
-        return [json.loads(line)["fields"]["t"] for line in self.text(name).splitlines() if line]
-
-
 def script() -> str:
-    install, look, change, network, update, remove = commands(CHAPTER)
+    install, update, remove = commands("From a clone", page=PAGE)
+    _, look = commands("A package for Debian and Raspberry Pi OS", page=PAGE)
+    [change] = commands("Change the configuration", page=PAGE)
+    [network] = commands("Let sensors on the network in", page=PAGE)
     steps = [
         HELPERS,
         install,
@@ -137,48 +93,24 @@ def script() -> str:
 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Outcome:
-    """One container for all, whichever worker comes first."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "container"
-    with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            folder.mkdir()
-            _boot(folder, tmp_path_factory)
-    output = folder / "output"
-    said = output.read_text() if output.exists() else (folder / "console").read_text()
-    assert (folder / "finished").exists(), said[-6000:]
-    return Outcome(folder)
+    def options() -> list[str]:
+        wheelhouse = Path(sys.prefix) / "wheelhouse"
+        if not wheelhouse.exists():  # not an environment that make set up
+            wheelhouse = tmp_path_factory.mktemp("wheelhouse")
+            fill(wheelhouse)
+        return [
+            "--volatile=yes", "--directory=/", f"--bind-ro={wheelhouse}:/wheelhouse",
+            # Of this machine's /usr, which is read-only there, the one folder that is added to.
+            "--tmpfs=/usr/local/bin:mode=755",
+        ]  # fmt: skip
 
-
-def _boot(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    wheelhouse = Path(sys.prefix) / "wheelhouse"
-    if not wheelhouse.exists():  # not an environment that make set up
-        wheelhouse = tmp_path_factory.mktemp("wheelhouse")
-        fill(wheelhouse)
-    (folder / "script").write_text(script())
-    (folder / "driver.service").write_text(DRIVER)
-    command = [
-        "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--volatile=yes",
-        "--private-network", "--console=read-only", f"--machine=edge-agent-{folder.name}",
-        # Of this machine's /usr, which is read-only there, the one folder that the chapter adds to.
-        "--tmpfs=/usr/local/bin:mode=755",
-        f"--bind-ro={ROOT}:/checkout", f"--bind-ro={wheelhouse}:/wheelhouse",
-        f"--bind={folder}:/shared", "--directory=/", "--boot",
-        f"--bind-ro={folder}/driver.service:/etc/systemd/system/driver.service",
-        "systemd.unit=driver.service", "systemd.firstboot=no",
-    ]  # fmt: skip
-    with (folder / "console").open("wb") as console:
-        subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=console, stderr=console,
-            timeout=DEADLINE_S, check=False,
-        )  # fmt: skip
+    return run_once("container", script(), options, tmp_path_factory, worker_id)
 
 
 pytestmark = pytest.mark.needs("root", "systemd-nspawn", "/usr/bin/python3", "python3-venv")
 
 
-def test_the_chapter_can_be_followed_word_by_word(outcome: Outcome) -> None:
+def test_the_page_can_be_followed_word_by_word(outcome: Outcome) -> None:
     assert outcome.records("first") == [21.5]
     assert ": ok" in outcome.text("status").splitlines()[0]
     assert "Active: active (running)" in outcome.text("output")

@@ -91,7 +91,7 @@ def judge_unit(unit: Unit) -> Finding:
         return warn(
             name,
             "edge-agent.service is not installed: nothing starts the agent after a power cut",
-            "install systemd/edge-agent.service (README, Install)",
+            "install the package, or systemd/edge-agent.service: docs/install.md",
         )
     if unit.enabled != "enabled":
         return warn(name, f"edge-agent.service is {unit.enabled}: it does not start at boot",
