@@ -199,8 +199,7 @@ class _Parts:
         self.alarms = AlarmBoard(self.metrics)
         self.journal = JournalTail()
         compile_ = partial(compile_rules, metrics=self.metrics, timer=perf_counter)
-        compiled = compile_(config.rule, limits=config.limits)
-        self.rules = RulesInForce(compiled, self.metrics)
+        self.rules = RulesInForce(compile_(config.rule, limits=config.limits), self.metrics)
         reread = RuleReload(config, self.rules, compile_, around.reread, around.run_blocking)
         self.digester, self.asker = self._history()
         self.server = Server(

@@ -17,7 +17,7 @@ from edge_agent.cli.store_access import agreed, reach, reach_options
 from edge_agent.printable import json_text
 
 if TYPE_CHECKING:
-    from edge_agent.ops.orders.orders import SourceMove
+    from edge_agent.ops.orders.source_orders import SourceMove
 
 
 @click.group()
@@ -56,7 +56,7 @@ def move(source: str, to: str, *, keep_numbers: bool, as_json: bool, **where: An
     not its own: what it still holds may arrive twice, and nothing is lost. An agent sends again
     all that it holds. With --keep-numbers it goes on where the old owner was.
     """
-    from edge_agent.ops.orders.orders import SourceMove
+    from edge_agent.ops.orders.source_orders import SourceMove
 
     _settle(SourceMove("move", source, to, keep_numbers), as_json, where)
 
@@ -68,7 +68,7 @@ def move(source: str, to: str, *, keep_numbers: bool, as_json: bool, **where: An
 @reach_options
 def forget(source: str, *, yes: bool, as_json: bool, **where: Any) -> None:
     """Forget SOURCE: whoever may use it next is the first, and says where numbering starts."""
-    from edge_agent.ops.orders.orders import SourceMove
+    from edge_agent.ops.orders.source_orders import SourceMove
 
     agreed(f"Forget whose {source} is, and where its numbers are?", yes=yes)
     _settle(SourceMove("forget", source), as_json, where)

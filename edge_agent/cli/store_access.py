@@ -34,7 +34,8 @@ from edge_agent.store import LOCK, STORE, StoreLock
 from edge_agent.store.tools import look_inside
 
 if TYPE_CHECKING:
-    from edge_agent.ops.orders.orders import ConsumerOrder, Orders, QuarantineOrder, SourceMove
+    from edge_agent.ops.orders.orders import ConsumerOrder, Orders, QuarantineOrder
+    from edge_agent.ops.orders.source_orders import SourceMove
 
     Order = ConsumerOrder | QuarantineOrder | SourceMove
 

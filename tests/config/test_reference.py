@@ -12,7 +12,8 @@ from msgspec import NODEFAULT
 
 from edge_agent.cli import main as edge_agent
 from edge_agent.config import Config, load_config, parse
-from edge_agent.config.reference import TABLES, TablePart, keys_of, reference
+from edge_agent.config.reference import keys_of, reference
+from edge_agent.config.reference_tables import TABLES, TablePart
 
 ROOT = Path(__file__).parent.parent.parent
 

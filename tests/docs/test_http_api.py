@@ -21,7 +21,8 @@ from edge_agent.errors import ProtocolError
 from edge_agent.live.query import parse_query
 from edge_agent.ops.access import FORM_PATHS, ORDER_PATHS, Rules
 from edge_agent.ops.app import make_routes
-from edge_agent.ops.orders.orders import ConsumerOrder, QuarantineOrder, SourceMove
+from edge_agent.ops.orders.orders import ConsumerOrder, QuarantineOrder
+from edge_agent.ops.orders.source_orders import SourceMove
 from edge_agent.ops.page.files import static_files
 from edge_agent.ops.sign_in import SignIn
 from tests.end_to_end.support import AgentProcess, agents, eventually

@@ -20,9 +20,9 @@ from edge_agent.ops.orders.orders import (
     ConsumerOrder,
     Orders,
     QuarantineOrder,
-    SourceMove,
     told_quarantined,
 )
+from edge_agent.ops.orders.source_orders import SourceMove
 from edge_agent.ops.parameters import each_once, refuse_unknown, whole_number
 
 if TYPE_CHECKING:

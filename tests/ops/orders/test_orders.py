@@ -20,13 +20,9 @@ from edge_agent.ops.orders.orders import (
     MoveTarget,
     Orders,
     QuarantineOrder,
-    SourceMove,
-    meant,
-    said,
     target_of,
-    told_source,
 )
-from edge_agent.store import Entry, Numbering, Position, Quarantined, SourceView
+from edge_agent.store import Entry, Numbering, Position, Quarantined
 from edge_agent.tokens import Tokens, add_token
 from tests.ops.orders.test_routes import post
 from tests.ops.real import Agent, agent
@@ -217,44 +213,6 @@ def test_an_age_is_a_time_and_nonsense_is_refused_with_what_was_expected() -> No
     assert target_of("1970-01-01T00:00:05Z", LINES, 0) == MoveTarget(None, 5 * 10**9)
     with pytest.raises(ProtocolError, match=r"neither start, end nor a seq: .* got .noon"):
         target_of("noon", LINES, 0)
-
-
-NS = 1_795_341_600_000_000_000
-THERE = [
-    SourceView("oven", 5, NS, True, "a"),
-    SourceView("$agent/aa", 1, NS, True, "a"),
-    SourceView("$forward/aa/hub/main/live", 7, NS, True, "a"),
-    SourceView("$forward/aaa/hub/main/live", 7, NS, True, None),
-]
-
-
-def test_an_agent_is_meant_with_its_lanes_and_no_other() -> None:
-    names = [one.name for one in meant(SourceMove("forget", "agent:aa"), THERE)]
-    assert names == ["$agent/aa", "$forward/aa/hub/main/live"]
-    # One whose lanes are older than owners is bound as well.
-    names = [one.name for one in meant(SourceMove("move", "agent:aaa", "b"), THERE)]
-    assert names == ["$forward/aaa/hub/main/live", "$agent/aaa"]
-
-
-@pytest.mark.parametrize(
-    "given, told",
-    [
-        (SourceMove("move", "oven"), "needs an identity"),
-        (SourceMove("forget", "over"), "no source over"),
-        (SourceMove("forget", "agent:bb"), "no source agent:bb"),
-        (SourceMove("forget", "lane:aa/hub/main/live"), "goes with its agent: agent:aa"),
-        (SourceMove("forget", "$forward/aa/hub/main/live"), "goes with its agent: agent:aa"),
-    ],
-)
-def test_what_cannot_be_done_is_said(given: SourceMove, told: str) -> None:
-    with pytest.raises(OrderRefused, match=told):
-        meant(given, THERE)
-
-
-def test_a_source_is_told_as_people_say_it() -> None:
-    assert [said(one.name) for one in THERE[:3]] == ["oven", "agent:aa", "lane:aa/hub/main/live"]
-    never = SourceView("oven", 1, 0, False, None)
-    assert told_source(never) == {"source": "oven", "owner": None, "next": 1, "last_heard": None}
 
 
 async def test_a_source_is_moved_and_forgotten_over_http(tmp_path: Path) -> None:
