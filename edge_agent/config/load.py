@@ -57,6 +57,9 @@ def key_lines(text: str) -> dict[str, int]:
                 place = counts.get(table, 0)
                 counts[table] = place + 1
                 table = f"{table}[{place}]"
+            elif (first := table.partition(".")[0]) in counts:
+                # [upstream.mqtt] belongs to the [[upstream]] above it.
+                table = f"{first}[{counts[first] - 1}]{table.removeprefix(first)}"
             found.setdefault(table, number)
         elif given := _KEY.match(line):
             key = ".".join(filter(None, (table, _plain(given[1]))))
@@ -282,13 +285,16 @@ def _put(tree: Tree, parts: list[str], value: object, origin: str) -> str:
     """Set one dotted key in ``tree``; text is brought into its type's form. Returns the key."""
     known = {field.name: field for field in fields(Config)}
     dotted = ".".join(parts)
-    if parts[0] in _GROUPS and len(parts) == 3:
+    inner = _inner_table(parts)
+    if parts[0] in _GROUPS and (len(parts) == 3 or inner is not None):
         group = tree.setdefault(parts[0], {})
         parts[1] = _existing(parts[1], group)
         table = group.setdefault(parts[1], {})
         if parts[0] != "log":
             table.setdefault("name", parts[1])
         owner: type[Struct] = _GROUPS[parts[0]]
+        if inner is not None:
+            table, owner = table.setdefault(parts[2], {}), inner
     elif parts[0] in known and parts[0] not in _GROUPS and len(parts) == 2:
         table, owner = tree.setdefault(parts[0], {}), known[parts[0]].type
     elif parts[0] in known and len(parts) == 1:
@@ -311,6 +317,14 @@ def _inner(kind: Any) -> type[Struct] | None:
     """The struct that a key's table is, where it is one."""
     parts = get_args(kind) if get_origin(kind) in (Union, UnionType) else ()
     return next((part for part in parts if _is_struct(part)), None)
+
+
+def _inner_table(parts: list[str]) -> type[Struct] | None:
+    """The struct of a table within a table that a key belongs to: ``upstream.NAME.mqtt.topic``."""
+    if len(parts) != 4 or parts[0] not in _GROUPS:
+        return None
+    members = {field.name: field for field in fields(_GROUPS[parts[0]])}
+    return _inner(members[parts[2]].type) if parts[2] in members else None
 
 
 def _existing(name: str, group: object) -> str:

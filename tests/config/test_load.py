@@ -290,6 +290,41 @@ def test_every_key_has_its_line_or_its_tables(key: str, line: int | None) -> Non
     assert line_of(key, key_lines(TEXT)) == line
 
 
+NESTED = """[[upstream]]
+name = "a"
+url = "mqtt://a"
+[[upstream]]
+name = "b"
+url = "mqtt://b"
+[upstream.mqtt]
+topic = "x/{stream}"
+[[rule]]
+name = "r"
+"""
+
+
+def test_a_table_within_a_table_has_the_lines_of_its_owner() -> None:
+    lines = key_lines(NESTED)
+    assert line_of("upstream.b.mqtt.topic", lines) == 8
+    assert line_of("upstream.a.mqtt.topic", lines) == 1
+
+
+def test_a_key_of_a_table_within_a_table_has_a_variable(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text(NESTED.partition("[[rule]]")[0])
+    env = {
+        "EDGE_AGENT__UPSTREAM__A__MQTT__IN_FLIGHT": "7",
+        "EDGE_AGENT__UPSTREAM__B__MQTT__KEEP_ALIVE": "20s",
+    }
+    a, b = load_config(path, env=env, overrides={}).upstream
+    assert a.mqtt is not None and a.mqtt.in_flight == 7
+    assert b.mqtt is not None and (b.mqtt.keep_alive, b.mqtt.topic) == (20, "x/{stream}")
+    with pytest.raises(ConfigError, match="no such key"):
+        load_config(path, env={"EDGE_AGENT__UPSTREAM__A__NAME__X": "7"}, overrides={})
+    with pytest.raises(ConfigError, match="did you mean that"):
+        load_config(path, env={"EDGE_AGENT__UPSTREAM__A__MQTT__TOPICS": "7"}, overrides={})
+
+
 def test_all_mistakes_are_told_at_once_with_their_lines(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     path.write_text(

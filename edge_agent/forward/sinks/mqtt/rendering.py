@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from edge_agent.forward.sinks.http.body import record_json, rendered, stable_id
 from edge_agent.forward.sinks.mqtt.discovery import Discovery
@@ -30,8 +30,8 @@ from edge_agent.record import Record, format_time
 
 #: Packet ids that records have; the one above is for a subscription.
 PACKET_IDS: Final = 65_534
-#: Topics that are remembered, each of a stream and a source.
-_TOPICS_MAX: Final = 10_000
+#: Ways that are remembered.
+_WAYS_MAX: Final = 10_000
 _PLACE: Final = re.compile(r"\{([a-z_]+)\}")
 _UNSAYABLE: Final = (TypeError, ValueError, OverflowError, RecursionError)
 #: Of an id, with which the properties' length has one byte.
@@ -56,14 +56,25 @@ class Packets:
         return sum(map(len, self.packets))
 
 
+class _Way(NamedTuple):
+    """What the records of one stream and source have in common: the topic behind its length, and
+    what stands between the parts of their JSON.
+    """
+
+    topic: bytes
+    is_own: bool
+    before_seq: str
+    before_time: str
+    before_fields: str
+
+
 class Renderer:
     """Makes packets by ``settings``; ``agent`` and ``epoch`` are who we are."""
 
     def __init__(self, settings: MqttSettings, agent: str, epoch: str) -> None:
         self._settings, self._agent, self._epoch = settings, agent, epoch
-        self._own_agent, self._own_epoch = agent.encode(), epoch.encode()
         self._is_5 = settings.version == "5"
-        self._topics: dict[tuple[str, str], bytes] = {}
+        self._ways: dict[tuple[str, str], _Way] = {}
         self._payload = self._payload_of(settings.payload)
         #: Entities that were announced; None where none are.
         self.discovery = Discovery(settings, agent) if settings.discovery else None
@@ -78,14 +89,14 @@ class Renderer:
             for message in self.discovery.news(records):
                 self._add(made, (), message, packet_bytes_max)
         # One loop without calls where they can be spared: it runs for each record.
-        settings, topics, payload_of = self._settings, self._topics, self._payload
+        settings, ways, payload_of = self._settings, self._ways, self._payload
         is_5, epoch, first = self._is_5, self._epoch, 0x33 if self._settings.retain else 0x32
         most, packet_most = settings.message_bytes, packet_bytes_max or 2**32
         packets, seqs, properties = made.packets, made.seqs, b""
         for record in records:
             try:
-                topic = topics.get((record.stream, record.source)) or self._topic(record)
-                payload = payload_of(record)
+                way = ways.get((record.stream, record.source)) or self._way(record)
+                payload = payload_of(record, way)
             except _UNSAYABLE as error:
                 made.refused[record.seq] = f"cannot be said: {error}"
                 made.is_too_large = False
@@ -97,10 +108,12 @@ class Renderer:
                     properties = length(len(told)) + told
                 else:
                     properties = b"%c\x26\x00\x02id\x00%c%b" % (len(name) + 7, len(name), name)
-            size = len(topic) + 2 + len(properties) + len(payload)
             number = len(packets) % PACKET_IDS + 1
+            size = len(way.topic) + 2 + len(properties) + len(payload)
+            # Most have a length of two bytes.
+            sized = bytes((size & 0x7F | 0x80, size >> 7)) if 127 < size < 16_384 else length(size)
             packet = b"%c%b%b%c%c%b%b" % (
-                first, length(size), topic, number >> 8, number & 0xFF, properties, payload
+                first, sized, way.topic, number >> 8, number & 0xFF, properties, payload
             )  # fmt: skip
             if len(payload) > most or len(packet) > packet_most:
                 made.refused[record.seq] = self._too_large(payload, packet, packet_bytes_max)
@@ -135,7 +148,7 @@ class Renderer:
             return f"too large: its message has {len(payload)} bytes, {most} are taken"
         return f"too large: its packet has {len(packet)} bytes, the broker takes {packet_bytes_max}"
 
-    def _topic(self, record: Record) -> bytes:
+    def _way(self, record: Record) -> _Way:
         values = {
             "agent": self._agent, "log": record.log, "stream": record.stream,
             "source": record.source,
@@ -147,28 +160,35 @@ class Renderer:
         slashes = self._settings.slashes
         if 0 <= slashes < name.count("/"):
             raise ValueError(f"{name} has more than {slashes} slashes")
-        if len(self._topics) >= _TOPICS_MAX:
-            self._topics.clear()
-        topic = self._topics[record.stream, record.source] = text(name.encode())
-        return topic
+        if len(self._ways) >= _WAYS_MAX:
+            self._ways.clear()
+        way = self._ways[record.stream, record.source] = _Way(
+            text(name.encode()),
+            # No name of these has a letter that JSON would escape.
+            not record.source.startswith("$"),
+            f'","agent":"{self._agent}","seq":',
+            f',"stream":"{record.stream}","time":"',
+            f'","source":"{record.source}","fields":',
+        )
+        return way
 
-    def _record(self, record: Record) -> bytes:
-        """The JSON of `rendered`, put together by hand, in a third of the time: no name of a stream
-        or a source has a letter that JSON would escape.
-        """
-        if record.origin or record.source.startswith("$"):
+    def _record(self, record: Record, way: _Way) -> bytes:
+        """The JSON of `rendered`, put together by hand in a third of the time."""
+        if record.origin or not way.is_own:
             return record_json(rendered(record, self._agent, self._epoch))
-        return b'{"id":"%b/%b/%d","agent":"%b","seq":%d,"stream":"%b","time":"%b","source":"%b",\
-"fields":%b,"time_quality":"%b"}' % (
-            self._own_epoch, record.log.encode(), record.seq, self._own_agent, record.seq,
-            record.stream.encode(), format_time(record.time_ns).encode(), record.source.encode(),
-            record_json(record.fields), record.time_quality.encode(),
+        seq = record.seq
+        head = (
+            f'{{"id":"{self._epoch}/{record.log}/{seq}{way.before_seq}{seq}{way.before_time}'
+            f"{format_time(record.time_ns)}{way.before_fields}"
+        )
+        return b'%b%b,"time_quality":"%b"}' % (
+            head.encode(), record_json(record.fields), record.time_quality.encode()
         )  # fmt: skip
 
-    def _payload_of(self, template: str) -> Callable[[Record], bytes]:
+    def _payload_of(self, template: str) -> Callable[[Record, _Way], bytes]:
         agent, epoch = self._agent, self._epoch
         if template == "fields":
-            return lambda record: record_json(record.fields)
+            return lambda record, _: record_json(record.fields)
         if template == "record":
             return self._record
         ways: dict[str, Callable[[Record], object]] = {
@@ -183,7 +203,7 @@ class Renderer:
             "time_ms": lambda record: record.time_ns // 1_000_000,
             "seq": lambda record: record.seq,
         }
-        return lambda record: _PLACE.sub(
+        return lambda record, _: _PLACE.sub(
             lambda found: str(ways[found[1]](record)), template
         ).encode()
 
