@@ -115,10 +115,13 @@ def unacknowledged_bytes(socket: trio.socket.SocketType | None) -> int | None:
     """What the kernel holds of what was sent and the other side has not confirmed; None where that
     cannot be told.
     """
-    if socket is None:
-        return None
+    return None if socket is None else queued_bytes(socket.fileno())
+
+
+def queued_bytes(fd: int) -> int | None:
+    """The same of the socket with that number."""
     try:
-        answer = fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, struct.pack("i", 0))
+        answer = fcntl.ioctl(fd, termios.TIOCOUTQ, struct.pack("i", 0))
     except (OSError, ValueError):
         return None
     return int(struct.unpack("i", answer)[0])

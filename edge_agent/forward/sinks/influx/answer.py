@@ -4,7 +4,8 @@
   VictoriaMetrics says so when it has them in memory, and also of lines that it drops. (200 would be
   anybody's: a portal, a wrong address. ``accept = "status"`` takes any 2xx.)
 - **400 and 422 about content.** ``partial write`` means that all other lines were stored. Where it
-  names the field and as many records have it as were dropped, these are refused and no others.
+  names a field and its type, the records that have it so are refused, and the others sent once
+  more: of several fields, or parts of the database, it names one.
   What is older than the database keeps (``points beyond retention policy``) was dropped for good;
   it is counted. Otherwise the batch is halved until the bad records are found, which does no harm:
   a point that is sent again is the same point.
@@ -76,19 +77,15 @@ def judge_lines(answer: HttpAnswer, key: str, wall_ns: int, accept: str) -> Verd
     return Verdict(judge(answer, key, wall_ns, accept))
 
 
-def named_by(
-    answer: HttpAnswer, records: Iterable[Record], lines: LineRenderer
-) -> dict[int, str] | None:
-    """The very records that a partial write dropped, with the reason; None where that cannot be
-    told.
-    """
+def named_by(answer: HttpAnswer, records: Iterable[Record], lines: LineRenderer) -> dict[int, str]:
+    """Records that a partial write dropped, each with the reason; none where it cannot be told."""
     text = _text(answer)
     if (conflict := _CONFLICT.search(text)) is None:
-        return None
+        return {}
     field, measurement, kind, dropped = conflict.groups()
     is_kind = _TYPES.get(kind)
     if is_kind is None:
-        return None
+        return {}
     found = [
         record.seq
         for record in records
@@ -96,9 +93,10 @@ def named_by(
         and (said := lines.texts(record).get(field)) is not None
         and is_kind(said)
     ]
-    if len(found) != int(dropped):
-        return None
-    return dict.fromkeys(found, text)
+    # It counts those of other fields, too; where there are more, another shard may have taken some.
+    if len(found) > int(dropped):
+        return {}
+    return dict.fromkeys(found, f"HTTP {answer.status}: {text}")
 
 
 def _text(answer: HttpAnswer) -> str:

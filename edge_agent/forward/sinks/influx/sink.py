@@ -50,7 +50,9 @@ class Part(NamedTuple):
 
 @dataclass(slots=True)
 class _SoFar:
-    """What became of the parts of a batch; ``refused`` are seqs with their reasons."""
+    """What became of the parts of a batch; ``refused`` are seqs with their reasons, by an answer
+    of ``refused_by``.
+    """
 
     taken: int = 0
     size: int = 0
@@ -58,6 +60,7 @@ class _SoFar:
     reason: str = ""
     status: int = 0
     refused: dict[int, str] = field(default_factory=dict)
+    refused_by: int = 0
 
 
 class InfluxSink(HttpSink):
@@ -96,8 +99,9 @@ class InfluxSink(HttpSink):
             part = following[0]
         if so_far.refused:
             reason = next(iter(so_far.refused.values()))
-            refusal = SinkRefused(f"HTTP {so_far.status}: {reason}", records=so_far.refused)
-            raise self._placed(refusal, so_far.status, so_far.size)
+            status = so_far.refused_by
+            refusal = SinkRefused(reason, records=so_far.refused)
+            raise self._placed(refusal, status, so_far.size)
         return Acknowledged(
             batch.last,
             so_far.taken,
@@ -109,14 +113,17 @@ class InfluxSink(HttpSink):
 
     def _parts(self, batch: Batch) -> Iterator[Part]:
         """Rendered one by one as they are asked for, each in a thread: that blocks."""
-        records = batch.records(self._matches)
-        is_gzip = self._upstream.compression == "gzip" and not batch.plain
-        size = _FIRST_RECORDS
+        records, size = batch.records(self._matches), _FIRST_RECORDS
         while some := list(islice(records, size)):
             size = _PART_RECORDS
-            lines = self._lines.render(some)
-            body = "\n".join(lines.lines).encode()
-            yield Part(some, lines, gzip.compress(body, _GZIP_LEVEL, mtime=0) if is_gzip else body)
+            yield self._part(some, batch.plain)
+
+    def _part(self, records: list[Record], plain: bool) -> Part:
+        lines = self._lines.render(records)
+        body = "\n".join(lines.lines).encode()
+        if self._upstream.compression == "gzip" and not plain:
+            body = gzip.compress(body, _GZIP_LEVEL, mtime=0)
+        return Part(records, lines, body)
 
     async def _render_next(self, parts: Iterator[Part], into: list[Part | None]) -> None:
         into.append(await self._run_blocking(next, parts, None))
@@ -133,30 +140,33 @@ class InfluxSink(HttpSink):
     async def _post_part(
         self, batch: Batch, part: Part, credentials: Credentials, so_far: _SoFar
     ) -> SinkError | None:
-        lines = part.lines
-        if lines.unsaid:
+        if unsaid := part.lines.unsaid:
             what = "number" if self._table.victoria else "number, text, true or false"
-            so_far.reason = f"record {lines.unsaid[0]} has no field that is a {what}: left out"
-            so_far.dropped += len(lines.unsaid)
-        if not lines.lines:
-            return None
-        first, last = part.records[0].seq, part.records[-1].seq
-        key = f"{self._identity.epoch}/{batch.log}/{first}-{last}{batch.variant}"
-        headers = self._headers(key, credentials, plain=batch.plain)
-        answer = without(await self._post(part.body, headers, credentials), credentials.secrets)
-        wall_ns, accept = self._clock.read().wall_ns, self._upstream.accept
-        verdict = judge_lines(answer, key, wall_ns, accept)
-        so_far.status, so_far.size = answer.status, so_far.size + len(part.body)
-        so_far.taken += max(len(lines.lines) - verdict.dropped, 0)
-        so_far.dropped += verdict.dropped
-        so_far.reason = verdict.reason or so_far.reason
-        if verdict.problem is None:
-            self._look_for_victoria(answer)
-            return None
-        named = await self._run_blocking(named_by, answer, part.records, self._lines)
-        if named is None:
-            return self._placed(verdict.problem, answer.status, len(part.body))
-        so_far.refused |= named
+            so_far.reason = f"record {unsaid[0]} has no field that is a {what}: left out"
+            so_far.dropped += len(unsaid)
+        while part.lines.lines:
+            first, last = part.records[0].seq, part.records[-1].seq
+            key = f"{self._identity.epoch}/{batch.log}/{first}-{last}{batch.variant}"
+            headers = self._headers(key, credentials, plain=batch.plain)
+            answer = await self._post(part.body, headers, credentials)
+            answer = without(answer, credentials.secrets)
+            wall_ns, accept = self._clock.read().wall_ns, self._upstream.accept
+            verdict = judge_lines(answer, key, wall_ns, accept)
+            so_far.status, so_far.size = answer.status, so_far.size + len(part.body)
+            if verdict.problem is None:
+                so_far.taken += max(len(part.lines.lines) - verdict.dropped, 0)
+                so_far.dropped += verdict.dropped
+                so_far.reason = verdict.reason or so_far.reason
+                self._look_for_victoria(answer)
+                return None
+            named = await self._run_blocking(named_by, answer, part.records, self._lines)
+            if not named:
+                return self._placed(verdict.problem, answer.status, len(part.body))
+            so_far.refused |= named
+            so_far.refused_by = answer.status
+            # Once more without them: it names one field of several, and one shard's.
+            others = [record for record in part.records if record.seq not in named]
+            part = await self._run_blocking(self._part, others, batch.plain)
         return None
 
     def _placed(self, problem: SinkError, status: int, size: int) -> SinkError:

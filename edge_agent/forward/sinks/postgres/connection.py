@@ -16,6 +16,8 @@ from psycopg import generators, pq
 from psycopg.conninfo import make_conninfo
 from psycopg.waiting import Ready, Wait
 
+from edge_agent.forward.progress_stream import queued_bytes
+
 T = TypeVar("T")
 
 _PIECE_BYTES: Final = 64 * 1024
@@ -125,9 +127,7 @@ async def _driven(generator: Generator[Wait, Ready, T], fd: int, timeout: float)
     try:
         wait = next(generator)
         while True:
-            with trio.fail_after(timeout):
-                ready = await _ready(fd, wait)
-            wait = generator.send(ready)
+            wait = generator.send(await ready_while_moving(fd, wait, timeout))
     except StopIteration as ended:
         value: T = ended.value
         return value
@@ -135,6 +135,22 @@ async def _driven(generator: Generator[Wait, Ready, T], fd: int, timeout: float)
         raise _said(error) from error
     finally:
         generator.close()
+
+
+async def ready_while_moving(fd: int, wait: Wait, timeout: float) -> Ready:
+    """Wait as the generator says, for as long as something moves: the kernel takes megabytes in
+    advance, which a weak cell needs minutes for.
+
+    Raises:
+        trio.TooSlowError: the other side has confirmed nothing for ``timeout`` seconds.
+    """
+    queued = queued_bytes(fd) or 0
+    while True:
+        with trio.move_on_after(timeout):
+            return await _ready(fd, wait)
+        before, queued = queued, queued_bytes(fd) or 0
+        if queued >= before:
+            raise trio.TooSlowError
 
 
 async def _ready(fd: int, wait: Wait) -> Ready:

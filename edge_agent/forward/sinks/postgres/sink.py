@@ -77,10 +77,6 @@ class PostgresSink:
         except SinkError:
             await self.aclose()
             raise
-        except trio.TooSlowError as error:
-            await self.aclose()
-            text = f"no answer within {self._upstream.timeout:g} s"
-            raise SinkUnavailable(text, cut=True) from error
         except Exception as error:
             # The border, as in the HTTP sink: nothing ends more than this attempt.
             logger.exception("an unexpected error on the way to %s", self._upstream.name)
@@ -106,12 +102,7 @@ class PostgresSink:
     async def _send(self, batch: Batch) -> Acknowledged:
         rows: RenderedRows = await self._run_blocking(self._rows, batch)
         if rows.number:
-            try:
-                await self._store(rows)
-            except PostgresError as error:
-                failure = sink_error(str(error), error.sqlstate)
-                failure.sent_bytes = len(rows.body)
-                raise failure from error
+            await self._store(await self._connected(), rows)
         if rows.refused:
             first, reason = next(iter(rows.refused.items()))
             raise SinkRefused(f"record {first}: {reason}", records=rows.refused)
@@ -121,12 +112,23 @@ class PostgresSink:
         records = batch.records(self._matches)
         return render_rows(records, self._identity.agent_id, self._identity.epoch)
 
-    async def _store(self, rows: RenderedRows) -> None:
-        connection = await self._connected()
-        await connection.copy(self._target.begin, rows.body)
-        *_, committed = statuses(await connection.run(self._target.finish))
-        if committed != "COMMIT":
-            raise PostgresError(f"{committed} instead of COMMIT")
+    async def _store(self, connection: PostgresConnection, rows: RenderedRows) -> None:
+        failure: SinkError
+        try:
+            await connection.copy(self._target.begin, rows.body)
+            *_, committed = statuses(await connection.run(self._target.finish))
+            if committed == "COMMIT":
+                return
+            failure = SinkUnavailable(f"{committed} instead of COMMIT", obstacle="there")
+        except PostgresError as error:
+            failure = sink_error(str(error), error.sqlstate)
+        except trio.TooSlowError:
+            failure = SinkUnavailable(self._no_answer(), cut=True)
+        failure.sent_bytes = len(rows.body)
+        raise failure
+
+    def _no_answer(self) -> str:
+        return f"no answer within {self._upstream.timeout:g} s"
 
     async def _connected(self) -> PostgresConnection:
         """The connection that is open, or a new one that is ready for rows."""
@@ -137,11 +139,13 @@ class PostgresSink:
         parameters, host = await self._run_blocking(parameters_of, upstream)
         try:
             self._connection = await connect(parameters, host, upstream.timeout)
+            await self._target.prepare(self._connection, upstream.timeout)
         except PostgresError as error:
             raise sink_error(str(error), error.sqlstate, log_in=True) from error
+        except trio.TooSlowError:
+            raise SinkUnavailable(self._no_answer()) from None
         except OSError as error:
             raise SinkUnavailable(f"{host}: {why(error)}") from error
-        await self._target.prepare(self._connection, upstream.timeout)
         return self._connection
 
 

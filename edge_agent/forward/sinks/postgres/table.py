@@ -55,9 +55,10 @@ class Target:
         # A server that waits for a lock would otherwise do so long after we have gone.
         limit = max(int(timeout * 1000), 100)
         await connection.run(
-            f"SET synchronous_commit = on; SET statement_timeout = {limit};"
-            f" SET lock_timeout = {limit}; SET client_min_messages = warning"
+            f"SET synchronous_commit = on; SET lock_timeout = {limit};"
+            " SET client_min_messages = warning"
         )
+        self.finish = f"SET LOCAL statement_timeout = {limit}; {self._insert}; COMMIT"
         [[found]] = await connection.rows(f"SELECT {self._found}")
         if found is None and self._create:
             try:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import pytest
 import trio
+import trio.testing
+from psycopg.waiting import Wait
 from trio.testing import MockClock
 
+from edge_agent.forward.progress_stream import queued_bytes
 from edge_agent.forward.sinks.postgres.connection import (
     PostgresConnection,
     PostgresError,
     connect,
+    ready_while_moving,
     statuses,
 )
 from tests.forward.relay import Relay, relay_to
@@ -120,6 +125,45 @@ async def test_who_says_nothing_is_given_up(autojump_clock: MockClock) -> None:
     with pytest.raises(trio.TooSlowError):
         await connect({"port": port, "dbname": "x"}, "127.0.0.1", 0.2)
     await listeners[0].aclose()
+
+
+async def test_what_a_slow_link_confirms_is_progress(turned_clock: MockClock) -> None:
+    with socket_pair_filled() as (here, there):
+        async with trio.open_nursery() as nursery:
+            gave_up = trio.Event()
+
+            async def wait() -> None:
+                with pytest.raises(trio.TooSlowError):
+                    await ready_while_moving(here.fileno(), Wait.R, 1000.0)
+                gave_up.set()
+
+            nursery.start_soon(wait)
+            for _ in range(3):
+                await trio.testing.wait_all_tasks_blocked()
+                before = queued_bytes(here.fileno()) or 0
+                while (queued_bytes(here.fileno()) or 0) >= before:
+                    there.recv(65536)
+                    await trio.sleep(0.001)
+                turned_clock.jump(1001)
+            await trio.testing.wait_all_tasks_blocked()
+            assert not gave_up.is_set()
+            turned_clock.jump(1001)
+            with trio.fail_after(PATIENCE_S):
+                await gave_up.wait()
+
+
+@contextmanager
+def socket_pair_filled() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two ends over TCP, between which nothing more goes until somebody reads."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        here = socket.create_connection(server.getsockname())
+        there, _ = server.accept()
+    here.setblocking(False)
+    with here, there:
+        with suppress(BlockingIOError):
+            while True:
+                here.send(bytes(65536))
+        yield here, there
 
 
 async def test_who_speaks_something_else_is_an_error() -> None:

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+import psycopg
 import pytest
-from hypothesis import given
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from edge_agent.forward.sinks.postgres.rows import COLUMNS, render_rows
 from tests.forward.sinks.influx.test_lines import record
+from tests.forward.sinks.postgres.server import new_database
 from tests.forward.support import NOW_NS
 
 YEAR_2000_NS = 946_684_800 * 10**9
@@ -115,3 +117,39 @@ def test_rows_are_those_of_their_records(given_: list[tuple[str, str, int]]) -> 
         for row in read(render_rows(records, "a", "e").body)
     ]
     assert found == [(*one, n, n) for n, one in enumerate(given_)]
+
+
+_texts = st.text(st.characters(exclude_characters="\x00", codec="utf-8"), max_size=8)
+_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | _texts
+    | st.floats(-(2.0**52), 2.0**52),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_texts, inner, max_size=3),
+    max_leaves=6,
+)  # fmt: skip
+
+
+@pytest.mark.needs("postgresql", "psycopg")
+@settings(max_examples=5, deadline=None, phases=(Phase.explicit, Phase.generate))
+@given(
+    st.lists(
+        st.tuples(st.dictionaries(_texts, _values, max_size=4), st.integers(-(2**63), 2**63 - 1)),
+        min_size=20,
+        max_size=40,
+    )
+)
+def test_postgresql_reads_what_was_said(given_: list[tuple[dict[str, Any], int]]) -> None:
+    records = [record(fields, seq=n, time_ns=ns) for n, (fields, ns) in enumerate(given_)]
+    server, name = new_database()
+    columns = ", ".join(f"{column} {kind}" for column, kind in COLUMNS.items())
+    url = f"host=127.0.0.1 port={server.port} user=edge password=secret dbname={name}"
+    with psycopg.connect(url) as connection, connection.cursor() as cursor:
+        cursor.execute(f"SET timezone = UTC; CREATE TEMP TABLE t ({columns})")
+        with cursor.copy("COPY t FROM STDIN (FORMAT binary)") as copy:
+            copy.write(render_rows(records, "a", "e").body)
+        cursor.execute(
+            "SELECT fields::text, time_ns, round(extract(epoch FROM time) * 1000000)"
+            " FROM t ORDER BY seq"
+        )
+        for (fields, ns), (text, found_ns, found_us) in zip(given_, cursor, strict=True):
+            assert json.loads(text) == fields
+            assert (found_ns, found_us) == (ns, ns // 1000)
