@@ -108,11 +108,11 @@ class Bringing:
                 told = encode_segments((), notes)
                 await link.transmit(Message(link.handed + 1, link.handed, 0, told))
             start = max(at, name.first)
-            known = sum(record.seq < start for record in file.records)
+            known = sum(line.record.seq < start for line in file.lines)
             for message in packer.add([*gap, *segments(file, start)]):
                 await link.transmit(message)
             at = name.last + 1
-            self.done.records += len(file.records) - known
+            self.done.records += len(file.lines) - known
             self.done.known += known
             self._tell(self.done)
         await self._settle(link, packer, at - 1)

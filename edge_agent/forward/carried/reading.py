@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -41,6 +41,8 @@ from edge_agent.zstd import zstd
 #: More in one file is none of ours: batches are cut at a MiB as stored.
 FILE_BYTES_MAX: Final = 256 * 1024 * 1024
 _BLOCK_BYTES: Final = 128 * 1024
+#: About what a run takes beside its records and names.
+_RUN_BYTES: Final = 32
 _STOOD_RIGHT_BOOT: Final = blake2b(b"edge-agent file", digest_size=16).digest()
 #: How far times of one block lie apart whose clock was put right: `Correction` believes as much.
 _SPREAD_NS: Final = 3_500 * 1_000_000_000
@@ -50,13 +52,24 @@ _decode = msgspec.json.Decoder(CarriedRecord).decode
 _pack = msgspec.msgpack.Encoder().encode
 
 
+class ReadLine(NamedTuple):
+    """A line that fits, and what was read out of it: what records of one block have in common, its
+    number where it was stored first, and itself as its sender could have sent it.
+    """
+
+    record: CarriedRecord
+    origin: tuple[object, ...]
+    number: int
+    body: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class CarriedFile:
     """A file that is whole, and what stands in it."""
 
     path: Path
     name: FileName
-    records: list[CarriedRecord]
+    lines: list[ReadLine]
 
 
 def find_files(given: Iterable[Path]) -> list[tuple[Path, FileName]]:
@@ -93,39 +106,38 @@ def read_file(path: Path, name: FileName) -> CarriedFile:
     except (OSError, EOFError, zstd.ZstdError, ValueError) as error:
         raise ForeignFile(f"{path}: it cannot be read whole: {why(error)}") from error
     if text and not text.endswith(b"\n"):
-        lines = text.count(b"\n") + 1
-        raise ForeignFile(f"{path}, line {lines}: the file ends in the middle of this line")
-    records: list[CarriedRecord] = []
+        last = text.count(b"\n") + 1
+        raise ForeignFile(f"{path}, line {last}: the file ends in the middle of this line")
+    lines: list[ReadLine] = []
     before = name.first - 1
     for number, line in enumerate(text.splitlines(), 1):
         try:
             record = _decode(line)
-            _check(record, name, before)
+            lines.append(_checked(record, name, before))
         except (ValueError, RecursionError) as error:
             # msgspec's errors of decoding are ValueErrors.
             raise ForeignFile(f"{path}, line {number}: {error}") from error
-        records.append(record)
         before = record.seq
-    if len(records) != name.records:
+    if len(lines) != name.records:
         raise ForeignFile(
-            f"{path}, line {len(records)}: the file ends here, with {len(records)} of the"
+            f"{path}, line {len(lines)}: the file ends here, with {len(lines)} of the"
             f" {name.records} records that its name says"
         )
-    return CarriedFile(path, name, records)
+    return CarriedFile(path, name, lines)
 
 
 def segments(file: CarriedFile, begin: int) -> Iterator[Segment]:
     """What a hub is sent of the file, from number ``begin`` on, without a hole."""
     at = begin
-    for group in _groups([one for one in file.records if one.seq >= begin]):
-        first, last = group.members[0].seq, group.members[-1].seq
+    for group in _groups([one for one in file.lines if one.record.seq >= begin]):
+        first, last = group[0].record.seq, group[-1].record.seq
         if first > at:
             yield Segment(at, first - 1, "filtered")
-        path = (*(group.members[0].path or ()), file.name.agent)
+        path = (*group[0].record.path, file.name.agent)
         if len(path) > PATH_MAX or file.name.agent in path[:-1]:
             yield Segment(first, last, "loop")
         else:
-            yield Segment.of(_block(group.members, path))
+            yield Segment.of(_block(group, path))
         at = last + 1
     if at <= file.name.last:
         yield Segment(at, file.name.last, "filtered")
@@ -133,7 +145,7 @@ def segments(file: CarriedFile, begin: int) -> Iterator[Segment]:
 
 def clock_notes(file: CarriedFile) -> list[ClockNote]:
     """What has to be known of clocks before the blocks come."""
-    agents = {record.agent for record in file.records if record.corrected}
+    agents = {line.record.agent for line in file.lines if line.record.corrected}
     return [ClockNote(agent, _STOOD_RIGHT_BOOT, 0, 0) for agent in sorted(agents)]
 
 
@@ -150,8 +162,8 @@ def _unpacked(path: Path, packed: str) -> bytes:
     return data
 
 
-def _check(record: CarriedRecord, name: FileName, before: int) -> None:
-    """Whether a line is of its file. Raises ValueError."""
+def _checked(record: CarriedRecord, name: FileName, before: int) -> ReadLine:
+    """A line of its file. Raises ValueError."""
     if record.store != name.store:
         raise ValueError(f"store: expected {name.store}, found {record.store}")
     if not before < record.seq <= name.last:
@@ -165,56 +177,38 @@ def _check(record: CarriedRecord, name: FileName, before: int) -> None:
         raise ValueError("source_seq or source: out of bounds")
     if (record.path or (name.agent,))[0] != record.agent:
         raise ValueError("path: expected to begin with agent")
-    # Whatever these raise for a line that is none of ours is a ValueError.
-    _place(record)
-    _boot(record)
-    _body(record)
-
-
-@dataclass(slots=True)
-class _Group:
-    """Records of one block, as far as they are known; ``low`` and ``high`` are their times."""
-
-    low: int
-    high: int
-    size: int = 0
-    members: list[CarriedRecord] = field(default_factory=list)
-
-    def takes(self, record: CarriedRecord, size: int) -> bool:
-        """Whether ``record`` may be of the same block as those before it."""
-        before = self.members[-1]
-        if _origin_of(before) != _origin_of(record) or _place(record)[2] <= _place(before)[2]:
-            return False
-        if record.corrected and max(self.high, record.time_ns) - min(self.low, record.time_ns) > (
-            _SPREAD_NS
-        ):
-            return False
-        return self.size + size <= _BLOCK_BYTES
-
-
-def _groups(records: Sequence[CarriedRecord]) -> Iterator[_Group]:
-    group: _Group | None = None
-    for record in records:
-        # About; the fields are what counts.
-        size = 64 + len(record.stream) + len(record.source) + len(_pack(record.fields))
-        if group is not None and not group.takes(record, size):
-            yield group
-            group = None
-        if group is None:
-            group = _Group(record.time_ns, record.time_ns)
-        group.members.append(record)
-        group.size += size
-        group.low = min(group.low, record.time_ns)
-        group.high = max(group.high, record.time_ns)
-    if group is not None:
-        yield group
-
-
-def _origin_of(record: CarriedRecord) -> tuple[object, ...]:
+    epoch, log, number = _place(record)
+    if record.boot:
+        _boot(record)
     clock = (record.synced, record.corrected, record.boot)
     # Where its clock was not set, times are put right by what it showed at the commit.
     stored = 0 if record.synced or record.corrected else record.stored_ns
-    return (record.agent, *_place(record)[:2], record.path, *clock, stored)
+    origin = (record.agent, epoch, log, record.path, *clock, stored)
+    return ReadLine(record, origin, number, _body(record))
+
+
+def _groups(lines: Sequence[ReadLine]) -> Iterator[list[ReadLine]]:
+    """What goes into one block each."""
+    group: list[ReadLine] = []
+    size = low = high = 0
+    for line in lines:
+        record = line.record
+        more = _RUN_BYTES + len(record.stream) + len(record.source) + len(line.body)
+        lower, higher = min(low, record.time_ns), max(high, record.time_ns)
+        if group and (
+            line.origin != group[-1].origin
+            or line.number <= group[-1].number
+            or size + more > _BLOCK_BYTES
+            or (record.corrected and higher - lower > _SPREAD_NS)
+        ):
+            yield group
+            group = []
+        if not group:
+            size, lower, higher = 0, record.time_ns, record.time_ns
+        group.append(line)
+        size, low, high = size + more, lower, higher
+    if group:
+        yield group
 
 
 def _place(record: CarriedRecord) -> tuple[str, str, int]:
@@ -238,7 +232,7 @@ def _boot(record: CarriedRecord) -> tuple[bytes, int]:
 def _body(record: CarriedRecord) -> bytes:
     """The record as its sender could have sent it. Raises ValueError."""
     fields: dict[str, Any] = dict(record.all_fields)
-    if fields.keys() & {"time", "stream"}:
+    if "time" in fields or "stream" in fields:
         raise ValueError("fields: time and stream are none")
     if record.quality == "sensor":
         moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=record.time_ns // 1000)
@@ -253,17 +247,18 @@ def _body(record: CarriedRecord) -> bytes:
     return _pack(fields)
 
 
-def _run(record: CarriedRecord) -> Run:
+def _run(line: ReadLine) -> Run:
+    record = line.record
     arrival_ns = record.stored_ns if record.quality == "sensor" else max(record.time_ns, 0)
     times = (record.time_ns, record.time_ns)
     numbered = (record.source_seq, arrival_ns, record.synced)
-    return Run(record.stream, record.source, *numbered, 1, _body(record), *times)
+    return Run(record.stream, record.source, *numbered, 1, line.body, *times)
 
 
-def _block(members: Sequence[CarriedRecord], path: tuple[str, ...]) -> ForeignBlock:
-    head = members[0]
-    epoch, log, first = _place(head)
-    times = [record.time_ns for record in members]
+def _block(members: Sequence[ReadLine], path: tuple[str, ...]) -> ForeignBlock:
+    head, first = members[0].record, members[0].number
+    epoch, log, _ = _place(head)
+    times = [line.record.time_ns for line in members]
     boot_id, boot_ns = _boot(head)
     stored_ns = head.stored_ns
     if head.corrected:
@@ -271,8 +266,8 @@ def _block(members: Sequence[CarriedRecord], path: tuple[str, ...]) -> ForeignBl
     runs: list[Run] = []
     bodies: list[list[bytes]] = []
     offsets: list[int] = []
-    for record in members:
-        run, offset = _run(record), _place(record)[2] - first
+    for line in members:
+        run, offset = _run(line), line.number - first
         if runs and _follows(runs[-1], len(bodies[-1]), offsets[-1], run, offset):
             bodies[-1].append(run.body)
         else:
@@ -287,7 +282,7 @@ def _block(members: Sequence[CarriedRecord], path: tuple[str, ...]) -> ForeignBl
     codec, payload = compressed_payload(raw)
     return ForeignBlock(
         first=head.seq,
-        last=members[-1].seq,
+        last=members[-1].record.seq,
         count=len(members),
         codec=codec,
         raw_len=len(raw),

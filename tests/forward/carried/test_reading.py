@@ -53,7 +53,7 @@ def test_a_whole_file_is_read_and_covers_its_range_in_blocks_that_a_hub_takes(
     made = list(segments(file, 1))
     assert (made[0].first, made[-1].last) == (1, file.name.last)
     blocks = [one.block for one in made if one.block is not None]
-    assert sum(block.count for block in blocks) == len(file.records) == 35
+    assert sum(block.count for block in blocks) == len(file.lines) == 35
     for block in blocks:
         check_payload(block.codec, block.raw_len, block.payload, block.count)
     assert blocks[-1].origin.path == ("c0ffee", "facade", file.name.agent)
@@ -119,7 +119,7 @@ def test_a_flipped_bit_in_a_compressed_file_is_told(written: Path) -> None:
     packed = written.with_name(written.name + ".gz")
     data = bytearray(gzip.compress(written.read_bytes()))
     packed.write_bytes(data)
-    assert len(read(packed).records) == 35
+    assert len(read(packed).lines) == 35
     for damage in (bytes(data[:-9]), bytes([*data[:900], data[900] ^ 4, *data[901:]]), b"PK"):
         packed.write_bytes(damage)
         with pytest.raises(ForeignFile, match="cannot be read whole"):

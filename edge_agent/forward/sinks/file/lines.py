@@ -16,16 +16,17 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Iterator
-from typing import Any
+from math import isfinite
+from typing import Any, cast
 
 import msgspec
 
 from edge_agent.forward.sink import Batch
-from edge_agent.forward.sinks.http.body import json_bytes, rendered
+from edge_agent.forward.sinks.http.body import json_lines, rendered
 from edge_agent.record import Record, TimeQuality, TimeTrust
 from edge_agent.store import Block, Identity
 
-_PLAIN = (str, int, bool, type(None))
+_PLAIN = frozenset((str, int, bool, type(None)))
 _msgpack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
@@ -79,14 +80,19 @@ def encode_lines(given: Iterable[Carried], identity: Identity) -> bytes:
     Raises:
         TypeError, ValueError, OverflowError: a record holds something that cannot be said.
     """
-    return b"".join(json_bytes(_line(*one, identity)) + b"\n" for one in given)
+    stores: dict[str, str] = {}
+    return json_lines([_line(*one, identity, stores) for one in given])
 
 
-def _line(record: Record, block: Block, identity: Identity) -> CarriedRecord:
+def _line(
+    record: Record, block: Block, identity: Identity, stores: dict[str, str]
+) -> CarriedRecord:
     shown = rendered(record, identity.agent_id, identity.epoch)
+    store = stores.get(record.log)
+    if store is None:
+        store = stores[record.log] = f"{identity.agent_id}/{identity.epoch}/{record.log}"
     exact = "" if _is_plain(record.fields) else base64.b64encode(_msgpack(record.fields)).decode()
     origin = block.origin
-    boot = (block.boot_id, block.boot_ns) if origin is None else (origin.boot_id, origin.boot_ns)
     return CarriedRecord(
         id=shown.id,
         agent=shown.agent,
@@ -97,16 +103,22 @@ def _line(record: Record, block: Block, identity: Identity) -> CarriedRecord:
         fields=shown.fields,
         time_quality=shown.time_quality,
         time_ns=record.time_ns,
-        store=f"{identity.agent_id}/{identity.epoch}/{record.log}",
+        store=store,
         source_seq=record.source_seq,
         quality=record.quality,
         stored_ns=record.stored_ns if origin is None else origin.stored_ns,
         synced=record.synced,
         corrected=record.corrected,
-        boot="" if record.synced else f"{boot[0].hex()}/{boot[1]}",
+        boot="" if record.synced else _boot(block),
         path=() if origin is None else origin.path,
         exact=exact,
     )
+
+
+def _boot(block: Block) -> str:
+    """Which boot stored it first, and what its boot clock showed."""
+    first = block if block.origin is None else block.origin
+    return f"{first.boot_id.hex()}/{first.boot_ns}"
 
 
 def _is_plain(value: object) -> bool:
@@ -115,9 +127,7 @@ def _is_plain(value: object) -> bool:
     if kind in _PLAIN:
         return True
     if kind is float:
-        assert isinstance(value, float)
-        # The difference is NaN for NaN and for the infinities.
-        return value - value == 0
+        return isfinite(cast(float, value))
     if isinstance(value, dict):
         return all(type(key) is str and _is_plain(one) for key, one in value.items())
     return isinstance(value, list) and all(map(_is_plain, value))

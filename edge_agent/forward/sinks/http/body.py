@@ -96,6 +96,7 @@ def _strange(value: object) -> object:
 _json = msgspec.json.Encoder(enc_hook=_strange)
 _msgpack = msgspec.msgpack.Encoder(enc_hook=_strange)
 json_bytes = _json.encode
+json_lines = _json.encode_lines
 
 
 def rendered(record: Record, agent: str, epoch: str) -> RenderedRecord:

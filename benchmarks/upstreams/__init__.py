@@ -1,0 +1,1 @@
+"""How fast a backlog drains into each kind of upstream, beside a peer that does the same job."""
