@@ -12,15 +12,19 @@ import pwd
 import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
-from edge_agent.config import Config, parse_address
+import trio
+
+from edge_agent.clock import SystemClock
+from edge_agent.config import Config, Upstream, parse_address
 from edge_agent.errors import ConfigError, SinkUnavailable, StoreError
-from edge_agent.forward import CredentialFiles, client_context, read_token
+from edge_agent.forward import CredentialFiles, client_context, make_sink, read_token
 from edge_agent.metrics import Metrics
 from edge_agent.rules import compile_rules
-from edge_agent.store import DATA, LOCK, STORE, is_held, refuse_newer
+from edge_agent.store import DATA, LOCK, STORE, Identity, is_held, refuse_newer
 from edge_agent.tls import server_context
 from edge_agent.tokens import Tokens
 from edge_agent.wiring import file_size
@@ -47,7 +51,9 @@ def require(config: Config) -> None:
 
 
 def unusable_files(config: Config, is_wrong: Wrong = _nothing) -> list[ConfigError]:
-    """What a start would say of what it reads once: tokens, certificate, key, what rules name."""
+    """What a start would say of what it reads once: tokens, certificate, key, what rules name, and
+    what upstreams need: a library, or a package of somebody else's.
+    """
     tries: list[Callable[[], object]] = []
     if config.listen.tokens is not None and not is_wrong("listen.tokens"):
         tokens = config.listen.tokens
@@ -57,7 +63,15 @@ def unusable_files(config: Config, is_wrong: Wrong = _nothing) -> list[ConfigErr
     if not is_wrong("rule"):
         rules, limits = config.rule, config.limits
         tries.append(lambda: compile_rules(rules, Metrics(), limits=limits, timer=perf_counter))
+    ways = [one for one in config.upstream if not is_wrong(f"upstream.{one.name}")]
+    tries += [partial(_make, one) for one in ways]
     return [error for one in tries if (error := _refusal(one)) is not None]
+
+
+def _make(upstream: Upstream) -> None:
+    nobody = Identity("0" * 32, "0" * 16, "0" * 12, 0)
+    run_blocking = trio.to_thread.run_sync
+    make_sink(upstream, "main", identity=nobody, clock=SystemClock(), run_blocking=run_blocking)
 
 
 def refusals(config: Config, is_wrong: Wrong = _nothing) -> list[str]:

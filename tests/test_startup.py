@@ -17,10 +17,12 @@ from click.testing import CliRunner
 
 from edge_agent import agent
 from edge_agent.cli import main
-from edge_agent.config import load_config
+from edge_agent.config import load_config, parse
 from edge_agent.errors import EdgeAgentError
+from edge_agent.startup import unusable_files
 from edge_agent.tls import make_ca
 from tests.other_user import UID, as_other_user, give, open_folder
+from tests.own_sink.installed import installed
 from tests.patience import PATIENCE_S
 
 TLS = '[listen]\ntls_certificate = "{tls}/server.pem"\ntls_key = "{tls}/server-key.pem"\n'
@@ -206,3 +208,15 @@ def test_all_of_it_is_told_at_once(place: Place) -> None:
     code, told = checked(place)
     assert code == 78 and "none.pem" in told and f"{place.folder}/none" in told
     assert os.geteuid() == os.getuid()
+
+
+def test_a_package_that_cannot_make_its_upstream_refuses_the_start_and_is_named(
+    tmp_path: Path,
+) -> None:
+    config = parse('[[upstream]]\nname = "x"\nurl = "https://h/x"\n', "f")
+    assert unusable_files(config) == []
+    with installed(tmp_path / "site", {"spool": "edge_agent_spool:make_broken"}):
+        config = parse('[[upstream]]\nname = "x"\nurl = "spool:///x"\n', "f")
+        (error,) = unusable_files(config)
+        assert "edge-agent-spool 1.0" in str(error) and "no such luck" in str(error)
+        assert unusable_files(config, lambda key: key == "upstream.x") == []

@@ -17,6 +17,9 @@ Promises
   halves have keys of their own (`batch_limit`). What the server refuses for good is in quarantine,
   and can be sent again from there; before that, and before anything is held up, other records are
   tried (`diagnosis`).
+- To a folder (`sinks.file`): each file whole, synced before it is acknowledged, and written again
+  over itself; brought in elsewhere exactly once (`carried`).
+- A sink of somebody else's package (`own_sink`) ends nothing but its own attempts.
 - A lane that fails on a mistake of ours begins anew from what is durable; nothing else ends.
 - A backlog goes as fast as the hub commits it. Blocks go out as they are stored; messages fill an
   eighth of the hub's window, so that some are being sent while others are being committed; the next

@@ -112,8 +112,15 @@ def network_findings(config: Config, *, running: bool, upstreams: bool) -> list[
     hints = [unused(one, os.environ) for one in config.upstream]
     found += [warn("proxy", hint, "set proxy, or unset the variable") for hint in hints if hint]
     if upstreams:
-        found += [judge_upstream(one.name, ask(one)) for one in config.upstream]
+        found += map(_asked, config.upstream)
     return found
+
+
+def _asked(upstream: Upstream) -> Finding:
+    if place_of(upstream) is not None:
+        return judge_upstream(upstream.name, ask(upstream))
+    told = f"is no place in a network: edge-agent upstream test {upstream.name} tries it"
+    return ok(f"upstream {upstream.name}", told)
 
 
 def ask(upstream: Upstream) -> UpstreamProbe:

@@ -83,7 +83,10 @@ class Bringing:
             link = AgentConnection(self._upstream, self._dial, self._clock, self._credentials)
             async with trio.open_nursery() as nursery:
                 resume = await nursery.start(link.run, ForwardHello(source, None, None))
-                await self._send(link, list(group), resume.next)
+                named = list(group)
+                if resume.epoch == named[0][1].epoch:
+                    raise ForeignFile(f"{named[0][0]}: these are records of this very agent")
+                await self._send(link, named, resume.next)
                 await link.aclose()
         return self.done
 

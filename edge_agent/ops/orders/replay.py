@@ -82,7 +82,7 @@ class SendAgain:
         upstream = self._upstreams.get(item.consumer)
         if upstream is None:
             return f"{item.consumer} is not configured any more"
-        if not upstream.url.startswith(("http:", "https:")):
+        if upstream.kind not in ("http", "file"):
             return f"{item.consumer} is another agent now, which counts what it gets"
         if item.log not in self._log.names():
             return f"there is no log {item.log} any more"

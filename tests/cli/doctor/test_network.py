@@ -136,6 +136,12 @@ def test_everything_about_the_network_together(tmp_path: Path) -> None:
     assert none[-1].verdict == "warn"
 
 
+def test_of_a_folder_nobody_says_that_it_was_reached() -> None:
+    config = Config(http=Http(address="off"), upstream=(hub("file:///nowhere"),))
+    found = network_findings(config, running=False, upstreams=True)[-1]
+    assert found.verdict == "ok" and "edge-agent upstream test hub" in found.found
+
+
 def hub(url: str, **more: Any) -> Upstream:
     return Upstream(name="hub", url=url, **more)
 

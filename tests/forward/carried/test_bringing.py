@@ -111,6 +111,17 @@ async def test_a_missing_file_is_told_before_anything_behind_it_is_taken(tmp_pat
             assert (await bring(port, second)).records == 0
 
 
+async def test_an_agents_own_files_are_not_brought_into_it(tmp_path: Path) -> None:
+    stick = tmp_path / "stick"
+    async with running_station(tmp_path / "a") as a:
+        await fill(a)
+        await write_out(a, stick)
+        async with serving(a) as port:
+            with pytest.raises(BaseExceptionGroup) as caught:
+                await bring(port, stick)
+        assert "of this very agent" in reason(caught)
+
+
 async def test_clocks_that_were_not_set_are_told_as_what_they_are_known_to_be(
     tmp_path: Path,
 ) -> None:

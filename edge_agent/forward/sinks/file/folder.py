@@ -66,22 +66,32 @@ def write_whole(descriptor: int, name: str, data: bytes) -> None:
         with suppress(OSError):
             os.unlink(hidden, dir_fd=descriptor)
         raise
-    os.fsync(descriptor)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        # A share that syncs no folders: then everything, which is slow and says as much.
+        os.sync()
 
 
-def remove_oldest(descriptor: int, keep_bytes: int, is_ours: Callable[[str], bool]) -> int:
-    """Remove our oldest files while all of them have more than ``keep_bytes``; how many. The newest
-    one stays whatever it has. Raises OSError.
+def remove_oldest(
+    descriptor: int, keep_bytes: int, is_ours: Callable[[str], bool], newest: str
+) -> int:
+    """Remove our oldest files while all of them have more than ``keep_bytes``; how many. ``newest``
+    stays whatever it has, and whatever time a clock that was not set gave it. Raises OSError.
     """
-    found = []
+    found: list[tuple[int, str, int]] = []
+    total = 0
     with os.scandir(descriptor) as entries:
         for entry in entries:
             if is_ours(entry.name) and entry.is_file(follow_symlinks=False):
                 state = entry.stat(follow_symlinks=False)
-                found.append((state.st_mtime_ns, entry.name, state.st_size))
-    found.sort()
-    total, removed = sum(size for _, _, size in found), 0
-    for _, name, size in found[:-1]:
+                total += state.st_size
+                if entry.name != newest:
+                    found.append((state.st_mtime_ns, entry.name, state.st_size))
+    removed = 0
+    for _, name, size in sorted(found):
         if total <= keep_bytes:
             break
         os.unlink(name, dir_fd=descriptor)

@@ -159,7 +159,7 @@ class FileSink:
                 # It has shown what it was to show; the record has a file of its own to come in.
                 os.unlink(name.text(), dir_fd=folder)
             elif self._table.keep_bytes:
-                remove_oldest(folder, int(self._table.keep_bytes), self._is_ours)
+                remove_oldest(folder, int(self._table.keep_bytes), self._is_ours, name.text())
         return Acknowledged(batch.last, len(given), len(data))
 
     def _is_ours(self, name: str) -> bool:

@@ -114,12 +114,35 @@ def test_each_reason_has_its_sentence(number: int, said: str) -> None:
     assert error.obstacle == "here"
 
 
-def test_the_oldest_of_ours_go_and_the_newest_stays_whatever_it_has(tmp_path: Path) -> None:
-    for age, name in enumerate(("ours-3", "ours-2", "theirs", "ours-1")):
+def test_the_oldest_of_ours_go_and_the_newest_stays_whatever_its_time_says(tmp_path: Path) -> None:
+    for age, name in enumerate(("ours-4", "ours-3", "ours-2", "theirs", "ours-1")):
         (tmp_path / name).write_bytes(b"x" * 100)
         os.utime(tmp_path / name, ns=(0, 10**9 * age))
+
+    def ours(name: str) -> bool:
+        return name.startswith("ours")
+
     with opened_folder(tmp_path, mounted=False) as folder:
-        assert remove_oldest(folder, 200, lambda name: name.startswith("ours")) == 1
-        assert remove_oldest(folder, 200, lambda name: name.startswith("ours")) == 0
-        assert remove_oldest(folder, 1, lambda name: name.startswith("ours")) == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["ours-1", "theirs"]
+        # Written by a clock that was not set.
+        assert remove_oldest(folder, 300, ours, "ours-4") == 1
+        assert remove_oldest(folder, 300, ours, "ours-4") == 0
+        assert remove_oldest(folder, 1, ours, "ours-4") == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ours-4", "theirs"]
+
+
+def test_where_folders_cannot_be_synced_everything_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def only_files(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").is_dir():
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", only_files)
+    monkeypatch.setattr(os, "sync", lambda: synced.append("all"))
+    with opened_folder(tmp_path, mounted=False) as folder:
+        write_whole(folder, "a", b"x")
+    assert synced == ["all"]
