@@ -235,6 +235,10 @@ async def test_what_cannot_be_sent_again_says_why(tmp_path: Path) -> None:
         hub = orders_for(station, "ws://127.0.0.1:1/forward")
         (told,) = await hub.settle(QuarantineOrder("replay", (6,)))
         assert "is another agent now" in told["problem"]
+        # A folder has it sent again, as it has ranges for names.
+        folder = orders_for(station, "file:///mnt/usb")
+        (told,) = await folder.settle(QuarantineOrder("replay", (6,)))
+        assert told["done"]
 
 
 async def test_input_and_what_upstreams_refused_are_replayed_in_one_order(tmp_path: Path) -> None:

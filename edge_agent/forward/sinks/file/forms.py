@@ -16,12 +16,13 @@ import msgspec
 from edge_agent.columnar import Kinds, columnar_writer
 from edge_agent.config import Upstream
 from edge_agent.csv_rows import field_names, write_csv
-from edge_agent.forward.sinks.file.lines import Carried, encode_lines
+from edge_agent.forward.sinks.file.lines import Carried, encode_lines, is_plain
 from edge_agent.forward.sinks.http.body import compressed, json_bytes, rendered
 from edge_agent.record import Record
 from edge_agent.store import Block, Identity
 
 COLUMNS: Final = ("id", "agent", "log", "seq", "stream", "time", "source", "time_quality")
+_OF_RECORD: Final = tuple(name for name in COLUMNS if name != "log")
 _PACKED: Final = {"none": "", "gzip": ".gz", "zstd": ".zst"}
 
 
@@ -49,9 +50,12 @@ def encode_file(given: Sequence[Carried], upstream: Upstream, identity: Identity
 
 def _row(record: Record, _: Block, identity: Identity) -> dict[str, Any]:
     shown = rendered(record, identity.agent_id, identity.epoch)
-    # By way of JSON, which says what bytes and the like become in text.
-    row: dict[str, Any] = msgspec.json.decode(json_bytes(shown))
-    return {**row, "log": record.log}
+    row = {name: getattr(shown, name) for name in _OF_RECORD}
+    # What has no form in text of its own gets the one that JSON gives it.
+    fields = (
+        shown.fields if is_plain(shown.fields) else msgspec.json.decode(json_bytes(shown.fields))
+    )
+    return {**row, "log": record.log, "fields": fields}
 
 
 def _parquet(rows: Sequence[dict[str, Any]]) -> bytes:

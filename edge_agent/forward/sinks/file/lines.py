@@ -91,7 +91,7 @@ def _line(
     store = stores.get(record.log)
     if store is None:
         store = stores[record.log] = f"{identity.agent_id}/{identity.epoch}/{record.log}"
-    exact = "" if _is_plain(record.fields) else base64.b64encode(_msgpack(record.fields)).decode()
+    exact = "" if is_plain(record.fields) else base64.b64encode(_msgpack(record.fields)).decode()
     origin = block.origin
     return CarriedRecord(
         id=shown.id,
@@ -121,7 +121,7 @@ def _boot(block: Block) -> str:
     return f"{first.boot_id.hex()}/{first.boot_ns}"
 
 
-def _is_plain(value: object) -> bool:
+def is_plain(value: object) -> bool:
     """Whether JSON gives ``value`` back as it is."""
     kind = type(value)
     if kind in _PLAIN:
@@ -129,5 +129,5 @@ def _is_plain(value: object) -> bool:
     if kind is float:
         return isfinite(cast(float, value))
     if isinstance(value, dict):
-        return all(type(key) is str and _is_plain(one) for key, one in value.items())
-    return isinstance(value, list) and all(map(_is_plain, value))
+        return all(type(key) is str and is_plain(one) for key, one in value.items())
+    return isinstance(value, list) and all(map(is_plain, value))
