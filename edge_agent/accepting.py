@@ -35,6 +35,8 @@ Accepted = TypeVar("Accepted", bound=trio.abc.AsyncResource)
 #: Turned away in one pass of the event loop, and the rest after that.
 BATCH = 64
 REST_S = 0.002
+#: Between two looks whether there is a place.
+_NO_ROOM_S = 0.01
 #: A reset: nothing of ours is left of the connection, no TIME_WAIT either.
 _RESET = struct.pack("ii", 1, 0)
 #: accept(2) fails with these when the machine is out of something; it may soon have some again.
@@ -107,12 +109,19 @@ class Sieve(trio.abc.Listener[trio.SocketStream]):
         arrivals: says whom to hear.
         refused: is told of who is not heard, once for a batch.
         names: the key of the configuration that bounds this, for the sentence.
+        has_room: whether one more may come in; until then all wait in the queue.
     """
 
     def __init__(
-        self, listener: trio.SocketListener, arrivals: Arrivals, refused: Refused, names: str
+        self,
+        listener: trio.SocketListener,
+        arrivals: Arrivals,
+        refused: Refused,
+        names: str,
+        has_room: Callable[[], bool] = lambda: True,
     ) -> None:
         self._listener = listener
+        self._has_room = has_room
         self._arrivals = arrivals
         self._refused = refused
         self._sentence = (
@@ -132,6 +141,9 @@ class Sieve(trio.abc.Listener[trio.SocketStream]):
         """
         while True:
             await trio.lowlevel.checkpoint()
+            if not self._has_room():
+                await trio.sleep(_NO_ROOM_S)
+                continue
             found, is_empty = self._batch()
             if found is not None:
                 return trio.SocketStream(trio.socket.from_stdlib_socket(found))

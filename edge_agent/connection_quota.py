@@ -8,6 +8,8 @@ From then on, until its request was read and judged, a connection is *unproved*:
 no place left, the connection that has waited longest is closed. Example, with 100 places and 50
 for one address: somebody at 192.0.2.7 opens 200 sockets and says nothing on them. The first 50
 wait; each of the next closes the oldest of these 50. Everybody else has the other 50 places.
+Where all 100 are taken by those who came a moment ago (`YOUNG_S`), the next wait in the kernel's
+queue: of a fleet that comes back at once, each would end another's handshake in the middle.
 
 Once it has proved who it is, a connection moves to `ProvedQuota`. Where that is full, whoever has
 fewer connections than another identity still gets in, and that other loses its newest one. Example,
@@ -24,18 +26,22 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+#: Seconds that a handshake may take before it counts as waiting.
+YOUNG_S = 1.0
+
 
 @dataclass(slots=True, eq=False)
 class Place:
     """One connection's place: ``key`` is its address or identity.
 
     ``close`` is called once, if the place is needed for another. ``is_idle`` says whether it does
-    nothing but wait for its peer, so that it is the first to be closed.
+    nothing but wait for its peer, so that it is the first to be closed. ``since``: when it came.
     """
 
     key: str
     close: Callable[[], None]
     is_idle: Callable[[], bool]
+    since: float = 0.0
 
 
 class _Quota:
@@ -75,11 +81,18 @@ class UnprovedQuota(_Quota):
     Args:
         most: in all.
         per_address: of these, for one address.
+        now: seconds, monotonic.
     """
 
-    def __init__(self, most: int, per_address: int) -> None:
+    def __init__(self, most: int, per_address: int, now: Callable[[], float]) -> None:
         super().__init__(most)
-        self._per_address = per_address
+        self._per_address, self._now = per_address, now
+
+    def has_room(self) -> bool:
+        """Whether a newcomer displaces nobody who came a moment ago."""
+        if len(self._places) < self.most:
+            return True
+        return self._now() - self._oldest(self._heaviest()).since >= YOUNG_S
 
     def enter(self, address: str, close: Callable[[], None]) -> Place:
         """A place, always; another connection may be closed for it."""
@@ -87,10 +100,13 @@ class UnprovedQuota(_Quota):
             self._close_oldest(address)
         elif len(self._places) >= self.most:
             self._close_oldest(self._heaviest())
-        return self._add(Place(address, close, lambda: True))
+        return self._add(Place(address, close, lambda: True, self._now()))
 
     def _close_oldest(self, address: str) -> None:
-        self._close(next(place for place in self._places if place.key == address))
+        self._close(self._oldest(address))
+
+    def _oldest(self, address: str) -> Place:
+        return next(place for place in self._places if place.key == address)
 
 
 class Arrivals:

@@ -146,3 +146,17 @@ async def test_what_died_in_the_queue_is_passed_over_and_other_errors_are_the_po
                 await port.sieve.accept()
             assert error.value.errno == errno.EMFILE
             assert await port.accept() == ELSEWHERE
+
+
+async def test_where_there_is_no_room_all_wait_in_the_queue() -> None:
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    asked = [False, False, True]
+    refused: list[str] = []
+    sieve = Sieve(
+        listener, Arrivals(9, lambda: 0.0), lambda *told: refused.append(told[1]), "x.y",
+        lambda: asked.pop(0) if asked else True,
+    )  # fmt: skip
+    async with sieve:
+        with crowd(1, listener.socket.getsockname()[1]):
+            async with await sieve.accept():
+                assert not asked and not refused

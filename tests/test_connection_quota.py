@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.connection_quota import Arrivals, Place, ProvedQuota, UnprovedQuota
+from edge_agent.connection_quota import YOUNG_S, Arrivals, Place, ProvedQuota, UnprovedQuota
 
 
 def enter_unproved(quota: UnprovedQuota, closed: list[str], address: str, name: str) -> Place:
@@ -18,7 +18,7 @@ def enter(quota: ProvedQuota, closed: list[str], identity: str, name: str) -> Pl
 
 def test_the_longest_waiting_of_an_address_gives_way_to_its_next() -> None:
     closed: list[str] = []
-    quota = UnprovedQuota(10, 3)
+    quota = UnprovedQuota(10, 3, Clock().now)
     for index in range(5):
         enter_unproved(quota, closed, "a", f"a{index}")
     assert closed == ["a0", "a1"]
@@ -27,7 +27,7 @@ def test_the_longest_waiting_of_an_address_gives_way_to_its_next() -> None:
 
 def test_where_all_places_are_taken_the_address_with_most_gives_way() -> None:
     closed: list[str] = []
-    quota = UnprovedQuota(4, 3)
+    quota = UnprovedQuota(4, 3, Clock().now)
     for name in ("b0", "a0", "a1", "a2"):
         enter_unproved(quota, closed, name[0], name)
     enter_unproved(quota, closed, "c", "c0")
@@ -36,7 +36,7 @@ def test_where_all_places_are_taken_the_address_with_most_gives_way() -> None:
 
 def test_of_addresses_with_one_each_the_longest_waiting_gives_way() -> None:
     closed: list[str] = []
-    quota = UnprovedQuota(3, 3)
+    quota = UnprovedQuota(3, 3, Clock().now)
     for name in "abcde":
         enter_unproved(quota, closed, name, name)
     assert closed == ["a", "b"]
@@ -44,7 +44,7 @@ def test_of_addresses_with_one_each_the_longest_waiting_gives_way() -> None:
 
 def test_who_has_left_is_not_closed_and_makes_room() -> None:
     closed: list[str] = []
-    quota = UnprovedQuota(2, 2)
+    quota = UnprovedQuota(2, 2, Clock().now)
     first = enter_unproved(quota, closed, "a", "a0")
     enter_unproved(quota, closed, "a", "a1")
     quota.leave(first)
@@ -53,6 +53,21 @@ def test_who_has_left_is_not_closed_and_makes_room() -> None:
     assert closed == [] and len(quota) == 2
     enter_unproved(quota, closed, "a", "a3")
     assert closed == ["a1"]
+
+
+def test_a_newcomer_waits_where_it_would_displace_somebody_who_came_a_moment_ago() -> None:
+    clock = Clock()
+    quota = UnprovedQuota(2, 2, clock.now)
+    first = enter_unproved(quota, [], "a", "a0")
+    clock.s = 0.9
+    assert quota.has_room()
+    enter_unproved(quota, [], "b", "b0")
+    assert not quota.has_room()
+    clock.s = YOUNG_S
+    assert quota.has_room()
+    quota.leave(first)
+    enter_unproved(quota, [], "c", "c0")
+    assert not quota.has_room()
 
 
 def test_an_identity_with_fewer_connections_always_gets_in() -> None:
@@ -91,7 +106,7 @@ def test_no_quota_is_ever_exceeded_and_everybody_is_closed_once(
     moves: list[tuple[str, bool]],
 ) -> None:
     closed: list[int] = []
-    unproved, proved = UnprovedQuota(5, 3), ProvedQuota(5)
+    unproved, proved = UnprovedQuota(5, 3, Clock().now), ProvedQuota(5)
     inside: list[tuple[Place, Place | None]] = []
     for number, (key, leaves) in enumerate(moves):
         if leaves and inside:

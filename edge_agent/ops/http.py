@@ -203,7 +203,9 @@ class _Port:
         self._app = app
         self._tls = tls
         self.arrivals = Arrivals(places.unproved_per_address, trio.current_time)
-        self.unproved = UnprovedQuota(places.unproved, places.unproved_per_address)
+        self.unproved = UnprovedQuota(
+            places.unproved, places.unproved_per_address, trio.current_time
+        )
         self.proved = ProvedQuota(places.connections)
         self.ending = False
         self._open: set[_Guarded] = set()

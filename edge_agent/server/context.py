@@ -104,7 +104,9 @@ class Parts:
         self.owners = Owners(self.tokens, limits.sources)
         self.silence = SilenceWatch(listen.idle_timeout)
         self.arrivals = Arrivals(listen.unproved_per_address, trio.current_time)
-        self.unproved = UnprovedQuota(listen.unproved, listen.unproved_per_address)
+        self.unproved = UnprovedQuota(
+            listen.unproved, listen.unproved_per_address, trio.current_time
+        )
         self.proved = ProvedQuota(listen.connections)
         self.posted = PostedKeys(self.log, limits.sources)
 

@@ -149,7 +149,9 @@ class Server:
             listener.transport_listener = self._sieved(listener.transport_listener)
         elif isinstance(listener, trio.SocketListener):
             key = "listen.unproved_per_address"
-            return Sieve(listener, self._parts.arrivals, self._turned_away, key)
+            parts = self._parts
+            has_room = parts.unproved.has_room
+            return Sieve(listener, parts.arrivals, self._turned_away, key, has_room)
         return listener
 
     def _turned_away(self, address: str, reason: str, sentence: str, times: int) -> None:
