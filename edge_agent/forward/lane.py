@@ -228,10 +228,12 @@ class Lane:
         self._epoch = identity.epoch
         begin = resumed.next - 1
         keyed, may_divide = self._sink.keyed, self._may_divide
+        # A connection that breaks now leaves nobody to learn what of it will be durable.
+        self.holding.stale = True
         if await self._log.rearrange(resume, resumed, keyed=keyed, may_divide=may_divide):
             self._tell("rearranged", span=self._log.split.span)
-            self.holding.stale = True
             return False
+        self.holding.stale = False
         if begin < floor:
             self._report_rewind(resume, resumed)
         position = Position(self.consumer, self._name, begin, resumed.state, rewind=begin < floor)

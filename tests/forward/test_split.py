@@ -11,7 +11,7 @@ import trio.testing
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward import Forwarder
 from edge_agent.forward import split as split_module
-from edge_agent.forward.sink import Batch, Resumed
+from edge_agent.forward.sink import Batch, LaneResume, Resumed
 from edge_agent.forward.split import LaneLog, Split
 from edge_agent.store import Entry, Gap, Position
 from tests.forward.support import FakeSink, Station, running_station, upstream
@@ -334,4 +334,40 @@ async def test_a_kind_that_takes_no_second_lane_gets_what_was_divided_in_order(
         nursery.start_soon(forwarder_for(station, sinks).run)
         await settled()
         assert [one.sent for one in sinks] == [[(4, 9)]]
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_connection_that_breaks_while_a_log_is_divided_leaves_a_division_that_is_known(
+    autojump_clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, broken = ManualClock(), trio.Event()
+
+    class Breaking(FakeSink):
+        async def open(self, nursery: trio.Nursery, resume: LaneResume) -> Resumed:
+            if not broken.is_set():
+                nursery.start_soon(self._break)
+            return await super().open(nursery, resume)
+
+        async def _break(self) -> None:
+            await broken.wait()
+            raise SinkUnavailable("gone")
+
+    write, written = Split._write, []
+
+    async def breaking(self: Split, *positions: Position) -> None:
+        await write(self, *positions)
+        written.append(positions)
+        if len(positions) == 2 and not broken.is_set():
+            broken.set()
+            await trio.sleep_forever()
+
+    monkeypatch.setattr(Split, "_write", breaking)
+    async with running_station(tmp_path, clock=clock) as station, trio.open_nursery() as nursery:
+        await station.put(3)
+        clock.advance(WEEK_S)
+        sinks = Sinks(Breaking())
+        nursery.start_soon(forwarder_for(station, sinks).run)
+        await settled(60)
+        assert [len(one) for one in written] == [0, 2, 1]  # it is not divided a second time
+        assert (sinks[0].sent, sinks[1].sent) == ([], [(1, 3)])
         nursery.cancel_scope.cancel()
