@@ -10,7 +10,7 @@ from edge_agent.config.check_rules import ACTIONS as RULE_ACTIONS
 from edge_agent.config.load import ENVIRONMENT_PREFIX, ConfigMistakes, examine, load_config, parse
 from edge_agent.config.quantities import Duration, Share, Size
 from edge_agent.config.render import render_toml
-from edge_agent.config.sending import SENDING, with_sending
+from edge_agent.config.sending import with_sending
 from edge_agent.config.shape import (
     Alarm,
     Calibration,
@@ -52,7 +52,6 @@ __all__ = [
     "ENVIRONMENT_PREFIX",
     "KINDS",
     "RULE_ACTIONS",
-    "SENDING",
     "TLS_SCHEMES",
     "WEEK",
     "Alarm",
