@@ -26,7 +26,7 @@ from edge_agent.cli.agent_http import AgentAddress
 from edge_agent.cli.async_main import run as run_async
 from edge_agent.cli.common import Failure, config_options, holds_store, port_options
 from edge_agent.cli.run import settings_of
-from edge_agent.config import Config, Size, authority_file, people_url
+from edge_agent.config import Config, Size, authority_file, people_url, with_sending
 from edge_agent.errors import ConfigError, StoreFailed, StoreLocked
 from edge_agent.files import acting_as_owner, give_to_owner
 from edge_agent.ops.access import ORDER_HEADER
@@ -171,7 +171,7 @@ def reach(
         with acting_as_owner(path):
             agent = look_inside(path).header.agent_id
         return Remote(AgentAddress(url, token_file, ca_file or authority_file(settings)), agent)
-    return Local(as_it_is(settings))
+    return Local(as_it_is(with_sending(settings)))
 
 
 def as_it_is(settings: Config) -> Config:

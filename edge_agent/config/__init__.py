@@ -15,7 +15,7 @@ from edge_agent.config.packages import distribution_of, sink_package
 from edge_agent.config.quantities import Duration, Share, Size
 from edge_agent.config.queue_tables import KafkaTable, NatsTable
 from edge_agent.config.render import render_toml
-from edge_agent.config.sending import SENDING, with_sending
+from edge_agent.config.sending import with_sending
 from edge_agent.config.shape import (
     Alarm,
     Calibration,
@@ -62,7 +62,6 @@ __all__ = [
     "KINDS",
     "PRECISIONS",
     "RULE_ACTIONS",
-    "SENDING",
     "TLS_SCHEMES",
     "TWO_LANES",
     "WEEK",

@@ -20,8 +20,6 @@ from edge_agent.config.quantities import Duration
 from edge_agent.config.shape import Config, Rule
 from edge_agent.config.units import format_duration, parse_duration
 
-#: What the names of such rules begin with.
-SENDING = "send-"
 EXPECTED = '"records", or how long each mean is over: "1m means", "1h means"'
 
 
@@ -44,11 +42,13 @@ def step_of(send: str) -> Duration | None:
 
 def rule_name(step: Duration) -> str:
     """Of the rule that sums up for all upstreams that are sent windows of this length."""
-    return f"{SENDING}{format_duration(step)}"
+    return f"send-{format_duration(step)}"
 
 
 def with_sending(config: Config) -> Config:
-    """``config`` with these rules and streams written out; to be used by whoever runs it."""
+    """``config`` with these rules, behind all others, and streams written out; to be used by
+    whoever runs it.
+    """
     rules = {rule.name: rule for rule in config.rule}
     upstreams = []
     for one in config.upstream:

@@ -13,6 +13,7 @@ from edge_agent.config import Upstream
 from edge_agent.forward.sinks.agent.resume import moved
 from edge_agent.log import Log
 from edge_agent.moments import parse_moment
+from edge_agent.record import TIME_NS_MAX
 from edge_agent.store import ConsumerView, Position
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,9 @@ async def beginning(
     else:
         floor = last
         if upstream.start != "now":
-            moment = parse_moment(upstream.start, clock.read().wall_ns)
+            # An age may reach back before 1970.
+            now_ns = clock.read().wall_ns
+            moment = parse_moment(upstream.start, now_ns, lowest_ns=-TIME_NS_MAX)
             floor = min(await log.read_near(name, moment) - 1, last)
         state = moved(None)
         position = Position(consumer, name, floor, state)

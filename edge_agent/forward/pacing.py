@@ -24,11 +24,11 @@ from edge_agent.dial import Dial, secure
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, Sink
 
 #: A piece takes so long, so that lanes take turns often; within these bounds, in bytes.
-_TURN_S: Final = 0.05
+_TURN_S: Final = 0.1
 _PIECE_MIN: Final = 64
-_PIECE_MAX: Final = 32 * 1024
-#: What a task that wakes late may make up for; in ten seconds that is two hundredths.
-_LATE_S: Final = 0.2
+_PIECE_MAX: Final = 64 * 1024
+#: What a task that wakes late may make up for: of ten seconds no more than a thirtieth.
+_LATE_S: Final = 0.35
 
 
 class LinkPace:

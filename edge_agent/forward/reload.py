@@ -8,12 +8,12 @@ new one before.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from msgspec import structs
 
 from edge_agent.commit import RunBlocking
-from edge_agent.config import SENDING, Config, Upstream, with_sending
+from edge_agent.config import Config, Rule, Upstream, with_sending
 from edge_agent.errors import ConfigError
 from edge_agent.forward.upstreams import Upstreams, removed
 
@@ -47,10 +47,11 @@ class UpstreamReload:
             return
         before = {one.name: one for one in self._upstreams.configured}
         try:
-            config = with_sending(await self._run_blocking(self._reread))
+            read = await self._run_blocking(self._reread)
+            config = with_sending(read)
             given = config.upstream
             self._check_logs(given)
-            self._check_sending(config)
+            self._check_sending(config.rule[len(read.rule) :])
             if given == self._upstreams.configured:
                 return
             await self._upstreams.change(given)
@@ -74,10 +75,10 @@ class UpstreamReload:
                     at, expected = f"upstream.{one.name}.logs", "a log that the agent started with"
                     raise ConfigError(at, expected, f'"{name}"')
 
-    def _check_sending(self, config: Config) -> None:
+    def _check_sending(self, rules: Sequence[Rule]) -> None:
         """Windows begin with a start: an upstream for which one would be new would get nothing."""
-        for rule in config.rule:
-            if rule.name.startswith(SENDING) and self._rules.get(rule.name) != rule:
+        for rule in rules:
+            if self._rules.get(rule.name) != rule:
                 expected = "what the agent started with, as its windows begin with a start"
                 raise ConfigError("upstream send", expected, f"another {rule.name}")
 

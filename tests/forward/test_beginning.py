@@ -45,6 +45,8 @@ async def test_a_new_upstream_begins_at_a_time(tmp_path: Path) -> None:
         forget = Position(HUB, "main", 0, order="forget")
         await station.log.acknowledge(forget, durable=True)
         assert await begin(station, "2100-01-01") == 30
+        await station.log.acknowledge(forget, durable=True)
+        assert await begin(station, "-90000d") == 0
 
 
 @pytest.mark.parametrize("first, later, floor", [("now", "oldest", 3), ("oldest", "now", 0)])

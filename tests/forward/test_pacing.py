@@ -60,7 +60,7 @@ async def test_who_wakes_late_makes_up_for_it_and_a_rest_is_not_saved_up(
     for _ in range(100):
         await pace.pay(100)
         await trio.sleep(0.03)  # Late each time.
-    assert trio.current_time() - began == pytest.approx(10, abs=0.3)
+    assert trio.current_time() - began == pytest.approx(10, abs=0.45)
 
 
 async def test_who_gives_up_waiting_has_taken_nothing(
@@ -170,7 +170,7 @@ async def test_lanes_to_http_together_keep_the_pace_and_their_deadline_knows_it(
         await until(lambda: forwarder.statistics().records == 120)
         size = sum(len(got.body) for got in server.got)
         assert len(server.got) == 2 and size > 15_000
-        assert trio.current_time() - began >= size / 10_000 - 0.3
+        assert trio.current_time() - began >= size / 10_000 - 0.45
         assert station.metrics.total("forward_failures_total") == 0
         nursery.cancel_scope.cancel()
 
@@ -184,6 +184,6 @@ async def test_a_sink_that_dials_itself_is_paced_from_batch_to_batch(
     for seq in range(1, 6):
         assert (await sink.send(Batch("main", seq, seq, ()))).upto == seq
     # It says a byte for each: the first goes at once, each other when the one before is paid for.
-    assert trio.current_time() - began == pytest.approx(4, abs=0.3)
+    assert trio.current_time() - began == pytest.approx(4, abs=0.45)
     await sink.aclose()
     assert inner.closed == 1 and sink.keyed and sink.drained
