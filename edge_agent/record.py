@@ -188,17 +188,6 @@ def _second_text(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-@lru_cache(maxsize=1024)
-def _format_second(seconds: int) -> str:
-    """Records come by the second, and this is half of what it takes to show one; "" for a time
-    that no calendar has.
-    """
-    try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    except (OverflowError, ValueError, OSError):
-        return ""
-
-
 def _from_number(value: float, arrival_ns: int) -> tuple[int, TimeQuality]:
     if value - value != 0:  # NaN for NaN and for the infinities
         raise _bad_time(value)
