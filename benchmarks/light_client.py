@@ -110,7 +110,8 @@ class LightClient:
         await stream.send_all(
             f"GET /ingest/storm/{self.source} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n"
             f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n"
-            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: edge-agent.v1+json\r\n\r\n".encode()
+            "Sec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Protocol: edge-agent.v1+json\r\n\r\n".encode()
         )
         while b"\r\n\r\n" not in incoming:
             await self._receive(stream, incoming)

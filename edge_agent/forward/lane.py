@@ -6,15 +6,13 @@
                               └ settle ─▶ acknowledge
 
 The position moves only when the upstream has acknowledged, and lazily: after a power cut some of
-it is asked for or sent again, under the same stable ids. It goes back in one case only: the
-upstream says that it has less than it acknowledged, because it lost its store. Then what is still
-held is sent again, the rest is reported as a gap, and both are counted.
+it is asked for or sent again, under the same stable ids. It goes back only where the upstream has
+less than it acknowledged: what is still held is sent again, the rest is a gap, both are counted.
 
-What a keyed upstream does not take is looked into before the lane waits
-(``keyed_trouble.py``): it may be one record, the compression, or the size.
+What a keyed upstream does not take is looked into first (``keyed_trouble.py``).
 
-A failure counts towards a longer wait until the upstream acknowledges something, or a connection
-has lasted a minute; merely connecting proves nothing.
+A failure counts towards a longer wait until something is acknowledged, or a connection has lasted
+a minute; merely connecting proves nothing.
 """
 
 from __future__ import annotations

@@ -116,9 +116,9 @@ class InfluxSink(HttpSink):
         records, size = batch.records(self._matches), _FIRST_RECORDS
         while some := list(islice(records, size)):
             size = _PART_RECORDS
-            yield self._part(some, batch.plain)
+            yield self._rendered(some, batch.plain)
 
-    def _part(self, records: list[Record], plain: bool) -> Part:
+    def _rendered(self, records: list[Record], plain: bool) -> Part:
         lines = self._lines.render(records)
         body = "\n".join(lines.lines).encode()
         if self._upstream.compression == "gzip" and not plain:
