@@ -28,6 +28,7 @@ from edge_agent.files import trusting
 _EXPIRY_S = 30 * 86_400
 _KEEP_ALIVE_S = 60
 _LOOK_S = 0.5
+_PLACE_BYTES = 64 * 1024
 _DELAY_MAX_S = 60
 #: Of subscribing: retained messages come with a new subscription, not with each connection.
 _RETAINED_IF_NEW = 1
@@ -64,7 +65,7 @@ class BrokerSession:
 
     Args:
         options: as a person gave them.
-        messages_max: taken and not done.
+        messages_max: taken and not done, of 64 KiB each; larger ones count as several.
         on_message: called in paho's thread.
         tell: what a person should know, called in paho's thread.
 
@@ -132,7 +133,7 @@ class BrokerSession:
 
     def done(self, message: BrokerMessage) -> None:
         """It is durable, or will never be: the broker may forget it."""
-        self._slots.release()
+        self._slots.release(self._places(message.payload))
         with self._lock:
             if message.qos and message.connection == self._connection:
                 self._client.ack(message.packet_id, message.qos)
@@ -174,10 +175,15 @@ class BrokerSession:
         if not self._closing:
             self._tell(f"the connection to the broker ended: {reason}; trying again")
 
+    def _places(self, payload: bytes) -> int:
+        """How many places a message takes: a large one several, as memory is what is bounded."""
+        return min(1 + len(payload) // _PLACE_BYTES, self._messages_max)
+
     def _take(self, _client: Any, _data: Any, message: Any) -> None:
-        while not self._slots.acquire(timeout=_LOOK_S):
-            if self._closing:
-                return  # Not acknowledged, so it comes again.
+        for _ in range(self._places(message.payload)):
+            while not self._slots.acquire(timeout=_LOOK_S):
+                if self._closing:
+                    return  # Not acknowledged, so it comes again.
         self._on_message(
             BrokerMessage(
                 message.topic, bytes(message.payload), message.qos, message.mid, self._connection

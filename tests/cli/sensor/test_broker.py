@@ -81,6 +81,22 @@ async def test_no_more_is_taken_than_there_are_places_for(tmp_path: Path) -> Non
 
 
 @pytest.mark.needs("mosquitto")
+async def test_a_large_message_takes_the_place_of_several(tmp_path: Path) -> None:
+    with (
+        running_broker(tmp_path) as broker,
+        subscribed(broker, "mark") as other,
+        session(broker, messages_max=3) as (one, taken, told),
+    ):
+        await until(lambda: bool(told))
+        for payload in (b"x" * 200_000, b"a", b"b", b"c"):
+            other.client.publish("t/1", payload, qos=1)
+        await other.settled()
+        await until(lambda: len(taken) == 1)
+        one.done(taken[0])
+        await until(lambda: len(taken) == 4)
+
+
+@pytest.mark.needs("mosquitto")
 async def test_it_comes_back_when_the_broker_does(tmp_path: Path) -> None:
     with running_broker(tmp_path) as broker, session(broker) as (_, taken, told):
         await until(lambda: bool(told))

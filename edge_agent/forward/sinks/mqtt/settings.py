@@ -41,12 +41,13 @@ class _Limits(NamedTuple):
     slashes: int = -1
     per_second: float = 0.0
     bytes_per_second: float = 0.0
+    in_flight: int = 65_535
 
 
 _NO_LIMITS: Final = _Limits()
 _LIMITS: Final = {
     "azure": _Limits(256 * 1024),
-    "aws": _Limits(128 * 1000, 7, 100.0, 512_000.0),
+    "aws": _Limits(128 * 1000, 7, 100.0, 512_000.0, 100),
     "thingsboard": _Limits(64 * 1024),
 }
 
@@ -129,7 +130,7 @@ def settings_of(upstream: Upstream, log: str, agent: str) -> MqttSettings:
         topic=topic or _TOPIC,
         payload=payload or "record",
         retain=bool(retain),
-        in_flight=table.in_flight,
+        in_flight=min(table.in_flight, limits.in_flight),
         message_bytes=min(table.message_bytes or _ANY, limits.message_bytes),
         slashes=limits.slashes,
         per_second=min(filter(None, (table.messages_per_second, limits.per_second)), default=0.0),

@@ -53,6 +53,7 @@ def test_aws_has_its_limits_and_a_name_within_tls_on_the_port_of_https() -> None
     found = settings("mqtts://x:443", profile="aws", messages_per_second=50.0)
     assert (found.alpn, found.slashes, found.per_second) == ("x-amzn-mqtt-ca", 7, 50)
     assert found.message_bytes == 128_000 and found.bytes_per_second == 512_000
+    assert found.in_flight == 100
     assert settings("mqtts://x", profile="aws").alpn is None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,11 +17,12 @@ import trustme
 
 from edge_agent.config import MqttTable
 from edge_agent.errors import SinkRefused, SinkUnavailable
+from edge_agent.forward.lane import Lane
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume
 from edge_agent.forward.sinks.mqtt.sink import MqttSink
 from tests.forward.contract import sink_for
 from tests.forward.sinks.mqtt.broker import running_broker, subscribed, until
-from tests.forward.support import Station, running_station
+from tests.forward.support import Station, running_station, upstream
 from tests.manual_clock import ManualClock
 
 pytestmark = pytest.mark.needs("mosquitto")
@@ -112,6 +114,26 @@ async def test_where_nothing_is_allowed_a_person_is_told_and_everything_kept(
                     await sink.send(await batch(station, 1, 1))
                 assert caught.value.slow and caught.value.about_batch
                 assert caught.value.obstacle == "there"
+
+
+async def test_what_is_not_allowed_goes_to_quarantine_and_all_else_arrives(tmp_path: Path) -> None:
+    # Though this broker hangs up behind each message that it does not allow.
+    with running_broker(tmp_path / "far", with_acl(tmp_path / "far", "t/#")) as broker:
+        async with running_station(tmp_path / "near") as station:
+            for stream in ("t/1", "secret", "t/2", "secret", "t/3"):
+                await station.put(1, stream=stream)
+            with subscribed(broker, "t/#") as subscriber:
+                # One at a time: a broker that hangs up on what it has not read is not heard.
+                config = upstream(broker.url, mqtt=MqttTable(topic="{stream}"), batch_records=1)
+                sink = sink_for(station, broker.url, {"mqtt": config.mqtt})
+                more: dict[str, Any] = {"clock": station.clock, "metrics": station.metrics}
+                lane = Lane(config, station.log, "main", sink, dice=random.Random(1), **more)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(lane.run)
+                    await until(lambda: lane.statistics().floor == 5)
+                    nursery.cancel_scope.cancel()
+                assert lane.statistics().refused == 2
+                await until(lambda: len({one.topic for one in subscriber.messages}) == 3)
 
 
 async def test_version_3_1_1_says_nothing_of_a_topic_that_is_not_allowed(tmp_path: Path) -> None:
