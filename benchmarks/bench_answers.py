@@ -3,7 +3,8 @@
 The agent is started on a store that was filled before. Each question is asked several times, its
 answer read whole and its rows counted; the median counts, the first (which starts the process that
 answers) stands apart. Memory is RssAnon: of the agent before the first question, and of the process
-that answers after the last one.
+that answers after the last one. Then records come in, 1,000 a second, in turn with nobody asking
+and with `ASKERS` who ask without a pause; what counts is by how much the acks' p99 is longer.
 """
 
 from __future__ import annotations
@@ -12,16 +13,20 @@ import http.client
 import json
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 from urllib.parse import urlencode
 
-from benchmarks.processes import Agent
+from benchmarks.processes import Agent, Load
 
 REPEATS = 31
 #: So long after its start nothing is left to be done.
 SETTLED_S = 3.0
 CONFIG = '[store]\nsize = "1GiB"\n'
+ASKERS = 10
+RATE = 1000.0
 _HOUR_S = 3600
 
 
@@ -35,8 +40,12 @@ def questions(stream: str, end_s: int, day_s: int) -> dict[str, tuple[dict[str, 
     }
 
 
-def run(folder: Path, asked: Mapping[str, tuple[dict[str, object], int]]) -> dict[str, float]:
-    """Median seconds of each question to an agent on ``folder / "data"``, and bytes."""
+def run(
+    folder: Path, asked: Mapping[str, tuple[dict[str, object], int]], *, load_s: float, rounds: int
+) -> dict[str, float]:
+    """Median seconds of each question to an agent on ``folder / "data"``, megabytes, and acks' p99
+    in ms without questions (``alone_ms``) and with them (``beside_ms``).
+    """
     agent = Agent(folder, CONFIG)
     try:
         time.sleep(SETTLED_S)
@@ -56,6 +65,7 @@ def run(folder: Path, asked: Mapping[str, tuple[dict[str, object], int]]) -> dic
             found[name] = statistics.median(samples[1:])
         connection.close()
         found["worker_mb"] = _memory_mb(_worker_of(agent.process.pid))
+        found |= _acks(agent, "/api/query?" + urlencode(asked["means"][0]), load_s, rounds)
         return found
     finally:
         agent.stop()
@@ -82,3 +92,39 @@ def _memory_mb(pid: int) -> float:
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024 / 1e6
     return 0.0
+
+
+def _acks(agent: Agent, path: str, seconds: float, rounds: int) -> dict[str, float]:
+    samples: dict[str, list[float]] = {"alone_ms": [], "beside_ms": []}
+    for number in range(rounds):
+        for name, askers in (("alone_ms", 0), ("beside_ms", ASKERS)):
+            load = Load(
+                agent.port, module="benchmarks.latency_load", rate=RATE, seconds=seconds,
+                source=f"{name}-{number}",
+            )  # fmt: skip
+            with _asking(agent.http_port, path, askers):
+                samples[name].append(load.run()["p99_ms"])
+    return {name: statistics.median(values) for name, values in samples.items()}
+
+
+@contextmanager
+def _asking(port: int, path: str, askers: int) -> Iterator[None]:
+    """So many ask, each again once it has its answer."""
+    over = Event()
+
+    def ask() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        while not over.is_set():
+            connection.request("GET", path)
+            connection.getresponse().read()
+        connection.close()
+
+    threads = [Thread(target=ask) for _ in range(askers)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()

@@ -82,6 +82,8 @@ GOALS: dict[str, Goal] = {
     "history_http_raw_ms": Goal("over HTTP: one stream's last hour, raw", 12, "ms", at_most=True),
     "history_http_means_ms": Goal("over HTTP: 28 h of one stream by minute", 5, "ms", at_most=True),
     "history_http_q": Goal("over HTTP: Q, 1,000 newest records of one stream", 400, "/s"),
+    "history_ack": Goal("ack p99 at 1,000 records/s beside ten who ask all the time ÷ without", 1.2,
+                        "x", at_most=True),
     "history_idle_mb": Goal("idle agent with history, before any question: RssAnon", 36, "MB",
                             at_most=True),
     "history_worker_mb": Goal("the process that answers, after these questions: RssAnon", 15, "MB",

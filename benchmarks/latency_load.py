@@ -47,7 +47,10 @@ def main() -> None:
     """Measure as the JSON argument says."""
     options = json.loads(sys.argv[1])
     rate, seconds = options["rate"], options["seconds"]
-    task = Task(port=options["port"], records=int(rate * seconds), host=options["host"])
+    task = Task(
+        port=options["port"], records=int(rate * seconds), host=options["host"],
+        source=options.get("source", "bench"),
+    )  # fmt: skip
     flow = session_flow(task, 0, chunk_records=1)
     print("ready", flush=True)
     if not sys.stdin.readline():

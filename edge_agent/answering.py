@@ -1,8 +1,8 @@
 """The process that answers questions about history; `main` is all of it.
 
-Started by the agent at the first question and ended when nobody asks for a while
-(`edge_agent.asking`), so that no question takes the interpreter from the event loop, and a page
-that is damaged under a reader ends this process and not the agent.
+Started by the agent at the first question, or when somebody opens the page, and ended when nobody
+asks for a while (`edge_agent.asking`), so that no question takes the interpreter from the event
+loop, and a page that is damaged under a reader ends this process and not the agent.
 
 It reads frames from standard input and writes frames to standard output: four bytes of length, then
 msgpack. A request is an `Ask`; answers are ``[number, kind, value]``: ``"piece"`` with bytes,

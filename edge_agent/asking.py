@@ -1,8 +1,9 @@
 """Starts, asks and ends the process that answers questions about history.
 
-The process is started by the first question and ends when nobody has asked for `IDLE_S`. It answers
-one question at a time, each bounded in seconds, rows and bytes. One that is cancelled, takes too
-long or does not speak as expected ends the process; the next question starts another.
+The process is started by the first question, or ahead of it (`Asker.prepare`), and ends when nobody
+has asked for `IDLE_S`. It answers one question at a time, each bounded in seconds, rows and bytes.
+One that is cancelled, takes too long or does not speak as expected ends the process; the next
+question starts another.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from itertools import accumulate, chain, repeat
 from operator import attrgetter, sub
 from typing import Annotated, Any, NamedTuple
@@ -51,11 +50,14 @@ class PendingRun(msgspec.Struct, array_like=True, gc=False):
 
 
 class _Shape(NamedTuple):
-    """How records with certain keys are read. ``time``: which of the columns is the time."""
+    """How records with certain keys are read."""
 
     decoder: msgspec.msgpack.Decoder[list[list[Any]]]
     columns: Callable[[Iterable[Any]], list[list[Any]]]
     keys: tuple[str, ...]
+
+
+_shapes: dict[tuple[str, ...], _Shape] = {}
 
 
 class Pending:
@@ -76,7 +78,8 @@ class Pending:
     )
 
     def __init__(self) -> None:
-        self._keys: tuple[str, ...] = ()
+        #: Of the records before; () behind some that were not alike.
+        self._keys: tuple[str, ...] | None = None
         self._shape: _Shape | None = None
         #: Of the last run; "" without one.
         self.log = self.source = ""
@@ -148,10 +151,12 @@ class Pending:
 
     def _learn(self, fields: Sequence[dict[str, Any]]) -> None:
         keys = tuple(fields[0]) if fields else ()
-        if keys != self._keys:
-            self._keys = keys
-        elif 0 < len(keys) <= _KEYS_MAX and not set(keys) <= {"time", "stream"}:
+        if self._keys is None:
+            # Of a stream that is new here, as each is behind a flush: others may have such keys.
+            self._shape = _shapes.get(keys)
+        elif keys == self._keys and len(keys) <= _KEYS_MAX and set(keys) - {"time", "stream"}:
             self._shape = _shape_of(keys)
+        self._keys = keys
 
 
 def _read_alike(shape: _Shape, raw: bytes, rows: Rows) -> tuple[list[int] | None, list[Any]]:
@@ -170,8 +175,16 @@ def _flat(lists: list[list[Any]]) -> tuple[list[int] | None, list[Any]]:
         return list(map(len, lists)), list(chain.from_iterable(lists))
 
 
-@lru_cache(_SHAPES_MAX)
 def _shape_of(keys: tuple[str, ...]) -> _Shape:
+    shape = _shapes.get(keys)
+    if shape is None:
+        if len(_shapes) >= _SHAPES_MAX:
+            _shapes.clear()
+        shape = _shapes[keys] = _made(keys)
+    return shape
+
+
+def _made(keys: tuple[str, ...]) -> _Shape:
     names = [f"field{number}" for number in range(len(keys))]
     made = msgspec.defstruct(
         "_Alike",

@@ -51,8 +51,9 @@ def test_whatever_keys_came_before_records_are_read_as_they_are(
 def test_keys_that_come_again_are_known_until_others_come() -> None:
     tail = Tail()
     bad = Run("a/1", "pi", 0, 0, True, 1, b"\x81\xa1t\xa1\xff", 0, 0)
+    alike = [ALIKE | {"only here": 1}]
     known = []
-    for runs in ([ALIKE], [ALIKE], [ALIKE], [{"t": 1}], bad, [ALIKE], [ALIKE], [ALIKE]):
+    for runs in (alike, alike, alike, [{"t": 1}], bad, alike, alike, alike):
         one = block(runs if isinstance(runs, Run) else run(list(runs)))
         list(digest(one, 0, tail, 0))
         kept = tail.streams["a/1"]
@@ -60,6 +61,10 @@ def test_keys_that_come_again_are_known_until_others_come() -> None:
         known.append(bool(rows.columns))
         kept.clear()
     assert known == [False, False, True, False, False, False, False, True]
+    again = Tail()
+    for found in (False, True):
+        list(digest(block(run(alike)), 0, again, 0))
+        assert bool(again.streams["a/1"].decoded().columns) == found
 
 
 def test_a_run_of_many_records_is_taken_in_parts() -> None:
