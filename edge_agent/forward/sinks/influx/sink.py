@@ -166,7 +166,7 @@ class InfluxSink(HttpSink):
             so_far.refused_by = answer.status
             # Once more without them: it names one field of several, and one shard's.
             others = [record for record in part.records if record.seq not in named]
-            part = await self._run_blocking(self._part, others, batch.plain)
+            part = await self._run_blocking(self._rendered, others, batch.plain)
         return None
 
     def _placed(self, problem: SinkError, status: int, size: int) -> SinkError:
