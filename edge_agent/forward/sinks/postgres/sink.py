@@ -3,7 +3,7 @@
 ::
 
     BEGIN; COPY edge_agent_batch … FROM STDIN     (a temporary table)
-    INSERT INTO records … SELECT … FROM edge_agent_batch ON CONFLICT DO NOTHING; COMMIT
+    INSERT INTO records … SELECT … FROM edge_agent_batch ON CONFLICT (KEY) DO NOTHING; COMMIT
 
 It is acknowledged by the answer to COMMIT, which PostgreSQL gives when its log is on the disk
 (``synchronous_commit`` is switched on). A batch whose answer was lost comes again and conflicts

@@ -36,14 +36,12 @@ class Target:
         self._made = (
             f"CREATE TABLE IF NOT EXISTS {quoted} ({columns}, PRIMARY KEY ({', '.join(KEY)}))"
         )
-        self._insert = (
-            f"INSERT INTO {quoted} ({_NAMES}) SELECT {_NAMES} FROM {_BATCH} ON CONFLICT DO NOTHING"
-        )
+        self._insert = f"INSERT INTO {quoted} ({_NAMES}) SELECT {_NAMES} FROM {_BATCH}"
         self._found = f"to_regclass('{quoted}')"
         #: Begins a transaction, and takes the rows of a batch.
         self.begin = f"BEGIN; COPY {_BATCH} ({_NAMES}) FROM STDIN (FORMAT binary)"
         #: Puts those that are new into the table, and ends the transaction durably.
-        self.finish = f"{self._insert}; COMMIT"
+        self.finish = ""
 
     async def prepare(self, connection: PostgresConnection, timeout: float) -> None:
         """Settings, the table, and a table for a batch that lasts as long as the connection.
@@ -58,7 +56,6 @@ class Target:
             f"SET synchronous_commit = on; SET lock_timeout = {limit};"
             " SET client_min_messages = warning"
         )
-        self.finish = f"SET LOCAL statement_timeout = {limit}; {self._insert}; COMMIT"
         [[found]] = await connection.rows(f"SELECT {self._found}")
         if found is None and self._create:
             try:
@@ -73,9 +70,13 @@ class Target:
         columns = ", ".join(f"{column} {kind}" for column, kind in COLUMNS.items())
         await connection.run(f"CREATE TEMP TABLE {_BATCH} ({columns}) ON COMMIT DELETE ROWS")
         await connection.run(self._insert)
-        await self._check_key(connection)
+        # Of that key alone: what another one of the table refuses is refused, and not left out.
+        key = ", ".join(sorted(await self._key(connection)))
+        insert = f"{self._insert} ON CONFLICT ({key}) DO NOTHING"
+        self.finish = f"SET LOCAL statement_timeout = {limit}; {insert}; COMMIT"
 
-    async def _check_key(self, connection: PostgresConnection) -> None:
+    async def _key(self, connection: PostgresConnection) -> set[str]:
+        """The columns by which repeats are known."""
         rows = await connection.rows(
             "SELECT (SELECT string_agg(attname, ' ') FROM pg_attribute"
             " WHERE attrelid = indrelid AND attnum = ANY (indkey)) FROM pg_index"
@@ -83,9 +84,11 @@ class Target:
             " AND indpred IS NULL AND indexprs IS NULL"
         )
         keys = [set((row[0] or "").split()) for row in rows]
-        if not any(set(KEY) <= key <= COLUMNS.keys() for key in keys):
-            raise SinkUnavailable(
-                f"the table {self._name} has no unique key by which repeats are known:"
-                f" ALTER TABLE {self._name} ADD UNIQUE ({', '.join(KEY)})",
-                slow=True,
-            )
+        for key in keys:
+            if set(KEY) <= key <= COLUMNS.keys():
+                return key
+        raise SinkUnavailable(
+            f"the table {self._name} has no unique key by which repeats are known:"
+            f" ALTER TABLE {self._name} ADD UNIQUE ({', '.join(KEY)})",
+            slow=True,
+        )

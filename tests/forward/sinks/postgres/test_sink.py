@@ -95,6 +95,20 @@ async def test_what_a_constraint_of_ones_own_refuses_is_found_by_halving(tmp_pat
         assert item.seq == 9 and "violates check constraint" in item.reason
 
 
+async def test_what_another_key_of_the_table_refuses_is_set_aside_and_not_dropped(
+    tmp_path: Path,
+) -> None:
+    async with database(tmp_path) as (station, configured, psql):
+        await sent_one(station, configured)
+        await ask(psql, "CREATE UNIQUE INDEX ON records ((fields->>'n'))")
+        await put(station, *({"n": n} for n in (5, 6, 5, 7)))
+        async with forwarding(station, configured) as lane:
+            await until(lambda: lane.statistics().backlog_records == 0)
+        assert await ask(psql, "SELECT seq FROM records ORDER BY seq") == ["1", "2", "3", "5"]
+        ((_, item),) = await station.log.quarantine(0, 10)
+        assert item.seq == 4 and "duplicate key value" in item.reason
+
+
 async def sent_one(station: Station, configured: Upstream) -> None:
     await station.put(1)
     await sent(station, configured)
