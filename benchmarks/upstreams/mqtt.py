@@ -13,7 +13,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -34,13 +34,18 @@ _TIMEOUT_S = 180.0
 _SYS_TOPIC = b"$SYS/broker/publish/messages/received"
 
 
-def run(folder: Path, records: int = RECORDS, rest_s: float = REST_S) -> dict[str, Any]:
+def run(
+    folder: Path,
+    records: int = RECORDS,
+    rest_s: float = REST_S,
+    versions: Sequence[str] = ("5", "3.1.1"),
+) -> dict[str, Any]:
     """Messages a second, and microseconds of the sender's CPU for each, for us and for the peer.
 
     The agent is given ``rest_s`` seconds for what it does after a start, whoever it sends to.
     """
     found: dict[str, Any] = {"records": records, "record_bytes": RECORD_BYTES}
-    for version in ("5", "3.1.1"):
+    for version in versions:
         found[f"edge-agent, MQTT {version}"] = _agent(folder / version, records, version, rest_s)
     found["Mosquitto's bridge"] = _bridge(folder / "bridge", records)
     return found
