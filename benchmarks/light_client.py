@@ -12,6 +12,7 @@ import os
 import random
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -62,7 +63,7 @@ class LightClient:
     _epoch: str | None = None
     _news: trio.Event = field(default_factory=trio.Event)
 
-    def put(self, *records: dict[str, object]) -> None:
+    def put(self, *records: Mapping[str, object]) -> None:
         """Records to be sent, now or once it is connected."""
         self._held.extend(json.dumps(record).encode() for record in records)
         self._news.set()
@@ -110,7 +111,8 @@ class LightClient:
         await stream.send_all(
             f"GET /ingest/storm/{self.source} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n"
             f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n"
-            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: edge-agent.v1+json\r\n\r\n".encode()
+            "Sec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Protocol: edge-agent.v1+json\r\n\r\n".encode()
         )
         while b"\r\n\r\n" not in incoming:
             await self._receive(stream, incoming)
