@@ -12,6 +12,7 @@ import os
 import random
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -62,7 +63,7 @@ class LightClient:
     _epoch: str | None = None
     _news: trio.Event = field(default_factory=trio.Event)
 
-    def put(self, *records: dict[str, object]) -> None:
+    def put(self, *records: Mapping[str, object]) -> None:
         """Records to be sent, now or once it is connected."""
         self._held.extend(json.dumps(record).encode() for record in records)
         self._news.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
@@ -16,19 +17,23 @@ from tests.forward.sinks.postgres.server import new_database
 from tests.forward.sinks.test_by_scheme import IDENTITY
 from tests.forward.support import inline
 from tests.manual_clock import ManualClock
+from tests.own_sink.installed import installed
 from tests.patience import PATIENCE_S
 
-SNIPPETS = examples_of("upstreams.md", "toml")
+SNIPPETS = [*examples_of("upstreams.md", "toml"), *examples_of("fleet.md", "toml")]
 STATEMENTS = examples_of("upstreams.md", "sql")
 
 
 @pytest.mark.parametrize("example", SNIPPETS, ids=lambda one: one.title)
-def test_each_snippet_is_a_configuration_with_a_sink(example: Example) -> None:
-    for upstream in parse(example.code, "docs/upstreams.md").upstream:
-        made = make_sink(
-            upstream, "main", identity=IDENTITY, clock=ManualClock(), run_blocking=inline
-        )
-        assert made.drained
+def test_each_snippet_is_a_configuration_with_a_sink(example: Example, tmp_path: Path) -> None:
+    with installed(tmp_path / "site"):
+        upstreams = parse(example.code, "docs").upstream
+        assert upstreams
+        for upstream in upstreams:
+            made = make_sink(
+                upstream, "main", identity=IDENTITY, clock=ManualClock(), run_blocking=inline
+            )
+            assert made.drained
 
 
 @pytest.mark.needs("postgresql", "psycopg")
