@@ -29,6 +29,6 @@ def test_the_wheel_is_installed_without_a_network_and_brings_the_command(tmp_pat
          "--find-links", str(links), str(agent.path)],
         check=True,
     )  # fmt: skip
-    command = [programs / "edge-agent", "--version"]
+    command = [str(programs / "edge-agent"), "--version"]
     said = subprocess.check_output(command, text=True, cwd=tmp_path)
     assert __version__ in said
