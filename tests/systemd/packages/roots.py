@@ -14,8 +14,8 @@ from pathlib import Path
 
 from systemd.deb.targets import RELEASES
 
-#: Beside what every Debian has: what the package depends on, as nothing can be fetched afterwards.
-INCLUDE = "systemd-sysv,python3,procps,libgcc-s1"
+#: Beside what every Debian has: what the package needs or recommends, as nothing is fetched after.
+INCLUDE = "systemd-sysv,python3,procps,libgcc-s1,ca-certificates"
 
 
 def mirror() -> str:

@@ -17,7 +17,12 @@ PAGE = ROOT / "docs/install.md"
 
 pytestmark = [
     pytest.mark.needs("root", "systemd-nspawn"),
-    pytest.mark.parametrize("release", list(RELEASES), scope="module"),
+    # Each container's tests are one worker's, so that none waits for another's container.
+    pytest.mark.parametrize(
+        "release",
+        [pytest.param(one, marks=pytest.mark.xdist_group(one)) for one in RELEASES],
+        scope="module",
+    ),
 ]
 
 #: As bash asks, with the package's own script: what may come after "edge-agent con"?
