@@ -20,6 +20,7 @@ from benchmarks import (
     bench_query,
     bench_sensors,
     bench_start,
+    bench_upstreams,
     bench_wear,
     bench_windows,
 )
@@ -81,6 +82,7 @@ SECTIONS: dict[str, Callable[[Path, bool], Section]] = {
     "floods": bench_floods.section,
     "kinds": bench_kinds.section,
     "windows": bench_windows.section,
+    "upstreams": bench_upstreams.section,
 }
 
 

@@ -81,7 +81,8 @@ async def test_nothing_is_acknowledged_before_it_is_durable(side: Side, tmp_path
         far.release()
         with trio.fail_after(PATIENCE_S):
             while courier.floor < 2:
-                floor = courier.floor  # Before asking: meanwhile more may arrive.
+                # In this order: asking takes a while, and the floor may move meanwhile.
+                floor = courier.floor
                 assert floor <= len(await arrived(far))
                 await trio.sleep(0.001)
         assert await arrived(far) == expected(courier, 2)
