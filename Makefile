@@ -133,7 +133,7 @@ deb-test: $(VENV)/test-$(KEY)
 	@rm -rf build/deb/new build/deb/before
 	@$(BIN) -m tests.systemd.packages.roots build/deb/roots & roots=$$!; \
 	$(BIN) -m systemd.deb --dist build/deb/new && \
-	$(BIN) -m systemd.deb --dist build/deb/before --version 0.0.9 --machine "$$(dpkg --print-architecture)" \
+	$(BIN) -m systemd.deb --dist build/deb/before --version 0.0.9 --level 0 --machine "$$(dpkg --print-architecture)" \
 	    > /dev/null && wait $$roots
 	EDGE_AGENT_DEBS=build/deb $(BIN) -m pytest --numprocesses=2 --dist=loadgroup -q tests/systemd/packages $(ARGS)
 

@@ -60,7 +60,10 @@ def maintainer() -> str:
 @click.option("--release", type=click.Choice(list(RELEASES)), help="For this one alone.")
 @click.option("--machine", type=click.Choice(list(MACHINES)), help="For this one alone.")
 @click.option("--version", default=__version__, help="Another version, to try upgrades with.")
-def main(dist: Path, cache: Path, release: str | None, machine: str | None, version: str) -> None:
+@click.option("--level", type=click.IntRange(0, 9), default=6, help="How hard to compress.")
+def main(
+    dist: Path, cache: Path, release: str | None, machine: str | None, version: str, level: int
+) -> None:
     """Make the packages, and print the sum of each."""
     wanted = [
         one for one in TARGETS if release in (None, one.release) and machine in (None, one.machine)
@@ -68,7 +71,7 @@ def main(dist: Path, cache: Path, release: str | None, machine: str | None, vers
     epoch = source_date()
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(os.cpu_count()) as pool:
         folder = Path(name)
-        maker = Maker(build_agent(folder / "wheel", epoch), version, epoch, maintainer())
+        maker = Maker(build_agent(folder / "wheel", epoch), version, epoch, maintainer(), level)
 
         def make(target: Target) -> Path:
             work = folder / f"{target.release}-{target.machine}"

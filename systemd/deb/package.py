@@ -65,12 +65,14 @@ class Maker:
         upstream: the version, as ``edge_agent.__version__``.
         epoch: the time of everything inside, SOURCE_DATE_EPOCH.
         maintainer: ``Name <address>``.
+        level: how hard to compress, 0 to 9.
     """
 
     agent: Wheel
     upstream: str
     epoch: int
     maintainer: str
+    level: int = 6
 
     def make(self, target: Target, wheels: Iterable[Wheel], work: Path, dist: Path) -> Path:
         """The package in ``dist``; ``work`` is a folder that it makes, and nobody needs after."""
@@ -85,9 +87,9 @@ class Maker:
         dist.mkdir(parents=True, exist_ok=True)
         made = dist / f"edge-agent_{version}_{target.machine}.deb"
         # One thread: what several make of the same bytes depends on their number.
-        command = ["dpkg-deb", "--root-owner-group", "-Zxz", "--threads-max=1", "--build"]
+        command = ["dpkg-deb", "--root-owner-group", "-Zxz", f"-z{self.level}", "--threads-max=1"]
         subprocess.run(
-            [*command, str(work), str(made)], check=True, stdout=subprocess.DEVNULL,
+            [*command, "--build", str(work), str(made)], check=True, stdout=subprocess.DEVNULL,
             env={**os.environ, "SOURCE_DATE_EPOCH": str(self.epoch)},
         )  # fmt: skip
         return made
