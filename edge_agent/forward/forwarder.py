@@ -170,7 +170,7 @@ class Forwarder:
 
     def statistics(self) -> ForwarderStatistics:
         """A snapshot; sets the gauges of this upstream too."""
-        lanes = tuple(lane.statistics() for lanes in self._logs.values() for lane in lanes)
+        lanes = tuple(one for lanes in self._logs.values() for one in lanes.statistics())
         failing = [lane for lane in lanes if lane.failing]
         newest = max(failing, key=lambda lane: lane.error_ns, default=None)
         phases = {lane.phase for lane in lanes}

@@ -299,6 +299,14 @@ class Standing:
         )
 
 
+def waiting_backlog(live: LaneStatistics, first: int, end: int) -> LaneStatistics:
+    """A backlog [first, end] whose lane has not begun, beside the lane of newer records."""
+    return replace(
+        live, part="backlog", floor=first - 1, backlog_records=end - first + 1, backlog_bytes=0,
+        records=0, size=0, refused=0, rewinds=0, gap_records=0, expired=0, report=None,
+    )  # fmt: skip
+
+
 def held_up(now: LaneStatistics, trouble: str, wall_ns: int) -> LaneStatistics:
     """``now`` while something has to be durable before it is sent, and the disk refuses."""
     if not now.backlog_records:

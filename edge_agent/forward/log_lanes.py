@@ -17,6 +17,7 @@ from edge_agent.clock import Clock
 from edge_agent.commit import Trace
 from edge_agent.config import Upstream
 from edge_agent.forward.lane import Lane
+from edge_agent.forward.lane_state import LaneStatistics, waiting_backlog
 from edge_agent.forward.sink import Part, Sink
 from edge_agent.forward.split import LaneLog, Split
 from edge_agent.forward.turns import LanePlace, LaneTurns
@@ -66,6 +67,16 @@ class LogLanes:
         yield self._live
         if self._backlog is not None:
             yield self._backlog
+
+    def statistics(self) -> list[LaneStatistics]:
+        """Where each lane stands; a backlog counts as soon as it is divided off, though its lane
+        begins only when newer records are agreed on.
+        """
+        found = [lane.statistics() for lane in self]
+        first, end = self._split.span
+        if end and self._backlog is None:
+            found.append(waiting_backlog(found[0], first, end))
+        return found
 
     async def run(self) -> None:
         """Forward until cancelled, or until `stop` and what was in flight is acknowledged.

@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from edge_agent.forward.log_lanes import LogLanes
-from edge_agent.forward.sink import Acknowledged, Batch
+from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed
 from edge_agent.store import Entry, Position
 from tests.forward.support import FakeSink, Station, running_station, upstream
 
@@ -68,3 +68,21 @@ async def test_both_lanes_stop_and_nothing_waits_for_a_backlog_that_may_come(
                 lanes.stop()
             assert len(list(lanes)) == 1
         assert [one.consumer for one in await station.log.consumers()] == ["upstream/hub"]
+
+
+async def test_a_backlog_counts_before_its_lane_begins(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    class Away(FakeSink):
+        async def open(self, nursery: trio.Nursery, resume: LaneResume) -> Resumed:
+            await trio.sleep_forever()
+            raise AssertionError
+
+    async with running_station(tmp_path) as station, trio.open_nursery() as nursery:
+        await divided(station)
+        lanes = lanes_for(station, [Away()])
+        nursery.start_soon(lanes.run)
+        await trio.sleep(1)
+        found = [(one.part, one.floor, one.backlog_records) for one in lanes.statistics()]
+        assert found == [("live", 3, 0), ("backlog", 0, 3)]
+        nursery.cancel_scope.cancel()
