@@ -15,7 +15,7 @@ _COMMON = {
 }
 _PAPER = re.compile(r"(^|/)(LICEN[CS]E|COPYING|NOTICE|AUTHORS)[^/]*$", re.IGNORECASE)
 _HEAD = """\
-edge_agent: https://pypi.org/project/trio-edge-agent/ is what its wheel is called
+edge_agent, whose wheel is called trio-edge-agent
 
 Copyright: the edge_agent maintainers
 Licence: Apache-2.0, whose text is /usr/share/common-licenses/Apache-2.0

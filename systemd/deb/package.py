@@ -46,7 +46,6 @@ systemd | systemd-standalone-sysusers | systemd-sysusers
 Recommends: ca-certificates, systemd
 Section: net
 Priority: optional
-Homepage: https://pypi.org/project/trio-edge-agent/
 Description: keeps what sensors send, durably, and brings it upstream
  A service that takes records from sensors over WebSocket, and acknowledges
  them when they are on the disk; keeps them while the uplink is away; brings

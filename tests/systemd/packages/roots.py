@@ -18,12 +18,12 @@ from systemd.deb.targets import RELEASES
 INCLUDE = "systemd-sysv,python3,procps,libgcc-s1,ca-certificates"
 
 
-def mirror() -> str:
-    """The mirror that this machine's apt is told to use, or Debian's own."""
+def mirror() -> list[str]:
+    """The mirror that this machine's apt is told to use, or none: mmdebstrap knows Debian's own."""
     command = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     known = [line for line in done.stdout.split() if line.rstrip("/").endswith("/debian")]
-    return known[0] if known else "http://deb.debian.org/debian"
+    return known[:1]
 
 
 def make(release: str, folder: Path) -> None:
@@ -34,7 +34,7 @@ def make(release: str, folder: Path) -> None:
     shutil.rmtree(begun, ignore_errors=True)
     command = [
         "mmdebstrap", "--quiet", "--variant=minbase", f"--include={INCLUDE}", "--components=main",
-        release, str(begun), mirror(),
+        release, str(begun), *mirror(),
     ]  # fmt: skip
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     begun.rename(folder)
@@ -42,5 +42,6 @@ def make(release: str, folder: Path) -> None:
 
 if __name__ == "__main__":
     roots = Path(sys.argv[1])
+    roots.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda release: make(release, roots / release), RELEASES))
