@@ -4,6 +4,8 @@
 
     EdgeAgentError
     ├── ConfigError         fix the file; names the key                         exit code 78
+    ├── ForeignFile         another file; it is not what an upstream wrote          exit code 65
+    ├── NotColumnar         install pyarrow, or ask for CSV; records cannot be Parquet or Arrow
     ├── ProtocolError       the peer broke the protocol: nack or close, serve the others
     ├── StoreError
     │   ├── StoreFull       refuse or trim by policy; go on reading and forwarding

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -62,7 +63,12 @@ def _draw_a_text(_: str) -> None:
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Let what the first drawn text takes, some CPU seconds once in a checkout, be done before any
     test, by one process for all: within a test it passes for slow drawing, which is a failure.
+
+    A shell lets what it starts in the background ignore Ctrl-C, and children inherit that: tests
+    that send it would wait for ever.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(session.config, "workerinput"):
         _draw_a_text()
 

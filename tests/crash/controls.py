@@ -225,7 +225,9 @@ def _floors_from(floor: Callable[[str, str], int]) -> None:
         held, floors = real_look(self, log)
         consumers = self._settings.consumers
         names = [consumer.name for consumer in consumers if consumer.log == log]
-        told = floors_of(log, consumers, {name: floor(name, log) for name in names})
+        # Without a floor a consumer has nothing, and a backlog does not exist.
+        known = {name: found for name in names if (found := floor(name, log))}
+        told = floors_of(log, consumers, known)
         return held, Floors(
             *(max(one or 0, two or 0) for one, two in ((floors.required, told.required),
                                                        (floors.all, told.all)))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,14 @@ def test_what_replays_a_failure_makes_the_same_image() -> None:
     assert attempt_at(history_of(), prepare, failure).problems == ["A\0CD"]
 
 
+@pytest.fixture
+def journal_as_before() -> Iterator[None]:
+    """A replay silences the journal of its process, which is this one."""
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.usefixtures("journal_as_before")
 def test_a_replay_tells_whether_it_still_fails() -> None:
     tally = explored(lambda text: ["wrong"] if b"C" in text else [])
     # As a store it is none, so that its opening makes one; that is no failure.

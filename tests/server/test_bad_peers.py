@@ -85,7 +85,7 @@ async def test_foreign_origins_and_hosts_are_refused(tmp_path: Path) -> None:
     [
         "GET / HTTP/1.1\nHost: localhost\n\n",
         "GET /ingest/a HTTP/1.0\n\n",
-        "POST /ingest/a HTTP/1.1\nHost: localhost\nContent-Length: 100000\n\n" + "x" * 100_000,
+        "PUT /ingest/a HTTP/1.1\nHost: localhost\nContent-Length: 100000\n\n" + "x" * 100_000,
     ],
 )
 async def test_plain_http_is_told_what_this_port_is(tmp_path: Path, request_head: str) -> None:
