@@ -197,6 +197,7 @@ class Lane:
         finally:
             if self._standing.open and trio.current_time() - began >= _LASTING_S:
                 self._standing.failures = 0
+            self._log.place.leave()
             self._standing.closed()
             await self._sink.aclose()
         # Two tasks can fail at once; that a person is needed outweighs the rest.
@@ -258,7 +259,7 @@ class Lane:
             with trio.CancelScope() as self._wait:
                 await self._log.turn()
                 batch = await self._next()
-                await self._log.place.wait()
+                await self._log.place.take()
             if batch is None or self._wait.cancelled_caught:
                 continue
             if self._may_divide and not batch.again and self._log.falls_behind(batch.items[0]):
@@ -268,8 +269,7 @@ class Lane:
             self._standing.enter(Event.RECORDS)
             if withheld := self._standing.read(batch):
                 self._tell("withheld", records=withheld)
-            with self._log.place.sending():
-                await self._send(batch)
+            await self._send(batch)
         return True
 
     def _is_through(self) -> bool:

@@ -394,7 +394,9 @@ class LaneLog(Log):
         return kept
 
     async def wait_past(self, log: str, seq: int) -> int:
-        """As `Log.wait_past`; behind its end nothing ever comes."""
+        """As `Log.wait_past`; behind its end nothing comes. Who has to wait leaves its place."""
+        if self.last_seq(log) <= seq:
+            self.place.leave()
         if self.part == "backlog" and seq >= self.split.span[1]:
             await trio.sleep_forever()
         await super().wait_past(log, seq)

@@ -2,18 +2,17 @@
 
 Each lane has a connection of its own, and on a wide link all send at once. On a narrow one they
 would share it: alarms would get as much of it as the bulk. So before each batch a lane waits as
-long as one that goes before it is handing one over, which on a narrow link is as long as that has
-something to send, and on a wide one no time at all. First go logs of a higher ``priority``; of one
-priority newer records go before backlogs.
+long as one that goes before it has something to hand over; on a wide link that is no time at all.
+First go logs of a higher ``priority``; of one priority newer records go before backlogs.
 
-A lane that is down hands nothing over, and holds nobody up. One whose upstream is stuck would: so
-nobody waits for more than `WAIT_MAX_S`, and every lane gets a batch through now and then.
+A lane takes its place with its first batch and leaves it when it has to wait for records: not
+between two batches, where reading and planning the next takes time in which another would slip in.
+A lane that is down has no place, and holds nobody up. One whose upstream is stuck would: so nobody
+waits for more than `WAIT_MAX_S`, and every lane gets a batch through now and then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 import trio
@@ -28,26 +27,24 @@ class LaneTurns:
     """One upstream's."""
 
     def __init__(self) -> None:
-        self._sending: dict[Rank, int] = {}
+        self._taken: list[Rank] = []
         self._news = trio.Event()
 
     def taken_before(self, rank: Rank) -> bool:
-        """Whether a lane that goes before this one is sending."""
-        return any(other < rank for other in self._sending)
+        """Whether a lane that goes before this one has its place."""
+        return any(other < rank for other in self._taken)
 
     async def changed(self) -> None:
-        """Wait until a lane has sent what it had."""
+        """Wait until a lane leaves its place."""
         await self._news.wait()
 
-    def begin(self, rank: Rank) -> None:
-        """A lane of this rank sends."""
-        self._sending[rank] = self._sending.get(rank, 0) + 1
+    def take(self, rank: Rank) -> None:
+        """A lane of this rank has something to send."""
+        self._taken.append(rank)
 
-    def end(self, rank: Rank) -> None:
-        """It has sent."""
-        left = self._sending.pop(rank) - 1
-        if left:
-            self._sending[rank] = left
+    def leave(self, rank: Rank) -> None:
+        """It has sent it."""
+        self._taken.remove(rank)
         self._news.set()
         self._news = trio.Event()
 
@@ -57,18 +54,19 @@ class LanePlace:
 
     def __init__(self, turns: LaneTurns, priority: int, *, is_backlog: bool) -> None:
         self._turns, self._rank = turns, (-priority, is_backlog)
+        self._is_taken = False
 
-    async def wait(self) -> None:
-        """Let those before it go first."""
+    async def take(self) -> None:
+        """Let those before it go first, then stand before the others until `leave`."""
         with trio.move_on_after(WAIT_MAX_S):
             while self._turns.taken_before(self._rank):
                 await self._turns.changed()
+        if not self._is_taken:
+            self._turns.take(self._rank)
+            self._is_taken = True
 
-    @contextmanager
-    def sending(self) -> Iterator[None]:
-        """Around the handing over of a batch."""
-        self._turns.begin(self._rank)
-        try:
-            yield
-        finally:
-            self._turns.end(self._rank)
+    def leave(self) -> None:
+        """There is nothing to send, or no upstream for it."""
+        if self._is_taken:
+            self._turns.leave(self._rank)
+            self._is_taken = False
