@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 
 from edge_agent.access import is_loopback
 from edge_agent.config.check_mqtt import lacks_devices
 from edge_agent.config.check_rules import ACTIONS, rule_mistakes
-from edge_agent.config.check_upstreams import sending_problems, upstream_problems
+from edge_agent.config.check_upstreams import (
+    place_problems,
+    sending_problems,
+    upstream_problems,
+)
 from edge_agent.config.derived_rules import circle_of, derived_problems
 from edge_agent.config.quantities import KIB, MIB, Duration, Share, Size
 from edge_agent.config.shape import Config, Rule
@@ -203,7 +208,8 @@ def problems(config: Config, where: Where) -> Iterator[Problem]:
         if (lacking := lacks_devices(upstream, len(config.log))) is not None:
             yield _problem(f"upstream.{upstream.name}.mqtt.client_id", where, *lacking)
     rules = {rule.name for rule in config.rule}
-    for name, (key, expected, found) in sending_problems(config.upstream, rules):
+    among = chain(sending_problems(config.upstream, rules), place_problems(config.upstream))
+    for name, (key, expected, found) in among:
         yield _problem(f"upstream.{name}.{key}", where, expected, found)
     for rule in config.rule:
         yield from _about_rule(rule, f"rule.{rule.name}", where)

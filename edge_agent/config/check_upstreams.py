@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
 
+from edge_agent.config.queue_tables import NatsTable
 from edge_agent.config.sending import rule_name, step_of
-from edge_agent.config.upstreams import Upstream
-from edge_agent.config.urls import Problem
+from edge_agent.config.upstreams import PORTS, Upstream
+from edge_agent.config.urls import Problem, servers_of
 from edge_agent.config.windows import parse_window
 from edge_agent.errors import ProtocolError
 from edge_agent.moments import parse_moment
@@ -57,3 +58,37 @@ def sending_problems(
         if first.streams != one.streams:
             expected = f"the streams of {first.name}, as one rule sums up for both"
             yield one.name, Problem("streams", expected, "others")
+
+
+def place_problems(upstreams: Sequence[Upstream]) -> Iterator[tuple[str, Problem]]:
+    """Upstreams that would be taken for one another where they arrive, by the name of the later.
+
+    A stream's last message under a subject says how far an upstream is: of two under one subject,
+    each would leave out what the other has sent. A broker ends the connection of a client when
+    another comes by its name.
+    """
+    for later, one in enumerate(upstreams):
+        key, name = _name_there(one)
+        for other in upstreams[:later]:
+            if name is None or (key, name) != _name_there(other) or not _meet(one, other):
+                continue
+            if "{log}" in name and one.logs and other.logs and not {*one.logs} & {*other.logs}:
+                continue
+            yield one.name, Problem(key, f"another than that of upstream {other.name}", f'"{name}"')
+
+
+def _name_there(upstream: Upstream) -> tuple[str, str | None]:
+    """By which key and which text the server tells it from others; None where it cannot clash."""
+    if upstream.kind == "nats":
+        return "nats.subject", (upstream.nats or NatsTable()).subject
+    if upstream.kind == "mqtt":
+        return "mqtt.client_id", None if upstream.mqtt is None else upstream.mqtt.client_id
+    return "", None
+
+
+def _meet(one: Upstream, other: Upstream) -> bool:
+    """Whether both are at one server, as one user: another user may be of another account."""
+    if (one.user, one.token_file) != (other.user, other.token_file):
+        return False
+    there, others = ({*servers_of(each.url, PORTS[each.scheme])} for each in (one, other))
+    return bool(there & others)

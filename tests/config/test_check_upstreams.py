@@ -41,3 +41,56 @@ def test_what_does_not_fit_is_told(more: str, told: str) -> None:
 def test_what_fits_loads(more: str) -> None:
     (upstream,) = parse(UPSTREAM + more, "x.toml").upstream
     assert upstream.name == "hub"
+
+
+TWO = """
+[log.alarms]
+streams = ["a/**"]
+share = "10%"
+[[upstream]]
+name = "a"
+url = "{0}"
+{1}
+[[upstream]]
+name = "b"
+url = "{2}"
+{3}
+"""
+NAMED = 'mqtt = { client_id = "pi-7" }'
+EACH = 'mqtt = { client_id = "pi-7-{log}" }'
+BY_LOG = ('logs = ["main"]\n', 'logs = ["alarms"]\n')
+
+
+@pytest.mark.parametrize(
+    "places, told",
+    [
+        (("nats://n", "", "nats://o,n:4222", 'streams = ["b/**"]'), 'subject: expected another'),
+        (("nats://n", "", "nats+tls://n", 'logs = ["main"]'), "subject: expected another than"),
+        (("mqtt://m", NAMED, "mqtt://m:1883", NAMED), "client_id: expected another than that of"),
+        (("mqtt://m", BY_LOG[0] + NAMED, "mqtt://m", BY_LOG[1] + NAMED), "client_id: expected"),
+        (("mqtt://m", EACH, "mqtt://m", BY_LOG[1] + EACH), "client_id: expected another than"),
+    ],
+)  # fmt: skip
+def test_two_that_would_be_taken_for_one_another_are_told(
+    places: tuple[str, ...], told: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(TWO.format(*places), "x.toml")
+    assert f".{told}" in str(caught.value) and "of upstream a, found" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        ("nats://n", "", "nats://o", ""),
+        ("nats://n", "", "nats://n", 'nats = { subject = "b.{agent}.{log}" }'),
+        ("nats://n", BY_LOG[0], "nats://n", BY_LOG[1]),
+        ("nats://n", "", "nats://n", 'token_file = "other"'),
+        ("mqtt://m", "", "mqtt://m", ""),
+        ("mqtt://m", NAMED, "mqtt://o", NAMED),
+        ("mqtt://m", BY_LOG[0] + EACH, "mqtt://m", BY_LOG[1] + EACH),
+        ("wss://h/forward", "", "wss://h/forward", 'streams = ["b/**"]'),
+    ],
+)
+def test_two_that_are_told_apart_there_load(places: tuple[str, ...]) -> None:
+    assert len(parse(TWO.format(*places), "x.toml").upstream) == 2
