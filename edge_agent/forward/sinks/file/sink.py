@@ -29,6 +29,7 @@ import trio
 from edge_agent.columnar import needed
 from edge_agent.config import FileTable, Upstream
 from edge_agent.errors import ConfigError, NotColumnar, SinkRefused, SinkUnavailable
+from edge_agent.forward.keyed_sink import KeyedSink
 from edge_agent.forward.probing import ProbeStep
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
 from edge_agent.forward.sinks.file.folder import opened_folder, remove_oldest, write_whole
@@ -43,7 +44,7 @@ _LOOK_S = 0.05
 _PROBE = "edge-agent-probe"
 
 
-class FileSink:
+class FileSink(KeyedSink):
     """One log's files in one folder; see the module's docstring."""
 
     def __init__(self, upstream: Upstream, log: str, identity: Identity) -> None:
@@ -53,11 +54,6 @@ class FileSink:
         self._matches = compile_patterns(upstream.streams)
         #: Whether a thread of ours is at the disk.
         self._busy = False
-
-    @property
-    def keyed(self) -> bool:
-        """A file is known by its range."""
-        return True
 
     async def open(self, nursery: trio.Nursery, resume: LaneResume) -> Resumed:
         """Look whether the folder is there; go on behind the floor.
@@ -77,16 +73,6 @@ class FileSink:
             SinkRefused: a record cannot be said in this format.
         """
         return await self._in_time(partial(self._write, batch))
-
-    async def settle(self, floor: int) -> Acknowledged:
-        """Nothing is ever in flight between two sends."""
-        await trio.sleep_forever()
-        raise AssertionError("unreachable: sleep_forever ends by cancellation only")
-
-    @property
-    def drained(self) -> bool:
-        """Nothing is ever in flight between two sends."""
-        return True
 
     async def aclose(self) -> None:
         """Nothing is held."""

@@ -34,6 +34,7 @@ from edge_agent.config import HttpTable, Upstream
 from edge_agent.dial import Dial, dial_tcp
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles, Credentials
+from edge_agent.forward.keyed_sink import KeyedSink
 from edge_agent.forward.probing import PROBE_STREAM, ProbeStep, probe_record
 from edge_agent.forward.proxy import proxy_of, tunnelled
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Part, Resumed, SinkParts
@@ -64,7 +65,7 @@ logger = logging.getLogger(__name__)
 _INLINE_BYTES = 16 * 1024
 
 
-class HttpSink:
+class HttpSink(KeyedSink):
     """One log's POSTs to one URL; see the module's docstring.
 
     Args:
@@ -94,11 +95,6 @@ class HttpSink:
         self._connection: HttpClientConnection | None = None
         self._part: Part = "live"
 
-    @property
-    def keyed(self) -> bool:
-        """A batch is known upstream by its range."""
-        return True
-
     async def open(self, nursery: trio.Nursery, resume: LaneResume) -> Resumed:
         """Nothing to agree on: go on behind the floor. The connection is made by `send`."""
         await trio.lowlevel.checkpoint()
@@ -124,16 +120,6 @@ class HttpSink:
             logger.exception("an unexpected error on the way to %s", self._upstream.name)
             await self.aclose()
             raise SinkUnavailable(_reason(error)) from error
-
-    async def settle(self, floor: int) -> Acknowledged:
-        """Nothing is ever in flight between two sends."""
-        await trio.sleep_forever()
-        raise AssertionError("unreachable: sleep_forever ends by cancellation only")
-
-    @property
-    def drained(self) -> bool:
-        """Nothing is ever in flight between two sends."""
-        return True
 
     async def aclose(self) -> None:
         """Close the connection; a later `send` makes a new one."""

@@ -24,6 +24,7 @@ import trio
 from edge_agent.config import KafkaTable
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles
+from edge_agent.forward.keyed_sink import KeyedSink
 from edge_agent.forward.sink import CLOSE_S, Acknowledged, Batch, LaneResume, Resumed, SinkParts
 from edge_agent.forward.sinks.http.body import encode_one, rendered_batch
 from edge_agent.forward.sinks.kafka.reports import Reports, refusal_of, said
@@ -49,7 +50,7 @@ class _Ready(NamedTuple):
     headers: dict[str, str | bytes | None]
 
 
-class KafkaSink:
+class KafkaSink(KeyedSink):
     """One log's messages to one topic; see the module's docstring."""
 
     def __init__(self, parts: SinkParts) -> None:
@@ -60,11 +61,6 @@ class KafkaSink:
         self._files = CredentialFiles(parts.upstream)
         self._producer: confluent_kafka.Producer | None = None
         self._reports = Reports()
-
-    @property
-    def keyed(self) -> bool:
-        """Ranges stay as they are, so that what is refused can be set aside."""
-        return True
 
     async def open(self, nursery: trio.Nursery, resume: LaneResume) -> Resumed:
         """Nothing to agree on: go on behind the floor.
@@ -95,16 +91,6 @@ class KafkaSink:
             logger.exception("an unexpected error on the way to %s", self._upstream.name)
             await self.aclose()
             raise SinkUnavailable(why(error) or type(error).__name__) from error
-
-    async def settle(self, floor: int) -> Acknowledged:
-        """Nothing is ever in flight between two sends."""
-        await trio.sleep_forever()
-        raise AssertionError("unreachable: sleep_forever ends by cancellation only")
-
-    @property
-    def drained(self) -> bool:
-        """Nothing is ever in flight between two sends."""
-        return True
 
     async def aclose(self) -> None:
         """Drop what has no report, and end librdkafka's threads; two seconds at most."""

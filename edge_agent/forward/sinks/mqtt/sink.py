@@ -25,6 +25,7 @@ from edge_agent.config import Upstream
 from edge_agent.dial import Dial, dial_tcp
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles, Credentials, read_secret
+from edge_agent.forward.keyed_sink import KeyedSink
 from edge_agent.forward.proxy import tunnelled
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
 from edge_agent.forward.sinks.mqtt.connection import CONNECTION_ERRORS, Delivery, MqttConnection
@@ -45,7 +46,7 @@ logger = logging.getLogger(__name__)
 _RENEWED_AFTER = 0.9
 
 
-class MqttSink:
+class MqttSink(KeyedSink):
     """One log's way to a broker; see the module's docstring.
 
     Args:
@@ -80,11 +81,6 @@ class MqttSink:
         self._called, self._announces = trio.Event(), False
         self._has_warned = False
 
-    @property
-    def keyed(self) -> bool:
-        """A batch is fixed before it is sent, and sent again as it was."""
-        return True
-
     async def open(self, nursery: trio.Nursery, resume: LaneResume) -> Resumed:
         """Connect, and go on behind the floor."""
         if resume.identity is not None and resume.identity != self._identity:
@@ -113,16 +109,6 @@ class MqttSink:
             logger.exception("an unexpected error on the way to %s", self._upstream.name)
             await self.aclose()
             raise SinkUnavailable(str(error) or type(error).__name__) from error
-
-    async def settle(self, floor: int) -> Acknowledged:
-        """Nothing is ever in flight between two sends."""
-        await trio.sleep_forever()
-        raise AssertionError("unreachable: sleep_forever ends by cancellation only")
-
-    @property
-    def drained(self) -> bool:
-        """Nothing is ever in flight between two sends."""
-        return True
 
     async def aclose(self) -> None:
         """Say goodbye; a later `open` makes a new connection."""

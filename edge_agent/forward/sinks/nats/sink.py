@@ -30,6 +30,7 @@ import trio
 from edge_agent.config import NatsTable, servers_of
 from edge_agent.errors import SinkError, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles
+from edge_agent.forward.keyed_sink import KeyedSink
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
 from edge_agent.forward.sinks.http.body import rendered_batch
 from edge_agent.forward.sinks.nats.connection import NETWORK_ERRORS, NatsConnection, open_nats
@@ -73,7 +74,7 @@ _LOOKS_MAX: Final = 5
 _PIECE_BYTES: Final = 256 * 1024
 
 
-class NatsSink:
+class NatsSink(KeyedSink):
     """One log's messages to one stream; see the module's docstring."""
 
     def __init__(self, parts: SinkParts) -> None:
@@ -91,11 +92,6 @@ class NatsSink:
         self._there = InStream()
         #: Of the batch that is being sent.
         self._sent_bytes = 0
-
-    @property
-    def keyed(self) -> bool:
-        """Ranges stay as they are, so that what is refused can be set aside."""
-        return True
 
     async def open(self, nursery: trio.Nursery, resume: LaneResume) -> Resumed:
         """Connect, look at the stream or make it, and ask what it has of the log.
@@ -131,16 +127,6 @@ class NatsSink:
             if isinstance(error, SinkUnavailable):
                 await self.aclose()
             raise
-
-    async def settle(self, floor: int) -> Acknowledged:
-        """Nothing is ever in flight between two sends."""
-        await trio.sleep_forever()
-        raise AssertionError("unreachable: sleep_forever ends by cancellation only")
-
-    @property
-    def drained(self) -> bool:
-        """Nothing is ever in flight between two sends."""
-        return True
 
     async def aclose(self) -> None:
         """Close the connection; `open` makes a new one."""

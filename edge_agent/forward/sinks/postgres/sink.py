@@ -25,6 +25,7 @@ from edge_agent.access import is_loopback
 from edge_agent.config import PostgresTable, Upstream
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import read_secret
+from edge_agent.forward.keyed_sink import KeyedSink
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
 from edge_agent.forward.sinks.postgres.connection import (
     PostgresConnection,
@@ -43,7 +44,7 @@ logger = logging.getLogger(__name__)
 _PORT: Final = 5432
 
 
-class PostgresSink:
+class PostgresSink(KeyedSink):
     """One log's transactions in one database."""
 
     def __init__(self, parts: SinkParts) -> None:
@@ -53,11 +54,6 @@ class PostgresSink:
         table = parts.upstream.postgres or PostgresTable()
         self._target = Target(table.table, create=table.create)
         self._connection: PostgresConnection | None = None
-
-    @property
-    def keyed(self) -> bool:
-        """A batch is sent again as it was, so that what refuses one of its records is found."""
-        return True
 
     async def open(self, nursery: trio.Nursery, resume: LaneResume) -> Resumed:
         """Nothing to agree on: go on behind the floor. The connection is made by `send`."""
@@ -82,16 +78,6 @@ class PostgresSink:
             logger.exception("an unexpected error on the way to %s", self._upstream.name)
             await self.aclose()
             raise SinkUnavailable(printable(why(error))) from error
-
-    async def settle(self, floor: int) -> Acknowledged:
-        """Nothing is ever in flight between two sends."""
-        await trio.sleep_forever()
-        raise AssertionError("unreachable: sleep_forever ends by cancellation only")
-
-    @property
-    def drained(self) -> bool:
-        """Nothing is ever in flight between two sends."""
-        return True
 
     async def aclose(self) -> None:
         """Close the connection; a later `send` makes a new one."""
