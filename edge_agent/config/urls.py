@@ -181,6 +181,16 @@ def shown_url(url: str) -> str:
     ``https://me:pw@hub.example/services/T0/KEY?k=1`` is shown as
     ``https://hub.example/services/…/…?…``.
     """
+    scheme, mark, rest = url.partition("://")
+    if mark and KINDS.get(scheme.lower()) in SEVERAL:
+        # One by one: what is right between brackets and commas is not the same in all Pythons.
+        each = rest.rpartition("@")[2].split(",")
+        shown = (_shown_place(f"{scheme}://{one}") for one in each)
+        return f"{scheme}://{','.join(one.removeprefix(f'{scheme}://') for one in shown)}"
+    return _shown_place(url)
+
+
+def _shown_place(url: str) -> str:
     try:
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2]

@@ -199,6 +199,7 @@ def test_a_queue_has_several_servers() -> None:
     assert upstream_url_problem(url) is None
     assert servers_of(url, 4222) == [("one", 4222), ("two", 4223), ("::1", 4224)]
     assert shown_url(url) == url
+    assert shown_url("nats://me:s3,cret@one,[::1/key-0123456789abcdef,two") == "nats://one,…,two"
 
 
 @pytest.mark.parametrize(
