@@ -22,7 +22,7 @@ from systemd.deb.targets import Target
 
 ROOT: Final = Path(__file__).parent.parent.parent
 #: What a wheel brings along and no agent opens: tests, sources, types. A fifth of what is unpacked.
-_UNUSED = re.compile(r"(^|/)(_?tests)/|\.(pyi|pyx|pxd|c|h)$|/py\.typed$")
+_UNUSED = re.compile(r"(^|/)(_?tests)/|\.(pyi|pyx|pxd|c|h)$|/py\.typed$|\.data/data/share/man/")
 #: Of a wheel's papers stay what `importlib.metadata` reads, and lists of what is compiled into it;
 #: licences go into the copyright file.
 _PAPERS = re.compile(r"^[^/]+\.dist-info/(?!METADATA$|sboms/)")
@@ -88,10 +88,11 @@ class Wheel:
         """Put its files, less what nobody opens, into ``folder``. Raises ValueError."""
         with zipfile.ZipFile(self.path) as archive:
             for name in archive.namelist():
+                if _UNUSED.search(name) or _PAPERS.search(name) or name.endswith("/"):
+                    continue
                 if ".data/" in name.partition("/")[0] + "/":
                     raise ValueError(f"{self.path.name}: {name} would go beside site-packages")
-                if not (_UNUSED.search(name) or _PAPERS.search(name) or name.endswith("/")):
-                    archive.extract(name, folder)
+                archive.extract(name, folder)
 
 
 def locked_for(lock: str, target: Target) -> str:

@@ -59,7 +59,8 @@ def test_what_the_lock_lacks_is_told(tmp_path: Path) -> None:
 
 
 def test_tests_types_and_papers_stay_behind(tmp_path: Path) -> None:
-    files = ("a/x.py", "a/_tests/x.py", "a/x.pyi", "a/testing/x.py", "a-1.0.dist-info/RECORD")
+    files = ("a/x.py", "a/_tests/x.py", "a/x.pyi", "a/testing/x.py", "a-1.0.dist-info/RECORD",
+             "a-1.0.data/data/share/man/man1/a.1")  # fmt: skip
     wheel(tmp_path, "a", files=files).unpack(tmp_path / "to")
     to = tmp_path / "to"
     found = {str(one.relative_to(to)) for one in to.rglob("*") if one.is_file()}
