@@ -47,9 +47,10 @@ class LogLanes:
     ) -> None:
         self._what, self._metrics = f"upstream {upstream.name}, log {name}", metrics
         self._split = split = Split(upstream, log, name, clock)
+        turns = turns or LaneTurns()
 
         def made(part: Part) -> Lane:
-            place = LanePlace(turns or LaneTurns(), priority, is_backlog=part == "backlog")
+            place = LanePlace(turns, priority, is_backlog=part == "backlog")
             view = LaneLog(log, split, part, place)
             sink = make(name)
             return Lane(
@@ -75,7 +76,7 @@ class LogLanes:
         found = [lane.statistics() for lane in self]
         first, end = self._split.span
         if end and self._backlog is None:
-            found.append(waiting_backlog(found[0], first, end))
+            found.append(waiting_backlog(found[0], first - self._split.waiting, end))
         return found
 
     async def run(self) -> None:

@@ -92,6 +92,11 @@ class Split:
         self.holdings: dict[Part, Holding] = {}
         self._news = trio.Event()
 
+    @property
+    def waiting(self) -> int:
+        """How many records wait for their turn behind the part that is sent, newest first."""
+        return 0 if self.older is None else max(0, self.span[0] - 1 - self.older)
+
     async def restore(self) -> None:
         """Take up what is durable, after a start or a person's order."""
         async with self.lock:
@@ -295,8 +300,7 @@ class LaneLog(Log):
     @property
     def waiting(self) -> int:
         """How many records wait for their turn behind what this lane sends."""
-        older = self.split.older if self.part == "backlog" else None
-        return 0 if older is None else max(0, self.split.span[0] - 1 - older)
+        return self.split.waiting if self.part == "backlog" else 0
 
     @property
     def is_gone(self) -> bool:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import pytest
 import trio
 import trio.testing
 
@@ -20,10 +21,13 @@ def lanes_for(station: Station, sinks: list[FakeSink]) -> LogLanes:
     )  # fmt: skip
 
 
-async def divided(station: Station) -> None:
+async def divided(station: Station, first: int = 1) -> None:
+    """The backlog is 1 to 3; ``first``: of the part that is sent, newest first."""
     await station.put(3)
-    span = Position("upstream/hub/backlog", "main", 0, span=(1, 3))
-    entry = Entry(positions=(span, Position("upstream/hub", "main", 3)))
+    parts = [Position("upstream/hub/backlog", "main", first - 1, span=(first, 3))]
+    if first > 1:
+        parts.append(Position("upstream/hub/older", "main", 0, span=(1, 3)))
+    entry = Entry(positions=(*parts, Position("upstream/hub", "main", 3)))
     await (await station.log.append(entry)).wait()
 
 
@@ -70,8 +74,9 @@ async def test_both_lanes_stop_and_nothing_waits_for_a_backlog_that_may_come(
         assert [one.consumer for one in await station.log.consumers()] == ["upstream/hub"]
 
 
+@pytest.mark.parametrize("first", [1, 3])
 async def test_a_backlog_counts_before_its_lane_begins(
-    autojump_clock: trio.testing.MockClock, tmp_path: Path
+    autojump_clock: trio.testing.MockClock, tmp_path: Path, first: int
 ) -> None:
     class Away(FakeSink):
         async def open(self, nursery: trio.Nursery, resume: LaneResume) -> Resumed:
@@ -79,7 +84,7 @@ async def test_a_backlog_counts_before_its_lane_begins(
             raise AssertionError
 
     async with running_station(tmp_path) as station, trio.open_nursery() as nursery:
-        await divided(station)
+        await divided(station, first)
         lanes = lanes_for(station, [Away()])
         nursery.start_soon(lanes.run)
         await trio.sleep(1)
