@@ -69,7 +69,7 @@ def consumers_of(
     rules = [rule_consumer(rule.name) for rule in config.rule if rule.acts_after]
     consumers = [
         # Where there is no backlog the second of each has no position, and counts for nothing.
-        ConsumerSettings(f"upstream/{one.name}{part}", log, one.required)
+        ConsumerSettings(one.consumer + part, log, one.required)
         for part in ("", BACKLOG, OLDER)
         for one in (config.upstream if upstreams is None else upstreams)
         for log in one.logs or config.log

@@ -206,7 +206,7 @@ def _listed(where: dict[str, Any]) -> list[dict[str, Any]]:
         behind.setdefault(one["consumer"], []).append(one)
     rows = []
     for upstream in settings.upstream:
-        lanes = behind.get(f"upstream/{upstream.name}", [])
+        lanes = behind.get(upstream.consumer, [])
         paused = any(lane["paused"] for lane in lanes)
         backlog = sum(lane["backlog"] for lane in lanes)
         rows.append(_row(upstream, "not running, paused" if paused else "not running", backlog, ""))

@@ -52,6 +52,8 @@ FORMATS: Final[dict[str, tuple[Format, ...]]] = {
 #: Kinds that take a backlog and newer records by two lanes at once: nothing that names a session
 #: or a file there is the same for both.
 TWO_LANES: Final = frozenset(("agent", "http", "influx", "postgres", "kafka"))
+#: Before the names of upstreams among all who read the log, as rules do too.
+UPSTREAM: Final = "upstream/"
 #: Kinds whose URL may name several servers: ``nats://one:4222,two:4222``.
 SEVERAL: Final = frozenset(("nats", "kafka"))
 #: Schemes that speak over TLS.
@@ -152,6 +154,11 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         if self.kind == "file":
             return float((self.file or FileTable()).age)
         return float(self.batch_age)
+
+    @property
+    def consumer(self) -> str:
+        """The name under which the store keeps its position."""
+        return UPSTREAM + self.name
 
     @property
     def scheme(self) -> str:

@@ -39,7 +39,6 @@ with a hub begins again), ``sinks/http/answer.py`` (what counts as an acknowledg
 """
 
 from edge_agent.forward.consumer_orders import (
-    UPSTREAM,
     LogRange,
     Order,
     OrderRefused,
@@ -64,7 +63,6 @@ from edge_agent.forward.upstreams import Upstreams
 
 __all__ = [
     "AGAIN_MAX",
-    "UPSTREAM",
     "Again",
     "CredentialFiles",
     "Credentials",

@@ -7,6 +7,7 @@ that there is a position, and the key means nothing any more.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from edge_agent.clock import Clock
 from edge_agent.config import Upstream
@@ -27,22 +28,15 @@ async def beginning(
     Raises:
         StoreError: the store cannot be read, or would have to be written.
     """
-    last = log.last_seq(name)
     for held in await log.consumers():
         if (held.consumer, held.log) != (consumer, name):
             continue
-        if held.floor <= last:
-            return held
-        # The store was salvaged and lost its end: what comes now takes those numbers again.
-        logger.warning("%s: the log %s ends at %d, before %d", consumer, name, last, held.floor)
-        position = Position(consumer, name, last, rewind=True)
-        await log.acknowledge(position, durable=True)
-        return ConsumerView(consumer, name, last, held.state, held.paused, held.skipped)
+        return replace(held, floor=await not_past_end(log, name, consumer, held.floor))
     floor, state = 0, None
     if upstream.start == "oldest":
         await log.acknowledge(Position(consumer, name, 0))
     else:
-        floor = last
+        floor = last = log.last_seq(name)
         if upstream.start != "now":
             # An age may reach back before 1970.
             now_ns = clock.read().wall_ns
@@ -53,3 +47,16 @@ async def beginning(
         await log.acknowledge(position, durable=True, soon=True)
         logger.info("%s begins behind %s %d", consumer, name, floor)
     return ConsumerView(consumer, name, floor, state, False, 0)
+
+
+async def not_past_end(log: Log, name: str, consumer: str, floor: int) -> int:
+    """``floor``, or the end of the log ``name`` where that is before it: made durable then.
+
+    The store was salvaged and lost its end, and what comes now takes those numbers again.
+    """
+    last = log.last_seq(name)
+    if floor <= last:
+        return floor
+    logger.warning("%s: the log %s ends at %d, before %d", consumer, name, last, floor)
+    await log.acknowledge(Position(consumer, name, last, rewind=True), durable=True)
+    return last

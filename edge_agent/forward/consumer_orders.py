@@ -27,6 +27,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from edge_agent.config import UPSTREAM
 from edge_agent.errors import EdgeAgentError
 from edge_agent.forward.plan import moves_of, with_moves
 from edge_agent.forward.sinks.agent.resume import moved
@@ -34,8 +35,6 @@ from edge_agent.store import ConsumerView, Position
 
 Order = Literal["pause", "resume", "rewind", "skip", "forget"]
 ORDERS: Final[tuple[Order, ...]] = ("pause", "resume", "rewind", "skip", "forget")
-
-UPSTREAM: Final = "upstream/"
 
 
 class OrderRefused(EdgeAgentError):

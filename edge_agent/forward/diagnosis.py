@@ -80,7 +80,7 @@ class Diagnosis:
     ) -> None:
         self._log, self._name, self._sink = log, name, sink
         #: Under which name what is tried is kept from being thinned.
-        self.consumer = f"upstream/{upstream.name}"
+        self.consumer = upstream.consumer
         self._matches, self._clock = matches, clock
         is_http = upstream.url.startswith(("http:", "https:"))
         self._compressed = is_http and upstream.compression != "none"

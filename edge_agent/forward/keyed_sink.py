@@ -7,9 +7,15 @@ goes on sending, and is told later.
 
 from __future__ import annotations
 
+import logging
+
 import trio
 
-from edge_agent.forward.sink import Acknowledged
+from edge_agent.errors import SinkUnavailable
+from edge_agent.forward.sink import Acknowledged, Sink
+from edge_agent.printable import printable, why
+
+logger = logging.getLogger(__name__)
 
 
 class KeyedSink:
@@ -29,3 +35,15 @@ class KeyedSink:
     def drained(self) -> bool:
         """Always."""
         return True
+
+
+async def given_up(sink: Sink, upstream: str, error: Exception, said: str = "") -> SinkUnavailable:
+    """What to raise for an ``error`` that ``sink`` did not expect: it is in the journal, and the
+    sink is closed. ``said`` is what people are told, if not what the error says.
+
+    The border: nothing that an upstream says, and no mistake of ours about it, may end more than
+    this attempt.
+    """
+    logger.error("an unexpected error on the way to %s", upstream, exc_info=error)
+    await sink.aclose()
+    return SinkUnavailable(said or printable(why(error)) or type(error).__name__)

@@ -26,7 +26,7 @@ class OpenBatches:
         self, upstream: Upstream, log: Log, name: str, clock: Clock, consumer: str = ""
     ) -> None:
         self._upstream, self._log, self._name, self._clock = upstream, log, name, clock
-        self._consumer = consumer or f"upstream/{upstream.name}"
+        self._consumer = consumer or upstream.consumer
         self._cursor = 0
 
     def resume(self, next_seq: int) -> None:

@@ -48,7 +48,7 @@ import trio
 from edge_agent.clock import Clock
 from edge_agent.config import TWO_LANES, Upstream
 from edge_agent.forward.batch_wait import age_s
-from edge_agent.forward.beginning import beginning
+from edge_agent.forward.beginning import beginning, not_past_end
 from edge_agent.forward.pause import Holding
 from edge_agent.forward.plan import divided, planned_end, without_ranges
 from edge_agent.forward.sink import LaneResume, Part, Resumed
@@ -82,7 +82,7 @@ class Split:
     def __init__(self, upstream: Upstream, log: Log, name: str, clock: Clock) -> None:
         self._upstream, self._log, self._name, self._clock = upstream, log, name, clock
         self.live_first = upstream.live_first
-        self.live = f"upstream/{upstream.name}"
+        self.live = upstream.consumer
         self.backlog = self.live + BACKLOG
         self.older_name = self.live + OLDER
         self.span, self.top = _NONE, 0
@@ -329,13 +329,8 @@ class LaneLog(Log):
             return await self.split.beginning()
         paused = await self.is_paused(self.consumer, name)
         floor, state = await self.position(self.consumer, name)
-        last = self.last_seq(name)
-        if floor > last and not self.is_gone:
-            # The store was salvaged and lost its end: what comes now takes those numbers again.
-            text = "%s: the log %s ends at %d, before %d"
-            logger.warning(text, self.consumer, name, last, floor)
-            floor = last
-            await self.acknowledge(Position(self.consumer, name, floor, rewind=True), durable=True)
+        if not self.is_gone:
+            floor = await not_past_end(self, name, self.consumer, floor)
         return paused, floor, state
 
     async def rearrange(

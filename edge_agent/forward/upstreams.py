@@ -18,9 +18,8 @@ from contextlib import suppress
 
 import trio
 
-from edge_agent.config import Upstream
+from edge_agent.config import UPSTREAM, Upstream
 from edge_agent.errors import StoreError
-from edge_agent.forward.consumer_orders import UPSTREAM
 from edge_agent.forward.forwarder import Forwarder, ForwarderStatistics
 from edge_agent.forward.lane import Lane
 from edge_agent.log import Log
@@ -139,7 +138,7 @@ class Upstreams:
                     one.forwarder.stop()
 
     async def _tell_of_leftovers(self) -> None:
-        names = {UPSTREAM + one.name for one in self.configured}
+        names = {one.consumer for one in self.configured}
         with suppress(StoreError):
             held = {one.consumer for one in await self._log.consumers()}
             for name in sorted(held - names):

@@ -151,9 +151,7 @@ class Orders:
         """Every consumer of every log, for ``consumer list``."""
         log, known = self._log, self._config
         logs = log.names()
-        there = [
-            (f"upstream/{one.name}", each) for one in self._upstreams() for each in one.logs or logs
-        ]
+        there = [(one.consumer, each) for one in self._upstreams() for each in one.logs or logs]
         there += [
             (f"rule/{one.name}", each) for one in known.rule if one.acts_after for each in logs
         ]

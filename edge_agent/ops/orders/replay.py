@@ -21,6 +21,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edge_agent.config import UPSTREAM
 from edge_agent.forward import AGAIN_MAX, Again, again_of, shape_of, with_again
 from edge_agent.record import Run
 from edge_agent.rules import RulesInForce
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from edge_agent.forward import Lane
     from edge_agent.log import Log
     from edge_agent.record import Record
-
-_UPSTREAM = "upstream/"
 
 
 def is_an_upstreams(item: Quarantined) -> bool:
@@ -68,7 +67,7 @@ class SendAgain:
         """
         told: dict[int, dict[str, Any]] = {}
         groups: dict[tuple[str, str], list[int]] = {}
-        upstreams = {f"{_UPSTREAM}{one.name}": one for one in self._upstreams()}
+        upstreams = {one.consumer: one for one in self._upstreams()}
         for number, item in items.items():
             problem = self._problem(item, upstreams.get(item.consumer))
             if problem:
@@ -95,7 +94,7 @@ class SendAgain:
     async def _hand_over(
         self, upstream: Upstream, log: str, items: Mapping[int, Quarantined]
     ) -> list[dict[str, Any]]:
-        consumer = f"{_UPSTREAM}{upstream.name}"
+        consumer = upstream.consumer
         found = await self._still_there(log, items)
         async with AsyncExitStack() as stack:
             lane = self._lane(consumer, log)
@@ -113,7 +112,7 @@ class SendAgain:
                 state = with_again(state, shape_of(upstream), again)
                 position = Position(consumer, log, floor, state)
                 await (await self._log.append(Entry(positions=(position,)), soon=True)).wait()
-        name = consumer.removeprefix(_UPSTREAM)
+        name = consumer.removeprefix(UPSTREAM)
         done = waiting.union(wanted)
         return [
             {"number": number, "done": True, "records": 1, "upstream": name}

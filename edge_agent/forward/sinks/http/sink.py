@@ -21,9 +21,9 @@ Whatever an answer contains, and whatever else goes wrong on the way, ends in `S
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Self
 
 import trio
 
@@ -34,7 +34,7 @@ from edge_agent.config import HttpTable, Upstream
 from edge_agent.dial import Dial, dial_tcp
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles, Credentials
-from edge_agent.forward.keyed_sink import KeyedSink
+from edge_agent.forward.keyed_sink import KeyedSink, given_up
 from edge_agent.forward.probing import PROBE_STREAM, ProbeStep, probe_record
 from edge_agent.forward.proxy import proxy_of, tunnelled
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Part, Resumed, SinkParts
@@ -57,8 +57,6 @@ from edge_agent.printable import why
 from edge_agent.record import Record
 from edge_agent.store import Identity
 from edge_agent.stream_names import compile_patterns
-
-logger = logging.getLogger(__name__)
 
 #: A longer answer is judged in a thread: a result for each of 10,000 records takes a quarter of a
 #: second.
@@ -95,6 +93,17 @@ class HttpSink(KeyedSink):
         self._connection: HttpClientConnection | None = None
         self._part: Part = "live"
 
+    @classmethod
+    def of(cls, parts: SinkParts) -> Self:
+        """One of this kind."""
+        return cls(
+            parts.upstream,
+            identity=parts.identity,
+            clock=parts.clock,
+            run_blocking=parts.run_blocking,
+            dial=parts.dial,
+        )
+
     async def open(self, nursery: trio.Nursery, resume: LaneResume) -> Resumed:
         """Nothing to agree on: go on behind the floor. The connection is made by `send`."""
         await trio.lowlevel.checkpoint()
@@ -115,11 +124,7 @@ class HttpSink(KeyedSink):
             await self.aclose()
             raise
         except Exception as error:
-            # The border: nothing that an upstream says, and no mistake of ours about it, may end
-            # more than this attempt.
-            logger.exception("an unexpected error on the way to %s", self._upstream.name)
-            await self.aclose()
-            raise SinkUnavailable(_reason(error)) from error
+            raise await given_up(self, self._upstream.name, error, _reason(error)) from error
 
     async def aclose(self) -> None:
         """Close the connection; a later `send` makes a new one."""
@@ -269,13 +274,7 @@ class HttpSink(KeyedSink):
 
 def make(parts: SinkParts) -> HttpSink:
     """The sink of an ``http`` or ``https`` upstream."""
-    return HttpSink(
-        parts.upstream,
-        identity=parts.identity,
-        clock=parts.clock,
-        run_blocking=parts.run_blocking,
-        dial=parts.dial,
-    )
+    return HttpSink.of(parts)
 
 
 async def probe(parts: SinkParts, size: int) -> list[ProbeStep]:

@@ -190,10 +190,4 @@ def unit_ns(url: str) -> int:
 
 def make(parts: SinkParts) -> InfluxSink:
     """The sink of an ``http`` or ``https`` upstream with ``format = "line"``."""
-    return InfluxSink(
-        parts.upstream,
-        identity=parts.identity,
-        clock=parts.clock,
-        run_blocking=parts.run_blocking,
-        dial=parts.dial,
-    )
+    return InfluxSink.of(parts)

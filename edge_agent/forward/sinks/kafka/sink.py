@@ -13,7 +13,6 @@ reports run in Trio's thread, within `poll`. They end with the producer, in `acl
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NamedTuple
@@ -24,15 +23,12 @@ import trio
 from edge_agent.config import KafkaTable
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles
-from edge_agent.forward.keyed_sink import KeyedSink
+from edge_agent.forward.keyed_sink import KeyedSink, given_up
 from edge_agent.forward.sink import CLOSE_S, Acknowledged, Batch, LaneResume, Resumed, SinkParts
 from edge_agent.forward.sinks.http.body import encode_one, rendered_batch
 from edge_agent.forward.sinks.kafka.reports import Reports, refusal_of, said
 from edge_agent.forward.sinks.kafka.settings import settings_of
-from edge_agent.printable import why
 from edge_agent.stream_names import compile_patterns
-
-logger = logging.getLogger(__name__)
 
 #: Messages that are handed over between two looks at what else there is to do: some milliseconds.
 _AT_ONCE: Final = 250
@@ -88,9 +84,7 @@ class KafkaSink(KeyedSink):
         except (SinkError, trio.Cancelled):
             raise
         except Exception as error:
-            logger.exception("an unexpected error on the way to %s", self._upstream.name)
-            await self.aclose()
-            raise SinkUnavailable(why(error) or type(error).__name__) from error
+            raise await given_up(self, self._upstream.name, error) from error
 
     async def aclose(self) -> None:
         """Drop what has no report, and end librdkafka's threads; two seconds at most."""

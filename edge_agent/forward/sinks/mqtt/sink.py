@@ -25,7 +25,7 @@ from edge_agent.config import Upstream
 from edge_agent.dial import Dial, dial_tcp
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles, Credentials, read_secret
-from edge_agent.forward.keyed_sink import KeyedSink
+from edge_agent.forward.keyed_sink import KeyedSink, given_up
 from edge_agent.forward.proxy import tunnelled
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
 from edge_agent.forward.sinks.mqtt.connection import CONNECTION_ERRORS, Delivery, MqttConnection
@@ -104,11 +104,7 @@ class MqttSink(KeyedSink):
         except SinkError:
             raise
         except Exception as error:
-            # The border: nothing that a broker says, and no mistake of ours about it, may end
-            # more than this attempt.
-            logger.exception("an unexpected error on the way to %s", self._upstream.name)
-            await self.aclose()
-            raise SinkUnavailable(str(error) or type(error).__name__) from error
+            raise await given_up(self, self._upstream.name, error) from error
 
     async def aclose(self) -> None:
         """Say goodbye; a later `open` makes a new connection."""

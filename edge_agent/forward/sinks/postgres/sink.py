@@ -12,7 +12,6 @@ with itself: nothing is done, and that is acknowledged.
 
 from __future__ import annotations
 
-import logging
 import ssl
 from collections.abc import Callable
 from typing import Any, Final
@@ -25,7 +24,7 @@ from edge_agent.access import is_loopback
 from edge_agent.config import PostgresTable, Upstream
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import read_secret
-from edge_agent.forward.keyed_sink import KeyedSink
+from edge_agent.forward.keyed_sink import KeyedSink, given_up
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
 from edge_agent.forward.sinks.postgres.connection import (
     PostgresConnection,
@@ -36,10 +35,8 @@ from edge_agent.forward.sinks.postgres.connection import (
 from edge_agent.forward.sinks.postgres.rows import RenderedRows, render_rows
 from edge_agent.forward.sinks.postgres.sqlstates import sink_error
 from edge_agent.forward.sinks.postgres.table import Target
-from edge_agent.printable import printable, why
+from edge_agent.printable import why
 from edge_agent.stream_names import compile_patterns
-
-logger = logging.getLogger(__name__)
 
 _PORT: Final = 5432
 
@@ -74,10 +71,7 @@ class PostgresSink(KeyedSink):
             await self.aclose()
             raise
         except Exception as error:
-            # The border, as in the HTTP sink: nothing ends more than this attempt.
-            logger.exception("an unexpected error on the way to %s", self._upstream.name)
-            await self.aclose()
-            raise SinkUnavailable(printable(why(error))) from error
+            raise await given_up(self, self._upstream.name, error) from error
 
     async def aclose(self) -> None:
         """Close the connection; a later `send` makes a new one."""
