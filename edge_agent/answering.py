@@ -32,6 +32,7 @@ _NICE = 5
 #: What this process may have in memory. A question that needs more is refused, and the machine's
 #: memory stays with the agent.
 MEMORY_BYTES_MAX = 256 * 1024 * 1024
+_BUFFER_BYTES = 256 * 1024
 
 _DECODER = msgspec.msgpack.Decoder(Ask)
 _ENCODER = msgspec.msgpack.Encoder()
@@ -101,7 +102,9 @@ def main(folder: str) -> None:
     except (OSError, ValueError):
         pass  # Where it is not allowed, it is as it is.
     try:
-        serve(Path(folder), sys.stdin.buffer, sys.stdout.buffer)
+        # An answer of a thousand records leaves in one go: each write wakes the agent.
+        with open(sys.stdout.fileno(), "wb", buffering=_BUFFER_BYTES, closefd=False) as answers:
+            serve(Path(folder), sys.stdin.buffer, answers)
     except BrokenPipeError:
         # The agent is gone. What is left in the buffer has nobody to go to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

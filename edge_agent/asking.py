@@ -8,6 +8,8 @@ question starts another.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import logging
 import subprocess
 import sys
@@ -45,6 +47,9 @@ _GONE_S = 5.0
 _ATTEMPTS = 5
 _AGAIN_S = 0.02
 _READ_BYTES = 256 * 1024
+#: An answer of a thousand records fits into the pipe, so that neither side waits for the other in
+#: the middle of it.
+_PIPE_BYTES = 512 * 1024
 #: Names that are looked at between two pauses.
 _NAMES = 1000
 _ENCODER = msgspec.msgpack.Encoder()
@@ -249,6 +254,9 @@ class _Worker:
             raise StoreFailed(
                 f"history: the process that answers cannot be started: {error}"
             ) from error
+        assert isinstance(process.stdout, trio.lowlevel.FdStream)
+        with contextlib.suppress(OSError):  # Where the system has no room for it, it is as it is.
+            fcntl.fcntl(process.stdout.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         return cls(process)
 
     @property

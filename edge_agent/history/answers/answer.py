@@ -27,12 +27,12 @@ from edge_agent.history.answers.figures import (
     spans_of,
     together,
 )
-from edge_agent.history.answers.json_text import moment
+from edge_agent.history.answers.json_text import Order, moment
 from edge_agent.history.answers.reading import View
 from edge_agent.history.answers.rows import (
     Make,
-    Order,
     Stream,
+    json_points,
     json_rows,
     point_rows,
     record_rows,
@@ -93,7 +93,14 @@ class Answer:
         if self.question.kind == "records":
             yield from self._record_pieces(form)
             return
-        columns, rows = self._table()
+        columns, paths = self._columns()
+        told = encode_json(columns)
+        if form in ("json", "parts"):
+            yield told if form == "parts" else b'{"columns":' + told + b',"rows":['
+        if form in ("json", "parts") and self.question.kind == "points" and not self.question.unix:
+            yield from self._joined(self._texts(json_points(paths, self._filter()), b","), form)
+            return
+        rows = self._rows_of(paths)
         if form == "csv":
             yield _csv([columns])
             for batch in _batches(rows):
@@ -104,8 +111,6 @@ class Answer:
             for piece in _pieces(lines, b"\n"):
                 yield self._weighed(piece + b"\n")
             return
-        told = encode_json(columns)
-        yield told if form == "parts" else b'{"columns":' + told + b',"rows":['
         yield from self._joined(self._row_pieces(rows), form)
 
     def _row_pieces(self, rows: Iterator[list[Any]]) -> Iterator[bytes]:
@@ -151,13 +156,13 @@ class Answer:
         if form == "csv":
             # Its heading has every field that some record has.
             found: list[Record] = []
-            for record in self._limited(record_rows(self._filter())):
-                found.append(record)
-                self._size += _RECORD_BYTES + len(to_json(record))
+            for batch in self._ordered(record_rows(self._filter())):
+                found += (record for _, record in batch)
+                self._size += sum(_RECORD_BYTES + len(to_json(record)) for _, record in batch)
             yield to_csv(found)
             return
-        pieces = map(self._weighed, _pieces(self._limited(json_rows(self._filter())),
-                                            b"\n" if form == "ndjson" else b","))  # fmt: skip
+        separator = b"\n" if form == "ndjson" else b","
+        pieces = self._texts(json_rows(self._filter()), separator)
         if form == "ndjson":
             for piece in pieces:
                 yield piece + b"\n"
@@ -166,36 +171,41 @@ class Answer:
             yield b'{"records":['
         yield from self._joined(pieces, form)
 
-    def _limited(self, make: Make[Made]) -> Iterator[Made]:
-        for _, row in self._ordered(make):
-            yield row
+    def _texts(self, make: Make[bytes], separator: bytes) -> Iterator[bytes]:
+        for batch in self._ordered(make, len):
+            yield self._weighed(separator.join([text for _, text in batch]))
 
-    def _ordered(self, make: Make[Made]) -> Iterator[tuple[Order, Made]]:
-        """The rows behind those that the answer before had, until the limit."""
+    def _ordered(
+        self, make: Make[Made], size: Callable[[Made], int] = lambda _: 0
+    ) -> Iterator[list[tuple[Order, Made]]]:
+        """The rows behind those that the answer before had, until the limit; so many at a time that
+        they are a piece.
+        """
         question, outcome = self.question, self.outcome
         first_ns = question.to_ns - 1 if question.newest_first else question.from_ns
-        at_ns, same = None, 0
-        rows = rows_in(
+        slices = rows_in(
             self.view, self.streams, (question.from_ns, question.to_ns), make,
             newest_first=question.newest_first, few=question.limit + question.skip + 1,
         )  # fmt: skip
-        limit, skip = question.limit, question.skip
-        for order, row in rows:
-            if order[0] != at_ns:
-                at_ns, same = order[0], 0
-            same += 1
-            if same <= skip and at_ns == first_ns:
-                continue
-            if outcome.rows >= limit or self._size > ANSWER_BYTES_MAX:
-                outcome.truncated = True
-                outcome.next = format_next(at_ns, same - 1)
-                return
-            outcome.rows += 1
-            yield order, row
+        for part in slices:
+            # Only the first slice has rows of the moment at which the answer before ended.
+            at = sum(1 for order, _ in part[: question.skip] if order[0] == first_ns)
+            while at < len(part):
+                if outcome.rows >= question.limit or self._size > ANSWER_BYTES_MAX:
+                    outcome.truncated = True
+                    outcome.next = format_next(*_place(part, at))
+                    return
+                batch = part[at : at + min(question.limit - outcome.rows, _BATCH_ROWS)]
+                while len(batch) > 1 and sum([size(row) + 1 for _, row in batch]) > PIECE_BYTES:
+                    batch = batch[: len(batch) // 2]
+                outcome.rows += len(batch)
+                at += len(batch)
+                yield batch
 
     # Tables.
 
-    def _table(self) -> tuple[list[str], Iterator[list[Any]]]:
+    def _columns(self) -> tuple[list[str], list[Path]]:
+        """What stands above the columns, and the fields that are asked for."""
         question = self.question
         paths = list(question.fields)
         if not paths:
@@ -207,11 +217,15 @@ class Answer:
                 paths = paths[:FIELDS_MAX]
         names = [format_path(path) for path in paths]
         if question.kind == "points":
-            return ["time", "stream", *names], self._points(paths)
+            return ["time", "stream", *names], paths
         named = {"stream": ["stream"], "none": []}.get(question.group, ["group"])
-        columns = [f"{name}_{one}" for name in names for one in question.aggregates]
-        rows = chain.from_iterable(self._limited_figures(paths))
-        return ["time", *named, *columns], rows
+        figured = [f"{name}_{one}" for name in names for one in question.aggregates]
+        return ["time", *named, *figured], paths
+
+    def _rows_of(self, paths: Sequence[Path]) -> Iterator[list[Any]]:
+        if self.question.kind == "points":
+            return self._points(paths)
+        return chain.from_iterable(self._limited_figures(paths))
 
     @property
     def _time(self) -> Callable[[int], Any]:
@@ -219,9 +233,10 @@ class Answer:
 
     def _points(self, paths: Sequence[Path]) -> Iterator[list[Any]]:
         time = self._time
-        for order, row in self._ordered(point_rows(paths, self._filter())):
-            row[0] = time(order[0])
-            yield row
+        for batch in self._ordered(point_rows(paths, self._filter())):
+            for order, row in batch:
+                row[0] = time(order[0])
+                yield row
 
     def _filter(self) -> Filter | None:
         return compile_filter(self.question.filter) if self.question.filter else None
@@ -310,6 +325,15 @@ class Answer:
         if any(columns):
             starts = list(range(wanted.from_ns, wanted.to_ns, wanted.step_ns))
             yield self._rows(name, _fill(columns, starts, self.question.fill, width), starts)
+
+
+def _place(rows: Sequence[tuple[Order, object]], at: int) -> tuple[int, int]:
+    """The moment of a row, and how many of that moment stand before it."""
+    time_ns = rows[at][0][0]
+    before = at
+    while before and rows[before - 1][0][0] == time_ns:
+        before -= 1
+    return time_ns, at - before
 
 
 def _fill(

@@ -6,27 +6,37 @@ times as quick as one record after the other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
+from itertools import repeat
 from typing import Any
 
 from edge_agent.history.format.columns import (
+    DECIMAL,
     NUMBERS,
     TEXT,
     TRUTH,
     Column,
+    Numbers,
     decode_column,
+    numbers_of,
 )
 from edge_agent.history.format.packing import unpack
 from edge_agent.history.format.rows import Way
 from edge_agent.history.format.segment import HistorySegment, Path, Table
-from edge_agent.history.keys import HOUR_NS
+from edge_agent.history.keys import HOUR_NS, MINUTE_NS
 from edge_agent.record import NANOSECONDS, Record
 from edge_agent.render import encode_json, to_dict
 
+Order = tuple[int, str, str, int]
+"""Time, stream, log and seq: no two records have the same."""
+
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - the zone is written by hand, which is quicker
 _TWO = tuple(f"{number:02}" for number in range(60))
+_SECONDS = tuple(text.encode() for text in _TWO)
+#: So many texts of minutes, and of parts of a second, are kept.
+_KEPT = 4096
 #: What a record shows in front, in this order; everything else stands behind its fields.
 _FRONT = ("seq", "stream", "time", "source", "fields")
 
@@ -44,27 +54,95 @@ def _until_hour(hour: int) -> str:
     return (_EPOCH + timedelta(0, hour * 3600)).isoformat()[: len("1970-01-01T00:")]
 
 
+class _Minutes(dict[int, bytes]):
+    """By minute since 1970: a moment's text until its seconds."""
+
+    def __missing__(self, minute: int) -> bytes:
+        if len(self) >= _KEPT:
+            self.clear()
+        text = self[minute] = moment(minute * MINUTE_NS)[: -len("00Z")].encode()
+        return text
+
+
+class _Ends(dict[int, bytes]):
+    """By nanoseconds of a second: a moment's text behind its seconds."""
+
+    def __missing__(self, nanos: int) -> bytes:
+        if len(self) >= _KEPT:
+            self.clear()
+        text = self[nanos] = (f".{nanos:09}".rstrip("0") + "Z" if nanos else "Z").encode()
+        return text
+
+
+_minutes, _ends = _Minutes(), _Ends()
+
+
+def _moments(times: Iterable[int]) -> list[bytes]:
+    """As `moment`, of many, in a third of the time: sensors measure in whole milliseconds."""
+    found = []
+    for time_ns in times:
+        minute, rest = divmod(time_ns, MINUTE_NS)
+        second, nanos = divmod(rest, NANOSECONDS)
+        found.append(_minutes[minute] + _SECONDS[second] + _ends[nanos])
+    return found
+
+
 def records_as_json(
     segment: HistorySegment, stream: str, times: Sequence[int], begin: int, end: int
-) -> Iterator[tuple[tuple[int, str, str, int], bytes]]:
-    """The order (time, stream, log, seq) and the JSON of the records ``begin`` to ``end``.
+) -> list[tuple[Order, bytes]]:
+    """The order and the JSON of the records ``begin`` to ``end``.
 
     Raises StoreDamaged.
     """
-    count = segment.count
-    seqs = unpack(segment.seqs, count)
-    origin_seqs = unpack(segment.origin_seqs, count)
-    way_of = unpack(segment.way_of, count)
-    fields = _fields(segment, begin, end)
+    within = slice(begin, end)
+    seqs = unpack(segment.seqs, segment.count)[within]
+    told: list[Iterable[object]] = [seqs, _moments(times[within]), _fields(segment, begin, end)]
     shapes = [_shape(way, stream) for way in segment.ways]
-    logs = [way.log for way in segment.ways]
-    passed_on = any(way.origin for way in segment.ways)
-    for place, text in enumerate(fields, begin):
-        number, time_ns, seq = way_of[place], times[place], seqs[place]
-        told: tuple[object, ...] = (seq, moment(time_ns).encode(), text)
-        if passed_on and segment.ways[number].origin:
-            told = (*told, origin_seqs[place])
-        yield (time_ns, stream, logs[number], seq), shapes[number] % told
+    if len(segment.ways) == 1:
+        if segment.ways[0].origin:
+            told.append(unpack(segment.origin_seqs, segment.count)[within])
+        texts: Iterable[bytes] = map(shapes[0].__mod__, zip(*told, strict=True))
+    else:
+        way_of = unpack(segment.way_of, segment.count)[within]
+        origin_seqs = unpack(segment.origin_seqs, segment.count)[within]
+        texts = [
+            shapes[number] % ((*row, origin_seq) if segment.ways[number].origin else row)
+            for number, origin_seq, row in zip(
+                way_of, origin_seqs, zip(*told, strict=True), strict=True
+            )
+        ]
+    return list(zip(_orders(segment, stream, times, within), texts, strict=True))
+
+
+def points_as_json(
+    segment: HistorySegment, stream: str, times: Sequence[int], begin: int, end: int,
+    paths: Sequence[Path],
+) -> list[tuple[Order, bytes]] | None:  # fmt: skip
+    """As `records_as_json`, rows ``[time, stream, value, …]`` with the values of ``paths``; None
+    where some record has not all of them.
+    """
+    table = segment.tables[0]
+    if table.places is not None or not set(paths) <= set(table.paths):
+        return None
+    columns = [
+        _column(table.columns[table.paths.index(path)], table.count, begin, end) for path in paths
+    ]
+    name = encode_json(stream).replace(b"%", b"%%")
+    shape = b'["%%b",%b%b]' % (name, b",%b" * len(columns))
+    within = slice(begin, end)
+    texts = map(shape.__mod__, zip(_moments(times[within]), *columns, strict=True))
+    return list(zip(_orders(segment, stream, times, within), texts, strict=True))
+
+
+def _orders(
+    segment: HistorySegment, stream: str, times: Sequence[int], within: slice
+) -> Iterator[Order]:
+    logs: Iterable[str] = repeat(segment.ways[0].log)
+    if len(segment.ways) > 1:
+        way_of = unpack(segment.way_of, segment.count)[within]
+        logs = [segment.ways[number].log for number in way_of]
+    seqs = unpack(segment.seqs, segment.count)[within]
+    return zip(times[within], repeat(stream), logs, seqs, strict=False)
 
 
 def _shape(way: Way, stream: str) -> bytes:
@@ -116,6 +194,8 @@ def _texts(table: Table, begin: int, end: int) -> list[bytes]:
 
 
 def _column(column: Column, count: int, begin: int, end: int) -> list[bytes]:
+    if column.kind == DECIMAL and not column.others and not column.whole:
+        return _decimals(column, count, begin, end)
     values: list[Any] = decode_column(column, count)[begin:end]
     if column.kind == TRUTH or (column.kind in NUMBERS and not column.others):
         return encode_json(values)[1:-1].split(b",")
@@ -123,6 +203,17 @@ def _column(column: Column, count: int, begin: int, end: int) -> list[bytes]:
         known = {text: encode_json(text) for text in set(values)}
         return list(map(known.__getitem__, values))
     return list(map(encode_json, values))
+
+
+def _decimals(column: Column, count: int, begin: int, end: int) -> list[bytes]:
+    """A sensor says the same few values again and again, so each becomes text once."""
+    numbers = numbers_of(column, count)
+    assert numbers is not None
+    scaled = numbers.values[begin:end]
+    different = list(set(scaled))
+    floats = Numbers(different, numbers.scale).floats()
+    texts = encode_json(floats)[1:-1].split(b",")
+    return list(map(dict(zip(different, texts, strict=True)).__getitem__, scaled))
 
 
 def _template(paths: Sequence[Path]) -> bytes:

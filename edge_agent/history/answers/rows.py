@@ -7,18 +7,19 @@ So an hour is looked through in slices of about `SLICE_ROWS`, all streams of a s
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import Generic, TypeVar
 
 from edge_agent.filter import Filter
-from edge_agent.history.answers.json_text import records_as_json
+from edge_agent.history.answers.json_text import Order, moment, points_as_json, records_as_json
 from edge_agent.history.answers.reading import View
 from edge_agent.history.format.columns import decode_column
 from edge_agent.history.format.packing import unpack
 from edge_agent.history.format.segment import HistorySegment, Path, records_of, times_of
 from edge_agent.history.keys import HOUR_NS
 from edge_agent.record import Record
+from edge_agent.render import encode_json
 
 #: Rows that are made at a time, about.
 SLICE_ROWS = 8192
@@ -28,9 +29,7 @@ _TOO_MANY = 4
 Made = TypeVar("Made")
 Stream = tuple[str, int]
 """Name and number in the file; 0 where only the tail knows it."""
-Order = tuple[int, str, str, int]
-"""Time, stream, log and seq: no two records have the same."""
-Make = Callable[[HistorySegment, str, Sequence[int], int, int], Iterator[tuple[Order, Made]]]
+Make = Callable[[HistorySegment, str, Sequence[int], int, int], Iterable[tuple[Order, Made]]]
 """Rows of a segment's records from one place to another; it is given all of their times."""
 
 _order_of = itemgetter(0)
@@ -44,8 +43,10 @@ def rows_in(
     *,
     newest_first: bool,
     few: int,
-) -> Iterator[tuple[Order, Made]]:
-    """The rows of all streams in a range, in order. ``few``: so many are probably enough."""
+) -> Iterator[list[tuple[Order, Made]]]:
+    """The rows of all streams in a range, in order, slice by slice; all of one moment lie in one.
+    ``few``: so many are probably enough.
+    """
     from_ns, to_ns = range_ns
     hours = {hour for stream, _ in streams for hour in view.hours(stream, from_ns, to_ns)}
     slices = _Slices(view, streams, make, max(min(few * 5 // 4, SLICE_ROWS), 256))
@@ -53,7 +54,7 @@ def rows_in(
         begin, end = max(hour * HOUR_NS, from_ns), min((hour + 1) * HOUR_NS, to_ns)
         for part in slices.of(hour, begin, end, newest_first):
             part.sort(key=_order_of, reverse=newest_first)
-            yield from part
+            yield part
 
 
 class _Slices(Generic[Made]):
@@ -159,6 +160,23 @@ def point_rows(paths: Sequence[Path], wanted: Filter | None) -> Make[list[object
         for place, row in rows.items():
             if kept is None or place in kept:
                 yield order_of[place - begin], row
+
+    return make
+
+
+def json_points(paths: Sequence[Path], wanted: Filter | None) -> Make[bytes]:
+    """Makes the rows of `point_rows` as JSON text, with the time as text."""
+    row_by_row = point_rows(paths, wanted)
+
+    def make(
+        segment: HistorySegment, stream: str, times: Sequence[int], begin: int, end: int
+    ) -> Iterable[tuple[Order, bytes]]:
+        if wanted is None:
+            whole = points_as_json(segment, stream, times, begin, end, paths)
+            if whole is not None:
+                return whole
+        rows = row_by_row(segment, stream, times, begin, end)
+        return [(order, encode_json([moment(order[0]), *row[1:]])) for order, row in rows]
 
     return make
 
