@@ -196,7 +196,7 @@ lock: python
 	@.venv-lock/bin/python $(INSTALL) uv
 	@$(COMPILE) --output-file requirements.lock pyproject.toml - > /dev/null
 	@$(COMPILE) --output-file requirements-dev.lock --constraint requirements.lock --extra dev --extra docs --extra arrow \
-	    --extra mqtt --extra postgres --extra kafka \
+	    --extra mqtt --extra postgres --extra kafka --extra cel \
 	    pyproject.toml - > /dev/null
 	@sed -i "1i # Made by 'make lock': what the agent runs and is built with ('make run'), and its hashes." \
 	    requirements.lock

@@ -80,11 +80,13 @@ _OWN: dict[str, _Operand] = {
     "$source": lambda record: record.source,
     "$seq": lambda record: record.seq,
 }
+#: What a filter may name of a record besides its fields.
+OWN = tuple(_OWN)
 _WORDS = {"true": True, "false": False, "null": None}
 _MISSING: Final = MISSING
 
 
-def compile_filter(text: str, own: Collection[str] = tuple(_OWN)) -> Filter:
+def compile_filter(text: str, own: Collection[str] = OWN) -> Filter:
     """A function that says whether a record is wanted; ``own``: which of its own a text may name.
 
     Raises:

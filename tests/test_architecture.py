@@ -19,7 +19,8 @@ FILES = {
 #: The parts, floor by floor from the ground.
 PARTS = """
 errors | record stream_names aggregates metrics filter clock_note time_format moments files
-printable access zstd field_path measures field_paths | wire session store config clock backoff
+printable access zstd field_path measures field_paths conditions |
+wire session store config clock backoff
 dial supervise connection_quota refused_peers journal_tail accepting render columnar csv_rows |
 commit history log client tls copied_sources rules | live digest answering asking forward wear
 scrubber tokens |
@@ -28,6 +29,7 @@ server ops | wiring startup renewal rule_reload agent | cli | __main__
 FLOORS = {part: floor for floor, parts in enumerate(PARTS.split("|")) for part in parts.split()}
 #: Nothing imports its neighbours on the same floor, but for these.
 SIDEWAYS = {("accepting", "connection_quota"), ("filter", "field_path"), ("filter", "moments"),
+            ("conditions", "filter"), ("conditions", "moments"),
             ("field_paths", "aggregates"), ("field_paths", "field_path"), ("moments", "record"),
             ("time_format", "record"),
             ("wire", "session"), ("log", "commit"), ("asking", "digest"), ("agent", "wiring"),
@@ -50,7 +52,8 @@ IMPURE = {"trio", "time", "random", "socket"}
 #: Heavy libraries and who may import them, though never while edge_agent.agent is imported.
 HEAVY = {"starlette": {"ops"}, "prometheus_client": {"ops"}, "cryptography": {"tls"},
          "rich": {"cli"}, "psutil": {"cli", "ops"}, "pyarrow": {"columnar"},
-         "confluent_kafka": {"forward"}, "psycopg": {"forward"}, "paho": {"cli"}}  # fmt: skip
+         "confluent_kafka": {"forward"}, "psycopg": {"forward"}, "paho": {"cli"},
+         "cel_expr_python": {"conditions"}}  # fmt: skip
 #: Modules without a test file of their own: three lines, and declarations.
 UNTESTED = {"edge_agent/__main__.py", "edge_agent/config/shape.py", "edge_agent/config/examples.py",
             "edge_agent/config/quantities.py", "edge_agent/config/upstreams.py",

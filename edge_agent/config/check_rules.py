@@ -8,11 +8,11 @@ from itertools import pairwise
 
 from msgspec.structs import fields
 
+from edge_agent.conditions import UNSTORED, compile_condition
 from edge_agent.config.shape import Calibration, Conversion, Rule
 from edge_agent.config.units import parse_limit
 from edge_agent.errors import ProtocolError
 from edge_agent.field_path import parse_path
-from edge_agent.filter import compile_filter
 from edge_agent.measures import between
 from edge_agent.stream_names import stream_problem
 
@@ -49,7 +49,7 @@ def rule_mistakes(rule: Rule, action: str) -> Iterator[Mistake]:
         if action in ("time", "window", "alarm"):
             yield "where", "this key only beside an action before storing", action
         try:
-            compile_filter(rule.where, own=("$stream", "$source"))
+            compile_condition(rule.where, UNSTORED)
         except ProtocolError as error:
             yield "where", "a filter", error.message.removeprefix("filter: ")
     for key, other in _BELONGS.items():

@@ -10,10 +10,11 @@ from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from math import isfinite
 
+from edge_agent.conditions import compile_condition
 from edge_agent.config.shape import Alarm, Rule
 from edge_agent.config.units import format_duration
 from edge_agent.errors import ProtocolError
-from edge_agent.filter import compile_field, compile_filter
+from edge_agent.filter import compile_field
 from edge_agent.stream_names import stream_problem
 
 #: What an alarm may be about; one of them is given.
@@ -85,7 +86,7 @@ def _about_alarm(alarm: Alarm) -> Iterator[Trouble]:
         if not getattr(alarm, condition) > 0:
             yield f"alarm.{condition}", "more than 0", f"{getattr(alarm, condition):g}"
     yield from _about_clearing(alarm, condition)
-    for key, compile_it in (("field", compile_field), ("where", compile_filter)):
+    for key, compile_it in (("field", compile_field), ("where", compile_condition)):
         text = getattr(alarm, key)
         try:
             if text is not None:

@@ -34,8 +34,9 @@ from typing import Any
 
 from edge_agent.aggregates import is_number
 from edge_agent.clock import Reading
+from edge_agent.conditions import compile_condition
 from edge_agent.config import Alarm
-from edge_agent.filter import compile_field, compile_filter
+from edge_agent.filter import compile_field
 from edge_agent.live.stored_state import pack_state, unpack_state
 from edge_agent.live.window_state import AHEAD_NS_MAX
 from edge_agent.record import NANOSECONDS, Record
@@ -319,7 +320,7 @@ def _silent_ns(stream: _WatchedStream, now: Reading) -> int | None:
 
 def _condition_of(alarm: Alarm) -> _Condition:
     if alarm.where is not None:
-        wanted = compile_filter(alarm.where)
+        wanted = compile_condition(alarm.where)
         return _Condition(lambda record: float(wanted(record)), 0.5, None, None, 0)
     name, sign = next((n, s) for n, s in _SIGNS.items() if getattr(alarm, n) is not None)
     assert alarm.field is not None

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from edge_agent.conditions import UNSTORED, compile_condition
 from edge_agent.config import Limits, Rule, parse_limit
-from edge_agent.filter import compile_filter
 from edge_agent.metrics import Metrics
 from edge_agent.rules.apply import CompiledRules
 from edge_agent.rules.fields import (
@@ -62,7 +62,7 @@ def compile_rules(
             why = "its hook answered None"
         else:
             act, why = _act_of(rule)
-        where = None if rule.where is None else compile_filter(rule.where)
+        where = None if rule.where is None else compile_condition(rule.where, UNSTORED)
         matches, vouched = compile_patterns(rule.streams), _is_vouched(rule)
         steps.append(Step(place, rule.name, why, matches, where, act, vouched))
     told = WireLimits(record_bytes=int(limits.record_bytes), record_depth=limits.record_depth)
