@@ -158,8 +158,9 @@ class Digester:
     async def _open(self) -> HistoryWriter:
         identity = self._log.identity
         opening = partial(
-            HistoryFile.open, self.path, self._share_bytes, identity.store_id, identity.epoch
-        )
+            HistoryFile.open, self.path, self._share_bytes, identity.store_id, identity.epoch,
+            all_logged=all(self._log.first_seq(name) == 1 for name in self._log.names()),
+        )  # fmt: skip
         while True:
             try:
                 file, told = await self._log.run_blocking(opening)

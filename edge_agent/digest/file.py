@@ -1,8 +1,8 @@
 """History's file: an LMDB environment of its own beside the store, opened by one agent.
 
 It is a file of its own so that no ack ever waits for it, and so that what it deletes leaves the
-store's free pages as they are, which are a ring. Where it is damaged it is set aside and begun
-anew with what the logs still hold.
+store's free pages as they are, which are a ring. Where it is damaged it is set aside, and what can
+be read back of it goes on (`salvage.py`), with what the logs still hold.
 
 Each flush is one synced transaction: segments, roll-ups, names of new series and the position in
 each log commit together or not at all. Values are followed by the CRC-32 of key and value.
@@ -18,6 +18,7 @@ from pathlib import Path
 import lmdb
 import msgspec
 
+from edge_agent.digest.salvage import salvage_history
 from edge_agent.errors import StoreDamaged, StoreFailed
 from edge_agent.history import (
     FOLDER,
@@ -88,10 +89,11 @@ class HistoryFile:
 
     @classmethod
     def open(
-        cls, path: Path, limit_bytes: int, store_id: str, epoch: str
+        cls, path: Path, limit_bytes: int, store_id: str, epoch: str, *, all_logged: bool = False
     ) -> tuple[HistoryFile, str]:
         """The file below the agent's folder ``path``, made where there is none; and a sentence
-        about what was set aside, "" if nothing was.
+        about what was set aside, "" if nothing was. ``all_logged``: the logs still hold every
+        record that they ever had, so that beginning anew loses nothing.
 
         Raises:
             StoreFailed: the disk refuses.
@@ -107,12 +109,9 @@ class HistoryFile:
                 try:
                     return cls._open(path / FOLDER, map_size, limit_bytes, store_id, epoch), ""
                 except (StoreDamaged, lmdb.Error) as error:
-                    shutil.rmtree(path / DAMAGED, ignore_errors=True)
-                    rename(path / FOLDER, path / DAMAGED)
-                    told = (
-                        f"history is damaged ({error}) and begins anew; the old file is {DAMAGED}"
-                    )
-            _create(path, map_size, store_id, epoch)
+                    told = _set_aside(path, map_size, (store_id, epoch), str(error), all_logged)
+            if not (path / FOLDER).exists():
+                _create(path, map_size, store_id, epoch)
             return cls._open(path / FOLDER, map_size, limit_bytes, store_id, epoch), told
         except (OSError, lmdb.Error) as error:
             raise StoreFailed(f"{path / FOLDER}: history cannot be opened: {error}") from error
@@ -268,6 +267,28 @@ def put_in_place(path: Path) -> None:
     if (path / REBUILT).exists():
         shutil.rmtree(path / FOLDER, ignore_errors=True)
         rename(path / REBUILT, path / FOLDER)
+
+
+def _set_aside(
+    path: Path, map_size: int, owner: tuple[str, str], why: str, all_logged: bool
+) -> str:
+    """Move a damaged file away, and put what can be read back of it in its place; a sentence about
+    that. A power cut at any moment leaves the damaged file, or what was read back of it.
+    """
+    told = f"history is damaged ({why})"
+    try:
+        back = salvage_history(path / FOLDER, path / BUILDING, owner, map_size)
+        if back.lost and all_logged:
+            raise StoreDamaged("the logs still hold all of it")
+        rename(path / BUILDING, path / REBUILT)
+        told += f"; {back.parts} parts of it were read back, {back.lost} could not be"
+    except (StoreDamaged, OSError, lmdb.Error) as error:
+        shutil.rmtree(path / BUILDING, ignore_errors=True)
+        told += f" and begins anew ({error})"
+    shutil.rmtree(path / DAMAGED, ignore_errors=True)
+    rename(path / FOLDER, path / DAMAGED)
+    put_in_place(path)
+    return f"{told}; the old file is {DAMAGED}"
 
 
 def _first_bucket(txn: lmdb.Transaction[memoryview], level: int, bucket: int) -> int | None:

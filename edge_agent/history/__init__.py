@@ -32,8 +32,8 @@ Promises
   are floats. Late ones become further parts of their hour.
 - What a flush has written survives a power cut. What was digested and not flushed is digested
   again; the log is acknowledged (consumer ``history``) only behind a flush.
-- A damaged part is left out of an answer, which says so (``damaged``). A damaged file is set aside
-  and begun anew with what the logs still hold.
+- A damaged part is left out of an answer, which says so (``damaged``). A damaged file is set aside;
+  what can be read back of it, and what the logs still hold, goes on in a new one.
 
 Limits
 ------
@@ -85,6 +85,7 @@ from edge_agent.history.format.stored import (
     HISTORY_FORMAT,
     HistoryHeader,
     checked,
+    decode_header,
     read_header,
     scan,
     sealed,
@@ -121,6 +122,7 @@ __all__ = [
     "checked",
     "column_of",
     "counts_of",
+    "decode_header",
     "decode_rollup",
     "decode_segment",
     "encode_rollup",

@@ -195,6 +195,7 @@ from edge_agent.store.format.payload import (
 from edge_agent.store.format.record_maps import decode_maps, time_of
 from edge_agent.store.format.values import SalvageNote
 from edge_agent.store.identity import Identity, board_fingerprint, machine_fingerprint, new_header
+from edge_agent.store.lmdb_file.pages import PageFile
 from edge_agent.store.lmdb_file.preflight import preflight, preflight_pages, refuse_newer
 from edge_agent.store.process_lock import LOCK, StoreLock, is_held
 from edge_agent.store.read.scrub_step import DamagedBlock, ScrubStep
@@ -255,6 +256,7 @@ __all__ = [
     "LookAtMedium",
     "Numbering",
     "Offsets",
+    "PageFile",
     "Position",
     "Quarantined",
     "RunView",

@@ -30,11 +30,14 @@ class Bench:
         self.clock = ManualClock(DAY)
         self.engine = Engine.open(path, small(size=16 * MIB), clock=self.clock, entropy=seeded(1))
         self.told = ""
+        self.all_logged = True
         self.history = self.opened()
 
     def opened(self) -> HistoryWriter:
         identity = self.engine.identity
-        file, self.told = HistoryFile.open(self.path, self.limit, identity.store_id, identity.epoch)
+        file, self.told = HistoryFile.open(
+            self.path, self.limit, identity.store_id, identity.epoch, all_logged=self.all_logged
+        )
         history = HistoryWriter(file, self.keep)
         for log in ("main",):
             history.rewind(log, self.engine.last_seq(log))

@@ -46,6 +46,11 @@ def read_header(txn: lmdb.Transaction[memoryview]) -> HistoryHeader:
     raw = txn.get(META)
     if raw is None:
         raise StoreDamaged("it has no header")
+    return decode_header(raw)
+
+
+def decode_header(raw: memoryview) -> HistoryHeader:
+    """The header as it is stored. Raises StoreDamaged."""
     try:
         header = _HEADER.decode(checked(META, raw))
     except (ValueError, RecursionError) as error:
