@@ -160,6 +160,7 @@ def test_the_line_that_setup_prints_stores_a_record_from_another_machine(outcome
 def test_root_asks_the_agent_without_a_token(outcome: Outcome) -> None:
     """The sensor, too, which needs one: without it there would be no chart."""
     assert "exit code" not in outcome.text("status"), outcome.text("status")
-    assert "needs a token" not in outcome.text("doctor") and "is needed" not in outcome.text(
+    doctor = outcome.text("doctor")
+    assert "needs a token" not in doctor and "is needed" not in doctor
         "doctor"
     )
