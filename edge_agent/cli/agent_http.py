@@ -23,7 +23,13 @@ from urllib.parse import SplitResult, urlencode, urlsplit
 
 import click
 
-from edge_agent.cli.common import TOKEN_VARIABLE, Failure, config_option, port_options
+from edge_agent.cli.common import (
+    TOKEN_VARIABLE,
+    Failure,
+    config_option,
+    local_token,
+    port_options,
+)
 from edge_agent.errors import ProtocolError
 from edge_agent.files import read_secret_line, secret_line, trusting
 from edge_agent.printable import ended, why
@@ -118,6 +124,8 @@ def _looked_up(function: Decorated, call: Callable[..., Any], default: str) -> D
         *given: Any, config: Path | None, url: str | None, ca_file: str | None, **others: Any
     ) -> Any:
         own_url, own_ca_file = _of_this_machine(config, sensors=default == DEFAULT_SENSOR_URL)
+        if url is None and own_url is not None:
+            others["token_file"] = others["token_file"] or local_token(config, own_url)
         url = url or own_url or default
         # A foreign agent's certificate was not made here.
         if own_url is not None and _host_of(url) == _host_of(own_url):

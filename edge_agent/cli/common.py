@@ -22,6 +22,8 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 #: Where README puts the configuration of this machine's agent.
 SYSTEM_CONFIG = Path("/etc/edge-agent/edge-agent.toml")
+#: Beside a configuration: the token of who may read it, for commands to the agent of this machine.
+LOCAL_TOKEN = "local-token"
 #: A token, for who would rather not have a file of it.
 TOKEN_VARIABLE = "EDGE_AGENT_TOKEN"
 
@@ -96,6 +98,17 @@ def system_config() -> Path | None:
     return SYSTEM_CONFIG if os.access(SYSTEM_CONFIG, os.R_OK) else None
 
 
+def local_token(config: Path | None, url: str) -> Path | None:
+    """The token that ``edge-agent setup`` has left for commands on this machine, if we may read it
+    and are given no other. ``url`` is the one in the configuration, and over TLS: while the agent
+    is stopped, anybody on this machine may listen at its port.
+    """
+    if config is None or os.environ.get(TOKEN_VARIABLE) or not url.startswith(("https:", "wss:")):
+        return None
+    file = config.parent / LOCAL_TOKEN
+    return file if os.access(file, os.R_OK) else None
+
+
 def port_options(
     function: Decorated, *, variable: str, port: str, token: str, scheme: str, flag: str = "--url"
 ) -> Decorated:
@@ -113,7 +126,8 @@ def port_options(
         metavar="FILE",
         envvar="EDGE_AGENT_TOKEN_FILE",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help=f"File that holds a token with {token}. [the token in {TOKEN_VARIABLE}]",
+        help=f"File that holds a token with {token}. [the token in {TOKEN_VARIABLE}; for"
+        " this machine's agent the one that setup made, as root]",
     )(function)
     return click.option(flag, "url", envvar=variable, help=port)(function)
 

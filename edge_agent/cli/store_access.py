@@ -24,7 +24,13 @@ import msgspec
 from edge_agent.access import everything
 from edge_agent.cli.agent_http import AgentAddress
 from edge_agent.cli.async_main import run as run_async
-from edge_agent.cli.common import Failure, config_options, holds_store, port_options
+from edge_agent.cli.common import (
+    Failure,
+    config_options,
+    holds_store,
+    local_token,
+    port_options,
+)
 from edge_agent.cli.run import settings_of
 from edge_agent.config import Config, Size, authority_file, people_url, with_sending
 from edge_agent.errors import ConfigError, StoreFailed, StoreLocked
@@ -170,6 +176,7 @@ def reach(
             ) from error
         with acting_as_owner(path):
             agent = look_inside(path).header.agent_id
+        token_file = token_file or local_token(config, url)
         return Remote(AgentAddress(url, token_file, ca_file or authority_file(settings)), agent)
     return Local(as_it_is(with_sending(settings)))
 

@@ -18,9 +18,12 @@ from click.testing import CliRunner
 
 from edge_agent.cli import COMMANDS, main, module_of
 from edge_agent.cli.common import (
+    LOCAL_TOKEN,
+    TOKEN_VARIABLE,
     Failure,
     JournalFormatter,
     holds_store,
+    local_token,
     set_up_logging,
 )
 from edge_agent.cli.doctor.store import look_at_store, store_findings
@@ -155,3 +158,16 @@ def test_a_folder_that_may_not_be_looked_into_is_told_as_that(
         "folder",
         "store",
     ]
+
+
+def test_the_token_of_this_machine_is_for_its_agent_over_tls_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "edge-agent.toml"
+    assert local_token(config, "https://a:1") is None
+    (tmp_path / LOCAL_TOKEN).write_text("secret\n")
+    assert local_token(config, "https://a:1") == local_token(config, "wss://a:1") is not None
+    assert local_token(config, "http://127.0.0.1:1") is None
+    assert local_token(None, "https://a:1") is None
+    monkeypatch.setenv(TOKEN_VARIABLE, "another")
+    assert local_token(config, "https://a:1") is None

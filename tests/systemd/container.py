@@ -56,8 +56,18 @@ class Outcome:
     def text(self, name: str) -> str:
         return (self.folder / name).read_text()
 
+    def seconds(self, first: str, last: str) -> float:
+        """From when one file was written until another one was."""
+        return (self.folder / last).stat().st_mtime - (self.folder / first).stat().st_mtime
+
     def records(self, name: str) -> list[float]:
         return [json.loads(line)["fields"]["t"] for line in self.text(name).splitlines() if line]
+
+
+def folder_of(name: str, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """What the container of that name has as ``/shared``."""
+    base = tmp_path_factory.getbasetemp()
+    return (base if worker_id == "master" else base.parent) / name
 
 
 def run_once(
@@ -68,8 +78,7 @@ def run_once(
     worker_id: str,
 ) -> Outcome:
     """What ``script`` left in its container: one for all workers, whichever comes first."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / name
+    folder = folder_of(name, tmp_path_factory, worker_id)
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
@@ -85,7 +94,8 @@ def run_once(
 def _boot(folder: Path, options: list[str]) -> None:
     (folder / "driver.service").write_text(DRIVER)
     command = [
-        "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network",
+        "systemd-nspawn", "--quiet", "--register=no", "--keep-unit",
+        *([] if any("--network" in one for one in options) else ["--private-network"]),
         "--console=read-only", f"--machine=edge-agent-{folder.name}", *options,
         f"--bind-ro={ROOT}:/checkout", f"--bind={folder}:/shared", "--boot",
         f"--bind-ro={folder}/driver.service:/etc/systemd/system/driver.service",

@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from edge_agent.cli.common import Failure, config_options
+from edge_agent.cli.common import Failure, config_options, local_token
 from edge_agent.cli.doctor.disk import (
     judge_cache,
     judge_mount,
@@ -79,7 +79,9 @@ def examine(
     tell("start")
     yield _start_finding(config, data, settings)
     tell("store")
-    found, running = store_findings(path, people_url(settings), authority_file(settings))
+    url = people_url(settings)
+    token_file = local_token(config, url) if url is not None else None
+    found, running = store_findings(path, url, authority_file(settings), token_file)
     yield from found
     yield from _disk_findings(path, settings, tell)
     tell("machine")

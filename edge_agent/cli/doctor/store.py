@@ -207,7 +207,7 @@ def look_at_store(path: Path) -> HeldStore:
 
 
 def store_findings(
-    path: Path, url: str | None, ca_file: str | None = None
+    path: Path, url: str | None, ca_file: str | None = None, token_file: Path | None = None
 ) -> tuple[list[Finding], bool]:
     """All of it, and whether an agent holds the store; ``url`` is its people's port, None where it
     is off.
@@ -222,7 +222,7 @@ def store_findings(
         problem = "its people's port is off"
     elif held.holder and url is not None:
         try:
-            status = AgentAddress(url, ca_file=ca_file).json("/api/status", told="store")
+            status = AgentAddress(url, token_file, ca_file).json("/api/status", told="store")
         except Failure as error:
             problem = error.message
     entries: int | None = None

@@ -15,6 +15,7 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from edge_agent.access import is_loopback
+from edge_agent.cli.common import LOCAL_TOKEN
 from edge_agent.config import format_address, parse_address
 from edge_agent.errors import ConfigError
 
@@ -32,19 +33,21 @@ class SetupPlan:
         config: the configuration's file.
         tls: the folder for authority and certificate.
         tokens: the file of tokens.
+        local_token: the secret of one of them, for commands on this machine.
         people: whether people on the network may look in, too.
     """
 
     config: Path
     tls: Path
     tokens: Path
+    local_token: Path
     people: bool
 
     @classmethod
     def beside(cls, config: Path, *, people: bool) -> SetupPlan:
         """Everything in the folder of the configuration."""
         folder = config.parent
-        return cls(config, folder / "tls", folder / "tokens", people)
+        return cls(config, folder / "tls", folder / "tokens", folder / LOCAL_TOKEN, people)
 
 
 @dataclass(frozen=True, slots=True)

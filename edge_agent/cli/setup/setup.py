@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -32,12 +33,14 @@ from edge_agent.config import Config, parse, parse_address
 from edge_agent.errors import ConfigError
 from edge_agent.files import OPEN, replace_file
 from edge_agent.tls import CaFiles, holds_authority, make_ca, renew
-from edge_agent.tokens import add_token, list_tokens
+from edge_agent.tokens import add_token, list_tokens, rotate_token
 
 UNIT = "edge-agent.service"
 _SYSTEMD, _AVAHI = Path("/run/systemd/system"), Path("/etc/avahi/services")
 #: The first tokens: for sensors, and for who looks in.
 SENSORS, PEOPLE = "sensors", "page"
+#: The token for commands on this machine, which may everything, as root may.
+LOCAL = "local"
 _START_S = 60.0
 
 
@@ -76,6 +79,8 @@ def command(
     known += _asked_names(known) if not yes else []
     people = not no_page and (yes or click.confirm("May people on the network see the page?", True))
     plan = SetupPlan.beside(config.absolute(), people=people)
+    if settings.listen.tokens is not None:
+        plan = replace(plan, tokens=Path(settings.listen.tokens))
     new, changes = changed(text, plan)
     _propose(plan, known, [str(change) for change in changes])
     if not yes and not click.confirm("Do this?", default=True):
@@ -85,6 +90,7 @@ def command(
         secrets = {SENSORS: _token(plan.tokens, SENSORS, reader, write=("**",))}
         if plan.people:
             secrets[PEOPLE] = _token(plan.tokens, PEOPLE, reader, read=("**",))
+        _local_token(plan, reader)
         _write(plan.config, text, new, reader)
         settings = settings_of(plan.config)
         _announce(settings, plan)
@@ -118,7 +124,7 @@ def _asked_names(known: list[str]) -> list[str]:
 def _propose(plan: SetupPlan, names: list[str], changes: list[str]) -> None:
     renewed = "renew the certificate in" if holds_authority(plan.tls) else "make a certificate in"
     click.echo(f"\n{renewed} {plan.tls}, good for {', '.join(names)}")
-    click.echo(f"keep tokens in {plan.tokens}")
+    click.echo(f"keep tokens in {plan.tokens}, one for root's commands in {plan.local_token}")
     click.echo(f"in {plan.config}: {'nothing to change' if not changes else ''}")
     for change in changes:
         click.echo(f"    {change}")
@@ -148,6 +154,17 @@ def _token(
     return add_token(
         file, name, write=write, sources=sources, read=read, created_ns=now, reader=reader
     )
+
+
+def _local_token(plan: SetupPlan, reader: pwd.struct_passwd | None) -> None:
+    """Leave a token for commands on this machine; only who runs this may read it."""
+    if plan.local_token.exists() and any(one.name == LOCAL for one in list_tokens(plan.tokens)):
+        return
+    secret = rotate_token(plan.tokens, LOCAL) or add_token(
+        plan.tokens, LOCAL, write=["**"], sources=["**"], read=["**"], admin=True,
+        created_ns=time.time_ns(), reader=reader,
+    )  # fmt: skip
+    replace_file(plan.local_token, f"{secret}\n".encode())
 
 
 def _write(config: Path, old: str, new: str, reader: pwd.struct_passwd | None) -> None:

@@ -67,6 +67,38 @@ def test_again_it_keeps_tokens_and_authority(config: Path) -> None:
     assert secret is not None and secret[1] not in second.output
 
 
+async def test_commands_on_this_machine_need_no_token_then(config: Path, tmp_path: Path) -> None:
+    """For who may read the file that holds it, and to this agent alone."""
+    assert setup(config, "--yes").exit_code == 0
+    token = config.parent / "local-token"
+    assert token.stat().st_mode & 0o777 == 0o600
+    assert "local" in (config.parent / "tokens").read_text()
+    agent = AgentProcess(tmp_path, "agent", config.read_text() + '[log.main]\ncommit_interval="0s"')
+    async with agents(agent):
+        text = config.read_text().replace("0.0.0.0:8765", f"127.0.0.1:{agent.port}")
+        config.write_text(text)
+
+        async def send(*words: str) -> Result:
+            words = ("send", "--stream", "a", "--config", str(config), *words)
+            return await trio.to_thread.run_sync(
+                lambda: CliRunner().invoke(main, words, input='{"t": 1}\n')
+            )
+
+        assert (await send()).exit_code == 0
+        # An address that somebody gives may be anybody's.
+        assert "Try --token-file" in (await send("--url", f"wss://127.0.0.1:{agent.port}")).output
+        token.unlink()
+        assert "Try --token-file" in (await send()).output
+    assert setup(config, "--yes").exit_code == 0 and token.exists()
+
+
+def test_tokens_are_kept_where_the_configuration_says(config: Path) -> None:
+    elsewhere = config.parent / "mine"
+    config.write_text(f'{config.read_text()}[listen]\ntokens = "{elsewhere}"\n')
+    assert setup(config, "--yes").exit_code == 0
+    assert "sensors" in elsewhere.read_text() and not (config.parent / "tokens").exists()
+
+
 def test_who_says_no_changes_nothing(config: Path) -> None:
     text = config.read_text()
     done = setup(config, answers="\ny\nn\n")
