@@ -64,7 +64,7 @@ def command(
             click.echo(f"{count:,} records exported", err=True)
             return
         names = _all_fields(agent, parameters, bar) if form == "csv" else []
-        with _whole_file(file) as out:
+        with output_file(file) as out:
             count = _export(agent, parameters, out, form, names, bar)
     click.echo(f"{count:,} records exported", err=True)
 
@@ -106,7 +106,7 @@ def _export_columns(
         kinds.look_at(page["records"])
         seen += len(page["records"])
         bar.show(0, f"looking for fields in {seen:,} records")
-    with _whole_file(file) as out, columnar_writer(out, form, kinds) as writer:
+    with output_file(file) as out, columnar_writer(out, form, kinds) as writer:
         # What came since the first look may have other types.
         pages = agent.pages(parameters, seen) if seen else []
         for page in pages:
@@ -127,7 +127,7 @@ def _all_fields(agent: AgentAddress, parameters: dict[str, str], bar: ProgressBa
 
 
 @contextmanager
-def _whole_file(name: str) -> Iterator[IO[bytes]]:
+def output_file(name: str) -> Iterator[IO[bytes]]:
     """A file that takes its place only once everything is in it and synced."""
     if name == "-":
         yield sys.stdout.buffer

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
 
 from edge_agent.cli.agent_http import AgentAddress, question, question_options, url_options
+from edge_agent.cli.common import Failure
+from edge_agent.cli.export import output_file
 from edge_agent.cli.output import print_aggregates, print_csv, print_table
 from edge_agent.cli.tables import print_answer
+from edge_agent.columnar import FORMS, OWN, Kinds, columnar_writer, needed
 from edge_agent.history import AGGREGATES
 from edge_agent.printable import json_text
 
@@ -42,9 +45,12 @@ from edge_agent.printable import json_text
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["table", "json", "ndjson", "csv"]),
+    type=click.Choice(["table", "json", "ndjson", "csv", *FORMS]),
     default="table",
     show_default=True,
+)
+@click.option(
+    "--output", metavar="FILE", help="For parquet and arrow, which need the extra arrow: the file."
 )
 def command(
     agent: AgentAddress,
@@ -60,8 +66,13 @@ def command(
     order: str | None,
     limit: int | None,
     form: str,
+    output: str | None,
 ) -> None:
     """Ask for stored records, for points (--fields) or for figures (--step)."""
+    if form in FORMS:
+        needed()
+    if (output is not None) != (form in FORMS):
+        raise Failure("--output FILE goes with --format parquet and arrow, and they need it", 2)
     if fields or step or group or fill:
         told = question(
             stream=stream, from_=from_, to=to, filter=wanted, fields=fields, step=step,
@@ -70,6 +81,13 @@ def command(
         )  # fmt: skip
         # Figures come in one answer; points in as many as it takes.
         answer = agent.points(told, limit) if limit and not step else agent.table(told)
+        if output is not None:
+            columns = answer["columns"][1:]
+            rows = [
+                {"time": row[0], "fields": dict(zip(columns, row[1:], strict=True))}
+                for row in answer["rows"]
+            ]
+            _save(rows, ("time",), form, output)
         _show_table(answer, form, is_last_hour=from_ is None and to is None)
         return
     if aggregate in AGGREGATES:
@@ -88,13 +106,26 @@ def command(
             click.echo("the time for one answer was up; narrow --from and --to", err=True)
             sys.exit(1)
         return
-    _show_records(agent, parameters, limit, order, form)
+    _show_records(agent, parameters, limit, order, form, output)
+
+
+def _save(rows: list[dict[str, Any]], own: Sequence[str], form: str, file: str) -> None:
+    kinds = Kinds()
+    kinds.look_at(rows)
+    with output_file(file) as out, columnar_writer(out, form, kinds, own) as writer:
+        writer.write(rows)
+    click.echo(f"{len(rows):,} rows in {file}", err=True)
 
 
 def _show_records(
-    agent: AgentAddress, parameters: dict[str, str], limit: int, order: str, form: str
+    agent: AgentAddress,
+    parameters: dict[str, str],
+    limit: int,
+    order: str,
+    form: str,
+    output: str | None,
 ) -> None:
-    records: list[dict[str, object]] = []
+    records: list[dict[str, Any]] = []
     more = False
     for page in _pages(agent, parameters, limit, order):
         more = page["truncated"]
@@ -109,13 +140,16 @@ def _show_records(
         print_csv(records, sys.stdout)
     elif form == "table":
         print_table(records, sys.stdout)
+    elif output is not None:
+        _save(records, OWN, form, output)
     if more:
         # Not "go on from the last time": several records may have it, and stored is not measured.
         click.echo(f"there are more than {limit}; a larger --limit shows them", err=True)
 
 
 def _show_table(answer: dict[str, Any], form: str, *, is_last_hour: bool) -> None:
-    print_answer(answer, form, sys.stdout)
+    if form not in FORMS:
+        print_answer(answer, form, sys.stdout)
     if not answer["rows"]:
         where = " in the last hour; --from -7d looks further back" if is_last_hour else ""
         click.echo(f"no number of such a field and stream was measured{where}", err=True)

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
+import pytest
 from click.testing import CliRunner, Result
 
 from edge_agent.cli.query import command
@@ -122,3 +125,37 @@ def test_more_points_than_one_answer_holds_come_in_several() -> None:
         assert (
             len(ask(url, "--fields", "t", "--limit", "99", "--format", "csv").stdout.split()) == 6
         )
+
+
+@pytest.mark.parametrize("form", ["parquet", "arrow"])
+def test_records_and_figures_go_into_a_file_of_columns(form: str, tmp_path: Path) -> None:
+    file = tmp_path / "answer"
+    with people_port() as (people, url):
+        people.records = [record(1, t=1.5), record(2, t=2.5)]
+        done = ask(url, "--format", form, "--output", str(file))
+        assert done.exit_code == 0 and "2 rows in" in done.stderr and done.stdout == ""
+        assert read(file, form)["t"].to_pylist() == [2.5, 1.5]
+        people.table = TABLE
+        done = ask(url, "--step", "1m", "--fields", "t", "--format", form, "--output", str(file))
+        assert done.exit_code == 0, done.output
+        found = read(file, form)
+        assert found.column_names == ["time", "stream", "t_mean"]
+        assert found["t_mean"].to_pylist() == [21.25, None]
+        assert str(found["time"].type) == "timestamp[ns, tz=UTC]"
+
+
+def test_a_file_of_columns_needs_a_name_and_others_take_none(tmp_path: Path) -> None:
+    with people_port() as (_, url):
+        for words in (["--format", "parquet"], ["--format", "csv", "--output", "x"]):
+            done = ask(url, *words)
+            assert done.exit_code == 2 and "--output FILE goes with" in done.output
+
+
+def read(file: Path, form: str) -> Any:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    if form == "parquet":
+        return parquet.read_table(file)
+    with pa.ipc.open_file(file) as found:
+        return found.read_all()

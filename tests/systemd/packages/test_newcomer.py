@@ -162,5 +162,3 @@ def test_root_asks_the_agent_without_a_token(outcome: Outcome) -> None:
     assert "exit code" not in outcome.text("status"), outcome.text("status")
     doctor = outcome.text("doctor")
     assert "needs a token" not in doctor and "is needed" not in doctor
-        "doctor"
-    )
