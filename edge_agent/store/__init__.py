@@ -195,7 +195,12 @@ from edge_agent.store.format.payload import (
 from edge_agent.store.format.record_maps import decode_maps, time_of
 from edge_agent.store.format.values import SalvageNote
 from edge_agent.store.identity import Identity, board_fingerprint, machine_fingerprint, new_header
-from edge_agent.store.lmdb_file.preflight import preflight, preflight_pages, refuse_newer
+from edge_agent.store.lmdb_file.preflight import (
+    preflight,
+    preflight_pages,
+    refuse_newer,
+    refuse_sealed,
+)
 from edge_agent.store.process_lock import LOCK, StoreLock, is_held
 from edge_agent.store.read.scrub_step import DamagedBlock, ScrubStep
 from edge_agent.store.read.statistics import LogStatistics, StoreStatistics
@@ -288,6 +293,7 @@ __all__ = [
     "preflight_pages",
     "prepare_folder",
     "refuse_newer",
+    "refuse_sealed",
     "rename",
     "share_of",
     "slice_indexes",
