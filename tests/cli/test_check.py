@@ -63,7 +63,7 @@ async def test_deep_down_a_sound_store_is_sound_and_says_how_much_was_read(store
     told = json.loads(
         CliRunner().invoke(command, ["--data", str(store), "--deep", "--json"]).stdout
     )
-    assert told["deep"] == {"problems": [], "bytes": 16 << 20, "records": 2000}
+    assert told["deep"] == {"problems": [], "bytes": 16 << 20, "records": 2000, "sealed": 0}
 
 
 async def test_deep_down_damage_is_found_too(store: Path) -> None:
