@@ -128,6 +128,11 @@ def _store_shortcomings(config: Config) -> list[str]:
             f"store.path: the unit edge-agent may write below {STATE} only: `systemctl edit"
             f" edge-agent` and set ReadWritePaths={path}"
         )
+    if config.store.key_file is not None and _is_beside(Path(config.store.key_file), path):
+        found.append(
+            f"store.key_file: {config.store.key_file} lies on the same file system as the store:"
+            " whoever takes that card has both (docs/encryption.md)"
+        )
     data = path / STORE / DATA
     size = file_size(config)
     try:
@@ -146,6 +151,13 @@ def _store_shortcomings(config: Config) -> list[str]:
             f" share of {size // MIB} MiB"
         )
     return found
+
+
+def _is_beside(key_file: Path, path: Path) -> bool:
+    try:
+        return key_file.stat().st_dev == path.stat().st_dev
+    except OSError:
+        return False
 
 
 def _has_unit() -> bool:

@@ -121,7 +121,7 @@ class HistoryFile:
                     told = (
                         f"history is damaged ({error}) and begins anew; the old file is {DAMAGED}"
                     )
-            _create(path, map_size, store_id, epoch)
+            _create(path, map_size, *whose)
             return cls._open(path / FOLDER, map_size, limit_bytes, *whose), told
         except (OSError, lmdb.Error) as error:
             raise StoreFailed(f"{path / FOLDER}: history cannot be opened: {error}") from error
@@ -298,11 +298,11 @@ def _first_bucket(txn: lmdb.Transaction[memoryview], level: int, bucket: int) ->
     return None
 
 
-def _create(path: Path, map_size: int, store_id: str, epoch: str) -> None:
+def _create(path: Path, map_size: int, store_id: str, epoch: str, seals: KeyRing) -> None:
     """A new file; a power cut at any moment leaves none or a good one."""
     building = path / BUILDING
     building.mkdir(mode=0o700)
-    env = open_environment(building, map_size)
+    env = open_environment(building, map_size, clean=seals.current != b"")
     try:
         with writing(env) as txn:
             meta = HistoryHeader(HISTORY_FORMAT, store_id, epoch, {}, 0, 0, 0, NEVER)

@@ -185,6 +185,17 @@ def test_a_backup_stays_sealed_and_is_restored_without_the_key(
     reads_all(stores.open("new", keys=ring(FIRST)), 25)
 
 
+def test_a_card_in_another_board_needs_the_same_key(stores: Stores) -> None:
+    engine = stores.open(keys=ring(FIRST), board="one")
+    fill(engine)
+    engine.close()
+    engine = stores.open(keys=ring(FIRST), board="other")
+    reads_all(engine, 25)
+    engine.close()
+    header = look_inside(stores.path()).header
+    assert (header.board, header.format, header.seals) == ("other", 2, (ring(FIRST).current,))
+
+
 def test_a_stream_is_erased_from_what_is_sealed(stores: Stores) -> None:
     engine = stores.open(keys=ring(FIRST))
     fill(engine)

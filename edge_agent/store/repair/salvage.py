@@ -141,7 +141,9 @@ def _build(
         if len(report["problems"]) < _PROBLEMS_MAX:
             report["problems"].append(text)
 
-    env = open_environment(folder, settings.map_size, page_bytes=_page_bytes(old / DATA))
+    clean = settings.keys.current != b""
+    page_bytes = _page_bytes(old / DATA)
+    env = open_environment(folder, settings.map_size, clean=clean, page_bytes=page_bytes)
     try:
         copy = Copy(env, settings.map_size)
         try:
