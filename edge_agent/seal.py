@@ -24,7 +24,7 @@ or salvaged, and its values stay as they are; with a key made of the id they cou
 
 **What else is under the proof**: the place where a value lies (``place``), so that it cannot be
 exchanged for another one. Who may write to the card can still put back an older one of the same
-place, or all of it.
+place, or all of it, or an open one: values from before there was a key are read as they are.
 
 Nothing here asks for chance: random bytes come from ``entropy``.
 """
