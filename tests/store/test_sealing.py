@@ -164,6 +164,25 @@ def test_after_a_change_of_keys_both_are_needed_until_it_is_compacted(stores: St
     reads_all(stores.open(keys=ring(SECOND)), 50)
 
 
+def test_an_old_key_stays_named_while_something_needs_it_that_cannot_be_read(
+    stores: Stores,
+) -> None:
+    engine = stores.open(keys=ring(FIRST))
+    fill(engine)
+    engine.close()
+    env = open_environment(stores.data().parent, 4 * MIB)
+    with writing(env) as txn:
+        key, value = next(item for item in txn.cursor() if item[0][:1] == b"\xf0")
+        txn.put(key, value[:-1] + bytes((value[-1] ^ 1,)))
+    env.close()
+    stores.damaged.add("agent")
+    compact_store(stores.path(), lambda *_: None, ring(SECOND, FIRST))
+    named = (ring(FIRST).current, ring(SECOND).current)
+    assert look_inside(stores.path()).header.seals == named
+    items = read_all(stores.open(keys=ring(SECOND, FIRST)))
+    assert [type(item) for item in items] == [Gap, Block]
+
+
 def test_a_backup_stays_sealed_and_is_restored_without_the_key(
     stores: Stores, tmp_path: Path
 ) -> None:

@@ -74,8 +74,10 @@ class Resealing(Change):
         if key == keys.STORE:
             # What it says of keys is known in the end.
             self._header = decode(key, self._restated(key, value), StoreHeader)
+        elif not self.seals.current and self._header is not None and not self._header.seals:
+            pass  # Nothing is sealed, and nothing shall be.
         elif key[:1] == keys.POSITION:
-            return self._position(key, value)
+            return self._resealed(key, value, self._with_position)
         elif key[:1] == keys.QUARANTINE and key != keys.QUARANTINE:
             return self._resealed(key, value, resealed_entry)
         elif key[:1] == keys.BLOCK:
@@ -100,13 +102,14 @@ class Resealing(Change):
             self._needed.update(() if self._header is None else self._header.seals)
             return value
 
-    def _position(self, key: bytes, value: bytes) -> bytes:
+    def _with_position(self, key: bytes, value: bytes, seals: KeyRing) -> bytes:
         held = decode(key, value, PositionValue)
-        state = state_in(key, held, self.seals)
-        if state is None:
-            self._needed.update(self._header.seals if held.sealed and self._header else ())
-            return value
-        return encode(key, with_state(key, held, state, self.seals))
+        state = state_in(key, held, seals)
+        if state is not None:
+            return encode(key, with_state(key, held, state, seals))
+        if held.sealed:
+            raise StoreDamaged("a consumer's state cannot be opened")
+        return value
 
 
 def _as_it_is(consumer: str, state: bytes) -> bytes:
@@ -152,7 +155,7 @@ class Erasing(Resealing):
             self._logs[key] = decode(key, value, LogHeader)
         elif kind == keys.POSITION:
             self._positions[key] = decode(key, value, PositionValue)
-            return self._position(key, value)
+            return self._resealed(key, value, self._with_position)
         elif key == keys.QUARANTINE:
             self._quarantine = decode(key, value, QuarantineHeader)
         elif kind == keys.QUARANTINE:
