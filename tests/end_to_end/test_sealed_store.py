@@ -73,6 +73,12 @@ async def refused(agent: AgentProcess, *parts: str) -> None:
     assert all(part in ended.stderr for part in parts), ended.stderr
 
 
+async def said(agent: AgentProcess) -> str:
+    """By ``edge-agent status``."""
+    done = await run_command("status", "--url", f"http://127.0.0.1:{agent.http_port}")
+    return done.stdout.partition("sealed with the key")[2]
+
+
 async def answer_about(agent: AgentProcess) -> list[dict[str, Any]]:
     """From history, by the process that answers."""
     given = await agent.get("/api/query", stream=SECRET, fields="n", step="1h", aggregate="count")
@@ -94,6 +100,8 @@ async def test_a_card_with_a_sealed_store_tells_nothing_and_loses_nothing(tmp_pa
                 await producer.flush(PATIENCE_S)
             await has(hub, 50)
             assert await answer_about(agent)
+            named = (await agent.get("/api/status"))["store"]["key_id"]
+            assert named and named in await said(agent)
             backup = tmp_path / "backup"
             done = await run_command("backup", str(backup), "--data", str(agent.store))
             assert done.returncode == 0, done.stderr
