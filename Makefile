@@ -6,6 +6,7 @@
 #   make test-floors    the same tests with the lowest versions that pyproject.toml allows
 #   make test-loaded    the same tests twice (LOADED_ROUNDS) with three busy loops (BUSY) beside them
 #   make test-pages     the store's tests as on a machine with pages of 16 KiB (needs gcc)
+#   make test-sealed    the store's tests with a key that seals what is stored
 #   make explore        the property tests with new random examples, ROUNDS times over
 #   make fuzz           a million inputs that no client means, beside a canary: some ten minutes
 #   make crash          a fifth of make nightly: power cuts, failing calls, flipped bits, lost roots, kills
@@ -47,7 +48,7 @@ INSTALL = -m pip --disable-pip-version-check install --quiet
 # compiled, each of them would compile a hundred and fifty modules anew: half of a start's time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test types suite test-pythons test-floors test-loaded test-pages explore crash fuzz bench bench-smoke \
+.PHONY: run test types suite test-pythons test-floors test-loaded test-pages test-sealed explore crash fuzz bench bench-smoke \
 	coverage nightly client release deb deb-test docs pictures lock clean python
 
 run: $(VENV)/run-$(KEY)
@@ -82,6 +83,11 @@ test-loaded: $(VENV)/test-$(KEY)
 test-pages: $(VENV)/test-$(KEY)
 	$(BIN) -m tests.pages $(BIN) -m pytest $(SHARED) tests/store $(ARGS)
 
+# Tools are given their keys by their own tests.
+test-sealed: $(VENV)/test-$(KEY)
+	EDGE_AGENT_TEST_SEALED=yes $(BIN) -m pytest $(SHARED) tests/store \
+	    --ignore=tests/store/tools --ignore=tests/store/test_sealing.py $(ARGS)
+
 explore: $(VENV)/test-$(KEY)
 	@for round in $$(seq $(ROUNDS)); do \
 	    $(BIN) -m pytest -q $(SHARED) --hypothesis-profile=explore \
@@ -91,6 +97,7 @@ crash: $(VENV)/test-$(KEY)
 	$(BIN) -m tests.crash --share 0.2 $(ARGS)
 
 nightly: $(VENV)/test-$(KEY)
+	@$(MAKE) --no-print-directory test-sealed ARGS=
 	$(BIN) -m tests.crash $(ARGS)
 
 fuzz: $(VENV)/test-$(KEY)

@@ -18,6 +18,7 @@ from benchmarks import (
     bench_latency,
     bench_memory,
     bench_query,
+    bench_sealing,
     bench_sensors,
     bench_start,
     bench_upstreams,
@@ -82,6 +83,7 @@ SECTIONS: dict[str, Callable[[Path, bool], Section]] = {
     "floods": bench_floods.section,
     "kinds": bench_kinds.section,
     "windows": bench_windows.section,
+    "sealing": bench_sealing.section,
     "upstreams": bench_upstreams.section,
 }
 

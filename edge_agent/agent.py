@@ -92,6 +92,7 @@ from edge_agent.wiring import (
     history_keep,
     listen_tcp,
     run_all,
+    store_keys,
     store_settings,
 )
 
@@ -145,7 +146,7 @@ async def run(
         stop: set it to drain.
         clock: the machine's own where not given.
         random: for jitter; likewise.
-        entropy: for ids.
+        entropy: for ids, and for what is sealed.
         run_blocking: calls the store; in a worker thread that is not abandoned by default.
         listen: opens the sensors' port; sockets where not given.
         dial: reaches upstreams; sockets where not given.
@@ -157,7 +158,7 @@ async def run(
 
     Raises:
         ConfigError, OSError: configuration and machine do not fit: a file or an address.
-        StoreLocked, StoreTooNew, StoreFailed: the store cannot even be read; the text says why.
+        StoreError: the store cannot even be read; the text says why.
     """
     around = Surroundings(
         clock=clock or SystemClock(), random=random or random_module.SystemRandom(),
@@ -167,10 +168,20 @@ async def run(
     startup.require(config)
     config = with_sending(config)
     trio.socket.set_custom_hostname_resolver(NameLookup())
-    opening = partial(Engine.open, clock=around.clock, entropy=entropy)
-    engine = await run_blocking(opening, Path(config.store.path), store_settings(config, medium))
+    engine = await _open(config, around, medium, entropy)
     with closing(engine):  # Waits for the call that is running, and syncs nothing: it is quick.
         await _Parts(config, engine, around).run(stop, task_status)
+
+
+async def _open(
+    config: Config,
+    around: Surroundings,
+    medium: LookAtMedium,
+    entropy: Callable[[int], bytes],
+) -> Engine:
+    settings = store_settings(config, medium, store_keys(config, entropy))
+    opening = partial(Engine.open, clock=around.clock, entropy=entropy)
+    return await around.run_blocking(opening, Path(config.store.path), settings)
 
 
 class _Parts:
@@ -331,6 +342,7 @@ class _Parts:
             clock=self.around.clock,
             metrics=self.metrics,
             scrub_s=float(self.config.store.scrub_interval),
+            seals=self.engine.settings.keys,
         )
         seconds = float(self.config.limits.query_seconds)
         return digester, Asker(digester, seconds=seconds, metrics=self.metrics)

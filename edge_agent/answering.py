@@ -17,6 +17,7 @@ import resource
 import signal
 import sys
 import time
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,6 +27,7 @@ import msgspec
 from edge_agent.errors import ProtocolError, StoreDamaged
 from edge_agent.history import LENGTH_BYTES, Ask, Told
 from edge_agent.history.answers import Answer, HistoryReader
+from edge_agent.seal import KeyRing
 
 #: So much lower than the agent's: acks go first.
 _NICE = 5
@@ -69,7 +71,7 @@ def _answer(reader: HistoryReader, ask: Ask, answers: BinaryIO) -> None:
                 " time, fewer streams or a larger step",
             )
 
-    view = reader.view(ask.tail, ask.flushes, pause)
+    view = reader.view(ask.tail, ask.flushes, pause, _keys(ask.secrets))
     if view is None:
         _tell(answers, ask.number, "again", None)
         return
@@ -85,6 +87,11 @@ def _answer(reader: HistoryReader, ask: Ask, answers: BinaryIO) -> None:
         _tell(answers, ask.number, "end", told)
     finally:
         view.txn.abort()
+
+
+@lru_cache(maxsize=1)
+def _keys(secrets: tuple[bytes, ...]) -> KeyRing:
+    return KeyRing(secrets)
 
 
 def _tell(answers: BinaryIO, number: int, kind: str, value: object) -> None:

@@ -143,7 +143,9 @@ class Asker:
         for _ in range(_ATTEMPTS):
             streams, tail, flushes = await self._seen(question, may_read)
             self._number += 1
-            ask = Ask(self._number, question, form, streams, tail, flushes, self._seconds, lag)
+            secrets = self._digester.seals.secrets
+            seen = (streams, tail, flushes)
+            ask = Ask(self._number, question, form, *seen, self._seconds, lag, secrets)
             async with self._working() as worker:
                 answer = await worker.ask(ask)
             if answer is not None:

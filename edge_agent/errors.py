@@ -11,6 +11,7 @@
     │   ├── StoreFull       refuse or trim by policy; go on reading and forwarding
     │   ├── StoreLocked     another process holds the store; says which         exit code 75
     │   ├── StoreTooNew     written by a newer version; left untouched          exit code 78
+    │   ├── StoreSealed     its key is not here; left untouched                 exit code 78
     │   ├── StoreDamaged    salvage, go on
     │   └── StoreFailed     the disk refused a read or write; reopen, then answer again
     └── SinkError
@@ -124,6 +125,12 @@ class StoreLocked(StoreError):
 
 class StoreTooNew(StoreError):
     """The store was written by a newer version; it was not touched. Install that version."""
+
+    exit_code = 78
+
+
+class StoreSealed(StoreError):
+    """What is stored is sealed with a key that is not here; it was not touched. Give the key."""
 
     exit_code = 78
 

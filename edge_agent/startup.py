@@ -24,10 +24,10 @@ from edge_agent.errors import ConfigError, SinkUnavailable, StoreError
 from edge_agent.forward import CredentialFiles, client_context, make_sink, read_token
 from edge_agent.metrics import Metrics
 from edge_agent.rules import compile_rules
-from edge_agent.store import DATA, LOCK, STORE, Identity, is_held, refuse_newer
+from edge_agent.store import DATA, LOCK, STORE, Identity, is_held, refuse_newer, refuse_sealed
 from edge_agent.tls import server_context
 from edge_agent.tokens import Tokens
-from edge_agent.wiring import file_size
+from edge_agent.wiring import file_size, store_keys
 
 MIB = 1024 * 1024
 #: Where docs/install.md and the package put the unit, and the folder that systemd makes for it
@@ -54,7 +54,7 @@ def require(config: Config) -> None:
 
 
 def unusable_files(config: Config, is_wrong: Wrong = _nothing) -> list[ConfigError]:
-    """What a start would say of what it reads once: tokens, certificate, key, what rules name, and
+    """What a start would say of what it reads once: tokens, certificate, keys, what rules name, and
     what upstreams need: a library, or a package of somebody else's.
     """
     tries: list[Callable[[], object]] = []
@@ -63,6 +63,8 @@ def unusable_files(config: Config, is_wrong: Wrong = _nothing) -> list[ConfigErr
         tries.append(lambda: Tokens(Path(tokens)))
     if not (is_wrong("listen.tls_certificate") or is_wrong("listen.tls_key")):
         tries.append(lambda: server_context(config.listen))
+    if not is_wrong("store"):
+        tries.append(lambda: store_keys(config))
     if not is_wrong("rule"):
         rules, limits = config.rule, config.limits
         tries.append(lambda: compile_rules(rules, Metrics(), limits=limits, timer=perf_counter))
@@ -126,6 +128,11 @@ def _store_shortcomings(config: Config) -> list[str]:
             f"store.path: the unit edge-agent may write below {STATE} only: `systemctl edit"
             f" edge-agent` and set ReadWritePaths={path}"
         )
+    if config.store.key_file is not None and _is_beside(Path(config.store.key_file), path):
+        found.append(
+            f"store.key_file: {config.store.key_file} lies on the same file system as the store:"
+            " whoever takes that card has both (docs/encryption.md)"
+        )
     data = path / STORE / DATA
     size = file_size(config)
     try:
@@ -144,6 +151,13 @@ def _store_shortcomings(config: Config) -> list[str]:
             f" share of {size // MIB} MiB"
         )
     return found
+
+
+def _is_beside(key_file: Path, path: Path) -> bool:
+    try:
+        return key_file.stat().st_dev == path.stat().st_dev
+    except OSError:
+        return False
 
 
 def _has_unit() -> bool:
@@ -170,11 +184,14 @@ def _folder_refusals(config: Config) -> Iterator[str]:
             yield f"store.path: {path} cannot {what} by {_who()}"
         elif (path / STORE).exists():
             refuse_newer(path / STORE)
+            refuse_sealed(path / STORE, store_keys(config))
         else:
             yield from _lacking_room(nearest, file_size(config))
         for file in (path / LOCK, path / STORE / DATA):
             if os.path.lexists(file) and not _may(file, os.R_OK | os.W_OK):
                 yield f"store.path: {file} cannot be read and written by {_who()}"
+    except ConfigError:
+        return  # The key's file: it has been told.
     except (OSError, StoreError) as error:
         yield f"store.path: {error}"
 

@@ -17,6 +17,7 @@ from edge_agent.digest import Keep
 from edge_agent.live import rule_consumer
 from edge_agent.ops import ConnectionStatus
 from edge_agent.record import NANOSECONDS
+from edge_agent.seal import OPEN, KeyRing, read_keys
 from edge_agent.server import Visitor
 from edge_agent.store import (
     BACKLOG,
@@ -35,8 +36,17 @@ Listen = Callable[[str, ssl.SSLContext | None], Awaitable[Listeners]]
 """Opens ``host:port`` for sensors, with TLS where there is a context; raises OSError."""
 
 
-def store_settings(config: Config, medium: LookAtMedium = nowhere) -> StoreSettings:
-    """What the store is told. ``medium`` tells where its file is."""
+def store_keys(config: Config, entropy: Callable[[int], bytes] | None = None) -> KeyRing:
+    """What seals the store and its history, and opens them. Raises ConfigError."""
+    return read_keys(config.store.key_file, entropy, seals=config.store.seal)
+
+
+def store_settings(
+    config: Config, medium: LookAtMedium = nowhere, keys: KeyRing = OPEN
+) -> StoreSettings:
+    """What the store is told. ``medium`` tells where its file is; ``keys`` are `store_keys`, read
+    by whoever may.
+    """
     store, limits = config.store, config.limits
     return StoreSettings(
         size=int(store.size),
@@ -53,6 +63,7 @@ def store_settings(config: Config, medium: LookAtMedium = nowhere) -> StoreSetti
         board=board_fingerprint(),
         machine=machine_fingerprint(),
         medium=medium,
+        keys=keys,
     )
 
 

@@ -22,6 +22,7 @@ from edge_agent.digest import Digester, Keep
 from edge_agent.history import parse_question
 from edge_agent.ops import Sources
 from edge_agent.record import Run
+from edge_agent.seal import OPEN, KeyRing
 from edge_agent.store.types import Entry
 from tests.ops.real import agent
 from tests.patience import PATIENCE_S
@@ -96,14 +97,16 @@ async def asked(
     serve: bool = False,
     config: Config | None = None,
     change: Callable[[Sources], Sources] = lambda sources: sources,
+    seals: KeyRing = OPEN,
 ) -> AsyncIterator[Asked]:
-    """The parts, running; ``serve``: with the people's port."""
+    """The parts, running; ``serve``: with the people's port; ``seals``: of history."""
     made: list[Asked] = []
 
     def with_history(sources: Sources) -> Sources:
         digester = Digester(
-            sources.log, folder, 16 << 20, KEEP, clock=sources.clock, metrics=sources.metrics
-        )
+            sources.log, folder, 16 << 20, KEEP, clock=sources.clock, metrics=sources.metrics,
+            seals=seals,
+        )  # fmt: skip
         asker = Asker(digester, seconds=seconds, metrics=sources.metrics)
         made.append(Asked(None, sources, digester, asker))
         made[0].sources = change(replace(sources, digester=digester, asker=asker))

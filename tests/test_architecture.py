@@ -19,7 +19,7 @@ FILES = {
 #: The parts, floor by floor from the ground.
 PARTS = """
 errors | record stream_names aggregates metrics filter clock_note time_format moments files
-printable access zstd field_path measures field_paths conditions |
+printable access zstd field_path measures field_paths conditions seal |
 wire session store config clock backoff
 dial supervise connection_quota refused_peers journal_tail accepting render columnar csv_rows |
 commit history log client tls copied_sources rules | live digest answering asking forward wear
@@ -31,7 +31,7 @@ FLOORS = {part: floor for floor, parts in enumerate(PARTS.split("|")) for part i
 SIDEWAYS = {("accepting", "connection_quota"), ("filter", "field_path"), ("filter", "moments"),
             ("conditions", "filter"), ("conditions", "moments"),
             ("field_paths", "aggregates"), ("field_paths", "field_path"), ("moments", "record"),
-            ("time_format", "record"),
+            ("time_format", "record"), ("seal", "files"), ("seal", "printable"),
             ("wire", "session"), ("log", "commit"), ("asking", "digest"), ("agent", "wiring"),
             ("agent", "renewal"), ("agent", "startup"), ("agent", "rule_reload"),
             ("startup", "wiring")}  # fmt: skip
@@ -50,7 +50,7 @@ DOORS = {f"edge_agent.{name}" for name in ROOMS | INNER_DOORS}
 CLOSET = "edge_agent.store.thinning."
 IMPURE = {"trio", "time", "random", "socket"}
 #: Heavy libraries and who may import them, though never while edge_agent.agent is imported.
-HEAVY = {"starlette": {"ops"}, "prometheus_client": {"ops"}, "cryptography": {"tls"},
+HEAVY = {"starlette": {"ops"}, "prometheus_client": {"ops"}, "cryptography": {"tls", "seal"},
          "rich": {"cli"}, "psutil": {"cli", "ops"}, "pyarrow": {"columnar"},
          "confluent_kafka": {"forward"}, "psycopg": {"forward"}, "paho": {"cli"},
          "cel_expr_python": {"conditions"}}  # fmt: skip

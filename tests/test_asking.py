@@ -16,6 +16,7 @@ from edge_agent import asking
 from edge_agent.digest import digester
 from edge_agent.errors import ProtocolError, StoreFailed
 from edge_agent.history import FOLDER
+from edge_agent.seal import KeyRing
 from tests.asked import Asked, asked, children
 from tests.patience import PATIENCE_S, eventually
 
@@ -156,6 +157,29 @@ async def test_who_waits_too_long_for_others_is_told_so(
         await history.asker._turn.acquire()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_refused_as_busy, history)
+
+
+async def test_a_history_that_is_sealed_is_answered_from_with_its_key(tmp_path: Path) -> None:
+    key = KeyRing((bytes(32),), os.urandom)
+    async with asked(tmp_path, seals=key) as history:
+        await history.keep("a/b", [{"n": n} for n in range(10)])
+        await history.flush()
+        assert await count(history) == 10
+    data = (tmp_path / FOLDER / "data.mdb").read_bytes()
+    assert b"a/b" not in data and key.current in data
+
+
+async def test_without_its_key_history_waits_and_is_not_set_aside(tmp_path: Path) -> None:
+    async with asked(tmp_path, seals=KeyRing((bytes(32),), os.urandom)) as history:
+        await history.keep("a/b", [{"n": 1}])
+        await history.flush()
+    async with asked(tmp_path) as history:
+        with trio.fail_after(PATIENCE_S):
+            while history.digester.trouble is None:
+                await trio.sleep(0.01)
+        with pytest.raises(StoreFailed, match="history: it is sealed with the key"):
+            await count(history)
+    assert not (tmp_path / "history.damaged").exists()
 
 
 async def test_a_flush_between_the_question_and_its_answer_gives_nothing_twice(

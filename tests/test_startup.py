@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from edge_agent import agent
 from edge_agent.cli import main
 from edge_agent.config import load_config, parse
-from edge_agent.errors import EdgeAgentError
+from edge_agent.errors import EdgeAgentError, StoreSealed
 from edge_agent.startup import unusable_files
 from edge_agent.tls import make_ca
 from tests.other_user import UID, as_other_user, give, open_folder
@@ -49,6 +49,9 @@ REFUSED = {
     "more than the disk has": ('[store]\nsize = "1TiB"\n', "would fit"),
     "a store that is a file": ('[store]\npath = "{tls}/junk"\n', "{tls}/junk"),
     "a store below a file": ('[store]\npath = "{tls}/junk/data"\n', "{tls}/junk"),
+    "a store without its key": ('[store]\nkey_file = "{folder}/none"\n', "store.key_file"),
+    "a key of the store that all may read": ('[store]\nkey_file = "{tls}/server.pem"\n',
+                                             "store.key_file"),
     "a rule without its key": (('[[rule]]\nname = "r"\nstreams = ["**"]\n'
                                 'pseudonymise = ["card"]\nkey_file = "{folder}/none"\n'),
                                "rule.r.key_file"),
@@ -165,6 +168,21 @@ def test_what_can_start_is_good(place: Place) -> None:
     assert not place.data.exists()
     assert started(place) is None
     assert checked(place)[0] == 0
+
+
+def test_a_sealed_store_without_its_key_is_told_by_the_check_as_well(place: Place) -> None:
+    key = place.folder / "store.key"
+    key.touch(mode=0o600)
+    key.write_text("5e" * 32)
+    place.write(f'[store]\nkey_file = "{key}"\n')
+    assert started(place) is None
+    code, told = checked(place)
+    assert code == 0 and "lies on the same file system as the store" in told
+    place.write("")
+    code, told = checked(place)
+    assert code == 78 and "sealed with the key" in told
+    refused = started(place)
+    assert isinstance(refused, ExceptionGroup) and refused.subgroup(StoreSealed) is not None
 
 
 @pytest.mark.needs("root", "unshare", "setpriv")

@@ -16,13 +16,15 @@ import click
 import msgspec
 
 from edge_agent.cli.common import Failure, config_options, holds_store
+from edge_agent.cli.compact import keys_of
 from edge_agent.cli.progress import ProgressBar
 from edge_agent.cli.run import settings_of
 from edge_agent.digest import HistoryReport, check_history
-from edge_agent.errors import StoreFailed, StoreLocked
+from edge_agent.errors import ConfigError, StoreFailed, StoreLocked
 from edge_agent.files import acting_as_owner
 from edge_agent.ops.text import amount, size
 from edge_agent.printable import json_text
+from edge_agent.seal import OPEN, KeyRing
 from edge_agent.store import SalvageNote, StoreLock, loss_in_words
 from edge_agent.store.tools import Deep, Report, check_store, look_deep
 
@@ -40,18 +42,19 @@ def command(config: Path | None, data: str | None, *, deep: bool, as_json: bool)
 
     With --deep it reads from the card itself, free pages too, lets LMDB's own verifier look, and
     decodes every record as a reader does. The agent must not be running on it. Exit code 0: sound;
-    1: it is not; 75: in use.
+    1: it is not; 75: in use. What is sealed is looked into where store.key_file can be read.
     """
     path = Path(data) if data is not None else Path(settings_of(config).store.path)
     if not holds_store(path):
         raise Failure(f"{path} holds no store")
+    seals = _keys(config)
     with acting_as_owner(path), _held(path):
         try:
-            found = _look_deep(path) if deep else None
+            found = _look_deep(path, seals) if deep else None
             with ProgressBar("checking", None) as bar:
                 bar.show(0, "pages, blocks and counters")
-                report = check_store(path)
-                history = check_history(path, deep=deep)
+                report = check_store(path, seals)
+                history = check_history(path, deep=deep, seals=seals)
         except OSError as error:
             raise Failure(f"{path}: {error.strerror or error}") from error
     if as_json:
@@ -93,11 +96,22 @@ def _held(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def _look_deep(path: Path) -> Deep:
+def _keys(config: Path | None) -> KeyRing:
+    """The keys that there are: a card is also looked at where its key is not."""
+    try:
+        return keys_of(config)
+    except ConfigError as error:
+        click.echo(f"warning: {error}; what is sealed is not looked into", err=True)
+        return OPEN
+
+
+def _look_deep(path: Path, seals: KeyRing) -> Deep:
     data = path / "store" / "data.mdb"
     with ProgressBar("reading the card", 100) as bar:
         return look_deep(
-            data, lambda done, total: bar.show(100 * done / total, f"{100 * done // total} %")
+            data,
+            lambda done, total: bar.show(100 * done / total, f"{100 * done // total} %"),
+            seals,
         )
 
 
@@ -130,5 +144,11 @@ def _print(path: Path, report: Report, deep: Deep | None, history: HistoryReport
         click.echo(f"and {len(problems) - _PROBLEMS_SHOWN} more")
     if deep is not None:
         click.echo(f"{size(deep.bytes)} read from the card, {amount(deep.records)} records decoded")
+    sealed = report.sealed + (0 if history is None else history.sealed)
+    if sealed:
+        click.echo(
+            f"{amount(sealed)} values are sealed and were not looked into: their checksums need no"
+            " key, what is in them needs store.key_file"
+        )
     if not problems:
         click.echo(f"{path}: sound")

@@ -6,6 +6,7 @@ something else takes their place. The file keeps its size, which is reserved.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from edge_agent.digest import rewrite_history
 from edge_agent.errors import StoreLocked
 from edge_agent.files import acting_as_owner
 from edge_agent.ops.text import size
+from edge_agent.seal import KeyRing, read_keys
 from edge_agent.store import damaged_folders
 from edge_agent.store.tools import compact_store
 
@@ -28,12 +30,15 @@ from edge_agent.store.tools import compact_store
 def command(config: Path | None, data: str | None) -> None:
     """Write the store anew, without what was deleted.
 
-    The agent must not be running on it. Needs room for what the store holds, beside the store.
+    All of it is sealed then by the first key of store.key_file, or open where none is configured
+    or store.seal is false. The agent must not be running on it. Needs room for what the store
+    holds, beside the store.
     """
     path = store_of(config, data)
+    seals = keys_of(config)
     with not_in_use(), acting_as_owner(path), progress_bar("compacting") as progress:
-        done = compact_store(path, progress)
-        rewrite_history(path)
+        done = compact_store(path, progress, seals)
+        rewrite_history(path, seals=seals)
     click.echo(
         f"{path}: {done.blocks} blocks, {size(done.before_bytes)} in use before,"
         f" {size(done.after_bytes)} now"
@@ -47,6 +52,12 @@ def store_of(config: Path | None, data: str | None) -> Path:
     path = Path(settings_of(config, data).store.path)
     quit_if_no_store(path)
     return path
+
+
+def keys_of(config: Path | None) -> KeyRing:
+    """What seals the store, and opens it. Raises ConfigError."""
+    store = settings_of(config).store
+    return read_keys(store.key_file, os.urandom, seals=store.seal)
 
 
 @contextmanager

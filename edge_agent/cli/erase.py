@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from edge_agent.cli.common import config_options
-from edge_agent.cli.compact import not_in_use, progress_bar, store_of, what_remains
+from edge_agent.cli.compact import keys_of, not_in_use, progress_bar, store_of, what_remains
 from edge_agent.cli.run import settings_of
 from edge_agent.cli.store_access import agreed
 from edge_agent.config import UPSTREAM
@@ -44,12 +44,13 @@ def command(
     agreed(f"Erase {stream} from {path} for good?", yes=yes)
     literal = "" if "*" in stream else stream
     level = settings_of(config, data).store.compression_level
+    seals = keys_of(config)
     with not_in_use(), acting_as_owner(path), progress_bar("erasing") as progress:
         rebuilt, found = erase_streams(
-            path, matches, literal, level, progress, forget=partial(_forgotten, matches),
-            restate=_restated,
+            path, matches, literal, level, progress, seals=seals,
+            forget=partial(_forgotten, matches), restate=_restated,
         )  # fmt: skip
-        history = rewrite_history(path, matches)
+        history = rewrite_history(path, matches, seals)
     if as_json:
         told = {"records": found.records, "quarantine": found.entries, "damaged": found.damaged}
         told |= {"history": history, "mentioned": sorted(found.mentioned), **asdict(rebuilt)}

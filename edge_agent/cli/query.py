@@ -69,10 +69,7 @@ def command(
     output: str | None,
 ) -> None:
     """Ask for stored records, for points (--fields) or for figures (--step)."""
-    if form in FORMS:
-        needed()
-    if (output is not None) != (form in FORMS):
-        raise Failure("--output FILE goes with --format parquet and arrow, and they need it", 2)
+    _check_output(form, output)
     if fields or step or group or fill:
         told = question(
             stream=stream, from_=from_, to=to, filter=wanted, fields=fields, step=step,
@@ -82,12 +79,7 @@ def command(
         # Figures come in one answer; points in as many as it takes.
         answer = agent.points(told, limit) if limit and not step else agent.table(told)
         if output is not None:
-            columns = answer["columns"][1:]
-            rows = [
-                {"time": row[0], "fields": dict(zip(columns, row[1:], strict=True))}
-                for row in answer["rows"]
-            ]
-            _save(rows, ("time",), form, output)
+            _save(_rows_of(answer), ("time",), form, output)
         _show_table(answer, form, is_last_hour=from_ is None and to is None)
         return
     if aggregate in AGGREGATES:
@@ -107,6 +99,21 @@ def command(
             sys.exit(1)
         return
     _show_records(agent, parameters, limit, order, form, output)
+
+
+def _check_output(form: str, output: str | None) -> None:
+    if form in FORMS:
+        needed()
+    if (output is not None) != (form in FORMS):
+        raise Failure("--output FILE goes with --format parquet and arrow, and they need it", 2)
+
+
+def _rows_of(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    columns = answer["columns"][1:]
+    return [
+        {"time": row[0], "fields": dict(zip(columns, row[1:], strict=True))}
+        for row in answer["rows"]
+    ]
 
 
 def _save(rows: list[dict[str, Any]], own: Sequence[str], form: str, file: str) -> None:

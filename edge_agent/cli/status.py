@@ -60,11 +60,17 @@ def _print(status: dict[str, Any]) -> None:
         f"store {percent(store['fill'])} of {size(store['size_bytes'])}"
         f" · {status['streams']['seen']} streams{_undated(status)}"
         f" · {status['connections_open']} connections"
-        f" · {store['quarantine_entries']} in quarantine{_scrub(store)}",
+        f" · {store['quarantine_entries']} in quarantine{_scrub(store)}{_sealed(store)}",
         style="dim",
     )
     if (history := status.get("history")) is not None:
         console.print(_history(history), style="dim")
+
+
+def _sealed(store: dict[str, Any]) -> str:
+    # An agent of an earlier version does not say.
+    key = store.get("key_id", "")
+    return f" · sealed with the key {key}" if key else ""
 
 
 def _text(text: str, most: int | None = None) -> str:

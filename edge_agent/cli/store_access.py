@@ -232,7 +232,7 @@ async def _on_the_store(config: Config, what: Callable[[Orders], Awaitable[Answe
     from edge_agent.ops.orders.orders import Orders
     from edge_agent.rules import RulesInForce, compile_rules
     from edge_agent.store import Engine
-    from edge_agent.wiring import group_limits, store_settings
+    from edge_agent.wiring import group_limits, store_keys, store_settings
 
     clock, metrics = SystemClock(), Metrics()
     compiled = compile_rules(config.rule, metrics, limits=config.limits, timer=time.perf_counter)
@@ -240,8 +240,9 @@ async def _on_the_store(config: Config, what: Callable[[Orders], Awaitable[Answe
     # What it imports then may lie where the folder's owner may not read.
     clock.read()
     path = Path(config.store.path)
+    settings = store_settings(config, keys=store_keys(config, os.urandom))
     with acting_as_owner(path):
-        engine = Engine.open(path, store_settings(config), clock=clock, entropy=os.urandom)
+        engine = Engine.open(path, settings, clock=clock, entropy=os.urandom)
         try:
             if engine.refusal is not None:
                 # An agent waits until the disk takes writes; a command is over.

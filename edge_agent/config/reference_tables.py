@@ -75,7 +75,12 @@ origins = ["https://dashboard.example"]
 expose = ["greenhouse/*", "tank/level"]""",
     ),
     TablePart("[limits]", Limits, '[limits]\nrecords_per_second = 500\nquery_seconds = "5s"'),
-    TablePart("[store]", StoreConfig, '[store]\npath = "/mnt/ssd/edge-agent"\nsize = "8GiB"'),
+    TablePart(
+        "[store]",
+        StoreConfig,
+        '[store]\npath = "/mnt/ssd/edge-agent"\nsize = "8GiB"\n'
+        'key_file = "/etc/edge-agent/store.key"',
+    ),
     TablePart(
         "[log.NAME]",
         LogConfig,

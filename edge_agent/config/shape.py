@@ -86,6 +86,8 @@ class StoreConfig(Struct, frozen=True, forbid_unknown_fields=True):
     reopen_after: Duration = Duration(1)  # after the disk refused, grows to a minute
     quarantine_share: Share = Share(0.02)  # of size; the oldest entries go first
     scrub_interval: Duration = Duration(7 * 86_400)  # one pass over all checksums; 0s: none
+    key_file: str | None = None  # seals what is stored; docs/encryption.md
+    seal: bool = True  # false: new values lie open, key_file opens the others
 
 
 class LogConfig(Struct, frozen=True, forbid_unknown_fields=True):

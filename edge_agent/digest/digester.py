@@ -26,9 +26,10 @@ from edge_agent.digest.block import waits
 from edge_agent.digest.file import Flush, HistoryFile
 from edge_agent.digest.history import HistoryWriter, Keep
 from edge_agent.digest.scrub import HistoryScrub
-from edge_agent.errors import StoreError, StoreFailed
+from edge_agent.errors import StoreError, StoreFailed, StoreSealed
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
+from edge_agent.seal import OPEN, KeyRing
 from edge_agent.store import Block, Gap, Position
 
 logger = logging.getLogger(__name__)
@@ -81,8 +82,11 @@ class Digester:
         clock: Clock,
         metrics: Metrics,
         scrub_s: float = 0.0,
+        seals: KeyRing = OPEN,
     ) -> None:
         self.path = path
+        #: What history is sealed with; whoever answers from it needs them.
+        self.seals = seals
         self.history: HistoryWriter | None = None
         self.trouble: str | None = None
         self._log, self._share_bytes, self._keep = log, share_bytes, keep
@@ -158,14 +162,19 @@ class Digester:
     async def _open(self) -> HistoryWriter:
         identity = self._log.identity
         opening = partial(
-            HistoryFile.open, self.path, self._share_bytes, identity.store_id, identity.epoch,
+            HistoryFile.open,
+            self.path,
+            self._share_bytes,
+            identity.store_id,
+            identity.epoch,
+            self.seals,
             all_logged=all(self._log.first_seq(name) == 1 for name in self._log.names()),
-        )  # fmt: skip
+        )
         while True:
             try:
                 file, told = await self._log.run_blocking(opening)
                 break
-            except StoreFailed as error:
+            except (StoreFailed, StoreSealed) as error:
                 self._tell(str(error))
                 await trio.sleep(FLUSH_RETRY_S)
         if told:

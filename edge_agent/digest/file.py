@@ -19,7 +19,7 @@ import lmdb
 import msgspec
 
 from edge_agent.digest.salvage import salvage_history
-from edge_agent.errors import StoreDamaged, StoreFailed
+from edge_agent.errors import StoreDamaged, StoreFailed, StoreSealed
 from edge_agent.history import (
     FOLDER,
     HISTORY_FORMAT,
@@ -27,10 +27,12 @@ from edge_agent.history import (
     checked,
     keys,
     read_header,
+    read_value,
     scan,
-    sealed,
+    to_store,
 )
 from edge_agent.history.keys import LEVELS, META, PartKey
+from edge_agent.seal import OPEN, SEAL_BYTES, KeyRing
 from edge_agent.store import DATA, open_environment, preflight_pages, rename, sync_folder, writing
 
 BUILDING = "history.new"
@@ -72,56 +74,77 @@ class HistoryUsage:
 class HistoryFile:
     """The open file. Reads and writes are whole transactions in the thread that calls."""
 
-    def __init__(self, env: lmdb.Environment, limit_bytes: int, header: HistoryHeader) -> None:
+    def __init__(
+        self, env: lmdb.Environment, limit_bytes: int, header: HistoryHeader, seals: KeyRing = OPEN
+    ) -> None:
         self._env = env
+        self._seals = seals
+        #: What a value has beside itself.
+        self._beside_bytes = _CRC_BYTES + (SEAL_BYTES if seals.current else 0)
         self.limit_bytes = limit_bytes
         self.header = header
         self.names: dict[int, str] = {}
         self._page_bytes = env.stat()["psize"]
         #: A part that is larger has pages of its own: two nodes are to fit into a page.
-        self.inline_bytes = (self._page_bytes - _PAGE_HEAD) // 2 - 2 - _NODE_BYTES - _CRC_BYTES
+        self.inline_bytes = (self._page_bytes - _PAGE_HEAD) // 2 - 2 - _NODE_BYTES
+        self.inline_bytes -= self._beside_bytes
         with self._begin() as txn:
             for key, raw in scan(txn, keys.SERIES):
-                self.names[int.from_bytes(key[1:], "big")] = bytes(checked(key, raw)).decode()
+                self.names[int.from_bytes(key[1:], "big")] = self._read(key, raw).decode()
         self.numbers = {name: number for number, name in self.names.items()}
         #: Series whose names are in the file.
         self.written = set(self.names)
 
     @classmethod
     def open(
-        cls, path: Path, limit_bytes: int, store_id: str, epoch: str, *, all_logged: bool = False
+        cls,
+        path: Path,
+        limit_bytes: int,
+        store_id: str,
+        epoch: str,
+        seals: KeyRing = OPEN,
+        *,
+        all_logged: bool = False,
     ) -> tuple[HistoryFile, str]:
         """The file below the agent's folder ``path``, made where there is none; and a sentence
-        about what was set aside, "" if nothing was. ``all_logged``: the logs still hold every
-        record that they ever had, so that beginning anew loses nothing.
+        about what was set aside, "" if nothing was. ``seals`` seal and open what is in it;
+        ``all_logged``: the logs still hold every record that they ever had, so that beginning anew
+        loses nothing.
 
         Raises:
             StoreFailed: the disk refuses.
+            StoreSealed: a key is missing; nothing was changed.
         """
         put_in_place(path)
         # Where less is allowed than before, what is there goes, which needs room, too.
         data = path / FOLDER / DATA
         there = data.stat().st_size if data.exists() else 0
         map_size = max(map_size_of(limit_bytes), there + _HEADROOM_BYTES)
-        told = ""
+        told, whose = "", (store_id, epoch, seals)
         try:
             if (path / FOLDER).exists():
                 try:
-                    return cls._open(path / FOLDER, map_size, limit_bytes, store_id, epoch), ""
+                    return cls._open(path / FOLDER, map_size, limit_bytes, *whose), ""
                 except (StoreDamaged, lmdb.Error) as error:
                     told = _set_aside(path, map_size, (store_id, epoch), str(error), all_logged)
             if not (path / FOLDER).exists():
-                _create(path, map_size, store_id, epoch)
-            return cls._open(path / FOLDER, map_size, limit_bytes, store_id, epoch), told
+                _create(path, map_size, *whose)
+            return cls._open(path / FOLDER, map_size, limit_bytes, *whose), told
         except (OSError, lmdb.Error) as error:
             raise StoreFailed(f"{path / FOLDER}: history cannot be opened: {error}") from error
 
     @classmethod
     def _open(
-        cls, folder: Path, map_size: int, limit_bytes: int, store_id: str, epoch: str
+        cls,
+        folder: Path,
+        map_size: int,
+        limit_bytes: int,
+        store_id: str,
+        epoch: str,
+        seals: KeyRing,
     ) -> HistoryFile:
         preflight_pages(folder)
-        env = open_environment(folder, map_size)
+        env = open_environment(folder, map_size, clean=seals.current != b"")
         try:
             with env.begin(buffers=True) as txn:
                 meta = read_header(txn)
@@ -130,7 +153,11 @@ class HistoryFile:
             if meta.epoch != epoch:
                 # Numbering goes on behind a salvage; what was lost there is not asked for again.
                 meta = msgspec.structs.replace(meta, epoch=epoch)
-            return cls(env, limit_bytes, meta)
+            if lacking := seals.lacks(meta.seals):
+                raise StoreSealed(f"history: {lacking}")
+            # Written with whatever is sealed first.
+            meta = msgspec.structs.replace(meta, seals=seals.also(meta.seals))
+            return cls(env, limit_bytes, meta, seals)
         except BaseException:
             env.close()
             raise
@@ -143,11 +170,11 @@ class HistoryFile:
                     txn.delete(key)
                 # In the order of keys, which fills pages one behind the other.
                 for key, value in sorted(flush.puts.items()):
-                    txn.put(key, sealed(key, value))
+                    txn.put(key, to_store(key, value, self._seals))
                 for number, name in flush.series.items():
                     key = keys.series_key(number)
-                    txn.put(key, sealed(key, name.encode()))
-                txn.put(META, sealed(META, _ENCODER.encode(flush.header)))
+                    txn.put(key, to_store(key, name.encode(), self._seals))
+                txn.put(META, to_store(META, _ENCODER.encode(flush.header)))
         except lmdb.Error as error:
             raise StoreFailed(f"history: {error}") from error
         self.header = flush.header
@@ -165,7 +192,7 @@ class HistoryFile:
                 txn, keys.bucket_key(level, first), keys.bucket_key(level, last + 1)
             ):
                 try:
-                    yield keys.split_key(key), bytes(checked(key, raw))
+                    yield keys.split_key(key), self._read(key, raw)
                 except StoreDamaged:
                     continue
 
@@ -174,7 +201,7 @@ class HistoryFile:
         with self._begin() as txn:
             raw = txn.get(key)
             try:
-                return None if raw is None else bytes(checked(key, raw))
+                return None if raw is None else self._read(key, raw)
             except StoreDamaged:
                 return None
 
@@ -238,9 +265,9 @@ class HistoryFile:
         and else its part of a page that is full of such.
         """
         if size > self.inline_bytes:
-            whole = size + _CRC_BYTES + _PAGE_HEAD
+            whole = size + self._beside_bytes + _PAGE_HEAD
             return -(-whole // self._page_bytes) * self._page_bytes
-        node = size + _CRC_BYTES + _NODE_BYTES + 2
+        node = size + self._beside_bytes + _NODE_BYTES + 2
         return self._page_bytes // ((self._page_bytes - _PAGE_HEAD) // node)
 
     def forget_readers(self) -> None:
@@ -250,6 +277,9 @@ class HistoryFile:
     def close(self) -> None:
         """Nothing is written any more."""
         self._env.close()
+
+    def _read(self, key: bytes, raw: memoryview) -> bytes:
+        return read_value(key, raw, self._seals)
 
     def _begin(self) -> lmdb.Transaction[memoryview]:
         return self._env.begin(buffers=True)
@@ -297,15 +327,15 @@ def _first_bucket(txn: lmdb.Transaction[memoryview], level: int, bucket: int) ->
     return None
 
 
-def _create(path: Path, map_size: int, store_id: str, epoch: str) -> None:
+def _create(path: Path, map_size: int, store_id: str, epoch: str, seals: KeyRing) -> None:
     """A new file; a power cut at any moment leaves none or a good one."""
     building = path / BUILDING
     building.mkdir(mode=0o700)
-    env = open_environment(building, map_size)
+    env = open_environment(building, map_size, clean=seals.current != b"")
     try:
         with writing(env) as txn:
             meta = HistoryHeader(HISTORY_FORMAT, store_id, epoch, {}, 0, 0, 0, NEVER)
-            txn.put(META, sealed(META, _ENCODER.encode(meta)))
+            txn.put(META, to_store(META, _ENCODER.encode(meta)))
     finally:
         env.close()
     sync_folder(building)

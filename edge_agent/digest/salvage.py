@@ -18,7 +18,7 @@ import lmdb
 import msgspec
 
 from edge_agent.errors import StoreDamaged
-from edge_agent.history import HistoryHeader, checked, decode_header, sealed
+from edge_agent.history import HistoryHeader, checked, decode_header, to_store
 from edge_agent.history.keys import LEVELS, META, SERIES
 from edge_agent.store import DATA, PageFile, open_environment, sync_folder, writing
 
@@ -51,7 +51,7 @@ def salvage_history(folder: Path, target: Path, owner: tuple[str, str], map_size
         found = ReadBack()
         env = open_environment(target, map_size)
         try:
-            waiting = [(META, sealed(META, _ENCODER.encode(header)))]
+            waiting = [(META, to_store(META, _ENCODER.encode(header)))]
             for key, raw in _sound(pages, root, found):
                 found.parts += key[0] in LEVELS
                 if key != META:

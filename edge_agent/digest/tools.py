@@ -17,7 +17,7 @@ import lmdb
 import msgspec
 
 from edge_agent.digest.file import BUILDING, REBUILT, map_size_of, put_in_place
-from edge_agent.errors import StoreDamaged, StoreFailed
+from edge_agent.errors import StoreDamaged, StoreFailed, StoreSealed
 from edge_agent.files import acting_as_owner
 from edge_agent.history import (
     FOLDER,
@@ -27,12 +27,14 @@ from edge_agent.history import (
     field_in,
     keys,
     read_header,
+    read_value,
     records_in,
     rows_of,
     scan,
-    sealed,
+    to_store,
 )
 from edge_agent.history.keys import HOURS, LEVELS, META, MINUTES, RAW, SERIES
+from edge_agent.seal import OPEN, KeyRing, is_sealed, key_id
 from edge_agent.store import (
     DATA,
     open_environment,
@@ -52,15 +54,18 @@ _ENCODER = msgspec.msgpack.Encoder()
 
 @dataclass(slots=True)
 class HistoryReport:
-    """What was found: counts by level, records, streams, and problems in words."""
+    """What was found: counts by level, records, streams, and problems in words. ``sealed`` parts
+    need a key that was not given: their checksums are right, and nobody looked inside.
+    """
 
     records: int = 0
     series: int = 0
+    sealed: int = 0
     parts: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
-def check_history(path: Path, *, deep: bool = False) -> HistoryReport | None:
+def check_history(path: Path, *, deep: bool = False, seals: KeyRing = OPEN) -> HistoryReport | None:
     """Whether the history of the agent's folder ``path`` is sound; None where there is none.
 
     Every value is read under its checksum, and what is kept of an hour by minute has to count as
@@ -72,7 +77,7 @@ def check_history(path: Path, *, deep: bool = False) -> HistoryReport | None:
     try:
         with _opened(path / FOLDER, beside=False) as env, env.begin(buffers=True) as txn:
             read_header(txn)
-            _Check(txn, report, deep).run()
+            _Check(txn, report, deep, seals).run()
     except (StoreDamaged, lmdb.Error) as error:
         report.problems.append(f"history: {error}")
     return report
@@ -80,9 +85,9 @@ def check_history(path: Path, *, deep: bool = False) -> HistoryReport | None:
 
 class _Check:
     def __init__(
-        self, txn: lmdb.Transaction[memoryview], report: HistoryReport, deep: bool
+        self, txn: lmdb.Transaction[memoryview], report: HistoryReport, deep: bool, seals: KeyRing
     ) -> None:
-        self._txn, self._report, self._deep = txn, report, deep
+        self._txn, self._report, self._deep, self._seals = txn, report, deep, seals
         self._counts: dict[int, Counter[tuple[int, int]]] = {level: Counter() for level in LEVELS}
 
     def run(self) -> None:
@@ -96,12 +101,17 @@ class _Check:
                 try:
                     if place.series not in names:
                         raise StoreDamaged("its stream has no name")
-                    count = self._look(level, bytes(checked(key, raw)))
+                    value = checked(key, raw)
+                    if is_sealed(value) and key_id(value) not in self._seals.ids:
+                        self._report.sealed += 1
+                        continue
+                    count = self._look(level, read_value(key, raw, self._seals))
                     self._counts[level][place.bucket, place.series] += count
                 except StoreDamaged as error:
                     self._report.problems.append(f"history: {_where(place)}: {error}")
             self._report.parts[_LEVELS[level]] = parts
-        self._compare()
+        if not self._report.sealed:
+            self._compare()
 
     def _look(self, level: int, value: bytes) -> int:
         if level == RAW:
@@ -144,11 +154,14 @@ def _where(place: keys.PartKey) -> str:
     return f"{_LEVELS[place.level]}, bucket {place.bucket}, series {place.series}"
 
 
-def rewrite_history(path: Path, erased: Callable[[str], bool] | None = None) -> list[str]:
+def rewrite_history(
+    path: Path, erased: Callable[[str], bool] | None = None, seals: KeyRing = OPEN
+) -> list[str]:
     """Write history anew, without what was deleted and without streams that are ``erased``; their
-    names. Nothing happens where there is none.
+    names. It is sealed by the key of ``seals`` that seals, and open where none does. Nothing
+    happens where there is none.
 
-    Raises StoreFailed, StoreDamaged.
+    Raises StoreFailed, StoreDamaged; StoreSealed where a key is missing.
     """
     put_in_place(path)
     if not (path / FOLDER / DATA).exists():
@@ -156,7 +169,8 @@ def rewrite_history(path: Path, erased: Callable[[str], bool] | None = None) -> 
     building = path / BUILDING
     shutil.rmtree(building, ignore_errors=True)
     try:
-        gone = _copy(path / FOLDER, building, erased or (lambda _: False), None)
+        with _opened(path / FOLDER, beside=False) as env:
+            gone = _copy_of(env, building, erased=erased, seals=seals)
         rename(building, path / REBUILT)
         put_in_place(path)
     except (OSError, lmdb.Error, StoreDamaged) as error:
@@ -178,7 +192,7 @@ def back_up_history(path: Path, target: Path) -> dict[str, str]:
         with ExitStack() as held:
             with acting_as_owner(path):
                 env = held.enter_context(_opened(path / FOLDER, beside=True))
-            _copy_of(env, part, lambda _: False, None)
+            _copy_of(env, part)
         (part / DATA).rename(target / BACKUP)
         sync_folder(target)
         with (target / BACKUP).open("rb") as file:
@@ -204,7 +218,8 @@ def restore_history(backup: Path, path: Path, store_id: str, epoch: str) -> bool
     try:
         unpacked.mkdir(mode=0o700)
         shutil.copyfile(backup / BACKUP, unpacked / DATA)
-        _copy(unpacked, building, lambda _: False, (store_id, epoch))
+        with _opened(unpacked, beside=False) as env:
+            _copy_of(env, building, owner=(store_id, epoch))
         rename(building, path / REBUILT)
         put_in_place(path)
     except (OSError, lmdb.Error) as error:
@@ -215,21 +230,17 @@ def restore_history(backup: Path, path: Path, store_id: str, epoch: str) -> bool
     return True
 
 
-def _copy(
-    source: Path, target: Path, erased: Callable[[str], bool], owner: tuple[str, str] | None
-) -> list[str]:
-    with _opened(source, beside=False) as env:
-        return _copy_of(env, target, erased, owner)
-
-
 def _copy_of(
     env: lmdb.Environment,
     target: Path,
-    erased: Callable[[str], bool],
-    owner: tuple[str, str] | None,
+    *,
+    erased: Callable[[str], bool] | None = None,
+    owner: tuple[str, str] | None = None,
+    seals: KeyRing | None = None,
 ) -> list[str]:
     """Every sound value into a new file in ``target``; values that fail their checksum stay behind,
-    as nobody could read them.
+    as nobody could read them. With ``seals`` all is stored as it would be now; without, sealed or
+    not as it is.
     """
     target.mkdir(mode=0o700)
     with env.begin(buffers=True) as txn:
@@ -238,18 +249,19 @@ def _copy_of(
         made = open_environment(target, map_size_of(2 * pages * used["psize"]), clean=True)
         try:
             header = read_header(txn)
+            if seals is not None:
+                if lacking := seals.lacks(header.seals):
+                    raise StoreSealed(f"history: {lacking}")
+                header = msgspec.structs.replace(header, seals=seals.also(()))
             if owner is not None:
                 header = msgspec.structs.replace(header, store_id=owner[0], epoch=owner[1])
-            names = {key: bytes(checked(key, raw)).decode() for key, raw in scan(txn, SERIES)}
-            gone = {
-                int.from_bytes(key[1:], "big"): name for key, name in names.items() if erased(name)
-            }
-            waiting = [(META, sealed(META, _ENCODER.encode(header)))]
-            for key, raw in _values(txn):
+            gone = {} if erased is None or seals is None else _gone(txn, erased, seals)
+            waiting = [(META, to_store(META, _ENCODER.encode(header)))]
+            for key, raw in _values(txn, seals):
                 number = key[1:] if key[:1] == SERIES else None
                 series = int.from_bytes(number, "big") if number else keys.split_key(key).series
                 if series not in gone:
-                    waiting.append((key, bytes(raw)))
+                    waiting.append((key, raw))
                 if len(waiting) >= _BATCH:
                     _put(made, waiting)
                     waiting = []
@@ -261,14 +273,29 @@ def _copy_of(
     return sorted(gone.values())
 
 
-def _values(txn: lmdb.Transaction[memoryview]) -> Iterator[tuple[bytes, memoryview]]:
+def _gone(
+    txn: lmdb.Transaction[memoryview], erased: Callable[[str], bool], seals: KeyRing
+) -> dict[int, str]:
+    """Names of the streams that are erased, by their numbers."""
+    names = {key: read_value(key, raw, seals).decode() for key, raw in scan(txn, SERIES)}
+    return {int.from_bytes(key[1:], "big"): name for key, name in names.items() if erased(name)}
+
+
+def _values(
+    txn: lmdb.Transaction[memoryview], seals: KeyRing | None
+) -> Iterator[tuple[bytes, bytes]]:
     for begin in (SERIES, *(bytes((level,)) for level in LEVELS)):
         for key, raw in scan(txn, begin):
             try:
-                checked(key, raw)
+                value = checked(key, raw)
+                if seals is not None and (key_id(value) if is_sealed(value) else b"") != (
+                    seals.current
+                ):
+                    yield key, to_store(key, read_value(key, raw, seals), seals)
+                    continue
             except StoreDamaged:
                 continue
-            yield key, raw
+            yield key, bytes(raw)
 
 
 def _put(env: lmdb.Environment, values: list[tuple[bytes, bytes]]) -> None:

@@ -9,7 +9,8 @@ Format
 ------
 ::
 
-    PATH/history/data.mdb        LMDB 0.9 format; values end with the CRC-32 of key and value
+    PATH/history/data.mdb        LMDB 0.9 format; values end with the CRC-32 of key and value; names
+                                 and parts may be sealed (`edge_agent.seal`)
     PATH/history.damaged         the file that was set aside last
 
     00                           header: format, store, positions in the logs, counts (`stored.py`)
@@ -87,8 +88,9 @@ from edge_agent.history.format.stored import (
     checked,
     decode_header,
     read_header,
+    read_value,
     scan,
-    sealed,
+    to_store,
 )
 from edge_agent.history.question import (
     AGGREGATES,
@@ -137,10 +139,11 @@ __all__ = [
     "parse_question",
     "paths_of",
     "read_header",
+    "read_value",
     "records_in",
     "rows_of",
     "scan",
-    "sealed",
     "times_of",
+    "to_store",
     "units_of",
 ]

@@ -15,7 +15,8 @@ LENGTH_BYTES = 4
 
 class Ask(Struct, array_like=True, frozen=True):
     """A question, the streams that it is about (name, number), and what of them is not in the file
-    as of the flush ``flushes``. ``lag``: records that are not digested yet.
+    as of the flush ``flushes``. ``lag``: records that are not digested yet. ``secrets`` of the keys
+    that history is sealed with: they come this way, where nobody else sees them.
     """
 
     number: int
@@ -26,6 +27,7 @@ class Ask(Struct, array_like=True, frozen=True):
     flushes: int
     seconds: float
     lag: int
+    secrets: tuple[bytes, ...] = ()
 
 
 class Told(Struct, array_like=True, frozen=True):

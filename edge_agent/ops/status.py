@@ -194,7 +194,8 @@ class StoreStatus:
     ``scrub_finished``: when the last pass over all checksums ended; ``scrub_blocks`` were checked
     in the present one, ``scrub_damaged`` failed since the agent started. ``sources_of``: how many
     of the ``sources_max`` each token has, "" for those of nobody; ``sources_lacking``: who found no
-    place for one more in the last ten minutes, with what it may have.
+    place for one more in the last ten minutes, with what it may have. ``key_id``: of the key that
+    seals what is stored, "" where none does.
     """
 
     path: str
@@ -217,6 +218,7 @@ class StoreStatus:
     sources_max: int = 0
     sources_of: dict[str, int] = field(default_factory=dict)
     sources_lacking: dict[str, int] = field(default_factory=dict)
+    key_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,22 +35,25 @@ One database; all integers big-endian. Values are msgpack arrays, except blocks,
 the CRC-32 of its key and the array (`values.py`). An array may grow at its end.
 
 ======================== =====================================================================
-``00``                   store: format = 1, store id, epoch, agent id, board, created, openings,
-                         boot id of the last opening; lane, machine, medium, the newest openings
-                         (id, last seq of each log), found to be a copy, numbering (`identity.py`)
+``00``                   store: format (2 where something is sealed, else 1), store id, epoch, agent
+                         id, board, created, openings, boot id of the last opening; lane, machine,
+                         medium, the newest openings (id, last seq of each log), found to be a copy,
+                         numbering (`identity.py`), seals: ids of the keys that are needed
 ``00 01``                stamp: number of the transaction that wrote this tree (`stamp.py`)
 ``00 02``                salvage: when, why, moved to, blocks, records, missing, complete?;
                          possibly lost, all known? (absent before they were told)
 ``01`` name              log: id, first, last, records, bytes, trimmed, discarded; looked,
                          looked_bytes, thinned, aggregates (`thinning`; absent before it);
                          seqs that were passed over (absent before they were noted)
-``02`` consumer 00 log   position: floor, state, paused, skipped; the agent's own note of bytes
-                         written is the state of ``$wear``, a name that no consumer has
+``02`` consumer 00 log   position: floor, state, paused, skipped, span, is the state sealed?; the
+                         agent's own note of bytes written is the state of ``$wear``, a name that no
+                         consumer has
 ``03`` source            numbering: next, last seen (ns), by a synced clock?, owner, the sender's
                          opening that sent what is before next
 ``04``                   quarantine: first, last, bytes, dropped, released
 ``04`` number u64        quarantined: code, reason, stream, source, number, arrival, body; consumer,
-                         log, seq of what an upstream refused (absent before it)
+                         log, seq of what an upstream refused (absent before it); or all of it
+                         sealed
 ``05`` boot 16s agent    clock note: number, offset, boot clock, hops, needed?, noted (ns),
                          owner
 ``f0`` log id u8 seq u64 block: header, origin, payload (`block.py`, `payload.py`)
@@ -113,6 +116,16 @@ From then on what that boot stored while its clock was not set is corrected as i
 (`correction.py`): arrivals, ages told by sensors, stored times; never a time that a sensor's own
 clock gave. A boot that was never set stays as it is. Notes of other agents come in entries
 (`Entry.clocks`), and blocks that they stored first are corrected alike.
+
+Sealing
+-------
+With keys (`StoreSettings.keys`, `edge_agent.seal`) the payloads of blocks, the entries of
+quarantine and the states of consumers are encrypted; all else lies open. Checksums are over what
+lies in the file, so that whoever checks, salvages or copies it needs no key. The header names a key
+(``seals``) before anything is sealed with it, and a store that needs one which is not given is
+refused with `StoreSealed` before anything is touched; it is never taken for damaged. What was
+stored before a key was given, or with another, stays as it is until the store is written anew
+(`tools.compact_store`).
 
 Judging duplicates
 ------------------
@@ -196,7 +209,12 @@ from edge_agent.store.format.record_maps import decode_maps, time_of
 from edge_agent.store.format.values import SalvageNote
 from edge_agent.store.identity import Identity, board_fingerprint, machine_fingerprint, new_header
 from edge_agent.store.lmdb_file.pages import PageFile
-from edge_agent.store.lmdb_file.preflight import preflight, preflight_pages, refuse_newer
+from edge_agent.store.lmdb_file.preflight import (
+    preflight,
+    preflight_pages,
+    refuse_newer,
+    refuse_sealed,
+)
 from edge_agent.store.process_lock import LOCK, StoreLock, is_held
 from edge_agent.store.read.scrub_step import DamagedBlock, ScrubStep
 from edge_agent.store.read.statistics import LogStatistics, StoreStatistics
@@ -290,6 +308,7 @@ __all__ = [
     "preflight_pages",
     "prepare_folder",
     "refuse_newer",
+    "refuse_sealed",
     "rename",
     "share_of",
     "slice_indexes",

@@ -168,7 +168,7 @@ def create(path: Path, settings: StoreSettings, header: StoreHeader) -> None:
 
 def build(folder: Path, settings: StoreSettings, header: StoreHeader) -> None:
     """The first transaction of a store: its header and its logs', `MAIN` with id 1."""
-    env = open_environment(folder, settings.map_size)
+    env = open_environment(folder, settings.map_size, clean=settings.keys.current != b"")
     try:
         with writing(env) as txn:
             txn.put(keys.STORE, encode(keys.STORE, header))

@@ -35,7 +35,13 @@ from pathlib import Path
 from msgspec import structs
 
 from edge_agent.store.copy_signs import Medium
-from edge_agent.store.format.values import FORMAT, CopyNote, LogHeader, OpeningValue, StoreHeader
+from edge_agent.store.format.values import (
+    OPEN_FORMAT,
+    CopyNote,
+    LogHeader,
+    OpeningValue,
+    StoreHeader,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +118,7 @@ def new_header(
 ) -> StoreHeader:
     """The header of a store made now; ``agent_id`` and ``lane`` where the agent is an older one."""
     return StoreHeader(
-        FORMAT,
+        OPEN_FORMAT,
         entropy(16).hex(),
         entropy(8).hex(),
         agent_id or entropy(6).hex(),
@@ -131,7 +137,7 @@ def opened_header(
     if here.board and header.board and here.board != header.board:
         anew = new_header(here.board, header.created_ns, entropy)
         note = _noted(header, here.wall_ns, "it is on another board")
-        header = structs.replace(anew, copied=note)
+        header = structs.replace(anew, copied=note).with_seals(header.seals)
     elif reason := why_a_copy(header, here):
         header = as_a_copy(header, here.wall_ns, entropy, reason)
     return structs.replace(

@@ -17,7 +17,7 @@ from typing import Any
 import lmdb
 import msgspec
 
-from edge_agent.errors import StoreDamaged, StoreTooNew
+from edge_agent.errors import StoreDamaged, StoreSealed, StoreTooNew
 from edge_agent.store.clock.boot_offsets import load_clocks
 from edge_agent.store.commit.sources import owner_in
 from edge_agent.store.commit.stamp import writing
@@ -52,7 +52,7 @@ from edge_agent.store.identity import (
     tell_copied,
 )
 from edge_agent.store.lmdb_errors import TROUBLE, is_damage, translated
-from edge_agent.store.lmdb_file.preflight import preflight, refuse_newer
+from edge_agent.store.lmdb_file.preflight import preflight, refuse_newer, refuse_sealed
 from edge_agent.store.process_lock import LOCK
 from edge_agent.store.read.cursor import last_dated
 from edge_agent.store.repair.salvage import salvage, told_of
@@ -127,11 +127,13 @@ def open_or_salvage(
 
     Raises:
         StoreTooNew: a newer version wrote it; nothing was changed.
+        StoreSealed: its key is not among the settings'; nothing was changed.
         StoreFailed: the disk refuses.
     """
     try:
         # Before anything else, so that nothing at all is changed in a newer version's folder.
         refuse_newer(path / STORE)
+        refuse_sealed(path / STORE, settings.keys)
         tidy(path)
         if not (path / STORE).exists():
             make_store(path, settings, clock, entropy)
@@ -186,7 +188,8 @@ def _open_store(
     map_size: int,
 ) -> OpenStore:
     try:
-        env = open_environment(path / STORE, map_size)
+        # What is not written of a page would be whatever this process had there: records, maybe.
+        env = open_environment(path / STORE, map_size, clean=settings.keys.current != b"")
     except TROUBLE as error:
         if is_damage(error):
             raise StoreDamaged(f"opening {path}: {error}") from error
@@ -262,6 +265,9 @@ def _mark(
     if header.copied is not None and header.copied != found.copied:
         tell_copied(header)
     header = msgspec.structs.replace(header, boot=boot_id)
+    if settings.keys.current:
+        # Before anything is sealed with it.
+        header = header.with_seals(settings.keys.also(header.seals))
     # Counting the openings really dirties a page; without that LMDB would sync nothing.
     txn.put(keys.STORE, encode(keys.STORE, header))
     for log, value in made.items():
@@ -304,6 +310,8 @@ def load(
     logs that the file does not have yet.
     """
     header = read_header(txn.get(keys.STORE))
+    if lacking := settings.keys.lacks(header.seals):
+        raise StoreSealed(f"the store: {lacking}")
     logs: dict[str, LogHeader] = {}
     shares: dict[str, int] = {}
     cursor = txn.cursor()

@@ -21,6 +21,7 @@ from edge_agent.store.commit.positions import (
     read_newest_quarantine,
     read_positions,
     read_quarantine,
+    state_in,
 )
 from edge_agent.store.commit.sources import (
     LOOK_EVERY_NS,
@@ -79,7 +80,7 @@ class Questions(ABC):
         offsets = self._state.clocks.offsets
 
         def question(txn: lmdb.Transaction[memoryview]) -> list[Block | Gap]:
-            items = read_blocks(txn, log, after, limit_bytes, offsets)
+            items = read_blocks(txn, log, after, limit_bytes, offsets, self.settings.keys)
             ends = None
             if any(isinstance(item, Gap) and item.reason == "damaged" for item in items):
                 log_id = self._state.logs[log].id
@@ -129,13 +130,13 @@ class Questions(ABC):
         def question(txn: lmdb.Transaction[memoryview]) -> tuple[int, bytes | None]:
             raw = txn.get(key)
             value = PositionValue(0, None) if raw is None else decode(key, raw, PositionValue)
-            return value.floor, value.state
+            return value.floor, state_in(key, value, self.settings.keys)
 
         return self._ask(question)
 
     def consumers(self) -> list[ConsumerView]:
         """Every stored position, those of consumers that are no longer configured included."""
-        return self._ask(read_positions)
+        return self._ask(lambda txn: read_positions(txn, self.settings.keys))
 
     def next_of(self, source: str) -> int:
         """The number expected next of a source, 0 where it was never seen.
@@ -199,11 +200,11 @@ class Questions(ABC):
 
     def quarantine(self, after: int, limit: int) -> list[tuple[int, Quarantined]]:
         """Up to ``limit`` entries numbered above ``after``, oldest first."""
-        return self._ask(lambda txn: read_quarantine(txn, after, limit))
+        return self._ask(lambda txn: read_quarantine(txn, after, limit, self.settings.keys))
 
     def newest_quarantine(self, limit: int) -> list[tuple[int, Quarantined]]:
         """Up to ``limit`` entries, newest first."""
-        return self._ask(lambda txn: read_newest_quarantine(txn, limit))
+        return self._ask(lambda txn: read_newest_quarantine(txn, limit, self.settings.keys))
 
     def clock_number(self) -> int:
         """The number of the newest clock note, 0 before the first."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from edge_agent.seal import OPEN, KeyRing
 from edge_agent.store.copy_signs import LookAtMedium, nowhere
 
 #: The log that always exists and takes what no other log's patterns name.
@@ -92,6 +93,7 @@ class StoreSettings:
         board, machine: fingerprints of this board and installation, "" where it cannot be told
             (`identity.py`).
         medium: what tells where the store's file is (`copy_signs.py`).
+        keys: what seals records and opens them (`edge_agent.seal`).
     """
 
     size: int = 1024 * 1024 * 1024
@@ -105,6 +107,7 @@ class StoreSettings:
     board: str = ""
     machine: str = ""
     medium: LookAtMedium = nowhere
+    keys: KeyRing = OPEN
     #: Derived: the file's size as LMDB gets it.
     map_size: int = field(init=False, default=0)
 

@@ -11,8 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from edge_agent.cli.check import command
+from edge_agent.seal import read_keys
+from edge_agent.store import Engine
 from edge_agent.store.process_lock import StoreLock
+from tests.manual_clock import ManualClock
 from tests.ops.real import agent
+from tests.store.support import entry, small
 
 
 @pytest.fixture
@@ -63,7 +67,7 @@ async def test_deep_down_a_sound_store_is_sound_and_says_how_much_was_read(store
     told = json.loads(
         CliRunner().invoke(command, ["--data", str(store), "--deep", "--json"]).stdout
     )
-    assert told["deep"] == {"problems": [], "bytes": 16 << 20, "records": 2000}
+    assert told["deep"] == {"problems": [], "bytes": 16 << 20, "records": 2000, "sealed": 0}
 
 
 async def test_deep_down_damage_is_found_too(store: Path) -> None:
@@ -74,3 +78,21 @@ async def test_deep_down_damage_is_found_too(store: Path) -> None:
     path.write_bytes(data)
     done = CliRunner().invoke(command, ["--data", str(store), "--deep", "--json"])
     assert done.exit_code == 1 and json.loads(done.stdout)["deep"]["problems"]
+
+
+def test_what_is_sealed_is_checked_without_its_key_and_looked_into_with_it(tmp_path: Path) -> None:
+    key = tmp_path / "store.key"
+    key.touch(mode=0o600)
+    key.write_text("5e" * 32)
+    seals = read_keys(str(key), os.urandom)
+    path = tmp_path / "agent"
+    engine = Engine.open(path, small(keys=seals), clock=ManualClock(), entropy=os.urandom)
+    engine.commit([entry(5, 1)])
+    engine.close()
+    config = tmp_path / "edge-agent.toml"
+    for named, told in ((key, ""), (tmp_path / "none", "1 values are sealed and were not looked")):
+        config.write_text(f'[store]\nkey_file = "{named}"\n')
+        options = ["--config", str(config), "--data", str(path), "--deep"]
+        done = CliRunner().invoke(command, options)
+        assert done.exit_code == 0 and f"{path}: sound" in done.output, done.output
+        assert told in done.output and ("were not looked" in done.output) == bool(told)

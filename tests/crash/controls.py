@@ -22,6 +22,7 @@ import trio
 from edge_agent.commit.gather import PendingEntries, Ticket
 from edge_agent.errors import StoreFull
 from edge_agent.log import Log
+from edge_agent.seal import KeyRing
 from edge_agent.store import create
 from edge_agent.store.commit import positions
 from edge_agent.store.commit.group import Group
@@ -102,7 +103,7 @@ def positions_elsewhere() -> None:
             return {}
         return found
 
-    def put(_: object, position: Position, __: object, end: int) -> int:
+    def put(_: object, position: Position, __: object, end: int, ___: object) -> int:
         held, state = read().get(f"{position.consumer} {position.log}", (0, None))
         floor = max(held, min(position.floor, end))
         now = {f"{position.consumer} {position.log}": (floor, position.state or state)}
@@ -139,13 +140,15 @@ def crc_off() -> None:
     """Blocks are read whatever their checksums say."""
     real_decode = block_format.decode_block
 
-    def decode(log: str, first: int, key: bytes, value: memoryview) -> block_format.Block:
+    def decode(
+        log: str, first: int, key: bytes, value: memoryview, seals: KeyRing | None = None
+    ) -> block_format.Block:
         # Made right, so that all else is as it is.
         whole = bytearray(value)
         place = slice(block_format.HEADER_BYTES - 4, block_format.HEADER_BYTES)
         whole[place] = bytes(4)
         whole[place] = zlib.crc32(whole, zlib.crc32(key)).to_bytes(4, "big")
-        return real_decode(log, first, key, memoryview(whole))
+        return real_decode(log, first, key, memoryview(whole), seals)
 
     _break_everywhere(real_decode, decode)
 

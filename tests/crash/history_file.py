@@ -2,7 +2,8 @@
 
 After any cut the file opens, sound; its positions are those of a flush that was begun, and not
 older than the last that was done; every record up to them is there, once and as it was, and none
-behind them; and the minutes are those of these records. Then the next flush is written.
+behind them; and the minutes are those of these records. Then the next flush is written. Half of the
+flushes are sealed: the key is given in the middle.
 
 ``python -m tests.crash.history_file MARKS FOLDER BROKEN`` is what is recorded. What is BROKEN on
 purpose (`CONTROLS`) the explorer has to find.
@@ -24,6 +25,7 @@ from edge_agent.digest import HistoryFile, HistoryWriter
 from edge_agent.digest.file import Flush
 from edge_agent.history import keys
 from edge_agent.record import Record, Run
+from edge_agent.seal import KeyRing
 from edge_agent.store import Block, encode_runs
 from tests.crash.choices import Plan
 from tests.crash.conversations import Fact
@@ -40,6 +42,7 @@ LIMIT: Final = 1024 * 1024
 FLUSHES: Final = 6
 STREAMS: Final = 4
 _EACH: Final = 30
+KEYS: Final = KeyRing((bytes(32),), os.urandom)
 #: Images among which a control has to be noticed.
 CONTROL_TRIES: Final = 300
 #: Far enough from one to the next that hours and days are closed.
@@ -83,6 +86,10 @@ def _record(marks: int, path: Path, broken: str) -> None:
     file, _ = HistoryFile.open(path, LIMIT, "store", "epoch")
     history = HistoryWriter(file, FOREVER)
     for number in range(1, FLUSHES + 1):
+        if number == FLUSHES // 2 + 1:
+            file.close()
+            file, _ = HistoryFile.open(path, LIMIT, "store", "epoch", KEYS)
+            history = HistoryWriter(file, FOREVER)
         flush = flush_one(history, number)
         last = flush.header.positions["main"]
         os.write(marks, b"greeted %d" % last)
@@ -128,7 +135,7 @@ def judged(history: History, bench: Path) -> Try:
 
     def attempt(moment: Moment, _: Image) -> Verdict:
         acked, begun = (told.get("main", 0) for told in (moment.known.acked, moment.known.greeted))
-        file, told = HistoryFile.open(bench / AGENT, LIMIT, "store", "epoch")
+        file, told = HistoryFile.open(bench / AGENT, LIMIT, "store", "epoch", KEYS)
         try:
             verdict = Verdict(_problems(file, told, acked, begun), checked=acked)
         finally:

@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.errors import StoreFull
+from edge_agent.seal import OPEN, KeyRing
 from edge_agent.store import Engine, Entry, Gap, Position, Quarantined
 from edge_agent.store.format.keys import STAMP
 from edge_agent.store.lmdb_file.pages import ROOT_BYTES, PageFile
@@ -44,6 +45,8 @@ from tests.store.support import MIB, START_NS, entry, read_all, records, seeded
 
 #: How many writes of its slot a root is old, and so how many stores come of one history.
 GENERATIONS = 8
+#: Some stores are sealed.
+KEYS = KeyRing((bytes(32),), os.urandom)
 STORES_PER_HISTORY = 3 * GENERATIONS
 LOGS = {"main": "a/1", "alarms": "alarms/x"}
 OUTCOMES = ("back", "counted", "as if cut", "WRONG")
@@ -201,6 +204,7 @@ def _shape(dice: random.Random) -> tuple[StoreSettings, tuple[int, ...]]:
             LogSettings("main", share=0.2 if ring else 0.4, when_full=policy),
         ),
         consumers=consumers if dice.random() < 0.6 else (),
+        keys=KEYS if dice.random() < 0.3 else OPEN,
     )
     pads = dice.choice([(0, 40), (0, 40, 300, 1500), (1500, 3000)])
     return settings, pads

@@ -26,7 +26,7 @@ from tests.crash.hub import FakeHub, Lane
 from tests.crash.images import Image
 from tests.crash.sensor import KINDS, Sensor
 from tests.crash.verdict import CLOCK, CONSUMER, Verdict, settings
-from tests.crash.workload import CONFIG, LOGS
+from tests.crash.workload import CONFIG, LOGS, with_key
 from tests.model.determinism import SimulatedClock, run_inline, run_seeded
 from tests.model.memory_network import MemoryNetwork
 
@@ -44,7 +44,8 @@ class Survivor:
         self._history = history
         self._path = bench / AGENT
         self._settings = settings(self._path)
-        self._config = parse(CONFIG.format(port=2, hub_port=1, path=self._path), "survivor")
+        text = CONFIG.format(port=2, hub_port=1, path=self._path)
+        self._config = parse(with_key(text, bench.with_suffix(".key")), "survivor")
 
     def judge(self, moment: Moment, image: Image) -> Verdict:
         """Start on what lies in the bench, let everything go on, stop, compare."""

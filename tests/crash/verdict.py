@@ -9,6 +9,7 @@ the next append commits and can be read.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +19,13 @@ import msgspec
 
 from edge_agent.config import parse
 from edge_agent.record import Run
+from edge_agent.seal import KeyRing
 from edge_agent.store import Block, Engine, Entry, Numbering, Stored, StoreSettings
 from edge_agent.wiring import store_settings
 from tests.crash.aggregates import Aggregate
 from tests.crash.history import History, Known
 from tests.crash.sensor import KINDS
-from tests.crash.workload import CONFIG, LOGS
+from tests.crash.workload import CONFIG, LOGS, SECRET
 from tests.manual_clock import ManualClock
 
 #: Later than any recorded run.
@@ -61,7 +63,8 @@ class Verdict:
 
 def settings(path: Path) -> StoreSettings:
     """What the agent of the workload tells its store."""
-    return store_settings(parse(CONFIG.format(port=1, hub_port=2, path=path), "workload"))
+    config = parse(CONFIG.format(port=1, hub_port=2, path=path), "workload")
+    return store_settings(config, keys=KeyRing((SECRET,), os.urandom))
 
 
 class Judge:

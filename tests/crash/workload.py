@@ -4,7 +4,9 @@ Several sensors, three logs, a hub; each phase begins with a mark in the trace. 
 so small that the store wraps: what the hub has acknowledged is trimmed, and while the hub is away
 the oldest is discarded in one log, and gives way to aggregates in another. Among the sensors is a
 stranger, whose token is as good as theirs and who says their names; it has to be told that they are
-not its own. ``broken`` names the promise that is broken in the agent (`controls`).
+not its own. The second start is given a key, so that from there on what is stored is sealed: power
+cuts fall before, while and after that is turned on. ``broken`` names the promise that is broken in
+the agent (`controls`).
 """
 
 from __future__ import annotations
@@ -64,10 +66,19 @@ backoff_max = "50ms"
 batch_age = "5ms"
 """
 START_S: Final = 30.0
+#: What the second start seals with.
+SECRET: Final = bytes(range(32))
 #: The sensors whose log thins.
 DEEP: Final = ("deep/5", "deep/6", "rare/7")
 #: What a mark's request begins with.
 MARK: Final = "/mark-"
+
+
+def with_key(config: str, file: Path) -> str:
+    """A configuration whose store is sealed, its key in ``file``, which is written."""
+    file.touch(mode=0o600)
+    file.write_text(SECRET.hex())
+    return config.replace("[store]\n", f'[store]\nkey_file = "{file}"\n')
 
 
 class Run:
@@ -99,9 +110,11 @@ class Run:
         (self.folder / "disk").mkdir(parents=True)
         text = CONFIG.format(port=self.port, path=self.store, hub_port=self.hub_port)
         text = text.replace("[listen]\n", self._listen)
-        (self.folder / "edge-agent.toml").write_text(text)
+        file = self.folder / "edge-agent.toml"
+        file.write_text(text)
         with trio.fail_after(180):
             await self._running(self._first_life)
+            file.write_text(with_key(text, self.folder / "store.key"))
             await self._running(self._second_life)
         # Who breaks promises on purpose may tell its hub nonsense, too.
         assert self.broken != "none" or not self.hub.problems, self.hub.problems

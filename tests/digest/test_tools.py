@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import lmdb
@@ -14,16 +15,17 @@ from edge_agent.digest import (
     rewrite_history,
 )
 from edge_agent.digest.file import DAMAGED, REBUILT
-from edge_agent.errors import StoreFailed
+from edge_agent.errors import StoreFailed, StoreSealed
 from edge_agent.history import FOLDER, keys
 from edge_agent.history.keys import HOUR_NS, HOURS, MINUTE_NS, MINUTES, RAW
+from edge_agent.seal import OPEN, KeyRing
 from edge_agent.store import DATA, writing
 from tests.digest.whole_files import LIMIT_BYTES, MIDNIGHT_NS, flushed, run_of
 
 SECRET = "what nobody may read any more"
 
 
-def a_day(path: Path) -> None:
+def a_day(path: Path, seals: KeyRing = OPEN) -> None:
     """Two streams for 26 hours, flushed each hour."""
     flushed(
         path,
@@ -35,6 +37,7 @@ def a_day(path: Path) -> None:
             ]
             for hour in range(26)
         ],
+        seals=seals,
     )  # fmt: skip
 
 
@@ -145,3 +148,48 @@ def owner(folder: Path) -> tuple[str, str]:
     with lmdb.open(str(folder), readonly=True, lock=False) as env, env.begin(buffers=True) as txn:
         header = read_header(txn)
     return header.store_id, header.epoch
+
+
+FIRST, SECOND = (KeyRing((bytes([n]) * 32,), os.urandom) for n in (1, 2))
+
+
+def lies_open(file: Path) -> bool:
+    data = file.read_bytes()
+    return SECRET.encode() in data or b"b/secret" in data
+
+
+def test_nothing_lies_open_in_a_history_with_a_key_and_its_checksums_need_none(
+    tmp_path: Path,
+) -> None:
+    a_day(tmp_path, FIRST)
+    assert not lies_open(tmp_path / FOLDER / DATA)
+    report = check_history(tmp_path, deep=True)
+    assert report is not None and not report.problems and report.sealed == 106
+    report = check_history(tmp_path, deep=True, seals=FIRST)
+    assert report is not None and not report.problems
+    assert (report.records, report.sealed) == (2 * 26 * 60, 0)
+    # A backup is as it is.
+    target = tmp_path / "backup"
+    target.mkdir()
+    assert BACKUP in back_up_history(tmp_path, target)
+    assert not lies_open(target / BACKUP)
+    assert restore_history(target, tmp_path, "other", "epoch")
+    report = check_history(tmp_path, seals=FIRST)
+    assert report is not None and (report.records, report.problems) == (2 * 26 * 60, [])
+
+
+def test_history_is_sealed_erased_and_opened_again_as_it_is_written_anew(tmp_path: Path) -> None:
+    a_day(tmp_path)
+    assert lies_open(tmp_path / FOLDER / DATA)
+    rewrite_history(tmp_path, seals=FIRST)
+    assert not lies_open(tmp_path / FOLDER / DATA)
+    for lacking in (OPEN, SECOND):
+        with pytest.raises(StoreSealed, match=r"store\.key_file"):
+            rewrite_history(tmp_path, seals=lacking)
+    both = KeyRing((*SECOND.secrets, *FIRST.secrets), os.urandom)
+    assert rewrite_history(tmp_path, lambda name: name == "b/secret", both) == ["b/secret"]
+    report = check_history(tmp_path, seals=SECOND)
+    assert report is not None and (report.records, report.sealed) == (26 * 60, 0)
+    rewrite_history(tmp_path, seals=KeyRing(SECOND.secrets))
+    report = check_history(tmp_path)
+    assert report is not None and (report.records, report.sealed) == (26 * 60, 0)

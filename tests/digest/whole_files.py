@@ -13,6 +13,7 @@ from edge_agent.clock import Reading
 from edge_agent.digest import HistoryFile, HistoryWriter, Keep
 from edge_agent.history.keys import DAY_NS, HOUR_NS
 from edge_agent.record import Run
+from edge_agent.seal import OPEN, KeyRing
 from edge_agent.store import Engine, Entry, StoreSettings
 
 #: Midnight of a day in 2026.
@@ -42,12 +43,16 @@ def run_of(stream: str, seq: int, times: Iterable[int], **fields: Any) -> Run:
     return Run(stream, "source", seq, high, True, count, body, low, high)
 
 
-def flushed(path: Path, batches: Iterable[list[Run]], step_ns: int = HOUR_NS) -> None:
-    """A store and a history below ``path``, a flush for each batch and ``step_ns`` between them."""
+def flushed(
+    path: Path, batches: Iterable[list[Run]], step_ns: int = HOUR_NS, seals: KeyRing = OPEN
+) -> None:
+    """A store and a history below ``path``, a flush for each batch and ``step_ns`` between them;
+    ``seals``: of history.
+    """
     clock = SetClock()
     engine = Engine.open(path, StoreSettings(size=16 * 2**20), clock=clock, entropy=os.urandom)
     identity = engine.identity
-    file, _ = HistoryFile.open(path, LIMIT_BYTES, identity.store_id, identity.epoch)
+    file, _ = HistoryFile.open(path, LIMIT_BYTES, identity.store_id, identity.epoch, seals)
     history = HistoryWriter(file, Keep(3660 * DAY_NS, 3660 * DAY_NS, 3660 * DAY_NS))
     for runs in batches:
         clock.now_ns += step_ns

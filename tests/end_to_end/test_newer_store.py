@@ -12,6 +12,7 @@ from edge_agent.store import Engine
 from edge_agent.store.commit.stamp import writing
 from edge_agent.store.create import open_environment
 from edge_agent.store.format.keys import STORE
+from edge_agent.store.format.values import FORMAT
 from edge_agent.store.lmdb_file.pages import PageFile
 from tests.manual_clock import ManualClock
 from tests.preloaded import run
@@ -49,14 +50,14 @@ def start(path: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_newer_store_is_refused_with_exit_code_78_and_not_a_byte_is_changed(path: Path) -> None:
-    written_by_format(path, 2)
+    written_by_format(path, FORMAT + 1)
     # What an interrupted step left is not tidied either.
     (path / "store.new").mkdir()
     (path / "store.new" / "data.mdb").write_bytes(b"half")
     before = digest(path)
     ended = start(path)
     assert ended.returncode == 78, ended.stderr
-    assert "format 2" in ended.stderr
+    assert f"format {FORMAT + 1}" in ended.stderr
     assert "install the version that wrote it" in ended.stderr
     assert digest(path) == before
 

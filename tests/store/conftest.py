@@ -11,7 +11,7 @@ import pytest
 from edge_agent.store import Engine
 from edge_agent.store.tools.check import check_store
 from tests.manual_clock import ManualClock
-from tests.store.support import seeded, small
+from tests.store.support import KEYS, seeded, small
 
 
 class Stores:
@@ -47,7 +47,7 @@ class Stores:
             engine.close()
         for path in {engine.path for engine in self._engines}:
             if path.name not in self.damaged:
-                report = check_store(path)
+                report = check_store(path, KEYS)
                 assert not report.problems
                 assert not report.gaps
 

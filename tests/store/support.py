@@ -13,6 +13,7 @@ from typing import Any
 import msgpack
 
 from edge_agent.record import ForeignBlock, Origin, Record, Run
+from edge_agent.seal import OPEN, KeyRing
 from edge_agent.store import Block, Engine, Entry, Gap, Numbering, encode_runs
 from edge_agent.store.settings import LogSettings, StoreSettings
 
@@ -21,6 +22,8 @@ MIB = 1024 * 1024
 #: Bytes of a page of the stores that are made here, as many as the kernel says: 4 KiB on most
 #: machines, 16 KiB on a Raspberry Pi 5. `make test-pages` runs all of this with those.
 PAGE = os.sysconf("SC_PAGE_SIZE")
+#: What these stores are sealed with: `make test-sealed` runs all of this with a key.
+KEYS = KeyRing((bytes(32),), os.urandom) if os.environ.get("EDGE_AGENT_TEST_SEALED") else OPEN
 
 
 def pack(value: Any) -> bytes:
@@ -105,6 +108,7 @@ def small(**changes: Any) -> StoreSettings:
     """Settings for a store that is quick to make; one log with 80 % of 4 MiB."""
     changes.setdefault("size", 4 * MIB)
     changes.setdefault("logs", (LogSettings("main", share=0.8),))
+    changes.setdefault("keys", KEYS)
     return StoreSettings(**changes)
 
 

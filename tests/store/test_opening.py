@@ -13,7 +13,7 @@ from edge_agent.store.commit.stamp import writing
 from edge_agent.store.create import STORE, open_environment
 from edge_agent.store.format.keys import STORE as STORE_KEY
 from edge_agent.store.format.keys import log_key
-from edge_agent.store.format.values import StoreHeader, decode, encode
+from edge_agent.store.format.values import FORMAT, StoreHeader, decode, encode
 from edge_agent.store.opening import FolderCheck, open_store, read_header
 from edge_agent.store.tools.check import check_store
 from tests.store.conftest import Stores
@@ -60,11 +60,11 @@ def test_a_newer_store_is_left_untouched(stores: Stores) -> None:
         raw = txn.get(STORE_KEY)
         assert raw is not None
         header = decode(STORE_KEY, raw, StoreHeader)
-        fields = [2, *[getattr(header, n) for n in header.__struct_fields__[1:]]]
+        fields = [FORMAT + 1, *[getattr(header, n) for n in header.__struct_fields__[1:]]]
         txn.put(STORE_KEY, sealed(STORE_KEY, msgspec.msgpack.encode(fields)))
     env.close()
     before = stores.data().read_bytes()
-    with pytest.raises(StoreTooNew, match="format 2"):
+    with pytest.raises(StoreTooNew, match=f"format {FORMAT + 1}"):
         stores.open()
     assert stores.data().read_bytes() == before
     stores.damaged.add("agent")

@@ -19,8 +19,15 @@ from edge_agent.errors import StoreDamaged
 from edge_agent.history import keys
 from edge_agent.history.format.rollup import Rollup, decode_rollup
 from edge_agent.history.format.segment import HistorySegment, decode_segment
-from edge_agent.history.format.stored import HistoryHeader, checked, read_header, scan
+from edge_agent.history.format.stored import (
+    HistoryHeader,
+    checked,
+    read_header,
+    read_value,
+    scan,
+)
 from edge_agent.history.keys import BUCKET_NS, HOUR_NS, LEVELS, RAW, part_key
+from edge_agent.seal import OPEN, KeyRing, is_sealed
 
 Part = TypeVar("Part")
 #: Of more buckets than this it is looked up which there are.
@@ -32,12 +39,15 @@ TailOf = Mapping[str, Sequence[tuple[int, HistorySegment]]]
 
 @dataclass(slots=True)
 class View:
-    """One moment of history. ``pause`` is called now and then, and may raise to end a question."""
+    """One moment of history. ``pause`` is called now and then, and may raise to end a question;
+    ``seals`` open what is sealed.
+    """
 
     txn: lmdb.Transaction[memoryview]
     header: HistoryHeader
     tail: TailOf
     pause: Callable[[], None]
+    seals: KeyRing = OPEN
     damaged: int = 0
     _range: dict[int, tuple[int, int] | None] = field(default_factory=dict)
     _known: dict[int, list[int]] = field(default_factory=dict)
@@ -93,7 +103,7 @@ class View:
         return found
 
     def _decoded(
-        self, decode: Callable[[bytes | memoryview], Part], raw: memoryview
+        self, decode: Callable[[bytes | memoryview], Part], raw: bytes | memoryview
     ) -> Part | None:
         try:
             return decode(raw)
@@ -101,14 +111,16 @@ class View:
             self.damaged += 1
             return None
 
-    def _get(self, level: int, bucket: int, number: int) -> Iterator[memoryview]:
+    def _get(self, level: int, bucket: int, number: int) -> Iterator[bytes | memoryview]:
         self.pause()
         if not number:
             return
         begin = part_key(level, bucket, number, 0)
         for key, raw in scan(self.txn, begin, part_key(level, bucket, number + 1, 0)):
             try:
-                yield checked(key, raw)
+                value = checked(key, raw)
+                # What is open is not copied.
+                yield read_value(key, raw, self.seals) if is_sealed(value) else value
             except StoreDamaged:
                 self.damaged += 1
 
@@ -146,7 +158,9 @@ class HistoryReader:
         self._env: lmdb.Environment | None = None
         self._which: tuple[int, int] = (0, 0)
 
-    def view(self, tail: TailOf, flushes: int, pause: Callable[[], None]) -> View | None:
+    def view(
+        self, tail: TailOf, flushes: int, pause: Callable[[], None], seals: KeyRing = OPEN
+    ) -> View | None:
         """The file as of now; None where it was written since ``tail`` was taken.
 
         Raises:
@@ -166,7 +180,7 @@ class HistoryReader:
         if header.flushes != flushes:
             txn.abort()
             return None
-        return View(txn, header, tail, pause)
+        return View(txn, header, tail, pause, seals)
 
     def close(self) -> None:
         """Give the file back; the next `view` opens it again."""

@@ -14,9 +14,12 @@ from msgspec import Struct
 
 from edge_agent.errors import StoreDamaged
 from edge_agent.history.keys import META
+from edge_agent.seal import OPEN, KeyRing
 
 HISTORY_FORMAT = 1
 _CRC_BYTES = 4
+#: What values are sealed for, and their key.
+_PLACE = b"history"
 
 
 class HistoryHeader(Struct, array_like=True, frozen=True):
@@ -36,6 +39,8 @@ class HistoryHeader(Struct, array_like=True, frozen=True):
     missed: int
     #: Buckets of days up to this one have hours of their own.
     hours_until: int
+    #: Ids of the keys that parts and names may be sealed with.
+    seals: tuple[bytes, ...] = ()
 
 
 _HEADER = msgspec.msgpack.Decoder(HistoryHeader)
@@ -74,13 +79,21 @@ def scan(
         yield key, raw
 
 
-def sealed(key: bytes, value: bytes) -> bytes:
-    """A value as it is stored: with its checksum."""
+def to_store(key: bytes, value: bytes, seals: KeyRing = OPEN) -> bytes:
+    """A value as it is stored: sealed where ``seals`` do, and with its checksum."""
+    value = seals.sealed(_PLACE + key, value)
     return value + zlib.crc32(value, zlib.crc32(key)).to_bytes(_CRC_BYTES, "big")
 
 
+def read_value(key: bytes, raw: memoryview, seals: KeyRing = OPEN) -> bytes:
+    """The value that was stored. Raises StoreDamaged where its checksum is wrong, or where none of
+    ``seals`` opens it.
+    """
+    return seals.opened(_PLACE + key, checked(key, raw))
+
+
 def checked(key: bytes, raw: memoryview) -> memoryview:
-    """A stored value without its checksum. Raises StoreDamaged where that is wrong."""
+    """A stored value, sealed or not, without its checksum. Raises StoreDamaged if that is wrong."""
     value = raw[:-_CRC_BYTES]
     found = zlib.crc32(value, zlib.crc32(key))
     if len(raw) < _CRC_BYTES or found != int.from_bytes(raw[-_CRC_BYTES:], "big"):

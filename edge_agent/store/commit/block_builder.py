@@ -67,6 +67,7 @@ class Filling:
         self._txn = txn
         self._logs = logs
         self._limit = settings.block_bytes
+        self._seals = settings.keys
         self._moment = moment
         self._before_set = before_set
         #: Whether something was stored that arrived while the clock, now set, was not.
@@ -178,7 +179,7 @@ class Filling:
     def _put(self, log: str, packed: Packed, moment: Moment | None = None) -> None:
         header = self._logs[log]
         key = keys.block_key(header.id, header.last + 1)
-        value = encode_block(key, packed, moment or self._moment)
+        value = encode_block(key, packed, moment or self._moment, self._seals)
         self._txn.put(key, value, overwrite=False)
         self._logs[log] = msgspec.structs.replace(
             header,

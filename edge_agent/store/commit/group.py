@@ -182,7 +182,11 @@ class Group:
         for item in entry.quarantine:
             if numbering is None or numbering.restart or not 0 < item.number < stored:
                 self.state.quarantine = put_quarantined(
-                    self._txn, self.state.quarantine, item, self._page_bytes
+                    self._txn,
+                    self.state.quarantine,
+                    item,
+                    self._page_bytes,
+                    self._settings.keys,
                 )
                 add(self.counts.quarantined, item.code, 1)
         for number in entry.released:
@@ -192,7 +196,8 @@ class Group:
             )
         for position in entry.positions:
             log, end = self.state.logs.get(position.log), self._filling.end(position.log)
-            self._filling.discard(position.log, put_position(self._txn, position, log, end))
+            passed = put_position(self._txn, position, log, end, self._settings.keys)
+            self._filling.discard(position.log, passed)
 
     def _keep_time(self) -> None:
         moment = self._moment

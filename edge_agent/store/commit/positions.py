@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import lmdb
 import msgspec
 
 from edge_agent.errors import StoreDamaged
+from edge_agent.seal import OPEN, KeyRing
 from edge_agent.store.format import keys
 from edge_agent.store.format.values import (
     LogHeader,
@@ -16,6 +18,7 @@ from edge_agent.store.format.values import (
     QuarantineValue,
     decode,
     encode,
+    encode_entry,
 )
 from edge_agent.store.types import (
     QUARANTINE_BYTES_MAX,
@@ -24,6 +27,8 @@ from edge_agent.store.types import (
     Quarantined,
     is_backlog,
 )
+
+logger = logging.getLogger(__name__)
 
 #: Characters kept of each text of a quarantine entry; its body has a limit of its own.
 _TEXT_MAX = 1000
@@ -43,11 +48,15 @@ class ConsumerView:
 
 
 def put_position(
-    txn: lmdb.Transaction[bytes], position: Position, log: LogHeader | None, end: int
+    txn: lmdb.Transaction[bytes],
+    position: Position,
+    log: LogHeader | None,
+    end: int,
+    seals: KeyRing,
 ) -> int:
     """Store a consumer's word; how many records it skips by a person's order, at most.
 
-    ``end``: the last seq of its log ``log``; nobody can have done more.
+    ``end``: the last seq of its log ``log``; nobody can have done more. ``seals`` seal its state.
     """
     assert position.state is None or len(position.state) <= STATE_BYTES_MAX
     key = keys.position_key(position.consumer, position.log)
@@ -61,7 +70,10 @@ def put_position(
     held = PositionValue(0, None) if raw is None else decode(key, raw, PositionValue)
     wanted = max(min(position.floor, end), 0)
     floor = wanted if position.rewind else max(held.floor, wanted)
-    state = held.state if position.state is None else position.state
+    if position.state is not None and position.state != state_in(key, held, seals):
+        stated = with_state(key, held, position.state, seals)
+    else:
+        stated = held
     paused, passed = held.paused, 0
     if position.order in ("pause", "resume"):
         paused = position.order == "pause"
@@ -69,13 +81,32 @@ def put_position(
         # What was trimmed before counts as little as seqs that a salvage left out.
         passed = min(max(floor - max(held.floor, log.first - 1), 0), log.records)
     span = position.span or held.span
-    value = PositionValue(floor, state, paused, held.skipped + passed, span)
+    value = PositionValue(floor, stated.state, paused, held.skipped + passed, span, stated.sealed)
     if raw is None or value != held:
         txn.put(key, encode(key, value))
     return passed
 
 
-def read_positions(txn: lmdb.Transaction[memoryview]) -> list[ConsumerView]:
+def state_in(key: bytes, value: PositionValue, seals: KeyRing) -> bytes | None:
+    """The state in what lies under ``key``; None where it has none, or none that can be opened."""
+    if value.state is None or not value.sealed:
+        return value.state
+    try:
+        return seals.opened(key, value.state)
+    except StoreDamaged as error:
+        # The checksum is right, so that it was made to be another one. Its consumer begins as one
+        # that has none.
+        logger.error("the state of %r: %s", key[1:].decode("utf-8", "replace"), error)
+        return None
+
+
+def with_state(key: bytes, value: PositionValue, state: bytes, seals: KeyRing) -> PositionValue:
+    """What is to lie under ``key``, with another state."""
+    sealed = seals.sealed(key, state)
+    return msgspec.structs.replace(value, state=sealed, sealed=bool(seals.current))
+
+
+def read_positions(txn: lmdb.Transaction[memoryview], seals: KeyRing = OPEN) -> list[ConsumerView]:
     """All stored positions, in the order of their names."""
     found: list[ConsumerView] = []
     cursor = txn.cursor()
@@ -86,18 +117,23 @@ def read_positions(txn: lmdb.Transaction[memoryview]) -> list[ConsumerView]:
             break
         value = decode(key, raw, PositionValue)
         consumer, _, log = key[1:].decode().rpartition("\x00")
-        facts = (value.floor, value.state, value.paused, value.skipped, value.span)
+        state = state_in(key, value, seals)
+        facts = (value.floor, state, value.paused, value.skipped, value.span)
         found.append(ConsumerView(consumer, log, *facts))
     return found
 
 
 def put_quarantined(
-    txn: lmdb.Transaction[bytes], header: QuarantineHeader, item: Quarantined, page_bytes: int
+    txn: lmdb.Transaction[bytes],
+    header: QuarantineHeader,
+    item: Quarantined,
+    page_bytes: int,
+    seals: KeyRing,
 ) -> QuarantineHeader:
     """Store one entry; quarantine's header with it counted."""
     number = header.last + 1
     key = keys.quarantine_key(number)
-    value = encode(
+    value = encode_entry(
         key,
         QuarantineValue(
             item.code,
@@ -111,6 +147,7 @@ def put_quarantined(
             item.log,
             item.seq,
         ),
+        seals,
     )
     txn.put(key, value)
     size = header.bytes + keys.stored_bytes(len(value), page_bytes)
@@ -158,7 +195,7 @@ def _begun(txn: lmdb.Transaction[bytes], header: QuarantineHeader) -> Quarantine
 
 
 def read_quarantine(
-    txn: lmdb.Transaction[memoryview], after: int, limit: int
+    txn: lmdb.Transaction[memoryview], after: int, limit: int, seals: KeyRing
 ) -> list[tuple[int, Quarantined]]:
     """Up to ``limit`` entries numbered above ``after``, oldest first."""
     found: list[tuple[int, Quarantined]] = []
@@ -168,12 +205,12 @@ def read_quarantine(
         key = bytes(view)
         if len(found) >= limit or not key.startswith(keys.QUARANTINE):
             break
-        found.append((int.from_bytes(key[1:], "big"), _quarantined(key, raw)))
+        found.append((int.from_bytes(key[1:], "big"), _quarantined(key, raw, seals)))
     return found
 
 
 def read_newest_quarantine(
-    txn: lmdb.Transaction[memoryview], limit: int
+    txn: lmdb.Transaction[memoryview], limit: int, seals: KeyRing
 ) -> list[tuple[int, Quarantined]]:
     """Up to ``limit`` entries, newest first."""
     found: list[tuple[int, Quarantined]] = []
@@ -186,13 +223,13 @@ def read_newest_quarantine(
         # Before them all stands their header, whose key is the beginning of theirs.
         if len(found) >= limit or not key[1:] or not key.startswith(keys.QUARANTINE):
             break
-        found.append((int.from_bytes(key[1:], "big"), _quarantined(key, raw)))
+        found.append((int.from_bytes(key[1:], "big"), _quarantined(key, raw, seals)))
     return found
 
 
-def _quarantined(key: bytes, raw: memoryview) -> Quarantined:
+def _quarantined(key: bytes, raw: memoryview, seals: KeyRing) -> Quarantined:
     try:
-        value = decode(key, raw, QuarantineValue)
+        value = decode(key, raw, QuarantineValue, seals)
     except StoreDamaged:
         # No reason to salvage a store: nothing of ours rests on it.
         return Quarantined("damaged", "this entry fails its checksum", "", "", 0, 0, b"")

@@ -7,7 +7,7 @@ a foreign block its origin in msgpack), then the payload as stored:
 u8    format       1
 u8    codec        0 raw, 1 zstd
 u8    flags        bit 0: our clock was synced; 1: has an origin; 2: thinned; 3: historical
-u8    reserved     0
+u8    sealed       1: the payload is sealed (`edge_agent.seal`), for its place: see `_place`
 u32   count        records
 u32   raw_len      bytes of the payload once decompressed
 16s   boot_id      ┐
@@ -19,7 +19,8 @@ u16   extra_len
 u32   crc          zlib.crc32 over key, header with crc = 0, extra and payload as stored
 ===== ============ ================================================================
 
-The key is under the checksum, so that a block found in another's place fails too.
+The key is under the checksum, so that a block found in another's place fails too. The checksum is
+that of what lies there, sealed or not: whether a block is sound can be told without its key.
 
 A thinned block stands in the place of ``covers`` records, from its key's seq on, of which most
 have given way to aggregates (`edge_agent.store.thinning`): it holds ``count`` of those numbers, and
@@ -38,9 +39,11 @@ import msgspec
 
 from edge_agent.errors import StoreDamaged
 from edge_agent.record import Origin, Record, TimeQuality
+from edge_agent.seal import OPEN, SEAL_BYTES, KeyRing, key_id
 from edge_agent.store.clock.correction import Boot, Correction, Offsets, correction_of
 from edge_agent.store.format.codec import decompress
 from edge_agent.store.format.foreign import foreign_stream
+from edge_agent.store.format.keys import block_first
 from edge_agent.store.format.payload import (
     PACKED_SLACK_BYTES,
     RAW_BYTES_MAX,
@@ -83,7 +86,7 @@ _HEADER = struct.Struct(">BBBBII16sQqqqHI")
 HEADER_BYTES = _HEADER.size
 _CRC_AT = HEADER_BYTES - 4
 _NO_CRC = bytes(4)
-VALUE_BYTES_MAX = HEADER_BYTES + 65_535 + RAW_BYTES_MAX + PACKED_SLACK_BYTES
+VALUE_BYTES_MAX = HEADER_BYTES + 65_535 + RAW_BYTES_MAX + PACKED_SLACK_BYTES + SEAL_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,7 @@ class Block:
     records a thinned block stands for, 0 for any other.
     ``historical``: it came from another agent's backlog, beside newer records.
     ``correction`` is what is known by now of clocks that were not set; it is no part of the block.
+    ``sealed``: ``payload`` is, as whoever looked at it had no keys. Readers of a log never get one.
     """
 
     log: str
@@ -113,6 +117,7 @@ class Block:
     thinned: int = 0
     correction: Correction | None = None
     historical: bool = False
+    sealed: bool = False
 
     @property
     def last(self) -> int:
@@ -149,6 +154,8 @@ class Block:
 
     def raw(self) -> bytes:
         """The payload decompressed. Raises StoreDamaged."""
+        if self.sealed:
+            raise StoreDamaged(f"block {self.first} of log {self.log} is sealed")
         return decompress(self.codec, self.payload, self.raw_len)
 
     def runs(self) -> list[RunView]:
@@ -269,8 +276,8 @@ class Packed:
     historical: bool = False
 
 
-def encode_block(key: bytes, packed: Packed, moment: Moment) -> bytes:
-    """The value to store under ``key``."""
+def encode_block(key: bytes, packed: Packed, moment: Moment, seals: KeyRing = OPEN) -> bytes:
+    """The value to store under ``key``, sealed where ``seals`` do."""
     origin = packed.origin
     extra = b"" if origin is None else encode_origin(origin)
     flags = (FLAG_SYNCED if moment.synced else 0) | (FLAG_ORIGIN if origin is not None else 0)
@@ -281,23 +288,61 @@ def encode_block(key: bytes, packed: Packed, moment: Moment) -> bytes:
     sizes = (packed.count, packed.raw_len)
     clocks = (moment.boot_id, moment.boot_ns, moment.wall_ns)
     times = (packed.time_min_ns, packed.time_max_ns)
-    common = (BLOCK_FORMAT, packed.codec, flags, 0)
+    common = (BLOCK_FORMAT, packed.codec, flags, 1 if seals.current else 0)
     header = _HEADER.pack(*common, *sizes, *clocks, *times, len(extra), 0)
-    crc = zlib.crc32(packed.payload, zlib.crc32(extra, zlib.crc32(header, zlib.crc32(key))))
-    return header[:_CRC_AT] + crc.to_bytes(4, "big") + extra + packed.payload
+    return _joined(key, header, extra, packed.payload, seals)
 
 
-def decode_block(log: str, first: int, key: bytes, value: memoryview) -> Block:
-    """The block stored under ``key``; its payload is copied out of ``value``.
+def with_payload(
+    key: bytes, value: bytes, codec: int, raw_len: int, payload: bytes, seals: KeyRing
+) -> bytes:
+    """The block with another payload, sealed where ``seals`` do: all else stays."""
+    header = bytearray(value[:_CRC_AT] + _NO_CRC)
+    extra = value[HEADER_BYTES : HEADER_BYTES + int.from_bytes(header[60:62], "big")]
+    header[1], header[3] = codec, 1 if seals.current else 0
+    header[8:12] = raw_len.to_bytes(4, "big")
+    return _joined(key, bytes(header), extra, payload, seals)
+
+
+def resealed_block(key: bytes, value: bytes, seals: KeyRing) -> bytes:
+    """The block as it would be stored now. Raises StoreDamaged where it cannot be opened."""
+    place = (f"#{key[1]}", block_first(key), key, memoryview(value))
+    block = decode_block(*place)
+    if (key_id(block.payload) if block.sealed else b"") == seals.current:
+        return value
+    block = decode_block(*place, seals)
+    return with_payload(key, value, block.codec, block.raw_len, block.payload, seals)
+
+
+def _joined(key: bytes, header: bytes, extra: bytes, payload: bytes, seals: KeyRing) -> bytes:
+    if seals.current:
+        payload = seals.sealed(_place(key, header, extra), payload)
+    crc = zlib.crc32(payload, zlib.crc32(extra, zlib.crc32(header, zlib.crc32(key))))
+    return header[:_CRC_AT] + crc.to_bytes(4, "big") + extra + payload
+
+
+def _place(key: bytes, header: bytes, extra: bytes) -> bytes:
+    """What a payload is sealed for: its log and seq, and all that is said of it in the open."""
+    return b"block" + key + header[:_CRC_AT] + extra
+
+
+def decode_block(
+    log: str, first: int, key: bytes, value: memoryview, seals: KeyRing | None = None
+) -> Block:
+    """The block stored under ``key``; its payload is copied out of ``value``, and opened with
+    ``seals``; without them it stays as it is.
 
     Raises:
-        StoreDamaged: the checksum is wrong, or what it covers was not written by us.
+        StoreDamaged: the checksum is wrong, or what it covers was not written by us; or none of
+            ``seals`` opens it.
     """
     if len(value) < HEADER_BYTES:
         raise StoreDamaged(f"block {first} of log {log} is cut short")
-    version, codec, flags, _, count, raw_len, *clocks, extra_len, crc = _HEADER.unpack_from(value)
+    version, codec, flags, sealed, count, raw_len, *clocks, extra_len, crc = _HEADER.unpack_from(
+        value
+    )
     boot_id, boot_ns, stored_ns, low, high = clocks
-    longest = HEADER_BYTES + extra_len + raw_len + PACKED_SLACK_BYTES
+    longest = HEADER_BYTES + extra_len + raw_len + PACKED_SLACK_BYTES + SEAL_BYTES
     if raw_len > RAW_BYTES_MAX or len(value) > longest:
         # A wrong length may reach beyond what is mapped: not a byte of it is touched.
         raise StoreDamaged(f"block {first} of log {log} is longer than it can be")
@@ -306,7 +351,7 @@ def decode_block(log: str, first: int, key: bytes, value: memoryview) -> Block:
     if found != crc:
         raise StoreDamaged(f"block {first} of log {log} fails its checksum")
     start = HEADER_BYTES + extra_len
-    if version != BLOCK_FORMAT or count < 1 or start > len(value):
+    if version != BLOCK_FORMAT or sealed > 1 or count < 1 or start > len(value):
         raise StoreDamaged(f"block {first} of log {log} has an impossible header")
     covers = _covers(value, flags)
     if flags & FLAG_THINNED and covers < count:
@@ -314,9 +359,12 @@ def decode_block(log: str, first: int, key: bytes, value: memoryview) -> Block:
     begin = HEADER_BYTES + (_COVERS_BYTES if flags & FLAG_THINNED else 0)
     origin = decode_origin(value[begin:start]) if flags & FLAG_ORIGIN else None
     payload = bytes(value[start:])
+    if sealed and seals is not None:
+        place = _place(key, bytes(value[:_CRC_AT]), bytes(value[HEADER_BYTES:start]))
+        payload, sealed = seals.opened(place, payload), 0
     stored = (boot_id, boot_ns, stored_ns, bool(flags & FLAG_SYNCED))
     is_historical = bool(flags & FLAG_HISTORICAL)
-    facts = (*stored, low, high, origin, covers, None, is_historical)
+    facts = (*stored, low, high, origin, covers, None, is_historical, bool(sealed))
     return Block(log, first, count, codec, raw_len, payload, *facts)
 
 

@@ -8,13 +8,13 @@ numbers shift. Compressed, a place takes next to nothing.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 
 import msgspec
 
 from edge_agent.record import array_header
-from edge_agent.store.format.block import HEADER_BYTES, decode_block
+from edge_agent.seal import OPEN, KeyRing
+from edge_agent.store.format.block import decode_block, with_payload
 from edge_agent.store.format.codec import Compressor
 from edge_agent.store.format.keys import block_first
 from edge_agent.store.format.payload import RunHead, array_count, heads_of, join_runs, raw_runs
@@ -26,7 +26,11 @@ _ENCODER = msgspec.msgpack.Encoder()
 
 
 def erased_block(
-    key: bytes, value: bytes, matches: Callable[[str], bool], compressor: Compressor
+    key: bytes,
+    value: bytes,
+    matches: Callable[[str], bool],
+    compressor: Compressor,
+    seals: KeyRing = OPEN,
 ) -> tuple[dict[str, int], bytes]:
     """The value to store in the place of ``value``, and how many records of which streams it
     lacks; none where it is the same.
@@ -34,7 +38,7 @@ def erased_block(
     Raises:
         StoreDamaged: the block cannot be read.
     """
-    block = decode_block(f"#{key[1]}", block_first(key), key, memoryview(value))
+    block = decode_block(f"#{key[1]}", block_first(key), key, memoryview(value), seals)
     raw = block.raw()
     gone: dict[str, int] = {}
     pieces: list[bytes] = []
@@ -54,23 +58,14 @@ def erased_block(
         count += array_count(head.records)
     if begun is not None:
         pieces.append(_place(begun, count))
-    return (gone, _with_payload(key, value, join_runs(pieces), compressor)) if gone else ({}, value)
+    if not gone:
+        return {}, value
+    kept = join_runs(pieces)
+    codec, payload = compressor.compress(kept)
+    return gone, with_payload(key, value, codec, len(kept), payload, seals)
 
 
 def _place(head: RunHead, count: int) -> bytes:
     """A run of ``count`` empty records, up to and including them."""
     records = msgspec.Raw(array_header(count) + _EMPTY * count)
     return _ENCODER.encode((ERASED, "", 0, head.arrival_ns, head.synced, head.offset, records))
-
-
-def _with_payload(key: bytes, value: bytes, raw: bytes, compressor: Compressor) -> bytes:
-    """The block with another payload: codec, length and checksum change, all else stays."""
-    codec, payload = compressor.compress(raw)
-    header = bytearray(value[:HEADER_BYTES])
-    extra = value[HEADER_BYTES : HEADER_BYTES + int.from_bytes(header[60:62], "big")]
-    header[1] = codec
-    header[8:12] = len(raw).to_bytes(4, "big")
-    header[62:66] = bytes(4)
-    crc = zlib.crc32(payload, zlib.crc32(extra, zlib.crc32(header, zlib.crc32(key))))
-    header[62:66] = crc.to_bytes(4, "big")
-    return bytes(header) + extra + payload

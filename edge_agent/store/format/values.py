@@ -10,19 +10,26 @@ Arrays may grow at the end: a reader ignores elements it does not know. Anything
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from typing import TypeVar
 
 import msgspec
 
 from edge_agent.errors import StoreDamaged
+from edge_agent.seal import OPEN, KeyRing, is_sealed, key_id
 
 _CRC_BYTES = 4
+#: What an entry of quarantine is sealed for. Its number is not told: a salvage may give another.
+_ENTRY = b"quarantine"
 #: The longest value is a consumer's state, of 256 KiB at most. What claims more is not touched: it
 #: would reach beyond what is mapped.
 SMALL_BYTES_MAX = 512 * 1024
 
-#: Version of everything in the file.
-FORMAT = 1
+#: The newest version that is read here of everything in the file; and the two that are written: a
+#: file in which something is sealed has another, so that an older version does not take it for
+#: damaged.
+FORMAT = 2
+OPEN_FORMAT, SEALED_FORMAT = 1, 2
 
 
 class OpeningValue(msgspec.Struct, array_like=True, frozen=True):
@@ -52,6 +59,8 @@ class StoreHeader(msgspec.Struct, array_like=True, frozen=True):
     the epoch of the numbers of its sources, "" where it is the store's own. ``machine`` and
     ``medium``: where it was opened last. ``openings``: the newest, the last one being that which
     wrote this. See `identity`.
+
+    ``seals``: ids of the keys that something in the file may be sealed with.
     """
 
     format: int
@@ -69,6 +78,13 @@ class StoreHeader(msgspec.Struct, array_like=True, frozen=True):
     openings: tuple[OpeningValue, ...] = ()
     copied: CopyNote | None = None
     numbering: str = ""
+    seals: tuple[bytes, ...] = ()
+
+    def with_seals(self, seals: Iterable[bytes]) -> StoreHeader:
+        """The header where these are the ids of the keys that are needed."""
+        seals = tuple(seals)
+        version = SEALED_FORMAT if seals else OPEN_FORMAT
+        return msgspec.structs.replace(self, format=version, seals=seals)
 
 
 class LogHeader(msgspec.Struct, array_like=True, frozen=True):
@@ -118,7 +134,7 @@ class LogHeader(msgspec.Struct, array_like=True, frozen=True):
 class PositionValue(msgspec.Struct, array_like=True, frozen=True):
     """How far a consumer is, and what it asked to be kept for it; whether a person has paused it,
     and how many records it was told to skip. ``span``: first and last seq of a backlog that is sent
-    beside newer records; (0, 0) for any other consumer.
+    beside newer records; (0, 0) for any other consumer. ``sealed``: whether ``state`` is.
     """
 
     floor: int
@@ -126,6 +142,7 @@ class PositionValue(msgspec.Struct, array_like=True, frozen=True):
     paused: bool = False
     skipped: int = 0
     span: tuple[int, int] = (0, 0)
+    sealed: bool = False
 
 
 class SourceValue(msgspec.Struct, array_like=True, frozen=True):
@@ -209,6 +226,9 @@ class ClockValue(msgspec.Struct, array_like=True, frozen=True):
     owner: str | None = None
 
 
+#: Where a header's ``seals`` stand, for whoever reads it without knowing all of it.
+SEALS_AT = StoreHeader.__struct_fields__.index("seals")
+
 _Value = TypeVar("_Value", bound=msgspec.Struct)
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODERS: dict[type, msgspec.msgpack.Decoder[msgspec.Struct]] = {
@@ -228,21 +248,43 @@ _DECODERS: dict[type, msgspec.msgpack.Decoder[msgspec.Struct]] = {
 
 def encode(key: bytes, value: msgspec.Struct) -> bytes:
     """The bytes to store under ``key``: the array, then the checksum of key and array."""
-    raw = _ENCODER.encode(value)
-    return raw + zlib.crc32(raw, zlib.crc32(key)).to_bytes(_CRC_BYTES, "big")
+    return with_checksum(key, _ENCODER.encode(value))
 
 
-def decode(key: bytes, stored: bytes | memoryview, kind: type[_Value]) -> _Value:
-    """The value stored under ``key``.
+def encode_entry(key: bytes, value: QuarantineValue, keys: KeyRing) -> bytes:
+    """The same of an entry of quarantine, its array sealed where ``keys`` seal."""
+    return with_checksum(key, keys.sealed(_ENTRY, _ENCODER.encode(value)))
+
+
+def resealed_entry(key: bytes, stored: bytes, keys: KeyRing) -> bytes:
+    """An entry as it would be stored now. Raises StoreDamaged where it cannot be opened."""
+    body = bytes(checked_body(key, stored))
+    if (key_id(body) if is_sealed(body) else b"") == keys.current:
+        return stored
+    return with_checksum(key, keys.sealed(_ENTRY, keys.opened(_ENTRY, body)))
+
+
+def with_checksum(key: bytes, body: bytes) -> bytes:
+    """``body`` and behind it the checksum of key and body."""
+    return body + zlib.crc32(body, zlib.crc32(key)).to_bytes(_CRC_BYTES, "big")
+
+
+def decode(
+    key: bytes, stored: bytes | memoryview, kind: type[_Value], seals: KeyRing = OPEN
+) -> _Value:
+    """The value stored under ``key``; one that is sealed (an entry of quarantine) with its key.
 
     Raises:
         StoreDamaged: these bytes were not written there by us.
     """
     try:
         raw = checked_body(key, stored)
-        value = _DECODERS[kind].decode(raw)
     except StoreDamaged as error:
         raise StoreDamaged(f"a {kind.__name__} fails its checksum") from error
+    if is_sealed(raw):
+        raw = seals.opened(_ENTRY, raw)
+    try:
+        value = _DECODERS[kind].decode(raw)
     except ValueError as error:
         raise StoreDamaged(f"a {kind.__name__} cannot be read: {error}") from error
     assert isinstance(value, kind)

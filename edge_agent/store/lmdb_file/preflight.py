@@ -17,14 +17,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from edge_agent.errors import StoreDamaged, StoreFailed, StoreTooNew
+from edge_agent.errors import StoreDamaged, StoreFailed, StoreSealed, StoreTooNew
+from edge_agent.seal import KeyRing
 from edge_agent.store.close_marker import closed_at
 from edge_agent.store.create import DATA, is_reserved, reserve
 from edge_agent.store.format import keys
-from edge_agent.store.format.values import FORMAT, LogHeader, checked_body, decode
+from edge_agent.store.format.values import FORMAT, SEALS_AT, LogHeader, checked_body, decode
 from edge_agent.store.lmdb_file.btree import (
     Account,
     Booked,
@@ -130,6 +132,21 @@ def refuse_newer(folder: Path) -> None:
         return
 
 
+def refuse_sealed(folder: Path, keys_here: KeyRing) -> None:
+    """Raises StoreSealed where the store needs a key that is not here; asked before anything is
+    touched. As with `refuse_newer`, damage is not its business.
+    """
+    try:
+        with PageFile(folder / DATA) as pages:
+            headers = [_header(pages, meta) for meta in pages.metas if meta is not None]
+    except (FileNotFoundError, NotADirectoryError, StoreDamaged):
+        return
+    for fields in headers:
+        needed = fields[SEALS_AT] if len(fields) > SEALS_AT else ()
+        if needed and (lacking := keys_here.lacks(needed)):
+            raise StoreSealed(f"{folder}: {lacking}")
+
+
 def _refuse_newer(pages: PageFile) -> None:
     first, second = lmdb_version(pages, 0), lmdb_version(pages, 1)
     if first is not None and first == second and first != DATA_VERSION:
@@ -148,15 +165,20 @@ def _refuse_newer(pages: PageFile) -> None:
 
 def _format(pages: PageFile, meta: Meta) -> int:
     """The format's number in the store's header, 0 where it cannot be read for sure."""
+    fields = _header(pages, meta)
+    return fields[0] if fields and isinstance(fields[0], int) else 0
+
+
+def _header(pages: PageFile, meta: Meta) -> list[Any]:
+    """What the store's header holds, [] where it cannot be read for sure."""
     try:
         node = next(pages.nodes(meta.main.root, _refuse), None)
         if node is None or node.key != keys.STORE:
-            return 0
+            return []
         fields = msgspec.msgpack.decode(checked_body(node.key, pages.value(node)))
     except (StoreDamaged, ValueError):
-        return 0
-    number = fields[0] if isinstance(fields, list) and fields else 0
-    return number if isinstance(number, int) else 0
+        return []
+    return fields if isinstance(fields, list) else []
 
 
 def _check_newest(pages: PageFile, folder: Path, newest: Root, older: Root) -> None:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 import lmdb
 
 from edge_agent.errors import StoreDamaged
+from edge_agent.seal import OPEN, KeyRing
 from edge_agent.store.clock.correction import Offsets, correction_of
 from edge_agent.store.format import keys
 from edge_agent.store.format.block import Block, Gap, decode_block, peek
@@ -41,8 +42,11 @@ def read_blocks(
     after: int,
     limit_bytes: int,
     offsets: Offsets = MappingProxyType({}),
+    seals: KeyRing = OPEN,
 ) -> list[Block | Gap]:
-    """What follows ``after``: see `Engine.read`. ``offsets``: what is known of boots' clocks."""
+    """What follows ``after``: see `Engine.read`. ``offsets``: what is known of boots' clocks;
+    ``seals`` open what is sealed.
+    """
     header = log_header(txn, log)
     if header is None or after >= header.last:
         return []
@@ -52,7 +56,7 @@ def read_blocks(
     items: list[Block | Gap] = []
     size = 0
     while want <= header.last and (not items or size < limit_bytes):
-        found = _next(blocks, log, header, want)
+        found = _next(blocks, log, header, want, seals)
         if isinstance(found, Block):
             size += len(found.payload)
             if items and size > limit_bytes:
@@ -259,7 +263,9 @@ class BlockCursor:
         self.first = first if first <= self._header.last else 0
 
 
-def _next(blocks: BlockCursor, log: str, header: LogHeader, want: int) -> Block | Gap:
+def _next(
+    blocks: BlockCursor, log: str, header: LogHeader, want: int, seals: KeyRing
+) -> Block | Gap:
     if want < header.first:
         return Gap(log, want, header.first - 1, "trimmed")
     first = blocks.first
@@ -268,7 +274,7 @@ def _next(blocks: BlockCursor, log: str, header: LogHeader, want: int) -> Block 
     if first > want:
         return Gap(log, want, first - 1, "damaged")
     try:
-        block = decode_block(log, first, *blocks.value())
+        block = decode_block(log, first, *blocks.value(), seals)
     except StoreDamaged:
         blocks.step()
         return Gap(log, want, (blocks.first or header.last + 1) - 1, "damaged")

@@ -41,7 +41,8 @@ class StoreStatistics:
     ``clock_steps``: steps of the wall clock noticed since the start. ``clock_doubt_ns``: by how
     much the clock, said to be set, contradicts what is known; 0 while it does not. ``sources_of``:
     how many sources each identity has, "" for those that belong to nobody; ``lacking``: identities
-    that found no place for one more in the last `LACKING_NS`, with what each may have.
+    that found no place for one more in the last `LACKING_NS`, with what each may have. ``key_id``:
+    of the key that seals, "" where nothing is sealed.
     """
 
     size: int
@@ -56,6 +57,7 @@ class StoreStatistics:
     sources_max: int = 0
     sources_of: dict[str, int] = field(default_factory=dict)
     lacking: dict[str, int] = field(default_factory=dict)
+    key_id: str = ""
 
 
 def statistics_of(
@@ -97,4 +99,5 @@ def statistics_of(
         settings.sources_max,
         {owner: held for owner, held in state.shares.items() if held > 0},
         lacking,
+        settings.keys.current.hex(),
     )

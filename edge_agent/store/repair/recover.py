@@ -18,6 +18,7 @@ import lmdb
 import msgspec
 
 from edge_agent.errors import StoreDamaged
+from edge_agent.seal import is_sealed, key_id
 from edge_agent.store.commit.stamp import writing
 from edge_agent.store.format import keys
 from edge_agent.store.format.block import VALUE_BYTES_MAX, Block, decode_block
@@ -31,7 +32,7 @@ from edge_agent.store.format.values import (
     StoreHeader,
     checked_body,
     decode,
-    encode,
+    with_checksum,
 )
 from edge_agent.store.lmdb_file.pages import Node, PageFile
 from edge_agent.store.repair.log_ends import Ends, LogEnds
@@ -84,7 +85,6 @@ _KINDS: dict[bytes, type[msgspec.Struct]] = {
     keys.LOG: LogHeader,
     keys.POSITION: PositionValue,
     keys.SOURCE: SourceValue,
-    keys.QUARANTINE: QuarantineValue,
     keys.CLOCK: ClockValue,
 }
 
@@ -120,6 +120,8 @@ class Copy:
         self.quarantine = QuarantineHeader()
         self.blocks = self.records = 0
         self.complete = True
+        #: Ids of the keys that values are sealed with.
+        self.seals: set[bytes] = set()
         self._env = env
         self._room = SHARES_MAX * map_size
         self._page_bytes: int = env.stat()["psize"]
@@ -154,7 +156,7 @@ class Copy:
             self.header = self.header or decode(key, value, StoreHeader)
         elif key[:1] == keys.BLOCK:
             self._take_block(key, value)
-        elif key[:1] in _KINDS:
+        elif key[:1] in _KINDS or key[:1] == keys.QUARANTINE:
             self._take_small(key, value, commit)
         else:
             raise StoreDamaged(f"key {key[:20].hex()} is none of ours")
@@ -259,6 +261,9 @@ class Copy:
             header = decode(key, value, QuarantineHeader)
             self._quarantine = self._quarantine or range(header.first, header.last + 1)
             return
+        if key[:1] == keys.QUARANTINE:
+            self._take_entry(key, value)
+            return
         found = decode(key, value, _KINDS[key[:1]])
         further = 0
         if isinstance(found, LogHeader):
@@ -276,6 +281,8 @@ class Copy:
             return
         if isinstance(found, PositionValue):
             further = found.floor
+            if found.state is not None and found.sealed:
+                self.seals.add(key_id(found.state))
             log = key[1:].decode().rpartition("\x00")[2]
             self.floors[log] = max(self.floors.get(log, 0), further)
         elif isinstance(found, SourceValue):
@@ -284,23 +291,30 @@ class Copy:
             further = found.boot_ns
         if self._held.get(key, -1) >= further:
             return
-        if isinstance(found, QuarantineValue):
-            old = int.from_bytes(key[1:], "big")
-            known = self._quarantine
-            if known and old not in known and not (self._newer and old >= known.stop):
-                return  # An old page has what was dropped long ago.
-            # Without a hole, whatever is missing: that is how its header counts.
-            self._held[key] = 0
-            self._quarantined = max(self._quarantined, old)
-            number = self.quarantine.last + 1 if self.quarantine.last else old
-            if not self.quarantine.last:
-                self.quarantine = QuarantineHeader(number, number)
-            key = keys.quarantine_key(number)
-            value = encode(key, found)
-            size = self.quarantine.bytes + keys.stored_bytes(len(value), self._page_bytes)
-            self.quarantine = QuarantineHeader(self.quarantine.first, number, size)
+        self._held[key] = further
+        self._put(key, value)
+
+    def _take_entry(self, key: bytes, value: bytes) -> None:
+        body = bytes(checked_body(key, value))
+        if is_sealed(body):
+            self.seals.add(key_id(body))
         else:
-            self._held[key] = further
+            decode(key, value, QuarantineValue)
+        old, known = int.from_bytes(key[1:], "big"), self._quarantine
+        if key in self._held:
+            return
+        if known and old not in known and not (self._newer and old >= known.stop):
+            return  # An old page has what was dropped long ago.
+        # Without a hole, whatever is missing: that is how its header counts.
+        self._held[key] = 0
+        self._quarantined = max(self._quarantined, old)
+        number = self.quarantine.last + 1 if self.quarantine.last else old
+        if not self.quarantine.last:
+            self.quarantine = QuarantineHeader(number, number)
+        key = keys.quarantine_key(number)
+        value = with_checksum(key, body)
+        size = self.quarantine.bytes + keys.stored_bytes(len(value), self._page_bytes)
+        self.quarantine = QuarantineHeader(self.quarantine.first, number, size)
         self._put(key, value)
 
     def _take_block(self, key: bytes, value: bytes) -> None:
@@ -323,6 +337,8 @@ class Copy:
             held.records + block.count,
             held.bytes + size,
         )
+        if block.sealed:
+            self.seals.add(key_id(block.payload))
         self.blocks += 1
         self.records += block.count
         self._put(key, value)

@@ -22,6 +22,7 @@ import logging
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,9 @@ def _build(
         if len(report["problems"]) < _PROBLEMS_MAX:
             report["problems"].append(text)
 
-    env = open_environment(folder, settings.map_size, page_bytes=_page_bytes(old / DATA))
+    clean = settings.keys.current != b""
+    page_bytes = _page_bytes(old / DATA)
+    env = open_environment(folder, settings.map_size, clean=clean, page_bytes=page_bytes)
     try:
         copy = Copy(env, settings.map_size)
         try:
@@ -216,6 +219,8 @@ def _finish(
         ran = noted_openings(data.parent.parent, old.store_id)
         here = Here(settings.board, settings.machine, settings.medium(data), ran=ran)
         header = salvaged_header(old, header, here)
+    needed = (() if old is None else old.seals, sorted(copy.seals))
+    header = header.with_seals(dict.fromkeys(chain.from_iterable(needed)))
     known = {log.id for log in copy.logs.values()}
     for log_id in copy.copied.keys() - known:
         name = MAIN if log_id == 1 else f"recovered-{log_id}"

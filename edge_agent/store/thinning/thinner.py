@@ -169,7 +169,7 @@ class Thinner:
             cursor = BlockCursor(txn, header)
             cursor.seek(max(header.looked + 1, header.first))
             while True:
-                found = _found(log, cursor, self._page_bytes) if cursor.first else None
+                found = self._found(log, cursor) if cursor.first else None
                 if found is None or found.bytes > old:
                     step.is_last = True
                     break
@@ -196,6 +196,17 @@ class Thinner:
         if step.looked == header.looked or (step.is_last and not ahead):
             self._close(step, stretch)
         return step
+
+    def _found(self, log: str, cursor: BlockCursor) -> _Found:
+        key, value = cursor.value()
+        size = keys.stored_bytes(len(value), self._page_bytes)
+        if len(value) > 2 and value[2] & FLAG_THINNED:
+            return _Found(key, size, None)  # Only its first page has been read.
+        try:
+            block = decode_block(log, cursor.first, key, value, self._settings.keys)
+        except StoreDamaged:
+            block = None
+        return _Found(key, size, block)
 
     def _close(self, step: _ThinStep, stretch: list[_Found]) -> None:
         """The stretch is complete: sum it up, and note what that gains."""
@@ -229,7 +240,7 @@ class Thinner:
         )
         newest = blocks[-1]
         clocks = _Clocks(newest.boot_id, newest.boot_ns, newest.stored_ns, newest.synced)
-        value = encode_block(old[0], packed, clocks)
+        value = encode_block(old[0], packed, clocks, self._settings.keys)
         freed = size - keys.stored_bytes(len(value), self._page_bytes)
         if freed < size * GAIN_PART:
             return None
@@ -268,18 +279,6 @@ class _Found(NamedTuple):
     key: bytes
     bytes: int
     block: Block | None
-
-
-def _found(log: str, cursor: BlockCursor, page_bytes: int) -> _Found:
-    key, value = cursor.value()
-    size = keys.stored_bytes(len(value), page_bytes)
-    if len(value) > 2 and value[2] & FLAG_THINNED:
-        return _Found(key, size, None)  # Only its first page has been read.
-    try:
-        block = decode_block(log, cursor.first, key, value)
-    except StoreDamaged:
-        block = None
-    return _Found(key, size, block)
 
 
 def _is_one_stretch(before: Block | None, block: Block) -> bool:

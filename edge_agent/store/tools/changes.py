@@ -1,7 +1,8 @@
 """A `Change` says what becomes of each value when a store is written anew (`rewrite.py`).
 
-`Change` alone keeps everything: a compaction, a backup. `Erasing` takes a stream out. `Renewing`
-makes the store another one, with numbers that were never given before.
+`Change` alone keeps everything: a backup. `Resealing` seals or opens what is not as it would be
+stored now: a compaction. `Erasing` takes a stream out. `Renewing` makes the store another one, with
+numbers that were never given before.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from dataclasses import dataclass, field
 import msgspec
 
 from edge_agent.errors import StoreDamaged
+from edge_agent.seal import OPEN, KeyRing
+from edge_agent.store.commit.positions import state_in, with_state
 from edge_agent.store.copy_signs import Medium
 from edge_agent.store.format import keys
-from edge_agent.store.format.block import peek
+from edge_agent.store.format.block import peek, resealed_block
 from edge_agent.store.format.codec import Compressor
 from edge_agent.store.format.erase import erased_block
 from edge_agent.store.format.values import (
@@ -25,6 +28,7 @@ from edge_agent.store.format.values import (
     StoreHeader,
     decode,
     encode,
+    resealed_entry,
 )
 from edge_agent.store.identity import is_same_medium
 from edge_agent.store.repair.salvage import SALVAGE_JUMP
@@ -55,12 +59,65 @@ class Change:
         return {}
 
 
+@dataclass(kw_only=True)
+class Resealing(Change):
+    """Stores everything as it would be stored now: sealed by the key of ``seals`` that seals, or
+    open where none does. What cannot be opened stays as it is.
+    """
+
+    seals: KeyRing = OPEN
+    _header: StoreHeader | None = None
+    _needed: set[bytes] = field(default_factory=set)
+
+    def value(self, key: bytes, value: bytes) -> bytes | None:
+        """As `Change.value`."""
+        if key == keys.STORE:
+            # What it says of keys is known in the end.
+            self._header = decode(key, self._restated(key, value), StoreHeader)
+        elif not self.seals.current and self._header is not None and not self._header.seals:
+            pass  # Nothing is sealed, and nothing shall be.
+        elif key[:1] == keys.POSITION:
+            return self._resealed(key, value, self._with_position)
+        elif key[:1] == keys.QUARANTINE and key != keys.QUARANTINE:
+            return self._resealed(key, value, resealed_entry)
+        elif key[:1] == keys.BLOCK:
+            return self._resealed(key, value, resealed_block)
+        return super().value(key, value)
+
+    def end(self) -> dict[bytes, bytes]:
+        """The store's header, with the keys that are needed from now on."""
+        if self._header is None:
+            return {}
+        needed = sorted(self._needed.intersection(self._header.seals))
+        header = self._header.with_seals(self.seals.also(needed))
+        return {keys.STORE: encode(keys.STORE, header)}
+
+    def _resealed(
+        self, key: bytes, value: bytes, change: Callable[[bytes, bytes, KeyRing], bytes]
+    ) -> bytes:
+        try:
+            return change(key, value, self.seals)
+        except StoreDamaged:
+            # Readers of it are told. Which key it needs, if any, it may not even say.
+            self._needed.update(() if self._header is None else self._header.seals)
+            return value
+
+    def _with_position(self, key: bytes, value: bytes, seals: KeyRing) -> bytes:
+        held = decode(key, value, PositionValue)
+        state = state_in(key, held, seals)
+        if state is not None:
+            return encode(key, with_state(key, held, state, seals))
+        if held.sealed:
+            raise StoreDamaged("a consumer's state cannot be opened")
+        return value
+
+
 def _as_it_is(consumer: str, state: bytes) -> bytes:
     return state
 
 
 @dataclass
-class Erasing(Change):
+class Erasing(Resealing):
     """Takes the streams that match out of blocks and quarantine.
 
     Attributes:
@@ -98,6 +155,7 @@ class Erasing(Change):
             self._logs[key] = decode(key, value, LogHeader)
         elif kind == keys.POSITION:
             self._positions[key] = decode(key, value, PositionValue)
+            return self._resealed(key, value, self._with_position)
         elif key == keys.QUARANTINE:
             self._quarantine = decode(key, value, QuarantineHeader)
         elif kind == keys.QUARANTINE:
@@ -109,19 +167,21 @@ class Erasing(Change):
     def end(self) -> dict[bytes, bytes]:
         """Headers, counted anew."""
         names = [name.encode() for name in self.records] + [self.literal] * bool(self.literal)
-        made = {key: encode(key, header) for key, header in self._logs.items()}
+        made = super().end()
+        made |= {key: encode(key, header) for key, header in self._logs.items()}
         for key, held in self._positions.items():
             consumer, _, log = key[1:].decode().partition("\x00")
-            if held.state is None:
+            before = state_in(key, held, self.seals)
+            if before is None:
                 continue
-            state = self.forget(consumer, held.state)
+            state = self.forget(consumer, before)
             if any(name in state for name in names):
                 self.mentioned.add(consumer)
             header = self._logs.get(keys.log_key(log))
             if header is not None and header.id in self._touched:
                 state = self.restate(consumer, state)
-            if state != held.state:
-                made[key] = encode(key, msgspec.structs.replace(held, state=state))
+            if state != before:
+                made[key] = encode(key, with_state(key, held, state, self.seals))
         if self._quarantine is not None:
             last, numbers = self._quarantine.last, self._numbers
             first = numbers[0] if numbers else last + 1
@@ -136,7 +196,7 @@ class Erasing(Change):
 
     def _quarantined(self, key: bytes, value: bytes) -> bytes | None:
         try:
-            found = decode(key, value, QuarantineValue)
+            found = decode(key, value, QuarantineValue, self.seals)
         except StoreDamaged:
             # Nothing rests on it, and whose it was, who knows.
             self.damaged_entries += 1
@@ -144,13 +204,14 @@ class Erasing(Change):
         if self.matches(found.stream) or (self.literal and self.literal in found.body):
             self.entries += 1
             return None
+        value = resealed_entry(key, value, self.seals)
         self._numbers.append(int.from_bytes(key[1:], "big"))
         self._bytes += keys.stored_bytes(len(value), self.page_bytes)
         return value
 
     def _block(self, key: bytes, value: bytes) -> bytes | None:
         try:
-            gone, new = erased_block(key, value, self.matches, self.compressor)
+            gone, new = erased_block(key, value, self.matches, self.compressor, self.seals)
         except StoreDamaged:
             self.damaged += 1
             head = peek(memoryview(value))
@@ -160,7 +221,7 @@ class Erasing(Change):
             self.records[stream] = self.records.get(stream, 0) + count
         if gone:
             self._count(key, value, new, 0)
-        return new
+        return resealed_block(key, new, self.seals)
 
     def _count(self, key: bytes, old: bytes, new: bytes, fewer: int) -> None:
         self._touched.add(key[1])
@@ -182,7 +243,9 @@ class Renewing(Change):
     def value(self, key: bytes, value: bytes) -> bytes | None:
         """As `Change.value`."""
         if key == keys.STORE:
-            return encode(key, self.header)
+            # What is in it stays sealed as it is.
+            found = decode(key, value, StoreHeader)
+            return encode(key, self.header.with_seals(found.seals))
         if key == keys.SALVAGED:
             return None  # What was set aside is on the card of the original.
         if key[:1] == keys.LOG:

@@ -2,7 +2,8 @@
 
 It shares no code with what wrote the store but the reader of LMDB's pages: keys, headers and
 checksums are taken apart here once more, from the specification in ``store/__init__.py``. So a
-mistake in the format cannot hide in the reading of it. The store must not be open.
+mistake in the format cannot hide in the reading of it. The store must not be open. What is sealed
+is opened where its key is given; checksums are over what lies there, and need none.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import msgpack
 
 from edge_agent.errors import StoreDamaged
+from edge_agent.seal import OPEN, KeyRing
 from edge_agent.store.lmdb_file.pages import PageFile
 from edge_agent.store.tools.check_payload import occupied, payload_problem, thinned_problem
 
@@ -42,7 +44,8 @@ class LogReport:
 class Report:
     """``problems`` is empty where all is well; ``gaps`` are seqs lost in an earlier salvage, which
     ``salvaged`` tells of. ``miscounted`` of the problems are about how many bytes something has,
-    and no more: whoever writes the store anew counts them anew.
+    and no more: whoever writes the store anew counts them anew. ``sealed`` blocks and entries need
+    a key that was not given: their checksums are right, and nobody looked inside.
     """
 
     problems: list[str] = field(default_factory=list)
@@ -54,6 +57,7 @@ class Report:
     clocks: int = 0
     salvaged: list[str] = field(default_factory=list)
     miscounted: int = 0
+    sealed: int = 0
 
     def problem(self, text: str) -> None:
         """Note one; a thousand are enough to know."""
@@ -61,31 +65,34 @@ class Report:
             self.problems.append(text)
 
 
-def check_store(path: Path) -> Report:
-    """Check the store of the agent's folder ``path`` whole: every page, block and counter.
+def check_store(path: Path, seals: KeyRing = OPEN) -> Report:
+    """Check the store of the agent's folder ``path`` whole: every page, block and counter; what is
+    sealed as far as ``seals`` open it.
 
     Raises OSError where there is nothing to read.
     """
-    return check_file(path / "store" / "data.mdb")
+    return check_file(path / "store" / "data.mdb", seals)
 
 
-def check_file(data: Path) -> Report:
+def check_file(data: Path, seals: KeyRing = OPEN) -> Report:
     """As `check_store`, of the file itself."""
     report = Report()
     try:
         with PageFile(data) as pages:
             if None in pages.metas:
                 report.problem("one of the file's two roots cannot be read")
-            _Walk(report, pages).run()
+            _Walk(report, pages, seals).run()
     except StoreDamaged as error:
         report.problem(str(error))
     return report
 
 
 class _Walk:
-    def __init__(self, report: Report, pages: PageFile) -> None:
+    def __init__(self, report: Report, pages: PageFile, seals: KeyRing) -> None:
         self._report = report
         self._pages = pages
+        self._seals = seals
+        self._keys_named: list[bytes] = []
         self._names: dict[int, str] = {}
         self._headers: dict[int, list[Any]] = {}
         self._looked_bytes: dict[int, int] = {}
@@ -128,12 +135,7 @@ class _Walk:
         elif kind == 1:
             self._log(rest.decode(), msgpack.unpackb(value))
         elif kind == 2:
-            consumer, _, log = rest.decode().rpartition("\x00")
-            floor = msgpack.unpackb(value)[0]
-            self._report.positions += 1
-            self._positions.append((log, floor))
-            if not consumer or floor < 0:
-                self._report.problem(f"position of {consumer!r} in {log!r} is {floor}")
+            self._position(key, *msgpack.unpackb(value))
         elif kind == 3:
             expected, seen_ns, synced = msgpack.unpackb(value)[:3]
             self._report.sources += 1
@@ -145,6 +147,16 @@ class _Walk:
             self._clock(rest, *msgpack.unpackb(value)[:6])
         else:
             self._report.problem(f"key {key.hex()} is none of ours")
+
+    def _position(self, key: bytes, floor: int, state: bytes | None, *more: Any) -> None:
+        consumer, _, log = key[1:].decode().rpartition("\x00")
+        self._report.positions += 1
+        self._positions.append((log, floor))
+        if not consumer or floor < 0:
+            self._report.problem(f"position of {consumer!r} in {log!r} is {floor}")
+        # Behind what was there before sealing: paused, skipped, span.
+        if state is not None and more[3:] == (True,):
+            self._opened(key, state)
 
     def _clock(
         self, rest: bytes, number: int, offset: int, boot: int, hops: int, need: bool, _: int
@@ -169,8 +181,9 @@ class _Walk:
 
     def _store(self, header: list[Any]) -> None:
         version, store_id, epoch, agent_id = header[:4]
+        self._keys_named = header[14] if len(header) > 14 else []
         lengths = (len(bytes.fromhex(text)) for text in (store_id, epoch, agent_id))
-        if version != 1 or tuple(lengths) != (16, 8, 6):
+        if version != (2 if self._keys_named else 1) or tuple(lengths) != (16, 8, 6):
             self._report.problem(f"the store's header is {header}")
 
     def _log(self, name: str, header: list[Any]) -> None:
@@ -191,7 +204,7 @@ class _Walk:
         name = self._names[log_id]
         log = self._report.logs[name]
         log.bytes += occupied(len(value), self._pages.page_bytes)
-        version, codec, flags, reserved, count, raw_len = _BLOCK.unpack_from(value)[:6]
+        version, _, flags, sealed, count, _ = _BLOCK.unpack_from(value)[:6]
         low, high, extra, crc = _BLOCK.unpack_from(value)[9:]
         if log.blocks == 0:
             log.first = first
@@ -212,27 +225,51 @@ class _Walk:
         log.records, log.last = log.records + count, first + covers - 1
         begin = 70 if flags & 4 else 66
         origin = msgpack.unpackb(value[begin : 66 + extra]) if 66 + extra > begin else None
-        if (version, reserved, flags >> 4) != (1, 0, 0) or low > high or not 1 <= count <= covers:
+        known = version == 1 and sealed <= 1 and flags >> 4 == 0
+        if not known or low > high or not 1 <= count <= covers:
             self._report.problem(f"log {name}: block {first} has an impossible header")
         if bool(flags & 2) != (origin is not None) or (origin and len(origin) != 9):
             self._report.problem(f"log {name}: block {first} has the origin {origin}")
-        problem = payload_problem(value[66 + extra :], codec, raw_len, count)
-        if problem is None and flags & 4:
-            problem = thinned_problem(value[66 + extra :], codec, covers, own=origin is None)
-        if problem:
+        if problem := self._payload_problem(key, value, value[66 : 66 + extra]):
             self._report.problem(f"log {name}: block {first}: {problem}")
+
+    def _payload_problem(self, key: bytes, value: bytes, extra: bytes) -> str | None:
+        _, codec, flags, sealed, count, raw_len = _BLOCK.unpack_from(value)[:6]
+        payload: bytes | None = value[66 + len(extra) :]
+        if sealed:
+            payload = self._opened(b"block" + key + value[:62] + extra, value[66 + len(extra) :])
+        if payload is None:
+            return None
+        problem = payload_problem(payload, codec, raw_len, count)
+        if problem is None and flags & 4:
+            covers = int.from_bytes(value[66:70], "big")
+            problem = thinned_problem(payload, codec, covers, own=not flags & 2)
+        return problem
 
     def _quarantined(self, rest: bytes, value: bytes, size: int) -> None:
         if not rest:
             first, last, total, _, *more = msgpack.unpackb(value)
             self._headers[0] = [0, first, last, last - first + 1 - sum(more[:1]), total]
             return
-        code, _, _, _, number, _, body, *_ = msgpack.unpackb(value)
         self._quarantine.append(int.from_bytes(rest, "big"))
         self._quarantine_bytes += size
         self._report.quarantined += 1
+        opened = self._opened(b"quarantine", value) if value[:1] == b"\xc1" else value
+        if opened is None:
+            return
+        code, _, _, _, number, _, body, *_ = msgpack.unpackb(opened)
         if not code or number < 0 or len(body) > 4096:
             self._report.problem(f"quarantine {rest.hex()} holds {code!r}, {len(body)} bytes")
+
+    def _opened(self, place: bytes, value: bytes) -> bytes | None:
+        """What is sealed in a value; None where its key was not given. Raises StoreDamaged."""
+        key = value[2:10]
+        if value[:2] != b"\xc1\x01" or key not in self._keys_named:
+            raise StoreDamaged(f"it is sealed with a key {key.hex()} that the header does not name")
+        if key not in self._seals.ids:
+            self._report.sealed += 1
+            return None
+        return self._seals.opened(place, value)
 
     def _close_logs(self) -> None:
         report = self._report

@@ -22,6 +22,7 @@ from pathlib import Path
 from lmdb import verify as lmdb_verify
 
 from edge_agent.errors import StoreDamaged
+from edge_agent.seal import OPEN, KeyRing, key_id
 from edge_agent.store.format import keys
 from edge_agent.store.format.block import Block, decode_block
 from edge_agent.store.format.erase import ERASED
@@ -37,11 +38,14 @@ _PROBLEMS_MAX = 100
 
 @dataclass(slots=True)
 class Deep:
-    """What was found: sentences; bytes read from the device, records decoded."""
+    """What was found: sentences; bytes read from the device, records decoded, blocks that are
+    sealed with a key that was not given.
+    """
 
     problems: list[str] = field(default_factory=list)
     bytes: int = 0
     records: int = 0
+    sealed: int = 0
 
     def problem(self, text: str) -> None:
         """Note one; a hundred are enough to know."""
@@ -49,7 +53,7 @@ class Deep:
             self.problems.append(text)
 
 
-def look_deep(data: Path, progress: Progress) -> Deep:
+def look_deep(data: Path, progress: Progress, seals: KeyRing = OPEN) -> Deep:
     """All three, of the file ``data``; ``progress`` is told over all of them.
 
     Raises OSError where there is nothing to read.
@@ -58,7 +62,8 @@ def look_deep(data: Path, progress: Progress) -> Deep:
     size = max(data.stat().st_size, 1)
     read_device(data, found, lambda done: progress(done // 2, size))
     _ask_lmdb(data, found)
-    decode_all(data, found, lambda done: progress(size // 2 + min(done, size) // 2, size))
+    halfway = size // 2
+    decode_all(data, found, lambda done: progress(halfway + min(done, size) // 2, size), seals)
     progress(size, size)
     return found
 
@@ -92,7 +97,7 @@ def read_device(data: Path, found: Deep, tell: Callable[[int], None]) -> None:
         os.close(descriptor)
 
 
-def decode_all(data: Path, found: Deep, tell: Callable[[int], None]) -> None:
+def decode_all(data: Path, found: Deep, tell: Callable[[int], None], seals: KeyRing = OPEN) -> None:
     """Decode every record of every block, as readers do."""
     done = 0
     with PageFile(data) as pages:
@@ -106,7 +111,11 @@ def decode_all(data: Path, found: Deep, tell: Callable[[int], None]) -> None:
                     done += len(value)
                     first = keys.block_first(node.key)
                     log = f"#{node.key[1]}"
-                    _records(decode_block(log, first, node.key, memoryview(value)), found)
+                    block = decode_block(log, first, node.key, memoryview(value))
+                    if block.sealed and key_id(block.payload) not in seals.ids:
+                        found.sealed += 1
+                        continue
+                    _records(decode_block(log, first, node.key, memoryview(value), seals), found)
                 except StoreDamaged as error:
                     found.problem(str(error))
                 tell(done)

@@ -24,6 +24,7 @@ import lmdb
 
 from edge_agent.errors import StoreFailed
 from edge_agent.files import acting_as_owner, give_to_owner, refuse_links
+from edge_agent.seal import OPEN, KeyRing
 from edge_agent.store.copy_signs import medium_of
 from edge_agent.store.create import (
     DATA,
@@ -41,9 +42,9 @@ from edge_agent.store.create import (
 from edge_agent.store.format.codec import Compressor
 from edge_agent.store.format.values import StoreHeader
 from edge_agent.store.lmdb_errors import TROUBLE, translated
-from edge_agent.store.lmdb_file.preflight import preflight
+from edge_agent.store.lmdb_file.preflight import preflight, refuse_sealed
 from edge_agent.store.process_lock import LOCK, StoreLock
-from edge_agent.store.tools.changes import Change, Erasing, Renewing
+from edge_agent.store.tools.changes import Change, Erasing, Renewing, Resealing
 from edge_agent.store.tools.rewrite import Progress, Rewritten, rewrite, used_bytes
 
 logger = logging.getLogger(__name__)
@@ -62,14 +63,16 @@ class Rebuilt:
     blocks: int
 
 
-def compact_store(path: Path, progress: Progress) -> Rebuilt:
-    """Write the store of the agent's folder ``path`` anew, without what was deleted.
+def compact_store(path: Path, progress: Progress, seals: KeyRing = OPEN) -> Rebuilt:
+    """Write the store of the agent's folder ``path`` anew, without what was deleted, and sealed by
+    the key of ``seals`` that seals; open where none does.
 
     Raises:
         StoreFailed: too little room, with how much is needed; or the disk refuses.
         StoreDamaged, StoreTooNew: LMDB may not open it.
+        StoreSealed: a key is missing; nothing was changed.
     """
-    return _replace(path, lambda page_bytes: Change(), progress)
+    return _replace(path, lambda page_bytes: Resealing(seals=seals), seals, progress)
 
 
 def erase_streams(
@@ -79,6 +82,7 @@ def erase_streams(
     level: int,
     progress: Progress,
     *,
+    seals: KeyRing = OPEN,
     forget: Callable[[str, bytes], bytes] | None = None,
     restate: Callable[[str, bytes], bytes] | None = None,
 ) -> tuple[Rebuilt, Erasing]:
@@ -90,6 +94,7 @@ def erase_streams(
         literal: the stream's name, where it is one and no pattern; else "".
         level: of compression.
         progress: told how far it is.
+        seals: as for `compact_store`.
         forget: see `Erasing`; None leaves states as they are.
         restate: likewise.
 
@@ -98,13 +103,13 @@ def erase_streams(
     made: list[Erasing] = []
 
     def change(page_bytes: int) -> Erasing:
-        erasing = Erasing(matches, Compressor(level), page_bytes, literal.encode())
+        erasing = Erasing(matches, Compressor(level), page_bytes, literal.encode(), seals=seals)
         erasing.forget = forget or erasing.forget
         erasing.restate = restate or erasing.restate
         made.append(erasing)
         return erasing
 
-    rebuilt = _replace(path, change, progress)
+    rebuilt = _replace(path, change, seals, progress)
     return rebuilt, made[0]
 
 
@@ -177,8 +182,11 @@ def locked(path: Path) -> Iterator[int]:
         lock.release()
 
 
-def _replace(path: Path, change: Callable[[int], Change], progress: Progress) -> Rebuilt:
+def _replace(
+    path: Path, change: Callable[[int], Change], seals: KeyRing, progress: Progress
+) -> Rebuilt:
     with locked(path) as map_size:
+        refuse_sealed(path / STORE, seals)
         with opened(path / STORE, map_size, "write") as source:
             before = used_bytes(source)
             require_room(path, before)

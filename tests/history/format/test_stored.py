@@ -19,7 +19,7 @@ from edge_agent.history import (
     keys,
     read_header,
     scan,
-    sealed,
+    to_store,
 )
 
 HEADER = HistoryHeader(HISTORY_FORMAT, "store", "epoch", {"main": 7}, 1, 2, 3, 4)
@@ -34,7 +34,7 @@ HEADER = HistoryHeader(HISTORY_FORMAT, "store", "epoch", {"main": 7}, 1, 2, 3, 4
 def test_a_value_is_read_as_it_was_or_not_at_all(
     key: bytes, value: bytes, place: int, flip: int
 ) -> None:
-    raw = sealed(key, value)
+    raw = to_store(key, value)
     assert bytes(checked(key, memoryview(raw))) == value
     damaged = bytearray(raw)
     damaged[place % len(raw)] ^= flip
@@ -58,7 +58,7 @@ def header_of(env: lmdb.Environment, raw: bytes | None) -> HistoryHeader:
 
 
 def test_the_header_is_read_as_it_was(env: lmdb.Environment) -> None:
-    assert header_of(env, sealed(keys.META, msgspec.msgpack.encode(HEADER))) == HEADER
+    assert header_of(env, to_store(keys.META, msgspec.msgpack.encode(HEADER))) == HEADER
 
 
 @pytest.mark.parametrize(
@@ -66,12 +66,12 @@ def test_the_header_is_read_as_it_was(env: lmdb.Environment) -> None:
     [
         None,
         b"",
-        sealed(b"\x01", msgspec.msgpack.encode(HEADER)),
-        sealed(keys.META, b"\xc1"),
-        sealed(keys.META, b"\x91" * 4000),
-        sealed(keys.META, msgspec.msgpack.encode([1, "store"])),
-        sealed(keys.META, b"\x98\x01\xa2o\xea\xa1e\x80\x00\x00\x00\x00"),
-        sealed(keys.META, msgspec.msgpack.encode([99, "s", "e", {}, 0, 0, 0, 0])),
+        to_store(b"\x01", msgspec.msgpack.encode(HEADER)),
+        to_store(keys.META, b"\xc1"),
+        to_store(keys.META, b"\x91" * 4000),
+        to_store(keys.META, msgspec.msgpack.encode([1, "store"])),
+        to_store(keys.META, b"\x98\x01\xa2o\xea\xa1e\x80\x00\x00\x00\x00"),
+        to_store(keys.META, msgspec.msgpack.encode([99, "s", "e", {}, 0, 0, 0, 0])),
     ],
 )
 def test_a_header_that_cannot_be_is_told(env: lmdb.Environment, raw: bytes | None) -> None:

@@ -207,9 +207,9 @@ def test_a_file_without_a_free_page_is_made_larger_to_be_trimmed(
     engine.close()
     tried: list[int] = []
 
-    def open_it(folder: Path, map_size: int) -> lmdb.Environment:
+    def open_it(folder: Path, map_size: int, *, clean: bool) -> lmdb.Environment:
         tried.append(map_size)
-        return create.open_environment(folder, map_size)
+        return create.open_environment(folder, map_size, clean=clean)
 
     @contextmanager
     def full_at_first(env: lmdb.Environment) -> Iterator[lmdb.Transaction[bytes]]:

@@ -13,7 +13,7 @@ def test_values_come_back_as_they_went() -> None:
 
 
 def test_elements_that_a_newer_version_added_are_ignored() -> None:
-    longer = sealed(b"k", pack([7, None, True, 3, [0, 0], "later"]))
+    longer = sealed(b"k", pack([7, None, True, 3, [0, 0], False, "later"]))
     assert decode(b"k", longer, PositionValue) == PositionValue(7, None, paused=True, skipped=3)
     shorter = sealed(b"k", pack([7, None]))
     assert decode(b"k", shorter, PositionValue) == PositionValue(7, None)

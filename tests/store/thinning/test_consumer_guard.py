@@ -63,7 +63,7 @@ def test_and_some_bytes_behind_that(engine: Engine, monkeypatch: pytest.MonkeyPa
     acknowledge(engine, "other", 30)
     assert left_alone(engine, look(engine)) == [1, 4, 7]
     assert left_alone(engine, look(engine, up=12)) == [1, 4, 7, 10, 13]
-    monkeypatch.setattr(consumer_guard, "GUARD_BYTES", 600)
+    monkeypatch.setattr(consumer_guard, "GUARD_BYTES", 900)
     assert len(left_alone(engine, look(engine))) > 4
 
 

@@ -58,7 +58,7 @@ def test_a_flipped_bit_is_noticed_and_a_newer_backup_refused(
     with pytest.raises(StoreDamaged, match="SHA-256"):
         verify(target, manifest, quiet)
     text = (target / "manifest.json").read_text()
-    (target / "manifest.json").write_text(text.replace('"format": 1', '"format": 2'))
+    (target / "manifest.json").write_text(text.replace('"format": 1', '"format": 3'))
     with pytest.raises(StoreTooNew):
         read_manifest(target)
     (target / "manifest.json").unlink()
