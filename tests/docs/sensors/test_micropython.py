@@ -1,4 +1,4 @@
-"""The programs of docs/sensors/micropython.md, run by a real MicroPython: its port to Unix, with TLS."""
+"""The programs of docs/sensors/micropython.md, run by a real MicroPython, its port to Unix."""
 
 from __future__ import annotations
 
