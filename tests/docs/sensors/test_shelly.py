@@ -1,7 +1,7 @@
 """docs/sensors/shelly.md: its commands told to a device, which then does what a Shelly does.
 
-The device is ours. It takes the page's orders over HTTP, and connects as Mongoose OS does, which the
-firmware is built on (cesanta/mongoose 6, ``mg_connect_ws``).
+The device is ours. It takes the page's orders over HTTP, and connects as Mongoose OS does, which
+the firmware is built on (cesanta/mongoose 6, ``mg_connect_ws``).
 """
 
 from __future__ import annotations
