@@ -1,7 +1,7 @@
 """The program of docs/sensors/esp-idf.md: compiled, and run against a real agent.
 
-``board/esp`` has what it includes, with a real TLS line below. Compiled as C++, as the stand-ins are;
-the page keeps to what both languages take.
+``board/esp`` has what it includes, with a real TLS line below. Compiled as C++, as the stand-ins
+are; the page keeps to what both languages take.
 """
 
 from __future__ import annotations
