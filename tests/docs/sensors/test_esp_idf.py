@@ -48,8 +48,8 @@ def compiled(code: str, folder: Path) -> Path:
 async def test_with_acks_nothing_is_lost_or_there_twice(tmp_path: Path, keys: Keys) -> None:
     async with behind_a_relay(tmp_path, keys) as (agent, relay):
         (example,) = examples_of("sensors/esp-idf.md", "c")
-        keys.add("board", "--write", "greenhouse/**")
-        code = filled_in(example.code, relay.port, keys, "board")
+        keys.add("idf-board", "--write", "greenhouse/**")
+        code = filled_in(example.code, relay.port, keys, "idf-board")
         for ours, here in {
             'extern const char ca_pem[] asm("_binary_ca_pem_start")': (
                 f'static const char ca_pem[] = R"({keys.ca.read_text()})"'
@@ -75,7 +75,7 @@ async def test_with_acks_nothing_is_lost_or_there_twice(tmp_path: Path, keys: Ke
             await agent.kill()
             await agent.start()
             await more_than(agent, await agent.count() + 10, tmp_path)
-            edge_agent("token", "revoke", "board", "--file", str(keys.tokens))
+            edge_agent("token", "revoke", "idf-board", "--file", str(keys.tokens))
             with trio.fail_after(PATIENCE_S):
                 while "esp_ws_handshake_status_code=401" not in said(tmp_path):
                     await trio.sleep(0.05)

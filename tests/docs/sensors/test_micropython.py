@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from edge_agent.tls import make_ca
 from tests.docs.examples import examples_of
 from tests.docs.sensors.sensors import (
     STREAM,
@@ -87,7 +88,8 @@ async def test_with_acks_nothing_is_lost_or_there_twice(tmp_path: Path, keys: Ke
             assert life == list(range(1, 1 + len(life)))
         prepared("main.py: with acks", relay.port, keys, tmp_path, token="reader")
         await until_said("refused: HTTP/1.1 403 Forbidden", program, tmp_path)
-        (tmp_path / "ca.pem").write_text(Keys.make(tmp_path / "others").ca.read_text())
+        other = make_ca(tmp_path / "other", ["localhost"])
+        (tmp_path / "ca.pem").write_text(other.ca.read_text())
         await until_said("not correctly signed by the trusted CA", program, tmp_path)
 
 

@@ -32,6 +32,7 @@ inline uint32_t esp_random() {
     uint32_t number;
     return getrandom(&number, sizeof number, 0) == sizeof number ? number : 4;
 }
+inline long random(long below) { return esp_random() % below; }
 
 struct SerialPort {
     void begin(int) {}

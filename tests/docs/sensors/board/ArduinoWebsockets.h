@@ -41,7 +41,7 @@ class WebsocketsClient {
                    "Origin: https://github.com/gilmaimon/TinyWebsockets\r\n\r\n");
         size_t end;
         while ((end = received.find("\r\n\r\n")) == std::string::npos && line.connected())
-            received += line.read();
+            delay(1), received += line.read();
         upgraded = received.rfind("HTTP/1.1 101", 0) == 0;
         if (!upgraded) line.stop();
         else received.erase(0, end + 4);

@@ -31,7 +31,7 @@ class HTTPClient {
         size_t end = std::string::npos, length = 0;
         while (end == std::string::npos || answer.size() < end + 4 + length) {
             if (!line->connected()) return -5;
-            answer += line->read();
+            delay(1), answer += line->read();
             end = answer.find("\r\n\r\n");
             size_t at = answer.find("Content-Length: ");
             if (end != std::string::npos && at != std::string::npos) length = atoi(answer.c_str() + at + 16);

@@ -66,7 +66,7 @@ class IdfClient {
                    "Sec-WebSocket-Protocol: " + config.subprotocol + "\r\n" + config.headers + "\r\n");
         size_t end;
         while ((end = received.find("\r\n\r\n")) == std::string::npos && line.connected())
-            received += line.read();
+            delay(1), received += line.read();
         if (received.rfind("HTTP/1.1 101", 0)) {
             std::string status = received.substr(0, 12).substr(9);
             ESP_LOGW("websocket_client", "esp_ws_handshake_status_code=%s", status.c_str());
