@@ -10,6 +10,7 @@ import trio
 
 from edge_agent.tls import make_ca
 from tests.docs.examples import examples_of
+from tests.docs.sensors.lives import two_lives
 from tests.docs.sensors.sensors import (
     STREAM,
     behind_a_relay,
@@ -81,11 +82,8 @@ async def test_with_acks_nothing_is_lost_or_there_twice(tmp_path: Path, keys: Ke
             await agent.start()
             await more_than(agent, await agent.count() + 10, tmp_path)
         with running([*MICROPYTHON, program], tmp_path):
-            await more_than(agent, await agent.count() + 10, tmp_path)
-        found = await values(agent)
-        again = found.index(1, 1)
-        for life in (found[:again], found[again:]):
-            assert life == list(range(1, 1 + len(life)))
+            for life in await two_lives(agent, 1, tmp_path):
+                assert life == list(range(1, 1 + len(life)))
         prepared("main.py: with acks", relay.port, keys, tmp_path, token="reader")
         await until_said("refused: HTTP/1.1 403 Forbidden", program, tmp_path)
         other = make_ca(tmp_path / "other", ["localhost"])
