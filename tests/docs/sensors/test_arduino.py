@@ -64,6 +64,9 @@ async def test_the_plain_sketches_come_back_after_a_cut_and_say_why_they_are_ref
         keys.add("board", "--write", "greenhouse/**")
         for title in ("The other library", "The shortest"):
             program = await sketch(title, relay.port, keys, tmp_path, "board")
+            # Of the one before nothing is under way any more.
+            await agent.kill()
+            await agent.start()
             before = len(await values(agent))
             with running([program], tmp_path):
                 await more_than(agent, before + 3, tmp_path)
