@@ -29,7 +29,7 @@ _WALKED = (
     "README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md",
     "docs", "benchmarks", "edge_agent",
 )  # fmt: skip
-include_patterns = ["*.md", "docs/*.md", "benchmarks/*.md", _CLIENT]
+include_patterns = ["*.md", "docs/*.md", "docs/sensors/*.md", "benchmarks/*.md", _CLIENT]
 # Environments, caches and code are not even walked through.
 exclude_patterns = [each.name for each in ROOT.iterdir() if each.name not in _WALKED]
 
@@ -70,7 +70,7 @@ _REFERENCE = "\n".join(
 
 
 def _menu(index: str) -> str:
-    """The pages that docs/index.md lists, in its order, as the site's menu."""
+    """The pages that an index lists, in its order, as the site's menu."""
     listed = re.findall(r"\]\(([\w./-]+)\.md\)", index)
     return "\n".join(["\n```{toctree}", ":hidden:", "", *listed, "```\n"])
 
@@ -78,6 +78,9 @@ def _menu(index: str) -> str:
 def _add_what_only_the_site_has(_app: Any, page: str, source: list[str]) -> None:
     if page == root_doc:
         source[0] += _menu(source[0])
+    elif page == "docs/sensors/index":
+        # What it names beside its own pages is in the menu already.
+        source[0] += _menu(source[0].replace("(../", ""))
     elif page == "docs/client":
         source[0] += _REFERENCE
 

@@ -40,6 +40,9 @@ SPECIAL: dict[str, Callable[[], bool]] = {
     "seccomp": lambda: "user_notif" in _text("/proc/sys/kernel/seccomp/actions_avail"),
     "loop": lambda: os.geteuid() == 0 and Path("/dev/loop-control").exists(),
     "postgresql": lambda: any(Path("/usr/lib/postgresql").glob("*/bin/initdb")),
+    "adafruit_requests": lambda: find_spec("adafruit_requests") is not None,
+    "libssl-dev": lambda: Path("/usr/include/openssl/ssl.h").exists(),
+    "micropython": lambda: find_spec("micropython_unix") is not None,
     "psycopg": lambda: find_spec("psycopg") is not None,
     "python3-venv": lambda: any(Path("/usr/lib").glob("python3*/ensurepip/__init__.py")),
 }

@@ -161,12 +161,19 @@ Sec-WebSocket-Version: 13
 Sec-WebSocket-Key: {key}
 Connection: Upgrade
 """,
-    "Mongoose (Shelly)": """GET /ingest/a HTTP/1.1
+    "Mongoose 7": """GET /ingest/a HTTP/1.1
 Upgrade: websocket
 Host: {host}
 Connection: Upgrade
 Sec-WebSocket-Version: 13
 Sec-WebSocket-Key: {key}
+""",
+    "Mongoose OS (a Shelly's firmware)": """GET /ingest/a HTTP/1.1
+Upgrade: websocket
+Connection: Upgrade
+Sec-WebSocket-Version: 13
+Sec-WebSocket-Key: {key}
+Host: {at}
 """,
     ".NET": """GET /ingest/a HTTP/1.1
 Host: {at}
