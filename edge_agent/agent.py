@@ -49,6 +49,7 @@ import trio
 
 from edge_agent import startup
 from edge_agent.asking import Asker
+from edge_agent.certificate_life import certificate_life
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.commit import Committer, RunBlocking, Trace
 from edge_agent.config import Config, Upstream, people_url, with_sending
@@ -80,7 +81,7 @@ from edge_agent.scrubber import Scrubber
 from edge_agent.server import Parts, Server
 from edge_agent.store import Engine, LookAtMedium, medium_of
 from edge_agent.supervise import FirstStart, supervised, supervised_once_started
-from edge_agent.tls import certificate_end, server_context
+from edge_agent.tls import server_context
 from edge_agent.tokens import Tokens
 from edge_agent.wiring import (
     Listen,
@@ -223,8 +224,7 @@ class _Parts:
         interval_s = float(config.store.scrub_interval)
         self.scrubber = Scrubber(self.log, interval_s, around.clock, self.metrics)
         self.upstreams = self._all_upstreams()
-        again = partial(_read_again, reread, self._upstream_reload())
-        self.renewals = Renewals(config.listen, self.upstreams.online, around.hangups, again)
+        self.renewals = self._renewals(reread)
 
     async def run(self, stop: trio.Event, task_status: trio.TaskStatus[Running]) -> None:
         """Run until ``stop``, then drain from the inside out."""
@@ -345,9 +345,11 @@ class _Parts:
             float(config.drain_timeout),
         )
 
-    def _upstream_reload(self) -> UpstreamReload:
-        around = self.around
-        return UpstreamReload(self.config, self.upstreams, around.reread, around.run_blocking)
+    def _renewals(self, rules: RuleReload) -> Renewals:
+        config, around, upstreams = self.config, self.around, self.upstreams
+        others = UpstreamReload(config, upstreams, around.reread, around.run_blocking)
+        again = partial(_read_again, rules, others)
+        return Renewals(config.listen, upstreams.online, around.hangups, again, around.clock)
 
     def _forwarder(self, upstream: Upstream) -> Forwarder:
         cap = int(upstream.bytes_per_second)
@@ -422,7 +424,7 @@ def _look_at_files(config: Config, clock: Clock) -> FilesFact:
         return FilesFact(unusable)
     now_s = clock.read().wall_ns / NANOSECONDS
     try:
-        return FilesFact((), certificate_end(Path(certificate)) - now_s)
+        return FilesFact((), certificate_life(Path(certificate), now_s))
     except (OSError, ValueError) as error:
         return FilesFact((f"listen.tls_certificate: {why(error)}",))
 

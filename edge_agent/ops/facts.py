@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edge_agent.access import is_loopback
+from edge_agent.certificate_life import CertificateLife
 from edge_agent.clock import Clock
 from edge_agent.config import Config, Share, Upstream, parse_address
 from edge_agent.config import LogConfig as LogSettings
@@ -22,6 +23,7 @@ from edge_agent.ops import health
 from edge_agent.ops.forecast import about_budget, about_card
 from edge_agent.ops.status import (
     AlarmStatus,
+    CertificateStatus,
     ConnectionStatus,
     CopiesStatus,
     JournalStatus,
@@ -265,6 +267,18 @@ def refused_status(refused: Sequence[RefusedPeer], now_ns: int) -> tuple[Refused
             last_s=max(0.0, (now_ns - one.last_ns) / NANOSECONDS),
         )
         for one in refused
+    )
+
+
+def certificate_status(life: CertificateLife | None) -> CertificateStatus | None:
+    """Until when the ports' certificate is good."""
+    if life is None:
+        return None
+    authority_s = life.authority_ends_s
+    return CertificateStatus(
+        format_time(int(life.ends_s) * NANOSECONDS),
+        None if authority_s is None else format_time(int(authority_s) * NANOSECONDS),
+        "it was made elsewhere" if authority_s is None else life.obstacle or None,
     )
 
 

@@ -34,7 +34,7 @@ from edge_agent.files import OPEN, replace_file
 from edge_agent.tls import CaFiles, holds_authority, make_ca, renew
 from edge_agent.tokens import add_token, list_tokens
 
-UNIT = "edge-agent.service"
+UNIT, TIMER = "edge-agent.service", "edge-agent-renew.timer"
 _SYSTEMD, _AVAHI = Path("/run/systemd/system"), Path("/etc/avahi/services")
 #: The first tokens: for sensors, and for who looks in.
 SENSORS, PEOPLE = "sensors", "page"
@@ -182,6 +182,8 @@ def _restart(config: Path) -> None:
         click.echo(f"start the agent: edge-agent run --config {config}\n")
         return
     click.echo("restarting the agent …")
+    if _systemctl("cat", TIMER) == 0:
+        _systemctl("enable", "--now", TIMER)
     if _systemctl("restart", UNIT) != 0:
         raise Failure(f"it does not start: journalctl -u {UNIT} -n 20 says why")
 
