@@ -49,6 +49,7 @@ import trio
 
 from edge_agent import startup
 from edge_agent.asking import Asker
+from edge_agent.audit import SIGNAL, audited
 from edge_agent.certificate_life import certificate_life
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.commit import Committer, RunBlocking, Trace
@@ -407,8 +408,10 @@ class _Parts:
 
 
 async def _read_again(rules: RuleReload, upstreams: UpstreamReload) -> None:
-    await rules.again()
-    await upstreams.again()
+    with audited("reload", "rules, upstreams and the files they name", SIGNAL) as outcome:
+        kept = [one for one in (await rules.again(), await upstreams.again()) if one]
+        if kept:
+            outcome.told = f"in part: {'; '.join(kept)}"
 
 
 def _tokens(config: Config, around: Surroundings) -> Tokens | None:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import trio
 
+from edge_agent.audit import AGENT, note
 from edge_agent.clock import Clock
 from edge_agent.config import Listen
 from edge_agent.errors import ConfigError
@@ -117,11 +118,13 @@ class Renewals:
             ends_s = await trio.to_thread.run_sync(renew_where_due, certificate, wall_s)
         except (ConfigError, OSError, ValueError) as error:
             self._again_s = trio.current_time() + AGAIN_S
-            self._tell(f"it cannot be renewed: {error}")
+            if self._tell(f"it cannot be renewed: {error}"):
+                note("tls renew", str(certificate), f"failed: {error}", AGENT)
             return
         if ends_s is not None:
             until = format_time(int(ends_s) * NANOSECONDS)
             logger.info("renewed %s, which is now good until %s", certificate, until)
+            note("tls renew", str(certificate), "done", AGENT)
 
     async def _take_up(self) -> bool:
         """Show what the files hold now; False where that cannot be used."""
@@ -140,13 +143,15 @@ class Renewals:
         logger.info("the ports have a new certificate: %s", self._listen.tls_certificate)
         return True
 
-    def _tell(self, trouble: str) -> None:
+    def _tell(self, trouble: str) -> bool:
+        """Tell what is in the way, unless that was told; whether it is new."""
         if trouble in self._told:
-            return
+            return False
         if len(self._told) >= TOLD_MAX:
             self._told.clear()
         self._told.add(trouble)
         logger.warning("the ports keep their old certificate: %s", trouble)
+        return True
 
 
 def _turn_over(

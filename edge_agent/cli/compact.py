@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from edge_agent.audit import audited
 from edge_agent.cli.common import Failure, config_options, quit_if_no_store
 from edge_agent.cli.progress import ProgressBar
 from edge_agent.cli.run import settings_of
@@ -31,7 +32,12 @@ def command(config: Path | None, data: str | None) -> None:
     The agent must not be running on it. Needs room for what the store holds, beside the store.
     """
     path = store_of(config, data)
-    with not_in_use(), acting_as_owner(path), progress_bar("compacting") as progress:
+    with (
+        audited("compact", str(path)),
+        not_in_use(),
+        acting_as_owner(path),
+        progress_bar("compacting") as progress,
+    ):
         done = compact_store(path, progress)
         rewrite_history(path)
     click.echo(

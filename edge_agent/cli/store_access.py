@@ -22,6 +22,7 @@ import click
 import msgspec
 
 from edge_agent.access import everything
+from edge_agent.audit import audited
 from edge_agent.cli.agent_http import AgentAddress
 from edge_agent.cli.async_main import run as run_async
 from edge_agent.cli.common import Failure, config_options, holds_store, port_options
@@ -137,7 +138,15 @@ class Local(Reached):
     def _do(
         self, path: str, key: str, what: Callable[[Orders], Awaitable[Any]], order: Order | None
     ) -> Rows:
-        found: Rows = run_async(partial(_on_the_store, self.config, what))
+        ask = partial(run_async, partial(_on_the_store, self.config, what))
+        if order is None:
+            told: Rows = ask()
+            return told
+        from edge_agent.ops.orders.orders import in_audit, outcome_of
+
+        with audited(*in_audit(order)) as outcome:
+            found: Rows = ask()
+            outcome.told = outcome_of(found)
         return found
 
 

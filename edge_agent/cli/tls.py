@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from edge_agent.audit import audited
 from edge_agent.certificate_life import SERVER, certificate_life
 from edge_agent.cli.common import Failure, config_options
 from edge_agent.cli.run import settings_of
@@ -56,12 +57,13 @@ def init(
     """
     reader = agent_user(settings_of(config, data), user)
     everything = list(dict.fromkeys((*names, *own_names(), "localhost", "127.0.0.1", "::1")))
-    if holds_authority(folder):
-        files, everything = renew(folder, everything, reader=reader)
-        click.echo(f"renewed {files.certificate}, by the same {files.ca}")
-    else:
-        files = make_ca(folder, everything, reader=reader)
-        click.echo(f"made {files.ca}")
+    with audited("tls init", str(folder.absolute())):
+        if holds_authority(folder):
+            files, everything = renew(folder, everything, reader=reader)
+            click.echo(f"renewed {files.certificate}, by the same {files.ca}")
+        else:
+            files = make_ca(folder, everything, reader=reader)
+            click.echo(f"made {files.ca}")
     click.echo(
         f"good for {', '.join(everything)}.\n"
         "\n"
@@ -94,13 +96,15 @@ def renew_(folder: Path | None, config: Path | None, data: str | None) -> None:
         return
     now_s = now.wall_ns / NANOSECONDS
     try:
-        ends_s = renew_where_due(certificate, now_s)
-        life = certificate_life(certificate, now_s)
+        life, done = certificate_life(certificate, now_s), ""
+        if life.is_due:
+            with audited("tls renew", str(certificate)):
+                if life.obstacle:
+                    raise Failure(f"{certificate} is to be renewed, but {life.obstacle}")
+                renew_where_due(certificate, now_s)
+            life, done = certificate_life(certificate, now_s), "renewed, and "
     except (OSError, ValueError) as error:
         raise Failure(f"{certificate}: {why(error)}", ConfigError.exit_code) from None
-    if life.is_due:
-        raise Failure(f"{certificate} is to be renewed, but {life.obstacle}")
-    done = "renewed, and " if ends_s is not None else ""
     until = format_time(int(life.ends_s) * NANOSECONDS)
     click.echo(f"{certificate}: {done}good until {until}")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from edge_agent.audit import audited
 from edge_agent.cli.common import Failure, config_options
 from edge_agent.cli.run import settings_of
 from edge_agent.cli.user import agent_user, user_option
@@ -112,19 +113,20 @@ def add(
     _look_at_options(bool(write), forward, read or admin, bool(agents), in_url=in_url)
     path = _path(file, config, data)
     reader = agent_user(settings_of(config, data), user)
-    secret = add_token(
-        path,
-        name,
-        write=write,
-        sources=sources or (("**",) if write else ()),
-        read=read,
-        forward=forward,
-        agents=agents,
-        admin=admin,
-        in_url=in_url,
-        created_ns=time.time_ns(),
-        reader=reader,
-    )
+    with audited("token add", f"{name} in {path}"):
+        secret = add_token(
+            path,
+            name,
+            write=write,
+            sources=sources or (("**",) if write else ()),
+            read=read,
+            forward=forward,
+            agents=agents,
+            admin=admin,
+            in_url=in_url,
+            created_ns=time.time_ns(),
+            reader=reader,
+        )
     click.echo(f"{path}: added {name}. Its secret, which is shown only now:", err=True)
     click.echo(secret)
     if in_url:
@@ -167,9 +169,10 @@ def rotate(name: str, file: Path | None, config: Path | None, data: str | None) 
     The old one lets nobody in any more. What the token may do and what belongs to it stays.
     """
     path = _path(file, config, data)
-    secret = rotate_token(path, name)
-    if secret is None:
-        raise Failure(f"{path}: there is no token called {name}")
+    with audited("token rotate", f"{name} in {path}"):
+        secret = rotate_token(path, name)
+        if secret is None:
+            raise Failure(f"{path}: there is no token called {name}")
     click.echo(f"{path}: {name} has a new secret, which is shown only now:", err=True)
     click.echo(secret)
 
@@ -184,8 +187,9 @@ def revoke(name: str, file: Path | None, config: Path | None, data: str | None) 
     What belongs to its name stays so; edge-agent source move gives it to another one.
     """
     path = _path(file, config, data)
-    if not revoke_token(path, name):
-        raise Failure(f"{path}: there is no token called {name}")
+    with audited("token revoke", f"{name} in {path}"):
+        if not revoke_token(path, name):
+            raise Failure(f"{path}: there is no token called {name}")
     click.echo(f"{path}: revoked {name}", err=True)
 
 

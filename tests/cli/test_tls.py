@@ -108,6 +108,14 @@ def test_the_authoritys_key_has_a_folder_of_its_own(tmp_path: Path) -> None:
     assert [one.name for one in keys] == ["server-key.pem"]
 
 
+def due(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make what is to be renewed by the clock of this process."""
+    clock = ManualClock()
+    monkeypatch.setattr("edge_agent.cli.tls.SystemClock", lambda: clock)
+    CliRunner().invoke(command, ["init", str(folder)])
+    clock.step_wall(int((certificate_end(folder / "server.pem") - 100 * DAY_S) * 1e9))
+
+
 def test_renew_does_nothing_before_it_is_time_and_says_until_when(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,10 +141,7 @@ def test_renew_does_nothing_before_it_is_time_and_says_until_when(
 def test_renew_fails_where_it_is_time_and_cannot_be_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = ManualClock()
-    monkeypatch.setattr("edge_agent.cli.tls.SystemClock", lambda: clock)
-    CliRunner().invoke(command, ["init", str(tmp_path)])
+    due(tmp_path, monkeypatch)
     (tmp_path / "private" / "ca-key.pem").unlink()
-    clock.step_wall(int((certificate_end(tmp_path / "server.pem") - 100 * DAY_S) * 1e9))
     done = CliRunner().invoke(command, ["renew", str(tmp_path)])
     assert done.exit_code == 1 and "is not there" in done.output

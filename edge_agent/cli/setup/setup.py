@@ -17,6 +17,7 @@ from pathlib import Path
 
 import click
 
+from edge_agent.audit import audited
 from edge_agent.cli.common import SYSTEM_CONFIG, Failure
 from edge_agent.cli.run import settings_of
 from edge_agent.cli.setup.plan import (
@@ -81,13 +82,14 @@ def command(
     if not yes and not click.confirm("Do this?", default=True):
         raise Failure("nothing was changed")
     try:
-        files = _certificate(plan.tls, known, reader)
-        secrets = {SENSORS: _token(plan.tokens, SENSORS, reader, write=("**",))}
-        if plan.people:
-            secrets[PEOPLE] = _token(plan.tokens, PEOPLE, reader, read=("**",))
-        _write(plan.config, text, new, reader)
-        settings = settings_of(plan.config)
-        _announce(settings, plan)
+        with audited("setup", f"{plan.config}, {plan.tls}, {plan.tokens}"):
+            files = _certificate(plan.tls, known, reader)
+            secrets = {SENSORS: _token(plan.tokens, SENSORS, reader, write=("**",))}
+            if plan.people:
+                secrets[PEOPLE] = _token(plan.tokens, PEOPLE, reader, read=("**",))
+            _write(plan.config, text, new, reader)
+            settings = settings_of(plan.config)
+            _announce(settings, plan)
     except PermissionError as error:
         raise Failure(f"{error.filename}: {error.strerror}: sudo edge-agent setup", 2) from None
     if not no_restart:

@@ -13,13 +13,16 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from edge_agent.access import everything
+from edge_agent.access import bearer_secret, everything
+from edge_agent.audit import Actor, audited
 from edge_agent.errors import ProtocolError
 from edge_agent.ops.orders.orders import (
     QUARANTINE_MAX,
     ConsumerOrder,
     Orders,
     QuarantineOrder,
+    in_audit,
+    outcome_of,
     told_quarantined,
 )
 from edge_agent.ops.orders.source_orders import SourceMove
@@ -38,7 +41,7 @@ class OrderRoutes:
     """``may_read`` says what the sender of a request may read."""
 
     def __init__(self, sources: Sources, may_read: Callable[[Request], Readable]) -> None:
-        self._may_read = may_read
+        self._may_read, self._tokens = may_read, sources.tokens
         self._agent = sources.log.identity.agent_id
         self._orders = Orders(
             sources.log,
@@ -55,7 +58,9 @@ class OrderRoutes:
         """Who has come how far; an order moves them."""
         if request.method != "POST":
             return _json({"agent": self._agent, "consumers": await self._orders.consumers()})
-        moved = await self._orders.move(await _given(request, ConsumerOrder))
+        given = await _given(request, ConsumerOrder)
+        with audited(*in_audit(given), self._actor(request)):
+            moved = await self._orders.move(given)
         return _json({"consumers": moved})
 
     async def sources(self, request: Request) -> Response:
@@ -64,13 +69,18 @@ class OrderRoutes:
             if self._may_read(request) is not everything:
                 raise ProtocolError("forbidden", "the token has no scope admin")
             return _json({"agent": self._agent, "sources": await self._orders.sources()})
-        moved = await self._orders.move_source(await _given(request, SourceMove))
+        given = await _given(request, SourceMove)
+        with audited(*in_audit(given), self._actor(request)):
+            moved = await self._orders.move_source(given)
         return _json({"sources": moved})
 
     async def quarantine(self, request: Request) -> Response:
         """What could not be used, as far as it may be read; an order settles it."""
         if request.method == "POST":
-            done = await self._orders.settle(await _given(request, QuarantineOrder))
+            order = await _given(request, QuarantineOrder)
+            with audited(*in_audit(order), self._actor(request)) as outcome:
+                done = await self._orders.settle(order)
+                outcome.told = outcome_of(done)
             return _json({"done": done})
         given = each_once(request.query_params.multi_items())
         refuse_unknown(given, ("after", "limit"))
@@ -81,6 +91,12 @@ class OrderRoutes:
         )
         told = [told_quarantined(number, item) for number, item in found]
         return _json({"agent": self._agent, "entries": told})
+
+    def _actor(self, request: Request) -> Actor:
+        secret = bearer_secret(request.headers.get("authorization"))
+        token = None if secret is None or self._tokens is None else self._tokens.find(secret)
+        address = request.client.host if request.client else ""
+        return Actor("anybody" if token is None else f"token {token.name}", address)
 
 
 async def _given(request: Request, kind: type[Given]) -> Given:
