@@ -23,7 +23,7 @@ printable access zstd field_path measures field_paths | wire session store confi
 dial supervise connection_quota refused_peers journal_tail accepting render columnar csv_rows
 certificate_life audit |
 commit history log client tls copied_sources rules | live digest answering asking forward wear
-scrubber tokens |
+scrubber tokens token_uses |
 server ops | wiring startup renewal rule_reload agent | cli | __main__
 """
 FLOORS = {part: floor for floor, parts in enumerate(PARTS.split("|")) for part in parts.split()}

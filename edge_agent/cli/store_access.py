@@ -85,6 +85,10 @@ class Reached(ABC):
         """See `Orders.move_source`."""
         return self._do("/api/sources", "sources", lambda orders: orders.move_source(order), order)
 
+    def token_uses(self) -> Rows:
+        """When each token was used last."""
+        return self._do("/api/tokens", "tokens", lambda orders: orders.token_uses(), None)
+
     def settle(self, order: QuarantineOrder) -> Rows:
         """See `Orders.settle`."""
         return self._do("/api/quarantine", "done", lambda orders: orders.settle(order), order)

@@ -9,14 +9,18 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import click
+import msgspec
 
 from edge_agent.audit import audited
-from edge_agent.cli.common import Failure, config_options
+from edge_agent.cli.common import Failure, config_options, holds_store, json_option
 from edge_agent.cli.run import settings_of
+from edge_agent.cli.store_access import reach, reach_options
 from edge_agent.cli.user import agent_user, user_option
-from edge_agent.errors import ConfigError
+from edge_agent.errors import ConfigError, EdgeAgentError
+from edge_agent.printable import json_text, why
 from edge_agent.tokens import (
     EVERYTHING,
     TOKEN_PATH,
@@ -149,14 +153,50 @@ def _look_at_options(
 
 @command.command("list")
 @_file_option
-@config_options
-def list_(file: Path | None, config: Path | None, data: str | None) -> None:
-    """Show every token's name and what it may do; never a secret."""
+@json_option
+@reach_options
+def list_(
+    file: Path | None, config: Path | None, data: str | None, *, as_json: bool, **where: Any
+) -> None:
+    """Show every token's name, what it may do, and its last use; never a secret.
+
+    The running agent knows the last use; of one that does not run, its store, up to an hour less.
+    """
     tokens = list_tokens(_path(file, config, data))
+    uses, problem = _uses(config, data, where)
+    if problem:
+        click.echo(f"when they were used last is not known: {problem}", err=True)
+    if as_json:
+        click.echo(json_text([_told(token, uses.get(token.name)) for token in tokens], indent=2))
+        return
     for token in tokens:
-        click.echo(f"{token.name}  {token.created or '-'}  {describe(token)}")
+        use = uses.get(token.name)
+        used = (
+            f"used {use['last_used'] or '(no clock)'} from {use['from'] or 'here'}" if use else ""
+        )
+        used = used or ("unknown" if problem else "no use noted")
+        click.echo(f"{token.name}  {token.created or '-'}  {used}  {describe(token)}")
     if not tokens:
         click.echo("no tokens", err=True)
+
+
+def _uses(
+    config: Path | None, data: str | None, where: dict[str, Any]
+) -> tuple[dict[str, dict[str, Any]], str]:
+    """The uses that whoever can answer knows, by name; and why nobody can."""
+    if where["url"] is None and not holds_store(Path(settings_of(config, data).store.path)):
+        return {}, ""  # It has not run yet.
+    try:
+        found = reach(config, data, **where).token_uses()
+    except (Failure, EdgeAgentError, OSError) as error:
+        return {}, why(error) if isinstance(error, OSError) else str(error)
+    return {one["name"]: one for one in found}, ""
+
+
+def _told(token: Token, use: dict[str, Any] | None) -> dict[str, Any]:
+    told: dict[str, Any] = msgspec.to_builtins(token)
+    del told["hash"]
+    return {**told, "last_used": use and use["last_used"], "last_from": use and use["from"]}
 
 
 @command.command()

@@ -40,6 +40,7 @@ from edge_agent.record import DAY_S, NANOSECONDS, format_time
 from edge_agent.refused_peers import RefusedPeer, RefusedPeers
 from edge_agent.scrubber import ScrubStatus
 from edge_agent.store import Identity, loss_in_words
+from edge_agent.token_uses import TokenUses
 from edge_agent.tokens import Tokens
 from edge_agent.wear import Wear
 
@@ -135,6 +136,7 @@ class Sources:
         refused: who was refused lately, at either port.
         journal: the last lines of the journal, the newest first.
         renewed: is told of a context that shall show what is renewed.
+        uses: is told of tokens that let somebody in, and says when each last did.
     """
 
     config: Config
@@ -159,6 +161,7 @@ class Sources:
     digester: Digester | None = None
     asker: Asker | None = None
     configured: Callable[[], Sequence[Upstream]] | None = None
+    uses: TokenUses | None = None
 
 
 def log_status(

@@ -5,6 +5,7 @@ The door (`admit`) has let in whoever comes here; a POST came from somebody who 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar
@@ -27,6 +28,7 @@ from edge_agent.ops.orders.orders import (
 )
 from edge_agent.ops.orders.source_orders import SourceMove
 from edge_agent.ops.parameters import each_once, refuse_unknown, whole_number
+from edge_agent.token_uses import told_uses
 
 if TYPE_CHECKING:
     from edge_agent.access import Readable
@@ -41,7 +43,7 @@ class OrderRoutes:
     """``may_read`` says what the sender of a request may read."""
 
     def __init__(self, sources: Sources, may_read: Callable[[Request], Readable]) -> None:
-        self._may_read, self._tokens = may_read, sources.tokens
+        self._may_read, self._tokens, self._uses = may_read, sources.tokens, sources.uses
         self._agent = sources.log.identity.agent_id
         self._orders = Orders(
             sources.log,
@@ -73,6 +75,13 @@ class OrderRoutes:
         with audited(*in_audit(given), self._actor(request)):
             moved = await self._orders.move_source(given)
         return _json({"sources": moved})
+
+    async def tokens(self, request: Request) -> Response:
+        """When each token was used last, and from where; what it may do stands in its file."""
+        if self._may_read(request) is not everything:
+            raise ProtocolError("forbidden", "the token has no scope admin")
+        uses = OrderedDict() if self._uses is None else self._uses.now()
+        return _json({"agent": self._agent, "tokens": told_uses(uses)})
 
     async def quarantine(self, request: Request) -> Response:
         """What could not be used, as far as it may be read; an order settles it."""
