@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import typing
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from click.testing import CliRunner
 from starlette.routing import Route
 
 from edge_agent import agent as agent_module
+from edge_agent import audit
 from edge_agent.audit import IDENTIFIER, ORDERS, Actor, audited, local_user, note
 from edge_agent.cli import main
 from edge_agent.config import Config, parse
@@ -32,6 +34,7 @@ from tests.forward.support import until
 from tests.journal import JournalSocket, journald
 from tests.ops.orders.test_routes import config, post
 from tests.ops.real import agent
+from tests.patience import PATIENCE_S, limited
 
 #: Commands that change nothing of what is kept, sent, or who may come. What they write is a file of
 #: whoever calls them (backup, export, config init), or records, which come in as a sensor's do.
@@ -103,6 +106,38 @@ def test_without_journald_it_goes_where_other_lines_go(caplog: pytest.LogCapture
     with caplog.at_level(logging.INFO):
         note("reload", "files", "done", Actor("SIGHUP"))
     assert "audit: order=reload who=SIGHUP from=here what=files outcome=done" in caplog.text
+
+
+JOURNALD = Path("/lib/systemd/systemd-journald")
+
+
+@pytest.mark.needs("journalctl")
+@pytest.mark.skipif(os.geteuid() != 0 or not JOURNALD.exists(), reason="takes root and journald")
+async def test_journald_itself_takes_it_and_finds_it_by_its_fields() -> None:
+    # A namespace is a journald of its own, beside the machine's, if that has one.
+    name = f"edgetest{os.getpid()}"
+    folder = Path(f"/run/systemd/journal.{name}")
+    folder.mkdir(parents=True)
+    try:
+        async with trio.open_nursery() as nursery:
+            run = partial(trio.run_process, [str(JOURNALD), name], capture_stderr=True, check=False)
+            journald_process = await nursery.start(run)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(audit, "JOURNAL", folder / "socket")
+                await until(lambda: audit.JOURNAL.exists(), seconds=PATIENCE_S)
+                note("token add", "a\nb", "done", Actor("me", "192.0.2.7"))
+                ask = ["journalctl", f"--namespace={name}", "-o", "json", "EDGE_AGENT_WHO=me"]
+                with limited(PATIENCE_S):
+                    while not (told := (await trio.run_process(ask, capture_stdout=True)).stdout):
+                        await trio.sleep(0.1)
+            journald_process.terminate()
+        (line,) = [json.loads(one) for one in told.splitlines()]
+        assert line["SYSLOG_IDENTIFIER"] == IDENTIFIER and line["_UID"] == "0"
+        assert line["EDGE_AGENT_WHAT"] == r"a\nb" and line["EDGE_AGENT_FROM"] == "192.0.2.7"
+    finally:
+        shutil.rmtree(folder)
+        for kept in Path("/run/log/journal").glob(f"*.{name}"):
+            shutil.rmtree(kept)
 
 
 # Each order by its own way in; `CASES` has one for each of `ORDERS`.
