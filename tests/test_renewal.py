@@ -12,12 +12,16 @@ import pytest
 import trio
 import trustme
 
+from edge_agent import agent as agent_module
 from edge_agent import renewal
-from edge_agent.config import Listen
+from edge_agent.certificate_life import certificate_end
+from edge_agent.cli.agent_http import AgentAddress
+from edge_agent.config import Listen, parse
 from edge_agent.files import file_state
 from edge_agent.record import DAY_S
 from edge_agent.renewal import Renewals
 from edge_agent.tls import make_ca, server_context
+from edge_agent.tokens import add_token
 from tests.forward.support import until
 from tests.manual_clock import ManualClock
 
@@ -255,3 +259,30 @@ async def test_a_renewal_that_fails_is_told_once_and_tried_again(
             files.ca_key.write_bytes(key)
             await until(lambda: "have a new certificate" in caplog.text, seconds=30)
             nursery.cancel_scope.cancel()
+
+
+async def test_an_agent_whose_user_has_the_authoritys_key_renews_and_its_status_says_until_when(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(renewal, "LOOK_S", 0.01)
+    clock = ManualClock()
+    now = dt.datetime.fromtimestamp(clock.read().wall_ns / 1e9, dt.UTC)
+    files = make_ca(tmp_path / "tls", ["localhost", "127.0.0.1"], now=now - dt.timedelta(days=700))
+    add_token(tmp_path / "tokens", "me", read=("**",))
+    config = parse(
+        f'listen = {{address = "127.0.0.1:0", tls_certificate = "{files.certificate}",'
+        f' tls_key = "{files.key}", tokens = "{tmp_path}/tokens"}}\n'
+        'http.address = "127.0.0.1:0"\n'
+        f'store = {{path = "{tmp_path}/data", size = "16MiB"}}\n',
+        "given",
+    )
+    stop, ends = trio.Event(), certificate_end(files.certificate)
+    async with trio.open_nursery() as nursery:
+        run = partial(agent_module.run, config, stop=stop, clock=clock)
+        running: agent_module.Running = await nursery.start(run)
+        await until(lambda: certificate_end(files.certificate) > ends, seconds=30)
+        address = AgentAddress(f"http://{running.http_address}")
+        told = (await trio.to_thread.run_sync(address.json, "/api/status"))["certificate"]
+        assert told["ends"][:4] == str(now.year + 3 if now.month > 9 else now.year + 2)
+        assert told["not_renewed_here"] is None and told["authority_ends"] is not None
+        stop.set()
