@@ -17,6 +17,8 @@ from __future__ import annotations
 import logging
 import math
 import ssl
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -24,12 +26,12 @@ from pathlib import Path
 import trio
 
 from edge_agent.audit import AGENT, note
+from edge_agent.certificate_life import certificate_life
 from edge_agent.clock import Clock
 from edge_agent.config import Listen
 from edge_agent.errors import ConfigError
 from edge_agent.files import FileState, file_state
 from edge_agent.record import NANOSECONDS, format_time
-from edge_agent.tls import renew_where_due
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +39,18 @@ logger = logging.getLogger(__name__)
 LOOK_S = 60.0
 #: A renewal that failed is tried again after so long.
 AGAIN_S = 3600.0
+#: And ended after so long; a busy board imports what it needs in ten seconds.
+RENEW_S = 300.0
+_RENEW = """
+import sys
+from pathlib import Path
+from edge_agent.errors import ConfigError
+from edge_agent.tls import renew_where_due
+try:
+    renew_where_due(Path(sys.argv[1]), float(sys.argv[2]))
+except (ConfigError, OSError, ValueError) as error:
+    sys.exit(str(error))
+"""
 #: Troubles that are remembered as told; when there are more, all are forgotten.
 TOLD_MAX = 100
 
@@ -113,18 +127,21 @@ class Renewals:
         now, certificate = self._clock.read(), Path(self._listen.tls_certificate or "")
         if not now.synced:
             return
-        wall_s = now.wall_ns / NANOSECONDS
+        look = partial(certificate_life, certificate, now.wall_ns / NANOSECONDS)
         try:
-            ends_s = await trio.to_thread.run_sync(renew_where_due, certificate, wall_s)
-        except (ConfigError, OSError, ValueError) as error:
+            life = await trio.to_thread.run_sync(look)
+            if not life.is_due or life.obstacle:
+                return
+            await _renew_elsewhere(certificate, now.wall_ns / NANOSECONDS)
+            life = await trio.to_thread.run_sync(look)
+        except (OSError, ValueError) as error:
             self._again_s = trio.current_time() + AGAIN_S
             if self._tell(f"it cannot be renewed: {error}"):
                 note("tls renew", str(certificate), f"failed: {error}", AGENT)
             return
-        if ends_s is not None:
-            until = format_time(int(ends_s) * NANOSECONDS)
-            logger.info("renewed %s, which is now good until %s", certificate, until)
-            note("tls renew", str(certificate), "done", AGENT)
+        until = format_time(int(life.ends_s) * NANOSECONDS)
+        logger.info("renewed %s, which is now good until %s", certificate, until)
+        note("tls renew", str(certificate), "done", AGENT)
 
     async def _take_up(self) -> bool:
         """Show what the files hold now; False where that cannot be used."""
@@ -152,6 +169,22 @@ class Renewals:
         self._told.add(trouble)
         logger.warning("the ports keep their old certificate: %s", trouble)
         return True
+
+
+async def _renew_elsewhere(certificate: Path, now_s: float) -> None:
+    """Renew in a process of its own: what that imports takes 10 MB, and the authority's key has no
+    business in one that strangers speak to. Raises ValueError with what went wrong.
+    """
+    command = [sys.executable, "-c", _RENEW, str(certificate), str(now_s)]
+    with trio.move_on_after(RENEW_S):
+        done = await trio.run_process(
+            command, check=False, capture_stdout=True, stderr=subprocess.STDOUT
+        )
+        if done.returncode != 0:
+            lines = done.stdout.decode(errors="replace").strip().splitlines()
+            raise ValueError(lines[-1] if lines else f"exit code {done.returncode}")
+        return
+    raise ValueError(f"it took longer than {RENEW_S:.0f} s")
 
 
 def _turn_over(

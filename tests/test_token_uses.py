@@ -120,6 +120,12 @@ def test_list_asks_the_agent_that_runs_and_the_store_of_one_that_does_not(tmp_pa
     done = CliRunner().invoke(main, ["token", "list", "--config", str(file)])
     assert " from 127.0.0.1  write ** as **" in done.stdout
     assert "spare  -  no use noted  read **" in done.stdout
+    # What there is to list does not depend on who could be asked.
+    file.write_text("nonsense = 1")
+    words = ["token", "list", "--config", str(file), "--file", str(tokens)]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0 and "spare  -  unknown  read **" in done.stdout
+    assert "is not known:" in done.stderr and "nonsense" in done.stderr
 
 
 async def test_who_may_not_order_is_not_told(tmp_path: Path) -> None:

@@ -184,9 +184,9 @@ def _uses(
     config: Path | None, data: str | None, where: dict[str, Any]
 ) -> tuple[dict[str, dict[str, Any]], str]:
     """The uses that whoever can answer knows, by name; and why nobody can."""
-    if where["url"] is None and not holds_store(Path(settings_of(config, data).store.path)):
-        return {}, ""  # It has not run yet.
     try:
+        if where["url"] is None and not holds_store(Path(settings_of(config, data).store.path)):
+            return {}, ""  # It has not run yet.
         found = reach(config, data, **where).token_uses()
     except (Failure, EdgeAgentError, OSError) as error:
         return {}, why(error) if isinstance(error, OSError) else str(error)
