@@ -146,7 +146,7 @@ class Local(Reached):
         if order is None:
             told: Rows = ask()
             return told
-        from edge_agent.ops.orders.orders import in_audit, outcome_of
+        from edge_agent.ops.orders.in_audit import in_audit, outcome_of
 
         with audited(*in_audit(order)) as outcome:
             found: Rows = ask()

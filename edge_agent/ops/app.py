@@ -365,7 +365,7 @@ async def _store_error(request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
-        known = "status, streams, query, subscribe, consumers, sources, quarantine"
+        known = "status, streams, query, subscribe, consumers, sources, quarantine, tokens"
         message = f"there is /, /healthz, /metrics, and below /api/ {known}"
         return error_response(404, "not_found", message)
     return error_response(error.status_code, "bad_request", str(error.detail))

@@ -98,23 +98,6 @@ class QuarantineOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     agent: str | None = None
 
 
-def in_audit(given: ConsumerOrder | QuarantineOrder | SourceMove) -> tuple[str, str]:
-    """The name of an order in the audit (`edge_agent.audit.ORDERS`), and what it is about."""
-    if isinstance(given, ConsumerOrder):
-        return f"consumer {given.order}", given.consumer + _to(given)
-    if isinstance(given, SourceMove):
-        to = f" to {given.to}" if given.to else ""
-        return f"source {given.order}", given.source + to + " keeping numbers" * given.keep_numbers
-    numbers = "all" if given.numbers is None else ", ".join(map(str, given.numbers))
-    return f"quarantine {given.order}", f"entries {numbers}"
-
-
-def outcome_of(done: Sequence[dict[str, Any]]) -> str:
-    """What the audit says came of an order: how many entries stayed, where some did."""
-    left = sum(not one.get("done", True) for one in done)
-    return f"{len(done) - left} of {len(done)} done" if left else "done"
-
-
 #: Called with names of sources and with identities.
 Part = Callable[[AbstractSet[str], AbstractSet[str]], None]
 

@@ -17,13 +17,12 @@ from starlette.responses import Response
 from edge_agent.access import bearer_secret, everything
 from edge_agent.audit import Actor, audited
 from edge_agent.errors import ProtocolError
+from edge_agent.ops.orders.in_audit import in_audit, outcome_of
 from edge_agent.ops.orders.orders import (
     QUARANTINE_MAX,
     ConsumerOrder,
     Orders,
     QuarantineOrder,
-    in_audit,
-    outcome_of,
     told_quarantined,
 )
 from edge_agent.ops.orders.source_orders import SourceMove
