@@ -19,6 +19,7 @@
 #   make deb-test       the same, and their life in real systems (as root; needs lintian, mmdebstrap)
 #   make docs           docs/configuration.md anew from its declarations; then all pages as a site, build/site
 #   make pictures       docs/pictures anew, of an agent that is started for them (needs chromium)
+#   make audit          whether anything in the locks has a known weakness; a line that is down is no failure
 #   make lock           renew both requirements*.lock from what is newest (LOCK_ARGS=: only what is missing)
 #   make clean          remove what the above made
 #
@@ -49,7 +50,7 @@ INSTALL = -m pip --disable-pip-version-check install --quiet
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test types suite test-pythons test-floors test-loaded test-pages test-sealed explore crash fuzz bench bench-smoke \
-	coverage nightly client release deb deb-test docs pictures lock clean python
+	coverage nightly client release deb deb-test docs pictures audit lock clean python
 
 run: $(VENV)/run-$(KEY)
 	@$(BIN) -m edge_agent demo $(ARGS)
@@ -210,6 +211,12 @@ lock: python
 	@sed -i "1i # Made by 'make lock': what 'make test' and 'make docs' use, and its hashes." requirements-dev.lock
 	@rm -rf .venv-lock
 
+# In an environment of its own: what looks at the others is none of them.
+audit: $(VENV)/test-$(KEY)
+	@[ -x .venv-audit/bin/pip-audit ] || { $(PYTHON) -m venv .venv-audit \
+	    && .venv-audit/bin/python $(INSTALL) 'pip-audit>=2.10' > /dev/null 2>&1; } || rm -rf .venv-audit
+	@$(BIN) -m tests.dependency_audit --pip-audit .venv-audit/bin/pip-audit
+
 clean:
-	rm -rf $(VENV) $(FLOORS) .venv-lock .venv-python3.* .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) $(FLOORS) .venv-lock .venv-audit .venv-python3.* .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	find edge_agent tests benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

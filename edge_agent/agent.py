@@ -38,7 +38,7 @@ from __future__ import annotations
 
 import os
 import random as random_module
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -49,6 +49,7 @@ import trio
 
 from edge_agent import startup
 from edge_agent.asking import Asker
+from edge_agent.audit import SIGNAL, audited
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.commit import Committer, RunBlocking, Trace
 from edge_agent.config import Config, Upstream, people_url, with_sending
@@ -61,7 +62,6 @@ from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.ops import (
     ConnectionStatus,
-    FilesFact,
     Notifier,
     Sources,
     UpstreamStatus,
@@ -70,8 +70,6 @@ from edge_agent.ops import (
     run_watchdog,
     upstream_status,
 )
-from edge_agent.printable import why
-from edge_agent.record import NANOSECONDS
 from edge_agent.refused_peers import RefusedPeers
 from edge_agent.renewal import Renewals
 from edge_agent.rule_reload import RuleReload
@@ -80,7 +78,8 @@ from edge_agent.scrubber import Scrubber
 from edge_agent.server import Parts, Server
 from edge_agent.store import Engine, LookAtMedium, medium_of
 from edge_agent.supervise import FirstStart, supervised, supervised_once_started
-from edge_agent.tls import certificate_end, server_context
+from edge_agent.tls import server_context
+from edge_agent.token_uses import TokenUses
 from edge_agent.tokens import Tokens
 from edge_agent.wiring import (
     Listen,
@@ -213,6 +212,7 @@ class _Parts:
         self.rules = RulesInForce(compile_(config.rule, limits=config.limits), self.metrics)
         reread = RuleReload(config, self.rules, compile_, around.reread, around.run_blocking)
         self.digester, self.asker = self._history()
+        self.uses = TokenUses(self.log, around.clock, self._by_token)
         self.server = Server(
             Parts(
                 log=self.log,
@@ -229,13 +229,12 @@ class _Parts:
                 asker=self.asker,
                 dashboard=None if (people := people_url(config)) is None else f"{people}/",
                 refused=self.refused,
+                uses=self.uses,
             )
         )
-        interval_s = float(config.store.scrub_interval)
-        self.scrubber = Scrubber(self.log, interval_s, around.clock, self.metrics)
+        self.scrubber = self._scrubber()
         self.upstreams = self._all_upstreams()
-        again = partial(_read_again, reread, self._upstream_reload())
-        self.renewals = Renewals(config.listen, self.upstreams.online, around.hangups, again)
+        self.renewals = self._renewals(reread)
 
     async def run(self, stop: trio.Event, task_status: trio.TaskStatus[Running]) -> None:
         """Run until ``stop``, then drain from the inside out."""
@@ -262,6 +261,7 @@ class _Parts:
                         self.server.stop()
                     await self._finish_forwarding(forwarded, deadline)
                     readers.cancel_scope.cancel("the agent is stopping")
+                self.uses.write()
                 committing.cancel_scope.deadline = max(
                     deadline, trio.current_time() + LAST_COMMIT_S
                 )
@@ -302,13 +302,14 @@ class _Parts:
                 configured=lambda: self.upstreams.configured,
                 part=self.server.part,
                 salvage=lambda: in_words(self.engine.salvage_report),
-                files=partial(_look_at_files, self.config, self.around.clock),
+                files=partial(startup.look_at_files, self.config, self.around.clock),
                 scrub=lambda: self.scrubber.status,
                 alarms=self.alarms.listing,
                 tokens=self.tokens,
                 refused=self.refused,
                 journal=self.journal.newest_first,
                 renewed=self.renewals.add,
+                uses=self.uses,
             )
         )
         self._supervise(edges, "what status is made of", watch.run)
@@ -357,9 +358,15 @@ class _Parts:
             float(config.drain_timeout),
         )
 
-    def _upstream_reload(self) -> UpstreamReload:
-        around = self.around
-        return UpstreamReload(self.config, self.upstreams, around.reread, around.run_blocking)
+    def _scrubber(self) -> Scrubber:
+        interval_s = float(self.config.store.scrub_interval)
+        return Scrubber(self.log, interval_s, self.around.clock, self.metrics)
+
+    def _renewals(self, rules: RuleReload) -> Renewals:
+        config, around, upstreams = self.config, self.around, self.upstreams
+        others = UpstreamReload(config, upstreams, around.reread, around.run_blocking)
+        again = partial(_read_again, rules, others)
+        return Renewals(config.listen, upstreams.online, around.hangups, again, around.clock)
 
     def _forwarder(self, upstream: Upstream) -> Forwarder:
         cap = int(upstream.bytes_per_second)
@@ -396,6 +403,8 @@ class _Parts:
             task = partial(run, self.log, rule, clock=self.around.clock, metrics=self.metrics)
             self._supervise(readers, f"rule {rule.name}", task)
         self._supervise(readers, "the scrub", self.scrubber.run)
+        if self.tokens is not None:
+            self._supervise(readers, "uses of tokens", self.uses.run)
         if self.digester is not None and self.asker is not None:
             self._supervise(readers, "history", self.digester.run)
             self._supervise(readers, "answers", self.asker.run)
@@ -411,32 +420,27 @@ class _Parts:
     def _upstreams(self) -> Sequence[UpstreamStatus]:
         return [upstream_status(*one) for one in self.upstreams.statistics()]
 
+    def _by_token(self) -> Iterator[tuple[str, str]]:
+        for one in self.server.connections():
+            if one.grant.identity:
+                yield one.grant.identity, one.peer.address
+
     def _connections(self) -> Sequence[ConnectionStatus]:
         now_ns = self.around.clock.read().wall_ns
         return [connection_status(one, now_ns) for one in self.server.connections()]
 
 
 async def _read_again(rules: RuleReload, upstreams: UpstreamReload) -> None:
-    await rules.again()
-    await upstreams.again()
+    with audited("reload", "rules, upstreams and the files they name", SIGNAL) as outcome:
+        kept = [one for one in (await rules.again(), await upstreams.again()) if one]
+        if kept:
+            outcome.told = f"in part: {'; '.join(kept)}"
 
 
 def _tokens(config: Config, around: Surroundings) -> Tokens | None:
     if config.listen.tokens is None:
         return None
     return Tokens(Path(config.listen.tokens), run_blocking=around.run_blocking)
-
-
-def _look_at_files(config: Config, clock: Clock) -> FilesFact:
-    unusable = tuple(str(error) for error in startup.unusable_files(config))
-    certificate = config.listen.tls_certificate
-    if certificate is None or unusable:
-        return FilesFact(unusable)
-    now_s = clock.read().wall_ns / NANOSECONDS
-    try:
-        return FilesFact((), certificate_end(Path(certificate)) - now_s)
-    except (OSError, ValueError) as error:
-        return FilesFact((f"listen.tls_certificate: {why(error)}",))
 
 
 async def _watchdog(notifier: Notifier, watch: Watch) -> None:

@@ -1,8 +1,13 @@
 """Certificates that are renewed while the agent runs, and SIGHUP, which says that something was.
 
 The certificate of both ports is looked at once a minute and on SIGHUP, and taken for the
-connections that come from then on. What cannot be used, such as a file that is half written or does
-not fit its key, is told once, and the old one stays in force. What an upstream is asked with
+connections that come from then on: whoever renewed it, and whether files were written anew or links
+turned to others. What cannot be used, such as a file that is half written or does not fit its key,
+is told once and tried again at each look, and the old one stays in force.
+
+One that our own authority made is renewed here, where this process may do that, once the clock is
+set: its end is compared with it. The key stays, so that certificate and key fit at every moment,
+and sensors that know the key go on knowing it. What an upstream is asked with
 (tokens, authorities, our own certificate) is looked at with each attempt anyway
 (`edge_agent.forward.credentials`); SIGHUP makes that attempt now.
 """
@@ -10,21 +15,42 @@ not fit its key, is told once, and the old one stays in force. What an upstream 
 from __future__ import annotations
 
 import logging
+import math
 import ssl
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
 import trio
 
+from edge_agent.audit import AGENT, note
+from edge_agent.certificate_life import certificate_life
+from edge_agent.clock import Clock
 from edge_agent.config import Listen
 from edge_agent.errors import ConfigError
 from edge_agent.files import FileState, file_state
+from edge_agent.record import NANOSECONDS, format_time
 
 logger = logging.getLogger(__name__)
 
 #: The ports' certificate is looked at this often.
 LOOK_S = 60.0
+#: A renewal that failed is tried again after so long.
+AGAIN_S = 3600.0
+#: And ended after so long; a busy board imports what it needs in ten seconds.
+RENEW_S = 300.0
+_RENEW = """
+import sys
+from pathlib import Path
+from edge_agent.errors import ConfigError
+from edge_agent.tls import renew_where_due
+try:
+    renew_where_due(Path(sys.argv[1]), float(sys.argv[2]))
+except (ConfigError, OSError, ValueError) as error:
+    sys.exit(str(error))
+"""
 #: Troubles that are remembered as told; when there are more, all are forgotten.
 TOLD_MAX = 100
 
@@ -37,6 +63,7 @@ class Renewals:
         online: is called at SIGHUP: upstreams may be tried now.
         hangups: says that it came; None where nobody sends it.
         reload: reads rules and upstreams again; None where nobody can.
+        clock: the agent's; None: nothing is renewed here.
     """
 
     def __init__(
@@ -45,7 +72,10 @@ class Renewals:
         online: Callable[[], None],
         hangups: trio.MemoryReceiveChannel[None] | None,
         reload: Callable[[], Awaitable[None]] | None = None,
+        clock: Clock | None = None,
     ) -> None:
+        self._clock = clock
+        self._again_s = -math.inf
         self._listen = listen
         self._reload = reload
         self._online = online
@@ -74,11 +104,12 @@ class Renewals:
                     await self._reload()
             if not self._ports:
                 continue
+            await self._renew_own()
             state = await trio.to_thread.run_sync(_state, self._listen)
             if state != self._seen:
-                await self._renew()
+                taken = await self._take_up()
                 # Of before they were read: what was written meanwhile is seen the next time.
-                self._seen = state
+                self._seen = state if taken else None
 
     async def _hung_up(self) -> bool:
         """Wait for SIGHUP, or until it is time to look; whether it came."""
@@ -90,28 +121,70 @@ class Renewals:
                 return True
         return False
 
-    async def _renew(self) -> None:
+    async def _renew_own(self) -> None:
+        if self._clock is None or trio.current_time() < self._again_s:
+            return
+        now, certificate = self._clock.read(), Path(self._listen.tls_certificate or "")
+        if not now.synced:
+            return
+        look = partial(certificate_life, certificate, now.wall_ns / NANOSECONDS)
+        try:
+            life = await trio.to_thread.run_sync(look)
+            if not life.is_due or life.obstacle:
+                return
+            await _renew_elsewhere(certificate, now.wall_ns / NANOSECONDS)
+            life = await trio.to_thread.run_sync(look)
+        except (OSError, ValueError) as error:
+            self._again_s = trio.current_time() + AGAIN_S
+            if self._tell(f"it cannot be renewed: {error}"):
+                note("tls renew", str(certificate), f"failed: {error}", AGENT)
+            return
+        until = format_time(int(life.ends_s) * NANOSECONDS)
+        logger.info("renewed %s, which is now good until %s", certificate, until)
+        note("tls renew", str(certificate), "done", AGENT)
+
+    async def _take_up(self) -> bool:
+        """Show what the files hold now; False where that cannot be used."""
         made: list[tuple[ssl.SSLContext, ssl.SSLContext | None]] = []
         try:
             for context, make in tuple(self._ports.values()):
                 made.append((context, await trio.to_thread.run_sync(make)))
         except ConfigError as error:
             self._tell(str(error))
-            return
+            return False
         for context, new in made:
             # Each connection is turned over to the new context. Written into the old one, which
             # is in use, a certificate whose key then does not fit would leave it with neither.
             context.sni_callback = partial(_turn_over, new)
         self._told.clear()
         logger.info("the ports have a new certificate: %s", self._listen.tls_certificate)
+        return True
 
-    def _tell(self, trouble: str) -> None:
+    def _tell(self, trouble: str) -> bool:
+        """Tell what is in the way, unless that was told; whether it is new."""
         if trouble in self._told:
-            return
+            return False
         if len(self._told) >= TOLD_MAX:
             self._told.clear()
         self._told.add(trouble)
         logger.warning("the ports keep their old certificate: %s", trouble)
+        return True
+
+
+async def _renew_elsewhere(certificate: Path, now_s: float) -> None:
+    """Renew in a process of its own: what that imports takes 10 MB, and the authority's key has no
+    business in one that strangers speak to. Raises ValueError with what went wrong.
+    """
+    command = [sys.executable, "-c", _RENEW, str(certificate), str(now_s)]
+    with trio.move_on_after(RENEW_S):
+        done = await trio.run_process(
+            command, check=False, capture_stdout=True, stderr=subprocess.STDOUT
+        )
+        if done.returncode != 0:
+            lines = done.stdout.decode(errors="replace").strip().splitlines()
+            raise ValueError(lines[-1] if lines else f"exit code {done.returncode}")
+        return
+    raise ValueError(f"it took longer than {RENEW_S:.0f} s")
 
 
 def _turn_over(

@@ -50,18 +50,20 @@ class RuleReload:
         self._rules, self._compile = rules, compile_
         self._reread, self._run_blocking = reread, run_blocking
 
-    async def again(self) -> None:
-        """Read them again; never raises for what a file says."""
+    async def again(self) -> str:
+        """Read them again; why they stay as they were, "" where they do not. Never raises for what
+        a file says.
+        """
         if self._reread is None:
-            return
+            return ""
         try:
             given = (await self._run_blocking(self._reread)).rule
             if not (given or self._known):
-                return
+                return ""
             compiled = await self._run_blocking(partial(self._compile, given, limits=self._limits))
         except ConfigError as error:
             logger.warning("the rules stay as they were: %s", error)
-            return
+            return str(error)
         self._rules.replace(compiled)
         logger.info("the rules were read again: %d act before storing", len(compiled.steps))
         if _after(given) != _after(self._known):
@@ -69,6 +71,7 @@ class RuleReload:
                 "rules that act after storing have changed: those take effect when the agent starts"
             )
         self._known = (*(rule for rule in given if not rule.acts_after), *_after(self._known))
+        return ""
 
 
 def _after(rules: Sequence[Rule]) -> tuple[Rule, ...]:

@@ -18,11 +18,15 @@ from time import perf_counter
 
 import trio
 
-from edge_agent.clock import SystemClock
+from edge_agent.certificate_life import certificate_life
+from edge_agent.clock import Clock, SystemClock
 from edge_agent.config import Config, Upstream, parse_address
 from edge_agent.errors import ConfigError, SinkUnavailable, StoreError
 from edge_agent.forward import CredentialFiles, client_context, make_sink, read_token
 from edge_agent.metrics import Metrics
+from edge_agent.ops import FilesFact
+from edge_agent.printable import why
+from edge_agent.record import NANOSECONDS
 from edge_agent.rules import compile_rules
 from edge_agent.store import DATA, LOCK, STORE, Identity, is_held, refuse_newer, refuse_sealed
 from edge_agent.tls import server_context
@@ -71,6 +75,19 @@ def unusable_files(config: Config, is_wrong: Wrong = _nothing) -> list[ConfigErr
     ways = [one for one in config.upstream if not is_wrong(f"upstream.{one.name}")]
     tries += [partial(_make, one) for one in ways]
     return [error for one in tries if (error := _refusal(one)) is not None]
+
+
+def look_at_files(config: Config, clock: Clock) -> FilesFact:
+    """What health is told of the files that the configuration names."""
+    unusable = tuple(str(error) for error in unusable_files(config))
+    certificate = config.listen.tls_certificate
+    if certificate is None or unusable:
+        return FilesFact(unusable)
+    now_s = clock.read().wall_ns / NANOSECONDS
+    try:
+        return FilesFact((), certificate_life(Path(certificate), now_s))
+    except (OSError, ValueError) as error:
+        return FilesFact((f"listen.tls_certificate: {why(error)}",))
 
 
 def _make(upstream: Upstream) -> None:

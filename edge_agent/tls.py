@@ -1,10 +1,11 @@
 """TLS: the server's context, and a small certificate authority of one's own.
 
 ``edge-agent tls init`` calls `make_ca`, and `renew` where that was done before: most sensors live
-in networks that no public authority will certify. What it makes is one folder::
+in networks that no public authority will certify. `renew_where_due` is what renews by itself
+(`edge_agent.certificate_life` says when). What they make is one folder::
 
     ca.pem        give this to sensors and to `ca_file` of upstreams
-    private/ca-key.pem  0600 in a folder of 0700; only needed to certify, and never by the agent:
+    private/ca-key.pem  0600 in a folder of 0700; only needed to certify, best never by the agent:
                   whoever has it can pass for every agent that these sensors know
     server.pem    the server's certificate, then the authority's (`listen.tls_certificate`)
     server-key.pem  for the agent's user (`listen.tls_key`); kept when the certificate is renewed
@@ -29,6 +30,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_agent.certificate_life import (
+    CA,
+    CA_DAYS,
+    CA_KEY,
+    SERVER,
+    SERVER_DAYS,
+    SERVER_KEY,
+    certificate_life,
+)
 from edge_agent.config import Listen
 from edge_agent.errors import ConfigError
 from edge_agent.files import (
@@ -36,7 +46,6 @@ from edge_agent.files import (
     load_pair,
     open_plain,
     refuse_links,
-    refuse_pipes,
     replace_file,
 )
 from edge_agent.printable import why
@@ -45,15 +54,10 @@ if TYPE_CHECKING:
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec
 
-#: Boards without a clock start in the past and machines outlive plans. Whoever holds the key file
-#: can be made anew with one command, so long lives cost little; 825 days is what Apple allows.
-CA_DAYS = 3650
-SERVER_DAYS = 825
 #: Mode of what sensors and people may read.
 PUBLIC = 0o644
 #: A board that has not yet asked the time must not find the certificate "not yet valid".
 _NOT_BEFORE = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
-_PEM = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 _DNS_NAME = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
 
@@ -160,8 +164,7 @@ def renew(
         if ca.not_valid_after_utc <= moment:
             expected = "an authority that is still good; `tls init` makes one in another folder"
             raise ConfigError(str(files.ca), expected, f"one that ended {ca.not_valid_after_utc}")
-        before = _names_in(files.certificate)
-        everything = list(dict.fromkeys((*_names(names), *_names(before or names))))
+        everything = list(dict.fromkeys(_names([*names, *_names_in(files.certificate)])))
         if files.key.exists():
             key = _read_key(files.key)
         else:
@@ -171,44 +174,19 @@ def renew(
     return files, [str(name) for name in everything]
 
 
-def certificate_end(file: Path) -> float:
-    """Until when the first certificate in ``file`` is good, seconds since 1970.
+def renew_where_due(certificate: Path, now_s: float) -> float | None:
+    """Renew a certificate of our own authority, for the names that it has, if it is time and we
+    can; until when the new one is good, None where nothing was done.
 
-    Read without `cryptography`, which a running agent on a small board does not pay for.
-
-    Raises OSError, ValueError.
+    Raises:
+        ConfigError: it cannot be renewed after all.
+        OSError, ValueError: the certificate cannot be read.
     """
-    refuse_pipes(file)
-    found = _PEM.search(file.read_text(encoding="ascii"))
-    if found is None:
-        raise ValueError("no certificate in PEM")
-    der = ssl.PEM_cert_to_DER_cert(found[0])
-    try:
-        # RFC 5280: Certificate > TBSCertificate > version (may be missing), serial, algorithm,
-        # issuer, validity > notBefore, notAfter.
-        fields = list(_inside(der, *next(_inside(der, *_element(der, 0)[1:]))[1:]))
-        skipped = 4 if fields[0][0] == 0xA0 else 3
-        _, (tag, begin, end) = _inside(der, *fields[skipped][1:])
-        form = "%y%m%d%H%M%SZ" if tag == 0x17 else "%Y%m%d%H%M%SZ"
-        moment = dt.datetime.strptime(der[begin:end].decode(), form).replace(tzinfo=dt.UTC)
-    except (IndexError, StopIteration) as error:
-        raise ValueError("no certificate") from error
-    return moment.timestamp()
-
-
-def _element(der: bytes, at: int) -> tuple[int, int, int]:
-    """Tag, begin and end of the DER element at ``at``."""
-    tag, length, begin = der[at], der[at + 1], at + 2
-    if length & 0x80:
-        count = length & 0x7F
-        length, begin = int.from_bytes(der[begin : begin + count]), begin + count
-    return tag, begin, begin + length
-
-
-def _inside(der: bytes, begin: int, end: int) -> Iterator[tuple[int, int, int]]:
-    while begin < end:
-        yield (element := _element(der, begin))
-        begin = element[2]
+    life = certificate_life(certificate, now_s)
+    if not life.is_due or life.obstacle:
+        return None
+    renew(certificate.parent, (), now=dt.datetime.fromtimestamp(now_s, dt.UTC))
+    return certificate_life(certificate, now_s).ends_s
 
 
 _Name = str | ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -216,10 +194,10 @@ _Name = str | ipaddress.IPv4Address | ipaddress.IPv6Address
 
 def _files(folder: Path) -> CaFiles:
     return CaFiles(
-        folder / "ca.pem",
-        folder / "private" / "ca-key.pem",
-        folder / "server.pem",
-        folder / "server-key.pem",
+        folder / CA,
+        folder / CA_KEY,
+        folder / SERVER,
+        folder / SERVER_KEY,
     )
 
 

@@ -21,9 +21,10 @@ PARTS = """
 errors | record stream_names aggregates metrics filter clock_note time_format moments files
 printable access zstd field_path measures field_paths conditions seal |
 wire session store config clock backoff
-dial supervise connection_quota refused_peers journal_tail accepting render columnar csv_rows |
+dial supervise connection_quota refused_peers journal_tail accepting render columnar csv_rows
+certificate_life audit |
 commit history log client tls copied_sources rules | live digest answering asking forward wear
-scrubber tokens |
+scrubber tokens token_uses |
 server ops | wiring startup renewal rule_reload agent | cli | __main__
 """
 FLOORS = {part: floor for floor, parts in enumerate(PARTS.split("|")) for part in parts.split()}

@@ -10,9 +10,10 @@ import pytest
 import trio
 import trio.testing
 
+from edge_agent.certificate_life import certificate_end
 from edge_agent.config.shape import Listen
 from edge_agent.errors import ConfigError
-from edge_agent.tls import CaFiles, certificate_end, make_ca, renew, server_context
+from edge_agent.tls import CaFiles, make_ca, renew, server_context
 
 
 def context(files: CaFiles, key: Path | None = None) -> ssl.SSLContext:

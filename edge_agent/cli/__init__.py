@@ -48,7 +48,7 @@ COMMANDS: Final[dict[str, str]] = {
     "rules": "Try the rules of a configuration on records.",
     "source": "Show whose sources are, move and forget them.",
     "token": "Make, list, rotate and revoke tokens.",
-    "tls": "Make a small certificate authority and a certificate.",
+    "tls": "Make a small certificate authority and a certificate; renew it.",
     "bench": "Measure this machine's own disk for durable records.",
 }
 

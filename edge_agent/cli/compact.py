@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from edge_agent.audit import audited
 from edge_agent.cli.common import Failure, config_options, quit_if_no_store
 from edge_agent.cli.progress import ProgressBar
 from edge_agent.cli.run import settings_of
@@ -36,7 +37,12 @@ def command(config: Path | None, data: str | None) -> None:
     """
     path = store_of(config, data)
     seals = keys_of(config)
-    with not_in_use(), acting_as_owner(path), progress_bar("compacting") as progress:
+    with (
+        audited("compact", str(path)),
+        not_in_use(),
+        acting_as_owner(path),
+        progress_bar("compacting") as progress,
+    ):
         done = compact_store(path, progress, seals)
         rewrite_history(path, seals=seals)
     click.echo(

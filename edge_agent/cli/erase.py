@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from edge_agent.audit import audited
 from edge_agent.cli.common import config_options
 from edge_agent.cli.compact import keys_of, not_in_use, progress_bar, store_of, what_remains
 from edge_agent.cli.run import settings_of
@@ -45,12 +46,18 @@ def command(
     literal = "" if "*" in stream else stream
     level = settings_of(config, data).store.compression_level
     seals = keys_of(config)
-    with not_in_use(), acting_as_owner(path), progress_bar("erasing") as progress:
+    with (
+        audited("erase", f"{stream} from {path}") as outcome,
+        not_in_use(),
+        acting_as_owner(path),
+        progress_bar("erasing") as progress,
+    ):
         rebuilt, found = erase_streams(
             path, matches, literal, level, progress, seals=seals,
             forget=partial(_forgotten, matches), restate=_restated,
         )  # fmt: skip
         history = rewrite_history(path, matches, seals)
+        outcome.told = f"done: {sum(found.records.values())} records, {found.entries} entries"
     if as_json:
         told = {"records": found.records, "quarantine": found.entries, "damaged": found.damaged}
         told |= {"history": history, "mentioned": sorted(found.mentioned), **asdict(rebuilt)}

@@ -23,6 +23,7 @@ from typing import IO
 
 import click
 
+from edge_agent.audit import audited
 from edge_agent.cli.backup import describe
 from edge_agent.cli.common import Failure, config_options, holds_store
 from edge_agent.cli.compact import not_in_use, progress_bar
@@ -91,16 +92,15 @@ def command(
     path = Path(settings.store.path)
     if holds_store(path) and not replace:
         raise Failure(f"{path} holds a store; --replace moves it aside")
-    with _prepared(path, settings), _unpacked(backup, path, settings) as (folder, manifest):
+    noted = audited("restore", f"{backup} to {path}")
+    with noted, _prepared(path, settings), _unpacked(backup, path, settings) as (folder, manifest):
         map_size = _map_size(settings, manifest)
         with progress_bar("checking the backup") as progress:
             report = verify(folder, manifest, progress)
         _judge(backup, report)
         if keep_agent_id:
-            agreed(
-                f"The agent {manifest.agent_id} must never run again elsewhere. Is it gone?",
-                yes=yes,
-            )
+            told = f"The agent {manifest.agent_id} must never run again elsewhere. Is it gone?"
+            agreed(told, yes=yes)
         with not_in_use(), _ours(path):
             aside = next_aside(path) if (path / STORE).exists() else None
             header = new_header(

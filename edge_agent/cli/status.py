@@ -63,6 +63,8 @@ def _print(status: dict[str, Any]) -> None:
         f" · {store['quarantine_entries']} in quarantine{_scrub(store)}{_sealed(store)}",
         style="dim",
     )
+    if (certificate := status.get("certificate")) is not None:
+        console.print(f"certificate good until {_text(certificate['ends'][:10])}", style="dim")
     if (history := status.get("history")) is not None:
         console.print(_history(history), style="dim")
 

@@ -22,6 +22,7 @@ import click
 import msgspec
 
 from edge_agent.access import everything
+from edge_agent.audit import audited
 from edge_agent.cli.agent_http import AgentAddress
 from edge_agent.cli.async_main import run as run_async
 from edge_agent.cli.common import (
@@ -90,6 +91,10 @@ class Reached(ABC):
         """See `Orders.move_source`."""
         return self._do("/api/sources", "sources", lambda orders: orders.move_source(order), order)
 
+    def token_uses(self) -> Rows:
+        """When each token was used last."""
+        return self._do("/api/tokens", "tokens", lambda orders: orders.token_uses(), None)
+
     def settle(self, order: QuarantineOrder) -> Rows:
         """See `Orders.settle`."""
         return self._do("/api/quarantine", "done", lambda orders: orders.settle(order), order)
@@ -143,7 +148,15 @@ class Local(Reached):
     def _do(
         self, path: str, key: str, what: Callable[[Orders], Awaitable[Any]], order: Order | None
     ) -> Rows:
-        found: Rows = run_async(partial(_on_the_store, self.config, what))
+        ask = partial(run_async, partial(_on_the_store, self.config, what))
+        if order is None:
+            told: Rows = ask()
+            return told
+        from edge_agent.ops.orders.in_audit import in_audit, outcome_of
+
+        with audited(*in_audit(order)) as outcome:
+            found: Rows = ask()
+            outcome.told = outcome_of(found)
         return found
 
 

@@ -1,4 +1,4 @@
-"""``edge-agent tls init``: a certificate authority of one's own and this machine's certificate."""
+"""``edge-agent tls``: a certificate authority of one's own and this machine's certificate."""
 
 from __future__ import annotations
 
@@ -10,17 +10,23 @@ from pathlib import Path
 
 import click
 
-from edge_agent.cli.common import config_options
+from edge_agent.audit import audited
+from edge_agent.certificate_life import SERVER, certificate_life
+from edge_agent.cli.common import Failure, config_options
 from edge_agent.cli.run import settings_of
 from edge_agent.cli.user import agent_user, user_option
-from edge_agent.tls import holds_authority, is_name, make_ca, renew
+from edge_agent.clock import SystemClock
+from edge_agent.errors import ConfigError
+from edge_agent.printable import why
+from edge_agent.record import NANOSECONDS, format_time
+from edge_agent.tls import holds_authority, is_name, make_ca, renew, renew_where_due
 
 _RESOLVER = Path("/etc/resolv.conf")
 
 
 @click.group()
 def command() -> None:
-    """Make a small certificate authority and a certificate."""
+    """Make a small certificate authority and a certificate; renew it."""
 
 
 @command.command()
@@ -51,12 +57,13 @@ def init(
     """
     reader = agent_user(settings_of(config, data), user)
     everything = list(dict.fromkeys((*names, *own_names(), "localhost", "127.0.0.1", "::1")))
-    if holds_authority(folder):
-        files, everything = renew(folder, everything, reader=reader)
-        click.echo(f"renewed {files.certificate}, by the same {files.ca}")
-    else:
-        files = make_ca(folder, everything, reader=reader)
-        click.echo(f"made {files.ca}")
+    with audited("tls init", str(folder.absolute())):
+        if holds_authority(folder):
+            files, everything = renew(folder, everything, reader=reader)
+            click.echo(f"renewed {files.certificate}, by the same {files.ca}")
+        else:
+            files = make_ca(folder, everything, reader=reader)
+            click.echo(f"made {files.ca}")
     click.echo(
         f"good for {', '.join(everything)}.\n"
         "\n"
@@ -65,8 +72,48 @@ def init(
         f'    tls_certificate = "{files.certificate.resolve()}"\n'
         f'    tls_key = "{files.key.resolve()}"\n'
         f"Give {files.ca} to sensors (and to ca_file of agents that forward to this one).\n"
-        f"Keep {files.ca_key} to yourself: the agent does not need it."
+        f"Keep {files.ca_key} to yourself. Where the agent may not read it, nothing renews the\n"
+        "certificate unless something calls `edge-agent tls renew`: edge-agent-renew.timer does."
     )
+
+
+@command.command("renew")
+@click.argument(
+    "folder", metavar="[DIR]", required=False, type=click.Path(file_okay=False, path_type=Path)
+)
+@config_options
+def renew_(folder: Path | None, config: Path | None, data: str | None) -> None:
+    """Renew the certificate in DIR if two thirds of its life are over.
+
+    For names and under the key that it has, by the authority that `tls init` made; without DIR, the
+    one of listen.tls_certificate. Nothing is done while this machine's clock has not been set.
+    edge-agent-renew.timer calls this every day.
+    """
+    certificate = folder / SERVER if folder is not None else _configured(config, data)
+    now = SystemClock().read()
+    if not now.synced:
+        click.echo("the clock has not been set since the start: nothing is renewed by it")
+        return
+    now_s = now.wall_ns / NANOSECONDS
+    try:
+        life, done = certificate_life(certificate, now_s), ""
+        if life.is_due:
+            with audited("tls renew", str(certificate)):
+                if life.obstacle:
+                    raise Failure(f"{certificate} is to be renewed, but {life.obstacle}")
+                renew_where_due(certificate, now_s)
+            life, done = certificate_life(certificate, now_s), "renewed, and "
+    except (OSError, ValueError) as error:
+        raise Failure(f"{certificate}: {why(error)}", ConfigError.exit_code) from None
+    until = format_time(int(life.ends_s) * NANOSECONDS)
+    click.echo(f"{certificate}: {done}good until {until}")
+
+
+def _configured(config: Path | None, data: str | None) -> Path:
+    certificate = settings_of(config, data).listen.tls_certificate
+    if certificate is None:
+        raise ConfigError("listen.tls_certificate", "a certificate, or DIR here", "nothing")
+    return Path(certificate)
 
 
 def own_names() -> Iterator[str]:

@@ -9,13 +9,18 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import click
+import msgspec
 
-from edge_agent.cli.common import Failure, config_options
+from edge_agent.audit import audited
+from edge_agent.cli.common import Failure, config_options, holds_store, json_option
 from edge_agent.cli.run import settings_of
+from edge_agent.cli.store_access import reach, reach_options
 from edge_agent.cli.user import agent_user, user_option
-from edge_agent.errors import ConfigError
+from edge_agent.errors import ConfigError, EdgeAgentError
+from edge_agent.printable import json_text, why
 from edge_agent.tokens import (
     EVERYTHING,
     TOKEN_PATH,
@@ -112,19 +117,20 @@ def add(
     _look_at_options(bool(write), forward, read or admin, bool(agents), in_url=in_url)
     path = _path(file, config, data)
     reader = agent_user(settings_of(config, data), user)
-    secret = add_token(
-        path,
-        name,
-        write=write,
-        sources=sources or (("**",) if write else ()),
-        read=read,
-        forward=forward,
-        agents=agents,
-        admin=admin,
-        in_url=in_url,
-        created_ns=time.time_ns(),
-        reader=reader,
-    )
+    with audited("token add", f"{name} in {path}"):
+        secret = add_token(
+            path,
+            name,
+            write=write,
+            sources=sources or (("**",) if write else ()),
+            read=read,
+            forward=forward,
+            agents=agents,
+            admin=admin,
+            in_url=in_url,
+            created_ns=time.time_ns(),
+            reader=reader,
+        )
     click.echo(f"{path}: added {name}. Its secret, which is shown only now:", err=True)
     click.echo(secret)
     if in_url:
@@ -147,14 +153,50 @@ def _look_at_options(
 
 @command.command("list")
 @_file_option
-@config_options
-def list_(file: Path | None, config: Path | None, data: str | None) -> None:
-    """Show every token's name and what it may do; never a secret."""
+@json_option
+@reach_options
+def list_(
+    file: Path | None, config: Path | None, data: str | None, *, as_json: bool, **where: Any
+) -> None:
+    """Show every token's name, what it may do, and its last use; never a secret.
+
+    The running agent knows the last use; of one that does not run, its store, up to an hour less.
+    """
     tokens = list_tokens(_path(file, config, data))
+    uses, problem = _uses(config, data, where)
+    if problem:
+        click.echo(f"when they were used last is not known: {problem}", err=True)
+    if as_json:
+        click.echo(json_text([_told(token, uses.get(token.name)) for token in tokens], indent=2))
+        return
     for token in tokens:
-        click.echo(f"{token.name}  {token.created or '-'}  {describe(token)}")
+        use = uses.get(token.name)
+        used = (
+            f"used {use['last_used'] or '(no clock)'} from {use['from'] or 'here'}" if use else ""
+        )
+        used = used or ("unknown" if problem else "no use noted")
+        click.echo(f"{token.name}  {token.created or '-'}  {used}  {describe(token)}")
     if not tokens:
         click.echo("no tokens", err=True)
+
+
+def _uses(
+    config: Path | None, data: str | None, where: dict[str, Any]
+) -> tuple[dict[str, dict[str, Any]], str]:
+    """The uses that whoever can answer knows, by name; and why nobody can."""
+    try:
+        if where["url"] is None and not holds_store(Path(settings_of(config, data).store.path)):
+            return {}, ""  # It has not run yet.
+        found = reach(config, data, **where).token_uses()
+    except (Failure, EdgeAgentError, OSError) as error:
+        return {}, why(error) if isinstance(error, OSError) else str(error)
+    return {one["name"]: one for one in found}, ""
+
+
+def _told(token: Token, use: dict[str, Any] | None) -> dict[str, Any]:
+    told: dict[str, Any] = msgspec.to_builtins(token)
+    del told["hash"]
+    return {**told, "last_used": use and use["last_used"], "last_from": use and use["from"]}
 
 
 @command.command()
@@ -167,9 +209,10 @@ def rotate(name: str, file: Path | None, config: Path | None, data: str | None) 
     The old one lets nobody in any more. What the token may do and what belongs to it stays.
     """
     path = _path(file, config, data)
-    secret = rotate_token(path, name)
-    if secret is None:
-        raise Failure(f"{path}: there is no token called {name}")
+    with audited("token rotate", f"{name} in {path}"):
+        secret = rotate_token(path, name)
+        if secret is None:
+            raise Failure(f"{path}: there is no token called {name}")
     click.echo(f"{path}: {name} has a new secret, which is shown only now:", err=True)
     click.echo(secret)
 
@@ -184,8 +227,9 @@ def revoke(name: str, file: Path | None, config: Path | None, data: str | None) 
     What belongs to its name stays so; edge-agent source move gives it to another one.
     """
     path = _path(file, config, data)
-    if not revoke_token(path, name):
-        raise Failure(f"{path}: there is no token called {name}")
+    with audited("token revoke", f"{name} in {path}"):
+        if not revoke_token(path, name):
+            raise Failure(f"{path}: there is no token called {name}")
     click.echo(f"{path}: revoked {name}", err=True)
 
 

@@ -41,10 +41,12 @@ class UpstreamReload:
         self._rules = {rule.name: rule for rule in config.rule}
         self._reread, self._run_blocking = reread, run_blocking
 
-    async def again(self) -> None:
-        """Read them again; never raises for what a file says."""
+    async def again(self) -> str:
+        """Read them again; why they stay as they were, "" where they do not. Never raises for what
+        a file says.
+        """
         if self._reread is None:
-            return
+            return ""
         before = {one.name: one for one in self._upstreams.configured}
         try:
             read = await self._run_blocking(self._reread)
@@ -53,11 +55,11 @@ class UpstreamReload:
             self._check_logs(given)
             self._check_sending(config.rule[len(read.rule) :])
             if given == self._upstreams.configured:
-                return
+                return ""
             await self._upstreams.change(given)
         except ConfigError as error:
             logger.warning("the upstreams stay as they were: %s", error)
-            return
+            return str(error)
         after = {one.name: one for one in given}
         for name in before.keys() - after.keys():
             logger.warning("%s", removed(name))
@@ -67,6 +69,7 @@ class UpstreamReload:
             elif one != before[name]:
                 changed = ", ".join(changes(before[name], one))
                 logger.info("upstream %s goes on from where it was, with another %s", name, changed)
+        return ""
 
     def _check_logs(self, given: tuple[Upstream, ...]) -> None:
         for one in given:

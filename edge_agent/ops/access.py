@@ -44,6 +44,8 @@ OPEN_BELOW = ("/static/", "/stream/")
 FORM_PATHS = frozenset({"/login", "/logout"})
 #: Paths that take orders, by POST with this header.
 ORDER_PATHS = frozenset({"/api/consumers", "/api/quarantine", "/api/sources"})
+#: Paths that only who may order, or read everything, may ask for.
+OWNERS_PATHS = ORDER_PATHS | {"/api/tokens"}
 ORDER_HEADER = "edge-agent-order"
 
 
@@ -128,7 +130,7 @@ def admit(request: Request, rules: Rules) -> Readable | AccessRefusal:
         return nothing
     if request.method == "POST":
         return _form(request) if request.path in FORM_PATHS else _order(request, rules)
-    if request.path in ORDER_PATHS and _may_order(request, rules):
+    if request.path in OWNERS_PATHS and _may_order(request, rules):
         # Who may settle it may see what it is about.
         return everything
     if request.authorization is not None:

@@ -13,6 +13,7 @@
 ``/api/subscribe``        records as they become durable: lines of JSON, or server-sent events
 ``/api/consumers``        who has come how far; POST: pause, resume, rewind, skip, forget (`orders`)
 ``/api/sources``          whose sources are; POST: move, forget (`sources`)
+``/api/tokens``           when, and from where, each token was used last
 ``/api/quarantine``       what could not be used; ``?after=&limit=``; POST: replay, drop
 ========================= =====================================================================
 
@@ -33,7 +34,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from edge_agent.access import Readable, everything, nothing
+from edge_agent.access import Readable, bearer_secret, everything, nothing
 from edge_agent.errors import ProtocolError, StoreError
 from edge_agent.forward import OrderRefused
 from edge_agent.history import is_about_history
@@ -112,6 +113,7 @@ def make_routes(watch: Watch, sign_in: SignIn) -> list[Route]:
         Route("/api/subscribe", routes.subscribe),
         Route("/api/consumers", orders.consumers, methods=["GET", "POST"]),
         Route("/api/sources", orders.sources, methods=["GET", "POST"]),
+        Route("/api/tokens", orders.tokens),
         Route("/api/quarantine", orders.quarantine, methods=["GET", "POST"]),
     ]
 
@@ -160,6 +162,15 @@ class Door:
         answer = access.admit(_seen(scope, self._sign_in), self._rules)
         return not isinstance(answer, AccessRefusal)
 
+    def _note_use(self, request: access.Request, caller: Caller | None) -> None:
+        tokens, uses = self._sources.tokens, self._sources.uses
+        secret = bearer_secret(request.authorization) or request.session
+        if tokens is None or uses is None or secret is None:
+            return
+        token = tokens.find(secret)
+        if token is not None:
+            uses.note(token.name, caller.address if caller is not None else "")
+
     async def _judge(
         self, request: access.Request, caller: Caller | None
     ) -> Readable | AccessRefusal:
@@ -170,6 +181,8 @@ class Door:
             # The token may have been made a moment ago.
             await sources.tokens.refresh()
             answer = access.admit(request, rules)
+        if not isinstance(answer, AccessRefusal):
+            self._note_use(request, caller)
         if caller is None:
             return answer
         if not isinstance(answer, AccessRefusal):
@@ -352,7 +365,7 @@ async def _store_error(request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
-        known = "status, streams, query, subscribe, consumers, sources, quarantine"
+        known = "status, streams, query, subscribe, consumers, sources, quarantine, tokens"
         message = f"there is /, /healthz, /metrics, and below /api/ {known}"
         return error_response(404, "not_found", message)
     return error_response(error.status_code, "bad_request", str(error.detail))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edge_agent.access import is_loopback
+from edge_agent.certificate_life import CertificateLife
 from edge_agent.clock import Clock
 from edge_agent.config import Config, Share, Upstream, parse_address
 from edge_agent.config import LogConfig as LogSettings
@@ -22,6 +23,7 @@ from edge_agent.ops import health
 from edge_agent.ops.forecast import about_budget, about_card
 from edge_agent.ops.status import (
     AlarmStatus,
+    CertificateStatus,
     ConnectionStatus,
     CopiesStatus,
     JournalStatus,
@@ -38,6 +40,7 @@ from edge_agent.record import DAY_S, NANOSECONDS, format_time
 from edge_agent.refused_peers import RefusedPeer, RefusedPeers
 from edge_agent.scrubber import ScrubStatus
 from edge_agent.store import Identity, loss_in_words
+from edge_agent.token_uses import TokenUses
 from edge_agent.tokens import Tokens
 from edge_agent.wear import Wear
 
@@ -133,6 +136,7 @@ class Sources:
         refused: who was refused lately, at either port.
         journal: the last lines of the journal, the newest first.
         renewed: is told of a context that shall show what is renewed.
+        uses: is told of tokens that let somebody in, and says when each last did.
     """
 
     config: Config
@@ -157,6 +161,7 @@ class Sources:
     digester: Digester | None = None
     asker: Asker | None = None
     configured: Callable[[], Sequence[Upstream]] | None = None
+    uses: TokenUses | None = None
 
 
 def log_status(
@@ -266,6 +271,18 @@ def refused_status(refused: Sequence[RefusedPeer], now_ns: int) -> tuple[Refused
             last_s=max(0.0, (now_ns - one.last_ns) / NANOSECONDS),
         )
         for one in refused
+    )
+
+
+def certificate_status(life: CertificateLife | None) -> CertificateStatus | None:
+    """Until when the ports' certificate is good."""
+    if life is None:
+        return None
+    authority_s = life.authority_ends_s
+    return CertificateStatus(
+        format_time(int(life.ends_s) * NANOSECONDS),
+        None if authority_s is None else format_time(int(authority_s) * NANOSECONDS),
+        "it was made elsewhere" if authority_s is None else life.obstacle or None,
     )
 
 

@@ -15,6 +15,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from edge_agent.certificate_life import (
+    AUTHORITY_LATE_S,
+    AUTHORITY_SOON_S,
+    SOON_S,
+    CertificateLife,
+)
 from edge_agent.digest import HistoryStatus
 from edge_agent.errors import Obstacle
 from edge_agent.ops.status import (
@@ -38,8 +44,6 @@ FILE_FULL = 0.95
 LOG_FULL = 0.98
 #: What an upstream's absence costs is said as soon as it is less than a day away.
 LOSS_SOON_S = DAY_S
-#: A certificate that ends sooner is worth a person's attention.
-CERTIFICATE_SOON_S = 21 * DAY_S
 #: What is wrong with an upstream, by where the obstacle lies.
 _OBSTACLES: dict[Obstacle | None, str] = {
     "here": "is sent nothing",
@@ -52,11 +56,11 @@ _OBSTACLES: dict[Obstacle | None, str] = {
 @dataclass(frozen=True, slots=True)
 class FilesFact:
     """The files that the configuration names: why each of tokens, certificate and key that cannot
-    be used cannot; seconds until the agent's own certificate ends, None without one.
+    be used cannot; until when the agent's own certificate is good, None without one.
     """
 
     unusable: tuple[str, ...] = ()
-    certificate_ends_in_s: float | None = None
+    certificate: CertificateLife | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +153,8 @@ def _degradations(facts: Facts) -> Iterable[Reason]:
             "file_unusable",
             f"{ended(problem)} The agent goes on with what it read last; a start would be refused.",
         )
-    yield from _about_certificate(facts.files.certificate_ends_in_s)
+    if facts.files.certificate is not None:
+        yield from _about_end(facts.files.certificate)
     yield from _about_processing(facts)
     for owner, share in facts.store.sources_lacking.items():
         yield Reason("too_many_sources", _crowded(owner, share, facts.store))
@@ -218,16 +223,44 @@ def _about_upstream(upstream: UpstreamStatus) -> Iterable[Reason]:
         )
 
 
-def _about_certificate(ends_in_s: float | None) -> Iterable[Reason]:
-    if ends_in_s is None or ends_in_s > CERTIFICATE_SOON_S:
-        return
-    days = ends_in_s / DAY_S
-    told = f"ends in {days:.0f} days" if days > 0 else f"ended {-days:.0f} days ago"
-    yield Reason(
-        "certificate_ends",
-        f"The agent's certificate {told}: nobody connects then. `edge-agent tls init` renews one"
-        " that it made, under the same authority.",
+def _about_end(life: CertificateLife) -> Iterable[Reason]:
+    if life.ends_in_s <= SOON_S:
+        yield Reason(
+            "certificate_ends",
+            f"The agent's certificate {_ends(life.ends_in_s)}: nobody connects then."
+            " `edge-agent tls init` renews one that it made, under the same authority.",
+        )
+    left_s = life.authority_ends_in_s
+    if left_s is not None and left_s <= AUTHORITY_LATE_S:
+        yield _authority(left_s)
+
+
+def _about_renewal(life: CertificateLife) -> Iterable[Reason]:
+    if life.is_overdue and life.ends_in_s > SOON_S:
+        why = f"The agent cannot do it: {life.obstacle}." if life.obstacle else "See the journal."
+        yield Reason(
+            "certificate_not_renewed",
+            f"The agent's certificate {_ends(life.ends_in_s)} and should have been renewed by now."
+            f" {why} As root: `edge-agent tls renew` does it now, `systemctl enable --now"
+            " edge-agent-renew.timer` each time.",
+        )
+    left_s = life.authority_ends_in_s
+    if left_s is not None and AUTHORITY_LATE_S < left_s <= AUTHORITY_SOON_S:
+        yield _authority(left_s)
+
+
+def _authority(left_s: float) -> Reason:
+    return Reason(
+        "authority_ends",
+        f"The authority of your own that certifies this agent (ca.pem) {_ends(left_s)}; sensors"
+        " that trust it alone do not connect then. Make another one in another folder (`edge-agent"
+        " tls init`), give sensors both ca.pem, and change over: docs/certificates.md.",
     )
+
+
+def _ends(in_s: float) -> str:
+    days = in_s / DAY_S
+    return f"ends in {days:.0f} days" if days > 0 else f"ended {-days:.0f} days ago"
 
 
 def _about_history(history: HistoryStatus | None) -> Iterable[Reason]:
@@ -266,6 +299,8 @@ def _warnings(facts: Facts) -> Iterable[Reason]:
             f"The clock is said to be set, but is {hours:,.1f} hours {way} what was known before."
             " It is believed once it has stood for ten minutes.",
         )
+    if facts.files.certificate is not None:
+        yield from _about_renewal(facts.files.certificate)
     if facts.salvage is not None:
         yield Reason("salvaged", facts.salvage)
     yield from facts.copies

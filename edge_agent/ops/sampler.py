@@ -13,6 +13,7 @@ from edge_agent.ops import figures, health
 from edge_agent.ops.facts import (
     Sources,
     alarm_status,
+    certificate_status,
     copies_status,
     facts,
     journal_status,
@@ -105,12 +106,10 @@ class Watch:
         history = sources.digester.status() if sources.digester is not None else None
         alarms = alarm_status(sources.alarms())
         waits_s = self.commit_waits_s()
-        verdict = health.judge(
-            facts(sources, file, waits_s, logs, upstreams, wear, files, history, alarms)
-        )
+        known = facts(sources, file, waits_s, logs, upstreams, wear, files, history, alarms)
         return Status(
             agent=self._agent_status(),
-            health=verdict,
+            health=health.judge(known),
             figures=rates,
             store=file,
             logs=logs,
@@ -127,6 +126,7 @@ class Watch:
             history=history,
             alarms=alarms[:ALARMS_SHOWN],
             journal=journal_status(sources.journal()),
+            certificate=certificate_status(files.certificate),
         )
 
     async def _look_at_files(self) -> health.FilesFact:

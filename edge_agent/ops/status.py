@@ -275,6 +275,18 @@ class JournalStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateStatus:
+    """Until when the ports' certificate is good, and the authority of our own that made it (None
+    where somebody else did); ``not_renewed_here``: why this agent does not renew it itself, None
+    where it does.
+    """
+
+    ends: str
+    authority_ends: str | None
+    not_renewed_here: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class AlarmStatus:
     """An alarm that is on: a rule's, about one stream. ``meaning`` is the rule in words; ``value``
     is the number that made it so, None where there is none.
@@ -291,7 +303,7 @@ class AlarmStatus:
 class Status:
     """Everything. ``wear_outlook``: what `Wear` means for the card and the budget, in sentences;
     ``history``: None where it is off; ``alarms``: those that are on;
-    ``journal``: its last lines, the newest first.
+    ``journal``: its last lines, the newest first; ``certificate``: None where none can be read.
     """
 
     agent: AgentStatus
@@ -310,6 +322,7 @@ class Status:
     history: HistoryStatus | None = None
     alarms: tuple[AlarmStatus, ...] = ()
     journal: tuple[JournalStatus, ...] = ()
+    certificate: CertificateStatus | None = None
 
     def to_json(self) -> bytes:
         """Compact JSON, UTF-8."""

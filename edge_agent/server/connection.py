@@ -177,13 +177,16 @@ class Connection:
 
     async def _known(self, head: Head) -> Visitor:
         try:
-            return self._admit(head)
+            visitor = self._admit(head)
         except HandshakeRefusal as refusal:
             if refusal.reason != "bad_token" or self._parts.tokens is None:
                 raise
             # It may have been made a moment ago.
             await self._parts.tokens.refresh()
-        return self._admit(head)
+            visitor = self._admit(head)
+        if visitor.grant.identity and self._parts.uses is not None:
+            self._parts.uses.note(visitor.grant.identity, self._peer.address)
+        return visitor
 
     def _prove(self, visitor: Visitor) -> None:
         """Move to the places of those that are known."""

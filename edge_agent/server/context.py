@@ -31,6 +31,7 @@ from edge_agent.server.source_claims import Claims
 from edge_agent.server.source_owners import Owners
 from edge_agent.session import FailureMemory
 from edge_agent.store import Quarantined
+from edge_agent.token_uses import TokenUses
 from edge_agent.tokens import Tokens
 from edge_agent.wire import ConnectionMode, Endpoint, Reject, ServerSession, WireLimits
 
@@ -60,6 +61,7 @@ class Parts:
         asker: asks history; None where it is off.
         dashboard: URL of the people's port, for people who come here with a browser.
         refused: is told of peers that were refused before they were let in.
+        uses: is told of tokens that let somebody in.
     """
 
     log: Log
@@ -76,6 +78,7 @@ class Parts:
     asker: Asker | None = None
     dashboard: str | None = None
     refused: RefusedPeers
+    uses: TokenUses | None = None
     failures: FailureMemory = field(default_factory=FailureMemory)
     teller: Teller = field(default_factory=Teller)
     reader: SharedReader | None = field(default_factory=SharedReader.if_available)

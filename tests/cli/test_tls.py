@@ -9,11 +9,15 @@ import stat
 import threading
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 from cryptography import x509
 
+from edge_agent.certificate_life import certificate_end
 from edge_agent.cli.tls import command, own_addresses, own_names
 from edge_agent.config import parse
+from edge_agent.record import DAY_S
+from tests.manual_clock import ManualClock
 
 
 def test_a_client_that_trusts_the_authority_gets_through_by_the_given_name(tmp_path: Path) -> None:
@@ -102,3 +106,42 @@ def test_the_authoritys_key_has_a_folder_of_its_own(tmp_path: Path) -> None:
     files = [one for one in (tmp_path / "tls").glob("*") if one.is_file()]
     keys = [one for one in files if b"PRIVATE" in one.read_bytes()]
     assert [one.name for one in keys] == ["server-key.pem"]
+
+
+def due(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make what is to be renewed by the clock of this process."""
+    clock = ManualClock()
+    monkeypatch.setattr("edge_agent.cli.tls.SystemClock", lambda: clock)
+    CliRunner().invoke(command, ["init", str(folder)])
+    clock.step_wall(int((certificate_end(folder / "server.pem") - 100 * DAY_S) * 1e9))
+
+
+def test_renew_does_nothing_before_it_is_time_and_says_until_when(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = ManualClock()
+    monkeypatch.setattr("edge_agent.cli.tls.SystemClock", lambda: clock)
+    CliRunner().invoke(command, ["init", str(tmp_path)])
+    life_ns = int(certificate_end(tmp_path / "server.pem") * 1e9) - clock.read().wall_ns
+    before = (tmp_path / "server.pem").read_bytes()
+    done = CliRunner().invoke(command, ["renew", str(tmp_path)])
+    assert done.exit_code == 0 and "good until" in done.output
+    clock.step_wall(clock.read().wall_ns + life_ns * 3 // 4, synced=False)
+    done = CliRunner().invoke(command, ["renew", str(tmp_path)])
+    assert done.exit_code == 0 and "clock has not been set" in done.output
+    assert (tmp_path / "server.pem").read_bytes() == before
+    clock.step_wall(clock.read().wall_ns, synced=True)
+    config = tmp_path / "agent.toml"
+    config.write_text(f'listen = {{tls_certificate = "{tmp_path}/server.pem", tls_key = "k"}}')
+    done = CliRunner().invoke(command, ["renew", "--config", str(config)])
+    assert done.exit_code == 0 and "renewed, and good until" in done.output
+    assert (tmp_path / "server.pem").read_bytes() != before
+
+
+def test_renew_fails_where_it_is_time_and_cannot_be_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    due(tmp_path, monkeypatch)
+    (tmp_path / "private" / "ca-key.pem").unlink()
+    done = CliRunner().invoke(command, ["renew", str(tmp_path)])
+    assert done.exit_code == 1 and "is not there" in done.output

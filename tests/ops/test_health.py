@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from edge_agent.certificate_life import CertificateLife
 from edge_agent.errors import Obstacle
 from edge_agent.ops.health import Facts, FilesFact, MistakeFact, judge
 from edge_agent.ops.status import AlarmStatus, LogStatus, UpstreamStatus
+from edge_agent.record import DAY_S
 from tests.ops.pictures import LOG, UPSTREAM, WELL, unwell
 
 
@@ -216,10 +218,29 @@ def test_a_file_that_cannot_be_used_any_more_degrades_and_says_what_goes_on() ->
 
 @pytest.mark.parametrize("days, words", [(20, "ends in 20 days"), (-2, "ended 2 days ago")])
 def test_a_certificate_is_told_before_it_ends(days: int, words: str) -> None:
-    facts = unwell(files=FilesFact((), days * 86_400.0))
+    facts = unwell(files=FilesFact((), CertificateLife(0.0, days * DAY_S)))
     assert codes(facts) == ("degraded", ["certificate_ends"], [])
     assert words in judge(facts).reasons[0].message
-    assert codes(unwell(files=FilesFact((), 22 * 86_400.0)))[0] == "ok"
+    assert codes(unwell(files=FilesFact((), CertificateLife(0.0, 22 * DAY_S)))) == ("ok", [], [])
+
+
+def test_a_renewal_that_does_not_come_is_told_months_before_the_end_with_why() -> None:
+    for days, warnings in ((300, []), (270, []), (267, ["certificate_not_renewed"])):
+        life = CertificateLife(0.0, days * DAY_S, 2000 * DAY_S, "the key is another user's")
+        assert codes(unwell(files=FilesFact((), life))) == ("ok", [], warnings)
+    assert (
+        "the key is another user's" in judge(unwell(files=FilesFact((), life))).warnings[0].message
+    )
+
+
+@pytest.mark.parametrize("left, verdict", [(366, "ok"), (360, "warned"), (59, "degraded")])
+def test_the_end_of_our_own_authority_is_told_a_year_before(left: int, verdict: str) -> None:
+    # The certificate ends with it, so a new one would last no longer.
+    life = CertificateLife(0.0, left * DAY_S, 0.0)
+    told: dict[str, tuple[str, list[str], list[str]]]
+    told = {"ok": ("ok", [], []), "warned": ("ok", [], ["authority_ends"])}
+    told["degraded"] = ("degraded", ["authority_ends"], [])
+    assert codes(unwell(files=FilesFact((), life))) == told[verdict]
 
 
 def test_a_task_that_fails_on_a_mistake_of_the_agents_own_is_told() -> None:

@@ -24,6 +24,7 @@ def test_its_parts_are_there_by_name() -> None:
         "connections_open", "streams", "wear", "wear_outlook", "refused", "copies", "history",
         "alarms",
         "journal",
+        "certificate",
     }  # fmt: skip
     assert status["health"] == {"status": "ok", "reasons": [], "warnings": []}
     assert status["upstreams"][0]["backlog_records"] == 4711

@@ -30,6 +30,16 @@ def test_systemd_has_nothing_to_say_against_the_unit(tmp_path: Path) -> None:
 
 
 @pytest.mark.needs("systemd-analyze")
+def test_systemd_has_nothing_to_say_against_what_renews(tmp_path: Path) -> None:
+    for name in ("edge-agent-renew.service", "edge-agent-renew.timer"):
+        text = (ROOT / "systemd" / name).read_text()
+        (tmp_path / name).write_text(text.replace("/opt/edge-agent/bin/edge-agent", "/bin/true"))
+    command = ["systemd-analyze", "verify", "--man=no", str(tmp_path / "edge-agent-renew.timer")]
+    verdict = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (verdict.returncode, verdict.stdout + verdict.stderr) == (0, "")
+
+
+@pytest.mark.needs("systemd-analyze")
 def test_systemd_has_nothing_to_say_against_the_sensors_unit(tmp_path: Path) -> None:
     unit = tmp_path / "edge-agent-sensor@.service"
     text = (ROOT / "systemd" / unit.name).read_text()

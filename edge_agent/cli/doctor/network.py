@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from edge_agent.certificate_life import AUTHORITY_SOON_S, CertificateLife, certificate_life
 from edge_agent.cli.doctor.verdict import Finding, fail, ok, warn
 from edge_agent.clock import SystemClock
 from edge_agent.config import Config, Upstream, format_address, parse_address
@@ -87,12 +88,19 @@ def judge_port(name: str, address: str, holder: str) -> Finding:
     return fail(name, f"{address}: {holder}", f"stop what holds it, or change {name}")
 
 
-def judge_certificate(file: str, days: float | None, error: str) -> Finding:
-    """Our own certificate; ``days`` are left."""
+def judge_certificate(file: str, life: CertificateLife | None, error: str = "") -> Finding:
+    """Our own certificate."""
     name = "certificate"
     again = "edge-agent tls init, or renew it where it came from"
-    if error or days is None:
+    if life is None:
         return fail(name, f"{file}: {error or 'it cannot be read'}", again)
+    days, left_s = life.ends_in_s / DAY_S, life.authority_ends_in_s
+    if left_s is not None and left_s <= AUTHORITY_SOON_S:
+        told = f"its authority, ca.pem beside it, ends in {left_s / DAY_S:.0f} days"
+        return warn(name, f"{file}: {told}", "make another in time: docs/certificates.md")
+    if life.is_overdue and days > SOON_DAYS:
+        told = f"{file} ends in {days:.0f} days and should have been renewed by now"
+        return warn(name, told, "systemctl enable --now edge-agent-renew.timer")
     if days <= 0:
         return fail(name, f"{file} ended {-days:.0f} days ago: nobody connects any more", again)
     if days < SOON_DAYS:
@@ -249,13 +257,11 @@ def _port(name: str, address: str, *, running: bool) -> Finding:
 
 
 def _certificate(file: str) -> Finding:
-    from edge_agent.tls import certificate_end
-
     try:
-        end_s = certificate_end(Path(file))
+        life = certificate_life(Path(file), time.time())
     except (OSError, ValueError) as error:
         return judge_certificate(file, None, str(error))
-    return judge_certificate(file, (end_s - time.time()) / DAY_S, "")
+    return judge_certificate(file, life)
 
 
 def _days_left(certificate: object) -> float | None:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import click
 
+from edge_agent.audit import audited
 from edge_agent.cli.common import SYSTEM_CONFIG, Failure
 from edge_agent.cli.run import settings_of
 from edge_agent.cli.setup.plan import (
@@ -35,7 +36,7 @@ from edge_agent.files import OPEN, replace_file
 from edge_agent.tls import CaFiles, holds_authority, make_ca, renew
 from edge_agent.tokens import add_token, list_tokens, rotate_token
 
-UNIT = "edge-agent.service"
+UNIT, TIMER = "edge-agent.service", "edge-agent-renew.timer"
 _SYSTEMD, _AVAHI = Path("/run/systemd/system"), Path("/etc/avahi/services")
 #: The first tokens: for sensors, and for who looks in.
 SENSORS, PEOPLE = "sensors", "page"
@@ -86,14 +87,15 @@ def command(
     if not yes and not click.confirm("Do this?", default=True):
         raise Failure("nothing was changed")
     try:
-        files = _certificate(plan.tls, known, reader)
-        secrets = {SENSORS: _token(plan.tokens, SENSORS, reader, write=("**",))}
-        if plan.people:
-            secrets[PEOPLE] = _token(plan.tokens, PEOPLE, reader, read=("**",))
-        _local_token(plan, reader)
-        _write(plan.config, text, new, reader)
-        settings = settings_of(plan.config)
-        _announce(settings, plan)
+        with audited("setup", f"{plan.config}, {plan.tls}, {plan.tokens}"):
+            files = _certificate(plan.tls, known, reader)
+            secrets = {SENSORS: _token(plan.tokens, SENSORS, reader, write=("**",))}
+            if plan.people:
+                secrets[PEOPLE] = _token(plan.tokens, PEOPLE, reader, read=("**",))
+            _local_token(plan, reader)
+            _write(plan.config, text, new, reader)
+            settings = settings_of(plan.config)
+            _announce(settings, plan)
     except PermissionError as error:
         raise Failure(f"{error.filename}: {error.strerror}: sudo edge-agent setup", 2) from None
     if not no_restart:
@@ -199,6 +201,8 @@ def _restart(config: Path) -> None:
         click.echo(f"start the agent: edge-agent run --config {config}\n")
         return
     click.echo("restarting the agent …")
+    if _systemctl("cat", TIMER) == 0:
+        _systemctl("enable", "--now", TIMER)
     if _systemctl("restart", UNIT) != 0:
         raise Failure(f"it does not start: journalctl -u {UNIT} -n 20 says why")
 

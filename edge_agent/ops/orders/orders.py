@@ -37,6 +37,7 @@ from edge_agent.store import (
     is_backlog,
     whole_consumer,
 )
+from edge_agent.token_uses import noted_uses, told_uses
 from edge_agent.wire import WireLimits
 
 if TYPE_CHECKING:
@@ -231,6 +232,10 @@ class Orders:
             self._part(names, {one.owner for one in chosen if one.owner is not None})
         now = await self._log.sources()
         return [told_source(one) for one in now if one.name in names]
+
+    async def token_uses(self) -> list[dict[str, Any]]:
+        """When each token was used last, as the store has it, for ``token list``."""
+        return told_uses(await noted_uses(self._log))
 
     async def quarantined(
         self, after: int, limit: int, may_read: Callable[[str], bool]

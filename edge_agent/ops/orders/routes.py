@@ -5,6 +5,7 @@ The door (`admit`) has let in whoever comes here; a POST came from somebody who 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar
@@ -13,8 +14,10 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from edge_agent.access import everything
+from edge_agent.access import bearer_secret, everything
+from edge_agent.audit import Actor, audited
 from edge_agent.errors import ProtocolError
+from edge_agent.ops.orders.in_audit import in_audit, outcome_of
 from edge_agent.ops.orders.orders import (
     QUARANTINE_MAX,
     ConsumerOrder,
@@ -24,6 +27,7 @@ from edge_agent.ops.orders.orders import (
 )
 from edge_agent.ops.orders.source_orders import SourceMove
 from edge_agent.ops.parameters import each_once, refuse_unknown, whole_number
+from edge_agent.token_uses import told_uses
 
 if TYPE_CHECKING:
     from edge_agent.access import Readable
@@ -38,7 +42,7 @@ class OrderRoutes:
     """``may_read`` says what the sender of a request may read."""
 
     def __init__(self, sources: Sources, may_read: Callable[[Request], Readable]) -> None:
-        self._may_read = may_read
+        self._may_read, self._tokens, self._uses = may_read, sources.tokens, sources.uses
         self._agent = sources.log.identity.agent_id
         self._orders = Orders(
             sources.log,
@@ -55,7 +59,9 @@ class OrderRoutes:
         """Who has come how far; an order moves them."""
         if request.method != "POST":
             return _json({"agent": self._agent, "consumers": await self._orders.consumers()})
-        moved = await self._orders.move(await _given(request, ConsumerOrder))
+        given = await _given(request, ConsumerOrder)
+        with audited(*in_audit(given), self._actor(request)):
+            moved = await self._orders.move(given)
         return _json({"consumers": moved})
 
     async def sources(self, request: Request) -> Response:
@@ -64,13 +70,25 @@ class OrderRoutes:
             if self._may_read(request) is not everything:
                 raise ProtocolError("forbidden", "the token has no scope admin")
             return _json({"agent": self._agent, "sources": await self._orders.sources()})
-        moved = await self._orders.move_source(await _given(request, SourceMove))
+        given = await _given(request, SourceMove)
+        with audited(*in_audit(given), self._actor(request)):
+            moved = await self._orders.move_source(given)
         return _json({"sources": moved})
+
+    async def tokens(self, request: Request) -> Response:
+        """When each token was used last, and from where; what it may do stands in its file."""
+        if self._may_read(request) is not everything:
+            raise ProtocolError("forbidden", "the token has no scope admin")
+        uses = OrderedDict() if self._uses is None else self._uses.now()
+        return _json({"agent": self._agent, "tokens": told_uses(uses)})
 
     async def quarantine(self, request: Request) -> Response:
         """What could not be used, as far as it may be read; an order settles it."""
         if request.method == "POST":
-            done = await self._orders.settle(await _given(request, QuarantineOrder))
+            order = await _given(request, QuarantineOrder)
+            with audited(*in_audit(order), self._actor(request)) as outcome:
+                done = await self._orders.settle(order)
+                outcome.told = outcome_of(done)
             return _json({"done": done})
         given = each_once(request.query_params.multi_items())
         refuse_unknown(given, ("after", "limit"))
@@ -81,6 +99,12 @@ class OrderRoutes:
         )
         told = [told_quarantined(number, item) for number, item in found]
         return _json({"agent": self._agent, "entries": told})
+
+    def _actor(self, request: Request) -> Actor:
+        secret = bearer_secret(request.headers.get("authorization"))
+        token = None if secret is None or self._tokens is None else self._tokens.find(secret)
+        address = request.client.host if request.client else ""
+        return Actor("anybody" if token is None else f"token {token.name}", address)
 
 
 async def _given(request: Request, kind: type[Given]) -> Given:

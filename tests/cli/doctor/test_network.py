@@ -13,6 +13,7 @@ import pytest
 import trio
 import trustme
 
+from edge_agent.certificate_life import CertificateLife
 from edge_agent.cli.doctor.network import (
     UpstreamProbe,
     ask,
@@ -22,6 +23,7 @@ from edge_agent.cli.doctor.network import (
     network_findings,
 )
 from edge_agent.config import Config, Http, Listen, Upstream
+from edge_agent.record import DAY_S
 from edge_agent.tls import make_ca
 from edge_agent.tokens import add_token
 from tests.end_to_end.support import AgentProcess, agents
@@ -53,10 +55,15 @@ def test_ports_and_certificates() -> None:
     assert [judge_port("listen.address", "x:1", who).verdict for who in ("", "agent", "taken")] == [
         "ok", "ok", "fail"
     ]  # fmt: skip
-    days = (100.0, 5.0, -3.0, None)
-    assert [judge_certificate("c", left, "").verdict for left in days] == [
+    lives = [CertificateLife(0.0, days * DAY_S) for days in (100.0, 5.0, -3.0)]
+    assert [judge_certificate("c", life).verdict for life in (*lives, None)] == [
         "ok", "warn", "fail", "fail"
     ]  # fmt: skip
+    # Of our own authority: a renewal that did not come, and the authority's own end.
+    for days, authority, told in ((260, 2000, "should have been"), (800, 300, "authority")):
+        life = CertificateLife(0.0, days * DAY_S, (authority - days) * DAY_S)
+        found = judge_certificate("c", life)
+        assert found.verdict == "warn" and told in found.found
 
 
 def test_a_name_that_does_not_resolve_and_a_port_where_nobody_is() -> None:

@@ -98,6 +98,8 @@ def test_files_stand_where_debian_looks_for_them_and_belong_to_root(target: Targ
     for name in (
         "etc/edge-agent/edge-agent.toml",
         "usr/lib/systemd/system/edge-agent.service",
+        "usr/lib/systemd/system/edge-agent-renew.service",
+        "usr/lib/systemd/system/edge-agent-renew.timer",
         "usr/lib/sysusers.d/edge-agent.conf",
         "usr/lib/tmpfiles.d/edge-agent.conf",
         "usr/share/bash-completion/completions/edge-agent",

@@ -35,6 +35,11 @@ complete_words() {
 }
 note words complete_words"""
 
+OLD_CERTIFICATE = (
+    "import datetime as dt; from edge_agent.tls import make_ca;"
+    ' make_ca("/etc/edge-agent/tls", ["pi"], now=dt.datetime(2024, 1, 1, tzinfo=dt.UTC))'
+)
+
 
 def script() -> str:
     install, look = commands("A package for Debian and Raspberry Pi OS", page=PAGE)
@@ -55,6 +60,14 @@ def script() -> str:
         "note check edge-agent config check --user edge-agent",
         "note compiled find /usr/lib/edge-agent -path '*edge_agent/log.py' -o -name 'log.*.pyc'",
         COMPLETE,
+        # A certificate of 2024, to be renewed by now; by root's timer, as the key is root's.
+        "touch /run/edge-agent-clock-set",
+        f"/usr/lib/edge-agent/bin/python -c '{OLD_CERTIFICATE}'",
+        "note timer systemctl is-enabled edge-agent-renew.timer",
+        "note next systemctl show --property=ActiveState,Unit edge-agent-renew.timer",
+        "note renewing systemctl start edge-agent-renew.service",
+        "note renewed edge-agent tls renew /etc/edge-agent/tls",
+        "note audit journalctl --no-pager -o cat -t edge-agent-audit",
         # What the unit of the package forbids, `config check` knows.
         "install --directory --owner=edge-agent /srv/records",
         "sed s#/var/lib/edge-agent#/srv/records# /etc/edge-agent/*.toml > /srv/else.toml",
@@ -116,6 +129,18 @@ def test_it_is_installed_and_runs_by_the_commands_of_the_page(outcome: Outcome) 
     assert "the unit edge-agent may write below /var/lib/edge-agent only" in outcome.text(
         "elsewhere"
     )
+
+
+def test_a_timer_of_roots_renews_the_certificate_and_the_journal_says_so(outcome: Outcome) -> None:
+    assert outcome.text("timer") == "enabled\n"
+    assert set(outcome.text("next").split()) == {
+        "ActiveState=active", "Unit=edge-agent-renew.service"
+    }  # fmt: skip
+    assert outcome.text("renewing") == ""
+    assert "server.pem: good until 20" in outcome.text("renewed")
+    who, what = 'who="uid 0 (root)" from=here', 'what="/etc/edge-agent/tls/server.pem"'
+    (line,) = outcome.text("audit").splitlines()
+    assert line == f'order="tls renew" {who} {what} outcome=done'
 
 
 def test_what_it_imports_was_compiled_ahead_and_a_shell_completes_its_words(
