@@ -40,6 +40,7 @@ SPECIAL: dict[str, Callable[[], bool]] = {
     "seccomp": lambda: "user_notif" in _text("/proc/sys/kernel/seccomp/actions_avail"),
     "loop": lambda: os.geteuid() == 0 and Path("/dev/loop-control").exists(),
     "postgresql": lambda: any(Path("/usr/lib/postgresql").glob("*/bin/initdb")),
+    "kosoku": lambda: find_spec("kosoku") is not None,
     "psycopg": lambda: find_spec("psycopg") is not None,
     "python3-venv": lambda: any(Path("/usr/lib").glob("python3*/ensurepip/__init__.py")),
 }
