@@ -1,0 +1,141 @@
+"""Runs the cases of one group against one agent, beside a canary, and judges what is left."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trio
+
+from tests.abuse.cases import Case, Cases
+from tests.abuse.place import Place
+from tests.end_to_end.support import agents
+from tests.fuzz.canary import STREAM
+from tests.fuzz.real import UNHANDLED
+from tests.fuzz.singing import now, p99, singing
+from tests.patience import PATIENCE_S
+
+#: Before and after the cases the canary sings undisturbed: what that gives is its usual p99.
+REST_S = 1.5
+#: While the cases are tried, the canary's p99 may be so many times its usual one.
+RATIO_MAX = 2.0
+#: Less than this is never held against a case: other processes on the machine, and the pauses
+#: that belong to the cases themselves (a full group of connections), cost a canary as much.
+FLOOR_S = 0.25
+#: What an agent may hold more of memory, once its peers have gone.
+MEMORY_BYTES = 5_000_000
+#: All slow cases of a group wait side by side, each at most so long.
+CASE_S = 4 * PATIENCE_S
+
+
+@dataclass
+class Outcome:
+    """What a group came to: by the name of the case what was wrong with it, and figures."""
+
+    wrong: dict[str, str] = field(default_factory=dict)
+    usual_p99: float = 0.0
+    tried_p99: float = 0.0
+    memory: int = 0
+
+    def __str__(self) -> str:
+        """The figures, in a line."""
+        ms = 1000
+        return (
+            f"the canary's p99: {self.tried_p99 * ms:.0f} ms, usually {self.usual_p99 * ms:.0f};"
+            f" memory: {self.memory / 1e6:+.1f} MB"
+        )
+
+
+async def run(place: Place, cases: Cases) -> Outcome:
+    """Start the agent, try all cases, look at what is left, stop it."""
+    outcome = Outcome()
+    agent = place.agent
+    async with agents(agent):
+        async with singing(*_canary_of(place)) as song:
+            await trio.sleep(REST_S)
+            before = place.memory()
+            begun = now()
+            await _try_all(place, cases, outcome)
+            ended = now()
+            outcome.memory = await _memory_back(place, before)
+            await trio.sleep(REST_S)
+        usual, tried = song.parted([(begun, ended)])
+        outcome.usual_p99, outcome.tried_p99 = p99(usual), p99(tried)
+        _judge_canary(outcome, song.errors)
+        await _look(place, outcome, len(song.sung))
+        code = await agent.stop()
+        if code:
+            outcome.wrong["the agent"] = f"it stopped with {code}"
+    journal = (agent.folder / "stderr.txt").read_text(errors="replace")
+    unhandled = [line for line in journal.splitlines() if UNHANDLED.search(line)]
+    if unhandled:
+        outcome.wrong["the journal"] = "\n".join(unhandled[:20])
+    return outcome
+
+
+async def _try_all(place: Place, cases: Cases, outcome: Outcome) -> None:
+    async with trio.open_nursery() as slow:
+        for case in cases.all:
+            if case.is_slow:
+                slow.start_soon(_try, place, case, outcome)
+        for case in cases.all:
+            if not case.is_slow:
+                await _try(place, case, outcome)
+    if cases.afterwards is not None:
+        await _try(place, Case(cases.group, "afterwards", "", "", cases.afterwards), outcome)
+
+
+async def _try(place: Place, case: Case, outcome: Outcome) -> None:
+    import time
+
+    t = time.time()
+    try:
+        with trio.fail_after(CASE_S):
+            await case.run(place)
+            print(f"{time.time() - t:.2f} {case.name}")
+    except Exception as error:  # noqa: BLE001 - told by the name of the case; the others go on
+        told = traceback.format_exception(error)
+        outcome.wrong[case.name] = "".join(told[-4:])
+
+
+async def _memory_back(place: Place, before: int) -> int:
+    """What the agent holds more than before; waits until that is little."""
+    more = place.memory() - before
+    with trio.move_on_after(PATIENCE_S):
+        while more > MEMORY_BYTES:
+            await trio.sleep(0.2)
+            more = place.memory() - before
+    return more
+
+
+def _canary_of(place: Place) -> tuple[str, ...]:
+    if place.keys is None:
+        return (place.agent.url,)
+    url = f"wss://localhost:{place.agent.port}"
+    return (url, str(place.keys.ca), place.keys.secrets["canary"])
+
+
+def _judge_canary(outcome: Outcome, errors: list[str]) -> None:
+    if errors:
+        outcome.wrong["the canary"] = "; ".join(errors)
+    if outcome.tried_p99 > max(FLOOR_S, RATIO_MAX * outcome.usual_p99):
+        outcome.wrong["the canary waited"] = str(outcome)
+    if outcome.memory > MEMORY_BYTES:
+        outcome.wrong["memory"] = str(outcome)
+
+
+async def _look(place: Place, outcome: Outcome, sung: int) -> None:
+    """What the agent says of itself, and whether all that the canary was acked is there once."""
+    for metric in ("connection_faults_total", "own_mistakes_total"):
+        if faults := await place.counted(metric):
+            outcome.wrong[metric] = f"{faults:.0f}"
+    if place.keys is None:
+        told = [record["fields"]["n"] for record in await place.agent.records(STREAM)]
+        if told[:sung] != list(range(sung)):
+            outcome.wrong["what the canary sent"] = f"{sung} were acked, there are {told[:9]} …"
+
+
+def journal_of(folder: Path) -> str:
+    """All that an agent has said."""
+    return (folder / "stderr.txt").read_text(errors="replace")

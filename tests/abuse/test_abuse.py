@@ -1,0 +1,36 @@
+"""Every group of cases, each against one running agent; see the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.abuse import group
+from tests.abuse.groups import GROUPS
+from tests.abuse.place import Place
+from tests.end_to_end.support import AgentProcess
+
+CONFIG = """
+[listen]
+handshake_timeout = "5s"
+idle_timeout = "8s"
+close_timeout = "1s"
+[limits]
+message_bytes = "256KiB"
+subscriptions = 5
+[store]
+size = "64MiB"
+[log.main]
+commit_interval = "20ms"
+"""
+
+
+@pytest.mark.parametrize("name", GROUPS)
+async def test_every_case_gets_its_answer_and_nobody_else_notices(
+    tmp_path: Path, name: str
+) -> None:
+    place = Place(AgentProcess(tmp_path, "agent", CONFIG))
+    outcome = await group.run(place, GROUPS[name])
+    print(f"{name}: {len(GROUPS[name].all)} cases; {outcome}")
+    assert not outcome.wrong, "\n".join(f"{case}: {wrong}" for case, wrong in outcome.wrong.items())
