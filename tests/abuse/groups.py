@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from tests.abuse import frames, http, messages, tcp
+from tests.abuse import frames, http, hubs, messages, protocol, secured, tcp
 from tests.abuse.cases import Cases
 
-GROUPS: dict[str, Cases] = {
-    part.group: part
-    for part in (tcp.CASES, http.CASES, frames.CASES, messages.JSON_CASES, messages.MSGPACK_CASES)
-}
+_ALL = (
+    tcp.CASES, secured.TLS, http.CASES, frames.CASES, messages.JSON_CASES, messages.MSGPACK_CASES,
+    protocol.CASES, protocol.NAMES, secured.TOKENS, secured.RATES, hubs.CASES,
+)  # fmt: skip
+GROUPS: dict[str, Cases] = {part.group: part for part in _ALL}
+#: Those whose agent speaks TLS and asks for tokens.
+SECURED = (secured.TLS.group, secured.TOKENS.group, secured.RATES.group)

@@ -35,7 +35,8 @@ def nacked(cases: Cases, name: str, sent: str, message: str | bytes, *codes: str
             begin = await peer.hello(_name(name))
             await peer.say(message)
             await peer.say(msgpack.packb(_ONE) if mode == MSGPACK else _ONE)
-            assert await peer.acked(begin + len(codes) + 1) == list(codes)
+            told = await peer.acked(begin + len(codes) + 1)
+            assert told == list(codes), told
         assert await place.stored(_stream(name)) == [_ONE]
 
     cases.add(name, sent, f"nack `{codes[0]}`, in quarantine; the next record is stored", run)
@@ -66,7 +67,8 @@ def kept(
             async with place.socket(f"/ingest/{_stream(name)}", subprotocol=mode) as peer:
                 begin = await peer.hello(_name(name))
                 await peer.say(message)
-                assert await peer.acked(begin + 1) == []
+                codes = await peer.acked(begin + 1)
+                assert not codes, codes
             assert await place.stored(_stream(name)) == [stored]
 
         return run
@@ -116,7 +118,7 @@ nacked(_J, "a time of true", '{"time":true}', '{"time":true}', "bad_time")
 kept(_J, "a key twice", '{"n":1,"n":2}', '{"n":1,"n":2}', "the last one counts", {"n": 2})
 kept(_J, "NaN and Infinity", '{"a":NaN,"b":-Infinity}', '{"a":NaN,"b":-Infinity}', "null",
      {"a": None, "b": None})  # fmt: skip
-kept(_J, "a number of 10^400", '{"n":1e400}', '{"n":1e400}', "null, as Infinity is", {"n": None})
+nacked(_J, "a number of 10^400", '{"n":1e400}', '{"n":1e400}', "bad_record")
 kept(_J, "a NUL in a key", r'{"a\u0000b":1}', r'{"a\u0000b":1}', "stored as it is", {"a\0b": 1})
 kept(_J, "keys of the protocol", '{"type":"ack","next":99}', '{"type":"ack","next":99}',
      "a record like any other", {"type": "ack", "next": 99})  # fmt: skip
@@ -170,7 +172,7 @@ nacked(
     "bad_record",
 )
 nacked(_M, "a timestamp beyond time", "96 bits, the year 292 billion",
-       b"\x81\xa4time\xc7\x0c\xff" + struct.pack(">Iq", 0, 2**62), "bad_time")  # fmt: skip
+       b"\x81\xa4time\xc7\x0c\xff" + struct.pack(">Iq", 0, 2**62), "bad_record")  # fmt: skip
 nacked(_M, "a timestamp of too many nanoseconds", "96 bits, 2^32-1 ns",
        b"\x81\xa4time\xc7\x0c\xff" + struct.pack(">Iq", 2**32 - 1, 1), "bad_record")  # fmt: skip
 nacked(_M, "a key that is a number", "{1: 1}", b"\x81\x01\x01", "bad_record")

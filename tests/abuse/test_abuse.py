@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.abuse import group
-from tests.abuse.groups import GROUPS
+from tests.abuse.groups import GROUPS, SECURED
 from tests.abuse.place import Place
+from tests.abuse.secured import RATE, keys_of
 from tests.end_to_end.support import AgentProcess
 
 CONFIG = """
@@ -31,6 +32,11 @@ async def test_every_case_gets_its_answer_and_nobody_else_notices(
     tmp_path: Path, name: str
 ) -> None:
     place = Place(AgentProcess(tmp_path, "agent", CONFIG))
+    if name in SECURED:
+        place.keys = keys_of(tmp_path / "keys")
+        place.agent.config = CONFIG.replace("[listen]", place.keys.listen).replace(
+            "[limits]", f"[limits]\nrecords_per_second = {RATE}"
+        )
     outcome = await group.run(place, GROUPS[name])
     print(f"{name}: {len(GROUPS[name].all)} cases; {outcome}")
     assert not outcome.wrong, "\n".join(f"{case}: {wrong}" for case, wrong in outcome.wrong.items())
