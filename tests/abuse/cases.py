@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,10 @@ class Cases:
     def __init__(self, group: str) -> None:
         self.group = group
         self.all: list[Case] = []
-        #: Asked after all of them.
+        #: Entered before the agent starts, and left after it has ended.
+        self.around: Callable[[Place], AbstractAsyncContextManager[None]] | None = None
+        #: Done before all of them, and asked after them.
+        self.first: Run | None = None
         self.afterwards: Run | None = None
 
     def add(self, name: str, sent: str, answer: str, run: Run, *, slow: bool = False) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 
 import trio
+import trio.lowlevel
 
 from tests.abuse.cases import Cases
 from tests.abuse.place import CLOSE, JSON, PING, PONG, Place
@@ -128,6 +129,6 @@ async def _(place: Place) -> None:
         await peer.hello("bytes")
         for byte in frame(TEXT, b'{"whole":1}'):
             await peer.write(bytes((byte,)))
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
         await peer.acked(2)
     assert await place.stored("abuse/bytes") == [{"whole": 1}]

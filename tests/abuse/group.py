@@ -49,6 +49,13 @@ class Outcome:
 
 async def run(place: Place, cases: Cases) -> Outcome:
     """Start the agent, try all cases, look at what is left, stop it."""
+    if cases.around is None:
+        return await _run(place, cases)
+    async with cases.around(place):
+        return await _run(place, cases)
+
+
+async def _run(place: Place, cases: Cases) -> Outcome:
     outcome = Outcome()
     agent = place.agent
     async with agents(agent):
@@ -56,6 +63,8 @@ async def run(place: Place, cases: Cases) -> Outcome:
             await trio.sleep(REST_S)
             before = place.memory()
             begun = now()
+            if cases.first is not None:
+                await cases.first(place)
             await _try_all(place, cases, outcome)
             ended = now()
             outcome.memory = await _memory_back(place, before)
@@ -87,13 +96,9 @@ async def _try_all(place: Place, cases: Cases, outcome: Outcome) -> None:
 
 
 async def _try(place: Place, case: Case, outcome: Outcome) -> None:
-    import time
-
-    t = time.time()
     try:
         with trio.fail_after(CASE_S):
             await case.run(place)
-            print(f"{time.time() - t:.2f} {case.name}")
     except Exception as error:  # noqa: BLE001 - told by the name of the case; the others go on
         told = traceback.format_exception(error)
         outcome.wrong[case.name] = "".join(told[-4:])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tests.abuse import frames, http, hubs, messages, protocol, secured, tcp
+from tests.abuse import frames, http, hubs, messages, protocol, secured, tcp, upstreams
 from tests.abuse.cases import Cases
 
 _ALL = (
     tcp.CASES, secured.TLS, http.CASES, frames.CASES, messages.JSON_CASES, messages.MSGPACK_CASES,
-    protocol.CASES, protocol.NAMES, secured.TOKENS, secured.RATES, hubs.CASES,
+    protocol.CASES, protocol.NAMES, secured.TOKENS, secured.RATES, hubs.CASES, upstreams.CASES,
 )  # fmt: skip
 GROUPS: dict[str, Cases] = {part.group: part for part in _ALL}
 #: Those whose agent speaks TLS and asks for tokens.

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import msgpack
+
 from tests.abuse.cases import Cases
 from tests.abuse.place import JSON, MSGPACK, Place, upgrade
 
