@@ -73,7 +73,7 @@ refused(
     78,
 )
 refused("a folder as the configuration", "a folder of that name",
-        lambda folder: _folder_for(folder / "edge-agent.toml"), 66, 78)  # fmt: skip
+        lambda folder: _folder_for(folder / "edge-agent.toml"), 2)  # fmt: skip
 refused("a configuration of noise", "1,000 random bytes",
         lambda folder: (folder / "edge-agent.toml").write_bytes(os.urandom(1000)), 78)  # fmt: skip
 refused("a configuration nested 5,000 deep", "a = [[[[…",
@@ -180,6 +180,8 @@ _tokens_spoilt(
     "random bytes in the tokens file",
     lambda path: path.write_bytes(os.urandom(500)),
 )
+_tokens_spoilt("tokens nested 100,000 deep", "[[[[… in the tokens file",
+               lambda path: path.write_bytes(b'{"version":1,"x":' + b"[" * 100_000))  # fmt: skip
 _tokens_spoilt("tokens that are gone", "the file is removed", lambda path: path.unlink())
 _tokens_spoilt(
     "tokens that became a folder", "a folder in its place", lambda path: _instead(path, Path.mkdir)
