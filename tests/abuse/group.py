@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import traceback
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import trio
 
@@ -143,8 +142,3 @@ async def _look(place: Place, outcome: Outcome, sung: int) -> None:
         told = [record["fields"]["n"] for record in await place.agent.records(STREAM)]
         if told[:sung] != list(range(sung)):
             outcome.wrong["what the canary sent"] = f"{sung} were acked, there are {told[:9]} …"
-
-
-def journal_of(folder: Path) -> str:
-    """All that an agent has said."""
-    return (folder / "stderr.txt").read_text(errors="replace")

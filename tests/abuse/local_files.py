@@ -47,6 +47,11 @@ def _loop(path: Path) -> None:
     path.symlink_to(path)
 
 
+def _instead(path: Path, make: Callable[[Path], object]) -> None:
+    path.unlink()
+    make(path)
+
+
 def _folder_for(path: Path) -> None:
     path.unlink(missing_ok=True)
     path.mkdir(parents=True)
@@ -79,9 +84,9 @@ refused("a configuration of noise", "1,000 random bytes",
 refused("a configuration nested 5,000 deep", "a = [[[[…",
         lambda folder: (folder / "edge-agent.toml").write_text("a = " + "[" * 5000), 78)  # fmt: skip
 refused("a configuration that is a loop of links", "edge-agent.toml -> itself",
-        lambda folder: ((folder / "edge-agent.toml").unlink(), _loop(folder / "edge-agent.toml")), 66, 78)  # fmt: skip
+        lambda folder: _instead(folder / "edge-agent.toml", _loop), 66, 78)  # fmt: skip
 refused("an endless configuration", "edge-agent.toml -> /dev/zero",
-        lambda folder: ((folder / "edge-agent.toml").unlink(), (folder / "edge-agent.toml").symlink_to("/dev/zero")),
+        lambda folder: _instead(folder / "edge-agent.toml", lambda path: path.symlink_to("/dev/zero")),
         66, 78)  # fmt: skip
 refused("tokens that are a folder", "listen.tokens names a folder", lambda folder: (
     (folder / "edge-agent.toml").write_text(f'[listen]\ntokens = "{folder}"\n{STORE}'),
@@ -168,11 +173,6 @@ def _tokens_spoilt(name: str, sent: str, spoil: Callable[[Path], object]) -> Non
             tokens.chmod(0o600)
 
     CASES.add(name, sent, "who was known still is, nobody else is let in", run)
-
-
-def _instead(path: Path, make: Callable[[Path], object]) -> None:
-    path.unlink()
-    make(path)
 
 
 _tokens_spoilt(

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import msgpack
 import trio
@@ -52,9 +53,7 @@ def _maps() -> bytes:
     packed = zstd.compress(payload, 3)
     from msgspec import structs
 
-    made = structs.replace(
-        block(1, MIB - 100), payload=packed, codec=1, raw_len=len(payload)
-    )
+    made = structs.replace(block(1, MIB - 100), payload=packed, codec=1, raw_len=len(payload))
     return encode_segments([Segment.of(made)])
 
 
@@ -100,7 +99,7 @@ class Peak:
         self.most = place.memory()
         self._thread = threading.Thread(target=self._watch)
 
-    def __enter__(self) -> Peak:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -155,7 +154,9 @@ async def main() -> None:
     for message in MESSAGES:
         with tempfile.TemporaryDirectory() as folder:
             peak, after = await peak_of(message, Path(folder))
-        print(f"{message.name:46} peak {peak / 1e6:6.1f} MB, then {after / 1e6:6.1f} MB", flush=True)
+        print(
+            f"{message.name:46} peak {peak / 1e6:6.1f} MB, then {after / 1e6:6.1f} MB", flush=True
+        )
 
 
 if __name__ == "__main__":

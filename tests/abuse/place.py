@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import socket
 import ssl
@@ -261,8 +260,3 @@ async def _secured(stream: trio.abc.Stream, context: ssl.SSLContext) -> trio.abc
     with trio.fail_after(PATIENCE_S):
         await secured.do_handshake()
     return secured
-
-
-def process_ended(pid: int) -> bool:
-    """Whether a process is gone."""
-    return not os.path.exists(f"/proc/{pid}")

@@ -128,9 +128,10 @@ async def _(place: Place) -> None:
     async with place.counts("connections_refused_total", "displaced", least=200):
         try:
             for _ in range(300):
-                held.append(
-                    await trio.open_tcp_stream("127.0.0.1", place.agent.port, local_address=CROWD)
+                stream = await trio.open_tcp_stream(
+                    "127.0.0.1", place.agent.port, local_address=CROWD
                 )
+                held += [stream]
             async with place.socket(subprotocol=JSON) as peer:
                 await peer.hello("newcomer")
         finally:
@@ -172,16 +173,14 @@ async def _(place: Place) -> None:
 
 async def _dribbled(peer: Peer, piece: bytes) -> bytes:
     """Send a piece every 0.2 s until the agent has had enough; what it said."""
-    said = b""
+    said: list[bytes] = []
+
+    async def listen() -> None:
+        said.append(await receive_to_end(peer.stream))
+
     async with trio.open_nursery() as nursery:
-
-        async def listen() -> None:
-            nonlocal said
-            said = await receive_to_end(peer.stream)
-            nursery.cancel_scope.cancel()
-
         nursery.start_soon(listen)
-        while True:
+        while not said:
             await peer.write(piece)
             await trio.sleep(0.2)
-    return said
+    return said[0]

@@ -31,12 +31,20 @@ commit_interval = "20ms"
 async def test_every_case_gets_its_answer_and_nobody_else_notices(
     tmp_path: Path, name: str
 ) -> None:
-    place = Place(AgentProcess(tmp_path, "agent", CONFIG))
+    outcome = await tried(tmp_path / "1", name)
+    if set(outcome.wrong) == {"the canary waited"}:
+        # A pause of the machine's does not come again at the same place; one of the agent's does.
+        outcome = await tried(tmp_path / "2", name)
+    assert not outcome.wrong, "\n".join(f"{case}: {wrong}" for case, wrong in outcome.wrong.items())
+
+
+async def tried(folder: Path, name: str) -> group.Outcome:
+    place = Place(AgentProcess(folder, "agent", CONFIG))
     if name in SECURED:
-        place.keys = keys_of(tmp_path / "keys")
+        place.keys = keys_of(folder / "keys")
         place.agent.config = CONFIG.replace("[listen]", place.keys.listen).replace(
             "[limits]", f"[limits]\nrecords_per_second = {RATE}"
         )
     outcome = await group.run(place, GROUPS[name])
     print(f"{name}: {len(GROUPS[name].all)} cases; {outcome}")
-    assert not outcome.wrong, "\n".join(f"{case}: {wrong}" for case, wrong in outcome.wrong.items())
+    return outcome

@@ -23,15 +23,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
     parser.add_argument("--pure", type=int, default=200_000, help="inputs for the pure cores")
     parser.add_argument("--real", type=int, default=10_000, help="inputs for real processes")
+    parser.add_argument("--share", type=float, default=1.0, help="a part of both")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    pure_inputs, real_inputs = (
+        max(1, round(count * options.share)) for count in (options.pure, options.real)
+    )
     begun = time.monotonic()
-    cores = try_pure(options.pure, options.seed, workers=2)
+    cores = try_pure(pure_inputs, options.seed, workers=2)
     print(f"pure: {sum(cores.inputs.values()):,} inputs ({shown(cores.inputs)}), "
           f"{len(cores.finds)} found; {time.monotonic() - begun:.0f} s")  # fmt: skip
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        report = trio.run(real.run, Path(folder), options.real, options.seed)
+        report = trio.run(real.run, Path(folder), real_inputs, options.seed)
     deaths = sum("ended" in find for find in report.finds)
     print(
         f"real: {sum(report.inputs.values()):,} inputs ({shown(report.inputs)}): {deaths} deaths,"
