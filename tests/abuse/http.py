@@ -129,7 +129,7 @@ refused(
     431,
 )
 refused(
-    "a body without end",
+    "a chunked body without end",
     "1 MB in chunks of 64 KB, where 256 KiB are allowed",
     posted("Transfer-Encoding: chunked\r\n", ("10000\r\n" + " " * 65536 + "\r\n") * 16),
     413,

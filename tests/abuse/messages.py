@@ -86,7 +86,7 @@ ended(_J, "a message of blanks", "200 KB of blanks", " " * 200_000, 1007)
 ended(
     _J, "an array of 20,000", "more elements than `batch_records`", "[" + "1," * 19_999 + "1]", 1009
 )
-ended(_J, "nothing", "an empty message", "", 1007)
+ended(_J, "an empty text message", "no byte at all", "", 1007)
 nacked(
     _J, "maps 17 deep", "one more than `record_depth`", '{"a":' * 17 + "1" + "}" * 17, "too_deep"
 )

@@ -1,8 +1,8 @@
 """The canary: a sensor in a process of its own, which must not notice that somebody fuzzes.
 
 ``python -m tests.fuzz.canary URL [CA_FILE TOKEN]``: one session; a record, its ack, a short pause,
-and again, until its standard input closes. Then it prints as JSON when each record was sent and how long its ack
-took, and the errors it met. Written with the library `websockets`, not with our client.
+and again, until its standard input closes. Then it prints as JSON when each record was sent and how
+long its ack took, and the errors it met. Written with the library `websockets`, not our client.
 """
 
 from __future__ import annotations
