@@ -1,6 +1,6 @@
 """The abuse suite: misbehaviours with names, each with the answer that it gets.
 
-``make abuse`` runs it: some two minutes, in a run of its own. Each group of cases (`GROUPS`) has
+``make abuse`` runs it: some five minutes, most of them waiting for deadlines. Each group of cases (`GROUPS`) has
 one running agent, a real process, and beside it a canary (`tests.fuzz.canary`), a sensor that goes
 on all the time. Of a group it is asked (`tests.abuse.group`) that
 

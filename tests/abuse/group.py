@@ -13,17 +13,11 @@ from tests.abuse.place import Place
 from tests.end_to_end.support import agents
 from tests.fuzz.canary import STREAM
 from tests.fuzz.real import UNHANDLED
-from tests.fuzz.singing import now, p99, singing
+from tests.fuzz.singing import is_slow, now, p99, singing
 from tests.patience import PATIENCE_S
 
 #: Before and after the cases the canary sings undisturbed: what that gives is its usual p99.
 REST_S = 1.5
-#: While the cases are tried, the canary's p99 may be so many times its usual one.
-RATIO_MAX = 2.0
-#: Less than this is never held against a case: the cases, the canary and whatever else runs share
-#: the machine's cores with the agent, and a pause of the machine's own is as long. What is to be
-#: found here, one peer that holds the event loop up, takes longer; smaller figures are printed.
-FLOOR_S = 0.5
 #: What an agent may hold more of memory, once its peers have gone.
 MEMORY_BYTES = 5_000_000
 #: All slow cases of a group wait side by side, each at most so long.
@@ -74,7 +68,12 @@ async def _run(place: Place, cases: Cases) -> Outcome:
         over = ended if cases.around is None else math.inf
         usual, tried = song.parted([(begun, over)])
         outcome.usual_p99, outcome.tried_p99 = p99(usual), p99(tried)
-        _judge_canary(outcome, song.errors)
+        if song.errors:
+            outcome.wrong["the canary"] = "; ".join(song.errors)
+        if is_slow(tried, usual):
+            outcome.wrong["the canary waited"] = str(outcome)
+        if outcome.memory > MEMORY_BYTES:
+            outcome.wrong["memory"] = str(outcome)
         await _look(place, outcome, len(song.sung))
         code = await agent.stop()
         if code:
@@ -122,15 +121,6 @@ def _canary_of(place: Place) -> tuple[str, ...]:
         return (place.agent.url,)
     url = f"wss://localhost:{place.agent.port}"
     return (url, str(place.keys.ca), place.keys.secrets["canary"])
-
-
-def _judge_canary(outcome: Outcome, errors: list[str]) -> None:
-    if errors:
-        outcome.wrong["the canary"] = "; ".join(errors)
-    if outcome.tried_p99 > max(FLOOR_S, RATIO_MAX * outcome.usual_p99):
-        outcome.wrong["the canary waited"] = str(outcome)
-    if outcome.memory > MEMORY_BYTES:
-        outcome.wrong["memory"] = str(outcome)
 
 
 async def _look(place: Place, outcome: Outcome, sung: int) -> None:

@@ -12,10 +12,7 @@ from pathlib import Path
 import trio
 
 from tests.fuzz import pure, real
-from tests.fuzz.singing import p99
-
-#: The canary's p99 may be this many times its usual one.
-RATIO_MAX = 2.0
+from tests.fuzz.singing import RATIO_MAX, is_slow, p99
 
 
 def main() -> int:
@@ -46,10 +43,10 @@ def main() -> int:
     )
     for find in (cores.finds + report.finds + report.canary_errors)[:50]:
         print(f"  {find}")
-    is_slow = report.ratio > RATIO_MAX
-    if is_slow:
+    has_waited = is_slow(report.fuzzed, report.usual)
+    if has_waited:
         print(f"  the canary's p99 is more than {RATIO_MAX} times its usual one")
-    return bool(cores.finds or report.finds or report.canary_errors or is_slow)
+    return bool(cores.finds or report.finds or report.canary_errors or has_waited)
 
 
 def try_pure(count: int, seed: int, workers: int) -> pure.Found:

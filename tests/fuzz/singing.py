@@ -13,6 +13,13 @@ from dataclasses import dataclass, field
 
 import trio
 
+#: A canary's p99 may be this many times its usual one, that of the same run.
+RATIO_MAX = 2.0
+#: Less than this is never held against anybody: what is tried, the canary and whatever else runs
+#: share the machine's cores with the agent, and a pause of the machine's own is as long. What is to
+#: be found, one peer that holds the event loop up, takes longer; smaller figures are printed.
+FLOOR_S = 0.5
+
 
 @dataclass
 class Song:
@@ -60,6 +67,11 @@ async def singing(url: str, *options: str) -> AsyncIterator[Song]:
 def now() -> float:
     """The clock by which a canary sings."""
     return time.monotonic()
+
+
+def is_slow(tried: list[float], usual: list[float]) -> bool:
+    """Whether a canary had to wait: how long its acks took meanwhile, and usually."""
+    return p99(tried) > max(FLOOR_S, RATIO_MAX * p99(usual))
 
 
 def p99(latencies: list[float]) -> float:
