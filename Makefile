@@ -9,8 +9,9 @@
 #   make test-sealed    the store's tests with a key that seals what is stored
 #   make explore        the property tests with new random examples, ROUNDS times over
 #   make fuzz           a million inputs that no client means, beside a canary: some ten minutes
+#   make abuse          misbehaviours with names, and the public Autobahn cases: some five minutes
 #   make crash          a fifth of make nightly: power cuts, failing calls, flipped bits, lost roots, kills
-#   make nightly        all of it: more than an hour on two cores
+#   make nightly        all of it, and of make fuzz: more than an hour on two cores
 #   make bench          every benchmark (some 16 minutes); make bench-smoke: their tiny mode
 #   make coverage       what a part of the tests runs of each package (ARGS="tests/store")
 #   make client         the wheel of the client alone in dist/, for sensors
@@ -49,7 +50,7 @@ INSTALL = -m pip --disable-pip-version-check install --quiet
 # compiled, each of them would compile a hundred and fifty modules anew: half of a start's time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test types suite test-pythons test-floors test-loaded test-pages test-sealed explore crash fuzz bench bench-smoke \
+.PHONY: run test types suite test-pythons test-floors test-loaded test-pages test-sealed explore crash fuzz abuse bench bench-smoke \
 	coverage nightly client release deb deb-test docs pictures audit lock clean python
 
 run: $(VENV)/run-$(KEY)
@@ -64,8 +65,9 @@ test: $(VENV)/test-$(KEY)
 types:
 	$(BIN) -m mypy
 
+# What has a target of its own, as it takes minutes, is left to that.
 suite:
-	$(BIN) -m pytest $(SHARED) $(ARGS)
+	$(BIN) -m pytest $(SHARED) --ignore=tests/abuse $(ARGS)
 
 # A name on PATH may be a stand-in for a Python that is not there: each is asked to run.
 test-pythons:
@@ -100,9 +102,16 @@ crash: $(VENV)/test-$(KEY)
 nightly: $(VENV)/test-$(KEY)
 	@$(MAKE) --no-print-directory test-sealed ARGS=
 	$(BIN) -m tests.crash $(ARGS)
+	@$(MAKE) --no-print-directory fuzz ARGS=
 
+# FUZZ_SHARE=0.1: a tenth of it.
+FUZZ_SHARE ?= 1
 fuzz: $(VENV)/test-$(KEY)
-	$(BIN) -m tests.fuzz --pure 900000 --real 100000 $(ARGS)
+	$(BIN) -m tests.fuzz --pure 900000 --real 100000 --share $(FUZZ_SHARE) $(ARGS)
+
+# One at a time: each case is held against what a canary usually waits.
+abuse: $(VENV)/test-$(KEY)
+	$(BIN) -m pytest -q tests/abuse $(ARGS)
 
 bench: $(VENV)/test-$(KEY)
 	$(BIN) -m benchmarks $(ARGS)

@@ -290,7 +290,8 @@ def _owner_of(folder: Path) -> tuple[os.stat_result, list[tuple[Path, int]]]:
     """
     for one in (folder, *folder.parents):
         with suppress(OSError):
-            place = one.resolve()
+            # Not Path.resolve, which has a RuntimeError for a link that leads to itself.
+            place = Path(os.path.realpath(one, strict=True))
             return place.stat(), [(each, each.stat().st_uid) for each in reversed(place.parents)]
     raise PermissionError(errno.EACCES, "may not be looked at", str(folder))
 
@@ -302,7 +303,7 @@ def _target(path: Path) -> Path:
     if os.geteuid() == 0 and path.lstat().st_uid != 0:
         text = "is a symbolic link of another user's, which root does not follow"
         raise OSError(errno.ELOOP, text, str(path))
-    return path.resolve()
+    return Path(os.path.realpath(path))
 
 
 def _own(descriptor: int, name: str, folder: int, reader: pwd.struct_passwd | None) -> None:

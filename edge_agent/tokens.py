@@ -369,7 +369,7 @@ def _load(path: Path) -> tuple[Token, ...]:
         file = msgspec.json.decode(path.read_bytes(), type=_File)
     except OSError as error:
         raise ConfigError(str(path), expected, error.strerror or "no file") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(str(path), expected, str(error)) from None
     if file.version != _VERSION:
         raise ConfigError(f"{path}: version", str(_VERSION), str(file.version))

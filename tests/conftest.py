@@ -41,6 +41,7 @@ SPECIAL: dict[str, Callable[[], bool]] = {
     "loop": lambda: os.geteuid() == 0 and Path("/dev/loop-control").exists(),
     "postgresql": lambda: any(Path("/usr/lib/postgresql").glob("*/bin/initdb")),
     "adafruit_requests": lambda: find_spec("adafruit_requests") is not None,
+    "kosoku": lambda: find_spec("kosoku") is not None,
     "libssl-dev": lambda: Path("/usr/include/openssl/ssl.h").exists(),
     "micropython": lambda: find_spec("micropython_unix") is not None,
     "psycopg": lambda: find_spec("psycopg") is not None,

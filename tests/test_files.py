@@ -157,3 +157,12 @@ def test_what_a_shell_hands_over_and_what_is_plain_may_be_read(tmp_path: Path) -
         os.close(out)
         os.close(into)
     refuse_pipes(tmp_path, tmp_path / "plain", tmp_path / "link", tmp_path / "missing")
+
+
+@pytest.mark.needs("root")
+def test_a_link_that_leads_to_itself_is_an_error_of_the_system(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with acting_as_owner(tmp_path / "loop"), pytest.raises(OSError, match="Too many levels"):
+        (tmp_path / "loop" / "file").write_text("")
+    with pytest.raises(OSError, match="no plain file"):
+        replace_file(tmp_path / "loop", b"")

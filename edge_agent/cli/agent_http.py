@@ -293,7 +293,7 @@ class AgentAddress:
                 while line := answer.readline():
                     if line.strip():
                         yield json.loads(line)
-            except (OSError, http.client.HTTPException, ValueError) as error:
+            except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
                 raise Failure(f"{self.url} went away: {why(error)}") from error
 
     @contextmanager

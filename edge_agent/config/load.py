@@ -169,7 +169,7 @@ def _read(path: Path) -> str:
 def _decode(text: str, where: str) -> Tree:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(where, "TOML", f"a mistake: {error}") from None
 
 

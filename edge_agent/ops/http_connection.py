@@ -26,6 +26,7 @@ import msgspec
 import trio
 
 from edge_agent.accepting import LINGER_S, linger
+from edge_agent.http_framing import framing_fault
 from edge_agent.printable import without_repr
 
 Message = MutableMapping[str, Any]
@@ -133,7 +134,8 @@ class HttpServerConnection:
                 if isinstance(event, h11.Request):
                     self._request = event
                     self._body_deadline = trio.current_time() + BODY_TIMEOUT_S
-                    return self._is_ours(event) or await self._refuse(*self._why_not(event))
+                    why_not = _why_not(event)
+                    return why_not is None or await self._refuse(*why_not)
             except h11.RemoteProtocolError as error:
                 await self._refuse(error.error_status_hint, "bad_request", _about(error))
             except _GONE:
@@ -160,15 +162,6 @@ class HttpServerConnection:
 
     async def _receive(self) -> bytes:
         return bytes(await self._stream.receive_some(WRITE_BYTES))
-
-    def _is_ours(self, request: h11.Request) -> bool:
-        length = _length(request)
-        return request.http_version in (b"1.0", b"1.1") and length <= BODY_BYTES_MAX
-
-    def _why_not(self, request: h11.Request) -> tuple[int, str, str]:
-        if request.http_version not in (b"1.0", b"1.1"):
-            return 505, "bad_version", "this port speaks HTTP/1.1"
-        return 413, "too_big", f"a request has at most {BODY_BYTES_MAX} bytes"
 
     async def _refuse(self, status: int, code: str, message: str) -> bool:
         """Answer what never reaches the application; False."""
@@ -297,6 +290,18 @@ def error_answer(status: int, code: str, message: str) -> bytes:
         "Connection: close",
     )
     return "\r\n".join((*lines, "", "")).encode() + body
+
+
+def _why_not(request: h11.Request) -> tuple[int, str, str] | None:
+    """Why a request is refused unread: status, code and sentence."""
+    if request.http_version not in (b"1.0", b"1.1"):
+        return 505, "bad_version", "this port speaks HTTP/1.1"
+    fault = framing_fault(request.headers, request.http_version)
+    if fault is not None:
+        return 400, "bad_request", fault
+    if _length(request) > BODY_BYTES_MAX:
+        return 413, "too_big", f"a request has at most {BODY_BYTES_MAX} bytes"
+    return None
 
 
 def _length(request: h11.Request) -> int:

@@ -18,6 +18,7 @@ import h11
 import trio
 
 from edge_agent.accepting import LINGER_S, linger
+from edge_agent.http_framing import framing_fault
 from edge_agent.printable import ended, without_repr
 from edge_agent.tokens import TOKEN_PATH
 
@@ -207,7 +208,14 @@ def _target(request: h11.Request) -> tuple[str, str | None]:
     return slash + rest, secret
 
 
+def _check_framing(request: h11.Request, *, may_have_body: bool) -> None:
+    fault = framing_fault(request.headers, request.http_version, may_have_body=may_have_body)
+    if fault is not None:
+        raise HandshakeRefusal(400, fault, "bad_request")
+
+
 def _post(request: h11.Request, http: h11.Connection) -> Post:
+    _check_framing(request, may_have_body=True)
     headers = _Headers(request)
     one, length = headers.one, headers.one(b"content-length")
     target, secret = _target(request)
@@ -241,6 +249,7 @@ def _upgrade(request: h11.Request, early: bytes, what_this_is: str) -> Upgrade:
         or "upgrade" not in (word.lower() for word in words(b"connection"))
     ):
         raise HandshakeRefusal(426, what_this_is, "no_upgrade")
+    _check_framing(request, may_have_body=False)
     if one(b"sec-websocket-version") != "13":
         raise HandshakeRefusal(
             426, "This port speaks WebSocket version 13 (RFC 6455).", "no_upgrade"

@@ -25,7 +25,7 @@ A connection may carry one request after the other; each is judged anew.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from math import ceil
@@ -53,6 +53,7 @@ from edge_agent.wire import (
     REJECT_BYTES_MAX,
     Received,
     Reject,
+    TooBigMessage,
     in_short_turns,
     read_in_turns,
 )
@@ -217,7 +218,7 @@ class Posts:
     async def _store(self, body: bytes, key: HeldKey | None) -> PostAnswer:
         parts, visitor = self._parts, self._visitor
         arrival = arrival_of(parts, visitor, visitor.source)
-        messages = _messages(self._post.content_type, body)
+        messages = _messages(self._post.content_type, body, parts.limits.batch_records)
         turns: Iterator[Received] = read_in_turns(
             messages, 0, arrival, parts.wire_limits, past_failures=len(messages) > 1
         )
@@ -289,8 +290,13 @@ class Posts:
                 await linger(self._stream)
 
 
-def _messages(content_type: str, body: bytes) -> list[str | bytes]:
-    """The messages in a body, by its type; where that says nothing, by what it looks like."""
+def _messages(content_type: str, body: bytes, lines_max: int) -> list[str | bytes]:
+    """The messages in a body, by its type; where that says nothing, by what it looks like.
+
+    Raises:
+        ProtocolError: no UTF-8, or more lines than a message may have records: each is read by
+            itself, and a mebibyte of the shortest would take half a minute.
+    """
     if content_type in _MSGPACK:
         return [body]
     try:
@@ -299,15 +305,20 @@ def _messages(content_type: str, body: bytes) -> list[str | bytes]:
         at = f"byte {error.start} is no UTF-8"
         text = f"expected JSON, or msgpack with Content-Type: {_MSGPACK[0]}; {at}"
         raise ProtocolError("undecodable", text) from None
-    lines = text.splitlines() if "\n" in text.strip() else [text]
-    is_lines = content_type in _LINES or (len(lines) > 1 and _are_whole(lines))
-    return [line for line in lines if line.strip()] or [text] if is_lines else [text]
+    first, further, _ = text.strip().partition("\n")
+    if content_type not in _LINES and not (further and _is_whole(first)):
+        return [text]
+    if text.count("\n") > lines_max:
+        told = f"a body has at most {lines_max} lines (limits.batch_records)"
+        raise TooBigMessage(told)
+    # Nothing else ends a line: JSON may have U+2028 in its text as it is.
+    return [line for line in text.split("\n") if line.strip()] or [text]
 
 
-def _are_whole(lines: Sequence[str]) -> bool:
-    """Whether the first line is a value by itself, and not the beginning of a longer one."""
+def _is_whole(line: str) -> bool:
+    """Whether a line is a value by itself, and not the beginning of a longer one."""
     try:
-        msgspec.json.decode(lines[0])
+        msgspec.json.decode(line)
     except (ValueError, RecursionError):
         return False
     return True

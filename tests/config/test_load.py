@@ -351,3 +351,10 @@ def test_what_follows_from_a_mistake_alone_is_not_told(tmp_path: Path) -> None:
     told = str(caught.value).splitlines()
     assert ["message_bytes" in told[0], "rule" in told[-1]] == [True, True]
     assert not any("limits.record_bytes: expected at most limits.message" in one for one in told)
+
+
+def test_a_file_nested_without_end_is_a_mistake_like_any_other(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text("a = " + "[" * 5000)
+    with pytest.raises(ConfigError, match="expected TOML"):
+        load_config(path, env={}, overrides={})

@@ -1,13 +1,14 @@
 """The canary: a sensor in a process of its own, which must not notice that somebody fuzzes.
 
-``python -m tests.fuzz.canary URL``: one session; a record, its ack, a short pause, and again, until
-its standard input closes. Then it prints as JSON when each record was sent and how long its ack
-took, and the errors it met. Written with the library `websockets`, not with our client.
+``python -m tests.fuzz.canary URL [CA_FILE TOKEN]``: one session; a record, its ack, a short pause,
+and again, until its standard input closes. Then it prints as JSON when each record was sent and how
+long its ack took, and the errors it met. Written with the library `websockets`, not our client.
 """
 
 from __future__ import annotations
 
 import json
+import ssl
 import sys
 import threading
 import time
@@ -39,6 +40,7 @@ def main() -> None:
             f"{sys.argv[1]}/ingest/{STREAM}",
             subprotocols=[Subprotocol("edge-agent.v1+json")],
             open_timeout=PATIENCE_S,
+            **_secured(*sys.argv[2:]),
         ) as socket:
             socket.send(json.dumps({"type": "hello", "source": STREAM}))
             first = number = int(_told(socket)["next"])
@@ -56,6 +58,13 @@ def main() -> None:
     except (OSError, WebSocketException, TimeoutError, ValueError) as error:
         errors.append(repr(error))
     print(json.dumps({"sung": sung, "errors": errors}), flush=True)
+
+
+def _secured(ca_file: str = "", token: str = "") -> dict[str, Any]:
+    if not ca_file:
+        return {}
+    trusted = ssl.create_default_context(cafile=ca_file)
+    return {"ssl": trusted, "additional_headers": {"Authorization": f"Bearer {token}"}}
 
 
 def _told(socket: ClientConnection) -> dict[str, Any]:

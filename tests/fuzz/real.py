@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import statistics
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -18,6 +14,7 @@ import trio
 from tests.end_to_end.support import AgentProcess, agents
 from tests.fuzz.canary import STREAM
 from tests.fuzz.inputs import Inputs
+from tests.fuzz.singing import now, p99, singing
 from tests.patience import PATIENCE_S
 from tests.server.frames import TEXT, frame
 from tests.server.support import upgrade
@@ -63,11 +60,6 @@ class Report:
         return p99(self.fuzzed) / p99(self.usual)
 
 
-def p99(latencies: list[float]) -> float:
-    """The 99th percentile."""
-    return statistics.quantiles(latencies, n=100)[98]
-
-
 async def run(folder: Path, count: int, seed: int) -> Report:
     """``count`` inputs through sockets, beside what an upstream answers meanwhile."""
     report = Report()
@@ -90,40 +82,19 @@ async def run(folder: Path, count: int, seed: int) -> Report:
 
 
 async def _beside_a_canary(agent: AgentProcess, report: Report, count: int, seed: int) -> None:
-    canary = subprocess.Popen(
-        [sys.executable, "-m", "tests.fuzz.canary", agent.url],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert canary.stdin is not None and canary.stdout is not None
-    try:
-        assert await trio.to_thread.run_sync(canary.stdout.readline) == "singing\n"
-        bursts: list[tuple[float, float]] = []
+    bursts: list[tuple[float, float]] = []
+    async with singing(agent.url) as song:
         first = turn = 0
         while first < count and agent.process is not None and agent.process.poll() is None:
             await trio.sleep(REST_S)
-            begun = trio.current_time()
+            begun = now()
             last = min(first + BURST_INPUTS, count)
             first, turn = await _burst(agent, report, first, last, turn, seed)
-            bursts.append((begun, trio.current_time()))
+            bursts.append((begun, now()))
         await trio.sleep(REST_S)
-        canary.stdin.close()
-        song = json.loads(await trio.to_thread.run_sync(canary.stdout.read))
-    finally:
-        canary.kill()
-        canary.wait()
-        canary.stdout.close()
-    report.canary_errors += song["errors"]
-    offset = _monotonic_offset()
-    for begun, took in song["sung"]:
-        is_fuzzed = any(low - took <= begun + offset <= high for low, high in bursts)
-        (report.fuzzed if is_fuzzed else report.usual).append(took)
-    report.inputs["canary records"] = len(song["sung"])
-
-
-def _monotonic_offset() -> float:
-    import time
-
-    return trio.current_time() - time.monotonic()
+    report.canary_errors += song.errors
+    report.usual, report.fuzzed = song.parted(bursts)
+    report.inputs["canary records"] = len(song.sung)
 
 
 async def _burst(

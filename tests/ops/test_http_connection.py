@@ -158,6 +158,8 @@ async def test_who_waits_to_be_asked_for_a_body_is_asked() -> None:
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+        (CHUNKED.replace(b"Host: a", b"Host: a\r\nContent-Length: 2"), 400),
+        (CHUNKED.replace(b"HTTP/1.1", b"HTTP/1.0"), 400),
     ],
 )
 async def test_what_is_no_request_is_answered_with_a_sentence_and_the_end(

@@ -107,6 +107,13 @@ async def test_the_head_for_the_library_has_nothing_of_the_peers_but_the_key() -
         (b"GET /", b"\x16\x03\x01 /", 400, "TLS"),
         (b"HTTP/1.1", b"SSH-2.0", 400, "not an HTTP request"),
         (b"GET /", b"GET /a b", 400, "request line: 'GET /a b"),
+        (b"Upgrade: WebSocket", b"Upgrade: WebSocket\r\nContent-Length: 6", 400, "no body"),
+        (
+            b"Upgrade: WebSocket",
+            b"Upgrade: websocket\r\nTransfer-Encoding: chunked",
+            400,
+            "no body",
+        ),
     ],
 )
 async def test_other_requests_are_refused_with_a_sentence(
@@ -122,6 +129,23 @@ async def test_other_requests_are_refused_with_a_sentence(
 async def test_a_peer_that_leaves_is_no_error_of_ours(cut: int) -> None:
     with pytest.raises((EOFError, HandshakeRefusal)):
         await read(HEAD[:cut])
+
+
+@pytest.mark.parametrize(
+    "head, word",
+    [
+        (b"HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nTransfer-Encoding: chunked", "together"),
+        (b"HTTP/1.1\r\nHost: h\r\nTransfer-Encoding:\tchunked\r\nContent-Length: 2", "together"),
+        (b"HTTP/1.0\r\nTransfer-Encoding: chunked", "HTTP/1.0"),
+    ],
+)
+async def test_a_post_that_says_in_two_ways_where_it_ends_is_refused(
+    head: bytes, word: str
+) -> None:
+    with pytest.raises(HandshakeRefusal) as caught:
+        await read(b"POST /ingest/a " + head + b"\r\n\r\n0\r\n\r\n")
+    assert (caught.value.status, caught.value.reason) == (400, "bad_request")
+    assert word in caught.value.sentence
 
 
 async def test_a_post_of_records_comes_with_its_body_unread() -> None:

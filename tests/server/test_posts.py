@@ -358,3 +358,25 @@ UPGRADE = (
     "GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 )
+
+
+@pytest.mark.parametrize("kind", ["application/x-ndjson", ""])
+async def test_a_body_has_as_many_lines_as_a_message_records(tmp_path: Path, kind: str) -> None:
+    limits = Limits(batch_records=5)
+    async with neighbours(tmp_path, limits=limits) as (port, other), poster(port) as sender:
+        status, told = await sender.post("1\n" * 5, headers={"Content-Type": kind})
+        assert (status, told["stored"]) == (200, 5)
+        status, told = await sender.post("1\n" * 6, headers={"Content-Type": kind})
+        assert (status, told["error"]["code"]) == (400, "too_big_message")
+        # A value over many lines is one.
+        status, told = await sender.post("[\n1,\n2,\n3,\n\n\n\n\n4]", headers=JSON)
+        assert (status, told["stored"]) == (200, 4)
+        await other.is_served()
+
+
+async def test_a_line_ends_where_json_says_so(tmp_path: Path) -> None:
+    lines = '{"t":"a\u2028b"}\r\n\n{"t":"c\u0085d"}\n'
+    async with serving(tmp_path) as port, poster(port) as sender:
+        status, told = await sender.post(lines, headers={"Content-Type": "application/x-ndjson"})
+        assert (status, told["stored"]) == (200, 2)
+        assert await fields_of(port) == [{"t": "a\u2028b"}, {"t": "c\x85d"}]

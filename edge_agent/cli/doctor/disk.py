@@ -38,7 +38,7 @@ class Mount:
 def look_at_mount(folder: Path, mounts: Path = _MOUNTS) -> Mount:
     """The mount that holds ``folder``; of the type ``unknown`` where that cannot be told."""
     best, found = Path("/"), Mount("unknown", frozenset())
-    resolved = folder.resolve()
+    resolved = Path(os.path.realpath(folder))
     # Names are bytes, in which the kernel writes a blank as \040, and others alike.
     for line in mounts.read_bytes().split(b"\n"):
         fields = line.split(b" ")

@@ -71,7 +71,7 @@ def changed(text: str, plan: SetupPlan) -> tuple[str, list[KeyChange]]:
     """
     try:
         document = tomlkit.parse(text)
-    except TOMLKitError as error:
+    except (TOMLKitError, RecursionError) as error:
         raise ConfigError(str(plan.config), "TOML", f"a mistake: {error}") from None
     listen, http = _table(document, "listen", plan), _table(document, "http", plan)
     changes: list[KeyChange] = []

@@ -42,9 +42,11 @@ from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.sinks.http.record_outcomes import Kind, by_status, outcome_of, printable
 from edge_agent.record import NANOSECONDS, datetime_to_ns
 
-#: An answer's body beyond this is not read: more than one result for each record of a batch of
-#: 10,000 takes. Whoever says more is sent smaller batches.
+#: An answer's body beyond this is not read. Whoever says more is sent smaller batches.
 ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
+#: What is read at any rate, several times a record; and for each record, several times a result.
+_ANSWER_BYTES: Final = 256 * 1024
+_RESULT_BYTES: Final = 1600
 #: An answer that is no 2xx is read for a sentence only.
 REFUSAL_BYTES_MAX: Final = 64 * 1024
 _ACKNOWLEDGING: Final = frozenset((200, 201, 202, 204, 207))
@@ -78,6 +80,15 @@ class HttpAnswer:
     headers: Mapping[str, str]
     body: bytes
     complete: bool = True
+    #: Bytes that its body may have, also decompressed.
+    most: int = ANSWER_BYTES_MAX
+
+
+def answer_bytes_max(records: int, sent: int) -> int:
+    """What is read of an answer to a body of so many records and ``sent`` bytes, which some repeat:
+    so a small batch cannot bring megabytes.
+    """
+    return min(ANSWER_BYTES_MAX, _ANSWER_BYTES + records * _RESULT_BYTES + 2 * sent)
 
 
 def judge(
@@ -165,7 +176,7 @@ def _judge_2xx(
         what = printable(kind) or "of no declared type"
         return _no(answer, f"its body is {what}, not the upstream's word (a portal?)")
     if not is_whole:
-        message = f"its body is cut short or longer than {ANSWER_BYTES_MAX // 2**20} MiB"
+        message = f"its body is cut short or longer than {answer.most:,} bytes"
         return _no(answer, message, halve=len(sent) > 1)
     return _judge_json(answer, body, kind, wall_ns, sent)
 
@@ -223,7 +234,7 @@ def _plain(answer: HttpAnswer) -> tuple[bytes, bool]:
         # We asked for none; who compresses nevertheless must not fill the memory with it.
         unpacker = zlib.decompressobj(wbits=47)
         try:
-            body = unpacker.decompress(body, ANSWER_BYTES_MAX)
+            body = unpacker.decompress(body, answer.most)
         except zlib.error:
             return b"", False
         is_whole = is_whole and unpacker.eof

@@ -94,8 +94,10 @@ class HttpClientConnection:
         body: bytes,
         timeout: float,
         method: str = "POST",
+        most: int = ANSWER_BYTES_MAX,
     ) -> HttpAnswer | None:
-        """The answer to one POST (or PUT); None where nothing moved for ``timeout`` seconds.
+        """The answer to one POST (or PUT), of which ``most`` bytes are read; None where nothing
+        moved for ``timeout`` seconds.
 
         Raises:
             CONNECTION_ERRORS: whatever ended it before the answer was whole.
@@ -110,12 +112,15 @@ class HttpClientConnection:
             nursery.start_soon(self._watch, timeout, nursery.cancel_scope)
             nursery.start_soon(self._send, request, body)
             try:
-                answer = await self._receive()
+                answer = await self._receive(most)
             except CONNECTION_ERRORS as error:
                 failure = error
             nursery.cancel_scope.cancel("the request has ended")
-        if failure is not None:
-            raise failure
+        try:
+            if failure is not None:
+                raise failure
+        finally:
+            del failure  # Its traceback holds this frame, which must not hold it.
         if answer is not None:
             self._next_cycle()
         return answer
@@ -139,7 +144,7 @@ class HttpClientConnection:
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # Its answer may be there all the same; if not, `_receive` meets the same end.
 
-    async def _receive(self) -> HttpAnswer:
+    async def _receive(self, most: int) -> HttpAnswer:
         head: h11.Response | None = None
         pieces: list[bytes] = []
         size = limit = interim = events = 0
@@ -152,7 +157,7 @@ class HttpClientConnection:
                 if isinstance(event, h11.Response):
                     head = event
                     is_2xx = 200 <= head.status_code < 300
-                    limit = ANSWER_BYTES_MAX if is_2xx else REFUSAL_BYTES_MAX
+                    limit = most if is_2xx else REFUSAL_BYTES_MAX
                 elif isinstance(event, h11.Data):
                     pieces.append(bytes(event.data))
                     size += len(event.data)
@@ -170,7 +175,7 @@ class HttpClientConnection:
                 raise
             complete = False
         assert head is not None
-        return HttpAnswer(head.status_code, _headers(head), b"".join(pieces), complete)
+        return HttpAnswer(head.status_code, _headers(head), b"".join(pieces), complete, most)
 
     async def _event(self) -> h11.Event | type[h11.PAUSED]:
         while (event := self._http.next_event()) is h11.NEED_DATA:

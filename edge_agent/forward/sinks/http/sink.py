@@ -38,7 +38,7 @@ from edge_agent.forward.keyed_sink import KeyedSink, given_up
 from edge_agent.forward.probing import PROBE_STREAM, ProbeStep, probe_record
 from edge_agent.forward.proxy import proxy_of, tunnelled
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Part, Resumed, SinkParts
-from edge_agent.forward.sinks.http.answer import HttpAnswer, Sent, judge
+from edge_agent.forward.sinks.http.answer import HttpAnswer, Sent, answer_bytes_max, judge
 from edge_agent.forward.sinks.http.body import (
     CONTENT_TYPES,
     RenderedRecord,
@@ -164,7 +164,8 @@ class HttpSink(KeyedSink):
     ) -> HttpAnswer:
         """The answer to a body, where it is one that takes all of it."""
         headers = self._headers(key, credentials, plain=plain)
-        answer = without(await self._post(body, headers, credentials), credentials.secrets)
+        answer = await self._post(body, headers, credentials, len(sent))
+        answer = without(answer, credentials.secrets)
         wall_ns, accept = self._clock.read().wall_ns, self._upstream.accept
         if len(answer.body) > _INLINE_BYTES or "content-encoding" in answer.headers:
             problem = await self._run_blocking(judge, answer, key, wall_ns, accept, sent)
@@ -173,7 +174,12 @@ class HttpSink(KeyedSink):
         if problem is not None:
             problem.status, problem.sent_bytes = answer.status, len(body)
             problem.obstacle = "there"
-            raise problem
+            try:
+                raise problem
+            finally:
+                # Its traceback holds this frame, which would hold it: a circle, and megabytes of an
+                # answer in it, until somebody looks for circles.
+                del answer, problem
         return answer
 
     def _prepare(self, batch: Batch) -> tuple[Sequence[Sent], bytes, Credentials]:
@@ -211,21 +217,29 @@ class HttpSink(KeyedSink):
         return self._form.content_type or own or CONTENT_TYPES[self._upstream.format]
 
     async def _post(
-        self, body: bytes, headers: Sequence[tuple[str, str]], credentials: Credentials
+        self,
+        body: bytes,
+        headers: Sequence[tuple[str, str]],
+        credentials: Credentials,
+        records: int,
     ) -> HttpAnswer:
         answer: HttpAnswer | None = None
         failure: Exception | None = None
         connection: HttpClientConnection | None = None
         try:
             connection = await self._connected(credentials)
-            answer = await connection.post(headers, body, self._upstream.timeout, self._form.method)
+            timeout, most = self._upstream.timeout, answer_bytes_max(records, len(body))
+            answer = await connection.post(headers, body, timeout, self._form.method, most)
         except (trio.TooSlowError, *CONNECTION_ERRORS) as error:
             failure = error
         if answer is not None:
             return answer
         dial = tunnelled(self._upstream, credentials.proxy_authorization, self._dial)
-        waits = await waits_for_clock(failure, self._upstream, self._clock, dial)
-        raise waits or self._cut(connection, failure, len(body)) from failure
+        try:
+            waits = await waits_for_clock(failure, self._upstream, self._clock, dial)
+            raise waits or self._cut(connection, failure, len(body)) from failure
+        finally:
+            del failure  # As in `_ask`.
 
     def _cut(
         self, connection: HttpClientConnection | None, failure: Exception | None, size: int

@@ -94,8 +94,11 @@ class InfluxSink(HttpSink):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._render_next, parts, following)
                 failure = await self._tried(batch, part, credentials, so_far)
-            if failure is not None:
-                raise failure
+            try:
+                if failure is not None:
+                    raise failure
+            finally:
+                del failure  # Its traceback holds this frame, which must not hold it.
             part = following[0]
         if so_far.refused:
             reason = next(iter(so_far.refused.values()))
@@ -148,7 +151,7 @@ class InfluxSink(HttpSink):
             first, last = part.records[0].seq, part.records[-1].seq
             key = f"{self._identity.epoch}/{batch.log}/{first}-{last}{batch.variant}"
             headers = self._headers(key, credentials, plain=batch.plain)
-            answer = await self._post(part.body, headers, credentials)
+            answer = await self._post(part.body, headers, credentials, len(part.records))
             answer = without(answer, credentials.secrets)
             wall_ns, accept = self._clock.read().wall_ns, self._upstream.accept
             verdict = judge_lines(answer, key, wall_ns, accept)

@@ -13,6 +13,7 @@ from edge_agent.forward.sinks.http.answer import (
     ANSWER_BYTES_MAX,
     HttpAnswer,
     Sent,
+    answer_bytes_max,
     judge,
     retry_after_s,
 )
@@ -261,3 +262,18 @@ def test_the_judgement_is_total(
         assert 200 <= status < 300
     if isinstance(error, SinkRefused):
         assert set(error.records) < {1, 2, 3}
+
+
+def test_what_is_read_of_an_answer_goes_with_what_was_sent() -> None:
+    assert answer_bytes_max(1, 100) < 300_000
+    # Elasticsearch's result has some 300 bytes; an API that repeats everything has it all.
+    assert answer_bytes_max(2000, 100_000) > 2000 * 1000 + 2 * 100_000
+    assert answer_bytes_max(10_000, 1_000_000) == ANSWER_BYTES_MAX
+
+
+def test_a_compressed_answer_is_unpacked_as_far_as_it_may_be_long() -> None:
+    body = gzip.compress(b"[" + b" " * 300_000 + b"]")
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    assert judge(HttpAnswer(200, headers, body, most=400_000), KEY, NOW_NS) is None
+    error = judge(HttpAnswer(200, headers, body, most=200_000), KEY, NOW_NS)
+    assert isinstance(error, SinkUnavailable) and "longer than 200,000 bytes" in str(error)
