@@ -56,6 +56,7 @@ from edge_agent.dial import Dial, NameLookup, dial_tcp
 from edge_agent.digest import Digester
 from edge_agent.forward import Forwarder, LinkPace, UpstreamReload, Upstreams, make_sink
 from edge_agent.journal_tail import JournalTail
+from edge_agent.kept_sockets import KeptSockets
 from edge_agent.live import AlarmBoard, Live, run_alarms, run_windows
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
@@ -120,6 +121,7 @@ class Surroundings:
     trace: Trace | None
     hangups: trio.MemoryReceiveChannel[None] | None
     reread: Callable[[], Config] | None
+    kept: KeptSockets | None
 
 
 async def run(
@@ -136,6 +138,7 @@ async def run(
     medium: LookAtMedium = medium_of,
     hangups: trio.MemoryReceiveChannel[None] | None = None,
     reread: Callable[[], Config] | None = None,
+    kept: KeptSockets | None = None,
     task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """The agent, until ``stop`` is set and all it accepted is acked; cancelling takes no ack back.
@@ -153,6 +156,7 @@ async def run(
         medium: tells where the store's file is, so that a copy is noticed.
         hangups: says that a certificate, a token or the rules were renewed (SIGHUP).
         reread: the configuration as it is by then, for the rules in it.
+        kept: listening sockets of the agent before this one, and for the next.
         task_status: started once the agent listens.
 
     Raises:
@@ -161,16 +165,19 @@ async def run(
     """
     around = Surroundings(
         clock=clock or SystemClock(), random=random or random_module.SystemRandom(),
-        run_blocking=run_blocking, listen=listen or listen_tcp, dial=dial or dial_tcp,
-        trace=trace, hangups=hangups, reread=reread,
+        run_blocking=run_blocking, listen=listen or partial(listen_tcp, kept=kept),
+        dial=dial or dial_tcp, trace=trace, hangups=hangups, reread=reread, kept=kept,
     )  # fmt: skip
-    startup.require(config)
-    config = with_sending(config)
-    trio.socket.set_custom_hostname_resolver(NameLookup())
+    config = _usable(config)
     opening = partial(Engine.open, clock=around.clock, entropy=entropy)
     engine = await run_blocking(opening, Path(config.store.path), store_settings(config, medium))
     with closing(engine):  # Waits for the call that is running, and syncs nothing: it is quick.
         await _Parts(config, engine, around).run(stop, task_status)
+
+
+def _usable(config: Config) -> Config:
+    startup.require(config)
+    return with_sending(config)
 
 
 class _Parts:
@@ -228,6 +235,7 @@ class _Parts:
 
     async def run(self, stop: trio.Event, task_status: trio.TaskStatus[Running]) -> None:
         """Run until ``stop``, then drain from the inside out."""
+        trio.socket.set_custom_hostname_resolver(NameLookup())
         with self.journal.attached():
             await self._run(stop, task_status)
 
@@ -308,7 +316,8 @@ class _Parts:
 
         async def serve(first: FirstStart[str]) -> None:
             async with trio.open_nursery() as nursery:
-                first.started(await nursery.start(serve_people, watch))
+                people = partial(serve_people, watch, kept=self.around.kept)
+                first.started(await nursery.start(people))
 
         port = partial(supervised_once_started, "the people's port", serve, metrics=self.metrics)
         address: str = await edges.start(port)

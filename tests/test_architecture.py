@@ -20,14 +20,16 @@ FILES = {
 PARTS = """
 errors | record stream_names aggregates metrics filter clock_note time_format moments files
 printable access zstd field_path measures field_paths | wire session store config clock backoff
-dial supervise connection_quota refused_peers journal_tail accepting render columnar csv_rows |
+dial supervise connection_quota refused_peers journal_tail kept_sockets accepting render columnar
+csv_rows |
 commit history log client tls copied_sources rules | live digest answering asking forward wear
 scrubber tokens |
 server ops | wiring startup renewal rule_reload agent | cli | __main__
 """
 FLOORS = {part: floor for floor, parts in enumerate(PARTS.split("|")) for part in parts.split()}
 #: Nothing imports its neighbours on the same floor, but for these.
-SIDEWAYS = {("accepting", "connection_quota"), ("filter", "field_path"), ("filter", "moments"),
+SIDEWAYS = {("accepting", "connection_quota"), ("accepting", "kept_sockets"),
+            ("filter", "field_path"), ("filter", "moments"),
             ("field_paths", "aggregates"), ("field_paths", "field_path"), ("moments", "record"),
             ("time_format", "record"),
             ("wire", "session"), ("log", "commit"), ("asking", "digest"), ("agent", "wiring"),
