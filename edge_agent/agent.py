@@ -60,6 +60,7 @@ from edge_agent.kept_sockets import KeptSockets
 from edge_agent.live import AlarmBoard, Live, run_alarms, run_windows
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
+from edge_agent.next_start import NextStart
 from edge_agent.ops import (
     ConnectionStatus,
     FilesFact,
@@ -230,7 +231,7 @@ class _Parts:
         interval_s = float(config.store.scrub_interval)
         self.scrubber = Scrubber(self.log, interval_s, around.clock, self.metrics)
         self.upstreams = self._all_upstreams()
-        again = partial(_read_again, reread, self._upstream_reload())
+        again = partial(_read_again, reread, *self._reloads())
         self.renewals = Renewals(config.listen, self.upstreams.online, around.hangups, again)
 
     async def run(self, stop: trio.Event, task_status: trio.TaskStatus[Running]) -> None:
@@ -354,9 +355,10 @@ class _Parts:
             float(config.drain_timeout),
         )
 
-    def _upstream_reload(self) -> UpstreamReload:
-        around = self.around
-        return UpstreamReload(self.config, self.upstreams, around.reread, around.run_blocking)
+    def _reloads(self) -> tuple[UpstreamReload, NextStart]:
+        again, run_blocking = self.around.reread, self.around.run_blocking
+        rest = NextStart(self.config, again, run_blocking)
+        return UpstreamReload(self.config, self.upstreams, again, run_blocking), rest
 
     def _forwarder(self, upstream: Upstream) -> Forwarder:
         cap = int(upstream.bytes_per_second)
@@ -413,9 +415,10 @@ class _Parts:
         return [connection_status(one, now_ns) for one in self.server.connections()]
 
 
-async def _read_again(rules: RuleReload, upstreams: UpstreamReload) -> None:
+async def _read_again(rules: RuleReload, upstreams: UpstreamReload, rest: NextStart) -> None:
     await rules.again()
     await upstreams.again()
+    await rest.again()
 
 
 def _tokens(config: Config, around: Surroundings) -> Tokens | None:
