@@ -43,7 +43,7 @@ Maintainer: {maintainer}
 Installed-Size: {size}
 Depends: python{python}, libc6 (>= 2.{libc}), libgcc-s1, procps, init-system-helpers (>= 1.54~), \
 systemd | systemd-standalone-sysusers | systemd-sysusers
-Recommends: ca-certificates, systemd
+Recommends: ca-certificates, dbus, systemd
 Section: net
 Priority: optional
 Description: keeps what sensors send, durably, and brings it upstream
