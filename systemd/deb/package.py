@@ -132,6 +132,8 @@ class Maker:
         _write(doc / "changelog.gz", (ROOT / "CHANGELOG.md").read_text())
         _write(doc / "copyright", licences.copyright_of(others))
         _write(doc / "examples/edge-agent.toml", render_toml(Config()))
+        socket = ROOT / "systemd/edge-agent.socket"
+        _write(doc / "examples" / socket.name, socket.read_text())
         _write(
             doc / "edge-agent.cdx.json",
             sbom.bill(self.agent, others, target, version, self.epoch),

@@ -43,6 +43,24 @@ until_true() {
     echo "never: $*"; exit 1
 }
 property() { systemctl show --property="$1" --value edge-agent; }
+in_python="$(command -v /usr/lib/edge-agent/bin/python || echo /opt/edge-agent/bin/python)"
+# `fleet NAME SENSORS COMMAND`: what SENSORS meet while COMMAND is run; the agent listens to 500.
+fleet_begins() {
+    edge-agent token add fleet --write '**' --read '**' --source '**' --file /root/tokens \
+        > /root/secret
+    mkdir -p /etc/systemd/system/edge-agent.service.d
+    printf '[Service]\nLoadCredential=tokens:/root/tokens\n' \
+        > /etc/systemd/system/edge-agent.service.d/fleet.conf
+    printf '[listen]\nconnections = 600\ntokens = "/run/credentials/edge-agent.service/tokens"\n' \
+        > /etc/edge-agent/edge-agent.toml
+    systemctl daemon-reload
+    systemctl restart edge-agent
+}
+fleet() {
+    name="$1" sensors="$2"; shift 2
+    "$in_python" /checkout/tests/systemd/fleet.py --name "$name" --sensors "$sensors" \
+        --token "$(grep -oE 'ea1_[A-Za-z0-9_-]+' /root/secret)" "$@"
+}
 send() { echo '{"t": 22.5}' | edge-agent send --stream greenhouse/1; }
 """
 
