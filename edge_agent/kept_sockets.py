@@ -29,7 +29,7 @@ Endpoint = tuple[str, int]
 """A numeric address, as getsockname(2) says it, and a port."""
 
 #: Descriptors are handed over from this one on: SD_LISTEN_FDS_START.
-_FIRST = 3
+FD_FIRST = 3
 #: How sockets that we handed over are called, so that a socket unit's are told from them.
 _OURS = "kept "
 #: More are waiting than the kernel allows (net.core.somaxconn): it takes its own number then.
@@ -145,7 +145,7 @@ def handed_over(environment: Mapping[str, str], pid: int) -> list[tuple[int, str
     count = environment.get("LISTEN_FDS", "")
     if environment.get("LISTEN_PID") != str(pid) or not (count.isascii() and count.isdigit()):
         return []
-    descriptors = range(_FIRST, _FIRST + int(count))
+    descriptors = range(FD_FIRST, FD_FIRST + int(count))
     names = environment.get("LISTEN_FDNAMES", "").split(":")
     if len(names) != len(descriptors):
         names = ["unknown"] * len(descriptors)

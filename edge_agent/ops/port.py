@@ -19,7 +19,8 @@ from edge_agent.kept_sockets import KeptSockets, endpoint
 from edge_agent.ops import http
 from edge_agent.ops.access import Rules
 from edge_agent.ops.app import make_app
-from edge_agent.ops.sampler import Sources, Watch
+from edge_agent.ops.facts import Sources
+from edge_agent.ops.sampler import Watch
 from edge_agent.tls import server_context
 
 

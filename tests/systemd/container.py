@@ -43,7 +43,6 @@ until_true() {
     echo "never: $*"; exit 1
 }
 property() { systemctl show --property="$1" --value edge-agent; }
-in_python="$(command -v /usr/lib/edge-agent/bin/python || echo /opt/edge-agent/bin/python)"
 # `fleet NAME SENSORS COMMAND`: what SENSORS meet while COMMAND is run; the agent listens to 500.
 fleet_begins() {
     edge-agent token add fleet --write '**' --read '**' --source '**' --file /root/tokens \
@@ -58,7 +57,9 @@ fleet_begins() {
 }
 fleet() {
     name="$1" sensors="$2"; shift 2
-    "$in_python" /checkout/tests/systemd/fleet.py --name "$name" --sensors "$sensors" \
+    python=/usr/lib/edge-agent/bin/python  # of the package; else of a clone
+    [ -x "$python" ] || python=/opt/edge-agent/bin/python
+    "$python" /checkout/tests/systemd/fleet.py --name "$name" --sensors "$sensors" \
         --token "$(grep -oE 'ea1_[A-Za-z0-9_-]+' /root/secret)" "$@"
 }
 send() { echo '{"t": 22.5}' | edge-agent send --stream greenhouse/1; }
