@@ -357,7 +357,7 @@ class _Parts:
 
     def _reloads(self) -> tuple[UpstreamReload, NextStart]:
         again, run_blocking = self.around.reread, self.around.run_blocking
-        rest = NextStart(self.config, again, run_blocking)
+        rest = NextStart(self.config, again, run_blocking, self.server.take_up)
         return UpstreamReload(self.config, self.upstreams, again, run_blocking), rest
 
     def _forwarder(self, upstream: Upstream) -> Forwarder:

@@ -1,9 +1,9 @@
 """What of a changed configuration takes effect only when the agent starts again: told by name.
 
 SIGHUP takes up rules and upstreams (`edge_agent.rule_reload`, `edge_agent.forward`), the ports'
-certificate (`edge_agent.renewal`), and tokens, whose file is followed anyway. Everything else was
-read once. A person who changes ``listen.address`` and reloads is told so in the journal, and not
-left to find out.
+certificate (`edge_agent.renewal`), a few keys of ``[listen]`` (`edge_agent.server`), and tokens,
+whose file is followed anyway. Everything else was read once. A person who changes
+``listen.address`` and reloads is told so in the journal, and not left to find out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from edge_agent.commit import RunBlocking
-from edge_agent.config import Config
+from edge_agent.config import Config, Listen
 from edge_agent.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -30,13 +30,18 @@ class NextStart:
         config: what the agent was started with.
         reread: the configuration as it is now; None where it cannot be read again.
         run_blocking: for reading files.
+        take_up: takes up what it can of ``[listen]``; answers with what is in force then.
     """
 
     def __init__(
-        self, config: Config, reread: Callable[[], Config] | None, run_blocking: RunBlocking
+        self,
+        config: Config,
+        reread: Callable[[], Config] | None,
+        run_blocking: RunBlocking,
+        take_up: Callable[[Listen], Listen],
     ) -> None:
-        self._started, self._told = config, list[str]()
-        self._reread, self._run_blocking = reread, run_blocking
+        self._in_force, self._told = config, list[str]()
+        self._reread, self._run_blocking, self._take_up = reread, run_blocking, take_up
 
     async def again(self) -> None:
         """Read it again, and tell what waits for a start; each set of keys once."""
@@ -46,7 +51,11 @@ class NextStart:
             config = await self._run_blocking(self._reread)
         except ConfigError:
             return  # Whoever takes up a part of it has said why it cannot be used.
-        waiting = changed_keys(self._started, config)
+        in_force = msgspec.structs.replace(self._in_force, listen=self._take_up(config.listen))
+        if taken := changed_keys(self._in_force, in_force):
+            logger.info("taken up: %s", ", ".join(taken))
+        self._in_force = in_force
+        waiting = changed_keys(in_force, config)
         if waiting and waiting != self._told:
             logger.warning(
                 "changed, and taken up at the next start alone (systemctl restart edge-agent): %s",

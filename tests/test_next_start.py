@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from edge_agent.config import Config, parse
+from edge_agent.config import Config, Listen, parse
 from edge_agent.next_start import NextStart, changed_keys
 from tests.waist import inline
 
@@ -16,6 +16,11 @@ UPSTREAM = '[[upstream]]\nname = "hub"\nurl = "ws://hub:8765/forward"\n'
 
 def config(text: str) -> Config:
     return parse(text, "agent.toml")
+
+
+def take_up(listen: Listen) -> Listen:
+    """Takes up hosts alone."""
+    return Listen(hosts=listen.hosts)
 
 
 def test_each_key_that_differs_is_named_and_no_other() -> None:
@@ -36,7 +41,7 @@ def test_what_is_taken_up_at_once_is_not_named() -> None:
 
 async def test_the_journal_names_them_once(caplog: pytest.LogCaptureFixture) -> None:
     text = ""
-    waiting = NextStart(config(text), lambda: config(text), inline)
+    waiting = NextStart(config(text), lambda: config(text), inline, take_up)
     with caplog.at_level(logging.INFO):
         await waiting.again()
         assert not caplog.records
@@ -49,3 +54,13 @@ async def test_the_journal_names_them_once(caplog: pytest.LogCaptureFixture) -> 
         await waiting.again()
     (told,) = [record.getMessage() for record in caplog.records]
     assert "at the next start" in told and told.endswith(": listen.address")
+
+
+async def test_what_the_port_takes_up_is_told_as_such(caplog: pytest.LogCaptureFixture) -> None:
+    text = ""
+    waiting = NextStart(config(text), lambda: config(text), inline, take_up)
+    with caplog.at_level(logging.INFO):
+        text = '[listen]\nhosts = ["pi.lan"]\n'
+        await waiting.again()
+        await waiting.again()
+    assert [record.getMessage() for record in caplog.records] == ["taken up: listen.hosts"]
