@@ -50,7 +50,9 @@ fleet_begins() {
     mkdir -p /etc/systemd/system/edge-agent.service.d
     printf '[Service]\nLoadCredential=tokens:/root/tokens\n' \
         > /etc/systemd/system/edge-agent.service.d/fleet.conf
-    printf '[listen]\nconnections = 600\ntokens = "/run/credentials/edge-agent.service/tokens"\n' \
+    # All may be in the middle of a handshake: no test depends on the machine being quick.
+    printf '[listen]\n%s = 600\n%s = 600\n%s = 600\ntokens = "%s"\n' \
+        connections unproved unproved_per_address /run/credentials/edge-agent.service/tokens \
         > /etc/edge-agent/edge-agent.toml
     systemctl daemon-reload
     systemctl restart edge-agent

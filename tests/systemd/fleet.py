@@ -79,6 +79,8 @@ async def sensor(
         source=f"{given.name}/{number}",
         token=given.token,
         close_timeout=60,
+        # A connection that waits while the next agent starts is not given up.
+        connect_timeout=120,
         dial=fleet.dial,
         on_open=opened,
         on_close=lambda _reason: fleet.on_close(number),

@@ -46,7 +46,7 @@ failed() { [ "$(property ActiveState)" = failed ]; }
 until_true failed
 note mistake systemctl show --property=ExecMainStatus,NRestarts,Result edge-agent
 note closed property NFileDescriptorStore
-note mistake-journal journalctl --no-pager --unit edge-agent --lines 5
+note mistake-journal journalctl --no-pager --unit edge-agent --lines 12
 cp /shared/good.toml /etc/edge-agent/edge-agent.toml
 systemctl start edge-agent
 """
@@ -55,13 +55,15 @@ systemctl start edge-agent
 FLEET = r"""
 fleet_begins
 note fleet fleet restart 50 systemctl restart edge-agent
-note killed-fleet fleet kill 50 systemctl kill --signal=KILL edge-agent
+crash() { kill -KILL "$(property MainPID)"; }
+export -f crash property
+note killed-fleet fleet kill 50 bash -ec crash
 first=$(property MainPID)
 kill "$first"
 again() { [ "$(property MainPID)" != "$first" ] && [ "$(property ActiveState)" = active ]; }
 until_true again
 note kept-sockets property NFileDescriptorStore
-sed -i 's/600/700/' /etc/edge-agent/edge-agent.toml
+sed -i 's/^connections = 600/connections = 700/' /etc/edge-agent/edge-agent.toml
 systemctl reload edge-agent
 waits_for_start() { journalctl --unit edge-agent | grep --quiet 'listen.connections$'; }
 until_true waits_for_start
