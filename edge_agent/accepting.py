@@ -26,6 +26,7 @@ from typing import TypeVar
 import trio
 
 from edge_agent.connection_quota import Arrivals
+from edge_agent.kept_sockets import Endpoint, KeptSockets
 from edge_agent.printable import why
 
 logger = logging.getLogger(__name__)
@@ -89,16 +90,37 @@ async def linger(stream: trio.abc.Stream) -> None:
             taken += len(data)
 
 
-async def listen_on(host: str, port: int, key: str) -> list[trio.SocketListener]:
-    """Sockets on an address, which stands under ``key`` in the configuration.
+async def listen_on(
+    host: str, port: int, key: str, kept: KeptSockets | None = None
+) -> list[trio.SocketListener]:
+    """Sockets on an address, which stands under ``key`` in the configuration: those that are
+    ``kept`` for it, and new ones, which are kept from then on.
 
     Raises:
         OSError: the address is taken or not this machine's; says the key and the address.
     """
+    kept = KeptSockets() if kept is None else kept
     try:
-        return await trio.open_tcp_listeners(port, host=host or None)
+        held = [kept.get(where) for where in await endpoints(host, port)]
+        wrap = trio.socket.from_stdlib_socket
+        found = [trio.SocketListener(wrap(one)) for one in held if one is not None]
+        if not found:
+            found = await trio.open_tcp_listeners(port, host=host or None)
     except OSError as error:
-        raise OSError(error.errno, f"{key} = {host}:{port}: {why(error)}") from error
+        text = f"{key} = {host}:{port}: {why(error)}"
+        for other in kept.foreign:
+            text += f"; edge-agent.socket listens on {other}, and has to name the same"
+        raise OSError(error.errno, text) from error
+    for listener in found:
+        kept.keep(listener.socket.fileno())
+    return found
+
+
+async def endpoints(host: str, port: int) -> list[Endpoint]:
+    """Where ``host:port`` binds: an address for each family that it has."""
+    flags = socket.AI_PASSIVE
+    found = await trio.socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=flags)
+    return [(str(name[0]), int(name[1])) for *_, name in found]
 
 
 class Sieve(trio.abc.Listener[trio.SocketStream]):

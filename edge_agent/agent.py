@@ -57,9 +57,11 @@ from edge_agent.dial import Dial, NameLookup, dial_tcp
 from edge_agent.digest import Digester
 from edge_agent.forward import Forwarder, LinkPace, UpstreamReload, Upstreams, make_sink
 from edge_agent.journal_tail import JournalTail
+from edge_agent.kept_sockets import KeptSockets
 from edge_agent.live import AlarmBoard, Live, run_alarms, run_windows
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
+from edge_agent.next_start import NextStart
 from edge_agent.ops import (
     ConnectionStatus,
     Notifier,
@@ -72,7 +74,7 @@ from edge_agent.ops import (
 )
 from edge_agent.refused_peers import RefusedPeers
 from edge_agent.renewal import Renewals
-from edge_agent.rule_reload import RuleReload
+from edge_agent.rule_reload import Compile, RuleReload
 from edge_agent.rules import RulesInForce, compile_rules
 from edge_agent.scrubber import Scrubber
 from edge_agent.server import Parts, Server
@@ -120,6 +122,7 @@ class Surroundings:
     trace: Trace | None
     hangups: trio.MemoryReceiveChannel[None] | None
     reread: Callable[[], Config] | None
+    kept: KeptSockets | None
 
 
 async def run(
@@ -136,6 +139,7 @@ async def run(
     medium: LookAtMedium = medium_of,
     hangups: trio.MemoryReceiveChannel[None] | None = None,
     reread: Callable[[], Config] | None = None,
+    kept: KeptSockets | None = None,
     task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """The agent, until ``stop`` is set and all it accepted is acked; cancelling takes no ack back.
@@ -153,6 +157,7 @@ async def run(
         medium: tells where the store's file is, so that a copy is noticed.
         hangups: says that a certificate, a token or the rules were renewed (SIGHUP).
         reread: the configuration as it is by then, for the rules in it.
+        kept: listening sockets of the agent before this one, and for the next.
         task_status: started once the agent listens.
 
     Raises:
@@ -161,26 +166,21 @@ async def run(
     """
     around = Surroundings(
         clock=clock or SystemClock(), random=random or random_module.SystemRandom(),
-        run_blocking=run_blocking, listen=listen or listen_tcp, dial=dial or dial_tcp,
-        trace=trace, hangups=hangups, reread=reread,
+        run_blocking=run_blocking, listen=listen or partial(listen_tcp, kept=kept),
+        dial=dial or dial_tcp, trace=trace, hangups=hangups, reread=reread, kept=kept,
     )  # fmt: skip
     startup.require(config)
     config = with_sending(config)
-    trio.socket.set_custom_hostname_resolver(NameLookup())
-    engine = await _open(config, around, medium, entropy)
+    engine = await run_blocking(_open, config, medium, around.clock, entropy)
     with closing(engine):  # Waits for the call that is running, and syncs nothing: it is quick.
         await _Parts(config, engine, around).run(stop, task_status)
 
 
-async def _open(
-    config: Config,
-    around: Surroundings,
-    medium: LookAtMedium,
-    entropy: Callable[[int], bytes],
+def _open(
+    config: Config, medium: LookAtMedium, clock: Clock, entropy: Callable[[int], bytes]
 ) -> Engine:
     settings = store_settings(config, medium, store_keys(config, entropy))
-    opening = partial(Engine.open, clock=around.clock, entropy=entropy)
-    return await around.run_blocking(opening, Path(config.store.path), settings)
+    return Engine.open(Path(config.store.path), settings, clock=clock, entropy=entropy)
 
 
 class _Parts:
@@ -208,9 +208,7 @@ class _Parts:
         self.refused = RefusedPeers(lambda: around.clock.read().wall_ns, trio.current_time)
         self.alarms = AlarmBoard(self.metrics)
         self.journal = JournalTail()
-        compile_ = partial(compile_rules, metrics=self.metrics, timer=perf_counter)
-        self.rules = RulesInForce(compile_(config.rule, limits=config.limits), self.metrics)
-        reread = RuleReload(config, self.rules, compile_, around.reread, around.run_blocking)
+        self.rules = RulesInForce(self._compile(config.rule, limits=config.limits), self.metrics)
         self.digester, self.asker = self._history()
         self.uses = TokenUses(self.log, around.clock, self._by_token)
         self.server = Server(
@@ -234,10 +232,13 @@ class _Parts:
         )
         self.scrubber = self._scrubber()
         self.upstreams = self._all_upstreams()
-        self.renewals = self._renewals(reread)
+        again = partial(_read_again, *self._reloads())
+        heard = (self.upstreams.online, around.hangups)
+        self.renewals = Renewals(config.listen, *heard, again, around.clock)
 
     async def run(self, stop: trio.Event, task_status: trio.TaskStatus[Running]) -> None:
         """Run until ``stop``, then drain from the inside out."""
+        trio.socket.set_custom_hostname_resolver(NameLookup())
         with self.journal.attached():
             await self._run(stop, task_status)
 
@@ -320,7 +321,8 @@ class _Parts:
 
         async def serve(first: FirstStart[str]) -> None:
             async with trio.open_nursery() as nursery:
-                first.started(await nursery.start(serve_people, watch))
+                people = partial(serve_people, watch, kept=self.around.kept)
+                first.started(await nursery.start(people))
 
         port = partial(supervised_once_started, "the people's port", serve, metrics=self.metrics)
         address: str = await edges.start(port)
@@ -362,24 +364,23 @@ class _Parts:
         interval_s = float(self.config.store.scrub_interval)
         return Scrubber(self.log, interval_s, self.around.clock, self.metrics)
 
-    def _renewals(self, rules: RuleReload) -> Renewals:
-        config, around, upstreams = self.config, self.around, self.upstreams
-        others = UpstreamReload(config, upstreams, around.reread, around.run_blocking)
-        again = partial(_read_again, rules, others)
-        return Renewals(config.listen, upstreams.online, around.hangups, again, around.clock)
+    @property
+    def _compile(self) -> Compile:
+        return partial(compile_rules, metrics=self.metrics, timer=perf_counter)
+
+    def _reloads(self) -> tuple[RuleReload, UpstreamReload, NextStart]:
+        config, read = self.config, (self.around.reread, self.around.run_blocking)
+        rules = RuleReload(config, self.rules, self._compile, *read)
+        upstreams = UpstreamReload(config, self.upstreams, *read)
+        return rules, upstreams, NextStart(config, *read, self.server.take_up)
 
     def _forwarder(self, upstream: Upstream) -> Forwarder:
         cap = int(upstream.bytes_per_second)
         make = partial(
-            make_sink,
-            upstream,
-            identity=self.log.identity,
-            clock=self.around.clock,
-            run_blocking=self.around.run_blocking,
-            dial=self.around.dial,
-            news=self.log,
+            make_sink, upstream, identity=self.log.identity, clock=self.around.clock,
+            run_blocking=self.around.run_blocking, dial=self.around.dial, news=self.log,
             pace=LinkPace(cap) if cap else None,
-        )
+        )  # fmt: skip
         return Forwarder(
             upstream,
             self.log,
@@ -430,9 +431,11 @@ class _Parts:
         return [connection_status(one, now_ns) for one in self.server.connections()]
 
 
-async def _read_again(rules: RuleReload, upstreams: UpstreamReload) -> None:
-    with audited("reload", "rules, upstreams and the files they name", SIGNAL) as outcome:
-        kept = [one for one in (await rules.again(), await upstreams.again()) if one]
+async def _read_again(rules: RuleReload, upstreams: UpstreamReload, rest: NextStart) -> None:
+    with audited("reload", "the configuration and the files it names", SIGNAL) as outcome:
+        kept = [
+            one for one in (await rules.again(), await upstreams.again(), await rest.again()) if one
+        ]
         if kept:
             outcome.told = f"in part: {'; '.join(kept)}"
 

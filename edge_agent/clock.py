@@ -12,6 +12,7 @@ Somebody outside must have said what time it is, during this boot:
   ``phc2sys`` see to that while they hear from their source, and so does chronyd for a GPS receiver.
   Whoever merely sets the clock, ``date -s``, ``hwclock --hctosys`` or a script that reads a GPS
   receiver, takes the flag away.
+  Where a unit forbids to ask the kernel (ProtectClock=yes), systemd-timedated asks in our place.
 - Or a marker exists: `SYNCED_MARKER`, which systemd-timesyncd touches with each answer, or
   `SET_MARKER`, which is for people and their scripts: a board with a battery-backed clock, or a
   clock set by hand, counts from ``touch /run/edge-agent-clock-set`` on. Both lie in ``/run``, which
@@ -29,6 +30,11 @@ Tests turn a clock of their own by hand; nothing below the edges asks the operat
 
 from __future__ import annotations
 
+import errno
+import logging
+import os
+import subprocess
+import threading
 import time
 import uuid
 from dataclasses import dataclass
@@ -37,12 +43,20 @@ from typing import Protocol
 
 from edge_agent.record import UNSET_CLOCK_BEFORE_NS
 
+logger = logging.getLogger(__name__)
+
 #: systemd-timesyncd touches this whenever its source has answered (systemd-timesyncd(8)).
 SYNCED_MARKER = Path("/run/systemd/timesync/synchronized")
 #: People touch this when they know that the clock is right.
 SET_MARKER = Path("/run/edge-agent-clock-set")
 #: The wall clock moving by this much against the boot clock was stepped; slewing moves both.
 STEP_NS = 1_000_000_000
+#: Pauses between two questions to systemd-timedated, which ends 30 s after the last one.
+ASK_S, ASK_MAX_S = 5.0, 300.0
+_ASK_TIMEDATED = (
+    "busctl", "--system", "--timeout=20", "get-property", "org.freedesktop.timedate1",
+    "/org/freedesktop/timedate1", "org.freedesktop.timedate1", "NTPSynchronized",
+)  # fmt: skip
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -87,6 +101,7 @@ class SystemClock:
         self._offset_ns: int | None = None
         #: When each marker was touched, as it was looked at last.
         self._touched: tuple[int, ...] = ()
+        self._timedated = _Timedated()
 
     def read(self) -> Reading:
         """All clocks now; about 0.5 µs."""
@@ -105,17 +120,26 @@ class SystemClock:
         if wall_ns < UNSET_CLOCK_BEFORE_NS:
             self._offset_ns = None
             return False
-        if is_touched or kernel_says_synced():
-            self._offset_ns = offset_ns
-            return True
         was_ns = self._offset_ns
-        if was_ns is not None and abs(offset_ns - was_ns) >= STEP_NS:
+        is_open = was_ns is None or abs(offset_ns - was_ns) >= STEP_NS
+        if is_touched or self._is_vouched_for(boot_ns, is_open=is_open):
+            self._offset_ns = offset_ns
+            self._timedated = _Timedated()
+            return True
+        if is_open:
             self._offset_ns = None
-        return self._offset_ns is not None
+        return not is_open
+
+    def _is_vouched_for(self, boot_ns: int, *, is_open: bool) -> bool:
+        told = kernel_says_synced()
+        # Asking somebody else costs a process, so that what is settled is not asked for.
+        return is_open and self._timedated.says_synced(boot_ns) if told is None else told
 
 
-def kernel_says_synced() -> bool:
-    """The kernel's STA_UNSYNC flag, by adjtimex(2) with no mode set, which needs no privilege."""
+def kernel_says_synced() -> bool | None:
+    """The kernel's STA_UNSYNC flag, by adjtimex(2) with no mode set, which needs no privilege. None
+    where a supervisor forbids the call.
+    """
     import ctypes
 
     # struct timex is 208 bytes on 64-bit Linux and less on 32-bit; modes=0 only reads. The
@@ -125,7 +149,54 @@ def kernel_says_synced() -> bool:
         state: int = ctypes.CDLL(None, use_errno=True).adjtimex(buffer)
     except (OSError, AttributeError):
         return False
+    if state == -1 and ctypes.get_errno() == errno.EPERM:
+        return None
     return 0 <= state < 5
+
+
+def timedated_says_synced() -> bool | None:
+    """The same flag, as systemd-timedated reads it; None where it cannot be asked."""
+    # Whatever busctl would tell the supervisor, it is not for us to say.
+    env = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+    try:
+        done = subprocess.run(_ASK_TIMEDATED, capture_output=True, timeout=30, check=False, env=env)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() == b"b true" if done.returncode == 0 else None
+
+
+class _Timedated:
+    """Asks systemd-timedated in a thread, as it may have to be started first: at once, then after
+    `ASK_S` and twice as long each time, up to `ASK_MAX_S`.
+    """
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+        self._answer: bool | None = False
+        self._next_ns, self._pause_s = 0, ASK_S
+
+    def says_synced(self, now_ns: int) -> bool:
+        """What it said since the last call; ``now_ns`` on the boot clock."""
+        if self._thread is not None and self._thread.is_alive():
+            return False
+        if self._answer:
+            return True
+        if now_ns >= self._next_ns:
+            self._next_ns = now_ns + int(self._pause_s * 1e9)
+            self._pause_s = min(2 * self._pause_s, ASK_MAX_S)
+            # Nobody waits for it: an agent that ends meanwhile ends.
+            self._thread = threading.Thread(target=self._ask, name="clock", daemon=True)
+            self._thread.start()
+        return False
+
+    def _ask(self) -> None:
+        before, self._answer = self._answer, timedated_says_synced()
+        if self._answer is None and before is not None:
+            logger.info(
+                "nobody can be asked whether the clock is set (ProtectClock=yes, and no D-Bus): it"
+                " counts as set once systemd-timesyncd says so, or %s is touched",
+                SET_MARKER,
+            )
 
 
 def _touched_ns(marker: Path) -> int:

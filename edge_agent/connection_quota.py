@@ -5,9 +5,11 @@ so many, and then so many a second, of those that prove nothing.
 
 From then on, until its request was read and judged, a connection is *unproved*: it is in
 `UnprovedQuota`, which it shares with its like alone. It never keeps a newcomer out: where there is
-no place left, the connection that has waited longest is closed. Example, with 100 places and 50
-for one address: somebody at 192.0.2.7 opens 200 sockets and says nothing on them. The first 50
-wait; each of the next closes the oldest of these 50. Everybody else has the other 50 places.
+no place left, the connection that has waited longest is closed. Example, with 100 places and 30
+for one address: somebody at 192.0.2.7 opens 200 sockets and says nothing on them. The first 50,
+half of all places, may be a fleet behind one address and wait; each of the next closes the oldest
+of these 50. Everybody else has the other 50 places. More than 30 it gets only while its oldest is
+younger than `YOUNG_S`.
 Where all 100 are taken by those who came a moment ago (`YOUNG_S`), the next wait in the kernel's
 queue: of a fleet that comes back at once, each would end another's handshake in the middle.
 
@@ -87,20 +89,30 @@ class UnprovedQuota(_Quota):
     def __init__(self, most: int, per_address: int, now: Callable[[], float]) -> None:
         super().__init__(most)
         self._per_address, self._now = per_address, now
+        self._young_per_address = max(per_address, most // 2)
 
     def has_room(self) -> bool:
         """Whether a newcomer displaces nobody who came a moment ago."""
         if len(self._places) < self.most:
             return True
-        return self._now() - self._oldest(self._heaviest()).since >= YOUNG_S
+        return not self._is_young(self._heaviest())
 
     def enter(self, address: str, close: Callable[[], None]) -> Place:
         """A place, always; another connection may be closed for it."""
-        if self._held[address] >= self._per_address:
+        if self._is_over(address):
             self._close_oldest(address)
         elif len(self._places) >= self.most:
             self._close_oldest(self._heaviest())
         return self._add(Place(address, close, lambda: True, self._now()))
+
+    def _is_over(self, address: str) -> bool:
+        held = self._held[address]
+        return held >= self._young_per_address or (
+            held >= self._per_address and not self._is_young(address)
+        )
+
+    def _is_young(self, address: str) -> bool:
+        return self._now() - self._oldest(address).since < YOUNG_S
 
     def _close_oldest(self, address: str) -> None:
         self._close(self._oldest(address))

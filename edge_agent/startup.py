@@ -143,7 +143,8 @@ def _store_shortcomings(config: Config) -> list[str]:
     if _has_unit() and STATE not in (path, *path.parents):
         found.append(
             f"store.path: the unit edge-agent may write below {STATE} only: `systemctl edit"
-            f" edge-agent` and set ReadWritePaths={path}"
+            f" edge-agent` and set ReadWritePaths={path}; where it is a disk of its own, see"
+            " docs/systemd.md"
         )
     if config.store.key_file is not None and _is_beside(Path(config.store.key_file), path):
         found.append(

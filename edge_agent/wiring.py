@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
 import trio
 
-from edge_agent.accepting import listen_on
+from edge_agent.accepting import endpoints, listen_on
 from edge_agent.commit import GroupLimits
 from edge_agent.config import Config, Upstream, format_address, parse_address
 from edge_agent.digest import Keep
+from edge_agent.kept_sockets import Endpoint, KeptSockets
 from edge_agent.live import rule_consumer
 from edge_agent.ops import ConnectionStatus
 from edge_agent.record import NANOSECONDS
@@ -115,17 +117,29 @@ def group_limits(config: Config) -> GroupLimits:
     )
 
 
-async def listen_tcp(address: str, tls: ssl.SSLContext | None) -> Listeners:
-    """Sockets on ``host:port``, TLS over them where there is a context.
+async def listen_tcp(
+    address: str, tls: ssl.SSLContext | None, kept: KeptSockets | None = None
+) -> Listeners:
+    """Sockets on ``host:port``, TLS over them where there is a context; ``kept`` ones first.
 
     Raises:
         OSError: the address is taken or not this machine's. No ConfigError: the one who has it
             may be about to stop, and a supervisor should try again.
     """
-    listeners = await listen_on(*parse_address(address), "listen.address")
+    listeners = await listen_on(*parse_address(address), "listen.address", kept)
     if tls is None:
         return listeners
     return [trio.SSLListener(listener, tls, https_compatible=True) for listener in listeners]
+
+
+async def ports_of(config: Config) -> set[Endpoint]:
+    """Where ``config`` listens. An address that means nothing is told when it is opened."""
+    found: set[Endpoint] = set()
+    for address in (config.listen.address, config.http.address):
+        if address != "off":
+            with suppress(OSError):
+                found.update(await endpoints(*parse_address(address)))
+    return found
 
 
 async def run_all(tasks: Sequence[Callable[[], Awaitable[None]]], done: trio.Event) -> None:

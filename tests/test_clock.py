@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import os
 import time
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent import clock
-from edge_agent.clock import SystemClock
+from edge_agent.clock import ASK_MAX_S, ASK_S, SystemClock, timedated_says_synced
 from tests.manual_clock import ManualClock
 
 NOW_NS = 1_795_341_600_000_000_000
@@ -90,11 +91,17 @@ class Machine:
     """What the machine's clocks and files say, set by a test."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-        self.wall_ns, self.boot_ns, self.kernel = NOW_NS, 50 * SECOND, False
+        self.wall_ns, self.boot_ns = NOW_NS, 50 * SECOND
+        #: What the kernel says, None where it may not be asked; then what timedated says, and how
+        #: often that was asked.
+        self.kernel: bool | None = False
+        self.timedated: bool | None = False
+        self.asked = 0
         self.timesyncd, self.by_hand = folder / "synchronized", folder / "clock-set"
         monkeypatch.setattr(clock, "SYNCED_MARKER", self.timesyncd)
         monkeypatch.setattr(clock, "SET_MARKER", self.by_hand)
         monkeypatch.setattr(clock, "kernel_says_synced", lambda: self.kernel)
+        monkeypatch.setattr(clock, "timedated_says_synced", self.ask_timedated)
         monkeypatch.setattr(clock, "time", self)
         self.CLOCK_BOOTTIME = time.CLOCK_BOOTTIME
         self.clock = SystemClock(recheck_s=0)
@@ -117,6 +124,17 @@ class Machine:
 
     def is_set(self) -> bool:
         return self.clock.read().synced
+
+    def ask_timedated(self) -> bool | None:
+        self.asked += 1
+        return self.timedated
+
+    def is_set_once_told(self) -> bool:
+        """Where whoever is asked has answered, if anybody was."""
+        self.is_set()
+        if (asking := self.clock._timedated._thread) is not None:
+            asking.join()
+        return self.is_set()
 
 
 @pytest.fixture
@@ -194,3 +212,56 @@ def test_a_marker_touched_by_a_clock_that_was_ahead_says_nothing_to_a_new_start(
     os.utime(machine.timesyncd, ns=(NOW_NS, NOW_NS))
     machine.wall_ns = NOW_NS - 3 * 3600 * SECOND
     assert not machine.is_set()
+
+
+def test_who_may_not_ask_the_kernel_asks_systemd(machine: Machine) -> None:
+    machine.kernel = None
+    assert not machine.is_set_once_told()
+    machine.timedated = True
+    machine.passes(ASK_S)
+    assert machine.is_set_once_told()
+    # What is settled is not asked again, until somebody steps the clock.
+    machine.timedated, asked = False, machine.asked
+    machine.passes(3600)
+    assert machine.is_set_once_told() and machine.asked == asked
+    machine.wall_ns -= 3 * 3600 * SECOND
+    assert not machine.is_set_once_told() and machine.asked == asked + 1
+    machine.timedated = True
+    machine.passes(ASK_S)
+    assert machine.is_set_once_told()
+
+
+def test_who_asks_in_vain_asks_less_and_less_often(machine: Machine) -> None:
+    machine.kernel = None
+    for _ in range(3600):
+        machine.passes(1)
+        machine.is_set_once_told()
+    assert 8 <= machine.asked <= 20
+
+
+def test_where_nobody_can_be_asked_that_is_told_once(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine.kernel = machine.timedated = None
+    with caplog.at_level(logging.INFO):
+        for _ in range(3):
+            machine.passes(ASK_MAX_S)
+            assert not machine.is_set_once_told()
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert str(machine.by_hand) in told
+    machine.touch(machine.by_hand)
+    assert machine.is_set()
+
+
+@pytest.mark.parametrize(
+    "said, code, synced", [("b true", 0, True), ("b false", 0, False), ("", 1, None)]
+)
+def test_systemds_answer_is_understood(
+    said: str, code: int, synced: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "busctl").write_text(f"#!/bin/sh\necho {said}\nexit {code}\n")
+    (tmp_path / "busctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    assert timedated_says_synced() is synced
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    assert timedated_says_synced() is None

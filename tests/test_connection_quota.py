@@ -18,11 +18,27 @@ def enter(quota: ProvedQuota, closed: list[str], identity: str, name: str) -> Pl
 
 def test_the_longest_waiting_of_an_address_gives_way_to_its_next() -> None:
     closed: list[str] = []
-    quota = UnprovedQuota(10, 3, Clock().now)
+    quota = UnprovedQuota(6, 3, Clock().now)
     for index in range(5):
         enter_unproved(quota, closed, "a", f"a{index}")
     assert closed == ["a0", "a1"]
     assert len(quota) == 3
+
+
+def test_a_fleet_behind_one_address_has_half_of_all_places_for_a_moment() -> None:
+    closed: list[str] = []
+    clock = Clock()
+    quota = UnprovedQuota(10, 3, clock.now)
+    for index in range(5):
+        enter_unproved(quota, closed, "a", f"a{index}")
+    assert closed == []
+    enter_unproved(quota, closed, "a", "a5")
+    assert closed == ["a0"]
+    enter_unproved(quota, closed, "b", "b0")
+    clock.s = YOUNG_S
+    for index in range(1, 6):
+        enter_unproved(quota, closed, "b", f"b{index}")
+    assert closed == ["a0", "b0"]
 
 
 def test_where_all_places_are_taken_the_address_with_most_gives_way() -> None:

@@ -24,7 +24,10 @@ from edge_agent.cli import process
 from edge_agent.cli.common import Failure, first_of, run_options
 from edge_agent.config import Config, ConfigMistakes, examine
 from edge_agent.errors import ConfigError
+from edge_agent.kept_sockets import KeptSockets, inherited
+from edge_agent.ops.systemd import Notifier
 from edge_agent.printable import why
+from edge_agent.wiring import ports_of
 
 if TYPE_CHECKING:
     from edge_agent.agent import Running
@@ -48,15 +51,18 @@ def command(
     reread = partial(settings_of, config, data, listen, http, upstreams)
     settings = reread()
     process.before_start()
+    kept = _kept_sockets()
     refused: list[ExceptionGroup[OSError]] = []
     drained = False
     try:
-        drained = trio.run(run_until_signal, settings, reread)
+        drained = trio.run(run_until_signal, settings, reread, kept)
     except* OSError as group:
         # An address that is taken, or none of this machine's. (What the store and upstreams do
         # to the agent is handled within it.)
         refused.append(group)
     if refused:
+        # Whatever it was: the next start opens its ports anew.
+        kept.keep_only(())
         # Not in the clause: Debian 12's Python 3.11.2 puts what is raised there into a group.
         raise Failure(f"cannot run: {why(first_of(refused[0]))}") from refused[0]
     if not drained:
@@ -100,9 +106,23 @@ def examined(
     return examine(config, env=os.environ, overrides=overrides)
 
 
-async def run_until_signal(settings: Config, reread: Callable[[], Config] | None = None) -> bool:
+def _kept_sockets() -> KeptSockets:
+    notifier = Notifier.from_environment()
+    tell = notifier.tell if notifier.active else None
+    kept = KeptSockets(tell, notifier.settled, inherited(os.environ))
+    if kept.addresses:
+        logger.info("sockets that stayed open: %s", ", ".join(kept.addresses))
+    return kept
+
+
+async def run_until_signal(
+    settings: Config,
+    reread: Callable[[], Config] | None = None,
+    kept: KeptSockets | None = None,
+) -> bool:
     """The agent until it is told to stop; False where a second signal cut the drain short.
-    ``reread`` gives the settings anew when somebody has changed them (SIGHUP).
+    ``reread`` gives the settings anew when somebody has changed them (SIGHUP); ``kept`` are the
+    sockets of the agent before.
     """
     from edge_agent import agent
 
@@ -111,8 +131,12 @@ async def run_until_signal(settings: Config, reread: Callable[[], Config] | None
     hung_up, hangups = trio.open_memory_channel[None](1)
     async with trio.open_nursery() as nursery:
         await nursery.start(_obey_signals, stop, hung_up, nursery.cancel_scope)
+        if kept is not None and kept.addresses:
+            kept.keep_only(await ports_of(settings))
         async with trio.open_nursery() as inner:
-            running = partial(agent.run, settings, stop=stop, hangups=hangups, reread=reread)
+            running = partial(
+                agent.run, settings, stop=stop, hangups=hangups, reread=reread, kept=kept
+            )
             _announce(await inner.start(running))
             process.after_start()
         drained = True

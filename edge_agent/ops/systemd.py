@@ -12,10 +12,12 @@ while it moves flash blocks about, so the committer counts as stuck only after `
 
 from __future__ import annotations
 
+import array
 import logging
 import os
+import select
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import trio
 
@@ -24,6 +26,8 @@ logger = logging.getLogger(__name__)
 #: How long the oldest append may wait for its commit before the watchdog goes hungry, in seconds.
 #: Cards have been seen to stall for ten; a restart cannot help before that and loses the queue.
 PATIENCE_S = 60.0
+#: How long the supervisor may take to do what it was told.
+SETTLED_S = 5
 
 
 class Notifier:
@@ -61,14 +65,35 @@ class Notifier:
         """Feed the watchdog."""
         self._send("WATCHDOG=1")
 
-    def _send(self, *lines: str) -> None:
+    def tell(self, lines: Sequence[str], descriptors: Sequence[int]) -> None:
+        """Lines of the protocol, and descriptors that go with them."""
+        self._send(*lines, descriptors=descriptors)
+
+    def settled(self) -> None:
+        """Wait until the supervisor has done what it was told: sd_notify_barrier(3)."""
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        try:
+            self._send("BARRIER=1", descriptors=[writing])
+        finally:
+            os.close(writing)
+        poll = select.poll()
+        poll.register(reading, 0)
+        try:
+            if not poll.poll(SETTLED_S * 1000):
+                logger.warning("the supervisor does not answer")
+        finally:
+            os.close(reading)
+
+    def _send(self, *lines: str, descriptors: Sequence[int] = ()) -> None:
         if self._address is None:
             return
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
                 # A datagram to a supervisor whose queue is full would block the loop.
                 sender.setblocking(False)
-                sender.sendto("\n".join(lines).encode(), self._address)
+                text = "\n".join(lines).encode()
+                sender.sendmsg([text], rights if descriptors else [], 0, self._address)
         except OSError as error:
             logger.warning("could not notify the supervisor: %s", error)
 

@@ -35,8 +35,10 @@ from collections.abc import Set as AbstractSet
 from functools import partial
 
 import trio
+from msgspec import structs
 
 from edge_agent.accepting import Sieve, next_connection
+from edge_agent.config import Listen
 from edge_agent.copied_sources import CopiesSeen
 from edge_agent.server.connection import Connection
 from edge_agent.server.context import Parts, Visitor
@@ -46,6 +48,9 @@ from edge_agent.tokens import Tokens
 
 logger = logging.getLogger(__name__)
 
+#: Keys of ``[listen]`` that can change while it runs. Others are counted on when memory is divided
+#: (connections), or decide who has to prove what (address, tokens, TLS).
+RELOADED = ("hosts", "origins", "handshake_timeout", "close_timeout")
 #: The longest wait before a shared task is run again: everybody waits for it.
 SHARED_REST_S = 5.0
 #: Beyond ``close_timeout``, what a connection gets to end by itself when the agent stops.
@@ -95,6 +100,12 @@ class Server:
     def stop(self) -> None:
         """Accept nobody, say goodbye to everybody; `run` returns soon after. Idempotent."""
         self._accepting.cancel()
+
+    def take_up(self, listen: Listen) -> Listen:
+        """Let what ``listen`` says of `RELOADED` hold from now on; what is in force then."""
+        new = {key: getattr(listen, key) for key in RELOADED}
+        self._parts.listen = structs.replace(self._parts.listen, **new)
+        return self._parts.listen
 
     @property
     def copies(self) -> CopiesSeen:

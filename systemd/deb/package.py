@@ -43,7 +43,7 @@ Maintainer: {maintainer}
 Installed-Size: {size}
 Depends: python{python}, libc6 (>= 2.{libc}), libgcc-s1, procps, init-system-helpers (>= 1.54~), \
 systemd | systemd-standalone-sysusers | systemd-sysusers
-Recommends: ca-certificates, systemd
+Recommends: ca-certificates, dbus, systemd
 Section: net
 Priority: optional
 Description: keeps what sensors send, durably, and brings it upstream
@@ -131,6 +131,8 @@ class Maker:
         _write(doc / "changelog.gz", (ROOT / "CHANGELOG.md").read_text())
         _write(doc / "copyright", licences.copyright_of(others))
         _write(doc / "examples/edge-agent.toml", render_toml(Config()))
+        socket = ROOT / "systemd/edge-agent.socket"
+        _write(doc / "examples" / socket.name, socket.read_text())
         _write(
             doc / "edge-agent.cdx.json",
             sbom.bill(self.agent, others, target, version, self.epoch),

@@ -79,6 +79,7 @@ async def test_a_second_signal_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) 
         stop: trio.Event,
         hangups: object,
         reread: object,
+        kept: object,
         task_status: trio.TaskStatus[Running],
     ) -> None:
         task_status.started(Running(("127.0.0.1:1",), None))
@@ -99,6 +100,7 @@ async def test_a_hangup_is_handed_on_and_ends_nothing(monkeypatch: pytest.Monkey
         stop: trio.Event,
         hangups: trio.MemoryReceiveChannel[None],
         reread: object,
+        kept: object,
         task_status: trio.TaskStatus[Running],
     ) -> None:
         task_status.started(Running(("127.0.0.1:1",), None))

@@ -39,3 +39,6 @@ async def test_sighup_takes_changed_rules_up_and_leaves_wrong_ones_alone(tmp_pat
         assert {"celsius": 3} in await stored(3)
         await change("", "the rules were read again: 0 act")
         assert {"temp": 4} in await stored(4)
+        # What cannot be taken up is named.
+        await change("[wear]\nbytes_per_day_max = '1GiB'\n", "alone (systemctl restart edge-agent)")
+        assert "wear.bytes_per_day_max\n" in agent.output()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import trio
 
+from edge_agent.ops import systemd
 from edge_agent.ops.systemd import Notifier, run_watchdog
 from tests.patience import PATIENCE_S
 
@@ -51,6 +53,36 @@ def test_a_socket_in_the_abstract_namespace_is_named_with_an_at_sign() -> None:
         receiver.bind("\0" + name)
         Notifier("@" + name).alive()
         assert heard(receiver) == ["WATCHDOG=1"]
+
+
+def test_a_descriptor_goes_with_its_lines(supervisor: socket.socket, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    with file.open("w") as handed:
+        lines = ["FDSTORE=1", "FDNAME=kept"]
+        Notifier(supervisor.getsockname()).tell(lines, [handed.fileno()])
+    text, (descriptor,), _, _ = socket.recv_fds(supervisor, 4096, 4)
+    with os.fdopen(descriptor, "w") as received:
+        received.write("the same file")
+    assert text == b"FDSTORE=1\nFDNAME=kept" and file.read_text() == "the same file"
+
+
+def test_what_was_told_is_waited_for(supervisor: socket.socket) -> None:
+    notifier = Notifier(supervisor.getsockname())
+    waiting = threading.Thread(target=notifier.settled)
+    waiting.start()
+    text, (descriptor,), _, _ = socket.recv_fds(supervisor, 4096, 4)
+    assert text == b"BARRIER=1" and waiting.is_alive()
+    os.close(descriptor)
+    waiting.join(PATIENCE_S)
+    assert not waiting.is_alive()
+
+
+def test_a_supervisor_that_does_not_answer_is_not_waited_for_long(
+    supervisor: socket.socket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(systemd, "SETTLED_S", 0.01)
+    Notifier(supervisor.getsockname()).settled()
+    assert "the supervisor does not answer" in caplog.messages
 
 
 def test_without_a_supervisor_nothing_is_said() -> None:

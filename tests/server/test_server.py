@@ -84,6 +84,22 @@ async def test_at_the_limit_the_next_of_the_same_identity_is_told_to_come_back(
         assert len(port.server._parts.unproved) == 0
 
 
+async def test_listed_pages_are_taken_up_while_it_runs_and_connections_are_not(
+    tmp_path: Path,
+) -> None:
+    page = upgrade("/ingest/a", "Origin: https://page.example", host="pi.lan")
+    new = msgspec.structs.replace(
+        LISTEN, connections=7, hosts=("pi.lan",), origins=("https://page.example",)
+    )
+    async with serving(tmp_path) as port:
+        assert "403" in await http(port, page)
+        in_force = port.server.take_up(new)
+        assert in_force == msgspec.structs.replace(new, connections=LISTEN.connections)
+        async with raw(port) as stream:
+            await stream.send_all(page.replace("\n", "\r\n").encode())
+            await receive_until(stream, b"101 ")
+
+
 async def test_stopping_closes_the_port_first(tmp_path: Path) -> None:
     async with serving(tmp_path) as port, session(port) as sensor:
         await sensor.hello("pi")

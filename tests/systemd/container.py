@@ -43,6 +43,27 @@ until_true() {
     echo "never: $*"; exit 1
 }
 property() { systemctl show --property="$1" --value edge-agent; }
+# `fleet NAME SENSORS COMMAND`: what SENSORS meet while COMMAND is run; the agent listens to 500.
+fleet_begins() {
+    edge-agent token add fleet --write '**' --read '**' --source '**' --file /root/tokens \
+        > /root/secret
+    mkdir -p /etc/systemd/system/edge-agent.service.d
+    printf '[Service]\nLoadCredential=tokens:/root/tokens\n' \
+        > /etc/systemd/system/edge-agent.service.d/fleet.conf
+    # All may be in the middle of a handshake: no test depends on the machine being quick.
+    printf '[listen]\n%s = 600\n%s = 600\n%s = 600\ntokens = "%s"\n' \
+        connections unproved unproved_per_address /run/credentials/edge-agent.service/tokens \
+        > /etc/edge-agent/edge-agent.toml
+    systemctl daemon-reload
+    systemctl restart edge-agent
+}
+fleet() {
+    name="$1" sensors="$2"; shift 2
+    python=/usr/lib/edge-agent/bin/python  # of the package; else of a clone
+    [ -x "$python" ] || python=/opt/edge-agent/bin/python
+    "$python" /checkout/tests/systemd/fleet.py --name "$name" --sensors "$sensors" \
+        --token "$(grep -oE 'ea1_[A-Za-z0-9_-]+' /root/secret)" "$@"
+}
 send() { echo '{"t": 22.5}' | edge-agent send --stream greenhouse/1; }
 """
 

@@ -7,6 +7,7 @@ its commands stay as they are.
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -44,9 +45,22 @@ systemctl restart edge-agent || true
 failed() { [ "$(property ActiveState)" = failed ]; }
 until_true failed
 note mistake systemctl show --property=ExecMainStatus,NRestarts,Result edge-agent
-note mistake-journal journalctl --no-pager --unit edge-agent --lines 5
+note closed property NFileDescriptorStore
+note mistake-journal journalctl --no-pager --unit edge-agent --lines 12
 cp /shared/good.toml /etc/edge-agent/edge-agent.toml
 systemctl start edge-agent
+"""
+
+
+FLEET = r"""
+fleet_begins
+note fleet fleet restart 50 systemctl restart edge-agent
+note kept-sockets property NFileDescriptorStore
+note fleet-journal journalctl --no-pager --unit edge-agent --output cat
+rm -r /etc/systemd/system/edge-agent.service.d
+cp /shared/good.toml /etc/edge-agent/edge-agent.toml
+systemctl daemon-reload
+systemctl restart edge-agent
 """
 
 
@@ -79,6 +93,7 @@ def script() -> str:
         update,
         HANG,
         MISTAKE,
+        FLEET,
         "note again records",
         "note stopping systemctl stop edge-agent",
         "note stopped systemctl show --property=Result,ExecMainStatus edge-agent",
@@ -164,6 +179,24 @@ def test_a_mistake_in_the_configuration_stops_it_once_and_is_named(outcome: Outc
     assert "NRestarts=0" in outcome.text("mistake")
     assert "adress" in outcome.text("mistake-journal")
     assert outcome.records("again") == [21.5, 22.5, 22.5]
+
+
+def test_a_restart_refuses_nobody_and_loses_nothing(outcome: Outcome) -> None:
+    fleet = json.loads(outcome.text("fleet"))
+    assert (fleet["command"], fleet["refused"], fleet["failed"]) == (0, 0, {})
+    assert fleet["lost_sessions"] == fleet["sensors"] == 50
+    assert fleet["stored"] == fleet["sent"] and fleet["more_than_once"] == 0
+
+
+def test_its_sockets_are_kept_while_it_may_be_started_again_and_no_longer(outcome: Outcome) -> None:
+    assert outcome.text("kept-sockets") == "2\n"
+    assert outcome.text("closed") == "0\n"
+
+
+def test_it_learns_from_systemd_whether_the_clock_is_set(outcome: Outcome) -> None:
+    # A clock that is set already is no reason to ask; one that is not, is asked for in vain here.
+    assert "nobody can be asked whether the clock is set" not in outcome.text("fleet-journal")
+    assert "Traceback" not in outcome.text("fleet-journal")
 
 
 def test_it_stops_cleanly(outcome: Outcome) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -40,6 +41,16 @@ def test_systemd_has_nothing_to_say_against_what_renews(tmp_path: Path) -> None:
 
 
 @pytest.mark.needs("systemd-analyze")
+def test_systemd_has_nothing_to_say_against_the_socket_unit(tmp_path: Path) -> None:
+    service, socket = tmp_path / UNIT.name, tmp_path / "edge-agent.socket"
+    service.write_text(UNIT.read_text().replace("/opt/edge-agent/bin/edge-agent", "/bin/true"))
+    socket.write_text((UNIT.parent / socket.name).read_text())
+    command = ["systemd-analyze", "verify", "--man=no", str(socket)]
+    verdict = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (verdict.returncode, verdict.stdout + verdict.stderr) == (0, "")
+
+
+@pytest.mark.needs("systemd-analyze")
 def test_systemd_has_nothing_to_say_against_the_sensors_unit(tmp_path: Path) -> None:
     unit = tmp_path / "edge-agent-sensor@.service"
     text = (ROOT / "systemd" / unit.name).read_text()
@@ -68,14 +79,30 @@ def test_the_unit_waits_longer_than_the_agent_drains() -> None:
 def test_a_mistake_in_the_configuration_is_not_started_again_and_again() -> None:
     codes = settings()["RestartPreventExitStatus"].split()
     assert codes == [str(ConfigError.exit_code)] == [str(StoreTooNew.exit_code)]
-    assert settings()["Restart"] == "on-failure"
 
 
-def test_the_agent_may_talk_to_systemd_and_ask_the_kernel_about_the_clock() -> None:
+def exposure(told: str) -> float:
+    """The figure of ``systemd-analyze security``."""
+    found = re.search(r"Overall exposure level for \S+: ([\d.]+)", told)
+    assert found is not None, told
+    return float(found[1])
+
+
+@pytest.mark.needs("systemd-analyze")
+def test_the_unit_is_exposed_to_little() -> None:
+    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(UNIT)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert exposure(told.stdout) <= 1.2
+
+
+def test_the_agent_may_talk_to_systemd_and_read_which_boot_this_is() -> None:
     assert "AF_UNIX" in settings()["RestrictAddressFamilies"].split()
-    assert "adjtimex" in settings()["SystemCallFilter"].split()
-    assert "ProtectClock" not in settings()
     assert "ProcSubset" not in settings()
+
+
+def test_the_agent_is_started_again_whatever_ended_it() -> None:
+    assert settings()["StartLimitIntervalSec"] == "0"
+    assert settings()["Restart"] == "always"
 
 
 def test_assertions_stay_on() -> None:

@@ -25,11 +25,14 @@ _THROTTLED_FILE = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What systemd says of edge-agent.service; "" where it knows none. ``watchdog``: seconds."""
+    """What systemd says of edge-agent.service; "" where it knows none. ``watchdog_s``: seconds;
+    ``keeps_sockets``: over a restart.
+    """
 
     enabled: str = ""
     active: str = ""
     watchdog_s: float = 0.0
+    keeps_sockets: bool = True
     is_there: bool = True
 
 
@@ -102,6 +105,9 @@ def judge_unit(unit: Unit) -> Finding:
     if unit.watchdog_s <= 0:
         return warn(name, "edge-agent.service has no watchdog: a hung agent stays hung",
                     "WatchdogSec=60 in the unit, as in systemd/edge-agent.service")  # fmt: skip
+    if not unit.keeps_sockets:
+        return warn(name, "edge-agent.service refuses whoever connects during a restart",
+                    "FileDescriptorStoreMax= as in systemd/edge-agent.service")  # fmt: skip
     return ok(name, f"enabled, {unit.active}, watchdog {unit.watchdog_s:g} s")
 
 
@@ -141,7 +147,7 @@ def look_at_unit(run: Callable[[list[str]], str | None] | None = None) -> Unit:
     ask = run or _output
     told = ask(
         ["systemctl", "show", "edge-agent.service",
-         "--property=UnitFileState,ActiveState,WatchdogUSec"]
+         "--property=UnitFileState,ActiveState,WatchdogUSec,FileDescriptorStoreMax"]
     )  # fmt: skip
     if told is None:
         return Unit(is_there=False)
@@ -150,6 +156,7 @@ def look_at_unit(run: Callable[[list[str]], str | None] | None = None) -> Unit:
         facts.get("UnitFileState", ""),
         facts.get("ActiveState", ""),
         _seconds(facts.get("WatchdogUSec", "")),
+        facts.get("FileDescriptorStoreMax") != "0",
     )
 
 

@@ -34,6 +34,7 @@ from edge_agent.cli.doctor.machine import (
         (Unit("disabled", "active", 60), "warn", "disabled"),
         (Unit("enabled", "failed", 60), "warn", "failed"),
         (Unit("enabled", "active", 0), "warn", "watchdog"),
+        (Unit("enabled", "active", 60, keeps_sockets=False), "warn", "during a restart"),
         (Unit("enabled", "active", 60), "ok", "watchdog 60 s"),
     ],
 )
@@ -96,6 +97,7 @@ def test_systemctl_is_understood() -> None:
     assert look_at_unit(lambda command: None) == Unit(is_there=False)
     nothing = look_at_unit(lambda command: "UnitFileState=\nActiveState=inactive\nWatchdogUSec=0\n")
     assert nothing == Unit("", "inactive", 0.0)
+    assert not look_at_unit(lambda command: "FileDescriptorStoreMax=0\n").keeps_sockets
 
 
 def test_files_are_read_and_missing_ones_are_none(tmp_path: Path) -> None:

@@ -6,12 +6,15 @@ network, and the two packages. Its commands are those of docs/install.md.
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from systemd.deb.targets import RELEASES, Target
 from tests.systemd.container import HELPERS, Outcome, run_once
 from tests.systemd.packages.made import FOLDER, MACHINE, deb
 from tests.systemd.readme import ROOT, commands
+from tests.systemd.test_unit import exposure
 
 PAGE = ROOT / "docs/install.md"
 
@@ -75,16 +78,27 @@ def script() -> str:
         # What a person adds and changes.
         "echo '# mine' >> /etc/edge-agent/edge-agent.toml",
         "edge-agent token add me --write '**' --file /etc/edge-agent/tokens > /dev/null",
-        "note pid-before property MainPID",
         "send 22.5",
+        "cp /etc/edge-agent/edge-agent.toml /root/mine.toml",
+        # The upgrade comes while 500 sensors are connected.
+        "fleet_begins",
+        "echo '# mine' >> /etc/edge-agent/edge-agent.toml",
+        "note pid-before property MainPID",
+        f"upgrade() {{\ncd /debs/new\n{update}}}\nexport -f upgrade",
+        "note fleet fleet upgrade 500 bash -ec 'upgrade > /shared/upgrading 2>&1'",
         "cd /debs/new",
-        f"upgrade() {{\n{update}}}\nnote upgrading upgrade",
         "note versions dpkg-query --show --showformat '${Version} ${db:Status-Abbrev}' edge-agent",
         "note state systemctl is-active edge-agent",
         "note pid-after property MainPID",
+        "note exposure systemd-analyze security --no-pager edge-agent.service",
+        "note kept-sockets property NFileDescriptorStore",
+        "note configuration tail -n 1 /etc/edge-agent/edge-agent.toml",
+        "cp /root/mine.toml /etc/edge-agent/edge-agent.toml",
+        "rm -r /etc/systemd/system/edge-agent.service.d",
+        "systemctl daemon-reload",
+        "systemctl restart edge-agent",
         "note upgraded records",
         "send 23.5",
-        "note configuration tail -n 1 /etc/edge-agent/edge-agent.toml",
         f"removal() {{\n{remove}}}\nnote removing removal",
         "note left-of-program find /usr/lib/edge-agent /usr/bin/edge-agent",
         "note left-running pgrep --full edge-agent.run",
@@ -160,6 +174,18 @@ def test_an_upgrade_restarts_it_and_keeps_records_and_what_a_person_changed(
     assert outcome.text("pid-before") != outcome.text("pid-after") != "0\n"
     assert outcome.records("upgraded") == [21.5, 22.5]
     assert outcome.text("configuration") == "# mine\n"
+
+
+def test_an_upgrade_under_a_fleet_refuses_nobody_and_loses_nothing(outcome: Outcome) -> None:
+    fleet = json.loads(outcome.text("fleet"))
+    assert (fleet["command"], fleet["refused"], fleet["failed"]) == (0, 0, {}), fleet
+    assert fleet["lost_sessions"] == fleet["sensors"] == 500
+    assert fleet["stored"] == fleet["sent"] and fleet["more_than_once"] == 0
+    assert outcome.text("kept-sockets") == "2\n"
+
+
+def test_it_is_exposed_to_little(outcome: Outcome) -> None:
+    assert exposure(outcome.text("exposure")) <= 1.2
 
 
 def test_removal_takes_the_program_and_leaves_records_and_configuration(outcome: Outcome) -> None:

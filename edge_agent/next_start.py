@@ -1,0 +1,90 @@
+"""What of a changed configuration takes effect only when the agent starts again: told by name.
+
+SIGHUP takes up rules and upstreams (`edge_agent.rule_reload`, `edge_agent.forward`), the ports'
+certificate (`edge_agent.renewal`), a few keys of ``[listen]`` (`edge_agent.server`), and tokens,
+whose file is followed anyway. Everything else was read once. A person who changes
+``listen.address`` and reloads is told so in the journal, and not left to find out.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from edge_agent.commit import RunBlocking
+from edge_agent.config import Config, Listen
+from edge_agent.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+#: Tables that SIGHUP takes up; what of them it cannot, whoever takes them up says.
+TAKEN_UP = frozenset({"rule", "upstream"})
+
+
+class NextStart:
+    """Compares the configuration with what the agent was started with.
+
+    Args:
+        config: what the agent was started with.
+        reread: the configuration as it is now; None where it cannot be read again.
+        run_blocking: for reading files.
+        take_up: takes up what it can of ``[listen]``; answers with what is in force then.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        reread: Callable[[], Config] | None,
+        run_blocking: RunBlocking,
+        take_up: Callable[[Listen], Listen],
+    ) -> None:
+        self._in_force, self._told = config, list[str]()
+        self._reread, self._run_blocking, self._take_up = reread, run_blocking, take_up
+
+    async def again(self) -> str:
+        """Read it again, and tell what waits for a start, each set of keys once; that in words, ""
+        where nothing does.
+        """
+        if self._reread is None:
+            return ""
+        try:
+            config = await self._run_blocking(self._reread)
+        except ConfigError:
+            return ""  # Whoever takes up a part of it has said why it cannot be used.
+        in_force = msgspec.structs.replace(self._in_force, listen=self._take_up(config.listen))
+        if taken := changed_keys(self._in_force, in_force):
+            logger.info("taken up: %s", ", ".join(taken))
+        self._in_force = in_force
+        waiting = changed_keys(in_force, config)
+        if waiting and waiting != self._told:
+            logger.warning(
+                "changed, and taken up at the next start alone (systemctl restart edge-agent): %s",
+                ", ".join(waiting),
+            )
+        self._told = waiting
+        return f"at the next start alone: {', '.join(waiting)}" if waiting else ""
+
+
+def changed_keys(old: Config, new: Config) -> list[str]:
+    """Keys in which they differ, such as ``listen.address``, without what SIGHUP takes up. Pure."""
+    before, after = _flat(old), _flat(new)
+    return sorted(key for key in before | after if before.get(key) != after.get(key))
+
+
+def _flat(config: Config) -> dict[str, object]:
+    found: dict[str, object] = {}
+
+    def walk(value: object, key: str) -> None:
+        if isinstance(value, msgspec.Struct):
+            value = msgspec.structs.asdict(value)
+        if isinstance(value, Mapping) and value:
+            for name, inner in value.items():
+                walk(inner, f"{key}.{name}" if key else name)
+        else:
+            found[key] = value
+
+    tables = msgspec.structs.asdict(config)
+    walk({name: table for name, table in tables.items() if name not in TAKEN_UP}, "")
+    return found
