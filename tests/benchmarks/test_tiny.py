@@ -23,7 +23,7 @@ from tests.conftest import REQUIRE_ALL
 
 ROOT = Path(__file__).parents[2]
 HEADINGS = (
-    "Ingest", "Many slow sensors", "Drain", "Wear", "Memory", "Ack latency", "Queries", "History",
+    "Ingest", "HTTP POST", "TLS", "Many slow sensors", "Drain", "Wear", "Memory", "Ack latency", "Queries", "History",
     "Start", "Churn", "Floods", "Kinds of records", "Rules after storing",
     "Upstreams",
 )  # fmt: skip
