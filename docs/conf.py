@@ -29,7 +29,7 @@ _WALKED = (
     "README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md",
     "docs", "benchmarks", "edge_agent",
 )  # fmt: skip
-include_patterns = ["*.md", "docs/*.md", "benchmarks/*.md", _CLIENT]
+include_patterns = ["*.md", "docs/*.md", "docs/sensors/*.md", "benchmarks/*.md", _CLIENT]
 # Environments, caches and code are not even walked through.
 exclude_patterns = [each.name for each in ROOT.iterdir() if each.name not in _WALKED]
 

@@ -127,7 +127,7 @@ class Posts:
                 told = await self._take(request)
             finally:
                 self._parts.posted.reading -= len(request.body)
-            is_last = self._is_over or request.is_last
+            is_last = request.is_last or self._is_over
             await self._send(told, is_last=is_last)
             if is_last:
                 return

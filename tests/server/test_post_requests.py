@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from edge_agent.server import post_requests
+from edge_agent.server import handshake, post_requests
 from edge_agent.server.handshake import Post
 from tests.patience import receive_until
 from tests.server.support import raw, serving
@@ -29,7 +29,7 @@ def request(n: int) -> bytes:
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """What was at hand of each request that was parsed."""
     found: list[bytes] = []
-    real = post_requests.read_post
+    real = handshake.read_post
 
     async def noted(stream: trio.abc.Stream, data: bytes) -> Post:
         found.append(data)

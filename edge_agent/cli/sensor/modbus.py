@@ -18,7 +18,7 @@ from edge_agent.cli.agent_http import sensor_options
 from edge_agent.cli.async_main import run
 from edge_agent.cli.common import Failure
 from edge_agent.cli.send.options import Diary, ingest_url
-from edge_agent.cli.sensor.modbus_device import Device, ModbusReader, load_device
+from edge_agent.cli.sensor.modbus_device import ModbusDevice, ModbusReader, load_device
 from edge_agent.client import Producer, Trouble, Unacked
 from edge_agent.errors import ProtocolError
 from edge_agent.printable import why
@@ -35,7 +35,7 @@ class Poller:
         diary: where trouble is told, each kind once in a row.
     """
 
-    def __init__(self, device: Device, diary: Diary) -> None:
+    def __init__(self, device: ModbusDevice, diary: Diary) -> None:
         self._device, self._diary = device, diary
         self._reader = ModbusReader(device)
         self._told = ""

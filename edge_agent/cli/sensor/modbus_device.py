@@ -40,7 +40,7 @@ _TYPES: Final = {
 }  # fmt: skip
 
 
-class Register(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ModbusRegister(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One value of a device.
 
     Attributes:
@@ -73,7 +73,7 @@ class Register(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def value(self, raw: bytes) -> float | int | bool:
         """The value of its bytes.
 
-        >>> Register("t", 0, type="i16", scale=0.1).value(bytes.fromhex("00d7"))
+        >>> ModbusRegister("t", 0, type="i16", scale=0.1).value(bytes.fromhex("00d7"))
         21.5
         """
         if self.type == "bool":
@@ -89,19 +89,19 @@ class Register(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return round(found * self.scale + self.offset, self.digits)
 
 
-class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ModbusDevice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A device, as a file describes it. ``interval`` and ``timeout`` are seconds."""
 
     host: Annotated[str, msgspec.Meta(min_length=1)]
     stream: Annotated[str, msgspec.Meta(min_length=1)]
-    register: Annotated[tuple[Register, ...], msgspec.Meta(min_length=1)]
+    register: Annotated[tuple[ModbusRegister, ...], msgspec.Meta(min_length=1)]
     port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 502
     unit: Annotated[int, msgspec.Meta(ge=0, le=255)] = 1
     interval: Annotated[float, msgspec.Meta(ge=0.01)] = 1.0
     timeout: Annotated[float, msgspec.Meta(gt=0, le=60)] = 3.0
 
 
-def load_device(path: Path) -> Device:
+def load_device(path: Path) -> ModbusDevice:
     """The description in a file.
 
     Raises:
@@ -109,7 +109,7 @@ def load_device(path: Path) -> Device:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        device = msgspec.convert(tomllib.loads(text), Device, strict=True)
+        device = msgspec.convert(tomllib.loads(text), ModbusDevice, strict=True)
     except OSError as error:
         raise ConfigError(str(path), "a file that can be read", str(error)) from error
     except (ValueError, msgspec.ValidationError) as error:
@@ -132,7 +132,7 @@ class NotRead(Exception):
 class ModbusReader:
     """Reads a device over one connection, and makes a new one after each trouble."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: ModbusDevice) -> None:
         self._device = device
         self._groups = list(groups_of(device.register))
         self._stream: trio.SocketStream | None = None
@@ -160,7 +160,7 @@ class ModbusReader:
         if stream is not None:
             await trio.aclose_forcefully(stream)
 
-    async def _read_group(self, group: Sequence[Register]) -> dict[str, float | int | bool]:
+    async def _read_group(self, group: Sequence[ModbusRegister]) -> dict[str, float | int | bool]:
         first, last = group[0], group[-1]
         count = last.address + last.size - first.address
         raw = await self._ask(_FUNCTIONS[first.kind], first.address, count)
@@ -211,13 +211,13 @@ class ModbusReader:
         return await _exactly(stream, size - 1)
 
 
-def groups_of(registers: Sequence[Register]) -> Iterator[list[Register]]:
+def groups_of(registers: Sequence[ModbusRegister]) -> Iterator[list[ModbusRegister]]:
     """Registers that are read in one request: neighbours of one kind, without holes, since a hole
     may be an address that the device does not have.
     """
     ordered = sorted(registers, key=lambda each: (each.kind, each.address))
     for _, alike in groupby(ordered, key=lambda each: each.kind):
-        group: list[Register] = []
+        group: list[ModbusRegister] = []
         for each in alike:
             most = _MOST_BITS if each.is_bit else _MOST_REGISTERS
             end = group[-1].address + group[-1].size if group else 0

@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from benchmarks.processes import ROOT, free_port, wait_listening
-from edge_agent.cli.sensor.modbus_device import Device, ModbusReader, Register
+from edge_agent.cli.sensor.modbus_device import ModbusDevice, ModbusReader, ModbusRegister
 from tests.end_to_end.support import AgentProcess, agents, eventually
 from tests.patience import PATIENCE_S
 
@@ -138,7 +138,9 @@ async def test_an_answer_that_is_none_costs_the_connection(answer: bytes, said: 
         listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
         port = listeners[0].socket.getsockname()[1]
         reader = ModbusReader(
-            Device("127.0.0.1", "s", (Register("x", 0),), port=port, unit=7, timeout=PATIENCE_S)
+            ModbusDevice(
+                "127.0.0.1", "s", (ModbusRegister("x", 0),), port=port, unit=7, timeout=PATIENCE_S
+            )
         )
         with pytest.raises(OSError, match=said):
             await reader.read()
@@ -148,7 +150,9 @@ async def test_an_answer_that_is_none_costs_the_connection(answer: bytes, said: 
 async def test_a_device_that_is_silent_is_given_up_after_its_timeout() -> None:
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listeners[0].socket.getsockname()[1]
-    reader = ModbusReader(Device("127.0.0.1", "s", (Register("x", 0),), port=port, timeout=0.05))
+    reader = ModbusReader(
+        ModbusDevice("127.0.0.1", "s", (ModbusRegister("x", 0),), port=port, timeout=0.05)
+    )
     with pytest.raises(OSError, match=r"no answer within 0\.05 s"):
         await reader.read()
     await listeners[0].aclose()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.cli.sensor.modbus_device import Register, groups_of, load_device
+from edge_agent.cli.sensor.modbus_device import ModbusRegister, groups_of, load_device
 from edge_agent.errors import ConfigError
 
 WHOLE = 'host = "meter"\nstream = "plant/meter"\n'
@@ -29,20 +29,21 @@ WHOLE = 'host = "meter"\nstream = "plant/meter"\n'
     ],
 )
 def test_bytes_become_values(type_: str, order: str, text: str, value: float) -> None:
-    register = Register("x", 0, type=type_, order=order)  # type: ignore[arg-type] # of the table
+    register = ModbusRegister("x", 0, type=type_, order=order)  # type: ignore[arg-type] # of the table
     assert register.value(bytes.fromhex(text)) == value
 
 
 def test_a_value_is_scaled_and_rounded() -> None:
-    register = Register("t", 0, type="i16", scale=0.1, offset=-1, digits=2)
+    register = ModbusRegister("t", 0, type="i16", scale=0.1, offset=-1, digits=2)
     assert register.value(bytes.fromhex("00d7")) == 20.5
 
 
 def test_neighbours_are_read_together_and_holes_are_not() -> None:
     registers = [
-        Register("d", 10), Register("a", 0, type="f32"), Register("b", 2), Register("c", 1),
-        Register("i", 3, kind="input"), Register("x", 0, kind="coil", type="bool"),
-        *(Register(f"n{n}", 100 + 2 * n, type="u32") for n in range(70)),
+        ModbusRegister("d", 10), ModbusRegister("a", 0, type="f32"),
+        ModbusRegister("b", 2), ModbusRegister("c", 1),
+        ModbusRegister("i", 3, kind="input"), ModbusRegister("x", 0, kind="coil", type="bool"),
+        *(ModbusRegister(f"n{n}", 100 + 2 * n, type="u32") for n in range(70)),
     ]  # fmt: skip
     groups = [[each.name for each in group] for group in groups_of(registers)]
     assert groups[:3] == [["x"], ["a", "c", "b"], ["d"]]
