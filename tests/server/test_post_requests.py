@@ -66,6 +66,20 @@ async def test_a_known_head_is_not_parsed_again_whatever_comes_in_between(
         assert found == [*(("a", n) for n in range(10)), ("b", 10)]
 
 
+async def test_only_so_many_heads_are_remembered(
+    tmp_path: Path, parsed: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(post_requests, "JUDGED_S", 3600.0)
+    async with serving(tmp_path) as port, raw(port) as stream:
+        paths = [b"/x%d HTTP" % n for n in range(post_requests.HEADS_MAX)]
+        for path in [b"/a HTTP", *paths, *paths]:
+            await answered(stream, request(1).replace(b"/a HTTP", path))
+        assert len(parsed) == len(paths)
+        await answered(stream, request(1).replace(b"/a HTTP", b"/one-more HTTP"))
+        await answered(stream, request(1).replace(b"/a HTTP", paths[0]))
+        assert len(parsed) == len(paths) + 2
+
+
 async def test_the_same_head_is_judged_anew_after_a_while(
     tmp_path: Path, parsed: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
