@@ -22,11 +22,12 @@ from edge_agent.server.handshake import HandshakeRefusal, Post, next_event, read
 #: What may be read of all bodies at one time, as a part of ``limits.in_flight_bytes``.
 _SHARE: Final = 4
 _BUSY_S: Final = (1, 5)
-_READ_BYTES: Final = 64 * 1024
+#: Asked of a socket at a time.
+READ_BYTES: Final = 64 * 1024
 #: Heads of one connection that are remembered: the lengths of bodies differ by some digits.
 HEADS_MAX: Final = 8
 #: How long the same head means the same sender.
-JUDGED_S: Final = 1.0
+JUDGED_S: Final = 10.0
 _HEAD_END: Final = b"\r\n\r\n"
 
 Judge = Callable[[Post], Awaitable[Visitor]]
@@ -64,8 +65,22 @@ class PostRequests:
         self._rest = b""
         self._known: dict[bytes, _KnownHead] = {}
 
-    async def next(self) -> PostRequest:
-        """The next one. Its body counts in ``Parts.posted.reading`` until the caller takes it out.
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing of a next request is at hand."""
+        return self._first is None and not self._rest
+
+    def known(self, data: bytes, now: float) -> PostRequest | None:
+        """The request that is ``data``, if it is a whole one whose head is known."""
+        end = data.find(_HEAD_END) + len(_HEAD_END)
+        known = self._known.get(data[:end])
+        if known is None or len(data) != known.size or now >= known.until:
+            return None
+        return PostRequest(known.post, known.visitor, data[end:])
+
+    async def next(self, came: bytes | None = None) -> PostRequest:
+        """The next one, of which ``came`` was read already (b"": the peer has left). Its body
+        counts in ``Parts.posted.reading`` until the caller takes it out.
 
         Raises:
             HandshakeRefusal: it is not read on.
@@ -76,17 +91,15 @@ class PostRequests:
             return await self._whole(post, visitor, b"")
         data, self._rest = self._rest, b""
         if not data:
-            data = bytes(await self._stream.receive_some(_READ_BYTES))
-        end = data.find(_HEAD_END) + len(_HEAD_END)
-        known = self._known.get(data[:end])
-        if known is not None and len(data) == known.size and trio.current_time() < known.until:
-            body = data[end:]
+            data = bytes(await self._stream.receive_some(READ_BYTES)) if came is None else came
+        known = self.known(data, trio.current_time())
+        if known is not None:
             try:
-                self._count(len(body))
+                self._count(len(known.body))
             except HandshakeRefusal:
-                self._parts.posted.reading -= len(body)
+                self._parts.posted.reading -= len(known.body)
                 raise
-            return PostRequest(known.post, known.visitor, body)
+            return known
         post = await read_post(self._stream, data)
         return await self._whole(post, await self._judge(post), data)
 
@@ -120,7 +133,7 @@ class PostRequests:
         size = 0
         try:
             while True:
-                event = await next_event(self._stream, post.http, _READ_BYTES)
+                event = await next_event(self._stream, post.http, READ_BYTES)
                 if isinstance(event, h11.EndOfMessage):
                     return b"".join(pieces)
                 if not isinstance(event, h11.Data):

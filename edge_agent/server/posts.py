@@ -26,19 +26,14 @@ A connection may carry one request after the other; each is judged anew.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from http import HTTPStatus
-from math import ceil
+from collections.abc import Iterator
 from typing import Final
 
-import msgspec
 import trio
 
-from edge_agent import __version__
 from edge_agent.accepting import linger
 from edge_agent.commit import Closed
-from edge_agent.config import Profile, Rule
+from edge_agent.config import Rule
 from edge_agent.errors import ProtocolError, StoreError
 from edge_agent.record import Run
 from edge_agent.rules import CompiledRules, compile_rules
@@ -46,11 +41,14 @@ from edge_agent.server.closing import not_now, quarantined
 from edge_agent.server.context import Parts, Visitor
 from edge_agent.server.handshake import HandshakeRefusal, Post
 from edge_agent.server.plain_session import plain_source
+from edge_agent.server.post_answers import PostAnswer, response
+from edge_agent.server.post_bodies import PROFILES, messages_of
 from edge_agent.server.post_requests import Judge, PostRequest, PostRequests
 from edge_agent.server.posted_keys import HeldKey
+from edge_agent.server.quick_posts import QuickPosts
 from edge_agent.server.sensor_session import arrival_of
 from edge_agent.server.transport import plain_socket
-from edge_agent.store import Entry, Quarantined
+from edge_agent.store import Entry, Quarantined, Stored
 from edge_agent.wire import (
     REJECT_BYTES_MAX,
     Received,
@@ -61,23 +59,6 @@ from edge_agent.wire import (
 
 #: Refused records that an answer tells of.
 TOLD_MAX: Final = 20
-_MSGPACK: Final = ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack")
-_LINES: Final = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines")
-#: Types that say what the fields mean; rules have the same by these names.
-_PROFILES: Final[dict[str, Profile]] = {
-    "application/senml+json": "senml",
-    "application/cloudevents+json": "cloudevents",
-    "application/cloudevents-batch+json": "cloudevents",
-}
-
-
-@dataclass(slots=True)
-class PostAnswer:
-    """An answer: status, JSON, and seconds to wait where it is no yes."""
-
-    status: int
-    body: dict[str, object]
-    retry_after: float | None = None
 
 
 class Posts:
@@ -99,39 +80,71 @@ class Posts:
         self._limits = parts.wire_limits
         self._idle_s = float(parts.listen.idle_timeout)
         self._is_over = False
+        self._quick: QuickPosts | None = None
+        if self._socket is not None and parts.reader is not None:
+            self._quick = QuickPosts(self._socket, parts.reader, self._requests, parts)
         # Around everything that may end at once: waiting for the peer, not for a commit.
         self._listening = trio.CancelScope()
 
     def end(self) -> None:
         """Take up nothing new. What is being stored is answered."""
         self._is_over = True
+        if self._quick is not None:
+            self._quick.is_over = True
         self._listening.cancel()
 
     async def run(self) -> None:
         """Answer until the peer leaves, falls silent, or `end`."""
-        request: PostRequest | None = None
         while not self._is_over:
+            request: PostRequest | None = None
             try:
                 with trio.CancelScope(deadline=trio.current_time() + self._idle_s) as listening:
                     self._listening = listening
-                    request = await self._requests.next()
+                    request = await self._next(listening)
             except EOFError:
                 return
             except HandshakeRefusal as refusal:
                 # What of the body is still on its way is not read.
                 await self._send(_refused(refusal), is_last=True)
                 return
-            if request is None:
+            if request is not None:
+                if not await self._answer(request):
+                    return
+            elif not await self._answer_rest() and listening.cancelled_caught:
                 return
-            try:
-                told = await self._take(request)
-            finally:
-                self._parts.posted.reading -= len(request.body)
-            is_last = request.is_last or self._is_over
-            await self._send(told, is_last=is_last)
-            if is_last:
-                return
-            request = None
+
+    async def _next(self, listening: trio.CancelScope) -> PostRequest | None:
+        """The next request that is for this task; None: an answer to give comes first."""
+        came: bytes | None = None
+        if self._quick is not None and self._requests.is_at_rest:
+            self._quick.listening = listening
+            came = await self._quick.wait()
+            if came is None:
+                return None
+        return await self._requests.next(came)
+
+    async def _answer(self, request: PostRequest) -> bool:
+        """Whether another request may follow."""
+        try:
+            told = await self._take(request)
+        finally:
+            self._parts.posted.reading -= len(request.body)
+        is_last = request.is_last or self._is_over
+        await self._send(told, is_last=is_last)
+        return not is_last
+
+    async def _answer_rest(self) -> bool:
+        """What the quick way has left to say, once that is known; whether it had."""
+        if self._quick is None:
+            return False
+        unsent, untold = await self._quick.settled()
+        if unsent:
+            await self._send_rest(unsent, is_last=self._is_over)
+        elif isinstance(untold, Stored):
+            await self._send(PostAnswer(200, self._quick.said), is_last=self._is_over)
+        elif untold is not None:
+            await self._send(self._not_now(untold), is_last=self._is_over)
+        return bool(unsent) or untold is not None
 
     async def _take(self, request: PostRequest) -> PostAnswer:
         """Store what a request holds; the answer, once that is durable."""
@@ -155,13 +168,17 @@ class Posts:
         except ProtocolError as error:
             return _error(400, error.code, error.message)
         except (StoreError, Closed) as error:
-            reason = not_now(error, parts.random)  # type: ignore[arg-type] # reading a key fails so, too
-            return _error(503, reason.code, reason.message, reason.retry_after)
+            return self._not_now(error)
+
+    def _not_now(self, error: StoreError | Closed) -> PostAnswer:
+        # What reading a key raises is told alike.
+        reason = not_now(error, self._parts.random)  # type: ignore[arg-type] # see above
+        return _error(503, reason.code, reason.message, reason.retry_after)
 
     async def _store(self, request: PostRequest, key: HeldKey | None) -> PostAnswer:
         parts, visitor, body = self._parts, request.visitor, request.body
         arrival = arrival_of(parts, visitor, visitor.source)
-        messages = _messages(request.post.content_type, body)
+        messages = messages_of(request.post.content_type, body)
         turns: Iterator[Received] = read_in_turns(
             messages, 0, arrival, self._limits, past_failures=len(messages) > 1
         )
@@ -209,19 +226,21 @@ class Posts:
 
     def _profile(self, content_type: str) -> CompiledRules | None:
         """What the type of the body says of it; a profile's memory is for this request alone."""
-        name = _PROFILES.get(content_type)
+        name = PROFILES.get(content_type)
         if name is None:
             return None
         rules, limits = [Rule(name=name, streams=("**",), profile=name)], self._parts.limits
         return compile_rules(rules, self._parts.metrics, limits=limits, timer=trio.current_time)
 
     async def _send(self, told: PostAnswer, *, is_last: bool) -> None:
-        data = _response(told, is_last=is_last)
+        data = response(told, is_last=is_last)
         if self._socket is not None and not is_last:
             # Nearly every answer goes at once, without another turn of the task.
             data = data[_written(self._socket.fileno(), data) :]
-        if not data:
-            return
+        if data:
+            await self._send_rest(data, is_last=is_last)
+
+    async def _send_rest(self, data: bytes, *, is_last: bool) -> None:
         with trio.move_on_after(self._idle_s):
             await self._stream.send_all(data)
             if is_last:
@@ -236,47 +255,6 @@ def _written(descriptor: int, data: bytes) -> int:
         return 0
     except OSError as error:
         raise trio.BrokenResourceError from error
-
-
-def _response(told: PostAnswer, *, is_last: bool) -> bytes:
-    body = msgspec.json.encode(told.body) + b"\n"
-    lines = [
-        f"HTTP/1.1 {told.status} {HTTPStatus(told.status).phrase}",
-        "Content-Type: application/json",
-        f"Content-Length: {len(body)}",
-        f"Server: edge-agent/{__version__}",
-    ]
-    if told.retry_after is not None:
-        lines.append(f"Retry-After: {max(1, ceil(told.retry_after))}")
-    if told.status == HTTPStatus.UNAUTHORIZED:
-        lines.append('WWW-Authenticate: Bearer realm="edge-agent"')
-    if is_last:
-        lines.append("Connection: close")
-    return "\r\n".join([*lines, "", ""]).encode() + body
-
-
-def _messages(content_type: str, body: bytes) -> list[str | bytes]:
-    """The messages in a body, by its type; where that says nothing, by what it looks like."""
-    if content_type in _MSGPACK:
-        return [body]
-    try:
-        text = body.decode()
-    except UnicodeDecodeError as error:
-        at = f"byte {error.start} is no UTF-8"
-        text = f"expected JSON, or msgpack with Content-Type: {_MSGPACK[0]}; {at}"
-        raise ProtocolError("undecodable", text) from None
-    lines = text.splitlines() if "\n" in text.strip() else [text]
-    is_lines = content_type in _LINES or (len(lines) > 1 and _are_whole(lines))
-    return [line for line in lines if line.strip()] or [text] if is_lines else [text]
-
-
-def _are_whole(lines: Sequence[str]) -> bool:
-    """Whether the first line is a value by itself, and not the beginning of a longer one."""
-    try:
-        msgspec.json.decode(lines[0])
-    except (ValueError, RecursionError):
-        return False
-    return True
 
 
 def _unread(received: Received, visitor: Visitor, wall_ns: int) -> Quarantined:
