@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.server
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -43,29 +43,24 @@ def served(folder: Path) -> Iterator[str]:
         server.server_close()
 
 
-def press(url: str, *, times: int, shown: str) -> str:
-    """Open the page, press its button so often, and wait for what it shows."""
+def press(visits: Sequence[tuple[str, int, str]]) -> None:
+    """Open each page, press its button so often, and wait for what it shows."""
     from playwright.sync_api import expect, sync_playwright
 
-    # What makes a test's own authority known to Chromium is a database of certificates, which
-    # Debian's tools for are not here: so it is told not to look, and the agent's TLS is real.
+    # Making an authority known to Chromium takes a database of certificates, and a tool of its own:
+    # so it is told not to look. The agent's TLS is real.
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path="/usr/bin/chromium",
             args=["--no-sandbox", "--ignore-certificate-errors"],
         )
         page = browser.new_page()
-        page.goto(url)
-        for _ in range(times):
-            page.click("#measure")
-        expect(page.locator("#state")).to_contain_text(shown, timeout=PATIENCE_S * 1000)
-        found = page.inner_text("#state")
+        for url, times, shown in visits:
+            page.goto(url)
+            for _ in range(times):
+                page.click("#measure")
+            expect(page.locator("#state")).to_contain_text(shown, timeout=PATIENCE_S * 1000)
         browser.close()
-        return found
-
-
-async def pressed(url: str, *, times: int, shown: str) -> str:
-    return await trio.to_thread.run_sync(partial(press, url, times=times, shown=shown))
 
 
 async def test_a_page_writes_with_a_token_or_from_a_listed_origin_alone(
@@ -86,10 +81,12 @@ async def test_a_page_writes_with_a_token_or_from_a_listed_origin_alone(
             plain = code.replace("wss://greenhouse.local:8765", agent.url)
             (pages / f"{agent.name}.html").write_text(plain.replace("PUT-THE-TOKEN-HERE", ""))
         async with agents(secured, listing, strict):
+            stored = "0 kept, 3 stored"
+            visits = [(f"{origin}/{agent.name}.html", 3, stored) for agent in (secured, listing)]
+            visits.append((f"{origin}/strict.html", 1, "not connected: 1006"))
+            await trio.to_thread.run_sync(press, visits)
             for agent in (secured, listing):
-                await pressed(f"{origin}/{agent.name}.html", times=3, shown="0 kept, 3 stored")
                 assert [one["stream"] for one in await agent.records()] == ["greenhouse/1"] * 3
-            await pressed(f"{origin}/strict.html", times=1, shown="not connected: 1006")
             assert await strict.count() == 0
 
             async def told() -> bool:
