@@ -22,11 +22,11 @@ TRIED = ("post_singles", "post_msgpack", "plain", "tls")
 Way = tuple[str, Shape, int]
 POST: dict[str, Way] = {
     "ws_singles": ("WebSocket, single records, JSON text", Shape(text=True), 50),
-    "post_few": ("POST, the same", Shape(text=True, post=True), 50),
-    "post_singles": ("POST, the same", Shape(text=True, post=True), MANY),
+    "post_few": ("POST, single records, JSON text", Shape(text=True, post=True), 50),
+    "post_singles": ("POST, single records, JSON text", Shape(text=True, post=True), MANY),
     "ws_batches": ("WebSocket, batches of 100, msgpack", Shape(batch=100), 4),
-    "post_msgpack": ("POST, the same", Shape(batch=100, post=True), MANY),
-    "post_json": ("POST, the same as JSON", Shape(batch=100, text=True, post=True), MANY),
+    "post_msgpack": ("POST, batches of 100, msgpack", Shape(batch=100, post=True), MANY),
+    "post_json": ("POST, batches of 100, JSON", Shape(batch=100, text=True, post=True), MANY),
 }  # fmt: skip
 TLS: dict[str, Way] = {
     "plain": ("batches of 100, msgpack", Shape(batch=100), 4),

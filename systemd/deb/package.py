@@ -136,7 +136,7 @@ class Maker:
             doc / "edge-agent.cdx.json",
             sbom.bill(self.agent, others, target, version, self.epoch),
         )
-        for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
             _write(doc / path.relative_to(ROOT), path.read_text())
         lintian = work / "usr/share/lintian/overrides/edge-agent"
         _write(lintian, (SOURCES / "lintian-overrides").read_text())
