@@ -65,7 +65,12 @@ async def test_what_is_usual_goes_the_quick_way_and_the_rest_does_not(
         await stream.send_all(request(b'[{"n": 6}, {"n": 7}]'))
         await receive_until(stream, YES.replace(b"1", b"2"))
         assert len(quick) == 3
-        assert (await numbers(port))[-2:] == [6, 7]
+        await stream.send_all(request(b'{"n": 8}'))
+        await receive_until(stream, YES)
+        # Two to begin with, one, one of lines, two, one and one: one sender, whatever its heads.
+        counted = [one.next for one in port.server.connections() if one.source == "127.0.0.1"]
+        assert counted == [8]
+        assert (await numbers(port))[-3:] == [6, 7, 8]
 
 
 async def test_its_answer_waits_for_the_disk_and_what_comes_meanwhile_for_the_answer(
