@@ -24,7 +24,7 @@ from edge_agent.server.post_bodies import one_message
 from edge_agent.server.post_requests import READ_BYTES, PostRequest, PostRequests
 from edge_agent.server.sensor_session import arrival_of
 from edge_agent.store import Entry, Stored
-from edge_agent.wire import read_in_turns
+from edge_agent.wire import Learner, read_in_turns
 
 #: What a request costs the others' turn, in bytes, beside its own.
 _REQUEST_BYTES: Final = 1024
@@ -48,6 +48,8 @@ class QuickPosts:
         self._socket, self._reader, self._requests = socket, reader, requests
         self._parts, self._limits = parts, parts.wire_limits
         self._idle_s = float(parts.listen.idle_timeout)
+        # What its records have in common; it spares a third of reading a batch.
+        self._learner = Learner()
         self.listening = trio.CancelScope()
         self.is_over = False
         self._came: bytes | None = None
@@ -129,7 +131,7 @@ class QuickPosts:
         if message is None or parts.rates.is_limited or parts.rules.are_any:
             return False
         arrival = arrival_of(parts, visitor, visitor.source)
-        received = next(read_in_turns([message], 0, arrival, self._limits))
+        received = next(read_in_turns([message], 0, arrival, self._limits, self._learner))
         if not received.is_last or received.failure or received.rejects or not received.runs:
             return False
         try:
