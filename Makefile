@@ -18,6 +18,7 @@
 #   make release        wheels and sdist in dist/, tried in fresh environments; nothing is uploaded
 #   make deb            packages for Debian 12 and 13, amd64 and arm64, in dist/
 #   make deb-test       the same, and their life in real systems (as root; needs lintian, mmdebstrap)
+#   make sensors        the pages for Node.js and Node-RED, run by the real ones (needs npm; 117 MB)
 #   make docs           docs/configuration.md anew from its declarations; then all pages as a site, build/site
 #   make pictures       docs/pictures anew, of an agent that is started for them (needs chromium)
 #   make audit          whether anything in the locks has a known weakness; a line that is down is no failure
@@ -46,12 +47,16 @@ INPUTS := pyproject.toml requirements.lock requirements-dev.lock
 KEY := $(shell { cat $(INPUTS); $(PYTHON) -c 'import sys; print(sys.version, sys.prefix)'; pwd; } 2>&1 | cksum | cut -d' ' -f1)
 INSTALL = -m pip --disable-pip-version-check install --quiet
 
+NPM := $(VENV)/npm
+NPM_LOCK := tests/docs/sensors/npm/package-lock.json
+NPM_KEY := $(shell cksum < $(NPM_LOCK) | cut -d' ' -f1)
+
 # Hundreds of agents are started by the tests. Where the environment forbids to keep what was
 # compiled, each of them would compile a hundred and fifty modules anew: half of a start's time.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test types suite test-pythons test-floors test-loaded test-pages test-sealed explore crash fuzz abuse bench bench-smoke \
-	coverage nightly client release deb deb-test docs pictures audit lock clean python
+	coverage nightly client release deb deb-test sensors docs pictures audit lock clean python
 
 run: $(VENV)/run-$(KEY)
 	@$(BIN) -m edge_agent demo $(ARGS)
@@ -119,6 +124,9 @@ bench: $(VENV)/test-$(KEY)
 bench-smoke: $(VENV)/test-$(KEY)
 	$(BIN) -m benchmarks --tiny $(ARGS)
 
+sensors: $(NPM)/done-$(NPM_KEY)
+	EDGE_AGENT_NPM=$(NPM) $(BIN) -m pytest -q tests/docs/sensors/npm $(ARGS)
+
 docs: $(VENV)/test-$(KEY)
 	$(BIN) -m edge_agent.config.reference > docs/configuration.md
 	$(BIN) -m edge_agent.ops.grafana > docs/grafana/edge-agent.json
@@ -165,6 +173,15 @@ $(VENV)/test-$(KEY): | python
 	@if [ "$$(id -u)" = 0 ] && command -v systemd-nspawn > /dev/null && [ -x /usr/bin/python3 ]; then \
 	    $(BIN) tests/systemd/wheelhouse.py $(VENV)/wheelhouse; fi
 	@touch $(VENV)/run-$(KEY) $@
+
+# Exactly the files whose hashes stand in the lock, and no program of theirs runs at the set-up. The
+# lock names no host; `npm install --package-lock-only` in that folder renews it.
+$(NPM)/done-$(NPM_KEY): | $(VENV)/test-$(KEY)
+	@command -v npm > /dev/null || { echo "make sensors needs npm. On Debian: apt install npm"; exit 1; }
+	@echo "Setting up $(NPM) ..."
+	@rm -rf $(NPM) && mkdir $(NPM) && cp $(dir $(NPM_LOCK))package*.json $(NPM)
+	@cd $(NPM) && npm ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
 
 $(VENV)/run-$(KEY): | python
 	@echo "Setting up $(VENV) ..."

@@ -20,6 +20,7 @@ from benchmarks.processes import Agent, Load, Server, free_port
 from benchmarks.readback import verify
 from benchmarks.records import RECORD_BYTES
 from benchmarks.table import Row
+from edge_agent.tls import make_ca
 
 #: So that the last group of a run, which nothing fills, does not wait for the default's second.
 #: Groups before it close early because they are full (`store.group_bytes`), whatever this says.
@@ -35,16 +36,24 @@ class Shape:
     batch: int = 1
     text: bool = False
     interval: str = SHORT
+    post: bool = False
+    tls: bool = False
 
 
 def agent_run(folder: Path, *, records: int, connections: int, shape: Shape) -> Row:
     """One run: fresh agent, load, stop, read back."""
     shutil.rmtree(folder, ignore_errors=True)
-    agent = Agent(folder, f'[log.main]\ncommit_interval = "{shape.interval}"\n')
+    config, ca_file = f'[log.main]\ncommit_interval = "{shape.interval}"\n', ""
+    if shape.tls:
+        files = make_ca(folder / "tls", ["127.0.0.1"])
+        ca_file = str(files.ca)
+        config += f'[listen]\ntls_certificate = "{files.certificate}"\ntls_key = "{files.key}"\n'
+    agent = Agent(folder, config)
     try:
         load = Load(
-            agent.port, records=records, batch=shape.batch, connections=connections,
-            text=shape.text,
+            agent.port, module="benchmarks.post_load" if shape.post else "benchmarks.load",
+            records=records, batch=shape.batch, connections=connections, text=shape.text,
+            ca_file=ca_file,
         )  # fmt: skip
         cpu = agent.cpu_seconds()
         result = load.run()
@@ -52,7 +61,7 @@ def agent_run(folder: Path, *, records: int, connections: int, shape: Shape) -> 
         peak = agent.memory_mb("VmHWM")
     finally:
         agent.stop()
-    verify(folder / "data", result["acked"], result["checksums"])
+    verify(folder / "data", result["acked"], result["checksums"], by_stream=shape.post)
     return Row(
         records=result["acked"], seconds=result["seconds"], cpu_seconds=cpu,
         facts={"peak_rss_mb": peak, "load_cpu": result["cpu"]},

@@ -74,10 +74,22 @@ def frame(payload: bytes, *, text: bool = False) -> bytes:
     return frames([payload], text=text)
 
 
-def open_socket(host: str, port: int, path: str, subprotocol: str) -> tuple[socket.socket, bytes]:
-    """Connect and upgrade; the socket and what came behind the answer's head."""
+def connected(host: str, port: int, ca_file: str = "") -> socket.socket:
+    """A connection; by TLS where an authority is named."""
     connection = socket.create_connection((host, port), timeout=20)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if not ca_file:
+        return connection
+    from benchmarks.tls_socket import pumped_context
+
+    return pumped_context(ca_file).wrap_socket(connection, server_hostname=host)
+
+
+def open_socket(
+    host: str, port: int, path: str, subprotocol: str, ca_file: str = ""
+) -> tuple[socket.socket, bytes]:
+    """Connect and upgrade; the socket and what came behind the answer's head."""
+    connection = connected(host, port, ca_file)
     key = base64.b64encode(os.urandom(16)).decode()
     connection.sendall(
         f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\n"
@@ -116,9 +128,9 @@ def payloads(incoming: bytes) -> tuple[list[bytes], bytes]:
     return found, incoming[at:]
 
 
-def open_session(host: str, port: int, path: str, source: str) -> Session:
+def open_session(host: str, port: int, path: str, source: str, ca_file: str = "") -> Session:
     """Upgrade, say hello, take the welcome."""
-    sock, rest = open_socket(host, port, path, "edge-agent.v1+json")
+    sock, rest = open_socket(host, port, path, "edge-agent.v1+json", ca_file)
     sock.sendall(frame(json.dumps({"type": "hello", "source": source}).encode(), text=True))
     while True:
         answers, rest = payloads(rest)
@@ -163,6 +175,7 @@ class Task:
     source: str = "bench"
     peer: str = ""  # a name of `benchmarks.peers.PEERS`; by itself: the agent's session protocol
     host: str = "127.0.0.1"
+    ca_file: str = ""  # of the agent's certificate; by itself: without TLS
 
     def count(self, index: int) -> int:
         """Records of connection ``index``."""
@@ -184,7 +197,7 @@ def session_flow(task: Task, index: int, *, chunk_records: int = CHUNK_RECORDS) 
     chunks = [frames(bodies[cut], text=task.text) for cut in cuts]
     upto = [min(cut.stop * task.batch, task.count(index)) for cut in cuts]
     source = f"{task.source}/{index}"
-    session = open_session(task.host, task.port, f"/ingest/bench/{index}", source)
+    session = open_session(task.host, task.port, f"/ingest/bench/{index}", source, task.ca_file)
     return Flow(
         session.socket, chunks, upto, session.window, receiver(session.next),
         window_bytes=session.window_bytes, source=source, rest=session.rest,

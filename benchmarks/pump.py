@@ -160,7 +160,10 @@ def receive(flow: Flow) -> None:
     Raises:
         ConnectionError: the other side closed.
     """
-    data = flow.socket.recv(RECEIVE_BYTES)
+    try:
+        data = flow.socket.recv(RECEIVE_BYTES)
+    except BlockingIOError:
+        return  # Of TLS, half a record.
     if not data:
         raise ConnectionError(f"{flow.source or 'the server'}: closed before all was acked")
     flow.receive(flow, data)

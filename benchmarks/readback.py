@@ -14,10 +14,13 @@ from edge_agent.store import Block, Engine, RunView, StoreSettings
 READ_BYTES = 4 * 1024 * 1024
 
 
-def verify(data: Path, acked: int, checksums: Mapping[str, Sequence[int]]) -> None:
-    """Compare the store under ``data`` with what was acked: count, and CRC-32 of each source.
+def verify(
+    data: Path, acked: int, checksums: Mapping[str, Sequence[int]], *, by_stream: bool = False
+) -> None:
+    """Compare the store under ``data`` with what was acked: count, and CRC-32 of each source, or
+    of each stream.
 
-    ``checksums`` maps a source to its number of records and the CRC of their bytes, joined; empty
+    ``checksums`` maps its name to its number of records and the CRC of their bytes, joined; empty
     where the records were sent as JSON and so are stored in other bytes. The agent must have ended.
 
     Raises:
@@ -33,16 +36,17 @@ def verify(data: Path, acked: int, checksums: Mapping[str, Sequence[int]]) -> No
                 if not isinstance(block, Block):
                     raise SystemExit(f"{data}: the store has a gap: {block}")
                 for run in block.runs():
-                    counts[run.source] += run.count
-                    crcs[run.source] = zlib.crc32(body_of(run), crcs[run.source])
+                    name = run.stream if by_stream else run.source
+                    counts[name] += run.count
+                    crcs[name] = zlib.crc32(body_of(run), crcs[name])
             after = items[-1].last
     finally:
         engine.close()
     if sum(counts.values()) != acked:
         raise SystemExit(f"{data}: {acked} records were acked, {sum(counts.values())} are stored")
-    for source, (count, crc) in checksums.items():
-        if (counts[source], crcs[source]) != (count, crc):
-            raise SystemExit(f"{data}: what is stored of {source} is not what was acked")
+    for name, (count, crc) in checksums.items():
+        if (counts[name], crcs[name]) != (count, crc):
+            raise SystemExit(f"{data}: what is stored of {name} is not what was acked")
 
 
 def body_of(run: RunView) -> memoryview:

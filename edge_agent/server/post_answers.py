@@ -1,0 +1,38 @@
+"""The answer to a POST, and its bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from math import ceil
+
+import msgspec
+
+from edge_agent import __version__
+
+
+@dataclass(slots=True)
+class PostAnswer:
+    """An answer: status, JSON, and seconds to wait where it is no yes."""
+
+    status: int
+    body: dict[str, object]
+    retry_after: float | None = None
+
+
+def response(told: PostAnswer, *, is_last: bool) -> bytes:
+    """The whole HTTP response; ``is_last``: the connection is closed behind it."""
+    body = msgspec.json.encode(told.body) + b"\n"
+    lines = [
+        f"HTTP/1.1 {told.status} {HTTPStatus(told.status).phrase}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        f"Server: edge-agent/{__version__}",
+    ]
+    if told.retry_after is not None:
+        lines.append(f"Retry-After: {max(1, ceil(told.retry_after))}")
+    if told.status == HTTPStatus.UNAUTHORIZED:
+        lines.append('WWW-Authenticate: Bearer realm="edge-agent"')
+    if is_last:
+        lines.append("Connection: close")
+    return "\r\n".join([*lines, "", ""]).encode() + body

@@ -1,0 +1,66 @@
+"""The messages in the body of a POST: by its type, or else by what it looks like."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from edge_agent.config import Profile
+from edge_agent.errors import ProtocolError
+from edge_agent.wire import TooBigMessage
+
+MSGPACK: Final = ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack")
+_LINES: Final = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines")
+#: Types that say what the fields mean; rules have the same by these names.
+PROFILES: Final[dict[str, Profile]] = {
+    "application/senml+json": "senml",
+    "application/cloudevents+json": "cloudevents",
+    "application/cloudevents-batch+json": "cloudevents",
+}
+
+
+def one_message(content_type: str, body: bytes) -> str | bytes | None:
+    """The message, where it is a single one and means itself; None otherwise."""
+    if content_type in MSGPACK:
+        return body
+    if content_type in PROFILES or b"\n" in body.rstrip():
+        return None
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def messages_of(content_type: str, body: bytes, lines_max: int) -> list[str | bytes]:
+    """The messages in a body, by its type; where that says nothing, by what it looks like.
+
+    Raises:
+        ProtocolError: no UTF-8, or more lines than a message may have records: each is read by
+            itself, and a mebibyte of the shortest would take half a minute.
+    """
+    if content_type in MSGPACK:
+        return [body]
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        at = f"byte {error.start} is no UTF-8"
+        text = f"expected JSON, or msgpack with Content-Type: {MSGPACK[0]}; {at}"
+        raise ProtocolError("undecodable", text) from None
+    first, further, _ = text.strip().partition("\n")
+    if content_type not in _LINES and not (further and _is_whole(first)):
+        return [text]
+    if text.count("\n") > lines_max:
+        told = f"a body has at most {lines_max} lines (limits.batch_records)"
+        raise TooBigMessage(told)
+    # Nothing else ends a line: JSON may have U+2028 in its text as it is.
+    return [line for line in text.split("\n") if line.strip()] or [text]
+
+
+def _is_whole(line: str) -> bool:
+    """Whether a line is a value by itself, and not the beginning of a longer one."""
+    try:
+        msgspec.json.decode(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
