@@ -19,8 +19,9 @@ FILES = {
 #: The parts, floor by floor from the ground.
 PARTS = """
 errors | record stream_names aggregates metrics filter clock_note time_format moments files
-printable access zstd field_path measures field_paths | wire session store config clock backoff
-dial supervise connection_quota refused_peers journal_tail accepting render columnar csv_rows |
+printable access zstd field_path measures field_paths block_device | wire session
+store config clock backoff dial supervise connection_quota refused_peers journal_tail accepting
+render columnar csv_rows |
 commit history log client tls copied_sources rules | live digest answering asking forward wear
 scrubber tokens |
 server ops | wiring startup renewal rule_reload agent | cli | __main__

@@ -220,6 +220,7 @@ def store_status(
         sources_max=store.sources_max if store else config.limits.sources,
         sources_of=store.sources_of if store else {},
         sources_lacking=store.lacking if store else {},
+        page_bytes=store.page_bytes if store else 0,
     )
 
 

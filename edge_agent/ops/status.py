@@ -194,7 +194,8 @@ class StoreStatus:
     ``scrub_finished``: when the last pass over all checksums ended; ``scrub_blocks`` were checked
     in the present one, ``scrub_damaged`` failed since the agent started. ``sources_of``: how many
     of the ``sources_max`` each token has, "" for those of nobody; ``sources_lacking``: who found no
-    place for one more in the last ten minutes, with what it may have.
+    place for one more in the last ten minutes, with what it may have. ``page_bytes``: what the
+    file is written in, on which the bytes of a commit depend; 0 while it is not known.
     """
 
     path: str
@@ -217,6 +218,7 @@ class StoreStatus:
     sources_max: int = 0
     sources_of: dict[str, int] = field(default_factory=dict)
     sources_lacking: dict[str, int] = field(default_factory=dict)
+    page_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ class StoreStatistics:
     much the clock, said to be set, contradicts what is known; 0 while it does not. ``sources_of``:
     how many sources each identity has, "" for those that belong to nobody; ``lacking``: identities
     that found no place for one more in the last `LACKING_NS`, with what each may have.
+    ``page_bytes``: what the file is written in, a page of memory where it was made.
     """
 
     size: int
@@ -56,6 +57,7 @@ class StoreStatistics:
     sources_max: int = 0
     sources_of: dict[str, int] = field(default_factory=dict)
     lacking: dict[str, int] = field(default_factory=dict)
+    page_bytes: int = 0
 
 
 def statistics_of(
@@ -97,4 +99,5 @@ def statistics_of(
         settings.sources_max,
         {owner: held for owner, held in state.shares.items() if held > 0},
         lacking,
+        page_bytes,
     )
