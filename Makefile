@@ -19,6 +19,7 @@
 #   make deb            packages for Debian 12 and 13, amd64 and arm64, in dist/
 #   make deb-test       the same, and their life in real systems (as root; needs lintian, mmdebstrap)
 #   make sensors        the pages for Node.js and Node-RED, run by the real ones (needs npm; 117 MB)
+#   make arm64          the arm64 package in an emulator (as root; needs qemu-user-static, mmdebstrap)
 #   make docs           docs/configuration.md anew from its declarations; then all pages as a site, build/site
 #   make pictures       docs/pictures anew, of an agent that is started for them (needs chromium)
 #   make audit          whether anything in the locks has a known weakness; a line that is down is no failure
@@ -56,7 +57,7 @@ NPM_KEY := $(shell cksum < $(NPM_LOCK) | cut -d' ' -f1)
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test types suite test-pythons test-floors test-loaded test-pages test-sealed explore crash fuzz abuse bench bench-smoke \
-	coverage nightly client release deb deb-test sensors docs pictures audit lock clean python
+	coverage nightly client release deb deb-test sensors arm64 docs pictures audit lock clean python
 
 run: $(VENV)/run-$(KEY)
 	@$(BIN) -m edge_agent demo $(ARGS)
@@ -108,6 +109,8 @@ nightly: $(VENV)/test-$(KEY)
 	@$(MAKE) --no-print-directory test-sealed ARGS=
 	$(BIN) -m tests.crash $(ARGS)
 	@$(MAKE) --no-print-directory fuzz ARGS=
+	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory arm64 ARGS=; \
+	else echo "make arm64 needs root: left out"; fi
 
 # FUZZ_SHARE=0.1: a tenth of it.
 FUZZ_SHARE ?= 1
@@ -161,6 +164,16 @@ deb-test: $(VENV)/test-$(KEY)
 	$(BIN) -m systemd.deb --dist build/deb/before --version 0.0.9 --level 0 --machine "$$(dpkg --print-architecture)" \
 	    > /dev/null && wait $$roots
 	EDGE_AGENT_DEBS=build/deb $(BIN) -m pytest --numprocesses=2 --dist=loadgroup -q tests/systemd/packages $(ARGS)
+
+# The newest release; RELEASE=bookworm for the one before.
+RELEASE ?= trixie
+ARM64 := build/arm64/$(RELEASE)
+arm64: $(VENV)/test-$(KEY)
+	@rm -rf $(ARM64)/debs
+	@$(BIN) -m tests.systemd.arm64.root $(RELEASE) $(ARM64)/root & root=$$!; \
+	$(BIN) -m systemd.deb --release $(RELEASE) --machine arm64 --dist $(ARM64)/debs && wait $$root
+	EDGE_AGENT_ARM64=$(ARM64) $(BIN) -m tests.systemd.arm64.emulated \
+	    $(BIN) -m pytest -q tests/systemd/arm64 $(ARGS)
 
 # What is installed has one of the hashes of the lock, or nothing is. The project itself has none: it
 # is put in last, takes nothing along, and is built with the hatchling that the lock names.

@@ -35,7 +35,7 @@ Floors; imports only go down (``tests/test_architecture.py`` enforces it):
                                       who is heard, who may be connected, and who was refused
 0     ``errors``, ``record``, ``stream_names``, ``aggregates``, ``metrics``,
       ``clock_note``, ``time_format``, ``files``, ``printable``,
-      ``access``, ``http_framing``, ``zstd``
+      ``access``, ``http_framing``, ``zstd``, ``block_device``
                                       values, and what reads and shows them
 ===== =============================== ========================================================
 

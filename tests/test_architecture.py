@@ -19,7 +19,7 @@ FILES = {
 #: The parts, floor by floor from the ground.
 PARTS = """
 errors | record stream_names aggregates metrics filter clock_note time_format moments files
-printable access zstd http_framing field_path measures field_paths conditions seal |
+printable access zstd http_framing field_path measures field_paths conditions seal block_device |
 wire session store config clock backoff
 dial supervise connection_quota refused_peers journal_tail kept_sockets accepting render columnar
 csv_rows certificate_life audit |

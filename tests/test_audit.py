@@ -39,8 +39,8 @@ from tests.patience import PATIENCE_S, limited
 #: Commands that change nothing of what is kept, sent, or who may come. What they write is a file of
 #: whoever calls them (backup, export, config init), or records, which come in as a sensor's do.
 NO_ORDERS = """
-run; demo; send; sensor host; sensor mqtt; sensor modbus; tail; query; status; top; export; import; doctor;
-upstream list; upstream test; consumer list; quarantine list; quarantine show; backup; check;
+run; demo; send; sensor host; sensor mqtt; sensor modbus; tail; query; status; top; export; import;
+doctor; upstream list; upstream test; consumer list; quarantine list; quarantine show; backup; check;
 config init; config check; config show; rules test; source list; token list; bench
 """
 

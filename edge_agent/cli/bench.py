@@ -21,8 +21,8 @@ from pathlib import Path
 
 import click
 
+from edge_agent.block_device import IN_MEMORY, file_system_of
 from edge_agent.cli.common import Failure
-from edge_agent.cli.doctor.disk import IN_MEMORY, file_system_of
 from edge_agent.cli.progress import ProgressBar
 from edge_agent.clock import SystemClock
 from edge_agent.ops.figures import cpu_seconds

@@ -166,8 +166,10 @@ def _logs(status: dict[str, Any]) -> Any:
 
 def _card(status: dict[str, Any]) -> Any:
     wear = status["wear"]
+    # An agent of an earlier version does not tell its pages.
+    pages = status["store"].get("page_bytes", 0)
     table = _table(
-        "written to the card",
+        "written to the card" + (f", in pages of {size(pages)}" if pages else ""),
         ("a day", True),
         ("by everybody", True),
         ("a commit", True),

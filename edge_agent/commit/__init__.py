@@ -8,9 +8,10 @@ entry has been synced, never earlier. One task, `Committer.run`, does all commit
 `Committer.append` waits where there is no room, `Committer.offer` says so instead. Nobody needs a
 task to learn of the answer: `Ticket.watcher` is called with it, in Trio's thread.
 
-**Pacing.** A synced transaction writes some 26 KB however little it holds, so commits are paced.
-An entry may wait for the shortest ``commit_interval`` of the logs that it writes to. The earliest
-of these deadlines commits everything that waits, of all logs: so each commit is a prefix of what
+**Pacing.** A synced transaction writes some 35 KB to the device however little it holds (65 KB
+where pages have 16 KiB), so commits are paced. An entry may wait for the shortest
+``commit_interval`` of the logs that it writes to. The earliest of these
+deadlines commits everything that waits, of all logs: so each commit is a prefix of what
 every source sent, and one cumulative ack per source stays true. A full group (`GroupLimits`) goes
 early; what is left over still follows in order, because groups are cut from the front. While one
 group commits, the next one gathers. At rest there is no timer but retention's, once in ten minutes.

@@ -226,6 +226,7 @@ def store_status(
         sources_of=store.sources_of if store else {},
         sources_lacking=store.lacking if store else {},
         key_id=store.key_id if store else "",
+        page_bytes=store.page_bytes if store else 0,
     )
 
 

@@ -195,7 +195,8 @@ class StoreStatus:
     in the present one, ``scrub_damaged`` failed since the agent started. ``sources_of``: how many
     of the ``sources_max`` each token has, "" for those of nobody; ``sources_lacking``: who found no
     place for one more in the last ten minutes, with what it may have. ``key_id``: of the key that
-    seals what is stored, "" where none does.
+    seals what is stored, "" where none does. ``page_bytes``: what the file is written in, on which
+    the bytes of a commit depend; 0 while it is not known.
     """
 
     path: str
@@ -219,6 +220,7 @@ class StoreStatus:
     sources_of: dict[str, int] = field(default_factory=dict)
     sources_lacking: dict[str, int] = field(default_factory=dict)
     key_id: str = ""
+    page_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ unless that is us, belongs to another identity, or they say nothing new or nothi
 forwarders pass them on.
 
 **A backlog** does not wait for the commit interval. The interval spares the disk: a commit writes
-some 26 KB however little it holds. An agent that has `BACKLOG_BYTES` in flight brings ten times
+some 35 KB however little it holds. An agent that has `BACKLOG_BYTES` in flight brings ten times
 that, so its blocks are wanted soon, and those that come within `BACKLOG_S` of it too. Else the end
 of every backlog, and each window smaller than a full group, would wait a second.
 """

@@ -25,6 +25,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from edge_agent.block_device import PROC, SYS, disk_of, first_text
+
 logger = logging.getLogger(__name__)
 
 #: What tells files and cards apart, in a fixed order; see the module's docstring.
@@ -36,7 +38,7 @@ _STATX_BTIME = 0x800
 _AT_FDCWD = -100
 #: Of struct statx: where ``stx_mask`` and ``stx_btime`` (seconds, nanoseconds) are, and its size.
 _MASK, _BTIME, _SIZE = slice(0, 4), 80, 256
-_BLOCK_DEVICES = Path("/sys/dev/block")
+_ROOTS = (SYS, PROC)
 _CARD_IDS = ("device/cid", "device/wwid", "wwid")
 
 
@@ -98,18 +100,5 @@ def _birth(file: Path) -> bytes:
 
 
 def _card(file: Path) -> bytes:
-    try:
-        device = file.stat().st_dev
-        block = (_BLOCK_DEVICES / f"{os.major(device)}:{os.minor(device)}").resolve(strict=True)
-    except OSError:
-        return b""
-    # A partition lies below its disk.
-    for folder in (block, block.parent):
-        for name in _CARD_IDS:
-            try:
-                found = (folder / name).read_bytes().strip()
-            except OSError:
-                continue
-            if found:
-                return found
-    return b""
+    disk = disk_of(file, *_ROOTS)
+    return b"" if disk is None else first_text(disk, _CARD_IDS).encode()

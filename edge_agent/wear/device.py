@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-_BLOCK_DEVICES = Path("/sys/dev/block")
+from edge_agent.block_device import MEMORY_DISKS, PROC, SYS, device_of, disk_of, first_text
+
 _SECTOR_BYTES = 512  # in /sys/.../stat, whatever the device's own sectors are
 #: Of nearly every file system on a card.
 _BLOCK_BYTES = 4096
@@ -96,50 +97,28 @@ def written_of(folder: Path) -> Written:
     The device's counts everything, the file system's journal and other programs included; the
     process's leaves the journal out.
     """
-    path = _device_of(folder, _BLOCK_DEVICES) / "stat"
-    if path.exists():
-        return Written("counted by the device, other programs included", path)
+    device = device_of(folder)
+    if device is not None and (device / "stat").exists():
+        return Written("counted by the device, other programs included", device / "stat")
     return by_process()
 
 
-def card_of(folder: Path, devices: Path = _BLOCK_DEVICES) -> Written | None:
+def card_of(folder: Path, sys: Path = SYS, proc: Path = PROC) -> Written | None:
     """The counter of the whole card under ``folder``, all of its partitions; None where no
-    single device is below (in memory, over a network, btrfs, an overlay).
+    single device is below (over a network, an overlay), or one that does not wear (memory).
     """
-    device = _whole_device_of(folder, devices)
-    if device is None or not (device / "stat").exists():
+    disk = disk_of(folder, sys, proc)
+    if disk is None or disk.name.startswith(MEMORY_DISKS) or not (disk / "stat").exists():
         return None
-    return Written(f"counted by {device.name}, everything on it included", device / "stat")
+    return Written(f"counted by {disk.name}, everything on it included", disk / "stat")
 
 
-def name_of(folder: Path, devices: Path = _BLOCK_DEVICES) -> str:
+def name_of(folder: Path, sys: Path = SYS, proc: Path = PROC) -> str:
     """What tells the card under ``folder`` from any other, as its maker numbered it; "" where it
     does not say.
     """
-    device = _whole_device_of(folder, devices)
-    if device is None:
-        return ""
-    for file in _SERIALS:
-        try:
-            name = (device / file).read_text(errors="replace").strip()
-        except OSError:
-            continue
-        if name:
-            return name[:100]
-    return ""
-
-
-def _whole_device_of(folder: Path, devices: Path) -> Path | None:
-    try:
-        device = _device_of(folder, devices).resolve(strict=True)
-    except OSError:
-        return None
-    return device.parent if (device / "partition").exists() else device
-
-
-def _device_of(folder: Path, devices: Path) -> Path:
-    number = folder.stat().st_dev
-    return devices / f"{os.major(number)}:{os.minor(number)}"
+    disk = disk_of(folder, sys, proc)
+    return "" if disk is None else first_text(disk, _SERIALS)[:100]
 
 
 def _by_this_process() -> int:

@@ -8,6 +8,7 @@ import pytest
 
 from edge_agent.store import copy_signs
 from edge_agent.store.copy_signs import medium_of, note_opening, noted_openings, nowhere
+from tests.boards import DISKS, Board
 
 STORE, OTHER = "5f" * 16, "6f" * 16
 ONE, TWO = b"\1" * 8, b"\2" * 8
@@ -33,21 +34,20 @@ def test_what_cannot_be_read_says_nothing(tmp_path: Path) -> None:
     assert nowhere(tmp_path) == ()
 
 
+@pytest.mark.parametrize("kind", ["ext4", "btrfs"])
 def test_a_card_says_its_serial_on_the_device_that_the_file_is_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    device = tmp_path.stat().st_dev
-    disk = tmp_path / "devices" / "mmcblk0"
-    (disk / "mmcblk0p2").mkdir(parents=True)
-    (disk / "device").mkdir()
-    (disk / "device" / "cid").write_text("0353445342313647801234567801\n")
-    blocks = tmp_path / "block"
-    blocks.mkdir()
-    (blocks / f"{os.major(device)}:{os.minor(device)}").symlink_to(disk / "mmcblk0p2")
-    monkeypatch.setattr(copy_signs, "_BLOCK_DEVICES", blocks)
+    board, card = Board(tmp_path), DISKS["Pi 4, SD"]
+    part = board.disk(card)
+    if kind == "btrfs":
+        board.mount(tmp_path, kind, "/dev/mmcblk0p2")
+    else:
+        board.holds(part, tmp_path)
+    monkeypatch.setattr(copy_signs, "_ROOTS", (board.sys, board.proc))
     one = medium_of(tmp_path)[1]
     assert len(one) == 16
-    (disk / "device" / "cid").write_text("0353445342313647809999999901\n")
+    (part.parent / "device/cid").write_text("0353445342313647809999999901\n")
     assert medium_of(tmp_path)[1] not in ("", one)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from edge_agent.wear import Written, by_agent, by_process, card_of, written_of
 from edge_agent.wear.device import name_of
+from tests.boards import DISKS, Board
 
 
 def test_what_is_written_and_synced_is_counted(tmp_path: Path) -> None:
@@ -58,40 +59,21 @@ def test_what_is_sent_to_a_socket_is_not_written() -> None:
     theirs.close()
 
 
-def devices(tmp_path: Path, *, partition: bool) -> Path:
-    """A /sys/dev/block in which the device below ``tmp_path`` is ``mmcblk0`` or its part 2."""
-    card = tmp_path / "sys" / "mmcblk0"
-    device = card / "mmcblk0p2" if partition else card
-    device.mkdir(parents=True)
-    (card / "stat").write_text("1 0 2 3 4 0 100 5 0 0 0")
-    if partition:
-        (device / "stat").write_text("1 0 2 3 4 0 40 5 0 0 0")
-        (device / "partition").write_text("2")
-    number = tmp_path.stat().st_dev
-    links = tmp_path / "links"
-    links.mkdir()
-    (links / f"{os.major(number)}:{os.minor(number)}").symlink_to(device)
-    return links
-
-
 def test_of_a_partition_the_whole_card_is_counted(tmp_path: Path) -> None:
-    for partition in (True, False):
-        below = tmp_path / str(partition)
-        below.mkdir()
-        card = card_of(below, devices(below, partition=partition))
-        assert card is not None and card.bytes() == 100 * 512
-        assert "mmcblk0" in card.source
+    board, card = Board(tmp_path), DISKS["Pi 4, SD"]
+    board.holds(board.disk(card), tmp_path)
+    found = card_of(tmp_path, board.sys)
+    assert found is not None and found.bytes() == 100 * 512
+    assert "mmcblk0" in found.source
 
 
 def test_what_lies_on_no_single_device_has_no_card(tmp_path: Path) -> None:
-    assert card_of(tmp_path, tmp_path / "nowhere") is None
+    board = Board(tmp_path)
+    assert card_of(tmp_path, board.sys, board.proc) is None
+    assert name_of(tmp_path, board.sys, board.proc) == ""
 
 
 def test_a_card_is_known_by_the_number_that_its_maker_gave_it(tmp_path: Path) -> None:
-    links = devices(tmp_path, partition=True)
-    assert name_of(tmp_path, links) == ""
-    identity = tmp_path / "sys" / "mmcblk0" / "device"
-    identity.mkdir()
-    (identity / "cid").write_text("035344534c3332478011223344556677\n")
-    assert name_of(tmp_path, links) == "035344534c3332478011223344556677"
-    assert name_of(tmp_path, tmp_path / "nowhere") == ""
+    board, card = Board(tmp_path), DISKS["Pi 4, SD"]
+    board.holds(board.disk(card), tmp_path)
+    assert name_of(tmp_path, board.sys) == card.number == "035344534c3332478011223344556677"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import re
 import statistics
 import time
 from collections.abc import Callable
@@ -17,51 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from edge_agent.block_device import IN_MEMORY, MEMORY_DISKS, PROC, SYS, Mount, disk_of, first_text
 from edge_agent.cli.doctor.verdict import Finding, fail, ok, warn
 from edge_agent.ops.text import duration, size
 
-#: File systems that a power cut empties.
-IN_MEMORY = frozenset({"tmpfs", "ramfs", "devtmpfs"})
-_MOUNTS = Path("/proc/self/mounts")
-_ESCAPED = re.compile(rb"\\([0-7]{3})")
-
-
-@dataclass(frozen=True, slots=True)
-class Mount:
-    """A mount: type of its file system, options, and where it is."""
-
-    kind: str
-    options: frozenset[str]
-    place: str = "/"
-
-
-def look_at_mount(folder: Path, mounts: Path = _MOUNTS) -> Mount:
-    """The mount that holds ``folder``; of the type ``unknown`` where that cannot be told."""
-    best, found = Path("/"), Mount("unknown", frozenset())
-    resolved = Path(os.path.realpath(folder))
-    # Names are bytes, in which the kernel writes a blank as \040, and others alike.
-    for line in mounts.read_bytes().split(b"\n"):
-        fields = line.split(b" ")
-        if len(fields) < 4:
-            continue
-        place, kind, options = fields[1:4]
-        mounted = Path(os.fsdecode(_ESCAPED.sub(_unescaped, place)))
-        if resolved.is_relative_to(mounted) and mounted.is_relative_to(best):
-            told = os.fsdecode(options).split(",")
-            best, found = mounted, Mount(os.fsdecode(kind), frozenset(told), str(mounted))
-    return found
-
-
-def file_system_of(folder: Path, mounts: Path = _MOUNTS) -> str:
-    """Type of the file system that holds ``folder``, ``unknown`` where that cannot be told."""
-    return look_at_mount(folder, mounts).kind
-
-
-def _unescaped(escaped: re.Match[bytes]) -> bytes:
-    return bytes((int(escaped[1], 8) & 0xFF,))
-
-
-Kind = Literal["SD card or eMMC", "USB device", "hard disk", "solid state disk", "virtual", ""]
+Kind = Literal[
+    "SD card or eMMC", "USB device", "hard disk", "solid state disk", "virtual", "memory", ""
+]  # fmt: skip
 
 #: A sync of 4 KiB that takes less, at the median, cannot have reached a device of that kind: a
 #: card programs a page in some 0.2 ms, a platter turns in 8 ms, USB 2 asks every 0.125 ms.
@@ -85,11 +46,16 @@ _GOOD = ("ext4", "xfs", "btrfs", "f2fs", "bcachefs", "zfs")
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """The block device under it, as far as /sys tells; "" and None where it does not."""
+    """The disk under it, as far as /sys tells; "" where it does not.
+
+    ``life`` and ``end`` are what an eMMC says of itself, as it says it: ``0x01 0x02``, ``0x01``.
+    """
 
     name: str = ""
     kind: Kind = ""
     write_cache: str = ""
+    life: str = ""
+    end: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +69,13 @@ class SyncSpeed:
     plain_s: float
 
 
-def judge_mount(mount: Mount) -> Finding:
-    """Whether the file system can keep what it is given."""
+def judge_mount(mount: Mount, device: Device | None = None) -> Finding:
+    """Whether the file system can keep what it is given, on that ``device``."""
     name, options = "file system", mount.options
     found = f"{mount.kind} at {mount.place}"
+    if device is not None and device.kind == "memory":
+        return fail(name, f"{found}, on {device.name}, which is memory: a power cut empties it",
+                    "put store.path on a disk")  # fmt: skip
     if mount.kind in IN_MEMORY:
         return fail(name, f"{found}, in memory: a power cut empties it", "put store.path on a disk")
     if mount.kind == "overlay":
@@ -207,19 +176,41 @@ def judge_reading_back(same: bool | None) -> Finding:
     return ok(name, "1 MiB came back from the card as it was written")
 
 
-def look_at_device(folder: Path, sys: Path = Path("/sys")) -> Device:
-    """The device under ``folder``, by what its path in /sys says."""
-    number = folder.stat().st_dev
-    link = sys / "dev" / "block" / f"{os.major(number)}:{os.minor(number)}"
-    try:
-        place = link.resolve(strict=True)
-    except OSError:
+#: What a byte of an eMMC's life means (JEDEC 84-B51, EXT_CSD 267 to 269): tenths, and "exceeded".
+_LIFE_MAX, _LIFE_OLD = 0x0B, 0x09
+_END = {0x02: "four fifths of its spare blocks are used", 0x03: "its spare blocks are nearly used"}
+
+
+def judge_life(device: Device) -> Finding | None:
+    """What an eMMC says of its own wear; None where the device says nothing."""
+    tenths = max((_number(each) for each in device.life.split()), default=0)
+    end = _number(device.end)
+    if not 0 < tenths <= _LIFE_MAX and end not in _END:
+        return None
+    name = "card's life"
+    told = [] if tenths == 0 else [f"at most {tenths * 10} % of it is used, by its own word"]
+    if tenths == _LIFE_MAX:
+        told = ["all of it is used, by its own word"]
+    found = f"{_told(device)}: {'; '.join([*told, *([_END[end]] if end in _END else [])])}"
+    fix = "make a backup now (edge-agent backup) and replace the board or the module"
+    if end == 0x03 or tenths == _LIFE_MAX:
+        return fail(name, found, fix)
+    if end == 0x02 or tenths >= _LIFE_OLD:
+        return warn(name, found, f"soon: {fix}")
+    return ok(name, found)
+
+
+def look_at_device(folder: Path, sys: Path = SYS, proc: Path = PROC) -> Device:
+    """The disk under ``folder``, by what its place in /sys says."""
+    disk = disk_of(folder, sys, proc)
+    if disk is None:
         return Device()
-    # A partition's queue is its disk's.
-    disk = place if (place / "queue").is_dir() else place.parent
-    queue = disk / "queue"
-    return Device(disk.name, _kind_of(str(disk), _read(queue / "rotational")),
-                  _read(queue / "write_cache"))  # fmt: skip
+    told = [
+        first_text(disk, (name,))
+        for name in ("queue/rotational", "queue/write_cache", "device/life_time",
+                     "device/pre_eol_info")
+    ]  # fmt: skip
+    return Device(disk.name, _kind_of(str(disk), told[0]), *told[1:])
 
 
 def time_syncs(folder: Path, tell: Callable[[int, int], None]) -> SyncSpeed:
@@ -280,18 +271,20 @@ def _kind_of(place: str, rotational: str) -> Kind:
         return "SD card or eMMC"
     if "/usb" in place:
         return "USB device"
-    if "/virtio" in place or disk.startswith(("vd", "xvd", "loop", "dm-", "md", "zram", "nbd")):
+    if "/virtio" in place or disk.startswith(("vd", "xvd", "loop", "dm-", "md", "nbd")):
         return "virtual"
+    if disk.startswith(MEMORY_DISKS):
+        return "memory"
     if disk.startswith("nvme"):
         return "solid state disk"
     return {"1": "hard disk", "0": "solid state disk"}.get(rotational, "")  # type: ignore[return-value]  # mypy takes the values for any text
 
 
-def _read(path: Path) -> str:
+def _number(text: str) -> int:
     try:
-        return path.read_text().strip()
-    except OSError:
-        return ""
+        return int(text, 16)
+    except ValueError:
+        return 0
 
 
 def _told(device: Device) -> str:

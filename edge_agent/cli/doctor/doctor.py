@@ -15,15 +15,16 @@ from pathlib import Path
 import click
 import msgspec
 
+from edge_agent.block_device import look_at_mount
 from edge_agent.cli.common import Failure, config_options, local_token
 from edge_agent.cli.doctor.disk import (
     judge_cache,
+    judge_life,
     judge_mount,
     judge_reading_back,
     judge_space,
     judge_syncs,
     look_at_device,
-    look_at_mount,
     read_back,
     time_syncs,
 )
@@ -111,9 +112,11 @@ def _disk_findings(path: Path, settings: Config, tell: Callable[[str], None]) ->
     folder = _nearest(path)
     mount, device = look_at_mount(folder), look_at_device(folder)
     tell("disk")
-    yield judge_mount(mount)
+    yield judge_mount(mount, device)
     yield judge_space(*_space(folder, path, int(settings.store.size)))
     yield judge_cache(device)
+    if (life := judge_life(device)) is not None:
+        yield life
     try:
         with acting_as_owner(folder):
             syncs = time_syncs(folder, lambda done, total: tell(f"sync {done} of {total}"))

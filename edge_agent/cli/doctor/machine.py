@@ -13,6 +13,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 from edge_agent import __version__
+from edge_agent.block_device import SYS, first_text
 from edge_agent.cli.doctor.verdict import Finding, fail, ok, warn
 from edge_agent.ops.text import size
 
@@ -20,7 +21,10 @@ from edge_agent.ops.text import size
 _UNDER_VOLTAGE, _CAPPED, _THROTTLED, _HOT = 1, 2, 4, 8
 _SINCE_BOOT = 16
 _MEMORY_LOW = 64 * 2**20
-_THROTTLED_FILE = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
+#: Raspberry Pi OS has the whole word: below ``soc`` on a Pi 3 and 4, ``soc@107c000000`` on a Pi 5.
+#: Other kernels have its bit for under-voltage since the boot, as an alarm of a sensor.
+_THROTTLED_FILES = "devices/platform/soc*/soc*:firmware/get_throttled"
+_VOLTAGE_SENSORS = "class/hwmon/hwmon*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,16 +164,20 @@ def look_at_unit(run: Callable[[list[str]], str | None] | None = None) -> Unit:
     )
 
 
-def look_at_throttled(file: Path = _THROTTLED_FILE) -> int | None:
+def look_at_throttled(sys: Path = SYS) -> int | None:
     """The Raspberry Pi's word of bits; None on other boards."""
-    try:
-        return int(file.read_text().strip(), 16)
-    except (OSError, ValueError):
-        told = _output(["vcgencmd", "get_throttled"])
-    try:
-        return int((told or "").strip().partition("=")[2], 16)
-    except ValueError:
-        return None
+    told = [first_text(file.parent, (file.name,)) for file in sys.glob(_THROTTLED_FILES)]
+    told.append((_output(["vcgencmd", "get_throttled"]) or "").partition("=")[2])
+    for text in told:
+        try:
+            return int(text.strip(), 16)
+        except ValueError:
+            continue
+    for sensor in sys.glob(_VOLTAGE_SENSORS):
+        if first_text(sensor, ("name",)) == "rpi_volt":
+            is_low = first_text(sensor, ("in0_lcrit_alarm",)) == "1"
+            return _UNDER_VOLTAGE << _SINCE_BOOT if is_low else 0
+    return None
 
 
 def look_at_client(path: list[str] | None = None) -> str | None:

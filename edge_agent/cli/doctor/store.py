@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from edge_agent.cli.doctor.deliveries import delivery_findings
 from edge_agent.cli.doctor.verdict import Finding, fail, ok, warn
 from edge_agent.errors import EdgeAgentError, StoreFailed, StoreLocked
 from edge_agent.files import acting_as_owner
-from edge_agent.ops.text import amount
+from edge_agent.ops.text import amount, size
 from edge_agent.printable import often
 from edge_agent.record import DAY_S
 from edge_agent.store import LOCK, StoreLock, damaged_folders, loss_in_words, preflight
@@ -25,6 +25,8 @@ from edge_agent.store.tools import look_inside
 #: The part of all places for sources from which on a person should look.
 SOURCES_FULL = 0.9
 _REFUSED_SHOWN = 3
+#: Fewer are no measure of what one writes.
+COMMITS_TOLD = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,21 @@ def judge_sources(store: dict[str, Any] | None) -> Finding:
         why = f"{found}; too many sources of {', '.join(whose)}" if whose else found
         return warn(name, why, "edge-agent source list; forget what is not used, or raise"
                     " limits.sources")  # fmt: skip
+    return ok(name, found)
+
+
+def judge_commits(status: Mapping[str, Any]) -> Finding:
+    """What a commit writes here, however little it holds: measured, as it depends on the pages."""
+    name, stretch = "commits", status["wear"]["day"]
+    commits, own, card = (stretch[key] for key in ("commits", "bytes_per_commit", "card_bytes"))
+    if commits < COMMITS_TOLD or own is None:
+        return ok(name, "too few yet to tell what one writes")
+    found = f"{size(own, 1000)} each"
+    if card is not None:
+        found += f", {size(card / commits, 1000)} with all else that was written to the card"
+    # An agent of an earlier version does not tell.
+    if pages := status["store"].get("page_bytes", 0):
+        found += f"; the store has pages of {size(pages)}"
     return ok(name, found)
 
 
@@ -247,6 +264,7 @@ def store_findings(
         judge_agent(status, problem, running=bool(held.holder)),
     ]
     if status is not None:
+        found.append(judge_commits(status))
         found += delivery_findings(status)
         # An agent of an earlier version tells of none.
         found.append(judge_refused(status.get("refused", [])))

@@ -42,7 +42,8 @@ class StoreStatistics:
     much the clock, said to be set, contradicts what is known; 0 while it does not. ``sources_of``:
     how many sources each identity has, "" for those that belong to nobody; ``lacking``: identities
     that found no place for one more in the last `LACKING_NS`, with what each may have. ``key_id``:
-    of the key that seals, "" where nothing is sealed.
+    of the key that seals, "" where nothing is sealed. ``page_bytes``: what the file is written in,
+    a page of memory where it was made.
     """
 
     size: int
@@ -58,6 +59,7 @@ class StoreStatistics:
     sources_of: dict[str, int] = field(default_factory=dict)
     lacking: dict[str, int] = field(default_factory=dict)
     key_id: str = ""
+    page_bytes: int = 0
 
 
 def statistics_of(
@@ -100,4 +102,5 @@ def statistics_of(
         {owner: held for owner, held in state.shares.items() if held > 0},
         lacking,
         settings.keys.current.hex(),
+        page_bytes,
     )

@@ -8,20 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.block_device import IN_MEMORY, Mount, file_system_of, look_at_mount
 from edge_agent.cli.doctor.disk import (
-    IN_MEMORY,
     Device,
     Kind,
-    Mount,
     SyncSpeed,
-    file_system_of,
     judge_cache,
+    judge_life,
     judge_mount,
     judge_reading_back,
     judge_space,
     judge_syncs,
     look_at_device,
-    look_at_mount,
     read_back,
     time_syncs,
 )
@@ -142,11 +140,39 @@ def test_the_device_is_known_by_its_place(
     (disk / "queue" / "write_cache").write_text("write back\n")
     part = disk / f"{disk.name}p2"
     part.mkdir()
+    (part / "partition").write_text("2\n")
     number = tmp_path.stat().st_dev
     link = tmp_path / "dev" / "block" / f"{os.major(number)}:{os.minor(number)}"
     link.parent.mkdir(parents=True)
     link.symlink_to(part if partition else disk)
     assert look_at_device(tmp_path, tmp_path) == Device(disk.name, kind, "write back")  # type: ignore[arg-type]  # the table's words
+
+
+@pytest.mark.parametrize(
+    "life, end, verdict, told",
+    [
+        ("0x02 0x01", "0x01", "ok", "at most 20 %"),
+        ("0x00 0x03", "0x01", "ok", "at most 30 %"),
+        ("0x09 0x01", "0x01", "warn", "at most 90 %"),
+        ("0x01 0x01", "0x02", "warn", "four fifths of its spare blocks"),
+        ("0x00 0x00", "0x03", "fail", "spare blocks are nearly used"),
+        ("0x0b 0x02", "0x01", "fail", "all of it is used"),
+        ("0x00 0x00", "0x01", "", ""),
+        ("", "", "", ""),
+        ("0xff nonsense", "0x01", "", ""),
+    ],
+)
+def test_an_emmc_says_what_is_used_of_its_life(
+    life: str, end: str, verdict: str, told: str
+) -> None:
+    found = judge_life(Device("mmcblk0", "SD card or eMMC", "", life, end))
+    assert ("" if found is None else found.verdict) == verdict
+    assert found is None or told in found.found
+
+
+def test_an_ext4_in_compressed_memory_is_emptied_by_a_power_cut() -> None:
+    found = judge_mount(Mount("ext4", frozenset({"rw"})), Device("zram1", "memory"))
+    assert (found.verdict, "zram1" in found.found) == ("fail", True)
 
 
 def test_no_device_is_no_guess(tmp_path: Path) -> None:

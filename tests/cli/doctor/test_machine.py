@@ -107,8 +107,28 @@ def test_files_are_read_and_missing_ones_are_none(tmp_path: Path) -> None:
     assert look_at_memory(file) == 2 << 20
     file.write_text("256\n")
     assert look_at_entropy(file) == 256
-    file.write_text("50005\n")
-    assert look_at_throttled(file) == 0x50005
+
+
+@pytest.mark.parametrize("soc", ["soc", "soc@107c000000"])
+def test_a_raspberry_pi_of_any_kind_says_whether_it_was_fed_well(tmp_path: Path, soc: str) -> None:
+    assert look_at_throttled(tmp_path) is None
+    folder = tmp_path / f"devices/platform/{soc}/{soc}:firmware"
+    folder.mkdir(parents=True)
+    (folder / "get_throttled").write_text("50005\n")
+    assert look_at_throttled(tmp_path) == 0x50005
+
+
+@pytest.mark.parametrize("alarm, found", [("0", 0), ("1", 0x10000)])
+def test_with_another_kernel_a_raspberry_pi_tells_it_by_a_sensor(
+    tmp_path: Path, alarm: str, found: int
+) -> None:
+    for number, name in enumerate(("cpu_thermal", "rpi_volt")):
+        sensor = tmp_path / f"class/hwmon/hwmon{number}"
+        sensor.mkdir(parents=True)
+        (sensor / "name").write_text(name + "\n")
+        (sensor / "in0_lcrit_alarm").write_text(alarm + "\n")
+    assert look_at_throttled(tmp_path) == found
+    assert judge_power(found).verdict == ("warn" if found else "ok")
 
 
 def test_this_machine_can_be_looked_at() -> None:

@@ -12,6 +12,7 @@ from edge_agent.cli.doctor.store import (
     Folder,
     HeldStore,
     judge_agent,
+    judge_commits,
     judge_folder,
     judge_quarantine,
     judge_refused,
@@ -132,3 +133,22 @@ def test_who_was_refused_lately_is_told_with_the_reason() -> None:
     assert "192.0.2.0 at listen.address, 12 times: The token is not known here; " in found.found
     assert "not known here; 192.0.2.1 at" in found.found
     assert "192.0.2.4" not in found.found and found.found.endswith("not known here; and 2 more")
+
+
+@pytest.mark.parametrize(
+    "commits, own, card, pages, told",
+    [
+        (100, 26_000.0, 3_500_000, 4096, ["26 kB each, 35 kB with", "pages of 4 KiB"]),
+        (100, 52_000.0, 6_500_000, 16384, ["52 kB each, 65 kB with", "pages of 16 KiB"]),
+        (100, 26_000.0, None, 0, ["26 kB each"]),
+        (3, 26_000.0, 90_000, 4096, ["too few"]),
+        (0, None, 0, 4096, ["too few"]),
+    ],
+)
+def test_what_a_commit_writes_is_told_as_it_was_measured(
+    commits: int, own: float | None, card: int | None, pages: int, told: list[str]
+) -> None:
+    day = {"commits": commits, "bytes_per_commit": own, "card_bytes": card}
+    found = judge_commits({"wear": {"day": day}, "store": {"page_bytes": pages}})
+    assert found.verdict == "ok" and [one for one in told if one not in found.found] == []
+    assert ("pages" in found.found) == (told[-1].startswith("pages"))
