@@ -54,7 +54,14 @@ from edge_agent.commit import Committer, RunBlocking, Trace
 from edge_agent.config import Config, Upstream, people_url, with_sending
 from edge_agent.dial import Dial, NameLookup, dial_tcp
 from edge_agent.digest import Digester
-from edge_agent.forward import Forwarder, LinkPace, UpstreamReload, Upstreams, make_sink
+from edge_agent.forward import (
+    Forwarder,
+    LastInLine,
+    LinkPace,
+    UpstreamReload,
+    Upstreams,
+    make_sink,
+)
 from edge_agent.journal_tail import JournalTail
 from edge_agent.live import AlarmBoard, Live, run_alarms, run_windows
 from edge_agent.log import Log
@@ -288,6 +295,7 @@ class _Parts:
                 copies=lambda: self.server.copies,
                 rules=self.rules,
                 lane=self.upstreams.lane,
+                resend=self.upstreams.resend,
                 configured=lambda: self.upstreams.configured,
                 part=self.server.part,
                 salvage=lambda: in_words(self.engine.salvage_report),
@@ -351,20 +359,20 @@ class _Parts:
 
     def _forwarder(self, upstream: Upstream) -> Forwarder:
         cap = int(upstream.bytes_per_second)
+        pace = LinkPace(cap) if cap else None
         make = partial(
             make_sink,
-            upstream,
             identity=self.log.identity,
             clock=self.around.clock,
             run_blocking=self.around.run_blocking,
             dial=self.around.dial,
             news=self.log,
-            pace=LinkPace(cap) if cap else None,
         )
         return Forwarder(
             upstream,
             self.log,
-            make,
+            partial(make, upstream, pace=pace),
+            make_again=partial(make, pace=LastInLine(pace) if pace else None),
             clock=self.around.clock,
             dice=self.around.random,
             metrics=self.metrics,

@@ -35,9 +35,10 @@ from edge_agent.store.tools import look_inside
 
 if TYPE_CHECKING:
     from edge_agent.ops.orders.orders import ConsumerOrder, Orders, QuarantineOrder
+    from edge_agent.ops.orders.resends import ResendGiven
     from edge_agent.ops.orders.source_orders import SourceMove
 
-    Order = ConsumerOrder | QuarantineOrder | SourceMove
+    Order = ConsumerOrder | QuarantineOrder | SourceMove | ResendGiven
 
 Answer = TypeVar("Answer")
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -83,6 +84,14 @@ class Reached(ABC):
     def move_source(self, order: SourceMove) -> Rows:
         """See `Orders.move_source`."""
         return self._do("/api/sources", "sources", lambda orders: orders.move_source(order), order)
+
+    def resends(self) -> Rows:
+        """What upstreams are sent once more."""
+        return self._do("/api/resends", "resends", lambda orders: orders.resends(), None)
+
+    def resend(self, order: ResendGiven) -> Rows:
+        """See `Orders.resend`."""
+        return self._do("/api/resends", "resends", lambda orders: orders.resend(order), order)
 
     def settle(self, order: QuarantineOrder) -> Rows:
         """See `Orders.settle`."""

@@ -69,6 +69,8 @@ class PlannedBatches:
         clock: Clock,
     ) -> None:
         self._upstream, self._log, self._name, self._consumer = upstream, log, name, consumer
+        #: The number of the order that these batches are sent for, 0 for none.
+        self.resent = 0
         self._matches, self._clock = matches, clock
         self._plan = Plan(shape_of(upstream))
         self._pace = BatchPace(int(upstream.batch_bytes), upstream.batch_records)
@@ -366,7 +368,9 @@ class PlannedBatches:
         if isinstance(items[0], Gap) and items[0].reason == "trimmed" and items[0].last < last:
             first = max(first, items[0].last + 1)
         plan = self._plan
-        return Batch(self._name, first, last, tuple(items), begun, plan.moves, plan.plain)
+        return Batch(
+            self._name, first, last, tuple(items), begun, plan.moves, plan.plain, resent=self.resent
+        )
 
     async def _load_again(self) -> Batch | None:
         """The first record that a person wants sent once more; None where it is gone meanwhile."""

@@ -22,6 +22,7 @@ from edge_agent.ops.orders.orders import (
     QuarantineOrder,
     told_quarantined,
 )
+from edge_agent.ops.orders.resends import ResendGiven
 from edge_agent.ops.orders.source_orders import SourceMove
 from edge_agent.ops.parameters import each_once, refuse_unknown, whole_number
 
@@ -49,6 +50,7 @@ class OrderRoutes:
             part=sources.part,
             identities=None if sources.tokens is None else sources.tokens.names,
             upstreams=sources.configured,
+            resend=sources.resend,
         )
 
     async def consumers(self, request: Request) -> Response:
@@ -57,6 +59,12 @@ class OrderRoutes:
             return _json({"agent": self._agent, "consumers": await self._orders.consumers()})
         moved = await self._orders.move(await _given(request, ConsumerOrder))
         return _json({"consumers": moved})
+
+    async def resends(self, request: Request) -> Response:
+        """What each upstream is sent once more; an order begins or ends that."""
+        if request.method != "POST":
+            return _json({"agent": self._agent, "resends": await self._orders.resends()})
+        return _json({"resends": await self._orders.resend(await _given(request, ResendGiven))})
 
     async def sources(self, request: Request) -> Response:
         """Whose the sources are; an order moves them."""

@@ -266,8 +266,8 @@ class HttpSink(KeyedSink):
         }
         if self._upstream.compression != "none" and not plain:
             headers["content-encoding"] = ("Content-Encoding", self._upstream.compression)
-        if self._part == "backlog":
-            headers["edge-agent-part"] = ("Edge-Agent-Part", "backlog")
+        if self._part != "live":
+            headers["edge-agent-part"] = ("Edge-Agent-Part", self._part)
         headers |= {name.lower(): (name, value) for name, value in credentials.headers}
         return list(headers.values())
 
