@@ -428,7 +428,9 @@ class PlannedBatches:
 
 def shape_of(upstream: Upstream) -> int:
     """Checksum of what decides how a range is rendered."""
-    how = (upstream.format, upstream.compression, RENDERING)
+    how: tuple[object, ...] = (upstream.format, upstream.compression, RENDERING)
+    # Nothing more where nothing is: the plans of earlier versions still hold.
+    how += ("saves",) * upstream.saves_bytes
     tables = [(name, getattr(upstream, name)) for name in upstream.tables]
     facts = (upstream.url, *how, tuple(upstream.streams), *tables)
     return zlib.crc32(repr(facts).encode())

@@ -200,10 +200,11 @@ class HttpSink(KeyedSink):
         self, records: Sequence[RenderedRecord], stored: Sequence[Record], *, plain: bool
     ) -> bytes:
         compression = "none" if plain else self._upstream.compression
+        saves = self._upstream.saves_bytes
         if self._templates is None:
-            return encode_body(records, self._upstream.format, compression)
+            return encode_body(records, self._upstream.format, compression, saves=saves)
         times = [record.time_ns for record in stored]
-        return compressed(self._templates.body(records, times), compression)
+        return compressed(self._templates.body(records, times), compression, saves=saves)
 
     @property
     def _content_type(self) -> str:
