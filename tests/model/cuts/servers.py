@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from abc import ABC, abstractmethod
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable
@@ -33,7 +34,7 @@ class Server(Protocol):
     def held(self) -> Counter[int]: ...
 
 
-class _Http:
+class _Http(ABC):
     """What HTTP servers have in common: each request is one that is taken as a whole."""
 
     url = "http://far:80/in"
@@ -68,8 +69,9 @@ class _Http:
             await connection.stream.send_all(said + (protocol.send(h11.EndOfMessage()) or b""))
             protocol.start_next_cycle()
 
+    @abstractmethod
     def take(self, key: str, body: bytes) -> None:
-        raise NotImplementedError
+        """A request that has arrived."""
 
 
 class HttpServer(_Http):

@@ -24,9 +24,7 @@ import trio.testing
 
 Fate = Literal["taken", "unheard", "late", "cut"]
 
-UNHEARD: Final = 0.10
-LATE: Final = 0.10
-CUT: Final = 0.25
+CHANCES: Final[tuple[tuple[float, Fate], ...]] = ((0.10, "unheard"), (0.10, "late"), (0.25, "cut"))
 #: Of each piece that arrives: the connection breaks behind it.
 TORN: Final = 0.02
 #: How long a server is away, at most; and one time in ten.
@@ -79,9 +77,9 @@ class Wire:
         """What becomes of a request; only a ``share`` of them may meet anything."""
         fate: Fate = "taken"
         number = 1.0 if self.is_calm else self.dice.random() / share
-        for chance, each in ((UNHEARD, "unheard"), (LATE, "late"), (CUT, "cut")):
+        for chance, each in CHANCES:
             if number < chance:
-                fate = each  # type: ignore[assignment] # one of them
+                fate = each
                 break
             number -= chance
         self.fates[fate] += 1
