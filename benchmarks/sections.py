@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from benchmarks import (
+    bench_beside,
     bench_churn,
     bench_drain,
     bench_floods,
@@ -83,6 +84,7 @@ SECTIONS: dict[str, Callable[[Path, bool], Section]] = {
     "kinds": bench_kinds.section,
     "windows": bench_windows.section,
     "upstreams": bench_upstreams.section,
+    "beside": bench_beside.section,
 }
 
 
