@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from benchmarks import (
+    bench_beside,
     bench_churn,
     bench_drain,
     bench_floods,
@@ -88,6 +89,7 @@ SECTIONS: dict[str, Callable[[Path, bool], Section]] = {
     "windows": bench_windows.section,
     "sealing": bench_sealing.section,
     "upstreams": bench_upstreams.section,
+    "beside": bench_beside.section,
 }
 
 

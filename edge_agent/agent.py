@@ -55,7 +55,14 @@ from edge_agent.commit import Committer, RunBlocking, Trace
 from edge_agent.config import Config, Upstream, people_url, with_sending
 from edge_agent.dial import Dial, NameLookup, dial_tcp
 from edge_agent.digest import Digester
-from edge_agent.forward import Forwarder, LinkPace, UpstreamReload, Upstreams, make_sink
+from edge_agent.forward import (
+    Forwarder,
+    LastInLine,
+    LinkPace,
+    UpstreamReload,
+    Upstreams,
+    make_sink,
+)
 from edge_agent.journal_tail import JournalTail
 from edge_agent.kept_sockets import KeptSockets
 from edge_agent.live import AlarmBoard, Live, run_alarms, run_windows
@@ -211,25 +218,14 @@ class _Parts:
         self.rules = RulesInForce(self._compile(config.rule, limits=config.limits), self.metrics)
         self.digester, self.asker = self._history()
         self.uses = TokenUses(self.log, around.clock, self._by_token)
-        self.server = Server(
-            Parts(
-                log=self.log,
-                live=self.live,
-                listen=config.listen,
-                limits=config.limits,
-                tokens=self.tokens,
-                clock=around.clock,
-                random=around.random,
-                metrics=self.metrics,
-                rules=self.rules,
-                run_blocking=around.run_blocking,
-                trace=around.trace,
-                asker=self.asker,
-                dashboard=None if (people := people_url(config)) is None else f"{people}/",
-                refused=self.refused,
-                uses=self.uses,
-            )
-        )
+        parts = Parts(
+            log=self.log, live=self.live, listen=config.listen, limits=config.limits,
+            tokens=self.tokens, clock=around.clock, random=around.random, metrics=self.metrics,
+            rules=self.rules, run_blocking=around.run_blocking, trace=around.trace,
+            asker=self.asker, refused=self.refused, uses=self.uses,
+            dashboard=None if (people := people_url(config)) is None else f"{people}/",
+        )  # fmt: skip
+        self.server = Server(parts)
         self.scrubber = self._scrubber()
         self.upstreams = self._all_upstreams()
         again = partial(_read_again, *self._reloads())
@@ -300,6 +296,7 @@ class _Parts:
                 copies=lambda: self.server.copies,
                 rules=self.rules,
                 lane=self.upstreams.lane,
+                resend=self.upstreams.resend,
                 configured=lambda: self.upstreams.configured,
                 part=self.server.part,
                 salvage=lambda: in_words(self.engine.salvage_report),
@@ -376,15 +373,16 @@ class _Parts:
 
     def _forwarder(self, upstream: Upstream) -> Forwarder:
         cap = int(upstream.bytes_per_second)
+        pace = LinkPace(cap) if cap else None
         make = partial(
-            make_sink, upstream, identity=self.log.identity, clock=self.around.clock,
+            make_sink, identity=self.log.identity, clock=self.around.clock,
             run_blocking=self.around.run_blocking, dial=self.around.dial, news=self.log,
-            pace=LinkPace(cap) if cap else None,
         )  # fmt: skip
         return Forwarder(
             upstream,
             self.log,
-            make,
+            partial(make, upstream, pace=pace),
+            make_again=partial(make, pace=LastInLine(pace) if pace else None),
             clock=self.around.clock,
             dice=self.around.random,
             metrics=self.metrics,

@@ -36,6 +36,7 @@ ORDERS: Final[dict[str, str]] = {
     "consumer rewind": "it is sent again what it had",
     "consumer skip": "it is never sent what comes before",
     "consumer forget": "its position is removed",
+    "upstream resend": "it is sent once more what it may lack, or no longer",
     "source move": "a source, or an agent, belongs to another token",
     "source forget": "it belongs to nobody",
     "quarantine replay": "entries are read, or sent, again",

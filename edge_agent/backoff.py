@@ -46,6 +46,8 @@ class Backoff:
         # What a peer says may be anything that a float can be, also less than nothing and NaN.
         if retry_after is not None and retry_after > 0:
             # A little later by chance: all who were told the same time must not return at once.
-            asked = min(retry_after, RETRY_AFTER_MAX) + random.uniform(0, self.base)
+            # A tenth of a minute, where that is asked for: a second would be a rush of its own.
+            asked = min(retry_after, RETRY_AFTER_MAX)
+            asked += random.uniform(0, max(self.base, asked / 10))
             wait = max(wait, asked)
         return wait

@@ -40,8 +40,8 @@ from tests.patience import PATIENCE_S, limited
 #: whoever calls them (backup, export, config init), or records, which come in as a sensor's do.
 NO_ORDERS = """
 run; demo; send; sensor host; sensor mqtt; sensor modbus; tail; query; status; top; export; import;
-doctor; upstream list; upstream test; consumer list; quarantine list; quarantine show; backup; check;
-config init; config check; config show; rules test; source list; token list; bench
+doctor; upstream list; upstream test; consumer list; quarantine list; quarantine show; backup;
+check; config init; config check; config show; rules test; source list; token list; bench
 """
 
 
@@ -232,6 +232,9 @@ CASES: dict[str, Callable[[Path], None]] = {
     "consumer skip": on_the_store("consumer", "skip", "hub", "--to", "end", "--yes"),
     "consumer forget": lambda folder: run(
         "consumer", "forget", "hub", "--yes", "--config", ready(folder), code=1
+    ),
+    "upstream resend": on_the_store(
+        "upstream", "resend", "hub", "--from", "start", "--stream", "**", "--yes"
     ),
     "source move": lambda folder: run(
         "source", "move", "none", "--to", "b", "--config", ready(folder), code=1

@@ -10,7 +10,7 @@ import click
 from edge_agent.cli.agent_http import AgentAddress, url_options
 from edge_agent.cli.common import Failure
 from edge_agent.cli.doctor.deliveries import limits
-from edge_agent.ops.text import amount, duration, percent, phase, ratio, size, taken
+from edge_agent.ops.text import amount, duration, percent, phase, ratio, resending, size, taken
 from edge_agent.printable import json_text, often, printable
 
 _ALARMS_SHOWN = 10
@@ -207,7 +207,8 @@ def _outlook(status: dict[str, Any]) -> Iterator[str]:
             yield f"{one['name']}: {one['outlook']}"
         if one.get("expired_records"):
             yield f"{one['name']}: {amount(one['expired_records'])} records were too old to be sent"
-        # An agent of an earlier version does not tell its lanes' limits.
+        # An agent of an earlier version has none, and does not tell its lanes' limits.
+        yield from (f"{one['name']}: {resending(told)}" for told in one.get("resends", ()))
         for lane in one.get("lanes", ()):
             yield from (f"{one['name']}, log {lane['log']}: {told}" for told in limits(lane))
             if lane.get("part") == "backlog":

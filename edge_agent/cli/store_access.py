@@ -42,9 +42,10 @@ from edge_agent.store.tools import look_inside
 
 if TYPE_CHECKING:
     from edge_agent.ops.orders.orders import ConsumerOrder, Orders, QuarantineOrder
+    from edge_agent.ops.orders.resends import ResendGiven
     from edge_agent.ops.orders.source_orders import SourceMove
 
-    Order = ConsumerOrder | QuarantineOrder | SourceMove
+    Order = ConsumerOrder | QuarantineOrder | SourceMove | ResendGiven
 
 Answer = TypeVar("Answer")
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -94,6 +95,14 @@ class Reached(ABC):
     def token_uses(self) -> Rows:
         """When each token was used last."""
         return self._do("/api/tokens", "tokens", lambda orders: orders.token_uses(), None)
+
+    def resends(self) -> Rows:
+        """What upstreams are sent once more."""
+        return self._do("/api/resends", "resends", lambda orders: orders.resends(), None)
+
+    def resend(self, order: ResendGiven) -> Rows:
+        """See `Orders.resend`."""
+        return self._do("/api/resends", "resends", lambda orders: orders.resend(order), order)
 
     def settle(self, order: QuarantineOrder) -> Rows:
         """See `Orders.settle`."""
@@ -149,7 +158,8 @@ class Local(Reached):
         self, path: str, key: str, what: Callable[[Orders], Awaitable[Any]], order: Order | None
     ) -> Rows:
         ask = partial(run_async, partial(_on_the_store, self.config, what))
-        if order is None:
+        # Who only looks gives no order.
+        if order is None or getattr(order, "look", False):
             told: Rows = ask()
             return told
         from edge_agent.ops.orders.in_audit import in_audit, outcome_of

@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec import structs
 
 from edge_agent.cli.async_main import run
-from edge_agent.cli.common import Failure, config_options, json_option
+from edge_agent.cli.common import Failure, config_options, json_option, yes_option
 from edge_agent.cli.output import print_columns
 from edge_agent.cli.run import settings_of
-from edge_agent.cli.store_access import Remote, reach, reach_options
+from edge_agent.cli.store_access import Remote, agreed, reach, reach_options
 from edge_agent.cli.user import agent_user, user_option
 from edge_agent.config import Config, Upstream, parse_size, shown_url
 from edge_agent.errors import EdgeAgentError
 from edge_agent.files import acting_as, acting_as_owner
-from edge_agent.ops.text import amount, phase
+from edge_agent.ops.text import amount, percent, phase, resending
 from edge_agent.printable import json_text, printable
 
 if TYPE_CHECKING:
@@ -120,6 +121,76 @@ def list_(*, as_json: bool, **where: Any) -> None:
         print_columns(("upstream", "url", "phase", "behind", "said"), shown, sys.stdout)
     else:
         click.echo("no upstreams", err=True)
+
+
+@command.command()
+@click.argument("name")
+@click.option("--from", "since", metavar="TIME|AGE|start", help="When the first was measured.")
+@click.option(
+    "--to", "until", default="end", show_default=True, metavar="TIME|AGE|end", help="And the last."
+)
+@click.option("--stream", "streams", multiple=True, metavar="PATTERN", help="Which; ** for all.")
+@click.option("--log", metavar="LOG", help="Of this log alone. [all logs]")
+@click.option("--cancel", is_flag=True, help="End what is under way.")
+@yes_option
+@json_option
+@reach_options
+def resend(
+    name: str,
+    since: str | None,
+    until: str,
+    streams: tuple[str, ...],
+    log: str | None,
+    *,
+    cancel: bool,
+    yes: bool,
+    as_json: bool,
+    **where: Any,
+) -> None:
+    """Send the upstream NAME once more the records of a time, as they were measured.
+
+    For one that got means of them (send = "1m means"), or has lost some. They go beside what is
+    new, behind it, marked as historical. Another agent leaves out what it has; a database knows
+    each record by its key. Without --from: how far that is.
+    """
+    from edge_agent.ops.orders.resends import ResendGiven
+
+    reached = reach(**where)
+    if cancel:
+        _show_resends(reached.resend(ResendGiven(name, log=log, cancel=True)), as_json=as_json)
+        return
+    if since is None and not streams:
+        rows = [one for one in reached.resends() if one["upstream"] == name]
+        if not rows and not as_json:
+            click.echo(f"{name} was sent nothing once more", err=True)
+            return
+        _show_resends(rows, as_json=as_json)
+        return
+    if since is None or not streams:
+        raise Failure("say both from when on and which: --from TIME --stream PATTERN", 2)
+    order = ResendGiven(name, streams, since, until, log, look=True)
+    for one in reached.resend(order):
+        told = f"log {one['log']}: records {one['first']} to {one['last']} are looked through"
+        if one["held_since"]:
+            told += f"; it holds none from before {one['held_since']}, those cannot be had any more"
+        click.echo(told, err=True)
+    agreed(f"Send {name} what matches of these once more?", yes=yes)
+    _show_resends(reached.resend(structs.replace(order, look=False)), as_json=as_json)
+
+
+def _show_resends(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json_text(rows, indent=2))
+        return
+    shown = [
+        [
+            one["log"], one["state"], percent(one["done"] / (one["last"] - one["first"] + 1)),
+            amount(one["left"]), amount(one["sent"]), amount(one["gone"]), one["ordered"],
+        ]
+        for one in rows
+    ]  # fmt: skip
+    heading = ("log", "resend", "done", "left", "sent", "gone", "ordered")
+    print_columns(heading, shown, sys.stdout)
 
 
 def _named(settings: Config, name: str) -> Upstream:
@@ -228,6 +299,9 @@ def _running(one: dict[str, Any]) -> dict[str, Any]:
     if not said and last is not None:
         code = f"HTTP {last['http_status']}, " if last["http_status"] else ""
         said = f"{code}{last['outcome']} {last['time']}"
+    # An agent of an earlier version does not say.
+    for resend_ in one.get("resends", ()):
+        said = f"{said}; {resending(resend_)}" if said else resending(resend_)
     return {
         "name": one["name"], "url": one["url"], "phase": phase(one["phase"], one["retry_in_s"]),
         "backlog": one["backlog_records"], "said": said,

@@ -171,6 +171,11 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return self.kind in TWO_LANES and self.order != "in order"
 
     @property
+    def saves_bytes(self) -> bool:
+        """Whether a byte costs more than the time to save it: what is sent is capped."""
+        return self.bytes_per_second > 0
+
+    @property
     def port(self) -> int:
         """Where it listens."""
         return urlsplit(self.url).port or PORTS[self.scheme]

@@ -12,6 +12,7 @@ Promises
 - Each lane keeps its order. A batch that fails is sent again before anything behind it.
 - What is new does not wait for a backlog: that goes beside it, by a position and a connection of
   its own (``split.py``), unless the configuration says "in order".
+- What a person wants sent once more goes by a lane of its own, behind all others (``resend.py``).
 - To another agent (`sinks.agent`): exactly once, across breaks, kills and power cuts of both
   sides. If the hub loses its store, what is still held is sent again and the rest reported.
 - To an HTTP server (`sinks.http`): at least once, under the same ``Idempotency-Key`` with the same
@@ -50,12 +51,22 @@ from edge_agent.forward.credentials import CredentialFiles, Credentials, client_
 from edge_agent.forward.forwarder import Forwarder, ForwarderStatistics
 from edge_agent.forward.lane import Lane
 from edge_agent.forward.lane_state import LaneStatistics
-from edge_agent.forward.pacing import LinkPace
+from edge_agent.forward.pacing import LastInLine, LinkPace
 from edge_agent.forward.plan import AGAIN_MAX, Again, again_of, with_again, without_records
 from edge_agent.forward.planned_reader import shape_of
 from edge_agent.forward.probing import ProbeStep
 from edge_agent.forward.proxy import Proxy, proxy_of, unused
 from edge_agent.forward.reload import UpstreamReload
+from edge_agent.forward.resend import (
+    Resend,
+    ResendOrder,
+    ResendProgress,
+    begun,
+    ended,
+    forgotten,
+    note_name,
+    read_order,
+)
 from edge_agent.forward.sink import Sink
 from edge_agent.forward.sinks.by_scheme import make_sink, probe_sink
 from edge_agent.forward.tls_clock import is_out_of_date
@@ -70,24 +81,33 @@ __all__ = [
     "ForwarderStatistics",
     "Lane",
     "LaneStatistics",
+    "LastInLine",
     "LinkPace",
     "LogRange",
     "Order",
     "OrderRefused",
     "ProbeStep",
     "Proxy",
+    "Resend",
+    "ResendOrder",
+    "ResendProgress",
     "Sink",
     "UpstreamReload",
     "Upstreams",
     "again_of",
+    "begun",
     "client_context",
+    "ended",
+    "forgotten",
     "full_name",
     "is_out_of_date",
     "make_sink",
+    "note_name",
     "position_for",
     "positions_for",
     "probe_sink",
     "proxy_of",
+    "read_order",
     "read_token",
     "shape_of",
     "unused",

@@ -25,8 +25,9 @@ from edge_agent.errors import Obstacle
 from edge_agent.forward.lane import Lane
 from edge_agent.forward.lane_phases import HELD, WAITING, Phase
 from edge_agent.forward.lane_state import LaneStatistics
-from edge_agent.forward.log_lanes import LogLanes
+from edge_agent.forward.log_lanes import LogLanes, MakeAgain
 from edge_agent.forward.proxy import unused
+from edge_agent.forward.resend import Resend, ResendProgress
 from edge_agent.forward.sink import Sink
 from edge_agent.forward.turns import LaneTurns
 from edge_agent.forward.windows import LOOK_S, OpeningTimes
@@ -63,6 +64,7 @@ class ForwarderStatistics:
             where none does.
         records, size, refused, rewinds: sums since the start.
         lanes: in the order of the logs; of each its backlog's behind the other, where it has one.
+        resends: what is sent once more, which is in no other sum but ``records`` to ``rewinds``.
     """
 
     name: str
@@ -80,6 +82,7 @@ class ForwarderStatistics:
     rewinds: int
     lanes: tuple[LaneStatistics, ...]
     obstacle: Obstacle | None = None
+    resends: tuple[ResendProgress, ...] = ()
 
 
 class Forwarder:
@@ -91,6 +94,7 @@ class Forwarder:
         make: the sink of a log, by the log's name.
         clock, dice, metrics, trace: as everywhere.
         priorities: of logs, by name; 0 where it is not there.
+        make_again: as in `LogLanes`; where not given, nothing can be sent once more.
     """
 
     def __init__(
@@ -104,6 +108,7 @@ class Forwarder:
         metrics: Metrics,
         trace: Trace | None = None,
         priorities: Mapping[str, int] | None = None,
+        make_again: MakeAgain | None = None,
     ) -> None:
         self._upstream, self._metrics = upstream, metrics
         self._clock, self._times = clock, OpeningTimes(upstream.windows)
@@ -120,6 +125,7 @@ class Forwarder:
                 trace=trace,
                 turns=turns,
                 priority=(priorities or {}).get(name, 0),
+                make_again=make_again,
             )
             for name in log.names()
             if name in (upstream.logs or (name,))
@@ -168,9 +174,17 @@ class Forwarder:
         """The lane that is this consumer of that log, where it is one of ours."""
         return next((lane for lane in self._logs.get(log, ()) if lane.consumer == consumer), None)
 
+    def resend(self, consumer: str, log: str) -> Resend | None:
+        """What is sent once more of a log, where this upstream is that consumer."""
+        lanes = self._logs.get(log) if consumer == self._upstream.consumer else None
+        return None if lanes is None else lanes.resend
+
     def statistics(self) -> ForwarderStatistics:
         """A snapshot; sets the gauges of this upstream too."""
         lanes = tuple(one for lanes in self._logs.values() for one in lanes.statistics())
+        resending = [lanes.resending() for lanes in self._logs.values()]
+        # What is sent once more says nothing of how far behind the upstream is.
+        every = [*lanes, *(lane for _, lane in resending if lane is not None)]
         failing = [lane for lane in lanes if lane.failing]
         newest = max(failing, key=lambda lane: lane.error_ns, default=None)
         phases = {lane.phase for lane in lanes}
@@ -185,11 +199,12 @@ class Forwarder:
             error=newest.error if newest else "",
             error_ns=newest.error_ns if newest else 0,
             obstacle=newest.obstacle if newest else None,
-            records=sum(lane.records for lane in lanes),
-            size=sum(lane.size for lane in lanes),
-            refused=sum(lane.refused for lane in lanes),
-            rewinds=sum(lane.rewinds for lane in lanes),
+            records=sum(lane.records for lane in every),
+            size=sum(lane.size for lane in every),
+            refused=sum(lane.refused for lane in every),
+            rewinds=sum(lane.rewinds for lane in every),
             lanes=lanes,
+            resends=tuple(progress for progress, _ in resending if progress is not None),
         )
         name = self._upstream.name
         self._metrics.set("forward_backlog_records", statistics.backlog_records, name)

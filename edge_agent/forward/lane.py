@@ -7,12 +7,10 @@
 
 The position moves only when the upstream has acknowledged, and lazily: after a power cut some of
 it is asked for or sent again, under the same stable ids. It goes back only where the upstream has
-less than it acknowledged: what is still held is sent again, the rest is a gap, both are counted.
+less than it acknowledged: what is held is sent again, the rest a gap, both counted. What a keyed
+upstream does not take is looked into first (``keyed_trouble.py``).
 
-What a keyed upstream does not take is looked into first (``keyed_trouble.py``).
-
-A failure counts towards a longer wait until something is acknowledged, or a connection has lasted
-a minute; merely connecting proves nothing.
+A failure counts towards a longer wait until something is acknowledged or a connection has lasted.
 """
 
 from __future__ import annotations
@@ -83,6 +81,7 @@ class Lane:
         self._batches: OpenBatches | PlannedBatches
         if sink.keyed:
             self._batches = PlannedBatches(upstream, log, name, self.consumer, matches, clock)
+            self._batches.resent = log.resent
         else:
             self._batches = OpenBatches(upstream, log, name, clock, self.consumer)
         # What it tries may be newer than a backlog: all the better for what that proves.
@@ -186,7 +185,7 @@ class Lane:
                 waits = await self._pump()
                 if self._log.is_over(self._standing.floor):
                     self.holding.stale = True  # Another part may follow, or all of it once more.
-                    self._stopping = await self._log.split.finish(keyed=self._sink.keyed)
+                    self._stopping = await self._log.finish(keyed=self._sink.keyed)
                 elif waits:
                     await self._finish()
                 nursery.cancel_scope.cancel()
@@ -333,6 +332,7 @@ class Lane:
         self._standing.acknowledged(acknowledged)
         self._journal.recovered()
         self._tell("acknowledged", upto=acknowledged.upto)
+        self._log.acknowledged(acknowledged.records)
         self._enter_drained()
         upto, self._state = acknowledged.upto, acknowledged.state or self._state
         await self._log.acknowledge(Position(self.consumer, self._name, upto, acknowledged.state))

@@ -32,19 +32,36 @@ _LATE_S: Final = 0.35
 
 
 class LinkPace:
-    """``bytes_per_second`` over all who ask, in the order in which they ask."""
+    """``bytes_per_second`` over all who ask, in the order in which they ask; `LastInLine` asks
+    behind them all.
+    """
 
     def __init__(self, bytes_per_second: float) -> None:
         self.bytes_per_second = bytes_per_second
         self.piece_bytes = min(max(int(bytes_per_second * _TURN_S), _PIECE_MIN), _PIECE_MAX)
         self._turn = trio.Lock()  # first come, first served
         self._paid_until = -float("inf")
+        #: How many wait, those that are last in line left out.
+        self._waiting = 0
 
     async def pay(self, size: int) -> None:
         """Wait until ``size`` bytes may go; whoever is cancelled meanwhile has taken nothing."""
-        async with self._turn:
-            await trio.sleep_until(self._paid_until)
-            self.charge(size)
+        self._waiting += 1
+        try:
+            async with self._turn:
+                await trio.sleep_until(self._paid_until)
+                self.charge(size)
+        finally:
+            self._waiting -= 1
+
+    async def pay_last(self, size: int) -> None:
+        """As `pay`, once nobody else waits."""
+        while True:
+            async with self._turn:
+                await trio.sleep_until(self._paid_until)
+                if not self._waiting:
+                    self.charge(size)
+                    return
 
     async def wait(self) -> None:
         """Wait until what was charged is paid for."""
@@ -54,6 +71,22 @@ class LinkPace:
         """``size`` bytes have gone, and are paid for by whoever comes next."""
         since = max(self._paid_until, trio.current_time() - _LATE_S)
         self._paid_until = since + size / self.bytes_per_second
+
+
+class LastInLine(LinkPace):
+    """The same pace as that of ``others``, for what may go only when they have nothing to send."""
+
+    def __init__(self, others: LinkPace) -> None:
+        super().__init__(others.bytes_per_second)
+        self._others = others
+
+    async def pay(self, size: int) -> None:
+        """As `LinkPace.pay`, behind all others."""
+        await self._others.pay_last(size)
+
+    def charge(self, size: int) -> None:
+        """As `LinkPace.charge`."""
+        self._others.charge(size)
 
 
 class PacedStream(trio.abc.Stream):

@@ -69,6 +69,8 @@ class PlannedBatches:
         clock: Clock,
     ) -> None:
         self._upstream, self._log, self._name, self._consumer = upstream, log, name, consumer
+        #: The number of the order that these batches are sent for, 0 for none.
+        self.resent = 0
         self._matches, self._clock = matches, clock
         self._plan = Plan(shape_of(upstream))
         self._pace = BatchPace(int(upstream.batch_bytes), upstream.batch_records)
@@ -366,7 +368,9 @@ class PlannedBatches:
         if isinstance(items[0], Gap) and items[0].reason == "trimmed" and items[0].last < last:
             first = max(first, items[0].last + 1)
         plan = self._plan
-        return Batch(self._name, first, last, tuple(items), begun, plan.moves, plan.plain)
+        return Batch(
+            self._name, first, last, tuple(items), begun, plan.moves, plan.plain, resent=self.resent
+        )
 
     async def _load_again(self) -> Batch | None:
         """The first record that a person wants sent once more; None where it is gone meanwhile."""
@@ -424,7 +428,9 @@ class PlannedBatches:
 
 def shape_of(upstream: Upstream) -> int:
     """Checksum of what decides how a range is rendered."""
-    how = (upstream.format, upstream.compression, RENDERING)
+    how: tuple[object, ...] = (upstream.format, upstream.compression, RENDERING)
+    # Nothing more where nothing is: the plans of earlier versions still hold.
+    how += ("saves",) * upstream.saves_bytes
     tables = [(name, getattr(upstream, name)) for name in upstream.tables]
     facts = (upstream.url, *how, tuple(upstream.streams), *tables)
     return zlib.crc32(repr(facts).encode())

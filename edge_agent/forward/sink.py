@@ -31,8 +31,9 @@ from edge_agent.record import Record
 from edge_agent.store import Block, Gap, Identity
 from edge_agent.store.thinning import as_owed, thinned_numbers, whole_ranges, withheld_numbers
 
-#: Newer records, or all of them; and the backlog, where it is sent beside them.
-Part = Literal["live", "backlog"]
+#: Newer records, or all of them; the backlog, where it is sent beside them; and what a person wants
+#: sent once more (`edge_agent.forward.resend`).
+Part = Literal["live", "backlog", "resend"]
 #: How long a goodbye may take.
 CLOSE_S = 2.0
 
@@ -50,7 +51,8 @@ class Batch:
 
     ``plain``: to be sent uncompressed, whatever the configuration says. ``again`` is the number in
     quarantine of a record that goes out a second time by order, ``probe`` marks one that is sent
-    to learn whether the upstream takes anything; both lie outside the order of the log.
+    to learn whether the upstream takes anything; ``resent`` is the number of an order that sends a
+    range once more. All three lie outside the order of the log.
     """
 
     log: str
@@ -62,9 +64,15 @@ class Batch:
     plain: bool = False
     again: int = 0
     probe: int = 0
+    resent: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "items", as_owed(self.items, self.first, self.begun))
+
+    @property
+    def out_of_order(self) -> bool:
+        """Whether it says nothing of how far the upstream is."""
+        return bool(self.again or self.probe or self.resent)
 
     @property
     def variant(self) -> str:
@@ -76,6 +84,7 @@ class Batch:
             "moved": self.moves,
             "again": self.again,
             "probe": self.probe,
+            "resent": self.resent,
         }
         named = "".join(f"/{name}-{number}" for name, number in parts.items() if number)
         return named + "/plain" * self.plain

@@ -291,6 +291,8 @@ class LaneLog(Log):
         self.whole, self.split, self.part = log, split, part
         self.place = place or LanePlace(LaneTurns(), 0, is_backlog=part == "backlog")
         self.consumer = split.backlog if part == "backlog" else split.live
+        #: The number of the order that this lane obeys (`edge_agent.forward.resend`), 0 for none.
+        self.resent = 0
 
     @property
     def base(self) -> int:
@@ -368,6 +370,13 @@ class LaneLog(Log):
                 return False
             await split.divide(begin, keyed=keyed)
             return True
+
+    async def finish(self, *, keyed: bool) -> bool:
+        """All that this lane is for is acknowledged; whether there is nothing left for it to do."""
+        return await self.split.finish(keyed=keyed)
+
+    def acknowledged(self, records: int) -> None:
+        """So many records more are acknowledged."""
 
     def first_seq(self, log: str) -> int:
         """As `Log.first_seq`."""

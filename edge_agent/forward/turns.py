@@ -3,24 +3,29 @@
 Each lane has a connection of its own, and on a wide link all send at once. On a narrow one they
 would share it: alarms would get as much of it as the bulk. So before each batch a lane waits as
 long as one that goes before it has something to hand over; on a wide link that is no time at all.
-First go logs of a higher ``priority``; of one priority newer records go before backlogs.
+First go logs of a higher ``priority``; of one priority newer records go before backlogs. What a
+person wants sent once more goes behind all of that, however long it has to wait.
 
 A lane takes its place with its first batch and leaves it when it has to wait for records: not
 between two batches, where reading and planning the next takes time in which another would slip in.
 A lane that is down has no place, and holds nobody up. One whose upstream is stuck would: so nobody
-waits for more than `WAIT_MAX_S`, and every lane gets a batch through now and then.
+waits for more than `WAIT_MAX_S` but for what is sent once more, and every other lane gets a batch
+through now and then.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import trio
 
 #: How long a lane waits for those before it, each time.
 WAIT_MAX_S: Final = 10.0
-Rank = tuple[int, bool]
-"""The smaller one goes first: how unimportant a log is, and whether it is a backlog."""
+Rank = tuple[bool, int, bool]
+"""The smaller one goes first: whether it is sent once more, how unimportant its log is, and whether
+it is a backlog.
+"""
 
 
 class LaneTurns:
@@ -52,13 +57,16 @@ class LaneTurns:
 class LanePlace:
     """One lane's among them."""
 
-    def __init__(self, turns: LaneTurns, priority: int, *, is_backlog: bool) -> None:
-        self._turns, self._rank = turns, (-priority, is_backlog)
+    def __init__(
+        self, turns: LaneTurns, priority: int, *, is_backlog: bool, is_resend: bool = False
+    ) -> None:
+        self._turns, self._rank = turns, (is_resend, -priority, is_backlog)
+        self._wait_s = math.inf if is_resend else WAIT_MAX_S
         self._is_taken = False
 
     async def take(self) -> None:
         """Let those before it go first, then stand before the others until `leave`."""
-        with trio.move_on_after(WAIT_MAX_S):
+        with trio.move_on_after(self._wait_s):
             while self._turns.taken_before(self._rank):
                 await self._turns.changed()
         if not self._is_taken:

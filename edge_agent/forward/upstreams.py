@@ -22,8 +22,9 @@ from edge_agent.config import UPSTREAM, Upstream
 from edge_agent.errors import StoreError
 from edge_agent.forward.forwarder import Forwarder, ForwarderStatistics
 from edge_agent.forward.lane import Lane
+from edge_agent.forward.resend import Resend
 from edge_agent.log import Log
-from edge_agent.store import Entry
+from edge_agent.store import Entry, whole_consumer
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +103,11 @@ class Upstreams:
         lanes = (one.forwarder.lane(consumer, log) for one in self._all)
         return next((lane for lane in lanes if lane is not None), None)
 
+    def resend(self, consumer: str, log: str) -> Resend | None:
+        """What is sent once more to that consumer of that log; None where there is no such one."""
+        found = (one.forwarder.resend(consumer, log) for one in self._all)
+        return next((resend for resend in found if resend is not None), None)
+
     def statistics(self) -> Iterator[tuple[Upstream, ForwarderStatistics]]:
         """Each with where it stands, in the configuration's order."""
         for one in self._all:
@@ -140,7 +146,7 @@ class Upstreams:
     async def _tell_of_leftovers(self) -> None:
         names = {one.consumer for one in self.configured}
         with suppress(StoreError):
-            held = {one.consumer for one in await self._log.consumers()}
+            held = {whole_consumer(one.consumer) for one in await self._log.consumers()}
             for name in sorted(held - names):
                 if name.startswith(UPSTREAM):
                     logger.info("%s", removed(name.removeprefix(UPSTREAM)))

@@ -43,7 +43,7 @@ OPEN_BELOW = ("/static/", "/stream/")
 #: Paths that take a form of the agent's own page, by POST, and let look for nothing.
 FORM_PATHS = frozenset({"/login", "/logout"})
 #: Paths that take orders, by POST with this header.
-ORDER_PATHS = frozenset({"/api/consumers", "/api/quarantine", "/api/sources"})
+ORDER_PATHS = frozenset({"/api/consumers", "/api/quarantine", "/api/resends", "/api/sources"})
 #: Paths that only who may order, or read everything, may ask for.
 OWNERS_PATHS = ORDER_PATHS | {"/api/tokens"}
 ORDER_HEADER = "edge-agent-order"

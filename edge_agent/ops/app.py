@@ -12,6 +12,7 @@
 ``/api/query``            a bounded question (`edge_agent.live`); ``?format=json|ndjson|csv``
 ``/api/subscribe``        records as they become durable: lines of JSON, or server-sent events
 ``/api/consumers``        who has come how far; POST: pause, resume, rewind, skip, forget (`orders`)
+``/api/resends``          what upstreams are sent once more; POST: begin, look, cancel (`orders`)
 ``/api/sources``          whose sources are; POST: move, forget (`sources`)
 ``/api/tokens``           when, and from where, each token was used last
 ``/api/quarantine``       what could not be used; ``?after=&limit=``; POST: replay, drop
@@ -112,6 +113,7 @@ def make_routes(watch: Watch, sign_in: SignIn) -> list[Route]:
         Route("/api/query", routes.query),
         Route("/api/subscribe", routes.subscribe),
         Route("/api/consumers", orders.consumers, methods=["GET", "POST"]),
+        Route("/api/resends", orders.resends, methods=["GET", "POST"]),
         Route("/api/sources", orders.sources, methods=["GET", "POST"]),
         Route("/api/tokens", orders.tokens),
         Route("/api/quarantine", orders.quarantine, methods=["GET", "POST"]),
@@ -365,7 +367,7 @@ async def _store_error(request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
-        known = "status, streams, query, subscribe, consumers, sources, quarantine, tokens"
+        known = "status, streams, query, subscribe, consumers, resends, sources, quarantine, tokens"
         message = f"there is /, /healthz, /metrics, and below /api/ {known}"
         return error_response(404, "not_found", message)
     return error_response(error.status_code, "bad_request", str(error.detail))

@@ -32,6 +32,7 @@ from edge_agent.ops.status import (
     LogStatus,
     Reason,
     RefusedStatus,
+    ResendStatus,
     StoreStatus,
     UpstreamStatus,
 )
@@ -48,7 +49,13 @@ if TYPE_CHECKING:
     from edge_agent.asking import Asker
     from edge_agent.commit import CommitStatistics
     from edge_agent.digest import Digester, HistoryStatus
-    from edge_agent.forward import ForwarderStatistics, Lane, LaneStatistics
+    from edge_agent.forward import (
+        ForwarderStatistics,
+        Lane,
+        LaneStatistics,
+        Resend,
+        ResendProgress,
+    )
     from edge_agent.journal_tail import JournalLine
     from edge_agent.live import AlarmOn, Live
     from edge_agent.log import Log
@@ -126,6 +133,7 @@ class Sources:
         copies: sources that came back as copies of their stores.
         rules: those that act before storing, for what is read again from quarantine, too.
         lane: the running lane that a consumer of a log is, None where there is none.
+        resend: what an upstream's consumer is sent once more of a log, None where it does not run.
         part: ends the connections of sources, and those by which identities forward.
         salvage: what the last salvage did, in sentences (`in_words`), for as long as its damaged
             folder is there; None without one.
@@ -149,6 +157,7 @@ class Sources:
     copies: Callable[[], CopiesSeen]
     rules: RulesInForce
     lane: Callable[[str, str], Lane | None]
+    resend: Callable[[str, str], Resend | None]
     part: Part
     salvage: Callable[[], str | None]
     files: Callable[[], health.FilesFact]
@@ -255,6 +264,23 @@ def upstream_status(upstream: Upstream, now: ForwarderStatistics) -> UpstreamSta
         mistaken=any(lane.mistaken for lane in now.lanes),
         obstacle=now.obstacle,
         acknowledged_bytes=now.size,
+        resends=tuple(map(_resend_status, now.resends)),
+    )
+
+
+def _resend_status(now: ResendProgress) -> ResendStatus:
+    order, lane = now.order, now.lane
+    return ResendStatus(
+        order.number,
+        now.log,
+        order.streams,
+        order.first,
+        order.last,
+        now.floor,
+        "waits for newer records" if lane is None else lane.phase,
+        order.sent,
+        order.gone,
+        (lane.error or None) if lane is not None and lane.failing else None,
     )
 
 

@@ -26,7 +26,7 @@ from typing import Literal
 from edge_agent.config import Config, Upstream
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
-from edge_agent.ops.status import LogStatus, UpstreamStatus
+from edge_agent.ops.status import LogStatus, ResendStatus, UpstreamStatus
 from edge_agent.ops.text import amount, duration, rough, size
 from edge_agent.store.thinning import CROWDED
 from edge_agent.wear import Stretch, Wear
@@ -394,6 +394,11 @@ class Projections:
                 lane_key(one.name, lane.log, lane.part): lane.floor
                 for one in upstreams
                 for lane in one.lanes
+            }
+            | {
+                lane_key(one.name, resend.log, "resend"): resend.floor
+                for one in upstreams
+                for resend in one.resends
             },
             discarded={name: int(get("records_discarded_total", name)) for name in names},
             refused={name: int(get("records_refused_total", name)) for name in names},
@@ -428,4 +433,10 @@ def _about_upstream(
         bytes_per_s=bytes_per_s,
         drains_in_s=None if found is None else found.seconds,
         outlook=about_upstream(found, waits_for),
+        resends=tuple(_about_resend(one.name, resend, recent) for resend in one.resends),
     )
+
+
+def _about_resend(upstream: str, now: ResendStatus, recent: LogRates) -> ResendStatus:
+    per_s = recent.out.get(lane_key(upstream, now.log, "resend"), 0.0)
+    return replace(now, drains_in_s=(now.last - now.floor) / per_s) if per_s else now

@@ -124,6 +124,27 @@ class LaneStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ResendStatus:
+    """What an upstream is sent once more of a log, by order ``number``: seqs ``first`` to ``last``,
+    of which it has everything up to ``floor``. ``sent_records`` were acknowledged since the agent
+    started, ``gone_records`` are no longer there. ``error``: why it does not get on, None where it
+    does. ``drains_in_s``: when it will have been sent at this rate, None where nothing can be said.
+    """
+
+    number: int
+    log: str
+    streams: tuple[str, ...]
+    first: int
+    last: int
+    floor: int
+    phase: str
+    sent_records: int
+    gone_records: int
+    error: str | None = None
+    drains_in_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class UpstreamStatus:
     """One upstream. ``phase`` is the forwarder's own word, e.g. ``sending`` or ``held``.
 
@@ -137,7 +158,8 @@ class UpstreamStatus:
     ``drains_in_s`` is when the backlog will have drained at this link, None where it does not, or
     where there is none worth the name; ``outlook`` says either in words, or until when it waits.
     ``mistaken``: it fails on a mistake of the agent's own. ``records_per_s`` and ``bytes_per_s``
-    are what it acknowledged in the last two minutes, None before that can be told.
+    are what it acknowledged in the last two minutes, None before that can be told. ``resends``:
+    what it is sent once more, which counts as no backlog.
     """
 
     name: str
@@ -165,6 +187,7 @@ class UpstreamStatus:
     acknowledged_bytes: int = 0
     records_per_s: float | None = None
     bytes_per_s: float | None = None
+    resends: tuple[ResendStatus, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from edge_agent.printable import grouped
 
 #: Below how many seconds to say it in which unit.
@@ -102,3 +105,15 @@ def ratio(value: float | None) -> str:
 def percent(part: float) -> str:
     """``7 %``, ``0.4 %``."""
     return f"{part * 100:.2g} %" if part < 0.01 else f"{part * 100:.0f} %"
+
+
+def resending(one: Mapping[str, Any]) -> str:
+    """A `ResendStatus` as JSON has it, in words: ``resend of log main 34 %, 12.3 k left``."""
+    whole = one["last"] - one["first"] + 1
+    left = max(0, one["last"] - one["floor"])
+    told = f"resend of log {one['log']} {percent((whole - left) / whole)}, {amount(left)} left"
+    if one["drains_in_s"] is not None:
+        told += f", {rough(one['drains_in_s'])}"
+    if one["gone_records"]:
+        told += f", {amount(one['gone_records'])} no longer there"
+    return f"{told}: {one['error'] or one['phase']}"

@@ -43,6 +43,7 @@ from edge_agent.record import DAY_S, ForeignBlock
 from edge_agent.server.acks import Owed
 from edge_agent.server.closing import NotNow, Refused, not_now
 from edge_agent.server.context import Parts, Visitor
+from edge_agent.server.held_records import HeldRecords, TooManyRanges
 from edge_agent.server.session import SessionBase, Taken
 from edge_agent.server.websocket import WebSocket
 from edge_agent.session import Hello
@@ -69,6 +70,9 @@ LOOP = "$loop"
 _Judged = tuple[ForeignBlock | None, ProtocolError | None]
 #: An agent that comes this way is noted as seen once a day, so that it is not forgotten.
 CLAIM_S = DAY_S
+#: How long a sender waits whose order somebody has to change.
+_TOO_MANY_S = 3600.0
+_TOO_MANY = "too much of it is here in too many pieces: order a shorter time, or fewer streams"
 _WRONG_PATH = "a block's path has to begin with the agent that it is of and end with {!r}"
 
 
@@ -88,6 +92,8 @@ class AgentSession(SessionBase):
         self._agent = ""
         #: Agents that are known to belong to this identity, and since when.
         self._claimed: dict[str, float] = {}
+        #: Of a sender that sends once more what may be here; None of any other.
+        self._held: HeldRecords | None = None
 
     def _source_of(self, hello: Hello) -> str:
         """Where this agent's numbers for one upstream, log and lane are kept."""
@@ -96,6 +102,8 @@ class AgentSession(SessionBase):
                 "bad_source", f"expected AGENT/UPSTREAM/LOG/LANE, got {hello.source!r}", 1002
             )
         self._agent = hello.source.partition("/")[0]
+        if hello.resends:
+            self._held, self._leaves_out = HeldRecords(self._parts.log, self._agent), True
         return LANE_PREFIX + hello.source
 
     async def _whose(self) -> Binding | None:
@@ -163,6 +171,11 @@ class AgentSession(SessionBase):
             except (StoreFailed, Closed) as refusal:
                 self._hold(begin, refusal)
                 return
+            except TooManyRanges:
+                self._session.take_back(begin)
+                self._not_now = NotNow("busy", _TOO_MANY_S, _TOO_MANY)
+                self._socket.interrupt("refused")
+                return
             rates.charge(name, taken.records, trio.current_time())
             await self._append(taken, soon=self._is_backlog())
             if self._not_now is not None:
@@ -198,12 +211,17 @@ class AgentSession(SessionBase):
             self._parts.metrics.add("received_thinned_total", thinned)
         blocks: list[ForeignBlock] = []
         quarantine: list[Quarantined] = []
+        if self._held is not None:
+            await self._held.look([block for block in found if not self._is_loop(block)])
         judged = await self._parts.run_blocking(self._judged, found) if found else []
         for block, (kept, fault) in zip(found, judged, strict=True):
             if self._is_loop(block):
                 self._parts.metrics.add("records_dropped_total", block.count, LOOP)
                 continue
             blocks += [] if kept is None else [kept]
+            if self._held is not None and fault is None:
+                known = block.count - (0 if kept is None else kept.count)
+                self._parts.metrics.add("records_duplicate_total", known)
             if fault is not None:
                 quarantine.append(self._quarantined(block, fault))
             if fault is not None and fault.code == "forbidden_stream":
@@ -259,6 +277,10 @@ class AgentSession(SessionBase):
         except ProtocolError as error:
             return None, error
         wrong = sorted(one for one in streams if not self._may_pass(foreign_stream(one, agent)))
+        if self._held is not None and (lacking := self._held.lacking(block)) is not block:
+            if lacking is None:
+                return None, None
+            block = lacking
         if not wrong:
             return block, None
         fault = ProtocolError(

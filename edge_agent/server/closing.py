@@ -105,11 +105,15 @@ class NotNow:
 
 
 def not_now(refused: Refused, dice: random.Random) -> NotNow:
-    """What to tell a peer whose records the log does not take."""
+    """What to tell a peer whose records the log does not take. All who are connected may be told at
+    one moment, and not every client spreads by itself: so each is told another time, up to twice as
+    long.
+    """
     if isinstance(refused, StoreFull):
-        return NotNow(refused.code, refused.retry_after, str(refused))
+        return NotNow(refused.code, refused.retry_after * dice.uniform(1, 2), str(refused))
     if isinstance(refused, StoreFailed):
-        return NotNow("store_failed", STORE_FAILED_RETRY_S, str(refused))
+        wait = STORE_FAILED_RETRY_S * dice.uniform(1, 2)
+        return NotNow("store_failed", wait, str(refused))
     return NotNow("closing", dice.uniform(0.5, RETURN_WITHIN_S), str(refused))
 
 

@@ -64,6 +64,8 @@ class SessionBase(Pump):
 
     #: Whether a peer whose history has forked begins anew under another source.
     _begins_anew = False
+    #: Whether what is here already is left out, as the peer has asked.
+    _leaves_out = False
 
     def __init__(
         self, socket: WebSocket, parts: Parts, visitor: Visitor, *, mode: Mode, limits: WireLimits
@@ -186,15 +188,8 @@ class SessionBase(Pump):
                     raise full
                 if point.restart or binding is not None or self._lacks_place(known):
                     opening = self._opening if point.restart else None
-                    numbering = Numbering(
-                        self._source,
-                        point.next,
-                        point.next,
-                        point.restart,
-                        self._owner,
-                        binding,
-                        opening,
-                    )
+                    begin = (self._source, point.next, point.next, point.restart)
+                    numbering = Numbering(*begin, self._owner, binding, opening, hello.moved)
                     # Once in the life of a source, while its peer waits: not worth the interval.
                     # Who is welcome has its place here, and is not refused with the first record.
                     ticket = await log.append(Entry(numbering=numbering), soon=True)
@@ -212,7 +207,9 @@ class SessionBase(Pump):
         self._parts.tell("welcome", source=self._source, next=point.next, restart=point.restart)
         if self._is_copy:
             self._parts.copies.note(self._source)
-        welcome = self._session.welcome(point.next, epoch, time, forked=point.forked)
+        welcome = self._session.welcome(
+            point.next, epoch, time, forked=point.forked, resends=self._leaves_out
+        )
         return await self._socket.send(welcome)
 
     async def _resume_point(self, hello: Hello, epoch: str, known: int) -> ResumePoint:
@@ -257,7 +254,9 @@ class SessionBase(Pump):
         upto = self._session.number
         entry = self._entry(taken.numbers, taken.runs, taken.blocks, taken.quarantine)
         try:
-            ticket = await self._parts.log.append(entry, lazy=is_lazy(entry), soon=soon)
+            # Numbers of what is here already are all that a resend may bring for a long time.
+            lazy = is_lazy(entry) and not self._leaves_out
+            ticket = await self._parts.log.append(entry, lazy=lazy, soon=soon)
         except Closed:
             self._socket.interrupt("closing")
         else:

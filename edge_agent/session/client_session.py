@@ -83,6 +83,8 @@ class ClientSession:
         first: int | None = None,
         held: int = 0,
         history: History | None = None,
+        resends: bool = False,
+        moved: bool = False,
     ) -> str | bytes:
         """What to send first.
 
@@ -93,9 +95,11 @@ class ClientSession:
                 that numbers nothing before it is welcome.
             held: how many records are held, numbered from ``first`` on.
             history: which history they are of; None says nothing about it.
+            resends: the agent may have some of it, and shall leave that out.
+            moved: what is before ``first`` is not missing.
         """
         self.state = follow(CLIENT, self.state, ClientInput.HELLO)
-        self._said, self._held = Hello(source, epoch, first, history), held
+        self._said, self._held = Hello(source, epoch, first, history, resends, moved), held
         return encode_control(self._said, self._mode)
 
     def receive(self, data: str | bytes) -> Resume | Ack | Nack | Stop | Unknown:

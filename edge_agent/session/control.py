@@ -98,12 +98,18 @@ class Hello:
             outlives the connection.
         first: number of the oldest record it still has (or of the next one, if it has none).
         history: which history its numbers are of.
+        resends: some of what it sends may be here already, under another source; that is to be
+            left out. Said by agents only, as is the next one.
+        moved: ``first`` was chosen on purpose: what is before it is another source's, or was left
+            out by order, and is not missing.
     """
 
     source: str
     epoch: str | None = None
     first: int | None = None
     history: History | None = None
+    resends: bool = False
+    moved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +117,8 @@ class Welcome:
     """The answer to hello: go on at ``next``.
 
     ``next`` counts within ``epoch``; ``time`` is the agent's wall clock, RFC 3339, "" where it is
-    not set. ``forked``: what is before ``next`` is not of the sender's history.
+    not set. ``forked``: what is before ``next`` is not of the sender's history. ``resends``: what
+    is here already will be left out, as the sender asked.
     """
 
     epoch: str
@@ -120,6 +127,7 @@ class Welcome:
     time: str = ""
     limits: ToldLimits = ToldLimits()
     forked: bool = False
+    resends: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +205,8 @@ def decode_hello(data: str | bytes) -> Hello:
             take(told, "epoch", _EPOCH, None),
             take(told, "first", _FIRST, None),
             take(told, "history", _HISTORY, None),
+            take(told, "resends", read_bool, False),
+            take(told, "moved", read_bool, False),
         )
     except _UNREADABLE as error:
         wrong = f'a session begins with {{"type": "hello", "source": …}}: {str(error)[:200]}'
@@ -253,6 +263,10 @@ def _as_map(message: Hello | Welcome | Nack | Stop) -> dict[str, object]:
             told["first"] = message.first
         if message.history is not None:
             told["history"] = _history_map(message.history)
+        if message.resends:
+            told["resends"] = True
+        if message.moved:
+            told["moved"] = True
     elif isinstance(message, Welcome):
         limits = message.limits
         told = {
@@ -269,6 +283,8 @@ def _as_map(message: Hello | Welcome | Nack | Stop) -> dict[str, object]:
         }
         if message.forked:
             told["forked"] = True
+        if message.resends:
+            told["resends"] = True
     elif isinstance(message, Nack):
         told = {"type": "nack", "at": message.at, "code": message.code, "message": message.message}
     else:
@@ -333,6 +349,7 @@ def _welcome(told: dict[str, Any]) -> Welcome:
         take(told, "time", _TIME, ""),
         take(told, "limits", _limits, ToldLimits()),
         take(told, "forked", read_bool, False),
+        take(told, "resends", read_bool, False),
     )
 
 

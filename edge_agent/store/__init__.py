@@ -197,6 +197,7 @@ from edge_agent.store.engine import Engine
 from edge_agent.store.format.block import Block, Gap, filter_payload
 from edge_agent.store.format.erase import ERASED
 from edge_agent.store.format.foreign import check_payload, foreign_stream, without_streams
+from edge_agent.store.format.held import HeldRanges
 from edge_agent.store.format.payload import (
     RunView,
     cut_payload,
@@ -227,6 +228,7 @@ from edge_agent.store.types import (
     PART_BYTES,
     QUARANTINE_BYTES_MAX,
     QUARANTINE_WEIGHT,
+    RESEND,
     STATE_BYTES_MAX,
     Binding,
     CommitResult,
@@ -254,6 +256,7 @@ __all__ = [
     "POSTED_PREFIX",
     "QUARANTINE_BYTES_MAX",
     "QUARANTINE_WEIGHT",
+    "RESEND",
     "SHARES_MAX",
     "STATE_BYTES_MAX",
     "STORE",
@@ -268,6 +271,7 @@ __all__ = [
     "Engine",
     "Entry",
     "Gap",
+    "HeldRanges",
     "Identity",
     "LogSettings",
     "LogStatistics",

@@ -33,6 +33,9 @@ PART_BYTES = 300
 BACKLOG = "/backlog"
 #: And what of it waits while its newest part is sent first.
 OLDER = "/older"
+#: And what a person has ordered to be sent once more (`edge_agent.forward.resend`). Retention does
+#: not wait for it.
+RESEND = "/resend"
 #: What a part for quarantine counts instead, whatever it holds: to judge it, to write it as a row
 #: of its own and to tell of it takes as long as hundreds of records, and what is in flight comes
 #: before everybody's next ack. 2,000 of them are 32 MiB.
@@ -40,9 +43,9 @@ QUARANTINE_WEIGHT = 16 * 1024
 
 
 def is_backlog(consumer: str) -> bool:
-    """Whether this is the backlog's part of an upstream, which exists at times only."""
+    """Whether it is an upstream's backlog or resend, which exist at times only."""
     # Names of upstreams have no slash, and may be "backlog".
-    return consumer.endswith((BACKLOG, OLDER)) and consumer.count("/") == 2
+    return consumer.endswith((BACKLOG, OLDER, RESEND)) and consumer.count("/") == 2
 
 
 def whole_consumer(consumer: str) -> str:
@@ -65,10 +68,10 @@ class Numbering(Struct, frozen=True, gc=False):
     """An entry's place in its source's numbering: it uses up the numbers [first, next).
 
     ``restart``: numbering starts anew at ``first`` (the source resumed from an unknown epoch, or
-    told of a gap), whatever was stored before. ``owner``: the identity that sends, None where
-    there are no tokens. What belongs to another one is refused whole; ``bind`` may change that.
-    ``opening``: which opening of the sender's store sends from here on, "" where it does not say;
-    None for the same as before.
+    told of a gap), whatever was stored before; ``moved``: on purpose, and none are missing.
+    ``owner``: the identity that sends, None where there are no tokens. What belongs to another one
+    is refused whole; ``bind`` may change that. ``opening``: which opening of the sender's store
+    sends from here on, "" where it does not say; None for the same as before.
     """
 
     source: str
@@ -78,6 +81,7 @@ class Numbering(Struct, frozen=True, gc=False):
     owner: str | None = None
     bind: Binding | None = None
     opening: str | None = None
+    moved: bool = False
 
 
 @dataclass(frozen=True, slots=True)

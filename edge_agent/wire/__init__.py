@@ -77,8 +77,10 @@ Sessions
 Control messages are maps with a ``type``, in the subprotocol's encoding (hello in either). Keys and
 types that are not known are ignored. ``?`` marks what may be missing::
 
-    sender  hello    source, epoch?, first?, history? {opening, done, before, copied?}
-    agent   welcome  epoch, next, window {records, bytes}, time, limits {message_bytes, …}, forked?
+    sender  hello    source, epoch?, first?, history? {opening, done, before, copied?}, resends?,
+                     moved?
+    agent   welcome  epoch, next, window {records, bytes}, time, limits {message_bytes, …}, forked?,
+                     resends?
     agent   ack      next, window?
     agent   nack     at, code, message
     agent   stop     code, retry_after, message

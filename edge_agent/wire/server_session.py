@@ -132,17 +132,23 @@ class ServerSession:
         return hello
 
     def welcome(
-        self, next_number: int, epoch: str, time: str, *, forked: bool = False
+        self,
+        next_number: int,
+        epoch: str,
+        time: str,
+        *,
+        forked: bool = False,
+        resends: bool = False,
     ) -> str | bytes:
         """What to answer to hello. ``time`` is RFC 3339, "" where the clock is not set; ``forked``
-        as in `resume_point`.
+        as in `resume_point`, ``resends`` as in `Welcome`.
         """
         self.state = follow(SERVER, self.state, ServerInput.WELCOME)
         self.number = self.acked = next_number
         limits = ToldLimits(
             self._limits.message_bytes, self._limits.record_bytes, self._limits.batch_records
         )
-        welcome = Welcome(epoch, next_number, self._window, time, limits, forked)
+        welcome = Welcome(epoch, next_number, self._window, time, limits, forked, resends)
         return encode_control(welcome, self._mode)
 
     def receive_data(self, batch: Sequence[str | bytes], arrival: Arrival) -> Received:

@@ -163,3 +163,27 @@ def test_list_of_an_agent_that_runs_is_what_its_status_says() -> None:
     first, second = done.output.splitlines()[1:]
     assert "HTTP 204, acknowledged T1" in first
     assert "next try in 9 s" in second and second.endswith("401: no")
+
+
+async def test_a_resend_is_looked_at_first_and_asks_before_it_is_ordered(tmp_path: Path) -> None:
+    config = configured(tmp_path, "ws://127.0.0.1:1/forward")
+    async with running_station(tmp_path / "data") as station:
+        await station.put(3)
+
+    async def said(*more: str) -> Result:
+        arguments = ("resend", "x", "--config", config, *more)
+        return await trio.to_thread.run_sync(invoke, *arguments)
+
+    assert "was sent nothing once more" in (await said()).output
+    half = await said("--from", "start")
+    assert half.exit_code == 2 and "--from TIME --stream PATTERN" in half.output
+    asked = await said("--from", "start", "--stream", "**")
+    assert asked.exit_code == 2 and "records 1 to 3 are looked through" in asked.output
+    assert "--yes does" in asked.output
+    done = await said("--from", "start", "--stream", "**", "--yes")
+    assert done.exit_code == 0 and "under way" in done.output
+    (row,) = json.loads((await said("--json")).output)
+    assert (row["left"], row["streams"], row["upstream"]) == (3, ["**"], "x")
+    assert "--cancel" in str((await said("--from", "start", "--stream", "**")).exception)
+    assert "cancelled" in (await said("--cancel")).output
+    assert "nothing to cancel" in str((await said("--cancel")).exception)

@@ -22,6 +22,8 @@ PARTS: Final[dict[str, tuple[str, Scale]]] = {
     "faults": ("tests.crash.faults", Scale(0)),
     "kills": ("tests.crash.kills", Scale(300)),
     "outages": ("tests.model.outages.campaign", Scale(10_000)),
+    "cuts": ("tests.model.cuts.campaign", Scale(10_000)),
+    "cut servers": ("tests.crash.cut_servers", Scale(300)),
     "flips": ("tests.crash.flips", Scale(3_000)),
     "roots": ("tests.crash.stale_roots", Scale(2_000)),
 }

@@ -22,6 +22,7 @@ from edge_agent.live.query import parse_query
 from edge_agent.ops.access import FORM_PATHS, ORDER_PATHS, Rules
 from edge_agent.ops.app import make_routes
 from edge_agent.ops.orders.orders import ConsumerOrder, QuarantineOrder
+from edge_agent.ops.orders.resends import ResendGiven
 from edge_agent.ops.orders.source_orders import SourceMove
 from edge_agent.ops.page.files import static_files
 from edge_agent.ops.sign_in import SignIn
@@ -108,6 +109,7 @@ def test_the_documented_parameters_of_queries_and_keys_of_orders_are_those_that_
     orders: dict[str, type[Struct]] = {
         "consumers": ConsumerOrder,
         "sources": SourceMove,
+        "resends": ResendGiven,
         "quarantine": QuarantineOrder,
     }
     for name, kind in orders.items():

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from msgspec import structs
 
+from edge_agent.config import Size
 from edge_agent.errors import SinkRefused
 from edge_agent.forward.consumer_orders import LogRange, position_for
 from edge_agent.forward.open_reader import OpenBatches
@@ -333,3 +335,9 @@ async def test_a_backlog_does_not_wait_for_the_commits_of_a_log_that_has_them_se
         began = trio.current_time()
         await planned(station).next()
         assert trio.current_time() - began == pytest.approx(waits_s)
+
+
+def test_a_cap_changes_how_ranges_are_rendered_and_nothing_else_does_without_one() -> None:
+    capped = structs.replace(CONFIG, bytes_per_second=Size(1000))
+    assert shape_of(capped) != shape_of(CONFIG)
+    assert shape_of(structs.replace(capped, bytes_per_second=Size(2000))) == shape_of(capped)

@@ -132,6 +132,7 @@ async def agent(
         connections=tuple,
         copies=CopiesSeen,
         rules=in_force(),
+        resend=lambda consumer, log: None,
         lane=lambda consumer, log: None,
         part=lambda sources, identities: None,
         salvage=lambda: None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_agent.ops.text import ago, amount, duration, percent, rough, size, taken
+from edge_agent.ops.text import ago, amount, duration, percent, resending, rough, size, taken
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,15 @@ def test_small_parts_keep_a_digit() -> None:
 def test_what_an_upstream_takes_is_records_and_bytes() -> None:
     assert taken(None, None) == "–"
     assert taken(120.0, 3482.0) == "120/s  3.4 KiB/s"
+
+
+def test_a_resend_in_words() -> None:
+    one = {
+        "log": "main", "first": 101, "last": 300, "floor": 150, "drains_in_s": 240.0,
+        "gone_records": 7, "error": None, "phase": "sending",
+    }  # fmt: skip
+    told = "resend of log main 25 %, 150 left, 4 min, 7 no longer there: sending"
+    assert resending(one) == told
+    assert resending(one | {"error": "no route", "drains_in_s": None, "gone_records": 0}) == (
+        "resend of log main 25 %, 150 left: no route"
+    )

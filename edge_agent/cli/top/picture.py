@@ -15,7 +15,16 @@ from typing import Any
 
 from rich.cells import cell_len, set_cell_size
 
-from edge_agent.ops.text import UNKNOWN, amount, duration, percent, phase, rough, size
+from edge_agent.ops.text import (
+    UNKNOWN,
+    amount,
+    duration,
+    percent,
+    phase,
+    resending,
+    rough,
+    size,
+)
 from edge_agent.printable import printable
 
 Line = tuple[str, str]
@@ -185,6 +194,8 @@ def _upstreams(moment: AgentMoment) -> Iterator[Line]:
             ),
             "red" if one["error"] else "",
         )
+        for resend in one.get("resends", ()):
+            yield f"  {printable(resending(resend))}", ""
     if len(upstreams) > _UPSTREAMS_SHOWN:
         yield f"… and {len(upstreams) - _UPSTREAMS_SHOWN} more", "dim"
     yield "", ""

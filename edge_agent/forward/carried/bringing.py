@@ -7,7 +7,8 @@ machine or after a cut in the middle add nothing.
 
 The numbers go up, so files are brought in in order, and one that is missing is told before anything
 behind it is sent: it could not be brought in afterwards. A file that a person ordered to be written
-again by itself (``again-N``) is outside that order and has a source of its own.
+again by itself (``again-N``) is outside that order and has a source of its own, as have those that
+were written by one order to send a time once more (``resent-N``).
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ class Bringing:
         """What to say of the numbers before a file that are in none."""
         if name.first <= at:
             return []
-        if "again" in name.variant:
+        if _out_of_order(name):
             return [Segment(at, name.first - 1, "filtered")]
         missing = f"records {at} to {name.first - 1} of {name.store}"
         if not self._with_gaps:
@@ -156,5 +157,10 @@ class Bringing:
 
 def source_of(name: FileName) -> str:
     """The source at the hub that a file is of."""
-    again = "".join(f"-{part}" for part in name.variant.split("/") if part.startswith("again"))
+    again = "".join(f"-{part}" for part in _out_of_order(name))
     return f"{name.agent}/{name.upstream}/{name.log}/file-{name.epoch}{again}"
+
+
+def _out_of_order(name: FileName) -> list[str]:
+    """What of its name says that a file is outside of the order of its log."""
+    return [part for part in name.variant.split("/") if part.startswith(("again", "resent"))]

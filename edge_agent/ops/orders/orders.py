@@ -22,14 +22,24 @@ import msgspec
 import trio
 
 from edge_agent.errors import ProtocolError
-from edge_agent.forward import LogRange, Order, OrderRefused, full_name, position_for, positions_for
+from edge_agent.forward import (
+    LogRange,
+    Order,
+    OrderRefused,
+    forgotten,
+    full_name,
+    position_for,
+    positions_for,
+)
 from edge_agent.moments import parse_moment
 from edge_agent.ops.orders.replay import SendAgain, is_an_upstreams, replay
+from edge_agent.ops.orders.resends import ResendGiven, ResendOrders
 from edge_agent.ops.orders.source_orders import SourceMove, meant, orders_for, told_source
 from edge_agent.store import (
     BACKLOG,
     OLDER,
     POSTED_PREFIX,
+    RESEND,
     ConsumerView,
     Entry,
     Position,
@@ -43,7 +53,7 @@ from edge_agent.wire import WireLimits
 if TYPE_CHECKING:
     from edge_agent.clock import Clock
     from edge_agent.config import Config, Upstream
-    from edge_agent.forward import Lane
+    from edge_agent.forward import Lane, Resend
     from edge_agent.log import Log
     from edge_agent.rules import RulesInForce
 
@@ -114,6 +124,10 @@ def _no_lane(consumer: str, log: str) -> Lane | None:
     return None
 
 
+def _no_resend(consumer: str, log: str) -> Resend | None:
+    return None
+
+
 class Orders:
     """One agent's, or one store's that no agent runs on. Raises in each method, beside what it
     names: StoreError, Closed.
@@ -127,6 +141,7 @@ class Orders:
         part: ends the connections of sources, and those by which an identity forwards.
         identities: to whom sources can be moved; to anybody where not given.
         upstreams: those that are configured by now; ``config``'s where not given.
+        resend: what a running upstream sends once more of a log.
     """
 
     def __init__(
@@ -140,11 +155,13 @@ class Orders:
         part: Part = _nobody_there,
         identities: Identities | None = None,
         upstreams: Callable[[], Sequence[Upstream]] | None = None,
+        resend: Callable[[str, str], Resend | None] = _no_resend,
     ) -> None:
         self._upstreams = upstreams or (lambda: config.upstream)
         self._part, self._identities = part, identities
         self._log, self._config, self._clock = log, config, clock
         self._rules, self._lane = rules, lane
+        self._resends = ResendOrders(log, clock, self._upstreams, lane, resend)
         self._send_again = SendAgain(log, self._upstreams, lane)
         self._one_at_a_time = trio.Lock()
 
@@ -178,7 +195,8 @@ class Orders:
             raise OrderRefused(f"a backlog goes with its upstream: {whole_consumer(name)}")
         async with self._one_at_a_time, AsyncExitStack() as stack:
             for log in self._log.names() if given.log is None else (given.log,):
-                for lane in (self._lane(name, log), self._lane(name + BACKLOG, log)):
+                for part in ("", BACKLOG, RESEND):
+                    lane = self._lane(name + part, log)
                     if lane is not None:
                         await stack.enter_async_context(lane.holding.held())
             # Acknowledgements ride on later commits. What the lanes have said until they were held
@@ -200,6 +218,20 @@ class Orders:
         there = await self.consumers()
         now = [one for one in there if whole_consumer(one["consumer"]) == name]
         return [one for one in now if one["log"] in names]
+
+    async def resends(self) -> list[dict[str, Any]]:
+        """What each upstream is, or was last, sent once more, for ``upstream resends``."""
+        return await self._resends.listing()
+
+    async def resend(self, given: ResendGiven) -> list[dict[str, Any]]:
+        """Obey, or only look; see `ResendOrders.obey`.
+
+        Raises:
+            OrderRefused, ProtocolError: it cannot be done, with the reason.
+        """
+        self._check_whose(given.agent)
+        async with self._one_at_a_time:
+            return await self._resends.obey(given)
 
     async def sources(self) -> list[dict[str, Any]]:
         """Every source and whose it is, for ``source list``."""
@@ -340,6 +372,8 @@ class Orders:
                 made += positions_for(
                     given.order, held, beside, lines, configured=configured, target=target
                 )
+                if given.order == "forget":
+                    made += forgotten(name, each)
             except OrderRefused as error:
                 refused = error
         # One of several logs may have nothing to move; where none has, the person should know.

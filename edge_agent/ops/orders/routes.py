@@ -25,6 +25,7 @@ from edge_agent.ops.orders.orders import (
     QuarantineOrder,
     told_quarantined,
 )
+from edge_agent.ops.orders.resends import ResendGiven
 from edge_agent.ops.orders.source_orders import SourceMove
 from edge_agent.ops.parameters import each_once, refuse_unknown, whole_number
 from edge_agent.token_uses import told_uses
@@ -53,6 +54,7 @@ class OrderRoutes:
             part=sources.part,
             identities=None if sources.tokens is None else sources.tokens.names,
             upstreams=sources.configured,
+            resend=sources.resend,
         )
 
     async def consumers(self, request: Request) -> Response:
@@ -63,6 +65,17 @@ class OrderRoutes:
         with audited(*in_audit(given), self._actor(request)):
             moved = await self._orders.move(given)
         return _json({"consumers": moved})
+
+    async def resends(self, request: Request) -> Response:
+        """What each upstream is sent once more; an order begins or ends that."""
+        if request.method != "POST":
+            return _json({"agent": self._agent, "resends": await self._orders.resends()})
+        given = await _given(request, ResendGiven)
+        if given.look:  # That changes nothing.
+            return _json({"resends": await self._orders.resend(given)})
+        with audited(*in_audit(given), self._actor(request)):
+            begun = await self._orders.resend(given)
+        return _json({"resends": begun})
 
     async def sources(self, request: Request) -> Response:
         """Whose the sources are; an order moves them."""

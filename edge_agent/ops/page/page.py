@@ -7,7 +7,8 @@ browser without script reloads it. Every word that was not written in this file 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 
 from edge_agent.ops.figures import Figures, Rate
 from edge_agent.ops.page.frame import LOGOUT, document, section, table
@@ -21,7 +22,18 @@ from edge_agent.ops.status import (
     Status,
     UpstreamStatus,
 )
-from edge_agent.ops.text import UNKNOWN, ago, amount, duration, percent, phase, ratio, size, taken
+from edge_agent.ops.text import (
+    UNKNOWN,
+    ago,
+    amount,
+    duration,
+    percent,
+    phase,
+    ratio,
+    resending,
+    size,
+    taken,
+)
 from edge_agent.printable import ended, html_text
 from edge_agent.store import Quarantined
 from edge_agent.wear import Stretch, Wear
@@ -239,7 +251,7 @@ def _upstreams(upstreams: Sequence[UpstreamStatus]) -> str:
             taken(one.records_per_s, one.bytes_per_s),
             amount(one.acknowledged_records),
             amount(one.refused_records),
-            html_text(one.outlook or ""),
+            html_text("; ".join(_outlook(one))),
             html_text(one.error or ""),
         ]
         for one in upstreams
@@ -258,6 +270,13 @@ def _upstreams(upstreams: Sequence[UpstreamStatus]) -> str:
     ]
     inside = table(head, rows, numbers={2, 3, 4, 5, 6, 7}, texts={8, 9})
     return section("upstreams", "Upstreams", inside)
+
+
+def _outlook(one: UpstreamStatus) -> Iterator[str]:
+    if one.outlook:
+        yield one.outlook
+    for resend in one.resends:
+        yield resending(asdict(resend))
 
 
 def _store(status: Status) -> str:

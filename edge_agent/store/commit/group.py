@@ -329,7 +329,9 @@ class Group:
             # a later number, the earlier ones went to a store that has been lost, or to nobody.
             expected = max(stored, 1)
             self.counts.restarts += numbering.first != expected
-            self.counts.gaps += max(numbering.first - expected, 0)
+            # Unless it says that it begins there on purpose: a division of a backlog is no gap.
+            if not numbering.moved:
+                self.counts.gaps += max(numbering.first - expected, 0)
         expected = numbering.next if restart else max(stored, numbering.next)
         source = numbering.source
         before = self._owner(source)

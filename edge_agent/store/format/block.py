@@ -238,13 +238,14 @@ class Block:
 class Gap:
     """Nothing to read from ``first`` to ``last`` inclusive, and why. ``thinned`` is said to a
     consumer that had a part of it (`edge_agent.store.thinning`), ``expired`` to one for which it is
-    too old (`edge_agent.forward.max_age`); no reading of a log finds these.
+    too old (`edge_agent.forward.max_age`), ``filtered`` to one that asked for other times
+    (`edge_agent.forward.resend`); no reading of a log finds these.
     """
 
     log: str
     first: int
     last: int
-    reason: Literal["trimmed", "damaged", "thinned", "expired"]
+    reason: Literal["trimmed", "damaged", "thinned", "expired", "filtered"]
 
 
 def filter_payload(block: Block, keep: Callable[[RunView], bool]) -> tuple[int, bytes]:

@@ -76,6 +76,12 @@ def test_a_restart_sets_the_number_up_or_down_and_counts_the_gap(stores: Stores)
     assert values(engine) == [1, 2, 3, 10, 11, 5, 6]
 
 
+def test_a_source_that_begins_later_on_purpose_lacks_nothing(stores: Stores) -> None:
+    engine = stores.open()
+    known = engine.commit([Entry(numbering=Numbering("pi", 500, 500, restart=True, moved=True))])
+    assert (known.restarts, known.gaps, engine.next_of("pi")) == (1, 0, 500)
+
+
 def test_a_source_not_seen_before_that_goes_on_at_a_later_number_is_a_gap(stores: Stores) -> None:
     engine = stores.open()
     result = engine.commit([entry(1, 500, restart=True)])

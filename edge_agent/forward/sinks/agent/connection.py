@@ -58,12 +58,17 @@ _RECEIVE_BYTES = 65_536
 
 @dataclass(frozen=True, slots=True)
 class ForwardHello:
-    """What to say first; without ``first`` the hub's numbering is taken up where it stands."""
+    """What to say first; without ``first`` the hub's numbering is taken up where it stands.
+    ``resends``: some of it may be there already, and is to be left out then. ``moved``: what is
+    before ``first`` is not missing.
+    """
 
     source: str
     epoch: str | None
     first: int | None
     history: History | None = None
+    resends: bool = False
+    moved: bool = False
 
 
 class AgentConnection:
@@ -222,7 +227,12 @@ class AgentConnection:
                     "what answers there is not an edge agent", slow=True, obstacle="there"
                 )
             said_first = self._session.hello(
-                hello.source, hello.epoch, hello.first, history=hello.history
+                hello.source,
+                hello.epoch,
+                hello.first,
+                history=hello.history,
+                resends=hello.resends,
+                moved=hello.moved,
             )
             await socket.send_message(said_first)
             while not isinstance(said := self._session.receive(await socket.get_message()), Resume):

@@ -75,8 +75,8 @@ class Message:
 def segments_of(
     batch: Batch, identity: Identity, matches: Callable[[str], bool], *, historical: bool = False
 ) -> list[Segment]:
-    """What the batch holds, covering its range without a hole; ``historical``: of a backlog that is
-    sent beside newer records.
+    """What the batch holds, covering its range without a hole; ``historical``: not new, but
+    of a backlog that is sent beside newer records, or sent once more.
     """
     segments: list[Segment] = []
     for item in batch.items:

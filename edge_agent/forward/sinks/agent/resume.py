@@ -73,6 +73,11 @@ class Greeting:
     first: int
     state: HubState | None
 
+    @property
+    def moved(self) -> bool:
+        """Whether it begins where it does on purpose, and nothing before that is missing."""
+        return self.epoch is None and self.state is not None and self.state.moved
+
 
 _decoder = msgspec.msgpack.Decoder(HubState)
 

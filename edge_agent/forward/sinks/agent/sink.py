@@ -63,6 +63,7 @@ EMPTY_S = 10.0
 _ACKS_TO_GROW = 32
 #: … and shrink no further than to one block each: 256 KiB >> 12 is less than any.
 _HALVINGS_MAX = 13
+_TOO_OLD = "this hub would store twice what it has: it needs a newer version of the agent"
 
 
 class WebSocketSink:
@@ -121,17 +122,19 @@ class WebSocketSink:
         identity = self._identity = resume.identity or self._identity
         self._part = resume.part
         own_epoch = identity.epoch
-        whose = (identity.agent_id, self._upstream.name, self._log, identity.lane)
-        source = source_name(*whose, resume.part)
-        history = history_of(identity, self._upstream.name, self._log, resume)
+        name, resends = self._upstream.name, resume.part == "resend"
+        source = source_name(identity.agent_id, name, self._log, identity.lane, resume.part)
+        history = history_of(identity, name, self._log, resume)
         said = greet(resume, own_epoch, identity.lane)
         credentials = await self._run_blocking(self._files.read)
         for _ in range(2):
             link = self._link = AgentConnection(
                 self._upstream, self._dial, self._clock, credentials
             )
-            hello = ForwardHello(source, said.epoch, said.first, history)
+            hello = ForwardHello(source, said.epoch, said.first, history, resends, said.moved)
             answer = await nursery.start(link.run, hello)
+            if hello.resends and not answer.welcome.resends:
+                raise SinkUnavailable(_TOO_OLD, slow=True, obstacle="there")
             judged = judge_welcome(
                 said,
                 answer.epoch,
@@ -242,7 +245,7 @@ class WebSocketSink:
 
     def _packed(self, batch: Batch) -> list[Message]:
         segments = segments_of(
-            batch, self._identity, self._matches, historical=self._part == "backlog"
+            batch, self._identity, self._matches, historical=self._part != "live"
         )
         return list(self._packer.add(segments))
 

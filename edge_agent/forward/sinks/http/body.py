@@ -57,8 +57,12 @@ CONTENT_TYPES: dict[Format, str] = {
 }
 #: Of every event.
 EVENT_TYPE: Final = "edge-agent.record"
+#: Measured with 3,000 records as NDJSON: gzip 11.1 % and 2.2 µs a record, zstd 11.3 % and 0.3 µs …
 _GZIP_LEVEL = 6
 _ZSTD_LEVEL = 3
+#: … and where bytes are what costs: gzip 10.0 % and 7 µs, zstd 9.5 % and 2.6 µs.
+_SAVING_GZIP_LEVEL = 9
+_SAVING_ZSTD_LEVEL = 9
 
 
 class RenderedRecord(msgspec.Struct, frozen=True, gc=False):
@@ -190,8 +194,10 @@ def record_json(value: object) -> bytes:
     return _json.encode(value)
 
 
-def encode_body(records: Sequence[RenderedRecord], how: Format, compression: Compression) -> bytes:
-    """The body; the same records give the same bytes.
+def encode_body(
+    records: Sequence[RenderedRecord], how: Format, compression: Compression, *, saves: bool = False
+) -> bytes:
+    """The body; the same records give the same bytes. ``saves`` as in `compressed`.
 
     Raises:
         TypeError, ValueError, OverflowError: a record holds something the format cannot say.
@@ -204,16 +210,18 @@ def encode_body(records: Sequence[RenderedRecord], how: Format, compression: Com
         body = _json.encode([_event(record) for record in records])
     else:
         body = _json.encode_lines(records)
-    return compressed(body, compression)
+    return compressed(body, compression, saves=saves)
 
 
-def compressed(body: bytes, compression: Compression) -> bytes:
-    """``body`` as it is sent; the same bytes give the same bytes."""
+def compressed(body: bytes, compression: Compression, *, saves: bool = False) -> bytes:
+    """``body`` as it is sent; the same bytes give the same bytes. ``saves``: bytes are what costs,
+    as on a link with a cap, so more time goes into them.
+    """
     if compression == "gzip":
         # Without mtime the header would hold the time of day.
-        return gzip.compress(body, _GZIP_LEVEL, mtime=0)
+        return gzip.compress(body, _SAVING_GZIP_LEVEL if saves else _GZIP_LEVEL, mtime=0)
     if compression == "zstd":
-        return zstd.compress(body, _ZSTD_LEVEL)
+        return zstd.compress(body, _SAVING_ZSTD_LEVEL if saves else _ZSTD_LEVEL)
     return body
 
 

@@ -206,10 +206,11 @@ class HttpSink(KeyedSink):
         self, records: Sequence[RenderedRecord], stored: Sequence[Record], *, plain: bool
     ) -> bytes:
         compression = "none" if plain else self._upstream.compression
+        saves = self._upstream.saves_bytes
         if self._templates is None:
-            return encode_body(records, self._upstream.format, compression)
+            return encode_body(records, self._upstream.format, compression, saves=saves)
         times = [record.time_ns for record in stored]
-        return compressed(self._templates.body(records, times), compression)
+        return compressed(self._templates.body(records, times), compression, saves=saves)
 
     @property
     def _content_type(self) -> str:
@@ -280,8 +281,8 @@ class HttpSink(KeyedSink):
         }
         if self._upstream.compression != "none" and not plain:
             headers["content-encoding"] = ("Content-Encoding", self._upstream.compression)
-        if self._part == "backlog":
-            headers["edge-agent-part"] = ("Edge-Agent-Part", "backlog")
+        if self._part != "live":
+            headers["edge-agent-part"] = ("Edge-Agent-Part", self._part)
         headers |= {name.lower(): (name, value) for name, value in credentials.headers}
         return list(headers.values())
 

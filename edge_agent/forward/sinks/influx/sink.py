@@ -36,8 +36,10 @@ logger = logging.getLogger(__name__)
 #: Records of a part. Nothing is being sent while the first one is rendered, so it is small.
 _FIRST_RECORDS: Final = 1000
 _PART_RECORDS: Final = 3000
-#: Twice as quick as 6, and a fifth more bytes: lines repeat themselves.
+#: A quarter of the time of 6 (0.6 µs a record), and a quarter more bytes: for a link with a cap it
+#: is 6.
 _GZIP_LEVEL: Final = 1
+_SAVING_GZIP_LEVEL: Final = 6
 
 
 class Part(NamedTuple):
@@ -125,7 +127,8 @@ class InfluxSink(HttpSink):
         lines = self._lines.render(records)
         body = "\n".join(lines.lines).encode()
         if self._upstream.compression == "gzip" and not plain:
-            body = gzip.compress(body, _GZIP_LEVEL, mtime=0)
+            level = _SAVING_GZIP_LEVEL if self._upstream.saves_bytes else _GZIP_LEVEL
+            body = gzip.compress(body, level, mtime=0)
         return Part(records, lines, body)
 
     async def _render_next(self, parts: Iterator[Part], into: list[Part | None]) -> None:

@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from edge_agent.config import MqttProfile, MqttTable, Upstream
+from edge_agent.forward.sink import Part
 from edge_agent.forward.sinks.mqtt.outgoing import MqttMessage, Version
 
 _AWS_ALPN: Final = "x-amzn-mqtt-ca"
@@ -101,11 +102,15 @@ class MqttSettings:
         return MqttMessage(self.status, OFFLINE, 1, retain=True) if self.speaks else None
 
 
-def settings_of(upstream: Upstream, log: str, agent: str) -> MqttSettings:
-    """What ``upstream`` says for ``log``; ``agent`` is this agent's id."""
+def settings_of(upstream: Upstream, log: str, agent: str, part: Part = "live") -> MqttSettings:
+    """What ``upstream`` says for ``log``; ``agent`` is this agent's id.
+
+    A connection for what is sent once more is another client, and says nothing of whether we are
+    there.
+    """
     table = upstream.mqtt or MqttTable()
     profile, host, port = table.profile, urlsplit(upstream.url).hostname or "", upstream.port
-    client = _client_id(table, upstream.name, log, agent)
+    client = _client_id(table, upstream.name, log, agent) + ("-resend" if part == "resend" else "")
     topic, payload, status = table.topic, table.payload, table.status_topic
     retain, version, alpn = table.retain, table.version or "5", table.alpn
     limits, is_grouped = _LIMITS.get(profile or "", _NO_LIMITS), False
@@ -136,12 +141,12 @@ def settings_of(upstream: Upstream, log: str, agent: str) -> MqttSettings:
         per_second=min(filter(None, (table.messages_per_second, limits.per_second)), default=0.0),
         bytes_per_second=limits.bytes_per_second,
         status=_filled(status or "", agent, log).encode(),
-        speaks=status is not None and (log == "main" or _LOG in status),
+        speaks=status is not None and (log == "main" or _LOG in status) and part == "live",
         user=user,
         sas=None if table.sas_key_file is None else table.sas_key_file.replace(_LOG, log),
         sas_lifetime_s=float(table.sas_lifetime),
         is_grouped=is_grouped,
-        discovery=table.discovery_prefix if profile == "home-assistant" else "",
+        discovery=table.discovery_prefix if profile == "home-assistant" and part == "live" else "",
         profile=profile,
     )
 

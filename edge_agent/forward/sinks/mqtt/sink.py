@@ -27,7 +27,7 @@ from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles, Credentials, read_secret
 from edge_agent.forward.keyed_sink import KeyedSink, given_up
 from edge_agent.forward.proxy import tunnelled
-from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
+from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Part, Resumed, SinkParts
 from edge_agent.forward.sinks.mqtt.connection import CONNECTION_ERRORS, Delivery, MqttConnection
 from edge_agent.forward.sinks.mqtt.incoming import Delivered
 from edge_agent.forward.sinks.mqtt.reasons import NOT_AUTHORISED, OF_CONTENT
@@ -83,8 +83,9 @@ class MqttSink(KeyedSink):
 
     async def open(self, nursery: trio.Nursery, resume: LaneResume) -> Resumed:
         """Connect, and go on behind the floor."""
-        if resume.identity is not None and resume.identity != self._identity:
-            self._begin_as(resume.identity)
+        identity = resume.identity or self._identity
+        if (identity, resume.part) != (self._identity, self._part):
+            self._begin_as(identity, resume.part)
         self._nursery = nursery
         async with self._turn:
             await self._connected()
@@ -112,9 +113,9 @@ class MqttSink(KeyedSink):
         if connection is not None:
             await connection.aclose()
 
-    def _begin_as(self, identity: Identity) -> None:
-        self._identity = identity
-        self._settings = settings_of(self._upstream, self._log, identity.agent_id)
+    def _begin_as(self, identity: Identity, part: Part = "live") -> None:
+        self._identity, self._part = identity, part
+        self._settings = settings_of(self._upstream, self._log, identity.agent_id, part)
         self._renderer = Renderer(self._settings, identity.agent_id, identity.epoch)
 
     async def _send(self, batch: Batch) -> Acknowledged:

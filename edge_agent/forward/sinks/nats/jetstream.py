@@ -2,11 +2,12 @@
 
 Each message of ours says where its log stands with it, in a header::
 
-    Edge-Agent-Position: EPOCH LOG MOVES UPTO
+    Edge-Agent-Position: EPOCH LOG MOVES UPTO [RESENT UPTO]
 
 so that the last message under a log's subject tells what the stream has of it, whatever else was
 lost: `position_of` reads that. ``MOVES`` counts how often a person moved the floor, as what is sent
-again by order must not be taken for what is there.
+again by order must not be taken for what is there. ``RESENT`` is the newest order that something
+was sent once more for (`edge_agent.forward.resend`), and how far that one has come.
 """
 
 from __future__ import annotations
@@ -87,10 +88,13 @@ class InStream(NamedTuple):
     log: str = ""
     moves: int = 0
     upto: int = 0
+    resent: int = 0
+    resent_upto: int = 0
 
     def header(self) -> str:
         """As the next message says it."""
-        return f"{self.epoch} {self.log} {self.moves} {self.upto}"
+        resent = f" {self.resent} {self.resent_upto}" if self.resent else ""
+        return f"{self.epoch} {self.log} {self.moves} {self.upto}{resent}"
 
 
 def stream_to_make(table: NatsTable, subjects: list[str]) -> bytes:
@@ -149,8 +153,8 @@ def position_of(message: NatsMessage) -> InStream:
     for line in headers.split("\r\n"):
         name, _, value = line.partition(":")
         parts = value.split()
-        if name == POSITION and len(parts) == 4 and all(map(_is_number, parts[2:])):
-            return InStream(answer.message.seq, parts[0], parts[1], int(parts[2]), int(parts[3]))
+        if name == POSITION and len(parts) in (4, 6) and all(map(_is_number, parts[2:])):
+            return InStream(answer.message.seq, parts[0], parts[1], *map(int, parts[2:]))
     return InStream(answer.message.seq)
 
 

@@ -189,9 +189,13 @@ class NatsSink(KeyedSink):
 
     def _has(self, batch: Batch) -> int:
         """Up to which number of the log the stream has everything."""
-        there, out_of_order = self._there, batch.again or batch.probe
+        there = self._there
         is_ours = (there.epoch, there.log) == (self._identity.epoch, batch.log)
-        return there.upto if is_ours and there.moves >= batch.moves and not out_of_order else 0
+        if batch.resent:
+            return there.resent_upto if is_ours and there.resent == batch.resent else 0
+        return (
+            there.upto if is_ours and there.moves >= batch.moves and not batch.out_of_order else 0
+        )
 
     async def _publish_all(self, messages: Sequence[PackedMessage], batch: Batch) -> bool:
         """False where the stream's last message was not the one that was expected."""
@@ -256,10 +260,15 @@ class NatsSink(KeyedSink):
 
     def _after(self, message: PackedMessage, batch: Batch) -> InStream:
         """What the stream will have with ``message``."""
-        if batch.again or batch.probe:
-            # Out of its order: it says nothing of what is there.
-            return self._there
-        return InStream(0, self._identity.epoch, batch.log, batch.moves, message.upto)
+        there, ours = self._there, (self._identity.epoch, batch.log)
+        if batch.resent:
+            # How far the order has come says nothing of how far the log has.
+            known = there if (there.epoch, there.log) == ours else InStream(0, *ours)
+            return known._replace(resent=batch.resent, resent_upto=message.upto)
+        if batch.out_of_order:
+            return there
+        resent = there[5:] if (there.epoch, there.log) == ours else ()
+        return InStream(0, *ours, batch.moves, message.upto, *resent)
 
     async def _ask(self, subject: str, question: bytes = b"") -> NatsMessage:
         assert self._connection is not None

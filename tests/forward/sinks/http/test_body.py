@@ -167,3 +167,17 @@ def test_a_batch_is_rendered_as_each_of_its_records(
     expected = [rendered(record, "9b1d", "5f0c") for record in batch.records(matches)]
     found = rendered_batch(batch, matches, "9b1d", "5f0c", after)
     assert found == [record for record in expected if record.seq > after]
+
+
+@pytest.mark.parametrize("how", ["gzip", "zstd"])
+def test_where_bytes_are_what_costs_fewer_are_sent_and_always_the_same(how: Compression) -> None:
+    records = [
+        rendered(replace(RECORD, seq=n, fields={"t": (n * 7919 % 1000) / 10}), "9b1d", "5f0c")
+        for n in range(3000)
+    ]
+    usual, saving = (encode_body(records, "ndjson", how, saves=saves) for saves in (False, True))
+    assert len(saving) < len(usual)
+    assert encode_body(records, "ndjson", how, saves=True) == saving
+    plain = encode_body(records, "ndjson", "none", saves=True)
+    unpacked = gzip.decompress(saving) if how == "gzip" else zstd.decompress(saving)
+    assert unpacked == plain == encode_body(records, "ndjson", "none")

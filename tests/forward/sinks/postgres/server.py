@@ -15,6 +15,12 @@ _servers: list[Postgres] = []
 _numbers = count(1)
 
 
+def end_servers() -> None:
+    """End it; the next database is of another one."""
+    _servers.clear()
+    STACK.pop_all().close()
+
+
 def new_database() -> tuple[Postgres, str]:
     """The server, and the name of a new database of its user ``edge``."""
     if not _servers:

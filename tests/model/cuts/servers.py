@@ -1,0 +1,269 @@
+"""Servers in memory that keep what real ones would: JetStream, InfluxDB, an HTTP API, MQTT."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from abc import ABC, abstractmethod
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import h11
+import trio
+
+from tests.model.cuts.wire import Connection
+
+#: How long JetStream knows an id again, by default.
+WINDOW_S = 120.0
+STREAM = "EDGE"
+
+
+class Server(Protocol):
+    """One of them. ``url`` is the upstream's, ``options`` what its configuration needs beside it;
+    ``once`` says whether a record may be there once only. `held` counts each record's number.
+    """
+
+    url: str
+    options: dict[str, Any]
+    once: bool
+
+    async def serve(self, connection: Connection) -> None: ...
+
+    def held(self) -> Counter[int]: ...
+
+
+class _Http(ABC):
+    """What HTTP servers have in common: each request is one that is taken as a whole."""
+
+    url = "http://far:80/in"
+    once = False
+
+    def __init__(self) -> None:
+        self.options: dict[str, Any] = {}
+
+    async def serve(self, connection: Connection) -> None:
+        protocol = h11.Connection(h11.SERVER)
+        while True:
+            headers: dict[str, str] = {}
+            body = bytearray()
+            while not isinstance(event := protocol.next_event(), h11.EndOfMessage):
+                if event is h11.NEED_DATA:
+                    protocol.receive_data(await connection.receive())
+                elif isinstance(event, h11.Request):
+                    headers = {name.decode(): value.decode() for name, value in event.headers}
+                elif isinstance(event, h11.Data):
+                    body += event.data
+                else:
+                    raise trio.BrokenResourceError
+            plain = gzip.decompress(body) if "content-encoding" in headers else bytes(body)
+            key = headers["idempotency-key"]
+
+            def take(key: str = key, plain: bytes = plain) -> bytes:
+                self.take(key, plain)
+                return b""
+
+            await connection.answer(take)
+            said = protocol.send(h11.Response(status_code=204, headers=[])) or b""
+            await connection.stream.send_all(said + (protocol.send(h11.EndOfMessage()) or b""))
+            protocol.start_next_cycle()
+
+    @abstractmethod
+    def take(self, key: str, body: bytes) -> None:
+        """A request that has arrived."""
+
+
+class HttpServer(_Http):
+    """Takes each ``Idempotency-Key`` once."""
+
+    once = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._keys: set[str] = set()
+        self._held: Counter[int] = Counter()
+
+    def take(self, key: str, body: bytes) -> None:
+        if key not in self._keys:
+            self._keys.add(key)
+            self._held.update(json.loads(line)["fields"]["n"] for line in body.splitlines())
+
+    def held(self) -> Counter[int]:
+        return self._held
+
+
+class InfluxServer(_Http):
+    """A point is its series and its time: what comes again replaces what was there."""
+
+    url = "http://far:80/write?db=x"
+    once = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.options = {"format": "line"}
+        self._points: dict[tuple[str, str], str] = {}
+
+    def take(self, key: str, body: bytes) -> None:
+        for line in body.decode().splitlines():
+            series, fields, time = line.split(" ")
+            self._points[series, time] = fields
+
+    def held(self) -> Counter[int]:
+        return Counter(int(float(one.partition("=")[2])) for one in self._points.values())
+
+
+class JetStream:
+    """One stream: messages with headers, numbers by subject, ids that are known for a while, and
+    batches that are stored as a whole or not at all, where it takes any.
+    """
+
+    url = "nats://far:4222"
+    once = True
+
+    def __init__(self, *, atomic: bool = True) -> None:
+        self.options: dict[str, Any] = {}
+        self._atomic = atomic
+        self._stored: list[tuple[str, bytes, bytes]] = []
+        self._last: dict[str, int] = {}
+        self._ids: dict[str, float] = {}
+
+    async def serve(self, connection: Connection) -> None:
+        info = {"version": "2.15.0", "max_payload": 1 << 20, "headers": True}
+        await connection.stream.send_all(b"INFO " + json.dumps(info).encode() + b"\r\n")
+        buffer = b""
+        batch: list[tuple[str, dict[str, str], bytes, bytes]] = []
+        while True:
+            line, found, rest = buffer.partition(b"\r\n")
+            words = line.split()
+            size = int(words[-1]) + 2 if found and words[0] in (b"PUB", b"HPUB") else 0
+            if not found or len(rest) < size:
+                buffer += await connection.receive()
+                continue
+            payload, buffer = rest[: max(size - 2, 0)], rest[size:]
+            if words[0] == b"PING":
+                await connection.stream.send_all(b"PONG\r\n")
+            elif words[0] in (b"PUB", b"HPUB"):
+                head = int(words[-2]) if words[0] == b"HPUB" else 0
+                sizes = 2 if head else 1
+                reply = words[2] if len(words) == 3 + sizes else b""
+                subject = words[1].decode()
+                if subject.startswith("$JS.API."):
+                    said = _message(reply, self._api(subject, payload))
+                    await connection.stream.send_all(said)
+                    continue
+                one = (subject, _headers(payload[:head]), payload[head:], payload[:head])
+                batch.append(one)
+                if reply:
+                    whole, batch = batch, []
+
+                    def take(whole: Any = whole, reply: bytes = reply) -> bytes:
+                        return _message(reply, self._publish(whole))
+
+                    await connection.answer(take)
+
+    def _api(self, subject: str, question: bytes) -> dict[str, Any]:
+        if ".STREAM.INFO." in subject:
+            return {"config": {"subjects": ["edge.*.*"], "allow_atomic": self._atomic}}
+        seq = self._last.get(json.loads(question)["last_by_subj"], 0)
+        if not seq:
+            return _error(10037)
+        return {"message": {"seq": seq, "hdrs": b64encode(self._stored[seq - 1][2]).decode()}}
+
+    def _publish(self, batch: list[tuple[str, dict[str, str], bytes, bytes]]) -> dict[str, Any]:
+        subject, first, _, _ = batch[0]
+        now = trio.current_time()
+        if len(batch) > 1 and not self._atomic:
+            return _error(10174)
+        if int(first["Nats-Expected-Last-Subject-Sequence"]) != self._last.get(subject, 0):
+            return _error(10071)
+        ids = [headers["Nats-Msg-Id"] for _, headers, _, _ in batch]
+        if any(now - self._ids.get(one, -WINDOW_S) < WINDOW_S for one in ids):
+            if len(batch) > 1:
+                return _error(10201)
+            return {"stream": STREAM, "seq": self._last.get(subject, 0), "duplicate": True}
+        for name, (_, _, payload, raw) in zip(ids, batch, strict=True):
+            self._stored.append((subject, payload, raw))
+            self._last[subject] = len(self._stored)
+            self._ids[name] = now
+        return {"stream": STREAM, "seq": len(self._stored)}
+
+    def held(self) -> Counter[int]:
+        lines = (line for _, payload, _ in self._stored for line in payload.splitlines())
+        return Counter(json.loads(line)["fields"]["n"] for line in lines)
+
+
+class MqttBroker:
+    """A broker of 3.1.1 that has taken what it has acknowledged, and forgets no message."""
+
+    url = "mqtt://far:1883"
+    once = False
+
+    def __init__(self) -> None:
+        from edge_agent.config import MqttTable
+
+        self.options: dict[str, Any] = {"mqtt": MqttTable(version="3.1.1")}
+        self._held: Counter[int] = Counter()
+
+    async def serve(self, connection: Connection) -> None:
+        buffer = b""
+        while True:
+            packet, buffer = _packet(buffer)
+            if packet is None:
+                buffer += await connection.receive()
+                continue
+            kind, body = packet
+            if kind >> 4 == 1:
+                await connection.stream.send_all(b"\x20\x02\x00\x00")
+            elif kind >> 4 == 12:
+                await connection.stream.send_all(b"\xd0\x00")
+            elif kind >> 4 == 3:
+                topic = int.from_bytes(body[:2], "big")
+                number, payload = body[2 + topic : 4 + topic], body[4 + topic :]
+
+                def take(number: bytes = number, payload: bytes = payload) -> bytes:
+                    self._held[json.loads(payload)["fields"]["n"]] += 1
+                    return b"\x40\x02" + number
+
+                # A batch is some of these, and has to get through as a whole.
+                await connection.answer(take, 0.2)
+
+    def held(self) -> Counter[int]:
+        return self._held
+
+
+SERVERS: dict[str, Callable[[], Server]] = {
+    "nats": JetStream,
+    "nats, one by one": lambda: JetStream(atomic=False),
+    "influx": InfluxServer,
+    "http": HttpServer,
+    "mqtt": MqttBroker,
+}
+
+
+def _packet(data: bytes) -> tuple[tuple[int, bytes] | None, bytes]:
+    """The first packet of MQTT that is whole, and what is behind it."""
+    size = shift = 0
+    for at, byte in enumerate(data[1:5], 1):
+        size |= (byte & 0x7F) << shift
+        shift += 7
+        if not byte & 0x80:
+            end = at + 1 + size
+            if len(data) < end:
+                break
+            return (data[0], data[at + 1 : end]), data[end:]
+    return None, data
+
+
+def _message(reply: bytes, said: dict[str, Any]) -> bytes:
+    payload = json.dumps(said).encode()
+    return b"MSG %s 1 %d\r\n%s\r\n" % (reply, len(payload), payload)
+
+
+def _headers(raw: bytes) -> dict[str, str]:
+    lines = (line.partition(": ") for line in raw.decode().split("\r\n")[1:] if line)
+    return {name: value for name, _, value in lines}
+
+
+def _error(code: int) -> dict[str, Any]:
+    return {"error": {"code": 400, "err_code": code, "description": "no"}}
