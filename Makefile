@@ -35,6 +35,8 @@ ARGS ?=
 WORKERS ?= 3
 # Whoever has nothing left takes from those who have: the long tests stand together in a few files.
 SHARED := --numprocesses=$(WORKERS) --dist=worksteal
+# What has a target of its own: `make abuse`, `make bench-smoke`.
+LONG := --ignore=tests/abuse --ignore=tests/benchmarks/test_whole.py
 ROUNDS ?= 10
 LOADED_ROUNDS ?= 2
 BUSY ?= 3
@@ -73,7 +75,7 @@ types:
 
 # What has a target of its own, as it takes minutes, is left to that.
 suite:
-	$(BIN) -m pytest $(SHARED) --ignore=tests/abuse $(ARGS)
+	$(BIN) -m pytest $(SHARED) $(LONG) $(ARGS)
 
 # A name on PATH may be a stand-in for a Python that is not there: each is asked to run.
 test-pythons:
@@ -84,10 +86,10 @@ test-pythons:
 	[ -n "$$found" ] || { echo "None of $(PYTHONS) was found"; exit 1; }; echo "Passed with:$$found"
 
 test-floors: $(FLOORS)/test-$(KEY)
-	$(FLOORS)/bin/python -m pytest $(SHARED) $(ARGS)
+	$(FLOORS)/bin/python -m pytest $(SHARED) $(LONG) $(ARGS)
 
 test-loaded: $(VENV)/test-$(KEY)
-	$(BIN) -m tests.loaded --busy $(BUSY) --rounds $(LOADED_ROUNDS) -- $(SHARED) $(ARGS)
+	$(BIN) -m tests.loaded --busy $(BUSY) --rounds $(LOADED_ROUNDS) -- $(SHARED) $(LONG) $(ARGS)
 
 test-pages: $(VENV)/test-$(KEY)
 	$(BIN) -m tests.pages $(BIN) -m pytest $(SHARED) tests/store $(ARGS)
@@ -125,7 +127,7 @@ bench: $(VENV)/test-$(KEY)
 	$(BIN) -m benchmarks $(ARGS)
 
 bench-smoke: $(VENV)/test-$(KEY)
-	$(BIN) -m benchmarks --tiny $(ARGS)
+	$(BIN) -m pytest -q tests/benchmarks/test_whole.py $(ARGS)
 
 sensors: $(NPM)/done-$(NPM_KEY)
 	EDGE_AGENT_NPM=$(NPM) $(BIN) -m pytest -q tests/docs/sensors/npm $(ARGS)
