@@ -107,10 +107,13 @@ explore: $(VENV)/test-$(KEY)
 crash: $(VENV)/test-$(KEY)
 	$(BIN) -m tests.crash --share 0.2 $(ARGS)
 
+# Tests that stand beside the code: those of whole agents would run for as long again.
+BESIDE := $(addprefix tests/,session wire store commit config client forward live rules history digest ops server wear cli)
 nightly: $(VENV)/test-$(KEY)
 	@$(MAKE) --no-print-directory test-sealed ARGS=
 	$(BIN) -m tests.crash $(ARGS)
 	@$(MAKE) --no-print-directory fuzz ARGS=
+	@$(MAKE) --no-print-directory coverage ARGS="-q $(BESIDE)"
 	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory arm64 ARGS=; \
 	else echo "make arm64 needs root: left out"; fi
 
