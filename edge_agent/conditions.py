@@ -6,7 +6,8 @@ record, CEL 10 (`cel-expr-python` 0.1.3), the library is an extra, and has 50 MB
 4 MB in memory.
 
 An expression knows ``fields`` (a map), ``stream``, ``source`` and, where records are stored
-already, ``seq``. It has to come to true or false. Where it fails on a record (a field that is not
+already, ``seq``. It has to come to true or false. Where integers do not fit an operator, they count
+as floats: what measures 80.5 measures 80, too. Where it fails on a record (a field that is not
 there, kinds that cannot be compared, a loop over too much), the record is not found, as with a
 filter.
 """
@@ -14,6 +15,7 @@ filter.
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from edge_agent.errors import ProtocolError
 from edge_agent.filter import OWN, Filter, Filtered, compile_filter
@@ -22,6 +24,10 @@ from edge_agent.moments import bad_query
 CEL = "cel:"
 #: What a condition may name before a record is stored, and has its number, besides its fields.
 UNSTORED = ("$stream", "$source")
+#: What the library says where no operator is for these kinds of values.
+_OVERLOAD = "No matching overload"
+#: Integers up to it are floats, too.
+_EXACT_MAX = 2**53
 
 
 def compile_condition(text: str, own: Collection[str] = OWN) -> Filter:
@@ -51,12 +57,26 @@ def compile_condition(text: str, own: Collection[str] = OWN) -> Filter:
     names = tuple(kinds)
 
     def holds(record: Filtered) -> bool:
+        known = {name: getattr(record, name) for name in names}
         try:
-            return expression.eval(data={n: getattr(record, n) for n in names}).value() is True
+            found = expression.eval(data=known).value()
+            if not isinstance(found, bool) and _OVERLOAD in str(found):
+                # CEL adds no integer to a float; a sensor that measures 80.5 also measures 80.
+                known["fields"] = _as_floats(known["fields"])
+                found = expression.eval(data=known).value()
         except RuntimeError:
             return False  # More loops than the library allows.
+        return found is True
 
     return holds
+
+
+def _as_floats(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _as_floats(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_as_floats(one) for one in value]
+    return float(value) if type(value) is int and abs(value) <= _EXACT_MAX else value
 
 
 def _mistake(why: str, text: str) -> ProtocolError:

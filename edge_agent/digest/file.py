@@ -115,13 +115,13 @@ class HistoryFile:
             StoreFailed: the disk refuses.
             StoreSealed: a key is missing; nothing was changed.
         """
-        put_in_place(path)
-        # Where less is allowed than before, what is there goes, which needs room, too.
-        data = path / FOLDER / DATA
-        there = data.stat().st_size if data.exists() else 0
-        map_size = max(map_size_of(limit_bytes), there + _HEADROOM_BYTES)
         told, whose = "", (store_id, epoch, seals)
         try:
+            put_in_place(path)
+            # Where less is allowed than before, what is there goes, which needs room, too.
+            data = path / FOLDER / DATA
+            there = data.stat().st_size if data.exists() else 0
+            map_size = max(map_size_of(limit_bytes), there + _HEADROOM_BYTES)
             if (path / FOLDER).exists():
                 try:
                     return cls._open(path / FOLDER, map_size, limit_bytes, *whose), ""
@@ -143,6 +143,9 @@ class HistoryFile:
         epoch: str,
         seals: KeyRing,
     ) -> HistoryFile:
+        if (folder / DATA).exists():
+            # What we may not open is not damaged.
+            (folder / DATA).open("r+b").close()
         preflight_pages(folder)
         env = open_environment(folder, map_size, clean=seals.current != b"")
         try:

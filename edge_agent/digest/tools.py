@@ -18,7 +18,7 @@ import msgspec
 
 from edge_agent.digest.file import BUILDING, REBUILT, map_size_of, put_in_place
 from edge_agent.errors import StoreDamaged, StoreFailed, StoreSealed
-from edge_agent.files import acting_as_owner
+from edge_agent.files import acting_as_owner, give_to_owner
 from edge_agent.history import (
     FOLDER,
     checked,
@@ -71,7 +71,7 @@ def check_history(path: Path, *, deep: bool = False, seals: KeyRing = OPEN) -> H
     Every value is read under its checksum, and what is kept of an hour by minute has to count as
     many records as the hour holds. ``deep`` decodes every column, too.
     """
-    if not (path / FOLDER / DATA).exists():
+    if not _is_there(path):
         return None
     report = HistoryReport()
     try:
@@ -164,7 +164,7 @@ def rewrite_history(
     Raises StoreFailed, StoreDamaged; StoreSealed where a key is missing.
     """
     put_in_place(path)
-    if not (path / FOLDER / DATA).exists():
+    if not _is_there(path):
         return []
     building = path / BUILDING
     shutil.rmtree(building, ignore_errors=True)
@@ -185,7 +185,7 @@ def back_up_history(path: Path, target: Path) -> dict[str, str]:
 
     Raises StoreFailed, StoreDamaged.
     """
-    if not (path / FOLDER / DATA).exists():
+    if not _is_there(path):
         return {}
     part = target / _PART
     try:
@@ -220,6 +220,8 @@ def restore_history(backup: Path, path: Path, store_id: str, epoch: str) -> bool
         shutil.copyfile(backup / BACKUP, unpacked / DATA)
         with _opened(unpacked, beside=False) as env:
             _copy_of(env, building, owner=(store_id, epoch))
+        # Root restores, and the agent's user goes on with it.
+        give_to_owner(path, building)
         rename(building, path / REBUILT)
         put_in_place(path)
     except (OSError, lmdb.Error) as error:
@@ -228,6 +230,14 @@ def restore_history(backup: Path, path: Path, store_id: str, epoch: str) -> bool
         for folder in (building, unpacked):
             shutil.rmtree(folder, ignore_errors=True)
     return True
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is a history below the agent's folder. Raises StoreFailed if nobody can say."""
+    try:
+        return (path / FOLDER / DATA).exists()
+    except OSError as error:
+        raise StoreFailed(f"{path / FOLDER}: {error.strerror}") from error
 
 
 def _copy_of(

@@ -16,11 +16,13 @@ from edge_agent.digest import (
 )
 from edge_agent.digest.file import DAMAGED, REBUILT
 from edge_agent.errors import StoreFailed, StoreSealed
+from edge_agent.files import acting_as_owner
 from edge_agent.history import FOLDER, keys
 from edge_agent.history.keys import HOUR_NS, HOURS, MINUTE_NS, MINUTES, RAW
 from edge_agent.seal import OPEN, KeyRing
 from edge_agent.store import DATA, writing
 from tests.digest.whole_files import LIMIT_BYTES, MIDNIGHT_NS, flushed, run_of
+from tests.other_user import UID, open_folder
 
 SECRET = "what nobody may read any more"
 
@@ -193,3 +195,32 @@ def test_history_is_sealed_erased_and_opened_again_as_it_is_written_anew(tmp_pat
     rewrite_history(tmp_path, seals=KeyRing(SECOND.secrets))
     report = check_history(tmp_path)
     assert report is not None and (report.records, report.sealed) == (26 * 60, 0)
+
+
+@pytest.mark.needs("root")
+def test_what_root_restores_belongs_to_the_owner_of_the_folder(tmp_path: Path) -> None:
+    a_day(tmp_path / "here")
+    copy, own = tmp_path / "copy", tmp_path / "own"
+    copy.mkdir()
+    own.mkdir()
+    os.chown(own, UID, UID)
+    back_up_history(tmp_path / "here", copy)
+    assert restore_history(copy, own, "another", "epoch")
+    for made in (own / FOLDER, own / FOLDER / DATA):
+        assert made.stat().st_uid == UID
+
+
+@pytest.mark.needs("root")
+def test_what_may_not_be_opened_is_told_and_not_set_aside() -> None:
+    with open_folder() as path:
+        a_day(path)
+        os.chown(path, UID, UID)
+        whose = owner(path / FOLDER)
+        for mode in (0o700, 0o755):
+            (path / FOLDER).chmod(mode)
+            with acting_as_owner(path):
+                with pytest.raises(StoreFailed, match="Permission denied"):
+                    HistoryFile.open(path, LIMIT_BYTES, *whose)
+                with pytest.raises(StoreFailed, match="Permission denied"):
+                    rewrite_history(path)
+            assert not (path / DAMAGED).exists()
