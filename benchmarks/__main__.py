@@ -31,6 +31,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--tiny", action="store_true", help="seconds instead of minutes; no file")
     parser.add_argument("--only", choices=SECTIONS, action="append", help="this section; no file")
+    parser.add_argument(
+        "--keep", action="store_true", help="with --only: into the file, beside those of other runs"
+    )
     parser.add_argument("--folder", type=Path, help="where the stores are made (not a tmpfs)")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="edge-agent-bench-", dir=options.folder or "/var/tmp"))
@@ -51,6 +54,33 @@ def main() -> None:
         machine.append(f"- took {(time.perf_counter() - began) / 60:.0f} minutes")
         write(RESULTS, machine, sections)
         print(f"\nwritten: {RESULTS} and {PLOT} beside it")
+    elif options.keep and not options.tiny:
+        text = with_sections(RESULTS.read_text(), machine, sections, table)
+        RESULTS.write_text(text)
+        print(f"\nkept in {RESULTS}")
+
+
+def with_sections(
+    text: str, machine: Sequence[str], sections: Sequence[Section], table: str
+) -> str:
+    """The results ``text`` with these sections in it, new ones last, each with its own machine, and
+    with the goals that they reached.
+    """
+    head, *parts = text.split("\n\n## ")
+    kept = {part.partition("\n")[0]: part.strip() for part in parts}
+    goals_before = kept.pop("Goals", "").splitlines()
+    for section in sections:
+        told = section.text.removeprefix("## ").strip()
+        heading = told.partition("\n")[0]
+        kept[heading] = (
+            f"{told}\n\nThis section is of another run than the others:\n\n" + "\n".join(machine)
+        )
+    known = {line.split(" | ")[0]: line for line in goals_before if line.startswith("| ")}
+    rows = [
+        known.get(row.split(" | ")[0], row) if "| not measured |" in row else row
+        for row in table.removeprefix("## ").splitlines()
+    ]
+    return "\n\n## ".join([head.rstrip(), "\n".join(rows), *kept.values()]) + "\n"
 
 
 def reached(sections: Sequence[Section]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import KINDS, reached, write
+from benchmarks.__main__ import KINDS, reached, with_sections, write
 from benchmarks.machine import MEMORY_FILE_SYSTEMS, describe, file_system_of
 from benchmarks.peers import PEERS
 from benchmarks.plot import Group
@@ -65,6 +65,27 @@ def test_the_results_hold_machine_goals_plot_and_all_sections(tmp_path: Path) ->
     assert re.findall(r"^## (\w+)", text, re.MULTILINE) == ["Goals", "Ingest", "Drain"]
     assert "- 2026-11-24\n- 2 cores\n" in text and reached(sections) in text
     assert "](results.svg)" in text and "400,000" in (tmp_path / "results.svg").read_text()
+
+
+def test_sections_of_another_run_take_the_places_of_their_own(tmp_path: Path) -> None:
+    bars = (Group("edge_agent", (("1 connection", 400_000.0),), next(iter(KINDS))),)
+    first = [Section("## Ingest: x\n\nold", {"singles_1": 400_000.0}, bars), Section("## Wear", {})]
+    write(tmp_path / "RESULTS.md", ["- 2026-11-24"], first)
+    later = [
+        Section("## Ingest: x\n\nnew", {"singles_1": 500_000.0}),
+        Section("## Drain", {"drain": 2e6}),
+    ]
+
+    text = with_sections(
+        (tmp_path / "RESULTS.md").read_text(), ["- 2026-11-29"], later, reached(later)
+    )
+    again = with_sections(text, ["- 2026-11-30"], later[1:], reached(later[1:]))
+
+    assert re.findall(r"^## (\w+)", again, re.MULTILINE) == ["Goals", "Ingest", "Wear", "Drain"]
+    assert "old" not in again and "\n\nnew\n" in again
+    assert "| 500,000 /s |" in again and "| 2,000,000 records/s |" in again
+    assert again.count("- 2026-11-29") == again.count("- 2026-11-30") == 1
+    assert "- 2026-11-24" in again.partition("## Goals")[0]
 
 
 def test_a_file_system_in_memory_is_refused() -> None:
