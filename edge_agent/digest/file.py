@@ -83,6 +83,7 @@ class HistoryFile:
         self._beside_bytes = _CRC_BYTES + (SEAL_BYTES if seals.current else 0)
         self.limit_bytes = limit_bytes
         self.header = header
+        #: Names of series by their numbers, which rise.
         self.names: dict[int, str] = {}
         self._page_bytes = env.stat()["psize"]
         #: A part that is larger has pages of its own: two nodes are to fit into a page.

@@ -19,7 +19,7 @@ import msgspec
 
 from edge_agent.errors import StoreDamaged
 from edge_agent.history import HistoryHeader, checked, decode_header, to_store
-from edge_agent.history.keys import LEVELS, META, SERIES
+from edge_agent.history.keys import LEVELS, META, SERIES, series_of
 from edge_agent.store import DATA, PageFile, open_environment, sync_folder, writing
 
 #: Values that one transaction writes.
@@ -52,7 +52,14 @@ def salvage_history(folder: Path, target: Path, owner: tuple[str, str], map_size
         env = open_environment(target, map_size)
         try:
             waiting = [(META, to_store(META, _ENCODER.encode(header)))]
+            named = set[int]()
             for key, raw in _sound(pages, root, found):
+                if key[:1] == SERIES:
+                    named.add(series_of(key))
+                elif key != META and series_of(key) not in named:
+                    # Whose it is was lost; its number may become another stream's.
+                    found.lost += 1
+                    continue
                 found.parts += key[0] in LEVELS
                 if key != META:
                     waiting.append((key, raw))

@@ -193,3 +193,13 @@ def test_history_is_sealed_erased_and_opened_again_as_it_is_written_anew(tmp_pat
     rewrite_history(tmp_path, seals=KeyRing(SECOND.secrets))
     report = check_history(tmp_path)
     assert report is not None and (report.records, report.sealed) == (26 * 60, 0)
+
+
+def test_parts_of_a_stream_whose_name_is_damaged_stay_behind(tmp_path: Path) -> None:
+    """Its number may become another stream's."""
+    a_day(tmp_path)
+    change(tmp_path, keys.series_key(2), b"what nobody wrote")
+    assert rewrite_history(tmp_path) == []
+    report = check_history(tmp_path, deep=True)
+    assert report is not None and not report.problems
+    assert (report.records, report.series) == (26 * 60, 1)
