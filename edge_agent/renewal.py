@@ -43,6 +43,7 @@ AGAIN_S = 3600.0
 RENEW_S = 300.0
 _RENEW = """
 import sys
+sys.path.insert(0, sys.argv[3])
 from pathlib import Path
 from edge_agent.errors import ConfigError
 from edge_agent.tls import renew_where_due
@@ -51,6 +52,7 @@ try:
 except (ConfigError, OSError, ValueError) as error:
     sys.exit(str(error))
 """
+_ROOT = str(Path(__file__).resolve().parent.parent)
 #: Troubles that are remembered as told; when there are more, all are forgotten.
 TOLD_MAX = 100
 
@@ -175,7 +177,8 @@ async def _renew_elsewhere(certificate: Path, now_s: float) -> None:
     """Renew in a process of its own: what that imports takes 10 MB, and the authority's key has no
     business in one that strangers speak to. Raises ValueError with what went wrong.
     """
-    command = [sys.executable, "-c", _RENEW, str(certificate), str(now_s)]
+    # -P: nothing is imported from the folder in which the agent was started.
+    command = [sys.executable, "-P", "-c", _RENEW, str(certificate), str(now_s), _ROOT]
     with trio.move_on_after(RENEW_S):
         done = await trio.run_process(
             command, check=False, capture_stdout=True, stderr=subprocess.STDOUT

@@ -129,7 +129,7 @@ def decode(raw: bytes | None) -> Uses:
     try:
         rows = msgpack.unpackb(raw or b"\x90")
         return OrderedDict((str(n), TokenUse(int(w), str(a))) for n, w, a, *_ in rows)
-    except (ValueError, TypeError, msgpack.UnpackException):
+    except (ValueError, TypeError, OverflowError, msgpack.UnpackException):
         return OrderedDict()
 
 

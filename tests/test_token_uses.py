@@ -27,7 +27,8 @@ from tests.ops.real import agent
 def test_a_note_is_read_as_it_was_written_and_one_that_is_none_is_nothing() -> None:
     uses = decode(encode(decode(None) | {"a": TokenUse(5, "192.0.2.7"), "b": TokenUse(0, "")}))
     assert list(uses.items()) == [("a", TokenUse(5, "192.0.2.7")), ("b", TokenUse(0, ""))]
-    for junk in (b"", b"\xc1", b"\x91\x01", b"\x91\x91\xa1a", b"\x80"):
+    endless = b"\x91\x93\xa1a\xca\x7f\x80\x00\x00\xa0"
+    for junk in (b"", b"\xc1", b"\x91\x01", b"\x91\x91\xa1a", b"\x80", endless):
         assert not decode(junk)
 
 

@@ -101,12 +101,18 @@ def system_config() -> Path | None:
 def local_token(config: Path | None, url: str) -> Path | None:
     """The token that ``edge-agent setup`` has left for commands on this machine, if we may read it
     and are given no other. ``url`` is the one in the configuration, and over TLS: while the agent
-    is stopped, anybody on this machine may listen at its port.
+    is stopped, anybody on this machine may listen at its port. Neither a link counts nor another
+    user's file: beside a configuration of his it would have root send him what he cannot read.
     """
     if config is None or os.environ.get(TOKEN_VARIABLE) or not url.startswith(("https:", "wss:")):
         return None
     file = config.parent / LOCAL_TOKEN
-    return file if os.access(file, os.R_OK) else None
+    try:
+        found = file.lstat()
+    except OSError:
+        return None
+    is_ours = stat.S_ISREG(found.st_mode) and found.st_uid in (0, os.geteuid())
+    return file if is_ours and os.access(file, os.R_OK) else None
 
 
 def port_options(

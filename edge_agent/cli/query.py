@@ -82,6 +82,8 @@ def command(
             _save(_rows_of(answer), ("time",), form, output)
         _show_table(answer, form, is_last_hour=from_ is None and to is None)
         return
+    if aggregate is not None and output is not None:
+        raise Failure(f"--format {form} is of records, points and figures by --step", 2)
     if aggregate in AGGREGATES:
         # A field may be called so, too; then its figures follow.
         click.echo(

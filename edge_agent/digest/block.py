@@ -146,7 +146,9 @@ def _slow(block: Block, after: int, tail: Tail, now_ns: int) -> Iterator[int]:
                 record.origin_epoch,
                 record.origin_log,
             )
-            lost = record.time_ns < UNSET_CLOCK_BEFORE_NS and record.quality != "sensor"
+            # An age may well lead behind 2020, as long as our own clock stood this side of it.
+            ours_ns = record.stored_ns if record.quality == "relative" else record.time_ns
+            lost = ours_ns < UNSET_CLOCK_BEFORE_NS and record.quality != "sensor"
             rows.times.append(otherwise_ns if lost else record.time_ns)
             rows.way_of.append(rows.way(way))
             rows.seqs.append(record.seq)

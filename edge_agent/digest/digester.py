@@ -27,6 +27,7 @@ from edge_agent.digest.file import Flush, HistoryFile
 from edge_agent.digest.history import HistoryWriter, Keep
 from edge_agent.digest.scrub import HistoryScrub
 from edge_agent.errors import StoreError, StoreFailed, StoreSealed
+from edge_agent.history import HistoryHeader
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
 from edge_agent.seal import OPEN, KeyRing
@@ -169,6 +170,7 @@ class Digester:
             identity.epoch,
             self.seals,
             all_logged=all(self._log.first_seq(name) == 1 for name in self._log.names()),
+            inherits=self._inherits,
         )
         while True:
             try:
@@ -184,6 +186,24 @@ class Digester:
             history.rewind(name, self._log.last_seq(name))
         self.history, self.trouble = history, None
         return history
+
+    def _inherits(self, header: HistoryHeader) -> bool:
+        """Whether it is the history of this store under the name that it had before it was read
+        back, or found to be a copy. A copy that was put back is older than what was digested: that
+        may come once more from who sent it, and would be there twice.
+        """
+        whose = self._log.identity
+        if header.epoch == whose.salvaged_from:
+            return True
+        return (
+            whose.copied is not None
+            and header.epoch == whose.copied.epoch
+            and all(
+                seq <= self._log.last_seq(name)
+                for name, seq in header.positions.items()
+                if name in self._log.names()
+            )
+        )
 
     async def _digest(self, history: HistoryWriter) -> None:
         """Take what is there, until the end or until a flush is due."""

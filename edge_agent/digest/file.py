@@ -11,7 +11,7 @@ each log commit together or not at all. Values are followed by the CRC-32 of key
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,6 +83,7 @@ class HistoryFile:
         self._beside_bytes = _CRC_BYTES + (SEAL_BYTES if seals.current else 0)
         self.limit_bytes = limit_bytes
         self.header = header
+        #: Names of series by their numbers, which rise.
         self.names: dict[int, str] = {}
         self._page_bytes = env.stat()["psize"]
         #: A part that is larger has pages of its own: two nodes are to fit into a page.
@@ -105,17 +106,18 @@ class HistoryFile:
         seals: KeyRing = OPEN,
         *,
         all_logged: bool = False,
+        inherits: Callable[[HistoryHeader], bool] = lambda _: False,
     ) -> tuple[HistoryFile, str]:
         """The file below the agent's folder ``path``, made where there is none; and a sentence
         about what was set aside, "" if nothing was. ``seals`` seal and open what is in it;
         ``all_logged``: the logs still hold every record that they ever had, so that beginning anew
-        loses nothing.
+        loses nothing. ``inherits``: whether the history of another store's id is taken over.
 
         Raises:
             StoreFailed: the disk refuses.
             StoreSealed: a key is missing; nothing was changed.
         """
-        told, whose = "", (store_id, epoch, seals)
+        told, whose = "", (store_id, epoch, seals, inherits)
         try:
             put_in_place(path)
             # Where less is allowed than before, what is there goes, which needs room, too.
@@ -126,9 +128,10 @@ class HistoryFile:
                 try:
                     return cls._open(path / FOLDER, map_size, limit_bytes, *whose), ""
                 except (StoreDamaged, lmdb.Error) as error:
-                    told = _set_aside(path, map_size, (store_id, epoch), str(error), all_logged)
+                    whom = (store_id, epoch)
+                    told = _set_aside(path, map_size, whom, str(error), all_logged, inherits)
             if not (path / FOLDER).exists():
-                _create(path, map_size, *whose)
+                _create(path, map_size, *whose[:3])
             return cls._open(path / FOLDER, map_size, limit_bytes, *whose), told
         except (OSError, lmdb.Error) as error:
             raise StoreFailed(f"{path / FOLDER}: history cannot be opened: {error}") from error
@@ -142,6 +145,7 @@ class HistoryFile:
         store_id: str,
         epoch: str,
         seals: KeyRing,
+        inherits: Callable[[HistoryHeader], bool],
     ) -> HistoryFile:
         if (folder / DATA).exists():
             # What we may not open is not damaged.
@@ -151,15 +155,17 @@ class HistoryFile:
         try:
             with env.begin(buffers=True) as txn:
                 meta = read_header(txn)
-            if meta.store_id != store_id:
+            if meta.store_id != store_id and not inherits(meta):
                 raise StoreDamaged("it belongs to another store")
-            if meta.epoch != epoch:
-                # Numbering goes on behind a salvage; what was lost there is not asked for again.
-                meta = msgspec.structs.replace(meta, epoch=epoch)
             if lacking := seals.lacks(meta.seals):
                 raise StoreSealed(f"history: {lacking}")
             # Written with whatever is sealed first.
             meta = msgspec.structs.replace(meta, seals=seals.also(meta.seals))
+            if (meta.store_id, meta.epoch) != (store_id, epoch):
+                # Before the store changes again: only its last name is known.
+                meta = msgspec.structs.replace(meta, store_id=store_id, epoch=epoch)
+                with writing(env) as txn:
+                    txn.put(META, to_store(META, _ENCODER.encode(meta)))
             return cls(env, limit_bytes, meta, seals)
         except BaseException:
             env.close()
@@ -303,14 +309,19 @@ def put_in_place(path: Path) -> None:
 
 
 def _set_aside(
-    path: Path, map_size: int, owner: tuple[str, str], why: str, all_logged: bool
+    path: Path,
+    map_size: int,
+    owner: tuple[str, str],
+    why: str,
+    all_logged: bool,
+    inherits: Callable[[HistoryHeader], bool],
 ) -> str:
     """Move a damaged file away, and put what can be read back of it in its place; a sentence about
     that. A power cut at any moment leaves the damaged file, or what was read back of it.
     """
     told = f"history is damaged ({why})"
     try:
-        back = salvage_history(path / FOLDER, path / BUILDING, owner, map_size)
+        back = salvage_history(path / FOLDER, path / BUILDING, owner, map_size, inherits)
         if back.lost and all_logged:
             raise StoreDamaged("the logs still hold all of it")
         rename(path / BUILDING, path / REBUILT)

@@ -161,7 +161,8 @@ class HistoryWriter:
     def _number(self, stream: str, flush: Flush) -> int:
         number = self.file.numbers.get(stream)
         if number is None:
-            number = len(self.file.numbers) + 1
+            # Behind the last one: those in between may be erased, or lost, and are not given again.
+            number = next(reversed(self.file.names), 0) + 1
             self.file.numbers[stream] = number
             self.file.names[number] = stream
         if number not in self.file.written:

@@ -175,12 +175,17 @@ def _flat(lists: list[list[Any]]) -> tuple[list[int] | None, list[Any]]:
         return list(map(len, lists)), list(chain.from_iterable(lists))
 
 
-def _shape_of(keys: tuple[str, ...]) -> _Shape:
+def _shape_of(keys: tuple[str, ...]) -> _Shape | None:
     shape = _shapes.get(keys)
     if shape is None:
+        try:
+            shape = _made(keys)
+        except ValueError:
+            # A key with a quote, a backslash or a control character, which msgspec makes no field.
+            return None
         if len(_shapes) >= _SHAPES_MAX:
             _shapes.clear()
-        shape = _shapes[keys] = _made(keys)
+        _shapes[keys] = shape
     return shape
 
 

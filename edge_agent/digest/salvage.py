@@ -10,7 +10,7 @@ Every value has its checksum under its key, so what is read back is what was wri
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import msgspec
 
 from edge_agent.errors import StoreDamaged
 from edge_agent.history import HistoryHeader, checked, decode_header, to_store
-from edge_agent.history.keys import LEVELS, META, SERIES
+from edge_agent.history.keys import LEVELS, META, SERIES, series_of
 from edge_agent.store import DATA, PageFile, open_environment, sync_folder, writing
 
 #: Values that one transaction writes.
@@ -36,7 +36,13 @@ class ReadBack:
     lost: int = 0
 
 
-def salvage_history(folder: Path, target: Path, owner: tuple[str, str], map_size: int) -> ReadBack:
+def salvage_history(
+    folder: Path,
+    target: Path,
+    owner: tuple[str, str],
+    map_size: int,
+    inherits: Callable[[HistoryHeader], bool] = lambda _: False,
+) -> ReadBack:
     """Write what the file in ``folder`` holds of its owner, a store's id and epoch, into a new one
     in ``target``, synced.
 
@@ -45,14 +51,21 @@ def salvage_history(folder: Path, target: Path, owner: tuple[str, str], map_size
         OSError, lmdb.Error: the disk refuses.
     """
     with PageFile(folder / DATA) as pages:
-        root, header = _chosen(pages, owner[0])
-        header = msgspec.structs.replace(header, epoch=owner[1])
+        root, header = _chosen(pages, owner[0], inherits)
+        header = msgspec.structs.replace(header, store_id=owner[0], epoch=owner[1])
         target.mkdir(mode=0o700)
         found = ReadBack()
         env = open_environment(target, map_size)
         try:
             waiting = [(META, to_store(META, _ENCODER.encode(header)))]
+            named = set[int]()
             for key, raw in _sound(pages, root, found):
+                if key[:1] == SERIES:
+                    named.add(series_of(key))
+                elif key != META and series_of(key) not in named:
+                    # Whose it is was lost; its number may become another stream's.
+                    found.lost += 1
+                    continue
                 found.parts += key[0] in LEVELS
                 if key != META:
                     waiting.append((key, raw))
@@ -66,7 +79,9 @@ def salvage_history(folder: Path, target: Path, owner: tuple[str, str], map_size
     return found
 
 
-def _chosen(pages: PageFile, store_id: str) -> tuple[int, HistoryHeader]:
+def _chosen(
+    pages: PageFile, store_id: str, inherits: Callable[[HistoryHeader], bool]
+) -> tuple[int, HistoryHeader]:
     """The root whose tree is read, and the header in it."""
     best: tuple[int, int, HistoryHeader] | None = None
     metas = [meta for meta in pages.metas if meta is not None]
@@ -77,7 +92,7 @@ def _chosen(pages: PageFile, store_id: str) -> tuple[int, HistoryHeader]:
         for key, raw in _sound(pages, meta.main.root, found):
             if key == META:
                 header = decode_header(memoryview(raw))
-        if header is None or header.store_id != store_id:
+        if header is None or (header.store_id != store_id and not inherits(header)):
             why = why if header is None else "it belongs to another store"
         elif best is None or found.lost < best[0]:
             best = found.lost, meta.main.root, header

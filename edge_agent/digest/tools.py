@@ -249,8 +249,8 @@ def _copy_of(
     seals: KeyRing | None = None,
 ) -> list[str]:
     """Every sound value into a new file in ``target``; values that fail their checksum stay behind,
-    as nobody could read them. With ``seals`` all is stored as it would be now; without, sealed or
-    not as it is.
+    as nobody could read them, and parts of streams whose names did. With ``seals`` all is stored as
+    it would be now; without, sealed or not as it is.
     """
     target.mkdir(mode=0o700)
     with env.begin(buffers=True) as txn:
@@ -267,10 +267,12 @@ def _copy_of(
                 header = msgspec.structs.replace(header, store_id=owner[0], epoch=owner[1])
             gone = {} if erased is None or seals is None else _gone(txn, erased, seals)
             waiting = [(META, to_store(META, _ENCODER.encode(header)))]
+            named = set[int]()
             for key, raw in _values(txn, seals):
-                number = key[1:] if key[:1] == SERIES else None
-                series = int.from_bytes(number, "big") if number else keys.split_key(key).series
-                if series not in gone:
+                series = keys.series_of(key)
+                if key[:1] == SERIES and series not in gone:
+                    named.add(series)
+                if series in named:
                     waiting.append((key, raw))
                 if len(waiting) >= _BATCH:
                     _put(made, waiting)

@@ -55,3 +55,8 @@ def bucket_key(level: int, bucket: int) -> bytes:
 def series_key(number: int) -> bytes:
     """Where the name of a series is."""
     return SERIES + number.to_bytes(4, "big")
+
+
+def series_of(key: bytes) -> int:
+    """The number in the key of a name or of a part."""
+    return int.from_bytes(key[1:], "big") if key[:1] == SERIES else split_key(key).series

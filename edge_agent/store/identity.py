@@ -62,7 +62,7 @@ class Identity:
     ``numbering`` is the epoch of the numbers of its sources. ``lane`` is "" but for copies;
     ``opening`` is this one's id of 16 characters, ``ends`` are the ids of earlier ones, oldest
     first, with each log's last seq at its end. ``copied`` tells of the last time that this was
-    found to be a copy.
+    found to be a copy; ``salvaged_from`` is the epoch of what it was read back of, or "".
     """
 
     store_id: str
@@ -74,6 +74,7 @@ class Identity:
     opening: str = field(default="", compare=False)
     ends: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict, compare=False)
     copied: CopyNote | None = field(default=None, compare=False)
+    salvaged_from: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,9 +188,10 @@ def salvaged_header(old: StoreHeader, made: StoreHeader, here: Here) -> StoreHea
     """
     reason = why_a_copy(old, here)
     if not reason:
-        return structs.replace(made, machine=old.machine, copied=old.copied)
+        known = {"machine": old.machine, "copied": old.copied}
+        return structs.replace(made, salvaged_from=old.epoch, **known)
     copied = _noted(old, made.created_ns, reason)
-    header = structs.replace(made, lane=made.epoch[:8], copied=copied)
+    header = structs.replace(made, lane=made.epoch[:8], copied=copied, salvaged_from=old.epoch)
     tell_copied(header)
     return header
 
@@ -210,6 +212,7 @@ def identity(header: StoreHeader, logs: Mapping[str, LogHeader] | None = None) -
             for name, log in (logs or {}).items()
         },
         header.copied,
+        header.salvaged_from,
     )
 
 

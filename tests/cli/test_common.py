@@ -169,5 +169,14 @@ def test_the_token_of_this_machine_is_for_its_agent_over_tls_alone(
     assert local_token(config, "https://a:1") == local_token(config, "wss://a:1") is not None
     assert local_token(config, "http://127.0.0.1:1") is None
     assert local_token(None, "https://a:1") is None
+    # Beside another configuration: a link to it, and a file of somebody who is neither root nor us.
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / LOCAL_TOKEN).symlink_to(tmp_path / LOCAL_TOKEN)
+    assert local_token(other / "a.toml", "https://a:1") is None
+    with monkeypatch.context() as changed:
+        changed.setattr(os, "geteuid", lambda: os.getuid() + 1)
+        found = local_token(config, "https://a:1")
+        assert (found is None) == (os.getuid() != 0)
     monkeypatch.setenv(TOKEN_VARIABLE, "another")
     assert local_token(config, "https://a:1") is None

@@ -149,6 +149,9 @@ def test_a_file_of_columns_needs_a_name_and_others_take_none(tmp_path: Path) -> 
         for words in (["--format", "parquet"], ["--format", "csv", "--output", "x"]):
             done = ask(url, *words)
             assert done.exit_code == 2 and "--output FILE goes with" in done.output
+        file = tmp_path / "x"
+        done = ask(url, "--aggregate", "t", "--format", "parquet", "--output", str(file))
+        assert done.exit_code == 2 and "figures by --step" in done.output and not file.exists()
 
 
 def read(file: Path, form: str) -> Any:

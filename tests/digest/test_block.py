@@ -106,6 +106,7 @@ runs = st.builds(
 @example([run([{"time": datetime(3000, 1, 1, tzinfo=UTC)}, {"time": 2.0**40}])], 0, True)
 @example([run([{"time": _EPOCH + timedelta(0, 0, 4_344_631_098_569_059)}])], 0, True)
 @example([run([{"t": 1}, {"t": 2}, {"t": 3}])], 2, True)
+@example([run([{"time": -1}], arrival_ns=UNSET_CLOCK_BEFORE_NS + 1, synced=False)], 0, False)
 def test_the_quick_way_is_the_slow_way(found: list[Run], after: int, synced: bool) -> None:
     one = block(*found, synced=synced)
     rows, skipped = taken(one, after)

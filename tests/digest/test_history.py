@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edge_agent.digest import HistoryFile, HistoryWriter, Keep
+from edge_agent.digest import HistoryFile, HistoryWriter, Keep, rewrite_history
 from edge_agent.digest.file import FREE_BYTES
 from edge_agent.digest.history import GRACE_NS
 from edge_agent.errors import StoreFailed
@@ -395,3 +395,18 @@ def test_on_a_disk_that_is_nearly_full_history_makes_room_within_its_file(
     # The oldest records gave way; their minutes are still there.
     assert first is not None and (usage.oldest[keys.RAW] or 0) > first
     assert usage.oldest[keys.MINUTES] == first
+
+
+def test_a_new_stream_gets_no_number_that_another_has_where_one_was_erased(bench: Opened) -> None:
+    one = bench()
+    for number, stream in enumerate(("a", "b", "c")):
+        one.send((DAY + number * 10**9, {"t": number}), stream=stream)
+    one.flush()
+    one.history.file.close()
+    assert rewrite_history(one.path, lambda stream: stream == "b") == ["b"]
+    one.history = one.opened()
+    one.send((DAY + 9 * 10**9, {"t": 9}), stream="d")
+    one.flush()
+    one.reopen()
+    found = [(record.stream, record.fields["t"]) for record in kept(one.history.file)]
+    assert found == [("a", 0), ("c", 2), ("d", 9)]

@@ -33,6 +33,7 @@ groups = st.lists(keys, unique=True).flatmap(
 @given(st.lists(groups, min_size=1, max_size=6))
 @example([[[ALIKE]], [[ALIKE]], [[ALIKE, ALIKE], [ALIKE]], [[{"t": 1}]], [[ALIKE]]])
 @example([[[{"time": None}]], [[{"time": None}]], [[{}]], [[{}]]])
+@example([[[{'"': 1}]], [[{"\\": 1, "time": None}]], [[{"a\x00b": "c"}]], [[ALIKE]]])
 def test_whatever_keys_came_before_records_are_read_as_they_are(
     batches: list[list[list[dict[str, Any]]]],
 ) -> None:

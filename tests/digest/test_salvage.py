@@ -10,7 +10,7 @@ from edge_agent.digest import HistoryFile
 from edge_agent.digest.file import BUILDING, DAMAGED, REBUILT
 from edge_agent.digest.salvage import salvage_history
 from edge_agent.errors import StoreDamaged
-from edge_agent.history import FOLDER, keys
+from edge_agent.history import FOLDER, keys, to_store
 from edge_agent.store import DATA, PageFile, rename
 from tests.digest.support import DAY, MIB, Bench, Opened, everything, kept
 
@@ -147,3 +147,28 @@ def test_another_stores_file_is_not_read_back(bench: Opened, tmp_path: Path) -> 
     file, told = HistoryFile.open(one.path, MIB, "other", "e")
     assert "begins anew" in told and not list(file.parts(keys.RAW, -(2**31), 2**31))
     file.close()
+
+
+def test_a_stream_whose_name_is_lost_becomes_no_other_ones(bench: Opened) -> None:
+    """Nor does a new stream get a number that is in use."""
+    one = bench()
+    for number, stream in enumerate(("a", "b", "c")):
+        one.send((DAY + number * SECOND, {"t": number}), stream=stream)
+    one.flush()
+    one.flush()  # So that both roots lead to it.
+    one.all_logged = False
+    one.history.file.close()
+    raw = data_of(one).read_bytes()
+    for number, lost in ((2, b"b"), (3, b"c")):
+        name = to_store(keys.series_key(number), lost)
+        assert name in raw
+        raw = raw.replace(name, b"?" + name[1:])
+    data_of(one).write_bytes(raw)
+    one.history = one.opened()
+    assert "6 could not be" in one.told
+    for second, stream in ((7, "d"), (8, "e"), (9, "c")):
+        one.send((DAY + second * SECOND, {"t": second}), stream=stream)
+    one.flush()
+    one.reopen()
+    found = [(record.stream, record.fields["t"]) for record in kept(one.history.file)]
+    assert found == [("a", 0), ("d", 7), ("e", 8), ("c", 9)]

@@ -224,3 +224,13 @@ def test_what_may_not_be_opened_is_told_and_not_set_aside() -> None:
                 with pytest.raises(StoreFailed, match="Permission denied"):
                     rewrite_history(path)
             assert not (path / DAMAGED).exists()
+
+
+def test_parts_of_a_stream_whose_name_is_damaged_stay_behind(tmp_path: Path) -> None:
+    """Its number may become another stream's."""
+    a_day(tmp_path)
+    change(tmp_path, keys.series_key(2), b"what nobody wrote")
+    assert rewrite_history(tmp_path) == []
+    report = check_history(tmp_path, deep=True)
+    assert report is not None and not report.problems
+    assert (report.records, report.series) == (26 * 60, 1)

@@ -60,7 +60,8 @@ class StoreHeader(msgspec.Struct, array_like=True, frozen=True):
     ``medium``: where it was opened last. ``openings``: the newest, the last one being that which
     wrote this. See `identity`.
 
-    ``seals``: ids of the keys that something in the file may be sealed with.
+    ``seals``: ids of the keys that something in the file may be sealed with. ``salvaged_from``: the
+    epoch of the store that this one was read back of, "" where it is none such.
     """
 
     format: int
@@ -79,6 +80,7 @@ class StoreHeader(msgspec.Struct, array_like=True, frozen=True):
     copied: CopyNote | None = None
     numbering: str = ""
     seals: tuple[bytes, ...] = ()
+    salvaged_from: str = ""
 
     def with_seals(self, seals: Iterable[bytes]) -> StoreHeader:
         """The header where these are the ids of the keys that are needed."""

@@ -272,7 +272,7 @@ CONTROLS: Final[dict[str, _Planted]] = {
         (an_aggregate_is_left_out, _thins, 7),
         (an_aggregate_counts_a_record_twice, _thins, 7),
         (a_record_and_its_aggregate, _thins, 278),
-        (a_log_is_divided_in_two_commits, _divided, 11),
+        (a_log_is_divided_in_two_commits, _divided, 54),
         (a_log_is_divided_again_before_its_backlog_is_sent, _divided, 23),
     )
 }

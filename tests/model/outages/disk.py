@@ -138,7 +138,7 @@ class _Write:
 def disks(by_folder: dict[Path, Disk]) -> Iterator[None]:
     """While this lasts, stores below these folders are on these disks."""
 
-    def open_environment(folder: Path, map_size: int) -> Any:
+    def open_environment(folder: Path, map_size: int, *, clean: bool = False) -> Any:
         return by_folder[folder.parent].open(folder, map_size)
 
     with patch.object(opening, "open_environment", open_environment):

@@ -247,7 +247,7 @@ async def test_an_upstream_that_never_answers_is_given_up_at_the_deadline(tmp_pa
 async def test_a_record_that_the_format_cannot_say_is_refused_like_any_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cannot(*_: object) -> bytes:
+    def cannot(*_: object, **__: object) -> bytes:
         raise ValueError("too deep")
 
     monkeypatch.setattr("edge_agent.forward.sinks.http.sink.encode_body", cannot)
@@ -440,7 +440,8 @@ async def test_an_upstream_may_ask_for_time(tmp_path: Path, status: int, asked: 
             forwarder = forwarder_for(station, server.url)
             nursery.start_soon(forwarder.run)
             await until(lambda: forwarder.statistics().phase == "backing off")
-            assert 39 < forwarder.statistics().lanes[0].next_try_s <= 40.01
+            # Others were told the same, so each waits up to a tenth longer.
+            assert 39 < forwarder.statistics().lanes[0].next_try_s <= 44.01
             nursery.cancel_scope.cancel()
 
 
