@@ -179,6 +179,9 @@ def parse_fields(text: str) -> tuple[tuple[str, ...], ...]:
         found[_path(piece[1])] = None
         place = piece.end()
     fields = tuple(found)
+    for own in ("time", "stream"):
+        if (own,) in found:
+            raise bad_query(f"fields: {own} stands in front of them anyway; leave it out")
     if len(fields) > FIELDS_MAX:
         raise bad_query(f"fields: at most {FIELDS_MAX}, these are {len(fields)}")
     return fields

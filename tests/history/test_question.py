@@ -162,3 +162,10 @@ def test_next_is_where_to_go_on() -> None:
 def test_which_questions_are_about_history() -> None:
     assert is_about_history({"order": "newest"}) and is_about_history({"times": "unix"})
     assert not is_about_history({"stream": "a", "aggregate": "t", "next": "main:1"})
+
+
+@pytest.mark.parametrize("own", ["time", "stream"])
+def test_what_stands_in_front_anyway_is_no_field(own: str) -> None:
+    with pytest.raises(ProtocolError, match=f"fields: {own} stands in front of them anyway"):
+        parse_fields(f"t,{own}")
+    assert parse_fields(f"a.{own}") == (("a", own),)
