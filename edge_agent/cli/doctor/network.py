@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import json
 import os
 import socket
 import ssl
@@ -78,7 +79,7 @@ def judge_upstream(name: str, asked: UpstreamProbe) -> Finding:
     if asked.status not in (0, 101):
         return fail(
             what,
-            f"what answers there is no agent's port for agents (HTTP {asked.status}){said}",
+            f"what answers there is no agent's port (HTTP {asked.status}){said}",
             "the URL wants the sensors' port of an edge-agent: wss://HOST:8765/forward",
         )
     found = "reached, token accepted" if asked.status == 101 else "reached"
@@ -243,10 +244,19 @@ def _greet(
         stream.sendall("\r\n".join([*lines, "", ""]).encode())
         answer = http.client.HTTPResponse(stream)
         answer.begin()
-        said = "" if answer.status == 101 else answer.read(_SAID_BYTES).decode(errors="replace")
+        said = b"" if answer.status == 101 else answer.read(_SAID_BYTES)
     except (OSError, http.client.HTTPException) as error:
         return UpstreamProbe("connection", f"it does not answer as HTTP does: {error}", days=days)
-    return UpstreamProbe(status=answer.status, days=days, said=" ".join(said.split()))
+    return UpstreamProbe(status=answer.status, days=days, said=_sentence(said))
+
+
+def _sentence(answer: bytes) -> str:
+    """What a refusal says, also in the JSON of the people's port, on one line."""
+    try:
+        text = str(json.loads(answer)["error"]["message"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        text = answer.decode(errors="replace")
+    return " ".join(text.split()).removesuffix(".")
 
 
 def _port(name: str, address: str, *, running: bool) -> Finding:

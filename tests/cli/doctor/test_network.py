@@ -127,6 +127,8 @@ async def test_a_real_hub_takes_a_right_token_and_not_a_wrong_one(tmp_path: Path
             one = hub(f"{made.url}/forward", token_file=file)
             answers.append((await trio.to_thread.run_sync(ask, one)).status)
         assert answers == [101, 401, 401]
+        people = await trio.to_thread.run_sync(ask, hub(f"ws://127.0.0.1:{made.http_port}/forward"))
+        assert people.said.startswith("this is the people's port")
 
 
 def test_everything_about_the_network_together(tmp_path: Path) -> None:
