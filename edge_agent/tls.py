@@ -112,6 +112,10 @@ def _unusable(certificate: str, key: str, error: Exception) -> ConfigError:
     """OpenSSL does not say which of the two files it means: where the certificate alone can be
     read, it is the key.
     """
+    if not isinstance(error, ssl.SSLError):
+        # One of them is no plain file, which would be waited for.
+        found = f"{certificate}: {why(error)}"
+        return ConfigError("listen.tls_certificate", "a certificate and its key in PEM", found)
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(certificate)
     except OSError as problem:
