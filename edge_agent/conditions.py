@@ -83,4 +83,4 @@ def _mistake(why: str, text: str) -> ProtocolError:
     # Of its several lines, the first says what and where.
     first = why.removeprefix("INVALID_ARGUMENT: ").partition("\n")[0].removeprefix("ERROR: ")
     where = first.replace("<input>:", "line and column ")
-    return bad_query(f"filter: expected true or false in CEL ({where}), found {text[:200]!r}")
+    return bad_query(f"filter: expected true or false in CEL, found {text[:200]!r}: {where}")

@@ -94,6 +94,8 @@ def compile_filter(text: str, own: Collection[str] = OWN) -> Filter:
     """
     if len(text) > FILTER_LENGTH_MAX:
         raise bad_query(f"filter: at most {FILTER_LENGTH_MAX} characters, this has {len(text)}")
+    if text.startswith("cel:"):
+        raise bad_query("filter: CEL is for rules and alarms; a question takes a filter: t > 30")
     parser = _Parser(text, own)
     wanted = parser.either()
     parser.expect_end()
@@ -246,8 +248,10 @@ class _Parser:
         found = _TOKEN.match(self._text, self._at)
         if found is None:
             self._kind, self._token = "", ""
-            if self._text[self._at :].strip():
-                raise self._error("something that belongs into a filter")
+            rest = self._text[self._at :].strip()
+            if rest:
+                equal = rest.startswith("=")
+                raise self._error("'=='" if equal else "something that belongs into a filter")
             return
         self._kind = found.lastgroup or ""
         self._token = found[self._kind]

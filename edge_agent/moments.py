@@ -28,8 +28,11 @@ def bad_query(message: str) -> ProtocolError:
     return ProtocolError("bad_query", message)
 
 
-def parse_moment(text: str, now_ns: int, *, what: str = "time", lowest_ns: int = 0) -> int:
-    """Ns since 1970, not before ``lowest_ns``. ``what`` names the parameter in the error.
+def parse_moment(
+    text: str, now_ns: int, *, what: str = "time", lowest_ns: int = 0, words: str = "'now'"
+) -> int:
+    """Ns since 1970, not before ``lowest_ns``. The error names the parameter, ``what``, and the
+    ``words`` that it takes.
 
     Raises:
         ProtocolError: ``bad_query``, which says what was expected.
@@ -43,7 +46,7 @@ def parse_moment(text: str, now_ns: int, *, what: str = "time", lowest_ns: int =
         whole, _, part = text.partition(".")
         time_ns = int(whole) * NANOSECONDS + int(part[:9].ljust(9, "0"))
     else:
-        time_ns = datetime_to_ns(_parse_date(text, what))
+        time_ns = datetime_to_ns(_parse_date(text, what, words))
     # On a board that woke in 1970 an age reaches back before it.
     if now_ns < UNSET_CLOCK_BEFORE_NS:
         lowest_ns = -TIME_NS_MAX
@@ -63,7 +66,7 @@ def format_position(position: Position) -> str:
     return f"{position[0]}:{position[1]}"
 
 
-def _parse_date(text: str, what: str) -> datetime:
+def _parse_date(text: str, what: str, words: str) -> datetime:
     # A "+" of a zone arrives as a blank where somebody forgot to escape it in a URL.
     shown = text
     if re.fullmatch(r".*\d \d\d:\d\d", text):
@@ -72,7 +75,7 @@ def _parse_date(text: str, what: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise bad_query(
-            f"{what}: expected RFC 3339 text, a date, seconds since 1970, 'now' or an age such as"
+            f"{what}: expected RFC 3339 text, a date, seconds since 1970, {words} or an age such as"
             f" '-1h' (units are {', '.join(_UNITS)}), got {shown[:60]!r}"
         ) from None
     if moment.tzinfo is None:

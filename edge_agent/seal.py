@@ -196,7 +196,7 @@ def read_keys(
             "store.key_file", "a file that can be read", f"{path}: {why(error)}"
         ) from None
     if stat.S_ISREG(mode) and mode & stat.S_IRWXO:
-        expected = f"a file for its owner alone (chmod 600 {path})"
+        expected = "a file that not everybody may read (chmod 640 and root:edge-agent, or 600)"
         raise ConfigError("store.key_file", expected, f"one that everybody may read: {path}")
     lines = [one.strip() for one in text.splitlines() if one.strip()]
     try:

@@ -19,6 +19,7 @@ Keys are EC P-256: accepted everywhere, quick on a Pi and small enough for an ES
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import ipaddress
 import os
 import pwd
@@ -82,7 +83,7 @@ def server_context(listen: Listen) -> ssl.SSLContext | None:
         return None
     certificate, key = listen.tls_certificate or "", listen.tls_key or ""
     unreadable = [
-        ConfigError(f"listen.{name}", "a readable PEM file", path or "nothing")
+        ConfigError(f"listen.{name}", "a readable PEM file", _unreadable(path))
         for name, path in (("tls_certificate", certificate), ("tls_key", key))
         if not os.access(path, os.R_OK, effective_ids=True)
     ]
@@ -93,10 +94,34 @@ def server_context(listen: Listen) -> ssl.SSLContext | None:
     try:
         load_pair(context, certificate, key)
     except (ssl.SSLError, OSError) as error:
-        found = f"{certificate}: {why(error)}"
-        expected = "a certificate and its key in PEM"
-        raise ConfigError("listen.tls_certificate", expected, found) from None
+        raise _unusable(certificate, key, error) from None
     return context
+
+
+def _unreadable(path: str) -> str:
+    if not path:
+        return "nothing"
+    try:
+        Path(path).stat()
+    except OSError as error:
+        return f"{path}: {why(error)}"
+    return f"{path}: {os.strerror(errno.EACCES)}"
+
+
+def _unusable(certificate: str, key: str, error: Exception) -> ConfigError:
+    """OpenSSL does not say which of the two files it means: where the certificate alone can be
+    read, it is the key.
+    """
+    if not isinstance(error, ssl.SSLError):
+        # One of them is no plain file, which would be waited for.
+        found = f"{certificate}: {why(error)}"
+        return ConfigError("listen.tls_certificate", "a certificate and its key in PEM", found)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(certificate)
+    except OSError as problem:
+        found = f"{certificate}: {why(problem)}"
+        return ConfigError("listen.tls_certificate", "a certificate in PEM", found)
+    return ConfigError("listen.tls_key", f"the key of {certificate} in PEM", f"{key}: {why(error)}")
 
 
 def make_ca(

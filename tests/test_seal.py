@@ -124,5 +124,5 @@ def test_a_file_that_everybody_may_read_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "store.key"
     file.write_text(FIRST.hex())
     file.chmod(0o644)
-    with pytest.raises(ConfigError, match=f"chmod 600 {file}"):
+    with pytest.raises(ConfigError, match=f"chmod 640 and root:edge-agent, or 600.*{file}"):
         read_keys(str(file))

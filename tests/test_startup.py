@@ -30,7 +30,7 @@ TLS = '[listen]\ntls_certificate = "{tls}/server.pem"\ntls_key = "{tls}/server-k
 REFUSED = {
     "no certificate": (TLS.replace("server.pem", "none.pem"), "listen.tls_certificate"),
     "no key": (TLS.replace("server-key.pem", "none.pem"), "listen.tls_key"),
-    "a key that does not fit": (TLS.replace("server-key.pem", "private/ca-key.pem"), "tls_cert"),
+    "a key that does not fit": (TLS.replace("server-key.pem", "private/ca-key.pem"), "tls_key"),
     "a certificate that is none": (TLS.replace("server.pem", "junk"), "listen.tls_certificate"),
     "a folder as certificate": (TLS.replace("/server.pem", ""), "listen.tls_certificate"),
     "no tokens": ('[listen]\ntokens = "{folder}/none"\n', "{folder}/none"),

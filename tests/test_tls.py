@@ -100,10 +100,23 @@ def test_names_that_are_none_are_refused(tmp_path: Path, names: list[str]) -> No
 def test_files_that_do_not_belong_together_are_an_error_with_the_key(tmp_path: Path) -> None:
     one = make_ca(tmp_path / "one", ["a"])
     two = make_ca(tmp_path / "two", ["a"])
-    with pytest.raises(ConfigError, match=r"listen\.tls_certificate"):
+    with pytest.raises(ConfigError, match=rf"listen\.tls_key: .*{two.key}: .*mismatch"):
         context(one, two.key)
-    with pytest.raises(ConfigError, match=r"listen\.tls_key"):
+    with pytest.raises(ConfigError, match=r"listen\.tls_key: .*none\.pem: No such file"):
         context(one, tmp_path / "none.pem")
+
+
+def test_of_a_file_that_is_no_pem_the_right_one_is_named(tmp_path: Path) -> None:
+    files = make_ca(tmp_path / "tls", ["a"])
+    wrong = tmp_path / "wrong.pem"
+    wrong.write_text("nothing\n")
+    with pytest.raises(ConfigError, match=rf"listen\.tls_key: .*found {wrong}: "):
+        context(files, wrong)
+    files.certificate.write_text("nothing\n")
+    with pytest.raises(
+        ConfigError, match=rf"listen\.tls_certificate: .*found {files.certificate}: "
+    ):
+        context(files)
 
 
 def test_without_a_certificate_there_is_no_tls() -> None:

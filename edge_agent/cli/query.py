@@ -106,8 +106,11 @@ def command(
 def _check_output(form: str, output: str | None) -> None:
     if form in FORMS:
         needed()
-    if (output is not None) != (form in FORMS):
-        raise Failure("--output FILE goes with --format parquet and arrow, and they need it", 2)
+    if form in FORMS and output is None:
+        raise Failure(f"--format {form} needs --output FILE", 2)
+    if form not in FORMS and output is not None:
+        told = "--output FILE is for --format parquet and arrow; other formats: edge-agent … >FILE"
+        raise Failure(told, 2)
 
 
 def _rows_of(answer: dict[str, Any]) -> list[dict[str, Any]]:

@@ -90,6 +90,10 @@ def renew_(folder: Path | None, config: Path | None, data: str | None) -> None:
     edge-agent-renew.timer calls this every day.
     """
     certificate = folder / SERVER if folder is not None else _configured(config, data)
+    try:
+        certificate.stat()
+    except OSError as error:
+        raise Failure(f"{certificate}: {why(error)}", ConfigError.exit_code) from None
     now = SystemClock().read()
     if not now.synced:
         click.echo("the clock has not been set since the start: nothing is renewed by it")

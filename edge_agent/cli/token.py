@@ -162,7 +162,10 @@ def list_(
 
     The running agent knows the last use; of one that does not run, its store, up to an hour less.
     """
-    tokens = list_tokens(_path(file, config, data))
+    path = _path(file, config, data)
+    if file is not None and not path.exists():
+        raise Failure(f"{path}: there is no such file; edge-agent token add makes it")
+    tokens = list_tokens(path)
     uses, problem = _uses(config, data, where)
     if problem:
         click.echo(f"when they were used last is not known: {problem}", err=True)

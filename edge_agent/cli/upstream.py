@@ -220,7 +220,8 @@ def _try(settings: Config, upstream: Upstream, size: int, *, send: bool) -> list
     steps = [ProbeStep(*one) for one in _told(upstream, asked)]
     if asked.status:
         found = judge_upstream(upstream.name, asked)
-        steps.append(ProbeStep("token", found.verdict != "fail", f"{found.found}"))
+        bad = found.verdict == "fail"
+        steps.append(ProbeStep("token", not bad, found.found + (f"; {found.fix}" if bad else "")))
     if send and all(one.good for one in steps):
         steps += run(partial(probe_sink, upstream, size, **about))
     return steps
@@ -228,7 +229,7 @@ def _try(settings: Config, upstream: Upstream, size: int, *, send: bool) -> list
 
 def _told(upstream: Upstream, asked: UpstreamProbe) -> list[tuple[str, bool, str]]:
     """The steps up to a connection, as far as they came."""
-    from edge_agent.cli.doctor.network import place_of
+    from edge_agent.cli.doctor.network import FIXES, place_of
 
     place = place_of(upstream)
     if place is None:
@@ -237,7 +238,7 @@ def _told(upstream: Upstream, asked: UpstreamProbe) -> list[tuple[str, bool, str
     is_tls = asked.days is not None or asked.step == "certificate"
     for what, good in _STEPS.items():
         if what == asked.step:
-            return [*told, (what, False, asked.error)]
+            return [*told, (what, False, f"{asked.error}; {FIXES[what]}")]
         if what != "certificate" or is_tls:
             told.append((what, True, good.format(host=place[0], port=place[1])))
     if asked.days is not None:

@@ -51,7 +51,7 @@ def rule_mistakes(rule: Rule, action: str) -> Iterator[Mistake]:
         try:
             compile_condition(rule.where, UNSTORED)
         except ProtocolError as error:
-            yield "where", "a filter", error.message.removeprefix("filter: ")
+            yield condition_mistake("where", error)
     for key, other in _BELONGS.items():
         if action != other and getattr(rule, key) != _DEFAULTS[key]:
             yield key, f"this key only beside {other}", action
@@ -60,6 +60,13 @@ def rule_mistakes(rule: Rule, action: str) -> Iterator[Mistake]:
         yield action, "at least one field", "none"
     elif action in _CHECKS:
         yield from _CHECKS[action](rule)
+
+
+def condition_mistake(key: str, error: ProtocolError) -> Mistake:
+    """What is wrong with a condition, whose error says itself what was expected and found."""
+    text = error.message.removeprefix("filter: ")
+    expected, found, rest = text.removeprefix("expected ").partition(", found ")
+    return (key, expected, rest) if found else (key, "a filter", text)
 
 
 _DEFAULTS = {field.name: field.default for field in fields(Rule)}

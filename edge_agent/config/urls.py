@@ -221,7 +221,10 @@ def upstream_url_problem(url: str) -> str | None:
     if parts.scheme and sink_package(parts.scheme) is not None:
         return None if url.isprintable() else "a URL of printable characters"
     if not parts.hostname or parts.scheme not in KINDS or parts.fragment or not url.isprintable():
-        return '"wss://HOST:PORT/forward" for another agent, "https://HOST/PATH" or "mqtts://HOST"'
+        return (
+            '"wss://HOST:PORT/forward" for another agent, or a URL with https://, mqtts://,'
+            " postgresql://, nats://, kafka:// or file://"
+        )
     if KINDS[parts.scheme] == "postgres":
         return postgres_url_problem(parts)
     if parts.username is not None or parts.password is not None:

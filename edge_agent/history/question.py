@@ -239,7 +239,8 @@ def _moment(text: str, now_ns: int, what: str) -> int:
     if text == "yesterday":
         return midnight - DAY_NS
     # Measurements from before 1970 are kept, too.
-    return parse_moment(text, now_ns, what=what, lowest_ns=-TIME_NS_MAX)
+    words = "'now', 'today', 'yesterday'"
+    return parse_moment(text, now_ns, what=what, lowest_ns=-TIME_NS_MAX, words=words)
 
 
 def _aggregates(text: str) -> tuple[str, ...]:

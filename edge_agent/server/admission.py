@@ -101,7 +101,9 @@ def admit(
     name = host_name(upgrade.host)
     fixed = is_ours(name, listen.hosts, loopback=peer.loopback)
     if peer.loopback and not fixed:
-        sentence = f"The host {name[:200]!r} is not listed in listen.hosts."
+        unknown = tokens is not None and secret is not None
+        more = ", and the token is not known here" if unknown else ""
+        sentence = f"The host {name[:200]!r} is not listed in listen.hosts{more}."
         raise HandshakeRefusal(403, sentence, "host")
     # No page can make a browser send this header.
     if tokens is not None or not is_bearer(upgrade.authorization):

@@ -146,9 +146,15 @@ def test_records_and_figures_go_into_a_file_of_columns(form: str, tmp_path: Path
 
 def test_a_file_of_columns_needs_a_name_and_others_take_none(tmp_path: Path) -> None:
     with people_port() as (_, url):
-        for words in (["--format", "parquet"], ["--format", "csv", "--output", "x"]):
+        for words, told in (
+            (["--format", "parquet"], "--format parquet needs --output FILE"),
+            (
+                ["--format", "csv", "--output", "x"],
+                "--output FILE is for --format parquet",
+            ),
+        ):
             done = ask(url, *words)
-            assert done.exit_code == 2 and "--output FILE goes with" in done.output
+            assert done.exit_code == 2 and told in done.output
         file = tmp_path / "x"
         done = ask(url, "--aggregate", "t", "--format", "parquet", "--output", str(file))
         assert done.exit_code == 2 and "figures by --step" in done.output and not file.exists()

@@ -116,6 +116,16 @@ def due(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock.step_wall(int((certificate_end(folder / "server.pem") - 100 * DAY_S) * 1e9))
 
 
+def test_a_folder_that_is_not_there_is_told_whatever_the_clock_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = ManualClock()
+    clock.step_wall(clock.read().wall_ns, synced=False)
+    monkeypatch.setattr("edge_agent.cli.tls.SystemClock", lambda: clock)
+    done = CliRunner().invoke(command, ["renew", str(tmp_path / "none")])
+    assert done.exit_code != 0 and "No such file" in str(done.output)
+
+
 def test_renew_does_nothing_before_it_is_time_and_says_until_when(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,6 +35,11 @@ def test_list_shows_names_and_scopes_and_no_secret(tmp_path: Path) -> None:
     assert secret not in shown
 
 
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    done = run("list", "--file", str(tmp_path / "none"))
+    assert done.exit_code == 1 and "there is no such file" in done.stderr
+
+
 def test_revoked_is_gone_and_revoking_nobody_is_said(tmp_path: Path) -> None:
     path = tmp_path / "tokens.json"
     secret = run("add", "me", "--read", "**", "--file", str(path)).stdout.strip()

@@ -11,7 +11,8 @@ from tests.config.test_check import error_of, with_rule
 @pytest.mark.parametrize(
     "lines, expected",
     [
-        ('drop = ["a"]\nwhere = "t >"', "rule.x.where: expected a filter, found expected a field, a number"),
+        ('drop = ["a"]\nwhere = "t >"', "rule.x.where: expected a field, a number"),
+        ('drop = ["a"]\nwhere = "cel: 1 + 1"', "rule.x.where: expected true or false in CEL, found 'cel: 1 + 1': it comes"),
         ('drop = ["a"]\nwhere = "$seq > 1"', "'$seq' is none of $stream, $source"),
         ('time = { key = "ts" }\nwhere = "t"', "rule.x.where: expected this key only beside an action before"),
         ('window = "1h"\ninto = "b"\nwhere = "t"', "rule.x.where: expected this key only beside an action before"),

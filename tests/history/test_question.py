@@ -123,6 +123,7 @@ def test_a_path_is_written_so_that_it_can_be_read(parts: list[str]) -> None:
         ({"limit": "100001"}, "limit: expected 1 to 100000 rows"),
         ({"limit": "9" * 5000}, "limit: expected"),
         ({"from": "soon"}, "from: expected RFC 3339"),
+        ({"from": "29.11.2026"}, "'now', 'today', 'yesterday' or an age"),
         ({"from": "now"}, "from: expected a time before to"),
         ({"from": "-1h", "to": "-2h"}, "from: expected a time before to"),
         ({"to": "1e400"}, "to: expected"),

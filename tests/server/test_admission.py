@@ -50,6 +50,13 @@ def test_a_foreign_host_on_loopback_is_refused(host: str | None) -> None:
     assert refused(upgrade(host=host)) == 403
 
 
+def test_an_unknown_token_is_told_beside_a_foreign_host(tmp_path: Path) -> None:
+    add_token(tmp_path / "tokens", "one", write=["**"])
+    request = upgrade(host="greenhouse.local", authorization="Bearer wrong")
+    with pytest.raises(HandshakeRefusal, match=r"listen\.hosts, and the token is not known here"):
+        admit(request, None, LOCAL, Listen(), Tokens(tmp_path / "tokens"))
+
+
 def test_a_listed_host_is_welcome() -> None:
     admit(upgrade(host="Agent.local:80"), None, LOCAL, Listen(hosts=("agent.local",)), None)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import json
 import os
 import socket
 import ssl
@@ -35,6 +36,15 @@ from edge_agent.session import MSGPACK_SESSION
 TIMEOUT_S = 10.0
 #: A certificate that ends sooner is worth a person's attention.
 SOON_DAYS = 21.0
+#: What to do where a step of asking an upstream failed.
+FIXES = {
+    "name": "is the name right, and does this machine reach a name server?",
+    "connection": "is it running, is the port right, does a firewall stand between?",
+    "certificate": "its certificate has to name this host and come from the authority in"
+    " ca_file, and this machine's clock has to be right",
+    "credentials": "the files that upstream.NAME.token_file and ca_file name have to be there",
+}
+_SAID_BYTES = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,37 +52,34 @@ class UpstreamProbe:
     """How far asking an upstream came: ``step`` failed with ``error``, or all went well.
 
     ``status`` is what the upgrade was answered, 0 where none was asked for; ``days`` are left to
-    its certificate, None without TLS.
+    its certificate, None without TLS. ``said`` is the answer's text where it was refused.
     """
 
     step: str = ""
     error: str = ""
     status: int = 0
     days: float | None = None
+    said: str = ""
 
 
 def judge_upstream(name: str, asked: UpstreamProbe) -> Finding:
     """Whether records would get there."""
     what = f"upstream {name}"
-    fixes = {
-        "name": "is the name right, and does this machine reach a name server?",
-        "connection": "is it running, is the port right, does a firewall stand between?",
-        "certificate": "its certificate has to name this host and come from the authority in"
-        " ca_file, and this machine's clock has to be right",
-        "credentials": "the files that upstream.NAME.token_file and ca_file name have to be there",
-    }
     if asked.step:
-        return fail(what, f"{asked.step}: {asked.error}", fixes.get(asked.step, "see above"))
+        return fail(what, f"{asked.step}: {asked.error}", FIXES.get(asked.step, "see above"))
+    said = f": {asked.said}" if asked.said else ""
+    if "speaks TLS" in asked.said:
+        return fail(what, f"it refuses a connection without TLS{said}", "wss:// in its url")
     if asked.status in (401, 403):
         return fail(
             what,
-            f"it refuses our token ({asked.status})",
+            f"it refuses our token ({asked.status}){said}",
             "there: edge-agent token add NAME --forward; here: its secret in token_file",
         )
     if asked.status not in (0, 101):
         return fail(
             what,
-            f"what answers there is no agent's port (HTTP {asked.status})",
+            f"what answers there is no agent's port (HTTP {asked.status}){said}",
             "the URL wants the sensors' port of an edge-agent: wss://HOST:8765/forward",
         )
     found = "reached, token accepted" if asked.status == 101 else "reached"
@@ -237,9 +244,19 @@ def _greet(
         stream.sendall("\r\n".join([*lines, "", ""]).encode())
         answer = http.client.HTTPResponse(stream)
         answer.begin()
+        said = b"" if answer.status == 101 else answer.read(_SAID_BYTES)
     except (OSError, http.client.HTTPException) as error:
         return UpstreamProbe("connection", f"it does not answer as HTTP does: {error}", days=days)
-    return UpstreamProbe(status=answer.status, days=days)
+    return UpstreamProbe(status=answer.status, days=days, said=_sentence(said))
+
+
+def _sentence(answer: bytes) -> str:
+    """What a refusal says, also in the JSON of the people's port, on one line."""
+    try:
+        text = str(json.loads(answer)["error"]["message"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        text = answer.decode(errors="replace")
+    return " ".join(text.split()).removesuffix(".")
 
 
 def _port(name: str, address: str, *, running: bool) -> Finding:

@@ -18,6 +18,24 @@ EX_UNAVAILABLE = 69
 EX_NOPERM = 77
 
 
+def hint(trouble: Trouble) -> str:
+    """What to do about ``trouble``, behind its message; "" where that says enough."""
+    if trouble.status in (401, 403):
+        return " (--token-file names a file with a token's secret)"
+    if "CERTIFICATE_VERIFY_FAILED" in trouble.message:
+        return " (--ca-file names the ca.pem of the authority that the agent's certificate is from)"
+    if "refused" in trouble.message.lower() and not trouble.status and not trouble.code:
+        return " (is the agent running there?)"
+    return ""
+
+
+def told_counts(acked: int, unacked: int, *, kept: bool) -> str:
+    """How a sensor ended: what was acked, and what became of the rest."""
+    lost = unacked and not kept
+    rest = f"{unacked} lost (--buffer FILE keeps them)" if lost else f"{unacked} kept"
+    return f"{acked} records acked, {rest}"
+
+
 def host_name() -> str:
     """This machine's name in the letters that names of streams and sources have."""
     return re.sub(r"[^A-Za-z0-9._-]", "_", socket.gethostname()).strip(".")[:100] or "host"
@@ -55,7 +73,7 @@ class Diary:
         """For `Producer`'s ``on_error``, all but nacks."""
         if trouble.message != self._last:
             self._last = trouble.message
-            self.say(f"{trouble.message}; trying again")
+            self.say(f"{trouble.message}{hint(trouble)}; trying again")
 
     def opened(self) -> None:
         """There is a session again; only worth a line after trouble."""

@@ -10,7 +10,7 @@ import trio
 
 from edge_agent.cli.common import Failure
 from edge_agent.cli.progress import ProgressBar
-from edge_agent.cli.send.options import EX_DATAERR, EX_NOPERM, EX_UNAVAILABLE, Diary
+from edge_agent.cli.send.options import EX_DATAERR, EX_NOPERM, EX_UNAVAILABLE, Diary, hint
 from edge_agent.cli.send.rows import BoundedLines, take
 from edge_agent.cli.send.times import BadRow, Row
 from edge_agent.client import Opened, Producer, Trouble
@@ -163,10 +163,10 @@ class Sending:
             if self._refused_for[trouble.code] <= _TOLD_SINGLY:
                 self._diary.say(f"line {line}: refused, {reason}")
             return
-        self._last_word = trouble.message
+        self._last_word = f"{trouble.message}{hint(trouble)}"
         if trouble.status in (401, 403, 404) or trouble.code in FORBIDDEN:
-            hint = " Try --token-file." if trouble.status in (401, 403) else ""
-            self._failure = Failure(f"{ended(trouble.message)}{hint}", EX_NOPERM)
+            option = " Try --token-file." if trouble.status in (401, 403) else ""
+            self._failure = Failure(f"{ended(trouble.message)}{option}", EX_NOPERM)
             self._everything.cancel()
         else:
             self._diary.trouble(trouble)

@@ -13,6 +13,7 @@ broker sends such messages again, and they are stored once more.
 from __future__ import annotations
 
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ import click
 
 from edge_agent.errors import ConfigError
 from edge_agent.files import trusting
+from edge_agent.printable import why
 
 #: How long a broker keeps what is for us while we are away, in seconds.
 _EXPIRY_S = 30 * 86_400
@@ -165,7 +167,11 @@ class BrokerSession:
         client.subscribe(wanted)
 
     def _no_connection(self, _client: Any, _data: Any) -> None:
-        self._tell("no connection to the broker; trying again")
+        # paho calls this while it handles the error, which it does not hand over.
+        error = sys.exception()
+        reason = f": {why(error)}" if error is not None else ""
+        place = urlsplit(self._options.url).netloc
+        self._tell(f"no connection to the broker {place}{reason}; trying again")
 
     def _disconnected(
         self, _c: Any, _data: Any, _flags: Any, reason: Any, _properties: Any

@@ -19,7 +19,7 @@ import trio
 from edge_agent.cli.agent_http import sensor_options
 from edge_agent.cli.async_main import run
 from edge_agent.cli.common import Failure
-from edge_agent.cli.send.options import EX_DATAERR, Diary, host_name, ingest_url
+from edge_agent.cli.send.options import EX_DATAERR, Diary, host_name, ingest_url, told_counts
 from edge_agent.client import Producer, Trouble, Unacked
 
 
@@ -169,7 +169,8 @@ def host(
         on_open=lambda _: diary.opened(),
         on_error=trouble,
     )
-    _measure_and_tell(producer, HostReader(disk, time.monotonic), interval, count, seconds)
+    reader, kept = HostReader(disk, time.monotonic), buffer is not None
+    _measure_and_tell(producer, reader, interval, count, seconds, kept=kept)
     if refused:
         raise Failure(
             f"records were refused: {len(refused)}, the first one: {refused[0]}", EX_DATAERR
@@ -182,6 +183,8 @@ def _measure_and_tell(
     interval: float,
     count: int | None,
     seconds: float | None,
+    *,
+    kept: bool,
 ) -> None:
     async def main() -> None:
         async with producer:
@@ -193,4 +196,5 @@ def _measure_and_tell(
     except Unacked as error:
         raise Failure(str(error)) from error
     finally:
-        click.echo(f"{producer.acked} records acked, {producer.unacked} kept", err=True)
+        counts = told_counts(producer.acked, producer.unacked, kept=kept)
+        click.echo(counts, err=True)

@@ -17,7 +17,7 @@ import trio
 from edge_agent.cli.agent_http import sensor_options
 from edge_agent.cli.async_main import run
 from edge_agent.cli.common import Failure
-from edge_agent.cli.send.options import Diary, ingest_url
+from edge_agent.cli.send.options import Diary, ingest_url, told_counts
 from edge_agent.cli.sensor.modbus_device import ModbusDevice, ModbusReader, load_device
 from edge_agent.client import Producer, Trouble, Unacked
 from edge_agent.errors import ProtocolError
@@ -127,7 +127,7 @@ def modbus(
     except Unacked as error:
         raise Failure(str(error)) from error
     finally:
-        diary.say(f"{producer.acked} records acked, {producer.unacked} kept")
+        diary.say(told_counts(producer.acked, producer.unacked, kept=buffer is not None))
 
 
 async def _poll(poller: Poller, producer: Producer) -> None:

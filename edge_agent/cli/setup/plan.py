@@ -1,8 +1,8 @@
 """What ``edge-agent setup`` writes into the configuration, and what it tells. Pure.
 
 The file is somebody's own: comments, order and every key that setup has no word about stay as they
-are (tomlkit). Of its own keys it takes only those that are not set, or still as they were shipped:
-an address that somebody chose stays.
+are (tomlkit). Of its own keys it takes only those that are not set; an address on loopback is
+opened, its port stays, as does every other address.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def changed(text: str, plan: SetupPlan) -> tuple[str, list[KeyChange]]:
         document = tomlkit.parse(text)
     except (TOMLKitError, RecursionError) as error:
         raise ConfigError(str(plan.config), "TOML", f"a mistake: {error}") from None
-    listen, http = _table(document, "listen", plan), _table(document, "http", plan)
+    listen = _table(document, "listen", plan)
     changes: list[KeyChange] = []
     own = {
         "tls_certificate": str(plan.tls / "server.pem"),
@@ -86,7 +86,7 @@ def changed(text: str, plan: SetupPlan) -> tuple[str, list[KeyChange]]:
             listen[key] = value
             changes.append(KeyChange(f"listen.{key}", None, value))
     if plan.people:
-        _open(http, "http", PEOPLE_PORT, changes)
+        _open(_table(document, "http", plan), "http", PEOPLE_PORT, changes)
     return tomlkit.dumps(document), changes
 
 

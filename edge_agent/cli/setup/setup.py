@@ -18,6 +18,7 @@ from pathlib import Path
 
 import click
 
+from edge_agent.access import is_loopback
 from edge_agent.audit import audited
 from edge_agent.cli.common import SYSTEM_CONFIG, Failure
 from edge_agent.cli.run import settings_of
@@ -78,7 +79,7 @@ def command(
     reader = agent_user(settings, user)
     known = list(dict.fromkeys((*names, *own_names())))
     known += _asked_names(known) if not yes else []
-    people = not no_page and (yes or click.confirm("May people on the network see the page?", True))
+    people = not no_page and _wants_people(settings, yes=yes)
     plan = SetupPlan.beside(config.absolute(), people=people)
     if settings.listen.tokens is not None:
         plan = replace(plan, tokens=Path(settings.listen.tokens))
@@ -115,6 +116,19 @@ def _understood(text: str, config: Path) -> Config:
         return parse(text, str(config))
     except ConfigError as error:
         raise Failure(str(error), ConfigError.exit_code) from None
+
+
+def _wants_people(settings: Config, *, yes: bool) -> bool:
+    """Whether people on the network may see the page; what was answered before is proposed."""
+    listen = settings.listen
+    ran_before = listen.tls_certificate is not None and listen.tokens is not None
+    address = settings.http.address
+    closed = ran_before and address != "off" and is_loopback(parse_address(address)[0])
+    if not yes:
+        return click.confirm("May people on the network see the page?", default=not closed)
+    if closed:
+        click.echo(f"the page stays on loopback, {address}; without --yes you are asked")
+    return not closed
 
 
 def _asked_names(known: list[str]) -> list[str]:

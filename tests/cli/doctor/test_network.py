@@ -40,7 +40,10 @@ from tests.end_to_end.support import AgentProcess, agents
         (UpstreamProbe("credentials", "token_file"), "fail", "token_file"),
         (UpstreamProbe(status=401), "fail", "refuses our token"),
         (UpstreamProbe(status=403), "fail", "refuses our token"),
+        (UpstreamProbe(status=403, said="no scope"), "fail", "refuses our token (403): no scope"),
         (UpstreamProbe(status=404), "fail", "no agent's port"),
+        (UpstreamProbe(status=404, said="people"), "fail", "(HTTP 404): people"),
+        (UpstreamProbe(status=400, said="This port speaks TLS"), "fail", "without TLS"),
         (UpstreamProbe(status=101, days=5.0), "warn", "5 days"),
         (UpstreamProbe(status=101, days=50.0), "ok", "reached"),
     ],
@@ -124,6 +127,8 @@ async def test_a_real_hub_takes_a_right_token_and_not_a_wrong_one(tmp_path: Path
             one = hub(f"{made.url}/forward", token_file=file)
             answers.append((await trio.to_thread.run_sync(ask, one)).status)
         assert answers == [101, 401, 401]
+        people = await trio.to_thread.run_sync(ask, hub(f"ws://127.0.0.1:{made.http_port}/forward"))
+        assert people.said.startswith("this is the people's port")
 
 
 def test_everything_about_the_network_together(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from edge_agent.cli.common import Failure
-from edge_agent.cli.send.options import Diary, ingest_url
+from edge_agent.cli.send.options import Diary, hint, ingest_url, told_counts
 from edge_agent.client import Trouble
 
 
@@ -43,9 +43,26 @@ def test_a_long_outage_is_one_line_and_its_end_another(capsys: pytest.CaptureFix
     diary.opened()
     diary.opened()
     assert capsys.readouterr().err.splitlines() == [
-        "edge-agent: h:1: Connection refused; trying again",
+        "edge-agent: h:1: Connection refused (is the agent running there?); trying again",
         "edge-agent: connected",
     ]
+
+
+@pytest.mark.parametrize(
+    "trouble, option",
+    [
+        (Trouble("refused", "not known here", status=401), "--token-file"),
+        (Trouble("unreachable", "[SSL: CERTIFICATE_VERIFY_FAILED] self-signed"), "--ca-file"),
+    ],
+)
+def test_a_hint_names_the_option_that_helps(trouble: Trouble, option: str) -> None:
+    assert option in hint(trouble)
+
+
+def test_only_what_a_file_keeps_is_called_kept() -> None:
+    assert told_counts(0, 5, kept=False) == "0 records acked, 5 lost (--buffer FILE keeps them)"
+    assert told_counts(0, 5, kept=True) == "0 records acked, 5 kept"
+    assert told_counts(5, 0, kept=False) == "5 records acked, 0 kept"
 
 
 def test_a_quiet_diary_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,8 +101,9 @@ async def test_it_comes_back_when_the_broker_does(tmp_path: Path) -> None:
     with running_broker(tmp_path) as broker, session(broker) as (_, taken, told):
         await until(lambda: bool(told))
         broker.stop(9)
-        await until(lambda: len(told) > 1)
+        await until(lambda: len(told) > 2)
         assert "ended" in told[1] and "trying again" in told[1]
+        assert f"no connection to the broker 127.0.0.1:{broker.port}: Connection refused" in told[2]
         broker.start()
         await until(lambda: told[-1] == "connected to the broker")
         with subscribed(broker, "mark") as other:

@@ -114,6 +114,16 @@ def test_questions_are_asked_and_answered(config: Path) -> None:
     assert "shed.example" in done.output and "token page" not in done.output
 
 
+@pytest.mark.parametrize("again", [("--yes",), ()])
+def test_a_page_that_was_left_on_loopback_stays_there(config: Path, again: tuple[str, ...]) -> None:
+    assert setup(config, "--yes", "--no-page").exit_code == 0
+    assert "[http]" not in config.read_text()
+    done = setup(config, "--name", "pi.lan", *again, answers="\n\n\n")
+    assert done.exit_code == 0, done.output
+    assert parse(config.read_text(), "file").http.address == "127.0.0.1:8766"
+    assert ("stays on loopback" in done.output) == bool(again)
+
+
 def test_with_what_no_agent_could_start_the_file_stays_as_it_was(config: Path) -> None:
     config.write_text(f'[store]\npath = "{config}"\n')
     text = config.read_text()
