@@ -38,6 +38,18 @@ from tests.patience import PATIENCE_S
 HEAR_TIMEOUT_S = 15.0
 
 
+async def reached(agent: AgentProcess) -> trio.SocketStream:
+    """A connection to the sensors' port, which is opened a moment after the people's, by which an
+    agent is known to run.
+    """
+    with trio.fail_after(PATIENCE_S):
+        while True:
+            try:
+                return await trio.open_tcp_stream("127.0.0.1", agent.port)
+            except OSError:
+                await trio.sleep(0.05)
+
+
 class Closed(Exception):
     """The agent closed, with ``code``; 1006 where the connection was reset."""
 
@@ -59,7 +71,7 @@ class Peer:
         cls, agent: AgentProcess, path: str = "/ingest/test", *, token: str | None = None
     ) -> Self:
         """Connect and upgrade."""
-        peer = cls(await trio.open_tcp_stream("127.0.0.1", agent.port))
+        peer = cls(await reached(agent))
         host = f"127.0.0.1:{agent.port}"
         headers = [] if token is None else [(b"Authorization", f"Bearer {token}".encode())]
         request = Request(
@@ -221,7 +233,7 @@ async def connected(
 ) -> AsyncIterator[WebSocketConnection]:
     """A WebSocket to the sensors' port, cut at the end if it is not closed by then."""
     async with (
-        await trio.open_tcp_stream("127.0.0.1", agent.port) as stream,
+        await reached(agent) as stream,
         trio.open_nursery() as nursery,
     ):
         with trio.fail_after(PATIENCE_S):

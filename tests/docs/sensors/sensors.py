@@ -47,7 +47,7 @@ def running(
     with (folder / "said.txt").open("ab") as output:
         process = subprocess.Popen(
             command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            env={**os.environ, **environment},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
         )  # fmt: skip
     try:
         yield process
