@@ -129,9 +129,9 @@ def _spoilt_store(name: str, sent: str, spoil: Callable[[Path], object]) -> None
     CASES.add(name, sent, "it starts on what is left, or says what to do; no traceback", run)
 
 
-def _make_noise(file: Path) -> None:
-    with file.open("r+b") as data:
-        data.write(os.urandom(65536))
+def _noise_at_the_front(store: Path) -> None:
+    with _store_file(store).open("r+b") as file:
+        file.write(os.urandom(65536))
 
 
 def _store_file(store: Path) -> Path:
@@ -149,7 +149,7 @@ _spoilt_store(
     "a store of no bytes", "its file is empty", lambda store: os.truncate(_store_file(store), 0)
 )
 _spoilt_store("a store of noise", "its first 64 KiB are random",
-              lambda store: _make_noise(_store_file(store)))  # fmt: skip
+              _noise_at_the_front)  # fmt: skip
 _spoilt_store("a store's file that is a folder", "its file is replaced by a folder",
               lambda store: _folder_for(_store_file(store)))  # fmt: skip
 _spoilt_store("a store without its folder", "the folder is gone", shutil.rmtree)
