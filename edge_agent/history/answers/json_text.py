@@ -111,7 +111,7 @@ def records_as_json(
                 way_of, origin_seqs, zip(*told, strict=True), strict=True
             )
         ]
-    return list(zip(_orders(segment, stream, times, within), texts, strict=True))
+    return list(zip(orders_of(segment, stream, times, begin, end), texts, strict=True))
 
 
 def points_as_json(
@@ -121,22 +121,30 @@ def points_as_json(
     """As `records_as_json`, rows ``[time, stream, value, …]`` with the values of ``paths``; None
     where some record has not all of them.
     """
-    table = segment.tables[0]
-    if table.places is not None or not set(paths) <= set(table.paths):
+    table = whole_table(segment, paths)
+    if table is None:
         return None
     columns = [
         _column(table.columns[table.paths.index(path)], table.count, begin, end) for path in paths
     ]
     name = encode_json(stream).replace(b"%", b"%%")
     shape = b'["%%b",%b%b]' % (name, b",%b" * len(columns))
-    within = slice(begin, end)
-    texts = map(shape.__mod__, zip(_moments(times[within]), *columns, strict=True))
-    return list(zip(_orders(segment, stream, times, within), texts, strict=True))
+    texts = map(shape.__mod__, zip(_moments(times[begin:end]), *columns, strict=True))
+    return list(zip(orders_of(segment, stream, times, begin, end), texts, strict=True))
 
 
-def _orders(
-    segment: HistorySegment, stream: str, times: Sequence[int], within: slice
+def whole_table(segment: HistorySegment, paths: Sequence[Path]) -> Table | None:
+    """The table of all records, where each of them has all of ``paths``."""
+    table = segment.tables[0]
+    is_whole = table.places is None and set(paths) <= set(table.paths)
+    return table if is_whole else None
+
+
+def orders_of(
+    segment: HistorySegment, stream: str, times: Sequence[int], begin: int, end: int
 ) -> Iterator[Order]:
+    """The order of each of the records ``begin`` to ``end``."""
+    within = slice(begin, end)
     logs: Iterable[str] = repeat(segment.ways[0].log)
     if len(segment.ways) > 1:
         way_of = unpack(segment.way_of, segment.count)[within]

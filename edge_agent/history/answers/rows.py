@@ -12,7 +12,14 @@ from operator import itemgetter
 from typing import Generic, TypeVar
 
 from edge_agent.filter import Filter
-from edge_agent.history.answers.json_text import Order, moment, points_as_json, records_as_json
+from edge_agent.history.answers.json_text import (
+    Order,
+    moment,
+    orders_of,
+    points_as_json,
+    records_as_json,
+    whole_table,
+)
 from edge_agent.history.answers.reading import View
 from edge_agent.history.format.columns import decode_column
 from edge_agent.history.format.packing import unpack
@@ -147,9 +154,12 @@ def point_rows(paths: Sequence[Path], wanted: Filter | None) -> Make[list[object
     def make(
         segment: HistorySegment, stream: str, times: Sequence[int], begin: int, end: int
     ) -> Iterator[tuple[Order, list[object]]]:
-        orders = _orders(segment, stream, times, begin, end)
-        if wanted is None and (whole := _whole(segment, paths, begin, end)) is not None:
-            for order, values in zip(orders, whole, strict=True):
+        orders = orders_of(segment, stream, times, begin, end)
+        table = None if wanted is not None else whole_table(segment, paths)
+        if table is not None:
+            columns = [table.columns[table.paths.index(path)] for path in paths]
+            whole = (decode_column(one, table.count)[begin:end] for one in columns)
+            for order, *values in zip(orders, *whole, strict=True):
                 yield order, [None, stream, *values]
             return
         rows = _found(segment, stream, paths, begin, end)
@@ -202,27 +212,6 @@ def _found(
                     row = rows[place] = [None, stream, *[None] * len(paths)]
                 row[index] = value
     return rows
-
-
-def _orders(
-    segment: HistorySegment, stream: str, times: Sequence[int], begin: int, end: int
-) -> Iterator[Order]:
-    logs = [way.log for way in segment.ways]
-    seqs = unpack(segment.seqs, segment.count)[begin:end]
-    way_of = unpack(segment.way_of, segment.count)[begin:end]
-    for time_ns, seq, way in zip(times[begin:end], seqs, way_of, strict=True):
-        yield time_ns, stream, logs[way], seq
-
-
-def _whole(
-    segment: HistorySegment, paths: Sequence[Path], begin: int, end: int
-) -> Iterator[tuple[object, ...]] | None:
-    """The values of the fields by record, where every record has all of them."""
-    table = segment.tables[0]
-    if table.places is not None or not set(paths) <= set(table.paths):
-        return None
-    columns = [table.columns[table.paths.index(path)] for path in paths]
-    return zip(*(decode_column(one, table.count)[begin:end] for one in columns), strict=True)
 
 
 def _kept(segment: HistorySegment, stream: str, begin: int, end: int, wanted: Filter) -> set[int]:
