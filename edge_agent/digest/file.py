@@ -18,6 +18,7 @@ from pathlib import Path
 import lmdb
 import msgspec
 
+from edge_agent.digest.new_file import write_new
 from edge_agent.digest.salvage import salvage_history
 from edge_agent.errors import StoreDamaged, StoreFailed, StoreSealed
 from edge_agent.history import (
@@ -33,7 +34,7 @@ from edge_agent.history import (
 )
 from edge_agent.history.keys import LEVELS, META, PartKey
 from edge_agent.seal import OPEN, SEAL_BYTES, KeyRing
-from edge_agent.store import DATA, open_environment, preflight_pages, rename, sync_folder, writing
+from edge_agent.store import DATA, open_environment, preflight_pages, rename, writing
 
 BUILDING = "history.new"
 #: Complete, and about to take the place of the one that it was made of.
@@ -344,13 +345,6 @@ def _first_bucket(txn: lmdb.Transaction[memoryview], level: int, bucket: int) ->
 def _create(path: Path, map_size: int, store_id: str, epoch: str, seals: KeyRing) -> None:
     """A new file; a power cut at any moment leaves none or a good one."""
     building = path / BUILDING
-    building.mkdir(mode=0o700)
-    env = open_environment(building, map_size, clean=seals.current != b"")
-    try:
-        with writing(env) as txn:
-            meta = HistoryHeader(HISTORY_FORMAT, store_id, epoch, {}, 0, 0, 0, NEVER)
-            txn.put(META, to_store(META, _ENCODER.encode(meta)))
-    finally:
-        env.close()
-    sync_folder(building)
+    header = HistoryHeader(HISTORY_FORMAT, store_id, epoch, {}, 0, 0, 0, NEVER)
+    write_new(building, map_size, header, clean=seals.current != b"")
     rename(building, path / FOLDER)

@@ -14,18 +14,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import lmdb
 import msgspec
 
+from edge_agent.digest.new_file import write_new
 from edge_agent.errors import StoreDamaged
-from edge_agent.history import HistoryHeader, checked, decode_header, to_store
-from edge_agent.history.keys import LEVELS, META, SERIES, series_of
-from edge_agent.store import DATA, PageFile, open_environment, sync_folder, writing
+from edge_agent.history import HistoryHeader, checked, decode_header
+from edge_agent.history.keys import LEVELS, META, SERIES
+from edge_agent.store import DATA, PageFile
 
-#: Values that one transaction writes.
-_BATCH = 500
 _KINDS = frozenset({SERIES, *(bytes((level,)) for level in LEVELS)})
-_ENCODER = msgspec.msgpack.Encoder()
 
 
 @dataclass(slots=True)
@@ -53,29 +50,10 @@ def salvage_history(
     with PageFile(folder / DATA) as pages:
         root, header = _chosen(pages, owner[0], inherits)
         header = msgspec.structs.replace(header, store_id=owner[0], epoch=owner[1])
-        target.mkdir(mode=0o700)
         found = ReadBack()
-        env = open_environment(target, map_size)
-        try:
-            waiting = [(META, to_store(META, _ENCODER.encode(header)))]
-            named = set[int]()
-            for key, raw in _sound(pages, root, found):
-                if key[:1] == SERIES:
-                    named.add(series_of(key))
-                elif key != META and series_of(key) not in named:
-                    # Whose it is was lost; its number may become another stream's.
-                    found.lost += 1
-                    continue
-                found.parts += key[0] in LEVELS
-                if key != META:
-                    waiting.append((key, raw))
-                if len(waiting) >= _BATCH:
-                    _put(env, waiting)
-                    waiting = []
-            _put(env, waiting)
-        finally:
-            env.close()
-    sync_folder(target)
+        values = (one for one in _sound(pages, root, found) if one[0] != META)
+        found.parts, nameless = write_new(target, map_size, header, values)
+        found.lost += nameless
     return found
 
 
@@ -125,9 +103,3 @@ def _sound(pages: PageFile, root: int, found: ReadBack) -> Iterator[tuple[bytes,
             continue
         last = node.key
         yield node.key, raw
-
-
-def _put(env: lmdb.Environment, values: list[tuple[bytes, bytes]]) -> None:
-    with writing(env) as txn:
-        for key, value in values:
-            txn.put(key, value)

@@ -17,6 +17,7 @@ import lmdb
 import msgspec
 
 from edge_agent.digest.file import BUILDING, REBUILT, map_size_of, put_in_place
+from edge_agent.digest.new_file import write_new
 from edge_agent.errors import StoreDamaged, StoreFailed, StoreSealed
 from edge_agent.files import acting_as_owner, give_to_owner
 from edge_agent.history import (
@@ -33,23 +34,18 @@ from edge_agent.history import (
     scan,
     to_store,
 )
-from edge_agent.history.keys import HOURS, LEVELS, META, MINUTES, RAW, SERIES
+from edge_agent.history.keys import HOURS, LEVELS, MINUTES, RAW, SERIES
 from edge_agent.seal import OPEN, KeyRing, is_sealed, key_id
 from edge_agent.store import (
     DATA,
-    open_environment,
     open_to_read,
     preflight_pages,
     rename,
     sync_folder,
-    writing,
 )
 
 BACKUP = "history.mdb"
 _PART = "history.part"
-#: Values that one transaction of a copy writes.
-_BATCH = 2000
-_ENCODER = msgspec.msgpack.Encoder()
 
 
 @dataclass(slots=True)
@@ -252,36 +248,20 @@ def _copy_of(
     as nobody could read them, and parts of streams whose names did. With ``seals`` all is stored as
     it would be now; without, sealed or not as it is.
     """
-    target.mkdir(mode=0o700)
     with env.begin(buffers=True) as txn:
         used = txn.stat()
         pages = used["branch_pages"] + used["leaf_pages"] + used["overflow_pages"]
-        made = open_environment(target, map_size_of(2 * pages * used["psize"]), clean=True)
-        try:
-            header = read_header(txn)
-            if seals is not None:
-                if lacking := seals.lacks(header.seals):
-                    raise StoreSealed(f"history: {lacking}")
-                header = msgspec.structs.replace(header, seals=seals.also(()))
-            if owner is not None:
-                header = msgspec.structs.replace(header, store_id=owner[0], epoch=owner[1])
-            gone = {} if erased is None or seals is None else _gone(txn, erased, seals)
-            waiting = [(META, to_store(META, _ENCODER.encode(header)))]
-            named = set[int]()
-            for key, raw in _values(txn, seals):
-                series = keys.series_of(key)
-                if key[:1] == SERIES and series not in gone:
-                    named.add(series)
-                if series in named:
-                    waiting.append((key, raw))
-                if len(waiting) >= _BATCH:
-                    _put(made, waiting)
-                    waiting = []
-            _put(made, waiting)
-        finally:
-            made.close()
+        header = read_header(txn)
+        if seals is not None:
+            if lacking := seals.lacks(header.seals):
+                raise StoreSealed(f"history: {lacking}")
+            header = msgspec.structs.replace(header, seals=seals.also(()))
+        if owner is not None:
+            header = msgspec.structs.replace(header, store_id=owner[0], epoch=owner[1])
+        gone = {} if erased is None or seals is None else _gone(txn, erased, seals)
+        values = (one for one in _values(txn, seals) if keys.series_of(one[0]) not in gone)
+        write_new(target, map_size_of(2 * pages * used["psize"]), header, values)
     (target / "lock.mdb").unlink(missing_ok=True)
-    sync_folder(target)
     return sorted(gone.values())
 
 
@@ -308,12 +288,6 @@ def _values(
             except StoreDamaged:
                 continue
             yield key, bytes(raw)
-
-
-def _put(env: lmdb.Environment, values: list[tuple[bytes, bytes]]) -> None:
-    with writing(env) as txn:
-        for key, value in values:
-            txn.put(key, value)
 
 
 @contextmanager
