@@ -7,16 +7,12 @@ found again: posts of one address have one source.
 
 from __future__ import annotations
 
-import json
 import re
-import sys
-import time
 from collections.abc import Sequence
 from functools import cache
 
-from benchmarks.load import Task, connected
-from benchmarks.pump import Flow, pump
-from benchmarks.records import checksum
+from benchmarks.load import Task, connected, main
+from benchmarks.pump import Flow
 
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = re.compile(rb"^content-length: *(\d+)\r?$", re.IGNORECASE | re.MULTILINE)
@@ -70,23 +66,5 @@ def post_flow(task: Task, index: int) -> Flow:
     return Flow(sock, chunks, upto, task.batch, take_answers, source=stream)
 
 
-def main() -> None:
-    """Send what the JSON argument asks for; print what was acked and how long it took."""
-    task = Task(**json.loads(sys.argv[1]))
-    flows = [post_flow(task, index) for index in range(task.connections)]
-    print("ready", flush=True)
-    if not sys.stdin.readline():
-        return  # who started this has gone
-    began = time.process_time()
-    seconds = pump(flows)
-    cpu = time.process_time() - began
-    checksums = {
-        flow.source: [flow.acked, checksum(flow.acked, start=task.start(index))]
-        for index, flow in enumerate(flows)
-    }
-    acked = sum(flow.acked for flow in flows)
-    print(json.dumps({"seconds": seconds, "acked": acked, "cpu": cpu, "checksums": checksums}))
-
-
 if __name__ == "__main__":
-    main()
+    main(lambda task: [post_flow(task, index) for index in range(task.connections)])
