@@ -5,17 +5,34 @@ from __future__ import annotations
 import re
 import socket
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
+
+import click
 
 from edge_agent.cli.common import Failure
 from edge_agent.client import Trouble
 from edge_agent.printable import printable
 
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
 #: Exit codes of sysexits.h: some data was refused; the agent wants another token.
 EX_DATAERR = 65
 EX_UNAVAILABLE = 69
 EX_NOPERM = 77
+
+
+def buffer_option(function: Decorated) -> Decorated:
+    """``--buffer FILE``, given as ``buffer``."""
+    return click.option(
+        "--buffer",
+        metavar="FILE",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Keep what is not acked in FILE, through restarts and power cuts.",
+    )(function)
 
 
 def hint(trouble: Trouble) -> str:
@@ -74,6 +91,16 @@ class Diary:
         if trouble.message != self._last:
             self._last = trouble.message
             self.say(f"{trouble.message}{hint(trouble)}; trying again")
+
+    def refused(self, trouble: Trouble, what: str) -> bool:
+        """For ``on_error`` where ``what`` the agent refuses stays in its quarantine: tell trouble;
+        whether it was that.
+        """
+        if trouble.kind != "nack":
+            self.trouble(trouble)
+            return False
+        self.say(f"the agent has put a {what} in quarantine: {trouble.message}")
+        return True
 
     def opened(self) -> None:
         """There is a session again; only worth a line after trouble."""

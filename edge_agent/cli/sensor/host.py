@@ -19,7 +19,14 @@ import trio
 from edge_agent.cli.agent_http import sensor_options
 from edge_agent.cli.async_main import run
 from edge_agent.cli.common import Failure
-from edge_agent.cli.send.options import EX_DATAERR, Diary, host_name, ingest_url, told_counts
+from edge_agent.cli.send.options import (
+    EX_DATAERR,
+    Diary,
+    buffer_option,
+    host_name,
+    ingest_url,
+    told_counts,
+)
 from edge_agent.client import Producer, Trouble, Unacked
 
 
@@ -126,12 +133,7 @@ def command() -> None:
     "--for", "seconds", type=click.FloatRange(min=0.01), help="Stop after so many seconds."
 )
 @click.option("--disk", default="/", show_default=True, help="File system whose fill is told.")
-@click.option(
-    "--buffer",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Keep what is not acked in FILE, through restarts and power cuts.",
-)
+@buffer_option
 def host(
     url: str,
     token: str | None,

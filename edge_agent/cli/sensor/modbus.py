@@ -17,7 +17,7 @@ import trio
 from edge_agent.cli.agent_http import sensor_options
 from edge_agent.cli.async_main import run
 from edge_agent.cli.common import Failure
-from edge_agent.cli.send.options import Diary, ingest_url, told_counts
+from edge_agent.cli.send.options import Diary, buffer_option, ingest_url, told_counts
 from edge_agent.cli.sensor.modbus_device import ModbusDevice, ModbusReader, load_device
 from edge_agent.client import Producer, Trouble, Unacked
 from edge_agent.errors import ProtocolError
@@ -43,11 +43,7 @@ class Poller:
 
     def trouble(self, told: Trouble) -> None:
         """For `Producer`: what the agent refuses stays in its quarantine."""
-        if told.kind == "nack":
-            self.refused += 1
-            self._diary.say(f"the agent has put a record in quarantine: {told.message}")
-        else:
-            self._diary.trouble(told)
+        self.refused += self._diary.refused(told, "record")
 
     async def run(self, producer: Producer) -> None:
         """Until cancelled. Intervals are counted from the start; missed ones are left out."""
@@ -91,12 +87,7 @@ class Poller:
 @click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
 @partial(sensor_options, flag="--to")
 @click.option("--source", metavar="NAME", help="[default: modbus/NAME-OF-FILE]")
-@click.option(
-    "--buffer",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Keep what is not acked in FILE, through restarts and power cuts.",
-)
+@buffer_option
 def modbus(
     file: Path,
     source: str | None,

@@ -66,11 +66,7 @@ class Bridge:
 
     def trouble(self, told: Trouble) -> None:
         """For `Producer`: what the agent refuses stays in its quarantine."""
-        if told.kind == "nack":
-            self.refused += 1
-            self._diary.say(f"the agent has put a message in quarantine: {told.message}")
-        else:
-            self._diary.trouble(told)
+        self.refused += self._diary.refused(told, "message")
 
     async def run(self, producer: Producer) -> None:
         """Bring messages in until cancelled."""
