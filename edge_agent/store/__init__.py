@@ -38,7 +38,8 @@ the CRC-32 of its key and the array (`values.py`). An array may grow at its end.
 ``00``                   store: format (2 where something is sealed, else 1), store id, epoch, agent
                          id, board, created, openings, boot id of the last opening; lane, machine,
                          medium, the newest openings (id, last seq of each log), found to be a copy,
-                         numbering (`identity.py`), seals: ids of the keys that are needed
+                         numbering (`identity.py`), seals: ids of the keys that are needed; the
+                         epoch of what this was read back of
 ``00 01``                stamp: number of the transaction that wrote this tree (`stamp.py`)
 ``00 02``                salvage: when, why, moved to, blocks, records, missing, complete?;
                          possibly lost, all known? (absent before they were told)
