@@ -25,7 +25,6 @@ A connection may carry one request after the other; each is judged anew.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Final
 
@@ -47,7 +46,7 @@ from edge_agent.server.post_requests import Judge, PostRequest, PostRequests
 from edge_agent.server.posted_keys import HeldKey
 from edge_agent.server.quick_posts import QuickPosts
 from edge_agent.server.sensor_session import arrival_of
-from edge_agent.server.transport import plain_socket
+from edge_agent.server.transport import plain_socket, write_now
 from edge_agent.store import Entry, Quarantined, Stored
 from edge_agent.wire import (
     REJECT_BYTES_MAX,
@@ -236,7 +235,10 @@ class Posts:
         data = response(told, is_last=is_last)
         if self._socket is not None and not is_last:
             # Nearly every answer goes at once, without another turn of the task.
-            data = data[_written(self._socket.fileno(), data) :]
+            try:
+                data = data[write_now(self._socket, data) :]
+            except OSError as error:
+                raise trio.BrokenResourceError from error
         if data:
             await self._send_rest(data, is_last=is_last)
 
@@ -245,16 +247,6 @@ class Posts:
             await self._stream.send_all(data)
             if is_last:
                 await linger(self._stream)
-
-
-def _written(descriptor: int, data: bytes) -> int:
-    """How many bytes the socket took without a wait."""
-    try:
-        return os.write(descriptor, data)
-    except BlockingIOError:
-        return 0
-    except OSError as error:
-        raise trio.BrokenResourceError from error
 
 
 def _unread(received: Received, visitor: Visitor, wall_ns: int) -> Quarantined:

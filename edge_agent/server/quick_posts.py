@@ -23,6 +23,7 @@ from edge_agent.server.post_answers import PostAnswer, response
 from edge_agent.server.post_bodies import one_message
 from edge_agent.server.post_requests import READ_BYTES, PostRequest, PostRequests
 from edge_agent.server.sensor_session import arrival_of
+from edge_agent.server.transport import write_now
 from edge_agent.store import Entry, Stored
 from edge_agent.wire import Learner, read_in_turns
 
@@ -154,9 +155,7 @@ class QuickPosts:
         if isinstance(answer, Stored) and not self.is_over:
             yes = _yes(self._records)
             try:
-                done = os.write(self._socket.fileno(), yes)
-            except BlockingIOError:
-                done = 0
+                done = write_now(self._socket, yes)
             except OSError:
                 done = len(yes)  # It is gone; who reads learns why.
             self._unsent = yes[done:]

@@ -39,6 +39,14 @@ def plain_socket(stream: trio.abc.Stream) -> trio.socket.SocketType | None:
     return stream.socket if is_one and isinstance(stream, trio.SocketStream) else None
 
 
+def write_now(socket: trio.socket.SocketType, data: bytes) -> int:
+    """How many bytes a `plain_socket` takes without a wait. Raises OSError where it is gone."""
+    try:
+        return os.write(socket.fileno(), data)
+    except BlockingIOError:
+        return 0
+
+
 class Flusher(Protocol):
     """The connection, as what goes out sees it."""
 
@@ -77,9 +85,7 @@ class Outgoing:
             return
         if self._socket is not None and not self._queue and not is_sending:
             try:
-                done = os.write(self._socket.fileno(), frame)
-            except BlockingIOError:
-                done = 0
+                done = write_now(self._socket, frame)
             except OSError:
                 return  # It is gone; the reading side learns why.
             if done == len(frame):
