@@ -3,14 +3,17 @@
 The agent is started on a store that was filled before. Each question is asked several times, its
 answer read whole and its rows counted; the median counts, the first (which starts the process that
 answers) stands apart. Memory is RssAnon: of the agent before the first question, and of the process
-that answers after the last one. Then records come in, 1,000 a second, in turn with nobody asking
-and with `ASKERS` who ask without a pause; what counts is by how much the acks' p99 is longer.
+that answers after the last one. The page's chart of a day is timed in Chromium, from opening its
+address to its points, each time in a window that has seen nothing. Then records come in, 1,000 a
+second, in turn with nobody asking and with `ASKERS` who ask without a pause; what counts is by how
+much the acks' p99 is longer.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
+import math
 import statistics
 import time
 from collections.abc import Iterator, Mapping
@@ -22,6 +25,7 @@ from urllib.parse import urlencode
 from benchmarks.processes import Agent, Load
 
 REPEATS = 31
+CHARTS = 9
 #: So long after its start nothing is left to be done.
 SETTLED_S = 3.0
 #: Acks are not to wait for anything but their commit: with the interval of a second that is the
@@ -29,7 +33,16 @@ SETTLED_S = 3.0
 CONFIG = '[store]\nsize = "1GiB"\n[log.main]\ncommit_interval = "20ms"\n'
 ASKERS = 10
 RATE = 1000.0
-_HOUR_S = 3600
+CHROMIUM = Path("/usr/bin/chromium")
+#: Milliseconds since the navigation began, when the chart has its points.
+_NOTE_POINTS = """
+new MutationObserver((_, watching) => {
+  if (!document.querySelector("main[data-points]")) return;
+  watching.disconnect();
+  requestAnimationFrame(() => { window.pointsAt = performance.now(); });
+}).observe(document, { subtree: true, childList: true, attributeFilter: ["data-points"] });
+"""
+_HOUR_S, _DAY_S = 3600, 86_400
 
 
 def questions(stream: str, end_s: int, day_s: int) -> dict[str, tuple[dict[str, object], int]]:
@@ -67,10 +80,36 @@ def run(
             found[name] = statistics.median(samples[1:])
         connection.close()
         found["worker_mb"] = _memory_mb(_worker_of(agent.process.pid))
+        found["chart_ms"] = _first_chart(agent, asked["means"][0])
         found |= _acks(agent, "/api/query?" + urlencode(asked["means"][0]), load_s, rounds)
         return found
     finally:
         agent.stop()
+
+
+def _first_chart(agent: Agent, asked: Mapping[str, object]) -> float:
+    """Median milliseconds until the chart of a day stands; NaN without Chromium."""
+    if not CHROMIUM.exists():
+        return math.nan
+    from playwright.sync_api import sync_playwright
+
+    end_s = int(str(asked["to"]))
+    view = urlencode({"from": end_s - _DAY_S, "to": end_s, "fields": asked["fields"]})
+    address = f"http://127.0.0.1:{agent.http_port}/stream/{asked['stream']}?{view}"
+    took = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        for _ in range(CHARTS):
+            window = browser.new_context(viewport={"width": 1100, "height": 800})
+            page = window.new_page()
+            page.add_init_script(_NOTE_POINTS)
+            page.goto(address)
+            page.wait_for_selector("main[data-points]")
+            page.wait_for_timeout(50)  # a frame, and what it draws
+            took.append(float(page.evaluate("window.pointsAt")))
+            window.close()
+        browser.close()
+    return statistics.median(took)
 
 
 def _counted(name: str, answer: dict[str, list[object]], rows: int) -> None:

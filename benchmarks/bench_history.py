@@ -11,135 +11,51 @@ store answers (`benchmarks.bench_answers`). The collector of garbage is set as i
 from __future__ import annotations
 
 import gc
-import os
+import math
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgpack
-
 from benchmarks import bench_answers
+from benchmarks.filled_store import FilledStore
 from benchmarks.history_data import START_S, STREAMS, seconds, stream_name
 from benchmarks.history_peers import LAYOUTS, SqlitePeer
 from benchmarks.section import Section
 from benchmarks.table import markdown, number
 from edge_agent.cli.process import GC_THRESHOLDS
-from edge_agent.clock import Reading as ClockReading
-from edge_agent.digest import FLUSH_EVERY_S, HistoryFile, HistoryWriter, Keep
 from edge_agent.history import FOLDER, times_of
 from edge_agent.history.answers import HistoryReader
 from edge_agent.history.answers.figures import Wanted, figures
 from edge_agent.history.format.columns import numbers_of
-from edge_agent.history.keys import DAY_NS, HOUR_NS, MINUTE_NS
-from edge_agent.record import Run
-from edge_agent.store import Engine, Entry, Position, StoreSettings
+from edge_agent.history.keys import HOUR_NS, MINUTE_NS
 
-FLUSH_S = int(FLUSH_EVERY_S)
 #: Where the store is: a folder as an agent has it.
 DATA = Path("agent", "data")
-#: Seconds of data in one commit here: what a commit costs is measured elsewhere.
-COMMIT_S = 10
 REPEATS = 9
 _NS = 10**9
 
 
-@dataclass(slots=True)
-class SimulatedClock:
-    """Shows the time of the data."""
-
-    now_ns: int = START_S * _NS
-
-    def read(self) -> ClockReading:
-        """Always set."""
-        return ClockReading(self.now_ns, self.now_ns - START_S * _NS + DAY_NS, bytes(16), True)
-
-
-@dataclass(slots=True)
-class Filled:
-    """History filled, and what that took."""
-
-    history: HistoryWriter
-    records: int
-    digest_s: float = 0.0
-    written: int = 0
-    steps_s: list[float] = field(default_factory=list)
-
-
-def fill(folder: Path, length_s: int, peers: list[SqlitePeer]) -> Filled:
+def fill(folder: Path, length_s: int, peers: list[SqlitePeer]) -> FilledStore:
     """Put ``length_s`` seconds of data into a store with history, and into the peers."""
-    clock = SimulatedClock()
     gc.set_threshold(*GC_THRESHOLDS)
-    (folder / DATA).mkdir(parents=True)
-    engine = Engine.open(folder / DATA, StoreSettings(size=2**30), clock=clock, entropy=os.urandom)
-    identity = engine.identity
-    file, _ = HistoryFile.open(folder / DATA, 2**31, identity.store_id, identity.epoch)
-    filled = Filled(HistoryWriter(file, Keep(90 * DAY_NS, 731 * DAY_NS, 3660 * DAY_NS)), 0)
-    runs: list[Run] = []
+    filled = FilledStore(folder / DATA, START_S)
     for second, readings in enumerate(seconds(length_s), 1):
         for peer in peers:
             peer.add(readings)
-        runs += [_run(stream, time_ns, values, second) for stream, time_ns, values in readings]
-        clock.now_ns = (START_S + second) * _NS
-        if second % COMMIT_S == 0 or second == length_s:
-            engine.commit([Entry(runs=tuple(runs))])
-            filled.records += len(runs)
-            runs = []
-            _digest(engine, filled, clock.now_ns)
-        if second % FLUSH_S == 0 or second == length_s:
-            _flush(engine, filled, clock.now_ns)
-    engine.close()
+        filled.add(readings, second, last=second == length_s)
+    filled.close()
     for peer in peers:
         peer.commit()
     return filled
 
 
-def _run(stream: int, time_ns: int, values: tuple[float, ...], number: int) -> Run:
-    t, h, p, v = values
-    moment = msgpack.Timestamp(*divmod(time_ns, _NS))
-    body = msgpack.packb({"time": moment, "t": t, "h": h, "p": p, "v": v})
-    return Run(
-        stream_name(stream), f"dev{stream}", number, time_ns, True, 1, body, time_ns, time_ns
-    )
-
-
-def _digest(engine: Engine, filled: Filled, now_ns: int) -> None:
-    history = filled.history
-    while items := engine.read("main", history.digested.get("main", 0), 256 * 1024):
-        _timed(history.take(items, now_ns), filled)
-
-
-def _flush(engine: Engine, filled: Filled, now_ns: int) -> None:
-    flush = _timed(filled.history.flush(now_ns), filled)
-    began = time.process_time()
-    filled.history.file.write(flush)
-    filled.digest_s += time.process_time() - began
-    filled.written += sum(map(len, flush.puts.values()))
-    filled.history.flushed()
-    position = Position("history", "main", flush.header.positions["main"])
-    engine.commit([Entry(positions=(position,))])
-
-
-def _timed(steps: Iterator[Any], filled: Filled) -> Any:
-    last = None
-    while True:
-        began, cpu = time.perf_counter(), time.process_time()
-        try:
-            last = next(steps)
-        except StopIteration:
-            return last
-        finally:
-            filled.digest_s += time.process_time() - cpu
-            filled.steps_s.append(time.perf_counter() - began)
-
-
 class Questions:
     """The questions, in the engine and to a peer; both give the same."""
 
-    def __init__(self, folder: Path, filled: Filled, end_ns: int) -> None:
+    def __init__(self, folder: Path, filled: FilledStore, end_ns: int) -> None:
         self._reader = HistoryReader(folder / DATA / FOLDER)
         self._file = filled.history.file
         self._end_ns = end_ns
@@ -260,6 +176,7 @@ def run(
         "history_http_q": 1 / found["newest"],
         "history_idle_mb": found["idle_mb"],
         "history_worker_mb": found["worker_mb"],
+        **({} if math.isnan(found["chart_ms"]) else {"history_chart_ms": found["chart_ms"]}),
         "history_ack": found["beside_ms"] / found["alone_ms"],
     }
 
@@ -298,7 +215,8 @@ def section(folder: Path, tiny: bool) -> Section:
         + "\n\nOver HTTP, on a connection that is kept, medians: that hour as points in"
         f" {found['history_http_raw_ms']:.1f} ms, those minutes in"
         f" {found['history_http_means_ms']:.1f} ms; 1,000 newest records"
-        f" {found['history_http_q']:,.0f} times a second. RssAnon: agent"
+        f" {found['history_http_q']:,.0f} times a second. The page's first chart of a day stands"
+        f" after {found.get('history_chart_ms', math.nan):.0f} ms in Chromium. RssAnon: agent"
         f" {found['history_idle_mb']:.1f} MB before the first question, answering process"
         f" {found['history_worker_mb']:.1f} MB after the last. With {bench_answers.ASKERS} who ask"
         f" for those minutes without a pause the acks' p99 is {found['history_ack']:.2f} times"

@@ -18,8 +18,8 @@ from tests.conftest import REQUIRE_ALL
 ROOT = Path(__file__).parents[2]
 HEADINGS = (
     "Ingest", "HTTP POST", "TLS", "Many slow sensors", "Drain", "Wear", "Memory", "Ack latency",
-    "Queries", "History", "Start", "Churn", "Floods", "Kinds of records", "Rules after storing",
-    "Sealing", "Upstreams", "Upstreams beside",
+    "Queries", "History", "History that grows old", "Start", "Churn", "Floods", "Kinds of records",
+    "Rules after storing", "Sealing", "Upstreams", "Upstreams beside",
 )  # fmt: skip
 #: 20 sensors of the agent, five of a plain library's server, and a connection that is silent.
 SENSORS_ROWS = (
