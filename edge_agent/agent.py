@@ -49,7 +49,6 @@ import trio
 
 from edge_agent import startup
 from edge_agent.asking import Asker
-from edge_agent.audit import SIGNAL, audited
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.commit import Committer, RunBlocking, Trace
 from edge_agent.config import Config, Upstream, people_url, with_sending
@@ -80,6 +79,7 @@ from edge_agent.ops import (
     upstream_status,
 )
 from edge_agent.refused_peers import RefusedPeers
+from edge_agent.reload import ConfigReload
 from edge_agent.renewal import Renewals
 from edge_agent.rule_reload import Compile, RuleReload
 from edge_agent.rules import RulesInForce, compile_rules
@@ -228,9 +228,13 @@ class _Parts:
         self.server = Server(parts)
         self.scrubber = self._scrubber()
         self.upstreams = self._all_upstreams()
-        again = partial(_read_again, *self._reloads())
-        heard = (self.upstreams.online, around.hangups)
-        self.renewals = Renewals(config.listen, *heard, again, around.clock)
+        self.renewals = Renewals(
+            config.listen,
+            self.upstreams.online,
+            around.hangups,
+            self._reload().again,
+            around.clock,
+        )
 
     async def run(self, stop: trio.Event, task_status: trio.TaskStatus[Running]) -> None:
         """Run until ``stop``, then drain from the inside out."""
@@ -365,11 +369,15 @@ class _Parts:
     def _compile(self) -> Compile:
         return partial(compile_rules, metrics=self.metrics, timer=perf_counter)
 
-    def _reloads(self) -> tuple[RuleReload, UpstreamReload, NextStart]:
-        config, read = self.config, (self.around.reread, self.around.run_blocking)
-        rules = RuleReload(config, self.rules, self._compile, *read)
-        upstreams = UpstreamReload(config, self.upstreams, *read)
-        return rules, upstreams, NextStart(config, *read, self.server.take_up)
+    def _reload(self) -> ConfigReload:
+        config, run_blocking = self.config, self.around.run_blocking
+        return ConfigReload(
+            self.around.reread,
+            run_blocking,
+            RuleReload(config, self.rules, self._compile, run_blocking).take_up,
+            UpstreamReload(config, self.upstreams).take_up,
+            NextStart(config, self.server.take_up).take_up,
+        )
 
     def _forwarder(self, upstream: Upstream) -> Forwarder:
         cap = int(upstream.bytes_per_second)
@@ -427,15 +435,6 @@ class _Parts:
     def _connections(self) -> Sequence[ConnectionStatus]:
         now_ns = self.around.clock.read().wall_ns
         return [connection_status(one, now_ns) for one in self.server.connections()]
-
-
-async def _read_again(rules: RuleReload, upstreams: UpstreamReload, rest: NextStart) -> None:
-    with audited("reload", "the configuration and the files it names", SIGNAL) as outcome:
-        kept = [
-            one for one in (await rules.again(), await upstreams.again(), await rest.again()) if one
-        ]
-        if kept:
-            outcome.told = f"in part: {'; '.join(kept)}"
 
 
 def _tokens(config: Config, around: Surroundings) -> Tokens | None:
