@@ -26,7 +26,7 @@ one lane of an upstream              that lane, which says so, backs off and beg
 a rule's windows or alarms, the      that task alone; it is run again (``supervise.py``)
 scrub, history, the list of streams,
 rates and wear, the people's port,
-the watchdog
+the watchdog, asking for the time
 live views' note of a commit         that note: a view reads on with the next one
 ==================================== =============================================================
 
@@ -410,6 +410,9 @@ class _Parts:
             task = partial(run, self.log, rule, clock=self.around.clock, metrics=self.metrics)
             self._supervise(readers, f"rule {rule.name}", task)
         self._supervise(readers, "the scrub", self.scrubber.run)
+        if isinstance(self.around.clock, SystemClock):
+            asking = self.around.clock.ask_timedated
+            self._supervise(readers, "asking whether the clock is set", asking)
         if self.tokens is not None:
             self._supervise(readers, "uses of tokens", self.uses.run)
         if self.digester is not None and self.asker is not None:
