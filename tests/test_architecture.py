@@ -25,7 +25,7 @@ dial supervise connection_quota refused_peers journal_tail kept_sockets acceptin
 csv_rows certificate_life audit |
 commit history log client tls copied_sources rules | live digest answering asking forward wear
 scrubber tokens token_uses |
-server ops | wiring startup renewal rule_reload next_start reload agent | cli | __main__
+server ops | wiring startup renewal rule_reload next_start reload parts agent | cli | __main__
 """
 FLOORS = {part: floor for floor, parts in enumerate(PARTS.split("|")) for part in parts.split()}
 #: Nothing imports its neighbours on the same floor, but for these.
@@ -35,8 +35,9 @@ SIDEWAYS = {("accepting", "connection_quota"), ("accepting", "kept_sockets"),
             ("field_paths", "aggregates"), ("field_paths", "field_path"), ("moments", "record"),
             ("time_format", "record"), ("seal", "files"), ("seal", "printable"),
             ("wire", "session"), ("log", "commit"), ("asking", "digest"), ("agent", "wiring"),
-            ("agent", "renewal"), ("agent", "startup"), ("agent", "rule_reload"),
-            ("agent", "next_start"), ("agent", "reload"),
+            ("agent", "startup"), ("agent", "parts"), ("parts", "wiring"), ("parts", "startup"),
+            ("parts", "renewal"), ("parts", "reload"), ("parts", "rule_reload"),
+            ("parts", "next_start"),
             ("startup", "wiring")}  # fmt: skip
 #: client is on floor 3 for its Trio; what needs more than Trio and msgpack is not for sensors.
 NOT_FOR = {"client": {"store", "config", "wire", "record"}}
