@@ -14,9 +14,9 @@ Floors; imports only go down (``tests/test_architecture.py`` enforces it):
 
 ===== =============================== ========================================================
 6     ``cli``, ``__main__``           the roof: commands
-5     ``agent``, ``wiring``, ``startup``
-                                      opens the parts, nests the nurseries, drains
-5     ``renewal``                     takes up what was renewed meanwhile
+5     ``agent``, ``parts``, ``wiring``, ``startup``
+                                      makes the parts, nests the nurseries, drains
+5     ``renewal``, ``reload``         take up what was changed meanwhile
 4     ``server``, ``ops``             the edges: sensors come in; people and Prometheus look in
 3     ``live``, ``forward``           readers of the log
 3     ``scrubber``                    reads everything, slowly, to find damage early
@@ -40,7 +40,8 @@ Floors; imports only go down (``tests/test_architecture.py`` enforces it):
 ===== =============================== ========================================================
 
 Start reading at ``log.py`` (the promise), then ``store/__init__.py`` (the format) and
-``wire/__init__.py`` (the protocol); ``agent.py`` shows how the parts are put together.
+``wire/__init__.py`` (the protocol); ``parts.py`` and ``agent.py`` show how the
+parts are put together, and in which order they run.
 """
 
 __version__ = "0.1.0"

@@ -12,7 +12,8 @@ Somebody outside must have said what time it is, during this boot:
   ``phc2sys`` see to that while they hear from their source, and so does chronyd for a GPS receiver.
   Whoever merely sets the clock, ``date -s``, ``hwclock --hctosys`` or a script that reads a GPS
   receiver, takes the flag away.
-  Where a unit forbids to ask the kernel (ProtectClock=yes), systemd-timedated asks in our place.
+  Where a unit forbids to ask the kernel (ProtectClock=yes), systemd-timedated asks in our place
+  (`SystemClock.ask_timedated`, which the agent runs).
 - Or a marker exists: `SYNCED_MARKER`, which systemd-timesyncd touches with each answer, or
   `SET_MARKER`, which is for people and their scripts: a board with a battery-backed clock, or a
   clock set by hand, counts from ``touch /run/edge-agent-clock-set`` on. Both lie in ``/run``, which
@@ -33,13 +34,13 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import subprocess
-import threading
 import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+import trio
 
 from edge_agent.record import UNSET_CLOCK_BEFORE_NS
 
@@ -53,6 +54,8 @@ SET_MARKER = Path("/run/edge-agent-clock-set")
 STEP_NS = 1_000_000_000
 #: Pauses between two questions to systemd-timedated, which ends 30 s after the last one.
 ASK_S, ASK_MAX_S = 5.0, 300.0
+#: It may have to be started first.
+ANSWER_S = 30.0
 _ASK_TIMEDATED = (
     "busctl", "--system", "--timeout=20", "get-property", "org.freedesktop.timedate1",
     "/org/freedesktop/timedate1", "org.freedesktop.timedate1", "NTPSynchronized",
@@ -101,7 +104,8 @@ class SystemClock:
         self._offset_ns: int | None = None
         #: When each marker was touched, as it was looked at last.
         self._touched: tuple[int, ...] = ()
-        self._timedated = _Timedated()
+        #: Whether it has to be said that the clock is set; and whether systemd-timedated did.
+        self._is_open = self._is_told = False
 
     def read(self) -> Reading:
         """All clocks now; about 0.5 µs."""
@@ -116,24 +120,46 @@ class SystemClock:
         # What was touched in the future was touched before somebody set the clock back.
         is_told = any(0 < at_ns < wall_ns + STEP_NS for at_ns in touched)
         is_touched, self._touched = is_told and touched != self._touched, touched
+        self._is_open = False
         offset_ns = wall_ns - boot_ns
         if wall_ns < UNSET_CLOCK_BEFORE_NS:
             self._offset_ns = None
             return False
         was_ns = self._offset_ns
         is_open = was_ns is None or abs(offset_ns - was_ns) >= STEP_NS
-        if is_touched or self._is_vouched_for(boot_ns, is_open=is_open):
-            self._offset_ns = offset_ns
-            self._timedated = _Timedated()
+        told = kernel_says_synced()
+        if is_touched or (is_open and self._is_told if told is None else told):
+            self._offset_ns, self._is_told = offset_ns, False
             return True
         if is_open:
             self._offset_ns = None
+        self._is_open = is_open
         return not is_open
 
-    def _is_vouched_for(self, boot_ns: int, *, is_open: bool) -> bool:
-        told = kernel_says_synced()
-        # Asking somebody else costs a process, so that what is settled is not asked for.
-        return is_open and self._timedated.says_synced(boot_ns) if told is None else told
+    async def ask_timedated(self) -> None:
+        """Ask systemd-timedated until somebody says that the clock is set: at once, then after
+        `ASK_S` and twice as long each time, up to `ASK_MAX_S`. Returns at once where the kernel may
+        be asked.
+        """
+        pause_s, could_ask = ASK_S, True
+        while kernel_says_synced() is None:
+            # Asking costs a process, so that what is settled is not asked for.
+            self.read()
+            if not self._is_open:
+                pause_s = ASK_S
+                await trio.sleep(ASK_S)
+                continue
+            answer = await timedated_says_synced()
+            self._is_told = bool(answer)
+            if answer is None and could_ask:
+                logger.info(
+                    "nobody can be asked whether the clock is set (ProtectClock=yes, and no D-Bus):"
+                    " it counts as set once systemd-timesyncd says so, or %s is touched",
+                    SET_MARKER,
+                )
+            could_ask = answer is not None
+            await trio.sleep(pause_s)
+            pause_s = ASK_S if answer else min(2 * pause_s, ASK_MAX_S)
 
 
 def kernel_says_synced() -> bool | None:
@@ -154,49 +180,19 @@ def kernel_says_synced() -> bool | None:
     return 0 <= state < 5
 
 
-def timedated_says_synced() -> bool | None:
+async def timedated_says_synced() -> bool | None:
     """The same flag, as systemd-timedated reads it; None where it cannot be asked."""
     # Whatever busctl would tell the supervisor, it is not for us to say.
     env = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
-    try:
-        done = subprocess.run(_ASK_TIMEDATED, capture_output=True, timeout=30, check=False, env=env)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() == b"b true" if done.returncode == 0 else None
-
-
-class _Timedated:
-    """Asks systemd-timedated in a thread, as it may have to be started first: at once, then after
-    `ASK_S` and twice as long each time, up to `ASK_MAX_S`.
-    """
-
-    def __init__(self) -> None:
-        self._thread: threading.Thread | None = None
-        self._answer: bool | None = False
-        self._next_ns, self._pause_s = 0, ASK_S
-
-    def says_synced(self, now_ns: int) -> bool:
-        """What it said since the last call; ``now_ns`` on the boot clock."""
-        if self._thread is not None and self._thread.is_alive():
-            return False
-        if self._answer:
-            return True
-        if now_ns >= self._next_ns:
-            self._next_ns = now_ns + int(self._pause_s * 1e9)
-            self._pause_s = min(2 * self._pause_s, ASK_MAX_S)
-            # Nobody waits for it: an agent that ends meanwhile ends.
-            self._thread = threading.Thread(target=self._ask, name="clock", daemon=True)
-            self._thread.start()
-        return False
-
-    def _ask(self) -> None:
-        before, self._answer = self._answer, timedated_says_synced()
-        if self._answer is None and before is not None:
-            logger.info(
-                "nobody can be asked whether the clock is set (ProtectClock=yes, and no D-Bus): it"
-                " counts as set once systemd-timesyncd says so, or %s is touched",
-                SET_MARKER,
+    with trio.move_on_after(ANSWER_S):
+        try:
+            done = await trio.run_process(
+                _ASK_TIMEDATED, capture_stdout=True, capture_stderr=True, check=False, env=env
             )
+        except OSError:
+            return None
+        return done.stdout.strip() == b"b true" if done.returncode == 0 else None
+    return None
 
 
 def _touched_ns(marker: Path) -> int:

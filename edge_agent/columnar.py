@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import IO, Any
 
 from edge_agent.errors import NotColumnar
+from edge_agent.extras import library_needed
 from edge_agent.printable import json_text
 from edge_agent.record import NANOSECONDS
 
@@ -71,9 +72,7 @@ def needed() -> Any:
     try:
         import pyarrow as pa
     except ImportError as error:
-        raise NotColumnar(
-            "parquet and arrow need pyarrow: pip install 'trio-edge-agent[arrow]'"
-        ) from error
+        raise NotColumnar(f"parquet and arrow need {library_needed('arrow')}") from error
     return pa
 
 

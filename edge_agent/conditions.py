@@ -18,6 +18,7 @@ from collections.abc import Collection
 from typing import Any
 
 from edge_agent.errors import ProtocolError
+from edge_agent.extras import library_needed
 from edge_agent.filter import OWN, Filter, Filtered, compile_filter
 from edge_agent.moments import bad_query
 
@@ -42,7 +43,7 @@ def compile_condition(text: str, own: Collection[str] = OWN) -> Filter:
         # An extra, and large: who has no CEL does not load it.
         from cel_expr_python import cel
     except ImportError:
-        expected = 'the library cel-expr-python: pip install "trio-edge-agent[cel]"'
+        expected = library_needed("cel")
         raise bad_query(f"filter: expected {expected}, found a condition in CEL") from None
     kinds = {"fields": cel.Type.Map(cel.Type.STRING, cel.Type.DYN)}
     kinds |= {"stream": cel.Type.STRING, "source": cel.Type.STRING}

@@ -1,4 +1,4 @@
-"""Lists of paths to number fields, as views, ``tail`` and ``top`` name and show them.
+"""Lists of paths to fields, as questions, views, ``tail`` and ``top`` name and show them.
 
 A path is the names of the maps and of the field in them, joined by dots. A name that has a dot, a
 comma, a blank or a quote in it is written in backticks, as in a filter (`edge_agent.filter`), and
@@ -47,8 +47,8 @@ class FieldPath(NamedTuple):
         return value
 
 
-def parse_paths(text: str, *, what: str = "fields") -> tuple[FieldPath, ...]:
-    """The paths of a list with commas, each once; ``what`` names the parameter in the error.
+def parse_paths(text: str, *, most: int = FIELDS_MAX) -> tuple[FieldPath, ...]:
+    """The paths of a list with commas, each once, ``most`` at most.
 
     Raises:
         ProtocolError: ``bad_query``, which says what was expected.
@@ -56,11 +56,11 @@ def parse_paths(text: str, *, what: str = "fields") -> tuple[FieldPath, ...]:
     found: dict[str, FieldPath] = {}
     at = 0
     while True:
-        parts, end = _parts_at(text, at, what)
+        parts, end = _parts_at(text, at)
         path = FieldPath(text[at:end].strip(), parts)
         found[path.text] = path
-        if len(found) > FIELDS_MAX:
-            raise ProtocolError("bad_query", f"{what}: at most {FIELDS_MAX} fields")
+        if len(found) > most:
+            raise ProtocolError("bad_query", f"fields: at most {most}, these are more")
         if end == len(text):
             return tuple(found.values())
         at = end + 1
@@ -104,7 +104,7 @@ def _gather(
     return looks
 
 
-def _parts_at(text: str, at: int, what: str) -> tuple[tuple[str, ...], int]:
+def _parts_at(text: str, at: int) -> tuple[tuple[str, ...], int]:
     """The parts of the path that begins at ``at``, and where it ends: at a comma, or at the end."""
     parts: list[str] = []
     while True:
@@ -124,6 +124,6 @@ def _parts_at(text: str, at: int, what: str) -> tuple[tuple[str, ...], int]:
     shown = text[at : at + 30] or "the end"
     raise ProtocolError(
         "bad_query",
-        f"{what}: expected names such as t or params.`switch:0`.apower, with commas between them,"
+        "fields: expected names such as t or params.`switch:0`.apower, with commas between them,"
         f" at {at + 1}, found {shown!r}",
     )

@@ -1,8 +1,8 @@
-"""Times and positions as people write them in `from` and `to` of a question.
+"""Times, positions and steps as people write them in `from`, `to` and `step` of a question.
 
 A moment is RFC 3339 text, seconds since 1970, ``now``, or an age such as ``-1h`` or ``-30``
-(seconds). A position is ``log:seq``. Unlike a record's own ``time`` these are never a sensor's:
-early dates are meant.
+(seconds). A position is ``log:seq``. A step is a length such as ``10s``. Unlike a record's own
+``time`` moments are never a sensor's: early dates are meant.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from edge_agent.errors import ProtocolError
 from edge_agent.record import NANOSECONDS, TIME_NS_MAX, UNSET_CLOCK_BEFORE_NS, datetime_to_ns
 
 # Digits are ASCII and so few that no number is larger than what it is multiplied with can hold.
-_AGE = re.compile(r"-([0-9]{1,20}(?:\.[0-9]{1,20})?)\s*(ms|s|m|h|d|w)?")
+_LENGTH = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,20})?)\s*(ms|s|m|h|d|w)?")
 _SECONDS = re.compile(r"[0-9]{1,20}(?:\.[0-9]{0,100})?")
 _POSITION = re.compile(r"([A-Za-z0-9._-]{1,64}):([0-9]{1,19})")
-_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+_UNITS_NS = {
+    "ms": 1_000_000, "s": NANOSECONDS, "m": 60 * NANOSECONDS, "h": 3600 * NANOSECONDS,
+    "d": 86_400 * NANOSECONDS, "w": 7 * 86_400 * NANOSECONDS,
+}  # fmt: skip
 
 Position = tuple[str, int]
 """Name of a log and a seq in it."""
@@ -40,8 +43,8 @@ def parse_moment(
     text = text.strip()
     if text == "now":
         return now_ns
-    if age := _AGE.fullmatch(text):
-        time_ns = now_ns - round(float(age[1]) * _UNITS[age[2] or "s"] * NANOSECONDS)
+    if text.startswith("-") and (age := _LENGTH.fullmatch(text, 1)):
+        time_ns = now_ns - _length_ns(age)
     elif _SECONDS.fullmatch(text):
         whole, _, part = text.partition(".")
         time_ns = int(whole) * NANOSECONDS + int(part[:9].ljust(9, "0"))
@@ -53,6 +56,29 @@ def parse_moment(
     if not lowest_ns <= time_ns <= TIME_NS_MAX:
         raise bad_query(f"{what}: {text!r} is not between 1970 and 2262")
     return time_ns
+
+
+def parse_step(text: str, least: str, most: str, *, words: str = "") -> int:
+    """Ns of a step of ``least`` to ``most``, which are written as steps are. The error names what
+    else is taken, ``words``.
+
+    Raises:
+        ProtocolError: ``bad_query``, which says what was expected.
+    """
+    length, *limits = (_LENGTH.fullmatch(one.strip()) for one in (text, least, most))
+    low_ns, high_ns = (_length_ns(limit) for limit in limits if limit)
+    step_ns = _length_ns(length) if length and length[2] else 0
+    if not low_ns <= step_ns <= high_ns:
+        raise bad_query(
+            f'step: expected a length of {least} to {most}, such as "10s" or "1.5h"'
+            f" (units are {', '.join(_UNITS_NS)}){words}, got {text.strip()[:60]!r}"
+        )
+    return step_ns
+
+
+def _length_ns(length: re.Match[str]) -> int:
+    """Without a unit it is seconds."""
+    return round(float(length[1]) * _UNITS_NS[length[2] or "s"])
 
 
 def parse_position(text: str) -> Position | None:
@@ -76,7 +102,7 @@ def _parse_date(text: str, what: str, words: str) -> datetime:
     except ValueError:
         raise bad_query(
             f"{what}: expected RFC 3339 text, a date, seconds since 1970, {words} or an age such as"
-            f" '-1h' (units are {', '.join(_UNITS)}), got {shown[:60]!r}"
+            f" '-1h' (units are {', '.join(_UNITS_NS)}), got {shown[:60]!r}"
         ) from None
     if moment.tzinfo is None:
         if len(text) == 10:

@@ -13,9 +13,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from edge_agent.commit import RunBlocking
 from edge_agent.config import Config, Listen
-from edge_agent.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -28,32 +26,19 @@ class NextStart:
 
     Args:
         config: what the agent was started with.
-        reread: the configuration as it is now; None where it cannot be read again.
-        run_blocking: for reading files.
-        take_up: takes up what it can of ``[listen]``; answers with what is in force then.
+        take_up_listen: takes up what it can of ``[listen]``; answers with what is in force then.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        reread: Callable[[], Config] | None,
-        run_blocking: RunBlocking,
-        take_up: Callable[[Listen], Listen],
-    ) -> None:
+    def __init__(self, config: Config, take_up_listen: Callable[[Listen], Listen]) -> None:
         self._in_force, self._told = config, list[str]()
-        self._reread, self._run_blocking, self._take_up = reread, run_blocking, take_up
+        self._take_up_listen = take_up_listen
 
-    async def again(self) -> str:
-        """Read it again, and tell what waits for a start, each set of keys once; that in words, ""
-        where nothing does.
+    async def take_up(self, config: Config) -> str:
+        """Tell what waits for a start, each set of keys once; that in words, "" where nothing
+        does.
         """
-        if self._reread is None:
-            return ""
-        try:
-            config = await self._run_blocking(self._reread)
-        except ConfigError:
-            return ""  # Whoever takes up a part of it has said why it cannot be used.
-        in_force = msgspec.structs.replace(self._in_force, listen=self._take_up(config.listen))
+        listen = self._take_up_listen(config.listen)
+        in_force = msgspec.structs.replace(self._in_force, listen=listen)
         if taken := changed_keys(self._in_force, in_force):
             logger.info("taken up: %s", ", ".join(taken))
         self._in_force = in_force

@@ -1,19 +1,19 @@
-"""Rules that are changed while the agent runs: SIGHUP reads the configuration again for them.
+"""Rules that are changed while the agent runs: SIGHUP takes them up.
 
-Of what was read only the rules that act before storing, and those about times, take effect; all
-else of a configuration needs a restart. What cannot be used leaves the old rules in force, all of
-them, and the journal says why.
+Of a new configuration's rules only those that act before storing, and those about times, take
+effect; all others need a restart. What cannot be used, such as a hook that cannot be imported,
+leaves the old rules in force, all of them, and the journal says why.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
 
 from edge_agent.commit import RunBlocking
-from edge_agent.config import Config, Limits, Rule
+from edge_agent.config import Config, Limits, Rule, with_sending
 from edge_agent.errors import ConfigError
 from edge_agent.rules import CompiledRules, RulesInForce
 
@@ -34,8 +34,7 @@ class RuleReload:
         config: what the agent was started with.
         rules: those in force.
         compile_: makes new ones.
-        reread: the configuration as it is now; None where it cannot be read again.
-        run_blocking: for reading files.
+        run_blocking: for compiling, which imports hooks.
     """
 
     def __init__(
@@ -43,23 +42,21 @@ class RuleReload:
         config: Config,
         rules: RulesInForce,
         compile_: Compile,
-        reread: Callable[[], Config] | None,
         run_blocking: RunBlocking,
     ) -> None:
         self._limits, self._known = config.limits, config.rule
         self._rules, self._compile = rules, compile_
-        self._reread, self._run_blocking = reread, run_blocking
+        self._run_blocking = run_blocking
 
-    async def again(self) -> str:
-        """Read them again; why they stay as they were, "" where they do not. Never raises for what
-        a file says.
+    async def take_up(self, config: Config) -> str:
+        """Put ``config``'s rules in force; why they stay as they were, "" where they do not. Never
+        raises for what a file says.
         """
-        if self._reread is None:
+        # With those behind upstreams, as the agent was started with.
+        given = with_sending(config).rule
+        if not (given or self._known):
             return ""
         try:
-            given = (await self._run_blocking(self._reread)).rule
-            if not (given or self._known):
-                return ""
             compiled = await self._run_blocking(partial(self._compile, given, limits=self._limits))
         except ConfigError as error:
             logger.warning("the rules stay as they were: %s", error)

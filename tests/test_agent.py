@@ -13,7 +13,7 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
-from edge_agent import agent, supervise
+from edge_agent import agent, clock, supervise
 from edge_agent.agent import Running
 from edge_agent.config import Config, parse
 from edge_agent.errors import ConfigError, StoreLocked
@@ -270,3 +270,20 @@ async def test_who_was_refused_at_either_port_is_in_status(
     assert "http.hosts" in told["http.address", "foreign_host"]["sentence"]
     lines = [one.getMessage() for one in caplog.records if "refused" in one.getMessage()]
     assert len(lines) == 2 and "listen.address" in lines[0]
+
+
+async def test_where_the_kernel_may_not_be_asked_the_agent_asks_whether_the_clock_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = trio.Event()
+
+    async def ask() -> bool:
+        asked.set()
+        return True
+
+    monkeypatch.setattr(clock, "kernel_says_synced", lambda: None)
+    monkeypatch.setattr(clock, "timedated_says_synced", ask)
+    monkeypatch.setattr(clock, "SYNCED_MARKER", tmp_path / "absent")
+    monkeypatch.setattr(clock, "SET_MARKER", tmp_path / "absent")
+    async with running(configured(tmp_path)):
+        await asked.wait()

@@ -19,24 +19,25 @@ FILES = {
 #: The parts, floor by floor from the ground.
 PARTS = """
 errors | record stream_names aggregates metrics filter clock_note time_format moments files
-printable access zstd http_framing field_path measures field_paths conditions seal block_device |
-wire session store config clock backoff
+printable access extras zstd http_framing field_path measures field_paths conditions seal
+block_device | wire session store config clock backoff
 dial supervise connection_quota refused_peers journal_tail kept_sockets accepting render columnar
 csv_rows certificate_life audit |
 commit history log client tls copied_sources rules | live digest answering asking forward wear
 scrubber tokens token_uses |
-server ops | wiring startup renewal rule_reload next_start agent | cli | __main__
+server ops | wiring startup renewal rule_reload next_start reload parts agent | cli | __main__
 """
 FLOORS = {part: floor for floor, parts in enumerate(PARTS.split("|")) for part in parts.split()}
 #: Nothing imports its neighbours on the same floor, but for these.
 SIDEWAYS = {("accepting", "connection_quota"), ("accepting", "kept_sockets"),
             ("filter", "field_path"), ("filter", "moments"),
-            ("conditions", "filter"), ("conditions", "moments"),
+            ("conditions", "extras"), ("conditions", "filter"), ("conditions", "moments"),
             ("field_paths", "aggregates"), ("field_paths", "field_path"), ("moments", "record"),
             ("time_format", "record"), ("seal", "files"), ("seal", "printable"),
             ("wire", "session"), ("log", "commit"), ("asking", "digest"), ("agent", "wiring"),
-            ("agent", "renewal"), ("agent", "startup"), ("agent", "rule_reload"),
-            ("agent", "next_start"),
+            ("agent", "startup"), ("agent", "parts"), ("parts", "wiring"), ("parts", "startup"),
+            ("parts", "renewal"), ("parts", "reload"), ("parts", "rule_reload"),
+            ("parts", "next_start"),
             ("startup", "wiring")}  # fmt: skip
 #: client is on floor 3 for its Trio; what needs more than Trio and msgpack is not for sensors.
 NOT_FOR = {"client": {"store", "config", "wire", "record"}}

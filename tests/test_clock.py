@@ -3,13 +3,18 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import trio
+from trio.testing import MockClock
 
 from edge_agent import clock
 from edge_agent.clock import ASK_MAX_S, ASK_S, SystemClock, timedated_says_synced
 from tests.manual_clock import ManualClock
+from tests.patience import eventually
 
 NOW_NS = 1_795_341_600_000_000_000
 SECOND = 10**9
@@ -125,16 +130,24 @@ class Machine:
     def is_set(self) -> bool:
         return self.clock.read().synced
 
-    def ask_timedated(self) -> bool | None:
+    async def ask_timedated(self) -> bool | None:
         self.asked += 1
         return self.timedated
 
-    def is_set_once_told(self) -> bool:
-        """Where whoever is asked has answered, if anybody was."""
+    async def is_set_after(self, seconds: float) -> bool:
+        """While the clock's task runs."""
+        self.passes(seconds)
         self.is_set()
-        if (asking := self.clock._timedated._thread) is not None:
-            asking.join()
+        await trio.sleep(seconds)
         return self.is_set()
+
+
+@asynccontextmanager
+async def asking(machine: Machine) -> AsyncIterator[None]:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(machine.clock.ask_timedated)
+        yield
+        nursery.cancel_scope.cancel()
 
 
 @pytest.fixture
@@ -214,39 +227,44 @@ def test_a_marker_touched_by_a_clock_that_was_ahead_says_nothing_to_a_new_start(
     assert not machine.is_set()
 
 
-def test_who_may_not_ask_the_kernel_asks_systemd(machine: Machine) -> None:
+async def test_who_may_not_ask_the_kernel_asks_systemd(
+    machine: Machine, autojump_clock: MockClock
+) -> None:
     machine.kernel = None
-    assert not machine.is_set_once_told()
-    machine.timedated = True
-    machine.passes(ASK_S)
-    assert machine.is_set_once_told()
-    # What is settled is not asked again, until somebody steps the clock.
-    machine.timedated, asked = False, machine.asked
-    machine.passes(3600)
-    assert machine.is_set_once_told() and machine.asked == asked
-    machine.wall_ns -= 3 * 3600 * SECOND
-    assert not machine.is_set_once_told() and machine.asked == asked + 1
-    machine.timedated = True
-    machine.passes(ASK_S)
-    assert machine.is_set_once_told()
+    async with asking(machine):
+        assert not await machine.is_set_after(1)
+        machine.timedated = True
+        assert await machine.is_set_after(ASK_S)
+        # What is settled is not asked again, until somebody steps the clock.
+        machine.timedated, asked = False, machine.asked
+        assert await machine.is_set_after(3600) and machine.asked == asked
+        machine.wall_ns -= 3 * 3600 * SECOND
+        assert not await machine.is_set_after(ASK_S) and machine.asked == asked + 1
+        machine.timedated = True
+        assert await machine.is_set_after(ASK_S)
 
 
-def test_who_asks_in_vain_asks_less_and_less_often(machine: Machine) -> None:
+async def test_who_asks_in_vain_asks_less_and_less_often(
+    machine: Machine, autojump_clock: MockClock
+) -> None:
     machine.kernel = None
-    for _ in range(3600):
-        machine.passes(1)
-        machine.is_set_once_told()
+    async with asking(machine):
+        assert not await machine.is_set_after(3600)
     assert 8 <= machine.asked <= 20
 
 
-def test_where_nobody_can_be_asked_that_is_told_once(
-    machine: Machine, caplog: pytest.LogCaptureFixture
+async def test_who_may_ask_the_kernel_asks_nobody_else(machine: Machine) -> None:
+    await machine.clock.ask_timedated()
+    assert not machine.asked
+
+
+async def test_where_nobody_can_be_asked_that_is_told_once(
+    machine: Machine, caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
 ) -> None:
     machine.kernel = machine.timedated = None
     with caplog.at_level(logging.INFO):
-        for _ in range(3):
-            machine.passes(ASK_MAX_S)
-            assert not machine.is_set_once_told()
+        async with asking(machine):
+            assert not await machine.is_set_after(3 * ASK_MAX_S)
     (told,) = [record.getMessage() for record in caplog.records]
     assert str(machine.by_hand) in told
     machine.touch(machine.by_hand)
@@ -256,12 +274,27 @@ def test_where_nobody_can_be_asked_that_is_told_once(
 @pytest.mark.parametrize(
     "said, code, synced", [("b true", 0, True), ("b false", 0, False), ("", 1, None)]
 )
-def test_systemds_answer_is_understood(
+async def test_systemds_answer_is_understood(
     said: str, code: int, synced: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "busctl").write_text(f"#!/bin/sh\necho {said}\nexit {code}\n")
     (tmp_path / "busctl").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
-    assert timedated_says_synced() is synced
+    assert await timedated_says_synced() is synced
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
-    assert timedated_says_synced() is None
+    assert await timedated_says_synced() is None
+
+
+async def test_an_answer_that_does_not_come_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "busctl").write_text(f"#!/bin/sh\necho $$ > {tmp_path}/asked\nexec sleep 3600\n")
+    (tmp_path / "busctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    asked = tmp_path / "asked"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(timedated_says_synced)
+        await eventually(lambda: asked.exists() and asked.read_text() != "", "it is asked")
+        nursery.cancel_scope.cancel()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(asked.read_text()), 0)

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from edge_agent.cli.export import command
 from edge_agent.columnar import FORMS, Kinds, time_ns_of
+from edge_agent.extras import library_needed
 from tests.cli.people import people_port, record
 
 FIELDS: list[dict[str, Any]] = [
@@ -44,7 +45,7 @@ def test_a_missing_library_is_told_with_the_way_to_get_it(
     with people_port() as (_, url):
         found = CliRunner().invoke(command, [str(tmp_path / f"x.{form}"), "--url", url])
     assert found.exit_code == 1
-    assert "pip install 'trio-edge-agent[arrow]'" in str(found.exception)
+    assert library_needed("arrow") in str(found.exception)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from edge_agent.conditions import UNSTORED, compile_condition
 from edge_agent.errors import ProtocolError
+from edge_agent.extras import library_needed
 
 LOOPS = "fields.l.all(x, fields.l.all(y, fields.l.all(z, x + y + z > 0)))"
 
@@ -75,6 +77,6 @@ def test_before_a_record_is_stored_it_has_no_seq() -> None:
 
 def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cel_expr_python", None)
-    with pytest.raises(ProtocolError, match=r'pip install "trio-edge-agent\[cel\]"'):
+    with pytest.raises(ProtocolError, match=re.escape(library_needed("cel"))):
         compile_condition("cel: true")
     assert compile_condition("t > 1")(Asked({"t": 2}))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from edge_agent.errors import ProtocolError
-from edge_agent.moments import format_position, parse_moment, parse_position
+from edge_agent.moments import format_position, parse_moment, parse_position, parse_step
 from tests.waist import NOW_NS, SECOND
 
 
@@ -44,6 +44,21 @@ def test_other_text_is_refused_with_a_sentence(text: str, says: str) -> None:
         parse_moment(text, NOW_NS, what="from")
     assert caught.value.code == "bad_query"
     assert caught.value.message.startswith("from: ")
+
+
+@pytest.mark.parametrize(
+    "text, seconds",
+    [("1s", 1), ("100ms", 0.1), ("1.5m", 90), ("1d", 86_400), (" 5 s", 5), ("0.1w", 60_480)],
+)
+def test_a_step_is_a_length_with_a_unit(text: str, seconds: float) -> None:
+    assert parse_step(text, "100ms", "1d") == seconds * SECOND
+
+
+@pytest.mark.parametrize("text", ["", "1", "s", "-1s", "0s", "99ms", "2d", "9" * 400 + "s", "1us"])
+def test_what_is_no_step_is_refused_with_what_would_be_one(text: str) -> None:
+    with pytest.raises(ProtocolError, match="step: expected a length of 100ms to 1d") as caught:
+        parse_step(text, "100ms", "1d", words=' or "all"')
+    assert caught.value.code == "bad_query" and 'or "all", got' in caught.value.message
 
 
 def test_positions_are_read_back() -> None:

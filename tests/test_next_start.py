@@ -8,7 +8,6 @@ import pytest
 
 from edge_agent.config import Config, Listen, parse
 from edge_agent.next_start import NextStart, changed_keys
-from tests.waist import inline
 
 RULE = '[[rule]]\nname = "mute"\nstreams = ["**"]\ndrop = ["x"]\n'
 UPSTREAM = '[[upstream]]\nname = "hub"\nurl = "ws://hub:8765/forward"\n'
@@ -40,27 +39,22 @@ def test_what_is_taken_up_at_once_is_not_named() -> None:
 
 
 async def test_the_journal_names_them_once(caplog: pytest.LogCaptureFixture) -> None:
-    text = ""
-    waiting = NextStart(config(text), lambda: config(text), inline, take_up)
+    waiting = NextStart(config(""), take_up)
+    elsewhere = config('[listen]\naddress = "127.0.0.1:9000"\n')
     with caplog.at_level(logging.INFO):
-        await waiting.again()
+        await waiting.take_up(config(""))
         assert not caplog.records
-        text = '[listen]\naddress = "127.0.0.1:9000"\n'
-        await waiting.again()
-        await waiting.again()
-        text = "[listen\n"  # Told by whoever takes up rules.
-        await waiting.again()
-        text = ""
-        await waiting.again()
+        await waiting.take_up(elsewhere)
+        await waiting.take_up(elsewhere)
+        await waiting.take_up(config(""))
     (told,) = [record.getMessage() for record in caplog.records]
     assert "at the next start" in told and told.endswith(": listen.address")
 
 
 async def test_what_the_port_takes_up_is_told_as_such(caplog: pytest.LogCaptureFixture) -> None:
-    text = ""
-    waiting = NextStart(config(text), lambda: config(text), inline, take_up)
+    waiting = NextStart(config(""), take_up)
+    hosts = config('[listen]\nhosts = ["pi.lan"]\n')
     with caplog.at_level(logging.INFO):
-        text = '[listen]\nhosts = ["pi.lan"]\n'
-        await waiting.again()
-        await waiting.again()
+        await waiting.take_up(hosts)
+        await waiting.take_up(hosts)
     assert [record.getMessage() for record in caplog.records] == ["taken up: listen.hosts"]

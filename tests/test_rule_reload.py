@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edge_agent.config import Config, parse
+from edge_agent.config import parse, with_sending
 from edge_agent.metrics import Metrics
 from edge_agent.rule_reload import RuleReload
 from edge_agent.rules import RulesInForce, compile_rules
@@ -17,6 +17,7 @@ from tests.waist import inline, run_of
 
 DROP = '[[rule]]\nname = "mute"\nstreams = ["**"]\ndrop = ["x"]\n'
 WINDOW = '[[rule]]\nname = "hourly"\nstreams = ["**"]\nwindow = "1h"\ninto = "{stream}/1h"\n'
+MEANS = '[[upstream]]\nname = "hub"\nurl = "ws://hub:1/forward"\nsend = "1m means"\n'
 
 
 class Reloading:
@@ -24,13 +25,13 @@ class Reloading:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        metrics, config = Metrics(), parse(text, "agent.toml")
+        metrics, config = Metrics(), with_sending(parse(text, "agent.toml"))
         compile_: Any = partial(compile_rules, metrics=metrics, timer=perf_counter)
         self.rules = RulesInForce(compile_(config.rule, limits=config.limits), metrics)
-        self.reload = RuleReload(config, self.rules, compile_, self._read, inline)
+        self.reload = RuleReload(config, self.rules, compile_, inline)
 
-    def _read(self) -> Config:
-        return parse(self.text, "agent.toml")
+    async def again(self) -> None:
+        await self.reload.take_up(parse(self.text, "agent.toml"))
 
     def drops(self) -> bool:
         run = run_of({"x": 1})
@@ -40,30 +41,27 @@ class Reloading:
 async def test_rules_come_and_go_with_the_file(caplog: pytest.LogCaptureFixture) -> None:
     one = Reloading("")
     with caplog.at_level(logging.INFO):
-        await one.reload.again()
+        await one.again()
         assert not caplog.records
         one.text = DROP
-        await one.reload.again()
+        await one.again()
         assert one.drops()
         one.text = ""
-        await one.reload.again()
+        await one.again()
     assert not one.drops() and not one.rules.are_any
     told = [record.getMessage() for record in caplog.records]
     assert told == [f"the rules were read again: {n} act before storing" for n in (1, 0)]
 
 
-@pytest.mark.parametrize(
-    "bad", ["[[rule]]", DROP.replace("drop", "dorp"), DROP + '[[rule]]\nname = "h"\n'
-            'streams = ["**"]\nhook = "no_such_module_here:f"\n']
-)  # fmt: skip
-async def test_a_bad_file_leaves_the_old_rules_and_the_journal_says_why(
-    bad: str, caplog: pytest.LogCaptureFixture
+async def test_a_hook_that_is_not_there_leaves_the_old_rules_and_the_journal_says_why(
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     one = Reloading(DROP)
-    one.text = bad
-    await one.reload.again()
+    hook = '[[rule]]\nname = "h"\nstreams = ["**"]\nhook = "no_such_module_here:f"\n'
+    one.text = DROP + hook
+    await one.again()
     assert one.drops()
-    assert "the rules stay as they were: " in caplog.text and "rule" in caplog.text
+    assert "the rules stay as they were: " in caplog.text and "no_such_module_here" in caplog.text
 
 
 async def test_rules_that_act_after_storing_wait_for_a_restart_and_the_journal_says_so(
@@ -71,14 +69,18 @@ async def test_rules_that_act_after_storing_wait_for_a_restart_and_the_journal_s
 ) -> None:
     one = Reloading(DROP)
     one.text = DROP + WINDOW
-    await one.reload.again()
+    await one.again()
     assert "take effect when the agent starts" in caplog.text
     caplog.clear()
     one.text = DROP
-    await one.reload.again()
+    await one.again()
     assert "take effect" not in caplog.text
 
 
-async def test_without_a_way_to_read_them_again_nothing_happens() -> None:
-    rules: Any = None
-    await RuleReload(Config(), rules, rules, None, inline).again()
+async def test_a_rule_behind_an_upstream_is_no_change(caplog: pytest.LogCaptureFixture) -> None:
+    one = Reloading(MEANS)
+    await one.again()
+    assert "take effect" not in caplog.text
+    one.text = ""
+    await one.again()
+    assert "take effect when the agent starts" in caplog.text

@@ -26,6 +26,7 @@ import click
 from edge_agent.cli.common import (
     TOKEN_VARIABLE,
     Failure,
+    certificate_advice,
     config_option,
     local_token,
     port_options,
@@ -391,10 +392,8 @@ def _no_answer(url: str, error: Exception) -> str:
     parts = urlsplit(url)
     place = url.partition("://")[2]
     if isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            f"{url}: its certificate is not trusted ({error.verify_message});"
-            " --ca-file names the authority that made it (ca.pem of `edge-agent tls init`)"
-        )
+        advice = certificate_advice(error.verify_message)
+        return f"{url}: its certificate is not trusted ({error.verify_message}); {advice}"
     if isinstance(error, ssl.SSLError):
         return f"{url}: this port speaks no TLS ({error.reason or error}): try http://{place}"
     answered = isinstance(error, (http.client.HTTPException, ConnectionError))

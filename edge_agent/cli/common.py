@@ -138,6 +138,22 @@ def port_options(
     return click.option(flag, "url", envvar=variable, help=port)(function)
 
 
+def certificate_advice(told: str) -> str:
+    """What to do about a certificate that was not taken, for the reason that OpenSSL tells."""
+    if "mismatch" in told:
+        return "the URL has to name a host that the certificate is for"
+    if "has expired" in told:
+        return "it has to be renewed where the agent runs: edge-agent tls renew"
+    if "not yet valid" in told:
+        return "is this machine's clock right?"
+    return "--ca-file names the ca.pem of the authority that made it (edge-agent tls init)"
+
+
+def is_service() -> bool:
+    """Whether systemd has started this: nobody waits at a terminal, and it is started again."""
+    return _goes_to_journal()
+
+
 def set_up_logging(verbose: int) -> None:
     """Diagnostics go to stderr; under systemd with its priorities and without a second time.
 

@@ -72,35 +72,48 @@ def command(
     _check_output(form, output)
     if fields or step or group or fill:
         told = question(
-            stream=stream, from_=from_, to=to, filter=wanted, fields=fields, step=step,
-            aggregate=aggregate, group=group, fill=fill, order=order,
+            stream=stream,
+            from_=from_,
+            to=to,
+            filter=wanted,
+            fields=fields,
+            step=step,
+            aggregate=aggregate,
+            group=group,
+            fill=fill,
+            order=order,
             limit=None if limit is None else str(limit),
-        )  # fmt: skip
+        )
         # Figures come in one answer; points in as many as it takes.
         answer = agent.points(told, limit) if limit and not step else agent.table(told)
         if output is not None:
             _save(_rows_of(answer), ("time",), form, output)
         _show_table(answer, form, is_last_hour=from_ is None and to is None)
         return
-    if aggregate is not None and output is not None:
+    parameters = question(stream=stream, from_=from_, to=to, filter=wanted, aggregate=aggregate)
+    if aggregate is None:
+        _show_records(agent, parameters, limit or 1000, order or "newest", form, output)
+    elif output is not None:
         raise Failure(f"--format {form} is of records, points and figures by --step", 2)
-    if aggregate in AGGREGATES:
+    else:
+        _show_aggregates(agent, parameters, form)
+
+
+def _show_aggregates(agent: AgentAddress, parameters: dict[str, str], form: str) -> None:
+    """Figures of a field, for each stream."""
+    field = parameters["aggregate"]
+    if field in AGGREGATES:
         # A field may be called so, too; then its figures follow.
         click.echo(
-            f'"{aggregate}" is taken for the name of a field; figures by step need --step, such as'
-            f" --step 1h --aggregate {aggregate}, or --step all",
+            f'"{field}" is taken for the name of a field; figures by step need --step, such as'
+            f" --step 1h --aggregate {field}, or --step all",
             err=True,
         )
-    order, limit = order or "newest", limit or 1000
-    parameters = question(stream=stream, from_=from_, to=to, filter=wanted, aggregate=aggregate)
-    if aggregate is not None:
-        answer = agent.page(parameters)
-        print_aggregates(answer["aggregates"], form, sys.stdout)
-        if answer["truncated"]:
-            click.echo("the time for one answer was up; narrow --from and --to", err=True)
-            sys.exit(1)
-        return
-    _show_records(agent, parameters, limit, order, form, output)
+    answer = agent.page(parameters)
+    print_aggregates(answer["aggregates"], form, sys.stdout)
+    if answer["truncated"]:
+        click.echo("the time for one answer was up; narrow --from and --to", err=True)
+        sys.exit(1)
 
 
 def _check_output(form: str, output: str | None) -> None:

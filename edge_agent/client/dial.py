@@ -31,7 +31,9 @@ _TRY_TLS_S = 3.0
 #: What OpenSSL says of an answer that is none of TLS.
 _NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"})
 #: Answers that stay the same until a person changes something.
-_SLOW_STATUS = frozenset({400, 401, 403, 404, 426})
+_SLOW_STATUS = frozenset({301, 308, 400, 401, 403, 404, 405, 426})
+#: X509_V_ERR_CERT_NOT_YET_VALID: a board whose clock is not set yet says so of every certificate.
+_NOT_YET_VALID = 9
 #: What the people's port, a proxy or a web server answers to an upgrade.
 _NO_SENSORS_PORT = frozenset({400, 403, 404, 405})
 _SENTENCES = {
@@ -218,9 +220,12 @@ async def _connect(
     except trio.TooSlowError:
         raise Unreachable(f"{where}: no connection within {timeout:g} s") from None
     except OSError as error:
+        cause = error.__cause__
         # A wrong certificate or host name stays wrong until a person changes something.
-        slow = isinstance(error.__cause__, ssl.SSLCertVerificationError)
-        if isinstance(error.__cause__, ssl.SSLError) and error.__cause__.reason in _NO_TLS:
+        slow = (
+            isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_code != _NOT_YET_VALID
+        )
+        if isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS:
             text = f"{where}: this port speaks no TLS: ws://{where}"
             raise Unreachable(text, slow=True) from error
         raise Unreachable(error.strerror or f"{where}: {error}", slow=slow) from error

@@ -147,14 +147,16 @@ class SessionLoop:
             str(error),
             status=error.status or 0,
             retry_in=self._delay(failures, error.retry_after, slow=error.slow),
+            lasting=error.slow,
         )
 
     def _lost(self, ended: Ended, failures: int) -> Trouble:
         # Taken over by a living peer of the same name: hurrying back would only throw it out.
         # Where the name is somebody else's, nothing changes until a person does something.
-        slow = ended.close_code == CLOSE_TAKEN_OVER or ended.kind == "refused"
+        lasting = ended.kind == "refused"
+        slow = ended.close_code == CLOSE_TAKEN_OVER or lasting
         delay = self._delay(failures, ended.retry_after, slow=slow)
-        return Trouble(ended.kind, ended.message, ended.code, retry_in=delay)
+        return Trouble(ended.kind, ended.message, ended.code, retry_in=delay, lasting=lasting)
 
     def _delay(self, failures: int, retry_after: float | None, *, slow: bool = False) -> float:
         settings = self._settings

@@ -53,6 +53,8 @@ class Trouble:
         number: of the record that a nack is about, else 0.
         status: HTTP status of ``refused``, else 0.
         retry_in: seconds until the next attempt; None where none is needed.
+        lasting: it stays until a person changes something: a token, a URL, whom one trusts. It is
+            tried again all the same, slowly.
     """
 
     kind: TroubleKind
@@ -61,6 +63,7 @@ class Trouble:
     number: int = 0
     status: int = 0
     retry_in: float | None = None
+    lasting: bool = False
 
     def __post_init__(self) -> None:
         # The agent's words, or whoever's that answers there.

@@ -28,6 +28,7 @@ from edge_agent.commit import Closed, Trace
 from edge_agent.config import Upstream
 from edge_agent.errors import EdgeAgentError, Obstacle, SinkRefused, SinkUnavailable, StoreError
 from edge_agent.forward.diagnosis import Diagnosis
+from edge_agent.forward.failures import leaves, without_frames
 from edge_agent.forward.journal import Journal, cause_of
 from edge_agent.forward.keyed_trouble import KeyedTrouble
 from edge_agent.forward.lane_phases import Event, Phase
@@ -43,7 +44,6 @@ from edge_agent.forward.open_reader import OpenBatches
 from edge_agent.forward.pause import Holding
 from edge_agent.forward.planned_reader import PlannedBatches, SinkMisconfigured
 from edge_agent.forward.sink import CLOSE_S, Acknowledged, Batch, LaneResume, Resumed, Sink
-from edge_agent.forward.sinks.agent.close_codes import leaves
 from edge_agent.forward.split import LaneLog, Split
 from edge_agent.forward.tls_clock import rest
 from edge_agent.log import Log
@@ -286,10 +286,10 @@ class Lane:
         try:
             acknowledged = await self._sink.send(batch)
         except SinkRefused as refusal:
-            self._report(batch, began, refusal)
+            self._report(batch, began, without_frames(refusal))
             await self._refused(batch, refusal)
         except SinkUnavailable as error:
-            self._report(batch, began, error)
+            self._report(batch, began, without_frames(error))
             if not self._sink.keyed:
                 raise
             past = await self._trouble.got_past(batch, error)

@@ -1,18 +1,17 @@
 """This module takes up what the configuration says of upstreams while they run: SIGHUP.
 
-Of what was read only the upstreams take effect here. What cannot be used leaves the old ones, all
-of them, and the journal says why. Logs come with a start alone, so that an upstream cannot name a
-new one before.
+Of a new configuration only the upstreams take effect here. What cannot be used leaves the old ones,
+all of them, and the journal says why. Logs come with a start alone, so that an upstream cannot name
+a new one before.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from msgspec import structs
 
-from edge_agent.commit import RunBlocking
 from edge_agent.config import Config, Rule, Upstream, with_sending
 from edge_agent.errors import ConfigError
 from edge_agent.forward.upstreams import Upstreams, removed
@@ -26,32 +25,20 @@ class UpstreamReload:
     Args:
         config: what the agent was started with.
         upstreams: those that run.
-        reread: the configuration as it is now; None where it cannot be read again.
-        run_blocking: for reading files.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        upstreams: Upstreams,
-        reread: Callable[[], Config] | None,
-        run_blocking: RunBlocking,
-    ) -> None:
+    def __init__(self, config: Config, upstreams: Upstreams) -> None:
         self._logs, self._upstreams = config.log.keys(), upstreams
         self._rules = {rule.name: rule for rule in config.rule}
-        self._reread, self._run_blocking = reread, run_blocking
 
-    async def again(self) -> str:
-        """Read them again; why they stay as they were, "" where they do not. Never raises for what
-        a file says.
+    async def take_up(self, read: Config) -> str:
+        """Run what ``read`` says of upstreams; why they stay as they were, "" where they do not.
+        Never raises for what a file says.
         """
-        if self._reread is None:
-            return ""
         before = {one.name: one for one in self._upstreams.configured}
+        config = with_sending(read)
+        given = config.upstream
         try:
-            read = await self._run_blocking(self._reread)
-            config = with_sending(read)
-            given = config.upstream
             self._check_logs(given)
             self._check_sending(config.rule[len(read.rule) :])
             if given == self._upstreams.configured:

@@ -22,9 +22,8 @@ times       in tables: ``iso`` (default) or ``unix``, seconds since 1970 as numb
 
 With neither fields nor step the answer is whole records; with fields alone it is points, a row for
 each record that has one of them. Steps are aligned to 1970-01-01T00:00:00Z, and a question with a
-step is about whole steps: its range is widened to them.
-
-In backticks a backtick is written twice.
+step is about whole steps: its range is widened to them. Fields are written as in
+`edge_agent.field_paths`.
 """
 
 from __future__ import annotations
@@ -38,10 +37,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from edge_agent.errors import ProtocolError
+from edge_agent.field_paths import parse_paths
 from edge_agent.filter import compile_filter
 from edge_agent.history.keys import DAY_NS, HOUR_NS, MINUTE_NS
-from edge_agent.moments import bad_query, parse_moment
-from edge_agent.record import NANOSECONDS, TIME_NS_MAX, format_time
+from edge_agent.moments import bad_query, parse_moment, parse_step
+from edge_agent.record import TIME_NS_MAX, format_time
 
 #: What roll-ups know.
 ROLLED_UP = ("count", "min", "max", "mean", "sum", "first", "last", "stddev")
@@ -58,13 +58,6 @@ ROWS_DEFAULT, RECORDS_DEFAULT = 10_000, 1000
 FIELDS_MAX = 32
 #: One step over everything.
 ALL_NS = 2**63
-_STEP = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(ms|s|m|h|d|w)")
-_UNITS_NS = {
-    "ms": 1_000_000, "s": NANOSECONDS, "m": MINUTE_NS, "h": HOUR_NS, "d": DAY_NS,
-    "w": 7 * DAY_NS,
-}  # fmt: skip
-_FIELD = re.compile(r"\s*((?:`(?:[^`]|``)+`|[^`,])+?)\s*(?:,|$)")
-_PATH = re.compile(r"(?:`((?:[^`]|``)+)`|([^.`,]+))(\.|$)")
 _NEXT = re.compile(r"(-?[0-9]{1,19}):([0-9]{1,9})")
 #: What looks at the value before a step's first one.
 _LOOKING_BACK = frozenset({"increase", "rate", "twmean"})
@@ -170,29 +163,13 @@ def parse_question(parameters: Mapping[str, str], now_ns: int, rows_max: int) ->
 
 def parse_fields(text: str) -> tuple[tuple[str, ...], ...]:
     """Paths of fields, written with commas. Raises ProtocolError (``bad_query``)."""
-    found: dict[tuple[str, ...], None] = {}
-    place = 0
-    while text.strip() and place < len(text):
-        piece = _FIELD.match(text, place)
-        if piece is None:
-            raise _bad_field(text[place:])
-        found[_path(piece[1])] = None
-        place = piece.end()
-    fields = tuple(found)
+    if not text.strip():
+        return ()
+    fields = tuple(dict.fromkeys(path.parts for path in parse_paths(text, most=FIELDS_MAX)))
     for own in ("time", "stream"):
-        if (own,) in found:
+        if (own,) in fields:
             raise bad_query(f"fields: {own} stands in front of them anyway; leave it out")
-    if len(fields) > FIELDS_MAX:
-        raise bad_query(f"fields: at most {FIELDS_MAX}, these are {len(fields)}")
     return fields
-
-
-def format_path(path: tuple[str, ...]) -> str:
-    """A path as it is written; `parse_fields` reads it."""
-    return ".".join(
-        "`" + part.replace("`", "``") + "`" if re.search(r"[.,`\s]", part) else part
-        for part in path
-    )
 
 
 def format_next(time_ns: int, given: int) -> str:
@@ -200,36 +177,11 @@ def format_next(time_ns: int, given: int) -> str:
     return f"{time_ns}:{given}"
 
 
-def _path(text: str) -> tuple[str, ...]:
-    parts, place, more = [], 0, True
-    for found in _PATH.finditer(text):
-        if found.start() != place:
-            break
-        parts.append(found[1].replace("``", "`") if found[1] else found[2])
-        place, more = found.end(), bool(found[3])
-    if place != len(text) or more:
-        raise _bad_field(text)
-    return tuple(parts)
-
-
-def _bad_field(text: str) -> ProtocolError:
-    return bad_query(f"fields: {text[:60]!r}: expected names with dots, e.g. t or params.`a:0`.b")
-
-
 def _step(text: str) -> int:
     text = text.strip()
-    if not text:
-        return 0
-    if text == "all":
-        return ALL_NS
-    found = _STEP.fullmatch(text)
-    step_ns = round(float(found[1]) * _UNITS_NS[found[2]]) if found else 0
-    if not _UNITS_NS["ms"] <= step_ns <= 3660 * DAY_NS:
-        raise bad_query(
-            f'step: expected a length of 1ms to 3660d, such as "10s" or "1.5h"'
-            f' (units are {", ".join(_UNITS_NS)}), or "all", got {text[:60]!r}'
-        )
-    return step_ns
+    if text in ("", "all"):
+        return ALL_NS if text else 0
+    return parse_step(text, "1ms", "3660d", words=', or "all"')
 
 
 def _moment(text: str, now_ns: int, what: str) -> int:

@@ -21,29 +21,13 @@ from typing import Any
 import msgspec
 import trio
 
-from edge_agent.config import format_duration, parse_duration
 from edge_agent.field_path import MISSING
 from edge_agent.field_paths import FieldPath
 from edge_agent.live.subscribe import LiveBatch, Subscription
-from edge_agent.moments import bad_query
-from edge_agent.record import DAY_S, NANOSECONDS, Record
+from edge_agent.record import NANOSECONDS, Record
 
-STEP_MIN_S = 0.1
-STEP_MAX_S = DAY_S
 #: What a record takes besides its fields, about.
 _RECORD_BYTES = 400
-
-
-def parse_step(text: str) -> float:
-    """Seconds. Raises ProtocolError (``bad_query``), which says what was expected."""
-    try:
-        step_s = parse_duration(text)
-    except ValueError as error:
-        raise bad_query(f"step: expected {error}, got {text[:60]!r}") from None
-    if not STEP_MIN_S <= step_s <= STEP_MAX_S:
-        low, high = format_duration(STEP_MIN_S), format_duration(STEP_MAX_S)
-        raise bad_query(f"step: expected {low} to {high}, got {text[:60]!r}")
-    return step_s
 
 
 class PickedView:

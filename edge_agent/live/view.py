@@ -13,12 +13,16 @@ from edge_agent.errors import ProtocolError
 from edge_agent.field_paths import FieldPath, parse_paths
 from edge_agent.filter import compile_filter
 from edge_agent.live.query import Queries, Query, QueryAnswer, QueryLimits, parse_query
-from edge_agent.live.stepped import PickedView, SteppedView, parse_step
+from edge_agent.live.stepped import PickedView, SteppedView
 from edge_agent.live.subscribe import LiveBatch, Start, Subscription, Subscriptions
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
-from edge_agent.moments import bad_query, parse_moment, parse_position
+from edge_agent.moments import bad_query, parse_moment, parse_position, parse_step
+from edge_agent.record import NANOSECONDS
 from edge_agent.stream_names import compile_pattern
+
+#: The shortest and the longest step of a view.
+STEPS = ("100ms", "1d")
 
 
 class Live:
@@ -93,7 +97,7 @@ class Live:
             raise bad_query(f"stream: {error.message}") from None
         wanted = compile_filter(filter) if filter and filter.strip() else None
         picked = parse_paths(fields) if fields else ()
-        step_s = parse_step(step) if step else None
+        step_s = parse_step(step, *STEPS) / NANOSECONDS if step else None
         view = self._feed.subscribe(_both(matches, may_read), start, wanted)
         if step_s is None and not picked:
             return view

@@ -302,7 +302,7 @@ class SessionBase(Pump):
         socket, session = self._socket, self._session
         if socket.too_big_bytes is not None and socket.end == "too_big":
             session.fail(self._too_big())
-        elif socket.violation == CLOSE_UNDECODABLE:
+        elif socket.violation == CLOSE_UNDECODABLE and not socket.has_peer_closed:
             session.fail(Undecodable("text is not UTF-8"))
         failure = session.failure
         if failure is None or failure.close_code not in (CLOSE_UNDECODABLE, CLOSE_TOO_BIG):

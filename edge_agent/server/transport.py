@@ -29,6 +29,8 @@ from edge_agent.server.poller import SharedReader
 from edge_agent.server.receive_queue import Inbox
 from edge_agent.wire import FrameLane, Part
 
+#: The first byte of a close frame.
+CLOSE_FRAME = b"\x88"
 #: Elsewhere a socket's number is that of another file, or of none.
 SOCKETS_ARE_FILES = os.name == "posix"
 
@@ -161,6 +163,9 @@ class Transport(trio.abc.Stream):
         owner: does what needs a task; whoever owns us gives a weak proxy of itself.
         reader: reads plain sockets; None where each connection reads for itself.
         turns: of all connections.
+
+    Attributes:
+        close_sent: whether the library has sent a close frame, its own or an answer.
     """
 
     def __init__(
@@ -192,6 +197,7 @@ class Transport(trio.abc.Stream):
         self._last_byte = trio.current_time()
         self._reading = False
         self.outgoing = Outgoing(stream, owner)
+        self.close_sent = False
 
     def replay(self, head: bytes, early: bytes) -> None:
         """What `receive_some` answers first, and what came behind the peer's own head."""
@@ -337,6 +343,7 @@ class Transport(trio.abc.Stream):
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """A frame of the library's."""
+        self.close_sent |= data[:1] == CLOSE_FRAME
         await self.outgoing.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:

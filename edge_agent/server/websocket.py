@@ -30,7 +30,7 @@ from edge_agent.wire import FrameLane, close_frame, cut_reason, data_frame
 
 logger = logging.getLogger(__name__)
 
-#: What the library finds; a close that it has read may say the same codes.
+#: What the library finds; a peer's close may say the same codes, but that is answered with one.
 _VIOLATIONS = (1002, 1007)
 _GONE = (ConnectionClosed, LocalProtocolError)
 
@@ -85,8 +85,14 @@ class WebSocket(Ending):
     def violation(self) -> int | None:
         """Close code where trio-websocket found a violation of RFC 6455 (1002, 1007)."""
         closed = self._connection.closed
-        is_one = closed is not None and closed.code in _VIOLATIONS and not self._lane.close_seen
-        return int(closed.code) if is_one and closed is not None else None
+        if closed is None or closed.code not in _VIOLATIONS or self._transport.close_sent:
+            return None
+        return int(closed.code)
+
+    @property
+    def has_peer_closed(self) -> bool:
+        """Whether the peer's close frame has come, such as it is."""
+        return self._lane.close_seen
 
     @property
     def keeps_open(self) -> bool:
@@ -217,7 +223,7 @@ class WebSocket(Ending):
         with trio.move_on_after(timeout):
             try:
                 if violation is not None:
-                    await self._transport.send_all(close_frame(violation, text))
+                    await self._transport.outgoing.send_all(close_frame(violation, text))
                     await self._transport.linger()
                 await self._connection.aclose(code, text or None)
             except (*_GONE, trio.BrokenResourceError, trio.ClosedResourceError):
@@ -297,7 +303,7 @@ class WebSocket(Ending):
         closed = self._connection.closed
         if closed is None or closed.code == 1006:
             return "broken"
-        return "peer" if self._lane.close_seen else "protocol"
+        return "peer" if self._transport.close_sent else "protocol"
 
 
 class Guarded:

@@ -139,16 +139,23 @@ def test_an_answer_that_is_none_says_what_to_do(
     assert words in caught.value.message
 
 
-def test_a_certificate_that_is_not_trusted_points_to_the_option() -> None:
-    authority = trustme.CA()
+@pytest.mark.parametrize(
+    "name, trusted, told",
+    [("localhost", False, "--ca-file"), ("elsewhere.example", True, "the URL has to name a host")],
+)
+def test_a_certificate_that_is_not_taken_is_told_with_what_helps(
+    tmp_path: Path, name: str, trusted: bool, told: str
+) -> None:
+    authority, ca_file = trustme.CA(), str(tmp_path / "ca.pem")
+    (authority if trusted else trustme.CA()).cert_pem.write_to_path(ca_file)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
+    authority.issue_cert(name).configure_cert(context)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Answers) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.handle_request)
         thread.start()
-        with pytest.raises(Failure, match="--ca-file"):
-            AgentAddress(f"https://localhost:{server.server_port}").json("/")
+        with pytest.raises(Failure, match=told):
+            AgentAddress(f"https://localhost:{server.server_port}", ca_file=ca_file).json("/")
         thread.join()
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -120,9 +121,11 @@ async def test_a_silent_peer_costs_the_timeout_and_no_more(
     assert trio.current_time() - began == 5.0
 
 
-async def echo_over_tls(nursery: trio.Nursery, ca: trustme.CA, name: str) -> int:
+async def echo_over_tls(
+    nursery: trio.Nursery, ca: trustme.CA, name: str, not_before: datetime | None = None
+) -> int:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    ca.issue_cert(name).configure_cert(context)
+    ca.issue_cert(name, not_before=not_before).configure_cert(context)
 
     async def echo(request):  # type: ignore[no-untyped-def] # trio-websocket has no annotations
         connection = await request.accept()
@@ -149,9 +152,17 @@ async def test_tls_with_an_own_ca(nursery: trio.Nursery, tmp_path: Path) -> None
     nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("name, trusted", [("127.0.0.1", False), ("elsewhere.example", True)])
+@pytest.mark.parametrize(
+    "name, trusted, not_before",
+    [
+        ("127.0.0.1", False, None),
+        ("elsewhere.example", True, None),
+        # It passes once this machine's clock is set.
+        ("127.0.0.1", True, datetime(2200, 1, 1, tzinfo=UTC)),
+    ],
+)
 async def test_a_wrong_certificate_is_told_and_tried_slowly(
-    nursery: trio.Nursery, tmp_path: Path, name: str, trusted: bool
+    nursery: trio.Nursery, tmp_path: Path, name: str, trusted: bool, not_before: datetime | None
 ) -> None:
     ca = trustme.CA()
     (ca if trusted else trustme.CA()).cert_pem.write_to_path(str(tmp_path / "ca.pem"))
@@ -159,11 +170,11 @@ async def test_a_wrong_certificate_is_told_and_tried_slowly(
     async def swallow() -> None:
         # The library's server lets a failed TLS handshake end its nursery.
         async with trio.open_nursery() as inner:
-            port = await echo_over_tls(inner, ca, name)
+            port = await echo_over_tls(inner, ca, name, not_before)
             address = Address.parse(f"wss://127.0.0.1:{port}/x", ca_file=str(tmp_path / "ca.pem"))
             with pytest.raises(Unreachable, match="certificate verify failed") as caught:
                 await open_websocket(nursery, address, [])
-            assert caught.value.slow
+            assert caught.value.slow == (not_before is None)
             inner.cancel_scope.cancel()
 
     await swallow()

@@ -117,7 +117,7 @@ async def test_a_refused_token_is_told_with_the_agents_sentence_and_tried_slowly
         agent.refuse = None
         await producer.flush(100)
     assert troubles[0].kind == "refused"
-    assert troubles[0].status == 401
+    assert troubles[0].status == 401 and troubles[0].lasting
     assert troubles[0].message == "HTTP 401: unknown token"
     assert agent.dials <= 5
     assert agent.kept() == [1]

@@ -33,6 +33,9 @@ class FileClock:
             bool(synced),
         )  # fmt: skip
 
+    async def ask_timedated(self) -> None:
+        """Returns at once: the file says it all."""
+
 
 def set_clock(file: Path, *, wall_s: int, boot_s: int = 0, synced: bool, number: int = 1) -> None:
     """For the test's side: at once, so that no reader meets half a file."""

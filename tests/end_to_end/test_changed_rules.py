@@ -34,7 +34,7 @@ async def test_sighup_takes_changed_rules_up_and_leaves_wrong_ones_alone(tmp_pat
         assert {"t": 1} in await stored(1)
         await change(RENAME.format(name="celsius"), "the rules were read again: 1 act")
         assert {"celsius": 2} in await stored(2)
-        await change(RENAME.format(name="time"), "the rules stay as they were: ")
+        await change(RENAME.format(name="time"), "the configuration stays as it was: ")
         assert "expected a field other than time and stream" in agent.output()
         assert {"celsius": 3} in await stored(3)
         await change("", "the rules were read again: 0 act")

@@ -46,7 +46,9 @@ async def test_sighup_takes_changed_upstreams_up_and_leaves_wrong_ones_alone(
             await eventually(lambda: numbers(one) == [1, 2], "the first upstream goes on")
             await eventually(lambda: numbers(other) == [2], "the second begins now")
             assert one.connections == 1  # It was not interrupted.
-            await change(first + second.replace("url", "ulr"), "the upstreams stay as they were: ")
+            await change(
+                first + second.replace("url", "ulr"), "the configuration stays as it was: "
+            )
             await send(3)
             await eventually(lambda: numbers(other) == [2, 3], "the second goes on")
             await change(second, "upstream one is not configured any more")

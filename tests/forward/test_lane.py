@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import random
 from pathlib import Path
 from typing import Any, Literal
@@ -110,6 +111,27 @@ async def test_what_was_not_acknowledged_is_sent_again_after_a_wait(
         after = lane.statistics()
         assert (after.phase, after.failures, after.failing) == ("caught up", 0, False)
         assert station.metrics.get("forward_failures_total", "hub", "unavailable") == 2
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+async def test_a_batch_is_gone_with_the_attempt_that_failed(
+    autojump_clock: Clock, tmp_path: Path, keyed: bool
+) -> None:
+    async with running_station(tmp_path) as station, trio.open_nursery() as nursery:
+        # It raises from a variable of its own, as many do.
+        sink = FakeSink(keyed=keyed, script=[SinkUnavailable("gone")] * 2)
+        lane = lane_for(station, sink)
+        await station.put(3)
+        gc.collect()
+        gc.disable()
+        try:
+            nursery.start_soon(lane.run)
+            await settled()
+            assert len(sink.sent) == 1 and phase_of(lane) == "backing off"
+            assert not [one for one in gc.get_objects() if isinstance(one, Batch)]
+        finally:
+            gc.enable()
         nursery.cancel_scope.cancel()
 
 

@@ -17,7 +17,7 @@ from edge_agent.server.handshake import Upgrade, read_head
 from edge_agent.server.keepalive import SilenceWatch
 from edge_agent.server.websocket import Guarded, WebSocket
 from tests.patience import PATIENCE_S
-from tests.server.frames import CONTINUATION, PING, TEXT, frame
+from tests.server.frames import CLOSE, CONTINUATION, PING, TEXT, frame
 
 Pump = Callable[[WebSocket], Awaitable[None]]
 
@@ -124,6 +124,56 @@ async def test_a_violation_is_answered_with_a_close_frame() -> None:
         answer = await pair.theirs.receive_some(100)
         assert answer == b"\x88\x09" + (1007).to_bytes(2, "big") + b"because"
         await pair.theirs.aclose()
+        await pair.done.wait()
+
+
+@pytest.mark.parametrize(
+    "payload, code",
+    [
+        (b"\x03", 1002),
+        ((999).to_bytes(2, "big"), 1002),
+        ((1005).to_bytes(2, "big"), 1002),
+        ((1016).to_bytes(2, "big"), 1002),
+        ((5000).to_bytes(2, "big"), 1002),
+        ((1000).to_bytes(2, "big") + b"\xff", 1007),
+    ],
+)
+async def test_a_faulty_close_frame_is_answered_with_a_close_frame(
+    payload: bytes, code: int
+) -> None:
+    async def pump(socket: WebSocket) -> None:
+        while await socket.take():
+            pass
+        assert (socket.end, socket.violation) == ("protocol", code)
+        await socket.close(1000, "", 1)
+
+    pair = Pair(pump)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pair.serve)
+        await hand_shake(pair)
+        await pair.theirs.send_all(frame(CLOSE, payload))
+        with trio.fail_after(PATIENCE_S):
+            assert await pair.theirs.receive_some(100) == b"\x88\x02" + code.to_bytes(2, "big")
+        await pair.theirs.aclose()
+        await pair.done.wait()
+
+
+@pytest.mark.parametrize("code", [1000, 1002, 1007])
+async def test_a_close_frame_that_is_right_is_answered_once_whatever_it_says(code: int) -> None:
+    async def pump(socket: WebSocket) -> None:
+        while await socket.take():
+            pass
+        assert (socket.end, socket.violation) == ("peer", None)
+        await socket.close(1000, "", 1)
+
+    pair = Pair(pump)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pair.serve)
+        await hand_shake(pair)
+        await pair.theirs.send_all(frame(CLOSE, code.to_bytes(2, "big")))
+        with trio.fail_after(PATIENCE_S):
+            said = b"".join([one async for one in pair.theirs])
+        assert said == b"\x88\x02" + code.to_bytes(2, "big")
         await pair.done.wait()
 
 

@@ -71,39 +71,50 @@ class SyncSpeed:
 
 def judge_mount(mount: Mount, device: Device | None = None) -> Finding:
     """Whether the file system can keep what it is given, on that ``device``."""
-    name, options = "file system", mount.options
     found = f"{mount.kind} at {mount.place}"
+    if (lost := _what_loses(mount, device)) is not None:
+        return fail("file system", f"{found}{lost[0]}", lost[1])
+    if (risk := _what_is_a_risk(mount)) is not None:
+        return warn("file system", f"{found}{risk[0]}", risk[1])
+    return ok("file system", found)
+
+
+def _what_loses(mount: Mount, device: Device | None) -> tuple[str, str] | None:
+    """Why what is acknowledged may be lost there, and the way out."""
     if device is not None and device.kind == "memory":
-        return fail(name, f"{found}, on {device.name}, which is memory: a power cut empties it",
-                    "put store.path on a disk")  # fmt: skip
+        told = f", on {device.name}, which is memory: a power cut empties it"
+        return told, "put store.path on a disk"
     if mount.kind in IN_MEMORY:
-        return fail(name, f"{found}, in memory: a power cut empties it", "put store.path on a disk")
+        return ", in memory: a power cut empties it", "put store.path on a disk"
     if mount.kind == "overlay":
-        return fail(
-            name,
-            f"{found}: what is written may lie in memory and be gone after a restart",
+        return (
+            ": what is written may lie in memory and be gone after a restart",
             "switch the overlay off (raspi-config, Performance), or put store.path on a disk",
         )
     if mount.kind in _NETWORK:
-        return fail(name, f"{found}, over the network: neither locks nor syncs hold",
-                    "put store.path on a disk of this machine")  # fmt: skip
-    if "ro" in options:
-        return fail(name, f"{found} is mounted read-only", "mount -o remount,rw; look into dmesg")
-    if options & {"nobarrier", "barrier=0"}:
-        return fail(name, f"{found} without barriers: a sync does not reach the card",
-                    "take nobarrier out of /etc/fstab")  # fmt: skip
+        told = ", over the network: neither locks nor syncs hold"
+        return told, "put store.path on a disk of this machine"
+    if "ro" in mount.options:
+        return " is mounted read-only", "mount -o remount,rw; look into dmesg"
+    if mount.options & {"nobarrier", "barrier=0"}:
+        told = " without barriers: a sync does not reach the card"
+        return told, "take nobarrier out of /etc/fstab"
+    return None
+
+
+def _what_is_a_risk(mount: Mount) -> tuple[str, str] | None:
+    """What else is not as it should be, and the way out."""
     if mount.kind in _NO_JOURNAL:
-        return warn(name, f"{found} has no journal: a power cut may take the whole folder",
-                    "format the disk with ext4")  # fmt: skip
-    if "sync" in options:
-        return warn(name, f"{found} is mounted with sync: every write waits, the card wears",
-                    "take sync out of /etc/fstab; the agent syncs what has to be")  # fmt: skip
-    if options & {"strictatime"}:
-        return warn(name, f"{found} with strictatime: reading writes, too", "use relatime")
+        told = " has no journal: a power cut may take the whole folder"
+        return told, "format the disk with ext4"
+    if "sync" in mount.options:
+        told = " is mounted with sync: every write waits, the card wears"
+        return told, "take sync out of /etc/fstab; the agent syncs what has to be"
+    if "strictatime" in mount.options:
+        return " with strictatime: reading writes, too", "use relatime"
     if mount.kind not in _GOOD:
-        return warn(name, f"{found} is not among those tried ({', '.join(_GOOD)})",
-                    "ext4 is the safe choice")  # fmt: skip
-    return ok(name, found)
+        return f" is not among those tried ({', '.join(_GOOD)})", "ext4 is the safe choice"
+    return None
 
 
 def judge_space(free: int, inodes: int, wanted: int, reserved: int) -> Finding:

@@ -6,14 +6,14 @@ import re
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import click
 
-from edge_agent.cli.common import Failure
+from edge_agent.cli.common import Failure, certificate_advice, is_service
 from edge_agent.client import Trouble
 from edge_agent.printable import printable
 
@@ -40,10 +40,15 @@ def hint(trouble: Trouble) -> str:
     if trouble.status in (401, 403):
         return " (--token-file names a file with a token's secret)"
     if "CERTIFICATE_VERIFY_FAILED" in trouble.message:
-        return " (--ca-file names the ca.pem of the authority that the agent's certificate is from)"
+        return f" ({certificate_advice(trouble.message)})"
     if "refused" in trouble.message.lower() and not trouble.status and not trouble.code:
         return " (is the agent running there?)"
     return ""
+
+
+def failure_of(trouble: Trouble) -> Failure | None:
+    """What ends a command at once, with what to do: a fault that no waiting mends."""
+    return Failure(f"{trouble.message}{hint(trouble)}", EX_NOPERM) if trouble.lasting else None
 
 
 def told_counts(acked: int, unacked: int, *, kept: bool) -> str:
@@ -81,13 +86,25 @@ def ingest_url(url: str, stream: str | None) -> str:
 
 @dataclass(slots=True)
 class Diary:
-    """Tells trouble on stderr, each kind once in a row, so that a long outage is one line."""
+    """Tells trouble on stderr, each kind once in a row, so that a long outage is one line.
+
+    A fault that no waiting mends ends a sensor that has not been connected yet, for whoever has
+    just started it. A service tries on, as all that it needs may be mended on the other side; and
+    so does one that was connected, for what it has read meanwhile.
+    """
 
     quiet: bool = False
+    tries_on: bool = field(default_factory=is_service)
     _last: str = ""
 
     def trouble(self, trouble: Trouble) -> None:
-        """For `Producer`'s ``on_error``, all but nacks."""
+        """For `Producer`'s ``on_error``, all but nacks.
+
+        Raises:
+            Failure: the sensor ends; through `Producer` to whoever opened it.
+        """
+        if not self.tries_on and (failure := failure_of(trouble)) is not None:
+            raise failure
         if trouble.message != self._last:
             self._last = trouble.message
             self.say(f"{trouble.message}{hint(trouble)}; trying again")
@@ -104,6 +121,7 @@ class Diary:
 
     def opened(self) -> None:
         """There is a session again; only worth a line after trouble."""
+        self.tries_on = True
         if self._last:
             self._last = ""
             self.say("connected")

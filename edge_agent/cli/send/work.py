@@ -10,12 +10,10 @@ import trio
 
 from edge_agent.cli.common import Failure
 from edge_agent.cli.progress import ProgressBar
-from edge_agent.cli.send.options import EX_DATAERR, EX_NOPERM, EX_UNAVAILABLE, Diary, hint
+from edge_agent.cli.send.options import EX_DATAERR, EX_UNAVAILABLE, Diary, failure_of, hint
 from edge_agent.cli.send.rows import BoundedLines, take
 from edge_agent.cli.send.times import BadRow, Row
 from edge_agent.client import Opened, Producer, Trouble
-from edge_agent.printable import ended
-from edge_agent.session import FORBIDDEN
 
 _ROWS_AT_ONCE = 500
 #: Records that were refused for one reason are told singly so often, then as a number.
@@ -164,9 +162,8 @@ class Sending:
                 self._diary.say(f"line {line}: refused, {reason}")
             return
         self._last_word = f"{trouble.message}{hint(trouble)}"
-        if trouble.status in (401, 403, 404) or trouble.code in FORBIDDEN:
-            option = " Try --token-file." if trouble.status in (401, 403) else ""
-            self._failure = Failure(f"{ended(trouble.message)}{option}", EX_NOPERM)
+        if (failure := failure_of(trouble)) is not None:
+            self._failure = failure
             self._everything.cancel()
         else:
             self._diary.trouble(trouble)

@@ -2,7 +2,7 @@
 
 `host` is this machine itself; `mqtt` is what a broker says, with `mqtt_messages` for what becomes
 of a message and `broker` for the connection; `modbus` polls a device that `modbus_device`
-describes and reads.
+describes and reads. `ticks` is the pace of both that read at intervals.
 """
 
 from edge_agent.cli.sensor import modbus, mqtt

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 import click
 
 from edge_agent.errors import ConfigError
+from edge_agent.extras import library_needed
 from edge_agent.files import trusting
 from edge_agent.printable import why
 
@@ -88,8 +89,7 @@ class BrokerSession:
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] != "paho":
                 raise
-            expected = 'the library paho-mqtt: pip install "trio-edge-agent[mqtt]"'
-            raise ConfigError("sensor mqtt", expected, "none") from None
+            raise ConfigError("sensor mqtt", library_needed("mqtt"), "none") from None
         self._options, self._on_message, self._tell = options, on_message, tell
         self._slots = threading.Semaphore(messages_max)
         self._messages_max = messages_max

@@ -27,6 +27,7 @@ from edge_agent.cli.send.options import (
     ingest_url,
     told_counts,
 )
+from edge_agent.cli.sensor.ticks import Ticks
 from edge_agent.client import Producer, Trouble, Unacked
 
 
@@ -102,17 +103,12 @@ class HostReader:
 async def measure(
     producer: Producer, read: Callable[[], dict[str, Any]], interval: float, count: int | None
 ) -> int:
-    """Send one record every ``interval`` seconds, ``count`` times or for ever; how many were sent.
-
-    Intervals are counted from the start, so that they do not drift; after a suspension or a full
-    buffer the missed ones are left out and not made up for.
-    """
-    begin, sent, tick = trio.current_time(), 0, 0
+    """Send a record every ``interval`` seconds, ``count`` times or for ever; how many were sent."""
+    ticks, sent = Ticks(interval), 0
     while count is None or sent < count:
         await producer.send(read(), time=datetime.now(UTC))
         sent += 1
-        tick = max(tick, int((trio.current_time() - begin) / interval)) + 1
-        await trio.sleep_until(begin + tick * interval)
+        await ticks.wait()
     return sent
 
 

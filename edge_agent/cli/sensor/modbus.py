@@ -19,6 +19,7 @@ from edge_agent.cli.async_main import run
 from edge_agent.cli.common import Failure
 from edge_agent.cli.send.options import Diary, buffer_option, ingest_url, told_counts
 from edge_agent.cli.sensor.modbus_device import ModbusDevice, ModbusReader, load_device
+from edge_agent.cli.sensor.ticks import Ticks
 from edge_agent.client import Producer, Trouble, Unacked
 from edge_agent.errors import ProtocolError
 from edge_agent.printable import why
@@ -46,16 +47,12 @@ class Poller:
         self.refused += self._diary.refused(told, "record")
 
     async def run(self, producer: Producer) -> None:
-        """Until cancelled. Intervals are counted from the start; missed ones are left out."""
-        begin, tick, interval = trio.current_time(), 0, self._device.interval
+        """Until cancelled."""
+        ticks = Ticks(self._device.interval)
         try:
             while True:
                 is_read = await self._read_once(producer)
-                tick = max(tick, int((trio.current_time() - begin) / interval)) + 1
-                next_at = begin + tick * interval
-                if not is_read:
-                    next_at = max(next_at, trio.current_time() + RETRY_S)
-                await trio.sleep_until(next_at)
+                await ticks.wait(0 if is_read else RETRY_S)
         finally:
             with trio.CancelScope(shield=True):
                 await self._reader.aclose()

@@ -150,14 +150,18 @@ def mqtt(
     Subscribes at URL (mqtt:// or mqtts://) and stores each message as a record, until Ctrl-C. A
     message of QoS 1 is acknowledged to the broker once its record is on the agent's disk.
     """
-    if (problem := broker_url_problem(broker)) is not None:
-        raise Failure(f"URL: expected {problem}", 2)
-    if (problem := template_problem(stream)) is not None:
-        raise Failure(f"--stream: expected {problem}, found {stream!r}", 2)
+    _check(broker, stream)
     options = BrokerOptions(
-        broker, topics, client_id or f"edge-agent-{host_name()}", version, user,
-        _password(password_file), broker_ca_file, certificate, key,
-    )  # fmt: skip
+        broker,
+        topics,
+        client_id or f"edge-agent-{host_name()}",
+        version,
+        user,
+        _password(password_file),
+        broker_ca_file,
+        certificate,
+        key,
+    )
     diary = Diary()
     bridge = Bridge(options, stream, diary)
     producer = Producer(
@@ -170,13 +174,14 @@ def mqtt(
         on_ack=bridge.acked,
         on_error=bridge.trouble,
     )
-    try:
-        run(partial(_bring, bridge, producer))
-    except Unacked as error:
-        # Of QoS 1 they come again; of QoS 0 nobody has them.
-        diary.say(str(error))
-    finally:
-        diary.say(f"{bridge.stored} messages stored, {bridge.refused} refused")
+    _bring_and_tell(bridge, producer, diary)
+
+
+def _check(broker: str, stream: str) -> None:
+    if (problem := broker_url_problem(broker)) is not None:
+        raise Failure(f"URL: expected {problem}", 2)
+    if (problem := template_problem(stream)) is not None:
+        raise Failure(f"--stream: expected {problem}, found {stream!r}", 2)
 
 
 def _password(path: Path | None) -> str | None:
@@ -186,6 +191,16 @@ def _password(path: Path | None) -> str | None:
         return read_secret_line(path)
     except (OSError, ValueError) as error:
         raise Failure(f"--password-file {path}: {error}", 2) from error
+
+
+def _bring_and_tell(bridge: Bridge, producer: Producer, diary: Diary) -> None:
+    try:
+        run(partial(_bring, bridge, producer))
+    except Unacked as error:
+        # Of QoS 1 they come again; of QoS 0 nobody has them.
+        diary.say(str(error))
+    finally:
+        diary.say(f"{bridge.stored} messages stored, {bridge.refused} refused")
 
 
 async def _bring(bridge: Bridge, producer: Producer) -> None:

@@ -1,8 +1,9 @@
 """What ``edge-agent setup`` writes into the configuration, and what it tells. Pure.
 
 The file is somebody's own: comments, order and every key that setup has no word about stay as they
-are (tomlkit). Of its own keys it takes only those that are not set; an address on loopback is
-opened, its port stays, as does every other address.
+are (tomlkit). Of its own keys it takes only those that are not set. An address on loopback is
+opened, the page's is put back there where people on the network may not see it; a port stays, as
+does every other address.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from edge_agent.cli.common import LOCAL_TOKEN
 from edge_agent.config import format_address, parse_address
 from edge_agent.errors import ConfigError
 
-#: What an address is where nobody has changed it, and what it becomes.
+#: What an address becomes that is opened, and closed.
 EVERYWHERE: Final = "0.0.0.0"
+THIS_MACHINE: Final = "127.0.0.1"
 SENSORS_PORT: Final = 8765
 PEOPLE_PORT: Final = 8766
 
@@ -85,8 +87,8 @@ def changed(text: str, plan: SetupPlan) -> tuple[str, list[KeyChange]]:
         if key not in listen:
             listen[key] = value
             changes.append(KeyChange(f"listen.{key}", None, value))
-    if plan.people:
-        _open(_table(document, "http", plan), "http", PEOPLE_PORT, changes)
+    if plan.people or "http" in document:
+        _open(_table(document, "http", plan), "http", PEOPLE_PORT, changes, to_all=plan.people)
     return tomlkit.dumps(document), changes
 
 
@@ -132,14 +134,17 @@ def _named(host: str, port: int) -> str:
     return format_address(host, port)
 
 
-def _open(table: Any, name: str, usual: int, changes: list[KeyChange]) -> None:
+def _open(
+    table: Any, name: str, usual: int, changes: list[KeyChange], *, to_all: bool = True
+) -> None:
+    """Open an address on loopback to all; or put one back there that others reach."""
     before = table.get("address")
     if before == "off":
         return
-    host, port = ("127.0.0.1", usual) if before is None else parse_address(str(before))
-    if not is_loopback(host):
+    host, port = (THIS_MACHINE, usual) if before is None else parse_address(str(before))
+    if is_loopback(host) != to_all:
         return
-    after = format_address(EVERYWHERE, port)
+    after = format_address(EVERYWHERE if to_all else THIS_MACHINE, port)
     table["address"] = after
     changes.append(KeyChange(f"{name}.address", None if before is None else str(before), after))
 

@@ -31,7 +31,7 @@ from edge_agent.cli.setup.plan import (
 )
 from edge_agent.cli.tls import own_addresses, own_names
 from edge_agent.cli.user import agent_user, look_at_start, user_option
-from edge_agent.config import Config, parse, parse_address
+from edge_agent.config import Config, parse, parse_address, people_url
 from edge_agent.errors import ConfigError
 from edge_agent.files import OPEN, replace_file
 from edge_agent.tls import CaFiles, holds_authority, make_ca, renew
@@ -56,7 +56,7 @@ _START_S = 60.0
     help="The configuration to make or complete.",
 )
 @click.option("--name", "names", metavar="NAME", multiple=True, help="A further name; repeat it.")
-@click.option("--no-page", is_flag=True, help="Leave the page on loopback.")
+@click.option("--no-page", is_flag=True, help="The page is for this machine alone.")
 @click.option("--no-restart", is_flag=True, help="Leave the agent as it runs.")
 @click.option("--yes", is_flag=True, help="Ask nothing; take what is proposed.")
 @user_option
@@ -251,6 +251,8 @@ def _tell(
         url = page_url(host, parse_address(settings.http.address)[1])
         click.echo(f"\nthe page       {url}  (sign in with the token {PEOPLE})")
         _show_code(url)
+    elif (own := people_url(settings)) is not None:
+        click.echo(f"\nthe page       {own}, on this machine alone")
 
 
 def _reached_by(names: list[str]) -> str:

@@ -17,6 +17,7 @@ from edge_agent.commit import RunBlocking
 from edge_agent.config import Upstream, shown_url, sink_package
 from edge_agent.dial import Dial, dial_tcp
 from edge_agent.errors import ConfigError
+from edge_agent.extras import library_needed
 from edge_agent.forward.own_sink import own_sink
 from edge_agent.forward.pacing import LinkPace, PacedSink, paced
 from edge_agent.forward.probing import ProbeStep, probe_by_opening
@@ -34,7 +35,7 @@ _MODULES: Final = {
     "kafka": "kafka.sink",
     "mqtt": "mqtt.sink",
 }
-#: Kind to the extra that it needs, and the library that the extra brings.
+#: Kind to the extra that it needs, and the module that the extra brings.
 _EXTRAS: Final[dict[str, tuple[str, str]]] = {
     "postgres": ("postgres", "psycopg"),
     "kafka": ("kafka", "confluent_kafka"),
@@ -105,8 +106,7 @@ def _module_of(upstream: Upstream) -> ModuleType:
     try:
         return import_module(f"edge_agent.forward.sinks.{module}")
     except ModuleNotFoundError as error:
-        extra, library = _EXTRAS.get(upstream.kind, ("", ""))
-        if not library or (error.name or "").partition(".")[0] != library:
+        extra, top = _EXTRAS.get(upstream.kind, ("", ""))
+        if not extra or (error.name or "").partition(".")[0] != top:
             raise
-        expected = f'the library {library}: pip install "trio-edge-agent[{extra}]"'
-        raise ConfigError(at, expected, "none") from None
+        raise ConfigError(at, library_needed(extra), "none") from None

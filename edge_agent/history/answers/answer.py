@@ -16,6 +16,7 @@ from itertools import chain, islice
 from typing import Any, TypeVar
 
 from edge_agent.errors import ProtocolError
+from edge_agent.field_paths import path_text
 from edge_agent.filter import Filter, compile_filter
 from edge_agent.history.answers.figures import (
     Figures,
@@ -45,7 +46,6 @@ from edge_agent.history.question import (
     FROM_VALUES,
     Question,
     format_next,
-    format_path,
 )
 from edge_agent.moments import bad_query
 from edge_agent.record import NANOSECONDS, Record
@@ -215,7 +215,7 @@ class Answer:
             if len(paths) > FIELDS_MAX:
                 self.outcome.notes["fields_left_out"] = len(paths) - FIELDS_MAX
                 paths = paths[:FIELDS_MAX]
-        names = [format_path(path) for path in paths]
+        names = [path_text(path) for path in paths]
         if question.kind == "points":
             return ["time", "stream", *names], paths
         named = {"stream": ["stream"], "none": []}.get(question.group, ["group"])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from edge_agent.cli.common import Failure
-from edge_agent.cli.send.options import Diary, hint, ingest_url, told_counts
+from edge_agent.cli.send.options import EX_NOPERM, Diary, hint, ingest_url, told_counts
 from edge_agent.client import Trouble
 
 
@@ -53,10 +53,32 @@ def test_a_long_outage_is_one_line_and_its_end_another(capsys: pytest.CaptureFix
     [
         (Trouble("refused", "not known here", status=401), "--token-file"),
         (Trouble("unreachable", "[SSL: CERTIFICATE_VERIFY_FAILED] self-signed"), "--ca-file"),
+        (Trouble("unreachable", "CERTIFICATE_VERIFY_FAILED has expired"), "tls renew"),
+        (Trouble("unreachable", "CERTIFICATE_VERIFY_FAILED not yet valid"), "clock"),
+        (Trouble("unreachable", "CERTIFICATE_VERIFY_FAILED Hostname mismatch"), "the URL"),
     ],
 )
 def test_a_hint_names_the_option_that_helps(trouble: Trouble, option: str) -> None:
     assert option in hint(trouble)
+
+
+def test_a_fault_that_stays_ends_a_sensor_that_somebody_has_just_started() -> None:
+    wrong = Trouble("refused", "HTTP 401: no", status=401, lasting=True)
+    with pytest.raises(Failure, match=r"HTTP 401: no \(--token-file") as caught:
+        Diary(tries_on=False).trouble(wrong)
+    assert caught.value.exit_code == EX_NOPERM
+    Diary(quiet=True, tries_on=False).trouble(Trouble("unreachable", "h:1: refused"))
+
+
+def test_a_service_and_a_sensor_that_was_connected_wait_until_it_is_mended(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    wrong = Trouble("refused", "HTTP 401: no", status=401, lasting=True)
+    Diary(tries_on=True).trouble(wrong)
+    connected = Diary(tries_on=False)
+    connected.opened()
+    connected.trouble(wrong)
+    assert capsys.readouterr().err.count("trying again") == 2
 
 
 def test_only_what_a_file_keeps_is_called_kept() -> None:

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
 import io
+import socket
+import ssl
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from edge_agent.cli.async_main import run
 from edge_agent.cli.common import Failure
@@ -92,11 +97,44 @@ def test_of_many_that_are_refused_for_one_reason_some_are_told_and_the_rest_coun
     assert len(capsys.readouterr().err.splitlines()) == 5
 
 
-def test_a_refused_token_ends_it_at_once() -> None:
+@pytest.mark.parametrize(
+    "status, told", [(401, r"HTTP 401: no\. \(--token-file names"), (404, "404"), (400, "400")]
+)
+def test_a_refusal_ends_it_at_once(status: int, told: str) -> None:
     with agent_on_a_port() as (agent, url):
-        agent.refuse = (401, b"unknown token.")
-        with pytest.raises(Failure, match=r"HTTP 401: unknown token\. Try --token-file") as caught:
-            send(url, lines_of(1, 2))
+        agent.refuse = (status, b"no.")
+        with pytest.raises(Failure, match=told) as caught:
+            send(url, lines_of(1, 2), timeout=PATIENCE_S)
+    assert caught.value.exit_code == EX_NOPERM
+
+
+@pytest.mark.parametrize(
+    "name, trusted, told",
+    [
+        ("127.0.0.1", False, "--ca-file names the ca.pem"),
+        ("elsewhere.example", True, "the URL has to name a host"),
+    ],
+)
+def test_a_certificate_that_is_not_taken_ends_it_at_once(
+    tmp_path: Path, name: str, trusted: bool, told: str
+) -> None:
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    ca_file = tmp_path / "ca.pem"
+    (authority if trusted else trustme.CA()).cert_pem.write_to_path(str(ca_file))
+
+    def turn_away() -> None:
+        with listener, listener.accept()[0] as peer, pytest.raises(OSError):
+            context.wrap_socket(peer, server_side=True)
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(PATIENCE_S)
+    thread = threading.Thread(target=turn_away)
+    thread.start()
+    url = f"wss://127.0.0.1:{listener.getsockname()[1]}/ingest/s"
+    with pytest.raises(Failure, match=told) as caught:
+        send(url, lines_of(1, 2), ca_file=str(ca_file), timeout=PATIENCE_S)
+    thread.join()
     assert caught.value.exit_code == EX_NOPERM
 
 

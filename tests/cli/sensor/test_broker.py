@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from edge_agent.cli.sensor.broker import (
     broker_url_problem,
 )
 from edge_agent.errors import ConfigError
+from edge_agent.extras import library_needed
 from tests.forward.sinks.mqtt.broker import Broker, Subscriber, running_broker, subscribed, until
 
 
@@ -117,7 +119,7 @@ def test_without_the_library_the_line_for_pip_is_told(monkeypatch: pytest.Monkey
     monkeypatch.delitem(sys.modules, "paho.mqtt", raising=False)
     monkeypatch.delitem(sys.modules, "paho.mqtt.client", raising=False)
     options = BrokerOptions("mqtt://h", ["t"], "x")
-    with pytest.raises(ConfigError, match=r'pip install "trio-edge-agent\[mqtt\]"'):
+    with pytest.raises(ConfigError, match=re.escape(library_needed("mqtt"))):
         BrokerSession(options, 1, print, print)
 
 

@@ -7,7 +7,7 @@ import pytest
 import trio
 import trio.testing
 
-from edge_agent.cli.send.options import host_name
+from edge_agent.cli.send.options import EX_NOPERM, host_name
 from edge_agent.cli.sensor.host import HostReader, measure
 from edge_agent.stream_names import stream_problem
 from tests.client.stub import StubAgent, agent_on_a_port, make
@@ -84,3 +84,11 @@ def test_the_command_sends_counts_and_ends() -> None:
         assert done.returncode == 0, done.stderr
         assert re.search(r"3 records acked, 0 kept", done.stderr)
         assert len(agent.kept()) == 3
+
+
+def test_a_refused_token_ends_it_at_once_with_what_helps() -> None:
+    with agent_on_a_port() as (agent, url):
+        agent.refuse = (401, b"unknown token")
+        done = run("sensor", "host", "--url", url, "--source", "me")
+    assert done.returncode == EX_NOPERM
+    assert "HTTP 401: unknown token (--token-file names" in done.stderr

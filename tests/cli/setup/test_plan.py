@@ -54,6 +54,23 @@ def test_people_can_be_left_out() -> None:
     assert "http" not in tomllib.loads(new)
 
 
+@pytest.mark.parametrize(
+    "address, told",
+    [
+        ("0.0.0.0:9000", ['http.address = "127.0.0.1:9000"  # was 0.0.0.0:9000']),
+        ("192.0.2.7:8766", ['http.address = "127.0.0.1:8766"  # was 192.0.2.7:8766']),
+        ("127.0.0.1:9000", []),
+        ("off", []),
+    ],
+)
+def test_a_page_that_is_open_is_closed_where_people_are_left_out(
+    address: str, told: list[str]
+) -> None:
+    plan = SetupPlan.beside(Path("/etc/edge-agent/edge-agent.toml"), people=False)
+    _, changes = changed(f'[http]\naddress = "{address}"  # for us\n', plan)
+    assert [str(change) for change in changes if change.key == "http.address"] == told
+
+
 @pytest.mark.parametrize("text", ["[listen", "listen = 3"])
 def test_a_file_that_is_none_is_told(text: str) -> None:
     with pytest.raises(ConfigError, match=r"edge-agent\.toml"):

@@ -124,6 +124,19 @@ def test_a_page_that_was_left_on_loopback_stays_there(config: Path, again: tuple
     assert ("stays on loopback" in done.output) == bool(again)
 
 
+@pytest.mark.parametrize("again, answers", [(("--yes", "--no-page"), ""), ((), "\nn\n\n")])
+def test_a_page_that_was_open_is_closed_and_that_is_said(
+    config: Path, again: tuple[str, ...], answers: str
+) -> None:
+    assert setup(config, "--yes").exit_code == 0
+    assert parse(config.read_text(), "file").http.address == "0.0.0.0:8766"
+    done = setup(config, *again, answers=answers)
+    assert done.exit_code == 0, done.output
+    assert parse(config.read_text(), "file").http.address == "127.0.0.1:8766"
+    assert 'http.address = "127.0.0.1:8766"  # was 0.0.0.0:8766' in done.output
+    assert "http://127.0.0.1:8766, on this machine alone" in done.output
+
+
 def test_with_what_no_agent_could_start_the_file_stays_as_it_was(config: Path) -> None:
     config.write_text(f'[store]\npath = "{config}"\n')
     text = config.read_text()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from edge_agent.errors import ConfigError
+from edge_agent.extras import library_needed
 from edge_agent.forward import Sink, make_sink
 from edge_agent.store import Identity
 from tests.forward.support import inline, upstream
@@ -56,7 +58,7 @@ def test_a_library_that_is_missing_is_named_with_what_installs_it() -> None:
         [sys.executable, "-c", script], cwd=Path(__file__).parents[3], capture_output=True,
         text=True, check=False,
     )  # fmt: skip
-    assert 'pip install "trio-edge-agent[kafka]", found none' in done.stderr
+    assert f"{library_needed('kafka')}, found none" in done.stderr
 
 
 def test_lines_are_a_kind_of_their_own() -> None:
@@ -69,7 +71,7 @@ def test_a_library_that_is_missing_is_named_with_the_way_to_get_it(
     for name in [one for one in sys.modules if "sinks.postgres" in one]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(ConfigError, match=r'pip install "trio-edge-agent\[postgres\]"'):
+    with pytest.raises(ConfigError, match=re.escape(library_needed("postgres"))):
         made("postgresql://me@db/iot")
 
 

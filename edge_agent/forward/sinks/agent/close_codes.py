@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import ssl
-from typing import TypeVar
 
 import h11
 import trio
@@ -38,16 +37,6 @@ NETWORK_ERRORS = (
     UnicodeDecodeError,
 )
 _SHOWN = 200
-
-Failed = TypeVar("Failed", bound=Exception)
-
-
-def leaves(group: ExceptionGroup[Failed]) -> list[Failed]:
-    """Everything that failed together, however deep."""
-    found: list[Failed] = []
-    for error in group.exceptions:
-        found.extend(leaves(error) if isinstance(error, ExceptionGroup) else [error])
-    return found
 
 
 def most_telling(group: ExceptionGroup[Exception]) -> Exception:

@@ -29,6 +29,7 @@ import trio
 from edge_agent.columnar import needed
 from edge_agent.config import FileTable, Upstream
 from edge_agent.errors import ConfigError, NotColumnar, SinkRefused, SinkUnavailable
+from edge_agent.extras import library_needed
 from edge_agent.forward.keyed_sink import KeyedSink
 from edge_agent.forward.probing import ProbeStep
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
@@ -172,8 +173,7 @@ def make(parts: SinkParts) -> FileSink:
             needed()
         except NotColumnar:
             at = f"upstream {parts.upstream.name}: format"
-            expected = 'the library pyarrow: pip install "trio-edge-agent[arrow]"'
-            raise ConfigError(at, expected, "none") from None
+            raise ConfigError(at, library_needed("arrow"), "none") from None
     return FileSink(parts.upstream, parts.log, parts.identity)
 
 

@@ -1,0 +1,32 @@
+"""Errors that ended an attempt, so that nothing of the attempt lives on in them."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+Failed = TypeVar("Failed", bound=Exception)
+
+
+def leaves(group: ExceptionGroup[Failed]) -> list[Failed]:
+    """Everything that failed together, however deep; each `without_frames`."""
+    found: list[Failed] = []
+    for error in group.exceptions:
+        if isinstance(error, ExceptionGroup):
+            found += leaves(error)
+        else:
+            found.append(without_frames(error))
+    return found
+
+
+def without_frames(error: Failed) -> Failed:
+    """``error``, and what caused it, without tracebacks.
+
+    A function that raises an error of a variable of its own makes a circle: the error's traceback
+    holds the function's frame, which holds the error, and a batch of megabytes beside it, until
+    Python looks for circles. Whoever has told the error needs no traceback any more.
+    """
+    link: BaseException | None = error
+    while link is not None and link.__traceback__ is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error
