@@ -45,8 +45,8 @@ class NatsConnection:
         self.info = info
         self._stream, self._parser = stream, parser
         self._lock = trio.Lock()
-        self._inbox = b"_INBOX.%s." % secrets.token_hex(11).encode()
-        self._asked = 0
+        self._name, self._asked = secrets.token_hex(11).encode(), 0
+        self._inbox = b"_INBOX.%s." % self._name
         self._waiting: dict[bytes, _Waiting] = {}
         self._failure: SinkUnavailable | None = None
         self._closing = False
@@ -84,27 +84,31 @@ class NatsConnection:
             said = why(error) or "it was reset"
             raise self._failure or SinkUnavailable(f"the connection broke: {said}") from error
 
-    def expect(self) -> tuple[bytes, Callable[[], Awaitable[NatsMessage]]]:
-        """A subject for an answer, and what waits for it. Whoever calls sets the deadline.
+    def expect(
+        self, is_final: Callable[[NatsMessage], bool] = lambda _: True
+    ) -> tuple[bytes, Callable[[], Awaitable[NatsMessage]]]:
+        """A subject for an answer, and what waits for the first that is final. Whoever calls sets
+        the deadline. The subject ends with a name that no other connection gives; answers may come
+        to subjects below it.
 
         Raises (the wait):
             SinkUnavailable: the connection broke, or nobody listens there.
         """
         self._asked += 1
-        reply = self._inbox + b"%d" % self._asked
-        waiting = self._waiting[reply] = _Waiting()
+        name = b"%s%d" % (self._name, self._asked)
+        waiting = self._waiting[name] = _Waiting(is_final)
 
         async def answer() -> NatsMessage:
             try:
                 if self._failure is None:
                     await waiting.event.wait()
             finally:
-                self._waiting.pop(reply, None)
+                self._waiting.pop(name, None)
             if waiting.message is None:
                 raise self._failure or SinkUnavailable("the connection is closed")
             return waiting.message
 
-        return reply, answer
+        return self._inbox + name, answer
 
     async def ask(
         self, subject: bytes, payload: bytes = b"", headers: Sequence[tuple[str, str]] = ()
@@ -129,7 +133,7 @@ class NatsConnection:
         Raises:
             SinkUnavailable: it does not.
         """
-        inbox = subscribe(self._inbox + b"*", 1)
+        inbox = subscribe(self._inbox + b">", 1)
         await self.send(connect(facts) + inbox + PING)
         with trio.fail_after(patience):
             while True:
@@ -167,7 +171,9 @@ class NatsConnection:
 
     async def _hear(self, one: Said) -> None:
         if isinstance(one, NatsMessage):
-            if (waiting := self._waiting.get(one.subject)) is not None:
+            name = one.subject[len(self._inbox) :].partition(b".")[0]
+            waiting = self._waiting.get(name)
+            if waiting is not None and waiting.message is None and waiting.is_final(one):
                 waiting.message = one
                 waiting.event.set()
         elif isinstance(one, NatsPing):
@@ -186,8 +192,8 @@ class NatsConnection:
 class _Waiting:
     """For an answer."""
 
-    def __init__(self) -> None:
-        self.event = trio.Event()
+    def __init__(self, is_final: Callable[[NatsMessage], bool]) -> None:
+        self.event, self.is_final = trio.Event(), is_final
         self.message: NatsMessage | None = None
 
 
