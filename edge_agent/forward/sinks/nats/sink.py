@@ -35,7 +35,7 @@ from typing import Final
 import trio
 
 from edge_agent.config import NatsTable, servers_of
-from edge_agent.errors import SinkError, SinkUnavailable
+from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles
 from edge_agent.forward.keyed_sink import KeyedSink
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
@@ -66,7 +66,6 @@ from edge_agent.forward.sinks.nats.packing import (
     PackedBatch,
     PackedMessage,
     Subjects,
-    check_all_refused,
     pack,
     stream_subjects,
 )
@@ -199,7 +198,9 @@ class NatsSink(KeyedSink):
             has = self._has(batch)
             count, packed = await self._parts.run_blocking(self._pack, batch)
             if await self._publish_all(packed.messages, batch):
-                check_all_refused(packed.refused)
+                if packed.refused:
+                    first, reason = next(iter(packed.refused.items()))
+                    raise SinkRefused(f"record {first}: {reason}", "too_big", packed.refused)
                 return Acknowledged(batch.last, count, self._sent_bytes)
             with trio.fail_after(self._patience):
                 self._there = await self._look()

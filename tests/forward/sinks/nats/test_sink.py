@@ -203,8 +203,9 @@ async def test_a_record_that_is_too_large_is_named_and_the_others_are_stored(
             await (await courier.station.log.append(Entry(runs=(run,)))).wait()
             await courier.station.put(1, start=3)
             async with opened(courier) as sink:
-                with pytest.raises(SinkRefused) as caught:
+                with pytest.raises(SinkRefused, match="record 3: too large") as caught:
                     await sink.send(await whole(courier, 1, 4))
+                assert caught.value.code == "too_big"
                 assert list(caught.value.records) == [3]
             assert stored(server) == [0, 1, 3]
 
