@@ -215,6 +215,8 @@ def position_of(message: NatsMessage) -> InStream:
         headers = ""
     fields = dict(line.partition(":")[::2] for line in headers.split("\r\n"))
     parts, batch = fields.get(POSITION, "").split(), fields.get(BATCH, "").strip()
+    # It becomes part of a subject, and may be anybody's.
+    batch = batch if batch.isascii() and batch.isalnum() else ""
     there = InStream(answer.message.seq, subject=answer.message.subject, batch=batch)
     if len(parts) not in (4, 6) or not all(map(_is_number, parts[2:])):
         return there

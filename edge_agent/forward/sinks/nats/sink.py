@@ -12,14 +12,15 @@ The messages of a batch are sent in one go and acknowledged once, and there is n
 which later ones are stored. There are three ways (`ways_of`), the next where one is not offered:
 
 - A *fast batch* (NATS 2.14 and newer) is stored as it comes, and ends at the first message that is
-  missing or refused. What is left of one may come late, after we have looked; so the last message
-  names its batch, and whoever finds one there ends that first, and looks again. What it expects
-  keeps another out: of one log there is one batch that anything can be added to, the last one's.
+  missing or refused. What is left of one may come late, from a connection or a process that is no
+  more. So each message names its batch: whoever finds one in the last message ends that first, and
+  looks again. No other can be open, as none begins behind a message that it does not expect.
 - An *atomic batch* (2.12 and newer) is stored as a whole or not at all.
 - Otherwise each message waits for the acknowledgement of the one before.
 
-Measured with 100 records a message, 100 messages a batch, one server beside us: a fast batch takes
-0.45 of the time of an atomic one, 0.45 of the server's CPU time and 0.9 of ours.
+Measured with 100 records a message and the server beside us: in batches of 100 messages a fast one
+takes half of the time of an atomic one, 0.45 of the server's CPU time and 0.9 of ours; in batches
+of ten 0.25, 0.2 and 0.75.
 
 ``Nats-Msg-Id`` is the range of each message (EPOCH/LOG/FIRST-LAST), for streams from which
 consumers take the messages away, and so the position: there the duplicate window is what is left.

@@ -63,7 +63,14 @@ def test_the_last_message_says_what_the_stream_has() -> None:
 
 
 @pytest.mark.parametrize(
-    "headers", [b"", b"NATS/1.0\r\n\r\n", b"%s: e main x 1\r\n" % POSITION.encode(), b"\xff\x00"]
+    "headers",
+    [
+        b"",
+        b"NATS/1.0\r\n\r\n",
+        b"%s: e main x 1\r\n" % POSITION.encode(),
+        b"%s: a b\r\n" % BATCH.encode(),
+        b"\xff\x00",
+    ],
 )
 def test_a_message_of_somebody_else_says_only_that_it_is_there(headers: bytes) -> None:
     assert position_of(stored(headers)) == InStream(7)
