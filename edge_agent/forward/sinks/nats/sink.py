@@ -225,9 +225,8 @@ class NatsSink(KeyedSink):
         is_ours = (there.epoch, there.log) == (self._identity.epoch, batch.log)
         if batch.resent:
             return there.resent_upto if is_ours and there.resent == batch.resent else 0
-        return (
-            there.upto if is_ours and there.moves >= batch.moves and not batch.out_of_order else 0
-        )
+        is_ours = is_ours and there.moves >= batch.moves and not batch.out_of_order
+        return there.upto if is_ours else 0
 
     async def _publish_all(self, messages: Sequence[PackedMessage], batch: Batch) -> bool:
         """False where it is to be looked again: the stream's last message was not the one that was
@@ -332,13 +331,12 @@ class NatsSink(KeyedSink):
         except trio.TooSlowError as error:
             text = f"no answer within {self._patience:g} s"
             raise SinkUnavailable(text, cut=self._sent_bytes > 0) from error
-        except NETWORK_ERRORS as error:
-            if is_out_of_date(error) and not self._parts.clock.read().synced:
+        except Exception as error:
+            if not isinstance(error, NETWORK_ERRORS):
+                logger.exception("an unexpected error on the way to %s", self._upstream.name)
+            elif is_out_of_date(error) and not self._parts.clock.read().synced:
                 text = "waiting for the clock: by it the server's certificate is not valid"
                 raise SinkUnavailable(text, until_clock_set=True, obstacle="here") from error
-            raise SinkUnavailable(why(error) or type(error).__name__) from error
-        except Exception as error:
-            logger.exception("an unexpected error on the way to %s", self._upstream.name)
             raise SinkUnavailable(why(error) or type(error).__name__) from error
 
 
