@@ -72,7 +72,7 @@ def _has_one_more() -> AbstractContextManager[Any]:
 
 
 def _leaves_open() -> AbstractContextManager[Any]:
-    async def left(self: NatsSink, subject: bytes, batch: bytes) -> None:
+    async def left(self: NatsSink, subject: str, batch: str) -> None:
         await trio.lowlevel.checkpoint()
 
     return patch.object(NatsSink, "_end", left)

@@ -49,7 +49,7 @@ _FAST_SINCE: Final = [2, 14]
 #: Above the number of any message of ours.
 _BEYOND: Final = 1_000_000
 _TOO_BIG: Final = 10054
-_BUSY: Final = 10210
+_BUSY: Final = frozenset((10167, 10210))
 #: Of a person's making: no JetStream for this account, a stream that is none of ours to change.
 _FOR_A_PERSON: Final = frozenset((10035, 10039, 10052, 10058, 10065, 10076, 10109))
 
@@ -167,9 +167,11 @@ def fast_reply(inbox: bytes, number: int, *, is_last: bool) -> bytes:
     return b"%s.500.fail.%d.%d.$FI" % (inbox, number, operation)
 
 
-def fast_end(inbox: bytes) -> bytes:
-    """The same for a message that is not stored, and ends the batch as it is."""
-    return b"%s.500.fail.%d.3.$FI" % (inbox, _BEYOND)
+def fast_end(inbox: bytes, batch: bytes) -> bytes:
+    """The same for a word that is not stored and ends a batch as it is, or learns that there is no
+    such: it asks for messages that are still to come, so that some are missing.
+    """
+    return b"%s.%s.500.fail.%d.4.$FI" % (inbox, batch, _BEYOND)
 
 
 def is_final(message: NatsMessage) -> bool:
@@ -232,7 +234,7 @@ def refusal_of(error: ApiError) -> SinkError:
     if error.err_code == _TOO_BIG:
         return SinkRefused(said, "too_big")
     slow = error.err_code in _FOR_A_PERSON
-    wait = 1.0 if error.err_code == _BUSY else None
+    wait = 1.0 if error.err_code in _BUSY else None
     return SinkUnavailable(said, slow=slow, retry_after=wait, obstacle="there")
 
 

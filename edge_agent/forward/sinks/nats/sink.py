@@ -181,17 +181,22 @@ class NatsSink(KeyedSink):
             there = position_of(answer)
             if there.batch in ("", ended) or not self._config.allow_batched:
                 return there
-            await self._end(there.subject.encode(), there.batch.encode())
+            await self._end(there.subject, there.batch)
             ended = there.batch
 
-    async def _end(self, subject: bytes, batch: bytes) -> None:
-        """Let a fast batch end. That may go without an answer; a batch that never was has one."""
+    async def _end(self, subject: str, batch: str) -> None:
+        """Let a fast batch end.
+
+        Raises:
+            SinkUnavailable: the server had no time, or no room, for that.
+        """
         connection = self._live()
         reply, answer = connection.expect()
-        inbox = reply.rpartition(b".")[0]
-        ends = [fast_end(b"%s.%s" % (inbox, batch)), fast_end(reply)]
-        await connection.send(b"".join(publish(subject, b"", (), end) for end in ends))
-        await answer()
+        end = fast_end(reply, batch.encode())
+        await connection.send(publish(subject.encode(), b"", (), end))
+        error = ack_of(await answer(), subject).error
+        if error is not None and error.err_code != UNKNOWN_BATCH:
+            raise refusal_of(error)
 
     async def _send(self, batch: Batch) -> Acknowledged:
         self._sent_bytes = looks = 0

@@ -89,6 +89,8 @@ def test_refusals_are_sorted_by_what_can_be_done() -> None:
     assert isinstance(off, SinkUnavailable) and off.slow
     busy = refusal_of(ApiError(429, 10210, "too many inflight"))
     assert isinstance(busy, SinkUnavailable) and busy.retry_after == 1.0
+    dropped = refusal_of(ApiError(429, 10167, "too many requests"))
+    assert isinstance(dropped, SinkUnavailable) and dropped.retry_after == 1.0
 
 
 @given(st.binary(max_size=60) | st.text().map(str.encode) | st.sampled_from([b"[" * 9999, b"{}"]))
@@ -122,7 +124,7 @@ def test_a_fast_batch_is_told_by_where_its_answers_go() -> None:
     assert fast_reply(b"_INBOX.a.b1", 1, is_last=False) == b"_INBOX.a.b1.500.fail.1.0.$FI"
     assert fast_reply(b"_INBOX.a.b1", 2, is_last=False) == b"_INBOX.a.b1.500.fail.2.1.$FI"
     assert fast_reply(b"_INBOX.a.b1", 3, is_last=True) == b"_INBOX.a.b1.500.fail.3.2.$FI"
-    assert fast_end(b"_INBOX.a.b1") == b"_INBOX.a.b1.500.fail.1000000.3.$FI"
+    assert fast_end(b"_INBOX.a.c2", b"b1") == b"_INBOX.a.c2.b1.500.fail.1000000.4.$FI"
     flow = [{"type": "ack", "seq": 0, "msgs": 5}, {"type": "gap", "last_seq": 1, "seq": 3}]
     assert not any(is_final(NatsMessage(b"r", msgspec.json.encode(one))) for one in flow)
     assert is_final(answer({"stream": "E", "seq": 5})) and is_final(NatsMessage(b"r", b"", 503))
