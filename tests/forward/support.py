@@ -18,8 +18,9 @@ from msgspec import structs
 from edge_agent.clock import Clock
 from edge_agent.commit import Committer, GroupLimits
 from edge_agent.config import Limits, Listen, Upstream
+from edge_agent.dial import dial_tcp
 from edge_agent.errors import SinkError
-from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed
+from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
 from edge_agent.live import Live
 from edge_agent.log import Log
 from edge_agent.metrics import Metrics
@@ -169,6 +170,11 @@ def upstream(url: str, **more: Any) -> Upstream:
     """An upstream without patience, so that real sockets need no waiting."""
     defaults: dict[str, Any] = {"batch_age": 0.0, "backoff_base": 0.01, "backoff_max": 0.02}
     return Upstream(url=url, **{"name": "hub", **defaults, **more})
+
+
+def parts_for(station: Station, given: Upstream) -> SinkParts:
+    """What a sink of the station's log ``main`` is made of."""
+    return SinkParts(given, "main", station.log.identity, station.clock, inline, dial_tcp)
 
 
 @dataclass

@@ -15,7 +15,7 @@ from edge_agent.errors import SinkUnavailable
 from edge_agent.forward.progress_stream import socket_of, unacknowledged_bytes
 from edge_agent.forward.sinks.http.sink import HttpSink
 from tests.forward.sinks.http.test_sink import batch_of
-from tests.forward.support import Station, inline, running_station, upstream
+from tests.forward.support import Station, parts_for, running_station, upstream
 
 TIMEOUT_S = 30.0
 Serve = Callable[[trio.SocketStream], Awaitable[None]]
@@ -43,7 +43,7 @@ async def serving(serve: Serve) -> AsyncIterator[str]:
 
 def sink_for(station: Station, url: str) -> HttpSink:
     config = upstream(url, timeout=TIMEOUT_S, compression="none")
-    return HttpSink(config, identity=station.log.identity, clock=station.clock, run_blocking=inline)
+    return HttpSink(parts_for(station, config))
 
 
 async def test_what_the_other_side_has_not_confirmed_is_seen_in_the_kernel() -> None:

@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 from unittest.mock import patch
 
+import trio
+
 from edge_agent.config import InfluxTable
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward.sink import Acknowledged, Batch
@@ -15,7 +17,7 @@ from edge_agent.forward.sinks.http.sink import HttpSink
 from edge_agent.forward.sinks.influx.sink import InfluxSink
 from edge_agent.forward.sinks.mqtt.sink import MqttSink
 from edge_agent.forward.sinks.nats.sink import NatsSink
-from tests.model.cuts.servers import InfluxServer, JetStream, Server
+from tests.model.cuts.servers import InfluxServer, JetStream, Published, Server
 from tests.model.cuts.world import Result, simulate
 
 #: Among so many seeds a control has to show.
@@ -26,7 +28,7 @@ Planted = tuple[str, Callable[[], AbstractContextManager[Any]], Callable[[], Ser
 class _TellsNothing(JetStream):
     """A stream that does not say what it has; the window in which ids are known is all there is."""
 
-    def _publish(self, batch: list[tuple[str, dict[str, str], bytes, bytes]]) -> dict[str, Any]:
+    def _publish(self, batch: list[Published]) -> dict[str, Any]:
         batch[0][1]["Nats-Expected-Last-Subject-Sequence"] = str(self._last.get(batch[0][0], 0))
         return super()._publish(batch)
 
@@ -69,10 +71,18 @@ def _has_one_more() -> AbstractContextManager[Any]:
     return patch.object(NatsSink, "_has", one_more)
 
 
+def _leaves_open() -> AbstractContextManager[Any]:
+    async def left(self: NatsSink, subject: str, batch: str) -> None:
+        await trio.lowlevel.checkpoint()
+
+    return patch.object(NatsSink, "_end", left)
+
+
 #: Name to the kind of server, what is planted, and a server of its own where it needs one.
 CONTROLS: Final[dict[str, Planted]] = {
     "nats sends what the stream has": ("nats", _has_nothing, _TellsNothing),
     "nats takes one too many for there": ("nats", _has_one_more, None),
+    "nats leaves a fast batch open": ("nats, fast", _leaves_open, None),
     "influx times are not unique": ("influx", nullcontext, _SameTimes),
     "influx gives up a batch": ("influx", _hopeful(InfluxSink), None),
     "http keys change": ("http", _other_keys, None),

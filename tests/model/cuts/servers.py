@@ -18,6 +18,10 @@ from tests.model.cuts.wire import Connection
 #: How long JetStream knows an id again, by default.
 WINDOW_S = 120.0
 STREAM = "EDGE"
+#: How long it waits for the next message of a fast batch.
+BATCH_S = 10.0
+#: Subject, headers, payload, headers as they came, where the answer goes.
+Published = tuple[str, dict[str, str], bytes, bytes, bytes]
 
 
 class Server(Protocol):
@@ -115,15 +119,22 @@ class InfluxServer(_Http):
 
 class JetStream:
     """One stream: messages with headers, numbers by subject, ids that are known for a while, and
-    batches that are stored as a whole or not at all, where it takes any.
+    batches that are stored as a whole or not at all, where it takes any; or as they come, until one
+    is missing or refused, and then no id is known for any time.
     """
 
     url = "nats://far:4222"
     once = True
 
-    def __init__(self, *, atomic: bool = True) -> None:
-        self.options: dict[str, Any] = {}
-        self._atomic = atomic
+    def __init__(self, *, atomic: bool = True, fast: bool = False) -> None:
+        from edge_agent.config import NatsTable
+
+        #: Several messages a batch, where that makes a difference.
+        self.options: dict[str, Any] = {"nats": NatsTable(message_records=1)} if fast else {}
+        self._atomic, self._fast = atomic, fast
+        #: Of each fast batch that is not at its end: how many messages it has, the number of the
+        #: last one in the stream, and when that came.
+        self._open: dict[bytes, tuple[int, int, float]] = {}
         self._stored: list[tuple[str, bytes, bytes]] = []
         self._last: dict[str, int] = {}
         self._ids: dict[str, float] = {}
@@ -132,7 +143,7 @@ class JetStream:
         info = {"version": "2.15.0", "max_payload": 1 << 20, "headers": True}
         await connection.stream.send_all(b"INFO " + json.dumps(info).encode() + b"\r\n")
         buffer = b""
-        batch: list[tuple[str, dict[str, str], bytes, bytes]] = []
+        batch: list[Published] = []
         while True:
             line, found, rest = buffer.partition(b"\r\n")
             words = line.split()
@@ -152,9 +163,20 @@ class JetStream:
                     said = _message(reply, self._api(subject, payload))
                     await connection.stream.send_all(said)
                     continue
-                one = (subject, _headers(payload[:head]), payload[head:], payload[:head])
+                headers = _headers(payload[:head])
+                one = (subject, headers, payload[head:], payload[:head], reply)
                 batch.append(one)
-                if reply:
+                if _is_fast(reply):
+                    # Some of them arrive together, and meet the same.
+                    if connection.wire.dice.random() < 0.6 and reply.split(b".")[-2] in b"01":
+                        continue
+                    some, batch = batch, []
+
+                    def add(some: Any = some) -> bytes:
+                        return b"".join(self.add(each) for each in some)
+
+                    await connection.answer(add, 0.5)
+                elif reply:
                     whole, batch = batch, []
 
                     def take(whole: Any = whole, reply: bytes = reply) -> bytes:
@@ -164,29 +186,54 @@ class JetStream:
 
     def _api(self, subject: str, question: bytes) -> dict[str, Any]:
         if ".STREAM.INFO." in subject:
-            return {"config": {"subjects": ["edge.*.*"], "allow_atomic": self._atomic}}
+            return {"config": {"allow_atomic": self._atomic, "allow_batched": self._fast}}
         seq = self._last.get(json.loads(question)["last_by_subj"], 0)
         if not seq:
             return _error(10037)
-        return {"message": {"seq": seq, "hdrs": b64encode(self._stored[seq - 1][2]).decode()}}
+        subject, _, raw = self._stored[seq - 1]
+        return {"message": {"subject": subject, "seq": seq, "hdrs": b64encode(raw).decode()}}
 
-    def _publish(self, batch: list[tuple[str, dict[str, str], bytes, bytes]]) -> dict[str, Any]:
-        subject, first, _, _ = batch[0]
+    def _publish(self, batch: list[Published]) -> dict[str, Any]:
+        subject, first, *_ = batch[0]
         now = trio.current_time()
         if len(batch) > 1 and not self._atomic:
             return _error(10174)
         if int(first["Nats-Expected-Last-Subject-Sequence"]) != self._last.get(subject, 0):
             return _error(10071)
-        ids = [headers["Nats-Msg-Id"] for _, headers, _, _ in batch]
+        ids = [headers["Nats-Msg-Id"] for _, headers, *_ in batch]
         if any(now - self._ids.get(one, -WINDOW_S) < WINDOW_S for one in ids):
             if len(batch) > 1:
                 return _error(10201)
             return {"stream": STREAM, "seq": self._last.get(subject, 0), "duplicate": True}
-        for name, (_, _, payload, raw) in zip(ids, batch, strict=True):
-            self._stored.append((subject, payload, raw))
-            self._last[subject] = len(self._stored)
+        for name, one in zip(ids, batch, strict=True):
+            self._store(one)
             self._ids[name] = now
         return {"stream": STREAM, "seq": len(self._stored)}
+
+    def add(self, one: Published) -> bytes:
+        """The answers to a message of a fast batch."""
+        subject, headers, _, _, reply = one
+        batch, number, operation = (reply.split(b".")[at] for at in (-6, -3, -2))
+        now = trio.current_time()
+        has, seq, since = self._open.pop(batch, (0, 0, now))
+        if int(number) != has + 1 or now - since > BATCH_S:
+            # It ends here, or was unknown.
+            known = has and now - since <= BATCH_S
+            return _message(reply, _batch_ack(batch, has, seq) if known else _error(10208))
+        expected = headers.get("Nats-Expected-Last-Subject-Sequence", "")
+        if expected and int(expected) != self._last.get(subject, 0):
+            return _message(reply, _error(10071))
+        self._store(one)
+        has, seq = has + 1, len(self._stored)
+        if operation == b"2":
+            return _message(reply, _batch_ack(batch, has, seq))
+        self._open[batch] = (has, seq, now)
+        return _message(reply, {"type": "ack", "seq": 0, "msgs": 500}) if has == 1 else b""
+
+    def _store(self, one: Published) -> None:
+        subject, _, payload, raw, _ = one
+        self._stored.append((subject, payload, raw))
+        self._last[subject] = len(self._stored)
 
     def held(self) -> Counter[int]:
         lines = (line for _, payload, _ in self._stored for line in payload.splitlines())
@@ -234,6 +281,7 @@ class MqttBroker:
 
 SERVERS: dict[str, Callable[[], Server]] = {
     "nats": JetStream,
+    "nats, fast": lambda: JetStream(fast=True),
     "nats, one by one": lambda: JetStream(atomic=False),
     "influx": InfluxServer,
     "http": HttpServer,
@@ -258,6 +306,14 @@ def _packet(data: bytes) -> tuple[tuple[int, bytes] | None, bytes]:
 def _message(reply: bytes, said: dict[str, Any]) -> bytes:
     payload = json.dumps(said).encode()
     return b"MSG %s 1 %d\r\n%s\r\n" % (reply, len(payload), payload)
+
+
+def _is_fast(reply: bytes) -> bool:
+    return reply.endswith(b".$FI")
+
+
+def _batch_ack(batch: bytes, count: int, seq: int) -> dict[str, Any]:
+    return {"stream": STREAM, "seq": seq, "batch": batch.decode(), "count": count}
 
 
 def _headers(raw: bytes) -> dict[str, str]:

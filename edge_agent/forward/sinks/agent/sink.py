@@ -20,10 +20,6 @@ from dataclasses import replace
 import trio
 from msgspec import msgpack, structs
 
-from edge_agent.clock import Clock
-from edge_agent.commit import RunBlocking
-from edge_agent.config import Upstream
-from edge_agent.dial import Dial
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles
 from edge_agent.forward.sink import (
@@ -54,7 +50,6 @@ from edge_agent.forward.sinks.agent.resume import (
     source_name,
 )
 from edge_agent.session import Window
-from edge_agent.store import Identity
 from edge_agent.stream_names import compile_patterns
 from edge_agent.wire import FORWARD_MESSAGE_BYTES
 
@@ -80,28 +75,18 @@ class WebSocketSink:
         news: clock notes to tell; None tells none.
     """
 
-    def __init__(
-        self,
-        upstream: Upstream,
-        log: str,
-        *,
-        identity: Identity,
-        dial: Dial,
-        clock: Clock,
-        run_blocking: RunBlocking,
-        news: ClockNews | None = None,
-    ) -> None:
-        self._upstream, self._log, self._identity = upstream, log, identity
-        self._dial, self._clock, self._run_blocking = dial, clock, run_blocking
-        self._matches = compile_patterns(upstream.streams)
-        self._files = CredentialFiles(upstream)
+    def __init__(self, parts: SinkParts) -> None:
+        self._upstream, self._log, self._identity = parts.upstream, parts.log, parts.identity
+        self._dial, self._clock, self._news = parts.dial, parts.clock, parts.news
+        self._run_blocking = parts.run_blocking
+        self._matches = compile_patterns(parts.upstream.streams)
+        self._files = CredentialFiles(parts.upstream)
         self._link: AgentConnection | None = None
         self._part: Part = "live"
         self._packer = Packer()
         # Packing and sending are one step, or messages would overtake one another.
         self._sending = trio.Lock()
         self._held_back = trio.Event()
-        self._news = news
         #: Connections in a row that broke with something sent and nothing acknowledged.
         self._fruitless = 0
         self._state: HubState | None = None
@@ -257,12 +242,4 @@ class WebSocketSink:
 
 def make(parts: SinkParts) -> WebSocketSink:
     """The sink of a ``ws`` or ``wss`` upstream."""
-    return WebSocketSink(
-        parts.upstream,
-        parts.log,
-        identity=parts.identity,
-        dial=parts.dial,
-        clock=parts.clock,
-        run_blocking=parts.run_blocking,
-        news=parts.news,
-    )
+    return WebSocketSink(parts)

@@ -37,7 +37,6 @@ from edge_agent.forward.sinks.file.folder import opened_folder, remove_oldest, w
 from edge_agent.forward.sinks.file.forms import encode_file, packed_suffix
 from edge_agent.forward.sinks.file.lines import carried
 from edge_agent.forward.sinks.file.names import FileName, parse_name
-from edge_agent.store import Identity
 from edge_agent.stream_names import compile_patterns
 
 T = TypeVar("T")
@@ -48,8 +47,9 @@ _PROBE = "edge-agent-probe"
 class FileSink(KeyedSink):
     """One log's files in one folder; see the module's docstring."""
 
-    def __init__(self, upstream: Upstream, log: str, identity: Identity) -> None:
-        self._upstream, self._log, self._identity = upstream, log, identity
+    def __init__(self, parts: SinkParts) -> None:
+        upstream = self._upstream = parts.upstream
+        self._log, self._identity = parts.log, parts.identity
         self._folder = folder_of(upstream)
         self._table = upstream.file or FileTable()
         self._matches = compile_patterns(upstream.streams)
@@ -174,7 +174,7 @@ def make(parts: SinkParts) -> FileSink:
         except NotColumnar:
             at = f"upstream {parts.upstream.name}: format"
             raise ConfigError(at, library_needed("arrow"), "none") from None
-    return FileSink(parts.upstream, parts.log, parts.identity)
+    return FileSink(parts)
 
 
 async def probe(parts: SinkParts, size: int) -> list[ProbeStep]:

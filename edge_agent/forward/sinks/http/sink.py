@@ -23,15 +23,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Self
 
 import trio
 
 from edge_agent import __version__
-from edge_agent.clock import Clock
-from edge_agent.commit import RunBlocking
-from edge_agent.config import HttpTable, Upstream
-from edge_agent.dial import Dial, dial_tcp
+from edge_agent.config import HttpTable
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles, Credentials
 from edge_agent.forward.keyed_sink import KeyedSink, given_up
@@ -55,7 +51,6 @@ from edge_agent.forward.sinks.http.templates import Templates
 from edge_agent.forward.tls_clock import waits_for_clock
 from edge_agent.printable import why
 from edge_agent.record import Record
-from edge_agent.store import Identity
 from edge_agent.stream_names import compile_patterns
 
 #: A longer answer is judged in a thread: a result for each of 10,000 records takes a quarter of a
@@ -75,34 +70,16 @@ class HttpSink(KeyedSink):
         dial: opens byte streams.
     """
 
-    def __init__(
-        self,
-        upstream: Upstream,
-        *,
-        identity: Identity,
-        clock: Clock,
-        run_blocking: RunBlocking,
-        dial: Dial = dial_tcp,
-    ) -> None:
-        self._upstream, self._identity = upstream, identity
-        self._clock, self._run_blocking, self._dial = clock, run_blocking, dial
+    def __init__(self, parts: SinkParts) -> None:
+        upstream = self._upstream = parts.upstream
+        self._identity, self._clock, self._dial = parts.identity, parts.clock, parts.dial
+        self._run_blocking = parts.run_blocking
         self._matches: Callable[[str], bool] = compile_patterns(upstream.streams)
         self._files = CredentialFiles(upstream)
         self._form = upstream.http or HttpTable()
         self._templates = Templates.of(upstream.http, upstream.format)
         self._connection: HttpClientConnection | None = None
         self._part: Part = "live"
-
-    @classmethod
-    def of(cls, parts: SinkParts) -> Self:
-        """One of this kind."""
-        return cls(
-            parts.upstream,
-            identity=parts.identity,
-            clock=parts.clock,
-            run_blocking=parts.run_blocking,
-            dial=parts.dial,
-        )
 
     async def open(self, nursery: trio.Nursery, resume: LaneResume) -> Resumed:
         """Nothing to agree on: go on behind the floor. The connection is made by `send`."""
@@ -289,7 +266,7 @@ class HttpSink(KeyedSink):
 
 def make(parts: SinkParts) -> HttpSink:
     """The sink of an ``http`` or ``https`` upstream."""
-    return HttpSink.of(parts)
+    return HttpSink(parts)
 
 
 async def probe(parts: SinkParts, size: int) -> list[ProbeStep]:

@@ -16,7 +16,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import trio
@@ -68,8 +68,8 @@ class _SoFar:
 class InfluxSink(HttpSink):
     """One log's lines to one database; the arguments are those of `HttpSink`."""
 
-    def __init__(self, *args: Any, **more: Any) -> None:
-        super().__init__(*args, **more)
+    def __init__(self, parts: SinkParts) -> None:
+        super().__init__(parts)
         self._table = self._upstream.influx or InfluxTable()
         self._unit_ns = unit_ns(self._upstream.url)
         self._lines = LineRenderer(self._table, self._identity.agent_id, self._unit_ns)
@@ -196,4 +196,4 @@ def unit_ns(url: str) -> int:
 
 def make(parts: SinkParts) -> InfluxSink:
     """The sink of an ``http`` or ``https`` upstream with ``format = "line"``."""
-    return InfluxSink.of(parts)
+    return InfluxSink(parts)

@@ -19,10 +19,7 @@ from collections.abc import Callable
 
 import trio
 
-from edge_agent.clock import Clock
-from edge_agent.commit import RunBlocking
-from edge_agent.config import Upstream
-from edge_agent.dial import Dial, dial_tcp
+from edge_agent.dial import Dial
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles, Credentials, read_secret
 from edge_agent.forward.keyed_sink import KeyedSink, given_up
@@ -58,21 +55,13 @@ class MqttSink(KeyedSink):
         dial: opens byte streams.
     """
 
-    def __init__(
-        self,
-        upstream: Upstream,
-        log: str,
-        *,
-        identity: Identity,
-        clock: Clock,
-        run_blocking: RunBlocking,
-        dial: Dial = dial_tcp,
-    ) -> None:
-        self._upstream, self._log, self._identity = upstream, log, identity
-        self._clock, self._run_blocking, self._dial = clock, run_blocking, dial
-        self._matches: Callable[[str], bool] = compile_patterns(upstream.streams)
-        self._files = CredentialFiles(upstream)
-        self._begin_as(identity)
+    def __init__(self, parts: SinkParts) -> None:
+        self._upstream, self._log, self._identity = parts.upstream, parts.log, parts.identity
+        self._clock, self._dial = parts.clock, parts.dial
+        self._run_blocking = parts.run_blocking
+        self._matches: Callable[[str], bool] = compile_patterns(parts.upstream.streams)
+        self._files = CredentialFiles(parts.upstream)
+        self._begin_as(parts.identity)
         self._nursery: trio.Nursery | None = None
         self._connection: MqttConnection | None = None
         # One at a time: a batch, or what is sent between two of them.
@@ -271,11 +260,4 @@ def _hung_up_after(delivery: Delivery, error: SinkUnavailable) -> SinkUnavailabl
 
 def make(parts: SinkParts) -> MqttSink:
     """The sink of an ``mqtt`` or ``mqtts`` upstream."""
-    return MqttSink(
-        parts.upstream,
-        parts.log,
-        identity=parts.identity,
-        clock=parts.clock,
-        run_blocking=parts.run_blocking,
-        dial=parts.dial,
-    )
+    return MqttSink(parts)

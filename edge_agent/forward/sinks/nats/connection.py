@@ -24,6 +24,7 @@ from edge_agent.forward.sinks.nats.protocol import (
     NatsMessage,
     NatsParser,
     NatsPing,
+    NatsPong,
     NatsRefusal,
     Said,
     connect,
@@ -41,12 +42,12 @@ NETWORK_ERRORS: Final = (OSError, trio.BrokenResourceError, trio.ClosedResourceE
 class NatsConnection:
     """See the module. Made by `open_nats`."""
 
-    def __init__(self, stream: trio.abc.Stream, parser: NatsParser, info: NatsInfo) -> None:
-        self.info = info
-        self._stream, self._parser = stream, parser
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self.info = NatsInfo()
+        self._stream, self._parser = stream, NatsParser()
         self._lock = trio.Lock()
-        self._inbox = b"_INBOX.%s." % secrets.token_hex(11).encode()
-        self._asked = 0
+        self._name, self._asked = secrets.token_hex(11).encode(), 0
+        self._inbox = b"_INBOX.%s." % self._name
         self._waiting: dict[bytes, _Waiting] = {}
         self._failure: SinkUnavailable | None = None
         self._closing = False
@@ -84,27 +85,31 @@ class NatsConnection:
             said = why(error) or "it was reset"
             raise self._failure or SinkUnavailable(f"the connection broke: {said}") from error
 
-    def expect(self) -> tuple[bytes, Callable[[], Awaitable[NatsMessage]]]:
-        """A subject for an answer, and what waits for it. Whoever calls sets the deadline.
+    def expect(
+        self, is_final: Callable[[NatsMessage], bool] = lambda _: True
+    ) -> tuple[bytes, Callable[[], Awaitable[NatsMessage]]]:
+        """A subject for an answer, and what waits for the first that is final. Whoever calls sets
+        the deadline. The subject ends with a name that no other connection gives; answers may come
+        to subjects below it.
 
         Raises (the wait):
             SinkUnavailable: the connection broke, or nobody listens there.
         """
         self._asked += 1
-        reply = self._inbox + b"%d" % self._asked
-        waiting = self._waiting[reply] = _Waiting()
+        name = b"%s%d" % (self._name, self._asked)
+        waiting = self._waiting[name] = _Waiting(is_final)
 
         async def answer() -> NatsMessage:
             try:
                 if self._failure is None:
                     await waiting.event.wait()
             finally:
-                self._waiting.pop(reply, None)
+                self._waiting.pop(name, None)
             if waiting.message is None:
                 raise self._failure or SinkUnavailable("the connection is closed")
             return waiting.message
 
-        return reply, answer
+        return self._inbox + name, answer
 
     async def ask(
         self, subject: bytes, payload: bytes = b"", headers: Sequence[tuple[str, str]] = ()
@@ -123,30 +128,41 @@ class NatsConnection:
         self._closing = True
         await trio.aclose_forcefully(self._stream)
 
-    async def introduce(self, facts: dict[str, object], patience: float) -> None:
-        """Say who we are, and wait until the server has taken it.
+    async def introduce(self, host: str, credentials: Credentials, user: str | None) -> None:
+        """Hear who the server is, say who we are, and wait until it has taken that.
 
         Raises:
-            SinkUnavailable: it does not.
+            OSError: no TLS.
+            SinkUnavailable: it is none for us, or does not take us.
         """
-        inbox = subscribe(self._inbox + b"*", 1)
-        await self.send(connect(facts) + inbox + PING)
-        with trio.fail_after(patience):
-            while True:
-                for one in self._parsed(await self._stream.receive_some(_RECEIVE_BYTES)):
-                    if isinstance(one, NatsRefusal):
-                        raise _refused(one)
-                    if isinstance(one, NatsPing):
-                        await self.send(PONG)
-                    elif not isinstance(one, (NatsInfo, NatsMessage)):
-                        return
+        await self._until(NatsInfo)
+        if credentials.tls is not None:
+            # The server waits for the handshake; nothing of it can have been read yet.
+            self._stream = await secure(self._stream, host, credentials.tls)
+            self._parser = NatsParser()
+        elif self.info.tls_required:
+            raise SinkUnavailable("the server wants TLS: nats+tls://", slow=True)
+        if not self.info.headers:
+            text = f"NATS {self.info.version} knows no headers; JetStream needs 2.2"
+            raise SinkUnavailable(printable(text), slow=True, obstacle="there")
+        facts = _facts(credentials, user)
+        await self.send(connect(facts) + subscribe(self._inbox + b">", 1) + PING)
+        await self._until(NatsPong)
+
+    async def _until(self, kind: type[Said]) -> None:
+        is_heard = False
+        while not is_heard:
+            said = self._parsed(await self._stream.receive_some(_RECEIVE_BYTES))
+            for one in said:
+                await self._hear(one)
+                is_heard = is_heard or isinstance(one, kind)
 
     async def _read(self, patience: float) -> None:
         is_asked = False
         while True:
-            data: bytes | None = None
+            data: bytes | bytearray | None = None
             with trio.move_on_after(patience):
-                data = bytes(await self._stream.receive_some(_RECEIVE_BYTES))
+                data = await self._stream.receive_some(_RECEIVE_BYTES)
             if data is None:
                 if is_asked:
                     raise SinkUnavailable(f"the server says nothing for {2 * patience:g} s")
@@ -159,7 +175,8 @@ class NatsConnection:
 
     def _parsed(self, data: bytes | bytearray) -> list[Said]:
         if not data:
-            raise SinkUnavailable("the server closed the connection")
+            when = "" if self.info.version else " before its first word"
+            raise SinkUnavailable(f"the server closed the connection{when}")
         try:
             return self._parser.feed(bytes(data))
         except ProtocolError as error:
@@ -167,7 +184,9 @@ class NatsConnection:
 
     async def _hear(self, one: Said) -> None:
         if isinstance(one, NatsMessage):
-            if (waiting := self._waiting.get(one.subject)) is not None:
+            name = one.subject[len(self._inbox) :].partition(b".")[0]
+            waiting = self._waiting.get(name)
+            if waiting is not None and waiting.message is None and waiting.is_final(one):
                 waiting.message = one
                 waiting.event.set()
         elif isinstance(one, NatsPing):
@@ -175,7 +194,9 @@ class NatsConnection:
         elif isinstance(one, NatsInfo):
             self.info = one
         elif isinstance(one, NatsRefusal):
-            raise _refused(one)
+            slow = any(word in one.reason.lower() for word in _FOR_A_PERSON)
+            text = f"the server says: {printable(one.reason[:300])}"
+            raise SinkUnavailable(text, slow=slow, obstacle="there")
 
     def _fail(self, error: SinkUnavailable) -> None:
         self._failure = self._failure or error
@@ -186,8 +207,8 @@ class NatsConnection:
 class _Waiting:
     """For an answer."""
 
-    def __init__(self) -> None:
-        self.event = trio.Event()
+    def __init__(self, is_final: Callable[[NatsMessage], bool]) -> None:
+        self.event, self.is_final = trio.Event(), is_final
         self.message: NatsMessage | None = None
 
 
@@ -207,40 +228,13 @@ async def open_nats(
     """
     host, port = server
     with trio.fail_after(patience):
-        stream = await dial(host, port, None)
+        connection = NatsConnection(await dial(host, port, None))
         try:
-            parser = NatsParser()
-            info = await _first_words(stream, parser)
-            if credentials.tls is not None:
-                # The server waits for the handshake; nothing of it can have been read yet.
-                stream = await secure(stream, host, credentials.tls)
-            elif info.tls_required:
-                raise SinkUnavailable("the server wants TLS: nats+tls://", slow=True)
-            if not info.headers:
-                text = f"NATS {info.version} knows no headers; JetStream needs 2.2"
-                raise SinkUnavailable(printable(text), slow=True, obstacle="there")
-            connection = NatsConnection(stream, parser, info)
-            await connection.introduce(_facts(credentials, user), patience)
+            await connection.introduce(host, credentials, user)
         except BaseException:
-            await trio.aclose_forcefully(stream)
+            await connection.aclose()
             raise
     return connection
-
-
-async def _first_words(stream: trio.abc.Stream, parser: NatsParser) -> NatsInfo:
-    while True:
-        data = bytes(await stream.receive_some(_RECEIVE_BYTES))
-        if not data:
-            raise SinkUnavailable("the server closed the connection before its first word")
-        try:
-            said = parser.feed(data)
-        except ProtocolError as error:
-            raise SinkUnavailable(printable(error.message), obstacle="there") from error
-        for one in said:
-            if isinstance(one, NatsInfo):
-                return one
-            if isinstance(one, NatsRefusal):
-                raise _refused(one)
 
 
 def _facts(credentials: Credentials, user: str | None) -> dict[str, object]:
@@ -254,9 +248,3 @@ def _facts(credentials: Credentials, user: str | None) -> dict[str, object]:
     if user is not None:
         facts["user"], facts["pass"] = user, credentials.password or ""
     return facts
-
-
-def _refused(refusal: NatsRefusal) -> SinkUnavailable:
-    slow = any(word in refusal.reason.lower() for word in _FOR_A_PERSON)
-    text = f"the server says: {printable(refusal.reason[:300])}"
-    return SinkUnavailable(text, slow=slow, obstacle="there")

@@ -8,12 +8,20 @@ so that the last message under a log's subject tells what the stream has of it, 
 lost: `position_of` reads that. ``MOVES`` counts how often a person moved the floor, as what is sent
 again by order must not be taken for what is there. ``RESENT`` is the newest order that something
 was sent once more for (`edge_agent.forward.resend`), and how far that one has come.
+
+A message that came in a fast batch has the name of that in a header, too (`BATCH`). What is asked
+of a fast batch stands where the answer is to go (NATS' ADR-50, "fast ingest")::
+
+    INBOX.NAME.FLOW.fail.NUMBER.OPERATION.$FI
+
+Its messages are stored as they come. ``fail`` ends it where one is missing or refused, so that what
+is stored of it has no hole.
 """
 
 from __future__ import annotations
 
 from base64 import b64decode
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -23,15 +31,25 @@ from edge_agent.forward.sinks.nats.protocol import NatsMessage
 from edge_agent.printable import printable
 
 _T = TypeVar("_T")
+#: How messages that belong together are published; see `ways_of`.
+Way = Literal["fast", "atomic", "single"]
 POSITION: Final = "Edge-Agent-Position"
+BATCH: Final = "Edge-Agent-Batch"
 NO_MESSAGE: Final = 10037
 NO_STREAM: Final = 10059
 #: Somebody, perhaps we over an earlier connection, has published under the subject meanwhile.
 WRONG_LAST: Final = 10071
-#: The stream, or the server, takes no atomic batches, or not this one.
-NOT_ATOMIC: Final = frozenset((10174, 10175, 10176, 10177, 10179, 10199, 10200, 10201))
+#: The server knows nothing of the fast batch, or no more: it was started anew, or waited too long.
+UNKNOWN_BATCH: Final = 10208
+#: The stream, or the server, takes no batches of this kind, or not this one.
+NO_BATCH: Final = frozenset(
+    (10174, 10175, 10176, 10177, 10179, 10199, 10200, 10201, 10205, 10206, 10207, 10211)
+)
+_FAST_SINCE: Final = [2, 14]
+#: Above the number of any message of ours.
+_BEYOND: Final = 1_000_000
 _TOO_BIG: Final = 10054
-_BUSY: Final = frozenset((10210, 10211))
+_BUSY: Final = frozenset((10167, 10210))
 #: Of a person's making: no JetStream for this account, a stream that is none of ours to change.
 _FOR_A_PERSON: Final = frozenset((10035, 10039, 10052, 10058, 10065, 10076, 10109))
 
@@ -45,11 +63,15 @@ class ApiError(msgspec.Struct, frozen=True):
 
 
 class PubAck(msgspec.Struct, frozen=True):
-    """Whether a message, or with it all of its batch, is stored, and under which number."""
+    """Whether a message, or with it its batch, is stored, and under which number; ``count``
+    messages of a batch.
+    """
 
     stream: str = ""
     seq: int = 0
     duplicate: bool = False
+    batch: str = ""
+    count: int = 0
     error: ApiError | None = None
 
 
@@ -58,7 +80,9 @@ class StreamConfig(msgspec.Struct, frozen=True):
 
     subjects: list[str] = []
     max_msg_size: int = -1
+    num_replicas: int = 1
     allow_atomic: bool = False
+    allow_batched: bool = False
 
 
 class StreamAnswer(msgspec.Struct, frozen=True):
@@ -69,6 +93,7 @@ class StreamAnswer(msgspec.Struct, frozen=True):
 
 
 class _Stored(msgspec.Struct, frozen=True):
+    subject: str = ""
     seq: int = 0
     hdrs: str = ""
 
@@ -80,7 +105,7 @@ class _MessageAnswer(msgspec.Struct, frozen=True):
 
 class InStream(NamedTuple):
     """What a stream has of a log: the number of the last message under its subject, 0 for none, and
-    what that one says of the log.
+    what that one says of the log; ``batch`` is the fast one that it came with.
     """
 
     seq: int = 0
@@ -90,6 +115,8 @@ class InStream(NamedTuple):
     upto: int = 0
     resent: int = 0
     resent_upto: int = 0
+    subject: str = ""
+    batch: str = ""
 
     def header(self) -> str:
         """As the next message says it."""
@@ -97,8 +124,10 @@ class InStream(NamedTuple):
         return f"{self.epoch} {self.log} {self.moves} {self.upto}{resent}"
 
 
-def stream_to_make(table: NatsTable, subjects: list[str]) -> bytes:
-    """The question that makes a stream."""
+def stream_to_make(table: NatsTable, subjects: list[str], version: str) -> bytes:
+    """The question that makes a stream; a server of another ``version`` refuses what it does not
+    know.
+    """
     wanted: dict[str, Any] = {
         "name": table.stream,
         "subjects": subjects,
@@ -107,11 +136,47 @@ def stream_to_make(table: NatsTable, subjects: list[str]) -> bytes:
         "allow_atomic": True,
         "allow_direct": True,
     }
+    if _numbers(version) >= _FAST_SINCE:
+        wanted["allow_batched"] = True
     if table.max_bytes is not None:
         wanted["max_bytes"] = int(table.max_bytes)
     if table.max_age is not None:
         wanted["max_age"] = int(table.max_age * 1_000_000_000)
     return msgspec.json.encode(wanted)
+
+
+def ways_of(config: StreamConfig) -> list[Way]:
+    """How messages may be published into a stream, the best first.
+
+    A fast batch costs a server half of what an atomic one does, where it keeps the only copy: that
+    it stages on its disk first. With replicas there is little between them, and what is known of a
+    fast batch may differ from one leader to the next; an atomic one is stored, or is not.
+    """
+    fast = config.allow_batched and config.num_replicas == 1
+    offered: dict[Way, bool] = {"fast": fast, "atomic": config.allow_atomic, "single": True}
+    return [way for way, is_offered in offered.items() if is_offered]
+
+
+def fast_reply(inbox: bytes, number: int, *, is_last: bool) -> bytes:
+    """Where answers to a message of a fast batch go; ``inbox`` ends with the batch's name.
+
+    The most seldom acknowledgements are asked for, and not waited for: what we have under way is no
+    more than one of our batches.
+    """
+    operation = 2 if is_last else int(number > 1)
+    return b"%s.500.fail.%d.%d.$FI" % (inbox, number, operation)
+
+
+def fast_end(inbox: bytes, batch: bytes) -> bytes:
+    """The same for a word that is not stored and ends a batch as it is, or learns that there is no
+    such: it asks for messages that are still to come, so that some are missing.
+    """
+    return b"%s.%s.500.fail.%d.4.$FI" % (inbox, batch, _BEYOND)
+
+
+def is_final(message: NatsMessage) -> bool:
+    """Whether an answer is more than a word of a fast batch's flow."""
+    return not message.payload.startswith(b'{"type":')
 
 
 def stream_of(message: NatsMessage) -> StreamAnswer:
@@ -150,12 +215,17 @@ def position_of(message: NatsMessage) -> InStream:
         headers = b64decode(answer.message.hdrs, validate=True).decode("utf-8", "replace")
     except ValueError:
         headers = ""
-    for line in headers.split("\r\n"):
-        name, _, value = line.partition(":")
-        parts = value.split()
-        if name == POSITION and len(parts) in (4, 6) and all(map(_is_number, parts[2:])):
-            return InStream(answer.message.seq, parts[0], parts[1], *map(int, parts[2:]))
-    return InStream(answer.message.seq)
+    fields = dict(line.partition(":")[::2] for line in headers.split("\r\n"))
+    parts, batch = fields.get(POSITION, "").split(), fields.get(BATCH, "").strip()
+    # It becomes part of a subject, and may be anybody's.
+    batch = batch if batch.isascii() and batch.isalnum() else ""
+    there = InStream(answer.message.seq, subject=answer.message.subject, batch=batch)
+    if len(parts) not in (4, 6) or not all(map(_is_number, parts[2:])):
+        return there
+    moves, upto, resent, resent_upto = [*map(int, parts[2:]), 0, 0][:4]
+    return there._replace(
+        epoch=parts[0], log=parts[1], moves=moves, upto=upto, resent=resent, resent_upto=resent_upto
+    )
 
 
 def refusal_of(error: ApiError) -> SinkError:
@@ -170,6 +240,11 @@ def refusal_of(error: ApiError) -> SinkError:
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 20
+
+
+def _numbers(version: str) -> list[int]:
+    """Of its beginning."""
+    return [int(part) if _is_number(part) else 0 for part in version.split(".")[:2]]
 
 
 def _read(message: NatsMessage, kind: type[_T]) -> _T:

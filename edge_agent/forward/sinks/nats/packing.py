@@ -8,7 +8,7 @@ of a log is a number of the log (``jetstream.py``), not of messages.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from typing import NamedTuple
@@ -101,18 +101,6 @@ def pack(
     return packed
 
 
-def check_all_refused(refused: Mapping[int, str]) -> None:
-    """Records that are too large are told once all others are stored.
-
-    Raises:
-        SinkRefused: where there are any.
-    """
-    if refused:
-        count = f"{len(refused)} records are" if len(refused) > 1 else "a record is"
-        text = f"{count} too large for a message: {next(iter(refused.values()))}"
-        raise SinkRefused(text, "too_big", records=refused)
-
-
 def _pack_part(
     packed: PackedBatch,
     part: Sequence[RenderedRecord],
@@ -129,7 +117,9 @@ def _pack_part(
         first, last = part[0].seq, part[-1].seq
         packed.messages.append(PackedMessage(subject, payload, first, last, last))
     elif len(part) == 1:
-        packed.refused[part[0].seq] = f"{len(payload)} bytes, and {most} fit"
+        packed.refused[part[0].seq] = (
+            f"too large for a message: {len(payload)} bytes, and {most} fit"
+        )
     else:
         middle = len(part) // 2
         for half in (part[:middle], part[middle:]):

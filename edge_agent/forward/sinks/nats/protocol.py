@@ -32,7 +32,6 @@ class NatsInfo(msgspec.Struct, frozen=True):
     max_payload: int = 1024 * 1024
     headers: bool = False
     tls_required: bool = False
-    tls_available: bool = False
 
 
 class NatsMessage(NamedTuple):

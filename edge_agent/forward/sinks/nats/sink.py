@@ -8,10 +8,19 @@ Two things make it once, over any outage, and without a clock of the server's:
   the last one under the subject; a message of an earlier connection that comes late changes that,
   and what follows is refused until we have looked again.
 
-The messages of a batch are one *atomic batch* of JetStream's (NATS 2.12 and newer): sent in one go,
-stored together or not at all, acknowledged once. So there is never a hole behind which later
-messages are stored, whichever server falls over meanwhile. Where a stream or server takes none,
-each message waits for the acknowledgement of the one before.
+The messages of a batch are sent in one go and acknowledged once, and there is never a hole behind
+which later ones are stored. There are three ways (`ways_of`), the next where one is not offered:
+
+- A *fast batch* (NATS 2.14 and newer) is stored as it comes, and ends at the first message that is
+  missing or refused. What is left of one may come late, from a connection or a process that is no
+  more. So each message names its batch: whoever finds one in the last message ends that first, and
+  looks again. No other can be open, as none begins behind a message that it does not expect.
+- An *atomic batch* (2.12 and newer) is stored as a whole or not at all.
+- Otherwise each message waits for the acknowledgement of the one before.
+
+Measured with 100 records a message and the server beside us: in batches of 100 messages a fast one
+takes half of the time of an atomic one, 0.45 of the server's CPU time and 0.9 of ours; in batches
+of ten 0.25, 0.2 and 0.75.
 
 ``Nats-Msg-Id`` is the range of each message (EPOCH/LOG/FIRST-LAST), for streams from which
 consumers take the messages away, and so the position: there the duplicate window is what is left.
@@ -20,7 +29,6 @@ consumers take the messages away, and so the position: there the duplicate windo
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
@@ -28,31 +36,37 @@ from typing import Final
 import trio
 
 from edge_agent.config import NatsTable, servers_of
-from edge_agent.errors import SinkError, SinkUnavailable
+from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles
 from edge_agent.forward.keyed_sink import KeyedSink
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
 from edge_agent.forward.sinks.http.body import rendered_batch
 from edge_agent.forward.sinks.nats.connection import NETWORK_ERRORS, NatsConnection, open_nats
 from edge_agent.forward.sinks.nats.jetstream import (
+    BATCH,
+    NO_BATCH,
     NO_STREAM,
-    NOT_ATOMIC,
     POSITION,
+    UNKNOWN_BATCH,
     WRONG_LAST,
     InStream,
     PubAck,
     StreamConfig,
+    Way,
     ack_of,
+    fast_end,
+    fast_reply,
+    is_final,
     position_of,
     refusal_of,
     stream_of,
     stream_to_make,
+    ways_of,
 )
 from edge_agent.forward.sinks.nats.packing import (
     PackedBatch,
     PackedMessage,
     Subjects,
-    check_all_refused,
     pack,
     stream_subjects,
 )
@@ -64,8 +78,8 @@ from edge_agent.stream_names import compile_patterns
 logger = logging.getLogger(__name__)
 
 PORT: Final = 4222
-#: JetStream takes no more messages in one atomic batch.
-ATOMIC_MAX: Final = 1000
+#: JetStream takes no more messages in one atomic batch; and so many are under way of a fast one.
+BATCH_MAX: Final = 1000
 #: What our headers may take of a message's largest size.
 _HEADERS_BYTES: Final = 2048
 #: So often somebody else may publish under our subject while we look.
@@ -87,7 +101,6 @@ class NatsSink(KeyedSink):
         self._files = CredentialFiles(parts.upstream)
         self._servers = servers_of(parts.upstream.url, PORT)
         self._connection: NatsConnection | None = None
-        self._atomic = True
         self._config = StreamConfig()
         self._there = InStream()
         #: Of the batch that is being sent.
@@ -109,7 +122,6 @@ class NatsSink(KeyedSink):
             with trio.fail_after(self._patience):
                 self._config = await self._agree()
                 self._there = await self._look()
-        self._atomic = self._config.allow_atomic
         return Resumed(resume.floor + 1)
 
     async def send(self, batch: Batch) -> Acknowledged:
@@ -154,27 +166,52 @@ class NatsSink(KeyedSink):
             if not table.create:
                 text = f"there is no stream {table.stream}, and nats.create is false"
                 raise SinkUnavailable(text, slow=True, obstacle="there")
-            question = stream_to_make(table, stream_subjects(table.subject))
+            version = self._live().info.version
+            question = stream_to_make(table, stream_subjects(table.subject), version)
             answer = stream_of(await self._ask(f"$JS.API.STREAM.CREATE.{table.stream}", question))
         if answer.error is not None:
             raise refusal_of(answer.error)
         return answer.config
 
     async def _look(self) -> InStream:
-        """What the stream has of the log."""
-        question = b'{"last_by_subj":"%s"}' % self._subjects.filter.encode()
-        answer = await self._ask(f"$JS.API.STREAM.MSG.GET.{self._table.stream}", question)
-        return position_of(answer)
+        """What the stream has of the log, once no fast batch can add to it."""
+        question, ended = b'{"last_by_subj":"%s"}' % self._subjects.filter.encode(), ""
+        while True:
+            answer = await self._ask(f"$JS.API.STREAM.MSG.GET.{self._table.stream}", question)
+            there = position_of(answer)
+            if there.batch in ("", ended) or not self._config.allow_batched:
+                return there
+            await self._end(there.subject, there.batch)
+            ended = there.batch
+
+    async def _end(self, subject: str, batch: str) -> None:
+        """Let a fast batch end.
+
+        Raises:
+            SinkUnavailable: the server had no time, or no room, for that.
+        """
+        connection = self._live()
+        reply, answer = connection.expect()
+        end = fast_end(reply, batch.encode())
+        await connection.send(publish(subject.encode(), b"", (), end))
+        error = ack_of(await answer(), subject).error
+        if error is not None and error.err_code != UNKNOWN_BATCH:
+            raise refusal_of(error)
 
     async def _send(self, batch: Batch) -> Acknowledged:
-        self._sent_bytes = 0
-        for _ in range(_LOOKS_MAX):
+        self._sent_bytes = looks = 0
+        while looks < _LOOKS_MAX:
+            has = self._has(batch)
             count, packed = await self._parts.run_blocking(self._pack, batch)
             if await self._publish_all(packed.messages, batch):
-                check_all_refused(packed.refused)
+                if packed.refused:
+                    first, reason = next(iter(packed.refused.items()))
+                    raise SinkRefused(f"record {first}: {reason}", "too_big", packed.refused)
                 return Acknowledged(batch.last, count, self._sent_bytes)
             with trio.fail_after(self._patience):
                 self._there = await self._look()
+            # On a slow way a fast batch may end again and again, and be a bit further each time.
+            looks = 0 if self._has(batch) > has else looks + 1
         raise SinkUnavailable(f"somebody else publishes under {self._subjects.filter}", slow=True)
 
     def _pack(self, batch: Batch) -> tuple[int, PackedBatch]:
@@ -193,48 +230,53 @@ class NatsSink(KeyedSink):
         is_ours = (there.epoch, there.log) == (self._identity.epoch, batch.log)
         if batch.resent:
             return there.resent_upto if is_ours and there.resent == batch.resent else 0
-        return (
-            there.upto if is_ours and there.moves >= batch.moves and not batch.out_of_order else 0
-        )
+        is_ours = is_ours and there.moves >= batch.moves and not batch.out_of_order
+        return there.upto if is_ours else 0
 
     async def _publish_all(self, messages: Sequence[PackedMessage], batch: Batch) -> bool:
-        """False where the stream's last message was not the one that was expected."""
-        at = 0
+        """False where it is to be looked again: the stream's last message was not the one that was
+        expected, or a fast batch is at its end.
+        """
+        at, ways = 0, ways_of(self._config)
         while at < len(messages):
-            part = messages[at : at + (ATOMIC_MAX if self._atomic else 1)]
-            ack = await self._publish(part, batch)
+            part = messages[at : at + (BATCH_MAX if ways[0] != "single" else 1)]
+            ack = await self._publish(part, batch, ways[0] if len(part) > 1 else "single")
             error = ack.error
-            if error is not None and error.err_code == WRONG_LAST:
+            if error is not None and error.err_code in (WRONG_LAST, UNKNOWN_BATCH):
                 return False
-            if error is not None and error.err_code in NOT_ATOMIC and self._atomic:
-                self._atomic = False
+            if error is not None and error.err_code in NO_BATCH and len(ways) > 1:
+                del ways[0]
                 continue
             if error is not None:
                 raise refusal_of(error)
             if ack.stream != self._table.stream:
                 text = f"{part[0].subject} belongs to the stream {ack.stream}"
                 raise SinkUnavailable(text, slow=True, obstacle="there")
+            # A fast batch may have ended before its end: why, the next one is told.
+            count = min(ack.count, len(part)) if ack.batch else len(part)
+            if not count:
+                return False
             # A duplicate's number is not the last one's: whoever took that away was quicker.
             seq = self._there.seq if ack.duplicate else ack.seq
-            self._there = self._after(part[-1], batch)._replace(seq=seq)
-            at += len(part)
-        self._atomic = self._config.allow_atomic
+            self._there = self._after(part[count - 1], batch)._replace(seq=seq)
+            at += count
         return True
 
-    async def _publish(self, messages: Sequence[PackedMessage], batch: Batch) -> PubAck:
+    async def _publish(self, messages: Sequence[PackedMessage], batch: Batch, way: Way) -> PubAck:
         """Publish what belongs together, and wait for its acknowledgement."""
-        connection = self._connection
-        if connection is None:
-            raise SinkUnavailable("there is no connection")
-        reply, answer = connection.expect()
-        name, variant, pieces, size = secrets.token_hex(11), batch.variant, [b""], 0
+        connection = self._live()
+        reply, answer = connection.expect(is_final)
+        name, variant, pieces, size = reply.rpartition(b".")[2].decode(), batch.variant, [b""], 0
         for n, message in enumerate(messages, 1):
             headers = self._headers(message, batch, variant, is_first=n == 1)
             is_last = n == len(messages)
-            if len(messages) > 1:
+            to = reply if is_last else b""
+            if way == "fast":
+                headers.append((BATCH, name))
+                to = fast_reply(reply, n, is_last=is_last)
+            elif way == "atomic":
                 headers += [("Nats-Batch-Id", name), ("Nats-Batch-Sequence", f"{n}")]
                 headers += [("Nats-Batch-Commit", "1")] * is_last
-            to = reply if is_last else b""
             pieces.append(publish(message.subject.encode(), message.payload, headers, to))
             size += len(pieces[-1])
             if is_last or size >= _PIECE_BYTES:
@@ -267,12 +309,16 @@ class NatsSink(KeyedSink):
             return known._replace(resent=batch.resent, resent_upto=message.upto)
         if batch.out_of_order:
             return there
-        resent = there[5:] if (there.epoch, there.log) == ours else ()
+        resent = there[5:7] if (there.epoch, there.log) == ours else ()
         return InStream(0, *ours, batch.moves, message.upto, *resent)
 
     async def _ask(self, subject: str, question: bytes = b"") -> NatsMessage:
-        assert self._connection is not None
-        return await self._connection.ask(subject.encode(), question)
+        return await self._live().ask(subject.encode(), question)
+
+    def _live(self) -> NatsConnection:
+        if self._connection is None:
+            raise SinkUnavailable("there is no connection")
+        return self._connection
 
     @contextmanager
     def _border(self) -> Iterator[None]:
@@ -290,13 +336,12 @@ class NatsSink(KeyedSink):
         except trio.TooSlowError as error:
             text = f"no answer within {self._patience:g} s"
             raise SinkUnavailable(text, cut=self._sent_bytes > 0) from error
-        except NETWORK_ERRORS as error:
-            if is_out_of_date(error) and not self._parts.clock.read().synced:
+        except Exception as error:
+            if not isinstance(error, NETWORK_ERRORS):
+                logger.exception("an unexpected error on the way to %s", self._upstream.name)
+            elif is_out_of_date(error) and not self._parts.clock.read().synced:
                 text = "waiting for the clock: by it the server's certificate is not valid"
                 raise SinkUnavailable(text, until_clock_set=True, obstacle="here") from error
-            raise SinkUnavailable(why(error) or type(error).__name__) from error
-        except Exception as error:
-            logger.exception("an unexpected error on the way to %s", self._upstream.name)
             raise SinkUnavailable(why(error) or type(error).__name__) from error
 
 

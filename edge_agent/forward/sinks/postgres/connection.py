@@ -7,7 +7,7 @@ be cancelled. Whatever goes wrong is a `PostgresError`, or an OSError where ther
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -19,6 +19,7 @@ from psycopg.waiting import Ready, Wait
 from edge_agent.forward.progress_stream import queued_bytes
 
 T = TypeVar("T")
+W = TypeVar("W")
 
 _PIECE_BYTES: Final = 64 * 1024
 _GOOD: Final = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COPY_IN)
@@ -94,7 +95,8 @@ class PostgresConnection:
         await trio.lowlevel.checkpoint()
 
     async def _drive(self, generator: Generator[Wait, Ready, T]) -> T:
-        return await _driven(generator, self._pgconn.socket, self._timeout)
+        fd, timeout = self._pgconn.socket, self._timeout
+        return await _driven(generator, lambda wait: ready_while_moving(fd, wait, timeout))
 
 
 async def connect(parameters: dict[str, Any], host: str, timeout: float) -> PostgresConnection:
@@ -111,23 +113,15 @@ async def connect(parameters: dict[str, Any], host: str, timeout: float) -> Post
         addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
         hosts = {"host": ",".join([host] * len(addresses)), "hostaddr": ",".join(addresses)}
         generator = generators.connect(make_conninfo(**parameters, **hosts))
-        try:
-            fd, wait = next(generator)
-            while True:
-                fd, wait = generator.send(await _ready(fd, wait))
-        except StopIteration as ended:
-            return PostgresConnection(ended.value, timeout)
-        except psycopg.Error as error:
-            raise _said(error) from error
-        finally:
-            generator.close()
+        # Its socket is another one for each address.
+        return PostgresConnection(await _driven(generator, lambda it: _ready(*it)), timeout)
 
 
-async def _driven(generator: Generator[Wait, Ready, T], fd: int, timeout: float) -> T:
+async def _driven(generator: Generator[W, Ready, T], ready: Callable[[W], Awaitable[Ready]]) -> T:
     try:
         wait = next(generator)
         while True:
-            wait = generator.send(await ready_while_moving(fd, wait, timeout))
+            wait = generator.send(await ready(wait))
     except StopIteration as ended:
         value: T = ended.value
         return value
@@ -178,8 +172,8 @@ async def _ready(fd: int, wait: Wait) -> Ready:
 def _raise_for(result: pq.abc.PGresult) -> None:
     if result.status not in _GOOD:
         message = _text(result.error_field(_FIELD.MESSAGE_PRIMARY)) or "an unknown error"
-        more = (_text(result.error_field(one)) for one in (_FIELD.MESSAGE_DETAIL,))
-        words = "; ".join((message, *filter(None, more)))
+        detail = _text(result.error_field(_FIELD.MESSAGE_DETAIL))
+        words = f"{message}; {detail}" if detail else message
         raise PostgresError(words, _text(result.error_field(_FIELD.SQLSTATE)) or "")
 
 

@@ -19,7 +19,7 @@ from edge_agent.commit.committer import LAZY_SECONDS
 from edge_agent.config import Upstream
 from edge_agent.errors import SinkUnavailable
 from edge_agent.forward import Forwarder, make_sink
-from edge_agent.forward.sink import LaneResume
+from edge_agent.forward.sink import LaneResume, SinkParts
 from edge_agent.forward.sinks.agent.resume import moved
 from edge_agent.forward.sinks.agent.sink import EMPTY_S, WebSocketSink
 from edge_agent.store import Block, Entry, Gap, Numbering, Position
@@ -415,14 +415,8 @@ async def test_a_closed_sink_says_so() -> None:
     from edge_agent.store import Identity
     from tests.manual_clock import ManualClock
 
-    sink = WebSocketSink(
-        upstream("ws://hub/forward"),
-        "main",
-        identity=Identity("0", "e0", "a1", 0),
-        dial=dial,
-        clock=ManualClock(),
-        run_blocking=inline,
-    )
+    identity, given = Identity("0", "e0", "a1", 0), upstream("ws://hub/forward")
+    sink = WebSocketSink(SinkParts(given, "main", identity, ManualClock(), inline, dial))
     await sink.aclose()
     with pytest.raises(SinkUnavailable, match="closed"):
         await sink.settle(0)

@@ -19,13 +19,13 @@ from edge_agent.forward.sinks.file import sink as sink_module
 from edge_agent.forward.sinks.file.names import parse_name
 from edge_agent.forward.sinks.file.sink import FileSink, folder_of, make, probe
 from tests.forward.sinks.file.side import lines_in
-from tests.forward.support import Station, inline, running_station, until, upstream
+from tests.forward.support import Station, inline, parts_for, running_station, until, upstream
 from tests.patience import PATIENCE_S
 
 
 def sink_in(station: Station, folder: Path, **more: Any) -> FileSink:
     folder.mkdir(exist_ok=True)
-    return FileSink(upstream(folder.as_uri(), **more), "main", station.log.identity)
+    return FileSink(parts_for(station, upstream(folder.as_uri(), **more)))
 
 
 async def batch_of(station: Station, first: int, last: int, **more: Any) -> Batch:

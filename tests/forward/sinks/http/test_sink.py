@@ -32,6 +32,7 @@ from tests.forward.support import (
     Station,
     inline,
     make_run,
+    parts_for,
     running_station,
     until,
     upstream,
@@ -47,8 +48,7 @@ else:
 
 
 def sink_for(station: Station, url: str, **more: Any) -> HttpSink:
-    config = upstream(url, **more)
-    return HttpSink(config, identity=station.log.identity, clock=station.clock, run_blocking=inline)
+    return HttpSink(parts_for(station, upstream(url, **more)))
 
 
 async def batch_of(station: Station, first: int = 1, last: int | None = None) -> Batch:

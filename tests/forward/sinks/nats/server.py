@@ -90,7 +90,8 @@ class Reader:
         self._sock = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
         self._parser = NatsParser()
         facts: dict[str, object] = {"verbose": False, "headers": True, "no_responders": True, **who}
-        self._sock.sendall(connect(facts) + subscribe(b"_INBOX.reader", 1))
+        inboxes = subscribe(b"_INBOX.reader", 1) + subscribe(b"_INBOX.reader.>", 2)
+        self._sock.sendall(connect(facts) + inboxes)
 
     def close(self) -> None:
         self._sock.close()
@@ -101,9 +102,17 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def say(self, data: bytes) -> bytes:
+        """As it is; the payload of the first answer."""
+        self._sock.sendall(data)
+        return next(self._heard()).payload
+
     def messages(self, subject: str, question: object) -> Iterator[NatsMessage]:
         body = json.dumps(question).encode()
         self._sock.sendall(publish(subject.encode(), body, (), b"_INBOX.reader"))
+        yield from self._heard()
+
+    def _heard(self) -> Iterator[NatsMessage]:
         while True:
             data = self._sock.recv(1 << 20)
             assert data, "the server closed the connection"

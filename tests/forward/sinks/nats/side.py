@@ -9,6 +9,7 @@ from typing import Any
 
 import trio
 
+from edge_agent.config import NatsTable
 from tests.forward.contract import FarSide
 from tests.forward.sinks.nats.server import NatsServer, Reader, nats_server
 
@@ -21,7 +22,8 @@ class NatsSide:
     is_once = True
 
     def __init__(self, server: NatsServer, way: Way) -> None:
-        self.options: dict[str, Any] = {}
+        #: A batch of some records is several messages.
+        self.options: dict[str, Any] = {"nats": NatsTable(message_records=2)}
         self.url = ""
         self._server, self._way = server, way
 

@@ -3,22 +3,30 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from edge_agent.config import Duration, NatsTable, Size
 from edge_agent.errors import SinkRefused, SinkUnavailable
 from edge_agent.forward.sinks.nats.jetstream import (
+    BATCH,
     POSITION,
     ApiError,
     InStream,
     PubAck,
+    StreamConfig,
     ack_of,
+    fast_end,
+    fast_reply,
+    is_final,
     position_of,
     refusal_of,
     stream_of,
     stream_to_make,
+    ways_of,
 )
 from edge_agent.forward.sinks.nats.protocol import NatsMessage
 
@@ -32,7 +40,8 @@ def stored(headers: bytes) -> NatsMessage:
 
 
 def test_an_acknowledgement_says_where_it_is_stored() -> None:
-    assert ack_of(answer({"stream": "E", "seq": 5, "batch": "b"}), "s") == PubAck("E", 5)
+    said = {"stream": "E", "seq": 5, "batch": "b", "count": 3}
+    assert ack_of(answer(said), "s") == PubAck("E", 5, batch="b", count=3)
     assert ack_of(answer({"stream": "E", "seq": 5, "duplicate": True}), "s").duplicate
     error = ack_of(answer({"error": {"code": 400, "err_code": 10071, "description": "x"}}), "s")
     assert error.error == ApiError(400, 10071, "x")
@@ -49,10 +58,19 @@ def test_the_last_message_says_what_the_stream_has() -> None:
     there = InStream(7, "e0", "main", 2, 4711)
     header = f"NATS/1.0\r\nNats-Msg-Id: x\r\n{POSITION}: {there.header()}\r\n\r\n"
     assert position_of(stored(header.encode())) == there
+    more = header.replace("\r\n\r\n", f"\r\n{BATCH}: b1\r\n\r\n")
+    assert position_of(stored(more.encode())) == there._replace(batch="b1")
 
 
 @pytest.mark.parametrize(
-    "headers", [b"", b"NATS/1.0\r\n\r\n", b"%s: e main x 1\r\n" % POSITION.encode(), b"\xff\x00"]
+    "headers",
+    [
+        b"",
+        b"NATS/1.0\r\n\r\n",
+        b"%s: e main x 1\r\n" % POSITION.encode(),
+        b"%s: a b\r\n" % BATCH.encode(),
+        b"\xff\x00",
+    ],
 )
 def test_a_message_of_somebody_else_says_only_that_it_is_there(headers: bytes) -> None:
     assert position_of(stored(headers)) == InStream(7)
@@ -71,6 +89,8 @@ def test_refusals_are_sorted_by_what_can_be_done() -> None:
     assert isinstance(off, SinkUnavailable) and off.slow
     busy = refusal_of(ApiError(429, 10210, "too many inflight"))
     assert isinstance(busy, SinkUnavailable) and busy.retry_after == 1.0
+    dropped = refusal_of(ApiError(429, 10167, "too many requests"))
+    assert isinstance(dropped, SinkUnavailable) and dropped.retry_after == 1.0
 
 
 @given(st.binary(max_size=60) | st.text().map(str.encode) | st.sampled_from([b"[" * 9999, b"{}"]))
@@ -84,7 +104,27 @@ def test_an_answer_that_is_none_keeps_everything(payload: bytes) -> None:
 
 def test_a_stream_is_made_as_the_table_says() -> None:
     table = NatsTable(replicas=3, max_bytes=Size(2**30), max_age=Duration(60))
-    assert json.loads(stream_to_make(table, ["edge.*.*"])) == {
+    wanted = {
         "name": "EDGE", "subjects": ["edge.*.*"], "storage": "file", "num_replicas": 3,
         "allow_atomic": True, "allow_direct": True, "max_bytes": 2**30, "max_age": 60 * 10**9,
     }  # fmt: skip
+    assert json.loads(stream_to_make(table, ["edge.*.*"], "2.13.9")) == wanted
+    newer = wanted | {"allow_batched": True}
+    assert json.loads(stream_to_make(table, ["edge.*.*"], "2.14.0-RC.1")) == newer
+
+
+def test_the_best_way_that_a_stream_offers_is_taken_first() -> None:
+    both = StreamConfig(allow_atomic=True, allow_batched=True)
+    assert ways_of(both) == ["fast", "atomic", "single"]
+    assert ways_of(structs.replace(both, num_replicas=3)) == ["atomic", "single"]
+    assert ways_of(StreamConfig()) == ["single"]
+
+
+def test_a_fast_batch_is_told_by_where_its_answers_go() -> None:
+    assert fast_reply(b"_INBOX.a.b1", 1, is_last=False) == b"_INBOX.a.b1.500.fail.1.0.$FI"
+    assert fast_reply(b"_INBOX.a.b1", 2, is_last=False) == b"_INBOX.a.b1.500.fail.2.1.$FI"
+    assert fast_reply(b"_INBOX.a.b1", 3, is_last=True) == b"_INBOX.a.b1.500.fail.3.2.$FI"
+    assert fast_end(b"_INBOX.a.c2", b"b1") == b"_INBOX.a.c2.b1.500.fail.1000000.4.$FI"
+    flow = [{"type": "ack", "seq": 0, "msgs": 5}, {"type": "gap", "last_seq": 1, "seq": 3}]
+    assert not any(is_final(NatsMessage(b"r", msgspec.json.encode(one))) for one in flow)
+    assert is_final(answer({"stream": "E", "seq": 5})) and is_final(NatsMessage(b"r", b"", 503))

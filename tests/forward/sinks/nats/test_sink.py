@@ -4,6 +4,7 @@ sinks promise."""
 from __future__ import annotations
 
 import random
+from base64 import b64decode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -20,6 +21,8 @@ from edge_agent.config import NatsTable, Upstream
 from edge_agent.errors import SinkRefused, SinkUnavailable
 from edge_agent.forward.lane import Lane
 from edge_agent.forward.sink import Batch, LaneResume
+from edge_agent.forward.sinks.nats.jetstream import BATCH, POSITION, InStream, fast_reply
+from edge_agent.forward.sinks.nats.protocol import publish
 from edge_agent.forward.sinks.nats.sink import NatsSink
 from edge_agent.store import Entry
 from tests.forward.contract import Courier, sink_for
@@ -77,14 +80,14 @@ async def test_the_stream_is_made_and_says_what_it_has_when_the_floor_is_lost(
             assert stored(server) == [0, 1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("atomic", [True, False])
-async def test_several_messages_are_stored_in_order_also_where_a_stream_takes_no_batches(
-    tmp_path: Path, atomic: bool
+@pytest.mark.parametrize(
+    "offered, said", [("allow_batched", BATCH), ("allow_atomic", "Nats-Batch-Id"), ("", "")]
+)
+async def test_several_messages_are_stored_in_order_in_whatever_way_a_stream_takes_them(
+    tmp_path: Path, offered: str, said: str
 ) -> None:
     with nats_server(tmp_path) as server:
-        with Reader(server.port) as reader:
-            config = {"name": "EDGE", "subjects": ["edge.>"], "allow_direct": True}
-            reader.ask("$JS.API.STREAM.CREATE.EDGE", config | {"allow_atomic": atomic})
+        made(server, **{offered: True} if offered else {})
         options = {"nats": {"message_records": 2, "subject": "edge.{agent}.{log}.{stream}"}}
         async with courier_to(server, tmp_path, **nats_options(options)) as courier:
             async with opened(courier) as sink:
@@ -94,6 +97,63 @@ async def test_several_messages_are_stored_in_order_also_where_a_stream_takes_no
         with Reader(server.port) as reader:
             got = reader.ask("$JS.API.STREAM.MSG.GET.EDGE", {"seq": 2})["message"]
             assert got["subject"].endswith(".main.t.1")
+            headers = b64decode(got["hdrs"]).decode()
+            assert [one for one in (BATCH, "Nats-Batch-Id") if one in headers] == [said] * bool(
+                said
+            )
+
+
+def made(server: NatsServer, **more: Any) -> None:
+    """The stream, as somebody else made it."""
+    with Reader(server.port) as reader:
+        config = {"name": "EDGE", "subjects": ["edge.>"], "allow_direct": True, **more}
+        assert "error" not in reader.ask("$JS.API.STREAM.CREATE.EDGE", config)
+
+
+async def test_what_is_left_of_a_fast_batch_comes_late_and_is_not_stored(tmp_path: Path) -> None:
+    with nats_server(tmp_path) as server:
+        made(server, allow_batched=True, duplicate_window=100_000_000)
+        async with courier_to(server, tmp_path) as courier:
+            identity = courier.station.log.identity
+            subject = f"edge.{identity.agent_id}.main"
+
+            def of_old(n: int) -> bytes:
+                """A message as an earlier connection, or life, of this agent has sent it."""
+                there = InStream(0, identity.epoch, "main", 0, n)
+                headers = [(POSITION, there.header()), (BATCH, "old")]
+                if n == 1:
+                    headers.append(("Nats-Expected-Last-Subject-Sequence", "0"))
+                body = b'{"fields":{"n":%d}}\n' % (n - 1)
+                to = fast_reply(b"_INBOX.reader.old", n, is_last=False)
+                return publish(subject.encode(), body, headers, to)
+
+            with Reader(server.port) as late:
+                assert b'"type":"ack"' in late.say(of_old(1) + of_old(2))
+                async with opened(courier) as sink:
+                    assert (await sink.send(await whole(courier, 1, 4))).records == 2
+                    assert b"10208" in late.say(of_old(3))
+                    assert (await sink.send(await whole(courier, 5, 6))).records == 2
+            assert stored(server) == [0, 1, 2, 3, 4, 5]
+
+
+async def test_a_fast_batch_that_ends_before_its_end_goes_on_where_it_ended(
+    tmp_path: Path,
+) -> None:
+    with nats_server(tmp_path) as server:
+        limits = {"max_msgs": 4, "discard": "new"}
+        made(server, allow_batched=True, **limits)
+        options = nats_options({"nats": {"message_records": 1}})
+        async with courier_to(server, tmp_path, **options) as courier:
+            async with opened(courier) as sink:
+                with pytest.raises(SinkUnavailable, match="maximum messages exceeded"):
+                    await sink.send(await whole(courier, 1, 6))
+            assert stored(server) == [0, 1, 2, 3]
+            with Reader(server.port) as reader:
+                config = reader.ask("$JS.API.STREAM.INFO.EDGE")["config"]
+                reader.ask("$JS.API.STREAM.UPDATE.EDGE", config | {"max_msgs": -1})
+            async with opened(courier) as sink:
+                assert (await sink.send(await whole(courier, 1, 6))).records == 2
+            assert stored(server) == [0, 1, 2, 3, 4, 5]
 
 
 def nats_options(options: dict[str, Any]) -> dict[str, Any]:
@@ -143,18 +203,16 @@ async def test_a_record_that_is_too_large_is_named_and_the_others_are_stored(
             await (await courier.station.log.append(Entry(runs=(run,)))).wait()
             await courier.station.put(1, start=3)
             async with opened(courier) as sink:
-                with pytest.raises(SinkRefused) as caught:
+                with pytest.raises(SinkRefused, match="record 3: too large") as caught:
                     await sink.send(await whole(courier, 1, 4))
+                assert caught.value.code == "too_big"
                 assert list(caught.value.records) == [3]
             assert stored(server) == [0, 1, 3]
 
 
 async def test_a_full_stream_is_no_acknowledgement(tmp_path: Path) -> None:
     with nats_server(tmp_path) as server:
-        with Reader(server.port) as reader:
-            limits = {"max_msgs": 2, "discard": "new", "allow_atomic": True, "allow_direct": True}
-            config = {"name": "EDGE", "subjects": ["edge.*.*"], **limits}
-            reader.ask("$JS.API.STREAM.CREATE.EDGE", config)
+        made(server, max_msgs=2, discard="new", allow_atomic=True)
         async with courier_to(server, tmp_path) as courier:
             with pytest.raises(ExceptionGroup) as caught:
                 await courier.deliver(6)
@@ -214,11 +272,7 @@ async def test_ten_kills_of_the_server_lose_nothing_and_double_nothing(tmp_path:
     server.start()
     dice = random.Random(7)
     try:
-        with Reader(server.port) as reader:
-            config = {"name": "EDGE", "subjects": ["edge.*.*"], "duplicate_window": 100_000_000}
-            reader.ask(
-                "$JS.API.STREAM.CREATE.EDGE", config | {"allow_atomic": True, "allow_direct": True}
-            )
+        made(server, duplicate_window=100_000_000, allow_batched=True)
         async with running_station(tmp_path / "near") as station:
             await fill(station, count)
             up = upstream(server.url, batch_records=500, timeout=PATIENCE_S)
