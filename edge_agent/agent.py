@@ -79,6 +79,7 @@ from edge_agent.ops import (
     run_watchdog,
     upstream_status,
 )
+from edge_agent.recall import HistoryRecall
 from edge_agent.refused_peers import RefusedPeers
 from edge_agent.renewal import Renewals
 from edge_agent.rule_reload import Compile, RuleReload
@@ -383,6 +384,7 @@ class _Parts:
             self.log,
             partial(make, upstream, pace=pace),
             make_again=partial(make, pace=LastInLine(pace) if pace else None),
+            recall=HistoryRecall(self.asker) if self.asker else None,
             clock=self.around.clock,
             dice=self.around.random,
             metrics=self.metrics,
