@@ -5,9 +5,10 @@ asks for a while (`edge_agent.asking`), so that no question takes the interprete
 loop, and a page that is damaged under a reader ends this process and not the agent.
 
 It reads frames from standard input and writes frames to standard output: four bytes of length, then
-msgpack. A request is an `Ask`; answers are ``[number, kind, value]``: ``"piece"`` with bytes,
-then ``"end"`` with a `Told`; or ``"again"`` where the tail no longer fits the file, or ``"error"``
-with code and message. One question is worked on at a time. It ends with its standard input.
+msgpack. A request is an `Ask`, with a question or with what records a log is to be given back
+(`Recall`); answers are ``[number, kind, value]``: ``"piece"`` with bytes, then ``"end"`` with a
+`Told`; or ``"again"`` where the tail no longer fits the file, or ``"error"`` with code and message.
+One question is worked on at a time. It ends with its standard input.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ import sys
 import time
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import lmdb
 import msgspec
 
 from edge_agent.errors import ProtocolError, StoreDamaged
-from edge_agent.history import LENGTH_BYTES, Ask, Told
-from edge_agent.history.answers import Answer, HistoryReader
+from edge_agent.history import LENGTH_BYTES, Ask, Recall, Told
+from edge_agent.history.answers import Answer, HistoryReader, Recaller, View
 from edge_agent.seal import KeyRing
 
 #: So much lower than the agent's: acks go first.
@@ -35,6 +36,8 @@ _NICE = 5
 #: memory stays with the agent.
 MEMORY_BYTES_MAX = 256 * 1024 * 1024
 _BUFFER_BYTES = 256 * 1024
+#: Others may ask between two steps of a long look for records that are sent once more.
+STEP_S = 1.0
 
 _DECODER = msgspec.msgpack.Decoder(Ask)
 _ENCODER = msgspec.msgpack.Encoder()
@@ -42,12 +45,12 @@ _ENCODER = msgspec.msgpack.Encoder()
 
 def serve(folder: Path, asks: BinaryIO, answers: BinaryIO) -> None:
     """Answer until ``asks`` ends."""
-    reader = HistoryReader(folder)
+    reader, recaller = HistoryReader(folder), Recaller()
     try:
         while head := asks.read(LENGTH_BYTES):
             ask = _DECODER.decode(asks.read(int.from_bytes(head, "big")))
             try:
-                _answer(reader, ask, answers)
+                _answer(reader, recaller, ask, answers)
             except ProtocolError as error:
                 _tell(answers, ask.number, "error", [error.code, error.message])
             except MemoryError:
@@ -60,7 +63,7 @@ def serve(folder: Path, asks: BinaryIO, answers: BinaryIO) -> None:
         reader.close()
 
 
-def _answer(reader: HistoryReader, ask: Ask, answers: BinaryIO) -> None:
+def _answer(reader: HistoryReader, recaller: Recaller, ask: Ask, answers: BinaryIO) -> None:
     began = time.monotonic()
 
     def pause() -> None:
@@ -76,6 +79,11 @@ def _answer(reader: HistoryReader, ask: Ask, answers: BinaryIO) -> None:
         _tell(answers, ask.number, "again", None)
         return
     try:
+        if ask.question is None:
+            assert ask.recall is not None
+            told = _recalled(recaller, view, ask.recall, answers, ask.number, began)
+            _tell(answers, ask.number, "end", told)
+            return
         answer = Answer(view, ask.question, ask.streams)
         if ask.lag:
             answer.outcome.notes["lag"] = ask.lag
@@ -87,6 +95,24 @@ def _answer(reader: HistoryReader, ask: Ask, answers: BinaryIO) -> None:
         _tell(answers, ask.number, "end", told)
     finally:
         view.txn.abort()
+
+
+def _recalled(
+    recaller: Recaller, view: View, wanted: Recall, answers: BinaryIO, number: int, began: float
+) -> Told:
+    """The first of the records of a log that are wanted, or how many there are; or that it is not
+    known yet where they are, after `STEP_S` of looking: then it is to be asked again.
+    """
+    rows, rest = 0, dict[str, Any]()
+    if not recaller.looked(view, wanted, lambda: time.monotonic() - began > STEP_S):
+        rest["unfinished"] = True
+    elif wanted.limit_bytes:
+        blocks, rest["upto"] = recaller.found(view, wanted)
+        rows = len(blocks)
+        _tell(answers, number, "piece", _ENCODER.encode(blocks))
+    else:
+        rest = recaller.survey(view, wanted)
+    return Told(rows, time.monotonic() - began, rest)
 
 
 @lru_cache(maxsize=1)

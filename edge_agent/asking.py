@@ -13,9 +13,10 @@ import fcntl
 import logging
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,12 @@ import msgspec
 import trio
 
 from edge_agent.access import Readable
-from edge_agent.digest import Digester, segments_of
+from edge_agent.digest import Digester, HistoryWriter, segments_of
 from edge_agent.errors import ProtocolError, StoreFailed
-from edge_agent.history import FOLDER, LENGTH_BYTES, Ask, HistorySegment, Question, Told
+from edge_agent.history import FOLDER, LENGTH_BYTES, Ask, HistorySegment, Question, Recall, Told
 from edge_agent.metrics import Metrics
 from edge_agent.moments import bad_query
-from edge_agent.stream_names import compile_pattern
+from edge_agent.stream_names import compile_pattern, compile_patterns
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,8 @@ _READ_BYTES = 256 * 1024
 _PIPE_BYTES = 512 * 1024
 #: Names that are looked at between two pauses.
 _NAMES = 1000
+#: A step of recalling takes a second, and longer only where one hour has millions of records.
+_RECALL_S = 60.0
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(tuple[int, str, msgspec.Raw])
 #: The process imports what the agent has imported, wherever that lies and whatever the agent was
@@ -79,6 +82,8 @@ class Asker:
     """Asks questions about one history, each after the one before."""
 
     def __init__(self, digester: Digester, *, seconds: float, metrics: Metrics) -> None:
+        #: Whose history it is.
+        self.digester = digester
         self._digester, self._seconds, self._metrics = digester, seconds, metrics
         self._turn = trio.Lock()
         self._worker: _Worker | None = None
@@ -138,14 +143,37 @@ class Asker:
             async with self._working():
                 pass
 
+    async def recall(self, wanted: Recall) -> HistoryAnswer:
+        """One step of finding records of a log: blocks of them, or how many there are. Where
+        ``unfinished`` stands in ``rest``, ask again; others may have asked in between.
+
+        Raises:
+            ProtocolError: ``busy``, ``too_long``.
+            StoreFailed: history cannot be read.
+        """
+        async with self._turn:
+            try:
+                with trio.move_on_after(_RECALL_S + _GRACE_S):
+                    return await self._put(partial(self._recalling, wanted))
+            finally:
+                self._news.set()
+        raise StoreFailed("history: the process that answers is stuck; it is started anew")
+
     async def _ask(self, question: Question, form: str, may_read: Readable) -> HistoryAnswer:
         lag = await self._digester.catch_up()
-        for _ in range(_ATTEMPTS):
-            streams, tail, flushes = await self._seen(question, may_read)
+
+        async def put() -> Ask:
+            seen = await self._seen(question, may_read)
             self._number += 1
             secrets = self._digester.seals.secrets
-            seen = (streams, tail, flushes)
-            ask = Ask(self._number, question, form, *seen, self._seconds, lag, secrets)
+            return Ask(self._number, question, form, *seen, self._seconds, lag, secrets)
+
+        return await self._put(put)
+
+    async def _put(self, see: Callable[[], Awaitable[Ask]]) -> HistoryAnswer:
+        """The answer to what is asked with history as it is now."""
+        for _ in range(_ATTEMPTS):
+            ask = await see()
             async with self._working() as worker:
                 answer = await worker.ask(ask)
             if answer is not None:
@@ -153,30 +181,46 @@ class Asker:
             await trio.sleep(_AGAIN_S)
         raise ProtocolError("busy", "history is being written; try again")
 
+    async def _recalling(self, wanted: Recall) -> Ask:
+        while True:
+            history = self._opened()
+            flushes, seen = history.flushes, history.tail
+            tail: Tail = {}
+            if wanted.upto > history.file.header.positions.get(wanted.log, 0):
+                matches = compile_patterns(wanted.patterns)
+                names = [name for name in seen.streams if matches(name)]
+                tail = await _tail_of(history, names, wanted.from_ns, wanted.to_ns)
+            if self._is_as(history, seen, flushes):
+                self._number += 1
+                secrets = self._digester.seals.secrets
+                facts = (flushes, _RECALL_S, 0, secrets)
+                return Ask(self._number, None, "", [], tail, *facts, wanted)
+
     async def _seen(
         self, question: Question, may_read: Readable
     ) -> tuple[list[tuple[str, int]], Tail, int]:
         """Streams that are asked about, what of them is in memory, and as of which flush."""
         while True:
-            history = self._digester.history
-            if history is None:
-                raise StoreFailed(self._digester.trouble or "history is not open")
+            history = self._opened()
             flushes, seen = history.flushes, history.tail
             names = await _names(
                 question.pattern, {*history.file.numbers, *history.tail.streams}, may_read
             )
             from_ns, to_ns = question.span_ns
-            tail: Tail = {}
-            for name in names:
-                kept = history.tail.streams.get(name)
-                if kept is not None:
-                    found = segments_of(kept, from_ns - question.back_ns, to_ns)
-                    if found:
-                        tail[name] = found
-                    await trio.lowlevel.checkpoint()
-            same = self._digester.history is history and history.tail is seen
-            if same and history.flushes == flushes:
+            tail = await _tail_of(history, names, from_ns - question.back_ns, to_ns)
+            if self._is_as(history, seen, flushes):
                 return [(name, history.file.numbers.get(name, 0)) for name in names], tail, flushes
+
+    def _opened(self) -> HistoryWriter:
+        history = self._digester.history
+        if history is None:
+            raise StoreFailed(self._digester.trouble or "history is not open")
+        return history
+
+    def _is_as(self, history: HistoryWriter, seen: object, flushes: int) -> bool:
+        """Whether history is the one that it was while its tail was looked at."""
+        same = self._digester.history is history and history.tail is seen
+        return same and history.flushes == flushes
 
     @asynccontextmanager
     async def _working(self) -> AsyncIterator[_Worker]:
@@ -212,6 +256,19 @@ class Asker:
             del self._ended[0]
             if self._digester.history is not None:
                 self._digester.history.file.forget_readers()
+
+
+async def _tail_of(history: HistoryWriter, names: Sequence[str], from_ns: int, to_ns: int) -> Tail:
+    """What is in memory of some streams."""
+    tail: Tail = {}
+    for name in names:
+        kept = history.tail.streams.get(name)
+        if kept is not None:
+            found = segments_of(kept, from_ns, to_ns)
+            if found:
+                tail[name] = found
+            await trio.lowlevel.checkpoint()
+    return tail
 
 
 async def _names(pattern: str, known: set[str], may_read: Readable) -> list[str]:

@@ -42,6 +42,7 @@ from edge_agent.ops import (
     in_words,
     upstream_status,
 )
+from edge_agent.recall import HistoryRecall
 from edge_agent.refused_peers import RefusedPeers
 from edge_agent.reload import ConfigReload
 from edge_agent.renewal import Renewals
@@ -239,6 +240,7 @@ class AgentParts:
             self.log,
             partial(make, upstream, pace=pace),
             make_again=partial(make, pace=LastInLine(pace) if pace else None),
+            recall=HistoryRecall(self.asker) if self.asker else None,
             clock=self.around.clock,
             dice=self.around.random,
             metrics=self.metrics,

@@ -32,6 +32,10 @@ TIME_NS_MAX: Final = 2**63 - 1
 _PLAINLY_SET_S: Final = UNSET_CLOCK_BEFORE_NS / NANOSECONDS + 1
 _PLAINLY_NEAR_S: Final = 2**33 + 2**27
 
+#: The stream of places without a record: what is left where records were erased; here and, as
+#: ``$agents/ID/erased``, of other agents. No wildcard matches it.
+ERASED: Final = "$erased"
+
 #: Key of a ``time`` that is a map: what it holds is no unset clock, however old.
 HISTORIC: Final = "historic"
 

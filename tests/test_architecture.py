@@ -25,6 +25,7 @@ dial supervise connection_quota refused_peers journal_tail kept_sockets acceptin
 csv_rows certificate_life audit |
 commit history log client tls copied_sources rules | live digest answering asking forward wear
 scrubber tokens token_uses |
+recall |
 server ops | wiring startup renewal rule_reload next_start reload parts agent | cli | __main__
 """
 FLOORS = {part: floor for floor, parts in enumerate(PARTS.split("|")) for part in parts.split()}

@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 
     Order = ConsumerOrder | QuarantineOrder | SourceMove | ResendGiven
 
+#: An order may be looked at first, in a history of years.
+_ORDER_TIMEOUT_S = 60.0
+
 Answer = TypeVar("Answer")
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -138,7 +141,8 @@ class Remote(Reached):
             # Two agents on one machine: the port that was configured may be the other one's.
             body = msgspec.json.encode(msgspec.structs.replace(order, agent=self.agent))
             headers = {ORDER_HEADER: "yes"}
-            answer = self.address.json(path, told=key, order=body, headers=headers)
+            given: dict[str, Any] = {"order": body, "headers": headers}
+            answer = self.address.json(path, told=key, timeout=_ORDER_TIMEOUT_S, **given)
         if self.agent is not None and answer.get("agent", self.agent) != self.agent:
             raise Failure(
                 f"at {self.address.url} there is agent {answer['agent']}, the store is agent"

@@ -149,9 +149,10 @@ def resend(
 ) -> None:
     """Send the upstream NAME once more the records of a time, as they were measured.
 
-    For one that got means of them (send = "1m means"), or has lost some. They go beside what is
-    new, behind it, marked as historical. Another agent leaves out what it has; a database knows
-    each record by its key. Without --from: how far that is.
+    For one that got means of them (send = "1m means"), or has lost some. What the log no longer has
+    comes from history. They go beside what is new, behind it, marked as historical. Another agent
+    leaves out what it has; a database knows each record by its key. Without --from: how far that
+    is.
     """
     from edge_agent.ops.orders.resends import ResendGiven
 
@@ -170,12 +171,31 @@ def resend(
         raise Failure("say both from when on and which: --from TIME --stream PATTERN", 2)
     order = ResendGiven(name, streams, since, until, log, look=True)
     for one in reached.resend(order):
-        told = f"log {one['log']}: records {one['first']} to {one['last']} are looked through"
-        if one["held_since"]:
-            told += f"; it holds none from before {one['held_since']}, those cannot be had any more"
-        click.echo(told, err=True)
+        click.echo(_looked_at(one, runs=isinstance(reached, Remote)), err=True)
     agreed(f"Send {name} what matches of these once more?", yes=yes)
     _show_resends(reached.resend(structs.replace(order, look=False)), as_json=as_json)
+
+
+def _looked_at(one: dict[str, Any], *, runs: bool) -> str:
+    """What an order would look through, of one log; an agent of an earlier version says less."""
+    told = f"log {one['log']}: records {one['first']} to {one['last']} are looked through"
+    since, found = one["held_since"], one.get("from_history", 0)
+    if since and not runs:
+        told += (
+            f"; it holds none from before {since}. History may: who wants those orders it while the"
+            " agent runs"
+        )
+    elif since and found:
+        told += f"; it holds none from before {since}: {found} of them come from history"
+    elif since and found is None:
+        told += f"; it holds none from before {since}: what history has of them is sent, too"
+    elif since:
+        told += f"; it holds none from before {since}, those cannot be had any more"
+    if one.get("coarse"):
+        told += f"; {one['coarse']} records are only known as minutes or hours, and are not sent"
+    if one.get("damaged_parts"):
+        told += f"; {one['damaged_parts']} parts of history are damaged, and left out"
+    return told
 
 
 def _show_resends(rows: list[dict[str, Any]], *, as_json: bool) -> None:

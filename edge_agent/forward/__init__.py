@@ -58,6 +58,8 @@ from edge_agent.forward.probing import ProbeStep
 from edge_agent.forward.proxy import Proxy, proxy_of, unused
 from edge_agent.forward.reload import UpstreamReload
 from edge_agent.forward.resend import (
+    LogRecall,
+    RecallSurvey,
     Resend,
     ResendOrder,
     ResendProgress,
@@ -84,10 +86,12 @@ __all__ = [
     "LastInLine",
     "LinkPace",
     "LogRange",
+    "LogRecall",
     "Order",
     "OrderRefused",
     "ProbeStep",
     "Proxy",
+    "RecallSurvey",
     "Resend",
     "ResendOrder",
     "ResendProgress",

@@ -27,7 +27,7 @@ from edge_agent.forward.lane_phases import HELD, WAITING, Phase
 from edge_agent.forward.lane_state import LaneStatistics
 from edge_agent.forward.log_lanes import LogLanes, MakeAgain
 from edge_agent.forward.proxy import unused
-from edge_agent.forward.resend import Resend, ResendProgress
+from edge_agent.forward.resend import LogRecall, Resend, ResendProgress
 from edge_agent.forward.sink import Sink
 from edge_agent.forward.turns import LaneTurns
 from edge_agent.forward.windows import LOOK_S, OpeningTimes
@@ -95,6 +95,7 @@ class Forwarder:
         clock, dice, metrics, trace: as everywhere.
         priorities: of logs, by name; 0 where it is not there.
         make_again: as in `LogLanes`; where not given, nothing can be sent once more.
+        recall: as in `LogLanes`; where not given, what the log no longer has cannot be either.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class Forwarder:
         trace: Trace | None = None,
         priorities: Mapping[str, int] | None = None,
         make_again: MakeAgain | None = None,
+        recall: LogRecall | None = None,
     ) -> None:
         self._upstream, self._metrics = upstream, metrics
         self._clock, self._times = clock, OpeningTimes(upstream.windows)
@@ -126,6 +128,7 @@ class Forwarder:
                 turns=turns,
                 priority=(priorities or {}).get(name, 0),
                 make_again=make_again,
+                recall=recall,
             )
             for name in log.names()
             if name in (upstream.logs or (name,))

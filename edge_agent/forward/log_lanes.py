@@ -22,7 +22,7 @@ from edge_agent.config import Duration, FileTable, Upstream
 from edge_agent.errors import StoreError
 from edge_agent.forward.lane import Lane
 from edge_agent.forward.lane_state import LaneStatistics, waiting_backlog
-from edge_agent.forward.resend import Resend, ResendLog, ResendOrder, ResendProgress
+from edge_agent.forward.resend import LogRecall, Resend, ResendLog, ResendOrder, ResendProgress
 from edge_agent.forward.sink import Part, Sink
 from edge_agent.forward.split import LaneLog, Split
 from edge_agent.forward.turns import LanePlace, LaneTurns
@@ -55,7 +55,8 @@ def _meant(upstream: Upstream, order: ResendOrder) -> Upstream:
 
 class LogLanes:
     """``make`` gives a sink for the log, ``make_again`` one for what is sent once more; ``turns``
-    are the upstream's, ``priority`` is the log's. The rest is as for a `Lane`.
+    are the upstream's, ``priority`` is the log's; ``recall`` gives back what the log no longer has.
+    The rest is as for a `Lane`.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class LogLanes:
         turns: LaneTurns | None = None,
         priority: int = 0,
         make_again: MakeAgain | None = None,
+        recall: LogRecall | None = None,
     ) -> None:
         self._what, self._metrics = f"upstream {upstream.name}, log {name}", metrics
         self._split = split = Split(upstream, log, name, clock)
@@ -88,7 +90,7 @@ class LogLanes:
             assert make_again is not None
             meant = _meant(upstream, order)
             place = LanePlace(turns, priority, is_backlog=False, is_resend=True)
-            view = ResendLog(log, split, self.resend, place)
+            view = ResendLog(log, split, self.resend, place, recall)
             return lane(meant, view, name, make_again(meant, name))
 
         self._make, self._make_again = made, made_again

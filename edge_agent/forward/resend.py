@@ -14,9 +14,14 @@ has any (`pacing.LastInLine`), and it begins when what is sent in the ordinary w
 end of its range, so that nothing of it comes by both ways at once. Windows hold for it, too.
 
 **Which records.** Those of the range whose blocks reach into the times and whose streams match: a
-block is what one commit stored, so some seconds more may come at either end. What the log does not
-hold any more is told before the order is given. Retention does not wait for a resend: what goes
-meanwhile is counted (`ResendOrder.gone`). Aggregates of a full log are no raw records and stay.
+block is what one commit stored, so some seconds more may come at either end. Aggregates of a full
+log are no raw records and stay.
+
+**Where from.** The log; and history (`LogRecall`) for each stretch that the log says it no longer
+has: trimmed, thinned, damaged. Stretches do not overlap, so no record comes from both, and it makes
+no difference when one is trimmed. From history come just the records of the times and streams, each
+with its own seq. Where there is no history, what goes meanwhile is counted (`ResendOrder.gone`).
+Retention does not wait for a resend.
 
 **Who a record is there.** The same as the first time: by agent, log and seq. So
 
@@ -33,7 +38,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 import trio
@@ -88,6 +93,37 @@ class ResendProgress:
     order: ResendOrder
     floor: int
     lane: LaneStatistics | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecallSurvey:
+    """What history has of an order: ``count`` records that the log no longer has, from the seq
+    ``first`` on (0 for none); ``coarse`` ones it knows as minutes or hours only; ``damaged`` parts
+    of it cannot be read.
+    """
+
+    count: int
+    first: int
+    coarse: int
+    damaged: int
+
+
+class LogRecall(Protocol):
+    """Gives back what a log no longer has; `edge_agent.recall` is one."""
+
+    async def survey(
+        self, log: str, upto: int, order: ResendOrder, within_s: float
+    ) -> RecallSurvey | None:
+        """What there is of an order up to a seq; None where that takes longer. Raises
+        StoreFailed.
+        """
+        ...
+
+    async def read(
+        self, log: str, after: int, upto: int, order: ResendOrder, limit_bytes: int
+    ) -> list[Block | Gap]:
+        """As `Log.read`, of the order's records up to ``upto``. Raises StoreFailed."""
+        ...
 
 
 _decoder = msgspec.msgpack.Decoder(ResendOrder)
@@ -199,11 +235,19 @@ class Resend:
 
 class ResendLog(LaneLog):
     """The log as the lane of an order sees it: from its first seq to its last, and nothing of other
-    times.
+    times. What the log no longer has is what ``recall`` has of it.
     """
 
-    def __init__(self, log: Log, split: Split, resend: Resend, place: LanePlace) -> None:
+    def __init__(
+        self,
+        log: Log,
+        split: Split,
+        resend: Resend,
+        place: LanePlace,
+        recall: LogRecall | None = None,
+    ) -> None:
         super().__init__(log, split, "resend", place)
+        self._recall = recall
         assert resend.order is not None
         self._resend, self._order = resend, resend.order
         self.consumer = split.live + RESEND
@@ -261,19 +305,32 @@ class ResendLog(LaneLog):
 
     def first_seq(self, log: str) -> int:
         """As `Log.first_seq`."""
-        return min(max(self.whole.first_seq(log), self._order.first), self._order.last + 1)
+        first = 0 if self._recall is not None else self.whole.first_seq(log)
+        return min(max(first, self._order.first), self._order.last + 1)
 
     def last_seq(self, log: str) -> int:
         """As `Log.last_seq`."""
         return min(self.whole.last_seq(log), self._order.last)
 
     async def read(self, log: str, after: int, limit_bytes: int = READ_BYTES) -> list[Block | Gap]:
-        """As `Log.read`, with gaps in the place of what is not meant."""
+        """As `Log.read`, with gaps in the place of what is not meant. Each seq comes from the log
+        or, where that has lost it, from history.
+        """
         order = self._order
         found: list[Block | Gap] = []
+        held = self.whole.first_seq(log)
+        if self._recall is not None and after + 1 < held:
+            # Known without a look at the log.
+            upto = min(held - 1, order.last)
+            return await self._recall.read(log, after, upto, order, limit_bytes)
         for item in await self.whole.read(log, after, limit_bytes):
             if item.first > order.last:
                 break
+            if self._recall is not None and _is_lost(item):
+                if found:
+                    break
+                upto = min(item.last, order.last)
+                return await self._recall.read(log, after, upto, order, limit_bytes)
             kept = self._meant(item)
             before = found[-1] if found else None
             if isinstance(kept, Gap):
@@ -306,3 +363,8 @@ class ResendLog(LaneLog):
             self.place.leave()
             await trio.sleep_forever()
         return self.last_seq(log)
+
+
+def _is_lost(item: Block | Gap) -> bool:
+    """Whether there were records that the log no longer has: trimmed, damaged, or thinned."""
+    return isinstance(item, Gap) or item.thinned > 0

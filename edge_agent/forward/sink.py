@@ -80,6 +80,8 @@ class Batch:
         parts = {
             # Other bytes than the range had before its records were thinned.
             "thinned": self.thinned,
+            # Made of what history keeps, which writes the same records in its own way.
+            "recalled": self.recalled,
             # By order, and rendered by what is known today: not what it was before.
             "moved": self.moves,
             "again": self.again,
@@ -104,6 +106,12 @@ class Batch:
     def thinned(self) -> int:
         """How many of the range's numbers lie in thinned blocks."""
         return thinned_numbers(self.items, self.first, self.last)
+
+    @property
+    def recalled(self) -> int:
+        """How many of them come from history."""
+        blocks = (item for item in self.items if isinstance(item, Block) and item.recalled)
+        return sum(map(self._overlap, blocks))
 
     @property
     def withheld(self) -> int:

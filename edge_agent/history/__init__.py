@@ -54,7 +54,7 @@ has just begun wait in the log for its clock to be set (`edge_agent.digest`).
 Nothing here waits, or asks for the time or for chance.
 """
 
-from edge_agent.history.ask import LENGTH_BYTES, Ask, Told
+from edge_agent.history.ask import LENGTH_BYTES, Ask, Recall, RecalledBlock, Told
 from edge_agent.history.format.columns import Numbers
 from edge_agent.history.format.rollup import (
     Cells,
@@ -117,6 +117,8 @@ __all__ = [
     "Numbers",
     "Path",
     "Question",
+    "Recall",
+    "RecalledBlock",
     "Rows",
     "Told",
     "Way",

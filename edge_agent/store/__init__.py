@@ -169,7 +169,8 @@ Threads: each method is one whole transaction, begun and ended in the thread tha
 run beside a commit; `Engine.reopen` waits for them.
 """
 
-from edge_agent.store.clock.correction import Boot, Offsets
+from edge_agent.record import ERASED
+from edge_agent.store.clock.correction import Boot, Correction, Offsets
 from edge_agent.store.commit.positions import ConsumerView
 from edge_agent.store.commit.sources import (
     AGENT_PREFIX,
@@ -196,7 +197,6 @@ from edge_agent.store.create import (
 )
 from edge_agent.store.engine import Engine
 from edge_agent.store.format.block import Block, Gap, filter_payload
-from edge_agent.store.format.erase import ERASED
 from edge_agent.store.format.foreign import check_payload, foreign_stream, without_streams
 from edge_agent.store.format.held import HeldRanges
 from edge_agent.store.format.payload import (
@@ -268,6 +268,7 @@ __all__ = [
     "CommitResult",
     "ConsumerSettings",
     "ConsumerView",
+    "Correction",
     "DamagedBlock",
     "Engine",
     "Entry",

@@ -13,7 +13,7 @@ import trio
 import trustme
 from click.testing import CliRunner, Result
 
-from edge_agent.cli.upstream import command
+from edge_agent.cli.upstream import _looked_at, command
 from edge_agent.store import Position
 from tests.cli.people import people_port
 from tests.forward.http_upstream import Reply, http_upstream
@@ -187,3 +187,22 @@ async def test_a_resend_is_looked_at_first_and_asks_before_it_is_ordered(tmp_pat
     assert "--cancel" in str((await said("--from", "start", "--stream", "**")).exception)
     assert "cancelled" in (await said("--cancel")).output
     assert "nothing to cancel" in str((await said("--cancel")).exception)
+
+
+@pytest.mark.parametrize(
+    "more, runs, told",
+    [
+        ({"held_since": None}, True, "looked through"),
+        ({"held_since": "T"}, True, "none from before T, those cannot be had any more"),
+        ({"held_since": "T", "from_history": 0}, True, "those cannot be had any more"),
+        ({"held_since": "T", "from_history": 7}, True, "before T: 7 of them come from history"),
+        ({"held_since": "T", "from_history": None}, True, "what history has of them is sent, too"),
+        ({"held_since": "T", "from_history": 0}, False, "orders it while the agent runs"),
+        ({"held_since": None, "coarse": 5}, True, "5 records are only known as minutes or hours"),
+        ({"held_since": None, "damaged_parts": 2}, True, "2 parts of history are damaged"),
+    ],
+)
+def test_where_records_of_an_order_come_from_is_told(
+    more: dict[str, Any], runs: bool, told: str
+) -> None:
+    assert told in _looked_at({"log": "main", "first": 1, "last": 9} | more, runs=runs)

@@ -6,7 +6,9 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +16,62 @@ import pytest
 import trio
 
 from edge_agent.config import Config, Duration, FileTable, Upstream
-from edge_agent.errors import SinkUnavailable
-from edge_agent.forward import Forwarder, OrderRefused, make_sink
-from edge_agent.forward.sink import Sink
+from edge_agent.errors import SinkUnavailable, StoreFailed
+from edge_agent.forward import (
+    Forwarder,
+    LogRecall,
+    OrderRefused,
+    RecallSurvey,
+    Resend,
+    ResendOrder,
+    make_sink,
+)
+from edge_agent.forward.resend import ResendLog
+from edge_agent.forward.sink import Batch, Sink
+from edge_agent.forward.split import Split
+from edge_agent.forward.turns import LanePlace, LaneTurns
+from edge_agent.log import Log
 from edge_agent.ops.orders.orders import ConsumerOrder, Orders
 from edge_agent.ops.orders.resends import ResendGiven
+from edge_agent.record import TIME_NS_MAX
+from edge_agent.store import Block, Gap
 from tests.forward.contract import FarSide, Side
 from tests.forward.support import (
     FakeSink,
     Station,
     inline,
+    make_run,
     running_station,
     serving,
+    settings_for,
     until,
     upstream,
 )
 from tests.forward.test_sink_contract import NEEDS, SIDES
+from tests.forward.thinned import plain_block, ten_of_two_streams
+from tests.manual_clock import ManualClock
 from tests.patience import PATIENCE_S
 from tests.rules.support import in_force
 
 ALL = ("**",)
+#: A log that has lost parts: trimmed, thinned, and damaged.
+LOST: tuple[Block | Gap, ...] = (
+    Gap("main", 1, 10, "trimmed"), plain_block(11, make_run("t/1", 10)), ten_of_two_streams(21),
+    Gap("main", 31, 40, "damaged"), plain_block(41, make_run("t/1", 10)),
+)  # fmt: skip
+GONE = {*range(1, 11), *range(21, 41)}
 
 
 class Sending:
     """An agent's forwarder and its orders."""
 
-    def __init__(self, station: Station, config: Upstream, sink: Sink | None = None) -> None:
+    def __init__(
+        self,
+        station: Station,
+        config: Upstream,
+        sink: Sink | None = None,
+        recall: LogRecall | None = None,
+    ) -> None:
         self.station, self.config = station, config
         make: Callable[[Upstream, str], Sink] = partial(
             make_sink, identity=station.log.identity, clock=station.clock, run_blocking=inline
@@ -58,10 +90,11 @@ class Sending:
         self.forwarder = Forwarder(
             config, station.log, lambda log: live or make(config, log), clock=station.clock,
             dice=random.Random(1), metrics=station.metrics, make_again=make_again,
+            recall=recall,
         )  # fmt: skip
         self.orders = Orders(
             station.log, Config(upstream=(config,)), station.clock, rules=in_force(),
-            lane=self.forwarder.lane, resend=self.forwarder.resend,
+            lane=self.forwarder.lane, resend=self.forwarder.resend, recall=recall,
         )  # fmt: skip
 
     async def order(self, *streams: str, **more: Any) -> list[dict[str, Any]]:
@@ -119,6 +152,127 @@ async def fill(agent: Station, *streams: str, count: int = 40) -> None:
     for n in range(count):
         for stream in streams:
             await agent.put(1, stream=stream, start=n)
+
+
+class LostLog(Log):
+    """Reads as a log does that holds `LOST`."""
+
+    def __init__(self) -> None:
+        self.first, self.last = 11, 50
+
+    def first_seq(self, log: str) -> int:
+        return self.first
+
+    def last_seq(self, log: str) -> int:
+        return self.last
+
+    async def read(self, log: str, after: int, limit_bytes: int = 0) -> list[Block | Gap]:
+        found = [item for item in LOST if item.last > after]
+        if found and isinstance(found[0], Gap):
+            found[0] = Gap(log, after + 1, found[0].last, found[0].reason)
+        return found
+
+
+class WholeHistory:
+    """Has every record, and gives some at a time; every third seq was not asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, int]] = []
+        self.refuses = self.has_nothing = False
+
+    async def survey(
+        self, log: str, upto: int, order: ResendOrder, within_s: float
+    ) -> RecallSurvey:
+        return RecallSurvey(upto * 2 // 3, 1, 0, 0)
+
+    async def read(
+        self, log: str, after: int, upto: int, order: ResendOrder, limit_bytes: int
+    ) -> list[Block | Gap]:
+        if self.refuses:
+            raise StoreFailed("history: a key is missing")
+        self.asked.append((after, upto))
+        first = after + 1
+        if first % 3 == 0 or self.has_nothing:
+            return [Gap(log, first, upto if self.has_nothing else first, "filtered")]
+        last = min(first + 2 - first % 3, upto)
+        return [replace(plain_block(first, make_run("t/1", last - first + 1)), recalled=True)]
+
+
+def seen(first: int, last: int, recall: LogRecall | None) -> ResendLog:
+    """The log that has lost parts, as the lane of an order sees it."""
+    log, hub = LostLog(), upstream("ws://hub:1/forward")
+    resend = Resend(hub, log, "main")
+    resend.order = ResendOrder(1, ALL, -TIME_NS_MAX, TIME_NS_MAX, first, last, 0)
+    place = LanePlace(LaneTurns(), 0, is_backlog=False, is_resend=True)
+    return ResendLog(log, Split(hub, log, "main", ManualClock()), resend, place, recall)
+
+
+@pytest.mark.parametrize("first, last", [(1, 50), (5, 45), (12, 18), (24, 24), (15, 33), (50, 50)])
+async def test_each_seq_comes_from_the_log_or_from_history_and_once(first: int, last: int) -> None:
+    history = WholeHistory()
+    log = seen(first, last, history)
+    assert (log.first_seq("main"), log.last_seq("main")) == (first, last)
+    from_log, recalled = Counter[int](), Counter[int]()
+    cursor = first - 1
+    while cursor < last:
+        items = await log.read("main", cursor)
+        assert items[0].first <= cursor + 1
+        for item in items:
+            assert item.first <= cursor + 1 <= item.last, "without a hole"
+            if isinstance(item, Block):
+                inside = range(max(item.first, cursor + 1), min(item.last, last) + 1)
+                (recalled if item.recalled else from_log).update(inside)
+            cursor = item.last
+    meant = set(range(first, last + 1))
+    assert recalled == Counter(seq for seq in meant & GONE if seq % 3)
+    assert from_log == Counter(meant - GONE)
+    assert all(after >= first - 1 and upto <= last for after, upto in history.asked)
+
+
+async def test_without_history_what_the_log_has_lost_is_counted() -> None:
+    log = seen(1, 50, None)
+    assert log.first_seq("main") == 11
+    reasons = [item.reason for item in await log.read("main", 0) if isinstance(item, Gap)]
+    assert reasons == ["trimmed", "thinned", "damaged"]
+    order = log._resend.order
+    assert order is not None and order.gone == len(GONE)
+
+
+async def test_history_that_cannot_be_read_is_told_and_nothing_is_left_out(
+    tmp_path: Path,
+) -> None:
+    history = WholeHistory()
+    async with running_station(tmp_path, settings=settings_for(size=1024 * 1024)) as agent:
+        n = 0
+        while agent.log.first_seq("main") == 1:
+            n = await agent.put(2000, start=n)
+        held, again = agent.log.first_seq("main"), FakeSink()
+        config = upstream("ws://hub:1/forward", start="now")
+        async with sending(agent, config, sink=again, recall=history) as work:
+            await work.caught_up()
+            history.refuses = True
+            (row,) = await work.order("**")
+            assert (row["first"], row["from_history"]) == (1, (held - 1) * 2 // 3)
+
+            def told() -> bool:
+                (now,) = work.forwarder.statistics().resends or (None,)
+                return now is not None and now.lane is not None and "a key" in now.lane.error
+
+            await until(told)
+            assert again.sent == []
+            history.refuses, history.has_nothing = False, True
+            await until(lambda: not work.forwarder.statistics().resends)
+            assert await work.state() == "done"
+        ranges = [(0, 0), *again.sent]
+        assert all(one[1] + 1 == two[0] for one, two in pairwise(ranges))
+        assert again.sent[-1][1] == n and history.asked[-1][1] == held - 1
+
+
+def test_the_same_range_has_another_key_where_records_of_it_come_from_history() -> None:
+    block = plain_block(11, make_run("t/1", 10))
+    before = Batch("main", 12, 18, (block,), resent=3)
+    after = Batch("main", 12, 18, (replace(block, recalled=True),), resent=3)
+    assert before.variant == "/resent-3" and after.variant == "/recalled-7/resent-3"
 
 
 async def test_a_hub_that_has_means_only_gets_the_records_once(tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ def _joined_ways(segments: Sequence[HistorySegment]) -> tuple[list[Way], PackedN
     way_of: list[int] = []
     for segment in segments:
         numbers = [ways.index(way) for way in segment.ways]
-        way_of += map(numbers.__getitem__, _ways_of(segment))
+        way_of += map(numbers.__getitem__, ways_of(segment))
     return ways, loose(way_of)
 
 
@@ -233,6 +233,23 @@ def fields_of(segment: HistorySegment) -> list[dict[str, Any]]:
     return found
 
 
+def fields_at(segment: HistorySegment, places: Sequence[int]) -> list[dict[str, Any]]:
+    """The fields of some of the records, by their places. Raises StoreDamaged."""
+    found: dict[int, dict[str, Any]] = {}
+    wanted = frozenset(places)
+    for table in segment.tables:
+        own = _places(segment, table)
+        rows = places if own is None else [n for n, place in enumerate(own) if place in wanted]
+        if rows:
+            decoded = [decode_column(column, table.count) for column in table.columns]
+            columns = [[column[row] for row in rows] for column in decoded]
+            fields = _assemble(table.paths, columns, len(rows))
+            found.update(zip(rows if own is None else [own[n] for n in rows], fields, strict=True))
+    if len(found) != len(wanted):
+        raise StoreDamaged("a segment of history has records that are in none of its tables")
+    return [found[place] for place in places]
+
+
 def _places(segment: HistorySegment, table: Table) -> list[int] | None:
     """Where its records stand in the segment; None for all. Raises StoreDamaged."""
     if table.places is None:
@@ -243,7 +260,7 @@ def _places(segment: HistorySegment, table: Table) -> list[int] | None:
     return places
 
 
-def _ways_of(segment: HistorySegment) -> list[int]:
+def ways_of(segment: HistorySegment) -> list[int]:
     """Which way each record has. Raises StoreDamaged."""
     way_of = unpack(segment.way_of, segment.count)
     if min(way_of) < 0 or max(way_of) >= len(segment.ways):
@@ -285,7 +302,7 @@ def rows_of(segment: HistorySegment) -> Rows:
     rows.seqs = unpack(segment.seqs, count)
     rows.source_seqs = unpack(segment.source_seqs, count)
     rows.origin_seqs = unpack(segment.origin_seqs, count)
-    rows.way_of, rows.ways = _ways_of(segment), segment.ways
+    rows.way_of, rows.ways = ways_of(segment), segment.ways
     rows.fields = fields_of(segment)
     return rows
 

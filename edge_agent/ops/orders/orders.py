@@ -53,7 +53,7 @@ from edge_agent.wire import WireLimits
 if TYPE_CHECKING:
     from edge_agent.clock import Clock
     from edge_agent.config import Config, Upstream
-    from edge_agent.forward import Lane, Resend
+    from edge_agent.forward import Lane, LogRecall, Resend
     from edge_agent.log import Log
     from edge_agent.rules import RulesInForce
 
@@ -142,6 +142,7 @@ class Orders:
         identities: to whom sources can be moved; to anybody where not given.
         upstreams: those that are configured by now; ``config``'s where not given.
         resend: what a running upstream sends once more of a log.
+        recall: as for `ResendOrders`.
     """
 
     def __init__(
@@ -156,12 +157,13 @@ class Orders:
         identities: Identities | None = None,
         upstreams: Callable[[], Sequence[Upstream]] | None = None,
         resend: Callable[[str, str], Resend | None] = _no_resend,
+        recall: LogRecall | None = None,
     ) -> None:
         self._upstreams = upstreams or (lambda: config.upstream)
         self._part, self._identities = part, identities
         self._log, self._config, self._clock = log, config, clock
         self._rules, self._lane = rules, lane
-        self._resends = ResendOrders(log, clock, self._upstreams, lane, resend)
+        self._resends = ResendOrders(log, clock, self._upstreams, lane, resend, recall)
         self._send_again = SendAgain(log, self._upstreams, lane)
         self._one_at_a_time = trio.Lock()
 

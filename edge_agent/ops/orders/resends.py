@@ -1,23 +1,26 @@
 """Orders to send an upstream once more what it may lack; what that is says `edge_agent.forward`.
 
-An order is looked at before it is given (``look``): which seqs of each log it means, which of the
-time asked for is no longer there, and why an upstream cannot be sent anything out of order. So a
-person decides with that in mind, and what the order then does is no surprise.
+An order is looked at before it is given (``look``): which seqs of each log it means, what of it
+comes from history because the log has it no longer, what is not to be had any more, and why an
+upstream cannot be sent anything out of order. So a person decides with that in mind, and what the
+order then does is no surprise.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
+from msgspec import structs
 
 from edge_agent.config import KINDS, MqttTable
-from edge_agent.errors import ProtocolError
+from edge_agent.errors import ProtocolError, StoreFailed
 from edge_agent.forward import (
     OrderRefused,
+    RecallSurvey,
     Resend,
     ResendOrder,
     begun,
@@ -33,7 +36,7 @@ from edge_agent.stream_names import compile_pattern
 if TYPE_CHECKING:
     from edge_agent.clock import Clock
     from edge_agent.config import Upstream
-    from edge_agent.forward import Lane
+    from edge_agent.forward import Lane, LogRecall
     from edge_agent.log import Log
 
 logger = logging.getLogger(__name__)
@@ -43,6 +46,9 @@ _STREAMS_MAX = 100
 #: Profiles of MQTT that let a device have one connection, which is the one for what is new.
 _ONE_CONNECTION = ("azure", "aws")
 _FIRST, _LAST = "start", "end"
+#: So long history is looked through before an order is answered; a person waits for that.
+_SURVEY_S = 5.0
+_NOTHING = RecallSurvey(0, 0, 0, 0)
 
 
 class ResendGiven(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,7 +70,8 @@ class ResendGiven(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class ResendOrders:
     """One agent's, or one store's that no agent runs on; the arguments are as for `Orders`.
-    ``resend`` is the running one of an upstream's log.
+    ``resend`` is the running one of an upstream's log; ``recall`` gives back what a log no longer
+    has, None where there is no history, or no agent that reads it.
     """
 
     def __init__(
@@ -74,7 +81,9 @@ class ResendOrders:
         upstreams: Callable[[], Sequence[Upstream]],
         lane: Callable[[str, str], Lane | None],
         resend: Callable[[str, str], Resend | None],
+        recall: LogRecall | None = None,
     ) -> None:
+        self._recall = recall
         self._log, self._clock, self._upstreams = log, clock, upstreams
         self._lane, self._resend = lane, resend
 
@@ -97,33 +106,50 @@ class ResendOrders:
                 f"{upstream.name} is being sent {one.first} to {one.last} of log {log} once more;"
                 f" `edge-agent upstream resend {upstream.name} --cancel` ends that"
             )
+        orders, rows = await self._made(given, logs, known.values())
+        if not given.look:
+            await self._begin(upstream.consumer, orders)
+            number = next(iter(orders.values())).number
+            logger.warning("by order: resend %s, number %d", upstream.name, number)
+        return rows
+
+    async def _made(
+        self, given: ResendGiven, logs: Sequence[str], known: Iterable[ResendOrder | None]
+    ) -> tuple[dict[str, ResendOrder], list[dict[str, Any]]]:
+        """The order of each log, and what is told of it."""
         now = self._clock.read()
         # Higher than any before, also where those were forgotten.
-        numbers = [one.number + 1 for one in known.values() if one is not None]
+        numbers = [one.number + 1 for one in known if one is not None]
         number = max([*numbers, now.wall_ns // NANOSECONDS, 1])
         orders: dict[str, ResendOrder] = {}
         rows: list[dict[str, Any]] = []
-        from_ns, to_ns = _span(given, now.wall_ns)
+        coarse = 0
+        span = _span(given, now.wall_ns)
         for log in logs:
-            made = ResendOrder(
-                number,
-                _patterns(given.streams),
-                from_ns,
-                to_ns,
-                max(await self._log.read_near(log, from_ns), self._log.first_seq(log)),
-                self._log.last_seq(log),
-                now.wall_ns,
-            )
-            if made.first > made.last:
+            whole = (self._log.first_seq(log), self._log.last_seq(log))
+            order = ResendOrder(number, _patterns(given.streams), *span, *whole, now.wall_ns)
+            order, survey = await self._bounded(log, order)
+            # Minutes are not kept by log: each survey counts those of all.
+            coarse = max(coarse, survey.coarse if survey else 0)
+            if order.first > order.last:
                 continue
-            orders[log] = made
-            rows.append(_told(log, made) | {"held_since": await self._held_since(log, made)})
+            orders[log] = order
+            rows.append(
+                _told(log, order)
+                | {
+                    "held_since": await self._held_since(log, order),
+                    "from_history": survey.count if survey else None,
+                    "damaged_parts": survey.damaged if survey else 0,
+                    "coarse": 0,
+                }
+            )
         if not orders:
-            raise OrderRefused("the logs of this upstream hold nothing of that time any more")
-        if not given.look:
-            await self._begin(upstream.consumer, orders)
-            logger.warning("by order: resend %s, number %d", upstream.name, number)
-        return rows
+            also = f"; {coarse} records of it are only known as minutes or hours" if coarse else ""
+            raise OrderRefused(
+                f"the logs of this upstream, and history, hold nothing of that time any more{also}"
+            )
+        rows[0]["coarse"] = coarse
+        return orders, rows
 
     async def listing(self) -> list[dict[str, Any]]:
         """The last order of each log of each upstream."""
@@ -159,7 +185,7 @@ class ResendOrders:
                 order = running.order if running is not None and running.order else order
                 floor, _ = await self._log.position(consumer + RESEND, log)
                 positions += ended(consumer, log, order, "cancelled")
-                rows.append(_told(log, msgspec.structs.replace(order, ended="cancelled"), floor))
+                rows.append(_told(log, structs.replace(order, ended="cancelled"), floor))
             await self._write(positions)
             for log in under_way:
                 running = self._resend(consumer, log)
@@ -195,6 +221,29 @@ class ResendOrders:
             return None
         since_ns = min(oldest.when_ns, max(oldest.earliest_ns, 0) or oldest.when_ns)
         return format_time(since_ns) if since_ns > order.from_ns else None
+
+    async def _bounded(
+        self, log: str, order: ResendOrder
+    ) -> tuple[ResendOrder, RecallSurvey | None]:
+        """An order of all that a log holds, from the first seq on that it is about; and what of it
+        history has that the log no longer has, None where that takes longer to count.
+        """
+        held = order.first
+        first = max(await self._log.read_near(log, order.from_ns), held)
+        order = structs.replace(order, first=first)
+        if self._recall is None or first > held or held == 1:
+            return order, _NOTHING
+        try:
+            survey = await self._recall.survey(log, held - 1, order, _SURVEY_S)
+        except StoreFailed as error:
+            since = await self._held_since(log, order)
+            only = f"; what the log holds begins at {since}" if since else ""
+            raise OrderRefused(
+                f"what log {log} no longer has would come from history, which cannot be read:"
+                f" {error}; nothing was ordered{only}"
+            ) from error
+        found = 1 if survey is None else survey.first
+        return (structs.replace(order, first=found) if found else order), survey
 
     def _named(self, name: str) -> Upstream:
         for one in self._upstreams():

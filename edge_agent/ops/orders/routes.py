@@ -28,6 +28,7 @@ from edge_agent.ops.orders.orders import (
 from edge_agent.ops.orders.resends import ResendGiven
 from edge_agent.ops.orders.source_orders import SourceMove
 from edge_agent.ops.parameters import each_once, refuse_unknown, whole_number
+from edge_agent.recall import HistoryRecall
 from edge_agent.token_uses import told_uses
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class OrderRoutes:
             identities=None if sources.tokens is None else sources.tokens.names,
             upstreams=sources.configured,
             resend=sources.resend,
+            recall=None if sources.asker is None else HistoryRecall(sources.asker),
         )
 
     async def consumers(self, request: Request) -> Response:

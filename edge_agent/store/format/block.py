@@ -97,6 +97,7 @@ class Block:
     thinned block: at the commit of the newest record that it stands for). ``thinned``: how many
     records a thinned block stands for, 0 for any other.
     ``historical``: it came from another agent's backlog, beside newer records.
+    ``recalled``: it was made of what history keeps of its records (`edge_agent.recall`).
     ``correction`` is what is known by now of clocks that were not set; it is no part of the block.
     ``sealed``: ``payload`` is, as whoever looked at it had no keys. Readers of a log never get one.
     """
@@ -118,6 +119,7 @@ class Block:
     correction: Correction | None = None
     historical: bool = False
     sealed: bool = False
+    recalled: bool = False
 
     @property
     def last(self) -> int:
