@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise, repeat
 from math import isfinite, sqrt
@@ -44,8 +44,42 @@ SPAN_STEPS = 10_000
 _CELLS_MAX = 20_000
 #: Values of one span: percentiles have to sort them.
 VALUES_MAX = 1_000_000
-Figures = dict[int, list[Any]]
-"""By start of a step: a value for each aggregate, None where there is none."""
+
+
+@dataclass(slots=True)
+class FiguresByStep:
+    """Starts of steps, rising, and a column for each aggregate, None where it has no value."""
+
+    starts: list[int]
+    columns: list[list[Any]]
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def extend(self, later: FiguresByStep) -> None:
+        """Take what follows, too."""
+        self.starts += later.starts
+        for column, more in zip(self.columns, later.columns, strict=True):
+            column += more
+
+
+def side_by_side(found: Sequence[FiguresByStep], width: int) -> tuple[list[int], list[list[Any]]]:
+    """The steps that some of them have, and everybody's columns, of which each has ``width``; None
+    where one has no such step.
+    """
+    starts = found[0].starts if found else []
+    if any(one.starts != starts for one in found):
+        starts = sorted({start for one in found for start in one.starts})
+    columns = []
+    for one in found:
+        own = one.columns
+        if one.starts != starts:
+            place = dict(zip(one.starts, range(len(one)), strict=True))
+            places = [place.get(start, -1) for start in starts]
+            own = [[*column, None] for column in own] or [[None]] * width
+            own = [list(map(column.__getitem__, places)) for column in own]
+        columns += own
+    return starts, columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,10 +301,10 @@ def _at(fields: Any, path: Path) -> Any:
     return fields
 
 
-def figures(view: View, stream: str, number: int, path: Path, wanted: Wanted) -> Figures:
+def figures(view: View, stream: str, number: int, path: Path, wanted: Wanted) -> FiguresByStep:
     """Every aggregate that is wanted of one field of one stream, by step."""
     if all(name in ROLLED_UP for name in wanted.aggregates):
-        return shown(cells_in(view, stream, number, path, wanted), wanted.aggregates, {})
+        return shown(cells_in(view, stream, number, path, wanted), wanted.aggregates)
     times, values = array("q"), array("d")
     before_ns = wanted.from_ns - wanted.back_ns
     for some, numbers in _values_by_hour(view, stream, number, path, wanted, before_ns):
@@ -284,30 +318,25 @@ def figures(view: View, stream: str, number: int, path: Path, wanted: Wanted) ->
             )
     begin = bisect_left(times, wanted.from_ns)
     if begin == len(times):
-        return {}
+        return FiguresByStep([], [[] for _ in wanted.aggregates])
     unit = MINUTE_NS if wanted.step_ns == ALL_NS else wanted.step_ns
     own = times[begin:]
     cells = cells_of(own, Numbers(values[begin:].tolist(), 0), None, units_of(own, unit))
     return shown(together([cells], wanted), wanted.aggregates, _by_step(times, values, wanted))
 
 
-def shown(cells: Cells, aggregates: Sequence[str], extra: Figures) -> Figures:
-    """The aggregates of cells; ``extra`` has those that need every value, in their order."""
-    columns: list[list[Any] | None] = [
-        _column(cells, name) if name in ROLLED_UP else None for name in aggregates
-    ]
-    if all(column is not None for column in columns):
-        rows = map(list, zip(*(column or [] for column in columns), strict=True))
-        return dict(zip(cells.starts, rows, strict=True))
+def shown(
+    cells: Cells, aggregates: Sequence[str], extra: Mapping[int, list[Any]] | None = None
+) -> FiguresByStep:
+    """The aggregates of cells; ``extra`` has by step those that need every value, in order."""
     others = [name for name in aggregates if name not in ROLLED_UP]
-    made: Figures = {}
-    for index, start in enumerate(cells.starts):
-        more = dict(zip(others, extra.get(start, [None] * len(others)), strict=True))
-        made[start] = [
-            more[name] if column is None else column[index]
-            for name, column in zip(aggregates, columns, strict=True)
-        ]
-    return made
+    known = extra or {}
+    rows = [known.get(start, [None] * len(others)) for start in cells.starts if others]
+    more = iter(map(list, zip(*rows, strict=True)) if rows else [[] for _ in others])
+    return FiguresByStep(
+        cells.starts,
+        [_column(cells, name) if name in ROLLED_UP else next(more) for name in aggregates],
+    )
 
 
 def _column(cells: Cells, name: str) -> list[Any]:
@@ -326,11 +355,11 @@ def _column(cells: Cells, name: str) -> list[Any]:
     return list(map(truediv, values, repeat(power))) if power > 1 else values
 
 
-def _by_step(times: Sequence[int], values: Sequence[float], wanted: Wanted) -> Figures:
+def _by_step(times: Sequence[int], values: Sequence[float], wanted: Wanted) -> dict[int, list[Any]]:
     """Aggregates that need every value, by step. The times may begin before the range."""
     names = [name for name in wanted.aggregates if name not in ROLLED_UP]
     begin, count = bisect_left(times, wanted.from_ns), len(times)
-    made: Figures = {}
+    made: dict[int, list[Any]] = {}
     while begin < count:
         if wanted.step_ns == ALL_NS:
             start_ns, end_ns = wanted.from_ns, wanted.to_ns
