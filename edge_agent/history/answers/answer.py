@@ -126,11 +126,12 @@ class Answer:
             make = json_points(paths, self._filter(), unix=self.question.unix, keys=keys)
             yield from self._texts(make, separator)
             return
-        texts = (
-            text for block in self._limited_figures(paths) for text in self._shown(block, keys)
-        )
+        blocks = self._limited_figures(paths)
+        texts = chain.from_iterable(self._shown(block, keys) for block in blocks)
         for batch in _batches(texts):
-            yield from map(self._weighed, _pieces(batch, separator))
+            whole = separator.join(batch)
+            pieces = [whole] if len(whole) <= PIECE_BYTES else _pieces(batch, separator)
+            yield from map(self._weighed, pieces)
 
     def _joined(self, pieces: Iterator[bytes], form: str) -> Iterator[bytes]:
         if form == "parts":

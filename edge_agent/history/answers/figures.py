@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from itertools import pairwise, repeat
 from math import isfinite, sqrt
@@ -20,7 +21,7 @@ from edge_agent.errors import ProtocolError
 from edge_agent.filter import Filter
 from edge_agent.history.answers.reading import View
 from edge_agent.history.format.columns import Numbers
-from edge_agent.history.format.rollup import Cells, cells_of, field_in, join_cells, units_of, within
+from edge_agent.history.format.rollup import Cells, cells_of, join_cells, units_of, within
 from edge_agent.history.format.segment import (
     HistorySegment,
     Path,
@@ -29,7 +30,7 @@ from edge_agent.history.format.segment import (
     records_of,
     times_of,
 )
-from edge_agent.history.keys import DAY_NS, HOUR_NS, HOURS, MINUTE_NS, MINUTES, RAW
+from edge_agent.history.keys import BUCKET_NS, DAY_NS, HOUR_NS, HOURS, MINUTE_NS, MINUTES, RAW
 from edge_agent.history.question import ALL_NS, ROLLED_UP
 
 #: What each aggregate needs of `Cells`, beside starts and counts.
@@ -193,6 +194,8 @@ def together(parts: Iterable[Cells], wanted: Wanted) -> Cells:
 def _joined(parts: list[Cells], wanted: Wanted) -> Cells:
     if wanted.step_ns != ALL_NS:
         return join_cells(parts, wanted.step_ns)
+    # They are kept as they are.
+    parts = list(map(copy, parts))
     for part in parts:
         part.starts, part.unit_ns = [0] * len(part), 0
     cells = join_cells(parts, ALL_NS)
@@ -244,11 +247,11 @@ def _level(
 ) -> Iterator[Cells]:
     if from_ns >= to_ns:
         return
+    span = BUCKET_NS[level]
     for bucket in view.buckets(level, from_ns, to_ns):
-        for rollup in view.rollups(level, number, bucket):
-            cells = field_in(rollup, path, needs=needs)
-            if cells is not None:
-                yield within(cells, from_ns, to_ns)
+        is_whole = from_ns <= bucket * span and (bucket + 1) * span <= to_ns
+        for cells in view.cells(level, number, bucket, path, needs):
+            yield cells if is_whole else within(cells, from_ns, to_ns)
 
 
 def _values_by_hour(
@@ -349,8 +352,9 @@ def _column(cells: Cells, name: str) -> list[Any]:
             for squares, count in zip(cells.squares, cells.counts, strict=True)
         ]
     if name == "mean":
-        means = map(truediv, cells.sums, cells.counts)
-        return list(map(truediv, means, repeat(power)) if power > 1 else means)
+        if power == 1:
+            return list(map(truediv, cells.sums, cells.counts))
+        return [s / count / power for s, count in zip(cells.sums, cells.counts, strict=True)]
     values: list[float] = getattr(cells, {"sum": "sums"}.get(name, f"{name}s"))
     return list(map(truediv, values, repeat(power))) if power > 1 else values
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, repeat
 from math import gcd
 from operator import add, floordiv, itemgetter, mul, sub
@@ -191,13 +191,13 @@ def rises(packed: PackedNumbers) -> bool:
     return packed.mode == STEPS and packed.step > 0 and packed.unit > 0
 
 
-def _line(rest: Sequence[int], base: int, unit: int) -> Sequence[int]:
+def _line(rest: Sequence[int], base: int, unit: int) -> Iterable[int]:
     """Each of the rest times ``unit``, and ``base`` more."""
     if unit == 1:
-        return list(map(add, rest, repeat(base))) if base else list(rest)
+        return map(add, rest, repeat(base)) if base else rest
     if isinstance(rest, bytes) and unit > 1:
         return taken(list(range(base, base + 256 * unit, unit)), rest)
-    return list(map(add, map(mul, rest, repeat(unit)), repeat(base)))
+    return map(add, map(mul, rest, repeat(unit)), repeat(base))
 
 
 def taken(known: Sequence[Value] | Mapping[int, Value], keys: Sequence[int]) -> Sequence[Value]:
