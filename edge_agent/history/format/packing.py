@@ -175,14 +175,17 @@ def unpack(packed: PackedNumbers, count: int, begin: int = 0, end: int | None = 
         last = base + step * end
         return list(range(first, last, step)) if step else [base] * (end - begin)
     rest = _unpack_rest(packed, count)
-    if mode == LOOSE:
-        return list(rest[begin:end])
-    if mode == OFFSETS:
-        return list(_line(rest[begin:end], base, unit))
     if mode == STEPS:
         first = base + step * begin + unit * sum(rest[:begin]) if begin else base
-        steps = _line(rest[begin : end - 1], step, unit)
+        some = rest if end - begin == count else rest[begin : end - 1]
+        steps = _line(some, step, unit)
         return list(accumulate(steps, initial=first)) if begin < end else []
+    if end - begin < count:
+        rest = rest[begin:end]
+    if mode == LOOSE:
+        return list(rest)
+    if mode == OFFSETS:
+        return list(_line(rest, base, unit))
     raise StoreDamaged(f"packed numbers in the unknown mode {mode}")
 
 
