@@ -11,10 +11,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import logging
+import math
+import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -88,7 +89,9 @@ class Asker:
         self._turn = trio.Lock()
         self._worker: _Worker | None = None
         self._ended: list[_Worker] = []
+        #: That a process has been started or ended.
         self._news = trio.Event()
+        self._asked_at = 0.0
         self._number = 0
 
     async def run(self) -> None:
@@ -97,11 +100,13 @@ class Asker:
             while True:
                 self._news = trio.Event()
                 await self._bury()
-                with trio.move_on_after(IDLE_S) as patience:
+                idle_at = self._asked_at + IDLE_S if self._worker is not None else math.inf
+                with trio.move_on_at(idle_at) as patience:
                     await self._news.wait()
-                if patience.cancelled_caught and self._worker is not None:
+                if patience.cancelled_caught:
                     async with self._turn:
-                        self._end()
+                        if trio.current_time() >= self._asked_at + IDLE_S:
+                            self._end()
         finally:
             self._end()
             with trio.move_on_after(_GONE_S, shield=True):
@@ -114,16 +119,13 @@ class Asker:
             ProtocolError: ``bad_query``, ``too_long``, ``busy``; the text says what to do.
             StoreFailed: history cannot be read.
         """
-        with trio.move_on_after(PATIENCE_S) as patience:
-            await self._turn.acquire()
-        if patience.cancelled_caught:
-            raise ProtocolError("busy", "other questions are being answered; try again later")
+        await self._take_turn()
         try:
             with trio.move_on_after(self._seconds + _GRACE_S) as patience:
                 answer = await self._ask(question, form, may_read)
         finally:
+            self._asked_at = trio.current_time()
             self._turn.release()
-            self._news.set()
         if patience.cancelled_caught:
             raise ProtocolError(
                 "too_long",
@@ -139,9 +141,19 @@ class Asker:
         if self._turn.locked():
             return  # Somebody asks already.
         async with self._turn:
-            self._news.set()
-            async with self._working():
-                pass
+            self._asked_at = trio.current_time()
+            await self._running()
+
+    async def _take_turn(self) -> None:
+        try:
+            self._turn.acquire_nowait()
+        except trio.WouldBlock:
+            with trio.move_on_after(PATIENCE_S) as patience:
+                await self._turn.acquire()
+            if patience.cancelled_caught:
+                raise ProtocolError(
+                    "busy", "other questions are being answered; try again later"
+                ) from None
 
     async def recall(self, wanted: Recall) -> HistoryAnswer:
         """One step of finding records of a log: blocks of them, or how many there are. Where
@@ -156,7 +168,7 @@ class Asker:
                 with trio.move_on_after(_RECALL_S + _GRACE_S):
                     return await self._put(partial(self._recalling, wanted))
             finally:
-                self._news.set()
+                self._asked_at = trio.current_time()
         raise StoreFailed("history: the process that answers is stuck; it is started anew")
 
     async def _ask(self, question: Question, form: str, may_read: Readable) -> HistoryAnswer:
@@ -173,9 +185,7 @@ class Asker:
     async def _put(self, see: Callable[[], Awaitable[Ask]]) -> HistoryAnswer:
         """The answer to what is asked with history as it is now."""
         for _ in range(_ATTEMPTS):
-            ask = await see()
-            async with self._working() as worker:
-                answer = await worker.ask(ask)
+            answer = await self._answered(await see())
             if answer is not None:
                 return answer
             await trio.sleep(_AGAIN_S)
@@ -203,13 +213,12 @@ class Asker:
         while True:
             history = self._opened()
             flushes, seen = history.flushes, history.tail
-            names = await _names(
-                question.pattern, {*history.file.numbers, *history.tail.streams}, may_read
-            )
+            numbers, streams = history.file.numbers, history.tail.streams
+            names = await _names(question.pattern, (numbers, streams), may_read)
             from_ns, to_ns = question.span_ns
             tail = await _tail_of(history, names, from_ns - question.back_ns, to_ns)
             if self._is_as(history, seen, flushes):
-                return [(name, history.file.numbers.get(name, 0)) for name in names], tail, flushes
+                return [(name, numbers.get(name, 0)) for name in names], tail, flushes
 
     def _opened(self) -> HistoryWriter:
         history = self._digester.history
@@ -222,15 +231,11 @@ class Asker:
         same = self._digester.history is history and history.tail is seen
         return same and history.flushes == flushes
 
-    @asynccontextmanager
-    async def _working(self) -> AsyncIterator[_Worker]:
-        """The process; it is ended where something goes wrong with it."""
-        if self._worker is not None and self._worker.has_ended:
-            self._end()
-        if self._worker is None:
-            self._worker = await _Worker.start(self._digester)
+    async def _answered(self, ask: Ask) -> HistoryAnswer | None:
+        """The process's answer; the process is ended where something goes wrong with it."""
+        worker = await self._running()
         try:
-            yield self._worker
+            return await worker.ask(ask)
         except (ProtocolError, StoreFailed):
             raise
         except (trio.BrokenResourceError, trio.ClosedResourceError, ValueError, EOFError) as error:
@@ -241,6 +246,14 @@ class Asker:
         except BaseException:
             self._end()
             raise
+
+    async def _running(self) -> _Worker:
+        if self._worker is not None and self._worker.has_ended:
+            self._end()
+        if self._worker is None:
+            self._worker = await _Worker.start(self._digester)
+            self._news.set()
+        return self._worker
 
     def _end(self) -> None:
         if self._worker is not None:
@@ -271,16 +284,16 @@ async def _tail_of(history: HistoryWriter, names: Sequence[str], from_ns: int, t
     return tail
 
 
-async def _names(pattern: str, known: set[str], may_read: Readable) -> list[str]:
+async def _names(pattern: str, known: Sequence[Collection[str]], may_read: Readable) -> list[str]:
     """Names that match and may be read, in order."""
     try:
         matches = compile_pattern(pattern)
     except ProtocolError as error:
         raise bad_query(f"stream: {error.message}") from None
     if "*" not in pattern:
-        return [pattern] if pattern in known and may_read(pattern) else []
+        return [pattern] if any(pattern in some for some in known) and may_read(pattern) else []
     names: list[str] = []
-    for place, name in enumerate(known):
+    for place, name in enumerate(set().union(*known)):
         if matches(name) and may_read(name):
             names.append(name)
         if place % _NAMES == _NAMES - 1:
@@ -296,9 +309,10 @@ class _Worker:
     """One process, and what was read of its answers."""
 
     def __init__(self, process: trio.Process) -> None:
-        assert process.stdin is not None and process.stdout is not None
+        assert isinstance(process.stdin, trio.lowlevel.FdStream)
+        assert isinstance(process.stdout, trio.lowlevel.FdStream)
         self._process, self._stdin, self._stdout = process, process.stdin, process.stdout
-        self._buffer = bytearray()
+        self._held = memoryview(b"")
 
     @classmethod
     async def start(cls, digester: Digester) -> _Worker:
@@ -313,10 +327,10 @@ class _Worker:
             raise StoreFailed(
                 f"history: the process that answers cannot be started: {error}"
             ) from error
-        assert isinstance(process.stdout, trio.lowlevel.FdStream)
+        worker = cls(process)
         with contextlib.suppress(OSError):  # Where the system has no room for it, it is as it is.
-            fcntl.fcntl(process.stdout.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        return cls(process)
+            fcntl.fcntl(worker._stdout.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        return worker
 
     @property
     def has_ended(self) -> bool:
@@ -326,7 +340,7 @@ class _Worker:
     async def ask(self, ask: Ask) -> HistoryAnswer | None:
         """The answer; None where the file was written meanwhile. Raises ProtocolError."""
         frame = _ENCODER.encode(ask)
-        await self._stdin.send_all(len(frame).to_bytes(LENGTH_BYTES, "big") + frame)
+        await self._write(len(frame).to_bytes(LENGTH_BYTES, "big") + frame)
         pieces: list[bytes] = []
         size = 0
         while True:
@@ -349,19 +363,39 @@ class _Worker:
                     raise StoreFailed(message)
                 raise ProtocolError(code, message)
 
-    async def _frame(self) -> bytes:
-        length = int.from_bytes(await self._read(LENGTH_BYTES), "big")
-        return await self._read(length)
-
-    async def _read(self, count: int) -> bytes:
-        while len(self._buffer) < count:
-            piece = await self._stdout.receive_some(_READ_BYTES)
+    async def _frame(self) -> memoryview:
+        held, end = self._held, LENGTH_BYTES
+        while len(held) < end or len(held) < (
+            end := LENGTH_BYTES + int.from_bytes(held[:LENGTH_BYTES], "big")
+        ):
+            piece = await self._read()
             if not piece:
                 raise EOFError("its output ended")
-            self._buffer += piece
-        read = bytes(self._buffer[:count])
-        del self._buffer[:count]
-        return read
+            held = memoryview(b"".join((held, piece)) if held else piece)
+        self._held = held[end:]
+        return held[LENGTH_BYTES:end]
+
+    # The streams' own methods go round the scheduler before they try, and each round costs.
+
+    async def _write(self, data: bytes) -> None:
+        try:
+            sent = os.write(self._stdin.fileno(), data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise trio.BrokenResourceError from error
+        if sent < len(data):
+            await self._stdin.send_all(data[sent:])
+
+    async def _read(self) -> bytes:
+        while True:
+            await trio.lowlevel.wait_readable(self._stdout.fileno())
+            try:
+                return os.read(self._stdout.fileno(), _READ_BYTES)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise trio.BrokenResourceError from error
 
     def kill(self) -> None:
         """End it, whatever it does."""

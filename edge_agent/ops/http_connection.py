@@ -236,7 +236,11 @@ class HttpServerConnection:
 
     async def _send(self, message: Message) -> None:
         """ASGI's ``send``; raises `trio.BrokenResourceError` where the peer is gone."""
-        async with self._writing:
+        try:
+            self._writing.acquire_nowait()
+        except trio.WouldBlock:
+            await self._writing.acquire()
+        try:
             if message["type"] == "http.response.start":
                 self._head = self._encode(
                     h11.Response(
@@ -251,19 +255,23 @@ class HttpServerConnection:
             if not message.get("more_body", False):
                 data += self._encode(h11.EndOfMessage())
             await self._write(data)
+        finally:
+            self._writing.release()
 
     def _encode(self, event: h11.Event) -> bytes:
         return self._http.send(event) or b""
 
     async def _write(self, data: bytes) -> None:
         try:
-            for begin in range(0, len(data), WRITE_BYTES):
-                with trio.move_on_after(WRITE_TIMEOUT_S) as deadline:
-                    self.waits_for_peer = True
-                    await self._stream.send_all(data[begin : begin + WRITE_BYTES])
-                    self.waits_for_peer = False
-                if deadline.cancelled_caught:
-                    raise trio.BrokenResourceError("the reader takes nothing")
+            with trio.move_on_after(WRITE_TIMEOUT_S) as deadline, memoryview(data) as view:
+                self.waits_for_peer = True
+                for begin in range(0, len(view), WRITE_BYTES):
+                    if begin:
+                        deadline.deadline = trio.current_time() + WRITE_TIMEOUT_S
+                    await self._stream.send_all(view[begin : begin + WRITE_BYTES])
+                self.waits_for_peer = False
+            if deadline.cancelled_caught:
+                raise trio.BrokenResourceError("the reader takes nothing")
         except _GONE:
             self._gone = True
             raise

@@ -48,10 +48,14 @@ class Places:
 
     async def take(self) -> None:
         """Wait for a place, not for long. Raises ProtocolError (``busy``)."""
-        with trio.move_on_after(_PATIENCE_S) as patience:
-            await self._free.acquire()
-        if patience.cancelled_caught:
-            raise ProtocolError("busy", "other queries are being answered; try again later")
+        try:
+            self._free.acquire_nowait()
+        except trio.WouldBlock:
+            with trio.move_on_after(_PATIENCE_S) as patience:
+                await self._free.acquire()
+            if patience.cancelled_caught:
+                text = "other queries are being answered; try again later"
+                raise ProtocolError("busy", text) from None
 
     def give_back(self) -> None:
         """An answer has been sent, or nobody waits for it any more."""

@@ -12,26 +12,28 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import chain, islice, repeat
 from typing import Any, TypeVar
 
 from edge_agent.errors import ProtocolError
 from edge_agent.field_paths import path_text
 from edge_agent.filter import Filter, compile_filter
 from edge_agent.history.answers.figures import (
-    Figures,
+    FiguresByStep,
     Wanted,
     cells_in,
     fields_of_stream,
     figures,
     shown,
+    side_by_side,
     spans_of,
     together,
 )
-from edge_agent.history.answers.json_text import Order, moment
+from edge_agent.history.answers.json_text import RowShape, moment
 from edge_agent.history.answers.reading import View
 from edge_agent.history.answers.rows import (
     Make,
+    Part,
     Stream,
     json_points,
     json_rows,
@@ -63,6 +65,8 @@ FILLED_MAX = 1_000_000
 _RECORD_BYTES = 600
 
 Made = TypeVar("Made")
+Block = tuple[str, list[int], list[list[Any]]]
+"""Some rows of figures: what they are of, starts of steps, and a column for each aggregate."""
 
 
 @dataclass(slots=True)
@@ -94,29 +98,39 @@ class Answer:
             yield from self._record_pieces(form)
             return
         columns, paths = self._columns()
-        told = encode_json(columns)
-        if form in ("json", "parts"):
-            yield told if form == "parts" else b'{"columns":' + told + b',"rows":['
-        if form in ("json", "parts") and self.question.kind == "points" and not self.question.unix:
-            yield from self._joined(self._texts(json_points(paths, self._filter()), b","), form)
-            return
-        rows = self._rows_of(paths)
         if form == "csv":
             yield _csv([columns])
-            for batch in _batches(rows):
+            for batch in _batches(self._rows_of(paths)):
                 yield self._weighed(_csv(batch))
             return
         if form == "ndjson":
-            lines = (encode_json(dict(zip(columns, row, strict=True))) for row in rows)
-            for piece in _pieces(lines, b"\n"):
-                yield self._weighed(piece + b"\n")
+            for piece in self._lines(columns, paths):
+                yield piece + b"\n"
             return
-        yield from self._joined(self._row_pieces(rows), form)
+        told = encode_json(columns)
+        yield told if form == "parts" else b'{"columns":' + told + b',"rows":['
+        yield from self._joined(self._table_pieces(paths, b","), form)
 
-    def _row_pieces(self, rows: Iterator[list[Any]]) -> Iterator[bytes]:
-        for batch in _batches(rows):
-            text = encode_json(batch)[1:-1]
-            pieces = [text] if len(text) <= PIECE_BYTES else _pieces(map(encode_json, batch), b",")
+    def _lines(self, columns: Sequence[str], paths: Sequence[Path]) -> Iterator[bytes]:
+        if len(set(columns)) == len(columns):
+            return self._table_pieces(paths, b"\n", columns)
+        # Of two columns of one name an object has the last.
+        rows = self._rows_of(paths)
+        lines = (encode_json(dict(zip(columns, row, strict=True))) for row in rows)
+        return map(self._weighed, _pieces(lines, b"\n"))
+
+    def _table_pieces(
+        self, paths: Sequence[Path], separator: bytes, keys: Sequence[str] | None = None
+    ) -> Iterator[bytes]:
+        if self.question.kind == "points":
+            make = json_points(paths, self._filter(), unix=self.question.unix, keys=keys)
+            yield from self._texts(make, separator)
+            return
+        blocks = self._limited_figures(paths)
+        texts = chain.from_iterable(self._shown(block, keys) for block in blocks)
+        for batch in _batches(texts):
+            whole = separator.join(batch)
+            pieces = [whole] if len(whole) <= PIECE_BYTES else _pieces(batch, separator)
             yield from map(self._weighed, pieces)
 
     def _joined(self, pieces: Iterator[bytes], form: str) -> Iterator[bytes]:
@@ -156,9 +170,9 @@ class Answer:
         if form == "csv":
             # Its heading has every field that some record has.
             found: list[Record] = []
-            for batch in self._ordered(record_rows(self._filter())):
-                found += (record for _, record in batch)
-                self._size += sum(_RECORD_BYTES + len(to_json(record)) for _, record in batch)
+            for _, batch in self._ordered(record_rows(self._filter())):
+                found += batch
+                self._size += sum(_RECORD_BYTES + len(to_json(record)) for record in batch)
             yield to_csv(found)
             return
         separator = b"\n" if form == "ndjson" else b","
@@ -172,12 +186,12 @@ class Answer:
         yield from self._joined(pieces, form)
 
     def _texts(self, make: Make[bytes], separator: bytes) -> Iterator[bytes]:
-        for batch in self._ordered(make, len):
-            yield self._weighed(separator.join([text for _, text in batch]))
+        for _, batch in self._ordered(make, len):
+            yield self._weighed(separator.join(batch))
 
     def _ordered(
         self, make: Make[Made], size: Callable[[Made], int] = lambda _: 0
-    ) -> Iterator[list[tuple[Order, Made]]]:
+    ) -> Iterator[Part[Made]]:
         """The rows behind those that the answer before had, until the limit; so many at a time that
         they are a piece.
         """
@@ -187,20 +201,20 @@ class Answer:
             self.view, self.streams, (question.from_ns, question.to_ns), make,
             newest_first=question.newest_first, few=question.limit + question.skip + 1,
         )  # fmt: skip
-        for part in slices:
+        for times, rows in slices:
             # Only the first slice has rows of the moment at which the answer before ended.
-            at = sum(1 for order, _ in part[: question.skip] if order[0] == first_ns)
-            while at < len(part):
+            at = times[: question.skip].count(first_ns)
+            while at < len(rows):
                 if outcome.rows >= question.limit or self._size > ANSWER_BYTES_MAX:
                     outcome.truncated = True
-                    outcome.next = format_next(*_place(part, at))
+                    outcome.next = format_next(*_place(times, at))
                     return
-                batch = part[at : at + min(question.limit - outcome.rows, _BATCH_ROWS)]
-                while len(batch) > 1 and sum([size(row) + 1 for _, row in batch]) > PIECE_BYTES:
+                batch = rows[at : at + min(question.limit - outcome.rows, _BATCH_ROWS)]
+                while len(batch) > 1 and sum(map(size, batch)) + len(batch) > PIECE_BYTES:
                     batch = batch[: len(batch) // 2]
                 outcome.rows += len(batch)
+                yield times[at : at + len(batch)], batch
                 at += len(batch)
-                yield batch
 
     # Tables.
 
@@ -222,10 +236,10 @@ class Answer:
         figured = [f"{name}_{one}" for name in names for one in question.aggregates]
         return ["time", *named, *figured], paths
 
-    def _rows_of(self, paths: Sequence[Path]) -> Iterator[list[Any]]:
+    def _rows_of(self, paths: Sequence[Path]) -> Iterator[Sequence[Any]]:
         if self.question.kind == "points":
             return self._points(paths)
-        return chain.from_iterable(self._limited_figures(paths))
+        return chain.from_iterable(map(self._rows, self._limited_figures(paths)))
 
     @property
     def _time(self) -> Callable[[int], Any]:
@@ -233,24 +247,25 @@ class Answer:
 
     def _points(self, paths: Sequence[Path]) -> Iterator[list[Any]]:
         time = self._time
-        for batch in self._ordered(point_rows(paths, self._filter())):
-            for order, row in batch:
-                row[0] = time(order[0])
+        for times, batch in self._ordered(point_rows(paths, self._filter())):
+            for time_ns, row in zip(times, batch, strict=True):
+                row[0] = time(time_ns)
                 yield row
 
     def _filter(self) -> Filter | None:
         return compile_filter(self.question.filter) if self.question.filter else None
 
-    def _limited_figures(self, paths: Sequence[Path]) -> Iterator[list[list[Any]]]:
-        for rows in self._figures(paths):
+    def _limited_figures(self, paths: Sequence[Path]) -> Iterator[Block]:
+        for name, starts, columns in self._figures(paths):
             room = self.question.limit - self.outcome.rows
-            self.outcome.rows += min(len(rows), room)
-            yield rows[:room]
-            if len(rows) > room:
+            self.outcome.rows += min(len(starts), room)
+            if starts and room:
+                yield name, starts[:room], [column[:room] for column in columns]
+            if len(starts) > room:
                 self.outcome.truncated = True
                 return
 
-    def _figures(self, paths: Sequence[Path]) -> Iterator[list[list[Any]]]:
+    def _figures(self, paths: Sequence[Path]) -> Iterator[Block]:
         question = self.question
         wanted = Wanted(
             *question.span_ns, question.step_ns, question.aggregates, self._filter(),
@@ -261,9 +276,8 @@ class Answer:
                 yield from self._filled(name, members, paths, wanted)
                 continue
             for span in spans_of(self.view, members, wanted, newest_first=question.newest_first):
-                columns = [self._column(members, path, span) for path in paths]
-                starts = sorted({start for column in columns for start in column})
-                yield self._rows(name, columns, starts)
+                found = [self._column(members, path, span) for path in paths]
+                yield self._block(name, *side_by_side(found, len(wanted.aggregates)))
 
     def _groups(self) -> dict[str, list[Stream]]:
         group = self.question.group
@@ -279,7 +293,7 @@ class Answer:
             found.setdefault(name, []).append(stream)
         return found
 
-    def _column(self, members: Sequence[Stream], path: Path, wanted: Wanted) -> Figures:
+    def _column(self, members: Sequence[Stream], path: Path, wanted: Wanted) -> FiguresByStep:
         if len(members) == 1:
             return figures(self.view, *members[0], path, wanted)
         if set(wanted.aggregates) & set(FROM_VALUES):
@@ -287,28 +301,29 @@ class Answer:
                 f"aggregate: {', '.join(FROM_VALUES)} are of single streams; group by stream"
             )
         parts = (cells_in(self.view, *member, path, wanted) for member in members)
-        return shown(together(parts, wanted), wanted.aggregates, {})
+        return shown(together(parts, wanted), wanted.aggregates)
 
-    def _rows(self, name: str, columns: Sequence[Figures], starts: list[int]) -> list[list[Any]]:
-        lead = [] if self.question.group == "none" else [name]
-        empty: list[Any] = [None] * len(self.question.aggregates)
+    def _block(self, name: str, starts: list[int], columns: list[list[Any]]) -> Block:
         if self.question.newest_first:
-            starts.reverse()
-        times = map(self._time, starts)
-        if len(columns) == 1:
-            find = columns[0].get
-            return [
-                [time, *lead, *find(start, empty)]
-                for time, start in zip(times, starts, strict=True)
-            ]
-        return [
-            [time, *lead, *chain.from_iterable([column.get(start, empty) for column in columns])]
-            for time, start in zip(times, starts, strict=True)
-        ]
+            starts, columns = starts[::-1], [column[::-1] for column in columns]
+        return name, starts, columns
+
+    def _lead(self, name: str) -> list[str]:
+        return [] if self.question.group == "none" else [name]
+
+    def _rows(self, block: Block) -> Iterator[Sequence[Any]]:
+        name, starts, columns = block
+        lead = map(repeat, self._lead(name))
+        return zip(map(self._time, starts), *lead, *columns, strict=False)
+
+    def _shown(self, block: Block, keys: Sequence[str] | None) -> list[bytes]:
+        name, starts, columns = block
+        shape = RowShape(self._lead(name), len(columns), unix=self.question.unix, keys=keys)
+        return shape.figures(starts, columns)
 
     def _filled(
         self, name: str, members: Sequence[Stream], paths: Sequence[Path], wanted: Wanted
-    ) -> Iterator[list[list[Any]]]:
+    ) -> Iterator[Block]:
         """Rows for all steps; none for a stream that has nothing in the whole range."""
         width = len(wanted.aggregates)
         count = (wanted.to_ns - wanted.from_ns) // wanted.step_ns
@@ -318,38 +333,35 @@ class Answer:
                 f"fill: at most {most} steps of so many figures, these are {count}; ask for less"
                 " time or a larger step"
             )
-        columns: list[Figures] = [{} for _ in paths]
+        found = [FiguresByStep([], [[] for _ in range(width)]) for _ in paths]
         for span in spans_of(self.view, members, wanted, newest_first=False):
-            for column, path in zip(columns, paths, strict=True):
-                column.update(self._column(members, path, span))
-        if any(columns):
+            for column, path in zip(found, paths, strict=True):
+                column.extend(self._column(members, path, span))
+        if any(found):
             starts = list(range(wanted.from_ns, wanted.to_ns, wanted.step_ns))
-            yield self._rows(name, _fill(columns, starts, self.question.fill, width), starts)
+            columns = [values for one in found for values in _fill(one, starts, self.question.fill)]
+            yield self._block(name, starts, columns)
 
 
-def _place(rows: Sequence[tuple[Order, object]], at: int) -> tuple[int, int]:
+def _place(times: Sequence[int], at: int) -> tuple[int, int]:
     """The moment of a row, and how many of that moment stand before it."""
-    time_ns = rows[at][0][0]
     before = at
-    while before and rows[before - 1][0][0] == time_ns:
+    while before and times[before - 1] == times[at]:
         before -= 1
-    return time_ns, at - before
+    return times[at], at - before
 
 
-def _fill(
-    columns: Sequence[Figures], starts: Sequence[int], fill: str, width: int
-) -> list[Figures]:
-    made: list[Figures] = []
-    for column in columns:
-        filled: Figures = {}
-        before = [None] * width if fill in ("null", "previous") else [float(fill)] * width
-        for start in starts:
-            found = column.get(start)
-            filled[start] = before if found is None else found
-            if fill == "previous" and found is not None:
-                before = found
-        made.append(filled)
-    return made
+def _fill(figures: FiguresByStep, starts: Sequence[int], fill: str) -> list[list[Any]]:
+    width = len(figures.columns)
+    known = dict(zip(figures.starts, zip(*figures.columns, strict=True), strict=True))
+    before: tuple[Any, ...] = (None if fill in ("null", "previous") else float(fill),) * width
+    filled = []
+    for start in starts:
+        found = known.get(start)
+        filled.append(before if found is None else found)
+        if fill == "previous" and found is not None:
+            before = found
+    return list(map(list, zip(*filled, strict=True)))
 
 
 def _batches(rows: Iterator[Made]) -> Iterator[list[Made]]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from itertools import pairwise, repeat
 from math import isfinite, sqrt
@@ -20,7 +21,7 @@ from edge_agent.errors import ProtocolError
 from edge_agent.filter import Filter
 from edge_agent.history.answers.reading import View
 from edge_agent.history.format.columns import Numbers
-from edge_agent.history.format.rollup import Cells, cells_of, field_in, join_cells, units_of, within
+from edge_agent.history.format.rollup import Cells, cells_of, join_cells, units_of, within
 from edge_agent.history.format.segment import (
     HistorySegment,
     Path,
@@ -29,7 +30,7 @@ from edge_agent.history.format.segment import (
     records_of,
     times_of,
 )
-from edge_agent.history.keys import DAY_NS, HOUR_NS, HOURS, MINUTE_NS, MINUTES, RAW
+from edge_agent.history.keys import BUCKET_NS, DAY_NS, HOUR_NS, HOURS, MINUTE_NS, MINUTES, RAW
 from edge_agent.history.question import ALL_NS, ROLLED_UP
 
 #: What each aggregate needs of `Cells`, beside starts and counts.
@@ -44,8 +45,42 @@ SPAN_STEPS = 10_000
 _CELLS_MAX = 20_000
 #: Values of one span: percentiles have to sort them.
 VALUES_MAX = 1_000_000
-Figures = dict[int, list[Any]]
-"""By start of a step: a value for each aggregate, None where there is none."""
+
+
+@dataclass(slots=True)
+class FiguresByStep:
+    """Starts of steps, rising, and a column for each aggregate, None where it has no value."""
+
+    starts: list[int]
+    columns: list[list[Any]]
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def extend(self, later: FiguresByStep) -> None:
+        """Take what follows, too."""
+        self.starts += later.starts
+        for column, more in zip(self.columns, later.columns, strict=True):
+            column += more
+
+
+def side_by_side(found: Sequence[FiguresByStep], width: int) -> tuple[list[int], list[list[Any]]]:
+    """The steps that some of them have, and everybody's columns, of which each has ``width``; None
+    where one has no such step.
+    """
+    starts = found[0].starts if found else []
+    if any(one.starts != starts for one in found):
+        starts = sorted({start for one in found for start in one.starts})
+    columns = []
+    for one in found:
+        own = one.columns
+        if one.starts != starts:
+            place = dict(zip(one.starts, range(len(one)), strict=True))
+            places = [place.get(start, -1) for start in starts]
+            own = [[*column, None] for column in own] or [[None]] * width
+            own = [list(map(column.__getitem__, places)) for column in own]
+        columns += own
+    return starts, columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +194,8 @@ def together(parts: Iterable[Cells], wanted: Wanted) -> Cells:
 def _joined(parts: list[Cells], wanted: Wanted) -> Cells:
     if wanted.step_ns != ALL_NS:
         return join_cells(parts, wanted.step_ns)
+    # They are kept as they are.
+    parts = list(map(copy, parts))
     for part in parts:
         part.starts, part.unit_ns = [0] * len(part), 0
     cells = join_cells(parts, ALL_NS)
@@ -210,11 +247,11 @@ def _level(
 ) -> Iterator[Cells]:
     if from_ns >= to_ns:
         return
+    span = BUCKET_NS[level]
     for bucket in view.buckets(level, from_ns, to_ns):
-        for rollup in view.rollups(level, number, bucket):
-            cells = field_in(rollup, path, needs=needs)
-            if cells is not None:
-                yield within(cells, from_ns, to_ns)
+        is_whole = from_ns <= bucket * span and (bucket + 1) * span <= to_ns
+        for cells in view.cells(level, number, bucket, path, needs):
+            yield cells if is_whole else within(cells, from_ns, to_ns)
 
 
 def _values_by_hour(
@@ -267,10 +304,10 @@ def _at(fields: Any, path: Path) -> Any:
     return fields
 
 
-def figures(view: View, stream: str, number: int, path: Path, wanted: Wanted) -> Figures:
+def figures(view: View, stream: str, number: int, path: Path, wanted: Wanted) -> FiguresByStep:
     """Every aggregate that is wanted of one field of one stream, by step."""
     if all(name in ROLLED_UP for name in wanted.aggregates):
-        return shown(cells_in(view, stream, number, path, wanted), wanted.aggregates, {})
+        return shown(cells_in(view, stream, number, path, wanted), wanted.aggregates)
     times, values = array("q"), array("d")
     before_ns = wanted.from_ns - wanted.back_ns
     for some, numbers in _values_by_hour(view, stream, number, path, wanted, before_ns):
@@ -284,30 +321,25 @@ def figures(view: View, stream: str, number: int, path: Path, wanted: Wanted) ->
             )
     begin = bisect_left(times, wanted.from_ns)
     if begin == len(times):
-        return {}
+        return FiguresByStep([], [[] for _ in wanted.aggregates])
     unit = MINUTE_NS if wanted.step_ns == ALL_NS else wanted.step_ns
     own = times[begin:]
     cells = cells_of(own, Numbers(values[begin:].tolist(), 0), None, units_of(own, unit))
     return shown(together([cells], wanted), wanted.aggregates, _by_step(times, values, wanted))
 
 
-def shown(cells: Cells, aggregates: Sequence[str], extra: Figures) -> Figures:
-    """The aggregates of cells; ``extra`` has those that need every value, in their order."""
-    columns: list[list[Any] | None] = [
-        _column(cells, name) if name in ROLLED_UP else None for name in aggregates
-    ]
-    if all(column is not None for column in columns):
-        rows = map(list, zip(*(column or [] for column in columns), strict=True))
-        return dict(zip(cells.starts, rows, strict=True))
+def shown(
+    cells: Cells, aggregates: Sequence[str], extra: Mapping[int, list[Any]] | None = None
+) -> FiguresByStep:
+    """The aggregates of cells; ``extra`` has by step those that need every value, in order."""
     others = [name for name in aggregates if name not in ROLLED_UP]
-    made: Figures = {}
-    for index, start in enumerate(cells.starts):
-        more = dict(zip(others, extra.get(start, [None] * len(others)), strict=True))
-        made[start] = [
-            more[name] if column is None else column[index]
-            for name, column in zip(aggregates, columns, strict=True)
-        ]
-    return made
+    known = extra or {}
+    rows = [known.get(start, [None] * len(others)) for start in cells.starts if others]
+    more = iter(map(list, zip(*rows, strict=True)) if rows else [[] for _ in others])
+    return FiguresByStep(
+        cells.starts,
+        [_column(cells, name) if name in ROLLED_UP else next(more) for name in aggregates],
+    )
 
 
 def _column(cells: Cells, name: str) -> list[Any]:
@@ -320,17 +352,18 @@ def _column(cells: Cells, name: str) -> list[Any]:
             for squares, count in zip(cells.squares, cells.counts, strict=True)
         ]
     if name == "mean":
-        means = map(truediv, cells.sums, cells.counts)
-        return list(map(truediv, means, repeat(power)) if power > 1 else means)
+        if power == 1:
+            return list(map(truediv, cells.sums, cells.counts))
+        return [s / count / power for s, count in zip(cells.sums, cells.counts, strict=True)]
     values: list[float] = getattr(cells, {"sum": "sums"}.get(name, f"{name}s"))
     return list(map(truediv, values, repeat(power))) if power > 1 else values
 
 
-def _by_step(times: Sequence[int], values: Sequence[float], wanted: Wanted) -> Figures:
+def _by_step(times: Sequence[int], values: Sequence[float], wanted: Wanted) -> dict[int, list[Any]]:
     """Aggregates that need every value, by step. The times may begin before the range."""
     names = [name for name in wanted.aggregates if name not in ROLLED_UP]
     begin, count = bisect_left(times, wanted.from_ns), len(times)
-    made: Figures = {}
+    made: dict[int, list[Any]] = {}
     while begin < count:
         if wanted.step_ns == ALL_NS:
             start_ns, end_ns = wanted.from_ns, wanted.to_ns

@@ -12,6 +12,7 @@ from functools import lru_cache
 from itertools import repeat
 from typing import Any
 
+from edge_agent.history.answers.weaving import HOLE, Texts, Words, weave
 from edge_agent.history.format.columns import (
     DECIMAL,
     NUMBERS,
@@ -20,9 +21,9 @@ from edge_agent.history.format.columns import (
     Column,
     Numbers,
     decode_column,
-    numbers_of,
+    scaled_in,
 )
-from edge_agent.history.format.packing import unpack
+from edge_agent.history.format.packing import taken, unpack
 from edge_agent.history.format.rows import Way
 from edge_agent.history.format.segment import HistorySegment, Path, Table
 from edge_agent.history.keys import HOUR_NS, MINUTE_NS
@@ -34,9 +35,9 @@ Order = tuple[int, str, str, int]
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - the zone is written by hand, which is quicker
 _TWO = tuple(f"{number:02}" for number in range(60))
-_SECONDS = tuple(text.encode() for text in _TWO)
-#: So many texts of minutes, and of parts of a second, are kept.
-_KEPT = 4096
+_TWO_BYTES = tuple(text.encode() for text in _TWO)
+#: So many texts of seconds, and of parts of one, are kept; and of minutes.
+_KEPT, _MINUTES_KEPT = 4096, 64
 #: What a record shows in front, in this order; everything else stands behind its fields.
 _FRONT = ("seq", "stream", "time", "source", "fields")
 
@@ -58,9 +59,20 @@ class _Minutes(dict[int, bytes]):
     """By minute since 1970: a moment's text until its seconds."""
 
     def __missing__(self, minute: int) -> bytes:
-        if len(self) >= _KEPT:
+        if len(self) >= _MINUTES_KEPT:
             self.clear()
         text = self[minute] = moment(minute * MINUTE_NS)[: -len("00Z")].encode()
+        return text
+
+
+class _Seconds(dict[int, bytes]):
+    """By second since 1970: a moment's text until what is smaller."""
+
+    def __missing__(self, second: int) -> bytes:
+        if len(self) >= _KEPT:
+            self.clear()
+        minute, rest = divmod(second, 60)
+        text = self[second] = _minutes[minute] + _TWO_BYTES[rest]
         return text
 
 
@@ -74,52 +86,85 @@ class _Ends(dict[int, bytes]):
         return text
 
 
-_minutes, _ends = _Minutes(), _Ends()
+_minutes, _seconds, _ends = _Minutes(), _Seconds(), _Ends()
 
 
-def _moments(times: Iterable[int]) -> list[bytes]:
-    """As `moment`, of many, in a third of the time: sensors measure in whole milliseconds."""
-    found = []
-    for time_ns in times:
-        minute, rest = divmod(time_ns, MINUTE_NS)
-        second, nanos = divmod(rest, NANOSECONDS)
-        found.append(_minutes[minute] + _SECONDS[second] + _ends[nanos])
-    return found
+def _moments(times: Sequence[int]) -> list[Texts]:
+    """As `moment`, of many, in two columns: sensors measure in whole milliseconds, and who asks
+    asks again soon.
+    """
+    return [
+        taken(_seconds, [time_ns // NANOSECONDS for time_ns in times]),
+        taken(_ends, [time_ns % NANOSECONDS for time_ns in times]),
+    ]
+
+
+def _values(values: Sequence[object]) -> list[bytes]:
+    """The JSON of each of some numbers and nulls."""
+    return encode_json(values)[1:-1].split(b",")
+
+
+class RowShape:
+    """How rows of a table are written: as arrays, or as objects where ``keys`` are given. A row has
+    its time, the texts ``lead``, and ``width`` values.
+    """
+
+    def __init__(
+        self, lead: Sequence[str], width: int, *, unix: bool, keys: Sequence[str] | None = None
+    ) -> None:
+        self._unix = unix
+        time = HOLE if unix else b'"' + HOLE + HOLE + b'"'
+        cells = [time, *map(encode_json, lead), *[HOLE] * width]
+        if keys is None:
+            self._shape = b"[" + b",".join(cells) + b"]"
+        else:
+            named = (encode_json(key) + b":" + cell for key, cell in zip(keys, cells, strict=True))
+            self._shape = b"{" + b",".join(named) + b"}"
+
+    def figures(self, times: Sequence[int], columns: Sequence[Sequence[object]]) -> list[bytes]:
+        """Rows with columns of numbers and nulls; at least one row."""
+        return self.rows(times, map(_values, columns))
+
+    def rows(self, times: Sequence[int], columns: Iterable[Texts]) -> list[bytes]:
+        """Rows with columns of JSON; at least one row."""
+        if self._unix:
+            told: list[Texts] = [_values([time_ns / NANOSECONDS for time_ns in times])]
+        else:
+            told = _moments(times)
+        return weave([self._shape], (), [*told, *columns])
 
 
 def records_as_json(
     segment: HistorySegment, stream: str, times: Sequence[int], begin: int, end: int
-) -> list[tuple[Order, bytes]]:
-    """The order and the JSON of the records ``begin`` to ``end``.
+) -> list[bytes]:
+    """The JSON of the records ``begin`` to ``end``, at least one. ``times`` are those of all.
 
     Raises StoreDamaged.
     """
-    within = slice(begin, end)
-    seqs = unpack(segment.seqs, segment.count)[within]
-    told: list[Iterable[object]] = [seqs, _moments(times[within]), _fields(segment, begin, end)]
-    shapes = [_shape(way, stream) for way in segment.ways]
-    if len(segment.ways) == 1:
-        if segment.ways[0].origin:
-            told.append(unpack(segment.origin_seqs, segment.count)[within])
-        texts: Iterable[bytes] = map(shapes[0].__mod__, zip(*told, strict=True))
-    else:
-        way_of = unpack(segment.way_of, segment.count)[within]
-        origin_seqs = unpack(segment.origin_seqs, segment.count)[within]
-        texts = [
-            shapes[number] % ((*row, origin_seq) if segment.ways[number].origin else row)
-            for number, origin_seq, row in zip(
-                way_of, origin_seqs, zip(*told, strict=True), strict=True
-            )
-        ]
-    return list(zip(orders_of(segment, stream, times, begin, end), texts, strict=True))
+    count = segment.count
+    ways = segment.ways
+    template, columns = _fields(segment, begin, end)
+    seqs = _values(unpack(segment.seqs, count, begin, end))
+    told: list[Texts] = [seqs, *_moments(times[begin:end]), *columns]
+    way_of = unpack(segment.way_of, count, begin, end) if len(ways) > 1 else [0] * (end - begin)
+    if any(way.origin for way in ways):
+        origin_seqs = _values(unpack(segment.origin_seqs, count, begin, end))
+        has = [bool(way.origin) for way in ways]
+        told.append(
+            [text if has[way] else b"" for text, way in zip(origin_seqs, way_of, strict=True)]
+        )
+    templates = [
+        _template_of(way, stream, template, origin=len(told) > len(columns) + 3) for way in ways
+    ]
+    return weave(templates, way_of, told)
 
 
 def points_as_json(
-    segment: HistorySegment, stream: str, times: Sequence[int], begin: int, end: int,
-    paths: Sequence[Path],
-) -> list[tuple[Order, bytes]] | None:  # fmt: skip
-    """As `records_as_json`, rows ``[time, stream, value, …]`` with the values of ``paths``; None
-    where some record has not all of them.
+    segment: HistorySegment, times: Sequence[int], begin: int, end: int, paths: Sequence[Path],
+    shape: RowShape,
+) -> list[bytes] | None:  # fmt: skip
+    """As `records_as_json`, rows with the values of ``paths``; None where some record has not all
+    of them.
     """
     table = whole_table(segment, paths)
     if table is None:
@@ -127,10 +172,7 @@ def points_as_json(
     columns = [
         _column(table.columns[table.paths.index(path)], table.count, begin, end) for path in paths
     ]
-    name = encode_json(stream).replace(b"%", b"%%")
-    shape = b'["%%b",%b%b]' % (name, b",%b" * len(columns))
-    texts = map(shape.__mod__, zip(_moments(times[begin:end]), *columns, strict=True))
-    return list(zip(orders_of(segment, stream, times, begin, end), texts, strict=True))
+    return shape.rows(times[begin:end], columns)
 
 
 def whole_table(segment: HistorySegment, paths: Sequence[Path]) -> Table | None:
@@ -144,24 +186,25 @@ def orders_of(
     segment: HistorySegment, stream: str, times: Sequence[int], begin: int, end: int
 ) -> Iterator[Order]:
     """The order of each of the records ``begin`` to ``end``."""
-    within = slice(begin, end)
     logs: Iterable[str] = repeat(segment.ways[0].log)
     if len(segment.ways) > 1:
-        way_of = unpack(segment.way_of, segment.count)[within]
+        way_of = unpack(segment.way_of, segment.count, begin, end)
         logs = [segment.ways[number].log for number in way_of]
-    seqs = unpack(segment.seqs, segment.count)[within]
-    return zip(times[within], repeat(stream), logs, seqs, strict=False)
+    seqs = unpack(segment.seqs, segment.count, begin, end)
+    return zip(times[begin:end], repeat(stream), logs, seqs, strict=False)
 
 
-def _shape(way: Way, stream: str) -> bytes:
-    """A record's JSON, to be filled with its seq, its time, its fields and the origin's seq."""
-    name, source = (encode_json(text).replace(b"%", b"%%") for text in (stream, way.source))
-    head = b'{"seq":%%d,"stream":%b,"time":"%%b","source":%b,"fields":%%b' % (name, source)
-    return head + _tail(way)
+def _template_of(way: Way, stream: str, fields: bytes, *, origin: bool) -> bytes:
+    """A record's JSON, to be filled with its seq, its time in two parts, what ``fields`` needs, and
+    if ``origin`` is one of the columns, its seq there or nothing.
+    """
+    name, source = encode_json(stream), encode_json(way.source)
+    head = b'{"seq":\0,"stream":%b,"time":"\0\0","source":%b,"fields":' % (name, source)
+    return head + fields + _tail(way) + HOLE * (origin and not way.origin)
 
 
 def _tail(way: Way) -> bytes:
-    """What stands behind a record's fields; with ``%d`` in place of the origin's seq."""
+    """What stands behind a record's fields."""
     shown = to_dict(
         Record(
             way.log, 0, "", 0, way.quality, 0, way.synced, way.source, 0, {}, way.origin,
@@ -171,61 +214,58 @@ def _tail(way: Way) -> bytes:
     rest = {key: value for key, value in shown.items() if key not in _FRONT}
     if not rest:
         return b"}"
-    text = b"," + encode_json(rest)[1:].replace(b"%", b"%%")
+    text = b"," + encode_json(rest)[1:]
     if not way.origin:
         return text
     # The origin comes last, and in it its seq.
     assert text.endswith(b'"seq":0}}')
-    return text[: -len(b"0}}")] + b"%d}}"
+    return text[: -len(b"0}}")] + HOLE + b"}}"
 
 
-def _fields(segment: HistorySegment, begin: int, end: int) -> list[bytes]:
+def _fields(segment: HistorySegment, begin: int, end: int) -> tuple[bytes, list[Texts]]:
+    """The template of the records' fields, and what fills it."""
     found = [b"{}"] * (end - begin)
     for table in segment.tables:
         if table.places is None:
-            return _texts(table, begin, end) if table.paths else found
+            return _texts(table, begin, end) if table.paths else (HOLE, [found])
         places = unpack(table.places, table.count)
         wanted = [index for index, place in enumerate(places) if begin <= place < end]
         if wanted and table.paths:
-            texts = _texts(table, wanted[0], wanted[-1] + 1)
+            template, columns = _texts(table, wanted[0], wanted[-1] + 1)
+            texts = weave([template], (), columns)
             for index in wanted:
                 found[places[index] - begin] = texts[index - wanted[0]]
-    return found
+    return HOLE, [found]
 
 
-def _texts(table: Table, begin: int, end: int) -> list[bytes]:
+def _texts(table: Table, begin: int, end: int) -> tuple[bytes, list[Texts]]:
     """The fields of a table's records ``begin`` to ``end``."""
     columns = [_column(column, table.count, begin, end) for column in table.columns]
-    if table.paths == [()]:
-        return columns[0]
-    return list(map(_template(table.paths).__mod__, zip(*columns, strict=True)))
+    return (HOLE if table.paths == [()] else _template(table.paths)), columns
 
 
-def _column(column: Column, count: int, begin: int, end: int) -> list[bytes]:
+def _column(column: Column, count: int, begin: int, end: int) -> Texts:
     if column.kind == DECIMAL and not column.others and not column.whole:
         return _decimals(column, count, begin, end)
     values: list[Any] = decode_column(column, count)[begin:end]
     if column.kind == TRUTH or (column.kind in NUMBERS and not column.others):
-        return encode_json(values)[1:-1].split(b",")
+        return _values(values)
     if column.kind == TEXT:
         known = {text: encode_json(text) for text in set(values)}
         return list(map(known.__getitem__, values))
     return list(map(encode_json, values))
 
 
-def _decimals(column: Column, count: int, begin: int, end: int) -> list[bytes]:
+def _decimals(column: Column, count: int, begin: int, end: int) -> Words:
     """A sensor says the same few values again and again, so each becomes text once."""
-    numbers = numbers_of(column, count)
-    assert numbers is not None
-    scaled = numbers.values[begin:end]
+    scaled = scaled_in(column, count, begin, end)
     different = list(set(scaled))
-    floats = Numbers(different, numbers.scale).floats()
-    texts = encode_json(floats)[1:-1].split(b",")
-    return list(map(dict(zip(different, texts, strict=True)).__getitem__, scaled))
+    texts = _values(Numbers(different, column.scale).floats())
+    return Words(dict(zip(different, texts, strict=True)), scaled)
 
 
 def _template(paths: Sequence[Path]) -> bytes:
-    """The fields of one record, ``%b`` for each value; maps within maps are opened and closed."""
+    """The fields of one record, `HOLE` for each value; maps within maps are opened and closed."""
     text, first = [b"{"], True
     above: Path = ()
     for path in paths:
@@ -235,12 +275,8 @@ def _template(paths: Sequence[Path]) -> bytes:
         text.append(b"}" * (len(above) - same))
         text.append(b"" if first else b",")
         for key in path[same:-1]:
-            text += (_key(key), b":{")
-        text += (_key(path[-1]), b":%b")
+            text += (encode_json(key), b":{")
+        text += (encode_json(path[-1]), b":", HOLE)
         above, first = path[:-1], False
     text.append(b"}" * (len(above) + 1))
     return b"".join(text)
-
-
-def _key(key: str) -> bytes:
-    return encode_json(key).replace(b"%", b"%%")

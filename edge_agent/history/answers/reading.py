@@ -7,24 +7,24 @@ that is damaged is left out and counted.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
-from pathlib import Path
+from pathlib import Path as FolderPath
 from typing import TypeVar
 
 import lmdb
 
 from edge_agent.errors import StoreDamaged
 from edge_agent.history import keys
-from edge_agent.history.format.rollup import Rollup, decode_rollup
-from edge_agent.history.format.segment import HistorySegment, decode_segment
+from edge_agent.history.answers.kept import KeptCells
+from edge_agent.history.format.rollup import Cells, Rollup, decode_rollup, field_in
+from edge_agent.history.format.segment import HistorySegment, Path, decode_segment
 from edge_agent.history.format.stored import (
     HistoryHeader,
     checked,
     read_header,
     read_value,
-    scan,
 )
 from edge_agent.history.keys import BUCKET_NS, HOUR_NS, LEVELS, RAW, part_key
 from edge_agent.seal import OPEN, KeyRing, is_sealed
@@ -48,10 +48,15 @@ class View:
     tail: TailOf
     pause: Callable[[], None]
     seals: KeyRing = OPEN
+    kept: KeptCells = field(default_factory=KeptCells)
     damaged: int = 0
+    _cursor: lmdb.Cursor[memoryview] = field(init=False)
     _range: dict[int, tuple[int, int] | None] = field(default_factory=dict)
     _known: dict[int, list[int]] = field(default_factory=dict)
     _hours: dict[str, dict[int, list[HistorySegment]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._cursor = self.txn.cursor()
 
     def segments(self, stream: str, number: int, hour: int) -> list[HistorySegment]:
         """All segments of a stream and hour, in the order in which they were written."""
@@ -70,6 +75,26 @@ class View:
         return [
             one for one in (self._decoded(decode_rollup, raw) for raw in raws) if one is not None
         ]
+
+    def cells(
+        self, level: int, number: int, bucket: int, path: Path, needs: frozenset[str]
+    ) -> Sequence[Cells]:
+        """The figures of one field in each of these roll-ups that has it; not to be changed. Raises
+        StoreDamaged.
+        """
+        place = (level, number, bucket, path, needs)
+        found = self.kept.get(place)
+        if found is None:
+            damaged = self.damaged
+            cells = (
+                field_in(one, path, needs=needs) for one in self.rollups(level, number, bucket)
+            )
+            found = [one for one in cells if one is not None]
+            # What is damaged is counted in each answer.
+            if damaged == self.damaged:
+                self.kept.put(place, found)
+        self.pause()
+        return found
 
     def buckets(self, level: int, from_ns: int, to_ns: int) -> Sequence[int]:
         """The buckets of a level that meet the range and may hold something."""
@@ -111,18 +136,23 @@ class View:
             self.damaged += 1
             return None
 
-    def _get(self, level: int, bucket: int, number: int) -> Iterator[bytes | memoryview]:
+    def _get(self, level: int, bucket: int, number: int) -> list[bytes | memoryview]:
         self.pause()
+        found: list[bytes | memoryview] = []
         if not number:
-            return
-        begin = part_key(level, bucket, number, 0)
-        for key, raw in scan(self.txn, begin, part_key(level, bucket, number + 1, 0)):
+            return found
+        end = part_key(level, bucket, number + 1, 0)
+        is_there = self._cursor.set_range(part_key(level, bucket, number, 0))
+        while is_there and (key := bytes(self._cursor.key())) < end:
+            raw = self._cursor.value()
             try:
                 value = checked(key, raw)
                 # What is open is not copied.
-                yield read_value(key, raw, self.seals) if is_sealed(value) else value
+                found.append(read_value(key, raw, self.seals) if is_sealed(value) else value)
             except StoreDamaged:
                 self.damaged += 1
+            is_there = self._cursor.next()
+        return found
 
     def _there(self, level: int) -> list[int]:
         """All buckets of a level that hold something."""
@@ -153,10 +183,11 @@ class View:
 class HistoryReader:
     """The file, open for reading in this process; opened again where it was replaced."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: FolderPath) -> None:
         self._folder = folder
         self._env: lmdb.Environment | None = None
         self._which: tuple[int, int] = (0, 0)
+        self._kept = KeptCells()
 
     def view(
         self, tail: TailOf, flushes: int, pause: Callable[[], None], seals: KeyRing = OPEN
@@ -180,13 +211,15 @@ class HistoryReader:
         if header.flushes != flushes:
             txn.abort()
             return None
-        return View(txn, header, tail, pause, seals)
+        self._kept.as_of(txn.id())
+        return View(txn, header, tail, pause, seals, self._kept)
 
     def close(self) -> None:
         """Give the file back; the next `view` opens it again."""
         if self._env is not None:
             self._env.close()
             self._env = None
+            self._kept = KeptCells()
 
     def _opened(self) -> lmdb.Environment:
         status = (self._folder / "data.mdb").stat()

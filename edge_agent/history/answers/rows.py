@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from operator import itemgetter
-from typing import Generic, TypeVar
+from itertools import chain, pairwise
+from operator import lt
+from typing import Generic, NamedTuple, TypeVar
 
 from edge_agent.filter import Filter
 from edge_agent.history.answers.json_text import (
     Order,
-    moment,
+    RowShape,
     orders_of,
     points_as_json,
     records_as_json,
@@ -22,7 +23,7 @@ from edge_agent.history.answers.json_text import (
 )
 from edge_agent.history.answers.reading import View
 from edge_agent.history.format.columns import decode_column
-from edge_agent.history.format.packing import unpack
+from edge_agent.history.format.packing import rises, unpack
 from edge_agent.history.format.segment import HistorySegment, Path, records_of, times_of
 from edge_agent.history.keys import HOUR_NS
 from edge_agent.record import Record
@@ -36,10 +37,12 @@ _TOO_MANY = 4
 Made = TypeVar("Made")
 Stream = tuple[str, int]
 """Name and number in the file; 0 where only the tail knows it."""
-Make = Callable[[HistorySegment, str, Sequence[int], int, int], Iterable[tuple[Order, Made]]]
+MadeRows = tuple[Sequence[int] | None, list[Made]]
+"""Rows, and which of a segment's records they are of; None for all that were asked for."""
+Make = Callable[[HistorySegment, str, Sequence[int], int, int], MadeRows[Made]]
 """Rows of a segment's records from one place to another; it is given all of their times."""
-
-_order_of = itemgetter(0)
+Part = tuple[list[int], list[Made]]
+"""Times of some rows, and the rows."""
 
 
 def rows_in(
@@ -50,18 +53,65 @@ def rows_in(
     *,
     newest_first: bool,
     few: int,
-) -> Iterator[list[tuple[Order, Made]]]:
+) -> Iterator[Part[Made]]:
     """The rows of all streams in a range, in order, slice by slice; all of one moment lie in one.
     ``few``: so many are probably enough.
     """
     from_ns, to_ns = range_ns
     hours = {hour for stream, _ in streams for hour in view.hours(stream, from_ns, to_ns)}
-    slices = _Slices(view, streams, make, max(min(few * 5 // 4, SLICE_ROWS), 256))
+    # A little more, as records are not spread quite evenly.
+    slices = _Slices(view, streams, make, max(min(few + few // 16, SLICE_ROWS), 256))
     for hour in sorted(hours, reverse=newest_first):
         begin, end = max(hour * HOUR_NS, from_ns), min((hour + 1) * HOUR_NS, to_ns)
-        for part in slices.of(hour, begin, end, newest_first):
-            part.sort(key=_order_of, reverse=newest_first)
-            yield part
+        for found in slices.of(hour, begin, end, newest_first):
+            yield _in_order(found, newest_first)
+
+
+class _MadeOf(NamedTuple, Generic[Made]):
+    """Rows made of a segment's records ``begin`` to ``end``, or of those at ``places`` alone."""
+
+    segment: HistorySegment
+    stream: str
+    times: Sequence[int]
+    begin: int
+    end: int
+    places: Sequence[int] | None
+    rows: list[Made]
+
+    def own_times(self) -> Iterable[int]:
+        if self.places is None:
+            return self.times[self.begin : self.end]
+        return map(self.times.__getitem__, self.places)
+
+    def orders(self) -> Iterable[Order]:
+        orders = orders_of(self.segment, self.stream, self.times, self.begin, self.end)
+        if self.places is None:
+            return orders
+        every = list(orders)
+        return [every[place - self.begin] for place in self.places]
+
+
+def _in_order(found: list[_MadeOf[Made]], newest_first: bool) -> Part[Made]:
+    times = list(chain.from_iterable(one.own_times() for one in found))
+    rows = list(chain.from_iterable(one.rows for one in found))
+    if _is_behind(found) or all(map(lt, times, times[1:])):
+        # As most often: one stream, whose segments lie one behind the other.
+        if newest_first:
+            times.reverse()
+            rows.reverse()
+        return times, rows
+    keys: Sequence[int] | Sequence[Order] = times
+    if len(set(times)) < len(times):
+        keys = [order for one in found for order in one.orders()]
+    order = sorted(range(len(times)), key=keys.__getitem__, reverse=newest_first)
+    return [times[place] for place in order], [rows[place] for place in order]
+
+
+def _is_behind(found: Sequence[_MadeOf[Made]]) -> bool:
+    """Whether it is seen at once that each row is of a later moment than the one before."""
+    return all(rises(one.segment.times) for one in found) and all(
+        one.times[one.end - 1] < two.times[two.begin] for one, two in pairwise(found)
+    )
 
 
 class _Slices(Generic[Made]):
@@ -72,7 +122,7 @@ class _Slices(Generic[Made]):
 
     def of(
         self, hour: int, begin: int, end: int, newest_first: bool
-    ) -> Iterator[list[tuple[Order, Made]]]:
+    ) -> Iterator[list[_MadeOf[Made]]]:
         count = 0
         for segment, _ in self._segments(hour):
             if segment.last_ns >= begin and segment.first_ns < end:
@@ -82,33 +132,39 @@ class _Slices(Generic[Made]):
                 count += max(segment.count * within // span, 1)
         if not count:
             return
-        yield from self._part(hour, begin, end, -(-count // self._rows), newest_first)
+        width = (end - begin) * self._rows // count
+        yield from self._part(hour, begin, end, width, newest_first)
 
     def _part(
-        self, hour: int, begin: int, end: int, pieces: int, newest_first: bool
-    ) -> Iterator[list[tuple[Order, Made]]]:
-        width = max(-(-(end - begin) // pieces), 1)
-        starts = range(begin, end, width)
-        for start in reversed(starts) if newest_first else starts:
-            stop = min(start + width, end)
+        self, hour: int, begin: int, end: int, width: int, newest_first: bool
+    ) -> Iterator[list[_MadeOf[Made]]]:
+        width = max(width, 1)
+        starts = (
+            range(end - width, begin - width, -width) if newest_first else range(begin, end, width)
+        )
+        for one in starts:
+            start, stop = max(one, begin), min(one + width, end)
             found = self._made(hour, start, stop)
             if found is None:
-                yield from self._part(hour, start, stop, 8, newest_first)
+                yield from self._part(hour, start, stop, (stop - start) // 8, newest_first)
             elif found:
                 yield found
 
-    def _made(self, hour: int, begin: int, end: int) -> list[tuple[Order, Made]] | None:
+    def _made(self, hour: int, begin: int, end: int) -> list[_MadeOf[Made]] | None:
         """The rows of a slice; None where they are too many and the slice can be smaller."""
-        found: list[tuple[Order, Made]] = []
+        found: list[_MadeOf[Made]] = []
+        count = 0
         for segment, stream in self._segments(hour):
             if segment.last_ns < begin or segment.first_ns >= end:
                 continue
             times = times_of(segment)
             first, last = bisect_left(times, begin), bisect_left(times, end)
-            if len(found) + last - first > self._rows * _TOO_MANY and end - begin > 1:
+            if count + last - first > self._rows * _TOO_MANY and end - begin > 1:
                 return None
             if first < last:
-                found += self._make(segment, stream, times, first, last)
+                made = self._make(segment, stream, times, first, last)
+                found.append(_MadeOf(segment, stream, times, first, last, *made))
+                count += len(made[1])
         return found
 
     def _segments(self, hour: int) -> Iterator[tuple[HistorySegment, str]]:
@@ -119,16 +175,15 @@ class _Slices(Generic[Made]):
 
 def json_rows(wanted: Filter | None) -> Make[bytes]:
     """Makes records as JSON text."""
-    if wanted is None:
-        return records_as_json
 
     def make(
         segment: HistorySegment, stream: str, times: Sequence[int], begin: int, end: int
-    ) -> Iterator[tuple[Order, bytes]]:
-        kept = _kept(segment, stream, begin, end, wanted)
-        for place, row in enumerate(records_as_json(segment, stream, times, begin, end), begin):
-            if place in kept:
-                yield row
+    ) -> MadeRows[bytes]:
+        kept = None if wanted is None else _kept(segment, stream, begin, end, wanted)
+        if kept == []:
+            return kept, []
+        texts = records_as_json(segment, stream, times, begin, end)
+        return kept, texts if kept is None else [texts[place - begin] for place in kept]
 
     return make
 
@@ -138,10 +193,12 @@ def record_rows(wanted: Filter | None) -> Make[Record]:
 
     def make(
         segment: HistorySegment, stream: str, times: Sequence[int], begin: int, end: int
-    ) -> Iterator[tuple[Order, Record]]:
-        for record in list(records_of(segment, stream))[begin:end]:
-            if wanted is None or wanted(record):
-                yield (record.time_ns, stream, record.log, record.seq), record
+    ) -> MadeRows[Record]:
+        records = list(records_of(segment, stream))[begin:end]
+        if wanted is None:
+            return None, records
+        kept = [place for place, record in enumerate(records) if wanted(record)]
+        return [begin + place for place in kept], [records[place] for place in kept]
 
     return make
 
@@ -153,40 +210,40 @@ def point_rows(paths: Sequence[Path], wanted: Filter | None) -> Make[list[object
 
     def make(
         segment: HistorySegment, stream: str, times: Sequence[int], begin: int, end: int
-    ) -> Iterator[tuple[Order, list[object]]]:
-        orders = orders_of(segment, stream, times, begin, end)
+    ) -> MadeRows[list[object]]:
         table = None if wanted is not None else whole_table(segment, paths)
         if table is not None:
             columns = [table.columns[table.paths.index(path)] for path in paths]
             whole = (decode_column(one, table.count)[begin:end] for one in columns)
-            for order, *values in zip(orders, *whole, strict=True):
-                yield order, [None, stream, *values]
-            return
+            return None, [[None, stream, *values] for values in zip(*whole, strict=True)]
         rows = _found(segment, stream, paths, begin, end)
-        if not rows:
-            return
-        kept = None if wanted is None else _kept(segment, stream, begin, end, wanted)
-        order_of = list(orders)
-        for place, row in rows.items():
-            if kept is None or place in kept:
-                yield order_of[place - begin], row
+        places = sorted(rows)
+        if rows and wanted is not None:
+            kept = _kept(segment, stream, begin, end, wanted)
+            places = sorted(rows.keys() & kept)
+        return places, [rows[place] for place in places]
 
     return make
 
 
-def json_points(paths: Sequence[Path], wanted: Filter | None) -> Make[bytes]:
-    """Makes the rows of `point_rows` as JSON text, with the time as text."""
+def json_points(
+    paths: Sequence[Path], wanted: Filter | None, *, unix: bool, keys: Sequence[str] | None
+) -> Make[bytes]:
+    """Makes the rows of `point_rows` as JSON."""
     row_by_row = point_rows(paths, wanted)
 
     def make(
         segment: HistorySegment, stream: str, times: Sequence[int], begin: int, end: int
-    ) -> Iterable[tuple[Order, bytes]]:
+    ) -> MadeRows[bytes]:
+        shape = RowShape((stream,), len(paths), unix=unix, keys=keys)
         if wanted is None:
-            whole = points_as_json(segment, stream, times, begin, end, paths)
+            whole = points_as_json(segment, times, begin, end, paths, shape)
             if whole is not None:
-                return whole
-        rows = row_by_row(segment, stream, times, begin, end)
-        return [(order, encode_json([moment(order[0]), *row[1:]])) for order, row in rows]
+                return None, whole
+        places, rows = row_by_row(segment, stream, times, begin, end)
+        assert places is not None
+        columns = ([encode_json(row[index]) for row in rows] for index in range(2, 2 + len(paths)))
+        return places, shape.rows([times[place] for place in places], columns)
 
     return make
 
@@ -214,6 +271,6 @@ def _found(
     return rows
 
 
-def _kept(segment: HistorySegment, stream: str, begin: int, end: int, wanted: Filter) -> set[int]:
+def _kept(segment: HistorySegment, stream: str, begin: int, end: int, wanted: Filter) -> list[int]:
     records = list(records_of(segment, stream))[begin:end]
-    return {place for place, record in enumerate(records, begin) if wanted(record)}
+    return [place for place, record in enumerate(records, begin) if wanted(record)]

@@ -175,6 +175,13 @@ def decode_column(column: Column, count: int) -> list[Any]:
     raise StoreDamaged(f"a column of the kind {kind} cannot be read")
 
 
+def scaled_in(column: Column, count: int, begin: int, end: int) -> list[int]:
+    """Of a DECIMAL without others: the values ``begin`` to ``end``, times ``10**scale``. Raises
+    StoreDamaged.
+    """
+    return unpack(_needed(column), count, begin, end)
+
+
 def numbers_of(column: Column, count: int) -> Numbers | None:
     """The finite numbers of a column; None where it has none. Raises StoreDamaged."""
     kind = column.kind

@@ -21,16 +21,18 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, repeat
 from math import gcd
-from operator import add, floordiv, mul, sub
+from operator import add, floordiv, itemgetter, mul, sub
+from typing import TypeVar
 
 from msgspec import Struct
 
 from edge_agent.errors import StoreDamaged
 from edge_agent.zstd import zstd
 
+Value = TypeVar("Value")
 CONSTANT, OFFSETS, STEPS, LOOSE = range(4)
 
 #: Shorter bytes gain too little for what they take to be read.
@@ -162,36 +164,63 @@ def _packed(
     return PackedNumbers(mode, base, step, unit, width, *squeeze(apart(raw, width)))
 
 
-def unpack(packed: PackedNumbers, count: int) -> list[int]:
-    """The ``count`` integers. Raises StoreDamaged."""
-    mode, base, step = packed.mode, packed.base, packed.step
+def unpack(packed: PackedNumbers, count: int, begin: int = 0, end: int | None = None) -> list[int]:
+    """The ``count`` integers, or those from ``begin`` to ``end``. Raises StoreDamaged."""
+    mode, base, step, unit = packed.mode, packed.base, packed.step, packed.unit
+    end = count if end is None else end
     if mode == CONSTANT:
-        return [base] * count
+        return [base] * (end - begin)
     if mode == STEPS and packed.width == 0:
-        return list(range(base, base + step * count, step)) if step else [base] * count
+        first = base + step * begin
+        last = base + step * end
+        return list(range(first, last, step)) if step else [base] * (end - begin)
     rest = _unpack_rest(packed, count)
+    if mode == STEPS:
+        first = base + step * begin + unit * sum(rest[:begin]) if begin else base
+        some = rest if end - begin == count else rest[begin : end - 1]
+        steps = _line(some, step, unit)
+        return list(accumulate(steps, initial=first)) if begin < end else []
+    if end - begin < count:
+        rest = rest[begin:end]
     if mode == LOOSE:
         return list(rest)
     if mode == OFFSETS:
-        return list(map(add, rest, repeat(base))) if base else list(rest)
-    if mode == STEPS:
-        if step:
-            rest = list(map(add, rest, repeat(step)))
-        return list(accumulate(rest, initial=base))
+        return list(_line(rest, base, unit))
     raise StoreDamaged(f"packed numbers in the unknown mode {mode}")
 
 
+def rises(packed: PackedNumbers) -> bool:
+    """Whether it is seen without a look at the numbers that each is larger than the one before."""
+    return packed.mode == STEPS and packed.step > 0 and packed.unit > 0
+
+
+def _line(rest: Sequence[int], base: int, unit: int) -> Iterable[int]:
+    """Each of the rest times ``unit``, and ``base`` more."""
+    if unit == 1:
+        return map(add, rest, repeat(base)) if base else rest
+    if isinstance(rest, bytes) and unit > 1:
+        return taken(list(range(base, base + 256 * unit, unit)), rest)
+    return map(add, map(mul, rest, repeat(unit)), repeat(base))
+
+
+def taken(known: Sequence[Value] | Mapping[int, Value], keys: Sequence[int]) -> Sequence[Value]:
+    """What is known at each of the keys; twice as quick as one after the other."""
+    return itemgetter(*keys)(known) if len(keys) > 1 else [known[key] for key in keys]
+
+
 def _unpack_rest(packed: PackedNumbers, count: int) -> Sequence[int]:
+    """As stored, not yet times the unit."""
     codes = _SIGNED if packed.mode == LOOSE else _UNSIGNED
     if packed.width not in codes:
         raise StoreDamaged(f"packed numbers of {packed.width} bytes")
-    numbers = array(codes[packed.width])
     raw = spread(packed.squeezed, packed.data)
     if len(raw) != packed.width * (count - (packed.mode == STEPS)):
         raise StoreDamaged(f"{len(raw)} bytes of packed numbers where {count} were expected")
+    if packed.width == 1:
+        return raw
+    numbers = array(codes[packed.width])
     numbers.frombytes(raw if packed.mode == LOOSE else together(raw, packed.width))
-    rest = _little(numbers)
-    return rest if packed.unit == 1 else list(map(mul, rest, repeat(packed.unit)))
+    return _little(numbers)
 
 
 def pack_floats(values: Sequence[float], code: str) -> tuple[bool, bytes]:

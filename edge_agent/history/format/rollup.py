@@ -11,9 +11,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import pairwise, repeat
+from itertools import chain, pairwise, repeat
 from math import fsum
-from operator import add, gt, lt, mul, sub, truediv
+from operator import add, gt, mul, sub, truediv
 from typing import NamedTuple
 
 import msgspec
@@ -172,15 +172,17 @@ def join_cells(parts: Iterable[Cells], unit_ns: int) -> Cells:
     exact = all(part.exact for part in found)
     scale = max(part.scale for part in found) if exact else -1
     joined = Cells(max(scale, 0), exact=exact)
-    # What is in memory has all columns, what was read from roll-ups those that were asked for.
-    names = [name for name in COLUMNS if all(getattr(part, name) for part in found)]
-    for part in found:
-        same = part.exact == exact and (not exact or part.scale == scale)
-        alike = part if same else part.rescaled(scale)
-        for name in names:
-            getattr(joined, name).extend(getattr(alike, name))
-    starts = joined.starts
-    if all(part.unit_ns == unit_ns for part in found) and all(map(lt, starts, starts[1:])):
+    alike = [
+        part if part.exact == exact and (not exact or part.scale == scale) else part.rescaled(scale)
+        for part in found
+    ]
+    for name in COLUMNS:
+        columns = [getattr(part, name) for part in alike]
+        # What is in memory has all columns, what was read from roll-ups those that were asked for.
+        if all(columns):
+            setattr(joined, name, list(chain.from_iterable(columns)))
+    is_behind = all(one.starts[-1] < two.starts[0] for one, two in pairwise(found))
+    if is_behind and all(part.unit_ns == unit_ns for part in found):
         # Of these units already, each once, and in order.
         joined.unit_ns = unit_ns
         return joined

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.history import Rows, Way, make_segment, times_of
-from edge_agent.history.answers.json_text import moment, records_as_json
+from edge_agent.history.answers.json_text import moment, orders_of, records_as_json
 from edge_agent.history.format.segment import (
     decode_segment,
     encode_segment,
@@ -64,12 +64,12 @@ def test_the_text_is_that_of_the_records(
     records = list(records_of(segment, "a/b"))
     times = times_of(segment)
     for begin, end in ((0, len(records)), (len(records) // 2, len(records)), (0, 1)):
-        texts = list(records_as_json(segment, "a/b", times, begin, end))
+        texts = records_as_json(segment, "a/b", times, begin, end)
         expected = records[begin:end]
-        assert [order for order, _ in texts] == [
+        assert list(orders_of(segment, "a/b", times, begin, end)) == [
             (one.time_ns, "a/b", one.log, one.seq) for one in expected
         ]
-        for (_, text), record in zip(texts, expected, strict=True):
+        for text, record in zip(texts, expected, strict=True):
             assert json.loads(text) == json.loads(to_json(record))
 
 

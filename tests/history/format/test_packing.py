@@ -19,6 +19,7 @@ from edge_agent.history.format.packing import (
     loose,
     pack,
     pack_floats,
+    rises,
     spread,
     squeeze,
     together,
@@ -46,6 +47,24 @@ def test_integers_of_64_bits_come_back(values: list[int], even: bool) -> None:
     assert is_packable(values)
     assert unpack(stored(pack(values, even=even)), len(values)) == values
     assert unpack(stored(loose(values)), len(values)) == values
+
+
+@given(lists, st.booleans(), st.integers(0, 200), st.integers(0, 200))
+@example([0, 3000, 4000, 9000], True, 1, 3)
+@example([0, 3000, 4000, 9000], True, 2, 2)
+def test_some_of_the_integers_are_what_they_are_among_all(
+    values: list[int], even: bool, begin: int, end: int
+) -> None:
+    begin, end = sorted((min(begin, len(values)), min(end, len(values))))
+    for packed in (pack(values, even=even), loose(values)):
+        assert unpack(packed, len(values), begin, end) == values[begin:end]
+
+
+@given(lists)
+def test_what_is_seen_to_rise_does(values: list[int]) -> None:
+    for packed in (pack(values), pack(sorted(values), even=True)):
+        found = unpack(packed, len(values))
+        assert not rises(packed) or found == sorted(set(found))
 
 
 @given(whole, whole, st.integers(1, 300), st.lists(st.integers(0, 3), max_size=20))

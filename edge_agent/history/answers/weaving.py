@@ -1,0 +1,50 @@
+"""Rows of text, put together from their columns: a third of the time of one row after the other.
+
+A template is a row's text with `HOLE` for each value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+
+from edge_agent.history.format.packing import taken
+
+HOLE = b"\0"
+"""What no JSON has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A column of few different texts: each of them, and which one every row has."""
+
+    texts: dict[int, bytes]
+    keys: Sequence[int]
+
+    def behind(self, lead: bytes) -> Sequence[bytes]:
+        """What the rows have, ``lead`` before it."""
+        return taken({key: lead + text for key, text in self.texts.items()}, self.keys)
+
+
+Texts = Words | Sequence[bytes]
+"""A column."""
+
+
+def weave(
+    templates: Sequence[bytes], which: Sequence[int], columns: Sequence[Texts]
+) -> list[bytes]:
+    """A text for each row; ``which`` template it has, where there are several."""
+    woven: list[Iterable[bytes]] = []
+    *between, end = zip(*[template.split(HOLE) for template in templates], strict=True)
+    for leads, column in zip(between, columns, strict=True):
+        if len(set(leads)) > 1:
+            woven.append(taken(leads, which))
+        elif isinstance(column, Words):
+            woven.append(column.behind(leads[0]))
+            continue
+        elif leads[0]:
+            woven.append(repeat(leads[0]))
+        woven.append(column.behind(b"") if isinstance(column, Words) else column)
+    woven.append(repeat(end[0]) if len(set(end)) == 1 else taken(end, which))
+    return list(map(b"".join, zip(*woven, strict=False)))
