@@ -18,7 +18,7 @@ import msgspec
 
 from edge_agent.aggregates import THINNED_SOURCE
 from edge_agent.digest.pending import LOOSE_ROWS, PendingRun, counts_of, parts_of
-from edge_agent.digest.tail import BODY_BYTES_MAX, StreamTail, Tail
+from edge_agent.digest.tail import BODY_BYTES_MAX, PART_ROWS, StreamTail, Tail
 from edge_agent.errors import StoreDamaged
 from edge_agent.history import Way
 from edge_agent.record import NANOSECONDS, UNSET_CLOCK_BEFORE_NS
@@ -28,6 +28,8 @@ from edge_agent.store import ERASED, Block
 WAIT_NS = 600 * NANOSECONDS
 #: Records between two pauses: about 1 ms.
 _PAUSE_RECORDS = 256
+#: A record of fewer bytes is smaller than what is kept beside it.
+_TINY_BYTES = 16
 _LOOSE_NUMBERS = 3 * LOOSE_ROWS
 _RUNS = msgspec.msgpack.Decoder(list[PendingRun])
 
@@ -125,6 +127,10 @@ def _slow(block: Block, after: int, tail: Tail, now_ns: int) -> Iterator[int]:
     known = block.synced or block.correction is not None
     otherwise_ns = block.when_ns if known else now_ns
     weight = block.raw_len // block.count
+    # A block may have a million records with next to nothing in them, whose numbers would take
+    # twenty times what the records take.
+    packs = weight < _TINY_BYTES
+    rows_max = PART_ROWS if packs else LOOSE_ROWS
     try:
         for done, record in enumerate(block.records()):
             if record.seq <= after or record.stream == ERASED:
@@ -157,8 +163,8 @@ def _slow(block: Block, after: int, tail: Tail, now_ns: int) -> Iterator[int]:
                 rows.origin_seqs += [0] * (len(rows.seqs) - 1 - len(rows.origin_seqs))
                 rows.origin_seqs.append(record.origin_seq)
             rows.fields.append(record.fields)
-            if len(rows) >= LOOSE_ROWS or weight * len(rows) > BODY_BYTES_MAX:
-                tail.settle(kept)
+            if len(rows) >= rows_max or weight * len(rows) > BODY_BYTES_MAX:
+                tail.settle(kept, packs=packs)
             for _ in tail.added(1):
                 yield 0
             if done % _PAUSE_RECORDS == 0:

@@ -205,9 +205,10 @@ from edge_agent.store.format.payload import (
     encode_runs,
     slice_indexes,
     slice_payload,
+    slices_of,
     streams_of,
 )
-from edge_agent.store.format.record_maps import decode_maps, time_of
+from edge_agent.store.format.record_maps import array_count, array_slices, decode_maps, time_of
 from edge_agent.store.format.values import SalvageNote
 from edge_agent.store.identity import Identity, board_fingerprint, machine_fingerprint, new_header
 from edge_agent.store.lmdb_file.pages import PageFile
@@ -291,6 +292,8 @@ __all__ = [
     "StoreSettings",
     "StoreStatistics",
     "Stored",
+    "array_count",
+    "array_slices",
     "board_fingerprint",
     "check_payload",
     "cut_payload",
@@ -318,6 +321,7 @@ __all__ = [
     "share_of",
     "slice_indexes",
     "slice_payload",
+    "slices_of",
     "streams_of",
     "sync_folder",
     "tidy",

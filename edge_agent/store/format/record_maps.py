@@ -1,13 +1,24 @@
-"""This module decodes a run's records one by one; a peer's bad record hides no other."""
+"""This module decodes a run's records; a peer's bad record hides no other.
+
+An empty record is one byte in a block, and 64 as a map in memory; with its time and its place some
+150. A block may have a million of them, so whoever makes objects of what an array holds does that
+for some of its elements at a time (`array_slices`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import msgpack
 import msgspec
 
 from edge_agent.errors import ProtocolError, StoreDamaged
-from edge_agent.record import TimeQuality, resolve_time
+from edge_agent.record import TimeQuality, array_header, resolve_time
+
+#: Elements of an array that become objects together, at most. What one of our own sensors sends in
+#: one run has fewer, unless its records are tiny: those are not looked at for this.
+SLICE_ELEMENTS = 4096
 
 _MAPS = msgspec.msgpack.Decoder(list[dict[str, Any]])
 _MAP = msgspec.msgpack.Decoder(dict[str, Any])
@@ -32,10 +43,81 @@ def raw_maps(array: bytes | msgspec.Raw) -> list[bytes]:
 
 def last_map(array: msgspec.Raw) -> bytes:
     """The last of a run's records as its own bytes. Raises StoreDamaged."""
+    last = b""
+    for _, part in array_slices(array):
+        last = part
     try:
-        return bytes(_RAWS.decode(array)[-1])
+        return bytes(_RAWS.decode(last)[-1])
     except (ValueError, RecursionError, IndexError) as error:
         raise StoreDamaged(f"a run's records cannot be read: {error}") from error
+
+
+def array_count(raw: bytes | msgspec.Raw) -> int:
+    """How many elements a msgpack array has, from its header. Raises StoreDamaged."""
+    return _header_of(memoryview(raw))[0]
+
+
+def array_slices(
+    array: bytes | msgspec.Raw, most: int = SLICE_ELEMENTS, bytes_max: int = 0
+) -> Iterator[tuple[int, bytes | msgspec.Raw]]:
+    """A msgpack array as arrays of at most ``most`` elements, each with the place of its first one;
+    itself where it has no more. ``bytes_max``: of several elements in one, unless 0.
+
+    Raises StoreDamaged.
+    """
+    view = memoryview(array)
+    count, at = _header_of(view)
+    if count <= most and (count <= 1 or not bytes_max or len(view) <= bytes_max):
+        yield 0, array
+        return
+    begun, begin, end = 0, at, at
+    for index, found in enumerate(element_ends(view[at:], count)):
+        is_full = index - begun == most or (bytes_max and at + found - begin > bytes_max)
+        if is_full and index > begun:
+            yield begun, array_header(index - begun) + view[begin:end]
+            begun, begin = index, end
+        end = at + found
+    if end != len(view):
+        raise StoreDamaged("there is something behind an array")
+    yield begun, array_header(count - begun) + view[begin:end]
+
+
+def array_part(array: bytes | msgspec.Raw, low: int, high: int) -> bytes:
+    """The elements with ``low <= place < high`` of a msgpack array, joined. Raises StoreDamaged."""
+    view = memoryview(array)
+    _, at = _header_of(view)
+    begin = end = 0
+    for place, found in enumerate(element_ends(view[at:], high), 1):
+        begin, end = found if place == low else begin, found
+    return bytes(view[at + begin : at + end])
+
+
+def element_ends(body: bytes | memoryview, count: int) -> Iterator[int]:
+    """Where each of the first ``count`` values ends that are joined in ``body``.
+
+    Raises StoreDamaged: there are fewer.
+    """
+    unpacker = msgpack.Unpacker(max_buffer_size=max(len(body), 1))
+    unpacker.feed(body)
+    skip, tell = unpacker.skip, unpacker.tell
+    try:
+        for _ in range(count):
+            skip()
+            yield tell()
+    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+        raise StoreDamaged(f"an array cannot be read: {error!r}") from error
+
+
+def _header_of(view: memoryview) -> tuple[int, int]:
+    """How many elements an array has, and where the first one begins."""
+    first = view[0] if len(view) else 0
+    if 0x90 <= first <= 0x9F:
+        return first & 0x0F, 1
+    if first == 0xDC:
+        return int.from_bytes(view[1:3], "big"), 3
+    if first == 0xDD:
+        return int.from_bytes(view[1:5], "big"), 5
+    raise StoreDamaged("where an array should be there is none")
 
 
 def time_of(value: object, arrival_ns: int) -> tuple[int, TimeQuality]:
