@@ -84,17 +84,20 @@ def _quick(
                 yield count
                 continue
             kept.sent_by(log, run.source, synced=run.synced)
-        if count > LOOSE_ROWS:
+        if count > LOOSE_ROWS or (count > 1 and len(run.records) > BODY_BYTES_MAX):
             yield from _long(run, first, kept, tail, weight)
             continue
+        if len(kept.body) + len(run.records) > BODY_BYTES_MAX and kept.body:
+            yield from _added(tail, done, weight)
+            done = 0
+            tail.settle(kept)
+            yield 0
         kept.numbers.extend((first, run.source_seq, run.arrival_ns))
         kept.body += run.records
         if count > 1:
             kept.more += count - 1
         done += count
-        if len(kept.numbers) >= _LOOSE_NUMBERS or kept.more > LOOSE_ROWS or (
-            len(kept.body) > BODY_BYTES_MAX
-        ):  # fmt: skip
+        if len(kept.numbers) >= _LOOSE_NUMBERS or kept.more > LOOSE_ROWS:
             yield from _added(tail, done, weight)
             done = 0
             tail.settle(kept)
@@ -107,7 +110,7 @@ def _quick(
 
 def _long(run: PendingRun, seq: int, kept: StreamTail, tail: Tail, weight: int) -> Iterator[int]:
     """A run of many records, some at a time."""
-    for part, count in parts_of(run):
+    for part, count in parts_of(run, BODY_BYTES_MAX):
         yield from _added(tail, count, weight)
         kept.numbers.extend((seq, part.source_seq, part.arrival_ns))
         kept.body += part.records
@@ -132,7 +135,7 @@ def _slow(block: Block, after: int, tail: Tail, now_ns: int) -> Iterator[int]:
     packs = weight < _TINY_BYTES
     rows_max = PART_ROWS if packs else LOOSE_ROWS
     try:
-        for done, record in enumerate(block.records()):
+        for done, record in enumerate(block.records(lean=True)):
             if record.seq <= after or record.stream == ERASED:
                 continue
             if record.source.startswith(THINNED_SOURCE):

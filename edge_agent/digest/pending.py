@@ -19,7 +19,14 @@ import msgspec
 from edge_agent.errors import StoreDamaged
 from edge_agent.history import Rows, Way
 from edge_agent.record import NANOSECONDS, TimeQuality, array_header, datetime_to_ns
-from edge_agent.store import array_count, array_slices, decode_maps, time_of
+from edge_agent.store import (
+    LEAN_FROM_BYTES,
+    array_count,
+    array_slices,
+    decode_maps,
+    lean_maps,
+    time_of,
+)
 
 #: Records that become columns together: fewer cost more for each.
 LOOSE_ROWS = 128
@@ -130,6 +137,10 @@ class Pending:
         """Put the fields into ``rows``; how many records each run has (None: one), and what their
         times say.
         """
+        if len(raw) > LEAN_FROM_BYTES:
+            counts, rows.fields = _flat([_maps_of(one, lean_maps) for one in _RAWS.decode(raw)])
+            self._shape, self._keys = None, ()
+            return counts, _times_of(rows.fields)
         if self._shape is not None:
             try:
                 return _read_alike(self._shape, raw, rows)
@@ -140,15 +151,10 @@ class Pending:
             lists = _MAPS.decode(raw)
         except (ValueError, RecursionError, OverflowError):
             # One record that cannot be read hides no other where each is read by itself.
-            lists = list(map(_maps_of, _RAWS.decode(raw)))
+            lists = [_maps_of(one, decode_maps) for one in _RAWS.decode(raw)]
         counts, rows.fields = _flat(lists)
         self._learn(rows.fields)
-        values = []
-        for fields in rows.fields:
-            values.append(fields.pop("time", None))
-            if "stream" in fields:
-                del fields["stream"]
-        return counts, values
+        return counts, _times_of(rows.fields)
 
     def _learn(self, fields: Sequence[dict[str, Any]]) -> None:
         keys = tuple(fields[0]) if fields else ()
@@ -158,6 +164,16 @@ class Pending:
         elif keys == self._keys and len(keys) <= _KEYS_MAX and set(keys) - {"time", "stream"}:
             self._shape = _shape_of(keys)
         self._keys = keys
+
+
+def _times_of(maps: list[dict[str, Any]]) -> list[Any]:
+    """What each says of its time, which is taken out of it, as is its stream."""
+    values = []
+    for fields in maps:
+        values.append(fields.pop("time", None))
+        if "stream" in fields:
+            del fields["stream"]
+    return values
 
 
 def _read_alike(shape: _Shape, raw: bytes, rows: Rows) -> tuple[list[int] | None, list[Any]]:
@@ -209,9 +225,11 @@ def _made(keys: tuple[str, ...]) -> _Shape:
     return _Shape(msgspec.msgpack.Decoder(list[list[made]]), columns, keys)  # type: ignore[valid-type] # made here
 
 
-def _maps_of(records: msgspec.Raw) -> list[dict[str, Any]]:
+def _maps_of(
+    records: msgspec.Raw, decode: Callable[[msgspec.Raw], list[dict[str, Any]]]
+) -> list[dict[str, Any]]:
     try:
-        return decode_maps(records)
+        return decode(records)
     except (ValueError, RecursionError, OverflowError):
         # No array at all, under a right checksum.
         return []
@@ -267,10 +285,12 @@ def counts_of(runs: Sequence[PendingRun], count: int) -> Iterable[int] | None:
     return counts if min(counts) > 0 else None
 
 
-def parts_of(run: PendingRun) -> Iterator[tuple[PendingRun, int]]:
-    """A run in parts of at most `LOOSE_ROWS` records, each with how many it has."""
+def parts_of(run: PendingRun, bytes_max: int) -> Iterator[tuple[PendingRun, int]]:
+    """A run in parts of at most `LOOSE_ROWS` records and so many bytes, each with how many records
+    it has.
+    """
     try:
-        for begin, some in array_slices(run.records, LOOSE_ROWS):
+        for begin, some in array_slices(run.records, LOOSE_ROWS, bytes_max):
             records, number = msgspec.Raw(some), run.source_seq + begin if run.source_seq else 0
             common = (run.stream, run.source, number, run.arrival_ns, run.synced)
             part = PendingRun(*common, run.offset + begin, records)

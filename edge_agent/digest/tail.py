@@ -14,6 +14,7 @@ from itertools import chain
 from edge_agent.digest.pending import Pending
 from edge_agent.history import HistorySegment, Rows, encode_segment, make_segment, pack_segment
 from edge_agent.history.keys import HOUR_NS
+from edge_agent.store import LEAN_FROM_BYTES
 
 #: Rows of a loose segment, at most.
 PART_ROWS = 512
@@ -26,8 +27,9 @@ ROW_BYTES = 500
 #: Streams that history keeps; of others nothing is kept, which is counted.
 SERIES_MAX = 50_000
 _SEGMENT_BYTES = 600
-#: A segment that holds text or nested values is no larger than this, about.
-BODY_BYTES_MAX = 128 * 1024
+#: A segment that holds text or nested values is no larger than this, about; nor is what is decoded
+#: together, unless it is one record: of arrays within arrays a byte may become 64.
+BODY_BYTES_MAX = LEAN_FROM_BYTES
 
 
 class StreamTail(Pending):

@@ -208,7 +208,14 @@ from edge_agent.store.format.payload import (
     slices_of,
     streams_of,
 )
-from edge_agent.store.format.record_maps import array_count, array_slices, decode_maps, time_of
+from edge_agent.store.format.record_maps import (
+    LEAN_FROM_BYTES,
+    array_count,
+    array_slices,
+    decode_maps,
+    lean_maps,
+    time_of,
+)
 from edge_agent.store.format.values import SalvageNote
 from edge_agent.store.identity import Identity, board_fingerprint, machine_fingerprint, new_header
 from edge_agent.store.lmdb_file.pages import PageFile
@@ -252,6 +259,7 @@ __all__ = [
     "ERASED",
     "FORBIDDEN_RETRY_S",
     "LANE_PREFIX",
+    "LEAN_FROM_BYTES",
     "LOCK",
     "OLDER",
     "PART_BYTES",
@@ -304,6 +312,7 @@ __all__ = [
     "foreign_stream",
     "is_backlog",
     "is_held",
+    "lean_maps",
     "loss_in_words",
     "machine_fingerprint",
     "medium_of",

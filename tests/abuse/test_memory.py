@@ -1,4 +1,4 @@
-"""One hostile message costs an agent 6 MB at its peak; those that cost more are known by name."""
+"""One hostile message costs an agent 6 MB at its peak, whatever it is."""
 
 from __future__ import annotations
 
@@ -9,25 +9,10 @@ import pytest
 from tests.abuse.memory import MESSAGES, Message, peak_of
 
 PEAK_BYTES = 6_000_000
-#: What is to be brought below: megabytes, a little more than was measured, and where they go.
-MORE = {
-    # msgspec makes a Raw of each element before anybody can count them.
-    "JSON: 300,000 elements": 60,
-    # Arrays and maps within a record are decoded as they come, 56 or 64 bytes each.
-    "JSON: a field of 10,000 arrays, 16 times": 20,
-    "msgpack: 16 records of 60,000 arrays": 25,
-    "msgpack: 16 records of 60,000 maps in arrays": 25,
-    # A second copy of the message, with null where NaN stood.
-    "JSON: a megabyte with NaN": 11,
-}
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.name)
 async def test_one_message_costs_little_memory(tmp_path: Path, message: Message) -> None:
     peak, _ = await peak_of(message, tmp_path)
     print(f"{message.name}: {peak / 1e6:.1f} MB")
-    assert peak <= max(PEAK_BYTES, MORE.get(message.name, 0) * 1_000_000)
-
-
-def test_only_messages_that_there_are_cost_more() -> None:
-    assert set(MORE) <= {message.name for message in MESSAGES}
+    assert peak <= PEAK_BYTES

@@ -20,9 +20,16 @@ from edge_agent.record import TimeQuality, array_header, resolve_time
 #: one run has fewer, unless its records are tiny: those are not looked at for this.
 SLICE_ELEMENTS = 4096
 
+#: Of larger records `lean_maps` leaves arrays as they are.
+LEAN_FROM_BYTES = 32 * 1024
+#: Arrays of fewer bytes are not worth it.
+_ARRAY_BYTES = 1024
+
 _MAPS = msgspec.msgpack.Decoder(list[dict[str, Any]])
 _MAP = msgspec.msgpack.Decoder(dict[str, Any])
 _RAWS = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_FIELDS = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
+_ANY = msgspec.msgpack.Decoder()
 
 
 def decode_maps(records: msgspec.Raw) -> list[dict[str, Any]]:
@@ -31,6 +38,18 @@ def decode_maps(records: msgspec.Raw) -> list[dict[str, Any]]:
         return _MAPS.decode(records)
     except (ValueError, RecursionError, OverflowError):
         return [_decode_map(raw) for raw in _RAWS.decode(records)]
+
+
+def lean_maps(records: msgspec.Raw) -> list[dict[str, Any]]:
+    """As `decode_maps`, for who looks at no array's elements: in a record that is large, large
+    arrays stay as they are encoded, as each byte of them may be an array of 64 bytes.
+    """
+    if len(memoryview(records)) <= LEAN_FROM_BYTES:
+        return decode_maps(records)
+    return [
+        _decode_map(raw) if len(memoryview(raw)) <= LEAN_FROM_BYTES else _lean_map(raw)
+        for raw in _RAWS.decode(records)
+    ]
 
 
 def raw_maps(array: bytes | msgspec.Raw) -> list[bytes]:
@@ -126,6 +145,35 @@ def time_of(value: object, arrival_ns: int) -> tuple[int, TimeQuality]:
         return resolve_time(value, arrival_ns)
     except (ProtocolError, OverflowError):
         return arrival_ns, "arrival"
+
+
+def _lean_map(raw: msgspec.Raw) -> dict[str, Any]:
+    try:
+        return {key: _lean(value) for key, value in _FIELDS.decode(raw).items()}
+    except (ValueError, RecursionError, OverflowError, msgpack.UnpackException):
+        return {}
+
+
+def _lean(raw: msgspec.Raw) -> object:
+    view = memoryview(raw)
+    if len(view) <= _ARRAY_BYTES:
+        return _ANY.decode(raw)
+    if 0x80 <= view[0] <= 0x8F or view[0] in (0xDE, 0xDF):
+        try:
+            return {key: _lean(value) for key, value in _FIELDS.decode(raw).items()}
+        except msgspec.ValidationError:
+            pass  # Its keys are no text, so nobody opens it.
+    elif not (0x90 <= view[0] <= 0x9F or view[0] in (0xDC, 0xDD)):
+        return _ANY.decode(raw)
+    # Whoever reads it later shall not find out then that it cannot be read.
+    msgpack.unpackb(
+        view, list_hook=_nothing, object_hook=_nothing, strict_map_key=False, timestamp=3
+    )
+    return raw
+
+
+def _nothing(_: object) -> None:
+    """In the place of what nests, as soon as it is read."""
 
 
 def _decode_map(raw: msgspec.Raw) -> dict[str, Any]:
