@@ -87,17 +87,14 @@ def _quick(
         if count > LOOSE_ROWS or (count > 1 and len(run.records) > BODY_BYTES_MAX):
             yield from _long(run, first, kept, tail, weight)
             continue
-        if len(kept.body) + len(run.records) > BODY_BYTES_MAX and kept.body:
-            yield from _added(tail, done, weight)
-            done = 0
-            tail.settle(kept)
-            yield 0
         kept.numbers.extend((first, run.source_seq, run.arrival_ns))
         kept.body += run.records
         if count > 1:
             kept.more += count - 1
         done += count
-        if len(kept.numbers) >= _LOOSE_NUMBERS or kept.more > LOOSE_ROWS:
+        if len(kept.numbers) >= _LOOSE_NUMBERS or kept.more > LOOSE_ROWS or (
+            len(kept.body) > BODY_BYTES_MAX
+        ):  # fmt: skip
             yield from _added(tail, done, weight)
             done = 0
             tail.settle(kept)

@@ -86,7 +86,7 @@ def _likely(data: bytes, begin: int, end: int, most: int) -> tuple[Section | Non
         if cut <= begin:
             continue
         try:
-            return _section(data[begin:cut]), cut
+            return _section(memoryview(data)[begin:cut]), cut
         except DECODE_ERRORS:
             continue
     return None, 0
@@ -142,8 +142,8 @@ def _readable(data: bytes, begin: int, end: int) -> Generator[None, None, Sectio
     return found._replace(is_mended=True)
 
 
-def _section(elements: bytes) -> Section:
-    array = b"[" + elements + b"]"
+def _section(elements: bytes | memoryview) -> Section:
+    array = b"".join((b"[", elements, b"]"))
     return Section(array, len(JSON.raws(array)))
 
 

@@ -150,7 +150,7 @@ def time_of(value: object, arrival_ns: int) -> tuple[int, TimeQuality]:
 def _lean_map(raw: msgspec.Raw) -> dict[str, Any]:
     try:
         return {key: _lean(value) for key, value in _FIELDS.decode(raw).items()}
-    except (ValueError, RecursionError, OverflowError, msgpack.UnpackException):
+    except (ValueError, RecursionError, OverflowError, msgpack.UnpackException, StoreDamaged):
         return {}
 
 
@@ -162,14 +162,22 @@ def _lean(raw: msgspec.Raw) -> object:
         try:
             return {key: _lean(value) for key, value in _FIELDS.decode(raw).items()}
         except msgspec.ValidationError:
-            pass  # Its keys are no text, so nobody opens it.
-    elif not (0x90 <= view[0] <= 0x9F or view[0] in (0xDC, 0xDD)):
+            # Its keys are no text, so nobody opens it.
+            _look_through(raw)
+            return raw
+    if not (0x90 <= view[0] <= 0x9F or view[0] in (0xDC, 0xDD)):
         return _ANY.decode(raw)
     # Whoever reads it later shall not find out then that it cannot be read.
-    msgpack.unpackb(
-        view, list_hook=_nothing, object_hook=_nothing, strict_map_key=False, timestamp=3
-    )
+    for _, part in array_slices(raw):
+        _look_through(part)
     return raw
+
+
+def _look_through(raw: bytes | msgspec.Raw) -> None:
+    """Raises where it cannot be read; keeps nothing that nests in it."""
+    msgpack.unpackb(
+        raw, list_hook=_nothing, object_hook=_nothing, strict_map_key=False, timestamp=3
+    )
 
 
 def _nothing(_: object) -> None:
