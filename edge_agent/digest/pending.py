@@ -21,7 +21,6 @@ from edge_agent.history import Rows, Way
 from edge_agent.record import NANOSECONDS, TimeQuality, array_header, datetime_to_ns
 from edge_agent.store import (
     LEAN_FROM_BYTES,
-    array_count,
     array_slices,
     decode_maps,
     lean_maps,
@@ -286,15 +285,19 @@ def counts_of(runs: Sequence[PendingRun], count: int) -> Iterable[int] | None:
 
 
 def parts_of(run: PendingRun, bytes_max: int) -> Iterator[tuple[PendingRun, int]]:
-    """A run in parts of at most `LOOSE_ROWS` records and so many bytes, each with how many records
-    it has.
+    """A run in parts of at most `LOOSE_ROWS` records and about so many bytes, each with how many
+    records it has.
     """
     try:
-        for begin, some in array_slices(run.records, LOOSE_ROWS, bytes_max):
-            records, number = msgspec.Raw(some), run.source_seq + begin if run.source_seq else 0
-            common = (run.stream, run.source, number, run.arrival_ns, run.synced)
-            part = PendingRun(*common, run.offset + begin, records)
-            yield part, array_count(some)
-    except StoreDamaged:
+        for begun, array in array_slices(run.records):
+            raws = _RAWS.decode(array)
+            most = max(min(len(raws) * bytes_max // len(memoryview(array)), LOOSE_ROWS), 1)
+            for at in range(0, len(raws), most):
+                some, begin = raws[at : at + most], begun + at
+                number = run.source_seq + begin if run.source_seq else 0
+                common = (run.stream, run.source, number, run.arrival_ns, run.synced)
+                records = msgspec.Raw(array_header(len(some)) + b"".join(some))
+                yield PendingRun(*common, run.offset + begin, records), len(some)
+    except (StoreDamaged, ValueError, RecursionError):
         # Under a right checksum: what lies behind it is sound.
         return

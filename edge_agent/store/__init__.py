@@ -210,7 +210,6 @@ from edge_agent.store.format.payload import (
 )
 from edge_agent.store.format.record_maps import (
     LEAN_FROM_BYTES,
-    array_count,
     array_slices,
     decode_maps,
     lean_maps,
@@ -300,7 +299,6 @@ __all__ = [
     "StoreSettings",
     "StoreStatistics",
     "Stored",
-    "array_count",
     "array_slices",
     "board_fingerprint",
     "check_payload",

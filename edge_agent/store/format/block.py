@@ -183,7 +183,11 @@ class Block:
         and its arrival time rather than hiding those behind it. Raises StoreDamaged.
         """
         for view in self.runs():
-            if matches is None or matches(view.stream):
+            if matches is not None and not matches(view.stream):
+                continue
+            if view.count == 1:
+                yield from self._records(view, lean=lean)
+            else:
                 for some in slices_of(view):
                     yield from self._records(some, lean=lean)
 

@@ -188,9 +188,6 @@ def slices_of(view: RunView) -> Iterator[RunView]:
     """A run in runs of so few records that all of them may be decoded together; as a rule it is
     one itself. Raises StoreDamaged.
     """
-    if view.count == 1:
-        yield view
-        return
     for first, part in array_slices(view.records, bytes_max=SLICE_BYTES):
         if part is view.records:
             yield view

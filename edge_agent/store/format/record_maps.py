@@ -73,7 +73,9 @@ def last_map(array: msgspec.Raw) -> bytes:
 
 def array_count(raw: bytes | msgspec.Raw) -> int:
     """How many elements a msgpack array has, from its header. Raises StoreDamaged."""
-    return _header_of(memoryview(raw))[0]
+    view = memoryview(raw)
+    first = view[0]
+    return first & 0x0F if 0x90 <= first <= 0x9F else _header_of(view)[0]
 
 
 def array_slices(
