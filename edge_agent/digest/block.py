@@ -18,7 +18,7 @@ import msgspec
 
 from edge_agent.aggregates import THINNED_SOURCE
 from edge_agent.digest.pending import LOOSE_ROWS, PendingRun, counts_of, parts_of
-from edge_agent.digest.tail import BODY_BYTES_MAX, StreamTail, Tail
+from edge_agent.digest.tail import BODY_BYTES_MAX, PART_ROWS, StreamTail, Tail
 from edge_agent.errors import StoreDamaged
 from edge_agent.history import Way
 from edge_agent.record import NANOSECONDS, UNSET_CLOCK_BEFORE_NS
@@ -28,6 +28,8 @@ from edge_agent.store import ERASED, Block
 WAIT_NS = 600 * NANOSECONDS
 #: Records between two pauses: about 1 ms.
 _PAUSE_RECORDS = 256
+#: A record of fewer bytes is smaller than what is kept beside it.
+_TINY_BYTES = 16
 _LOOSE_NUMBERS = 3 * LOOSE_ROWS
 _RUNS = msgspec.msgpack.Decoder(list[PendingRun])
 
@@ -82,7 +84,7 @@ def _quick(
                 yield count
                 continue
             kept.sent_by(log, run.source, synced=run.synced)
-        if count > LOOSE_ROWS:
+        if count > LOOSE_ROWS or (count > 1 and len(run.records) > BODY_BYTES_MAX):
             yield from _long(run, first, kept, tail, weight)
             continue
         kept.numbers.extend((first, run.source_seq, run.arrival_ns))
@@ -105,7 +107,7 @@ def _quick(
 
 def _long(run: PendingRun, seq: int, kept: StreamTail, tail: Tail, weight: int) -> Iterator[int]:
     """A run of many records, some at a time."""
-    for part, count in parts_of(run):
+    for part, count in parts_of(run, BODY_BYTES_MAX):
         yield from _added(tail, count, weight)
         kept.numbers.extend((seq, part.source_seq, part.arrival_ns))
         kept.body += part.records
@@ -125,8 +127,12 @@ def _slow(block: Block, after: int, tail: Tail, now_ns: int) -> Iterator[int]:
     known = block.synced or block.correction is not None
     otherwise_ns = block.when_ns if known else now_ns
     weight = block.raw_len // block.count
+    # A block may have a million records with next to nothing in them, whose numbers would take
+    # twenty times what the records take.
+    packs = weight < _TINY_BYTES
+    rows_max = PART_ROWS if packs else LOOSE_ROWS
     try:
-        for done, record in enumerate(block.records()):
+        for done, record in enumerate(block.records(lean=True)):
             if record.seq <= after or record.stream == ERASED:
                 continue
             if record.source.startswith(THINNED_SOURCE):
@@ -157,8 +163,8 @@ def _slow(block: Block, after: int, tail: Tail, now_ns: int) -> Iterator[int]:
                 rows.origin_seqs += [0] * (len(rows.seqs) - 1 - len(rows.origin_seqs))
                 rows.origin_seqs.append(record.origin_seq)
             rows.fields.append(record.fields)
-            if len(rows) >= LOOSE_ROWS or weight * len(rows) > BODY_BYTES_MAX:
-                tail.settle(kept)
+            if len(rows) >= rows_max or weight * len(rows) > BODY_BYTES_MAX:
+                tail.settle(kept, packs=packs)
             for _ in tail.added(1):
                 yield 0
             if done % _PAUSE_RECORDS == 0:

@@ -16,9 +16,16 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
+from edge_agent.errors import StoreDamaged
 from edge_agent.history import Rows, Way
 from edge_agent.record import NANOSECONDS, TimeQuality, array_header, datetime_to_ns
-from edge_agent.store import decode_maps, time_of
+from edge_agent.store import (
+    LEAN_FROM_BYTES,
+    array_slices,
+    decode_maps,
+    lean_maps,
+    time_of,
+)
 
 #: Records that become columns together: fewer cost more for each.
 LOOSE_ROWS = 128
@@ -129,6 +136,10 @@ class Pending:
         """Put the fields into ``rows``; how many records each run has (None: one), and what their
         times say.
         """
+        if len(raw) > LEAN_FROM_BYTES:
+            counts, rows.fields = _flat([_maps_of(one, lean_maps) for one in _RAWS.decode(raw)])
+            self._shape, self._keys = None, ()
+            return counts, _times_of(rows.fields)
         if self._shape is not None:
             try:
                 return _read_alike(self._shape, raw, rows)
@@ -139,15 +150,10 @@ class Pending:
             lists = _MAPS.decode(raw)
         except (ValueError, RecursionError, OverflowError):
             # One record that cannot be read hides no other where each is read by itself.
-            lists = list(map(_maps_of, _RAWS.decode(raw)))
+            lists = [_maps_of(one, decode_maps) for one in _RAWS.decode(raw)]
         counts, rows.fields = _flat(lists)
         self._learn(rows.fields)
-        values = []
-        for fields in rows.fields:
-            values.append(fields.pop("time", None))
-            if "stream" in fields:
-                del fields["stream"]
-        return counts, values
+        return counts, _times_of(rows.fields)
 
     def _learn(self, fields: Sequence[dict[str, Any]]) -> None:
         keys = tuple(fields[0]) if fields else ()
@@ -157,6 +163,16 @@ class Pending:
         elif keys == self._keys and len(keys) <= _KEYS_MAX and set(keys) - {"time", "stream"}:
             self._shape = _shape_of(keys)
         self._keys = keys
+
+
+def _times_of(maps: list[dict[str, Any]]) -> list[Any]:
+    """What each says of its time, which is taken out of it, as is its stream."""
+    values = []
+    for fields in maps:
+        values.append(fields.pop("time", None))
+        if "stream" in fields:
+            del fields["stream"]
+    return values
 
 
 def _read_alike(shape: _Shape, raw: bytes, rows: Rows) -> tuple[list[int] | None, list[Any]]:
@@ -208,9 +224,11 @@ def _made(keys: tuple[str, ...]) -> _Shape:
     return _Shape(msgspec.msgpack.Decoder(list[list[made]]), columns, keys)  # type: ignore[valid-type] # made here
 
 
-def _maps_of(records: msgspec.Raw) -> list[dict[str, Any]]:
+def _maps_of(
+    records: msgspec.Raw, decode: Callable[[msgspec.Raw], list[dict[str, Any]]]
+) -> list[dict[str, Any]]:
     try:
-        return decode_maps(records)
+        return decode(records)
     except (ValueError, RecursionError, OverflowError):
         # No array at all, under a right checksum.
         return []
@@ -266,17 +284,20 @@ def counts_of(runs: Sequence[PendingRun], count: int) -> Iterable[int] | None:
     return counts if min(counts) > 0 else None
 
 
-def parts_of(run: PendingRun) -> Iterator[tuple[PendingRun, int]]:
-    """A run in parts of at most `LOOSE_ROWS` records, each with how many it has."""
+def parts_of(run: PendingRun, bytes_max: int) -> Iterator[tuple[PendingRun, int]]:
+    """A run in parts of at most `LOOSE_ROWS` records and about so many bytes, each with how many
+    records it has.
+    """
     try:
-        raws = _RAWS.decode(run.records)
-    except (ValueError, RecursionError):
+        for begun, array in array_slices(run.records):
+            raws = _RAWS.decode(array)
+            most = max(min(len(raws) * bytes_max // len(memoryview(array)), LOOSE_ROWS), 1)
+            for at in range(0, len(raws), most):
+                some, begin = raws[at : at + most], begun + at
+                number = run.source_seq + begin if run.source_seq else 0
+                common = (run.stream, run.source, number, run.arrival_ns, run.synced)
+                records = msgspec.Raw(array_header(len(some)) + b"".join(some))
+                yield PendingRun(*common, run.offset + begin, records), len(some)
+    except (StoreDamaged, ValueError, RecursionError):
+        # Under a right checksum: what lies behind it is sound.
         return
-    for begin in range(0, len(raws), LOOSE_ROWS):
-        some = raws[begin : begin + LOOSE_ROWS]
-        records = msgspec.Raw(array_header(len(some)) + b"".join(some))
-        number = run.source_seq + begin if run.source_seq else 0
-        part = PendingRun(
-            run.stream, run.source, number, run.arrival_ns, run.synced, run.offset + begin, records
-        )
-        yield part, len(some)

@@ -12,10 +12,12 @@ from collections.abc import Container, Iterator
 from itertools import chain
 
 from edge_agent.digest.pending import Pending
-from edge_agent.history import HistorySegment, Rows, encode_segment, make_segment
+from edge_agent.history import HistorySegment, Rows, encode_segment, make_segment, pack_segment
 from edge_agent.history.keys import HOUR_NS
+from edge_agent.store import LEAN_FROM_BYTES
 
-_PART_ROWS = 512
+#: Rows of a loose segment, at most.
+PART_ROWS = 512
 #: So many rows over all streams, or bytes of them, and they become segments however few each stream
 #: has.
 PENDING_ROWS_MAX = 16_384
@@ -25,8 +27,9 @@ ROW_BYTES = 500
 #: Streams that history keeps; of others nothing is kept, which is counted.
 SERIES_MAX = 50_000
 _SEGMENT_BYTES = 600
-#: A segment that holds text or nested values is no larger than this, about.
-BODY_BYTES_MAX = 128 * 1024
+#: A segment that holds text or nested values is no larger than this, about; nor is what is decoded
+#: together, unless it is one record: of arrays within arrays a byte may become 64.
+BODY_BYTES_MAX = LEAN_FROM_BYTES
 
 
 class StreamTail(Pending):
@@ -77,11 +80,13 @@ class Tail:
             return self.settle_all()
         return iter(())
 
-    def settle(self, stream: StreamTail) -> None:
-        """A stream's rows become segments."""
+    def settle(self, stream: StreamTail, *, packs: bool = False) -> None:
+        """A stream's rows become segments, packed ones where ``packs``."""
         for rows in _rows_of(stream):
             for hour, part in by_hour(rows):
                 segment = make_segment(part)
+                if packs:
+                    segment = next(filter(None, pack_segment(segment)))
                 stream.segments.setdefault(hour, []).append(segment)
                 self._segment_bytes += size_of(segment)
         count = stream.pending + len(stream.rows)
@@ -101,7 +106,7 @@ class Tail:
 
 
 def by_hour(rows: Rows) -> Iterator[tuple[int, Rows]]:
-    """The rows of each hour, by time; of many, `_PART_ROWS` at once, as one run may have more than
+    """The rows of each hour, by time; of many, `PART_ROWS` at once, as one run may have more than
     a segment holds.
     """
     if rows.times != sorted(rows.times):
@@ -109,7 +114,7 @@ def by_hour(rows: Rows) -> Iterator[tuple[int, Rows]]:
     times, begin = rows.times, 0
     while begin < len(times):
         hour = times[begin] // HOUR_NS
-        end = min(bisect_left(times, (hour + 1) * HOUR_NS, begin), begin + _PART_ROWS)
+        end = min(bisect_left(times, (hour + 1) * HOUR_NS, begin), begin + PART_ROWS)
         yield hour, rows if end - begin == len(times) else rows.part(begin, end)
         begin = end
 

@@ -219,10 +219,12 @@ class Directory:
         if isinstance(item, Gap):
             return 0
         try:
-            runs = item.runs()
+            return self._note(item)
         except StoreDamaged:
             # Its checksum was right, so it was written like this; what follows is sound.
             return 0
+
+    def _note(self, item: Block) -> int:
         is_new = item.first > self._old.get(item.log, 0)
         second = item.when_ns // NANOSECONDS
         if not is_new and second != self._second:
@@ -230,7 +232,9 @@ class Directory:
             # what comes is opened when its round is over.
             self._open()
             self._second = second
-        for run in runs:
+        runs = 0
+        for run in item.runs():
+            runs += 1
             if run.stream == ERASED:
                 continue  # Places of records that are gone are no stream to show.
             seen = self._seen.get(run.stream)
@@ -250,7 +254,7 @@ class Directory:
             if item.historical and (run.stream in self._fresh or self.last.get(run.stream)):
                 continue  # Another agent's backlog: its newest record is older than what is shown.
             self._fresh[run.stream] = item, run
-        return len(runs)
+        return runs
 
     def _open(self) -> None:
         """Look into the newest records."""

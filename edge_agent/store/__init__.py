@@ -205,9 +205,16 @@ from edge_agent.store.format.payload import (
     encode_runs,
     slice_indexes,
     slice_payload,
+    slices_of,
     streams_of,
 )
-from edge_agent.store.format.record_maps import decode_maps, time_of
+from edge_agent.store.format.record_maps import (
+    LEAN_FROM_BYTES,
+    array_slices,
+    decode_maps,
+    lean_maps,
+    time_of,
+)
 from edge_agent.store.format.values import SalvageNote
 from edge_agent.store.identity import Identity, board_fingerprint, machine_fingerprint, new_header
 from edge_agent.store.lmdb_file.pages import PageFile
@@ -251,6 +258,7 @@ __all__ = [
     "ERASED",
     "FORBIDDEN_RETRY_S",
     "LANE_PREFIX",
+    "LEAN_FROM_BYTES",
     "LOCK",
     "OLDER",
     "PART_BYTES",
@@ -292,6 +300,7 @@ __all__ = [
     "StoreSettings",
     "StoreStatistics",
     "Stored",
+    "array_slices",
     "board_fingerprint",
     "check_payload",
     "cut_payload",
@@ -302,6 +311,7 @@ __all__ = [
     "foreign_stream",
     "is_backlog",
     "is_held",
+    "lean_maps",
     "loss_in_words",
     "machine_fingerprint",
     "medium_of",
@@ -319,6 +329,7 @@ __all__ = [
     "share_of",
     "slice_indexes",
     "slice_payload",
+    "slices_of",
     "streams_of",
     "sync_folder",
     "tidy",

@@ -62,7 +62,8 @@ undecodable      1007 not JSON, not msgpack, ends early, has something behind it
 too_big_message  1009 more bytes, or more elements, than a message may have
 ================ ==== =============================================================
 
-Nothing is allocated for what a header merely claims, and a message is decoded in pieces of 64 KiB.
+Nothing is allocated for what a header merely claims, and a message is decoded in pieces of 64 KiB,
+one that is longer in pieces of 32 KiB: whatever it holds, it costs an agent a few MB.
 
 Plain mode
 ==========

@@ -33,7 +33,7 @@ USUAL_DEPTH = 3
 # is stepped over at once.
 _NO_NUMBER = re.compile(
     r"""(?P<time>"time"\s*+:\s*+-?(?:NaN|Infinity)\b)"""
-    r"""|"(?:[^"\\]|\\.)*+(?:"|\\?\Z)"""
+    r"""|"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)"""
     r"""|(?P<number>-?\b(?:NaN|Infinity)\b)"""
     r"""|[^"NI-]++""",
     re.DOTALL,
@@ -49,6 +49,9 @@ DECODE_ERRORS = (ValueError, RecursionError, OverflowError)
 #: What a record's values are, at the innermost; extension types other than timestamps are not.
 LEAF_TYPES = frozenset((str, int, float, bool, bytes, datetime, type(None)))
 _HELD_TYPES = LEAF_TYPES | {dict, list}
+
+#: What a msgpack map begins with.
+MAP_HEADS = frozenset(bytes((head,)) for head in (*range(0x80, 0x90), 0xDE, 0xDF))
 
 to_msgpack = msgspec.msgpack.Encoder().encode
 _raws_from_msgpack = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode

@@ -13,8 +13,9 @@ is looked at singly may cost a hundred times as much a byte. So it is counted, a
 `TURN_UNITS` of it reading rests, also within a message, so that whoever calls can let others have
 their turn.
 
-Memory: a message is decoded in pieces of at most `RUN_BYTES_MAX`, because a mebibyte of empty
-maps would become 76 MB of Python objects.
+Memory: a message is decoded in pieces of at most `RUN_BYTES_MAX`, a long one of `_PIECE_BYTES`,
+because a mebibyte of empty maps would become 76 MB of Python objects; JSON in sections
+(`json_sections`), because nobody knows beforehand how many elements an array has.
 
 Where the microseconds go, and why they must: 0.23 µs for a record of 67 bytes with five fields,
 in lists of 800 messages by a learnt shape (`shapes`). 0.13 are msgspec making the values, which
@@ -35,7 +36,7 @@ from typing import Any
 import msgspec
 
 from edge_agent.errors import ProtocolError
-from edge_agent.record import Run, resolve_time
+from edge_agent.wire.alone import read_alone
 from edge_agent.wire.columns import cuts, resolved, time_span, values_of
 from edge_agent.wire.encodings import (
     DECODE_ERRORS,
@@ -51,9 +52,9 @@ from edge_agent.wire.encodings import (
     nulls_for_nan,
     shown,
     size_of,
-    to_msgpack,
     without_headers,
 )
+from edge_agent.wire.json_sections import Section, sections_of
 from edge_agent.wire.reading_types import (
     RUN_BYTES_MAX,
     Arrival,
@@ -77,8 +78,8 @@ _TOGETHER = 32
 #: Records that are decoded as they come, and then looked at level by level, take up to 5 µs each:
 #: no more bytes of them are looked at in one go, and so many are as much as one looked at singly.
 _HELD_BYTES, _HELD_UNIT_BYTES = 16 * 1024, 256
-#: What a msgpack map begins with.
-_MAP_HEADS = frozenset(bytes((head,)) for head in (*range(0x80, 0x90), 0xDE, 0xDF))
+#: A long array is decoded in pieces of so many bytes, as one byte may become a map.
+_PIECE_BYTES = 32 * 1024
 
 
 def read_message(data: str | bytes, number: int, arrival: Arrival, limits: WireLimits) -> Received:
@@ -146,42 +147,6 @@ def read_in_turns(
         if failed:
             return
     yield reader.gathered.taken(is_last=True)
-
-
-def read_alone(
-    data: str | bytes, number: int, arrival: Arrival, limits: WireLimits
-) -> Received | None:
-    """One message that is one usual record without a stream of its own, as slow sensors send
-    them; None for all others.
-
-    Does nothing that the `_MessageReader` does not, but without its objects: for one record they
-    took three times as long as the record.
-    """
-    size = size_of(data)
-    if size > min(RUN_BYTES_MAX, limits.record_bytes, limits.message_bytes):
-        return None
-    if limits.record_depth < USUAL_DEPTH:
-        return None
-    try:
-        if isinstance(data, bytes):
-            if data[:1] not in _MAP_HEADS:
-                return None
-            record, body = MSGPACK.one(data), data
-        elif data[:1] == "{":
-            record = JSON.one(data)
-            body = to_msgpack(record)
-        else:
-            return None
-        if record.get("stream") is not None:
-            return None
-        if arrival.time_key is not None and arrival.time_key(arrival.stream) is not None:
-            return None
-        time_ns, _ = resolve_time(record.get("time"), arrival.wall_ns)
-    except (*DECODE_ERRORS, ProtocolError):
-        return None
-    stream, source, wall_ns = arrival.stream, arrival.source, arrival.wall_ns
-    run = Run(stream, source, number, wall_ns, arrival.synced, 1, body, time_ns, time_ns)
-    return Received((run,), (), 1, size)
 
 
 class _MessageReader:
@@ -283,65 +248,96 @@ class _MessageReader:
         if size > limit:
             raise TooBigMessage(f"a message has at most {limit} bytes, got {size}")
         self._spent += _ALONE_UNITS
-        try:
-            yield from self._read(data, size)
-        except Undecodable:
-            # Rare, so it is looked for only where the message is of no use otherwise.
-            if not isinstance(data, str) or not ("NaN" in data or "Infinity" in data):
-                raise
-            pieces = []
-            for piece in nulls_for_nan(data):
-                pieces.append(piece)
-                self._spent += TURN_UNITS
-                if self.is_over():
-                    yield self.gathered.taken()
-            if (with_nulls := "".join(pieces)) == data:
-                raise
-            yield from self._read(with_nulls, size)
-
-    def _read(self, data: str | bytes, size: int) -> Iterator[Received]:
         form = encoding_of(data)
         is_array = form.is_array(data, self._limits.batch_records)
         if size <= self._piece_bytes and self.read_alike([data], [size]):
             return
-        try:
-            raws = form.raws(data) if is_array else [form.raw(data)]
-        except DECODE_ERRORS as error:
-            raise Undecodable(f"not {form.name}: {shown(error)}") from error
-        check_count(len(raws), self._limits.batch_records)
-        if len(raws) == 1:
-            self._judge(form, raws)
+        if not is_array:
+            yield from self._read_one(form, data, size)
+        elif isinstance(data, str):
+            yield from self._read_json(data, size)
         else:
-            yield from self._read_long(form, raws)
+            yield from self._read_msgpack(data)
+
+    def _read_one(self, form: Encoding, data: str | bytes, size: int) -> Iterator[Received]:
+        try:
+            raw = form.raw(data)
+        except DECODE_ERRORS as error:
+            # Rare, so it is looked for only where the message is of no use otherwise.
+            if not isinstance(data, str) or not ("NaN" in data or "Infinity" in data):
+                raise Undecodable(f"not {form.name}: {shown(error)}") from error
+            pieces: list[str] = []
+            for piece in nulls_for_nan(data):
+                pieces.append(piece)
+                yield from self._rest()
+            with_nulls = "".join(pieces)
+            if size <= self._piece_bytes and self.read_alike([with_nulls], [size]):
+                return
+            try:
+                raw = form.raw(with_nulls)
+            except DECODE_ERRORS:
+                raise Undecodable(f"not {form.name}: {shown(error)}") from error
+        self._judge(form, [raw])
         self.gathered.count(size)
 
-    def _read_long(self, form: Encoding, raws: list[msgspec.Raw]) -> Iterator[Received]:
-        """An array that is not usual as a whole. What is wrong with a record is no fault of the
-        message, so what it holds is given out turn by turn.
-        """
-        if (self._apart or len(raws) >= self._turn) and not self.gathered.is_empty:
+    def _read_json(self, data: str, size: int) -> Iterator[Received]:
+        """An array, which does not say how many elements it has."""
+        sections: list[Section] = []
+        most = min(self._piece_bytes, _PIECE_BYTES)
+        for section in sections_of(data, most, self._limits.batch_records):
+            if section is None:
+                yield from self._rest()
+            else:
+                sections.append(section)
+        of = sum(section.elements for section in sections)
+        pieces = ((one.array, one.is_mended or 1 < one.elements < of) for one in sections)
+        yield from self._read_long(JSON, pieces, of)
+        self.gathered.count(size)
+
+    def _read_msgpack(self, data: bytes) -> Iterator[Received]:
+        try:
+            raws = MSGPACK.raws(data)
+        except DECODE_ERRORS as error:
+            raise Undecodable(f"not msgpack: {shown(error)}") from error
+        of = len(raws)
+        pieces = (
+            (MSGPACK.join(raws[begin:end]), 1 < end - begin < of)
+            for begin, end in cuts(list(map(len, raws)), min(self._piece_bytes, _PIECE_BYTES))
+        )
+        yield from self._read_long(MSGPACK, pieces, of)
+        self.gathered.count(len(data))
+
+    def _rest(self) -> Iterator[Received]:
+        """What there is so far, where a turn is over by now: this was about one."""
+        self._spent += TURN_UNITS
+        if self.is_over():
             yield self.gathered.taken()
-        for _ in self._pieces_added(form, raws):
-            if self.is_over():
-                yield self.gathered.taken()
 
-    def _pieces_added(self, form: Encoding, raws: list[msgspec.Raw]) -> Iterator[None]:
-        sizes = list(map(len, raws))
-        for begin, end in cuts(sizes, self._piece_bytes):
-            if self._is_added(form, raws[begin:end], len(raws)):
-                self._spent += _ALONE_UNITS + sum(sizes[begin:end]) / _UNIT_BYTES / 2
-                yield
-                continue
-            for first in range(begin, end, _TOGETHER):
-                some = raws[first : min(first + _TOGETHER, end)]
-                if not self._is_added(form, some, end - begin):
-                    self._judge(form, some)
-                yield
+    def _read_long(
+        self, form: Encoding, pieces: Iterable[tuple[bytes, bool]], of: int
+    ) -> Iterator[Received]:
+        """An array of ``of`` elements that is not usual as a whole, in arrays, each with whether it
+        may be. What is wrong with a record is no fault of the message, so what it holds is given
+        out turn by turn.
+        """
+        if of > 1 and (self._apart or of >= self._turn) and not self.gathered.is_empty:
+            yield self.gathered.taken()
+        for array, may_be_usual in pieces:
+            for _ in self._added(form, array, may_be_usual=may_be_usual):
+                if self.is_over():
+                    yield self.gathered.taken()
 
-    def _is_added(self, form: Encoding, raws: list[msgspec.Raw], of: int) -> bool:
-        """Whether these, fewer than the ``of`` that were tried before, were usual together."""
-        is_new = 1 < len(raws) < of
-        return is_new and self._read_usual(form, form.join(raws))
+    def _added(self, form: Encoding, array: bytes, *, may_be_usual: bool) -> Iterator[None]:
+        if may_be_usual and self._read_usual(form, array):
+            self._spent += _ALONE_UNITS + len(array) / _UNIT_BYTES / 2
+            yield
+            return
+        raws = form.raws(array)
+        for first in range(0, len(raws), _TOGETHER):
+            some = raws[first : first + _TOGETHER]
+            if not (1 < len(some) < len(raws) and self._read_usual(form, form.join(some))):
+                self._judge(form, some)
+            yield
 
     def _read_usual(self, form: Encoding, array: str | bytes) -> bool:
         """An array of usual records. False, and nothing added, where one is not."""

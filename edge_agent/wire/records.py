@@ -7,23 +7,38 @@ decoded record at a time: a message cannot make us build more objects than one r
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import msgpack
 import msgspec
 
 from edge_agent.errors import ProtocolError
 from edge_agent.record import datetime_to_ns, resolve_time
 from edge_agent.stream_names import stream_problem
-from edge_agent.wire.encodings import DECODE_ERRORS, MSGPACK, Encoding, shown, to_msgpack
+from edge_agent.wire.encodings import (
+    DECODE_ERRORS,
+    LEAF_TYPES,
+    MAP_HEADS,
+    MSGPACK,
+    Encoding,
+    shown,
+    to_msgpack,
+)
 from edge_agent.wire.reading_types import NEAR_NS, Arrival, TimeKey, WireLimits
 
 #: msgpack of ``{"value": …}`` up to the value: how a bare number becomes a record.
 VALUE_HEAD = b"\x81\xa5value"
 
+#: Of larger records what nests is only looked through: as objects its bytes take 64 times as much.
+_LARGE_BYTES = 16 * 1024
+#: Of a ``time``, which may be a map; a longer one is none.
+_TIME_BYTES = 256
+
 _SCALARS = (str, int, float)  # bool is an int
-_LEAVES = (str, int, float, bytes, datetime, type(None))
+_TOO_DEEP = ("too_deep", "maps and arrays are nested too deep")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +58,35 @@ class Fault:
     message: str
 
 
+class _Nested:
+    """Stands for an array or a map that has been looked through; it nests so deep."""
+
+    __slots__ = ("levels",)
+
+    def __init__(self, levels: int) -> None:
+        self.levels = levels
+
+    def __repr__(self) -> str:
+        return "an array or a map"
+
+
+class _Unusable(Exception):
+    """Why a record is not usable, found while it is decoded."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.fault = Fault(code, message)
+
+
+class _Time(msgspec.Struct):
+    """All that is wanted of a record once it is known to be sound."""
+
+    time: msgspec.Raw = msgspec.Raw()
+
+
+_time_in = msgspec.msgpack.Decoder(_Time).decode
+
+
 def judge(raw: bytes, encoding: Encoding, arrival: Arrival, limits: WireLimits) -> Good | Fault:
     """Judge one record whose outer form is known to be sound: where it ends has been seen by
     skipping over it, so that whatever is wrong within it is its own fault and no neighbour's.
@@ -50,7 +94,12 @@ def judge(raw: bytes, encoding: Encoding, arrival: Arrival, limits: WireLimits) 
     if len(raw) > limits.record_bytes:
         return Fault("too_big", f"a record has at most {limits.record_bytes} bytes, got {len(raw)}")
     try:
-        value = encoding.any(raw)
+        if encoding is MSGPACK and len(raw) > _LARGE_BYTES and arrival.time_key is None:
+            value: object = _Pruner(limits.record_depth).read(raw)
+        else:
+            value = encoding.any(raw)
+    except _Unusable as error:
+        return error.fault
     except DECODE_ERRORS as error:
         return _fault_of(error)
     fields, fault = _as_map(value, limits.record_depth)
@@ -140,7 +189,7 @@ def _fault_of(error: Exception) -> Fault:
     # What skipping does not see: text that is not UTF-8, half a surrogate pair, and values that
     # are well-formed but cannot be held.
     if isinstance(error, RecursionError):
-        return Fault("too_deep", "maps and arrays are nested too deep")
+        return Fault(*_TOO_DEEP)
     return Fault("bad_record", f"a value cannot be used: {shown(error)}")
 
 
@@ -153,12 +202,63 @@ def _as_map(value: object, depth: int) -> tuple[dict[str, Any], Fault | None]:
     return value, _nested_fault(value, depth)
 
 
+class _Pruner:
+    """Decodes a record of msgpack; values that nest are looked through, but not kept."""
+
+    def __init__(self, depth: int) -> None:
+        self._nested = [_Nested(levels) for levels in range(depth + 1)]
+        #: The map that was found last, which is the outermost one in the end.
+        self._last: dict[object, object] = {}
+
+    def read(self, raw: bytes) -> object:
+        """What it is. Raises `DECODE_ERRORS` and `_Unusable`."""
+        try:
+            value = msgpack.unpackb(
+                raw,
+                list_hook=self._stand_for,
+                object_hook=self._stand_for_map,
+                ext_hook=_refuse_extension,
+                strict_map_key=False,
+                timestamp=3,
+            )
+        except msgpack.StackError:
+            raise _Unusable(*_TOO_DEEP) from None
+        if not isinstance(value, _Nested):
+            return value
+        if raw[:1] not in MAP_HEADS:
+            return []
+        if isinstance(self._last.get("time"), _Nested):
+            given = bytes(_time_in(raw).time)
+            if len(given) <= _TIME_BYTES:
+                self._last["time"] = MSGPACK.any(given)
+        return self._last
+
+    def _stand_for(self, values: Collection[object]) -> _Nested:
+        below = 0
+        if _Nested in set(map(type, values)):
+            below = max(value.levels for value in values if isinstance(value, _Nested))
+        if below + 1 >= len(self._nested):
+            raise _Unusable(*_TOO_DEEP)
+        return self._nested[below + 1]
+
+    def _stand_for_map(self, found: dict[object, object]) -> _Nested:
+        self._last = found
+        if set(map(type, found)) - {str}:
+            wrong = next(key for key in found if not isinstance(key, str))
+            raise _Unusable("bad_record", f"keys are text, got {_kind(wrong)}")
+        return self._stand_for(found.values())
+
+
+def _refuse_extension(code: int, _data: bytes) -> object:
+    raise _Unusable("bad_record", f"a value cannot be a msgpack extension of type {code}")
+
+
 def _nested_fault(value: object, depth: int) -> Fault | None:
     # Recursion goes no deeper than the limit, whatever was sent.
-    if isinstance(value, _LEAVES):
+    if type(value) in LEAF_TYPES or isinstance(value, _Nested):
         return None
     if depth == 0:
-        return Fault("too_deep", "maps and arrays are nested too deep")
+        return Fault(*_TOO_DEEP)
     if isinstance(value, dict):
         for key, inner in value.items():
             if not isinstance(key, str):
@@ -180,5 +280,6 @@ def _kind(value: object) -> str:
     if isinstance(value, msgspec.msgpack.Ext):
         return f"a msgpack extension of type {value.code}"
     names = {type(None): "null", list: "an array", tuple: "an array", dict: "a map"}
+    names |= {_Nested: "an array or a map"}
     names |= {bytes: "binary", datetime: "a timestamp", bool: "true or false", str: "text"}
     return names.get(type(value), "a number")

@@ -30,8 +30,9 @@ from edge_agent.session import (
     encode_control,
     follow,
 )
+from edge_agent.wire.alone import read_alone
 from edge_agent.wire.forward import Segment, covers, decode_forwarded
-from edge_agent.wire.messages import read_alone, read_in_turns
+from edge_agent.wire.messages import read_in_turns
 from edge_agent.wire.reading_types import (
     REASON_CHARACTERS_MAX,
     REJECT_WEIGHT,

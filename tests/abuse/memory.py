@@ -1,12 +1,14 @@
 """What one hostile message costs an agent of memory, at its peak.
 
-``python -m tests.abuse.memory`` prints it for each of `MESSAGES`. A real agent with its usual limits
+``python -m tests.abuse.memory [WORD…]`` prints it for each of `MESSAGES`, or for those with a word
+in their name. A real agent with its usual limits
 gets one message on one connection; its RssAnon is read every millisecond meanwhile.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 import threading
 import time
@@ -49,11 +51,25 @@ def _zeros() -> bytes:
 
 
 def _maps() -> bytes:
-    payload = msgpack.packb([["a/b", "pi", 1, 1, True, 0, [{}] * (MIB - 100)]])
-    packed = zstd.compress(payload, 3)
+    count = MIB - 100
+    return _of_peer(msgpack.packb([["a/b", "pi", 1, 1, True, 0, [{}] * count]]), count)
+
+
+def _runs() -> bytes:
+    return _of_peer(
+        msgpack.packb([["a", "", 0, 1, True, at, [{}]] for at in range(80_000)]), 80_000
+    )
+
+
+def _arrays() -> bytes:
+    return _of_peer(msgpack.packb([["a", "", 0, 1, True, 0, [{"a": [[]] * (MIB - 100)}]]]), 1)
+
+
+def _of_peer(payload: bytes, records: int) -> bytes:
     from msgspec import structs
 
-    made = structs.replace(block(1, MIB - 100), payload=packed, codec=1, raw_len=len(payload))
+    packed = zstd.compress(payload, 3)
+    made = structs.replace(block(1, records), payload=packed, codec=1, raw_len=len(payload))
     return encode_segments([Segment.of(made)])
 
 
@@ -65,27 +81,34 @@ MESSAGES = (
     Message("usual: 10,000 records in an array", lambda: json.dumps([{"t": 1.5, "h": 2}] * 10_000)),
     Message("JSON: 1 MiB of brackets", lambda: "[" * MIB),
     Message("JSON: 10,000 records of 100 bytes", lambda: json.dumps([{"t": 1.5, "text": "x" * 75}] * 9_900)),
-    Message("JSON: 16 records of 6,000 keys", lambda: json.dumps([{f"k{n}": n for n in range(5000)}] * 16)),
+    Message("JSON: 16 records of 4,000 keys", lambda: json.dumps([{f"k{n}": n for n in range(4000)}] * 16)),
     Message("JSON: a field of 10,000 arrays, 16 times", lambda: json.dumps([{"a": [[]] * 16_000}] * 16)),
     Message("JSON: a field of 32,000 numbers, 16 times", lambda: json.dumps([{"a": [1] * 21_000}] * 16)),
     Message("JSON: 300,000 elements", lambda: "[" + "1," * 500_000 + "1]"),
     Message("JSON: a megabyte of text in one record", lambda: json.dumps({"t": "x" * (MIB - 100)})),
     Message("JSON: a megabyte with NaN", lambda: "[" + '{"t":NaN},' * 9_999 + '{"x":"' + "y" * 900_000 + '"}]'),
+    Message("JSON: a map with NaN and a megabyte of text", lambda: '{"t":NaN,"x":"' + "y" * (MIB - 100) + '"}'),
+    Message("JSON: 16 fields of 8,000 maps of one key", lambda: json.dumps([{"a": [{"": 1}] * 8_000}] * 16, separators=(",", ":"))),
+    Message("JSON: a megabyte and one letter of four bytes", lambda: '[{"x":"\U0001f600' + "y" * (MIB - 100) + '"}]'),
     Message("JSON: escapes", lambda: json.dumps([{"t": "\u00e9" * 10_000}] * 17)),
     Message("msgpack: 10,000 empty maps", lambda: b"\xdc\x27\x10" + b"\x80" * 10_000),
     Message("msgpack: a megabyte of empty maps", lambda: b"\xdd\x00\x0f\xff\x00" + b"\x80" * 0xFFF00),
     Message("msgpack: a megabyte of array heads", lambda: b"\x91" * MIB),
     Message("msgpack: 16 records of 60,000 arrays", lambda: msgpack.packb([{"a": [[]] * 60_000}] * 16)),
     Message("msgpack: 16 records of 60,000 maps in arrays", lambda: msgpack.packb([{"a": [{}] * 60_000}] * 16)),
+    Message("msgpack: 16 records of 20,000 maps of one key", lambda: msgpack.packb([{"a": [{"": 1}] * 20_000}] * 16)),
     Message("msgpack: 10,000 rejects", lambda: b"\xdc\x27\x10" + b"\x81\x01\x01" * 10_000),
     Message("hub: a zstd bomb of 64 MiB", _zeros, "/forward"),
     Message("hub: a block of a million empty records", _maps, "/forward"),
+    Message("hub: a block of 80,000 runs", _runs, "/forward"),
+    Message("hub: a record of a megabyte of arrays", _arrays, "/forward"),
     Message("hub: 10,000 segments", lambda: msgpack.packb([[1, n, n, "filtered"] for n in range(1, 10_001)]), "/forward"),
     Message("POST: a megabyte of empty lines", _lines(""), post="application/x-ndjson"),
     Message("POST: 500,000 lines of a number", _lines("1"), post="application/x-ndjson"),
     Message("POST: 350,000 lines of {}", _lines("{}"), post="application/x-ndjson"),
     Message("POST: 260,000 lines that are wrong", _lines("[[]"), post="application/x-ndjson"),
     Message("POST: a megabyte of JSON", lambda: json.dumps([{"t": 1.5, "text": "x" * 75}] * 9_900), post="application/json"),
+    Message("POST: 500,000 elements", lambda: "[" + "1," * 500_000 + "1]", post="application/json"),
     Message("POST: SenML of 20,000 entries", lambda: json.dumps([{"n": "t", "v": 1}] * 9_999), post="application/senml+json"),
 )  # fmt: skip
 
@@ -151,7 +174,10 @@ async def _send(place: Place, message: Message, data: str | bytes) -> None:
 
 async def main() -> None:
     """Print the table."""
+    words = sys.argv[1:] or [""]
     for message in MESSAGES:
+        if not any(word in message.name for word in words):
+            continue
         with tempfile.TemporaryDirectory() as folder:
             peak, after = await peak_of(message, Path(folder))
         print(

@@ -14,6 +14,7 @@ from edge_agent.aggregates import THINNED_SOURCE
 from edge_agent.digest.block import WAIT_NS, _slow, digest, waits
 from edge_agent.digest.tail import Tail
 from edge_agent.history import Rows
+from edge_agent.history.format.segment import records_of
 from edge_agent.record import UNSET_CLOCK_BEFORE_NS, Origin, Run
 from edge_agent.store import ERASED, Block, encode_runs
 from tests.history import values as drawn
@@ -179,3 +180,19 @@ def test_a_body_that_is_large_becomes_a_segment_at_once() -> None:
     tail = Tail()
     list(digest(block(run([{"s": "x" * 60_000}] * 3)), 0, tail, NOW))
     assert tail.rows == 0 and len(tail.streams["a/1"].segments) == 1
+
+
+def test_tens_of_thousands_of_records_with_nothing_in_them_take_little_room() -> None:
+    origin = Origin("feed", "0" * 16, "far", 100, bytes(16), 1, NOW, True, ("feed",))
+    tail, count = Tail(), 20_000
+    body = b"\x80" * count
+    long = Run("a/1", "pi", 7, NOW, True, count, body, NOW, NOW)
+    assert sum(digest(block(long, origin=origin), 0, tail, NOW)) == 0
+    kept = tail.streams["a/1"]
+    (segments,) = kept.segments.values()
+    assert sum(one.count for one in segments) + len(kept.rows) == count
+    assert tail.bytes < 200_000
+    records = [record for one in segments for record in records_of(one, "a/1")]
+    assert [record.seq for record in records] == list(range(1, len(records) + 1))
+    assert records[-1].source_seq == 6 + len(records)
+    assert records[-1].origin_seq == 99 + len(records)

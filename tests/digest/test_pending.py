@@ -99,4 +99,4 @@ def test_offsets_tell_how_many_records_a_run_has(
 
 
 def test_what_is_no_array_has_no_parts() -> None:
-    assert list(parts_of(pending_run(0, b"\x81\xa1t\x01"))) == []
+    assert list(parts_of(pending_run(0, b"\x81\xa1t\x01"), 100)) == []

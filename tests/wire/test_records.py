@@ -150,3 +150,39 @@ def test_a_record_may_name_its_stream_where_the_token_allows() -> None:
 def test_no_fault_means_the_stream_may_be_used() -> None:
     assert stream_fault(None, ARRIVAL) is None
     assert stream_fault("other/one", ARRIVAL) is None
+
+
+BIG = [[1, 2]] * 9000
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {}, {"time": 1.79e9}, {"time": {"historic": "2010-01-01T00:00:00Z"}}, {"time": [1]},
+        {"time": {"historic": [1]}}, {"stream": "x/y"}, {"stream": 7}, {"stream": [1]}, {5: 1},
+        {"b": nested(14)}, {"b": nested(15)}, {"b": nested(16)}, {"b": nested(300)},
+        {"b": {1: 2}}, {"b": [{"c": {1: 2}}]}, {"b": msgpack.ExtType(5, b"x")},
+        {"b": [2**63, -(2**63), b"z", None, 1.5, True, msgpack.Timestamp(1, 2)]},
+        {"b": msgpack.Timestamp(2**60, 0)}, {"b": b"\xff\xfe"},
+        {"time": float("nan")}, {"time": BIG},
+    ],
+)  # fmt: skip
+def test_a_large_record_is_judged_as_a_small_one(extra: dict[Any, Any]) -> None:
+    # Of a large one what nests is looked through, but never held.
+    def found(record: dict[Any, Any]) -> object:
+        raw = msgpack.packb(record).replace(b"\xc4\x02\xff", b"\xa2\xff")
+        verdict = judge(raw, MSGPACK, ARRIVAL, WireLimits())
+        if isinstance(verdict, Good):
+            assert verdict.body == raw
+            return verdict.stream, verdict.time_ns
+        return verdict.code
+
+    assert len(msgpack.packb(BIG)) > 16 * 1024
+    assert found({"a": BIG, **extra}) == found({"a": 1, **extra})
+
+
+def test_a_large_array_is_no_record() -> None:
+    verdict = judge(msgpack.packb(BIG), MSGPACK, ARRIVAL, WireLimits())
+    assert verdict == Fault(
+        "bad_record", "a record is a map, a number, text or true/false, got an array"
+    )

@@ -52,8 +52,9 @@ from edge_agent.store.format.payload import (
     last_of,
     raw_runs,
     read_runs,
+    slices_of,
 )
-from edge_agent.store.format.record_maps import decode_maps, time_of
+from edge_agent.store.format.record_maps import decode_maps, lean_maps, time_of
 from edge_agent.store.retention.policy import BlockHead
 from edge_agent.store.settings import Moment
 
@@ -160,64 +161,66 @@ class Block:
             raise StoreDamaged(f"block {self.first} of log {self.log} is sealed")
         return decompress(self.codec, self.payload, self.raw_len)
 
-    def runs(self) -> list[RunView]:
+    def runs(self) -> Iterator[RunView]:
         """The runs, streams named as seen here. Raises StoreDamaged.
 
         In a thinned block records keep their seqs where their offsets are numbers of this log.
         A foreign block's are not; there the records take the last of its seqs.
         """
-        views = read_runs(self.raw())
-        if self.thinned:
-            skipped = self.thinned - self.count
-            for n, view in enumerate(views):
-                index = view.offset if self.origin is None else view.index + skipped
-                views[n] = replace(view, index=index)
-        if self.origin is None:
-            return views
-        return [
-            replace(view, stream=foreign_stream(view.stream, self.origin.agent))
-            if view.stream.startswith("$")
-            else view
-            for view in views
-        ]
+        origin, skipped = self.origin, self.thinned - self.count
+        for view in read_runs(self.raw()):
+            if self.thinned:
+                index = view.offset if origin is None else view.index + skipped
+                view = replace(view, index=index)
+            if origin is not None and view.stream.startswith("$"):
+                view = replace(view, stream=foreign_stream(view.stream, origin.agent))
+            yield view
 
-    def records(self, matches: Callable[[str], bool] | None = None) -> Iterator[Record]:
-        """Every record of the streams that match, in order of seq.
+    def records(
+        self, matches: Callable[[str], bool] | None = None, *, lean: bool = False
+    ) -> Iterator[Record]:
+        """Every record of the streams that match, in order of seq; ``lean`` as in `lean_maps`.
 
         A record that cannot be decoded (a peer's, bad UTF-8 in it) comes with empty ``fields``
         and its arrival time rather than hiding those behind it. Raises StoreDamaged.
         """
         for view in self.runs():
-            if matches is None or matches(view.stream):
-                yield from self._records(view)
+            if matches is not None and not matches(view.stream):
+                continue
+            if view.count == 1:
+                yield from self._records(view, lean=lean)
+            else:
+                for some in slices_of(view):
+                    yield from self._records(some, lean=lean)
 
     def newest(self, view: RunView) -> Record:
-        """The last record of one of its runs, without a look at those before it. Raises
+        """The last record of one of its runs, lean, without a look at those before it. Raises
         StoreDamaged.
         """
-        return next(self._records(last_of(view)))
+        return next(self._records(last_of(view), lean=True))
 
     def timed_maps(
-        self, view: RunView
+        self, view: RunView, *, lean: bool = False
     ) -> tuple[list[dict[str, Any]], list[tuple[int, TimeQuality]], bool]:
         """The fields of a run's records, when each was measured and whose clock says so, and
-        whether our clock has been put right for them: what is of each record alone.
+        whether our clock has been put right for them: what is of each record alone. All at once,
+        so it is for what `slices_of` gives.
         """
         fix, arrival_ns = self.correction, view.arrival_ns
         corrected = fix is not None and fix.corrects_arrivals and not view.synced
         if fix is not None and corrected:
             arrival_ns = fix.arrival(arrival_ns)
-        maps = decode_maps(view.records)
+        maps = lean_maps(view.records) if lean else decode_maps(view.records)
         times = [time_of(fields.pop("time", None), arrival_ns) for fields in maps]
         for fields in maps:
             fields.pop("stream", None)
         return maps, times, corrected
 
-    def _records(self, view: RunView) -> Iterator[Record]:
+    def _records(self, view: RunView, *, lean: bool = False) -> Iterator[Record]:
         origin, stored_ns = self.origin, self.when_ns
         place = ("", "", "") if origin is None else (origin.agent, origin.epoch, origin.log)
         origin_first = None if origin is None else origin.first + view.offset
-        maps, times, corrected = self.timed_maps(view)
+        maps, times, corrected = self.timed_maps(view, lean=lean)
         for i, (fields, (time_ns, quality)) in enumerate(zip(maps, times, strict=True)):
             yield Record(
                 self.log,

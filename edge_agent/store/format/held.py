@@ -15,13 +15,8 @@ from msgspec import structs
 from edge_agent.record import ForeignBlock, Origin
 from edge_agent.store.format.block import Block
 from edge_agent.store.format.codec import RAW, decompress
-from edge_agent.store.format.payload import (
-    array_count,
-    heads_of,
-    join_runs,
-    raw_runs,
-    slice_payload,
-)
+from edge_agent.store.format.payload import heads_of, join_runs, raw_runs, slice_payload
+from edge_agent.store.format.record_maps import array_count
 
 Key = tuple[str, str, str]
 

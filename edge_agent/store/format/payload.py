@@ -11,13 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-import msgpack
 import msgspec
 
 from edge_agent.errors import StoreDamaged
 from edge_agent.record import Run, array_header
-from edge_agent.store.format.record_maps import last_map, raw_maps
+from edge_agent.store.format.record_maps import (
+    array_count,
+    array_part,
+    array_slices,
+    element_ends,
+    last_map,
+)
 from edge_agent.store.settings import BLOCK_BYTES_MAX
 
 #: What a block may have beyond `BLOCK_BYTES_MAX`: one record that alone is larger, run heads.
@@ -25,6 +31,9 @@ BLOCK_SLACK_BYTES = 256 * 1024
 RAW_BYTES_MAX = BLOCK_BYTES_MAX + BLOCK_SLACK_BYTES
 #: What a payload may be longer compressed than it is: zstd adds one byte in 256, and some.
 PACKED_SLACK_BYTES = 8192
+#: A run of several records has no more bytes than this when they are decoded; runs of our own
+#: sensors (``RUN_BYTES_MAX`` of the wire) have not, either.
+SLICE_BYTES = 64 * 1024
 #: About what a run's head adds to its records; for estimates only.
 RUN_HEAD_BYTES = 48
 
@@ -65,8 +74,10 @@ class RunView:
 
 
 # One buffer per thread would do as well; msgspec's decoders keep no state and are shared.
+_Run = TypeVar("_Run")
 _HEADS = msgspec.msgpack.Decoder(list[RunHead])
 _STREAMS = msgspec.msgpack.Decoder(list[_RunStream])
+_RAWS = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _ENCODER = msgspec.msgpack.Encoder()
 _ARRAY_OF_ONE = msgspec.Raw(array_header(1))
 
@@ -112,7 +123,7 @@ def split_run(run: Run, limit_bytes: int) -> Iterator[Run]:
         return
     start = begun = 0
     previous = 0
-    for index, end in enumerate(_record_ends(run.body)):
+    for index, end in enumerate(element_ends(run.body, run.count)):
         if end - start > limit_bytes and previous > start:
             yield _part(run, begun, index, run.body[start:previous])
             start, begun = previous, index
@@ -125,50 +136,42 @@ def cut_run(run: Run, skip: int) -> Run:
     assert 0 <= skip < run.count
     if skip == 0:
         return run
-    ends = _record_ends(run.body)
     start = 0
-    for _ in range(skip):
-        start = next(ends)
+    for end in element_ends(run.body, skip):
+        start = end
     return _part(run, skip, run.count, run.body[start:])
 
 
-def read_runs(raw: bytes) -> list[RunView]:
+def read_runs(raw: bytes) -> Iterator[RunView]:
     """The runs of a decompressed payload, their heads decoded.
 
     Raises:
         StoreDamaged: this is not a payload.
     """
-    views = []
     index = 0
     for head in heads_of(raw):
         count = array_count(head.records)
-        views.append(
-            RunView(
-                head.stream,
-                head.source,
-                head.source_seq,
-                head.arrival_ns,
-                head.synced,
-                head.offset,
-                index,
-                count,
-                head.records,
-            )
+        yield RunView(
+            head.stream,
+            head.source,
+            head.source_seq,
+            head.arrival_ns,
+            head.synced,
+            head.offset,
+            index,
+            count,
+            head.records,
         )
         index += count
-    return views
 
 
-def heads_of(raw: bytes) -> list[RunHead]:
+def heads_of(raw: bytes) -> Iterator[RunHead]:
     """The runs of a decompressed payload as they are written.
 
     Raises:
         StoreDamaged: this is not a payload.
     """
-    try:
-        return _HEADS.decode(raw)
-    except (ValueError, RecursionError, OverflowError) as error:
-        raise _unreadable(error) from error
+    return _decoded(raw, _HEADS)
 
 
 def streams_of(raw: bytes) -> set[str]:
@@ -178,10 +181,29 @@ def streams_of(raw: bytes) -> set[str]:
     Raises:
         StoreDamaged: this is not a payload.
     """
-    try:
-        return {run.stream for run in _STREAMS.decode(raw)}
-    except (ValueError, RecursionError, OverflowError) as error:
-        raise _unreadable(error) from error
+    return {run.stream for run in _decoded(raw, _STREAMS)}
+
+
+def slices_of(view: RunView) -> Iterator[RunView]:
+    """A run in runs of so few records that all of them may be decoded together; as a rule it is
+    one itself. Raises StoreDamaged.
+    """
+    for first, part in array_slices(view.records, bytes_max=SLICE_BYTES):
+        if part is view.records:
+            yield view
+            return
+        count = array_count(part)
+        yield RunView(
+            view.stream,
+            view.source,
+            view.source_seq + first if view.source_seq else 0,
+            view.arrival_ns,
+            view.synced,
+            view.offset + first,
+            view.index + first,
+            count,
+            msgspec.Raw(part),
+        )
 
 
 def cut_payload(payload_raw: bytes, from_offset: int) -> tuple[int, bytes]:
@@ -199,9 +221,9 @@ def slice_indexes(payload_raw: bytes, from_index: int, to_index: int) -> tuple[i
     return _slice(payload_raw, lambda _, index: (from_index - index, to_index - index))
 
 
-def raw_runs(raw: bytes) -> list[bytes]:
-    """Each run of a payload as its own bytes, for passing on unchanged."""
-    return raw_maps(raw)
+def raw_runs(raw: bytes) -> Iterator[bytes]:
+    """Each run of a payload as its own bytes, for passing on unchanged. Raises StoreDamaged."""
+    return map(bytes, _decoded(raw, _RAWS))
 
 
 def last_of(view: RunView) -> RunView:
@@ -222,19 +244,6 @@ def last_of(view: RunView) -> RunView:
     )
 
 
-def array_count(raw: msgspec.Raw) -> int:
-    """How many elements a msgpack array has, from its header."""
-    view = memoryview(raw)
-    first = view[0]
-    if 0x90 <= first <= 0x9F:
-        return first & 0x0F
-    if first == 0xDC:
-        return int.from_bytes(view[1:3], "big")
-    if first == 0xDD:
-        return int.from_bytes(view[1:5], "big")
-    raise StoreDamaged("a run's records are not an array")
-
-
 def _slice(raw: bytes, bounds: Callable[[RunHead, int], tuple[int, int]]) -> tuple[int, bytes]:
     pieces: list[bytes] = []
     total = index = 0
@@ -251,28 +260,25 @@ def _slice(raw: bytes, bounds: Callable[[RunHead, int], tuple[int, int]]) -> tup
             continue
         numbered = head.source_seq + low if head.source_seq else 0
         common = (head.stream, head.source, numbered, head.arrival_ns, head.synced)
-        body = b"".join(raw_maps(head.records)[low:high])
+        body = array_part(head.records, low, high)
         cut = (*common, head.offset + low, _array_of(high - low))
         pieces.append(_ENCODER.encode(cut) + body)
     return total, join_runs(pieces)
 
 
-def _unreadable(error: Exception) -> StoreDamaged:
-    return StoreDamaged(f"a block's runs cannot be read: {error}")
+def _decoded(raw: bytes, decoder: msgspec.msgpack.Decoder[list[_Run]]) -> Iterator[_Run]:
+    """The runs of a payload, not all of them in memory where they are many."""
+    try:
+        for _, part in array_slices(raw):
+            yield from decoder.decode(part)
+    except (ValueError, RecursionError, OverflowError) as error:
+        raise StoreDamaged(f"a block's runs cannot be read: {error}") from error
 
 
 def _array_of(count: int) -> msgspec.Raw:
     # msgspec writes a Raw as it is: here the header of an array whose elements, already encoded,
     # follow behind.
     return msgspec.Raw(array_header(count))
-
-
-def _record_ends(body: bytes) -> Iterator[int]:
-    unpacker = msgpack.Unpacker(max_buffer_size=max(len(body), 1))
-    unpacker.feed(body)
-    while unpacker.tell() < len(body):
-        unpacker.skip()
-        yield unpacker.tell()
 
 
 def _part(run: Run, begin: int, end: int, body: bytes) -> Run:

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
 import msgpack
@@ -43,7 +43,7 @@ from edge_agent.aggregates import (
 from edge_agent.errors import StoreDamaged
 from edge_agent.record import NANOSECONDS, Origin, array_header, as_sent
 from edge_agent.store.format.block import Block
-from edge_agent.store.format.payload import RunView, join_runs, read_runs
+from edge_agent.store.format.payload import RunView, join_runs, read_runs, slices_of
 from edge_agent.store.format.record_maps import decode_maps, raw_maps, time_of
 
 MINUTE_NS = 60 * NANOSECONDS
@@ -112,7 +112,7 @@ def aggregate(blocks: Sequence[Block], block_bytes: int) -> Aggregated | None:
     try:
         for block in blocks:
             begin = block.first if block.origin is None else block.origin.first
-            for view in read_runs(block.raw()):
+            for view in chain.from_iterable(map(slices_of, read_runs(block.raw()))):
                 place = begin - base + (view.index if block.origin is None else view.offset)
                 if view.source.startswith("$"):
                     pieces += _as_they_were(view, place)

@@ -131,7 +131,7 @@ def test_another_agents_own_streams_are_told_apart_from_ours() -> None:
         "$agents/aa/host",
         "a/1",
     ]
-    assert block([own]).runs()[0].stream == "$host"
+    assert next(block([own]).runs()).stream == "$host"
     assert foreign_stream("a", "x") == "a"
 
 

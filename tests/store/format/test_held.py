@@ -40,7 +40,7 @@ def stored(block: ForeignBlock, *, thinned: int = 0) -> Block:
 def seqs_of(block: ForeignBlock | None) -> list[int]:
     if block is None:
         return []
-    views = read_runs(stored(block).raw())
+    views = list(read_runs(stored(block).raw()))
     assert sum(view.count for view in views) == block.count
     base = block.origin.first + 0
     return [base + view.offset + i for view in views for i in range(view.count)]

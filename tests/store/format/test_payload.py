@@ -2,23 +2,27 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from edge_agent.errors import StoreDamaged
 from edge_agent.record import Run
 from edge_agent.store.format.foreign import check_payload
 from edge_agent.store.format.payload import (
-    array_count,
     cut_payload,
     cut_run,
     encode_runs,
+    join_runs,
+    last_of,
+    raw_runs,
     read_runs,
     slice_indexes,
     slice_payload,
+    slices_of,
     split_run,
     streams_of,
 )
-from edge_agent.store.format.record_maps import decode_maps
-from tests.store.support import run
+from edge_agent.store.format.record_maps import array_count, decode_maps
+from tests.store.support import pack, run
 
 
 def contents(raw: bytes) -> list[tuple[str, int, int, list[int]]]:
@@ -47,7 +51,7 @@ def test_runs_come_back_with_offsets_counted_through_the_block() -> None:
 def test_every_width_of_array_header_is_understood(count: int) -> None:
     body = b"\x80" * count
     raw = encode_runs([Run("a", "s", 1, 0, True, count, body, 0, 0)])
-    assert array_count(read_runs(raw)[0].records) == count
+    assert array_count(next(read_runs(raw)).records) == count
     check_payload(0, len(raw), raw, count)
 
 
@@ -105,8 +109,40 @@ def test_cutting_a_run_advances_its_number_but_not_of_plain_senders() -> None:
 
 def test_a_stored_payload_that_is_not_one_is_damage() -> None:
     with pytest.raises(StoreDamaged):
-        read_runs(b"\x93\x01\x02\x03")
+        list(read_runs(b"\x93\x01\x02\x03"))
     with pytest.raises(StoreDamaged):
         streams_of(b"\x93\x01\x02\x03")
     with pytest.raises(StoreDamaged):
         array_count(msgspec.Raw(b"\x81\x01\x02"))
+
+
+def test_a_run_of_many_records_is_read_as_runs_of_some_of_them() -> None:
+    (view,) = read_runs(encode_runs([run(10_000, first=7)], [5]))
+    parts = list(slices_of(view))
+    assert [part.count for part in parts] == [4096, 4096, 1808]
+    assert [part.index for part in parts] == [0, 4096, 8192]
+    assert [part.offset for part in parts] == [5, 4101, 8197]
+    assert [part.source_seq for part in parts] == [7, 4103, 8199]
+    whole = decode_maps(view.records)
+    assert [one for part in parts for one in decode_maps(part.records)] == whole
+    assert last_of(view).records == last_of(parts[-1]).records
+
+
+def test_a_run_of_many_bytes_is_read_as_runs_of_some_of_them() -> None:
+    body = pack({"v": "x" * 40_000})
+    (view,) = read_runs(encode_runs([structs.replace(run(3), body=3 * body)]))
+    assert [part.count for part in slices_of(view)] == [1, 1, 1]
+    (view,) = read_runs(encode_runs([run(3)]))
+    assert next(slices_of(view)) is view
+
+
+def test_a_payload_of_many_runs_is_read_as_one_of_few() -> None:
+    raw = encode_runs([run(1, first=number) for number in range(1, 10_001)])
+    views = list(read_runs(raw))
+    assert [view.source_seq for view in views] == list(range(1, 10_001))
+    assert [view.index for view in views] == list(range(10_000))
+    assert join_runs(list(raw_runs(raw))) == raw and streams_of(raw) == {views[0].stream}
+    with pytest.raises(StoreDamaged):
+        list(read_runs(raw[:-1]))
+    with pytest.raises(StoreDamaged):
+        list(read_runs(raw + b"\x80"))

@@ -246,12 +246,14 @@ def _onward(block: Block, identity: Identity) -> Origin | None:
     return structs.replace(origin, path=(*origin.path, own))
 
 
-def _offset(views: list[RunView], index: int) -> int:
+def _offset(views: Iterable[RunView], index: int) -> int:
     """The offset, within the block as first stored, of the record at ``index`` of this block."""
-    for view in reversed(views):
-        if view.index <= index:
-            return view.offset + index - view.index
-    raise AssertionError("a block begins with a run")
+    offset = 0
+    for view in views:
+        if view.index > index:
+            break
+        offset = view.offset + index - view.index
+    return offset
 
 
 def compressed_payload(raw: bytes) -> tuple[int, bytes]:

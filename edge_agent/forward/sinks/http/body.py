@@ -41,7 +41,7 @@ from edge_agent.aggregates import THINNED_SOURCE
 from edge_agent.config import Format
 from edge_agent.forward.sink import Batch
 from edge_agent.record import Record, TimeTrust, format_time
-from edge_agent.store import Block, RunView
+from edge_agent.store import Block, RunView, slices_of
 from edge_agent.zstd import zstd
 
 Compression = Literal["none", "gzip", "zstd"]
@@ -129,13 +129,17 @@ def rendered_batch(
     It is `rendered` for each of `Batch.records`, with what a run's records share done once.
     """
     found: list[RenderedRecord] = []
+    first, last = max(batch.first, after + 1), batch.last
     for item in batch.items:
         if not isinstance(item, Block):
             continue
         for run in item.runs():
-            if matches(run.stream):
-                _render_run(found, item, run, agent, epoch)
-    first, last = max(batch.first, after + 1), batch.last
+            if not matches(run.stream):
+                continue
+            for some in slices_of(run):
+                seq = item.first + some.index
+                if seq <= last and seq + some.count > first:
+                    _render_run(found, item, some, agent, epoch)
     if found and not (first <= found[0].seq and found[-1].seq <= last):
         found = [one for one in found if first <= one.seq <= last]
     return found
