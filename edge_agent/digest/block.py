@@ -13,11 +13,12 @@ that is known, else at the time of digesting. Their way says that the clock was 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import repeat
 
 import msgspec
 
 from edge_agent.aggregates import THINNED_SOURCE
-from edge_agent.digest.pending import LOOSE_ROWS, PendingRun, counts_of, parts_of
+from edge_agent.digest.pending import LOOSE_ROWS, PendingRun, by_sender, counts_of, parts_of
 from edge_agent.digest.tail import BODY_BYTES_MAX, StreamTail, Tail
 from edge_agent.errors import StoreDamaged
 from edge_agent.history import Way
@@ -28,7 +29,9 @@ from edge_agent.store import ERASED, Block
 WAIT_NS = 600 * NANOSECONDS
 #: Records between two pauses: about 1 ms.
 _PAUSE_RECORDS = 256
-_LOOSE_NUMBERS = 3 * LOOSE_ROWS
+#: Fewer of a stream are put there one by one, and so are larger ones: those may soon be enough.
+_GROUP_MIN = 3
+_GROUP_WEIGHT_MAX = BODY_BYTES_MAX // LOOSE_ROWS
 _RUNS = msgspec.msgpack.Decoder(list[PendingRun])
 
 
@@ -62,19 +65,48 @@ def _quick(
     block: Block, runs: list[PendingRun], counts: Iterable[int], tail: Tail
 ) -> Iterator[int]:
     """Put runs beside others of their streams; they are decoded together."""
-    seq, done, log = block.first, 0, block.log
+    weight = block.raw_len // block.count
+    if len(runs) < block.count or weight > _GROUP_WEIGHT_MAX:
+        yield from _one_by_one(block, runs, counts, tail)
+        return
+    # Most sensors send single records: those of one stream are put there at once.
+    yield 0
+    groups = by_sender(runs)
+    if len({stream for stream, _, _ in groups}) < len(groups):
+        # Of a stream whose senders take turns the order is to stay.
+        groups = {("", "", False): runs}
+    rest: list[PendingRun] = []
+    done = 0
+    for (stream, source, synced), group in groups.items():
+        kept = tail.streams.get(stream)
+        if kept is None or len(group) < _GROUP_MIN or not kept.sends(block.log, source, synced):
+            rest += group
+            continue
+        for begin in range(0, len(group), LOOSE_ROWS):
+            some = group[begin : begin + LOOSE_ROWS]
+            kept.put_all(block.first, some)
+            done += len(some)
+            if len(kept.seqs) >= LOOSE_ROWS or kept.more > LOOSE_ROWS:
+                yield from _added(tail, done, weight)
+                done = 0
+                tail.settle(kept)
+                yield 0
+        if done >= _PAUSE_RECORDS:
+            yield from _added(tail, done, weight)
+            done = 0
+    yield from _added(tail, done, weight)
+    yield from _one_by_one(block, rest, repeat(1), tail)
+
+
+def _one_by_one(
+    block: Block, runs: list[PendingRun], counts: Iterable[int], tail: Tail
+) -> Iterator[int]:
+    done, log, first = 0, block.log, block.first
     weight = block.raw_len // block.count
     find = tail.streams.get
-    for run, count in zip(runs, counts, strict=True):
-        first = seq
-        seq += count
+    for run, count in zip(runs, counts, strict=False):
         kept = find(run.stream)
-        if (
-            kept is None
-            or run.source != kept.source
-            or run.synced is not kept.synced
-            or log != kept.log
-        ):
+        if kept is None or not kept.sends(log, run.source, run.synced):
             if run.stream == ERASED or run.source.startswith(THINNED_SOURCE):
                 continue
             kept = tail.of(run.stream)
@@ -85,12 +117,9 @@ def _quick(
         if count > LOOSE_ROWS:
             yield from _long(run, first, kept, tail, weight)
             continue
-        kept.numbers.extend((first, run.source_seq, run.arrival_ns))
-        kept.body += run.records
-        if count > 1:
-            kept.more += count - 1
+        kept.put(first, run, count)
         done += count
-        if len(kept.numbers) >= _LOOSE_NUMBERS or kept.more > LOOSE_ROWS or (
+        if len(kept.seqs) >= LOOSE_ROWS or kept.more > LOOSE_ROWS or (
             len(kept.body) > BODY_BYTES_MAX
         ):  # fmt: skip
             yield from _added(tail, done, weight)
@@ -103,15 +132,12 @@ def _quick(
     yield from _added(tail, done, weight)
 
 
-def _long(run: PendingRun, seq: int, kept: StreamTail, tail: Tail, weight: int) -> Iterator[int]:
+def _long(run: PendingRun, first: int, kept: StreamTail, tail: Tail, weight: int) -> Iterator[int]:
     """A run of many records, some at a time."""
     for part, count in parts_of(run):
         yield from _added(tail, count, weight)
-        kept.numbers.extend((seq, part.source_seq, part.arrival_ns))
-        kept.body += part.records
-        kept.more += count - 1
+        kept.put(first, part, count)
         tail.settle(kept)
-        seq += count
         yield 0
 
 

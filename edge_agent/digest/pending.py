@@ -8,7 +8,8 @@ into a struct of just these keys, which is twice as quick as into maps.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate, chain, repeat
 from operator import attrgetter, sub
@@ -53,7 +54,6 @@ class _Shape(NamedTuple):
     """How records with certain keys are read."""
 
     decoder: msgspec.msgpack.Decoder[list[list[Any]]]
-    columns: Callable[[Iterable[Any]], list[list[Any]]]
     keys: tuple[str, ...]
 
 
@@ -61,21 +61,14 @@ _shapes: dict[tuple[str, ...], _Shape] = {}
 
 
 class Pending:
-    """Runs of one stream. ``numbers`` are three for each run: its first seq, the source's number,
-    the arrival; ``body`` is their records, run behind run. ``more``: records beyond one a run.
+    """Runs of one stream. ``seqs``, ``source_seqs`` and ``arrivals`` have a number of each run,
+    ``body`` their records, run behind run. ``more``: records beyond one a run.
     """
 
     __slots__ = (
-        "_keys",
-        "_senders",
-        "_shape",
-        "body",
-        "log",
-        "more",
-        "numbers",
-        "source",
-        "synced",
-    )
+        "_keys", "_senders", "_shape", "arrivals", "body", "log", "more", "seqs", "source",
+        "source_seqs", "synced",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         #: Of the records before; () behind some that were not alike.
@@ -90,23 +83,46 @@ class Pending:
 
     def clear(self) -> None:
         """Forget the runs, but not who sends them and how they are read."""
-        self.numbers, self.body, self.more = array("q"), bytearray(), 0
+        self.seqs, self.source_seqs, self.arrivals = array("q"), array("q"), array("q")
+        self.body, self.more = bytearray(), 0
         self._senders = [(0, sender) for _, sender in self._senders[-1:]]
 
     @property
     def pending(self) -> int:
         """How many records there are."""
-        return len(self.numbers) // 3 + self.more
+        return len(self.seqs) + self.more
 
     def sent_by(self, log: str, source: str, *, synced: bool) -> None:
         """What is true of the runs that are added from now on."""
         self.log, self.source, self.synced = log, source, synced
-        self._senders.append((len(self.numbers) // 3, (log, source, synced)))
+        self._senders.append((len(self.seqs), (log, source, synced)))
+
+    def sends(self, log: str, source: str, synced: bool) -> bool:
+        """Whether `sent_by` said this last."""
+        return source == self.source and synced is self.synced and log == self.log
+
+    def put(self, first: int, run: PendingRun, count: int) -> None:
+        """Add a run of ``count`` records, in a block whose seqs begin with ``first``."""
+        self.seqs.append(first + run.offset)
+        self.source_seqs.append(run.source_seq)
+        self.arrivals.append(run.arrival_ns)
+        self.body += run.records
+        self.more += count - 1
+
+    def put_all(self, first: int, runs: Sequence[PendingRun]) -> None:
+        """Add runs of one record each."""
+        self.seqs.fromlist([first + run.offset for run in runs])
+        self.source_seqs.fromlist([run.source_seq for run in runs])
+        self.arrivals.fromlist([run.arrival_ns for run in runs])
+        body = self.body
+        for run in runs:
+            body += run.records
 
     def decoded(self) -> Rows:
         """The records. They are looked at, not taken."""
-        numbers, rows = self.numbers, Rows()
-        seqs, source_seqs, arrivals = (numbers[i::3].tolist() for i in range(3))
+        rows = Rows()
+        seqs, source_seqs = self.seqs.tolist(), self.source_seqs.tolist()
+        arrivals = self.arrivals.tolist()
         counts, values = self._read(array_header(len(seqs)) + self.body, rows)
         if counts is None:
             rows.seqs, rows.source_seqs = seqs, source_seqs
@@ -161,7 +177,8 @@ class Pending:
 
 def _read_alike(shape: _Shape, raw: bytes, rows: Rows) -> tuple[list[int] | None, list[Any]]:
     counts, records = _flat(shape.decoder.decode(raw))
-    rows.columns = dict(zip(shape.keys, shape.columns(records), strict=True))
+    columns = map(list, zip(*map(msgspec.structs.astuple, records), strict=True))
+    rows.columns = dict(zip(shape.keys, columns, strict=True))
     values = rows.columns.pop("time", None) or [None] * len(records)
     rows.columns.pop("stream", None)
     return counts, values
@@ -198,14 +215,7 @@ def _made(keys: tuple[str, ...]) -> _Shape:
         forbid_unknown_fields=True,
         gc=False,
     )
-    get = attrgetter(*names)
-
-    def columns(records: Iterable[Any]) -> list[list[Any]]:
-        if len(names) == 1:
-            return [list(map(get, records))]
-        return list(map(list, zip(*map(get, records), strict=True)))
-
-    return _Shape(msgspec.msgpack.Decoder(list[list[made]]), columns, keys)  # type: ignore[valid-type] # made here
+    return _Shape(msgspec.msgpack.Decoder(list[list[made]]), keys)  # type: ignore[valid-type] # made here
 
 
 def _maps_of(records: msgspec.Raw) -> list[dict[str, Any]]:
@@ -264,6 +274,14 @@ def counts_of(runs: Sequence[PendingRun], count: int) -> Iterable[int] | None:
         return repeat(1, count)
     counts = list(map(sub, [*offsets[1:], count], offsets))
     return counts if min(counts) > 0 else None
+
+
+def by_sender(runs: Iterable[PendingRun]) -> dict[tuple[str, str, bool], list[PendingRun]]:
+    """The runs of each stream, source, and whether the clock was set."""
+    found: defaultdict[tuple[str, str, bool], list[PendingRun]] = defaultdict(list)
+    for run in runs:
+        found[run.stream, run.source, run.synced].append(run)
+    return found
 
 
 def parts_of(run: PendingRun) -> Iterator[tuple[PendingRun, int]]:
