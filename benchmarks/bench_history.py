@@ -29,7 +29,7 @@ from benchmarks.section import Section
 from benchmarks.table import markdown, number
 from edge_agent.cli.process import GC_THRESHOLDS
 from edge_agent.clock import Reading as ClockReading
-from edge_agent.digest import FLUSH_EVERY_S, HistoryFile, HistoryWriter, Keep
+from edge_agent.digest import FLUSH_EVERY_S, HistoryFile, HistoryOwner, HistoryWriter, Keep
 from edge_agent.history import FOLDER, times_of
 from edge_agent.history.answers import HistoryReader
 from edge_agent.history.answers.figures import Wanted, figures
@@ -76,7 +76,9 @@ def fill(folder: Path, length_s: int, peers: list[SqlitePeer]) -> Filled:
     (folder / DATA).mkdir(parents=True)
     engine = Engine.open(folder / DATA, StoreSettings(size=2**30), clock=clock, entropy=os.urandom)
     identity = engine.identity
-    file, _ = HistoryFile.open(folder / DATA, 2**31, identity.store_id, identity.epoch)
+    file, _ = HistoryFile.open(
+        folder / DATA, 2**31, HistoryOwner(identity.store_id, identity.epoch)
+    )
     filled = Filled(HistoryWriter(file, Keep(90 * DAY_NS, 731 * DAY_NS, 3660 * DAY_NS)), 0)
     runs: list[Run] = []
     for second, readings in enumerate(seconds(length_s), 1):

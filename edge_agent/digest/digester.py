@@ -27,6 +27,7 @@ from edge_agent.commit import Closed
 from edge_agent.digest.block import waits
 from edge_agent.digest.file import HistoryFile
 from edge_agent.digest.history import HistoryWriter, Keep
+from edge_agent.digest.owner import HistoryOwner
 from edge_agent.digest.scrub import HistoryScrub
 from edge_agent.errors import StoreError, StoreFailed, StoreSealed
 from edge_agent.history import HistoryHeader
@@ -168,16 +169,11 @@ class Digester:
 
     async def _open(self) -> HistoryWriter:
         identity = self._log.identity
-        opening = partial(
-            HistoryFile.open,
-            self.path,
-            self._share_bytes,
-            identity.store_id,
-            identity.epoch,
-            self.seals,
-            all_logged=all(self._log.first_seq(name) == 1 for name in self._log.names()),
-            inherits=self._inherits,
+        all_logged = all(self._log.first_seq(name) == 1 for name in self._log.names())
+        whose = HistoryOwner(
+            identity.store_id, identity.epoch, self.seals, all_logged, inherits=self._inherits
         )
+        opening = partial(HistoryFile.open, self.path, self._share_bytes, whose)
         while True:
             try:
                 file, told = await self._log.run_blocking(opening)
