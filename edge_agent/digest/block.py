@@ -29,6 +29,7 @@ from edge_agent.store import ERASED, Block
 WAIT_NS = 600 * NANOSECONDS
 #: Records between two pauses: about 1 ms.
 _PAUSE_RECORDS = 256
+_LOOSE_NUMBERS = 3 * LOOSE_ROWS
 #: Fewer of a stream are put there one by one, and so are larger ones: those may soon be enough.
 _GROUP_MIN = 3
 _GROUP_WEIGHT_MAX = BODY_BYTES_MAX // LOOSE_ROWS
@@ -86,7 +87,7 @@ def _quick(
             some = group[begin : begin + LOOSE_ROWS]
             kept.put_all(block.first, some)
             done += len(some)
-            if len(kept.seqs) >= LOOSE_ROWS or kept.more > LOOSE_ROWS:
+            if len(kept.numbers) >= _LOOSE_NUMBERS or kept.more > LOOSE_ROWS:
                 yield from _added(tail, done, weight)
                 done = 0
                 tail.settle(kept)
@@ -119,7 +120,7 @@ def _one_by_one(
             continue
         kept.put(first, run, count)
         done += count
-        if len(kept.seqs) >= LOOSE_ROWS or kept.more > LOOSE_ROWS or (
+        if len(kept.numbers) >= _LOOSE_NUMBERS or kept.more > LOOSE_ROWS or (
             len(kept.body) > BODY_BYTES_MAX
         ):  # fmt: skip
             yield from _added(tail, done, weight)

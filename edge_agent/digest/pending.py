@@ -61,13 +61,12 @@ _shapes: dict[tuple[str, ...], _Shape] = {}
 
 
 class Pending:
-    """Runs of one stream. ``seqs``, ``source_seqs`` and ``arrivals`` have a number of each run,
-    ``body`` their records, run behind run. ``more``: records beyond one a run.
+    """Runs of one stream. ``numbers`` are three for each run: its first seq, the source's number,
+    the arrival; ``body`` is their records, run behind run. ``more``: records beyond one a run.
     """
 
     __slots__ = (
-        "_keys", "_senders", "_shape", "arrivals", "body", "log", "more", "seqs", "source",
-        "source_seqs", "synced",
+        "_keys", "_senders", "_shape", "body", "log", "more", "numbers", "source", "synced",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -83,19 +82,23 @@ class Pending:
 
     def clear(self) -> None:
         """Forget the runs, but not who sends them and how they are read."""
-        self.seqs, self.source_seqs, self.arrivals = array("q"), array("q"), array("q")
-        self.body, self.more = bytearray(), 0
+        self.numbers, self.body, self.more = array("q"), bytearray(), 0
         self._senders = [(0, sender) for _, sender in self._senders[-1:]]
+
+    @property
+    def runs(self) -> int:
+        """How many runs there are."""
+        return len(self.numbers) // 3
 
     @property
     def pending(self) -> int:
         """How many records there are."""
-        return len(self.seqs) + self.more
+        return self.runs + self.more
 
     def sent_by(self, log: str, source: str, *, synced: bool) -> None:
         """What is true of the runs that are added from now on."""
         self.log, self.source, self.synced = log, source, synced
-        self._senders.append((len(self.seqs), (log, source, synced)))
+        self._senders.append((self.runs, (log, source, synced)))
 
     def sends(self, log: str, source: str, synced: bool) -> bool:
         """Whether `sent_by` said this last."""
@@ -103,26 +106,25 @@ class Pending:
 
     def put(self, first: int, run: PendingRun, count: int) -> None:
         """Add a run of ``count`` records, in a block whose seqs begin with ``first``."""
-        self.seqs.append(first + run.offset)
-        self.source_seqs.append(run.source_seq)
-        self.arrivals.append(run.arrival_ns)
+        self.numbers.extend((first + run.offset, run.source_seq, run.arrival_ns))
         self.body += run.records
         self.more += count - 1
 
     def put_all(self, first: int, runs: Sequence[PendingRun]) -> None:
         """Add runs of one record each."""
-        self.seqs.fromlist([first + run.offset for run in runs])
-        self.source_seqs.fromlist([run.source_seq for run in runs])
-        self.arrivals.fromlist([run.arrival_ns for run in runs])
-        body = self.body
+        numbers: list[int] = []
+        add, body = numbers.append, self.body
         for run in runs:
+            add(first + run.offset)
+            add(run.source_seq)
+            add(run.arrival_ns)
             body += run.records
+        self.numbers.fromlist(numbers)
 
     def decoded(self) -> Rows:
         """The records. They are looked at, not taken."""
-        rows = Rows()
-        seqs, source_seqs = self.seqs.tolist(), self.source_seqs.tolist()
-        arrivals = self.arrivals.tolist()
+        numbers, rows = self.numbers, Rows()
+        seqs, source_seqs, arrivals = (numbers[i::3].tolist() for i in range(3))
         counts, values = self._read(array_header(len(seqs)) + self.body, rows)
         if counts is None:
             rows.seqs, rows.source_seqs = seqs, source_seqs
