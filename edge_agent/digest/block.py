@@ -12,8 +12,10 @@ that is known, else at the time of digesting. Their way says that the clock was 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import repeat
+from operator import attrgetter
 
 import msgspec
 
@@ -31,7 +33,7 @@ WAIT_NS = 600 * NANOSECONDS
 _PAUSE_RECORDS = 256
 _LOOSE_NUMBERS = 3 * LOOSE_ROWS
 #: Fewer of a stream are put there one by one, and so are larger ones: those may soon be enough.
-_GROUP_MIN = 3
+_GROUP_MIN = 4
 _GROUP_WEIGHT_MAX = BODY_BYTES_MAX // LOOSE_ROWS
 _RUNS = msgspec.msgpack.Decoder(list[PendingRun])
 
@@ -67,20 +69,21 @@ def _quick(
 ) -> Iterator[int]:
     """Put runs beside others of their streams; they are decoded together."""
     weight = block.raw_len // block.count
-    if len(runs) < block.count or weight > _GROUP_WEIGHT_MAX:
+    few = len(runs) < _GROUP_MIN * len(tail.streams)
+    if few or len(runs) < block.count or weight > _GROUP_WEIGHT_MAX:
         yield from _one_by_one(block, runs, counts, tail)
         return
     # Most sensors send single records: those of one stream are put there at once.
     yield 0
     groups = by_sender(runs)
-    if len({stream for stream, _, _ in groups}) < len(groups):
-        # Of a stream whose senders take turns the order is to stay.
-        groups = {("", "", False): runs}
+    senders = Counter(stream for stream, _, _ in groups)
     rest: list[PendingRun] = []
     done = 0
     for (stream, source, synced), group in groups.items():
         kept = tail.streams.get(stream)
-        if kept is None or len(group) < _GROUP_MIN or not kept.sends(block.log, source, synced):
+        # Where senders take turns the order is to stay.
+        one = senders[stream] == 1 and len(group) >= _GROUP_MIN
+        if kept is None or not one or not kept.sends(block.log, source, synced):
             rest += group
             continue
         for begin in range(0, len(group), LOOSE_ROWS):
@@ -96,6 +99,7 @@ def _quick(
             yield from _added(tail, done, weight)
             done = 0
     yield from _added(tail, done, weight)
+    rest.sort(key=attrgetter("offset"))
     yield from _one_by_one(block, rest, repeat(1), tail)
 
 
@@ -107,7 +111,12 @@ def _one_by_one(
     find = tail.streams.get
     for run, count in zip(runs, counts, strict=False):
         kept = find(run.stream)
-        if kept is None or not kept.sends(log, run.source, run.synced):
+        if (
+            kept is None
+            or run.source != kept.source
+            or run.synced is not kept.synced
+            or log != kept.log
+        ):
             if run.stream == ERASED or run.source.startswith(THINNED_SOURCE):
                 continue
             kept = tail.of(run.stream)
@@ -118,7 +127,10 @@ def _one_by_one(
         if count > LOOSE_ROWS:
             yield from _long(run, first, kept, tail, weight)
             continue
-        kept.put(first, run, count)
+        kept.numbers.extend((first + run.offset, run.source_seq, run.arrival_ns))
+        kept.body += run.records
+        if count > 1:
+            kept.more += count - 1
         done += count
         if len(kept.numbers) >= _LOOSE_NUMBERS or kept.more > LOOSE_ROWS or (
             len(kept.body) > BODY_BYTES_MAX
@@ -137,7 +149,9 @@ def _long(run: PendingRun, first: int, kept: StreamTail, tail: Tail, weight: int
     """A run of many records, some at a time."""
     for part, count in parts_of(run):
         yield from _added(tail, count, weight)
-        kept.put(first, part, count)
+        kept.numbers.extend((first + part.offset, part.source_seq, part.arrival_ns))
+        kept.body += part.records
+        kept.more += count - 1
         tail.settle(kept)
         yield 0
 

@@ -104,14 +104,8 @@ class Pending:
         """Whether `sent_by` said this last."""
         return source == self.source and synced is self.synced and log == self.log
 
-    def put(self, first: int, run: PendingRun, count: int) -> None:
-        """Add a run of ``count`` records, in a block whose seqs begin with ``first``."""
-        self.numbers.extend((first + run.offset, run.source_seq, run.arrival_ns))
-        self.body += run.records
-        self.more += count - 1
-
     def put_all(self, first: int, runs: Sequence[PendingRun]) -> None:
-        """Add runs of one record each."""
+        """Add runs of one record each, of a block whose seqs begin with ``first``."""
         numbers: list[int] = []
         add, body = numbers.append, self.body
         for run in runs:
