@@ -15,7 +15,7 @@ import msgpack
 
 from benchmarks.history_data import FIELDS, Reading, stream_name
 from edge_agent.clock import Reading as ClockReading
-from edge_agent.digest import FLUSH_EVERY_S, HistoryFile, HistoryWriter, Keep
+from edge_agent.digest import FLUSH_EVERY_S, HistoryFile, HistoryOwner, HistoryWriter, Keep
 from edge_agent.history.keys import DAY_NS
 from edge_agent.record import Run
 from edge_agent.store import Engine, Entry, Position, StoreSettings
@@ -58,7 +58,8 @@ class FilledStore:
             data, StoreSettings(size=2**30), clock=self._clock, entropy=os.urandom
         )
         identity = self._engine.identity
-        file, _ = HistoryFile.open(data, 2**31, identity.store_id, identity.epoch)
+        owner = HistoryOwner(identity.store_id, identity.epoch)
+        file, _ = HistoryFile.open(data, 2**31, owner)
         self.history = HistoryWriter(file, _KEEP)
         self._runs: list[Run] = []
         self.records = 0

@@ -8,6 +8,7 @@ in one transaction. What the file holds, and what it promises, says `edge_agent.
 from edge_agent.digest.digester import CONSUMER, FLUSH_EVERY_S, Digester, HistoryStatus
 from edge_agent.digest.file import HistoryFile
 from edge_agent.digest.history import HistoryWriter, Keep
+from edge_agent.digest.owner import HistoryOwner
 from edge_agent.digest.tail import segments_of
 from edge_agent.digest.tools import (
     BACKUP,
@@ -24,6 +25,7 @@ __all__ = [
     "FLUSH_EVERY_S",
     "Digester",
     "HistoryFile",
+    "HistoryOwner",
     "HistoryReport",
     "HistoryStatus",
     "HistoryWriter",

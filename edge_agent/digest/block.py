@@ -12,12 +12,15 @@ that is known, else at the time of digesting. Their way says that the clock was 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import repeat
+from operator import attrgetter
 
 import msgspec
 
 from edge_agent.aggregates import THINNED_SOURCE
-from edge_agent.digest.pending import LOOSE_ROWS, PendingRun, counts_of, parts_of
+from edge_agent.digest.pending import LOOSE_ROWS, PendingRun, by_sender, counts_of, parts_of
 from edge_agent.digest.tail import BODY_BYTES_MAX, PART_ROWS, StreamTail, Tail
 from edge_agent.errors import StoreDamaged
 from edge_agent.history import Way
@@ -31,6 +34,9 @@ _PAUSE_RECORDS = 256
 #: A record of fewer bytes is smaller than what is kept beside it.
 _TINY_BYTES = 16
 _LOOSE_NUMBERS = 3 * LOOSE_ROWS
+#: Fewer of a stream are put there one by one, and so are larger ones: those may soon be enough.
+_GROUP_MIN = 4
+_GROUP_WEIGHT_MAX = BODY_BYTES_MAX // LOOSE_ROWS
 _RUNS = msgspec.msgpack.Decoder(list[PendingRun])
 
 
@@ -64,12 +70,48 @@ def _quick(
     block: Block, runs: list[PendingRun], counts: Iterable[int], tail: Tail
 ) -> Iterator[int]:
     """Put runs beside others of their streams; they are decoded together."""
-    seq, done, log = block.first, 0, block.log
+    weight = block.raw_len // block.count
+    few = len(runs) < _GROUP_MIN * len(tail.streams)
+    if few or len(runs) < block.count or weight > _GROUP_WEIGHT_MAX:
+        yield from _one_by_one(block, runs, counts, tail)
+        return
+    # Most sensors send single records: those of one stream are put there at once.
+    yield 0
+    groups = by_sender(runs)
+    senders = Counter(stream for stream, _, _ in groups)
+    rest: list[PendingRun] = []
+    done = 0
+    for (stream, source, synced), group in groups.items():
+        kept = tail.streams.get(stream)
+        # Where senders take turns the order is to stay.
+        one = senders[stream] == 1 and len(group) >= _GROUP_MIN
+        if kept is None or not one or not kept.sends(block.log, source, synced):
+            rest += group
+            continue
+        for begin in range(0, len(group), LOOSE_ROWS):
+            some = group[begin : begin + LOOSE_ROWS]
+            kept.put_all(block.first, some)
+            done += len(some)
+            if len(kept.numbers) >= _LOOSE_NUMBERS or kept.more > LOOSE_ROWS:
+                yield from _added(tail, done, weight)
+                done = 0
+                tail.settle(kept)
+                yield 0
+        if done >= _PAUSE_RECORDS:
+            yield from _added(tail, done, weight)
+            done = 0
+    yield from _added(tail, done, weight)
+    rest.sort(key=attrgetter("offset"))
+    yield from _one_by_one(block, rest, repeat(1), tail)
+
+
+def _one_by_one(
+    block: Block, runs: list[PendingRun], counts: Iterable[int], tail: Tail
+) -> Iterator[int]:
+    done, log, first = 0, block.log, block.first
     weight = block.raw_len // block.count
     find = tail.streams.get
-    for run, count in zip(runs, counts, strict=True):
-        first = seq
-        seq += count
+    for run, count in zip(runs, counts, strict=False):
         kept = find(run.stream)
         if (
             kept is None
@@ -87,7 +129,7 @@ def _quick(
         if count > LOOSE_ROWS or (count > 1 and len(run.records) > BODY_BYTES_MAX):
             yield from _long(run, first, kept, tail, weight)
             continue
-        kept.numbers.extend((first, run.source_seq, run.arrival_ns))
+        kept.numbers.extend((first + run.offset, run.source_seq, run.arrival_ns))
         kept.body += run.records
         if count > 1:
             kept.more += count - 1
@@ -105,15 +147,14 @@ def _quick(
     yield from _added(tail, done, weight)
 
 
-def _long(run: PendingRun, seq: int, kept: StreamTail, tail: Tail, weight: int) -> Iterator[int]:
+def _long(run: PendingRun, first: int, kept: StreamTail, tail: Tail, weight: int) -> Iterator[int]:
     """A run of many records, some at a time."""
     for part, count in parts_of(run, BODY_BYTES_MAX):
         yield from _added(tail, count, weight)
-        kept.numbers.extend((seq, part.source_seq, part.arrival_ns))
+        kept.numbers.extend((first + part.offset, part.source_seq, part.arrival_ns))
         kept.body += part.records
         kept.more += count - 1
         tail.settle(kept)
-        seq += count
         yield 0
 
 

@@ -13,18 +13,21 @@ digested again, with the right times.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from time import perf_counter
+from typing import TypeVar
 
 import trio
 
 from edge_agent.clock import Clock
 from edge_agent.commit import Closed
 from edge_agent.digest.block import waits
-from edge_agent.digest.file import Flush, HistoryFile
+from edge_agent.digest.file import HistoryFile
 from edge_agent.digest.history import HistoryWriter, Keep
+from edge_agent.digest.owner import HistoryOwner
 from edge_agent.digest.scrub import HistoryScrub
 from edge_agent.errors import StoreError, StoreFailed, StoreSealed
 from edge_agent.history import HistoryHeader
@@ -34,6 +37,8 @@ from edge_agent.seal import OPEN, KeyRing
 from edge_agent.store import Block, Gap, Position
 
 logger = logging.getLogger(__name__)
+
+_Step = TypeVar("_Step")
 
 CONSUMER = "history"
 #: Half an hour of one record a second and stream fills a page of 4 KiB; a quarter of an hour fills
@@ -46,6 +51,8 @@ REST_S = 0.25
 _FLOOD_RATE = 100_000
 _FLOOD_FACTOR = 19
 _READ_BYTES = 256 * 1024
+#: So long the event loop is held, and a step longer: most steps take less than to let others run.
+_HOLD_S = 0.0005
 #: Between attempts to write while the disk refuses.
 FLUSH_RETRY_S = 30.0
 #: A question waits no longer for what came last.
@@ -162,16 +169,11 @@ class Digester:
 
     async def _open(self) -> HistoryWriter:
         identity = self._log.identity
-        opening = partial(
-            HistoryFile.open,
-            self.path,
-            self._share_bytes,
-            identity.store_id,
-            identity.epoch,
-            self.seals,
-            all_logged=all(self._log.first_seq(name) == 1 for name in self._log.names()),
-            inherits=self._inherits,
+        all_logged = all(self._log.first_seq(name) == 1 for name in self._log.names())
+        whose = HistoryOwner(
+            identity.store_id, identity.epoch, self.seals, all_logged, inherits=self._inherits
         )
+        opening = partial(HistoryFile.open, self.path, self._share_bytes, whose)
         while True:
             try:
                 file, told = await self._log.run_blocking(opening)
@@ -221,8 +223,7 @@ class Digester:
                 if not items:
                     break
                 now_ns = self._clock.read().wall_ns
-                for _ in history.take(items, now_ns):
-                    await trio.lowlevel.checkpoint()
+                await _patiently(history.take(items, now_ns))
                 if history.tail.bytes >= TAIL_BYTES_MAX:
                     await self._flush(history)
                 await self._rest(name, began, before)
@@ -271,10 +272,7 @@ class Digester:
     async def _flush(self, history: HistoryWriter) -> None:
         """Write the tail, patiently; then the log may trim what is in the file now."""
         reading = self._clock.read()
-        flush: Flush | None = None
-        for step in history.flush(reading.wall_ns, trusted=reading.synced):
-            flush = step
-            await trio.lowlevel.checkpoint()
+        flush = await _patiently(history.flush(reading.wall_ns, trusted=reading.synced))
         assert flush is not None
         while True:
             try:
@@ -328,3 +326,14 @@ class Digester:
         if self.trouble != text:
             logger.warning("%s; everything else goes on", text)
         self.trouble = text
+
+
+async def _patiently(steps: Iterator[_Step]) -> _Step | None:
+    """Go through the steps, and let others run now and then; what the last one gave."""
+    last, began = None, perf_counter()
+    for step in steps:
+        last = step
+        if perf_counter() - began >= _HOLD_S:
+            await trio.lowlevel.checkpoint()
+            began = perf_counter()
+    return last

@@ -11,7 +11,7 @@ each log commit together or not at all. Values are followed by the CRC-32 of key
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,8 +19,9 @@ import lmdb
 import msgspec
 
 from edge_agent.digest.new_file import write_new
+from edge_agent.digest.owner import HistoryOwner
 from edge_agent.digest.salvage import salvage_history
-from edge_agent.errors import StoreDamaged, StoreFailed, StoreSealed
+from edge_agent.errors import StoreDamaged, StoreFailed
 from edge_agent.history import (
     FOLDER,
     HISTORY_FORMAT,
@@ -98,27 +99,15 @@ class HistoryFile:
         self.written = set(self.names)
 
     @classmethod
-    def open(
-        cls,
-        path: Path,
-        limit_bytes: int,
-        store_id: str,
-        epoch: str,
-        seals: KeyRing = OPEN,
-        *,
-        all_logged: bool = False,
-        inherits: Callable[[HistoryHeader], bool] = lambda _: False,
-    ) -> tuple[HistoryFile, str]:
+    def open(cls, path: Path, limit_bytes: int, owner: HistoryOwner) -> tuple[HistoryFile, str]:
         """The file below the agent's folder ``path``, made where there is none; and a sentence
-        about what was set aside, "" if nothing was. ``seals`` seal and open what is in it;
-        ``all_logged``: the logs still hold every record that they ever had, so that beginning anew
-        loses nothing. ``inherits``: whether the history of another store's id is taken over.
+        about what was set aside, "" if nothing was.
 
         Raises:
             StoreFailed: the disk refuses.
             StoreSealed: a key is missing; nothing was changed.
         """
-        told, whose = "", (store_id, epoch, seals, inherits)
+        told = ""
         try:
             put_in_place(path)
             # Where less is allowed than before, what is there goes, which needs room, too.
@@ -127,44 +116,34 @@ class HistoryFile:
             map_size = max(map_size_of(limit_bytes), there + _HEADROOM_BYTES)
             if (path / FOLDER).exists():
                 try:
-                    return cls._open(path / FOLDER, map_size, limit_bytes, *whose), ""
+                    return cls._open(path / FOLDER, map_size, limit_bytes, owner), ""
                 except (StoreDamaged, lmdb.Error) as error:
-                    whom = (store_id, epoch)
-                    told = _set_aside(path, map_size, whom, str(error), all_logged, inherits)
+                    told = _set_aside(path, map_size, owner, str(error))
             if not (path / FOLDER).exists():
-                _create(path, map_size, *whose[:3])
-            return cls._open(path / FOLDER, map_size, limit_bytes, *whose), told
+                _create(path, map_size, owner)
+            return cls._open(path / FOLDER, map_size, limit_bytes, owner), told
         except (OSError, lmdb.Error) as error:
             raise StoreFailed(f"{path / FOLDER}: history cannot be opened: {error}") from error
 
     @classmethod
     def _open(
-        cls,
-        folder: Path,
-        map_size: int,
-        limit_bytes: int,
-        store_id: str,
-        epoch: str,
-        seals: KeyRing,
-        inherits: Callable[[HistoryHeader], bool],
+        cls, folder: Path, map_size: int, limit_bytes: int, owner: HistoryOwner
     ) -> HistoryFile:
         if (folder / DATA).exists():
             # What we may not open is not damaged.
             (folder / DATA).open("r+b").close()
         preflight_pages(folder)
+        seals = owner.seals
         env = open_environment(folder, map_size, clean=seals.current != b"")
         try:
             with env.begin(buffers=True) as txn:
                 meta = read_header(txn)
-            if meta.store_id != store_id and not inherits(meta):
-                raise StoreDamaged("it belongs to another store")
-            if lacking := seals.lacks(meta.seals):
-                raise StoreSealed(f"history: {lacking}")
+            owner.check(meta)
             # Written with whatever is sealed first.
             meta = msgspec.structs.replace(meta, seals=seals.also(meta.seals))
-            if (meta.store_id, meta.epoch) != (store_id, epoch):
+            if (meta.store_id, meta.epoch) != (owner.store_id, owner.epoch):
                 # Before the store changes again: only its last name is known.
-                meta = msgspec.structs.replace(meta, store_id=store_id, epoch=epoch)
+                meta = msgspec.structs.replace(meta, store_id=owner.store_id, epoch=owner.epoch)
                 with writing(env) as txn:
                     txn.put(META, to_store(META, _ENCODER.encode(meta)))
             return cls(env, limit_bytes, meta, seals)
@@ -309,21 +288,15 @@ def put_in_place(path: Path) -> None:
         rename(path / REBUILT, path / FOLDER)
 
 
-def _set_aside(
-    path: Path,
-    map_size: int,
-    owner: tuple[str, str],
-    why: str,
-    all_logged: bool,
-    inherits: Callable[[HistoryHeader], bool],
-) -> str:
+def _set_aside(path: Path, map_size: int, owner: HistoryOwner, why: str) -> str:
     """Move a damaged file away, and put what can be read back of it in its place; a sentence about
-    that. A power cut at any moment leaves the damaged file, or what was read back of it.
+    that. A power cut at any moment leaves the damaged file, or what was read back of it. Raises
+    StoreSealed where a key is missing, before anything is moved.
     """
     told = f"history is damaged ({why})"
     try:
-        back = salvage_history(path / FOLDER, path / BUILDING, owner, map_size, inherits)
-        if back.lost and all_logged:
+        back = salvage_history(path / FOLDER, path / BUILDING, owner, map_size)
+        if back.lost and owner.all_logged:
             raise StoreDamaged("the logs still hold all of it")
         rename(path / BUILDING, path / REBUILT)
         told += f"; {back.parts} parts of it were read back, {back.lost} could not be"
@@ -342,9 +315,9 @@ def _first_bucket(txn: lmdb.Transaction[memoryview], level: int, bucket: int) ->
     return None
 
 
-def _create(path: Path, map_size: int, store_id: str, epoch: str, seals: KeyRing) -> None:
+def _create(path: Path, map_size: int, owner: HistoryOwner) -> None:
     """A new file; a power cut at any moment leaves none or a good one."""
     building = path / BUILDING
-    header = HistoryHeader(HISTORY_FORMAT, store_id, epoch, {}, 0, 0, 0, NEVER)
-    write_new(building, map_size, header, clean=seals.current != b"")
+    header = HistoryHeader(HISTORY_FORMAT, owner.store_id, owner.epoch, {}, 0, 0, 0, NEVER)
+    write_new(building, map_size, header, clean=owner.seals.current != b"")
     rename(building, path / FOLDER)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import msgspec
 
@@ -22,9 +23,9 @@ from edge_agent.history import (
     ROWS_MAX,
     Cells,
     HistorySegment,
+    Numbers,
     Path,
     cells_of,
-    column_of,
     counts_of,
     decode_rollup,
     encode_rollup,
@@ -185,11 +186,11 @@ class HistoryWriter:
             fields: dict[Path, list[Cells]] = {}
             for group in _groups(segments):
                 segment = yield from _last(join_segments(group))
-                yield from _figures(segment, records, fields)
-                packed = yield from _last(pack_segment(segment))
+                packed = yield from _figured(segment, records, fields)
                 key = part_key(RAW, hour, number, min(part, keys.PARTS_MAX))
                 flush.puts[key] = encode_segment(packed)
                 part += 1
+                yield
             flush.puts[minutes] = _rollup(records, fields, MINUTE_NS)
             yield
 
@@ -335,19 +336,32 @@ def _last(steps: Iterator[HistorySegment | None]) -> Generator[None, None, Histo
     raise AssertionError("a segment comes last")
 
 
-def _figures(
+def _figured(
     segment: HistorySegment, records: list[Cells], fields: dict[Path, list[Cells]]
-) -> Iterator[None]:
-    """Add a segment's figures by minute to those of its stream."""
+) -> Generator[None, None, HistorySegment]:
+    """The segment packed. Its figures by minute are added to those of its stream meanwhile, as
+    that is when its columns are read.
+    """
     times = times_of(segment)
     minutes = units_of(times, MINUTE_NS)
     records.append(counts_of(times, minutes))
+    found: dict[Path, list[Cells]] = {}
+
+    def look(path: Path, places: list[int] | None, numbers: Numbers) -> tuple[int, int] | None:
+        if path not in found and len(found) >= FIELDS_MAX:
+            return None
+        cells = cells_of(times, numbers, places, minutes)
+        found.setdefault(path, []).append(cells)
+        if cells.exact and not numbers.missing:
+            return cast(tuple[int, int], (min(cells.mins), max(cells.maxs)))
+        return None
+
+    yield
+    packed = yield from _last(pack_segment(segment, look))
     for path in paths_of(segment):
-        for places, numbers in column_of(segment, path):
-            if path in fields or len(fields) < FIELDS_MAX:
-                cells = cells_of(times, numbers, places, minutes)
-                fields.setdefault(path, []).append(cells)
-        yield
+        if path in found and (path in fields or len(fields) < FIELDS_MAX):
+            fields.setdefault(path, []).extend(found[path])
+    return packed
 
 
 def _joined_rollups(raws: Sequence[bytes], unit_ns: int) -> Generator[None, None, bytes]:

@@ -8,6 +8,7 @@ into a struct of just these keys, which is twice as quick as into maps.
 from __future__ import annotations
 
 from array import array
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate, chain, repeat
@@ -60,7 +61,6 @@ class _Shape(NamedTuple):
     """How records with certain keys are read."""
 
     decoder: msgspec.msgpack.Decoder[list[list[Any]]]
-    columns: Callable[[Iterable[Any]], list[list[Any]]]
     keys: tuple[str, ...]
 
 
@@ -73,16 +73,8 @@ class Pending:
     """
 
     __slots__ = (
-        "_keys",
-        "_senders",
-        "_shape",
-        "body",
-        "log",
-        "more",
-        "numbers",
-        "source",
-        "synced",
-    )
+        "_keys", "_senders", "_shape", "body", "log", "more", "numbers", "source", "synced",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         #: Of the records before; () behind some that were not alike.
@@ -101,14 +93,34 @@ class Pending:
         self._senders = [(0, sender) for _, sender in self._senders[-1:]]
 
     @property
+    def runs(self) -> int:
+        """How many runs there are."""
+        return len(self.numbers) // 3
+
+    @property
     def pending(self) -> int:
         """How many records there are."""
-        return len(self.numbers) // 3 + self.more
+        return self.runs + self.more
 
     def sent_by(self, log: str, source: str, *, synced: bool) -> None:
         """What is true of the runs that are added from now on."""
         self.log, self.source, self.synced = log, source, synced
-        self._senders.append((len(self.numbers) // 3, (log, source, synced)))
+        self._senders.append((self.runs, (log, source, synced)))
+
+    def sends(self, log: str, source: str, synced: bool) -> bool:
+        """Whether `sent_by` said this last."""
+        return source == self.source and synced is self.synced and log == self.log
+
+    def put_all(self, first: int, runs: Sequence[PendingRun]) -> None:
+        """Add runs of one record each, of a block whose seqs begin with ``first``."""
+        numbers: list[int] = []
+        add, body = numbers.append, self.body
+        for run in runs:
+            add(first + run.offset)
+            add(run.source_seq)
+            add(run.arrival_ns)
+            body += run.records
+        self.numbers.fromlist(numbers)
 
     def decoded(self) -> Rows:
         """The records. They are looked at, not taken."""
@@ -177,7 +189,8 @@ def _times_of(maps: list[dict[str, Any]]) -> list[Any]:
 
 def _read_alike(shape: _Shape, raw: bytes, rows: Rows) -> tuple[list[int] | None, list[Any]]:
     counts, records = _flat(shape.decoder.decode(raw))
-    rows.columns = dict(zip(shape.keys, shape.columns(records), strict=True))
+    columns = map(list, zip(*map(msgspec.structs.astuple, records), strict=True))
+    rows.columns = dict(zip(shape.keys, columns, strict=True))
     values = rows.columns.pop("time", None) or [None] * len(records)
     rows.columns.pop("stream", None)
     return counts, values
@@ -214,14 +227,7 @@ def _made(keys: tuple[str, ...]) -> _Shape:
         forbid_unknown_fields=True,
         gc=False,
     )
-    get = attrgetter(*names)
-
-    def columns(records: Iterable[Any]) -> list[list[Any]]:
-        if len(names) == 1:
-            return [list(map(get, records))]
-        return list(map(list, zip(*map(get, records), strict=True)))
-
-    return _Shape(msgspec.msgpack.Decoder(list[list[made]]), columns, keys)  # type: ignore[valid-type] # made here
+    return _Shape(msgspec.msgpack.Decoder(list[list[made]]), keys)  # type: ignore[valid-type] # made here
 
 
 def _maps_of(
@@ -282,6 +288,14 @@ def counts_of(runs: Sequence[PendingRun], count: int) -> Iterable[int] | None:
         return repeat(1, count)
     counts = list(map(sub, [*offsets[1:], count], offsets))
     return counts if min(counts) > 0 else None
+
+
+def by_sender(runs: Iterable[PendingRun]) -> dict[tuple[str, str, bool], list[PendingRun]]:
+    """The runs of each stream, source, and whether the clock was set."""
+    found: defaultdict[tuple[str, str, bool], list[PendingRun]] = defaultdict(list)
+    for run in runs:
+        found[run.stream, run.source, run.synced].append(run)
+    return found
 
 
 def parts_of(run: PendingRun, bytes_max: int) -> Iterator[tuple[PendingRun, int]]:

@@ -10,13 +10,14 @@ Every value has its checksum under its key, so what is read back is what was wri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from edge_agent.digest.new_file import write_new
+from edge_agent.digest.owner import HistoryOwner
 from edge_agent.errors import StoreDamaged
 from edge_agent.history import HistoryHeader, checked, decode_header
 from edge_agent.history.keys import LEVELS, META, SERIES
@@ -33,23 +34,17 @@ class ReadBack:
     lost: int = 0
 
 
-def salvage_history(
-    folder: Path,
-    target: Path,
-    owner: tuple[str, str],
-    map_size: int,
-    inherits: Callable[[HistoryHeader], bool] = lambda _: False,
-) -> ReadBack:
-    """Write what the file in ``folder`` holds of its owner, a store's id and epoch, into a new one
-    in ``target``, synced.
+def salvage_history(folder: Path, target: Path, owner: HistoryOwner, map_size: int) -> ReadBack:
+    """Write what the file in ``folder`` holds of its owner into a new one in ``target``, synced.
 
     Raises:
         StoreDamaged: nothing can be read back; the text says why.
+        StoreSealed: a key is missing; nothing was written.
         OSError, lmdb.Error: the disk refuses.
     """
     with PageFile(folder / DATA) as pages:
-        root, header = _chosen(pages, owner[0], inherits)
-        header = msgspec.structs.replace(header, store_id=owner[0], epoch=owner[1])
+        root, header = _chosen(pages, owner)
+        header = msgspec.structs.replace(header, store_id=owner.store_id, epoch=owner.epoch)
         found = ReadBack()
         values = (one for one in _sound(pages, root, found) if one[0] != META)
         found.parts, nameless = write_new(target, map_size, header, values)
@@ -57,9 +52,7 @@ def salvage_history(
     return found
 
 
-def _chosen(
-    pages: PageFile, store_id: str, inherits: Callable[[HistoryHeader], bool]
-) -> tuple[int, HistoryHeader]:
+def _chosen(pages: PageFile, owner: HistoryOwner) -> tuple[int, HistoryHeader]:
     """The root whose tree is read, and the header in it."""
     best: tuple[int, int, HistoryHeader] | None = None
     metas = [meta for meta in pages.metas if meta is not None]
@@ -70,11 +63,16 @@ def _chosen(
         for key, raw in _sound(pages, meta.main.root, found):
             if key == META:
                 header = decode_header(memoryview(raw))
-        if header is None or (header.store_id != store_id and not inherits(header)):
-            why = why if header is None else "it belongs to another store"
-        elif best is None or found.lost < best[0]:
+        if header is None:
+            continue
+        try:
+            owner.check(header)
+        except StoreDamaged as error:
+            why = str(error)
+            continue
+        if best is None or found.lost < best[0]:
             best = found.lost, meta.main.root, header
-        if best is not None and best[0] == 0:
+        if best[0] == 0:
             break
     if best is None:
         raise StoreDamaged(why)

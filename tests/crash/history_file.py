@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import msgspec
 
-from edge_agent.digest import HistoryFile, HistoryWriter
+from edge_agent.digest import HistoryFile, HistoryOwner, HistoryWriter
 from edge_agent.digest.file import Flush
 from edge_agent.history import keys
 from edge_agent.record import Record, Run
@@ -83,12 +83,12 @@ def flush_one(history: HistoryWriter, number: int) -> Flush:
 
 
 def _record(marks: int, path: Path, broken: str) -> None:
-    file, _ = HistoryFile.open(path, LIMIT, "store", "epoch")
+    file, _ = HistoryFile.open(path, LIMIT, HistoryOwner("store", "epoch"))
     history = HistoryWriter(file, FOREVER)
     for number in range(1, FLUSHES + 1):
         if number == FLUSHES // 2 + 1:
             file.close()
-            file, _ = HistoryFile.open(path, LIMIT, "store", "epoch", KEYS)
+            file, _ = HistoryFile.open(path, LIMIT, HistoryOwner("store", "epoch", KEYS))
             history = HistoryWriter(file, FOREVER)
         flush = flush_one(history, number)
         last = flush.header.positions["main"]
@@ -135,7 +135,7 @@ def judged(history: History, bench: Path) -> Try:
 
     def attempt(moment: Moment, _: Image) -> Verdict:
         acked, begun = (told.get("main", 0) for told in (moment.known.acked, moment.known.greeted))
-        file, told = HistoryFile.open(bench / AGENT, LIMIT, "store", "epoch", KEYS)
+        file, told = HistoryFile.open(bench / AGENT, LIMIT, HistoryOwner("store", "epoch", KEYS))
         try:
             verdict = Verdict(_problems(file, told, acked, begun), checked=acked)
         finally:

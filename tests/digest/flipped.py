@@ -6,7 +6,7 @@ import random
 import shutil
 from pathlib import Path
 
-from edge_agent.digest import HistoryFile, HistoryWriter
+from edge_agent.digest import HistoryFile, HistoryOwner, HistoryWriter
 from edge_agent.history import FOLDER
 from tests.digest.support import DAY, FOREVER, MIB, everything, made
 
@@ -24,7 +24,7 @@ def try_all(path: Path, used: int, store_id: str, epoch: str) -> None:
         shutil.rmtree(path / FOLDER)
         (path / FOLDER).mkdir()
         (path / FOLDER / "data.mdb").write_bytes(raw)
-        file, told = HistoryFile.open(path, 64 * MIB, store_id, epoch)
+        file, told = HistoryFile.open(path, 64 * MIB, HistoryOwner(store_id, epoch))
         aside += bool(told)
         everything(file)
         file.write(made(HistoryWriter(file, FOREVER), DAY + 10**15))

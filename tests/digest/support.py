@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edge_agent.digest import HistoryFile, HistoryWriter, Keep
+from edge_agent.digest import HistoryFile, HistoryOwner, HistoryWriter, Keep
 from edge_agent.digest.file import Flush
 from edge_agent.history import checked, keys, scan
 from edge_agent.history.format.rollup import decode_rollup, field_in, records_in
 from edge_agent.history.format.segment import decode_segment, records_of
 from edge_agent.record import Record, Run
+from edge_agent.seal import OPEN, KeyRing
 from edge_agent.store import Engine, Entry
 from tests.manual_clock import ManualClock
 from tests.store.support import pack, seeded, small
@@ -31,13 +32,15 @@ class Bench:
         self.engine = Engine.open(path, small(size=16 * MIB), clock=self.clock, entropy=seeded(1))
         self.told = ""
         self.all_logged = True
+        self.seals: KeyRing = OPEN
         self.history = self.opened()
 
     def opened(self) -> HistoryWriter:
         identity = self.engine.identity
-        file, self.told = HistoryFile.open(
-            self.path, self.limit, identity.store_id, identity.epoch, all_logged=self.all_logged
+        owner = HistoryOwner(
+            identity.store_id, identity.epoch, self.seals, all_logged=self.all_logged
         )
+        file, self.told = HistoryFile.open(self.path, self.limit, owner)
         history = HistoryWriter(file, self.keep)
         for log in ("main",):
             history.rewind(log, self.engine.last_seq(log))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from edge_agent.aggregates import THINNED_SOURCE
 from edge_agent.digest.block import WAIT_NS, _slow, digest, waits
+from edge_agent.digest.pending import LOOSE_ROWS
 from edge_agent.digest.tail import Tail
 from edge_agent.history import Rows
 from edge_agent.history.format.segment import records_of
@@ -196,3 +197,36 @@ def test_tens_of_thousands_of_records_with_nothing_in_them_take_little_room() ->
     assert [record.seq for record in records] == list(range(1, len(records) + 1))
     assert records[-1].source_seq == 6 + len(records)
     assert records[-1].origin_seq == 99 + len(records)
+
+
+def test_single_records_that_are_put_there_together_are_as_one_by_one() -> None:
+    """Streams and their senders known or new, taking turns, erased, and more than one segment's."""
+    quick, slow = Tail(), Tail()
+    seq, count = 1, 0
+    plans: list[list[tuple[str, str, bool]]] = [
+        [(f"s/{i % 3}", "pi", True) for i in range(15)],
+        [(f"s/{i % 4}", "pi", True) for i in range(20)],
+        [(("s/0", ERASED, "s/1")[i % 3], ("pi", "other")[i % 2], i < 9) for i in range(18)],
+        [(("s/0", ERASED)[i % 2], "other", False) for i in range(12)],
+    ]
+    for plan in plans:
+        one = block(
+            *[
+                run([{"t": seq + i}], stream=stream, source=source, first=i + 1, synced=synced)
+                for i, (stream, source, synced) in enumerate(plan)
+            ],
+            first=seq,
+        )
+        list(digest(one, 0, quick, NOW))
+        list(_slow(one, 0, slow, NOW))
+        seq += len(plan)
+        count += sum(stream != ERASED for stream, _, _ in plan)
+    assert rows_of(quick) == rows_of(slow)
+    assert (quick.rows, quick.records) == (count, count)
+    many = block(*[run([{"t": i}], source="other", stream="s/2") for i in range(3 * LOOSE_ROWS)])
+    for _ in range(2):
+        list(digest(many, 0, quick, NOW))
+    kept = quick.streams["s/2"]
+    found = sum(segment.count for segments in kept.segments.values() for segment in segments)
+    assert found and found + kept.pending == 2 * 3 * LOOSE_ROWS + len(slow.streams["s/2"].rows)
+    assert quick.records == count + 2 * 3 * LOOSE_ROWS

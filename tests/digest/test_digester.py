@@ -11,7 +11,7 @@ import trio
 from msgspec.structs import replace
 from trio.testing import MockClock
 
-from edge_agent.digest import CONSUMER, Digester, HistoryFile
+from edge_agent.digest import CONSUMER, Digester, HistoryFile, HistoryOwner
 from edge_agent.digest.block import WAIT_NS
 from edge_agent.digest.digester import FLUSH_EVERY_S, FLUSH_RETRY_S, REST_S
 from edge_agent.errors import StoreFailed
@@ -78,7 +78,9 @@ async def test_what_was_not_flushed_is_digested_again(
             assert digester.history is None
             with pytest.raises(StoreFailed):
                 await digester.catch_up()
-        file, told = HistoryFile.open(tmp_path, 16 * MIB, waist.log.identity.store_id, "")
+        file, told = HistoryFile.open(
+            tmp_path, 16 * MIB, HistoryOwner(waist.log.identity.store_id, "")
+        )
         assert not told
         assert [record.seq for record in kept(file)] == [1, 2, 3]
         file.close()

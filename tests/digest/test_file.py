@@ -9,7 +9,7 @@ from subprocess import run as run_process
 
 import pytest
 
-from edge_agent.digest import HistoryFile
+from edge_agent.digest import HistoryFile, HistoryOwner
 from edge_agent.digest.file import BUILDING, DAMAGED, NEVER, Flush
 from edge_agent.errors import StoreFailed
 from edge_agent.history import FOLDER, keys
@@ -20,7 +20,7 @@ SECOND = 10**9
 
 
 def test_a_new_file_says_what_it_is(tmp_path: Path) -> None:
-    file, told = HistoryFile.open(tmp_path, MIB, "store", "epoch")
+    file, told = HistoryFile.open(tmp_path, MIB, HistoryOwner("store", "epoch"))
     assert told == ""
     header = file.header
     assert (header.store_id, header.epoch, header.positions) == ("store", "epoch", {})
@@ -34,7 +34,7 @@ def test_a_new_file_says_what_it_is(tmp_path: Path) -> None:
 def test_a_file_that_was_only_begun_is_made_again(tmp_path: Path) -> None:
     (tmp_path / BUILDING).mkdir()
     (tmp_path / BUILDING / "data.mdb").write_bytes(b"half")
-    file, told = HistoryFile.open(tmp_path, MIB, "store", "epoch")
+    file, told = HistoryFile.open(tmp_path, MIB, HistoryOwner("store", "epoch"))
     file.close()
     assert told == "" and not (tmp_path / BUILDING).exists()
 
@@ -44,7 +44,7 @@ def test_another_stores_file_is_set_aside(bench: Opened) -> None:
     one.send((DAY, {"t": 1}))
     one.flush()
     one.history.file.close()
-    file, told = HistoryFile.open(one.path, MIB, "other", "epoch")
+    file, told = HistoryFile.open(one.path, MIB, HistoryOwner("other", "epoch"))
     assert "another store" in told and (one.path / DAMAGED / "data.mdb").exists()
     assert (file.header.store_id, file.header.positions, file.names) == ("other", {}, {})
     file.close()
@@ -56,7 +56,7 @@ def test_after_a_salvage_the_same_stores_file_goes_on(bench: Opened) -> None:
     one.flush()
     one.history.file.close()
     store_id = one.engine.identity.store_id
-    file, told = HistoryFile.open(one.path, MIB, store_id, "another")
+    file, told = HistoryFile.open(one.path, MIB, HistoryOwner(store_id, "another"))
     assert told == "" and file.header.epoch == "another"
     assert file.header.positions == {"main": 1}
     file.close()
@@ -113,7 +113,7 @@ def test_flipped_bytes_end_no_process_and_what_is_read_is_sound(bench: Opened) -
 
 def test_a_disk_that_refuses_is_told(tmp_path: Path, bench: Opened) -> None:
     with failing_disk(), pytest.raises(StoreFailed):
-        HistoryFile.open(tmp_path, MIB, "store", "epoch")
+        HistoryFile.open(tmp_path, MIB, HistoryOwner("store", "epoch"))
     one = bench()
     one.send((DAY, {"t": 1}))
     one.take()
@@ -147,7 +147,7 @@ def test_a_part_takes_what_lmdb_gives_it(tmp_path: Path) -> None:
     """The largest part that shares a page, and the smallest that does not."""
     for more, pages in ((0, 0), (1, 1)):
         (tmp_path / str(more)).mkdir()
-        file, _ = HistoryFile.open(tmp_path / str(more), 4 * MIB, "store", "epoch")
+        file, _ = HistoryFile.open(tmp_path / str(more), 4 * MIB, HistoryOwner("store", "epoch"))
         flush = Flush(file.header)
         flush.puts[keys.part_key(keys.RAW, 1, 1, 0)] = bytes(file.inline_bytes + more)
         file.write(flush)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edge_agent.digest import HistoryFile, HistoryWriter, Keep, rewrite_history
+from edge_agent.digest import HistoryFile, HistoryOwner, HistoryWriter, Keep, rewrite_history
 from edge_agent.digest.file import FREE_BYTES
 from edge_agent.digest.history import GRACE_NS
 from edge_agent.errors import StoreFailed
@@ -333,7 +333,7 @@ def test_a_flush_that_fails_is_written_later(
     for i in range(50):
         one.send((DAY + i * SECOND, {"t": f"{random.Random(i).getrandbits(16_000):x}"}))
     one.take()
-    small, told = HistoryFile.open(tmp_path, 0, "s", "e")
+    small, told = HistoryFile.open(tmp_path, 0, HistoryOwner("s", "e"))
     assert not told
     history = HistoryWriter(small, FOREVER)
     list(history.take(one.engine.read("main", 0, 10 * MIB), DAY))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from edge_agent.digest import HistoryFile
+from edge_agent.digest import HistoryFile, HistoryOwner
 from edge_agent.digest.file import BUILDING, DAMAGED, REBUILT
 from edge_agent.digest.salvage import salvage_history
-from edge_agent.errors import StoreDamaged
+from edge_agent.errors import StoreDamaged, StoreSealed
 from edge_agent.history import FOLDER, keys, to_store
+from edge_agent.seal import OPEN, KeyRing
 from edge_agent.store import DATA, PageFile, rename
 from tests.digest.support import DAY, MIB, Bench, Opened, everything, kept
 
@@ -126,7 +128,7 @@ def test_a_power_cut_while_it_takes_its_place_loses_nothing(bench: Opened, momen
     expected = everything(one.history.file)
     one.history.file.close()
     identity = one.engine.identity
-    owner = (identity.store_id, identity.epoch)
+    owner = HistoryOwner(identity.store_id, identity.epoch)
     salvage_history(one.path / FOLDER, one.path / BUILDING, owner, 64 * MIB)
     rename(one.path / BUILDING, one.path / REBUILT)
     if moment == "after":
@@ -136,15 +138,41 @@ def test_a_power_cut_while_it_takes_its_place_loses_nothing(bench: Opened, momen
     assert everything(one.history.file) == expected
 
 
+@pytest.mark.parametrize("all_logged", [True, False])
+def test_a_damaged_file_whose_key_is_missing_stays_as_it_is_until_the_key_is_there(
+    bench: Opened, all_logged: bool
+) -> None:
+    one = bench()
+    one.all_logged, one.seals = all_logged, KeyRing((b"1" * 32,), os.urandom)
+    one.reopen()
+    filled(one)
+    one.history.file.close()
+    break_page(one, [page for page in leaves(one) if page not in leaves(one, 1)][-1])
+    before = data_of(one).read_bytes()
+    there = {entry.name for entry in one.path.iterdir()}
+    for lacking in (OPEN, KeyRing((b"2" * 32,), os.urandom)):
+        one.seals, right = lacking, one.seals
+        with pytest.raises(StoreSealed, match=r"store\.key_file.*nothing was changed"):
+            one.opened()
+        one.seals = right
+        assert data_of(one).read_bytes() == before
+        assert {entry.name for entry in one.path.iterdir()} == there
+    one.history = one.opened()
+    assert "parts of it were read back, 0 could not be" in one.told
+    assert (one.path / DAMAGED / DATA).exists()
+
+
 def test_another_stores_file_is_not_read_back(bench: Opened, tmp_path: Path) -> None:
     one = bench()
     one.send((DAY, {"t": 1}))
     one.flush()
     one.history.file.close()
     with pytest.raises(StoreDamaged, match="another store"):
-        salvage_history(one.path / FOLDER, tmp_path / "target", ("other", "e"), 64 * MIB)
+        salvage_history(
+            one.path / FOLDER, tmp_path / "target", HistoryOwner("other", "e"), 64 * MIB
+        )
     assert not (tmp_path / "target").exists()
-    file, told = HistoryFile.open(one.path, MIB, "other", "e")
+    file, told = HistoryFile.open(one.path, MIB, HistoryOwner("other", "e"))
     assert "begins anew" in told and not list(file.parts(keys.RAW, -(2**31), 2**31))
     file.close()
 

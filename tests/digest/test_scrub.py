@@ -31,7 +31,7 @@ async def test_a_damaged_part_is_told_once_however_often_it_is_passed(
         writing(env) as txn,
     ):
         txn.put(key, b"not what was written")
-    file, _ = HistoryFile.open(tmp_path, LIMIT_BYTES, *owner(tmp_path / FOLDER))
+    file, _ = HistoryFile.open(tmp_path, LIMIT_BYTES, owner(tmp_path / FOLDER))
     scrub = HistoryScrub(interval_s=60.0)
     steps: list[list[bytes]] = []
 
@@ -49,6 +49,6 @@ async def test_a_damaged_part_is_told_once_however_often_it_is_passed(
 
 async def test_it_is_off_where_the_interval_is_nothing(tmp_path: Path) -> None:
     flushed(tmp_path, [[run_of("a", 1, [MIDNIGHT_NS], t=1.5)]])
-    file, _ = HistoryFile.open(tmp_path, LIMIT_BYTES, *owner(tmp_path / FOLDER))
+    file, _ = HistoryFile.open(tmp_path, LIMIT_BYTES, owner(tmp_path / FOLDER))
     await HistoryScrub(0.0).run(file, None)  # type: ignore[arg-type] # it never asks
     file.close()

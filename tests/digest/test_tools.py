@@ -9,6 +9,7 @@ import pytest
 from edge_agent.digest import (
     BACKUP,
     HistoryFile,
+    HistoryOwner,
     back_up_history,
     check_history,
     restore_history,
@@ -107,7 +108,7 @@ def test_what_is_erased_is_in_no_byte_of_the_file(tmp_path: Path) -> None:
 def test_a_rewriting_that_a_power_cut_interrupted_is_finished(tmp_path: Path) -> None:
     a_day(tmp_path)
     (tmp_path / FOLDER).rename(tmp_path / REBUILT)
-    file, told = HistoryFile.open(tmp_path, LIMIT_BYTES, *owner(tmp_path / REBUILT))
+    file, told = HistoryFile.open(tmp_path, LIMIT_BYTES, owner(tmp_path / REBUILT))
     assert file.header.records == 2 * 26 * 60 and not told
     file.close()
 
@@ -121,7 +122,7 @@ def test_a_backup_is_restored_as_the_history_of_the_new_store(tmp_path: Path) ->
     assert restore_history(backup, here, "another", "epoch")
     report = check_history(here, deep=True)
     assert report is not None and not report.problems and report.records == 2 * 26 * 60
-    file, told = HistoryFile.open(here, LIMIT_BYTES, "another", "epoch")
+    file, told = HistoryFile.open(here, LIMIT_BYTES, HistoryOwner("another", "epoch"))
     assert not told and file.numbers == {"a": 1, "b/secret": 2}
     file.close()
 
@@ -143,13 +144,13 @@ def test_a_damaged_file_is_told_and_not_rewritten(tmp_path: Path) -> None:
     assert data.stat().st_size == 8192 and not (tmp_path / DAMAGED).exists()
 
 
-def owner(folder: Path) -> tuple[str, str]:
+def owner(folder: Path) -> HistoryOwner:
     """Whose history it is."""
     from edge_agent.history import read_header
 
     with lmdb.open(str(folder), readonly=True, lock=False) as env, env.begin(buffers=True) as txn:
         header = read_header(txn)
-    return header.store_id, header.epoch
+    return HistoryOwner(header.store_id, header.epoch)
 
 
 FIRST, SECOND = (KeyRing((bytes([n]) * 32,), os.urandom) for n in (1, 2))
@@ -220,7 +221,7 @@ def test_what_may_not_be_opened_is_told_and_not_set_aside() -> None:
             (path / FOLDER).chmod(mode)
             with acting_as_owner(path):
                 with pytest.raises(StoreFailed, match="Permission denied"):
-                    HistoryFile.open(path, LIMIT_BYTES, *whose)
+                    HistoryFile.open(path, LIMIT_BYTES, whose)
                 with pytest.raises(StoreFailed, match="Permission denied"):
                     rewrite_history(path)
             assert not (path / DAMAGED).exists()

@@ -10,7 +10,7 @@ from typing import Any
 import msgpack
 
 from edge_agent.clock import Reading
-from edge_agent.digest import HistoryFile, HistoryWriter, Keep
+from edge_agent.digest import HistoryFile, HistoryOwner, HistoryWriter, Keep
 from edge_agent.history.keys import DAY_NS, HOUR_NS
 from edge_agent.record import Run
 from edge_agent.seal import OPEN, KeyRing
@@ -52,7 +52,9 @@ def flushed(
     clock = SetClock()
     engine = Engine.open(path, StoreSettings(size=16 * 2**20), clock=clock, entropy=os.urandom)
     identity = engine.identity
-    file, _ = HistoryFile.open(path, LIMIT_BYTES, identity.store_id, identity.epoch, seals)
+    file, _ = HistoryFile.open(
+        path, LIMIT_BYTES, HistoryOwner(identity.store_id, identity.epoch, seals)
+    )
     history = HistoryWriter(file, Keep(3660 * DAY_NS, 3660 * DAY_NS, 3660 * DAY_NS))
     for runs in batches:
         clock.now_ns += step_ns

@@ -23,17 +23,20 @@ from collections.abc import Sequence
 from itertools import repeat
 from math import isfinite
 from operator import mul, truediv
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from msgspec import Struct
 
 from edge_agent.errors import StoreDamaged
 from edge_agent.history.format.packing import (
+    CONSTANT,
+    LOOSE,
     PackedNumbers,
     is_packable,
     join_loose,
     loose,
+    pack,
     pack_floats,
     repack,
     spread,
@@ -134,11 +137,23 @@ def join_columns(columns: Sequence[Column], counts: Sequence[int]) -> Column:
     return encode_column(everything, set(map(type, everything)))
 
 
-def pack_column(column: Column, count: int) -> Column:
-    """A loose column packed."""
-    if column.packed is None:
+def pack_column(
+    column: Column,
+    count: int,
+    numbers: Numbers | None = None,
+    ends: tuple[int, int] | None = None,
+) -> Column:
+    """A loose column packed. What is known of it by now is not looked for again: its numbers, and
+    the least and the greatest of all of its values. Raises StoreDamaged.
+    """
+    loose_ones = column.packed
+    if loose_ones is None:
         return column
-    return msgspec.structs.replace(column, packed=repack(column.packed, count))
+    if numbers is not None and loose_ones.mode != CONSTANT:
+        packed = pack(cast(list[int], numbers.values), ends=ends)
+    else:
+        packed = repack(loose_ones, count)
+    return msgspec.structs.replace(column, packed=packed)
 
 
 def _join_bits(columns: Sequence[Column], counts: Sequence[int]) -> bytes:
@@ -237,7 +252,7 @@ def _decimals(values: list[Any]) -> tuple[int, PackedNumbers] | None:
                 return None
     small = _small(values, scale)
     if small is not None:
-        return scale, loose(small)
+        return scale, small
     largest = max(abs(min(values)), abs(max(values)))
     # A NaN, which compares with nothing, spoils the sum.
     if not (largest < _EXACT_MAX and isfinite(sum(values))):
@@ -251,8 +266,9 @@ def _decimals(values: list[Any]) -> tuple[int, PackedNumbers] | None:
     return None
 
 
-def _small(values: list[Any], scale: int) -> tuple[int, ...] | None:
-    """The values times a power of ten where all of these are integers of 32 bits; else None.
+def _small(values: list[Any], scale: int) -> PackedNumbers | None:
+    """The values times a power of ten, loose, where all of these are integers of 32 bits; else
+    None.
 
     A float between 2**52 and 2**53 has no place for a fraction: to add such a one rounds, and the
     low half of the sum's bytes is the integer. What became of each value is looked at afterwards.
@@ -262,9 +278,12 @@ def _small(values: list[Any], scale: int) -> tuple[int, ...] | None:
         raw = struct.pack(f"<{len(values)}d", *[value * power + rounds for value in values])
     except OverflowError:
         return None  # An integer that is no float.
-    low = struct.unpack("<" + "i4x" * len(values), raw)
+    data = memoryview(raw).cast("i")[::2].tobytes()
+    low = struct.unpack(f"<{len(values)}i", data)
     whole = _POWERS[scale]
-    return low if [value / whole for value in low] == values else None
+    if [value / whole for value in low] != values:
+        return None
+    return PackedNumbers(LOOSE, 0, width=4, data=data)
 
 
 def _fits_single(values: Sequence[float]) -> bool:

@@ -43,6 +43,8 @@ _INT64 = 1 << 63
 #: Unsigned integers as `struct` names them, by their width in bytes.
 _CODES = {2: "H", 4: "I", 8: "Q"}
 _LOOSE_CODES = {4: "i", 8: "q"}
+#: From any place on: 256 bytes, each one more than that before it.
+_AROUND = bytes(range(256)) * 2
 #: Unsigned array types by their width in bytes.
 _UNSIGNED = {array(code).itemsize: code for code in "BHILQ"}
 _SIGNED = {4: "i", 8: "q"}
@@ -71,9 +73,11 @@ def is_packable(values: Sequence[int]) -> bool:
     return min(values) >= -_INT64 and max(values) < _INT64
 
 
-def pack(values: Sequence[int], *, even: bool = False) -> PackedNumbers:
+def pack(
+    values: Sequence[int], *, even: bool = False, ends: tuple[int, int] | None = None
+) -> PackedNumbers:
     """``values``, at least one, each of 64 bits. ``even``: they rise by multiples of something, as
-    times do, which is worth looking for.
+    times do, which is worth looking for. ``ends``: the least and the greatest, if they are known.
     """
     first, last = values[0], values[-1]
     step, rest = divmod(last - first, max(len(values) - 1, 1))
@@ -81,23 +85,24 @@ def pack(values: Sequence[int], *, even: bool = False) -> PackedNumbers:
     rising = range(first, last + (1 if step > 0 else -1), step or 1)
     if step >= -_INT64 and step and not rest and list(values) == list(rising):
         return PackedNumbers(STEPS, first, step)
-    low, high = min(values), max(values)
+    low, high = ends or (min(values), max(values))
     if low == high:
         return PackedNumbers(CONSTANT, low)
     # Where single steps are nearly as wide as all together, all need not be looked at.
     if len(values) > _FEW and not even and _span(_steps(values[:_FEW])) * 2 > high - low:
-        return _packed(OFFSETS, low, 0, 1, _less(values, low), high - low)
+        return _packed(OFFSETS, low, 0, 1, values, low, high)
     steps = _steps(values)
-    step = min(steps)
-    span = max(steps) - step
-    if step < -_INT64:
+    # Steady values have few different ones.
+    different = set(steps)
+    least, greatest = min(different), max(different)
+    if least < -_INT64:
         # Such a fall is wider than what msgpack has for it.
-        return _packed(OFFSETS, low, 0, 1, _less(values, low), high - low)
-    unit = gcd(*steps) if even else 1
-    if span < high - low:
+        return _packed(OFFSETS, low, 0, 1, values, low, high)
+    unit = gcd(*different) if even else 1
+    if greatest - least < high - low:
         # Every step is a multiple of the unit, and so is the difference of two.
-        return _packed(STEPS, values[0], step, unit, _less(steps, step), span)
-    return _packed(OFFSETS, low, 0, unit, _less(values, low), high - low)
+        return _packed(STEPS, first, least, unit, steps, least, greatest)
+    return _packed(OFFSETS, low, 0, unit, values, low, high)
 
 
 def loose(values: Sequence[int]) -> PackedNumbers:
@@ -152,9 +157,14 @@ def _less(values: Sequence[int], amount: int) -> Sequence[int]:
 
 
 def _packed(
-    mode: int, base: int, step: int, unit: int, rest: Sequence[int], top: int
+    mode: int, base: int, step: int, unit: int, values: Sequence[int], low: int, high: int
 ) -> PackedNumbers:
-    """``top`` is the largest of the rest."""
+    """Values of which ``low`` is the least and ``high`` the greatest, less ``low``."""
+    if unit == 1 and low >= -128 and high < 128:
+        # Each as a byte with a sign, and these bytes turned so far that the least is 0.
+        small = struct.pack(f"{len(values)}b", *values).translate(_AROUND[-low & 255 :][:256])
+        return PackedNumbers(mode, base, step, 1, 1, *squeeze(small))
+    rest, top = _less(values, low), high - low
     if unit > 1:
         rest, top = list(map(floordiv, rest, repeat(unit))), top // unit
     if top < 1 << 8:

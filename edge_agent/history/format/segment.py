@@ -12,7 +12,7 @@ disk; both are read alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from operator import itemgetter
 from typing import Any
@@ -52,6 +52,12 @@ TABLES_MAX = 64
 
 Path = tuple[str, ...]
 """Where a field stands in a record; ``()`` is the whole record."""
+
+
+Look = Callable[[Path, list[int] | None, Numbers], tuple[int, int] | None]
+"""Gets a field's path, the places of the records that have it (None: all), and its numbers; answers
+with the least and the greatest of the numbers, where it knows them of integers and none is missing.
+"""
 
 
 class Table(Struct, array_like=True, frozen=True, gc=False):
@@ -160,18 +166,24 @@ def _join(segments: Sequence[HistorySegment]) -> Iterator[HistorySegment | None]
     )
 
 
-def pack_segment(segment: HistorySegment) -> Iterator[HistorySegment | None]:
-    """A loose segment packed, which comes last; None before it are places to pause at. Raises
-    StoreDamaged.
+def pack_segment(
+    segment: HistorySegment, look: Look | None = None
+) -> Iterator[HistorySegment | None]:
+    """A loose segment packed, which comes last; None before it are places to pause at. ``look`` is
+    shown each column's numbers on the way. Raises StoreDamaged.
     """
     count, tables = segment.count, []
     for table in segment.tables:
-        places = None if table.places is None else repack(table.places, table.count)
+        places = _places(segment, table)
         columns = []
-        for column in table.columns:
-            columns.append(pack_column(column, table.count))
+        for path, column in zip(table.paths, table.columns, strict=True):
+            numbers = None if look is None else numbers_of(column, table.count)
+            ends = None if look is None or numbers is None else look(path, places, numbers)
             yield None
-        tables.append(Table(table.paths, places, table.count, columns))
+            columns.append(pack_column(column, table.count, numbers, ends))
+            yield None
+        packed = None if table.places is None else repack(table.places, table.count)
+        tables.append(Table(table.paths, packed, table.count, columns))
     times = repack(segment.times, count, even=True)
     yield None
     yield msgspec.structs.replace(

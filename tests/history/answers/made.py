@@ -16,6 +16,7 @@ from typing import Any
 
 from edge_agent.digest.file import HistoryFile
 from edge_agent.digest.history import HistoryWriter, Keep
+from edge_agent.digest.owner import HistoryOwner
 from edge_agent.digest.tail import segments_of
 from edge_agent.history import Way, parse_question, read_header
 from edge_agent.history.answers.answer import Answer
@@ -126,7 +127,7 @@ def _moment(value: object) -> str:
 
 @contextmanager
 def made(folder: Path) -> Iterator[Made]:
-    file, told = HistoryFile.open(folder, 64 << 20, "0" * 12, "e")
+    file, told = HistoryFile.open(folder, 64 << 20, HistoryOwner("0" * 12, "e"))
     assert not told
     try:
         yield Made(folder, HistoryWriter(file, _LONG))

@@ -10,6 +10,7 @@ import lmdb
 import pytest
 
 from edge_agent.digest.file import HistoryFile
+from edge_agent.digest.owner import HistoryOwner
 from edge_agent.history import FOLDER
 from edge_agent.history.answers import reading
 from edge_agent.history.answers.reading import HistoryReader
@@ -105,7 +106,7 @@ def test_a_file_that_has_grown_beyond_the_map_is_mapped_anew(tmp_path: Path) -> 
         "    print(view is not None, flush=True)\n"
         "    view and view.txn.abort()\n"
     )
-    file, _ = HistoryFile.open(tmp_path, 1 << 20, "0" * 12, "e")
+    file, _ = HistoryFile.open(tmp_path, 1 << 20, HistoryOwner("0" * 12, "e"))
     file.close()
     with subprocess.Popen(
         [sys.executable, "-c", script, str(tmp_path / FOLDER)],

@@ -77,6 +77,20 @@ def test_steady_integers_come_back(base: int, step: int, count: int, noise: list
         assert unpack(stored(pack(values, even=even)), len(values)) == values
 
 
+@given(
+    st.lists(st.sampled_from([-129, -128, -1, 0, 1, 127, 128, 255, 256]), min_size=1, max_size=99)
+)
+@example([-128, 127] * 40)
+@example([0, 127, -1] * 40)
+@example([0, 128, -1] * 40)
+@example([0, -128, 0] * 40)
+def test_steps_about_as_wide_as_a_byte_come_back(values: list[int]) -> None:
+    for even in (False, True):
+        packed = pack(values, even=even)
+        assert unpack(stored(packed), len(values)) == values
+        assert packed == pack(values, even=even, ends=(min(values), max(values)))
+
+
 def test_what_is_steady_takes_next_to_nothing() -> None:
     assert len(msgspec.msgpack.encode(pack([7] * 4096))) < 20
     assert len(msgspec.msgpack.encode(pack(list(range(10**18, 10**18 + 4096))))) < 30
