@@ -357,18 +357,18 @@ async def test_all_records_of_tls_that_one_read_brought_are_taken_in_one_turn(
     sent = bytes(range(200)) * 300
     with trio.fail_after(PATIENCE_S):
         await peer.send_all(sent)
-        first = await ours.receive_some(64 * 1024)
+        first = bytes(await ours.receive_some(64 * 1024))
         assert len(first) < len(sent)
         assert with_what_is_at_hand(ours, first, 64 * 1024) == sent
         # No more than a record over what is asked for, and nothing is lost of the rest.
         await peer.send_all(sent)
-        first = await ours.receive_some(64 * 1024)
+        first = bytes(await ours.receive_some(64 * 1024))
         some = with_what_is_at_hand(ours, first, len(first) + 1)
         assert len(first) < len(some) < len(sent)
         assert with_what_is_at_hand(ours, some, 1024 * 1024) == sent
         # A half of a record is told at the next read, as is what is no TLS.
         await peer.send_all(b"x")
-        first = await ours.receive_some(64 * 1024)
+        first = bytes(await ours.receive_some(64 * 1024))
         await left.send_all(b"no TLS at all, and long enough to be known for what it is")
         assert with_what_is_at_hand(ours, first, 64 * 1024) == b"x"
         with pytest.raises(trio.BrokenResourceError):
