@@ -25,6 +25,8 @@ from edge_agent.tls import make_ca
 #: So that the last group of a run, which nothing fills, does not wait for the default's second.
 #: Groups before it close early because they are full (`store.group_bytes`), whatever this says.
 SHORT = "20ms"
+#: As ``listen.connections`` is by itself, less some.
+CONNECTIONS = 190
 #: A run's records must fit into the log's share of the store, 70 % of 1 GiB.
 MOST_RECORDS = 8_000_000
 
@@ -44,10 +46,14 @@ def agent_run(folder: Path, *, records: int, connections: int, shape: Shape) -> 
     """One run: fresh agent, load, stop, read back."""
     shutil.rmtree(folder, ignore_errors=True)
     config, ca_file = f'[log.main]\ncommit_interval = "{shape.interval}"\n', ""
+    if shape.tls or connections > CONNECTIONS:
+        config += "[listen]\n"
+    if connections > CONNECTIONS:
+        config += f"connections = {connections + 10}\n"
     if shape.tls:
         files = make_ca(folder / "tls", ["127.0.0.1"])
         ca_file = str(files.ca)
-        config += f'[listen]\ntls_certificate = "{files.certificate}"\ntls_key = "{files.key}"\n'
+        config += f'tls_certificate = "{files.certificate}"\ntls_key = "{files.key}"\n'
     agent = Agent(folder, config)
     try:
         load = Load(

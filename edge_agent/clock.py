@@ -36,11 +36,11 @@ import logging
 import os
 import time
 import uuid
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import trio
+from msgspec import Struct
 
 from edge_agent.record import UNSET_CLOCK_BEFORE_NS
 
@@ -63,9 +63,8 @@ _ASK_TIMEDATED = (
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """All clocks at one moment.
+class Reading(Struct, frozen=True, gc=False):
+    """All clocks at one moment. A struct, as one is made for each read of a socket.
 
     Attributes:
         wall_ns: ns since 1970 as the wall clock shows it, right or wrong.

@@ -19,8 +19,8 @@ from tests.patience import TEST_S, limited
 
 # `make test` tries the same examples every time, so that a red run is the fault of the change under
 # test. `make explore` draws new ones; what it finds becomes a test with its own name.
-hypothesis.settings.register_profile("suite", derandomize=True)
-hypothesis.settings.register_profile("explore", derandomize=False, print_blob=True)
+hypothesis.settings.register_profile("suite", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("explore", derandomize=False, deadline=None, print_blob=True)
 hypothesis.settings.load_profile("suite")
 
 #: Set by .ci/run, which installs everything: a missing tool is a failure there, not a skip.

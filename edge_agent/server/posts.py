@@ -94,12 +94,12 @@ class Posts:
 
     async def run(self) -> None:
         """Answer until the peer leaves, falls silent, or `end`."""
+        since = trio.current_time()
         while not self._is_over:
             request: PostRequest | None = None
             try:
-                with trio.CancelScope(deadline=trio.current_time() + self._idle_s) as listening:
-                    self._listening = listening
-                    request = await self._next(listening)
+                with trio.CancelScope(deadline=self._silent_at(since)) as self._listening:
+                    request = await self._next()
             except EOFError:
                 return
             except HandshakeRefusal as refusal:
@@ -109,14 +109,21 @@ class Posts:
             if request is not None:
                 if not await self._answer(request):
                     return
-            elif not await self._answer_rest() and listening.cancelled_caught:
-                return
+            elif not await self._answer_rest():
+                if trio.current_time() >= self._silent_at(since):
+                    return
+                continue
+            since = trio.current_time()
 
-    async def _next(self, listening: trio.CancelScope) -> PostRequest | None:
+    def _silent_at(self, since: float) -> float:
+        """When it has said nothing for too long, if nothing came ``since`` but what was quick."""
+        heard_at = 0.0 if self._quick is None else self._quick.heard_at
+        return max(since, heard_at) + self._idle_s
+
+    async def _next(self) -> PostRequest | None:
         """The next request that is for this task; None: an answer to give comes first."""
         came: bytes | None = None
         if self._quick is not None and self._requests.is_at_rest:
-            self._quick.listening = listening
             came = await self._quick.wait()
             if came is None:
                 return None

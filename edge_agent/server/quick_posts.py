@@ -21,7 +21,7 @@ from edge_agent.server.context import Parts
 from edge_agent.server.poller import SharedReader
 from edge_agent.server.post_answers import PostAnswer, response
 from edge_agent.server.post_bodies import one_message
-from edge_agent.server.post_requests import READ_BYTES, PostRequest, PostRequests
+from edge_agent.server.post_requests import READ_BYTES, KnownHead, PostRequests
 from edge_agent.server.sensor_session import arrival_of
 from edge_agent.server.transport import write_now
 from edge_agent.store import Entry, Stored
@@ -35,7 +35,7 @@ class QuickPosts:
     """One connection's. A member of the shared reader while its task is in `wait`.
 
     Attributes:
-        listening: around `wait`; its deadline moves with each request.
+        heard_at: when the last request came that it took, on Trio's clock.
         is_over: nothing new is taken, and the last answer is for the task to give.
     """
 
@@ -48,10 +48,9 @@ class QuickPosts:
     ) -> None:
         self._socket, self._reader, self._requests = socket, reader, requests
         self._parts, self._limits = parts, parts.wire_limits
-        self._idle_s = float(parts.listen.idle_timeout)
         # What its records have in common; it spares a third of reading a batch.
         self._learner = Learner()
-        self.listening = trio.CancelScope()
+        self.heard_at = 0.0
         self.is_over = False
         self._came: bytes | None = None
         self._error: OSError | None = None
@@ -118,17 +117,17 @@ class QuickPosts:
         except OSError as error:
             self._error = error
             return -1
-        request = self._requests.known(data, now)
-        if request is None or not self._store(request):
+        known = self._requests.known(data, now)
+        if known is None or not self._store(*known):
             self._came = data
             return -1
-        self.listening.deadline = now + self._idle_s
+        self.heard_at = now
         return len(data) + _REQUEST_BYTES
 
-    def _store(self, request: PostRequest) -> bool:
+    def _store(self, head: KnownHead, body: bytes) -> bool:
         """Whether it is on its way to the disk. Where not, nothing has happened."""
-        parts, visitor = self._parts, request.visitor
-        message = one_message(request.post.content_type, request.body)
+        parts, visitor = self._parts, head.visitor
+        message = one_message(head.post.content_type, body)
         if message is None or parts.rates.is_limited or parts.rules.are_any:
             return False
         arrival = arrival_of(parts, visitor, visitor.source)
@@ -141,7 +140,7 @@ class QuickPosts:
             return False
         if ticket is None:
             return False
-        parts.count(1, received.numbers, len(request.body))
+        parts.count(1, received.numbers, len(body))
         visitor.next += 1
         visitor.acked = visitor.next
         self._ticket, self._records = ticket, received.numbers

@@ -4,9 +4,8 @@ An `Entry` is one append: everything in it becomes durable together or not at al
 one answer, in the order in which entries were given. What a consumer writes back (records, its
 new position, its state) is one entry too, which is what makes processing exactly-once.
 
-What is made for each message that arrives is a struct, or a dataclass that is not frozen: a frozen
-one takes 0.5 to 0.7 µs to make, which is a quarter of all that a small message may cost here.
-Nobody changes one all the same.
+What is made for each message that arrives is a struct: a dataclass takes ten times as long to make,
+a frozen one 0.5 to 0.7 µs, which is a quarter of all that a small message may cost here.
 """
 
 from __future__ import annotations
@@ -140,8 +139,7 @@ class Quarantined:
     seq: int = 0
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(Struct):
     """One append. ``released`` are numbers of quarantine entries that go with it; ``clocks`` is
     what other agents know of the clocks of theirs; ``sources`` is what a person orders of sources.
     """

@@ -57,9 +57,9 @@ class TimeKey:
 NEAR_NS = 30 * 60 * NANOSECONDS
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """What is the same for all messages that one read brought.
+class Arrival(Struct, frozen=True):
+    """What is the same for all messages that one read brought. A struct, as there is one for each
+    message of a slow sensor: a frozen dataclass of so many fields takes many times as long to make.
 
     Attributes:
         stream: the stream of the connection's path.

@@ -7,8 +7,9 @@ or none. What does not fit it goes the way without a shape, with the same result
 
 Learning (`Learner`, one a session) looks at the first and last record of lists, so it costs
 nothing by the record; it is a guess, and the decoder checks it against every record. Only bulk
-teaches: a sensor that sends one record a second gains nothing from a shape. What was guessed
-wrong, or is gone, has to be seen twice as often before it is believed again.
+teaches: a sensor that sends one record a second gains nothing from a shape. Where another sender
+has taught it already, one list is enough. What was guessed wrong, or is gone, has to be seen twice
+as often before it is believed again.
 
 Making a class takes half a millisecond and some kilobytes, so there are at most `SHAPES_MAX`, in
 a cache that all sessions share. One that leaves the cache lets go of its class, whoever still
@@ -125,6 +126,9 @@ class ShapeCache:
     def __len__(self) -> int:
         return len(self._shapes)
 
+    def __contains__(self, keys: tuple[str, ...]) -> bool:
+        return keys in self._shapes
+
     def get(self, keys: tuple[str, ...]) -> Shape | None:
         """The shape of these keys, made now where there is none; None where it cannot be made."""
         shape = self._shapes.get(keys)
@@ -158,12 +162,12 @@ SHAPES = ShapeCache(SHAPES_MAX)
 class Learner:
     """What one sender's records have in common. Small, as there is one for every connection."""
 
-    __slots__ = ("_cache", "_keys", "_misses", "_seen", "_shape", "_wanted")
+    __slots__ = ("_cache", "_doubts", "_keys", "_misses", "_seen", "_shape", "_wanted")
 
     def __init__(self, cache: ShapeCache = SHAPES, learnt_after: int = LEARNT_AFTER) -> None:
         self._cache = cache
         self._wanted = learnt_after
-        self._seen = self._misses = 0
+        self._seen = self._misses = self._doubts = 0
         # Keys seen so far, in order; made with the first bulk.
         self._keys: dict[str, None] | None = None
         self._shape: Shape | None = None
@@ -199,8 +203,9 @@ class Learner:
             self._doubt()
             return
         self._seen += len(records)
-        if self._seen >= self._wanted:
-            self._shape = self._cache.get(tuple(self._keys))
+        keys = tuple(self._keys)
+        if self._seen >= self._wanted or (not self._doubts and keys in self._cache):
+            self._shape = self._cache.get(keys)
             if self._shape is None:
                 self._doubt()
             self._keys = None
@@ -216,4 +221,5 @@ class Learner:
     def _doubt(self) -> None:
         self._shape = self._keys = None
         self._seen = self._misses = 0
+        self._doubts += 1
         self._wanted = min(2 * self._wanted, LEARNT_AFTER_MAX)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -222,12 +221,12 @@ def test_no_data_for_so_long_is_told_and_the_next_record_ends_it() -> None:
 def test_within_a_boot_absence_is_told_whatever_happens_to_the_wall_clock() -> None:
     states = AlarmStates(alarm(absent=300))
     states.add(record(-5), at(0, synced=False))
-    states.pass_time(replace(at(299), wall_ns=0))
+    states.pass_time(structs.replace(at(299), wall_ns=0))
     assert told(states) == []
-    states.pass_time(replace(at(300), wall_ns=0))
+    states.pass_time(structs.replace(at(300), wall_ns=0))
     (change,) = states.take_changes()
     assert (change.is_on, change.time_ns, change.clock_unset) == (True, NOW_NS + 300 * SECOND, True)
-    states.add(record(-5), replace(at(301), wall_ns=2 * NOW_NS))
+    states.add(record(-5), structs.replace(at(301), wall_ns=2 * NOW_NS))
     (change,) = states.take_changes()
     assert (change.is_on, change.value, change.clock_unset) == (False, 301, False)
 

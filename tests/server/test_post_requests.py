@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import trio
 
+from edge_agent.config.quantities import Size
+from edge_agent.config.shape import Limits
 from edge_agent.server import handshake, post_requests
 from edge_agent.server.handshake import Post
+from edge_agent.server.post_requests import KnownHead
 from tests.patience import receive_until
 from tests.server.support import raw, serving
 
@@ -88,3 +92,65 @@ async def test_the_same_head_is_judged_anew_after_a_while(
         for n in range(4):
             await answered(stream, request(n))
         assert parsed == [request(1), request(2), request(3)]
+
+
+def known(head: bytes) -> KnownHead | None:
+    return KnownHead.of(head, cast("Any", None), cast("Any", None), 0.0)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        HEAD,
+        b"POST /a HTTP/1.1\r\ncontent-LENGTH:\t12\r\nX: 8\r\n\r\n",
+        b"POST /a HTTP/1.1\r\nContent-Length:0\r\nHost: a\r\n\r\n",
+    ],
+)
+def test_a_head_is_known_by_all_but_the_digits_of_its_length(head: bytes) -> None:
+    found = known(head)
+    assert found is not None
+    for body in (b"", b"1", b"{}", b"x" * 60_000):
+        same = b"%b%d%b" % (found.before, len(body), found.behind)
+        assert same.lower().count(b"content-length") == 1
+        assert found.body_at(same + body) == len(same)
+        # Two at once, or one that is not all here, are read from the beginning.
+        assert not found.body_at(same + body + b"P")
+        assert not body or not found.body_at(same + body[:-1])
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST /a HTTP/1.1\r\n\r\n",
+        b"POST /a HTTP/1.1\r\nContent-Length: 8, 8\r\n\r\n",
+        b"POST /a HTTP/1.1\r\nContent-Length: 8\r\nContent-Length: 8\r\n\r\n",
+        b"POST /a HTTP/1.1\r\nX: a\nContent-Length: 8\r\nContent-Length: 8\r\n\r\n",
+        b"POST /content-length: HTTP/1.1\r\nContent-Length: 8\r\n\r\n",
+        b"POST /a HTTP/1.1\r\nX-Content-Length: 8\r\n\r\n",
+        b"POST /a HTTP/1.1\r\nContent-Length: 8 \r\n\r\n",
+    ],
+)
+def test_a_head_of_which_it_is_not_plain_what_its_length_is_is_not_known(head: bytes) -> None:
+    assert known(head) is None
+
+
+@pytest.mark.parametrize(
+    "digits", [b"", b" 8", b"+8", b"-8", b"0x8", b"8 ", b"8,8", b"8\r\nX: y", b"8" * 9, b"\xb2"]
+)
+def test_what_is_no_length_is_not_taken_for_one(digits: bytes) -> None:
+    found = known(HEAD)
+    assert found is not None
+    assert not found.body_at(found.before + digits + found.behind + b'{"n": 1}')
+
+
+async def test_a_known_head_lets_no_body_in_that_is_too_long(
+    tmp_path: Path, parsed: list[bytes]
+) -> None:
+    limits = Limits(message_bytes=Size(4096), record_bytes=Size(4096))
+    async with serving(tmp_path, limits=limits) as port, raw(port) as stream:
+        for n in range(3):
+            await answered(stream, request(n))
+        del parsed[:]
+        await stream.send_all(HEAD.replace(b"8", b"5000") + b" " * 5000)
+        assert b" 413 " in await receive_until(stream, b" 413 ")
+        assert len(parsed) == 1

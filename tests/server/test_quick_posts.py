@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import trio
 
+from edge_agent.server.posts import Posts
 from edge_agent.server.quick_posts import QuickPosts
 from edge_agent.store import LogSettings, StoreSettings
 from tests.patience import PATIENCE_S, eventually, receive_to_end, receive_until
-from tests.server.support import Serving, neighbours, raw, serving
+from tests.server.support import Serving, hurried, neighbours, raw, serving
 
 YES = b'{"stored":1,"refused":[]}\n'
 
@@ -21,7 +22,7 @@ def request(body: bytes, stream: bytes = b"a") -> bytes:
 
 
 async def learnt(stream: trio.SocketStream, body: bytes, yes: bytes = YES) -> None:
-    """Two requests with a body as long as this one, so that its head is known."""
+    """Two requests, so that their head is known."""
     for _ in range(2):
         await stream.send_all(request(body))
         await receive_until(stream, yes)
@@ -61,10 +62,11 @@ async def test_what_is_usual_goes_the_quick_way_and_the_rest_does_not(
             received = await receive_until(stream, b"}\n")
             assert told in received, received
         assert len(quick) == 1
+        # Nothing of the head is new but the length.
         await learnt(stream, b'[{"n": 4}, {"n": 5}]', YES.replace(b"1", b"2"))
         await stream.send_all(request(b'[{"n": 6}, {"n": 7}]'))
         await receive_until(stream, YES.replace(b"1", b"2"))
-        assert len(quick) == 3
+        assert len(quick) == 4
         await stream.send_all(request(b'{"n": 8}'))
         await receive_until(stream, YES)
         # Two to begin with, one, one of lines, two, one and one: one sender, whatever its heads.
@@ -126,3 +128,24 @@ async def test_a_full_store_is_told_on_the_quick_way_too(tmp_path: Path, quick: 
         # The connection goes on.
         await stream.send_all(request(b'{"n": 1}'))
         await receive_until(stream, b"}\n")
+
+
+async def test_who_posts_on_the_quick_way_is_silent_from_its_last_request_on(
+    tmp_path: Path, quick: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard_at: list[float] = []
+    real = Posts._silent_at
+
+    def noted(self: Posts, since: float) -> float:
+        assert self._quick is not None
+        heard_at.append(self._quick.heard_at)
+        return real(self, since)
+
+    monkeypatch.setattr(Posts, "_silent_at", noted)
+    async with serving(tmp_path, listen=hurried(idle_timeout=0.5)) as port, raw(port) as stream:
+        await learnt(stream, b'{"n": 1}')
+        sent_at = trio.current_time()
+        await stream.send_all(request(b'{"n": 2}'))
+        assert (await receive_to_end(stream)).endswith(YES)
+        assert quick
+        assert sent_at <= heard_at[-1] <= trio.current_time() - 0.5

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket as stdlib_socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,8 @@ from edge_agent.server import transport
 from edge_agent.server.fair_turns import Turns
 from edge_agent.server.poller import SharedReader
 from edge_agent.server.receive_queue import Inbox
-from edge_agent.server.transport import Outgoing, Transport, abort
+from edge_agent.server.transport import Outgoing, Transport, abort, with_what_is_at_hand
+from edge_agent.tls import make_ca
 from edge_agent.wire.frames import FrameLane
 from tests.patience import PATIENCE_S
 from tests.server.frames import CONTINUATION, PING, TEXT, frame
@@ -335,3 +338,39 @@ async def test_after_the_end_nothing_is_sent_and_nobody_asked() -> None:
         sending.outgoing.send_soon(bytes(10_000_000))
         assert sending.flushes == 0
         assert not sending.outgoing.is_clogged
+
+
+async def test_all_records_of_tls_that_one_read_brought_are_taken_in_one_turn(
+    tmp_path: Path,
+) -> None:
+    files = make_ca(tmp_path, ["localhost"])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.certificate, files.key)
+    left, right = trio.testing.memory_stream_pair()
+    peer = trio.SSLStream(
+        left, ssl.create_default_context(cafile=files.ca), server_hostname="localhost"
+    )
+    ours = trio.SSLStream(right, context, server_side=True)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(peer.do_handshake)
+        await ours.do_handshake()
+    sent = bytes(range(200)) * 300
+    with trio.fail_after(PATIENCE_S):
+        await peer.send_all(sent)
+        first = bytes(await ours.receive_some(64 * 1024))
+        assert len(first) < len(sent)
+        assert with_what_is_at_hand(ours, first, 64 * 1024) == sent
+        # No more than a record over what is asked for, and nothing is lost of the rest.
+        await peer.send_all(sent)
+        first = bytes(await ours.receive_some(64 * 1024))
+        some = with_what_is_at_hand(ours, first, len(first) + 1)
+        assert len(first) < len(some) < len(sent)
+        assert with_what_is_at_hand(ours, some, 1024 * 1024) == sent
+        # A half of a record is told at the next read, as is what is no TLS.
+        await peer.send_all(b"x")
+        first = bytes(await ours.receive_some(64 * 1024))
+        await left.send_all(b"no TLS at all, and long enough to be known for what it is")
+        assert with_what_is_at_hand(ours, first, 64 * 1024) == b"x"
+        with pytest.raises(trio.BrokenResourceError):
+            await ours.receive_some(64 * 1024)
+    assert with_what_is_at_hand(right, b"plain", 64 * 1024) == b"plain"

@@ -222,6 +222,21 @@ def test_senders_of_the_same_keys_share_a_shape() -> None:
     assert taught(USUAL, cache).shape() is taught(USUAL, cache).shape()
 
 
+def test_one_list_is_enough_for_a_shape_that_others_have_taught_unless_it_was_in_doubt() -> None:
+    cache = ShapeCache(2)
+    taught(USUAL, cache)
+    learner = Learner(cache)
+    learner.look([{"other": 1}] * BULK_FROM)
+    assert learner.shape() is None
+    learner = Learner(cache)
+    learner.look([USUAL] * BULK_FROM)
+    assert learner.shape() is taught(USUAL, cache).shape()
+    for _ in range(MISSES_MAX):
+        learner.miss()
+    learner.look([USUAL] * BULK_FROM)
+    assert learner.shape() is None
+
+
 def test_a_shape_tells_no_times_where_its_keys_have_none() -> None:
     shape = Shape(("t",))
     (records,) = shape.read(['[{"t": 1}, {}]'], is_json=True, is_array=True)

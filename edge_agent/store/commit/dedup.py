@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from msgspec import structs
 
 from edge_agent.errors import StoreDamaged
@@ -24,7 +22,7 @@ def cut_runs(entry: Entry, expected: int) -> tuple[Entry, int]:
         if skip < run.count:
             runs.append(cut_run(run, skip))
         dropped += min(skip, run.count)
-    return replace(entry, runs=tuple(runs)), dropped
+    return structs.replace(entry, runs=tuple(runs)), dropped
 
 
 def cut_block(block: ForeignBlock, expected: int) -> ForeignBlock | None:
