@@ -30,21 +30,26 @@ from typing import Any
 
 import trio
 
-from edge_agent.client import Producer
+from edge_agent.client import Backoff, Producer
 
 CARD, RESULTS = Path("/card"), Path("/dev/vdb")
-RECORDS = 300
-#: Commits, one after the other, over which is measured what each writes.
-COMMITS = 60
+RECORDS = 200
+#: Between two records of those that are sent while an agent is killed.
+PAUSE_S = 0.05
+#: Commits, one after the other, over which is measured what each writes, and before: until the tree
+#: has grown by a level, which some two hundred do, a commit writes half of what it does ever after.
+COMMITS, GROWING = 50, 200
 #: How long one thing may take: an agent starts in a minute.
 PATIENCE_S = 600.0
 CONFIG = """
 [listen]
 handshake_timeout = "60s"
+[limits]
+query_seconds = "300s"
 [store]
 size = "32MiB"
 [log.main]
-commit_interval = "50ms"
+commit_interval = "20ms"
 [[upstream]]
 name = "{other}"
 url = "ws://127.0.0.1:{port}/forward"
@@ -138,7 +143,7 @@ class Agent:
 async def until(condition: Callable[[], bool], what: str) -> None:
     with trio.fail_after(PATIENCE_S):
         while not await trio.to_thread.run_sync(condition):
-            await trio.sleep(0.5)
+            await trio.sleep(3.0)
     say(what)
 
 
@@ -149,11 +154,17 @@ def say(what: str) -> None:
 async def send(agent: Agent, numbers: range, *, stream: str, one_by_one: bool = False) -> None:
     """Records with ``numbers``, until all are acked; one by one, each is a commit of its own."""
     url = f"ws://127.0.0.1:{agent.port}/ingest/{stream}"
-    async with Producer(url, source=f"sensor/{stream}", close_timeout=PATIENCE_S) as producer:
+    async with Producer(
+        url, source=f"sensor/{stream}", backoff=Backoff(maximum=2.0), connect_timeout=60.0,
+        close_timeout=PATIENCE_S, on_error=lambda trouble: say(f"sensor: {trouble}"),
+        on_open=lambda opened: say(f"sensor: {opened}"),
+    ) as producer:  # fmt: skip
         for number in numbers:
             await producer.send({"n": number})
             if one_by_one:
                 await producer.flush()
+            else:
+                await trio.sleep(PAUSE_S)
 
 
 def written() -> int:
@@ -169,8 +180,8 @@ async def exchange() -> dict[str, Any]:
     fresh, moved = Agent("arm64", "amd64", 8765, 8775), Agent("amd64", "arm64", 8775, 8765)
     fresh.start()
     await fresh.ready()
-    # The first commits write what a new file takes.
-    await send(fresh, range(10), stream="measured/n", one_by_one=True)
+    await send(fresh, range(GROWING), stream="measured/n", one_by_one=True)
+    say("the tree has grown")
     device, before = written(), fresh.get("/api/status")["wear"]["since_start"]
     await send(fresh, range(COMMITS), stream="measured/n", one_by_one=True)
     device, status = written() - device, fresh.get("/api/status")
@@ -194,7 +205,9 @@ async def exchange() -> dict[str, Any]:
     def has_all() -> bool:
         for agent in (fresh, moved):
             held[agent.name] = {source: agent.numbers(source) for source in ("arm64", "amd64")}
-        return all(len(found) >= RECORDS for has in held.values() for found in has.values())
+        counts = [len(found) for has in held.values() for found in has.values()]
+        say(f"they have {counts}")
+        return all(count >= RECORDS for count in counts)
 
     await until(has_all, "both have all")
     pages = {
