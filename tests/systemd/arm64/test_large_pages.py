@@ -79,7 +79,7 @@ def test_what_it_says_of_a_commits_bytes_is_what_the_device_got(found: Found) ->
     # What waits in memory is not with the device yet when the agent asks it.
     assert 0.9 * wear["device"] <= wear["card_bytes"] <= wear["device"]
     assert 0.8 * wear["device"] <= wear["written_bytes"] <= 1.05 * wear["device"]
-    # docs/reading-doctor.md says 65 to 70 KB.
+    # docs/reading-doctor.md says 65 KB.
     assert 60_000 <= wear["device"] / wear["commits"] <= 80_000
     assert "the store has pages of 16 KiB" in " ".join(found.result["doctor"].split())
 
