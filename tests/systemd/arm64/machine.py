@@ -14,7 +14,7 @@ from tests.systemd.arm64.installed import FOLDER
 from tests.systemd.arm64.kernel import QEMU
 
 KERNEL = FOLDER.parent / "kernel"
-#: It takes twelve minutes where twenty others want the same two cores.
+#: It takes four minutes, twelve where twenty others want the same two cores.
 DEADLINE_S = 3600
 MIB = 1024 * 1024
 #: What no program needs there; a file system in memory takes it from the agents.
