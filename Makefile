@@ -19,7 +19,8 @@
 #   make deb            packages for Debian 12 and 13, amd64 and arm64, in dist/
 #   make deb-test       the same, and their life in real systems (as root; needs lintian, mmdebstrap)
 #   make sensors        the pages for Node.js and Node-RED, run by the real ones (needs npm; 117 MB)
-#   make arm64          the arm64 package in an emulator (as root; needs qemu-user-static, mmdebstrap)
+#   make arm64          the arm64 package in emulators (as root; needs qemu-user-static, mmdebstrap, and
+#                       qemu-system-arm for a kernel with pages of 16 KiB: left out without)
 #   make docs           docs/configuration.md anew from its declarations; then all pages as a site, build/site
 #   make pictures       docs/pictures anew, of an agent that is started for them (needs chromium)
 #   make audit          whether anything in the locks has a known weakness; a line that is down is no failure
@@ -175,7 +176,8 @@ RELEASE ?= trixie
 ARM64 := build/arm64/$(RELEASE)
 arm64: $(VENV)/test-$(KEY)
 	@rm -rf $(ARM64)/debs
-	@$(BIN) -m tests.systemd.arm64.root $(RELEASE) $(ARM64)/root & root=$$!; \
+	@{ $(BIN) -m tests.systemd.arm64.root $(RELEASE) $(ARM64)/root && \
+	$(BIN) -m tests.systemd.arm64.kernel build/arm64/kernel; } & root=$$!; \
 	$(BIN) -m systemd.deb --release $(RELEASE) --machine arm64 --dist $(ARM64)/debs && wait $$root
 	EDGE_AGENT_ARM64=$(ARM64) $(BIN) -m tests.systemd.arm64.emulated \
 	    $(BIN) -m pytest -q tests/systemd/arm64 $(ARGS)

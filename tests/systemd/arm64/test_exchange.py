@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,8 @@ import trio
 from edge_agent.client import Producer
 from tests.end_to_end.support import AgentProcess, agents, eventually, run_command
 from tests.patience import PATIENCE_S
-from tests.systemd.arm64.root import DEVICES
+from tests.systemd.arm64.installed import ENVIRONMENT, USER, Root, facts, package
 
-FOLDER = Path(os.environ.get("EDGE_AGENT_ARM64", "build/arm64")).absolute()
-USER = "edge-agent"
 #: An agent starts in half a minute there where nothing else runs.
 SLOW_S = 10 * PATIENCE_S
 RECORDS = 2000
@@ -38,24 +35,6 @@ commit_interval = "50ms"
 """
 
 pytestmark = pytest.mark.needs("root", "qemu-aarch64-static")
-
-
-class Root:
-    """A copy of the file system with the package installed in it, as long as the tests run."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def run(self, *command: str) -> str:
-        done = subprocess.run(
-            ["chroot", str(self.folder), *command], env=ENVIRONMENT, check=False,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout
-        return done.stdout
-
-
-ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive"}
 
 
 class EmulatedAgent(AgentProcess):
@@ -87,30 +66,6 @@ class EmulatedAgent(AgentProcess):
         assert self.process is not None and self.process.poll() is None, self.output()
         await self._get("/healthz", {}, any_status=True)
         return True
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Root]:
-    made = Root(tmp_path_factory.mktemp("arm64") / "root")
-    assert not [path for path in (FOLDER / "root/dev").iterdir() if not path.is_file()]
-    shutil.copytree(FOLDER / "root", made.folder, symlinks=True)
-    mounts = ["proc", *(f"dev/{name}" for name in DEVICES)]
-    for name in mounts:
-        subprocess.run(["mount", "--rbind", f"/{name}", str(made.folder / name)], check=True)
-    try:
-        shutil.copy(package(), made.folder / "tmp/edge-agent.deb")
-        # Its needs are unpacked, but nothing was set up, so dpkg knows of none.
-        made.run("dpkg", "--force-depends", "--install", "/tmp/edge-agent.deb")
-        yield made
-    finally:
-        for name in mounts:
-            # Not one by one: what came along with /proc is held together by the namespace.
-            subprocess.run(["umount", "--lazy", str(made.folder / name)], check=True)
-
-
-def package() -> Path:
-    [found] = (FOLDER / "debs").glob("*_arm64.deb")
-    return found
 
 
 @dataclass(frozen=True)
@@ -203,11 +158,6 @@ async def test_a_store_is_read_whole_on_both_machines(
     here = await run_command("check", "--deep", "--data", str(store))
     assert here.returncode == 0, here.stdout + here.stderr
     assert facts(there) == facts(here.stdout) != []
-
-
-def facts(said: str) -> list[str]:
-    """What `check` says of a store, without where that is."""
-    return [line for line in said.splitlines() if "/" not in line]
 
 
 def upstream(name: str, agent: AgentProcess) -> str:
