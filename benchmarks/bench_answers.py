@@ -16,7 +16,7 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
@@ -45,9 +45,9 @@ new MutationObserver((_, watching) => {
 _HOUR_S, _DAY_S = 3600, 86_400
 
 
-def questions(stream: str, end_s: int, day_s: int) -> dict[str, tuple[dict[str, object], int]]:
-    """By name: the parameters, and how many rows the answer has."""
-    one = {"stream": stream, "to": end_s}
+def questions(end_s: int, day_s: int) -> dict[str, tuple[dict[str, object], int]]:
+    """By name: the parameters without a stream, and how many rows the answer has."""
+    one: dict[str, object] = {"to": end_s}
     return {
         "raw": (one | {"from": end_s - _HOUR_S, "fields": "t,h,p,v"}, _HOUR_S),
         "means": (one | {"from": end_s - day_s, "fields": "t", "step": "1m"}, -(-day_s // 60)),
@@ -56,7 +56,12 @@ def questions(stream: str, end_s: int, day_s: int) -> dict[str, tuple[dict[str, 
 
 
 def run(
-    folder: Path, asked: Mapping[str, tuple[dict[str, object], int]], *, load_s: float, rounds: int
+    folder: Path,
+    asked: Mapping[str, tuple[dict[str, object], int]],
+    streams: Sequence[str],
+    *,
+    load_s: float,
+    rounds: int,
 ) -> dict[str, float]:
     """Median seconds of each question to an agent on ``folder / "data"``, megabytes, and acks' p99
     in ms without questions (``alone_ms``) and with them (``beside_ms``).
@@ -67,9 +72,11 @@ def run(
         found = {"idle_mb": agent.memory_mb()}
         connection = http.client.HTTPConnection("127.0.0.1", agent.http_port, timeout=60)
         for name, (parameters, rows) in asked.items():
-            path = "/api/query?" + urlencode(parameters)
             samples = []
             for number in range(REPEATS + 1):
+                # Of another stream each time: what was asked before may be kept.
+                stream = {"stream": streams[number % len(streams)]}
+                path = "/api/query?" + urlencode(stream | parameters)
                 began = time.perf_counter()
                 connection.request("GET", path)
                 body = connection.getresponse().read()
@@ -80,8 +87,9 @@ def run(
             found[name] = statistics.median(samples[1:])
         connection.close()
         found["worker_mb"] = _memory_mb(_worker_of(agent.process.pid))
-        found["chart_ms"] = _first_chart(agent, asked["means"][0])
-        found |= _acks(agent, "/api/query?" + urlencode(asked["means"][0]), load_s, rounds)
+        means = {"stream": streams[0]} | asked["means"][0]
+        found["chart_ms"] = _first_chart(agent, means)
+        found |= _acks(agent, "/api/query?" + urlencode(means), load_s, rounds)
         return found
     finally:
         agent.stop()

@@ -29,6 +29,7 @@ from edge_agent.cli.process import GC_THRESHOLDS
 from edge_agent.history import FOLDER, times_of
 from edge_agent.history.answers import HistoryReader
 from edge_agent.history.answers.figures import Wanted, figures
+from edge_agent.history.answers.kept import KeptCells
 from edge_agent.history.format.columns import numbers_of
 from edge_agent.history.keys import HOUR_NS, MINUTE_NS
 
@@ -107,6 +108,7 @@ class Questions:
     def _view(self) -> Any:
         view = self._reader.view({}, self._file.header.flushes, lambda: None)
         assert view is not None
+        view.kept = KeptCells()  # as if nobody had asked before
         return _Closing(view)
 
 
@@ -146,7 +148,8 @@ def run(
     day_s = min(28 * 3600, length_s)
     found = bench_answers.run(
         folder / "agent",
-        bench_answers.questions(stream_name(7), end_s, day_s),
+        bench_answers.questions(end_s, day_s),
+        [stream_name(number) for number in range(STREAMS)],
         load_s=load_s,
         rounds=rounds,
     )

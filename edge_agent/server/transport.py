@@ -63,9 +63,8 @@ def with_what_is_at_hand(stream: trio.abc.Stream, data: bytes, most: int) -> byt
     if ssl_object is None or not data:
         return data
     pieces, size = [data], len(data)
-    with contextlib.suppress(
-        ssl.SSLError
-    ):  # Nothing more is there; or it is told at the next read.
+    # Nothing more is there; or the next read tells what is wrong.
+    with contextlib.suppress(ssl.SSLError):
         while size < most and (more := ssl_object.read(most)):
             pieces.append(more)
             size += len(more)

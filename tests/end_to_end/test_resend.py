@@ -19,7 +19,7 @@ from msgspec import structs
 from benchmarks.upstreams.backlog import dated_backlog
 from edge_agent.clock import SystemClock
 from edge_agent.config import Config, LogConfig, Share, Size, StoreConfig
-from edge_agent.digest import HistoryFile, HistoryWriter, Keep
+from edge_agent.digest import HistoryFile, HistoryOwner, HistoryWriter, Keep
 from edge_agent.record import Run
 from edge_agent.store import Engine, Entry
 from edge_agent.wiring import store_settings
@@ -65,8 +65,8 @@ def digested_backlog(data: Path, records: int) -> None:
         body = b"".join(map(msgpack.packb, rows))
         stream = f"bench/{start // 100 % 2}"
         engine.commit([Entry((Run(stream, "s", 0, now_ns, True, 100, body, now_ns, now_ns),))])
-    whose = (engine.identity.store_id, engine.identity.epoch)
-    history, _ = HistoryFile.open(data, 16 << 20, *whose)
+    owner = HistoryOwner(engine.identity.store_id, engine.identity.epoch)
+    history, _ = HistoryFile.open(data, 16 << 20, owner)
     writer = HistoryWriter(history, _YEARS)
     while items := engine.read("main", writer.digested.get("main", 0), 1 << 20):
         for _ in writer.take(items, now_ns):
