@@ -32,6 +32,7 @@ _EXCEPTIONS: Final = {
     10: "the gateway has no way to it",
     11: "the device behind the gateway does not answer",
 }
+_CLOSED: Final = "the device has closed the connection"
 _FUNCTIONS: Final = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
 #: Letter of `struct`, and registers.
 _TYPES: Final = {
@@ -190,7 +191,11 @@ class ModbusReader:
         except trio.TooSlowError:
             await self.aclose()
             raise OSError(f"no answer within {device.timeout:g} s") from None
-        except (OSError, trio.BrokenResourceError) as error:
+        except trio.BrokenResourceError as error:
+            # Which of the two happens, end or reset, depends on what was under way.
+            await self.aclose()
+            raise OSError(_CLOSED) from error
+        except OSError as error:
             await self.aclose()
             raise OSError(f"{error}" or "the connection broke") from error
         except BaseException:
@@ -233,6 +238,6 @@ async def _exactly(stream: trio.SocketStream, size: int) -> bytes:
     while len(found) < size:
         piece = await stream.receive_some(size - len(found))
         if not piece:
-            raise OSError("the device has closed the connection")
+            raise OSError(_CLOSED)
         found += piece
     return found

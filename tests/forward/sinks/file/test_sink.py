@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import sys
 import threading
 from pathlib import Path
@@ -13,6 +14,7 @@ import trio
 
 from edge_agent.config import Duration, FileTable, Size
 from edge_agent.errors import ConfigError, SinkRefused, SinkUnavailable
+from edge_agent.extras import library_needed
 from edge_agent.forward import Forwarder, make_sink
 from edge_agent.forward.sink import Batch, LaneResume, SinkParts
 from edge_agent.forward.sinks.file import sink as sink_module
@@ -123,7 +125,7 @@ async def test_a_missing_library_is_an_error_of_the_configuration(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     async with running_station(tmp_path / "a") as station:
         parts = parts_of(station, tmp_path, format="parquet")
-        with pytest.raises(ConfigError, match=r'pip install "trio-edge-agent\[arrow\]"'):
+        with pytest.raises(ConfigError, match=re.escape(library_needed("arrow"))):
             make(parts)
 
 
