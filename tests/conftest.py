@@ -19,8 +19,12 @@ from tests.patience import TEST_S, limited
 
 # `make test` tries the same examples every time, so that a red run is the fault of the change under
 # test. `make explore` draws new ones; what it finds becomes a test with its own name.
-hypothesis.settings.register_profile("suite", derandomize=True, deadline=None)
-hypothesis.settings.register_profile("explore", derandomize=False, deadline=None, print_blob=True)
+# How long an example takes to draw or to run says something of the machine alone.
+UNTIMED = hypothesis.settings(
+    deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.register_profile("suite", UNTIMED, derandomize=True)
+hypothesis.settings.register_profile("explore", UNTIMED, derandomize=False, print_blob=True)
 hypothesis.settings.load_profile("suite")
 
 #: Set by .ci/run, which installs everything: a missing tool is a failure there, not a skip.
@@ -59,10 +63,7 @@ def present(tool: str) -> bool:
     return SPECIAL[tool]() if tool in SPECIAL else shutil.which(tool) is not None
 
 
-@hypothesis.settings(
-    max_examples=1, deadline=None, database=None,
-    suppress_health_check=[hypothesis.HealthCheck.too_slow],
-)  # fmt: skip
+@hypothesis.settings(UNTIMED, max_examples=1, database=None)
 @hypothesis.given(strategies.text())
 def _draw_a_text(_: str) -> None:
     """Hypothesis has all of Unicode in its hands afterwards."""
