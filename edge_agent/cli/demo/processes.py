@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -19,6 +20,9 @@ from edge_agent.cli.common import Failure
 _START_TIMEOUT = 20.0
 _STOP_TIMEOUT = 15.0
 _PR_SET_PDEATHSIG = 1
+#: Below those that the kernel gives to whoever connects: one of these may be some client's by the
+#: time that the agent asks for it.
+_PORTS = range(15_000, 32_000)
 
 
 class DemoProcess:
@@ -104,12 +108,15 @@ class DemoProcess:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on."""
+    """Ports of loopback that nobody has."""
+    found: list[int] = []
     with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+        while len(found) < count:
+            probe = held.enter_context(socket.socket())
+            with suppress(OSError):
+                probe.bind(("127.0.0.1", random.choice(_PORTS)))
+                found.append(probe.getsockname()[1])
+    return found
 
 
 async def _answers(port: int) -> bool:
