@@ -192,18 +192,7 @@ def slices_of(view: RunView) -> Iterator[RunView]:
         if part is view.records:
             yield view
             return
-        count = array_count(part)
-        yield RunView(
-            view.stream,
-            view.source,
-            view.source_seq + first if view.source_seq else 0,
-            view.arrival_ns,
-            view.synced,
-            view.offset + first,
-            view.index + first,
-            count,
-            msgspec.Raw(part),
-        )
+        yield _view_from(view, first, array_count(part), msgspec.Raw(part))
 
 
 def cut_payload(payload_raw: bytes, from_offset: int) -> tuple[int, bytes]:
@@ -231,6 +220,11 @@ def last_of(view: RunView) -> RunView:
     skipped = view.count - 1
     if not skipped:
         return view
+    return _view_from(view, skipped, 1, msgspec.Raw(array_header(1) + last_map(view.records)))
+
+
+def _view_from(view: RunView, skipped: int, count: int, records: msgspec.Raw) -> RunView:
+    """The run of these ``records``, which are ``count`` of it behind as many as are ``skipped``."""
     return RunView(
         view.stream,
         view.source,
@@ -239,8 +233,8 @@ def last_of(view: RunView) -> RunView:
         view.synced,
         view.offset + skipped,
         view.index + skipped,
-        1,
-        msgspec.Raw(array_header(1) + last_map(view.records)),
+        count,
+        records,
     )
 
 
