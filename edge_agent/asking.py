@@ -85,7 +85,7 @@ class Asker:
     def __init__(self, digester: Digester, *, seconds: float, metrics: Metrics) -> None:
         #: Whose history it is.
         self.digester = digester
-        self._digester, self._seconds, self._metrics = digester, seconds, metrics
+        self._seconds, self._metrics = seconds, metrics
         self._turn = trio.Lock()
         self._worker: _Worker | None = None
         self._ended: list[_Worker] = []
@@ -172,12 +172,16 @@ class Asker:
         raise StoreFailed("history: the process that answers is stuck; it is started anew")
 
     async def _ask(self, question: Question, form: str, may_read: Readable) -> HistoryAnswer:
-        lag = await self._digester.catch_up()
+        lag = await self.digester.catch_up()
+        from_ns, to_ns = question.span_ns
+
+        async def names(history: HistoryWriter) -> list[str]:
+            known = (history.file.numbers, history.tail.streams)
+            return await _names(question.pattern, known, may_read)
 
         async def put() -> Ask:
-            seen = await self._seen(question, may_read)
-            self._number += 1
-            secrets = self._digester.seals.secrets
+            seen = await self._seen(names, from_ns - question.back_ns, to_ns)
+            secrets = self.digester.seals.secrets
             return Ask(self._number, question, form, *seen, self._seconds, lag, secrets)
 
         return await self._put(put)
@@ -185,6 +189,7 @@ class Asker:
     async def _put(self, see: Callable[[], Awaitable[Ask]]) -> HistoryAnswer:
         """The answer to what is asked with history as it is now."""
         for _ in range(_ATTEMPTS):
+            self._number += 1
             answer = await self._answered(await see())
             if answer is not None:
                 return answer
@@ -192,44 +197,32 @@ class Asker:
         raise ProtocolError("busy", "history is being written; try again")
 
     async def _recalling(self, wanted: Recall) -> Ask:
-        while True:
-            history = self._opened()
-            flushes, seen = history.flushes, history.tail
-            tail: Tail = {}
-            if wanted.upto > history.file.header.positions.get(wanted.log, 0):
-                matches = compile_patterns(wanted.patterns)
-                names = [name for name in seen.streams if matches(name)]
-                tail = await _tail_of(history, names, wanted.from_ns, wanted.to_ns)
-            if self._is_as(history, seen, flushes):
-                self._number += 1
-                secrets = self._digester.seals.secrets
-                facts = (flushes, _RECALL_S, 0, secrets)
-                return Ask(self._number, None, "", [], tail, *facts, wanted)
+        matches = compile_patterns(wanted.patterns)
+
+        async def names(history: HistoryWriter) -> list[str]:
+            if wanted.upto <= history.file.header.positions.get(wanted.log, 0):
+                return []  # The file has all of it.
+            return [name for name in history.tail.streams if matches(name)]
+
+        _, tail, flushes = await self._seen(names, wanted.from_ns, wanted.to_ns)
+        secrets = self.digester.seals.secrets
+        return Ask(self._number, None, "", [], tail, flushes, _RECALL_S, 0, secrets, wanted)
 
     async def _seen(
-        self, question: Question, may_read: Readable
+        self, names_in: Callable[[HistoryWriter], Awaitable[list[str]]], from_ns: int, to_ns: int
     ) -> tuple[list[tuple[str, int]], Tail, int]:
         """Streams that are asked about, what of them is in memory, and as of which flush."""
         while True:
-            history = self._opened()
+            history = self.digester.history
+            if history is None:
+                raise StoreFailed(self.digester.trouble or "history is not open")
             flushes, seen = history.flushes, history.tail
-            numbers, streams = history.file.numbers, history.tail.streams
-            names = await _names(question.pattern, (numbers, streams), may_read)
-            from_ns, to_ns = question.span_ns
-            tail = await _tail_of(history, names, from_ns - question.back_ns, to_ns)
-            if self._is_as(history, seen, flushes):
+            names = await names_in(history)
+            tail = await _tail_of(history, names, from_ns, to_ns)
+            same = self.digester.history is history and history.tail is seen
+            if same and history.flushes == flushes:
+                numbers = history.file.numbers
                 return [(name, numbers.get(name, 0)) for name in names], tail, flushes
-
-    def _opened(self) -> HistoryWriter:
-        history = self._digester.history
-        if history is None:
-            raise StoreFailed(self._digester.trouble or "history is not open")
-        return history
-
-    def _is_as(self, history: HistoryWriter, seen: object, flushes: int) -> bool:
-        """Whether history is the one that it was while its tail was looked at."""
-        same = self._digester.history is history and history.tail is seen
-        return same and history.flushes == flushes
 
     async def _answered(self, ask: Ask) -> HistoryAnswer | None:
         """The process's answer; the process is ended where something goes wrong with it."""
@@ -251,7 +244,7 @@ class Asker:
         if self._worker is not None and self._worker.has_ended:
             self._end()
         if self._worker is None:
-            self._worker = await _Worker.start(self._digester)
+            self._worker = await _Worker.start(self.digester)
             self._news.set()
         return self._worker
 
@@ -267,8 +260,8 @@ class Asker:
         while self._ended:
             await self._ended[0].gone()
             del self._ended[0]
-            if self._digester.history is not None:
-                self._digester.history.file.forget_readers()
+            if self.digester.history is not None:
+                self.digester.history.file.forget_readers()
 
 
 async def _tail_of(history: HistoryWriter, names: Sequence[str], from_ns: int, to_ns: int) -> Tail:
