@@ -93,10 +93,8 @@ def _quick(
             kept.put_all(block.first, some)
             done += len(some)
             if len(kept.numbers) >= _LOOSE_NUMBERS or kept.more > LOOSE_ROWS:
-                yield from _added(tail, done, weight)
+                yield from _settled(tail, kept, done, weight)
                 done = 0
-                tail.settle(kept)
-                yield 0
         if done >= _PAUSE_RECORDS:
             yield from _added(tail, done, weight)
             done = 0
@@ -137,10 +135,8 @@ def _one_by_one(
         if len(kept.numbers) >= _LOOSE_NUMBERS or kept.more > LOOSE_ROWS or (
             len(kept.body) > BODY_BYTES_MAX
         ):  # fmt: skip
-            yield from _added(tail, done, weight)
+            yield from _settled(tail, kept, done, weight)
             done = 0
-            tail.settle(kept)
-            yield 0
         elif done >= _PAUSE_RECORDS:
             yield from _added(tail, done, weight)
             done = 0
@@ -156,6 +152,12 @@ def _long(run: PendingRun, first: int, kept: StreamTail, tail: Tail, weight: int
         kept.more += count - 1
         tail.settle(kept)
         yield 0
+
+
+def _settled(tail: Tail, kept: StreamTail, count: int, weight: int) -> Iterator[int]:
+    yield from _added(tail, count, weight)
+    tail.settle(kept)
+    yield 0
 
 
 def _added(tail: Tail, count: int, weight: int) -> Iterator[int]:
