@@ -6,7 +6,7 @@ times as quick as one record after the other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from itertools import repeat
@@ -26,7 +26,7 @@ from edge_agent.history.format.columns import (
 from edge_agent.history.format.packing import taken, unpack
 from edge_agent.history.format.rows import Way
 from edge_agent.history.format.segment import HistorySegment, Path, Table
-from edge_agent.history.keys import HOUR_NS, MINUTE_NS
+from edge_agent.history.keys import HOUR_NS
 from edge_agent.record import NANOSECONDS, Record
 from edge_agent.render import encode_json, to_dict
 
@@ -35,9 +35,8 @@ Order = tuple[int, str, str, int]
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - the zone is written by hand, which is quicker
 _TWO = tuple(f"{number:02}" for number in range(60))
-_TWO_BYTES = tuple(text.encode() for text in _TWO)
-#: So many texts of seconds, and of parts of one, are kept; and of minutes.
-_KEPT, _MINUTES_KEPT = 4096, 64
+#: So many texts of seconds, and of parts of one, are kept.
+_KEPT = 4096
 #: What a record shows in front, in this order; everything else stands behind its fields.
 _FRONT = ("seq", "stream", "time", "source", "fields")
 
@@ -55,38 +54,23 @@ def _until_hour(hour: int) -> str:
     return (_EPOCH + timedelta(0, hour * 3600)).isoformat()[: len("1970-01-01T00:")]
 
 
-class _Minutes(dict[int, bytes]):
-    """By minute since 1970: a moment's text until its seconds."""
+class _Kept(dict[int, bytes]):
+    """Texts by number, each made once; when there are ``most`` it begins anew."""
 
-    def __missing__(self, minute: int) -> bytes:
-        if len(self) >= _MINUTES_KEPT:
+    def __init__(self, make: Callable[[int], str], most: int) -> None:
+        self._make, self._most = make, most
+
+    def __missing__(self, number: int) -> bytes:
+        if len(self) >= self._most:
             self.clear()
-        text = self[minute] = moment(minute * MINUTE_NS)[: -len("00Z")].encode()
+        text = self[number] = self._make(number).encode()
         return text
 
 
-class _Seconds(dict[int, bytes]):
-    """By second since 1970: a moment's text until what is smaller."""
-
-    def __missing__(self, second: int) -> bytes:
-        if len(self) >= _KEPT:
-            self.clear()
-        minute, rest = divmod(second, 60)
-        text = self[second] = _minutes[minute] + _TWO_BYTES[rest]
-        return text
-
-
-class _Ends(dict[int, bytes]):
-    """By nanoseconds of a second: a moment's text behind its seconds."""
-
-    def __missing__(self, nanos: int) -> bytes:
-        if len(self) >= _KEPT:
-            self.clear()
-        text = self[nanos] = (f".{nanos:09}".rstrip("0") + "Z" if nanos else "Z").encode()
-        return text
-
-
-_minutes, _seconds, _ends = _Minutes(), _Seconds(), _Ends()
+#: By second since 1970: a moment's text until what is smaller.
+_seconds = _Kept(lambda second: moment(second * NANOSECONDS)[:-1], _KEPT)
+#: By nanoseconds of a second: a moment's text behind its seconds.
+_ends = _Kept(lambda nanos: moment(nanos)[len("1970-01-01T00:00:00") :], _KEPT)
 
 
 def _moments(times: Sequence[int]) -> list[Texts]:
