@@ -119,7 +119,8 @@ class Asker:
             ProtocolError: ``bad_query``, ``too_long``, ``busy``; the text says what to do.
             StoreFailed: history cannot be read.
         """
-        await self._take_turn()
+        if not await had_in_time(self._turn, PATIENCE_S):
+            raise ProtocolError("busy", "other questions are being answered; try again later")
         try:
             with trio.move_on_after(self._seconds + _GRACE_S) as patience:
                 answer = await self._ask(question, form, may_read)
@@ -143,17 +144,6 @@ class Asker:
         async with self._turn:
             self._asked_at = trio.current_time()
             await self._running()
-
-    async def _take_turn(self) -> None:
-        try:
-            self._turn.acquire_nowait()
-        except trio.WouldBlock:
-            with trio.move_on_after(PATIENCE_S) as patience:
-                await self._turn.acquire()
-            if patience.cancelled_caught:
-                raise ProtocolError(
-                    "busy", "other questions are being answered; try again later"
-                ) from None
 
     async def recall(self, wanted: Recall) -> HistoryAnswer:
         """One step of finding records of a log: blocks of them, or how many there are. Where
@@ -262,6 +252,17 @@ class Asker:
             del self._ended[0]
             if self.digester.history is not None:
                 self.digester.history.file.forget_readers()
+
+
+async def had_in_time(place: trio.Lock | trio.Semaphore, within_s: float) -> bool:
+    """Whether it was acquired; without a turn of the scheduler where it was free."""
+    try:
+        place.acquire_nowait()
+    except trio.WouldBlock:
+        with trio.move_on_after(within_s) as patience:
+            await place.acquire()
+        return not patience.cancelled_caught
+    return True
 
 
 async def _tail_of(history: HistoryWriter, names: Sequence[str], from_ns: int, to_ns: int) -> Tail:

@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from edge_agent import render
 from edge_agent.access import Readable
+from edge_agent.asking import had_in_time
 from edge_agent.errors import ProtocolError, StoreError
 from edge_agent.ops.http_connection import Receive, Scope, Send
 from edge_agent.ops.parameters import refuse_unknown
@@ -48,14 +49,8 @@ class Places:
 
     async def take(self) -> None:
         """Wait for a place, not for long. Raises ProtocolError (``busy``)."""
-        try:
-            self._free.acquire_nowait()
-        except trio.WouldBlock:
-            with trio.move_on_after(_PATIENCE_S) as patience:
-                await self._free.acquire()
-            if patience.cancelled_caught:
-                text = "other queries are being answered; try again later"
-                raise ProtocolError("busy", text) from None
+        if not await had_in_time(self._free, _PATIENCE_S):
+            raise ProtocolError("busy", "other queries are being answered; try again later")
 
     def give_back(self) -> None:
         """An answer has been sent, or nobody waits for it any more."""
