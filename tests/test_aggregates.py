@@ -22,7 +22,7 @@ def summary_of(values: list[tuple[float, int]]) -> Summary:
     return summary
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(NUMBERS, st.integers(0, 5)), min_size=1, max_size=50))
 def test_figures_are_those_of_a_naive_computation(values: list[tuple[float, int]]) -> None:
     figures = summary_of(values).figures()
@@ -65,7 +65,7 @@ def test_what_is_a_number() -> None:
     assert not any(is_number(value) for value in odd)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.tuples(NUMBERS, st.integers(0, 5)), max_size=30),
     st.lists(st.tuples(NUMBERS, st.integers(0, 5)), max_size=30),

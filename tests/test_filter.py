@@ -82,7 +82,7 @@ def test_mistakes_are_told_with_their_place(text: str, says: str) -> None:
     assert caught.value.code == "bad_query"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text(alphabet="tn.()<>=!&|\"'`$ andort019-", max_size=40))
 def test_any_text_is_either_a_filter_or_a_bad_query(text: str) -> None:
     with suppress(ProtocolError):

@@ -86,7 +86,7 @@ def test_a_long_value_is_shortened_in_the_message() -> None:
     assert len(caught.value.message) < 150
 
 
-@hypothesis_settings(deadline=None, max_examples=100)
+@hypothesis_settings(max_examples=100)
 @given(
     st.none()
     | st.booleans()
@@ -107,7 +107,7 @@ def test_any_value_gives_a_time_that_fits_or_one_clear_error(value: object) -> N
     assert quality in ("sensor", "arrival", "relative", "unset", "bad_time")
 
 
-@hypothesis_settings(deadline=None, max_examples=200)
+@hypothesis_settings(max_examples=200)
 @given(st.integers(UNSET_CLOCK_BEFORE_NS // 1000, TIME_NS_MAX // 1000))
 def test_microseconds_survive_text_and_back(micros: int) -> None:
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)

@@ -101,7 +101,7 @@ def _obvious(pattern: list[str], name: list[str]) -> bool:
 _part = st.sampled_from(["a", "b", "ab"])
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     pattern=st.lists(_part | st.sampled_from(["*", "**"]), min_size=1, max_size=5),
     name=st.lists(_part, min_size=1, max_size=5),

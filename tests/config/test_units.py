@@ -68,14 +68,14 @@ def test_absurd_quantities_are_refused() -> None:
         parse_share("101%")
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.integers(0, 300_000_000_000_000))
 def test_a_duration_reads_back_as_printed(micros: int) -> None:
     seconds = micros / 1_000_000
     assert parse_duration(format_duration(seconds)) == seconds
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.integers(0, 2**52))
 def test_a_size_reads_back_as_printed(size: int) -> None:
     assert parse_size(format_size(size)) == size

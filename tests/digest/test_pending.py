@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge_agent.digest.block import digest
@@ -29,7 +29,6 @@ groups = st.lists(keys, unique=True).flatmap(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(groups, min_size=1, max_size=6))
 @example([[[ALIKE]], [[ALIKE]], [[ALIKE, ALIKE], [ALIKE]], [[{"t": 1}]], [[ALIKE]]])
 @example([[[{"time": None}]], [[{"time": None}]], [[{}]], [[{}]]])

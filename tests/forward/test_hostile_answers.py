@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import trio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.errors import SinkRefused, SinkUnavailable
@@ -135,7 +135,6 @@ STATUSES = [
 statuses = st.sampled_from(STATUSES)
 
 
-@settings(deadline=None)
 @given(dates)
 def test_no_retry_after_is_more_than_a_wait(text: str) -> None:
     wait = retry_after_s(text, NOW_NS)
@@ -219,7 +218,6 @@ def test_whatever_an_http_server_answers_stays_in_its_sink(
 ) -> None:
     identity, batch = stored
 
-    @settings(deadline=None)
     @given(st.lists(answers(), min_size=2, max_size=2), st.integers(1, 40))
     def each(script: list[bytes], pieces: int) -> None:
         async def run() -> None:
@@ -242,7 +240,6 @@ def test_whatever_answers_an_upgrade_stays_in_its_sink(
 ) -> None:
     identity, _ = stored
 
-    @settings(deadline=None)
     @given(st.lists(answers(), min_size=2, max_size=2), st.integers(1, 40))
     def each(script: list[bytes], pieces: int) -> None:
         async def run() -> None:

@@ -34,7 +34,7 @@ def extents(draw: st.DrawFn) -> list[Extent]:
     return found
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(extents(), st.integers(1, 200), st.integers(1, 5000))
 def test_ranges_cover_what_was_given_in_order_without_a_hole(
     given_extents: list[Extent], records_max: int, bytes_max: int

@@ -109,7 +109,7 @@ def test_a_fall_is_told_as_a_rise_is() -> None:
     assert run(states, *pairs) == [("a", "on", 600, 600, 11.0), ("a", "off", 700, 600, 7.0)]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.integers(1, 30), st.integers(-20, 20)), max_size=60))
 def test_rises_are_those_of_a_naive_computation(steps: list[tuple[int, int]]) -> None:
     at, pairs = 0, []

@@ -15,7 +15,7 @@ def pane(*values: float) -> Fields:
     return {"v": summary}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.integers(1, 7),
     st.lists(st.tuples(st.integers(0, 30), st.integers(0, 3)), max_size=40),

@@ -198,7 +198,7 @@ EVENTS = st.lists(
 
 
 @pytest.mark.parametrize("panes", [1, 2, 5], ids="{} panes".format)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(EVENTS, st.lists(st.integers(0, 80), max_size=4))
 def test_windows_are_those_of_a_naive_computation_however_often_they_are_taken_up_again(
     panes: int, events: list[Event], restarts: list[int]

@@ -92,7 +92,7 @@ async def test_orders_that_are_nonsense_are_answered_with_400s(tmp_path: Path, p
             assert 400 <= status < 500, (body[:100], status)
 
 
-@settings(deadline=None, max_examples=5, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5, suppress_health_check=list(HealthCheck))
 @given(
     asked=st.lists(
         st.tuples(

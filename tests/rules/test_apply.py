@@ -218,7 +218,7 @@ EVERYTHING = [
 ]  # fmt: skip
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(RECORDS, st.integers(1, 7))
 def test_every_number_is_used_up_once_and_what_is_stored_can_be_read(
     records: list[dict[str, Any]], number: int

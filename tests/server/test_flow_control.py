@@ -82,7 +82,7 @@ def test_closing_one_of_two_sessions_with_equal_windows_leaves_the_other() -> No
     assert windows.granted_bytes == 0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     total=st.integers(200, 10**8),
     most=st.integers(1, 10**7),

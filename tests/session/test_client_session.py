@@ -158,7 +158,7 @@ def test_what_a_later_version_says_is_handed_on_and_changes_nothing() -> None:
     assert session.state is ClientState.OPEN
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.sampled_from(["json", "msgpack"]),
     st.lists(st.tuples(st.integers(0, 4), st.integers(0, 100), st.booleans()), max_size=12),

@@ -105,7 +105,7 @@ class Board:
         self.engine = self.opened()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(events, min_size=3, max_size=40))
 def test_whatever_a_clock_did_is_put_right_when_the_truth_is_known(
     history: list[tuple[str, int]],

@@ -179,7 +179,7 @@ def test_when_the_load_has_gone_acks_are_soon_quick_again() -> None:
     assert quick - DAY_S / 2 <= 2.5 * 3600
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 10_000), st.floats(0.05, 2.0), st.floats(0.02, 5.0), st.floats(0, 3000))
 def test_whatever_a_commit_costs_by_chance_the_second_day_keeps_the_budget_where_it_can_be_kept(
     seed: int, budget_gb: float, interval_s: float, of_data: float

@@ -96,7 +96,7 @@ blocks = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(blocks)
 def test_any_block_comes_back(block: ForeignBlock) -> None:
     assert decode_segments(encode_segments([Segment.of(block)])) == [Segment.of(block)]

@@ -113,7 +113,7 @@ sequences = st.lists(
 ends = st.sampled_from([[], [Sent(CLOSE, b"\x03\xe8", True), Sent(TEXT, b"late", True)]])
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     sequences,
     ends,

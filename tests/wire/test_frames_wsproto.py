@@ -230,19 +230,19 @@ def check(stream: bytes, sizes: list[int]) -> str:
     return str(end)
 
 
-@settings(deadline=None, max_examples=250)
+@settings(max_examples=250)
 @given(streams(), cuts)
 def test_nobody_can_tell_that_the_lane_is_there(stream: bytes, sizes: list[int]) -> None:
     event(f"end: {check(stream, sizes)}")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(sound, max_size=10).map(b"".join), cuts)
 def test_nor_where_nothing_is_wrong(stream: bytes, sizes: list[int]) -> None:
     assert check(stream, sizes) == "open"
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     st.lists(
         st.one_of(

@@ -449,7 +449,7 @@ def told(call: Any, *args: Any) -> Any:
         return error.code
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.lists(records, max_size=6), st.booleans())
 def test_in_bulk_and_one_by_one_give_the_same(sent: list[Any], is_json: bool) -> None:
     encode: Any = json.dumps if is_json else pack
@@ -460,7 +460,7 @@ def test_in_bulk_and_one_by_one_give_the_same(sent: list[Any], is_json: bool) ->
     assert (listed.runs, listed.rejects) == (bulk.runs, bulk.rejects)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.lists(values, max_size=5), st.booleans())
 def test_every_element_comes_out_as_it_was_sent_or_with_a_reason(
     sent: list[Any], is_json: bool
@@ -477,7 +477,7 @@ def test_every_element_comes_out_as_it_was_sent_or_with_a_reason(
         assert fields == (value if isinstance(value, dict) else {"value": value})
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(st.binary(max_size=12) | st.text(max_size=12) | values.map(pack), max_size=4))
 def test_nothing_that_can_be_sent_raises_anything_but_a_protocol_error(
     batch: list[str | bytes],
@@ -492,7 +492,7 @@ def test_nothing_that_can_be_sent_raises_anything_but_a_protocol_error(
         assert one_by_one[received.messages] == received.failure.code
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(values | st.binary(max_size=6).map(lambda drawn: {"t": drawn}), st.integers(0, 2))
 def test_a_list_of_one_is_read_as_its_message_by_itself(sent: Any, number: int) -> None:
     messages: list[str | bytes] = [pack(sent)]
@@ -569,7 +569,7 @@ def test_of_an_hour_that_occurs_twice_the_arrival_says_which_is_meant(
     assert "occurs twice" in reject.message
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     st.lists(
         st.binary(max_size=12)
@@ -600,7 +600,7 @@ def test_reading_goes_on_behind_what_cannot_be_read_and_rejects_stand_apart() ->
     assert seen == [(1, 0, b"\xc1"), (2, 0, b""), (1, 1, b""), (1, 0, b"")]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     st.lists(
         st.dictionaries(

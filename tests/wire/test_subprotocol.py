@@ -52,7 +52,7 @@ def test_a_token_is_never_chosen_and_never_shown() -> None:
     assert "s3cret" not in repr(choice)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.text(min_size=1, max_size=100))
 def test_any_token_survives_its_way_through_a_header(token: str) -> None:
     coded = encode_token(token)
@@ -154,7 +154,7 @@ def test_a_token_in_a_url_is_refused_and_not_repeated(key: str) -> None:
     assert "s3cret" not in caught.value.message
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.text(max_size=40))
 def test_no_target_raises_anything_else(text: str) -> None:
     for target in (text, "/ingest/" + text, "/subscribe/a?" + text):

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge_agent.errors import StoreDamaged
@@ -103,7 +103,6 @@ def stored(cells: Cells, records: Cells, unit_ns: int) -> Cells:
     return found
 
 
-@settings(deadline=None)
 @given(exact_values, st.integers(0, 99), st.integers(1, 5))
 @example([10**17, 10**17 + 1, 10**17 + 2] * 9, 1, 3)
 @example([0.1, 10**12 - 1], 1, 2)
@@ -128,7 +127,6 @@ def test_put_together_in_any_order_they_are_what_all_values_are_at_once(
     assert_same(stored(hours, counted(found, HOUR), HOUR), plain(found, HOUR))
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=30))
 @example([1.7e308, 1.7e308, -1.7e308])
 @example([1.7e308, 1.7e308])

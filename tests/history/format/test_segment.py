@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge_agent.errors import StoreDamaged
@@ -118,7 +118,6 @@ def shaped(draw: Any) -> list[dict[str, Any]]:
     return found
 
 
-@settings(deadline=None)
 @given(shaped(), st.lists(st.integers(1, 9), max_size=8))
 @example([{}, {"a": 1}], [])
 @example([{}, {"a": 1}, {}, {"a": {"b": {}}}, {"a b": 1}], [2])

@@ -110,7 +110,7 @@ def test_a_group_larger_than_its_log_is_stored_as_far_as_it_goes(stores: Stores)
 sizes = st.tuples(st.integers(1, 8), st.sampled_from([0, 300, 3000]))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(groups=st.lists(st.lists(sizes, min_size=1, max_size=30), min_size=1, max_size=12))
 def test_no_group_exceeds_a_share_and_none_is_refused_that_fits_as_a_whole(
     groups: list[list[tuple[int, int]]],

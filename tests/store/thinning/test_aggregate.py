@@ -98,7 +98,7 @@ sent = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(sent, min_size=1, max_size=4), st.booleans())
 def test_an_aggregate_is_what_its_minutes_records_were(
     blocks: list[list[Any]], foreign: bool

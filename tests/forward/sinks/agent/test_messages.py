@@ -246,7 +246,7 @@ def test_flush_tells_what_is_held_back() -> None:
     assert decode_segments(message.data) == [Segment(1, 5, "filtered")]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.booleans(), st.integers(1, 400_000)), min_size=1, max_size=12),
     st.sampled_from([FORWARD_MESSAGE_BYTES, 600_000]),

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.errors import SinkRefused, SinkUnavailable
@@ -242,7 +242,6 @@ def test_what_an_answer_says_is_shown_without_what_a_terminal_would_obey() -> No
     assert str(error).isprintable()
 
 
-@settings(deadline=None)
 @given(
     st.integers(0, 1100),
     st.dictionaries(

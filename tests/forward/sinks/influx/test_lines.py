@@ -182,7 +182,7 @@ _numbers = count(1)
 
 
 @pytest.mark.needs("influxd")
-@settings(max_examples=40, deadline=None, phases=(Phase.explicit, Phase.generate))
+@settings(max_examples=40, phases=(Phase.explicit, Phase.generate))
 @given(
     st.dictionaries(st.one_of(_names, _odd), _values, min_size=1, max_size=4),
     st.one_of(_names, _odd),

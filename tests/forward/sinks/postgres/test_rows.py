@@ -129,7 +129,7 @@ _values = st.recursive(
 
 
 @pytest.mark.needs("postgresql", "psycopg")
-@settings(max_examples=5, deadline=None, phases=(Phase.explicit, Phase.generate))
+@settings(max_examples=5, phases=(Phase.explicit, Phase.generate))
 @given(
     st.lists(
         st.tuples(st.dictionaries(_texts, _values, max_size=4), st.integers(-(2**63), 2**63 - 1)),
