@@ -76,11 +76,8 @@ def run(
             for number in range(REPEATS + 1):
                 # Of another stream each time: what was asked before may be kept.
                 stream = {"stream": streams[number % len(streams)]}
-                path = "/api/query?" + urlencode(stream | parameters)
-                began = time.perf_counter()
-                connection.request("GET", path)
-                body = connection.getresponse().read()
-                samples.append(time.perf_counter() - began)
+                took, body = ask(connection, stream | parameters)
+                samples.append(took)
                 if number == 0:
                     _counted(name, json.loads(body), rows)
             found.setdefault("first", samples[0])
@@ -93,6 +90,17 @@ def run(
         return found
     finally:
         agent.stop()
+
+
+def ask(
+    connection: http.client.HTTPConnection, parameters: Mapping[str, object]
+) -> tuple[float, bytes]:
+    """Seconds until a question's answer was there as a whole, and the answer."""
+    path = "/api/query?" + urlencode(parameters)
+    began = time.perf_counter()
+    connection.request("GET", path)
+    body = connection.getresponse().read()
+    return time.perf_counter() - began, body
 
 
 def _first_chart(agent: Agent, asked: Mapping[str, object]) -> float:

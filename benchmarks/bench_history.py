@@ -15,7 +15,8 @@ import math
 import shutil
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from benchmarks.section import Section
 from benchmarks.table import markdown, number
 from edge_agent.cli.process import GC_THRESHOLDS
 from edge_agent.history import FOLDER, times_of
-from edge_agent.history.answers import HistoryReader
+from edge_agent.history.answers import HistoryReader, View
 from edge_agent.history.answers.figures import Wanted, figures
 from edge_agent.history.answers.kept import KeptCells
 from edge_agent.history.format.columns import numbers_of
@@ -65,7 +66,7 @@ class Questions:
     def raw(self) -> int:
         """One stream's last hour, every record."""
         rows = 0
-        with self._view() as view:
+        with first_view(self._reader, self._file.header.flushes) as view:
             number = self._file.numbers[stream_name(7)]
             for hour in range((self._end_ns - HOUR_NS) // HOUR_NS, -(-self._end_ns // HOUR_NS)):
                 for segment in view.segments(stream_name(7), number, hour):
@@ -81,12 +82,12 @@ class Questions:
 
     def means(self) -> int:
         """One stream's 28 hours by minute."""
-        with self._view() as view:
+        with first_view(self._reader, self._file.header.flushes) as view:
             return len(self._means(view, stream_name(7), self._end_ns - self._day_ns))
 
     def all_means(self) -> int:
         """Every stream's last hour by minute."""
-        with self._view() as view:
+        with first_view(self._reader, self._file.header.flushes) as view:
             return sum(
                 len(self._means(view, stream_name(stream), self._end_ns - HOUR_NS))
                 for stream in range(STREAMS)
@@ -105,22 +106,17 @@ class Questions:
         wanted = Wanted(from_ns // MINUTE_NS * MINUTE_NS, self._end_ns, MINUTE_NS, ("mean",), None)
         return figures(view, stream, self._file.numbers[stream], ("t",), wanted)
 
-    def _view(self) -> Any:
-        view = self._reader.view({}, self._file.header.flushes, lambda: None)
-        assert view is not None
-        view.kept = KeptCells()  # as if nobody had asked before
-        return _Closing(view)
 
-
-class _Closing:
-    def __init__(self, view: Any) -> None:
-        self._view = view
-
-    def __enter__(self) -> Any:
-        return self._view
-
-    def __exit__(self, *_: object) -> None:
-        self._view.txn.abort()
+@contextmanager
+def first_view(reader: HistoryReader, flushes: int) -> Iterator[View]:
+    """What a question sees, as if nobody had asked before."""
+    view = reader.view({}, flushes, lambda: None)
+    assert view is not None
+    view.kept = KeptCells()
+    try:
+        yield view
+    finally:
+        view.txn.abort()
 
 
 def run(

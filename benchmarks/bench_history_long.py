@@ -18,10 +18,11 @@ import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlencode
 
 import lmdb
 
+from benchmarks.bench_answers import ask
+from benchmarks.bench_history import first_view
 from benchmarks.filled_store import FLUSH_S, FilledStore
 from benchmarks.history_data import START_S, STREAMS, Reading, seconds, stream_name
 from benchmarks.processes import Agent, Load
@@ -31,7 +32,6 @@ from edge_agent.cli.process import GC_THRESHOLDS
 from edge_agent.history import FOLDER, to_store
 from edge_agent.history.answers import HistoryReader
 from edge_agent.history.answers.figures import Wanted, figures
-from edge_agent.history.answers.kept import KeptCells
 from edge_agent.history.keys import HOUR_NS, MINUTES, RAW, part_key, split_key
 from edge_agent.store import DATA
 
@@ -131,11 +131,8 @@ def year(folder: Path, length_s: int) -> tuple[float, float]:
     took = []
     for _ in range(15):
         began = time.perf_counter()
-        view = reader.view({}, flushes, lambda: None)
-        assert view is not None
-        view.kept = KeptCells()  # as if nobody had asked before
-        rows = len(figures(view, stream_name(0), number_, ("t",), wanted))
-        view.txn.abort()
+        with first_view(reader, flushes) as view:
+            rows = len(figures(view, stream_name(0), number_, ("t",), wanted))
         took.append(time.perf_counter() - began)
         if abs(rows - length_s // 3600) > 1:
             raise SystemExit(f"{rows} rows, {length_s // 3600} expected")
@@ -155,13 +152,9 @@ def _over_http(folder: Path, asked: dict[str, object], rows: int) -> float:
     agent = Agent(folder, CONFIG + "true\n")
     try:
         connection = http.client.HTTPConnection("127.0.0.1", agent.http_port, timeout=60)
-        took = []
-        for _ in range(16):
-            began = time.perf_counter()
-            connection.request("GET", "/api/query?" + urlencode(asked))
-            body = connection.getresponse().read()
-            took.append(time.perf_counter() - began)
+        answers = [ask(connection, asked) for _ in range(16)]
         connection.close()
+        took, body = [seconds_ for seconds_, _ in answers], answers[0][1]
         if abs(len(json.loads(body)["rows"]) - rows) > 1:
             raise SystemExit(f"other rows over HTTP than {rows}")
         return statistics.median(took[1:]) * 1000
