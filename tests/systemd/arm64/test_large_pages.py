@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import resource
-import tarfile
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,8 @@ def found(root: Root, tmp_path_factory: pytest.TempPathFactory) -> Found:
     work, card = tmp_path_factory.mktemp("machine"), tmp_path_factory.mktemp("card")
     trio.run(written_here, work, card)
     results = run(root.folder, card, work)
-    with tarfile.open(results) as tar:
-        tar.extractall(work, filter="data")
+    # By the program: safe extraction is in `tarfile` from Python 3.11.4 on, Debian 12 has 3.11.2.
+    subprocess.run(["tar", "-xf", results, "-C", work, "--no-same-owner"], check=True, timeout=300)
     return Found(json.loads((work / "result.json").read_text()), work)
 
 
