@@ -18,7 +18,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -92,7 +92,7 @@ def _answer(reader: HistoryReader, recaller: Recaller, ask: Ask, frames: _Frames
         if ask.lag:
             answer.outcome.notes["lag"] = ask.lag
         for piece in _larger(answer.pieces(ask.form), ask.form, pause):
-            frames.tell(ask.number, "piece", piece)
+            frames.tell_piece(ask.number, piece)
         seconds = time.monotonic() - began
         told = Told(answer.outcome.rows, seconds, answer.told())
         frames.tell(ask.number, "end", told)
@@ -112,25 +112,25 @@ def _recalled(
     elif wanted.limit_bytes:
         blocks, rest["upto"] = recaller.found(view, wanted)
         rows = len(blocks)
-        frames.tell(number, "piece", _ENCODER.encode(blocks))
+        frames.tell_piece(number, (_ENCODER.encode(blocks),))
     else:
         rest = recaller.survey(view, wanted)
     return Told(rows, time.monotonic() - began, rest)
 
 
-def _larger(pieces: Iterator[bytes], form: str, pause: Callable[[], None]) -> Iterator[bytes]:
+def _larger(pieces: Iterator[bytes], form: str, pause: Callable[[], None]) -> Iterator[list[bytes]]:
     """The pieces, several at a time where they are nothing but a part of the text."""
     held: list[bytes] = []
     size = 0
     for piece in pieces:
         pause()
         if held and (form == "parts" or size + len(piece) > _PIECE_BYTES):
-            yield b"".join(held)
+            yield held
             held, size = [], 0
         held.append(piece)
         size += len(piece)
     if held:
-        yield b"".join(held)
+        yield held
 
 
 @lru_cache(maxsize=1)
@@ -145,16 +145,26 @@ class _Frames:
         self._answers, self._held = answers, bytearray()
 
     def tell(self, number: int, kind: str, value: object) -> None:
-        """One frame more. Where there is no memory for it, those before it are whole."""
+        """One frame more."""
+        self._add((_ENCODER.encode((number, kind, value)),))
+
+    def tell_piece(self, number: int, parts: Sequence[bytes]) -> None:
+        """A piece, given in parts, which are joined where it leaves from and nowhere else."""
+        size = sum(map(len, parts))
+        # No bytes are two of them in msgpack; these are so many.
+        head = _ENCODER.encode((number, "piece", b""))[:-2] + b"\xc6" + size.to_bytes(4, "big")
+        self._add((head, *parts))
+
+    def _add(self, parts: Sequence[bytes]) -> None:
         held, begin = self._held, len(self._held)
         try:
-            held += bytes(LENGTH_BYTES)
-            _ENCODER.encode_into((number, kind, value), held, begin + LENGTH_BYTES)
+            held += sum(map(len, parts)).to_bytes(LENGTH_BYTES, "big")
+            for part in parts:
+                held += part
         except BaseException:
+            # Where there is no memory for it, those before it are whole.
             del held[begin:]
             raise
-        size = len(held) - begin - LENGTH_BYTES
-        held[begin : begin + LENGTH_BYTES] = size.to_bytes(LENGTH_BYTES, "big")
         if len(held) > _TOGETHER_BYTES:
             self.flush()
 
