@@ -59,7 +59,7 @@ def is_ours(name: str, hosts: Iterable[str], *, loopback: bool) -> bool:
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach ``host``; a name other than localhost is not trusted."""
-    if host.lower() == "localhost":
+    if host.lower() in ("localhost", "127.0.0.1", "::1"):
         return True
     found = _address(host)
     # On a socket for both families, IPv4 looks like ::ffff:127.0.0.1.

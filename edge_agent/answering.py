@@ -18,7 +18,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -36,7 +36,8 @@ _NICE = 5
 #: What this process may have in memory. A question that needs more is refused, and the machine's
 #: memory stays with the agent.
 MEMORY_BYTES_MAX = 256 * 1024 * 1024
-_BUFFER_BYTES = 256 * 1024
+#: An answer of a thousand records leaves in one go: each write wakes the agent.
+_TOGETHER_BYTES = 256 * 1024
 #: Others may ask between two steps of a long look for records that are sent once more.
 STEP_S = 1.0
 #: What is told at a time: each piece costs the agent a tenth of a ms.
@@ -48,25 +49,25 @@ _ENCODER = msgspec.msgpack.Encoder()
 
 def serve(folder: Path, asks: BinaryIO, answers: BinaryIO) -> None:
     """Answer until ``asks`` ends."""
-    reader, recaller = HistoryReader(folder), Recaller()
+    reader, recaller, frames = HistoryReader(folder), Recaller(), _Frames(answers)
     try:
         while head := asks.read(LENGTH_BYTES):
             ask = _DECODER.decode(asks.read(int.from_bytes(head, "big")))
             try:
-                _answer(reader, recaller, ask, answers)
+                _answer(reader, recaller, ask, frames)
             except ProtocolError as error:
-                _tell(answers, ask.number, "error", [error.code, error.message])
+                frames.tell(ask.number, "error", [error.code, error.message])
             except MemoryError:
                 text = "the answer takes too much memory; ask for less time or fewer streams"
-                _tell(answers, ask.number, "error", ["too_long", text])
+                frames.tell(ask.number, "error", ["too_long", text])
             except (StoreDamaged, lmdb.Error, OSError) as error:
-                _tell(answers, ask.number, "error", ["store_failing", f"history: {error}"])
-            answers.flush()
+                frames.tell(ask.number, "error", ["store_failing", f"history: {error}"])
+            frames.flush()
     finally:
         reader.close()
 
 
-def _answer(reader: HistoryReader, recaller: Recaller, ask: Ask, answers: BinaryIO) -> None:
+def _answer(reader: HistoryReader, recaller: Recaller, ask: Ask, frames: _Frames) -> None:
     began = time.monotonic()
 
     def pause() -> None:
@@ -79,28 +80,28 @@ def _answer(reader: HistoryReader, recaller: Recaller, ask: Ask, answers: Binary
 
     view = reader.view(ask.tail, ask.flushes, pause, _keys(ask.secrets))
     if view is None:
-        _tell(answers, ask.number, "again", None)
+        frames.tell(ask.number, "again", None)
         return
     try:
         if ask.question is None:
             assert ask.recall is not None
-            told = _recalled(recaller, view, ask.recall, answers, ask.number, began)
-            _tell(answers, ask.number, "end", told)
+            told = _recalled(recaller, view, ask.recall, frames, ask.number, began)
+            frames.tell(ask.number, "end", told)
             return
         answer = Answer(view, ask.question, ask.streams)
         if ask.lag:
             answer.outcome.notes["lag"] = ask.lag
         for piece in _larger(answer.pieces(ask.form), ask.form, pause):
-            _tell(answers, ask.number, "piece", piece)
+            frames.tell_piece(ask.number, piece)
         seconds = time.monotonic() - began
         told = Told(answer.outcome.rows, seconds, answer.told())
-        _tell(answers, ask.number, "end", told)
+        frames.tell(ask.number, "end", told)
     finally:
         view.txn.abort()
 
 
 def _recalled(
-    recaller: Recaller, view: View, wanted: Recall, answers: BinaryIO, number: int, began: float
+    recaller: Recaller, view: View, wanted: Recall, frames: _Frames, number: int, began: float
 ) -> Told:
     """The first of the records of a log that are wanted, or how many there are; or that it is not
     known yet where they are, after `STEP_S` of looking: then it is to be asked again.
@@ -111,25 +112,25 @@ def _recalled(
     elif wanted.limit_bytes:
         blocks, rest["upto"] = recaller.found(view, wanted)
         rows = len(blocks)
-        _tell(answers, number, "piece", _ENCODER.encode(blocks))
+        frames.tell_piece(number, (_ENCODER.encode(blocks),))
     else:
         rest = recaller.survey(view, wanted)
     return Told(rows, time.monotonic() - began, rest)
 
 
-def _larger(pieces: Iterator[bytes], form: str, pause: Callable[[], None]) -> Iterator[bytes]:
+def _larger(pieces: Iterator[bytes], form: str, pause: Callable[[], None]) -> Iterator[list[bytes]]:
     """The pieces, several at a time where they are nothing but a part of the text."""
     held: list[bytes] = []
     size = 0
     for piece in pieces:
         pause()
         if held and (form == "parts" or size + len(piece) > _PIECE_BYTES):
-            yield b"".join(held)
+            yield held
             held, size = [], 0
         held.append(piece)
         size += len(piece)
     if held:
-        yield b"".join(held)
+        yield held
 
 
 @lru_cache(maxsize=1)
@@ -137,9 +138,43 @@ def _keys(secrets: tuple[bytes, ...]) -> KeyRing:
     return KeyRing(secrets)
 
 
-def _tell(answers: BinaryIO, number: int, kind: str, value: object) -> None:
-    frame = _ENCODER.encode([number, kind, value])
-    answers.write(len(frame).to_bytes(LENGTH_BYTES, "big") + frame)
+class _Frames:
+    """What is told, in frames that leave together."""
+
+    def __init__(self, answers: BinaryIO) -> None:
+        self._answers, self._held = answers, bytearray()
+
+    def tell(self, number: int, kind: str, value: object) -> None:
+        """One frame more."""
+        self._add((_ENCODER.encode((number, kind, value)),))
+
+    def tell_piece(self, number: int, parts: Sequence[bytes]) -> None:
+        """A piece, given in parts, which are joined where it leaves from and nowhere else."""
+        size = sum(map(len, parts))
+        # No bytes are two of them in msgpack; these are so many.
+        head = _ENCODER.encode((number, "piece", b""))[:-2] + b"\xc6" + size.to_bytes(4, "big")
+        self._add((head, *parts))
+
+    def _add(self, parts: Sequence[bytes]) -> None:
+        held, begin = self._held, len(self._held)
+        try:
+            held += sum(map(len, parts)).to_bytes(LENGTH_BYTES, "big")
+            for part in parts:
+                held += part
+        except BaseException:
+            # Where there is no memory for it, those before it are whole.
+            del held[begin:]
+            raise
+        if len(held) > _TOGETHER_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write them."""
+        with memoryview(self._held) as rest:
+            sent = 0
+            while sent < len(rest):
+                sent += self._answers.write(rest[sent:])
+        self._held.clear()
 
 
 def main(folder: str) -> None:
@@ -152,9 +187,7 @@ def main(folder: str) -> None:
     except (OSError, ValueError):
         pass  # Where it is not allowed, it is as it is.
     try:
-        # An answer of a thousand records leaves in one go: each write wakes the agent.
-        with open(sys.stdout.fileno(), "wb", buffering=_BUFFER_BYTES, closefd=False) as answers:
+        with open(sys.stdout.fileno(), "wb", buffering=0, closefd=False) as answers:
             serve(Path(folder), sys.stdin.buffer, answers)
     except BrokenPipeError:
-        # The agent is gone. What is left in the buffer has nobody to go to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        pass  # The agent is gone.

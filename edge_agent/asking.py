@@ -73,7 +73,7 @@ Tail = dict[str, list[tuple[int, HistorySegment]]]
 class HistoryAnswer:
     """An answer as it is sent: its pieces, how many rows, seconds, and what stands behind them."""
 
-    pieces: list[bytes]
+    pieces: list[memoryview]
     rows: int
     seconds: float
     rest: dict[str, Any]
@@ -280,12 +280,15 @@ async def _tail_of(history: HistoryWriter, names: Sequence[str], from_ns: int, t
 
 async def _names(pattern: str, known: Sequence[Collection[str]], may_read: Readable) -> list[str]:
     """Names that match and may be read, in order."""
+    if any(pattern in some for some in known):
+        # A stream is called so, and no stream has an asterisk in its name.
+        return [pattern] if may_read(pattern) else []
     try:
         matches = compile_pattern(pattern)
     except ProtocolError as error:
         raise bad_query(f"stream: {error.message}") from None
     if "*" not in pattern:
-        return [pattern] if any(pattern in some for some in known) and may_read(pattern) else []
+        return []
     names: list[str] = []
     for place, name in enumerate(set().union(*known)):
         if matches(name) and may_read(name):
@@ -335,14 +338,14 @@ class _Worker:
         """The answer; None where the file was written meanwhile. Raises ProtocolError."""
         frame = _ENCODER.encode(ask)
         await self._write(len(frame).to_bytes(LENGTH_BYTES, "big") + frame)
-        pieces: list[bytes] = []
+        pieces: list[memoryview] = []
         size = 0
         while True:
             number, kind, value = _DECODER.decode(await self._frame())
             if number != ask.number:
                 raise ValueError("an answer to another question")
             if kind == "piece":
-                pieces.append(msgspec.msgpack.decode(value, type=bytes))
+                pieces.append(msgspec.msgpack.decode(value, type=memoryview))
                 size += len(pieces[-1])
                 if size > _PIECES_BYTES_MAX:
                     raise ValueError("an answer without end")

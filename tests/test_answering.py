@@ -23,6 +23,10 @@ def answers(folder: Path, *asks: Ask) -> list[tuple[int, str, Any]]:
     sent.seek(0)
     told = io.BytesIO()
     serve(folder, sent, told)
+    return frames_in(told)
+
+
+def frames_in(told: io.BytesIO) -> list[tuple[int, str, Any]]:
     told.seek(0)
     found = []
     while head := told.read(LENGTH_BYTES):
@@ -80,3 +84,36 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     ((number, kind, (code, text)),) = answers(tmp_path / "none", ask(5))
     assert (number, kind, code) == (5, "error", "store_failing")
     assert text.startswith("history: ")
+
+
+class _Narrow(io.BytesIO):
+    """Takes some bytes at a time, as a pipe may."""
+
+    def write(self, data: Any) -> int:
+        return super().write(data[:1000])
+
+
+def test_what_a_pipe_takes_in_parts_arrives_whole(folder: Path) -> None:
+    sent, told = io.BytesIO(), _Narrow()
+    for number in (1, 2):
+        frame = msgspec.msgpack.encode(ask(number))
+        sent.write(len(frame).to_bytes(LENGTH_BYTES, "big") + frame)
+    sent.seek(0)
+    serve(folder, sent, told)
+    assert len(told.getvalue()) > 2000
+    found = frames_in(told)
+    assert [(number, kind) for number, kind, _ in found] == [
+        (1, "piece"), (1, "end"), (2, "piece"), (2, "end")
+    ]  # fmt: skip
+    assert found[0][2] == found[2][2]
+
+
+def test_a_frame_that_cannot_be_made_leaves_those_before_it_whole() -> None:
+    told = io.BytesIO()
+    frames = answering._Frames(told)
+    frames.tell_piece(1, [b"x", b"", b"z"])
+    with pytest.raises(TypeError):
+        frames.tell_piece(1, [b"y" * 100, object()])  # type: ignore[list-item] # what fails midway
+    frames.tell(1, "error", ["too_long", "no memory"])
+    frames.flush()
+    assert frames_in(told) == [(1, "piece", b"xz"), (1, "error", ["too_long", "no memory"])]

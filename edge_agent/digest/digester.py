@@ -137,13 +137,14 @@ class Digester:
             StoreFailed: history is not open; the text says why.
         """
         ends = {name: self._log.last_seq(name) for name in self._log.names()}
-        with trio.move_on_after(CATCH_UP_S):
-            while self.history is None or self._is_stale(self.history) or self._lag(ends):
-                self._asked.set()
-                await self._round.park()
-                # Whether the clock has been set meanwhile, only a round tells.
-                if self._undated:
-                    break
+        if self._is_behind(ends):
+            with trio.move_on_after(CATCH_UP_S):
+                while self._is_behind(ends):
+                    self._asked.set()
+                    await self._round.park()
+                    # Whether the clock has been set meanwhile, only a round tells.
+                    if self._undated:
+                        break
         if self.history is None:
             raise StoreFailed(self.trouble or "history is being opened; try again in a moment")
         return self._lag(ends)
@@ -239,6 +240,11 @@ class Digester:
             history.forget_tail()
         else:
             await self._flush(history)
+
+    def _is_behind(self, ends: Mapping[str, int]) -> bool:
+        """Whether something up to ``ends`` is not digested as it is dated now."""
+        history = self.history
+        return history is None or self._is_stale(history) or self._lag(ends) > 0
 
     def _is_stale(self, history: HistoryWriter) -> bool:
         """Whether a clock has been set since, by which records in the tail are dated."""

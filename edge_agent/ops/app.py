@@ -27,6 +27,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.applications import Starlette
@@ -69,6 +70,9 @@ from edge_agent.record import NANOSECONDS
 from edge_agent.store import Quarantined
 from edge_agent.stream_names import compile_pattern
 
+#: Asked for most often, so that it does not go through Starlette, which takes as long to find a
+#: route as the agent does for all the rest of a question.
+QUERY_PATH = "/api/query"
 _MAY_READ = "edge_agent.may_read"
 _SIGNED_IN = "edge_agent.signed_in"
 _MAY_STILL = "edge_agent.may_still"
@@ -85,21 +89,26 @@ _COMMON = (
 def make_app(watch: Watch, rules: Rules) -> App:
     """The application: the routes behind the door."""
     sign_in = SignIn(watch.sources, rules)
+    routes = _Routes(watch)
     app = Starlette(
-        routes=make_routes(watch, sign_in),
+        routes=_listed(routes, watch, sign_in),
         exception_handlers={
-            ProtocolError: _protocol_error,
+            ProtocolError: _known_error,
             OrderRefused: _order_refused,
-            StoreError: _store_error,
+            StoreError: _known_error,
             HTTPException: _http_error,
         },
     )
-    return Door(app, rules, watch.sources, sign_in)
+    return Door(app, routes.answer_query, rules, watch.sources, sign_in)
 
 
 def make_routes(watch: Watch, sign_in: SignIn) -> list[Route]:
     """All that can be asked for; ``docs/http-api.md`` says of each what it takes and answers."""
-    routes, orders = _Routes(watch), OrderRoutes(watch.sources, _may_read)
+    return _listed(_Routes(watch), watch, sign_in)
+
+
+def _listed(routes: _Routes, watch: Watch, sign_in: SignIn) -> list[Route]:
+    orders = OrderRoutes(watch.sources, _may_read)
     return [
         Route("/", routes.page),
         Route("/stream/{name:path}", routes.chart),
@@ -110,7 +119,7 @@ def make_routes(watch: Watch, sign_in: SignIn) -> list[Route]:
         Route("/metrics", routes.metrics),
         Route("/api/status", routes.status),
         Route("/api/streams", routes.streams),
-        Route("/api/query", routes.query),
+        Route(QUERY_PATH, routes.query),
         Route("/api/subscribe", routes.subscribe),
         Route("/api/consumers", orders.consumers, methods=["GET", "POST"]),
         Route("/api/resends", orders.resends, methods=["GET", "POST"]),
@@ -121,10 +130,14 @@ def make_routes(watch: Watch, sign_in: SignIn) -> list[Route]:
 
 
 class Door:
-    """Lets in whom the rules let in, and says so to the routes and to the port."""
+    """Lets in whom the rules let in, and says so to the routes and to the port: to ``query`` for
+    questions, to ``app`` for everything else.
+    """
 
-    def __init__(self, app: App, rules: Rules, sources: Sources, sign_in: SignIn) -> None:
-        self._app = app
+    def __init__(
+        self, app: App, query: App, rules: Rules, sources: Sources, sign_in: SignIn
+    ) -> None:
+        self._app, self._query = app, query
         self._sign_in = sign_in
         self._rules = rules
         self._sources = sources
@@ -157,7 +170,10 @@ class Door:
             scope[_MAY_READ] = answer
             scope[_SIGNED_IN] = request.session is not None
             scope[_MAY_STILL] = partial(self._may_still, scope)
-            await self._app(scope, receive, send_with_headers)
+            if request.path == QUERY_PATH:
+                await self._query(scope, receive, send_with_headers)
+            else:
+                await self._app(scope, receive, send_with_headers)
 
     def _may_still(self, scope: Scope) -> bool:
         """Whether who asked a while ago would be let in now: tokens and sessions come to an end."""
@@ -272,11 +288,24 @@ class _Routes:
         return Pieces(stream_pieces(directory, listing), {"Content-Type": "application/json"})
 
     async def query(self, request: Request) -> Response:
-        parameters = each_once(request.query_params.multi_items())
+        return await self._queried(request.scope)
+
+    async def answer_query(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """`query` as an ASGI application of its own."""
+        try:
+            response = await self._queried(scope)
+        except (ProtocolError, StoreError) as error:
+            response = _response_to(error)
+        await response(scope, receive, send)
+
+    async def _queried(self, scope: Scope) -> Response:
+        query: bytes = scope["query_string"]
+        parameters = each_once(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
         shape = parameters.pop("format", "json")
+        may_read: Readable = scope[_MAY_READ]
         if is_about_history(parameters):
-            return await self._history.answer(parameters, shape, _may_read(request))
-        return await self._queries.answer(parameters, shape, _may_read(request))
+            return await self._history.answer(parameters, shape, may_read)
+        return await self._queries.answer(parameters, shape, may_read)
 
     async def subscribe(self, request: Request) -> LiveView | Response:
         if request.method == "HEAD":
@@ -350,18 +379,20 @@ def _seen(scope: Scope, sign_in: SignIn) -> access.Request:
     )
 
 
-async def _protocol_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ProtocolError)
-    status = {"busy": 503, "forbidden": 403, "too_long": 413}.get(error.code, 400)
-    return error_response(status, error.code, error.message)
+def _response_to(error: Exception) -> Response:
+    """What is answered where a question cannot be."""
+    if isinstance(error, ProtocolError):
+        status = {"busy": 503, "forbidden": 403, "too_long": 413}.get(error.code, 400)
+        return error_response(status, error.code, error.message)
+    return error_response(503, "store_failing", str(error))
+
+
+async def _known_error(request: Request, error: Exception) -> Response:
+    return _response_to(error)
 
 
 async def _order_refused(request: Request, error: Exception) -> Response:
     return error_response(409, "refused", str(error))
-
-
-async def _store_error(request: Request, error: Exception) -> Response:
-    return error_response(503, "store_failing", str(error))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -96,7 +96,7 @@ class Pieces(Response):
 
     def __init__(
         self,
-        pieces: Iterator[bytes],
+        pieces: Iterator[bytes | memoryview],
         headers: dict[str, str],
         done: Callable[[], None] = lambda: None,
     ) -> None:

@@ -115,10 +115,10 @@ async def _answer_from_history(
         head = f'{{"type":"records","id":{told},"records":['
     else:
         columns, *pieces = pieces
-        head = f'{{"type":"rows","id":{told},"columns":{columns.decode()},"rows":['
-        pieces = pieces or [b""]
+        head = f'{{"type":"rows","id":{told},"columns":{_told(columns)},"rows":['
+        pieces = pieces or [memoryview(b"")]
     for piece in pieces:
-        await socket.send(f"{head}{piece.decode()}]}}")
+        await socket.send(f"{head}{_told(piece)}]}}")
     end = {"type": "answer", "id": number, **answer.rest, "seconds": answer.seconds}
     await socket.send(_text(end))
 
@@ -169,6 +169,10 @@ def _pieces(records: Iterable[tuple[Record, int | None]]) -> Iterator[str]:
         size += len(encoded) + 1
     if parts:
         yield b",".join(parts).decode()
+
+
+def _told(piece: memoryview) -> str:
+    return str(piece, "utf-8")
 
 
 def _text(value: object) -> str:

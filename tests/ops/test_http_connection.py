@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,6 +14,7 @@ import trio.testing
 
 from edge_agent.ops import http_connection
 from edge_agent.ops.http_connection import HEAD_BYTES_MAX, HEAD_TIMEOUT_S, HttpServerConnection
+from tests.patience import PATIENCE_S
 
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
@@ -263,3 +265,107 @@ async def test_two_tasks_may_send_at_once() -> None:
 
     answer = await said(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", two)
     assert b"9\r\n" + b"a" * 9 + b"\r\n" in answer and b"9\r\n" + b"b" * 9 + b"\r\n" in answer
+
+
+@asynccontextmanager
+async def over_a_socket(app: Asgi, room: int = 1 << 20) -> AsyncIterator[trio.SocketStream]:
+    """The client's end of a connection to ``app`` over loopback; the kernel has so much room."""
+    scope = {"scheme": "http", "client": ("", 0), "server": ("", 0)}
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener, trio.open_nursery() as nursery:
+
+        async def run() -> None:
+            async with await listener.accept() as ours:
+                ours.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_SNDBUF, room)
+                await HttpServerConnection(ours, app, scope, lambda waits: None).run()
+
+        nursery.start_soon(run)
+        async with await trio.open_tcp_stream(*listener.socket.getsockname()) as theirs:
+            yield theirs
+
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+#: Shorter than what the kernel takes of a new connection, and longer.
+SHORT, LONG = bytes(range(256)) * 100, bytes(range(256)) * 1000
+
+
+async def answer(send: Any, body: bytes) -> None:
+    length = [(b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": length})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def answered(stream: trio.SocketStream, body: bytes, count: int = 1) -> None:
+    """So many answers come."""
+    expected = (b"HTTP/1.1 200 \r\ncontent-length: %d\r\n\r\n" % len(body) + body) * count
+    got = b""
+    with trio.fail_after(PATIENCE_S):
+        while len(got) < len(expected):
+            got += await stream.receive_some()
+    assert got == expected
+
+
+@pytest.mark.parametrize("ahead", [0, 20])
+async def test_an_answer_leaves_in_one_go_unless_more_is_asked_already(ahead: int) -> None:
+    turns = 0
+    passed: list[bool] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        before = turns
+        await answer(send, SHORT)
+        passed.append(turns > before)
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    async with over_a_socket(app) as stream, trio.open_nursery() as nursery:
+        nursery.start_soon(others)
+        await stream.send_all(GET * (1 + ahead))
+        await answered(stream, SHORT, 1 + ahead)
+        nursery.cancel_scope.cancel()
+    # Others get a turn before the next request is looked at, though now and then just before that.
+    assert any(passed) == bool(ahead) and not passed[-1]
+
+
+async def test_what_the_kernel_has_no_room_for_follows_when_it_has() -> None:
+    sent: list[bool] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await answer(send, LONG)
+        sent.append(True)
+
+    async with over_a_socket(app, room=4096) as stream:
+        await stream.send_all(GET)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert not sent
+        await answered(stream, LONG)
+        # There is more room by now, as the kernel finds a reader that takes what it gets.
+        for _ in range(3):
+            await stream.send_all(GET)
+            await answered(stream, LONG)
+
+
+async def test_who_is_gone_before_its_answer_is_no_mistake_of_ours(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    gone, seen = trio.Event(), list[str]()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await gone.wait()
+        try:
+            await answer(send, LONG)
+        except trio.BrokenResourceError:
+            seen.append("broken")
+            raise
+
+    async with over_a_socket(app) as stream:
+        await stream.send_all(GET)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        # So that it is not an orderly end.
+        stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await trio.aclose_forcefully(stream)
+        gone.set()
+    assert seen == ["broken"] and not caplog.records

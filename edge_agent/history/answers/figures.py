@@ -352,9 +352,8 @@ def _column(cells: Cells, name: str) -> list[Any]:
             for squares, count in zip(cells.squares, cells.counts, strict=True)
         ]
     if name == "mean":
-        if power == 1:
-            return list(map(truediv, cells.sums, cells.counts))
-        return [s / count / power for s, count in zip(cells.sums, cells.counts, strict=True)]
+        means = map(truediv, cells.sums, cells.counts)
+        return list(means if power == 1 else map(truediv, means, repeat(power)))
     values: list[float] = getattr(cells, {"sum": "sums"}.get(name, f"{name}s"))
     return list(map(truediv, values, repeat(power))) if power > 1 else values
 

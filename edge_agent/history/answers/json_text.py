@@ -77,9 +77,11 @@ def _moments(times: Sequence[int]) -> list[Texts]:
     """As `moment`, of many, in two columns: sensors measure in whole milliseconds, and who asks
     asks again soon.
     """
+    nanos = [time_ns % NANOSECONDS for time_ns in times]
     return [
         taken(_seconds, [time_ns // NANOSECONDS for time_ns in times]),
-        taken(_ends, [time_ns % NANOSECONDS for time_ns in times]),
+        # Steps mostly begin with a second.
+        taken(_ends, nanos) if any(nanos) else [_ends[0]] * len(nanos),
     ]
 
 

@@ -184,7 +184,7 @@ class HistoryReader:
     """The file, open for reading in this process; opened again where it was replaced."""
 
     def __init__(self, folder: FolderPath) -> None:
-        self._folder = folder
+        self._folder, self._file = folder, folder / "data.mdb"
         self._env: lmdb.Environment | None = None
         self._which: tuple[int, int] = (0, 0)
         self._kept = KeptCells()
@@ -222,7 +222,7 @@ class HistoryReader:
             self._kept = KeptCells()
 
     def _opened(self) -> lmdb.Environment:
-        status = (self._folder / "data.mdb").stat()
+        status = self._file.stat()
         which = (status.st_dev, status.st_ino)
         if self._env is not None and which != self._which:
             self.close()

@@ -188,7 +188,9 @@ def unpack(packed: PackedNumbers, count: int, begin: int = 0, end: int | None = 
     if mode == STEPS:
         first = base + step * begin + unit * sum(rest[:begin]) if begin else base
         some = rest if end - begin == count else rest[begin : end - 1]
-        steps = _line(some, step, unit)
+        steps = _signed(some, step) if unit == 1 else None
+        if steps is None:
+            steps = _line(some, step, unit)
         return list(accumulate(steps, initial=first)) if begin < end else []
     if end - begin < count:
         rest = rest[begin:end]
@@ -211,6 +213,17 @@ def _line(rest: Sequence[int], base: int, unit: int) -> Iterable[int]:
     if isinstance(rest, bytes) and unit > 1:
         return taken(list(range(base, base + 256 * unit, unit)), rest)
     return map(add, map(mul, rest, repeat(unit)), repeat(base))
+
+
+def _signed(rest: Sequence[int], step: int) -> Iterable[int] | None:
+    """Each of these bytes and ``step`` more, a third of the time of `_line`; None where they are no
+    bytes, or where that would be no byte with a sign.
+    """
+    if not isinstance(rest, bytes) or not -128 <= step < 128:
+        return None
+    if rest.translate(None, delete=_AROUND[: 128 - step]):
+        return None
+    return memoryview(rest.translate(_AROUND[step & 255 :][:256])).cast("b")
 
 
 def taken(known: Sequence[Value] | Mapping[int, Value], keys: Sequence[int]) -> Sequence[Value]:

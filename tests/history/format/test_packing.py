@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import accumulate
 
 import msgspec
 import pytest
@@ -89,6 +90,16 @@ def test_steps_about_as_wide_as_a_byte_come_back(values: list[int]) -> None:
         packed = pack(values, even=even)
         assert unpack(stored(packed), len(values)) == values
         assert packed == pack(values, even=even, ends=(min(values), max(values)))
+
+
+@pytest.mark.parametrize("step", [-129, -128, -127, -1, 0, 1, 126, 127, 128])
+def test_steps_at_the_ends_of_a_byte_with_a_sign_come_back(step: int) -> None:
+    ends = [0, 1, *range(126 - step, 130 - step), 254, 255]
+    for rest in (one for one in ends if 0 <= one <= 255):
+        raw = bytes([0, rest, 1])
+        found = unpack(PackedNumbers(STEPS, 7, step, width=1, data=raw), 4)
+        assert found == list(accumulate([7, step, step + rest, step + 1]))
+        assert unpack(PackedNumbers(STEPS, 7, step, width=1, data=raw), 4, 1, 3) == found[1:3]
 
 
 def test_what_is_steady_takes_next_to_nothing() -> None:
