@@ -238,7 +238,7 @@ class _Routes:
         await self._prepare()
         name = request.path_params["name"]
         now_s = self._watch.sources.clock.read().wall_ns / NANOSECONDS
-        html = render_chart(name, now_s, signed_in=request.scope[_SIGNED_IN])
+        html = render_chart(name, request.query_params, now_s, signed_in=request.scope[_SIGNED_IN])
         return answer_page(request, html, HEADERS)
 
     async def _prepare(self) -> None:
