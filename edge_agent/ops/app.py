@@ -55,7 +55,7 @@ from edge_agent.ops.http_connection import (
 from edge_agent.ops.long_answers import LiveView, Pieces, QueryAnswers
 from edge_agent.ops.orders.routes import OrderRoutes
 from edge_agent.ops.page.chart_page import render_chart
-from edge_agent.ops.page.files import answer_file, answer_page
+from edge_agent.ops.page.files import answer_file, answer_page, takes_gzip
 from edge_agent.ops.page.frame import HEADERS
 from edge_agent.ops.page.page import QUARANTINE_SHOWN, render_locked, render_page
 from edge_agent.ops.page.stream_list import rows_of
@@ -275,7 +275,8 @@ class _Routes:
         parameters = each_once(request.query_params.multi_items())
         shape = parameters.pop("format", "json")
         if is_about_history(parameters):
-            return await self._history.answer(parameters, shape, _may_read(request))
+            packed = takes_gzip(request)
+            return await self._history.answer(parameters, shape, _may_read(request), packed=packed)
         return await self._queries.answer(parameters, shape, _may_read(request))
 
     async def subscribe(self, request: Request) -> LiveView | Response:

@@ -80,6 +80,12 @@ async def answer_file(request: Request) -> Response:
     return _packed(request, files.packed[name], headers)
 
 
+def takes_gzip(request: Request) -> bool:
+    """Whether who asks can unpack."""
+    accepted = request.headers.get("accept-encoding", "")
+    return any(part.strip() == "gzip" for part in accepted.split(","))
+
+
 def answer_page(
     request: Request, html: bytes, headers: dict[str, str], status: int = 200
 ) -> Response:
@@ -91,8 +97,7 @@ def answer_page(
 
 
 def _packed(request: Request, body: bytes, headers: dict[str, str], status: int = 200) -> Response:
-    accepted = request.headers.get("accept-encoding", "")
-    if any(part.strip() == "gzip" for part in accepted.split(",")):
+    if takes_gzip(request):
         headers["Content-Encoding"] = "gzip"
     else:
         body = gzip.decompress(body)
