@@ -23,6 +23,7 @@ ROWS_MAX = 300
 _LATELY_NS = 3600 * 10**9
 #: Values of one stream that are shown; its own page has the others.
 VALUES_MAX = 3
+_LABEL_CHARACTERS = 40
 SPARK_POINTS = 40
 _SPARK_HEIGHT = 20
 
@@ -46,7 +47,8 @@ def rows_of(directory: Directory, may_read: Callable[[str], bool]) -> list[Strea
 def _row_of(directory: Directory, name: str, seen: Seen) -> StreamRow:
     last = directory.last_of(name)
     values = {} if last is None else dict(last.told())
-    spark = () if last is None else last.spark
+    # A copy, as the page is made in a thread.
+    spark = () if last is None else tuple(last.spark)
     return StreamRow(name, seen, values, spark, directory.rate(seen))
 
 
@@ -122,8 +124,18 @@ def spark_words(values: Sequence[float]) -> str:
     return ", ".join(f"{word} {value:.4g}" for word, value in told.items())
 
 
+def _spark(values: Sequence[float]) -> str:
+    path = spark_path(values)
+    if not path:
+        return ""
+    return (
+        f'<svg class="spark" viewBox="0 0 {SPARK_POINTS - 1} {_SPARK_HEIGHT}" role="img"'
+        f' preserveAspectRatio="none" aria-label="{spark_words(values)}"><path d="{path}"/></svg>'
+    )
+
+
 def _drawn(values: Sequence[float]) -> list[float]:
-    return [value for value in values if value - value == 0][-SPARK_POINTS:]
+    return [value for value in values[-SPARK_POINTS:] if value - value == 0]
 
 
 #: Title and class of each column; one that is empty in all rows is left out, and `less` on narrow
@@ -162,17 +174,11 @@ def _cells(row: StreamRow, group: str, now_ns: int) -> tuple[str, ...]:
     """What stands in each of `_COLUMNS`, as HTML."""
     seen = row.seen
     short = row.name[len(group) + 1 :] if group else row.name
-    path = spark_path(row.spark)
-    spark = (
-        f'<svg class="spark" viewBox="0 0 {SPARK_POINTS - 1} {_SPARK_HEIGHT}" role="img"'
-        f' preserveAspectRatio="none" aria-label="{spark_words(row.spark)}">'
-        f'<path d="{path}"/></svg>'
-    )
     address, name = html_text(address_of(row.name)), html_text(row.name)
     return (
         f'<a href="{address}" aria-label="{name}, chart">{html_text(short)}</a>',
         _values(row),
-        spark if path else "",
+        _spark(row.spark),
         ago(now_ns - seen.stored_ns),
         "" if row.rate is None else amount(row.rate),
         amount(seen.records),
@@ -192,6 +198,7 @@ def _values(row: StreamRow) -> str:
     for name, value in [*row.values.items()][:VALUES_MAX]:
         label, unit = named(name)
         shown = f"<b>{value:.6g}</b>{f' {unit}' if unit else ''}"
+        label = label if len(label) <= _LABEL_CHARACTERS else f"{label[:_LABEL_CHARACTERS]}…"
         told.append(f"<span>{html_text(label)} {shown}</span>")
     if len(row.values) > VALUES_MAX:
         told.append(f"<span class=soft>and {len(row.values) - VALUES_MAX} more</span>")

@@ -57,6 +57,7 @@ def troubled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
         send(agent, "greenhouse/1", [*hot, measured(now - 20) | {"temp_c": 40}])
         for number in range(4):
             send(agent, f"barn/{number}", [measured(now)])
+        send(agent, "strange", [{"n" * 150: 1, "\u202e<b>": 2}])
         send(agent, "barn/1", [{"time": "noon"}])
         with pytest.raises(websocket.WebSocketBadStatusException):
             send(agent, "../nowhere", [])
@@ -225,15 +226,16 @@ def test_a_chart_that_goes_on_by_itself_can_be_stopped(browser: Browser, trouble
         assert any("/api/query" in url for url in asked)
 
 
-@pytest.mark.parametrize("path", ["/", CHART])
+@pytest.mark.parametrize("path", ["/", CHART, "/stream/strange"])
 def test_enlarged_to_the_utmost_nothing_has_to_be_moved_sideways(
     browser: Browser, troubled: Agent, path: str
 ) -> None:
     with opened(
         browser, address(troubled, path), viewport={"width": ENLARGED, "height": 640}
     ) as page:
-        if path == CHART:
+        if path != "/":
             shows(page, "2m")
+            page.wait_for_load_state("networkidle")
         assert page.evaluate("document.documentElement.scrollWidth") <= ENLARGED
 
 

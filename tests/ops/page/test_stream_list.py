@@ -113,3 +113,8 @@ async def test_what_is_listed_is_what_was_said_last(tmp_path: Path) -> None:
         assert one.rate is not None and one.rate > 0
         page = (await running.get("/"))[2]
         assert b"<b>3</b>" in page and b"Per second" in page
+
+
+def test_a_field_with_a_long_name_leaves_room_for_the_others() -> None:
+    told = words(replace(row("a"), values={"x" * 200: 1.0, "t": 2.0}))
+    assert "x" * 40 + "…" in told and "x" * 41 not in told
