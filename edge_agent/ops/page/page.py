@@ -155,7 +155,7 @@ def render_locked(then: str, trouble: str = "") -> bytes:
     ``trouble`` why the last token did not do.
     """
     told = f'<p class="trouble" id="trouble" role="alert">{html_text(trouble)}</p>'
-    faulty = ' aria-invalid="true" aria-describedby="trouble"' if trouble else ""
+    faulty = ' aria-invalid="true" aria-describedby="trouble" autofocus' if trouble else ""
     return document(
         "locked",
         "Sign in · edge-agent",
@@ -165,7 +165,7 @@ def render_locked(then: str, trouble: str = "") -> bytes:
         f'{told if trouble else ""}<form method="post" action="/login">'
         f'<input type="hidden" name="then" value="{html_text(then)}">'
         '<label>Token <input name="token" type="password" required'
-        f' autocomplete="current-password" autofocus{faulty}></label> <button>Look in</button>'
+        f' autocomplete="current-password"{faulty}></label> <button>Look in</button>'
         "</form>",
         module="locked.js",
     )

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import websocket
-from axe_playwright_python.sync_playwright import Axe
 
 from benchmarks.processes import Agent
 from edge_agent.tokens import add_token
@@ -75,6 +74,8 @@ def troubled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
 
 def faults(page: Page) -> list[str]:
     """What axe-core finds, each with where it is."""
+    from axe_playwright_python.sync_playwright import Axe
+
     only = {"runOnly": {"type": "tag", "values": RULES}, "resultTypes": ["violations"]}
     found = Axe().run(page, options=only).response["violations"]
     return [
@@ -156,9 +157,11 @@ def test_a_chart_has_a_name_that_stays_and_its_numbers_as_words(
 ) -> None:
     with opened(browser, address(troubled, CHART)) as page:
         shows(page, "2m")
-        chart = page.get_by_role("img", name="Chart of temp. Arrow keys move in time")
+        chart = page.get_by_role("img", name="Chart of temp in °C. Arrow keys move in time")
         described = "chart => chart.ariaDescribedByElements.map(e => e.textContent).join()"
         assert "greatest 40 °C" in chart.evaluate(described)
+        other = page.get_by_role("img", name="Chart of air.humidity in %.")
+        assert "greatest 60 %" in other.evaluate(described)
 
 
 def test_who_is_on_a_stream_stays_on_it_while_others_come_and_go(

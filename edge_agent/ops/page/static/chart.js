@@ -162,14 +162,16 @@ class Figure {
   constructor(field) {
     const { label, unit } = named(field, units);
     this.unit = unit;
-    this.reading = element("span", { class: "soft" });
+    const measure = unit ? ` in ${unit}` : "";
+    const reading = `reading-${known.indexOf(field)}`;
+    this.reading = element("span", { class: "soft", id: reading });
     // Its numbers change with the time: they describe it, as a name that changes is said aloud.
     this.place = element("div", { class: "plot", role: "img", tabindex: "0",
-      "aria-label": `Chart of ${label}. Arrow keys move in time, plus and minus zoom.` });
-    this.place.ariaDescribedByElements = [this.reading];
+      "aria-describedby": reading,
+      "aria-label": `Chart of ${label}${measure}. Arrow keys move in time, plus and minus zoom.` });
     this.place.addEventListener("keydown", onKey);
     this.box = element("section", { class: "chart" },
-      element("h2", {}, label, element("span", { class: "soft" }, unit ? ` in ${unit}` : "")),
+      element("h2", {}, label, element("span", { class: "soft" }, measure)),
       this.reading, this.place);
     charts.append(this.box);
     this.plot = this.makePlot(field);
