@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import trio
 from starlette.responses import Response
 
 from edge_agent.access import Readable
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 
 #: What is larger keeps its place until it has been sent.
 _SMALL_BYTES = 256 * 1024
+#: Packing less than this would save no packet.
+_PACKED_FROM = 4000
+_QUICK = 1
 
 
 class HistoryAnswers:
@@ -27,9 +32,10 @@ class HistoryAnswers:
         self._rows_max = sources.config.limits.query_records
 
     async def answer(
-        self, parameters: Mapping[str, str], form: str, may_read: Readable
+        self, parameters: Mapping[str, str], form: str, may_read: Readable, *, packed: bool = False
     ) -> Response:
-        """The answer to the question in ``parameters``, as ``form`` json, ndjson or csv.
+        """The answer to the question in ``parameters``, as ``form`` json, ndjson or csv; ``packed``
+        where who asks takes that: a chart's figures get a fifth as long.
 
         Raises:
             ProtocolError: ``bad_query``, ``busy`` or ``too_long``, with a sentence.
@@ -53,4 +59,10 @@ class HistoryAnswers:
         if sum(map(len, answer.pieces)) > _SMALL_BYTES:
             return Pieces(iter(answer.pieces), headers, self._places.give_back)
         self._places.give_back()
-        return Response(b"".join(answer.pieces), headers=headers)
+        body = b"".join(answer.pieces)
+        headers["Vary"] = "Accept-Encoding"
+        if packed and len(body) > _PACKED_FROM:
+            headers["Content-Encoding"] = "gzip"
+            # Half a millisecond, which no ack is to wait for.
+            body = await trio.to_thread.run_sync(gzip.compress, body, _QUICK)
+        return Response(body, headers=headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,20 @@ async def test_an_answer_in_every_format(tmp_path: Path) -> None:
         _, head, body = await people.get("/api/query?from=-1d&order=newest&limit=2&format=ndjson")
         assert "edge-agent-truncated: true" in head.lower() and "edge-agent-next: " in head.lower()
         assert [json.loads(line)["fields"]["t"] for line in body.splitlines()] == [4, 3]
+
+
+async def test_an_answer_is_packed_for_those_who_can_unpack_it(tmp_path: Path) -> None:
+    async with asked(tmp_path, serve=True) as history:
+        await history.keep("a/b", [{"t": n} for n in range(500)])
+        history.parts.clock.advance(1)
+        target, packing = "/api/query?from=-1d&order=newest&limit=", "Accept-Encoding: br, gzip"
+        _, plain_head, plain = await history.parts.get(target + "500")
+        assert "content-encoding" not in plain_head.lower() and "vary: accept" in plain_head.lower()
+        _, head, body = await history.parts.get(target + "500", packing)
+        assert "content-encoding: gzip" in head.lower()
+        assert gzip.decompress(body) == plain and 5 * len(body) < len(plain)
+        _, head, body = await history.parts.get(target + "2", packing)
+        assert "content-encoding" not in head.lower() and b'"t":499' in body
 
 
 @pytest.mark.parametrize(

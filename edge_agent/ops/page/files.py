@@ -2,13 +2,15 @@
 
 A browser keeps them for a year, and asks for others when the agent is another version. They tell
 nothing about the agent, so that nobody is asked for a token. Packed once, when the first is asked
-for.
+for; what one page needs is joined by then, as a page with eight files stands a tenth later than
+with four.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,6 +27,14 @@ _TYPES = {
     ".svg": "image/svg+xml",
     ".txt": "text/plain; charset=utf-8",
 }
+#: Files that are joined, those first that others import. Their top-level names differ.
+_JOINED = {
+    "overview.js": ("renew.js", "page.js"),
+    "charts.js": ("words.js", "steps.js", "plot.js", "chart.js"),
+    "charts.css": ("page.css", "uplot.min.css"),
+}
+#: What holds modules together while they are files of their own.
+_TIES = re.compile(rb"^(?:import [^;]*;\n|export )", re.MULTILINE)
 #: Of an answer made anew each time the packing has to be quick; below this many bytes it is not
 #: worth it.
 _QUICK = 1
@@ -46,6 +56,8 @@ def static_files() -> StaticFiles:
     digest = hashlib.sha256()
     for name, text in texts.items():
         digest.update(f"{name} {len(text)}\n".encode() + text)
+    for name, parts in _JOINED.items():
+        texts[name] = b"\n".join(_TIES.sub(b"", texts[part]) for part in parts)
     packed = {name: gzip.compress(text, 9, mtime=0) for name, text in texts.items()}
     return StaticFiles(digest.hexdigest()[:16], packed)
 
@@ -68,6 +80,12 @@ async def answer_file(request: Request) -> Response:
     return _packed(request, files.packed[name], headers)
 
 
+def takes_gzip(request: Request) -> bool:
+    """Whether who asks can unpack."""
+    accepted = request.headers.get("accept-encoding", "")
+    return any(part.strip() == "gzip" for part in accepted.split(","))
+
+
 def answer_page(
     request: Request, html: bytes, headers: dict[str, str], status: int = 200
 ) -> Response:
@@ -79,8 +97,7 @@ def answer_page(
 
 
 def _packed(request: Request, body: bytes, headers: dict[str, str], status: int = 200) -> Response:
-    accepted = request.headers.get("accept-encoding", "")
-    if any(part.strip() == "gzip" for part in accepted.split(",")):
+    if takes_gzip(request):
         headers["Content-Encoding"] = "gzip"
     else:
         body = gzip.decompress(body)

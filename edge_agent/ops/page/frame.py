@@ -23,6 +23,11 @@ _FOOT = (
     ' <a href="/api/query?limit=20">the last records</a>, <a href="/metrics">metrics</a>,'
     ' <a href="/healthz">health</a>.'
 )
+#: What is kept fresh can be stopped; ``fresh`` says where nothing comes any more.
+PAUSE = (
+    '<span id="fresh" role="status"></span> <button type="button" id="pause" hidden>'
+    "Stop refreshing</button>"
+)
 LOGOUT = '<form method="post" action="/logout"><button>Sign out</button></form>'
 
 
@@ -32,29 +37,29 @@ def document(
     header: str,
     main: str,
     *,
-    modules: Sequence[str],
+    module: str,
     scripts: Sequence[str] = (),
-    styles: Sequence[str] = ("page.css",),
+    style: str = "page.css",
+    asked: Sequence[str] = (),
     attributes: str = "",
     foot: str = "",
-    reload: bool = False,
 ) -> bytes:
     """The whole document; ``header``, ``main``, ``attributes`` of main and ``foot`` are HTML.
 
-    ``kind`` tells the script which page it is. Of ``modules`` the first runs, the others are what
-    it imports; ``scripts`` run before it. ``foot`` stands before the links to the data. With
-    ``reload`` a browser without script loads it again and again.
+    ``kind`` tells the script which page it is. ``scripts`` run before ``module``. ``asked`` is what
+    that will ask of the agent at once. ``foot`` stands before the links to the data.
     """
-    again = '<noscript><meta http-equiv="refresh" content="5"></noscript>' if reload else ""
-    first, *others = modules
-    files = [f'<link rel="stylesheet" href="{path_of(name)}">' for name in styles]
+    files = [f'<link rel="stylesheet" href="{path_of(style)}">']
+    # As `fetch` asks it, or the browser would ask twice.
+    files += [
+        f'<link rel="preload" as="fetch" crossorigin href="{html_text(path)}">' for path in asked
+    ]
     files += [f'<script defer src="{path_of(name)}"></script>' for name in scripts]
-    files += [f'<link rel="modulepreload" href="{path_of(name)}">' for name in others]
-    files.append(f'<script type="module" src="{path_of(first)}"></script>')
+    files.append(f'<script type="module" src="{path_of(module)}"></script>')
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'{again}<title>{html_text(title)}</title><link rel="icon" href="{path_of("icon.svg")}">'
+        f'<title>{html_text(title)}</title><link rel="icon" href="{path_of("icon.svg")}">'
         f'{"".join(files)}</head><body data-page="{kind}">'
         f'<a class="skip" href="#main">To the content</a>{header}'
         f'<main id="main" tabindex="-1"{attributes}>{main}</main>'
@@ -72,33 +77,54 @@ def section(name: str, title: str, inside: str, *, soft: str = "") -> str:
 
 
 def table(
+    section_name: str,
     head: Sequence[str],
     rows: Iterable[Sequence[str]],
     *,
     numbers: set[int],
     texts: frozenset[int] | set[int] = frozenset(),
 ) -> str:
-    """Cells are HTML already; ``numbers`` and ``texts`` are columns, counted from 0."""
-
-    def kind(index: int) -> str:
-        return ' class="n"' if index in numbers else ' class="text"' if index in texts else ""
-
-    lines = [
-        "<tr>" + "".join(f"<td{kind(i)}>{cell}</td>" for i, cell in enumerate(row)) + "</tr>"
-        for row in rows
-    ]
-    if not lines:
+    """The table of a section. Cells are HTML already; ``numbers`` and ``texts`` are columns,
+    counted from 0. Of ``texts``, which are wide, those that are empty in all rows are left out.
+    """
+    cells = list(rows)
+    if not cells:
         return "<p class=soft>None.</p>"
-    return whole_table(
-        "".join(f'<th scope="col"{kind(i)}>{c}</th>' for i, c in enumerate(head)), lines
+    columns = range(len(head))
+    classes = ["n" if i in numbers else "text" if i in texts else "" for i in columns]
+    shown = [i for i in columns if i not in texts or any(row[i] for row in cells)]
+    body = f"<tbody>{table_rows(cells, classes, shown)}</tbody>"
+    return whole_table(section_name, table_head(head, classes, shown), body)
+
+
+def table_head(titles: Sequence[str], classes: Sequence[str], shown: Sequence[int]) -> str:
+    """The row of titles of those columns that are ``shown``."""
+    return "".join(f'<th scope="col"{_class(classes[i])}>{titles[i]}</th>' for i in shown)
+
+
+def table_rows(rows: Iterable[Sequence[str]], classes: Sequence[str], shown: Sequence[int]) -> str:
+    """Rows of cells; the first says what a row is about, and a screen reader repeats it with each
+    other of the row.
+    """
+    first, *others = shown
+    return "".join(
+        f'<tr><th scope="row"{_class(classes[first])}>{row[first]}</th>'
+        + "".join(f"<td{_class(classes[i])}>{row[i]}</td>" for i in others)
+        + "</tr>"
+        for row in rows
     )
 
 
-def whole_table(head: str, lines: Iterable[str]) -> str:
-    """A table of cells and lines that are HTML; what is too wide is moved inside of it, by keyboard
-    too.
+def _class(name: str) -> str:
+    return f' class="{name}"' if name else ""
+
+
+def whole_table(section_name: str, head: str, bodies: str) -> str:
+    """A table of HTML that is named by the heading of its section; what is too wide is moved inside
+    of it, by keyboard too.
     """
+    named = f'aria-labelledby="{section_name}-title"'
     return (
-        f'<div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
+        f'<div class="wide" tabindex="0" role="group" {named}><table {named}>'
+        f"<thead><tr>{head}</tr></thead>{bodies}</table></div>"
     )

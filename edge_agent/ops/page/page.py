@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from edge_agent.ops.figures import Figures, Rate
-from edge_agent.ops.page.frame import LOGOUT, document, section, table
-from edge_agent.ops.page.stream_list import StreamRow, address_of, stream_list
+from edge_agent.ops.page.frame import LOGOUT, PAUSE, document, section, table
+from edge_agent.ops.page.stream_list import StreamRow, address_of, search, stream_list
 from edge_agent.ops.status import (
     AlarmStatus,
     ConnectionStatus,
@@ -57,7 +57,7 @@ def card_section(status: Status) -> str:
         "card",
         "Card",
         (f'<ul class="reasons">{lines}</ul>' if lines else "")
-        + table(head, rows, numbers=set(range(1, 8)))
+        + table("card", head, rows, numbers=set(range(1, 8)))
         + f"<p class=soft>{html_text(_footnote(wear))}</p>",
     )
 
@@ -129,7 +129,7 @@ def render_page(
     parts = (
         f'<div id="reasons" data-fresh>{_reasons(status)}</div>',
         _alarms(status.alarms),
-        _search(wanted),
+        _search(streams, wanted),
         stream_list(streams, wanted, now_ns),
         _upstreams(status.upstreams),
         _store(status),
@@ -145,10 +145,8 @@ def render_page(
         "edge-agent",
         _header(status, signed_in),
         "".join(parts),
-        modules=("page.js",),
-        foot='<span id="fresh"></span> <button type="button" id="pause" hidden>Stop refreshing'
-        "</button><br>",
-        reload=True,
+        module="overview.js",
+        foot=PAUSE + '<noscript><a href="">Look again</a></noscript><br>',
     )
 
 
@@ -156,36 +154,42 @@ def render_locked(then: str, trouble: str = "") -> bytes:
     """The page for somebody without a token: a field for one. ``then`` is what is shown next,
     ``trouble`` why the last token did not do.
     """
-    told = f'<p class="trouble" role="alert">{html_text(trouble)}</p>' if trouble else ""
+    told = f'<p class="trouble" id="trouble" role="alert">{html_text(trouble)}</p>'
+    faulty = ' aria-invalid="true" aria-describedby="trouble" autofocus' if trouble else ""
     return document(
         "locked",
-        "edge-agent",
+        "Sign in · edge-agent",
         "<header><h1>edge-agent</h1></header>",
         "<p>This agent shows itself to those who have a token with the scope <i>read</i>. Who may"
         " change it makes one: <code>edge-agent token add NAME --read '**'</code>.</p>"
-        f'{told}<form method="post" action="/login">'
+        f'{told if trouble else ""}<form method="post" action="/login">'
         f'<input type="hidden" name="then" value="{html_text(then)}">'
         '<label>Token <input name="token" type="password" required'
-        ' autocomplete="current-password"></label> <button>Look in</button></form>',
-        modules=("locked.js",),
+        f' autocomplete="current-password"{faulty}></label> <button>Look in</button>'
+        "</form>",
+        module="locked.js",
     )
 
 
 def _header(status: Status, signed_in: bool) -> str:
-    agent, word = status.agent, status.health.status
+    agent, word, alarms = status.agent, status.health.status, len(status.alarms)
+    # What a screen reader is to say by itself: this, and nothing that changes all the time.
+    on = f"; {alarms} {'alarm is' if alarms == 1 else 'alarms are'} on" if alarms else ""
     return (
-        '<header><h1>edge-agent</h1><span id="verdict" data-fresh>'
-        f'<span class="word {word}">{word}</span> {_VERDICTS[word]}</span>'
+        '<header><h1>edge-agent</h1><span id="verdict" role="status" data-fresh>'
+        f'<span class="word {word}">{word}</span> {_VERDICTS[word]}{on}</span>'
         f'<span class="soft" id="agent" data-fresh>{html_text(agent.id)} ·'
         f" {html_text(agent.version)} · up {duration(agent.uptime_s)} ·"
         f" {html_text(_date(agent.time))}</span>{LOGOUT if signed_in else ''}</header>"
     )
 
 
-def _search(wanted: str) -> str:
+def _search(streams: Sequence[StreamRow], wanted: str) -> str:
+    found = f"{len(search(wanted, streams))} of {len(streams)} found" if wanted else ""
     return (
         '<form role="search" action="/"><label>Find streams <input type="search" name="q"'
         f' value="{html_text(wanted)}" autocomplete="off"></label>'
+        f' <span class="soft" id="found" role="status" data-fresh>{found}</span>'
         " <noscript><button>Find</button></noscript></form>"
     )
 
@@ -226,13 +230,13 @@ def _figures(figures: Figures) -> str:
     return section(
         "speed",
         "Speed",
-        '<div class="figures">'
+        '<dl class="figures">'
         + "".join(
-            f'<div class="figure">{title}<b>{value}</b><small>{second}</small>'
-            f"<small>{third}</small></div>"
+            f'<div class="figure"><dt>{title}</dt><dd><b>{value}</b> <small>{second}</small>'
+            f" <small>{third}</small></dd></div>"
             for title, value, second, third in cards
         )
-        + "</div><p class=soft>R = N/T: N records in T seconds. Q = 1/T_q: T_q is the mean time of"
+        + "</dl><p class=soft>R = N/T: N records in T seconds. Q = 1/T_q: T_q is the mean time of"
         " an answer in seconds. E = W/T_w: W records stored in T_w seconds of the processor.</p>",
     )
 
@@ -268,7 +272,7 @@ def _upstreams(upstreams: Sequence[UpstreamStatus]) -> str:
         "Outlook",
         "Last error",
     ]
-    inside = table(head, rows, numbers={2, 3, 4, 5, 6, 7}, texts={8, 9})
+    inside = table("upstreams", head, rows, numbers={2, 3, 4, 5, 6, 7}, texts={8, 9})
     return section("upstreams", "Upstreams", inside)
 
 
@@ -292,7 +296,7 @@ def _store(status: Status) -> str:
         line += f" · {amount(store.quarantine_entries)} in quarantine"
     rows = ([html_text(log.name), *_log_cells(log)] for log in status.logs)
     head = ["Log", "Share in use", "Records", "Size", "Oldest", "Discarded", "Thinned", "Outlook"]
-    inside = f"{line}</p>" + table(head, rows, numbers={2, 3, 5, 6}, texts={7})
+    inside = f"{line}</p>" + table("store", head, rows, numbers={2, 3, 5, 6}, texts={7})
     return section("store", "Store", inside)
 
 
@@ -327,7 +331,7 @@ def _quarantine(status: Status, entries: Sequence[tuple[int, Quarantined]], now_
     inside = (
         "<p class=soft>What could not be used, and is kept for you to look at:"
         " <code>edge-agent quarantine list</code> shows all of it.</p>"
-        + table(head, rows, numbers={0, 1}, texts={4, 5})
+        + table("quarantine", head, rows, numbers={0, 1}, texts={4, 5})
     )
     soft = f"{amount(status.store.quarantine_entries)} in all, the newest first"
     return section("quarantine", "Quarantine", inside, soft=soft)
@@ -355,7 +359,7 @@ def _connections(connections: Sequence[ConnectionStatus], count: int) -> str:
         for one in connections[:ROWS_MAX]
     )
     head = ["Source", "Stream", "Mode", "From", "For", "Next", "Acked to"]
-    inside = table(head, rows, numbers={4, 5, 6})
+    inside = table("connections", head, rows, numbers={4, 5, 6})
     return section("connections", "Connections", inside, soft=str(count))
 
 
@@ -373,7 +377,7 @@ def _alarms(alarms: Sequence[AlarmStatus]) -> str:
         for one in alarms[:ROWS_MAX]
     )
     head = ["Rule", "Stream", "Value", "Since", "On when"]
-    inside = table(head, rows, numbers={2}, texts={4})
+    inside = table("alarms", head, rows, numbers={2}, texts={4})
     return section("alarms", "Alarms that are on", inside)
 
 
@@ -391,7 +395,7 @@ def _refused(refused: Sequence[RefusedStatus]) -> str:
         for one in refused[:ROWS_MAX]
     )
     head = ["From", "At", "Times", "Last", "Why, and what helps"]
-    inside = table(head, rows, numbers={2, 3}, texts={4})
+    inside = table("refused", head, rows, numbers={2, 3}, texts={4})
     return section("refused", "Refused peers", inside)
 
 
@@ -399,7 +403,7 @@ def _journal(lines: Sequence[JournalStatus]) -> str:
     if not lines:
         return '<section id="journal" data-fresh hidden></section>'
     rows = ([_date(one.time), html_text(one.level), html_text(one.text)] for one in lines)
-    inside = table(["When", "Kind", "What"], rows, numbers=set(), texts={2})
+    inside = table("journal", ["When", "Kind", "What"], rows, numbers=set(), texts={2})
     return section("journal", "Journal", inside, soft="the last lines, the newest first")
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import itemgetter
 from urllib.parse import quote
 
-from edge_agent.ops.page.frame import section, whole_table
+from edge_agent.ops.page.frame import section, table_head, table_rows, whole_table
 from edge_agent.ops.streams import Directory, Seen
 from edge_agent.ops.text import ago, amount
 from edge_agent.ops.units import named
@@ -17,8 +18,12 @@ from edge_agent.record import format_time
 
 #: Streams that the page lists; the API has them all.
 ROWS_MAX = 300
+#: Where there are more: those that were heard of within this, by name, and then the others. Those
+#: heard of last would be others with each look at the page.
+_LATELY_NS = 3600 * 10**9
 #: Values of one stream that are shown; its own page has the others.
 VALUES_MAX = 3
+_LABEL_CHARACTERS = 40
 SPARK_POINTS = 40
 _SPARK_HEIGHT = 20
 
@@ -42,7 +47,8 @@ def rows_of(directory: Directory, may_read: Callable[[str], bool]) -> list[Strea
 def _row_of(directory: Directory, name: str, seen: Seen) -> StreamRow:
     last = directory.last_of(name)
     values = {} if last is None else dict(last.told())
-    spark = () if last is None else last.spark
+    # A copy, as the page is made in a thread.
+    spark = () if last is None else tuple(last.spark)
     return StreamRow(name, seen, values, spark, directory.rate(seen))
 
 
@@ -55,9 +61,11 @@ def search(wanted: str, rows: Sequence[StreamRow]) -> list[StreamRow]:
 def stream_list(rows: Sequence[StreamRow], wanted: str, now_ns: int) -> str:
     """The section, as HTML; ``now_ns`` dates the rows."""
     found = search(wanted, rows)
-    newest = sorted(found, key=lambda row: -row.seen.stored_ns)[:ROWS_MAX]
+    if len(found) > ROWS_MAX:
+        old_ns = now_ns - _LATELY_NS
+        found = sorted(found, key=lambda row: (row.seen.stored_ns < old_ns, _in_order(row.name)))
     told = f"{len(found)} of {len(rows)}" if wanted else str(len(rows))
-    more = f"; the {ROWS_MAX} heard of last" if len(found) > ROWS_MAX else ""
+    more = f"; {ROWS_MAX} are listed, the field above finds others" if len(found) > ROWS_MAX else ""
     if not rows:
         inside = (
             "<p>Nothing has been received yet. A sensor connects to"
@@ -67,7 +75,7 @@ def stream_list(rows: Sequence[StreamRow], wanted: str, now_ns: int) -> str:
     elif not found:
         inside = "<p class=soft>No stream has such a name.</p>"
     else:
-        inside = _table(newest, now_ns)
+        inside = _table(found[:ROWS_MAX], now_ns)
     return section("streams", "Streams", inside, soft=told + more)
 
 
@@ -94,7 +102,7 @@ def spark_path(values: Sequence[float]) -> str:
     """A line through ``values``, as the path of an SVG, 0 to `SPARK_POINTS` - 1 wide; "" where
     there is no line to draw.
     """
-    last = [value for value in values if value - value == 0][-SPARK_POINTS:]
+    last = _drawn(values)
     if len(last) < 2:
         return ""
     low, high = min(last), max(last)
@@ -105,6 +113,29 @@ def spark_path(values: Sequence[float]) -> str:
         steps = [_SPARK_HEIGHT // 2] * len(last)
     moves = (f"l1 {after - before}" for before, after in pairwise(steps))
     return f"M{begin} {steps[0]}{''.join(moves)}"
+
+
+def spark_words(values: Sequence[float]) -> str:
+    """The same line for those who do not see it."""
+    last = _drawn(values)
+    if not last:
+        return ""
+    told = {"from": last[0], "to": last[-1], "least": min(last), "greatest": max(last)}
+    return ", ".join(f"{word} {value:.4g}" for word, value in told.items())
+
+
+def _spark(values: Sequence[float]) -> str:
+    path = spark_path(values)
+    if not path:
+        return ""
+    return (
+        f'<svg class="spark" viewBox="0 0 {SPARK_POINTS - 1} {_SPARK_HEIGHT}" role="img"'
+        f' preserveAspectRatio="none" aria-label="{spark_words(values)}"><path d="{path}"/></svg>'
+    )
+
+
+def _drawn(values: Sequence[float]) -> list[float]:
+    return [value for value in values[-SPARK_POINTS:] if value - value == 0]
 
 
 #: Title and class of each column; one that is empty in all rows is left out, and `less` on narrow
@@ -123,17 +154,14 @@ def _table(rows: Sequence[StreamRow], now_ns: int) -> str:
     cells = [_cells(row, group_of[row.name], now_ns) for row in rows]
     shown = [i for i in range(len(_COLUMNS)) if any(line[i] for line in cells)]
 
-    def lines() -> Iterator[str]:
-        group = ""
-        for row, line in zip(rows, cells, strict=True):
-            if group_of[row.name] != group:
-                group = group_of[row.name]
-                heading = f'<th colspan="{len(shown)}" scope="rowgroup">{html_text(group)}</th>'
-                yield f'<tr class="group">{heading}</tr>'
-            yield "<tr>" + "".join(f"<td{_class(i)}>{line[i]}</td>" for i in shown) + "</tr>"
-
-    head = "".join(f'<th scope="col"{_class(i)}>{_COLUMNS[i][0]}</th>' for i in shown)
-    return whole_table(head, lines())
+    titles, classes = zip(*_COLUMNS, strict=True)
+    bodies = ""
+    in_groups = zip((group_of[row.name] for row in rows), cells, strict=True)
+    for group, lines in groupby(in_groups, key=itemgetter(0)):
+        heading = f'<th colspan="{len(shown)}" scope="rowgroup">{html_text(group)}</th>'
+        first = f'<tr class="group">{heading}</tr>' if group else ""
+        bodies += f"<tbody>{first}{table_rows((line for _, line in lines), classes, shown)}</tbody>"
+    return whole_table("streams", table_head(titles, classes, shown), bodies)
 
 
 def _in_order(name: str) -> list[tuple[int, str]]:
@@ -142,25 +170,15 @@ def _in_order(name: str) -> list[tuple[int, str]]:
     return [(int(number), "") if number else (-1, text) for number, text in pieces]
 
 
-def _class(index: int) -> str:
-    name = _COLUMNS[index][1]
-    return f' class="{name}"' if name else ""
-
-
 def _cells(row: StreamRow, group: str, now_ns: int) -> tuple[str, ...]:
     """What stands in each of `_COLUMNS`, as HTML."""
     seen = row.seen
     short = row.name[len(group) + 1 :] if group else row.name
-    path = spark_path(row.spark)
-    spark = (
-        f'<svg class="spark" viewBox="0 0 {SPARK_POINTS - 1} {_SPARK_HEIGHT}" aria-hidden="true"'
-        f' preserveAspectRatio="none"><path d="{path}"/></svg>'
-    )
     address, name = html_text(address_of(row.name)), html_text(row.name)
     return (
         f'<a href="{address}" aria-label="{name}, chart">{html_text(short)}</a>',
         _values(row),
-        spark if path else "",
+        _spark(row.spark),
         ago(now_ns - seen.stored_ns),
         "" if row.rate is None else amount(row.rate),
         amount(seen.records),
@@ -180,6 +198,7 @@ def _values(row: StreamRow) -> str:
     for name, value in [*row.values.items()][:VALUES_MAX]:
         label, unit = named(name)
         shown = f"<b>{value:.6g}</b>{f' {unit}' if unit else ''}"
+        label = label if len(label) <= _LABEL_CHARACTERS else f"{label[:_LABEL_CHARACTERS]}…"
         told.append(f"<span>{html_text(label)} {shown}</span>")
     if len(row.values) > VALUES_MAX:
         told.append(f"<span class=soft>and {len(row.values) - VALUES_MAX} more</span>")

@@ -20,6 +20,11 @@ the number of the last record that it stands for; ids built on it say that it is
 
 A minute that reaches over the end of a stretch of blocks has an aggregate in each: their counts
 add up, nothing is counted twice.
+
+History has minutes, too, and they are not taken from there: a minute of history is one of a stream,
+from all its sources and logs, and has records that stay in the log or were delivered. An aggregate
+stands for the records of its blocks and for no others (`docs/architecture.md` has the other
+reasons).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from tests.ops.pictures import STATUS
 def pages() -> Iterator[bytes]:
     yield render_page(STATUS, [], NOW_NS, signed_in=True)
     yield render_locked("/")
-    yield render_chart("greenhouse/1", 1.0, signed_in=True)
+    yield render_chart("greenhouse/1", {}, 1.0, signed_in=True)
 
 
 def test_its_policy_allows_its_own_files_alone_and_nothing_in_place() -> None:
@@ -44,10 +44,10 @@ def test_a_form_of_ours_is_sent_with_its_origin() -> None:
     assert HEADERS["Referrer-Policy"] == "same-origin"
 
 
-def test_a_browser_without_script_reloads_what_has_news() -> None:
-    again = b'<noscript><meta http-equiv="refresh" content="5"></noscript>'
+def test_nothing_is_loaded_anew_before_whoever_reads_it_wants_that() -> None:
     overview, locked, chart = pages()
-    assert again in overview and again not in locked and again not in chart
+    assert b"http-equiv" not in overview + locked + chart
+    assert b'<noscript><a href="">Look again</a></noscript>' in overview
 
 
 def test_each_page_has_landmarks_a_way_past_them_and_names_for_what_is_filled_in() -> None:
@@ -70,9 +70,21 @@ def test_a_section_is_named_by_its_heading_and_kept_fresh() -> None:
 
 
 def test_a_table_has_heads_for_its_columns_and_can_be_moved_by_keyboard() -> None:
-    html = table(["A", "B"], [["1", "2"]], numbers={1})
-    assert '<div class="wide" tabindex="0">' in html and '<th scope="col" class="n">B</th>' in html
-    assert table(["A"], [], numbers=set()) == "<p class=soft>None.</p>"
+    html = table("store", ["A", "B"], [["1", "2"]], numbers={1})
+    named = 'aria-labelledby="store-title"'
+    assert f'<div class="wide" tabindex="0" role="group" {named}><table {named}>' in html
+    assert '<th scope="col" class="n">B</th>' in html
+    assert '<th scope="row">1</th><td class="n">2</td>' in html
+    assert table("store", ["A"], [], numbers=set()) == "<p class=soft>None.</p>"
+
+
+def test_a_column_of_texts_that_nobody_has_is_left_out() -> None:
+    rows = [["hub", "", "0"], ["http", "", "1"]]
+    html = table("upstreams", ["Name", "Error", "Refused"], rows, numbers={2}, texts={1})
+    assert "Error" not in html and html.count('class="n"') == 3
+    rows[0][1] = "refused"
+    html = table("upstreams", ["Name", "Error", "Refused"], rows, numbers={2}, texts={1})
+    assert "Error" in html and html.count('class="text"') == 3
 
 
 def test_files_are_named_with_the_hash_of_what_they_are() -> None:

@@ -6,43 +6,27 @@ The tests share one browser and one agent, whose streams have the same records a
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import websocket
 
 from benchmarks.processes import Agent
 from edge_agent.tokens import add_token, revoke_token
+from tests.ops.page.chromium import NARROW, address, measured, opened, send, shows, until
 from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser
 
 pytestmark = pytest.mark.needs("chromium")
 
 STREAMS = 30
 #: What the first view may bring over the network.
 FIRST_VIEW_BYTES = 100 * 1024
-NARROW = 390
 NAME_OF_FOCUS = "document.activeElement.textContent || document.activeElement.value"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -63,78 +47,6 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
         yield agent
     finally:
         agent.stop()
-
-
-def measured(when: float) -> dict[str, Any]:
-    """A record: temperature and humidity go with the time of day."""
-    day = 2 * math.pi * when / 86_400
-    return {
-        "time": when,
-        "temp_c": round(20 + 5 * math.sin(day), 2),
-        "air": {"humidity_pct": round(50 - 10 * math.sin(day), 1)},
-    }
-
-
-def send(agent: Agent, stream: str, records: list[dict[str, Any]]) -> None:
-    """As a sensor does, and wait until all are kept."""
-    url = f"ws://127.0.0.1:{agent.port}/ingest/{stream}"
-    connection = websocket.create_connection(url, timeout=PATIENCE_S)
-    for record in records:
-        connection.send(json.dumps(record))
-    connection.close()
-
-
-@contextmanager
-def opened(
-    browser: Browser, url: str, sizes: list[int] | None = None, **context: Any
-) -> Iterator[Page]:
-    """A page in a window of its own; ``sizes`` gets those of all bodies. At the end nothing was
-    complained about, and nothing was asked of anybody but the agent.
-    """
-    context.setdefault("viewport", {"width": 1100, "height": 800})
-    window = browser.new_context(timezone_id="Europe/Berlin", locale="en-GB", **context)
-    window.set_default_timeout(PATIENCE_S * 1000)
-    complaints: list[str] = []
-    window.add_init_script(
-        "addEventListener('securitypolicyviolation', (event) =>"
-        " console.error('policy', event.violatedDirective, event.blockedURI))"
-    )
-    page = window.new_page()
-    page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    own = url.split("/")[2]
-    page.on(
-        "request",
-        lambda asked: None if asked.url.split("/")[2] == own else complaints.append(asked.url),
-    )
-    if sizes is not None:
-        page.on("requestfinished", lambda asked: sizes.append(asked.sizes()["responseBodySize"]))
-    page.goto(url)
-    try:
-        yield page
-        assert complaints == []
-    finally:
-        window.close()
-
-
-def until(page: Page, expression: str) -> None:
-    """Wait until an expression holds there. (The page's policy forbids `Page.wait_for_function`,
-    which makes code of text in the page.)
-    """
-    deadline = time.monotonic() + PATIENCE_S
-    while not page.evaluate(expression):
-        assert time.monotonic() < deadline, expression
-        page.wait_for_timeout(20)
-
-
-def address(agent: Agent, path: str) -> str:
-    return f"http://127.0.0.1:{agent.http_port}{path}"
-
-
-def shows(page: Page, step: str) -> int:
-    """Wait until the chart has points of this step; how many."""
-    page.wait_for_selector(f'main[data-step="{step}"]')
-    return int(page.get_attribute("main", "data-points") or "")
 
 
 def test_a_chart_shows_the_points_of_a_stream_and_zooming_asks_for_more_of_them(
@@ -172,6 +84,20 @@ def test_a_chart_shows_the_points_of_a_stream_and_zooming_asks_for_more_of_them(
         assert told.splitlines()[0].startswith("time,stream,temp_c_min,temp_c_mean")
 
 
+@pytest.mark.parametrize("view", ["", "?last=7d&fields=temp_c,`a*~b`", "?from=1&to=9000.5&x=1"])
+def test_the_first_question_of_a_chart_is_asked_once(
+    browser: Browser, shown: Agent, view: str
+) -> None:
+    with opened(browser, address(shown, "/")) as page:
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(address(shown, f"/stream/greenhouse/1{view}"))
+        page.wait_for_selector("main[data-points]")
+        page.wait_for_load_state("networkidle")
+        first = [url for url in asked if "/api/query" in url and "limit=1" not in url]
+        assert len(first) == 1, first
+
+
 def test_a_chart_can_be_moved_and_its_fields_chosen_by_keyboard_alone(
     browser: Browser, shown: Agent
 ) -> None:
@@ -199,9 +125,9 @@ def test_streams_are_found_by_their_names_and_lead_to_their_charts(
     browser: Browser, shown: Agent
 ) -> None:
     with opened(browser, address(shown, "/")) as page:
-        assert page.locator("#streams tbody td.name").count() == STREAMS + 1
+        assert page.locator("#streams tbody th.name").count() == STREAMS + 1
         page.fill("input[type=search]", "green")
-        until(page, "document.querySelectorAll('#streams td.name').length === 1")
+        until(page, "document.querySelectorAll('#streams tbody th.name').length === 1")
         assert page.url.endswith("?q=green")
         # Fresh news leave alone whoever is on a link.
         page.focus("#streams a")

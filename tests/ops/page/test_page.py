@@ -77,7 +77,8 @@ def test_whatever_others_named_is_escaped() -> None:
         agent=replace(STATUS.agent, id=evil),
     )
     strange = replace(row(evil), seen=replace(seen(), source=evil))
-    harmless = read(render_page(STATUS, [row("a")], NOW_NS))
+    failed = replace(STATUS, upstreams=(replace(UPSTREAM, error="no answer"),))
+    harmless = read(render_page(failed, [row("a")], NOW_NS))
     page = read(render_page(status, [strange], NOW_NS))
     assert [tag for tag, _ in page.tags] == [tag for tag, _ in harmless.tags]
     assert page.words.count(evil) >= 9
@@ -185,3 +186,28 @@ def test_what_nobody_counts_is_a_dash() -> None:
     )  # fmt: skip
     assert told.count("–") >= 18
     assert "Nobody counts here what is written." in told
+
+
+def test_how_many_alarms_are_on_and_how_many_streams_were_found_is_said_by_a_screen_reader() -> (
+    None
+):
+    alarm = AlarmStatus("hot", "t above 30", "greenhouse/1", "2026-11-22T09:00:00Z", 31.5)
+    verdict, said = '<span id="verdict" role="status"', "all is well; 2 alarms are on</span>"
+    html = render_page(replace(STATUS, alarms=(alarm, alarm)), [], NOW_NS).decode()
+    assert verdict in html and said in html
+    assert "; 1 alarm is on" in render_page(replace(STATUS, alarms=(alarm,)), [], NOW_NS).decode()
+    assert "alarms are on" not in render_page(STATUS, [], NOW_NS).decode()
+    rows = [row("barn/1"), row("shed/1")]
+    found = '<span class="soft" id="found" role="status" data-fresh>'
+    assert (
+        f"{found}1 of 2 found</span>" in render_page(STATUS, rows, NOW_NS, wanted="barn").decode()
+    )
+    assert f"{found}</span>" in render_page(STATUS, rows, NOW_NS).decode()
+
+
+def test_a_token_that_did_not_do_is_told_where_the_field_is() -> None:
+    page = read(render_locked("/", "This token is not known."))
+    (field,) = [a for tag, a in page.tags if a.get("name") == "token"]
+    assert field["aria-invalid"] == "true" and field["aria-describedby"] == "trouble"
+    assert any(attributes.get("id") == "trouble" for _, attributes in page.tags)
+    assert b"aria-invalid" not in render_locked("/")

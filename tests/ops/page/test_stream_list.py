@@ -13,6 +13,7 @@ from edge_agent.ops.page.stream_list import (
     rows_of,
     search,
     spark_path,
+    spark_words,
     stream_list,
 )
 from tests.ops.page.test_page import NOW_NS, read, row, seen
@@ -53,13 +54,20 @@ def test_a_search_takes_all_its_words_in_any_case() -> None:
     assert "2 of 3" in words(*rows, wanted="green")
 
 
-def test_of_many_streams_those_heard_of_last_are_shown_and_all_are_counted() -> None:
-    many = [
-        StreamRow(f"s/{index:04}", seen(NOW_NS - index * 10**9)) for index in range(ROWS_MAX + 50)
-    ]
+def test_of_many_streams_those_heard_of_lately_are_listed_and_all_are_counted() -> None:
+    lately, long_ago = NOW_NS - 60 * 10**9, NOW_NS - 2 * 3600 * 10**9
+    many = [StreamRow(f"s/{index}", seen(lately)) for index in range(ROWS_MAX - 10)]
+    many += [StreamRow(f"old/{index}", seen(long_ago)) for index in range(60)]
     html = stream_list(many, "", NOW_NS)
-    assert "s/0000," in html and f"s/{ROWS_MAX - 1:04}," in html
-    assert f"s/{ROWS_MAX:04}," not in html and str(ROWS_MAX + 50) in html
+    assert html.count("s/") and f"s/{ROWS_MAX - 11}," in html
+    assert "old/9," in html and "old/10," not in html and str(ROWS_MAX + 50) in html
+    # Who was heard of a moment ago changes with each look; the list does not.
+    many[3] = replace(many[3], seen=seen(NOW_NS))
+    assert _names(stream_list(many, "", NOW_NS)) == _names(html)
+
+
+def _names(html: str) -> list[str]:
+    return [a["aria-label"] or "" for tag, a in read(html.encode()).tags if tag == "a"]
 
 
 def test_last_values_have_their_units_and_columns_that_nobody_has_are_left_out() -> None:
@@ -80,6 +88,14 @@ def test_a_sparkline_goes_through_the_last_values_from_low_to_high() -> None:
     assert spark_path([0.0] * 1000).count("l1") == SPARK_POINTS - 1
 
 
+def test_a_sparkline_is_told_to_those_who_do_not_see_it() -> None:
+    assert spark_words([2.0, 21.5, 18.25]) == "from 2, to 18.25, least 2, greatest 21.5"
+    assert spark_words([float("nan")]) == ""
+    html = stream_list([replace(row("a"), spark=[1.0, 2.0])], "", NOW_NS)
+    (spark,) = [a for tag, a in read(html.encode()).tags if tag == "svg"]
+    assert (spark["role"], spark["aria-label"]) == ("img", "from 1, to 2, least 1, greatest 2")
+
+
 def test_an_empty_list_says_how_to_begin() -> None:
     assert "edge-agent send" in words() and "No stream has such a name" in words(
         row("a"), wanted="b"
@@ -97,3 +113,8 @@ async def test_what_is_listed_is_what_was_said_last(tmp_path: Path) -> None:
         assert one.rate is not None and one.rate > 0
         page = (await running.get("/"))[2]
         assert b"<b>3</b>" in page and b"Per second" in page
+
+
+def test_a_field_with_a_long_name_leaves_room_for_the_others() -> None:
+    told = words(replace(row("a"), values={"x" * 200: 1.0, "t": 2.0}))
+    assert "x" * 40 + "…" in told and "x" * 41 not in told

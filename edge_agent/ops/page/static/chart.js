@@ -5,24 +5,27 @@ import { Plot } from "./plot.js";
 import { fieldsOf, linesOf, splitFields, stepFor, summaryOf } from "./steps.js";
 import { age, amount, element, moment, named, zone } from "./words.js";
 
-const LENGTHS = { "1h": 3600, "24h": 86400, "7d": 7 * 86400, "30d": 30 * 86400, "1y": 365 * 86400 };
 const FIELDS_AT_FIRST = 3;
 const TABLE_ROWS_MAX = 200;
 
 const main = document.querySelector("main");
 const stream = main.dataset.stream;
 const units = JSON.parse(main.dataset.units);
+const { lengths: LENGTHS, steps: STEPS } = JSON.parse(main.dataset.times);
 // The agent's clock decides what "now" is; the viewer's may be wrong.
-const ahead = Number(main.dataset.now) - Date.now() / 1000;
-const [charts, told, fields, table, address, download, heard] =
-  ["charts", "told", "fields", "table", "address", "download", "heard"].map((id) =>
-    document.getElementById(id));
+const clockAhead = Number(main.dataset.now) - Date.now() / 1000;
+const [charts, told, fields, table, address, download, heard, fresh, pause] =
+  ["charts", "told", "fields", "table", "address", "download", "heard", "fresh", "pause"].map(
+    (id) => document.getElementById(id));
 
 let view = viewOfAddress();
+// The browser asks the first question while it still fetches this script.
+let askedAhead = document.querySelector("link[as=fetch]")?.href;
 let known = [];
 let plots = new Map();
 let shown = null;
 let asking = null;
+let isPaused = false;
 let timer = 0;
 
 // What the address says: `last` for the time until now, or `from` and `to` in seconds.
@@ -38,7 +41,7 @@ function viewOfAddress() {
 
 function rangeOf({ last, from, to }) {
   if (!last) return [from, to];
-  const now = Date.now() / 1000 + ahead;
+  const now = Date.now() / 1000 + clockAhead;
   return [now - LENGTHS[last], now];
 }
 
@@ -66,7 +69,8 @@ function questionOf(range, step) {
 }
 
 async function ask(path, signal) {
-  const answer = await fetch(path, { cache: "no-store", signal });
+  // No answer may be kept, as the agent says of each; what the browser asked ahead is one of them.
+  const answer = await fetch(path, { signal });
   // Signed out meanwhile: the page itself asks for the token.
   if (answer.status === 401) location.reload();
   const body = await answer.json();
@@ -80,8 +84,11 @@ async function show(isQuiet = false) {
   clearTimeout(timer);
   asking?.abort();
   const mine = asking = new AbortController();
-  const range = rangeOf(view);
-  const step = stepFor(range[1] - range[0]);
+  const ahead = askedAhead && new URL(askedAhead);
+  askedAhead = undefined;
+  const range = ahead ? ["from", "to"].map((end) => Number(ahead.searchParams.get(end)))
+    : rangeOf(view);
+  const step = stepFor(range[1] - range[0], STEPS);
   markButtons();
   const slow = setTimeout(() => { if (!isQuiet) tell("Asking the agent …"); }, 400);
   try {
@@ -89,7 +96,9 @@ async function show(isQuiet = false) {
       draw({ columns: [], rows: [] }, range, step);
     } else {
       const question = questionOf(range, step);
-      draw(await ask(`/api/query?${question}&times=unix`, mine.signal), range, step);
+      question.set("times", "unix");
+      draw(await ask(ahead ?? `/api/query?${question}`, mine.signal), range, step);
+      question.delete("times");
       question.set("format", "csv");
       address.value = new URL(`/api/query?${question}`, location.href).href;
       download.href = address.value;
@@ -103,8 +112,8 @@ async function show(isQuiet = false) {
     clearTimeout(slow);
   }
   // While the right edge is now: every three seconds, less often where a step lasts long.
-  const pause = Math.min(Math.max(3, step.seconds / 10), 60);
-  if (view.last && mine === asking) timer = setTimeout(again, pause * 1000);
+  const wait = Math.min(Math.max(3, step.seconds / 10), 60);
+  if (view.last && !isPaused && mine === asking) timer = setTimeout(again, wait * 1000);
 }
 
 function again() {
@@ -153,12 +162,16 @@ class Figure {
   constructor(field) {
     const { label, unit } = named(field, units);
     this.unit = unit;
-    this.label = label;
-    this.reading = element("span", { class: "soft" });
-    this.place = element("div", { class: "plot", role: "img", tabindex: "0" });
+    const measure = unit ? ` in ${unit}` : "";
+    const reading = `reading-${known.indexOf(field)}`;
+    this.reading = element("span", { class: "soft", id: reading });
+    // Its numbers change with the time: they describe it, as a name that changes is said aloud.
+    this.place = element("div", { class: "plot", role: "img", tabindex: "0",
+      "aria-describedby": reading,
+      "aria-label": `Chart of ${label}${measure}. Arrow keys move in time, plus and minus zoom.` });
     this.place.addEventListener("keydown", onKey);
     this.box = element("section", { class: "chart" },
-      element("h2", {}, label, element("span", { class: "soft" }, unit ? ` in ${unit}` : "")),
+      element("h2", {}, label, element("span", { class: "soft" }, measure)),
       this.reading, this.place);
     charts.append(this.box);
     this.plot = this.makePlot(field);
@@ -176,8 +189,6 @@ class Figure {
     this.line = line;
     this.plot.show(line, ...range);
     this.read(null);
-    this.place.setAttribute("aria-label", `Chart of ${this.label}. ${this.reading.textContent}.`
-      + " Arrow keys move in time, plus and minus zoom.");
   }
 
   // The words above the chart: the point under the pointer, or all of it in four numbers.
@@ -231,7 +242,17 @@ function onKey(event) {
   action();
 }
 
+// What goes on by itself can be stopped, as on the overview.
+function stopOrGoOn() {
+  isPaused = !isPaused;
+  pause.textContent = isPaused ? "Go on refreshing" : "Stop refreshing";
+  fresh.textContent = isPaused ? "Not refreshed." : "";
+  if (isPaused) clearTimeout(timer);
+  else show(true);
+}
+
 function markButtons() {
+  pause.hidden = !view.last;
   for (const button of document.querySelectorAll("button[data-last]")) {
     button.setAttribute("aria-pressed", String(button.dataset.last === view.last));
   }
@@ -256,7 +277,7 @@ function chosenFields() {
 }
 
 // The same figures as text, the newest first.
-function drawTable() {
+async function drawTable() {
   const { chosen, lines } = shown;
   const rows = new Map();
   for (const field of chosen) {
@@ -287,15 +308,16 @@ function drawTable() {
   const caption = times.length > TABLE_ROWS_MAX
     ? `The newest ${TABLE_ROWS_MAX} of ${times.length} points; the CSV has all.`
     : `All ${times.length} points.`;
-  table.querySelector("table").replaceChildren(
-    element("caption", {}, caption), element("thead", {}, head), body);
+  const { renew } = await import("./renew.js");
+  renew(table.querySelector("table"), element("table", {},
+    element("caption", {}, caption), element("thead", {}, head), body));
 }
 
 async function tellHeard(signal) {
   const answer = await ask(`/api/streams?stream=${encodeURIComponent(stream)}`, signal);
   const [one] = answer.streams;
   if (!one) return;
-  const seconds = Date.now() / 1000 + ahead - Date.parse(one.last_stored) / 1000;
+  const seconds = Date.now() / 1000 + clockAhead - Date.parse(one.last_stored) / 1000;
   const values = Object.entries(one.last ?? {}).slice(0, 8).map(([field, value]) => {
     const { label, unit } = named(field, units);
     return `${label} ${amount(value, unit)}`;
@@ -319,7 +341,10 @@ async function copy() {
 
 // Fields that were silent in the time that is seen first can be chosen, too.
 async function findFields() {
-  const question = new URLSearchParams({ stream, step: "all", aggregate: "mean", from: "-365d" });
+  // Of the newest minute: the columns are all that is looked at, and a year takes a second.
+  const question = new URLSearchParams({
+    stream, step: "1m", aggregate: "mean", from: "-365d", order: "newest", limit: "1",
+  });
   const { columns } = await ask(`/api/query?${question}`);
   for (const field of fieldsOf(columns)) {
     if (!known.includes(field)) known.push(field);
@@ -334,6 +359,7 @@ for (const button of document.querySelectorAll("button[data-action]")) {
   button.addEventListener("click", ACTIONS[button.dataset.action]);
 }
 document.getElementById("copy").addEventListener("click", copy);
+pause.addEventListener("click", stopOrGoOn);
 table.addEventListener("toggle", () => {
   if (table.open && shown) drawTable();
 });

@@ -1,7 +1,10 @@
 // The overview, kept fresh: it is fetched again every two seconds as the HTML that the agent makes,
 // and what has changed in it is put into the page. Nothing is formatted here.
 
+import { renew } from "./renew.js";
+
 const EVERY_MS = 2000;
+const REFRESHED = "Refreshed every two seconds.";
 const fresh = document.getElementById("fresh");
 const pause = document.getElementById("pause");
 const search = document.querySelector("form[role=search] input");
@@ -9,30 +12,9 @@ let isPaused = false;
 let timer = 0;
 let asked = 0;
 
-// Make `old` say what `next` says, and leave alone what is the same already: whoever reads, marks
-// text or is on a link by keyboard stays there.
-function renew(old, next) {
-  if (old.nodeType !== next.nodeType || old.nodeName !== next.nodeName) {
-    old.replaceWith(document.importNode(next, true));
-    return;
-  }
-  if (old.nodeType !== Node.ELEMENT_NODE) {
-    if (old.data !== next.data) old.data = next.data;
-    return;
-  }
-  for (const { name } of [...old.attributes]) {
-    // Whether something is unfolded is the viewer's affair.
-    if (!next.hasAttribute(name) && name !== "open") old.removeAttribute(name);
-  }
-  for (const { name, value } of next.attributes) {
-    if (old.getAttribute(name) !== value) old.setAttribute(name, value);
-  }
-  const [before, after] = [[...old.childNodes], [...next.childNodes]];
-  after.forEach((node, index) => {
-    if (index < before.length) renew(before[index], node);
-    else old.append(document.importNode(node, true));
-  });
-  for (const node of before.slice(after.length)) node.remove();
+// A screen reader says it, and so only where it says something new.
+function tell(text) {
+  if (fresh.textContent !== text) fresh.textContent = text;
 }
 
 async function refresh() {
@@ -51,9 +33,9 @@ async function refresh() {
       const now = next.getElementById(part.id);
       if (now) renew(part, now);
     }
-    fresh.textContent = "Refreshed every two seconds.";
+    tell(REFRESHED);
   } catch (error) {
-    fresh.textContent = `No answer from the agent (${error.message}); trying again.`;
+    tell(`No answer from the agent (${error.message}); trying again.`);
   }
   // An agent that needs long for its answer is asked less often.
   schedule(Math.max(EVERY_MS, 10 * (performance.now() - begun)));
@@ -85,7 +67,7 @@ pause.hidden = false;
 pause.addEventListener("click", () => {
   isPaused = !isPaused;
   pause.textContent = isPaused ? "Go on refreshing" : "Stop refreshing";
-  fresh.textContent = isPaused ? "Not refreshed." : "Refreshed every two seconds.";
+  tell(isPaused ? "Not refreshed." : REFRESHED);
   if (!isPaused) refresh();
   else clearTimeout(timer);
 });

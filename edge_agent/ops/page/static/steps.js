@@ -1,24 +1,12 @@
 // How far apart the points of a chart are, and how an answer of /api/query becomes its lines.
 // Nothing in here knows of the page.
 
-export const POINTS_MAX = 1000;
-
-// Steps in seconds, and how the agent reads them; each at most two and a half times the one before,
-// so that a chart has between 400 and POINTS_MAX points.
-const STEPS = [
-  [0.001, "1ms"], [0.002, "2ms"], [0.005, "5ms"], [0.01, "10ms"], [0.02, "20ms"], [0.05, "50ms"],
-  [0.1, "100ms"], [0.2, "200ms"], [0.5, "500ms"], [1, "1s"], [2, "2s"], [3, "3s"], [5, "5s"],
-  [10, "10s"], [15, "15s"], [30, "30s"], [60, "1m"], [120, "2m"], [180, "3m"], [300, "5m"],
-  [600, "10m"], [900, "15m"], [1800, "30m"], [3600, "1h"], [7200, "2h"], [10800, "3h"],
-  [21600, "6h"], [43200, "12h"], [86400, "24h"], [172800, "2d"], [345600, "4d"], [604800, "7d"],
-  [1209600, "14d"], [2419200, "28d"],
-];
-
 const WORDS = { m: "min", d: "days" };
 
-// The shortest step that needs no more than POINTS_MAX points for so many seconds.
-export function stepFor(seconds) {
-  const found = STEPS.find(([length]) => seconds / length <= POINTS_MAX) ?? STEPS.at(-1);
+// The shortest of `steps`, pairs of seconds and how the agent reads them, that needs no more than
+// `pointsMax` points for so many seconds.
+export function stepFor(seconds, [pointsMax, steps]) {
+  const found = steps.find(([length]) => seconds / length <= pointsMax) ?? steps.at(-1);
   const [, number, unit] = /^(\d+)(\D+)$/.exec(found[1]);
   return { seconds: found[0], text: found[1], words: `${number} ${WORDS[unit] ?? unit}` };
 }

@@ -25,7 +25,9 @@ export function age(seconds) {
 
 // What a field measures and in what unit, where its name tells one; `units` are the tables of
 // edge_agent/ops/units.py: those that are sure, and those that need a hint in the name.
-export function named(field, [sure, hinted]) {
+export function named(path, [sure, hinted]) {
+  // What turns the direction of writing in a name would turn what stands beside it, too.
+  const field = path.replace(/[\u202a-\u202e\u2066-\u2069]/g, "");
   const [, words, last] = /^(.+)_([A-Za-z0-9]+)$/.exec(field) ?? [null, "", ""];
   const key = last.toLowerCase();
   let unit = Object.hasOwn(sure, key) ? sure[key] : "";
