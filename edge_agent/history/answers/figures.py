@@ -128,10 +128,12 @@ def spans_of(
     numbers = {hour * HOUR_NS // width for hour in hours}
     numbers |= {((hour + 1) * HOUR_NS - 1) // width for hour in hours}
     for level, length in levels:
-        for bucket in view.buckets(level, from_ns, to_ns):
-            numbers.update(
-                range(bucket * length // width, ((bucket + 1) * length - 1) // width + 1)
-            )
+        at_ns = from_ns
+        while (bucket := view.bucket_from(level, at_ns, to_ns)) is not None:
+            first, last = bucket * length // width, ((bucket + 1) * length - 1) // width
+            numbers.update(range(first, last + 1))
+            # What else the last of these spans has in it changes nothing.
+            at_ns = max((last + 1) * width, (bucket + 1) * length)
     for number in sorted(numbers, reverse=newest_first):
         view.pause()
         begin, end = max(number * width, from_ns), min((number + 1) * width, to_ns)
@@ -352,9 +354,8 @@ def _column(cells: Cells, name: str) -> list[Any]:
             for squares, count in zip(cells.squares, cells.counts, strict=True)
         ]
     if name == "mean":
-        if power == 1:
-            return list(map(truediv, cells.sums, cells.counts))
-        return [s / count / power for s, count in zip(cells.sums, cells.counts, strict=True)]
+        means = map(truediv, cells.sums, cells.counts)
+        return list(map(truediv, means, repeat(power)) if power > 1 else means)
     values: list[float] = getattr(cells, {"sum": "sums"}.get(name, f"{name}s"))
     return list(map(truediv, values, repeat(power))) if power > 1 else values
 

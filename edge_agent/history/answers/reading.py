@@ -111,6 +111,17 @@ class View:
         there = self._there(level)
         return there[bisect_left(there, found.start) : bisect_left(there, found.stop)]
 
+    def bucket_from(self, level: int, from_ns: int, to_ns: int) -> int | None:
+        """The first bucket of a level that has something in the range; None without one."""
+        self.pause()
+        span = BUCKET_NS[level]
+        if from_ns >= to_ns or not self._cursor.set_range(keys.bucket_key(level, from_ns // span)):
+            return None
+        key = bytes(self._cursor.key())
+        if key[0] != level or (bucket := keys.split_key(key).bucket) * span >= to_ns:
+            return None
+        return bucket
+
     def hours(self, stream: str, from_ns: int, to_ns: int) -> list[int]:
         """The hours, rising, of which there may be records of a stream, in the file or the tail."""
         own = [*self._tail_of(stream)]

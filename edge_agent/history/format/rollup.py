@@ -9,7 +9,8 @@ from parts in any order, they are what they would have been all at once.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from functools import partial
 from itertools import chain, pairwise, repeat
 from math import fsum
@@ -171,22 +172,58 @@ def join_cells(parts: Iterable[Cells], unit_ns: int) -> Cells:
         return Cells()
     exact = all(part.exact for part in found)
     scale = max(part.scale for part in found) if exact else -1
-    joined = Cells(max(scale, 0), exact=exact)
     alike = [
         part if part.exact == exact and (not exact or part.scale == scale) else part.rescaled(scale)
         for part in found
     ]
+    return _chained(_by_unit(alike, unit_ns))
+
+
+def _by_unit(parts: list[Cells], unit_ns: int) -> list[Cells]:
+    """The parts by units of ``unit_ns``, one behind the other. Those that are so already, as most
+    of a long range are, stay as they are.
+    """
+    made: list[Cells] = []
+    others: list[Cells] = []
+    for cluster in _clusters(parts, unit_ns):
+        if len(cluster) > 1 or cluster[0].unit_ns != unit_ns:
+            others += cluster
+            continue
+        if others:
+            made.append(_grouped(_chained(others), unit_ns))
+            others = []
+        made += cluster
+    if others:
+        made.append(_grouped(_chained(others), unit_ns))
+    return made
+
+
+def _clusters(parts: list[Cells], unit_ns: int) -> Iterator[list[Cells]]:
+    """The parts by time, those together that have units in common, in the order they came in."""
+    order = sorted(range(len(parts)), key=lambda at: parts[at].starts[0] // unit_ns)
+    cluster: list[int] = []
+    last = 0
+    for at in order:
+        begin, end = parts[at].starts[0] // unit_ns, parts[at].starts[-1] // unit_ns
+        if cluster and begin > last:
+            yield [parts[one] for one in sorted(cluster)]
+            cluster = []
+        last = max(last, end) if cluster else end
+        cluster.append(at)
+    yield [parts[one] for one in sorted(cluster)]
+
+
+def _chained(parts: Sequence[Cells]) -> Cells:
+    """Figures alike one behind the other. Columns that a part was read without are left out."""
+    if len(parts) == 1:
+        return parts[0]
+    joined = Cells(parts[0].scale, exact=parts[0].exact, unit_ns=parts[0].unit_ns)
     for name in COLUMNS:
-        columns = [getattr(part, name) for part in alike]
+        columns = [getattr(part, name) for part in parts]
         # What is in memory has all columns, what was read from roll-ups those that were asked for.
         if all(columns):
             setattr(joined, name, list(chain.from_iterable(columns)))
-    is_behind = all(one.starts[-1] < two.starts[0] for one, two in pairwise(found))
-    if is_behind and all(part.unit_ns == unit_ns for part in found):
-        # Of these units already, each once, and in order.
-        joined.unit_ns = unit_ns
-        return joined
-    return _grouped(joined, unit_ns)
+    return joined
 
 
 def within(cells: Cells, from_ns: int, to_ns: int) -> Cells:
@@ -201,6 +238,8 @@ def within(cells: Cells, from_ns: int, to_ns: int) -> Cells:
 
 
 def _grouped(cells: Cells, unit_ns: int) -> Cells:
+    cells = copy(cells)
+    cells.unit_ns = unit_ns
     starts = cells.starts
     if any(map(gt, starts, starts[1:])):
         order = sorted(range(len(starts)), key=starts.__getitem__)
@@ -214,7 +253,7 @@ def _grouped(cells: Cells, unit_ns: int) -> Cells:
         cells.starts = [unit * unit_ns for unit in units]
         return cells
     groups = list(pairwise([0, *bounds, len(units)]))
-    made = Cells(cells.scale, exact=cells.exact)
+    made = Cells(cells.scale, exact=cells.exact, unit_ns=unit_ns)
     made.starts = [units[i] * unit_ns for i, _ in groups]
     made.counts = [sum(cells.counts[i:j]) for i, j in groups]
     if cells.mins:

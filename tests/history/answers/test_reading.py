@@ -38,6 +38,25 @@ def test_buckets_are_those_that_there_are(tmp_path: Path, monkeypatch: pytest.Mo
             assert view.hours("a", START_NS, START_NS + 2 * HOUR_NS) == hours[1:3]
 
 
+def test_the_first_bucket_of_a_range_is_found(tmp_path: Path) -> None:
+    hours = [START_NS // HOUR_NS + n for n in (-3, 0, 5)]
+    with made(tmp_path) as history:
+        with history.view([], START_NS, START_NS) as view:
+            assert view.bucket_from(RAW, -(2**62), 2**62) is None
+        history.put(Plain("a", hour * HOUR_NS, {"t": 1}) for hour in hours)
+        history.flush()
+        with history.view([], START_NS, START_NS) as view:
+            at, end = START_NS - 4 * HOUR_NS, START_NS + 9 * HOUR_NS
+            found = []
+            while (hour := view.bucket_from(MINUTES, at, end)) is not None:
+                found.append(hour)
+                at = (hour + 1) * HOUR_NS
+            assert found == hours
+            assert view.bucket_from(RAW, START_NS + HOUR_NS, START_NS + 5 * HOUR_NS) is None
+            assert view.bucket_from(RAW, START_NS + 1, START_NS + 1) is None
+            assert view.bucket_from(RAW, START_NS + 1, START_NS + 2) == hours[1]
+
+
 def test_the_tail_counts_among_the_hours(tmp_path: Path) -> None:
     with made(tmp_path) as history:
         history.put([Plain("a", START_NS, {"t": 1})])

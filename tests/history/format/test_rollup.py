@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from copy import deepcopy
 from fractions import Fraction
 from typing import Any
 
@@ -125,6 +126,26 @@ def test_put_together_in_any_order_they_are_what_all_values_are_at_once(
     assert_same(stored(join_cells(steps, MINUTE), records, MINUTE), plain(found, MINUTE))
     hours = join_cells([stored(step, step, MINUTE) for step in steps if len(step)], HOUR)
     assert_same(stored(hours, counted(found, HOUR), HOUR), plain(found, HOUR))
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 9), st.sampled_from([MINUTE, HOUR]), st.booleans()),
+        min_size=1, max_size=8,
+    )
+)  # fmt: skip
+def test_parts_that_are_put_together_stay_as_they_are(drawn: list[tuple[int, int, bool]]) -> None:
+    parts, everything = [], []
+    for number, (hour, unit_ns, is_whole) in enumerate(drawn):
+        found = [
+            (START + hour * HOUR + minute * MINUTE + number, number if is_whole else number / 4)
+            for minute in range(0, 60, 7)
+        ]
+        parts.append(cells(found, unit_ns))
+        everything += found
+    before = deepcopy([[getattr(one, name) for name in COLUMNS] for one in parts])
+    assert_same(join_cells(parts, HOUR), plain(sorted(everything), HOUR))
+    assert [[getattr(one, name) for name in COLUMNS] for one in parts] == before
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=30))
