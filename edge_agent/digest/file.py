@@ -11,7 +11,7 @@ each log commit together or not at all. Values are followed by the CRC-32 of key
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,6 +62,23 @@ class Flush:
     puts: dict[bytes, bytes] = field(default_factory=dict)
     deletes: list[bytes] = field(default_factory=list)
     series: dict[int, str] = field(default_factory=dict)
+
+    def put_instead(
+        self,
+        gone: Iterable[bytes],
+        place: tuple[int, int, int],
+        values: Sequence[bytes],
+        *,
+        first: int = 0,
+    ) -> None:
+        """These values become the parts ``first`` and on in the place of those under the keys in
+        ``gone``.
+        """
+        for key in gone:
+            self.puts.pop(key, None)
+            self.deletes.append(key)
+        for part, value in enumerate(values, first):
+            self.puts[keys.part_key(*place, part)] = value
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 from edge_agent.digest import HistoryFile, HistoryOwner, HistoryWriter, Keep
 from edge_agent.digest.file import Flush
 from edge_agent.history import checked, keys, scan
-from edge_agent.history.format.rollup import decode_rollup, field_in, records_in
+from edge_agent.history.format.rollup import all_cells_of, decode_rollup, records_in
 from edge_agent.history.format.segment import decode_segment, records_of
 from edge_agent.record import Record, Run
 from edge_agent.seal import OPEN, KeyRing
@@ -124,9 +124,8 @@ def figures(file: HistoryFile, level: int) -> dict[tuple[str, int], tuple[int, d
         for start, count in zip(records.starts, records.counts, strict=True):
             before, fields = found.get((stream, start), (0, {}))
             found[stream, start] = (before + count, fields)
-        for path in rollup.paths:
-            cells = field_in(rollup, path)
-            assert cells is not None and cells.exact
+        for path, cells in all_cells_of(rollup):
+            assert cells.exact
             power = 10**cells.scale
             for start, total, low, high in zip(
                 cells.starts, cells.sums, cells.mins, cells.maxs, strict=True

@@ -21,7 +21,15 @@ from edge_agent.errors import ProtocolError
 from edge_agent.filter import Filter
 from edge_agent.history.answers.reading import View
 from edge_agent.history.format.columns import Numbers
-from edge_agent.history.format.rollup import Cells, cells_of, join_cells, units_of, within
+from edge_agent.history.format.rollup import (
+    Cells,
+    all_cells_of,
+    cells_of,
+    join_cells,
+    records_in,
+    units_of,
+    within,
+)
 from edge_agent.history.format.segment import (
     HistorySegment,
     Path,
@@ -30,7 +38,17 @@ from edge_agent.history.format.segment import (
     records_of,
     times_of,
 )
-from edge_agent.history.keys import BUCKET_NS, DAY_NS, HOUR_NS, HOURS, MINUTE_NS, MINUTES, RAW
+from edge_agent.history.keys import (
+    BUCKET_NS,
+    DAY_NS,
+    HOUR_NS,
+    HOURS,
+    MINUTE_NS,
+    MINUTES,
+    MONTH_DAYS,
+    MONTHS,
+    RAW,
+)
 from edge_agent.history.question import ALL_NS, ROLLED_UP
 
 #: What each aggregate needs of `Cells`, beside starts and counts.
@@ -119,16 +137,15 @@ def spans_of(
         hours.update(hour for hour, _ in view.tail.get(stream, ()))
     if wanted.by_rollups:
         width = step * SPAN_STEPS
-        levels = ((HOURS, DAY_NS), (MINUTES, HOUR_NS)) if step % HOUR_NS == 0 else (
-            (MINUTES, HOUR_NS),)  # fmt: skip
+        levels = (MONTHS, HOURS, MINUTES) if step % HOUR_NS == 0 else (MINUTES,)
     else:
         # Every value of a span is in memory.
         width = step * max(HOUR_NS // step, 1)
-        levels = ((RAW, HOUR_NS),)
+        levels = (RAW,)
     numbers = {hour * HOUR_NS // width for hour in hours}
     numbers |= {((hour + 1) * HOUR_NS - 1) // width for hour in hours}
-    for level, length in levels:
-        at_ns = from_ns
+    for level in levels:
+        length, at_ns = BUCKET_NS[level], from_ns
         while (bucket := view.bucket_from(level, at_ns, to_ns)) is not None:
             first, last = bucket * length // width, ((bucket + 1) * length - 1) // width
             numbers.update(range(first, last + 1))
@@ -149,14 +166,41 @@ def fields_of_stream(view: View, stream: str, number: int, from_ns: int, to_ns: 
             dict.fromkeys(path for path in paths_of(segment) if _has_numbers(segment, path))
         )
     looked = 0
-    for level in (MINUTES, HOURS):
-        for bucket in reversed(view.buckets(level, from_ns, to_ns)):
-            rollups = view.rollups(level, number, bucket)
-            found.update(dict.fromkeys(path for one in rollups for path in one.paths))
-            looked += bool(rollups)
+    for newest in (_fields_of_hours, _fields_of_days):
+        for paths in newest(view, number, from_ns, to_ns):
+            found.update(dict.fromkeys(paths))
+            looked += 1
             if looked >= 4:
                 break
     return list(found)
+
+
+def _fields_of_hours(view: View, number: int, from_ns: int, to_ns: int) -> Iterator[list[Path]]:
+    """The fields that a stream has by minute, hour by hour, the newest first."""
+    for hour in reversed(view.buckets(MINUTES, from_ns, to_ns)):
+        rollups = view.rollups(MINUTES, number, hour)
+        if rollups:
+            yield [path for one in rollups for path in one.paths]
+
+
+def _fields_of_days(view: View, number: int, from_ns: int, to_ns: int) -> Iterator[list[Path]]:
+    """The same by hour, day by day."""
+    days = view.buckets(HOURS, from_ns, to_ns)
+    months = {*view.buckets(MONTHS, from_ns, to_ns), *(day // MONTH_DAYS for day in days)}
+    first, behind = from_ns // DAY_NS, -(-to_ns // DAY_NS)
+    for month in sorted(months, reverse=True):
+        joined: dict[int, list[Path]] = {}
+        for rollup in view.rollups(MONTHS, number, month):
+            for day in {start // DAY_NS for start in records_in(rollup).starts}:
+                joined.setdefault(day, [])
+            for path, cells in all_cells_of(rollup, needs=frozenset()):
+                for day in {start // DAY_NS for start in cells.starts}:
+                    joined[day].append(path)
+        begin, end = month * MONTH_DAYS, (month + 1) * MONTH_DAYS
+        for day in reversed(range(max(first, begin), min(behind, end))):
+            rollups = view.rollups(HOURS, number, day)
+            if rollups or day in joined:
+                yield joined.get(day, []) + [path for one in rollups for path in one.paths]
 
 
 def _has_numbers(segment: HistorySegment, path: Path) -> bool:
@@ -221,6 +265,8 @@ def _from_rollups(
     # Days that have hours of their own; later ones have minutes alone.
     coarse_end = min(coarse[1], (view.header.hours_until + 1) * DAY_NS)
     if coarse[0] < coarse_end:
+        # What came late for a month lies with its days, and is the later one of two.
+        yield from _level(view, MONTHS, number, path, needs, coarse[0], coarse_end)
         yield from _level(view, HOURS, number, path, needs, coarse[0], coarse_end)
         yield from _level(view, MINUTES, number, path, needs, from_ns, coarse[0])
         yield from _level(view, MINUTES, number, path, needs, coarse_end, to_ns)

@@ -18,7 +18,7 @@ import lmdb
 from edge_agent.errors import StoreDamaged
 from edge_agent.history import keys
 from edge_agent.history.answers.kept import KeptCells
-from edge_agent.history.format.rollup import Cells, Rollup, decode_rollup, field_in
+from edge_agent.history.format.rollup import Cells, Rollup, cells_of_field, decode_rollup
 from edge_agent.history.format.segment import HistorySegment, Path, decode_segment
 from edge_agent.history.format.stored import (
     HistoryHeader,
@@ -86,10 +86,11 @@ class View:
         found = self.kept.get(place)
         if found is None:
             damaged = self.damaged
-            cells = (
-                field_in(one, path, needs=needs) for one in self.rollups(level, number, bucket)
-            )
-            found = [one for one in cells if one is not None]
+            found = [
+                cells
+                for one in self.rollups(level, number, bucket)
+                for cells in cells_of_field(one, path, needs=needs)
+            ]
             # What is damaged is counted in each answer.
             if damaged == self.damaged:
                 self.kept.put(place, found)

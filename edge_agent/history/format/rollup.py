@@ -309,7 +309,9 @@ class FieldFigures(Struct, array_like=True, frozen=True, gc=False):
 
 
 class Rollup(Struct, array_like=True, frozen=True, gc=False):
-    """Figures of one stream for some units; ``fields`` are `FieldFigures` in msgpack."""
+    """Figures of one stream for some units; ``fields`` are `FieldFigures` in msgpack, which their
+    ``paths`` tell apart. One path may have several, where its numbers were not always alike.
+    """
 
     format: int
     unit_ns: int
@@ -327,13 +329,25 @@ _ROLLUP = msgspec.msgpack.Decoder(Rollup)
 _FIELD = msgspec.msgpack.Decoder(FieldFigures)
 
 
-def encode_rollup(unit_ns: int, records: Cells, fields: dict[Path, Cells]) -> bytes:
+def encode_rollup(unit_ns: int, records: Cells, fields: Iterable[tuple[Path, Cells]]) -> bytes:
     """Roll-ups of one stream: ``records`` counts all records of each unit."""
+    *_, raw = encoding_rollup(unit_ns, records, fields)
+    assert raw is not None
+    return raw
+
+
+def encoding_rollup(
+    unit_ns: int, records: Cells, fields: Iterable[tuple[Path, Cells]]
+) -> Iterator[bytes | None]:
+    """As `encode_rollup`, which comes last; None before it are places to pause at."""
     place = {start: index for index, start in enumerate(records.starts)}
-    raws = [
-        msgspec.Raw(_ENCODER.encode(_figures(cells, records, place))) for cells in fields.values()
-    ]
-    return _ENCODER.encode(
+    paths: list[Path] = []
+    raws: list[msgspec.Raw] = []
+    for path, cells in fields:
+        paths.append(path)
+        raws.append(msgspec.Raw(_ENCODER.encode(_figures(cells, records, place))))
+        yield None
+    yield _ENCODER.encode(
         Rollup(
             ROLLUP_FORMAT,
             unit_ns,
@@ -342,7 +356,7 @@ def encode_rollup(unit_ns: int, records: Cells, fields: dict[Path, Cells]) -> by
             pack(records.counts),
             pack(list(map(sub, records.first_ns, records.starts)), even=True),
             pack(list(map(sub, records.last_ns, records.starts)), even=True),
-            list(fields),
+            paths,
             raws,
         )
     )
@@ -397,13 +411,29 @@ def records_in(rollup: Rollup) -> Cells:
     return cells
 
 
-def field_in(rollup: Rollup, path: Path, *, needs: frozenset[str] | None = None) -> Cells | None:
-    """The figures of one field; None where it has none. Only the columns in ``needs`` are read, all
-    where it is None. Raises StoreDamaged.
+def cells_of_field(
+    rollup: Rollup, path: Path, *, needs: frozenset[str] | None = None
+) -> list[Cells]:
+    """The figures of one field, in the order in which they are put together. Only the columns in
+    ``needs`` are read, all where it is None. Raises StoreDamaged.
     """
-    if path not in rollup.paths:
-        return None
-    figures = _figures_in(rollup, path)
+    return [
+        _cells_in(rollup, raw, needs)
+        for own, raw in zip(rollup.paths, rollup.fields, strict=True)
+        if own == path
+    ]
+
+
+def all_cells_of(
+    rollup: Rollup, *, needs: frozenset[str] | None = None
+) -> Iterator[tuple[Path, Cells]]:
+    """The figures of each field; one may come several times. Raises StoreDamaged."""
+    for path, raw in zip(rollup.paths, rollup.fields, strict=True):
+        yield path, _cells_in(rollup, raw, needs)
+
+
+def _cells_in(rollup: Rollup, raw: msgspec.Raw, needs: frozenset[str] | None) -> Cells:
+    figures = _figures_in(rollup, raw)
     exact, count = bool(figures.numbers), figures.count
     cells = Cells(figures.scale, exact=exact, unit_ns=rollup.unit_ns)
     starts = unpack(rollup.starts, rollup.count)
@@ -434,9 +464,9 @@ def field_in(rollup: Rollup, path: Path, *, needs: frozenset[str] | None = None)
     return cells
 
 
-def _figures_in(rollup: Rollup, path: Path) -> FieldFigures:
+def _figures_in(rollup: Rollup, raw: msgspec.Raw) -> FieldFigures:
     try:
-        figures = _FIELD.decode(rollup.fields[rollup.paths.index(path)])
+        figures = _FIELD.decode(raw)
     except (ValueError, RecursionError) as error:
         raise StoreDamaged(f"a roll-up's field cannot be read: {error}") from error
     if not (1 <= figures.count <= rollup.count and 0 <= figures.scale <= SCALE_MAX):

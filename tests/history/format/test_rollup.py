@@ -17,9 +17,9 @@ from edge_agent.history import Cells, cells_of, counts_of, keys, units_of
 from edge_agent.history.format.columns import encode_column, numbers_of
 from edge_agent.history.format.rollup import (
     COLUMNS,
+    cells_of_field,
     decode_rollup,
     encode_rollup,
-    field_in,
     join_cells,
     records_in,
     within,
@@ -99,8 +99,7 @@ def assert_same(cells: Cells, expected: list[dict[str, Any]]) -> None:
 
 
 def stored(cells: Cells, records: Cells, unit_ns: int) -> Cells:
-    found = field_in(decode_rollup(encode_rollup(unit_ns, records, {T: cells})), T)
-    assert found is not None
+    (found,) = cells_of_field(decode_rollup(encode_rollup(unit_ns, records, [(T, cells)])), T)
     return found
 
 
@@ -139,7 +138,7 @@ def test_parts_that_are_put_together_stay_as_they_are(drawn: list[tuple[int, int
     for number, (hour, unit_ns, is_whole) in enumerate(drawn):
         found = [
             (START + hour * HOUR + minute * MINUTE + number, number if is_whole else number / 4)
-            for minute in range(0, 60, 7)
+            for minute in range(0, 60, 7 if is_whole else 60)
         ]
         parts.append(cells(found, unit_ns))
         everything += found
@@ -186,21 +185,20 @@ def test_integers_beyond_64_bits_count_as_floats() -> None:
 def test_a_field_that_some_records_lack_has_figures_of_its_own() -> None:
     all_of = pairs([1] * 50, 3)
     with_field = [(time_ns, 2.5) for time_ns, _ in all_of[::7]]
-    rollup = decode_rollup(encode_rollup(MINUTE, counted(all_of), {T: cells(with_field)}))
-    found = field_in(rollup, T)
-    assert found is not None
+    rollup = decode_rollup(encode_rollup(MINUTE, counted(all_of), [(T, cells(with_field))]))
+    (found,) = cells_of_field(rollup, T)
     assert_same(found, plain(with_field, MINUTE))
     records = records_in(rollup)
     assert sum(records.counts) == 50
     assert records.first_ns[0] == all_of[0][0] and records.last_ns[-1] == all_of[-1][0]
-    assert field_in(rollup, ("other",)) is None
+    assert cells_of_field(rollup, ("other",)) == []
 
 
 def test_only_the_columns_that_are_needed_are_read() -> None:
     found = pairs([1, 2, 3, 4], 4)
-    rollup = decode_rollup(encode_rollup(MINUTE, counted(found), {T: cells(found)}))
-    some = field_in(rollup, T, needs=frozenset({"maxs"}))
-    assert some is not None and some.maxs and not some.mins and not some.squares
+    rollup = decode_rollup(encode_rollup(MINUTE, counted(found), [(T, cells(found))]))
+    (some,) = cells_of_field(rollup, T, needs=frozenset({"maxs"}))
+    assert some.maxs and not some.mins and not some.squares
     joined = join_cells([some, some], HOUR)
     assert (joined.counts, joined.maxs, joined.mins) == ([8], [4], [])
 
@@ -216,13 +214,13 @@ def test_a_part_of_the_range_is_the_units_that_begin_in_it() -> None:
 @pytest.mark.parametrize("values", [[1.5, 2, 3], [0.1 + 0.2, 1e300]], ids=["exact", "floats"])
 def test_of_a_damaged_roll_up_there_is_nothing_but_the_word_that_it_is(values: list[float]) -> None:
     found = pairs(values * 10, 5)
-    raw = encode_rollup(MINUTE, counted(found), {T: cells(found), ("u", "v"): cells(found[:3])})
+    raw = encode_rollup(MINUTE, counted(found), [(T, cells(found)), (("u", "v"), cells(found[:3]))])
 
     def read(flipped: bytes) -> None:
         rollup = decode_rollup(flipped)
         records_in(rollup)
         for path in rollup.paths:
-            field_in(rollup, path)
+            cells_of_field(rollup, path)
 
     told_or_sound(raw, read, times=1000)
 
