@@ -180,7 +180,7 @@ class Months:
         month, cuts = oldest_day // MONTH_DAYS, 0
         gone = set(flush.deletes)
         for key in self._file.part_keys(MONTHS, month, month):
-            raw = None if key in gone or key in flush.puts else self._file.part(key)
+            raw = None if key in gone else self._file.part(key)
             if raw is None:
                 continue
             try:

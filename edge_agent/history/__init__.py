@@ -17,7 +17,7 @@ Format
     00 01                        stamp of the commit, as in the store
     01 series u32                name of a stream
     10 hour series part          segment: records as columns (`segment.py`)
-    11 hour series part          roll-up by minute (`rollup.py`)
+    11 hour series part          roll-up by minute (`rollup.py`, `cells.py`)
     12 day series part           roll-up by hour, once the day is over
     13 month series part         roll-ups by hour of 32 days, joined
 
@@ -59,20 +59,22 @@ Nothing here waits, or asks for the time or for chance.
 """
 
 from edge_agent.history.ask import LENGTH_BYTES, Ask, Recall, RecalledBlock, Told
+from edge_agent.history.format.cells import (
+    Cells,
+    cells_of,
+    counts_of,
+    join_cells,
+    units_of,
+    within,
+)
 from edge_agent.history.format.columns import Numbers
 from edge_agent.history.format.rollup import (
-    Cells,
     all_cells_of,
-    cells_of,
     cells_of_field,
-    counts_of,
     decode_rollup,
     encode_rollup,
     encoding_rollup,
-    join_cells,
     records_in,
-    units_of,
-    within,
 )
 from edge_agent.history.format.rows import Rows, Way
 from edge_agent.history.format.segment import (

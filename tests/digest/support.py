@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +117,12 @@ def kept(file: HistoryFile) -> list[Record]:
 
 
 def figures(file: HistoryFile, level: int) -> dict[tuple[str, int], tuple[int, dict[str, Any]]]:
-    """By stream and start of the unit: how many records, and sum, min and max of the fields."""
+    """By stream and start of the unit: how many records, and sum, min and max of the fields. Hours
+    are those of days and of months.
+    """
     found: dict[tuple[str, int], tuple[int, dict[str, Any]]] = {}
-    for place, raw in parts(file, level):
+    joined = parts(file, keys.MONTHS) if level == keys.HOURS else ()
+    for place, raw in chain(joined, parts(file, level)):
         rollup, stream = decode_rollup(raw), file.names[place.series]
         records = records_in(rollup)
         for start, count in zip(records.starts, records.counts, strict=True):

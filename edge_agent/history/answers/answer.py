@@ -18,11 +18,11 @@ from typing import Any, TypeVar
 from edge_agent.errors import ProtocolError
 from edge_agent.field_paths import path_text
 from edge_agent.filter import Filter, compile_filter
+from edge_agent.history.answers.fields import fields_of_stream
 from edge_agent.history.answers.figures import (
     FiguresByStep,
     Wanted,
     cells_in,
-    fields_of_stream,
     figures,
     shown,
     side_by_side,

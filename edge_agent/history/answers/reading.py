@@ -18,7 +18,8 @@ import lmdb
 from edge_agent.errors import StoreDamaged
 from edge_agent.history import keys
 from edge_agent.history.answers.kept import KeptCells
-from edge_agent.history.format.rollup import Cells, Rollup, cells_of_field, decode_rollup
+from edge_agent.history.format.cells import Cells
+from edge_agent.history.format.rollup import Rollup, cells_of_field, decode_rollup
 from edge_agent.history.format.segment import HistorySegment, Path, decode_segment
 from edge_agent.history.format.stored import (
     HistoryHeader,
