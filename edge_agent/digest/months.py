@@ -128,12 +128,11 @@ class Months:
                     continue
                 if joins == JOINS_MAX or size > JOIN_BYTES_MAX:
                     return
-                before = sum(map(len, flush.puts.values()))
+                joins += 1
                 try:
-                    yield from self._join(month, series, days, flush, oldest_day)
+                    size += yield from self._join(month, series, days, flush, oldest_day)
                 except StoreDamaged:
                     self._unreadable.add((month, series))
-                joins, size = joins + 1, size + sum(map(len, flush.puts.values())) - before
             month = self._month_from(month + 1)
 
     def _month_from(self, month: int) -> int | None:
@@ -143,8 +142,10 @@ class Months:
 
     def _join(
         self, month: int, series: int, days: list[bytes], flush: Flush, oldest_day: int
-    ) -> Iterator[None]:
-        """Months first, as days beside one came later; what is damaged stays where it is."""
+    ) -> Generator[None, None, int]:
+        """The bytes of what is written. Months are read first, as days beside one came later; what
+        is damaged stays where it is.
+        """
         joining, read, free = _Joining(), list[bytes](), 0
         newest_first = sorted(days, key=lambda key: -keys.split_key(key).bucket)
         gone = set(flush.deletes)
@@ -160,7 +161,7 @@ class Months:
             read.append(key)
             yield
         if len(read) < JOIN_FROM:
-            return
+            return 0
         values = list[bytes]()
         columns = list[tuple[Path, Cells]]()
         for column in joining.columns():
@@ -170,6 +171,7 @@ class Months:
         for first, last in _stretches(month, joining.read_bytes, oldest_day):
             values += yield from _encoded(records, columns, first * DAY_NS, last * DAY_NS)
         flush.put_instead(read, (MONTHS, month, series), values, first=free)
+        return sum(map(len, values))
 
     def cut(self, flush: Flush, oldest_day: int) -> Iterator[None]:
         """Days before ``oldest_day`` leave the month in which it lies; earlier months are forgotten
