@@ -99,6 +99,12 @@ def _starts(times: Sequence[int]) -> list[Texts]:
     ]
 
 
+def start_texts(times: Sequence[int]) -> Iterator[str]:
+    """As `moment`, of many starts of steps."""
+    parts = [one.behind(b"") if isinstance(one, Words) else one for one in _starts(times)]
+    return map(bytes.decode, map(b"".join, zip(*parts, strict=True)))
+
+
 def _values(values: Sequence[object]) -> list[bytes]:
     """The JSON of each of some numbers and nulls."""
     return encode_json(values)[1:-1].split(b",")

@@ -85,7 +85,9 @@ class View:
         """
         place = (level, number, bucket, path, needs)
         found = self.kept.get(place)
-        if found is None:
+        if found is not None:
+            self.pause()
+        else:
             damaged = self.damaged
             found = [
                 cells
@@ -95,7 +97,6 @@ class View:
             # What is damaged is counted in each answer.
             if damaged == self.damaged:
                 self.kept.put(place, found)
-        self.pause()
         return found
 
     def buckets(self, level: int, from_ns: int, to_ns: int) -> Sequence[int]:

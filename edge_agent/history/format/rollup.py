@@ -29,6 +29,10 @@ ROLLUP_FORMAT = 1
 _INT64 = 1 << 63
 #: A part of history has 768 units at most: the hours of a month.
 _UNITS_MAX = 4096
+_TIMES = ("first_ns", "last_ns")
+#: What is read of a field beside starts and counts.
+_READ = (*NUMBERS, *_TIMES, "squares")
+_PLACE = {name: number for number, name in enumerate(NUMBERS)}
 
 
 class FieldFigures(Struct, array_like=True, frozen=True, gc=False):
@@ -184,23 +188,18 @@ def _cells_in(rollup: Rollup, raw: msgspec.Raw, needs: frozenset[str] | None) ->
         starts = list(map(starts.__getitem__, places))
     cells.starts = starts
     cells.counts = unpack(rollup.counts if figures.counts is None else figures.counts, count)
-    for name, own, common in (
-        ("first_ns", figures.first_ns, rollup.first_ns),
-        ("last_ns", figures.last_ns, rollup.last_ns),
-    ):
-        if needs is None or name in needs:
-            offsets = unpack(common if own is None else own, count)
-            setattr(cells, name, list(map(add, starts, offsets)))
-    for number, name in enumerate(NUMBERS):
-        if needs is None or name in needs:
-            values: list[int] | list[float]
-            if exact:
-                values = unpack(figures.numbers[number], count)
-            else:
-                values = unpack_floats(*figures.floats[number], "d", count)
-            setattr(cells, name, values)
-    if needs is None or "squares" in needs:
-        cells.squares = unpack_floats(*figures.squares, "f", count)
+    for name in _READ if needs is None else needs:
+        values: list[int] | list[float]
+        if name in _TIMES:
+            own = getattr(figures, name)
+            values = list(map(add, starts, unpack(own or getattr(rollup, name), count)))
+        elif name == "squares":
+            values = unpack_floats(*figures.squares, "f", count)
+        elif exact:
+            values = unpack(figures.numbers[_PLACE[name]], count)
+        else:
+            values = unpack_floats(*figures.floats[_PLACE[name]], "d", count)
+        setattr(cells, name, values)
     return cells
 
 
