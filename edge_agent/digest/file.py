@@ -13,6 +13,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import lmdb
@@ -216,6 +217,15 @@ class HistoryFile:
         begin, end = keys.bucket_key(level, first), keys.bucket_key(level, last + 1)
         with self._begin() as txn:
             return [key for key, _ in scan(txn, begin, end)]
+
+    def keys_from(
+        self, level: int, bucket: int, series: int, limit: int, *, upto: int = keys.SERIES_LAST
+    ) -> list[bytes]:
+        """The first keys of a bucket from one series to another."""
+        begin = keys.part_key(level, bucket, series, 0)
+        end = keys.part_key(level, bucket, upto, keys.PARTS_MAX) + b"\x00"
+        with self._begin() as txn:
+            return [key for key, _ in islice(scan(txn, begin, end), limit)]
 
     def buckets(self, level: int, first: int, last: int) -> Iterator[tuple[int, int, list[bytes]]]:
         """Each bucket that has parts, oldest first: its number, their bytes, their keys."""

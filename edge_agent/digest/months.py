@@ -37,10 +37,13 @@ from edge_agent.history.keys import DAY_NS, HOUR_NS, HOURS, MONTH_DAYS, MONTHS
 JOIN_FROM = 8
 #: What one flush joins at most: streams of a month, and bytes that it writes.
 JOINS_MAX, JOIN_BYTES_MAX = 64, 1024 * 1024
+#: How often one flush looks which of a month's days there are, and how many keys of each at a time.
+LOOKS_MAX, KEYS_MAX = 40, 256
 #: Parts are made of about so many bytes of days: a stream of many fields has several for a month.
 PART_BYTES_MAX = 256 * 1024
 #: Of more columns than this for one field, one is made.
 _COLUMNS_MAX = 16
+_BEGIN = (NEVER // MONTH_DAYS, 0)
 
 
 @dataclass(slots=True)
@@ -103,6 +106,8 @@ class Months:
 
     def __init__(self, file: HistoryFile) -> None:
         self._file = file
+        #: The month and series where the next flush goes on.
+        self._at = _BEGIN
         #: Days before it are in no month any more.
         self._cut = NEVER
         #: Months of streams with a part that is sound and cannot be read: they stay as they are.
@@ -110,30 +115,53 @@ class Months:
 
     def join(self, flush: Flush, oldest_day: int) -> Iterator[None]:
         """Join what is over of what the file holds and ``flush`` does not delete; without days
-        before ``oldest_day``.
+        before ``oldest_day``. It goes on where the last flush stopped, and begins anew at the end.
         """
         over = (self._file.header.hours_until + 1) // MONTH_DAYS
         gone = set(flush.deletes)
-        joins = size = 0
-        month = self._month_from(NEVER // MONTH_DAYS)
+        joins = size = looks = 0
+        at, self._at = self._at, _BEGIN
+        month = self._month_from(at[0])
         while month is not None and month < over:
-            found: dict[int, list[bytes]] = {}
-            for day in range(month * MONTH_DAYS, (month + 1) * MONTH_DAYS):
-                for key in self._file.part_keys(HOURS, day, day):
-                    if key not in gone:
-                        found.setdefault(keys.split_key(key).series, []).append(key)
-                yield
-            for series, days in found.items():
-                if len(days) < JOIN_FROM or (month, series) in self._unreadable:
-                    continue
-                if joins == JOINS_MAX or size > JOIN_BYTES_MAX:
+            series: int | None = at[1] if month == at[0] else 0
+            while series is not None:
+                if looks == LOOKS_MAX:
+                    self._at = (month, series)
                     return
-                joins += 1
-                try:
-                    size += yield from self._join(month, series, days, flush, oldest_day)
-                except StoreDamaged:
-                    self._unreadable.add((month, series))
+                looks += 1
+                found, behind = yield from self._look(month, series)
+                for number, days in sorted(found.items()):
+                    days = [key for key in days if key not in gone]
+                    if len(days) < JOIN_FROM or (month, number) in self._unreadable:
+                        continue
+                    if joins == JOINS_MAX or size > JOIN_BYTES_MAX:
+                        self._at = (month, number)
+                        return
+                    joins += 1
+                    try:
+                        size += yield from self._join(month, number, days, flush, oldest_day)
+                    except StoreDamaged:
+                        self._unreadable.add((month, number))
+                series = behind
             month = self._month_from(month + 1)
+
+    def _look(
+        self, month: int, series: int
+    ) -> Generator[None, None, tuple[dict[int, list[bytes]], int | None]]:
+        """Keys of a month's days by series, from one on; and the series where to look on."""
+        found: dict[int, list[bytes]] = {}
+        last = keys.SERIES_LAST
+        for day in range(month * MONTH_DAYS, (month + 1) * MONTH_DAYS):
+            listed = self._file.keys_from(HOURS, day, series, KEYS_MAX, upto=last)
+            for key in listed:
+                found.setdefault(keys.split_key(key).series, []).append(key)
+            if len(listed) == KEYS_MAX:
+                # Not all parts of the last one may be among them. If it is the only one, those that
+                # are come first.
+                last = max(keys.split_key(listed[-1]).series - 1, series)
+            yield
+        some = {number: listed for number, listed in found.items() if number <= last}
+        return some, None if last == keys.SERIES_LAST else last + 1
 
     def _month_from(self, month: int) -> int | None:
         """The first month with days that are not joined."""
@@ -148,11 +176,9 @@ class Months:
         """
         joining, read, free = _Joining(), list[bytes](), 0
         newest_first = sorted(days, key=lambda key: -keys.split_key(key).bucket)
-        gone = set(flush.deletes)
-        for key in [*self._file.part_keys(MONTHS, month, month), *newest_first]:
+        months = self._file.keys_from(MONTHS, month, series, keys.PARTS_MAX, upto=series)
+        for key in [*months, *newest_first]:
             place = keys.split_key(key)
-            if place.series != series or key in gone:
-                continue
             raw = self._file.part(key)
             if raw is None:
                 free = max(free, place.part + 1) if place.level == MONTHS else free
@@ -181,14 +207,14 @@ class Months:
             return
         month, cuts = oldest_day // MONTH_DAYS, 0
         gone = set(flush.deletes)
-        for key in self._file.part_keys(MONTHS, month, month):
+        for key in self._all_keys(month):
             raw = None if key in gone else self._file.part(key)
+            yield
             if raw is None:
                 continue
             try:
                 rollup = decode_rollup(raw)
                 records = records_in(rollup)
-                yield
                 if records.starts[0] >= oldest_day * DAY_NS:
                     continue
                 if cuts == JOINS_MAX:
@@ -205,6 +231,16 @@ class Months:
             place = keys.split_key(key)
             flush.put_instead([key], (MONTHS, month, place.series), left, first=place.part)
         self._cut = oldest_day
+
+    def _all_keys(self, month: int) -> Iterator[bytes]:
+        series = 0
+        while listed := self._file.keys_from(MONTHS, month, series, KEYS_MAX):
+            last = keys.split_key(listed[-1]).series
+            if len(listed) == KEYS_MAX and last > series:
+                listed = [key for key in listed if keys.split_key(key).series < last]
+                last -= 1
+            yield from listed
+            series = last + 1
 
 
 def _stretches(month: int, size: int, oldest_day: int) -> Iterable[tuple[int, int]]:

@@ -24,6 +24,7 @@ MONTH_NS = MONTH_DAYS * DAY_NS
 #: What one bucket of each level spans.
 BUCKET_NS = {RAW: HOUR_NS, MINUTES: HOUR_NS, HOURS: DAY_NS, MONTHS: MONTH_NS}
 PARTS_MAX = 0xFFFF
+SERIES_LAST = 0xFFFFFFFF
 #: Bucket 0 is the one that begins in 1970; earlier ones come before it, too.
 _ZERO = 1 << 31
 _KEY = struct.Struct(">BIIH")

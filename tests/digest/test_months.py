@@ -276,6 +276,27 @@ def test_a_file_of_days_is_read_and_joined_some_streams_at_a_time(
         assert min(place.bucket for place in places(history, HOURS)) == (FIRST + 2) * MONTH_DAYS
 
 
+@pytest.mark.parametrize("looks, listed", [(1, 1), (1, 2), (3, 1), (40, 3)])
+def test_however_little_a_flush_looks_at_all_is_joined_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: int, listed: int
+) -> None:
+    monkeypatch.setattr(months_module, "LOOKS_MAX", looks)
+    monkeypatch.setattr(months_module, "KEYS_MAX", listed)
+    with made(tmp_path) as history:
+        with monkeypatch.context() as patched:
+            patched.setattr(months_module, "JOIN_FROM", 10**9)
+            for day in range(2 * MONTH_DAYS + 3):
+                late = START_NS + (day // 3) * DAY_NS + day
+                a_day(history, day, [Plain("a", late, {"t": 7 * day}), Plain("c", late, {"n": 1})])
+        for _ in range(40):
+            history.flush(START_NS + (2 * MONTH_DAYS + 3) * DAY_NS + 2 * HOUR_NS)
+        for series, months in ((1, 2), (2, 2), (3, 1)):
+            assert len(places(history, MONTHS, series)) == months
+            over = [p for p in places(history, HOURS, series) if p.bucket // MONTH_DAYS < FIRST + 2]
+            assert len(over) < JOIN_FROM
+        assert_answers(history)
+
+
 def test_a_stream_of_many_fields_has_several_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
