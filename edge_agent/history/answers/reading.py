@@ -27,12 +27,14 @@ from edge_agent.history.format.stored import (
     read_header,
     read_value,
 )
-from edge_agent.history.keys import BUCKET_NS, HOUR_NS, LEVELS, RAW, part_key
+from edge_agent.history.keys import BUCKET_NS, HOUR_NS, HOURS, LEVELS, MONTH_DAYS, RAW, part_key
 from edge_agent.seal import OPEN, KeyRing, is_sealed
 
 Part = TypeVar("Part")
 #: Of more buckets than this it is looked up which there are.
 _LOOKED_AT = 2000
+#: Of days, which are there only until they are a month, and where something came late for one.
+_DAYS_LOOKED_AT = 2 * MONTH_DAYS
 
 TailOf = Mapping[str, Sequence[tuple[int, HistorySegment]]]
 """By stream: hour and segment of what is not in the file yet."""
@@ -108,7 +110,7 @@ class View:
             return range(0)
         span = BUCKET_NS[level]
         found = range(max(from_ns // span, ends[0]), min(-(-to_ns // span), ends[1] + 1))
-        if len(found) <= _LOOKED_AT:
+        if len(found) <= (_DAYS_LOOKED_AT if level == HOURS else _LOOKED_AT):
             return found
         # One record from 1970 among those of today: what lies between has nothing.
         there = self._there(level)
