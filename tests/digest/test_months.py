@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Sequence
 from math import fsum, isclose
@@ -15,8 +16,18 @@ from edge_agent.digest import HistoryFile, HistoryOwner, HistoryWriter, Keep, ch
 from edge_agent.digest import months as months_module
 from edge_agent.digest.file import Flush
 from edge_agent.digest.months import JOIN_FROM
-from edge_agent.digest.tools import rewrite_history
-from edge_agent.history import Cells, cells_of_field, decode_rollup, join_cells, keys, within
+from edge_agent.digest.salvage import salvage_history
+from edge_agent.digest.scrub import HistoryScrub
+from edge_agent.digest.tools import back_up_history, restore_history, rewrite_history
+from edge_agent.history import (
+    FOLDER,
+    Cells,
+    cells_of_field,
+    decode_rollup,
+    join_cells,
+    keys,
+    within,
+)
 from edge_agent.history.keys import (
     DAY_NS,
     HOUR_NS,
@@ -27,6 +38,7 @@ from edge_agent.history.keys import (
     MONTHS,
     RAW,
 )
+from edge_agent.seal import KeyRing
 from edge_agent.store import writing
 from tests.digest.support import parts
 from tests.history.answers.made import Made, Plain, made, values_by_step
@@ -183,6 +195,45 @@ def test_a_stream_that_is_erased_is_in_no_month(tmp_path: Path) -> None:
         assert_answers(again, ["t"])
     finally:
         file.close()
+
+
+def test_a_month_is_backed_up_sealed_and_read_back_as_any_part(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent, backup, back = (tmp_path / name for name in ("agent", "backup", "back"))
+    for folder in (agent, backup, back):
+        folder.mkdir()
+    with made(agent) as history:
+        for day in range(MONTH_DAYS + 2):
+            a_day(history, day)
+        whole = [value for _, value in parts(history.history.file, MONTHS)]
+    assert len(whole) == 2
+    seals = KeyRing((bytes(32),), os.urandom)
+    assert rewrite_history(agent, None, seals) == []
+    report = check_history(agent, deep=True, seals=seals)
+    assert report is not None and not report.problems and report.parts["months by hour"] == 2
+    assert back_up_history(agent, backup)
+    assert restore_history(backup, back, "0" * 12, "e")
+    owner = HistoryOwner("0" * 12, "e", seals)
+    found = salvage_history(back / FOLDER, back / "salvaged", owner, 64 << 20)
+    assert not found.lost
+    (back / FOLDER).rename(back / "before")
+    (back / "salvaged").rename(back / FOLDER)
+    file, told = HistoryFile.open(back, 64 << 20, owner)
+    assert not told and [value for _, value in parts(file, MONTHS)] == whole
+    key = keys.part_key(MONTHS, FIRST, 1, 0)
+    with writing(file._env) as txn:
+        txn.put(key, b"not what was written")
+    scrub, after, damaged = HistoryScrub(1.0), b"", list[bytes]()
+    while True:
+        after, some = file.scrub(after, 64 * 1024)
+        damaged += some
+        if not after:
+            break
+    assert damaged == [key]
+    scrub._tell(key, file)
+    assert f"a part of a (month {FIRST}) fails" in caplog.text
+    file.close()
 
 
 def test_an_age_that_ends_within_a_month_cuts_it_day_by_day(
