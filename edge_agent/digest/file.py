@@ -11,8 +11,9 @@ each log commit together or not at all. Values are followed by the CRC-32 of key
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import lmdb
@@ -62,6 +63,23 @@ class Flush:
     puts: dict[bytes, bytes] = field(default_factory=dict)
     deletes: list[bytes] = field(default_factory=list)
     series: dict[int, str] = field(default_factory=dict)
+
+    def put_instead(
+        self,
+        gone: Iterable[bytes],
+        place: tuple[int, int, int],
+        values: Sequence[bytes],
+        *,
+        first: int = 0,
+    ) -> None:
+        """These values become the parts ``first`` and on in the place of those under the keys in
+        ``gone``.
+        """
+        for key in gone:
+            self.puts.pop(key, None)
+            self.deletes.append(key)
+        for part, value in enumerate(values, first):
+            self.puts[keys.part_key(*place, part)] = value
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +217,15 @@ class HistoryFile:
         begin, end = keys.bucket_key(level, first), keys.bucket_key(level, last + 1)
         with self._begin() as txn:
             return [key for key, _ in scan(txn, begin, end)]
+
+    def keys_from(
+        self, level: int, bucket: int, series: int, limit: int, *, upto: int = keys.SERIES_LAST
+    ) -> list[bytes]:
+        """The first keys of a bucket from one series to another."""
+        begin = keys.part_key(level, bucket, series, 0)
+        end = keys.part_key(level, bucket, upto, keys.PARTS_MAX) + b"\x00"
+        with self._begin() as txn:
+            return [key for key, _ in islice(scan(txn, begin, end), limit)]
 
     def buckets(self, level: int, first: int, last: int) -> Iterator[tuple[int, int, list[bytes]]]:
         """Each bucket that has parts, oldest first: its number, their bytes, their keys."""

@@ -18,19 +18,21 @@ import msgspec
 
 from edge_agent.digest.block import digest
 from edge_agent.digest.file import NEVER, Flush, HistoryFile
+from edge_agent.digest.months import Months
 from edge_agent.digest.tail import Tail, size_of
 from edge_agent.history import (
+    HISTORY_FORMAT,
     ROWS_MAX,
     Cells,
     HistorySegment,
     Numbers,
     Path,
+    all_cells_of,
     cells_of,
     counts_of,
     decode_rollup,
     encode_rollup,
     encode_segment,
-    field_in,
     join_cells,
     join_segments,
     keys,
@@ -40,7 +42,17 @@ from edge_agent.history import (
     times_of,
     units_of,
 )
-from edge_agent.history.keys import DAY_NS, HOUR_NS, HOURS, MINUTE_NS, MINUTES, RAW, part_key
+from edge_agent.history.keys import (
+    DAY_NS,
+    HOUR_NS,
+    HOURS,
+    MINUTE_NS,
+    MINUTES,
+    MONTH_DAYS,
+    MONTHS,
+    RAW,
+    part_key,
+)
 from edge_agent.store import Block, Boot, Gap
 
 #: An hour or a day is over when the clock is past it by so much: records come late.
@@ -71,6 +83,7 @@ class HistoryWriter:
         self.file = file
         self.tail = Tail(file.numbers, len(file.numbers))
         self._keep = keep
+        self._months = Months(file)
         #: Everything up to these positions is in the tail or in the file.
         self.digested = dict(file.header.positions)
         #: Records that were trimmed or damaged before they were digested, or were of a stream too
@@ -139,8 +152,12 @@ class HistoryWriter:
                 yield from self._close_day(day, flush)
         self._newest = max([self._newest, *buckets])
         yield from self._forget(now_ns if trusted else None, until, flush)
+        oldest = (now_ns - self._keep.hours_ns) // DAY_NS if trusted else NEVER
+        yield from self._months.join(flush, oldest)
+        yield from self._months.cut(flush, oldest)
         flush.header = msgspec.structs.replace(
             header,
+            format=HISTORY_FORMAT,
             positions=dict(self.digested),
             flushes=header.flushes + 1,
             records=header.records + self.tail.records,
@@ -212,7 +229,7 @@ class HistoryWriter:
             for series, parts in self._minutes_of(hour, flush).items():
                 if len(parts) > 1:
                     joined = yield from _joined_rollups([*parts.values()], MINUTE_NS)
-                    _put_instead(flush, parts, (MINUTES, hour, series), [joined])
+                    flush.put_instead(parts, (MINUTES, hour, series), [joined])
                 yield
 
     def _days_over(self, until: int, came: Iterable[int], now_ns: int) -> tuple[list[int], int]:
@@ -260,7 +277,10 @@ class HistoryWriter:
     def _forget(self, now_ns: int | None, until: int, flush: Flush) -> Iterator[None]:
         """What is too old goes; then, beyond the share, the oldest of the finest level."""
         usage = self.file.usage()
-        ages = {RAW: self._keep.raw_ns, MINUTES: self._keep.minutes_ns, HOURS: self._keep.hours_ns}
+        ages = {
+            RAW: self._keep.raw_ns, MINUTES: self._keep.minutes_ns, MONTHS: self._keep.hours_ns,
+            HOURS: self._keep.hours_ns,
+        }  # fmt: skip
         coming = sum(self.file.room(len(value)) for value in flush.puts.values())
         # Pages are not full everywhere.
         excess = usage.used_bytes + coming * 5 // 4 - usage.limit_bytes
@@ -271,7 +291,9 @@ class HistoryWriter:
             # The hour that is being filled stays, and minutes until their day has its hours, unless
             # nothing else is left.
             filling = max(self._newest - 1, oldest)
-            newest = {RAW: filling, MINUTES: until * 24 + 23, HOURS: until}[level]
+            newest = {
+                RAW: filling, MINUTES: until * 24 + 23, MONTHS: until // MONTH_DAYS, HOURS: until,
+            }[level]  # fmt: skip
             if level == MINUTES and excess > 0:
                 newest = filling
             old = NEVER if now_ns is None else (now_ns - keep_ns) // keys.BUCKET_NS[level]
@@ -279,6 +301,10 @@ class HistoryWriter:
                 if (bucket >= old and excess <= 0) or len(flush.deletes) > _DELETES_MAX:
                     break
                 flush.deletes += found
+                if level == MONTHS:
+                    # What came late for its days, too.
+                    days = bucket * MONTH_DAYS, (bucket + 1) * MONTH_DAYS - 1
+                    flush.deletes += self.file.part_keys(HOURS, *days)
                 excess -= size
                 yield
 
@@ -298,17 +324,6 @@ def _count_parts(found: Iterable[bytes], parts: dict[int, int]) -> None:
 def _of_bucket(flush: Flush, level: int, bucket: int) -> list[bytes]:
     begin, end = keys.bucket_key(level, bucket), keys.bucket_key(level, bucket + 1)
     return sorted(key for key in flush.puts if begin <= key < end)
-
-
-def _put_instead(
-    flush: Flush, gone: Iterable[bytes], place: tuple[int, int, int], values: Sequence[bytes]
-) -> None:
-    """These values become the parts 0, 1 … in the place of those under the keys in ``gone``."""
-    for key in gone:
-        flush.puts.pop(key, None)
-        flush.deletes.append(key)
-    for part, value in enumerate(values):
-        flush.puts[part_key(*place, part)] = value
 
 
 def _groups(segments: Sequence[HistorySegment]) -> Iterator[list[HistorySegment]]:
@@ -369,9 +384,8 @@ def _joined_rollups(raws: Sequence[bytes], unit_ns: int) -> Generator[None, None
     rollups = [decode_rollup(raw) for raw in raws]
     fields: dict[Path, list[Cells]] = {}
     for rollup in rollups:
-        for path in rollup.paths:
-            cells = field_in(rollup, path)
-            if cells is not None and (path in fields or len(fields) < FIELDS_MAX):
+        for path, cells in all_cells_of(rollup):
+            if path in fields or len(fields) < FIELDS_MAX:
                 fields.setdefault(path, []).append(cells)
         yield
     return _rollup(list(map(records_in, rollups)), fields, unit_ns)
@@ -379,4 +393,4 @@ def _joined_rollups(raws: Sequence[bytes], unit_ns: int) -> Generator[None, None
 
 def _rollup(records: list[Cells], fields: dict[Path, list[Cells]], unit_ns: int) -> bytes:
     joined = {path: join_cells(parts, unit_ns) for path, parts in fields.items()}
-    return encode_rollup(unit_ns, join_cells(records, unit_ns), joined)
+    return encode_rollup(unit_ns, join_cells(records, unit_ns), joined.items())

@@ -23,6 +23,7 @@ STEP_BYTES = 256 * 1024
 REST_MIN_S, REST_MAX_S = 0.05, 3600.0
 #: Damaged parts that are remembered, so that each is told once.
 _KNOWN_MAX = 10_000
+_UNITS = {keys.HOURS: "day", keys.MONTHS: "month"}
 
 Ask = Callable[[Callable[[], tuple[bytes, list[bytes]]]], Awaitable[tuple[bytes, list[bytes]]]]
 """Runs a step in a thread."""
@@ -57,6 +58,6 @@ class HistoryScrub:
             "history: a part of %s (%s %d) fails its checksum; answers leave it out, everything"
             " else can be read",
             file.names.get(place.series, f"series {place.series}"),
-            "day" if place.level == keys.HOURS else "hour",
+            _UNITS.get(place.level, "hour"),
             place.bucket,
         )

@@ -22,10 +22,10 @@ from edge_agent.errors import StoreDamaged, StoreFailed, StoreSealed
 from edge_agent.files import acting_as_owner, give_to_owner
 from edge_agent.history import (
     FOLDER,
+    all_cells_of,
     checked,
     decode_rollup,
     decode_segment,
-    field_in,
     keys,
     read_header,
     read_value,
@@ -34,7 +34,16 @@ from edge_agent.history import (
     scan,
     to_store,
 )
-from edge_agent.history.keys import HOURS, LEVELS, MINUTES, RAW, SERIES
+from edge_agent.history.keys import (
+    DAY_NS,
+    HOURS,
+    LEVELS,
+    MINUTES,
+    MONTH_NS,
+    MONTHS,
+    RAW,
+    SERIES,
+)
 from edge_agent.seal import OPEN, KeyRing, is_sealed, key_id
 from edge_agent.store import (
     DATA,
@@ -101,25 +110,34 @@ class _Check:
                     if is_sealed(value) and key_id(value) not in self._seals.ids:
                         self._report.sealed += 1
                         continue
-                    count = self._look(level, read_value(key, raw, self._seals))
-                    self._counts[level][place.bucket, place.series] += count
+                    self._look(place, read_value(key, raw, self._seals))
                 except StoreDamaged as error:
                     self._report.problems.append(f"history: {_where(place)}: {error}")
             self._report.parts[_LEVELS[level]] = parts
         if not self._report.sealed:
             self._compare()
 
-    def _look(self, level: int, value: bytes) -> int:
+    def _look(self, place: keys.PartKey, value: bytes) -> None:
+        """Read a part, and count its records by bucket; those of a month by its days."""
+        level, bucket, series, _ = place
         if level == RAW:
             segment = decode_segment(value)
             if self._deep:
                 rows_of(segment)
-            return segment.count
+            self._counts[RAW][bucket, series] += segment.count
+            return
         rollup = decode_rollup(value)
         if self._deep:
-            for path in rollup.paths:
-                field_in(rollup, path)
-        return sum(records_in(rollup).counts)
+            for _ in all_cells_of(rollup):
+                pass
+        records = records_in(rollup)
+        if level != MONTHS:
+            self._counts[level][bucket, series] += sum(records.counts)
+            return
+        for start, count in zip(records.starts, records.counts, strict=True):
+            if start // MONTH_NS != bucket:
+                raise StoreDamaged("it has hours of another month")
+            self._counts[HOURS][start // DAY_NS, series] += count
 
     def _compare(self) -> None:
         self._report.records = sum(self._counts[RAW].values())
@@ -143,7 +161,10 @@ class _Check:
                 )
 
 
-_LEVELS = {RAW: "hours of records", MINUTES: "hours by minute", HOURS: "days by hour"}
+_LEVELS = {
+    RAW: "hours of records", MINUTES: "hours by minute", HOURS: "days by hour",
+    MONTHS: "months by hour",
+}  # fmt: skip
 
 
 def _where(place: keys.PartKey) -> str:

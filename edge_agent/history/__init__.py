@@ -17,8 +17,9 @@ Format
     00 01                        stamp of the commit, as in the store
     01 series u32                name of a stream
     10 hour series part          segment: records as columns (`segment.py`)
-    11 hour series part          roll-up by minute (`rollup.py`)
+    11 hour series part          roll-up by minute (`rollup.py`, `cells.py`)
     12 day series part           roll-up by hour, once the day is over
+    13 month series part         roll-ups by hour of 32 days, joined
 
 Keys are big-endian: level u8, bucket u32 (hours or days since 1970, plus 2**31), series u32, part
 u16. Time before series, because what is written or forgotten together then lies together
@@ -33,6 +34,9 @@ Promises
   are floats. Late ones become further parts of their hour.
 - What a flush has written survives a power cut. What was digested and not flushed is digested
   again; the log is acknowledged (consumer ``history``) only behind a flush.
+- Days that are over become months (`edge_agent.digest.months`) in the transaction that deletes
+  them; what comes late for one lies beside it as further parts of its day, and figures are those of
+  both, until there are several and they are joined again.
 - A damaged part is left out of an answer, which says so (``damaged``). A damaged file is set aside;
   what can be read back of it, and what the logs still hold, goes on in a new one.
 
@@ -55,17 +59,22 @@ Nothing here waits, or asks for the time or for chance.
 """
 
 from edge_agent.history.ask import LENGTH_BYTES, Ask, Recall, RecalledBlock, Told
-from edge_agent.history.format.columns import Numbers
-from edge_agent.history.format.rollup import (
+from edge_agent.history.format.cells import (
     Cells,
     cells_of,
     counts_of,
+    join_cells,
+    units_of,
+    within,
+)
+from edge_agent.history.format.columns import Numbers
+from edge_agent.history.format.rollup import (
+    all_cells_of,
+    cells_of_field,
     decode_rollup,
     encode_rollup,
-    field_in,
-    join_cells,
+    encoding_rollup,
     records_in,
-    units_of,
 )
 from edge_agent.history.format.rows import Rows, Way
 from edge_agent.history.format.segment import (
@@ -122,7 +131,9 @@ __all__ = [
     "Rows",
     "Told",
     "Way",
+    "all_cells_of",
     "cells_of",
+    "cells_of_field",
     "checked",
     "column_of",
     "counts_of",
@@ -131,7 +142,7 @@ __all__ = [
     "decode_segment",
     "encode_rollup",
     "encode_segment",
-    "field_in",
+    "encoding_rollup",
     "is_about_history",
     "join_cells",
     "join_segments",
@@ -148,4 +159,5 @@ __all__ = [
     "times_of",
     "to_store",
     "units_of",
+    "within",
 ]

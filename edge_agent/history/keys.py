@@ -12,15 +12,19 @@ from typing import NamedTuple
 
 META = b"\x00"
 SERIES = b"\x01"
-RAW, MINUTES, HOURS = 0x10, 0x11, 0x12
-LEVELS = (RAW, MINUTES, HOURS)
+RAW, MINUTES, HOURS, MONTHS = 0x10, 0x11, 0x12, 0x13
+LEVELS = (RAW, MINUTES, HOURS, MONTHS)
 
 HOUR_NS = 3600 * 1_000_000_000
 MINUTE_NS = 60 * 1_000_000_000
 DAY_NS = 24 * HOUR_NS
+#: Days in a month of history, whatever the calendar says.
+MONTH_DAYS = 32
+MONTH_NS = MONTH_DAYS * DAY_NS
 #: What one bucket of each level spans.
-BUCKET_NS = {RAW: HOUR_NS, MINUTES: HOUR_NS, HOURS: DAY_NS}
+BUCKET_NS = {RAW: HOUR_NS, MINUTES: HOUR_NS, HOURS: DAY_NS, MONTHS: MONTH_NS}
 PARTS_MAX = 0xFFFF
+SERIES_LAST = 0xFFFFFFFF
 #: Bucket 0 is the one that begins in 1970; earlier ones come before it, too.
 _ZERO = 1 << 31
 _KEY = struct.Struct(">BIIH")

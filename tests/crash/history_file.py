@@ -3,7 +3,8 @@
 After any cut the file opens, sound; its positions are those of a flush that was begun, and not
 older than the last that was done; every record up to them is there, once and as it was, and none
 behind them; and the minutes are those of these records. Then the next flush is written. Half of the
-flushes are sealed: the key is given in the middle.
+flushes are sealed: the key is given in the middle. Days are joined into months on the way, and what
+comes late for one is joined with it.
 
 ``python -m tests.crash.history_file MARKS FOLDER BROKEN`` is what is recorded. What is BROKEN on
 purpose (`CONTROLS`) the explorer has to find.
@@ -21,9 +22,16 @@ from typing import Any, Final
 
 import msgspec
 
-from edge_agent.digest import HistoryFile, HistoryOwner, HistoryWriter
+from edge_agent.digest import HistoryFile, HistoryOwner, HistoryWriter, months
 from edge_agent.digest.file import Flush
-from edge_agent.history import keys
+from edge_agent.history import (
+    all_cells_of,
+    decode_rollup,
+    encode_rollup,
+    keys,
+    records_in,
+    within,
+)
 from edge_agent.record import Record, Run
 from edge_agent.seal import KeyRing
 from edge_agent.store import Block, encode_runs
@@ -37,21 +45,26 @@ from tests.crash.recording import STRACE, read_ops
 from tests.crash.verdict import Verdict
 from tests.digest.support import DAY, FOREVER, expected_figures, figures, kept, made
 
-CONTROLS: Final = ("segment", "minutes", "early")
+CONTROLS: Final = ("segment", "minutes", "early", "hour", "apart")
 LIMIT: Final = 1024 * 1024
-FLUSHES: Final = 6
+FLUSHES: Final = 8
 STREAMS: Final = 4
 _EACH: Final = 30
 KEYS: Final = KeyRing((bytes(32),), os.urandom)
 #: Images among which a control has to be noticed.
 CONTROL_TRIES: Final = 300
-#: Far enough from one to the next that hours and days are closed.
-_STEP_NS: Final = 5 * keys.HOUR_NS
+#: When each flush has its records, in hours: far enough from one to the next that hours and days
+#: are closed, and a month; then late ones, for that month; and the one behind the last.
+_HOURS: Final = (5, 10, 31, 1700, 1705, 33, 34, 1710, 1730)
+
+
+def _begin_ns(number: int) -> int:
+    return DAY + _HOURS[number - 1] * keys.HOUR_NS
 
 
 def blocks(number: int) -> list[Block]:
     """What comes before the flush ``number``, from 1 on."""
-    now, first = DAY + number * _STEP_NS, 1 + (number - 1) * STREAMS * _EACH
+    now, first = _begin_ns(number), 1 + (number - 1) * STREAMS * _EACH
     runs = []
     for stream in range(STREAMS):
         bodies = [
@@ -79,7 +92,7 @@ def records(last: int) -> list[Record]:
 def flush_one(history: HistoryWriter, number: int) -> Flush:
     for _ in history.take(blocks(number), DAY):
         pass
-    return made(history, DAY + number * _STEP_NS + keys.HOUR_NS)
+    return made(history, max(map(_begin_ns, range(1, number + 1))) + keys.HOUR_NS)
 
 
 def _record(marks: int, path: Path, broken: str) -> None:
@@ -105,7 +118,21 @@ def _write(file: HistoryFile, flush: Flush, broken: str) -> None:
         flush.puts.pop(max(key for key in flush.puts if key[0] == level))
     if broken == "early":
         file.write(Flush(flush.header))
+    for key in [key for key in flush.puts if key[0] == keys.MONTHS]:
+        if broken == "apart":
+            # The month before its days go.
+            file.write(Flush(file.header, {key: flush.puts[key]}))
+        if broken == "hour":
+            flush.puts[key] = _without_an_hour(flush.puts[key])
     file.write(flush)
+
+
+def _without_an_hour(raw: bytes) -> bytes:
+    rollup = decode_rollup(raw)
+    records = records_in(rollup)
+    rest = (records.starts[1], 2**63)
+    fields = [(path, within(cells, *rest)) for path, cells in all_cells_of(rollup)]
+    return encode_rollup(keys.HOUR_NS, within(records, *rest), fields)
 
 
 def recorded(broken: str = "none") -> History:
@@ -204,6 +231,8 @@ def prove(scale: Scale, seed: int) -> Outcome:
 
 
 if __name__ == "__main__":
+    # Two days suffice here: eight would take as many flushes.
+    months.JOIN_FROM = 2
     _record(
         os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
         Path(sys.argv[2]),

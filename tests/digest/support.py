@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from edge_agent.digest import HistoryFile, HistoryOwner, HistoryWriter, Keep
 from edge_agent.digest.file import Flush
 from edge_agent.history import checked, keys, scan
-from edge_agent.history.format.rollup import decode_rollup, field_in, records_in
+from edge_agent.history.format.rollup import all_cells_of, decode_rollup, records_in
 from edge_agent.history.format.segment import decode_segment, records_of
 from edge_agent.record import Record, Run
 from edge_agent.seal import OPEN, KeyRing
@@ -116,17 +117,19 @@ def kept(file: HistoryFile) -> list[Record]:
 
 
 def figures(file: HistoryFile, level: int) -> dict[tuple[str, int], tuple[int, dict[str, Any]]]:
-    """By stream and start of the unit: how many records, and sum, min and max of the fields."""
+    """By stream and start of the unit: how many records, and sum, min and max of the fields. Hours
+    are those of days and of months.
+    """
     found: dict[tuple[str, int], tuple[int, dict[str, Any]]] = {}
-    for place, raw in parts(file, level):
+    joined = parts(file, keys.MONTHS) if level == keys.HOURS else ()
+    for place, raw in chain(joined, parts(file, level)):
         rollup, stream = decode_rollup(raw), file.names[place.series]
         records = records_in(rollup)
         for start, count in zip(records.starts, records.counts, strict=True):
             before, fields = found.get((stream, start), (0, {}))
             found[stream, start] = (before + count, fields)
-        for path in rollup.paths:
-            cells = field_in(rollup, path)
-            assert cells is not None and cells.exact
+        for path, cells in all_cells_of(rollup):
+            assert cells.exact
             power = 10**cells.scale
             for start, total, low, high in zip(
                 cells.starts, cells.sums, cells.mins, cells.maxs, strict=True

@@ -18,18 +18,18 @@ from typing import Any, TypeVar
 from edge_agent.errors import ProtocolError
 from edge_agent.field_paths import path_text
 from edge_agent.filter import Filter, compile_filter
+from edge_agent.history.answers.fields import fields_of_stream
 from edge_agent.history.answers.figures import (
     FiguresByStep,
     Wanted,
     cells_in,
-    fields_of_stream,
     figures,
     shown,
     side_by_side,
     spans_of,
     together,
 )
-from edge_agent.history.answers.json_text import RowShape, moment
+from edge_agent.history.answers.json_text import RowShape, moment, start_texts
 from edge_agent.history.answers.reading import View
 from edge_agent.history.answers.rows import (
     Make,
@@ -314,7 +314,8 @@ class Answer:
     def _rows(self, block: Block) -> Iterator[Sequence[Any]]:
         name, starts, columns = block
         lead = map(repeat, self._lead(name))
-        return zip(map(self._time, starts), *lead, *columns, strict=False)
+        times = map(self._time, starts) if self.question.unix else start_texts(starts)
+        return zip(times, *lead, *columns, strict=False)
 
     def _shown(self, block: Block, keys: Sequence[str] | None) -> list[bytes]:
         name, starts, columns = block

@@ -20,17 +20,25 @@ from edge_agent.aggregates import is_number
 from edge_agent.errors import ProtocolError
 from edge_agent.filter import Filter
 from edge_agent.history.answers.reading import View
+from edge_agent.history.format.cells import Cells, cells_of, join_cells, units_of, within
 from edge_agent.history.format.columns import Numbers
-from edge_agent.history.format.rollup import Cells, cells_of, join_cells, units_of, within
 from edge_agent.history.format.segment import (
     HistorySegment,
     Path,
     column_of,
-    paths_of,
     records_of,
     times_of,
 )
-from edge_agent.history.keys import BUCKET_NS, DAY_NS, HOUR_NS, HOURS, MINUTE_NS, MINUTES, RAW
+from edge_agent.history.keys import (
+    BUCKET_NS,
+    DAY_NS,
+    HOUR_NS,
+    HOURS,
+    MINUTE_NS,
+    MINUTES,
+    MONTHS,
+    RAW,
+)
 from edge_agent.history.question import ALL_NS, ROLLED_UP
 
 #: What each aggregate needs of `Cells`, beside starts and counts.
@@ -119,46 +127,25 @@ def spans_of(
         hours.update(hour for hour, _ in view.tail.get(stream, ()))
     if wanted.by_rollups:
         width = step * SPAN_STEPS
-        levels = ((HOURS, DAY_NS), (MINUTES, HOUR_NS)) if step % HOUR_NS == 0 else (
-            (MINUTES, HOUR_NS),)  # fmt: skip
+        levels = (MONTHS, HOURS, MINUTES) if step % HOUR_NS == 0 else (MINUTES,)
     else:
         # Every value of a span is in memory.
         width = step * max(HOUR_NS // step, 1)
-        levels = ((RAW, HOUR_NS),)
+        levels = (RAW,)
     numbers = {hour * HOUR_NS // width for hour in hours}
     numbers |= {((hour + 1) * HOUR_NS - 1) // width for hour in hours}
-    for level, length in levels:
-        for bucket in view.buckets(level, from_ns, to_ns):
-            numbers.update(
-                range(bucket * length // width, ((bucket + 1) * length - 1) // width + 1)
-            )
+    for level in levels:
+        length, at_ns = BUCKET_NS[level], from_ns
+        while (bucket := view.bucket_from(level, at_ns, to_ns)) is not None:
+            first, last = bucket * length // width, ((bucket + 1) * length - 1) // width
+            numbers.update(range(first, last + 1))
+            # What else the last of these spans has in it changes nothing.
+            at_ns = max((last + 1) * width, (bucket + 1) * length)
     for number in sorted(numbers, reverse=newest_first):
         view.pause()
         begin, end = max(number * width, from_ns), min((number + 1) * width, to_ns)
         if begin < end:
             yield replace(wanted, from_ns=begin, to_ns=end)
-
-
-def fields_of_stream(view: View, stream: str, number: int, from_ns: int, to_ns: int) -> list[Path]:
-    """Fields of a stream that have numbers: those of its newest hours in the range."""
-    found: dict[Path, None] = {}
-    for _, segment in view.tail.get(stream, ()):
-        found.update(
-            dict.fromkeys(path for path in paths_of(segment) if _has_numbers(segment, path))
-        )
-    looked = 0
-    for level in (MINUTES, HOURS):
-        for bucket in reversed(view.buckets(level, from_ns, to_ns)):
-            rollups = view.rollups(level, number, bucket)
-            found.update(dict.fromkeys(path for one in rollups for path in one.paths))
-            looked += bool(rollups)
-            if looked >= 4:
-                break
-    return list(found)
-
-
-def _has_numbers(segment: HistorySegment, path: Path) -> bool:
-    return any(True for _ in column_of(segment, path))
 
 
 def cells_in(view: View, stream: str, number: int, path: Path, wanted: Wanted) -> Cells:
@@ -219,6 +206,8 @@ def _from_rollups(
     # Days that have hours of their own; later ones have minutes alone.
     coarse_end = min(coarse[1], (view.header.hours_until + 1) * DAY_NS)
     if coarse[0] < coarse_end:
+        # What came late for a month lies with its days, and is the later one of two.
+        yield from _level(view, MONTHS, number, path, needs, coarse[0], coarse_end)
         yield from _level(view, HOURS, number, path, needs, coarse[0], coarse_end)
         yield from _level(view, MINUTES, number, path, needs, from_ns, coarse[0])
         yield from _level(view, MINUTES, number, path, needs, coarse_end, to_ns)
@@ -353,7 +342,7 @@ def _column(cells: Cells, name: str) -> list[Any]:
         ]
     if name == "mean":
         means = map(truediv, cells.sums, cells.counts)
-        return list(means if power == 1 else map(truediv, means, repeat(power)))
+        return list(map(truediv, means, repeat(power)) if power > 1 else means)
     values: list[float] = getattr(cells, {"sum": "sums"}.get(name, f"{name}s"))
     return list(map(truediv, values, repeat(power))) if power > 1 else values
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from itertools import repeat
+from operator import mul, ne
 from typing import Any
 
 from edge_agent.history.answers.weaving import HOLE, Texts, Words, weave
@@ -26,7 +27,7 @@ from edge_agent.history.format.columns import (
 from edge_agent.history.format.packing import taken, unpack
 from edge_agent.history.format.rows import Way
 from edge_agent.history.format.segment import HistorySegment, Path, Table
-from edge_agent.history.keys import HOUR_NS
+from edge_agent.history.keys import DAY_NS, HOUR_NS
 from edge_agent.record import NANOSECONDS, Record
 from edge_agent.render import encode_json, to_dict
 
@@ -35,6 +36,7 @@ Order = tuple[int, str, str, int]
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - the zone is written by hand, which is quicker
 _TWO = tuple(f"{number:02}" for number in range(60))
+DAY_S = DAY_NS // NANOSECONDS
 #: So many texts of seconds, and of parts of one, are kept.
 _KEPT = 4096
 #: What a record shows in front, in this order; everything else stands behind its fields.
@@ -71,6 +73,9 @@ class _Kept(dict[int, bytes]):
 _seconds = _Kept(lambda second: moment(second * NANOSECONDS)[:-1], _KEPT)
 #: By nanoseconds of a second: a moment's text behind its seconds.
 _ends = _Kept(lambda nanos: moment(nanos)[len("1970-01-01T00:00:00") :], _KEPT)
+#: By day since 1970, and by second of a day: a moment's text in two parts.
+_days = _Kept(lambda day: moment(day * DAY_NS)[: len("1970-01-01T")], _KEPT)
+_clock = _Kept(lambda second: moment(second * NANOSECONDS)[len("1970-01-01T") :], _KEPT)
 
 
 def _moments(times: Sequence[int]) -> list[Texts]:
@@ -83,6 +88,23 @@ def _moments(times: Sequence[int]) -> list[Texts]:
         # Steps mostly begin with a second.
         taken(_ends, nanos) if any(nanos) else [_ends[0]] * len(nanos),
     ]
+
+
+def _starts(times: Sequence[int]) -> list[Texts]:
+    """As `_moments`, of starts of steps: of whole seconds, which are the same on many days."""
+    seconds = [time_ns // NANOSECONDS for time_ns in times]
+    if any(map(ne, map(mul, seconds, repeat(NANOSECONDS)), times)):
+        return _moments(times)
+    return [
+        taken(_days, [second // DAY_S for second in seconds]),
+        taken(_clock, [second % DAY_S for second in seconds]),
+    ]
+
+
+def start_texts(times: Sequence[int]) -> Iterator[str]:
+    """As `moment`, of many starts of steps."""
+    parts = [one.behind(b"") if isinstance(one, Words) else one for one in _starts(times)]
+    return map(bytes.decode, map(b"".join, zip(*parts, strict=True)))
 
 
 def _values(values: Sequence[object]) -> list[bytes]:
@@ -109,14 +131,22 @@ class RowShape:
 
     def figures(self, times: Sequence[int], columns: Sequence[Sequence[object]]) -> list[bytes]:
         """Rows with columns of numbers and nulls; at least one row."""
-        return self.rows(times, map(_values, columns))
+        return self._woven(times, _starts, map(_values, columns))
 
     def rows(self, times: Sequence[int], columns: Iterable[Texts]) -> list[bytes]:
         """Rows with columns of JSON; at least one row."""
+        return self._woven(times, _moments, columns)
+
+    def _woven(
+        self,
+        times: Sequence[int],
+        moments: Callable[[Sequence[int]], list[Texts]],
+        columns: Iterable[Texts],
+    ) -> list[bytes]:
         if self._unix:
             told: list[Texts] = [_values([time_ns / NANOSECONDS for time_ns in times])]
         else:
-            told = _moments(times)
+            told = moments(times)
         return weave([self._shape], (), [*told, *columns])
 
 

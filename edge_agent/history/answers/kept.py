@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edge_agent.history.format.rollup import Cells
+from edge_agent.history.format.cells import Cells
 from edge_agent.history.format.segment import Path
 
 #: Numbers that are kept: some charts of a day by minute. They take 36 bytes each.

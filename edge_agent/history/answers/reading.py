@@ -18,7 +18,8 @@ import lmdb
 from edge_agent.errors import StoreDamaged
 from edge_agent.history import keys
 from edge_agent.history.answers.kept import KeptCells
-from edge_agent.history.format.rollup import Cells, Rollup, decode_rollup, field_in
+from edge_agent.history.format.cells import Cells
+from edge_agent.history.format.rollup import Rollup, cells_of_field, decode_rollup
 from edge_agent.history.format.segment import HistorySegment, Path, decode_segment
 from edge_agent.history.format.stored import (
     HistoryHeader,
@@ -26,12 +27,14 @@ from edge_agent.history.format.stored import (
     read_header,
     read_value,
 )
-from edge_agent.history.keys import BUCKET_NS, HOUR_NS, LEVELS, RAW, part_key
+from edge_agent.history.keys import BUCKET_NS, HOUR_NS, HOURS, LEVELS, MONTH_DAYS, RAW, part_key
 from edge_agent.seal import OPEN, KeyRing, is_sealed
 
 Part = TypeVar("Part")
 #: Of more buckets than this it is looked up which there are.
 _LOOKED_AT = 2000
+#: Of days, which are there only until they are a month, and where something came late for one.
+_DAYS_LOOKED_AT = 2 * MONTH_DAYS
 
 TailOf = Mapping[str, Sequence[tuple[int, HistorySegment]]]
 """By stream: hour and segment of what is not in the file yet."""
@@ -84,16 +87,18 @@ class View:
         """
         place = (level, number, bucket, path, needs)
         found = self.kept.get(place)
-        if found is None:
+        if found is not None:
+            self.pause()
+        else:
             damaged = self.damaged
-            cells = (
-                field_in(one, path, needs=needs) for one in self.rollups(level, number, bucket)
-            )
-            found = [one for one in cells if one is not None]
+            found = [
+                cells
+                for one in self.rollups(level, number, bucket)
+                for cells in cells_of_field(one, path, needs=needs)
+            ]
             # What is damaged is counted in each answer.
             if damaged == self.damaged:
                 self.kept.put(place, found)
-        self.pause()
         return found
 
     def buckets(self, level: int, from_ns: int, to_ns: int) -> Sequence[int]:
@@ -105,11 +110,22 @@ class View:
             return range(0)
         span = BUCKET_NS[level]
         found = range(max(from_ns // span, ends[0]), min(-(-to_ns // span), ends[1] + 1))
-        if len(found) <= _LOOKED_AT:
+        if len(found) <= (_DAYS_LOOKED_AT if level == HOURS else _LOOKED_AT):
             return found
         # One record from 1970 among those of today: what lies between has nothing.
         there = self._there(level)
         return there[bisect_left(there, found.start) : bisect_left(there, found.stop)]
+
+    def bucket_from(self, level: int, from_ns: int, to_ns: int) -> int | None:
+        """The first bucket of a level that has something in the range; None without one."""
+        self.pause()
+        span = BUCKET_NS[level]
+        if from_ns >= to_ns or not self._cursor.set_range(keys.bucket_key(level, from_ns // span)):
+            return None
+        key = bytes(self._cursor.key())
+        if key[0] != level or (bucket := keys.split_key(key).bucket) * span >= to_ns:
+            return None
+        return bucket
 
     def hours(self, stream: str, from_ns: int, to_ns: int) -> list[int]:
         """The hours, rising, of which there may be records of a stream, in the file or the tail."""

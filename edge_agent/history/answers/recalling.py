@@ -34,7 +34,7 @@ from edge_agent.history.format.segment import (
     ways_of,
 )
 from edge_agent.history.format.stored import read_value, scan
-from edge_agent.history.keys import HOUR_NS, HOURS, MINUTES, RAW
+from edge_agent.history.keys import DAY_NS, HOUR_NS, HOURS, MINUTES, MONTHS, RAW
 from edge_agent.stream_names import compile_patterns
 
 #: Records that are brought together at a time, of so many bytes at most.
@@ -134,6 +134,8 @@ class _Index:
         # A day with minutes has its hours, too.
         before = min(minutes_from, raw_from)
         self.coarse_left += [(HOURS, day) for day in days if (day + 1) * 24 <= before]
+        self.coarse_left += [(MONTHS, month) for month in view.buckets(MONTHS, *span)]
+        self.coarse_until_ns = min(wanted.to_ns, before // 24 * DAY_NS)
 
 
 class Recaller:
@@ -272,6 +274,7 @@ class Recaller:
         self, view: View, wanted: Recall, index: _Index, level: int, bucket: int
     ) -> None:
         span = (keys.bucket_key(level, bucket), keys.bucket_key(level, bucket + 1))
+        until_ns = index.coarse_until_ns if level == MONTHS else wanted.to_ns
         for key, raw in scan(view.txn, *span):
             if keys.series_of(key) in index.names:
                 view.pause()
@@ -282,7 +285,7 @@ class Recaller:
                 index.coarse += sum(
                     count
                     for start, count in zip(cells.starts, cells.counts, strict=True)
-                    if wanted.from_ns <= start < wanted.to_ns
+                    if wanted.from_ns <= start < until_ns
                 )
 
     def _rising(self, view: View, wanted: Recall, index: _Index) -> Iterator[_Segment]:

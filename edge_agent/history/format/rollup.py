@@ -1,26 +1,21 @@
-"""How figures by minute or by hour (roll-ups) are stored, read and put together.
+"""How figures by minute or by hour (roll-ups) are stored and read.
 
 For each field and each minute (hour) with a number: count, min, max, sum, first and last with their
-times, and the sum of squared deviations from the mean. Of integers and decimals all but the last
-are exact, however often they are put together; that one is kept as a float of 32 bits. Put together
-from parts in any order, they are what they would have been all at once.
+times, and the sum of squared deviations from the mean. That one is kept as a float of 32 bits, all
+others of integers and decimals as they are (`edge_agent.history.format.cells`).
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
-from itertools import chain, pairwise, repeat
-from math import fsum
-from operator import add, gt, mul, sub, truediv
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from operator import add, sub
 
 import msgspec
 from msgspec import Struct
 
 from edge_agent.errors import StoreDamaged
-from edge_agent.history.format.columns import SCALE_MAX, Numbers
+from edge_agent.history.format.cells import NUMBERS, Cells
+from edge_agent.history.format.columns import SCALE_MAX
 from edge_agent.history.format.packing import (
     PackedNumbers,
     pack,
@@ -32,224 +27,12 @@ from edge_agent.history.format.segment import Path
 
 ROLLUP_FORMAT = 1
 _INT64 = 1 << 63
-#: A part of history has 60 units at most.
+#: A part of history has 768 units at most: the hours of a month.
 _UNITS_MAX = 4096
-#: Columns of numbers in a `Cells`, in the order in which they are stored.
-NUMBERS = ("mins", "maxs", "sums", "firsts", "lasts")
-COLUMNS = ("starts", "counts", *NUMBERS, "first_ns", "last_ns", "squares")
-
-
-class Units(NamedTuple):
-    """Where each minute, hour or other unit of some times begins and ends among them."""
-
-    unit_ns: int
-    bounds: list[tuple[int, int]]
-
-
-class Cells:
-    """Figures of one field by minute, by hour or by any other unit, as lists side by side.
-
-    Numbers are ``value / 10**scale`` where they are integers; ``exact`` says that they are. Times
-    are ns since 1970: the start of each unit, and of its first and last record. ``unit_ns`` is
-    the length that all units have, 0 where nobody has said so.
-    """
-
-    __slots__ = (
-        "counts", "exact", "first_ns", "firsts", "last_ns", "lasts", "maxs", "mins", "scale",
-        "squares", "starts", "sums", "unit_ns",
-    )  # fmt: skip
-
-    def __init__(self, scale: int = 0, *, exact: bool = True, unit_ns: int = 0) -> None:
-        self.scale, self.exact, self.unit_ns = scale, exact, unit_ns
-        self.starts: list[int] = []
-        self.counts: list[int] = []
-        self.mins: list[float] = []
-        self.maxs: list[float] = []
-        self.sums: list[float] = []
-        self.firsts: list[float] = []
-        self.lasts: list[float] = []
-        self.first_ns: list[int] = []
-        self.last_ns: list[int] = []
-        #: Squared deviations from the mean, summed, in the field's own unit.
-        self.squares: list[float] = []
-
-    def __len__(self) -> int:
-        return len(self.starts)
-
-    def rescaled(self, scale: int) -> Cells:
-        """The same with more decimals; or as floats, for ``scale`` -1."""
-        made = Cells(max(scale, 0), exact=scale >= 0, unit_ns=self.unit_ns)
-        for name in ("starts", "counts", "first_ns", "last_ns", "squares"):
-            setattr(made, name, getattr(self, name))
-        for name in NUMBERS:
-            values = getattr(self, name)
-            if scale < 0:
-                values = (
-                    list(map(truediv, values, repeat(10**self.scale))) if self.exact else values
-                )
-            else:
-                values = list(map(mul, values, repeat(10 ** (scale - self.scale))))
-            setattr(made, name, values)
-        return made
-
-
-def cells_of(
-    times: Sequence[int], numbers: Numbers, places: Sequence[int] | None, units: Units
-) -> Cells:
-    """The figures of a field's values. ``times`` are those of all records, rising, and ``units``
-    theirs (`units_of`); ``places`` say which of them have the field (None: all).
-    """
-    values: Sequence[float] = numbers.values
-    if places is not None:
-        times = [times[place] for place in places]
-    if numbers.missing:
-        kept = [place for place in range(len(values)) if place not in numbers.missing]
-        times, values = [times[place] for place in kept], [values[place] for place in kept]
-    if places is not None or numbers.missing:
-        units = units_of(times, units.unit_ns)
-    exact = isinstance(values[0], int)
-    cells = counts_of(times, units)
-    cells.scale, cells.exact = numbers.scale, exact
-    parts = [values[begin:end] for begin, end in units.bounds]
-    cells.mins = list(map(min, parts))
-    cells.maxs = list(map(max, parts))
-    cells.sums = list(map(sum if exact else _sum, parts))
-    cells.firsts = [part[0] for part in parts]
-    cells.lasts = [part[-1] for part in parts]
-    squares = partial(_squares, scale=numbers.scale, exact=exact)
-    cells.squares = list(map(squares, parts, cells.sums))
-    return cells
-
-
-def counts_of(times: Sequence[int], units: Units) -> Cells:
-    """How many records each unit has, and when: of a field that is 0 in all of them."""
-    cells, bounds = Cells(unit_ns=units.unit_ns), units.bounds
-    cells.starts = [times[begin] // units.unit_ns * units.unit_ns for begin, _ in bounds]
-    cells.counts = [end - begin for begin, end in bounds]
-    cells.first_ns = [times[begin] for begin, _ in bounds]
-    cells.last_ns = [times[end - 1] for _, end in bounds]
-    for name in NUMBERS:
-        setattr(cells, name, [0] * len(bounds))
-    cells.squares = [0.0] * len(bounds)
-    return cells
-
-
-def units_of(times: Sequence[int], unit_ns: int) -> Units:
-    """Which of these times, rising, are of the same unit."""
-    bounds, begin, count = [], 0, len(times)
-    while begin < count:
-        end = bisect_left(times, (times[begin] // unit_ns + 1) * unit_ns, begin, count)
-        bounds.append((begin, end))
-        begin = end
-    return Units(unit_ns, bounds)
-
-
-def _squares(part: Sequence[float], total: float, *, scale: int, exact: bool) -> float:
-    count = len(part)
-    if exact:
-        wide = float(count * sum(map(mul, part, part)) - total * total) / count
-        return wide / float(10 ** (2 * scale))
-    mean = total / count
-    deviations = list(map(sub, part, repeat(mean)))
-    return _sum(list(map(mul, deviations, deviations)))
-
-
-def _sum(values: Sequence[float]) -> float:
-    try:
-        return fsum(values)
-    except (OverflowError, ValueError):
-        # Too large for a float on the way, or of both infinities: what floats make of it.
-        return float(sum(values))
-
-
-def join_cells(parts: Iterable[Cells], unit_ns: int) -> Cells:
-    """Several figures of one field as one, by units of ``unit_ns``, which theirs divide. Columns
-    that a part was read without are left out.
-    """
-    found = [part for part in parts if len(part)]
-    if not found:
-        return Cells()
-    exact = all(part.exact for part in found)
-    scale = max(part.scale for part in found) if exact else -1
-    joined = Cells(max(scale, 0), exact=exact)
-    alike = [
-        part if part.exact == exact and (not exact or part.scale == scale) else part.rescaled(scale)
-        for part in found
-    ]
-    for name in COLUMNS:
-        columns = [getattr(part, name) for part in alike]
-        # What is in memory has all columns, what was read from roll-ups those that were asked for.
-        if all(columns):
-            setattr(joined, name, list(chain.from_iterable(columns)))
-    is_behind = all(one.starts[-1] < two.starts[0] for one, two in pairwise(found))
-    if is_behind and all(part.unit_ns == unit_ns for part in found):
-        # Of these units already, each once, and in order.
-        joined.unit_ns = unit_ns
-        return joined
-    return _grouped(joined, unit_ns)
-
-
-def within(cells: Cells, from_ns: int, to_ns: int) -> Cells:
-    """Those of the cells, which are in order, that begin in the range."""
-    begin, end = bisect_left(cells.starts, from_ns), bisect_left(cells.starts, to_ns)
-    if (begin, end) == (0, len(cells)):
-        return cells
-    made = Cells(cells.scale, exact=cells.exact, unit_ns=cells.unit_ns)
-    for name in COLUMNS:
-        setattr(made, name, getattr(cells, name)[begin:end])
-    return made
-
-
-def _grouped(cells: Cells, unit_ns: int) -> Cells:
-    starts = cells.starts
-    if any(map(gt, starts, starts[1:])):
-        order = sorted(range(len(starts)), key=starts.__getitem__)
-        for name in COLUMNS:
-            values = getattr(cells, name)
-            setattr(cells, name, [values[i] for i in order] if values else values)
-        starts = cells.starts
-    units = [start // unit_ns for start in starts]
-    bounds = [i for i, (one, two) in enumerate(pairwise(units), 1) if one != two]
-    if len(bounds) + 1 == len(units):
-        cells.starts = [unit * unit_ns for unit in units]
-        return cells
-    groups = list(pairwise([0, *bounds, len(units)]))
-    made = Cells(cells.scale, exact=cells.exact)
-    made.starts = [units[i] * unit_ns for i, _ in groups]
-    made.counts = [sum(cells.counts[i:j]) for i, j in groups]
-    if cells.mins:
-        made.mins = [min(cells.mins[i:j]) for i, j in groups]
-    if cells.maxs:
-        made.maxs = [max(cells.maxs[i:j]) for i, j in groups]
-    if cells.sums:
-        add_up: Callable[[list[float]], float] = sum if cells.exact else _sum
-        made.sums = [add_up(cells.sums[i:j]) for i, j in groups]
-    if cells.first_ns:
-        times = cells.first_ns
-        first = [min(range(i, j), key=times.__getitem__) for i, j in groups]
-        made.first_ns = [times[i] for i in first]
-        made.firsts = [cells.firsts[i] for i in first] if cells.firsts else []
-    if cells.last_ns:
-        times = cells.last_ns
-        # Of equal times the later part is the last, as of equal times the later record is.
-        last = [max(range(j - 1, i - 1, -1), key=times.__getitem__) for i, j in groups]
-        made.last_ns = [times[i] for i in last]
-        made.lasts = [cells.lasts[i] for i in last] if cells.lasts else []
-    if cells.squares:
-        made.squares = [_joined_squares(cells, i, j) for i, j in groups]
-    return made
-
-
-def _joined_squares(cells: Cells, i: int, j: int) -> float:
-    counts, sums, power = cells.counts[i:j], cells.sums[i:j], 10**cells.scale
-    count, total = sum(counts), sum(sums)
-    # Of integers the difference from the mean is exact until it is divided.
-    apart = [
-        (part * count - total * n) / (n * count * power)
-        for n, part in zip(counts, sums, strict=True)
-    ]
-    between = [n * one * one for n, one in zip(counts, apart, strict=True)]
-    return _sum([*cells.squares[i:j], *between])
+_TIMES = ("first_ns", "last_ns")
+#: What is read of a field beside starts and counts.
+_READ = (*NUMBERS, *_TIMES, "squares")
+_PLACE = {name: number for number, name in enumerate(NUMBERS)}
 
 
 class FieldFigures(Struct, array_like=True, frozen=True, gc=False):
@@ -270,7 +53,9 @@ class FieldFigures(Struct, array_like=True, frozen=True, gc=False):
 
 
 class Rollup(Struct, array_like=True, frozen=True, gc=False):
-    """Figures of one stream for some units; ``fields`` are `FieldFigures` in msgpack."""
+    """Figures of one stream for some units; ``fields`` are `FieldFigures` in msgpack, which their
+    ``paths`` tell apart. One path may have several, where its numbers were not always alike.
+    """
 
     format: int
     unit_ns: int
@@ -288,13 +73,25 @@ _ROLLUP = msgspec.msgpack.Decoder(Rollup)
 _FIELD = msgspec.msgpack.Decoder(FieldFigures)
 
 
-def encode_rollup(unit_ns: int, records: Cells, fields: dict[Path, Cells]) -> bytes:
+def encode_rollup(unit_ns: int, records: Cells, fields: Iterable[tuple[Path, Cells]]) -> bytes:
     """Roll-ups of one stream: ``records`` counts all records of each unit."""
+    *_, raw = encoding_rollup(unit_ns, records, fields)
+    assert raw is not None
+    return raw
+
+
+def encoding_rollup(
+    unit_ns: int, records: Cells, fields: Iterable[tuple[Path, Cells]]
+) -> Iterator[bytes | None]:
+    """As `encode_rollup`, which comes last; None before it are places to pause at."""
     place = {start: index for index, start in enumerate(records.starts)}
-    raws = [
-        msgspec.Raw(_ENCODER.encode(_figures(cells, records, place))) for cells in fields.values()
-    ]
-    return _ENCODER.encode(
+    paths: list[Path] = []
+    raws: list[msgspec.Raw] = []
+    for path, cells in fields:
+        paths.append(path)
+        raws.append(msgspec.Raw(_ENCODER.encode(_figures(cells, records, place))))
+        yield None
+    yield _ENCODER.encode(
         Rollup(
             ROLLUP_FORMAT,
             unit_ns,
@@ -303,7 +100,7 @@ def encode_rollup(unit_ns: int, records: Cells, fields: dict[Path, Cells]) -> by
             pack(records.counts),
             pack(list(map(sub, records.first_ns, records.starts)), even=True),
             pack(list(map(sub, records.last_ns, records.starts)), even=True),
-            list(fields),
+            paths,
             raws,
         )
     )
@@ -358,13 +155,29 @@ def records_in(rollup: Rollup) -> Cells:
     return cells
 
 
-def field_in(rollup: Rollup, path: Path, *, needs: frozenset[str] | None = None) -> Cells | None:
-    """The figures of one field; None where it has none. Only the columns in ``needs`` are read, all
-    where it is None. Raises StoreDamaged.
+def cells_of_field(
+    rollup: Rollup, path: Path, *, needs: frozenset[str] | None = None
+) -> list[Cells]:
+    """The figures of one field, in the order in which they are put together. Only the columns in
+    ``needs`` are read, all where it is None. Raises StoreDamaged.
     """
-    if path not in rollup.paths:
-        return None
-    figures = _figures_in(rollup, path)
+    return [
+        _cells_in(rollup, raw, needs)
+        for own, raw in zip(rollup.paths, rollup.fields, strict=True)
+        if own == path
+    ]
+
+
+def all_cells_of(
+    rollup: Rollup, *, needs: frozenset[str] | None = None
+) -> Iterator[tuple[Path, Cells]]:
+    """The figures of each field; one may come several times. Raises StoreDamaged."""
+    for path, raw in zip(rollup.paths, rollup.fields, strict=True):
+        yield path, _cells_in(rollup, raw, needs)
+
+
+def _cells_in(rollup: Rollup, raw: msgspec.Raw, needs: frozenset[str] | None) -> Cells:
+    figures = _figures_in(rollup, raw)
     exact, count = bool(figures.numbers), figures.count
     cells = Cells(figures.scale, exact=exact, unit_ns=rollup.unit_ns)
     starts = unpack(rollup.starts, rollup.count)
@@ -375,29 +188,24 @@ def field_in(rollup: Rollup, path: Path, *, needs: frozenset[str] | None = None)
         starts = list(map(starts.__getitem__, places))
     cells.starts = starts
     cells.counts = unpack(rollup.counts if figures.counts is None else figures.counts, count)
-    for name, own, common in (
-        ("first_ns", figures.first_ns, rollup.first_ns),
-        ("last_ns", figures.last_ns, rollup.last_ns),
-    ):
-        if needs is None or name in needs:
-            offsets = unpack(common if own is None else own, count)
-            setattr(cells, name, list(map(add, starts, offsets)))
-    for number, name in enumerate(NUMBERS):
-        if needs is None or name in needs:
-            values: list[int] | list[float]
-            if exact:
-                values = unpack(figures.numbers[number], count)
-            else:
-                values = unpack_floats(*figures.floats[number], "d", count)
-            setattr(cells, name, values)
-    if needs is None or "squares" in needs:
-        cells.squares = unpack_floats(*figures.squares, "f", count)
+    for name in _READ if needs is None else needs:
+        values: list[int] | list[float]
+        if name in _TIMES:
+            own = getattr(figures, name)
+            values = list(map(add, starts, unpack(own or getattr(rollup, name), count)))
+        elif name == "squares":
+            values = unpack_floats(*figures.squares, "f", count)
+        elif exact:
+            values = unpack(figures.numbers[_PLACE[name]], count)
+        else:
+            values = unpack_floats(*figures.floats[_PLACE[name]], "d", count)
+        setattr(cells, name, values)
     return cells
 
 
-def _figures_in(rollup: Rollup, path: Path) -> FieldFigures:
+def _figures_in(rollup: Rollup, raw: msgspec.Raw) -> FieldFigures:
     try:
-        figures = _FIELD.decode(rollup.fields[rollup.paths.index(path)])
+        figures = _FIELD.decode(raw)
     except (ValueError, RecursionError) as error:
         raise StoreDamaged(f"a roll-up's field cannot be read: {error}") from error
     if not (1 <= figures.count <= rollup.count and 0 <= figures.scale <= SCALE_MAX):

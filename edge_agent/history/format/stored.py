@@ -16,7 +16,9 @@ from edge_agent.errors import StoreDamaged
 from edge_agent.history.keys import META
 from edge_agent.seal import OPEN, KeyRing
 
-HISTORY_FORMAT = 1
+#: 2: days are joined into months. What 1 has is read, and joined as it is met.
+HISTORY_FORMAT = 2
+_FORMATS = (1, HISTORY_FORMAT)
 _CRC_BYTES = 4
 #: What values are sealed for, and their key.
 _PLACE = b"history"
@@ -60,8 +62,10 @@ def decode_header(raw: memoryview) -> HistoryHeader:
         header = _HEADER.decode(checked(META, raw))
     except (ValueError, RecursionError) as error:
         raise StoreDamaged(f"its header cannot be read: {error}") from error
-    if header.format != HISTORY_FORMAT:
-        raise StoreDamaged(f"its format is {header.format}, this version reads {HISTORY_FORMAT}")
+    if header.format not in _FORMATS:
+        raise StoreDamaged(
+            f"its format is {header.format}, this version reads up to {HISTORY_FORMAT}"
+        )
     return header
 
 

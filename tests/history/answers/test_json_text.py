@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.history import Rows, Way, make_segment, times_of
-from edge_agent.history.answers.json_text import moment, orders_of, records_as_json
+from edge_agent.history.answers.json_text import RowShape, moment, orders_of, records_as_json
 from edge_agent.history.format.segment import (
     decode_segment,
     encode_segment,
@@ -77,3 +77,15 @@ def test_the_text_is_that_of_the_records(
 def test_moments_are_written_as_everywhere(time_ns: int) -> None:
     assert moment(time_ns) == format_time(time_ns)
     assert moment(time_ns // 10**9 * 10**9) == format_time(time_ns // 10**9 * 10**9)
+
+
+@given(
+    st.lists(st.integers(-(10**6), 10**6), min_size=1, max_size=9),
+    st.sampled_from([10**6, 10**9, 60 * 10**9, 3600 * 10**9]),
+)
+def test_starts_of_steps_look_as_moments_do(numbers: list[int], step_ns: int) -> None:
+    times = [number * step_ns for number in numbers]
+    rows = RowShape((), 1, unix=False).figures(times, [numbers])
+    assert [json.loads(row) for row in rows] == [
+        [moment(time_ns), number] for time_ns, number in zip(times, numbers, strict=True)
+    ]

@@ -9,7 +9,7 @@ import pytest
 from edge_agent.history import FOLDER, parse_question
 from edge_agent.history.answers import Answer, HistoryReader, kept
 from edge_agent.history.answers.kept import KeptCells, Place
-from edge_agent.history.format.rollup import Cells
+from edge_agent.history.format.cells import Cells
 from edge_agent.history.keys import HOUR_NS, MINUTE_NS
 from tests.history.answers.made import NOW_NS, START_NS, Plain, made
 

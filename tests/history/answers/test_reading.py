@@ -14,7 +14,7 @@ from edge_agent.digest.owner import HistoryOwner
 from edge_agent.history import FOLDER
 from edge_agent.history.answers import reading
 from edge_agent.history.answers.reading import HistoryReader
-from edge_agent.history.keys import DAY_NS, HOUR_NS, MINUTES, RAW, part_key
+from edge_agent.history.keys import DAY_NS, HOUR_NS, HOURS, MINUTES, RAW, part_key
 from tests.history.answers.made import START_NS, Plain, made
 
 
@@ -36,6 +36,44 @@ def test_buckets_are_those_that_there_are(tmp_path: Path, monkeypatch: pytest.Mo
         with history.view([], START_NS, START_NS) as view:
             assert list(view.buckets(MINUTES, START_NS, START_NS + DAY_NS)) == hours[1:]
             assert view.hours("a", START_NS, START_NS + 2 * HOUR_NS) == hours[1:3]
+
+
+def test_of_days_only_those_are_looked_at_that_no_month_has(tmp_path: Path) -> None:
+    with made(tmp_path) as history:
+        for day in range(0, 300, 2):
+            at = START_NS + day * DAY_NS
+            history.put([Plain("a", at, {"t": day})])
+            history.flush(at + DAY_NS + HOUR_NS)
+        history.put([Plain("a", START_NS + 30 * DAY_NS + 1, {"t": 0.5})])
+        for _ in range(2):
+            history.flush(START_NS + 300 * DAY_NS + HOUR_NS)
+        asked = {"stream": "a", "from_": START_NS, "to": START_NS + 300 * DAY_NS, "fields": "t"}
+        with history.view([], START_NS, START_NS) as view:
+            days = list(view.buckets(HOURS, START_NS, START_NS + 300 * DAY_NS))
+            first = START_NS // DAY_NS
+            assert days[0] == first + 30 and days[1] > first + 250
+        rows = history.table(step="1d", aggregate="count,max", **asked)
+        assert [row["t_max"] for row in rows] == list(range(0, 300, 2))
+        assert [row["t_count"] for row in rows] == [1] * 15 + [2] + [1] * 134
+
+
+def test_the_first_bucket_of_a_range_is_found(tmp_path: Path) -> None:
+    hours = [START_NS // HOUR_NS + n for n in (-3, 0, 5)]
+    with made(tmp_path) as history:
+        with history.view([], START_NS, START_NS) as view:
+            assert view.bucket_from(RAW, -(2**62), 2**62) is None
+        history.put(Plain("a", hour * HOUR_NS, {"t": 1}) for hour in hours)
+        history.flush()
+        with history.view([], START_NS, START_NS) as view:
+            at, end = START_NS - 4 * HOUR_NS, START_NS + 9 * HOUR_NS
+            found = []
+            while (hour := view.bucket_from(MINUTES, at, end)) is not None:
+                found.append(hour)
+                at = (hour + 1) * HOUR_NS
+            assert found == hours
+            assert view.bucket_from(RAW, START_NS + HOUR_NS, START_NS + 5 * HOUR_NS) is None
+            assert view.bucket_from(RAW, START_NS + 1, START_NS + 1) is None
+            assert view.bucket_from(RAW, START_NS + 1, START_NS + 2) == hours[1]
 
 
 def test_the_tail_counts_among_the_hours(tmp_path: Path) -> None:

@@ -11,9 +11,19 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from edge_agent.digest.file import Flush
 from edge_agent.history import Recall, RecalledBlock
 from edge_agent.history.answers import Recaller, recalling
-from edge_agent.history.keys import HOUR_NS, MINUTE_NS, RAW
+from edge_agent.history.keys import (
+    DAY_NS,
+    HOUR_NS,
+    MINUTE_NS,
+    MINUTES,
+    MONTH_DAYS,
+    MONTH_NS,
+    MONTHS,
+    RAW,
+)
 from edge_agent.recall import as_block
 from edge_agent.record import ERASED, NANOSECONDS, Record
 from tests.history.answers.made import START_NS, Made, Plain, made
@@ -165,6 +175,32 @@ def test_what_is_known_as_minutes_only_is_counted(tmp_path: Path) -> None:
         with looked(history, wanted) as (finder, view):
             survey = finder.survey(view, wanted)
         assert survey == {"count": 60, "first": 121, "coarse": 90, "damaged": 0}
+
+
+@pytest.mark.parametrize("minutes_from", [0, 20, MONTH_DAYS + 2])
+def test_what_is_known_as_hours_only_is_counted_once_joined_or_not(
+    tmp_path: Path, minutes_from: int
+) -> None:
+    begin_ns = START_NS // MONTH_NS * MONTH_NS
+    with made(tmp_path) as history:
+        for day in range(MONTH_DAYS + 3):
+            at = begin_ns + day * DAY_NS
+            history.put(Plain("a/1", at + n * HOUR_NS, {"n": n}) for n in (1, 5, 9))
+            history.flush(at + DAY_NS + HOUR_NS)
+        # Late, beside the month.
+        history.put([Plain("a/1", begin_ns + 3 * DAY_NS + 7, {"n": 0})])
+        history.flush(begin_ns + (MONTH_DAYS + 3) * DAY_NS + HOUR_NS)
+        file, first = history.history.file, begin_ns // HOUR_NS
+        assert file.part_keys(MONTHS, -(2**31), 2**31 - 2)
+        gone = file.part_keys(RAW, first, first + (MONTH_DAYS + 2) * 24 - 1)
+        if minutes_from:
+            gone += file.part_keys(MINUTES, first, first + minutes_from * 24 - 1)
+        file.write(Flush(replace(file.header, flushes=file.header.flushes + 1), deletes=gone))
+        span = (begin_ns + 2 * DAY_NS, begin_ns + (MONTH_DAYS + 3) * DAY_NS)
+        wanted = Recall("main", 0, 200, ("a/1",), *span)
+        with looked(history, wanted) as (finder, view):
+            survey = finder.survey(view, wanted)
+        assert (survey["count"], survey["coarse"]) == (3, MONTH_DAYS * 3 + 1)
 
 
 def test_a_damaged_part_is_left_out_and_counted(tmp_path: Path) -> None:

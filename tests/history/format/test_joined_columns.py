@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_agent.history.format.rollup import Cells, join_cells
+from edge_agent.history.format.cells import Cells, join_cells
 
 
 def part(start: int, *, whole: bool) -> Cells:
