@@ -95,7 +95,16 @@ class Split:
     @property
     def waiting(self) -> int:
         """How many records wait for their turn behind the part that is sent, newest first."""
-        return 0 if self.older is None else max(0, self.span[0] - 1 - self.older)
+        if self.older is None:
+            return 0
+        return self._log.given(self._name, self.older, self.span[0] - 1)
+
+    @property
+    def undelivered(self) -> tuple[int, int]:
+        """What the backlog lies behind, and how many records it has, before any of it is sent."""
+        first, end = self.span
+        floor = first - 1 if self.older is None else min(self.older, first - 1)
+        return floor, self._log.given(self._name, floor, end)
 
     async def restore(self) -> None:
         """Take up what is durable, after a start or a person's order."""

@@ -379,7 +379,7 @@ class Projections:
                 age_s=lane.backlog_s,
                 late_s=LATE_S + interval_s + ages.get(one.name, 0.0),
                 part=lane.part,
-                holds=max(self._log.last_seq(lane.log) - lane.floor, 0),
+                holds=self._log.given(lane.log, lane.floor, self._log.last_seq(lane.log)),
             )
             for one in upstreams
             for lane in one.lanes
