@@ -154,8 +154,7 @@ class Lane:
         last, wall_ns = self._log.last_seq(self._name), self._clock.read().wall_ns
         behind = self._log.given(self._name, self._standing.floor, last)
         now = self._standing.snapshot(self._name, behind, wall_ns, trio.current_time())
-        behind = now.backlog_records + self._log.waiting
-        now = replace(now, part=self._log.part, backlog_records=behind)
+        now = replace(now, part=self._log.part, backlog_records=behind + self._log.waiting)
         if isinstance(self._batches, PlannedBatches):
             limit = self._batches.limit
             now = replace(now, plain=self._batches.plain, passed=limit.passed, failed=limit.failed)

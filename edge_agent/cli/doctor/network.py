@@ -42,7 +42,8 @@ FIXES = {
     "connection": "is it running, is the port right, does a firewall stand between?",
     "certificate": "its certificate has to name this host and come from the authority in"
     " ca_file, and this machine's clock has to be right",
-    "credentials": "the files that upstream.NAME.token_file and ca_file name have to be there",
+    "credentials": "the files that upstream.NAME.token_file and ca_file name have to be there, for"
+    " the agent's user to read; then `systemctl reload edge-agent`, or it tries only later",
 }
 _SAID_BYTES = 300
 
