@@ -41,6 +41,20 @@ class Failure(click.ClickException):
         return printable_lines(self.message)
 
 
+class Family(click.Group):
+    """Commands of one kind: its help lists each with its whole first sentence."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """As many lines for each as that takes; click would cut it off at the first."""
+        rows = [
+            (name, "" if one is None else one.get_short_help_str(limit=1000))
+            for name in self.list_commands(ctx)
+            for one in [self.get_command(ctx, name)]
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
 def config_options(function: Decorated) -> Decorated:
     """``--config FILE`` and ``--data DIR``, given to the command as ``config`` and ``data``: of the
     agent of this machine where none is named.

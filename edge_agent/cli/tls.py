@@ -12,7 +12,7 @@ import click
 
 from edge_agent.audit import audited
 from edge_agent.certificate_life import SERVER, certificate_life
-from edge_agent.cli.common import Failure, config_options
+from edge_agent.cli.common import Failure, Family, config_options
 from edge_agent.cli.run import settings_of
 from edge_agent.cli.user import agent_user, user_option
 from edge_agent.clock import SystemClock
@@ -24,7 +24,7 @@ from edge_agent.tls import holds_authority, is_name, make_ca, renew, renew_where
 _RESOLVER = Path("/etc/resolv.conf")
 
 
-@click.group()
+@click.group(cls=Family)
 def command() -> None:
     """Make a small certificate authority and a certificate; renew it."""
 

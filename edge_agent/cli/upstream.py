@@ -14,7 +14,7 @@ import click
 from msgspec import structs
 
 from edge_agent.cli.async_main import run
-from edge_agent.cli.common import Failure, config_options, json_option, yes_option
+from edge_agent.cli.common import Failure, Family, config_options, json_option, yes_option
 from edge_agent.cli.output import print_columns
 from edge_agent.cli.run import settings_of
 from edge_agent.cli.store_access import Remote, agreed, reach, reach_options
@@ -40,9 +40,9 @@ _STEPS = {
 _UNKNOWN_IDENTITY = ("00" * 16, "00" * 8, "00" * 6, 0)
 
 
-@click.group()
+@click.group(cls=Family)
 def command() -> None:
-    """Try upstreams out, and show what each last said."""
+    """Try upstreams out, show what each last said, send one records again."""
 
 
 def _size(_: object, __: object, text: str) -> int:
@@ -147,7 +147,7 @@ def resend(
     as_json: bool,
     **where: Any,
 ) -> None:
-    """Send the upstream NAME once more the records of a time, as they were measured.
+    """Send the upstream NAME once more what was measured within a time.
 
     For one that got means of them (send = "1m means"), or has lost some. What the log no longer has
     comes from history. They go beside what is new, behind it, marked as historical. Another agent

@@ -160,7 +160,8 @@ def _method(request: Request) -> AccessRefusal | None:
         return None
     if request.method == "POST" and request.path in ORDER_PATHS | FORM_PATHS:
         return None
-    return AccessRefusal(405, "bad_method", "this port answers questions: GET only")
+    told = "this port answers questions: GET only. Records go to the sensors' port"
+    return AccessRefusal(405, "bad_method", told)
 
 
 def _order(request: Request, rules: Rules) -> Readable | AccessRefusal:

@@ -313,11 +313,12 @@ def _warnings(facts: Facts) -> Iterable[Reason]:
     yield from _about_wear(facts)
     for log in facts.logs:
         yield from _about_log(log)
-    if facts.store.quarantine_entries:
+    if entries := facts.store.quarantine_entries:
+        counted = "1 entry is" if entries == 1 else f"{grouped(entries)} entries are"
         yield Reason(
             "quarantined",
-            f"{facts.store.quarantine_entries} entries are in quarantine: input or records that"
-            " could not be used.",
+            f"{counted} in quarantine: input or records that could not be used"
+            " (edge-agent quarantine list).",
         )
 
 

@@ -18,7 +18,7 @@ import trio
 
 from edge_agent.cli.agent_http import sensor_options
 from edge_agent.cli.async_main import run
-from edge_agent.cli.common import Failure
+from edge_agent.cli.common import Failure, Family
 from edge_agent.cli.send.options import (
     EX_DATAERR,
     Diary,
@@ -112,17 +112,21 @@ async def measure(
     return sent
 
 
-@click.group()
+@click.group(cls=Family)
 def command() -> None:
-    """Be a sensor."""
+    """Be a sensor: this machine itself, an MQTT broker, or a Modbus device."""
 
 
 @command.command()
 @sensor_options
-@click.option("--stream", metavar="NAME", help="[default: host/HOSTNAME]")
-@click.option("--source", metavar="NAME", help="[default: host/HOSTNAME]")
+@click.option("--stream", metavar="NAME", help="Where records go. [default: host/HOSTNAME]")
+@click.option("--source", metavar="NAME", help="Who sends them. [default: host/HOSTNAME]")
 @click.option(
-    "--interval", type=click.FloatRange(min=0.01), default=1.0, show_default=True, help="Seconds."
+    "--interval",
+    type=click.FloatRange(min=0.01),
+    default=1.0,
+    show_default=True,
+    help="Seconds from record to record.",
 )
 @click.option("--count", type=click.IntRange(min=1), help="Stop after so many records.")
 @click.option(
@@ -144,19 +148,26 @@ def host(
 ) -> None:
     """This machine's own CPU, memory, disk, network and temperature.
 
-    Ends with --count, --for or Ctrl-C, waits a few seconds for the last acks and says how many
-    records were sent and acked.
+    Says when the first record is acked, which is on the agent's card then, and what goes wrong.
+    Ends with --count, --for or Ctrl-C, waits a few seconds for the last acks and counts them.
     """
     name = f"host/{host_name()}"
     if stream is None and "/ingest/" not in url:
         stream = name
     diary = Diary()
     refused: list[str] = []
+    is_told = count is not None or seconds is not None  # Its end is near, and counts.
 
     def trouble(told: Trouble) -> None:
         if told.kind == "nack":
             refused.append(told.message)
         diary.trouble(told)
+
+    def acked(number: int) -> None:
+        nonlocal is_told
+        if not is_told:
+            diary.say(f"the first record is acked; one more each {interval:g} s, until Ctrl-C")
+        is_told = True
 
     producer = Producer(
         ingest_url(url, stream),
@@ -165,6 +176,7 @@ def host(
         ca_file=ca_file,
         buffer_path=buffer,
         on_open=lambda _: diary.opened(),
+        on_ack=acked,
         on_error=trouble,
     )
     reader, kept = HostReader(disk, time.monotonic), buffer is not None

@@ -114,21 +114,59 @@ class Bridge:
 @click.command()
 @click.argument("broker", metavar="URL")
 @partial(sensor_options, flag="--to")
-@click.option("--topic", "topics", multiple=True, required=True, help="May be given several times.")
-@click.option("--stream", default="{topic}", show_default=True, help="{1} is a topic's first part.")
-@click.option("--source", metavar="NAME", help="[default: mqtt/HOSTNAME]")
-@click.option("--client-id", metavar="ID", help="Names the session. [default: edge-agent-HOSTNAME]")
-@click.option("--user", metavar="NAME", help="At the broker.")
+@click.option(
+    "--topic",
+    "topics",
+    metavar="FILTER",
+    multiple=True,
+    required=True,
+    help="What to subscribe to, + and # allowed, such as 'tele/#'; repeat it.",
+)
+@click.option(
+    "--stream",
+    metavar="NAME",
+    default="{topic}",
+    show_default=True,
+    help="Where records go; {topic} is the message's topic, {1} its first part.",
+)
+@click.option("--source", metavar="NAME", help="Who sends them. [default: mqtt/HOSTNAME]")
+@click.option(
+    "--client-id",
+    metavar="ID",
+    help="Names the session at the broker; use it once. [default: edge-agent-HOSTNAME]",
+)
+@click.option("--user", metavar="NAME", help="Who we are at the broker.")
 @click.option(
     "--password-file",
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="File that holds the password at the broker.",
 )
-@click.option("--broker-ca-file", metavar="FILE", type=click.Path(exists=True, dir_okay=False))
-@click.option("--certificate", metavar="FILE", type=click.Path(exists=True, dir_okay=False))
-@click.option("--key", metavar="FILE", type=click.Path(exists=True, dir_okay=False))
-@click.option("--version", type=click.Choice(["5", "3.1.1"]), default="5", show_default=True)
+@click.option(
+    "--broker-ca-file",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Trust this certificate authority of the broker (mqtts). [the system's]",
+)
+@click.option(
+    "--certificate",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Our certificate, for a broker that asks for one.",
+)
+@click.option(
+    "--key",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False),
+    help="The key of --certificate.",
+)
+@click.option(
+    "--version",
+    type=click.Choice(["5", "3.1.1"]),
+    default="5",
+    show_default=True,
+    help="Of MQTT; 3.1.1 for an old broker.",
+)
 def mqtt(
     broker: str,
     topics: tuple[str, ...],
