@@ -148,29 +148,26 @@ def host(
 ) -> None:
     """This machine's own CPU, memory, disk, network and temperature.
 
-    Says when the first record is acked, which is on the agent's card then, and what goes wrong.
-    Ends with --count, --for or Ctrl-C, waits a few seconds for the last acks and counts them.
+    Says when the first record is acked, and what goes wrong. Ends with --count, --for or Ctrl-C,
+    waits a few seconds for the last acks and counts them.
     """
     name = f"host/{host_name()}"
-    if stream is None and "/ingest/" not in url:
-        stream = name
     diary = Diary()
     refused: list[str] = []
-    is_told = count is not None or seconds is not None  # Its end is near, and counts.
+    told_first = [True] if count or seconds else []  # Its end is near, and counts.
 
     def trouble(told: Trouble) -> None:
         if told.kind == "nack":
             refused.append(told.message)
         diary.trouble(told)
 
-    def acked(number: int) -> None:
-        nonlocal is_told
-        if not is_told:
+    def acked(_: int) -> None:
+        if not told_first:
             diary.say(f"the first record is acked; one more each {interval:g} s, until Ctrl-C")
-        is_told = True
+            told_first.append(True)
 
     producer = Producer(
-        ingest_url(url, stream),
+        ingest_url(url, stream or (None if "/ingest/" in url else name)),
         source=source or name,
         token=token,
         ca_file=ca_file,
