@@ -105,6 +105,12 @@ def test_imports_only_go_down() -> None:
     assert not wrong
 
 
+def test_the_map_of_the_code_names_every_folder() -> None:
+    text = (ROOT / "edge_agent/__init__.py").read_text()
+    folders = {path.parts[1] for path in MODULES if len(path.parts) > 2}
+    assert not [name for name in sorted(folders) if f"``{name}``" not in text]
+
+
 def test_no_files_import_one_another_in_a_circle() -> None:
     TopologicalSorter({n: set(imports(p)) & FILES.keys() for n, p in FILES.items()}).prepare()
 
