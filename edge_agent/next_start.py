@@ -1,4 +1,4 @@
-"""What of a changed configuration takes effect only when the agent starts again: told by name.
+"""Changed keys of the configuration that take effect only at the next start: told by name.
 
 SIGHUP takes up rules and upstreams (`edge_agent.rule_reload`, `edge_agent.forward`), the ports'
 certificate (`edge_agent.renewal`), a few keys of ``[listen]`` (`edge_agent.server`), and tokens,

@@ -1,4 +1,4 @@
-"""What a start needs of this machine: files, a folder with room, addresses.
+"""Checks before a start: files, a folder with room, addresses.
 
 `agent.run` asks `require` before it opens anything. ``edge-agent config check`` and ``doctor`` ask
 for `refusals` as the user that runs the agent, so that nobody finds out at the start: the same

@@ -1,4 +1,4 @@
-"""What the commands share: options, logging, and the way to say no.
+"""Parts that the commands share: options, logging, and the way to say no.
 
 Standard library and click only, so that every command starts quickly.
 """

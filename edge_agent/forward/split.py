@@ -1,4 +1,4 @@
-"""Where a log is divided for an upstream: the backlog up to a seq, and what came after it.
+"""The division of a log for an upstream: the backlog up to a seq, and newer records after it.
 
 An upstream that comes back after a week would get new records a day late, were they sent behind the
 week. So the log is divided. New records go out at once, and what was there before follows beside

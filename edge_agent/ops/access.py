@@ -1,4 +1,4 @@
-"""Who may look in over HTTP: the rules about Host, Origin and tokens, as pure functions.
+"""The rules of access to the people's port, about Host, Origin and tokens, as pure functions.
 
 `admit` says what may be read, `identity` as whom: a token's bearer, or where none is asked for the
 address, has a place of its own beside others; who proved nothing has not.

@@ -1,4 +1,4 @@
-"""What is to come: how long the room and the card last, and how soon a backlog drains.
+"""Forecasts: how long the room and the card last, and how soon a backlog drains.
 
 The page, the terminal and the verdict on health say it in the same words (`about_log` and its
 like), which are None where nothing can be said yet, or nothing needs saying.

@@ -1,4 +1,4 @@
-"""What `doctor` says about ports, certificates and upstreams; and how it finds those out.
+"""The findings of `doctor` about ports, certificates and upstreams.
 
 An upstream is asked as the agent would ask: its name, a connection, TLS with the authority that is
 configured, and, if it is another agent, the upgrade with our token. Nothing is sent to it.

@@ -1,4 +1,4 @@
-"""How figures by minute or by hour (roll-ups) are stored, read and put together.
+"""Roll-ups, figures by minute or by hour: their encoding, decoding and joining.
 
 For each field and each minute (hour) with a number: count, min, max, sum, first and last with their
 times, and the sum of squared deviations from the mean. Of integers and decimals all but the last
