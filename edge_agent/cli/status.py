@@ -132,7 +132,7 @@ def _upstreams(status: dict[str, Any]) -> Any:
     for one in status["upstreams"]:
         table.add_row(
             _text(one["name"]),
-            _text(phase(one["phase"], one["retry_in_s"])),
+            _text(phase(one["phase"], one["retry_in_s"], one.get("outlook"))),
             amount(one["backlog_records"]),
             amount(one["acknowledged_records"]),
             # An agent of an earlier version does not say.

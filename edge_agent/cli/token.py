@@ -22,6 +22,7 @@ from edge_agent.cli.run import settings_of
 from edge_agent.cli.store_access import reach, reach_options
 from edge_agent.cli.user import agent_user, user_option
 from edge_agent.errors import ConfigError, EdgeAgentError
+from edge_agent.ops.text import to_second
 from edge_agent.printable import json_text, why
 from edge_agent.tokens import (
     EVERYTHING,
@@ -178,7 +179,7 @@ def list_(
         click.echo("no tokens", err=True)
         return
     rows = [
-        [one.name, _second(one.created) or "-", _use(uses.get(one.name), problem), describe(one)]
+        [one.name, to_second(one.created) or "-", _use(uses.get(one.name), problem), describe(one)]
         for one in tokens
     ]
     print_columns(("token", "made", "last used", "may"), rows, sys.stdout, most=400)
@@ -187,12 +188,7 @@ def list_(
 def _use(use: dict[str, Any] | None, problem: str) -> str:
     if use is None:
         return "unknown" if problem else "no use noted"
-    return f"{_second(use['last_used']) or '(no clock)'} from {use['from'] or 'here'}"
-
-
-def _second(time_text: str | None) -> str:
-    """A time as `format_time` writes it, without what is below a second."""
-    return re.sub(r"\.\d+Z$", "Z", time_text or "")
+    return f"{to_second(use['last_used']) or '(no clock)'} from {use['from'] or 'here'}"
 
 
 def _uses(

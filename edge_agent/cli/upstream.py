@@ -22,7 +22,7 @@ from edge_agent.cli.user import agent_user, user_option
 from edge_agent.config import Config, Upstream, parse_size, shown_url
 from edge_agent.errors import EdgeAgentError
 from edge_agent.files import acting_as, acting_as_owner
-from edge_agent.ops.text import amount, percent, phase, resending
+from edge_agent.ops.text import amount, percent, phase, resending, to_second
 from edge_agent.printable import json_text, printable
 
 if TYPE_CHECKING:
@@ -319,11 +319,12 @@ def _running(one: dict[str, Any]) -> dict[str, Any]:
     said = one["error"] or ""
     if not said and last is not None:
         code = f"HTTP {last['http_status']}, " if last["http_status"] else ""
-        said = f"{code}{last['outcome']} {last['time']}"
+        said = f"{code}{last['outcome']} {to_second(str(last['time']))}"
     # An agent of an earlier version does not say.
     for resend_ in one.get("resends", ()):
         said = f"{said}; {resending(resend_)}" if said else resending(resend_)
+    told = phase(one["phase"], one["retry_in_s"], one.get("outlook"))
     return {
-        "name": one["name"], "url": one["url"], "phase": phase(one["phase"], one["retry_in_s"]),
+        "name": one["name"], "url": one["url"], "phase": told,
         "backlog": one["backlog_records"], "said": said,
     }  # fmt: skip

@@ -181,7 +181,7 @@ def _upstreams(moment: AgentMoment) -> Iterator[Line]:
     for one in upstreams[:_UPSTREAMS_SHOWN]:
         rate = moment.upstream_rates.get(one["name"])
         drains_s = one["drains_in_s"]
-        told = one["error"] or (one["outlook"] if one["phase"] == "waiting" else "")
+        told = one["error"]
         yield (
             _upstream_row(
                 printable(one["name"]),
@@ -190,7 +190,8 @@ def _upstreams(moment: AgentMoment) -> Iterator[Line]:
                 # An agent of an earlier version does not say.
                 UNKNOWN if (each := one.get("bytes_per_s")) is None else f"{size(each)}/s",
                 UNKNOWN if drains_s is None else rough(drains_s),
-                phase(one["phase"], one["retry_in_s"]) + (f": {printable(told)}" if told else ""),
+                printable(phase(one["phase"], one["retry_in_s"], one["outlook"]))
+                + (f": {printable(told)}" if told else ""),
             ),
             "red" if one["error"] else "",
         )
