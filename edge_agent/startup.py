@@ -18,6 +18,7 @@ from time import perf_counter
 
 import trio
 
+from edge_agent.accepting import cannot_listen
 from edge_agent.certificate_life import certificate_life
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.config import Config, Upstream, parse_address
@@ -247,7 +248,7 @@ def _cannot_bind(address: str) -> str | None:
                 probe.bind(name)
                 probe.listen()
     except OSError as error:
-        return error.strerror or str(error)
+        return cannot_listen(error)
     return None
 
 

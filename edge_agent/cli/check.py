@@ -46,7 +46,7 @@ def command(config: Path | None, data: str | None, *, deep: bool, as_json: bool)
     """
     path = Path(data) if data is not None else Path(settings_of(config).store.path)
     if not holds_store(path):
-        raise Failure(f"{path} holds no store")
+        raise Failure(f"{path} holds no store; --config or --data names another")
     seals = _keys(config)
     with acting_as_owner(path), _held(path):
         try:

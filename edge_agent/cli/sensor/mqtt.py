@@ -31,6 +31,7 @@ from edge_agent.cli.sensor.mqtt_messages import as_text, fields_of, stream_of, t
 from edge_agent.client import Producer, Trouble, Unacked
 from edge_agent.errors import ProtocolError
 from edge_agent.files import read_secret_line
+from edge_agent.printable import why
 
 #: Taken from the broker and not durable yet; times the largest message, this is the memory.
 MESSAGES_MAX = 1000
@@ -228,7 +229,7 @@ def _password(path: Path | None) -> str | None:
     try:
         return read_secret_line(path)
     except (OSError, ValueError) as error:
-        raise Failure(f"--password-file {path}: {error}", 2) from error
+        raise Failure(f"--password-file {path}: {why(error)}", 2) from error
 
 
 def _bring_and_tell(bridge: Bridge, producer: Producer, diary: Diary) -> None:
