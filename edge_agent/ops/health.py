@@ -32,7 +32,7 @@ from edge_agent.ops.status import (
     UpstreamStatus,
     Word,
 )
-from edge_agent.printable import ended, grouped, often
+from edge_agent.printable import counted, ended, grouped, often
 from edge_agent.record import DAY_S
 
 #: A commit that takes longer than this is shown; cards stall for seconds now and then.
@@ -314,10 +314,10 @@ def _warnings(facts: Facts) -> Iterable[Reason]:
     for log in facts.logs:
         yield from _about_log(log)
     if entries := facts.store.quarantine_entries:
-        counted = "1 entry is" if entries == 1 else f"{grouped(entries)} entries are"
+        told = "1 entry is" if entries == 1 else f"{grouped(entries)} entries are"
         yield Reason(
             "quarantined",
-            f"{counted} in quarantine: input or records that could not be used"
+            f"{told} in quarantine: input or records that could not be used"
             " (edge-agent quarantine list).",
         )
 
@@ -366,7 +366,7 @@ def _about_log(log: LogStatus) -> Iterable[Reason]:
 
 def _alarming(alarms: Sequence[AlarmStatus]) -> str:
     """The alarms of one rule that are on; not which streams, as anybody may ask for health."""
-    what = "1 stream" if len(alarms) == 1 else f"{grouped(len(alarms))} streams"
+    what = counted(len(alarms), "stream")
     oldest = min(alarm.since for alarm in alarms)
     return f"Alarm {alarms[0].rule} is on for {what}, since {oldest}."
 
