@@ -198,13 +198,21 @@ def _looked_at(one: dict[str, Any], *, runs: bool) -> str:
     return told
 
 
+def _share(order: dict[str, Any]) -> float:
+    """How much of an order for one log is done; of one that was cancelled, by its seqs."""
+    if order["state"] == "done":
+        return 1.0
+    left = order["left"] or order["last"] - order["first"] + 1 - order["done"]
+    return float(order["done"] / max(order["done"] + left, 1))
+
+
 def _show_resends(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         click.echo(json_text(rows, indent=2))
         return
     shown = [
         [
-            one["log"], one["state"], percent(one["done"] / (one["last"] - one["first"] + 1)),
+            one["log"], one["state"], percent(_share(one)),
             amount(one["left"]), amount(one["sent"]), amount(one["gone"]), one["ordered"],
         ]
         for one in rows
