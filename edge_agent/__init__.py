@@ -5,39 +5,31 @@ The data path, which the folders follow::
     sensor ── WebSocket ─▶ server/ ─▶ wire/ ─▶ log.append ─▶ commit ─▶ store/ ─▶ LMDB
       ◀───────────── ack, only after the sync ◀───────────────┘
                                                log.read / log.wait_past
-                             ┌──────────────────────┼───────────────────────┐
-                         live/ subscribe        live/ query            forward/ forwarder
-                         live/ rules                                   ─▶ sink.send ─▶ upstream
-                                                                       ─▶ log.acknowledge
+        ┌────────────────────────┬───────────────────┼────────────────────┐
+    live/ subscribe          live/ query      digest/ digester      forward/ forwarder
+    live/ windows, alarms                     ─▶ history/           ─▶ sink.send ─▶ upstream
+                                              ◀─ asking, answering  ─▶ log.acknowledge
 
-Floors; imports only go down (``tests/test_architecture.py`` enforces it):
+======================== ===========================================================================
+``server``               the sensors' port: who comes in, messages, acks
+``wire``, ``session``    the protocol without I/O: all of it, and what a sender needs of it
+``rules``                what changes records before they are stored
+``log``, ``commit``      the waist: append, read, wait_past, acknowledge; one sync for all that wait
+``store``                the file on the disk, and its repair
+``forward``              the way to the upstreams, with a folder of sinks for each kind
+``live``                 questions of the log, live views, windows and alarms
+``history``, ``digest``  what was measured, as columns by time; the consumer that writes it
+``ops``                  the people's port: page, API, metrics, health, orders
+``wear``                 what is written to the card, and a budget for it
+``config``               what the configuration holds, and how it is read and checked
+``client``               what sensors import, also alone; knows nothing of the rest
+``cli``                  the commands
+======================== ===========================================================================
 
-===== =============================== ========================================================
-6     ``cli``, ``__main__``           the roof: commands
-5     ``agent``, ``parts``, ``wiring``, ``startup``
-                                      makes the parts, nests the nurseries, drains
-5     ``renewal``, ``reload``         take up what was changed meanwhile
-4     ``server``, ``ops``             the edges: sensors come in; people and Prometheus look in
-3     ``live``, ``forward``           readers of the log
-3     ``scrubber``                    reads everything, slowly, to find damage early
-3     ``wear``                        what is written to the card, and a budget for it
-3     ``tokens``                      who may do what: names, and secrets kept as hashes
-2     ``commit``, ``log``             the waist: append, read, wait_past, acknowledge
-2     ``client``                      what sensors import, also alone; knows nothing of the log
-2     ``copied_sources``              sources that came back as copies of their stores
-2     ``tls``                         the server's certificate, and an authority of one's own
-1     ``wire``, ``session``, ``store``, ``config``
-                                      pure stations
-1     ``clock``, ``backoff``, ``dial``
-                                      time, patience and sockets, for whoever needs them
-1     ``supervise``                   tasks that fail alone and are run again
-1     ``accepting``, ``connection_quota``, ``refused_peers``
-                                      who is heard, who may be connected, and who was refused
-0     ``errors``, ``record``, ``stream_names``, ``aggregates``, ``metrics``,
-      ``clock_note``, ``time_format``, ``files``, ``printable``,
-      ``access``, ``http_framing``, ``zstd``, ``block_device``
-                                      values, and what reads and shows them
-===== =============================== ========================================================
+Beside the folders: ``agent``, ``parts``, ``wiring`` and ``startup`` make the parts and run them;
+small modules serve several of them. Each stands on a floor, and imports only go down:
+``docs/architecture.md`` lists all floors, and follows a record through the functions;
+``tests/test_architecture.py`` enforces it.
 
 Start reading at ``log.py`` (the promise), then ``store/__init__.py`` (the format) and
 ``wire/__init__.py`` (the protocol); ``parts.py`` and ``agent.py`` show how the

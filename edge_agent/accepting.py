@@ -90,6 +90,14 @@ async def linger(stream: trio.abc.Stream) -> None:
             taken += len(data)
 
 
+def cannot_listen(error: OSError) -> str:
+    """Why nothing can listen at an address, and what helps where somebody does already."""
+    if error.errno != errno.EADDRINUSE:
+        return why(error)
+    by = "by an agent that runs already, or by another program: stop it, or take another port"
+    return f"{why(error)} ({by})"
+
+
 async def listen_on(
     host: str, port: int, key: str, kept: KeptSockets | None = None
 ) -> list[trio.SocketListener]:
@@ -107,7 +115,7 @@ async def listen_on(
         if not found:
             found = await trio.open_tcp_listeners(port, host=host or None)
     except OSError as error:
-        text = f"{key} = {host}:{port}: {why(error)}"
+        text = f"{key} = {host}:{port}: {cannot_listen(error)}"
         for other in kept.foreign:
             text += f"; edge-agent.socket listens on {other}, and has to name the same"
         raise OSError(error.errno, text) from error

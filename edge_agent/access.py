@@ -1,4 +1,4 @@
-"""What both ports look at of a request: is its Host this machine, what secret does it bring.
+"""The checks of a request that both ports share: its Host is this machine's, and its secret.
 
 Two attacks come by way of a browser on the same machine or network: a page from elsewhere that
 connects here on behalf of its author (a foreign ``Origin``), and a name of the attacker's that

@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt: full jitter, bounded, pure.
+"""The wait before the next attempt: full jitter, bounded, pure.
 
 A thousand peers that lost the same other side must not return at the same moment, so the wait is
 drawn evenly between nothing and a ceiling that doubles with each failure ("full jitter"). What

@@ -1,4 +1,4 @@
-"""Until when the port's certificate is good, and whether it is time to renew it.
+"""The life of the port's certificate: when it ends, and whether it is time to renew it.
 
 Read without `cryptography`, which a running agent on a small board does not pay for.
 

@@ -1,4 +1,4 @@
-"""Who may be connected at one time: quotas for peers that have proved nothing, and for known ones.
+"""Quotas of connections: for peers that have proved nothing, and for known ones.
 
 Before anything is spent on a connection, `Arrivals` says whether it is heard at all: of one address
 so many, and then so many a second, of those that prove nothing.

@@ -1,4 +1,4 @@
-"""From host and port to a byte stream: TCP, and TLS where a context is given.
+"""Opening a byte stream to a host and port: TCP, and TLS where a context is given.
 
 Whoever connects is given a `Dial`, so that a simulation connects in memory; `dial_tcp` is the
 ordinary one.

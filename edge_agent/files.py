@@ -15,6 +15,7 @@ link that the agent's user, or whoever took it over, has put there.
 from __future__ import annotations
 
 import errno
+import grp
 import os
 import pwd
 import secrets
@@ -73,6 +74,28 @@ def acting_as_owner(folder: Path) -> Iterator[None]:
     if not passes:
         with acting_as(0, 0):
             yield
+
+
+def why_unreadable(error: OSError, path: Path | str) -> str:
+    """Why a file that the agent reads cannot be read; where its user may not, the command that
+    lets it: most such files were made by root, for itself alone.
+    """
+    reason = error.strerror or str(error)
+    if error.errno != errno.EACCES:
+        return reason
+    who, group = _names_of(os.geteuid(), os.getegid())
+    file = Path(path).absolute()
+    shut = [one for one in file.parents if not os.access(one, os.X_OK, effective_ids=True)]
+    what, mode = (shut[-1], "g+x") if shut else (file, "g+r")
+    return f"{reason} for {who} (chgrp {group} {what}; chmod {mode} {what})"
+
+
+def _names_of(uid: int, gid: int) -> tuple[str, str]:
+    """Of a user and a group; their numbers where the system has no names for them."""
+    try:
+        return pwd.getpwuid(uid).pw_name, grp.getgrgid(gid).gr_name
+    except KeyError:
+        return f"user {uid}", str(gid)
 
 
 @contextmanager

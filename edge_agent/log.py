@@ -147,6 +147,10 @@ class Log:
         """The oldest position still stored; ``last_seq + 1`` when empty."""
         return self._engine.first_seq(log)
 
+    def given(self, log: str, after: int, last: int) -> int:
+        """How many records stand or stood in ``(after, last]``; see `Questions.given`."""
+        return self._engine.given(log, after, last)
+
     def offer(self, entry: Entry, *, lazy: bool = False, soon: bool = False) -> Ticket | None:
         """`append` for callers that cannot wait: None where there is no room at the moment.
 

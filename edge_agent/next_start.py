@@ -1,4 +1,4 @@
-"""What of a changed configuration takes effect only when the agent starts again: told by name.
+"""Changed keys of the configuration that take effect only at the next start: told by name.
 
 SIGHUP takes up rules and upstreams (`edge_agent.rule_reload`, `edge_agent.forward`), the ports'
 certificate (`edge_agent.renewal`), a few keys of ``[listen]`` (`edge_agent.server`), and tokens,
@@ -53,9 +53,14 @@ class NextStart:
 
 
 def changed_keys(old: Config, new: Config) -> list[str]:
-    """Keys in which they differ, such as ``listen.address``, without what SIGHUP takes up. Pure."""
+    """Keys in which they differ, such as ``listen.address``, without what SIGHUP takes up; of a
+    log that is new or gone its name alone, ``log.alarms``. Pure.
+    """
     before, after = _flat(old), _flat(new)
-    return sorted(key for key in before | after if before.get(key) != after.get(key))
+    changed = {key for key in before | after if before.get(key) != after.get(key)}
+    for log in old.log.keys() ^ new.log.keys():
+        changed = {key for key in changed if not key.startswith(f"log.{log}.")} | {f"log.{log}"}
+    return sorted(changed)
 
 
 def _flat(config: Config) -> dict[str, object]:

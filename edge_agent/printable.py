@@ -55,6 +55,11 @@ def grouped(count: float) -> str:
     return f"{count:,.0f}".replace(",", " ")
 
 
+def counted(count: int, noun: str) -> str:
+    """``1 stream``, ``12 345 streams``; ``0 streams``."""
+    return f"{grouped(count)} {noun}{'' if count == 1 else 's'}"
+
+
 def often(count: int) -> str:
     """``once``, ``2 times``, ``12 345 times``."""
     return "once" if count == 1 else f"{grouped(count)} times"

@@ -1,4 +1,4 @@
-"""Who was refused lately, why, and what helps: for the journal, status and doctor.
+"""Peers that were refused lately, why, and what helps: for the journal, status and doctor.
 
 A peer that is refused before it is let in is otherwise seen by nobody but itself, and a sensor has
 no screen. One entry for each address and reason; an entry of long ago gives way to a new one. The

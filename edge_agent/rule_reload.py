@@ -49,8 +49,8 @@ class RuleReload:
         self._run_blocking = run_blocking
 
     async def take_up(self, config: Config) -> str:
-        """Put ``config``'s rules in force; why they stay as they were, "" where they do not. Never
-        raises for what a file says.
+        """Put ``config``'s rules in force; what stays as it was and why, "" where nothing does.
+        Never raises for what a file says.
         """
         # With those behind upstreams, as the agent was started with.
         given = with_sending(config).rule
@@ -63,12 +63,14 @@ class RuleReload:
             return str(error)
         self._rules.replace(compiled)
         logger.info("the rules were read again: %d act before storing", len(compiled.steps))
-        if _after(given) != _after(self._known):
-            logger.warning(
-                "rules that act after storing have changed: those take effect when the agent starts"
-            )
         self._known = (*(rule for rule in given if not rule.acts_after), *_after(self._known))
-        return ""
+        before, after = _after(self._known), _after(given)
+        if before == after:
+            return ""
+        waiting = {one.name for one in before + after if (one in before) != (one in after)}
+        told = f"rules that act after storing: {', '.join(sorted(waiting)) or 'their order'}"
+        logger.warning("taken up at the next start alone (systemctl restart edge-agent): %s", told)
+        return f"at the next start alone: {told}"
 
 
 def _after(rules: Sequence[Rule]) -> tuple[Rule, ...]:

@@ -40,8 +40,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_agent.errors import ConfigError, StoreDamaged
-from edge_agent.files import refuse_pipes
-from edge_agent.printable import why
+from edge_agent.files import refuse_pipes, why_unreadable
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers import Cipher
@@ -192,9 +191,8 @@ def read_keys(
             mode = os.fstat(file.fileno()).st_mode
             text = file.read(_FILE_BYTES_MAX + 1)
     except OSError as error:
-        raise ConfigError(
-            "store.key_file", "a file that can be read", f"{path}: {why(error)}"
-        ) from None
+        found = f"{path}: {why_unreadable(error, path)}"
+        raise ConfigError("store.key_file", "a file that can be read", found) from None
     if stat.S_ISREG(mode) and mode & stat.S_IRWXO:
         expected = "a file that not everybody may read (chmod 640 and root:edge-agent, or 600)"
         raise ConfigError("store.key_file", expected, f"one that everybody may read: {path}")

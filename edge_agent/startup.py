@@ -1,4 +1,4 @@
-"""What a start needs of this machine: files, a folder with room, addresses.
+"""Checks before a start: files, a folder with room, addresses.
 
 `agent.run` asks `require` before it opens anything. ``edge-agent config check`` and ``doctor`` ask
 for `refusals` as the user that runs the agent, so that nobody finds out at the start: the same
@@ -18,6 +18,7 @@ from time import perf_counter
 
 import trio
 
+from edge_agent.accepting import cannot_listen
 from edge_agent.certificate_life import certificate_life
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.config import Config, Upstream, parse_address
@@ -247,7 +248,7 @@ def _cannot_bind(address: str) -> str | None:
                 probe.bind(name)
                 probe.listen()
     except OSError as error:
-        return error.strerror or str(error)
+        return cannot_listen(error)
     return None
 
 

@@ -48,6 +48,7 @@ from edge_agent.files import (
     open_plain,
     refuse_links,
     replace_file,
+    why_unreadable,
 )
 from edge_agent.printable import why
 
@@ -104,8 +105,9 @@ def _unreadable(path: str) -> str:
     try:
         Path(path).stat()
     except OSError as error:
-        return f"{path}: {why(error)}"
-    return f"{path}: {os.strerror(errno.EACCES)}"
+        return f"{path}: {why_unreadable(error, path)}"
+    shut = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    return f"{path}: {why_unreadable(shut, path)}"
 
 
 def _unusable(certificate: str, key: str, error: Exception) -> ConfigError:

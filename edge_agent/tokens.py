@@ -55,6 +55,7 @@ from edge_agent.files import (
     file_state,
     refuse_pipes,
     replace_file,
+    why_unreadable,
 )
 from edge_agent.record import format_time
 from edge_agent.stream_names import compile_patterns
@@ -359,7 +360,8 @@ def _state(path: Path) -> FileState:
     try:
         return file_state(path)
     except OSError as error:
-        raise ConfigError(str(path), "a readable tokens file", error.strerror or "") from None
+        why = why_unreadable(error, path)
+        raise ConfigError(str(path), "a readable tokens file", why) from None
 
 
 def _load(path: Path) -> tuple[Token, ...]:
@@ -368,7 +370,7 @@ def _load(path: Path) -> tuple[Token, ...]:
         refuse_pipes(path)
         file = msgspec.json.decode(path.read_bytes(), type=_File)
     except OSError as error:
-        raise ConfigError(str(path), expected, error.strerror or "no file") from None
+        raise ConfigError(str(path), expected, why_unreadable(error, path)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(str(path), expected, str(error)) from None
     if file.version != _VERSION:

@@ -34,7 +34,7 @@ SIDEWAYS = {("accepting", "connection_quota"), ("accepting", "kept_sockets"),
             ("filter", "field_path"), ("filter", "moments"),
             ("conditions", "extras"), ("conditions", "filter"), ("conditions", "moments"),
             ("field_paths", "aggregates"), ("field_paths", "field_path"), ("moments", "record"),
-            ("time_format", "record"), ("seal", "files"), ("seal", "printable"),
+            ("time_format", "record"), ("seal", "files"),
             ("wire", "session"), ("log", "commit"), ("asking", "digest"), ("agent", "wiring"),
             ("agent", "startup"), ("agent", "parts"), ("parts", "wiring"), ("parts", "startup"),
             ("parts", "renewal"), ("parts", "reload"), ("parts", "rule_reload"),
@@ -103,6 +103,12 @@ def test_imports_only_go_down() -> None:
         or (FLOORS[other] >= FLOORS[here] and (here, other) not in SIDEWAYS)
     ]
     assert not wrong
+
+
+def test_the_map_of_the_code_names_every_folder() -> None:
+    text = (ROOT / "edge_agent/__init__.py").read_text()
+    folders = {path.parts[1] for path in MODULES if len(path.parts) > 2}
+    assert not [name for name in sorted(folders) if f"``{name}``" not in text]
 
 
 def test_no_files_import_one_another_in_a_circle() -> None:

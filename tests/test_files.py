@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from edge_agent.files import (
     OPEN,
     SECRET,
+    acting_as,
     acting_as_owner,
     give_to_owner,
     open_plain,
@@ -18,6 +22,7 @@ from edge_agent.files import (
     refuse_pipes,
     replace_file,
     whole_file,
+    why_unreadable,
 )
 from tests.other_user import UID, give, open_folder
 
@@ -166,3 +171,29 @@ def test_a_link_that_leads_to_itself_is_an_error_of_the_system(tmp_path: Path) -
         (tmp_path / "loop" / "file").write_text("")
     with pytest.raises(OSError, match="no plain file"):
         replace_file(tmp_path / "loop", b"")
+
+
+@pytest.mark.needs("root")
+@pytest.mark.parametrize("shut", ["file", "folder"])
+def test_whoever_may_not_read_a_file_is_told_the_commands_that_help(shut: str) -> None:
+    with open_folder() as top:
+        (folder := top / "folder").mkdir()
+        (secret := folder / "token").write_text("secret")
+        what, mode = (folder, "g+x") if shut == "folder" else (secret, "g+r")
+        what.chmod(0o700 if shut == "folder" else 0o600)
+        with acting_as(UID, UID):
+            with pytest.raises(PermissionError) as refused:
+                secret.read_text()
+            told = why_unreadable(refused.value, secret)
+        user, group = pwd.getpwuid(UID).pw_name, grp.getgrgid(UID).gr_name
+        assert told == f"Permission denied for {user} (chgrp {group} {what}; chmod {mode} {what})"
+        for command in told.partition("(")[2].removesuffix(")").split("; "):
+            subprocess.run(command.split(), check=True)
+        with acting_as(UID, UID):
+            assert secret.read_text() == "secret"
+
+
+def test_what_is_not_there_is_told_in_the_systems_words(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as missing:
+        (tmp_path / "none").read_text()
+    assert why_unreadable(missing.value, tmp_path / "none") == "No such file or directory"

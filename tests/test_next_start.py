@@ -31,7 +31,8 @@ def test_each_key_that_differs_is_named_and_no_other() -> None:
 
 def test_a_log_that_is_new_is_named() -> None:
     new = config('[log.main]\nkeep = "1d"\n[log.alarms]\nstreams = ["alarm/**"]\nshare = "10%"\n')
-    assert {"log.main.keep", "log.alarms.streams"} <= set(changed_keys(config(""), new))
+    assert {"log.main.keep", "log.alarms"} <= set(changed_keys(config(""), new))
+    assert not [key for key in changed_keys(new, config("")) if key.startswith("log.alarms.")]
 
 
 def test_what_is_taken_up_at_once_is_not_named() -> None:

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from edge_agent.printable import (
+    counted,
     csv_text,
     ended,
     html_text,
@@ -86,3 +87,8 @@ def test_an_error_names_its_file_once() -> None:
     error = FileNotFoundError(2, "No such file or directory", "/x")
     assert why(error) == "No such file or directory"
     assert why(ValueError("no number")) == "no number" and why(OSError("odd")) == "odd"
+
+
+def test_one_thing_is_told_in_the_singular() -> None:
+    told = [counted(count, "stream") for count in (0, 1, 2, 12_345)]
+    assert told == ["0 streams", "1 stream", "2 streams", "12 345 streams"]

@@ -89,7 +89,11 @@ def question_options(function: Decorated) -> Decorated:
         "--from", "from_", metavar="TIME", help="RFC 3339, seconds since 1970, or -1h."
     )(function)
     return click.option(
-        "--stream", metavar="PATTERN", default="**", show_default=True, help="* ** allowed."
+        "--stream",
+        metavar="PATTERN",
+        default="**",
+        show_default=True,
+        help="Which streams; * is one part of a name, ** any number.",
     )(function)
 
 

@@ -23,7 +23,7 @@ from edge_agent.digest import HistoryReport, check_history
 from edge_agent.errors import ConfigError, StoreFailed, StoreLocked
 from edge_agent.files import acting_as_owner
 from edge_agent.ops.text import amount, size
-from edge_agent.printable import json_text
+from edge_agent.printable import counted, json_text
 from edge_agent.seal import OPEN, KeyRing
 from edge_agent.store import SalvageNote, StoreLock, loss_in_words
 from edge_agent.store.tools import Deep, Report, check_store, look_deep
@@ -46,7 +46,7 @@ def command(config: Path | None, data: str | None, *, deep: bool, as_json: bool)
     """
     path = Path(data) if data is not None else Path(settings_of(config).store.path)
     if not holds_store(path):
-        raise Failure(f"{path} holds no store")
+        raise Failure(f"{path} holds no store; --config or --data names another")
     seals = _keys(config)
     with acting_as_owner(path), _held(path):
         try:
@@ -135,7 +135,8 @@ def _print(path: Path, report: Report, deep: Deep | None, history: HistoryReport
     if history is not None:
         parts = ", ".join(f"{amount(count)} {what}" for what, count in history.parts.items())
         click.echo(
-            f"history: {amount(history.records)} records of {history.series} streams ({parts})"
+            f"history: {amount(history.records)} records of"
+            f" {counted(history.series, 'stream')} ({parts})"
         )
         problems += history.problems
     for problem in problems[:_PROBLEMS_SHOWN]:

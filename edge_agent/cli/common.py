@@ -1,4 +1,4 @@
-"""What the commands share: options, logging, and the way to say no.
+"""Parts that the commands share: options, logging, and the way to say no.
 
 Standard library and click only, so that every command starts quickly.
 """
@@ -39,6 +39,20 @@ class Failure(click.ClickException):
     def format_message(self) -> str:
         """The message; what a peer wrote in it cannot move the cursor."""
         return printable_lines(self.message)
+
+
+class Family(click.Group):
+    """Commands of one kind: its help lists each with its whole first sentence."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """As many lines for each as that takes; click would cut it off at the first."""
+        rows = [
+            (name, "" if one is None else one.get_short_help_str(limit=1000))
+            for name in self.list_commands(ctx)
+            for one in [self.get_command(ctx, name)]
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
 
 def config_options(function: Decorated) -> Decorated:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from edge_agent.cli.common import Failure, config_options
+from edge_agent.cli.common import Failure, Family, config_options
 from edge_agent.cli.run import examined, settings_of
 from edge_agent.cli.user import agent_user, look_at_start, user_option
 from edge_agent.config import Config, render_toml
@@ -17,7 +17,7 @@ from edge_agent.ops.facts import missing_protection, what_is_open
 from edge_agent.printable import printable
 
 
-@click.group()
+@click.group(cls=Family)
 def command() -> None:
     """Write, check or show a configuration."""
 

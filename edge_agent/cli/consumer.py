@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_agent.cli.common import json_option, yes_option
+from edge_agent.cli.common import Family, json_option, yes_option
 from edge_agent.cli.output import print_columns
 from edge_agent.cli.store_access import agreed, reach, reach_options
 from edge_agent.ops.text import amount
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _log_option = click.option("--log", metavar="LOG", help="In this log alone. [all logs]")
 
 
-@click.group()
+@click.group(cls=Family)
 def command() -> None:
     """Show, pause, rewind and skip what goes upstream."""
 

@@ -59,11 +59,16 @@ def print_aggregates(aggregates: dict[str, dict[str, float]], form: str, out: IO
             print_columns(_AGGREGATE_COLUMNS, rows, out)
 
 
-def print_columns(heading: Sequence[str], rows: Sequence[Sequence[str]], out: IO[str]) -> None:
-    """A heading and rows, columns as wide as needed. A cell that would stretch them is cut: whoever
-    wants it whole asks for another format.
+def print_columns(
+    heading: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    out: IO[str],
+    most: int = _CELL_CHARACTERS,
+) -> None:
+    """A heading and rows, columns as wide as needed. A cell with more than ``most`` characters is
+    cut: whoever wants it whole asks for another format.
     """
-    told = [[_cut(printable(cell), _CELL_CHARACTERS) for cell in row] for row in (heading, *rows)]
+    told = [[_cut(printable(cell), most) for cell in row] for row in (heading, *rows)]
     widths = [max(map(len, column)) for column in zip(*told, strict=True)]
     for row in told:
         print("  ".join(map(str.ljust, row, widths)).rstrip(), file=out)

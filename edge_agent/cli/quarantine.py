@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from edge_agent.cli.common import Failure, json_option, yes_option
+from edge_agent.cli.common import Failure, Family, json_option, yes_option
 from edge_agent.cli.output import print_columns
 from edge_agent.cli.progress import ProgressBar
 from edge_agent.cli.store_access import Reached, agreed, reach, reach_options
@@ -24,13 +24,19 @@ from edge_agent.record import format_time
 _PAGE = 500
 
 
-@click.group()
+@click.group(cls=Family)
 def command() -> None:
     """Show, replay or drop what could not be used."""
 
 
 @command.command("list")
-@click.option("--limit", type=click.IntRange(1, 1_000_000), default=1000, show_default=True)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 1_000_000),
+    default=1000,
+    show_default=True,
+    help="At most so many.",
+)
 @json_option
 @reach_options
 def list_(limit: int, *, as_json: bool, **where: Any) -> None:

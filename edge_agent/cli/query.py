@@ -48,6 +48,7 @@ from edge_agent.printable import json_text
     type=click.Choice(["table", "json", "ndjson", "csv", *FORMS]),
     default="table",
     show_default=True,
+    help="How the answer is written.",
 )
 @click.option(
     "--output", metavar="FILE", help="For parquet and arrow, which need the extra arrow: the file."

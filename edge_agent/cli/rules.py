@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from edge_agent.cli.common import Failure
+from edge_agent.cli.common import Failure, Family
 from edge_agent.errors import ConfigError
 from edge_agent.printable import printable
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _BAD_CONFIGURATION = 2
 
 
-@click.group()
+@click.group(cls=Family)
 def command() -> None:
     """Try the rules of a configuration."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_agent.cli.common import json_option, yes_option
+from edge_agent.cli.common import Family, json_option, yes_option
 from edge_agent.cli.output import print_columns
 from edge_agent.cli.store_access import agreed, reach, reach_options
 from edge_agent.printable import json_text
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edge_agent.ops.orders.source_orders import SourceMove
 
 
-@click.group()
+@click.group(cls=Family)
 def command() -> None:
     """Show whose sources are, move and forget them.
 

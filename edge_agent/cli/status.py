@@ -11,7 +11,7 @@ from edge_agent.cli.agent_http import AgentAddress, url_options
 from edge_agent.cli.common import Failure
 from edge_agent.cli.doctor.deliveries import limits
 from edge_agent.ops.text import amount, duration, percent, phase, ratio, resending, size, taken
-from edge_agent.printable import json_text, often, printable
+from edge_agent.printable import counted, json_text, often, printable
 
 _ALARMS_SHOWN = 10
 _REFUSED_SHOWN = 5
@@ -58,8 +58,8 @@ def _print(status: dict[str, Any]) -> None:
     store = status["store"]
     console.print(
         f"store {percent(store['fill'])} of {size(store['size_bytes'])}"
-        f" · {status['streams']['seen']} streams{_undated(status)}"
-        f" · {status['connections_open']} connections"
+        f" · {counted(status['streams']['seen'], 'stream')}{_undated(status)}"
+        f" · {counted(status['connections_open'], 'connection')}"
         f" · {store['quarantine_entries']} in quarantine{_scrub(store)}{_sealed(store)}",
         style="dim",
     )
@@ -88,7 +88,7 @@ def _history(history: dict[str, Any]) -> str:
     lag = f" · {history['lag']} records behind" if history["lag"] else ""
     return (
         f"history {percent(full)} of {size(history['limit_bytes'])}"
-        f" · {history['records']} records of {history['series']} streams{lag}"
+        f" · {counted(history['records'], 'record')} of {counted(history['series'], 'stream')}{lag}"
     )
 
 
@@ -132,7 +132,7 @@ def _upstreams(status: dict[str, Any]) -> Any:
     for one in status["upstreams"]:
         table.add_row(
             _text(one["name"]),
-            _text(phase(one["phase"], one["retry_in_s"])),
+            _text(phase(one["phase"], one["retry_in_s"], one.get("outlook"))),
             amount(one["backlog_records"]),
             amount(one["acknowledged_records"]),
             # An agent of an earlier version does not say.

@@ -23,7 +23,14 @@ _Pick = Callable[[Iterable[dict[str, Any]]], Iterator[dict[str, Any]]]
 @url_options
 @click.option("-f", "--follow", is_flag=True, help="Go on with what arrives, until Ctrl-C.")
 @click.option("--from", "from_", metavar="TIME", help="From there on, instead of the latest.")
-@click.option("-n", "--lines", type=click.IntRange(min=0), default=10, show_default=True)
+@click.option(
+    "-n",
+    "--lines",
+    type=click.IntRange(min=0),
+    default=10,
+    show_default=True,
+    help="How many of the latest.",
+)
 @filter_option
 @click.option("--fields", metavar="FIELD,…", help="These alone, such as t,params.x.")
 @click.option(

@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 
 from edge_agent.audit import audited
-from edge_agent.certificate_life import SERVER, certificate_life
-from edge_agent.cli.common import Failure, config_options
+from edge_agent.certificate_life import RENEW_S, SERVER, certificate_life
+from edge_agent.cli.common import Failure, Family, config_options
 from edge_agent.cli.run import settings_of
 from edge_agent.cli.user import agent_user, user_option
 from edge_agent.clock import SystemClock
@@ -24,7 +24,7 @@ from edge_agent.tls import holds_authority, is_name, make_ca, renew, renew_where
 _RESOLVER = Path("/etc/resolv.conf")
 
 
-@click.group()
+@click.group(cls=Family)
 def command() -> None:
     """Make a small certificate authority and a certificate; renew it."""
 
@@ -110,7 +110,12 @@ def renew_(folder: Path | None, config: Path | None, data: str | None) -> None:
     except (OSError, ValueError) as error:
         raise Failure(f"{certificate}: {why(error)}", ConfigError.exit_code) from None
     until = format_time(int(life.ends_s) * NANOSECONDS)
-    click.echo(f"{certificate}: {done}good until {until}")
+    rest = ""
+    if life.authority_ends_s is not None and life.ends_in_s > RENEW_S:
+        due = format_time(int(life.ends_s - RENEW_S) * NANOSECONDS)
+        new = f"`edge-agent tls init {certificate.parent}`"
+        rest = f", and renewed from {due} on; {new} makes a new one now"
+    click.echo(f"{certificate}: {done}good until {until}{rest}")
 
 
 def _configured(config: Path | None, data: str | None) -> Path:

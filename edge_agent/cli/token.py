@@ -7,6 +7,7 @@ only as a hash. A running agent sees changes by itself.
 from __future__ import annotations
 
 import re
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ import click
 import msgspec
 
 from edge_agent.audit import audited
-from edge_agent.cli.common import Failure, config_options, holds_store, json_option
+from edge_agent.cli.common import Failure, Family, config_options, holds_store, json_option
+from edge_agent.cli.output import print_columns
 from edge_agent.cli.run import settings_of
 from edge_agent.cli.store_access import reach, reach_options
 from edge_agent.cli.user import agent_user, user_option
 from edge_agent.errors import ConfigError, EdgeAgentError
+from edge_agent.ops.text import to_second
 from edge_agent.printable import json_text, why
 from edge_agent.tokens import (
     EVERYTHING,
@@ -52,7 +55,7 @@ def _agent_ids(given: tuple[str, ...]) -> tuple[str, ...]:
     return given
 
 
-@click.group()
+@click.group(cls=Family)
 def command() -> None:
     """Make, list, rotate and revoke tokens.
 
@@ -172,15 +175,20 @@ def list_(
     if as_json:
         click.echo(json_text([_told(token, uses.get(token.name)) for token in tokens], indent=2))
         return
-    for token in tokens:
-        use = uses.get(token.name)
-        used = (
-            f"used {use['last_used'] or '(no clock)'} from {use['from'] or 'here'}" if use else ""
-        )
-        used = used or ("unknown" if problem else "no use noted")
-        click.echo(f"{token.name}  {token.created or '-'}  {used}  {describe(token)}")
     if not tokens:
         click.echo("no tokens", err=True)
+        return
+    rows = [
+        [one.name, to_second(one.created) or "-", _use(uses.get(one.name), problem), describe(one)]
+        for one in tokens
+    ]
+    print_columns(("token", "made", "last used", "may"), rows, sys.stdout, most=400)
+
+
+def _use(use: dict[str, Any] | None, problem: str) -> str:
+    if use is None:
+        return "unknown" if problem else "no use noted"
+    return f"{to_second(use['last_used']) or '(no clock)'} from {use['from'] or 'here'}"
 
 
 def _uses(

@@ -14,7 +14,7 @@ import click
 from msgspec import structs
 
 from edge_agent.cli.async_main import run
-from edge_agent.cli.common import Failure, config_options, json_option, yes_option
+from edge_agent.cli.common import Failure, Family, config_options, json_option, yes_option
 from edge_agent.cli.output import print_columns
 from edge_agent.cli.run import settings_of
 from edge_agent.cli.store_access import Remote, agreed, reach, reach_options
@@ -22,7 +22,7 @@ from edge_agent.cli.user import agent_user, user_option
 from edge_agent.config import Config, Upstream, parse_size, shown_url
 from edge_agent.errors import EdgeAgentError
 from edge_agent.files import acting_as, acting_as_owner
-from edge_agent.ops.text import amount, percent, phase, resending
+from edge_agent.ops.text import amount, percent, phase, resending, to_second
 from edge_agent.printable import json_text, printable
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ _STEPS = {
 _UNKNOWN_IDENTITY = ("00" * 16, "00" * 8, "00" * 6, 0)
 
 
-@click.group()
+@click.group(cls=Family)
 def command() -> None:
-    """Try upstreams out, and show what each last said."""
+    """Try upstreams out, show what each last said, send one records again."""
 
 
 def _size(_: object, __: object, text: str) -> int:
@@ -147,7 +147,7 @@ def resend(
     as_json: bool,
     **where: Any,
 ) -> None:
-    """Send the upstream NAME once more the records of a time, as they were measured.
+    """Send the upstream NAME once more what was measured within a time.
 
     For one that got means of them (send = "1m means"), or has lost some. What the log no longer has
     comes from history. They go beside what is new, behind it, marked as historical. Another agent
@@ -198,13 +198,21 @@ def _looked_at(one: dict[str, Any], *, runs: bool) -> str:
     return told
 
 
+def _share(order: dict[str, Any]) -> float:
+    """How much of an order for one log is done; of one that was cancelled, by its seqs."""
+    if order["state"] == "done":
+        return 1.0
+    left = order["left"] or order["last"] - order["first"] + 1 - order["done"]
+    return float(order["done"] / max(order["done"] + left, 1))
+
+
 def _show_resends(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         click.echo(json_text(rows, indent=2))
         return
     shown = [
         [
-            one["log"], one["state"], percent(one["done"] / (one["last"] - one["first"] + 1)),
+            one["log"], one["state"], percent(_share(one)),
             amount(one["left"]), amount(one["sent"]), amount(one["gone"]), one["ordered"],
         ]
         for one in rows
@@ -319,11 +327,12 @@ def _running(one: dict[str, Any]) -> dict[str, Any]:
     said = one["error"] or ""
     if not said and last is not None:
         code = f"HTTP {last['http_status']}, " if last["http_status"] else ""
-        said = f"{code}{last['outcome']} {last['time']}"
+        said = f"{code}{last['outcome']} {to_second(str(last['time']))}"
     # An agent of an earlier version does not say.
     for resend_ in one.get("resends", ()):
         said = f"{said}; {resending(resend_)}" if said else resending(resend_)
+    told = phase(one["phase"], one["retry_in_s"], one.get("outlook"))
     return {
-        "name": one["name"], "url": one["url"], "phase": phase(one["phase"], one["retry_in_s"]),
+        "name": one["name"], "url": one["url"], "phase": told,
         "backlog": one["backlog_records"], "said": said,
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""What sensors import: `Producer` for Trio, `BlockingProducer` for ordinary scripts.
+"""The client library: `Producer` for Trio, `BlockingProducer` for ordinary scripts.
 
 ::
 

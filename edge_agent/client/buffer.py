@@ -1,4 +1,4 @@
-"""What was handed over and is not yet acked: in memory, or in a file that outlives the process.
+"""Buffers of records that are not acked yet: in memory, or in a file that outlives the process.
 
 Records have numbers of the producer's own, from 1, without holes. The number on the wire is
 ``number + shift``; the shift is found at the first welcome, because only then is it known where

@@ -1,4 +1,4 @@
-"""From a URL to an open WebSocket, and from what goes wrong there to a sentence.
+"""Opening a WebSocket to an agent by its URL; each failure becomes a sentence.
 
 `Address` is the URL taken apart once, so that a typing error is told at start and not at the
 first attempt. `open_websocket` adds a WebSocket to the byte stream that a `Dial` opens, under the

@@ -1,4 +1,4 @@
-"""What a producer tells its owner: callbacks' arguments and the errors of its verbs."""
+"""A producer's reports: the arguments of its callbacks, and the errors that its methods raise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What waits for the next commit: tickets in order, when they are due, and how much there may be.
+"""Entries that wait for the next commit, in order: when they are due, and how many may wait.
 
 `PendingEntries` holds entries from append to answer. It decides nothing about the store: the
 committer asks it when the next group is due (`PendingEntries.deadline`), takes the group, and gives

@@ -1,4 +1,4 @@
-"""Where the agent of this machine is found, from its configuration: for commands beside it."""
+"""The addresses of this machine's agent, read from its configuration for commands beside it."""
 
 from __future__ import annotations
 

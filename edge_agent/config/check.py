@@ -1,4 +1,4 @@
-"""What the types cannot say: ranges, and keys that must fit one another.
+"""Checks that types cannot make: ranges, and keys that must fit one another.
 
 Each problem names the key that a person would change first. A mistake that would show only at three
 in the morning (a pattern that matches nothing valid, a share that leaves LMDB no headroom) is an

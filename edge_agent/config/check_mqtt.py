@@ -1,4 +1,4 @@
-"""What does not fit of an MQTT upstream: topics, templates, and what profiles need."""
+"""Checks of an MQTT upstream: topics, templates, and the keys that profiles need."""
 
 from __future__ import annotations
 

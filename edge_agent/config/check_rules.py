@@ -1,4 +1,4 @@
-"""What rules that act before storing must be, beyond their types: see `check`."""
+"""Checks of rules that act before storing, beyond their types: see `check`."""
 
 from __future__ import annotations
 

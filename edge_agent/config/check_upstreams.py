@@ -1,4 +1,4 @@
-"""What must fit together in one upstream, beside its ranges and how it is asked (`urls`)."""
+"""Checks of keys of one upstream that must fit together; `urls` checks its URL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What does not fit of upstreams that are databases. No text repeats what may be a secret."""
+"""Checks of upstreams that are databases. No text repeats what may be a secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What upstreams that are databases have of their own in the configuration."""
+"""The tables of the configuration for upstreams that are databases."""
 
 from __future__ import annotations
 

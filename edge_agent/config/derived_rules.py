@@ -1,4 +1,4 @@
-"""What must fit together in rules that act after storing: windows and alarms.
+"""Checks of rules that act after storing: windows and alarms.
 
 `derived_problems` says what is wrong with one rule, `circle_of` whether several feed one another.
 """

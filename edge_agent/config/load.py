@@ -1,4 +1,4 @@
-"""From a TOML file, the environment and the command line to one checked `Config`.
+"""Loading: a TOML file, the environment and the command line become one checked `Config`.
 
 Later ones win: defaults, file, ``EDGE_AGENT__SECTION__KEY``, command line. Inside, all three speak
 of dotted keys: ``store.size``, ``log.main.keep``, ``upstream.hub.url`` (upstreams and rules by

@@ -1,4 +1,4 @@
-"""What only an MQTT upstream has: the table ``[upstream.mqtt]`` behind its ``[[upstream]]``."""
+"""The table ``[upstream.mqtt]``: the keys that only an MQTT upstream has."""
 
 from __future__ import annotations
 

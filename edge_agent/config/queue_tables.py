@@ -1,4 +1,4 @@
-"""What the configuration says of queues: the tables of NATS JetStream and Kafka."""
+"""The tables of the configuration for queues: NATS JetStream and Kafka."""
 
 from __future__ import annotations
 

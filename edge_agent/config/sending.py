@@ -1,4 +1,4 @@
-"""What ``send = "1m means"`` stands for: a rule that sums up minutes, and its streams alone. Pure.
+"""The rule that ``send = "1m means"`` stands for, and the streams that are sent then. Pure.
 
 ::
 

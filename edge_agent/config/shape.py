@@ -1,4 +1,4 @@
-"""What a configuration holds: frozen structs, and the only home of limits.
+"""The tables and keys of the configuration, as frozen structs, and the only home of limits.
 
 Every key has a unit in its type and a default that suits a Raspberry Pi. Names here are the keys
 of the TOML file. The comment behind a key and the docstring of its table are what ``edge-agent

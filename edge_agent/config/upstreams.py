@@ -1,4 +1,4 @@
-"""What the configuration says of upstreams: one table for each, and in it one for its kind.
+"""The tables of the configuration for upstreams: one for each, and in it one for its kind.
 
 The scheme of the URL says what kind an upstream is (`KINDS`). What only one kind has stands in a
 table of that kind's name: ``[upstream.mqtt]`` behind ``[[upstream]]``.

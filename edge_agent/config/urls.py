@@ -200,8 +200,10 @@ def _shown_place(url: str) -> str:
         # A folder is no secret.
         return "".join(c if c.isprintable() else "…" for c in f"file://{host}{parts.path}")
     if not parts.scheme or not host:
-        # Not a URL; a mistake of this kind is told by its beginning.
-        return "…"
+        # Not a URL, or one that a package knows: what stands behind the scheme may be a secret.
+        return (
+            f"{parts.scheme}://…" if parts.scheme and url[len(parts.scheme) :][:3] == "://" else "…"
+        )
     path = "/".join(
         part if not part or _PLAIN.fullmatch(part) else "…" for part in parts.path.split("/")
     )
@@ -223,7 +225,8 @@ def upstream_url_problem(url: str) -> str | None:
     if not parts.hostname or parts.scheme not in KINDS or parts.fragment or not url.isprintable():
         return (
             '"wss://HOST:PORT/forward" for another agent, or a URL with https://, mqtts://,'
-            " postgresql://, nats://, kafka:// or file://"
+            " postgresql://, nats://, kafka:// or file://, or with the scheme of a package that is"
+            " installed beside the agent (docs/own-sink.md)"
         )
     if KINDS[parts.scheme] == "postgres":
         return postgres_url_problem(parts)

@@ -1,4 +1,4 @@
-"""Whose a file of history is: the store that it digests, as whoever opens the file knows it."""
+"""The owner of a history file: the store that it digests."""
 
 from __future__ import annotations
 

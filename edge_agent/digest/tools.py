@@ -1,4 +1,4 @@
-"""What is done to a whole history file: checked, written anew, backed up and put back.
+"""Tools for a whole history file: check, rewrite, back up, restore.
 
 The agent must not be writing to it, but for a backup, which reads as of one flush.
 """

@@ -1,4 +1,4 @@
-"""What an upstream refuses for good, as it is set aside in quarantine."""
+"""A record that an upstream refuses for good, as it is set aside in quarantine."""
 
 from __future__ import annotations
 

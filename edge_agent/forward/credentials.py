@@ -25,8 +25,8 @@ from edge_agent.files import (
     read_secret_line,
     refuse_pipes,
     trusting,
+    why_unreadable,
 )
-from edge_agent.printable import why
 
 #: A file changed this recently may change once more within the same tick of the file system's
 #: clock, which nothing would show; until then it is read each time.
@@ -130,7 +130,8 @@ class CredentialFiles:
             refuse_pipes(*map(Path, self._trust))
             trusted = tuple(Path(path).read_bytes() for path in self._trust)
         except OSError as error:
-            raise SinkUnavailable(f"{error.filename}: {error.strerror}", slow=True) from error
+            text = f"{error.filename}: {why_unreadable(error, error.filename)}"
+            raise SinkUnavailable(text, slow=True) from error
         if self._known is not None and self._known.tls is not None and trusted == self._trusted:
             return self._known.tls
         certificate = upstream.tls_certificate, upstream.tls_key
@@ -163,7 +164,8 @@ def read_secret(key: str, path: str | None) -> str | None:
     try:
         return read_secret_line(Path(path))
     except OSError as error:
-        raise SinkUnavailable(f"{key} {path}: {error.strerror}", slow=True) from error
+        text = f"{key} {path}: {why_unreadable(error, path)}"
+        raise SinkUnavailable(text, slow=True) from error
     except ValueError as error:
         what = " with a token" if key == "token_file" and "line" in str(error) else ""
         raise SinkUnavailable(f"{key} {path}: {error}{what}", slow=True) from None
@@ -185,13 +187,15 @@ def client_context(
     try:
         context = trusting(ca_file)
     except (OSError, ssl.SSLError) as error:
-        raise SinkUnavailable(f"ca_file {ca_file}: {why(error)}", slow=True) from error
+        text = f"ca_file {ca_file}: {why_unreadable(error, str(ca_file))}"
+        raise SinkUnavailable(text, slow=True) from error
     if certificate is not None:
         try:
             load_pair(context, certificate, key)
         except (OSError, ssl.SSLError) as error:
             # Not slow: whoever renews a pair replaces one file after the other.
-            text = f"tls_certificate {certificate} with tls_key {key}: {why(error)}"
+            reason = why_unreadable(error, key or certificate)
+            text = f"tls_certificate {certificate} with tls_key {key}: {reason}"
             raise SinkUnavailable(text) from error
     return context
 

@@ -114,6 +114,7 @@ class Forwarder:
     ) -> None:
         self._upstream, self._metrics = upstream, metrics
         self._clock, self._times = clock, OpeningTimes(upstream.windows)
+        self._told_unset = False
         turns = LaneTurns()
         self._logs = {
             name: LogLanes(
@@ -155,7 +156,15 @@ class Forwarder:
             self._keep_to_windows()
 
     def _keep_to_windows(self) -> None:
-        waits_for = self._times.waits_for(self._clock.read())
+        now = self._clock.read()
+        if self._upstream.windows and not now.synced and not self._told_unset:
+            self._told_unset = True
+            logger.warning(
+                "upstream %s is sent to at any time: the clock has not been set, and so says"
+                " nothing of its windows",
+                self._upstream.name,
+            )
+        waits_for = self._times.waits_for(now)
         for name, lanes in self._logs.items():
             if name not in self._upstream.always:
                 lanes.keep_to(waits_for)

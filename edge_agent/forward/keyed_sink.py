@@ -1,4 +1,4 @@
-"""What sinks have in common whose ``send`` waits until the upstream has its batch.
+"""Common parts of sinks whose ``send`` waits until the upstream has its batch.
 
 Most kinds are like that: one batch at a time, known upstream by its range or by its records' ids,
 and nothing under way between two sends. The agent sink is the other way: it numbers what it sends,

@@ -1,4 +1,4 @@
-"""What a lane does at once where a keyed upstream does not take a batch, before it waits.
+"""A lane's first steps where a keyed upstream does not take a batch, before it waits.
 
 The reason may lie in one record, in the compression, or in the size: `got_past` finds out which
 (``diagnosis.py`` tries others), and makes the batch smaller or sends it uncompressed from then on.

@@ -152,9 +152,9 @@ class Lane:
     def statistics(self) -> LaneStatistics:
         """A snapshot."""
         last, wall_ns = self._log.last_seq(self._name), self._clock.read().wall_ns
-        now = self._standing.snapshot(self._name, last, wall_ns, trio.current_time())
-        behind = now.backlog_records + self._log.waiting
-        now = replace(now, part=self._log.part, backlog_records=behind)
+        behind = self._log.given(self._name, self._standing.floor, last)
+        now = self._standing.snapshot(self._name, behind, wall_ns, trio.current_time())
+        now = replace(now, part=self._log.part, backlog_records=behind + self._log.waiting)
         if isinstance(self._batches, PlannedBatches):
             limit = self._batches.limit
             now = replace(now, plain=self._batches.plain, passed=limit.passed, failed=limit.failed)

@@ -263,9 +263,10 @@ class Standing:
         self._failing = self._failing or kind not in ("refused", "rewind", "copied")
         self._metrics.add("forward_failures_total", 1, self._upstream, kind)
 
-    def snapshot(self, log: str, last: int, wall_ns: int, now: float) -> LaneStatistics:
-        """What status shows; ``now`` is Trio's clock, ``last`` the log's newest seq."""
-        backlog = max(0, last - self.floor)
+    def snapshot(self, log: str, backlog: int, wall_ns: int, now: float) -> LaneStatistics:
+        """What status shows; ``now`` is Trio's clock, ``backlog`` how many records of the log are
+        behind the floor.
+        """
         known = (stored_ns for _, stored_ns, _ in self._unsettled if stored_ns is not None)
         oldest_ns = next(known, self._waits_since_ns) if backlog else None
         if oldest_ns is not None and oldest_ns < UNSET_CLOCK_BEFORE_NS <= wall_ns:
@@ -299,10 +300,10 @@ class Standing:
         )
 
 
-def waiting_backlog(live: LaneStatistics, first: int, end: int) -> LaneStatistics:
-    """A backlog [first, end] whose lane has not begun, beside the lane of newer records."""
+def waiting_backlog(live: LaneStatistics, floor: int, records: int) -> LaneStatistics:
+    """A backlog of ``records`` whose lane has not begun, beside the lane of newer records."""
     return replace(
-        live, part="backlog", floor=first - 1, backlog_records=end - first + 1, backlog_bytes=0,
+        live, part="backlog", floor=floor, backlog_records=records, backlog_bytes=0,
         records=0, size=0, refused=0, rewinds=0, gap_records=0, expired=0, report=None,
     )  # fmt: skip
 

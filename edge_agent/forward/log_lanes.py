@@ -114,9 +114,8 @@ class LogLanes:
         begins only when newer records are agreed on.
         """
         found = [lane.statistics() for lane in (self._live, self._backlog) if lane is not None]
-        first, end = self._split.span
-        if end and self._backlog is None:
-            found.append(waiting_backlog(found[0], first - self._split.waiting, end))
+        if self._split.span[1] and self._backlog is None:
+            found.append(waiting_backlog(found[0], *self._split.undelivered))
         return found
 
     def resending(self) -> tuple[ResendProgress | None, LaneStatistics | None]:

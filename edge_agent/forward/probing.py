@@ -1,4 +1,4 @@
-"""What trying an upstream out tells a person: one sentence for each step, good or bad.
+"""The trial of an upstream, told to a person: one sentence for each step, good or bad.
 
 The steps before a connection is there (name, connection, certificate, token) are the same for all
 kinds and are in ``cli/doctor/network.py``. What only a kind knows is asked by the function

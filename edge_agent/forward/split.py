@@ -1,4 +1,4 @@
-"""Where a log is divided for an upstream: the backlog up to a seq, and what came after it.
+"""The division of a log for an upstream: the backlog up to a seq, and newer records after it.
 
 An upstream that comes back after a week would get new records a day late, were they sent behind the
 week. So the log is divided. New records go out at once, and what was there before follows beside
@@ -95,7 +95,16 @@ class Split:
     @property
     def waiting(self) -> int:
         """How many records wait for their turn behind the part that is sent, newest first."""
-        return 0 if self.older is None else max(0, self.span[0] - 1 - self.older)
+        if self.older is None:
+            return 0
+        return self._log.given(self._name, self.older, self.span[0] - 1)
+
+    @property
+    def undelivered(self) -> tuple[int, int]:
+        """What the backlog lies behind, and how many records it has, before any of it is sent."""
+        first, end = self.span
+        floor = first - 1 if self.older is None else min(self.older, first - 1)
+        return floor, self._log.given(self._name, floor, end)
 
     async def restore(self) -> None:
         """Take up what is durable, after a start or a person's order."""

@@ -1,4 +1,4 @@
-"""Who of an upstream's lanes goes first where the link is narrow.
+"""The order of an upstream's lanes where the link is narrow: which one sends first.
 
 Each lane has a connection of its own, and on a wide link all send at once. On a narrow one they
 would share it: alarms would get as much of it as the bulk. So before each batch a lane waits as

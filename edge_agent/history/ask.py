@@ -1,4 +1,4 @@
-"""What the agent and the process that answers send each other; `edge_agent.answering` says how."""
+"""Messages between the agent and the process that answers; `edge_agent.answering` says how."""
 
 from __future__ import annotations
 

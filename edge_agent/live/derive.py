@@ -1,4 +1,4 @@
-"""What rules make of stored records, each result once: `derive` drives it, whatever it is.
+"""Deriving records from stored ones by rules, each result once: `derive` drives any such rule.
 
 A rule that acts after storing is a consumer of each log, called ``rule/NAME``. It reads what is
 durable, hands it to a `Derivation`, and appends what that gives back.

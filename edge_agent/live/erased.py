@@ -1,4 +1,4 @@
-"""What a rule remembers, without the streams that are erased from the store."""
+"""A rule's memory without the streams that are erased from the store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a rule has to remember, as the bytes that are stored with its position.
+"""A rule's memory as the bytes that are stored with its position.
 
 A state is rewritten whole at each commit that holds something of its rule's, so it is compressed:
 field names and times repeat themselves, and it becomes a third or less. What has many numbers packs

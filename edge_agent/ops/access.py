@@ -1,4 +1,4 @@
-"""Who may look in over HTTP: the rules about Host, Origin and tokens, as pure functions.
+"""The rules of access to the people's port, about Host, Origin and tokens, as pure functions.
 
 `admit` says what may be read, `identity` as whom: a token's bearer, or where none is asked for the
 address, has a place of its own beside others; who proved nothing has not.
@@ -160,7 +160,8 @@ def _method(request: Request) -> AccessRefusal | None:
         return None
     if request.method == "POST" and request.path in ORDER_PATHS | FORM_PATHS:
         return None
-    return AccessRefusal(405, "bad_method", "this port answers questions: GET only")
+    told = "this port answers questions: GET only. Records go to the sensors' port"
+    return AccessRefusal(405, "bad_method", told)
 
 
 def _order(request: Request, rules: Rules) -> Readable | AccessRefusal:

@@ -1,4 +1,4 @@
-"""What the agent hands to those who look in, and how that is turned into a picture's parts.
+"""The facts of a running agent for status, page and metrics, and how they are put together.
 
 `Sources` is a handful of values and callables, so that nothing here knows the server or how the
 parts were put together. The functions below turn each part's own statistics into what

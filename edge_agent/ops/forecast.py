@@ -1,4 +1,4 @@
-"""What is to come: how long the room and the card last, and how soon a backlog drains.
+"""Forecasts: how long the room and the card last, and how soon a backlog drains.
 
 The page, the terminal and the verdict on health say it in the same words (`about_log` and its
 like), which are None where nothing can be said yet, or nothing needs saying.
@@ -379,7 +379,7 @@ class Projections:
                 age_s=lane.backlog_s,
                 late_s=LATE_S + interval_s + ages.get(one.name, 0.0),
                 part=lane.part,
-                holds=max(self._log.last_seq(lane.log) - lane.floor, 0),
+                holds=self._log.given(lane.log, lane.floor, self._log.last_seq(lane.log)),
             )
             for one in upstreams
             for lane in one.lanes

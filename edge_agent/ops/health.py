@@ -32,7 +32,7 @@ from edge_agent.ops.status import (
     UpstreamStatus,
     Word,
 )
-from edge_agent.printable import ended, grouped, often
+from edge_agent.printable import counted, ended, grouped, often
 from edge_agent.record import DAY_S
 
 #: A commit that takes longer than this is shown; cards stall for seconds now and then.
@@ -313,11 +313,12 @@ def _warnings(facts: Facts) -> Iterable[Reason]:
     yield from _about_wear(facts)
     for log in facts.logs:
         yield from _about_log(log)
-    if facts.store.quarantine_entries:
+    if entries := facts.store.quarantine_entries:
+        told = "1 entry is" if entries == 1 else f"{grouped(entries)} entries are"
         yield Reason(
             "quarantined",
-            f"{facts.store.quarantine_entries} entries are in quarantine: input or records that"
-            " could not be used.",
+            f"{told} in quarantine: input or records that could not be used"
+            " (edge-agent quarantine list).",
         )
 
 
@@ -365,7 +366,7 @@ def _about_log(log: LogStatus) -> Iterable[Reason]:
 
 def _alarming(alarms: Sequence[AlarmStatus]) -> str:
     """The alarms of one rule that are on; not which streams, as anybody may ask for health."""
-    what = "1 stream" if len(alarms) == 1 else f"{grouped(len(alarms))} streams"
+    what = counted(len(alarms), "stream")
     oldest = min(alarm.since for alarm in alarms)
     return f"Alarm {alarms[0].rule} is on for {what}, since {oldest}."
 

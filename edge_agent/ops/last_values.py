@@ -1,4 +1,4 @@
-"""What each stream said last: the numbers of its newest record, and a sparkline of one of them.
+"""The last values of each stream: the numbers of its newest record, and a sparkline of one.
 
 `edge_agent.ops.streams` brings the newest record of a stream at most once a second, so that a flood
 costs no more than a trickle. Memory is bounded as a whole (`BYTES_MAX`): a stream with four numbers

@@ -148,7 +148,7 @@ class ResendStatus:
 class UpstreamStatus:
     """One upstream. ``phase`` is the forwarder's own word, e.g. ``sending`` or ``held``.
 
-    ``backlog_records`` counts positions of the log that it has not acknowledged, filtered ones
+    ``backlog_records`` counts records of the log that it has not acknowledged, filtered ones
     included; ``misconfigured`` means that waiting will not help, a person must change something;
     ``rewinds`` is how often it had lost what it had acknowledged, ``gap_records`` how much of that
     was no longer here to be sent again; ``expired_records`` were too old for it (``max_age``).

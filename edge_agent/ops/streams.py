@@ -1,4 +1,4 @@
-"""Which streams there are, and when each was last heard of: a bounded reader of the log's tail.
+"""The streams there are, and when each was last heard of: a bounded reader of the log's tail.
 
 Nothing on the way in keeps such a list; it follows the log like any other reader, at most one
 round a second, and an agent that receives nothing costs nothing. A round looks at the heads of

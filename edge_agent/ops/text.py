@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,9 +51,18 @@ def size(value: float | None, base: int = 1024) -> str:
     return f"{value:.3g} {unit}"
 
 
-def phase(word: str, retry_in_s: float | None) -> str:
-    """An upstream's phase, and when it is tried again where that is waited for."""
+def phase(word: str, retry_in_s: float | None, outlook: str | None = None) -> str:
+    """An upstream's phase, and when it is tried again where that is waited for; of one that waits
+    for a window its outlook, ``waits for 01:00``.
+    """
+    if word == "waiting" and outlook:
+        return outlook
     return word if retry_in_s is None else f"{word}, next try in {duration(retry_in_s)}"
+
+
+def to_second(time: str | None) -> str:
+    """A time as `edge_agent.record.format_time` writes it, without its part below a second."""
+    return re.sub(r"\.\d+Z$", "Z", time or "")
 
 
 def taken(records_per_s: float | None, bytes_per_s: float | None) -> str:

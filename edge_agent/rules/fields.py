@@ -18,7 +18,7 @@ import msgpack
 
 from edge_agent.config import Calibration, Conversion
 from edge_agent.errors import ConfigError
-from edge_agent.files import read_secret_line
+from edge_agent.files import read_secret_line, why_unreadable
 from edge_agent.measures import Change, between, scaled
 from edge_agent.rules.steps import Act, Fields, Outcome, Spot
 
@@ -83,7 +83,8 @@ def read_key(file: str, key: str) -> bytes:
     try:
         secret = read_secret_line(Path(file))
     except OSError as error:
-        raise ConfigError(key, "a readable file", f"{file}: {error.strerror}") from None
+        found = f"{file}: {why_unreadable(error, file)}"
+        raise ConfigError(key, "a readable file", found) from None
     except ValueError as error:
         raise ConfigError(key, "a file of one line", f"{file}: {error}") from None
     if len(secret) < KEY_CHARACTERS_MIN:

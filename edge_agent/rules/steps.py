@@ -1,4 +1,4 @@
-"""What a rule is once it is compiled: a `Step`, which is asked about one record after the other."""
+"""A compiled rule: a `Step`, which is asked about one record after the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How connections end: once (`Ending`), for which reason, and with which code and words.
+"""The end of a connection: once (`Ending`), for which reason, and with which code and words.
 
 Any close of ours is the same: nothing further is accepted, what was accepted is committed and
 acked, then the close, all within ``close_timeout`` (`edge_agent.server.pump`).

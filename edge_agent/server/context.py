@@ -117,7 +117,7 @@ class Parts:
     def what_this_is(self) -> str:
         """A line for people who come to the sensors' port with a browser or curl."""
         where = f"at {self.dashboard}" if self.dashboard else "on another port"
-        told = "This is the WebSocket port of an edge agent, for sensors"
+        told = "This is the sensors' port of an edge agent: WebSocket, or POST to /ingest/STREAM"
         return f"{told}; the dashboard is {where}."
 
     @property

@@ -1,4 +1,4 @@
-"""What two peers say about their data, and what may be said next: as much of it as a sender needs.
+"""The sender's part of the protocol: messages about records, and which may come next. No I/O.
 
 The protocol itself is described in `edge_agent.wire`. This part of it is what a sensor has to know,
 and needs nothing but msgpack: a sensor has neither our store nor its libraries. ``client/`` and

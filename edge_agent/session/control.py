@@ -1,4 +1,4 @@
-"""What two sides say about the data: hello, welcome, ack, nack, stop; and the close codes.
+"""Messages about the data: hello, welcome, ack, nack, stop; and the close codes.
 
 Each is a map with a ``type``, as JSON in a text message or as msgpack in a binary one, in the
 encoding that the subprotocol names. Keys that a peer does not know are ignored, so that later

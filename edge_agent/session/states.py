@@ -1,4 +1,4 @@
-"""What may happen when, in a session: the tables, and the rules for numbers.
+"""The states of a session: which message may come in which, and the rules for numbers.
 
 Rule 1: everything that decides whether an input is in order, and which state follows, is in the
 two tables of this module. `ServerSession` and `ClientSession` ask `follow` first and change

@@ -114,6 +114,13 @@ class Questions(ABC):
         header = self._state.logs.get(log)
         return 0 if header is None else header.last
 
+    def given(self, log: str, after: int, last: int) -> int:
+        """How many seqs in ``(after, last]`` records have or had. A restored or salvaged log has
+        a million that none ever had: it counts on above them.
+        """
+        header = self._state.logs.get(log)
+        return max(0, last - after) if header is None else header.given(after, last)
+
     def logs(self) -> tuple[str, ...]:
         """Every log in the store, configured or not."""
         return tuple(self._state.logs)

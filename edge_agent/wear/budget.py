@@ -1,4 +1,4 @@
-"""How far commits are spread so that a day's bytes stay under a budget: a pure controller.
+"""The controller of a budget: how far commits are spread, for so many bytes a day. Pure.
 
 A store that commits ``n`` times writes about ``D + n * K``: D for the records, K for each commit
 however little it holds. Commits that are ``f`` times as far apart write ``D + n * K / f``. So each

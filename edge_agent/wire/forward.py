@@ -1,4 +1,4 @@
-"""From agent to agent: what a data message of ``/forward`` holds.
+"""Data messages of ``/forward``, from agent to agent.
 
 A message is a msgpack array of segments that follow one another without a hole::
 

@@ -1,4 +1,4 @@
-"""What reading a message takes and gives: limits, the facts of its arrival, runs and rejects."""
+"""Arguments and results of reading a message: limits, facts of its arrival, runs, rejects."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import click
 
 from edge_agent import __version__
+from edge_agent.printable import counted
 from systemd.deb.package import Maker
 from systemd.deb.targets import MACHINES, RELEASES, TARGETS, Target
 from systemd.deb.wheels import ROOT, Wheel, fetch
@@ -68,6 +69,8 @@ def main(
     wanted = [
         one for one in TARGETS if release in (None, one.release) and machine in (None, one.machine)
     ]
+    told = f"Making {counted(len(wanted), 'package')} in {dist}: some minutes ..."
+    print(told, file=sys.stderr, flush=True)
     epoch = source_date()
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(os.cpu_count()) as pool:
         folder = Path(name)

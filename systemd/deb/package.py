@@ -76,7 +76,7 @@ class Maker:
     def make(self, target: Target, wheels: Iterable[Wheel], work: Path, dist: Path) -> Path:
         """The package in ``dist``; ``work`` is a folder that it makes, and nobody needs after."""
         others = needed_by(self.agent, wheels, target)
-        version = target.version(self.upstream)
+        version = target.version(self.upstream, self.epoch)
         shutil.rmtree(work, ignore_errors=True)
         self._put_program(work, target, others)
         self._put_system_files(work)
@@ -85,12 +85,19 @@ class Maker:
         self._settle(work)
         dist.mkdir(parents=True, exist_ok=True)
         made = dist / f"edge-agent_{version}_{target.machine}.deb"
+        # Whoever copies it meanwhile, or ends this, never has half a package.
+        half = made.with_suffix(".part")
         # One thread: what several make of the same bytes depends on their number.
         command = ["dpkg-deb", "--root-owner-group", "-Zxz", f"-z{self.level}", "--threads-max=1"]
         subprocess.run(
-            [*command, "--build", str(work), str(made)], check=True, stdout=subprocess.DEVNULL,
+            [*command, "--build", str(work), str(half)], check=True, stdout=subprocess.DEVNULL,
             env={**os.environ, "SOURCE_DATE_EPOCH": str(self.epoch)},
         )  # fmt: skip
+        half.replace(made)
+        # One for each target: `apt-get install ./edge-agent_*…` names them all.
+        for older in dist.glob(f"edge-agent_*+{version.partition('+')[2]}_{target.machine}.deb"):
+            if older != made:
+                older.unlink()
         return made
 
     def _put_program(self, work: Path, target: Target, others: list[Wheel]) -> None:
@@ -106,7 +113,10 @@ class Maker:
 
     def _put_system_files(self, work: Path) -> None:
         systemd = work / "usr/lib/systemd/system"
-        for name in ("edge-agent.service", "edge-agent-renew.service", "edge-agent-renew.timer"):
+        for name in (
+            "edge-agent.service", "edge-agent-renew.service", "edge-agent-renew.timer",
+            "edge-agent-sensor@.service",
+        ):  # fmt: skip
             _write(systemd / name, unit((ROOT / "systemd" / name).read_text()))
         for name in ("sysusers", "tmpfiles"):
             text = (SOURCES / f"{name}.conf").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 #: Release: its number, its Python, and the minor version of its C library (2.36, 2.41).
@@ -48,11 +49,13 @@ class Target:
             "sys_platform": "linux",
         }
 
-    def version(self, upstream: str) -> str:
-        """The package's version. Newer releases sort higher, so that an upgrade of Debian takes
-        the package along: 0.1.0-1+deb12 < 0.1.0-1+deb13.
+    def version(self, upstream: str, epoch: int) -> str:
+        """The package's version, with its commit's time: apt installs what a later commit made, and
+        nothing where the version is that of before. Newer releases of Debian sort higher, so that
+        its upgrade takes the package along: 0.1.0-20261129.231500+deb12 < …+deb13.
         """
-        return f"{upstream}-1+deb{RELEASES[self.release][0]}"
+        revision = f"{datetime.fromtimestamp(epoch, UTC):%Y%m%d.%H%M%S}"
+        return f"{upstream}-{revision}+deb{RELEASES[self.release][0]}"
 
 
 TARGETS: Final = [Target(release, machine) for release in RELEASES for machine in MACHINES]

@@ -33,6 +33,11 @@ def test_every_goal_has_a_row_also_where_nothing_was_measured() -> None:
     assert sum("not measured" in line for line in lines) == len(GOALS) - 1
 
 
+def test_no_two_goals_have_one_name_as_a_later_run_finds_its_row_by_it() -> None:
+    names = [goal.what for goal in GOALS.values()]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_a_figure_that_no_goal_is_set_for_is_a_mistake_of_ours() -> None:
     with pytest.raises(AssertionError, match="speling"):
         table({"speling": 1.0})

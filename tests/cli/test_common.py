@@ -30,6 +30,26 @@ from edge_agent.cli.doctor.store import look_at_store, store_findings
 from edge_agent.errors import ConfigError, StoreLocked
 
 
+def commands(
+    command: click.Command = main, name: str = "edge-agent"
+) -> Iterator[tuple[str, click.Command]]:
+    """Every command with its whole name."""
+    yield name, command
+    if isinstance(command, click.Group):
+        for inner in command.list_commands(click.Context(command)):
+            found = command.get_command(click.Context(command), inner)
+            assert found is not None
+            yield from commands(found, f"{name} {inner}")
+
+
+@pytest.mark.parametrize("name, command", [pytest.param(*one, id=one[0]) for one in commands()])
+def test_help_explains_every_option_and_cuts_no_line_off(name: str, command: click.Command) -> None:
+    options = [one for one in command.params if isinstance(one, click.Option) and not one.hidden]
+    assert [one.opts for one in options if not one.help or one.help.startswith("[")] == []
+    text = command.get_help(click.Context(command, info_name=name))
+    assert [line for line in text.partition("\n")[2].splitlines() if line.endswith("...")] == []
+
+
 @pytest.fixture(autouse=True)
 def _restored_logging() -> Iterator[None]:
     root = logging.getLogger()

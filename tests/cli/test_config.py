@@ -37,7 +37,7 @@ def test_init_to_stdout_and_into_a_missing_folder(tmp_path: Path) -> None:
 def test_check_says_good_and_warns_of_what_is_odd(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     path.write_text(
-        '[listen]\naddress = "0.0.0.0:8765"\ninsecure = true\n'
+        '[listen]\naddress = "0.0.0.0:0"\ninsecure = true\n[http]\naddress = "127.0.0.1:0"\n'
         '[[upstream]]\nname = "hub"\nurl = "wss://hub:8765/forward"\ntoken_file = "/nowhere"\n'
     )
     done = CliRunner().invoke(command, ["check", str(path), "--data", str(tmp_path / "data")])

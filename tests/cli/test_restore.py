@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import random
 import shutil
 import tarfile
 from pathlib import Path
@@ -16,8 +17,15 @@ from click.testing import CliRunner, Result
 
 from edge_agent.cli.backup import command as backup
 from edge_agent.cli.restore import command
+from edge_agent.config import Config
+from edge_agent.forward import ResendOrder
+from edge_agent.forward.lane import Lane
+from edge_agent.ops.orders.orders import Orders
+from edge_agent.ops.orders.resends import order_told
 from edge_agent.store.tools.check import check_store
+from tests.forward.support import FakeSink, upstream
 from tests.ops.real import agent
+from tests.rules.support import in_force
 
 SIZE = '[store]\nsize = "16MiB"\n'
 
@@ -60,6 +68,25 @@ async def test_a_new_store_with_the_records_and_another_identity(place: Place) -
         assert running.log.identity.agent_id != place.agent_id
         await running.keep("a/1", [1])
         assert running.log.last_seq("main") == 400 + 2**20 + 1
+
+
+async def test_numbers_that_a_restore_passes_over_are_nobodys_backlog(place: Place) -> None:
+    assert place.run().exit_code == 0
+    async with agent(place.target, serve=False) as running:
+        await running.keep("a/1", [1])
+        hub = upstream("ws://hub:1/forward")
+        lane = Lane(
+            hub, running.log, "main", FakeSink(), clock=running.clock, dice=random.Random(3),
+            metrics=running.metrics,
+        )  # fmt: skip
+        assert lane.statistics().backlog_records == 401
+        orders = Orders(running.log, Config(upstream=(hub,)), running.clock, rules=in_force())
+        [told] = await orders.consumers()
+        assert (told["last"], told["backlog"]) == (400 + 2**20 + 1, 401)
+        # Nor are they what an order to send once more has to look through.
+        order = ResendOrder(1, ("**",), 0, 2**62, 1, told["last"], 0)
+        asked = order_told(running.log, "main", order, 200)
+        assert (asked["done"], asked["left"], asked["last"]) == (200, 201, told["last"])
 
 
 async def test_the_agents_id_is_kept_only_when_asked_and_confirmed(place: Place) -> None:

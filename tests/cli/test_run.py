@@ -60,6 +60,7 @@ def test_signals_others_on_its_store_and_others_on_its_port(tmp_path: Path) -> N
         third = run("--data", str(tmp_path / "b"), "--listen", "127.0.0.1:0", "--http", address)
         assert third.returncode == 1 and "Traceback" not in third.stderr
         assert f"cannot run: http.address = {address}: Address already in use" in third.stderr
+        assert "by an agent that runs already" in third.stderr
         with urllib.request.urlopen(f"http://{address}/healthz", timeout=PATIENCE_S) as answer:
             assert json.load(answer)["status"] == "ok"
         process.send_signal(signal.SIGTERM)

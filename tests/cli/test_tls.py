@@ -13,10 +13,10 @@ import pytest
 from click.testing import CliRunner
 from cryptography import x509
 
-from edge_agent.certificate_life import certificate_end
+from edge_agent.certificate_life import RENEW_S, certificate_end
 from edge_agent.cli.tls import command, own_addresses, own_names
 from edge_agent.config import parse
-from edge_agent.record import DAY_S
+from edge_agent.record import DAY_S, format_time
 from tests.manual_clock import ManualClock
 
 
@@ -135,7 +135,10 @@ def test_renew_does_nothing_before_it_is_time_and_says_until_when(
     life_ns = int(certificate_end(tmp_path / "server.pem") * 1e9) - clock.read().wall_ns
     before = (tmp_path / "server.pem").read_bytes()
     done = CliRunner().invoke(command, ["renew", str(tmp_path)])
+    due_ns = int(certificate_end(tmp_path / "server.pem") - RENEW_S) * 1_000_000_000
     assert done.exit_code == 0 and "good until" in done.output
+    assert f"and renewed from {format_time(due_ns)} on; " in done.output
+    assert f"`edge-agent tls init {tmp_path}` makes a new one now" in done.output
     clock.step_wall(clock.read().wall_ns + life_ns * 3 // 4, synced=False)
     done = CliRunner().invoke(command, ["renew", str(tmp_path)])
     assert done.exit_code == 0 and "clock has not been set" in done.output

@@ -150,18 +150,23 @@ async def test_list_of_an_agent_that_does_not_run_says_how_far_it_had_come(
 
 
 def test_list_of_an_agent_that_runs_is_what_its_status_says() -> None:
-    batch = {"time": "T1", "outcome": "acknowledged", "http_status": 204}
+    batch = {
+        "time": "2026-11-29T23:14:15.242751535Z",
+        "outcome": "acknowledged",
+        "http_status": 204,
+    }
     one = {
         "name": "x", "url": "https://h/…", "phase": "sending", "retry_in_s": None, "error": None,
         "backlog_records": 7, "lanes": [{"last_batch": batch}, {"last_batch": None}],
     }  # fmt: skip
     bad = {**one, "name": "y", "phase": "waiting", "retry_in_s": 9.0, "error": "401: no"}
+    shut = {**one, "name": "z", "phase": "waiting", "outlook": "waits for 01:00"}
     with people_port() as (port, url):
-        port.status = {"upstreams": [one, bad]}
+        port.status = {"upstreams": [one, bad, shut]}
         done = invoke("list", "--url", url)
     assert done.exit_code == 0, done.output
-    first, second = done.output.splitlines()[1:]
-    assert "HTTP 204, acknowledged T1" in first
+    first, second, third = done.output.splitlines()[1:]
+    assert "HTTP 204, acknowledged 2026-11-29T23:14:15Z" in first and " waits for 01:00 " in third
     assert "next try in 9 s" in second and second.endswith("401: no")
 
 

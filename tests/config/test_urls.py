@@ -29,6 +29,7 @@ SHOWN = [
     ("file:///mnt/usb/my\x1bstick", "file:///mnt/usb/my…stick"),
     ("//s3cret@h/x", "…"),
     ("", "…"),
+    ("spool:///var/s3cret?k=s3cret", "spool://…"),
 ]
 
 

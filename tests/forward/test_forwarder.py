@@ -143,7 +143,7 @@ async def test_a_lane_in_a_wait_after_our_own_mistake_stops_at_once(
 
 
 async def test_outside_of_its_windows_lanes_rest_but_for_logs_that_are_always_sent(
-    autojump_clock: trio.testing.MockClock, tmp_path: Path
+    autojump_clock: trio.testing.MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = ManualClock(NIGHT_NS - 3600 * 1_000_000_000)
     sinks = {"main": FakeSink(), "alarms": FakeSink()}
@@ -182,6 +182,9 @@ async def test_outside_of_its_windows_lanes_rest_but_for_logs_that_are_always_se
         clock.step_wall(NIGHT_NS - 60 * 1_000_000_000, synced=False)
         await trio.sleep(LOOK_S + 1)
         assert len(sinks["main"].sent) == 3
+        await trio.sleep(3 * LOOK_S)
+        # That this may cost money is said, once.
+        assert caplog.text.count("hub is sent to at any time: the clock has not been set") == 1
         forwarder.stop()
 
 

@@ -21,16 +21,16 @@ def test_a_backlog_is_told_in_records_bytes_and_seconds() -> None:
     standing.opened(10, proven=True)
     standing.read(Batch("main", 11, 20, (a_block(11, 10, 700, 30),)))
     standing.read(Batch("main", 21, 25, (a_block(21, 5, 350, 20),)))
-    snapshot = standing.snapshot("main", 30, NOW_NS, 0.0)
+    snapshot = standing.snapshot("main", 20, NOW_NS, 0.0)
     assert snapshot.backlog_records == 20
     assert snapshot.backlog_bytes == 700 + 350 + 5 * 70
     assert snapshot.backlog_seconds == 30
     standing.acknowledged(Acknowledged(20, 10, 690))
-    snapshot = standing.snapshot("main", 30, NOW_NS, 0.0)
+    snapshot = standing.snapshot("main", 10, NOW_NS, 0.0)
     assert (snapshot.backlog_records, snapshot.backlog_bytes) == (10, 350 + 5 * 70)
     assert snapshot.backlog_seconds == 20 and standing.unsettled
     standing.acknowledged(Acknowledged(30))
-    snapshot = standing.snapshot("main", 30, NOW_NS, 0.0)
+    snapshot = standing.snapshot("main", 0, NOW_NS, 0.0)
     assert (snapshot.backlog_records, snapshot.backlog_bytes, snapshot.backlog_seconds) == (0, 0, 0)
 
 

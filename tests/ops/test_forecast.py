@@ -54,6 +54,9 @@ class Positions:
     def last_seq(self, log: str) -> int:
         return self.last[log]
 
+    def given(self, log: str, after: int, last: int) -> int:
+        return max(0, last - after)
+
 
 class Story:
     """Records come at 10 a second; ``out`` says how fast each upstream takes them."""

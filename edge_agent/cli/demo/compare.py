@@ -1,4 +1,4 @@
-"""What the sensors know against what the hub holds: the demo's verdict. Pure.
+"""The demo's verdict: the records that the sensors know against those of the hub. Pure.
 
 Each simulated record carries ``n``, its number within its source, as a field, so that the record
 itself says which one it is, whatever numbering it passed through.

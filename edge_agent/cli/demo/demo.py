@@ -50,7 +50,9 @@ _LEDGER = "ledger.json"
 
 @click.command()
 @click.option("--seconds", type=click.FloatRange(min=1), help="End by itself after so long.")
-@click.option("--sensors", type=click.IntRange(1, 50), default=4, show_default=True)
+@click.option(
+    "--sensors", type=click.IntRange(1, 50), default=4, show_default=True, help="How many."
+)
 @click.option("--plain", is_flag=True, help="Lines instead of a picture.")
 @click.option(
     "--keep",

@@ -1,4 +1,4 @@
-"""What the demo shows while it runs: a picture that changes, or lines where nobody watches."""
+"""The demo's view: a picture that changes, or lines where nobody watches."""
 
 from __future__ import annotations
 

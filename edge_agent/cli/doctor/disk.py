@@ -1,4 +1,4 @@
-"""What `doctor` says about the disk, from facts; and how it finds those out.
+"""The findings of `doctor` about the disk, judged from facts; and how these are found out.
 
 A card that lies about syncing looks like any other until the power fails: no program can see what
 a card has in its memory. What can be seen is a sync that is quicker than anything that could have

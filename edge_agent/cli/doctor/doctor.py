@@ -38,7 +38,7 @@ from edge_agent.cli.user import agent_user, look_at_start
 from edge_agent.config import Config, authority_file, people_url
 from edge_agent.errors import ConfigError
 from edge_agent.files import acting_as_owner
-from edge_agent.printable import json_text, printable
+from edge_agent.printable import counted, json_text, printable
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
@@ -162,4 +162,4 @@ def _print(found: Sequence[Finding]) -> None:
             click.echo(indent + f"\n{indent}".join(fix))
     counts = {word: sum(one.verdict == word for one in found) for word in _COLOURS}
     click.echo()
-    click.echo(f"{counts['ok']} ok, {counts['warn']} warnings, {counts['fail']} failed")
+    click.echo(f"{counts['ok']} ok, {counted(counts['warn'], 'warning')}, {counts['fail']} failed")

@@ -1,4 +1,4 @@
-"""What `doctor` says about the machine, from facts; and how it finds those out."""
+"""The findings of `doctor` about the machine, judged from facts; and how these are found out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `doctor` says about ports, certificates and upstreams; and how it finds those out.
+"""The findings of `doctor` about ports, certificates and upstreams.
 
 An upstream is asked as the agent would ask: its name, a connection, TLS with the authority that is
 configured, and, if it is another agent, the upgrade with our token. Nothing is sent to it.
@@ -42,7 +42,8 @@ FIXES = {
     "connection": "is it running, is the port right, does a firewall stand between?",
     "certificate": "its certificate has to name this host and come from the authority in"
     " ca_file, and this machine's clock has to be right",
-    "credentials": "the files that upstream.NAME.token_file and ca_file name have to be there",
+    "credentials": "the files that upstream.NAME.token_file and ca_file name have to be there, for"
+    " the agent's user to read; then `systemctl reload edge-agent`, or it tries only later",
 }
 _SAID_BYTES = 300
 

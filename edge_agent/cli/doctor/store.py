@@ -1,4 +1,4 @@
-"""What `doctor` says about the store and its agent, from facts; and how it finds those out."""
+"""The findings of `doctor` about the store and its agent, judged from facts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands that send records share: options, and the manner of telling trouble."""
+"""Parts that the commands share that send records: options, and the way trouble is told."""
 
 from __future__ import annotations
 

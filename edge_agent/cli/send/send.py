@@ -57,7 +57,13 @@ def stdin_source() -> str:
 @sensor_options
 @click.option("--stream", metavar="NAME", help="Stream of records that name none themselves.")
 @click.option("--source", metavar="NAME", help="Who sends; by default derived from the file.")
-@click.option("--format", "form", type=click.Choice(["auto", "jsonl", "csv"]), default="auto")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["auto", "jsonl", "csv"]),
+    default="auto",
+    help="What FILE holds. [what its name or its beginning says]",
+)
 @click.option("--time-column", metavar="NAME", help="Column with the time. [default: time]")
 @click.option(
     "--time-format",

@@ -18,7 +18,7 @@ import trio
 
 from edge_agent.cli.agent_http import sensor_options
 from edge_agent.cli.async_main import run
-from edge_agent.cli.common import Failure
+from edge_agent.cli.common import Failure, Family
 from edge_agent.cli.send.options import (
     EX_DATAERR,
     Diary,
@@ -112,17 +112,21 @@ async def measure(
     return sent
 
 
-@click.group()
+@click.group(cls=Family)
 def command() -> None:
-    """Be a sensor."""
+    """Be a sensor: this machine itself, an MQTT broker, or a Modbus device."""
 
 
 @command.command()
 @sensor_options
-@click.option("--stream", metavar="NAME", help="[default: host/HOSTNAME]")
-@click.option("--source", metavar="NAME", help="[default: host/HOSTNAME]")
+@click.option("--stream", metavar="NAME", help="Where records go. [default: host/HOSTNAME]")
+@click.option("--source", metavar="NAME", help="Who sends them. [default: host/HOSTNAME]")
 @click.option(
-    "--interval", type=click.FloatRange(min=0.01), default=1.0, show_default=True, help="Seconds."
+    "--interval",
+    type=click.FloatRange(min=0.01),
+    default=1.0,
+    show_default=True,
+    help="Seconds from record to record.",
 )
 @click.option("--count", type=click.IntRange(min=1), help="Stop after so many records.")
 @click.option(
@@ -144,27 +148,32 @@ def host(
 ) -> None:
     """This machine's own CPU, memory, disk, network and temperature.
 
-    Ends with --count, --for or Ctrl-C, waits a few seconds for the last acks and says how many
-    records were sent and acked.
+    Says when the first record is acked, and what goes wrong. Ends with --count, --for or Ctrl-C,
+    waits a few seconds for the last acks and counts them.
     """
     name = f"host/{host_name()}"
-    if stream is None and "/ingest/" not in url:
-        stream = name
     diary = Diary()
     refused: list[str] = []
+    told_first = [True] if count or seconds else []  # Its end is near, and counts.
 
     def trouble(told: Trouble) -> None:
         if told.kind == "nack":
             refused.append(told.message)
         diary.trouble(told)
 
+    def acked(_: int) -> None:
+        if not told_first:
+            diary.say(f"the first record is acked; one more each {interval:g} s, until Ctrl-C")
+            told_first.append(True)
+
     producer = Producer(
-        ingest_url(url, stream),
+        ingest_url(url, stream or (None if "/ingest/" in url else name)),
         source=source or name,
         token=token,
         ca_file=ca_file,
         buffer_path=buffer,
         on_open=lambda _: diary.opened(),
+        on_ack=acked,
         on_error=trouble,
     )
     reader, kept = HostReader(disk, time.monotonic), buffer is not None

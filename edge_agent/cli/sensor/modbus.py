@@ -83,7 +83,7 @@ class Poller:
 @click.command()
 @click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
 @partial(sensor_options, flag="--to")
-@click.option("--source", metavar="NAME", help="[default: modbus/NAME-OF-FILE]")
+@click.option("--source", metavar="NAME", help="Who sends them. [default: modbus/NAME-OF-FILE]")
 @buffer_option
 def modbus(
     file: Path,

@@ -18,6 +18,7 @@ import msgspec
 import trio
 
 from edge_agent.errors import ConfigError
+from edge_agent.printable import why
 
 _MOST_REGISTERS: Final = 125
 _MOST_BITS: Final = 2000
@@ -112,7 +113,7 @@ def load_device(path: Path) -> ModbusDevice:
         text = path.read_text(encoding="utf-8")
         device = msgspec.convert(tomllib.loads(text), ModbusDevice, strict=True)
     except OSError as error:
-        raise ConfigError(str(path), "a file that can be read", str(error)) from error
+        raise ConfigError(str(path), "a file that can be read", why(error)) from error
     except (ValueError, msgspec.ValidationError) as error:
         raise ConfigError(str(path), "a device ([[register]] and so on)", str(error)) from error
     names = [each.name for each in device.register]

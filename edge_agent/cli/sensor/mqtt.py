@@ -31,6 +31,7 @@ from edge_agent.cli.sensor.mqtt_messages import as_text, fields_of, stream_of, t
 from edge_agent.client import Producer, Trouble, Unacked
 from edge_agent.errors import ProtocolError
 from edge_agent.files import read_secret_line
+from edge_agent.printable import why
 
 #: Taken from the broker and not durable yet; times the largest message, this is the memory.
 MESSAGES_MAX = 1000
@@ -114,21 +115,59 @@ class Bridge:
 @click.command()
 @click.argument("broker", metavar="URL")
 @partial(sensor_options, flag="--to")
-@click.option("--topic", "topics", multiple=True, required=True, help="May be given several times.")
-@click.option("--stream", default="{topic}", show_default=True, help="{1} is a topic's first part.")
-@click.option("--source", metavar="NAME", help="[default: mqtt/HOSTNAME]")
-@click.option("--client-id", metavar="ID", help="Names the session. [default: edge-agent-HOSTNAME]")
-@click.option("--user", metavar="NAME", help="At the broker.")
+@click.option(
+    "--topic",
+    "topics",
+    metavar="FILTER",
+    multiple=True,
+    required=True,
+    help="What to subscribe to, + and # allowed, such as 'tele/#'; repeat it.",
+)
+@click.option(
+    "--stream",
+    metavar="NAME",
+    default="{topic}",
+    show_default=True,
+    help="Where records go; {topic} is the message's topic, {1} its first part.",
+)
+@click.option("--source", metavar="NAME", help="Who sends them. [default: mqtt/HOSTNAME]")
+@click.option(
+    "--client-id",
+    metavar="ID",
+    help="Names the session at the broker; use it once. [default: edge-agent-HOSTNAME]",
+)
+@click.option("--user", metavar="NAME", help="Who we are at the broker.")
 @click.option(
     "--password-file",
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="File that holds the password at the broker.",
 )
-@click.option("--broker-ca-file", metavar="FILE", type=click.Path(exists=True, dir_okay=False))
-@click.option("--certificate", metavar="FILE", type=click.Path(exists=True, dir_okay=False))
-@click.option("--key", metavar="FILE", type=click.Path(exists=True, dir_okay=False))
-@click.option("--version", type=click.Choice(["5", "3.1.1"]), default="5", show_default=True)
+@click.option(
+    "--broker-ca-file",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Trust this certificate authority of the broker (mqtts). [the system's]",
+)
+@click.option(
+    "--certificate",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Our certificate, for a broker that asks for one.",
+)
+@click.option(
+    "--key",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False),
+    help="The key of --certificate.",
+)
+@click.option(
+    "--version",
+    type=click.Choice(["5", "3.1.1"]),
+    default="5",
+    show_default=True,
+    help="Of MQTT; 3.1.1 for an old broker.",
+)
 def mqtt(
     broker: str,
     topics: tuple[str, ...],
@@ -190,7 +229,7 @@ def _password(path: Path | None) -> str | None:
     try:
         return read_secret_line(path)
     except (OSError, ValueError) as error:
-        raise Failure(f"--password-file {path}: {error}", 2) from error
+        raise Failure(f"--password-file {path}: {why(error)}", 2) from error
 
 
 def _bring_and_tell(bridge: Bridge, producer: Producer, diary: Diary) -> None:

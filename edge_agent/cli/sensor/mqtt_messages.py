@@ -1,4 +1,4 @@
-"""What becomes of an MQTT message: the name of a stream, and fields. Pure.
+"""An MQTT message as a record: the name of its stream, and its fields. Pure.
 
 A topic becomes a stream part by part: letters that a stream's name cannot have become ``_``, an
 empty part, ``.`` and ``..`` too. A name that is too long is cut, with a checksum of the whole topic

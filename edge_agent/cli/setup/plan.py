@@ -1,4 +1,4 @@
-"""What ``edge-agent setup`` writes into the configuration, and what it tells. Pure.
+"""The plan of ``edge-agent setup``: changes of the configuration, and their description. Pure.
 
 The file is somebody's own: comments, order and every key that setup has no word about stay as they
 are (tomlkit). Of its own keys it takes only those that are not set. An address on loopback is

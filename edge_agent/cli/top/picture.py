@@ -25,7 +25,7 @@ from edge_agent.ops.text import (
     rough,
     size,
 )
-from edge_agent.printable import printable
+from edge_agent.printable import counted, printable
 
 Line = tuple[str, str]
 """Text, and its style in words of Rich's; "" for none."""
@@ -103,7 +103,7 @@ def draw(
     head = [*_head(moment, screen), *_upstreams(moment)]
     order = f"by {sort}, reversed" if reverse else f"by {sort}"
     keys = " · q quits · s sorts by rate or name · r reverses" if has_keys else ""
-    foot = [(f"{len(moment.streams)} streams {order}{keys}", "dim")]
+    foot = [(f"{counted(len(moment.streams), 'stream')} {order}{keys}", "dim")]
     rows = list(_streams(moment, screen, sort, reverse))
     # A heading, and a line that says how many more there are.
     room = max(1, screen.height - len(head) - len(foot) - 2)
@@ -152,7 +152,7 @@ def _head(moment: AgentMoment, screen: Screen) -> Iterator[Line]:
         f"in {amount(now['received']['records_per_s'])}/s",
         f"out {amount(now['forwarded']['records_per_s'])}/s",
         f"CPU {percent(now['cpu'])}",
-        f"{status['connections_open']} connections",
+        counted(status["connections_open"], "connection"),
     ]
     yield " · ".join(parts), ""
     yield " · ".join(_store(status)), ""
@@ -181,7 +181,7 @@ def _upstreams(moment: AgentMoment) -> Iterator[Line]:
     for one in upstreams[:_UPSTREAMS_SHOWN]:
         rate = moment.upstream_rates.get(one["name"])
         drains_s = one["drains_in_s"]
-        told = one["error"] or (one["outlook"] if one["phase"] == "waiting" else "")
+        told = one["error"]
         yield (
             _upstream_row(
                 printable(one["name"]),
@@ -190,7 +190,8 @@ def _upstreams(moment: AgentMoment) -> Iterator[Line]:
                 # An agent of an earlier version does not say.
                 UNKNOWN if (each := one.get("bytes_per_s")) is None else f"{size(each)}/s",
                 UNKNOWN if drains_s is None else rough(drains_s),
-                phase(one["phase"], one["retry_in_s"]) + (f": {printable(told)}" if told else ""),
+                printable(phase(one["phase"], one["retry_in_s"], one["outlook"]))
+                + (f": {printable(told)}" if told else ""),
             ),
             "red" if one["error"] else "",
         )

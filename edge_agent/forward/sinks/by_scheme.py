@@ -1,4 +1,4 @@
-"""Which sink an upstream gets, by the kind that the scheme of its URL says.
+"""The choice of a sink for an upstream, by the kind that the scheme of its URL says.
 
 A sink's module is imported when the first upstream of its kind is made: an agent loads no library
 for a kind that it has not. What a kind needs beyond what every agent has is an extra of the

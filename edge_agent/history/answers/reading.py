@@ -1,4 +1,4 @@
-"""What a question sees: history's file as of one commit, and the tail as of the same moment.
+"""A question's view: history's file as of one commit, and the tail as of the same moment.
 
 Opened in a process of its own, read-only. `View` gives the parts of one stream by bucket; a part
 that is damaged is left out and counted.

@@ -1,1 +1,1 @@
-"""How history lies on the disk: packed numbers, records as columns, roll-ups by minute and hour."""
+"""The format of history on the disk: packed numbers, columns of records, roll-ups."""

@@ -1,4 +1,4 @@
-"""How figures by minute or by hour (roll-ups) are stored and read.
+"""Roll-ups, figures by minute or by hour: how they are stored and read.
 
 For each field and each minute (hour) with a number: count, min, max, sum, first and last with their
 times, and the sum of squared deviations from the mean. That one is kept as a float of 32 bits, all

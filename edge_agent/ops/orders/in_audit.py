@@ -1,4 +1,4 @@
-"""What the audit (`edge_agent.audit`) says of an order, over HTTP or to a store at rest."""
+"""The audit's words (`edge_agent.audit`) for an order, over HTTP or to a store at rest."""
 
 from __future__ import annotations
 

@@ -390,17 +390,18 @@ class Orders:
         if lane is not None and not lane.holding.stale:
             # It may be ahead of what is durable.
             one = replace(one, floor=max(one.floor, lane.statistics().floor))
-        return told(one, last, configured=configured)
+        behind = self._log.given(one.log, one.floor, last) if last else 0
+        return told(one, last, behind, configured=configured)
 
 
-def told(one: ConsumerView, last: int, *, configured: bool) -> dict[str, Any]:
+def told(one: ConsumerView, last: int, backlog: int, *, configured: bool) -> dict[str, Any]:
     """A consumer as JSON and ``consumer list`` show it."""
     return {
         "consumer": one.consumer,
         "log": one.log,
         "floor": one.floor,
         "last": last,
-        "backlog": max(last - one.floor, 0),
+        "backlog": backlog,
         "paused": one.paused,
         "skipped": one.skipped,
         "configured": configured,

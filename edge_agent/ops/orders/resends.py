@@ -135,7 +135,7 @@ class ResendOrders:
                 continue
             orders[log] = order
             rows.append(
-                _told(log, order)
+                order_told(self._log, log, order)
                 | {
                     "held_since": await self._held_since(log, order),
                     "from_history": survey.count if survey else None,
@@ -164,7 +164,9 @@ class ResendOrders:
                     floor, _ = await self._log.position(upstream.consumer + RESEND, log)
                     lane = self._lane(upstream.consumer + RESEND, log)
                     floor = floor if lane is None else max(floor, lane.statistics().floor)
-                    rows.append({"upstream": upstream.name} | _told(log, order, floor))
+                    rows.append(
+                        {"upstream": upstream.name} | order_told(self._log, log, order, floor)
+                    )
         return rows
 
     async def _cancel(
@@ -185,7 +187,9 @@ class ResendOrders:
                 order = running.order if running is not None and running.order else order
                 floor, _ = await self._log.position(consumer + RESEND, log)
                 positions += ended(consumer, log, order, "cancelled")
-                rows.append(_told(log, structs.replace(order, ended="cancelled"), floor))
+                rows.append(
+                    order_told(self._log, log, structs.replace(order, ended="cancelled"), floor)
+                )
             await self._write(positions)
             for log in under_way:
                 running = self._resend(consumer, log)
@@ -300,8 +304,8 @@ def _span(given: ResendGiven, now_ns: int) -> tuple[int, int]:
     return from_ns, to_ns
 
 
-def _told(log: str, order: ResendOrder, floor: int = 0) -> dict[str, Any]:
-    """An order as JSON and the command line show it."""
+def order_told(whole: Log, log: str, order: ResendOrder, floor: int = 0) -> dict[str, Any]:
+    """An order for one log of ``whole``, as JSON and the command line show it."""
     done = order.last if order.ended == "done" else max(floor, order.first - 1)
     return {
         "log": log,
@@ -311,8 +315,8 @@ def _told(log: str, order: ResendOrder, floor: int = 0) -> dict[str, Any]:
         "to": None if order.to_ns == TIME_NS_MAX else format_time(order.to_ns),
         "first": order.first,
         "last": order.last,
-        "done": done - order.first + 1,
-        "left": 0 if order.ended else order.last - done,
+        "done": whole.given(log, order.first - 1, done),
+        "left": 0 if order.ended else whole.given(log, done, order.last),
         "sent": order.sent,
         "gone": order.gone,
         "ordered": format_time(order.ordered_ns),

@@ -1,4 +1,4 @@
-"""What a person may order of sources: move one to another identity, or forget it. Pure."""
+"""Orders about sources: to move one to another identity, or to forget it. Pure."""
 
 from __future__ import annotations
 

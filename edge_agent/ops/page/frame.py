@@ -1,4 +1,4 @@
-"""What stands around each page: head, landmarks, the policy that allows only what is our own.
+"""The frame of each page: head, landmarks, the policy that allows only what is our own.
 
 Nothing comes from elsewhere, as the policy in `CSP` enforces: style and script are files of this
 agent (`files`), so that a word that slipped through unescaped could still not run.

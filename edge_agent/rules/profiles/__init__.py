@@ -1,4 +1,4 @@
-"""What kinds of devices send, made into streams and fields: a rule includes one by its name.
+"""Profiles: messages of kinds of devices made into streams and fields, each by its name.
 
 Each is a pure function of one record. What it does not know it leaves as it is.
 """

@@ -1,4 +1,4 @@
-"""What several kinds of devices have in common: words for on and off, and numbers in texts."""
+"""Common parts of several profiles: words for on and off, and numbers in texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which records of other agents a store holds, by where they were first stored. Pure.
+"""Records of other agents that a store holds, by where they were first stored. Pure.
 
 A record is named for good by its origin's agent, epoch and log, and its position there, which is
 the block's ``origin.first`` and the run's ``offset`` (``payload.py``). `HeldRanges` keeps those as

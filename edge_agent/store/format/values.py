@@ -125,6 +125,11 @@ class LogHeader(msgspec.Struct, array_like=True, frozen=True):
             self, records=records, bytes=held_bytes, looked=0, looked_bytes=0
         )
 
+    def given(self, after: int, last: int) -> int:
+        """How many seqs in ``(after, last]`` were given to records: all but those in ``passed``."""
+        never = (min(end, last) - max(first, after + 1) + 1 for first, end in self.passed)
+        return max(0, last - after) - sum(one for one in never if one > 0)
+
     def counting_on(self, known: int, by: int) -> LogHeader:
         """As if ``by`` seqs behind ``known``, the last one that may have been given, were."""
         passed = tuple(pair for pair in self.passed if pair[1] >= self.first)

@@ -1,4 +1,4 @@
-"""What a consumer is given of a thinned block: all of it, or nothing. Pure.
+"""A consumer's part of a thinned block: all of it, or nothing. Pure.
 
 A thinned block's aggregates stand for all of its seqs, and cannot be divided. Example: a block has
 the seqs 11 to 20, and two aggregates in their place. A consumer that has nothing behind 10 is given

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import re
+import signal
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -84,6 +87,19 @@ def test_the_command_sends_counts_and_ends() -> None:
         assert done.returncode == 0, done.stderr
         assert re.search(r"3 records acked, 0 kept", done.stderr)
         assert len(agent.kept()) == 3
+
+
+def test_one_that_goes_on_says_when_its_first_record_is_on_the_card() -> None:
+    with agent_on_a_port() as (agent, url):
+        command = [sys.executable, "-m", "edge_agent", "sensor", "host", "--url", url]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as sensor:
+            assert sensor.stderr is not None
+            said = sensor.stderr.readline()
+            sensor.send_signal(signal.SIGINT)
+            rest = sensor.stderr.read()
+    assert "the first record is acked; one more each 1 s, until Ctrl-C" in said
+    assert len(agent.records) >= 1
+    assert "the first record" not in rest and "records acked, 0 kept" in rest
 
 
 def test_a_refused_token_ends_it_at_once_with_what_helps() -> None:

@@ -52,7 +52,7 @@ def test_upstreams_store_card_and_health_are_shown() -> None:
 def test_an_upstream_that_waits_for_its_window_says_until_when() -> None:
     waits = replace(UPSTREAM, name="cloud", phase="waiting", outlook="waits for 01:00")
     (cloud,) = (x for x in draw(moment(upstreams=(waits,)), WIDE, "rate") if "cloud" in x[0])
-    assert cloud[0].endswith("waiting: waits for 01:00") and cloud[1] == ""
+    assert cloud[0].endswith("  waits for 01:00") and cloud[1] == ""
 
 
 def test_where_the_cards_endurance_is_not_known_what_is_written_is_shown() -> None:

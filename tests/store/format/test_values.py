@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from edge_agent.errors import StoreDamaged
 from edge_agent.store.format.values import LogHeader, PositionValue, SourceValue, decode, encode
@@ -43,3 +44,11 @@ def test_what_thinning_remembers_of_blocks_does_not_outlast_them() -> None:
     assert (held.first, held.last, held.records, held.bytes) == (11, 90, 70, 7500)
     assert (held.looked, held.looked_bytes) == (0, 0)
     assert (held.thinned, held.aggregates) == (5, 1)
+
+
+def test_seqs_that_a_restore_or_a_salvage_passed_over_were_given_to_nobody() -> None:
+    header = LogHeader(1, first=1, last=10).counting_on(10, 1000)
+    header = replace(header, last=1015).counting_on(1015, 1000)
+    assert header.given(0, 10) == header.given(0, 600) == header.given(0, 1010) == 10
+    assert header.given(4, 1015) == 6 + 5 and header.given(1012, 2020) == 3 + 5
+    assert header.given(600, 700) == header.given(30, 20) == 0

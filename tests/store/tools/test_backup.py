@@ -93,6 +93,8 @@ def test_a_restored_store_is_another_one_that_gives_no_number_twice(
     assert values(restored) == [*range(1, 10)] and restored.position("up", "main") == (4, b"s")
     restored.commit([Entry((run(1, value=77),))])
     assert restored.last_seq("main") == 9 + SALVAGE_JUMP + 1
+    # Five that "up" has not had, and the new one: the million between was never given.
+    assert restored.given("main", 4, restored.last_seq("main")) == 6
     assert restored.next_of("pi") == 10
     assert stores.data("new").stat().st_size == 4 << 20
 

@@ -12,10 +12,15 @@ from tests.systemd.readme import ROOT
 SCRIPTS = ("postinst", "prerm", "postrm")
 
 
-def test_the_packages_unit_starts_the_packages_program_and_is_the_same_otherwise() -> None:
-    ours = (ROOT / "systemd/edge-agent.service").read_text()
+@pytest.mark.parametrize(
+    "name, command", [("edge-agent", "run"), ("edge-agent-sensor@", "sensor ${KIND}")]
+)
+def test_the_packages_units_start_the_packages_program_and_are_the_same_otherwise(
+    name: str, command: str
+) -> None:
+    ours = (ROOT / f"systemd/{name}.service").read_text()
     theirs = unit(ours)
-    assert "ExecStart=/usr/bin/edge-agent run" in theirs and "/opt/" not in theirs
+    assert f"ExecStart=/usr/bin/edge-agent {command}" in theirs and "/opt/" not in theirs
     changed = [a for a, b in zip(ours.splitlines(), theirs.splitlines(), strict=True) if a != b]
     assert len(changed) == 2
 

@@ -40,7 +40,8 @@ def test_markers_are_held_against_the_target_and_hashes_stay() -> None:
 
 
 def test_newer_releases_have_newer_versions_and_take_what_older_c_libraries_take() -> None:
-    assert Target("trixie", "amd64").version("0.1.0") == "0.1.0-1+deb13"
+    version = Target("trixie", "amd64").version("0.1.0", 1_795_865_400)
+    assert version == "0.1.0-20261128.113000+deb13" < Target("trixie", "arm64").version("0.1.1", 0)
     for target in TARGETS:
         assert target.platforms[-1].startswith("manylinux2014_")
     assert HERE.platforms[0] == "manylinux_2_36_aarch64"

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent import __version__
+from systemd.deb.__main__ import source_date
 from systemd.deb.targets import TARGETS, Target
 from tests.systemd.packages.made import FOLDER, deb
 from tests.systemd.readme import ROOT
@@ -90,7 +92,7 @@ def test_it_needs_one_python_and_no_library_of_debians_python(target: Target) ->
         "systemd | systemd-standalone-sysusers | systemd-sysusers",
     ]  # fmt: skip
     assert field(deb(target), "Architecture") == target.machine
-    assert field(deb(target, "new"), "Version").endswith(target.version("")[1:])
+    assert field(deb(target, "new"), "Version") == target.version(__version__, source_date())
 
 
 def test_files_stand_where_debian_looks_for_them_and_belong_to_root(target: Target) -> None:
@@ -100,6 +102,7 @@ def test_files_stand_where_debian_looks_for_them_and_belong_to_root(target: Targ
         "usr/lib/systemd/system/edge-agent.service",
         "usr/lib/systemd/system/edge-agent-renew.service",
         "usr/lib/systemd/system/edge-agent-renew.timer",
+        "usr/lib/systemd/system/edge-agent-sensor@.service",
         "usr/lib/sysusers.d/edge-agent.conf",
         "usr/lib/tmpfiles.d/edge-agent.conf",
         "usr/share/bash-completion/completions/edge-agent",

@@ -1,4 +1,4 @@
-"""How large a message to another agent may be, by how fast the link has been found to be. Pure.
+"""The size of a message to another agent, by how fast the link was found to be. Pure.
 
 A large message costs less for each record, and on a slow link it is long without an
 acknowledgement: 256 KiB are two minutes of 2 kB/s, and what a break costs. So a message has what

@@ -1,4 +1,4 @@
-"""How a file appears whole in a folder, on a disk that may be full, read-only or gone.
+"""Writing whole files into a folder, on a disk that may be full, read-only or gone.
 
 The content is written under a hidden name, synced and renamed; then the folder is synced. A reader
 never sees half a file, and when `write_whole` returns the file outlasts a pulled plug. A name that

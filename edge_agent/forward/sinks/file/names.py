@@ -1,4 +1,4 @@
-"""What files are called: names that sort, and say whose records are in them.
+"""Names of files: they sort, and say whose records are in them.
 
 ::
 

@@ -1,4 +1,4 @@
-"""What brokers say of messages, and which of our errors it is. Pure, but for the names of codes.
+"""Brokers' reports of messages as errors of ours. Pure, but for the names of codes.
 
 A report comes for every message: stored by all replicas in sync, or why not.
 """

@@ -1,4 +1,4 @@
-"""What librdkafka is told for an upstream. Pure.
+"""The settings of librdkafka for an upstream. Pure.
 
 The producer is idempotent and waits for all replicas that are in sync, so that within its life
 nothing is stored twice by its own retries, and nothing out of order. How long it tries is ours to

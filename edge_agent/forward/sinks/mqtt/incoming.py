@@ -1,4 +1,4 @@
-"""What a broker says in MQTT, out of a stream of bytes: versions 5 and 3.1.1. Pure.
+"""Decoding a broker's packets out of a stream of bytes: MQTT 5 and 3.1.1. Pure.
 
 `PacketReader` takes bytes as they come and gives whole packets. It takes what a broker may send to
 a publisher that has subscribed at QoS 0, and refuses everything else with `MqttViolation`: other

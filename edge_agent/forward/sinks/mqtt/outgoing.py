@@ -1,4 +1,4 @@
-"""What a publisher says in MQTT, as bytes: versions 5 and 3.1.1. Pure.
+"""Encoding a publisher's packets: MQTT 5 and 3.1.1. Pure.
 
 Only what the sink needs: CONNECT, PUBLISH, SUBSCRIBE, PINGREQ, DISCONNECT. The numbers in brackets
 are the chapters of the standards of OASIS, which are the same in both versions but for properties.

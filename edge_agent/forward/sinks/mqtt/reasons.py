@@ -1,4 +1,4 @@
-"""What a broker's reason codes mean, as a sentence and as what is to be done about it. Pure.
+"""A broker's reason codes, each as a sentence with what is to be done about it. Pure.
 
 Version 5 has a code for each answer (chapter 2.4). 3.1.1 has them for CONNECT alone; a PUBLISH that
 it does not allow it acknowledges like any other, or it hangs up.

@@ -1,4 +1,4 @@
-"""How one log of an upstream is spoken for in MQTT: what is configured, and what a profile says.
+"""The MQTT settings of one log of an upstream: those configured, and those of a profile.
 
 A profile fills in what is not configured, and holds its service's limits. Pure.
 

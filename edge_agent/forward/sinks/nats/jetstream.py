@@ -1,4 +1,4 @@
-"""What is asked of JetStream and what it answers: streams, acknowledgements, positions. Pure.
+"""Requests to JetStream and its answers: streams, acknowledgements, positions. Pure.
 
 Each message of ours says where its log stands with it, in a header::
 
