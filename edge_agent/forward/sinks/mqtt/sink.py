@@ -27,11 +27,11 @@ from edge_agent.forward.proxy import tunnelled
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Part, Resumed, SinkParts
 from edge_agent.forward.sinks.mqtt.connection import CONNECTION_ERRORS, Delivery, MqttConnection
 from edge_agent.forward.sinks.mqtt.incoming import Delivered
-from edge_agent.forward.sinks.mqtt.reasons import NOT_AUTHORISED, OF_CONTENT
 from edge_agent.forward.sinks.mqtt.rendering import Packets, Renderer
 from edge_agent.forward.sinks.mqtt.settings import ONLINE, settings_of
 from edge_agent.forward.sinks.mqtt.shared_access import signature
 from edge_agent.forward.tls_clock import waits_for_clock
+from edge_agent.mqtt_reasons import NOT_AUTHORISED, OF_CONTENT
 from edge_agent.printable import why
 from edge_agent.record import NANOSECONDS
 from edge_agent.store import Identity
