@@ -33,6 +33,17 @@ class _TellsNothing(JetStream):
         return super()._publish(batch)
 
 
+class _Unchained(JetStream):
+    """A stream in which each message is taken whatever came before it."""
+
+    def __init__(self) -> None:
+        super().__init__(atomic=False, window_s=0.0)
+
+    def _publish(self, batch: list[Published]) -> dict[str, Any]:
+        batch[0][1].pop("Nats-Expected-Last-Msg-Id", None)
+        return super()._publish(batch)
+
+
 class _SameTimes(InfluxServer):
     def __init__(self) -> None:
         super().__init__()
@@ -83,6 +94,7 @@ CONTROLS: Final[dict[str, Planted]] = {
     "nats sends what the stream has": ("nats", _has_nothing, _TellsNothing),
     "nats takes one too many for there": ("nats", _has_one_more, None),
     "nats leaves a fast batch open": ("nats, fast", _leaves_open, None),
+    "nats chains nothing": ("nats, chained", nullcontext, _Unchained),
     "influx times are not unique": ("influx", nullcontext, _SameTimes),
     "influx gives up a batch": ("influx", _hopeful(InfluxSink), None),
     "http keys change": ("http", _other_keys, None),
