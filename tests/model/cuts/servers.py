@@ -25,18 +25,23 @@ BATCH_S = 10.0
 Published = tuple[str, dict[str, str], bytes, bytes, bytes]
 
 
-class Server(Protocol):
-    """One of them. ``url`` is the upstream's, ``options`` what its configuration needs beside it;
-    ``once`` says whether a record may be there once only. `held` counts each record's number.
+class Far(Protocol):
+    """What the agent sends to. ``url`` is the upstream's, ``options`` what its configuration needs
+    beside it; ``once`` says whether a record may be there once only. `held` counts each record's
+    number.
     """
 
     url: str
     options: dict[str, Any]
     once: bool
 
-    async def serve(self, connection: Connection) -> None: ...
-
     def held(self) -> Counter[int]: ...
+
+
+class Server(Far, Protocol):
+    """One of them in memory."""
+
+    async def serve(self, connection: Connection) -> None: ...
 
 
 class _Http(ABC):
