@@ -36,7 +36,7 @@ consumers take the messages away, and so the position: there the duplicate windo
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -81,7 +81,6 @@ from edge_agent.forward.sinks.nats.packing import (
 from edge_agent.forward.sinks.nats.protocol import NatsMessage, publish
 from edge_agent.forward.tls_clock import is_out_of_date
 from edge_agent.printable import why
-from edge_agent.stream_names import compile_patterns
 
 logger = logging.getLogger(__name__)
 
@@ -101,13 +100,13 @@ _PIECE_BYTES: Final = 256 * 1024
 class NatsSink(KeyedSink):
     """One log's messages to one stream; see the module's docstring."""
 
+    _broken_by = (SinkUnavailable,)
+
     def __init__(self, parts: SinkParts) -> None:
-        self._parts, self._upstream, self._log = parts, parts.upstream, parts.log
+        super().__init__(parts)
         self._table = parts.upstream.nats or NatsTable()
-        self._identity = parts.identity
         self._subjects = Subjects(self._table.subject, parts.identity.agent_id, parts.log)
         self._patience = float(parts.upstream.timeout)
-        self._matches: Callable[[str], bool] = compile_patterns(parts.upstream.streams)
         self._files = CredentialFiles(parts.upstream)
         self._servers = servers_of(parts.upstream.url, PORT)
         self._connection: NatsConnection | None = None
@@ -135,37 +134,13 @@ class NatsSink(KeyedSink):
                 self._there = await self._look()
         return Resumed(resume.floor + 1)
 
-    async def send(self, batch: Batch) -> Acknowledged:
-        """Publish what the stream has not of the batch, and wait until it has all of it.
-
-        Raises:
-            SinkUnavailable: the network, or JetStream cannot store it now.
-            SinkRefused: a record is too large, or cannot be written.
-        """
-        try:
-            with self._border():
-                return await self._send(batch)
-        except SinkError as error:
-            error.sent_bytes = self._sent_bytes
-            if isinstance(error, SinkUnavailable):
-                await self.aclose()
-            raise
-
-    async def aclose(self) -> None:
-        """Close the connection; `open` makes a new one."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.aclose()
-        else:
-            await trio.lowlevel.checkpoint()
-
     async def _connect(self) -> NatsConnection:
-        credentials = await self._parts.run_blocking(self._files.read)
+        credentials = await self._run_blocking(self._files.read)
         # Another one first the next time: this one may be what fell over.
         server = self._servers.pop(0)
         self._servers.append(server)
         user = self._upstream.user
-        connection = await open_nats(self._parts.dial, server, credentials, user, self._patience)
+        connection = await open_nats(self._dial, server, credentials, user, self._patience)
         self._servers.insert(0, self._servers.pop())
         return connection
 
@@ -210,10 +185,19 @@ class NatsSink(KeyedSink):
             raise refusal_of(error)
 
     async def _send(self, batch: Batch) -> Acknowledged:
+        try:
+            with self._border():
+                return await self._bring(batch)
+        except SinkError as error:
+            error.sent_bytes = self._sent_bytes
+            raise
+
+    async def _bring(self, batch: Batch) -> Acknowledged:
+        """Publish what the stream has not of the batch, and wait until it has all of it."""
         self._sent_bytes = looks = 0
         while looks < _LOOKS_MAX:
             has = self._has(batch)
-            count, packed = await self._parts.run_blocking(self._pack, batch)
+            count, packed = await self._run_blocking(self._pack, batch)
             if await self._publish_all(packed.messages, batch):
                 if packed.refused:
                     first, reason = next(iter(packed.refused.items()))
@@ -354,7 +338,7 @@ class NatsSink(KeyedSink):
         except Exception as error:
             if not isinstance(error, NETWORK_ERRORS):
                 logger.exception("an unexpected error on the way to %s", self._upstream.name)
-            elif is_out_of_date(error) and not self._parts.clock.read().synced:
+            elif is_out_of_date(error) and not self._clock.read().synced:
                 text = "waiting for the clock: by it the server's certificate is not valid"
                 raise SinkUnavailable(text, until_clock_set=True, obstacle="here") from error
             raise SinkUnavailable(why(error) or type(error).__name__) from error
