@@ -9,9 +9,11 @@ whose file is followed anyway. Everything else was read once. A person who chang
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 import msgspec
+import trio
 
 from edge_agent.config import Config, Listen
 
@@ -33,10 +35,14 @@ class NextStart:
         self._in_force, self._told = config, list[str]()
         self._take_up_listen = take_up_listen
 
-    async def take_up(self, config: Config) -> str:
-        """Tell what waits for a start, each set of keys once; that in words, "" where nothing
-        does.
+    async def prepare(self, config: Config) -> Callable[[], Awaitable[str]]:
+        """Nothing here refuses; what is given back takes up what it can, and tells what waits for a
+        start, each set of keys once: that in words, "" where nothing does.
         """
+        await trio.lowlevel.checkpoint()
+        return partial(self._take_up, config)
+
+    async def _take_up(self, config: Config) -> str:
         listen = self._take_up_listen(config.listen)
         in_force = msgspec.structs.replace(self._in_force, listen=listen)
         if taken := changed_keys(self._in_force, in_force):

@@ -219,9 +219,9 @@ class AgentParts:
         return ConfigReload(
             self.around.reread,
             run_blocking,
-            RuleReload(config, self.rules, self._compile, run_blocking).take_up,
-            UpstreamReload(config, self.upstreams).take_up,
-            NextStart(config, self.server.take_up).take_up,
+            RuleReload(config, self.rules, self._compile, run_blocking).prepare,
+            UpstreamReload(config, self.upstreams).prepare,
+            NextStart(config, self.server.take_up).prepare,
         )
 
     def _forwarder(self, upstream: Upstream) -> Forwarder:

@@ -1,6 +1,8 @@
-"""The configuration at SIGHUP: read once more, and handed to each part that takes up changes.
+"""The configuration at SIGHUP: read once more, and taken up by all parts or by none.
 
-A file that cannot be used is told once and leaves everything as it was: no part sees it.
+Each part first prepares what it needs of it, and may refuse, as long as nothing has changed: where
+a hook cannot be imported, the upstreams of the same file stay as they were, too. What waits for a
+start refuses nothing; it is told.
 """
 
 from __future__ import annotations
@@ -15,8 +17,14 @@ from edge_agent.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
-TakeUp = Callable[[Config], Awaitable[str]]
-"""Takes up what one part can of a configuration; why something of it stays as it was, or ""."""
+TakeUp = Callable[[], Awaitable[str]]
+"""Puts in force what was prepared, which nothing can refuse any more; what of it waits for a start,
+or "".
+"""
+Prepare = Callable[[Config], Awaitable[TakeUp]]
+"""Makes what one part needs of a configuration, and changes nothing; raises ConfigError where there
+is a part of it that cannot be used.
+"""
 
 
 class ConfigReload:
@@ -25,26 +33,25 @@ class ConfigReload:
     Args:
         reread: the configuration as it is now; None where it cannot be read again.
         run_blocking: for reading files.
-        parts: are handed it, one after the other.
+        parts: prepare and take it up, one after the other.
     """
 
     def __init__(
-        self, reread: Callable[[], Config] | None, run_blocking: RunBlocking, *parts: TakeUp
+        self, reread: Callable[[], Config] | None, run_blocking: RunBlocking, *parts: Prepare
     ) -> None:
         self._reread, self._run_blocking, self._parts = reread, run_blocking, parts
 
     async def again(self) -> None:
-        """Read it and hand it on; the audit has what stays. Never raises for what a file says."""
+        """Read it and take it up; the audit has what stays. Never raises for what a file says."""
         with audited("reload", "the configuration and the files it names", SIGNAL) as outcome:
-            if stays := await self._read():
+            if self._reread is None:
+                return
+            try:
+                config = await self._run_blocking(self._reread)
+                ready = [await prepare(config) for prepare in self._parts]
+            except ConfigError as error:
+                logger.warning("the configuration stays as it was, all of it: %s", error)
+                outcome.told = f"the configuration stays as it was: {error}"
+                return
+            if stays := [told for take_up in ready if (told := await take_up())]:
                 outcome.told = f"in part: {'; '.join(stays)}"
-
-    async def _read(self) -> list[str]:
-        if self._reread is None:
-            return []
-        try:
-            config = await self._run_blocking(self._reread)
-        except ConfigError as error:
-            logger.warning("the configuration stays as it was: %s", error)
-            return [str(error)]
-        return [stays for take_up in self._parts if (stays := await take_up(config))]

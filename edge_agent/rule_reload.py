@@ -2,19 +2,18 @@
 
 Of a new configuration's rules only those that act before storing, and those about times, take
 effect; all others need a restart. What cannot be used, such as a hook that cannot be imported,
-leaves the old rules in force, all of them, and the journal says why.
+leaves everything as it was (`edge_agent.reload`).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Protocol
 
 from edge_agent.commit import RunBlocking
 from edge_agent.config import Config, Limits, Rule, with_sending
-from edge_agent.errors import ConfigError
 from edge_agent.rules import CompiledRules, RulesInForce
 
 logger = logging.getLogger(__name__)
@@ -48,19 +47,21 @@ class RuleReload:
         self._rules, self._compile = rules, compile_
         self._run_blocking = run_blocking
 
-    async def take_up(self, config: Config) -> str:
-        """Put ``config``'s rules in force; what stays as it was and why, "" where nothing does.
-        Never raises for what a file says.
+    async def prepare(self, config: Config) -> Callable[[], Awaitable[str]]:
+        """Compile ``config``'s rules; what is given back puts them in force.
+
+        Raises:
+            ConfigError: one of them cannot be used.
         """
         # With those behind upstreams, as the agent was started with.
         given = with_sending(config).rule
-        if not (given or self._known):
+        compile_ = partial(self._compile, given, limits=self._limits)
+        is_any = bool(given or self._known)
+        return partial(self._take_up, given, await self._run_blocking(compile_) if is_any else None)
+
+    async def _take_up(self, given: tuple[Rule, ...], compiled: CompiledRules | None) -> str:
+        if compiled is None:
             return ""
-        try:
-            compiled = await self._run_blocking(partial(self._compile, given, limits=self._limits))
-        except ConfigError as error:
-            logger.warning("the rules stay as they were: %s", error)
-            return str(error)
         self._rules.replace(compiled)
         logger.info("the rules were read again: %d act before storing", len(compiled.steps))
         self._known = (*(rule for rule in given if not rule.acts_after), *_after(self._known))

@@ -20,7 +20,7 @@ FILES = {
 PARTS = """
 errors | record stream_names aggregates metrics filter clock_note time_format moments files
 printable access extras zstd http_framing field_path measures field_paths conditions seal
-block_device | wire session store config clock backoff
+block_device mqtt_reasons | wire session store config clock backoff
 dial supervise connection_quota refused_peers journal_tail kept_sockets accepting render columnar
 csv_rows certificate_life audit |
 commit history log client tls copied_sources rules | live digest answering asking forward wear

@@ -43,11 +43,11 @@ async def test_the_journal_names_them_once(caplog: pytest.LogCaptureFixture) -> 
     waiting = NextStart(config(""), take_up)
     elsewhere = config('[listen]\naddress = "127.0.0.1:9000"\n')
     with caplog.at_level(logging.INFO):
-        await waiting.take_up(config(""))
+        await (await waiting.prepare(config("")))()
         assert not caplog.records
-        await waiting.take_up(elsewhere)
-        await waiting.take_up(elsewhere)
-        await waiting.take_up(config(""))
+        await (await waiting.prepare(elsewhere))()
+        await (await waiting.prepare(elsewhere))()
+        await (await waiting.prepare(config("")))()
     (told,) = [record.getMessage() for record in caplog.records]
     assert "at the next start" in told and told.endswith(": listen.address")
 
@@ -56,6 +56,6 @@ async def test_what_the_port_takes_up_is_told_as_such(caplog: pytest.LogCaptureF
     waiting = NextStart(config(""), take_up)
     hosts = config('[listen]\nhosts = ["pi.lan"]\n')
     with caplog.at_level(logging.INFO):
-        await waiting.take_up(hosts)
-        await waiting.take_up(hosts)
+        await (await waiting.prepare(hosts))()
+        await (await waiting.prepare(hosts))()
     assert [record.getMessage() for record in caplog.records] == ["taken up: listen.hosts"]

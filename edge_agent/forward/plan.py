@@ -126,9 +126,10 @@ class _State(msgspec.Struct, array_like=True):
     expired: int = 0
 
 
-class _Moved(msgspec.Struct, array_like=True):
-    """What is left in a plan's place where the floor was moved
-    (`edge_agent.forward.sinks.agent.resume`).
+class MovedState(msgspec.Struct, array_like=True, frozen=True):
+    """A consumer's state that is no plan: with an agent the epochs of both stores when the
+    numbering was agreed on, and the number of our newest clock note that the hub is known to have.
+    Where a person has moved the floor it stands in a plan's place: how often that was, ``again``.
     """
 
     hub: str
@@ -140,7 +141,7 @@ class _Moved(msgspec.Struct, array_like=True):
 
 
 _decoder = msgspec.msgpack.Decoder(_State)
-_moved_decoder = msgspec.msgpack.Decoder(_Moved)
+_moved_decoder = msgspec.msgpack.Decoder(MovedState)
 
 
 def encode_plan(plan: Plan) -> bytes:
@@ -204,7 +205,7 @@ def again_of(state: bytes | None) -> list[Again]:
     return [] if found is None else found.again
 
 
-def _decoded(state: bytes | None) -> _State | _Moved | None:
+def _decoded(state: bytes | None) -> _State | MovedState | None:
     for decoder in (_decoder, _moved_decoder):
         try:
             return decoder.decode(state or b"")
@@ -247,7 +248,7 @@ def divided(state: bytes | None) -> tuple[bytes | None, bytes]:
     try:
         stored = _decoder.decode(state or b"")
     except msgspec.MsgspecError:
-        return state, msgspec.msgpack.encode(_Moved("", "", True, moves=moves_of(state)))
+        return state, msgspec.msgpack.encode(MovedState("", "", True, moves=moves_of(state)))
     newer = msgspec.structs.replace(stored, ranges=[], singles=0, offsets=[], begun=0)
     older = msgspec.structs.replace(stored, again=[])
     return msgspec.msgpack.encode(newer), msgspec.msgpack.encode(older)

@@ -1,15 +1,17 @@
 """This module takes up what the configuration says of upstreams while they run: SIGHUP.
 
-Of a new configuration only the upstreams take effect here. What cannot be used leaves the old ones,
-all of them, and the journal says why. Logs come with a start alone, so that an upstream cannot name
-a new one before.
+Of a new configuration only the upstreams take effect here. What cannot be used is refused before
+anything has changed. Logs come with a start alone, so that an upstream cannot name a new one
+before.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
+import trio
 from msgspec import structs
 
 from edge_agent.config import Config, Rule, Upstream, with_sending
@@ -31,23 +33,22 @@ class UpstreamReload:
         self._logs, self._upstreams = config.log.keys(), upstreams
         self._rules = {rule.name: rule for rule in config.rule}
 
-    async def take_up(self, read: Config) -> str:
-        """Run what ``read`` says of upstreams; why they stay as they were, "" where they do not.
-        Never raises for what a file says.
+    async def prepare(self, read: Config) -> Callable[[], Awaitable[str]]:
+        """Make what ``read`` says of upstreams; what is given back lets it run.
+
+        Raises:
+            ConfigError: there cannot be one of them, or not before the next start.
         """
-        before = {one.name: one for one in self._upstreams.configured}
+        await trio.lowlevel.checkpoint()
         config = with_sending(read)
-        given = config.upstream
-        try:
-            self._check_logs(given)
-            self._check_sending(config.rule[len(read.rule) :])
-            if given == self._upstreams.configured:
-                return ""
-            await self._upstreams.change(given)
-        except ConfigError as error:
-            logger.warning("the upstreams stay as they were: %s", error)
-            return str(error)
-        after = {one.name: one for one in given}
+        self._check_logs(config.upstream)
+        self._check_sending(config.rule[len(read.rule) :])
+        return partial(self._take_up, self._upstreams.prepare(config.upstream))
+
+    async def _take_up(self, change: Callable[[], Awaitable[None]]) -> str:
+        before = {one.name: one for one in self._upstreams.configured}
+        await change()
+        after = {one.name: one for one in self._upstreams.configured}
         for name in before.keys() - after.keys():
             logger.warning("%s", removed(name))
         for name, one in after.items():

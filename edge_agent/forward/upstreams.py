@@ -13,8 +13,9 @@ removes that, too.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 
 import trio
 
@@ -113,11 +114,12 @@ class Upstreams:
         for one in self._all:
             yield one.upstream, one.forwarder.statistics()
 
-    async def change(self, given: Sequence[Upstream]) -> None:
-        """Go by these from now on.
+    def prepare(self, given: Sequence[Upstream]) -> Callable[[], Awaitable[None]]:
+        """Make those of ``given`` that are new or have changed; what is given back goes by all of
+        them from then on.
 
         Raises:
-            ConfigError: one of them cannot be; then nothing has changed.
+            ConfigError: one of them cannot be.
         """
         before = {one.upstream.name: one for one in self._all}
         after: list[_OneUpstream] = []
@@ -125,8 +127,11 @@ class Upstreams:
             held = before.get(upstream.name)
             is_same = held is not None and held.upstream == upstream
             after.append(held if held and is_same else _OneUpstream(upstream, self._make(upstream)))
+        return partial(self._change, after, given)
+
+    async def _change(self, after: list[_OneUpstream], given: Sequence[Upstream]) -> None:
         gone = [one for one in self._all if one not in after]
-        if self._nursery is None or self._stopping.is_set():
+        if after == self._all or self._nursery is None or self._stopping.is_set():
             return
         async with trio.open_nursery() as ending:
             for one in gone:

@@ -40,8 +40,9 @@ def load_function(name: str, key: str) -> Function:
     module, _, attribute = name.partition(":")
     try:
         function = getattr(importlib.import_module(module), attribute)
-    except Exception as error:
-        # Whatever a module raises while it is imported: it cannot be used.
+    except (Exception, SystemExit) as error:
+        # Whatever a module raises while it is imported, an end of the process too: it cannot be
+        # used, and the agent stays.
         raise ConfigError(key, "a function that can be imported", f"{name}: {error}") from error
     if not callable(function):
         raise ConfigError(key, "a function", f"{name}, which is none")

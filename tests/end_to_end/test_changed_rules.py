@@ -12,6 +12,12 @@ from tests.end_to_end.support import AgentProcess, agents
 from tests.patience import eventually
 
 RENAME = '[[rule]]\nname = "tidy"\nstreams = ["**"]\nrename = {{ temp = "{name}" }}\n'
+HOOK = '[[rule]]\nname = "h"\nstreams = ["**"]\nhook = "no_such_module_here:f"\n'
+UPSTREAM = '[[upstream]]\nname = "hub"\nurl = "ws://127.0.0.1:1/forward"\n'
+
+
+async def upstreams(agent: AgentProcess) -> list[str]:
+    return [one["name"] for one in (await agent.get("/api/status"))["upstreams"]]
 
 
 async def test_sighup_takes_changed_rules_up_and_leaves_wrong_ones_alone(tmp_path: Path) -> None:
@@ -39,6 +45,11 @@ async def test_sighup_takes_changed_rules_up_and_leaves_wrong_ones_alone(tmp_pat
         assert {"celsius": 3} in await stored(3)
         await change("", "the rules were read again: 0 act")
         assert {"temp": 4} in await stored(4)
+        # A hook that cannot be imported leaves the upstreams of the same file alone, too.
+        await change(HOOK + UPSTREAM, "as it was, all of it: rule.h.hook: expected a function")
+        assert await upstreams(agent) == []
+        await change(UPSTREAM, "upstream hub is new")
+        assert await upstreams(agent) == ["hub"]
         # What cannot be taken up is named.
         await change("[wear]\nbytes_per_day_max = '1GiB'\n", "alone (systemctl restart edge-agent)")
         assert "wear.bytes_per_day_max\n" in agent.output()

@@ -65,7 +65,9 @@ async def test_who_stays_the_same_is_not_interrupted_by_who_comes_goes_or_change
         await station.put(3)
         await trio.sleep(1)
         first = dict(several.sinks)
-        await several.upstreams.change([config("a"), config("b", "ws://x:1/forward"), config("d")])
+        await several.upstreams.prepare(
+            [config("a"), config("b", "ws://x:1/forward"), config("d")]
+        )()
         await station.put(2, start=3)
         await trio.sleep(1)
         assert several.sinks["a"] is first["a"] and several.sinks["a"].sent == [(1, 3), (4, 5)]
@@ -90,7 +92,7 @@ async def test_what_cannot_be_made_leaves_all_as_they_were(
         nursery.start_soon(several.upstreams.run)
         await trio.sleep(1)
         with pytest.raises(ConfigError):
-            await several.upstreams.change([several.config("b", "gopher://b")])
+            several.upstreams.prepare([several.config("b", "gopher://b")])
         await station.put(3)
         await trio.sleep(1)
         assert several.sinks["a"].sent == several.sinks["b"].sent == [(1, 3)]
@@ -111,10 +113,10 @@ async def test_one_that_does_not_finish_is_ended_after_a_while_and_holds_up_no_o
         several.given["stuck"] = stuck
         nursery.start_soon(several.upstreams.run)
         await trio.sleep(1)
-        await several.upstreams.change([several.config("a"), several.config("stuck")])
+        await several.upstreams.prepare([several.config("a"), several.config("stuck")])()
         await station.put(3)
         await trio.sleep(1)
-        nursery.start_soon(several.upstreams.change, [several.config("a")])
+        nursery.start_soon(several.upstreams.prepare([several.config("a")]))
         await trio.sleep(1)
         assert several.sinks["a"].sent == stuck.sent == [(1, 3)]
         assert len(several.upstreams.configured) == 2
@@ -146,7 +148,7 @@ async def test_what_only_a_removed_upstream_held_is_free_and_the_journal_tells_o
         await station.put(1, start=4)
         station.engine.trim()
         assert station.log.first_seq("main") == 1  # b has had none of it
-        await several.upstreams.change([several.config("a")])
+        await several.upstreams.prepare([several.config("a")])()
         station.engine.trim()
         assert station.log.first_seq("main") > 3
         several.upstreams.stop()
@@ -168,15 +170,15 @@ async def test_one_that_comes_back_goes_on_from_where_it_was(
         nursery.start_soon(several.upstreams.run)
         await station.put(3)
         await trio.sleep(1)
-        await several.upstreams.change([])
+        await several.upstreams.prepare([])()
         await station.put(2, start=3)
-        await several.upstreams.change([several.config("a")])
+        await several.upstreams.prepare([several.config("a")])()
         await trio.sleep(1)
         assert several.sinks["a"].sent == [(4, 5)]
-        await several.upstreams.change([])
+        await several.upstreams.prepare([])()
         forget = Position("upstream/a", "main", 0, order="forget")
         await station.log.acknowledge(forget, durable=True)
-        await several.upstreams.change([several.config("a")])
+        await several.upstreams.prepare([several.config("a")])()
         await trio.sleep(1)
         assert several.sinks["a"].sent[0][0] == 1
         several.upstreams.stop()

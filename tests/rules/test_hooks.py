@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 
 from edge_agent.config import Duration
+from edge_agent.errors import ConfigError
 from edge_agent.metrics import Metrics
 from edge_agent.rules import RulesInForce
-from edge_agent.rules.hooks import SLOW_IN_A_ROW
+from edge_agent.rules.hooks import SLOW_IN_A_ROW, load_function
 from tests.rules.support import apply, by_stream, compiled, kept, reasons, rule
 from tests.waist import run_of
 
@@ -97,3 +99,14 @@ def test_a_hook_that_is_slow_now_and_then_stays() -> None:
 
 def test_what_a_hook_does_to_the_fields_it_was_given_is_its_answer() -> None:
     assert kept([DEW, rule(drop=("h",))], {"t": 20.0, "h": 50}) == [{"t": 20.0, "dew": 10.0}]
+
+
+@pytest.mark.parametrize("body", ["import sys; sys.exit(3)", "1 / 0", "f = 3", "x = ("])
+def test_whatever_a_module_does_while_it_is_imported_it_is_a_mistake_in_the_file(
+    body: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"hook_of_{len(body)}"
+    (tmp_path / f"{name}.py").write_text(body + "\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=rf"rule\.h\.hook.*{name}:f"):
+        load_function(f"{name}:f", "rule.h.hook")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import signal
 from collections import deque
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -20,12 +21,13 @@ import trio
 from edge_agent.cli.agent_http import sensor_options
 from edge_agent.cli.async_main import run
 from edge_agent.cli.common import Failure
-from edge_agent.cli.send.options import Diary, host_name, ingest_url
+from edge_agent.cli.send.options import EX_NOPERM, Diary, host_name, ingest_url
 from edge_agent.cli.sensor.broker import (
     BrokerMessage,
     BrokerOptions,
     BrokerSession,
     broker_url_problem,
+    topic_problem,
 )
 from edge_agent.cli.sensor.mqtt_messages import as_text, fields_of, stream_of, template_problem
 from edge_agent.client import Producer, Trouble, Unacked
@@ -35,6 +37,8 @@ from edge_agent.printable import why
 
 #: Taken from the broker and not durable yet; times the largest message, this is the memory.
 MESSAGES_MAX = 1000
+#: How often a topic that was refused is asked for again.
+AGAIN_S = 60.0
 #: Stream of the URL; every record names its own.
 _STREAM = "mqtt"
 
@@ -46,7 +50,7 @@ class Bridge:
         options: the broker's.
         template: of the stream.
         producer: makes the agent's end, given what is called for acks and for trouble.
-        diary: where trouble is told.
+        diary: where trouble is told, and whether a lasting one ends us.
     """
 
     def __init__(self, options: BrokerOptions, template: str, diary: Diary) -> None:
@@ -57,7 +61,9 @@ class Bridge:
         self._pending: deque[tuple[int, BrokerMessage]] = deque()
         self._session = BrokerSession(options, MESSAGES_MAX, self._arrived, self._heard)
         self.stored = self.refused = 0
-        self._last = ""
+        self._last: str | None = None
+        self._tries_on, self._scope = diary.tries_on, trio.CancelScope()
+        self._failure: Failure | None = None
 
     def acked(self, number: int) -> None:
         """For `Producer`: every record up to ``number`` is durable, or in quarantine."""
@@ -70,16 +76,33 @@ class Bridge:
         self.refused += self._diary.refused(told, "message")
 
     async def run(self, producer: Producer) -> None:
-        """Bring messages in until cancelled."""
+        """Bring messages in until cancelled.
+
+        Raises:
+            Failure: the broker refuses what only a person can change, and somebody waits for this
+                at a terminal; a service tries on, as it may be mended on the other side.
+        """
         self._token = trio.lowlevel.current_trio_token()
         self._session.start()
-        async for message in self._taken:
-            number = await self._send(producer, message)
-            if number is None:
-                self._session.done(message)
-                continue
-            self._pending.append((number, message))
-            self.acked(producer.acked)
+        async with trio.open_nursery() as nursery:
+            self._scope = nursery.cancel_scope
+            nursery.start_soon(self._ask_again)
+            async for message in self._taken:
+                number = await self._send(producer, message)
+                if number is None:
+                    self._session.done(message)
+                    continue
+                self._pending.append((number, message))
+                self.acked(producer.acked)
+        if self._failure is not None:
+            raise self._failure
+
+    async def _ask_again(self) -> None:
+        """For topics that the broker has refused: rights may be given while we are connected."""
+        while True:
+            await trio.sleep(AGAIN_S)
+            if self._session.missing:
+                self._session.subscribe(self._session.missing)
 
     async def stop(self) -> None:
         """Leave the broker; what is durable by now is acknowledged to it."""
@@ -105,11 +128,22 @@ class Bridge:
         if self._token is not None:
             self._token.run_sync_soon(self._give.send_nowait, message)
 
-    def _heard(self, line: str) -> None:
-        """In paho's thread; each line once in a row."""
-        if line != self._last:
-            self._last = line
-            self._diary.say(line)
+    def _heard(self, line: str, lasting: bool) -> None:
+        """In paho's thread."""
+        if self._token is not None:
+            self._token.run_sync_soon(self._hear, line, lasting)
+
+    def _hear(self, line: str, lasting: bool) -> None:
+        """Each line once in a row. As with the agent (`Diary`): what no waiting mends ends a sensor
+        that never had anything from its broker, for whoever has just started it.
+        """
+        if lasting and not self._tries_on:
+            self._failure = self._failure or Failure(line, EX_NOPERM)
+            self._scope.cancel()
+        elif line != self._last:
+            self._diary.say(f"{line}; trying again" if line else "connected to the broker")
+        self._tries_on = self._tries_on or not line
+        self._last = line
 
 
 @click.command()
@@ -189,7 +223,7 @@ def mqtt(
     Subscribes at URL (mqtt:// or mqtts://) and stores each message as a record, until Ctrl-C. A
     message of QoS 1 is acknowledged to the broker once its record is on the agent's disk.
     """
-    _check(broker, stream)
+    _check(broker, stream, topics)
     options = BrokerOptions(
         broker,
         topics,
@@ -216,11 +250,14 @@ def mqtt(
     _bring_and_tell(bridge, producer, diary)
 
 
-def _check(broker: str, stream: str) -> None:
+def _check(broker: str, stream: str, topics: Sequence[str]) -> None:
     if (problem := broker_url_problem(broker)) is not None:
         raise Failure(f"URL: expected {problem}", 2)
     if (problem := template_problem(stream)) is not None:
         raise Failure(f"--stream: expected {problem}, found {stream!r}", 2)
+    for topic in topics:
+        if (problem := topic_problem(topic)) is not None:
+            raise Failure(f"--topic: expected {problem}, found {topic!r}", 2)
 
 
 def _password(path: Path | None) -> str | None:

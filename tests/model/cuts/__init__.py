@@ -1,6 +1,6 @@
-"""Cuts on the way to servers that are no agents: real sinks, servers in memory, simulated time.
+"""Cuts on the way to servers that are no agents: real sinks, the same lives, the same judge.
 
-``campaign`` is a part of ``make crash``. Of Kafka and PostgreSQL there is no such simulation: their
-libraries dial by themselves and run threads of their own (`tests.crash.cut_servers` cuts the way to
-real ones).
+Servers in memory are met in simulated time (`servers`, `wire`). The libraries for PostgreSQL and
+Kafka dial by themselves, so those are real servers behind a relay (`relayed`), in real time and
+with fewer cuts. ``campaign`` is a part of ``make crash``.
 """

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import h11
@@ -24,18 +25,23 @@ BATCH_S = 10.0
 Published = tuple[str, dict[str, str], bytes, bytes, bytes]
 
 
-class Server(Protocol):
-    """One of them. ``url`` is the upstream's, ``options`` what its configuration needs beside it;
-    ``once`` says whether a record may be there once only. `held` counts each record's number.
+class Far(Protocol):
+    """What the agent sends to. ``url`` is the upstream's, ``options`` what its configuration needs
+    beside it; ``once`` says whether a record may be there once only. `held` counts each record's
+    number.
     """
 
     url: str
     options: dict[str, Any]
     once: bool
 
-    async def serve(self, connection: Connection) -> None: ...
-
     def held(self) -> Counter[int]: ...
+
+
+class Server(Far, Protocol):
+    """One of them in memory."""
+
+    async def serve(self, connection: Connection) -> None: ...
 
 
 class _Http(ABC):
@@ -120,23 +126,28 @@ class InfluxServer(_Http):
 class JetStream:
     """One stream: messages with headers, numbers by subject, ids that are known for a while, and
     batches that are stored as a whole or not at all, where it takes any; or as they come, until one
-    is missing or refused, and then no id is known for any time.
+    is missing or refused, and then no id is known for any time. Somebody else's messages come in
+    between, under another subject.
     """
 
     url = "nats://far:4222"
     once = True
 
-    def __init__(self, *, atomic: bool = True, fast: bool = False) -> None:
+    def __init__(
+        self, *, atomic: bool = True, fast: bool = False, window_s: float = WINDOW_S
+    ) -> None:
         from edge_agent.config import NatsTable
 
         #: Several messages a batch, where that makes a difference.
-        self.options: dict[str, Any] = {"nats": NatsTable(message_records=1)} if fast else {}
-        self._atomic, self._fast = atomic, fast
+        singly = fast or not atomic
+        self.options: dict[str, Any] = {"nats": NatsTable(message_records=1)} if singly else {}
+        self._atomic, self._fast, self._window_s = atomic, fast, window_s
         #: Of each fast batch that is not at its end: how many messages it has, the number of the
         #: last one in the stream, and when that came.
         self._open: dict[bytes, tuple[int, int, float]] = {}
         self._stored: list[tuple[str, bytes, bytes]] = []
         self._last: dict[str, int] = {}
+        self._last_id = ""
         self._ids: dict[str, float] = {}
 
     async def serve(self, connection: Connection) -> None:
@@ -164,25 +175,39 @@ class JetStream:
                     await connection.stream.send_all(said)
                     continue
                 headers = _headers(payload[:head])
-                one = (subject, headers, payload[head:], payload[:head], reply)
-                batch.append(one)
-                if _is_fast(reply):
-                    # Some of them arrive together, and meet the same.
-                    if connection.wire.dice.random() < 0.6 and reply.split(b".")[-2] in b"01":
-                        continue
-                    some, batch = batch, []
+                batch.append((subject, headers, payload[head:], payload[:head], reply))
+                if self._waits(reply, buffer, connection):
+                    continue
+                together, batch = batch, []
+                take = partial(self._take, together, connection.wire.dice.random() < 0.05)
+                is_whole = self._atomic and not _is_fast(reply)
+                await connection.answer(take, 1.0 if is_whole else 0.5)
 
-                    def add(some: Any = some) -> bytes:
-                        return b"".join(self.add(each) for each in some)
+    def _waits(self, reply: bytes, more: bytes, connection: Connection) -> bool:
+        """Whether a message waits for the next: of an atomic batch all arrive together, and else
+        some, which meet the same.
+        """
+        if self._atomic and not _is_fast(reply):
+            return not reply
+        if _is_fast(reply):
+            goes_on = reply.split(b".")[-2] in b"01"
+        else:
+            goes_on = b"HPUB" in more
+        return goes_on and connection.wire.dice.random() < 0.6
 
-                    await connection.answer(add, 0.5)
-                elif reply:
-                    whole, batch = batch, []
-
-                    def take(whole: Any = whole, reply: bytes = reply) -> bytes:
-                        return _message(reply, self._publish(whole))
-
-                    await connection.answer(take)
+    def _take(self, together: list[Published], is_disturbed: bool) -> bytes:
+        """What was published, and its answers; before one of them comes somebody else's."""
+        *_, reply = together[-1]
+        if _is_fast(reply):
+            return b"".join(self.add(each) for each in together)
+        if self._atomic:
+            return _message(reply, self._publish(together))
+        answers = []
+        for n, each in enumerate(together):
+            if is_disturbed and n == len(together) // 2:
+                self._store(("other", {}, b"", b"", b""))
+            answers.append(_message(each[4], self._publish([each])))
+        return b"".join(answers)
 
     def _api(self, subject: str, question: bytes) -> dict[str, Any]:
         if ".STREAM.INFO." in subject:
@@ -198,13 +223,16 @@ class JetStream:
         now = trio.current_time()
         if len(batch) > 1 and not self._atomic:
             return _error(10174)
-        if int(first["Nats-Expected-Last-Subject-Sequence"]) != self._last.get(subject, 0):
-            return _error(10071)
         ids = [headers["Nats-Msg-Id"] for _, headers, *_ in batch]
-        if any(now - self._ids.get(one, -WINDOW_S) < WINDOW_S for one in ids):
+        if any(now - self._ids.get(one, -self._window_s) < self._window_s for one in ids):
             if len(batch) > 1:
                 return _error(10201)
             return {"stream": STREAM, "seq": self._last.get(subject, 0), "duplicate": True}
+        expected = first.get("Nats-Expected-Last-Subject-Sequence")
+        if expected is not None and int(expected) != self._last.get(subject, 0):
+            return _error(10071)
+        if first.get("Nats-Expected-Last-Msg-Id", self._last_id) != self._last_id:
+            return _error(10070)
         for name, one in zip(ids, batch, strict=True):
             self._store(one)
             self._ids[name] = now
@@ -231,9 +259,10 @@ class JetStream:
         return _message(reply, {"type": "ack", "seq": 0, "msgs": 500}) if has == 1 else b""
 
     def _store(self, one: Published) -> None:
-        subject, _, payload, raw, _ = one
+        subject, headers, payload, raw, _ = one
         self._stored.append((subject, payload, raw))
         self._last[subject] = len(self._stored)
+        self._last_id = headers.get("Nats-Msg-Id", "")
 
     def held(self) -> Counter[int]:
         lines = (line for _, payload, _ in self._stored for line in payload.splitlines())
@@ -282,7 +311,7 @@ class MqttBroker:
 SERVERS: dict[str, Callable[[], Server]] = {
     "nats": JetStream,
     "nats, fast": lambda: JetStream(fast=True),
-    "nats, one by one": lambda: JetStream(atomic=False),
+    "nats, chained": lambda: JetStream(atomic=False, window_s=0.0),
     "influx": InfluxServer,
     "http": HttpServer,
     "mqtt": MqttBroker,

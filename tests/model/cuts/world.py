@@ -6,24 +6,26 @@ import os
 import random
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Protocol
 
 import trio
 import trio.testing
 
+from edge_agent.dial import Dial
 from edge_agent.forward import Forwarder, make_sink
 from tests.forward.support import inline, running_station, settings_for, upstream
-from tests.model.cuts.servers import SERVERS, Server
-from tests.model.cuts.wire import Wire
+from tests.model.cuts.relayed import RELAYED
+from tests.model.cuts.servers import SERVERS, Far, Server
+from tests.model.cuts.wire import Fate, Wire
+from tests.patience import PATIENCE_S
 
 #: Records of one simulation, in blocks of some.
 RECORDS: Final = 600
-#: Simulated seconds after which what has not arrived never will.
-PATIENCE_S: Final = 40_000.0
 #: In memory where there is such a folder: what is tried is not the disk.
 _FOLDER: Final = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
@@ -43,8 +45,62 @@ class Result:
     problems: list[str] = field(default_factory=list)
 
 
+class Way(Protocol):
+    """To the server: what happens on it."""
+
+    dice: random.Random
+    cuts: int
+    fates: Counter[Fate]
+    is_calm: bool
+
+    @property
+    def dial(self) -> Dial: ...
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long things take, in seconds.
+
+    Attributes:
+        between: two arrivals of records, at most.
+        life: an agent lives, at least and at most, until it is killed.
+        look: between two looks whether all has arrived.
+        rest: for what is late, in the end.
+        patience: after it what has not arrived never will.
+        trying: of the upstream.
+    """
+
+    between: float
+    life: tuple[float, float]
+    look: float
+    rest: float
+    patience: float
+    trying: dict[str, float]
+
+
+SIMULATED: Final = Pace(
+    10.0,
+    (5.0, 4000.0),
+    20.0,
+    30.0,
+    40_000.0,
+    {"timeout": 10.0, "backoff_base": 0.5, "backoff_max": 60.0},
+)
+#: Beside real processes; no life is so short that nothing is connected in it.
+REAL: Final = Pace(
+    0.02,
+    (0.5, 4.0),
+    0.01,
+    0.4,
+    2 * PATIENCE_S,
+    {"timeout": 3.0, "backoff_base": 0.02, "backoff_max": 0.1},
+)
+
+
 def simulate(server: str, seed: int, make: Callable[[], Server] | None = None) -> Result:
     """``RECORDS`` records to such a server, with cuts and kills as the seed has it."""
+    if server in RELAYED:
+        return trio.run(relayed, server, seed)
     folder = Path(tempfile.mkdtemp(dir=_FOLDER))
     far: Server = (make or SERVERS[server])()
     result = Result(server, seed)
@@ -56,22 +112,42 @@ def simulate(server: str, seed: int, make: Callable[[], Server] | None = None) -
     return result
 
 
+async def relayed(server: str, seed: int) -> Result:
+    """The same with a real one, in real time."""
+    folder, result = Path(tempfile.mkdtemp(dir=_FOLDER)), Result(server, seed)
+    try:
+        async with RELAYED[server][0](folder, seed) as (far, way):
+            way.is_calm = False
+            late = await _live(far, way, folder / "near", result, REAL)
+            held = await trio.to_thread.run_sync(far.held)
+        _judge(held, way, result, once=far.once, late=late)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return result
+
+
 async def _simulate(far: Server, folder: Path, result: Result) -> None:
     wire = Wire(result.seed, far.serve)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wire.run)
+        late = await _live(far, wire, folder, result, SIMULATED)
+        nursery.cancel_scope.cancel()
+    _judge(far.held(), wire, result, once=far.once, late=late)
+
+
+async def _live(far: Far, way: Way, folder: Path, result: Result, pace: Pace) -> bool:
+    """Lives of an agent until all records have arrived; whether that was not to be waited for."""
     dice = random.Random(result.seed)
+    options: dict[str, Any] = {**pace.trying, **far.options}
     given = upstream(
         far.url,
         name="far",
         batch_records=dice.choice((2, 4, 10)),
         order="in order",
-        timeout=10.0,
-        backoff_base=0.5,
-        backoff_max=60.0,
-        **far.options,
+        **options,
     )
     settings = settings_for(size=16 << 20)
     async with running_station(folder, settings=settings) as station, trio.open_nursery() as work:
-        work.start_soon(wire.run)
 
         async def produce() -> None:
             n = 0
@@ -79,7 +155,7 @@ async def _simulate(far: Server, folder: Path, result: Result) -> None:
                 count = min(dice.choice((1, 10, 50)), RECORDS - n)
                 await station.put(count, stream=f"t/{dice.randrange(2)}", start=n)
                 n += count
-                await trio.sleep(dice.uniform(0, 10))
+                await trio.sleep(dice.uniform(0, pace.between))
 
         def forwarder() -> Forwarder:
             make = partial(
@@ -88,7 +164,7 @@ async def _simulate(far: Server, folder: Path, result: Result) -> None:
                 identity=station.log.identity,
                 clock=station.clock,
                 run_blocking=inline,
-                dial=wire.dial,
+                dial=way.dial,
             )
             return Forwarder(
                 given,
@@ -100,35 +176,34 @@ async def _simulate(far: Server, folder: Path, result: Result) -> None:
             )
 
         work.start_soon(produce)
-        with trio.move_on_after(PATIENCE_S) as patience:
+        with trio.move_on_after(pace.patience) as patience:
             while True:
                 running = forwarder()
                 async with trio.open_nursery() as life:
                     life.start_soon(running.run)
                     # Killed, its positions as durable as they happen to be.
-                    with trio.move_on_after(dice.uniform(5, 4000)):
+                    with trio.move_on_after(dice.uniform(*pace.life)):
                         while station.log.last_seq("main") < RECORDS or (
                             running.statistics().backlog_records
                         ):
-                            await trio.sleep(20)
-                        wire.is_calm = True
-                        await trio.sleep(30)
+                            await trio.sleep(pace.look)
+                        way.is_calm = True
+                        await trio.sleep(pace.rest)
                     life.cancel_scope.cancel()
-                if wire.is_calm:
+                if way.is_calm:
                     break
                 result.kills += 1
         work.cancel_scope.cancel()
-    _judge(far, wire, result, late=patience.cancelled_caught)
+    return patience.cancelled_caught
 
 
-def _judge(far: Server, wire: Wire, result: Result, *, late: bool) -> None:
-    held = far.held()
+def _judge(held: Counter[int], way: Way, result: Result, *, once: bool, late: bool) -> None:
     missing = [n for n in range(RECORDS) if not held[n]]
     repeated = [n for n, times in held.items() if times > 1]
-    result.cuts, result.unheard, result.repeats = wire.cuts, wire.fates["unheard"], len(repeated)
+    result.cuts, result.unheard, result.repeats = way.cuts, way.fates["unheard"], len(repeated)
     if late:
         result.problems.append("not everything had been acknowledged at the end")
     if missing and not late:
         result.problems.append(f"lost {len(missing)} records, {missing[0]} the first")
-    if repeated and far.once:
+    if repeated and once:
         result.problems.append(f"doubled {len(repeated)} records, {repeated[0]} the first")

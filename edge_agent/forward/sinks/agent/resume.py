@@ -42,26 +42,15 @@ from dataclasses import dataclass
 import msgspec
 
 from edge_agent.errors import SinkUnavailable
-from edge_agent.forward.plan import Again, again_of, moves_of
+from edge_agent.forward.plan import MovedState, again_of, moves_of
 from edge_agent.forward.sink import LaneResume, Part, Resumed
 from edge_agent.session import History
 from edge_agent.store import Identity
 
 
-class HubState(msgspec.Struct, array_like=True, frozen=True):
-    """The consumer's state: the epochs of both stores when the numbering was agreed on, whether a
-    person has moved the floor since, and the number of our newest clock note that the hub is known
-    to have. ``moves``, how often they have, and ``again`` are for keyed upstreams
-    (`edge_agent.forward.plan`). ``lane`` is the one of the source that was agreed on
-    (`source_name`).
-    """
+class HubState(MovedState, array_like=True, frozen=True):
+    """The consumer's state; ``lane`` is that of the source that was agreed on (`source_name`)."""
 
-    hub: str
-    own: str
-    moved: bool = False
-    noted: int = 0
-    moves: int = 0
-    again: list[Again] = []
     lane: str = ""
 
 

@@ -22,8 +22,8 @@ from typing import Any, cast
 import msgspec
 
 from edge_agent.forward.sink import Batch
-from edge_agent.forward.sinks.http.body import json_lines, rendered
-from edge_agent.record import Record, TimeQuality, TimeTrust
+from edge_agent.forward.sinks.http.body import RenderedRecord, json_lines, rendered
+from edge_agent.record import Record, TimeQuality
 from edge_agent.store import Block, Identity
 
 _PLAIN = frozenset((str, int, bool, type(None)))
@@ -31,17 +31,9 @@ _msgpack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
 
-class CarriedRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
-    """One line; see the module."""
+class CarriedRecord(RenderedRecord, frozen=True, gc=False, omit_defaults=True, kw_only=True):
+    """One line: what every upstream sees, and the rest of the record; see the module."""
 
-    id: str
-    agent: str
-    seq: int
-    stream: str
-    time: str
-    source: str
-    fields: dict[str, Any]
-    time_quality: TimeTrust
     time_ns: int
     store: str
     source_seq: int

@@ -37,7 +37,6 @@ from edge_agent.forward.sinks.file.folder import opened_folder, remove_oldest, w
 from edge_agent.forward.sinks.file.forms import encode_file, packed_suffix
 from edge_agent.forward.sinks.file.lines import carried
 from edge_agent.forward.sinks.file.names import FileName, parse_name
-from edge_agent.stream_names import compile_patterns
 
 T = TypeVar("T")
 _LOOK_S = 0.05
@@ -48,11 +47,9 @@ class FileSink(KeyedSink):
     """One log's files in one folder; see the module's docstring."""
 
     def __init__(self, parts: SinkParts) -> None:
-        upstream = self._upstream = parts.upstream
-        self._log, self._identity = parts.log, parts.identity
-        self._folder = folder_of(upstream)
-        self._table = upstream.file or FileTable()
-        self._matches = compile_patterns(upstream.streams)
+        super().__init__(parts)
+        self._folder = folder_of(parts.upstream)
+        self._table = parts.upstream.file or FileTable()
         #: Whether a thread of ours is at the disk.
         self._busy = False
 
@@ -62,22 +59,11 @@ class FileSink(KeyedSink):
         Raises:
             SinkUnavailable: it is not.
         """
-        self._identity = resume.identity or self._identity
         await self._in_time(self._look)
-        return Resumed(resume.floor + 1)
+        return await super().open(nursery, resume)
 
-    async def send(self, batch: Batch) -> Acknowledged:
-        """Write the batch's file, and wait until it is durable.
-
-        Raises:
-            SinkUnavailable: the disk does not take it.
-            SinkRefused: a record cannot be said in this format.
-        """
+    async def _send(self, batch: Batch) -> Acknowledged:
         return await self._in_time(partial(self._write, batch))
-
-    async def aclose(self) -> None:
-        """Nothing is held."""
-        await trio.lowlevel.checkpoint()
 
     async def try_out(self, data: bytes) -> int:
         """Write a file, sync it and remove it; bytes that are free there.

@@ -21,7 +21,7 @@ Whatever an answer contains, and whatever else goes wrong on the way, ends in `S
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import trio
@@ -30,7 +30,7 @@ from edge_agent import __version__
 from edge_agent.config import HttpTable
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles, Credentials
-from edge_agent.forward.keyed_sink import KeyedSink, given_up
+from edge_agent.forward.keyed_sink import KeyedSink
 from edge_agent.forward.probing import PROBE_STREAM, ProbeStep, probe_record
 from edge_agent.forward.proxy import proxy_of, tunnelled
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Part, Resumed, SinkParts
@@ -51,7 +51,6 @@ from edge_agent.forward.sinks.http.templates import Templates
 from edge_agent.forward.tls_clock import waits_for_clock
 from edge_agent.printable import why
 from edge_agent.record import Record
-from edge_agent.stream_names import compile_patterns
 
 #: A longer answer is judged in a thread: a result for each of 10,000 records takes a quarter of a
 #: second.
@@ -59,22 +58,11 @@ _INLINE_BYTES = 16 * 1024
 
 
 class HttpSink(KeyedSink):
-    """One log's POSTs to one URL; see the module's docstring.
-
-    Args:
-        upstream: its configuration.
-        identity: who we are, for keys and ids.
-        clock: for dates: a ``Retry-After``'s, and a certificate's.
-        run_blocking: where a batch is rendered and compressed, files are read and long answers
-            judged, tens of milliseconds each.
-        dial: opens byte streams.
-    """
+    """One log's POSTs to one URL; see the module's docstring."""
 
     def __init__(self, parts: SinkParts) -> None:
-        upstream = self._upstream = parts.upstream
-        self._identity, self._clock, self._dial = parts.identity, parts.clock, parts.dial
-        self._run_blocking = parts.run_blocking
-        self._matches: Callable[[str], bool] = compile_patterns(upstream.streams)
+        super().__init__(parts)
+        upstream = parts.upstream
         self._files = CredentialFiles(upstream)
         self._form = upstream.http or HttpTable()
         self._templates = Templates.of(upstream.http, upstream.format)
@@ -82,32 +70,12 @@ class HttpSink(KeyedSink):
         self._part: Part = "live"
 
     async def open(self, nursery: trio.Nursery, resume: LaneResume) -> Resumed:
-        """Nothing to agree on: go on behind the floor. The connection is made by `send`."""
-        await trio.lowlevel.checkpoint()
-        self._identity, self._part = resume.identity or self._identity, resume.part
-        return Resumed(resume.floor + 1)
+        """As most; which part of the log it is stands in a header."""
+        self._part = resume.part
+        return await super().open(nursery, resume)
 
-    async def send(self, batch: Batch) -> Acknowledged:
-        """POST the batch and wait for the answer, for as long as bytes move.
-
-        Raises:
-            SinkUnavailable: network, TLS, a file, or an answer that is no acknowledgement.
-            SinkRefused: 400, 413, 422, records that the answer names, or a record that the format
-                cannot say.
-        """
-        try:
-            return await self._send(batch)
-        except SinkError:
-            await self.aclose()
-            raise
-        except Exception as error:
-            raise await given_up(self, self._upstream.name, error, _reason(error)) from error
-
-    async def aclose(self) -> None:
-        """Close the connection; a later `send` makes a new one."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.aclose()
+    def _reason(self, error: Exception) -> str:
+        return _innermost(error)
 
     async def try_out(self, record: Record) -> HttpAnswer:
         """POST one record that is in no log, under a key of its own; what was answered.
@@ -226,7 +194,7 @@ class HttpSink(KeyedSink):
         if failure is None or isinstance(failure, trio.TooSlowError):
             message = f"no answer within {self._upstream.timeout:g} s"
         else:
-            message = _reason(failure)
+            message = _innermost(failure)
         has_begun = connection is not None and connection.has_begun
         if connection is not None and has_begun:
             message += f", with {connection.gone_bytes} of {size} bytes gone"
@@ -288,7 +256,7 @@ def without(answer: HttpAnswer, secrets: Sequence[str]) -> HttpAnswer:
     return answer if body is answer.body else replace(answer, body=body)
 
 
-def _reason(error: BaseException) -> str:
+def _innermost(error: BaseException) -> str:
     """What the innermost cause says, or an error of the network: that one has its words already."""
     said = type(error).__name__
     cause: BaseException | None = error

@@ -13,7 +13,6 @@ reports run in Trio's thread, within `poll`. They end with the producer, in `acl
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -23,12 +22,11 @@ import trio
 from edge_agent.config import KafkaTable
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles
-from edge_agent.forward.keyed_sink import KeyedSink, given_up
+from edge_agent.forward.keyed_sink import KeyedSink
 from edge_agent.forward.sink import CLOSE_S, Acknowledged, Batch, LaneResume, Resumed, SinkParts
 from edge_agent.forward.sinks.http.body import encode_one, rendered_batch
 from edge_agent.forward.sinks.kafka.reports import Reports, refusal_of, said
 from edge_agent.forward.sinks.kafka.settings import settings_of
-from edge_agent.stream_names import compile_patterns
 
 #: Messages that are handed over between two looks at what else there is to do: some milliseconds.
 _AT_ONCE: Final = 250
@@ -49,11 +47,12 @@ class _Ready(NamedTuple):
 class KafkaSink(KeyedSink):
     """One log's messages to one topic; see the module's docstring."""
 
+    #: Else the producer goes on, which knows what it has sent.
+    _broken_by = (SinkUnavailable,)
+
     def __init__(self, parts: SinkParts) -> None:
-        self._upstream, self._run_blocking = parts.upstream, parts.run_blocking
-        self._identity = parts.identity
+        super().__init__(parts)
         self._table = parts.upstream.kafka or KafkaTable()
-        self._matches: Callable[[str], bool] = compile_patterns(parts.upstream.streams)
         self._files = CredentialFiles(parts.upstream)
         self._producer: confluent_kafka.Producer | None = None
         self._reports = Reports()
@@ -64,27 +63,9 @@ class KafkaSink(KeyedSink):
         Raises:
             SinkUnavailable: a file cannot be read, or the settings do not fit.
         """
-        self._identity = resume.identity or self._identity
         await self.aclose()
         self._producer = await self._run_blocking(self._made)
-        return Resumed(resume.floor + 1)
-
-    async def send(self, batch: Batch) -> Acknowledged:
-        """Produce the batch's records, and wait for the report of each.
-
-        Raises:
-            SinkUnavailable: no report for `timeout` seconds, or one that says so.
-            SinkRefused: a record is too large, or the brokers refuse it for what it is.
-        """
-        try:
-            return await self._send(batch)
-        except SinkUnavailable:
-            await self.aclose()
-            raise
-        except (SinkError, trio.Cancelled):
-            raise
-        except Exception as error:
-            raise await given_up(self, self._upstream.name, error) from error
+        return await super().open(nursery, resume)
 
     async def aclose(self) -> None:
         """Drop what has no report, and end librdkafka's threads; two seconds at most."""

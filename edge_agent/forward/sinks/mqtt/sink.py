@@ -15,27 +15,25 @@ and a person told. Whatever else goes wrong on the way ends in `SinkUnavailable`
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 import trio
 
 from edge_agent.dial import Dial
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import CredentialFiles, Credentials, read_secret
-from edge_agent.forward.keyed_sink import KeyedSink, given_up
+from edge_agent.forward.keyed_sink import KeyedSink
 from edge_agent.forward.proxy import tunnelled
 from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Part, Resumed, SinkParts
 from edge_agent.forward.sinks.mqtt.connection import CONNECTION_ERRORS, Delivery, MqttConnection
 from edge_agent.forward.sinks.mqtt.incoming import Delivered
-from edge_agent.forward.sinks.mqtt.reasons import NOT_AUTHORISED, OF_CONTENT
 from edge_agent.forward.sinks.mqtt.rendering import Packets, Renderer
 from edge_agent.forward.sinks.mqtt.settings import ONLINE, settings_of
 from edge_agent.forward.sinks.mqtt.shared_access import signature
 from edge_agent.forward.tls_clock import waits_for_clock
+from edge_agent.mqtt_reasons import NOT_AUTHORISED, OF_CONTENT
 from edge_agent.printable import why
 from edge_agent.record import NANOSECONDS
 from edge_agent.store import Identity
-from edge_agent.stream_names import compile_patterns
 
 logger = logging.getLogger(__name__)
 
@@ -44,22 +42,13 @@ _RENEWED_AFTER = 0.9
 
 
 class MqttSink(KeyedSink):
-    """One log's way to a broker; see the module's docstring.
+    """One log's way to a broker; see the module's docstring."""
 
-    Args:
-        upstream: its configuration.
-        log: whose way it is.
-        identity: who we are, for topics and ids.
-        clock: for a certificate's dates and a computed password's end.
-        run_blocking: where a batch is rendered and files are read.
-        dial: opens byte streams.
-    """
+    #: Which does not break what it has.
+    _broken_by = ()
 
     def __init__(self, parts: SinkParts) -> None:
-        self._upstream, self._log, self._identity = parts.upstream, parts.log, parts.identity
-        self._clock, self._dial = parts.clock, parts.dial
-        self._run_blocking = parts.run_blocking
-        self._matches: Callable[[str], bool] = compile_patterns(parts.upstream.streams)
+        super().__init__(parts)
         self._files = CredentialFiles(parts.upstream)
         self._begin_as(parts.identity)
         self._nursery: trio.Nursery | None = None
@@ -80,34 +69,16 @@ class MqttSink(KeyedSink):
             await self._connected()
         return Resumed(resume.floor + 1)
 
-    async def send(self, batch: Batch) -> Acknowledged:
-        """Publish the batch's records and wait for all acknowledgements.
-
-        Raises:
-            SinkUnavailable: network, TLS, a file, a login that is refused; or the broker allows
-                none of the topics.
-            SinkRefused: records that it does not take; the others of the batch have arrived.
-        """
-        try:
-            async with self._turn:
-                return await self._send(batch)
-        except SinkError:
-            raise
-        except Exception as error:
-            raise await given_up(self, self._upstream.name, error) from error
-
-    async def aclose(self) -> None:
-        """Say goodbye; a later `open` makes a new connection."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.aclose()
-
     def _begin_as(self, identity: Identity, part: Part = "live") -> None:
         self._identity, self._part = identity, part
         self._settings = settings_of(self._upstream, self._log, identity.agent_id, part)
         self._renderer = Renderer(self._settings, identity.agent_id, identity.epoch)
 
     async def _send(self, batch: Batch) -> Acknowledged:
+        async with self._turn:
+            return await self._deliver(batch)
+
+    async def _deliver(self, batch: Batch) -> Acknowledged:
         connection = await self._connected()
         most = connection.packet_bytes_max
         made = await self._run_blocking(self._rendered, batch, most)

@@ -21,6 +21,7 @@ is stored of it has no hole.
 from __future__ import annotations
 
 from base64 import b64decode
+from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
@@ -32,13 +33,15 @@ from edge_agent.printable import printable
 
 _T = TypeVar("_T")
 #: How messages that belong together are published; see `ways_of`.
-Way = Literal["fast", "atomic", "single"]
+Way = Literal["fast", "atomic", "chained"]
 POSITION: Final = "Edge-Agent-Position"
 BATCH: Final = "Edge-Agent-Batch"
 NO_MESSAGE: Final = 10037
 NO_STREAM: Final = 10059
 #: Somebody, perhaps we over an earlier connection, has published under the subject meanwhile.
 WRONG_LAST: Final = 10071
+#: Something else came into the stream behind the message that was to be the last one.
+WRONG_LAST_ID: Final = 10070
 #: The server knows nothing of the fast batch, or no more: it was started anew, or waited too long.
 UNKNOWN_BATCH: Final = 10208
 #: The stream, or the server, takes no batches of this kind, or not this one.
@@ -72,6 +75,17 @@ class PubAck(msgspec.Struct, frozen=True):
     duplicate: bool = False
     batch: str = ""
     count: int = 0
+    error: ApiError | None = None
+
+
+class PublishOutcome(NamedTuple):
+    """How many of the messages that were published together are in the stream, from the first; the
+    number of the last of them, 0 where that is not known; and why the next one is not.
+    """
+
+    stored: int
+    seq: int = 0
+    stream: str = ""
     error: ApiError | None = None
 
 
@@ -153,7 +167,7 @@ def ways_of(config: StreamConfig) -> list[Way]:
     fast batch may differ from one leader to the next; an atomic one is stored, or is not.
     """
     fast = config.allow_batched and config.num_replicas == 1
-    offered: dict[Way, bool] = {"fast": fast, "atomic": config.allow_atomic, "single": True}
+    offered: dict[Way, bool] = {"fast": fast, "atomic": config.allow_atomic, "chained": True}
     return [way for way, is_offered in offered.items() if is_offered]
 
 
@@ -167,6 +181,17 @@ def fast_reply(inbox: bytes, number: int, *, is_last: bool) -> bytes:
     return b"%s.500.fail.%d.%d.$FI" % (inbox, number, operation)
 
 
+def in_batch(
+    way: Way, reply: bytes, number: int, *, is_last: bool
+) -> tuple[list[tuple[str, str]], bytes]:
+    """What a message of a batch has more, and where its answer goes."""
+    name = reply.rpartition(b".")[2].decode()
+    if way == "fast":
+        return [(BATCH, name)], fast_reply(reply, number, is_last=is_last)
+    headers = [("Nats-Batch-Id", name), ("Nats-Batch-Sequence", f"{number}")]
+    return headers + [("Nats-Batch-Commit", "1")] * is_last, reply * is_last
+
+
 def fast_end(inbox: bytes, batch: bytes) -> bytes:
     """The same for a word that is not stored and ends a batch as it is, or learns that there is no
     such: it asks for messages that are still to come, so that some are missing.
@@ -177,6 +202,20 @@ def fast_end(inbox: bytes, batch: bytes) -> bytes:
 def is_final(message: NatsMessage) -> bool:
     """Whether an answer is more than a word of a fast batch's flow."""
     return not message.payload.startswith(b'{"type":')
+
+
+def outcome_of(acks: Sequence[PubAck], count: int) -> PublishOutcome:
+    """What the answers to ``count`` messages say: one for each, or one for a batch."""
+    known, seq, stream = 0, 0, ""
+    for ack in acks:
+        if ack.error is not None:
+            # Behind a message that is refused each other one is, for that reason alone.
+            return PublishOutcome(known, seq, stream, ack.error)
+        # A fast batch may have ended before its end: why, the next one is told.
+        known += min(ack.count, count) if ack.batch else count // len(acks)
+        # A duplicate's number is not the last one's: whoever took that away was quicker.
+        seq, stream = seq if ack.duplicate else ack.seq, ack.stream
+    return PublishOutcome(known, seq, stream)
 
 
 def stream_of(message: NatsMessage) -> StreamAnswer:

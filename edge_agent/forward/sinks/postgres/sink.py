@@ -13,7 +13,6 @@ with itself: nothing is done, and that is acknowledged.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -24,8 +23,8 @@ from edge_agent.access import is_loopback
 from edge_agent.config import PostgresTable, Upstream
 from edge_agent.errors import SinkError, SinkRefused, SinkUnavailable
 from edge_agent.forward.credentials import read_secret
-from edge_agent.forward.keyed_sink import KeyedSink, given_up
-from edge_agent.forward.sink import Acknowledged, Batch, LaneResume, Resumed, SinkParts
+from edge_agent.forward.keyed_sink import KeyedSink
+from edge_agent.forward.sink import Acknowledged, Batch, SinkParts
 from edge_agent.forward.sinks.postgres.connection import (
     PostgresConnection,
     PostgresError,
@@ -36,7 +35,6 @@ from edge_agent.forward.sinks.postgres.rows import RenderedRows, render_rows
 from edge_agent.forward.sinks.postgres.sqlstates import sink_error
 from edge_agent.forward.sinks.postgres.table import Target
 from edge_agent.printable import why
-from edge_agent.stream_names import compile_patterns
 
 _PORT: Final = 5432
 
@@ -45,39 +43,10 @@ class PostgresSink(KeyedSink):
     """One log's transactions in one database."""
 
     def __init__(self, parts: SinkParts) -> None:
-        self._upstream, self._identity = parts.upstream, parts.identity
-        self._run_blocking = parts.run_blocking
-        self._matches: Callable[[str], bool] = compile_patterns(parts.upstream.streams)
+        super().__init__(parts)
         table = parts.upstream.postgres or PostgresTable()
         self._target = Target(table.table, create=table.create)
         self._connection: PostgresConnection | None = None
-
-    async def open(self, nursery: trio.Nursery, resume: LaneResume) -> Resumed:
-        """Nothing to agree on: go on behind the floor. The connection is made by `send`."""
-        await trio.lowlevel.checkpoint()
-        self._identity = resume.identity or self._identity
-        return Resumed(resume.floor + 1)
-
-    async def send(self, batch: Batch) -> Acknowledged:
-        """Store the batch, and wait until it is committed.
-
-        Raises:
-            SinkUnavailable: no connection, no rights, no table, or not now.
-            SinkRefused: for what records hold.
-        """
-        try:
-            return await self._send(batch)
-        except SinkError:
-            await self.aclose()
-            raise
-        except Exception as error:
-            raise await given_up(self, self._upstream.name, error) from error
-
-    async def aclose(self) -> None:
-        """Close the connection; a later `send` makes a new one."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.aclose()
 
     async def _send(self, batch: Batch) -> Acknowledged:
         rows: RenderedRows = await self._run_blocking(self._rows, batch)

@@ -17,11 +17,13 @@ from edge_agent.forward.sinks.nats.jetstream import (
     ApiError,
     InStream,
     PubAck,
+    PublishOutcome,
     StreamConfig,
     ack_of,
     fast_end,
     fast_reply,
     is_final,
+    outcome_of,
     position_of,
     refusal_of,
     stream_of,
@@ -113,11 +115,24 @@ def test_a_stream_is_made_as_the_table_says() -> None:
     assert json.loads(stream_to_make(table, ["edge.*.*"], "2.14.0-RC.1")) == newer
 
 
+def test_what_is_outcome_of_messages_is_what_comes_before_the_first_that_is_refused() -> None:
+    one, two = PubAck("EDGE", 7), PubAck("EDGE", 8)
+    broken = PubAck("EDGE", error=ApiError(400, 10070))
+    assert outcome_of([one, two], 2) == PublishOutcome(2, 8, "EDGE")
+    assert outcome_of([one, broken, two], 3) == PublishOutcome(1, 7, "EDGE", broken.error)
+    assert outcome_of([broken, broken], 2) == PublishOutcome(0, 0, "", broken.error)
+    # The number of what is there already is not that of the last one.
+    assert outcome_of([one, PubAck("EDGE", 3, duplicate=True)], 2) == PublishOutcome(2, 7, "EDGE")
+    # One answer for a batch: all of an atomic one, or as far as a fast one came.
+    assert outcome_of([PubAck("EDGE", 9)], 5) == PublishOutcome(5, 9, "EDGE")
+    assert outcome_of([PubAck("EDGE", 9, batch="x", count=3)], 5) == PublishOutcome(3, 9, "EDGE")
+
+
 def test_the_best_way_that_a_stream_offers_is_taken_first() -> None:
     both = StreamConfig(allow_atomic=True, allow_batched=True)
-    assert ways_of(both) == ["fast", "atomic", "single"]
-    assert ways_of(structs.replace(both, num_replicas=3)) == ["atomic", "single"]
-    assert ways_of(StreamConfig()) == ["single"]
+    assert ways_of(both) == ["fast", "atomic", "chained"]
+    assert ways_of(structs.replace(both, num_replicas=3)) == ["atomic", "chained"]
+    assert ways_of(StreamConfig()) == ["chained"]
 
 
 def test_a_fast_batch_is_told_by_where_its_answers_go() -> None:

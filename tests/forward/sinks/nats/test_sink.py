@@ -21,6 +21,7 @@ from edge_agent.config import NatsTable, Upstream
 from edge_agent.errors import SinkRefused, SinkUnavailable
 from edge_agent.forward.lane import Lane
 from edge_agent.forward.sink import Batch, LaneResume
+from edge_agent.forward.sinks.nats.connection import NatsConnection
 from edge_agent.forward.sinks.nats.jetstream import BATCH, POSITION, InStream, fast_reply
 from edge_agent.forward.sinks.nats.protocol import publish
 from edge_agent.forward.sinks.nats.sink import NatsSink
@@ -49,6 +50,9 @@ async def courier_to(
 def stored(server: NatsServer, stream: str = "EDGE") -> list[int]:
     with Reader(server.port) as reader:
         return [one["fields"]["n"] for one in reader.records(stream)]
+
+
+OTHERS = b'{"fields":{"n":-1}}\n'
 
 
 async def whole(courier: Courier, first: int, last: int, **more: Any) -> Batch:
@@ -108,6 +112,32 @@ def made(server: NatsServer, **more: Any) -> None:
     with Reader(server.port) as reader:
         config = {"name": "EDGE", "subjects": ["edge.>"], "allow_direct": True, **more}
         assert "error" not in reader.ask("$JS.API.STREAM.CREATE.EDGE", config)
+
+
+async def test_a_chain_that_somebody_else_comes_into_is_taken_up_where_it_broke(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chains: list[int] = []
+    send = NatsConnection.send
+
+    async def disturbed(self: NatsConnection, data: bytes) -> None:
+        if count := data.count(b"HPUB edge."):
+            chains.append(count)
+        if len(chains) == 1:
+            # Before the fifth of them somebody else says something.
+            *first, rest = data.split(b"HPUB edge.", 5)
+            data = b"HPUB edge.".join(first) + publish(b"edge.other", OTHERS) + b"HPUB edge." + rest
+        await send(self, data)
+
+    with nats_server(tmp_path) as server:
+        made(server)
+        options = nats_options({"nats": {"message_records": 1}})
+        async with courier_to(server, tmp_path, 40, **options) as courier, opened(courier) as sink:
+            monkeypatch.setattr(NatsConnection, "send", disturbed)
+            assert (await sink.send(await whole(courier, 1, 40))).records == 40
+        # 16, of which four got in; then as many as did, and twice as many each time.
+        assert chains == [16, 4, 8, 16, 8]
+        assert [n for n in stored(server) if n >= 0] == list(range(40))
 
 
 async def test_what_is_left_of_a_fast_batch_comes_late_and_is_not_stored(tmp_path: Path) -> None:
@@ -266,13 +296,16 @@ async def test_who_we_are_is_told_to_the_server(tmp_path: Path) -> None:
             assert [one["fields"]["n"] for one in reader.records()] == [0, 1]
 
 
-async def test_ten_kills_of_the_server_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("offered", ["allow_batched", "allow_atomic", ""])
+async def test_ten_kills_of_the_server_lose_nothing_and_double_nothing(
+    tmp_path: Path, offered: str
+) -> None:
     """The duplicate window is so short that it cannot be what keeps repeats out."""
     count, server = 30_000, NatsServer(tmp_path / "far")
     server.start()
     dice = random.Random(7)
     try:
-        made(server, duplicate_window=100_000_000, allow_batched=True)
+        made(server, duplicate_window=100_000_000, **{offered: True} if offered else {})
         async with running_station(tmp_path / "near") as station:
             await fill(station, count)
             up = upstream(server.url, batch_records=500, timeout=PATIENCE_S)
