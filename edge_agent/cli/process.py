@@ -17,11 +17,12 @@ SWITCH_INTERVAL_S = 0.0005
 GC_THRESHOLDS = (20_000, 20, 50)
 #: mallopt(3): for glibc alone.
 _M_ARENA_MAX = -8
-_M_MMAP_THRESHOLD = -3
-#: What is larger has pages of its own, which are there once they are written to. glibc raises this
-#: to the largest that was ever given back, and then clears what it takes from its heap: LMDB asks
-#: for 2 MiB for each file, of which it hardly ever uses more than a page. History's cost 1.9 MB.
-OWN_PAGES_FROM_BYTES = 1024 * 1024
+_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1
+#: What is larger has pages of its own, which are there once they are written to, and so much may
+#: stay free at the heap's end. glibc raises both after the largest that was ever given back, and
+#: then clears what it takes from its heap: LMDB asks for 2 MiB for each file, of which it hardly
+#: ever uses more than a page. History's cost 1.9 MB.
+LARGE_BYTES = 1024 * 1024
 
 
 def before_start() -> None:
@@ -31,7 +32,8 @@ def before_start() -> None:
     # over 60,000 connections that grew by 60 KB per 1,000, against a third of it with one arena.
     # Python's lock lets hardly two threads allocate at a time anyway.
     _tell_libc("mallopt", _M_ARENA_MAX, 1)
-    _tell_libc("mallopt", _M_MMAP_THRESHOLD, OWN_PAGES_FROM_BYTES)
+    _tell_libc("mallopt", _M_MMAP_THRESHOLD, LARGE_BYTES)
+    _tell_libc("mallopt", _M_TRIM_THRESHOLD, LARGE_BYTES)
 
 
 def after_start() -> None:
