@@ -185,7 +185,7 @@ class HistoryWriter:
             minutes = part_key(MINUTES, hour, number, min(part, keys.PARTS_MAX))
             records: list[Cells] = []
             fields: dict[Path, list[Cells]] = {}
-            for group in _groups(segments):
+            for group in _groups(segments, self.tail.streams[stream].segment_bytes):
                 segment = yield from _last(join_segments(group))
                 packed = yield from _figured(segment, records, fields)
                 key = part_key(RAW, hour, number, min(part, keys.PARTS_MAX))
@@ -312,11 +312,16 @@ def _put_instead(
         flush.puts[part_key(*place, part)] = value
 
 
-def _groups(segments: Sequence[HistorySegment]) -> Iterator[list[HistorySegment]]:
-    """Segments that become one, within what one may hold."""
+def _groups(segments: Sequence[HistorySegment], bytes_max: int) -> Iterator[list[HistorySegment]]:
+    """Segments that become one, within what one may hold. All have ``bytes_max`` at most."""
+    segments = sorted(segments, key=lambda one: one.first_ns)
+    if bytes_max <= _SEGMENT_BYTES_MAX and sum(one.count for one in segments) <= ROWS_MAX:
+        # Most are like this, and need not be encoded to know what each has.
+        yield segments
+        return
     group: list[HistorySegment] = []
     count = size = 0
-    for segment in sorted(segments, key=lambda one: one.first_ns):
+    for segment in segments:
         weight = size_of(segment)
         full = count + segment.count > ROWS_MAX or size + weight > _SEGMENT_BYTES_MAX
         if group and full:

@@ -97,6 +97,7 @@ def slowly(one: Block, after: int = 0) -> tuple[dict[str, list[Any]], int]:
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MIDNIGHT = datetime(2026, 11, 30, tzinfo=UTC)
 times: Any = (
     st.none()
     | st.booleans()
@@ -128,6 +129,8 @@ runs = st.builds(
 @given(st.lists(runs, min_size=1, max_size=4), st.integers(0, 5), st.booleans())
 @example([run([{"time": datetime(3000, 1, 1, tzinfo=UTC)}, {"time": 2.0**40}])], 0, True)
 @example([run([{"time": _EPOCH + timedelta(0, 0, 4_344_631_098_569_059)}])], 0, True)
+@example([run([{"time": MIDNIGHT + timedelta(0, 0, us)} for us in (1, 0, -1)])] * 3, 0, True)
+@example([run([{"time": MIDNIGHT + timedelta(0, s)} for s in (0, 86_399, 86_400)])] * 3, 0, True)
 @example([run([{"t": 1}, {"t": 2}, {"t": 3}])], 2, True)
 @example([run([{"time": -1}], arrival_ns=UNSET_CLOCK_BEFORE_NS + 1, synced=False)], 0, False)
 def test_the_quick_way_is_the_slow_way(found: list[Run], after: int, synced: bool) -> None:
