@@ -138,6 +138,13 @@ def test_importing_the_agent_imports_nothing_heavy() -> None:
     assert {"trio", "lmdb"} <= loaded and not set(HEAVY) & loaded
 
 
+def test_the_peoples_port_loads_what_only_metrics_need_when_they_are_asked_for() -> None:
+    command = [sys.executable, "-c", "import edge_agent.ops.port, sys; print(*sys.modules)"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    loaded = set(done.stdout.split())
+    assert "starlette" in loaded and "prometheus_client" not in loaded
+
+
 def test_modules_are_short_and_say_what_they_are_for() -> None:
     wrong = [f"{path} has no docstring" for path in MODULES if not ast.get_docstring(tree(path))]
     lengths = {path: len((ROOT / path).read_text().splitlines()) for path in MODULES}

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import repeat
+from itertools import chain, repeat
 from operator import attrgetter
 
 import msgspec
@@ -25,10 +25,13 @@ from edge_agent.digest.tail import BODY_BYTES_MAX, PART_ROWS, StreamTail, Tail
 from edge_agent.errors import StoreDamaged
 from edge_agent.history import Way
 from edge_agent.record import NANOSECONDS, UNSET_CLOCK_BEFORE_NS
-from edge_agent.store import ERASED, Block
+from edge_agent.store import ERASED, Block, Gap
 
 #: A machine that is on the network has set its clock so long after its start.
 WAIT_NS = 600 * NANOSECONDS
+#: Blocks are taken together up to so many records, and bytes of them.
+TOGETHER_RECORDS = 2000
+TOGETHER_BYTES = 256 * 1024
 #: Records between two pauses: about 1 ms.
 _PAUSE_RECORDS = 256
 #: A record of fewer bytes is smaller than what is kept beside it.
@@ -48,36 +51,98 @@ def waits(block: Block, boot_id: bytes, boot_ns: int) -> bool:
     return unset == ("", boot_id) and block.correction is None and boot_ns < WAIT_NS
 
 
-def digest(block: Block, after: int, tail: Tail, now_ns: int) -> Iterator[int]:
-    """Take the records above the seq ``after``; pauses now and then, and tells how many it could
-    not take because there are too many streams.
+class _Runs:
+    """Runs of some blocks of a log, one behind the other. Their offsets count from ``first`` on."""
+
+    __slots__ = ("count", "counts", "first", "log", "runs", "size")
+
+    def __init__(self, block: Block) -> None:
+        self.log, self.first = block.log, block.first
+        self.count = self.size = 0
+        self.runs: list[PendingRun] = []
+        #: How many records each run has.
+        self.counts: list[Iterable[int]] = []
+
+    def add(self, block: Block, runs: list[PendingRun], counts: Iterable[int]) -> None:
+        """Those of the block that follows."""
+        further = block.first - self.first
+        if further:
+            for run in runs:
+                run.offset += further
+        self.runs += runs
+        self.counts.append(counts)
+        self.count += block.count
+        self.size += block.raw_len
+
+
+def together(items: Iterable[Block | Gap]) -> Iterator[list[Block] | Gap]:
+    """Blocks that are taken in one go: what is done for each stream costs as much for one record of
+    it as for twenty, and a commit has a record or two of each. Gaps come between them.
     """
+    some: list[Block] = []
+    count = size = 0
+    for item in items:
+        if isinstance(item, Gap):
+            if some:
+                yield some
+            yield item
+            some, count, size = [], 0, 0
+            continue
+        count, size = count + item.count, size + item.raw_len
+        if some and (count > TOGETHER_RECORDS or size > TOGETHER_BYTES):
+            yield some
+            some, count, size = [], item.count, item.raw_len
+        some.append(item)
+    if some:
+        yield some
+
+
+def digest(blocks: Iterable[Block], after: int, tail: Tail, now_ns: int) -> Iterator[int]:
+    """Take the records above the seq ``after`` of blocks of one log, in their order; pauses now and
+    then, and tells how many it could not take because there are too many streams.
+    """
+    some: _Runs | None = None
+    for block in blocks:
+        if block.last <= after:
+            continue
+        runs = _runs_of(block, after)
+        counts = None if runs is None else counts_of(runs, block.count)
+        if runs is not None and counts is not None:
+            some = some or _Runs(block)
+            some.add(block, runs, counts)
+            yield 0
+            continue
+        if some is not None:
+            yield from _quick(some, tail)
+            some = None
+        yield from _slow(block, after, tail, now_ns)
+    if some is not None:
+        yield from _quick(some, tail)
+
+
+def _runs_of(block: Block, after: int) -> list[PendingRun] | None:
+    """The runs of a block that is all to be taken, as it is; None where records are looked at."""
     known = block.synced or block.stored_ns >= UNSET_CLOCK_BEFORE_NS
     plain = block.origin is None and not block.thinned and block.correction is None
-    if plain and known and block.first > after:
-        try:
-            runs = _RUNS.decode(block.raw())
-        except (ValueError, OverflowError, RecursionError, StoreDamaged):
-            runs = []
-        counts = counts_of(runs, block.count)
-        if counts is not None:
-            yield from _quick(block, runs, counts, tail)
-            return
-    yield from _slow(block, after, tail, now_ns)
+    if not (plain and known and block.first > after):
+        return None
+    try:
+        return _RUNS.decode(block.raw())
+    except (ValueError, OverflowError, RecursionError, StoreDamaged):
+        return None
 
 
-def _quick(
-    block: Block, runs: list[PendingRun], counts: Iterable[int], tail: Tail
-) -> Iterator[int]:
+def _quick(some: _Runs, tail: Tail) -> Iterator[int]:
     """Put runs beside others of their streams; they are decoded together."""
-    weight = block.raw_len // block.count
+    log, first, runs, counts = some.log, some.first, some.runs, chain.from_iterable(some.counts)
+    weight = some.size // some.count
     few = len(runs) < _GROUP_MIN * len(tail.streams)
-    if few or len(runs) < block.count or weight > _GROUP_WEIGHT_MAX:
-        yield from _one_by_one(block, runs, counts, tail)
+    if few or len(runs) < some.count or weight > _GROUP_WEIGHT_MAX:
+        yield from _one_by_one(log, first, runs, counts, weight, tail)
         return
     # Most sensors send single records: those of one stream are put there at once.
-    yield 0
     groups = by_sender(runs)
+    yield 0
     senders = Counter(stream for stream, _, _ in groups)
     rest: list[PendingRun] = []
     done = 0
@@ -85,13 +150,13 @@ def _quick(
         kept = tail.streams.get(stream)
         # Where senders take turns the order is to stay.
         one = senders[stream] == 1 and len(group) >= _GROUP_MIN
-        if kept is None or not one or not kept.sends(block.log, source, synced):
+        if kept is None or not one or not kept.sends(log, source, synced):
             rest += group
             continue
         for begin in range(0, len(group), LOOSE_ROWS):
-            some = group[begin : begin + LOOSE_ROWS]
-            kept.put_all(block.first, some)
-            done += len(some)
+            part = group[begin : begin + LOOSE_ROWS]
+            kept.put_all(first, part)
+            done += len(part)
             if len(kept.numbers) >= _LOOSE_NUMBERS or kept.more > LOOSE_ROWS:
                 yield from _settled(tail, kept, done, weight)
                 done = 0
@@ -100,15 +165,13 @@ def _quick(
             done = 0
     yield from _added(tail, done, weight)
     rest.sort(key=attrgetter("offset"))
-    yield from _one_by_one(block, rest, repeat(1), tail)
+    yield from _one_by_one(log, first, rest, repeat(1), weight, tail)
 
 
 def _one_by_one(
-    block: Block, runs: list[PendingRun], counts: Iterable[int], tail: Tail
+    log: str, first: int, runs: list[PendingRun], counts: Iterable[int], weight: int, tail: Tail
 ) -> Iterator[int]:
-    done, log, first = 0, block.log, block.first
-    weight = block.raw_len // block.count
-    find = tail.streams.get
+    done, find = 0, tail.streams.get
     for run, count in zip(runs, counts, strict=False):
         kept = find(run.stream)
         if (

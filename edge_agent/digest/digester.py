@@ -1,9 +1,11 @@
 """The digester is a consumer of every log: it takes what is durable into history.
 
-It rests for as long as it works, so that sensors come first; under a flood for much longer, and
-history lags. Nothing waits for it but a question, which lets it work through (`catch_up`). What it
-has digested is in memory until a flush, each `FLUSH_EVERY_S` or once `TAIL_BYTES_MAX` are full.
-Only then does it acknowledge, so that after a crash the log gives the same records again.
+Records gather in the log for up to `GATHER_S`, as a thousand cost less than ten times a hundred. It
+rests for as long as it works, so that sensors come first; while they flood the agent it only takes
+a little each `FLOOD_REST_S`, and history lags. Nothing waits for it but a question, which wakes it
+and lets it work through (`catch_up`). What it has digested is in memory until a flush, each
+`FLUSH_EVERY_S` or once `TAIL_BYTES_MAX` are full. Only then does it acknowledge, so that after a
+crash the log gives the same records again.
 
 Records of a clock that was not set lie in the tail at the time that they have. While it is this
 boot's clock, the tail is not flushed before it is full; once the clock is set, it is given up and
@@ -45,11 +47,16 @@ CONSUMER = "history"
 #: half of one and takes it whole: 3.6 bytes a record instead of 5.7, and fewer are written.
 FLUSH_EVERY_S = 1800.0
 TAIL_BYTES_MAX = 8 * 1024 * 1024
-#: The shortest rest between two looks at the logs: commits of 20 ms are digested some at a time.
-REST_S = 0.25
-#: Records a second that come in, from which on it is a flood, and rests are so much longer.
-_FLOOD_RATE = 100_000
-_FLOOD_FACTOR = 19
+#: The shortest rest between two looks at the logs. How fast records come cannot be said of less
+#: time, as a flood's groups take up to 0.7 s each.
+REST_S = 1.0
+#: Records wait for others until there are so many, but no longer than this. Nobody who asks waits.
+GATHER_RECORDS = 2000
+GATHER_S = 2.0
+#: Records a second that come in, from which on it is a flood. Its groups are full, and whatever
+#: digesting takes is taken from them: it begins once the flood is over, or after so long.
+FLOOD_RATE = 100_000
+FLOOD_REST_S = 10.0
 _READ_BYTES = 256 * 1024
 #: So long the event loop is held, and a step longer: most steps take less than to let others run.
 _HOLD_S = 0.0005
@@ -103,6 +110,9 @@ class Digester:
         self._round = trio.lowlevel.ParkingLot()
         self._undated = False
         self._flushed_at = 0.0
+        #: When somebody looked last how many records there were, how many, and how many a second
+        #: had come.
+        self._looked = (0.0, 0, 0.0)
         self._scrub = HistoryScrub(scrub_s)
 
     async def run(self) -> None:
@@ -119,7 +129,8 @@ class Digester:
 
     async def _digest_on(self, history: HistoryWriter) -> None:
         try:
-            self._flushed_at = trio.current_time()
+            self._flushed_at = now = trio.current_time()
+            self._looked = (now, self._seqs(), 0.0)
             while True:
                 await self._digest(history)
                 if self._is_due(history):
@@ -215,7 +226,8 @@ class Digester:
             await self._begin_anew(history)
         for name in self._log.names():
             while history.digested.get(name, 0) < self._log.last_seq(name):
-                began, before = trio.current_time(), self._log.last_seq(name)
+                await self._let_pass()
+                began = trio.current_time()
                 try:
                     items = await self._log.read(name, history.digested.get(name, 0), _READ_BYTES)
                 except StoreError:
@@ -227,7 +239,7 @@ class Digester:
                 await _patiently(history.take(items, now_ns))
                 if history.tail.bytes >= TAIL_BYTES_MAX:
                     await self._flush(history)
-                await self._rest(name, began, before)
+                await self._pause(trio.current_time() - began)
         self._round.unpark_all()
 
     async def _begin_anew(self, history: HistoryWriter) -> None:
@@ -258,13 +270,31 @@ class Digester:
                 return items[:index]
         return items
 
-    async def _rest(self, name: str, began: float, before: int) -> None:
-        if self._asked.is_set():
+    async def _let_pass(self) -> None:
+        """Wait until no flood is seen, but no longer than `FLOOD_REST_S`."""
+        with trio.move_on_after(FLOOD_REST_S):
+            while self._is_flooded() and not self._round:
+                await self._pause(REST_S)
+
+    def _is_flooded(self) -> bool:
+        at, seqs, rate = self._looked
+        now = trio.current_time()
+        if now - at >= REST_S:
+            found = self._seqs()
+            rate = (found - seqs) / (now - at)
+            self._looked = (now, found, rate)
+        return rate > FLOOD_RATE
+
+    def _seqs(self) -> int:
+        return sum(map(self._log.last_seq, self._log.names()))
+
+    async def _pause(self, seconds: float) -> None:
+        """Let others run for so long, or until somebody asks."""
+        if self._round:
             await trio.lowlevel.checkpoint()
             return
-        took = max(trio.current_time() - began, 1e-6)
-        rate = (self._log.last_seq(name) - before) / took
-        with trio.move_on_after(took * (_FLOOD_FACTOR if rate > _FLOOD_RATE else 1)):
+        self._asked = trio.Event()
+        with trio.move_on_after(seconds):
             await self._asked.wait()
 
     def _is_due(self, history: HistoryWriter) -> bool:
@@ -298,6 +328,10 @@ class Digester:
 
     async def _wait(self, history: HistoryWriter) -> None:
         """Until there is more, a flush is due, or somebody asks; never at once."""
+        if self._round:
+            # Somebody has asked since the logs were read, as the tail was written.
+            await trio.lowlevel.checkpoint()
+            return
         self._asked = trio.Event()
         if history.tail.records:
             due_s = max(self._flushed_at + FLUSH_EVERY_S - trio.current_time(), 0.0)
@@ -314,8 +348,13 @@ class Digester:
     async def _until_more(self, name: str, scope: trio.CancelScope) -> None:
         history = self.history
         assert history is not None
-        await self._log.wait_past(name, max(history.digested.get(name, 0), self._waiting(name)))
+        taken = max(history.digested.get(name, 0), self._waiting(name))
+        await self._log.wait_past(name, taken)
+        # The rate at which records come is that from the first of them on.
+        self._is_flooded()
         await trio.sleep(REST_S)
+        with trio.move_on_after(GATHER_S - REST_S):
+            await self._log.wait_past(name, taken + GATHER_RECORDS - 1)
         scope.cancel("there is more")
 
     def _waiting(self, name: str) -> int:

@@ -16,7 +16,7 @@ from typing import cast
 
 import msgspec
 
-from edge_agent.digest.block import digest
+from edge_agent.digest.block import digest, together
 from edge_agent.digest.file import NEVER, Flush, HistoryFile
 from edge_agent.digest.months import Months
 from edge_agent.digest.tail import Tail, size_of
@@ -98,24 +98,25 @@ class HistoryWriter:
 
     def take(self, items: Sequence[Block | Gap], now_ns: int) -> Iterator[None]:
         """Digest what a log holds behind its position; pauses now and then."""
-        for item in items:
-            after = self.digested.get(item.log, 0)
-            if isinstance(item, Gap):
+        for some in together(items):
+            last = some if isinstance(some, Gap) else some[-1]
+            after = self.digested.get(last.log, 0)
+            if isinstance(some, Gap):
                 # What was trimmed before history began is not missed, nor what was never there: a
                 # restored store passes numbers over.
-                if after and item.reason == "trimmed":
-                    self.missed += item.last - max(item.first, after + 1) + 1
-            elif item.last > after:
-                for skipped in digest(item, after, self.tail, now_ns):
+                if after and some.reason == "trimmed":
+                    self.missed += some.last - max(some.first, after + 1) + 1
+            else:
+                for skipped in digest(some, after, self.tail, now_ns):
                     self.missed += skipped
                     yield
-            if isinstance(item, Block) and item.last > after and item.correction is None:
-                self._note_undated(item)
-            self.digested[item.log] = max(after, item.last)
+                self._note_undated(some, after)
+            self.digested[last.log] = max(after, last.last)
 
-    def _note_undated(self, block: Block) -> None:
-        if block.unset_boot is not None:
-            self.undated.add(block.unset_boot)
+    def _note_undated(self, blocks: Iterable[Block], after: int) -> None:
+        for block in blocks:
+            if block.last > after and block.correction is None and block.unset_boot is not None:
+                self.undated.add(block.unset_boot)
 
     def forget_tail(self) -> None:
         """Begin again behind what the file holds: the logs give the same records, with times that
@@ -201,7 +202,7 @@ class HistoryWriter:
             minutes = part_key(MINUTES, hour, number, min(part, keys.PARTS_MAX))
             records: list[Cells] = []
             fields: dict[Path, list[Cells]] = {}
-            for group in _groups(segments):
+            for group in _groups(segments, self.tail.streams[stream].segment_bytes):
                 segment = yield from _last(join_segments(group))
                 packed = yield from _figured(segment, records, fields)
                 key = part_key(RAW, hour, number, min(part, keys.PARTS_MAX))
@@ -326,11 +327,16 @@ def _of_bucket(flush: Flush, level: int, bucket: int) -> list[bytes]:
     return sorted(key for key in flush.puts if begin <= key < end)
 
 
-def _groups(segments: Sequence[HistorySegment]) -> Iterator[list[HistorySegment]]:
-    """Segments that become one, within what one may hold."""
+def _groups(segments: Sequence[HistorySegment], bytes_max: int) -> Iterator[list[HistorySegment]]:
+    """Segments that become one, within what one may hold. All have ``bytes_max`` at most."""
+    segments = sorted(segments, key=lambda one: one.first_ns)
+    if bytes_max <= _SEGMENT_BYTES_MAX and sum(one.count for one in segments) <= ROWS_MAX:
+        # Most are like this, and need not be encoded to know what each has.
+        yield segments
+        return
     group: list[HistorySegment] = []
     count = size = 0
-    for segment in sorted(segments, key=lambda one: one.first_ns):
+    for segment in segments:
         weight = size_of(segment)
         full = count + segment.count > ROWS_MAX or size + weight > _SEGMENT_BYTES_MAX
         if group and full:

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate, chain, repeat
-from operator import attrgetter, sub
+from operator import sub
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -29,11 +29,11 @@ from edge_agent.store import (
 )
 
 #: Records that become columns together: fewer cost more for each.
-LOOSE_ROWS = 128
+LOOSE_ROWS = 256
 
 #: Dates that a sensor sends mean themselves; others are looked at one by one.
 _EARLIEST, _LATEST = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
-_HOUR = timedelta(hours=1)
+_DAY = timedelta(days=1)
 #: Records with more keys are read as maps.
 _KEYS_MAX = 64
 #: Sets of keys that are remembered.
@@ -42,7 +42,6 @@ _SHAPES_MAX = 256
 _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _MAPS = msgspec.msgpack.Decoder(list[list[dict[str, Any]]])
 _RAWS = msgspec.msgpack.Decoder(list[msgspec.Raw])
-_parts_of_hour = attrgetter("minute", "second", "microsecond")
 
 
 class PendingRun(msgspec.Struct, array_like=True, gc=False):
@@ -250,13 +249,12 @@ def _times(
     if kinds == {datetime}:
         first, last = min(values), max(values)
         if first >= _EARLIEST and last < _LATEST:
-            hour = first.replace(minute=0, second=0, microsecond=0)
-            if last - hour >= _HOUR:
+            if last - first >= _DAY:
                 return list(map(datetime_to_ns, values)), "sensor"
-            begin = datetime_to_ns(hour)
+            begin, second = datetime_to_ns(first), NANOSECONDS
             times = [
-                begin + (minute * 60 + second) * NANOSECONDS + micros * 1000
-                for minute, second, micros in map(_parts_of_hour, values)
+                begin + since.seconds * second + since.microseconds * 1000
+                for since in map(sub, values, repeat(first))
             ]
             return times, "sensor"
     found = list(map(time_of, values, arrivals))

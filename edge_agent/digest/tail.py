@@ -35,12 +35,14 @@ BODY_BYTES_MAX = LEAN_FROM_BYTES
 class StreamTail(Pending):
     """One stream's: records as they were sent, rows, and loose segments by hour."""
 
-    __slots__ = ("rows", "segments")
+    __slots__ = ("rows", "segment_bytes", "segments")
 
     def __init__(self) -> None:
         super().__init__()
         self.rows = Rows()
         self.segments: dict[int, list[HistorySegment]] = {}
+        #: What all of them occupy, about.
+        self.segment_bytes = 0
 
 
 class Tail:
@@ -88,7 +90,9 @@ class Tail:
                 if packs:
                     segment = next(filter(None, pack_segment(segment)))
                 stream.segments.setdefault(hour, []).append(segment)
-                self._segment_bytes += size_of(segment)
+                size = size_of(segment)
+                stream.segment_bytes += size
+                self._segment_bytes += size
         count = stream.pending + len(stream.rows)
         # Each row as much as all have on the average.
         self._row_bytes -= self._row_bytes * count // max(self.rows, 1)

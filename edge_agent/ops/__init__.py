@@ -8,7 +8,8 @@ streams is an ordinary reader of the log.
 
 The agent makes one `Watch`, runs it, and feeds systemd's watchdog (`Notifier`, `run_watchdog`).
 The people's port is `edge_agent.ops.port.serve_people`, which is not imported here: whoever turns
-the port off does not pay for Starlette and prometheus-client.
+the port off does not pay for Starlette. prometheus-client is loaded with the first look at
+``/metrics``.
 """
 
 from edge_agent.ops.facts import Sources, in_words, upstream_status

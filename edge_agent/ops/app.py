@@ -27,6 +27,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -62,7 +63,6 @@ from edge_agent.ops.page.frame import HEADERS
 from edge_agent.ops.page.page import QUARANTINE_SHOWN, render_locked, render_page
 from edge_agent.ops.page.stream_list import rows_of
 from edge_agent.ops.parameters import each_once, refuse_unknown
-from edge_agent.ops.prometheus import CONTENT_TYPE, render
 from edge_agent.ops.sampler import Watch
 from edge_agent.ops.sign_in import SignIn
 from edge_agent.ops.status import Status
@@ -275,6 +275,11 @@ class _Routes:
         status = await self._watch.look()
         now_ns = self._watch.sources.clock.read().wall_ns
         exposed = self._exposed.samples(_may_read(request), now_ns)
+        # Its library brings urllib's and http's servers and clients along, 0.7 MB, and most agents
+        # are never asked. In a thread, as 15 ms (on a small board 150) would keep acks waiting.
+        await trio.to_thread.run_sync(import_module, "edge_agent.ops.prometheus")
+        from edge_agent.ops.prometheus import CONTENT_TYPE, render
+
         text = render(self._watch.sources.metrics, status, exposed)
         return Response(text, headers={"Content-Type": CONTENT_TYPE})
 

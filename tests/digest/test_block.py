@@ -11,13 +11,21 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge_agent.aggregates import THINNED_SOURCE
-from edge_agent.digest.block import WAIT_NS, _slow, digest, waits
+from edge_agent.digest.block import (
+    TOGETHER_BYTES,
+    TOGETHER_RECORDS,
+    WAIT_NS,
+    _slow,
+    digest,
+    together,
+    waits,
+)
 from edge_agent.digest.pending import LOOSE_ROWS
 from edge_agent.digest.tail import Tail
 from edge_agent.history import Rows
 from edge_agent.history.format.segment import records_of
 from edge_agent.record import UNSET_CLOCK_BEFORE_NS, Origin, Run
-from edge_agent.store import ERASED, Block, encode_runs
+from edge_agent.store import ERASED, Block, Gap, encode_runs
 from tests.history import values as drawn
 
 NOW = 1_795_341_600 * 10**9
@@ -62,9 +70,23 @@ def rows_of(tail: Tail) -> dict[str, list[Any]]:
     return found
 
 
+def all_rows_of(tail: Tail) -> list[tuple[Any, ...]]:
+    """What is pending and what was looked at one by one, which one stream may have both of."""
+    pending = rows_of(tail)
+    for kept in tail.streams.values():
+        kept.clear()
+    looked_at = rows_of(tail)
+    return sorted(
+        (stream, row[1], repr(row))
+        for found in (pending, looked_at)
+        for stream, rows in found.items()
+        for row in rows
+    )
+
+
 def taken(one: Block, after: int = 0) -> tuple[dict[str, list[Any]], int]:
     tail = Tail()
-    skipped = sum(digest(one, after, tail, NOW + 5))
+    skipped = sum(digest([one], after, tail, NOW + 5))
     return rows_of(tail), skipped
 
 
@@ -75,6 +97,7 @@ def slowly(one: Block, after: int = 0) -> tuple[dict[str, list[Any]], int]:
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MIDNIGHT = datetime(2026, 11, 30, tzinfo=UTC)
 times: Any = (
     st.none()
     | st.booleans()
@@ -106,6 +129,8 @@ runs = st.builds(
 @given(st.lists(runs, min_size=1, max_size=4), st.integers(0, 5), st.booleans())
 @example([run([{"time": datetime(3000, 1, 1, tzinfo=UTC)}, {"time": 2.0**40}])], 0, True)
 @example([run([{"time": _EPOCH + timedelta(0, 0, 4_344_631_098_569_059)}])], 0, True)
+@example([run([{"time": MIDNIGHT + timedelta(0, 0, us)} for us in (1, 0, -1)])] * 3, 0, True)
+@example([run([{"time": MIDNIGHT + timedelta(0, s)} for s in (0, 86_399, 86_400)])] * 3, 0, True)
 @example([run([{"t": 1}, {"t": 2}, {"t": 3}])], 2, True)
 @example([run([{"time": -1}], arrival_ns=UNSET_CLOCK_BEFORE_NS + 1, synced=False)], 0, False)
 def test_the_quick_way_is_the_slow_way(found: list[Run], after: int, synced: bool) -> None:
@@ -120,6 +145,45 @@ def test_the_quick_way_is_the_slow_way(found: list[Run], after: int, synced: boo
     ]
     assert kept == len(wanted)
     assert sorted(row[1] for of in rows.values() for row in of) == wanted
+
+
+@given(st.lists(st.lists(runs, min_size=1, max_size=6), min_size=1, max_size=5), st.integers(0, 9))
+@example([[run([{"t": i}])] for i in range(5)] * 3, 3)
+@example([[run([{"t": 1}]), run([{"t": 2}, {"t": 3}], source="b")], [run([{"t": 4}])] * 5], 0)
+def test_blocks_that_are_taken_together_are_as_one_after_the_other(
+    found: list[list[Run]], after: int
+) -> None:
+    blocks, seq = [], 1
+    for number, of in enumerate(found):
+        # Every third block's records are looked at one by one.
+        origin = Origin("feed", "0" * 16, "far", 100, bytes(16), 1, NOW, True, ("feed",))
+        one = block(*of, first=seq, origin=origin if number % 3 == 2 else None)
+        blocks.append(one)
+        # Numbers between blocks may be missing.
+        seq = one.last + 1 + number % 2
+    at_once, in_turn = Tail(), Tail()
+    skipped = sum(digest(blocks, after, at_once, NOW + 5))
+    assert skipped == sum(sum(digest([one], after, in_turn, NOW + 5)) for one in blocks)
+    assert all_rows_of(at_once) == all_rows_of(in_turn)
+    assert (at_once.rows, at_once.records) == (in_turn.rows, in_turn.records)
+
+
+def test_blocks_come_together_up_to_so_many_records_and_bytes_and_never_over_a_gap() -> None:
+    def of(*counts: int, text: int = 1) -> list[Block]:
+        first, made = 1, []
+        for count in counts:
+            made.append(block(*[run([{"s": "x" * text}])] * count, first=first))
+            first += count
+        return made
+
+    few, gap = of(1, 2, 3), Gap("main", 7, 9, "trimmed")
+    assert list(together([*few, gap, *few])) == [few, gap, few]
+    assert list(together([gap, few[0]])) == [gap, few[:1]]
+    many = of(TOGETHER_RECORDS - 1, 1, 1, 2 * TOGETHER_RECORDS, 1)
+    assert list(together(many)) == [many[:2], many[2:3], many[3:4], many[4:]]
+    large = of(2, 2, 2, text=TOGETHER_BYTES // 5)
+    assert list(together(large)) == [large[:2], large[2:]]
+    assert not list(together([]))
 
 
 def test_one_record_that_cannot_be_read_hides_no_other() -> None:
@@ -167,7 +231,7 @@ def test_only_records_of_a_boot_that_has_just_begun_wait_for_its_clock() -> None
 
 def test_a_long_block_pauses() -> None:
     one = block(*[run([{"t": 1}], stream=f"s/{i % 7}") for i in range(1000)])
-    assert len(list(digest(one, 0, Tail(), NOW))) >= 3
+    assert len(list(digest([one], 0, Tail(), NOW))) >= 3
     assert len(list(_slow(one, 0, Tail(), NOW))) >= 3
 
 
@@ -178,7 +242,7 @@ def test_a_block_that_is_no_block_is_passed_over() -> None:
 
 def test_a_body_that_is_large_becomes_a_segment_at_once() -> None:
     tail = Tail()
-    list(digest(block(run([{"s": "x" * 60_000}] * 3)), 0, tail, NOW))
+    list(digest([block(run([{"s": "x" * 60_000}] * 3))], 0, tail, NOW))
     assert tail.rows == 0 and len(tail.streams["a/1"].segments) == 1
 
 
@@ -187,7 +251,7 @@ def test_tens_of_thousands_of_records_with_nothing_in_them_take_little_room() ->
     tail, count = Tail(), 20_000
     body = b"\x80" * count
     long = Run("a/1", "pi", 7, NOW, True, count, body, NOW, NOW)
-    assert sum(digest(block(long, origin=origin), 0, tail, NOW)) == 0
+    assert sum(digest([block(long, origin=origin)], 0, tail, NOW)) == 0
     kept = tail.streams["a/1"]
     (segments,) = kept.segments.values()
     assert sum(one.count for one in segments) + len(kept.rows) == count
@@ -200,8 +264,8 @@ def test_tens_of_thousands_of_records_with_nothing_in_them_take_little_room() ->
 
 def test_single_records_that_are_put_there_together_are_as_one_by_one() -> None:
     """Streams and their senders known or new, taking turns, erased, and more than one segment's."""
-    quick, slow = Tail(), Tail()
-    seq, count = 1, 0
+    quick, slow, at_once = Tail(), Tail(), Tail()
+    seq, count, blocks = 1, 0, []
     plans: list[list[tuple[str, str, bool]]] = [
         [(f"s/{i % 3}", "pi", True) for i in range(15)],
         [(f"s/{i % 4}", "pi", True) for i in range(20)],
@@ -216,15 +280,18 @@ def test_single_records_that_are_put_there_together_are_as_one_by_one() -> None:
             ],
             first=seq,
         )
-        list(digest(one, 0, quick, NOW))
+        list(digest([one], 0, quick, NOW))
         list(_slow(one, 0, slow, NOW))
+        blocks.append(one)
         seq += len(plan)
         count += sum(stream != ERASED for stream, _, _ in plan)
-    assert rows_of(quick) == rows_of(slow)
+    list(digest(blocks[:1], 0, at_once, NOW))
+    list(digest(blocks[1:], 0, at_once, NOW))
+    assert rows_of(quick) == rows_of(slow) == rows_of(at_once)
     assert (quick.rows, quick.records) == (count, count)
     many = block(*[run([{"t": i}], source="other", stream="s/2") for i in range(3 * LOOSE_ROWS)])
     for _ in range(2):
-        list(digest(many, 0, quick, NOW))
+        list(digest([many], 0, quick, NOW))
     kept = quick.streams["s/2"]
     found = sum(segment.count for segments in kept.segments.values() for segment in segments)
     assert found and found + kept.pending == 2 * 3 * LOOSE_ROWS + len(slow.streams["s/2"].rows)

@@ -13,7 +13,14 @@ from trio.testing import MockClock
 
 from edge_agent.digest import CONSUMER, Digester, HistoryFile, HistoryOwner
 from edge_agent.digest.block import WAIT_NS
-from edge_agent.digest.digester import FLUSH_EVERY_S, FLUSH_RETRY_S, REST_S
+from edge_agent.digest.digester import (
+    FLOOD_REST_S,
+    FLUSH_EVERY_S,
+    FLUSH_RETRY_S,
+    GATHER_RECORDS,
+    GATHER_S,
+    REST_S,
+)
 from edge_agent.errors import StoreFailed
 from edge_agent.history import keys
 from edge_agent.record import Run
@@ -63,6 +70,62 @@ async def test_it_acknowledges_only_behind_a_flush(
         assert await acknowledged(waist) == history.file.header.positions["main"] == 3
         [view] = [one for one in await waist.log.consumers() if one.consumer == CONSUMER]
         assert (view.log, view.floor) == ("main", 3)
+
+
+async def test_records_gather_until_they_are_many_or_have_waited_or_somebody_asks(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_waist(tmp_path) as waist, running(waist, tmp_path) as digester:
+        history = digester.history
+        assert history is not None
+        await trio.sleep(1)
+        await waist.put(run_of({"t": 1}))
+        await trio.sleep(GATHER_S - REST_S)
+        await waist.put(run_of({"t": 2}))
+        assert history.tail.records == 0 and digester.status().lag == 2
+        await trio.sleep(2 * REST_S)
+        assert history.tail.records == 2 and digester.status().lag == 0
+        await waist.put(run_of({"t": 3}))
+        began = trio.current_time()
+        assert await digester.catch_up() == 0
+        assert trio.current_time() == began and history.tail.records == 3
+        await waist.put(*[run_of({"t": i}) for i in range(GATHER_RECORDS)])
+        await trio.sleep(2 * REST_S)
+        assert digester.status().lag == 0
+
+
+async def test_while_records_flood_in_a_little_is_digested_now_and_then(
+    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_agent.digest.digester.FLOOD_RATE", 500)
+    monkeypatch.setattr("edge_agent.digest.digester._READ_BYTES", 1)
+
+    async def flood() -> None:
+        while True:
+            await waist.put(*[run_of({"t": i}) for i in range(100)])
+            await trio.sleep(0.1)
+
+    async with open_waist(tmp_path) as waist, running(waist, tmp_path) as digester:
+        history = digester.history
+        assert history is not None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(flood)
+            await trio.sleep(0.9 * FLOOD_REST_S)
+            assert history.tail.records == 0
+            # A read is a block here.
+            await trio.sleep(3 * FLOOD_REST_S)
+            assert 100 <= history.tail.records <= 400
+            assert digester.status().lag > 1000
+            # Whoever asks is not put off, and the flood is let pass again behind that.
+            with trio.fail_after(FLOOD_REST_S / 2):
+                await digester.catch_up()
+            await trio.sleep(2 * REST_S)
+            taken = history.tail.records
+            await trio.sleep(FLOOD_REST_S / 2)
+            assert history.tail.records <= taken + 100
+            nursery.cancel_scope.cancel()
+        await trio.sleep(GATHER_S + FLOOD_REST_S / 2)
+        assert digester.status().lag == 0
 
 
 async def test_what_was_not_flushed_is_digested_again(

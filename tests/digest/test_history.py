@@ -11,9 +11,10 @@ import pytest
 
 from edge_agent.digest import HistoryFile, HistoryOwner, HistoryWriter, Keep, rewrite_history
 from edge_agent.digest.file import FREE_BYTES
-from edge_agent.digest.history import GRACE_NS
+from edge_agent.digest.history import GRACE_NS, _groups
+from edge_agent.digest.tail import size_of
 from edge_agent.errors import StoreFailed
-from edge_agent.history import FOLDER, keys
+from edge_agent.history import FOLDER, HistorySegment, Rows, Way, keys, make_segment
 from edge_agent.record import Run
 from edge_agent.store import Gap
 from tests.digest.support import (
@@ -410,3 +411,23 @@ def test_a_new_stream_gets_no_number_that_another_has_where_one_was_erased(bench
     one.reopen()
     found = [(record.stream, record.fields["t"]) for record in kept(one.history.file)]
     assert found == [("a", 0), ("c", 2), ("d", 9)]
+
+
+def test_segments_whose_sizes_are_not_looked_at_are_put_together_as_if_they_were() -> None:
+    def segment(first: int, end: int, size: int) -> HistorySegment:
+        rows = Rows()
+        rows.ways = [Way("main", "pi", "sensor", True, False)]
+        for seq in range(first, end):
+            rows.times.append(seq)
+            rows.seqs.append(seq)
+            rows.source_seqs.append(seq)
+            rows.way_of.append(0)
+            rows.fields.append({"b": random.Random(seq).randbytes(size)})
+        return make_segment(rows)
+
+    for count, each, size, wanted in ((5, 2, 10, 1), (3, 1500, 1, 2), (5, 2, 90_000, 3)):
+        some = [segment(at, at + each, size) for at in range(0, count * each, each)][::-1]
+        groups = list(_groups(some, sum(map(size_of, some))))
+        assert groups == list(_groups(some, 2**40)) and len(groups) == wanted
+        firsts = [one.first_ns for group in groups for one in group]
+        assert firsts == list(range(0, count * each, each))

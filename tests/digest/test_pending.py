@@ -40,7 +40,7 @@ def test_whatever_keys_came_before_records_are_read_as_they_are(
     # What has come three times alike is known.
     for batch in (one for group in batches for one in [group] * 3):
         one = block(*[run([{**fields} for fields in found]) for found in batch])
-        assert sum(digest(one, 0, tail, 0)) == 0
+        assert sum(digest([one], 0, tail, 0)) == 0
         wanted, _ = slowly(one)
         assert rows_of(tail) == wanted
         last = tail.streams["a/1"]
@@ -55,7 +55,7 @@ def test_keys_that_come_again_are_known_until_others_come() -> None:
     known = []
     for runs in (alike, alike, alike, [{"t": 1}], bad, alike, alike, alike):
         one = block(runs if isinstance(runs, Run) else run(list(runs)))
-        list(digest(one, 0, tail, 0))
+        list(digest([one], 0, tail, 0))
         kept = tail.streams["a/1"]
         rows = kept.decoded()
         known.append(bool(rows.columns))
@@ -63,7 +63,7 @@ def test_keys_that_come_again_are_known_until_others_come() -> None:
     assert known == [False, False, True, False, False, False, False, True]
     again = Tail()
     for found in (False, True):
-        list(digest(block(run(alike)), 0, again, 0))
+        list(digest([block(run(alike))], 0, again, 0))
         assert bool(again.streams["a/1"].decoded().columns) == found
 
 
@@ -71,7 +71,7 @@ def test_a_run_of_many_records_is_taken_in_parts() -> None:
     count = 2 * LOOSE_ROWS + 5
     one = block(run([{"t": i} for i in range(count)], first=7), run([{"t": -1}]))
     tail = Tail()
-    steps = list(digest(one, 0, tail, 0))
+    steps = list(digest([one], 0, tail, 0))
     kept = tail.streams["a/1"]
     found = [segment.count for of in kept.segments.values() for segment in of]
     assert found == [LOOSE_ROWS, LOOSE_ROWS, 5] and len(steps) >= len(found)
