@@ -7,6 +7,7 @@ import json
 import pytest
 
 from edge_agent.printable import (
+    cells_problem,
     csv_text,
     ended,
     html_text,
@@ -86,3 +87,11 @@ def test_an_error_names_its_file_once() -> None:
     error = FileNotFoundError(2, "No such file or directory", "/x")
     assert why(error) == "No such file or directory"
     assert why(ValueError("no number")) == "no number" and why(OSError("odd")) == "odd"
+
+
+def test_a_table_of_too_many_cells_is_told() -> None:
+    assert cells_problem(100, 100_000) is None
+    assert cells_problem(9_999, 9_999) == (
+        "9,999 records with 9,999 different fields are a table of 99,980,001 cells, of 10,000,000"
+        " that one may have"
+    )

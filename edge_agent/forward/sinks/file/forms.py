@@ -18,11 +18,15 @@ from edge_agent.config import Upstream
 from edge_agent.csv_rows import field_names, write_csv
 from edge_agent.forward.sinks.file.lines import Carried, encode_lines, is_plain
 from edge_agent.forward.sinks.http.body import compressed, json_bytes, rendered
+from edge_agent.printable import cells_problem
 from edge_agent.record import Record
 from edge_agent.store import Block, Identity
 
 COLUMNS: Final = ("id", "agent", "log", "seq", "stream", "time", "source", "time_quality")
 _OF_RECORD: Final = tuple(name for name in COLUMNS if name != "log")
+#: Cells of one file: four times what a batch of the largest size can fill. A batch of more goes out
+#: in several files, as one does of which a record cannot be said.
+CELLS_MAX: Final = 2_000_000
 _PACKED: Final = {"none": "", "gzip": ".gz", "zstd": ".zst"}
 
 
@@ -35,7 +39,8 @@ def encode_file(given: Sequence[Carried], upstream: Upstream, identity: Identity
     """The file's bytes.
 
     Raises:
-        TypeError, ValueError, OverflowError: a record holds something that cannot be said.
+        TypeError, ValueError, OverflowError: a record holds something that cannot be said, or
+            their fields are so different that the table would be nearly empty.
         NotColumnar: pyarrow is missing.
     """
     if upstream.format == "ndjson":
@@ -43,9 +48,15 @@ def encode_file(given: Sequence[Carried], upstream: Upstream, identity: Identity
     rows = [_row(*one, identity) for one in given]
     if upstream.format == "parquet":
         return _parquet(rows)
-    text = io.StringIO()
-    write_csv(rows, field_names(rows), text, heading=True, own=COLUMNS)
+    names, text = field_names(rows), io.StringIO()
+    _check_cells(len(rows), len(names))
+    write_csv(rows, names, text, heading=True, own=COLUMNS)
     return compressed(text.getvalue().encode(), upstream.compression)
+
+
+def _check_cells(rows: int, columns: int) -> None:
+    if problem := cells_problem(rows, columns, CELLS_MAX):
+        raise ValueError(problem)
 
 
 def _row(record: Record, _: Block, identity: Identity) -> dict[str, Any]:
@@ -61,6 +72,7 @@ def _row(record: Record, _: Block, identity: Identity) -> dict[str, Any]:
 def _parquet(rows: Sequence[dict[str, Any]]) -> bytes:
     kinds, out = Kinds(), io.BytesIO()
     kinds.look_at(rows)
+    _check_cells(len(rows), len(list(kinds.items())))
     with columnar_writer(out, "parquet", kinds, COLUMNS) as writer:
         writer.write(list(rows))
     return out.getvalue()

@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow.parquet
 import pytest
 
@@ -56,3 +57,16 @@ async def test_a_name_ends_as_the_content_is_compressed(tmp_path: Path) -> None:
     suffixes = [packed_suffix(config("csv", one)) for one in ("none", "gzip", "zstd")]
     assert suffixes == ["", ".gz", ".zst"]
     assert packed_suffix(config("parquet", "gzip")) == ""
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+async def test_a_table_that_would_be_nearly_empty_is_refused_as_a_whole(
+    tmp_path: Path, form: Format
+) -> None:
+    (record, block), *_ = await given(tmp_path)
+    apart: list[Carried] = [
+        (msgspec.structs.replace(record, fields={f"k{n}": n}), block) for n in range(1_500)
+    ]
+    with pytest.raises(ValueError, match="a table of 2,250,000 cells"):
+        encode_file(apart, config(form), ID)
+    assert encode_file(apart[:700], config(form), ID)
