@@ -2,12 +2,14 @@
 
 CSV and Parquet have a row for each record: ``id``, ``agent``, ``log``, ``seq``, ``stream``,
 ``time``, ``source``, ``time_quality``, then a column for each field that a record of this file has.
+Where that were too many, the rarest stand together as JSON in a column ``further_fields``.
 The same records give the same bytes; those of a Parquet file as long as pyarrow stays the same.
 """
 
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -18,15 +20,18 @@ from edge_agent.config import Upstream
 from edge_agent.csv_rows import field_names, write_csv
 from edge_agent.forward.sinks.file.lines import Carried, encode_lines, is_plain
 from edge_agent.forward.sinks.http.body import compressed, json_bytes, rendered
-from edge_agent.printable import cells_problem
 from edge_agent.record import Record
 from edge_agent.store import Block, Identity
 
 COLUMNS: Final = ("id", "agent", "log", "seq", "stream", "time", "source", "time_quality")
 _OF_RECORD: Final = tuple(name for name in COLUMNS if name != "log")
-#: Cells of one file: four times what a batch of the largest size can fill. A batch of more goes out
-#: in several files, as one does of which a record cannot be said.
+#: Cells of one file, the empty ones included: four times what a batch of the largest size can fill.
+#: 10,000 records of a field each that no other has would be a table of 100 million.
 CELLS_MAX: Final = 2_000_000
+#: So many have their columns, however many rows there are.
+COLUMNS_MIN: Final = 64
+#: The column of fields that would be too many columns, as JSON.
+FURTHER: Final = "further_fields"
 _PACKED: Final = {"none": "", "gzip": ".gz", "zstd": ".zst"}
 
 
@@ -39,24 +44,37 @@ def encode_file(given: Sequence[Carried], upstream: Upstream, identity: Identity
     """The file's bytes.
 
     Raises:
-        TypeError, ValueError, OverflowError: a record holds something that cannot be said, or
-            their fields are so different that the table would be nearly empty.
+        TypeError, ValueError, OverflowError: a record holds something that cannot be said.
         NotColumnar: pyarrow is missing.
     """
     if upstream.format == "ndjson":
         return compressed(encode_lines(given, identity), upstream.compression)
     rows = [_row(*one, identity) for one in given]
+    _put_together(rows)
     if upstream.format == "parquet":
         return _parquet(rows)
-    names, text = field_names(rows), io.StringIO()
-    _check_cells(len(rows), len(names))
-    write_csv(rows, names, text, heading=True, own=COLUMNS)
+    text = io.StringIO()
+    write_csv(rows, field_names(rows), text, heading=True, own=COLUMNS)
     return compressed(text.getvalue().encode(), upstream.compression)
 
 
-def _check_cells(rows: int, columns: int) -> None:
-    if problem := cells_problem(rows, columns, CELLS_MAX):
-        raise ValueError(problem)
+def _put_together(rows: list[dict[str, Any]]) -> None:
+    """Of fields that are too many for columns, those that the fewest records have go into one."""
+    counts = Counter(name for row in rows for name in row["fields"])
+    most = max(CELLS_MAX // max(len(rows), 1), COLUMNS_MIN)
+    if len(counts) <= most:
+        return
+    # Of several that are as frequent those that came first, so that it is the same each time.
+    own = {name for name, _ in counts.most_common(most - 1)}
+    further = FURTHER
+    while further in counts:
+        further += "_"
+    for row in rows:
+        fields = row["fields"]
+        others = {name: value for name, value in fields.items() if name not in own}
+        if others:
+            row["fields"] = {name: fields[name] for name in fields if name in own}
+            row["fields"][further] = others
 
 
 def _row(record: Record, _: Block, identity: Identity) -> dict[str, Any]:
@@ -72,7 +90,6 @@ def _row(record: Record, _: Block, identity: Identity) -> dict[str, Any]:
 def _parquet(rows: Sequence[dict[str, Any]]) -> bytes:
     kinds, out = Kinds(), io.BytesIO()
     kinds.look_at(rows)
-    _check_cells(len(rows), len(list(kinds.items())))
     with columnar_writer(out, "parquet", kinds, COLUMNS) as writer:
         writer.write(list(rows))
     return out.getvalue()
