@@ -25,9 +25,9 @@ from edge_agent.store import Block, Identity
 
 COLUMNS: Final = ("id", "agent", "log", "seq", "stream", "time", "source", "time_quality")
 _OF_RECORD: Final = tuple(name for name in COLUMNS if name != "log")
-#: Cells of one file, the empty ones included: four times what a batch of the largest size can fill.
+#: Cells of one file, the empty ones included: twice what a batch of the largest size can fill.
 #: 10,000 records of a field each that no other has would be a table of 100 million.
-CELLS_MAX: Final = 2_000_000
+CELLS_MAX: Final = 1_000_000
 #: So many have their columns, however many rows there are.
 COLUMNS_MIN: Final = 64
 #: The column of fields that would be too many columns, as JSON.
