@@ -14,12 +14,14 @@ from typing import IO, Any
 
 from edge_agent.errors import NotColumnar
 from edge_agent.extras import library_needed
-from edge_agent.printable import json_text
+from edge_agent.printable import cells_problem, json_text
 from edge_agent.record import NANOSECONDS
 
 FORMS = ("parquet", "arrow")
 #: Columns in front of the fields; a field of such a name is called ``field.NAME``.
 OWN = ("log", "seq", "stream", "time", "source", "time_quality")
+#: Cells of one page (`edge_agent.printable`), which are lists before they are columns.
+PAGE_CELLS_MAX = 5_000_000
 _INT64 = 1 << 63
 #: From the narrowest to the widest.
 _INTEGER, _NUMBER, _TRUTH, _TEXT, _ANY = "int64", "float64", "bool_", "string", "json"
@@ -93,7 +95,13 @@ class ColumnarWriter:
         self.write_batch: Any = None
 
     def write(self, records: list[dict[str, Any]]) -> None:
-        """One page."""
+        """One page.
+
+        Raises:
+            NotColumnar: a column cannot hold what came, or they are too many cells.
+        """
+        if problem := cells_problem(len(records), len(self._kinds), PAGE_CELLS_MAX):
+            raise NotColumnar(f"{problem}: take fewer streams at a time, or NDJSON")
         # An answer leaves out what is usual (`edge_agent.render`).
         usual = {"log": "main", "time_quality": "sensor"}
         columns: list[list[Any]] = [

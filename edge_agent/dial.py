@@ -66,6 +66,9 @@ async def dial_tcp(host: str, port: int, tls: ssl.SSLContext | None) -> trio.abc
         stream = await trio.open_tcp_stream(host, port)
     except OSError as error:
         raise _in_words(error, f"{host}:{port}") from error
+    except UnicodeError as error:
+        # What the resolver says before it asks anybody, as of "a..b".
+        raise OSError(f"{host}:{port}: is no name of a host ({error})") from None
     return stream if tls is None else await secure(stream, host, tls)
 
 

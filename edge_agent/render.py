@@ -25,7 +25,8 @@ from typing import Any
 
 import msgspec
 
-from edge_agent.printable import csv_text
+from edge_agent.errors import ProtocolError
+from edge_agent.printable import cells_problem, csv_text
 from edge_agent.record import Record, format_time
 
 #: Columns of a CSV in front of the fields.
@@ -78,12 +79,19 @@ def to_csv(records: Sequence[Record]) -> bytes:
 
     Maps and arrays are JSON in their cell. A field named like one of our own columns is called
     ``field.NAME``. Text is on one line and no formula (`csv_text`).
+
+    Raises:
+        ProtocolError: ``too_long``, they are too many cells (`cells_problem`).
     """
     columns: dict[str, str] = {}
     for record in records:
         for name in record.fields:
             if name not in columns:
                 columns[name] = f"field.{name}" if name in CSV_COLUMNS else csv_text(name)
+    if problem := cells_problem(len(records), len(columns)):
+        raise ProtocolError(
+            "too_long", f"{problem}: ask for one stream, for fewer records (limit), or as ndjson"
+        )
     target = io.StringIO(newline="")
     writer = csv.writer(target)
     writer.writerow((*CSV_COLUMNS, *columns.values()))

@@ -7,6 +7,7 @@ files are read by the same functions, and what a start would make is only looked
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import shutil
@@ -194,7 +195,7 @@ def _refusal(what: Callable[[], object]) -> ConfigError | None:
 def _folder_refusals(config: Config) -> Iterator[str]:
     path = Path(config.store.path)
     try:
-        nearest = next(one for one in (path, *path.absolute().parents) if one.exists())
+        nearest = next(one for one in (path, *path.absolute().parents) if _is_there(one))
         there = nearest == path
         if not nearest.is_dir():
             yield f"store.path: {nearest} is no folder"
@@ -213,6 +214,16 @@ def _folder_refusals(config: Config) -> Iterator[str]:
         return  # The key's file: it has been told.
     except (OSError, StoreError) as error:
         yield f"store.path: {error}"
+
+
+def _is_there(path: Path) -> bool:
+    """Whether it is there; with a name that is too long it is not."""
+    try:
+        return path.exists()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
 
 
 def _lacking_room(folder: Path, size: int) -> Iterator[str]:

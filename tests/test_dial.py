@@ -43,6 +43,11 @@ async def test_why_there_is_no_connection_is_said_as_the_system_says_it(host: st
     assert why(caught.value) == f"{host}:1: Connection refused"
 
 
+async def test_a_name_that_the_resolver_cannot_ask_for_is_told_as_one_without_an_answer() -> None:
+    with pytest.raises(OSError, match=r"^a\.\.b:1: is no name of a host"):
+        await dial_tcp("a..b", 1, None)
+
+
 async def test_tls_with_our_own_ca_and_with_a_strangers(tmp_path: Path) -> None:
     ca, stranger = trustme.CA(), trustme.CA()
     for name, one in (("ca", ca), ("stranger", stranger)):

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from edge_agent.printable import (
+    cells_problem,
     counted,
     csv_text,
     ended,
@@ -92,3 +93,11 @@ def test_an_error_names_its_file_once() -> None:
 def test_one_thing_is_told_in_the_singular() -> None:
     told = [counted(count, "stream") for count in (0, 1, 2, 12_345)]
     assert told == ["0 streams", "1 stream", "2 streams", "12 345 streams"]
+
+
+def test_a_table_of_too_many_cells_is_told() -> None:
+    assert cells_problem(100, 100_000) is None
+    assert cells_problem(9_999, 9_999) == (
+        "9,999 records with 9,999 different fields are a table of 99,980,001 cells, of 10,000,000"
+        " that one may have"
+    )

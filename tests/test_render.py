@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+import pytest
 
+from edge_agent.errors import ProtocolError
 from edge_agent.record import Record
 from edge_agent.render import encode_json, to_csv, to_dict, to_json, to_ndjson
 
@@ -107,6 +109,14 @@ def test_csv_has_flat_columns_for_all_fields_that_occur() -> None:
     assert (rows[1]["raw"], rows[1]["ok"]) == ("/w==", "true")
     assert (rows[2]["t"], rows[2]["when"]) == ("", "2026-01-01T00:00:00Z")
     assert rows[0]["time"] == "2026-11-22T10:00:00.25Z"
+
+
+def test_records_that_have_no_field_in_common_are_no_table_beyond_a_size() -> None:
+    apart = [record({f"k{n}": n}) for n in range(3_200)]
+    with pytest.raises(ProtocolError, match=r"3,200 different fields .*limit.* ndjson") as found:
+        to_csv(apart)
+    assert found.value.code == "too_long"
+    assert to_csv(apart[:100]).count(b"\n") == 101
 
 
 def test_how_far_a_time_can_be_trusted_is_told_where_it_is_not_the_sensors_own() -> None:

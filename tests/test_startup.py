@@ -58,6 +58,7 @@ REFUSED = {
     "a rule without its hook": ('[[rule]]\nname = "r"\nstreams = ["**"]\nhook = "none_here:f"\n',
                                 "rule.r.hook"),
     "a rule about time": ('[[rule]]\nname = "r"\nstreams = ["**"]\ndrop = ["time"]\n', "rule.r"),
+    "a path that is too long": ('[store]\npath = "{folder}/' + "a" * 5000 + '"\n', "store.path"),
     "an unknown key": ("[listen]\nadress = 1\n", "adress"),
 }  # fmt: skip
 #: The same as a user who may do less.

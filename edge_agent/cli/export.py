@@ -22,7 +22,7 @@ from edge_agent.cli.progress import ProgressBar
 from edge_agent.columnar import FORMS, Kinds, columnar_writer, needed
 from edge_agent.csv_rows import field_names, write_csv
 from edge_agent.files import whole_file
-from edge_agent.printable import json_text
+from edge_agent.printable import cells_problem, json_text
 
 _SUFFIXES = {
     ".csv": "csv", ".msgpack": "msgpack", ".parquet": "parquet", ".arrow": "arrow",
@@ -86,6 +86,8 @@ def _export(
         elif form == "msgpack":
             out.writelines(map(msgspec.msgpack.encode, records))
         else:
+            if problem := cells_problem(len(records), len(names)):
+                raise Failure(f"{problem}: name a stream, or write NDJSON")
             text = io.StringIO()
             write_csv(records, names, text, heading=heading)
             heading = False

@@ -45,7 +45,8 @@ def agent_user(settings: Config, given: str | None = None) -> pwd.struct_passwd 
         if path.exists():
             return pwd.getpwuid(path.stat().st_uid)
         return pwd.getpwnam(DEFAULT_USER)
-    except KeyError:
+    except (KeyError, OSError):
+        # Nobody's, or no folder that there may be: the start says so.
         return None
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import pairwise
+from itertools import chain, pairwise
+from math import isfinite
 
 from msgspec.structs import fields
 
@@ -88,6 +89,8 @@ def _fields_of(rule: Rule) -> Iterator[Iterable[tuple[str, str]]]:
 def _about_convert(rule: Rule) -> Iterator[Mistake]:
     for name, how in (rule.convert or {}).items():
         how = Conversion(units=how) if isinstance(how, str) else how
+        if not (isfinite(how.scale) and isfinite(how.offset)):
+            yield "convert", f"of {name} finite numbers", f"{how.scale} and {how.offset}"
         if how.units is None:
             if (how.scale, how.offset) == (1.0, 0.0):
                 yield "convert", f"units, scale or offset of {name}", "none"
@@ -109,6 +112,8 @@ def _about_calibration(name: str, how: Calibration) -> Iterator[Mistake]:
     shown = [point[0] for point in how.table]
     if bool(how.table) == bool(how.polynomial):
         yield "calibrate", f"of {name} either a table or a polynomial", "both" if shown else "none"
+    elif not all(map(isfinite, (*chain.from_iterable(how.table), *how.polynomial))):
+        yield "calibrate", f"of {name} finite numbers", f"{how.table or how.polynomial}"[:60]
     elif how.table and (len(shown) < 2 or any(a >= b for a, b in pairwise(shown))):
         yield "calibrate", f"of {name} two points or more, in rising order", f"{how.table}"[:60]
     elif max(len(how.table), len(how.polynomial)) > POINTS_MAX:

@@ -169,7 +169,8 @@ def _read(path: Path) -> str:
 def _decode(text: str, where: str) -> Tree:
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
+        # Its own TOMLDecodeError is one; a number of 5,000 digits is another.
         raise ConfigError(where, "TOML", f"a mistake: {error}") from None
 
 
@@ -390,6 +391,9 @@ def _table(value: object, key: str, where: Where) -> Tree:
 
 
 def _value(value: object, kind: Any, key: str, where: Where) -> Any:
+    if _has_nul(value):
+        # No path, address or name can have it; the system's calls would say so with a traceback.
+        raise ConfigError(where(key), "text without the character 0", "one with it")
     try:
         return msgspec.convert(value, kind, dec_hook=_with_unit)
     except msgspec.ValidationError as error:
@@ -403,6 +407,14 @@ def _value(value: object, kind: Any, key: str, where: Where) -> Any:
             # Not what was found: it may be a secret.
             raise ConfigError(where(key), _HEADERS, "something else") from None
         raise ConfigError(where(key), expected, _show(value)) from None
+
+
+def _has_nul(value: object) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_nul, (*value, *value.values())))
+    if isinstance(value, list):
+        return any(map(_has_nul, value))
+    return isinstance(value, str) and "\0" in value
 
 
 def _with_unit(kind: type, value: object) -> Any:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from edge_agent.config.body_template import TemplateProblem, envelope_parts, template_parts
 from edge_agent.config.check_mqtt import mqtt_mistakes
@@ -218,7 +218,7 @@ def upstream_url_problem(url: str) -> str | None:
     parts = _parts(url)
     if parts.scheme == "file":
         plain = parts.netloc in ("", "localhost") and not parts.query and not parts.fragment
-        is_folder = plain and url.isprintable() and parts.path.startswith("/")
+        is_folder = plain and unquote(url).isprintable() and parts.path.startswith("/")
         return None if is_folder else '"file:///FOLDER", such as file:///mnt/usb/edge'
     if parts.scheme and sink_package(parts.scheme) is not None:
         return None if url.isprintable() else "a URL of printable characters"
@@ -274,7 +274,11 @@ def _parts(url: str) -> SplitResult:
     """An empty one where it is no URL."""
     try:
         parts = urlsplit(url)
-        _ = parts.hostname, parts.port  # what is wrong with these is found only now
+        # What is wrong with these is found only now; and of a name of a host, what the resolver
+        # would find: "a..b" has a part without a letter.
+        (parts.hostname or "").encode("idna")
+        if parts.port == 0:
+            return urlsplit("")
     except ValueError:
         return urlsplit("")
     return parts

@@ -190,7 +190,9 @@ class LiveView:
         self._live = live
         self._parameters = parameters
         self._may_read = may_read
-        self._events = events or parameters.get("format") == "sse"
+        if (form := parameters.get("format", "ndjson")) not in ("ndjson", "sse"):
+            raise ProtocolError("bad_query", f"format: expected ndjson or sse, got {form[:60]!r}")
+        self._events = events or form == "sse"
         self._start = live.parse_start(_following(last_event_id) or parameters.get("from"))
         self._may_still = may_still
         self._sent_at = self._asked_at = 0.0

@@ -28,6 +28,9 @@ from edge_agent.wire import (
     make_reject,
 )
 
+#: What all records that rules make of one may have, times what one may: parts repeat what is common
+#: to them (a time, a unit), and a text of 30 KB repeated for a thousand parts is no measurement.
+PARTS_GROWTH_MAX = 4
 #: Streams whose rules are remembered; when there are more, it is begun anew.
 STREAMS_REMEMBERED = 4096
 
@@ -129,7 +132,9 @@ class _Sorting:
         self._spot = Spot(run.stream, run.source, run.arrival_ns, turn, again=again)
         #: Stream, number, bytes and time of each record that is left; no time for the same.
         self._out: list[tuple[str, int, bytes, int | None]] = []
-        self._size_max = limits.record_bytes
+        self._spot.size_max = limits.record_bytes
+        #: Bytes that the rules have made of one record so far.
+        self._made = 0
         self._arrival: Arrival | None = None
         #: A record is another one; one is gone, or in another place or time.
         self._changed = self._moved = False
@@ -168,8 +173,8 @@ class _Sorting:
         self._spot.number, kept, left_out = number, len(self._out), len(self.left_out)
         stream = self._run.stream
         # JSON may be longer as msgpack: what came in is not too big, either.
-        if len(raw) > self._size_max:
-            self._size_max = len(raw)
+        self._spot.size_max = max(self._spot.size_max, len(raw))
+        self._made = 0
         try:
             self._go(fields, stream, steps, raw, True)
         except Exception as error:  # noqa: BLE001 - what nobody has thought of costs one record
@@ -234,11 +239,14 @@ class _Sorting:
             body = self._rules.pack(fields)
         except (TypeError, ValueError, OverflowError) as error:
             raise Unfit("bad_record", f"what the rules made of it: {error}") from None
-        if len(body) > self._size_max:
+        size_max = self._spot.size_max
+        self._made += len(body)
+        if len(body) > size_max or self._made > size_max * PARTS_GROWTH_MAX:
+            most = size_max if len(body) > size_max else size_max * PARTS_GROWTH_MAX
             raise Unfit(
                 "too_big",
-                f"what the rules made of it has {len(body)} bytes, of {self._size_max} that it may"
-                " have",
+                f"what the rules made of it has {max(len(body), self._made)} bytes, of {most} that"
+                " it may have",
             )
         time_ns = None
         if not is_ours:

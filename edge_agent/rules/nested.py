@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from edge_agent.field_path import MISSING, look_up, parse_path
-from edge_agent.rules.steps import Act, Fields, Outcome, Spot
+from edge_agent.rules.steps import Act, Fields, Outcome, Spot, Unfit
 
 _Paths = Iterable[tuple[str, tuple[str, ...]]]
 
@@ -58,7 +58,7 @@ def flattener(between: str) -> Act:
         flat: Fields = {}
         for name, value in fields.items():
             if isinstance(value, dict) and name != "time":
-                flat.update(flattened(value, between, name + between))
+                flat.update(flattened(value, between, spot.size_max, name + between))
             else:
                 flat[name] = value
         return flat
@@ -66,12 +66,34 @@ def flattener(between: str) -> Act:
     return act
 
 
-def flattened(fields: Mapping[Any, Any], between: str, head: str = "") -> dict[str, Any]:
-    """The values of maps within one another, by their names joined; an empty map gives none."""
+def flattened(
+    fields: Mapping[Any, Any], between: str, size_max: int, head: str = ""
+) -> dict[str, Any]:
+    """The values of maps within one another, by their names joined; an empty map gives none.
+
+    A name of 30 KB above 3,000 values is 90 MB of names, of 45 KB that were sent: no more of them
+    are made than ``size_max``, which is what a record may have.
+
+    Raises:
+        Unfit: the names are longer.
+    """
     flat: dict[str, Any] = {}
-    for name, value in fields.items():
-        if isinstance(value, dict):
-            flat.update(flattened(value, between, f"{head}{name}{between}"))
-        else:
-            flat[f"{head}{name}"] = value
+    room = size_max
+
+    def add(values: Mapping[Any, Any], head: str) -> None:
+        nonlocal room
+        room -= len(head) * len(values)
+        if room < 0:
+            raise Unfit(
+                "too_big",
+                f"what is nested, by names joined with {between!r}, has more than the {size_max}"
+                " bytes that a record may have",
+            )
+        for name, value in values.items():
+            if isinstance(value, dict):
+                add(value, f"{head}{name}{between}")
+            else:
+                flat[f"{head}{name}"] = value
+
+    add(fields, head)
     return flat

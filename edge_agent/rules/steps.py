@@ -21,6 +21,9 @@ streams below it; or nothing, which leaves it out."""
 
 Act = Callable[[Fields, "Spot"], Outcome]
 
+#: The largest that ``limits.record_bytes`` may say; a `Spot` is told what it says.
+RECORD_BYTES_MAX = 1024 * 1024
+
 
 class Unfit(EdgeAgentError):
     """A record does not fit: it goes to quarantine under ``code``, for a reason in words."""
@@ -38,9 +41,10 @@ class Spot:
         source, number, arrival_ns: of the run; ``number`` is this record's, 0 without numbers.
         again: it is read again from quarantine; whoever remembers records is not to.
         turn: names the call that the run came with.
+        size_max: bytes that a record may have, once the rules have made another one of it.
     """
 
-    __slots__ = ("again", "arrival_ns", "fields", "number", "source", "stream", "turn")
+    __slots__ = ("again", "arrival_ns", "fields", "number", "size_max", "source", "stream", "turn")
     #: What a filter may ask for; a record gets it when it is stored.
     seq = 0
 
@@ -50,6 +54,7 @@ class Spot:
         self.stream, self.source, self.arrival_ns = stream, source, arrival_ns
         self.turn, self.again = turn, again
         self.number = 0
+        self.size_max = RECORD_BYTES_MAX
         self.fields: Fields = {}
 
     def time_ns(self) -> int:

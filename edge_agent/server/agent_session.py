@@ -73,6 +73,10 @@ CLAIM_S = DAY_S
 #: How long a sender waits whose order somebody has to change.
 _TOO_MANY_S = 3600.0
 _TOO_MANY = "too much of it is here in too many pieces: order a shorter time, or fewer streams"
+_OWN_ID = (
+    "{!r} is the id of the agent that it sends to: its upstream is itself, or its store a copy"
+    " of the other one's"
+)
 _WRONG_PATH = "a block's path has to begin with the agent that it is of and end with {!r}"
 
 
@@ -102,6 +106,9 @@ class AgentSession(SessionBase):
                 "bad_source", f"expected AGENT/UPSTREAM/LOG/LANE, got {hello.source!r}", 1002
             )
         self._agent = hello.source.partition("/")[0]
+        if self._agent == self._own:
+            # All its blocks would be taken as some that came back: acked, and kept nowhere else.
+            raise ProtocolError("forbidden_origin", _OWN_ID.format(self._agent), 1008)
         if hello.resends:
             self._held, self._leaves_out = HeldRecords(self._parts.log, self._agent), True
         return LANE_PREFIX + hello.source

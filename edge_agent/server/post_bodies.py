@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import Final
 
 import msgspec
 
 from edge_agent.config import Profile
 from edge_agent.errors import ProtocolError
-from edge_agent.wire import TooBigMessage
+from edge_agent.wire import TooBigMessage, text_of
 
 MSGPACK: Final = ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack")
 _LINES: Final = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines")
@@ -27,7 +28,7 @@ def one_message(content_type: str, body: bytes) -> str | bytes | None:
     if content_type in PROFILES or b"\n" in body.rstrip():
         return None
     try:
-        return body.decode()
+        return text_of(body)
     except UnicodeDecodeError:
         return None
 
@@ -42,22 +43,26 @@ def messages_of(content_type: str, body: bytes, lines_max: int) -> list[str | by
     if content_type in MSGPACK:
         return [body]
     try:
-        text = body.decode()
+        text = body.decode() if body.isascii() else text_of(body)
     except UnicodeDecodeError as error:
         at = f"byte {error.start} is no UTF-8"
-        text = f"expected JSON, or msgpack with Content-Type: {MSGPACK[0]}; {at}"
-        raise ProtocolError("undecodable", text) from None
-    first, further, _ = text.strip().partition("\n")
+        told = f"expected JSON, or msgpack with Content-Type: {MSGPACK[0]}; {at}"
+        raise ProtocolError("undecodable", told) from None
+    first, further, _ = body.strip().partition(b"\n")
     if content_type not in _LINES and not (further and _is_whole(first)):
         return [text]
-    if text.count("\n") > lines_max:
+    if body.count(b"\n") > lines_max:
         told = f"a body has at most {lines_max} lines (limits.batch_records)"
         raise TooBigMessage(told)
     # Nothing else ends a line: JSON may have U+2028 in its text as it is.
-    return [line for line in text.split("\n") if line.strip()] or [text]
+    if isinstance(text, str):
+        return [line for line in text.split("\n") if line.strip()] or [text]
+    del text
+    lines = (line.removesuffix(b"\n") for line in BytesIO(body))
+    return [text_of(line) for line in lines if line.strip()] or [text_of(body)]
 
 
-def _is_whole(line: str) -> bool:
+def _is_whole(line: bytes) -> bool:
     """Whether a line is a value by itself, and not the beginning of a longer one."""
     try:
         msgspec.json.decode(line)

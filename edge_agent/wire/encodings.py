@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from edge_agent.record import array_header
+from edge_agent.wire.long_text import LongText
 from edge_agent.wire.reading_types import TooBigMessage, Undecodable
 
 # The usual record: null, booleans, numbers and text, nested three levels deep at most. The type
@@ -38,6 +39,7 @@ _NO_NUMBER = re.compile(
     r"""|[^"NI-]++""",
     re.DOTALL,
 )
+_OPENING = re.compile(rb"[ \t\r\n]*\[")
 #: What `nulls_for_nan` finds in one step: less than a millisecond.
 _FINDS = 2_000
 
@@ -115,7 +117,7 @@ def are_held(records: list[dict[str, Any]], depth: int) -> bool:
 
 def encoding_of(data: str | bytes) -> Encoding:
     """Text is JSON, bytes are msgpack."""
-    return JSON if isinstance(data, str) else MSGPACK
+    return JSON if isinstance(data, (str, LongText)) else MSGPACK
 
 
 def joined_maps(records: list[Usual]) -> bytes:
@@ -133,6 +135,13 @@ def size_of(data: str | bytes) -> int:
     if isinstance(data, bytes) or data.isascii():
         return len(data)
     return len(data.encode("utf-8", "surrogatepass"))
+
+
+def has_no_number(data: str | bytes) -> bool:
+    """Whether there may be something for `nulls_for_nan`."""
+    if isinstance(data, str):
+        return "NaN" in data or "Infinity" in data
+    return b"NaN" in data or b"Infinity" in data
 
 
 def nulls_for_nan(text: str) -> Iterator[str]:
@@ -194,7 +203,9 @@ def _is_msgpack_array(data: bytes, batch_records: int) -> bool:
     return True
 
 
-def _is_json_array(data: str, _batch_records: int) -> bool:
+def _is_json_array(data: str | LongText, _batch_records: int) -> bool:
+    if isinstance(data, LongText):
+        return _OPENING.match(data) is not None
     return data.lstrip(" \t\r\n")[:1] == "["
 
 

@@ -37,6 +37,7 @@ from io import BytesIO
 from itertools import groupby
 
 from edge_agent.wire.frame_runs import lift_run
+from edge_agent.wire.long_text import text_of
 
 try:
     from websockets.speedups import apply_mask
@@ -187,7 +188,7 @@ class FrameLane:
                 append(payload)
             elif first == _WHOLE_TEXT:
                 try:
-                    append(payload.decode())
+                    append(text_of(payload))
                 except UnicodeDecodeError:
                     break
             else:

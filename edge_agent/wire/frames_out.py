@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from edge_agent.wire.long_text import LongText
+
 _TEXT, _BINARY, _CLOSE = 0x81, 0x82, 0x88
 #: The greatest length that the second byte of a header says itself.
 _SHORT_MAX = 125
@@ -15,6 +17,8 @@ def data_frame(message: str | bytes) -> bytes:
     """One whole message, from a server to a client."""
     if isinstance(message, str):
         return _frame(_TEXT, message.encode())
+    if isinstance(message, LongText):
+        return _frame(_TEXT, message)
     return _frame(_BINARY, message)
 
 

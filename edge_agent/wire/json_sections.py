@@ -20,9 +20,11 @@ from edge_agent.wire.encodings import (
     DECODE_ERRORS,
     JSON,
     check_count,
+    has_no_number,
     nulls_for_nan,
     shown,
 )
+from edge_agent.wire.long_text import LongText
 from edge_agent.wire.reading_types import Undecodable
 
 #: Bytes of a first record in which its first key ends.
@@ -52,7 +54,9 @@ class _Nothing(msgspec.Struct, array_like=True):
 _skip_over: Callable[[bytes], object] = msgspec.json.Decoder(_Nothing).decode
 
 
-def sections_of(text: str, most_bytes: int, records_max: int) -> Iterator[Section | None]:
+def sections_of(
+    text: str | LongText, most_bytes: int, records_max: int
+) -> Iterator[Section | None]:
     """The sections of an array, each of at most ``most_bytes``, unless it is one element; None
     between them are places to pause at. What is no JSON, as NaN, is null (`nulls_for_nan`).
 
@@ -60,7 +64,7 @@ def sections_of(text: str, most_bytes: int, records_max: int) -> Iterator[Sectio
         Undecodable: it is not JSON.
         TooBigMessage: it has more than ``records_max`` elements.
     """
-    data = text.encode("utf-8", "surrogatepass")
+    data = text if isinstance(text, LongText) else text.encode("utf-8", "surrogatepass")
     begin, end = _past_space(data, data.index(b"[") + 1), len(data.rstrip(b" \t\r\n")) - 1
     total = 0
     if data[end:][:1] != b"]" or end < begin:
@@ -68,7 +72,7 @@ def sections_of(text: str, most_bytes: int, records_max: int) -> Iterator[Sectio
     while begin < end:
         section, cut = _likely(data, begin, end, most_bytes)
         if section is None:
-            if not total and not _has_no_number(data):
+            if not total and not has_no_number(data):
                 _check(data)
             cut = yield from _counted(data, begin, end, most_bytes)
             section = yield from _readable(data, begin, cut)
@@ -129,7 +133,7 @@ def _readable(data: bytes, begin: int, end: int) -> Generator[None, None, Sectio
     try:
         return _section(elements)
     except DECODE_ERRORS as error:
-        if not _has_no_number(elements):
+        if not has_no_number(elements):
             raise _not_json(data, error) from error
     pieces = []
     for piece in nulls_for_nan(elements.decode("utf-8", "surrogatepass")):
@@ -145,10 +149,6 @@ def _readable(data: bytes, begin: int, end: int) -> Generator[None, None, Sectio
 def _section(elements: bytes | memoryview) -> Section:
     array = b"".join((b"[", elements, b"]"))
     return Section(array, len(JSON.raws(array)))
-
-
-def _has_no_number(data: bytes) -> bool:
-    return b"NaN" in data or b"Infinity" in data
 
 
 def _past_space(data: bytes, at: int) -> int:

@@ -47,6 +47,7 @@ from edge_agent.wire.encodings import (
     are_held,
     check_count,
     encoding_of,
+    has_no_number,
     joined_maps,
     map_sizes,
     nulls_for_nan,
@@ -55,6 +56,7 @@ from edge_agent.wire.encodings import (
     without_headers,
 )
 from edge_agent.wire.json_sections import Section, sections_of
+from edge_agent.wire.long_text import LongText
 from edge_agent.wire.reading_types import (
     RUN_BYTES_MAX,
     Arrival,
@@ -254,7 +256,7 @@ class _MessageReader:
             return
         if not is_array:
             yield from self._read_one(form, data, size)
-        elif isinstance(data, str):
+        elif isinstance(data, (str, LongText)):
             yield from self._read_json(data, size)
         else:
             yield from self._read_msgpack(data)
@@ -264,10 +266,10 @@ class _MessageReader:
             raw = form.raw(data)
         except DECODE_ERRORS as error:
             # Rare, so it is looked for only where the message is of no use otherwise.
-            if not isinstance(data, str) or not ("NaN" in data or "Infinity" in data):
+            if not (form.is_json and has_no_number(data)):
                 raise Undecodable(f"not {form.name}: {shown(error)}") from error
             pieces: list[str] = []
-            for piece in nulls_for_nan(data):
+            for piece in nulls_for_nan(data if isinstance(data, str) else data.decode()):
                 pieces.append(piece)
                 yield from self._rest()
             with_nulls = "".join(pieces)
@@ -280,7 +282,7 @@ class _MessageReader:
         self._judge(form, [raw])
         self.gathered.count(size)
 
-    def _read_json(self, data: str, size: int) -> Iterator[Received]:
+    def _read_json(self, data: str | LongText, size: int) -> Iterator[Received]:
         """An array, which does not say how many elements it has."""
         sections: list[Section] = []
         most = min(self._piece_bytes, _PIECE_BYTES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.abuse import (
     frames,
+    growth,
     http,
     hubs,
     local_files,
@@ -18,7 +19,7 @@ from tests.abuse.cases import Cases
 
 _ALL = (
     tcp.CASES, secured.TLS, http.CASES, frames.CASES, messages.JSON_CASES, messages.MSGPACK_CASES,
-    protocol.CASES, protocol.NAMES, secured.TOKENS, secured.RATES, hubs.CASES, people.CASES, upstreams.CASES, upstreams.HUBS,
+    protocol.CASES, protocol.NAMES, secured.TOKENS, secured.RATES, hubs.CASES, growth.CASES, people.CASES, upstreams.CASES, upstreams.HUBS,
     local_files.CASES,
 )  # fmt: skip
 GROUPS: dict[str, Cases] = {part.group: part for part in _ALL}

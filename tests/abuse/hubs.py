@@ -140,6 +140,19 @@ async def _(place: Place) -> None:
         await peer.acked(4)
 
 
+@case(
+    "an agent that is the hub itself",
+    "hello with the hub's own id",
+    "stop `forbidden_origin`, close 1008; nothing is acked",
+)
+async def _(place: Place) -> None:
+    own = (await place.agent.get("/api/status"))["agent"]["id"]
+    async with place.socket("/forward", subprotocol=MSGPACK) as peer:
+        await peer.say(msgpack.packb({"type": "hello", "source": f"{own}/up/main/live"}))
+        assert (await peer.hear())["code"] == "forbidden_origin"
+        assert (await peer.closed()).code == 1008
+
+
 @case("a hub that speaks JSON", "`/forward` with a JSON subprotocol", "400")
 async def _(place: Place) -> None:
     head = upgrade("/forward", f"Sec-WebSocket-Protocol: {JSON}")

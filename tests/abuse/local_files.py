@@ -83,6 +83,15 @@ refused("a configuration of noise", "1,000 random bytes",
         lambda folder: (folder / "edge-agent.toml").write_bytes(os.urandom(1000)), 78)  # fmt: skip
 refused("a configuration nested 5,000 deep", "a = [[[[…",
         lambda folder: (folder / "edge-agent.toml").write_text("a = " + "[" * 5000), 78)  # fmt: skip
+refused("a configuration with an endless number", "a = 999…, 5,000 digits",
+        lambda folder: (folder / "edge-agent.toml").write_text("a = " + "9" * 5000), 78)  # fmt: skip
+refused("a configuration with the character 0", 'an origin of "\\u0000"',
+        lambda folder: (folder / "edge-agent.toml").write_text(
+            f'[listen]\norigins = ["\\u0000"]\n{STORE}'), 78)  # fmt: skip
+refused("a configuration of no numbers", "a rule with scale = nan",
+        lambda folder: (folder / "edge-agent.toml").write_text(
+            f'{STORE}[[rule]]\nname = "r"\nstreams = ["**"]\nconvert = {{ t = {{ scale = nan }} }}\n'),
+        78)  # fmt: skip
 refused("a configuration that is a loop of links", "edge-agent.toml -> itself",
         lambda folder: _instead(folder / "edge-agent.toml", _loop), 66, 78)  # fmt: skip
 refused("an endless configuration", "edge-agent.toml -> /dev/zero",
@@ -145,6 +154,8 @@ _spoilt_store(
     "its file is truncated",
     lambda store: os.truncate(_store_file(store), 100_000),
 )
+_spoilt_store("a store cut within its first page", "its file is cut to 582 bytes",
+              lambda store: os.truncate(_store_file(store), 582))  # fmt: skip
 _spoilt_store(
     "a store of no bytes", "its file is empty", lambda store: os.truncate(_store_file(store), 0)
 )

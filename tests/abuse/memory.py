@@ -90,6 +90,8 @@ MESSAGES = (
     Message("JSON: a map with NaN and a megabyte of text", lambda: '{"t":NaN,"x":"' + "y" * (MIB - 100) + '"}'),
     Message("JSON: 16 fields of 8,000 maps of one key", lambda: json.dumps([{"a": [{"": 1}] * 8_000}] * 16, separators=(",", ":"))),
     Message("JSON: a megabyte and one letter of four bytes", lambda: '[{"x":"\U0001f600' + "y" * (MIB - 100) + '"}]'),
+    Message("JSON: a megabyte with NaN and one letter of four bytes", lambda: '[{"x":"\U0001f600' + "y" * (MIB - 200) + '"},{"t":NaN}]'),
+    Message("JSON: text of letters of three bytes, in records", lambda: json.dumps([{"t": "\u6e29" * 30}] * 9_000, ensure_ascii=False)),
     Message("JSON: escapes", lambda: json.dumps([{"t": "\u00e9" * 10_000}] * 17)),
     Message("msgpack: 10,000 empty maps", lambda: b"\xdc\x27\x10" + b"\x80" * 10_000),
     Message("msgpack: a megabyte of empty maps", lambda: b"\xdd\x00\x0f\xff\x00" + b"\x80" * 0xFFF00),
@@ -108,6 +110,9 @@ MESSAGES = (
     Message("POST: 350,000 lines of {}", _lines("{}"), post="application/x-ndjson"),
     Message("POST: 260,000 lines that are wrong", _lines("[[]"), post="application/x-ndjson"),
     Message("POST: a megabyte of JSON", lambda: json.dumps([{"t": 1.5, "text": "x" * 75}] * 9_900), post="application/json"),
+    Message("POST: a megabyte and one letter of four bytes", lambda: '[{"x":"\U0001f600' + "y" * (MIB - 100) + '"}]', post="application/json"),
+    Message("POST: 9,000 lines of text", lambda: ('{"x":"' + "y" * 90 + '"}\n') * 9_000, post="application/x-ndjson"),
+    Message("POST: lines, and one letter of four bytes", lambda: '{"x":"\U0001f600"}\n' + ('{"x":"' + "y" * 90 + '"}\n') * 9_000, post="application/x-ndjson"),
     Message("POST: 500,000 elements", lambda: "[" + "1," * 500_000 + "1]", post="application/json"),
     Message("POST: SenML of 20,000 entries", lambda: json.dumps([{"n": "t", "v": 1}] * 9_999), post="application/senml+json"),
 )  # fmt: skip

@@ -57,6 +57,7 @@ asked(
     200,
     400,
 )
+asked("a live view as CSV", "/api/subscribe?format=csv", "/api/subscribe?format=csv", 400)
 asked("a key nobody knows", "/api/query?nonsense=1", "/api/query?nonsense=1", 400)
 asked("metrics by another method", "DELETE /metrics", "", 405,
       head="DELETE /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")  # fmt: skip

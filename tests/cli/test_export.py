@@ -60,3 +60,16 @@ def test_nothing_found_is_a_file_all_the_same(tmp_path: Path, form: str) -> None
         assert export(url, tmp_path / "x", "--format", form).exit_code == 0
     expected = "seq,stream,time,source,time_quality\n" if form == "csv" else ""
     assert (tmp_path / "x").read_text() == expected
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_table_that_would_be_nearly_empty_is_refused_with_what_to_do(
+    tmp_path: Path, form: str
+) -> None:
+    with people_port() as (people, url):
+        people.records = [{**record(seq), "fields": {f"k{seq}": 1}} for seq in range(1, 3_300)]
+        people.page = 5_000
+        found = export(url, tmp_path / "x", "--format", form)
+    assert found.exit_code == 1 and list(tmp_path.iterdir()) == []
+    told = f"{found.output}{found.exception}"
+    assert "3,299 different fields" in told and "NDJSON" in told

@@ -358,3 +358,25 @@ def test_a_file_nested_without_end_is_a_mistake_like_any_other(tmp_path: Path) -
     path.write_text("a = " + "[" * 5000)
     with pytest.raises(ConfigError, match="expected TOML"):
         load_config(path, env={}, overrides={})
+
+
+def test_a_number_without_end_is_a_mistake_like_any_other(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text("a = " + "9" * 5000)
+    with pytest.raises(ConfigError, match="expected TOML"):
+        load_config(path, env={}, overrides={})
+
+
+@pytest.mark.parametrize(
+    "text, key",
+    [
+        ('[store]\npath = "a\\u0000"', "store.path"),
+        ('[listen]\norigins = ["https://a", "\\u0000"]', "listen.origins"),
+        ('[[rule]]\nname = "r"\nstreams = ["a"]\nrename = { "a\\u0000" = "b" }', "rule.r.rename"),
+    ],
+)
+def test_no_text_has_the_character_0(tmp_path: Path, text: str, key: str) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=f"{key}: expected text without the character 0"):
+        load_config(path, env={}, overrides={})

@@ -57,7 +57,8 @@ def test_good_urls_of_upstreams(url: str) -> None:
 @pytest.mark.parametrize(
     "url",
     ["", "h", "mqtt2://h", "mqtt://h/x", "mqtts://", "https://", "https://h:x/", "wss://h/x", "wss://h/forward?a", "http://h/#f",
-     "http://u:p@h/", "http://h/\n", "http://[::1"],
+     "http://u:p@h/", "http://h/\n", "http://[::1", "http://a..b/", "http://h:0/", "nats://a..b:1", "file:///x%00",
+     "file:///x%0a", "https://" + "ä" * 300],
 )  # fmt: skip
 def test_bad_urls_of_upstreams(url: str) -> None:
     assert upstream_url_problem(url) is not None

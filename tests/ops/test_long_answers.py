@@ -127,6 +127,13 @@ async def test_with_a_step_only_the_last_event_of_all_streams_is_a_place_to_go_o
         assert b"id:" not in view._encode(LiveBatch(records, 0, [3, 4], is_whole=False))
 
 
+async def test_a_format_that_a_live_view_has_not_is_refused(tmp_path: Path) -> None:
+    async with agent(tmp_path, serve=False) as running:
+        given = {"format": "csv"}
+        with pytest.raises(ProtocolError, match="format: expected ndjson or sse, got 'csv'"):
+            LiveView(running.live, given, everything, events=False, last_event_id=None)
+
+
 @pytest.mark.parametrize("given", ["nonsense", "main:", ":5", "", "main:x"])
 async def test_a_strange_last_event_id_starts_anew(tmp_path: Path, given: str) -> None:
     async with agent(tmp_path, serve=False) as running:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any, get_args
 
 import msgpack
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -142,6 +144,37 @@ def test_what_rules_make_too_big_is_set_aside() -> None:
     ruled = rules.apply((run_of({"t": 1}, {"h": 1}),))
     assert [code for _, code, _ in reasons(ruled)] == ["too_big"]
     assert [maps(run) for run in ruled.runs] == [[{"h": 1}]]
+
+
+@pytest.mark.parametrize(
+    "profile, record",
+    [
+        # Each part has the unit, or the time, of the whole.
+        (
+            "tasmota",
+            {"Time": "T", "TempUnit": "C" * 20_000}
+            | {f"s{n}": {"Temperature": 1} for n in range(500)},
+        ),
+        (
+            "shelly-gen2",
+            {
+                "time": "2026-11-29T00:00:00." + "0" * 20_000 + "Z",
+                "method": "NotifyStatus",
+                "params": {f"s{n}": {"t": 1} for n in range(500)},
+            },
+        ),
+    ],
+)
+def test_what_is_common_to_many_parts_is_not_repeated_without_end(
+    profile: str, record: dict[str, object]
+) -> None:
+    tracemalloc.start()
+    ruled = apply([rule(profile=profile)], record, {"Time": "T", "s": {"Temperature": 1}})
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    ((_, code, reason),) = reasons(ruled)
+    assert code == "too_big" and "of 262144 that" in reason
+    assert sum(run.count for run in ruled.runs) == 1 and peak < 3_000_000
 
 
 def test_a_run_that_rules_make_too_long_becomes_several() -> None:

@@ -147,6 +147,15 @@ async def test_a_block_that_came_back_is_acked_and_dropped(tmp_path: Path) -> No
         assert port.metrics.get("records_dropped_total", "$loop") == 5
 
 
+async def test_an_agent_that_sends_to_itself_is_told_and_nothing_is_acked(tmp_path: Path) -> None:
+    async with serving(tmp_path) as port, bystander(port) as neighbour, agent(port) as other:
+        told = await other.hello(source=f"{port.log.identity.agent_id}/hub/main/live")
+        assert (told["type"], told["code"]) == ("stop", "forbidden_origin")
+        assert "its upstream is itself, or its store a copy" in told["message"]
+        assert (await closed(other.socket))[0] == 1008
+        await neighbour.is_served()
+
+
 async def test_the_path_is_stored_as_it_came(tmp_path: Path) -> None:
     async with serving(tmp_path) as port, agent(port) as other:
         await other.hello()

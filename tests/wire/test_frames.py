@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from websockets.speedups import apply_mask as fast_mask
 from websockets.utils import apply_mask as slow_mask
 
-from edge_agent.wire import frames
+from edge_agent.wire import RUN_BYTES_MAX, frames
 from edge_agent.wire.frames import FRAMES_MAX, FrameLane, Part
+from edge_agent.wire.long_text import LongText
 from tests.wire.framing import (
     BINARY,
     CLOSE,
@@ -149,7 +150,11 @@ def test_every_length_is_lifted_however_it_is_cut(size: int, step: int) -> None:
     text, data = "ä" * (size // 2) + "x" * (size % 2), bytes(range(256)) * (size // 256 + 1)
     stream = frame(TEXT, text.encode()) + frame(BINARY, data[:size], key=bytes(4))
     lane = FrameLane(size)
-    assert fed(lane, stream * 2, step) == [[text, data[:size]] * 2]
+    (messages,) = fed(lane, stream * 2, step)
+    # Long text stays bytes, of a type of its own.
+    assert [size > RUN_BYTES_MAX, False] * 2 == [type(one) is LongText for one in messages]
+    told = [one.decode() if isinstance(one, LongText) else one for one in messages]
+    assert told == [text, data[:size]] * 2
     assert (lane.too_big, lane.passed) == (None, 0)
 
 

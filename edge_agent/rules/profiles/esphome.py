@@ -30,7 +30,7 @@ def esphome(fields: Fields, spot: Spot) -> Outcome:
         part = part_of_stream(entity)
         stream += f"/{part}" if part else ""
         del values["id"]
-    told = {name: _plain(value) for name, value in flattened(values, "_").items()}
+    told = {name: _plain(value) for name, value in flattened(values, "_", spot.size_max).items()}
     if "value" in told and isinstance(told.get("state"), (str, bool)) and stream != spot.stream:
         # The same once more, with its unit, for people.
         del told["state"]

@@ -40,17 +40,17 @@ def shelly_notification(fields: Fields, spot: Spot) -> Outcome:
         return fields
     told = []
     for name, part in found:
-        values, component = _values(part), part_of_stream(f"{name}".replace(":", ""))
+        values, component = _values(part, spot.size_max), part_of_stream(f"{name}".replace(":", ""))
         if values and component:
             stream = f"{spot.stream}/{component}"
             told.append((stream, {**values, **_time(part, time)}))
     return told or None
 
 
-def _values(part: dict[Any, Any]) -> Fields:
+def _values(part: dict[Any, Any], size_max: int) -> Fields:
     return {
         name: value
-        for name, value in flattened(part, "_").items()
+        for name, value in flattened(part, "_", size_max).items()
         if value is not None and not isinstance(value, list) and name not in _NO_FIELDS
     }
 

@@ -31,7 +31,7 @@ def tasmota(fields: Fields, spot: Spot) -> Outcome:
         return fields
     time = _time(fields)
     if "Uptime" in fields or "UptimeSec" in fields:
-        return [(spot.stream, {**_state(fields), **time})]
+        return [(spot.stream, {**_state(fields, spot.size_max), **time})]
     units = {name: value for name, value in fields.items() if name in _UNITS}
     told: list[tuple[str, Fields]] = []
     others: Fields = {}
@@ -40,7 +40,7 @@ def tasmota(fields: Fields, spot: Spot) -> Outcome:
             continue
         part = part_of_stream(f"{name}")
         if isinstance(value, dict) and part:
-            values = flattened(value, "_")
+            values = flattened(value, "_", spot.size_max)
             about = {unit: told for unit, told in units.items() if _UNITS[unit] in values}
             told.append((f"{spot.stream}/{part}", {**values, **about, **time}))
         else:
@@ -50,8 +50,8 @@ def tasmota(fields: Fields, spot: Spot) -> Outcome:
     return told or None
 
 
-def _state(fields: Fields) -> dict[str, Any]:
-    flat = flattened(fields, "_")
+def _state(fields: Fields, size_max: int) -> dict[str, Any]:
+    flat = flattened(fields, "_", size_max)
     return {
         name: _power(name, value)
         for name, value in flat.items()

@@ -18,7 +18,7 @@ _NOT_MEASURED = ("last_seen", "time", "stream", "update", "update_available", "d
 def zigbee2mqtt(fields: Fields, spot: Spot) -> Outcome:
     """What a device has measured or is switched to."""
     values = {name: value for name, value in fields.items() if name not in _NOT_MEASURED}
-    told = {name: switched(value) for name, value in flattened(values, "_").items()}
+    told = {name: switched(value) for name, value in flattened(values, "_", spot.size_max).items()}
     told = {name: value for name, value in told.items() if value is not None}
     return [(spot.stream, {**told, **_time(fields)})] if told else None
 

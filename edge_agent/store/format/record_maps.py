@@ -20,7 +20,10 @@ from edge_agent.record import TimeQuality, array_header, resolve_time
 #: one run has fewer, unless its records are tiny: those are not looked at for this.
 SLICE_ELEMENTS = 4096
 
-#: Of larger records `lean_maps` leaves arrays as they are.
+#: Of larger records `lean_maps` leaves arrays as they are: as objects they take up to 64 times as
+#: many bytes.
+LEAN_RECORD_BYTES = 8 * 1024
+#: Who holds records of several runs together has no more bytes of them as objects.
 LEAN_FROM_BYTES = 32 * 1024
 #: Arrays of fewer bytes are not worth it.
 _ARRAY_BYTES = 1024
@@ -44,11 +47,16 @@ def lean_maps(records: msgspec.Raw) -> list[dict[str, Any]]:
     """As `decode_maps`, for who looks at no array's elements: in a record that is large, large
     arrays stay as they are encoded, as each byte of them may be an array of 64 bytes.
     """
-    if len(memoryview(records)) <= LEAN_FROM_BYTES:
+    if len(memoryview(records)) <= LEAN_RECORD_BYTES:
+        return decode_maps(records)
+    raws = _RAWS.decode(records)
+    sizes = [len(memoryview(raw)) for raw in raws]
+    if max(sizes, default=0) <= LEAN_RECORD_BYTES:
+        # All together they take half as long.
         return decode_maps(records)
     return [
-        _decode_map(raw) if len(memoryview(raw)) <= LEAN_FROM_BYTES else _lean_map(raw)
-        for raw in _RAWS.decode(records)
+        _decode_map(raw) if size <= LEAN_RECORD_BYTES else _lean_map(raw)
+        for raw, size in zip(raws, sizes, strict=True)
     ]
 
 

@@ -169,6 +169,9 @@ def _is_proven(pages: PageFile, slot: int, meta: Meta) -> bool:
 
 def _judged(pages: PageFile, slot: int, meta: Meta) -> Root:
     """The root that lies in ``slot``, its fields put right by what its trees say."""
+    if pages.size < 2 * pages.page_bytes:
+        # Each root has a page; one that leads nowhere looks sound in what is left of the first.
+        raise StoreDamaged(f"the file ends within its roots, after {pages.size} bytes")
     evidence = _evidence(pages, slot, meta)
     renumbered = meta.txn not in (evidence.txn, evidence.txn - 2)
     # Where one bit of the number was turned, all else is right. An old root may lead to a leaf that

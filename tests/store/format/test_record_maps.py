@@ -4,7 +4,9 @@ import msgspec
 import pytest
 
 from edge_agent.errors import StoreDamaged
+from edge_agent.record import array_header
 from edge_agent.store.format.record_maps import (
+    LEAN_RECORD_BYTES,
     array_part,
     array_slices,
     decode_maps,
@@ -43,6 +45,15 @@ def test_large_arrays_of_a_large_record_stay_as_they_are_encoded() -> None:
     assert large["m"]["n"] == 1 and large["s"] == "x"
     # Whoever encodes it gets what there was.
     assert pack(fields) == msgspec.msgpack.encode(large)
+
+
+def test_a_record_is_large_by_itself_and_not_by_its_neighbours() -> None:
+    small = {"v": [1] * 1100}
+    large: dict[str, list[list[int]]] = {"a": [[]] * LEAN_RECORD_BYTES}
+    (alone,) = lean_maps(msgspec.Raw(b"\x91" + pack(large)))
+    assert isinstance(alone["a"], msgspec.Raw)
+    many = msgspec.Raw(array_header(30) + pack(small) * 30)
+    assert lean_maps(many) == [small] * 30
 
 
 def test_a_large_record_that_cannot_be_read_hides_no_other() -> None:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from edge_agent.errors import StoreDamaged, StoreTooNew
-from edge_agent.store.lmdb_file.pages import PageFile
-from edge_agent.store.lmdb_file.preflight import preflight
+from edge_agent.store.lmdb_file.meta_pages import follow_roots
+from edge_agent.store.lmdb_file.pages import PageFile, empty_file
+from edge_agent.store.lmdb_file.preflight import preflight, preflight_pages
 from tests.store.conftest import Stores
 from tests.store.support import MIB, PAGE, entry, failing_disk, values
 
@@ -56,6 +58,21 @@ def test_what_is_no_store_may_not_be_opened(folder: Path, raw: bytes) -> None:
     (folder / "data.mdb").write_bytes(raw)
     with pytest.raises(StoreDamaged):
         preflight(folder, 1 * MIB)
+
+
+@pytest.mark.parametrize("size", [200, 582, PAGE - 1, PAGE, PAGE + 150, 2 * PAGE - 1])
+@pytest.mark.parametrize("look", [lambda at: preflight(at, 1 * MIB), preflight_pages])
+def test_a_file_cut_within_its_roots_is_damage(
+    stores: Stores, look: Callable[[Path], None], size: int
+) -> None:
+    # Never written to: its roots lead nowhere, and each is whole by itself.
+    path = stores.path() / "new"
+    path.mkdir(parents=True)
+    (path / "data.mdb").write_bytes(empty_file(1 * MIB, PAGE)[:size])
+    with pytest.raises(StoreDamaged):
+        look(path)
+    with PageFile(path / "data.mdb") as pages:
+        assert not follow_roots(pages).proven
 
 
 def test_a_missing_file_is_damage(folder: Path) -> None:

@@ -2,12 +2,14 @@
 
 CSV and Parquet have a row for each record: ``id``, ``agent``, ``log``, ``seq``, ``stream``,
 ``time``, ``source``, ``time_quality``, then a column for each field that a record of this file has.
+Where that were too many, the rarest stand together as JSON in a column ``further_fields``.
 The same records give the same bytes; those of a Parquet file as long as pyarrow stays the same.
 """
 
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -23,6 +25,13 @@ from edge_agent.store import Block, Identity
 
 COLUMNS: Final = ("id", "agent", "log", "seq", "stream", "time", "source", "time_quality")
 _OF_RECORD: Final = tuple(name for name in COLUMNS if name != "log")
+#: Cells of one file, the empty ones included: twice what a batch of the largest size can fill.
+#: 10,000 records of a field each that no other has would be a table of 100 million.
+CELLS_MAX: Final = 1_000_000
+#: So many have their columns, however many rows there are.
+COLUMNS_MIN: Final = 64
+#: The column of fields that would be too many columns, as JSON.
+FURTHER: Final = "further_fields"
 _PACKED: Final = {"none": "", "gzip": ".gz", "zstd": ".zst"}
 
 
@@ -41,11 +50,31 @@ def encode_file(given: Sequence[Carried], upstream: Upstream, identity: Identity
     if upstream.format == "ndjson":
         return compressed(encode_lines(given, identity), upstream.compression)
     rows = [_row(*one, identity) for one in given]
+    _put_together(rows)
     if upstream.format == "parquet":
         return _parquet(rows)
     text = io.StringIO()
     write_csv(rows, field_names(rows), text, heading=True, own=COLUMNS)
     return compressed(text.getvalue().encode(), upstream.compression)
+
+
+def _put_together(rows: list[dict[str, Any]]) -> None:
+    """Of fields that are too many for columns, those that the fewest records have go into one."""
+    counts = Counter(name for row in rows for name in row["fields"])
+    most = max(CELLS_MAX // max(len(rows), 1), COLUMNS_MIN)
+    if len(counts) <= most:
+        return
+    # Of several that are as frequent those that came first, so that it is the same each time.
+    own = {name for name, _ in counts.most_common(most - 1)}
+    further = FURTHER
+    while further in counts:
+        further += "_"
+    for row in rows:
+        fields = row["fields"]
+        others = {name: value for name, value in fields.items() if name not in own}
+        if others:
+            row["fields"] = {name: fields[name] for name in fields if name in own}
+            row["fields"][further] = others
 
 
 def _row(record: Record, _: Block, identity: Identity) -> dict[str, Any]:

@@ -7,9 +7,9 @@ r"""This module renders records as lines of InfluxDB's line protocol. Pure.
 **Fields.** Numbers as they are, true and false, text in quotes. Maps within the record are
 flattened, their names joined by dots. What the protocol cannot say is left out: lists, bytes,
 nothing (null), NaN, infinities, fields without a name. A record of which nothing is left is no
-line. An integer is written as a float by default: InfluxDB refuses a field that was ``21.5`` once
-and is ``21i`` now, and sensors that speak JSON send both. With ``integers`` it has its ``i`` (``u``
-from 2^63 on).
+line, nor is one whose joined names would be longer than any record. An integer is written as a
+float by default: InfluxDB refuses a field that was ``21.5`` once and is ``21i`` now, and sensors
+that speak JSON send both. With ``integers`` it has its ``i`` (``u`` from 2^63 on).
 
 **Names and tags.** Space, comma and equals sign get a backslash. A backslash in front of one of
 these, of a quote or at the end cannot be said in the protocol and becomes a slash; line breaks,
@@ -55,6 +55,11 @@ _KEPT_MAX: Final = 1000
 #: In the JSON of a record: any value but a number, true or false, and any name with an escape.
 _NOT_PLAIN: Final = ("\\", ':"', ":[", ":{", ":n")
 _CHUNK: Final = 1000
+#: Each name is looked for in the text of a whole chunk: of more, fields are written one by one.
+_NAMES_MAX: Final = 64
+#: Of a record, joined names in all: InfluxDB takes keys of 64 KiB. A name of 30 KB above 3,000
+#: values is 90 MB of names, of a record of 45 KB.
+_PATHS_CHARACTERS_MAX: Final = 256 * 1024
 _json: Final = msgspec.json.Encoder()
 
 
@@ -94,7 +99,7 @@ class LineRenderer:
         stream = source = origin = head = ""
         for record, said in zip(chunk, self._plain_fields(chunk), strict=True):
             tags = ""
-            if said is None:
+            if said is None and _is_sayable(record.fields):
                 said, tags = self._said(record.fields), self._tags_of(record.fields)
             if not said:
                 done.unsaid.append(record.seq)
@@ -117,7 +122,7 @@ class LineRenderer:
         careful: list[str | None] = [None] * len(chunk)
         fields = [record.fields for record in chunk]
         names = set[str]().union(*fields)
-        if self._table.integers or "" in names:
+        if self._table.integers or "" in names or len(names) > _NAMES_MAX:
             return careful
         try:
             text = _json.encode_lines(fields).decode()
@@ -145,6 +150,8 @@ class LineRenderer:
 
     def texts(self, record: Record) -> dict[str, str]:
         """The fields of a record by their plain names, as their values stand in its line."""
+        if not _is_sayable(record.fields):
+            return {}
         return {name: text for name, text in self._flat(record.fields, "") if text is not None}
 
     def _time(self, record: Record) -> int:
@@ -208,6 +215,20 @@ class LineRenderer:
 
 def _is_plain(text: str) -> bool:
     return not any(mark in text for mark in _NOT_PLAIN)
+
+
+def _is_sayable(fields: dict[str, Any]) -> bool:
+    """Whether the names of what is nested are not too long once they are joined."""
+    return _characters_above(fields, 0) <= _PATHS_CHARACTERS_MAX
+
+
+def _characters_above(fields: dict[str, Any], above: int) -> int:
+    """What joined names of values have in front of these names, ``above`` for each of them."""
+    return above * len(fields) + sum(
+        _characters_above(value, above + len(f"{name}") + 1)
+        for name, value in fields.items()
+        if isinstance(value, dict)
+    )
 
 
 def _leaves(fields: dict[str, Any], before: str) -> Iterator[tuple[str, Any]]:

@@ -148,7 +148,10 @@ class InfluxSink(HttpSink):
     ) -> SinkError | None:
         if unsaid := part.lines.unsaid:
             what = "number" if self._table.victoria else "number, text, true or false"
-            so_far.reason = f"record {unsaid[0]} has no field that is a {what}: left out"
+            so_far.reason = (
+                f"record {unsaid[0]} has no field that is a {what}, or joined names that are too"
+                " long: left out"
+            )
             so_far.dropped += len(unsaid)
         while part.lines.lines:
             first, last = part.records[0].seq, part.records[-1].seq

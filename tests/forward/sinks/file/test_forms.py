@@ -3,9 +3,11 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow.parquet
 import pytest
 
@@ -56,3 +58,26 @@ async def test_a_name_ends_as_the_content_is_compressed(tmp_path: Path) -> None:
     suffixes = [packed_suffix(config("csv", one)) for one in ("none", "gzip", "zstd")]
     assert suffixes == ["", ".gz", ".zst"]
     assert packed_suffix(config("parquet", "gzip")) == ""
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+async def test_fields_that_would_be_too_many_columns_stand_together(
+    tmp_path: Path, form: Format
+) -> None:
+    (record, block), *_ = await given(tmp_path)
+    fields = [
+        {f"k{n}": n, "t": 1.5, "further_fields": "own", "late": n if n > 1000 else None}
+        for n in range(2_000)
+    ]
+    apart: list[Carried] = [(msgspec.structs.replace(record, fields=one), block) for one in fields]
+    data = encode_file(apart, config(form), ID)
+    if form == "csv":
+        rows = list(csv.DictReader(io.StringIO(data.decode())))
+    else:
+        rows = pyarrow.parquet.read_table(io.BytesIO(data)).to_pylist()
+    assert len(rows) == 2_000 and len(rows[0]) <= 500 + len(COLUMNS)
+    assert all(float(row["t"]) == 1.5 and row["further_fields"] == "own" for row in rows)
+    assert float(rows[1500]["late"]) == 1500
+    assert (int(rows[5]["k5"]), json.loads(rows[1999]["further_fields_"])) == (5, {"k1999": 1999})
+    assert not rows[5]["further_fields_"]
+    assert data == encode_file(apart, config(form), ID)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import count
+from time import thread_time
 from typing import Any
 
 import msgspec
@@ -106,6 +108,30 @@ def test_quick_and_careful_ways_say_the_same() -> None:
     together = careful.render(mixed)
     alone = [careful.render([one]) for one in mixed]
     assert together.lines == [found.lines[0] for found in alone]
+
+
+def test_names_that_no_two_records_share_cost_no_more_than_others() -> None:
+    def cost_s(names: int) -> float:
+        given_ = [record({f"k{n % names}_{m}": 1 for m in range(50)}) for n in range(1000)]
+        begun = thread_time()
+        rendered = LineRenderer(InfluxTable(), AGENT).render(given_)
+        assert len(rendered.lines) == 1000 and not rendered.unsaid
+        return thread_time() - begun
+
+    # Each name was looked for in the text of all: 50,000 of them took a hundred times as long.
+    assert cost_s(1000) < 10 * cost_s(2)
+
+
+@pytest.mark.parametrize("chain", [False, True])
+def test_long_names_above_many_values_are_not_joined(chain: bool) -> None:
+    below = {f"{n}": {"a": 1} if chain else 1 for n in range(3000)}
+    renderer = LineRenderer(InfluxTable(tag_fields=("a",)), AGENT)
+    tracemalloc.start()
+    rendered = renderer.render([record({"x" * 30_000: below}), record({"t": 1})])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert rendered.unsaid == [7] and len(rendered.lines) == 1 and peak < 2_000_000
+    assert renderer.texts(record({"x" * 30_000: below})) == {}
 
 
 def test_text_fields_can_be_tags() -> None:
